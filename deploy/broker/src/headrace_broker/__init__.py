@@ -1,0 +1,1 @@
+"""A real Apache Kafka in KRaft mode, started by the project without Docker."""

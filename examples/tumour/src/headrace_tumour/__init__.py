@@ -1,0 +1,1 @@
+"""Level 1: a model registered by hand, and nothing else."""

@@ -1,0 +1,160 @@
+"""Bytes to events and back, within limits: MessagePack between services, JSON too on users' topics.
+
+What cannot be read is `Poison` with the field that is to blame; what a facts topic holds and we do not know is `Fatal`:
+state folded without it would be wrong ("upgrade readers first").
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from headrace.bus.port import Headers, Out, Record
+from headrace.envelope import JSON, Envelope, Origin, read_headers, write_headers
+from headrace.errors import Fatal, Poison
+from headrace.events import event_types, type_name
+from headrace.topics import TopicRule, Topics
+
+MAX_VALUE_BYTES = 1_048_576
+MAX_DEPTH = 16
+_FIELD = re.compile(r" - at `\$\.?([^`]*)`")
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """A record with its envelope and its event; `event` is None for a tombstone, and for a type not known here."""
+
+    record: Record
+    envelope: Envelope
+    event: Any
+
+
+class Codec:
+    """Reads and writes events. `sources`: the event struct per full topic name of a source."""
+
+    def __init__(self, topics: Topics, sources: Mapping[str, type[msgspec.Struct]] | None = None) -> None:
+        self._topics = topics
+        self._sources = dict(sources or {})
+        self._rules: dict[str, TopicRule] = {}
+        self._decoders: dict[tuple[type, bool], msgspec.msgpack.Decoder[Any] | msgspec.json.Decoder[Any]] = {}
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def add_sources(self, sources: Mapping[str, type[msgspec.Struct]]) -> None:
+        """Know these sources too (a project was applied)."""
+        self._sources.update(sources)
+
+    def encode(self, event: msgspec.Struct) -> bytes:
+        """MessagePack bytes of an event."""
+        return self._encoder.encode(event)
+
+    def decode(self, record: Record) -> Message:
+        """The message of a record. Raises `Poison` for what can never be read, `Fatal` for an unknown type of fact."""
+        rule = self._rule(record.topic)
+        envelope = read_headers(record)
+        if record.value is None:
+            return _tombstone(record, envelope, rule)
+        wanted = self._type(record.topic, rule, envelope)
+        if wanted is None:
+            return _unknown(record, envelope, rule)
+        return Message(record, envelope, self._read(record.value, wanted, envelope, rule))
+
+    def _rule(self, topic: str) -> TopicRule:
+        if topic not in self._rules:
+            self._rules[topic] = self._topics.rule(topic)
+        return self._rules[topic]
+
+    def _type(self, topic: str, rule: TopicRule, envelope: Envelope) -> type[msgspec.Struct] | None:
+        source = self._sources.get(topic)
+        if source is not None and envelope.type not in rule.types:
+            return source if envelope.type in ("", type_name(source)) else None
+        if not envelope.type and rule.types:
+            return event_types()[rule.types[0]]
+        return event_types()[envelope.type] if envelope.type in rule.types else None
+
+    def _read(self, value: bytes, wanted: type[msgspec.Struct], envelope: Envelope, rule: TopicRule) -> Any:
+        if len(value) > MAX_VALUE_BYTES:
+            raise Poison(f"value has {len(value)} bytes, the limit is {MAX_VALUE_BYTES}")
+        json = rule.audience == "users" and is_json(value, envelope.content_type)
+        try:
+            return self._decoder(wanted, json).decode(value)
+        except msgspec.ValidationError as error:
+            raise Poison(f"not a valid {type_name(wanted)}: {error}", _field_of(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
+            raise Poison(f"not {'JSON' if json else 'MessagePack'}: {error}") from None
+
+    def _decoder(self, wanted: type, json: bool) -> msgspec.msgpack.Decoder[Any] | msgspec.json.Decoder[Any]:
+        found = self._decoders.get((wanted, json))
+        if found is None:
+            found = msgspec.json.Decoder(wanted) if json else msgspec.msgpack.Decoder(wanted)
+            self._decoders[wanted, json] = found
+        return found
+
+
+def is_json(value: bytes, content_type: str) -> bool:
+    """JSON by its content type, or, where none is given, by its first byte."""
+    return content_type.startswith(JSON) if content_type else value[:1] == b"{"
+
+
+def out(
+    topic: str, key: str | bytes | None, event: msgspec.Struct, envelope: Envelope, partition: int | None = None
+) -> Out:
+    """A record to write: the event in MessagePack under its envelope, whose empty `type` is filled from the event's."""
+    named = envelope if envelope.type else msgspec.structs.replace(envelope, type=type_name(type(event)))
+    raw_key = key.encode() if isinstance(key, str) else key
+    return Out(topic, raw_key, _ENCODER.encode(event), write_headers(named), partition)
+
+
+def tombstone(topic: str, key: str, envelope: Envelope, partition: int | None = None) -> Out:
+    """A record that deletes `key` from a compacted topic."""
+    return Out(topic, key.encode(), None, write_headers(envelope), partition)
+
+
+def caused_by(
+    cause: "Message | None", *, id: str, source: str, time_s: float, type: str = "", origin: Origin | None = None
+) -> Envelope:
+    """The envelope of an event that follows from `cause`: its causation, story and trace are carried on."""
+    if cause is None:
+        return Envelope(id, type, source, time_s, correlation_id=id, origin=origin)
+    before = cause.envelope
+    return Envelope(
+        id=id,
+        type=type,
+        source=source,
+        time_s=time_s,
+        causation_id=before.id,
+        correlation_id=before.correlation_id or before.id,
+        origin=origin,
+        traceparent=before.traceparent,
+    )
+
+
+def header(headers: Headers, name: str) -> str | None:
+    """The value of one header, None when it is not there."""
+    return next((value.decode("utf-8", "replace") for found, value in headers if found == name), None)
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def _tombstone(record: Record, envelope: Envelope, rule: TopicRule) -> Message:
+    if "compact" in rule.cleanup:
+        return Message(record, envelope, None)
+    raise Poison("value is empty (a null record means deletion, and this topic is not compacted)")
+
+
+def _unknown(record: Record, envelope: Envelope, rule: TopicRule) -> Message:
+    reason = (
+        f"unknown type {envelope.type!r} on {record.topic}; it holds {', '.join(rule.types) or 'no events of ours'}"
+    )
+    if rule.audience == "users":
+        raise Poison(reason, "ce_type")
+    if rule.audience == "facts":
+        raise Fatal(f"{reason}: upgrade this reader first")
+    return Message(record, envelope, None)
+
+
+def _field_of(error: msgspec.ValidationError) -> str | None:
+    found = _FIELD.search(str(error))
+    named = re.search(r"required field `([^`]+)`", str(error))
+    parts = [part for part in (found and found[1], named and named[1]) if part]
+    return ".".join(parts) or None

@@ -1,0 +1,130 @@
+"""The envelope of a record: CloudEvents 1.0 in Kafka binary mode, plus the chain of causes.
+
+Headers: `ce_specversion ce_id ce_type ce_source ce_time content-type`, `ce_causationid` (the event that caused this one),
+`ce_correlationid` (the story it belongs to), `ce_origin` (the raw or source record it was made from:
+`topic/partition/offset/index`), `traceparent` (W3C trace context). Of a plain producer only key and value are required:
+a missing id is derived from where the record lies, a missing time is its append time.
+"""
+
+import hashlib
+from datetime import UTC, datetime
+
+import msgspec
+
+from headrace.bus.port import Headers, Record
+from headrace.errors import Poison
+
+MSGPACK = "application/msgpack"
+JSON = "application/json"
+
+
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """The record that an event was made from, and which of that record's outputs it is."""
+
+    topic: str
+    partition: int
+    offset: int
+    index: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}/{self.index}"
+
+    @staticmethod
+    def parse(text: str) -> "Origin":
+        """Read `topic/partition/offset/index` (a topic has no slash)."""
+        parts = text.split("/")
+        if len(parts) != 4:
+            raise Poison(f"ce_origin must be topic/partition/offset/index, got {text!r}", "ce_origin")
+        return Origin(parts[0], int(parts[1]), int(parts[2]), int(parts[3]))
+
+
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """Who says what, when, and why. `time_s`: domain time, seconds since the epoch. `type`: `noun.past_tense`, or "" when unsaid."""
+
+    id: str
+    type: str
+    source: str
+    time_s: float
+    causation_id: str | None = None
+    correlation_id: str | None = None
+    origin: Origin | None = None
+    traceparent: str | None = None
+    content_type: str = MSGPACK
+
+
+def format_instant(time_s: float) -> str:
+    """RFC 3339 in UTC, microseconds only when there are any.
+
+    >>> format_instant(1364774400.0)
+    '2013-04-01T00:00:00Z'
+    """
+    return datetime.fromtimestamp(time_s, UTC).isoformat().replace("+00:00", "Z")
+
+
+def parse_instant(text: str) -> float:
+    """Seconds since the epoch of an RFC 3339 instant; one without a zone is read as UTC.
+
+    >>> parse_instant("2013-04-01T02:00:00+02:00")
+    1364774400.0
+    """
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise Poison(
+            f"ce_time must be an RFC 3339 instant such as 2013-04-01T12:00:00Z, got {text!r}", "ce_time"
+        ) from None
+    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+
+
+def derived_id(*parts: object) -> str:
+    """An id that a replay repeats: a hash of what the event follows from.
+
+    >>> derived_id("flight-delay", 3, "drift") == derived_id("flight-delay", 3, "drift")
+    True
+    """
+    return hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=16).hexdigest()
+
+
+def write_headers(envelope: Envelope) -> Headers:
+    """The Kafka headers of an envelope."""
+    pairs = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", envelope.id.encode()),
+        ("ce_type", envelope.type.encode()),
+        ("ce_source", envelope.source.encode()),
+        ("ce_time", format_instant(envelope.time_s).encode()),
+        ("content-type", envelope.content_type.encode()),
+    ]
+    if envelope.causation_id:
+        pairs.append(("ce_causationid", envelope.causation_id.encode()))
+    if envelope.correlation_id:
+        pairs.append(("ce_correlationid", envelope.correlation_id.encode()))
+    if envelope.origin:
+        pairs.append(("ce_origin", str(envelope.origin).encode()))
+    if envelope.traceparent:
+        pairs.append(("traceparent", envelope.traceparent.encode()))
+    return tuple(pairs)
+
+
+def read_headers(record: Record) -> Envelope:
+    """The envelope of a record, with what a plain producer left out derived from where the record lies.
+
+    Raises `Poison` when a header is there but cannot be read.
+    """
+    try:
+        found = {name: value.decode() for name, value in record.headers}
+    except UnicodeDecodeError as error:
+        raise Poison(f"headers must be UTF-8: {error}") from None
+    time = found.get("ce_time")
+    origin = found.get("ce_origin")
+    return Envelope(
+        id=found.get("ce_id") or f"{record.topic}/{record.partition}/{record.offset}",
+        type=found.get("ce_type", ""),
+        source=found.get("ce_source", ""),
+        time_s=parse_instant(time) if time else record.timestamp_ms / 1000,
+        causation_id=found.get("ce_causationid"),
+        correlation_id=found.get("ce_correlationid"),
+        origin=Origin.parse(origin) if origin else None,
+        traceparent=found.get("traceparent"),
+        content_type=found.get("content-type", ""),
+    )

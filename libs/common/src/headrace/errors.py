@@ -1,0 +1,34 @@
+"""What a consumer loop must do about a failure: each exception is named by that reaction.
+
+`Retryable`: hold the offset and back off. `Poison`: dead-letter the record and go on. `Fatal`: stop and be restarted.
+Anything else is a bug and stops the consumer loudly. Adapters translate foreign errors into these at the border.
+"""
+
+
+class HeadraceError(Exception):
+    """An error whose message is meant for the person at the terminal: what was got, what was expected, the way out."""
+
+
+class Retryable(HeadraceError):
+    """The outside world is not ready (broker away, leader moving): nothing is lost by trying again later."""
+
+
+class Poison(HeadraceError):
+    """These bytes can never be understood. `field` names the offending field, when one can be named."""
+
+    def __init__(self, reason: str, field: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.field = field
+
+
+class Fatal(HeadraceError):
+    """This process must not go on: stop, exit non-zero, be restarted by the supervisor."""
+
+
+class Fenced(Fatal):
+    """Another process owns this shard now; whatever this one had in flight was aborted."""
+
+
+class Misconfigured(HeadraceError):
+    """A setting, definition or topic is wrong; restarting does not help, the message says what does."""

@@ -1,0 +1,34 @@
+"""Every event that services exchange, one module per noun, and the one spelling rule between type, header and schema.
+
+`VersionRegistered` = `version.registered` (ce_type) = `schemas/events/version.registered.v1.json`.
+"""
+
+import re
+from functools import cache
+from types import ModuleType
+
+import msgspec
+
+
+def type_name(event: type) -> str:
+    """The `ce_type` of an event's type.
+
+    >>> class VersionRegistered: ...
+    >>> type_name(VersionRegistered)
+    'version.registered'
+    """
+    return ".".join(word.lower() for word in re.findall(r"[A-Z][a-z0-9]*", event.__name__))
+
+
+@cache
+def event_types() -> dict[str, type[msgspec.Struct]]:
+    """All event types by `ce_type` (imported late: definitions import the events' package too)."""
+    from headrace.events import alerts, features, inference, monitor, ops, project, registry, training
+
+    nouns = (alerts, features, inference, monitor, ops, project, registry, training)
+    return {type_name(found): found for noun in nouns for found in _structs(noun)}
+
+
+def _structs(noun: ModuleType) -> list[type[msgspec.Struct]]:
+    found = (value for value in vars(noun).values() if isinstance(value, type) and issubclass(value, msgspec.Struct))
+    return [struct for struct in found if struct.__module__ == noun.__name__]

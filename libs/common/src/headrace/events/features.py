@@ -1,0 +1,55 @@
+"""The online store on the wire, and how far a shard of it has come."""
+
+import msgspec
+
+
+class PaneColumns(msgspec.Struct, frozen=True, gc=False):
+    """Panes of one width of one tile, ascending, as little-endian arrays of equal length.
+
+    `width_s`: pane width. `index`: int64 pane numbers (pane k covers [k*width, (k+1)*width)). `count`: int64.
+    `columns`: per value column of the view its partial aggregates: `sum`, `sum_squares`, `min`, `max`, `last` as
+    float64, `last_at` (seconds) as float64, under the name `column:aggregate`; only those that the view's features need.
+    """
+
+    width_s: int
+    index: bytes
+    count: bytes
+    columns: dict[str, bytes] = {}
+
+
+class Tile(msgspec.Struct, frozen=True, gc=False):
+    """The partial aggregates of one entity from one source partition: a ring of panes for each pane width."""
+
+    view: str
+    entity: str
+    source_partition: int
+    panes: tuple[PaneColumns, ...]
+
+
+class FeatureShardAdvanced(msgspec.Struct, frozen=True):
+    """How far a shard's tiles reach: written last in every transaction, to the same partition as its tiles.
+
+    `applied`: next offset of each `source topic/partition` (exclusive). `origins`: per raw `topic/partition` the highest
+    raw offset whose effects are all contained (inclusive). `sparse`: origins above it that were applied, to drop
+    repeats: per raw `topic/partition` a list of `offset*65536+index`. `late`: events that came after their pane was dropped.
+    """
+
+    source: str
+    partition: int
+    applied: dict[str, int]
+    origins: dict[str, int] = {}
+    sparse: dict[str, list[int]] = {}
+    late: int = 0
+    views_digest: str = ""
+    max_event_s: float = 0.0
+
+
+class PipelineAdvanced(msgspec.Struct, frozen=True, gc=False):
+    """A marker that a pipeline writes to every partition of its outputs: all that follows from the raw partition's
+    records up to `offset` (inclusive) has been written. A later record with an origin at or below it is a repeat.
+    """
+
+    pipeline: str
+    topic: str
+    partition: int
+    offset: int

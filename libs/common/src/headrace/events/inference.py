@@ -1,0 +1,142 @@
+"""Requests, decisions, replies and outcomes: the data plane's nouns."""
+
+import msgspec
+
+Scalar = float | int | str | bool | None
+
+
+class PredictionRequested(msgspec.Struct, frozen=True, gc=False):
+    """Please answer for one unit. The instant that the answer is for is the record's `ce_time`.
+
+    `unit`: what traffic is split by; the record's key when None. `inputs`: named values, checked against the
+    deployment's contract. `deadline_ms`: how long after its append time an answer is still of use; None is for ever.
+    """
+
+    deployment: str
+    inputs: dict[str, Scalar] = {}
+    unit: str | None = None
+    deadline_ms: int | None = None
+
+
+class Score(msgspec.Struct, frozen=True, gc=False):
+    """What one version said. `value`: probability of the positive class, or the regressed number; `classes`: share per class."""
+
+    version: int
+    model_digest: str
+    value: float | None = None
+    classes: tuple[float, ...] | None = None
+
+
+class Served(msgspec.Struct, frozen=True, gc=False, tag="served"):
+    """The routed version answered."""
+
+    score: Score
+
+
+class FellBack(msgspec.Struct, frozen=True, gc=False, tag="fell_back"):
+    """A lower rung of the ladder answered. `rung`: `previous`, `baseline` or `prior`; `score.version` is 0 for the prior."""
+
+    rung: str
+    reason: str
+    score: Score
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False, tag="refused"):
+    """Not answered now: overload, or nothing on the ladder can answer."""
+
+    reason: str
+    retry_after_s: float = 1.0
+
+
+class Expired(msgspec.Struct, frozen=True, gc=False, tag="expired"):
+    """The deadline had passed before the request was reached. `late_ms`: by how much."""
+
+    late_ms: int
+
+
+class Invalid(msgspec.Struct, frozen=True, gc=False, tag="invalid"):
+    """The request breaks the deployment's contract; asking again does not help."""
+
+    reason: str
+    field: str | None = None
+
+
+Answer = Served | FellBack | Refused | Expired | Invalid
+
+
+class DecisionMade(msgspec.Struct, frozen=True, gc=False):
+    """The full record of how one request was answered: enough to explain it and to make it again.
+
+    `request_id`: the request's `ce_id`; `at_s`: its instant; `request_offset`: where it lies in its partition (the
+    decision lies in the same partition). `row`: float32 little-endian bytes of the feature row that the answering
+    version saw, in the order of `signature` (a digest); b"" when no row was made. `entities`: per view the entity looked up.
+    `applied`: per source topic and partition `source/partition` the source offset up to which (exclusive) the features
+    contain its events. `missing`: features that had no value. `shadows`: what the other versions said of the same row.
+    `route_offset`: the record of `registry.routes` that it followed, -1 when none. `recovered`: decided again after a
+    takeover; another provisional answer may have left.
+    """
+
+    request_id: str
+    deployment: str
+    unit: str
+    at_s: float
+    answer: Answer
+    request_offset: int
+    row: bytes = b""
+    signature: str = ""
+    entities: dict[str, str] = {}
+    applied: dict[str, int] = {}
+    missing: tuple[str, ...] = ()
+    shadows: tuple[Score, ...] = ()
+    route_offset: int = -1
+    recovered: bool = False
+    code_version: str = ""
+
+
+class PredictionAnswered(msgspec.Struct, frozen=True, gc=False):
+    """The reply to a gateway or client that waits. `provisional`: sent before the decision was committed."""
+
+    request_id: str
+    deployment: str
+    answer: Answer
+    missing: tuple[str, ...] = ()
+    provisional: bool = False
+
+
+class OutcomeObserved(msgspec.Struct, frozen=True, gc=False):
+    """The ground truth of an earlier request; `ce_time` is when it became known.
+
+    `label`: 0 or 1 for a binary deployment, the index of the class, or the number. A later outcome of the same unit corrects it.
+    """
+
+    deployment: str
+    unit: str
+    label: float
+
+
+class VersionWarmed(msgspec.Struct, frozen=True, gc=False):
+    """An inference instance has loaded a version and run it once. `took_s`: load and warm-up."""
+
+    deployment: str
+    version: int
+    instance: str
+    took_s: float
+
+
+class VersionUnloadable(msgspec.Struct, frozen=True, gc=False):
+    """An inference instance refused to load a version, and why; the old route goes on."""
+
+    deployment: str
+    version: int
+    instance: str
+    reason: str
+
+
+class RungChanged(msgspec.Struct, frozen=True, gc=False):
+    """The rung that answers a deployment's requests changed. `rung`: `champion`, `previous`, `baseline` or `prior`."""
+
+    deployment: str
+    rung: str
+    version: int
+    reason: str
+    instance: str

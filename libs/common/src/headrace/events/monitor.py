@@ -1,0 +1,87 @@
+"""What the monitor saw: windows, findings, and its own state."""
+
+import msgspec
+
+
+class VersionQuality(msgspec.Struct, frozen=True):
+    """How one version did on the labelled rows of a window (`role`: `champion` or `shadow`; version 0 is the prior).
+
+    `log_loss` in nats; `auc` None when only one class was seen; `expected_log_loss`: the mean entropy of its own scores.
+    """
+
+    version: int
+    role: str
+    rows: int
+    log_loss: float
+    expected_log_loss: float
+    auc: float | None
+    mean_score: float
+
+
+class WindowClosed(msgspec.Struct, frozen=True):
+    """One cohort of requests (by their instant) has closed: coverage was reached or the label horizon has passed.
+
+    `parity_tiles`: share of logged rows equal to the fold up to the offsets that they name; `parity_as_of`: equal to the
+    fold of all that was available at their instant; None when no row had features.
+    """
+
+    deployment: str
+    from_s: float
+    to_s: float
+    requests: int
+    labelled: int
+    positive_share: float | None
+    verdict: str
+    qualities: tuple[VersionQuality, ...] = ()
+    answers: dict[str, int] = {}
+    parity_rows: int = 0
+    parity_tiles: float | None = None
+    parity_as_of: float | None = None
+    missing_share: float = 0.0
+    max_feature_lag_s: float = 0.0
+    drift_statistic: float | None = None
+
+
+class FindingOpened(msgspec.Struct, frozen=True):
+    """Something is not as it should be. `kind`: `drift`, `contract`, `skew`, `quality`, `traffic`; `at_s`: event time."""
+
+    finding: str
+    deployment: str
+    kind: str
+    summary: str
+    at_s: float
+    version: int | None = None
+    detector: str = ""
+    measured: float | None = None
+    limit: float | None = None
+    window_from_s: float | None = None
+    window_to_s: float | None = None
+
+
+class FindingResolved(msgspec.Struct, frozen=True):
+    """It is over, and why (a new champion, values back within limits)."""
+
+    finding: str
+    deployment: str
+    kind: str
+    reason: str
+    at_s: float
+
+
+class MonitorState(msgspec.Struct, frozen=True):
+    """The monitor's own state of one deployment, enough to go on after a restart from `replay_from`.
+
+    `replay_from`: per `topic/partition` the offset from which the open cohorts can be rebuilt. `closed_to_s`: cohorts
+    before it are closed and said. `detector`: plain numbers of the drift detector, of `champion`.
+    """
+
+    deployment: str
+    replay_from: dict[str, int]
+    closed_to_s: float
+    champion: int | None
+    detector: dict[str, float]
+    open_findings: tuple[FindingOpened, ...] = ()
+    closed_cohorts: int = 0
+    first_request_s: float | None = None
+    asked_first: bool = False
+    labelled_total: int = 0

@@ -1,0 +1,30 @@
+"""Health as each instance tells it."""
+
+import msgspec
+
+
+class HealthReported(msgspec.Struct, frozen=True):
+    """What one instance of a service is doing now; published each second, and on change at most every 50 ms.
+
+    `shards`: partitions owned. `lag`: records behind, per `topic/partition`. `applied`: per raw or source partition
+    (`topic/partition`) the highest offset whose effects are contained in what this instance answers from (inclusive).
+    `loaded`, `warmed`: versions, as `deployment/version`. `started_s`: wall clock. `stopping`: a last report, by design.
+    """
+
+    service: str
+    instance: str
+    ready: bool
+    reason: str = ""
+    shards: tuple[int, ...] = ()
+    lag: dict[str, int] = {}
+    applied: dict[str, int] = {}
+    loaded: tuple[str, ...] = ()
+    warmed: tuple[str, ...] = ()
+    breakers: dict[str, str] = {}
+    handled_total: int = 0
+    dead_lettered_total: int = 0
+    code_version: str = ""
+    pid: int = 0
+    http_port: int = 0
+    started_s: float = 0.0
+    stopping: bool = False

@@ -1,0 +1,28 @@
+"""The compiled project: what services read instead of the user's code."""
+
+from typing import Any
+
+import msgspec
+
+from headrace.project.definition import ProjectDefinition
+
+
+class ProjectApplied(msgspec.Struct, frozen=True):
+    """A project as it stands. `reference`: where pipeline and trainer import it from (module:attribute, or a path)."""
+
+    name: str
+    digest: str
+    reference: str
+    definition: ProjectDefinition
+    applied_at_s: float
+    by: str = ""
+    code_version: str = ""
+
+
+class CodeMissing(msgspec.Struct, frozen=True):
+    """A service could not import the user's code named by the definition."""
+
+    name: str
+    service: str
+    reason: str
+    detail: dict[str, Any] = {}

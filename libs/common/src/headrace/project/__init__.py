@@ -1,0 +1,55 @@
+"""What users import to declare a project."""
+
+from headrace.project.declare import Project
+from headrace.project.deployments import (
+    Binary,
+    BlueGreen,
+    Category,
+    Deployment,
+    Key,
+    Number,
+    PageHinkley,
+    Retraining,
+    Training,
+    baseline,
+    beats_prior,
+    not_worse_than_champion,
+    previous,
+    prior,
+)
+from headrace.project.pipelines import Outcome, Pipeline, outcomes, pipeline
+from headrace.project.sources import RawStream, Source
+from headrace.project.views import Count, FeatureView, Last, Max, Mean, Min, Share, Std, Sum
+
+__all__ = [
+    "Binary",
+    "BlueGreen",
+    "Category",
+    "Count",
+    "Deployment",
+    "FeatureView",
+    "Key",
+    "Last",
+    "Max",
+    "Mean",
+    "Min",
+    "Number",
+    "Outcome",
+    "PageHinkley",
+    "Pipeline",
+    "Project",
+    "RawStream",
+    "Retraining",
+    "Share",
+    "Source",
+    "Std",
+    "Sum",
+    "Training",
+    "baseline",
+    "beats_prior",
+    "not_worse_than_champion",
+    "outcomes",
+    "pipeline",
+    "previous",
+    "prior",
+]

@@ -1,0 +1,21 @@
+"""A project as a user declares it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headrace.project.deployments import Deployment
+from headrace.project.pipelines import Pipeline
+from headrace.project.sources import RawStream, Source
+from headrace.project.views import FeatureView
+
+
+@dataclass(frozen=True)
+class Project:
+    """All that Headrace needs to know: raw streams, pipelines, sources, views, deployments."""
+
+    name: str
+    deployments: Sequence[Deployment]
+    raw: Sequence[RawStream] = ()
+    pipelines: Sequence[Pipeline] = ()
+    sources: Sequence[Source] = ()
+    views: Sequence[FeatureView] = ()

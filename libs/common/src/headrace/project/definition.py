@@ -1,0 +1,207 @@
+"""The compiled project: plain values that every service reads from `project.definitions`, with digests.
+
+Only pipeline and trainer import the user's code; all other services see nothing but these.
+"""
+
+import hashlib
+
+import msgspec
+
+
+class FieldSpec(msgspec.Struct, frozen=True):
+    """One field of a source's event. `kind`: `number`, `integer`, `text`, `flag` or `instant`."""
+
+    name: str
+    kind: str
+    nullable: bool = False
+
+
+class RawStreamDefinition(msgspec.Struct, frozen=True):
+    """A topic `raw.<name>.v1`, as the outside world sends it. `format`: `json` or `msgpack`."""
+
+    name: str
+    format: str
+    partitions: int
+
+
+class SourceDefinition(msgspec.Struct, frozen=True):
+    """A topic `events.<name>.v1` held to a contract.
+
+    `event_time`: the field that says when it happened. `key`: the field that keys the record. An event may be used from
+    the instant in field `available_at`, else from `event_time` plus `available_after_s`.
+    """
+
+    name: str
+    fields: tuple[FieldSpec, ...]
+    event_time: str
+    key: str
+    partitions: int
+    available_at: str | None = None
+    available_after_s: float = 0.0
+
+
+class FeatureDefinition(msgspec.Struct, frozen=True):
+    """One windowed aggregation. `aggregation`: count, sum, mean, share, min, max, std or last; `column`: None for count."""
+
+    name: str
+    aggregation: str
+    column: str | None
+    window_s: int
+
+
+class ViewDefinition(msgspec.Struct, frozen=True):
+    """Aggregations of one source per entity. `entity`: the fields that name it, joined by `|`; empty for one entity over all."""
+
+    name: str
+    source: str
+    entity: tuple[str, ...]
+    features: tuple[FeatureDefinition, ...]
+    digest: str
+
+
+class InputDefinition(msgspec.Struct, frozen=True):
+    """One named value of a request. `kind`: `number`, `category`, or `key` (binds views, never a model column).
+
+    `low`, `high`: inclusive limits of a number, None for none. `nullable`: may be missing or null (NaN in the row).
+    """
+
+    name: str
+    kind: str
+    low: float | None = None
+    high: float | None = None
+    nullable: bool = False
+
+
+class BindingDefinition(msgspec.Struct, frozen=True):
+    """A view looked up by a request's fields, in the order of the view's entity."""
+
+    view: str
+    fields: tuple[str, ...]
+
+
+class LabelDefinition(msgspec.Struct, frozen=True):
+    """What is predicted. `kind`: `binary`, `number` or `classes`; `horizon_s`: how late a label may come; `absent`: `unknown` or `negative`."""
+
+    name: str
+    kind: str
+    horizon_s: float
+    absent: str = "unknown"
+    classes: tuple[str, ...] = ()
+
+
+class RungDefinition(msgspec.Struct, frozen=True):
+    """A rung of the ladder below the champion: `previous`, `baseline`, or `prior` with its `value`."""
+
+    kind: str
+    value: float | None = None
+
+
+class GateDefinition(msgspec.Struct, frozen=True):
+    """A test before traffic. `kind`: `beats_prior`, `not_worse_than_champion`; `margin` in nats of log-loss."""
+
+    kind: str
+    margin: float = 0.0
+
+
+class TrainingDefinition(msgspec.Struct, frozen=True):
+    """How versions are trained. `build`: `module:function` of the user's code. `holdout_s`: the newest rows, kept to gate
+    on; `embargo_s`: left out before them. `first_after_s`: closed cohorts before the first version is asked for.
+    """
+
+    build: str
+    history_s: float
+    holdout_s: float
+    embargo_s: float
+    first_after_s: float
+    min_rows: int
+    seed: int = 0
+
+
+class DriftDefinition(msgspec.Struct, frozen=True):
+    """A detector on a figure of closed cohorts. `detector`: `page_hinkley`; `figure`: `log_loss`; `cohort_s`: its width."""
+
+    detector: str
+    figure: str
+    cohort_s: float
+    delta: float
+    threshold: float
+    min_cohorts: int
+
+
+class RetrainingDefinition(msgspec.Struct, frozen=True):
+    """When to retrain. `on`: kinds of findings; `cooldown_s`: event time between two accepted runs."""
+
+    on: tuple[str, ...]
+    cooldown_s: float
+
+
+class RolloutDefinition(msgspec.Struct, frozen=True):
+    """How a version takes traffic. `policy`: `blue_green`; `shadow_previous`: the old one scores along afterwards."""
+
+    policy: str
+    shadow_previous: bool = True
+
+
+class DeploymentDefinition(msgspec.Struct, frozen=True):
+    """What answers requests."""
+
+    name: str
+    model: str
+    unit: str
+    inputs: tuple[InputDefinition, ...]
+    features: tuple[BindingDefinition, ...]
+    settle_s: float
+    label: LabelDefinition | None
+    ladder: tuple[RungDefinition, ...]
+    training: TrainingDefinition | None
+    gates: tuple[GateDefinition, ...]
+    monitoring: tuple[DriftDefinition, ...]
+    retraining: RetrainingDefinition | None
+    rollout: RolloutDefinition
+    cohort_s: float
+    coverage: float
+    answer: str
+    digest: str
+
+
+class PipelineDefinition(msgspec.Struct, frozen=True):
+    """A user's transform: `function` (`module:function`) reads raw streams and writes sources and outcomes of deployments."""
+
+    name: str
+    function: str
+    raw: str
+    sources: tuple[str, ...]
+    outcomes: tuple[str, ...]
+
+
+class ProjectDefinition(msgspec.Struct, frozen=True):
+    """A whole project, as `headrace apply` publishes it."""
+
+    name: str
+    raw: tuple[RawStreamDefinition, ...]
+    sources: tuple[SourceDefinition, ...]
+    views: tuple[ViewDefinition, ...]
+    pipelines: tuple[PipelineDefinition, ...]
+    deployments: tuple[DeploymentDefinition, ...]
+
+    def source(self, name: str) -> SourceDefinition:
+        """The source of that name; KeyError when the project has none."""
+        return {source.name: source for source in self.sources}[name]
+
+    def view(self, name: str) -> ViewDefinition:
+        """The view of that name; KeyError when the project has none."""
+        return {view.name: view for view in self.views}[name]
+
+    def deployment(self, name: str) -> DeploymentDefinition:
+        """The deployment of that name; KeyError when the project has none."""
+        return {deployment.name: deployment for deployment in self.deployments}[name]
+
+
+def digest_of(*values: object) -> str:
+    """A short digest of plain values and Structs that is the same in every process: their sorted MessagePack, hashed.
+
+    >>> digest_of({"b": 1, "a": 2}) == digest_of({"a": 2, "b": 1})
+    True
+    """
+    encoded = msgspec.msgpack.Encoder(order="sorted").encode(values)
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()

@@ -1,0 +1,150 @@
+"""Deployments: what answers requests, and every policy around it. Only `name`, `unit` and `inputs` are required."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.project.views import Binding
+
+
+@dataclass(frozen=True)
+class Number:
+    """A numeric input within inclusive limits; None for no limit. `nullable`: may be missing."""
+
+    name: str
+    low: float | None = None
+    high: float | None = None
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Category:
+    """A text input that the model sees as a code of the version's vocabulary; an unknown value is NaN, and counted."""
+
+    name: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Key:
+    """A text input that only binds feature views: the model never sees it."""
+
+    name: str
+    nullable: bool = True
+
+
+Input = Number | Category | Key
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A label of 0 or 1. `horizon`: how late it may come. `absent`: what no label by then means, `unknown` or `negative`."""
+
+    name: str
+    horizon: str | float
+    absent: str = "unknown"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a version is trained.
+
+    `build(signature)`: returns an unfitted scikit-learn classifier; `signature.columns` names the columns of the
+    float32 matrix that `fit(X, y)` gets, and which of them are categories. `history`: age of the oldest row.
+    """
+
+    build: Callable[..., Any]
+    history: str | float = "180d"
+    holdout: str | float = "7d"
+    embargo: str | float = "1d"
+    first_after: str | float = "30d"
+    min_rows: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A test that a version must pass before traffic; see `beats_prior` and `not_worse_than_champion`."""
+
+    kind: str
+    margin: float = 0.0
+
+
+def beats_prior(margin: float = 0.0) -> Gate:
+    """Log-loss on the holdout is lower than the prior's by more than `margin` nats."""
+    return Gate("beats_prior", margin)
+
+
+def not_worse_than_champion(margin: float = 0.005) -> Gate:
+    """Log-loss on the holdout is not higher than the champion's by more than `margin` nats, both on the same rows."""
+    return Gate("not_worse_than_champion", margin)
+
+
+@dataclass(frozen=True)
+class PageHinkley:
+    """Page's cumulative test (Page 1954; Hinkley 1971) for a rise of a closed cohort's figure, started anew with each champion."""
+
+    figure: str = "log_loss"
+    delta: float = 0.02
+    threshold: float = 0.8
+    min_cohorts: int = 7
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """Ask for a new version on these kinds of findings, at most one per `cooldown` of event time."""
+
+    on: Sequence[str] = ("drift",)
+    cooldown: str | float = "7d"
+
+
+@dataclass(frozen=True)
+class BlueGreen:
+    """Load and warm the new version everywhere, then switch at once; `shadow_previous`: the old one scores along."""
+
+    shadow_previous: bool = True
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A rung of the ladder below the champion."""
+
+    kind: str
+    value: float | None = None
+
+
+previous = Rung("previous")
+baseline = Rung("baseline")
+
+
+def prior(value: float) -> Rung:
+    """The last rung: a constant that needs no model and no features."""
+    return Rung("prior", value)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What answers requests.
+
+    `unit`: the name of what a request is about, and what traffic is split by. `inputs`: the contract of a request.
+    `features`: views bound to request fields. `settle`: the pipeline lag allowed for, in training and serving alike.
+    `cohort`: width of the windows in which labels are read; one closes when `coverage` of its labels have come.
+    `answer`: `committed` replies after the decision is committed, `fast` before.
+    """
+
+    name: str
+    unit: str
+    inputs: Sequence[Input]
+    features: Sequence[Binding] = ()
+    label: Binary | None = None
+    settle: str | float = "15m"
+    ladder: Sequence[Rung] = ()
+    training: Training | None = None
+    gates: Sequence[Gate] = (beats_prior(),)
+    monitoring: Sequence[PageHinkley] = ()
+    retraining: Retraining | None = None
+    rollout: BlueGreen = field(default_factory=BlueGreen)
+    cohort: str | float = "1d"
+    coverage: float = 0.98
+    answer: str = "committed"
+    model: str | None = None

@@ -1,0 +1,32 @@
+"""Raw streams and sources: what comes in, and the typed events it becomes."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+
+@dataclass(frozen=True)
+class RawStream:
+    """A topic as the outside world sends it. `partitions` cannot change later: choose for the load you expect."""
+
+    name: str
+    format: str = "json"
+    partitions: int = 2
+
+
+@dataclass(frozen=True)
+class Source:
+    """A topic of typed domain events.
+
+    `event`: a `msgspec.Struct` whose fields are float, int, str, bool or datetime, optional where null is allowed.
+    `event_time`: the field that says when it happened. `key`: the field that keys the record; events of one key keep
+    their order. An event may be used from `available_at` (a field), else `available_after` its event time.
+    """
+
+    name: str
+    event: type[msgspec.Struct]
+    event_time: str
+    key: str
+    available_at: str | None = None
+    available_after: str | float = 0.0
+    partitions: int = 2

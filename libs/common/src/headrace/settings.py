@@ -1,0 +1,89 @@
+"""Settings: defaults < `headrace.toml` < `HEADRACE_*` (and Kafka's own `KAFKA_BOOTSTRAP_SERVERS`)."""
+
+import os
+import socket
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.errors import Misconfigured
+
+DEFAULT_BOOTSTRAP = "127.0.0.1:19092"
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a process is told from outside.
+
+    `namespace` prefixes every topic, group and transactional id. `http_port`: health and metrics, 0 for any free port.
+    `partitions_*`: the knobs of topics.yaml. `connect_timeout_s`: how long a start waits for the broker.
+    """
+
+    bootstrap_servers: str = DEFAULT_BOOTSTRAP
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = "SCRAM-SHA-512"
+    sasl_username: str = ""
+    sasl_password: str = ""
+    ssl_cafile: str = ""
+    namespace: str = ""
+    instance: str = ""
+    http_host: str = "127.0.0.1"
+    http_port: int = 0
+    gateway_port: int = 8080
+    log_level: str = "INFO"
+    connect_timeout_s: float = 60.0
+    partitions_requests: int = 2
+    partitions_replies: int = 8
+    watchdog_s: float = 60.0
+
+    @staticmethod
+    def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> "Settings":
+        """Read defaults, then the file, then the environment. Raises `Misconfigured` naming the setting and where it was set."""
+        return msgspec.convert({name: value for name, (value, _) in origins(environ, file).items()}, Settings)
+
+    def instance_id(self, service: str) -> str:
+        """The name of this instance: the setting, or host and process id."""
+        return self.instance or f"{service}-{socket.gethostname()}-{os.getpid()}"
+
+
+def origins(environ: Mapping[str, str] | None = None, file: Path | None = None) -> dict[str, tuple[Any, str]]:
+    """Every setting with its value and where that came from: `default`, the file's name, or the variable's name."""
+    environ = os.environ if environ is None else environ
+    path = file or Path(environ.get("HEADRACE_CONFIG", "headrace.toml"))
+    values: dict[str, tuple[Any, str]] = {f.name: (f.default, "default") for f in msgspec.structs.fields(Settings)}
+    values |= {name: (value, str(path)) for name, value in _read_file(path).items()}
+    values |= _read_environ(environ)
+    return {name: (_checked(name, value, where), where) for name, (value, where) in values.items()}
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured(f"{path} is not valid TOML: {error}") from None
+
+
+def _read_environ(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    names = {f.name for f in msgspec.structs.fields(Settings)}
+    found: dict[str, tuple[Any, str]] = {}
+    if environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        found["bootstrap_servers"] = (environ["KAFKA_BOOTSTRAP_SERVERS"], "KAFKA_BOOTSTRAP_SERVERS")
+    for variable, value in environ.items():
+        name = variable.removeprefix("HEADRACE_").lower()
+        if variable.startswith("HEADRACE_") and name in names:
+            found[name] = (value, variable)
+    return found
+
+
+def _checked(name: str, value: Any, where: str) -> Any:
+    types = {f.name: f.type for f in msgspec.structs.fields(Settings)}
+    if name not in types:
+        raise Misconfigured(f"{where}: no setting is called {name!r}; see `headrace config show`")
+    try:
+        return msgspec.convert(value, types[name], strict=False)
+    except msgspec.ValidationError as error:
+        raise Misconfigured(f"{where}: {name} {error}, got {value!r}") from None

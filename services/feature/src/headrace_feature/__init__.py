@@ -1,0 +1,1 @@
+"""Decides which tiles an event touches."""

@@ -1,0 +1,1 @@
+"""Decides what may be asked over HTTP, and turns decisions into answers."""

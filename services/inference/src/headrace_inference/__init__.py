@@ -1,0 +1,1 @@
+"""Decides which version answers a request, and what answers when it cannot."""

@@ -1,0 +1,1 @@
+"""Decides which of the user's transforms run, and what may pass them."""
