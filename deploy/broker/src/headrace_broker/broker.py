@@ -1,0 +1,175 @@
+"""One broker process: started, watched, stopped, and (for tests) killed, frozen and thawed."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+
+from headrace_broker.config import CLUSTER_ID, write_config
+from headrace_broker.errors import BrokerError
+from headrace_broker.jars import kafka_jars
+from headrace_broker.java import find_java
+
+# ApiVersions v0 with correlation id 7 and no client id: the smallest thing only a serving broker answers.
+_API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 7, -1)
+
+
+class Broker:
+    """An Apache Kafka of one node on loopback.
+
+    `data_dir` keeps log and configuration; `fresh` empties it first. `port=None` takes any free one.
+    The broker lives in a process group of its own and ends with `stop`.
+    """
+
+    def __init__(self, data_dir: Path, port: int | None = None, *, fresh: bool = False) -> None:
+        self.data_dir = Path(data_dir).absolute()
+        self.port = port or free_port()
+        self._controller_port = free_port()
+        self._fresh = fresh
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """What clients connect to."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it lives."""
+        return self._process.pid if self.is_alive and self._process else None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether our own process runs (somebody else's broker on the port does not count)."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log_file(self) -> Path:
+        """What the broker prints."""
+        return self.data_dir / "broker.log"
+
+    def start(self, timeout_s: float = 60.0) -> "Broker":
+        """Start and wait until it serves. Raises `BrokerError` with the cause and the way out."""
+        jars, java = kafka_jars(), find_java()
+        refuse_taken(self.port)
+        if self._fresh and self._process is None:
+            shutil.rmtree(self.data_dir, ignore_errors=True)
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        properties, logging = write_config(self.data_dir, self.port, self._controller_port)
+        command = [java, "-Xmx512m", "-Xms128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{jars}/*"]
+        command.append(f"-Dlog4j2.configurationFile={logging}")
+        self._format(command, properties)
+        start_of_log = self.log_file.stat().st_size if self.log_file.exists() else 0
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "kafka.Kafka", properties], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        self._wait(start_of_log, timeout_s)
+        return self
+
+    def stop(self, timeout_s: float = 20.0) -> None:
+        """End it in order; by force when it does not."""
+        if self._process is None:
+            return
+        if self.is_alive:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL: the machine lost power."""
+        if self._process is not None and self.is_alive:
+            self._process.kill()
+            self._process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP: the process hangs, its connections stay open."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT after `freeze`."""
+        self._signal(signal.SIGCONT)
+
+    def __enter__(self) -> "Broker":
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.pid is None:
+            raise BrokerError("the broker is not running")
+        os.kill(self.pid, number)
+
+    def _format(self, command: list[object], properties: Path) -> None:
+        if (self.data_dir / "log" / "meta.properties").exists():
+            return
+        arguments = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", properties]
+        ran = subprocess.run([str(part) for part in [*command, *arguments]], capture_output=True, text=True, check=False)
+        if ran.returncode:
+            raise BrokerError(f"the broker's data folder {self.data_dir} could not be formatted: {_last_line(ran.stderr + ran.stdout)}")
+
+    def _wait(self, start_of_log: int, timeout_s: float) -> None:
+        give_up = time.monotonic() + timeout_s
+        while time.monotonic() < give_up:
+            if not self.is_alive:
+                raise BrokerError(f"the broker ended while starting: {_last_line(self._printed(start_of_log))} (see {self.log_file})")
+            if _serves(self.port):
+                return
+            time.sleep(0.05)
+        self.kill()
+        raise BrokerError(f"the broker was not ready after {timeout_s:.0f} s; see {self.log_file}")
+
+    def _printed(self, start: int) -> str:
+        with self.log_file.open("rb") as log:
+            log.seek(start)
+            return log.read().decode(errors="replace")
+
+
+def free_port() -> int:
+    """A port of loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def refuse_taken(port: int) -> None:
+    """Raise `BrokerError` naming who listens on `port`, if anybody does."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise BrokerError(f"port {port} is taken{_holder(port)}: stop that, or choose another port") from None
+
+
+def _holder(port: int) -> str:
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return ""
+
+
+def _serves(port: int) -> bool:
+    """Whether a broker answers there; a port that merely accepts may still be starting."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        connection.sendall(_API_VERSIONS)
+        return connection.recv(8)[4:] == struct.pack(">i", 7)
+    return False
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("\tat")]
+    return lines[-1] if lines else "it printed nothing"

@@ -1,0 +1,46 @@
+"""The one-node KRaft configuration: small, loopback only, and with Kafka's own defaults where they do not matter."""
+
+from pathlib import Path
+
+CLUSTER_ID = "headraceLocalCluster00"
+
+_LOG4J = """\
+Configuration:
+  Properties: {Property: {name: pattern, value: "%d %p %m (%c)%n"}}
+  Appenders: {Console: {name: STDOUT, PatternLayout: {pattern: "${pattern}"}}}
+  Loggers:
+    Root: {level: WARN, AppenderRef: {ref: STDOUT}}
+    Logger: [{name: kafka.server.KafkaRaftServer, level: INFO}, {name: kafka.server.BrokerServer, level: INFO}]
+"""
+
+
+def write_config(folder: Path, port: int, controller_port: int) -> tuple[Path, Path]:
+    """Write `server.properties` and `log4j2.yaml` into `folder`; returns both paths."""
+    properties = folder / "server.properties"
+    properties.write_text("".join(f"{name}={value}\n" for name, value in _settings(folder, port, controller_port).items()))
+    logging = folder / "log4j2.yaml"
+    logging.write_text(_LOG4J)
+    return properties, logging
+
+
+def _settings(folder: Path, port: int, controller_port: int) -> dict[str, object]:
+    return {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "log.dirs": folder / "log",
+        "auto.create.topics.enable": "false",
+        "log.message.timestamp.type": "LogAppendTime",
+        "log.cleaner.dedupe.buffer.size": 33_554_432,
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 4,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "group.initial.rebalance.delay.ms": 0,
+    }
