@@ -43,6 +43,10 @@ class Codec:
         """Know these sources too (a project was applied)."""
         self._sources.update(sources)
 
+    def is_users(self, topic: str) -> bool:
+        """Whether users may write to a topic, so that what cannot be read there never stops it."""
+        return self._rule(topic).audience == "users"
+
     def encode(self, event: msgspec.Struct) -> bytes:
         """MessagePack bytes of an event."""
         return self._encoder.encode(event)

@@ -18,7 +18,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a process is told from outside.
 
     `namespace` prefixes every topic, group and transactional id. `http_port`: health and metrics, 0 for any free port.
-    `partitions_*`: the knobs of topics.yaml. `connect_timeout_s`: how long a start waits for the broker.
+    `partitions_*`: the knobs of topics.yaml. `replication_factor` of new topics.
+    `connect_timeout_s`: how long a start waits for the broker.
     """
 
     bootstrap_servers: str = DEFAULT_BOOTSTRAP
@@ -34,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway_port: int = 8080
     log_level: str = "INFO"
     connect_timeout_s: float = 60.0
+    replication_factor: int = 1
     partitions_requests: int = 2
     partitions_replies: int = 8
     watchdog_s: float = 60.0

@@ -3,6 +3,7 @@
 import msgpack
 import msgspec
 import pytest
+
 from headrace.bus.port import Record
 from headrace.codec import Codec, caused_by, out
 from headrace.envelope import format_instant, parse_instant, read_headers
@@ -70,7 +71,18 @@ def test_json_is_accepted_on_users_topics_by_its_first_byte() -> None:
         (b"\xdd\xff\xff\xff\xff", None),
         (b"\x91" * 2000, None),
     ],
-    ids="reserved empty truncated trailing utf8 missing wrong-type list header-bomb nesting".split(),
+    ids=[
+        "reserved",
+        "empty",
+        "truncated",
+        "trailing",
+        "utf8",
+        "missing",
+        "wrong-type",
+        "list",
+        "header-bomb",
+        "nesting",
+    ],
 )
 def test_bytes_that_cannot_be_understood_are_poison_that_names_the_field(value: bytes, field: str | None) -> None:
     with pytest.raises(Poison) as refused:

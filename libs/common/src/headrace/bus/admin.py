@@ -1,0 +1,47 @@
+"""Topics as declared: created when missing, refused when they have drifted."""
+
+from collections.abc import Sequence
+
+from headrace.bus.port import Log, TopicSpec
+from headrace.errors import Misconfigured
+
+
+async def ensure_topics(log: Log, specs: Sequence[TopicSpec]) -> list[str]:
+    """Create what is missing and return its names. Raises `Misconfigured` for every topic that is not as declared."""
+    found = await log.describe_topics([spec.name for spec in specs])
+    drifted = [
+        difference for spec in specs if spec.name in found for difference in _differences(spec, found[spec.name])
+    ]
+    if drifted:
+        raise Misconfigured("; ".join(drifted))
+    missing = [spec for spec in specs if spec.name not in found]
+    if missing:
+        await log.create_topics(missing)
+    return [spec.name for spec in missing]
+
+
+async def require_topics(log: Log, specs: Sequence[TopicSpec]) -> None:
+    """What a service does at its start: refuse to run on topics that are missing or have drifted."""
+    found = await log.describe_topics([spec.name for spec in specs])
+    missing = [spec.name for spec in specs if spec.name not in found]
+    if missing:
+        raise Misconfigured(f"topics are missing: {', '.join(missing)}; run `headrace topic apply`")
+    drifted = [difference for spec in specs for difference in _differences(spec, found[spec.name])]
+    if drifted:
+        raise Misconfigured("; ".join(drifted))
+
+
+def _differences(wanted: TopicSpec, found: TopicSpec) -> list[str]:
+    differences = []
+    if wanted.partitions != found.partitions:
+        way_out = "records would change partition, so this is never done in place: make a new major version of the topic and replay"
+        differences.append(
+            f"{wanted.name} has {found.partitions} partitions, declared are {wanted.partitions} ({way_out})"
+        )
+    for name, value in wanted.config.items():
+        is_value = found.config.get(name)
+        if is_value is not None and set(is_value.split(",")) != set(value.split(",")):
+            differences.append(
+                f"{wanted.name} has {name}={is_value}, declared is {value} (alter it with your Kafka tools, or change topics.yaml)"
+            )
+    return differences

@@ -1,0 +1,26 @@
+"""Starting while the broker is not there yet: back off, say why, give up at the limit."""
+
+import asyncio
+import logging
+
+from headrace.bus.port import Log
+from headrace.errors import Retryable
+from headrace.policy.backoff import delays_s
+
+_log = logging.getLogger("headrace.bus")
+
+
+async def connect(log: Log, timeout_s: float) -> None:
+    """Start `log`, trying again with back-off. Raises the last `Retryable` after `timeout_s`."""
+    loop = asyncio.get_running_loop()
+    give_up_s = loop.time() + timeout_s
+    for delay_s in delays_s(first_s=0.2, most_s=3.0):
+        try:
+            await log.start()
+        except Retryable as error:
+            if loop.time() + delay_s > give_up_s:
+                raise Retryable(f"{error} (given up after {timeout_s:.0f} s)") from error
+            _log.warning("%s; trying again in %.1f s", error, delay_s)
+            await asyncio.sleep(delay_s)
+        else:
+            return

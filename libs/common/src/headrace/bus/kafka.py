@@ -1,0 +1,298 @@
+"""Kafka through aiokafka 0.14: the connection, admin and readers. Writers are in `kafka_writers`.
+
+Rules that follow from failures seen: bytes in, bytes out (a deserialiser that raises would raise for ever at the same
+offset); never auto-commit (it commits what was fetched, not what was done); range assignment, so that partition p of
+all inputs is one shard; sessions of 10 s.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka import TopicPartition as ATopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaConnectionError,
+    KafkaError,
+    RebalanceInProgressError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+from aiokafka.helpers import create_ssl_context
+
+from headrace.bus.kafka_writers import KafkaProducer, KafkaTransactor
+from headrace.bus.port import Assigned, Record, Start, TopicPartition, TopicSpec
+from headrace.errors import Misconfigured, Retryable
+from headrace.settings import Settings
+
+_FETCH_MAX_BYTES = 16 * 1024 * 1024
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """What every aiokafka client is told about the way to the broker."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "security_protocol": settings.security_protocol,
+    }
+    if settings.security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.sasl_username
+        options["sasl_plain_password"] = settings.sasl_password
+    if settings.security_protocol.endswith("SSL"):
+        options["ssl_context"] = _ssl_context(settings)
+    return options
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    context = create_ssl_context(cafile=settings.ssl_cafile or None)
+    # NB: aiokafka leaves the host name unchecked; anybody with a certificate of the same CA could stand in.
+    context.check_hostname = True
+    return context
+
+
+class KafkaLog:
+    """A Kafka cluster."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._options = client_options(settings)
+        self._admin: AIOKafkaAdminClient | None = None
+        self._asker: AIOKafkaConsumer | None = None
+
+    async def start(self) -> None:
+        admin = AIOKafkaAdminClient(**self._options)
+        asker = AIOKafkaConsumer(**self._options, enable_auto_commit=False)
+        try:
+            await admin.start()
+            await asker.start()
+        except (KafkaError, OSError) as error:
+            await admin.close()
+            await asker.stop()
+            raise Retryable(f"no Kafka broker at {self._settings.bootstrap_servers}: {_cause(error)}") from error
+        self._admin, self._asker = admin, asker
+
+    async def stop(self) -> None:
+        if self._admin is not None:
+            await self._admin.close()
+        if self._asker is not None:
+            await self._asker.stop()
+
+    @property
+    def admin(self) -> AIOKafkaAdminClient:
+        """The admin client; `Misconfigured` before `start`."""
+        if self._admin is None:
+            raise Misconfigured("the log is not started")
+        return self._admin
+
+    @property
+    def asker(self) -> AIOKafkaConsumer:
+        """A consumer that only asks for offsets."""
+        if self._asker is None:
+            raise Misconfigured("the log is not started")
+        return self._asker
+
+    async def create_topics(self, specs: Sequence[TopicSpec]) -> None:
+        new = [
+            NewTopic(spec.name, spec.partitions, self._settings.replication_factor, topic_configs=spec.config)
+            for spec in specs
+        ]
+        # NB: per-topic errors do not raise, they lie in the answer.
+        answer: Any = await self.admin.create_topics(new)
+        for name, code, *_ in answer.topic_errors:
+            if code not in (0, TopicAlreadyExistsError.errno):
+                raise Misconfigured(f"topic {name} could not be created: {for_code(code).__name__}")
+        await self._until_known([spec.name for spec in specs])
+
+    async def describe_topics(self, names: Iterable[str]) -> dict[str, TopicSpec]:
+        existing = set(await self.list_topics())
+        wanted = [name for name in names if name in existing]
+        if not wanted:
+            return {}
+        described = await self.admin.describe_topics(wanted)
+        configs: list[Any] = await self.admin.describe_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, name) for name in wanted]
+        )
+        settings = {
+            found[3]: {entry[0]: entry[1] for entry in found[4]} for answer in configs for found in answer.resources
+        }
+        return {
+            found["topic"]: TopicSpec(found["topic"], len(found["partitions"]), settings.get(found["topic"], {}))
+            for found in described
+        }
+
+    async def list_topics(self) -> list[str]:
+        return sorted(await self.admin.list_topics())
+
+    async def partitions(self, topic: str) -> list[TopicPartition]:
+        described = await self.admin.describe_topics([topic])
+        if not described or described[0]["error_code"]:
+            raise Misconfigured(f"topic {topic} does not exist: run `headrace topic apply`")
+        return [TopicPartition(topic, number) for number in range(len(described[0]["partitions"]))]
+
+    async def begin_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        found = await self._ask(self.asker.beginning_offsets([_theirs(tp) for tp in partitions]))
+        return {_ours(tp): offset for tp, offset in found.items()}
+
+    async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        found = await self._ask(self.asker.end_offsets([_theirs(tp) for tp in partitions]))
+        return {_ours(tp): offset for tp, offset in found.items()}
+
+    async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        wanted = [_theirs(tp) for tp in partitions]
+        found = await self._ask(self.admin.list_consumer_group_offsets(group, partitions=wanted))
+        return {_ours(tp): meta.offset for tp, meta in found.items() if meta.offset >= 0}
+
+    async def producer(self) -> KafkaProducer:
+        return await KafkaProducer.open(self._options)
+
+    async def transactor(self, transactional_id: str, group: str) -> KafkaTransactor:
+        return await KafkaTransactor.open(self._options, transactional_id, group)
+
+    async def reader(
+        self, partitions: Iterable[TopicPartition], start: Start, *, committed: bool = True
+    ) -> "KafkaReader":
+        consumer = AIOKafkaConsumer(**self._options, **_consumer_options(committed))
+        await self._ask(consumer.start())
+        reader = KafkaReader(consumer)
+        chosen = list(partitions)
+        consumer.assign([_theirs(tp) for tp in chosen])
+        await reader.seek(await self._start_offsets(chosen, start))
+        return reader
+
+    async def member(
+        self,
+        group: str,
+        topics: Sequence[str],
+        *,
+        on_assigned: Assigned,
+        on_revoked: Assigned,
+        instance_id: str | None = None,
+    ) -> "KafkaMember":
+        for topic in topics:
+            await self.partitions(topic)
+        consumer = AIOKafkaConsumer(
+            **self._options,
+            **_consumer_options(True),
+            group_id=group,
+            group_instance_id=instance_id,
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=2_000,
+            rebalance_timeout_ms=30_000,
+            max_poll_interval_ms=300_000,
+        )
+        consumer.subscribe(list(topics), listener=_Listener(on_assigned, on_revoked))
+        await self._ask(consumer.start())
+        return KafkaMember(consumer)
+
+    async def _start_offsets(self, partitions: list[TopicPartition], start: Start) -> dict[TopicPartition, int]:
+        if start == "end":
+            return await self.end_offsets(partitions)
+        begins = await self.begin_offsets(partitions)
+        return begins if isinstance(start, str) else {tp: start.get(tp, begins[tp]) for tp in partitions}
+
+    async def _until_known(self, names: list[str]) -> None:
+        """Creation returns before every broker knows the topics."""
+        while set(names) - set(await self.list_topics()):
+            await asyncio.sleep(0.05)
+
+    async def _ask(self, question: Any) -> Any:
+        try:
+            return await asyncio.wait_for(question, 30)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise Retryable(
+                f"the broker at {self._settings.bootstrap_servers} did not answer: {_cause(error)}"
+            ) from error
+
+
+class KafkaReader:
+    """Reads partitions assigned by hand."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def fetch(self, timeout_s: float, max_records: int = 1000) -> Sequence[Record]:
+        found = await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+        return [
+            Record(r.topic, r.partition, r.offset, r.key, r.value, tuple(r.headers), r.timestamp)
+            for part in found.values()
+            for r in part
+        ]
+
+    async def position(self, partition: TopicPartition) -> int:
+        return await self._consumer.position(_theirs(partition))
+
+    async def end_offsets(self) -> dict[TopicPartition, int]:
+        found = await self._consumer.end_offsets(list(self._consumer.assignment()))
+        return {_ours(tp): offset for tp, offset in found.items()}
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        return frozenset(_ours(tp) for tp in self._consumer.assignment())
+
+    async def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
+        for tp, offset in offsets.items():
+            self._consumer.seek(_theirs(tp), offset)
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        self._consumer.pause(*self._assigned(partitions))
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        self._consumer.resume(*self._assigned(partitions))
+
+    async def close(self) -> None:
+        await self._consumer.stop()
+
+    def _assigned(self, partitions: Iterable[TopicPartition]) -> list[ATopicPartition]:
+        mine = self._consumer.assignment()
+        return [theirs for tp in partitions if (theirs := _theirs(tp)) in mine]
+
+
+class KafkaMember(KafkaReader):
+    """A member of a consumer group."""
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        try:
+            await self._consumer.commit({_theirs(tp): offset for tp, offset in offsets.items()})
+        except (CommitFailedError, RebalanceInProgressError, IllegalStateError, KafkaConnectionError) as error:
+            raise Retryable(f"offsets were not committed: {_cause(error)}") from error
+
+
+class _Listener(ConsumerRebalanceListener):
+    """Hands rebalances to us; what it raises aiokafka would only log, so the callbacks must not."""
+
+    def __init__(self, on_assigned: Assigned, on_revoked: Assigned) -> None:
+        self._on_assigned, self._on_revoked = on_assigned, on_revoked
+
+    async def on_partitions_assigned(self, assigned: Iterable[ATopicPartition]) -> None:
+        await self._on_assigned(frozenset(_ours(tp) for tp in assigned))
+
+    async def on_partitions_revoked(self, revoked: Iterable[ATopicPartition]) -> None:
+        await self._on_revoked(frozenset(_ours(tp) for tp in revoked))
+
+
+def _consumer_options(committed: bool) -> dict[str, Any]:
+    return {
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "isolation_level": "read_committed" if committed else "read_uncommitted",
+        "max_partition_fetch_bytes": _FETCH_MAX_BYTES,
+        "fetch_max_wait_ms": 500,
+    }
+
+
+def _ours(tp: ATopicPartition) -> TopicPartition:
+    return TopicPartition(tp.topic, tp.partition)
+
+
+def _theirs(tp: TopicPartition) -> ATopicPartition:
+    return ATopicPartition(tp.topic, tp.partition)
+
+
+def _cause(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,62 @@
+"""What an instance says of itself: one mutable record that its parts fill in and the heartbeat publishes."""
+
+from dataclasses import dataclass, field
+
+from headrace.events.ops import HealthReported
+
+
+@dataclass
+class Health:
+    """The state behind /ready, `ops.health` and the gauges. An instance is ready when nothing is failing or awaited."""
+
+    service: str
+    instance: str
+    pid: int = 0
+    http_port: int = 0
+    started_s: float = 0.0
+    code_version: str = ""
+    shards: tuple[int, ...] = ()
+    lag: dict[str, int] = field(default_factory=dict)
+    applied: dict[str, int] = field(default_factory=dict)
+    loaded: set[str] = field(default_factory=set)
+    warmed: set[str] = field(default_factory=set)
+    breakers: dict[str, str] = field(default_factory=dict)
+    handled: int = 0
+    dead_lettered: int = 0
+    failures: dict[str, str] = field(default_factory=lambda: {"start": "starting"})
+    stopping: bool = False
+
+    def fail(self, what: str, reason: str) -> None:
+        """`what` is not as it should be, so the instance is not ready."""
+        self.failures[what] = reason
+
+    def clear(self, what: str) -> None:
+        """`what` is fine (again)."""
+        self.failures.pop(what, None)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it does its work now."""
+        return not self.failures and not self.stopping
+
+    def report(self) -> HealthReported:
+        """The record for `ops.health`."""
+        return HealthReported(
+            service=self.service,
+            instance=self.instance,
+            ready=self.is_ready,
+            reason="; ".join(self.failures.values()),
+            shards=self.shards,
+            lag=dict(self.lag),
+            applied=dict(self.applied),
+            loaded=tuple(sorted(self.loaded)),
+            warmed=tuple(sorted(self.warmed)),
+            breakers=dict(self.breakers),
+            handled_total=self.handled,
+            dead_lettered_total=self.dead_lettered,
+            code_version=self.code_version,
+            pid=self.pid,
+            http_port=self.http_port,
+            started_s=self.started_s,
+            stopping=self.stopping,
+        )

@@ -1,0 +1,69 @@
+"""The metric catalogue, and the page that Prometheus reads.
+
+Names are `headrace_<thing>_<unit>[_total]` with the service as a label from a closed set; never an id. All of them are
+read off `Health` at scrape time, so a metric that nothing sets cannot exist.
+"""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from headrace.obs.health import Health
+
+
+class HealthCollector(Collector):
+    """Turns one instance's health into metrics."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    def collect(self) -> Iterator[Metric]:
+        health = self._health
+        yield _gauge(
+            "headrace_ready", "1 when the instance does its work, 0 when not", health.service, float(health.is_ready)
+        )
+        yield _gauge("headrace_shards_owned", "Shards that this instance owns", health.service, len(health.shards))
+        yield _gauge(
+            "headrace_versions_warmed", "Model versions that are loaded and warm", health.service, len(health.warmed)
+        )
+        yield _counter("headrace_records_handled_total", "Input records handled", health.service, health.handled)
+        yield _counter(
+            "headrace_records_dead_lettered_total",
+            "Records that could not be read",
+            health.service,
+            health.dead_lettered,
+        )
+        lag = GaugeMetricFamily("headrace_lag_records", "Records behind, per topic", labels=["service", "topic"])
+        for topic, records in _by_topic(health.lag).items():
+            lag.add_metric([health.service, topic], records)
+        yield lag
+
+
+def page(health: Health) -> bytes:
+    """The text that /metrics answers with."""
+    registry = CollectorRegistry()
+    registry.register(HealthCollector(health))
+    return generate_latest(registry)
+
+
+def _gauge(name: str, help_text: str, service: str, value: float) -> GaugeMetricFamily:
+    metric = GaugeMetricFamily(name, help_text, labels=["service"])
+    metric.add_metric([service], value)
+    return metric
+
+
+def _counter(name: str, help_text: str, service: str, value: float) -> CounterMetricFamily:
+    metric = CounterMetricFamily(name, help_text, labels=["service"])
+    metric.add_metric([service], value)
+    return metric
+
+
+def _by_topic(lag: dict[str, int]) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for place, records in lag.items():
+        topic = place.rsplit("/", 1)[0]
+        totals[topic] = totals.get(topic, 0) + records
+    return totals

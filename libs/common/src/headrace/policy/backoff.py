@@ -1,0 +1,16 @@
+"""How long to wait before the next try: doubling up to a limit. No dice: our retries are few, and tests repeat."""
+
+from collections.abc import Iterator
+
+
+def delays_s(first_s: float, most_s: float) -> Iterator[float]:
+    """Endless delays in seconds.
+
+    >>> from itertools import islice
+    >>> list(islice(delays_s(0.5, 3.0), 5))
+    [0.5, 1.0, 2.0, 3.0, 3.0]
+    """
+    delay_s = first_s
+    while True:
+        yield min(delay_s, most_s)
+        delay_s = min(delay_s * 2, most_s)

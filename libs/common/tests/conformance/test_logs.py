@@ -1,0 +1,21 @@
+"""The log in memory and Kafka do the same."""
+
+import pytest
+
+from headrace.bus.kafka import KafkaLog
+from headrace.bus.port import Log
+from headrace.testing.conformance import LogConformance
+from headrace.testing.memory import MemoryLog
+
+
+class TestMemoryLog(LogConformance):
+    @pytest.fixture
+    def log(self, memory_log: MemoryLog) -> Log:
+        return memory_log
+
+
+@pytest.mark.kafka
+class TestKafka(LogConformance):
+    @pytest.fixture
+    def log(self, kafka_log: KafkaLog) -> Log:
+        return kafka_log
