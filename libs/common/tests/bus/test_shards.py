@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+
 from headrace.bus.admin import ensure_topics, require_topics
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.port import Log, Out, TopicPartition, TopicSpec

@@ -1,0 +1,100 @@
+"""What a view keeps: for each pane width, which partial aggregates of which columns, and for how long."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from headrace.project.compile import pane_width_s
+from headrace.project.definition import FeatureDefinition, ProjectDefinition, SourceDefinition, ViewDefinition
+
+SLACK_S = 86_400.0
+
+# Per aggregation of a column the partial aggregates that finalise needs; `n` counts the values that are not null.
+_NEEDS = {
+    "sum": ("n", "sum"),
+    "mean": ("n", "sum"),
+    "share": ("n", "sum"),
+    "std": ("n", "sum", "sum_squares"),
+    "min": ("n", "min"),
+    "max": ("n", "max"),
+    "last": ("last", "last_at"),
+}
+PARTIALS = ("n", "sum", "sum_squares", "min", "max", "last", "last_at")
+
+
+@dataclass(frozen=True, slots=True)
+class WidthPlan:
+    """Panes of one width. `parts`: `column:partial` in stored order; `keep_panes`: how many a ring holds."""
+
+    width_s: int
+    columns: tuple[tuple[str, tuple[str, ...]], ...]
+    parts: tuple[str, ...]
+    keep_panes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ViewPlan:
+    """A view, ready to be folded and finalised."""
+
+    view: ViewDefinition
+    source: SourceDefinition
+    widths: tuple[WidthPlan, ...]
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Model column names, `<view>.<feature>`."""
+        return tuple(f"{self.view.name}.{feature.name}" for feature in self.view.features)
+
+
+def plan_view(project: ProjectDefinition, name: str) -> ViewPlan:
+    """The plan of a view; its ring is kept for window + settle (the longest that binds it) + one day."""
+    view = project.view(name)
+    settles_s = [d.settle_s for d in project.deployments if any(b.view == name for b in d.features)]
+    widths = sorted({pane_width_s(feature.window_s) for feature in view.features})
+    plans = tuple(_plan_width(view, width_s, max(settles_s, default=0.0)) for width_s in widths)
+    return ViewPlan(view, project.source(view.source), plans)
+
+
+def _plan_width(view: ViewDefinition, width_s: int, settle_s: float) -> WidthPlan:
+    features = [feature for feature in view.features if pane_width_s(feature.window_s) == width_s]
+    needs: dict[str, set[str]] = {}
+    for feature in features:
+        if feature.column is not None:
+            needs.setdefault(feature.column, set()).update(_NEEDS[feature.aggregation])
+    columns = tuple((name, tuple(part for part in PARTIALS if part in needs[name])) for name in sorted(needs))
+    parts = tuple(f"{name}:{part}" for name, found in columns for part in found)
+    longest_s = max(feature.window_s for feature in features)
+    return WidthPlan(width_s, columns, parts, int((longest_s + settle_s + SLACK_S) // width_s) + 2)
+
+
+def features_of_width(view: ViewDefinition, width_s: int) -> list[tuple[int, FeatureDefinition]]:
+    """The features that read panes of this width, with their place in the view."""
+    return [
+        (place, feature) for place, feature in enumerate(view.features) if pane_width_s(feature.window_s) == width_s
+    ]
+
+
+def available_s(source: SourceDefinition, event: Any) -> float:
+    """The instant from which an event may be used, seconds since the epoch."""
+    field = source.available_at or source.event_time
+    after_s = 0.0 if source.available_at else source.available_after_s
+    return instant_s(getattr(event, field)) + after_s
+
+
+def instant_s(value: datetime | float) -> float:
+    """Seconds since the epoch of a datetime (UTC when it has no zone) or of a number that is that already."""
+    return value.timestamp() if isinstance(value, datetime) else float(value)
+
+
+def entity_of(fields: tuple[str, ...], event: Any) -> str | None:
+    """The entity key of an event: its fields joined by `|`; None when one of them is null."""
+    if len(fields) == 1:
+        value = getattr(event, fields[0])
+        return None if value is None else str(value)
+    values = [getattr(event, field) for field in fields]
+    return None if None in values else "|".join(map(str, values))
+
+
+def entity_key(values: list[object]) -> str | None:
+    """The same from a request's values; None when one is missing."""
+    return None if None in values else "|".join(map(str, values))

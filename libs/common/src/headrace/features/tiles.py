@@ -1,0 +1,119 @@
+"""Tiles: the mergeable partial aggregates of one entity from one source partition, in panes of event time.
+
+Pane k of width w covers [k*w, (k+1)*w). Within a pane values are added in offset order, in float64.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from headrace.events.features import PaneColumns, Tile
+from headrace.features.plan import ViewPlan, WidthPlan
+
+_EMPTY = {
+    "n": 0.0,
+    "sum": 0.0,
+    "sum_squares": 0.0,
+    "min": math.inf,
+    "max": -math.inf,
+    "last": math.nan,
+    "last_at": -math.inf,
+}
+
+Pane = list[float]
+
+
+class TileState:
+    """One tile while it is being folded: per width the panes by number, each `[count, *parts]`."""
+
+    __slots__ = ("newest", "panes")
+
+    def __init__(self, widths: int) -> None:
+        self.panes: list[dict[int, Pane]] = [{} for _ in range(widths)]
+        self.newest: list[int] = [-(2**62)] * widths
+
+    def fold(self, plan: ViewPlan, event: Any, at_s: float) -> bool:
+        """Add one event that is available at `at_s`. Returns False when it came after its panes were dropped."""
+        kept = False
+        for place, width in enumerate(plan.widths):
+            number = math.floor(at_s / width.width_s)
+            if number <= self.newest[place] - width.keep_panes:
+                continue
+            kept = True
+            if number > self.newest[place]:
+                self.newest[place] = number
+            panes = self.panes[place]
+            pane = panes.get(number)
+            if pane is None:
+                pane = panes[number] = _empty_pane(width)
+            _add(pane, width, event, at_s)
+        return kept
+
+    def encode(self, plan: ViewPlan, entity: str, partition: int) -> Tile:
+        """The tile as it is written; panes older than the ring are dropped here."""
+        return Tile(
+            plan.view.name, entity, partition, tuple(self._columns(place, w) for place, w in enumerate(plan.widths))
+        )
+
+    def _columns(self, place: int, width: WidthPlan) -> PaneColumns:
+        panes = self.panes[place]
+        oldest = self.newest[place] - width.keep_panes
+        for number in [number for number in panes if number <= oldest]:
+            del panes[number]
+        order = sorted(panes)
+        table = np.array([panes[number] for number in order], dtype="<f8").reshape(len(order), 1 + len(width.parts)).T
+        columns = {part: table[1 + at].tobytes() for at, part in enumerate(width.parts)}
+        return PaneColumns(
+            width.width_s, np.array(order, dtype="<i8").tobytes(), table[0].astype("<i8").tobytes(), columns
+        )
+
+    @staticmethod
+    def decode(plan: ViewPlan, tile: Tile) -> "TileState":
+        """The state to go on folding from. Widths that the plan does not know are dropped."""
+        state = TileState(len(plan.widths))
+        stored = {found.width_s: found for found in tile.panes}
+        for place, width in enumerate(plan.widths):
+            found = stored.get(width.width_s)
+            if found is not None and found.index:
+                index = np.frombuffer(found.index, "<i8")
+                rows = [
+                    np.frombuffer(found.count, "<i8").astype("<f8"),
+                    *(np.frombuffer(found.columns[part], "<f8") for part in width.parts),
+                ]
+                state.panes[place] = dict(zip(index.tolist(), np.array(rows).T.tolist(), strict=True))
+                state.newest[place] = int(index[-1])
+        return state
+
+
+def _empty_pane(width: WidthPlan) -> Pane:
+    return [0.0, *(_EMPTY[part.rpartition(":")[2]] for part in width.parts)]
+
+
+def _add(pane: Pane, width: WidthPlan, event: Any, at_s: float) -> None:
+    pane[0] += 1
+    place = 1
+    for name, parts in width.columns:
+        value = getattr(event, name)
+        # NB: `last` remembers a null too (as NaN): the newest event counts, not the newest value.
+        number = math.nan if value is None else float(value)
+        is_null = number != number
+        for part in parts:
+            if part == "last_at":
+                pass
+            elif part == "last":
+                if at_s >= pane[place + 1]:
+                    pane[place], pane[place + 1] = number, at_s
+            elif is_null:
+                pass
+            elif part == "n":
+                pane[place] += 1
+            elif part == "sum":
+                pane[place] += number
+            elif part == "sum_squares":
+                pane[place] += number * number
+            elif part == "min":
+                pane[place] = min(pane[place], number)
+            else:
+                pane[place] = max(pane[place], number)
+            place += 1

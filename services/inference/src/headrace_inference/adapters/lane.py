@@ -1,0 +1,50 @@
+"""A thread of its own for one version: a model that hangs takes nothing with it but its lane."""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+
+
+class Lane:
+    """Runs functions one after the other. NB: a daemon thread, so that a hung model cannot keep the process from ending."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    async def run(self, function: Callable[[], T], limit_s: float) -> T:
+        """The function's result; raises what it raises, and `TimeoutError` after `limit_s` (the thread is then busy still)."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        self._jobs.put((function, loop, done))
+        return await asyncio.wait_for(done, limit_s)
+
+    def close(self) -> None:
+        """Let the thread end when it has done what it was given."""
+        self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            function, loop, done = job
+            result: Any = None
+            error: BaseException | None = None
+            try:
+                result = function()
+            except BaseException as raised:  # noqa: BLE001 - handed to the caller, who decides
+                error = raised
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_settle, done, result, error)
+
+
+def _settle(done: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is not None:
+        done.set_exception(error)
+    else:
+        done.set_result(result)

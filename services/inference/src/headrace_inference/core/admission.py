@@ -1,0 +1,46 @@
+"""Which requests are worth a model call: known deployment, a unit, inputs within the contract, still in time.
+
+Everything that is turned away here still gets its decision; deadlines count from the append time, by the broker's clock.
+"""
+
+from dataclasses import dataclass
+
+from headrace.events.inference import Expired, Invalid, PredictionRequested
+from headrace.features.rows import check_inputs
+from headrace.project.definition import DeploymentDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that will be answered, and the unit it is about."""
+
+    unit: str
+
+
+def admit(
+    request: PredictionRequested, key: bytes | None, found: DeploymentDefinition | None, appended_ms: int, now_ms: int
+) -> Admitted | Expired | Invalid:
+    """Let a request in or say why not. `found`: its deployment, None when there is no such; times in ms since the epoch."""
+    if found is None:
+        return Invalid(f"no deployment is called {request.deployment!r}; publish it with `headrace apply`", "deployment")
+    unit = unit_of(request, key)
+    if not unit:
+        return Invalid("a request needs a unit: in the field `unit`, or as the record's key (UTF-8)", "unit")
+    late_ms = lateness_ms(request, appended_ms, now_ms)
+    if late_ms > 0:
+        return Expired(late_ms)
+    return check_inputs(found, request.inputs) or Admitted(unit)
+
+
+def unit_of(request: PredictionRequested, key: bytes | None) -> str:
+    """The request's unit, else the record's key; "" when there is neither.
+
+    >>> unit_of(PredictionRequested("d"), b"AA-1")
+    'AA-1'
+    """
+    return request.unit or (key or b"").decode("utf-8", "replace")
+
+
+def lateness_ms(request: PredictionRequested, appended_ms: int, now_ms: int) -> int:
+    """How long the deadline has passed; 0 or less while there is time."""
+    return 0 if request.deadline_ms is None else now_ms - appended_ms - request.deadline_ms

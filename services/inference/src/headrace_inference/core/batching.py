@@ -1,0 +1,92 @@
+"""How a fetched batch becomes model calls: one call per version and round, however many requests it holds.
+
+A round asks, for every request still open, the highest step of its ladder that has not failed; a call that fails closes
+that step for all its requests, and the next round asks the steps below. Shadows ride along in the first round.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from headrace.events.inference import Score
+from headrace.events.registry import Route
+from headrace.project.definition import DeploymentDefinition, ProjectDefinition
+
+from headrace_inference.core.ladder import Ask, Chosen, Step, choose_step
+
+Name = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One admitted request. `index`: its place in the batch; `route_offset`: the route's record, -1 for none."""
+
+    index: int
+    request_id: str
+    unit: str
+    at_s: float
+    project: ProjectDefinition
+    deployment: DeploymentDefinition
+    route: Route | None
+    route_offset: int
+    steps: tuple[Step, ...]
+
+    @property
+    def shadows(self) -> tuple[int, ...]:
+        """Versions that score along."""
+        return self.route.shadows if self.route is not None else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One model call: a version, and the cases whose rows it gets."""
+
+    name: Name
+    cases: tuple[Case, ...]
+
+
+Scores = Mapping[Name, Mapping[int, Score]]
+Failures = Mapping[Name, str]
+
+
+def failed_for(case: Case, failures: Failures) -> dict[int, str]:
+    """Versions of a case's deployment that cannot answer, and why."""
+    named = {step.version for step in case.steps if isinstance(step, Ask)}
+    return {v: failures[case.deployment.name, v] for v in named if (case.deployment.name, v) in failures}
+
+
+def chosen_for(case: Case, failures: Failures) -> Chosen:
+    """The step that answers a case as things stand."""
+    return choose_step(case.steps, failed_for(case, failures))
+
+
+def next_calls(cases: Iterable[Case], scores: Scores, failures: Failures) -> list[Call]:
+    """The calls of the next round: asked steps that have no score yet; empty when every case can be answered."""
+    return _calls(
+        (case, step.version)
+        for case in cases
+        if isinstance(step := chosen_for(case, failures).step, Ask)
+        and case.index not in scores.get((case.deployment.name, step.version), {})
+    )
+
+
+def shadow_calls(cases: Iterable[Case], failures: Failures) -> list[Call]:
+    """The calls of shadows that are fit to be asked, without those that answer anyway."""
+    return _calls(
+        (case, version)
+        for case in cases
+        for version in case.shadows
+        if (case.deployment.name, version) not in failures
+        and chosen_for(case, failures).step != Ask("champion", version)
+    )
+
+
+def merged(calls: Sequence[Call]) -> list[Call]:
+    """One call per version, even when some cases have it as champion and others as shadow."""
+    return _calls((case, call.name[1]) for call in calls for case in call.cases)
+
+
+def _calls(asked: Iterable[tuple[Case, int]]) -> list[Call]:
+    gathered: dict[Name, dict[int, Case]] = {}
+    for case, version in asked:
+        gathered.setdefault((case.deployment.name, version), {})[case.index] = case
+    return [Call(name, tuple(cases.values())) for name, cases in gathered.items()]

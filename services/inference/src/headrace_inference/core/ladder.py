@@ -1,0 +1,107 @@
+"""Who answers when the routed version cannot: champion -> previous -> baseline -> prior.
+
+The champion's step is whatever version the route chose. A step that failed is passed over and its reason is told in the
+answer; a version stands on the ladder only once, on its highest step.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from headrace.events.inference import Answer, FellBack, Refused, Score, Served
+from headrace.events.registry import Route
+from headrace.project.definition import RungDefinition
+
+CHAMPION = "champion"
+PRIOR = "prior"
+NO_VERSION = "no version yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Let `version` answer, as the `rung` of that name."""
+
+    rung: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """Answer with the prior's `value`: needs no model and no features."""
+
+    value: float
+
+
+Step = Ask | Constant
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The step to take, None when the ladder is exhausted; `reason`: why every step above it was passed over ("" for none)."""
+
+    step: Step | None
+    reason: str
+
+
+def steps_of(rungs: Sequence[RungDefinition], route: Route | None, routed: int | None) -> tuple[Step, ...]:
+    """The ladder of one request, highest step first. `routed`: the version that the route chose, None for none."""
+    steps: list[Step] = [Ask(CHAMPION, routed)] if routed is not None else []
+    for rung in rungs:
+        if rung.kind == PRIOR:
+            steps.append(Constant(rung.value if rung.value is not None else 0.5))
+            continue
+        version = _version_of(rung.kind, route)
+        if version is not None and all(isinstance(step, Ask) and step.version != version for step in steps):
+            steps.append(Ask(rung.kind, version))
+    return tuple(steps)
+
+
+def choose_step(steps: Sequence[Step], failed: Mapping[int, str]) -> Chosen:
+    """The highest step whose version has not failed; `failed`: why, per version.
+
+    >>> choose_step([Ask("champion", 3), Constant(0.26)], {3: "predict took over 5 s"}).reason
+    'champion (version 3): predict took over 5 s'
+    """
+    passed: list[str] = []
+    for step in steps:
+        if isinstance(step, Constant) or step.version not in failed:
+            return Chosen(step, "; ".join(passed) or ("" if _is_top(step) else NO_VERSION))
+        passed.append(f"{step.rung} (version {step.version}): {failed[step.version]}")
+    return Chosen(None, "; ".join(passed) or NO_VERSION)
+
+
+def answer_of(chosen: Chosen, score: Score | None, deployment: str) -> Answer:
+    """The answer of a step; `score`: what its version said, None for the prior or an exhausted ladder."""
+    match chosen.step:
+        case Ask(rung, _) if score is not None:
+            return Served(score) if rung == CHAMPION else FellBack(rung, chosen.reason, score)
+        case Constant(value):
+            return FellBack(PRIOR, chosen.reason, Score(0, "", value))
+        case _:
+            return _refusal(chosen.reason, deployment)
+
+
+def rung_of(chosen: Chosen) -> tuple[str, int]:
+    """The rung's name and version (0 for the prior; `none` for an exhausted ladder)."""
+    match chosen.step:
+        case Ask(rung, version):
+            return rung, version
+        case Constant():
+            return PRIOR, 0
+        case None:
+            return "none", 0
+
+
+def _is_top(step: Step) -> bool:
+    return isinstance(step, Ask) and step.rung == CHAMPION
+
+
+def _version_of(kind: str, route: Route | None) -> int | None:
+    if route is None:
+        return None
+    return route.previous if kind == "previous" else route.baseline
+
+
+def _refusal(reason: str, deployment: str) -> Refused:
+    if reason == NO_VERSION:
+        return Refused(f"no version of {deployment} yet; register one with `headrace model register`", 5.0)
+    return Refused(f"nothing on the ladder of {deployment} can answer: {reason}", 5.0)

@@ -1,0 +1,53 @@
+"""Which row a version sees for a request: made once per signature, shared by versions whose signatures agree.
+
+A version fits a deployment as long as its columns are the deployment's columns and the views behind them have not
+changed: otherwise a number would mean another thing than the one that it was trained on.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from headrace.events.registry import Signature
+from headrace.features.rows import RowMaker, bare_signature
+from headrace.project.definition import DeploymentDefinition, ProjectDefinition
+
+
+def misfit(signature: Signature, bare: Signature) -> str | None:
+    """Why rows for `signature` cannot be made any more, None when they can. `bare`: the deployment's own, now.
+
+    >>> misfit(Signature((), "a", "v1"), Signature((), "b", "v2"))
+    'its feature views have changed since it was trained'
+    """
+    had, has = [column.name for column in signature.columns], [column.name for column in bare.columns]
+    if had != has:
+        odd = sorted(set(had) ^ set(has)) or ["their order"]
+        return f"its columns are not the deployment's any more: {', '.join(odd)}"
+    if signature.views_digest != bare.views_digest:
+        return "its feature views have changed since it was trained"
+    return None
+
+
+class Rows:
+    """Makes rows of one deployment as it is defined now."""
+
+    def __init__(self, project: ProjectDefinition, deployment: DeploymentDefinition) -> None:
+        self.deployment = deployment
+        self.bare = bare_signature(project, deployment)
+        self._makers: dict[str, RowMaker] = {}
+        self._feature_names = [column.name for column in self.bare.columns[len(_own_columns(deployment)) :]]
+
+    def make(self, signature: Signature, inputs: Sequence[Mapping], features: np.ndarray) -> np.ndarray:
+        """Rows in the order of `signature`, float32 (n, columns). `features`: float64 (n, view features)."""
+        maker = self._makers.get(signature.digest)
+        if maker is None:
+            maker = self._makers[signature.digest] = RowMaker(self.deployment, signature)
+        return maker.rows(inputs, features)
+
+    def missing(self, features: np.ndarray) -> tuple[str, ...]:
+        """Names of the view features without a value; `features`: float64 (view features,)."""
+        gaps = np.isnan(features)
+        return tuple(name for name, gap in zip(self._feature_names, gaps, strict=True) if gap) if gaps.any() else ()
+
+
+def _own_columns(deployment: DeploymentDefinition) -> list[str]:
+    return [field.name for field in deployment.inputs if field.kind != "key"]
