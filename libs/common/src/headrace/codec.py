@@ -70,8 +70,8 @@ class Codec:
     def _type(self, topic: str, rule: TopicRule, envelope: Envelope) -> type[msgspec.Struct] | None:
         source = self._sources.get(topic)
         if source is not None and envelope.type not in rule.types:
-            return source if envelope.type in ("", type_name(source)) else None
-        if not envelope.type and rule.types:
+            return source  # a source holds one type of event, whatever its writer calls it
+        if not envelope.type and rule.types:  # a plain producer
             return event_types()[rule.types[0]]
         return event_types()[envelope.type] if envelope.type in rule.types else None
 
