@@ -29,6 +29,10 @@ class Projects:
         """Follow."""
         await self._view.run(stop)
 
+    async def catch_up(self) -> None:
+        """Wait (a second at most) until all that is applied by now is known here."""
+        await self._view.catch_up()
+
     async def wait(
         self, stop: asyncio.Event, has: Callable[["Projects"], bool] = lambda projects: bool(projects.applied)
     ) -> bool:

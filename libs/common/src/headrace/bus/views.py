@@ -59,6 +59,14 @@ class View:
         while True:
             await self._step(0.5)
 
+    async def catch_up(self, timeout_s: float = 1.0) -> None:
+        """Wait until what is there now has been taken, while somebody else follows; gives up after `timeout_s`."""
+        ends = await self._opened().end_offsets()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not await self._has_reached(ends):
+                    await asyncio.sleep(0.005)
+
     async def stop(self) -> None:
         """Give the connection back."""
         if self._reader is not None:

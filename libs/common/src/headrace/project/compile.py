@@ -31,7 +31,8 @@ def compile_project(project: Project) -> d.ProjectDefinition:
         pipelines=tuple(_compile_pipeline(found) for found in project.pipelines),
         deployments=tuple(_compile_deployment(found) for found in project.deployments),
     )
-    _refuse_twice("project", project.name, [found.name for found in (*project.raw, *project.sources, *project.views)])
+    for group in (project.raw, project.sources, project.views, project.deployments):
+        _refuse_twice("project", project.name, [found.name for found in group])
     _refuse_strangers(project, compiled)
     return compiled
 
