@@ -7,7 +7,6 @@ from headrace.bus.views import View
 from headrace.codec import Codec, Message
 from headrace.events.registry import ModelVersion, Route, VersionRegistered
 from headrace.topics import Topics
-
 from headrace_inference.core.warming import Name
 
 

@@ -14,11 +14,14 @@ class Lane:
     """Runs functions one after the other. NB: a daemon thread, so that a hung model cannot keep the process from ending."""
 
     def __init__(self, name: str) -> None:
+        self._is_closed = False
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     async def run(self, function: Callable[[], T], limit_s: float) -> T:
         """The function's result; raises what it raises, and `TimeoutError` after `limit_s` (the thread is then busy still)."""
+        if self._is_closed:
+            raise RuntimeError("the version was let go")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         self._jobs.put((function, loop, done))
@@ -26,6 +29,7 @@ class Lane:
 
     def close(self) -> None:
         """Let the thread end when it has done what it was given."""
+        self._is_closed = True
         self._jobs.put(None)
 
     def _work(self) -> None:
@@ -35,7 +39,7 @@ class Lane:
             error: BaseException | None = None
             try:
                 result = function()
-            except BaseException as raised:  # noqa: BLE001 - handed to the caller, who decides
+            except BaseException as raised:
                 error = raised
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_settle, done, result, error)

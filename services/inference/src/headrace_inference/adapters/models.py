@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import skops.io
+
 from headrace.events.inference import Score
 from headrace.events.registry import VersionRegistered
-
 from headrace_inference.adapters.lane import Lane
 from headrace_inference.core.outputs import BINARY, CLASSES, NUMBER, fault_of, scores_of
 

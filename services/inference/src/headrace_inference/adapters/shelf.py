@@ -1,7 +1,6 @@
 """The versions that this instance has loaded, and those that must rest after they failed."""
 
 from headrace.clock import Clock
-
 from headrace_inference.adapters.models import LoadedModel
 from headrace_inference.core.warming import Name
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 
 import msgspec
+
 from headrace.bus import artifacts
 from headrace.bus.port import Log, Producer
 from headrace.clock import Clock
@@ -15,7 +16,6 @@ from headrace.events.inference import VersionUnloadable, VersionWarmed
 from headrace.events.registry import VersionRegistered
 from headrace.obs.health import Health
 from headrace.topics import Topics
-
 from headrace_inference.adapters.control import Control
 from headrace_inference.adapters.models import LoadedModel, Unloadable, warm
 from headrace_inference.adapters.shelf import Shelf

@@ -22,7 +22,9 @@ def admit(
 ) -> Admitted | Expired | Invalid:
     """Let a request in or say why not. `found`: its deployment, None when there is no such; times in ms since the epoch."""
     if found is None:
-        return Invalid(f"no deployment is called {request.deployment!r}; publish it with `headrace apply`", "deployment")
+        return Invalid(
+            f"no deployment is called {request.deployment!r}; publish it with `headrace apply`", "deployment"
+        )
     unit = unit_of(request, key)
     if not unit:
         return Invalid("a request needs a unit: in the field `unit`, or as the record's key (UTF-8)", "unit")

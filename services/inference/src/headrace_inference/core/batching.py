@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from headrace.events.inference import Score
 from headrace.events.registry import Route
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
-
 from headrace_inference.core.ladder import Ask, Chosen, Step, choose_step
 
 Name = tuple[str, int]

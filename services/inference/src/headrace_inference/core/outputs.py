@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+
 from headrace.events.inference import Score
 
 BINARY, NUMBER, CLASSES = "binary", "number", "classes"

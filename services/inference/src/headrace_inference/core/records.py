@@ -1,12 +1,12 @@
 """What is written about one answered request: the decision, and the reply to whoever waits."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from headrace.bus.port import Headers, Out
 from headrace.codec import Message, caused_by, header, out
 from headrace.envelope import derived_id
 from headrace.events.inference import Answer, DecisionMade, PredictionAnswered
-from headrace.obs.trace import child_of
 
 REPLY_PARTITION = "headrace_reply_partition"
 REPLY_ID = "headrace_reply_id"
@@ -31,7 +31,7 @@ def decision_out(topic: str, request: Message, decision: DecisionMade) -> Out:
     """The decision's record: keyed by unit, in the same partition as its request, at the request's instant."""
     identity = derived_id("decision", decision.deployment, decision.request_id)
     envelope = caused_by(request, id=identity, source=SOURCE, time_s=decision.at_s)
-    return out(topic, decision.unit, decision, _traced(envelope), request.record.partition)
+    return out(topic, decision.unit, decision, envelope, request.record.partition)
 
 
 def reply_out(topic: str, partitions: int, request: Message, answered: PredictionAnswered) -> Out | None:
@@ -41,7 +41,7 @@ def reply_out(topic: str, partitions: int, request: Message, answered: Predictio
         return None
     identity = derived_id("reply", answered.request_id, answered.provisional, request.record.offset)
     envelope = caused_by(request, id=identity, source=SOURCE, time_s=request.envelope.time_s)
-    made = out(topic, None, answered, _traced(envelope), partition)
+    made = out(topic, None, answered, envelope, partition)
     correlation = (header(request.record.headers, REPLY_ID) or answered.request_id).encode()
     return Out(made.topic, None, made.value, (*made.headers, (REPLY_ID, correlation)), partition)
 
@@ -60,14 +60,10 @@ def reply_partition(headers: Headers, partitions: int) -> int | None:
 
 def answered_by(decision: DecisionMade, provisional: bool = False) -> PredictionAnswered:
     """What a waiting client is told of a decision."""
-    return PredictionAnswered(
-        decision.request_id, decision.deployment, decision.answer, decision.missing, provisional
-    )
+    return PredictionAnswered(decision.request_id, decision.deployment, decision.answer, decision.missing, provisional)
 
 
-def decided(
-    request: Message, unit: str, answer: Answer, evidence: Evidence, **more: object
-) -> DecisionMade:
+def decided(request: Message, unit: str, answer: Answer, evidence: Evidence, **more: Any) -> DecisionMade:
     """The decision on one request; `more`: the remaining fields of `DecisionMade`."""
     return DecisionMade(
         request_id=request.envelope.id,
@@ -81,9 +77,5 @@ def decided(
         entities=evidence.entities,
         applied=evidence.applied,
         missing=evidence.missing,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
-
-
-def _traced(envelope):  # noqa: ANN001, ANN202
-    return envelope

@@ -7,6 +7,7 @@ changed: otherwise a number would mean another thing than the one that it was tr
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
 from headrace.events.registry import Signature
 from headrace.features.rows import RowMaker, bare_signature
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition

@@ -1,0 +1,32 @@
+"""Tells in the health record how far the features have come, at most every 20 ms."""
+
+import asyncio
+
+from headrace.bus.projects import Projects
+from headrace.features.store import OnlineStore
+from headrace.obs.health import Health
+from headrace.topics import Topics
+from headrace_inference.core.applied import contained
+
+EVERY_S = 0.02
+
+
+class Progress:
+    """Follows the store."""
+
+    def __init__(self, store: OnlineStore, projects: Projects, topics: Topics, health: Health) -> None:
+        self._store, self._projects, self._topics, self._health = store, projects, topics, health
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Report until `stop`."""
+        told: object = None
+        while not stop.is_set():
+            # NB: the store makes a new dict with every shard's report: identity tells whether anything moved.
+            if self._store.applied is not told:
+                told = self._store.applied
+                self.report()
+            await asyncio.sleep(EVERY_S)
+
+    def report(self) -> None:
+        """Set the health record's `applied`."""
+        self._health.applied = contained(self._projects.definitions, self._topics, self._store.shards)

@@ -1,0 +1,60 @@
+"""The one wiring place."""
+
+from collections.abc import Sequence
+
+from headrace.bus.port import Log, TopicPartition
+from headrace.bus.projects import Projects
+from headrace.bus.runtime import Context, Runnable
+from headrace.bus.shards import ShardHost
+from headrace.bus.views import View
+from headrace.clock import Clock
+from headrace.codec import Codec
+from headrace.features.store import OnlineStore
+from headrace.obs.health import Health
+from headrace.topics import Topics
+from headrace_inference.adapters.control import Control
+from headrace_inference.adapters.progress import Progress
+from headrace_inference.adapters.shelf import Shelf
+from headrace_inference.adapters.warmer import Warmer
+from headrace_inference.shell import InferenceShard, Plane
+
+MAX_BATCH = 1000
+
+
+async def build(context: Context) -> Sequence[Runnable]:
+    """Everything that runs, ready to be run: views at their ends, wanted versions warm."""
+    return await wire(context.log, context.codec, context.topics, context.projects, context.health, context.clock)
+
+
+async def wire(
+    log: Log, codec: Codec, topics: Topics, projects: Projects, health: Health, clock: Clock
+) -> Sequence[Runnable]:
+    """The parts of the service on any log; `projects` must have been started."""
+    store, shelf, control = OnlineStore(), Shelf(clock), Control(log, codec, topics)
+    store.define(projects.definitions)
+    projects.listen(lambda _: store.define(projects.definitions))
+    features = View(log, codec, [topics.name("features.online")], store.apply)
+    health.fail("views", "reading features, routes and models")
+    await features.start()
+    await control.view.start()
+    warmer = Warmer(log, topics, control, shelf, health, clock)
+    await warmer.settle()
+    progress = Progress(store, projects, topics, health)
+    progress.report()
+    health.clear("views")
+
+    async def ends(partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return await log.end_offsets(partitions)
+
+    plane = Plane(projects, control, shelf, store, topics, clock, health, ends, projects.catch_up)
+    host = ShardHost(
+        log,
+        codec,
+        topics,
+        service="inference",
+        inputs=[topics.name("inference.requests")],
+        make=lambda number: InferenceShard(plane, number),
+        health=health,
+        max_batch=MAX_BATCH,
+    )
+    return [features, control.view, warmer, progress, host]

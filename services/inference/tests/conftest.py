@@ -1,0 +1,183 @@
+"""A bench: the whole inference service on a log, with a project, versions and routes put there by hand."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest_asyncio
+import skops.io
+from sklearn.linear_model import LogisticRegression
+
+from headrace.bus import artifacts
+from headrace.bus.admin import ensure_topics
+from headrace.bus.port import Log, Out
+from headrace.bus.projects import Projects
+from headrace.bus.views import read_all
+from headrace.clock import Clock, ManualClock
+from headrace.codec import Codec, Message, out
+from headrace.envelope import Envelope
+from headrace.events.features import FeatureShardAdvanced
+from headrace.events.inference import DecisionMade, PredictionRequested
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import ModelVersion, Route, VersionRegistered
+from headrace.features.plan import plan_view
+from headrace.features.rows import pin_signature
+from headrace.features.tiles import TileState
+from headrace.obs.health import Health
+from headrace.project import Category, Count, Deployment, FeatureView, Mean, Number, Project, Source, previous, prior
+from headrace.project.compile import compile_project, digest
+from headrace.project.definition import ProjectDefinition
+from headrace.testing.memory import MemoryLog
+from headrace.topics import Topics
+from headrace_inference.app import wire
+
+AT_S = 1_364_774_400.0
+
+
+class Landing(msgspec.Struct):
+    """A flight has landed."""
+
+    carrier: str
+    delay_min: float
+    landed_at: float
+
+
+LANDINGS = Source("landings", event=Landing, event_time="landed_at", key="carrier")
+CARRIER = FeatureView("carrier", LANDINGS, "carrier", {"mean": Mean("delay_min", "3h"), "count": Count("3h")})
+DELAY = Deployment(
+    "delay",
+    unit="flight",
+    inputs=[Number("miles", 0, 6000), Category("carrier")],
+    features=[CARRIER.by("carrier")],
+    settle="15m",
+    ladder=[previous, prior(0.26)],
+)
+PLAIN = Deployment("plain", unit="thing", inputs=[Number("x")])
+PROJECT = compile_project(Project("flights", [DELAY, PLAIN], sources=[LANDINGS], views=[CARRIER]))
+
+
+def trained(columns: int, seed: int = 0) -> LogisticRegression:
+    """A model that is cheap and has an opinion."""
+    rows = np.nan_to_num(np.random.default_rng(seed).normal(size=(200, columns)))
+    return LogisticRegression().fit(rows.astype(np.float32), rows[:, 0] > 0)
+
+
+class Bench:
+    """A log with topics, and the service to run on it."""
+
+    def __init__(self, log: Log, clock: Clock, namespace: str = "") -> None:
+        self.log, self.clock = log, clock
+        self.topics = Topics.load(namespace)
+        self.codec = Codec(self.topics)
+        self.health = Health("inference", "inference-1", failures={})
+        self.versions: dict[tuple[str, int], VersionRegistered] = {}
+
+    async def set_up(self, project: ProjectDefinition = PROJECT) -> "Bench":
+        """Make the topics and apply the project."""
+        await ensure_topics(self.log, self.topics.specs(project))
+        await self.apply(project)
+        return self
+
+    async def apply(self, project: ProjectDefinition) -> None:
+        """Publish a definition."""
+        applied = ProjectApplied(project.name, digest(project), "", project, AT_S)
+        await self.put("project.definitions", project.name, applied)
+
+    async def put(self, topic: str, key: str | None, event: Any, **more: Any) -> None:
+        """Write one event."""
+        partition = more.pop("partition", None)
+        envelope = Envelope(more.pop("id", secrets.token_hex(8)), "", "test", more.pop("time_s", AT_S))
+        await self.send([out(self.topics.name(topic), key, event, envelope, partition)])
+
+    async def send(self, outs: Sequence[Out]) -> None:
+        """Write records."""
+        producer = await self.log.producer()
+        await producer.send(outs)
+        await producer.close()
+
+    async def ask(self, deployment: str, inputs: dict[str, Any], unit: str = "u1", **more: Any) -> None:
+        """Produce one request. `more`: `id`, `time_s`, `headers`, `deadline_ms`."""
+        request = PredictionRequested(deployment, inputs, unit, more.get("deadline_ms"))
+        envelope = Envelope(more.get("id", secrets.token_hex(8)), "", "test", more.get("time_s", AT_S))
+        made = out(self.topics.name("inference.requests"), unit, request, envelope)
+        await self.send([Out(made.topic, made.key, made.value, (*made.headers, *more.get("headers", ())))])
+
+    async def register(self, deployment: str, version: int, model: Any = None, **changes: Any) -> VersionRegistered:
+        """Publish an artifact and its version. `changes`: fields of `VersionRegistered` to replace."""
+        definition = PROJECT.deployment(deployment)
+        signature = pin_signature(PROJECT, definition, changes.pop("vocabularies", {"carrier": ("AA", "UA")}))
+        data = changes.pop("data", None) or skops.io.dumps(model or trained(len(signature.columns), version))
+        place = await artifacts.publish(self.log, self.topics, data, "skops", AT_S, "test")
+        made = VersionRegistered(
+            deployment, deployment, version, place, f"digest-{version}", signature, "binary", (), *_rest(), AT_S, "c"
+        )
+        registered = msgspec.structs.replace(made, **changes)
+        self.versions[deployment, version] = registered
+        await self.put("registry.models", f"{deployment}/{version}", ModelVersion(registered, "registered"))
+        return registered
+
+    async def route(self, deployment: str, shares: dict[int, float], **more: Any) -> None:
+        """Publish a route."""
+        await self.put("registry.routes", deployment, Route(deployment, shares, "salt", 1, **more))
+
+    async def land(self, carrier: str, delays: Sequence[float], at_s: float = AT_S - 3600) -> None:
+        """Publish the tile that these landings make, and the shard's progress."""
+        plan = plan_view(PROJECT, "carrier")
+        state = TileState(len(plan.widths))
+        for delay in delays:
+            state.fold(plan, Landing(carrier, delay, at_s), at_s)
+        await self.put("features.online", f"carrier/{carrier}/0", state.encode(plan, carrier, 0), partition=0)
+        topic = self.topics.of_source("landings")
+        for partition in (0, 1):
+            applied = {f"{topic}/{partition}": len(delays) * (1 - partition)}
+            advanced = FeatureShardAdvanced("landings", partition, applied)
+            await self.put("features.online", f"~shard/landings/{partition}", advanced, partition=partition)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The service, as its process would run it."""
+        stop = asyncio.Event()
+        projects = Projects(self.log, self.codec, self.topics)
+        await projects.start()
+        parts = await wire(self.log, self.codec, self.topics, projects, self.health, self.clock)
+        tasks = [asyncio.create_task(part.run(stop)) for part in (*parts, projects)]
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.gather(*tasks)
+
+    async def read(self, topic: str, holds: Callable[[list[Message]], bool] = bool) -> list[Message]:
+        """All messages of a topic as soon as they satisfy `holds`."""
+        found: list[Message] = []
+        async with asyncio.timeout(30):
+            while not holds(found):
+                await asyncio.sleep(0.01)
+                found = await read_all(self.log, self.codec, [self.topics.name(topic)])
+        return found
+
+    async def decisions(self, count: int = 1) -> list[DecisionMade]:
+        """The first decisions, when there are that many."""
+        return [m.event for m in await self.read("inference.decisions", lambda found: len(found) >= count)]
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for a condition."""
+        async with asyncio.timeout(30):
+            while not holds():
+                await asyncio.sleep(0.01)
+
+
+def _rest() -> tuple[Any, ...]:
+    from headrace.events.registry import Lineage
+
+    return Lineage(), {}, (), "test", 100, "test"
+
+
+@pytest_asyncio.fixture
+async def bench(memory_log: MemoryLog, clock: ManualClock) -> Bench:
+    """The service on the log in memory."""
+    return await Bench(memory_log, clock).set_up()

@@ -1,0 +1,265 @@
+"""Routing, the ladder, admission, repeats, outputs, warming: decisions on values."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Struct
+
+from headrace.events.features import FeatureShardAdvanced
+from headrace.events.inference import (
+    Expired,
+    FellBack,
+    Invalid,
+    PredictionAnswered,
+    PredictionRequested,
+    Refused,
+    Score,
+    Served,
+)
+from headrace.events.registry import ColumnPin, Route, Signature
+from headrace.project import (
+    Count,
+    Deployment,
+    FeatureView,
+    Number,
+    Pipeline,
+    Project,
+    RawStream,
+    Source,
+    baseline,
+    previous,
+    prior,
+)
+from headrace.project.compile import compile_project
+from headrace.project.definition import RungDefinition
+from headrace.topics import Topics
+from headrace_inference.core.admission import Admitted, admit
+from headrace_inference.core.applied import contained
+from headrace_inference.core.ladder import Ask, Constant, answer_of, choose_step, rung_of, steps_of
+from headrace_inference.core.outputs import fault_of, scores_of
+from headrace_inference.core.repeats import Answered
+from headrace_inference.core.routing import choose_version
+from headrace_inference.core.rows import misfit
+from headrace_inference.core.warming import plan_loads
+
+UNITS = [f"unit-{n}" for n in range(4000)]
+RUNGS = (RungDefinition("previous"), RungDefinition("baseline"), RungDefinition("prior", 0.26))
+ROUTE = Route("d", {3: 1.0}, "salt", 7, champion=3, previous=2, baseline=1)
+
+
+def routed(shares: dict[int, float], salt: str = "salt") -> list[int | None]:
+    return [choose_version("d", salt, unit, shares) for unit in UNITS]
+
+
+def test_the_same_unit_always_goes_to_the_same_version() -> None:
+    assert routed({1: 0.5, 2: 0.5}) == routed({2: 0.5, 1: 0.5})
+
+
+def test_a_route_once_chosen_is_chosen_for_ever() -> None:
+    chosen = [choose_version("flight-delay", "s1", f"AA-{n}", {1: 0.6, 2: 0.3, 3: 0.1}) for n in range(12)]
+    assert chosen == [2, 1, 1, 2, 1, 1, 1, 2, 1, 2, 1, 1]
+
+
+def test_traffic_follows_the_shares() -> None:
+    share = routed({1: 0.9, 2: 0.1}).count(2) / len(UNITS)
+    assert abs(share - 0.1) < 4 * math.sqrt(0.1 * 0.9 / len(UNITS))
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_no_unit_leaves_a_version_whose_share_grows(one: float, other: float) -> None:
+    small, large = sorted((one, other))
+    before, after = routed({1: 1 - small, 2: small}), routed({1: 1 - large, 2: large})
+    assert all(now == 2 for was, now in zip(before, after, strict=True) if was == 2)
+
+
+def test_another_salt_is_another_draw() -> None:
+    assert routed({1: 0.5, 2: 0.5}) != routed({1: 0.5, 2: 0.5}, "pepper")
+
+
+def test_a_version_without_a_share_gets_nothing() -> None:
+    assert set(routed({1: 0.0, 2: 1.0})) == {2}
+
+
+def test_the_ladder_goes_champion_previous_baseline_prior() -> None:
+    steps = (Ask("champion", 3), Ask("previous", 2), Ask("baseline", 1), Constant(0.26))
+    assert steps_of(RUNGS, ROUTE, 3) == steps
+
+
+def test_a_version_stands_on_the_ladder_once() -> None:
+    route = Route("d", {3: 1.0}, "salt", 7, champion=3, previous=3, baseline=3)
+    assert steps_of(RUNGS, route, 3) == (Ask("champion", 3), Constant(0.26))
+
+
+def test_a_rejected_version_that_no_route_names_is_never_asked() -> None:
+    assert steps_of(RUNGS, Route("d", {3: 1.0}, "salt", 7), 3) == (Ask("champion", 3), Constant(0.26))
+
+
+@pytest.mark.parametrize(
+    ("failed", "rung", "reason"),
+    [
+        ({}, ("champion", 3), ""),
+        ({3: "NaN"}, ("previous", 2), "champion (version 3): NaN"),
+        ({3: "NaN", 2: "gone"}, ("baseline", 1), "champion (version 3): NaN; previous (version 2): gone"),
+        (
+            {3: "a", 2: "b", 1: "c"},
+            ("prior", 0),
+            "champion (version 3): a; previous (version 2): b; baseline (version 1): c",
+        ),
+    ],
+)
+def test_each_step_names_why_the_ones_above_were_passed_over(
+    failed: dict[int, str], rung: tuple[str, int], reason: str
+) -> None:
+    chosen = choose_step(steps_of(RUNGS, ROUTE, 3), failed)
+    assert (rung_of(chosen), chosen.reason) == (rung, reason)
+
+
+def test_without_a_version_the_prior_answers_and_says_so() -> None:
+    answer = answer_of(choose_step(steps_of(RUNGS, None, None), {}), None, "d")
+    assert answer == FellBack("prior", "no version yet", Score(0, "", 0.26))
+
+
+def test_without_version_and_ladder_the_refusal_says_what_to_do() -> None:
+    answer = answer_of(choose_step(steps_of((), None, None), {}), None, "d")
+    assert isinstance(answer, Refused)
+    assert answer.reason == "no version of d yet; register one with `headrace model register`"
+
+
+def test_an_exhausted_ladder_refuses_with_the_reasons() -> None:
+    answer = answer_of(choose_step(steps_of((), ROUTE, 3), {3: "NaN"}), None, "d")
+    assert isinstance(answer, Refused)
+    assert "champion (version 3): NaN" in answer.reason
+
+
+def test_the_champion_serves_and_a_lower_rung_falls_back() -> None:
+    score = Score(3, "x", 0.4)
+    steps = steps_of(RUNGS, ROUTE, 3)
+    assert answer_of(choose_step(steps, {}), score, "d") == Served(score)
+    assert isinstance(answer_of(choose_step(steps, {3: "NaN"}), score, "d"), FellBack)
+
+
+DEPLOYMENT = compile_project(Project("p", [Deployment("d", unit="u", inputs=[Number("x", 0, 10)])])).deployment("d")
+
+
+def test_a_request_within_the_contract_is_let_in_with_its_unit() -> None:
+    assert admit(PredictionRequested("d", {"x": 1.0}), b"key", DEPLOYMENT, 0, 0) == Admitted("key")
+    assert admit(PredictionRequested("d", {"x": 1.0}, "own"), b"key", DEPLOYMENT, 0, 0) == Admitted("own")
+
+
+@pytest.mark.parametrize("x", [float("nan"), float("inf"), 10**400, 11, "text", None])
+def test_a_value_outside_the_contract_is_invalid_and_names_its_field(x: object) -> None:
+    found = admit(PredictionRequested("d", {"x": x}), b"k", DEPLOYMENT, 0, 0)  # type: ignore[dict-item]
+    assert isinstance(found, Invalid)
+    assert found.field == "x"
+
+
+def test_a_request_without_a_unit_is_invalid() -> None:
+    assert isinstance(admit(PredictionRequested("d", {"x": 1.0}), None, DEPLOYMENT, 0, 0), Invalid)
+
+
+def test_an_unknown_deployment_is_invalid() -> None:
+    assert isinstance(admit(PredictionRequested("e", {}), b"k", None, 0, 0), Invalid)
+
+
+def test_a_deadline_counts_from_the_append_time() -> None:
+    request = PredictionRequested("d", {"x": 1.0}, deadline_ms=100)
+    assert admit(request, b"k", DEPLOYMENT, appended_ms=1000, now_ms=1100) == Admitted("k")
+    assert admit(request, b"k", DEPLOYMENT, appended_ms=1000, now_ms=1130) == Expired(30)
+
+
+def test_a_repeated_id_finds_its_first_answer() -> None:
+    answered = Answered()
+    first = PredictionAnswered("r1", "d", Served(Score(1, "", 0.1)))
+    answered.remember(first)
+    answered.remember(PredictionAnswered("r1", "d", Served(Score(1, "", 0.9))))
+    assert answered.find("d", "r1") is first
+    assert answered.find("e", "r1") is None
+
+
+def test_the_window_of_repeats_forgets_the_oldest() -> None:
+    answered = Answered(limit=2)
+    for name in ("a", "b", "c"):
+        answered.remember(PredictionAnswered(name, "d", Refused("x")))
+    assert len(answered) == 2
+    assert answered.find("d", "a") is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "output", "fault"),
+    [
+        ([[0.4, 0.6]], "binary", None),
+        ([0.4], "number", None),
+        ([[0.2, 0.3, 0.5]], "classes", None),
+        ([[0.2, 0.3, 0.5]], "binary", "3 classes"),
+        ([[0.4, 0.6], [0.4, 0.6]], "binary", "shape"),
+        ([0.4], "binary", "shape"),
+        ([[0.4]], "number", "shape"),
+        ([[math.nan, 0.6]], "binary", "NaN"),
+        ([math.inf], "number", "NaN"),
+        ([[-0.5, 1.5]], "binary", "outside"),
+    ],
+)
+def test_a_result_that_must_not_be_served_is_a_fault(raw: list[float], output: str, fault: str | None) -> None:
+    found = fault_of(np.array(raw), 1, output)
+    assert (found is None) if fault is None else (found is not None and fault in found)
+
+
+def test_scores_carry_the_version_and_its_digest() -> None:
+    assert scores_of(np.array([[0.4, 0.6]]), "binary", 3, "dig") == [Score(3, "dig", 0.6)]
+    assert scores_of(np.array([1.5]), "number", 3, "dig") == [Score(3, "dig", 1.5)]
+    assert scores_of(np.array([[0.4, 0.6]]), "classes", 3, "dig") == [Score(3, "dig", None, (0.4, 0.6))]
+
+
+def test_everything_that_a_route_names_is_loaded_champions_first() -> None:
+    route = Route("d", {3: 1.0}, "s", 1, previous=2, baseline=1, shadows=(2,), warm=(4,))
+    known = {("d", v) for v in (1, 2, 3, 4)}
+    assert plan_loads([route], known, set(), {}).load == (("d", 3), ("d", 2), ("d", 1), ("d", 4))
+
+
+def test_a_refused_version_is_not_tried_again_and_an_unwanted_one_goes() -> None:
+    plan = plan_loads([ROUTE], {("d", 3), ("d", 2)}, {("d", 9)}, {("d", 3): "bad bytes"})
+    assert plan.load == (("d", 2),)
+    assert plan.unload == (("d", 9),)
+
+
+def test_a_version_whose_columns_or_views_changed_does_not_fit() -> None:
+    bare = Signature((ColumnPin("x"), ColumnPin("c", ())), "b", "views")
+    assert misfit(Signature((ColumnPin("x"), ColumnPin("c", ("AA",))), "v", "views"), bare) is None
+    assert misfit(Signature((ColumnPin("x"),), "v", "views"), bare) is not None
+    assert misfit(Signature(bare.columns, "v", "other"), bare) is not None
+
+
+class Event(Struct):
+    """Something happened."""
+
+    who: str
+    at: float
+
+
+def raw_project() -> tuple:
+    async def transform(messages: object) -> None: ...
+
+    raw, sources = RawStream("moves"), [Source(name, Event, "at", "who") for name in ("a", "b")]
+    views = [FeatureView(f"v{s.name}", s, "who", {"n": Count("1h")}) for s in sources]
+    pipe = Pipeline("pipe", raw, tuple(sources), transform)
+    deployment = Deployment("d", unit="u", inputs=[Number("x")])
+    project = compile_project(Project("p", [deployment], [raw], [pipe], sources, views))
+    return project, Topics.load()
+
+
+def test_a_raw_record_is_contained_when_every_shard_it_feeds_has_applied_it() -> None:
+    project, topics = raw_project()
+    place = "raw.moves.v1/0"
+    origins = {("a", 0): 9, ("a", 1): 5, ("b", 0): 7, ("b", 1): 8}
+    shards = {key: FeatureShardAdvanced(*key, {}, {place: offset}) for key, offset in origins.items()}
+    assert contained([project], topics, shards) == {place: 5}
+    del shards["b", 1]
+    assert contained([project], topics, shards) == {}
+
+
+def test_previous_and_baseline_are_rungs_that_users_declare() -> None:
+    deployment = Deployment("d", unit="u", inputs=[Number("x")], ladder=[previous, baseline, prior(0.26)])
+    assert compile_project(Project("p", [deployment])).deployment("d").ladder == RUNGS

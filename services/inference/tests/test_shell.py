@@ -1,0 +1,317 @@
+"""The service on the log in memory: what is decided, answered and told."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.clock import ManualClock
+from headrace.codec import header
+from headrace.events.inference import (
+    DecisionMade,
+    Expired,
+    FellBack,
+    Invalid,
+    Refused,
+    RungChanged,
+    Score,
+    Served,
+    VersionUnloadable,
+    VersionWarmed,
+)
+from headrace.project import Deployment, Number, Project
+from headrace.project.compile import compile_project
+from headrace_inference.adapters import models
+
+Bench = Any  # the fixture of conftest.py
+
+REPLY = (("headrace_reply_partition", b"3"), ("headrace_reply_id", b"ask-1"))
+FLIGHT = {"miles": 500.0, "carrier": "AA"}
+
+
+def row(decision: DecisionMade) -> list[float]:
+    return np.frombuffer(decision.row, "<f4").tolist()
+
+
+async def test_without_a_version_the_prior_answers_and_the_row_is_logged(bench: Bench) -> None:
+    await bench.land("AA", [10.0, 20.0])
+    async with bench.running():
+        await bench.ask("delay", FLIGHT, "UA-7")
+        (decision,) = await bench.decisions()
+    assert decision.answer == FellBack("prior", "no version yet", Score(0, "", 0.26))
+    assert row(decision)[0] == 500.0
+    assert np.isnan(row(decision)[1])
+    assert row(decision)[2:] == [15.0, 2.0]
+    assert decision.entities == {"carrier": "AA"}
+    assert decision.applied == {"events.landings.v1/0": 2, "events.landings.v1/1": 0}
+
+
+async def test_an_unknown_entity_is_served_and_its_features_are_marked_missing(bench: Bench) -> None:
+    async with bench.running():
+        await bench.ask("delay", {"miles": 500.0, "carrier": "ZZ"})
+        (decision,) = await bench.decisions()
+    assert isinstance(decision.answer, FellBack)
+    assert "carrier.mean" in decision.missing
+
+
+async def test_a_deployment_without_ladder_and_version_is_refused_with_the_way_out(bench: Bench) -> None:
+    async with bench.running():
+        await bench.ask("plain", {"x": 1.0})
+        (decision,) = await bench.decisions()
+    assert isinstance(decision.answer, Refused)
+    assert "headrace model register" in decision.answer.reason
+
+
+async def test_the_decision_lies_in_the_partition_of_its_request(bench: Bench) -> None:
+    async with bench.running():
+        for n in range(20):
+            await bench.ask("delay", FLIGHT, f"unit-{n}", id=f"r{n}")
+        requests = await bench.read("inference.requests")
+        decisions = await bench.read("inference.decisions", lambda found: len(found) >= 20)
+    lies = {message.envelope.id: message.record.partition for message in requests}
+    assert len(set(lies.values())) == 2
+    assert all(lies[m.event.request_id] == m.record.partition for m in decisions)
+    assert all(m.envelope.causation_id == m.event.request_id for m in decisions)
+
+
+async def test_the_champion_answers_and_the_previous_version_shadows_the_same_request(bench: Bench) -> None:
+    await bench.register("delay", 1, vocabularies={"carrier": ("UA",)})
+    await bench.register("delay", 2, vocabularies={"carrier": ("UA", "AA")})
+    await bench.route("delay", {2: 1.0}, champion=2, previous=1, shadows=(1,))
+    await bench.land("AA", [10.0, 20.0])
+    await bench.land("UA", [10.0])
+    async with bench.running():
+        await bench.ask("delay", {"miles": 500.0, "carrier": "UA"})
+        (decision,) = await bench.decisions()
+    assert isinstance(decision.answer, Served)
+    assert decision.answer.score.version == 2
+    assert decision.answer.score.model_digest == "digest-2"
+    assert [shadow.version for shadow in decision.shadows] == [1]
+    assert decision.signature == bench.versions["delay", 2].signature.digest
+    assert row(decision)[:2] == [500.0, 0.0]
+
+
+async def test_the_score_is_the_models_on_the_logged_row(bench: Bench) -> None:
+    await bench.register("plain", 1, model=(model := conftest_model()), vocabularies={})
+    await bench.route("plain", {1: 1.0}, champion=1)
+    async with bench.running():
+        await bench.ask("plain", {"x": 0.7})
+        (decision,) = await bench.decisions()
+    again = model.predict_proba(np.frombuffer(decision.row, "<f4").reshape(1, -1))[0, 1]
+    assert decision.answer.score.value == again
+
+
+def conftest_model() -> Any:
+    from sklearn.tree import DecisionTreeClassifier
+
+    rows = np.linspace(-1, 1, 50, dtype=np.float32).reshape(-1, 1)
+    return DecisionTreeClassifier(max_depth=2).fit(rows, rows[:, 0] > 0.1)
+
+
+async def test_a_reply_goes_to_the_named_partition_after_the_commit(bench: Bench) -> None:
+    async with bench.running():
+        await bench.ask("delay", FLIGHT, id="r1", headers=REPLY)
+        (reply,) = await bench.read("inference.replies")
+    assert reply.record.partition == 3
+    assert header(reply.record.headers, "headrace_reply_id") == "ask-1"
+    assert reply.event.request_id == "r1"
+    assert reply.event.provisional is False
+
+
+async def test_a_repeated_request_gets_the_stored_answer_and_no_second_decision(bench: Bench) -> None:
+    async with bench.running():
+        for _ in range(3):
+            await bench.ask("delay", FLIGHT, id="r1", headers=REPLY)
+        replies = await bench.read("inference.replies", lambda found: len(found) >= 3)
+        decisions = await bench.read("inference.decisions")
+    assert len(decisions) == 1
+    assert {reply.event.answer.score.value for reply in replies} == {0.26}
+
+
+async def test_repeats_are_known_after_a_restart_too(bench: Bench) -> None:
+    async with bench.running():
+        await bench.ask("delay", FLIGHT, id="r1")
+        await bench.decisions()
+    async with bench.running():
+        await bench.ask("delay", FLIGHT, id="r1", headers=REPLY)
+        await bench.read("inference.replies")
+        decisions = await bench.read("inference.decisions")
+    assert len(decisions) == 1
+
+
+async def test_requests_found_at_takeover_are_marked_recovered(bench: Bench) -> None:
+    await bench.ask("delay", FLIGHT, "u1", id="before")
+    async with bench.running():
+        await bench.decisions()
+        await bench.ask("delay", FLIGHT, "u1", id="after")
+        decisions = await bench.decisions(2)
+    assert {d.request_id: d.recovered for d in decisions} == {"before": True, "after": False}
+
+
+async def test_an_unknown_deployment_and_a_broken_contract_are_invalid_and_not_dead_lettered(bench: Bench) -> None:
+    async with bench.running():
+        await bench.ask("delay", {"miles": 99999.0, "carrier": "AA"}, id="r1")
+        await bench.ask("nobody", {}, id="r2")
+        decisions = await bench.decisions(2)
+    assert all(isinstance(decision.answer, Invalid) for decision in decisions)
+    assert bench.health.dead_lettered == 0
+
+
+async def test_a_deployment_that_was_published_a_moment_ago_is_known(bench: Bench) -> None:
+    late = compile_project(Project("late", [Deployment("newborn", unit="u", inputs=[Number("x")])]))
+    async with bench.running():
+        await bench.apply(late)
+        await bench.ask("newborn", {"x": 1.0})
+        (decision,) = await bench.decisions()
+    assert isinstance(decision.answer, Refused)
+
+
+async def test_a_request_whose_deadline_has_passed_expires(bench: Bench, clock: ManualClock) -> None:
+    await bench.ask("delay", FLIGHT, deadline_ms=50)
+    clock.advance(1)
+    async with bench.running():
+        (decision,) = await bench.decisions()
+    assert isinstance(decision.answer, Expired)
+    assert decision.answer.late_ms == 950
+
+
+async def test_garbage_is_dead_lettered_and_the_next_request_is_decided(bench: Bench) -> None:
+    from headrace.bus.port import Out
+
+    topic = bench.topics.name("inference.requests")
+    async with bench.running():
+        await bench.send([Out(topic, b"u1", b"\xc1")])
+        await bench.ask("delay", FLIGHT, "u1")
+        await bench.decisions()
+        await bench.until(lambda: bench.health.dead_lettered == 1)
+
+
+async def test_a_plain_json_request_is_decided_at_the_instant_of_its_header(bench: Bench) -> None:
+    from headrace.bus.port import Out
+
+    value = b'{"deployment": "delay", "inputs": {"miles": 500, "carrier": "AA"}}'
+    headers = (("ce_time", b"2013-04-01T12:00:00Z"),)
+    async with bench.running():
+        await bench.send([Out(bench.topics.name("inference.requests"), b"flight-1", value, headers)])
+        (decision,) = await bench.decisions()
+    assert (decision.unit, decision.at_s) == ("flight-1", 1_364_817_600.0)
+
+
+async def test_a_new_version_is_warmed_beside_the_traffic_and_told(bench: Bench) -> None:
+    async with bench.running():
+        await bench.register("delay", 1)
+        await bench.route("delay", {}, warm=(1,))
+        await bench.until(lambda: bench.health.warmed == {"delay/1"})
+        await bench.ask("delay", FLIGHT, id="r1")
+        await bench.decisions()
+        facts = await bench.read("inference.facts", lambda found: len(found) >= 2)
+        await bench.route("delay", {1: 1.0}, champion=1)
+        await bench.until(lambda: True)
+    events = [fact.event for fact in facts]
+    assert any(isinstance(event, VersionWarmed) and event.version == 1 for event in events)
+    assert any(isinstance(event, RungChanged) and event.rung == "prior" for event in events)
+
+
+async def test_a_version_that_is_no_longer_wanted_is_unloaded(bench: Bench) -> None:
+    await bench.register("delay", 1)
+    await bench.route("delay", {1: 1.0})
+    async with bench.running():
+        assert bench.health.loaded == {"delay/1"}
+        await bench.route("delay", {})
+        await bench.until(lambda: not bench.health.loaded)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"data": b"not a model"}, "zip"),
+        ({"data": b"\x80\x04\x95pickle"}, "zip"),
+        ({"output": "poem"}, "output"),
+        ({"output": "classes", "model": object}, "predict"),
+    ],
+)
+async def test_a_version_that_cannot_be_loaded_is_told_and_the_ladder_answers(
+    bench: Bench, changes: dict[str, Any], told: str
+) -> None:
+    if changes.get("model") is object:
+        changes = {"model": wide_model()}
+    await bench.register("delay", 1, **changes)
+    await bench.route("delay", {1: 1.0}, champion=1)
+    async with bench.running():
+        await bench.ask("delay", FLIGHT)
+        (decision,) = await bench.decisions()
+        facts = await bench.read("inference.facts")
+    unloadable = [fact.event for fact in facts if isinstance(fact.event, VersionUnloadable)]
+    assert told in unloadable[0].reason
+    assert isinstance(decision.answer, FellBack)
+    assert decision.answer.rung == "prior"
+    assert told in decision.answer.reason
+
+
+def wide_model() -> Any:
+    """Wants more columns than the deployment has: its first predict raises."""
+    from sklearn.linear_model import LogisticRegression
+
+    rows = np.random.default_rng(0).normal(size=(50, 9))
+    return LogisticRegression().fit(rows, rows[:, 0] > 0)
+
+
+def test_an_artifact_with_a_type_that_nobody_reviewed_is_refused() -> None:
+    import skops.io
+    from sklearn.preprocessing import FunctionTransformer
+
+    data = skops.io.dumps(FunctionTransformer(func=threading.Thread))
+    with pytest.raises(models.Unloadable, match="allow-list"):
+        models.load(data)
+
+
+@pytest.mark.parametrize("fault", ["raises", "nan", "shape", "hangs"])
+async def test_a_model_that_fails_is_passed_over_and_rests(
+    bench: Bench, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = threading.Event()
+    release = threading.Event()
+    sound = models.predict
+
+    def predict(estimator: Any, rows: np.ndarray, output: str) -> np.ndarray:
+        if not broken.is_set() or estimator.coef_[0, 0] < 0:
+            return sound(estimator, rows, output)
+        if fault == "raises":
+            raise ValueError("broken")
+        if fault == "hangs":
+            release.wait(30)
+        return np.full((len(rows), 2) if fault == "nan" else (len(rows), 5), np.nan)
+
+    monkeypatch.setattr(models, "predict", predict)
+    monkeypatch.setattr(models.LoadedModel.score, "__defaults__", (0.2,))
+    await bench.register("delay", 1, model=signed(-1))
+    await bench.register("delay", 2, model=signed(1))
+    await bench.route("delay", {2: 1.0}, champion=2, previous=1)
+    await bench.land("AA", [10.0])
+    async with bench.running():
+        broken.set()
+        for n in range(2):
+            await bench.ask("delay", FLIGHT, id=f"r{n}")
+            decisions = await bench.decisions(n + 1)
+        release.set()
+    first, second = decisions
+    assert isinstance(first.answer, FellBack)
+    assert (first.answer.rung, first.answer.score.version) == ("previous", 1)
+    assert first.answer.reason.startswith("champion (version 2): predict")
+    assert first.signature == bench.versions["delay", 1].signature.digest
+    assert "resting" in second.answer.reason
+
+
+def signed(sign: int) -> Any:
+    """A model that tells by the sign of its first weight which one it is, and that can live with NaN-free rows only."""
+    from sklearn.linear_model import LogisticRegression
+
+    rows = np.random.default_rng(0).normal(size=(100, 4))
+    return LogisticRegression().fit(rows, sign * rows[:, 0] > 0)
+
+
+async def test_applied_origins_appear_in_health(bench: Bench) -> None:
+    async with bench.running():
+        await bench.land("AA", [1.0, 2.0, 3.0])
+        await bench.until(lambda: bench.health.applied == {"events.landings.v1/0": 2})
