@@ -41,13 +41,20 @@ def _refusal(field: InputDefinition, value: Scalar) -> str | None:
         return None if isinstance(value, str) else f"{field.name} must be text, got {type(value).__name__}"
     if isinstance(value, str):
         return f"{field.name} must be a number, got {value!r}"
-    if not math.isfinite(value):
-        return f"{field.name} must be finite, got {value}"
+    if not _is_finite(value):
+        return f"{field.name} must be finite and within float64"
     if field.low is not None and value < field.low:
         return f"{field.name} must be at least {field.low:g}, got {value:g}"
     if field.high is not None and value > field.high:
         return f"{field.name} must be at most {field.high:g}, got {value:g}"
     return None
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float64 can hold
+        return False
 
 
 def bare_signature(project: ProjectDefinition, deployment: DeploymentDefinition) -> Signature:
