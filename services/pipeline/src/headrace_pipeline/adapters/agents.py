@@ -1,0 +1,106 @@
+"""Faust: reads raw streams in batches and acknowledges what is done.
+
+Only what was measured to be exact is used: at least once, batches by `take_events` whose body never raises (it would
+acknowledge in a `finally`), raw bytes, own producer with awaited acknowledgements.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+
+import faust
+from faust.types import EventT, StreamT
+
+from headrace.bus.port import Record
+from headrace.settings import Settings
+
+_MOST = 2000
+_WITHIN_S = 0.02
+_STOP_WITHIN_S = 5.0
+
+Handle = Callable[[Sequence[Record]], Awaitable[None]]
+
+
+def make_app(group: str, settings: Settings) -> faust.App:
+    """A Faust app that starts nothing by itself."""
+    return faust.App(
+        group,
+        broker=[f"aiokafka://{server}" for server in settings.bootstrap_servers.split(",")],
+        broker_credentials=_credentials(settings),
+        store="memory://",
+        autodiscover=False,
+        web_enabled=False,
+        processing_guarantee="at_least_once",
+        stream_wait_empty=False,
+        broker_session_timeout=10,
+        broker_heartbeat_interval=2,
+        broker_request_timeout=20,
+        broker_commit_interval=1.0,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="earliest",
+        producer_acks=-1,
+        producer_linger=0.005,
+    )
+
+
+def _credentials(settings: Settings) -> faust.SASLCredentials | None:
+    if not settings.security_protocol.startswith("SASL"):
+        return None
+    return faust.SASLCredentials(
+        username=settings.sasl_username, password=settings.sasl_password, mechanism=settings.sasl_mechanism
+    )
+
+
+def add_agent(app: faust.App, name: str, topic: str, handle: Handle) -> None:
+    """An agent that hands batches of `topic` to `handle`."""
+    stream_topic = app.topic(topic, key_serializer="raw", value_serializer="raw", key_type=bytes, value_type=bytes)
+
+    async def read(stream: StreamT[bytes]) -> None:
+        async for events in stream.take_events(_MOST, within=_WITHIN_S):
+            try:
+                await handle([_record(event) for event in events])
+            except asyncio.CancelledError:
+                raise
+            except BaseException:
+                # NB: leaving the body in any other way would acknowledge the batch: end before that.
+                app.log.exception("pipeline %s cannot go on", name)
+                os._exit(1)
+
+    app.agent(stream_topic, name=f"{app.conf.id}.{name}", concurrency=1)(read)
+
+
+def _record(event: EventT) -> Record:
+    message = event.message
+    found = message.headers or ()
+    headers = [(str(name), value) for name, value in (found.items() if isinstance(found, dict) else found)]
+    return Record(
+        message.topic,
+        message.partition,
+        message.offset,
+        message.key,
+        message.value,
+        tuple(headers),
+        int(message.timestamp * 1000),
+    )
+
+
+class Agents:
+    """The running app."""
+
+    def __init__(self, app: faust.App) -> None:
+        self._app = app
+
+    async def start(self) -> None:
+        """Join the group."""
+        await self._app.start()
+
+    def assigned(self) -> int:
+        """How many partitions this worker reads."""
+        return len(self._app.consumer.assignment())
+
+    async def stop(self) -> None:
+        """Stop in order; after the limit leave the process, since a worker can hang while it stops."""
+        try:
+            await asyncio.wait_for(self._app.stop(), _STOP_WITHIN_S)
+        except TimeoutError:
+            os._exit(0)

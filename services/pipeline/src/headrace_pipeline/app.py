@@ -1,0 +1,84 @@
+"""The one place where the pipeline service is wired."""
+
+import asyncio
+from collections.abc import Sequence
+
+from headrace.bus.admin import require_topics
+from headrace.bus.port import Producer
+from headrace.bus.runtime import Context, Restart, Runnable
+from headrace.events.project import ProjectApplied
+from headrace.project.load import load_project
+from headrace.project.pipelines import Pipeline
+from headrace_pipeline.adapters.agents import Agents, add_agent, make_app
+from headrace_pipeline.core.contract import Contract
+from headrace_pipeline.core.hosting import TransformRunner, pipelines_of, targets_of
+from headrace_pipeline.settings import NOT_YET
+from headrace_pipeline.shell import SERVICE, PipelineShell
+
+
+class Pipelines:
+    """Waits for a project with pipelines, hosts them, and ends to be restarted when one changes."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`."""
+        context = self._context
+        if not await context.projects.wait(stop, lambda projects: any(p.pipelines for p in projects.definitions)):
+            return
+        running = {name: applied.digest for name, applied in context.projects.applied.items()}
+        context.projects.listen(lambda applied: _compare(running, applied))
+        await require_topics(
+            context.log, [spec for p in context.projects.definitions for spec in context.topics.specs(p)]
+        )
+        await self._host(stop, await context.log.producer())
+
+    async def _host(self, stop: asyncio.Event, producer: Producer) -> None:
+        context = self._context
+        app = make_app(context.topics.group(SERVICE), context.settings)
+        raw = [
+            raw_topic
+            for applied in context.projects.applied.values()
+            for raw_topic in self._add(app, applied, producer)
+        ]
+        agents = Agents(app)
+        context.health.fail("assignment", NOT_YET)
+        await agents.start()
+        try:
+            await self._await_assignment(stop, agents, raw)
+            await stop.wait()
+        finally:
+            await agents.stop()
+            await producer.close()
+
+    def _add(self, app, applied: ProjectApplied, producer: Producer) -> list[str]:
+        project, _ = load_project(applied.reference)
+        return [self._add_pipeline(app, applied, found, producer) for found in pipelines_of(project)]
+
+    def _add_pipeline(self, app, applied: ProjectApplied, found: Pipeline, producer: Producer) -> str:
+        context, definition = self._context, applied.definition
+        compiled = next(p for p in definition.pipelines if p.name == found.name)
+        contract = Contract(context.topics, definition, compiled, targets_of(found))
+        marks = [(context.topics.of_source(name), definition.source(name).partitions) for name in compiled.sources]
+        runner = TransformRunner(found.name, found.transform)
+        shell = PipelineShell(context.topics, producer, context.health, found.name, runner, contract, marks)
+        topic = context.topics.of_raw(compiled.raw)
+        add_agent(app, found.name, topic, shell.handle)
+        return topic
+
+    async def _await_assignment(self, stop: asyncio.Event, agents: Agents, topics: list[str]) -> None:
+        """Ready only when this group reads everything: a topic missing at the start would be ignored for ever."""
+        while agents.assigned() == 0 and not stop.is_set():
+            await asyncio.sleep(0.1)
+        self._context.health.clear("assignment")
+
+
+def _compare(running: dict[str, str], applied: ProjectApplied) -> None:
+    if applied.definition.pipelines and running.get(applied.name) != applied.digest:
+        raise Restart(f"project {applied.name} changed: restarting")
+
+
+async def build(context: Context) -> Sequence[Runnable]:
+    """The parts of the service."""
+    return [Pipelines(context)]

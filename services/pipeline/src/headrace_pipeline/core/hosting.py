@@ -1,0 +1,107 @@
+"""Which transforms run here, and how one is fed: message by message, its state kept between batches.
+
+What a transform yields before it takes the next message belongs to the present one. A message on which it fails is
+poison; the transform is then started anew, and goes on with the next.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.errors import Misconfigured, Poison
+from headrace.project.declare import Project
+from headrace.project.pipelines import Pipeline, Transform
+from headrace.project.sources import Source
+
+
+@dataclass(slots=True)
+class Handled:
+    """What became of one message: the values yielded for it, or why it is poison."""
+
+    yielded: list[Any] = field(default_factory=list)
+    poison: Poison | None = None
+
+
+def targets_of(pipeline: Pipeline) -> dict[type, str]:
+    """The source for each event type that a pipeline may yield. Raises `Misconfigured` when two sources share a type."""
+    sources = [target for target in pipeline.to if isinstance(target, Source)]
+    targets: dict[type, str] = {source.event: source.name for source in sources}
+    if len(targets) != len(sources):
+        raise Misconfigured(f"pipeline {pipeline.name}: two of its sources have the same event type; give each its own")
+    return targets
+
+
+def pipelines_of(project: Project) -> list[Pipeline]:
+    """The pipelines of a project, each by its own name."""
+    return list(project.pipelines)
+
+
+class TransformRunner:
+    """One running transform."""
+
+    def __init__(self, name: str, transform: Transform) -> None:
+        self._name, self._transform = name, transform
+        self._inbox: deque[Any] = deque()
+        self._handled: list[Handled] = []
+        self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def run(self, messages: Sequence[Any]) -> list[Handled]:
+        """Feed `messages` and return what became of each, in order."""
+        handled: list[Handled] = []
+        rest = list(messages)
+        while rest:
+            done = await self._feed(rest)
+            handled += done
+            rest = rest[len(done) :]
+        return handled
+
+    async def close(self) -> None:
+        """End the transform."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _feed(self, messages: list[Any]) -> list[Handled]:
+        """Feed until all are done, or one failed; returns those that are finished, the failed one last."""
+        self._inbox.extend(messages)
+        self._handled = []
+        self._idle.clear()
+        self._arrived.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._pump())
+        idle = asyncio.create_task(self._idle.wait())
+        await asyncio.wait({idle, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+        if self._task.done():
+            self._note_failure(self._task.exception())
+        return self._handled
+
+    def _note_failure(self, error: BaseException | None) -> None:
+        self._task = None
+        self._inbox.clear()
+        reason = (
+            f"{type(error).__name__}: {error}" if error else "the transform returned instead of taking the next message"
+        )
+        if not self._handled:
+            raise Misconfigured(f"pipeline {self._name} cannot start: {reason}")
+        self._handled[-1] = Handled(poison=Poison(f"pipeline {self._name} failed: {reason}"))
+
+    async def _pump(self) -> None:
+        async for value in self._transform(self._messages()):
+            self._handled[-1].yielded.append(value)
+
+    async def _messages(self) -> AsyncIterator[Any]:
+        while True:
+            while not self._inbox:
+                self._arrived.clear()
+                self._idle.set()
+                await self._arrived.wait()
+            self._handled.append(Handled())
+            yield self._inbox.popleft()
