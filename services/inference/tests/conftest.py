@@ -23,7 +23,7 @@ from headrace.envelope import Envelope
 from headrace.events.features import FeatureShardAdvanced
 from headrace.events.inference import DecisionMade, PredictionRequested
 from headrace.events.project import ProjectApplied
-from headrace.events.registry import ModelVersion, Route, VersionRegistered
+from headrace.events.registry import Lineage, ModelVersion, Route, VersionRegistered
 from headrace.features.plan import plan_view
 from headrace.features.rows import pin_signature
 from headrace.features.tiles import TileState
@@ -113,7 +113,22 @@ class Bench:
         data = changes.pop("data", None) or skops.io.dumps(model or trained(len(signature.columns), version))
         place = await artifacts.publish(self.log, self.topics, data, "skops", AT_S, "test")
         made = VersionRegistered(
-            deployment, deployment, version, place, f"digest-{version}", signature, "binary", (), *_rest(), AT_S, "c"
+            deployment=deployment,
+            model=deployment,
+            version=version,
+            place=place,
+            model_digest=f"digest-{version}",
+            signature=signature,
+            output="binary",
+            classes=(),
+            lineage=Lineage(),
+            metrics={},
+            gates=(),
+            reason="test",
+            trained_rows=100,
+            by="test",
+            registered_at_s=AT_S,
+            command_id="c",
         )
         registered = msgspec.structs.replace(made, **changes)
         self.versions[deployment, version] = registered
@@ -169,12 +184,6 @@ class Bench:
         async with asyncio.timeout(30):
             while not holds():
                 await asyncio.sleep(0.01)
-
-
-def _rest() -> tuple[Any, ...]:
-    from headrace.events.registry import Lineage
-
-    return Lineage(), {}, (), "test", 100, "test"
 
 
 @pytest_asyncio.fixture

@@ -1,6 +1,8 @@
 """Routing, the ladder, admission, repeats, outputs, warming: decisions on values."""
 
 import math
+from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,8 +152,8 @@ def test_a_request_within_the_contract_is_let_in_with_its_unit() -> None:
 
 
 @pytest.mark.parametrize("x", [float("nan"), float("inf"), 10**400, 11, "text", None])
-def test_a_value_outside_the_contract_is_invalid_and_names_its_field(x: object) -> None:
-    found = admit(PredictionRequested("d", {"x": x}), b"k", DEPLOYMENT, 0, 0)  # type: ignore[dict-item]
+def test_a_value_outside_the_contract_is_invalid_and_names_its_field(x: Any) -> None:
+    found = admit(PredictionRequested("d", {"x": x}), b"k", DEPLOYMENT, 0, 0)
     assert isinstance(found, Invalid)
     assert found.field == "x"
 
@@ -240,7 +242,9 @@ class Event(Struct):
 
 
 def raw_project() -> tuple:
-    async def transform(messages: object) -> None: ...
+    async def transform(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for message in messages:
+            yield message
 
     raw, sources = RawStream("moves"), [Source(name, Event, "at", "who") for name in ("a", "b")]
     views = [FeatureView(f"v{s.name}", s, "who", {"n": Count("1h")}) for s in sources]
