@@ -54,6 +54,8 @@ class Codec:
     def decode(self, record: Record) -> Message:
         """The message of a record. Raises `Poison` for what can never be read, `Fatal` for an unknown type of fact."""
         rule = self._rule(record.topic)
+        if rule.base.startswith("dlq."):
+            return Message(record, _UNREAD, None)
         envelope = read_headers(record)
         if record.value is None:
             return _tombstone(record, envelope, rule)
@@ -137,6 +139,8 @@ def header(headers: Headers, name: str) -> str | None:
     return next((value.decode("utf-8", "replace") for found, value in headers if found == name), None)
 
 
+# Dead letters carry the bytes and headers that could not be read: nobody tries again.
+_UNREAD = Envelope("", "", "", 0.0)
 _ENCODER = msgspec.msgpack.Encoder()
 
 

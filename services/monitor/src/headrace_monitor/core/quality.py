@@ -1,0 +1,68 @@
+"""How well versions did on the labelled rows of a closed cohort."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from headrace.events.inference import DecisionMade, FellBack, Score, Served
+from headrace.events.monitor import VersionQuality
+
+_LEAST = 1e-15
+PRIOR = 0
+
+Floats = NDArray[np.float64]
+
+
+def scores_of(decision: DecisionMade) -> list[tuple[str, Score]]:
+    """Every score in a decision with its role; the ladder's rungs count for the version that answered (0: the prior)."""
+    answer = decision.answer
+    found: list[tuple[str, Score]] = []
+    if isinstance(answer, Served):
+        found.append(("champion", answer.score))
+    elif isinstance(answer, FellBack):
+        found.append((answer.rung, answer.score))
+    return found + [("shadow", score) for score in decision.shadows]
+
+
+def qualities(rows: Sequence[DecisionMade], labels: Sequence[float]) -> tuple[VersionQuality, ...]:
+    """One entry per (version, role) seen in the rows; binary labels."""
+    grouped: dict[tuple[int, str], tuple[list[float], list[float]]] = {}
+    for row, label in zip(rows, labels, strict=True):
+        for role, score in scores_of(row):
+            if score.value is not None:
+                values, truths = grouped.setdefault((score.version, role), ([], []))
+                values.append(score.value)
+                truths.append(label)
+    return tuple(
+        quality(version, role, np.array(p), np.array(y)) for (version, role), (p, y) in sorted(grouped.items())
+    )
+
+
+def quality(version: int, role: str, scores: Floats, labels: Floats) -> VersionQuality:
+    """Log-loss in nats, AUC (None when one class is missing), and the loss that the scores themselves lead one to expect."""
+    losses = log_losses(scores, labels)
+    clipped = np.clip(scores, _LEAST, 1 - _LEAST)
+    entropy = -(clipped * np.log(clipped) + (1 - clipped) * np.log(1 - clipped))
+    both = 0 < labels.sum() < len(labels)
+    auc = float(roc_auc_score(labels, scores)) if both else None
+    return VersionQuality(
+        version, role, len(labels), float(losses.mean()), float(entropy.mean()), auc, float(scores.mean())
+    )
+
+
+def log_losses(scores: Floats, labels: Floats) -> Floats:
+    """Per row, in nats; scores are kept 1e-15 away from 0 and 1.
+
+    >>> log_losses(np.array([0.5]), np.array([1.0])).round(3).tolist()
+    [0.693]
+    """
+    clipped = np.clip(scores, _LEAST, 1 - _LEAST)
+    return -(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped))
+
+
+def served_version(rows: Sequence[DecisionMade]) -> int | None:
+    """The one version that was champion for the whole cohort; None when there were several, or none."""
+    versions = {row.answer.score.version for row in rows if isinstance(row.answer, Served)}
+    return versions.pop() if len(versions) == 1 else None

@@ -1,0 +1,151 @@
+"""What one deployment's closed cohorts lead to: windows, findings, retrain requests.
+
+A finding of a kind opens once and stays open until resolved; it asks for at most one retrain. A deployment without a
+version asks for its first one when enough cohorts have closed, and again after every week of cohorts while it has none.
+"""
+
+from dataclasses import dataclass, field
+
+from headrace.envelope import derived_id
+from headrace.events.monitor import FindingOpened, FindingResolved, MonitorState, WindowClosed
+from headrace.events.training import RetrainRequested
+from headrace.project.definition import DeploymentDefinition
+from headrace_monitor.core.drift import CohortDetector, restored
+
+PARITY_TILES = 1.0
+PARITY_AS_OF = 0.999
+ASK_AGAIN_AFTER_COHORTS = 7
+
+Said = FindingOpened | FindingResolved | RetrainRequested
+
+
+@dataclass
+class Watch:
+    """The monitor's memory of one deployment."""
+
+    deployment: DeploymentDefinition
+    detectors: list[CohortDetector]
+    champion: int | None = None
+    open: dict[str, FindingOpened] = field(default_factory=dict)
+    closed_cohorts: int = 0
+    labelled_total: int = 0
+
+    def on_window(self, window: WindowClosed, served: int | None, clock_s: float) -> list[Said]:
+        """A cohort has closed."""
+        self.closed_cohorts += 1
+        self.labelled_total += window.labelled
+        return [*self._skew(window), *self._drift(window, served, clock_s), *self._first(clock_s)]
+
+    def on_champion(self, version: int, at_s: float) -> list[Said]:
+        """Another version is champion: detectors start anew, and what was found about the old one is over."""
+        if version == self.champion:
+            return []
+        self.champion = version
+        for detector in self.detectors:
+            detector.restart(version)
+        return self._resolve("drift", f"version {version} is champion", at_s)
+
+    def _drift(self, window: WindowClosed, served: int | None, clock_s: float) -> list[Said]:
+        if served is None or served != self.champion:
+            return []
+        figure = next((q.log_loss for q in window.qualities if q.version == served and q.role == "champion"), None)
+        if figure is None or window.verdict != "PASS":
+            return []
+        said: list[Said] = []
+        for detector, plan in zip(self.detectors, self.deployment.monitoring, strict=True):
+            if detector.update(figure) and "drift" not in self.open:
+                found = FindingOpened(
+                    finding=derived_id(self.deployment.name, "drift", window.from_s, served)[:16],
+                    deployment=self.deployment.name,
+                    kind="drift",
+                    summary=f"{plan.figure} of version {served} has risen: {figure:.3f} on the last closed cohort",
+                    at_s=clock_s,
+                    version=served,
+                    detector=plan.detector,
+                    measured=figure,
+                    limit=plan.threshold,
+                    window_from_s=window.from_s,
+                    window_to_s=window.to_s,
+                )
+                said += self._found(found, clock_s)
+        return said
+
+    def _found(self, found: FindingOpened, clock_s: float) -> list[Said]:
+        self.open[found.kind] = found
+        retraining = self.deployment.retraining
+        if retraining is None or found.kind not in retraining.on or self.deployment.training is None:
+            return [found]
+        return [
+            found,
+            RetrainRequested(self.deployment.name, found.kind, found.summary, "monitor", found.finding, clock_s),
+        ]
+
+    def _skew(self, window: WindowClosed) -> list[Said]:
+        if window.parity_tiles is None or window.parity_as_of is None:
+            return []
+        tiles, as_of = window.parity_tiles, window.parity_as_of
+        if tiles >= PARITY_TILES and as_of >= PARITY_AS_OF:
+            return self._resolve("skew", "served rows equal recomputed ones again", window.to_s)
+        if "skew" in self.open:
+            return []
+        is_code = tiles < PARITY_TILES
+        cause = (
+            "online and offline code differ"
+            if is_code
+            else f"features came up to {window.max_feature_lag_s:.0f} s late"
+        )
+        found = FindingOpened(
+            finding=derived_id(self.deployment.name, "skew", window.from_s)[:16],
+            deployment=self.deployment.name,
+            kind="skew",
+            summary=f"served rows differ from recomputed ones: parity_tiles {tiles:.4f}, parity_as_of {as_of:.4f} ({cause})",
+            at_s=window.to_s,
+            detector="parity",
+            measured=tiles if is_code else as_of,
+            limit=PARITY_TILES if is_code else PARITY_AS_OF,
+            window_from_s=window.from_s,
+            window_to_s=window.to_s,
+        )
+        return self._found(found, window.to_s)
+
+    def _first(self, clock_s: float) -> list[Said]:
+        training = self.deployment.training
+        if training is None or self.champion is not None:
+            return []
+        needed = max(round(training.first_after_s / self.deployment.cohort_s), 1)
+        beyond = self.closed_cohorts - needed
+        if beyond < 0 or beyond % ASK_AGAIN_AFTER_COHORTS:
+            return []
+        reason = f"no version yet, and {self.closed_cohorts} cohorts with {self.labelled_total} labels have closed"
+        return [RetrainRequested(self.deployment.name, "first", reason, "monitor", None, clock_s)]
+
+    def _resolve(self, kind: str, reason: str, at_s: float) -> list[Said]:
+        found = self.open.pop(kind, None)
+        return [] if found is None else [FindingResolved(found.finding, found.deployment, kind, reason, at_s)]
+
+    def state(self, replay_from: dict[str, int], closed_to_s: float) -> MonitorState:
+        """Enough to go on after a restart."""
+        return MonitorState(
+            deployment=self.deployment.name,
+            replay_from=replay_from,
+            closed_to_s=closed_to_s,
+            champion=self.champion,
+            detector=self.detectors[0].state() if self.detectors else {},
+            open_findings=tuple(self.open.values()),
+            closed_cohorts=self.closed_cohorts,
+            labelled_total=self.labelled_total,
+        )
+
+
+def watch_of(deployment: DeploymentDefinition, state: MonitorState | None) -> Watch:
+    """The memory of a deployment, from its last state if there is one."""
+    if state is None:
+        return Watch(deployment, [CohortDetector(plan) for plan in deployment.monitoring])
+    return Watch(
+        deployment,
+        [restored(plan, state.champion, state.detector) for plan in deployment.monitoring],
+        state.champion,
+        {found.kind: found for found in state.open_findings},
+        state.closed_cohorts,
+        state.labelled_total,
+    )
