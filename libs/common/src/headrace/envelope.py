@@ -16,6 +16,8 @@ from headrace.errors import Poison
 
 MSGPACK = "application/msgpack"
 JSON = "application/json"
+MAX_HEADER_BYTES = 65_536
+_EARLIEST_S, _LATEST_S = -62_135_596_800.0, 253_402_300_799.0
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
@@ -73,7 +75,11 @@ def parse_instant(text: str) -> float:
         raise Poison(
             f"ce_time must be an RFC 3339 instant such as 2013-04-01T12:00:00Z, got {text!r}", "ce_time"
         ) from None
-    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+    time_s = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+    # NB: an instant that cannot be written again would stop whoever answers it.
+    if not _EARLIEST_S <= time_s <= _LATEST_S:
+        raise Poison(f"ce_time must lie in the years 1..9999 UTC, got {text!r}", "ce_time")
+    return time_s
 
 
 def derived_id(*parts: object) -> str:
@@ -111,6 +117,9 @@ def read_headers(record: Record) -> Envelope:
 
     Raises `Poison` when a header is there but cannot be read.
     """
+    size = sum([len(name) + len(value or b"") for name, value in record.headers])
+    if size > MAX_HEADER_BYTES:
+        raise Poison(f"headers have {size} bytes, the limit is {MAX_HEADER_BYTES}")
     try:
         found = {name: value.decode() for name, value in record.headers}
     except UnicodeDecodeError as error:

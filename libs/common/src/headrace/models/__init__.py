@@ -1,0 +1,1 @@
+"""Models as data: reproducible digests, and the one file format that is loaded."""

@@ -1,0 +1,50 @@
+"""The one place where the registry is wired."""
+
+import asyncio
+from collections.abc import Sequence
+
+from headrace.bus import artifacts
+from headrace.bus.runtime import Context, Runnable
+from headrace.bus.shards import ShardHost
+from headrace.bus.views import View
+from headrace_registry.settings import TICK_S
+from headrace_registry.shell import SERVICE, Instances, RegistryShard
+
+
+class RegistryService:
+    """Follows what inference says, and carries out commands."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`."""
+        context, topics = self._context, self._context.topics
+        instances = Instances()
+        followed = [topics.name("ops.health"), topics.name("inference.facts")]
+        view = View(context.log, context.codec, followed, instances.take, committed=False)
+        await view.start()
+
+        async def has_artifact(digest: str) -> bool:
+            return digest in await artifacts.manifests(context.log, context.codec, topics)
+
+        host = ShardHost(
+            context.log,
+            context.codec,
+            topics,
+            service=SERVICE,
+            inputs=[topics.name("registry.commands")],
+            make=lambda _: RegistryShard(topics, context.projects, instances, has_artifact, context.clock),
+            health=context.health,
+            lock=topics.name("registry.commands"),
+            tick_s=TICK_S,
+            watchdog_s=context.settings.watchdog_s,
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(view.run(stop))
+            group.create_task(host.run(stop))
+
+
+async def build(context: Context) -> Sequence[Runnable]:
+    """The parts of the service."""
+    return [RegistryService(context)]

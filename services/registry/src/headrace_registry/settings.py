@@ -1,0 +1,4 @@
+"""Settings of the registry beyond the common ones."""
+
+# How often a rollout looks whether all instances are warm.
+TICK_S = 0.05
