@@ -1,0 +1,35 @@
+"""The present champion, from the registry's current state, to compare with on the same rows."""
+
+from typing import Any
+
+from headrace.bus import artifacts
+from headrace.bus.port import Log
+from headrace.bus.views import read_all
+from headrace.codec import Codec
+from headrace.errors import Poison
+from headrace.events.registry import ModelVersion, VersionRegistered
+from headrace.models import skops_format
+from headrace.topics import Topics
+
+
+async def load_champion(
+    log: Log, codec: Codec, topics: Topics, deployment: str
+) -> tuple[VersionRegistered, Any] | None:
+    """The champion's registration and its estimator; None when there is no champion, or it cannot be loaded."""
+    current: dict[bytes, ModelVersion] = {}
+    for message in await read_all(log, codec, [topics.name("registry.models")]):
+        current[message.record.key or b""] = message.event
+    found = next(
+        (
+            m.registered
+            for m in current.values()
+            if m and "champion" in m.aliases and m.registered.deployment == deployment
+        ),
+        None,
+    )
+    if found is None:
+        return None
+    try:
+        return found, skops_format.load(await artifacts.fetch(log, topics, found.place))
+    except Poison:
+        return None

@@ -1,0 +1,81 @@
+"""What a version must pass before it may ask for traffic.
+
+Loss differences are paired, row by row, and their uncertainty is that of daily means: rows of one day share its
+weather (one-sided, 5 %).
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.events.registry import GateResult
+from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
+from headrace.project.definition import GateDefinition
+
+DAY_S = 86_400.0
+_Z = 1.645
+_LEAST = 1e-15
+
+Floats = NDArray[np.float64]
+
+
+def log_losses(scores: Floats, labels: Floats) -> Floats:
+    """Per row, in nats; scores are kept 1e-15 away from 0 and 1."""
+    clipped = np.clip(scores, _LEAST, 1 - _LEAST)
+    return -(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped))
+
+
+def judge(
+    gate: GateDefinition,
+    artifact: str,
+    labels: Floats,
+    at_s: Floats,
+    scores: Floats,
+    champion: Floats | None,
+    prior_share: float,
+) -> GateResult:
+    """One gate's result on the holdout. `champion`: its scores on the same rows, None when there is no champion."""
+    if gate.kind == "beats_prior":
+        against = log_losses(np.full(len(labels), prior_share), labels)
+        return _beats(gate, artifact, log_losses(scores, labels), against)
+    if gate.kind == "not_worse_than_champion":
+        if champion is None:
+            return GateResult(
+                gate.kind, UNMEASURED, None, gate.margin, artifact, "there is no champion to compare with"
+            )
+        return _not_worse(gate, artifact, log_losses(scores, labels) - log_losses(champion, labels), at_s)
+    return GateResult(gate.kind, FAIL, None, None, artifact, f"no gate is called {gate.kind!r}")
+
+
+def _beats(gate: GateDefinition, artifact: str, losses: Floats, against: Floats) -> GateResult:
+    gain = float((against - losses).mean())
+    verdict = PASS if gain > gate.margin else FAIL
+    return GateResult(
+        gate.kind,
+        verdict,
+        gain,
+        gate.margin,
+        artifact,
+        f"log-loss {losses.mean():.4f}, the prior's {against.mean():.4f}",
+    )
+
+
+def _not_worse(gate: GateDefinition, artifact: str, differences: Floats, at_s: Floats) -> GateResult:
+    mean = float(differences.mean())
+    error = day_error(differences, at_s)
+    verdict = PASS if mean <= gate.margin else FAIL if mean - _Z * error > gate.margin else INCONCLUSIVE
+    detail = f"log-loss minus the champion's on {len(differences)} rows: {mean:+.4f} (day-block error {error:.4f})"
+    return GateResult(gate.kind, verdict, mean, gate.margin, artifact, detail)
+
+
+def day_error(values: Floats, at_s: Floats) -> float:
+    """Standard error of the mean, by whole days as blocks; infinite for a single day."""
+    days = np.floor(at_s / DAY_S)
+    means = np.array([values[days == day].mean() for day in np.unique(days)])
+    return math.inf if len(means) < 2 else float(means.std(ddof=1) / math.sqrt(len(means)))
+
+
+def may_register(results: list[GateResult]) -> bool:
+    """PASS, or a gate that has nothing to compare with; everything else keeps the version away from traffic."""
+    return all(result.verdict in (PASS, UNMEASURED) for result in results)

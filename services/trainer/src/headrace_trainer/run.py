@@ -1,0 +1,152 @@
+"""One training run: gather rows, fit, gate, refit, publish; says how far it is."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from headrace.bus import artifacts
+from headrace.bus.runtime import Context
+from headrace.events.registry import GateResult, Lineage, RegisterVersion, Signature
+from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished, TrainingProgressed
+from headrace.models import skops_format
+from headrace.project.definition import DeploymentDefinition, ProjectDefinition
+from headrace.project.load import folder_of, load_function
+from headrace_trainer.adapters.champion import load_champion
+from headrace_trainer.adapters.rows import Gathered, Rows, pin_offsets, read_up_to
+from headrace_trainer.core.fitting import Fitted, fit_gated, has_enough, refit
+from headrace_trainer.core.gates import may_register
+from headrace_trainer.core.splits import Span, span_of
+
+Say = Callable[[Any], None]
+_PACKAGES = ("headrace", "scikit-learn", "numpy", "skops")
+
+
+@dataclass
+class TrainingRun:
+    """A run; `say` takes facts as they come."""
+
+    context: Context
+    accepted: RetrainAccepted
+    say: Say
+    command: RegisterVersion | None = None
+    began_s: float = field(default_factory=time.monotonic)
+
+    async def run(self) -> None:
+        """To the end; whatever goes wrong becomes a `TrainingFinished` with the reason."""
+        try:
+            await self._run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            # NB: the user's code and data: a failure is an outcome of the run, not of this service.
+            self._finish("failed", f"{type(error).__name__}: {error}")
+
+    async def _run(self) -> None:
+        name = self.accepted.deployment
+        found = self.context.projects.deployment(name)
+        applied = self.context.projects.project_of(name)
+        if found is None or applied is None:
+            return self._finish("failed", f"no applied project declares {name!r} any more")
+        project, deployment = found
+        span = span_of(deployment, self.accepted.clock_s)
+        rows = await self._gather(project, deployment, span)
+        lacking = has_enough(span, rows.labels, rows.at_s, deployment.training.min_rows if deployment.training else 0)
+        if lacking is not None:
+            return self._finish("rejected", lacking)
+        await self._train(project, deployment, span, rows, folder_of(applied.reference))
+        return None
+
+    async def _gather(self, project: ProjectDefinition, deployment: DeploymentDefinition, span: Span) -> Rows:
+        log, topics = self.context.log, self.context.topics
+        gathered = Gathered(project, deployment, topics, span, self.accepted.clock_s)
+        names = [topics.name("inference.requests"), topics.name("inference.outcomes"), *gathered.tables]
+        ends = await pin_offsets(log, names)
+        self._progress("rows", 0.0, f"reading {sum(ends.values()):,} records")
+        await read_up_to(
+            log, self.context.codec, ends, gathered.take, lambda share: self._progress("rows", 0.4 * share)
+        )
+        offsets = {f"{topics.base(tp.topic)}/{tp.partition}": end for tp, end in sorted(ends.items())}
+        return await asyncio.to_thread(gathered.rows, offsets)
+
+    async def _train(
+        self, project: ProjectDefinition, deployment: DeploymentDefinition, span: Span, rows: Rows, folder: str
+    ) -> None:
+        assert deployment.training is not None
+        user_build = load_function(deployment.training.build, folder)
+        signature = rows.signature(project, deployment)
+        matrix = rows.matrix(deployment, signature)
+        self._progress("fit", 0.5, f"{len(rows.labels):,} labelled rows")
+        champion = await load_champion(self.context.log, self.context.codec, self.context.topics, deployment.name)
+        beside = None if champion is None else _scores(champion[1], rows.matrix(deployment, champion[0].signature))
+        gated = await asyncio.to_thread(
+            fit_gated, deployment, span, lambda: user_build(signature), matrix, rows.labels, rows.at_s, beside
+        )
+        self._progress("gates", 0.7)
+        for result in gated.results:
+            self.say(GateJudged(deployment.name, self.accepted.run, result))
+        if not may_register(gated.results):
+            worst = next(result for result in gated.results if not may_register([result]))
+            return self._finish("rejected", f"gate {worst.gate}: {worst.verdict}, {worst.detail}")
+        self._progress("refit", 0.75)
+        fitted = await asyncio.to_thread(
+            refit, span, lambda: user_build(signature), matrix, rows.labels, rows.at_s, gated
+        )
+        parent = None if champion is None else champion[0].version
+        self.command = await self._publish(deployment, span, rows, signature, fitted, gated.results, parent)
+        return self._finish("registered", "", fitted)
+
+    async def _publish(
+        self,
+        deployment: DeploymentDefinition,
+        span: Span,
+        rows: Rows,
+        signature: Signature,
+        fitted: Fitted,
+        gates: list[GateResult],
+        parent: int | None,
+    ) -> RegisterVersion:
+        self._progress("publish", 0.9)
+        data = await asyncio.to_thread(skops_format.dump, fitted.model)
+        place = await artifacts.publish(
+            self.context.log, self.context.topics, data, "skops", self.accepted.clock_s, "trainer"
+        )
+        lineage = Lineage(
+            offsets=rows.offsets,
+            request_from_s=span.from_s,
+            request_to_s=span.to_s,
+            code_version=version("headrace"),
+            definition_digest=deployment.digest,
+            seed=deployment.training.seed if deployment.training else 0,
+            parent=parent,
+            packages={name: version(name) for name in _PACKAGES},
+        )
+        return RegisterVersion(
+            deployment=deployment.name,
+            model=deployment.model,
+            place=place,
+            model_digest=fitted.digest,
+            signature=signature,
+            output="binary",
+            lineage=lineage,
+            metrics=fitted.metrics,
+            gates=tuple(gates),
+            reason=f"{self.accepted.cause}: {self.accepted.reason}",
+            trained_rows=fitted.rows,
+        )
+
+    def _progress(self, stage: str, share: float, detail: str = "") -> None:
+        self.say(TrainingProgressed(self.accepted.deployment, self.accepted.run, stage, share, detail))
+
+    def _finish(self, outcome: str, reason: str, fitted: Fitted | None = None) -> None:
+        digest, rows = (fitted.digest, fitted.rows) if fitted else ("", 0)
+        took_s = time.monotonic() - self.began_s
+        self.say(TrainingFinished(self.accepted.deployment, self.accepted.run, outcome, reason, digest, rows, took_s))
+
+
+def _scores(model: Any, matrix: np.ndarray) -> np.ndarray:
+    return model.predict_proba(matrix)[:, 1]

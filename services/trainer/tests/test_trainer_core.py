@@ -1,0 +1,129 @@
+"""Triggers, splits, gates, and that equal fits have equal digests."""
+
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from headrace.events.training import (
+    RetrainAccepted,
+    RetrainCoalesced,
+    RetrainRefused,
+    RetrainRequested,
+    TrainingFinished,
+)
+from headrace.models.digest import model_digest
+from headrace.models.skops_format import dump, load
+from headrace.project import Binary, Deployment, Number, Project, Retraining, Training
+from headrace.project.compile import compile_project
+from headrace.project.definition import GateDefinition
+from headrace_trainer.core.gates import judge, may_register
+from headrace_trainer.core.splits import masks, span_of
+from headrace_trainer.core.triggers import Runs, apply, on_request
+
+DAY = 86_400.0
+
+
+def build(signature: object) -> HistGradientBoostingClassifier:
+    return HistGradientBoostingClassifier(max_iter=5, early_stopping=False, random_state=0)
+
+
+DEPLOYMENT = compile_project(
+    Project(
+        "p",
+        [
+            Deployment(
+                "d",
+                "u",
+                [Number("x")],
+                label=Binary("y", "24h"),
+                training=Training(build, history="30d", holdout="7d", embargo="1d"),
+                retraining=Retraining(cooldown="7d"),
+            )
+        ],
+    )
+).deployments[0]
+
+
+def request(cause: str = "drift") -> RetrainRequested:
+    return RetrainRequested("d", cause, "because", "test")
+
+
+def test_a_second_request_joins_the_run_under_way() -> None:
+    accepted = on_request(Runs(), request(), "r1", DEPLOYMENT, 0.0)
+    assert isinstance(accepted, RetrainAccepted)
+    joined = on_request(apply(Runs(), accepted), request(), "r2", DEPLOYMENT, 1.0)
+    assert joined == RetrainCoalesced("d", accepted.run, "r2")
+
+
+def test_drifts_wait_for_the_cool_down_and_people_do_not() -> None:
+    runs = apply(
+        apply(Runs(), on_request(Runs(), request(), "r1", DEPLOYMENT, 0.0)),
+        TrainingFinished("d", "x", "registered", ""),
+    )
+    refused = on_request(runs, request(), "r2", DEPLOYMENT, 3 * DAY)
+    assert isinstance(refused, RetrainRefused)
+    assert "96 h of event time are left" in refused.reason
+    assert isinstance(on_request(runs, request("manual"), "r3", DEPLOYMENT, 3 * DAY), RetrainAccepted)
+    assert isinstance(on_request(runs, request(), "r4", DEPLOYMENT, 7 * DAY), RetrainAccepted)
+
+
+def test_a_request_is_answered_once() -> None:
+    runs = apply(Runs(), on_request(Runs(), request(), "r1", DEPLOYMENT, 0.0))
+    assert on_request(runs, request(), "r1", DEPLOYMENT, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("deployment", "reason"), [(None, "no applied project declares"), ("bare", "declares no training")]
+)
+def test_what_cannot_be_trained_is_refused_with_the_reason(deployment: str | None, reason: str) -> None:
+    bare = compile_project(Project("p", [Deployment("d", "u", [Number("x")])])).deployments[0] if deployment else None
+    refused = on_request(Runs(), request(), "r", bare, 0.0)
+    assert isinstance(refused, RetrainRefused)
+    assert reason in refused.reason
+
+
+def test_the_holdout_is_the_newest_week_whose_labels_are_all_due() -> None:
+    span = span_of(DEPLOYMENT, 100 * DAY)
+    fits, gates = masks(span, np.arange(60, 101) * DAY)
+    days = np.arange(60, 101)
+    assert (days[gates].min(), days[gates].max()) == (92, 98)
+    assert (days[fits].min(), days[fits].max()) == (70, 90)
+
+
+def test_a_model_that_knows_nothing_does_not_beat_the_prior() -> None:
+    labels = np.array([0.0, 1.0] * 50)
+    flat = np.full(100, 0.5)
+    result = judge(GateDefinition("beats_prior"), "m", labels, np.arange(100.0), flat, None, 0.5)
+    assert result.verdict == "FAIL"
+    assert not may_register([result])
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "PASS"), (-0.2, "PASS"), (0.3, "FAIL")])
+def test_a_version_is_compared_with_the_champion_on_the_same_rows(shift: float, verdict: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random(700) < 0.5).astype(float)
+    champion = np.where(labels == 1, 0.6, 0.4)
+    scores = np.where(labels == 1, 0.6 - shift, 0.4 + shift)
+    at_s = np.arange(700) * DAY / 100
+    gate = GateDefinition("not_worse_than_champion", 0.01)
+    assert judge(gate, "m", labels, at_s, scores, champion, 0.5).verdict == verdict
+
+
+def test_no_champion_is_unmeasured_which_is_not_failing() -> None:
+    result = judge(GateDefinition("not_worse_than_champion", 0.01), "m", np.ones(2), np.zeros(2), np.ones(2), None, 0.5)
+    assert (result.verdict, may_register([result])) == ("UNMEASURED", True)
+
+
+def test_equal_fits_have_equal_digests_and_another_fit_another_one() -> None:
+    rng = np.random.default_rng(1)
+    matrix, labels = rng.random((500, 4)).astype(np.float32), (rng.random(500) < 0.5).astype(float)
+    first, second = (build(None).fit(matrix, labels) for _ in range(2))
+    assert model_digest(first) == model_digest(second)
+    assert model_digest(first) != model_digest(build(None).fit(matrix[:400], labels[:400]))
+
+
+def test_a_saved_model_scores_the_same_bits() -> None:
+    rng = np.random.default_rng(1)
+    matrix, labels = rng.random((500, 4)).astype(np.float32), (rng.random(500) < 0.5).astype(float)
+    model = build(None).fit(matrix, labels)
+    assert load(dump(model)).predict_proba(matrix).tobytes() == model.predict_proba(matrix).tobytes()
