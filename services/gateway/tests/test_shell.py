@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -39,7 +40,7 @@ PROJECT = compile_project(
     )
 )
 INFER = "/v2/models/delay/infer"
-BODY = {
+BODY: dict[str, Any] = {
     "id": "mine",
     "inputs": [
         {"name": "miles", "shape": [1], "datatype": "FP64", "data": [500]},

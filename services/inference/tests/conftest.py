@@ -57,7 +57,8 @@ DELAY = Deployment(
     ladder=[previous, prior(0.26)],
 )
 PLAIN = Deployment("plain", unit="thing", inputs=[Number("x")])
-PROJECT = compile_project(Project("flights", [DELAY, PLAIN], sources=[LANDINGS], views=[CARRIER]))
+FAST = Deployment("fast", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)], answer="fast")
+PROJECT = compile_project(Project("flights", [DELAY, PLAIN, FAST], sources=[LANDINGS], views=[CARRIER]))
 
 
 def trained(columns: int, seed: int = 0) -> LogisticRegression:
@@ -156,7 +157,7 @@ class Bench:
     async def running(self) -> AsyncIterator[None]:
         """The service, as its process would run it."""
         stop = asyncio.Event()
-        projects = Projects(self.log, self.codec, self.topics)
+        self.projects = projects = Projects(self.log, self.codec, self.topics)
         await projects.start()
         parts = await wire(self.log, self.codec, self.topics, projects, self.health, self.clock)
         tasks = [asyncio.create_task(part.run(stop)) for part in (*parts, projects)]

@@ -42,6 +42,7 @@ from headrace_inference.core.admission import Admitted, admit
 from headrace_inference.core.applied import contained
 from headrace_inference.core.ladder import Ask, Constant, answer_of, choose_step, rung_of, steps_of
 from headrace_inference.core.outputs import fault_of, scores_of
+from headrace_inference.core.records import REPLY_PARTITION, reply_partition
 from headrace_inference.core.repeats import Answered
 from headrace_inference.core.routing import choose_version
 from headrace_inference.core.rows import misfit
@@ -267,3 +268,23 @@ def test_a_raw_record_is_contained_when_every_shard_it_feeds_has_applied_it() ->
 def test_previous_and_baseline_are_rungs_that_users_declare() -> None:
     deployment = Deployment("d", unit="u", inputs=[Number("x")], ladder=[previous, baseline, prior(0.26)])
     assert compile_project(Project("p", [deployment])).deployment("d").ladder == RUNGS
+
+
+@pytest.mark.parametrize(
+    ("request_", "key"),
+    [
+        (PredictionRequested("d" * 600), b"k"),
+        (PredictionRequested("d", {"x": 1.0}), b"k" * 600),
+        (PredictionRequested("d", {"x": "1" * 600}), b"k"),
+        (PredictionRequested("d", {"x" * 600: 1.0}), b"k"),
+    ],
+)
+def test_texts_that_would_not_fit_into_a_decision_are_invalid(request_: PredictionRequested, key: bytes) -> None:
+    found = admit(request_, key, DEPLOYMENT, 0, 0)
+    assert isinstance(found, Invalid)
+    assert "longer" in found.reason
+
+
+@pytest.mark.parametrize("named", ["-1", "8", "x", "", "\u00b2", "9" * 5000])
+def test_a_reply_partition_that_does_not_exist_gets_no_reply(named: str) -> None:
+    assert reply_partition(((REPLY_PARTITION, named.encode()),), 8) is None

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from headrace.clock import ManualClock
 from headrace.codec import header
@@ -20,7 +21,7 @@ from headrace.events.inference import (
     VersionUnloadable,
     VersionWarmed,
 )
-from headrace.project import Deployment, Number, Project
+from headrace.project import Deployment, Number, Project, prior
 from headrace.project.compile import compile_project
 from headrace_inference.adapters import models
 
@@ -103,8 +104,6 @@ async def test_the_score_is_the_models_on_the_logged_row(bench: Bench) -> None:
 
 
 def conftest_model() -> Any:
-    from sklearn.tree import DecisionTreeClassifier
-
     rows = np.linspace(-1, 1, 50, dtype=np.float32).reshape(-1, 1)
     return DecisionTreeClassifier(max_depth=2).fit(rows, rows[:, 0] > 0.1)
 
@@ -207,7 +206,6 @@ async def test_a_new_version_is_warmed_beside_the_traffic_and_told(bench: Bench)
         await bench.decisions()
         facts = await bench.read("inference.facts", lambda found: len(found) >= 2)
         await bench.route("delay", {1: 1.0}, champion=1)
-        await bench.until(lambda: True)
     events = [fact.event for fact in facts]
     assert any(isinstance(event, VersionWarmed) and event.version == 1 for event in events)
     assert any(isinstance(event, RungChanged) and event.rung == "prior" for event in events)
@@ -315,3 +313,42 @@ async def test_applied_origins_appear_in_health(bench: Bench) -> None:
     async with bench.running():
         await bench.land("AA", [1.0, 2.0, 3.0])
         await bench.until(lambda: bench.health.applied == {"events.landings.v1/0": 2})
+
+
+async def test_a_fast_answer_is_provisional_and_the_decision_follows(bench: Bench) -> None:
+    async with bench.running():
+        await bench.ask("fast", {"x": 1.0}, id="r1", headers=REPLY)
+        (reply,) = await bench.read("inference.replies")
+        (decision,) = await bench.decisions()
+    assert reply.event.provisional is True
+    assert reply.event.answer == decision.answer
+
+
+@pytest.mark.parametrize("output", ["number", "classes"])
+async def test_regressors_and_classifiers_of_many_classes_are_served(bench: Bench, output: str) -> None:
+    rows = np.linspace(-1, 1, 60, dtype=np.float32).reshape(-1, 1)
+    kinds = {"number": DecisionTreeRegressor(), "classes": DecisionTreeClassifier(max_depth=1)}
+    labels = rows[:, 0] * 3 if output == "number" else np.digitize(rows[:, 0], [-0.3, 0.3])
+    model = kinds[output].fit(rows, labels)
+    await bench.register("plain", 1, model=model, vocabularies={}, output=output)
+    await bench.route("plain", {1: 1.0}, champion=1)
+    async with bench.running():
+        await bench.ask("plain", {"x": float(rows[7, 0])})
+        (decision,) = await bench.decisions()
+    score = decision.answer.score
+    said = score.value if output == "number" else score.classes
+    wanted = float(labels[7]) if output == "number" else tuple(model.predict_proba(rows[7:8])[0])
+    assert said == pytest.approx(wanted)
+
+
+async def test_a_definition_that_changed_its_columns_no_longer_asks_the_old_version(bench: Bench) -> None:
+    await bench.register("plain", 1, vocabularies={})
+    await bench.route("plain", {1: 1.0}, champion=1)
+    changed = Deployment("plain", unit="thing", inputs=[Number("y")], ladder=[prior(0.1)])
+    async with bench.running():
+        await bench.apply(compile_project(Project("flights", [changed])))
+        await bench.until(lambda: bench.projects.deployment("plain")[1].inputs[0].name == "y")
+        await bench.ask("plain", {"y": 1.0})
+        (decision,) = await bench.decisions()
+    assert isinstance(decision.answer, FellBack)
+    assert "columns" in decision.answer.reason

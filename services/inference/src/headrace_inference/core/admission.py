@@ -9,6 +9,9 @@ from headrace.events.inference import Expired, Invalid, PredictionRequested
 from headrace.features.rows import check_inputs
 from headrace.project.definition import DeploymentDefinition
 
+# What users name is echoed in decisions: without a limit one record of theirs makes one of ours that no broker takes.
+MAX_TEXT_CHARS = 512
+
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
@@ -21,11 +24,13 @@ def admit(
     request: PredictionRequested, key: bytes | None, found: DeploymentDefinition | None, appended_ms: int, now_ms: int
 ) -> Admitted | Expired | Invalid:
     """Let a request in or say why not. `found`: its deployment, None when there is no such; times in ms since the epoch."""
+    unit = unit_of(request, key)
+    if (field := overlong(request, unit)) is not None:
+        return Invalid(f"{field} is longer than {MAX_TEXT_CHARS} characters", field)
     if found is None:
         return Invalid(
             f"no deployment is called {request.deployment!r}; publish it with `headrace apply`", "deployment"
         )
-    unit = unit_of(request, key)
     if not unit:
         return Invalid("a request needs a unit: in the field `unit`, or as the record's key (UTF-8)", "unit")
     late_ms = lateness_ms(request, appended_ms, now_ms)
@@ -41,6 +46,16 @@ def unit_of(request: PredictionRequested, key: bytes | None) -> str:
     'AA-1'
     """
     return request.unit or (key or b"").decode("utf-8", "replace")
+
+
+def overlong(request: PredictionRequested, unit: str) -> str | None:
+    """Which text of a request is too long to be echoed; None when none is."""
+    if len(request.deployment) > MAX_TEXT_CHARS:
+        return "deployment"
+    if len(unit) > MAX_TEXT_CHARS:
+        return "unit"
+    texts = (text for pair in request.inputs.items() for text in pair if isinstance(text, str))
+    return "an input" if any(len(text) > MAX_TEXT_CHARS for text in texts) else None
 
 
 def lateness_ms(request: PredictionRequested, appended_ms: int, now_ms: int) -> int:

@@ -7,6 +7,7 @@ from headrace.bus.port import Headers, Out
 from headrace.codec import Message, caused_by, header, out
 from headrace.envelope import derived_id
 from headrace.events.inference import Answer, DecisionMade, PredictionAnswered
+from headrace_inference.core.admission import MAX_TEXT_CHARS
 
 REPLY_PARTITION = "headrace_reply_partition"
 REPLY_ID = "headrace_reply_id"
@@ -53,7 +54,7 @@ def reply_partition(headers: Headers, partitions: int) -> int | None:
     3
     """
     named = header(headers, REPLY_PARTITION)
-    if named is None or not named.isdigit() or int(named) >= partitions:
+    if named is None or not named.isdecimal() or len(named) > 6 or int(named) >= partitions:
         return None
     return int(named)
 
@@ -67,8 +68,8 @@ def decided(request: Message, unit: str, answer: Answer, evidence: Evidence, **m
     """The decision on one request; `more`: the remaining fields of `DecisionMade`."""
     return DecisionMade(
         request_id=request.envelope.id,
-        deployment=request.event.deployment,
-        unit=unit,
+        deployment=request.event.deployment[:MAX_TEXT_CHARS],
+        unit=unit[:MAX_TEXT_CHARS],
         at_s=request.envelope.time_s,
         answer=answer,
         request_offset=request.record.offset,
