@@ -33,6 +33,10 @@ class Projects:
         """Wait (a second at most) until all that is applied by now is known here."""
         await self._view.catch_up()
 
+    async def stop(self) -> None:
+        """Give the connection back."""
+        await self._view.stop()
+
     async def wait(
         self, stop: asyncio.Event, has: Callable[["Projects"], bool] = lambda projects: bool(projects.applied)
     ) -> bool:

@@ -1,0 +1,47 @@
+"""Applying a project: validate, compare with what is applied, make its topics, publish."""
+
+import getpass
+import secrets
+from importlib.metadata import version
+from typing import Any
+
+from headrace.bus.admin import ensure_topics
+from headrace.events.project import ProjectApplied
+from headrace.project.compile import compile_project, digest
+from headrace.project.definition import ProjectDefinition
+from headrace.project.load import load_project
+from headrace_cli.session import Session
+
+
+async def apply_project(session: Session, reference: str) -> dict[str, Any]:
+    """Publish the project found at `reference`; nothing is published when nothing changed."""
+    project, where = load_project(reference)
+    definition = compile_project(project)
+    applied = session.projects.applied.get(definition.name)
+    changes = differences(applied.definition if applied else None, definition)
+    made = await ensure_topics(session.log, session.topics.specs(definition))
+    if changes or applied is None or applied.reference != where:
+        event = ProjectApplied(
+            definition.name,
+            digest(definition),
+            where,
+            definition,
+            session.clock.now_s(),
+            getpass.getuser(),
+            version("headrace"),
+        )
+        await session.send("project.definitions", definition.name, event, f"apply-{secrets.token_hex(8)}")
+    return {"project": definition.name, "digest": digest(definition), "changes": changes, "topics_created": made}
+
+
+def differences(before: ProjectDefinition | None, after: ProjectDefinition) -> list[str]:
+    """What changes, a line each: added, removed, or altered parts by their names."""
+    lines: list[str] = []
+    for group in ("raw", "sources", "views", "pipelines", "deployments"):
+        old = {part.name: part for part in getattr(before, group, ())}
+        new = {part.name: part for part in getattr(after, group)}
+        noun = {"raw": "raw stream"}.get(group, group.removesuffix("s"))
+        lines += [f"+ {noun} {name}" for name in new if name not in old]
+        lines += [f"- {noun} {name}" for name in old if name not in new]
+        lines += [f"~ {noun} {name}" for name in new if name in old and old[name] != new[name]]
+    return lines

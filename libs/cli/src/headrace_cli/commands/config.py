@@ -1,0 +1,27 @@
+"""`headrace config show`: every setting, and where its value comes from."""
+
+from typing import Annotated
+
+import typer
+
+from headrace.settings import origins
+from headrace_cli.render import show
+
+app = typer.Typer(help="Settings.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_SECRET = "password"
+
+
+@app.callback()
+def _group() -> None:
+    """Settings."""
+
+
+@app.command("show")
+def show_settings(as_json: AsJson = False) -> None:
+    """Show every setting with its origin: default, the file, or a variable."""
+    rows = [
+        {"setting": name, "value": "***" if _SECRET in name and value else value, "from": where}
+        for name, (value, where) in origins().items()
+    ]
+    show(rows, ["setting", "value", "from"], as_json=as_json, empty="")

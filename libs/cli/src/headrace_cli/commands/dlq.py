@@ -1,0 +1,90 @@
+"""`headrace dlq list|show`: what could not be read, and why."""
+
+from typing import Annotated, Any
+
+import typer
+
+from headrace.bus.port import Record
+from headrace.codec import header
+from headrace.errors import Misconfigured
+from headrace_cli.render import console, show
+from headrace_cli.session import Session, run
+
+app = typer.Typer(help="Dead letters: records that could not be read, kept unchanged.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_PREFIX = "__connect.errors."
+
+
+@app.callback()
+def _group() -> None:
+    """Dead letters."""
+
+
+@app.command("list")
+def list_letters(
+    service: Annotated[str | None, typer.Option(help="Of this service only.")] = None, as_json: AsJson = False
+) -> None:
+    """List dead letters with their origin and reason."""
+
+    async def work(session: Session) -> list[dict[str, Any]]:
+        services = [service] if service else session.topics.services
+        _refuse_stranger(service, session.topics.services)
+        return [_row(name, record) for name in services for record in await _records(session, name)]
+
+    show(run(work), ["service", "offset", "from", "field", "reason"], as_json=as_json, empty="no dead letters")
+
+
+@app.command("show")
+def show_letter(service: str, offset: int, as_json: AsJson = False) -> None:
+    """Show one dead letter whole: bytes, headers, reason."""
+
+    async def work(session: Session) -> dict[str, Any]:
+        _refuse_stranger(service, session.topics.services)
+        found = [record for record in await _records(session, service) if record.offset == offset]
+        if not found:
+            raise Misconfigured(f"dlq.{service} has no offset {offset}: `headrace dlq list --service {service}`")
+        (record,) = found
+        headers = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+        return {**_row(service, record), "key": _text(record.key), "value": _text(record.value), "headers": headers}
+
+    found = run(work)
+    if as_json:
+        console.print_json(data=found)
+        return
+    for name, value in found.items():
+        console.print(f"[bold]{name}[/]  {value}", highlight=False)
+
+
+async def _records(session: Session, service: str) -> list[Record]:
+    partitions = await session.log.partitions(session.topics.dlq(service))
+    ends = await session.log.end_offsets(partitions)
+    reader = await session.log.reader(partitions, "beginning")
+    found: list[Record] = []
+    try:
+        while any([await reader.position(tp) < ends[tp] for tp in partitions]):
+            found += await reader.fetch(0.5)
+    finally:
+        await reader.close()
+    return found
+
+
+def _row(service: str, record: Record) -> dict[str, Any]:
+    def named(name: str) -> str | None:
+        return header(record.headers, f"{_PREFIX}{name}")
+
+    return {
+        "service": service,
+        "offset": record.offset,
+        "from": f"{named('topic')}/{named('partition')}/{named('offset')}",
+        "field": header(record.headers, "headrace.field"),
+        "reason": named("exception.message"),
+    }
+
+
+def _text(raw: bytes | None) -> str | None:
+    return None if raw is None else repr(raw)[2:-1]
+
+
+def _refuse_stranger(service: str | None, services: tuple[str, ...]) -> None:
+    if service is not None and service not in services:
+        raise Misconfigured(f"no service is called {service!r}; there are {', '.join(services)}")

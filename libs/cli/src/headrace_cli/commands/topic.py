@@ -1,0 +1,169 @@
+"""`headrace topic apply|list|tail`."""
+
+import asyncio
+import contextlib
+import json
+from typing import Annotated, Any
+
+import typer
+
+from headrace.bus.admin import ensure_topics
+from headrace.bus.port import Record, TopicPartition
+from headrace.errors import Misconfigured, Poison
+from headrace.topics import Topics
+from headrace_cli.render import console, instant, say, show
+from headrace_cli.session import Session, plain, run
+
+app = typer.Typer(help="Topics: as declared in schemas/topics.yaml.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Topics."""
+
+
+@app.command("apply")
+def apply_topics(as_json: AsJson = False) -> None:
+    """Create what is missing; refuse what has drifted, and say what to do instead."""
+
+    async def work(session: Session) -> list[str]:
+        made = await ensure_topics(session.log, session.topics.specs())
+        for project in session.projects.definitions:
+            made += await ensure_topics(session.log, session.topics.specs(project))
+        return made
+
+    made = run(work)
+    say(
+        {"created": made},
+        as_json=as_json,
+        line=f"{len(made)} topics created" if made else "all topics stand as declared",
+    )
+
+
+@app.command("list")
+def list_topics(as_json: AsJson = False) -> None:
+    """List the topics of this namespace with their records."""
+
+    async def work(session: Session) -> list[dict[str, Any]]:
+        return [await _row(session, name) for name in await session.log.list_topics() if _is_ours(session.topics, name)]
+
+    show(
+        run(work),
+        ["topic", "partitions", "records", "cleanup", "owner"],
+        as_json=as_json,
+        empty="no topics: `headrace up`",
+    )
+
+
+def _is_ours(topics: Topics, name: str) -> bool:
+    with contextlib.suppress(Misconfigured):
+        return bool(topics.rule(name))
+    return False
+
+
+async def _row(session: Session, name: str) -> dict[str, Any]:
+    partitions = await session.log.partitions(name)
+    begins, ends = await session.log.begin_offsets(partitions), await session.log.end_offsets(partitions)
+    rule = session.topics.rule(name)
+    return {
+        "topic": session.topics.base(name),
+        "partitions": len(partitions),
+        "records": sum(ends[tp] - begins[tp] for tp in partitions),
+        "cleanup": rule.cleanup,
+        "owner": rule.owner,
+    }
+
+
+@app.command("tail")
+def tail(
+    name: Annotated[str, typer.Argument(help="A topic, with or without its version: inference.decisions")],
+    number: Annotated[int, typer.Option("-n", help="How many records from the end.")] = 10,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new ones.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the newest records of a topic, decoded."""
+
+    async def work(session: Session) -> None:
+        full = _full_name(session.topics, name)
+        partitions = await session.log.partitions(full)
+        ends = await session.log.end_offsets(partitions)
+        records = await _newest(session, ends, number)
+        for record in sorted(records, key=lambda r: (r.timestamp_ms, r.partition, r.offset))[-number:]:
+            _print(session, record, as_json)
+        if follow:
+            await _follow(session, ends, as_json)
+
+    run(work)
+
+
+def _full_name(topics: Topics, name: str) -> str:
+    base = name if name.rsplit(".", 1)[-1].startswith("v") and name.rsplit(".", 1)[-1][1:].isdigit() else f"{name}.v1"
+    full = topics.prefixed(base)
+    topics.rule(full)
+    return full
+
+
+async def _newest(session: Session, ends: dict[TopicPartition, int], number: int) -> list[Record]:
+    begins = await session.log.begin_offsets(ends)
+    # NB: control records take offsets too: look a little further back than asked for.
+    starts = {tp: max(begins[tp], end - 2 * number - 5) for tp, end in ends.items()}
+    reader = await session.log.reader(list(ends), starts)
+    found: list[Record] = []
+    try:
+        while any([await reader.position(tp) < end for tp, end in ends.items()]):
+            found += await reader.fetch(0.5)
+    finally:
+        await reader.close()
+    return found
+
+
+async def _follow(session: Session, starts: dict[TopicPartition, int], as_json: bool) -> None:
+    reader = await session.log.reader(list(starts), starts)
+    try:
+        while True:
+            for record in await reader.fetch(0.5):
+                _print(session, record, as_json)
+    except asyncio.CancelledError:
+        await reader.close()
+        raise
+
+
+def _print(session: Session, record: Record, as_json: bool) -> None:
+    line = _described(session, record)
+    if as_json:
+        print(json.dumps(line, default=str))
+        return
+    body = json.dumps(line["event"], default=str)
+    short = body if len(body) <= 400 else f"{body[:400]}..."
+    console.print(
+        f"[dim]{line['time']}[/] [cyan]{line['type']}[/] [dim]{line['place']}[/] {line['key']}", highlight=False
+    )
+    console.print(f"  {short}", highlight=False, markup=False)
+
+
+def _described(session: Session, record: Record) -> dict[str, Any]:
+    place = f"{record.partition}/{record.offset}"
+    key = (record.key or b"").decode("utf-8", "replace")
+    try:
+        message = session.codec.decode(record)
+    except Poison as poison:
+        return {
+            "time": instant(record.timestamp_ms / 1000),
+            "type": "unreadable",
+            "place": place,
+            "key": key,
+            "event": str(poison),
+        }
+    envelope = message.envelope
+    kind = envelope.type or (type(message.event).__name__ if message.event is not None else "raw")
+    event = plain(message.event) if message.event is not None else (record.value or b"").decode("utf-8", "replace")
+    return {
+        "time": instant(envelope.time_s),
+        "type": kind,
+        "id": envelope.id,
+        "cause": envelope.causation_id,
+        "place": place,
+        "key": key,
+        "event": event,
+    }

@@ -1,0 +1,86 @@
+"""One command's connection to the log, and the few things that most commands need of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from headrace.bus.connect import connect
+from headrace.bus.kafka import KafkaLog
+from headrace.bus.projects import Projects
+from headrace.bus.runtime import topics_of
+from headrace.bus.views import read_all
+from headrace.clock import SystemClock
+from headrace.codec import Codec, Message, out
+from headrace.envelope import Envelope
+from headrace.topics import Topics
+from headrace_cli.local import settings_here
+
+CONNECT_WITHIN_S = 5.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Session:
+    """A connected log with names, codec and the applied projects."""
+
+    log: KafkaLog
+    topics: Topics
+    codec: Codec
+    projects: Projects
+    clock: SystemClock
+
+    async def all_of(self, base: str) -> list[Message]:
+        """Everything a topic holds now."""
+        return await read_all(self.log, self.codec, [self.topics.name(base)])
+
+    async def current_of(self, base: str) -> dict[str, Message]:
+        """The newest message per key of a compacted topic; deleted keys are left out."""
+        newest = {(message.record.key or b"").decode(): message for message in await self.all_of(base)}
+        return {key: message for key, message in newest.items() if message.event is not None}
+
+    async def send(self, base: str, key: str, event: msgspec.Struct, ident: str, time_s: float | None = None) -> None:
+        """Write one event."""
+        envelope = Envelope(ident, "", "cli", self.clock.now_s() if time_s is None else time_s, correlation_id=ident)
+        producer = await self.log.producer()
+        try:
+            await producer.send([out(self.topics.name(base), key, event, envelope)])
+        finally:
+            await producer.close()
+
+
+@asynccontextmanager
+async def session() -> AsyncIterator[Session]:
+    """Connect, and disconnect at the end."""
+    settings = settings_here()
+    log = KafkaLog(settings)
+    await connect(log, CONNECT_WITHIN_S)
+    topics = topics_of(settings)
+    codec = Codec(topics)
+    projects = Projects(log, codec, topics)
+    try:
+        if topics.name("project.definitions") in await log.list_topics():
+            await projects.start()
+        yield Session(log, topics, codec, projects, SystemClock())
+    finally:
+        await projects.stop()
+        await log.stop()
+
+
+def run(work: Callable[[Session], Awaitable[T]]) -> T:
+    """Run a command's work in a session."""
+
+    async def connected() -> T:
+        async with session() as opened:
+            return await work(opened)
+
+    return asyncio.run(connected())
+
+
+def plain(value: Any) -> Any:
+    """JSON-ready values of Structs, bytes as hex."""
+    return msgspec.to_builtins(value, enc_hook=repr, str_keys=True)
