@@ -1,12 +1,14 @@
 """One broker process: started, watched, stopped, and (for tests) killed, frozen and thawed."""
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +17,8 @@ from headrace_broker.config import CLUSTER_ID, write_config
 from headrace_broker.errors import BrokerError
 from headrace_broker.jars import kafka_jars
 from headrace_broker.java import find_java
+
+_PR_SET_PDEATHSIG = 1
 
 # ApiVersions v0 with correlation id 7 and no client id: the smallest thing only a serving broker answers.
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 7, -1)
@@ -68,7 +72,12 @@ class Broker:
         start_of_log = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "kafka.Kafka", properties], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+                [*command, "kafka.Kafka", properties],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
             )
         self._wait(start_of_log, timeout_s)
         return self
@@ -102,7 +111,9 @@ class Broker:
     def __enter__(self) -> "Broker":
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -114,15 +125,21 @@ class Broker:
         if (self.data_dir / "log" / "meta.properties").exists():
             return
         arguments = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", properties]
-        ran = subprocess.run([str(part) for part in [*command, *arguments]], capture_output=True, text=True, check=False)
+        ran = subprocess.run(
+            [str(part) for part in [*command, *arguments]], capture_output=True, text=True, check=False
+        )
         if ran.returncode:
-            raise BrokerError(f"the broker's data folder {self.data_dir} could not be formatted: {_last_line(ran.stderr + ran.stdout)}")
+            raise BrokerError(
+                f"the broker's data folder {self.data_dir} could not be formatted: {_last_line(ran.stderr + ran.stdout)}"
+            )
 
     def _wait(self, start_of_log: int, timeout_s: float) -> None:
         give_up = time.monotonic() + timeout_s
         while time.monotonic() < give_up:
             if not self.is_alive:
-                raise BrokerError(f"the broker ended while starting: {_last_line(self._printed(start_of_log))} (see {self.log_file})")
+                raise BrokerError(
+                    f"the broker ended while starting: {_last_line(self._printed(start_of_log))} (see {self.log_file})"
+                )
             if _serves(self.port):
                 return
             time.sleep(0.05)
@@ -133,6 +150,12 @@ class Broker:
         with self.log_file.open("rb") as log:
             log.seek(start)
             return log.read().decode(errors="replace")
+
+
+def die_with_parent() -> None:
+    """Between fork and exec: ask Linux to end this process when its parent ends, however that ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def free_port() -> int:

@@ -17,7 +17,9 @@ Configuration:
 def write_config(folder: Path, port: int, controller_port: int) -> tuple[Path, Path]:
     """Write `server.properties` and `log4j2.yaml` into `folder`; returns both paths."""
     properties = folder / "server.properties"
-    properties.write_text("".join(f"{name}={value}\n" for name, value in _settings(folder, port, controller_port).items()))
+    properties.write_text(
+        "".join(f"{name}={value}\n" for name, value in _settings(folder, port, controller_port).items())
+    )
     logging = folder / "log4j2.yaml"
     logging.write_text(_LOG4J)
     return properties, logging

