@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -121,7 +122,7 @@ class Broker:
             raise BrokerError("the broker is not running")
         os.kill(self.pid, number)
 
-    def _format(self, command: list[object], properties: Path) -> None:
+    def _format(self, command: Sequence[str | Path], properties: Path) -> None:
         if (self.data_dir / "log" / "meta.properties").exists():
             return
         arguments = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", properties]

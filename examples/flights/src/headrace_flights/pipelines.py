@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+
 from headrace.project import Outcome, outcomes, pipeline
 from headrace_flights.events import Departure, Landing, Weather
 from headrace_flights.sources import departures, landings, movements, weather, weather_feed

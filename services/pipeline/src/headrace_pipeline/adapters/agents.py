@@ -6,10 +6,12 @@ acknowledge in a `finally`), raw bytes, own producer with awaited acknowledgemen
 
 import asyncio
 import os
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import faust
-from faust.types import EventT, StreamT
+from faust.types import EventT
 
 from headrace.bus.port import Record
 from headrace.settings import Settings
@@ -28,6 +30,7 @@ def make_app(group: str, settings: Settings) -> faust.App:
         broker=[f"aiokafka://{server}" for server in settings.bootstrap_servers.split(",")],
         broker_credentials=_credentials(settings),
         store="memory://",
+        datadir=tempfile.mkdtemp(prefix="headrace-pipeline-"),
         autodiscover=False,
         web_enabled=False,
         processing_guarantee="at_least_once",
@@ -55,7 +58,7 @@ def add_agent(app: faust.App, name: str, topic: str, handle: Handle) -> None:
     """An agent that hands batches of `topic` to `handle`."""
     stream_topic = app.topic(topic, key_serializer="raw", value_serializer="raw", key_type=bytes, value_type=bytes)
 
-    async def read(stream: StreamT[bytes]) -> None:
+    async def read(stream: Any) -> None:
         async for events in stream.take_events(_MOST, within=_WITHIN_S):
             try:
                 await handle([_record(event) for event in events])
@@ -71,15 +74,15 @@ def add_agent(app: faust.App, name: str, topic: str, handle: Handle) -> None:
 
 def _record(event: EventT) -> Record:
     message = event.message
-    found = message.headers or ()
-    headers = [(str(name), value) for name, value in (found.items() if isinstance(found, dict) else found)]
+    found: Any = message.headers or ()
+    headers = tuple(found.items() if isinstance(found, dict) else found)
     return Record(
         message.topic,
         message.partition,
         message.offset,
         message.key,
         message.value,
-        tuple(headers),
+        headers,
         int(message.timestamp * 1000),
     )
 

@@ -1,0 +1,58 @@
+# The only door. `make` prints what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+MEMBERS := libs/common libs/cli deploy/broker $(wildcard services/*) $(wildcard examples/*)
+export OMP_NUM_THREADS := 1
+
+.PHONY: help setup check fmt test slow faults demo up down schemas lock new-service
+
+help: ## print this
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## install everything into .venv
+
+$(STAMP): requirements/dev.lock $(addsuffix /pyproject.toml,$(MEMBERS))
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or later; set PYTHON=python3.x"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python cannot make virtual environments here: install python3-venv"; exit 1; }
+	@[ -x $(BIN)/python ] || { echo "Making .venv ..."; $(PYTHON) -m venv .venv; }
+	@[ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	@echo "Installing packages (once, about 400 MB) ..."
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps $(addprefix -e ./,$(MEMBERS))
+	@touch $@
+
+check: setup ## formatting, lint, types, import contracts, schemas, locks, compose
+	@deploy/checks/run.sh
+
+fmt: setup ## format and mend what can be mended
+	@$(BIN)/ruff format && $(BIN)/ruff check --fix
+
+test: setup ## the tests, on a real broker
+	@$(BIN)/pytest
+
+slow: setup ## tests that take minutes
+	@$(BIN)/pytest -m slow
+
+faults: setup ## kill and freeze real processes
+	@$(BIN)/pytest -m faults
+
+demo: setup ## real flights through every service (ACT=...)
+	@$(BIN)/headrace demo $(if $(ACT),--act $(ACT))
+
+up: setup ## a local broker and all services
+	@$(BIN)/headrace up
+
+down: setup ## end them
+	@$(BIN)/headrace down
+
+schemas: setup ## write schemas/events from the types
+	@$(BIN)/python -m headrace.events.schemas
+
+lock: setup ## resolve dependencies anew and export the locks
+	@deploy/checks/lock.sh
+
+new-service: setup ## the rooms of a new service: NAME=...
+	@$(BIN)/python deploy/scaffold/new_service.py $(NAME)

@@ -1,0 +1,42 @@
+"""Every service has the same rooms: read one, know all."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVICES = sorted(path.name for path in (ROOT / "services").iterdir() if (path / "pyproject.toml").exists())
+ROOMS = ("__init__.py", "__main__.py", "app.py", "settings.py", "shell.py", "core/__init__.py")
+HEADINGS = ("## Decides", "## Reads", "## Writes", "## Keeps", "## Settings", "## Alarms")
+
+
+def package(service: str) -> Path:
+    return ROOT / "services" / service / "src" / f"headrace_{service}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_has_every_room(service: str) -> None:
+    missing = [room for room in ROOMS if not (package(service) / room).exists()]
+    assert not missing
+    assert list((ROOT / "services" / service / "tests").glob("test_*.py"))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_says_in_one_sentence_what_it_decides(service: str) -> None:
+    sentence = ast.get_docstring(ast.parse((package(service) / "__init__.py").read_text())) or ""
+    assert sentence.startswith("Decides")
+    assert sentence.count(".") == 1
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_tells_what_it_reads_writes_and_keeps(service: str) -> None:
+    text = (ROOT / "services" / service / "README.md").read_text().lower()
+    assert [heading for heading in HEADINGS if heading.lower() not in text] == []
+
+
+def test_every_alert_has_a_runbook() -> None:
+    source = (package("monitor") / "shell.py").read_text()
+    runbooks = {path.stem for path in (ROOT / "docs" / "runbooks").glob("*.md")}
+    assert {name for name in runbooks if f'"{name}"' in source} == runbooks
+    assert len(runbooks) >= 4
