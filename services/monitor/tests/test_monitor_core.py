@@ -1,0 +1,273 @@
+"""Cohorts, quality, drift, skew and episodes."""
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from river.drift import PageHinkley as RiverPageHinkley
+from sklearn.metrics import log_loss
+
+from headrace.events.inference import DecisionMade, FellBack, Score, Served
+from headrace.events.monitor import FindingOpened, FindingResolved, VersionQuality, WindowClosed
+from headrace.events.training import RetrainRequested
+from headrace.features.as_of import as_of
+from headrace.features.events import EventTable
+from headrace.features.plan import plan_view
+from headrace.project import (
+    Binary,
+    Count,
+    Deployment,
+    FeatureView,
+    Key,
+    Mean,
+    PageHinkley,
+    Project,
+    Retraining,
+    Source,
+    Training,
+)
+from headrace.project.compile import compile_project, event_struct
+from headrace.project.definition import DriftDefinition
+from headrace_monitor.core.cohorts import Cohorts
+from headrace_monitor.core.drift import CohortDetector, restored
+from headrace_monitor.core.places import Places
+from headrace_monitor.core.quality import qualities, served_version
+from headrace_monitor.core.skew import parity
+from headrace_monitor.core.watch import Watch, watch_of
+
+DAY = 86_400.0
+PLAN = DriftDefinition("page_hinkley", "log_loss", DAY, 0.02, 0.8, 7)
+
+
+class Landing(msgspec.Struct):
+    at: float
+    carrier: str
+    delay: float | None = None
+
+
+def build(signature: object) -> None: ...
+
+
+LANDINGS = Source("landings", event=Landing, event_time="at", key="carrier")
+VIEW = FeatureView(
+    "carrier", source=LANDINGS, entity="carrier", features={"mean": Mean("delay", "3h"), "n": Count("3h")}
+)
+PROJECT = compile_project(
+    Project(
+        "p",
+        [
+            Deployment(
+                "d",
+                "u",
+                [Key("carrier")],
+                [VIEW.by("carrier")],
+                label=Binary("late", "24h"),
+                settle=0,
+                training=Training(build, first_after="3d"),
+                monitoring=[PageHinkley()],
+                retraining=Retraining(),
+            )
+        ],
+        sources=[LANDINGS],
+        views=[VIEW],
+    )
+)
+DEPLOYMENT = PROJECT.deployments[0]
+
+
+def decision(unit: str, at_s: float, value: float = 0.5, version: int = 1, **more: object) -> DecisionMade:
+    score = Score(version, "m", value)
+    answer = Served(score) if version else FellBack("prior", "no version yet", score)
+    return DecisionMade(f"r{unit}", "d", unit, at_s, answer, 0, **more)  # type: ignore[arg-type]
+
+
+def cohorts(rows: int = 100) -> Cohorts:
+    found = Cohorts(DEPLOYMENT)
+    for number in range(rows):
+        found.decide(decision(f"u{number}", number * DAY / rows), number % 2)
+    return found
+
+
+def label(found: Cohorts, count: int, known_s: float) -> None:
+    for number in range(count):
+        found.observe(f"u{number}", 1.0, known_s)
+
+
+def test_a_cohort_is_open_while_the_clock_is_inside_it() -> None:
+    found = cohorts()
+    label(found, 100, DAY / 2)
+    assert found.closable(DAY - 1) == []
+    assert found.closable(DAY) == [0.0]
+
+
+def test_a_cohort_closes_when_enough_of_its_labels_are_known() -> None:
+    found = cohorts()
+    label(found, 97, DAY)
+    assert found.closable(DAY + 3600) == []
+    label(found, 98, DAY)
+    assert found.closable(DAY + 3600) == [0.0]
+
+
+def test_a_label_counts_only_from_when_it_was_known() -> None:
+    found = cohorts()
+    label(found, 100, DAY + 800)
+    assert found.closable(DAY + 799) == []
+    assert found.closable(DAY + 800) == [0.0]
+
+
+def test_after_the_horizon_a_cohort_closes_with_what_there_is() -> None:
+    assert cohorts().closable(2 * DAY - 1) == []
+    assert cohorts().closable(2 * DAY) == [0.0]
+
+
+def test_the_slowest_partition_holds_the_clock_until_all_is_read() -> None:
+    found = Cohorts(DEPLOYMENT)
+    found.decide(decision("a", 10.0), 0)
+    found.decide(decision("b", 500.0), 1)
+    assert (found.clock_s(is_idle=False), found.clock_s(is_idle=True)) == (10.0, 500.0)
+
+
+def test_a_decision_of_a_closed_cohort_is_late_and_changes_nothing() -> None:
+    found = cohorts()
+    found.close(0.0)
+    found.decide(decision("late", 5.0), 0)
+    assert (found.late, found.decisions) == (1, {})
+
+
+def test_quality_agrees_with_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    truths = (rng.random(200) < 0.3).astype(float)
+    rows = [decision(f"u{n}", 0.0, float(p), 1, shadows=(Score(2, "m", 0.3),)) for n, p in enumerate(rng.random(200))]
+    champion, shadow = qualities(rows, truths.tolist())
+    assert champion.log_loss == pytest.approx(log_loss(truths, [row.answer.score.value for row in rows]))  # type: ignore[union-attr]
+    assert (champion.role, shadow.role, shadow.version) == ("champion", "shadow", 2)
+    assert shadow.auc == 0.5
+
+
+def test_a_cohort_of_two_champions_belongs_to_none() -> None:
+    assert served_version([decision("a", 0.0, version=1), decision("b", 0.0, version=1)]) == 1
+    assert served_version([decision("a", 0.0, version=1), decision("b", 0.0, version=2)]) is None
+    assert served_version([decision("a", 0.0, version=0)]) is None
+
+
+def test_the_detector_alarms_at_the_same_figure_as_river() -> None:
+    rng = np.random.default_rng(3)
+    figures = np.concatenate([rng.normal(0.5, 0.02, 30), rng.normal(0.8, 0.02, 30)])
+    river = RiverPageHinkley(min_instances=7, delta=0.02, threshold=0.8, mode="up")
+    wanted = next(n for n, f in enumerate(figures) if (river.update(f), river.drift_detected)[1])
+    ours = CohortDetector(PLAN, 1)
+    found = next(n for n, f in enumerate(figures) if ours.update(float(f)))
+    assert found == wanted
+    assert 30 < found < 40
+
+
+@given(st.lists(st.floats(0.3, 1.2), max_size=40), st.integers(0, 40))
+def test_a_detector_restored_in_the_middle_alarms_like_one_that_ran_through(figures: list[float], cut: int) -> None:
+    through, first = CohortDetector(PLAN, 1), CohortDetector(PLAN, 1)
+    alarms = [through.update(figure) for figure in figures]
+    before = [first.update(figure) for figure in figures[:cut]]
+    second = restored(PLAN, 1, first.state())
+    assert before + [second.update(figure) for figure in figures[cut:]] == alarms
+
+
+def window(day: int, loss: float, version: int = 1, **more: object) -> WindowClosed:
+    quality = VersionQuality(version, "champion", 100, loss, loss, 0.7, 0.3)
+    fields = {"verdict": "PASS", "qualities": (quality,), "labelled": 100} | more
+    return WindowClosed("d", day * DAY, (day + 1) * DAY, 100, positive_share=0.3, **fields)  # type: ignore[arg-type]
+
+
+def watch(champion: int | None = 1) -> Watch:
+    found = watch_of(DEPLOYMENT, None)
+    if champion is not None:
+        found.on_champion(champion, 0.0)
+    return found
+
+
+def test_a_rise_opens_one_finding_with_one_retrain_request_and_a_new_champion_resolves_it() -> None:
+    found = watch()
+    losses = [0.5] * 10 + [0.9] * 10
+    said = [event for day, loss in enumerate(losses) for event in found.on_window(window(day, loss), 1, day * DAY)]
+    assert [type(event) for event in said] == [FindingOpened, RetrainRequested]
+    assert said[1].finding == said[0].finding
+    (resolved,) = found.on_champion(2, 30 * DAY)
+    assert isinstance(resolved, FindingResolved)
+    assert (found.detectors[0].fed, found.champion) == ((), 2)
+
+
+def test_unmeasured_cohorts_and_those_of_another_version_do_not_feed_the_detector() -> None:
+    found = watch()
+    found.on_window(window(0, 0.5, verdict="UNMEASURED"), 1, 0.0)
+    found.on_window(window(1, 0.5), None, 0.0)
+    found.on_window(window(2, 0.5), 3, 0.0)
+    assert found.detectors[0].fed == ()
+
+
+def test_a_deployment_without_a_version_asks_for_its_first_when_enough_cohorts_have_closed() -> None:
+    found = watch(None)
+    said = [(day, event) for day in range(12) for event in found.on_window(window(day, 0.5, 0), None, day * DAY)]
+    assert [(day, event.cause) for day, event in said] == [(2, "first"), (9, "first")]
+
+
+def test_skew_opens_once_and_resolves_when_rows_are_equal_again() -> None:
+    found = watch()
+    bad = {"parity_rows": 100, "parity_tiles": 1.0, "parity_as_of": 0.9, "max_feature_lag_s": 1200.0}
+    first = found.on_window(window(0, 0.5, **bad), 1, 0.0)
+    assert [event.kind for event in first if isinstance(event, FindingOpened)] == ["skew"]
+    assert "features came up to 1200 s late" in first[0].summary  # type: ignore[union-attr]
+    assert found.on_window(window(1, 0.5, **bad), 1, 0.0) == []
+    (resolved,) = found.on_window(window(2, 0.5, **(bad | {"parity_as_of": 1.0})), 1, 0.0)
+    assert isinstance(resolved, FindingResolved)
+
+
+def table(count: int = 20) -> EventTable:
+    struct = event_struct(PROJECT.sources[0])
+    found = EventTable(PROJECT.sources[0])
+    for offset in range(count):
+        found.add(struct(at=1000.0 + 300 * offset, carrier="AA", delay=float(offset)), 0, offset)
+    return found
+
+
+def served_row(found: EventTable, at_s: float, applied: int) -> DecisionMade:
+    plan = plan_view(PROJECT, "carrier")
+    seen = EventTable(found.source)
+    for event, offset in zip(found.events, found.offsets, strict=True):
+        if offset < applied:
+            seen.add(event, 0, offset)
+    values = as_of(plan, seen, ["AA"], np.array([at_s]), 0.0).values[0].astype("<f4")
+    return decision(
+        "u", at_s, row=values.tobytes(), entities={"carrier": "AA"}, applied={"events.landings.v1/0": applied}
+    )
+
+
+TOPICS = {"landings": "events.landings.v1"}
+
+
+def test_rows_made_from_all_events_are_equal_by_both_figures() -> None:
+    found = parity(PROJECT, DEPLOYMENT, {"landings": table()}, TOPICS, [served_row(table(), 7200.0, 20)])
+    assert (found.rows, found.tiles, found.as_of, found.max_lag_s) == (1, 1.0, 1.0, 0.0)
+
+
+def test_features_that_came_late_show_in_one_figure_only_and_say_how_late() -> None:
+    found = parity(PROJECT, DEPLOYMENT, {"landings": table()}, TOPICS, [served_row(table(), 7200.0, 10)])
+    assert (found.tiles, found.as_of) == (1.0, 0.0)
+    assert found.max_lag_s == 7200.0 - (1000.0 + 300 * 10)
+
+
+def test_a_difference_in_code_of_one_ulp_shows_in_both_figures() -> None:
+    row = served_row(table(), 7200.0, 20)
+    values = np.frombuffer(row.row, "<f4").copy()
+    values[0] = np.nextafter(values[0], np.float32(math.inf))
+    changed = msgspec.structs.replace(row, row=values.tobytes())
+    found = parity(PROJECT, DEPLOYMENT, {"landings": table()}, TOPICS, [changed])
+    assert (found.tiles, found.as_of) == (0.0, 0.0)
+
+
+def test_a_restart_reads_again_from_the_lowest_offset_that_it_still_needs() -> None:
+    places = Places()
+    for day, offset in ((0, 3), (1, 8), (1, 7), (2, 12)):
+        places.note("t/0", day * DAY + 5, offset)
+    assert places.from_day(DAY) == {"t/0": 7}
+    assert places.from_day(2 * DAY) == {"t/0": 12}
