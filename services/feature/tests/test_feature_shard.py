@@ -13,13 +13,13 @@ from headrace.bus.views import View
 from headrace.codec import Codec, out
 from headrace.envelope import Envelope, Origin
 from headrace.events.features import PipelineAdvanced
+from headrace.features.origins import Origins
 from headrace.features.store import OnlineStore
 from headrace.obs.health import Health
 from headrace.project import Count, Deployment, FeatureView, Key, Mean, Project, Source
 from headrace.project.compile import compile_project, event_struct
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
-from headrace_feature.core.ingest import Origins
 from headrace_feature.shell import FeatureShard
 
 START = 1_364_774_400.0

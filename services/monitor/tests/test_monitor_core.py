@@ -37,6 +37,7 @@ from headrace_monitor.core.places import Places
 from headrace_monitor.core.quality import qualities, served_version
 from headrace_monitor.core.skew import parity
 from headrace_monitor.core.watch import Watch, watch_of
+from headrace_monitor.core.watermark import Watermark
 
 DAY = 86_400.0
 PLAN = DriftDefinition("page_hinkley", "log_loss", DAY, 0.02, 0.8, 7)
@@ -100,7 +101,7 @@ def test_a_cohort_is_open_while_the_clock_is_inside_it() -> None:
     found = cohorts()
     label(found, 100, DAY / 2)
     assert found.closable(DAY - 1) == []
-    assert found.closable(DAY) == [0.0]
+    assert found.closable(DAY) == [(0.0, DAY)]
 
 
 def test_a_cohort_closes_when_enough_of_its_labels_are_known() -> None:
@@ -108,26 +109,35 @@ def test_a_cohort_closes_when_enough_of_its_labels_are_known() -> None:
     label(found, 97, DAY)
     assert found.closable(DAY + 3600) == []
     label(found, 98, DAY)
-    assert found.closable(DAY + 3600) == [0.0]
+    assert found.closable(DAY + 7200) == [(0.0, DAY + 7200)]
 
 
 def test_a_label_counts_only_from_when_it_was_known() -> None:
     found = cohorts()
     label(found, 100, DAY + 800)
-    assert found.closable(DAY + 799) == []
-    assert found.closable(DAY + 800) == [0.0]
+    assert found.closable(DAY + 800) == []
+    assert found.closable(DAY + 3600) == [(0.0, DAY + 3600)]
+
+
+def test_a_cohort_closes_at_the_hour_at_which_it_could_however_late_one_looks() -> None:
+    found = cohorts()
+    label(found, 100, DAY + 800)
+    assert found.closable(DAY + 20_000) == [(0.0, DAY + 3600)]
 
 
 def test_after_the_horizon_a_cohort_closes_with_what_there_is() -> None:
     assert cohorts().closable(2 * DAY - 1) == []
-    assert cohorts().closable(2 * DAY) == [0.0]
+    assert cohorts().closable(2 * DAY) == [(0.0, 2 * DAY)]
 
 
-def test_the_slowest_partition_holds_the_clock_until_all_is_read() -> None:
-    found = Cohorts(DEPLOYMENT)
-    found.decide(decision("a", 10.0), 0)
-    found.decide(decision("b", 500.0), 1)
-    assert (found.clock_s(is_idle=False), found.clock_s(is_idle=True)) == (10.0, 500.0)
+def test_the_slowest_input_holds_time_until_it_is_read_to_its_end() -> None:
+    found = Watermark()
+    found.expect(["decisions/0", "decisions/1", "weather/0"])
+    found.note("decisions/0", 10.0)
+    found.note("decisions/1", 500.0)
+    assert found.time_s() == -math.inf
+    assert found.time_s(frozenset({"weather/0"})) == 10.0
+    assert found.time_s(frozenset({"weather/0", "decisions/0"})) == 500.0
 
 
 def test_a_decision_of_a_closed_cohort_is_late_and_changes_nothing() -> None:

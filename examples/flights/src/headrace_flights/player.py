@@ -8,16 +8,16 @@ answers for, 12 hours.
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from headrace.bus.partition import partition_of
-from headrace.bus.port import Log, Out, Producer
+from headrace.bus.port import Ack, Log, Out, Producer, TopicPartition
 from headrace.codec import Message, out
-from headrace.envelope import Envelope
-from headrace.errors import Retryable
+from headrace.envelope import Envelope, read_headers
+from headrace.errors import Misconfigured, Retryable
 from headrace.events.inference import PredictionRequested
 from headrace.events.ops import HealthReported
 from headrace.topics import Topics
@@ -26,6 +26,8 @@ from headrace_flights.schedule import Schedule
 LIVE_AHEAD_S = 45 * 60.0
 BACKFILL_AHEAD_S = 12 * 3600.0
 RESEND_S = 1.0
+SILENT_S = 5.0
+STUCK_S = 120.0
 
 Progress = Callable[[float, int, int], None]
 
@@ -35,16 +37,23 @@ class Applied:
     """What inference says that it has applied: per raw `topic/partition` the highest offset, of the slowest instance."""
 
     by_instance: dict[str, dict[str, int]] = field(default_factory=dict)
+    _seen_ms: dict[str, int] = field(default_factory=dict)
 
     def take(self, message: Message) -> None:
-        """A record of `ops.health`."""
+        """A record of `ops.health`. An instance that has been silent while others spoke is dead, and holds nobody back."""
         report = message.event
+        newest_ms = message.record.timestamp_ms
+        for instance in [i for i, seen_ms in self._seen_ms.items() if newest_ms - seen_ms > SILENT_S * 1000]:
+            self._seen_ms.pop(instance)
+            self.by_instance.pop(instance, None)
         if not isinstance(report, HealthReported) or report.service != "inference":
             return
         if report.stopping:
             self.by_instance.pop(report.instance, None)
+            self._seen_ms.pop(report.instance, None)
         else:
             self.by_instance[report.instance] = report.applied
+            self._seen_ms[report.instance] = newest_ms
 
     def reached(self, place: str) -> int:
         """Highest offset of a raw partition that every instance has applied; -1 for none."""
@@ -81,16 +90,68 @@ class Player:
         self._log, self._topics, self._schedule, self._applied = log, topics, schedule, applied
         self._partitions, self._settle_s, self._go = partitions, settle_s, go
         self._sent: dict[str, _Sent] = {}
+        self._ends: dict[str, dict[TopicPartition, int]] = {}
         self._movement, self._weather = 0, 0
         self._producer: Producer | None = None
         self.requests_sent = 0
         self.messages_sent = 0
         self.at_s = 0.0
 
-    def skip_to(self, at_s: float) -> None:
-        """Go on at an instant: raw messages available before it were sent by an earlier run."""
-        self._movement = int(np.searchsorted(self._schedule.movements[0], at_s))
-        self._weather = int(np.searchsorted(self._schedule.weather_s, at_s))
+    async def resume(self, from_s: float) -> float:
+        """Find on the log what an earlier run that began at `from_s` has sent; returns the instant to play on from.
+
+        Raw messages go out in the schedule's order, so their count says which come next; a player is a stream's only writer.
+        """
+        at, places, kinds = self._schedule.movements
+        first = (int(np.searchsorted(at, from_s)), int(np.searchsorted(self._schedule.weather_s, from_s)))
+        counts = [
+            await self._recover(
+                "movements",
+                lambda n: (
+                    at[first[0] + n],
+                    *self._schedule.movement(at[first[0] + n], int(places[first[0] + n]), int(kinds[first[0] + n])),
+                ),
+            )
+        ]
+        counts.append(
+            await self._recover(
+                "weather", lambda n: (self._schedule.weather_s[first[1] + n], *self._schedule.weather_row(first[1] + n))
+            )
+        )
+        self._movement, self._weather = first[0] + counts[0], first[1] + counts[1]
+        requests = await self._last_request_s()
+        return max(from_s, requests)
+
+    async def _recover(self, stream: str, nth: Callable[[int], tuple[float, str, bytes]]) -> int:
+        topic = self._topics.of_raw(stream)
+        partitions = await self._log.partitions(topic)
+        ends = await self._log.end_offsets(partitions)
+        taken = dict.fromkeys(range(len(partitions)), 0)
+        count = 0
+        while sum(taken.values()) < sum(ends.values()):
+            at_s, key, _ = nth(count)
+            partition = partition_of(key, self._partitions)
+            sent = self._sent.setdefault(f"{topic}/{partition}", _Sent())
+            sent.instants.append(at_s)
+            sent.offsets.append(taken[partition])
+            taken[partition] += 1
+            count += 1
+        if any(taken[tp.partition] != end for tp, end in ends.items()):
+            raise Misconfigured(f"{topic} holds messages that this player did not send: it cannot go on there")
+        return count
+
+    async def _last_request_s(self) -> float:
+        """Just past the newest request on the log; 0 when there is none."""
+        topic = self._topics.name("inference.requests")
+        ends = await self._log.end_offsets(await self._log.partitions(topic))
+        reader = await self._log.reader(list(ends), {tp: max(end - 1, 0) for tp, end in ends.items()})
+        newest = 0.0
+        try:
+            while any([await reader.position(tp) < ends[tp] for tp in ends]):
+                newest = max([newest, *(read_headers(record).time_s for record in await reader.fetch(0.5))])
+        finally:
+            await reader.close()
+        return newest + 1e-3 if newest else 0.0
 
     async def play(
         self,
@@ -147,7 +208,7 @@ class Player:
             return
         topic = self._topics.of_raw(stream)
         outs = [Out(topic, key.encode(), body, (), partition_of(key, self._partitions)) for _, key, body in due]
-        acks = await self._send(outs)
+        acks = await self._send_once(topic, outs)
         for (at_s, _, _), ack in zip(due, acks, strict=True):
             sent = self._sent.setdefault(f"{topic}/{ack.partition}", _Sent())
             sent.instants.append(at_s)
@@ -156,7 +217,18 @@ class Player:
 
     async def _await_applied(self, at_s: float) -> None:
         wanted = {place: sent.last_by(at_s) for place, sent in self._sent.items()}
-        while any(self._applied.reached(place) < offset for place, offset in wanted.items()):
+        loop = asyncio.get_running_loop()
+        stands, since_s = None, loop.time()
+        while missing := {p: offset for p, offset in wanted.items() if self._applied.reached(p) < offset}:
+            reached = {place: self._applied.reached(place) for place in missing}
+            if reached != stands:
+                stands, since_s = reached, loop.time()
+            elif loop.time() - since_s > STUCK_S:
+                place, offset = next(iter(missing.items()))
+                raise Retryable(
+                    f"for {STUCK_S:.0f} s inference has applied {place} only up to {reached[place]}, the replay needs {offset}: "
+                    "see `headrace status`"
+                )
             await asyncio.sleep(0.005)
 
     async def _send_requests(self, from_s: float, to_s: float) -> None:
@@ -174,11 +246,47 @@ class Player:
             await self._send(outs)
             self.requests_sent += len(outs)
 
-    async def _send(self, outs: list[Out]) -> list:
+    async def _send(self, outs: list[Out]) -> list[Ack]:
+        """Send until acknowledged. Only for requests: their ids are the flights', a copy is answered once."""
         assert self._producer is not None
         while True:
             try:
                 return await self._producer.send(outs)
             except Retryable:
-                # Ids are the flights': what was written twice is answered once, and origins are counted from the new copy.
                 await asyncio.sleep(RESEND_S)
+
+    async def _send_once(self, topic: str, outs: list[Out]) -> list[Ack]:
+        """Send raw messages without ever writing one twice: a copy would be a new origin, and count again.
+
+        After an unknown outcome the partitions are read from where they ended before, and only what is missing is sent.
+        """
+        assert self._producer is not None
+        partitions = await self._log.partitions(topic)
+        before = self._ends.get(topic) or await self._log.end_offsets(partitions)
+        found: dict[tuple[int, bytes], Ack] = {}
+        while missing := [out for out in outs if _identity(out) not in found]:
+            try:
+                for written, ack in zip(missing, await self._producer.send(missing), strict=True):
+                    found[_identity(written)] = ack
+            except Retryable:
+                await asyncio.sleep(RESEND_S)
+                found |= await self._written_since(before)
+        acks = [found[_identity(out)] for out in outs]
+        self._ends[topic] = {**before, **{TopicPartition(topic, ack.partition): ack.offset + 1 for ack in sorted(acks)}}
+        return acks
+
+    async def _written_since(self, before: Mapping[TopicPartition, int]) -> dict[tuple[int, bytes], Ack]:
+        ends = await self._log.end_offsets(before)
+        reader = await self._log.reader(list(before), before)
+        found: dict[tuple[int, bytes], Ack] = {}
+        try:
+            while any([await reader.position(tp) < ends[tp] for tp in ends]):
+                for record in await reader.fetch(0.5):
+                    found[record.partition, record.value or b""] = Ack(record.topic, record.partition, record.offset)
+        finally:
+            await reader.close()
+        return found
+
+
+def _identity(out: Out) -> tuple[int, bytes]:
+    return (out.partition or 0, out.value or b"")

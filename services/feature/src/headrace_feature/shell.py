@@ -7,11 +7,11 @@ from headrace.bus.shards import Outputs, Rebuild
 from headrace.codec import Message, out
 from headrace.envelope import Envelope
 from headrace.events.features import FeatureShardAdvanced, PipelineAdvanced, Tile
+from headrace.features.origins import Origins
 from headrace.features.plan import available_s
 from headrace.features.tiles import TileState
 from headrace.project.definition import ProjectDefinition, digest_of
 from headrace.topics import Topics
-from headrace_feature.core.ingest import Origins
 from headrace_feature.core.views import SourceFold, folds_of
 
 SERVICE = "feature"

@@ -1,8 +1,9 @@
 """The one place where the monitor is wired."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from headrace.bus.port import TopicPartition
 from headrace.bus.runtime import Context, Restart, Runnable
 from headrace.bus.shards import ShardHost
 from headrace.bus.views import View
@@ -36,18 +37,25 @@ class Monitor:
         context, topics = self._context, self._context.topics
         fixed = [topics.name("inference.decisions"), topics.name("inference.outcomes"), topics.name("registry.facts")]
         sources = [topics.of_source(source.name) for source in context.projects.sources]
-        return ShardHost(
+        hosts: list[ShardHost] = []
+
+        async def behind() -> Mapping[TopicPartition, int]:
+            return await hosts[0].behind()
+
+        host = ShardHost(
             context.log,
             context.codec,
             topics,
             service=SERVICE,
             inputs=[*fixed, *sources, *(topics.dlq(service) for service in topics.services)],
-            make=lambda _: MonitorShard(topics, context.projects.definitions, context.clock, services),
+            make=lambda _: MonitorShard(topics, context.projects.definitions, context.clock, services, behind),
             health=context.health,
             lock=topics.name("monitor.findings"),
             max_batch=MAX_BATCH,
             watchdog_s=context.settings.watchdog_s,
         )
+        hosts.append(host)
+        return host
 
 
 def _compare(built_from: dict[str, str], applied: ProjectApplied) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from headrace.bus.port import Out, Record, TopicPartition
 from headrace.bus.shards import Outputs, Rebuild
@@ -10,7 +10,6 @@ from headrace.clock import Clock
 from headrace.codec import Message, caused_by, out
 from headrace.envelope import Envelope, derived_id
 from headrace.events.alerts import AlertChanged
-from headrace.events.features import PipelineAdvanced
 from headrace.events.inference import DecisionMade, OutcomeObserved
 from headrace.events.monitor import FindingOpened, FindingResolved, MonitorState, WindowClosed
 from headrace.events.registry import AliasMoved
@@ -24,6 +23,7 @@ from headrace_monitor.core.places import Places
 from headrace_monitor.core.quality import qualities, served_version
 from headrace_monitor.core.skew import parity
 from headrace_monitor.core.watch import Said, Watch, watch_of
+from headrace_monitor.core.watermark import Watermark
 
 SERVICE = "monitor"
 # What the monitor itself says next follows from an event that has no place on the log yet.
@@ -31,14 +31,22 @@ _NOWHERE = Record("", 0, 0, None, None)
 DEAD_LETTERS_QUIET_S = 60.0
 _SLACK_S = 86_400.0
 
+# Per input partition how many records are not read yet.
+Behind = Callable[[], Awaitable[Mapping[TopicPartition, int]]]
+
 
 class MonitorShard:
     """All partitions of all inputs; one active instance."""
 
     def __init__(
-        self, topics: Topics, projects: Sequence[ProjectDefinition], clock: Clock, services: "Services"
+        self,
+        topics: Topics,
+        projects: Sequence[ProjectDefinition],
+        clock: Clock,
+        services: "Services",
+        behind: Behind,
     ) -> None:
-        self._topics, self._clock, self._services = topics, clock, services
+        self._topics, self._clock, self._services, self._behind = topics, clock, services, behind
         self._deployments = {d.name: (project, d) for project in projects for d in project.deployments}
         self._tables = {topics.of_source(s.name): EventTable(s) for project in projects for s in project.sources}
         self._states: dict[str, MonitorState] = {}
@@ -46,6 +54,7 @@ class MonitorShard:
         self._cohorts: dict[str, Cohorts] = {}
         self._watches: dict[str, Watch] = {}
         self._places = Places()
+        self._watermark = Watermark()
         self._dead: dict[str, float] = {}
         self._looked_s = -math.inf
 
@@ -68,6 +77,9 @@ class MonitorShard:
             state = self._states.get(name)
             self._watches[name] = watch_of(deployment, state)
             self._cohorts[name] = Cohorts(deployment, state.closed_to_s if state else -math.inf)
+        self._watermark.expect(
+            f"{tp.topic}/{tp.partition}" for tp in await self._behind() if self._carries_time(tp.topic)
+        )
         again: dict[str, int] = {}
         for name in self._deployments:
             wanted = self._states[name].replay_from if name in self._states else {}
@@ -79,6 +91,12 @@ class MonitorShard:
             tp: offset if tp.topic in once else again.get(f"{tp.topic}/{tp.partition}", 0)
             for tp, offset in committed.items()
         }
+
+    def _carries_time(self, topic: str) -> bool:
+        return topic in self._tables or topic in (
+            self._topics.name("inference.decisions"),
+            self._topics.name("inference.outcomes"),
+        )
 
     def _dlqs(self) -> list[str]:
         return [self._topics.dlq(service) for service in self._topics.services]
@@ -96,22 +114,26 @@ class MonitorShard:
         event, record = message.event, message.record
         place = f"{record.topic}/{record.partition}"
         if isinstance(event, DecisionMade):
-            self._places.note(place, event.at_s, record.offset)
+            self._note(place, event.at_s, record.offset)
             if event.deployment in self._cohorts:
                 self._cohorts[event.deployment].decide(event, record.partition)
         elif isinstance(event, OutcomeObserved):
-            self._places.note(place, message.envelope.time_s, record.offset)
+            self._note(place, message.envelope.time_s, record.offset)
             if event.deployment in self._cohorts:
                 self._cohorts[event.deployment].observe(event.unit, event.label, message.envelope.time_s)
         elif record.topic in self._tables:
-            if event is not None and not isinstance(event, PipelineAdvanced):
-                at_s = self._tables[record.topic].add(event, record.partition, record.offset)
-                self._places.note(place, at_s, record.offset)
+            at_s = self._tables[record.topic].take(message)
+            if at_s is not None:
+                self._note(place, at_s, record.offset)
         elif isinstance(event, AliasMoved):
             return self._on_alias(message, event)
         elif self._topics.base(record.topic).startswith("dlq."):
             return self._on_dead_letter(message)
         return []
+
+    def _note(self, place: str, time_s: float, offset: int) -> None:
+        self._places.note(place, time_s, offset)
+        self._watermark.note(place, time_s)
 
     def _on_alias(self, message: Message, event: AliasMoved) -> list[Out]:
         watch = self._watches.get(event.deployment)
@@ -129,12 +151,19 @@ class MonitorShard:
         )
 
     async def _close_cohorts(self, *, is_idle: bool) -> list[Out]:
+        """Close what all inputs have been read past; only an idle shard knows which of them are read to their end."""
+        if not any(cohorts.may_close_by(cohorts.highest_s) for cohorts in self._cohorts.values()):
+            return []
+        at_end = await self._read_to_end() if is_idle else frozenset()
+        time_s = self._watermark.time_s(at_end)
         outs: list[Out] = []
         for name, cohorts in self._cohorts.items():
-            clock_s = cohorts.clock_s(is_idle)
-            for start_s in cohorts.closable(clock_s):
-                outs += await asyncio.to_thread(self._close, name, start_s, clock_s)
+            for start_s, closes_s in cohorts.closable(min(cohorts.highest_s, time_s)):
+                outs += await asyncio.to_thread(self._close, name, start_s, closes_s)
         return outs
+
+    async def _read_to_end(self) -> frozenset[str]:
+        return frozenset(f"{tp.topic}/{tp.partition}" for tp, records in (await self._behind()).items() if records <= 0)
 
     def _close(self, name: str, start_s: float, clock_s: float) -> list[Out]:
         project, deployment = self._deployments[name]

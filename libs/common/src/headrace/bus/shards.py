@@ -289,6 +289,16 @@ class ShardHost:
         if self._error is not None:
             raise self._error
 
+    async def behind(self) -> dict[TopicPartition, int]:
+        """Per input partition how many offsets are not fetched yet; before reading has begun, all of them."""
+        partitions = [tp for topic in self.inputs for tp in await self.log.partitions(topic)]
+        reader = self._reader if self.lock else self._member
+        ends = await self.log.end_offsets(partitions)
+        owned = reader.assignment() if reader is not None else frozenset()
+        return {
+            tp: ends[tp] - (await reader.position(tp) if reader is not None and tp in owned else 0) for tp in partitions
+        }
+
     def note_progress(self, handled: int) -> None:
         """The watchdog's food."""
         self._progressed_s = asyncio.get_running_loop().time()

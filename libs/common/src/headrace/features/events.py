@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.codec import Message
+from headrace.events.features import PipelineAdvanced
+from headrace.features.origins import Origins
 from headrace.features.plan import available_s
 from headrace.project.definition import SourceDefinition
 
@@ -20,6 +23,21 @@ class EventTable:
     available: list[float] = field(default_factory=list)
     partitions: list[int] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
+    _origins: dict[int, Origins] = field(default_factory=dict)
+
+    def take(self, message: Message) -> float | None:
+        """Take a record of the source's topic: an event once per origin, a pipeline's marker, or nothing readable.
+
+        Returns the instant from which a new event may be used; None when nothing was added.
+        """
+        event, record = message.event, message.record
+        origins = self._origins.setdefault(record.partition, Origins())
+        if isinstance(event, PipelineAdvanced):
+            origins.advance(f"{event.topic}/{event.partition}", event.offset)
+            return None
+        if event is None or origins.is_repeat(message.envelope.origin):
+            return None
+        return self.add(event, record.partition, record.offset)
 
     def add(self, event: Any, partition: int, offset: int) -> float:
         """Append one event; returns the instant from which it may be used."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from headrace.events.inference import DecisionMade
 from headrace.project.definition import DeploymentDefinition
 
+HOUR_S = 3600.0
+
 
 @dataclass(slots=True)
 class Label:
@@ -29,6 +31,7 @@ class Cohorts:
     labels: dict[str, Label] = field(default_factory=dict)
     highest_at_s: dict[int, float] = field(default_factory=dict)
     late: int = 0
+    _looked_to_s: dict[float, float] = field(default_factory=dict)
 
     def decide(self, decision: DecisionMade, partition: int) -> None:
         """Take a decision; one of a closed cohort is counted as late."""
@@ -45,27 +48,39 @@ class Cohorts:
         if known is None or known_s >= known.known_s:
             self.labels[unit] = Label(value, known_s)
 
-    def clock_s(self, is_idle: bool) -> float:
-        """The deployment's clock: the slowest partition's highest instant; the fastest one's when all is read to its end."""
-        reached = self.highest_at_s.values()
-        return (max if is_idle else min)(reached, default=-math.inf)
+    @property
+    def highest_s(self) -> float:
+        """The highest instant of a decision so far."""
+        return max(self.highest_at_s.values(), default=-math.inf)
 
-    def closable(self, clock_s: float) -> list[float]:
-        """Starts of the cohorts that may close now, in order; one that may not holds back those after it."""
+    def may_close_by(self, clock_s: float) -> bool:
+        """Whether the oldest open cohort has ended by then: a cheap look before a thorough one."""
+        return bool(self.decisions) and clock_s >= min(self.decisions) + self.deployment.cohort_s
+
+    def closable(self, clock_s: float) -> list[tuple[float, float]]:
+        """Cohorts that may close, in order, each as (start, the hour at which it closed); one that may not holds back those after it."""
         found = []
         for start_s in sorted(self.decisions):
-            if not self._may_close(start_s, clock_s):
+            closes_s = self._closes_s(start_s, clock_s)
+            if closes_s is None:
                 break
-            found.append(start_s)
+            found.append((start_s, closes_s))
         return found
 
-    def _may_close(self, start_s: float, clock_s: float) -> bool:
+    def _closes_s(self, start_s: float, clock_s: float) -> float | None:
+        """The first full hour at which the cohort's condition holds, so that it does not depend on how records were batched."""
         end_s = start_s + self.deployment.cohort_s
-        if clock_s < end_s:
-            return False
         label = self.deployment.label
-        if label is None or clock_s >= end_s + label.horizon_s:
-            return True
+        last_s = math.inf if label is None else end_s + label.horizon_s
+        hour_s = max(math.ceil(end_s / HOUR_S) * HOUR_S, self._looked_to_s.get(start_s, -math.inf))
+        while hour_s <= clock_s:
+            if label is None or hour_s >= last_s or self._is_covered(start_s, hour_s):
+                return hour_s
+            hour_s += HOUR_S
+            self._looked_to_s[start_s] = hour_s
+        return None
+
+    def _is_covered(self, start_s: float, clock_s: float) -> bool:
         rows = self.decisions[start_s]
         known = sum(1 for row in rows if self.label_of(row, clock_s) is not None)
         return known >= self.deployment.coverage * len(rows)
@@ -84,6 +99,7 @@ class Cohorts:
     def close(self, start_s: float) -> list[DecisionMade]:
         """Take a cohort out; its labels go with it."""
         rows = self.decisions.pop(start_s)
+        self._looked_to_s.pop(start_s, None)
         self.closed_to_s = start_s + self.deployment.cohort_s
         return rows
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from headrace.bus.port import Log, TopicPartition
 from headrace.codec import Codec, Message
 from headrace.errors import Poison
-from headrace.events.features import PipelineAdvanced
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.registry import Signature
 from headrace.features.as_of import as_of
@@ -70,8 +69,8 @@ class Gathered:
                 and time_s >= self.labels.get(event.unit, (-1e18,))[0]
             ):
                 self.labels[event.unit] = (time_s, event.label)
-        elif event is not None and not isinstance(event, PipelineAdvanced):
-            self.tables[message.record.topic].add(event, message.record.partition, message.record.offset)
+        elif message.record.topic in self.tables:
+            self.tables[message.record.topic].take(message)
 
     def rows(self, offsets: dict[str, int]) -> Rows:
         """Requests with a label and valid inputs, in order of their instants, with their features as of then."""

@@ -14,7 +14,7 @@ _INDEX_LIMIT = 65_536
 
 @dataclass(slots=True)
 class Origins:
-    """Origins that this shard has applied, per raw `topic/partition`."""
+    """Origins that a partition's reader has taken, per raw `topic/partition`."""
 
     marked: dict[str, int] = field(default_factory=dict)
     sparse: dict[str, set[int]] = field(default_factory=dict)
