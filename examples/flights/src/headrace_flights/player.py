@@ -91,6 +91,8 @@ class Player:
         self._partitions, self._settle_s, self._go = partitions, settle_s, go
         self._sent: dict[str, _Sent] = {}
         self._ends: dict[str, dict[TopicPartition, int]] = {}
+        self._requests_end: dict[TopicPartition, int] = {}
+        self._undecided: dict[TopicPartition, int] = {}
         self._movement, self._weather = 0, 0
         self._producer: Producer | None = None
         self.requests_sent = 0
@@ -172,6 +174,7 @@ class Player:
         for start_s in np.arange(from_s, to_s, step_s):
             end_s = min(start_s + step_s, to_s)
             await self._go.wait()
+            await self._await_decided()
             if speed is not None:
                 await asyncio.sleep(max(0.0, began_s + (start_s - from_s) / speed - asyncio.get_running_loop().time()))
             await self._send_messages(end_s + ahead_s)
@@ -182,8 +185,13 @@ class Player:
                 progress(end_s, self.requests_sent, self.messages_sent)
 
     async def finish(self, to_s: float) -> None:
-        """Send the messages up to `to_s` without any request, so that late labels arrive; then give the connection back."""
+        """Send the messages up to `to_s` without any request, so that late labels arrive; then close."""
+        self._producer = self._producer or await self._log.producer()
         await self._send_messages(to_s)
+        await self.close()
+
+    async def close(self) -> None:
+        """Give the connection back."""
         if self._producer is not None:
             await self._producer.close()
             self._producer = None
@@ -231,6 +239,21 @@ class Player:
                 )
             await asyncio.sleep(0.005)
 
+    async def _await_decided(self) -> None:
+        """Until all but the newest step's requests are decided: tiles keep one day behind their newest event, and no more."""
+        wanted, self._undecided = self._undecided, dict(self._requests_end)
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + STUCK_S
+        while wanted:
+            reached = await self._log.committed(self._topics.group("inference"), wanted)
+            if all(reached.get(tp, 0) >= end for tp, end in wanted.items()):
+                return
+            if loop.time() > give_up_s:
+                raise Retryable(
+                    f"for {STUCK_S:.0f} s inference has not decided what it was asked: see `headrace status`"
+                )
+            await asyncio.sleep(0.02)
+
     async def _send_requests(self, from_s: float, to_s: float) -> None:
         topic = self._topics.name("inference.requests")
         outs = [
@@ -243,7 +266,9 @@ class Player:
             for asked in self._schedule.requests(from_s, to_s)
         ]
         if outs:
-            await self._send(outs)
+            for ack in await self._send(outs):
+                tp = TopicPartition(ack.topic, ack.partition)
+                self._requests_end[tp] = max(self._requests_end.get(tp, 0), ack.offset + 1)
             self.requests_sent += len(outs)
 
     async def _send(self, outs: list[Out]) -> list[Ack]:

@@ -136,6 +136,11 @@ def test_settle_moves_the_edge_back_in_training_and_serving_alike() -> None:
     assert finalise(PLAN, folded(cells, "a"), START + 1200, 900.0)[0] == 1
 
 
+def test_an_instant_whose_panes_were_dropped_has_no_value_rather_than_a_wrong_one() -> None:
+    cells = [(0, 0, Event(START, "a", 1.0)), (0, 1, Event(START + 30 * DAY, "a", 1.0))]
+    assert np.isnan(finalise(PLAN, folded(cells, "a"), START + HOUR, 0.0)).all()
+
+
 def test_an_event_whose_panes_were_dropped_is_counted_not_added() -> None:
     state = TileState(len(PLAN.widths))
     assert state.fold(PLAN, Event(START + 30 * DAY, "a", 1.0), START + 30 * DAY)

@@ -59,12 +59,17 @@ def finalise(plan: ViewPlan, panes: dict[int, Panes], at_s: float, settle_s: flo
         found = panes.get(width.width_s)
         end = edge(at_s, settle_s, width.width_s)
         for place, feature in features_of_width(plan.view, width.width_s):
-            values[place] = (
-                _empty(feature)
-                if found is None
-                else _value(feature, found, end - feature.window_s // width.width_s, end)
-            )
+            first = end - feature.window_s // width.width_s
+            if found is None:
+                values[place] = _empty(feature)
+            elif not _is_dropped(found, first, width.keep_panes):
+                values[place] = _value(feature, found, first, end)
     return values
+
+
+def _is_dropped(panes: Panes, first: int, keep_panes: int) -> bool:
+    """Whether the ring may have dropped panes of the window: an instant too long ago has no value, never a wrong one."""
+    return len(panes.index) > 0 and first <= int(panes.index[-1]) - keep_panes
 
 
 def _empty(feature: FeatureDefinition) -> float:

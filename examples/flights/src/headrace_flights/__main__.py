@@ -1,0 +1,73 @@
+"""`python -m headrace_flights --to 2013-02-01`: plays the year into a running Headrace; interrupted, it goes on where it was."""
+
+import argparse
+import asyncio
+import sys
+from datetime import UTC, datetime
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from headrace.bus.connect import connect
+from headrace.bus.kafka import KafkaLog
+from headrace.bus.runtime import topics_of
+from headrace.bus.views import View
+from headrace.codec import Codec
+from headrace.errors import HeadraceError
+from headrace.project.compile import compile_project
+from headrace.settings import Settings
+from headrace_flights.player import BACKFILL_AHEAD_S, LIVE_AHEAD_S, Applied, Player
+from headrace_flights.project import project
+from headrace_flights.schedule import EPOCH_S, Schedule
+
+
+async def play(to_s: float, speed: float | None) -> None:
+    """Play from where the log ends up to `to_s`; with a speed as if live, else as history."""
+    settings = Settings.load()
+    log, topics = KafkaLog(settings), topics_of(settings)
+    await connect(log, 10.0)
+    definition, applied, go = compile_project(project), Applied(), asyncio.Event()
+    go.set()
+    view = View(log, Codec(topics), [topics.name("ops.health")], applied.take, committed=False)
+    await view.start()
+    following = asyncio.create_task(view.follow())
+    settle_s, partitions = definition.deployments[0].settle_s, definition.raw[0].partitions
+    player = Player(log, topics, Schedule(), applied, partitions=partitions, settle_s=settle_s, go=go)
+    try:
+        from_s = await player.resume(EPOCH_S)
+        step_s, ahead_s = (900.0, LIVE_AHEAD_S) if speed else (3 * 3600.0, BACKFILL_AHEAD_S)
+        with Progress(
+            BarColumn(), TextColumn("{task.fields[at]} {task.fields[sent]:,} sent"), TimeElapsedColumn()
+        ) as bar:
+            task = bar.add_task("", total=max(to_s - from_s, 1.0), at="", sent=0)
+
+            def told(at_s: float, requests: int, messages: int) -> None:
+                at = datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M")
+                bar.update(task, completed=at_s - from_s, at=at, sent=requests + messages)
+
+            await player.play(from_s, to_s, step_s=step_s, ahead_s=ahead_s, speed=speed, progress=told)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await view.stop()
+        await player.close()
+        await log.stop()
+
+
+def main() -> int:
+    """Read the arguments and play; what goes wrong is one sentence."""
+    parser = argparse.ArgumentParser(description="Play real flights into a running Headrace (apply the project first).")
+    parser.add_argument(
+        "--to", type=lambda text: datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp(), required=True
+    )
+    parser.add_argument("--speed", type=float, help="event seconds per second; as fast as possible when not given")
+    arguments = parser.parse_args()
+    try:
+        asyncio.run(play(arguments.to, arguments.speed))
+    except HeadraceError as error:
+        print(f"flights: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

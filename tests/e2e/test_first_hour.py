@@ -1,0 +1,180 @@
+"""A newcomer's first hour, typed as the README says: real processes, a real broker, garbage, and a kill -9."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace_broker import free_port
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+
+IRIS = ["sepal_length=5.1", "sepal_width=3.5", "petal_length=1.4", "petal_width=0.2"]
+# Every topic that users may write, and the service that reads it.
+INPUTS = {
+    "raw.movements.v1": "pipeline",
+    "events.landings.v1": "feature",
+    "inference.requests.v1": "inference",
+    "inference.outcomes.v1": "monitor",
+    "registry.commands.v1": "registry",
+    "training.requests.v1": "trainer",
+}
+
+
+class Shell:
+    """The `headrace` command in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.gateway_port = free_port()
+        environ = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE_", "KAFKA_"))}
+        self.environ = {
+            **environ,
+            "HEADRACE_GATEWAY_PORT": str(self.gateway_port),
+            "HEADRACE_HOME": str(folder / "home"),
+        }
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "headrace_cli.main", *words]
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    def json(self, *words: str) -> Any:
+        ran = self.run(*words, "--json")
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return json.loads((self.folder / "home" / "supervisor.json").read_text())
+
+    def until(self, holds: Callable[[], Any], within_s: float = 60.0) -> Any:
+        give_up_s = time.monotonic() + within_s
+        while time.monotonic() < give_up_s:
+            if found := holds():
+                return found
+            time.sleep(0.1)
+        raise AssertionError(f"not within {within_s} s; {self.run('status').stdout}")
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    found = Shell(tmp_path_factory.mktemp("hour"))
+    up = found.run("up", "--port", str(free_port()))
+    assert up.returncode == 0, up.stderr
+    yield found
+    down = found.run("down")
+    assert down.returncode == 0, down.stderr
+    assert not (found.folder / "home" / "supervisor.json").exists()
+
+
+def send(shell: Shell, topic: str, *values: bytes) -> None:
+    """With plain aiokafka, in a process that knows nothing of Headrace."""
+    program = (
+        "import asyncio, sys\nfrom aiokafka import AIOKafkaProducer\n"
+        "async def main():\n"
+        "    p = AIOKafkaProducer(bootstrap_servers=sys.argv[1])\n"
+        "    await p.start()\n"
+        "    for value in sys.argv[3:]: await p.send_and_wait(sys.argv[2], bytes.fromhex(value), key=b'k')\n"
+        "    await p.stop()\n"
+        "asyncio.run(main())\n"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        shell.state["bootstrap_servers"],
+        topic,
+        *[value.hex() for value in values],
+    ]
+    subprocess.run(command, check=True, timeout=60)
+
+
+def test_a_model_of_ones_own_is_served_by_the_readme_alone(shell: Shell) -> None:
+    assert shell.run("new", "my-model").returncode == 0
+    assert shell.json("apply", "my_model")["changes"] == ["+ deployment my-model"]
+    subprocess.run([sys.executable, "my_model/train.py"], cwd=shell.folder, check=True, timeout=60, capture_output=True)
+    assert shell.json("model", "register", "model.skops", "--deployment", "my-model")["version"] == 1
+    answer = shell.json("predict", "my-model", *IRIS)["answer"]
+    assert answer["type"] == "served"
+    assert answer["score"]["classes"][0] > 0.9
+
+
+def test_http_says_the_same_as_kafka(shell: Shell) -> None:
+    tensors = [
+        {"name": n, "shape": [1], "datatype": "FP64", "data": [float(v)]} for n, v in (pair.split("=") for pair in IRIS)
+    ]
+    url = f"http://127.0.0.1:{shell.gateway_port}/v2/models/my-model/infer"
+    request = urllib.request.Request(
+        url, json.dumps({"inputs": tensors}).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=20) as response:
+        outputs = {found["name"]: found["data"] for found in json.load(response)["outputs"]}
+    assert outputs["classes"] == shell.json("predict", "my-model", *IRIS)["answer"]["score"]["classes"]
+
+
+def test_a_missing_input_gets_a_decision_that_names_it(shell: Shell) -> None:
+    answer = shell.json("predict", "my-model", *IRIS[1:])["answer"]
+    assert (answer["type"], answer["field"]) == ("invalid", "sepal_length")
+
+
+def test_wrong_words_get_one_sentence_with_the_way_out(shell: Shell) -> None:
+    for words, sentence in (
+        (("predict", "nobody"), "no applied project declares 'nobody'"),
+        (("model", "register", "away.skops", "--deployment", "my-model"), "no file away.skops"),
+        (("apply", "no-such-project"), "no project 'no-such-project'"),
+        (("topic", "tail", "no.such"), "is not declared in schemas/topics.yaml"),
+        (("up",), "it is up already"),
+    ):
+        ran = shell.run(*words)
+        assert ran.returncode != 0
+        assert sentence in ran.stderr
+        assert len(ran.stderr.strip().splitlines()) == 1, ran.stderr
+
+
+def test_garbage_on_every_input_is_dead_lettered_with_its_reason_and_the_next_record_is_handled(shell: Shell) -> None:
+    shell.json("apply", "flights")
+    shell.until(lambda: [row["ready"] for row in shell.json("status")["services"]] == [True] * 7)
+    mark = secrets.token_bytes(4)
+    for topic in INPUTS:
+        send(shell, topic, b"\xc1" + mark)
+    for topic, service in INPUTS.items():
+        letters = shell.until(
+            lambda s=service, t=topic: [x for x in shell.json("dlq", "list", "--service", s) if x["from"].startswith(t)]
+        )
+        assert letters[0]["reason"]
+        whole = shell.json("dlq", "show", service, str(letters[0]["offset"]))
+        assert mark.hex() in whole["value"].encode().decode("unicode_escape").encode("latin-1").hex()
+    landed = {
+        "kind": "landed", "flight": "f1", "carrier": "AA", "origin": "JFK", "dest": "LAX", "tail": "N1",
+        "scheduled": "2013-04-01T12:00:00+00:00", "at": "2013-04-01T12:30:00+00:00",
+    }  # fmt: skip
+    send(shell, "raw.movements.v1", json.dumps(landed).encode())
+    shell.until(
+        lambda: any(t["topic"] == "inference.outcomes.v1" and t["records"] >= 2 for t in shell.json("topic", "list"))
+    )
+    assert shell.json("predict", "my-model", *IRIS)["answer"]["type"] == "served"
+    assert any(alert["alert"] == "DeadLettered" for alert in shell.until(lambda: shell.json("alert", "list")))
+
+
+def test_a_killed_service_comes_back_and_answers_with_the_same_version(shell: Shell) -> None:
+    before = shell.state["services"]["inference"]["pid"]
+    os.kill(before, signal.SIGKILL)
+    shell.until(lambda: shell.state["services"]["inference"]["pid"] not in (before, None))
+    answer = shell.until(lambda: _answer(shell))
+    assert answer["score"]["version"] == 1
+
+
+def _answer(shell: Shell) -> dict | None:
+    ran = shell.run("predict", "my-model", *IRIS, "--json")
+    return json.loads(ran.stdout)["answer"] if ran.returncode == 0 else None
