@@ -10,7 +10,6 @@ import typer
 from rich.table import Table
 
 from headrace.errors import Misconfigured
-from headrace_cli.demo.stage import Stage
 from headrace_cli.render import cell, console
 from headrace_cli.session import session
 
@@ -41,6 +40,10 @@ def demo(
     if act not in ACTS:
         raise Misconfigured(f"there is no act {act!r}; there are: {', '.join(ACTS)}")
     _refuse_without_flights()
+    from headrace_cli.demo.stage import (
+        Stage,
+    )  # late: it brings scikit-learn, which the daily commands need not wait for
+
     stage = Stage(folder, console)
     local = stage.clear()
     os.environ["HEADRACE_HOME"] = str(local.home)
@@ -55,7 +58,7 @@ def demo(
     raise SystemExit(0 if report["lost"] == 0 and report["duplicated"] == 0 else 1)
 
 
-async def _run(stage: Stage, local: Any, speed: float | None) -> dict[str, Any]:
+async def _run(stage: Any, local: Any, speed: float | None) -> dict[str, Any]:
     await stage.start(local)
     async with session() as opened:
         return await stage.play(opened, speed)
