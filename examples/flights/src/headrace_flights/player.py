@@ -7,6 +7,7 @@ answers for, 12 hours.
 """
 
 import asyncio
+import contextlib
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -245,7 +246,9 @@ class Player:
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + STUCK_S
         while wanted:
-            reached = await self._log.committed(self._topics.group("inference"), wanted)
+            reached: dict[TopicPartition, int] = {}
+            with contextlib.suppress(Retryable):
+                reached = await self._log.committed(self._topics.group("inference"), wanted)
             if all(reached.get(tp, 0) >= end for tp, end in wanted.items()):
                 return
             if loop.time() > give_up_s:

@@ -11,9 +11,11 @@ import numpy as np
 
 from headrace.bus import artifacts
 from headrace.bus.runtime import Context
+from headrace.errors import Retryable
 from headrace.events.registry import GateResult, Lineage, RegisterVersion, Signature
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished, TrainingProgressed
 from headrace.models import skops_format
+from headrace.policy.backoff import delays_s
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace.project.load import folder_of, load_function
 from headrace_trainer.adapters.champion import load_champion
@@ -39,12 +41,23 @@ class TrainingRun:
     async def run(self) -> None:
         """To the end; whatever goes wrong becomes a `TrainingFinished` with the reason."""
         try:
-            await self._run()
+            await self._until_reached()
         except asyncio.CancelledError:
             raise
         except Exception as error:
             # NB: the user's code and data: a failure is an outcome of the run, not of this service.
             self._finish("failed", f"{type(error).__name__}: {error}")
+
+    async def _until_reached(self) -> None:
+        """Again from the start when the broker went away: a run has no effect before its command is sent."""
+        for delay_s in delays_s(1.0, 10.0):
+            try:
+                await self._run()
+            except Retryable as error:
+                self._progress("waiting", 0.0, str(error))
+                await asyncio.sleep(delay_s)
+            else:
+                return
 
     async def _run(self) -> None:
         name = self.accepted.deployment

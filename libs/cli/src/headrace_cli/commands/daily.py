@@ -68,7 +68,7 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         say({"services": services, "deployments": deployments}, as_json=True, line="")
         return
-    columns = ["service", "instance", "ready", "shards", "handled", "dead_letters", "restarts", "reason"]
+    columns = ["service", "instance", "ready", "shards", "behind", "handled", "dead_letters", "restarts", "reason"]
     show(services, columns, as_json=False, empty="no service reports: `headrace up`")
     console.print()
     show(
@@ -222,6 +222,7 @@ def _service_row(report: HealthReported, local: dict[str, Any]) -> dict[str, Any
         "versions": list(report.warmed),
         "pid": report.pid,
         "http_port": report.http_port,
+        "behind": sum(report.lag.values()),
         "lag": report.lag,
     }
 

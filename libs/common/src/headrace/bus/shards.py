@@ -9,6 +9,7 @@ rebuilt, so state in memory may run ahead of the commit without care.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -27,6 +28,7 @@ _log = logging.getLogger("headrace.bus")
 MAX_BACKLOG = 20_000
 MAX_PENDING = 20_000
 RETRY_S = 1.0
+LAG_EVERY_S = 2.0
 
 
 class Outputs(msgspec.Struct):
@@ -271,6 +273,7 @@ class ShardHost:
         self._producer: Producer | None = None
         self._sends: set[asyncio.Task[None]] = set()
         self._progressed_s = 0.0
+        self._measured_s = 0.0
         self._error: BaseException | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -283,7 +286,7 @@ class ShardHost:
         )
         try:
             while not stop.is_set() and self._error is None:
-                await self._step()
+                await self._step_or_hold()
         finally:
             await self._close()
         if self._error is not None:
@@ -329,6 +332,14 @@ class ShardHost:
             else:
                 return
 
+    async def _step_or_hold(self) -> None:
+        """A step; while the broker is away nothing is lost by waiting."""
+        try:
+            await self._step()
+        except Retryable as error:
+            _log.warning("%s holds: %s", self.service, error)
+            await asyncio.sleep(RETRY_S)
+
     async def _step(self) -> None:
         await self._tend()
         reader = self._reader if self.lock else self._member
@@ -337,6 +348,7 @@ class ShardHost:
         if reader is not None:
             self._dispatch(await reader.fetch(0.2, 5000))
         self._watch()
+        await self._measure_lag()
 
     async def _hold_lock(self) -> None:
         """Stay in the group of the lock topic without reading it, and let go of a reader whose shard was revoked."""
@@ -351,6 +363,22 @@ class ShardHost:
         reader, self._reader = self._reader, None
         if reader is not None:
             await reader.close()
+
+    async def _measure_lag(self) -> None:
+        """Every two seconds: how many records of its own partitions this host has not fetched, or fetched and not handled."""
+        now_s = asyncio.get_running_loop().time()
+        reader = self._reader if self.lock else self._member
+        if reader is None or now_s - self._measured_s < LAG_EVERY_S:
+            return
+        self._measured_s = now_s
+        owned = reader.assignment()
+        ends = await self.log.end_offsets(owned)
+        waiting = Counter(
+            TopicPartition(r.topic, r.partition) for shard in self._shards.values() for r in shard.backlog
+        )
+        self.health.lag = {
+            f"{tp.topic}/{tp.partition}": max(ends[tp] - await reader.position(tp), 0) + waiting[tp] for tp in owned
+        }
 
     async def _on_assigned(self, partitions: frozenset[TopicPartition]) -> None:
         if self.lock:
@@ -391,12 +419,14 @@ class ShardHost:
         shard.task = asyncio.create_task(shard.run())
 
     async def _release(self, shard: _Shard) -> None:
-        starts, shard.start_at, shard.is_consuming = shard.start_at or {}, None, True
+        starts = shard.start_at or {}
         if self.lock:
             self._reader = await self.log.reader(shard.partitions, starts)
-            return
-        await self._reading().seek(starts)
-        self._reading().resume(shard.partitions)
+        else:
+            await self._reading().seek(starts)
+            self._reading().resume(shard.partitions)
+        # NB: only now: when the broker went away above, the release is tried again.
+        shard.start_at, shard.is_consuming = None, True
 
     async def _replace(self, shard: _Shard) -> None:
         await self._drop_reader()

@@ -1,41 +1,25 @@
 """Models from artifacts: checked, loaded by a fixed list of allowed types, warmed up, then asked.
 
-Never pickle or joblib. skops builds objects from a description and refuses every type that is not on the list below;
-each entry was read: it holds numbers and calls nothing while it is being built.
+The list of types, and the only way to read the format, are `headrace.models.skops_format`.
 """
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import skops.io
 
+from headrace.errors import Poison
 from headrace.events.inference import Score
 from headrace.events.registry import VersionRegistered
+from headrace.models import skops_format
 from headrace_inference.adapters.lane import Lane
 from headrace_inference.core.outputs import BINARY, CLASSES, NUMBER, fault_of, scores_of
 
 PREDICT_WITHIN_S = 5.0
 LOAD_WITHIN_S = 60.0
-MAX_UNPACKED_BYTES = 512 * 1024 * 1024
 WARM_ROWS = 64
-
-ALLOWED_TYPES = (
-    "functools.partial",  # of check_array, inside HistGradientBoosting's preprocessor
-    "numpy.dtype",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-    "sklearn.tree._tree.Tree",
-    "sklearn.utils._bunch.Bunch",
-    "sklearn.utils.validation.check_array",
-)
 
 
 class Unloadable(Exception):
@@ -81,21 +65,18 @@ def check(data: bytes, registered: VersionRegistered) -> None:
         raise Unloadable(f"format {place.format!r} is not served: save the model with skops (never pickle or joblib)")
     if registered.output not in (BINARY, NUMBER, CLASSES):
         raise Unloadable(f"output {registered.output!r} is unknown; there are binary, number and classes")
-    _refuse_bomb(data)
+    try:
+        skops_format.refuse_bomb(data)
+    except Poison as poison:
+        raise Unloadable(poison.reason) from poison
 
 
 def load(data: bytes) -> Any:
     """The estimator of a checked artifact. Raises `Unloadable`."""
     try:
-        strangers = sorted(set(skops.io.get_untrusted_types(data=data)) - set(ALLOWED_TYPES))
-        if strangers:
-            raise Unloadable(f"artifact holds types that are not on the allow-list: {', '.join(strangers)}")
-        return skops.io.loads(data, trusted=list(ALLOWED_TYPES))
-    except Unloadable:
-        raise
-    except Exception as error:
-        # NB: crafted bytes make skops, zipfile and numpy raise anything; all of it means the same here.
-        raise Unloadable(f"artifact cannot be loaded: {type(error).__name__}: {error}") from error
+        return skops_format.load(data)
+    except Poison as poison:
+        raise Unloadable(poison.reason) from poison
 
 
 async def warm(registered: VersionRegistered, data: bytes) -> LoadedModel:
@@ -120,13 +101,3 @@ def predict(estimator: Any, rows: np.ndarray, output: str) -> np.ndarray:
     """Probabilities, shape (n, classes), or numbers, shape (n,), as float64."""
     raw = estimator.predict(rows) if output == NUMBER else estimator.predict_proba(rows)
     return np.asarray(raw, np.float64)
-
-
-def _refuse_bomb(data: bytes) -> None:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-    except zipfile.BadZipFile:
-        raise Unloadable("artifact is not a skops file (not a zip archive)") from None
-    if unpacked > MAX_UNPACKED_BYTES:
-        raise Unloadable(f"artifact would unpack to {unpacked} bytes, the limit is {MAX_UNPACKED_BYTES}")
