@@ -8,6 +8,7 @@ all inputs is one shard; sessions of 10 s.
 import asyncio
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
@@ -17,6 +18,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import (
     CommitFailedError,
+    GroupCoordinatorNotAvailableError,
     IllegalStateError,
     KafkaConnectionError,
     KafkaError,
@@ -29,6 +31,7 @@ from aiokafka.helpers import create_ssl_context
 from headrace.bus.kafka_writers import KafkaProducer, KafkaTransactor
 from headrace.bus.port import Assigned, Record, Start, TopicPartition, TopicSpec
 from headrace.errors import Misconfigured, Retryable
+from headrace.policy.backoff import delays_s
 from headrace.settings import Settings
 
 _FETCH_MAX_BYTES = 16 * 1024 * 1024
@@ -145,8 +148,17 @@ class KafkaLog:
 
     async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         wanted = [_theirs(tp) for tp in partitions]
-        found = await self._ask(self.admin.list_consumer_group_offsets(group, partitions=wanted))
-        return {_ours(tp): meta.offset for tp, meta in found.items() if meta.offset >= 0}
+        for delay_s in islice(delays_s(0.1, 1.0), 20):
+            try:
+                found = await self._ask(self.admin.list_consumer_group_offsets(group, partitions=wanted))
+            except Retryable as error:
+                # NB: a fresh broker makes its offsets topic on the first question, and answers the next one.
+                if not isinstance(error.__cause__, GroupCoordinatorNotAvailableError):
+                    raise
+                await asyncio.sleep(delay_s)
+            else:
+                return {_ours(tp): meta.offset for tp, meta in found.items() if meta.offset >= 0}
+        raise Retryable(f"the broker at {self._settings.bootstrap_servers} has no coordinator for {group}")
 
     async def producer(self) -> KafkaProducer:
         return await KafkaProducer.open(self._options)

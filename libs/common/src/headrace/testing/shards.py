@@ -1,0 +1,139 @@
+"""A bench for shards: a counting service whose output is its own state, on any log."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from headrace.bus.admin import ensure_topics
+from headrace.bus.port import Log, Out, TopicPartition
+from headrace.bus.shards import Outputs, Rebuild, ShardHost
+from headrace.bus.views import read_all
+from headrace.codec import Codec, Message, caused_by, out
+from headrace.errors import Retryable
+from headrace.events.inference import OutcomeObserved, PredictionRequested
+from headrace.obs.health import Health
+from headrace.topics import Topics
+
+
+class Counter:
+    """Counts requests per unit; its state is its own output (an outcome with the count as label)."""
+
+    def __init__(self, topics: Topics, shard: int, fails_at: int = -1) -> None:
+        self.topics, self.shard, self.fails_at = topics, shard, fails_at
+        self.counts: dict[str, int] = {}
+
+    def rebuild(self) -> Sequence[Rebuild]:
+        return [Rebuild(self.topics.name("inference.outcomes"))]
+
+    async def on_history(self, message: Message) -> None:
+        self.counts[message.event.unit] = int(message.event.label)
+
+    async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        return committed
+
+    async def on_batch(self, batch: Sequence[Message]) -> Outputs:
+        return Outputs(outs=[self._count(message) for message in batch])
+
+    def _count(self, message: Message) -> Out:
+        unit = message.event.unit
+        self.counts[unit] = self.counts.get(unit, 0) + 1
+        if self.counts[unit] == self.fails_at:
+            raise Retryable("planted")
+        envelope = caused_by(message, id=f"count-{message.envelope.id}", source="test", time_s=0.0)
+        return out(
+            self.topics.name("inference.outcomes"),
+            unit,
+            OutcomeObserved("d", unit, self.counts[unit]),
+            envelope,
+            self.shard,
+        )
+
+    async def on_tick(self) -> Outputs:
+        return Outputs()
+
+
+class Bench:
+    """A log with topics, and hosts to run on it."""
+
+    def __init__(self, log: Log, namespace: str = "") -> None:
+        self.log = log
+        self.topics = Topics.load(namespace or f"n{secrets.token_hex(4)}")
+        self.codec = Codec(self.topics)
+        self.requests = self.topics.name("inference.requests")
+        self.health = Health("inference", "test", failures={})
+
+    async def set_up(self) -> "Bench":
+        await ensure_topics(self.log, self.topics.specs())
+        return self
+
+    async def ask(self, count: int, start: int = 0) -> None:
+        producer = await self.log.producer()
+        requests = [PredictionRequested("d", unit=f"u{n % 7}") for n in range(start, start + count)]
+        await producer.send(
+            [
+                out(self.requests, r.unit, r, caused_by(None, id=f"r{start + n}", source="t", time_s=0.0))
+                for n, r in enumerate(requests)
+            ]
+        )
+        await producer.close()
+
+    async def put(self, *values: bytes, topic: str | None = None) -> None:
+        producer = await self.log.producer()
+        await producer.send([Out(topic or self.requests, b"k", value, partition=0) for value in values])
+        await producer.close()
+
+    def host(self, make: Callable[[int], Counter] | None = None, lock: str | None = None) -> ShardHost:
+        chosen = make or (lambda shard: Counter(self.topics, shard))
+        return ShardHost(
+            self.log,
+            self.codec,
+            self.topics,
+            service="inference",
+            inputs=[self.requests],
+            make=chosen,
+            health=self.health,
+            lock=lock,
+        )
+
+    @asynccontextmanager
+    async def running(self, host: ShardHost) -> AsyncIterator[None]:
+        stop = asyncio.Event()
+        task = asyncio.create_task(host.run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await task
+
+    async def counts(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for message in await read_all(self.log, self.codec, [self.topics.name("inference.outcomes")]):
+            found.setdefault(message.event.unit, []).append(int(message.event.label))
+        return found
+
+    async def until(self, holds: Callable[[dict[str, list[int]]], bool]) -> dict[str, list[int]]:
+        async with asyncio.timeout(60):
+            while not holds(found := await self.counts()):
+                await asyncio.sleep(0.02)
+        return found
+
+    async def dead(self) -> list[bytes | None]:
+        topic = self.topics.dlq("inference")
+        reader = await self.log.reader(await self.log.partitions(topic), "beginning")
+        found = list(await reader.fetch(0.5))
+        await reader.close()
+        return [record.value for record in found]
+
+
+class Whole(Counter):
+    def rebuild(self) -> Sequence[Rebuild]:
+        return [Rebuild(self.topics.name("inference.outcomes"), whole=True)]
+
+
+def total(counts: dict[str, list[int]]) -> int:
+    return sum(map(len, counts.values()))
+
+
+def are_exact(counts: dict[str, list[int]]) -> bool:
+    return all(found == list(range(1, len(found) + 1)) for found in counts.values())
