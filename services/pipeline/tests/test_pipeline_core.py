@@ -1,5 +1,6 @@
 """What a transform may yield, and what happens to the message on which it fails."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -103,3 +104,29 @@ def test_a_stranger_is_refused_with_the_names_of_what_may_pass() -> None:
 def test_raw_bytes_that_are_no_object_are_poison(value: bytes) -> None:
     with pytest.raises(Poison):
         read_raw(Record("raw.feed.v1", 0, 0, None, value))
+
+
+async def test_a_transform_that_failed_between_two_messages_starts_anew(runner: TransformRunner) -> None:
+    async def restless(messages: AsyncIterator[dict]) -> AsyncIterator[Landing]:
+        async for message in messages:
+            yield Landing(message["at"], "AA")
+
+    running = TransformRunner("restless", restless)
+    await running.run([{"at": 1.0}])
+    assert running._task is not None
+    running._task.cancel()  # as its own time-out would
+    await asyncio.wait([running._task])
+    (handled,) = await running.run([{"at": 2.0}])
+    assert handled.poison is None
+    await running.close()
+
+
+def test_two_pipelines_that_make_the_same_source_of_the_same_stream_are_refused() -> None:
+    @pipeline(FEED, to=[LANDINGS])
+    async def also(messages: AsyncIterator[dict]) -> AsyncIterator[Landing]:
+        async for message in messages:
+            yield Landing(message["at"], "AA")
+
+    twice = Project("p", [Deployment("d", "u", [Key("k")])], raw=[FEED], pipelines=[land, also], sources=[LANDINGS])
+    with pytest.raises(Misconfigured, match="pipelines land and also both turn feed into landings"):
+        compile_project(twice)

@@ -34,7 +34,7 @@ async def play(to_s: float, speed: float | None) -> None:
     player = Player(log, topics, Schedule(), applied, partitions=partitions, settle_s=settle_s, go=go)
     try:
         from_s = await player.resume(EPOCH_S)
-        step_s, ahead_s = (900.0, LIVE_AHEAD_S) if speed else (3 * 3600.0, BACKFILL_AHEAD_S)
+        step_s, ahead_s = (1200.0, LIVE_AHEAD_S) if speed else (6 * 3600.0, BACKFILL_AHEAD_S)
         with Progress(
             BarColumn(), TextColumn("{task.fields[at]} {task.fields[sent]:,} sent"), TimeElapsedColumn()
         ) as bar:

@@ -3,7 +3,7 @@
 The replay is paced by applied offsets: no request for instant t goes out before inference has applied what was
 available at t - settle. Messages may run ahead of requests: that hides the lag, and leaks nothing, because a feature
 never reads panes after t - settle. In a live replay they run 45 event minutes ahead; in a back-fill, which nobody
-answers for, 12 hours.
+answers for, 9 hours.
 """
 
 import asyncio
@@ -25,7 +25,8 @@ from headrace.topics import Topics
 from headrace_flights.schedule import Schedule
 
 LIVE_AHEAD_S = 45 * 60.0
-BACKFILL_AHEAD_S = 12 * 3600.0
+BACKFILL_AHEAD_S = 9 * 3600.0
+DECIDED_EVERY_S = 3 * 3600.0
 RESEND_S = 1.0
 SILENT_S = 5.0
 STUCK_S = 120.0
@@ -171,11 +172,13 @@ class Player:
         `speed`: event seconds per second, None for as fast as the offsets allow.
         """
         self._producer = self._producer or await self._log.producer()
-        began_s = asyncio.get_running_loop().time()
+        began_s, looked_s = asyncio.get_running_loop().time(), from_s
         for start_s in np.arange(from_s, to_s, step_s):
             end_s = min(start_s + step_s, to_s)
             await self._go.wait()
-            await self._await_decided()
+            if start_s >= looked_s + DECIDED_EVERY_S:
+                looked_s = start_s
+                await self._await_decided()
             if speed is not None:
                 await asyncio.sleep(max(0.0, began_s + (start_s - from_s) / speed - asyncio.get_running_loop().time()))
             await self._send_messages(end_s + ahead_s)
@@ -241,7 +244,7 @@ class Player:
             await asyncio.sleep(0.005)
 
     async def _await_decided(self) -> None:
-        """Until all but the newest step's requests are decided: tiles keep one day behind their newest event, and no more."""
+        """Until all requests but those since the last look (3 h) are decided: tiles keep one day behind their newest event, and no more."""
         wanted, self._undecided = self._undecided, dict(self._requests_end)
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + STUCK_S

@@ -27,11 +27,14 @@ class TopicRule:
     owner: str
     types: tuple[str, ...]
     retention: str = "long"
+    max_bytes: int | None = None
 
     @property
     def config(self) -> dict[str, str]:
         """The topic settings that Kafka is asked for; "long" keeps for ever."""
         settings = {"cleanup.policy": self.cleanup}
+        if self.max_bytes is not None:
+            settings["max.message.bytes"] = str(self.max_bytes)
         if "delete" in self.cleanup:
             settings["retention.ms"] = "-1" if self.retention == "long" else str(int(seconds(self.retention) * 1000))
         return settings

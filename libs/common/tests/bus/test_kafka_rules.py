@@ -177,3 +177,11 @@ async def test_a_process_frozen_in_its_work_is_fenced_when_it_wakes_and_leaves_n
             await process.wait()
     assert total(counts) == 700
     assert are_exact(counts)
+
+
+async def test_a_dead_letter_of_a_record_at_the_limit_still_fits(kafka_log: KafkaLog) -> None:
+    bench = await Bench(kafka_log).set_up()
+    producer = await kafka_log.producer()
+    await producer.send(outs(bench.topics.dlq("inference"), b"x" * 1_048_576))
+    await producer.close()
+    assert len((await bench.dead())[0] or b"") == 1_048_576

@@ -27,7 +27,7 @@ class Pipelines:
         context = self._context
         if not await context.projects.wait(stop, lambda projects: any(p.pipelines for p in projects.definitions)):
             return
-        running = {name: applied.digest for name, applied in context.projects.applied.items()}
+        running = {name: a.digest for name, a in context.projects.applied.items() if a.definition.pipelines}
         context.projects.listen(lambda applied: _compare(running, applied))
         await require_topics(
             context.log, [spec for p in context.projects.definitions for spec in context.topics.specs(p)]
@@ -69,13 +69,15 @@ class Pipelines:
 
     async def _await_assignment(self, stop: asyncio.Event, agents: Agents, topics: list[str]) -> None:
         """Ready only when this group reads everything: a topic missing at the start would be ignored for ever."""
-        while agents.assigned() == 0 and not stop.is_set():
+        wanted = sum([len(await self._context.log.partitions(topic)) for topic in sorted(set(topics))])
+        while agents.assigned() < wanted and not stop.is_set():
             await asyncio.sleep(0.1)
         self._context.health.clear("assignment")
 
 
 def _compare(running: dict[str, str], applied: ProjectApplied) -> None:
-    if applied.definition.pipelines and running.get(applied.name) != applied.digest:
+    was_running = applied.name in running
+    if (applied.definition.pipelines or was_running) and running.get(applied.name) != applied.digest:
         raise Restart(f"project {applied.name} changed: restarting")
 
 

@@ -27,8 +27,8 @@ BACKFILL_FROM_S = datetime(2013, 1, 1, tzinfo=UTC).timestamp()
 LIVE_FROM_S = datetime(2013, 4, 1, tzinfo=UTC).timestamp()
 LIVE_TO_S = datetime(2013, 5, 1, tzinfo=UTC).timestamp()
 LABELS_TO_S = LIVE_TO_S + 12 * 3600.0
-BACKFILL_STEP_S = 3 * 3600.0
-LIVE_STEP_S = 15 * 60.0
+BACKFILL_STEP_S = 6 * 3600.0
+LIVE_STEP_S = 20 * 60.0
 QUIET_WITHIN_S = 60.0
 
 

@@ -30,7 +30,10 @@ _sender.BACKOFF_OVERRIDE = 0.001
 
 SEND_TIMEOUT_S = 30.0
 TRANSACTION_TIMEOUT_S = 15.0
+# A batch stays below the broker's limit (1 MiB); a single record may be larger, where its topic allows it: a dead
+# letter carries a record of up to that limit, and why it could not be read.
 _BATCH_BYTES = 900_000
+_RECORD_BYTES = 3_000_000
 
 
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,8 +42,8 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
         "acks": "all",
         "enable_idempotence": True,
         "linger_ms": 0,
-        "max_batch_size": _BATCH_BYTES,
-        "max_request_size": 4_194_304,
+        "max_batch_size": _RECORD_BYTES,
+        "max_request_size": 8_388_608,
     }
 
 
@@ -64,17 +67,15 @@ class _Writer:
         self, tp: TopicPartition, indexes: list[int], placed: list[tuple[TopicPartition, Out]], acks: list[Ack | None]
     ) -> None:
         sent: list[tuple[asyncio.Future[Any], list[int]]] = []
-        builder, members = self._producer.create_batch(), []
+        builder, members, size = self._producer.create_batch(), [], 0
         for index in indexes:
             out = placed[index][1]
-            if builder.append(key=out.key, value=out.value, timestamp=None, headers=list(out.headers)) is None:
-                if not members:
-                    raise Misconfigured(
-                        f"a record of {len(out.value or b'')} bytes does not fit into a batch for {tp.topic}"
-                    )
+            size += _size(out)
+            if members and size > _BATCH_BYTES:
                 sent.append((await self._producer.send_batch(builder, tp.topic, partition=tp.partition), members))
-                builder, members = self._producer.create_batch(), []
-                builder.append(key=out.key, value=out.value, timestamp=None, headers=list(out.headers))
+                builder, members, size = self._producer.create_batch(), [], _size(out)
+            if builder.append(key=out.key, value=out.value, timestamp=None, headers=list(out.headers)) is None:
+                raise Misconfigured(f"a record of {_size(out)} bytes does not fit into a batch for {tp.topic}")
             members.append(index)
         sent.append((await self._producer.send_batch(builder, tp.topic, partition=tp.partition), members))
         for future, group in sent:
@@ -88,6 +89,12 @@ class _Writer:
         if out.topic not in self._counts:
             self._counts[out.topic] = len(await self._producer.partitions_for(out.topic))
         return partition_of(out.key or b"", self._counts[out.topic])
+
+
+def _size(out: Out) -> int:
+    """About how many bytes a record takes in a batch."""
+    headers = sum(len(name) + len(value) + 4 for name, value in out.headers)
+    return len(out.key or b"") + len(out.value or b"") + headers + 32
 
 
 class KafkaProducer:

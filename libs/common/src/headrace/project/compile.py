@@ -247,6 +247,7 @@ def _refuse_strangers(project: Project, compiled: d.ProjectDefinition) -> None:
         _require(
             view.source in sources, f"view {view.name}: source {view.source!r} is not in the project's sources=[...]"
         )
+    _refuse_shared_outputs(compiled)
     for pipeline in compiled.pipelines:
         _require(
             pipeline.raw in raw,
@@ -280,6 +281,18 @@ def _require_fields(
             field in inputs,
             f"deployment {deployment.name}: {binding.view}.by({field!r}) names no input; add Key({field!r})",
         )
+
+
+def _refuse_shared_outputs(compiled: d.ProjectDefinition) -> None:
+    """Outputs are told apart by the raw record that they come from: two pipelines must not make the same source of it."""
+    seen: dict[tuple[str, str], str] = {}
+    for pipeline in compiled.pipelines:
+        for source in pipeline.sources:
+            other = seen.setdefault((pipeline.raw, source), pipeline.name)
+            _require(
+                other == pipeline.name,
+                f"pipelines {other} and {pipeline.name} both turn {pipeline.raw} into {source}: make one pipeline of them",
+            )
 
 
 def _require(holds: bool, otherwise: str) -> None:

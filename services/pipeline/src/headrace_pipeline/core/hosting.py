@@ -5,7 +5,6 @@ poison; the transform is then started anew, and goes on with the next.
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -64,12 +63,13 @@ class TransformRunner:
         """End the transform."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
     async def _feed(self, messages: list[Any]) -> list[Handled]:
         """Feed until all are done, or one failed; returns those that are finished, the failed one last."""
+        if self._task is not None and self._task.done():
+            await self._restart_ended()
         self._inbox.extend(messages)
         self._handled = []
         self._idle.clear()
@@ -82,6 +82,11 @@ class TransformRunner:
         if self._task.done():
             self._note_failure(self._task.exception())
         return self._handled
+
+    async def _restart_ended(self) -> None:
+        """A transform that failed between two messages (a flush of its own, say) has none to blame: it starts anew."""
+        await self.close()
+        self._inbox.clear()
 
     def _note_failure(self, error: BaseException | None) -> None:
         self._task = None
