@@ -14,6 +14,7 @@ from headrace.bus.port import Headers, Out, Record
 from headrace.envelope import JSON, Envelope, Origin, read_headers, write_headers
 from headrace.errors import Fatal, Poison
 from headrace.events import event_types, type_name
+from headrace.obs.trace import child_of
 from headrace.topics import TopicRule, Topics
 
 MAX_VALUE_BYTES = 1_048_576
@@ -130,7 +131,7 @@ def caused_by(
         causation_id=before.id,
         correlation_id=before.correlation_id or before.id,
         origin=origin,
-        traceparent=before.traceparent,
+        traceparent=child_of(before.traceparent) if before.traceparent else None,
     )
 
 

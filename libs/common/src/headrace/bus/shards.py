@@ -1,235 +1,30 @@
-"""Shards: partition p of all inputs of a stateful service is one state, one owner, one transactional id.
+"""The host of shards: partition p of all inputs of a stateful service is one state, one owner, one transactional id.
 
-On assignment: (1) the transactor's start fences the old owner and aborts its transaction; (2) the state is rebuilt
-from the shard's own output, read committed, to the end; (3) consumption goes on from the group's offsets. Outputs and
-input offsets commit in one transaction. While one transaction commits, the next batches are handled, and what they
-gather becomes the next one (group commit). After a failed transaction the logic object is thrown away and a new one
-rebuilt, so state in memory may run ahead of the commit without care.
+It joins the group, hands records to the shards that it owns, holds back what they cannot take, and replaces a shard
+whose transaction failed: the logic object is thrown away and a new one rebuilt, so state in memory may run ahead of
+the commit without care.
 """
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
-import msgspec
-
-from headrace.bus.dlq import dead_letter
 from headrace.bus.poison import PoisonLedger
-from headrace.bus.port import Log, Member, Out, Producer, Reader, Record, TopicPartition, Transactor
-from headrace.codec import Codec, Message
+from headrace.bus.port import Log, Member, Out, Producer, Reader, Record, TopicPartition
+from headrace.bus.shard import Outputs, Rebuild, Shard, ShardLogic
+from headrace.codec import Codec
 from headrace.errors import Fatal, Fenced, Poison, Retryable
 from headrace.obs.health import Health
 from headrace.topics import Topics
 
+__all__ = ["Outputs", "Rebuild", "ShardHost", "ShardLogic"]
+
 _log = logging.getLogger("headrace.bus")
 
 MAX_BACKLOG = 20_000
-MAX_PENDING = 20_000
 RETRY_S = 1.0
 LAG_EVERY_S = 2.0
-
-
-class Outputs(msgspec.Struct):
-    """What one step of a shard wants written.
-
-    `outs`: in the shard's transaction, together with the input offsets. `before`: at once, outside of it. `after`: once
-    it is committed. `dead`: messages that turned out to be poison, dead-lettered in the same transaction.
-    """
-
-    outs: list[Out] = []
-    before: list[Out] = []
-    after: list[Out] = []
-    dead: list[tuple[Message, Poison]] = []
-
-
-class Rebuild(msgspec.Struct, frozen=True):
-    """A topic to read before anything is consumed: the shard's partition (all of them when `whole`), or only its tail."""
-
-    topic: str
-    tail_records: int | None = None
-    whole: bool = False
-
-
-class ShardLogic(Protocol):
-    """One shard of a stateful service, without Kafka in it."""
-
-    def rebuild(self) -> Sequence[Rebuild]: ...
-    async def on_history(self, message: Message) -> None: ...
-
-    async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """After the history: where to read from; `committed` as it is, normally. A missing partition starts at its beginning."""
-        ...
-
-    async def on_batch(self, batch: Sequence[Message]) -> Outputs: ...
-    async def on_tick(self) -> Outputs: ...
-
-
-class _Shard:
-    """One owned shard: its backlog, its worker and its committer."""
-
-    def __init__(self, host: "ShardHost", number: int, partitions: frozenset[TopicPartition]) -> None:
-        self.host, self.number, self.partitions = host, number, partitions
-        self.backlog: list[Record] = []
-        self.arrived = asyncio.Event()
-        self.start_at: dict[TopicPartition, int] | None = None
-        self.is_consuming = False
-        self.failed: str | None = None
-        self.stopped_topics: set[str] = set()
-        self.pending = Outputs([], [], [], [])
-        self.offsets: dict[TopicPartition, int] = {}
-        self.gathered = asyncio.Event()
-        self.drained = asyncio.Event()
-        self.drained.set()
-        self.closing = False
-        self.task: asyncio.Task[None] | None = None
-        self._transactor: Transactor | None = None
-
-    async def run(self) -> None:
-        """Fence, rebuild, then handle and commit until closed; a `Retryable` marks the shard failed."""
-        host = self.host
-        try:
-            self._transactor = await host.log.transactor(
-                host.topics.transactional_id(host.service, self.number), host.group
-            )
-            logic = host.make(self.number)
-            await self._replay(logic)
-            committed = await host.log.committed(host.group, self.partitions)
-            self.start_at = await self._starts(await logic.on_start(committed))
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._work(logic))
-                group.create_task(self._commit())
-        except* Retryable as errors:
-            self.failed = str(errors.exceptions[0])
-        finally:
-            if self._transactor is not None:
-                await self._transactor.close()
-
-    async def _replay(self, logic: ShardLogic) -> None:
-        for wanted in logic.rebuild():
-            partitions = await self.host.log.partitions(wanted.topic)
-            if not wanted.whole:
-                partitions = [tp for tp in partitions if tp.partition == self.number]
-            await self._replay_topic(logic, partitions, wanted.tail_records)
-
-    async def _replay_topic(self, logic: ShardLogic, partitions: list[TopicPartition], tail: int | None) -> None:
-        ends = await self.host.log.end_offsets(partitions)
-        begins = await self.host.log.begin_offsets(partitions)
-        starts = {tp: begins[tp] if tail is None else max(begins[tp], ends[tp] - tail) for tp in partitions}
-        reader = await self.host.log.reader(partitions, starts)
-        try:
-            while any([await reader.position(tp) < ends[tp] for tp in partitions]):
-                for record in await reader.fetch(0.5, 5000):
-                    await logic.on_history(self.host.codec.decode(record))
-        except Poison as poison:
-            raise Fatal(f"shard {self.number} cannot be rebuilt: {poison}") from poison
-        finally:
-            await reader.close()
-
-    async def _starts(self, wanted: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        begins = await self.host.log.begin_offsets(self.partitions)
-        return {tp: max(wanted.get(tp, 0), begins[tp]) for tp in self.partitions}
-
-    async def _work(self, logic: ShardLogic) -> None:
-        while not self.closing:
-            await self._await_room()
-            batch = self._next_batch()
-            outputs = await logic.on_batch(self._decode(batch)) if batch else await logic.on_tick()
-            self._gather(outputs, batch)
-            if batch:
-                self.host.note_progress(len(batch))
-                await asyncio.sleep(0)
-            elif not self.backlog:
-                await self._await_records()
-
-    async def _await_room(self) -> None:
-        while len(self.pending.outs) > MAX_PENDING and not self.closing:
-            await self.drained.wait()
-
-    def _next_batch(self) -> list[Record]:
-        batch, self.backlog = self.backlog[: self.host.max_batch], self.backlog[self.host.max_batch :]
-        self.arrived.clear()
-        return batch
-
-    async def _await_records(self) -> None:
-        try:
-            await asyncio.wait_for(self.arrived.wait(), self.host.tick_s)
-        except TimeoutError:
-            return
-
-    def _decode(self, batch: list[Record]) -> list[Message]:
-        messages: list[Message] = []
-        for record in batch:
-            if record.topic in self.stopped_topics:
-                continue
-            try:
-                messages.append(self.host.codec.decode(record))
-                self.host.ledger.good(record.topic)
-            except Poison as poison:
-                self._bury(record, poison)
-        return messages
-
-    def _bury(self, record: Record, poison: Poison) -> None:
-        host = self.host
-        if not host.codec.is_users(record.topic):
-            raise Fatal(f"{record.topic}/{record.partition}/{record.offset} cannot be read: {poison}")
-        if host.ledger.bad(record.topic):
-            self.stopped_topics.add(record.topic)
-            self.offsets = {tp: offset for tp, offset in self.offsets.items() if tp.topic != record.topic}
-            host.stop_topic(record, poison)
-            return
-        host.health.dead_lettered += 1
-        _log.warning("dead-lettered %s/%s/%s: %s", record.topic, record.partition, record.offset, poison)
-        self.pending.outs.append(dead_letter(host.dlq, record, poison, host.service))
-
-    def _gather(self, outputs: Outputs, batch: list[Record]) -> None:
-        for message, poison in outputs.dead:
-            self._bury(message.record, poison)
-        self.pending.outs += outputs.outs
-        self.pending.after += outputs.after
-        for record in batch:
-            if record.topic not in self.stopped_topics:
-                self.offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
-        if outputs.before:
-            self.host.send_later(outputs.before)
-        if self.pending.outs or self.pending.after or self.offsets:
-            self.drained.clear()
-            self.gathered.set()
-
-    async def _commit(self) -> None:
-        while not self.closing or self.gathered.is_set():
-            if not self.gathered.is_set() and not await self._await_work():
-                continue
-            self.gathered.clear()
-            outputs, self.pending = self.pending, Outputs([], [], [], [])
-            offsets, self.offsets = self.offsets, {}
-            if self._transactor is not None and (outputs.outs or offsets):
-                await self._transactor.commit(outputs.outs, offsets)
-            self.host.note_progress(0)
-            if outputs.after:
-                self.host.send_later(outputs.after)
-            if not self.gathered.is_set():
-                self.drained.set()
-
-    async def _await_work(self) -> bool:
-        try:
-            await asyncio.wait_for(self.gathered.wait(), 0.2)
-        except TimeoutError:
-            return False
-        return True
-
-    async def close(self, timeout_s: float) -> None:
-        """Commit what is handled, then end; what is not done in time is dropped and will be done by the next owner."""
-        self.closing = True
-        self.arrived.set()
-        self.drained.set()
-        if self.task is None:
-            return
-        _, unfinished = await asyncio.wait([self.task], timeout=timeout_s)
-        for task in unfinished:
-            task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
 
 
 class ShardHost:
@@ -267,7 +62,7 @@ class ShardHost:
         self.dlq = topics.dlq(service)
         self.ledger = PoisonLedger()
         self._watchdog_s = watchdog_s
-        self._shards: dict[int, _Shard] = {}
+        self._shards: dict[int, Shard] = {}
         self._reader: Reader | None = None
         self._member: Member | None = None
         self._producer: Producer | None = None
@@ -390,7 +185,7 @@ class ShardHost:
             if self._member is not None:
                 self._member.pause(partitions)
         for number, owned in numbers.items():
-            self._shards[number] = _Shard(self, number, frozenset(owned))
+            self._shards[number] = Shard(self, number, frozenset(owned))
         self.health.shards = tuple(sorted(self._shards))
 
     async def _on_revoked(self, partitions: frozenset[TopicPartition]) -> None:
@@ -411,14 +206,14 @@ class ShardHost:
             elif shard.start_at is not None:
                 await self._release(shard)
 
-    async def _begin(self, shard: _Shard) -> None:
+    async def _begin(self, shard: Shard) -> None:
         if self.lock:
             shard.partitions = frozenset([tp for topic in self.inputs for tp in await self.log.partitions(topic)])
         else:
             self._reading().pause(shard.partitions)
         shard.task = asyncio.create_task(shard.run())
 
-    async def _release(self, shard: _Shard) -> None:
+    async def _release(self, shard: Shard) -> None:
         starts = shard.start_at or {}
         if self.lock:
             self._reader = await self.log.reader(shard.partitions, starts)
@@ -428,13 +223,13 @@ class ShardHost:
         # NB: only now: when the broker went away above, the release is tried again.
         shard.start_at, shard.is_consuming = None, True
 
-    async def _replace(self, shard: _Shard) -> None:
+    async def _replace(self, shard: Shard) -> None:
         await self._drop_reader()
         if not self.lock:
             self._reading().pause(shard.partitions)
         await asyncio.sleep(RETRY_S)
         if self._shards.get(shard.number) is shard:
-            self._shards[shard.number] = _Shard(self, shard.number, shard.partitions)
+            self._shards[shard.number] = Shard(self, shard.number, shard.partitions)
 
     def _reading(self) -> Member:
         if self._member is None:

@@ -1,0 +1,91 @@
+"""What commands say without a broker: projects written, differences shown, settings told with their origin."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from headrace.errors import Misconfigured
+from headrace.project.compile import compile_project
+from headrace.project.load import load_project
+from headrace.settings import Settings, origins
+from headrace_cli.applying import differences
+from headrace_cli.main import app
+from headrace_cli.scaffold import write_project
+from headrace_cli.supervisor import Child
+
+
+def test_a_new_project_can_be_loaded_and_compiled_as_it_is_written(tmp_path: Path) -> None:
+    path = write_project("my-model", tmp_path)
+    project, reference = load_project(str(path))
+    assert [deployment.name for deployment in compile_project(project).deployments] == ["my-model"]
+    assert reference == f"{tmp_path}!my_model.project:project"
+
+
+@pytest.mark.parametrize("name", ["My Model", "1st", "class", "../x"])
+def test_a_name_that_python_cannot_import_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="a project's name is lower-case"):
+        write_project(name, tmp_path)
+
+
+def test_a_taken_folder_is_not_overwritten(tmp_path: Path) -> None:
+    write_project("mine", tmp_path)
+    with pytest.raises(Misconfigured, match="exists already"):
+        write_project("mine", tmp_path)
+
+
+def test_an_unknown_project_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(Misconfigured, match="installed ones \\(flights, tumour\\)"):
+        load_project("fligths")
+
+
+def test_differences_name_what_is_added_removed_and_altered() -> None:
+    project = compile_project(load_project("flights")[0])
+    assert "+ deployment flight-delay" in differences(None, project)
+    assert differences(project, project) == []
+    altered = msgspec.structs.replace(
+        project, raw=project.raw[:1], deployments=(msgspec.structs.replace(project.deployments[0], coverage=0.5),)
+    )
+    assert differences(project, altered) == ["- raw stream weather", "~ deployment flight-delay"]
+
+
+def test_settings_come_from_defaults_then_the_file_then_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "headrace.toml"
+    file.write_text('namespace = "file"\nhttp_port = 9000\n')
+    found = origins({"HEADRACE_HTTP_PORT": "9100", "KAFKA_BOOTSTRAP_SERVERS": "b:1"}, file)
+    assert found["namespace"] == ("file", str(file))
+    assert found["http_port"] == (9100, "HEADRACE_HTTP_PORT")
+    assert found["bootstrap_servers"] == ("b:1", "KAFKA_BOOTSTRAP_SERVERS")
+    assert found["log_level"] == ("INFO", "default")
+
+
+def test_a_wrong_setting_is_named_with_where_it_was_set(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"HEADRACE_HTTP_PORT: http_port Expected `int`, got `str`.*'nine'"):
+        Settings.load({"HEADRACE_HTTP_PORT": "nine"}, tmp_path / "none")
+    (tmp_path / "headrace.toml").write_text("htp_port = 1\n")
+    with pytest.raises(Misconfigured, match="no setting is called 'htp_port'"):
+        Settings.load({}, tmp_path / "headrace.toml")
+
+
+def test_config_show_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_SASL_PASSWORD", "hunter2")
+    shown = CliRunner().invoke(app, ["config", "show", "--json"])
+    rows = {row["setting"]: row["value"] for row in json.loads(shown.stdout)}
+    assert rows["sasl_password"] == "***"
+
+
+def test_a_child_that_dies_is_restarted_after_a_growing_pause_and_at_once_when_it_asked(tmp_path: Path) -> None:
+    child = Child("x", ["sh", "-c", "exit 3"], tmp_path / "log", {"PATH": "/usr/bin:/bin"})
+    child.start(0.0)
+    assert child.process is not None
+    child.process.wait()
+    child.tend(1.0)
+    assert (child.last_code, child.pause_s) == (3, 0.5)
+    assert not child.tend(1.2)
+    assert child.tend(1.6)
+    assert child.restarts == 1
+    child.process.wait()
+    child._note_end(75, 2.0)
+    assert child.pause_s == 0.0

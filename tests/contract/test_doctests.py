@@ -1,0 +1,37 @@
+"""Examples in docstrings are tests: what they print is what the code prints."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+PACKAGES = (
+    "headrace",
+    "headrace_gateway",
+    "headrace_inference",
+    "headrace_feature",
+    "headrace_registry",
+    "headrace_monitor",
+    "headrace_trainer",
+)
+MODULES = sorted(
+    found.name
+    for package in PACKAGES
+    for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
+    if not found.name.endswith("__main__")
+)
+
+
+def test_the_examples_of_all_modules_hold() -> None:
+    attempted = 0
+    for name in MODULES:
+        result = doctest.testmod(importlib.import_module(name))
+        assert result.failed == 0, name
+        attempted += result.attempted
+    assert attempted > 15
+
+
+@pytest.mark.parametrize("name", ["headrace.envelope", "headrace.policy.verdict", "headrace.project.durations"])
+def test_the_rules_in_prose_have_an_example(name: str) -> None:
+    assert doctest.DocTestFinder().find(importlib.import_module(name))
