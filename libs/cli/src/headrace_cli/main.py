@@ -1,5 +1,6 @@
 """The `headrace` command: `headrace NOUN VERB`, with short words for the daily ones."""
 
+import logging
 import sys
 
 import typer
@@ -28,6 +29,8 @@ app.add_typer(config.app, name="config")
 
 def main() -> None:
     """Run a command; what goes wrong is one sentence, with the way out."""
+    for chatty in ("aiokafka", "headrace"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)  # what matters comes back as one sentence below
     try:
         app()
     except (HeadraceError, BrokerError) as error:

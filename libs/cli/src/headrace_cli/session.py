@@ -16,10 +16,11 @@ from headrace.bus.views import read_all
 from headrace.clock import SystemClock
 from headrace.codec import Codec, Message, out
 from headrace.envelope import Envelope
+from headrace.errors import Retryable
 from headrace.topics import Topics
 from headrace_cli.local import settings_here
 
-CONNECT_WITHIN_S = 5.0
+CONNECT_WITHIN_S = 3.0
 
 T = TypeVar("T")
 
@@ -58,7 +59,11 @@ async def session() -> AsyncIterator[Session]:
     """Connect, and disconnect at the end."""
     settings = settings_here()
     log = KafkaLog(settings)
-    await connect(log, CONNECT_WITHIN_S)
+    try:
+        await connect(log, CONNECT_WITHIN_S)
+    except Retryable as error:
+        way_out = "start one with `headrace up`, or set KAFKA_BOOTSTRAP_SERVERS"
+        raise Retryable(f"no Kafka broker answers at {settings.bootstrap_servers}: {way_out}") from error
     topics = topics_of(settings)
     codec = Codec(topics)
     projects = Projects(log, codec, topics)
