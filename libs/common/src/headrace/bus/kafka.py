@@ -6,7 +6,6 @@ all inputs is one shard; sessions of 10 s.
 """
 
 import asyncio
-import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -26,10 +25,10 @@ from aiokafka.errors import (
     TopicAlreadyExistsError,
     for_code,
 )
-from aiokafka.helpers import create_ssl_context
 
 from headrace.bus.kafka_writers import KafkaProducer, KafkaTransactor
 from headrace.bus.port import Assigned, Record, Start, TopicPartition, TopicSpec
+from headrace.bus.tls import tls_context
 from headrace.errors import Misconfigured, Retryable
 from headrace.policy.backoff import delays_s
 from headrace.settings import Settings
@@ -47,16 +46,8 @@ def client_options(settings: Settings) -> dict[str, Any]:
         options["sasl_mechanism"] = settings.sasl_mechanism
         options["sasl_plain_username"] = settings.sasl_username
         options["sasl_plain_password"] = settings.sasl_password
-    if settings.security_protocol.endswith("SSL"):
-        options["ssl_context"] = _ssl_context(settings)
-    return options
-
-
-def _ssl_context(settings: Settings) -> ssl.SSLContext:
-    context = create_ssl_context(cafile=settings.ssl_cafile or None)
-    # NB: aiokafka leaves the host name unchecked; anybody with a certificate of the same CA could stand in.
-    context.check_hostname = True
-    return context
+    context = tls_context(settings)
+    return options if context is None else options | {"ssl_context": context}
 
 
 class KafkaLog:

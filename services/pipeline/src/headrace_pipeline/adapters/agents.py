@@ -14,6 +14,7 @@ import faust
 from faust.types import EventT
 
 from headrace.bus.port import Record
+from headrace.bus.tls import tls_context
 from headrace.settings import Settings
 
 _MOST = 2000
@@ -46,12 +47,16 @@ def make_app(group: str, settings: Settings) -> faust.App:
     )
 
 
-def _credentials(settings: Settings) -> faust.SASLCredentials | None:
-    if not settings.security_protocol.startswith("SASL"):
-        return None
-    return faust.SASLCredentials(
-        username=settings.sasl_username, password=settings.sasl_password, mechanism=settings.sasl_mechanism
-    )
+def _credentials(settings: Settings) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    context = tls_context(settings)
+    if settings.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=settings.sasl_username,
+            password=settings.sasl_password,
+            mechanism=settings.sasl_mechanism,
+            ssl_context=context,
+        )
+    return None if context is None else faust.SSLCredentials(context=context)
 
 
 def add_agent(app: faust.App, name: str, topic: str, handle: Handle) -> None:
