@@ -121,6 +121,20 @@ async def test_a_transform_that_failed_between_two_messages_starts_anew(runner: 
     await running.close()
 
 
+async def test_a_transform_that_waits_for_ever_loses_that_message_only() -> None:
+    async def stuck(messages: AsyncIterator[dict]) -> AsyncIterator[Landing]:
+        async for message in messages:
+            if message["at"] == 2.0:
+                await asyncio.Event().wait()
+            yield Landing(message["at"], "AA")
+
+    running = TransformRunner("stuck", stuck, limit_s=0.05)
+    handled = await running.run([{"at": 1.0}, {"at": 2.0}, {"at": 3.0}])
+    assert [found.poison is None for found in handled] == [True, False, True]
+    assert "no message was finished within 0.05 s" in str(handled[1].poison)
+    await running.close()
+
+
 def test_two_pipelines_that_make_the_same_source_of_the_same_stream_are_refused() -> None:
     @pipeline(FEED, to=[LANDINGS])
     async def also(messages: AsyncIterator[dict]) -> AsyncIterator[Landing]:

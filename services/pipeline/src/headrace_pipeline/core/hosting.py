@@ -15,6 +15,9 @@ from headrace.project.declare import Project
 from headrace.project.pipelines import Pipeline, Transform
 from headrace.project.sources import Source
 
+# A transform that takes longer over one message hangs: that message is poison.
+LIMIT_S = 60.0
+
 
 @dataclass(slots=True)
 class Handled:
@@ -41,8 +44,8 @@ def pipelines_of(project: Project) -> list[Pipeline]:
 class TransformRunner:
     """One running transform."""
 
-    def __init__(self, name: str, transform: Transform) -> None:
-        self._name, self._transform = name, transform
+    def __init__(self, name: str, transform: Transform, limit_s: float = LIMIT_S) -> None:
+        self._name, self._transform, self._limit_s = name, transform, limit_s
         self._inbox: deque[Any] = deque()
         self._handled: list[Handled] = []
         self._arrived = asyncio.Event()
@@ -76,12 +79,26 @@ class TransformRunner:
         self._arrived.set()
         if self._task is None:
             self._task = asyncio.create_task(self._pump())
-        idle = asyncio.create_task(self._idle.wait())
-        await asyncio.wait({idle, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        idle.cancel()
-        if self._task.done():
+        if not await self._finished(self._task):
+            await self.close()
+            self._note_failure(TimeoutError(f"no message was finished within {self._limit_s:g} s"))
+        elif self._task.done():
             self._note_failure(self._task.exception())
         return self._handled
+
+    async def _finished(self, task: asyncio.Task[None]) -> bool:
+        """Until all messages are done or the transform ended; False when it hangs on one of them."""
+        idle = asyncio.create_task(self._idle.wait())
+        taken = -1
+        try:
+            while taken < len(self._handled):
+                taken = len(self._handled)
+                done, _ = await asyncio.wait({idle, task}, timeout=self._limit_s, return_when=asyncio.FIRST_COMPLETED)
+                if done:
+                    return True
+        finally:
+            idle.cancel()
+        return False
 
     async def _restart_ended(self) -> None:
         """A transform that failed between two messages (a flush of its own, say) has none to blame: it starts anew."""
