@@ -109,6 +109,16 @@ def test_a_version_is_compared_with_the_champion_on_the_same_rows(shift: float, 
     assert judge(gate, "m", labels, at_s, scores, champion, 0.5).verdict == verdict
 
 
+def test_rows_that_the_champion_was_trained_on_do_not_count_for_it() -> None:
+    labels, at_s = np.array([1.0, 0.0] * 50), np.arange(100) * DAY / 10
+    flattered = np.where(at_s < 5 * DAY, np.nan, 0.5)
+    gate = GateDefinition("not_worse_than_champion", 0.01)
+    result = judge(gate, "m", labels, at_s, np.full(100, 0.5), flattered, 0.5)
+    assert (result.verdict, result.measured) == ("PASS", 0.0)
+    assert "on 50 rows" in result.detail
+    assert judge(gate, "m", labels, at_s, np.full(100, 0.5), np.full(100, np.nan), 0.5).verdict == "UNMEASURED"
+
+
 def test_no_champion_is_unmeasured_which_is_not_failing() -> None:
     result = judge(GateDefinition("not_worse_than_champion", 0.01), "m", np.ones(2), np.zeros(2), np.ones(2), None, 0.5)
     assert (result.verdict, may_register([result])) == ("UNMEASURED", True)

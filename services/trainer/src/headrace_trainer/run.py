@@ -12,7 +12,7 @@ import numpy as np
 from headrace.bus import artifacts
 from headrace.bus.runtime import Context
 from headrace.errors import Retryable
-from headrace.events.registry import GateResult, Lineage, RegisterVersion, Signature
+from headrace.events.registry import GateResult, Lineage, RegisterVersion, Signature, VersionRegistered
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished, TrainingProgressed
 from headrace.models import skops_format
 from headrace.policy.backoff import delays_s
@@ -95,7 +95,7 @@ class TrainingRun:
         matrix = rows.matrix(deployment, signature)
         self._progress("fit", 0.5, f"{len(rows.labels):,} labelled rows")
         champion = await load_champion(self.context.log, self.context.codec, self.context.topics, deployment.name)
-        beside = None if champion is None else _scores(champion[1], rows.matrix(deployment, champion[0].signature))
+        beside = None if champion is None else _champion_scores(*champion, deployment, rows)
         gated = await asyncio.to_thread(
             fit_gated, deployment, span, lambda: user_build(signature), matrix, rows.labels, rows.at_s, beside
         )
@@ -161,5 +161,9 @@ class TrainingRun:
         self.say(TrainingFinished(self.accepted.deployment, self.accepted.run, outcome, reason, digest, rows, took_s))
 
 
-def _scores(model: Any, matrix: np.ndarray) -> np.ndarray:
-    return model.predict_proba(matrix)[:, 1]
+def _champion_scores(
+    registered: VersionRegistered, model: Any, deployment: DeploymentDefinition, rows: Rows
+) -> np.ndarray:
+    """The champion's scores; NaN on rows that it was trained on itself: a comparison there would flatter it."""
+    scores = model.predict_proba(rows.matrix(deployment, registered.signature))[:, 1]
+    return np.where(rows.at_s < registered.lineage.request_to_s, np.nan, scores)

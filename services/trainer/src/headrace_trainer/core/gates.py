@@ -35,7 +35,9 @@ def judge(
     champion: Floats | None,
     prior_share: float,
 ) -> GateResult:
-    """One gate's result on the holdout. `champion`: its scores on the same rows, None when there is no champion."""
+    """One gate's result on the holdout. `champion`: its scores on the same rows, NaN where it was trained on
+    them itself; None when there is no champion.
+    """
     if gate.kind == "beats_prior":
         against = log_losses(np.full(len(labels), prior_share), labels)
         return _beats(gate, artifact, log_losses(scores, labels), against)
@@ -44,7 +46,12 @@ def judge(
             return GateResult(
                 gate.kind, UNMEASURED, None, gate.margin, artifact, "there is no champion to compare with"
             )
-        return _not_worse(gate, artifact, log_losses(scores, labels) - log_losses(champion, labels), at_s)
+        fair = ~np.isnan(champion)
+        if not fair.any():
+            return GateResult(
+                gate.kind, UNMEASURED, None, gate.margin, artifact, "the champion was trained on the whole holdout"
+            )
+        return _not_worse(gate, artifact, (log_losses(scores, labels) - log_losses(champion, labels))[fair], at_s[fair])
     return GateResult(gate.kind, FAIL, None, None, artifact, f"no gate is called {gate.kind!r}")
 
 
