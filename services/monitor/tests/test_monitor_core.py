@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 from river.drift import PageHinkley as RiverPageHinkley
 from sklearn.metrics import log_loss
 
+from headrace.bus.port import Record
+from headrace.codec import Message
+from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import FindingOpened, FindingResolved, VersionQuality, WindowClosed
+from headrace.events.ops import HealthReported
 from headrace.events.training import RetrainRequested
 from headrace.features.as_of import as_of
 from headrace.features.events import EventTable
@@ -38,6 +42,7 @@ from headrace_monitor.core.quality import qualities, served_version
 from headrace_monitor.core.skew import parity
 from headrace_monitor.core.watch import Watch, watch_of
 from headrace_monitor.core.watermark import Watermark
+from headrace_monitor.shell import Services
 
 DAY = 86_400.0
 PLAN = DriftDefinition("page_hinkley", "log_loss", DAY, 0.02, 0.8, 7)
@@ -205,6 +210,35 @@ def test_a_rise_opens_one_finding_with_one_retrain_request_and_a_new_champion_re
     (resolved,) = found.on_champion(2, 30 * DAY)
     assert isinstance(resolved, FindingResolved)
     assert (found.detectors[0].fed, found.champion) == ((), 2)
+
+
+def test_each_detector_is_restored_with_its_own_figures() -> None:
+    two = msgspec.structs.replace(DEPLOYMENT, monitoring=(PLAN, msgspec.structs.replace(PLAN, threshold=9.0)))
+    found = watch_of(two, None)
+    found.on_champion(1, 0.0)
+    found.detectors[0].update(0.5)
+    found.detectors[1].update(0.7)
+    again = watch_of(two, found.state({}, 0.0))
+    assert [detector.fed for detector in again.detectors] == [(0.5,), (0.7,)]
+
+
+def beat(instance: str, at_ms: int, stopping: bool = False) -> Message:
+    report = HealthReported("feature", instance, ready=True, stopping=stopping)
+    return Message(Record("ops.health.v1", 0, 0, None, None, (), at_ms), Envelope("", "", "", 0.0), report)
+
+
+def test_a_service_is_down_when_its_newest_instance_is_silent_unless_it_stopped_by_design() -> None:
+    services = Services()
+    services.take(beat("old", 1_000, stopping=True))
+    assert services.down(100.0) == {"feature": False}
+    services.take(beat("new", 2_000))
+    assert (services.down(5.0), services.down(100.0)) == ({"feature": False}, {"feature": True})
+
+
+def test_an_open_cohort_of_a_slow_deployment_keeps_what_it_needs() -> None:
+    slow, fast = cohorts(), cohorts()
+    fast.close(0.0)
+    assert (slow.open_from_s, fast.open_from_s) == (0.0, DAY)
 
 
 def test_unmeasured_cohorts_and_those_of_another_version_do_not_feed_the_detector() -> None:

@@ -70,6 +70,8 @@ class MonitorShard:
             self._states[event.deployment] = event
         elif isinstance(event, AlertChanged):
             self._alerts[event.fingerprint] = event
+            if event.labels.get("alertname") == "DeadLettered" and event.status == "firing":
+                self._dead[event.labels["service"]] = self._clock.monotonic_s()
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Open cohorts are rebuilt from the log; what was closed and said before is not said again."""
@@ -172,7 +174,7 @@ class MonitorShard:
         window = self._window(project, deployment, cohorts, rows, start_s, clock_s)
         said = watch.on_window(window, served_version(rows), clock_s)
         cohorts.forget(rows)
-        self._forget_events(cohorts.closed_to_s)
+        self._forget_events()
         envelope = Envelope(derived_id(name, start_s, "window"), "", SERVICE, window.to_s, correlation_id=name)
         cause = Message(_NOWHERE, envelope, window)
         closed = out(self._topics.name("monitor.windows"), f"{name}/{watch.champion or 0}", window, envelope)
@@ -218,9 +220,14 @@ class MonitorShard:
             drift_statistic=watch.detectors[0].statistic if watch.detectors else None,
         )
 
-    def _forget_events(self, closed_to_s: float) -> None:
+    def _needed_from_s(self) -> float:
+        """The oldest instant that an open cohort of any deployment may still look at."""
+        starts = [cohorts.open_from_s for cohorts in self._cohorts.values() if math.isfinite(cohorts.open_from_s)]
+        return min(starts, default=0.0) - self._lookback_s()
+
+    def _forget_events(self) -> None:
+        oldest_s = self._needed_from_s()
         for table in self._tables.values():
-            oldest_s = closed_to_s - self._lookback_s()
             if len(table.events) > 1000 and table.available[0] < oldest_s - _SLACK_S:
                 table.drop_before(oldest_s)
 
@@ -234,10 +241,8 @@ class MonitorShard:
 
     def _keep(self, name: str) -> Out:
         closed_to_s = self._cohorts[name].closed_to_s
-        from_s = closed_to_s - self._lookback_s() if math.isfinite(closed_to_s) else 0.0
-        state = self._watches[name].state(
-            self._places.from_day(from_s), closed_to_s if math.isfinite(closed_to_s) else 0.0
-        )
+        replay_from = self._places.from_day(self._needed_from_s())
+        state = self._watches[name].state(replay_from, closed_to_s if math.isfinite(closed_to_s) else 0.0)
         envelope = Envelope(derived_id(name, "state", closed_to_s, state.champion), "", SERVICE, max(closed_to_s, 0.0))
         return out(self._topics.name("monitor.state"), name, state, envelope)
 
@@ -324,7 +329,8 @@ class Services:
 
 
 def _is_up(instances: list[tuple[float, bool]], now_s: float) -> bool:
-    return any(stopping or now_s - seen_s <= 10.0 for seen_s, stopping in instances)
+    newest_s, is_stopping = max(instances)
+    return is_stopping or now_s - newest_s <= 10.0
 
 
 def _alarm_of(found: FindingOpened) -> Alarm:

@@ -53,6 +53,11 @@ class Cohorts:
         """The highest instant of a decision so far."""
         return max(self.highest_at_s.values(), default=-math.inf)
 
+    @property
+    def open_from_s(self) -> float:
+        """Start of the oldest open cohort; where the next one would start when none is open; -inf before the first."""
+        return min(self.decisions, default=self.closed_to_s)
+
     def may_close_by(self, clock_s: float) -> bool:
         """Whether the oldest open cohort has ended by then: a cheap look before a thorough one."""
         return bool(self.decisions) and clock_s >= min(self.decisions) + self.deployment.cohort_s

@@ -22,7 +22,7 @@ class CohortDetector:
 
     def restart(self, champion: int | None) -> None:
         """A new champion: forget the old one's figures."""
-        self.__init__(self._plan, champion)  # type: ignore[misc]
+        self._test, self.champion, self.fed = _page_hinkley(self._plan), champion, ()
 
     def update(self, figure: float) -> bool:
         """Feed one cohort's figure; returns whether the rise is an alarm (the test then starts anew)."""

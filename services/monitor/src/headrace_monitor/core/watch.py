@@ -130,7 +130,9 @@ class Watch:
             replay_from=replay_from,
             closed_to_s=closed_to_s,
             champion=self.champion,
-            detector=self.detectors[0].state() if self.detectors else {},
+            detector={
+                f"{n}:{key}": value for n, found in enumerate(self.detectors) for key, value in found.state().items()
+            },
             open_findings=tuple(self.open.values()),
             closed_cohorts=self.closed_cohorts,
             labelled_total=self.labelled_total,
@@ -143,9 +145,13 @@ def watch_of(deployment: DeploymentDefinition, state: MonitorState | None) -> Wa
         return Watch(deployment, [CohortDetector(plan) for plan in deployment.monitoring])
     return Watch(
         deployment,
-        [restored(plan, state.champion, state.detector) for plan in deployment.monitoring],
+        [restored(plan, state.champion, _part(state.detector, n)) for n, plan in enumerate(deployment.monitoring)],
         state.champion,
         {found.kind: found for found in state.open_findings},
         state.closed_cohorts,
         state.labelled_total,
     )
+
+
+def _part(state: dict[str, float], number: int) -> dict[str, float]:
+    return {key.partition(":")[2]: value for key, value in state.items() if key.startswith(f"{number}:")}
