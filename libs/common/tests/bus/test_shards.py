@@ -65,14 +65,32 @@ async def test_poison_is_dead_lettered_unchanged_and_the_next_record_is_handled(
     assert bench.health.dead_lettered == 2
 
 
-async def test_a_hundred_poison_records_in_a_row_stop_the_topic_and_commit_nothing_past_them(bench: Bench) -> None:
-    await bench.put(*[b"\xc1"] * 150)
-    async with bench.running(bench.host()), asyncio.timeout(30):
+async def poisoned(bench: Bench) -> None:
+    async with asyncio.timeout(30):
         while not bench.health.failures:
             await asyncio.sleep(0.02)
-    reached = await bench.log.committed(bench.topics.group("inference"), [TopicPartition(bench.requests, 0)])
-    assert reached.get(TopicPartition(bench.requests, 0), 0) <= 100
     assert "too many records cannot be read" in next(iter(bench.health.failures.values()))
+
+
+async def test_too_much_poison_stops_the_topic_for_all_shards_and_commits_nothing_past_it(bench: Bench) -> None:
+    await bench.put(*[b'{"deployment":"d","unit":"good"}'] * 10, *[b"\xc1"] * 150)
+    async with bench.running(bench.host()):
+        await poisoned(bench)
+        await bench.put(b'{"deployment":"d","unit":"late"}', partition=1)
+        await asyncio.sleep(0.5)
+    place = TopicPartition(bench.requests, 0)
+    assert (await bench.log.committed(bench.topics.group("inference"), [place])) == {place: 110}
+    assert await bench.counts() == {"good": list(range(1, 11))}
+
+
+async def test_a_restart_after_such_a_stop_repeats_neither_effects_nor_dead_letters(bench: Bench) -> None:
+    await bench.put(*[b'{"deployment":"d","unit":"good"}'] * 10, *[b"\xc1"] * 250)
+    for _ in range(2):
+        bench.health.failures.clear()
+        async with bench.running(bench.host()):
+            await poisoned(bench)
+    assert await bench.counts() == {"good": list(range(1, 11))}
+    assert len(await bench.dead()) == 200
 
 
 async def test_with_a_lock_one_host_reads_all_partitions_and_a_standby_takes_over(bench: Bench) -> None:

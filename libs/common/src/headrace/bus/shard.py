@@ -9,7 +9,7 @@ gather becomes the next one (group commit).
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -61,6 +61,14 @@ class ShardLogic(Protocol):
     async def on_tick(self) -> Outputs: ...
 
 
+class _Read(NamedTuple):
+    """A batch as read: what the logic gets, what is dead-lettered, and the next offset per partition."""
+
+    messages: list[Message]
+    buried: list[Out]
+    handled: dict[TopicPartition, int]
+
+
 class Shard:
     """One owned shard: its backlog, its worker and its committer."""
 
@@ -71,7 +79,6 @@ class Shard:
         self.start_at: dict[TopicPartition, int] | None = None
         self.is_consuming = False
         self.failed: str | None = None
-        self.stopped_topics: set[str] = set()
         self.pending = Outputs([], [], [], [])
         self.offsets: dict[TopicPartition, int] = {}
         self.gathered = asyncio.Event()
@@ -130,8 +137,10 @@ class Shard:
         while not self.closing:
             await self._await_room()
             batch = self._next_batch()
-            outputs = await logic.on_batch(self._decode(batch)) if batch else await logic.on_tick()
-            self._gather(outputs, batch)
+            read = self._decode(batch)
+            outputs = await logic.on_batch(read.messages) if read.messages else Outputs()
+            outputs = outputs if batch else await logic.on_tick()
+            self._gather(outputs, read)
             if batch:
                 self.host.note_progress(len(batch))
                 await asyncio.sleep(0)
@@ -153,39 +162,41 @@ class Shard:
         except TimeoutError:
             return
 
-    def _decode(self, batch: list[Record]) -> list[Message]:
-        messages: list[Message] = []
+    def _decode(self, batch: list[Record]) -> "_Read":
+        """The messages of a batch, its dead letters, and how far each partition is handled: not past a topic's stop."""
+        read = _Read([], [], {})
         for record in batch:
-            if record.topic in self.stopped_topics:
+            if record.topic in self.host.stopped_topics:
                 continue
             try:
-                messages.append(self.host.codec.decode(record))
+                read.messages.append(self.host.codec.decode(record))
                 self.host.ledger.good(record.topic)
             except Poison as poison:
-                self._bury(record, poison)
-        return messages
+                if not self._bury(record, poison, read.buried):
+                    continue
+            read.handled[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        return read
 
-    def _bury(self, record: Record, poison: Poison) -> None:
+    def _bury(self, record: Record, poison: Poison, buried: list[Out]) -> bool:
+        """Dead-letter a record; False when its topic is stopped at it instead."""
         host = self.host
         if not host.codec.is_users(record.topic):
             raise Fatal(f"{record.topic}/{record.partition}/{record.offset} cannot be read: {poison}")
         if host.ledger.bad(record.topic):
-            self.stopped_topics.add(record.topic)
-            self.offsets = {tp: offset for tp, offset in self.offsets.items() if tp.topic != record.topic}
             host.stop_topic(record, poison)
-            return
+            return False
         host.health.dead_lettered += 1
         _log.warning("dead-lettered %s/%s/%s: %s", record.topic, record.partition, record.offset, poison)
-        self.pending.outs.append(dead_letter(host.dlq, record, poison, host.service))
+        buried.append(dead_letter(host.dlq, record, poison, host.service))
+        return True
 
-    def _gather(self, outputs: Outputs, batch: list[Record]) -> None:
+    def _gather(self, outputs: Outputs, read: "_Read") -> None:
+        """Add to what the next transaction commits: outputs, dead letters and offsets together, or none of them."""
         for message, poison in outputs.dead:
-            self._bury(message.record, poison)
-        self.pending.outs += outputs.outs
+            self._bury(message.record, poison, read.buried)
+        self.pending.outs += read.buried + outputs.outs
         self.pending.after += outputs.after
-        for record in batch:
-            if record.topic not in self.stopped_topics:
-                self.offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        self.offsets.update(read.handled)
         if outputs.before:
             self.host.send_later(outputs.before)
         if self.pending.outs or self.pending.after or self.offsets:

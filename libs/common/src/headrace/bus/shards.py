@@ -62,6 +62,7 @@ class ShardHost:
         self.dlq = topics.dlq(service)
         self.ledger = PoisonLedger()
         self._watchdog_s = watchdog_s
+        self.stopped_topics: set[str] = set()
         self._shards: dict[int, Shard] = {}
         self._reader: Reader | None = None
         self._member: Member | None = None
@@ -112,6 +113,7 @@ class ShardHost:
         """Too much poison: read this topic no further, commit nothing past it."""
         reason = f"{record.topic} is stopped at offset {record.offset}: too many records cannot be read ({poison})"
         _log.error(reason)
+        self.stopped_topics.add(record.topic)
         self.health.fail(f"poison:{record.topic}", reason)
         reader = self._reader or self._member
         if reader is not None:
@@ -253,7 +255,7 @@ class ShardHost:
         for shard in self._shards.values():
             if not shard.is_consuming or shard.failed is not None:
                 continue
-            going = [tp for tp in shard.partitions if tp.topic not in shard.stopped_topics]
+            going = [tp for tp in shard.partitions if tp.topic not in self.stopped_topics]
             if len(shard.backlog) > MAX_BACKLOG:
                 reader.pause(going)
             elif len(shard.backlog) < MAX_BACKLOG // 2:

@@ -78,9 +78,9 @@ class Bench:
         )
         await producer.close()
 
-    async def put(self, *values: bytes, topic: str | None = None) -> None:
+    async def put(self, *values: bytes, partition: int = 0) -> None:
         producer = await self.log.producer()
-        await producer.send([Out(topic or self.requests, b"k", value, partition=0) for value in values])
+        await producer.send([Out(self.requests, b"k", value, partition=partition) for value in values])
         await producer.close()
 
     def host(self, make: Callable[[int], Counter] | None = None, lock: str | None = None) -> ShardHost:
