@@ -73,7 +73,9 @@ def _brute_value(kind: str, inside: list[tuple[int, int, int, Event]]) -> float:
     if kind == "mean":
         return total / len(known)
     if kind == "std":
-        return math.sqrt(max(squares / len(known) - (total / len(known)) ** 2, 0.0))
+        mean = total / len(known)
+        # Two products, as the definition says: the C library's pow, behind `mean ** 2`, may round another way.
+        return math.sqrt(max(squares / len(known) - mean * mean, 0.0))
     return (min if kind == "min" else max)(c[3].x for c in known)
 
 
