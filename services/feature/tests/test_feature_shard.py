@@ -1,13 +1,15 @@
 """The feature shard: exact under repeats and restarts, tiles equal to a batch fold."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
+import numpy as np
 import pytest
 
 from headrace.bus.admin import ensure_topics
-from headrace.bus.port import Out
+from headrace.bus.port import Out, TopicPartition
 from headrace.bus.shards import ShardHost
 from headrace.bus.views import View
 from headrace.codec import Codec, out
@@ -16,10 +18,13 @@ from headrace.events.features import PipelineAdvanced
 from headrace.features.origins import Origins
 from headrace.features.store import OnlineStore
 from headrace.obs.health import Health
-from headrace.project import Count, Deployment, FeatureView, Key, Mean, Project, Source
+from headrace.obs.metrics import page
+from headrace.project import Count, Deployment, FeatureView, Key, Max, Mean, Project, Source
 from headrace.project.compile import compile_project, event_struct
+from headrace.project.definition import ProjectDefinition
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
+from headrace_feature.adapters.history import History
 from headrace_feature.shell import FeatureShard
 
 START = 1_364_774_400.0
@@ -70,6 +75,11 @@ class Bench:
     log: MemoryLog
     topics: Topics
     codec: Codec
+    project: ProjectDefinition = PROJECT
+    health: Health = field(default_factory=lambda: Health("feature", "t"))
+
+    def history(self, partition: TopicPartition) -> History:
+        return History(self.log, self.codec, partition)
 
     async def send(self, *outs: Out) -> None:
         await (await self.log.producer()).send(outs)
@@ -78,28 +88,39 @@ class Bench:
         envelope = Envelope(f"l{offset}", "landing", "t", START + offset, origin=Origin("raw.m.v1", 0, offset))
         return out(self.topics.of_source("landings"), "AA", Landing(START + offset, "AA", delay), envelope, 0)
 
-    async def fold(self, records: int) -> None:
-        health = Health("feature", "t")
+    async def fold(self, records: int, until: Callable[[FeatureShard], bool] = lambda shard: True) -> None:
+        """Run the host until it has handled `records` and every shard satisfies `until`."""
+        self.health, shards = Health("feature", "t"), {}
+
+        def make(number: int) -> FeatureShard:
+            shards[number] = FeatureShard(self.topics, [self.project], number, self.history, self.health)
+            return shards[number]
+
         host = ShardHost(
             self.log,
             self.codec,
             self.topics,
             service="feature",
             inputs=[self.topics.of_source("landings")],
-            make=lambda shard: FeatureShard(self.topics, [PROJECT], shard),
-            health=health,
+            make=make,
+            health=self.health,
+            tick_s=0.05,
         )
         stop = asyncio.Event()
         task = asyncio.create_task(host.run(stop))
         async with asyncio.timeout(20):
-            while health.handled < records:
+            while self.health.handled < records or len(shards) < 2 or not all(map(until, shards.values())):
+                await asyncio.sleep(0.01)
+            reported = 0
+            while reported < 2:
+                reported = len((await self.store([self.project])).shards)
                 await asyncio.sleep(0.01)
         stop.set()
         await task
 
-    async def store(self) -> OnlineStore:
+    async def store(self, projects: Sequence[ProjectDefinition] = (PROJECT,)) -> OnlineStore:
         store = OnlineStore()
-        store.define([PROJECT])
+        store.define(projects)
         view = View(self.log, self.codec, [self.topics.name("features.online")], store.apply)
         await view.start()
         return store
@@ -116,7 +137,7 @@ async def bench(memory_log: MemoryLog) -> Bench:
 async def test_tiles_hold_the_fold_of_all_events(bench: Bench) -> None:
     await bench.send(*[bench.landing(n, float(n)) for n in range(10)], bench.landing(10, None))
     await bench.fold(11)
-    values = (await bench.store()).lookup("carrier", "AA", START + 3600, 0.0)
+    values = (await bench.store()).lookup(PROJECT.views[0].key, "AA", START + 3600, 0.0)
     assert values.tolist() == [4.5, 11.0]
 
 
@@ -130,8 +151,8 @@ async def test_repeated_origins_change_nothing_even_after_a_restart(bench: Bench
     )
     await bench.fold(21)
     store = await bench.store()
-    assert store.lookup("carrier", "AA", START + 3600, 0.0).tolist() == [4.5, 10.0]
-    assert store.origins() == {"raw.m.v1/0": -1} or store.origins() == {"raw.m.v1/0": 9}
+    assert store.lookup(PROJECT.views[0].key, "AA", START + 3600, 0.0).tolist() == [4.5, 10.0]
+    assert store.shards["landings", 0].origins == {"raw.m.v1/0": 9}
 
 
 async def test_an_event_that_breaks_its_contract_is_dead_lettered_with_the_field(bench: Bench) -> None:
@@ -141,4 +162,51 @@ async def test_an_event_that_breaks_its_contract_is_dead_lettered_with_the_field
     reader = await bench.log.reader(await bench.log.partitions(bench.topics.dlq("feature")), "beginning")
     (dead,) = await reader.fetch(1.0)
     assert dict(dead.headers)["headrace.field"] == b"landed_at"
-    assert (await bench.store()).lookup("carrier", "AA", START + 3600, 0.0)[1] == 1
+    assert (await bench.store()).lookup(PROJECT.views[0].key, "AA", START + 3600, 0.0)[1] == 1
+
+
+OTHER = FeatureView("carrier", source=LANDINGS, entity="carrier", features={"most": Max("delay_min", "24h")})
+CHANGED = compile_project(
+    Project(
+        "p",
+        [Deployment("d", "u", [Key("carrier")], [OTHER.by("carrier")], settle=0)],
+        sources=[LANDINGS],
+        views=[OTHER],
+    )
+)
+
+
+async def test_a_changed_view_is_built_from_the_beginning_beside_the_running_one_and_the_old_one_goes_later(
+    bench: Bench,
+) -> None:
+    await bench.send(*[bench.landing(n, float(n)) for n in range(10)])
+    await bench.fold(10)
+    old, new = PROJECT.views[0].key, CHANGED.views[0].key
+    bench.project = CHANGED
+    await bench.send(*[bench.landing(n, float(n)) for n in range(10, 20)])
+    await bench.fold(10, until=lambda shard: new in shard.fold_of("landings").views)
+    store = await bench.store([PROJECT, CHANGED])
+    assert store.lookup(new, "AA", START + 3600, 0.0).tolist() == [19.0]
+    assert store.lookup(old, "AA", START + 3600, 0.0).tolist() == [9.5, 20.0]
+    await bench.send(bench.landing(20, 50.0))
+    await bench.fold(1)
+    store = await bench.store([PROJECT, CHANGED])
+    assert store.lookup(new, "AA", START + 3600, 0.0).tolist() == [50.0]
+    assert not store.is_built(old)
+    assert old not in {view for view, _ in store._tiles}
+
+
+async def test_a_view_is_not_answered_from_before_it_is_complete(bench: Bench) -> None:
+    store = await bench.store([PROJECT])
+    assert np.isnan(store.lookup(PROJECT.views[0].key, "AA", START, 0.0)).all()
+    await bench.fold(0, until=lambda shard: True)
+    store = await bench.store([PROJECT])
+    assert store.lookup(PROJECT.views[0].key, "AA", START, 0.0)[1] == 0.0
+
+
+async def test_the_shard_tells_how_new_its_events_are_and_how_many_came_too_late(bench: Bench) -> None:
+    await bench.send(bench.landing(30 * 86_400, 1.0), bench.landing(0, 1.0))
+    await bench.fold(2)
+    assert bench.health.newest_event_s["landings/0"] == START + 30 * 86_400
+    assert bench.health.late["landings/0"] == 1
+    assert b'headrace_feature_late_events_total{source="landings"} 1.0' in page(bench.health)

@@ -146,11 +146,13 @@ class Bench:
         state = TileState(len(plan.widths))
         for delay in delays:
             state.fold(plan, Landing(carrier, delay, at_s), at_s)
-        await self.put("features.online", f"carrier/{carrier}/0", state.encode(plan, carrier, 0), partition=0)
+        await self.put("features.online", f"{plan.view.key}/{carrier}/0", state.encode(plan, carrier, 0), partition=0)
         topic = self.topics.of_source("landings")
         for partition in (0, 1):
             applied = {f"{topic}/{partition}": len(delays) * (1 - partition)}
-            advanced = FeatureShardAdvanced("landings", partition, applied)
+            advanced = FeatureShardAdvanced(
+                "landings", partition, applied, views=(plan.view.key,), max_event_s=at_s if delays else 0.0
+            )
             await self.put("features.online", f"~shard/landings/{partition}", advanced, partition=partition)
 
     @asynccontextmanager

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 
+from headrace.bus.port import TopicPartition
 from headrace.bus.runtime import Context, Restart, Runnable
 from headrace.bus.shards import ShardHost
 from headrace.events.project import ProjectApplied
 from headrace.project.definition import digest_of
+from headrace_feature.adapters.history import History
 from headrace_feature.settings import MAX_BATCH
 from headrace_feature.shell import SERVICE, FeatureShard
 
@@ -30,12 +32,17 @@ class Feature:
             context.topics,
             service=SERVICE,
             inputs=[context.topics.of_source(source.name) for source in context.projects.sources],
-            make=lambda shard: FeatureShard(context.topics, context.projects.definitions, shard),
+            make=lambda shard: FeatureShard(
+                context.topics, context.projects.definitions, shard, self._history, context.health
+            ),
             health=context.health,
             max_batch=MAX_BATCH,
             watchdog_s=context.settings.watchdog_s,
         )
         await host.run(stop)
+
+    def _history(self, partition: TopicPartition) -> History:
+        return History(self._context.log, self._context.codec, partition)
 
     def _digest(self) -> str:
         return digest_of([(project.sources, project.views) for project in self._context.projects.definitions])

@@ -1,110 +1,273 @@
 """One shard: fold a fetched batch in memory, write each touched tile once, and how far it came last."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
 
 from headrace.bus.port import Out, TopicPartition
 from headrace.bus.shards import Outputs, Rebuild
-from headrace.codec import Message, out
+from headrace.codec import Message, out, tombstone
 from headrace.envelope import Envelope
-from headrace.events.features import FeatureShardAdvanced, PipelineAdvanced, Tile
+from headrace.events.features import FeatureShardAdvanced, IdentitiesSeen, PipelineAdvanced, Tile, ViewAdopted
 from headrace.features.origins import Origins
-from headrace.features.plan import available_s
 from headrace.features.tiles import TileState
-from headrace.project.definition import ProjectDefinition, digest_of
+from headrace.obs.health import Health
+from headrace.project.definition import ProjectDefinition
 from headrace.topics import Topics
-from headrace_feature.core.views import SourceFold, folds_of
+from headrace_feature.adapters.history import History
+from headrace_feature.core.views import SourceFold, duties_of, plans_of
+
+_log = logging.getLogger("headrace.feature")
 
 SERVICE = "feature"
+# A view under construction that is this close to the running ones catches up within one step.
+_NEAR = 5000
+
+Histories = Callable[[TopicPartition], History]
+
+
+class _Building:
+    """Views of one source in the making: their own fold, fed from the beginning, in a task of its own."""
+
+    def __init__(self, fold: SourceFold, history: History) -> None:
+        self.fold, self.history = fold, history
+        self.task: asyncio.Task[None] | None = None
+
+    def lag(self, applied: int) -> int:
+        """How many offsets the running views are ahead."""
+        return applied - self.history.position
+
+    async def read_to(self, offset: int) -> None:
+        """Fold everything before `offset`."""
+        async for messages in self.history.up_to(offset):
+            for message in messages:
+                take(self.fold, message)
+            await asyncio.sleep(0)
 
 
 class FeatureShard:
     """Partition p of all sources."""
 
-    def __init__(self, topics: Topics, projects: Sequence[ProjectDefinition], shard: int) -> None:
-        self._topics, self._shard = topics, shard
-        self._folds = folds_of(projects)
-        self._views_digest = digest_of(*(view.digest for project in projects for view in project.views))
-        self._sources = {topics.of_source(name): name for name in self._folds}
-        self._origins = {name: Origins() for name in self._folds}
+    def __init__(
+        self,
+        topics: Topics,
+        projects: Sequence[ProjectDefinition],
+        shard: int,
+        histories: Histories,
+        health: Health,
+    ) -> None:
+        self._topics, self._shard, self._histories, self._health = topics, shard, histories, health
+        self._defined = plans_of(projects)
+        self._sources = {topics.of_source(name): name for name in self._defined}
+        self._folds = {name: SourceFold(source, ()) for name, (source, _) in self._defined.items()}
+        self._building: dict[str, _Building] = {}
         self._reached: dict[str, FeatureShardAdvanced] = {}
+        self._stored: dict[tuple[str, str], Tile] = {}
+        self._adopted: dict[str, ViewAdopted] = {}
+        self._to_write: list[Out] = []
 
     def rebuild(self) -> Sequence[Rebuild]:
         return [Rebuild(self._topics.name("features.online"))]
 
     async def on_history(self, message: Message) -> None:
-        event = message.event
-        if isinstance(event, Tile):
-            self._restore(event)
-        elif isinstance(event, FeatureShardAdvanced) and event.source in self._folds:
-            self._reached[event.source] = event
-            sparse = {place: set(codes) for place, codes in event.sparse.items()}
-            self._origins[event.source] = Origins(dict(event.origins), sparse)
+        match message.event:
+            case Tile() as tile:
+                self._stored[tile.view, tile.entity] = tile
+            case FeatureShardAdvanced() as advanced if advanced.source in self._folds:
+                self._reached[advanced.source] = advanced
+            case ViewAdopted() as adopted:
+                self._adopted[adopted.definition.key] = adopted
+            case IdentitiesSeen() as seen if seen.source in self._folds:
+                self._folds[seen.source].repeats.restore(seen)
+            case None:
+                self._forget(message)
 
-    def _restore(self, tile: Tile) -> None:
-        for fold in self._folds.values():
-            plan = fold.plan(tile.view)
-            if plan is not None:
-                fold.restore(tile.view, tile.entity, TileState.decode(plan, tile))
+    def _forget(self, message: Message) -> None:
+        """A tombstone: of a tile, or of an adopted view."""
+        kind, _, rest = (message.record.key or b"").decode("utf-8", "replace").partition("/")
+        if kind == "~view":
+            self._adopted.pop(rest.rpartition("/")[0], None)
+        else:
+            self._stored.pop((kind, rest.rpartition("/")[0]), None)
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        """Take up the views that are complete, begin to build those that are not, and drop what nobody needs."""
+        for name, fold in self._folds.items():
+            source, defined = self._defined[name]
+            reached = self._reached.get(name)
+            adopted = [found for found in self._adopted.values() if found.source == name]
+            duties = duties_of(defined, source, None if reached is None else reached.views, adopted)
+            fold.keep(duties.keep)
+            if reached is not None:
+                self._go_on(fold, reached)
+            for key in duties.drop:
+                self._drop(name, key)
+            if duties.build:
+                self._begin_building(name, SourceFold(source, duties.build))
+            self._to_write += self._adoptions(name, [key for key in fold.views if key not in self._adopted])
+            if reached is None or set(reached.views) != set(fold.views):
+                self._to_write.append(self._advanced(name, 0 if reached is None else self._applied(name), None))
+        self._restore_tiles()
         return committed
 
+    def _go_on(self, fold: SourceFold, reached: FeatureShardAdvanced) -> None:
+        sparse = {place: set(codes) for place, codes in reached.sparse.items()}
+        fold.origins = Origins(dict(reached.origins), sparse)
+        fold.late, fold.repeated, fold.newest_s = reached.late, reached.repeated, reached.max_event_s
+
+    def _restore_tiles(self) -> None:
+        for (view, entity), tile in self._stored.items():
+            for fold in self._folds.values():
+                plan = fold.plan(view)
+                if plan is not None:
+                    fold.restore(view, entity, TileState.decode(plan, tile))
+        self._stored.clear()
+
+    def _drop(self, source: str, view: str) -> None:
+        """Delete a view that no project defines any more, tile by tile."""
+        entities = [entity for found, entity in self._stored if found == view]
+        keys = [f"{view}/{entity}/{self._shard}" for entity in entities] + [f"~view/{view}/{self._shard}"]
+        _log.info("dropping view %s of %s: %s tiles", view, source, len(entities))
+        topic = self._topics.name("features.online")
+        self._to_write += [
+            tombstone(topic, key, Envelope(f"{key}@gone", "tile", SERVICE, 0.0), self._shard) for key in keys
+        ]
+
+    # building views beside the running ones
+
+    def _begin_building(self, name: str, fold: SourceFold) -> None:
+        place = TopicPartition(self._topics.of_source(name), self._shard)
+        building = self._building[name] = _Building(fold, self._histories(place))
+        _log.info("building %s from the beginning of %s/%s", ", ".join(fold.views), place.topic, self._shard)
+        building.task = asyncio.create_task(building.read_to(self._applied(name)))
+
+    async def _advance_building(self) -> list[Out]:
+        """Switch to the views that are caught up: in this step they are brought to exactly where the running ones are."""
+        outs: list[Out] = []
+        for name, building in list(self._building.items()):
+            applied = self._applied(name)
+            self._health.building[f"{name}/{self._shard}"] = min(building.history.position / max(applied, 1), 1.0)
+            if building.task is not None and not building.task.done():
+                continue
+            if building.task is not None:
+                building.task.result()
+            if building.lag(applied) > _NEAR:
+                building.task = asyncio.create_task(building.read_to(applied))
+                continue
+            await building.read_to(applied)
+            outs += self._adopt(name, building)
+            await building.history.close()
+            del self._building[name], self._health.building[f"{name}/{self._shard}"]
+        return outs
+
+    def _adopt(self, name: str, building: _Building) -> list[Out]:
+        fold = self._folds[name]
+        before = set(fold.views)
+        fold.adopt(building.fold)
+        _log.info("built %s: %s tiles", ", ".join(building.fold.views), len(building.fold.tiles))
+        new = [key for key in fold.views if key not in before]
+        return [*self._adoptions(name, new), *self._tiles(name, None), self._advanced(name, self._applied(name), None)]
+
+    def _adoptions(self, name: str, views: Sequence[str]) -> list[Out]:
+        outs = []
+        for view in views:
+            plan = self._folds[name].plan(view)
+            assert plan is not None
+            key = f"~view/{view}/{self._shard}"
+            event = ViewAdopted(name, self._shard, plan.view, plan.settle_s)
+            outs.append(
+                out(self._topics.name("features.online"), key, event, Envelope(key, "", SERVICE, 0.0), self._shard)
+            )
+        return outs
+
+    async def on_close(self) -> None:
+        """End what runs beside."""
+        for building in self._building.values():
+            if building.task is not None:
+                building.task.cancel()
+                await asyncio.gather(building.task, return_exceptions=True)
+            await building.history.close()
+
+    # the running fold
+
     async def on_tick(self) -> Outputs:
-        return Outputs()
+        outs, self._to_write = self._to_write, []
+        return Outputs(outs=outs + await self._advance_building())
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
-        seen: dict[str, Message] = {}
-        newest: dict[str, float] = {}
-        late: dict[str, int] = {}
+        last: dict[str, Message] = {}
         for message in batch:
             name = self._sources[message.record.topic]
-            seen[name] = message
-            self._take(name, message, newest, late)
-        outs = [written for name, message in seen.items() for written in self._write(name, message, newest, late)]
-        return Outputs(outs=outs)
+            last[name] = message
+            take(self._folds[name], message)
+        outs, self._to_write = self._to_write, []
+        for name, message in last.items():
+            outs += self._tiles(name, message)
+            outs.append(self._advanced(name, message.record.offset + 1, message))
+            self._tell(name)
+        return Outputs(outs=outs + await self._advance_building())
 
-    def _take(self, name: str, message: Message, newest: dict[str, float], late: dict[str, int]) -> None:
-        event, origins = message.event, self._origins[name]
-        if isinstance(event, PipelineAdvanced):
-            origins.advance(f"{event.topic}/{event.partition}", event.offset)
-            return
-        if origins.is_repeat(message.envelope.origin):
-            return
-        fold = self._folds[name]
-        if not fold.fold(event):
-            late[name] = late.get(name, 0) + 1
-        newest[name] = max(newest.get(name, 0.0), available_s(fold.source, event))
-
-    def _write(self, name: str, last: Message, newest: dict[str, float], late: dict[str, int]) -> list[Out]:
-        topic = self._topics.name("features.online")
-        cause, time_s = last.envelope, last.envelope.time_s
+    def _tiles(self, name: str, last: Message | None) -> list[Out]:
+        """The touched tiles, and the touched identities of a deduplicated source."""
+        topic, fold = self._topics.name("features.online"), self._folds[name]
+        offset = self._applied(name) if last is None else last.record.offset
         outs = []
-        for plan, entity, state in self._folds[name].take_touched():
-            key = f"{plan.view.name}/{entity}/{self._shard}"
-            envelope = Envelope(f"{key}@{last.record.offset}", "tile", SERVICE, time_s, causation_id=cause.id)
+        for plan, entity, state in fold.take_touched():
+            key = f"{plan.view.key}/{entity}/{self._shard}"
+            envelope = self._envelope(f"{key}@{offset}", "tile", last)
             outs.append(out(topic, key, state.encode(plan, entity, self._shard), envelope, self._shard))
-        advanced = self._advance(name, last, newest.get(name, 0.0), late.get(name, 0))
-        key = f"~shard/{name}/{self._shard}"
-        envelope = Envelope(
-            f"{key}@{last.record.offset}", "feature.shard.advanced", SERVICE, time_s, causation_id=cause.id
-        )
-        return [*outs, out(topic, key, advanced, envelope, self._shard)]
+        for seen in fold.repeats.take_touched(self._shard):
+            key = f"~seen/{name}/{seen.bucket}/{self._shard}"
+            outs.append(out(topic, key, seen, self._envelope(f"{key}@{offset}", "", last), self._shard))
+        for bucket in fold.repeats.take_expired():
+            key = f"~seen/{name}/{bucket}/{self._shard}"
+            outs.append(tombstone(topic, key, self._envelope(f"{key}@gone", "identities.seen", last), self._shard))
+        return outs
 
-    def _advance(self, name: str, last: Message, newest_s: float, late: int) -> FeatureShardAdvanced:
-        before = self._reached.get(name)
-        origins = self._origins[name]
+    def _advanced(self, name: str, applied: int, last: Message | None) -> Out:
+        fold = self._folds[name]
         self._reached[name] = FeatureShardAdvanced(
             source=name,
             partition=self._shard,
-            applied={f"{last.record.topic}/{self._shard}": last.record.offset + 1},
-            origins=dict(origins.marked),
-            sparse={place: sorted(codes) for place, codes in origins.sparse.items() if codes},
-            late=late + (before.late if before else 0),
-            views_digest=self._views_digest,
-            max_event_s=max(newest_s, before.max_event_s if before else 0.0),
+            applied={self._place(name): applied},
+            origins=dict(fold.origins.marked),
+            sparse={place: sorted(codes) for place, codes in fold.origins.sparse.items() if codes},
+            late=fold.late,
+            repeated=fold.repeated,
+            views=fold.views,
+            max_event_s=fold.newest_s,
         )
-        return self._reached[name]
+        key = f"~shard/{name}/{self._shard}"
+        envelope = self._envelope(f"{key}@{applied - 1}", "", last)
+        return out(self._topics.name("features.online"), key, self._reached[name], envelope, self._shard)
+
+    def _envelope(self, ident: str, kind: str, last: Message | None) -> Envelope:
+        if last is None:
+            return Envelope(ident, kind, SERVICE, 0.0)
+        return Envelope(ident, kind, SERVICE, last.envelope.time_s, causation_id=last.envelope.id)
+
+    def _place(self, name: str) -> str:
+        return f"{self._topics.of_source(name)}/{self._shard}"
+
+    def _applied(self, name: str) -> int:
+        reached = self._reached.get(name)
+        return 0 if reached is None else reached.applied.get(self._place(name), 0)
+
+    def _tell(self, name: str) -> None:
+        fold, place = self._folds[name], f"{name}/{self._shard}"
+        self._health.newest_event_s[place] = fold.newest_s
+        self._health.late[place] = fold.late
+        self._health.repeated[place] = fold.repeated
 
     def fold_of(self, source: str) -> SourceFold:
         """The fold of one source, for inspection."""
         return self._folds[source]
+
+
+def take(fold: SourceFold, message: Message) -> None:
+    """Take a record of the source's topic: an event once per origin, or a pipeline's marker."""
+    event = message.event
+    if isinstance(event, PipelineAdvanced):
+        fold.origins.advance(f"{event.topic}/{event.partition}", event.offset)
+    elif not fold.origins.is_repeat(message.envelope.origin):
+        fold.fold(event)

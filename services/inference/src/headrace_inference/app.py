@@ -13,6 +13,7 @@ from headrace.features.store import OnlineStore
 from headrace.obs.health import Health
 from headrace.topics import Topics
 from headrace_inference.adapters.control import Control
+from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.progress import Progress
 from headrace_inference.adapters.shelf import Shelf
 from headrace_inference.adapters.warmer import Warmer
@@ -46,7 +47,7 @@ async def wire(
     async def ends(partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         return await log.end_offsets(partitions)
 
-    plane = Plane(projects, control, shelf, store, topics, clock, health, ends, projects.catch_up)
+    plane = Plane(Definitions(projects, store), control, shelf, store, topics, clock, health, ends)
     host = ShardHost(
         log,
         codec,

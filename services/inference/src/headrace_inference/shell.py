@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 
 from headrace.bus.port import Out, TopicPartition
-from headrace.bus.projects import Projects
 from headrace.bus.shards import Outputs, Rebuild
 from headrace.clock import Clock
 from headrace.codec import Message, caused_by, out
@@ -30,6 +29,7 @@ from headrace.obs.health import Health
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace.topics import Topics
 from headrace_inference.adapters.control import Control
+from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.models import LoadedModel, PredictFailed
 from headrace_inference.adapters.shelf import Shelf
 from headrace_inference.core.admission import Admitted, admit, unit_of
@@ -48,7 +48,7 @@ Ends = Callable[[Sequence[TopicPartition]], Awaitable[Mapping[TopicPartition, in
 class Plane:
     """What all shards of an instance share: the views, the shelf, and rows per definition."""
 
-    projects: Projects
+    definitions: Definitions
     control: Control
     shelf: Shelf
     store: OnlineStore
@@ -56,7 +56,6 @@ class Plane:
     clock: Clock
     health: Health
     ends: Ends
-    catch_up: Callable[[], Awaitable[None]]
     _rows: dict[str, Rows] = field(default_factory=dict)
 
     def rows(self, project: ProjectDefinition, deployment: DeploymentDefinition) -> Rows:
@@ -113,9 +112,9 @@ class InferenceShard:
         return Outputs([], [], [], [])
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
-        if any(self._plane.projects.deployment(message.event.deployment) is None for message in batch):
+        if any(self._plane.definitions.deployment(message.event.deployment) is None for message in batch):
             # A deployment that was published a moment ago must not look unknown.
-            await self._plane.catch_up()
+            await self._plane.definitions.catch_up()
         made = self._gather(batch)
         await self._score(made)
         return self._act(made)
@@ -136,7 +135,7 @@ class InferenceShard:
         return batch
 
     def _admit(self, batch: _Batch, index: int, message: Message, now_ms: int) -> None:
-        found = self._plane.projects.deployment(message.event.deployment)
+        found = self._plane.definitions.deployment(message.event.deployment)
         record = message.record
         verdict = admit(message.event, record.key, found and found[1], record.timestamp_ms, now_ms)
         match verdict:
@@ -261,12 +260,14 @@ class InferenceShard:
 
     def _evidence(self, batch: _Batch, case: Case, chosen: Chosen) -> Evidence:
         signature = self._signature(batch, case, chosen)
+        rows = self._plane.rows(case.project, case.deployment)
         return Evidence(
             batch.rows[signature, case.index],
             signature,
             batch.entities[case.index],
             batch.applied[case.deployment.name],
-            self._plane.rows(case.project, case.deployment).missing(batch.features[case.index]),
+            rows.missing(batch.features[case.index]),
+            rows.stale(case.at_s, self._plane.store.newest_s),
         )
 
     def _decision(self, message: Message, unit: str, answer: Answer, evidence: Evidence, **more: Any) -> DecisionMade:

@@ -181,7 +181,8 @@ def _told(decision: DecisionMade) -> str:
             return f"[bold]{type(answer).__name__.lower()}[/] {reason}"
     value = score.value if score.classes is None else list(score.classes)
     missing = f"; missing: {', '.join(decision.missing)}" if decision.missing else ""
-    return f"[bold]{value}[/] by {who}{missing}"
+    stale = f"; stale: {', '.join(decision.stale)}" if decision.stale else ""
+    return f"[bold]{value}[/] by {who}{missing}{stale}"
 
 
 async def _until_ready(session: Session) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ gather becomes the next one (group commit).
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -61,6 +61,15 @@ class ShardLogic(Protocol):
     async def on_tick(self) -> Outputs: ...
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """A shard's logic that keeps something open beside."""
+
+    async def on_close(self) -> None:
+        """End it; called once, after the last step."""
+        ...
+
+
 class _Read(NamedTuple):
     """A batch as read: what the logic gets, what is dead-lettered, and the next offset per partition."""
 
@@ -91,6 +100,7 @@ class Shard:
     async def run(self) -> None:
         """Fence, rebuild, then handle and commit until closed; a `Retryable` marks the shard failed."""
         host = self.host
+        logic: ShardLogic | None = None
         try:
             self._transactor = await host.log.transactor(
                 host.topics.transactional_id(host.service, self.number), host.group
@@ -105,6 +115,8 @@ class Shard:
         except* Retryable as errors:
             self.failed = str(errors.exceptions[0])
         finally:
+            if isinstance(logic, Closing):
+                await logic.on_close()
             if self._transactor is not None:
                 await self._transactor.close()
 

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from headrace.project.definition import ViewDefinition
+
 
 class PaneColumns(msgspec.Struct, frozen=True, gc=False):
     """Panes of one width of one tile, ascending, as little-endian arrays of equal length.
@@ -18,7 +20,10 @@ class PaneColumns(msgspec.Struct, frozen=True, gc=False):
 
 
 class Tile(msgspec.Struct, frozen=True, gc=False):
-    """The partial aggregates of one entity from one source partition: a ring of panes for each pane width."""
+    """The partial aggregates of one entity from one source partition: a ring of panes for each pane width.
+
+    `view`: the view's key, `<name>@<digest>`.
+    """
 
     view: str
     entity: str
@@ -32,6 +37,7 @@ class FeatureShardAdvanced(msgspec.Struct, frozen=True):
     `applied`: next offset of each `source topic/partition` (exclusive). `origins`: per raw `topic/partition` the highest
     raw offset whose effects are all contained (inclusive). `sparse`: origins above it that were applied, to drop
     repeats: per raw `topic/partition` a list of `offset*65536+index`. `late`: events that came after their pane was dropped.
+    `repeated`: events dropped as repeats of one another. `views`: keys of the views that are complete up to `applied`.
     """
 
     source: str
@@ -40,8 +46,32 @@ class FeatureShardAdvanced(msgspec.Struct, frozen=True):
     origins: dict[str, int] = {}
     sparse: dict[str, list[int]] = {}
     late: int = 0
-    views_digest: str = ""
+    repeated: int = 0
+    views: tuple[str, ...] = ()
     max_event_s: float = 0.0
+
+
+class ViewAdopted(msgspec.Struct, frozen=True):
+    """A shard keeps this view's tiles: written when they are complete, so that they can be kept on while a changed view
+    is built beside them. `definition`, `settle_s`: all that folding needs.
+    """
+
+    source: str
+    partition: int
+    definition: ViewDefinition
+    settle_s: float
+
+
+class IdentitiesSeen(msgspec.Struct, frozen=True, gc=False):
+    """Identities of a deduplicated source seen in five minutes of event time (`bucket`), as little-endian arrays of equal
+    length. `codes`: uint64 hashes of key and identity. `at_s`: float64 instants of the first event of each.
+    """
+
+    source: str
+    partition: int
+    bucket: int
+    codes: bytes
+    at_s: bytes
 
 
 class PipelineAdvanced(msgspec.Struct, frozen=True, gc=False):

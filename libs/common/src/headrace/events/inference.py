@@ -71,7 +71,8 @@ class DecisionMade(msgspec.Struct, frozen=True, gc=False):
     decision lies in the same partition). `row`: float32 little-endian bytes of the feature row that the answering
     version saw, in the order of `signature` (a digest); b"" when no row was made. `entities`: per view the entity looked up.
     `applied`: per source topic and partition `source/partition` the source offset up to which (exclusive) the features
-    contain its events. `missing`: features that had no value. `shadows`: what the other versions said of the same row.
+    contain its events. `missing`: features that had no value. `stale`: features whose source sent nothing for longer than
+    their limit. `shadows`: what the other versions said of the same row.
     `route_offset`: the record of `registry.routes` that it followed, -1 when none. `recovered`: decided again after a
     takeover; another provisional answer may have left.
     """
@@ -91,6 +92,7 @@ class DecisionMade(msgspec.Struct, frozen=True, gc=False):
     route_offset: int = -1
     recovered: bool = False
     code_version: str = ""
+    stale: tuple[str, ...] = ()
 
 
 class PredictionAnswered(msgspec.Struct, frozen=True, gc=False):
@@ -101,6 +103,7 @@ class PredictionAnswered(msgspec.Struct, frozen=True, gc=False):
     answer: Answer
     missing: tuple[str, ...] = ()
     provisional: bool = False
+    stale: tuple[str, ...] = ()
 
 
 class OutcomeObserved(msgspec.Struct, frozen=True, gc=False):

@@ -4,10 +4,14 @@ import msgspec
 
 
 class ColumnPin(msgspec.Struct, frozen=True):
-    """One column of a feature row. `vocabulary`: for a category, its values in code order; None for a number."""
+    """One column of a feature row. `vocabulary`: for a category, its values in code order; None for a number.
+
+    `default`: what stands in the row where there is no value; None for NaN.
+    """
 
     name: str
     vocabulary: tuple[str, ...] | None = None
+    default: float | None = None
 
 
 class Signature(msgspec.Struct, frozen=True):

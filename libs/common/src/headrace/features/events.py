@@ -11,6 +11,7 @@ from headrace.codec import Message
 from headrace.events.features import PipelineAdvanced
 from headrace.features.origins import Origins
 from headrace.features.plan import available_s
+from headrace.features.repeats import Repeats
 from headrace.project.definition import SourceDefinition
 
 
@@ -24,9 +25,10 @@ class EventTable:
     partitions: list[int] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     _origins: dict[int, Origins] = field(default_factory=dict)
+    _repeats: dict[int, Repeats] = field(default_factory=dict)
 
     def take(self, message: Message) -> float | None:
-        """Take a record of the source's topic: an event once per origin, a pipeline's marker, or nothing readable.
+        """Take a record of the source's topic: an event once per origin and identity, a pipeline's marker, or nothing readable.
 
         Returns the instant from which a new event may be used; None when nothing was added.
         """
@@ -36,6 +38,9 @@ class EventTable:
             origins.advance(f"{event.topic}/{event.partition}", event.offset)
             return None
         if event is None or origins.is_repeat(message.envelope.origin):
+            return None
+        repeats = self._repeats.setdefault(record.partition, Repeats(self.source))
+        if repeats.is_repeat(event, available_s(self.source, event)):
             return None
         return self.add(event, record.partition, record.offset)
 

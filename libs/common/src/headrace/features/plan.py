@@ -39,6 +39,12 @@ class ViewPlan:
     view: ViewDefinition
     source: SourceDefinition
     widths: tuple[WidthPlan, ...]
+    settle_s: float = 0.0
+
+    @property
+    def keep_s(self) -> float:
+        """How long after an event's pane the event may still count, at most."""
+        return max(width.width_s * width.keep_panes for width in self.widths)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -50,9 +56,13 @@ def plan_view(project: ProjectDefinition, name: str) -> ViewPlan:
     """The plan of a view; its ring is kept for window + settle (the longest that binds it) + one day."""
     view = project.view(name)
     settles_s = [d.settle_s for d in project.deployments if any(b.view == name for b in d.features)]
+    return plan_definition(view, project.source(view.source), max(settles_s, default=0.0))
+
+
+def plan_definition(view: ViewDefinition, source: SourceDefinition, settle_s: float) -> ViewPlan:
+    """The plan of a view by its definition, with the longest settle of the deployments that bind it."""
     widths = sorted({pane_width_s(feature.window_s) for feature in view.features})
-    plans = tuple(_plan_width(view, width_s, max(settles_s, default=0.0)) for width_s in widths)
-    return ViewPlan(view, project.source(view.source), plans)
+    return ViewPlan(view, source, tuple(_plan_width(view, width_s, settle_s) for width_s in widths), settle_s)
 
 
 def _plan_width(view: ViewDefinition, width_s: int, settle_s: float) -> WidthPlan:

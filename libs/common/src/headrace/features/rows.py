@@ -1,17 +1,20 @@
 """Feature rows: the contract of a request's inputs, and the float32 row that a version sees.
 
-Columns: the deployment's inputs in declared order (keys left out), then each bound view's features, named
-`<view>.<feature>`. A category is the code of its value in the version's vocabulary; unknown and null are NaN.
+Columns: the deployment's inputs in declared order (keys left out), then its derived columns, then each bound view's
+features, named `<view>.<feature>`. A category is the code of its value in the version's vocabulary; unknown and null are
+NaN. A feature without a value is its default, else NaN.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.inference import Invalid, Scalar
 from headrace.events.registry import ColumnPin, Signature
+from headrace.features.derived import evaluate, refuse_unknown
 from headrace.features.plan import entity_key
 from headrace.features.store import OnlineStore
 from headrace.project.definition import DeploymentDefinition, InputDefinition, ProjectDefinition, digest_of
@@ -68,8 +71,11 @@ def pin_signature(
     """The columns of a deployment with their vocabularies, and the digest of both and of the views behind them."""
     columns = [_pin(field, vocabularies) for field in deployment.inputs if field.kind != "key"]
     views = [project.view(binding.view) for binding in deployment.features]
-    columns += [ColumnPin(f"{view.name}.{feature.name}") for view in views for feature in view.features]
-    views_digest = digest_of(*(view.digest for view in views), deployment.settle_s)
+    columns += [ColumnPin(derived.name) for derived in deployment.derived]
+    columns += [
+        ColumnPin(f"{view.name}.{feature.name}", None, feature.default) for view in views for feature in view.features
+    ]
+    views_digest = digest_of(*(view.digest for view in views), deployment.settle_s, *deployment.derived)
     return Signature(tuple(columns), digest_of(tuple(columns), views_digest), views_digest)
 
 
@@ -82,22 +88,52 @@ class RowMaker:
 
     def __init__(self, deployment: DeploymentDefinition, signature: Signature) -> None:
         self.signature = signature
+        self._inputs = deployment.inputs
         self._fields = [field for field in deployment.inputs if field.kind != "key"]
+        self._derived = deployment.derived
+        for derived in self._derived:
+            refuse_unknown(derived.expression)
         self._codes = [
             None if pin.vocabulary is None else {value: float(code) for code, value in enumerate(pin.vocabulary)}
             for pin in signature.columns[: len(self._fields)]
         ]
+        self._features = signature.columns[len(self._fields) + len(self._derived) :]
+        self._defaults = np.array([np.nan if pin.default is None else pin.default for pin in self._features])
+        self._has_defaults = not np.isnan(self._defaults).all()
 
     def encode(self, inputs: Mapping[str, Scalar]) -> list[float]:
         """The input columns of a row."""
         return [_encoded(inputs.get(field.name), codes) for field, codes in zip(self._fields, self._codes, strict=True)]
+
+    def fill(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Features of shape (n, n_features) with the defaults where there is no value."""
+        return np.where(np.isnan(features), self._defaults, features) if self._has_defaults else features
 
     def rows(self, inputs: Sequence[Mapping[str, Scalar]], features: NDArray[np.float64]) -> NDArray[np.float32]:
         """Rows for many requests: their inputs, and their features of shape (n, n_features)."""
         encoded = np.array([self.encode(found) for found in inputs], dtype=np.float64).reshape(
             len(inputs), len(self._fields)
         )
-        return np.hstack([encoded, features]).astype(np.float32)
+        filled = self.fill(features)
+        return np.hstack([encoded, *self._derive(inputs, filled), filled]).astype(np.float32)
+
+    def _derive(
+        self, inputs: Sequence[Mapping[str, Scalar]], features: NDArray[np.float64]
+    ) -> list[NDArray[np.float64]]:
+        """The derived columns, each of shape (n, 1)."""
+        if not self._derived:
+            return []
+        columns: dict[str, NDArray[Any]] = {pin.name: features[:, n] for n, pin in enumerate(self._features)}
+        for field in self._inputs:
+            values = [found.get(field.name) for found in inputs]
+            columns[field.name] = _numbers(values) if field.kind == "number" else np.array(values, dtype=object)
+        for derived in self._derived:
+            columns[derived.name] = evaluate(derived.expression, columns, len(inputs))
+        return [columns[derived.name].reshape(-1, 1) for derived in self._derived]
+
+
+def _numbers(values: Sequence[Scalar]) -> NDArray[np.float64]:
+    return np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
 
 
 def _encoded(value: Scalar, codes: dict[str, float] | None) -> float:
@@ -118,6 +154,6 @@ def look_up(
 ) -> NDArray[np.float64]:
     """All view features of one request from the online store, in row order."""
     found = [
-        store.lookup(binding.view, entities[binding.view], at_s, deployment.settle_s) for binding in deployment.features
+        store.lookup(binding.key, entities[binding.view], at_s, deployment.settle_s) for binding in deployment.features
     ]
     return np.concatenate(found) if found else np.empty(0)

@@ -1,5 +1,6 @@
 """The online store: the newest tiles in memory, applied lazily, looked up in microseconds."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -23,43 +24,71 @@ class OnlineStore:
         self._values: dict[tuple[str, str], dict[tuple[int, ...], Floats]] = {}
         self.shards: dict[tuple[str, int], FeatureShardAdvanced] = {}
         self._applied: dict[str, int] = {}
+        self._built: set[str] = set()
 
     def define(self, projects: Iterable[ProjectDefinition]) -> None:
-        """Know the views of these projects; cached values are dropped."""
-        self._plans = {view.name: plan_view(project, view.name) for project in projects for view in project.views}
+        """Know the views of these projects, and go on knowing those defined before; cached values are dropped."""
+        self._plans |= {view.key: plan_view(project, view.name) for project in projects for view in project.views}
         self._panes.clear()
         self._values.clear()
+        self._note_built()
 
     def apply(self, message: Message) -> None:
-        """Take a tile or a shard's progress."""
+        """Take a tile, its deletion, or a shard's progress."""
         event = message.event
         if isinstance(event, Tile):
-            key = (event.view, event.entity)
-            self._tiles.setdefault(key, {})[event.source_partition] = event
-            self._panes.pop(key, None)
-            self._values.pop(key, None)
+            self._put(event.view, event.entity, event.source_partition, event)
         elif isinstance(event, FeatureShardAdvanced):
+            before = self.shards.get((event.source, event.partition))
             self.shards[event.source, event.partition] = event
             self._applied = {**self._applied, **event.applied}
+            if before is None or before.views != event.views:
+                self._note_built()
+        elif event is None and message.record.key and not message.record.key.startswith(b"~"):
+            view, _, rest = message.record.key.decode("utf-8", "replace").partition("/")
+            entity, _, partition = rest.rpartition("/")
+            self._put(view, entity, int(partition), None)
+
+    def _put(self, view: str, entity: str, partition: int, tile: Tile | None) -> None:
+        key = (view, entity)
+        tiles = self._tiles.setdefault(key, {})
+        if tile is not None:
+            tiles[partition] = tile
+        else:
+            tiles.pop(partition, None)
+            if not tiles:
+                del self._tiles[key]
+        self._panes.pop(key, None)
+        self._values.pop(key, None)
+
+    def _note_built(self) -> None:
+        self._built = {key for key, plan in self._plans.items() if self._is_built(key, plan)}
+
+    def _is_built(self, key: str, plan: ViewPlan) -> bool:
+        shards = [self.shards.get((plan.source.name, partition)) for partition in range(plan.source.partitions)]
+        return all(shard is not None and key in shard.views for shard in shards)
+
+    def is_built(self, view: str) -> bool:
+        """Whether all shards of the view's source keep its tiles, complete. `view`: its key."""
+        return view in self._built
+
+    def newest_s(self, source: str) -> float:
+        """The newest instant of an event of the source that is contained; -inf before the first."""
+        return max((shard.max_event_s for (name, _), shard in self.shards.items() if name == source), default=-math.inf)
 
     @property
     def applied(self) -> dict[str, int]:
         """Per `source topic/partition` the next offset that is not contained yet. Shared: do not change it."""
         return self._applied
 
-    def origins(self) -> dict[str, int]:
-        """Per raw `topic/partition` the highest offset whose effects are contained everywhere that they could lie."""
-        lowest: dict[str, int] = {}
-        for (source, _), shard in self.shards.items():
-            for place in shard.origins:
-                reached = [s.origins.get(place, -1) for (name, _), s in self.shards.items() if name == source]
-                lowest[place] = min(lowest.get(place, 2**62), *reached)
-        return lowest
-
     def lookup(self, view: str, entity: str | None, at_s: float, settle_s: float) -> Floats:
-        """The view's values for an entity at an instant, float64 (n_features,); all NaN (counts 0) for an unknown one."""
+        """The view's values for an entity at an instant, float64 (n_features,). `view`: its key.
+
+        An entity that no event named has no values (counts and sums are 0). All are NaN where the entity is None, and
+        while the view is not built yet: never silently zero.
+        """
         plan = self._plans[view]
-        if entity is None:
+        if entity is None or view not in self._built:
             return np.full(len(plan.view.features), np.nan)
         edges = tuple([edge(at_s, settle_s, width.width_s) for width in plan.widths])
         known = self._values.get((view, entity))
@@ -70,7 +99,7 @@ class OnlineStore:
         return values
 
     def plan(self, view: str) -> ViewPlan:
-        """The plan of a view; KeyError when no applied project has it."""
+        """The plan of a view by its key; KeyError when no applied project has had it."""
         return self._plans[view]
 
     def _merged(self, key: tuple[str, str]) -> dict[int, Panes]:

@@ -53,7 +53,7 @@ class TileState:
     def encode(self, plan: ViewPlan, entity: str, partition: int) -> Tile:
         """The tile as it is written; panes older than the ring are dropped here."""
         return Tile(
-            plan.view.name, entity, partition, tuple(self._columns(place, w) for place, w in enumerate(plan.widths))
+            plan.view.key, entity, partition, tuple(self._columns(place, w) for place, w in enumerate(plan.widths))
         )
 
     def _columns(self, place: int, width: WidthPlan) -> PaneColumns:

@@ -7,7 +7,11 @@ from headrace.events.ops import HealthReported
 
 @dataclass
 class Health:
-    """The state behind /ready, `ops.health` and the gauges. An instance is ready when nothing is failing or awaited."""
+    """The state behind /ready, `ops.health` and the gauges. An instance is ready when nothing is failing or awaited.
+
+    Of the feature service, per `source/partition`: `newest_event_s`, the newest instant contained; `late` and `repeated`,
+    events not counted; `building`, the share read of the history of views that are built beside the running ones.
+    """
 
     service: str
     instance: str
@@ -21,6 +25,10 @@ class Health:
     loaded: set[str] = field(default_factory=set)
     warmed: set[str] = field(default_factory=set)
     breakers: dict[str, str] = field(default_factory=dict)
+    newest_event_s: dict[str, float] = field(default_factory=dict)
+    late: dict[str, int] = field(default_factory=dict)
+    repeated: dict[str, int] = field(default_factory=dict)
+    building: dict[str, float] = field(default_factory=dict)
     handled: int = 0
     dead_lettered: int = 0
     failures: dict[str, str] = field(default_factory=lambda: {"start": "starting"})

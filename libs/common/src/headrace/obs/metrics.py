@@ -4,7 +4,7 @@ Names are `headrace_<thing>_<unit>[_total]` with the service as a label from a c
 read off `Health` at scrape time, so a metric that nothing sets cannot exist.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -40,6 +40,39 @@ class HealthCollector(Collector):
         for topic, records in _by_topic(health.lag).items():
             lag.add_metric([health.service, topic], records)
         yield lag
+        yield from _of_sources(health)
+
+
+def _of_sources(health: Health) -> Iterator[Metric]:
+    """What the feature service tells of its sources."""
+    newest = GaugeMetricFamily(
+        "headrace_feature_newest_event_seconds", "Instant of the newest event contained, event time", labels=["source"]
+    )
+    for source, at_s in _by_source(health.newest_event_s, max).items():
+        newest.add_metric([source], at_s)
+    late = CounterMetricFamily(
+        "headrace_feature_late_events_total", "Events that came after their panes were dropped", labels=["source"]
+    )
+    for source, count in _by_source(health.late, sum).items():
+        late.add_metric([source], count)
+    repeated = CounterMetricFamily(
+        "headrace_feature_repeated_events_total", "Events dropped as repeats (dedupe)", labels=["source"]
+    )
+    for source, count in _by_source(health.repeated, sum).items():
+        repeated.add_metric([source], count)
+    built = GaugeMetricFamily(
+        "headrace_feature_view_built_share", "Share read of the history of views being built", labels=["source"]
+    )
+    for source, share in _by_source(health.building, min).items():
+        built.add_metric([source], share)
+    yield from (found for found in (newest, late, repeated, built) if found.samples)
+
+
+def _by_source(values: dict, fold: Callable[[list], float]) -> dict[str, float]:
+    grouped: dict[str, list] = {}
+    for place, value in values.items():
+        grouped.setdefault(place.rpartition("/")[0], []).append(value)
+    return {source: fold(found) for source, found in grouped.items()}
 
 
 def page(health: Health) -> bytes:

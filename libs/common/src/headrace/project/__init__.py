@@ -17,6 +17,7 @@ from headrace.project.deployments import (
     previous,
     prior,
 )
+from headrace.project.derived import Derived, fn
 from headrace.project.pipelines import Outcome, Pipeline, outcomes, pipeline
 from headrace.project.sources import RawStream, Source
 from headrace.project.views import Count, FeatureView, Last, Max, Mean, Min, Share, Std, Sum
@@ -27,6 +28,7 @@ __all__ = [
     "Category",
     "Count",
     "Deployment",
+    "Derived",
     "FeatureView",
     "Key",
     "Last",
@@ -47,6 +49,7 @@ __all__ = [
     "Training",
     "baseline",
     "beats_prior",
+    "fn",
     "not_worse_than_champion",
     "outcomes",
     "pipeline",

@@ -12,6 +12,7 @@ from headrace.errors import Misconfigured
 from headrace.project import definition as d
 from headrace.project.declare import Project
 from headrace.project.deployments import Category, Deployment, Input, Key, Number
+from headrace.project.derived import columns_of, trace
 from headrace.project.durations import seconds
 from headrace.project.pipelines import OutcomesOf, Pipeline
 from headrace.project.sources import Source
@@ -57,6 +58,10 @@ def compile_source(source: Source) -> d.SourceDefinition:
             raise Misconfigured(
                 f"source {source.name}: {role}={name!r} must be a datetime or float field of {source.event.__name__}"
             )
+    if source.available_at is not None and source.available_after:
+        raise Misconfigured(f"source {source.name}: give available_at or available_after, not both")
+    if source.dedupe is not None and source.dedupe not in known:
+        raise Misconfigured(f"source {source.name}: dedupe={source.dedupe!r} is not a field of {source.event.__name__}")
     if source.key not in known:
         raise Misconfigured(f"source {source.name}: key={source.key!r} is not a field of {source.event.__name__}")
     return d.SourceDefinition(
@@ -67,6 +72,8 @@ def compile_source(source: Source) -> d.SourceDefinition:
         source.partitions,
         source.available_at,
         seconds(source.available_after),
+        source.dedupe,
+        seconds(source.dedupe_within),
     )
 
 
@@ -79,9 +86,18 @@ def compile_view(view: FeatureView) -> d.ViewDefinition:
         if name not in kinds:
             raise Misconfigured(f"view {view.name}: entity {name!r} is not a field of source {source.name}")
     features = tuple(
-        d.FeatureDefinition(name, found.kind, found.column, int(seconds(found.window)))
+        d.FeatureDefinition(
+            name,
+            found.kind,
+            found.column,
+            int(seconds(found.window)),
+            None if found.default is None else float(found.default),
+            None if found.stale_after is None else seconds(found.stale_after),
+        )
         for name, found in view.features.items()
     )
+    if not features:
+        raise Misconfigured(f"view {view.name}: it has no features; give features={{'landed_3h': Count('3h')}}, say")
     for feature in features:
         if feature.column is not None and kinds.get(feature.column) not in ("number", "integer", "flag"):
             raise Misconfigured(
@@ -156,7 +172,10 @@ def _compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         model=found.model or found.name,
         unit=found.unit,
         inputs=tuple(_compile_input(field) for field in found.inputs),
-        features=tuple(d.BindingDefinition(binding.view.name, binding.fields) for binding in found.features),
+        features=tuple(
+            d.BindingDefinition(binding.view.name, binding.fields, compile_view(binding.view).key)
+            for binding in found.features
+        ),
         settle_s=seconds(found.settle),
         label=_compile_label(found),
         ladder=tuple(d.RungDefinition(rung.kind, rung.value) for rung in found.ladder),
@@ -169,8 +188,10 @@ def _compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         coverage=found.coverage,
         answer=found.answer,
         digest="",
+        derived=tuple(d.DerivedDefinition(derived.name, trace(derived)) for derived in found.derived),
     )
     _refuse_deployment(compiled)
+    _refuse_derived(found, compiled)
     return msgspec.structs.replace(compiled, digest=d.digest_of(compiled))
 
 
@@ -185,6 +206,23 @@ def _refuse_deployment(found: d.DeploymentDefinition) -> None:
         )
     if found.ladder and found.ladder[-1].kind != "prior" and any(rung.kind == "prior" for rung in found.ladder):
         raise Misconfigured(f"deployment {found.name}: prior is always the last rung of the ladder")
+
+
+def _refuse_derived(found: Deployment, compiled: d.DeploymentDefinition) -> None:
+    """Derived columns have names of their own, and read inputs, features, or derived columns declared before them."""
+    known = {field.name for field in compiled.inputs}
+    known |= {f"{binding.view.name}.{name}" for binding in found.features for name in binding.view.features}
+    for derived in compiled.derived:
+        _require(
+            derived.name not in known,
+            f"deployment {found.name}: derived column {derived.name!r} has the name of another column",
+        )
+        strangers = sorted(columns_of(derived.expression) - known)
+        _require(
+            not strangers,
+            f"deployment {found.name}: derived column {derived.name!r} reads {strangers}; there are {', '.join(sorted(known))}",
+        )
+        known.add(derived.name)
 
 
 def _compile_label(found: Deployment) -> d.LabelDefinition | None:

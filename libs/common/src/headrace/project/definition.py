@@ -4,6 +4,7 @@ Only pipeline and trainer import the user's code; all other services see nothing
 """
 
 import hashlib
+from typing import Any
 
 import msgspec
 
@@ -28,7 +29,8 @@ class SourceDefinition(msgspec.Struct, frozen=True):
     """A topic `events.<name>.v1` held to a contract.
 
     `event_time`: the field that says when it happened. `key`: the field that keys the record. An event may be used from
-    the instant in field `available_at`, else from `event_time` plus `available_after_s`.
+    the instant in field `available_at`, else from `event_time` plus `available_after_s`. `dedupe`: the field whose value
+    an event shares with its repeats, which come at most `dedupe_within_s` apart.
     """
 
     name: str
@@ -38,15 +40,23 @@ class SourceDefinition(msgspec.Struct, frozen=True):
     partitions: int
     available_at: str | None = None
     available_after_s: float = 0.0
+    dedupe: str | None = None
+    dedupe_within_s: float = 86_400.0
 
 
 class FeatureDefinition(msgspec.Struct, frozen=True):
-    """One windowed aggregation. `aggregation`: count, sum, mean, share, min, max, std or last; `column`: None for count."""
+    """One windowed aggregation. `aggregation`: count, sum, mean, share, min, max, std or last; `column`: None for count.
+
+    `default`: what a row holds where there is no value, None for NaN. `stale_after_s`: how old the newest event of the
+    source may be before the feature counts as stale, None for any age.
+    """
 
     name: str
     aggregation: str
     column: str | None
     window_s: int
+    default: float | None = None
+    stale_after_s: float | None = None
 
 
 class ViewDefinition(msgspec.Struct, frozen=True):
@@ -57,6 +67,11 @@ class ViewDefinition(msgspec.Struct, frozen=True):
     entity: tuple[str, ...]
     features: tuple[FeatureDefinition, ...]
     digest: str
+
+    @property
+    def key(self) -> str:
+        """The name under which its tiles are kept: a changed view is another one, and is built beside the running one."""
+        return f"{self.name}@{self.digest[:8]}"
 
 
 class InputDefinition(msgspec.Struct, frozen=True):
@@ -73,10 +88,18 @@ class InputDefinition(msgspec.Struct, frozen=True):
 
 
 class BindingDefinition(msgspec.Struct, frozen=True):
-    """A view looked up by a request's fields, in the order of the view's entity."""
+    """A view looked up by a request's fields, in the order of the view's entity. `key`: the view's key."""
 
     view: str
     fields: tuple[str, ...]
+    key: str = ""
+
+
+class DerivedDefinition(msgspec.Struct, frozen=True):
+    """A column computed at request time. `expression`: see `headrace.project.derived`."""
+
+    name: str
+    expression: Any
 
 
 class LabelDefinition(msgspec.Struct, frozen=True):
@@ -162,6 +185,7 @@ class DeploymentDefinition(msgspec.Struct, frozen=True):
     coverage: float
     answer: str
     digest: str
+    derived: tuple[DerivedDefinition, ...] = ()
 
 
 class PipelineDefinition(msgspec.Struct, frozen=True):

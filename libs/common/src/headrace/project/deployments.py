@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace.project.derived import Derived
 from headrace.project.views import Binding
 
 
@@ -127,7 +128,8 @@ class Deployment:
     """What answers requests.
 
     `unit`: the name of what a request is about, and what traffic is split by. `inputs`: the contract of a request.
-    `features`: views bound to request fields. `settle`: the pipeline lag allowed for, in training and serving alike.
+    `features`: views bound to request fields. `derived`: columns computed of inputs and features at request time.
+    `settle`: the pipeline lag allowed for, in training and serving alike.
     `cohort`: width of the windows in which labels are read; one closes when `coverage` of its labels have come.
     `answer`: `committed` replies after the decision is committed, `fast` before.
     """
@@ -136,6 +138,7 @@ class Deployment:
     unit: str
     inputs: Sequence[Input]
     features: Sequence[Binding] = ()
+    derived: Sequence[Derived] = ()
     label: Binary | None = None
     settle: str | float = "15m"
     ladder: Sequence[Rung] = ()

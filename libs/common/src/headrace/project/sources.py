@@ -21,6 +21,8 @@ class Source:
     `event`: a `msgspec.Struct` whose fields are float, int, str, bool or datetime, optional where null is allowed.
     `event_time`: the field that says when it happened. `key`: the field that keys the record; events of one key keep
     their order. An event may be used from `available_at` (a field), else `available_after` its event time.
+    `dedupe`: a field that identifies the event; a second one of the same key and identity whose instant is less than
+    `dedupe_within` away from the first is a repeat, and does not count.
     """
 
     name: str
@@ -30,3 +32,5 @@ class Source:
     available_at: str | None = None
     available_after: str | float = 0.0
     partitions: int = 2
+    dedupe: str | None = None
+    dedupe_within: str | float = "1d"

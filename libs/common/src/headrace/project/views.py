@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypedDict, Unpack
 
 from headrace.project.sources import Source
 
@@ -13,46 +14,59 @@ class Aggregation:
     kind: str
     column: str | None
     window: str | float
+    default: float | None = None
+    stale_after: str | float | None = None
 
 
-def Count(window: str | float) -> Aggregation:  # noqa: N802 - reads as the noun it declares
+class Rules(TypedDict, total=False):
+    """What every aggregation takes besides its column and window.
+
+    `default`: what the model sees where there is no value (else NaN); the decision lists the feature as missing all the
+    same. `stale_after`: the decision lists the feature as stale when nothing newer than this has come from its source.
+    """
+
+    default: float
+    stale_after: str | float
+
+
+def Count(window: str | float, **rules: Unpack[Rules]) -> Aggregation:  # noqa: N802 - reads as the noun it declares
     """How many events the window holds (0 when none)."""
-    return Aggregation("count", None, window)
+    return Aggregation("count", None, window, **rules)
 
 
-def Sum(column: str, window: str | float) -> Aggregation:  # noqa: N802
+def Sum(column: str, window: str | float, **rules: Unpack[Rules]) -> Aggregation:  # noqa: N802
     """Sum of the column; 0 when the window is empty."""
-    return Aggregation("sum", column, window)
+    return Aggregation("sum", column, window, **rules)
 
 
-def Mean(column: str, window: str | float) -> Aggregation:  # noqa: N802
+def Mean(column: str, window: str | float, **rules: Unpack[Rules]) -> Aggregation:  # noqa: N802
     """Mean of the column's values that are not null; missing when there is none."""
-    return Aggregation("mean", column, window)
+    return Aggregation("mean", column, window, **rules)
 
 
-def Share(column: str, window: str | float) -> Aggregation:  # noqa: N802
+def Share(column: str, window: str | float, **rules: Unpack[Rules]) -> Aggregation:  # noqa: N802
     """Share (0..1) of events whose flag is true; missing when there is none."""
-    return Aggregation("share", column, window)
+    return Aggregation("share", column, window, **rules)
 
 
-def Min(column: str, window: str | float) -> Aggregation:  # noqa: N802
+def Min(column: str, window: str | float, **rules: Unpack[Rules]) -> Aggregation:  # noqa: N802
     """Smallest value; missing when there is none."""
-    return Aggregation("min", column, window)
+    return Aggregation("min", column, window, **rules)
 
 
-def Max(column: str, window: str | float) -> Aggregation:  # noqa: N802
+def Max(column: str, window: str | float, **rules: Unpack[Rules]) -> Aggregation:  # noqa: N802
     """Largest value; missing when there is none."""
-    return Aggregation("max", column, window)
+    return Aggregation("max", column, window, **rules)
 
 
-def Std(column: str, window: str | float) -> Aggregation:  # noqa: N802
+def Std(column: str, window: str | float, **rules: Unpack[Rules]) -> Aggregation:  # noqa: N802
     """Population standard deviation; missing when there is no value."""
-    return Aggregation("std", column, window)
+    return Aggregation("std", column, window, **rules)
 
 
-def Last(column: str, window: str | float) -> Aggregation:  # noqa: N802
+def Last(column: str, window: str | float, **rules: Unpack[Rules]) -> Aggregation:  # noqa: N802
     """The value of the newest event in the window; missing when there is none or it is null."""
-    return Aggregation("last", column, window)
+    return Aggregation("last", column, window, **rules)
 
 
 @dataclass(frozen=True)

@@ -101,4 +101,6 @@ def _parameters(answers: Sequence[PredictionAnswered]) -> dict[str, Any]:
         told["rung"] = ",".join(a.answer.rung if isinstance(a.answer, FellBack) else "champion" for a in answers)
         told["reason"] = "; ".join(dict.fromkeys(answer.reason for answer in fell))
     missing = dict.fromkeys(name for answered in answers for name in answered.missing)
-    return told | ({"missing": ",".join(missing)} if missing else {})
+    stale = dict.fromkeys(name for answered in answers for name in answered.stale)
+    gaps = {"missing": ",".join(missing), "stale": ",".join(stale)}
+    return told | {kind: names for kind, names in gaps.items() if names}

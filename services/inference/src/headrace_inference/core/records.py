@@ -23,6 +23,7 @@ class Evidence:
     entities: dict[str, str] = field(default_factory=dict)
     applied: dict[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
 
 
 NOTHING = Evidence()
@@ -61,7 +62,9 @@ def reply_partition(headers: Headers, partitions: int) -> int | None:
 
 def answered_by(decision: DecisionMade, provisional: bool = False) -> PredictionAnswered:
     """What a waiting client is told of a decision."""
-    return PredictionAnswered(decision.request_id, decision.deployment, decision.answer, decision.missing, provisional)
+    return PredictionAnswered(
+        decision.request_id, decision.deployment, decision.answer, decision.missing, provisional, decision.stale
+    )
 
 
 def decided(request: Message, unit: str, answer: Answer, evidence: Evidence, **more: Any) -> DecisionMade:
@@ -78,5 +81,6 @@ def decided(request: Message, unit: str, answer: Answer, evidence: Evidence, **m
         entities=evidence.entities,
         applied=evidence.applied,
         missing=evidence.missing,
+        stale=evidence.stale,
         **more,
     )

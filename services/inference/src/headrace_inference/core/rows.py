@@ -4,7 +4,7 @@ A version fits a deployment as long as its columns are the deployment's columns 
 changed: otherwise a number would mean another thing than the one that it was trained on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -35,7 +35,15 @@ class Rows:
         self.deployment = deployment
         self.bare = bare_signature(project, deployment)
         self._makers: dict[str, RowMaker] = {}
-        self._feature_names = [column.name for column in self.bare.columns[len(_own_columns(deployment)) :]]
+        own = len([field for field in deployment.inputs if field.kind != "key"]) + len(deployment.derived)
+        self._feature_names = [column.name for column in self.bare.columns[own:]]
+        views = [project.view(binding.view) for binding in deployment.features]
+        self._limits = [
+            (f"{view.name}.{feature.name}", view.source, feature.stale_after_s)
+            for view in views
+            for feature in view.features
+            if feature.stale_after_s is not None
+        ]
 
     def make(self, signature: Signature, inputs: Sequence[Mapping], features: np.ndarray) -> np.ndarray:
         """Rows in the order of `signature`, float32 (n, columns). `features`: float64 (n, view features)."""
@@ -49,6 +57,8 @@ class Rows:
         gaps = np.isnan(features)
         return tuple(name for name, gap in zip(self._feature_names, gaps, strict=True) if gap) if gaps.any() else ()
 
-
-def _own_columns(deployment: DeploymentDefinition) -> list[str]:
-    return [field.name for field in deployment.inputs if field.kind != "key"]
+    def stale(self, at_s: float, newest_s: Callable[[str], float]) -> tuple[str, ...]:
+        """Names of the view features whose source has sent nothing newer than their limit. `newest_s`: per source."""
+        if not self._limits:
+            return ()
+        return tuple(name for name, source, limit_s in self._limits if at_s - newest_s(source) > limit_s)

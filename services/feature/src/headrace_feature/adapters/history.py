@@ -1,0 +1,45 @@
+"""A source's partition from its beginning, for views that are built beside the running ones."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from headrace.bus.port import Log, Reader, TopicPartition
+from headrace.codec import Codec, Message
+from headrace.errors import Poison
+
+_CHUNK = 5000
+
+
+class History:
+    """Reads one partition in order, up to offsets that the reader is told."""
+
+    def __init__(self, log: Log, codec: Codec, partition: TopicPartition) -> None:
+        self._log, self._codec, self._partition = log, codec, partition
+        self._reader: Reader | None = None
+        self.position = 0
+
+    async def up_to(self, offset: int) -> AsyncIterator[Sequence[Message]]:
+        """The messages from where the last call ended to `offset` (exclusive), in chunks; what is poison is left out."""
+        if self._reader is None:
+            self._reader = await self._log.reader([self._partition], "beginning")
+            self.position = await self._reader.position(self._partition)
+        while self.position < offset:
+            records = await self._reader.fetch(0.5, _CHUNK)
+            wanted = [record for record in records if record.offset < offset]
+            if len(wanted) < len(records):
+                await self._reader.seek({self._partition: offset})
+                self.position = offset
+            else:
+                self.position = await self._reader.position(self._partition)
+            yield [message for record in wanted if (message := self._decoded(record)) is not None]
+
+    def _decoded(self, record) -> Message | None:
+        try:
+            return self._codec.decode(record)
+        except Poison:  # it is in the DLQ already
+            return None
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        if self._reader is not None:
+            await self._reader.close()
+            self._reader = None
