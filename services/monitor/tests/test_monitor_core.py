@@ -276,10 +276,7 @@ def table(count: int = 20) -> EventTable:
 
 def served_row(found: EventTable, at_s: float, applied: int) -> DecisionMade:
     plan = plan_view(PROJECT, "carrier")
-    seen = EventTable(found.source)
-    for event, offset in zip(found.events, found.offsets, strict=True):
-        if offset < applied:
-            seen.add(event, 0, offset)
+    seen = found.select(found.offsets < applied)
     values = as_of(plan, seen, ["AA"], np.array([at_s]), 0.0).values[0].astype("<f4")
     return decision(
         "u", at_s, row=values.tobytes(), entities={"carrier": "AA"}, applied={"events.landings.v1/0": applied}

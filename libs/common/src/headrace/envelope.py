@@ -17,6 +17,18 @@ from headrace.errors import Poison
 MSGPACK = "application/msgpack"
 JSON = "application/json"
 MAX_HEADER_BYTES = 65_536
+MAX_HEADERS = 256
+_OURS = (
+    "ce_id",
+    "ce_type",
+    "ce_source",
+    "ce_time",
+    "ce_causationid",
+    "ce_correlationid",
+    "ce_origin",
+    "traceparent",
+    "content-type",
+)
 _EARLIEST_S, _LATEST_S = -62_135_596_800.0, 253_402_300_799.0
 
 
@@ -117,23 +129,34 @@ def read_headers(record: Record) -> Envelope:
 
     Raises `Poison` when a header is there but cannot be read.
     """
-    size = sum([len(name) + len(value or b"") for name, value in record.headers])
-    if size > MAX_HEADER_BYTES:
-        raise Poison(f"headers have {size} bytes, the limit is {MAX_HEADER_BYTES}")
+    found = dict(record.headers)
     try:
-        found = {name: value.decode() for name, value in record.headers}
+        size = sum(map(len, found)) + sum(map(len, found.values()))
+    except TypeError:  # a header without a value
+        found = {name: value or b"" for name, value in record.headers}
+        size = sum(map(len, found)) + sum(map(len, found.values()))
+    if size > MAX_HEADER_BYTES or len(record.headers) > MAX_HEADERS:
+        raise Poison(
+            f"there are {len(record.headers)} headers of {size} bytes, the limits are {MAX_HEADERS} and {MAX_HEADER_BYTES}"
+        )
+    try:
+        return _envelope(record, found)
     except UnicodeDecodeError as error:
         raise Poison(f"headers must be UTF-8: {error}") from None
-    time = found.get("ce_time")
-    origin = found.get("ce_origin")
+
+
+def _envelope(record: Record, found: dict[str, bytes]) -> Envelope:
+    text = {name: found[name].decode() for name in _OURS if name in found}
+    get = text.get
+    time, origin = get("ce_time"), get("ce_origin")
     return Envelope(
-        id=found.get("ce_id") or f"{record.topic}/{record.partition}/{record.offset}",
-        type=found.get("ce_type", ""),
-        source=found.get("ce_source", ""),
-        time_s=parse_instant(time) if time else record.timestamp_ms / 1000,
-        causation_id=found.get("ce_causationid"),
-        correlation_id=found.get("ce_correlationid"),
-        origin=Origin.parse(origin) if origin else None,
-        traceparent=found.get("traceparent"),
-        content_type=found.get("content-type", ""),
+        get("ce_id") or f"{record.topic}/{record.partition}/{record.offset}",
+        get("ce_type", ""),
+        get("ce_source", ""),
+        parse_instant(time) if time else record.timestamp_ms / 1000,
+        get("ce_causationid"),
+        get("ce_correlationid"),
+        Origin.parse(origin) if origin else None,
+        get("traceparent"),
+        get("content-type", ""),
     )

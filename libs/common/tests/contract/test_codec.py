@@ -6,9 +6,10 @@ import pytest
 
 from headrace.bus.port import Record
 from headrace.codec import Codec, caused_by, out
-from headrace.envelope import format_instant, parse_instant, read_headers
+from headrace.envelope import Envelope, Origin, format_instant, parse_instant, read_headers
 from headrace.errors import Fatal, Poison
 from headrace.events import event_types, type_name
+from headrace.events.features import PipelineAdvanced
 from headrace.events.inference import DecisionMade, FellBack, PredictionRequested, Score
 from headrace.topics import Topics
 
@@ -126,3 +127,45 @@ def test_every_event_has_its_own_name_and_a_schema() -> None:
 def test_every_type_named_in_topics_yaml_exists() -> None:
     named = {name for rule in TOPICS.rules.values() for name in rule.types}
     assert named <= event_types().keys()
+
+
+class Landing(msgspec.Struct):
+    at: float
+    carrier: str
+
+
+LANDINGS = TOPICS.of_source("landings")
+EVENT = Landing(INSTANT_S, "AA")
+HEADERS = out(LANDINGS, "AA", EVENT, Envelope("i", "landing", "t", INSTANT_S, origin=Origin("raw.m.v1", 0, 7))).headers
+MARKER = PipelineAdvanced("land", "raw.m.v1", 0, 7)
+
+
+def replaced(name: str, value: bytes) -> tuple[tuple[str, bytes], ...]:
+    return tuple((found, value if found == name else old) for found, old in HEADERS)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        record(msgspec.msgpack.encode(EVENT), LANDINGS, HEADERS),
+        record(b'{"at": 3, "carrier": "AA"}', LANDINGS),
+        record(msgspec.msgpack.encode(MARKER), LANDINGS, out(LANDINGS, None, MARKER, Envelope("m", "", "t", 0.0)).headers),
+        record(msgspec.msgpack.encode({"at": "noon", "carrier": "AA"}), LANDINGS, HEADERS),
+        record(b"\xc1", LANDINGS, HEADERS),
+        record(None, LANDINGS, HEADERS),
+        record(msgspec.msgpack.encode(EVENT), LANDINGS, replaced("ce_time", b"yesterday")),
+        record(msgspec.msgpack.encode(EVENT), LANDINGS, replaced("ce_origin", b"nowhere")),
+        record(msgspec.msgpack.encode(EVENT), LANDINGS, replaced("ce_id", b"\xff")),
+        record(msgspec.msgpack.encode(EVENT), LANDINGS, replaced("ce_source", "Köln".encode())),
+        record(msgspec.msgpack.encode(EVENT), LANDINGS, (*HEADERS, ("more", b"x" * 70_000))),
+    ],
+)  # fmt: skip
+def test_reading_only_the_event_takes_and_refuses_exactly_what_reading_all_does(found: Record) -> None:
+    reader = Codec(TOPICS, {LANDINGS: Landing})
+    try:
+        message = reader.decode(found)
+    except Poison:
+        with pytest.raises(Poison):
+            reader.decode_event(found)
+    else:
+        assert reader.decode_event(found) == (message.event, message.envelope.origin)

@@ -228,7 +228,7 @@ class MonitorShard:
     def _forget_events(self) -> None:
         oldest_s = self._needed_from_s()
         for table in self._tables.values():
-            if len(table.events) > 1000 and table.available[0] < oldest_s - _SLACK_S:
+            if len(table) > 1000 and table.available[0] < oldest_s - _SLACK_S:
                 table.drop_before(oldest_s)
 
     def _lookback_s(self) -> float:

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 
 from headrace.bus import artifacts
+from headrace.bus.reading import pin_offsets, read_up_to
 from headrace.bus.runtime import Context
 from headrace.errors import Retryable
 from headrace.events.registry import GateResult, Lineage, RegisterVersion, Signature, VersionRegistered
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished, TrainingProgressed
+from headrace.features.dataset import Gathered, Rows
 from headrace.models import skops_format
 from headrace.policy.backoff import delays_s
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace.project.load import folder_of, load_function
 from headrace_trainer.adapters.champion import load_champion
-from headrace_trainer.adapters.rows import Gathered, Rows, pin_offsets, read_up_to
 from headrace_trainer.core.fitting import Fitted, fit_gated, has_enough, refit
 from headrace_trainer.core.gates import may_register
 from headrace_trainer.core.splits import Span, span_of
@@ -76,15 +77,15 @@ class TrainingRun:
 
     async def _gather(self, project: ProjectDefinition, deployment: DeploymentDefinition, span: Span) -> Rows:
         log, topics = self.context.log, self.context.topics
-        gathered = Gathered(project, deployment, topics, span, self.accepted.clock_s)
-        names = [topics.name("inference.requests"), topics.name("inference.outcomes"), *gathered.tables]
-        ends = await pin_offsets(log, names)
+        gathered = Gathered(project, deployment, topics, span.from_s, span.to_s, self.accepted.clock_s)
+        ends = await pin_offsets(log, gathered.topic_names())
         self._progress("rows", 0.0, f"reading {sum(ends.values()):,} records")
+        codec = self.context.codec
         await read_up_to(
-            log, self.context.codec, ends, gathered.take, lambda share: self._progress("rows", 0.4 * share)
+            log, ends, lambda record: gathered.read(codec, record), lambda share: self._progress("rows", 0.4 * share)
         )
         offsets = {f"{topics.base(tp.topic)}/{tp.partition}": end for tp, end in sorted(ends.items())}
-        return await asyncio.to_thread(gathered.rows, offsets)
+        return (await asyncio.to_thread(gathered.rows, offsets)).labelled()
 
     async def _train(
         self, project: ProjectDefinition, deployment: DeploymentDefinition, span: Span, rows: Rows, folder: str

@@ -1,8 +1,8 @@
 """The fold for many requests at once: the same values as `finalise` over tiles, to the last bit.
 
 Events are reduced to cells, one per (entity, pane, source partition), ordered exactly as `finalise` adds them: panes
-ascending, partitions ascending within a pane. A request's window is then a run of neighbouring cells, and all
-requests walk their runs in step.
+ascending, partitions ascending within a pane. A request's window is then a run of neighbouring cells; requests with the
+same run share it, and all runs are walked in step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.features.events import EventTable
-from headrace.features.plan import ViewPlan, WidthPlan, entity_of, features_of_width
+from headrace.features.plan import NEEDS, ViewPlan, WidthPlan, features_of_width
 from headrace.project.definition import FeatureDefinition
 
 Floats = NDArray[np.float64]
@@ -34,7 +34,6 @@ class AsOf:
 class _Cells:
     keys: Ints
     partition: Ints
-    count: Floats
     newest_offset: Ints
     parts: dict[str, Floats]
 
@@ -52,44 +51,34 @@ def as_of(
     `entities`, `at_s`: per request. `limits`: per source partition an array of offsets, one per request; rows whose
     panes hold an event at or past its limit are marked in `beyond` (their fold up to the limits would differ, perhaps).
     """
-    codes = _codes(plan, table)
-    wanted = np.array(
-        [codes.index.get(entity, -1) if entity is not None else -2 for entity in entities], dtype=np.int64
-    )
+    index, per_event = table.codes(plan.view.entity)
+    wanted = np.array([index.get(entity, -1) if entity is not None else -2 for entity in entities], dtype=np.int64)
     values = np.full((len(at_s), len(plan.view.features)), np.nan)
     beyond = np.zeros(len(at_s), dtype=bool)
     for width in plan.widths:
-        cells = _cells(table, width, codes.per_event)
+        cells = _cells(table, width, per_event)
         ends = np.floor((at_s - settle_s) / width.width_s).astype(np.int64)
-        for place, feature in features_of_width(plan.view, width.width_s):
-            low, high = _runs(cells, wanted, ends - feature.window_s // width.width_s, ends)
-            values[:, place] = _values(feature, cells, low, high)
-            if limits is not None:
-                beyond |= _beyond(cells, low, high, limits)
+        for window_s, features in _by_window(plan, width.width_s):
+            runs = _runs(cells, wanted, ends - window_s // width.width_s, ends)
+            merged = _merged(cells, runs, _parts_of(features), sorted(limits or ()))
+            for place, feature in features:
+                values[:, place] = _value(feature, merged)[runs.row]
+            for partition, limit in (limits or {}).items():
+                beyond |= merged[f"offset:{partition}"][runs.row] >= limit
     values[wanted == -2] = np.nan
     return AsOf(values, beyond)
 
 
-@dataclass(frozen=True)
-class _Codes:
-    index: dict[str, int]
-    per_event: Ints
-
-
-def _codes(plan: ViewPlan, table: EventTable) -> _Codes:
-    index: dict[str, int] = {}
-    fields = plan.view.entity
-    per_event = [
-        -1 if (entity := entity_of(fields, event)) is None else index.setdefault(entity, len(index))
-        for event in table.events
-    ]
-    return _Codes(index, np.array(per_event, dtype=np.int64))
+def _by_window(plan: ViewPlan, width_s: int) -> list[tuple[int, list[tuple[int, FeatureDefinition]]]]:
+    """The features of a width with their places, by window: they walk the same cells."""
+    found: dict[int, list[tuple[int, FeatureDefinition]]] = {}
+    for place, feature in features_of_width(plan.view, width_s):
+        found.setdefault(feature.window_s, []).append((place, feature))
+    return list(found.items())
 
 
 def _cells(table: EventTable, width: WidthPlan, codes: Ints) -> _Cells:
-    partitions = np.array(table.partitions, dtype=np.int64)
-    offsets = np.array(table.offsets, dtype=np.int64)
-    available = np.array(table.available, dtype=np.float64)
+    partitions, offsets, available = table.partitions, table.offsets, table.available
     panes = np.floor(available / width.width_s).astype(np.int64)
     used = np.flatnonzero(codes >= 0)
     used = used[np.lexsort((offsets[used], partitions[used]))]
@@ -103,7 +92,8 @@ def _cells(table: EventTable, width: WidthPlan, codes: Ints) -> _Cells:
         for name, wanted in width.columns
         for part, column in _reduce(wanted, table.column(name)[used], available[used], cell, size).items()
     }
-    return _Cells(unique, unique % _PARTITIONS, np.bincount(cell, minlength=size).astype(np.float64), newest, parts)
+    parts["count"] = np.bincount(cell, minlength=size).astype(np.float64)
+    return _Cells(unique, unique % _PARTITIONS, newest, parts)
 
 
 def _key(codes: Ints, panes: Ints) -> Ints:
@@ -143,70 +133,89 @@ def _last_of_cells(values: Floats, available: Floats, cell: Ints, size: int) -> 
     return found
 
 
-def _runs(cells: _Cells, wanted: Ints, first: Ints, end: Ints) -> tuple[Ints, Ints]:
-    low = np.searchsorted(cells.keys, _key(wanted, first) * _PARTITIONS)
-    high = np.searchsorted(cells.keys, _key(wanted, end) * _PARTITIONS)
+@dataclass(frozen=True)
+class _Runs:
+    """The distinct runs of cells, longest first: from `low`, `length` cells each; `row`: the run of each request."""
+
+    low: Ints
+    length: Ints
+    row: Ints
+
+
+def _runs(cells: _Cells, wanted: Ints, first: Ints, end: Ints) -> _Runs:
+    low = np.searchsorted(cells.keys, _key(wanted, first) * _PARTITIONS).astype(np.int64)
+    high = np.searchsorted(cells.keys, _key(wanted, end) * _PARTITIONS).astype(np.int64)
     unknown = wanted < 0
     low[unknown] = high[unknown] = 0
-    return low.astype(np.int64), high.astype(np.int64)
+    pairs, row = np.unique(low * (len(cells.keys) + 1) + high, return_inverse=True)
+    low, high = pairs // (len(cells.keys) + 1), pairs % (len(cells.keys) + 1)
+    order = np.argsort(low - high, kind="stable")
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return _Runs(low[order], (high - low)[order], place[row])
 
 
-def _walk(low: Ints, high: Ints):
-    """Rows that still have a cell at step j, and that cell; rows with long runs come first, so that each step is a slice."""
-    length = high - low
-    order = np.argsort(-length, kind="stable")
-    sorted_length = -length[order]
-    for step in range(int(length.max(initial=0))):
-        rows = order[: np.searchsorted(sorted_length, -step, side="left")]
-        yield rows, low[rows] + step
+_STARTS = {"min": np.inf, "max": -np.inf, "last": np.nan, "last_at": -np.inf}
 
 
-def _accumulated(values: Floats, low: Ints, high: Ints, start: float, fold: np.ufunc) -> Floats:
-    total = np.full(len(low), start)
-    for rows, cells in _walk(low, high):
-        total[rows] = fold(total[rows], values[cells])
-    return total
+def _parts_of(features: Sequence[tuple[int, FeatureDefinition]]) -> list[str]:
+    needed: set[str] = set()
+    for _, feature in features:
+        if feature.aggregation == "count":
+            needed.add("count")
+        else:
+            needed |= {f"{feature.column}:{part}" for part in NEEDS[feature.aggregation]}
+    return sorted(needed)
 
 
-def _values(feature: FeatureDefinition, cells: _Cells, low: Ints, high: Ints) -> Floats:
-    def added(part: str) -> Floats:
-        return _accumulated(cells.parts[f"{feature.column}:{part}"], low, high, 0.0, np.add)
+def _merged(cells: _Cells, runs: _Runs, parts: Sequence[str], partitions: Sequence[int]) -> dict[str, Floats]:
+    """The merged partial aggregates of each run, and per partition the newest offset in it, cell after cell in order."""
+    found = {part: np.full(len(runs.low), _STARTS.get(part.rpartition(":")[2], 0.0)) for part in parts}
+    newest = {partition: np.full(len(runs.low), -1.0) for partition in partitions}
+    for step in range(int(runs.length[0]) if len(runs.length) else 0):
+        going = int(np.searchsorted(-runs.length, -step, side="left"))
+        at = runs.low[:going] + step
+        for part in parts:
+            _add(part, found, cells, at, going)
+        for partition, offsets in newest.items():
+            mine = cells.partition[at] == partition
+            offsets[:going] = np.where(mine, np.maximum(offsets[:going], cells.newest_offset[at]), offsets[:going])
+    return found | {f"offset:{partition}": offsets for partition, offsets in newest.items()}
 
-    kind = feature.aggregation
-    if kind == "count":
-        return _accumulated(cells.count, low, high, 0.0, np.add)
-    if kind == "sum":
-        return added("sum")
+
+def _add(part: str, found: dict[str, Floats], cells: _Cells, at: Ints, going: int) -> None:
+    column, _, kind = part.rpartition(":")
+    total = found[part]
+    if kind == "last_at":
+        return  # together with `last`
     if kind == "last":
-        return _last(feature, cells, low, high)
-    counted = added("n")
+        at_s, newest = cells.parts[f"{column}:last_at"][at], found[f"{column}:last_at"]
+        newer = at_s >= newest[:going]
+        total[:going] = np.where(newer, cells.parts[part][at], total[:going])
+        newest[:going] = np.where(newer, at_s, newest[:going])
+    elif kind == "min":
+        total[:going] = np.minimum(total[:going], cells.parts[part][at])
+    elif kind == "max":
+        total[:going] = np.maximum(total[:going], cells.parts[part][at])
+    else:
+        total[:going] += cells.parts[part][at]
+
+
+def _value(feature: FeatureDefinition, merged: Mapping[str, Floats]) -> Floats:
+    kind, column = feature.aggregation, feature.column
+    if kind == "count":
+        return merged["count"]
+    if kind in ("sum", "last"):
+        return merged[f"{column}:{kind}"]
+    counted = merged[f"{column}:n"]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(counted == 0, np.nan, _combined(kind, counted, added, feature, cells, low, high))
+        return np.where(counted == 0, np.nan, _combined(kind, counted, merged, f"{column}:"))
 
 
-def _combined(kind, counted, added, feature, cells, low, high) -> Floats:
+def _combined(kind: str, counted: Floats, merged: Mapping[str, Floats], column: str) -> Floats:
     if kind in ("mean", "share"):
-        return added("sum") / counted
+        return merged[f"{column}sum"] / counted
     if kind == "std":
-        mean = added("sum") / counted
-        return np.sqrt(np.maximum(added("sum_squares") / counted - mean * mean, 0.0))
-    start, fold = (np.inf, np.minimum) if kind == "min" else (-np.inf, np.maximum)
-    return _accumulated(cells.parts[f"{feature.column}:{kind}"], low, high, start, fold)
-
-
-def _last(feature: FeatureDefinition, cells: _Cells, low: Ints, high: Ints) -> Floats:
-    values, at = cells.parts[f"{feature.column}:last"], cells.parts[f"{feature.column}:last_at"]
-    found, newest = np.full(len(low), np.nan), np.full(len(low), -np.inf)
-    for rows, step in _walk(low, high):
-        newer = at[step] >= newest[rows]
-        chosen, source = rows[newer], step[newer]
-        found[chosen], newest[chosen] = values[source], at[source]
-    return found
-
-
-def _beyond(cells: _Cells, low: Ints, high: Ints, limits: Mapping[int, Ints]) -> NDArray[np.bool_]:
-    found = np.zeros(len(low), dtype=bool)
-    for partition, limit in limits.items():
-        for rows, step in _walk(low, high):
-            found[rows] |= (cells.partition[step] == partition) & (cells.newest_offset[step] >= limit[rows])
-    return found
+        mean = merged[f"{column}sum"] / counted
+        return np.sqrt(np.maximum(merged[f"{column}sum_squares"] / counted - mean * mean, 0.0))
+    return merged[f"{column}{kind}"]

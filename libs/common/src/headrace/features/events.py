@@ -1,66 +1,200 @@
 """A source's events as columns: what the offline fold reads."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.codec import Message
+from headrace.envelope import Origin
 from headrace.events.features import PipelineAdvanced
 from headrace.features.origins import Origins
-from headrace.features.plan import available_s
+from headrace.features.plan import available_s, instant_s
 from headrace.features.repeats import Repeats
 from headrace.project.definition import SourceDefinition
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
-@dataclass
+# Where an event lies and from when it may be used, beside the source's own fields.
+AVAILABLE, PARTITION, OFFSET = "_available", "_partition", "_offset"
+
+
 class EventTable:
-    """Events of one source in the order read; `compact` drops old ones."""
+    """Events of one source, in the order taken. Columns are float64 for numbers and instants (NaN for null), objects else.
 
-    source: SourceDefinition
-    events: list[Any] = field(default_factory=list)
-    available: list[float] = field(default_factory=list)
-    partitions: list[int] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    _origins: dict[int, Origins] = field(default_factory=dict)
-    _repeats: dict[int, Repeats] = field(default_factory=dict)
+    Events stay as they were read; a column is made of them when it is first asked for, and then goes on with the new ones.
+    """
+
+    def __init__(self, source: SourceDefinition, columns: Mapping[str, NDArray[Any]] | None = None) -> None:
+        self.source = source
+        self._kinds = {field.name: field.kind for field in source.fields}
+        self._base = dict(columns) if columns is not None else self._empty()
+        self._events: list[Any] = []
+        self._places: tuple[list[float], list[int], list[int]] = ([], [], [])
+        self._made: dict[str, NDArray[Any]] = {}
+        self._codes: dict[tuple[str, ...], tuple[dict[str, int], Ints]] = {}
+        self.origins: dict[int, Origins] = {}
+        self.repeats: dict[int, Repeats] = {}
+
+    def __len__(self) -> int:
+        return len(self._base[AVAILABLE]) + len(self._events)
 
     def take(self, message: Message) -> float | None:
         """Take a record of the source's topic: an event once per origin and identity, a pipeline's marker, or nothing readable.
 
         Returns the instant from which a new event may be used; None when nothing was added.
         """
-        event, record = message.event, message.record
-        origins = self._origins.setdefault(record.partition, Origins())
+        record = message.record
+        return self.take_event(message.event, message.envelope.origin, record.partition, record.offset)
+
+    def take_event(self, event: Any, origin: Origin | None, partition: int, offset: int) -> float | None:
+        """The same for an event that was read without its envelope."""
+        origins = self.origins.get(partition)
+        if origins is None:
+            origins = self.origins[partition] = Origins()
         if isinstance(event, PipelineAdvanced):
             origins.advance(f"{event.topic}/{event.partition}", event.offset)
             return None
-        if event is None or origins.is_repeat(message.envelope.origin):
+        if event is None or origins.is_repeat(origin):
             return None
-        repeats = self._repeats.setdefault(record.partition, Repeats(self.source))
-        if repeats.is_repeat(event, available_s(self.source, event)):
-            return None
-        return self.add(event, record.partition, record.offset)
+        if self.source.dedupe is not None:
+            repeats = self.repeats.setdefault(partition, Repeats(self.source))
+            if repeats.is_repeat(event, available_s(self.source, event)):
+                return None
+        return self.add(event, partition, offset)
 
     def add(self, event: Any, partition: int, offset: int) -> float:
         """Append one event; returns the instant from which it may be used."""
         at_s = available_s(self.source, event)
-        self.events.append(event)
-        self.available.append(at_s)
-        self.partitions.append(partition)
-        self.offsets.append(offset)
+        available, partitions, offsets = self._places
+        self._events.append(event)
+        available.append(at_s)
+        partitions.append(partition)
+        offsets.append(offset)
         return at_s
+
+    @property
+    def available(self) -> Floats:
+        """The instant from which each event may be used."""
+        return self._column(AVAILABLE)
+
+    @property
+    def partitions(self) -> Ints:
+        """The source partition of each event."""
+        return self._column(PARTITION)
+
+    @property
+    def offsets(self) -> Ints:
+        """The offset of each event in its partition."""
+        return self._column(OFFSET)
+
+    def column(self, name: str) -> Floats:
+        """A numeric, flag or instant field as float64, NaN where null."""
+        values = self._column(name)
+        return values if values.dtype == np.float64 else np.array([_number(v) for v in values], dtype=np.float64)
+
+    def columns(self) -> Mapping[str, NDArray[Any]]:
+        """All columns by name, to be stored and given back to the constructor."""
+        return {name: self._column(name) for name in self._base}
+
+    def extend(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Append stored columns; before any event is added."""
+        self._base = {
+            name: np.concatenate([values, _typed(values, columns[name])]) for name, values in self._base.items()
+        }
+
+    def restore(self, origins: dict[int, Origins], repeats: dict[int, Repeats]) -> None:
+        """Go on dropping the repeats that were known when the stored columns were made."""
+        self.origins, self.repeats = origins, repeats
+
+    def codes(self, fields: tuple[str, ...]) -> tuple[dict[str, int], Ints]:
+        """The entity that each event names, as a number: the numbers by entity, and one per event (-1 where a field is null)."""
+        found = self._codes.get(fields)
+        if found is None or len(found[1]) < len(self):
+            found = self._codes[fields] = self._extended(fields, found)
+        return found
+
+    def select(self, mask: NDArray[np.bool_]) -> "EventTable":
+        """Only the events where `mask` holds."""
+        return EventTable(self.source, {name: values[mask] for name, values in self.columns().items()})
 
     def drop_before(self, at_s: float) -> None:
         """Forget events that became available before `at_s`."""
-        kept = [place for place, available in enumerate(self.available) if available >= at_s]
-        for name in ("events", "available", "partitions", "offsets"):
-            values = getattr(self, name)
-            setattr(self, name, [values[place] for place in kept])
+        kept = self.available >= at_s
+        self._base = {name: values[kept] for name, values in self.columns().items()}
+        self._events, self._places = [], ([], [], [])
+        self._made.clear()
+        self._codes.clear()
 
-    def column(self, name: str) -> NDArray[np.float64]:
-        """A numeric or flag field, NaN where null."""
-        values: Sequence[Any] = [getattr(event, name) for event in self.events]
-        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    def _extended(
+        self, fields: tuple[str, ...], known: tuple[dict[str, int], Ints] | None
+    ) -> tuple[dict[str, int], Ints]:
+        index, codes = known if known is not None else ({}, np.empty(0, dtype=np.int64))
+        begin, count = len(codes), len(self) - len(codes)
+        if not fields:
+            fresh = [_code(index, "")] * count
+        elif len(fields) == 1 and self._kinds[fields[0]] == "text":
+            get = index.get
+            values = self._column(fields[0])[begin:].tolist()
+            fresh = [get(v) if v in index else _code(index, v) for v in values]
+        else:
+            columns = [self._column(name)[begin:].tolist() for name in fields]
+            fresh = [_code(index, _entity(values)) for values in zip(*columns, strict=True)]
+        return index, np.concatenate([codes, np.array(fresh, dtype=np.int64)])
+
+    def _empty(self) -> dict[str, NDArray[Any]]:
+        own = {AVAILABLE: np.float64, PARTITION: np.int64, OFFSET: np.int64}
+        fields = {name: _dtype(kind) for name, kind in self._kinds.items()}
+        return {name: np.empty(0, dtype=dtype) for name, dtype in (own | fields).items()}
+
+    def _column(self, name: str) -> NDArray[Any]:
+        """A column, with what was added since the last look."""
+        made = self._made.get(name)
+        if made is None:
+            made = self._base[name]
+        if len(made) < len(self):
+            made = np.concatenate([made, self._fresh(name, len(made) - len(self._base[AVAILABLE]))])
+        self._made[name] = made
+        return made
+
+    def _fresh(self, name: str, begin: int) -> NDArray[Any]:
+        """The column of the events from place `begin` on of those that were added."""
+        for own, values, dtype in zip((AVAILABLE, PARTITION, OFFSET), self._places, (float, int, int), strict=True):
+            if name == own:
+                return np.array(values[begin:], dtype=dtype)
+        return _as_column(self._kinds[name], [getattr(event, name) for event in self._events[begin:]])
+
+
+def _dtype(kind: str) -> type:
+    return np.float64 if kind in ("number", "instant") else np.object_
+
+
+def _typed(like: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+    return np.array(values, dtype=np.float64) if like.dtype == np.float64 else values.astype(like.dtype)
+
+
+def _as_column(kind: str, values: list[Any]) -> NDArray[Any]:
+    if kind == "number":
+        return np.array(values, dtype=np.float64)  # None becomes NaN
+    if kind == "instant":
+        return np.array([np.nan if value is None else instant_s(value) for value in values], dtype=np.float64)
+    column = np.empty(len(values), dtype=np.object_)
+    column[:] = values
+    return column
+
+
+def _number(value: Any) -> float:
+    return np.nan if value is None else float(value)
+
+
+def _entity(values: Iterable[Any]) -> str | None:
+    found = tuple(values)
+    if any(value is None or value != value for value in found):
+        return None
+    return "|".join(map(str, found))
+
+
+def _code(index: dict[str, int], entity: str | None) -> int:
+    return -1 if entity is None else index.setdefault(entity, len(index))

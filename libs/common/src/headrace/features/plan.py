@@ -10,7 +10,7 @@ from headrace.project.definition import FeatureDefinition, ProjectDefinition, So
 SLACK_S = 86_400.0
 
 # Per aggregation of a column the partial aggregates that finalise needs; `n` counts the values that are not null.
-_NEEDS = {
+NEEDS = {
     "sum": ("n", "sum"),
     "mean": ("n", "sum"),
     "share": ("n", "sum"),
@@ -70,7 +70,7 @@ def _plan_width(view: ViewDefinition, width_s: int, settle_s: float) -> WidthPla
     needs: dict[str, set[str]] = {}
     for feature in features:
         if feature.column is not None:
-            needs.setdefault(feature.column, set()).update(_NEEDS[feature.aggregation])
+            needs.setdefault(feature.column, set()).update(NEEDS[feature.aggregation])
     columns = tuple((name, tuple(part for part in PARTIALS if part in needs[name])) for name in sorted(needs))
     parts = tuple(f"{name}:{part}" for name, found in columns for part in found)
     longest_s = max(feature.window_s for feature in features)

@@ -60,6 +60,11 @@ class Repeats:
             if bucket in self._buckets
         ]
 
+    def take_all(self, partition: int) -> list[IdentitiesSeen]:
+        """Every bucket, to be written down whole."""
+        self._touched = set(self._buckets)
+        return self.take_touched(partition)
+
     def _encoded(self, codes: list[int]) -> tuple[bytes, bytes]:
         return np.array(codes, dtype="<u8").tobytes(), np.array([self._seen[code] for code in codes], "<f8").tobytes()
 

@@ -72,6 +72,14 @@ class OnlineStore:
         """Whether all shards of the view's source keep its tiles, complete. `view`: its key."""
         return view in self._built
 
+    def has(self, view: str, entity: str) -> bool:
+        """Whether any event has named this entity. `view`: the view's key."""
+        return (view, entity) in self._tiles
+
+    def entity_count(self, view: str) -> int:
+        """How many entities of the view are kept. `view`: its key."""
+        return sum(found == view for found, _ in self._tiles)
+
     def newest_s(self, source: str) -> float:
         """The newest instant of an event of the source that is contained; -inf before the first."""
         return max((shard.max_event_s for (name, _), shard in self.shards.items() if name == source), default=-math.inf)

@@ -71,7 +71,7 @@ def _fold(
     entities = [row.entities.get(plan.view.name) for row in rows]
     limits = {
         partition: np.array([row.applied.get(f"{topics[source]}/{partition}", 0) for row in rows], dtype=np.int64)
-        for partition in sorted(set(tables[source].partitions))
+        for partition in np.unique(tables[source].partitions).tolist()
     }
     return as_of(plan, tables[source], entities, at_s, deployment.settle_s, limits)
 
@@ -98,11 +98,11 @@ def _restricted(
 
 
 def _up_to(table: EventTable, topic: str, row: DecisionMade) -> EventTable:
-    kept = EventTable(table.source)
-    for event, partition, offset in zip(table.events, table.partitions, table.offsets, strict=True):
-        if offset < row.applied.get(f"{topic}/{partition}", 0):
-            kept.add(event, partition, offset)
-    return kept
+    partitions = np.unique(table.partitions)
+    limits = np.zeros(len(table), dtype=np.int64)
+    for partition in partitions:
+        limits[table.partitions == partition] = row.applied.get(f"{topic}/{partition}", 0)
+    return table.select(table.offsets < limits)
 
 
 def _equal(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -115,7 +115,7 @@ def _max_lag_s(
     """How long, at a row's instant, the first event that its features did not contain had been available; 0 when it came later."""
     worst = 0.0
     for source, table in tables.items():
-        partitions, offsets, available = np.array(table.partitions), np.array(table.offsets), np.array(table.available)
+        partitions, offsets, available = table.partitions, table.offsets, table.available
         for partition in np.unique(partitions):
             mine = np.flatnonzero(partitions == partition)
             mine = mine[np.argsort(offsets[mine])]

@@ -1,0 +1,83 @@
+"""`headrace dataset build`."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from headrace.envelope import parse_instant
+from headrace.errors import HeadraceError, Misconfigured, Poison
+from headrace_cli.dataset.building import Wanted, build_dataset
+from headrace_cli.render import console, say
+from headrace_cli.session import Session, run
+
+app = typer.Typer(help="Point-in-time rows from the log, as Parquet.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Point-in-time rows from the log, as Parquet."""
+
+
+@app.command("build")
+def build(
+    deployment: Annotated[str, typer.Argument(help="Whose requests, labels and features.")],
+    start: Annotated[str, typer.Option("--from", help="First instant, such as 2013-02-01.")] = "1970-01-01",
+    to: Annotated[str | None, typer.Option(help="End, exclusive; now by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; datasets/DEPLOYMENT by default.")] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="A manifest.json: the same span up to the same offsets, to the same digest.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
+) -> None:
+    """Make the rows that a model would have seen, with their labels; again to the same digest, reading only what is new."""
+    before = _manifest(like) if like else None
+    wanted = _wanted(deployment, start, to, before)
+    folder = out or Path("datasets") / (f"{deployment}-again" if like else deployment)
+
+    async def work(session: Session) -> dict[str, Any]:
+        bar = Progress(TextColumn("reading the log"), BarColumn(), TimeElapsedColumn(), console=console, transient=True)
+        with bar:
+            task = bar.add_task("", total=1.0)
+            return await build_dataset(session, wanted, folder, lambda share: bar.update(task, completed=share))
+
+    manifest = run(work)
+    if before is not None and manifest["digest"] != before["digest"]:
+        raise HeadraceError(f"the rows differ from {like}: digest {manifest['digest']}, not {before['digest']}")
+    same = f", the same as {like}" if before else ""
+    line = (
+        f"{manifest['rows']:,} rows ({manifest['labelled']:,} labelled) in {folder}/rows.parquet; "
+        f"digest {manifest['digest']}{same}; read {manifest['records_read']:,} new records"
+    )
+    say(manifest, as_json=as_json, line=line)
+
+
+def _wanted(deployment: str, start: str, to: str | None, before: dict[str, Any] | None) -> Wanted:
+    if before is not None:
+        if before["deployment"] != deployment:
+            raise Misconfigured(f"the manifest is of {before['deployment']}, not of {deployment}")
+        return Wanted(deployment, parse_instant(before["from"]), parse_instant(before["to"]), before["offsets"])
+    from_s = _instant(start, "--from")
+    to_s = datetime.now(UTC).timestamp() if to is None else _instant(to, "--to")
+    if to_s <= from_s:
+        raise Misconfigured(f"--to ({to}) must lie after --from ({start})")
+    return Wanted(deployment, from_s, to_s)
+
+
+def _instant(text: str, option: str) -> float:
+    try:
+        return parse_instant(text)
+    except Poison:
+        raise Misconfigured(
+            f"{option} takes an instant such as 2013-02-01 or 2013-02-01T06:00:00Z, got {text!r}"
+        ) from None
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise Misconfigured(f"cannot read the manifest {path}: {error}") from None

@@ -1,0 +1,138 @@
+"""From the log to `rows.parquet` and `manifest.json`."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from headrace.bus.port import TopicPartition
+from headrace.bus.reading import pin_offsets, read_up_to
+from headrace.envelope import format_instant
+from headrace.errors import Misconfigured
+from headrace.features.dataset import Gathered, Rows
+from headrace_cli.dataset.cache import Cache
+from headrace_cli.session import Session
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Rows of `deployment` whose instants lie in [from_s, to_s); `offsets`: up to where to read, None for the ends now."""
+
+    deployment: str
+    from_s: float
+    to_s: float
+    offsets: Mapping[str, int] | None = None
+
+
+async def build_dataset(
+    session: Session, wanted: Wanted, folder: Path, progress: Callable[[float], None]
+) -> dict[str, Any]:
+    """Write the rows to `folder` and return the manifest."""
+    gathered = _gathered(session, wanted)
+    ends = await _ends(session, wanted, gathered)
+    cache = Cache(folder / ".cache", gathered)
+    starts = cache.load()
+    if any(starts.get(tp, 0) > end for tp, end in ends.items()):
+        raise Misconfigured(f"{folder} holds newer rows than the manifest asks for: give another --out")
+    await read_up_to(session.log, ends, lambda record: cache.take(session.codec, record), progress, starts)
+    cache.save(ends)
+    read = sum(ends[tp] - starts.get(tp, 0) for tp in ends)
+    offsets = {f"{session.topics.base(tp.topic)}/{tp.partition}": end for tp, end in sorted(ends.items())}
+    return _write(gathered, gathered.rows(offsets), folder, wanted, read)
+
+
+def _gathered(session: Session, wanted: Wanted) -> Gathered:
+    found = session.projects.deployment(wanted.deployment)
+    if found is None:
+        known = ", ".join(sorted(deployment.name for _, deployment in session.projects.deployments())) or "none"
+        raise Misconfigured(f"no applied project declares {wanted.deployment!r}; there are: {known}")
+    project, deployment = found
+    horizon_s = deployment.label.horizon_s if deployment.label else 0.0
+    return Gathered(project, deployment, session.topics, wanted.from_s, wanted.to_s, wanted.to_s + horizon_s)
+
+
+async def _ends(session: Session, wanted: Wanted, gathered: Gathered) -> dict[TopicPartition, int]:
+    ends = await pin_offsets(session.log, gathered.topic_names())
+    if wanted.offsets is None:
+        return ends
+    asked = {tp: wanted.offsets.get(f"{session.topics.base(tp.topic)}/{tp.partition}") for tp in ends}
+    if None in asked.values():
+        raise Misconfigured("the manifest names other partitions than this log has: it was made of another one")
+    short = [tp for tp, end in asked.items() if end is not None and end > ends[tp]]
+    if short:
+        raise Misconfigured(
+            f"{short[0].topic}/{short[0].partition} ends at {ends[short[0]]}, before the manifest's offset"
+        )
+    return {tp: int(end or 0) for tp, end in asked.items()}
+
+
+def _write(gathered: Gathered, rows: Rows, folder: Path, wanted: Wanted, read: int) -> dict[str, Any]:
+    signature = rows.signature(gathered.project, gathered.deployment)
+    columns = _columns(gathered, rows, rows.matrix(gathered.deployment, signature))
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = pl.DataFrame(columns)
+    frame.write_parquet(folder / "rows.parquet")
+    manifest = {
+        "deployment": wanted.deployment,
+        "from": format_instant(wanted.from_s),
+        "to": format_instant(wanted.to_s),
+        "rows": len(rows),
+        "labelled": int((~np.isnan(rows.labels)).sum()),
+        "digest": digest_of_columns(columns),
+        "columns": {name: str(dtype) for name, dtype in frame.schema.items()},
+        "offsets": rows.offsets,
+        "definition_digest": gathered.deployment.digest,
+        "views": {b.view: b.key for b in gathered.deployment.features},
+        "settle_s": gathered.deployment.settle_s,
+        "vocabularies": {c.name: list(c.vocabulary) for c in signature.columns if c.vocabulary is not None},
+        "records_read": read,
+        "made_by": f"headrace {version('headrace')}",
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
+
+
+def _columns(gathered: Gathered, rows: Rows, matrix: np.ndarray) -> dict[str, pl.Series]:
+    """Request, label and inputs as they came; derived columns and features as the model sees them, float32."""
+    inputs = gathered.deployment.inputs
+    columns = {
+        "request_id": pl.Series(rows.ids, dtype=pl.String),
+        "unit": pl.Series(rows.units, dtype=pl.String),
+        "at": pl.Series((rows.at_s * 1e6).round().astype(np.int64)).cast(pl.Datetime("us", "UTC")),
+        "label": pl.Series(rows.labels).fill_nan(None),
+    }
+    for field in inputs:
+        values = [row.get(field.name) for row in rows.inputs]
+        columns[field.name] = (
+            pl.Series([None if v is None else float(v) for v in values], dtype=pl.Float64)
+            if field.kind == "number"
+            else pl.Series([None if v is None else str(v) for v in values], dtype=pl.String)
+        )
+    own = sum(field.kind != "key" for field in inputs)
+    names = [d.name for d in gathered.deployment.derived]
+    names += [
+        f"{b.view}.{f.name}" for b in gathered.deployment.features for f in gathered.project.view(b.view).features
+    ]
+    for place, name in enumerate(names):
+        columns[name] = pl.Series(np.ascontiguousarray(matrix[:, own + place]))
+    return columns
+
+
+def digest_of_columns(columns: Mapping[str, pl.Series]) -> str:
+    """A digest of names, types and values in order, whatever library or version wrote the file."""
+    found = hashlib.blake2b(digest_size=16)
+    for name, series in columns.items():
+        found.update(f"{name}\0{series.dtype}\0{len(series)}\0".encode())
+        if series.dtype == pl.String:
+            found.update("\0".join("\1" if value is None else value for value in series).encode())
+        else:
+            physical = series.to_physical()
+            found.update(np.packbits(physical.is_null().to_numpy()).tobytes())
+            found.update(np.ascontiguousarray(physical.fill_null(0).to_numpy()).tobytes())
+    return found.hexdigest()
