@@ -14,7 +14,7 @@ from headrace.bus.port import Record
 from headrace.codec import Message
 from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
-from headrace.events.monitor import FindingOpened, FindingResolved, VersionQuality, WindowClosed
+from headrace.events.monitor import FindingOpened, FindingResolved, SkewSeen, VersionQuality, WindowClosed
 from headrace.events.ops import HealthReported
 from headrace.events.training import RetrainRequested
 from headrace.features.as_of import as_of
@@ -257,10 +257,10 @@ def test_a_deployment_without_a_version_asks_for_its_first_when_enough_cohorts_h
 
 def test_skew_opens_once_and_resolves_when_rows_are_equal_again() -> None:
     found = watch()
-    bad = {"parity_rows": 100, "parity_tiles": 1.0, "parity_as_of": 0.9, "max_feature_lag_s": 1200.0}
+    bad = {"parity_rows": 100, "parity_tiles": 1.0, "parity_as_of": 0.9, "skew": SkewSeen("carrier.mean", 0.1, "lag: 1200 s")}
     first = found.on_window(window(0, 0.5, **bad), 1, 0.0)
     assert [event.kind for event in first if isinstance(event, FindingOpened)] == ["skew"]
-    assert "features came up to 1200 s late" in first[0].summary  # type: ignore[union-attr]
+    assert "carrier.mean in 10.0% of them (lag: 1200 s)" in first[0].summary  # type: ignore[union-attr]
     assert found.on_window(window(1, 0.5, **bad), 1, 0.0) == []
     (resolved,) = found.on_window(window(2, 0.5, **(bad | {"parity_as_of": 1.0})), 1, 0.0)
     assert isinstance(resolved, FindingResolved)

@@ -20,6 +20,7 @@ from headrace.topics import Topics
 from headrace_monitor.core.alarm import Alarm, fire, resolve
 from headrace_monitor.core.cohorts import Cohorts
 from headrace_monitor.core.places import Places
+from headrace_monitor.core.profiles import profile_sources
 from headrace_monitor.core.quality import qualities, served_version
 from headrace_monitor.core.skew import parity
 from headrace_monitor.core.watch import Said, Watch, watch_of
@@ -218,6 +219,8 @@ class MonitorShard:
             missing_share=skew.missing_share,
             max_feature_lag_s=skew.max_lag_s,
             drift_statistic=watch.detectors[0].statistic if watch.detectors else None,
+            skew=skew.skew,
+            sources=profile_sources(project, deployment, tables, start_s, start_s + deployment.cohort_s),
         )
 
     def _needed_from_s(self) -> float:
@@ -258,7 +261,7 @@ class MonitorShard:
                 case FindingResolved():
                     envelope = caused_by(cause, id=f"{event.finding}-resolved", source=SERVICE, time_s=event.at_s)
                     outs.append(out(self._topics.name("monitor.findings"), event.deployment, event, envelope))
-                    outs += self._lower(_fingerprint(event.kind, event.deployment))
+                    outs += self._lower(_fingerprint(event.kind, event.deployment, event.about))
                 case RetrainRequested():
                     ident = derived_id("retrain", event.deployment, event.cause, event.finding, event.clock_s)
                     envelope = caused_by(cause, id=ident, source=SERVICE, time_s=event.clock_s or 0.0)
@@ -335,14 +338,20 @@ def _is_up(instances: list[tuple[float, bool]], now_s: float) -> bool:
 
 def _alarm_of(found: FindingOpened) -> Alarm:
     name, command = _ALARMS[found.kind]
-    return Alarm(name, {"deployment": found.deployment}, "warning", found.summary, command)
+    return Alarm(name, _labels(found.kind, found.deployment, found.about), "warning", found.summary, command)
 
 
-def _fingerprint(kind: str, deployment: str) -> str:
-    return Alarm(_ALARMS[kind][0], {"deployment": deployment}, "", "", "").fingerprint
+def _fingerprint(kind: str, deployment: str, about: str) -> str:
+    return Alarm(_ALARMS[kind][0], _labels(kind, deployment, about), "", "", "").fingerprint
+
+
+def _labels(kind: str, deployment: str, about: str) -> dict[str, str]:
+    return {"deployment": deployment} | ({"about": about} if kind in ("traffic", "contract") else {})
 
 
 _ALARMS = {
     "drift": ("ModelDrift", "headrace topic tail monitor.findings"),
-    "skew": ("FeatureSkew", "headrace topic tail monitor.windows"),
+    "skew": ("FeatureSkew", "headrace topic tail monitor.findings"),
+    "traffic": ("SourceStopped", "headrace feature list"),
+    "contract": ("SourceChanged", "headrace topic tail monitor.findings"),
 }

@@ -3,16 +3,18 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from headrace.envelope import parse_instant
 from headrace.errors import HeadraceError, Misconfigured, Poison
-from headrace_cli.dataset.building import Wanted, build_dataset
 from headrace_cli.render import console, say
 from headrace_cli.session import Session, run
+
+if TYPE_CHECKING:
+    from headrace_cli.dataset.building import Wanted
 
 app = typer.Typer(help="Point-in-time rows from the log, as Parquet.", no_args_is_help=True)
 
@@ -34,6 +36,8 @@ def build(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
     """Make the rows that a model would have seen, with their labels; again to the same digest, reading only what is new."""
+    from headrace_cli.dataset.building import build_dataset  # polars: only this command pays for it
+
     before = _manifest(like) if like else None
     wanted = _wanted(deployment, start, to, before)
     folder = out or Path("datasets") / (f"{deployment}-again" if like else deployment)
@@ -55,7 +59,9 @@ def build(
     say(manifest, as_json=as_json, line=line)
 
 
-def _wanted(deployment: str, start: str, to: str | None, before: dict[str, Any] | None) -> Wanted:
+def _wanted(deployment: str, start: str, to: str | None, before: dict[str, Any] | None) -> "Wanted":
+    from headrace_cli.dataset.building import Wanted
+
     if before is not None:
         if before["deployment"] != deployment:
             raise Misconfigured(f"the manifest is of {before['deployment']}, not of {deployment}")

@@ -18,6 +18,29 @@ class VersionQuality(msgspec.Struct, frozen=True):
     mean_score: float
 
 
+class ColumnProfile(msgspec.Struct, frozen=True):
+    """A column of a source's events in a window. `magnitude`: the .9 quantile of its absolute values; None when all are null."""
+
+    null_share: float
+    magnitude: float | None = None
+
+
+class SourceProfile(msgspec.Struct, frozen=True):
+    """A source's events that became available in a window, and the numeric columns that views read."""
+
+    source: str
+    events: int
+    columns: dict[str, ColumnProfile] = {}
+
+
+class SkewSeen(msgspec.Struct, frozen=True):
+    """Where served rows differ most from recomputed ones. `share`: of the rows compared; `cause`: as far as it can be told."""
+
+    feature: str
+    share: float
+    cause: str
+
+
 class WindowClosed(msgspec.Struct, frozen=True):
     """One cohort of requests (by their instant) has closed: coverage was reached or the label horizon has passed.
 
@@ -40,10 +63,15 @@ class WindowClosed(msgspec.Struct, frozen=True):
     missing_share: float = 0.0
     max_feature_lag_s: float = 0.0
     drift_statistic: float | None = None
+    skew: SkewSeen | None = None
+    sources: tuple[SourceProfile, ...] = ()
 
 
 class FindingOpened(msgspec.Struct, frozen=True):
-    """Something is not as it should be. `kind`: `drift`, `contract`, `skew`, `quality`, `traffic`; `at_s`: event time."""
+    """Something is not as it should be. `kind`: `drift`, `contract`, `skew`, `quality`, `traffic`; `at_s`: event time.
+
+    `about`: the source, column or feature that it is about, when it is not about the deployment as a whole.
+    """
 
     finding: str
     deployment: str
@@ -56,6 +84,7 @@ class FindingOpened(msgspec.Struct, frozen=True):
     limit: float | None = None
     window_from_s: float | None = None
     window_to_s: float | None = None
+    about: str = ""
 
 
 class FindingResolved(msgspec.Struct, frozen=True):
@@ -66,13 +95,14 @@ class FindingResolved(msgspec.Struct, frozen=True):
     kind: str
     reason: str
     at_s: float
+    about: str = ""
 
 
 class MonitorState(msgspec.Struct, frozen=True):
     """The monitor's own state of one deployment, enough to go on after a restart from `replay_from`.
 
     `replay_from`: per `topic/partition` the offset from which the open cohorts can be rebuilt. `closed_to_s`: cohorts
-    before it are closed and said. `detector`: plain numbers of the drift detector, of `champion`.
+    before it are closed and said. `profiles`: of the newest windows in which a source was as usual. `detector`: plain numbers of the drift detector, of `champion`.
     """
 
     deployment: str
@@ -85,3 +115,4 @@ class MonitorState(msgspec.Struct, frozen=True):
     first_request_s: float | None = None
     asked_first: bool = False
     labelled_total: int = 0
+    profiles: tuple[SourceProfile, ...] = ()

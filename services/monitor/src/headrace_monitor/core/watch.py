@@ -7,9 +7,10 @@ version asks for its first one when enough cohorts have closed, and again after 
 from dataclasses import dataclass, field
 
 from headrace.envelope import derived_id
-from headrace.events.monitor import FindingOpened, FindingResolved, MonitorState, WindowClosed
+from headrace.events.monitor import FindingOpened, FindingResolved, MonitorState, SourceProfile, WindowClosed
 from headrace.events.training import RetrainRequested
 from headrace.project.definition import DeploymentDefinition
+from headrace_monitor.core.contracts import WINDOWS_KEPT, Broken, judge
 from headrace_monitor.core.drift import CohortDetector, restored
 
 PARITY_TILES = 1.0
@@ -29,12 +30,18 @@ class Watch:
     open: dict[str, FindingOpened] = field(default_factory=dict)
     closed_cohorts: int = 0
     labelled_total: int = 0
+    profiles: dict[str, list[SourceProfile]] = field(default_factory=dict)
 
     def on_window(self, window: WindowClosed, served: int | None, clock_s: float) -> list[Said]:
         """A cohort has closed."""
         self.closed_cohorts += 1
         self.labelled_total += window.labelled
-        return [*self._skew(window), *self._drift(window, served, clock_s), *self._first(clock_s)]
+        return [
+            *self._sources(window),
+            *self._skew(window),
+            *self._drift(window, served, clock_s),
+            *self._first(clock_s),
+        ]
 
     def on_champion(self, version: int, at_s: float) -> list[Said]:
         """Another version is champion: detectors start anew, and what was found about the old one is over."""
@@ -70,8 +77,41 @@ class Watch:
                 said += self._found(found, clock_s)
         return said
 
+    def _sources(self, window: WindowClosed) -> list[Said]:
+        """Findings on sources that are not as usual; usual windows are what later ones are judged by."""
+        said: list[Said] = []
+        broken: dict[str, Broken] = {}
+        for profile in window.sources:
+            history = self.profiles.setdefault(profile.source, [])
+            found = judge(history, profile)
+            broken |= {f"{one.kind}:{one.about}": one for one in found}
+            if not found:
+                self.profiles[profile.source] = [*history, profile][-WINDOWS_KEPT:]
+        gone = [key for key in self.open if key.partition(":")[0] in ("traffic", "contract") and key not in broken]
+        for key in gone:
+            said += self._resolve(key, "as usual again", window.to_s)
+        for key, one in broken.items():
+            if key not in self.open:
+                said += self._found(self._finding(one, window), window.to_s)
+        return said
+
+    def _finding(self, broken: Broken, window: WindowClosed) -> FindingOpened:
+        return FindingOpened(
+            finding=derived_id(self.deployment.name, broken.kind, broken.about, window.from_s)[:16],
+            deployment=self.deployment.name,
+            kind=broken.kind,
+            summary=broken.summary,
+            at_s=window.to_s,
+            detector="profile",
+            measured=broken.measured,
+            limit=broken.limit,
+            window_from_s=window.from_s,
+            window_to_s=window.to_s,
+            about=broken.about,
+        )
+
     def _found(self, found: FindingOpened, clock_s: float) -> list[Said]:
-        self.open[found.kind] = found
+        self.open[key_of(found)] = found
         retraining = self.deployment.retraining
         if retraining is None or found.kind not in retraining.on or self.deployment.training is None:
             return [found]
@@ -89,22 +129,20 @@ class Watch:
         if "skew" in self.open:
             return []
         is_code = tiles < PARITY_TILES
-        cause = (
-            "online and offline code differ"
-            if is_code
-            else f"features came up to {window.max_feature_lag_s:.0f} s late"
-        )
+        seen = window.skew
+        what = f"{seen.feature} in {seen.share:.1%} of them ({seen.cause})" if seen else "no feature can be named"
         found = FindingOpened(
             finding=derived_id(self.deployment.name, "skew", window.from_s)[:16],
             deployment=self.deployment.name,
             kind="skew",
-            summary=f"served rows differ from recomputed ones: parity_tiles {tiles:.4f}, parity_as_of {as_of:.4f} ({cause})",
+            summary=f"served rows differ from recomputed ones (parity_tiles {tiles:.4f}, parity_as_of {as_of:.4f}): {what}",
             at_s=window.to_s,
             detector="parity",
             measured=tiles if is_code else as_of,
             limit=PARITY_TILES if is_code else PARITY_AS_OF,
             window_from_s=window.from_s,
             window_to_s=window.to_s,
+            about=seen.feature if seen else "",
         )
         return self._found(found, window.to_s)
 
@@ -119,9 +157,11 @@ class Watch:
         reason = f"no version yet, and {self.closed_cohorts} cohorts with {self.labelled_total} labels have closed"
         return [RetrainRequested(self.deployment.name, "first", reason, "monitor", None, clock_s)]
 
-    def _resolve(self, kind: str, reason: str, at_s: float) -> list[Said]:
-        found = self.open.pop(kind, None)
-        return [] if found is None else [FindingResolved(found.finding, found.deployment, kind, reason, at_s)]
+    def _resolve(self, key: str, reason: str, at_s: float) -> list[Said]:
+        found = self.open.pop(key, None)
+        if found is None:
+            return []
+        return [FindingResolved(found.finding, found.deployment, found.kind, reason, at_s, found.about)]
 
     def state(self, replay_from: dict[str, int], closed_to_s: float) -> MonitorState:
         """Enough to go on after a restart."""
@@ -136,6 +176,7 @@ class Watch:
             open_findings=tuple(self.open.values()),
             closed_cohorts=self.closed_cohorts,
             labelled_total=self.labelled_total,
+            profiles=tuple(found for history in self.profiles.values() for found in history),
         )
 
 
@@ -147,10 +188,16 @@ def watch_of(deployment: DeploymentDefinition, state: MonitorState | None) -> Wa
         deployment,
         [restored(plan, state.champion, _part(state.detector, n)) for n, plan in enumerate(deployment.monitoring)],
         state.champion,
-        {found.kind: found for found in state.open_findings},
+        {key_of(found): found for found in state.open_findings},
         state.closed_cohorts,
         state.labelled_total,
+        {name: [p for p in state.profiles if p.source == name] for name in {p.source for p in state.profiles}},
     )
+
+
+def key_of(found: FindingOpened) -> str:
+    """What a finding is open under: drift and skew once per deployment, the others once per source or column."""
+    return found.kind if found.kind in ("drift", "skew") else f"{found.kind}:{found.about}"
 
 
 def _part(state: dict[str, float], number: int) -> dict[str, float]:

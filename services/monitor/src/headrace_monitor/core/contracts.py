@@ -1,0 +1,88 @@
+"""Whether a source is as usual: it still sends, its columns are still filled, and their numbers have the same size.
+
+Each is judged against the newest windows in which the source was as usual, at least a week of them:
+- it has stopped when fewer than a fifth of the median count came;
+- a column goes null when its null share lies .2 above the highest of these windows;
+- its unit has changed when the logarithm of its magnitude (the .9 quantile of absolute values) lies further from their
+  median than log 2, six normal-consistent median absolute deviations, and one and a half times their largest deviation.
+On the flights of 2013 (two delays, eight weather columns, a day per window) the last rule has to be this wide: storms
+move delays tenfold. It finds minutes sent as seconds or hours; a factor below two it cannot tell from weather.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headrace.events.monitor import ColumnProfile, SourceProfile
+
+WINDOWS_KEPT = 28
+_FEWEST_WINDOWS = 7
+_STOPPED_SHARE = 0.2
+_NULL_STEP = 0.2
+_MAD_TO_SIGMA = 1.4826
+
+
+@dataclass(frozen=True)
+class Broken:
+    """One thing that is not as usual. `about`: the source, or `source.column`."""
+
+    kind: str
+    about: str
+    summary: str
+    measured: float
+    limit: float
+
+
+def judge(history: Sequence[SourceProfile], now: SourceProfile) -> list[Broken]:
+    """What is not as usual. `history`: profiles of the same source, newest last."""
+    usual = list(history)[-WINDOWS_KEPT:]
+    if len(usual) < _FEWEST_WINDOWS:
+        return []
+    stopped = _stopped(usual, now)
+    if stopped is not None:
+        return [stopped]
+    found: list[Broken] = []
+    for name, column in now.columns.items():
+        before = [profile.columns[name] for profile in usual if name in profile.columns]
+        if len(before) >= _FEWEST_WINDOWS:
+            about = f"{now.source}.{name}"
+            found += [broken for broken in (_null(about, before, column), _scale(about, before, column)) if broken]
+    return found
+
+
+def _stopped(usual: Sequence[SourceProfile], now: SourceProfile) -> Broken | None:
+    expected = float(np.median([profile.events for profile in usual]))
+    limit = _STOPPED_SHARE * expected
+    if now.events >= limit:
+        return None
+    how = "has stopped" if now.events == 0 else "sends little"
+    summary = f"source {now.source} {how}: {now.events:,} events in the window, usually {expected:,.0f}"
+    return Broken("traffic", now.source, summary, now.events, limit)
+
+
+def _null(about: str, before: Sequence[ColumnProfile], now: ColumnProfile) -> Broken | None:
+    limit = max(column.null_share for column in before) + _NULL_STEP
+    if now.null_share <= limit:
+        return None
+    usual = float(np.median([column.null_share for column in before]))
+    summary = f"{about} goes null: {now.null_share:.0%} of its values, usually {usual:.0%}"
+    return Broken("contract", about, summary, now.null_share, limit)
+
+
+def _scale(about: str, before: Sequence[ColumnProfile], now: ColumnProfile) -> Broken | None:
+    known = [column.magnitude for column in before if column.magnitude]
+    if not now.magnitude or len(known) < _FEWEST_WINDOWS:
+        return None
+    logs = np.log(known)
+    middle = float(np.median(logs))
+    spread = np.abs(logs - middle)
+    limit = max(math.log(2.0), 6.0 * _MAD_TO_SIGMA * float(np.median(spread)), 1.5 * float(spread.max()))
+    shift = math.log(now.magnitude) - middle
+    if abs(shift) <= limit:
+        return None
+    factor = math.exp(abs(shift))
+    change = f"{factor:.3g} times {'larger' if shift > 0 else 'smaller'}"
+    summary = f"the numbers of {about} are {change} than usual: another unit? (.9 quantile {now.magnitude:.4g})"
+    return Broken("contract", about, summary, factor, math.exp(limit))
