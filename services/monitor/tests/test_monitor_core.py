@@ -257,7 +257,12 @@ def test_a_deployment_without_a_version_asks_for_its_first_when_enough_cohorts_h
 
 def test_skew_opens_once_and_resolves_when_rows_are_equal_again() -> None:
     found = watch()
-    bad = {"parity_rows": 100, "parity_tiles": 1.0, "parity_as_of": 0.9, "skew": SkewSeen("carrier.mean", 0.1, "lag: 1200 s")}
+    bad = {
+        "parity_rows": 100,
+        "parity_tiles": 1.0,
+        "parity_as_of": 0.9,
+        "skew": SkewSeen("carrier.mean", 0.1, "lag: 1200 s"),
+    }
     first = found.on_window(window(0, 0.5, **bad), 1, 0.0)
     assert [event.kind for event in first if isinstance(event, FindingOpened)] == ["skew"]
     assert "carrier.mean in 10.0% of them (lag: 1200 s)" in first[0].summary  # type: ignore[union-attr]

@@ -37,7 +37,7 @@ async def apply_project(session: Session, reference: str) -> dict[str, Any]:
 def differences(before: ProjectDefinition | None, after: ProjectDefinition) -> list[str]:
     """What changes, a line each: added, removed, or altered parts by their names."""
     lines: list[str] = []
-    for group in ("raw", "sources", "views", "pipelines", "deployments"):
+    for group in ("raw", "references", "sources", "views", "pipelines", "deployments"):
         old = {part.name: part for part in getattr(before, group, ())}
         new = {part.name: part for part in getattr(after, group)}
         noun = {"raw": "raw stream"}.get(group, group.removesuffix("s"))

@@ -85,6 +85,10 @@ class Topics:
         """`raw.<stream>.v1`."""
         return self.prefixed(f"raw.{stream}.v1")
 
+    def of_reference(self, name: str) -> str:
+        """`reference.<name>.v1`."""
+        return self.prefixed(f"reference.{name}.v1")
+
     def dlq(self, service: str) -> str:
         """`dlq.<service>.v1`."""
         return self.prefixed(f"dlq.{service}.v1")
@@ -127,7 +131,11 @@ class Topics:
         events = [
             self._spec(self.rules["events.<source>.v1"], f"events.{s.name}.v1", s.partitions) for s in project.sources
         ]
-        return fixed + dlqs + raw + events
+        references = [
+            self._spec(self.rules["reference.<name>.v1"], f"reference.{r.name}.v1", r.partitions)
+            for r in project.references
+        ]
+        return fixed + dlqs + raw + references + events
 
     def count(self, partitions: int | str, project: ProjectDefinition | None = None) -> int:
         """Partitions of a rule: a number, or a knob; `source` follows the project, whose sources all have the same."""

@@ -7,11 +7,13 @@ from headrace.bus.admin import require_topics
 from headrace.bus.port import Producer
 from headrace.bus.runtime import Context, Restart, Runnable
 from headrace.events.project import ProjectApplied
+from headrace.project.contract import Contract
+from headrace.project.hosting import TransformRunner, targets_of
 from headrace.project.load import load_project
 from headrace.project.pipelines import Pipeline
 from headrace_pipeline.adapters.agents import Agents, add_agent, make_app
-from headrace_pipeline.core.contract import Contract
-from headrace_pipeline.core.hosting import TransformRunner, pipelines_of, targets_of
+from headrace_pipeline.adapters.references import References
+from headrace_pipeline.adapters.rewind import Rewind
 from headrace_pipeline.settings import NOT_YET
 from headrace_pipeline.shell import SERVICE, PipelineShell
 
@@ -37,32 +39,38 @@ class Pipelines:
     async def _host(self, stop: asyncio.Event, producer: Producer) -> None:
         context = self._context
         app = make_app(context.topics.group(SERVICE), context.settings)
+        references = References(context.log, context.topics)
         raw = [
-            raw_topic
+            await self._add_pipeline(app, applied, found, producer, references)
             for applied in context.projects.applied.values()
-            for raw_topic in self._add(app, applied, producer)
+            if applied.definition.pipelines
+            for found in load_project(applied.reference)[0].pipelines
         ]
+        following = asyncio.create_task(references.run(stop))
         agents = Agents(app)
         context.health.fail("assignment", NOT_YET)
         await agents.start()
         try:
             await self._await_assignment(stop, agents, raw)
-            await stop.wait()
+            await asyncio.wait({following, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                following.result()
         finally:
             await agents.stop()
+            await references.stop()
             await producer.close()
 
-    def _add(self, app, applied: ProjectApplied, producer: Producer) -> list[str]:
-        project, _ = load_project(applied.reference)
-        return [self._add_pipeline(app, applied, found, producer) for found in pipelines_of(project)]
-
-    def _add_pipeline(self, app, applied: ProjectApplied, found: Pipeline, producer: Producer) -> str:
+    async def _add_pipeline(
+        self, app, applied: ProjectApplied, found: Pipeline, producer: Producer, references: References
+    ) -> str:
         context, definition = self._context, applied.definition
         compiled = next(p for p in definition.pipelines if p.name == found.name)
         contract = Contract(context.topics, definition, compiled, targets_of(found))
         marks = [(context.topics.of_source(name), definition.source(name).partitions) for name in compiled.sources]
-        runner = TransformRunner(found.name, found.transform)
-        shell = PipelineShell(context.topics, producer, context.health, found.name, runner, contract, marks)
+        mappings = [await references.mapping(name) for name in compiled.enrich]
+        runner = TransformRunner(found.name, found.transform, references=mappings)
+        rewind = Rewind(context.log, int(compiled.remembers_s * 1000)) if compiled.remembers_s else None
+        shell = PipelineShell(context.topics, producer, context.health, found.name, runner, contract, marks, rewind)
         topic = context.topics.of_raw(compiled.raw)
         add_agent(app, found.name, topic, shell.handle)
         return topic

@@ -13,9 +13,11 @@ from headrace.errors import Poison, Retryable
 from headrace.events.features import PipelineAdvanced
 from headrace.obs.health import Health
 from headrace.policy.backoff import delays_s
+from headrace.project.contract import Contract, read_raw
+from headrace.project.hosting import Handled, TransformRunner
 from headrace.topics import Topics
-from headrace_pipeline.core.contract import Contract, read_raw
-from headrace_pipeline.core.hosting import Handled, TransformRunner
+from headrace_pipeline.adapters.rewind import Rewind
+from headrace_pipeline.core.memory import Memory
 
 _log = logging.getLogger("headrace.pipeline")
 
@@ -34,16 +36,18 @@ class PipelineShell:
         runner: TransformRunner,
         contract: Contract,
         marks: list[tuple[str, int]],
+        rewind: Rewind | None = None,
     ) -> None:
         self._topics, self._producer, self._health = topics, producer, health
         self._name, self._runner, self._contract = name, runner, contract
-        self._marks = marks
+        self._marks, self._rewind = marks, rewind
+        self._memory = Memory()
         self._ledger = PoisonLedger()
 
     async def handle(self, records: Sequence[Record]) -> None:
         """Returns when all outputs and markers are acknowledged; waits for ever when too much is poison."""
         read = [self._read(record) for record in records]
-        handled = await self._transform(read)
+        handled = await (self._transform(read) if self._rewind is None else self._transform_remembering(records, read))
         outs = [
             written for record, found in zip(records, handled, strict=True) for written in self._write(record, found)
         ]
@@ -62,6 +66,47 @@ class PipelineShell:
     async def _transform(self, read: list) -> list[Handled]:
         results = iter(await self._runner.run([message for message in read if not isinstance(message, Poison)]))
         return [Handled(poison=message) if isinstance(message, Poison) else next(results) for message in read]
+
+    async def _transform_remembering(self, records: Sequence[Record], read: list) -> list[Handled]:
+        """The same for a transform with a memory: it is whole again before every message."""
+        handled: list[Handled] = []
+        while len(handled) < len(records):
+            rest = range(len(handled), len(records))
+            for first in self._memory.firsts(records, rest):
+                await self._remember(first)
+            handled += await self._until_failure(records, read, rest)
+        return handled
+
+    async def _until_failure(self, records: Sequence[Record], read: list, places: range) -> list[Handled]:
+        good = [n for n in places if not isinstance(read[n], Poison)]
+        results = dict(zip(good, await self._runner.run_to_failure([read[n] for n in good]), strict=False))
+        handled: list[Handled] = []
+        for n in places:
+            if n not in results and not isinstance(read[n], Poison):
+                break
+            found = results.get(n) or Handled(poison=read[n])
+            handled.append(found)
+            self._memory.handled(records[n])
+            if n in results and found.poison is not None:
+                self._memory.lost(records[n])
+                break
+        return handled
+
+    async def _remember(self, first: Record) -> None:
+        """Feed what lies before `first`, and throw away what comes of it: it was written when it was new."""
+        assert self._rewind is not None
+        async for chunk in self._rewind.before(first, self._memory.known_to(first)):
+            wanted = [
+                (r, m) for r in chunk if not self._memory.is_bad(r) and not isinstance(m := self._read(r), Poison)
+            ]
+            found = await self._runner.run_to_failure([message for _, message in wanted])
+            if found and found[-1].poison is not None:
+                self._memory.lost(wanted[len(found) - 1][0])
+                return await self._remember(first)
+            for record in chunk:
+                self._memory.handled(record)
+        self._memory.caught_up(first)
+        return None
 
     def _write(self, record: Record, handled: Handled) -> list[Out]:
         try:

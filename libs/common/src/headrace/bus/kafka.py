@@ -137,6 +137,12 @@ class KafkaLog:
         found = await self._ask(self.asker.end_offsets([_theirs(tp) for tp in partitions]))
         return {_ours(tp): offset for tp, offset in found.items()}
 
+    async def offsets_at(self, partitions: Iterable[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, int]:
+        wanted = list(partitions)
+        found = await self._ask(self.asker.offsets_for_times({_theirs(tp): timestamp_ms for tp in wanted}))
+        ends = await self.end_offsets(wanted)
+        return {tp: found[_theirs(tp)].offset if found.get(_theirs(tp)) else ends[tp] for tp in wanted}
+
     async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         wanted = [_theirs(tp) for tp in partitions]
         for delay_s in islice(delays_s(0.1, 1.0), 20):

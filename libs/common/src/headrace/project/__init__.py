@@ -19,7 +19,8 @@ from headrace.project.deployments import (
 )
 from headrace.project.derived import Derived, fn
 from headrace.project.pipelines import Outcome, Pipeline, outcomes, pipeline
-from headrace.project.sources import RawStream, Source
+from headrace.project.sources import RawStream, Reference, Source
+from headrace.project.streams import Deduplicate, Join
 from headrace.project.views import Count, FeatureView, Last, Max, Mean, Min, Share, Std, Sum
 
 __all__ = [
@@ -27,9 +28,11 @@ __all__ = [
     "BlueGreen",
     "Category",
     "Count",
+    "Deduplicate",
     "Deployment",
     "Derived",
     "FeatureView",
+    "Join",
     "Key",
     "Last",
     "Max",
@@ -41,6 +44,7 @@ __all__ = [
     "Pipeline",
     "Project",
     "RawStream",
+    "Reference",
     "Retraining",
     "Share",
     "Source",

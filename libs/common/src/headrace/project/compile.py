@@ -31,8 +31,9 @@ def compile_project(project: Project) -> d.ProjectDefinition:
         views=tuple(compile_view(view) for view in project.views),
         pipelines=tuple(_compile_pipeline(found) for found in project.pipelines),
         deployments=tuple(_compile_deployment(found) for found in project.deployments),
+        references=tuple(d.ReferenceDefinition(found.name, found.partitions) for found in project.references),
     )
-    for group in (project.raw, project.sources, project.views, project.deployments):
+    for group in (project.raw, project.sources, project.views, project.deployments, project.references):
         _refuse_twice("project", project.name, [found.name for found in group])
     _refuse_strangers(project, compiled)
     return compiled
@@ -152,6 +153,8 @@ def _compile_pipeline(pipeline: Pipeline) -> d.PipelineDefinition:
         raw=pipeline.raw.name,
         sources=tuple(target.name for target in pipeline.to if isinstance(target, Source)),
         outcomes=tuple(target.deployment for target in pipeline.to if isinstance(target, OutcomesOf)),
+        enrich=tuple(reference.name for reference in pipeline.enrich),
+        remembers_s=seconds(pipeline.remembers),
     )
 
 
@@ -291,6 +294,11 @@ def _refuse_strangers(project: Project, compiled: d.ProjectDefinition) -> None:
             pipeline.raw in raw,
             f"pipeline {pipeline.name}: raw stream {pipeline.raw!r} is not in the project's raw=[...]",
         )
+        for name in pipeline.enrich:
+            _require(
+                name in {found.name for found in compiled.references},
+                f"pipeline {pipeline.name}: reference {name!r} is not in the project's references=[...]",
+            )
         for name in pipeline.sources:
             _require(
                 name in sources, f"pipeline {pipeline.name}: source {name!r} is not in the project's sources=[...]"

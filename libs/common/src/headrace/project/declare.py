@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from headrace.project.deployments import Deployment
 from headrace.project.pipelines import Pipeline
-from headrace.project.sources import RawStream, Source
+from headrace.project.sources import RawStream, Reference, Source
 from headrace.project.views import FeatureView
 
 
 @dataclass(frozen=True)
 class Project:
-    """All that Headrace needs to know: raw streams, pipelines, sources, views, deployments."""
+    """All that Headrace needs to know: raw streams, references, pipelines, sources, views, deployments."""
 
     name: str
     deployments: Sequence[Deployment]
@@ -19,3 +19,4 @@ class Project:
     pipelines: Sequence[Pipeline] = ()
     sources: Sequence[Source] = ()
     views: Sequence[FeatureView] = ()
+    references: Sequence[Reference] = ()

@@ -188,14 +188,26 @@ class DeploymentDefinition(msgspec.Struct, frozen=True):
     derived: tuple[DerivedDefinition, ...] = ()
 
 
+class ReferenceDefinition(msgspec.Struct, frozen=True):
+    """A compacted topic `reference.<name>.v1` that pipelines look things up in."""
+
+    name: str
+    partitions: int
+
+
 class PipelineDefinition(msgspec.Struct, frozen=True):
-    """A user's transform: `function` (`module:function`) reads raw streams and writes sources and outcomes of deployments."""
+    """A user's transform: `function` (`module:function`) reads raw streams and writes sources and outcomes of deployments.
+
+    `enrich`: references that it looks things up in. `remembers_s`: how far back its memory reaches, in append time.
+    """
 
     name: str
     function: str
     raw: str
     sources: tuple[str, ...]
     outcomes: tuple[str, ...]
+    enrich: tuple[str, ...] = ()
+    remembers_s: float = 0.0
 
 
 class ProjectDefinition(msgspec.Struct, frozen=True):
@@ -207,6 +219,7 @@ class ProjectDefinition(msgspec.Struct, frozen=True):
     views: tuple[ViewDefinition, ...]
     pipelines: tuple[PipelineDefinition, ...]
     deployments: tuple[DeploymentDefinition, ...]
+    references: tuple[ReferenceDefinition, ...] = ()
 
     def source(self, name: str) -> SourceDefinition:
         """The source of that name; KeyError when the project has none."""

@@ -6,6 +6,12 @@
             yield Landing(...)
             yield Outcome(unit=..., label=1.0, at=...)
 
+    @pipeline(movements, to=[landings], enrich=[carriers], remembers="6h")
+    async def land(messages, carriers):
+        async for message in messages:
+            name = carriers[message["carrier"]]["name"]
+            ...
+
 What is yielded before the next message is taken belongs to the present one: it carries that message's origin, and is
 written before the message counts as done. An event goes to the source whose event type it is.
 """
@@ -15,9 +21,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from headrace.project.sources import RawStream, Source
+from headrace.project.sources import RawStream, Reference, Source
 
-Transform = Callable[[AsyncIterator[Any]], AsyncIterator[Any]]
+# The messages, then a mapping per reference.
+Transform = Callable[..., AsyncIterator[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +56,25 @@ class Pipeline:
     raw: RawStream
     to: tuple[Source | OutcomesOf, ...]
     transform: Transform
+    enrich: tuple[Reference, ...] = ()
+    remembers: str | float = 0.0
 
 
-def pipeline(raw: RawStream, *, to: Sequence[Source | OutcomesOf]) -> Callable[[Transform], Pipeline]:
-    """Declare an async generator function as a pipeline (a Faust agent in the pipeline service)."""
+def pipeline(
+    raw: RawStream,
+    *,
+    to: Sequence[Source | OutcomesOf],
+    enrich: Sequence[Reference] = (),
+    remembers: str | float = 0.0,
+) -> Callable[[Transform], Pipeline]:
+    """Declare an async generator function as a pipeline (a Faust agent in the pipeline service).
+
+    `enrich`: references whose mappings the function gets after its messages, in this order. `remembers`: how far back its
+    own memory reaches; after a restart so much of the raw stream, by append time, is read again to rebuild it.
+    """
 
     def declare(transform: Transform) -> Pipeline:
-        return Pipeline(getattr(transform, "__name__", raw.name), raw, tuple(to), transform)
+        name = getattr(transform, "__name__", raw.name)
+        return Pipeline(name, raw, tuple(to), transform, tuple(enrich), remembers)
 
     return declare

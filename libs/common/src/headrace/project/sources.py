@@ -15,6 +15,17 @@ class RawStream:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A compacted topic `reference.<name>.v1` with one message per key, which pipelines look things up in.
+
+    A pipeline that names it gets a mapping from key to the newest message, read to its end before the first raw message.
+    """
+
+    name: str
+    partitions: int = 1
+
+
+@dataclass(frozen=True)
 class Source:
     """A topic of typed domain events.
 

@@ -89,6 +89,20 @@ class LogConformance:
         await reader.close()
         await producer.close()
 
+    async def test_an_instant_leads_to_the_first_record_appended_then(self, log: Log) -> None:
+        topic = await make_topic(log)
+        tp = TopicPartition(topic, 0)
+        producer = await log.producer()
+        await producer.send(outs(topic, b"a", b"b"))
+        reader = await log.reader([tp], "beginning")
+        records = list(await reader.fetch(5.0))
+        day_ms = 86_400_000
+        assert await log.offsets_at([tp], records[0].timestamp_ms) == {tp: 0}
+        assert await log.offsets_at([tp], records[0].timestamp_ms - day_ms) == {tp: 0}
+        assert await log.offsets_at([tp], records[-1].timestamp_ms + day_ms) == await log.end_offsets([tp])
+        await reader.close()
+        await producer.close()
+
     async def test_a_paused_partition_is_not_fetched_until_resumed(self, log: Log) -> None:
         topic = await make_topic(log)
         producer = await log.producer()

@@ -99,6 +99,13 @@ class MemoryLog:
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         return {tp: self._partitions[tp].stable_end for tp in partitions}
 
+    async def offsets_at(self, partitions: Iterable[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, int]:
+        return {tp: self._offset_at(self._partitions[tp], timestamp_ms) for tp in partitions}
+
+    def _offset_at(self, partition: _Partition, timestamp_ms: int) -> int:
+        records = (entry.record for entry in partition.entries if entry.record is not None)
+        return next((r.offset for r in records if r.timestamp_ms >= timestamp_ms), partition.stable_end)
+
     async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         return {tp: self._offsets[group, tp] for tp in partitions if (group, tp) in self._offsets}
 

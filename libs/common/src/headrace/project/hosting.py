@@ -6,12 +6,11 @@ poison; the transform is then started anew, and goes on with the next.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.errors import Misconfigured, Poison
-from headrace.project.declare import Project
 from headrace.project.pipelines import Pipeline, Transform
 from headrace.project.sources import Source
 
@@ -36,16 +35,14 @@ def targets_of(pipeline: Pipeline) -> dict[type, str]:
     return targets
 
 
-def pipelines_of(project: Project) -> list[Pipeline]:
-    """The pipelines of a project, each by its own name."""
-    return list(project.pipelines)
-
-
 class TransformRunner:
     """One running transform."""
 
-    def __init__(self, name: str, transform: Transform, limit_s: float = LIMIT_S) -> None:
+    def __init__(
+        self, name: str, transform: Transform, limit_s: float = LIMIT_S, references: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         self._name, self._transform, self._limit_s = name, transform, limit_s
+        self._references = tuple(references)
         self._inbox: deque[Any] = deque()
         self._handled: list[Handled] = []
         self._arrived = asyncio.Event()
@@ -53,14 +50,15 @@ class TransformRunner:
         self._task: asyncio.Task[None] | None = None
 
     async def run(self, messages: Sequence[Any]) -> list[Handled]:
-        """Feed `messages` and return what became of each, in order."""
+        """Feed `messages` and return what became of each, in order; after a failure the transform goes on without memory."""
         handled: list[Handled] = []
-        rest = list(messages)
-        while rest:
-            done = await self._feed(rest)
-            handled += done
-            rest = rest[len(done) :]
+        while len(handled) < len(messages):
+            handled += await self.run_to_failure(messages[len(handled) :])
         return handled
+
+    async def run_to_failure(self, messages: Sequence[Any]) -> list[Handled]:
+        """The same, but only up to the first message on which the transform fails, which comes last."""
+        return await self._feed(list(messages)) if messages else []
 
     async def close(self) -> None:
         """End the transform."""
@@ -116,7 +114,7 @@ class TransformRunner:
         self._handled[-1] = Handled(poison=Poison(f"pipeline {self._name} failed: {reason}"))
 
     async def _pump(self) -> None:
-        async for value in self._transform(self._messages()):
+        async for value in self._transform(self._messages(), *self._references):
             self._handled[-1].yielded.append(value)
 
     async def _messages(self) -> AsyncIterator[Any]:

@@ -11,10 +11,10 @@ from headrace.envelope import Origin, read_headers
 from headrace.errors import Misconfigured, Poison
 from headrace.project import Outcome, Project, RawStream, Source, outcomes, pipeline
 from headrace.project.compile import compile_project
+from headrace.project.contract import Contract, read_raw
 from headrace.project.deployments import Deployment, Key
+from headrace.project.hosting import TransformRunner, targets_of
 from headrace.topics import Topics
-from headrace_pipeline.core.contract import Contract, read_raw
-from headrace_pipeline.core.hosting import TransformRunner, targets_of
 
 
 class Landing(msgspec.Struct):

@@ -1,0 +1,106 @@
+"""Helpers inside pipelines: de-duplicate, and join messages within a time. Both look at event time, never at a clock.
+
+    @pipeline(movements, to=[landings], remembers="6h")
+    async def land(messages):
+        seen, pairs = Deduplicate("1h"), Join("6h")
+        async for m in messages:
+            if seen.is_repeat(m["id"], m["at"]):
+                continue
+            for departed in pairs.match(m["kind"], m["flight"], m, m["at"]):
+                yield ...
+
+What they remember is gone when a worker ends: `remembers` of the pipeline says how much of its raw stream is read again
+before it goes on, with the outputs thrown away, since they were written before.
+"""
+
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from headrace.envelope import parse_instant
+from headrace.project.durations import seconds
+
+At = datetime | float | str
+
+
+def at_seconds(at: At) -> float:
+    """Seconds since the epoch of a datetime, an RFC 3339 text, or a number that is that already.
+
+    >>> at_seconds("2013-04-01T00:00:00Z")
+    1364774400.0
+    """
+    if isinstance(at, str):
+        return parse_instant(at)
+    return at.timestamp() if isinstance(at, datetime) else float(at)
+
+
+@dataclass
+class Deduplicate:
+    """Tells the first message of a key from its repeats, at most `within` away from it."""
+
+    within: str | float
+    _seen: dict[Hashable, float] = field(default_factory=dict)
+    _order: deque[tuple[float, Hashable]] = field(default_factory=deque)
+    _newest_s: float = float("-inf")
+
+    def is_repeat(self, key: Hashable, at: At) -> bool:
+        """Whether a message of this key was seen before; remembers it when not.
+
+        >>> seen = Deduplicate("1h")
+        >>> [seen.is_repeat("a", at) for at in (0, 60, 3600)]
+        [False, True, False]
+        """
+        at_s, within_s = at_seconds(at), seconds(self.within)
+        first_s = self._seen.get(key)
+        if first_s is not None and abs(at_s - first_s) < within_s:
+            return True
+        self._seen[key] = at_s
+        self._order.append((at_s, key))
+        self._newest_s = max(self._newest_s, at_s)
+        # Twice the time: a late message may still be a repeat of one that is `within` older than the newest.
+        while self._order and self._order[0][0] < self._newest_s - 2 * within_s:
+            old_s, old = self._order.popleft()
+            if self._seen.get(old) == old_s:
+                del self._seen[old]
+        return False
+
+
+@dataclass
+class Join:
+    """Brings messages of different sides and the same key together, when their instants are at most `within` apart."""
+
+    within: str | float
+    _waiting: dict[Hashable, list[tuple[float, str, Any]]] = field(default_factory=dict)
+    _order: deque[tuple[float, Hashable]] = field(default_factory=deque)
+    _newest_s: float = float("-inf")
+
+    def match(self, side: str, key: Hashable, message: Any, at: At) -> list[Any]:
+        """The messages of other sides that this one belongs to, oldest first; it then waits for later ones itself.
+
+        >>> pairs = Join("2h")
+        >>> pairs.match("departed", "AA1", {"n": 1}, 0), pairs.match("landed", "AA1", {"n": 2}, 3600)
+        ([], [{'n': 1}])
+        """
+        at_s, within_s = at_seconds(at), seconds(self.within)
+        waiting = self._waiting.setdefault(key, [])
+        found = sorted(
+            (at, n) for n, (at, other, _) in enumerate(waiting) if other != side and abs(at - at_s) <= within_s
+        )
+        matched = [waiting[n][2] for _, n in found]
+        waiting.append((at_s, side, message))
+        self._order.append((at_s, key))
+        self._newest_s = max(self._newest_s, at_s)
+        self._forget(within_s)
+        return matched
+
+    def _forget(self, within_s: float) -> None:
+        oldest_s = self._newest_s - 2 * within_s
+        while self._order and self._order[0][0] < oldest_s:
+            _, key = self._order.popleft()
+            kept = [found for found in self._waiting.get(key, ()) if found[0] >= oldest_s]
+            if kept:
+                self._waiting[key] = kept
+            else:
+                self._waiting.pop(key, None)

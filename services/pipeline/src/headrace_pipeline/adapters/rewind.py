@@ -1,0 +1,29 @@
+"""Reading a raw partition again, for transforms that remember: what lies before the first record of a batch."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from headrace.bus.port import Log, Record, TopicPartition
+
+_CHUNK = 2000
+
+
+class Rewind:
+    """Looks back `back_ms` of append time."""
+
+    def __init__(self, log: Log, back_ms: int) -> None:
+        self._log, self._back_ms = log, back_ms
+
+    async def before(self, first: Record, known_to: int | None) -> AsyncIterator[Sequence[Record]]:
+        """The records before `first` of its partition, from `known_to` or as far back as is remembered, in chunks."""
+        tp = TopicPartition(first.topic, first.partition)
+        oldest = (await self._log.offsets_at([tp], first.timestamp_ms - self._back_ms))[tp]
+        start = max(oldest, known_to or 0, (await self._log.begin_offsets([tp]))[tp])
+        if start >= first.offset:
+            return
+        reader = await self._log.reader([tp], {tp: start})
+        try:
+            while await reader.position(tp) < first.offset:
+                records = await reader.fetch(0.5, _CHUNK)
+                yield [record for record in records if record.offset < first.offset]
+        finally:
+            await reader.close()

@@ -1,0 +1,53 @@
+"""What a transform that remembers has seen, and what it must be shown again.
+
+Its memory of a partition reaches from some offset to the next one that it has not seen. Before a record that lies further
+on (after a start, or when the partition came back from another worker) the gap is read again. When the transform fails on
+a record it starts anew and knows nothing: everything is shown again, except the records on which it failed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from headrace.bus.port import Record
+
+Place = tuple[str, int]
+
+
+@dataclass
+class Memory:
+    """Per raw partition the next offset that the transform has not seen."""
+
+    _next: dict[Place, int] = field(default_factory=dict)
+    _bad: set[tuple[str, int, int]] = field(default_factory=set)
+
+    def firsts(self, records: Sequence[Record], places: Iterable[int]) -> list[Record]:
+        """Of each partition the first of these records, where something before it has not been seen."""
+        firsts: dict[Place, Record] = {}
+        for n in places:
+            firsts.setdefault(_place(records[n]), records[n])
+        return [record for place, record in firsts.items() if self._next.get(place, -1) < record.offset]
+
+    def known_to(self, record: Record) -> int | None:
+        """The next offset of the record's partition that has not been seen; None when nothing is remembered of it."""
+        return self._next.get(_place(record))
+
+    def is_bad(self, record: Record) -> bool:
+        """Whether the transform failed on this record before."""
+        return (record.topic, record.partition, record.offset) in self._bad
+
+    def handled(self, record: Record) -> None:
+        """The transform has seen it."""
+        self._next[_place(record)] = record.offset + 1
+
+    def caught_up(self, record: Record) -> None:
+        """The transform has seen everything before it."""
+        self._next[_place(record)] = record.offset
+
+    def lost(self, record: Record) -> None:
+        """The transform failed on it, and knows nothing any more."""
+        self._bad.add((record.topic, record.partition, record.offset))
+        self._next.clear()
+
+
+def _place(record: Record) -> Place:
+    return record.topic, record.partition

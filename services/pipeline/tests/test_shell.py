@@ -1,0 +1,212 @@
+"""One pipeline on the log in memory: order of writing, memory, dead letters, and a stop that loses nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from headrace.bus.admin import ensure_topics
+from headrace.bus.port import Out, Record, TopicPartition
+from headrace.codec import Codec
+from headrace.errors import Retryable
+from headrace.events.features import PipelineAdvanced
+from headrace.obs.health import Health
+from headrace.project import Deduplicate, Project, RawStream, Reference, Source, pipeline
+from headrace.project.compile import compile_project, event_struct
+from headrace.project.contract import Contract
+from headrace.project.deployments import Deployment, Key
+from headrace.project.hosting import TransformRunner, targets_of
+from headrace.testing.memory import MemoryLog
+from headrace.topics import Topics
+from headrace_pipeline.adapters.references import References
+from headrace_pipeline.adapters.rewind import Rewind
+from headrace_pipeline.core.memory import Memory
+from headrace_pipeline.shell import PipelineShell
+
+
+class Landing(msgspec.Struct):
+    at: float
+    flight: str
+
+
+LANDINGS = Source("landings", event=Landing, event_time="at", key="flight")
+FEED = RawStream("feed", partitions=1)
+
+
+@pipeline(FEED, to=[LANDINGS], remembers="1h")
+async def first_landings(messages: AsyncIterator[dict[str, Any]]) -> AsyncIterator[Landing]:
+    seen = Deduplicate("1d")
+    async for message in messages:
+        if not seen.is_repeat(message["flight"], message["at"]):
+            yield Landing(message["at"], message["flight"])
+
+
+PROJECT = compile_project(
+    Project(
+        "p",
+        [Deployment("d", "u", [Key("k")])],
+        raw=[FEED],
+        pipelines=[first_landings],
+        sources=[LANDINGS],
+        references=[Reference("carriers")],
+    )
+)
+
+
+class Bench:
+    def __init__(self, log: MemoryLog) -> None:
+        self.log, self.topics = log, Topics.load()
+        self.codec = Codec(self.topics, {self.topics.of_source("landings"): event_struct(PROJECT.sources[0])})
+        self.raw = TopicPartition(self.topics.of_raw("feed"), 0)
+        self.health = Health("pipeline", "t")
+        self.runners: list[TransformRunner] = []
+
+    async def send(self, *messages: dict[str, Any] | bytes) -> None:
+        values = [m if isinstance(m, bytes) else msgspec.json.encode(m) for m in messages]
+        await (await self.log.producer()).send([Out(self.raw.topic, b"k", value, partition=0) for value in values])
+
+    async def shell(self, producer: Any = None) -> PipelineShell:
+        """A worker that has just started."""
+        compiled = PROJECT.pipelines[0]
+        self.runners.append(TransformRunner("first_landings", first_landings.transform))
+        return PipelineShell(
+            self.topics,
+            producer or await self.log.producer(),
+            self.health,
+            "first_landings",
+            self.runners[-1],
+            Contract(self.topics, PROJECT, compiled, targets_of(first_landings)),
+            [(self.topics.of_source("landings"), 2)],
+            Rewind(self.log, int(compiled.remembers_s * 1000)),
+        )
+
+    async def raw_records(self, start: int, end: int | None = None) -> list[Record]:
+        reader = await self.log.reader([self.raw], {self.raw: start})
+        found = await reader.fetch(0.1, 1000)
+        return [record for record in found if end is None or record.offset < end]
+
+    async def written(self, topic: str) -> list[Record]:
+        reader = await self.log.reader(await self.log.partitions(topic), "beginning")
+        return list(await reader.fetch(0.1, 1000))
+
+    async def flights(self) -> list[str]:
+        messages = [self.codec.decode(record) for record in await self.written(self.topics.of_source("landings"))]
+        return sorted(m.event.flight for m in messages if not isinstance(m.event, PipelineAdvanced))
+
+
+@pytest.fixture
+async def bench(memory_log: MemoryLog) -> AsyncIterator[Bench]:
+    bench = Bench(memory_log)
+    await ensure_topics(memory_log, bench.topics.specs(PROJECT))
+    yield bench
+    for runner in bench.runners:
+        await runner.close()
+
+
+def landed(flight: str, at: float = 0.0) -> dict[str, Any]:
+    return {"flight": flight, "at": at}
+
+
+async def test_a_worker_that_takes_over_remembers_what_the_one_before_had_seen(bench: Bench) -> None:
+    await bench.send(landed("a"), landed("b"), landed("a", 60.0), landed("b", 60.0), landed("c"))
+    await (await bench.shell()).handle(await bench.raw_records(0, 2))
+    await (await bench.shell()).handle(await bench.raw_records(2))
+    assert await bench.flights() == ["a", "b", "c"]
+
+
+async def test_a_partition_that_was_elsewhere_for_a_while_is_remembered_whole(bench: Bench) -> None:
+    await bench.send(landed("a"), landed("b"), landed("b", 60.0), landed("c"))
+    shell = await bench.shell()
+    await shell.handle(await bench.raw_records(0, 1))
+    await (await bench.shell()).handle(await bench.raw_records(1, 2))
+    await shell.handle(await bench.raw_records(2))
+    assert await bench.flights() == ["a", "b", "c"]
+
+
+async def test_a_message_on_which_the_transform_fails_costs_no_memory(bench: Bench) -> None:
+    await bench.send(landed("a"), {"at": 1.0}, landed("a", 60.0), {"at": 2.0}, landed("a", 90.0), b"\xc1", landed("d"))
+    await (await bench.shell()).handle(await bench.raw_records(0))
+    assert await bench.flights() == ["a", "d"]
+    assert len(await bench.written(bench.topics.dlq("pipeline"))) == 3
+    # A worker that starts behind them is shown them again, and fails on them again, without a second dead letter.
+    await bench.send(landed("a", 95.0), landed("e"))
+    await (await bench.shell()).handle(await bench.raw_records(7))
+    assert await bench.flights() == ["a", "d", "e"]
+    assert len(await bench.written(bench.topics.dlq("pipeline"))) == 3
+
+
+async def test_markers_are_written_after_all_outputs_to_every_partition(bench: Bench) -> None:
+    await bench.send(landed("a"), landed("b"))
+    order: list[str] = []
+    producer = await bench.log.producer()
+
+    class Watched:
+        async def send(self, outs: list[Out]) -> Any:
+            order.extend(dict(found.headers)["ce_type"].decode() for found in outs)
+            return await producer.send(outs)
+
+    await (await bench.shell(Watched())).handle(await bench.raw_records(0))
+    assert order == ["landing", "landing", "pipeline.advanced", "pipeline.advanced"]
+
+
+async def test_outputs_whose_fate_is_unknown_are_sent_again_before_the_batch_is_done(bench: Bench) -> None:
+    await bench.send(landed("a"))
+    producer, tries = await bench.log.producer(), []
+
+    class Shaky:
+        async def send(self, outs: list[Out]) -> Any:
+            tries.append(len(outs))
+            if len(tries) == 1:
+                raise Retryable("the broker is away")
+            return await producer.send(outs)
+
+    await (await bench.shell(Shaky())).handle(await bench.raw_records(0))
+    assert tries == [1, 1, 2]
+    assert await bench.flights() == ["a"]
+
+
+async def test_too_much_poison_stops_the_pipeline_before_anything_of_the_batch_is_written(bench: Bench) -> None:
+    await bench.send(landed("a"), *[b"\xc1"] * 101)
+    task = asyncio.create_task((await bench.shell()).handle(await bench.raw_records(0)))
+    async with asyncio.timeout(10):
+        while "poison:first_landings" not in bench.health.failures:
+            await asyncio.sleep(0)
+    assert not task.done()
+    assert await bench.written(bench.topics.dlq("pipeline")) == []
+    task.cancel()
+
+
+async def test_a_reference_is_read_to_its_end_and_followed(bench: Bench) -> None:
+    topic = bench.topics.of_reference("carriers")
+    producer = await bench.log.producer()
+    await producer.send([Out(topic, b"AA", b'{"name": "American"}'), Out(topic, b"UA", b"\xc1")])
+    references = References(bench.log, bench.topics)
+    carriers = await references.mapping("carriers")
+    assert dict(carriers) == {"AA": {"name": "American"}}
+    stop = asyncio.Event()
+    task = asyncio.create_task(references.run(stop))
+    await producer.send([Out(topic, b"UA", b'{"name": "United"}'), Out(topic, b"AA", None)])
+    async with asyncio.timeout(10):
+        while dict(carriers) != {"UA": {"name": "United"}}:
+            await asyncio.sleep(0.01)
+    stop.set()
+    await task
+    await references.stop()
+
+
+def record(offset: int, partition: int = 0) -> Record:
+    return Record("raw.feed.v1", partition, offset, None, b"{}")
+
+
+def test_only_partitions_with_a_gap_before_them_are_shown_again() -> None:
+    memory = Memory()
+    batch = [record(3), record(4), record(7, 1)]
+    assert memory.firsts(batch, range(3)) == [batch[0], batch[2]]
+    for found in batch:
+        memory.handled(found)
+    assert memory.firsts([record(5), record(9, 1)], range(2)) == [record(9, 1)]
+    memory.lost(record(5))
+    assert memory.firsts([record(6)], range(1)) == [record(6)]
+    assert memory.is_bad(record(5))
