@@ -19,6 +19,7 @@ from headrace.events.ops import HealthReported
 from headrace.events.training import RetrainRequested
 from headrace.features.as_of import as_of
 from headrace.features.events import EventTable
+from headrace.features.parity import parity
 from headrace.features.plan import plan_view
 from headrace.project import (
     Binary,
@@ -39,7 +40,6 @@ from headrace_monitor.core.cohorts import Cohorts
 from headrace_monitor.core.drift import CohortDetector, restored
 from headrace_monitor.core.places import Places
 from headrace_monitor.core.quality import qualities, served_version
-from headrace_monitor.core.skew import parity
 from headrace_monitor.core.watch import Watch, watch_of
 from headrace_monitor.core.watermark import Watermark
 from headrace_monitor.shell import Services

@@ -15,6 +15,7 @@ from headrace.events.monitor import FindingOpened, FindingResolved, MonitorState
 from headrace.events.registry import AliasMoved
 from headrace.events.training import RetrainRequested
 from headrace.features.events import EventTable
+from headrace.features.parity import parity
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace.topics import Topics
 from headrace_monitor.core.alarm import Alarm, fire, resolve
@@ -22,7 +23,6 @@ from headrace_monitor.core.cohorts import Cohorts
 from headrace_monitor.core.places import Places
 from headrace_monitor.core.profiles import profile_sources
 from headrace_monitor.core.quality import qualities, served_version
-from headrace_monitor.core.skew import parity
 from headrace_monitor.core.watch import Said, Watch, watch_of
 from headrace_monitor.core.watermark import Watermark
 

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from headrace.bus import artifacts
+from headrace.bus.port import Record
 from headrace.bus.reading import pin_offsets, read_up_to
 from headrace.bus.runtime import Context
 from headrace.errors import Retryable
+from headrace.events.inference import DecisionMade
 from headrace.events.registry import GateResult, Lineage, RegisterVersion, Signature, VersionRegistered
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished, TrainingProgressed
 from headrace.features.dataset import Gathered, Rows
+from headrace.features.parity import parity
 from headrace.models import skops_format
 from headrace.policy.backoff import delays_s
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
@@ -23,8 +26,11 @@ from headrace.project.load import folder_of, load_function
 from headrace_trainer.adapters.champion import load_champion
 from headrace_trainer.core.fitting import Fitted, fit_gated, has_enough, refit
 from headrace_trainer.core.gates import may_register
+from headrace_trainer.core.served import judge_parity
 from headrace_trainer.core.splits import Span, span_of
 
+# Per partition of decisions, how many of the newest are compared with what training makes of them.
+_NEWEST_SERVED = 2000
 Say = Callable[[Any], None]
 _PACKAGES = ("headrace", "scikit-learn", "numpy", "skops")
 
@@ -68,14 +74,19 @@ class TrainingRun:
             return self._finish("failed", f"no applied project declares {name!r} any more")
         project, deployment = found
         span = span_of(deployment, self.accepted.clock_s)
-        rows = await self._gather(project, deployment, span)
+        rows, alike = await self._gather(project, deployment, span)
         lacking = has_enough(span, rows.labels, rows.at_s, deployment.training.min_rows if deployment.training else 0)
         if lacking is not None:
             return self._finish("rejected", lacking)
-        await self._train(project, deployment, span, rows, folder_of(applied.reference))
+        self.say(GateJudged(deployment.name, self.accepted.run, alike))
+        if not may_register([alike]):
+            return self._finish("rejected", f"gate {alike.gate}: {alike.verdict}, {alike.detail}")
+        await self._train(project, deployment, span, rows, folder_of(applied.reference), alike)
         return None
 
-    async def _gather(self, project: ProjectDefinition, deployment: DeploymentDefinition, span: Span) -> Rows:
+    async def _gather(
+        self, project: ProjectDefinition, deployment: DeploymentDefinition, span: Span
+    ) -> tuple[Rows, GateResult]:
         log, topics = self.context.log, self.context.topics
         gathered = Gathered(project, deployment, topics, span.from_s, span.to_s, self.accepted.clock_s)
         ends = await pin_offsets(log, gathered.topic_names())
@@ -85,10 +96,33 @@ class TrainingRun:
             log, ends, lambda record: gathered.read(codec, record), lambda share: self._progress("rows", 0.4 * share)
         )
         offsets = {f"{topics.base(tp.topic)}/{tp.partition}": end for tp, end in sorted(ends.items())}
-        return (await asyncio.to_thread(gathered.rows, offsets)).labelled()
+        return (await asyncio.to_thread(gathered.rows, offsets)).labelled(), await self._parity(gathered)
+
+    async def _parity(self, gathered: Gathered) -> GateResult:
+        """The newest logged rows beside what training would make of them."""
+        log, topics, codec = self.context.log, self.context.topics, self.context.codec
+        ends = await pin_offsets(log, [topics.name("inference.decisions")])
+        served: list[DecisionMade] = []
+
+        def take(record: Record) -> None:
+            event = codec.decode(record).event
+            if isinstance(event, DecisionMade) and event.deployment == gathered.deployment.name:
+                served.append(event)
+
+        await read_up_to(log, ends, take, starts={tp: end - _NEWEST_SERVED for tp, end in ends.items()})
+        project, tables = gathered.project, gathered.tables
+        names = {table.source.name: topic for topic, table in tables.items()}
+        by_source = {table.source.name: table for table in tables.values()}
+        return judge_parity(await asyncio.to_thread(parity, project, gathered.deployment, by_source, names, served))
 
     async def _train(
-        self, project: ProjectDefinition, deployment: DeploymentDefinition, span: Span, rows: Rows, folder: str
+        self,
+        project: ProjectDefinition,
+        deployment: DeploymentDefinition,
+        span: Span,
+        rows: Rows,
+        folder: str,
+        alike: GateResult,
     ) -> None:
         assert deployment.training is not None
         user_build = load_function(deployment.training.build, folder)
@@ -111,7 +145,7 @@ class TrainingRun:
             refit, span, lambda: user_build(signature), matrix, rows.labels, rows.at_s, gated
         )
         parent = None if champion is None else champion[0].version
-        self.command = await self._publish(deployment, span, rows, signature, fitted, gated.results, parent)
+        self.command = await self._publish(deployment, span, rows, signature, fitted, [alike, *gated.results], parent)
         return self._finish("registered", "", fitted)
 
     async def _publish(

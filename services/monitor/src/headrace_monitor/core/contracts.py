@@ -2,11 +2,13 @@
 
 Each is judged against the newest windows in which the source was as usual, at least a week of them:
 - it has stopped when fewer than a fifth of the median count came;
-- a column goes null when its null share lies .2 above the highest of these windows;
+- a column goes null when its null share lies .5 above the highest of these windows (the storm of February 2013 cancelled
+  up to 70 % of a day's flights, whose delays are null);
 - its unit has changed when the logarithm of its magnitude (the .9 quantile of absolute values) lies further from their
-  median than log 2, six normal-consistent median absolute deviations, and one and a half times their largest deviation.
+  median than log 3, six normal-consistent median absolute deviations, and one and a half times their largest deviation.
 On the flights of 2013 (two delays, eight weather columns, a day per window) the last rule has to be this wide: storms
-move delays tenfold. It finds minutes sent as seconds or hours; a factor below two it cannot tell from weather.
+move delays tenfold. As it is, it found something on one of 3,600 column-days, and it finds minutes sent as seconds or
+hours; a factor below three it cannot tell from weather.
 """
 
 import math
@@ -20,7 +22,7 @@ from headrace.events.monitor import ColumnProfile, SourceProfile
 WINDOWS_KEPT = 28
 _FEWEST_WINDOWS = 7
 _STOPPED_SHARE = 0.2
-_NULL_STEP = 0.2
+_NULL_STEP = 0.5
 _MAD_TO_SIGMA = 1.4826
 
 
@@ -78,7 +80,7 @@ def _scale(about: str, before: Sequence[ColumnProfile], now: ColumnProfile) -> B
     logs = np.log(known)
     middle = float(np.median(logs))
     spread = np.abs(logs - middle)
-    limit = max(math.log(2.0), 6.0 * _MAD_TO_SIGMA * float(np.median(spread)), 1.5 * float(spread.max()))
+    limit = max(math.log(3.0), 6.0 * _MAD_TO_SIGMA * float(np.median(spread)), 1.5 * float(spread.max()))
     shift = math.log(now.magnitude) - middle
     if abs(shift) <= limit:
         return None

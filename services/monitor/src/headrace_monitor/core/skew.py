@@ -1,224 +1,30 @@
-"""Training-serving skew as two figures, over every logged row of a cohort.
+"""When served rows differ too much from recomputed ones: any by `parity_tiles`, one in a thousand by `parity_as_of`."""
 
-`parity_tiles`: the row equals the fold of the events up to the offsets that the decision names; anything but 1 means
-that online and offline code or definitions differ. `parity_as_of`: it equals the fold of all events that were available
-at its instant; it falls when features arrive later than `settle` allows. When either falls, the feature that differs in
-most rows is named, with the cause as far as it can be told.
-"""
+from headrace.envelope import derived_id
+from headrace.events.monitor import FindingOpened, WindowClosed
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
-
-from headrace.events.inference import DecisionMade
-from headrace.events.monitor import SkewSeen
-from headrace.features.as_of import AsOf, as_of
-from headrace.features.differences import cause_of
-from headrace.features.events import EventTable
-from headrace.features.plan import ViewPlan, plan_view
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
-
-Floats32 = NDArray[np.float32]
-Tables = Mapping[str, EventTable]
+PARITY_TILES = 1.0
+PARITY_AS_OF = 0.999
 
 
-@dataclass(frozen=True)
-class Parity:
-    """`rows` compared; shares of rows equal to the bit; the largest feature lag in event seconds; the worst difference."""
-
-    rows: int
-    tiles: float | None
-    as_of: float | None
-    max_lag_s: float
-    missing_share: float
-    skew: SkewSeen | None = None
-
-
-@dataclass(frozen=True)
-class _Logged:
-    """What all steps look at. `topics`: full topic name per source; `served`: shape (n, view features)."""
-
-    deployment: DeploymentDefinition
-    plans: Sequence[ViewPlan]
-    tables: Tables
-    topics: Mapping[str, str]
-    rows: Sequence[DecisionMade]
-    served: Floats32
-    at_s: NDArray[np.float64]
-
-    @property
-    def names(self) -> list[str]:
-        return [name for plan in self.plans for name in plan.feature_names]
-
-    def plan_of(self, place: int) -> tuple[ViewPlan, int]:
-        """The plan of a column, and the column's place in its view."""
-        for plan in self.plans:
-            if place < len(plan.view.features):
-                return plan, place
-            place -= len(plan.view.features)
-        raise IndexError(place)
-
-
-def parity(
-    project: ProjectDefinition,
-    deployment: DeploymentDefinition,
-    tables: Tables,
-    topics: Mapping[str, str],
-    rows: Sequence[DecisionMade],
-) -> Parity:
-    """Recompute the feature columns of `rows`. `topics`: full topic name per source."""
-    logged = [row for row in rows if row.row]
-    if not logged or not deployment.features:
-        return Parity(0, None, None, 0.0, 0.0)
-    plans = [plan_view(project, binding.view) for binding in deployment.features]
-    width = sum(len(plan.view.features) for plan in plans)
-    served = np.array([np.frombuffer(row.row, "<f4")[-width:] for row in logged])
-    seen = _Logged(deployment, plans, tables, topics, logged, served, np.array([row.at_s for row in logged]))
-    found = [_fold(seen, plan) for plan in plans]
-    available = _row_of(plans, [part.values for part in found])
-    applied = available.copy()
-    for place in np.flatnonzero(np.logical_or.reduce([part.beyond for part in found])):
-        applied[place] = _restricted(seen, logged[place])
-    _leave_out_unbuilt(seen, applied)
-    by_tiles, by_as_of = _equal(served, applied), _equal(served, available)
-    return Parity(
-        len(logged),
-        float(by_tiles.all(axis=1).mean()),
-        float(by_as_of.all(axis=1).mean()),
-        _max_lag_s(tables, topics, logged, seen.at_s),
-        float(np.isnan(served).mean()),
-        _worst(seen, applied, by_tiles, by_as_of),
-    )
-
-
-def _fold(seen: _Logged, plan: ViewPlan) -> AsOf:
-    source = plan.view.source
-    entities = [row.entities.get(plan.view.name) for row in seen.rows]
-    limits = {
-        partition: np.array(
-            [row.applied.get(f"{seen.topics[source]}/{partition}", 0) for row in seen.rows], dtype=np.int64
-        )
-        for partition in np.unique(seen.tables[source].partitions).tolist()
-    }
-    return as_of(plan, seen.tables[source], entities, seen.at_s, seen.deployment.settle_s, limits)
-
-
-def _row_of(plans: Sequence[ViewPlan], parts: Sequence[NDArray[np.float64]]) -> Floats32:
-    """View features as they stand in a row: defaults where there is no value, float32 last."""
-    defaults = [np.nan if f.default is None else f.default for plan in plans for f in plan.view.features]
-    values = np.hstack(parts)
-    return np.where(np.isnan(values), np.array(defaults), values).astype(np.float32)
-
-
-def _restricted(seen: _Logged, row: DecisionMade) -> Floats32:
-    at_s = np.array([row.at_s])
-    parts = [
-        as_of(
-            plan,
-            _up_to(seen.tables[plan.view.source], seen.topics[plan.view.source], row),
-            [row.entities.get(plan.view.name)],
-            at_s,
-            seen.deployment.settle_s,
-        ).values
-        for plan in seen.plans
-    ]
-    return _row_of(seen.plans, parts)[0]
-
-
-def _up_to(table: EventTable, topic: str, row: DecisionMade) -> EventTable:
-    partitions = np.unique(table.partitions)
-    limits = np.zeros(len(table), dtype=np.int64)
-    for partition in partitions:
-        limits[table.partitions == partition] = row.applied.get(f"{topic}/{partition}", 0)
-    return table.select(table.offsets < limits)
-
-
-def _leave_out_unbuilt(seen: _Logged, applied: Floats32) -> None:
-    """A view that was not built when a row was made had no value: that is what the offsets said too, so no fault of code."""
-    begin = 0
-    for plan in seen.plans:
-        columns = slice(begin, begin + len(plan.view.features))
-        begin = columns.stop
-        topic = seen.topics[plan.view.source]
-        for place, row in enumerate(seen.rows):
-            if not any(name.rpartition("/")[0] == topic for name in row.applied):
-                applied[place, columns] = seen.served[place, columns]
-
-
-def _equal(left: Floats32, right: Floats32) -> NDArray[np.bool_]:
-    return (left == right) | (np.isnan(left) & np.isnan(right))
-
-
-def _worst(
-    seen: _Logged, applied: Floats32, by_tiles: NDArray[np.bool_], by_as_of: NDArray[np.bool_]
-) -> SkewSeen | None:
-    """The feature that differs in most rows; a difference of code before one of time."""
-    if by_as_of.all() and by_tiles.all():
+def skew_of(deployment: str, window: WindowClosed) -> FindingOpened | None:
+    """The finding of a window whose rows were compared; None when they are equal enough."""
+    tiles, as_of = window.parity_tiles, window.parity_as_of
+    if tiles is None or as_of is None or (tiles >= PARITY_TILES and as_of >= PARITY_AS_OF):
         return None
-    is_code = not by_tiles.all()
-    differs = ~(by_tiles if is_code else by_as_of)
-    place = int(np.argmax(differs.sum(axis=0)))
-    rows = np.flatnonzero(differs[:, place])
-    cause = _code_cause(seen, applied, place, rows) if is_code else _time_cause(seen, place, rows)
-    return SkewSeen(seen.names[place], float(len(rows) / len(seen.rows)), cause)
-
-
-def _code_cause(seen: _Logged, applied: Floats32, place: int, rows: NDArray[np.int64]) -> str:
-    plan, within = seen.plan_of(place)
-    entities = [seen.rows[n].entities.get(plan.view.name) for n in rows]
-
-    def at_other_time(shift_s: float) -> NDArray[np.float32]:
-        found = as_of(
-            plan, seen.tables[plan.view.source], entities, seen.at_s[rows] + shift_s, seen.deployment.settle_s
-        )
-        return found.values[:, within].astype(np.float32)
-
-    return cause_of(seen.served[rows, place], applied[rows, place], at_other_time)
-
-
-def _time_cause(seen: _Logged, place: int, rows: NDArray[np.int64]) -> str:
-    """Why events that were available by then were not in the features: the shard lagged, or they came out of order."""
-    plan, _ = seen.plan_of(place)
-    table, topic = seen.tables[plan.view.source], seen.topics[plan.view.source]
-    index, codes = table.codes(plan.view.entity)
-    late, lagged, worst_s = 0, 0, 0.0
-    for n in rows[:200]:
-        row = seen.rows[n]
-        if not any(name.rpartition("/")[0] == topic for name in row.applied):
-            return f"{plan.view.name} was not built yet"
-        for partition in np.unique(table.partitions).tolist():
-            limit = row.applied.get(f"{topic}/{partition}", 0)
-            mine = table.partitions == partition
-            missed = mine & (table.offsets >= limit) & (table.available < row.at_s)
-            missed &= codes == index.get(row.entities.get(plan.view.name) or "", -1)
-            if not missed.any():
-                continue
-            applied_s = table.available[mine & (table.offsets < limit)]
-            newest_s = float(applied_s.max()) if len(applied_s) else -np.inf
-            came_late = table.available[missed] < newest_s - 300.0
-            late, lagged = late + int(came_late.sum()), lagged + int((~came_late).sum())
-            worst_s = max(worst_s, row.at_s - float(table.available[missed].min()))
-    settle_s = seen.deployment.settle_s
-    if late > lagged:
-        return f"late events: they came after newer ones, up to {worst_s:.0f} s after they were due (settle {settle_s:.0f} s)"
-    return f"lag: features came up to {worst_s:.0f} s late (settle {settle_s:.0f} s)"
-
-
-def _max_lag_s(
-    tables: Tables, topics: Mapping[str, str], rows: Sequence[DecisionMade], at_s: NDArray[np.float64]
-) -> float:
-    """How long, at a row's instant, the first event that its features did not contain had been available; 0 when it came later."""
-    worst = 0.0
-    for source, table in tables.items():
-        partitions, offsets, available = table.partitions, table.offsets, table.available
-        for partition in np.unique(partitions):
-            mine = np.flatnonzero(partitions == partition)
-            mine = mine[np.argsort(offsets[mine])]
-            limits = np.array([row.applied.get(f"{topics[source]}/{partition}", 0) for row in rows])
-            first = np.searchsorted(offsets[mine], limits)
-            inside = first < len(mine)
-            if inside.any():
-                worst = max(worst, float((at_s[inside] - available[mine[first[inside]]]).max()))
-    return worst
+    is_code = tiles < PARITY_TILES
+    seen = window.skew
+    what = f"{seen.feature} in {seen.share:.1%} of them ({seen.cause})" if seen else "no feature can be named"
+    return FindingOpened(
+        finding=derived_id(deployment, "skew", window.from_s)[:16],
+        deployment=deployment,
+        kind="skew",
+        summary=f"served rows differ from recomputed ones (parity_tiles {tiles:.4f}, parity_as_of {as_of:.4f}): {what}",
+        at_s=window.to_s,
+        detector="parity",
+        measured=tiles if is_code else as_of,
+        limit=PARITY_TILES if is_code else PARITY_AS_OF,
+        window_from_s=window.from_s,
+        window_to_s=window.to_s,
+        about=seen.feature if seen else "",
+    )

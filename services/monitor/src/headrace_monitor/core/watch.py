@@ -12,9 +12,8 @@ from headrace.events.training import RetrainRequested
 from headrace.project.definition import DeploymentDefinition
 from headrace_monitor.core.contracts import WINDOWS_KEPT, Broken, judge
 from headrace_monitor.core.drift import CohortDetector, restored
+from headrace_monitor.core.skew import skew_of
 
-PARITY_TILES = 1.0
-PARITY_AS_OF = 0.999
 ASK_AGAIN_AFTER_COHORTS = 7
 
 Said = FindingOpened | FindingResolved | RetrainRequested
@@ -123,28 +122,10 @@ class Watch:
     def _skew(self, window: WindowClosed) -> list[Said]:
         if window.parity_tiles is None or window.parity_as_of is None:
             return []
-        tiles, as_of = window.parity_tiles, window.parity_as_of
-        if tiles >= PARITY_TILES and as_of >= PARITY_AS_OF:
+        found = skew_of(self.deployment.name, window)
+        if found is None:
             return self._resolve("skew", "served rows equal recomputed ones again", window.to_s)
-        if "skew" in self.open:
-            return []
-        is_code = tiles < PARITY_TILES
-        seen = window.skew
-        what = f"{seen.feature} in {seen.share:.1%} of them ({seen.cause})" if seen else "no feature can be named"
-        found = FindingOpened(
-            finding=derived_id(self.deployment.name, "skew", window.from_s)[:16],
-            deployment=self.deployment.name,
-            kind="skew",
-            summary=f"served rows differ from recomputed ones (parity_tiles {tiles:.4f}, parity_as_of {as_of:.4f}): {what}",
-            at_s=window.to_s,
-            detector="parity",
-            measured=tiles if is_code else as_of,
-            limit=PARITY_TILES if is_code else PARITY_AS_OF,
-            window_from_s=window.from_s,
-            window_to_s=window.to_s,
-            about=seen.feature if seen else "",
-        )
-        return self._found(found, window.to_s)
+        return [] if "skew" in self.open else self._found(found, window.to_s)
 
     def _first(self, clock_s: float) -> list[Said]:
         training = self.deployment.training
