@@ -6,9 +6,12 @@ from importlib.metadata import version
 from typing import Any
 
 from headrace.bus.admin import ensure_topics
+from headrace.errors import Misconfigured
 from headrace.events.project import ProjectApplied
 from headrace.project.compile import compile_project, digest
+from headrace.project.declare import Project
 from headrace.project.definition import ProjectDefinition
+from headrace.project.lines import files_of, locate
 from headrace.project.load import load_project
 from headrace_cli.session import Session
 
@@ -16,7 +19,7 @@ from headrace_cli.session import Session
 async def apply_project(session: Session, reference: str) -> dict[str, Any]:
     """Publish the project found at `reference`; nothing is published when nothing changed."""
     project, where = load_project(reference)
-    definition = compile_project(project)
+    definition = _compiled(project, where)
     applied = session.projects.applied.get(definition.name)
     changes = differences(applied.definition if applied else None, definition)
     made = await ensure_topics(session.log, session.topics.specs(definition))
@@ -32,6 +35,16 @@ async def apply_project(session: Session, reference: str) -> dict[str, Any]:
         )
         await session.send("project.definitions", definition.name, event, f"apply-{secrets.token_hex(8)}")
     return {"project": definition.name, "digest": digest(definition), "changes": changes, "topics_created": made}
+
+
+def _compiled(project: Project, where: str) -> ProjectDefinition:
+    """The definition; a refusal names the line to change."""
+    try:
+        return compile_project(project)
+    except Misconfigured as refusal:
+        module = where.rpartition("!")[2].partition(":")[0]
+        line = locate(str(refusal), files_of(module))
+        raise Misconfigured(f"{line}: {refusal}" if line else str(refusal)) from None
 
 
 def differences(before: ProjectDefinition | None, after: ProjectDefinition) -> list[str]:

@@ -15,19 +15,20 @@ class PoisonLedger:
     _seen: dict[str, int] = field(default_factory=dict)
     _bad: dict[str, int] = field(default_factory=dict)
 
-    def good(self, topic: str) -> None:
-        """A record was understood."""
-        self._in_a_row[topic] = 0
-        self._count(topic, 0)
+    def good(self, topic: str, count: int = 1) -> None:
+        """So many records, one after the other, were understood."""
+        if count:
+            self._in_a_row[topic] = 0
+            self._count(topic, 0, count)
 
     def bad(self, topic: str) -> bool:
         """A record was not; returns whether the topic must be stopped."""
         self._in_a_row[topic] = self._in_a_row.get(topic, 0) + 1
-        self._count(topic, 1)
+        self._count(topic, 1, 1)
         return self._in_a_row[topic] > IN_A_ROW or self._bad[topic] > SHARE * WINDOW
 
-    def _count(self, topic: str, bad: int) -> None:
+    def _count(self, topic: str, bad: int, count: int) -> None:
         if self._seen.get(topic, 0) >= WINDOW:
             self._seen[topic], self._bad[topic] = 0, 0
-        self._seen[topic] = self._seen.get(topic, 0) + 1
+        self._seen[topic] = self._seen.get(topic, 0) + count
         self._bad[topic] = self._bad.get(topic, 0) + bad

@@ -177,16 +177,24 @@ class Shard:
     def _decode(self, batch: list[Record]) -> "_Read":
         """The messages of a batch, its dead letters, and how far each partition is handled: not past a topic's stop."""
         read = _Read([], [], {})
+        decode, stopped, ledger = self.host.codec.decode, self.host.stopped_topics, self.host.ledger
+        reached: dict[tuple[str, int], int] = {}
+        good: dict[str, int] = {}
         for record in batch:
-            if record.topic in self.host.stopped_topics:
+            topic = record.topic
+            if topic in stopped:
                 continue
             try:
-                read.messages.append(self.host.codec.decode(record))
-                self.host.ledger.good(record.topic)
+                read.messages.append(decode(record))
+                good[topic] = good.get(topic, 0) + 1
             except Poison as poison:
+                ledger.good(topic, good.pop(topic, 0))
                 if not self._bury(record, poison, read.buried):
                     continue
-            read.handled[TopicPartition(record.topic, record.partition)] = record.offset + 1
+            reached[topic, record.partition] = record.offset + 1
+        for topic, count in good.items():
+            ledger.good(topic, count)
+        read.handled.update({TopicPartition(*place): offset for place, offset in reached.items()})
         return read
 
     def _bury(self, record: Record, poison: Poison, buried: list[Out]) -> bool:

@@ -139,9 +139,10 @@ class ShardHost:
 
     async def _step(self) -> None:
         await self._tend()
-        reader = self._reader if self.lock else self._member
         if self.lock:
             await self._hold_lock()
+        # NB: only now: holding the lock may have let go of the reader.
+        reader = self._reader if self.lock else self._member
         if reader is not None:
             self._dispatch(await reader.fetch(0.2, 5000))
         self._watch()
@@ -213,17 +214,24 @@ class ShardHost:
             shard.partitions = frozenset([tp for topic in self.inputs for tp in await self.log.partitions(topic)])
         else:
             self._reading().pause(shard.partitions)
-        shard.task = asyncio.create_task(shard.run())
+        # NB: a shard that was revoked in the meantime must not fence its new owner.
+        if self._shards.get(shard.number) is shard:
+            shard.task = asyncio.create_task(shard.run())
 
     async def _release(self, shard: Shard) -> None:
         starts = shard.start_at or {}
         if self.lock:
-            self._reader = await self.log.reader(shard.partitions, starts)
+            reader = await self.log.reader(shard.partitions, starts)
+            await self._drop_reader()
+            if self._shards.get(shard.number) is not shard:
+                return await reader.close()
+            self._reader = reader
         else:
             await self._reading().seek(starts)
             self._reading().resume(shard.partitions)
         # NB: only now: when the broker went away above, the release is tried again.
         shard.start_at, shard.is_consuming = None, True
+        return None
 
     async def _replace(self, shard: Shard) -> None:
         await self._drop_reader()

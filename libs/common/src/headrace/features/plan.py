@@ -1,5 +1,6 @@
 """What a view keeps: for each pane width, which partial aggregates of which columns, and for how long."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,17 +20,30 @@ NEEDS = {
     "max": ("n", "max"),
     "last": ("last", "last_at"),
 }
+EMPTY = {
+    "n": 0.0,
+    "sum": 0.0,
+    "sum_squares": 0.0,
+    "min": math.inf,
+    "max": -math.inf,
+    "last": math.nan,
+    "last_at": -math.inf,
+}
 PARTIALS = ("n", "sum", "sum_squares", "min", "max", "last", "last_at")
 
 
 @dataclass(frozen=True, slots=True)
 class WidthPlan:
-    """Panes of one width. `parts`: `column:partial` in stored order; `keep_panes`: how many a ring holds."""
+    """Panes of one width. `parts`: `column:partial` in stored order; `keep_panes`: how many a ring holds.
+
+    `empty`: a pane without events, its count first and then its parts.
+    """
 
     width_s: int
     columns: tuple[tuple[str, tuple[str, ...]], ...]
     parts: tuple[str, ...]
     keep_panes: int
+    empty: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +88,8 @@ def _plan_width(view: ViewDefinition, width_s: int, settle_s: float) -> WidthPla
     columns = tuple((name, tuple(part for part in PARTIALS if part in needs[name])) for name in sorted(needs))
     parts = tuple(f"{name}:{part}" for name, found in columns for part in found)
     longest_s = max(feature.window_s for feature in features)
-    return WidthPlan(width_s, columns, parts, int((longest_s + settle_s + SLACK_S) // width_s) + 2)
+    empty = (0.0, *(EMPTY[part.rpartition(":")[2]] for part in parts))
+    return WidthPlan(width_s, columns, parts, int((longest_s + settle_s + SLACK_S) // width_s) + 2, empty)
 
 
 def features_of_width(view: ViewDefinition, width_s: int) -> list[tuple[int, FeatureDefinition]]:

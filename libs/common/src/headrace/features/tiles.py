@@ -11,16 +11,6 @@ import numpy as np
 from headrace.events.features import PaneColumns, Tile
 from headrace.features.plan import ViewPlan, WidthPlan
 
-_EMPTY = {
-    "n": 0.0,
-    "sum": 0.0,
-    "sum_squares": 0.0,
-    "min": math.inf,
-    "max": -math.inf,
-    "last": math.nan,
-    "last_at": -math.inf,
-}
-
 Pane = list[float]
 
 
@@ -46,7 +36,7 @@ class TileState:
             panes = self.panes[place]
             pane = panes.get(number)
             if pane is None:
-                pane = panes[number] = _empty_pane(width)
+                pane = panes[number] = list(width.empty)
             _add(pane, width, event, at_s)
         return kept
 
@@ -84,10 +74,6 @@ class TileState:
                 state.panes[place] = dict(zip(index.tolist(), np.array(rows).T.tolist(), strict=True))
                 state.newest[place] = int(index[-1])
         return state
-
-
-def _empty_pane(width: WidthPlan) -> Pane:
-    return [0.0, *(_EMPTY[part.rpartition(":")[2]] for part in width.parts)]
 
 
 def _add(pane: Pane, width: WidthPlan, event: Any, at_s: float) -> None:

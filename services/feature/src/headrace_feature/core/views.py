@@ -50,7 +50,9 @@ class SourceFold:
         kept = not self._steps
         tiles, touched = self.tiles, self._touched
         for view, fields, plan in self._steps:
-            entity = entity_of(fields, event)
+            entity = getattr(event, fields[0]) if len(fields) == 1 else entity_of(fields, event)
+            if entity is not None and type(entity) is not str:
+                entity = str(entity)
             if entity is None:
                 continue
             key = (view, entity)
