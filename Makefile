@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 MEMBERS := libs/common libs/cli deploy/broker $(wildcard services/*) $(wildcard examples/*)
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup check fmt test slow faults demo up down schemas lock new-service
+.PHONY: help setup check fmt test slow faults bench demo up down schemas lock new-service
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ slow: setup ## tests that take minutes
 
 faults: setup ## kill and freeze real processes
 	@$(BIN)/pytest -m faults
+
+bench: setup ## side by side with peers (ONLY=features)
+	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 demo: setup ## real flights through every service (ACT=...)
 	@$(BIN)/headrace demo $(if $(ACT),--act $(ACT))

@@ -5,7 +5,7 @@ import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,7 +19,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `namespace` prefixes every topic, group and transactional id. `http_port`: health and metrics, 0 for any free port.
     `partitions_*`: the knobs of topics.yaml. `replication_factor` of new topics.
-    `connect_timeout_s`: how long a start waits for the broker.
+    `connect_timeout_s`: how long a start waits for the broker. `online_store`: where inference keeps feature tiles.
     """
 
     bootstrap_servers: str = DEFAULT_BOOTSTRAP
@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     partitions_requests: int = 2
     partitions_replies: int = 8
     watchdog_s: float = 60.0
+    online_store: Literal["memory", "disk"] = "memory"
 
     @staticmethod
     def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> "Settings":

@@ -9,11 +9,12 @@ from headrace.bus.shards import ShardHost
 from headrace.bus.views import View
 from headrace.clock import Clock
 from headrace.codec import Codec
-from headrace.features.store import OnlineStore
+from headrace.features.store import OnlineStore, Tiles
 from headrace.obs.health import Health
 from headrace.topics import Topics
 from headrace_inference.adapters.control import Control
 from headrace_inference.adapters.definitions import Definitions
+from headrace_inference.adapters.disk_tiles import DiskTiles
 from headrace_inference.adapters.progress import Progress
 from headrace_inference.adapters.shelf import Shelf
 from headrace_inference.adapters.warmer import Warmer
@@ -24,14 +25,17 @@ MAX_BATCH = 1000
 
 async def build(context: Context) -> Sequence[Runnable]:
     """Everything that runs, ready to be run: views at their ends, wanted versions warm."""
-    return await wire(context.log, context.codec, context.topics, context.projects, context.health, context.clock)
+    tiles = DiskTiles() if context.settings.online_store == "disk" else None
+    return await wire(
+        context.log, context.codec, context.topics, context.projects, context.health, context.clock, tiles
+    )
 
 
 async def wire(
-    log: Log, codec: Codec, topics: Topics, projects: Projects, health: Health, clock: Clock
+    log: Log, codec: Codec, topics: Topics, projects: Projects, health: Health, clock: Clock, tiles: Tiles | None = None
 ) -> Sequence[Runnable]:
-    """The parts of the service on any log; `projects` must have been started."""
-    store, shelf, control = OnlineStore(), Shelf(clock), Control(log, codec, topics)
+    """The parts of the service on any log; `projects` must have been started. `tiles`: where they are kept, memory for None."""
+    store, shelf, control = OnlineStore(tiles), Shelf(clock), Control(log, codec, topics)
     store.define(projects.definitions)
     projects.listen(lambda _: store.define(projects.definitions))
     features = View(log, codec, [topics.name("features.online")], store.apply)

@@ -1,7 +1,8 @@
-"""The online store: the newest tiles in memory, applied lazily, looked up in microseconds."""
+"""The online store: the newest tiles, applied lazily, looked up in microseconds."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import numpy as np
 
@@ -12,14 +13,57 @@ from headrace.features.plan import ViewPlan, plan_view
 from headrace.project.definition import ProjectDefinition
 
 _MOST_CACHED = 50_000
+_NONE: Mapping[int, Tile] = {}
+Key = tuple[str, str]
+
+
+class Tiles(Protocol):
+    """Where tiles are kept, by (view, entity) and source partition."""
+
+    def put(self, key: Key, partition: int, tile: Tile | None) -> None:
+        """Keep a tile; None deletes it."""
+        ...
+
+    def get(self, key: Key) -> Mapping[int, Tile]:
+        """The tiles of an entity by source partition; empty when there is none."""
+        ...
+
+    def count(self, view: str) -> int:
+        """How many entities of a view there are."""
+        ...
+
+
+class MemoryTiles:
+    """All of them in memory."""
+
+    def __init__(self) -> None:
+        self._tiles: dict[Key, dict[int, Tile]] = {}
+
+    def put(self, key: Key, partition: int, tile: Tile | None) -> None:
+        """Keep a tile; None deletes it."""
+        tiles = self._tiles.setdefault(key, {})
+        if tile is not None:
+            tiles[partition] = tile
+        else:
+            tiles.pop(partition, None)
+            if not tiles:
+                del self._tiles[key]
+
+    def get(self, key: Key) -> Mapping[int, Tile]:
+        """The tiles of an entity by source partition; empty when there is none."""
+        return self._tiles.get(key, _NONE)
+
+    def count(self, view: str) -> int:
+        """How many entities of a view there are."""
+        return sum(found == view for found, _ in self._tiles)
 
 
 class OnlineStore:
-    """Fed by a view of `features.online`; answers `lookup`."""
+    """Fed by a view of `features.online`; answers `lookup`. `tiles`: where they are kept; decoded ones are cached up to a limit."""
 
-    def __init__(self) -> None:
+    def __init__(self, tiles: Tiles | None = None) -> None:
         self._plans: dict[str, ViewPlan] = {}
-        self._tiles: dict[tuple[str, str], dict[int, Tile]] = {}
+        self._tiles = MemoryTiles() if tiles is None else tiles
         self._panes: dict[tuple[str, str], dict[int, Panes]] = {}
         self._values: dict[tuple[str, str], dict[tuple[int, ...], Floats]] = {}
         self.shards: dict[tuple[str, int], FeatureShardAdvanced] = {}
@@ -51,13 +95,7 @@ class OnlineStore:
 
     def _put(self, view: str, entity: str, partition: int, tile: Tile | None) -> None:
         key = (view, entity)
-        tiles = self._tiles.setdefault(key, {})
-        if tile is not None:
-            tiles[partition] = tile
-        else:
-            tiles.pop(partition, None)
-            if not tiles:
-                del self._tiles[key]
+        self._tiles.put(key, partition, tile)
         self._panes.pop(key, None)
         self._values.pop(key, None)
 
@@ -74,11 +112,11 @@ class OnlineStore:
 
     def has(self, view: str, entity: str) -> bool:
         """Whether any event has named this entity. `view`: the view's key."""
-        return (view, entity) in self._tiles
+        return bool(self._tiles.get((view, entity)))
 
     def entity_count(self, view: str) -> int:
         """How many entities of the view are kept. `view`: its key."""
-        return sum(found == view for found, _ in self._tiles)
+        return self._tiles.count(view)
 
     def newest_s(self, source: str) -> float:
         """The newest instant of an event of the source that is contained; -inf before the first."""
@@ -113,8 +151,10 @@ class OnlineStore:
     def _merged(self, key: tuple[str, str]) -> dict[int, Panes]:
         panes = self._panes.get(key)
         if panes is None:
-            tiles = self._tiles.get(key, {})
+            tiles = self._tiles.get(key)
             panes = merge_tiles([tiles[partition] for partition in sorted(tiles)]) if tiles else {}
+            if len(self._panes) >= _MOST_CACHED:
+                self._panes.clear()
             self._panes[key] = panes
         return panes
 
