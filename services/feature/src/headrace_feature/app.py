@@ -37,6 +37,7 @@ class Feature:
             ),
             health=context.health,
             max_batch=MAX_BATCH,
+            decode=context.codec.decode_source,
             watchdog_s=context.settings.watchdog_s,
         )
         await host.run(stop)

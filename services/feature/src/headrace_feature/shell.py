@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from headrace.bus.port import Out, TopicPartition
 from headrace.bus.shards import Outputs, Rebuild
-from headrace.codec import Message, out, tombstone
-from headrace.envelope import Envelope
+from headrace.codec import Message, SourceEvent, Stamp, out, tombstone
+from headrace.envelope import Envelope, read_headers
 from headrace.events.features import FeatureShardAdvanced, IdentitiesSeen, PipelineAdvanced, Tile, ViewAdopted
 from headrace.features.origins import Origins
 from headrace.features.tiles import TileState
@@ -42,6 +42,7 @@ class _Building:
         async for messages in self.history.up_to(offset):
             for message in messages:
                 take(self.fold, message)
+            self.fold.fold()
             await asyncio.sleep(0)
 
 
@@ -166,7 +167,11 @@ class FeatureShard:
         fold.adopt(building.fold)
         _log.info("built %s: %s tiles", ", ".join(building.fold.views), len(building.fold.tiles))
         new = [key for key in fold.views if key not in before]
-        return [*self._adoptions(name, new), *self._tiles(name, None), self._advanced(name, self._applied(name), None)]
+        return [
+            *self._adoptions(name, new),
+            *self._tiles(name, None, self._applied(name)),
+            self._advanced(name, self._applied(name), None),
+        ]
 
     def _adoptions(self, name: str, views: Sequence[str]) -> list[Out]:
         outs = []
@@ -194,37 +199,38 @@ class FeatureShard:
         outs, self._to_write = self._to_write, []
         return Outputs(outs=outs + await self._advance_building())
 
-    async def on_batch(self, batch: Sequence[Message]) -> Outputs:
-        last: dict[str, Message] = {}
+    async def on_batch(self, batch: Sequence[SourceEvent]) -> Outputs:
+        last: dict[str, SourceEvent] = {}
         for message in batch:
             name = self._sources[message.record.topic]
             last[name] = message
             take(self._folds[name], message)
         outs, self._to_write = self._to_write, []
-        for name, message in last.items():
-            outs += self._tiles(name, message)
-            outs.append(self._advanced(name, message.record.offset + 1, message))
+        for name, read in last.items():
+            self._folds[name].fold()
+            cause = read_headers(read.record)
+            outs += self._tiles(name, cause, read.record.offset)
+            outs.append(self._advanced(name, read.record.offset + 1, cause))
             self._tell(name)
         return Outputs(outs=outs + await self._advance_building())
 
-    def _tiles(self, name: str, last: Message | None) -> list[Out]:
+    def _tiles(self, name: str, cause: Envelope | None, offset: int) -> list[Out]:
         """The touched tiles, and the touched identities of a deduplicated source."""
         topic, fold = self._topics.name("features.online"), self._folds[name]
-        offset = self._applied(name) if last is None else last.record.offset
+        stamp = Stamp(topic, self._envelope("", "tile", cause), self._shard)
         outs = []
         for plan, entity, state in fold.take_touched():
             key = f"{plan.view.key}/{entity}/{self._shard}"
-            envelope = self._envelope(f"{key}@{offset}", "tile", last)
-            outs.append(out(topic, key, state.encode(plan, entity, self._shard), envelope, self._shard))
+            outs.append(stamp.out(key, state.encode(plan, entity, self._shard), f"{key}@{offset}"))
         for seen in fold.repeats.take_touched(self._shard):
             key = f"~seen/{name}/{seen.bucket}/{self._shard}"
-            outs.append(out(topic, key, seen, self._envelope(f"{key}@{offset}", "", last), self._shard))
+            outs.append(out(topic, key, seen, self._envelope(f"{key}@{offset}", "", cause), self._shard))
         for bucket in fold.repeats.take_expired():
             key = f"~seen/{name}/{bucket}/{self._shard}"
-            outs.append(tombstone(topic, key, self._envelope(f"{key}@gone", "identities.seen", last), self._shard))
+            outs.append(tombstone(topic, key, self._envelope(f"{key}@gone", "identities.seen", cause), self._shard))
         return outs
 
-    def _advanced(self, name: str, applied: int, last: Message | None) -> Out:
+    def _advanced(self, name: str, applied: int, cause: Envelope | None) -> Out:
         fold = self._folds[name]
         self._reached[name] = FeatureShardAdvanced(
             source=name,
@@ -238,13 +244,13 @@ class FeatureShard:
             max_event_s=fold.newest_s,
         )
         key = f"~shard/{name}/{self._shard}"
-        envelope = self._envelope(f"{key}@{applied - 1}", "", last)
+        envelope = self._envelope(f"{key}@{applied - 1}", "", cause)
         return out(self._topics.name("features.online"), key, self._reached[name], envelope, self._shard)
 
-    def _envelope(self, ident: str, kind: str, last: Message | None) -> Envelope:
-        if last is None:
+    def _envelope(self, ident: str, kind: str, cause: Envelope | None) -> Envelope:
+        if cause is None:
             return Envelope(ident, kind, SERVICE, 0.0)
-        return Envelope(ident, kind, SERVICE, last.envelope.time_s, causation_id=last.envelope.id)
+        return Envelope(ident, kind, SERVICE, cause.time_s, causation_id=cause.id)
 
     def _place(self, name: str) -> str:
         return f"{self._topics.of_source(name)}/{self._shard}"
@@ -264,10 +270,10 @@ class FeatureShard:
         return self._folds[source]
 
 
-def take(fold: SourceFold, message: Message) -> None:
+def take(fold: SourceFold, read: SourceEvent) -> None:
     """Take a record of the source's topic: an event once per origin, or a pipeline's marker."""
-    event = message.event
+    event = read.event
     if isinstance(event, PipelineAdvanced):
         fold.origins.advance(f"{event.topic}/{event.partition}", event.offset)
-    elif not fold.origins.is_repeat(message.envelope.origin):
-        fold.fold(event)
+    elif not fold.origins.is_repeat(read.origin):
+        fold.take(event)

@@ -9,7 +9,7 @@ gather becomes the next one (group commit).
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -57,7 +57,10 @@ class ShardLogic(Protocol):
         """After the history: where to read from; `committed` as it is, normally. A missing partition starts at its beginning."""
         ...
 
-    async def on_batch(self, batch: Sequence[Message]) -> Outputs: ...
+    async def on_batch(self, batch: Sequence[Any]) -> Outputs:
+        """Messages, or whatever the host's `decode` makes of records."""
+        ...
+
     async def on_tick(self) -> Outputs: ...
 
 
@@ -73,7 +76,7 @@ class Closing(Protocol):
 class _Read(NamedTuple):
     """A batch as read: what the logic gets, what is dead-lettered, and the next offset per partition."""
 
-    messages: list[Message]
+    messages: list[Any]
     buried: list[Out]
     handled: dict[TopicPartition, int]
 
@@ -177,7 +180,7 @@ class Shard:
     def _decode(self, batch: list[Record]) -> "_Read":
         """The messages of a batch, its dead letters, and how far each partition is handled: not past a topic's stop."""
         read = _Read([], [], {})
-        decode, stopped, ledger = self.host.codec.decode, self.host.stopped_topics, self.host.ledger
+        decode, stopped, ledger = self.host.decode, self.host.stopped_topics, self.host.ledger
         reached: dict[tuple[str, int], int] = {}
         good: dict[str, int] = {}
         for record in batch:

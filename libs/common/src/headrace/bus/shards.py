@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from headrace.bus.poison import PoisonLedger
 from headrace.bus.port import Log, Member, Out, Producer, Reader, Record, TopicPartition
@@ -31,7 +32,8 @@ class ShardHost:
     """Joins the group and runs one logic per owned shard.
 
     `inputs`: full topic names with equal partition counts. `solo`: one active instance with standbys; whoever owns the
-    one-partition topic `lock` reads all partitions of all inputs by hand.
+    one-partition topic `lock` reads all partitions of all inputs by hand. `decode`: what the logic's batches are made of,
+    whole messages when None.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ShardHost:
         tick_s: float = 0.05,
         max_batch: int = 1000,
         watchdog_s: float = 60.0,
+        decode: Callable[[Record], Any] | None = None,
     ) -> None:
         self.log, self.codec, self.topics, self.service, self.make, self.health = (
             log,
@@ -58,6 +61,7 @@ class ShardHost:
             health,
         )
         self.inputs, self.lock, self.tick_s, self.max_batch = list(inputs), lock, tick_s, max_batch
+        self.decode = decode or codec.decode
         self.group = topics.group(service)
         self.dlq = topics.dlq(service)
         self.ledger = PoisonLedger()

@@ -4,6 +4,9 @@ Pane k of width w covers [k*w, (k+1)*w). Within a pane values are added in offse
 """
 
 import math
+import sys
+from array import array
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -52,11 +55,10 @@ class TileState:
         for number in [number for number in panes if number <= oldest]:
             del panes[number]
         order = sorted(panes)
-        table = np.array([panes[number] for number in order], dtype="<f8").reshape(len(order), 1 + len(width.parts)).T
-        columns = {part: table[1 + at].tobytes() for at, part in enumerate(width.parts)}
-        return PaneColumns(
-            width.width_s, np.array(order, dtype="<i8").tobytes(), table[0].astype("<i8").tobytes(), columns
-        )
+        rows = list(zip(*[panes[number] for number in order], strict=True)) or [()] * (1 + len(width.parts))
+        # NB: bytes of arrays made by hand: most tiles have a few panes, for which numpy costs ten times as much.
+        columns = {part: _doubles(values) for part, values in zip(width.parts, rows[1:], strict=True)}
+        return PaneColumns(width.width_s, _longs(order), _longs(map(int, rows[0])), columns)
 
     @staticmethod
     def decode(plan: ViewPlan, tile: Tile) -> "TileState":
@@ -74,6 +76,20 @@ class TileState:
                 state.panes[place] = dict(zip(index.tolist(), np.array(rows).T.tolist(), strict=True))
                 state.newest[place] = int(index[-1])
         return state
+
+
+def _doubles(values: Iterable[float]) -> bytes:
+    return _little(array("d", values))
+
+
+def _longs(values: Iterable[int]) -> bytes:
+    return _little(array("q", values))
+
+
+def _little(values: array) -> bytes:
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values.tobytes()
 
 
 def _add(pane: Pane, width: WidthPlan, event: Any, at_s: float) -> None:

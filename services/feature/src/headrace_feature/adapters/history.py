@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator, Sequence
 
-from headrace.bus.port import Log, Reader, TopicPartition
-from headrace.codec import Codec, Message
+from headrace.bus.port import Log, Reader, Record, TopicPartition
+from headrace.codec import Codec, SourceEvent
 from headrace.errors import Poison
 
 _CHUNK = 5000
@@ -17,7 +17,7 @@ class History:
         self._reader: Reader | None = None
         self.position = 0
 
-    async def up_to(self, offset: int) -> AsyncIterator[Sequence[Message]]:
+    async def up_to(self, offset: int) -> AsyncIterator[Sequence[SourceEvent]]:
         """The messages from where the last call ended to `offset` (exclusive), in chunks; what is poison is left out."""
         if self._reader is None:
             self._reader = await self._log.reader([self._partition], "beginning")
@@ -32,9 +32,9 @@ class History:
                 self.position = await self._reader.position(self._partition)
             yield [message for record in wanted if (message := self._decoded(record)) is not None]
 
-    def _decoded(self, record) -> Message | None:
+    def _decoded(self, record: Record) -> SourceEvent | None:
         try:
-            return self._codec.decode(record)
+            return self._codec.decode_source(record)
         except Poison:  # it is in the DLQ already
             return None
 

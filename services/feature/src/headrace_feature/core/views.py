@@ -6,11 +6,16 @@ the source, beside the others; what it keeps though nobody defines it any more i
 complete, and dropped at the next start.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headrace.events.features import ViewAdopted
+from headrace.features.batches import Batch, fold_batch
 from headrace.features.origins import Origins
 from headrace.features.plan import ViewPlan, available_s, entity_of, plan_definition, plan_view
 from headrace.features.repeats import Repeats
@@ -31,42 +36,60 @@ class SourceFold:
         self._touched: set[tuple[str, str]] = set()
         self._plans: dict[str, ViewPlan] = {}
         self.repeats = Repeats(source, source.dedupe_within_s)
-        self._steps: list[tuple[str, tuple[str, ...], ViewPlan]] = []
+        self._taken: list[Any] = []
+        self._taken_at_s: list[float] = []
         self.keep(plans)
 
     def keep(self, plans: Iterable[ViewPlan]) -> None:
         """Fold for these views too."""
         self._plans |= {plan.view.key: plan for plan in plans}
-        self._steps = [(key, plan.view.entity, plan) for key, plan in self._plans.items()]
         longest_s = max((plan.keep_s for plan in self._plans.values()), default=0.0)
         self.repeats.keep_s = longest_s + self.source.dedupe_within_s
 
-    def fold(self, event: Any) -> bool:
-        """Add an event to its tiles, unless it is a repeat; False when it came too late for every one of them."""
+    def take(self, event: Any) -> None:
+        """Take an event, unless it is a repeat; `fold` adds what was taken to the tiles."""
         at_s = available_s(self.source, event)
         if self.source.dedupe is not None and self.repeats.is_repeat(event, at_s):
             self.repeated += 1
-            return True
-        kept = not self._steps
-        tiles, touched = self.tiles, self._touched
-        for view, fields, plan in self._steps:
-            entity = getattr(event, fields[0]) if len(fields) == 1 else entity_of(fields, event)
-            if entity is not None and type(entity) is not str:
-                entity = str(entity)
-            if entity is None:
-                continue
-            key = (view, entity)
-            state = tiles.get(key)
-            if state is None:
-                state = tiles[key] = TileState(len(plan.widths))
-            if state.fold(plan, event, at_s):
-                kept = True
-                touched.add(key)
-        if not kept:
-            self.late += 1
+            return
+        self._taken.append(event)
+        self._taken_at_s.append(at_s)
         if at_s > self.newest_s:
             self.newest_s = at_s
-        return kept
+
+    def fold(self) -> None:
+        """Add what was taken to its tiles, in order; an event that came too late for every one of them counts as late."""
+        if not self._taken:
+            return
+        batch = Batch(self._taken, self._taken_at_s)
+        self._taken, self._taken_at_s = [], []
+        kept = np.full(len(batch.events), not self._plans)
+        for view, plan in self._plans.items():
+            self._fold_view(view, plan, batch, kept)
+        self.late += int((~kept).sum())
+
+    def _fold_view(self, view: str, plan: ViewPlan, batch: Batch, kept: NDArray[np.bool_]) -> None:
+        fields = plan.view.entity
+        entities = _entities(fields, batch.events)
+        index = {entity: code for code, entity in enumerate(dict.fromkeys(entities))}
+        states = [self._state(view, plan, entity) for entity in index]
+        codes = np.array([index[entity] for entity in entities], dtype=np.int64)
+        places = np.arange(len(entities))
+        if None in index:
+            places = np.flatnonzero(codes != index[None])
+            codes = codes[places]
+        folded = fold_batch(plan, batch, codes, places, states)
+        kept[places[folded]] = True
+        names = list(index)
+        self._touched |= {(view, names[code]) for code in np.unique(codes[folded]).tolist()}
+
+    def _state(self, view: str, plan: ViewPlan, entity: str | None) -> TileState:
+        if entity is None:
+            return TileState(len(plan.widths))
+        state = self.tiles.get((view, entity))
+        if state is None:
+            state = self.tiles[view, entity] = TileState(len(plan.widths))
+        return state
 
     def adopt(self, built: "SourceFold") -> None:
         """Take over the views of a fold that has folded exactly the same records."""
@@ -92,6 +115,15 @@ class SourceFold:
         """Tiles changed since the last call, each once."""
         touched, self._touched = self._touched, set()
         return [(self._plans[view], entity, self.tiles[view, entity]) for view, entity in sorted(touched)]
+
+
+def _entities(fields: tuple[str, ...], events: Sequence[Any]) -> list[str | None]:
+    """The entity that each event names."""
+    if len(fields) != 1:
+        return [entity_of(fields, event) for event in events]
+    get = attrgetter(fields[0])
+    found = [get(event) for event in events]
+    return [value if value is None or type(value) is str else str(value) for value in found]
 
 
 @dataclass(frozen=True)
