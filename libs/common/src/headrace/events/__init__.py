@@ -23,9 +23,9 @@ def type_name(event: type) -> str:
 @cache
 def event_types() -> dict[str, type[msgspec.Struct]]:
     """All event types by `ce_type` (imported late: definitions import the events' package too)."""
-    from headrace.events import alerts, features, inference, monitor, ops, project, registry, training
+    from headrace.events import alerts, features, inference, monitor, ops, project, registry, training, verdicts
 
-    nouns = (alerts, features, inference, monitor, ops, project, registry, training)
+    nouns = (alerts, features, inference, monitor, ops, project, registry, training, verdicts)
     return {type_name(found): found for noun in nouns for found in _structs(noun)}
 
 

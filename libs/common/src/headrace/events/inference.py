@@ -73,6 +73,9 @@ class DecisionMade(msgspec.Struct, frozen=True, gc=False):
     `applied`: per source topic and partition `source/partition` the source offset up to which (exclusive) the features
     contain its events. `missing`: features that had no value. `stale`: features whose source sent nothing for longer than
     their limit. `shadows`: what the other versions said of the same row.
+    `assigned`: the version that the route (or an override) gave the unit to, whoever answered in the end; None when there was none.
+    `failed`: versions that were asked, or would have been, and gave no score, and why. `took_ms`: per version how long the call
+    took that scored this request.
     `route_offset`: the record of `registry.routes` that it followed, -1 when none. `recovered`: decided again after a
     takeover; another provisional answer may have left.
     """
@@ -93,6 +96,9 @@ class DecisionMade(msgspec.Struct, frozen=True, gc=False):
     recovered: bool = False
     code_version: str = ""
     stale: tuple[str, ...] = ()
+    assigned: int | None = None
+    failed: dict[int, str] = {}
+    took_ms: dict[int, float] = {}
 
 
 class PredictionAnswered(msgspec.Struct, frozen=True, gc=False):
@@ -142,4 +148,31 @@ class RungChanged(msgspec.Struct, frozen=True, gc=False):
     rung: str
     version: int
     reason: str
+    instance: str
+
+
+class BreakerChanged(msgspec.Struct, frozen=True, gc=False):
+    """The breaker of a version changed on an instance. `state`: `closed`, `open` or `half_open`; `was`: the one before.
+
+    `calls`, `failure_share`, `slow_share`: what its window held.
+    """
+
+    deployment: str
+    version: int
+    state: str
+    was: str
+    reason: str
+    instance: str
+    calls: int = 0
+    failure_share: float = 0.0
+    slow_share: float = 0.0
+
+
+class OverloadChanged(msgspec.Struct, frozen=True, gc=False):
+    """An instance sheds load, or no more. `level`: 0 nothing, 1 shadows, 2 the baseline too, 3 requests are refused."""
+
+    deployment: str
+    level: int
+    was: int
+    waiting_s: float
     instance: str

@@ -2,6 +2,9 @@
 
 import msgspec
 
+from headrace.events.verdicts import Evidence
+from headrace.project.definition import RolloutDefinition
+
 
 class ColumnPin(msgspec.Struct, frozen=True):
     """One column of a feature row. `vocabulary`: for a category, its values in code order; None for a number.
@@ -63,10 +66,21 @@ class GateResult(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class Waiver(msgspec.Struct, frozen=True):
+    """A named operator lets a version pass a gate that failed, and says why."""
+
+    gate: str
+    by: str
+    reason: str
+
+
 class RegisterVersion(msgspec.Struct, frozen=True):
-    """Command: make an immutable version of `model` for `deployment`; refused when the artifact is not there or a gate failed.
+    """Command: make an immutable version of `model` for `deployment`; refused when the artifact is not there or a gate
+    failed without a waiver.
 
     `command_id` derives from the cause, so that a repeated command registers once. `rollout`: ask for one at once.
+    `onnx`: the same model for ONNX Runtime, where the gate on their parity allowed it. `profile`: figures of the data
+    that it was trained on, per column. `slices`: metrics per slice of the holdout.
     """
 
     deployment: str
@@ -83,6 +97,12 @@ class RegisterVersion(msgspec.Struct, frozen=True):
     trained_rows: int = 0
     rollout: bool = True
     by: str = "trainer"
+    onnx: ArtifactPlace | None = None
+    owner: str = ""
+    tags: dict[str, str] = {}
+    waivers: tuple[Waiver, ...] = ()
+    profile: dict[str, dict[str, float]] = {}
+    slices: dict[str, dict[str, float]] = {}
 
 
 class SetAlias(msgspec.Struct, frozen=True):
@@ -97,7 +117,42 @@ class SetAlias(msgspec.Struct, frozen=True):
 
 
 class StartRollout(msgspec.Struct, frozen=True):
-    """Command: release `version` by the deployment's rollout policy."""
+    """Command: release `version` by the deployment's rollout policy, or by `policy` (`blue_green`, `canary`, `ab_test`,
+    `shadow`) for this once."""
+
+    deployment: str
+    version: int
+    reason: str
+    by: str
+    policy: str | None = None
+
+
+class AbortRollout(msgspec.Struct, frozen=True):
+    """Command: stop the running rollout; the champion keeps all traffic."""
+
+    deployment: str
+    reason: str
+    by: str
+
+
+class PauseRollout(msgspec.Struct, frozen=True):
+    """Command: stay at the present share whatever the verdicts say, harm excepted."""
+
+    deployment: str
+    reason: str
+    by: str
+
+
+class ResumeRollout(msgspec.Struct, frozen=True):
+    """Command: go on with a paused or held rollout."""
+
+    deployment: str
+    reason: str
+    by: str
+
+
+class PromoteRollout(msgspec.Struct, frozen=True):
+    """Command: make the version under rollout champion now, without waiting for evidence; `version` must be the one under rollout."""
 
     deployment: str
     version: int
@@ -105,10 +160,65 @@ class StartRollout(msgspec.Struct, frozen=True):
     by: str
 
 
-class AbortRollout(msgspec.Struct, frozen=True):
-    """Command: stop the running rollout; the champion keeps all traffic."""
+class RetryRollout(msgspec.Struct, frozen=True):
+    """Command: start the last rollout again, if it was aborted without harm."""
 
     deployment: str
+    reason: str
+    by: str
+
+
+class RollBack(msgspec.Struct, frozen=True):
+    """Command: give all traffic back to the version before; `expected`: who must be champion now."""
+
+    deployment: str
+    expected: int
+    reason: str
+    by: str
+
+
+class ApproveVersion(msgspec.Struct, frozen=True):
+    """Command: a named person approves a version, where the deployment asks for approvals."""
+
+    deployment: str
+    version: int
+    reason: str
+    by: str
+
+
+class ArchiveVersion(msgspec.Struct, frozen=True):
+    """Command: take a version out of use; refused while it is routed."""
+
+    deployment: str
+    version: int
+    reason: str
+    by: str
+
+
+class DeleteVersion(msgspec.Struct, frozen=True):
+    """Command: delete an archived version's artifacts (only those that nothing else refers to); its facts stay."""
+
+    deployment: str
+    version: int
+    reason: str
+    by: str
+
+
+class TagVersion(msgspec.Struct, frozen=True):
+    """Command: set tags of a version; an empty value removes one."""
+
+    deployment: str
+    version: int
+    tags: dict[str, str]
+    by: str
+
+
+class SetOverride(msgspec.Struct, frozen=True):
+    """Command: send all requests of a tenant to one version, None to send them by the route again."""
+
+    deployment: str
+    tenant: str
+    version: int | None
     reason: str
     by: str
 
@@ -132,6 +242,57 @@ class VersionRegistered(msgspec.Struct, frozen=True):
     by: str
     registered_at_s: float
     command_id: str
+    onnx: ArtifactPlace | None = None
+    owner: str = ""
+    tags: dict[str, str] = {}
+    waivers: tuple[Waiver, ...] = ()
+    profile: dict[str, dict[str, float]] = {}
+    slices: dict[str, dict[str, float]] = {}
+
+
+class CardWritten(msgspec.Struct, frozen=True):
+    """The model card of a version, in Markdown with front matter, as the registry wrote it at registration."""
+
+    deployment: str
+    version: int
+    markdown: str
+
+
+class VersionApproved(msgspec.Struct, frozen=True):
+    """A version may be released, by the word of a named person."""
+
+    deployment: str
+    version: int
+    reason: str
+    by: str
+
+
+class VersionArchived(msgspec.Struct, frozen=True):
+    """A version is out of use."""
+
+    deployment: str
+    version: int
+    reason: str
+    by: str
+
+
+class VersionDeleted(msgspec.Struct, frozen=True):
+    """A version's artifacts are gone. `artifacts`: digests that were deleted; others are in use by other versions."""
+
+    deployment: str
+    version: int
+    reason: str
+    by: str
+    artifacts: tuple[str, ...] = ()
+
+
+class VersionTagged(msgspec.Struct, frozen=True):
+    """A version's tags from now on."""
+
+    deployment: str
+    version: int
+    tags: dict[str, str]
+    by: str
 
 
 class CommandRefused(msgspec.Struct, frozen=True):
@@ -154,42 +315,96 @@ class AliasMoved(msgspec.Struct, frozen=True):
 
 
 class RolloutStarted(msgspec.Struct, frozen=True):
-    """A rollout began: the version is to be loaded and warmed on every inference instance."""
+    """A rollout began: the version is to be loaded and warmed on every inference instance.
+
+    `policy`: the kind; `plan`: the policy in full, as it is followed to the end whatever is applied meanwhile. `control`:
+    the champion that it is compared with. `clock_s`: the deployment's clock.
+    """
 
     deployment: str
     rollout: str
     version: int
     policy: str
     reason: str
+    plan: RolloutDefinition | None = None
+    control: int | None = None
+    by: str = ""
+    clock_s: float | None = None
 
 
 class RolloutAdvanced(msgspec.Struct, frozen=True):
-    """A rollout went a step on. `step`: `warming`, `switched`; `share`: of traffic to the new version."""
+    """A rollout went a step on. `step`: `shadowing`, `canary`, `testing` or `switched`; `share`: of traffic to the new version.
+
+    `number` counts the steps of a canary from 0. `evidence`: why it may.
+    """
 
     deployment: str
     rollout: str
     version: int
     step: str
     share: float
+    number: int = 0
+    clock_s: float | None = None
+    evidence: tuple[Evidence, ...] = ()
+
+
+class RolloutPaused(msgspec.Struct, frozen=True):
+    """An operator has paused it, or (`held`) no verdict came for long."""
+
+    deployment: str
+    rollout: str
+    version: int
+    reason: str
+    held: bool = False
+    clock_s: float | None = None
+
+
+class RolloutResumed(msgspec.Struct, frozen=True):
+    """It goes on."""
+
+    deployment: str
+    rollout: str
+    version: int
+    reason: str
 
 
 class RolloutCompleted(msgspec.Struct, frozen=True):
-    """The version is champion and takes all traffic. `clock_s`: the deployment's clock at the switch."""
+    """The rollout reached its end. `clock_s`: the deployment's clock. `promoted`: the version is champion and takes all
+    traffic (not so at the end of a shadow, or of an A/B test that the control won).
+    """
 
     deployment: str
     rollout: str
     version: int
     clock_s: float
+    promoted: bool = True
+    reason: str = ""
+    evidence: tuple[Evidence, ...] = ()
 
 
 class RolloutAborted(msgspec.Struct, frozen=True):
-    """The rollout ended without a switch; the version is `rejected` when `harmful`."""
+    """The rollout ended without a switch, or was undone; the version is `rejected` when `harmful`. `evidence`: which
+    metric, block, value and limit."""
 
     deployment: str
     rollout: str
     version: int
     reason: str
     harmful: bool = False
+    evidence: tuple[Evidence, ...] = ()
+    clock_s: float | None = None
+
+
+class RolledBack(msgspec.Struct, frozen=True):
+    """After its promotion a version lost all traffic to the one before, and is `rejected`."""
+
+    deployment: str
+    version: int
+    to: int
+    reason: str
+    by: str
+    evidence: tuple[Evidence, ...] = ()
+    clock_s: float | None = None
 
 
 class RouteChanged(msgspec.Struct, frozen=True):
@@ -200,18 +415,21 @@ class RouteChanged(msgspec.Struct, frozen=True):
 
 
 class ModelVersion(msgspec.Struct, frozen=True):
-    """Current state of one version. `stage`: `registered`, `warming`, `champion`, `retired` or `rejected`."""
+    """Current state of one version. `stage`: `registered`, `warming`, `rolling_out`, `champion`, `retired`, `rejected`,
+    `archived` or `deleted`. `tags`: as they are now."""
 
     registered: VersionRegistered
     stage: str
     aliases: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+    approved_by: str = ""
 
 
 class Route(msgspec.Struct, frozen=True):
     """Current route of a deployment.
 
     `shares`: traffic per version, sums to 1 (empty: no version yet, the prior answers). `shadows`: versions that score
-    along. `warm`: versions to keep loaded. `previous`: the rung below the champion. `places`: where each named version's
+    along. `warm`: versions to keep loaded. `overrides`: versions per tenant. `rollout`: the id of the one under way. `previous`: the rung below the champion. `places`: where each named version's
     artifact and signature are found. `revision` counts changes.
     """
 
@@ -225,3 +443,5 @@ class Route(msgspec.Struct, frozen=True):
     shadows: tuple[int, ...] = ()
     warm: tuple[int, ...] = ()
     reason: str = ""
+    overrides: dict[str, int] = {}
+    rollout: str = ""

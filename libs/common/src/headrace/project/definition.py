@@ -158,11 +158,64 @@ class RetrainingDefinition(msgspec.Struct, frozen=True):
     cooldown_s: float
 
 
+class GuardrailDefinition(msgspec.Struct, frozen=True):
+    """A label-free limit on a version under rollout, against the control in the same blocks.
+
+    `metric`: `errors`, `invalid_scores`, `latency`, `degraded` or `distribution`. `limit`: the most by which the version may be worse
+    (a share; for `latency` a factor, for `distribution` a distance). `consecutive`: so many failures in a row fail at
+    once, 0 for never. `dry_run`: judged and told, but without effect.
+    """
+
+    metric: str
+    limit: float
+    consecutive: int = 0
+    dry_run: bool = False
+
+
 class RolloutDefinition(msgspec.Struct, frozen=True):
-    """How a version takes traffic. `policy`: `blue_green`; `shadow_previous`: the old one scores along afterwards."""
+    """How a version takes traffic. `policy`: `blue_green`, `canary`, `ab_test` or `shadow`.
+
+    `shadow_previous`: after the switch the old version scores along. `shares`: the steps of a canary, the last of them 1;
+    the one share of an A/B test. `step_s`, `min_decisions`: event time and decisions of the new version that a step takes
+    at the least. `shadow_first_s`: event time of paired scoring before the first share. `alpha`: error rate of rolling back a
+    version that does no harm, per rollout. `margin`: the Brier difference up to which a version counts as not worse.
+    `block_s`: width of the blocks of label evidence. `duration_s`: how long a test or a shadow runs. `winner`: of an A/B test, `rule` or
+    `hand`. `silence_s`: wall time without a verdict after which it is held, after twice as long aborted.
+    `rollback_window_s`: event time for which the old version stays warm and the new one is judged still. `approval`: a named person
+    must approve the version first.
+    """
 
     policy: str
     shadow_previous: bool = True
+    shares: tuple[float, ...] = ()
+    step_s: float = 21_600.0
+    min_decisions: int = 20
+    shadow_first_s: float = 0.0
+    alpha: float = 0.05
+    margin: float = 0.01
+    block_s: float = 3600.0
+    duration_s: float = 604_800.0
+    winner: str = "hand"
+    silence_s: float = 300.0
+    rollback_window_s: float = 604_800.0
+    approval: bool = False
+    guardrails: tuple[GuardrailDefinition, ...] = ()
+
+
+class BreakerDefinition(msgspec.Struct, frozen=True):
+    """When a version is not asked any more: shares over the calls of the last `window_s` (at most `window_calls`, at least `min_calls`).
+
+    It rests `open_s`, then `probes` calls decide whether it is back.
+    """
+
+    failure_share: float = 0.5
+    slow_share: float = 0.8
+    slow_s: float = 1.0
+    window_s: float = 30.0
+    window_calls: int = 100
+    min_calls: int = 3
+    open_s: float = 10.0
+    probes: int = 3
 
 
 class DeploymentDefinition(msgspec.Struct, frozen=True):
@@ -186,6 +239,10 @@ class DeploymentDefinition(msgspec.Struct, frozen=True):
     answer: str
     digest: str
     derived: tuple[DerivedDefinition, ...] = ()
+    breaker: BreakerDefinition = BreakerDefinition()
+    time_limit_s: float = 5.0
+    owner: str = ""
+    intended_use: str = ""
 
 
 class ReferenceDefinition(msgspec.Struct, frozen=True):

@@ -1,0 +1,47 @@
+"""Verdicts on running rollouts, and the evidence behind them."""
+
+import msgspec
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """One metric's word. `kind`: `guardrail` (needs no label) or `label`; `verdict`: PASS, INCONCLUSIVE, UNMEASURED or FAIL.
+
+    `measured` beside `limit` decides it. `rows`: decisions (or labels) that it rests on; `blocks`: closed blocks.
+    `block_from_s`, `block_to_s`: the newest block. `e_value`: against harm; `alpha`: this metric's part of the
+    rollout's error rate.
+    """
+
+    metric: str
+    kind: str
+    verdict: str
+    measured: float | None = None
+    limit: float | None = None
+    detail: str = ""
+    rows: int = 0
+    blocks: int = 0
+    block_from_s: float | None = None
+    block_to_s: float | None = None
+    e_value: float | None = None
+    alpha: float | None = None
+
+
+class VerdictGiven(msgspec.Struct, frozen=True):
+    """What the monitor says of a running rollout; the only thing that moves it besides operators.
+
+    `guardrails`, `labels`: the verdict by each kind of evidence: guardrails FAIL or labels FAIL mean harm; labels PASS
+    means non-inferiority is shown. `number`: the canary step that it is about. `clock_s`: the deployment's clock (the
+    highest closed watermark of its decisions). `step_decisions`: of units assigned to the version in this step.
+    """
+
+    deployment: str
+    rollout: str
+    version: int
+    number: int
+    guardrails: str
+    labels: str
+    clock_s: float
+    step_decisions: int = 0
+    decisions: int = 0
+    label_count: int = 0
+    blocks: int = 0
+    evidence: tuple[Evidence, ...] = ()
