@@ -1,0 +1,81 @@
+"""An installation of its own per test: broker and all services as supervised processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.bus.kafka import KafkaLog
+from headrace.bus.runtime import topics_of
+from headrace.bus.views import read_all
+from headrace.codec import Codec
+from headrace.settings import Settings
+from headrace_broker import free_port
+
+
+class Installation:
+    """A supervised installation in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "home"
+        environ = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE_", "KAFKA_"))}
+        self.environ = {**environ, "HEADRACE_HOME": str(self.home), "HEADRACE_GATEWAY_PORT": str(free_port())}
+
+    def run(self, *words: str) -> str:
+        """A command line to its end."""
+        command = [sys.executable, "-m", "headrace_cli.main", *words]
+        ran = subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=120, check=False)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the supervisor wrote."""
+        return json.loads((self.home / "supervisor.json").read_text())
+
+    def pid(self, service: str) -> int | None:
+        """The process of a service, None while it is away."""
+        return self.state["services"][service]["pid"]
+
+    def kill(self, service: str) -> None:
+        """kill -9."""
+        if pid := self.pid(service):
+            os.kill(pid, signal.SIGKILL)
+
+    def play(self, to: str) -> subprocess.Popen[bytes]:
+        """Real flights, in a process of its own."""
+        return self.beside("headrace_flights", "--to", to)
+
+    def beside(self, module: str, *words: str, **environ: str) -> subprocess.Popen[bytes]:
+        """A module of ours in a process that nobody supervises."""
+        found = {**self.environ, "KAFKA_BOOTSTRAP_SERVERS": self.state["bootstrap_servers"], **environ}
+        return subprocess.Popen([sys.executable, "-m", module, *words], env=found, stdout=subprocess.DEVNULL)
+
+    @asynccontextmanager
+    async def log(self) -> AsyncIterator[KafkaLog]:
+        """A log of the installation's broker."""
+        log = KafkaLog(Settings(bootstrap_servers=self.state["bootstrap_servers"]))
+        await log.start()
+        yield log
+        await log.stop()
+
+    async def read(self, *topics: str) -> list[list[Any]]:
+        """All messages per topic."""
+        names = topics_of(Settings(bootstrap_servers=self.state["bootstrap_servers"]))
+        async with self.log() as log:
+            return [await read_all(log, Codec(names), [names.name(topic)]) for topic in topics]
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    found = Installation(tmp_path)
+    found.run("up", "--port", str(free_port()))
+    yield found
+    found.run("down")
