@@ -93,6 +93,56 @@ async def test_the_champion_answers_and_the_previous_version_shadows_the_same_re
     assert row(decision)[:2] == [500.0, 0.0]
 
 
+async def test_a_decision_tells_who_was_to_answer_how_long_it_took_and_which_shadow_gave_nothing(bench: Bench) -> None:
+    await bench.register("plain", 1, vocabularies={})
+    await bench.register("plain", 2, vocabularies={})
+    await bench.route("plain", {2: 1.0}, champion=2, shadows=(1, 7))
+    async with bench.running():
+        await bench.ask("plain", {"x": 0.5})
+        (decision,) = await bench.decisions()
+    assert (decision.assigned, decision.override) == (2, "")
+    assert decision.took_ms.keys() == {1, 2}
+    assert decision.failed == {7: "not loaded yet"}
+
+
+async def test_a_preview_is_answered_by_the_named_version_whatever_the_route_says(bench: Bench) -> None:
+    await bench.register("plain", 1, vocabularies={})
+    await bench.register("plain", 2, vocabularies={})
+    await bench.route("plain", {2: 1.0}, champion=2, warm=(1,))
+    async with bench.running():
+        await bench.ask("plain", {"x": 0.5}, headers=(("headrace_version", b"1"),))
+        (decision,) = await bench.decisions()
+    assert isinstance(decision.answer, Served)
+    assert decision.answer.score.version == 1
+    assert (decision.assigned, decision.override) == (1, "preview")
+
+
+async def test_a_preview_that_is_not_loaded_falls_to_the_ladder_with_the_reason(bench: Bench) -> None:
+    await bench.register("plain", 2, vocabularies={})
+    await bench.route("plain", {2: 1.0}, champion=2)
+    async with bench.running():
+        await bench.ask("plain", {"x": 0.5}, headers=(("headrace_version", b"9"),))
+        (decision,) = await bench.decisions()
+    assert isinstance(decision.answer, FellBack)
+    assert (decision.answer.rung, decision.answer.score.version) == ("champion", 2)
+    assert decision.answer.reason == "preview (version 9): not loaded yet"
+    assert decision.failed == {9: "not loaded yet"}
+
+
+async def test_a_tenants_override_decides_before_the_shares(bench: Bench) -> None:
+    await bench.register("plain", 1, vocabularies={})
+    await bench.register("plain", 2, vocabularies={})
+    await bench.route("plain", {2: 1.0}, champion=2, warm=(1,), overrides={"acme": 1})
+    async with bench.running():
+        await bench.ask("plain", {"x": 0.5}, id="r1", headers=(("headrace_tenant", b"acme"),))
+        await bench.ask("plain", {"x": 0.5}, id="r2", headers=(("headrace_tenant", b"other"),))
+        decisions = await bench.decisions(2)
+    assert {d.request_id: (d.answer.score.version, d.override) for d in decisions} == {
+        "r1": (1, "tenant"),
+        "r2": (2, ""),
+    }
+
+
 async def test_the_score_is_the_models_on_the_logged_row(bench: Bench) -> None:
     await bench.register("plain", 1, model=(model := conftest_model()), vocabularies={})
     await bench.route("plain", {1: 1.0}, champion=1)

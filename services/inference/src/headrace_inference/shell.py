@@ -33,11 +33,11 @@ from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.models import LoadedModel, PredictFailed
 from headrace_inference.adapters.shelf import Shelf
 from headrace_inference.core.admission import Admitted, admit, unit_of
-from headrace_inference.core.batching import Call, Case, chosen_for, merged, next_calls, shadow_calls
-from headrace_inference.core.ladder import Ask, Chosen, answer_of, rung_of, steps_of
+from headrace_inference.core.batching import Call, Case, chosen_for, merged, next_calls, shadow_calls, told_failures
+from headrace_inference.core.ladder import Ask, Chosen, answer_of, rung_of, steps_for
 from headrace_inference.core.records import NOTHING, Evidence, answered_by, decided, decision_out, reply_out
 from headrace_inference.core.repeats import WINDOW, Answered
-from headrace_inference.core.routing import choose_version
+from headrace_inference.core.routing import PREVIEW, assign
 from headrace_inference.core.rows import Rows, misfit
 from headrace_inference.core.warming import Name
 
@@ -81,6 +81,7 @@ class _Batch:
     failures: dict[Name, str] = field(default_factory=dict)
     models: dict[Name, LoadedModel] = field(default_factory=dict)
     rows: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    took_ms: dict[tuple[Name, int], float] = field(default_factory=dict)
 
 
 class InferenceShard:
@@ -89,7 +90,7 @@ class InferenceShard:
     def __init__(self, plane: Plane, number: int) -> None:
         self._plane, self._number = plane, number
         self._answered = Answered()
-        self._rungs: dict[str, tuple[str, int]] = {}
+        self._rungs: dict[tuple[str, int | None], tuple[str, int]] = {}
         self._recover_until = 0
         self._requests = plane.topics.name("inference.requests")
         self._decisions = plane.topics.name("inference.decisions")
@@ -151,10 +152,10 @@ class InferenceShard:
         self, index: int, message: Message, unit: str, project: ProjectDefinition, deployment: DeploymentDefinition
     ) -> Case:
         route, offset = self._plane.control.route(deployment.name)
-        routed = choose_version(deployment.name, route.salt, unit, route.shares) if route is not None else None
-        steps = steps_of(deployment.ladder, route, routed)
+        assigned = assign(route, unit, message.record.headers)
+        steps = steps_for(deployment.ladder, route, assigned)
         envelope = message.envelope
-        return Case(index, envelope.id, unit, envelope.time_s, project, deployment, route, offset, steps)
+        return Case(index, envelope.id, unit, envelope.time_s, project, deployment, route, offset, steps, assigned)
 
     def _look_up(self, batch: _Batch, case: Case, message: Message) -> None:
         deployment, store = case.deployment, self._plane.store
@@ -197,13 +198,16 @@ class InferenceShard:
     async def _call(self, batch: _Batch, call: Call) -> None:
         model = batch.models[call.name]
         rows = self._make_rows(batch, call.cases, model.registered.signature)
+        began_s = self._plane.clock.monotonic_s()
         try:
             scores = await model.score(rows)
         except PredictFailed as error:
             batch.failures[call.name] = str(error)
             self._plane.shelf.rest(call.name, str(error))
             return
+        took_ms = (self._plane.clock.monotonic_s() - began_s) * 1000
         batch.scores[call.name].update({case.index: score for case, score in zip(call.cases, scores, strict=True)})
+        batch.took_ms.update({(call.name, case.index): took_ms for case in call.cases})
 
     def _make_rows(self, batch: _Batch, cases: Sequence[Case], signature: Signature) -> np.ndarray:
         maker = self._plane.rows(cases[0].project, cases[0].deployment)
@@ -256,7 +260,16 @@ class InferenceShard:
             self._evidence(batch, case, chosen),
             shadows=tuple(shadow for shadow in shadows if shadow is not None),
             route_offset=case.route_offset,
+            assigned=case.assigned.version,
+            override=case.assigned.override,
+            failed=told_failures(case, chosen, batch.failures),
+            took_ms=self._took_ms(batch, case, answering),
         )
+
+    def _took_ms(self, batch: _Batch, case: Case, answering: int | None) -> dict[int, float]:
+        asked = case.shadows if answering is None else (answering, *case.shadows)
+        named = {version: batch.took_ms.get(((case.deployment.name, version), case.index)) for version in asked}
+        return {version: took_ms for version, took_ms in named.items() if took_ms is not None}
 
     def _evidence(self, batch: _Batch, case: Case, chosen: Chosen) -> Evidence:
         signature = self._signature(batch, case, chosen)
@@ -294,13 +307,14 @@ class InferenceShard:
             replies.append(reply)
 
     def _tell_rungs(self, outputs: Outputs, batch: _Batch, chosen: Mapping[int, Chosen]) -> None:
-        """One fact per deployment whose answering rung is another one than after the batch before."""
-        newest = {case.deployment.name: case for case in batch.cases}
-        for name, case in newest.items():
+        """One fact per deployment and assigned version whose answering rung is another one than after the batch before."""
+        routed = (case for case in batch.cases if case.assigned.override != PREVIEW)
+        newest = {(case.deployment.name, case.assigned.version): case for case in routed}
+        for (name, assigned), case in newest.items():
             rung = rung_of(chosen[case.index])
-            if self._rungs.get(name) == rung:
+            if self._rungs.get((name, assigned)) == rung:
                 continue
-            self._rungs[name] = rung
+            self._rungs[name, assigned] = rung
             message = batch.messages[case.index]
             fact = RungChanged(name, *rung, chosen[case.index].reason, self._plane.health.instance)
             identity = derived_id("rung", name, message.envelope.id, *rung)

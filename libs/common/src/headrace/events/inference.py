@@ -74,6 +74,7 @@ class DecisionMade(msgspec.Struct, frozen=True, gc=False):
     contain its events. `missing`: features that had no value. `stale`: features whose source sent nothing for longer than
     their limit. `shadows`: what the other versions said of the same row.
     `assigned`: the version that the route (or an override) gave the unit to, whoever answered in the end; None when there was none.
+    `override`: what set the route's shares aside, `preview` or `tenant`, "" when nothing did (only these are randomised).
     `failed`: versions that were asked, or would have been, and gave no score, and why. `took_ms`: per version how long the call
     took that scored this request.
     `route_offset`: the record of `registry.routes` that it followed, -1 when none. `recovered`: decided again after a
@@ -99,6 +100,7 @@ class DecisionMade(msgspec.Struct, frozen=True, gc=False):
     assigned: int | None = None
     failed: dict[int, str] = {}
     took_ms: dict[int, float] = {}
+    override: str = ""
 
 
 class PredictionAnswered(msgspec.Struct, frozen=True, gc=False):

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from headrace.events.inference import Score
 from headrace.events.registry import Route
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
-from headrace_inference.core.ladder import Ask, Chosen, Step, choose_step
+from headrace_inference.core.ladder import Ask, Chosen, Step, choose_step, passed_over
+from headrace_inference.core.routing import Assigned
 
 Name = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One admitted request. `index`: its place in the batch; `route_offset`: the route's record, -1 for none."""
+    """One admitted request. `index`: its place in the batch; `route_offset`: the route's record, -1 for none.
+
+    `assigned`: the version that was to answer."""
 
     index: int
     request_id: str
@@ -28,6 +31,7 @@ class Case:
     route: Route | None
     route_offset: int
     steps: tuple[Step, ...]
+    assigned: Assigned
 
     @property
     def shadows(self) -> tuple[int, ...]:
@@ -58,6 +62,13 @@ def chosen_for(case: Case, failures: Failures) -> Chosen:
     return choose_step(case.steps, failed_for(case, failures))
 
 
+def told_failures(case: Case, chosen: Chosen, failures: Failures) -> dict[int, str]:
+    """The versions that should have scored a case and did not, shadows included, and why."""
+    name = case.deployment.name
+    told = passed_over(case.steps, chosen, failed_for(case, failures))
+    return told | {v: failures[name, v] for v in case.shadows if (name, v) in failures}
+
+
 def next_calls(cases: Iterable[Case], scores: Scores, failures: Failures) -> list[Call]:
     """The calls of the next round: asked steps that have no score yet; empty when every case can be answered."""
     return _calls(
@@ -74,9 +85,13 @@ def shadow_calls(cases: Iterable[Case], failures: Failures) -> list[Call]:
         (case, version)
         for case in cases
         for version in case.shadows
-        if (case.deployment.name, version) not in failures
-        and chosen_for(case, failures).step != Ask("champion", version)
+        if (case.deployment.name, version) not in failures and not _answers(case, version, failures)
     )
+
+
+def _answers(case: Case, version: int, failures: Failures) -> bool:
+    step = chosen_for(case, failures).step
+    return isinstance(step, Ask) and step.version == version
 
 
 def merged(calls: Sequence[Call]) -> list[Call]:

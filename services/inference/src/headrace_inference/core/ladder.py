@@ -4,12 +4,14 @@ The champion's step is whatever version the route chose. A step that failed is p
 answer; a version stands on the ladder only once, on its highest step.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace.events.inference import Answer, FellBack, Refused, Score, Served
 from headrace.events.registry import Route
 from headrace.project.definition import RungDefinition
+from headrace_inference.core.routing import PREVIEW, Assigned
 
 CHAMPION = "champion"
 PRIOR = "prior"
@@ -40,6 +42,19 @@ class Chosen:
 
     step: Step | None
     reason: str
+
+
+def steps_for(rungs: Sequence[RungDefinition], route: Route | None, assigned: Assigned) -> tuple[Step, ...]:
+    """The ladder of one request: that of the version it was given to; a preview stands above the one it would have had.
+
+    >>> steps_for([], None, Assigned(9, PREVIEW, 3))
+    (Ask(rung='preview', version=9), Ask(rung='champion', version=3))
+    """
+    if assigned.override != PREVIEW or assigned.version is None:
+        return steps_of(rungs, route, assigned.version)
+    below = steps_of(rungs, route, assigned.next)
+    others = (step for step in below if isinstance(step, Constant) or step.version != assigned.version)
+    return (Ask(PREVIEW, assigned.version), *others)
 
 
 def steps_of(rungs: Sequence[RungDefinition], route: Route | None, routed: int | None) -> tuple[Step, ...]:
@@ -73,11 +88,17 @@ def answer_of(chosen: Chosen, score: Score | None, deployment: str) -> Answer:
     """The answer of a step; `score`: what its version said, None for the prior or an exhausted ladder."""
     match chosen.step:
         case Ask(rung, _) if score is not None:
-            return Served(score) if rung == CHAMPION else FellBack(rung, chosen.reason, score)
+            return FellBack(rung, chosen.reason, score) if chosen.reason else Served(score)
         case Constant(value):
             return FellBack(PRIOR, chosen.reason, Score(0, "", value))
         case _:
             return _refusal(chosen.reason, deployment)
+
+
+def passed_over(steps: Sequence[Step], chosen: Chosen, failed: Mapping[int, str]) -> dict[int, str]:
+    """The versions above the chosen step, and why each gave no answer."""
+    above = itertools.takewhile(lambda step: step != chosen.step, steps)
+    return {step.version: failed[step.version] for step in above if isinstance(step, Ask)}
 
 
 def rung_of(chosen: Chosen) -> tuple[str, int]:
@@ -92,7 +113,7 @@ def rung_of(chosen: Chosen) -> tuple[str, int]:
 
 
 def _is_top(step: Step) -> bool:
-    return isinstance(step, Ask) and step.rung == CHAMPION
+    return isinstance(step, Ask) and step.rung in (CHAMPION, PREVIEW)
 
 
 def _version_of(kind: str, route: Route | None) -> int | None:

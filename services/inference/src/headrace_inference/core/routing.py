@@ -1,5 +1,8 @@
 """Which version a unit's traffic goes to: a pure hash of (deployment, salt, unit), the same for ever.
 
+Two headers of a request set the shares aside: `headrace_version` previews a version, whatever the route says, and
+`headrace_tenant` names who asks, looked up in the route's overrides.
+
 Weighted rendezvous hashing (Thaler & Ravishankar 1998; logarithmic weights by Schindelhauer & Schomaker 2005): every
 version draws a number in (0, 1) for the unit, and the lowest `-ln(draw) / share` wins. When one version's share grows,
 units move to it only, and none leaves it: a unit that saw the new version keeps seeing it while a rollout advances.
@@ -8,8 +11,48 @@ units move to it only, and none leaves it: a unit that saw the new version keeps
 import hashlib
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
+from headrace.bus.port import Headers
+from headrace.codec import header
+from headrace.events.registry import Route
+
+VERSION = "headrace_version"
+TENANT = "headrace_tenant"
+PREVIEW = "preview"
 _DRAWS = 2**64
+
+
+class Assigned(NamedTuple):
+    """Who is to answer a unit, None when nobody is. `override`: `preview`, `tenant`, or "" where the shares decided;
+    `next`: who would have answered without a preview.
+    """
+
+    version: int | None
+    override: str = ""
+    next: int | None = None
+
+
+def assign(route: Route | None, unit: str, headers: Headers) -> Assigned:
+    """A preview before a tenant's override before the draw; a preview header that is no number is passed over.
+
+    >>> assign(Route("d", {3: 1.0}, "s", 1), "AA-1", ((VERSION, b"9"),))
+    Assigned(version=9, override='preview', next=3)
+    >>> assign(Route("d", {3: 1.0}, "s", 1, overrides={"acme": 2}), "AA-1", ((TENANT, b"acme"),))
+    Assigned(version=2, override='tenant', next=None)
+    """
+    preview = header(headers, VERSION) or ""
+    if preview.isdecimal() and len(preview) < 10:
+        return Assigned(int(preview), PREVIEW, _routed(route, unit, headers).version)
+    return _routed(route, unit, headers)
+
+
+def _routed(route: Route | None, unit: str, headers: Headers) -> Assigned:
+    if route is None:
+        return Assigned(None)
+    if route.overrides and (own := route.overrides.get(header(headers, TENANT) or "")) is not None:
+        return Assigned(own, "tenant")
+    return Assigned(choose_version(route.deployment, route.salt, unit, route.shares))
 
 
 def choose_version(deployment: str, salt: str, unit: str, shares: Mapping[int, float]) -> int | None:

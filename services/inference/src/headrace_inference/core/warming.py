@@ -19,7 +19,13 @@ class Plan:
 def wanted_by(route: Route) -> tuple[int, ...]:
     """The versions that a route names, those with traffic first."""
     rungs = (route.previous, route.baseline)
-    named = [*route.shares, *(version for version in rungs if version is not None), *route.warm, *route.shadows]
+    named = [
+        *route.shares,
+        *(version for version in rungs if version is not None),
+        *route.overrides.values(),
+        *route.warm,
+        *route.shadows,
+    ]
     return tuple(dict.fromkeys(named))
 
 
