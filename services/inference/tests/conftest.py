@@ -55,6 +55,7 @@ DELAY = Deployment(
     features=[CARRIER.by("carrier")],
     settle="15m",
     ladder=[previous, prior(0.26)],
+    time_limit=0.5,
 )
 PLAIN = Deployment("plain", unit="thing", inputs=[Number("x")])
 FAST = Deployment("fast", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)], answer="fast")

@@ -40,8 +40,9 @@ from headrace.project.definition import RungDefinition
 from headrace.topics import Topics
 from headrace_inference.core.admission import Admitted, admit
 from headrace_inference.core.applied import contained
+from headrace_inference.core.isolation import MAX_CALLS, predict_apart
 from headrace_inference.core.ladder import Ask, Constant, answer_of, choose_step, rung_of, steps_of
-from headrace_inference.core.outputs import fault_of, scores_of
+from headrace_inference.core.outputs import fault_of, faults_of_rows, scores_of
 from headrace_inference.core.records import REPLY_PARTITION, reply_partition
 from headrace_inference.core.repeats import Answered
 from headrace_inference.core.routing import choose_version
@@ -206,7 +207,7 @@ def test_the_window_of_repeats_forgets_the_oldest() -> None:
     ],
 )
 def test_a_result_that_must_not_be_served_is_a_fault(raw: list[float], output: str, fault: str | None) -> None:
-    found = fault_of(np.array(raw), 1, output)
+    found = fault_of(np.array(raw), 1, output) or faults_of_rows(np.array(raw), output).get(0)
     assert (found is None) if fault is None else (found is not None and fault in found)
 
 
@@ -288,3 +289,53 @@ def test_texts_that_would_not_fit_into_a_decision_are_invalid(request_: Predicti
 @pytest.mark.parametrize("named", ["-1", "8", "x", "", "\u00b2", "9" * 5000])
 def test_a_reply_partition_that_does_not_exist_gets_no_reply(named: str) -> None:
     assert reply_partition(((REPLY_PARTITION, named.encode()),), 8) is None
+
+
+def counted_picky(bad: set[float]) -> tuple[Any, list[int]]:
+    """A model that raises on some values, and the sizes of the calls that it got."""
+    sizes: list[int] = []
+
+    def predict(rows: np.ndarray) -> np.ndarray:
+        sizes.append(len(rows))
+        if bad & set(rows[:, 0].tolist()):
+            raise ValueError("unknown value")
+        return rows[:, 0].astype(np.float64)
+
+    return predict, sizes
+
+
+@given(st.integers(1, 300), st.sets(st.integers(0, 299), max_size=4))
+def test_rows_that_a_model_cannot_stand_fail_alone(count: int, bad: set[int]) -> None:
+    rows = np.arange(count, dtype=np.float32).reshape(-1, 1)
+    hit = {row for row in bad if row < count}
+    predict, sizes = counted_picky({float(row) for row in hit})
+    try:
+        raw, faults = predict_apart(predict, rows, lambda: True)
+    except ValueError:
+        assert len(hit) > 0
+        return
+    assert hit <= set(faults)
+    assert len(sizes) <= MAX_CALLS
+    assert [raw[row] for row in range(count) if row not in faults] == [row for row in range(count) if row not in faults]
+    assert np.isnan(raw[list(faults)]).all()
+
+
+def test_one_bad_row_of_a_thousand_is_found_in_21_calls() -> None:
+    predict, sizes = counted_picky({617.0})
+    _, faults = predict_apart(predict, np.arange(1000, dtype=np.float32).reshape(-1, 1), lambda: True)
+    assert (set(faults), len(sizes)) == ({617}, 21)
+
+
+def test_a_model_on_which_everything_fails_is_not_asked_for_every_row() -> None:
+    predict, sizes = counted_picky(set(map(float, range(1000))))
+    with pytest.raises(ValueError, match="unknown"):
+        predict_apart(predict, np.arange(1000, dtype=np.float32).reshape(-1, 1), lambda: True)
+    assert len(sizes) <= MAX_CALLS
+
+
+def test_when_time_is_up_the_rows_not_cleared_fail() -> None:
+    predict, sizes = counted_picky({0.0})
+    left = iter([True, True])
+    _, faults = predict_apart(predict, np.arange(8, dtype=np.float32).reshape(-1, 1), lambda: next(left, False))
+    assert set(faults) == {0, 1, 2, 3}
+    assert len(sizes) == 3

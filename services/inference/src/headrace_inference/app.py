@@ -15,6 +15,7 @@ from headrace.topics import Topics
 from headrace_inference.adapters.control import Control
 from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.disk_tiles import DiskTiles
+from headrace_inference.adapters.keeper import Fact, Keeper
 from headrace_inference.adapters.progress import Progress
 from headrace_inference.adapters.shelf import Shelf
 from headrace_inference.adapters.warmer import Warmer
@@ -35,7 +36,9 @@ async def wire(
     log: Log, codec: Codec, topics: Topics, projects: Projects, health: Health, clock: Clock, tiles: Tiles | None = None
 ) -> Sequence[Runnable]:
     """The parts of the service on any log; `projects` must have been started. `tiles`: where they are kept, memory for None."""
-    store, shelf, control = OnlineStore(tiles), Shelf(clock), Control(log, codec, topics)
+    store, control = OnlineStore(tiles), Control(log, codec, topics)
+    facts: list[Fact] = []
+    shelf = Shelf(clock, health, facts.append)
     store.define(projects.definitions)
     projects.listen(lambda _: store.define(projects.definitions))
     features = View(log, codec, [topics.name("features.online")], store.apply)
@@ -62,4 +65,5 @@ async def wire(
         health=health,
         max_batch=MAX_BATCH,
     )
-    return [features, control.view, warmer, progress, host]
+    keeper = Keeper(log, topics, facts, shelf, health, clock)
+    return [features, control.view, warmer, progress, keeper, host]

@@ -1,8 +1,10 @@
 """One shard of inference: gather (features, scores), decide (core), act (decisions and replies). No Kafka in here."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -30,10 +32,19 @@ from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace.topics import Topics
 from headrace_inference.adapters.control import Control
 from headrace_inference.adapters.definitions import Definitions
-from headrace_inference.adapters.models import LoadedModel, PredictFailed
+from headrace_inference.adapters.models import LoadedModel, PredictFailed, PredictHangs, Scored
 from headrace_inference.adapters.shelf import Shelf
-from headrace_inference.core.admission import Admitted, admit, unit_of
-from headrace_inference.core.batching import Call, Case, chosen_for, merged, next_calls, shadow_calls, told_failures
+from headrace_inference.core.admission import Admitted, admit, call_limit_s, due_ms, unit_of
+from headrace_inference.core.batching import (
+    Call,
+    Case,
+    Failures,
+    chosen_for,
+    merged,
+    next_calls,
+    shadow_calls,
+    told_failures,
+)
 from headrace_inference.core.ladder import Ask, Chosen, answer_of, rung_of, steps_for
 from headrace_inference.core.records import NOTHING, Evidence, answered_by, decided, decision_out, reply_out
 from headrace_inference.core.repeats import WINDOW, Answered
@@ -78,10 +89,11 @@ class _Batch:
     entities: dict[int, dict[str, str]] = field(default_factory=dict)
     applied: dict[str, dict[str, int]] = field(default_factory=dict)
     scores: dict[Name, dict[int, Score]] = field(default_factory=dict)
-    failures: dict[Name, str] = field(default_factory=dict)
+    failures: Failures = field(default_factory=Failures)
     models: dict[Name, LoadedModel] = field(default_factory=dict)
     rows: dict[tuple[str, int], bytes] = field(default_factory=dict)
     took_ms: dict[tuple[Name, int], float] = field(default_factory=dict)
+    due_ms: float = math.inf
 
 
 class InferenceShard:
@@ -143,6 +155,7 @@ class InferenceShard:
             case Admitted(unit) if found is not None:
                 case = self._case(index, message, unit, *found)
                 batch.cases.append(case)
+                batch.due_ms = min(batch.due_ms, due_ms(message.event, record.timestamp_ms))
                 self._look_up(batch, case, message)
                 self._check_versions(batch, case)
             case Invalid() | Expired():
@@ -176,7 +189,7 @@ class InferenceShard:
                 continue
             batch.scores[name] = {}
             model = self._plane.shelf.find(name)
-            reason = self._plane.shelf.why_not(name) or self._misfit(case, model)
+            reason = self._plane.shelf.why_not(name, case.deployment.breaker) or self._misfit(case, model)
             if reason is not None:
                 batch.failures[name] = reason
             elif model is not None:
@@ -199,15 +212,39 @@ class InferenceShard:
         model = batch.models[call.name]
         rows = self._make_rows(batch, call.cases, model.registered.signature)
         began_s = self._plane.clock.monotonic_s()
-        try:
-            scores = await model.score(rows)
-        except PredictFailed as error:
-            batch.failures[call.name] = str(error)
-            self._plane.shelf.rest(call.name, str(error))
+        scored = await self._ask(batch, call, model, rows)
+        if scored is None:
             return
         took_ms = (self._plane.clock.monotonic_s() - began_s) * 1000
-        batch.scores[call.name].update({case.index: score for case, score in zip(call.cases, scores, strict=True)})
-        batch.took_ms.update({(call.name, case.index): took_ms for case in call.cases})
+        for row, (case, score) in enumerate(zip(call.cases, scored.scores, strict=True)):
+            if row in scored.faults:
+                batch.failures.rows[call.name, case.index] = scored.faults[row]
+            else:
+                batch.scores[call.name][case.index] = score
+                batch.took_ms[call.name, case.index] = took_ms
+
+    async def _ask(self, batch: _Batch, call: Call, model: LoadedModel, rows: np.ndarray) -> Scored | None:
+        """One model call within its limit, told to its breaker; None when it gave nothing."""
+        deployment, shelf = call.cases[0].deployment, self._plane.shelf
+        limit_s = call_limit_s(deployment.time_limit_s, batch.due_ms / 1000 - self._plane.clock.now_s())
+        note = partial(shelf.note, call.name, deployment.breaker)
+        began_s = self._plane.clock.monotonic_s()
+        try:
+            scored = await model.score(rows, limit_s)
+        except PredictHangs as error:
+            batch.failures[call.name] = str(error)
+            # NB: a limit that only a client's tight deadline made so short says nothing against the version.
+            if limit_s >= min(deployment.time_limit_s, deployment.breaker.slow_s):
+                shelf.note_hang(call.name, deployment.breaker, str(error))
+            return None
+        except PredictFailed as error:
+            batch.failures[call.name] = str(error)
+            note(took_s=self._plane.clock.monotonic_s() - began_s, failed=1.0, reason=str(error))
+            return None
+        reason = next(iter(scored.faults.values()), "")
+        failed = len(scored.faults) / len(rows)
+        note(took_s=self._plane.clock.monotonic_s() - began_s, failed=failed, reason=reason)
+        return scored
 
     def _make_rows(self, batch: _Batch, cases: Sequence[Case], signature: Signature) -> np.ndarray:
         maker = self._plane.rows(cases[0].project, cases[0].deployment)

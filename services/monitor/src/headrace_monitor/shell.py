@@ -23,6 +23,7 @@ from headrace_monitor.core.cohorts import Cohorts
 from headrace_monitor.core.places import Places
 from headrace_monitor.core.profiles import profile_sources
 from headrace_monitor.core.quality import qualities, served_version
+from headrace_monitor.core.serving import InferenceFact, Serving
 from headrace_monitor.core.watch import Said, Watch, watch_of
 from headrace_monitor.core.watermark import Watermark
 
@@ -58,6 +59,7 @@ class MonitorShard:
         self._watermark = Watermark()
         self._dead: dict[str, float] = {}
         self._looked_s = -math.inf
+        self._serving = Serving()
 
     def rebuild(self) -> Sequence[Rebuild]:
         return [
@@ -89,7 +91,7 @@ class MonitorShard:
             for tp in committed:
                 place = f"{tp.topic}/{tp.partition}"
                 again[place] = min(again.get(place, committed[tp]), wanted.get(place, 0))
-        once = (self._topics.name("registry.facts"), *self._dlqs())
+        once = (self._topics.name("registry.facts"), self._topics.name("inference.facts"), *self._dlqs())
         return {
             tp: offset if tp.topic in once else again.get(f"{tp.topic}/{tp.partition}", 0)
             for tp, offset in committed.items()
@@ -130,6 +132,8 @@ class MonitorShard:
                 self._note(place, at_s, record.offset)
         elif isinstance(event, AliasMoved):
             return self._on_alias(message, event)
+        elif isinstance(event, InferenceFact):
+            return self._on_inference(event)
         elif self._topics.base(record.topic).startswith("dlq."):
             return self._on_dead_letter(message)
         return []
@@ -144,6 +148,12 @@ class MonitorShard:
             return []
         said = watch.on_champion(event.version, message.envelope.time_s)
         return [*self._say(said, message), self._keep(event.deployment)]
+
+    def _on_inference(self, event: InferenceFact) -> list[Out]:
+        raised, lowered = self._serving.take(event)
+        return [out for alarm in raised for out in self._raise(alarm)] + [
+            out for alarm in lowered for out in self._lower(alarm.fingerprint)
+        ]
 
     def _on_dead_letter(self, message: Message) -> list[Out]:
         service = self._topics.base(message.record.topic).split(".")[1]

@@ -215,7 +215,8 @@ def _service_row(report: HealthReported, local: dict[str, Any]) -> dict[str, Any
         "service": report.service,
         "instance": report.instance,
         "ready": report.ready,
-        "reason": report.reason,
+        "reason": "; ".join([*([report.reason] if report.reason else []), *_breakers(report)]),
+        "breakers": report.breakers,
         "shards": list(report.shards),
         "handled": report.handled_total,
         "dead_letters": report.dead_lettered_total,
@@ -226,6 +227,11 @@ def _service_row(report: HealthReported, local: dict[str, Any]) -> dict[str, Any
         "behind": sum(report.lag.values()),
         "lag": report.lag,
     }
+
+
+def _breakers(report: HealthReported) -> list[str]:
+    """The versions that are not asked now, or on trial."""
+    return [f"breaker of {place} {text}" for place, text in sorted(report.breakers.items())]
 
 
 async def _deployments(session: Session) -> list[dict[str, Any]]:

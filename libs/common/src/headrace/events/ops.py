@@ -8,7 +8,7 @@ class HealthReported(msgspec.Struct, frozen=True):
 
     `shards`: partitions owned. `lag`: records behind, per `topic/partition`. `applied`: per raw or source partition
     (`topic/partition`) the highest offset whose effects are contained in what this instance answers from (inclusive).
-    `loaded`, `warmed`: versions, as `deployment/version`. `started_s`: wall clock. `stopping`: a last report, by design.
+    `loaded`, `warmed`: versions, as `deployment/version`. `breakers`: those whose breaker is not closed, `STATE: why`. `started_s`: wall clock. `stopping`: a last report, by design.
     """
 
     service: str

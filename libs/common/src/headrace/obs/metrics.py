@@ -41,6 +41,19 @@ class HealthCollector(Collector):
             lag.add_metric([health.service, topic], records)
         yield lag
         yield from _of_sources(health)
+        if health.service == "inference":
+            yield _breakers(health)
+
+
+def _breakers(health: Health) -> Metric:
+    """How many loaded versions are in each state; `health.breakers` names those that are not closed, `STATE: why`."""
+    gauge = GaugeMetricFamily("headrace_inference_breakers", "Loaded versions by breaker state", labels=["state"])
+    states = [text.partition(":")[0] for text in health.breakers.values()]
+    open_, half_open = states.count("open"), states.count("half_open")
+    gauge.add_metric(["closed"], max(0, len(health.loaded) - open_ - half_open))
+    gauge.add_metric(["open"], open_)
+    gauge.add_metric(["half_open"], half_open)
+    return gauge
 
 
 def _of_sources(health: Health) -> Iterator[Metric]:

@@ -4,6 +4,7 @@ from headrace.project.declare import Project
 from headrace.project.deployments import (
     Binary,
     BlueGreen,
+    Breaker,
     Category,
     Deployment,
     Key,
@@ -26,6 +27,7 @@ from headrace.project.views import Count, FeatureView, Last, Max, Mean, Min, Sha
 __all__ = [
     "Binary",
     "BlueGreen",
+    "Breaker",
     "Category",
     "Count",
     "Deduplicate",

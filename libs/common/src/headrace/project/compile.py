@@ -11,7 +11,7 @@ import msgspec
 from headrace.errors import Misconfigured
 from headrace.project import definition as d
 from headrace.project.declare import Project
-from headrace.project.deployments import Category, Deployment, Input, Key, Number
+from headrace.project.deployments import Breaker, Category, Deployment, Input, Key, Number
 from headrace.project.derived import columns_of, trace
 from headrace.project.durations import seconds
 from headrace.project.pipelines import OutcomesOf, Pipeline
@@ -192,13 +192,50 @@ def _compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         answer=found.answer,
         digest="",
         derived=tuple(d.DerivedDefinition(derived.name, trace(derived)) for derived in found.derived),
+        breaker=_compile_breaker(found.breaker),
+        time_limit_s=seconds(found.time_limit),
+        degrade_when=found.degrade_when,
     )
     _refuse_deployment(compiled)
     _refuse_derived(found, compiled)
     return msgspec.structs.replace(compiled, digest=d.digest_of(compiled))
 
 
+def _compile_breaker(found: Breaker) -> d.BreakerDefinition:
+    return d.BreakerDefinition(
+        failure_share=found.failure_share,
+        slow_share=found.slow_share,
+        slow_s=seconds(found.slow),
+        window_s=seconds(found.window),
+        window_calls=found.window_calls,
+        min_calls=found.min_calls,
+        open_s=seconds(found.rest),
+        probes=found.probes,
+    )
+
+
+def _refuse_resilience(found: d.DeploymentDefinition) -> None:
+    shares = {
+        "breaker=Breaker(failure_share=...)": found.breaker.failure_share,
+        "breaker=Breaker(slow_share=...)": found.breaker.slow_share,
+        "degrade_when": found.degrade_when if found.degrade_when is not None else 0.0,
+    }
+    for name, share in shares.items():
+        _require(0 <= share <= 1, f"deployment {found.name}: {name} must lie in 0..1, got {share} (percent?)")
+    counts = (found.breaker.window_calls, found.breaker.min_calls, found.breaker.probes)
+    _require(
+        min(counts) >= 1 and found.breaker.min_calls <= found.breaker.window_calls,
+        f"deployment {found.name}: breaker counts must be at least 1, and min_calls at most window_calls; got {counts}",
+    )
+    _require(found.time_limit_s > 0, f"deployment {found.name}: time_limit must be above 0, got {found.time_limit_s} s")
+    _require(
+        found.degrade_when is None or bool(found.features),
+        f"deployment {found.name}: degrade_when needs features=[...] that may be missing",
+    )
+
+
 def _refuse_deployment(found: d.DeploymentDefinition) -> None:
+    _refuse_resilience(found)
     if found.answer not in ("committed", "fast"):
         raise Misconfigured(f"deployment {found.name}: answer must be committed or fast, got {found.answer!r}")
     if not 0 < found.coverage <= 1:

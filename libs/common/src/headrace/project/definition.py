@@ -219,7 +219,9 @@ class BreakerDefinition(msgspec.Struct, frozen=True):
 
 
 class DeploymentDefinition(msgspec.Struct, frozen=True):
-    """What answers requests."""
+    """What answers requests. `time_limit_s`: of one model call. `degrade_when`: the share of view features that may be missing
+    or stale before a request goes down to a rung that needs none; None for any share.
+    """
 
     name: str
     model: str
@@ -241,6 +243,7 @@ class DeploymentDefinition(msgspec.Struct, frozen=True):
     derived: tuple[DerivedDefinition, ...] = ()
     breaker: BreakerDefinition = BreakerDefinition()
     time_limit_s: float = 5.0
+    degrade_when: float | None = None
     owner: str = ""
     intended_use: str = ""
 

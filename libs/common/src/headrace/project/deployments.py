@@ -107,6 +107,24 @@ class BlueGreen:
 
 
 @dataclass(frozen=True)
+class Breaker:
+    """When a version is not asked any more: shares of the calls of the last `window` that failed, or took `slow` or longer.
+
+    It counts `window_calls` at most and decides on `min_calls` at least; then the version rests `rest`, and `probes`
+    calls that are well bring it back.
+    """
+
+    failure_share: float = 0.5
+    slow_share: float = 0.8
+    slow: str | float = "1s"
+    window: str | float = "30s"
+    window_calls: int = 100
+    min_calls: int = 3
+    rest: str | float = "10s"
+    probes: int = 3
+
+
+@dataclass(frozen=True)
 class Rung:
     """A rung of the ladder below the champion."""
 
@@ -132,6 +150,8 @@ class Deployment:
     `settle`: the pipeline lag allowed for, in training and serving alike.
     `cohort`: width of the windows in which labels are read; one closes when `coverage` of its labels have come.
     `answer`: `committed` replies after the decision is committed, `fast` before.
+    `time_limit`: how long one call of a model may take. `breaker`: when a version is not asked any more. `degrade_when`:
+    the share of view features that may be missing or stale; a request with more goes down to the baseline. None: it is served, and marked.
     """
 
     name: str
@@ -151,3 +171,6 @@ class Deployment:
     coverage: float = 0.98
     answer: str = "committed"
     model: str | None = None
+    breaker: Breaker = field(default_factory=Breaker)
+    time_limit: str | float = "5s"
+    degrade_when: float | None = None

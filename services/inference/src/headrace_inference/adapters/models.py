@@ -4,8 +4,10 @@ The list of types, and the only way to read the format, are `headrace.models.sko
 """
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from headrace.events.inference import Score
 from headrace.events.registry import VersionRegistered
 from headrace.models import skops_format
 from headrace_inference.adapters.lane import Lane
-from headrace_inference.core.outputs import BINARY, CLASSES, NUMBER, fault_of, scores_of
+from headrace_inference.core.isolation import predict_apart
+from headrace_inference.core.outputs import BINARY, CLASSES, NUMBER, fault_of, faults_of_rows, scores_of
 
 PREDICT_WITHIN_S = 5.0
 LOAD_WITHIN_S = 60.0
@@ -30,6 +33,18 @@ class PredictFailed(Exception):
     """The model gave nothing that may be served; the message says why."""
 
 
+class PredictHangs(PredictFailed):
+    """The model has not answered within the limit; its thread is busy still."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a call gave: a score per row, in order. `faults`: rows whose score must not be served, and why."""
+
+    scores: Sequence[Score]
+    faults: dict[int, str]
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
     """A version that can be asked, in its own thread."""
@@ -38,19 +53,25 @@ class LoadedModel:
     estimator: Any
     lane: Lane
 
-    async def score(self, rows: np.ndarray, limit_s: float = PREDICT_WITHIN_S) -> Sequence[Score]:
-        """One score per row. `rows`: float32, shape (n, columns). Raises `PredictFailed`."""
+    async def score(self, rows: np.ndarray, limit_s: float = PREDICT_WITHIN_S) -> Scored:
+        """Scores of `rows` (float32, shape (n, columns)) within `limit_s`. Raises `PredictFailed`."""
+        output = self.registered.output
+        give_up_s = time.monotonic() + limit_s
+        may_go_on = partial(_is_before, give_up_s)
         try:
-            raw = await self.lane.run(lambda: predict(self.estimator, rows, self.registered.output), limit_s)
+            raw, raised = await self.lane.run(
+                lambda: predict_apart(lambda some: predict(self.estimator, some, output), rows, may_go_on), limit_s
+            )
         except TimeoutError:
-            raise PredictFailed(f"predict took over {limit_s:g} s") from None
+            raise PredictHangs(f"predict took over {limit_s:.3g} s") from None
         except Exception as error:
             # NB: a model is foreign code: whatever it raises is its failure, not a bug of this loop.
             raise PredictFailed(f"predict raised {type(error).__name__}: {error}") from error
-        fault = fault_of(raw, len(rows), self.registered.output)
+        fault = fault_of(raw, len(rows), output)
         if fault is not None:
             raise PredictFailed(fault)
-        return scores_of(raw, self.registered.output, self.registered.version, self.registered.model_digest)
+        faults = faults_of_rows(raw, output) | {row: f"predict raised {reason}" for row, reason in raised.items()}
+        return Scored(scores_of(raw, output, self.registered.version, self.registered.model_digest), faults)
 
 
 def check(data: bytes, registered: VersionRegistered) -> None:
@@ -87,7 +108,7 @@ async def warm(registered: VersionRegistered, data: bytes) -> LoadedModel:
         estimator = await lane.run(lambda: load(data), LOAD_WITHIN_S)
         model = LoadedModel(registered, estimator, lane)
         for count in (1, WARM_ROWS):
-            await model.score(np.zeros((count, len(registered.signature.columns)), np.float32))
+            await _warm_by(model, count)
     except (Unloadable, PredictFailed) as error:
         lane.close()
         raise Unloadable(str(error)) from error
@@ -95,6 +116,16 @@ async def warm(registered: VersionRegistered, data: bytes) -> LoadedModel:
         lane.close()
         raise Unloadable(f"loading took over {LOAD_WITHIN_S:g} s") from None
     return model
+
+
+async def _warm_by(model: LoadedModel, count: int) -> None:
+    scored = await model.score(np.zeros((count, len(model.registered.signature.columns)), np.float32))
+    if len(scored.faults) == count:
+        raise PredictFailed(f"{scored.faults[0]} in all of {count} rows of zeros")
+
+
+def _is_before(instant_s: float) -> bool:
+    return time.monotonic() < instant_s
 
 
 def predict(estimator: Any, rows: np.ndarray, output: str) -> np.ndarray:

@@ -88,7 +88,6 @@ class Warmer:
     def _report(self) -> None:
         names = {f"{deployment}/{version}" for deployment, version in self._shelf.loaded}
         self._health.loaded, self._health.warmed = names, set(names)
-        self._health.breakers = self._shelf.resting
 
     async def _tell(self, fact: VersionWarmed | VersionUnloadable) -> None:
         self._producer = self._producer or await self._log.producer()

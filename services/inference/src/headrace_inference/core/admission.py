@@ -3,6 +3,7 @@
 Everything that is turned away here still gets its decision; deadlines count from the append time, by the broker's clock.
 """
 
+import math
 from dataclasses import dataclass
 
 from headrace.events.inference import Expired, Invalid, PredictionRequested
@@ -61,3 +62,23 @@ def overlong(request: PredictionRequested, unit: str) -> str | None:
 def lateness_ms(request: PredictionRequested, appended_ms: int, now_ms: int) -> int:
     """How long the deadline has passed; 0 or less while there is time."""
     return 0 if request.deadline_ms is None else now_ms - appended_ms - request.deadline_ms
+
+
+# Of the time left until the tightest deadline, a model call may take this share; the rest is for the ladder and the reply.
+_CALL_SHARE = 0.8
+# No deadline shortens a call below this: a client that allows a millisecond must not fail everybody's version.
+_SHORTEST_CALL_S = 0.05
+
+
+def due_ms(request: PredictionRequested, appended_ms: int) -> float:
+    """When the deadline passes, in ms since the epoch; infinite when there is none."""
+    return math.inf if request.deadline_ms is None else appended_ms + request.deadline_ms
+
+
+def call_limit_s(time_limit_s: float, left_s: float) -> float:
+    """How long a batch may wait for a model. `left_s`: time until the tightest deadline in it.
+
+    >>> call_limit_s(5.0, math.inf), call_limit_s(5.0, 1.0), call_limit_s(5.0, 0.001)
+    (5.0, 0.8, 0.05)
+    """
+    return max(_SHORTEST_CALL_S, min(time_limit_s, left_s * _CALL_SHARE))

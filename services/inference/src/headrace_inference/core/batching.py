@@ -48,13 +48,25 @@ class Call:
 
 
 Scores = Mapping[Name, Mapping[int, Score]]
-Failures = Mapping[Name, str]
+
+
+class Failures(dict[Name, str]):
+    """Versions that cannot answer any case, and why. `rows`: the same for single cases, by version and index."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[tuple[Name, int], str] = {}
+
+    def of(self, name: Name, index: int) -> str | None:
+        """Why a version cannot answer one case, None when it can."""
+        return self.get(name) or (self.rows.get((name, index)) if self.rows else None)
 
 
 def failed_for(case: Case, failures: Failures) -> dict[int, str]:
     """Versions of a case's deployment that cannot answer, and why."""
     named = {step.version for step in case.steps if isinstance(step, Ask)}
-    return {v: failures[case.deployment.name, v] for v in named if (case.deployment.name, v) in failures}
+    told = {version: failures.of((case.deployment.name, version), case.index) for version in named}
+    return {version: reason for version, reason in told.items() if reason is not None}
 
 
 def chosen_for(case: Case, failures: Failures) -> Chosen:
@@ -66,7 +78,8 @@ def told_failures(case: Case, chosen: Chosen, failures: Failures) -> dict[int, s
     """The versions that should have scored a case and did not, shadows included, and why."""
     name = case.deployment.name
     told = passed_over(case.steps, chosen, failed_for(case, failures))
-    return told | {v: failures[name, v] for v in case.shadows if (name, v) in failures}
+    shadows = {version: failures.of((name, version), case.index) for version in case.shadows}
+    return told | {version: reason for version, reason in shadows.items() if reason is not None}
 
 
 def next_calls(cases: Iterable[Case], scores: Scores, failures: Failures) -> list[Call]:
@@ -85,7 +98,7 @@ def shadow_calls(cases: Iterable[Case], failures: Failures) -> list[Call]:
         (case, version)
         for case in cases
         for version in case.shadows
-        if (case.deployment.name, version) not in failures and not _answers(case, version, failures)
+        if failures.of((case.deployment.name, version), case.index) is None and not _answers(case, version, failures)
     )
 
 

@@ -11,27 +11,38 @@ _SLACK = 1e-6
 
 
 def fault_of(raw: np.ndarray, rows: int, output: str) -> str | None:
-    """Why a result must not be served, None when it may.
+    """Why a whole result must not be served, None when its rows can be looked at.
 
     `raw`: shape (rows, classes) for `binary` and `classes`, (rows,) for `number`.
 
-    >>> fault_of(np.array([[0.2, float("nan")]]), 1, "binary")
-    'predict returned NaN or infinity in 1 of 1 rows'
+    >>> fault_of(np.array([[0.2, 0.3, 0.5]]), 1, "binary")
+    "predict returned 3 classes for output 'binary'"
     """
     if raw.shape[:1] != (rows,) or raw.ndim != (1 if output == NUMBER else 2):
         return f"predict returned shape {raw.shape} for {rows} rows of output {output!r}"
     if output == BINARY and raw.shape[1] != 2:
         return f"predict returned {raw.shape[1]} classes for output 'binary'"
-    finite = np.isfinite(raw).reshape(rows, -1).all(axis=1)
-    if not finite.all():
-        return f"predict returned NaN or infinity in {int((~finite).sum())} of {rows} rows"
-    if output != NUMBER and (raw.min(initial=0.0) < -_SLACK or raw.max(initial=1.0) > 1 + _SLACK):
-        return f"predict returned probabilities outside 0..1: {raw.min():.3g}..{raw.max():.3g}"
     return None
 
 
+def faults_of_rows(raw: np.ndarray, output: str) -> dict[int, str]:
+    """Per row that must not be served why; the others may.
+
+    >>> faults_of_rows(np.array([[0.2, 0.8], [0.2, float("nan")]]), "binary")
+    {1: 'predict returned NaN or infinity'}
+    """
+    columns = raw.reshape(len(raw), -1)
+    finite = np.isfinite(columns).all(axis=1)
+    found = dict.fromkeys(np.flatnonzero(~finite).tolist(), "predict returned NaN or infinity")
+    if output != NUMBER:
+        within = ((columns >= -_SLACK) & (columns <= 1 + _SLACK)).all(axis=1)
+        outside = np.flatnonzero(finite & ~within).tolist()
+        found |= dict.fromkeys(outside, "predict returned probabilities outside 0..1")
+    return found
+
+
 def scores_of(raw: np.ndarray, output: str, version: int, model_digest: str) -> Sequence[Score]:
-    """One score per row of a result that has no fault."""
+    """One score per row of a result that is sound as a whole (whatever its rows are worth)."""
     if output == CLASSES:
         return [Score(version, model_digest, None, tuple(shares)) for shares in raw.tolist()]
     values = raw[:, 1] if output == BINARY else raw

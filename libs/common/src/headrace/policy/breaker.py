@@ -1,0 +1,107 @@
+"""When a version must not be asked for a while: a circuit breaker (Nygard, Release It!, 2007) as a table of values.
+
+| state     | goes on to | when                                                                                         |
+|-----------|------------|----------------------------------------------------------------------------------------------|
+| closed    | open       | of the calls in the window, the share that failed or the share that was slow reaches its limit; a call hangs |
+| open      | half_open  | `open_s` have passed                                                                         |
+| half_open | open       | a probe failed or was slow                                                                   |
+| half_open | closed     | `probes` calls in a row were well                                                            |
+
+The window holds the calls of the last `window_s`, `window_calls` at most; fewer than `min_calls` decide nothing.
+"""
+
+from dataclasses import dataclass, replace
+
+from headrace.project.definition import BreakerDefinition
+
+CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that ended at `at_s`. `failed`: the share of its rows without a usable score, 0..1; `reason`: why."""
+
+    at_s: float
+    failed: float = 0.0
+    took_s: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """One version's breaker. `since_s`: when it came to `state`; `window`: calls that count, oldest first; `reason`: why it opened."""
+
+    state: str = CLOSED
+    since_s: float = 0.0
+    window: tuple[Call, ...] = ()
+    reason: str = ""
+
+
+def failure_share(breaker: Breaker) -> float:
+    """Mean share of failed rows over the window's calls; 0 for an empty one."""
+    calls = breaker.window
+    return sum(call.failed for call in calls) / len(calls) if calls else 0.0
+
+
+def slow_share(breaker: Breaker, plan: BreakerDefinition) -> float:
+    """Share of the window's calls that took `slow_s` or longer; 0 for an empty one."""
+    calls = breaker.window
+    return sum(call.took_s >= plan.slow_s for call in calls) / len(calls) if calls else 0.0
+
+
+def allows(breaker: Breaker) -> bool:
+    """Whether the version may be asked; first bring the breaker to the present by `at`.
+
+    >>> allows(at(Breaker(OPEN, since_s=100.0), BreakerDefinition(open_s=10.0), 105.0))
+    False
+    """
+    return breaker.state != OPEN
+
+
+def at(breaker: Breaker, plan: BreakerDefinition, now_s: float) -> Breaker:
+    """The breaker as it stands at `now_s`: one that has rested long enough lets probes through."""
+    if breaker.state == OPEN and now_s >= breaker.since_s + plan.open_s:
+        return Breaker(HALF_OPEN, now_s, (), breaker.reason)
+    return breaker
+
+
+def trip(breaker: Breaker, now_s: float, reason: str) -> Breaker:
+    """Open at once, whatever the window says: a call hangs, and every further one would wait for it."""
+    return Breaker(OPEN, now_s, breaker.window, reason)
+
+
+def on_call(breaker: Breaker, plan: BreakerDefinition, call: Call) -> Breaker:
+    """The breaker after a call. A call that was begun before it opened says nothing new while it is open."""
+    breaker = at(breaker, plan, call.at_s)
+    if breaker.state == OPEN:
+        return breaker
+    if breaker.state == HALF_OPEN:
+        return _on_probe(breaker, plan, call)
+    recent = (old for old in breaker.window if call.at_s - old.at_s < plan.window_s)
+    grown = replace(breaker, window=(*recent, call)[-plan.window_calls :])
+    reason = _fault_of(grown, plan)
+    return grown if reason is None else Breaker(OPEN, call.at_s, grown.window, reason)
+
+
+def _on_probe(breaker: Breaker, plan: BreakerDefinition, call: Call) -> Breaker:
+    window = (*breaker.window, call)
+    if call.failed >= plan.failure_share or call.failed == 1.0:
+        return Breaker(OPEN, call.at_s, window, f"a probe failed: {call.reason}")
+    if call.took_s >= plan.slow_s:
+        return Breaker(OPEN, call.at_s, window, f"a probe took {call.took_s:.3g} s, slow is {plan.slow_s:g} s")
+    if len(window) >= plan.probes:
+        return Breaker(CLOSED, call.at_s)
+    return replace(breaker, window=window)
+
+
+def _fault_of(breaker: Breaker, plan: BreakerDefinition) -> str | None:
+    calls = len(breaker.window)
+    if calls < plan.min_calls:
+        return None
+    failed, slow = failure_share(breaker), slow_share(breaker, plan)
+    if failed >= plan.failure_share:
+        newest = next(call.reason for call in reversed(breaker.window) if call.failed)
+        return f"{failed:.0%} of {calls} calls failed, the limit is {plan.failure_share:.0%}: {newest}"
+    if slow >= plan.slow_share:
+        return f"{slow:.0%} of {calls} calls took {plan.slow_s:g} s or longer, the limit is {plan.slow_share:.0%}"
+    return None

@@ -1,0 +1,67 @@
+"""Looks after what is loaded, beside the traffic: tells changes of breakers and load, replaces threads that hang for good."""
+
+import asyncio
+import logging
+
+from headrace.bus.port import Log, Out, Producer
+from headrace.clock import Clock
+from headrace.codec import out
+from headrace.envelope import Envelope, derived_id
+from headrace.errors import Fatal, Retryable
+from headrace.events.inference import BreakerChanged, OverloadChanged
+from headrace.obs.health import Health
+from headrace.topics import Topics
+from headrace_inference.adapters.shelf import Shelf
+
+_log = logging.getLogger("headrace.inference")
+
+MAX_ABANDONED = 3
+LOOK_EVERY_S = 0.2
+Fact = BreakerChanged | OverloadChanged
+
+
+class Keeper:
+    """Publishes `facts` in their order; whoever has one appends it."""
+
+    def __init__(self, log: Log, topics: Topics, facts: list[Fact], shelf: Shelf, health: Health, clock: Clock) -> None:
+        self._log, self._topics, self._facts, self._shelf = log, topics, facts, shelf
+        self._health, self._clock = health, clock
+        self._told = 0
+        self._producer: Producer | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`. Raises `Fatal` when more threads than may be are left behind: a new process has none."""
+        while not stop.is_set():
+            self._shelf.renew_lanes()
+            if self._shelf.abandoned > MAX_ABANDONED:
+                raise Fatal(f"{self._shelf.abandoned} calls of models hang for good: starting anew frees their threads")
+            await self._publish()
+            await _pause(stop)
+        await self._publish()
+        if self._producer is not None:
+            await self._producer.close()
+
+    async def _publish(self) -> None:
+        told = list(self._facts)
+        if not told:
+            return
+        try:
+            self._producer = self._producer or await self._log.producer()
+            await self._producer.send([self._out(number, fact) for number, fact in enumerate(told, self._told)])
+        except Retryable as error:
+            _log.warning("facts are told later: %s", error)
+            return
+        del self._facts[: len(told)]
+        self._told += len(told)
+
+    def _out(self, number: int, fact: Fact) -> Out:
+        identity = derived_id(type(fact).__name__, self._health.instance, self._health.started_s, number)
+        envelope = Envelope(identity, "", "inference", self._clock.now_s())
+        return out(self._topics.name("inference.facts"), fact.deployment, fact, envelope)
+
+
+async def _pause(stop: asyncio.Event) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
+    except TimeoutError:
+        return
