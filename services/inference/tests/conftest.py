@@ -28,7 +28,19 @@ from headrace.features.plan import plan_view
 from headrace.features.rows import pin_signature
 from headrace.features.tiles import TileState
 from headrace.obs.health import Health
-from headrace.project import Category, Count, Deployment, FeatureView, Mean, Number, Project, Source, previous, prior
+from headrace.project import (
+    Category,
+    Count,
+    Deployment,
+    FeatureView,
+    Mean,
+    Number,
+    Project,
+    Source,
+    baseline,
+    previous,
+    prior,
+)
 from headrace.project.compile import compile_project, digest
 from headrace.project.definition import ProjectDefinition
 from headrace.testing.memory import MemoryLog
@@ -59,7 +71,16 @@ DELAY = Deployment(
 )
 PLAIN = Deployment("plain", unit="thing", inputs=[Number("x")])
 FAST = Deployment("fast", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)], answer="fast")
-PROJECT = compile_project(Project("flights", [DELAY, PLAIN, FAST], sources=[LANDINGS], views=[CARRIER]))
+SAFE = Deployment(
+    "safe",
+    unit="flight",
+    inputs=[Number("miles", 0, 6000), Category("carrier")],
+    features=[CARRIER.by("carrier")],
+    settle="15m",
+    ladder=[previous, baseline, prior(0.26)],
+    degrade_when=0.4,
+)
+PROJECT = compile_project(Project("flights", [DELAY, PLAIN, FAST, SAFE], sources=[LANDINGS], views=[CARRIER]))
 
 
 def trained(columns: int, seed: int = 0) -> LogisticRegression:
@@ -111,7 +132,8 @@ class Bench:
     async def register(self, deployment: str, version: int, model: Any = None, **changes: Any) -> VersionRegistered:
         """Publish an artifact and its version. `changes`: fields of `VersionRegistered` to replace."""
         definition = PROJECT.deployment(deployment)
-        signature = pin_signature(PROJECT, definition, changes.pop("vocabularies", {"carrier": ("AA", "UA")}))
+        words = changes.pop("vocabularies", {"carrier": ("AA", "UA")})
+        signature = pin_signature(PROJECT, definition, words, inputs_only=changes.pop("inputs_only", False))
         data = changes.pop("data", None) or skops.io.dumps(model or trained(len(signature.columns), version))
         place = await artifacts.publish(self.log, self.topics, data, "skops", AT_S, "test")
         made = VersionRegistered(

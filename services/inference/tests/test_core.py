@@ -43,6 +43,7 @@ from headrace_inference.core.applied import contained
 from headrace_inference.core.isolation import MAX_CALLS, predict_apart
 from headrace_inference.core.ladder import Ask, Constant, answer_of, choose_step, rung_of, steps_of
 from headrace_inference.core.outputs import fault_of, faults_of_rows, scores_of
+from headrace_inference.core.overload import Load, is_refused, on_pressure
 from headrace_inference.core.records import REPLY_PARTITION, reply_partition
 from headrace_inference.core.repeats import Answered
 from headrace_inference.core.routing import choose_version
@@ -339,3 +340,43 @@ def test_when_time_is_up_the_rows_not_cleared_fail() -> None:
     _, faults = predict_apart(predict, np.arange(8, dtype=np.float32).reshape(-1, 1), lambda: next(left, False))
     assert set(faults) == {0, 1, 2, 3}
     assert len(sizes) == 3
+
+
+def loaded_after(*looks: tuple[float, float]) -> int:
+    """The level after looks at the queue: (second, pressure)."""
+    load = Load()
+    for now_s, pressure in looks:
+        load = on_pressure(load, pressure, now_s)
+    return load.level
+
+
+@pytest.mark.parametrize(
+    ("looks", "level"),
+    [
+        ([(0, 0.24)], 0),
+        ([(0, 0.25)], 1),
+        ([(0, 0.40)], 2),
+        ([(0, 0.55)], 3),
+        ([(0, 0.9), (0.5, 0.0)], 3),
+        ([(0, 0.9), (1.0, 0.0)], 2),
+        ([(0, 0.9), (1.0, 0.0), (1.9, 0.0)], 2),
+        ([(0, 0.9), (1.0, 0.0), (2.0, 0.0)], 1),
+        ([(0, 0.9), (0.9, 0.3), (1.8, 0.0)], 3),
+        ([(0, 0.3), (5, 0.2), (5.5, 0.0)], 1),
+        ([(0, 0.3), (1, 0.0)], 0),
+    ],
+)
+def test_levels_begin_at_once_and_end_one_by_one_when_it_is_calm(looks: list, level: int) -> None:
+    assert loaded_after(*looks) == level
+
+
+def test_only_requests_that_have_waited_are_refused_and_only_at_the_last_level() -> None:
+    assert not is_refused(2, 0.9)
+    assert not is_refused(3, 0.39)
+    assert is_refused(3, 0.40)
+
+
+def test_a_version_of_inputs_only_fits_whatever_becomes_of_the_views() -> None:
+    bare = Signature((ColumnPin("x"), ColumnPin("v.mean")), "b", "views")
+    assert misfit(Signature((ColumnPin("x"),), "v", ""), bare) is None
+    assert misfit(Signature((ColumnPin("y"),), "v", ""), bare) is not None

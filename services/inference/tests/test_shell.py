@@ -15,6 +15,7 @@ from headrace.events.inference import (
     Expired,
     FellBack,
     Invalid,
+    OverloadChanged,
     Refused,
     RungChanged,
     Score,
@@ -396,6 +397,82 @@ async def test_a_row_that_the_model_cannot_stand_does_not_cost_the_others_their_
     assert list(fallen) == ["r13"]
     assert "Found unknown categories" in fallen["r13"]
     assert bench.health.breakers == {}
+
+
+async def test_a_request_that_lacks_features_goes_down_to_the_baseline_which_needs_none(bench: Bench) -> None:
+    await bench.register("safe", 1, inputs_only=True)
+    await bench.register("safe", 2)
+    await bench.route("safe", {2: 1.0}, champion=2, baseline=1)
+    await bench.land("AA", [10.0])
+    async with bench.running():
+        await bench.ask("safe", {"miles": 500.0, "carrier": "AA"}, id="known")
+        await bench.ask("safe", {"miles": 500.0, "carrier": "UA"}, id="unknown")
+        found = {decision.request_id: decision for decision in await bench.decisions(2)}
+    assert isinstance(found["known"].answer, Served)
+    fallen = found["unknown"]
+    assert fallen.answer.rung == "baseline"
+    assert fallen.answer.reason == "champion (version 2): 1 of 2 features are missing or stale, 40% may be"
+    assert fallen.failed == {2: "1 of 2 features are missing or stale, 40% may be"}
+    assert fallen.signature == bench.versions["safe", 1].signature.digest
+    assert row(fallen) == [500.0, 1.0]
+    assert fallen.missing == ("carrier.mean",)
+
+
+async def test_under_overload_shadows_go_first_then_the_baseline_then_requests(
+    bench: Bench, clock: ManualClock
+) -> None:
+    await bench.register("safe", 1, inputs_only=True)
+    await bench.register("safe", 2)
+    await bench.register("safe", 3)
+    await bench.route("safe", {2: 1.0}, champion=2, baseline=1, shadows=(3,))
+    await bench.land("AA", [10.0])
+    known, unknown = {"miles": 500.0, "carrier": "AA"}, {"miles": 500.0, "carrier": "UA"}
+
+    async def ask_late(waited_s: float, number: int, inputs: dict[str, Any]) -> DecisionMade:
+        # NB: the log's append time is the clock's: a request that was asked before the clock moved has waited.
+        clock.jump(-waited_s)
+        await bench.ask("safe", inputs, id=f"r{number}", deadline_ms=1000)
+        clock.jump(waited_s)
+        return (await bench.decisions(number + 1))[number]
+
+    async with bench.running():
+        await bench.until(lambda: bench.health.shards == (0, 1))
+        calm = await ask_late(0.1, 0, known)
+        without_shadows = await ask_late(0.3, 1, known)
+        without_baseline = await ask_late(0.45, 2, unknown)
+        refused = await ask_late(0.6, 3, known)
+        in_time = await ask_late(0.3, 4, known)
+        assert bench.health.overload == {"safe": 3}
+        for level in (2, 1, 0):
+            clock.advance(1.5)
+            await bench.until(lambda level=level: bench.health.overload.get("safe", 0) == level)
+        facts = await bench.read("inference.facts", lambda found: levels(found)[-1:] == [0])
+    assert [shadow.version for shadow in calm.shadows] == [3]
+    assert without_shadows.shadows == ()
+    assert without_shadows.failed == {3: "overload: shadows do not score along"}
+    assert isinstance(without_shadows.answer, Served)
+    assert without_baseline.answer.rung == "prior"
+    assert "overload: the baseline is not asked" in without_baseline.answer.reason
+    assert isinstance(refused.answer, Refused)
+    assert refused.answer.retry_after_s == 1.0
+    assert isinstance(in_time.answer, Served)
+    assert levels(facts) == [1, 2, 3, 2, 1, 0]
+
+
+def levels(facts: list[Any]) -> list[int]:
+    """The levels told, in order."""
+    return [fact.event.level for fact in facts if isinstance(fact.event, OverloadChanged)]
+
+
+async def test_requests_without_a_deadline_wait_and_are_never_refused(bench: Bench, clock: ManualClock) -> None:
+    async with bench.running():
+        await bench.until(lambda: bench.health.shards == (0, 1))
+        clock.jump(-3600)
+        await bench.ask("delay", FLIGHT)
+        clock.jump(3600)
+        (decision,) = await bench.decisions()
+    assert isinstance(decision.answer, FellBack)
+    assert bench.health.overload == {}
 
 
 async def two_versions(bench: Bench) -> None:

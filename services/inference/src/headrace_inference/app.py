@@ -16,6 +16,7 @@ from headrace_inference.adapters.control import Control
 from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.disk_tiles import DiskTiles
 from headrace_inference.adapters.keeper import Fact, Keeper
+from headrace_inference.adapters.loads import Loads
 from headrace_inference.adapters.progress import Progress
 from headrace_inference.adapters.shelf import Shelf
 from headrace_inference.adapters.warmer import Warmer
@@ -38,7 +39,7 @@ async def wire(
     """The parts of the service on any log; `projects` must have been started. `tiles`: where they are kept, memory for None."""
     store, control = OnlineStore(tiles), Control(log, codec, topics)
     facts: list[Fact] = []
-    shelf = Shelf(clock, health, facts.append)
+    shelf, loads = Shelf(clock, health, facts.append), Loads(clock, health, facts.append)
     store.define(projects.definitions)
     projects.listen(lambda _: store.define(projects.definitions))
     features = View(log, codec, [topics.name("features.online")], store.apply)
@@ -54,7 +55,7 @@ async def wire(
     async def ends(partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         return await log.end_offsets(partitions)
 
-    plane = Plane(Definitions(projects, store), control, shelf, store, topics, clock, health, ends)
+    plane = Plane(Definitions(projects, store), control, shelf, loads, store, topics, clock, health, ends)
     host = ShardHost(
         log,
         codec,
@@ -65,5 +66,5 @@ async def wire(
         health=health,
         max_batch=MAX_BATCH,
     )
-    keeper = Keeper(log, topics, facts, shelf, health, clock)
+    keeper = Keeper(log, topics, facts, shelf, loads, health, clock)
     return [features, control.view, warmer, progress, keeper, host]

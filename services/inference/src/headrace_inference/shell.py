@@ -21,6 +21,7 @@ from headrace.events.inference import (
     Expired,
     Invalid,
     PredictionAnswered,
+    Refused,
     RungChanged,
     Score,
 )
@@ -32,6 +33,7 @@ from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace.topics import Topics
 from headrace_inference.adapters.control import Control
 from headrace_inference.adapters.definitions import Definitions
+from headrace_inference.adapters.loads import Loads
 from headrace_inference.adapters.models import LoadedModel, PredictFailed, PredictHangs, Scored
 from headrace_inference.adapters.shelf import Shelf
 from headrace_inference.core.admission import Admitted, admit, call_limit_s, due_ms, unit_of
@@ -46,10 +48,11 @@ from headrace_inference.core.batching import (
     told_failures,
 )
 from headrace_inference.core.ladder import Ask, Chosen, answer_of, rung_of, steps_for
+from headrace_inference.core.overload import BASELINE, RETRY_AFTER_S, SHADOWS, is_refused, waited_share
 from headrace_inference.core.records import NOTHING, Evidence, answered_by, decided, decision_out, reply_out
 from headrace_inference.core.repeats import WINDOW, Answered
 from headrace_inference.core.routing import PREVIEW, assign
-from headrace_inference.core.rows import Rows, misfit
+from headrace_inference.core.rows import Rows, misfit, needs_views
 from headrace_inference.core.warming import Name
 
 Ends = Callable[[Sequence[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
@@ -62,6 +65,7 @@ class Plane:
     definitions: Definitions
     control: Control
     shelf: Shelf
+    loads: Loads
     store: OnlineStore
     topics: Topics
     clock: Clock
@@ -138,6 +142,7 @@ class InferenceShard:
         batch = _Batch(messages)
         now_ms = int(self._plane.clock.now_s() * 1000)
         seen: set[tuple[str, str]] = set()
+        self._note_loads(batch, now_ms)
         for index, message in enumerate(messages):
             identity = (message.event.deployment, message.envelope.id)
             if identity in seen or self._answered.find(*identity) is not None:
@@ -147,10 +152,36 @@ class InferenceShard:
             self._admit(batch, index, message, now_ms)
         return batch
 
+    def _note_loads(self, batch: _Batch, now_ms: int) -> None:
+        """How long requests have waited, against their deadlines; those found at a takeover say nothing of the load."""
+        waits: dict[str, tuple[float, float]] = {}
+        for message in batch.messages:
+            event, record = message.event, message.record
+            if event.deadline_ms is not None and record.offset >= self._recover_until:
+                waited_ms = now_ms - record.timestamp_ms
+                found = (waited_share(event.deadline_ms, waited_ms), waited_ms / 1000)
+                waits[event.deployment] = max(found, waits.get(event.deployment, found))
+        known = (name for name in waits if self._plane.definitions.deployment(name) is not None)
+        for deployment, wait in [(name, waits[name]) for name in known]:
+            if self._plane.loads.note(deployment, *wait) >= SHADOWS:
+                batch.failures.shadows[deployment] = "overload: shadows do not score along"
+
+    def _overloaded(self, message: Message, now_ms: int) -> Refused | None:
+        """Why a request that would be let in is refused after all."""
+        event, record = message.event, message.record
+        if event.deadline_ms is None or record.offset < self._recover_until:
+            return None
+        share = waited_share(event.deadline_ms, now_ms - record.timestamp_ms)
+        if not is_refused(self._plane.loads.level(event.deployment), share):
+            return None
+        return Refused(f"overload: it had waited {share:.0%} of its deadline; ask again later", RETRY_AFTER_S)
+
     def _admit(self, batch: _Batch, index: int, message: Message, now_ms: int) -> None:
         found = self._plane.definitions.deployment(message.event.deployment)
         record = message.record
         verdict = admit(message.event, record.key, found and found[1], record.timestamp_ms, now_ms)
+        if isinstance(verdict, Admitted):
+            verdict = self._overloaded(message, now_ms) or verdict
         match verdict:
             case Admitted(unit) if found is not None:
                 case = self._case(index, message, unit, *found)
@@ -158,7 +189,8 @@ class InferenceShard:
                 batch.due_ms = min(batch.due_ms, due_ms(message.event, record.timestamp_ms))
                 self._look_up(batch, case, message)
                 self._check_versions(batch, case)
-            case Invalid() | Expired():
+                self._check_row(batch, case)
+            case Invalid() | Expired() | Refused():
                 batch.turned_away[index] = (unit_of(message.event, record.key), verdict)
 
     def _case(
@@ -183,8 +215,7 @@ class InferenceShard:
 
     def _check_versions(self, batch: _Batch, case: Case) -> None:
         """Note which of a case's versions cannot be asked at all, and why."""
-        asked = [step.version for step in case.steps if isinstance(step, Ask)]
-        for name in [(case.deployment.name, version) for version in (*asked, *case.shadows)]:
+        for name in [(case.deployment.name, version) for version in case.versions]:
             if name in batch.scores:
                 continue
             batch.scores[name] = {}
@@ -194,6 +225,25 @@ class InferenceShard:
                 batch.failures[name] = reason
             elif model is not None:
                 batch.models[name] = model
+
+    def _check_row(self, batch: _Batch, case: Case) -> None:
+        """Note which versions cannot answer this case: too many features are lacking, or load must be shed."""
+        name, lack = case.deployment.name, self._lack(batch, case)
+        for version in case.versions if lack is not None else ():
+            model = batch.models.get((name, version))
+            if model is not None and needs_views(model.registered.signature):
+                batch.failures.rows[(name, version), case.index] = lack
+        if self._plane.loads.level(name) >= BASELINE:
+            for step in case.steps:
+                if isinstance(step, Ask) and step.rung == "baseline":
+                    batch.failures.rows[(name, step.version), case.index] = "overload: the baseline is not asked"
+
+    def _lack(self, batch: _Batch, case: Case) -> str | None:
+        if case.deployment.degrade_when is None:
+            return None
+        rows = self._plane.rows(case.project, case.deployment)
+        stale = rows.stale(case.at_s, self._plane.store.newest_s)
+        return rows.lack(rows.missing(batch.features[case.index]), stale)
 
     def _misfit(self, case: Case, model: LoadedModel | None) -> str | None:
         bare = self._plane.rows(case.project, case.deployment).bare

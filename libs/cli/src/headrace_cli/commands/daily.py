@@ -215,8 +215,9 @@ def _service_row(report: HealthReported, local: dict[str, Any]) -> dict[str, Any
         "service": report.service,
         "instance": report.instance,
         "ready": report.ready,
-        "reason": "; ".join([*([report.reason] if report.reason else []), *_breakers(report)]),
+        "reason": "; ".join([*([report.reason] if report.reason else []), *_breakers(report), *_overload(report)]),
         "breakers": report.breakers,
+        "overload": report.overload,
         "shards": list(report.shards),
         "handled": report.handled_total,
         "dead_letters": report.dead_lettered_total,
@@ -232,6 +233,13 @@ def _service_row(report: HealthReported, local: dict[str, Any]) -> dict[str, Any
 def _breakers(report: HealthReported) -> list[str]:
     """The versions that are not asked now, or on trial."""
     return [f"breaker of {place} {text}" for place, text in sorted(report.breakers.items())]
+
+
+def _overload(report: HealthReported) -> list[str]:
+    """The deployments whose load is shed, and what is left undone."""
+    undone = {1: "shadows do not score", 2: "the baseline is not asked"}
+    levels = sorted(report.overload.items())
+    return [f"{deployment} sheds load: {undone.get(level, 'requests are refused')}" for deployment, level in levels]
 
 
 async def _deployments(session: Session) -> list[dict[str, Any]]:

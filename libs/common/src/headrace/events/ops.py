@@ -8,7 +8,8 @@ class HealthReported(msgspec.Struct, frozen=True):
 
     `shards`: partitions owned. `lag`: records behind, per `topic/partition`. `applied`: per raw or source partition
     (`topic/partition`) the highest offset whose effects are contained in what this instance answers from (inclusive).
-    `loaded`, `warmed`: versions, as `deployment/version`. `breakers`: those whose breaker is not closed, `STATE: why`. `started_s`: wall clock. `stopping`: a last report, by design.
+    `loaded`, `warmed`: versions, as `deployment/version`. `breakers`: those whose breaker is not closed, `STATE: why`.
+    `overload`: deployments whose load is shed, and the level (see `OverloadChanged`). `started_s`: wall clock. `stopping`: a last report, by design.
     """
 
     service: str
@@ -28,3 +29,4 @@ class HealthReported(msgspec.Struct, frozen=True):
     http_port: int = 0
     started_s: float = 0.0
     stopping: bool = False
+    overload: dict[str, int] = {}

@@ -66,10 +66,20 @@ def bare_signature(project: ProjectDefinition, deployment: DeploymentDefinition)
 
 
 def pin_signature(
-    project: ProjectDefinition, deployment: DeploymentDefinition, vocabularies: Vocabularies
+    project: ProjectDefinition,
+    deployment: DeploymentDefinition,
+    vocabularies: Vocabularies,
+    *,
+    inputs_only: bool = False,
 ) -> Signature:
-    """The columns of a deployment with their vocabularies, and the digest of both and of the views behind them."""
+    """The columns of a deployment with their vocabularies, and the digest of both and of the views behind them.
+
+    `inputs_only`: for a version that sees neither view features nor derived columns, and so survives a feature outage;
+    its `views_digest` is empty.
+    """
     columns = [_pin(field, vocabularies) for field in deployment.inputs if field.kind != "key"]
+    if inputs_only:
+        return Signature(tuple(columns), digest_of(tuple(columns), "inputs only"))
     views = [project.view(binding.view) for binding in deployment.features]
     columns += [ColumnPin(derived.name) for derived in deployment.derived]
     columns += [

@@ -25,6 +25,7 @@ class Health:
     loaded: set[str] = field(default_factory=set)
     warmed: set[str] = field(default_factory=set)
     breakers: dict[str, str] = field(default_factory=dict)
+    overload: dict[str, int] = field(default_factory=dict)
     newest_event_s: dict[str, float] = field(default_factory=dict)
     late: dict[str, int] = field(default_factory=dict)
     repeated: dict[str, int] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class Health:
             loaded=tuple(sorted(self.loaded)),
             warmed=tuple(sorted(self.warmed)),
             breakers=dict(self.breakers),
+            overload=dict(self.overload),
             handled_total=self.handled,
             dead_lettered_total=self.dead_lettered,
             code_version=self.code_version,

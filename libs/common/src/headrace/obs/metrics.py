@@ -43,6 +43,11 @@ class HealthCollector(Collector):
         yield from _of_sources(health)
         if health.service == "inference":
             yield _breakers(health)
+            yield GaugeMetricFamily(
+                "headrace_inference_overload_level",
+                "0 none, 1 shadows are dropped, 2 the baseline too, 3 requests are refused; the worst deployment's",
+                value=max(health.overload.values(), default=0),
+            )
 
 
 def _breakers(health: Health) -> Metric:

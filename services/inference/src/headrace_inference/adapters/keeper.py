@@ -11,6 +11,7 @@ from headrace.errors import Fatal, Retryable
 from headrace.events.inference import BreakerChanged, OverloadChanged
 from headrace.obs.health import Health
 from headrace.topics import Topics
+from headrace_inference.adapters.loads import Loads
 from headrace_inference.adapters.shelf import Shelf
 
 _log = logging.getLogger("headrace.inference")
@@ -23,8 +24,10 @@ Fact = BreakerChanged | OverloadChanged
 class Keeper:
     """Publishes `facts` in their order; whoever has one appends it."""
 
-    def __init__(self, log: Log, topics: Topics, facts: list[Fact], shelf: Shelf, health: Health, clock: Clock) -> None:
-        self._log, self._topics, self._facts, self._shelf = log, topics, facts, shelf
+    def __init__(
+        self, log: Log, topics: Topics, facts: list[Fact], shelf: Shelf, loads: Loads, health: Health, clock: Clock
+    ) -> None:
+        self._log, self._topics, self._facts, self._shelf, self._loads = log, topics, facts, shelf, loads
         self._health, self._clock = health, clock
         self._told = 0
         self._producer: Producer | None = None
@@ -35,6 +38,7 @@ class Keeper:
             self._shelf.renew_lanes()
             if self._shelf.abandoned > MAX_ABANDONED:
                 raise Fatal(f"{self._shelf.abandoned} calls of models hang for good: starting anew frees their threads")
+            self._loads.settle()
             await self._publish()
             await _pause(stop)
         await self._publish()

@@ -38,6 +38,11 @@ class Case:
         """Versions that score along."""
         return self.route.shadows if self.route is not None else ()
 
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """All versions that may be asked about it: those of the ladder, then the shadows."""
+        return (*(step.version for step in self.steps if isinstance(step, Ask)), *self.shadows)
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -51,11 +56,15 @@ Scores = Mapping[Name, Mapping[int, Score]]
 
 
 class Failures(dict[Name, str]):
-    """Versions that cannot answer any case, and why. `rows`: the same for single cases, by version and index."""
+    """Versions that cannot answer any case, and why. `rows`: the same for single cases, by version and index.
+
+    `shadows`: deployments none of whose shadows scores along, and why.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: dict[tuple[Name, int], str] = {}
+        self.shadows: dict[str, str] = {}
 
     def of(self, name: Name, index: int) -> str | None:
         """Why a version cannot answer one case, None when it can."""
@@ -78,7 +87,8 @@ def told_failures(case: Case, chosen: Chosen, failures: Failures) -> dict[int, s
     """The versions that should have scored a case and did not, shadows included, and why."""
     name = case.deployment.name
     told = passed_over(case.steps, chosen, failed_for(case, failures))
-    shadows = {version: failures.of((name, version), case.index) for version in case.shadows}
+    spared = failures.shadows.get(name)
+    shadows = {version: failures.of((name, version), case.index) or spared for version in case.shadows}
     return told | {version: reason for version, reason in shadows.items() if reason is not None}
 
 
@@ -97,6 +107,7 @@ def shadow_calls(cases: Iterable[Case], failures: Failures) -> list[Call]:
     return _calls(
         (case, version)
         for case in cases
+        if case.deployment.name not in failures.shadows
         for version in case.shadows
         if failures.of((case.deployment.name, version), case.index) is None and not _answers(case, version, failures)
     )

@@ -20,12 +20,19 @@ def misfit(signature: Signature, bare: Signature) -> str | None:
     'its feature views have changed since it was trained'
     """
     had, has = [column.name for column in signature.columns], [column.name for column in bare.columns]
+    if not needs_views(signature):
+        return None if had == has[: len(had)] else "its columns are not the deployment's inputs any more"
     if had != has:
         odd = sorted(set(had) ^ set(has)) or ["their order"]
         return f"its columns are not the deployment's any more: {', '.join(odd)}"
     if signature.views_digest != bare.views_digest:
         return "its feature views have changed since it was trained"
     return None
+
+
+def needs_views(signature: Signature) -> bool:
+    """Whether a version sees more than a request's own inputs; one that does not survives a feature outage."""
+    return signature.views_digest != ""
 
 
 class Rows:
@@ -49,8 +56,21 @@ class Rows:
         """Rows in the order of `signature`, float32 (n, columns). `features`: float64 (n, view features)."""
         maker = self._makers.get(signature.digest)
         if maker is None:
-            maker = self._makers[signature.digest] = RowMaker(self.deployment, signature)
-        return maker.rows(inputs, features)
+            maker = self._makers[signature.digest] = RowMaker(self.deployment, self._whole(signature))
+        return maker.rows(inputs, features)[:, : len(signature.columns)]
+
+    def _whole(self, signature: Signature) -> Signature:
+        """The signature with the columns behind the inputs, which a version of inputs only does not see."""
+        if needs_views(signature):
+            return signature
+        return Signature((*signature.columns, *self.bare.columns[len(signature.columns) :]), signature.digest)
+
+    def lack(self, missing: Sequence[str], stale: Sequence[str]) -> str | None:
+        """Why a request must go down to a rung that needs no view; None when enough features are there and fresh."""
+        limit, count = self.deployment.degrade_when, len(set(missing) | set(stale))
+        if limit is None or count <= limit * len(self._feature_names):
+            return None
+        return f"{count} of {len(self._feature_names)} features are missing or stale, {limit:.0%} may be"
 
     def missing(self, features: np.ndarray) -> tuple[str, ...]:
         """Names of the view features without a value; `features`: float64 (view features,)."""
