@@ -229,10 +229,11 @@ class InferenceShard:
     def _check_row(self, batch: _Batch, case: Case) -> None:
         """Note which versions cannot answer this case: too many features are lacking, or load must be shed."""
         name, lack = case.deployment.name, self._lack(batch, case)
-        for version in case.versions if lack is not None else ():
-            model = batch.models.get((name, version))
-            if model is not None and needs_views(model.registered.signature):
-                batch.failures.rows[(name, version), case.index] = lack
+        if lack is not None:
+            for version in case.versions:
+                model = batch.models.get((name, version))
+                if model is not None and needs_views(model.registered.signature):
+                    batch.failures.rows[(name, version), case.index] = lack
         if self._plane.loads.level(name) >= BASELINE:
             for step in case.steps:
                 if isinstance(step, Ask) and step.rung == "baseline":
