@@ -7,7 +7,7 @@ import typer
 
 from headrace.errors import HeadraceError, Misconfigured
 from headrace_broker import BrokerError
-from headrace_cli.commands import alert, config, daily, dataset, demo, dlq, feature, model, topic, training
+from headrace_cli.commands import alert, config, daily, dataset, demo, dlq, feature, model, rollout, topic, training
 
 app = typer.Typer(
     name="headrace",
@@ -23,6 +23,7 @@ app.add_typer(topic.app, name="topic")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(feature.app, name="feature")
 app.add_typer(model.app, name="model")
+app.add_typer(rollout.app, name="rollout")
 app.add_typer(training.app, name="training")
 app.add_typer(alert.app, name="alert")
 app.add_typer(dlq.app, name="dlq")

@@ -7,12 +7,14 @@ from headrace.bus import artifacts
 from headrace.bus.runtime import Context, Runnable
 from headrace.bus.shards import ShardHost
 from headrace.bus.views import View
+from headrace.codec import Message
+from headrace_registry.core.instances import Instances
 from headrace_registry.settings import TICK_S
-from headrace_registry.shell import SERVICE, Instances, RegistryShard
+from headrace_registry.shell import SERVICE, RegistryShard
 
 
 class RegistryService:
-    """Follows what inference says, and carries out commands."""
+    """Follows what inference says, carries out commands, and acts on verdicts."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -22,18 +24,22 @@ class RegistryService:
         context, topics = self._context, self._context.topics
         instances = Instances()
         followed = [topics.name("ops.health"), topics.name("inference.facts")]
-        view = View(context.log, context.codec, followed, instances.take, committed=False)
+
+        def follow(message: Message) -> None:
+            instances.take(message.event, message.record.timestamp_ms / 1000)
+
+        view = View(context.log, context.codec, followed, follow, committed=False)
         await view.start()
 
         async def has_artifact(digest: str) -> bool:
-            return digest in await artifacts.manifests(context.log, context.codec, topics)
+            return digest in await artifacts.manifests(context.log, topics)
 
         host = ShardHost(
             context.log,
             context.codec,
             topics,
             service=SERVICE,
-            inputs=[topics.name("registry.commands")],
+            inputs=[topics.name("registry.commands"), topics.name("monitor.verdicts")],
             make=lambda _: RegistryShard(topics, context.projects, instances, has_artifact, context.clock),
             health=context.health,
             lock=topics.name("registry.commands"),

@@ -16,7 +16,9 @@ from headrace.events.registry import (
     ModelVersion,
     RegisterVersion,
     RolloutAborted,
+    RolloutAdvanced,
     RolloutCompleted,
+    RolloutQueued,
     VersionRegistered,
 )
 from headrace.features.rows import pin_signature
@@ -91,7 +93,7 @@ def register(
     data, model = _load(file)
     vocabularies = json.loads(categories.read_text()) if categories else {}
 
-    async def work(session: Session) -> VersionRegistered:
+    async def work(session: Session) -> tuple[VersionRegistered, str]:
         found = session.projects.deployment(deployment)
         if found is None:
             raise Misconfigured(f"no applied project declares {deployment!r}: `headrace apply PROJECT` first")
@@ -114,8 +116,8 @@ def register(
         )
         return await _carry_out(session, command)
 
-    registered = run(work)
-    line = f"version {registered.version} of {deployment} is registered and takes traffic"
+    registered, outcome = run(work)
+    line = f"version {registered.version} of {deployment} {outcome}"
     say(plain(registered), as_json=as_json, line=line)
 
 
@@ -144,8 +146,11 @@ def _output(model: Any) -> tuple[str, tuple[str, ...]]:
     return ("binary", classes) if len(classes) == 2 else ("classes", classes)
 
 
-async def _carry_out(session: Session, command: RegisterVersion) -> VersionRegistered:
-    """Send the command and wait until its version takes traffic. Raises `HeadraceError` with the registry's reason."""
+async def _carry_out(session: Session, command: RegisterVersion) -> tuple[VersionRegistered, str]:
+    """Send the command and wait until its version is on its way: it takes traffic, is being compared, or waits.
+
+    Raises `HeadraceError` with the registry's reason.
+    """
     ident = f"register-{secrets.token_hex(8)}"
     partitions = await session.log.partitions(session.topics.name("registry.facts"))
     reader = await session.log.reader(partitions, await session.log.end_offsets(partitions))
@@ -159,8 +164,8 @@ async def _carry_out(session: Session, command: RegisterVersion) -> VersionRegis
                     if isinstance(fact, VersionRegistered) and fact.command_id == ident:
                         registered = fact
                     _raise_refusal(fact, ident, registered)
-                    if isinstance(fact, RolloutCompleted) and registered and fact.version == registered.version:
-                        return registered
+                    if registered is not None and (outcome := _outcome(fact, registered, command.rollout)):
+                        return registered, outcome
     except TimeoutError:
         waits = (
             "the registry"
@@ -172,8 +177,26 @@ async def _carry_out(session: Session, command: RegisterVersion) -> VersionRegis
         await reader.close()
 
 
+def _outcome(fact: Any, registered: VersionRegistered, is_released: bool) -> str | None:
+    """What became of a registered version, in words; None while that is open."""
+    if not is_released:
+        return "is registered"
+    if getattr(fact, "version", None) != registered.version or fact.deployment != registered.deployment:
+        return None
+    match fact:
+        case RolloutCompleted():
+            return "is registered and takes traffic"
+        case RolloutAdvanced(step="shadowing" | "canary" | "testing"):
+            return f"is registered and under rollout: `headrace rollout status {registered.deployment} --watch`"
+        case RolloutQueued(reason=reason):
+            return f"is registered and waits: {reason}"
+        case _:
+            return None
+
+
 def _raise_refusal(fact: Any, ident: str, registered: VersionRegistered | None) -> None:
     if isinstance(fact, CommandRefused) and fact.command_id == ident:
-        raise HeadraceError(f"refused: {fact.reason}")
+        done = "" if registered is None else f"version {registered.version} is registered, its rollout is "
+        raise HeadraceError(f"{done}refused: {fact.reason}")
     if isinstance(fact, RolloutAborted) and registered and fact.version == registered.version:
         raise HeadraceError(f"version {fact.version} is registered and does not take traffic: {fact.reason}")

@@ -6,7 +6,16 @@ from typing import Any
 
 from headrace.codec import Message
 from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
-from headrace.events.registry import AliasMoved, CommandRefused, RolloutAborted, RolloutCompleted, VersionRegistered
+from headrace.events.registry import (
+    AliasMoved,
+    CommandRefused,
+    RolledBack,
+    RolloutAborted,
+    RolloutAdvanced,
+    RolloutCompleted,
+    RolloutQueued,
+    VersionRegistered,
+)
 from headrace.events.training import (
     GateJudged,
     RetrainAccepted,
@@ -82,6 +91,14 @@ class Story:
             case RolloutCompleted():
                 self.go.set()
                 return None
+            case RolloutAdvanced(step="shadowing" | "canary" | "testing"):
+                self.go.set()  # what moves it now is traffic
+                return f"rollout: version {event.version} is {event.step}, share {event.share:.3g}"
+            case RolloutQueued():
+                self.go.set()
+                return f"registry: version {event.version} waits: {event.reason}"
+            case RolledBack():
+                return f"[bold red]rolled back[/] to version {event.to}: {event.reason}"
             case RolloutAborted() | CommandRefused():
                 self.go.set()
                 return f"[red]registry: {type(event).__name__}[/]: {event.reason}"

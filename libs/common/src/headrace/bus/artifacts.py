@@ -3,10 +3,8 @@
 import hashlib
 import secrets
 
-import msgspec
-
 from headrace.bus.port import Log, Out, TopicPartition
-from headrace.codec import Codec, out
+from headrace.codec import out
 from headrace.envelope import Envelope
 from headrace.errors import Poison
 from headrace.events.registry import ArtifactManifest, ArtifactPlace
@@ -60,7 +58,7 @@ async def fetch(log: Log, topics: Topics, place: ArtifactPlace) -> bytes:
     return data
 
 
-async def manifests(log: Log, codec: Codec, topics: Topics) -> set[str]:
+async def manifests(log: Log, topics: Topics) -> set[str]:
     """Digests of all artifacts that are complete on the log."""
     tp = TopicPartition(topics.name("registry.artifacts"), 0)
     end = (await log.end_offsets([tp]))[tp]
@@ -69,8 +67,11 @@ async def manifests(log: Log, codec: Codec, topics: Topics) -> set[str]:
     try:
         while await reader.position(tp) < end:
             for record in await reader.fetch(0.5, 100):
-                if (record.key or b"").endswith(b"/manifest") and record.value is not None:
-                    digests.add(msgspec.msgpack.decode(record.value, type=ArtifactManifest).place.digest)
+                digest, _, part = (record.key or b"").decode().partition("/")
+                if part == "manifest" and record.value is None:
+                    digests.discard(digest)
+                elif part == "manifest":
+                    digests.add(digest)
     finally:
         await reader.close()
     return digests

@@ -332,10 +332,20 @@ class RolloutStarted(msgspec.Struct, frozen=True):
     clock_s: float | None = None
 
 
+class RolloutQueued(msgspec.Struct, frozen=True):
+    """A trained version waits for the running rollout to end, or for its approval; it takes the place of one that waited before."""
+
+    deployment: str
+    version: int
+    reason: str
+    by: str
+
+
 class RolloutAdvanced(msgspec.Struct, frozen=True):
     """A rollout went a step on. `step`: `shadowing`, `canary`, `testing` or `switched`; `share`: of traffic to the new version.
 
-    `number` counts the steps of a canary from 0. `evidence`: why it may.
+    `number` counts the steps of a canary from 0. `evidence`: why it may. `clock_s`: when the step began by the deployment's
+    clock; None when it was not known yet: then the same step is told once more with the clock of the first verdict on it.
     """
 
     deployment: str

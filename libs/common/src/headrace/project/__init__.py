@@ -2,15 +2,19 @@
 
 from headrace.project.declare import Project
 from headrace.project.deployments import (
+    ABTest,
     Binary,
     BlueGreen,
     Breaker,
+    Canary,
     Category,
     Deployment,
+    Guardrail,
     Key,
     Number,
     PageHinkley,
     Retraining,
+    Shadow,
     Training,
     baseline,
     beats_prior,
@@ -25,15 +29,18 @@ from headrace.project.streams import Deduplicate, Join
 from headrace.project.views import Count, FeatureView, Last, Max, Mean, Min, Share, Std, Sum
 
 __all__ = [
+    "ABTest",
     "Binary",
     "BlueGreen",
     "Breaker",
+    "Canary",
     "Category",
     "Count",
     "Deduplicate",
     "Deployment",
     "Derived",
     "FeatureView",
+    "Guardrail",
     "Join",
     "Key",
     "Last",
@@ -48,6 +55,7 @@ __all__ = [
     "RawStream",
     "Reference",
     "Retraining",
+    "Shadow",
     "Share",
     "Source",
     "Std",

@@ -15,6 +15,7 @@ from headrace.project.deployments import Breaker, Category, Deployment, Input, K
 from headrace.project.derived import columns_of, trace
 from headrace.project.durations import seconds
 from headrace.project.pipelines import OutcomesOf, Pipeline
+from headrace.project.rollouts import compile_rollout
 from headrace.project.sources import Source
 from headrace.project.views import FeatureView
 
@@ -186,7 +187,7 @@ def _compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         gates=tuple(d.GateDefinition(gate.kind, gate.margin) for gate in found.gates),
         monitoring=_compile_monitoring(found),
         retraining=_compile_retraining(found),
-        rollout=d.RolloutDefinition("blue_green", found.rollout.shadow_previous),
+        rollout=compile_rollout(found.name, found.rollout),
         cohort_s=seconds(found.cohort),
         coverage=found.coverage,
         answer=found.answer,
@@ -195,6 +196,8 @@ def _compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         breaker=_compile_breaker(found.breaker),
         time_limit_s=seconds(found.time_limit),
         degrade_when=found.degrade_when,
+        owner=found.owner,
+        intended_use=found.intended_use,
     )
     _refuse_deployment(compiled)
     _refuse_derived(found, compiled)

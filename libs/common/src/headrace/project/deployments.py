@@ -100,10 +100,102 @@ class Retraining:
 
 
 @dataclass(frozen=True)
+class Guardrail:
+    """A limit that needs no labels, on a version under rollout, against its control in the same blocks.
+
+    `metric`: `errors`, `invalid_scores`, `latency`, `degraded` or `distribution`. `limit`: the most by which the version
+    may be worse (a share; for `latency` a factor, for `distribution` a distance). `consecutive`: so many failures in a row
+    fail at once, 0 for never. `dry_run`: judged and told, but without effect.
+    """
+
+    metric: str
+    limit: float
+    consecutive: int = 0
+    dry_run: bool = False
+
+
+# What every rollout that is compared with a control is held to, unless the project says otherwise.
+GUARDRAILS = (
+    Guardrail("errors", 0.02, consecutive=20),
+    Guardrail("invalid_scores", 0.01, consecutive=20),
+    Guardrail("latency", 3.0),
+    Guardrail("degraded", 0.05),
+    Guardrail("distribution", 0.25),
+)
+
+
+@dataclass(frozen=True)
 class BlueGreen:
-    """Load and warm the new version everywhere, then switch at once; `shadow_previous`: the old one scores along."""
+    """Load and warm the new version everywhere, then switch at once; `shadow_previous`: the old one scores along.
+
+    `rollback_window`: event time for which the new version is judged still; `guardrails`: by what. `approval`: a named
+    person must approve a version first (`headrace model approve`).
+    """
 
     shadow_previous: bool = True
+    rollback_window: str | float = "7d"
+    guardrails: Sequence[Guardrail] = ()
+    approval: bool = False
+
+
+@dataclass(frozen=True)
+class Canary:
+    """Give the new version growing shares of the traffic while evidence allows it; take them away by evidence of harm.
+
+    `shares`: the steps, the last of them 1. A step takes at the least `step` of event time and `min_decisions` of the new
+    version. `shadow_first`: event time of paired scoring before the first share. `alpha`: error rate of rolling back a
+    version that does no harm, over the whole rollout. `margin`: the Brier difference up to which a version counts as not
+    worse. `block`: width of the blocks of label evidence. `silence`: wall time without a verdict after which the rollout is
+    held; after twice that it is aborted.
+    """
+
+    shares: Sequence[float] = (0.01, 0.05, 0.25, 1.0)
+    step: str | float = "6h"
+    min_decisions: int = 20
+    shadow_first: str | float = 0.0
+    alpha: float = 0.05
+    margin: float = 0.01
+    block: str | float = "1h"
+    guardrails: Sequence[Guardrail] = GUARDRAILS
+    silence: str | float = "5m"
+    rollback_window: str | float = "7d"
+    approval: bool = False
+
+
+@dataclass(frozen=True)
+class ABTest:
+    """Split the units between champion and new version for `duration` of event time; a unit sees one of them throughout.
+
+    `winner`: `rule` promotes the version if it is shown to be better, and ends without effect if not; `hand` waits for
+    `headrace rollout promote` or `abort`. The rest as in `Canary`.
+    """
+
+    share: float = 0.5
+    duration: str | float = "7d"
+    winner: str = "hand"
+    alpha: float = 0.05
+    margin: float = 0.01
+    block: str | float = "1h"
+    guardrails: Sequence[Guardrail] = GUARDRAILS
+    silence: str | float = "5m"
+    rollback_window: str | float = "7d"
+    approval: bool = False
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """Let the new version score all traffic beside the champion for `duration` of event time, without effect on answers."""
+
+    duration: str | float = "7d"
+    alpha: float = 0.05
+    margin: float = 0.01
+    block: str | float = "1h"
+    guardrails: Sequence[Guardrail] = GUARDRAILS
+    silence: str | float = "5m"
+    approval: bool = False
+
+
+Rollout = BlueGreen | Canary | ABTest | Shadow
 
 
 @dataclass(frozen=True)
@@ -152,6 +244,7 @@ class Deployment:
     `answer`: `committed` replies after the decision is committed, `fast` before.
     `time_limit`: how long one call of a model may take. `breaker`: when a version is not asked any more. `degrade_when`:
     the share of view features that may be missing or stale; a request with more goes down to the baseline. None: it is served, and marked.
+    `owner`, `intended_use`: for model cards.
     """
 
     name: str
@@ -166,7 +259,7 @@ class Deployment:
     gates: Sequence[Gate] = (beats_prior(),)
     monitoring: Sequence[PageHinkley] = ()
     retraining: Retraining | None = None
-    rollout: BlueGreen = field(default_factory=BlueGreen)
+    rollout: Rollout = field(default_factory=BlueGreen)
     cohort: str | float = "1d"
     coverage: float = 0.98
     answer: str = "committed"
@@ -174,3 +267,5 @@ class Deployment:
     breaker: Breaker = field(default_factory=Breaker)
     time_limit: str | float = "5s"
     degrade_when: float | None = None
+    owner: str = ""
+    intended_use: str = ""

@@ -1,0 +1,92 @@
+"""Asking the registry: commands with the answer that they got, and how things stand, now or as of an earlier moment."""
+
+import asyncio
+import getpass
+import secrets
+from typing import Any
+
+from headrace.bus.port import TopicPartition
+from headrace.codec import Message
+from headrace.envelope import parse_instant
+from headrace.errors import HeadraceError, Misconfigured, Poison
+from headrace.events.registry import CommandRefused
+from headrace.registry.state import Entry, Fold
+from headrace_cli.session import Session
+
+WITHIN_S = 60.0
+
+
+def me() -> str:
+    """Who asks: the name that stands in the log for ever."""
+    return getpass.getuser()
+
+
+async def ask(session: Session, command: Any) -> list[Any]:
+    """Send a command and wait for the facts that follow from it. Raises `HeadraceError` with the registry's reason."""
+    ident = f"cli-{secrets.token_hex(8)}"
+    topic = session.topics.name("registry.facts")
+    partitions = await session.log.partitions(topic)
+    reader = await session.log.reader(partitions, await session.log.end_offsets(partitions))
+    try:
+        await session.send("registry.commands", command.deployment, command, ident)
+        async with asyncio.timeout(WITHIN_S):
+            while not (facts := _caused_by(session, await reader.fetch(0.5), ident)):
+                pass
+    except TimeoutError:
+        raise HeadraceError(f"waited {WITHIN_S:.0f} s for the registry: see `headrace status`") from None
+    finally:
+        await reader.close()
+    for fact in facts:
+        if isinstance(fact, CommandRefused):
+            raise HeadraceError(f"refused: {fact.reason}")
+    return facts
+
+
+def _caused_by(session: Session, records: Any, ident: str) -> list[Any]:
+    """NB: the facts of one command are one transaction: a reader of committed records gets all of them or none."""
+    messages = [session.codec.decode(record) for record in records]
+    return [message.event for message in messages if message.envelope.causation_id == ident]
+
+
+async def fold(session: Session, as_of: str | None = None) -> Fold:
+    """All facts of the registry up to now, or up to an offset (inclusive) or an instant of append time."""
+    folded = Fold()
+    within = _until(as_of)
+    for message in await session.all_of("registry.facts"):
+        if within(message):
+            folded.take(message.event, message.envelope.id)
+    return folded
+
+
+def _until(as_of: str | None) -> Any:
+    if as_of is None:
+        return lambda message: True
+    if as_of.isdigit():
+        return lambda message: message.record.offset <= int(as_of)
+    try:
+        instant_ms = parse_instant(as_of) * 1000
+    except Poison:
+        raise Misconfigured(
+            f"--as-of takes an offset of registry.facts or an instant such as 2013-04-01T12:00:00Z, got {as_of!r}"
+        ) from None
+    return lambda message: message.record.timestamp_ms <= instant_ms
+
+
+async def entry_of(session: Session, deployment: str, as_of: str | None = None) -> Entry:
+    """What the registry knows of a deployment. Raises `Misconfigured` when that is nothing."""
+    state = (await fold(session, as_of)).state
+    if deployment in state.entries:
+        return state.entries[deployment]
+    known = ", ".join(sorted(state.entries)) or "none yet"
+    raise Misconfigured(f"the registry knows no version of {deployment!r}; deployments with versions: {known}")
+
+
+async def last_offset(session: Session) -> int:
+    """The newest offset of `registry.facts`, -1 when it is empty."""
+    tp = TopicPartition(session.topics.name("registry.facts"), 0)
+    return (await session.log.end_offsets([tp]))[tp] - 1
+
+
+def newest(messages: list[Message], kind: type) -> Any:
+    """The newest event of a kind, None when there is none."""
+    return next((message.event for message in reversed(messages) if isinstance(message.event, kind)), None)

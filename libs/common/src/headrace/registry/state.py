@@ -1,0 +1,267 @@
+"""The state of versions, aliases, routes and rollouts, as a fold over `registry.facts`.
+
+Every fact says what it follows from: a rollout's facts carry its id, a route its revision. A fact that does not follow
+from the state as it is (told twice, or late) changes nothing; that also holds for facts without such a mark, by their
+ids (`Fold`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from headrace.events.registry import (
+    AliasMoved,
+    ModelVersion,
+    RolledBack,
+    RolloutAborted,
+    RolloutAdvanced,
+    RolloutCompleted,
+    RolloutPaused,
+    RolloutQueued,
+    RolloutResumed,
+    RolloutStarted,
+    Route,
+    RouteChanged,
+    VersionApproved,
+    VersionArchived,
+    VersionDeleted,
+    VersionRegistered,
+    VersionTagged,
+)
+from headrace.project.definition import RolloutDefinition
+
+WARMING, SHADOWING, CANARY, TESTING, SWITCHED = "warming", "shadowing", "canary", "testing", "switched"
+RUNNING, PAUSED, HELD = "running", "paused", "held"
+# Stages in which a version may not take traffic any more.
+ENDED_STAGES = ("rejected", "archived", "deleted")
+_ORDER = {WARMING: 0, SHADOWING: 1, CANARY: 2, TESTING: 2, SWITCHED: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A rollout under way.
+
+    `plan` is followed to the end whatever is applied meanwhile. `control`: the champion that `version` is compared with.
+    `before`: the route that an abort goes back to. `step`: `warming` until every inference instance has the version warm.
+    `since_s`: the deployment's clock at which the step began, None until it is known. `standing`: running, paused or held.
+    """
+
+    id: str
+    version: int
+    plan: RolloutDefinition
+    control: int | None = None
+    before: Route | None = None
+    step: str = WARMING
+    share: float = 0.0
+    number: int = 0
+    since_s: float | None = None
+    standing: str = RUNNING
+    reason: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The newest rollout that ended. `outcome`: `promoted`, `completed`, `aborted` or `rolled_back`; `clock_s`: when."""
+
+    rollout: Rollout
+    outcome: str
+    reason: str = ""
+    is_harmful: bool = False
+    clock_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A trained version that waits for its rollout."""
+
+    version: int
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """All that is known of one deployment.
+
+    `older`: what `previous` named before, and will again when the champion is rolled back. `ended`: ids of rollouts
+    that are over. `facts`: how many were told.
+    """
+
+    versions: Mapping[int, VersionRegistered] = field(default_factory=dict)
+    stages: Mapping[int, str] = field(default_factory=dict)
+    aliases: Mapping[str, int] = field(default_factory=dict)
+    tags: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    approvals: Mapping[int, str] = field(default_factory=dict)
+    route: Route | None = None
+    rollout: Rollout | None = None
+    last: Ended | None = None
+    queued: Queued | None = None
+    older: int | None = None
+    ended: frozenset[str] = frozenset()
+    facts: int = 0
+
+    def model_version(self, version: int) -> ModelVersion:
+        """The current state of one version, for readers that want no history."""
+        return ModelVersion(
+            self.versions[version],
+            self.stages.get(version, "registered"),
+            tuple(sorted(alias for alias, named in self.aliases.items() if named == version)),
+            dict(self.tags.get(version, {})),
+            self.approvals.get(version, ""),
+        )
+
+    def may_serve(self, version: int | None) -> bool:
+        """Whether a version exists and was not rejected, archived or deleted."""
+        return version in self.versions and self.stages.get(version) not in ENDED_STAGES
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """Entries per deployment, and the registrations that were carried out."""
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    commands: frozenset[str] = frozenset()
+
+    def entry(self, deployment: str) -> Entry:
+        """The deployment's entry; an empty one when nothing is known."""
+        return self.entries.get(deployment, Entry())
+
+
+class Fold:
+    """The fold with a memory: a fact whose id was taken before changes nothing."""
+
+    def __init__(self) -> None:
+        self.state = Registry()
+        self._seen: set[str] = set()
+
+    def take(self, fact: Any, ident: str) -> None:
+        """Fold one fact."""
+        if ident not in self._seen:
+            self._seen.add(ident)
+            self.state = apply(self.state, fact)
+
+
+def apply(state: Registry, fact: Any) -> Registry:
+    """The state after a fact; facts that change nothing here leave it as it is."""
+    deployment = getattr(fact, "deployment", None)
+    if deployment is None:
+        return state
+    before = state.entry(deployment)
+    entry = replace(_apply_to_entry(before, fact), facts=before.facts + 1)
+    commands = state.commands | {fact.command_id} if isinstance(fact, VersionRegistered) else state.commands
+    return Registry({**state.entries, deployment: entry}, commands)
+
+
+def _apply_to_entry(entry: Entry, fact: Any) -> Entry:
+    match fact:
+        case VersionRegistered(version=version) if version not in entry.versions:
+            return replace(
+                entry,
+                versions={**entry.versions, version: fact},
+                tags={**entry.tags, version: fact.tags},
+                stages={**entry.stages, version: "registered"},
+            )
+        case VersionTagged(version=version, tags=tags):
+            return replace(entry, tags={**entry.tags, version: tags})
+        case VersionApproved(version=version, by=by):
+            return replace(entry, approvals={**entry.approvals, version: by})
+        case VersionArchived(version=version):
+            return _unqueued(_staged(entry, version, "archived"), version)
+        case VersionDeleted(version=version):
+            return _staged(entry, version, "deleted")
+        case AliasMoved(alias=alias, version=version):
+            return _alias(entry, alias, version)
+        case RouteChanged(route=route) if entry.route is None or route.revision > entry.route.revision:
+            return replace(entry, route=route)
+        case RolloutQueued(version=version):
+            return replace(entry, queued=Queued(version, fact.reason, fact.by))
+        case _:
+            return _apply_to_rollout(entry, fact)
+
+
+def _apply_to_rollout(entry: Entry, fact: Any) -> Entry:
+    rollout = entry.rollout
+    if isinstance(fact, RolloutStarted):
+        return entry if fact.rollout in entry.ended or rollout is not None else _started(entry, fact)
+    if isinstance(fact, RolledBack):
+        return _rolled_back(entry, fact)
+    if rollout is None or getattr(fact, "rollout", None) != rollout.id:
+        return entry
+    match fact:
+        case RolloutAdvanced():
+            return _advanced(entry, rollout, fact)
+        case RolloutPaused(held=held, reason=reason):
+            return replace(entry, rollout=replace(rollout, standing=HELD if held else PAUSED, reason=reason))
+        case RolloutResumed():
+            return replace(entry, rollout=replace(rollout, standing=RUNNING, reason=""))
+        case RolloutCompleted(promoted=promoted):
+            outcome = "promoted" if promoted else "completed"
+            return _over(entry, Ended(rollout, outcome, fact.reason, False, fact.clock_s))
+        case RolloutAborted(harmful=harmful):
+            return _over(entry, Ended(rollout, "aborted", fact.reason, harmful, fact.clock_s or 0.0))
+        case _:
+            return entry
+
+
+def _started(entry: Entry, fact: RolloutStarted) -> Entry:
+    plan = fact.plan if fact.plan is not None else RolloutDefinition(fact.policy)
+    rollout = Rollout(fact.rollout, fact.version, plan, fact.control, entry.route, reason=fact.reason, by=fact.by)
+    return _unqueued(_staged(replace(entry, rollout=rollout), fact.version, "warming"), fact.version)
+
+
+def _advanced(entry: Entry, rollout: Rollout, fact: RolloutAdvanced) -> Entry:
+    told, known = (_ORDER[fact.step], fact.number), (_ORDER[rollout.step], rollout.number)
+    if told == known:
+        since_s = rollout.since_s if rollout.since_s is not None else fact.clock_s
+        return replace(entry, rollout=replace(rollout, since_s=since_s))
+    if told < known:
+        return entry
+    moved = replace(rollout, step=fact.step, share=fact.share, number=fact.number, since_s=fact.clock_s)
+    return _staged(replace(entry, rollout=moved), fact.version, "rolling_out")
+
+
+def _over(entry: Entry, ended: Ended) -> Entry:
+    rollout = ended.rollout
+    over = replace(entry, rollout=None, last=ended, ended=entry.ended | {rollout.id})
+    if ended.outcome == "promoted":
+        return over
+    return _staged(over, rollout.version, "rejected" if ended.is_harmful else "registered")
+
+
+def _rolled_back(entry: Entry, fact: RolledBack) -> Entry:
+    """The version is rejected, and what it took over from is no longer `previous`."""
+    if entry.aliases.get("champion") != fact.version:
+        return entry
+    aliases = {alias: named for alias, named in entry.aliases.items() if (alias, named) != ("previous", fact.to)}
+    last = entry.last
+    if last is not None and last.rollout.version == fact.version:
+        last = replace(last, outcome="rolled_back", reason=fact.reason, is_harmful=True)
+    return _staged(replace(entry, aliases=aliases, last=last), fact.version, "rejected")
+
+
+def _alias(entry: Entry, alias: str, version: int) -> Entry:
+    if entry.aliases.get(alias) == version:
+        return entry
+    moved = replace(entry, aliases={**entry.aliases, alias: version})
+    if alias == "previous":
+        return replace(moved, older=entry.aliases.get("previous"))
+    if alias != "champion":
+        return moved
+    retired = {found: "retired" if stage == "champion" else stage for found, stage in entry.stages.items()}
+    return replace(moved, stages={**retired, version: "champion"})
+
+
+def _staged(entry: Entry, version: int, stage: str) -> Entry:
+    return replace(entry, stages={**entry.stages, version: stage})
+
+
+def _unqueued(entry: Entry, version: int) -> Entry:
+    return replace(entry, queued=None) if entry.queued is not None and entry.queued.version == version else entry
+
+
+def rollout_view(rollout: Rollout) -> dict[str, Any]:
+    """A rollout as plain values, for people and programs to read."""
+    return {name: msgspec.to_builtins(getattr(rollout, name)) for name in Rollout.__slots__ if name != "before"}
