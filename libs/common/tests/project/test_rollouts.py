@@ -31,7 +31,7 @@ def test_durations_become_seconds_and_guardrails_come_along() -> None:
         (Canary(shares=[1, 5, 100]), r"shares must lie in 0..1, got .* \(percent\?\)"),
         (Canary(shares=[0.5, 0.9]), "shares must end with 1"),
         (Canary(shares=[0.5, 0.1, 1]), "shares must grow"),
-        (Canary(shares=[1]), "use BlueGreen"),
+        (Canary(shares=[1]), "shares must have a step below 1; use BlueGreen"),
         (Canary(alpha=5), "alpha must lie between 0 and 1"),
         (Canary(margin=-1), "margin must not be negative"),
         (Canary(silence=0), "silence must be longer"),

@@ -18,7 +18,7 @@ CANARY = RolloutDefinition(
 
 def command(**changes: Any) -> RegisterVersion:
     """A registration for deployment `d`."""
-    fields = {
+    fields: dict[str, Any] = {
         "deployment": "d",
         "model": "d",
         "place": PLACE,
@@ -30,7 +30,7 @@ def command(**changes: Any) -> RegisterVersion:
 
 def version_of(number: int, **changes: Any) -> VersionRegistered:
     """Version `number` of deployment `d`, as it was registered."""
-    fields = {
+    fields: dict[str, Any] = {
         "deployment": "d",
         "model": "d",
         "version": number,
@@ -72,7 +72,7 @@ def verdict(
     assert rollout is not None, "there is no rollout to judge"
     failed = {"guardrail": guardrails, "label": labels}
     evidence = tuple(Evidence(f"a_{kind}", kind, FAIL, 1.0, 0.5) for kind, said in failed.items() if said == FAIL)
-    fields = {"number": rollout.number, "step_decisions": 1000, "evidence": evidence} | changes
+    fields: dict[str, Any] = {"number": rollout.number, "step_decisions": 1000, "evidence": evidence} | changes
     return VerdictGiven(
         "d", rollout.id, rollout.version, guardrails=guardrails, labels=labels, clock_s=clock_s, **fields
     )
