@@ -1,7 +1,10 @@
 """The gateway on the log in memory, with an inference that answers as told; HTTP through the ASGI app."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import gzip
+import secrets
+import zlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from headrace.bus.admin import ensure_topics
+from headrace.bus.asking import Asker
 from headrace.bus.port import Out
 from headrace.bus.projects import Projects
 from headrace.bus.views import read_all
@@ -18,6 +22,7 @@ from headrace.codec import Codec, Message, header, out
 from headrace.envelope import Envelope
 from headrace.events.inference import Answer, Invalid, PredictionAnswered, Refused, Score, Served
 from headrace.events.project import ProjectApplied
+from headrace.events.registry import Route
 from headrace.obs.health import Health
 from headrace.project import Category, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
@@ -27,8 +32,8 @@ from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.http import Doors, make_app
 from headrace_gateway.adapters.server import HttpServer
 from headrace_gateway.app import wire
+from headrace_gateway.core.callers import Caller, digest_of
 from headrace_gateway.settings import Limits
-from headrace_gateway.shell import Asker
 
 PROJECT = compile_project(
     Project(
@@ -69,24 +74,32 @@ class Bench:
         return self
 
     @asynccontextmanager
-    async def client(self, limits: Limits = Limits()) -> AsyncIterator[httpx.AsyncClient]:  # noqa: B008 - frozen
-        asker = Asker(self.log, self.codec, self.topics, self.clock, self.health)
+    async def client(
+        self,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        callers: Sequence[Caller] = (),
+        instance: str = "gateway-1",
+        headers: dict[str, str] | None = None,
+    ) -> AsyncIterator[httpx.AsyncClient]:
+        asker = Asker(self.log, self.codec, self.topics, self.clock, instance)
         catalogue = Catalogue(self.log, self.codec, self.topics, self.projects)
-        await catalogue.view.start()
-        app = make_app(Doors(asker, catalogue, self.health, self.clock, limits), catalogue)
+        await catalogue.start()
+        doors = Doors(asker, catalogue, self.health, self.clock, limits)
+        app = make_app(doors, catalogue, callers, self.clock, limits)
         await asker.start()
         stop = asyncio.Event()
-        tasks = [asyncio.create_task(asker.run(stop)), asyncio.create_task(self.respond(stop))]
+        tasks = [asyncio.create_task(part(stop)) for part in (asker.run, self.respond)]
+        following = asyncio.create_task(catalogue.run(stop))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as client:
             yield client
         stop.set()
+        following.cancel()
         await asyncio.gather(*tasks)
-        await catalogue.view.stop()
 
     async def respond(self, stop: asyncio.Event) -> None:
         """What inference does, as far as a gateway can tell."""
-        reader = await self.log.reader(await self.log.partitions(self.topics.name("inference.requests")), "beginning")
+        reader = await self.log.reader(await self.log.partitions(self.topics.name("inference.requests")), "end")
         while not stop.is_set():
             for record in await reader.fetch(0.05):
                 request = self.codec.decode(record)
@@ -101,6 +114,11 @@ class Bench:
         partition = int(header(headers, "headrace_reply_partition") or "0")
         made = out(self.topics.name("inference.replies"), None, answered, Envelope("x", "", "test", 0.0))
         return Out(made.topic, None, made.value, (*made.headers, ("headrace_reply_id", reply_id)), partition)
+
+    def route(self, *versions: int) -> None:
+        """All traffic to the first version; the others are warm."""
+        found = Route("delay", {versions[0]: 1.0}, "s", 1, champion=versions[0], warm=versions)
+        self.log.append(out(self.topics.name("registry.routes"), "delay", found, Envelope("r", "", "test", 0.0)))
 
     async def requests(self) -> list[Message]:
         return await read_all(self.log, self.codec, [self.topics.name("inference.requests")])
@@ -204,25 +222,228 @@ async def test_health_and_metadata_are_json(bench: Bench) -> None:
         assert (await client.get("/v2/models/plain/ready")).status_code == 503
 
 
-async def test_the_openapi_page_shows_a_call_that_works(bench: Bench) -> None:
+async def test_every_example_of_the_openapi_page_works(bench: Bench) -> None:
     async with bench.client() as client:
         page = (await client.get("/openapi.json")).json()
-        content = page["paths"]["/v2/models/{deployment}/infer"]["post"]["requestBody"]["content"]
-        shown = content["application/json"]["examples"]["delay"]["value"]
-        assert (await client.post(INFER, json=shown)).status_code == 200
+        for path in (
+            "/v2/models/{deployment}/infer",
+            "/v1/models/{deployment}:predict",
+            "/v1/deployments/{deployment}/predict",
+        ):
+            content = page["paths"][path]["post"]["requestBody"]["content"]
+            for shown in content["application/json"]["examples"].values():
+                name = shown["summary"].partition(",")[0]
+                answer = await client.post(path.replace("{deployment}", name), json=shown["value"])
+                assert answer.status_code == 200, answer.text
+
+
+async def test_the_docs_page_loads_nothing_from_elsewhere(bench: Bench) -> None:
+    async with bench.client() as client:
+        page = await client.get("/docs")
+        assert "https://" not in page.text
+        for asset in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
+            assert f"/docs/assets/{asset}" in page.text
+            assert (await client.get(f"/docs/assets/{asset}")).status_code == 200
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+async def test_a_compressed_body_is_understood_and_a_bomb_is_413(
+    bench: Bench, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    content = httpx.Request("POST", "http://gateway", json=BODY).content
+    async with bench.client(headers={"Content-Encoding": encoding}) as client:
+        assert (await client.post(INFER, content=pack(content))).status_code == 200
+        assert (await client.post(INFER, content=pack(bytes(10_000_000)))).status_code == 413
+        assert (await client.post(INFER, content=b"not packed")).status_code == 400
+
+
+async def test_a_large_answer_is_compressed_for_who_takes_it(bench: Bench) -> None:
+    rows = 200
+    inputs = [found | {"shape": [rows], "data": found["data"] * rows} for found in BODY["inputs"]]
+    async with bench.client() as client:
+        packed = await client.post(INFER, json={"inputs": inputs}, headers={"Accept-Encoding": "gzip"})
+        plain = await client.post(INFER, json={"inputs": inputs}, headers={"Accept-Encoding": "identity"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in plain.headers
+    assert packed.json()["outputs"] == plain.json()["outputs"]
+
+
+async def test_a_named_version_is_a_preview_and_must_be_loaded(bench: Bench) -> None:
+    bench.route(3, 4)
+    async with bench.client() as client:
+        assert (await client.post("/v2/models/delay/versions/4/infer", json=BODY)).status_code == 200
+        assert (await client.get("/v2/models/delay/versions/4/ready")).status_code == 200
+        refused = await client.post("/v2/models/delay/versions/9/infer", json=BODY)
+        assert (refused.status_code, "loaded: 3, 4" in refused.json()["error"]) == (404, True)
+        index = (await client.post("/v2/repository/index")).json()
+    (request,) = await bench.requests()
+    assert header(request.record.headers, "headrace_version") == "4"
+    assert [(e["name"], e["version"], e["state"]) for e in index] == [
+        ("delay", "3", "READY"),
+        ("delay", "4", "READY"),
+        ("plain", "0", "UNAVAILABLE"),
+    ]
+
+
+async def test_people_ask_with_named_inputs(bench: Bench) -> None:
+    async with bench.client() as client:
+        answer = await client.post(
+            "/v1/deployments/delay/predict", json={"inputs": {"miles": 500, "carrier": "AA"}, "unit": "F1"}
+        )
+    told = answer.json()
+    assert answer.status_code == 200
+    assert (told["value"], told["version"], told["rung"], told["outcome"]) == (0.5, 3, "champion", "served")
+    assert told["decision_id"]
+
+
+KEYS = (
+    Caller("shop", digest_of("s3cret"), "shop"),
+    Caller("slow", digest_of("slow"), per_s=0.5, burst=2.0),
+    Caller("gone", digest_of("gone"), expires_s=1.0),
+)
+ALG_NONE = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9."
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"X-API-Key": "wrong"},
+        {"Authorization": "Bearer gone"},
+        {"Authorization": f"Bearer {ALG_NONE}"},
+        {"Authorization": "Basic s3cret"},
+        {"Authorization": "Bearer "},
+    ],
+)
+async def test_who_has_no_valid_key_gets_401_and_nothing_is_asked(bench: Bench, headers: dict[str, str]) -> None:
+    async with bench.client(callers=KEYS) as client:
+        response = await client.post(INFER, json=BODY, headers=headers)
+        assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert (await client.get("/v2/models/delay", headers=headers)).status_code == 401
+        assert (await client.get("/v2/health/live", headers=headers)).status_code == 200
+        assert "AA" not in (await client.get("/openapi.json", headers=headers)).text
+    assert await bench.requests() == []
+
+
+@pytest.mark.parametrize("headers", [{"Authorization": "Bearer s3cret"}, {"X-API-Key": "s3cret"}])
+async def test_a_key_names_the_tenant_on_the_request(bench: Bench, headers: dict[str, str]) -> None:
+    async with bench.client(callers=KEYS) as client:
+        assert (await client.post(INFER, json=BODY, headers=headers)).status_code == 200
+    (request,) = await bench.requests()
+    assert header(request.record.headers, "headrace_tenant") == "shop"
+
+
+async def test_who_asks_too_often_gets_429_and_the_others_are_served(bench: Bench) -> None:
+    async with bench.client(callers=KEYS) as client:
+        often = [await client.post(INFER, json=BODY, headers={"X-API-Key": "slow"}) for _ in range(3)]
+        other = await client.post(INFER, json=BODY, headers={"X-API-Key": "s3cret"})
+    assert [response.status_code for response in often] == [200, 200, 429]
+    assert often[2].headers["Retry-After"] == "2"
+    assert other.status_code == 200
+
+
+async def test_two_calls_at_once_under_one_key_are_one_request_with_one_answer(bench: Bench) -> None:
+    bench.answer = lambda _: Served(Score(3, "d", secrets.randbelow(10**9) / 10**9))
+    async with bench.client(headers={"Idempotency-Key": "k1"}) as client:
+        first, second = await asyncio.gather(client.post(INFER, json=BODY), client.post(INFER, json=BODY))
+    assert first.json() == second.json()
+    assert len(await bench.requests()) == 1
+
+
+async def test_a_key_used_for_another_body_is_422(bench: Bench) -> None:
+    async with bench.client(headers={"Idempotency-Key": "k1"}) as client:
+        assert (await client.post(INFER, json=BODY)).status_code == 200
+        assert (await client.post(INFER, json=BODY | {"id": "other"})).status_code == 422
+
+
+async def test_two_gateways_on_one_partition_each_take_only_their_own_answers(bench: Bench) -> None:
+    bench.answer = lambda request: Served(Score(1, "d", request.event.inputs["miles"]))
+
+    async def ask(client: httpx.AsyncClient, miles: float) -> float:
+        inputs = [BODY["inputs"][0] | {"data": [miles]}, BODY["inputs"][1]]
+        return (await client.post(INFER, json={"inputs": inputs})).json()["outputs"][0]["data"][0]
+
+    # One name and so one partition; and `bench.respond` runs for both, so that every answer comes twice.
+    async with bench.client() as one, bench.client() as other:
+        answers = await asyncio.gather(*(ask((one, other)[n % 2], float(n)) for n in range(40)))
+    assert answers == [float(n) for n in range(40)]
 
 
 async def test_a_real_server_answers_and_ends_in_order(bench: Bench) -> None:
-    topics, codec = bench.topics, bench.codec
+    async with (
+        serving(bench, Limits()) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        assert (await client.post(INFER, json=BODY)).status_code == 200
+
+
+@asynccontextmanager
+async def serving(bench: Bench, limits: Limits) -> AsyncIterator[int]:
+    """A gateway on a real socket; yields its port."""
+    address = ("127.0.0.1", 0)
     gateway = await wire(
-        bench.log, codec, topics, bench.projects, bench.health, bench.clock, ("127.0.0.1", 0), Limits()
+        bench.log, bench.codec, bench.topics, bench.projects, bench.health, bench.clock, address, limits
     )
     stop = asyncio.Event()
-    tasks = [asyncio.create_task(gateway.run(stop)), asyncio.create_task(bench.respond(stop))]
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}") as client:
-        assert (await client.post(INFER, json=BODY)).status_code == 200
+    tasks = [asyncio.create_task(part(stop)) for part in (gateway.run, bench.respond)]
+    yield gateway.port
     stop.set()
     await asyncio.gather(*tasks)
+
+
+async def said(port: int, *parts: bytes) -> bytes:
+    """All that the server says before it hangs up, when it is sent `parts`."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.writelines(parts)
+    try:
+        async with asyncio.timeout(20):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+POST = b"POST /v2/models/delay/infer HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "parts", [(), (b"POST /v2",), (POST, b"X-More: 1\r\n"), (POST + b"Content-Length: 90\r\n\r\n{",)]
+)
+async def test_who_sends_slowly_gets_408_and_the_others_are_served(bench: Bench, parts: tuple[bytes, ...]) -> None:
+    async with serving(bench, Limits(head_within_s=0.3, body_within_s=0.3)) as port:
+        slow = asyncio.create_task(said(port, *parts))
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.post(INFER, json=BODY)).status_code == 200
+        assert (await slow).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_head_without_end_is_431_and_a_bad_one_400(bench: Bench) -> None:
+    async with serving(bench, Limits()) as port:
+        assert (await said(port, POST, *[b"X-%d: %s\r\n" % (n, b"x" * 2000) for n in range(100)])).startswith(
+            b"HTTP/1.1 431 "
+        )
+        assert (await said(port, b"\x16\x03\x01 garbage\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_connections_over_the_limit_are_503_and_the_others_are_served(bench: Bench) -> None:
+    async with serving(bench, Limits(connections=2)) as port:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.post(INFER, json=BODY)).status_code == 200
+            _, second = await asyncio.open_connection("127.0.0.1", port)
+            answer = await said(port)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"Retry-After: 1" in answer
+            assert (await client.post(INFER, json=BODY)).status_code == 200
+        second.close()
+
+
+async def test_a_body_over_the_limit_is_413_while_it_is_still_being_sent(bench: Bench) -> None:
+    async with (
+        serving(bench, Limits()) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        assert (await client.post(INFER, content=b"x" * 3_000_000)).status_code == 413
+        assert (await client.post(INFER, json=BODY)).status_code == 200
 
 
 def test_a_taken_port_is_a_clear_error() -> None:

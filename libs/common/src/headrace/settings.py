@@ -20,6 +20,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `namespace` prefixes every topic, group and transactional id. `http_port`: health and metrics, 0 for any free port.
     `partitions_*`: the knobs of topics.yaml. `replication_factor` of new topics.
     `connect_timeout_s`: how long a start waits for the broker. `online_store`: where inference keeps feature tiles.
+    `api_keys_file`, `api_keys`: who may ask the gateway, a TOML file or `name=key,name=key` (`none`: anyone, said
+    aloud). `gateway_body_bytes`: of one HTTP body, uncompressed; `gateway_connections`: open at once.
     """
 
     bootstrap_servers: str = DEFAULT_BOOTSTRAP
@@ -33,6 +35,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     http_host: str = "127.0.0.1"
     http_port: int = 0
     gateway_port: int = 8080
+    gateway_body_bytes: int = 65_536
+    gateway_connections: int = 1_000
+    api_keys_file: str = ""
+    api_keys: str = ""
     log_level: str = "INFO"
     connect_timeout_s: float = 60.0
     replication_factor: int = 1

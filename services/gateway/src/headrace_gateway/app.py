@@ -1,28 +1,32 @@
 """The one wiring place."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
+from headrace.bus.asking import Asker
 from headrace.bus.port import Log
 from headrace.bus.projects import Projects
 from headrace.bus.runtime import Context, Runnable
-from headrace.bus.views import View
 from headrace.clock import Clock
 from headrace.codec import Codec
 from headrace.obs.health import Health
 from headrace.topics import Topics
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.http import Doors, make_app
+from headrace_gateway.adapters.keys import load_callers
 from headrace_gateway.adapters.server import HttpServer
+from headrace_gateway.core.callers import Caller
 from headrace_gateway.settings import Limits
-from headrace_gateway.shell import Asker
+
+_log = logging.getLogger("headrace.gateway")
 
 
 class Gateway:
     """HTTP and the asker behind it; at the end the doors close first, while answers are still heard."""
 
-    def __init__(self, asker: Asker, server: HttpServer, routes: View) -> None:
-        self._asker, self._server, self._routes = asker, server, routes
+    def __init__(self, asker: Asker, server: HttpServer, catalogue: Catalogue) -> None:
+        self._asker, self._server, self._catalogue = asker, server, catalogue
 
     @property
     def port(self) -> int:
@@ -34,7 +38,7 @@ class Gateway:
         quiet = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._asker.run(quiet))
-            group.create_task(self._routes.run(quiet))
+            group.create_task(self._catalogue.run(quiet))
             await self._server.run(stop)
             quiet.set()
 
@@ -42,6 +46,10 @@ class Gateway:
 async def build(context: Context) -> Sequence[Runnable]:
     """Everything that runs, ready to be run."""
     settings = context.settings
+    callers = load_callers(settings)
+    if not callers:
+        where = f"{settings.http_host}:{settings.gateway_port}"
+        _log.warning("API keys are off: whoever reaches %s may ask; HEADRACE_API_KEYS_FILE sets them", where)
     gateway = await wire(
         context.log,
         context.codec,
@@ -50,6 +58,8 @@ async def build(context: Context) -> Sequence[Runnable]:
         context.health,
         context.clock,
         (settings.http_host, settings.gateway_port),
+        Limits(body_bytes=settings.gateway_body_bytes, connections=settings.gateway_connections),
+        callers,
     )
     return [gateway]
 
@@ -63,11 +73,17 @@ async def wire(
     clock: Clock,
     address: tuple[str, int],
     limits: Limits = Limits(),  # noqa: B008 - frozen
+    callers: Sequence[Caller] = (),
 ) -> Gateway:
     """The parts of the service on any log; `projects` must have been started."""
-    asker, catalogue = Asker(log, codec, topics, clock, health), Catalogue(log, codec, topics, projects)
-    doors = Doors(asker, catalogue, health, clock, limits)
-    server = HttpServer(make_app(doors, catalogue), *address)
-    await catalogue.view.start()
+
+    def on_answer() -> None:
+        health.handled += 1
+
+    asker = Asker(log, codec, topics, clock, f"gateway/{health.instance}", on_answer)
+    catalogue = Catalogue(log, codec, topics, projects)
+    app = make_app(Doors(asker, catalogue, health, clock, limits), catalogue, callers, clock, limits)
+    server = HttpServer(app, *address, limits)
+    await catalogue.start()
     await asker.start()
-    return Gateway(asker, server, catalogue.view)
+    return Gateway(asker, server, catalogue)

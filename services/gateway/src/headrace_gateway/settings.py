@@ -1,4 +1,4 @@
-"""What a gateway lets in, and how long it waits; the ports are in the common settings."""
+"""What a gateway lets in, and how long it waits; ports, keys and the two limits that sites differ in are common settings."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,20 @@ from dataclasses import dataclass
 class Limits:
     """Bounds of one gateway process.
 
-    `body_bytes`: of one HTTP body. `in_flight`: rows that wait for an answer. `rows`: of one HTTP request.
+    `body_bytes`: of one HTTP body, uncompressed. `header_bytes`: of the head of a request. `connections`: open at once.
+    `in_flight`: rows that wait for an answer. `rows`: of one HTTP request.
     `deadline_ms`: how long a request waits unless it says otherwise; `longest_deadline_ms`: what it may say.
-    `body_within_s`: how long a client may take to send its body.
+    `head_within_s`, `body_within_s`: how long a client may take to send the head and the body.
+    `remembered_keys`: Idempotency-Keys whose bodies are compared with later ones.
     """
 
     body_bytes: int = 65_536
+    header_bytes: int = 32_768
+    connections: int = 1_000
     in_flight: int = 2_000
     rows: int = 256
     deadline_ms: int = 2_000
     longest_deadline_ms: int = 30_000
+    head_within_s: float = 10.0
     body_within_s: float = 10.0
+    remembered_keys: int = 20_000

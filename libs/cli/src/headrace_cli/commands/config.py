@@ -9,7 +9,7 @@ from headrace_cli.render import show
 
 app = typer.Typer(help="Settings.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_SECRET = "password"
+_SECRETS = ("sasl_password", "api_keys")
 
 
 @app.callback()
@@ -21,7 +21,7 @@ def _group() -> None:
 def show_settings(as_json: AsJson = False) -> None:
     """Show every setting with its origin: default, the file, or a variable."""
     rows = [
-        {"setting": name, "value": "***" if _SECRET in name and value else value, "from": where}
+        {"setting": name, "value": "***" if name in _SECRETS and value else value, "from": where}
         for name, (value, where) in origins().items()
     ]
     show(rows, ["setting", "value", "from"], as_json=as_json, empty="")

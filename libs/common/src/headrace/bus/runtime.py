@@ -66,13 +66,14 @@ class Context:
 Build = Callable[[Context], Awaitable[Sequence[Runnable]]]
 
 
-def main(name: str, build: Build) -> int:
-    """The body of every service's `__main__`: returns the exit code."""
+def main(name: str, build: Build, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> int:
+    """The body of every service's `__main__`: returns the exit code. `loop_factory`: another event loop than asyncio's own."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         settings = Settings.load()
         set_up_logs(name, settings.log_level)
-        return asyncio.run(run_service(name, build, settings))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(run_service(name, build, settings))
     except Misconfigured as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2

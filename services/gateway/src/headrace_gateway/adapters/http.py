@@ -1,136 +1,218 @@
-"""Open Inference V2 over HTTP: JSON in, JSON out, errors as `{"error": ...}`. Bodies are read raw, whatever their Content-Type."""
+"""The handlers of all paths: Open Inference V2, KServe V1, and named inputs for people."""
 
-import asyncio
 import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI, Request
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 
+from headrace.bus.asking import Asker
 from headrace.clock import Clock
 from headrace.obs.health import Health
-from headrace_gateway.adapters.catalogue import Catalogue, example
-from headrace_gateway.core.admission import refuse_body, refuse_rows
-from headrace_gateway.core.answers import Reply, reply_to, turned_away
-from headrace_gateway.core.questions import Unclear, read_body
+from headrace.policy.prediction import Prediction, predicted
+from headrace.project.definition import DeploymentDefinition
+from headrace_gateway.adapters.catalogue import Catalogue
+from headrace_gateway.adapters.docs import add_docs
+from headrace_gateway.adapters.edge import App, Edge, Knock, Receive, Scope, Send, knock_of, respond
+from headrace_gateway.core.admission import refuse_rows
+from headrace_gateway.core.answers import Reply, as_json, named_reply, turned_away, v1_reply, v2_reply
+from headrace_gateway.core.callers import Caller
+from headrace_gateway.core.questions import Asked, Call, Unclear, read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits
-from headrace_gateway.shell import Asker
+from headrace_gateway.shell import Joining
+
+EXTENSIONS = ["binary_tensor_data", "model_configuration", "parameters"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How one path reads a body and writes an answer."""
+
+    read: Callable[[bytes, Call], Asked | Unclear]
+    write: Callable[[Asked, Sequence[Prediction]], Reply]
+
+
+V2 = Dialect(read_v2, v2_reply)
+V1 = Dialect(read_v1, lambda _, predictions: v1_reply(predictions))
+NAMED = Dialect(read_named, named_reply)
 
 
 class Doors:
-    """The handlers of all paths."""
+    """Everything that can be asked over HTTP."""
 
     def __init__(self, asker: Asker, catalogue: Catalogue, health: Health, clock: Clock, limits: Limits) -> None:
         self._asker, self._catalogue, self._health = asker, catalogue, health
         self._clock, self._limits = clock, limits
+        self._joining = Joining(limits.remembered_keys)
 
-    async def infer(self, deployment: str, request: Request) -> JSONResponse:
-        """Ask a deployment; one prediction per row."""
-        found = await self._catalogue.find(deployment)
-        if found is None:
-            return _json(turned_away(404, f"no model is called {deployment!r}"))
-        body = await self._body(request)
-        if isinstance(body, Reply):
-            return _json(body)
-        key = request.headers.get("idempotency-key")
-        asked = read_body(body, found, self._limits, self._clock.now_s(), key, lambda: secrets.token_hex(16))
+    def asking(self, dialect: Dialect) -> App:
+        """A raw ASGI endpoint: FastAPI's own would cost more than all the rest of a call."""
+        return _Endpoint(lambda knock, path: self._predict(dialect, knock, path))
+
+    async def _predict(self, dialect: Dialect, knock: Knock, path: dict[str, str]) -> Reply:
+        found = await self._found(path)
+        if isinstance(found, Reply):
+            return found
+        call = self._call(knock, *found)
+        if isinstance(call, Reply):
+            return call
+        asked = dialect.read(knock.body, call)
         if isinstance(asked, Unclear):
-            return _json(turned_away(400, asked.reason))
+            return turned_away(400, asked.reason)
         refusal = refuse_rows(len(asked.questions), self._asker.waiting, self._asker.is_ready, self._limits)
         if refusal is not None:
-            return _json(refusal)
+            return refusal
+        if call.key is None:
+            return await self._answer(dialect, asked, call)
+        key = "/".join((found[0].name, asked.questions[0].request_id))
+        body = b"\0".join((str(call.version).encode(), knock.body))
+        return await self._joining.once(key, body, lambda: self._answer(dialect, asked, call))
+
+    async def _answer(self, dialect: Dialect, asked: Asked, call: Call) -> Reply:
         answers = await self._asker.ask(asked.questions, asked.deadline_ms)
-        return _json(reply_to(deployment, asked.echo, [q.request_id for q in asked.questions], answers))
+        kind = self._catalogue.kind(call.deployment, call.version)
+        told = [
+            predicted(call.deployment.name, question.request_id, answered, kind, asked.deadline_ms)
+            for question, answered in zip(asked.questions, answers, strict=True)
+        ]
+        return dialect.write(asked, told)
 
-    async def server(self) -> dict[str, Any]:
+    def _call(self, knock: Knock, deployment: DeploymentDefinition, preview: int | None) -> Call | Reply:
+        head = knock.headers.get(b"inference-header-content-length")
+        if head is not None and not (head.isdigit() and len(head) < 10):
+            return turned_away(400, f"Inference-Header-Content-Length must be a number, got {head[:40]!r}")
+        return Call(
+            deployment,
+            self._limits,
+            self._clock.now_s(),
+            _new_id,
+            knock.header(b"idempotency-key") or None,
+            int(head) if head is not None else None,
+            preview,
+            knock.caller.tenant or None,
+            knock.header(b"traceparent") or None,
+        )
+
+    async def _found(self, path: dict[str, str]) -> tuple[DeploymentDefinition, int | None] | Reply:
+        """The deployment that a path names, and the version of a preview."""
+        name, preview = path["deployment"], path.get("version")
+        found = await self._catalogue.find(name)
+        if found is None:
+            return turned_away(404, f"no model is called {name!r}")
+        if preview is None:
+            return found, None
+        loaded = self._catalogue.versions(name)
+        if not preview.isdigit() or int(preview[:9]) not in loaded:
+            known = ", ".join(map(str, loaded)) or "none"
+            return turned_away(404, f"version {preview} of {name} is not loaded (loaded: {known})")
+        return found, int(preview)
+
+    # What there is, and whether it is well
+
+    async def server(self, _: Knock, __: dict[str, str]) -> Reply:
         """What answers here."""
-        return {"name": "headrace", "version": version("headrace"), "extensions": []}
+        return as_json(200, {"name": "headrace", "version": version("headrace"), "extensions": EXTENSIONS})
 
-    async def live(self) -> dict[str, bool]:
+    async def live(self, _: Knock, __: dict[str, str]) -> Reply:
         """The process runs."""
-        return {"live": True}
+        return as_json(200, {"live": True})
 
-    async def ready(self) -> JSONResponse:
+    async def ready(self, _: Knock, __: dict[str, str]) -> Reply:
         """The gateway can ask and hear."""
         is_ready = self._asker.is_ready and self._health.is_ready
-        return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+        return as_json(200 if is_ready else 503, {"ready": is_ready})
 
-    async def model(self, deployment: str) -> JSONResponse:
+    async def model(self, _: Knock, path: dict[str, str]) -> Reply:
         """A deployment's inputs and outputs."""
-        found = await self._catalogue.find(deployment)
-        if found is None:
-            return _json(turned_away(404, f"no model is called {deployment!r}"))
-        return JSONResponse(self._catalogue.metadata(found))
+        found = await self._found(path)
+        return found if isinstance(found, Reply) else as_json(200, self._catalogue.metadata(*found))
 
-    async def model_ready(self, deployment: str) -> JSONResponse:
+    async def config(self, _: Knock, path: dict[str, str]) -> Reply:
+        """The same, in Triton's words."""
+        found = await self._found(path)
+        return found if isinstance(found, Reply) else as_json(200, self._catalogue.config(*found))
+
+    async def model_ready(self, _: Knock, path: dict[str, str]) -> Reply:
         """Whether a deployment has anything to answer with."""
-        found = await self._catalogue.find(deployment)
-        if found is None:
-            return _json(turned_away(404, f"no model is called {deployment!r}"))
-        is_ready = self._asker.is_ready and self._catalogue.can_answer(found)
-        return JSONResponse({"name": deployment, "ready": is_ready}, 200 if is_ready else 503)
+        found = await self._found(path)
+        if isinstance(found, Reply):
+            return found
+        is_ready = self._asker.is_ready and self._catalogue.can_answer(*found)
+        return as_json(200 if is_ready else 503, {"name": path["deployment"], "ready": is_ready})
 
-    async def _body(self, request: Request) -> bytes | Reply:
-        announced = request.headers.get("content-length", "")
-        size = int(announced) if announced.isdigit() else 0
-        refusal = refuse_body(size, request.headers.get("content-encoding", "").lower(), self._limits)
-        if refusal is not None:
-            return refusal
+    async def index(self, knock: Knock, _: dict[str, str]) -> Reply:
+        """All deployments with their versions."""
         try:
-            async with asyncio.timeout(self._limits.body_within_s):
-                return await self._collect(request)
-        except TimeoutError:
-            return turned_away(408, f"the body did not come within {self._limits.body_within_s:g} s")
-        except ClientDisconnect:
-            return turned_away(400, "the client went away")
+            asked = msgspec.json.decode(knock.body or b"{}")
+        except msgspec.DecodeError as error:
+            return turned_away(400, f"not JSON: {error}")
+        return as_json(200, self._catalogue.index(isinstance(asked, dict) and asked.get("ready") is True))
 
-    async def _collect(self, request: Request) -> bytes | Reply:
-        collected = bytearray()
-        async for chunk in request.stream():
-            collected += chunk
-            refusal = refuse_body(len(collected), "", self._limits)
-            if refusal is not None:
-                return refusal
-        return bytes(collected)
+    async def models(self, _: Knock, __: dict[str, str]) -> Reply:
+        """KServe's V1 list of models."""
+        return as_json(200, {"models": [found.name for found in self._catalogue.deployments]})
 
 
-def make_app(doors: Doors, catalogue: Catalogue) -> FastAPI:
-    """The ASGI app; its page at /docs shows a call that works for the first deployment there is."""
-    app = FastAPI(title="Headrace", description="Predictions over the Open Inference Protocol V2.")
-    app.add_api_route("/v2", doors.server, methods=["GET"])
-    app.add_api_route("/v2/health/live", doors.live, methods=["GET"])
-    app.add_api_route("/v2/health/ready", doors.ready, methods=["GET"])
-    app.add_api_route("/v2/models/{deployment}", doors.model, methods=["GET"])
-    app.add_api_route("/v2/models/{deployment}/ready", doors.model_ready, methods=["GET"])
-    app.add_api_route("/v2/models/{deployment}/infer", doors.infer, methods=["POST"])
+class _Endpoint:
+    """A handler as ASGI (an instance, so that Starlette does not wrap it)."""
+
+    def __init__(self, handler: Callable[[Knock, dict[str, str]], Awaitable[Reply]]) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        knock = knock_of(scope)
+        await respond(send, await self._handler(knock, scope["path_params"]), knock.headers)
+
+
+def make_app(doors: Doors, catalogue: Catalogue, callers: Sequence[Caller], clock: Clock, limits: Limits) -> FastAPI:
+    """The ASGI app; its page at /docs shows calls that work for the deployments there are."""
+    app = FastAPI(title="Headrace", version=version("headrace"), docs_url=None, redoc_url=None, openapi_url=None)
+    # The paths in the order in which they are asked for: matching walks the list.
+    app.router.routes[:] = [
+        Route(path, _Endpoint(handler) if not isinstance(handler, _Endpoint) else handler, methods=[method])
+        for method, path, handler in _paths(doors)
+    ]
+    add_docs(app, catalogue, has_keys=bool(callers))
+    app.add_middleware(Edge, callers=callers, clock=clock, limits=limits)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _refused)
-    app.openapi = lambda: _openapi(app, catalogue)  # ty: ignore[invalid-assignment]  FastAPI's own way to extend it
     return app
 
 
-def _openapi(app: FastAPI, catalogue: Catalogue) -> dict[str, Any]:
-    page = get_openapi(title=app.title, version=version("headrace"), description=app.description, routes=app.routes)
-    infer = page["paths"]["/v2/models/{deployment}/infer"]["post"]
-    bodies = {d.name: {"summary": d.name, "value": example(d)} for d in catalogue.deployments}
-    infer["requestBody"] = {
-        "required": True,
-        "content": {"application/json": {"schema": {"type": "object"}, "examples": bodies}},
-    }
-    for parameter in infer["parameters"]:
-        if parameter["name"] == "deployment" and bodies:
-            parameter["example"] = next(iter(bodies))
-    return page
+def _paths(doors: Doors) -> list[tuple[str, str, Any]]:
+    v2, v1, named = (doors.asking(dialect) for dialect in (V2, V1, NAMED))
+    versioned = "/v2/models/{deployment}/versions/{version}"
+    return [
+        ("POST", "/v2/models/{deployment}/infer", v2),
+        ("POST", "/v1/deployments/{deployment}/predict", named),
+        ("POST", "/v1/models/{deployment}:predict", v1),
+        ("POST", f"{versioned}/infer", v2),
+        ("POST", "/v1/deployments/{deployment}/versions/{version}/predict", named),
+        ("GET", "/v2/health/live", doors.live),
+        ("GET", "/v2/health/ready", doors.ready),
+        ("GET", "/v2", doors.server),
+        ("GET", "/v2/models/{deployment}/ready", doors.model_ready),
+        ("GET", f"{versioned}/ready", doors.model_ready),
+        ("GET", "/v2/models/{deployment}/config", doors.config),
+        ("GET", f"{versioned}/config", doors.config),
+        ("GET", "/v2/models/{deployment}", doors.model),
+        ("GET", versioned, doors.model),
+        ("POST", "/v2/repository/index", doors.index),
+        ("GET", "/v1/models", doors.models),
+        ("GET", "/v1/models/{deployment}", doors.model_ready),
+    ]
+
+
+def _new_id() -> str:
+    return secrets.token_hex(16)
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "failed")
-    return _json(turned_away(status, str(detail)))
-
-
-def _json(reply: Reply) -> JSONResponse:
-    return JSONResponse(reply.body, reply.status, reply.headers)
+    return JSONResponse({"error": str(detail)}, status)

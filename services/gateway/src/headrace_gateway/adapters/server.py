@@ -1,14 +1,27 @@
-"""uvicorn inside a service: the socket is ours (a taken port is a clear error), signals stay with the service."""
+"""uvicorn inside a service: the socket is ours (a taken port is a clear error), signals stay with the service.
+
+uvicorn limits neither how many connections there are, nor how long or how large the head of a request may be: `_Guarded`
+does.
+"""
 
 import asyncio
 import contextlib
+import functools
+import resource
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace.errors import Fatal, Misconfigured
+from headrace_gateway.settings import Limits
+
+# Files that are open for other reasons than connections: sockets to the broker, the log, libraries.
+_OTHER_FILES = 100
+LINGER_S = 2.0
+_REASONS = {408: "Request Timeout", 431: "Request Header Fields Too Large", 503: "Service Unavailable"}
 
 
 class _Server(uvicorn.Server):
@@ -18,14 +31,107 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Guarded(HttpToolsProtocol):
+    """One connection, with limits on what comes before a request is handed to the app."""
+
+    def __init__(self, limits: Limits, **given: Any) -> None:
+        super().__init__(**given)
+        self._limits = limits
+        self._head_bytes: int | None = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
+        self._is_ended = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.connections:
+            self._end(503, f"{self._limits.connections} connections are open already", "Retry-After: 1\r\n")
+        else:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_there()
+        self._end_linger()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_ended:
+            return
+        super().data_received(data)
+        if self._head_bytes is not None and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > self._limits.header_bytes:
+                self._end(431, f"the head of a request may have {self._limits.header_bytes} bytes at most")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._head_is_there()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._end_linger()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        # The answer came before the end of the body (413, 401): it is read to its end and thrown away, but not for ever.
+        if self.cycle.more_body and self._linger_timer is None and not self.transport.is_closing():
+            self._linger_timer = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _end_linger(self) -> None:
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = None
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            self._head_bytes = 0
+            self._head_timer = self.loop.call_later(self._limits.head_within_s, self._too_slow)
+
+    def _head_is_there(self) -> None:
+        self._head_bytes = None
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        self._end(408, f"the head of the request did not come within {self._limits.head_within_s:g} s")
+
+    def _end(self, status: int, error: str, more: str = "") -> None:
+        """Answer and hang up; no request was handed to the app."""
+        self._head_is_there()
+        if self.transport.is_closing() or self._is_ended:
+            return
+        self._is_ended = True
+        body = f'{{"error": "{error}"}}'
+        head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: application/json\r\n{more}"
+        self.transport.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode())
+        # NB: to close while the client still sends would take the answer from it; only our half is closed at once.
+        self.transport.write_eof()
+        self._linger_timer = self.loop.call_later(LINGER_S, self.transport.close)
+
+
 class HttpServer:
     """Serves an ASGI app on `host:port`; `port=0` takes a free one."""
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
+    def __init__(self, app: Any, host: str, port: int, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+        _open_files(limits.connections + _OTHER_FILES)
         self._socket = _bound(host, port)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=30, timeout_graceful_shutdown=5
+            app,
+            http=functools.partial(_Guarded, limits),  # ty: ignore[invalid-argument-type]  called like a class
+            ws="none",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
+            backlog=2048,
         )
         self._server = _Server(config)
 
@@ -43,6 +149,14 @@ class HttpServer:
         await serving
         if not stop.is_set():
             raise Fatal("the HTTP server ended by itself")
+
+
+def _open_files(wanted: int) -> None:
+    """Let this process have so many files open, as far as the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -1,6 +1,7 @@
 """What is turned away at the door, before anything is asked: bodies too large, too many waiting, not ready yet."""
 
 from headrace_gateway.core.answers import Reply, turned_away
+from headrace_gateway.core.bodies import ENCODINGS
 from headrace_gateway.settings import Limits
 
 RETRY_AFTER_S = 1.0
@@ -9,9 +10,9 @@ RETRY_AFTER_S = 1.0
 def refuse_body(size_bytes: int, encoding: str, limits: Limits) -> Reply | None:
     """Why a body of this size (so far, or as announced) and encoding is not taken; None when it is."""
     if size_bytes > limits.body_bytes:
-        return turned_away(413, f"a body may have {limits.body_bytes} bytes at most")
-    if encoding not in ("", "identity"):
-        return turned_away(415, f"Content-Encoding {encoding!r} is not taken: send the body as it is")
+        return turned_away(413, f"a body may have {limits.body_bytes} bytes at most, uncompressed")
+    if encoding not in ENCODINGS:
+        return turned_away(415, f"Content-Encoding {encoding!r} is not taken: gzip, deflate, or as it is")
     return None
 
 

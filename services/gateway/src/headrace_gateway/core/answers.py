@@ -1,106 +1,196 @@
-"""What an HTTP client gets for an outcome: Open Inference V2 bodies, and one status per kind of refusal.
+"""What an HTTP client gets for an outcome, in three dialects, and one status per kind of refusal.
 
 | outcome | status |
 |---|---|
-| Served, FellBack | 200 (a fall-back is told in `parameters`) |
-| Invalid | 400 |
-| Refused | 503 with Retry-After |
-| Expired, or no answer in time | 504 with the request's id |
+| served, fell_back | 200 (a fall-back is told in `parameters`) |
+| invalid | 400 |
+| refused | 503 with Retry-After |
+| expired, or unknown: no answer in time | 504 with the request's id |
+
+V2 allows only scalars in `parameters`: what all rows share stands once, what differs is joined by commas in their order.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.events.inference import Expired, FellBack, Invalid, PredictionAnswered, Refused, Score, Served
+import msgspec
+
+from headrace.policy.prediction import CLASSES, OutputKind, Prediction
+from headrace_gateway.core.questions import Asked
+from headrace_gateway.core.tensors import to_binary
+
+JSON_TYPE, BINARY_TYPE = "application/json", "application/octet-stream"
+HEADER_LENGTH = "Inference-Header-Content-Length"
+STATUS = {"served": 200, "fell_back": 200, "invalid": 400, "refused": 503, "expired": 504, "unknown": 504}
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One HTTP answer: status, JSON body, headers."""
+    """One HTTP answer: status, body, headers."""
 
     status: int
-    body: dict[str, Any]
+    body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+    content_type: str = JSON_TYPE
 
 
-def turned_away(status: int, error: str, retry_after_s: float | None = None, request_id: str | None = None) -> Reply:
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One tensor of an answer, in V2's words."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[Any]
+
+
+_ENCODE = msgspec.json.Encoder().encode
+
+
+def as_json(status: int, body: Any, headers: dict[str, str] | None = None) -> Reply:
+    """A reply with a JSON body."""
+    return Reply(status, _ENCODE(body), headers or {})
+
+
+def turned_away(status: int, error: str, retry_after_s: float | None = None, **more: str) -> Reply:
     """A refusal in V2's form.
 
     >>> turned_away(503, "busy", 1.0).headers
     {'Retry-After': '1'}
     """
-    body = {"error": error} | ({"request_id": request_id} if request_id else {})
     headers = {} if retry_after_s is None else {"Retry-After": str(max(1, math.ceil(retry_after_s)))}
-    return Reply(status, body, headers)
+    return as_json(status, {"error": error} | more, headers)
 
 
-def reply_to(
-    deployment: str, echo: str | None, request_ids: Sequence[str], answers: Sequence[PredictionAnswered | None]
-) -> Reply:
-    """The answer to all rows of one HTTP request; one row without a prediction refuses the whole, worst first.
-
-    `echo`: the client's own `id`. `answers`: per row, None for one that did not come in time.
-    """
-    for request_id, answered in zip(request_ids, answers, strict=True):
-        if answered is None:
-            return turned_away(504, "no answer within the deadline", request_id=request_id)
-        refusal = _refusal(answered)
-        if refusal is not None:
-            return refusal
-    found = [answered for answered in answers if answered is not None]
-    return Reply(200, _body(deployment, echo, found))
+def refusal_of(predictions: Sequence[Prediction]) -> Reply | None:
+    """One row without a prediction refuses the whole, the first one; None when all have one."""
+    failed = next((found for found in predictions if not found.is_answered), None)
+    if failed is None:
+        return None
+    ids = {"request_id": failed.request_id, "outcome": failed.outcome}
+    ids |= {"decision_id": failed.decision_id} if failed.decision_id else {}
+    return turned_away(STATUS[failed.outcome], failed.reason, failed.retry_after_s, **ids)
 
 
-def _refusal(answered: PredictionAnswered) -> Reply | None:
-    match answered.answer:
-        case Invalid(reason, _):
-            return turned_away(400, reason, request_id=answered.request_id)
-        case Refused(reason, retry_after_s):
-            return turned_away(503, reason, retry_after_s, answered.request_id)
-        case Expired(late_ms):
-            return turned_away(504, f"the deadline had passed by {late_ms} ms", request_id=answered.request_id)
-        case Served() | FellBack():
-            return None
-
-
-def _body(deployment: str, echo: str | None, answers: Sequence[PredictionAnswered]) -> dict[str, Any]:
-    scores = [answered.answer.score for answered in answers if isinstance(answered.answer, Served | FellBack)]
-    versions = [score.version for score in scores]
+def v2_reply(asked: Asked, predictions: Sequence[Prediction]) -> Reply:
+    """The answer in V2, as JSON or with a binary part."""
+    refusal = refusal_of(predictions)
+    if refusal is not None:
+        return refusal
+    made = {output.name: output for output in outputs_of(predictions)}
+    wanted = asked.outputs or tuple((name, asked.is_binary) for name in made)
+    unknown = [name for name, _ in wanted if name not in made]
+    if unknown:
+        return turned_away(400, f"there is no output {unknown[0]!r}; there are {', '.join(made)}")
     body = {
-        "model_name": deployment,
-        "model_version": str(versions[0]),
-        "outputs": [_predictions(scores), _tensor("version", "INT64", [len(versions)], versions)],
-        "parameters": _parameters(answers),
+        "model_name": predictions[0].deployment,
+        "model_version": str(predictions[0].version or 0),
+        "parameters": parameters_of(predictions),
     }
-    return body | ({"id": echo} if echo is not None else {})
+    return _assembled(
+        body | ({"id": asked.echo} if asked.echo is not None else {}), [(made[name], binary) for name, binary in wanted]
+    )
 
 
-def _predictions(scores: Sequence[Score]) -> dict[str, Any]:
-    shares = [score.classes for score in scores if score.classes is not None]
-    if len(shares) == len(scores):
-        flat = [share for row in shares for share in row]
-        return _tensor("classes", "FP64", [len(shares), len(shares[0])], flat)
-    return _tensor("score", "FP64", [len(scores)], [score.value for score in scores])
+def _assembled(body: dict[str, Any], chosen: Sequence[tuple[Output, bool]]) -> Reply:
+    told, tail = [], []
+    for output, binary in chosen:
+        head: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": output.shape}
+        if binary:
+            tail.append(to_binary(output.datatype, output.data))
+            told.append(head | {"parameters": {"binary_data_size": len(tail[-1])}})
+        else:
+            told.append(head | {"data": output.data})
+    text = _ENCODE(body | {"outputs": told})
+    if not tail:
+        return Reply(200, text)
+    return Reply(200, b"".join([text, *tail]), {HEADER_LENGTH: str(len(text))}, BINARY_TYPE)
 
 
-def _tensor(name: str, datatype: str, shape: list[int], data: list[Any]) -> dict[str, Any]:
-    return {"name": name, "datatype": datatype, "shape": shape, "data": data}
+def outputs_of(predictions: Sequence[Prediction]) -> list[Output]:
+    """The tensors of an answer: `score` or `classes`, `label` where there are classes, and `version` (0: the prior)."""
+    rows = [len(predictions)]
+    versions = Output("version", "INT64", rows, [found.version or 0 for found in predictions])
+    labels = [found.label for found in predictions]
+    if all(found.shares for found in predictions):
+        flat = [share for found in predictions for share in found.shares.values()]
+        main = Output("classes", "FP64", [*rows, len(predictions[0].shares)], flat)
+    else:
+        main = Output("score", "FP64", rows, [found.value for found in predictions])
+    if all(label is None for label in labels):
+        return [main, versions]
+    is_text = any(isinstance(label, str) for label in labels)
+    return [main, Output("label", "BYTES" if is_text else "INT64", rows, _labels(labels, is_text)), versions]
 
 
-def _parameters(answers: Sequence[PredictionAnswered]) -> dict[str, Any]:
-    """V2 allows only scalars here: what differs between rows is joined by commas, in the rows' order."""
-    told = {
-        "request_id": ",".join(answered.request_id for answered in answers),
-        "outcome": ",".join("served" if isinstance(answered.answer, Served) else "fell_back" for answered in answers),
-        "provisional": any(answered.provisional for answered in answers),
+def _labels(labels: Sequence[str | int | None], is_text: bool) -> list[Any]:
+    return ["" if label is None else str(label) for label in labels] if is_text else [label or 0 for label in labels]
+
+
+def described_outputs(kind: OutputKind) -> list[dict[str, Any]]:
+    """The outputs in V2's metadata."""
+    version = {"name": "version", "datatype": "INT64", "shape": [-1]}
+    if kind.kind == CLASSES:
+        label = "BYTES" if kind.classes else "INT64"
+        main = {"name": "classes", "datatype": "FP64", "shape": [-1, len(kind.classes) or -1]}
+        return [main, {"name": "label", "datatype": label, "shape": [-1]}, version]
+    score = {"name": "score", "datatype": "FP64", "shape": [-1]}
+    label = [{"name": "label", "datatype": "INT64", "shape": [-1]}] if kind.kind == "binary" else []
+    return [score, *label, version]
+
+
+def parameters_of(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """How an answer was made, in V2's `parameters`."""
+    told: dict[str, Any] = {
+        "request_id": ",".join(found.request_id for found in predictions),
+        "decision_id": ",".join(found.decision_id or "" for found in predictions),
+        "outcome": _joined(found.outcome for found in predictions),
+        "rung": _joined(found.rung or "" for found in predictions),
+        "version": _joined(str(found.version or 0) for found in predictions),
+        "provisional": any(found.provisional for found in predictions),
     }
-    fell = [answered.answer for answered in answers if isinstance(answered.answer, FellBack)]
-    if fell:
-        told["rung"] = ",".join(a.answer.rung if isinstance(a.answer, FellBack) else "champion" for a in answers)
-        told["reason"] = "; ".join(dict.fromkeys(answer.reason for answer in fell))
-    missing = dict.fromkeys(name for answered in answers for name in answered.missing)
-    stale = dict.fromkeys(name for answered in answers for name in answered.stale)
-    gaps = {"missing": ",".join(missing), "stale": ",".join(stale)}
+    gaps = {
+        "reason": "; ".join(dict.fromkeys(found.reason for found in predictions if found.reason)),
+        "missing": ",".join(dict.fromkeys(name for found in predictions for name in found.missing)),
+        "stale": ",".join(dict.fromkeys(name for found in predictions for name in found.stale)),
+    }
     return told | {kind: names for kind, names in gaps.items() if names}
+
+
+def _joined(words: Iterable[str]) -> str:
+    """
+    >>> _joined(["a", "a"]), _joined(["a", "b"])
+    ('a', 'a,b')
+    """
+    found = list(words)
+    return found[0] if len(set(found)) == 1 else ",".join(found)
+
+
+def v1_reply(predictions: Sequence[Prediction]) -> Reply:
+    """The answer in KServe's V1: per instance the figure, or the shares of the classes in their order."""
+    refusal = refusal_of(predictions)
+    if refusal is not None:
+        return refusal
+    figures = [list(found.shares.values()) if found.shares else found.value for found in predictions]
+    return as_json(200, {"predictions": figures, "parameters": parameters_of(predictions)})
+
+
+def named_reply(asked: Asked, predictions: Sequence[Prediction]) -> Reply:
+    """The answer for people: each row with its own outcome. The status is the first row's where none got a prediction."""
+    status = 200 if any(found.is_answered for found in predictions) else STATUS[predictions[0].outcome]
+    headers: dict[str, str] = {}
+    if status != 200:
+        headers = turned_away(status, "", predictions[0].retry_after_s).headers
+    told = [_named(found) for found in predictions]
+    return as_json(status, {"rows": told} if asked.is_list else told[0], headers)
+
+
+def _named(found: Prediction) -> dict[str, Any]:
+    told = {name: getattr(found, name) for name in found.__struct_fields__}
+    if not found.shares:
+        del told["shares"]
+    if found.retry_after_s is None:
+        del told["retry_after_s"]
+    return told | ({} if found.is_answered else {"error": found.reason})

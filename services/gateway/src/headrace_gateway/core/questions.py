@@ -1,8 +1,9 @@
-"""What a V2 body asks: tensors named by the deployment's inputs become one request per row.
+"""What a body asks, in three dialects: V2 (tensors), KServe's V1 (instances), and named inputs for people.
 
-Every tensor has shape [n] or [n, 1] with the same n. Numbers come in any numeric datatype, categories and keys as BYTES
-(UTF-8 text). The unit is a tensor of the unit's name, else `parameters.unit`, else the request's own id. The instant is
-`parameters.at` (RFC 3339, or seconds since the epoch), else now.
+All become one request per row. Of V2, tensors are named by the deployment's inputs, shape [n] or [n, 1]; or one matrix
+[n, k] under any name holds all k numbers in the order of the inputs. The unit is a tensor (or a value) of the unit's name, else
+`parameters.unit`, else the request's own id. The instant is `parameters.at` (RFC 3339, or seconds since the epoch), else
+now. A NaN in a binary tensor stands for a missing value, where the input may be missing.
 """
 
 import math
@@ -15,30 +16,19 @@ import msgspec
 from headrace.envelope import parse_instant
 from headrace.errors import Poison
 from headrace.events.inference import PredictionRequested, Scalar
+from headrace.policy.pending import Question
 from headrace.project.definition import DeploymentDefinition
+from headrace_gateway.core.tensors import Tensor, Wrong, huge, values_of
 from headrace_gateway.settings import Limits
 
 LATEST_S = 253_402_300_799.0
 MAX_KEY_CHARS = 200
-DATATYPES = frozenset(
-    [
-        "BOOL",
-        "BYTES",
-        "FP16",
-        "FP32",
-        "FP64",
-        *(f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)),
-    ]
-)
 
 
-class Tensor(msgspec.Struct, frozen=True):
-    """One named input of a V2 request."""
+class WantedOutput(msgspec.Struct, frozen=True):
+    """An output that a V2 client asks for."""
 
     name: str
-    shape: list[int]
-    datatype: str
-    data: list[Any]
     parameters: dict[str, Any] = {}
 
 
@@ -48,25 +38,65 @@ class InferRequest(msgspec.Struct, frozen=True):
     inputs: list[Tensor]
     id: str | None = None
     parameters: dict[str, Any] = {}
-    outputs: list[dict[str, Any]] = []
+    outputs: list[WantedOutput] = []
+
+
+class InstancesRequest(msgspec.Struct, frozen=True):
+    """The body of POST /v1/models/{m}:predict: per instance its values by name, or in the order of the inputs."""
+
+    instances: list[dict[str, Any] | list[Any]]
+    parameters: dict[str, Any] = {}
+
+
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One thing to predict. `inputs`: values by name; `unit`: what it is about; `at`: the instant asked for, RFC 3339 or
+    seconds since the epoch, now when not given."""
+
+    inputs: dict[str, Any]
+    unit: str | None = None
+    at: str | float | None = None
+
+
+class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of POST /v1/deployments/{name}/predict: one thing, or a list of them under `rows`.
+
+    `deadline_ms`: how long the answer is waited for. `unit` and `at` stand for rows that have none of their own.
+    """
+
+    inputs: dict[str, Any] | None = None
+    unit: str | None = None
+    at: str | float | None = None
+    rows: list[Row] | None = None
+    deadline_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One row: its request under its id, for the instant `at_s`."""
+class Call:
+    """What an HTTP call says beside its body. `key`: its Idempotency-Key, whose row ids are repeated by a repeated call;
+    `make_id`: for a call without one. `json_bytes`: length of the JSON part, None when there is no other."""
 
-    request_id: str
-    request: PredictionRequested
-    at_s: float
+    deployment: DeploymentDefinition
+    limits: Limits
+    now_s: float
+    make_id: Callable[[], str]
+    key: str | None = None
+    json_bytes: int | None = None
+    version: int | None = None
+    tenant: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """All rows of one HTTP request. `echo`: the client's own id; `deadline_ms`: how long it waits."""
+    """All rows of one HTTP request. `echo`: the client's own id; `deadline_ms`: how long it waits; `outputs`: the wanted
+    ones (empty: all) with whether each comes as binary; `is_binary`: what holds for the others; `is_list`: rows were given."""
 
     questions: tuple[Question, ...]
-    echo: str | None
     deadline_ms: int
+    echo: str | None = None
+    outputs: tuple[tuple[str, bool], ...] = ()
+    is_binary: bool = False
+    is_list: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,88 +106,206 @@ class Unclear:
     reason: str
 
 
-_DECODER = msgspec.json.Decoder(InferRequest)
+@dataclass(frozen=True, slots=True)
+class _Row:
+    inputs: dict[str, Scalar]
+    unit: str | None
+    at_s: float
 
 
-class _Wrong(Exception):
-    """Ends the reading of a body; never leaves this module."""
+_V2 = msgspec.json.Decoder(InferRequest)
+_V1 = msgspec.json.Decoder(InstancesRequest)
+_NAMED = msgspec.json.Decoder(PredictRequest)
 
 
-def read_body(
-    body: bytes,
-    deployment: DeploymentDefinition,
-    limits: Limits,
-    now_s: float,
-    key: str | None,
-    make_id: Callable[[], str],
-) -> Asked | Unclear:
-    """The questions of a body. `key`: the Idempotency-Key, whose row ids are then repeated by a repeated call."""
+def read_v2(body: bytes, call: Call) -> Asked | Unclear:
+    """The questions of a V2 body."""
+    return _read(_v2, body, call, "a V2 inference request")
+
+
+def read_v1(body: bytes, call: Call) -> Asked | Unclear:
+    """The questions of KServe's V1."""
+    return _read(_v1, body, call, 'a V1 request ({"instances": [...]})')
+
+
+def read_named(body: bytes, call: Call) -> Asked | Unclear:
+    """The questions of a body for people."""
+    return _read(_named, body, call, 'a prediction request ({"inputs": {...}} or {"rows": [{"inputs": {...}}]})')
+
+
+def _read(reader: Callable[[bytes, Call], Asked], body: bytes, call: Call, what: str) -> Asked | Unclear:
     try:
-        asked = _DECODER.decode(body)
-        rows, units = _rows(asked.inputs, deployment, limits.rows)
-        ids = _ids(len(rows), key, make_id)
-        at_s = _instant(asked.parameters.get("at"), now_s)
-        deadline_ms = _deadline(asked.parameters.get("deadline_ms"), limits)
-        fixed = _unit(asked.parameters.get("unit"))
+        return reader(body, call)
     except (msgspec.DecodeError, RecursionError) as error:
-        return Unclear(f"not a V2 inference request: {error}")
-    except _Wrong as error:
+        return Unclear(f"not {what}: {error}")
+    except Wrong as error:
         return Unclear(str(error))
-    questions = [
-        Question(name, PredictionRequested(deployment.name, row, unit or fixed or name, deadline_ms), at_s)
-        for name, row, unit in zip(ids, rows, units, strict=True)
-    ]
-    return Asked(tuple(questions), asked.id, deadline_ms)
 
 
-def _rows(
-    tensors: Sequence[Tensor], deployment: DeploymentDefinition, most: int
+def _v2(body: bytes, call: Call) -> Asked:
+    head = len(body) if call.json_bytes is None else call.json_bytes
+    if not 0 < head <= len(body):
+        raise Wrong(f"Inference-Header-Content-Length must lie in 1..{len(body)}, got {head}")
+    asked = _V2.decode(body[:head])
+    told = asked.parameters
+    at_s, unit = _instant(told.get("at"), call.now_s), _unit(told.get("unit"))
+    rows, units = _columns_to_rows(asked.inputs, _parts(asked.inputs, memoryview(body)[head:]), call)
+    is_binary = told.get("binary_data_output") is True
+    wanted = tuple((output.name, output.parameters.get("binary_data", is_binary) is True) for output in asked.outputs)
+    made = [_Row(row, own or unit, at_s) for row, own in zip(rows, units, strict=True)]
+    deadline_ms = _deadline(told.get("deadline_ms"), call.limits)
+    return Asked(_questions(made, call, deadline_ms), deadline_ms, asked.id, wanted, is_binary)
+
+
+def _parts(tensors: Sequence[Tensor], tail: memoryview) -> list[memoryview | None]:
+    """The binary part, cut into the tensors that say how much of it is theirs."""
+    parts: list[memoryview | None] = []
+    at = 0
+    for tensor in tensors:
+        size = tensor.parameters.get("binary_data_size")
+        if size is None:
+            parts.append(None)
+            continue
+        if type(size) is not int or size < 0 or at + size > len(tail):
+            raise Wrong(f"input {tensor.name}: binary_data_size {size!r} goes past the body")
+        parts.append(tail[at : at + size])
+        at += size
+    if at != len(tail):
+        raise Wrong(f"{len(tail) - at} bytes follow the tensors that binary_data_size speaks of")
+    return parts
+
+
+def _columns_to_rows(
+    tensors: Sequence[Tensor], parts: Sequence[memoryview | None], call: Call
 ) -> tuple[list[dict[str, Scalar]], list[str | None]]:
-    known = {field.name for field in deployment.inputs}
-    columns = {tensor.name: _column(tensor, known | {deployment.unit}, deployment.name) for tensor in tensors}
+    columns: dict[str, list[Scalar]] = {}
+    for tensor, part in zip(tensors, parts, strict=True):
+        for name, values in _columns(tensor, part, call.deployment):
+            if name in columns:
+                raise Wrong(f"input {name} is given twice")
+            columns[name] = values
+    return _transposed(columns, call)
+
+
+def _transposed(columns: dict[str, list[Scalar]], call: Call) -> tuple[list[dict[str, Scalar]], list[str | None]]:
     counts = {len(values) for values in columns.values()}
     if len(counts) > 1:
-        raise _Wrong(f"all inputs must have the same number of rows, got {sorted(counts)}")
+        raise Wrong(f"all inputs must have the same number of rows, got {sorted(counts)}")
     count = counts.pop() if counts else 1
-    if not 0 < count <= most:
-        raise _Wrong(f"a request must have 1..{most} rows, got {count}")
-    units = columns.get(deployment.unit, [None] * count)
-    rows = [{name: values[n] for name, values in columns.items() if name in known} for n in range(count)]
+    _refuse_count(count, call)
+    units = columns.get(call.deployment.unit) or [None] * count
+    if all(field.name != call.deployment.unit for field in call.deployment.inputs):
+        columns.pop(call.deployment.unit, None)
+    names = list(columns)
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)] or [{}] * count
     return rows, [None if unit is None else str(unit) for unit in units]
 
 
-def _column(tensor: Tensor, known: set[str], deployment: str) -> list[Scalar]:
-    if tensor.name not in known:
-        raise _Wrong(f"{deployment} takes no input {tensor.name!r}; it takes {', '.join(sorted(known))}")
-    if tensor.datatype not in DATATYPES:
-        raise _Wrong(f"input {tensor.name}: datatype {tensor.datatype!r} is not one of V2's")
-    if len(tensor.shape) not in (1, 2) or tensor.shape[1:] not in ([], [1]):
-        raise _Wrong(f"input {tensor.name}: shape must be [n] or [n, 1], got {tensor.shape}")
-    flat = [value for entry in tensor.data for value in (entry if isinstance(entry, list) else [entry])]
-    if len(flat) != tensor.shape[0]:
-        raise _Wrong(f"input {tensor.name}: shape {tensor.shape} wants {tensor.shape[0]} values, got {len(flat)}")
-    return [_value(tensor, value) for value in flat]
+def _columns(
+    tensor: Tensor, part: memoryview | None, deployment: DeploymentDefinition
+) -> list[tuple[str, list[Scalar]]]:
+    """A tensor's values by input: one column, or a matrix of all inputs in their order."""
+    by_name = {field.name: field for field in deployment.inputs}
+    values = values_of(tensor, part)
+    if tensor.name in by_name or tensor.name == deployment.unit:
+        if len(tensor.shape) > 2 or tensor.shape[1:] not in ([], [1]):
+            raise Wrong(f"input {tensor.name}: shape must be [n] or [n, 1], got {tensor.shape}")
+        field = by_name.get(tensor.name)
+        return [(tensor.name, _gaps(values) if field is not None and field.nullable and part is not None else values)]
+    width = len(by_name)
+    if len(tensor.shape) != 2 or tensor.shape[1] != width:
+        known = ", ".join(sorted({*by_name, deployment.unit}))
+        raise Wrong(f"{deployment.name} takes no input {tensor.name!r}; it takes {known}, or one matrix [n, {width}]")
+    return [
+        (field.name, _gaps(values[index::width]) if field.nullable else values[index::width])
+        for index, field in enumerate(deployment.inputs)
+    ]
 
 
-def _value(tensor: Tensor, value: Any) -> Scalar:
-    is_text = tensor.datatype == "BYTES"
-    fits = isinstance(value, str) if is_text else isinstance(value, bool | int | float)
-    if value is not None and not fits:
-        raise _Wrong(f"input {tensor.name}: {value!r} is not {'text' if is_text else 'a number'} ({tensor.datatype})")
-    return value
+def _gaps(values: list[Scalar]) -> list[Scalar]:
+    return [None if isinstance(value, float) and math.isnan(value) else value for value in values]
 
 
-def _ids(count: int, key: str | None, make_id: Callable[[], str]) -> list[str]:
-    if key is not None and not (0 < len(key) <= MAX_KEY_CHARS and key.isprintable()):
-        raise _Wrong(f"Idempotency-Key must be 1..{MAX_KEY_CHARS} printable characters")
-    if key is None:
-        return [make_id() for _ in range(count)]
+def _v1(body: bytes, call: Call) -> Asked:
+    asked = _V1.decode(body)
+    told = asked.parameters
+    at_s, unit = _instant(told.get("at"), call.now_s), _unit(told.get("unit"))
+    _refuse_count(len(asked.instances), call)
+    rows = [_instance(given, call.deployment) for given in asked.instances]
+    made = [_Row(inputs, own or unit, at_s) for inputs, own in rows]
+    deadline_ms = _deadline(told.get("deadline_ms"), call.limits)
+    return Asked(_questions(made, call, deadline_ms), deadline_ms)
+
+
+def _instance(
+    given: dict[str, Any] | list[Any], deployment: DeploymentDefinition
+) -> tuple[dict[str, Scalar], str | None]:
+    names = [field.name for field in deployment.inputs]
+    if isinstance(given, list):
+        if len(given) != len(names):
+            raise Wrong(f"an instance has {len(names)} values ({', '.join(names)}), got {len(given)}")
+        given = dict(zip(names, given, strict=True))
+    unit = _unit(given.get(deployment.unit))
+    return {name: _scalar(name, v) for name, v in given.items() if name in names or name != deployment.unit}, unit
+
+
+def _named(body: bytes, call: Call) -> Asked:
+    asked = _NAMED.decode(body)
+    if (asked.inputs is None) == (asked.rows is None):
+        raise Wrong("give `inputs` (one thing) or `rows` (a list), not both")
+    rows = asked.rows if asked.rows is not None else [Row(asked.inputs or {})]
+    _refuse_count(len(rows), call)
+    at_s = _instant(asked.at, call.now_s)
+    made = [
+        _Row({n: _scalar(n, v) for n, v in row.inputs.items()}, row.unit or asked.unit, _instant(row.at, at_s))
+        for row in rows
+    ]
+    deadline_ms = _deadline(asked.deadline_ms, call.limits)
+    return Asked(_questions(made, call, deadline_ms), deadline_ms, is_list=asked.rows is not None)
+
+
+def _scalar(name: str, value: Any) -> Scalar:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return huge(name, value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise Wrong(f"input {name} must be a number, text, true, false or null, got {type(value).__name__}")
+
+
+def _refuse_count(count: int, call: Call) -> None:
+    if not 0 < count <= call.limits.rows:
+        raise Wrong(f"a request must have 1..{call.limits.rows} rows, got {count}")
+
+
+def _questions(rows: Sequence[_Row], call: Call, deadline_ms: int) -> tuple[Question, ...]:
+    ids = _ids(len(rows), call)
+    name = call.deployment.name
+    return tuple(
+        Question(
+            ident,
+            PredictionRequested(name, row.inputs, row.unit or ident, deadline_ms),
+            row.at_s,
+            call.version,
+            call.tenant,
+            call.traceparent,
+        )
+        for ident, row in zip(ids, rows, strict=True)
+    )
+
+
+def _ids(count: int, call: Call) -> list[str]:
+    if call.key is None:
+        return [call.make_id() for _ in range(count)]
+    if not (0 < len(call.key) <= MAX_KEY_CHARS and call.key.isprintable()):
+        raise Wrong(f"Idempotency-Key must be 1..{MAX_KEY_CHARS} printable characters")
+    # NB: without the tenant, one tenant's key would be answered with what another one asked.
+    key = f"{call.tenant}/{call.key}" if call.tenant else call.key
     return [key] if count == 1 else [f"{key}/{n}" for n in range(count)]
 
 
 def _unit(given: Any) -> str | None:
-    if given is not None and not isinstance(given, str | int):
-        raise _Wrong(f"parameters.unit must be text, got {given!r}")
+    if given is not None and (isinstance(given, bool) or not isinstance(given, str | int)):
+        raise Wrong(f"the unit must be text, got {given!r}")
     return None if given is None else str(given)
 
 
@@ -172,9 +320,9 @@ def _instant(given: Any, now_s: float) -> float:
     try:
         at_s = parse_instant(given) if isinstance(given, str) else float(given)
     except (Poison, TypeError, ValueError, OverflowError):
-        raise _Wrong(f"parameters.at must be an RFC 3339 instant or seconds since the epoch, got {given!r}") from None
+        raise Wrong(f"`at` must be an RFC 3339 instant or seconds since the epoch, got {given!r}") from None
     if not (math.isfinite(at_s) and 0 <= at_s <= LATEST_S):
-        raise _Wrong(f"parameters.at must lie between the years 1970 and 9999, got {given!r}")
+        raise Wrong(f"`at` must lie between the years 1970 and 9999, got {given!r}")
     return at_s
 
 
@@ -182,5 +330,5 @@ def _deadline(given: Any, limits: Limits) -> int:
     if given is None:
         return limits.deadline_ms
     if isinstance(given, bool) or not isinstance(given, int) or not 0 < given <= limits.longest_deadline_ms:
-        raise _Wrong(f"parameters.deadline_ms must be a whole number in 1..{limits.longest_deadline_ms}, got {given!r}")
+        raise Wrong(f"deadline_ms must be a whole number in 1..{limits.longest_deadline_ms}, got {given!r}")
     return given

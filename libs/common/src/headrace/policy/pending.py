@@ -1,6 +1,25 @@
 """Which questions are waiting, and which have waited long enough: ids and deadlines, on a clock that never jumps."""
 
 import heapq
+from dataclasses import dataclass
+
+from headrace.events.inference import PredictionRequested
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One row: its request under its id, for the instant `at_s`.
+
+    `version`: a preview, answered by this loaded version whatever the route says. `tenant`: who asks, where the route
+    knows exceptions for tenants. `traceparent`: the trace that it belongs to.
+    """
+
+    request_id: str
+    request: PredictionRequested
+    at_s: float
+    version: int | None = None
+    tenant: str | None = None
+    traceparent: str | None = None
 
 
 class Pending:

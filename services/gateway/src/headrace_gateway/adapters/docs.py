@@ -1,0 +1,163 @@
+"""The page at /docs: every path, and bodies that the applied deployments answer. Its scripts are ours: no CDN is asked."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from headrace.policy.prediction import Prediction
+from headrace.project.definition import DeploymentDefinition, InputDefinition
+from headrace_gateway.adapters.catalogue import Catalogue, datatype
+from headrace_gateway.adapters.edge import knock_of
+from headrace_gateway.core.callers import ANYONE
+from headrace_gateway.core.questions import InferRequest, InstancesRequest, PredictRequest, Row
+
+_REF = "#/components/schemas/{name}"
+_PEOPLE, _V2, _V1 = "For people", "Open Inference Protocol V2", "KServe V1"
+INTRODUCTION = (
+    "Predictions over HTTP. Every answer says which version and which rung of the ladder gave it, and what it lacked. "
+    "An `Idempotency-Key` makes a call safe to repeat: the same decision answers."
+)
+
+
+def add_docs(app: FastAPI, catalogue: Catalogue, *, has_keys: bool) -> None:
+    """Add /docs and /openapi.json; with keys, only who has one sees the deployments' own examples."""
+
+    async def openapi(request: Request) -> JSONResponse:
+        is_known = not has_keys or knock_of(request.scope).caller is not ANYONE
+        return JSONResponse(page(app, catalogue.deployments if is_known else [], has_keys=has_keys))
+
+    async def docs(_: Request) -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Headrace",
+            swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="/docs/assets/swagger-ui.css",
+            swagger_favicon_url="/docs/assets/favicon.png",
+            swagger_ui_parameters={"defaultModelsExpandDepth": 0, "tryItOutEnabled": True},
+        )
+
+    assets = StaticFiles(directory=Path(str(resources.files("fastapi_offline") / "static")))
+    app.router.routes += [
+        Route("/openapi.json", openapi),
+        Route("/docs", docs),
+        Mount("/docs/assets", assets),
+    ]
+
+
+def page(app: FastAPI, deployments: list[DeploymentDefinition], *, has_keys: bool) -> dict[str, Any]:
+    """The OpenAPI document."""
+    types = [Row, PredictRequest, InferRequest, InstancesRequest, Prediction]
+    _, components = msgspec.json.schema_components(types, ref_template=_REF)
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": app.title, "version": app.version, "description": INTRODUCTION},
+        "paths": _paths(deployments),
+        "components": {"schemas": components},
+    }
+    if has_keys:
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}]
+    return document
+
+
+def _paths(deployments: list[DeploymentDefinition]) -> dict[str, Any]:
+    named = {d.name: named_example(d) for d in deployments}
+    lists = {f"{d.name}, a list": {"rows": [named_example(d)]} for d in deployments}
+    v2, v1 = {d.name: example(d) for d in deployments}, {d.name: v1_example(d) for d in deployments}
+    first = deployments[0].name if deployments else None
+    asks = {
+        "/v1/deployments/{deployment}/predict": (
+            _PEOPLE,
+            "Predict, with named inputs",
+            "PredictRequest",
+            named | lists,
+        ),
+        "/v2/models/{deployment}/infer": (_V2, "Infer", "InferRequest", v2),
+        "/v1/models/{deployment}:predict": (_V1, "Predict", "InstancesRequest", v1),
+    }
+    paths = {path: {"post": _asking(path, first, *told)} for path, told in asks.items()}
+    for path, tag, summary in _READS:
+        paths[path] = {"get": _operation(tag, summary, path, first)}
+    paths["/v2/repository/index"] = {"post": _operation(_V2, "All models and versions", "", None)}
+    return paths
+
+
+_READS = [
+    ("/v2", _V2, "What answers here"),
+    ("/v2/health/live", _V2, "The process runs"),
+    ("/v2/health/ready", _V2, "It can ask and hear"),
+    ("/v2/models/{deployment}", _V2, "Inputs and outputs of a model"),
+    ("/v2/models/{deployment}/ready", _V2, "Whether a model has anything to answer with"),
+    ("/v2/models/{deployment}/config", _V2, "The same, in Triton's words"),
+    ("/v1/models", _V1, "All models"),
+    ("/v1/models/{deployment}", _V1, "Whether a model has anything to answer with"),
+]
+_REFUSALS = {
+    "400": "the body asks nothing that can be answered",
+    "401": "an API key is needed",
+    "404": "no such deployment",
+    "413": "the body is too large",
+    "422": "the Idempotency-Key was used for another body",
+    "429": "too many calls under this key",
+    "503": "not answered now; Retry-After says when to ask again",
+    "504": "no answer in time; the same Idempotency-Key asks for the same decision",
+}
+
+
+def _asking(
+    path: str, first: str | None, tag: str, summary: str, schema: str, bodies: dict[str, Any]
+) -> dict[str, Any]:
+    operation = _operation(tag, summary, path, first)
+    operation["parameters"].append(
+        {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"}, "description": "one per prediction"}
+    )
+    examples = {name.replace(", ", "-").replace(" ", "-"): {"summary": name, "value": v} for name, v in bodies.items()}
+    content: dict[str, Any] = {"schema": {"$ref": _REF.format(name=schema)}}
+    operation["requestBody"] = {
+        "required": True,
+        "content": {"application/json": content | ({"examples": examples} if examples else {})},
+    }
+    operation["responses"] |= {status: {"description": text} for status, text in _REFUSALS.items()}
+    return operation
+
+
+def _operation(tag: str, summary: str, path: str, first: str | None) -> dict[str, Any]:
+    parameter = {"name": "deployment", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        "tags": [tag],
+        "summary": summary,
+        "parameters": [parameter | ({"example": first} if first else {})] if "{deployment}" in path else [],
+        "responses": {"200": {"description": "an answer", "content": {"application/json": {"schema": {}}}}},
+    }
+
+
+def example(deployment: DeploymentDefinition) -> dict[str, Any]:
+    """A V2 body that this deployment answers."""
+    inputs = [{"name": f.name, "datatype": datatype(f), "shape": [1], "data": [_value(f)]} for f in deployment.inputs]
+    return {"id": "my-first", "inputs": inputs, "parameters": {"unit": "example-1"}}
+
+
+def v1_example(deployment: DeploymentDefinition) -> dict[str, Any]:
+    """A V1 body that this deployment answers."""
+    return {"instances": [{f.name: _value(f) for f in deployment.inputs}]}
+
+
+def named_example(deployment: DeploymentDefinition) -> dict[str, Any]:
+    """A body for people that this deployment answers."""
+    return {"inputs": {f.name: _value(f) for f in deployment.inputs}, "unit": "example-1"}
+
+
+def _value(field: InputDefinition) -> float | str:
+    if field.kind != "number":
+        return "AA"
+    low, high = field.low, field.high
+    if low is not None and high is not None:
+        return (low + high) / 2
+    return low if low is not None else high if high is not None else 1.0

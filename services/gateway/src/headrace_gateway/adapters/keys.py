@@ -1,0 +1,103 @@
+"""Where API keys come from: a TOML file (`HEADRACE_API_KEYS_FILE`), or `HEADRACE_API_KEYS=name=key,name=key`.
+
+[[key]]
+name = "shop"
+sha256 = "…"            # printf %s "$KEY" | sha256sum; or `key = "…"`
+tenant = "shop"         # optional: routes may know exceptions for tenants
+per_second = 50         # optional; `burst` calls at once, twice as many when not given
+expires = 2027-01-01T00:00:00Z
+"""
+
+import ipaddress
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.errors import Misconfigured
+from headrace.settings import Settings
+from headrace_gateway.core.callers import Caller, digest_of
+
+NONE = "none"
+
+
+class KeyLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One key of the file."""
+
+    name: str
+    key: str = ""
+    sha256: str = ""
+    tenant: str = ""
+    per_second: float | None = None
+    burst: float | None = None
+    expires: datetime | None = None
+
+
+class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    key: list[KeyLine] = []
+
+
+def load_callers(settings: Settings) -> tuple[Caller, ...]:
+    """Who may ask; () for anyone. Raises `Misconfigured` when anyone could ask from outside and nobody said so."""
+    given = settings.api_keys
+    if settings.api_keys_file:
+        return _from_file(Path(settings.api_keys_file))
+    if given and given != NONE:
+        return tuple(_from_pair(pair) for pair in given.split(","))
+    if not given and not is_loopback(settings.http_host):
+        raise Misconfigured(
+            f"HTTP is to be served on {settings.http_host} without API keys, so anyone could ask: set "
+            "HEADRACE_API_KEYS_FILE or HEADRACE_API_KEYS (or HEADRACE_API_KEYS=none, if something in front checks them)"
+        )
+    return ()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _from_pair(pair: str) -> Caller:
+    name, is_given, key = pair.strip().partition("=")
+    if not (name and is_given and key):
+        raise Misconfigured("HEADRACE_API_KEYS must be name=key,name=key (or none)")
+    return Caller(name, digest_of(key), name)
+
+
+def _from_file(path: Path) -> tuple[Caller, ...]:
+    try:
+        found = msgspec.convert(tomllib.loads(path.read_text()), KeyFile)
+    except OSError as error:
+        raise Misconfigured(f"HEADRACE_API_KEYS_FILE: {path} cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise Misconfigured(f"HEADRACE_API_KEYS_FILE: {path}: {error}") from None
+    if not found.key:
+        raise Misconfigured(f"HEADRACE_API_KEYS_FILE: {path} holds no [[key]]")
+    return tuple(_from_line(line, path) for line in found.key)
+
+
+def _from_line(line: KeyLine, path: Path) -> Caller:
+    digest = line.sha256.lower() or (digest_of(line.key) if line.key else "")
+    if len(digest) != 64 or bool(line.key) == bool(line.sha256):
+        raise Misconfigured(f"HEADRACE_API_KEYS_FILE: {path}: {line.name} needs `sha256` (64 hex digits) or `key`")
+    if line.per_second is not None and line.per_second <= 0:
+        raise Misconfigured(f"HEADRACE_API_KEYS_FILE: {path}: {line.name}: per_second must be above 0")
+    burst = line.burst if line.burst is not None else 2 * (line.per_second or 1)
+    return Caller(line.name, digest, line.tenant, line.per_second, max(burst, 1.0), _seconds(line.expires))
+
+
+def _seconds(expires: Any) -> float | None:
+    if expires is None:
+        return None
+    return (expires if expires.tzinfo else expires.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,64 @@
+"""What a body holds: plain, gzip or deflate, within the limit once it is uncompressed. A bomb is never unpacked further."""
+
+import zlib
+from dataclasses import dataclass
+
+GZIP, DEFLATE = "gzip", "deflate"
+PLAIN = ("", "identity")
+_WINDOWS = {GZIP: 31, "x-gzip": 31, DEFLATE: 15}
+ENCODINGS = frozenset([*PLAIN, *_WINDOWS])
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """Uncompressed it has more bytes than the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """It cannot be uncompressed."""
+
+    reason: str
+
+
+def unpacked(body: bytes, encoding: str, limit_bytes: int) -> bytes | TooLarge | Broken:
+    """The uncompressed bytes; at most one byte more than the limit is ever made of them.
+
+    >>> unpacked(zlib.compress(bytes(1_000_000)), "deflate", 1000)
+    TooLarge()
+    """
+    if encoding in PLAIN:
+        return body
+    unpacker = zlib.decompressobj(_WINDOWS[encoding])
+    try:
+        found = unpacker.decompress(body, limit_bytes + 1)
+    except zlib.error as error:
+        return Broken(f"the body is not {encoding}: {error}")
+    if len(found) > limit_bytes:
+        return TooLarge()
+    if not unpacker.eof or unpacker.unused_data:
+        return Broken(f"the {encoding} body is cut off, or something follows it")
+    return found
+
+
+def packed(body: bytes, encoding: str) -> bytes:
+    """Compressed bytes.
+
+    >>> unpacked(packed(b"abc", "gzip"), "gzip", 10)
+    b'abc'
+    """
+    packer = zlib.compressobj(6, zlib.DEFLATED, _WINDOWS[encoding])
+    return packer.compress(body) + packer.flush()
+
+
+def accepted(accept_encoding: str, size_bytes: int, worth_bytes: int = 1024) -> str | None:
+    """How an answer of this size is compressed for a client that accepts these encodings; None for not at all.
+
+    >>> accepted("gzip, deflate", 5000), accepted("gzip", 100), accepted("gzip;q=0, br", 5000)
+    ('gzip', None, None)
+    """
+    if size_bytes < worth_bytes or not accept_encoding:
+        return None
+    offers = [offer.strip().replace(" ", "") for offer in accept_encoding.lower().split(",")]
+    wanted = {offer.partition(";")[0] for offer in offers if not offer.endswith((";q=0", ";q=0.0"))}
+    return next((encoding for encoding in (GZIP, DEFLATE) if encoding in wanted), None)

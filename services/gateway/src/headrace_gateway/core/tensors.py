@@ -1,0 +1,143 @@
+"""Tensors of the Open Inference Protocol V2 and its binary extension: little-endian, row-major, after the JSON part.
+
+A BYTES element is its length (4 bytes) and then its bytes, which must be UTF-8 here. Numbers become Python's, one list
+per tensor.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from headrace.events.inference import Scalar
+
+_NUMPY = {
+    "BOOL": "?",
+    "FP16": "<f2",
+    "FP32": "<f4",
+    "FP64": "<f8",
+    "INT8": "i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "UINT8": "u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+    "UINT64": "<u8",
+}
+DATATYPES = frozenset([*_NUMPY, "BF16", "BYTES"])
+_LARGEST = 2**63
+
+
+class Tensor(msgspec.Struct, frozen=True):
+    """One named input of a V2 request. `data`: None when it lies in the binary part."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any] | None = None
+    parameters: dict[str, Any] = {}
+
+
+class Wrong(Exception):
+    """A body asks nothing that could be answered; never leaves the core."""
+
+
+def values_of(tensor: Tensor, binary: memoryview | None) -> list[Scalar]:
+    """All values, row by row. `binary`: the tensor's own bytes, None when `data` holds them."""
+    if tensor.datatype not in DATATYPES:
+        raise Wrong(f"input {tensor.name}: datatype {tensor.datatype!r} is not one of V2's")
+    values = _from_binary(tensor, binary) if binary is not None else _from_json(tensor)
+    count = count_of(tensor)
+    if len(values) != count:
+        raise Wrong(f"input {tensor.name}: shape {tensor.shape} wants {count} values, got {len(values)}")
+    return values
+
+
+def count_of(tensor: Tensor) -> int:
+    """How many values the shape wants."""
+    if not tensor.shape or any(size < 0 for size in tensor.shape):
+        raise Wrong(f"input {tensor.name}: shape must be [rows] or [rows, columns], got {tensor.shape}")
+    return math.prod(tensor.shape)
+
+
+def _from_json(tensor: Tensor) -> list[Scalar]:
+    if tensor.data is None:
+        raise Wrong(f"input {tensor.name} has neither data nor binary_data_size")
+    flat = tensor.data
+    if flat and isinstance(flat[0], list):
+        flat = [value for row in flat for value in (row if isinstance(row, list) else [row])]
+    check = _text if tensor.datatype == "BYTES" else _number
+    return [check(tensor, value) for value in flat]
+
+
+def _text(tensor: Tensor, value: Any) -> Scalar:
+    if value is not None and not isinstance(value, str):
+        raise Wrong(f"input {tensor.name}: {value!r} is not text (BYTES)")
+    return value
+
+
+def _number(tensor: Tensor, value: Any) -> Scalar:
+    kind = type(value)
+    if kind is float or value is None or kind is bool:
+        return value
+    if kind is not int:
+        raise Wrong(f"input {tensor.name}: {value!r} is not a number ({tensor.datatype})")
+    return value if -_LARGEST <= value < _LARGEST else huge(tensor.name, value)
+
+
+def huge(name: str, value: int) -> float:
+    """An integer beyond 64 bits, as the number that it is meant to be."""
+    try:
+        return float(value)
+    except OverflowError:
+        raise Wrong(f"input {name}: an integer of {value.bit_length()} bits is not a number that fits") from None
+
+
+def _from_binary(tensor: Tensor, binary: memoryview) -> list[Scalar]:
+    if tensor.datatype == "BYTES":
+        return _texts(tensor.name, binary)
+    if tensor.datatype == "BF16":
+        return _halves(tensor, binary)
+    return _array(tensor, binary, _NUMPY[tensor.datatype]).tolist()
+
+
+def _halves(tensor: Tensor, binary: memoryview) -> list[Scalar]:
+    """bfloat16 is the upper half of a float32."""
+    return (_array(tensor, binary, "<u2").astype("<u4") << 16).view("<f4").tolist()
+
+
+def _array(tensor: Tensor, binary: memoryview, kind: str) -> np.ndarray:
+    if len(binary) % np.dtype(kind).itemsize:
+        raise Wrong(f"input {tensor.name}: {len(binary)} bytes are no whole number of {tensor.datatype}")
+    return np.frombuffer(binary, kind)
+
+
+def _texts(name: str, binary: memoryview) -> list[Scalar]:
+    found: list[Scalar] = []
+    at = 0
+    while at < len(binary):
+        size = int.from_bytes(binary[at : at + 4], "little")
+        end = at + 4 + size
+        if at + 4 > len(binary) or end > len(binary):
+            raise Wrong(f"input {name}: an element of {size} bytes goes past its binary_data_size")
+        try:
+            found.append(str(binary[at + 4 : end], "utf-8"))
+        except UnicodeDecodeError:
+            raise Wrong(f"input {name}: BYTES must be UTF-8 text") from None
+        at = end
+    return found
+
+
+def to_binary(datatype: str, values: Sequence[Any]) -> bytes:
+    """The bytes of an output tensor; a missing number is NaN.
+
+    >>> to_binary("BYTES", ["ab"]), to_binary("INT64", [1])[:2]
+    (b'\\x02\\x00\\x00\\x00ab', b'\\x01\\x00')
+    """
+    if datatype == "BYTES":
+        texts = [str(value).encode() for value in values]
+        return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+    return np.array([math.nan if value is None else value for value in values], _NUMPY[datatype]).tobytes()
