@@ -299,6 +299,14 @@ def test_a_rolled_back_version_is_never_previous_and_what_was_previous_is_again(
     assert "no version before 1" in refused.reason
 
 
+def test_what_was_previous_and_does_harm_on_its_way_back_is_previous_no_more() -> None:
+    machine = Machine(plan=BLUE_GREEN)
+    machine.serve(2)
+    machine.start(1)
+    machine.tell(Unloadable(1, "pickle"))
+    assert (machine.entry.aliases, machine.route.previous, machine.route.shadows) == ({"champion": 2}, None, ())
+
+
 def test_of_promote_and_rollback_at_once_one_wins_and_the_other_is_told_why() -> None:
     for promote_first in (True, False):
         machine = Machine(versions=4, plan=BLUE_GREEN)
@@ -382,6 +390,7 @@ def test_a_shadow_ends_without_effect_and_with_its_evidence() -> None:
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("start"), st.integers(1, 4), st.sampled_from(["me", "trainer"])),
+        st.tuples(st.just("serve"), st.integers(1, 4), st.none()),
         st.tuples(st.sampled_from(["abort", "pause", "resume", "retry", "archive"]), st.integers(1, 4), st.none()),
         st.tuples(st.sampled_from(["promote", "roll back", "unloadable"]), st.integers(1, 4), st.none()),
         st.tuples(st.sampled_from(["warmed", "warmed", "silent"]), st.just(0), st.none()),
@@ -399,6 +408,10 @@ def played(history: list, plan: RolloutDefinition) -> Machine:
         match kind:
             case "start":
                 machine.start(value, more)
+            case "serve":
+                machine.start(value)
+                machine.tell(Warmed())
+                machine.tell(PromoteRollout("d", value, "r", "me"))
             case "archive":
                 facts = versions.on_archive(machine.state, ArchiveVersion("d", value, "r", "me"), f"a{place}")
                 machine.state, machine.said = folded(machine.state, facts), machine.said + facts

@@ -5,8 +5,6 @@ import getpass
 import secrets
 from typing import Any
 
-from headrace.bus.port import TopicPartition
-from headrace.codec import Message
 from headrace.envelope import parse_instant
 from headrace.errors import HeadraceError, Misconfigured, Poison
 from headrace.events.registry import CommandRefused
@@ -79,14 +77,3 @@ async def entry_of(session: Session, deployment: str, as_of: str | None = None) 
         return state.entries[deployment]
     known = ", ".join(sorted(state.entries)) or "none yet"
     raise Misconfigured(f"the registry knows no version of {deployment!r}; deployments with versions: {known}")
-
-
-async def last_offset(session: Session) -> int:
-    """The newest offset of `registry.facts`, -1 when it is empty."""
-    tp = TopicPartition(session.topics.name("registry.facts"), 0)
-    return (await session.log.end_offsets([tp]))[tp] - 1
-
-
-def newest(messages: list[Message], kind: type) -> Any:
-    """The newest event of a kind, None when there is none."""
-    return next((message.event for message in reversed(messages) if isinstance(message.event, kind)), None)

@@ -1,35 +1,32 @@
-"""`headrace model list|show|register`."""
+"""`headrace model list|show|card|alias|tag|approve|archive|delete|register`."""
 
-import asyncio
-import getpass
 import json
-import secrets
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from headrace.bus import artifacts
-from headrace.errors import HeadraceError, Misconfigured, Poison
+from headrace.errors import Misconfigured
 from headrace.events.registry import (
-    CommandRefused,
+    ApproveVersion,
+    ArchiveVersion,
+    CardWritten,
+    DeleteVersion,
     ModelVersion,
-    RegisterVersion,
-    RolloutAborted,
-    RolloutAdvanced,
-    RolloutCompleted,
-    RolloutQueued,
-    VersionRegistered,
+    SetAlias,
+    TagVersion,
+    VersionDeleted,
 )
-from headrace.features.rows import pin_signature
-from headrace.models import skops_format
-from headrace.models.digest import model_digest
+from headrace_cli.facts import ask, entry_of, fold, me
+from headrace_cli.registering import Registration, register_file
 from headrace_cli.render import console, instant, say, show
 from headrace_cli.session import Session, plain, run
 
 app = typer.Typer(help="Models and their versions.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_WITHIN_S = 60.0
+AsOf = Annotated[str | None, typer.Option(help="As of an offset of registry.facts, or an instant of append time.")]
+Reason = Annotated[str, typer.Option(help="Why; it stands in the log for ever.")]
 
 
 @app.callback()
@@ -38,15 +35,63 @@ def _group() -> None:
 
 
 @app.command("list")
-def list_versions(as_json: AsJson = False) -> None:
-    """List all versions with their stage."""
+def list_versions(
+    deployment: Annotated[str | None, typer.Argument(help="Only this one's.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only in this stage: registered, champion, retired ...")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only with this tag, as name=value.")] = None,
+    least: Annotated[
+        list[str] | None, typer.Option("--min", help="Only with this metric at least, as auc=0.7.")
+    ] = None,
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """List versions with their stage; options narrow the search."""
+    holds = _filters(deployment, stage, tag or (), least or ())
+    found = [version for version in run(lambda session: _versions(session, as_of)) if all(f(version) for f in holds)]
+    columns = ["deployment", "version", "stage", "aliases", "tags", "trained_rows", "reason", "model_digest"]
+    show([_row(version) for version in found], columns, as_json=as_json, empty="no version is like that")
 
-    async def work(session: Session) -> list[dict[str, Any]]:
+
+Holds = Callable[[ModelVersion], bool]
+
+
+def _filters(deployment: str | None, stage: str | None, tags: Sequence[str], least: Sequence[str]) -> list[Holds]:
+    holds: list[Holds] = []
+    if deployment is not None:
+        holds.append(lambda found: found.registered.deployment == deployment)
+    if stage is not None:
+        holds.append(lambda found: found.stage == stage)
+    for name, value in pairs(tags, "--tag").items():
+        holds.append(lambda found, name=name, value=value: found.tags.get(name) == value)
+    for name, value in pairs(least, "--min").items():
+        limit = _figure(name, value)
+        holds.append(lambda found, name=name, limit=limit: found.registered.metrics.get(name, float("-inf")) >= limit)
+    return holds
+
+
+def pairs(words: Sequence[str], option: str) -> dict[str, str]:
+    """`name=value` words as a dictionary. Raises `Misconfigured` for a word without `=`."""
+    for word in words:
+        if not word.partition("=")[1]:
+            raise Misconfigured(f"{option} takes name=value, got {word!r}")
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
+
+
+def _figure(name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise Misconfigured(f"--min {name}= takes a number, got {value!r}") from None
+
+
+async def _versions(session: Session, as_of: str | None) -> list[ModelVersion]:
+    if as_of is None:
         current = await session.current_of("registry.models")
-        return [_row(message.event) for _, message in sorted(current.items())]
-
-    columns = ["deployment", "version", "stage", "aliases", "trained_rows", "reason", "model_digest"]
-    show(run(work), columns, as_json=as_json, empty="no versions yet: register one, or let the trainer make it")
+        found = [message.event for message in current.values()]
+    else:
+        entries = (await fold(session, as_of)).state.entries.values()
+        found = [entry.model_version(version) for entry in entries for version in entry.versions]
+    return sorted(found, key=lambda version: (version.registered.deployment, version.registered.version))
 
 
 def _row(found: ModelVersion) -> dict[str, Any]:
@@ -56,6 +101,10 @@ def _row(found: ModelVersion) -> dict[str, Any]:
         "version": registered.version,
         "stage": found.stage,
         "aliases": list(found.aliases),
+        "tags": [f"{name}={value}" for name, value in sorted(found.tags.items())],
+        "metrics": registered.metrics,
+        "format": registered.place.format,
+        "approved_by": found.approved_by,
         "trained_rows": registered.trained_rows,
         "reason": registered.reason,
         "model_digest": registered.model_digest,
@@ -64,15 +113,15 @@ def _row(found: ModelVersion) -> dict[str, Any]:
 
 
 @app.command("show")
-def show_version(deployment: str, version: int, as_json: AsJson = False) -> None:
-    """Show one version whole: digests, signature, lineage, metrics, gates."""
+def show_version(deployment: str, version: int, as_of: AsOf = None, as_json: AsJson = False) -> None:
+    """Show one version whole: digests, signature, lineage, metrics, gates, waivers."""
 
     async def work(session: Session) -> ModelVersion:
-        current = await session.current_of("registry.models")
-        message = current.get(f"{deployment}/{version}")
-        if message is None:
-            raise Misconfigured(f"{deployment} has no version {version}: `headrace model list`")
-        return message.event
+        name = (deployment, version)
+        for found in await _versions(session, as_of):
+            if (found.registered.deployment, found.registered.version) == name:
+                return found
+        raise Misconfigured(f"{deployment} has no version {version}: `headrace model list`")
 
     found = plain(run(work))
     if as_json:
@@ -81,122 +130,104 @@ def show_version(deployment: str, version: int, as_json: AsJson = False) -> None
         console.print_json(data=found)
 
 
+@app.command("card")
+def card(
+    deployment: str,
+    version: int,
+    out: Annotated[Path | None, typer.Option(help="Write it to this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a version's model card, or write it to a file: Markdown with front matter."""
+
+    async def work(session: Session) -> str:
+        facts = [message.event for message in await session.all_of("registry.facts")]
+        for fact in reversed(facts):
+            if isinstance(fact, CardWritten) and (fact.deployment, fact.version) == (deployment, version):
+                return fact.markdown
+        raise Misconfigured(f"{deployment} has no version {version} with a card: `headrace model list`")
+
+    markdown = run(work)
+    if out is not None:
+        out.write_text(markdown)
+    line = markdown if out is None else f"the card is in {out}"
+    if as_json or out is not None:
+        return say({"deployment": deployment, "version": version, "markdown": markdown}, as_json=as_json, line=line)
+    return print(markdown)
+
+
+@app.command("alias")
+def alias(
+    deployment: str,
+    name: Annotated[str, typer.Argument(help="baseline, challenger, or a name of your own.")],
+    version: int,
+    expected: Annotated[
+        int | None, typer.Option(help="Where it must stand now, 0 for nowhere; as it is without.")
+    ] = None,
+    reason: Reason = "set by hand",
+    as_json: AsJson = False,
+) -> None:
+    """Move an alias to a version; of two at once one wins, the other is told why."""
+
+    async def work(session: Session) -> list[Any]:
+        stands_at = (await entry_of(session, deployment)).aliases.get(name) if expected is None else expected or None
+        return await ask(session, SetAlias(deployment, name, version, stands_at, reason, me()))
+
+    facts = run(work)
+    say({"facts": plain(facts)}, as_json=as_json, line=f"{name} of {deployment} is version {version}")
+
+
+@app.command("tag")
+def tag(deployment: str, version: int, tags: list[str], as_json: AsJson = False) -> None:
+    """Set tags of a version, as name=value; an empty value takes one away."""
+    command = TagVersion(deployment, version, pairs(tags, "a tag"), me())
+    _tell(command, as_json, f"version {version} of {deployment} is tagged")
+
+
+@app.command("approve")
+def approve(deployment: str, version: int, reason: Reason, as_json: AsJson = False) -> None:
+    """Approve a version with your name, where the project asks for it; one that waits is released."""
+    command = ApproveVersion(deployment, version, reason, me())
+    _tell(command, as_json, f"version {version} of {deployment} is approved by {me()}")
+
+
+@app.command("archive")
+def archive(deployment: str, version: int, reason: Reason, as_json: AsJson = False) -> None:
+    """Take a version out of use; refused while anything uses it."""
+    command = ArchiveVersion(deployment, version, reason, me())
+    _tell(command, as_json, f"version {version} of {deployment} is archived")
+
+
+@app.command("delete")
+def delete(deployment: str, version: int, reason: Reason, as_json: AsJson = False) -> None:
+    """Delete an archived version's artifacts, those that no other version refers to; its facts stay."""
+
+    async def work(session: Session) -> list[Any]:
+        return await ask(session, DeleteVersion(deployment, version, reason, me()))
+
+    facts = run(work)
+    gone = next(fact for fact in facts if isinstance(fact, VersionDeleted)).artifacts
+    told = f"{len(gone)} artifact(s) are gone" if gone else "its artifact stays: another version refers to it"
+    say({"facts": plain(facts)}, as_json=as_json, line=f"version {version} of {deployment} is deleted; {told}")
+
+
+def _tell(command: Any, as_json: bool, line: str) -> None:
+    facts = run(lambda session: ask(session, command))
+    say({"facts": plain(facts)}, as_json=as_json, line=line)
+
+
 @app.command("register")
 def register(
     file: Annotated[Path, typer.Argument(help="A model saved with skops.io.dump.")],
     deployment: Annotated[str, typer.Option(help="The deployment that it is for.")],
-    reason: Annotated[str, typer.Option(help="Why; it stands in the log for ever.")] = "registered by hand",
+    reason: Reason = "registered by hand",
     categories: Annotated[Path | None, typer.Option(help="JSON: per category input its values in code order.")] = None,
+    owner: Annotated[str, typer.Option(help="Who answers for it.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="A tag, as name=value.")] = None,
+    release: Annotated[bool, typer.Option(help="Release it at once, by the deployment's policy.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Register a model file as a new version, and release it."""
-    data, model = _load(file)
-    vocabularies = json.loads(categories.read_text()) if categories else {}
-
-    async def work(session: Session) -> tuple[VersionRegistered, str]:
-        found = session.projects.deployment(deployment)
-        if found is None:
-            raise Misconfigured(f"no applied project declares {deployment!r}: `headrace apply PROJECT` first")
-        signature = pin_signature(*found, vocabularies)
-        _refuse_width(model, len(signature.columns), deployment)
-        place = await artifacts.publish(
-            session.log, session.topics, data, skops_format.FORMAT, session.clock.now_s(), "cli"
-        )
-        output, classes = _output(model)
-        command = RegisterVersion(
-            deployment=deployment,
-            model=found[1].model,
-            place=place,
-            model_digest=model_digest(model),
-            signature=signature,
-            output=output,
-            classes=classes,
-            reason=reason,
-            by=getpass.getuser(),
-        )
-        return await _carry_out(session, command)
-
-    registered, outcome = run(work)
+    about = Registration(deployment, reason, categories, owner, pairs(tag or (), "--tag"), release)
+    registered, outcome = register_file(file, about)
     line = f"version {registered.version} of {deployment} {outcome}"
     say(plain(registered), as_json=as_json, line=line)
-
-
-def _load(file: Path) -> tuple[bytes, Any]:
-    if not file.exists():
-        raise Misconfigured(f"no file {file}: save a model with skops.io.dump(model, {str(file)!r})")
-    data = file.read_bytes()
-    try:
-        return data, skops_format.load(data)
-    except Poison as poison:
-        raise Misconfigured(f"{file}: {poison}") from None
-
-
-def _refuse_width(model: Any, columns: int, deployment: str) -> None:
-    wanted = getattr(model, "n_features_in_", columns)
-    if wanted != columns:
-        raise Misconfigured(
-            f"the model takes {wanted} columns, a row of {deployment} has {columns}: the inputs must be in the model's order"
-        )
-
-
-def _output(model: Any) -> tuple[str, tuple[str, ...]]:
-    if not hasattr(model, "predict_proba"):
-        return "number", ()
-    classes = tuple(str(found) for found in model.classes_)
-    return ("binary", classes) if len(classes) == 2 else ("classes", classes)
-
-
-async def _carry_out(session: Session, command: RegisterVersion) -> tuple[VersionRegistered, str]:
-    """Send the command and wait until its version is on its way: it takes traffic, is being compared, or waits.
-
-    Raises `HeadraceError` with the registry's reason.
-    """
-    ident = f"register-{secrets.token_hex(8)}"
-    partitions = await session.log.partitions(session.topics.name("registry.facts"))
-    reader = await session.log.reader(partitions, await session.log.end_offsets(partitions))
-    await session.send("registry.commands", command.deployment, command, ident)
-    registered: VersionRegistered | None = None
-    try:
-        async with asyncio.timeout(_WITHIN_S):
-            while True:
-                for record in await reader.fetch(0.5):
-                    fact = session.codec.decode(record).event
-                    if isinstance(fact, VersionRegistered) and fact.command_id == ident:
-                        registered = fact
-                    _raise_refusal(fact, ident, registered)
-                    if registered is not None and (outcome := _outcome(fact, registered, command.rollout)):
-                        return registered, outcome
-    except TimeoutError:
-        waits = (
-            "the registry"
-            if registered is None
-            else f"version {registered.version} to be warm on all inference instances"
-        )
-        raise HeadraceError(f"waited {_WITHIN_S:.0f} s for {waits}: see `headrace status`") from None
-    finally:
-        await reader.close()
-
-
-def _outcome(fact: Any, registered: VersionRegistered, is_released: bool) -> str | None:
-    """What became of a registered version, in words; None while that is open."""
-    if not is_released:
-        return "is registered"
-    if getattr(fact, "version", None) != registered.version or fact.deployment != registered.deployment:
-        return None
-    match fact:
-        case RolloutCompleted():
-            return "is registered and takes traffic"
-        case RolloutAdvanced(step="shadowing" | "canary" | "testing"):
-            return f"is registered and under rollout: `headrace rollout status {registered.deployment} --watch`"
-        case RolloutQueued(reason=reason):
-            return f"is registered and waits: {reason}"
-        case _:
-            return None
-
-
-def _raise_refusal(fact: Any, ident: str, registered: VersionRegistered | None) -> None:
-    if isinstance(fact, CommandRefused) and fact.command_id == ident:
-        done = "" if registered is None else f"version {registered.version} is registered, its rollout is "
-        raise HeadraceError(f"{done}refused: {fact.reason}")
-    if isinstance(fact, RolloutAborted) and registered and fact.version == registered.version:
-        raise HeadraceError(f"version {fact.version} is registered and does not take traffic: {fact.reason}")

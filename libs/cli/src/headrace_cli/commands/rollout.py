@@ -22,7 +22,7 @@ from headrace.events.registry import (
 )
 from headrace_cli.board import TOPICS, Board
 from headrace_cli.expectations import Expectations, expect
-from headrace_cli.facts import ask, entry_of, me
+from headrace_cli.facts import ask, entry_of, fold, me
 from headrace_cli.render import console, say
 from headrace_cli.session import Session, plain, run
 
@@ -96,8 +96,6 @@ async def _board(session: Session, deployment: str | None, as_of: str | None) ->
         await entry_of(session, deployment, as_of)
     board = Board()
     if as_of is not None:
-        from headrace_cli.facts import fold
-
         board.fold = await fold(session, as_of)
         return board
     for base in TOPICS:

@@ -228,7 +228,7 @@ def _over(entry: Entry, ended: Ended) -> Entry:
     over = replace(entry, rollout=None, last=ended, ended=entry.ended | {rollout.id})
     if ended.outcome == "promoted":
         return over
-    return _staged(over, rollout.version, "rejected" if ended.is_harmful else "registered")
+    return _rejected(over, rollout.version) if ended.is_harmful else _staged(over, rollout.version, "registered")
 
 
 def _rolled_back(entry: Entry, fact: RolledBack) -> Entry:
@@ -239,7 +239,14 @@ def _rolled_back(entry: Entry, fact: RolledBack) -> Entry:
     last = entry.last
     if last is not None and last.rollout.version == fact.version:
         last = replace(last, outcome="rolled_back", reason=fact.reason, is_harmful=True)
-    return _staged(replace(entry, aliases=aliases, last=last), fact.version, "rejected")
+    return _rejected(replace(entry, aliases=aliases, last=last), fact.version)
+
+
+def _rejected(entry: Entry, version: int) -> Entry:
+    """No alias names it any more."""
+    aliases = {alias: named for alias, named in entry.aliases.items() if named != version}
+    older = None if entry.older == version else entry.older
+    return _staged(replace(entry, aliases=aliases, older=older), version, "rejected")
 
 
 def _alias(entry: Entry, alias: str, version: int) -> Entry:

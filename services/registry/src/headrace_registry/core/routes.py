@@ -42,24 +42,31 @@ def switched(entry: Entry, deployment: str, rollout: Rollout, reason: str) -> Ro
 
 
 def taken_back(entry: Entry, deployment: str, rollout: Rollout, reason: str, *, is_harmful: bool) -> Route:
-    """As it was before the rollout; a harmful version serves no tenant either."""
-    route = route_of(entry, deployment)
+    """As it was before the rollout; a harmful version is named nowhere any more."""
     before = rollout.before or Route(deployment, {}, deployment, 0)
-    overrides = {t: v for t, v in route.overrides.items() if not (is_harmful and v == rollout.version)}
-    kept = replace(route, shares=before.shares, shadows=before.shadows, overrides=overrides)
-    warm = _warm(kept, before.champion, before.previous)
-    return _next(kept, warm=warm, rollout="", reason=reason)
+    route = replace(route_of(entry, deployment), shares=before.shares, shadows=before.shadows)
+    if is_harmful:
+        route = _without(route, rollout.version)
+    return _next(route, warm=_warm(route, route.champion, route.previous), rollout="", reason=reason)
 
 
 def rolled_back(entry: Entry, deployment: str, bad: int, to: int, previous: int | None, reason: str) -> Route:
     """All traffic to the version before; the bad one is named nowhere any more."""
-    route = route_of(entry, deployment)
-    overrides = {tenant: version for tenant, version in route.overrides.items() if version != bad}
-    baseline = None if route.baseline == bad else route.baseline
-    kept = replace(route, overrides=overrides, baseline=baseline)
-    warm = _warm(kept, to, previous)
+    route = _without(route_of(entry, deployment), bad)
+    warm = _warm(route, to, previous)
     return _next(
-        kept, shares={to: 1.0}, champion=to, previous=previous, shadows=(), warm=warm, rollout="", reason=reason
+        route, shares={to: 1.0}, champion=to, previous=previous, shadows=(), warm=warm, rollout="", reason=reason
+    )
+
+
+def _without(route: Route, version: int) -> Route:
+    """A route that does not name a version beside the champion."""
+    return replace(
+        route,
+        shadows=tuple(found for found in route.shadows if found != version),
+        overrides={tenant: found for tenant, found in route.overrides.items() if found != version},
+        previous=None if route.previous == version else route.previous,
+        baseline=None if route.baseline == version else route.baseline,
     )
 
 

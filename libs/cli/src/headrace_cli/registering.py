@@ -1,0 +1,151 @@
+"""Registering a model file: read, checked against the deployment's rows, put on the log, and followed to its release."""
+
+import asyncio
+import json
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headrace.bus import artifacts
+from headrace.errors import HeadraceError, Misconfigured, Poison
+from headrace.events.registry import (
+    CommandRefused,
+    RegisterVersion,
+    RolloutAborted,
+    RolloutAdvanced,
+    RolloutCompleted,
+    RolloutQueued,
+    VersionRegistered,
+)
+from headrace.features.rows import pin_signature
+from headrace.models import skops_format
+from headrace.models.digest import model_digest
+from headrace_cli.facts import WITHIN_S, me
+from headrace_cli.session import Session, run
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What is said of a file that is registered. `categories`: a JSON file with the values of each category in code order."""
+
+    deployment: str
+    reason: str
+    categories: Path | None = None
+    owner: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    release: bool = True
+
+
+def register_file(file: Path, about: Registration) -> tuple[VersionRegistered, str]:
+    """The registered version, and what became of it in words. Raises `HeadraceError` with the reason why not."""
+    data, model = _load(file)
+    vocabularies = json.loads(about.categories.read_text()) if about.categories else {}
+
+    async def work(session: Session) -> tuple[VersionRegistered, str]:
+        found = session.projects.deployment(about.deployment)
+        if found is None:
+            raise Misconfigured(f"no applied project declares {about.deployment!r}: `headrace apply PROJECT` first")
+        signature = pin_signature(*found, vocabularies)
+        _refuse_width(model, len(signature.columns), about.deployment)
+        now_s = session.clock.now_s()
+        place = await artifacts.publish(session.log, session.topics, data, skops_format.FORMAT, now_s, "cli")
+        output, classes = _output(model)
+        command = RegisterVersion(
+            deployment=about.deployment,
+            model=found[1].model,
+            place=place,
+            model_digest=model_digest(model),
+            signature=signature,
+            output=output,
+            classes=classes,
+            reason=about.reason,
+            by=me(),
+            rollout=about.release,
+            owner=about.owner,
+            tags=about.tags,
+        )
+        return await _carry_out(session, command)
+
+    return run(work)
+
+
+def _load(file: Path) -> tuple[bytes, Any]:
+    if not file.exists():
+        raise Misconfigured(f"no file {file}: save a model with skops.io.dump(model, {str(file)!r})")
+    data = file.read_bytes()
+    try:
+        return data, skops_format.load(data)
+    except Poison as poison:
+        raise Misconfigured(f"{file}: {poison}") from None
+
+
+def _refuse_width(model: Any, columns: int, deployment: str) -> None:
+    wanted = getattr(model, "n_features_in_", columns)
+    if wanted != columns:
+        raise Misconfigured(
+            f"the model takes {wanted} columns, a row of {deployment} has {columns}: the inputs must be in the model's order"
+        )
+
+
+def _output(model: Any) -> tuple[str, tuple[str, ...]]:
+    if not hasattr(model, "predict_proba"):
+        return "number", ()
+    classes = tuple(str(found) for found in model.classes_)
+    return ("binary", classes) if len(classes) == 2 else ("classes", classes)
+
+
+async def _carry_out(session: Session, command: RegisterVersion) -> tuple[VersionRegistered, str]:
+    """Send the command and wait until its version is on its way: it takes traffic, is being compared, or waits.
+
+    Raises `HeadraceError` with the registry's reason.
+    """
+    ident = f"register-{secrets.token_hex(8)}"
+    partitions = await session.log.partitions(session.topics.name("registry.facts"))
+    reader = await session.log.reader(partitions, await session.log.end_offsets(partitions))
+    await session.send("registry.commands", command.deployment, command, ident)
+    registered: VersionRegistered | None = None
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                for record in await reader.fetch(0.5):
+                    fact = session.codec.decode(record).event
+                    if isinstance(fact, VersionRegistered) and fact.command_id == ident:
+                        registered = fact
+                    _raise_refusal(fact, ident, registered)
+                    if registered is not None and (outcome := _outcome(fact, registered, command.rollout)):
+                        return registered, outcome
+    except TimeoutError:
+        waits = (
+            "the registry"
+            if registered is None
+            else f"version {registered.version} to be warm on all inference instances"
+        )
+        raise HeadraceError(f"waited {WITHIN_S:.0f} s for {waits}: see `headrace status`") from None
+    finally:
+        await reader.close()
+
+
+def _outcome(fact: Any, registered: VersionRegistered, is_released: bool) -> str | None:
+    """What became of a registered version, in words; None while that is open."""
+    if not is_released:
+        return "is registered"
+    if getattr(fact, "version", None) != registered.version or fact.deployment != registered.deployment:
+        return None
+    match fact:
+        case RolloutCompleted():
+            return "is registered and takes traffic"
+        case RolloutAdvanced(step="shadowing" | "canary" | "testing"):
+            return f"is registered and under rollout: `headrace rollout status {registered.deployment} --watch`"
+        case RolloutQueued(reason=reason):
+            return f"is registered and waits: {reason}"
+        case _:
+            return None
+
+
+def _raise_refusal(fact: Any, ident: str, registered: VersionRegistered | None) -> None:
+    if isinstance(fact, CommandRefused) and fact.command_id == ident:
+        done = "" if registered is None else f"version {registered.version} is registered, its rollout is "
+        raise HeadraceError(f"{done}refused: {fact.reason}")
+    if isinstance(fact, RolloutAborted) and registered and fact.version == registered.version:
+        raise HeadraceError(f"version {fact.version} is registered and does not take traffic: {fact.reason}")

@@ -1,0 +1,140 @@
+"""A bench: the registry on a log, with a project applied, and inference and monitor played by hand."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest_asyncio
+
+from headrace.bus import artifacts
+from headrace.bus.admin import ensure_topics
+from headrace.bus.kafka import KafkaLog
+from headrace.bus.port import Log
+from headrace.bus.projects import Projects
+from headrace.bus.shards import ShardHost
+from headrace.bus.views import read_all
+from headrace.clock import Clock, ManualClock, SystemClock
+from headrace.codec import Codec, Message, out
+from headrace.envelope import Envelope
+from headrace.events.ops import HealthReported
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import RolloutAdvanced, RolloutCompleted, RolloutStarted
+from headrace.events.verdicts import Evidence, VerdictGiven
+from headrace.obs.health import Health
+from headrace.policy.verdict import FAIL, PASS
+from headrace.project import Canary, Deployment, Number, Project
+from headrace.project.compile import compile_project, digest
+from headrace.settings import Settings
+from headrace.testing.memory import MemoryLog
+from headrace.testing.registry import command
+from headrace.topics import Topics
+from headrace_registry.core.instances import Instances
+from headrace_registry.shell import RegistryShard
+
+RELEASE = Canary(shares=(0.05, 1.0), step="1h", min_decisions=1, silence="5m")
+
+
+class Bench:
+    """A log with topics and a project, and registries to run on it."""
+
+    def __init__(self, log: Log, clock: Clock, namespace: str = "") -> None:
+        self.log, self.clock, self.topics = log, clock, Topics.load(namespace)
+        self.codec = Codec(self.topics)
+        self.instances = Instances()
+        self.projects = Projects(log, self.codec, self.topics)
+
+    async def set_up(self) -> "Bench":
+        await ensure_topics(self.log, self.topics.specs())
+        deployment = Deployment("d", "unit", [Number("x")], rollout=RELEASE, owner="ann", intended_use="To try things.")
+        project = compile_project(Project("p", [deployment]))
+        await self.send("project.definitions", "p", ProjectApplied("p", digest(project), "", project, 0.0))
+        await self.projects.start()
+        return self
+
+    async def send(self, base: str, key: str, event: Any, time_s: float = 0.0) -> str:
+        ident = f"e-{secrets.token_hex(4)}"
+        producer = await self.log.producer()
+        await producer.send([out(self.topics.name(base), key, event, Envelope(ident, "", "test", time_s))])
+        await producer.close()
+        return ident
+
+    async def register(self, data: bytes = b"model", **changes: Any) -> str:
+        place = await artifacts.publish(self.log, self.topics, data, "skops", 0.0, "test")
+        return await self.send("registry.commands", "d", command(place=place, **changes))
+
+    def warm(self, *versions: int) -> None:
+        """An instance says that it has these warm, now."""
+        names = tuple(f"d/{version}" for version in versions)
+        report = HealthReported("inference", "i", True, loaded=names, warmed=names)
+        self.instances.take(report, self.clock.now_s())
+
+    async def read(self, base: str) -> list[Message]:
+        return await read_all(self.log, self.codec, [self.topics.name(base)])
+
+    async def until(self, kind: type, holds: Callable[[Any], bool] = lambda _: True) -> Message:
+        """The newest such fact, as soon as there is one."""
+        async with asyncio.timeout(60):
+            while True:
+                found = [m for m in await self.read("registry.facts") if isinstance(m.event, kind) and holds(m.event)]
+                if found:
+                    return found[-1]
+                await asyncio.sleep(0.01)
+
+    async def judge(self, clock_s: float, *, labels: str = PASS, number: int = 0) -> str:
+        started = (await self.until(RolloutStarted)).event
+        evidence = (Evidence("brier", "label", FAIL, 0.4, 0.01),) if labels == FAIL else ()
+        given = VerdictGiven(
+            "d", started.rollout, started.version, number, PASS, labels, clock_s, step_decisions=9, evidence=evidence
+        )
+        return await self.send("monitor.verdicts", "d", given)
+
+    async def start_canary(self) -> None:
+        """Version 1 serves, version 2 is warm and has its first share since clock 0."""
+        self.warm(1, 2)
+        await self.register()
+        await self.until(RolloutCompleted)
+        await self.register(b"another")
+        await self.until(RolloutAdvanced, lambda fact: fact.step == "canary")
+        await self.judge(0.0)
+        await self.until(RolloutAdvanced, lambda fact: fact.step == "canary" and fact.clock_s == 0.0)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async def has_artifact(found: str) -> bool:
+            return found in await artifacts.manifests(self.log, self.topics)
+
+        host = ShardHost(
+            self.log,
+            self.codec,
+            self.topics,
+            service="registry",
+            inputs=[self.topics.name("registry.commands"), self.topics.name("monitor.verdicts")],
+            make=lambda _: RegistryShard(self.topics, self.projects, self.instances, has_artifact, self.clock),
+            health=Health("registry", "r", failures={}),
+            lock=self.topics.name("registry.commands"),
+            tick_s=0.01,
+        )
+        stop = asyncio.Event()
+        task = asyncio.create_task(host.run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await task
+
+
+@pytest_asyncio.fixture
+async def bench(memory_log: MemoryLog, clock: ManualClock) -> AsyncIterator[Bench]:
+    found = await Bench(memory_log, clock).set_up()
+    yield found
+    await found.projects.stop()
+
+
+@pytest_asyncio.fixture
+async def kafka_bench(kafka_log: KafkaLog, settings: Settings) -> AsyncIterator[Bench]:
+    """The same on a real broker and by the machine's clock."""
+    found = await Bench(kafka_log, SystemClock(), settings.namespace).set_up()
+    yield found
+    await found.projects.stop()
