@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from headrace.bus.port import Out, Record, TopicPartition
 from headrace.bus.shards import Outputs, Rebuild
@@ -23,6 +24,7 @@ from headrace_monitor.core.cohorts import Cohorts
 from headrace_monitor.core.places import Places
 from headrace_monitor.core.profiles import profile_sources
 from headrace_monitor.core.quality import qualities, served_version
+from headrace_monitor.core.releases import alarms_of
 from headrace_monitor.core.serving import InferenceFact, Serving
 from headrace_monitor.core.watch import Said, Watch, watch_of
 from headrace_monitor.core.watermark import Watermark
@@ -132,6 +134,8 @@ class MonitorShard:
                 self._note(place, at_s, record.offset)
         elif isinstance(event, AliasMoved):
             return self._on_alias(message, event)
+        elif record.topic == self._topics.name("registry.facts"):
+            return self._on_release(event)
         elif isinstance(event, InferenceFact):
             return self._on_inference(event)
         elif self._topics.base(record.topic).startswith("dlq."):
@@ -153,6 +157,13 @@ class MonitorShard:
         raised, lowered = self._serving.take(event)
         return [out for alarm in raised for out in self._raise(alarm)] + [
             out for alarm in lowered for out in self._lower(alarm.fingerprint)
+        ]
+
+    def _on_release(self, fact: Any) -> list[Out]:
+        raised, lowered = alarms_of(fact)
+        return [
+            *[written for alarm in raised for written in self._raise(alarm)],
+            *[written for alarm in lowered for written in self._lower(alarm.fingerprint)],
         ]
 
     def _on_dead_letter(self, message: Message) -> list[Out]:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from headrace.bus import artifacts
 from headrace.bus.port import Record
@@ -24,10 +25,11 @@ from headrace.policy.backoff import delays_s
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace.project.load import folder_of, load_function
 from headrace_trainer.adapters.champion import load_champion
-from headrace_trainer.core.fitting import Fitted, fit_gated, has_enough, refit
+from headrace_trainer.core.described import profile_of, slices_of
+from headrace_trainer.core.fitting import Fitted, Gated, fit_gated, has_enough, refit
 from headrace_trainer.core.gates import may_register
 from headrace_trainer.core.served import judge_parity
-from headrace_trainer.core.splits import Span, span_of
+from headrace_trainer.core.splits import Span, masks, span_of
 
 # Per partition of decisions, how many of the newest are compared with what training makes of them.
 _NEWEST_SERVED = 2000
@@ -145,7 +147,8 @@ class TrainingRun:
             refit, span, lambda: user_build(signature), matrix, rows.labels, rows.at_s, gated
         )
         parent = None if champion is None else champion[0].version
-        self.command = await self._publish(deployment, span, rows, signature, fitted, [alike, *gated.results], parent)
+        command = await self._publish(deployment, span, rows, signature, fitted, [alike, *gated.results], parent)
+        self.command = replace(command, **_described(signature, span, rows, matrix, gated))
         return self._finish("registered", "", fitted)
 
     async def _publish(
@@ -194,6 +197,17 @@ class TrainingRun:
         digest, rows = (fitted.digest, fitted.rows) if fitted else ("", 0)
         took_s = time.monotonic() - self.began_s
         self.say(TrainingFinished(self.accepted.deployment, self.accepted.run, outcome, reason, digest, rows, took_s))
+
+
+def _described(signature: Signature, span: Span, rows: Rows, matrix: np.ndarray, gated: Gated) -> dict[str, Any]:
+    """Figures for the card: of all rows in the span, and of the holdout by slice."""
+    _, holdout = masks(span, rows.at_s)
+    inside = (rows.at_s >= span.from_s) & (rows.at_s < span.to_s)
+    inputs = [rows.inputs[n] for n in np.flatnonzero(holdout)]
+    return {
+        "profile": profile_of(signature, matrix[inside]),
+        "slices": slices_of(signature, inputs, gated.scores, rows.labels[holdout]),
+    }
 
 
 def _champion_scores(
