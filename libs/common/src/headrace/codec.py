@@ -5,8 +5,8 @@ state folded without it would be wrong ("upgrade readers first").
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -39,6 +39,13 @@ class SourceEvent(msgspec.Struct, frozen=True, gc=False):
     origin: Origin | None
 
 
+class _Plain(NamedTuple):
+    """How records of a source are read: its decoder, and the types that are not its events (markers)."""
+
+    read: Callable[[bytes], Any]
+    others: frozenset[bytes]
+
+
 class Codec:
     """Reads and writes events. `sources`: the event struct per full topic name of a source."""
 
@@ -46,12 +53,14 @@ class Codec:
         self._topics = topics
         self._sources = dict(sources or {})
         self._rules: dict[str, TopicRule] = {}
+        self._plain: dict[str, _Plain] = {}
         self._decoders: dict[tuple[type, bool], msgspec.msgpack.Decoder[Any] | msgspec.json.Decoder[Any]] = {}
         self._encoder = msgspec.msgpack.Encoder()
 
     def add_sources(self, sources: Mapping[str, type[msgspec.Struct]]) -> None:
         """Know these sources too (a project was applied)."""
         self._sources.update(sources)
+        self._plain.clear()
 
     def is_users(self, topic: str) -> bool:
         """Whether users may write to a topic, so that what cannot be read there never stops it."""
@@ -76,31 +85,36 @@ class Codec:
 
     def decode_event(self, record: Record) -> tuple[Any, Origin | None]:
         """Only the event and its origin of a record of a source, for reading many: refuses exactly what `decode` refuses."""
-        wanted = self._sources.get(record.topic)
-        found = dict(record.headers)
-        if wanted is not None and found.get("content-type") == _MSGPACK and record.value is not None:
-            kind = found.get("ce_type", b"").decode("utf-8", "replace")
+        plain = self._plain.get(record.topic) or self._know_plain(record.topic)
+        value, found = record.value, dict(record.headers)
+        # What a pipeline of ours has written, record after record; everything else takes the long way.
+        if plain is not None and found.get("content-type") == _MSGPACK and value is not None:
             joined = b"".join(found.values()) if None not in found.values() else b"\xff"
-            if kind not in self._rule(record.topic).types and len(joined) < 4096 and joined.isascii():
+            if found.get("ce_type", b"") not in plain.others and len(joined) < 4096 and joined.isascii():
                 time, origin = found.get("ce_time"), found.get("ce_origin")
                 if time:
                     parse_instant(time.decode())
                 parsed = Origin.parse(origin.decode()) if origin else None
-                return self._read_msgpack(record.value, wanted), parsed
+                if len(value) > MAX_VALUE_BYTES:
+                    raise Poison(f"value has {len(value)} bytes, the limit is {MAX_VALUE_BYTES}")
+                try:
+                    return plain.read(value), parsed
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+                    pass  # the long way says what is wrong
         message = self.decode(record)
         return message.event, message.envelope.origin
+
+    def _know_plain(self, topic: str) -> "_Plain | None":
+        wanted = self._sources.get(topic)
+        if wanted is None:
+            return None
+        others = frozenset(name.encode() for name in self._rule(topic).types)
+        found = self._plain[topic] = _Plain(self._decoder(wanted, False).decode, others)
+        return found
 
     def decode_source(self, record: Record) -> SourceEvent:
         """The same with its record."""
         return SourceEvent(record, *self.decode_event(record))
-
-    def _read_msgpack(self, value: bytes, wanted: type[msgspec.Struct]) -> Any:
-        if len(value) <= MAX_VALUE_BYTES:
-            try:
-                return self._decoder(wanted, False).decode(value)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-                raise Poison(f"not a valid {type_name(wanted)}: {error}") from None
-        raise Poison(f"value has {len(value)} bytes, the limit is {MAX_VALUE_BYTES}")
 
     def _rule(self, topic: str) -> TopicRule:
         if topic not in self._rules:

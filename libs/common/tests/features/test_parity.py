@@ -7,9 +7,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.features import finalise as reads
 from headrace.features.as_of import as_of
 from headrace.features.events import EventTable
-from headrace.features.finalise import finalise, merge_tiles
+from headrace.features.finalise import finalise, finalise_many, merge_tiles
 from headrace.features.plan import ViewPlan, plan_view
 from headrace.features.tiles import TileState
 from headrace.project.definition import (
@@ -123,6 +124,10 @@ def test_tiles_the_vectorised_fold_and_brute_force_agree_to_the_bit(found: list,
         tiles = finalise(PLAN, folded(cells, who), at_s, settle_s)
         vectors = as_of(PLAN, table, [who], np.array([at_s]), settle_s).values[0]
         assert tiles.tobytes() == vectors.tobytes(), (tiles, vectors)
+        # Others beside it, with fewer, more and no panes, change nothing.
+        beside = [folded(cells, other) for other in "abc"] * reads.FEWEST
+        many = finalise_many(PLAN, [*beside, folded(cells, who)], [at_s] * (len(beside) + 1), settle_s)
+        assert many[-1].tobytes() == tiles.tobytes(), (tiles, many[-1])
         np.testing.assert_array_equal(tiles, wanted + 0.0)
 
 

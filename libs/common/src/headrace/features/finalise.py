@@ -3,28 +3,44 @@
 The value at `at` covers the complete panes [E - window/width, E) with E = floor((at - settle) / width). Sums add over
 panes ascending and, within a pane, over source partitions ascending, one after the other in float64 (never pairwise,
 never compensated). NaN means missing.
+
+`finalise` reads one entity, `finalise_many` many at once by the same definition: counts are differences of running counts
+(exact, they are whole numbers), sums are walked in step for all entities and windows.
 """
 
 import math
-from collections.abc import Sequence
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.features import PaneColumns, Tile
-from headrace.features.plan import ViewPlan, features_of_width
-from headrace.project.definition import FeatureDefinition
+from headrace.features.plan import FeatureRead, ViewPlan, WidthPlan
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Below so many entities numpy's overhead is larger than its gain.
+FEWEST = 6
 
 
 class Panes:
-    """Panes of one width, merged over partitions: ascending by (pane, partition)."""
+    """Panes of one width, merged over partitions: ascending by (pane, partition).
 
-    __slots__ = ("count", "index", "parts")
+    `index`, `numbers`: the pane of each, for numpy and for bisect; `parts`: the partial aggregates, `count` among them;
+    `counted`: running totals of `count` and of each `column:n`, a zero before the first.
+    """
 
-    def __init__(self, index: NDArray[np.int64], count: NDArray[np.int64], parts: dict[str, Floats]) -> None:
-        self.index, self.count, self.parts = index, count, parts
+    __slots__ = ("counted", "index", "numbers", "parts")
+
+    def __init__(self, index: Ints, count: Ints, parts: dict[str, Floats]) -> None:
+        self.index, self.numbers = index, array("q", index.tobytes())
+        self.parts = parts | {"count": count.astype(np.float64)}
+        self.counted = {
+            name: _running(values) for name, values in self.parts.items() if name == "count" or name.endswith(":n")
+        }
 
     @staticmethod
     def merge(stored: Sequence[PaneColumns]) -> "Panes":
@@ -40,6 +56,14 @@ class Panes:
             index, count, parts = index[order], count[order], {name: values[order] for name, values in parts.items()}
         return Panes(index, count, parts)
 
+    def is_dropped(self, first: int, keep_panes: int) -> bool:
+        """Whether the ring may have dropped panes of the window: an instant too long ago has no value, never a wrong one."""
+        return len(self.numbers) > 0 and first <= self.numbers[-1] - keep_panes
+
+
+def _running(values: NDArray) -> array:
+    return array("d", np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)]).tobytes())
+
 
 def merge_tiles(tiles: Sequence[Tile]) -> dict[int, Panes]:
     """Panes per width of one entity; `tiles` by source partition ascending."""
@@ -52,41 +76,48 @@ def edge(at_s: float, settle_s: float, width_s: int) -> int:
     return math.floor((at_s - settle_s) / width_s)
 
 
-def finalise(plan: ViewPlan, panes: dict[int, Panes], at_s: float, settle_s: float) -> Floats:
+def finalise(plan: ViewPlan, panes: Mapping[int, Panes], at_s: float, settle_s: float) -> Floats:
     """Values of the view's features at `at_s`, shape (n_features,), float64; NaN where there is none."""
-    values = np.full(len(plan.view.features), np.nan)
+    values = [math.nan] * len(plan.view.features)
     for width in plan.widths:
         found = panes.get(width.width_s)
-        end = edge(at_s, settle_s, width.width_s)
-        for place, feature in features_of_width(plan.view, width.width_s):
-            first = end - feature.window_s // width.width_s
-            if found is None:
-                values[place] = _empty(feature)
-            elif not _is_dropped(found, first, width.keep_panes):
-                values[place] = _value(feature, found, first, end)
-    return values
+        if found is None:
+            _fill_empty(width, values)
+        else:
+            _read(width, found, edge(at_s, settle_s, width.width_s), values)
+    return np.array(values)
 
 
-def _is_dropped(panes: Panes, first: int, keep_panes: int) -> bool:
-    """Whether the ring may have dropped panes of the window: an instant too long ago has no value, never a wrong one."""
-    return len(panes.index) > 0 and first <= int(panes.index[-1]) - keep_panes
+def _fill_empty(width: WidthPlan, values: list[float]) -> None:
+    for read in width.reads:
+        values[read.place] = read.empty
 
 
-def _empty(feature: FeatureDefinition) -> float:
-    return 0.0 if feature.aggregation in ("count", "sum") else math.nan
+def _read(width: WidthPlan, panes: Panes, end: int, values: list[float]) -> None:
+    numbers = panes.numbers
+    high = bisect_left(numbers, end)
+    lows: dict[int, int] = {}
+    for read in width.reads:
+        first = end - read.span
+        if panes.is_dropped(first, width.keep_panes):
+            continue
+        low = lows.get(first)
+        if low is None:
+            low = lows[first] = bisect_left(numbers, first, 0, high)
+        values[read.place] = _value(read, panes, low, high)
 
 
-def _value(feature: FeatureDefinition, panes: Panes, first: int, end: int) -> float:
-    low, high = np.searchsorted(panes.index, (first, end))
+def _value(read: FeatureRead, panes: Panes, low: int, high: int) -> float:
     if low >= high:
-        return _empty(feature)
-    if feature.aggregation == "count":
-        return float(panes.count[low:high].sum())
-    if feature.aggregation == "last":
-        return _last(panes, feature.column, low, high)
-    counted = panes.parts[f"{feature.column}:n"][low:high].sum()
+        return read.empty
+    if read.aggregation == "last":
+        return _last(panes, read.column, low, high)
+    running = panes.counted[read.counted]
+    counted = running[high] - running[low]
+    if read.aggregation == "count":
+        return counted
     return combine(
-        feature.aggregation, counted, lambda part: _accumulate(part, panes.parts[f"{feature.column}:{part}"][low:high])
+        read.aggregation, counted, lambda part: _accumulate(part, panes.parts[f"{read.column}:{part}"][low:high])
     )
 
 
@@ -101,11 +132,11 @@ def _accumulate(part: str, values: Floats) -> float:
         return float(values.min())
     if part == "max":
         return float(values.max())
-    # NB: np.sum adds in pairs; cumsum adds one after the other, as the definition says. `+ 0.0` makes -0.0 to 0.0.
-    return float(np.cumsum(values)[-1]) + 0.0
+    # NB: np.sum adds in pairs; accumulate adds one after the other, as the definition says. `+ 0.0` makes -0.0 to 0.0.
+    return float(np.add.accumulate(values)[-1]) + 0.0
 
 
-def combine(aggregation: str, counted: float, part) -> float:
+def combine(aggregation: str, counted: float, part: Callable[[str], float]) -> float:
     """The value of an aggregation from its merged partial aggregates."""
     if aggregation == "sum":
         return part("sum")
@@ -117,3 +148,126 @@ def combine(aggregation: str, counted: float, part) -> float:
         mean = part("sum") / counted
         return math.sqrt(max(part("sum_squares") / counted - mean * mean, 0.0))
     return part(aggregation)
+
+
+def finalise_many(
+    plan: ViewPlan, panes: Sequence[Mapping[int, Panes]], at_s: Sequence[float], settle_s: float
+) -> Floats:
+    """The same for many entities, each at its own instant: shape (n_entities, n_features), to the last bit."""
+    if len(panes) < FEWEST:
+        rows = [finalise(plan, found, at, settle_s) for found, at in zip(panes, at_s, strict=True)]
+        return np.array(rows).reshape(len(rows), len(plan.view.features))
+    values = np.full((len(plan.view.features), len(panes)), np.nan)
+    for width in plan.widths:
+        _read_many(width, panes, at_s, settle_s, values)
+    return values.T
+
+
+def _read_many(
+    width: WidthPlan, panes: Sequence[Mapping[int, Panes]], at_s: Sequence[float], settle_s: float, values: Floats
+) -> None:
+    """Fill `values`, shape (n_features, n_entities), with what panes of this width tell."""
+    longest = max(read.span for read in width.reads)
+    ends, newest, runs = _runs(width.width_s, panes, at_s, settle_s, longest)
+    for read in width.reads:
+        values[read.place] = read.empty
+    if runs:
+        window = _Windows(runs, ends)
+        for read in width.reads:
+            values[read.place, window.columns] = window.values(read)
+    for read in width.reads:
+        values[read.place, ends - read.span <= newest - width.keep_panes] = np.nan
+
+
+_Run = tuple[int, Panes, int, int]
+
+
+def _runs(
+    width_s: int, panes: Sequence[Mapping[int, Panes]], at_s: Sequence[float], settle_s: float, longest: int
+) -> tuple[Ints, Ints, list[_Run]]:
+    """Per entity E and its newest pane; and where panes of the longest window lie, of those that have any."""
+    ends: list[int] = []
+    newest: list[int] = []
+    runs: list[_Run] = []
+    for place, (found, at) in enumerate(zip(panes, at_s, strict=True)):
+        one, end = found.get(width_s), edge(at, settle_s, width_s)
+        ends.append(end)
+        if one is None or not one.numbers:
+            newest.append(-(2**62))
+            continue
+        numbers = one.numbers
+        newest.append(numbers[-1])
+        high = bisect_left(numbers, end)
+        low = bisect_left(numbers, end - longest, 0, high)
+        if low < high:
+            runs.append((place, one, low, high))
+    return np.array(ends, dtype=np.int64), np.array(newest, dtype=np.int64), runs
+
+
+class _Windows:
+    """Windows of many entities that end together: each entity's panes are a column, filled up at the top."""
+
+    def __init__(self, runs: Sequence[_Run], ends: Ints) -> None:
+        self._runs = runs
+        self.columns = np.array([place for place, *_ in runs], dtype=np.int64)
+        lengths = np.array([high - low for *_, low, high in runs])
+        self._owner = np.repeat(np.arange(len(runs)), lengths)
+        height = int(lengths.max())
+        self._row = np.arange(len(self._owner)) - np.repeat(np.cumsum(lengths) - height, lengths)
+        self._shape = (height, len(runs))
+        numbers = np.concatenate([one.index[low:high] for _, one, low, high in runs])
+        self._before_end = ends[self.columns][self._owner] - numbers
+        self._flat: dict[str, Floats] = {}
+
+    def values(self, read: FeatureRead) -> Floats:
+        """One feature's value per column."""
+        inside = self._before_end <= read.span
+        seen = self._total("count", inside)
+        found = self._last(read.column, inside) if read.aggregation == "last" else self._of(read, inside)
+        return np.where(seen == 0, read.empty, found)
+
+    def _of(self, read: FeatureRead, inside: NDArray[np.bool_]) -> Floats:
+        counted = self._total(read.counted, inside)
+        if read.aggregation == "count":
+            return counted
+        if read.aggregation == "sum":
+            return self._sum(f"{read.column}:sum", inside)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(counted == 0, np.nan, self._combined(read, counted, inside))
+
+    def _combined(self, read: FeatureRead, counted: Floats, inside: NDArray[np.bool_]) -> Floats:
+        part = f"{read.column}:{read.aggregation}"
+        if read.aggregation == "min":
+            return self._matrix(part, inside, math.inf).min(axis=0)
+        if read.aggregation == "max":
+            return self._matrix(part, inside, -math.inf).max(axis=0)
+        mean = self._sum(f"{read.column}:sum", inside) / counted
+        if read.aggregation != "std":
+            return mean
+        return np.sqrt(np.maximum(self._sum(f"{read.column}:sum_squares", inside) / counted - mean * mean, 0.0))
+
+    def _total(self, part: str, inside: NDArray[np.bool_]) -> Floats:
+        """Whole numbers: exact in any order."""
+        found = np.bincount(self._owner[inside], weights=self._part(part)[inside], minlength=self._shape[1])
+        return found.astype(np.float64)
+
+    def _sum(self, part: str, inside: NDArray[np.bool_]) -> Floats:
+        # Zeros before the first pane change no sum; -0.0 becomes 0.0, as in `finalise`.
+        return np.add.accumulate(self._matrix(part, inside, 0.0), axis=0)[-1] + 0.0
+
+    def _last(self, column: str | None, inside: NDArray[np.bool_]) -> Floats:
+        at = self._matrix(f"{column}:last_at", inside, -math.inf)
+        newest = len(at) - 1 - np.argmax(at[::-1], axis=0)
+        return self._matrix(f"{column}:last", inside, math.nan)[newest, np.arange(at.shape[1])]
+
+    def _matrix(self, part: str, inside: NDArray[np.bool_], filler: float) -> Floats:
+        """What lies inside the window, `filler` elsewhere: shape (longest, n_columns)."""
+        matrix = np.full(self._shape, filler)
+        matrix[self._row[inside], self._owner[inside]] = self._part(part)[inside]
+        return matrix
+
+    def _part(self, part: str) -> Floats:
+        found = self._flat.get(part)
+        if found is None:
+            found = self._flat[part] = np.concatenate([one.parts[part][low:high] for _, one, low, high in self._runs])
+        return found

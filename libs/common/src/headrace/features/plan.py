@@ -33,10 +33,24 @@ PARTIALS = ("n", "sum", "sum_squares", "min", "max", "last", "last_at")
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureRead:
+    """How a feature is read from panes of its width: its `place` in the view, the `span` of its window in panes, the
+    running total that counts its values (`count`, or `column:n`), and its value over no event at all.
+    """
+
+    place: int
+    span: int
+    aggregation: str
+    column: str | None
+    counted: str
+    empty: float
+
+
+@dataclass(frozen=True, slots=True)
 class WidthPlan:
     """Panes of one width. `parts`: `column:partial` in stored order; `keep_panes`: how many a ring holds.
 
-    `empty`: a pane without events, its count first and then its parts.
+    `empty`: a pane without events, its count first and then its parts. `reads`: the features that read these panes.
     """
 
     width_s: int
@@ -44,6 +58,7 @@ class WidthPlan:
     parts: tuple[str, ...]
     keep_panes: int
     empty: tuple[float, ...] = ()
+    reads: tuple[FeatureRead, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +104,15 @@ def _plan_width(view: ViewDefinition, width_s: int, settle_s: float) -> WidthPla
     parts = tuple(f"{name}:{part}" for name, found in columns for part in found)
     longest_s = max(feature.window_s for feature in features)
     empty = (0.0, *(EMPTY[part.rpartition(":")[2]] for part in parts))
-    return WidthPlan(width_s, columns, parts, int((longest_s + settle_s + SLACK_S) // width_s) + 2, empty)
+    keep_panes = int((longest_s + settle_s + SLACK_S) // width_s) + 2
+    reads = tuple(_plan_read(place, feature, width_s) for place, feature in features_of_width(view, width_s))
+    return WidthPlan(width_s, columns, parts, keep_panes, empty, reads)
+
+
+def _plan_read(place: int, feature: FeatureDefinition, width_s: int) -> FeatureRead:
+    counted = "count" if feature.aggregation == "count" else f"{feature.column}:n"
+    empty = 0.0 if feature.aggregation in ("count", "sum") else math.nan
+    return FeatureRead(place, feature.window_s // width_s, feature.aggregation, feature.column, counted, empty)
 
 
 def features_of_width(view: ViewDefinition, width_s: int) -> list[tuple[int, FeatureDefinition]]:

@@ -1,14 +1,14 @@
 """The online store: the newest tiles, applied lazily, looked up in microseconds."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from headrace.codec import Message
 from headrace.events.features import FeatureShardAdvanced, Tile
-from headrace.features.finalise import Floats, Panes, edge, finalise, merge_tiles
+from headrace.features.finalise import Floats, Panes, edge, finalise, finalise_many, merge_tiles
 from headrace.features.plan import ViewPlan, plan_view
 from headrace.project.definition import ProjectDefinition
 
@@ -143,6 +143,48 @@ class OnlineStore:
         values = finalise(plan, self._merged((view, entity)), at_s, settle_s)
         self._remember((view, entity), edges, values)
         return values
+
+    def lookup_many(self, view: str, entities: Sequence[str | None], at_s: Sequence[float], settle_s: float) -> Floats:
+        """The same for many, each entity at its own instant: float64 (n, n_features)."""
+        plan = self._plans[view]
+        values = np.full((len(entities), len(plan.view.features)), np.nan)
+        if view not in self._built:
+            return values
+        wanted: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+        edges_at: dict[float, tuple[int, ...]] = {}
+        for place, (entity, at) in enumerate(zip(entities, at_s, strict=True)):
+            if entity is not None:
+                edges = edges_at.get(at)
+                if edges is None:
+                    edges = edges_at[at] = tuple([edge(at, settle_s, width.width_s) for width in plan.widths])
+                known = self._values.get((view, entity))
+                if known is not None and edges in known:
+                    values[place] = known[edges]
+                else:
+                    wanted.setdefault((entity, edges), []).append(place)
+        if wanted:
+            self._make(plan, wanted, at_s, settle_s, values)
+        return values
+
+    def _make(
+        self,
+        plan: ViewPlan,
+        wanted: Mapping[tuple[str, tuple[int, ...]], Sequence[int]],
+        at_s: Sequence[float],
+        settle_s: float,
+        values: Floats,
+    ) -> None:
+        """Make the values that are not known yet, each once, and put them where they are wanted."""
+        view = plan.view.key
+        panes = [self._merged((view, entity)) for entity, _ in wanted]
+        made = finalise_many(plan, panes, [at_s[places[0]] for places in wanted.values()], settle_s)
+        for ((entity, edges), places), row in zip(wanted.items(), made, strict=True):
+            values[list(places)] = row
+            self._remember((view, entity), edges, row)
+
+    def forget_values(self) -> None:
+        """Drop remembered values; the tiles stay, decoded."""
+        self._values.clear()
 
     def plan(self, view: str) -> ViewPlan:
         """The plan of a view by its key; KeyError when no applied project has had it."""

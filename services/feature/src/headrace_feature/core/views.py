@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from headrace.events.features import ViewAdopted
 from headrace.features.batches import Batch, fold_batch
 from headrace.features.origins import Origins
-from headrace.features.plan import ViewPlan, available_s, entity_of, plan_definition, plan_view
+from headrace.features.plan import ViewPlan, available_s, entity_key, plan_definition, plan_view
 from headrace.features.repeats import Repeats
 from headrace.features.tiles import TileState
 from headrace.project.definition import ProjectDefinition, SourceDefinition
@@ -119,11 +119,20 @@ class SourceFold:
 
 def _entities(fields: tuple[str, ...], events: Sequence[Any]) -> list[str | None]:
     """The entity that each event names."""
-    if len(fields) != 1:
-        return [entity_of(fields, event) for event in events]
+    if not fields:
+        return [""] * len(events)
+    if len(fields) > 1:
+        return _joined([attrgetter(*fields)(event) for event in events])
     get = attrgetter(fields[0])
     found = [get(event) for event in events]
     return [value if value is None or type(value) is str else str(value) for value in found]
+
+
+def _joined(values: Sequence[tuple[Any, ...]]) -> list[str | None]:
+    try:
+        return ["|".join(found) for found in values]
+    except TypeError:  # nulls, or what is no text
+        return [entity_key(list(found)) for found in values]
 
 
 @dataclass(frozen=True)
