@@ -9,7 +9,7 @@ answers for, 9 hours.
 import asyncio
 import contextlib
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +28,7 @@ LIVE_AHEAD_S = 45 * 60.0
 BACKFILL_AHEAD_S = 9 * 3600.0
 DECIDED_EVERY_S = 3 * 3600.0
 RESEND_S = 1.0
+MONITOR_BEHIND = 100
 SILENT_S = 5.0
 STUCK_S = 120.0
 
@@ -76,7 +77,9 @@ class _Sent:
 
 
 class Player:
-    """Sends a span of the year. `hold`: an event that is clear while the replay must wait (a retrain is running)."""
+    """Sends a span of the year. `go`: clear while the replay must wait (a retrain is running). `paced_by`: services that must
+    have read what they are to read before the replay goes far beyond it: `inference`, `monitor`.
+    """
 
     def __init__(
         self,
@@ -88,9 +91,10 @@ class Player:
         partitions: int,
         settle_s: float,
         go: asyncio.Event,
+        paced_by: Sequence[str] = ("inference",),
     ) -> None:
         self._log, self._topics, self._schedule, self._applied = log, topics, schedule, applied
-        self._partitions, self._settle_s, self._go = partitions, settle_s, go
+        self._partitions, self._settle_s, self._go, self._paced_by = partitions, settle_s, go, tuple(paced_by)
         self._sent: dict[str, _Sent] = {}
         self._ends: dict[str, dict[TopicPartition, int]] = {}
         self._requests_end: dict[TopicPartition, int] = {}
@@ -166,16 +170,20 @@ class Player:
         ahead_s: float,
         speed: float | None = None,
         progress: Progress | None = None,
+        stop_when: Callable[[], bool] = lambda: False,
     ) -> None:
         """Send all requests with an instant in [from_s, to_s), and the messages up to `ahead_s` beyond.
 
-        `speed`: event seconds per second, None for as fast as the offsets allow.
+        `speed`: event seconds per second, None for as fast as the offsets allow. `stop_when`: asked before every step; `at_s`
+        says how far it came.
         """
         self._producer = self._producer or await self._log.producer()
         began_s, looked_s = asyncio.get_running_loop().time(), from_s
         for start_s in np.arange(from_s, to_s, step_s):
             end_s = min(start_s + step_s, to_s)
             await self._go.wait()
+            if stop_when():
+                return
             if start_s >= looked_s + DECIDED_EVERY_S:
                 looked_s = start_s
                 await self._await_decided()
@@ -249,16 +257,29 @@ class Player:
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + STUCK_S
         while wanted:
-            reached: dict[TopicPartition, int] = {}
-            with contextlib.suppress(Retryable):
-                reached = await self._log.committed(self._topics.group("inference"), wanted)
-            if all(reached.get(tp, 0) >= end for tp, end in wanted.items()):
+            if await self._is_decided(wanted):
                 return
             if loop.time() > give_up_s:
                 raise Retryable(
-                    f"for {STUCK_S:.0f} s inference has not decided what it was asked: see `headrace status`"
+                    f"for {STUCK_S:.0f} s {' or '.join(self._paced_by)} has not read what it is to read: see `headrace status`"
                 )
             await asyncio.sleep(0.02)
+
+    async def _is_decided(self, wanted: Mapping[TopicPartition, int]) -> bool:
+        """Whether inference has decided these requests, and the monitor, if it paces, has read their decisions."""
+        with contextlib.suppress(Retryable):
+            reached = await self._log.committed(self._topics.group("inference"), wanted)
+            if not all(reached.get(tp, 0) >= end for tp, end in wanted.items()):
+                return False
+            return "monitor" not in self._paced_by or await self._is_seen_by_the_monitor()
+        return False
+
+    async def _is_seen_by_the_monitor(self) -> bool:
+        """Whether it is less than a few batches behind: what it lags, a rollout goes on without being judged."""
+        decisions = await self._log.partitions(self._topics.name("inference.decisions"))
+        ends = await self._log.end_offsets(decisions)
+        reached = await self._log.committed(self._topics.group("monitor"), decisions)
+        return all(end - reached.get(tp, 0) <= MONITOR_BEHIND for tp, end in ends.items())
 
     async def _send_requests(self, from_s: float, to_s: float) -> None:
         topic = self._topics.name("inference.requests")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from headrace.errors import Misconfigured
 from headrace_cli.render import cell, console
 from headrace_cli.session import session
 
-ACTS = ("drift",)
+ACTS = ("drift", "rollout")
 _KEYS = (
     "requests", "decisions", "lost", "duplicated", "outcomes_joined", "dead_lettered", "auc_before", "auc_after", "log_loss_before",
     "log_loss_after", "log_loss_difference_95", "parity_tiles", "parity_as_of", "max_feature_lag_event_s", "wall_s", "events_per_s",
@@ -36,7 +37,11 @@ def demo(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON at the end.")] = False,
 ) -> None:
-    """Play January to April 2013 through a real broker and all services, and show what the system does by itself."""
+    """Play real flights through a real broker and all services, and show what the system does by itself.
+
+    drift: January to April 2013, a drift is found and a new version switched to. rollout: from May on, one version is released
+    step by step, and two bad ones are rolled back.
+    """
     if act not in ACTS:
         raise Misconfigured(f"there is no act {act!r}; there are: {', '.join(ACTS)}")
     _refuse_without_flights()
@@ -45,23 +50,47 @@ def demo(
     )  # late: it brings scikit-learn, which the daily commands need not wait for
 
     stage = Stage(folder, console)
-    local = stage.clear()
-    os.environ["HEADRACE_HOME"] = str(local.home)
-    try:
-        report = asyncio.run(_run(stage, local, speed))
-    finally:
-        local.stop()
+    report = _rollout(stage) if act == "rollout" else _drift(stage, speed)
     if as_json:
         print(json.dumps(report, indent=2))
+    elif act == "rollout":
+        _show_rollouts(report, folder)
     else:
         _show(report, folder)
     raise SystemExit(0 if report["lost"] == 0 and report["duplicated"] == 0 else 1)
 
 
-async def _run(stage: Any, local: Any, speed: float | None) -> dict[str, Any]:
-    await stage.start(local)
-    async with session() as opened:
-        return await stage.play(opened, speed)
+def _drift(stage: Any, speed: float | None) -> dict[str, Any]:
+    from headrace_cli.demo import drift
+
+    async def work(local: Any) -> dict[str, Any]:
+        await stage.start(local)
+        async with session() as opened:
+            return await drift.play(stage, opened, speed)
+
+    return _run(stage.clear(), work)
+
+
+def _rollout(stage: Any) -> dict[str, Any]:
+    from headrace_cli.demo import rollout
+
+    local, has_log = rollout.prepare(stage)
+
+    async def work(local: Any) -> dict[str, Any]:
+        await stage.start(local, fresh=not has_log)
+        async with session() as opened:
+            return await rollout.play(stage, opened, has_log=has_log)
+
+    return _run(local, work)
+
+
+def _run(local: Any, work: Callable[[Any], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
+    """Play, and end what was started."""
+    os.environ["HEADRACE_HOME"] = str(local.home)
+    try:
+        return asyncio.run(work(local))
+    finally:
+        local.stop()
 
 
 def _refuse_without_flights() -> None:
@@ -88,3 +117,20 @@ def _show(report: dict[str, Any], folder: Path) -> None:
     console.print()
     console.print(figures)
     console.print(f"\nthe report is {folder}/report.json, the log is kept in {folder}/kafka")
+
+
+def _show_rollouts(report: dict[str, Any], folder: Path) -> None:
+    table = Table(title="rollouts", title_justify="left", box=None, pad_edge=False)
+    columns = ("part", "version", "outcome", "labels", "blocks", "decisions_assigned", "decisions_failed", "ms_to_end")
+    for column in columns:
+        table.add_column(column.replace("_", " "))
+    for found in report["rollouts"]:
+        table.add_row(*[cell(found[column]) for column in columns])
+    figures = Table(box=None, pad_edge=False, show_header=False)
+    for key in ("requests", "decisions", "lost", "duplicated", "wall_s"):
+        figures.add_row(key.replace("_", " "), cell(report[key]))
+    console.print()
+    console.print(table)
+    console.print()
+    console.print(figures)
+    console.print(f"\nthe report is {folder}/rollout.json, the log is kept in {folder}/rollout/kafka")

@@ -31,7 +31,7 @@ async def build_report(session: Session, live_from_s: float, wall_s: float, even
         for message in await session.all_of("inference.decisions")
         if isinstance(message.event, DecisionMade)
     ]
-    labels = _labels(await session.all_of("inference.outcomes"))
+    labels = labels_of(await session.all_of("inference.outcomes"))
     facts = [
         message
         for base in ("training.facts", "registry.facts", "monitor.findings")
@@ -41,7 +41,7 @@ async def build_report(session: Session, live_from_s: float, wall_s: float, even
     live = [decision for decision in decisions if decision.at_s >= live_from_s]
     switches = _switches(facts)
     return {
-        **_counts(requests, decisions, labels),
+        **counts(requests, decisions, labels),
         "dead_lettered": await _dead_lettered(session),
         "versions": _versions(facts, live, labels),
         "findings": [_finding(m.event) for m in facts if isinstance(m.event, FindingOpened)],
@@ -54,7 +54,8 @@ async def build_report(session: Session, live_from_s: float, wall_s: float, even
     }
 
 
-def _labels(messages: Iterable[Message]) -> dict[str, float]:
+def labels_of(messages: Iterable[Message]) -> dict[str, float]:
+    """The newest label of each unit."""
     newest: dict[str, tuple[float, float]] = {}
     for message in messages:
         event, time_s = message.event, message.envelope.time_s
@@ -63,7 +64,8 @@ def _labels(messages: Iterable[Message]) -> dict[str, float]:
     return {unit: label for unit, (_, label) in newest.items()}
 
 
-def _counts(requests: Sequence[str], decisions: Sequence[DecisionMade], labels: dict[str, float]) -> dict[str, Any]:
+def counts(requests: Sequence[str], decisions: Sequence[DecisionMade], labels: dict[str, float]) -> dict[str, Any]:
+    """Whether anything was lost or came twice."""
     asked, decided = set(requests), Counter(decision.request_id for decision in decisions)
     return {
         "requests": len(asked),

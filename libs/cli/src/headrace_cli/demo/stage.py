@@ -1,13 +1,13 @@
-"""The demo's run: own broker, all services, the flights project, the player; then the report."""
+"""What the acts of the demo share: own broker, all services, the story as it happens, and the player."""
 
 import asyncio
-import json
 import shutil
-import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -17,16 +17,17 @@ from headrace.errors import HeadraceError
 from headrace_broker import free_port
 from headrace_broker.jars import kafka_jars
 from headrace_cli.applying import apply_project
-from headrace_cli.demo.report import build_report
 from headrace_cli.demo.story import TOPICS, Story
 from headrace_cli.local import Local
 from headrace_cli.render import instant
 from headrace_cli.session import Session
 
+if TYPE_CHECKING:
+    from headrace_flights.player import Player
+
 BACKFILL_FROM_S = datetime(2013, 1, 1, tzinfo=UTC).timestamp()
 LIVE_FROM_S = datetime(2013, 4, 1, tzinfo=UTC).timestamp()
 LIVE_TO_S = datetime(2013, 5, 1, tzinfo=UTC).timestamp()
-LABELS_TO_S = LIVE_TO_S + 12 * 3600.0
 BACKFILL_STEP_S = 6 * 3600.0
 LIVE_STEP_S = 20 * 60.0
 QUIET_WITHIN_S = 60.0
@@ -46,80 +47,78 @@ class Stage:
         kafka_jars()
         return Local(self.folder.absolute())
 
-    async def start(self, local: Local) -> dict[str, Any]:
-        """Broker and services."""
-        process = local.start(free_port(), fresh=True)
+    async def start(self, local: Local, *, fresh: bool = True) -> dict[str, Any]:
+        """Broker and services; `fresh`: with an empty log."""
+        process = local.start(free_port(), fresh=fresh)
         with self.console.status("starting a real Kafka and seven services"):
             return await local.await_started(process)
 
-    async def play(self, session: Session, speed: float | None) -> dict[str, Any]:
-        """Back-fill, live replay, report."""
-        applied = await apply_project(session, "flights")
+    async def apply(self, session: Session, reference: str) -> None:
+        """Apply a project, and wait until this session knows it too."""
+        applied = await apply_project(session, reference)
         self.console.print(
-            f"project flights applied: {len(applied['changes'])} parts, {len(applied['topics_created'])} topics made"
+            f"project {applied['project']} applied: {len(applied['changes'])} parts, {len(applied['topics_created'])} topics made"
         )
-        await self._await_applied(session)
-        with _bar(self.console) as bar:
-            story = Story(lambda line: bar.console.print(line, highlight=False))
-            view = View(session.log, session.codec, [session.topics.name(base) for base in TOPICS], story.take)
-            await view.start()
-            following = asyncio.create_task(view.follow())
-            try:
-                began_s = time.monotonic()
-                sent = await self._replay(session, story, bar, speed)
-                wall_s = time.monotonic() - began_s
-                await _until_quiet(session)
-            finally:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
-                await view.stop()
-        with self.console.status("reading the report back from the log"):
-            report = await build_report(session, LIVE_FROM_S, wall_s, sent)
-        (self.folder / "report.json").write_text(json.dumps(report, indent=2))
-        return report
-
-    async def _await_applied(self, session: Session) -> None:
         stop = asyncio.Event()
         following = asyncio.create_task(session.projects.run(stop))
-        await session.projects.wait(stop)
+        async with asyncio.timeout(QUIET_WITHIN_S):
+            while not self._knows(session, applied):
+                await asyncio.sleep(0.05)
         stop.set()
         await following
 
-    async def _replay(self, session: Session, story: Story, bar: Progress, speed: float | None) -> int:
-        from headrace_flights.player import BACKFILL_AHEAD_S, LIVE_AHEAD_S, Applied, Player
+    def _knows(self, session: Session, applied: dict[str, Any]) -> bool:
+        found = session.projects.applied.get(applied["project"])
+        return found is not None and found.digest == applied["digest"]
+
+    @asynccontextmanager
+    async def telling(self, session: Session, bar: Progress) -> AsyncIterator[Story]:
+        """What happens, told line by line as it happens."""
+        story = Story(lambda line: bar.console.print(line, highlight=False))
+        view = View(session.log, session.codec, [session.topics.name(base) for base in TOPICS], story.take)
+        async with _followed(view):
+            yield story
+
+    @asynccontextmanager
+    async def player(
+        self, session: Session, story: Story, paced_by: tuple[str, ...] = ("inference",)
+    ) -> AsyncIterator["Player"]:
+        """The player of the flights, paced by what inference says that it has applied, held by the story."""
+        from headrace_flights.player import Applied, Player
         from headrace_flights.schedule import Schedule
 
         schedule, applied = await asyncio.to_thread(Schedule), Applied()
-        health = View(session.log, session.codec, [session.topics.name("ops.health")], applied.take, committed=False)
-        await health.start()
-        following = asyncio.create_task(health.follow())
         deployment = session.projects.deployment("flight-delay")
         if deployment is None:
             raise HeadraceError("the flights project was not applied")
-        settle_s, partitions = deployment[1].settle_s, deployment[0].raw[0].partitions
-        player = Player(
-            session.log, session.topics, schedule, applied, partitions=partitions, settle_s=settle_s, go=story.go
-        )
-        try:
-            task = bar.add_task("", total=LIVE_FROM_S - BACKFILL_FROM_S, act="back-fill", at="", sent=0)
-            told = _progress(bar, task, BACKFILL_FROM_S, player)
-            await player.play(
-                BACKFILL_FROM_S, LIVE_FROM_S, step_s=BACKFILL_STEP_S, ahead_s=BACKFILL_AHEAD_S, progress=told
+        health = View(session.log, session.codec, [session.topics.name("ops.health")], applied.take, committed=False)
+        async with _followed(health):
+            yield Player(
+                session.log,
+                session.topics,
+                schedule,
+                applied,
+                partitions=deployment[0].raw[0].partitions,
+                settle_s=deployment[1].settle_s,
+                go=story.go,
+                paced_by=paced_by,
             )
-            task = bar.add_task("", total=LIVE_TO_S - LIVE_FROM_S, act="live", at="", sent=0)
-            told = _progress(bar, task, LIVE_FROM_S, player)
-            await player.play(
-                LIVE_FROM_S, LIVE_TO_S, step_s=LIVE_STEP_S, ahead_s=LIVE_AHEAD_S, speed=speed, progress=told
-            )
-            await player.finish(LABELS_TO_S)
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-            await health.stop()
-        return player.requests_sent + player.messages_sent
 
 
-def _bar(console: Console) -> Progress:
+@asynccontextmanager
+async def _followed(view: View) -> AsyncIterator[None]:
+    await view.start()
+    following = asyncio.create_task(view.follow())
+    try:
+        yield
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await view.stop()
+
+
+def new_bar(console: Console) -> Progress:
+    """A progress bar per part of an act; its tasks have the fields `act`, `at` and `sent`."""
     columns = (
         TextColumn("{task.fields[act]:>9}"),
         BarColumn(),
@@ -129,14 +128,17 @@ def _bar(console: Console) -> Progress:
     return Progress(*columns, console=console)
 
 
-def _progress(bar: Progress, task: TaskID, from_s: float, player: Any) -> Any:
+def add_part(bar: Progress, act: str, from_s: float, to_s: float) -> Any:
+    """A part of an act on the bar; returns what a player's `progress` wants."""
+    task: TaskID = bar.add_task("", total=to_s - from_s, act=act, at="", sent=0)
+
     def told(at_s: float, requests: int, messages: int) -> None:
         bar.update(task, completed=at_s - from_s, at=instant(at_s)[:16], sent=requests + messages)
 
     return told
 
 
-async def _until_quiet(session: Session) -> None:
+async def until_quiet(session: Session) -> None:
     """Until every request has its decision and the services have read what was sent, or the limit is reached."""
     loop = asyncio.get_running_loop()
     give_up_s = loop.time() + QUIET_WITHIN_S

@@ -1,7 +1,7 @@
 """What happens, as sentences, from the facts on the log; and when the replay must wait."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace.codec import Message
@@ -13,7 +13,10 @@ from headrace.events.registry import (
     RolloutAborted,
     RolloutAdvanced,
     RolloutCompleted,
+    RolloutPaused,
     RolloutQueued,
+    RolloutResumed,
+    RolloutStarted,
     VersionRegistered,
 )
 from headrace.events.training import (
@@ -25,6 +28,7 @@ from headrace.events.training import (
     TrainingFinished,
     TrainingProgressed,
 )
+from headrace.events.verdicts import Evidence
 from headrace_cli.render import instant
 
 Tell = Callable[[str], None]
@@ -32,7 +36,10 @@ TOPICS = ("monitor.windows", "monitor.findings", "training.requests", "training.
 
 
 class Story:
-    """Told message by message. `go` is set while the replay may go on: a retrain that it triggered holds it."""
+    """Told message by message. `go` is set while the replay may go on: a retrain that it triggered holds it.
+
+    `begun`, `ended`: versions whose rollout takes its first step, or has come to an end.
+    """
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
@@ -40,6 +47,9 @@ class Story:
         self.go.set()
         self.windows: list[WindowClosed] = []
         self.stage = ""
+        self.begun: set[int] = set()
+        self.ended: set[int] = set()
+        self._step: tuple[int, str, float] | None = None
 
     def take(self, message: Message) -> None:
         """One fact."""
@@ -88,18 +98,14 @@ class Story:
             case AliasMoved(alias="champion"):
                 was = "the prior" if event.was is None else f"version {event.was}"
                 return f"[bold green]version {event.version} is champion[/] in place of {was}"
-            case RolloutCompleted():
-                self.go.set()
-                return None
-            case RolloutAdvanced(step="shadowing" | "canary" | "testing"):
-                self.go.set()  # what moves it now is traffic
-                return f"rollout: version {event.version} is {event.step}, share {event.share:.3g}"
+            case RolloutStarted() | RolloutAdvanced() | RolloutPaused() | RolloutResumed():
+                return self._of_rollout(event)
+            case RolloutCompleted() | RolloutAborted() | RolledBack():
+                return self._ended(event)
             case RolloutQueued():
                 self.go.set()
                 return f"registry: version {event.version} waits: {event.reason}"
-            case RolledBack():
-                return f"[bold red]rolled back[/] to version {event.to}: {event.reason}"
-            case RolloutAborted() | CommandRefused():
+            case CommandRefused():
                 self.go.set()
                 return f"[red]registry: {type(event).__name__}[/]: {event.reason}"
             case FindingOpened():
@@ -108,3 +114,52 @@ class Story:
                 return f"[green]resolved[/] ({event.kind}): {event.reason}"
             case _:
                 return None
+
+    def _of_rollout(self, event: Any) -> str | None:
+        match event:
+            case RolloutStarted(policy="blue_green"):
+                return None
+            case RolloutStarted():
+                return f"registry: {event.policy} of version {event.version} begins, version {event.control} is its control"
+            case RolloutAdvanced(step="switched"):
+                return None
+            case RolloutAdvanced():
+                # What moves it now is traffic. A step is told again when its clock is known.
+                self.begun.add(event.version)
+                self.go.set()
+                told, self._step = self._step, (event.version, event.step, event.share)
+                if told == self._step:
+                    return None
+                return f"[bold]version {event.version}: {_STEPS.get(event.step, event.step)}[/]{_share(event)}{_why(event.evidence)}"
+            case RolloutPaused():
+                return f"[yellow]version {event.version}: {'held' if event.held else 'paused'}[/]: {event.reason}"
+            case RolloutResumed():
+                return f"version {event.version}: goes on, {event.reason}"
+            case _:
+                return None
+
+    def _ended(self, event: Any) -> str | None:
+        self.go.set()
+        self.ended.add(event.version)
+        match event:
+            case RolloutCompleted():
+                return (
+                    f"rollout of version {event.version} is complete{_why(event.evidence)}" if event.evidence else None
+                )
+            case RolledBack():
+                return f"[bold red]version {event.version} is rolled back to {event.to}[/]: {event.reason}{_why(event.evidence)}"
+            case _:
+                what = "rolled back" if event.harmful else "aborted"
+                return f"[bold red]version {event.version} is {what}[/]: {event.reason}{_why(event.evidence)}"
+
+
+_STEPS = {"shadowing": "shadows, scores every request and answers none", "canary": "answers", "testing": "is tested on"}
+
+
+def _share(event: RolloutAdvanced) -> str:
+    return f" {event.share:.0%} of units" if event.share else ""
+
+
+def _why(evidence: Iterable[Evidence]) -> str:
+    """A line per metric, below."""
+    return "".join(f"\n                  [dim]{one.metric}: {one.verdict}, {one.detail}[/]" for one in evidence)

@@ -1,0 +1,91 @@
+"""The second act's report: each rollout's end with the evidence, and what it took to get there; all read from the log."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.codec import Message
+from headrace.events.inference import DecisionMade, FellBack, Served
+from headrace.events.registry import RolledBack, RolloutAborted, RolloutAdvanced, RolloutCompleted, RolloutStarted
+from headrace_cli.demo.report import counts, labels_of
+from headrace_cli.render import instant
+from headrace_cli.session import Session
+
+_ENDS = (RolloutCompleted, RolloutAborted, RolledBack)
+
+
+async def build_rollout_report(
+    session: Session, deployment: str, parts: Mapping[str, int], wall_s: float
+) -> dict[str, Any]:
+    """All figures of the act. `parts`: the version of each part by its name."""
+    facts = [m for m in await session.all_of("registry.facts") if getattr(m.event, "deployment", "") == deployment]
+    verdicts = [message.event for message in await session.all_of("monitor.verdicts")]
+    messages = await session.all_of("inference.decisions")
+    decisions = [message for message in messages if isinstance(message.event, DecisionMade)]
+    requests = [message.envelope.id for message in await session.all_of("inference.requests")]
+    labels = labels_of(await session.all_of("inference.outcomes"))
+    return {
+        **counts(requests, [message.event for message in decisions], labels),
+        "rollouts": [_rollout(name, version, facts, verdicts, decisions) for name, version in parts.items()],
+        "wall_s": round(wall_s, 1),
+    }
+
+
+def _rollout(
+    name: str, version: int, facts: Sequence[Message], verdicts: Sequence[Any], decisions: Sequence[Message]
+) -> dict[str, Any]:
+    about = [m for m in facts if getattr(m.event, "version", None) == version]
+    start = next((m for m in about if isinstance(m.event, RolloutStarted)), None)
+    end = next((m for m in reversed(about) if isinstance(m.event, _ENDS)), None)
+    ended_ms = end.record.timestamp_ms if end else None
+    last = next((v for v in reversed(verdicts) if v.version == version), None)
+    return {
+        "part": name,
+        "version": version,
+        "outcome": _outcome(end.event) if end else "not ended",
+        "reason": getattr(end.event, "reason", "") if end else "",
+        "steps": [
+            {"step": m.event.step, "share": m.event.share, "at": instant(m.event.clock_s or m.envelope.time_s)}
+            for m in about
+            if isinstance(m.event, RolloutAdvanced)
+        ],
+        "evidence": msgspec.to_builtins(end.event.evidence) if end else [],
+        "labels": last.label_count if last else 0,
+        "blocks": last.blocks if last else 0,
+        **_effort(version, start, ended_ms, decisions),
+    }
+
+
+def _outcome(event: Any) -> str:
+    if isinstance(event, RolloutCompleted):
+        return "promoted" if event.promoted else "completed"
+    return "rolled back" if isinstance(event, RolledBack) or event.harmful else "aborted"
+
+
+def _effort(version: int, start: Message | None, ended_ms: int | None, decisions: Sequence[Message]) -> dict[str, Any]:
+    """Decisions that the version had a part in up to the end, and the milliseconds from the first of them."""
+    began_ms = start.record.timestamp_ms if start else 0
+    during = [
+        m
+        for m in decisions
+        if m.record.timestamp_ms >= began_ms and (ended_ms is None or m.record.timestamp_ms <= ended_ms)
+    ]
+    took_part = [m for m in during if _has_part(m.event, version)]
+    return {
+        "decisions_assigned": sum(m.event.assigned == version for m in during),
+        "decisions_answered": sum(_answered_by(m.event) == version for m in during),
+        "decisions_scored_or_failed": len(took_part),
+        "decisions_failed": sum(version in m.event.failed for m in during),
+        "ms_to_end": ended_ms - took_part[0].record.timestamp_ms if took_part and ended_ms else None,
+    }
+
+
+def _has_part(decision: DecisionMade, version: int) -> bool:
+    shadowed = any(score.version == version for score in decision.shadows)
+    return shadowed or version in decision.failed or _answered_by(decision) == version
+
+
+def _answered_by(decision: DecisionMade) -> int | None:
+    answer = decision.answer
+    return answer.score.version if isinstance(answer, Served | FellBack) else None
