@@ -8,6 +8,7 @@ import pytest
 
 PACKAGES = (
     "headrace",
+    "headrace_cli.client",
     "headrace_gateway",
     "headrace_inference",
     "headrace_feature",

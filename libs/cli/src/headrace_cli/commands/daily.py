@@ -9,14 +9,13 @@ from typing import Annotated, Any
 import typer
 from rich.status import Status
 
-from headrace.bus.partition import partition_of
-from headrace.bus.port import TopicPartition
-from headrace.codec import out
-from headrace.envelope import Envelope, parse_instant
 from headrace.errors import HeadraceError, Misconfigured
-from headrace.events.inference import DecisionMade, FellBack, PredictionRequested, Scalar, Served
+from headrace.events.inference import FellBack, PredictionAnswered, Scalar, Served
 from headrace.events.ops import HealthReported
+from headrace.policy.prediction import decision_id
 from headrace_cli.applying import apply_project
+from headrace_cli.client.kafka_way import KafkaWay
+from headrace_cli.client.rows import Batch, Row
 from headrace_cli.local import SERVICES, Local, refuse_running
 from headrace_cli.render import console, say, show
 from headrace_cli.scaffold import write_project
@@ -25,6 +24,7 @@ from headrace_cli.session import Session, plain, run
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _FRESH_S = 5.0
 _READY_WITHIN_S = 90.0
+_ANSWER_WITHIN_S = 15.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -112,49 +112,33 @@ def predict(
     at: Annotated[str | None, typer.Option(help="The instant asked for, RFC 3339; now when not given.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a deployment, over Kafka, and show its decision."""
-    decision = run(lambda session: _predict(session, deployment, inputs or [], unit, at))
+    """Ask a deployment, over Kafka, and show the answer."""
+    answered = run(lambda session: _predict(session, deployment, inputs or [], unit, at))
     if as_json:
-        say(plain(decision), as_json=True, line="")
+        say(plain(answered) | {"decision_id": decision_id(answered)}, as_json=True, line="")
         return
-    console.print(_told(decision), highlight=False)
+    console.print(_told(answered), highlight=False)
 
 
 async def _predict(
     session: Session, deployment: str, pairs: list[str], unit: str | None, at: str | None
-) -> DecisionMade:
+) -> PredictionAnswered:
     found = session.projects.deployment(deployment)
     if found is None:
         known = ", ".join(d.name for _, d in session.projects.deployments()) or "none"
         raise Misconfigured(f"no applied project declares {deployment!r} (declared: {known})")
     kinds = {field.name: field.kind for field in found[1].inputs}
-    request = PredictionRequested(
-        deployment, dict(_input(pair, kinds) for pair in pairs), unit or f"cli-{secrets.token_hex(4)}"
-    )
-    return await ask(session, request, parse_instant(at) if at else time.time())
-
-
-async def ask(session: Session, request: PredictionRequested, at_s: float, within_s: float = 15.0) -> DecisionMade:
-    """Send a request and wait for its decision on the log."""
-    requests, decisions = session.topics.name("inference.requests"), session.topics.name("inference.decisions")
-    partition = partition_of(request.unit or "", len(await session.log.partitions(requests)))
-    tp = TopicPartition(decisions, partition)
-    ident = f"cli-{secrets.token_hex(8)}"
-    reader = await session.log.reader([tp], await session.log.end_offsets([tp]))
-    producer = await session.log.producer()
+    row = Row(dict(_input(pair, kinds) for pair in pairs), unit or f"cli-{secrets.token_hex(4)}", at)
+    way = KafkaWay(session.log, session.codec, session.topics, session.projects, session.clock)
+    await way.start()
     try:
-        await producer.send([out(requests, request.unit, request, Envelope(ident, "", "cli", at_s), partition)])
-        async with asyncio.timeout(within_s):
-            while True:
-                for record in await reader.fetch(0.5):
-                    event = session.codec.decode(record).event
-                    if isinstance(event, DecisionMade) and event.request_id == ident:
-                        return event
-    except TimeoutError:
-        raise HeadraceError(f"no decision within {within_s:.0f} s: is inference ready? `headrace status`") from None
+        batch = Batch(f"cli-{secrets.token_hex(8)}", (row,))
+        (answered,) = await way.answers(deployment, batch, None, int(_ANSWER_WITHIN_S * 1000))
     finally:
-        await producer.close()
-        await reader.close()
+        await way.close()
+    if answered is None:
+        raise HeadraceError(f"no answer within {_ANSWER_WITHIN_S:.0f} s: is inference ready? `headrace status`")
+    return answered
 
 
 def _input(pair: str, kinds: dict[str, str]) -> tuple[str, Scalar]:
@@ -169,7 +153,7 @@ def _input(pair: str, kinds: dict[str, str]) -> tuple[str, Scalar]:
         raise Misconfigured(f"{name} is a number, got {value!r}") from None
 
 
-def _told(decision: DecisionMade) -> str:
+def _told(decision: PredictionAnswered) -> str:
     answer = decision.answer
     match answer:
         case Served(score=score):

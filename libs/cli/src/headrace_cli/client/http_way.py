@@ -1,0 +1,110 @@
+"""Over HTTP, through a gateway: POST /v1/deployments/{name}/predict.
+
+What was perhaps asked is asked again under the same Idempotency-Key, with the same bytes, until the deadline: the same
+decision answers. A refusal that was decided (`refused`, `expired`) is not repeated: under its id it would stay one.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import httpx
+import msgspec
+
+from headrace.policy.backoff import delays_s
+from headrace.policy.prediction import Prediction
+from headrace_cli.client.errors import Rejected, Unreachable
+from headrace_cli.client.rows import Batch, Row
+
+SLACK_S = 0.25
+
+
+class _Rows(msgspec.Struct):
+    rows: list[Prediction]
+
+
+class HttpWay:
+    """A gateway at `url`. `retries`: how often at most a call is repeated. `transport`: for tests, another one than sockets."""
+
+    def __init__(
+        self, url: str, key: str | None, retries: int, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._url, self._retries = url, retries
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, transport=transport, timeout=None)
+
+    async def start(self) -> None:
+        """Nothing: the first call connects."""
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._http.aclose()
+
+    async def ask(self, deployment: str, batch: Batch, version: int | None, deadline_s: float) -> list[Prediction]:
+        preview = "" if version is None else f"/versions/{version}"
+        path, body = f"/v1/deployments/{deployment}{preview}/predict", _body(batch, deadline_s)
+        give_up_s = time.monotonic() + deadline_s
+        why = "no answer"
+        for pause_s in self._pauses():
+            left_s = give_up_s - time.monotonic()
+            if left_s <= 0:
+                break
+            try:
+                response = await asyncio.wait_for(self._post(path, body, batch), left_s + SLACK_S)
+            except httpx.TransportError as error:
+                why, pause = str(error) or type(error).__name__, pause_s
+            except TimeoutError:
+                why, pause = "it is silent", pause_s
+            else:
+                if not _is_worth_repeating(response):
+                    return _read(response, batch)
+                why, pause = _error(response), _retry_after_s(response, pause_s)
+            await asyncio.sleep(min(pause, max(give_up_s - time.monotonic(), 0)))
+        raise Unreachable(f"{self._url} gave no answer (deadline {deadline_s:g} s): {why}", batch.request_id)
+
+    async def _post(self, path: str, body: bytes, batch: Batch) -> httpx.Response:
+        headers = {"Idempotency-Key": batch.request_id, "Content-Type": "application/json"}
+        return await self._http.post(path, content=body, headers=headers)
+
+    def _pauses(self) -> Iterator[float]:
+        return islice(delays_s(0.05, 1.0), self._retries + 1)
+
+
+def _body(batch: Batch, deadline_s: float) -> bytes:
+    deadline = {"deadline_ms": max(1, int(deadline_s * 1000))}
+    if len(batch.rows) == 1:
+        return msgspec.json.encode(_row(batch.rows[0]) | deadline)
+    return msgspec.json.encode({"rows": [_row(row) for row in batch.rows]} | deadline)
+
+
+def _row(row: Row) -> dict[str, Any]:
+    told = {"unit": row.unit, "at": row.at_s}
+    return {"inputs": dict(row.inputs)} | {name: value for name, value in told.items() if value is not None}
+
+
+def _is_worth_repeating(response: httpx.Response) -> bool:
+    """Not asked at all (busy, not ready), or asked without an answer; anything with an outcome was decided."""
+    return response.status_code in (429, 502, 503) and b'"outcome"' not in response.content
+
+
+def _retry_after_s(response: httpx.Response, otherwise_s: float) -> float:
+    given = response.headers.get("Retry-After", "")
+    return float(given) if given.isdecimal() else otherwise_s
+
+
+def _read(response: httpx.Response, batch: Batch) -> list[Prediction]:
+    """The predictions of an answer, refusals with an outcome included."""
+    if b'"outcome"' not in response.content:
+        raise Rejected(f"{_error(response)} (HTTP {response.status_code})")
+    if len(batch.rows) == 1:
+        return [msgspec.json.decode(response.content, type=Prediction)]
+    return msgspec.json.decode(response.content, type=_Rows).rows
+
+
+def _error(response: httpx.Response) -> str:
+    try:
+        return str(msgspec.json.decode(response.content)["error"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return response.reason_phrase

@@ -1,0 +1,117 @@
+"""Straight over Kafka: a record on `inference.requests`, the reply on a partition of `inference.replies` of our own."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+
+import msgspec
+
+from headrace.bus.asking import Asker
+from headrace.bus.connect import connect
+from headrace.bus.kafka import KafkaLog
+from headrace.bus.outputs import OutputKinds
+from headrace.bus.port import Log
+from headrace.bus.projects import Projects
+from headrace.bus.runtime import topics_of
+from headrace.clock import Clock, SystemClock
+from headrace.codec import Codec
+from headrace.events.inference import PredictionAnswered, PredictionRequested
+from headrace.policy.pending import Question
+from headrace.policy.prediction import Prediction, predicted
+from headrace.project.definition import DeploymentDefinition
+from headrace.settings import Settings
+from headrace.topics import Topics
+from headrace_cli.client.errors import Rejected
+from headrace_cli.client.rows import Batch
+
+CONNECT_WITHIN_S = 10.0
+
+
+class KafkaWay:
+    """A log that is connected already; `at` makes one that connects itself."""
+
+    def __init__(self, log: Log, codec: Codec, topics: Topics, projects: Projects, clock: Clock) -> None:
+        self._log, self._projects, self._clock = log, projects, clock
+        self._asker = Asker(log, codec, topics, clock, f"client-{secrets.token_hex(6)}")
+        self._kinds = OutputKinds(log, codec, topics)
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @staticmethod
+    def at(bootstrap_servers: str) -> "OwnKafkaWay":
+        """Of a broker; everything else about the way there (security, namespace) is told by the settings."""
+        return OwnKafkaWay(msgspec.structs.replace(Settings.load(), bootstrap_servers=bootstrap_servers))
+
+    async def start(self) -> None:
+        """Listen for replies; `projects` must have been started."""
+        await self._kinds.start()
+        await self._asker.start()
+        parts = (self._asker.run, self._kinds.run)
+        self._tasks = [asyncio.create_task(part(self._stop)) for part in parts]
+
+    async def close(self) -> None:
+        """Listen no more."""
+        self._stop.set()
+        for task in self._tasks[1:]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._kinds.stop()
+
+    async def ask(self, deployment: str, batch: Batch, version: int | None, deadline_s: float) -> list[Prediction]:
+        found = await self._found(deployment)
+        deadline_ms = max(1, int(deadline_s * 1000))
+        kind = self._kinds.of(found, version)
+        answers = await self.answers(deployment, batch, version, deadline_ms)
+        return [
+            predicted(deployment, ident, answered, kind, deadline_ms)
+            for ident, answered in zip(batch.ids, answers, strict=True)
+        ]
+
+    async def answers(
+        self, deployment: str, batch: Batch, version: int | None, deadline_ms: int
+    ) -> Sequence[PredictionAnswered | None]:
+        """The replies as they came; None for those that did not come in time."""
+        for task in self._tasks:
+            if task.done():
+                task.result()  # what stopped the listening is the reason why nothing can be asked
+        now_s = self._clock.now_s()
+        questions = [
+            Question(
+                ident,
+                PredictionRequested(deployment, dict(row.inputs), row.unit or ident, deadline_ms),
+                now_s if row.at_s is None else row.at_s,
+                version,
+            )
+            for ident, row in zip(batch.ids, batch.rows, strict=True)
+        ]
+        return await self._asker.ask(questions, deadline_ms)
+
+    async def _found(self, deployment: str) -> DeploymentDefinition:
+        found = self._projects.deployment(deployment)
+        if found is None:
+            await self._projects.catch_up()
+            found = self._projects.deployment(deployment)
+        if found is None:
+            known = ", ".join(d.name for _, d in self._projects.deployments()) or "none"
+            raise Rejected(f"no applied project declares {deployment!r} (declared: {known})")
+        return found[1]
+
+
+class OwnKafkaWay(KafkaWay):
+    """With a connection of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        log, topics = KafkaLog(settings), topics_of(settings)
+        codec = Codec(topics)
+        super().__init__(log, codec, topics, Projects(log, codec, topics), SystemClock())
+
+    async def start(self) -> None:
+        await connect(self._log, CONNECT_WITHIN_S)
+        await self._projects.start()
+        await super().start()
+        self._tasks.append(asyncio.create_task(self._projects.run(self._stop)))
+
+    async def close(self) -> None:
+        await super().close()
+        await self._projects.stop()
+        await self._log.stop()

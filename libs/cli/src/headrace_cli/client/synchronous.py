@@ -1,0 +1,96 @@
+"""The client that blocks: an `AsyncClient` on an event loop of its own, in a thread. May be used by many threads at once."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from headrace.events.inference import Scalar
+from headrace.policy.prediction import Prediction
+from headrace_cli.client.asynchronous import AsyncClient
+from headrace_cli.client.rows import MOST_ROWS, Instant, Row
+
+T = TypeVar("T")
+
+
+class Client:
+    """Asks deployments at `address`; all arguments as of `AsyncClient`."""
+
+    def __init__(
+        self,
+        address: str = "http://127.0.0.1:8080",
+        *,
+        key: str | None = None,
+        deadline_s: float = 2.0,
+        retries: int = 3,
+    ) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="headrace-client", daemon=True)
+        self._thread.start()
+        try:
+            self._client = self._run(_made(address, key, deadline_s, retries))
+        except BaseException:
+            self._end()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give all connections back and end the thread."""
+        try:
+            self._run(self._client.close())
+        finally:
+            self._end()
+
+    def predict(
+        self,
+        deployment: str,
+        inputs: Mapping[str, Scalar],
+        *,
+        unit: str | None = None,
+        at: Instant | None = None,
+        version: int | None = None,
+        request_id: str | None = None,
+        deadline_s: float | None = None,
+    ) -> Prediction:
+        """The prediction for one thing; see `AsyncClient.predict`."""
+        asked = self._client.predict(
+            deployment, inputs, unit=unit, at=at, version=version, request_id=request_id, deadline_s=deadline_s
+        )
+        return self._run(asked)
+
+    def predict_many(
+        self,
+        deployment: str,
+        rows: Iterable[Row | Mapping[str, Scalar]],
+        *,
+        version: int | None = None,
+        request_id: str | None = None,
+        deadline_s: float | None = None,
+        batch_rows: int = MOST_ROWS,
+    ) -> list[Prediction]:
+        """A prediction per row; see `AsyncClient.predict_many`."""
+        asked = self._client.predict_many(
+            deployment, rows, version=version, request_id=request_id, deadline_s=deadline_s, batch_rows=batch_rows
+        )
+        return self._run(asked)
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _made(address: str, key: str | None, deadline_s: float, retries: int) -> AsyncClient:
+    """On the loop where it is to be used."""
+    return AsyncClient(address, key=key, deadline_s=deadline_s, retries=retries)

@@ -1,0 +1,238 @@
+"""The Python client against a real gateway and on the log itself, with an inference that answers as told."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from headrace.bus.admin import ensure_topics
+from headrace.bus.port import Out
+from headrace.bus.projects import Projects
+from headrace.bus.views import read_all
+from headrace.clock import SystemClock
+from headrace.codec import Codec, Message, header, out
+from headrace.envelope import Envelope
+from headrace.events.inference import Answer, FellBack, Invalid, PredictionAnswered, Refused, Score, Served
+from headrace.events.project import ProjectApplied
+from headrace.obs.health import Health
+from headrace.project import Category, Deployment, Number, Project
+from headrace.project.compile import compile_project, digest
+from headrace.testing.memory import MemoryLog
+from headrace.topics import Topics
+from headrace_cli.client import AsyncClient, Client, NotAnswered, Rejected, Row, Unreachable
+from headrace_cli.client.http_way import HttpWay
+from headrace_cli.client.kafka_way import KafkaWay
+from headrace_gateway.app import Gateway, wire
+from headrace_gateway.core.callers import Caller, digest_of
+
+PROJECT = compile_project(
+    Project("p", [Deployment("delay", unit="flight", inputs=[Number("miles"), Category("carrier")])])
+)
+INPUTS = {"miles": 500, "carrier": "AA"}
+
+
+class Bench:
+    """A log with a project, a gateway with one key, and somebody who answers requests."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.log, self.clock, self.topics = log, SystemClock(), Topics.load()
+        self.codec = Codec(self.topics)
+        self.projects = Projects(log, self.codec, self.topics)
+        self.answer: Callable[[Message], Answer | None] = lambda _: Served(Score(3, "d", 0.5))
+
+    async def set_up(self) -> None:
+        await ensure_topics(self.log, self.topics.specs(PROJECT))
+        applied = ProjectApplied("p", digest(PROJECT), "", PROJECT, 0.0)
+        self.log.append(out(self.topics.name("project.definitions"), "p", applied, Envelope("a", "", "test", 0.0)))
+        await self.projects.start()
+
+    async def gateway(self) -> Gateway:
+        health = Health("gateway", "gateway-1", failures={})
+        address, keys = ("127.0.0.1", 0), (Caller("shop", digest_of("s3cret"), "shop"),)
+        return await wire(self.log, self.codec, self.topics, self.projects, health, self.clock, address, callers=keys)
+
+    async def respond(self, stop: asyncio.Event) -> None:
+        reader = await self.log.reader(await self.log.partitions(self.topics.name("inference.requests")), "beginning")
+        while not stop.is_set():
+            for record in await reader.fetch(0.05):
+                request = self.codec.decode(record)
+                answer = self.answer(request)
+                if answer is not None:
+                    self.log.append(self.reply(request, answer))
+
+    def reply(self, request: Message, answer: Answer) -> Out:
+        answered = PredictionAnswered(request.envelope.id, request.event.deployment, answer)
+        reply_id = (header(request.record.headers, "headrace_reply_id") or "").encode()
+        partition = int(header(request.record.headers, "headrace_reply_partition") or "0")
+        made = out(self.topics.name("inference.replies"), None, answered, Envelope("x", "", "test", 0.0))
+        return Out(made.topic, None, made.value, (*made.headers, ("headrace_reply_id", reply_id)), partition)
+
+    async def requests(self) -> list[Message]:
+        return await read_all(self.log, self.codec, [self.topics.name("inference.requests")])
+
+
+@pytest_asyncio.fixture
+async def bench(memory_log: MemoryLog) -> AsyncIterator[Bench]:
+    found = Bench(memory_log)
+    await found.set_up()
+    stop = asyncio.Event()
+    responding = asyncio.create_task(found.respond(stop))
+    yield found
+    stop.set()
+    await responding
+
+
+@asynccontextmanager
+async def serving(bench: Bench) -> AsyncIterator[str]:
+    gateway, stop = await bench.gateway(), asyncio.Event()
+    running = asyncio.create_task(gateway.run(stop))
+    yield f"http://127.0.0.1:{gateway.port}"
+    stop.set()
+    await running
+
+
+@asynccontextmanager
+async def over_http(bench: Bench) -> AsyncIterator[AsyncClient]:
+    async with serving(bench) as url, AsyncClient(url, key="s3cret") as client:
+        yield client
+
+
+@asynccontextmanager
+async def over_kafka(bench: Bench) -> AsyncIterator[AsyncClient]:
+    way = KafkaWay(bench.log, bench.codec, bench.topics, bench.projects, bench.clock)
+    async with AsyncClient(way=way) as client:
+        yield client
+
+
+both = pytest.mark.parametrize("over", [over_http, over_kafka])
+
+
+@both
+async def test_a_prediction_is_typed_and_its_request_says_what_was_asked(bench: Bench, over: Callable) -> None:
+    async with over(bench) as client:
+        found = await client.predict("delay", INPUTS, unit="F1", at=datetime(2013, 4, 1, 12, tzinfo=UTC))
+    (request,) = await bench.requests()
+    assert (found.value, found.label, found.version, found.rung, found.outcome) == (0.5, 1, 3, "champion", "served")
+    assert (request.event.unit, request.envelope.time_s) == ("F1", 1_364_817_600.0)
+    assert request.event.inputs == INPUTS
+
+
+@both
+async def test_many_rows_keep_their_order_over_all_batches(bench: Bench, over: Callable) -> None:
+    bench.answer = lambda request: Served(Score(1, "d", request.event.inputs["miles"]))
+    async with over(bench) as client:
+        rows = [{"miles": float(n), "carrier": "AA"} for n in range(50)]
+        found = await client.predict_many("delay", rows, batch_rows=8, request_id="mine")
+    assert [prediction.value for prediction in found] == [float(n) for n in range(50)]
+    assert {message.envelope.id.removeprefix("shop/") for message in await bench.requests()} == {
+        f"mine.{n // 8}/{n % 8}" for n in range(48)
+    } | {"mine.6/0", "mine.6/1"}
+
+
+@both
+async def test_a_fall_back_is_an_answer_and_says_so(bench: Bench, over: Callable) -> None:
+    bench.answer = lambda _: FellBack("prior", "no version yet", Score(0, "", 0.26))
+    async with over(bench) as client:
+        found = await client.predict("delay", INPUTS)
+    assert (found.outcome, found.rung, found.version, found.reason) == ("fell_back", "prior", None, "no version yet")
+
+
+@both
+@pytest.mark.parametrize(
+    ("answer", "outcome"), [(Invalid("miles is missing", "miles"), "invalid"), (Refused("overload", 2.0), "refused")]
+)
+async def test_no_prediction_is_an_error_that_carries_why(
+    bench: Bench, over: Callable, answer: Answer, outcome: str
+) -> None:
+    bench.answer = lambda _: answer
+    async with over(bench) as client:
+        with pytest.raises(NotAnswered) as raised:
+            await client.predict("delay", INPUTS)
+        many = await client.predict_many("delay", [INPUTS, INPUTS])
+    assert raised.value.prediction.outcome == outcome
+    assert [found.outcome for found in many] == [outcome, outcome]
+    assert len(await bench.requests()) == 3  # what was decided is not asked again
+
+
+@both
+async def test_silence_ends_at_the_deadline_as_unknown(bench: Bench, over: Callable) -> None:
+    bench.answer = lambda _: None
+    async with over(bench) as client:
+        with pytest.raises(NotAnswered) as raised:
+            await client.predict("delay", INPUTS, deadline_s=0.1, request_id="r1")
+    assert raised.value.prediction.outcome == "unknown"
+
+
+@both
+async def test_a_deployment_that_there_is_not_is_rejected(bench: Bench, over: Callable) -> None:
+    following = asyncio.create_task(bench.projects.run(stop := asyncio.Event()))
+    async with over(bench) as client:
+        with pytest.raises(Rejected, match="nobody"):
+            await client.predict("nobody", INPUTS)
+    stop.set()
+    await following
+
+
+async def test_a_wrong_key_and_a_wrong_address_are_rejected(bench: Bench) -> None:
+    async with serving(bench) as url, AsyncClient(url, key="wrong") as stranger:
+        with pytest.raises(Rejected, match="401"):
+            await stranger.predict("delay", INPUTS)
+    for address in ("ftp://x", "localhost:8080"):
+        with pytest.raises(Rejected, match="an address is"):
+            Client(address)
+
+
+class Flaky(httpx.AsyncBaseTransport):
+    """A real transport that loses the first `lost` answers, after they were given."""
+
+    def __init__(self, lost: int) -> None:
+        self.lost, self.calls = lost, 0
+        self._real = httpx.AsyncHTTPTransport()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.calls += 1
+        response = await self._real.handle_async_request(request)
+        if self.calls <= self.lost:
+            await response.aclose()
+            raise httpx.ReadError("the answer was lost")
+        return response
+
+    async def aclose(self) -> None:
+        await self._real.aclose()
+
+
+async def test_a_lost_answer_is_asked_for_again_under_the_same_id(bench: Bench) -> None:
+    async with serving(bench) as url:
+        async with AsyncClient(way=HttpWay(url, "s3cret", 3, Flaky(2))) as flaky:
+            found = await flaky.predict("delay", INPUTS, request_id="r1")
+        async with AsyncClient(way=HttpWay(url, "s3cret", 1, Flaky(2))) as flaky:
+            with pytest.raises(Unreachable, match="the answer was lost"):
+                await flaky.predict("delay", INPUTS)
+    assert found.value == 0.5
+    assert {message.envelope.id for message in await bench.requests()} >= {"shop/r1"}
+
+
+async def test_nobody_there_is_unreachable_and_names_the_id() -> None:
+    async with AsyncClient("http://127.0.0.1:9", retries=1) as client:
+        with pytest.raises(Unreachable) as raised:
+            await client.predict("delay", INPUTS, request_id="r1")
+    assert raised.value.request_id == "r1"
+
+
+async def test_the_blocking_client_does_the_same_from_any_thread(bench: Bench) -> None:
+    bench.answer = lambda request: Served(Score(1, "d", request.event.inputs["miles"]))
+    async with serving(bench) as url:
+
+        def ask() -> list[float | None]:
+            with Client(url, key="s3cret") as client:
+                one = client.predict("delay", INPUTS).value
+                return [one, *(found.value for found in client.predict_many("delay", [Row(INPUTS), Row(INPUTS)]))]
+
+        found = await asyncio.to_thread(ask)
+    assert found == [500, 500, 500]
+    assert not any(math.isnan(value or 0) for value in found)
