@@ -55,7 +55,7 @@ class Edge:
             return
         headers = dict(scope["headers"])
         caller = self._caller(headers)
-        if caller is None and not scope["path"].startswith(OPEN):
+        if caller is None and not (scope["path"] == "/" or scope["path"].startswith(OPEN)):
             error = (
                 "an API key is needed: Authorization: Bearer KEY" if b"authorization" not in headers else "unknown key"
             )

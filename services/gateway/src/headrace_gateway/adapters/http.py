@@ -154,6 +154,10 @@ class Doors:
             return turned_away(400, f"not JSON: {error}")
         return as_json(200, self._catalogue.index(isinstance(asked, dict) and asked.get("ready") is True))
 
+    async def alive(self, _: Knock, __: dict[str, str]) -> Reply:
+        """KServe's V1 liveness."""
+        return as_json(200, {"status": "alive"})
+
     async def models(self, _: Knock, __: dict[str, str]) -> Reply:
         """KServe's V1 list of models."""
         return as_json(200, {"models": [found.name for found in self._catalogue.deployments]})
@@ -204,6 +208,7 @@ def _paths(doors: Doors) -> list[tuple[str, str, Any]]:
         ("GET", "/v2/models/{deployment}", doors.model),
         ("GET", versioned, doors.model),
         ("POST", "/v2/repository/index", doors.index),
+        ("GET", "/", doors.alive),
         ("GET", "/v1/models", doors.models),
         ("GET", "/v1/models/{deployment}", doors.model_ready),
     ]

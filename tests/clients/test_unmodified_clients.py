@@ -1,0 +1,87 @@
+"""Clients that know nothing of Headrace get their predictions: each in an environment of its own, as it is published."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace_cli.client import Client
+
+Environments = Callable[[str], Any]
+SCRIPTS = Path(__file__).parent / "scripts"
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+
+def expected(stack: Any) -> list[float | None]:
+    """What our own client is told of the two flights that all clients ask about."""
+    with Client(stack.url) as client:
+        rows = [{"miles": 0.1, "carrier": "AA"}, {"miles": 0.9, "carrier": "UA"}]
+        return [found.value for found in client.predict_many("late", rows)]
+
+
+def test_tritonclient_asks_in_json_and_binary_packed_and_not(stack: Any, environment: Environments) -> None:
+    script = str(SCRIPTS / "ask_triton.py")
+    told: dict[str, Any] = json.loads(environment("tritonclient").run("python", script, f"127.0.0.1:{stack.port}"))
+    assert (told["live"], told["ready"], told["model_ready"]) == (True, True, True)
+    assert told["version_ready"] == [True, False]
+    assert (told["server"], told["config"]) == ("headrace", "flower")
+    assert told["index"] == ["fare", "flower", "late"]
+    assert [found["name"] for found in told["metadata"]["inputs"]] == ["miles", "carrier", "flight"]
+    assert told["flower"] == {"classes": [0, 2], "label": ["0", "2"], "version": [1, 1], "id": "mine"}
+    assert told["late"] == [expected(stack)] * 4
+    assert told["many"] == [1] * 200
+    assert told["fare"][0] == pytest.approx(150, abs=30)
+    assert "no model is called 'nobody'" in told["error"]
+
+
+def test_kserve_asks_in_v2_and_in_v1(stack: Any, environment: Environments) -> None:
+    script = str(SCRIPTS / "ask_kserve.py")
+    told: dict[str, Any] = json.loads(environment("kserve").run("python", script, stack.url).splitlines()[-1])
+    scores = expected(stack)
+    assert told["v2"] == {
+        "live": True,
+        "ready": True,
+        "model_ready": [True, False],
+        "id": "mine",
+        "scores": [scores, scores],
+        "rung": "champion",
+    }
+    assert (told["v1"]["live"], told["v1"]["model_ready"], told["v1"]["scores"]) == (True, True, scores)
+    assert "1..256 rows" in told["v1"]["error"]
+
+
+@pytest.mark.parametrize("batch", ["1", "4"])
+def test_mlserver_infer_asks_for_a_file_of_requests(
+    stack: Any, environment: Environments, tmp_path: Path, batch: str
+) -> None:
+    asked = [{"id": f"r{n}", "inputs": [_flower(n)]} for n in range(8)]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, asked)))
+    files = ["-i", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl")]
+    server = ["-u", f"127.0.0.1:{stack.port}", "-m", "flower", "-s", batch]
+    environment("mlserver").run("mlserver", "infer", *server, *files)
+    answers = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert sorted(answer["id"] for answer in answers) == [f"r{n}" for n in range(8)]
+    for answer in answers:
+        outputs = {output["name"]: output["data"] for output in answer["outputs"]}
+        assert outputs["version"] == [1]
+        assert max(outputs["classes"]) == outputs["classes"][0 if answer["id"] < "r4" else 2]
+
+
+def _flower(number: int) -> dict[str, Any]:
+    figures = [5.1, 3.5, 1.4, 0.2] if number < 4 else [6.3, 2.9, 5.6, 1.8]
+    return {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": figures}
+
+
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(10, marks=pytest.mark.slow), pytest.param(60, marks=pytest.mark.faults)]
+)
+def test_locust_meets_no_error(stack: Any, environment: Environments, seconds: int) -> None:
+    users = ["--headless", "-u", "16", "-r", "16", "-t", f"{seconds}s", "--host", stack.url]
+    script = str(SCRIPTS / "locustfile.py")
+    out = environment("locust").run("locust", "-f", script, *users, "--json", timeout_s=seconds + 60)
+    rows = json.loads(out[out.index("[") :])
+    assert sum(row["num_failures"] for row in rows) == 0
+    assert sum(row["num_requests"] for row in rows) > 100 * seconds
+    print({row["name"]: row["num_requests"] for row in rows})
