@@ -1,0 +1,185 @@
+"""Asks over Kafka as fast as the window lets it: so many requests under way, each answer makes room for the next.
+
+Prints requests per second and the quartiles of the time from sending to hearing. One process, no Headrace code but the
+encoding of requests, so that every peer is asked in the same way; a burst stays on one partition (`facts`: an asker
+that spreads single records saturates the broker). Arguments: see `main`.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from headrace.events.inference import PredictionRequested
+
+COLUMNS = [f"x{n}" for n in range(30)]
+DEPLOYMENT = "bench"
+DISTINCT = 512
+WARM_S = 1.0
+Encode = Callable[[int], tuple[bytes, bytes, list[tuple[str, bytes]]]]
+
+
+def rows() -> list[list[float]]:
+    """What is asked: the same rows for everybody."""
+    return np.random.default_rng(7).normal(size=(DISTINCT, len(COLUMNS))).astype(np.float32).astype(float).tolist()
+
+
+def as_ours(run: str) -> Encode:
+    """Requests as Headrace reads them: named inputs in MessagePack, the asker's partition and id in headers."""
+    values = [
+        msgspec.msgpack.encode(PredictionRequested(DEPLOYMENT, dict(zip(COLUMNS, row, strict=True)))) for row in rows()
+    ]
+    fixed = [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", b"prediction.requested"),
+        ("ce_source", b"bench"),
+        ("ce_time", b"2013-04-01T00:00:00Z"),
+        ("content-type", b"application/msgpack"),
+        ("headrace_reply_partition", b"0"),
+    ]
+
+    def encode(n: int) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+        ident = str(n).encode()
+        named = f"{run}-{n}".encode()
+        return named, values[n % DISTINCT], [("ce_id", named), *fixed, ("headrace_reply_id", ident)]
+
+    return encode
+
+
+def as_v2(run: str) -> Encode:
+    """Requests as MLServer's Kafka transport reads them: the Open Inference Protocol in JSON."""
+    bodies = [
+        msgspec.json.encode([{"name": "x", "shape": [1, len(row)], "datatype": "FP32", "data": row}]).decode()
+        for row in rows()
+    ]
+
+    def encode(n: int) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+        value = f'{{"id":"{n}","inputs":{bodies[n % DISTINCT]}}}'.encode()
+        return f"{run}-{n}".encode(), value, [("mlserver-model", DEPLOYMENT.encode())]
+
+    return encode
+
+
+def as_json(run: str) -> Encode:
+    """Requests as a hand-written handler reads them: an id and a list of numbers in JSON."""
+    bodies = [msgspec.json.encode(row).decode() for row in rows()]
+
+    def encode(n: int) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+        return f"{run}-{n}".encode(), f'{{"id":"{n}","row":{bodies[n % DISTINCT]}}}'.encode(), []
+
+    return encode
+
+
+def by_header(record: Any) -> int:
+    """The asker's id, carried back in the last header."""
+    name, value = record.headers[-1]
+    return int(value) if name == "headrace_reply_id" else -1
+
+
+_IDENT = msgspec.json.Decoder(msgspec.defstruct("Answer", [("id", str)]))
+
+
+def by_body(record: Any) -> int:
+    """The request's id, carried back in the JSON."""
+    return int(_IDENT.decode(record.value).id)  # type: ignore[attr-defined]
+
+
+FORMS = {"ours": (as_ours, by_header), "v2": (as_v2, by_body), "json": (as_json, by_body)}
+
+
+class Load:
+    """One closed loop."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self._given = given
+        make, self._ident = FORMS[given.form]
+        self._encode = make(str(time.time_ns()))
+        self._numbers = itertools.count()
+        self._sent_s: dict[int, float] = {}
+        self._bursts = itertools.count()
+        self._took: list[float] = []
+        self._failed = 0
+
+    async def run(self) -> dict[str, float]:
+        """The figures of one run."""
+        given = self._given
+        options = {"bootstrap_servers": given.bootstrap_servers}
+        producer = AIOKafkaProducer(**options, acks=1, linger_ms=0)
+        consumer = AIOKafkaConsumer(**options, enable_auto_commit=False, fetch_max_wait_ms=500)
+        await producer.start()
+        await consumer.start()
+        places = [TopicPartition(given.replies, number) for number in range(given.reply_partitions)]
+        consumer.assign(places)
+        await consumer.seek_to_end(*places)
+        for place in places:
+            await consumer.position(place)
+        try:
+            return await self._measure(producer, consumer)
+        finally:
+            await producer.stop()
+            await consumer.stop()
+
+    async def _measure(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer) -> dict[str, float]:
+        await self._ask(producer, self._given.window)
+        await self._hear(producer, consumer, time.perf_counter() + WARM_S)
+        self._took.clear()
+        began_s = time.perf_counter()
+        await self._hear(producer, consumer, began_s + self._given.seconds)
+        took_s = time.perf_counter() - began_s
+        middle, late = np.percentile(np.array(self._took) * 1000, [50, 99]).tolist()
+        rate = len(self._took) / took_s
+        return {"requests_per_s": rate, "p50_ms": middle, "p99_ms": late, "unanswered_s": self._oldest_s()}
+
+    def _oldest_s(self) -> float:
+        return time.perf_counter() - min(self._sent_s.values(), default=time.perf_counter())
+
+    async def _hear(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, until_s: float) -> None:
+        while (now_s := time.perf_counter()) < until_s:
+            heard = await consumer.getmany(timeout_ms=int((until_s - now_s) * 1000) + 1, max_records=5000)
+            now_s, answered = time.perf_counter(), 0
+            for record in itertools.chain.from_iterable(heard.values()):
+                sent_s = self._sent_s.pop(self._ident(record), None)
+                if sent_s is not None:
+                    self._took.append(now_s - sent_s)
+                    answered += 1
+            if answered:
+                await self._ask(producer, answered)
+
+    async def _ask(self, producer: AIOKafkaProducer, count: int) -> None:
+        given = self._given
+        batch = producer.create_batch()
+        sent_s = time.perf_counter()
+        for _ in range(count):
+            number = next(self._numbers)
+            key, value, headers = self._encode(number)
+            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                await producer.send_batch(batch, given.requests, partition=next(self._bursts) % given.partitions)
+                batch = producer.create_batch()
+                batch.append(key=key, value=value, timestamp=None, headers=headers)
+            self._sent_s[number] = sent_s
+        await producer.send_batch(batch, given.requests, partition=next(self._bursts) % given.partitions)
+
+
+def main() -> None:
+    """Run once and print the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bootstrap_servers")
+    parser.add_argument("form", choices=sorted(FORMS))
+    parser.add_argument("requests", help="the topic asked on")
+    parser.add_argument("replies", help="the topic listened to")
+    parser.add_argument("--partitions", type=int, default=1, help="of the topic asked on")
+    parser.add_argument("--reply-partitions", type=int, default=1, help="that are listened to")
+    parser.add_argument("--window", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=8.0)
+    print(json.dumps(asyncio.run(Load(parser.parse_args()).run())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""The work of the serving area: one model of thirty numbers behind a deployment, on a real broker, ready to be asked."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import skops.io
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from bench.asker import COLUMNS, DEPLOYMENT
+from bench.measure import ROOT, run_json, say
+from headrace.bus import artifacts
+from headrace.bus.admin import ensure_topics
+from headrace.bus.kafka import KafkaLog
+from headrace.codec import out
+from headrace.envelope import Envelope
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import Lineage, ModelVersion, Route, VersionRegistered
+from headrace.features.rows import pin_signature
+from headrace.project import Deployment, Number, Project, prior
+from headrace.project.compile import compile_project, digest
+from headrace.project.definition import ProjectDefinition
+from headrace.settings import Settings
+from headrace.topics import Topics
+from headrace_broker import Broker
+
+WAIT_S = 60.0
+
+
+def trained() -> HistGradientBoostingClassifier:
+    """A hundred boosted trees on thirty numbers."""
+    rows = np.random.default_rng(0).normal(size=(5000, len(COLUMNS)))
+    wanted = rows[:, 0] + rows[:, 1] * rows[:, 2] + np.random.default_rng(1).normal(size=len(rows)) > 0
+    return HistGradientBoostingClassifier(max_iter=100, random_state=0, early_stopping=False).fit(
+        rows.astype(np.float32), wanted
+    )
+
+
+def definition(answer: str) -> ProjectDefinition:
+    """One deployment of thirty numbers with limits, answered `fast` or `committed`."""
+    inputs = [Number(name, -100, 100) for name in COLUMNS]
+    deployment = Deployment(DEPLOYMENT, unit="id", inputs=inputs, ladder=[prior(0.5)], answer=answer)  # type: ignore[arg-type]
+    return compile_project(Project("bench", [deployment]))
+
+
+class Served:
+    """A namespace of its own with the service running on it."""
+
+    def __init__(self, broker: Broker, model: Any, answer: str = "fast", partitions: int = 1) -> None:
+        self.broker, self.partitions = broker, partitions
+        self.namespace = f"b{secrets.token_hex(4)}"
+        self.topics = Topics.load(self.namespace, requests=partitions)
+        self.processes: list[subprocess.Popen[bytes]] = []
+        asyncio.run(self._publish(model, definition(answer)))
+
+    @contextlib.contextmanager
+    def running(self, *services: str, **settings: str) -> Iterator["Served"]:
+        """The named services, ready; `settings`: more of the environment."""
+        began_s = time.time()
+        try:
+            self.processes = [self.start(service, **settings) for service in services]
+            asyncio.run(self._until_ready(services, began_s))
+            yield self
+        finally:
+            for process in self.processes:
+                process.terminate()
+            for process in self.processes:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
+                process.kill()
+
+    def start(self, service: str, **settings: str) -> subprocess.Popen[bytes]:
+        """A process of a service."""
+        environ = {
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap_servers,
+            "HEADRACE_NAMESPACE": self.namespace,
+            "HEADRACE_PARTITIONS_REQUESTS": str(self.partitions),
+            "HEADRACE_LOG_LEVEL": "WARNING",
+            "OMP_NUM_THREADS": "1",
+            **settings,
+        }
+        return subprocess.Popen([sys.executable, "-m", f"headrace_{service}"], env=environ, cwd=ROOT)
+
+    def ask(self, window: int, seconds: float) -> dict | None:
+        """The figures of one closed loop over Kafka."""
+        return ask(
+            self.broker,
+            "ours",
+            self.topics.name("inference.requests"),
+            self.topics.name("inference.replies"),
+            window,
+            seconds,
+            partitions=self.partitions,
+        )
+
+    async def _publish(self, model: Any, project: ProjectDefinition) -> None:
+        log = KafkaLog(Settings(self.broker.bootstrap_servers, namespace=self.namespace))
+        await log.start()
+        await ensure_topics(log, self.topics.specs(project))
+        deployment = project.deployments[0]
+        place = await artifacts.publish(log, self.topics, skops.io.dumps(model), "skops", 0.0, "bench")
+        registered = VersionRegistered(
+            deployment=DEPLOYMENT,
+            model=DEPLOYMENT,
+            version=1,
+            place=place,
+            model_digest="bench",
+            signature=pin_signature(project, deployment, {}),
+            output="binary",
+            classes=(),
+            lineage=Lineage(),
+            metrics={},
+            gates=(),
+            reason="bench",
+            trained_rows=1,
+            by="bench",
+            registered_at_s=0.0,
+            command_id="bench",
+        )
+        facts: Sequence[tuple[str, str, msgspec.Struct]] = (
+            ("project.definitions", project.name, ProjectApplied(project.name, digest(project), "", project, 0.0)),
+            ("registry.models", f"{DEPLOYMENT}/1", ModelVersion(registered, "registered")),
+            ("registry.routes", DEPLOYMENT, Route(DEPLOYMENT, {1: 1.0}, "salt", 1, champion=1)),
+        )
+        producer = await log.producer()
+        await producer.send(
+            [
+                out(self.topics.name(topic), key, fact, Envelope(f"bench-{key}", "", "bench", 0.0))
+                for topic, key, fact in facts
+            ]
+        )
+        await producer.close()
+        await log.stop()
+
+    async def _until_ready(self, services: Sequence[str], since_s: float) -> None:
+        """Until every service says that it is ready (and inference that it owns its shards)."""
+        from headrace.bus.views import read_all
+        from headrace.codec import Codec
+
+        log = KafkaLog(Settings(self.broker.bootstrap_servers, namespace=self.namespace))
+        await log.start()
+        codec, topic = Codec(self.topics), self.topics.name("ops.health")
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                beats = {m.event.service: m.event for m in await read_all(log, codec, [topic]) if m.event}
+                ready = {name for name, beat in beats.items() if beat.ready and beat.started_s >= since_s}
+                owned = len(beats["inference"].shards) if "inference" in ready else 0
+                if set(services) <= ready and ("inference" not in services or owned == self.partitions):
+                    break
+                await asyncio.sleep(0.1)
+        await log.stop()
+
+
+def ask(
+    broker: Broker,
+    form: str,
+    requests: str,
+    replies: str,
+    window: int,
+    seconds: float,
+    *,
+    partitions: int = 1,
+    reply_partitions: int = 1,
+) -> dict | None:
+    """One run of `bench.asker` in a process of its own."""
+    command = [sys.executable, "-m", "bench.asker", broker.bootstrap_servers, form, requests, replies]
+    command += ["--partitions", str(partitions), "--reply-partitions", str(reply_partitions)]
+    return run_json([*command, "--window", str(window), "--seconds", str(seconds)], seconds + 60)
