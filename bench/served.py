@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,7 +16,7 @@ import skops.io
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from bench.asker import COLUMNS, DEPLOYMENT
-from bench.measure import ROOT, run_json, say
+from bench.measure import ROOT, run_json
 from headrace.bus import artifacts
 from headrace.bus.admin import ensure_topics
 from headrace.bus.kafka import KafkaLog

@@ -16,7 +16,9 @@ HEADERS = [("ce_id", b"0123456789abcdef0123456789abcdef"), ("ce_type", b"decisio
 async def main() -> None:
     consumer = AIOKafkaConsumer(bootstrap_servers=brokers, group_id="ceiling", enable_auto_commit=False)
     await consumer.start()
-    producer = AIOKafkaProducer(bootstrap_servers=brokers, transactional_id="ceiling", linger_ms=0, max_batch_size=900_000)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=brokers, transactional_id="ceiling", linger_ms=0, max_batch_size=900_000
+    )
     await producer.start()
     done, began_s = 0, time.perf_counter()
     while time.perf_counter() - began_s < seconds:

@@ -15,7 +15,6 @@ from headrace.events.inference import (
     Expired,
     FellBack,
     Invalid,
-    PredictionAnswered,
     PredictionRequested,
     Refused,
     Score,
@@ -23,6 +22,7 @@ from headrace.events.inference import (
 )
 from headrace.events.registry import ColumnPin, Route, Signature
 from headrace.project import (
+    Category,
     Count,
     Deployment,
     FeatureView,
@@ -40,12 +40,13 @@ from headrace.project.definition import RungDefinition
 from headrace.topics import Topics
 from headrace_inference.core.admission import Admitted, admit
 from headrace_inference.core.applied import contained
+from headrace_inference.core.contract import Contract
 from headrace_inference.core.isolation import MAX_CALLS, predict_apart
 from headrace_inference.core.ladder import Ask, Constant, answer_of, choose_step, rung_of, steps_of
 from headrace_inference.core.outputs import fault_of, faults_of_rows, scores_of
 from headrace_inference.core.overload import Load, is_refused, on_pressure
 from headrace_inference.core.records import REPLY_PARTITION, reply_partition
-from headrace_inference.core.repeats import Answered
+from headrace_inference.core.repeats import WINDOW, Answered
 from headrace_inference.core.routing import choose_version
 from headrace_inference.core.rows import misfit
 from headrace_inference.core.warming import plan_loads
@@ -177,19 +178,59 @@ def test_a_deadline_counts_from_the_append_time() -> None:
 
 def test_a_repeated_id_finds_its_first_answer() -> None:
     answered = Answered()
-    first = PredictionAnswered("r1", "d", Served(Score(1, "", 0.1)))
-    answered.remember(first)
-    answered.remember(PredictionAnswered("r1", "d", Served(Score(1, "", 0.9))))
-    assert answered.find("d", "r1") is first
+    answered.remember("d", "r1", b"first", 0)
+    answered.remember("d", "r1", b"second", 1)
+    assert answered.find("d", "r1") == b"first"
     assert answered.find("e", "r1") is None
 
 
 def test_the_window_of_repeats_forgets_the_oldest() -> None:
     answered = Answered(limit=2)
     for name in ("a", "b", "c"):
-        answered.remember(PredictionAnswered(name, "d", Refused("x")))
+        answered.remember("d", name, b"", 0)
     assert len(answered) == 2
     assert answered.find("d", "a") is None
+
+
+def test_the_window_of_repeats_ends_after_an_hour_too() -> None:
+    answered = Answered()
+    for minute, name in ((0, "a"), (30, "b"), (61, "c")):
+        answered.remember("d", name, b"", minute * 60_000)
+    assert [answered.find("d", name) for name in ("a", "b", "c")] == [None, b"", b""]
+
+
+def test_a_full_window_forgets_without_walking_over_what_it_forgot() -> None:
+    answered = Answered()
+    for number in range(2 * WINDOW):
+        answered.remember("d", str(number), b"", number)
+    assert len(answered) == WINDOW
+    assert answered.find("d", str(WINDOW - 1)) is None
+    assert answered.find("d", str(WINDOW)) == b""
+
+
+ODD: list[Any] = [0.5, 1, -0.1, math.nan, math.inf, 10**30, 10**400, True, None, "", "0.5", "x" * 513]
+SCALARS = st.sampled_from(ODD)
+ASKED = st.fixed_dictionaries({"x": SCALARS, "y": SCALARS, "c": SCALARS}, optional={"z": SCALARS})
+VOUCHED = compile_project(
+    Project("p", [Deployment("d", unit="u", inputs=[Number("x", 0, 1), Number("y", nullable=True), Category("c")])])
+).deployment("d")
+
+
+@given(st.lists(ASKED, min_size=1, max_size=5))
+def test_what_is_vouched_for_keeps_the_contract(asked: list[dict[str, Any]]) -> None:
+    for inputs, kept in zip(asked, Contract(VOUCHED).vouches(asked), strict=True):
+        request_ = PredictionRequested("d", inputs, "u")
+        assert not kept or isinstance(admit(request_, None, VOUCHED, 0, 0), Admitted)
+
+
+def test_ordinary_requests_are_vouched_for_beside_odd_ones() -> None:
+    asked: list[dict[str, Any]] = [
+        {"x": 0.5, "y": 2, "c": "AA"},
+        {"x": 1.5, "y": 2, "c": "AA"},
+        {"x": 10**400, "y": 2, "c": "AA"},
+    ]
+    assert Contract(VOUCHED).vouches(asked[:2]) == [True, False]
+    assert Contract(VOUCHED).vouches(asked) == [False, False, False]
 
 
 @pytest.mark.parametrize(
@@ -289,7 +330,7 @@ def test_texts_that_would_not_fit_into_a_decision_are_invalid(request_: Predicti
 
 @pytest.mark.parametrize("named", ["-1", "8", "x", "", "\u00b2", "9" * 5000])
 def test_a_reply_partition_that_does_not_exist_gets_no_reply(named: str) -> None:
-    assert reply_partition(((REPLY_PARTITION, named.encode()),), 8) is None
+    assert reply_partition({REPLY_PARTITION: named.encode()}, 8) is None
 
 
 def counted_picky(bad: set[float]) -> tuple[Any, list[int]]:

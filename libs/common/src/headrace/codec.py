@@ -157,9 +157,9 @@ def out(
     topic: str, key: str | bytes | None, event: msgspec.Struct, envelope: Envelope, partition: int | None = None
 ) -> Out:
     """A record to write: the event in MessagePack under its envelope, whose empty `type` is filled from the event's."""
-    named = envelope if envelope.type else msgspec.structs.replace(envelope, type=type_name(type(event)))
     raw_key = key.encode() if isinstance(key, str) else key
-    return Out(topic, raw_key, _ENCODER.encode(event), write_headers(named), partition)
+    headers = write_headers(envelope, envelope.type or type_name(type(event)))
+    return Out(topic, raw_key, _ENCODER.encode(event), headers, partition)
 
 
 class Stamp:

@@ -23,6 +23,8 @@ from headrace_inference.adapters.warmer import Warmer
 from headrace_inference.shell import InferenceShard, Plane
 
 MAX_BATCH = 1000
+# Decisions that no reply waits for may gather for so long: a transaction costs as much as hundreds of them.
+LINGER_S = 0.05
 
 
 async def build(context: Context) -> Sequence[Runnable]:
@@ -65,6 +67,7 @@ async def wire(
         make=lambda number: InferenceShard(plane, number),
         health=health,
         max_batch=MAX_BATCH,
+        linger_s=LINGER_S,
     )
     keeper = Keeper(log, topics, facts, shelf, loads, health, clock)
     return [features, control.view, warmer, progress, keeper, host]

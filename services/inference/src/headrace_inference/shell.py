@@ -5,12 +5,13 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from headrace.bus.port import Out, TopicPartition
+from headrace.bus.port import Headers, Out, TopicPartition
 from headrace.bus.shards import Outputs, Rebuild
 from headrace.clock import Clock
 from headrace.codec import Message, caused_by, out
@@ -18,14 +19,11 @@ from headrace.envelope import derived_id
 from headrace.events.inference import (
     Answer,
     DecisionMade,
-    Expired,
-    Invalid,
-    PredictionAnswered,
     Refused,
     RungChanged,
     Score,
 )
-from headrace.events.registry import Signature
+from headrace.events.registry import Route, Signature
 from headrace.features.rows import entities_of, look_up
 from headrace.features.store import OnlineStore
 from headrace.obs.health import Health
@@ -36,22 +34,13 @@ from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.loads import Loads
 from headrace_inference.adapters.models import LoadedModel, PredictFailed, PredictHangs, Scored
 from headrace_inference.adapters.shelf import Shelf
-from headrace_inference.core.admission import Admitted, admit, call_limit_s, due_ms, unit_of
-from headrace_inference.core.batching import (
-    Call,
-    Case,
-    Failures,
-    chosen_for,
-    merged,
-    next_calls,
-    shadow_calls,
-    told_failures,
-)
-from headrace_inference.core.ladder import Ask, Chosen, answer_of, rung_of, steps_for
+from headrace_inference.core.admission import MAX_TEXT_CHARS, Admitted, admit, call_limit_s, due_ms, unit_of
+from headrace_inference.core.batching import Call, Case, Failures, choices, first_calls, next_calls, told_failures
+from headrace_inference.core.ladder import Ask, Chosen, Step, answer_of, rung_of, steps_for
 from headrace_inference.core.overload import BASELINE, RETRY_AFTER_S, SHADOWS, is_refused, waited_share
-from headrace_inference.core.records import NOTHING, Evidence, answered_by, decided, decision_out, reply_out
+from headrace_inference.core.records import Records, answered_by, causes_of
 from headrace_inference.core.repeats import WINDOW, Answered
-from headrace_inference.core.routing import PREVIEW, assign
+from headrace_inference.core.routing import PREVIEW, Assigned, assign
 from headrace_inference.core.rows import Rows, misfit, needs_views
 from headrace_inference.core.warming import Name
 
@@ -81,22 +70,48 @@ class Plane:
         return known
 
 
+class _About(msgspec.Struct):
+    """What all requests of a batch to one deployment share. `steps`: the ladder per assigned version, one object each.
+
+    `level`: how much load must be shed.
+    """
+
+    project: ProjectDefinition
+    deployment: DeploymentDefinition
+    route: Route | None
+    route_offset: int
+    rows: Rows
+    applied: dict[str, int]
+    level: int
+    steps: dict[Assigned, tuple[Step, ...]] = {}
+
+    def steps_of(self, assigned: Assigned) -> tuple[Step, ...]:
+        """The ladder of a request that was given to `assigned`."""
+        found = self.steps.get(assigned)
+        if found is None:
+            found = self.steps[assigned] = steps_for(self.deployment.ladder, self.route, assigned)
+        return found
+
+
 @dataclass(slots=True)
 class _Batch:
-    """One batch in the making."""
+    """One batch in the making. `headers`: of each message, by name."""
 
     messages: Sequence[Message]
+    headers: list[dict[str, bytes]]
+    about: dict[str, _About] = field(default_factory=dict)
     cases: list[Case] = field(default_factory=list)
     turned_away: dict[int, tuple[str, Answer]] = field(default_factory=dict)
     repeats: list[int] = field(default_factory=list)
     features: dict[int, np.ndarray] = field(default_factory=dict)
     entities: dict[int, dict[str, str]] = field(default_factory=dict)
-    applied: dict[str, dict[str, int]] = field(default_factory=dict)
     scores: dict[Name, dict[int, Score]] = field(default_factory=dict)
     failures: Failures = field(default_factory=Failures)
     models: dict[Name, LoadedModel] = field(default_factory=dict)
     rows: dict[tuple[str, int], bytes] = field(default_factory=dict)
-    took_ms: dict[tuple[Name, int], float] = field(default_factory=dict)
+    took_ms: dict[Name, dict[int, float]] = field(default_factory=dict)
+    gaps: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
+    newest_s: dict[str, float] = field(default_factory=dict)
     due_ms: float = math.inf
 
 
@@ -110,15 +125,16 @@ class InferenceShard:
         self._recover_until = 0
         self._requests = plane.topics.name("inference.requests")
         self._decisions = plane.topics.name("inference.decisions")
-        self._replies = plane.topics.name("inference.replies")
-        self._reply_partitions = plane.topics.count("replies")
+        replies, reply_partitions = plane.topics.name("inference.replies"), plane.topics.count("replies")
+        self._records = Records(self._decisions, replies, reply_partitions)
 
     def rebuild(self) -> Sequence[Rebuild]:
         return [Rebuild(self._decisions, tail_records=WINDOW)]
 
     async def on_history(self, message: Message) -> None:
-        if isinstance(message.event, DecisionMade):
-            self._answered.remember(answered_by(message.event))
+        event = message.event
+        if isinstance(event, DecisionMade):
+            self._answered.remember(event.deployment, event.request_id, answered_by(event), message.record.timestamp_ms)
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         tp = TopicPartition(self._requests, self._number)
@@ -126,10 +142,11 @@ class InferenceShard:
         return committed
 
     async def on_tick(self) -> Outputs:
-        return Outputs([], [], [], [])
+        return Outputs()
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
-        if any(self._plane.definitions.deployment(message.event.deployment) is None for message in batch):
+        named = {message.event.deployment for message in batch}
+        if any(self._plane.definitions.deployment(name) is None for name in named):
             # A deployment that was published a moment ago must not look unknown.
             await self._plane.definitions.catch_up()
         made = self._gather(batch)
@@ -139,17 +156,20 @@ class InferenceShard:
     # gather
 
     def _gather(self, messages: Sequence[Message]) -> _Batch:
-        batch = _Batch(messages)
+        batch = _Batch(messages, [dict(message.record.headers) for message in messages])
         now_ms = int(self._plane.clock.now_s() * 1000)
-        seen: set[tuple[str, str]] = set()
         self._note_loads(batch, now_ms)
+        seen: set[tuple[str, str]] = set()
+        by_deployment: dict[str, list[int]] = {}
         for index, message in enumerate(messages):
             identity = (message.event.deployment, message.envelope.id)
             if identity in seen or self._answered.find(*identity) is not None:
                 batch.repeats.append(index)
                 continue
             seen.add(identity)
-            self._admit(batch, index, message, now_ms)
+            by_deployment.setdefault(identity[0], []).append(index)
+        for name, indexes in by_deployment.items():
+            self._admit_all(batch, name, indexes, now_ms)
         return batch
 
     def _note_loads(self, batch: _Batch, now_ms: int) -> None:
@@ -176,87 +196,112 @@ class InferenceShard:
             return None
         return Refused(f"overload: it had waited {share:.0%} of its deadline; ask again later", RETRY_AFTER_S)
 
-    def _admit(self, batch: _Batch, index: int, message: Message, now_ms: int) -> None:
-        found = self._plane.definitions.deployment(message.event.deployment)
-        record = message.record
-        verdict = admit(message.event, record.key, found and found[1], record.timestamp_ms, now_ms)
-        if isinstance(verdict, Admitted):
-            verdict = self._overloaded(message, now_ms) or verdict
-        match verdict:
-            case Admitted(unit) if found is not None:
-                case = self._case(index, message, unit, *found)
-                batch.cases.append(case)
-                batch.due_ms = min(batch.due_ms, due_ms(message.event, record.timestamp_ms))
-                self._look_up(batch, case, message)
-                self._check_versions(batch, case)
-                self._check_row(batch, case)
-            case Invalid() | Expired() | Refused():
-                batch.turned_away[index] = (unit_of(message.event, record.key), verdict)
+    def _admit_all(self, batch: _Batch, name: str, indexes: Sequence[int], now_ms: int) -> None:
+        """Let in or turn away the requests of one deployment."""
+        found = self._plane.definitions.deployment(name)
+        about = self._about(name, *found) if found is not None else None
+        if about is not None:
+            batch.about[name] = about
+        inputs = [batch.messages[index].event.inputs for index in indexes]
+        vouched = about.rows.contract.vouches(inputs) if about is not None else [False] * len(indexes)
+        for index, kept in zip(indexes, vouched, strict=True):
+            message = batch.messages[index]
+            event, record = message.event, message.record
+            verdict = admit(event, record.key, found and found[1], record.timestamp_ms, now_ms, kept)
+            if isinstance(verdict, Admitted):
+                verdict = self._overloaded(message, now_ms) or verdict
+            if isinstance(verdict, Admitted) and about is not None:
+                self._let_in(batch, about, index, verdict.unit)
+            elif not isinstance(verdict, Admitted):
+                batch.turned_away[index] = (unit_of(event, record.key), verdict)
 
-    def _case(
-        self, index: int, message: Message, unit: str, project: ProjectDefinition, deployment: DeploymentDefinition
-    ) -> Case:
-        route, offset = self._plane.control.route(deployment.name)
-        assigned = assign(route, unit, message.record.headers)
-        steps = steps_for(deployment.ladder, route, assigned)
-        envelope = message.envelope
-        return Case(index, envelope.id, unit, envelope.time_s, project, deployment, route, offset, steps, assigned)
+    def _about(self, name: str, project: ProjectDefinition, deployment: DeploymentDefinition) -> _About:
+        route, offset = self._plane.control.route(name)
+        rows = self._plane.rows(project, deployment)
+        topics = {self._plane.topics.of_source(source) for source in rows.sources}
+        applied = {p: n for p, n in self._plane.store.applied.items() if topics and p.rpartition("/")[0] in topics}
+        return _About(project, deployment, route, offset, rows, applied, self._plane.loads.level(name))
+
+    def _let_in(self, batch: _Batch, about: _About, index: int, unit: str) -> None:
+        message = batch.messages[index]
+        assigned = assign(about.route, unit, batch.headers[index])
+        is_new = assigned not in about.steps
+        steps, at_s = about.steps_of(assigned), message.envelope.time_s
+        case = Case(
+            index, unit, at_s, about.project, about.deployment, about.route, about.route_offset, steps, assigned
+        )
+        batch.cases.append(case)
+        if message.event.deadline_ms is not None:
+            batch.due_ms = min(batch.due_ms, due_ms(message.event, message.record.timestamp_ms))
+        if about.deployment.features:
+            self._look_up(batch, case, message)
+        if is_new:
+            self._check_versions(batch, case, about)
+        if about.level >= BASELINE or about.deployment.degrade_when is not None:
+            self._check_row(batch, case, about)
 
     def _look_up(self, batch: _Batch, case: Case, message: Message) -> None:
-        deployment, store = case.deployment, self._plane.store
-        entities = entities_of(deployment, message.event.inputs)
-        batch.features[case.index] = look_up(store, deployment, entities, case.at_s)
+        entities = entities_of(case.deployment, message.event.inputs)
+        batch.features[case.index] = look_up(self._plane.store, case.deployment, entities, case.at_s)
         batch.entities[case.index] = {view: entity for view, entity in entities.items() if entity is not None}
-        if deployment.name not in batch.applied:
-            sources = {case.project.view(binding.view).source for binding in deployment.features}
-            topics = {self._plane.topics.of_source(source) for source in sources}
-            applied = {place: n for place, n in store.applied.items() if place.rpartition("/")[0] in topics}
-            batch.applied[deployment.name] = applied
 
-    def _check_versions(self, batch: _Batch, case: Case) -> None:
+    def _check_versions(self, batch: _Batch, case: Case, about: _About) -> None:
         """Note which of a case's versions cannot be asked at all, and why."""
         for name in [(case.deployment.name, version) for version in case.versions]:
             if name in batch.scores:
                 continue
-            batch.scores[name] = {}
+            batch.scores[name], batch.took_ms[name] = {}, {}
             model = self._plane.shelf.find(name)
-            reason = self._plane.shelf.why_not(name, case.deployment.breaker) or self._misfit(case, model)
+            reason = self._plane.shelf.why_not(name, case.deployment.breaker)
+            if reason is None and model is not None:
+                reason = misfit(model.registered.signature, about.rows.bare)
             if reason is not None:
                 batch.failures[name] = reason
             elif model is not None:
                 batch.models[name] = model
 
-    def _check_row(self, batch: _Batch, case: Case) -> None:
+    def _check_row(self, batch: _Batch, case: Case, about: _About) -> None:
         """Note which versions cannot answer this case: too many features are lacking, or load must be shed."""
-        name, lack = case.deployment.name, self._lack(batch, case)
+        name, lack = case.deployment.name, self._lack(batch, case, about)
         if lack is not None:
             for version in case.versions:
                 model = batch.models.get((name, version))
                 if model is not None and needs_views(model.registered.signature):
-                    batch.failures.rows[(name, version), case.index] = lack
-        if self._plane.loads.level(name) >= BASELINE:
+                    batch.failures.note_row((name, version), case.index, lack)
+        if about.level >= BASELINE:
             for step in case.steps:
                 if isinstance(step, Ask) and step.rung == "baseline":
-                    batch.failures.rows[(name, step.version), case.index] = "overload: the baseline is not asked"
+                    batch.failures.note_row((name, step.version), case.index, "overload: the baseline is not asked")
 
-    def _lack(self, batch: _Batch, case: Case) -> str | None:
+    def _lack(self, batch: _Batch, case: Case, about: _About) -> str | None:
         if case.deployment.degrade_when is None:
             return None
-        rows = self._plane.rows(case.project, case.deployment)
-        stale = rows.stale(case.at_s, self._plane.store.newest_s)
-        return rows.lack(rows.missing(batch.features[case.index]), stale)
+        return about.rows.lack(*self._gaps(batch, case, about))
 
-    def _misfit(self, case: Case, model: LoadedModel | None) -> str | None:
-        bare = self._plane.rows(case.project, case.deployment).bare
-        return misfit(model.registered.signature, bare) if model is not None else None
+    def _gaps(self, batch: _Batch, case: Case, about: _About) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The features of a case that have no value, and those whose source has been silent for too long."""
+        found = batch.gaps.get(case.index)
+        if found is None:
+            features = batch.features.get(case.index)
+            missing = about.rows.missing(features) if features is not None else ()
+            found = (missing, about.rows.stale(case.at_s, partial(self._newest_s, batch)))
+            batch.gaps[case.index] = found
+        return found
+
+    def _newest_s(self, batch: _Batch, source: str) -> float:
+        if source not in batch.newest_s:
+            batch.newest_s[source] = self._plane.store.newest_s(source)
+        return batch.newest_s[source]
 
     # score
 
     async def _score(self, batch: _Batch) -> None:
-        calls = next_calls(batch.cases, batch.scores, batch.failures)
-        calls = merged([*calls, *shadow_calls(batch.cases, batch.failures)])
+        calls = first_calls(batch.cases, batch.failures)
         while calls:
-            await asyncio.gather(*(self._call(batch, call) for call in calls))
+            if len(calls) == 1:
+                await self._call(batch, calls[0])
+            else:
+                await asyncio.gather(*(self._call(batch, call) for call in calls))
             calls = next_calls(batch.cases, batch.scores, batch.failures)
 
     async def _call(self, batch: _Batch, call: Call) -> None:
@@ -267,12 +312,13 @@ class InferenceShard:
         if scored is None:
             return
         took_ms = (self._plane.clock.monotonic_s() - began_s) * 1000
-        for row, (case, score) in enumerate(zip(call.cases, scored.scores, strict=True)):
-            if row in scored.faults:
-                batch.failures.rows[call.name, case.index] = scored.faults[row]
-            else:
-                batch.scores[call.name][case.index] = score
-                batch.took_ms[call.name, case.index] = took_ms
+        indexes = [case.index for case in call.cases]
+        scores, took = batch.scores[call.name], batch.took_ms[call.name]
+        scores.update(zip(indexes, scored.scores, strict=True))
+        took.update(dict.fromkeys(indexes, took_ms))
+        for row, reason in scored.faults.items():
+            batch.failures.note_row(call.name, indexes[row], reason)
+            del scores[indexes[row]], took[indexes[row]]
 
     async def _ask(self, batch: _Batch, call: Call, model: LoadedModel, rows: np.ndarray) -> Scored | None:
         """One model call within its limit, told to its breaker; None when it gave nothing."""
@@ -298,9 +344,10 @@ class InferenceShard:
         return scored
 
     def _make_rows(self, batch: _Batch, cases: Sequence[Case], signature: Signature) -> np.ndarray:
-        maker = self._plane.rows(cases[0].project, cases[0].deployment)
+        maker = batch.about[cases[0].deployment.name].rows
         inputs = [batch.messages[case.index].event.inputs for case in cases]
-        rows = maker.make(signature, inputs, np.array([batch.features[case.index] for case in cases]))
+        features = [batch.features[case.index] for case in cases] if cases[0].deployment.features else []
+        rows = maker.make(signature, inputs, np.array(features) if features else np.empty((len(cases), 0)))
         for case, row in zip(cases, rows, strict=True):
             batch.rows[signature.digest, case.index] = row.tobytes()
         return rows
@@ -309,44 +356,55 @@ class InferenceShard:
 
     def _act(self, batch: _Batch) -> Outputs:
         outputs = Outputs([], [], [], [])
-        chosen = {case.index: chosen_for(case, batch.failures) for case in batch.cases}
+        batch.cases.sort(key=attrgetter("index"))
+        chosen = choices(batch.cases, batch.failures)
         self._make_bare_rows(batch, chosen)
-        for case in batch.cases:
-            self._write(outputs, batch.messages[case.index], self._decide(batch, case, chosen[case.index]), case)
+        made: list[tuple[Message, DecisionMade, Headers]] = []
+        for case, step in zip(batch.cases, chosen, strict=True):
+            decision = self._decide(batch, case, step)
+            made.append(self._answer(outputs, batch, case.index, decision, case.deployment.answer == "fast"))
         for index, (unit, answer) in batch.turned_away.items():
-            message = batch.messages[index]
-            self._write(outputs, message, self._decision(message, unit, answer, NOTHING), None)
+            decision = self._decision(batch.messages[index], unit, answer)
+            made.append(self._answer(outputs, batch, index, decision, False))
         self._tell_rungs(outputs, batch, chosen)
         for index in batch.repeats:
-            self._repeat(outputs, batch.messages[index])
+            self._repeat(outputs, batch, index)
+        outputs.deferred = partial(self._write, made)
         return outputs
 
-    def _make_bare_rows(self, batch: _Batch, chosen: Mapping[int, Chosen]) -> None:
+    def _make_bare_rows(self, batch: _Batch, chosen: Sequence[Chosen]) -> None:
         """Rows of requests that no version saw, so that the first version has something to be trained and judged on."""
         by_deployment: dict[str, list[Case]] = {}
-        for case in batch.cases:
-            if (self._signature(batch, case, chosen[case.index]), case.index) not in batch.rows:
+        for case, step in zip(batch.cases, chosen, strict=True):
+            if (self._signature(batch, case, step), case.index) not in batch.rows:
                 by_deployment.setdefault(case.deployment.name, []).append(case)
-        for cases in by_deployment.values():
-            self._make_rows(batch, cases, self._plane.rows(cases[0].project, cases[0].deployment).bare)
+        for name, cases in by_deployment.items():
+            self._make_rows(batch, cases, batch.about[name].rows.bare)
 
     def _signature(self, batch: _Batch, case: Case, chosen: Chosen) -> str:
         """The digest of the signature under which a case's row is logged: the answering version's, else the bare one."""
         if isinstance(chosen.step, Ask):
             return batch.models[case.deployment.name, chosen.step.version].registered.signature.digest
-        return self._plane.rows(case.project, case.deployment).bare.digest
+        return batch.about[case.deployment.name].rows.bare.digest
 
     def _decide(self, batch: _Batch, case: Case, chosen: Chosen) -> DecisionMade:
-        name = case.deployment.name
+        name, index = case.deployment.name, case.index
+        about = batch.about[name]
         answering = chosen.step.version if isinstance(chosen.step, Ask) else None
-        score = batch.scores[name, answering][case.index] if answering is not None else None
-        shadows = [batch.scores.get((name, v), {}).get(case.index) for v in case.shadows if v != answering]
+        score = batch.scores[name, answering][index] if answering is not None else None
+        signature = self._signature(batch, case, chosen)
+        missing, stale = self._gaps(batch, case, about)
         return self._decision(
-            batch.messages[case.index],
+            batch.messages[index],
             case.unit,
             answer_of(chosen, score, name),
-            self._evidence(batch, case, chosen),
-            shadows=tuple(shadow for shadow in shadows if shadow is not None),
+            row=batch.rows[signature, index],
+            signature=signature,
+            entities=batch.entities.get(index, {}),
+            applied=about.applied,
+            missing=missing,
+            stale=stale,
+            shadows=self._shadows(batch, case, answering),
             route_offset=case.route_offset,
             assigned=case.assigned.version,
             override=case.assigned.override,
@@ -354,57 +412,64 @@ class InferenceShard:
             took_ms=self._took_ms(batch, case, answering),
         )
 
+    def _shadows(self, batch: _Batch, case: Case, answering: int | None) -> tuple[Score, ...]:
+        if not case.shadows:
+            return ()
+        name = case.deployment.name
+        found = [batch.scores.get((name, v), {}).get(case.index) for v in case.shadows if v != answering]
+        return tuple(score for score in found if score is not None)
+
     def _took_ms(self, batch: _Batch, case: Case, answering: int | None) -> dict[int, float]:
         asked = case.shadows if answering is None else (answering, *case.shadows)
-        named = {version: batch.took_ms.get(((case.deployment.name, version), case.index)) for version in asked}
+        named = {version: batch.took_ms[case.deployment.name, version].get(case.index) for version in asked}
         return {version: took_ms for version, took_ms in named.items() if took_ms is not None}
 
-    def _evidence(self, batch: _Batch, case: Case, chosen: Chosen) -> Evidence:
-        signature = self._signature(batch, case, chosen)
-        rows = self._plane.rows(case.project, case.deployment)
-        return Evidence(
-            batch.rows[signature, case.index],
-            signature,
-            batch.entities[case.index],
-            batch.applied[case.deployment.name],
-            rows.missing(batch.features[case.index]),
-            rows.stale(case.at_s, self._plane.store.newest_s),
+    def _decision(self, request: Message, unit: str, answer: Answer, **more: Any) -> DecisionMade:
+        return DecisionMade(
+            request_id=request.envelope.id,
+            deployment=request.event.deployment[:MAX_TEXT_CHARS],
+            unit=unit[:MAX_TEXT_CHARS],
+            at_s=request.envelope.time_s,
+            answer=answer,
+            request_offset=request.record.offset,
+            recovered=request.record.offset < self._recover_until,
+            code_version=self._plane.health.code_version,
+            **more,
         )
 
-    def _decision(self, message: Message, unit: str, answer: Answer, evidence: Evidence, **more: Any) -> DecisionMade:
-        recovered = message.record.offset < self._recover_until
-        version = self._plane.health.code_version
-        return decided(message, unit, answer, evidence, recovered=recovered, code_version=version, **more)
-
-    def _write(self, outputs: Outputs, message: Message, decision: DecisionMade, case: Case | None) -> None:
-        outputs.outs.append(decision_out(self._decisions, message, decision))
-        answered = answered_by(decision)
-        self._answered.remember(answered)
-        is_fast = case is not None and case.deployment.answer == "fast"
-        self._reply(outputs.before if is_fast else outputs.after, message, answered, is_fast)
-
-    def _repeat(self, outputs: Outputs, message: Message) -> None:
-        answered = self._answered.find(message.event.deployment, message.envelope.id)
-        if answered is not None:
-            self._reply(outputs.after, message, answered, False)
-
-    def _reply(self, replies: list[Out], message: Message, answered: PredictionAnswered, provisional: bool) -> None:
-        told = msgspec.structs.replace(answered, provisional=True) if provisional else answered
-        reply = reply_out(self._replies, self._reply_partitions, message, told)
+    def _answer(
+        self, outputs: Outputs, batch: _Batch, index: int, decision: DecisionMade, is_fast: bool
+    ) -> tuple[Message, DecisionMade, Headers]:
+        """Remember an answer and tell it to whoever waits; returns what the decision's record is made of."""
+        request, found = batch.messages[index], batch.headers[index]
+        answer, causes = answered_by(decision), causes_of(request, found)
+        self._answered.remember(request.event.deployment, decision.request_id, answer, request.record.timestamp_ms)
+        told = answered_by(decision, provisional=True) if is_fast else answer
+        reply = self._records.reply(request, found, told, causes)
         if reply is not None:
-            replies.append(reply)
+            (outputs.before if is_fast else outputs.after).append(reply)
+        return request, decision, causes
 
-    def _tell_rungs(self, outputs: Outputs, batch: _Batch, chosen: Mapping[int, Chosen]) -> None:
+    def _write(self, made: Sequence[tuple[Message, DecisionMade, Headers]]) -> list[Out]:
+        return [self._records.decision(request, decision, causes) for request, decision, causes in made]
+
+    def _repeat(self, outputs: Outputs, batch: _Batch, index: int) -> None:
+        request, found = batch.messages[index], batch.headers[index]
+        answer = self._answered.find(request.event.deployment, request.envelope.id)
+        reply = self._records.reply(request, found, answer, causes_of(request, found)) if answer is not None else None
+        if reply is not None:
+            outputs.after.append(reply)
+
+    def _tell_rungs(self, outputs: Outputs, batch: _Batch, chosen: Sequence[Chosen]) -> None:
         """One fact per deployment and assigned version whose answering rung is another one than after the batch before."""
-        routed = (case for case in batch.cases if case.assigned.override != PREVIEW)
-        newest = {(case.deployment.name, case.assigned.version): case for case in routed}
-        for (name, assigned), case in newest.items():
-            rung = rung_of(chosen[case.index])
-            if self._rungs.get((name, assigned)) == rung:
+        newest = {(c.deployment.name, c.assigned): (c, step) for c, step in zip(batch.cases, chosen, strict=True)}
+        for (name, assigned), (case, step) in newest.items():
+            rung = rung_of(step)
+            if assigned.override == PREVIEW or self._rungs.get((name, assigned.version)) == rung:
                 continue
-            self._rungs[name, assigned] = rung
+            self._rungs[name, assigned.version] = rung
             message = batch.messages[case.index]
-            fact = RungChanged(name, *rung, chosen[case.index].reason, self._plane.health.instance)
+            fact = RungChanged(name, *rung, step.reason, self._plane.health.instance)
             identity = derived_id("rung", name, message.envelope.id, *rung)
             envelope = caused_by(message, id=identity, source="inference", time_s=case.at_s)
             outputs.outs.append(out(self._plane.topics.name("inference.facts"), name, fact, envelope))

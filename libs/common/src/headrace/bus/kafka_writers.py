@@ -7,7 +7,9 @@ after 100 ms. So the back-off is 1 ms, and acknowledgements are awaited before t
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import aiokafka.producer.sender as _sender
@@ -42,7 +44,7 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
         "acks": "all",
         "enable_idempotence": True,
         "linger_ms": 0,
-        "max_batch_size": _RECORD_BYTES,
+        "max_batch_size": _BATCH_BYTES,
         "max_request_size": 8_388_608,
     }
 
@@ -55,46 +57,47 @@ class _Writer:
         self._counts: dict[str, int] = {}
 
     async def write(self, outs: Sequence[Out]) -> list[Ack]:
-        placed = [(TopicPartition(out.topic, await self._place(out)), out) for out in outs]
-        queues: dict[TopicPartition, list[int]] = {}
-        for index, (tp, _) in enumerate(placed):
-            queues.setdefault(tp, []).append(index)
-        acks: list[Ack | None] = [None] * len(outs)
-        await asyncio.gather(*(self._write_partition(tp, indexes, placed, acks) for tp, indexes in queues.items()))
-        return [ack for ack in acks if ack is not None]
+        queues: dict[tuple[str, int], list[int]] = {}
+        for index, out in enumerate(outs):
+            partition = out.partition if out.partition is not None else await self._hashed(out)
+            queues.setdefault((out.topic, partition), []).append(index)
+        if len(queues) == 1:
+            return await self._write_partition(next(iter(queues)), outs)
+        written = await asyncio.gather(
+            *(self._write_partition(place, [outs[index] for index in indexes]) for place, indexes in queues.items())
+        )
+        placed = zip(
+            itertools.chain.from_iterable(queues.values()), itertools.chain.from_iterable(written), strict=True
+        )
+        return [ack for _, ack in sorted(placed, key=itemgetter(0))]
 
-    async def _write_partition(
-        self, tp: TopicPartition, indexes: list[int], placed: list[tuple[TopicPartition, Out]], acks: list[Ack | None]
-    ) -> None:
-        sent: list[tuple[asyncio.Future[Any], list[int]]] = []
-        builder, members, size = self._producer.create_batch(), [], 0
-        for index in indexes:
-            out = placed[index][1]
-            size += _size(out)
-            if members and size > _BATCH_BYTES:
-                sent.append((await self._producer.send_batch(builder, tp.topic, partition=tp.partition), members))
-                builder, members, size = self._producer.create_batch(), [], _size(out)
-            if builder.append(key=out.key, value=out.value, timestamp=None, headers=list(out.headers)) is None:
-                raise Misconfigured(f"a record of {_size(out)} bytes does not fit into a batch for {tp.topic}")
-            members.append(index)
-        sent.append((await self._producer.send_batch(builder, tp.topic, partition=tp.partition), members))
-        for future, group in sent:
+    async def _write_partition(self, place: tuple[str, int], outs: Sequence[Out]) -> list[Ack]:
+        topic, partition = place
+        producer = self._producer
+        sent: list[tuple[asyncio.Future[Any], int]] = []
+        builder = producer.create_batch()
+        for out in outs:
+            # NB: a batch takes its first record whatever its size, so that only a full one refuses.
+            added = builder.append(key=out.key, value=out.value, timestamp=None, headers=list(out.headers))
+            if added is None:
+                count = builder.record_count()
+                sent.append((await producer.send_batch(builder, topic, partition=partition), count))
+                builder = producer.create_batch()
+                added = builder.append(key=out.key, value=out.value, timestamp=None, headers=list(out.headers))
+            if added.size > _RECORD_BYTES:
+                raise Misconfigured(f"a record of {added.size} bytes does not fit into a batch for {topic}")
+        count = builder.record_count()
+        sent.append((await producer.send_batch(builder, topic, partition=partition), count))
+        acks: list[Ack] = []
+        for future, count in sent:
             base = (await future).offset
-            for position, index in enumerate(group):
-                acks[index] = Ack(tp.topic, tp.partition, base + position)
+            acks += [Ack(topic, partition, base + n) for n in range(count)]
+        return acks
 
-    async def _place(self, out: Out) -> int:
-        if out.partition is not None:
-            return out.partition
+    async def _hashed(self, out: Out) -> int:
         if out.topic not in self._counts:
             self._counts[out.topic] = len(await self._producer.partitions_for(out.topic))
         return partition_of(out.key or b"", self._counts[out.topic])
-
-
-def _size(out: Out) -> int:
-    """About how many bytes a record takes in a batch."""
-    headers = sum(len(name) + len(value) + 4 for name, value in out.headers)
-    return len(out.key or b"") + len(out.value or b"") + headers + 32
 
 
 class KafkaProducer:
@@ -112,7 +115,8 @@ class KafkaProducer:
 
     async def send(self, outs: Sequence[Out]) -> list[Ack]:
         try:
-            return await asyncio.wait_for(self._writer.write(outs), SEND_TIMEOUT_S)
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                return await self._writer.write(outs)
         except (UnknownTopicOrPartitionError, MessageSizeTooLargeError) as error:
             raise Misconfigured(f"{type(error).__name__}: {error}") from error
         except (KafkaError, TimeoutError) as error:
@@ -146,7 +150,8 @@ class KafkaTransactor:
 
     async def commit(self, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> list[Ack]:
         try:
-            return await asyncio.wait_for(self._commit(outs, offsets), TRANSACTION_TIMEOUT_S)
+            async with asyncio.timeout(TRANSACTION_TIMEOUT_S):
+                return await self._commit(outs, offsets)
         except (ProducerFenced, InvalidProducerEpoch) as error:
             raise Fenced(f"another process owns this shard now ({type(error).__name__})") from error
         except (KafkaError, TimeoutError) as error:

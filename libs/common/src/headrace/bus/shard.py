@@ -8,7 +8,8 @@ gather becomes the next one (group commit).
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
@@ -30,13 +31,24 @@ class Outputs(msgspec.Struct):
     """What one step of a shard wants written.
 
     `outs`: in the shard's transaction, together with the input offsets. `before`: at once, outside of it. `after`: once
-    it is committed. `dead`: messages that turned out to be poison, dead-lettered in the same transaction.
+    it is committed. `dead`: messages that turned out to be poison, dead-lettered in the same transaction. `deferred`:
+    makes more of `outs`, called only when they are about to be committed, so that `before` need not wait for it.
     """
 
     outs: list[Out] = []
     before: list[Out] = []
     after: list[Out] = []
     dead: list[tuple[Message, Poison]] = []
+    deferred: Callable[[], list[Out]] | None = None
+
+
+class _Pending(msgspec.Struct):
+    """What the next transaction commits. `count`: records, those not made yet included."""
+
+    outs: list[Out] = []
+    after: list[Out] = []
+    deferred: list[Callable[[], list[Out]]] = []
+    count: int = 0
 
 
 class Rebuild(msgspec.Struct, frozen=True):
@@ -86,14 +98,16 @@ class Shard:
 
     def __init__(self, host: "ShardHost", number: int, partitions: frozenset[TopicPartition]) -> None:
         self.host, self.number, self.partitions = host, number, partitions
-        self.backlog: list[Record] = []
+        self.backlog: deque[Record] = deque()
         self.arrived = asyncio.Event()
         self.start_at: dict[TopicPartition, int] | None = None
         self.is_consuming = False
+        self.is_held = False
         self.failed: str | None = None
-        self.pending = Outputs([], [], [], [])
+        self.pending = _Pending()
         self.offsets: dict[TopicPartition, int] = {}
         self.gathered = asyncio.Event()
+        self.urgent = asyncio.Event()
         self.drained = asyncio.Event()
         self.drained.set()
         self.closing = False
@@ -160,22 +174,16 @@ class Shard:
                 self.host.note_progress(len(batch))
                 await asyncio.sleep(0)
             elif not self.backlog:
-                await self._await_records()
+                await _is_set(self.arrived, self.host.tick_s)
 
     async def _await_room(self) -> None:
-        while len(self.pending.outs) > MAX_PENDING and not self.closing:
+        while self.pending.count > MAX_PENDING and not self.closing:
             await self.drained.wait()
 
     def _next_batch(self) -> list[Record]:
-        batch, self.backlog = self.backlog[: self.host.max_batch], self.backlog[self.host.max_batch :]
         self.arrived.clear()
-        return batch
-
-    async def _await_records(self) -> None:
-        try:
-            await asyncio.wait_for(self.arrived.wait(), self.host.tick_s)
-        except TimeoutError:
-            return
+        backlog = self.backlog
+        return [backlog.popleft() for _ in range(min(len(backlog), self.host.max_batch))]
 
     def _decode(self, batch: list[Record]) -> "_Read":
         """The messages of a batch, its dead letters, and how far each partition is handled: not past a topic's stop."""
@@ -215,47 +223,66 @@ class Shard:
 
     def _gather(self, outputs: Outputs, read: "_Read") -> None:
         """Add to what the next transaction commits: outputs, dead letters and offsets together, or none of them."""
-        for message, poison in outputs.dead:
-            self._bury(message.record, poison, read.buried)
-        self.pending.outs += read.buried + outputs.outs
-        self.pending.after += outputs.after
-        self.offsets.update(read.handled)
         if outputs.before:
             self.host.send_later(outputs.before)
-        if self.pending.outs or self.pending.after or self.offsets:
+        for message, poison in outputs.dead:
+            self._bury(message.record, poison, read.buried)
+        pending = self.pending
+        pending.outs += read.buried
+        pending.outs += outputs.outs
+        pending.after += outputs.after
+        if outputs.deferred is not None:
+            pending.deferred.append(outputs.deferred)
+        pending.count += len(read.buried) + max(len(outputs.outs), len(read.messages))
+        self.offsets.update(read.handled)
+        if pending.outs or pending.after or pending.deferred or self.offsets:
             self.drained.clear()
             self.gathered.set()
+        if pending.after or read.buried or pending.count > MAX_PENDING:
+            self.urgent.set()
 
     async def _commit(self) -> None:
         while not self.closing or self.gathered.is_set():
-            if not self.gathered.is_set() and not await self._await_work():
+            if not await _is_set(self.gathered, 0.2):
                 continue
+            # Nobody waits for this transaction: what comes within a moment goes into it too.
+            if self.host.linger_s and not self.closing:
+                await _is_set(self.urgent, self.host.linger_s)
             self.gathered.clear()
-            outputs, self.pending = self.pending, Outputs([], [], [], [])
+            self.urgent.clear()
+            pending, self.pending = self.pending, _Pending()
             offsets, self.offsets = self.offsets, {}
-            if self._transactor is not None and (outputs.outs or offsets):
-                await self._transactor.commit(outputs.outs, offsets)
+            for make in pending.deferred:
+                pending.outs += make()
+                await asyncio.sleep(0)
+            if self._transactor is not None and (pending.outs or offsets):
+                await self._transactor.commit(pending.outs, offsets)
             self.host.note_progress(0)
-            if outputs.after:
-                self.host.send_later(outputs.after)
+            if pending.after:
+                self.host.send_later(pending.after)
             if not self.gathered.is_set():
                 self.drained.set()
-
-    async def _await_work(self) -> bool:
-        try:
-            await asyncio.wait_for(self.gathered.wait(), 0.2)
-        except TimeoutError:
-            return False
-        return True
 
     async def close(self, timeout_s: float) -> None:
         """Commit what is handled, then end; what is not done in time is dropped and will be done by the next owner."""
         self.closing = True
         self.arrived.set()
         self.drained.set()
+        self.urgent.set()
         if self.task is None:
             return
         _, unfinished = await asyncio.wait([self.task], timeout=timeout_s)
         for task in unfinished:
             task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
+
+
+async def _is_set(event: asyncio.Event, timeout_s: float) -> bool:
+    """Whether an event is set, or is set within the time."""
+    if not event.is_set():
+        try:
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
+        except TimeoutError:
+            return False
+    return True

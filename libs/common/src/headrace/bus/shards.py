@@ -6,9 +6,11 @@ the commit without care.
 """
 
 import asyncio
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from headrace.bus.poison import PoisonLedger
@@ -33,7 +35,7 @@ class ShardHost:
 
     `inputs`: full topic names with equal partition counts. `solo`: one active instance with standbys; whoever owns the
     one-partition topic `lock` reads all partitions of all inputs by hand. `decode`: what the logic's batches are made of,
-    whole messages when None.
+    whole messages when None. `linger_s`: how long a transaction that no reply waits for may gather more work.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class ShardHost:
         max_batch: int = 1000,
         watchdog_s: float = 60.0,
         decode: Callable[[Record], Any] | None = None,
+        linger_s: float = 0.0,
     ) -> None:
         self.log, self.codec, self.topics, self.service, self.make, self.health = (
             log,
@@ -65,6 +68,7 @@ class ShardHost:
         self.group = topics.group(service)
         self.dlq = topics.dlq(service)
         self.ledger = PoisonLedger()
+        self.linger_s = linger_s
         self._watchdog_s = watchdog_s
         self.stopped_topics: set[str] = set()
         self._shards: dict[int, Shard] = {}
@@ -251,11 +255,11 @@ class ShardHost:
         return self._member
 
     def _dispatch(self, records: Sequence[Record]) -> None:
-        for record in records:
-            shard = self._shards.get(0 if self.lock else record.partition)
+        for partition, group in itertools.groupby(records, key=attrgetter("partition")):
+            shard = self._shards.get(0 if self.lock else partition)
             # NB: a batch fetched before a rebalance or a rebuild belongs to nobody now.
             if shard is not None and shard.is_consuming and shard.failed is None:
-                shard.backlog.append(record)
+                shard.backlog.extend(group)
                 shard.arrived.set()
         self._balance()
 
@@ -267,11 +271,12 @@ class ShardHost:
         for shard in self._shards.values():
             if not shard.is_consuming or shard.failed is not None:
                 continue
-            going = [tp for tp in shard.partitions if tp.topic not in self.stopped_topics]
-            if len(shard.backlog) > MAX_BACKLOG:
-                reader.pause(going)
-            elif len(shard.backlog) < MAX_BACKLOG // 2:
-                reader.resume(going)
+            if not shard.is_held and len(shard.backlog) > MAX_BACKLOG:
+                shard.is_held = True
+                reader.pause(shard.partitions)
+            elif shard.is_held and len(shard.backlog) < MAX_BACKLOG // 2:
+                shard.is_held = False
+                reader.resume(tp for tp in shard.partitions if tp.topic not in self.stopped_topics)
 
     def _watch(self) -> None:
         now_s = asyncio.get_running_loop().time()

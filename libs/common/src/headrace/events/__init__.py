@@ -10,6 +10,7 @@ from types import ModuleType
 import msgspec
 
 
+@cache
 def type_name(event: type) -> str:
     """The `ce_type` of an event's type.
 

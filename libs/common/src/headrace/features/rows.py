@@ -107,13 +107,22 @@ class RowMaker:
             None if pin.vocabulary is None else {value: float(code) for code, value in enumerate(pin.vocabulary)}
             for pin in signature.columns[: len(self._fields)]
         ]
+        self._has_codes = any(codes is not None for codes in self._codes)
         self._features = signature.columns[len(self._fields) + len(self._derived) :]
         self._defaults = np.array([np.nan if pin.default is None else pin.default for pin in self._features])
         self._has_defaults = not np.isnan(self._defaults).all()
 
-    def encode(self, inputs: Mapping[str, Scalar]) -> list[float]:
-        """The input columns of a row."""
-        return [_encoded(inputs.get(field.name), codes) for field, codes in zip(self._fields, self._codes, strict=True)]
+    def encode(self, inputs: Sequence[Mapping[str, Scalar]]) -> NDArray[np.float64]:
+        """The input columns of many rows, shape (n, fields)."""
+        names = [field.name for field in self._fields]
+        values = [list(map(found.get, names)) for found in inputs]
+        if not self._has_codes:
+            return np.array(values, dtype=np.float64).reshape(len(inputs), len(names))  # None becomes NaN
+        columns = [
+            [row[place] if codes is None else _code(row[place], codes) for row in values]
+            for place, codes in enumerate(self._codes)
+        ]
+        return np.array(columns, dtype=np.float64).reshape(len(names), len(inputs)).T
 
     def fill(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Features of shape (n, n_features) with the defaults where there is no value."""
@@ -121,9 +130,7 @@ class RowMaker:
 
     def rows(self, inputs: Sequence[Mapping[str, Scalar]], features: NDArray[np.float64]) -> NDArray[np.float32]:
         """Rows for many requests: their inputs, and their features of shape (n, n_features)."""
-        encoded = np.array([self.encode(found) for found in inputs], dtype=np.float64).reshape(
-            len(inputs), len(self._fields)
-        )
+        encoded = self.encode(inputs)
         filled = self.fill(features)
         return np.hstack([encoded, *self._derive(inputs, filled), filled]).astype(np.float32)
 
@@ -146,10 +153,8 @@ def _numbers(values: Sequence[Scalar]) -> NDArray[np.float64]:
     return np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
 
 
-def _encoded(value: Scalar, codes: dict[str, float] | None) -> float:
-    if value is None:
-        return math.nan
-    return float(value) if codes is None else codes.get(str(value), math.nan)
+def _code(value: Scalar, codes: dict[str, float]) -> float:
+    return math.nan if value is None else codes.get(str(value), math.nan)
 
 
 def entities_of(deployment: DeploymentDefinition, inputs: Mapping[str, Scalar]) -> dict[str, str | None]:

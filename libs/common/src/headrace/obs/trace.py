@@ -1,7 +1,7 @@
 """W3C trace context, carried per record: the trace id stays, every service adds its own span id."""
 
+import random
 import re
-import secrets
 
 _FORM = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
@@ -13,5 +13,5 @@ def child_of(traceparent: str | None) -> str:
     '00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-'
     """
     found = _FORM.fullmatch(traceparent or "")
-    trace, flags = (found[1], found[3]) if found else (secrets.token_hex(16), "01")
-    return f"00-{trace}-{secrets.token_hex(8)}-{flags}"
+    trace, flags = (found[1], found[3]) if found else (f"{random.getrandbits(128):032x}", "01")
+    return f"00-{trace}-{random.getrandbits(64):016x}-{flags}"

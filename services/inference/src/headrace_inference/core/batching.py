@@ -5,7 +5,8 @@ that step for all its requests, and the next round asks the steps below. Shadows
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from headrace.events.inference import Score
 from headrace.events.registry import Route
@@ -16,14 +17,13 @@ from headrace_inference.core.routing import Assigned
 Name = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True, gc=False, eq=False):
     """One admitted request. `index`: its place in the batch; `route_offset`: the route's record, -1 for none.
 
-    `assigned`: the version that was to answer."""
+    `assigned`: the version that was to answer. `steps`: one object for all cases of a batch with the same ladder.
+    """
 
     index: int
-    request_id: str
     unit: str
     at_s: float
     project: ProjectDefinition
@@ -44,8 +44,7 @@ class Case:
         return (*(step.version for step in self.steps if isinstance(step, Ask)), *self.shadows)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One model call: a version, and the cases whose rows it gets."""
 
     name: Name
@@ -56,19 +55,26 @@ Scores = Mapping[Name, Mapping[int, Score]]
 
 
 class Failures(dict[Name, str]):
-    """Versions that cannot answer any case, and why. `rows`: the same for single cases, by version and index.
+    """Versions that cannot answer any case, and why. `shadows`: deployments none of whose shadows scores along, and why.
 
-    `shadows`: deployments none of whose shadows scores along, and why.
+    `rows`: per case (its index) the versions that cannot answer it alone, and why.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: dict[tuple[Name, int], str] = {}
+        self.rows: dict[int, dict[Name, str]] = {}
         self.shadows: dict[str, str] = {}
+
+    def note_row(self, name: Name, index: int, reason: str) -> None:
+        """A version cannot answer one case."""
+        self.rows.setdefault(index, {})[name] = reason
 
     def of(self, name: Name, index: int) -> str | None:
         """Why a version cannot answer one case, None when it can."""
-        return self.get(name) or (self.rows.get((name, index)) if self.rows else None)
+        return self.get(name) or (self.rows.get(index, _NONE).get(name) if self.rows else None)
+
+
+_NONE: Mapping[Name, str] = {}
 
 
 def failed_for(case: Case, failures: Failures) -> dict[int, str]:
@@ -83,8 +89,26 @@ def chosen_for(case: Case, failures: Failures) -> Chosen:
     return choose_step(case.steps, failed_for(case, failures))
 
 
+def choices(cases: Sequence[Case], failures: Failures) -> list[Chosen]:
+    """`chosen_for` of many: cases with the same ladder share the answer, but for those with failures of their own."""
+    shared: dict[int, Chosen] = {}
+    found: list[Chosen] = []
+    for case in cases:
+        if case.index in failures.rows:
+            found.append(chosen_for(case, failures))
+            continue
+        key = id(case.steps)
+        chosen = shared.get(key)
+        if chosen is None:
+            chosen = shared[key] = chosen_for(case, failures)
+        found.append(chosen)
+    return found
+
+
 def told_failures(case: Case, chosen: Chosen, failures: Failures) -> dict[int, str]:
     """The versions that should have scored a case and did not, shadows included, and why."""
+    if not failures and case.index not in failures.rows and not failures.shadows:
+        return {}
     name = case.deployment.name
     told = passed_over(case.steps, chosen, failed_for(case, failures))
     spared = failures.shadows.get(name)
@@ -92,39 +116,34 @@ def told_failures(case: Case, chosen: Chosen, failures: Failures) -> dict[int, s
     return told | {version: reason for version, reason in shadows.items() if reason is not None}
 
 
-def next_calls(cases: Iterable[Case], scores: Scores, failures: Failures) -> list[Call]:
+def next_calls(cases: Sequence[Case], scores: Scores, failures: Failures) -> list[Call]:
     """The calls of the next round: asked steps that have no score yet; empty when every case can be answered."""
     return _calls(
         (case, step.version)
-        for case in cases
-        if isinstance(step := chosen_for(case, failures).step, Ask)
-        and case.index not in scores.get((case.deployment.name, step.version), {})
+        for case, chosen in zip(cases, choices(cases, failures), strict=True)
+        if isinstance(step := chosen.step, Ask)
+        and case.index not in scores.get((case.deployment.name, step.version), ())
     )
 
 
-def shadow_calls(cases: Iterable[Case], failures: Failures) -> list[Call]:
-    """The calls of shadows that are fit to be asked, without those that answer anyway."""
-    return _calls(
-        (case, version)
-        for case in cases
-        if case.deployment.name not in failures.shadows
-        for version in case.shadows
-        if failures.of((case.deployment.name, version), case.index) is None and not _answers(case, version, failures)
-    )
+def first_calls(cases: Sequence[Case], failures: Failures) -> list[Call]:
+    """The calls of the first round: the chosen steps, and shadows that are fit to be asked; one call per version."""
+    asked: list[tuple[Case, int]] = []
+    for case, chosen in zip(cases, choices(cases, failures), strict=True):
+        answering = chosen.step.version if isinstance(chosen.step, Ask) else None
+        if answering is not None:
+            asked.append((case, answering))
+        if case.shadows and case.deployment.name not in failures.shadows:
+            asked += [(case, version) for version in case.shadows if _may_shadow(case, version, answering, failures)]
+    return _calls(asked)
 
 
-def _answers(case: Case, version: int, failures: Failures) -> bool:
-    step = chosen_for(case, failures).step
-    return isinstance(step, Ask) and step.version == version
-
-
-def merged(calls: Sequence[Call]) -> list[Call]:
-    """One call per version, even when some cases have it as champion and others as shadow."""
-    return _calls((case, call.name[1]) for call in calls for case in call.cases)
+def _may_shadow(case: Case, version: int, answering: int | None, failures: Failures) -> bool:
+    return version != answering and failures.of((case.deployment.name, version), case.index) is None
 
 
 def _calls(asked: Iterable[tuple[Case, int]]) -> list[Call]:
-    gathered: dict[Name, dict[int, Case]] = {}
+    gathered: dict[Name, list[Case]] = {}
     for case, version in asked:
-        gathered.setdefault((case.deployment.name, version), {})[case.index] = case
-    return [Call(name, tuple(cases.values())) for name, cases in gathered.items()]
+        gathered.setdefault((case.deployment.name, version), []).append(case)
+    return [Call(name, tuple(cases)) for name, cases in gathered.items()]

@@ -1,86 +1,84 @@
-"""What is written about one answered request: the decision, and the reply to whoever waits."""
+"""What is written about one answered request: the decision, and the reply to whoever waits.
 
-from dataclasses import dataclass, field
-from typing import Any
+Both carry the same causes, story and trace; what is the same in all of them is encoded once.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
 
 from headrace.bus.port import Headers, Out
-from headrace.codec import Message, caused_by, header, out
-from headrace.envelope import derived_id
-from headrace.events.inference import Answer, DecisionMade, PredictionAnswered
-from headrace_inference.core.admission import MAX_TEXT_CHARS
+from headrace.codec import Message
+from headrace.envelope import MSGPACK, derived_id, format_instant
+from headrace.events import type_name
+from headrace.events.inference import DecisionMade, PredictionAnswered
+from headrace.obs.trace import child_of
 
 REPLY_PARTITION = "headrace_reply_partition"
 REPLY_ID = "headrace_reply_id"
 SOURCE = "inference"
+_ENCODE = msgspec.msgpack.Encoder().encode
+_SAME: Headers = (
+    ("ce_specversion", b"1.0"),
+    ("ce_source", SOURCE.encode()),
+    ("content-type", MSGPACK.encode()),
+)
+_DECISION = ("ce_type", type_name(DecisionMade).encode())
+_REPLY = ("ce_type", type_name(PredictionAnswered).encode())
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the answer was made from; empty for requests that were turned away."""
+class Records:
+    """Writes decisions and replies. Topics are full names; `reply_partitions`: how many the replies' topic has."""
 
-    row: bytes = b""
-    signature: str = ""
-    entities: dict[str, str] = field(default_factory=dict)
-    applied: dict[str, int] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
-    stale: tuple[str, ...] = ()
+    def __init__(self, decisions: str, replies: str, reply_partitions: int) -> None:
+        self._decisions, self._replies, self._reply_partitions = decisions, replies, reply_partitions
 
+    def decision(self, request: Message, decision: DecisionMade, causes: Headers) -> Out:
+        """The decision's record: keyed by unit, in the same partition as its request, at the request's instant."""
+        identity = derived_id("decision", decision.deployment, decision.request_id)
+        headers = (("ce_id", identity.encode()), _DECISION, *causes)
+        return Out(self._decisions, decision.unit.encode(), _ENCODE(decision), headers, request.record.partition)
 
-NOTHING = Evidence()
-
-
-def decision_out(topic: str, request: Message, decision: DecisionMade) -> Out:
-    """The decision's record: keyed by unit, in the same partition as its request, at the request's instant."""
-    identity = derived_id("decision", decision.deployment, decision.request_id)
-    envelope = caused_by(request, id=identity, source=SOURCE, time_s=decision.at_s)
-    return out(topic, decision.unit, decision, envelope, request.record.partition)
-
-
-def reply_out(topic: str, partitions: int, request: Message, answered: PredictionAnswered) -> Out | None:
-    """The reply's record; None when the request's headers ask for none, or for a partition that does not exist."""
-    partition = reply_partition(request.record.headers, partitions)
-    if partition is None:
-        return None
-    identity = derived_id("reply", answered.request_id, answered.provisional, request.record.offset)
-    envelope = caused_by(request, id=identity, source=SOURCE, time_s=request.envelope.time_s)
-    made = out(topic, None, answered, envelope, partition)
-    correlation = (header(request.record.headers, REPLY_ID) or answered.request_id).encode()
-    return Out(made.topic, None, made.value, (*made.headers, (REPLY_ID, correlation)), partition)
+    def reply(self, request: Message, found: Mapping[str, bytes], answer: bytes, causes: Headers) -> Out | None:
+        """The reply's record, None when none is asked for. `found`: the request's headers; `answer`: its value."""
+        partition = reply_partition(found, self._reply_partitions)
+        if partition is None:
+            return None
+        name = request.envelope.id
+        identity = f"reply-{request.record.partition}-{request.record.offset}-{name}".encode()
+        correlation = found.get(REPLY_ID) or name.encode()
+        headers = (("ce_id", identity), _REPLY, *causes, (REPLY_ID, correlation))
+        return Out(self._replies, None, answer, headers, partition)
 
 
-def reply_partition(headers: Headers, partitions: int) -> int | None:
-    """The partition of `inference.replies` that the asker listens on, None for none.
+def causes_of(request: Message, found: Mapping[str, bytes]) -> Headers:
+    """The headers that everything which follows from a request shares. `found`: the request's own headers."""
+    envelope = request.envelope
+    name = envelope.id.encode()
+    causes = (
+        ("ce_time", found.get("ce_time") or format_instant(envelope.time_s).encode()),
+        *_SAME,
+        ("ce_causationid", name),
+        ("ce_correlationid", found.get("ce_correlationid") or name),
+    )
+    return (*causes, ("traceparent", child_of(envelope.traceparent).encode())) if envelope.traceparent else causes
 
-    >>> reply_partition(((REPLY_PARTITION, b"3"),), 8)
+
+def reply_partition(found: Mapping[str, bytes], partitions: int) -> int | None:
+    """The partition of `inference.replies` that the asker listens on; None for none, or one that does not exist.
+
+    >>> reply_partition({REPLY_PARTITION: b"3"}, 8)
     3
     """
-    named = header(headers, REPLY_PARTITION)
-    if named is None or not named.isdecimal() or len(named) > 6 or int(named) >= partitions:
+    named = found.get(REPLY_PARTITION)
+    if named is None or not named.isdigit() or len(named) > 6 or int(named) >= partitions:
         return None
     return int(named)
 
 
-def answered_by(decision: DecisionMade, provisional: bool = False) -> PredictionAnswered:
+def answered_by(decision: DecisionMade, provisional: bool = False) -> bytes:
     """What a waiting client is told of a decision."""
-    return PredictionAnswered(
+    answered = PredictionAnswered(
         decision.request_id, decision.deployment, decision.answer, decision.missing, provisional, decision.stale
     )
-
-
-def decided(request: Message, unit: str, answer: Answer, evidence: Evidence, **more: Any) -> DecisionMade:
-    """The decision on one request; `more`: the remaining fields of `DecisionMade`."""
-    return DecisionMade(
-        request_id=request.envelope.id,
-        deployment=request.event.deployment[:MAX_TEXT_CHARS],
-        unit=unit[:MAX_TEXT_CHARS],
-        at_s=request.envelope.time_s,
-        answer=answer,
-        request_offset=request.record.offset,
-        row=evidence.row,
-        signature=evidence.signature,
-        entities=evidence.entities,
-        applied=evidence.applied,
-        missing=evidence.missing,
-        stale=evidence.stale,
-        **more,
-    )
+    return _ENCODE(answered)

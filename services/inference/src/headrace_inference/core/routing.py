@@ -13,8 +13,6 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from headrace.bus.port import Headers
-from headrace.codec import header
 from headrace.events.registry import Route
 
 VERSION = "headrace_version"
@@ -33,25 +31,27 @@ class Assigned(NamedTuple):
     next: int | None = None
 
 
-def assign(route: Route | None, unit: str, headers: Headers) -> Assigned:
+def assign(route: Route | None, unit: str, headers: Mapping[str, bytes]) -> Assigned:
     """A preview before a tenant's override before the draw; a preview header that is no number is passed over.
 
-    >>> assign(Route("d", {3: 1.0}, "s", 1), "AA-1", ((VERSION, b"9"),))
+    >>> assign(Route("d", {3: 1.0}, "s", 1), "AA-1", {VERSION: b"9"})
     Assigned(version=9, override='preview', next=3)
-    >>> assign(Route("d", {3: 1.0}, "s", 1, overrides={"acme": 2}), "AA-1", ((TENANT, b"acme"),))
+    >>> assign(Route("d", {3: 1.0}, "s", 1, overrides={"acme": 2}), "AA-1", {TENANT: b"acme"})
     Assigned(version=2, override='tenant', next=None)
     """
-    preview = header(headers, VERSION) or ""
-    if preview.isdecimal() and len(preview) < 10:
+    preview = headers.get(VERSION)
+    if preview and preview.isdigit() and len(preview) < 10:
         return Assigned(int(preview), PREVIEW, _routed(route, unit, headers).version)
     return _routed(route, unit, headers)
 
 
-def _routed(route: Route | None, unit: str, headers: Headers) -> Assigned:
+def _routed(route: Route | None, unit: str, headers: Mapping[str, bytes]) -> Assigned:
     if route is None:
         return Assigned(None)
-    if route.overrides and (own := route.overrides.get(header(headers, TENANT) or "")) is not None:
-        return Assigned(own, "tenant")
+    if route.overrides and (tenant := headers.get(TENANT)):
+        own = route.overrides.get(tenant.decode("utf-8", "replace"))
+        if own is not None:
+            return Assigned(own, "tenant")
     return Assigned(choose_version(route.deployment, route.salt, unit, route.shares))
 
 

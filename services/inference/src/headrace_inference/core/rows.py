@@ -11,6 +11,7 @@ import numpy as np
 from headrace.events.registry import Signature
 from headrace.features.rows import RowMaker, bare_signature
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
+from headrace_inference.core.contract import Contract
 
 
 def misfit(signature: Signature, bare: Signature) -> str | None:
@@ -36,10 +37,12 @@ def needs_views(signature: Signature) -> bool:
 
 
 class Rows:
-    """Makes rows of one deployment as it is defined now."""
+    """Makes rows of one deployment as it is defined now. `sources`: of its features."""
 
     def __init__(self, project: ProjectDefinition, deployment: DeploymentDefinition) -> None:
         self.deployment = deployment
+        self.contract = Contract(deployment)
+        self.sources = {project.view(binding.view).source for binding in deployment.features}
         self.bare = bare_signature(project, deployment)
         self._makers: dict[str, RowMaker] = {}
         own = len([field for field in deployment.inputs if field.kind != "key"]) + len(deployment.derived)
