@@ -97,6 +97,7 @@ class Bench:
         self.topics = Topics.load(namespace)
         self.codec = Codec(self.topics)
         self.health = Health("inference", "inference-1", failures={})
+        self.model_memory_bytes = 2**31
         self.versions: dict[tuple[str, int], VersionRegistered] = {}
 
     async def set_up(self, project: ProjectDefinition = PROJECT) -> "Bench":
@@ -133,9 +134,9 @@ class Bench:
         """Publish an artifact and its version. `changes`: fields of `VersionRegistered` to replace."""
         definition = PROJECT.deployment(deployment)
         words = changes.pop("vocabularies", {"carrier": ("AA", "UA")})
-        signature = pin_signature(PROJECT, definition, words, inputs_only=changes.pop("inputs_only", False))
+        signature = pin_signature(PROJECT, definition, words, **changes.pop("pins", {}))
         data = changes.pop("data", None) or skops.io.dumps(model or trained(len(signature.columns), version))
-        place = await artifacts.publish(self.log, self.topics, data, "skops", AT_S, "test")
+        place = await artifacts.publish(self.log, self.topics, data, changes.pop("format", "skops"), AT_S, "test")
         made = VersionRegistered(
             deployment=deployment,
             model=deployment,
@@ -184,7 +185,10 @@ class Bench:
         stop = asyncio.Event()
         self.projects = projects = Projects(self.log, self.codec, self.topics)
         await projects.start()
-        parts = await wire(self.log, self.codec, self.topics, projects, self.health, self.clock)
+        limit = self.model_memory_bytes
+        parts = await wire(
+            self.log, self.codec, self.topics, projects, self.health, self.clock, model_memory_bytes=limit
+        )
         tasks = [asyncio.create_task(part.run(stop)) for part in (*parts, projects)]
         try:
             yield

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from headrace.bus import artifacts
 from headrace.clock import ManualClock
 from headrace.codec import header
 from headrace.events.inference import (
@@ -323,9 +324,9 @@ async def test_a_model_that_fails_is_passed_over_and_its_breaker_opens_until_its
     broken = threading.Event()
     sound = models.predict
 
-    def predict(estimator: Any, rows: np.ndarray, output: str) -> np.ndarray:
-        if not broken.is_set() or estimator.coef_[0, 0] < 0:
-            return sound(estimator, rows, output)
+    def predict(engine: Any, rows: np.ndarray, output: str) -> np.ndarray:
+        if not broken.is_set() or engine.estimator.coef_[0, 0] < 0:
+            return sound(engine, rows, output)
         if fault == "raises":
             raise ValueError("broken")
         return np.full((len(rows), 2) if fault == "nan" else (len(rows), 5), np.nan)
@@ -355,11 +356,11 @@ async def test_a_hung_model_costs_one_batch_its_time_and_is_not_asked_before_its
     release, asked = threading.Event(), []
     sound = models.predict
 
-    def predict(estimator: Any, rows: np.ndarray, output: str) -> np.ndarray:
-        if bench.is_broken and estimator.coef_[0, 0] > 0:
+    def predict(engine: Any, rows: np.ndarray, output: str) -> np.ndarray:
+        if bench.is_broken and engine.estimator.coef_[0, 0] > 0:
             asked.append(len(rows))
             release.wait(30)
-        return sound(estimator, rows, output)
+        return sound(engine, rows, output)
 
     bench.is_broken = False
     monkeypatch.setattr(models, "predict", predict)
@@ -400,7 +401,7 @@ async def test_a_row_that_the_model_cannot_stand_does_not_cost_the_others_their_
 
 
 async def test_a_request_that_lacks_features_goes_down_to_the_baseline_which_needs_none(bench: Bench) -> None:
-    await bench.register("safe", 1, inputs_only=True)
+    await bench.register("safe", 1, pins={"inputs_only": True})
     await bench.register("safe", 2)
     await bench.route("safe", {2: 1.0}, champion=2, baseline=1)
     await bench.land("AA", [10.0])
@@ -421,7 +422,7 @@ async def test_a_request_that_lacks_features_goes_down_to_the_baseline_which_nee
 async def test_under_overload_shadows_go_first_then_the_baseline_then_requests(
     bench: Bench, clock: ManualClock
 ) -> None:
-    await bench.register("safe", 1, inputs_only=True)
+    await bench.register("safe", 1, pins={"inputs_only": True})
     await bench.register("safe", 2)
     await bench.register("safe", 3)
     await bench.route("safe", {2: 1.0}, champion=2, baseline=1, shadows=(3,))
@@ -547,3 +548,70 @@ async def test_a_definition_that_changed_its_columns_no_longer_asks_the_old_vers
         (decision,) = await bench.decisions()
     assert isinstance(decision.answer, FellBack)
     assert "columns" in decision.answer.reason
+
+
+def as_onnx(model: Any, columns: int) -> bytes:
+    from skl2onnx import to_onnx
+
+    return to_onnx(model, np.zeros((1, columns), np.float32), options={"zipmap": False}).SerializeToString()
+
+
+async def test_a_version_is_served_by_onnx_where_it_has_such_an_artifact(bench: Bench) -> None:
+    model = conftest_model()
+    onnx = await artifacts.publish(bench.log, bench.topics, as_onnx(model, 1), "onnx", 0.0, "test")
+    await bench.register("plain", 1, model=signed_one(-1), vocabularies={}, onnx=onnx)
+    await bench.route("plain", {1: 1.0}, champion=1)
+    async with bench.running():
+        await bench.ask("plain", {"x": 0.7})
+        (decision,) = await bench.decisions()
+    assert decision.answer.score.value == pytest.approx(model.predict_proba([[0.7]])[0, 1], abs=1e-6)
+
+
+def signed_one(sign: int) -> Any:
+    """A model of one column that is sure of the opposite when `sign` is negative."""
+    rows = np.linspace(-1, 1, 50, dtype=np.float32).reshape(-1, 1)
+    return DecisionTreeClassifier(max_depth=1).fit(rows, sign * rows[:, 0] > 0)
+
+
+async def test_an_onnx_artifact_that_cannot_be_loaded_leaves_the_version_to_its_own(bench: Bench) -> None:
+    broken = await artifacts.publish(bench.log, bench.topics, b"not a model", "onnx", 0.0, "test")
+    await bench.register("plain", 1, model=signed_one(1), vocabularies={}, onnx=broken)
+    await bench.route("plain", {1: 1.0}, champion=1)
+    async with bench.running():
+        await bench.ask("plain", {"x": 0.7})
+        (decision,) = await bench.decisions()
+    assert decision.answer.score.value == 1.0
+
+
+async def test_a_pipeline_that_needs_names_and_words_gets_a_frame_and_logs_the_matrix(bench: Bench) -> None:
+    import pandas as pd
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    words = OneHotEncoder(handle_unknown="ignore")
+    chosen = ColumnTransformer([("words", words, ["carrier"])], remainder="drop")
+    frame = pd.DataFrame({"miles": [1.0, 2.0] * 10, "carrier": ["AA", "UA"] * 10})
+    pipeline = make_pipeline(chosen, DecisionTreeClassifier()).fit(frame, [0, 1] * 10)
+    await bench.register("safe", 1, model=pipeline, pins={"inputs_only": True, "frame": True})
+    await bench.route("safe", {1: 1.0}, champion=1)
+    async with bench.running():
+        await bench.ask("safe", {"miles": 5.0, "carrier": "UA"}, id="r0")
+        await bench.ask("safe", {"miles": 5.0, "carrier": "AA"}, id="r1")
+        found = {decision.request_id: decision for decision in await bench.decisions(2)}
+    assert [found[f"r{n}"].answer.score.value for n in range(2)] == [1.0, 0.0]
+    assert row(found["r0"]) == [5.0, 1.0]
+
+
+async def test_versions_beyond_the_memory_limit_are_refused_until_there_is_room(bench: Bench) -> None:
+    for number in (1, 2):
+        await bench.register("plain", number, vocabularies={})
+    bench.model_memory_bytes = 25_000  # one of them takes about 18,000
+    await bench.route("plain", {1: 1.0}, champion=1, warm=(2,))
+    async with bench.running():
+        facts = await bench.read("inference.facts", lambda found: len(found) >= 2)
+        refused = [fact.event for fact in facts if isinstance(fact.event, VersionUnloadable)]
+        assert [event.version for event in refused] == [2]
+        assert "HEADRACE_MODEL_MEMORY_BYTES" in refused[0].reason
+        await bench.route("plain", {2: 1.0}, champion=2)
+        await bench.until(lambda: bench.health.warmed == {"plain/2"})

@@ -1,6 +1,7 @@
 """Registering a model file: read, checked against the deployment's rows, put on the log, and followed to its release."""
 
 import asyncio
+import hashlib
 import json
 import secrets
 from dataclasses import dataclass, field
@@ -16,18 +17,25 @@ from headrace.events.registry import (
     RolloutAdvanced,
     RolloutCompleted,
     RolloutQueued,
+    Signature,
     VersionRegistered,
 )
 from headrace.features.rows import pin_signature
-from headrace.models import skops_format
 from headrace.models.digest import model_digest
+from headrace.models.engine import Engine, format_of
+from headrace.models.engine import load as load_engine
+from headrace.models.skops_format import SkopsEngine
 from headrace_cli.facts import WITHIN_S, me
 from headrace_cli.session import Session, run
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What is said of a file that is registered. `categories`: a JSON file with the values of each category in code order."""
+    """What is said of a file that is registered. `categories`: a JSON file with the values of each category in code order.
+
+    `output`: `binary`, `classes` or `number`, the model's own word when None. `inputs_only`: it sees no view features.
+    `frame`: it wants names and words.
+    """
 
     deployment: str
     reason: str
@@ -35,30 +43,32 @@ class Registration:
     owner: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     release: bool = True
+    output: str | None = None
+    inputs_only: bool = False
+    frame: bool = False
 
 
 def register_file(file: Path, about: Registration) -> tuple[VersionRegistered, str]:
     """The registered version, and what became of it in words. Raises `HeadraceError` with the reason why not."""
-    data, model = _load(file)
+    data, format, model = _load(file)
     vocabularies = json.loads(about.categories.read_text()) if about.categories else {}
 
     async def work(session: Session) -> tuple[VersionRegistered, str]:
         found = session.projects.deployment(about.deployment)
         if found is None:
             raise Misconfigured(f"no applied project declares {about.deployment!r}: `headrace apply PROJECT` first")
-        signature = pin_signature(*found, vocabularies)
-        _refuse_width(model, len(signature.columns), about.deployment)
+        signature = pin_signature(*found, vocabularies, inputs_only=about.inputs_only, frame=about.frame)
+        _refuse_columns(model, signature, about.deployment)
         now_s = session.clock.now_s()
-        place = await artifacts.publish(session.log, session.topics, data, skops_format.FORMAT, now_s, "cli")
-        output, classes = _output(model)
+        place = await artifacts.publish(session.log, session.topics, data, format, now_s, "cli")
         command = RegisterVersion(
             deployment=about.deployment,
             model=found[1].model,
             place=place,
-            model_digest=model_digest(model),
+            model_digest=_digest(model, data),
             signature=signature,
-            output=output,
-            classes=classes,
+            output=_output(model, about.output),
+            classes=model.labels,
             reason=about.reason,
             by=me(),
             rollout=about.release,
@@ -70,29 +80,38 @@ def register_file(file: Path, about: Registration) -> tuple[VersionRegistered, s
     return run(work)
 
 
-def _load(file: Path) -> tuple[bytes, Any]:
+def _load(file: Path) -> tuple[bytes, str, Engine]:
     if not file.exists():
         raise Misconfigured(f"no file {file}: save a model with skops.io.dump(model, {str(file)!r})")
-    data = file.read_bytes()
+    data, format = file.read_bytes(), format_of(file.name)
     try:
-        return data, skops_format.load(data)
+        return data, format, load_engine(data, format)
     except Poison as poison:
         raise Misconfigured(f"{file}: {poison}") from None
 
 
-def _refuse_width(model: Any, columns: int, deployment: str) -> None:
-    wanted = getattr(model, "n_features_in_", columns)
-    if wanted != columns:
+def _digest(model: Engine, data: bytes) -> str:
+    """Of what a scikit-learn model is; of the bytes of other files, which are written the same way each time."""
+    return model_digest(model.estimator) if isinstance(model, SkopsEngine) else hashlib.sha256(data).hexdigest()[:32]
+
+
+def _output(model: Engine, asked_for: str | None) -> str:
+    if asked_for is not None and asked_for not in ("binary", "classes", "number"):
+        raise Misconfigured(f"--output must be binary, classes or number, got {asked_for!r}")
+    return asked_for or model.output
+
+
+def _refuse_columns(model: Engine, signature: Signature, deployment: str) -> None:
+    names = [column.name for column in signature.columns]
+    wanted = model.columns if model.columns is not None else len(names)
+    if wanted != len(names):
         raise Misconfigured(
-            f"the model takes {wanted} columns, a row of {deployment} has {columns}: the inputs must be in the model's order"
+            f"the model takes {wanted} columns, a row of {deployment} has {len(names)}"
+            f" ({', '.join(names)}): the inputs must be in the model's order; --inputs-only leaves view features out"
         )
-
-
-def _output(model: Any) -> tuple[str, tuple[str, ...]]:
-    if not hasattr(model, "predict_proba"):
-        return "number", ()
-    classes = tuple(str(found) for found in model.classes_)
-    return ("binary", classes) if len(classes) == 2 else ("classes", classes)
+    trained_on = list(getattr(getattr(model, "estimator", None), "feature_names_in_", names))
+    if signature.frame and trained_on != names:
+        raise Misconfigured(f"the model was trained on columns {trained_on}, a row of {deployment} has {names}")
 
 
 async def _carry_out(session: Session, command: RegisterVersion) -> tuple[VersionRegistered, str]:

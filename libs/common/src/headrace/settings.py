@@ -20,6 +20,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `namespace` prefixes every topic, group and transactional id. `http_port`: health and metrics, 0 for any free port.
     `partitions_*`: the knobs of topics.yaml. `replication_factor` of new topics.
     `connect_timeout_s`: how long a start waits for the broker. `online_store`: where inference keeps feature tiles.
+    `model_memory_bytes`: how much memory its loaded versions may take, by estimate.
     `api_keys_file`, `api_keys`: who may ask the gateway, a TOML file or `name=key,name=key` (`none`: anyone, said
     aloud). `gateway_body_bytes`: of one HTTP body, uncompressed; `gateway_connections`: open at once.
     """
@@ -46,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     partitions_replies: int = 8
     watchdog_s: float = 60.0
     online_store: Literal["memory", "disk"] = "memory"
+    model_memory_bytes: int = 2 * 1024**3
 
     @staticmethod
     def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> "Settings":

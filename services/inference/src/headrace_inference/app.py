@@ -19,7 +19,7 @@ from headrace_inference.adapters.keeper import Fact, Keeper
 from headrace_inference.adapters.loads import Loads
 from headrace_inference.adapters.progress import Progress
 from headrace_inference.adapters.shelf import Shelf
-from headrace_inference.adapters.warmer import Warmer
+from headrace_inference.adapters.warmer import MEMORY_BYTES, Warmer
 from headrace_inference.shell import InferenceShard, Plane
 
 MAX_BATCH = 1000
@@ -31,12 +31,27 @@ async def build(context: Context) -> Sequence[Runnable]:
     """Everything that runs, ready to be run: views at their ends, wanted versions warm."""
     tiles = DiskTiles() if context.settings.online_store == "disk" else None
     return await wire(
-        context.log, context.codec, context.topics, context.projects, context.health, context.clock, tiles
+        context.log,
+        context.codec,
+        context.topics,
+        context.projects,
+        context.health,
+        context.clock,
+        tiles,
+        model_memory_bytes=context.settings.model_memory_bytes,
     )
 
 
 async def wire(
-    log: Log, codec: Codec, topics: Topics, projects: Projects, health: Health, clock: Clock, tiles: Tiles | None = None
+    log: Log,
+    codec: Codec,
+    topics: Topics,
+    projects: Projects,
+    health: Health,
+    clock: Clock,
+    tiles: Tiles | None = None,
+    *,
+    model_memory_bytes: int = MEMORY_BYTES,
 ) -> Sequence[Runnable]:
     """The parts of the service on any log; `projects` must have been started. `tiles`: where they are kept, memory for None."""
     store, control = OnlineStore(tiles), Control(log, codec, topics)
@@ -48,7 +63,7 @@ async def wire(
     health.fail("views", "reading features, routes and models")
     await features.start()
     await control.view.start()
-    warmer = Warmer(log, topics, control, shelf, health, clock)
+    warmer = Warmer(log, topics, control, shelf, health, clock, model_memory_bytes)
     await warmer.settle()
     progress = Progress(store, projects, topics, health)
     progress.report()

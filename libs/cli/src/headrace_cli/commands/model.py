@@ -217,17 +217,28 @@ def _tell(command: Any, as_json: bool, line: str) -> None:
 
 @app.command("register")
 def register(
-    file: Annotated[Path, typer.Argument(help="A model saved with skops.io.dump.")],
+    file: Annotated[Path, typer.Argument(help="A model: .skops, .onnx, XGBoost (.json, .ubj) or LightGBM (.txt).")],
     deployment: Annotated[str, typer.Option(help="The deployment that it is for.")],
     reason: Reason = "registered by hand",
     categories: Annotated[Path | None, typer.Option(help="JSON: per category input its values in code order.")] = None,
     owner: Annotated[str, typer.Option(help="Who answers for it.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="A tag, as name=value.")] = None,
     release: Annotated[bool, typer.Option(help="Release it at once, by the deployment's policy.")] = True,
+    output: Annotated[
+        str | None, typer.Option(help="binary, classes or number; what the model says when not given.")
+    ] = None,
+    inputs_only: Annotated[
+        bool, typer.Option("--inputs-only", help="It sees a request's inputs and no view features: a baseline.")
+    ] = False,
+    frame: Annotated[
+        bool, typer.Option("--frame", help="It wants a frame with names and words instead of a matrix (slower).")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Register a model file as a new version, and release it."""
-    about = Registration(deployment, reason, categories, owner, pairs(tag or (), "--tag"), release)
+    about = Registration(
+        deployment, reason, categories, owner, pairs(tag or (), "--tag"), release, output, inputs_only, frame
+    )
     registered, outcome = register_file(file, about)
     line = f"version {registered.version} of {deployment} {outcome}"
     say(plain(registered), as_json=as_json, line=line)

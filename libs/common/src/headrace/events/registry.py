@@ -18,11 +18,15 @@ class ColumnPin(msgspec.Struct, frozen=True):
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """What a version's rows look like: the columns in order. `digest`: of the columns and of the views behind them."""
+    """What a version's rows look like: the columns in order. `digest`: of the columns and of the views behind them.
+
+    `frame`: the model wants a frame with names and words instead of the matrix (slower).
+    """
 
     columns: tuple[ColumnPin, ...]
     digest: str
     views_digest: str = ""
+    frame: bool = False
 
 
 class ArtifactPlace(msgspec.Struct, frozen=True):

@@ -71,22 +71,24 @@ def pin_signature(
     vocabularies: Vocabularies,
     *,
     inputs_only: bool = False,
+    frame: bool = False,
 ) -> Signature:
     """The columns of a deployment with their vocabularies, and the digest of both and of the views behind them.
 
     `inputs_only`: for a version that sees neither view features nor derived columns, and so survives a feature outage;
-    its `views_digest` is empty.
+    its `views_digest` is empty. `frame`: for a model that wants names and words.
     """
     columns = [_pin(field, vocabularies) for field in deployment.inputs if field.kind != "key"]
     if inputs_only:
-        return Signature(tuple(columns), digest_of(tuple(columns), "inputs only"))
+        return Signature(tuple(columns), digest_of(tuple(columns), "inputs only", frame), frame=frame)
     views = [project.view(binding.view) for binding in deployment.features]
     columns += [ColumnPin(derived.name) for derived in deployment.derived]
     columns += [
         ColumnPin(f"{view.name}.{feature.name}", None, feature.default) for view in views for feature in view.features
     ]
     views_digest = digest_of(*(view.digest for view in views), deployment.settle_s, *deployment.derived)
-    return Signature(tuple(columns), digest_of(tuple(columns), views_digest), views_digest)
+    asked_for = ("frame",) if frame else ()
+    return Signature(tuple(columns), digest_of(tuple(columns), views_digest, *asked_for), views_digest, frame)
 
 
 def _pin(field: InputDefinition, vocabularies: Vocabularies) -> ColumnPin:

@@ -8,7 +8,10 @@ import io
 import zipfile
 from typing import Any
 
+import numpy as np
+
 from headrace.errors import Poison
+from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats
 
 FORMAT = "skops"
 MAX_UNPACKED_BYTES = 512 * 1024 * 1024
@@ -47,6 +50,29 @@ def load(data: bytes) -> Any:
         # NB: crafted bytes make skops, zipfile and numpy raise anything; all of it means the same here.
         raise Poison(f"artifact cannot be loaded: {type(error).__name__}: {error}") from error
     raise Poison(f"artifact holds types that are not on the allow-list: {', '.join(strangers)}")
+
+
+class SkopsEngine:
+    """A scikit-learn estimator."""
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+        self.columns: int | None = getattr(estimator, "n_features_in_", None)
+        self.labels: tuple[str, ...] = ()
+        self.output = NUMBER
+        if hasattr(estimator, "predict_proba"):
+            self.labels = tuple(str(found) for found in estimator.classes_)
+            self.output = BINARY if len(self.labels) == 2 else CLASSES
+
+    def predict(self, rows: Any, output: str) -> Floats:
+        """See `Engine`."""
+        raw = self.estimator.predict(rows) if output == NUMBER else self.estimator.predict_proba(rows)
+        return np.asarray(raw, np.float64)
+
+
+def engine(data: bytes) -> SkopsEngine:
+    """The engine of a skops file. Raises `Poison`."""
+    return SkopsEngine(load(data))
 
 
 def refuse_bomb(data: bytes) -> None:

@@ -1,6 +1,6 @@
-"""Models from artifacts: checked, loaded by a fixed list of allowed types, warmed up, then asked.
+"""Models from artifacts: checked, loaded as data (never as code), warmed up, then asked.
 
-The list of types, and the only way to read the format, are `headrace.models.skops_format`.
+What may be loaded, and how, stands in `headrace.models`: one module per format.
 """
 
 import hashlib
@@ -8,14 +8,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from headrace.errors import Poison
 from headrace.events.inference import Score
-from headrace.events.registry import VersionRegistered
-from headrace.models import skops_format
+from headrace.events.registry import ArtifactPlace, VersionRegistered
+from headrace.models.engine import Engine, Floats, footprint_bytes
+from headrace.models.engine import load as load_engine
+from headrace.models.frames import frame_of
 from headrace_inference.adapters.lane import Lane
 from headrace_inference.core.isolation import predict_apart
 from headrace_inference.core.outputs import BINARY, CLASSES, NUMBER, fault_of, faults_of_rows, scores_of
@@ -50,18 +51,16 @@ class LoadedModel:
     """A version that can be asked, in its own thread."""
 
     registered: VersionRegistered
-    estimator: Any
+    engine: Engine
     lane: Lane
+    footprint_bytes: int = 0
 
     async def score(self, rows: np.ndarray, limit_s: float = PREDICT_WITHIN_S) -> Scored:
         """Scores of `rows` (float32, shape (n, columns)) within `limit_s`. Raises `PredictFailed`."""
         output = self.registered.output
-        give_up_s = time.monotonic() + limit_s
-        may_go_on = partial(_is_before, give_up_s)
+        may_go_on = partial(_is_before, time.monotonic() + limit_s)
         try:
-            raw, raised = await self.lane.run(
-                lambda: predict_apart(lambda some: predict(self.estimator, some, output), rows, may_go_on), limit_s
-            )
+            raw, raised = await self.lane.run(lambda: predict_apart(self._predict, rows, may_go_on), limit_s)
         except TimeoutError:
             raise PredictHangs(f"predict took over {limit_s:.3g} s") from None
         except Exception as error:
@@ -73,40 +72,38 @@ class LoadedModel:
         faults = faults_of_rows(raw, output) | {row: f"predict raised {reason}" for row, reason in raised.items()}
         return Scored(scores_of(raw, output, self.registered.version, self.registered.model_digest), faults)
 
+    def _predict(self, rows: np.ndarray) -> Floats:
+        signature = self.registered.signature
+        shaped = frame_of(rows, signature.columns) if signature.frame else rows
+        return predict(self.engine, shaped, self.registered.output)
 
-def check(data: bytes, registered: VersionRegistered) -> None:
-    """Refuse bytes that are not the registered artifact, or not of a kind that may be loaded. Raises `Unloadable`."""
-    place = registered.place
+
+def check(data: bytes, place: ArtifactPlace, output: str) -> None:
+    """Refuse bytes that are not the registered artifact, or predict nothing that can be served. Raises `Unloadable`."""
     if len(data) != place.size_bytes:
         raise Unloadable(f"artifact has {len(data)} bytes, registered were {place.size_bytes}")
     digest = hashlib.sha256(data).hexdigest()
     if digest != place.digest:
         raise Unloadable(f"artifact has sha256 {digest[:12]}, registered was {place.digest[:12]}")
-    if place.format != "skops":
-        raise Unloadable(f"format {place.format!r} is not served: save the model with skops (never pickle or joblib)")
-    if registered.output not in (BINARY, NUMBER, CLASSES):
-        raise Unloadable(f"output {registered.output!r} is unknown; there are binary, number and classes")
+    if output not in (BINARY, NUMBER, CLASSES):
+        raise Unloadable(f"output {output!r} is unknown; there are binary, number and classes")
+
+
+def load(data: bytes, format: str = "skops") -> Engine:
+    """The engine of a checked artifact. Raises `Unloadable`."""
     try:
-        skops_format.refuse_bomb(data)
+        return load_engine(data, format)
     except Poison as poison:
         raise Unloadable(poison.reason) from poison
 
 
-def load(data: bytes) -> Any:
-    """The estimator of a checked artifact. Raises `Unloadable`."""
-    try:
-        return skops_format.load(data)
-    except Poison as poison:
-        raise Unloadable(poison.reason) from poison
-
-
-async def warm(registered: VersionRegistered, data: bytes) -> LoadedModel:
+async def warm(registered: VersionRegistered, place: ArtifactPlace, data: bytes) -> LoadedModel:
     """Check, load, and run once on one row and once on a batch, all in the version's own thread. Raises `Unloadable`."""
-    check(data, registered)
+    check(data, place, registered.output)
     lane = Lane(f"model-{registered.deployment}-{registered.version}")
     try:
-        estimator = await lane.run(lambda: load(data), LOAD_WITHIN_S)
-        model = LoadedModel(registered, estimator, lane)
+        engine = await lane.run(lambda: load(data, place.format), LOAD_WITHIN_S)
+        model = LoadedModel(registered, engine, lane, footprint_bytes(data, place.format))
         for count in (1, WARM_ROWS):
             await _warm_by(model, count)
     except (Unloadable, PredictFailed) as error:
@@ -128,7 +125,6 @@ def _is_before(instant_s: float) -> bool:
     return time.monotonic() < instant_s
 
 
-def predict(estimator: Any, rows: np.ndarray, output: str) -> np.ndarray:
-    """Probabilities, shape (n, classes), or numbers, shape (n,), as float64."""
-    raw = estimator.predict(rows) if output == NUMBER else estimator.predict_proba(rows)
-    return np.asarray(raw, np.float64)
+def predict(engine: Engine, rows: np.ndarray, output: str) -> Floats:
+    """Shares of shape (n, classes), or numbers of shape (n,), as float64."""
+    return engine.predict(rows, output)

@@ -30,6 +30,11 @@ class Shelf:
         """Names of what can be asked."""
         return set(self._models)
 
+    @property
+    def bytes(self) -> int:
+        """About how much memory the loaded versions take."""
+        return sum(model.footprint_bytes for model in self._models.values())
+
     def put(self, name: Name, model: LoadedModel) -> None:
         """Serve this version from now on."""
         self._models[name] = model

@@ -1,0 +1,110 @@
+"""What every model file becomes: an engine that answers rows. One format, one module; chosen here by the format's name.
+
+| format   | file         | read by                                             |
+|----------|--------------|-----------------------------------------------------|
+| skops    | .skops       | skops, from a list of reviewed types                |
+| onnx     | .onnx        | ONNX Runtime; no external data, no custom operators |
+| xgboost  | .json, .ubj  | XGBoost (an extra)                                  |
+| lightgbm | .txt         | LightGBM (an extra)                                 |
+"""
+
+import importlib
+import io
+import zipfile
+from pathlib import PurePath
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import Misconfigured, Poison
+
+BINARY, NUMBER, CLASSES = "binary", "number", "classes"
+SUFFIXES = {".skops": "skops", ".onnx": "onnx", ".json": "xgboost", ".ubj": "xgboost", ".txt": "lightgbm"}
+FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
+MAX_BYTES = 512 * 1024 * 1024
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """A model that can be asked. `columns`: how many it takes, None when it does not say. `output`: what it predicts,
+    `binary`, `number` or `classes`; `labels`: names of the classes in order, empty for `number`.
+    """
+
+    columns: int | None
+    output: str
+    labels: tuple[str, ...]
+
+    def predict(self, rows: Any, output: str) -> Floats:
+        """Shares of shape (n, classes) for `binary` and `classes`, numbers of shape (n,) for `number`."""
+        ...
+
+
+def format_of(name: str) -> str:
+    """The format of a file by its name. Raises `Misconfigured` naming the formats that there are.
+
+    >>> format_of("model.ubj")
+    'xgboost'
+    """
+    found = SUFFIXES.get(PurePath(name).suffix.lower(), "skops" if "." not in name else "")
+    if not found:
+        raise Misconfigured(
+            f"{name}: files that can be served end in {', '.join(SUFFIXES)}; save a scikit-learn model by skops.io.dump, never by pickle or joblib"
+        )
+    return found
+
+
+def load(data: bytes, format: str) -> Engine:
+    """The engine of a file's bytes. Raises `Poison` for what must not or cannot be loaded."""
+    if format not in FORMATS:
+        raise Poison(f"format {format!r} is not served, only {', '.join(FORMATS)} are (never pickle or joblib)")
+    if len(data) > MAX_BYTES:
+        raise Poison(f"artifact has {len(data)} bytes, the limit is {MAX_BYTES}")
+    return importlib.import_module(f"headrace.models.{format}_format").engine(data)
+
+
+def footprint_bytes(data: bytes, format: str) -> int:
+    """About how much memory a loaded model takes, by the size of its file (skops files are compressed: by what they hold).
+
+    >>> footprint_bytes(b"{}", "xgboost")
+    8
+    """
+    if format == "skops":
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return 2 * sum(entry.file_size for entry in archive.infolist())
+    return 4 * len(data)
+
+
+def extra(name: str) -> ModuleType:
+    """An optional package. Raises `Poison` with the way out when it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise Poison(f"{name} is not installed here: pip install 'headrace-inference[{name}]' ({error})") from None
+
+
+def shares(raw: Any, output: str) -> Floats:
+    """What a model library returns, in the shape that is served: a single share of a binary model becomes two.
+
+    >>> shares([[0.25]], "binary").tolist()
+    [[0.75, 0.25]]
+    """
+    found = np.asarray(raw, np.float64)
+    if output == NUMBER:
+        return found.reshape(len(found)) if found.ndim == 2 and found.shape[1] == 1 else found
+    if output == BINARY and (found.ndim == 1 or found.shape[1] == 1):
+        positive = found.reshape(len(found))
+        return np.column_stack([1 - positive, positive])
+    return found
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Names of classes that have none.
+
+    >>> numbered(2)
+    ('0', '1')
+    """
+    return tuple(str(number) for number in range(count))

@@ -1,0 +1,32 @@
+"""Rows as a pandas frame with names and words, for imported pipelines that choose their columns by name.
+
+Made from the very matrix that is logged, so a decision can be made again: words come from the codes of the signature's
+vocabularies (unknown and missing ones are NaN), numbers are float64 of what a float32 holds. Some hundred times slower than arrays.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.events.registry import ColumnPin
+from headrace.models.engine import extra
+
+
+def frame_of(rows: NDArray[np.float32], columns: Sequence[ColumnPin]) -> Any:
+    """A pandas `DataFrame` of `rows`, shape (n, len(columns)). Raises `Poison` when pandas is not installed.
+
+    >>> frame_of(np.array([[0.5, 1.0]], np.float32), [ColumnPin("x"), ColumnPin("c", ("AA", "UA"))]).iloc[0].tolist()
+    [0.5, 'UA']
+    """
+    pandas = extra("pandas")
+    return pandas.DataFrame({pin.name: _values(rows[:, n], pin) for n, pin in enumerate(columns)})
+
+
+def _values(column: NDArray[np.float32], pin: ColumnPin) -> NDArray[Any]:
+    if pin.vocabulary is None:
+        return column.astype(np.float64)
+    words = np.array([*pin.vocabulary, np.nan], dtype=object)
+    codes = np.where(np.isnan(column), len(pin.vocabulary), column).astype(np.int64)
+    return words[np.minimum(codes, len(pin.vocabulary))]
