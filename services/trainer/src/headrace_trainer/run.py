@@ -16,15 +16,17 @@ from headrace.bus.reading import pin_offsets, read_up_to
 from headrace.bus.runtime import Context
 from headrace.errors import Retryable
 from headrace.events.inference import DecisionMade
-from headrace.events.registry import GateResult, Lineage, RegisterVersion, Signature, VersionRegistered
+from headrace.events.registry import ArtifactPlace, GateResult, Lineage, RegisterVersion, Signature, VersionRegistered
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished, TrainingProgressed
 from headrace.features.dataset import Gathered, Rows
 from headrace.features.parity import parity
 from headrace.models import skops_format
+from headrace.models.engine import Engine
 from headrace.policy.backoff import delays_s
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace.project.load import folder_of, load_function
 from headrace_trainer.adapters.champion import load_champion
+from headrace_trainer.adapters.onnx import convert
 from headrace_trainer.core.described import profile_of, slices_of
 from headrace_trainer.core.fitting import Fitted, Gated, fit_gated, has_enough, refit
 from headrace_trainer.core.gates import may_register
@@ -147,8 +149,13 @@ class TrainingRun:
             refit, span, lambda: user_build(signature), matrix, rows.labels, rows.at_s, gated
         )
         parent = None if champion is None else champion[0].version
-        command = await self._publish(deployment, span, rows, signature, fitted, [alike, *gated.results], parent)
-        self.command = replace(command, **_described(signature, span, rows, matrix, gated))
+        self._progress("onnx", 0.85)
+        onnx, parity = await asyncio.to_thread(convert, fitted.model, fitted.digest, matrix[np.argsort(rows.at_s)])
+        self.say(GateJudged(deployment.name, self.accepted.run, parity))
+        gates = [alike, *gated.results, parity]
+        command = await self._publish(deployment, span, rows, signature, fitted, gates, parent)
+        place = await self._publish_bytes(onnx, "onnx") if onnx is not None else None
+        self.command = replace(command, onnx=place, **_described(signature, span, rows, matrix, gated))
         return self._finish("registered", "", fitted)
 
     async def _publish(
@@ -163,9 +170,7 @@ class TrainingRun:
     ) -> RegisterVersion:
         self._progress("publish", 0.9)
         data = await asyncio.to_thread(skops_format.dump, fitted.model)
-        place = await artifacts.publish(
-            self.context.log, self.context.topics, data, "skops", self.accepted.clock_s, "trainer"
-        )
+        place = await self._publish_bytes(data, "skops")
         lineage = Lineage(
             offsets=rows.offsets,
             request_from_s=span.from_s,
@@ -190,6 +195,10 @@ class TrainingRun:
             trained_rows=fitted.rows,
         )
 
+    async def _publish_bytes(self, data: bytes, format: str) -> ArtifactPlace:
+        log, topics = self.context.log, self.context.topics
+        return await artifacts.publish(log, topics, data, format, self.accepted.clock_s, "trainer")
+
     def _progress(self, stage: str, share: float, detail: str = "") -> None:
         self.say(TrainingProgressed(self.accepted.deployment, self.accepted.run, stage, share, detail))
 
@@ -211,8 +220,8 @@ def _described(signature: Signature, span: Span, rows: Rows, matrix: np.ndarray,
 
 
 def _champion_scores(
-    registered: VersionRegistered, model: Any, deployment: DeploymentDefinition, rows: Rows
+    registered: VersionRegistered, model: Engine, deployment: DeploymentDefinition, rows: Rows
 ) -> np.ndarray:
     """The champion's scores; NaN on rows that it was trained on itself: a comparison there would flatter it."""
-    scores = model.predict_proba(rows.matrix(deployment, registered.signature))[:, 1]
+    scores = model.predict(rows.matrix(deployment, registered.signature), "binary")[:, 1]
     return np.where(rows.at_s < registered.lineage.request_to_s, np.nan, scores)

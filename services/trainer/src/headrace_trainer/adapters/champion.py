@@ -1,21 +1,19 @@
 """The present champion, from the registry's current state, to compare with on the same rows."""
 
-from typing import Any
-
 from headrace.bus import artifacts
 from headrace.bus.port import Log
 from headrace.bus.views import read_all
 from headrace.codec import Codec
 from headrace.errors import Poison
 from headrace.events.registry import ModelVersion, VersionRegistered
-from headrace.models import skops_format
+from headrace.models.engine import Engine, load
 from headrace.topics import Topics
 
 
 async def load_champion(
     log: Log, codec: Codec, topics: Topics, deployment: str
-) -> tuple[VersionRegistered, Any] | None:
-    """The champion's registration and its estimator; None when there is no champion, or it cannot be loaded."""
+) -> tuple[VersionRegistered, Engine] | None:
+    """The champion's registration and its engine; None when there is none, or it cannot be loaded or asked for a share."""
     current: dict[bytes, ModelVersion] = {}
     for message in await read_all(log, codec, [topics.name("registry.models")]):
         current[message.record.key or b""] = message.event
@@ -27,9 +25,9 @@ async def load_champion(
         ),
         None,
     )
-    if found is None:
+    if found is None or found.output != "binary" or found.signature.frame or not found.signature.views_digest:
         return None
     try:
-        return found, skops_format.load(await artifacts.fetch(log, topics, found.place))
+        return found, load(await artifacts.fetch(log, topics, found.place), found.place.format)
     except Poison:
         return None

@@ -17,6 +17,11 @@ DAY_S = 86_400.0
 _Z = 1.645
 _LEAST = 1e-15
 
+ONNX_GATE = "onnx_parity"
+PARITY_WITHIN = 1e-4
+PARITY_SHARE = 0.999
+PARITY_ROWS = 1000
+
 Floats = NDArray[np.float64]
 
 
@@ -81,6 +86,24 @@ def day_error(values: Floats, at_s: Floats) -> float:
     days = np.floor(at_s / DAY_S)
     means = np.array([values[days == day].mean() for day in np.unique(days)])
     return math.inf if len(means) < 2 else float(means.std(ddof=1) / math.sqrt(len(means)))
+
+
+def judge_onnx(artifact: str, scores: Floats, onnx: Floats) -> GateResult:
+    """Whether a converted model says the same as the fitted one on replayed rows: within 1e-4 on 99.9 % of at least 1000
+    rows, and no label flipped. Where it does not, the fitted one serves, so this never keeps a version from registering.
+    """
+    rows = len(scores)
+    apart = np.abs(scores - onnx)
+    close = float((apart <= PARITY_WITHIN).mean()) if rows else 0.0
+    flipped = int(((scores > 0.5) != (onnx > 0.5)).sum())
+    detail = f"{close:.4%} of {rows} rows within {PARITY_WITHIN:g} (largest {apart.max(initial=0.0):.2g}), {flipped} labels flipped"
+    if rows < PARITY_ROWS:
+        return GateResult(
+            ONNX_GATE, UNMEASURED, None, PARITY_SHARE, artifact, f"only {rows} rows to replay; skops serves"
+        )
+    is_same = close >= PARITY_SHARE and flipped == 0
+    verdict, served = (PASS, "ONNX serves") if is_same else (INCONCLUSIVE, "skops serves")
+    return GateResult(ONNX_GATE, verdict, close, PARITY_SHARE, artifact, f"{detail}; {served}")
 
 
 def may_register(results: list[GateResult]) -> bool:
