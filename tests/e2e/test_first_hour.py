@@ -110,6 +110,20 @@ def test_a_model_of_ones_own_is_served_by_the_readme_alone(shell: Shell) -> None
     assert answer["score"]["classes"][0] > 0.9
 
 
+def test_a_decision_is_explained_and_made_again_from_the_log_alone(shell: Shell) -> None:
+    asked = shell.json("predict", "my-model", *IRIS)
+    found = shell.json("explain", "my-model", asked["request_id"], "--again")
+    assert found["answer"]["version"] == found["assigned_version"] == 1
+    assert found["row"]["sepal_length"] == pytest.approx(5.1)
+    assert found["made_again"]["done"] is True
+    assert found["made_again"]["same"] is True
+    whats = [step["what"] for step in found["why_this_version"]]
+    assert whats[0] == "route"
+    assert whats[-1] == "register.version"
+    nobody = shell.run("explain", "my-model", "nobody")
+    assert "has no decision on 'nobody'" in nobody.stderr
+
+
 def test_http_says_the_same_as_kafka(shell: Shell) -> None:
     tensors = [
         {"name": n, "shape": [1], "datatype": "FP64", "data": [float(v)]} for n, v in (pair.split("=") for pair in IRIS)

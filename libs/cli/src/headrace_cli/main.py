@@ -7,7 +7,20 @@ import typer
 
 from headrace.errors import HeadraceError, Misconfigured
 from headrace_broker import BrokerError
-from headrace_cli.commands import alert, config, daily, dataset, demo, dlq, feature, model, rollout, topic, training
+from headrace_cli.commands import (
+    alert,
+    config,
+    daily,
+    dataset,
+    demo,
+    dlq,
+    explain,
+    feature,
+    model,
+    rollout,
+    topic,
+    training,
+)
 
 app = typer.Typer(
     name="headrace",
@@ -19,6 +32,7 @@ app = typer.Typer(
 )
 daily.add_to(app)
 demo.add_to(app)
+explain.add_to(app)
 app.add_typer(topic.app, name="topic")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(feature.app, name="feature")

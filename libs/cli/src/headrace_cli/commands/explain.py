@@ -1,0 +1,83 @@
+"""`headrace explain`: why did it do that?"""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from headrace.errors import Misconfigured
+from headrace_cli.explaining import chain_of_route, explain_decision
+from headrace_cli.render import cell, console
+from headrace_cli.session import Session, run
+
+_ABOUT = (
+    "request", "unit", "at", "assigned_version", "failed_versions", "shadows", "missing", "stale", "outcome", "recovered",
+    "source_offsets", "record",
+)  # fmt: skip
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put `explain` on the top level."""
+    app.command("explain")(explain)
+
+
+def explain(
+    deployment: str,
+    request: Annotated[str | None, typer.Argument(help="A request's id, or its unit; without it: the route.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Score the logged row once more, and compare.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say why a request was answered as it was, or why a deployment's traffic goes where it goes: from the log alone."""
+
+    async def work(session: Session) -> dict[str, Any]:
+        if session.projects.deployment(deployment) is None:
+            known = ", ".join(found.name for _, found in session.projects.deployments()) or "none"
+            raise Misconfigured(f"no applied project declares {deployment!r} (declared: {known})")
+        if request is not None:
+            return await explain_decision(session, deployment, request, again=again)
+        return {"why_this_version": [vars(step) for step in await chain_of_route(session, deployment)]}
+
+    found = run(work)
+    if as_json:
+        print(json.dumps(found, indent=2, default=str))
+        return
+    if request is not None:
+        _show_decision(found)
+    _show_chain(found["why_this_version"], deployment)
+
+
+def _show_decision(found: dict[str, Any]) -> None:
+    answer = found["answer"]
+    console.print(
+        f"[bold]{answer.pop('kind')}[/]  "
+        + "  ".join(f"{name} {cell(value)}" for name, value in answer.items() if value is not None)
+    )
+    if again := found.get("made_again"):
+        console.print("made again: " + "  ".join(f"{name} {value}" for name, value in again.items()))
+    about = Table(box=None, pad_edge=False, show_header=False)
+    for name in _ABOUT:
+        value = found[name]
+        about.add_row(
+            name.replace("_", " "),
+            cell([f"{k}: {cell(v)}" for k, v in value.items()] if isinstance(value, dict) else value),
+        )
+    console.print(about)
+    row = Table(
+        title="\nthe row that it was answered from", title_justify="left", box=None, pad_edge=False, show_header=False
+    )
+    for name, value in found["row"].items():
+        row.add_row(name, cell(value))
+    console.print(row)
+
+
+def _show_chain(steps: list[dict[str, Any]], deployment: str) -> None:
+    if not steps:
+        console.print(f"no route yet: {deployment} has no version, the ladder's prior answers")
+        return
+    chain = Table(
+        title="\nwhy this version, newest first", title_justify="left", box=None, pad_edge=False, show_header=False
+    )
+    for step in steps:
+        chain.add_row(step["at"], step["what"], step["said"], f"[dim]{step['place']}[/]")
+    console.print(chain)

@@ -1,0 +1,215 @@
+"""Why something is as it is, read from the log: a decision with all that it was made of, and the chain of causes behind a
+route. Every record names the one that caused it (`ce_causationid`); the chain is walked back to where it began.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.bus import artifacts
+from headrace.codec import Message
+from headrace.errors import Misconfigured, Poison
+from headrace.events import type_name
+from headrace.events.inference import Answer, DecisionMade, Expired, FellBack, Invalid, OutcomeObserved, Refused, Served
+from headrace.events.registry import ModelVersion, Route, VersionRegistered
+from headrace.models import skops_format
+from headrace_cli.render import instant
+from headrace_cli.session import Session
+
+# Where causes lie: the control plane's topics, and what the monitor saw.
+CAUSES = (
+    "registry.routes", "registry.facts", "registry.commands", "training.requests", "training.facts", "monitor.findings",
+    "monitor.verdicts", "monitor.windows",
+)  # fmt: skip
+_SAME_SCORE = 1e-6
+
+
+@dataclass(frozen=True)
+class Step:
+    """One link of a chain of causes."""
+
+    at: str
+    what: str
+    said: str
+    place: str
+
+
+async def explain_decision(session: Session, deployment: str, wanted: str, *, again: bool) -> dict[str, Any]:
+    """The newest decision on a request id or unit. `again`: load the version, score the logged row, and compare."""
+    message = await _find(session, deployment, wanted)
+    decision: DecisionMade = message.event
+    version = version_of(decision.answer)
+    registered = await _registered(session, deployment, version)
+    outcomes = [m.event for m in await session.all_of("inference.outcomes") if isinstance(m.event, OutcomeObserved)]
+    labels = [o.label for o in outcomes if o.unit == decision.unit and o.deployment == deployment]
+    found = {
+        "request": decision.request_id,
+        "unit": decision.unit,
+        "at": instant(decision.at_s),
+        "answer": told(decision.answer),
+        "assigned_version": decision.assigned,
+        "failed_versions": {str(name): why for name, why in decision.failed.items()},
+        "shadows": {str(score.version): score.value for score in decision.shadows},
+        "row": row_of(decision, registered),
+        "missing": list(decision.missing),
+        "stale": list(decision.stale),
+        "entities": decision.entities,
+        "source_offsets": decision.applied,
+        "outcome": labels[-1] if labels else None,
+        "recovered": decision.recovered,
+        "record": f"{message.record.topic}/{message.record.partition}/{message.record.offset}",
+        "code_version": decision.code_version,
+        "why_this_version": [vars(step) for step in await chain_of_route(session, deployment, decision.route_offset)],
+    }
+    if again:
+        found["made_again"] = await _again(session, decision, registered)
+    return found
+
+
+async def _find(session: Session, deployment: str, wanted: str) -> Message:
+    found = [
+        message
+        for message in await session.all_of("inference.decisions")
+        if isinstance(message.event, DecisionMade)
+        and message.event.deployment == deployment
+        and wanted in (message.event.request_id, message.event.unit)
+    ]
+    if not found:
+        raise Misconfigured(
+            f"{deployment} has no decision on {wanted!r}: give a request id or a unit, as `headrace topic tail inference.decisions` shows them"
+        )
+    return found[-1]
+
+
+async def _registered(session: Session, deployment: str, version: int | None) -> VersionRegistered | None:
+    current = await session.current_of("registry.models")
+    found = current.get(f"{deployment}/{version}")
+    return found.event.registered if found is not None and isinstance(found.event, ModelVersion) else None
+
+
+async def _again(session: Session, decision: DecisionMade, registered: VersionRegistered | None) -> dict[str, Any]:
+    """The logged row, scored once more by the version that answered."""
+    score = decision.answer.score if isinstance(decision.answer, Served | FellBack) else None
+    if registered is None or score is None or not decision.row:
+        return {"done": False, "why": "no version answered: there is nothing to score again"}
+    if registered.place.format != skops_format.FORMAT:
+        return {"done": False, "why": f"a {registered.place.format} file cannot be scored here, only skops"}
+    try:
+        model = skops_format.load(await artifacts.fetch(session.log, session.topics, registered.place))
+    except Poison as poison:
+        return {"done": False, "why": str(poison)}
+    then = list(score.classes) if score.classes is not None else [score.value or 0.0]
+    now = _scored(model, registered.output, np.frombuffer(decision.row, "<f4").reshape(1, -1))
+    return {
+        "done": True,
+        "then": then,
+        "now": now,
+        "same_bits": now == then,
+        "same": bool(np.allclose(now, then, rtol=0.0, atol=_SAME_SCORE)),
+    }
+
+
+def _scored(model: Any, output: str, row: NDArray[np.float32]) -> list[float]:
+    if output == "number":
+        return [float(model.predict(row)[0])]
+    shares = model.predict_proba(row)[0].tolist()
+    return shares if output == "classes" else shares[1:]
+
+
+def version_of(answer: Answer) -> int | None:
+    """The version that answered; None for the prior and for requests that were turned away.
+
+    >>> version_of(Refused("overload")) is None
+    True
+    """
+    return answer.score.version or None if isinstance(answer, Served | FellBack) else None
+
+
+def told(answer: Answer) -> dict[str, Any]:
+    """An answer in plain words."""
+    match answer:
+        case Served(score):
+            return {"kind": "served", "version": score.version, "value": score.value, "classes": score.classes}
+        case FellBack(rung, reason, score):
+            return {"kind": "fell back", "rung": rung, "version": score.version, "value": score.value, "reason": reason}
+        case Refused(reason) | Invalid(reason):
+            return {"kind": type(answer).__name__.lower(), "reason": reason}
+        case Expired(late_ms):
+            return {"kind": "expired", "late_ms": late_ms}
+
+
+def row_of(decision: DecisionMade, registered: VersionRegistered | None) -> dict[str, float | str | None]:
+    """The logged row by its columns, categories by name; by number where no version's signature tells them."""
+    values = np.frombuffer(decision.row, "<f4").tolist()
+    if registered is None or len(registered.signature.columns) != len(values):
+        return {str(place): _plain(value, None) for place, value in enumerate(values)}
+    columns = registered.signature.columns
+    return {column.name: _plain(value, column.vocabulary) for column, value in zip(columns, values, strict=True)}
+
+
+def _plain(value: float, vocabulary: Sequence[str] | None) -> float | str | None:
+    if value != value:
+        return None
+    return round(value, 6) if vocabulary is None else vocabulary[int(value)]
+
+
+async def chain_of_route(session: Session, deployment: str, offset: int | None = None) -> list[Step]:
+    """What led to a deployment's route, newest first; `offset`: of its record, the newest one when None."""
+    by_id: dict[str, Message] = {}
+    routes: list[Message] = []
+    for base in CAUSES:
+        for message in await session.all_of(base):
+            if base == "registry.routes":
+                routes += (
+                    [message] if isinstance(message.event, Route) and message.event.deployment == deployment else []
+                )
+            else:
+                by_id.setdefault(message.envelope.id, message)
+    older = [message for message in routes if offset is None or message.record.offset <= offset]
+    exact = [message for message in older if offset is None or message.record.offset == offset]
+    if not exact:
+        # NB: routes are compacted: an old one is gone, but its fact is not.
+        return _facts_before(by_id, deployment)
+    return walk(exact[-1], by_id)
+
+
+def _facts_before(by_id: Mapping[str, Message], deployment: str) -> list[Step]:
+    about = [m for m in by_id.values() if type(m.event).__name__ == "RouteChanged" and m.event.deployment == deployment]
+    return walk(about[-1], by_id) if about else []
+
+
+def walk(message: Message, by_id: Mapping[str, Message]) -> list[Step]:
+    """From a record back along `ce_causationid`, each record once."""
+    steps: list[Step] = []
+    seen: set[str] = set()
+    following: Message | None = message
+    while following is not None and following.envelope.id not in seen:
+        seen.add(following.envelope.id)
+        steps.append(_step(following))
+        following = by_id.get(following.envelope.causation_id or "")
+    return steps
+
+
+def _step(message: Message) -> Step:
+    event, record = message.event, message.record
+    kind = type_name(type(event)) if event is not None else message.envelope.type
+    return Step(
+        instant(message.envelope.time_s), kind, sentence(event), f"{record.topic}/{record.partition}/{record.offset}"
+    )
+
+
+def sentence(event: Any) -> str:
+    """What an event says of itself, in one line."""
+    if isinstance(event, Route):
+        return f"{', '.join(f'version {v} {share:.0%}' for v, share in event.shares.items()) or 'no version'}: {event.reason}"
+    parts = [f"version {event.version}"] if getattr(event, "version", None) else []
+    for name in ("summary", "reason", "detail", "step", "outcome"):
+        if text := getattr(event, name, ""):
+            parts.append(str(text))
+            break
+    if by := getattr(event, "by", ""):
+        parts.append(f"by {by}")
+    return ", ".join(parts)
