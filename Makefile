@@ -51,8 +51,9 @@ up: setup ## a local broker and all services
 down: setup ## end them
 	@$(BIN)/headrace down
 
-schemas: setup ## write schemas/events from the types
+schemas: setup ## write schemas/events and docs/reference from the types
 	@$(BIN)/python -m headrace.events.schemas
+	@$(BIN)/python -m headrace.project.reference
 
 lock: setup ## resolve dependencies anew and export the locks
 	@deploy/checks/lock.sh

@@ -1,0 +1,68 @@
+"""The reference of what a project may declare, written from the types' own words: `python -m headrace.project.reference [--check]`."""
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import headrace.project as declared
+
+FILE = Path("docs/reference/project.md")
+_GROUPS = (
+    ("The project", ("Project",)),
+    ("Streams and pipelines", ("RawStream", "Reference", "Source", "pipeline", "Pipeline", "outcomes", "Outcome", "Join", "Deduplicate")),
+    ("Features", ("FeatureView", "Count", "Sum", "Mean", "Share", "Min", "Max", "Std", "Last", "Derived", "fn")),
+)  # fmt: skip
+
+
+def reference() -> str:
+    """The page in Markdown; names that belong to no other group are the deployment's."""
+    grouped = {name for _, names in _GROUPS for name in names}
+    groups = [*_GROUPS, ("Deployments", tuple(name for name in declared.__all__ if name not in grouped))]
+    lines = ["# What a project declares", "", "Everything is imported from `headrace.project`. This page is written by `make schemas` from the types.", ""]  # fmt: skip
+    for title, names in groups:
+        lines += [f"## {title}", ""]
+        for name in names:
+            lines += _entry(name, getattr(declared, name))
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _entry(name: str, found: Any) -> list[str]:
+    if inspect.isclass(found) or callable(found):
+        return [f"### `{name}{_signature(found)}`", "", inspect.cleandoc(found.__doc__ or ""), ""]
+    said = inspect.cleandoc(type(found).__doc__ or "")
+    return [f"### `{name}`", "", said if inspect.getmodule(type(found)) else "", ""]
+
+
+def _signature(found: Any) -> str:
+    """Names and defaults; the types are in the text."""
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except ValueError:
+        return "(...)"
+    return "(" + ", ".join(_parameter(found) for found in parameters if not found.name.startswith("_")) + ")"
+
+
+def _parameter(found: inspect.Parameter) -> str:
+    stars = {found.VAR_POSITIONAL: "*", found.VAR_KEYWORD: "**"}.get(found.kind, "")
+    if found.default is found.empty:
+        return stars + found.name
+    said = repr(found.default)
+    return f"{found.name}=..." if "<" in said or len(said) > 30 else f"{found.name}={said}"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or with `--check` say whether it differs."""
+    wanted = reference()
+    if "--check" not in arguments:
+        FILE.parent.mkdir(parents=True, exist_ok=True)
+        FILE.write_text(wanted)
+        return 0
+    is_stale = not FILE.exists() or FILE.read_text() != wanted
+    if is_stale:
+        print(f"{FILE} differs from the types; run `make schemas`", file=sys.stderr)
+    return int(is_stale)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
