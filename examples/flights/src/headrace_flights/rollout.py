@@ -7,6 +7,6 @@ from headrace_flights import project as flights
 
 flight_delay = replace(
     flights.flight_delay,
-    rollout=Canary(shares=[0.01, 0.05, 0.25, 1], step="2d", shadow_first="2d", min_decisions=10),
+    rollout=Canary(shares=[0.01, 0.05, 0.25, 1], step="2d", shadow_first="2d", min_decisions=10, label_delay="11h"),
 )
 project = replace(flights.project, deployments=[flight_delay])

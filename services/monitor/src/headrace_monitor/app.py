@@ -35,8 +35,8 @@ class Monitor:
 
     def _host(self, services: Services) -> ShardHost:
         context, topics = self._context, self._context.topics
-        fixed = [topics.name("inference.decisions"), topics.name("inference.outcomes"), topics.name("registry.facts")]
-        fixed.append(topics.name("inference.facts"))
+        nouns = ("inference.decisions", "inference.outcomes", "inference.facts", "registry.facts", "registry.routes")
+        fixed = [topics.name(noun) for noun in nouns]
         sources = [topics.of_source(source.name) for source in context.projects.sources]
         hosts: list[ShardHost] = []
 

@@ -3,7 +3,6 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
 from headrace.bus.port import Out, Record, TopicPartition
 from headrace.bus.shards import Outputs, Rebuild
@@ -12,8 +11,8 @@ from headrace.codec import Message, caused_by, out
 from headrace.envelope import Envelope, derived_id
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import DecisionMade, OutcomeObserved
-from headrace.events.monitor import FindingOpened, FindingResolved, MonitorState, WindowClosed
-from headrace.events.registry import AliasMoved
+from headrace.events.monitor import FindingOpened, FindingResolved, MonitorState, RolloutJudged, WindowClosed
+from headrace.events.registry import AliasMoved, Route
 from headrace.events.training import RetrainRequested
 from headrace.features.events import EventTable
 from headrace.features.parity import parity
@@ -28,6 +27,7 @@ from headrace_monitor.core.releases import alarms_of
 from headrace_monitor.core.serving import InferenceFact, Serving
 from headrace_monitor.core.watch import Said, Watch, watch_of
 from headrace_monitor.core.watermark import Watermark
+from headrace_monitor.rollouts import Rollouts
 
 SERVICE = "monitor"
 # What the monitor itself says next follows from an event that has no place on the log yet.
@@ -62,6 +62,7 @@ class MonitorShard:
         self._dead: dict[str, float] = {}
         self._looked_s = -math.inf
         self._serving = Serving()
+        self._rollouts = Rollouts(topics, {name: found for name, (_, found) in self._deployments.items()}, SERVICE)
 
     def rebuild(self) -> Sequence[Rebuild]:
         return [
@@ -73,6 +74,8 @@ class MonitorShard:
         event = message.event
         if isinstance(event, MonitorState):
             self._states[event.deployment] = event
+        elif isinstance(event, RolloutJudged):
+            self._rollouts.restore(event)
         elif isinstance(event, AlertChanged):
             self._alerts[event.fingerprint] = event
             if event.labels.get("alertname") == "DeadLettered" and event.status == "firing":
@@ -93,7 +96,10 @@ class MonitorShard:
             for tp in committed:
                 place = f"{tp.topic}/{tp.partition}"
                 again[place] = min(again.get(place, committed[tp]), wanted.get(place, 0))
-        once = (self._topics.name("registry.facts"), self._topics.name("inference.facts"), *self._dlqs())
+        for wanted in self._rollouts.replay_from():
+            again |= {place: min(again.get(place, offset), offset) for place, offset in wanted.items()}
+        nouns = ("registry.facts", "registry.routes", "inference.facts")
+        once = (*map(self._topics.name, nouns), *self._dlqs())
         return {
             tp: offset if tp.topic in once else again.get(f"{tp.topic}/{tp.partition}", 0)
             for tp, offset in committed.items()
@@ -112,10 +118,10 @@ class MonitorShard:
         outs: list[Out] = []
         for message in batch:
             outs += self._take(message)
-        return Outputs(outs=outs + await self._close_cohorts(is_idle=False))
+        return Outputs(outs=outs + await self._look_at_data(is_idle=False))
 
     async def on_tick(self) -> Outputs:
-        return Outputs(outs=await self._close_cohorts(is_idle=True) + self._look_around())
+        return Outputs(outs=await self._look_at_data(is_idle=True) + self._look_around())
 
     def _take(self, message: Message) -> list[Out]:
         event, record = message.event, message.record
@@ -124,10 +130,12 @@ class MonitorShard:
             self._note(place, event.at_s, record.offset)
             if event.deployment in self._cohorts:
                 self._cohorts[event.deployment].decide(event, record.partition)
+            self._rollouts.take(place, record.offset, event)
         elif isinstance(event, OutcomeObserved):
             self._note(place, message.envelope.time_s, record.offset)
             if event.deployment in self._cohorts:
                 self._cohorts[event.deployment].observe(event.unit, event.label, message.envelope.time_s)
+            self._rollouts.observe(event.deployment, event.unit, event.label, message.envelope.time_s)
         elif record.topic in self._tables:
             at_s = self._tables[record.topic].take(message)
             if at_s is not None:
@@ -135,7 +143,9 @@ class MonitorShard:
         elif isinstance(event, AliasMoved):
             return self._on_alias(message, event)
         elif record.topic == self._topics.name("registry.facts"):
-            return self._on_release(event)
+            return self._on_release(message)
+        elif isinstance(event, Route):
+            self._rollouts.on_route(event, record.offset)
         elif isinstance(event, InferenceFact):
             return self._on_inference(event)
         elif self._topics.base(record.topic).startswith("dlq."):
@@ -159,8 +169,9 @@ class MonitorShard:
             out for alarm in lowered for out in self._lower(alarm.fingerprint)
         ]
 
-    def _on_release(self, fact: Any) -> list[Out]:
-        raised, lowered = alarms_of(fact)
+    def _on_release(self, message: Message) -> list[Out]:
+        self._rollouts.on_fact(message)
+        raised, lowered = alarms_of(message.event)
         return [
             *[written for alarm in raised for written in self._raise(alarm)],
             *[written for alarm in lowered for written in self._lower(alarm.fingerprint)],
@@ -174,17 +185,21 @@ class MonitorShard:
             Alarm("DeadLettered", {"service": service}, "warning", summary, f"headrace dlq list --service {service}")
         )
 
-    async def _close_cohorts(self, *, is_idle: bool) -> list[Out]:
+    async def _look_at_data(self, *, is_idle: bool) -> list[Out]:
         """Close what all inputs have been read past; only an idle shard knows which of them are read to their end."""
-        if not any(cohorts.may_close_by(cohorts.highest_s) for cohorts in self._cohorts.values()):
+        self._rollouts.fold()
+        now_s = self._clock.monotonic_s()
+        closes = any(cohorts.may_close_by(cohorts.highest_s) for cohorts in self._cohorts.values())
+        if not closes and not self._rollouts.is_waiting(now_s):
             return []
         at_end = await self._read_to_end() if is_idle else frozenset()
         time_s = self._watermark.time_s(at_end)
+        clocks = {name: min(cohorts.highest_s, time_s) for name, cohorts in self._cohorts.items()}
         outs: list[Out] = []
-        for name, cohorts in self._cohorts.items():
-            for start_s, closes_s in cohorts.closable(min(cohorts.highest_s, time_s)):
+        for name, clock_s in clocks.items():
+            for start_s, closes_s in self._cohorts[name].closable(clock_s):
                 outs += await asyncio.to_thread(self._close, name, start_s, closes_s)
-        return outs
+        return outs + self._rollouts.look(clocks, now_s, self._places.since)
 
     async def _read_to_end(self) -> frozenset[str]:
         return frozenset(f"{tp.topic}/{tp.partition}" for tp, records in (await self._behind()).items() if records <= 0)
@@ -247,7 +262,7 @@ class MonitorShard:
     def _needed_from_s(self) -> float:
         """The oldest instant that an open cohort of any deployment may still look at."""
         starts = [cohorts.open_from_s for cohorts in self._cohorts.values() if math.isfinite(cohorts.open_from_s)]
-        return min(starts, default=0.0) - self._lookback_s()
+        return min([*starts, *self._rollouts.open_from_s], default=0.0) - self._lookback_s()
 
     def _forget_events(self) -> None:
         oldest_s = self._needed_from_s()

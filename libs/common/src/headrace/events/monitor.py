@@ -2,6 +2,9 @@
 
 import msgspec
 
+from headrace.events.registry import RolloutStarted
+from headrace.events.verdicts import VerdictGiven
+
 
 class VersionQuality(msgspec.Struct, frozen=True):
     """How one version did on the labelled rows of a window (`role`: `champion` or `shadow`; version 0 is the prior).
@@ -116,3 +119,33 @@ class MonitorState(msgspec.Struct, frozen=True):
     asked_first: bool = False
     labelled_total: int = 0
     profiles: tuple[SourceProfile, ...] = ()
+
+
+class RolloutJudged(msgspec.Struct, frozen=True):
+    """The monitor's memory of one rollout, enough to go on with its analysis after a restart. The newest one of a deployment counts.
+
+    `routes`: the version's share per record of `registry.routes`. `share`, `number`, `step_clock_s`: the present step and when
+    it began. `until_s`: by the deployment's clock the end of the analysis after a promotion; None while it runs. `ended`:
+    the analysis is over. `folded`: per `topic/partition` the next decision that the guardrails have not seen; `open_from_s`: start of the
+    oldest open block, None before the first; `replay_from`: from where open blocks can be read again. `tests`: plain
+    numbers per guardrail, and per test on labels. `totals`: over the closed blocks. `said`: the newest verdict; `sequence`: how many.
+    """
+
+    deployment: str
+    started: RolloutStarted
+    routes: dict[int, float] = {}
+    share: float = 0.0
+    number: int = 0
+    step_clock_s: float | None = None
+    step_decisions: int = 0
+    decisions: int = 0
+    step_units: tuple[int, int] = (0, 0)
+    until_s: float | None = None
+    ended: bool = False
+    folded: dict[str, int] = {}
+    open_from_s: float | None = None
+    replay_from: dict[str, int] = {}
+    tests: dict[str, dict[str, list[float]]] = {}
+    totals: dict[str, float] = {}
+    said: VerdictGiven | None = None
+    sequence: int = 0

@@ -179,7 +179,8 @@ class RolloutDefinition(msgspec.Struct, frozen=True):
     the one share of an A/B test. `step_s`, `min_decisions`: event time and decisions of the new version that a step takes
     at the least. `shadow_first_s`: event time of paired scoring before the first share. `alpha`: error rate of rolling back a
     version that does no harm, per rollout. `margin`: the Brier difference up to which a version counts as not worse.
-    `block_s`: width of the blocks of label evidence. `duration_s`: how long a test or a shadow runs. `winner`: of an A/B test, `rule` or
+    `block_s`: width of the blocks of label evidence; `label_delay_s`: how long after its end one waits for its labels, None for the label's
+    horizon; a label that is not there by then counts as the worst. `duration_s`: how long a test or a shadow runs. `winner`: of an A/B test, `rule` or
     `hand`. `silence_s`: wall time without a verdict after which it is held, after twice as long aborted.
     `rollback_window_s`: event time for which the old version stays warm and the new one is judged still. `approval`: a named person
     must approve the version first.
@@ -194,6 +195,7 @@ class RolloutDefinition(msgspec.Struct, frozen=True):
     alpha: float = 0.05
     margin: float = 0.01
     block_s: float = 3600.0
+    label_delay_s: float | None = None
     duration_s: float = 604_800.0
     winner: str = "hand"
     silence_s: float = 300.0

@@ -120,7 +120,9 @@ GUARDRAILS = (
     Guardrail("invalid_scores", 0.01, consecutive=20),
     Guardrail("latency", 3.0),
     Guardrail("degraded", 0.05),
-    Guardrail("distribution", 0.25),
+    Guardrail(
+        "distribution", 0.5
+    ),  # a good retrain of stale flights lies at .23, a day of it at .43; bad ones at .51-.63
 )
 
 
@@ -145,7 +147,8 @@ class Canary:
     `shares`: the steps, the last of them 1. A step takes at the least `step` of event time and `min_decisions` of the new
     version. `shadow_first`: event time of paired scoring before the first share. `alpha`: error rate of rolling back a
     version that does no harm, over the whole rollout. `margin`: the Brier difference up to which a version counts as not
-    worse. `block`: width of the blocks of label evidence. `silence`: wall time without a verdict after which the rollout is
+    worse. `block`: width of the blocks of label evidence; `label_delay`: by when nearly all labels are there (None: the label's
+    horizon): the shorter, the sooner there is a decision. `silence`: wall time without a verdict after which the rollout is
     held; after twice that it is aborted.
     """
 
@@ -156,6 +159,7 @@ class Canary:
     alpha: float = 0.05
     margin: float = 0.01
     block: str | float = "1h"
+    label_delay: str | float | None = None
     guardrails: Sequence[Guardrail] = GUARDRAILS
     silence: str | float = "5m"
     rollback_window: str | float = "7d"
@@ -176,6 +180,7 @@ class ABTest:
     alpha: float = 0.05
     margin: float = 0.01
     block: str | float = "1h"
+    label_delay: str | float | None = None
     guardrails: Sequence[Guardrail] = GUARDRAILS
     silence: str | float = "5m"
     rollback_window: str | float = "7d"
@@ -190,6 +195,7 @@ class Shadow:
     alpha: float = 0.05
     margin: float = 0.01
     block: str | float = "1h"
+    label_delay: str | float | None = None
     guardrails: Sequence[Guardrail] = GUARDRAILS
     silence: str | float = "5m"
     approval: bool = False

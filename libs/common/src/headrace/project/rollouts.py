@@ -34,6 +34,7 @@ def _plan(found: Rollout) -> d.RolloutDefinition:
         alpha=found.alpha,
         margin=found.margin,
         block_s=seconds(found.block),
+        label_delay_s=None if found.label_delay is None else seconds(found.label_delay),
         silence_s=seconds(found.silence),
         approval=found.approval,
         guardrails=guardrails,
@@ -82,6 +83,10 @@ def _rules(plan: d.RolloutDefinition) -> list[tuple[bool, str]]:
         (0 < plan.alpha < 1, f"alpha must lie between 0 and 1, got {plan.alpha}"),
         (plan.margin >= 0, f"margin must not be negative, got {plan.margin}"),
         (plan.block_s > 0, f"block must be longer than nothing, got {plan.block_s} s"),
+        (
+            plan.label_delay_s is None or plan.label_delay_s >= 0,
+            f"label_delay must not be negative, got {plan.label_delay_s} s",
+        ),
         (plan.silence_s > 0, f"silence must be longer than nothing, got {plan.silence_s} s"),
         (all(0 < s <= 1 for s in shares), f"shares must lie in 0..1, got {shares} (percent?)"),
         (not strangers, f"guardrails know {', '.join(METRICS)}, got {', '.join(strangers)}"),

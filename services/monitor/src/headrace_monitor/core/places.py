@@ -25,4 +25,10 @@ class Places:
         for days in self.first.values():
             for day in [day for day in days if day < oldest]:
                 del days[day]
-        return {place: min(days.values()) for place, days in self.first.items() if days}
+        return self.since(at_s)
+
+    def since(self, at_s: float) -> dict[str, int]:
+        """The same, and nothing is forgotten."""
+        oldest = math.floor(at_s / DAY_S)
+        found = {place: [first for day, first in days.items() if day >= oldest] for place, days in self.first.items()}
+        return {place: min(offsets) for place, offsets in found.items() if offsets}
