@@ -32,8 +32,8 @@ BETS: Floats = np.array([0.05, 0.2, 0.5, 0.8, 0.95])
 def log_mean_exp(logs: ArrayLike, axis: int | tuple[int, ...] = -1) -> Floats:
     """Logarithm of the mean of exponentials, without overflow; -inf where all are.
 
-    >>> round(float(log_mean_exp([0.0, np.log(3.0)])), 4) == round(float(np.log(2.0)), 4)
-    True
+    >>> round(float(log_mean_exp([0.0, np.log(3.0)])), 4)
+    0.6931
     """
     values = np.asarray(logs, dtype=np.float64)
     highest = values.max(axis=axis, keepdims=True)
