@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest_asyncio
@@ -47,10 +48,18 @@ class Bench:
 
     async def set_up(self) -> "Bench":
         await ensure_topics(self.log, self.topics.specs())
-        deployment = Deployment("d", "unit", [Number("x")], rollout=RELEASE, owner="ann", intended_use="To try things.")
+        await self.apply(RELEASE)
+        await self.projects.start()
+        return self
+
+    async def apply(self, release: Canary) -> None:
+        deployment = Deployment("d", "unit", [Number("x")], rollout=release, owner="ann", intended_use="To try things.")
         project = compile_project(Project("p", [deployment]))
         await self.send("project.definitions", "p", ProjectApplied("p", digest(project), "", project, 0.0))
-        await self.projects.start()
+
+    async def with_shares(self, shares: tuple[float, ...]) -> "Bench":
+        """The same with other steps; for registries that are started after it."""
+        await self.apply(replace(RELEASE, shares=shares))
         return self
 
     async def send(self, base: str, key: str, event: Any, time_s: float = 0.0) -> str:
