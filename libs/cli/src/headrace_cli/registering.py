@@ -48,9 +48,14 @@ class Registration:
     frame: bool = False
 
 
-def register_file(file: Path, about: Registration) -> tuple[VersionRegistered, str]:
-    """The registered version, and what became of it in words. Raises `HeadraceError` with the reason why not."""
-    data, format, model = _load(file)
+def register_file(
+    file: Path, about: Registration, format: str | None = None, named: tuple[str, ...] = ()
+) -> tuple[VersionRegistered, str]:
+    """The registered version, and what became of it in words. Raises `HeadraceError` with the reason why not.
+
+    `format`: by the file's ending when None. `named`: the columns in the order in which the model was trained on them, () when unknown.
+    """
+    data, format, model = _load(file, format)
     vocabularies = json.loads(about.categories.read_text()) if about.categories else {}
 
     async def work(session: Session) -> tuple[VersionRegistered, str]:
@@ -59,6 +64,7 @@ def register_file(file: Path, about: Registration) -> tuple[VersionRegistered, s
             raise Misconfigured(f"no applied project declares {about.deployment!r}: `headrace apply PROJECT` first")
         signature = pin_signature(*found, vocabularies, inputs_only=about.inputs_only, frame=about.frame)
         _refuse_columns(model, signature, about.deployment)
+        _refuse_order(named, signature, about.deployment)
         now_s = session.clock.now_s()
         place = await artifacts.publish(session.log, session.topics, data, format, now_s, "cli")
         command = RegisterVersion(
@@ -80,10 +86,10 @@ def register_file(file: Path, about: Registration) -> tuple[VersionRegistered, s
     return run(work)
 
 
-def _load(file: Path) -> tuple[bytes, str, Engine]:
+def _load(file: Path, format: str | None) -> tuple[bytes, str, Engine]:
     if not file.exists():
         raise Misconfigured(f"no file {file}: save a model with skops.io.dump(model, {str(file)!r})")
-    data, format = file.read_bytes(), format_of(file.name)
+    data, format = file.read_bytes(), format or format_of(file.name)
     try:
         return data, format, load_engine(data, format)
     except Poison as poison:
@@ -112,6 +118,16 @@ def _refuse_columns(model: Engine, signature: Signature, deployment: str) -> Non
     trained_on = list(getattr(getattr(model, "estimator", None), "feature_names_in_", names))
     if signature.frame and trained_on != names:
         raise Misconfigured(f"the model was trained on columns {trained_on}, a row of {deployment} has {names}")
+
+
+def _refuse_order(named: tuple[str, ...], signature: Signature, deployment: str) -> None:
+    """Columns with the same names in another order would be scored without a word, and wrongly."""
+    columns = tuple(column.name for column in signature.columns)
+    if named != columns and sorted(named) == sorted(columns):
+        raise Misconfigured(
+            f"the model was trained on {', '.join(named)}, a row of {deployment} has {', '.join(columns)}:"
+            " declare the inputs in the model's order"
+        )
 
 
 async def _carry_out(session: Session, command: RegisterVersion) -> tuple[VersionRegistered, str]:

@@ -1,7 +1,9 @@
-"""`headrace model list|show|card|alias|tag|approve|archive|delete|register`."""
+"""`headrace model list|show|card|alias|tag|approve|archive|delete|register|import|convert`."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +20,9 @@ from headrace.events.registry import (
     TagVersion,
     VersionDeleted,
 )
+from headrace_cli.converting import WARNING, convert
 from headrace_cli.facts import ask, entry_of, fold, me
+from headrace_cli.importing import find
 from headrace_cli.registering import Registration, register_file
 from headrace_cli.render import console, instant, say, show
 from headrace_cli.session import Session, plain, run
@@ -242,3 +246,39 @@ def register(
     registered, outcome = register_file(file, about)
     line = f"version {registered.version} of {deployment} {outcome}"
     say(plain(registered), as_json=as_json, line=line)
+
+
+@app.command("import")
+def import_model(
+    path: Annotated[Path, typer.Argument(help="An MLflow model's directory, or a model file.")],
+    deployment: Annotated[str, typer.Option(help="The deployment that it is for.")],
+    reason: Reason = "imported by hand",
+    categories: Annotated[Path | None, typer.Option(help="JSON: per category input its values in code order.")] = None,
+    owner: Annotated[str, typer.Option(help="Who answers for it.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="A tag, as name=value.")] = None,
+    release: Annotated[bool, typer.Option(help="Release it at once, by the deployment's policy.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Register the model of an MLflow directory: skops, ONNX, native XGBoost or LightGBM; never a pickle."""
+    found = find(path)
+    tags = dict(found.tags) | pairs(tag or (), "--tag")
+    about = Registration(deployment, reason, categories, owner, tags, release)
+    registered, outcome = register_file(found.file, about, found.format, found.columns)
+    line = f"version {registered.version} of {deployment} {outcome} (from {found.file})"
+    say(plain(registered), as_json=as_json, line=line)
+
+
+@app.command("convert")
+def convert_pickle(
+    file: Annotated[Path, typer.Argument(help="A pickle or joblib file of a scikit-learn, XGBoost or LightGBM model.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write; beside the pickle without.")] = None,
+    rows: Annotated[
+        Path | None, typer.Option(help="Rows to compare on: .npy, or a CSV of numbers with a line of names.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a pickle into a file that can be served, and show that both say the same; publishes nothing."""
+    print(f"headrace: {WARNING.format(file=file)}", file=sys.stderr)
+    done = convert(file, out, rows)
+    line = f"{done.file} ({done.format}): {done.rows} rows compared, largest difference {done.largest_difference:.3g}"
+    say(asdict(done), as_json=as_json, line=line)
