@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
@@ -346,6 +346,7 @@ def counted_picky(bad: set[float]) -> tuple[Any, list[int]]:
     return predict, sizes
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.sets(st.integers(0, 299), max_size=4))
 def test_rows_that_a_model_cannot_stand_fail_alone(count: int, bad: set[int]) -> None:
     rows = np.arange(count, dtype=np.float32).reshape(-1, 1)

@@ -32,7 +32,7 @@ from headrace.topics import Topics
 from headrace_inference.adapters.control import Control
 from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.loads import Loads
-from headrace_inference.adapters.models import LoadedModel, PredictFailed, PredictHangs, Scored
+from headrace_inference.adapters.models import LoadedModel, PredictFailed, PredictHangs, PredictWaits, Scored
 from headrace_inference.adapters.shelf import Shelf
 from headrace_inference.core.admission import MAX_TEXT_CHARS, Admitted, admit, call_limit_s, due_ms, unit_of
 from headrace_inference.core.batching import Call, Case, Failures, choices, first_calls, next_calls, told_failures
@@ -333,6 +333,9 @@ class InferenceShard:
             # NB: a limit that only a client's tight deadline made so short says nothing against the version.
             if limit_s >= min(deployment.time_limit_s, deployment.breaker.slow_s):
                 shelf.note_hang(call.name, deployment.breaker, str(error))
+            return None
+        except PredictWaits as error:
+            batch.failures[call.name] = str(error)
             return None
         except PredictFailed as error:
             batch.failures[call.name] = str(error)

@@ -11,6 +11,10 @@ T = TypeVar("T")
 _Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
 
+class LaneBusy(Exception):
+    """The thread was at other calls all the while: that says nothing about this one."""
+
+
 class Lane:
     """Runs functions one after the other. NB: a daemon thread, so that a hung model cannot keep the process from ending."""
 
@@ -22,13 +26,21 @@ class Lane:
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     async def run(self, function: Callable[[], T], limit_s: float) -> T:
-        """The function's result; raises what it raises, and `TimeoutError` after `limit_s` (the thread is then busy still)."""
+        """The function's result; raises what it raises, and after `limit_s` `TimeoutError` (the thread is busy with it still),
+        or `LaneBusy` when its turn had not come by then.
+        """
         if self._is_closed:
             raise RuntimeError("the version was let go")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         self._jobs.put((function, loop, done))
-        return await asyncio.wait_for(done, limit_s)
+        try:
+            return await asyncio.wait_for(done, limit_s)
+        except TimeoutError:
+            current = self._current
+            if current is None or current[0] is not done:
+                raise LaneBusy from None
+            raise
 
     @property
     def hangs_s(self) -> float:

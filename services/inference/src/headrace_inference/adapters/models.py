@@ -17,7 +17,7 @@ from headrace.events.registry import ArtifactPlace, VersionRegistered
 from headrace.models.engine import Engine, Floats, footprint_bytes
 from headrace.models.engine import load as load_engine
 from headrace.models.frames import frame_of
-from headrace_inference.adapters.lane import Lane
+from headrace_inference.adapters.lane import Lane, LaneBusy
 from headrace_inference.core.isolation import predict_apart
 from headrace_inference.core.outputs import BINARY, CLASSES, NUMBER, fault_of, faults_of_rows, scores_of
 
@@ -36,6 +36,10 @@ class PredictFailed(Exception):
 
 class PredictHangs(PredictFailed):
     """The model has not answered within the limit; its thread is busy still."""
+
+
+class PredictWaits(PredictFailed):
+    """The model's thread was at other calls: not the version's failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class LoadedModel:
             raw, raised = await self.lane.run(lambda: predict_apart(self._predict, rows, may_go_on), limit_s)
         except TimeoutError:
             raise PredictHangs(f"predict took over {limit_s:.3g} s") from None
+        except LaneBusy:
+            raise PredictWaits(f"its thread was at other calls for {limit_s:.3g} s") from None
         except Exception as error:
             # NB: a model is foreign code: whatever it raises is its failure, not a bug of this loop.
             raise PredictFailed(f"predict raised {type(error).__name__}: {error}") from error

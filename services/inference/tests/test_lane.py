@@ -1,0 +1,44 @@
+"""A version's thread: who waits for it, who is refused, and what becomes of calls that nobody waits for any more."""
+
+import threading
+import time
+
+import pytest
+
+from headrace_inference.adapters.lane import Lane, LaneBusy
+
+
+async def test_a_call_over_its_limit_hangs_until_it_returns_and_those_behind_it_are_not_blamed() -> None:
+    lane, release, ran = Lane("test"), threading.Event(), []
+
+    async def second() -> None:
+        await lane.run(lambda: ran.append("second"), 0.05)
+
+    with pytest.raises(TimeoutError):
+        await lane.run(lambda: release.wait(30), 0.05)
+    assert lane.hangs_s > 0
+    with pytest.raises(LaneBusy):
+        await second()
+    release.set()
+    assert await lane.run(lambda: "third", 30) == "third"
+    assert lane.hangs_s == 0
+    assert ran == []
+
+
+async def test_a_renewed_lane_works_while_the_old_thread_hangs() -> None:
+    lane, release = Lane("test"), threading.Event()
+    with pytest.raises(TimeoutError):
+        await lane.run(lambda: release.wait(30), 0.05)
+    renewed = lane.renewed()
+    assert await renewed.run(threading.get_ident, 30) != threading.get_ident()
+    with pytest.raises(RuntimeError, match="let go"):
+        await lane.run(time.monotonic, 1)
+    release.set()
+
+
+async def test_what_a_call_raises_is_raised_and_the_thread_goes_on() -> None:
+    lane = Lane("test")
+    with pytest.raises(ZeroDivisionError):
+        await lane.run(lambda: 1 // 0, 30)
+    assert await lane.run(lambda: 2, 30) == 2
+    lane.close()
