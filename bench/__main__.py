@@ -5,10 +5,10 @@ import sys
 
 import msgspec
 
-from bench import features
+from bench import features, rollouts
 from bench.measure import BUILD, Row
 
-AREAS = {"features": features.run}
+AREAS = {"features": features.run, "rollouts": rollouts.run}
 
 
 def main() -> int:

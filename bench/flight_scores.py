@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.measure import ROOT, say
+from bench.rollout_sims import QUIET_S, Traffic
 from headrace.features.as_of import as_of
 from headrace.features.events import AVAILABLE, OFFSET, PARTITION, EventTable
 from headrace.features.plan import plan_view
@@ -24,14 +25,15 @@ from headrace.features.rows import RowMaker, entities_of, pin_signature
 from headrace.project.compile import compile_project
 from headrace.project.definition import SourceDefinition
 from headrace_flights.project import project
-from headrace_flights.schedule import DIVERTED_KNOWN_AFTER_S, EPOCH_S, Schedule
+from headrace_flights.schedule import DEPARTED, DIVERTED_KNOWN_AFTER_S, EPOCH_S, Schedule
 from headrace_flights.train import build
 
 Floats = NDArray[np.float64]
 
-CACHE = ROOT / "build" / "rollouts" / "july-1.npz"
+CACHE = ROOT / "build" / "rollouts" / "july-2.npz"
 AHEAD_S = 360 * 60.0
 SHARE = 0.8
+DAYS = 30
 _LATE_MIN = 15
 VERSIONS = ("champion", "challenger", "resample_a", "resample_b", "skewed", "shuffled", "flipped")
 
@@ -41,9 +43,10 @@ DEPLOYMENT = PROJECT.deployments[0]
 
 @dataclass(frozen=True)
 class July:
-    """Per flight asked about in July: the instant, the label, and what each version says of it."""
+    """Per flight asked about in July: the instant, how long its label takes, the label, and what each version says of it."""
 
     at_s: Floats
+    lag_s: Floats
     labels: Floats
     scores: dict[str, Floats]
 
@@ -53,9 +56,9 @@ def july(cache: Path = CACHE) -> July:
     if not cache.exists():
         cache.parent.mkdir(parents=True, exist_ok=True)
         made = _make()
-        np.savez_compressed(cache, at_s=made.at_s, labels=made.labels, **made.scores)
+        np.savez_compressed(cache, at_s=made.at_s, lag_s=made.lag_s, labels=made.labels, **made.scores)
     found = np.load(cache)
-    return July(found["at_s"], found["labels"], {name: found[name] for name in VERSIONS})
+    return July(found["at_s"], found["lag_s"], found["labels"], {name: found[name] for name in VERSIONS})
 
 
 def _make() -> July:
@@ -83,7 +86,8 @@ def _make() -> July:
         truth = dice.permutation(truth) if name == "shuffled" else 1 - truth if name == "flipped" else truth
         model = build(signature).fit((ahead if name == "skewed" else rows)[chosen], truth)
         scores[name] = model.predict_proba(rows[tested])[:, 1]
-    return July(at_s[tested], labels[tested], scores)
+    lag_s = _known_s(schedule)[:count] - at_s
+    return July(at_s[tested], lag_s[tested], labels[tested], scores)
 
 
 def _instant(month: int) -> float:
@@ -93,6 +97,15 @@ def _instant(month: int) -> float:
 def _labels(schedule: Schedule) -> Floats:
     delay_min = schedule.flights["arrival_delay_min"].to_numpy().astype(float)
     return (np.isnan(delay_min) | (delay_min > _LATE_MIN)).astype(float)
+
+
+def _known_s(schedule: Schedule) -> Floats:
+    """When each flight's label is known, as the example's pipelines tell it."""
+    at_s, places, kinds = schedule.movements
+    known_s = np.full(len(schedule.departs_s), np.nan)
+    tells = kinds != DEPARTED
+    known_s[places[tells]] = at_s[tells]
+    return known_s
 
 
 def _features(inputs: list[dict], at_s: Floats, tables: dict[str, EventTable]) -> Floats:
@@ -143,3 +156,12 @@ def _weather(schedule: Schedule) -> dict[str, NDArray]:
     } | {"origin": frame["origin"].cast(str).to_numpy().astype(object)}
     observed_s = EPOCH_S + frame["hour"].to_numpy() * 3600.0
     return {**columns, "observed_at": observed_s, AVAILABLE: schedule.weather_s}
+
+
+def traffic_of(found: July, new: str, control: str) -> Traffic:
+    """Thirty whole days of two versions, from the first quiet hour."""
+    at_s = found.at_s - _instant(7) - QUIET_S
+    whole = (at_s >= 0) & (at_s < DAYS * 86_400)
+    return Traffic(
+        at_s[whole], found.lag_s[whole], found.labels[whole], found.scores[new][whole], found.scores[control][whole]
+    )

@@ -85,14 +85,10 @@ class ShareTest:
     def _bet(self, new: Floats, control: Floats) -> None:
         """Cut into stretches, and settle a bet on each."""
         all_new, all_control = np.vstack([self.open_new, new]), np.vstack([self.open_control, control])
-        cuts = _cuts(all_new[:, 0] > 0, all_control[:, 0] > 0)
-        starts = [0, *(cut + 1 for cut in cuts)]
-        last = starts.pop()
+        ends, differences = stretches(all_new, all_control)
+        last = ends[-1] + 1 if len(ends) else 0
         self.open_new, self.open_control = all_new[last:].sum(axis=0), all_control[last:].sum(axis=0)
-        if cuts:
-            ours, theirs = np.add.reduceat(all_new[:last], starts), np.add.reduceat(all_control[:last], starts)
-            gains = ours[:, 1] / ours[:, 0] - theirs[:, 1] / theirs[:, 0] - self.limit
-            self.wealth = self.wealth + staked(gains / (1 + self.limit)).sum(axis=0)
+        self.wealth = self.wealth + staked_on_shares(differences, self.limit).sum(axis=0)
 
     @property
     def log_e(self) -> float:
@@ -123,6 +119,24 @@ class ShareTest:
         streak, longest = (int(count) for count in state["streak"])
         wealth = np.array(state["wealth"], dtype=np.float64)
         return cls(limit, wealth, new, control, open_new, open_control, streak, longest)
+
+
+def stretches(new: Floats, control: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """Where each stretch ends, and the new arm's share of bad cases less the control's in it.
+
+    `new`, `control`: cases and bad cases per decision, shape (n, 2).
+    """
+    ends = np.array(_cuts(new[:, 0] > 0, control[:, 0] > 0), dtype=np.int64)
+    if not len(ends):
+        return ends, np.empty(0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    ours, theirs = np.add.reduceat(new[: ends[-1] + 1], starts), np.add.reduceat(control[: ends[-1] + 1], starts)
+    return ends, ours[:, 1] / ours[:, 0] - theirs[:, 1] / theirs[:, 0]
+
+
+def staked_on_shares(differences: Floats, limit: float) -> Floats:
+    """What each difference of shares adds to the logarithm of the wealth per bet, shape (n, bets)."""
+    return staked((differences - limit) / (1 + limit))
 
 
 def _cuts(has_new: Bools, has_control: Bools) -> list[int]:
@@ -208,11 +222,7 @@ class DistanceTest:
     @property
     def log_e(self) -> float:
         """Logarithm of the evidence that the limit is broken. A pair's gain is -1, 0 or 1, less the limit: the counts tell all."""
-        up, down = self.counts
-        rest = self.rows - up - down
-        gain, none, loss = (staked((gain - self.limit) / (1 + self.limit)) for gain in (1.0, 0.0, -1.0))
-        sides = [a[:, None] * gain + b[:, None] * loss + rest[:, None] * none for a, b in ((up, down), (down, up))]
-        return float(log_mean_exp(np.array(sides), axis=(0, 1, 2)))
+        return float(distance_log_e(self.counts[0], self.counts[1], self.rows, self.limit))
 
     @property
     def measured(self) -> float | None:
@@ -227,6 +237,18 @@ class DistanceTest:
     def restored(cls, limit: float, state: Mapping[str, Sequence[float]]) -> "DistanceTest":
         """The test from its state."""
         return cls(limit, np.array(state["counts"], dtype=np.float64).reshape(2, -1), int(state["rows"][0]))
+
+
+def distance_log_e(only_new: ArrayLike, only_control: ArrayLike, rows: ArrayLike, limit: float) -> Floats:
+    """Logarithm of the evidence that two distributions lie further apart than `limit`, shape (...).
+
+    `only_new`, `only_control`: per threshold how often only the one score was not above it, shape (..., thresholds); `rows`: pairs.
+    """
+    up, down = np.asarray(only_new, dtype=np.float64)[..., None], np.asarray(only_control, dtype=np.float64)[..., None]
+    rest = np.asarray(rows, dtype=np.float64)[..., None, None] - up - down
+    gain, none, loss = staked_on_shares(np.array([1.0, 0.0, -1.0]), limit)
+    sides = [up * gain + down * loss + rest * none, down * gain + up * loss + rest * none]
+    return log_mean_exp(np.stack(sides), axis=(0, -2, -1))
 
 
 GuardrailTest = ShareTest | LatencyTest | DistanceTest

@@ -30,7 +30,7 @@ from headrace.policy.guardrails import (
     guardrail_test,
     split_alpha,
 )
-from headrace.policy.pairs import PairTest
+from headrace.policy.pairs import PairTest, shows_harm, shows_no_worse
 from headrace.policy.sequential import chains_needed, log_e_of_counts
 from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED, worst
 from headrace.project.definition import DeploymentDefinition, GuardrailDefinition, RolloutDefinition
@@ -197,7 +197,7 @@ class Trial:
 
     def _note_harm(self, closed: Closed) -> None:
         """Harm that was shown at one look stays shown: the test is valid at each."""
-        is_shown = self._totals["harm"] >= -math.log(self._alpha["labels"]) and self._difference() > self.plan.margin
+        is_shown = shows_harm(self._totals["harm"], self._difference(), self.plan.margin, self._alpha["labels"])
         if is_shown and "harm_from_s" not in self._totals:
             self._totals |= {"harm_from_s": closed.from_s, "harm_to_s": closed.to_s, "harm_shown": self._totals["harm"]}
 
@@ -292,9 +292,9 @@ class Trial:
             )
             return (Evidence("brier", "label", UNMEASURED, None, margin, why),)
         mean, is_covered = self._difference(), totals["labelled"] >= self.deployment.coverage * totals["rows"]
-        is_shown = totals["margin"] >= -math.log(SHOWN_LEVEL) and mean < margin and is_covered
+        is_shown = is_covered and shows_no_worse(totals["margin"], mean, margin, SHOWN_LEVEL)
         verdict = FAIL if "harm_shown" in totals else PASS if is_shown else INCONCLUSIVE
-        is_better = totals["better"] >= -math.log(SHOWN_LEVEL) and mean < 0 and is_covered
+        is_better = is_covered and shows_no_worse(totals["better"], mean, 0.0, SHOWN_LEVEL)
         brier = Evidence(
             "brier",
             "label",
