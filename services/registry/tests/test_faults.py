@@ -36,6 +36,8 @@ class Pair:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> None:
+        if name in self.processes:
+            self.processes[name].wait(10)
         command = [sys.executable, "-m", "headrace_registry"]
         environ = {**self.environ, "HEADRACE_INSTANCE": name}
         self.processes[name] = subprocess.Popen(
