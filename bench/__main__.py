@@ -1,14 +1,14 @@
-"""`make bench`: every area, or ONLY=features; writes build/bench/report.json and report.md."""
+"""`make bench`: every area, or ONLY=features, ONLY=serving; writes build/bench/report.json and report.md."""
 
 import argparse
 import sys
 
 import msgspec
 
-from bench import features, rollouts
+from bench import features, rollouts, serving
 from bench.measure import BUILD, Row
 
-AREAS = {"features": features.run, "rollouts": rollouts.run}
+AREAS = {"features": features.run, "rollouts": rollouts.run, "serving": serving.run}
 
 
 def main() -> int:

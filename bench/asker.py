@@ -17,25 +17,24 @@ import msgspec
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from bench.model import COLUMN_COUNT, DISTINCT, asked_rows
 from headrace.events.inference import PredictionRequested
 
-COLUMNS = [f"x{n}" for n in range(30)]
-DEPLOYMENT = "bench"
-DISTINCT = 512
+COLUMNS = [f"x{n}" for n in range(COLUMN_COUNT)]
 WARM_S = 1.0
+DEPLOYMENTS = {"fast": "bench-fast", "committed": "bench-committed"}
 Encode = Callable[[int], tuple[bytes, bytes, list[tuple[str, bytes]]]]
 
 
 def rows() -> list[list[float]]:
     """What is asked: the same rows for everybody."""
-    return np.random.default_rng(7).normal(size=(DISTINCT, len(COLUMNS))).astype(np.float32).astype(float).tolist()
+    return asked_rows().astype(float).tolist()
 
 
-def as_ours(run: str) -> Encode:
+def as_ours(run: str, model: str) -> Encode:
     """Requests as Headrace reads them: named inputs in MessagePack, the asker's partition and id in headers."""
-    values = [
-        msgspec.msgpack.encode(PredictionRequested(DEPLOYMENT, dict(zip(COLUMNS, row, strict=True)))) for row in rows()
-    ]
+    named = [PredictionRequested(model, dict(zip(COLUMNS, row, strict=True))) for row in rows()]
+    values = [msgspec.msgpack.encode(request) for request in named]
     fixed = [
         ("ce_specversion", b"1.0"),
         ("ce_type", b"prediction.requested"),
@@ -53,7 +52,7 @@ def as_ours(run: str) -> Encode:
     return encode
 
 
-def as_v2(run: str) -> Encode:
+def as_v2(run: str, model: str) -> Encode:
     """Requests as MLServer's Kafka transport reads them: the Open Inference Protocol in JSON."""
     bodies = [
         msgspec.json.encode([{"name": "x", "shape": [1, len(row)], "datatype": "FP32", "data": row}]).decode()
@@ -62,12 +61,12 @@ def as_v2(run: str) -> Encode:
 
     def encode(n: int) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
         value = f'{{"id":"{n}","inputs":{bodies[n % DISTINCT]}}}'.encode()
-        return f"{run}-{n}".encode(), value, [("mlserver-model", DEPLOYMENT.encode())]
+        return f"{run}-{n}".encode(), value, [("mlserver-model", model.encode())]
 
     return encode
 
 
-def as_json(run: str) -> Encode:
+def as_json(run: str, _: str) -> Encode:
     """Requests as a hand-written handler reads them: an id and a list of numbers in JSON."""
     bodies = [msgspec.json.encode(row).decode() for row in rows()]
 
@@ -87,8 +86,8 @@ _IDENT = msgspec.json.Decoder(msgspec.defstruct("Answer", [("id", str)]))
 
 
 def by_body(record: Any) -> int:
-    """The request's id, carried back in the JSON."""
-    return int(_IDENT.decode(record.value).id)  # type: ignore[attr-defined]
+    """The request's id, carried back in the JSON; MLServer answers under the record's key, which ends with it."""
+    return int(_IDENT.decode(record.value).id.rpartition("-")[2])  # type: ignore[attr-defined]
 
 
 FORMS = {"ours": (as_ours, by_header), "v2": (as_v2, by_body), "json": (as_json, by_body)}
@@ -100,7 +99,7 @@ class Load:
     def __init__(self, given: argparse.Namespace) -> None:
         self._given = given
         make, self._ident = FORMS[given.form]
-        self._encode = make(str(time.time_ns()))
+        self._encode = make(str(time.time_ns()), given.model)
         self._numbers = itertools.count()
         self._sent_s: dict[int, float] = {}
         self._bursts = itertools.count()
@@ -115,11 +114,10 @@ class Load:
         consumer = AIOKafkaConsumer(**options, enable_auto_commit=False, fetch_max_wait_ms=500)
         await producer.start()
         await consumer.start()
-        places = [TopicPartition(given.replies, number) for number in range(given.reply_partitions)]
-        consumer.assign(places)
-        await consumer.seek_to_end(*places)
-        for place in places:
-            await consumer.position(place)
+        place = TopicPartition(given.replies, 0)
+        consumer.assign([place])
+        await consumer.seek_to_end(place)
+        await consumer.position(place)
         try:
             return await self._measure(producer, consumer)
         finally:
@@ -174,8 +172,8 @@ def main() -> None:
     parser.add_argument("form", choices=sorted(FORMS))
     parser.add_argument("requests", help="the topic asked on")
     parser.add_argument("replies", help="the topic listened to")
+    parser.add_argument("--model", default="", help="whom to ask, where there are several")
     parser.add_argument("--partitions", type=int, default=1, help="of the topic asked on")
-    parser.add_argument("--reply-partitions", type=int, default=1, help="that are listened to")
     parser.add_argument("--window", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=8.0)
     print(json.dumps(asyncio.run(Load(parser.parse_args()).run())))

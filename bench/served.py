@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import skops.io
-from sklearn.ensemble import HistGradientBoostingClassifier
+from skl2onnx import to_onnx
 
-from bench.asker import COLUMNS, DEPLOYMENT
+from bench.asker import COLUMNS, DEPLOYMENTS
 from bench.measure import ROOT, run_json
+from bench.model import asked_rows
 from headrace.bus import artifacts
 from headrace.bus.admin import ensure_topics
 from headrace.bus.kafka import KafkaLog
@@ -25,6 +26,7 @@ from headrace.envelope import Envelope
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import Lineage, ModelVersion, Route, VersionRegistered
 from headrace.features.rows import pin_signature
+from headrace.models import onnx_format
 from headrace.project import Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
 from headrace.project.definition import ProjectDefinition
@@ -35,38 +37,40 @@ from headrace_broker import Broker
 WAIT_S = 60.0
 
 
-def trained() -> HistGradientBoostingClassifier:
-    """A hundred boosted trees on thirty numbers."""
-    rows = np.random.default_rng(0).normal(size=(5000, len(COLUMNS)))
-    wanted = rows[:, 0] + rows[:, 1] * rows[:, 2] + np.random.default_rng(1).normal(size=len(rows)) > 0
-    return HistGradientBoostingClassifier(max_iter=100, random_state=0, early_stopping=False).fit(
-        rows.astype(np.float32), wanted
-    )
-
-
-def definition(answer: str) -> ProjectDefinition:
-    """One deployment of thirty numbers with limits, answered `fast` or `committed`."""
+def definition() -> ProjectDefinition:
+    """Two deployments of thirty numbers with limits: one answers fast, the other when the decision is committed."""
     inputs = [Number(name, -100, 100) for name in COLUMNS]
-    deployment = Deployment(DEPLOYMENT, unit="id", inputs=inputs, ladder=[prior(0.5)], answer=answer)  # type: ignore[arg-type]
-    return compile_project(Project("bench", [deployment]))
+    fast = Deployment(DEPLOYMENTS["fast"], unit="id", inputs=inputs, ladder=[prior(0.5)], answer="fast")
+    committed = Deployment(DEPLOYMENTS["committed"], unit="id", inputs=inputs, ladder=[prior(0.5)])
+    return compile_project(Project("bench", [fast, committed]))
+
+
+def in_onnx(model: Any) -> bytes:
+    """The model for ONNX Runtime, which says the same of every row that is asked."""
+    rows = asked_rows()
+    data = to_onnx(model, rows[:1], options={"zipmap": False}).SerializeToString()
+    apart = np.abs(onnx_format.engine(data).predict(rows, "binary")[:, 1] - model.predict_proba(rows)[:, 1]).max()
+    if apart > 1e-6:
+        raise SystemExit(f"the model in ONNX says other numbers: {apart:.2g} apart")
+    return data
 
 
 class Served:
     """A namespace of its own with the service running on it."""
 
-    def __init__(self, broker: Broker, model: Any, answer: str = "fast", partitions: int = 1) -> None:
-        self.broker, self.partitions = broker, partitions
+    def __init__(self, broker: Broker, model: Any, partitions: int = 1, gateway_port: int = 0) -> None:
+        self.broker, self.partitions, self.gateway_port = broker, partitions, gateway_port
         self.namespace = f"b{secrets.token_hex(4)}"
         self.topics = Topics.load(self.namespace, requests=partitions)
         self.processes: list[subprocess.Popen[bytes]] = []
-        asyncio.run(self._publish(model, definition(answer)))
+        asyncio.run(self._publish(model, definition()))
 
     @contextlib.contextmanager
-    def running(self, *services: str, **settings: str) -> Iterator["Served"]:
-        """The named services, ready; `settings`: more of the environment."""
+    def running(self, *services: str) -> Iterator["Served"]:
+        """The named services, ready."""
         began_s = time.time()
         try:
-            self.processes = [self.start(service, **settings) for service in services]
+            self.processes = [self.start(service) for service in services]
             asyncio.run(self._until_ready(services, began_s))
             yield self
         finally:
@@ -77,7 +81,7 @@ class Served:
                     process.wait(10)
                 process.kill()
 
-    def start(self, service: str, **settings: str) -> subprocess.Popen[bytes]:
+    def start(self, service: str) -> subprocess.Popen[bytes]:
         """A process of a service."""
         environ = {
             **os.environ,
@@ -85,52 +89,57 @@ class Served:
             "HEADRACE_NAMESPACE": self.namespace,
             "HEADRACE_PARTITIONS_REQUESTS": str(self.partitions),
             "HEADRACE_LOG_LEVEL": "WARNING",
+            "HEADRACE_GATEWAY_PORT": str(self.gateway_port),
             "OMP_NUM_THREADS": "1",
-            **settings,
         }
         return subprocess.Popen([sys.executable, "-m", f"headrace_{service}"], env=environ, cwd=ROOT)
 
-    def ask(self, window: int, seconds: float) -> dict | None:
-        """The figures of one closed loop over Kafka."""
+    def ask(self, answer: str, window: int, seconds: float) -> dict | None:
+        """The figures of one closed loop over Kafka; `answer`: `fast` or `committed`."""
+        requests, replies = self.topics.name("inference.requests"), self.topics.name("inference.replies")
         return ask(
             self.broker,
             "ours",
-            self.topics.name("inference.requests"),
-            self.topics.name("inference.replies"),
+            requests,
+            replies,
             window,
             seconds,
             partitions=self.partitions,
+            model=DEPLOYMENTS[answer],
         )
 
     async def _publish(self, model: Any, project: ProjectDefinition) -> None:
         log = KafkaLog(Settings(self.broker.bootstrap_servers, namespace=self.namespace))
         await log.start()
         await ensure_topics(log, self.topics.specs(project))
-        deployment = project.deployments[0]
         place = await artifacts.publish(log, self.topics, skops.io.dumps(model), "skops", 0.0, "bench")
-        registered = VersionRegistered(
-            deployment=DEPLOYMENT,
-            model=DEPLOYMENT,
-            version=1,
-            place=place,
-            model_digest="bench",
-            signature=pin_signature(project, deployment, {}),
-            output="binary",
-            classes=(),
-            lineage=Lineage(),
-            metrics={},
-            gates=(),
-            reason="bench",
-            trained_rows=1,
-            by="bench",
-            registered_at_s=0.0,
-            command_id="bench",
-        )
-        facts: Sequence[tuple[str, str, msgspec.Struct]] = (
-            ("project.definitions", project.name, ProjectApplied(project.name, digest(project), "", project, 0.0)),
-            ("registry.models", f"{DEPLOYMENT}/1", ModelVersion(registered, "registered")),
-            ("registry.routes", DEPLOYMENT, Route(DEPLOYMENT, {1: 1.0}, "salt", 1, champion=1)),
-        )
+        onnx = await artifacts.publish(log, self.topics, in_onnx(model), "onnx", 0.0, "bench")
+        facts: list[tuple[str, str, msgspec.Struct]] = [
+            ("project.definitions", project.name, ProjectApplied(project.name, digest(project), "", project, 0.0))
+        ]
+        for deployment in project.deployments:
+            name = deployment.name
+            registered = VersionRegistered(
+                deployment=name,
+                model=name,
+                version=1,
+                place=place,
+                model_digest="bench",
+                signature=pin_signature(project, deployment, {}),
+                output="binary",
+                classes=(),
+                lineage=Lineage(),
+                metrics={},
+                gates=(),
+                reason="bench",
+                trained_rows=1,
+                by="bench",
+                registered_at_s=0.0,
+                command_id="bench",
+                onnx=onnx,
+            )
+            facts.append(("registry.models", f"{name}/1", ModelVersion(registered, "registered")))
+            facts.append(("registry.routes", name, Route(name, {1: 1.0}, "salt", 1, champion=1)))
         producer = await log.producer()
         await producer.send(
             [
@@ -168,10 +177,10 @@ def ask(
     window: int,
     seconds: float,
     *,
+    model: str = "",
     partitions: int = 1,
-    reply_partitions: int = 1,
 ) -> dict | None:
     """One run of `bench.asker` in a process of its own."""
     command = [sys.executable, "-m", "bench.asker", broker.bootstrap_servers, form, requests, replies]
-    command += ["--partitions", str(partitions), "--reply-partitions", str(reply_partitions)]
+    command += ["--partitions", str(partitions), "--model", model]
     return run_json([*command, "--window", str(window), "--seconds", str(seconds)], seconds + 60)

@@ -46,7 +46,7 @@ from headrace_inference.core.ladder import Ask, Constant, answer_of, choose_step
 from headrace_inference.core.outputs import fault_of, faults_of_rows, scores_of
 from headrace_inference.core.overload import Load, is_refused, on_pressure
 from headrace_inference.core.records import REPLY_PARTITION, reply_partition
-from headrace_inference.core.repeats import WINDOW, Answered
+from headrace_inference.core.repeats import WINDOW, Answered, Untold
 from headrace_inference.core.routing import choose_version
 from headrace_inference.core.rows import misfit
 from headrace_inference.core.warming import plan_loads
@@ -206,6 +206,14 @@ def test_a_full_window_forgets_without_walking_over_what_it_forgot() -> None:
     assert len(answered) == WINDOW
     assert answered.find("d", str(WINDOW - 1)) is None
     assert answered.find("d", str(WINDOW)) == b""
+
+
+def test_what_was_decided_last_is_told_again_by_the_next_owner() -> None:
+    untold = Untold()
+    for at_ms, offset in ((0, 3), (1_000, 5), (2_500, 4), (2_600, 6)):
+        untold.on_decision(at_ms, offset)
+    assert untold.first(next_offset=7) == 4
+    assert Untold().first(next_offset=7) == 7
 
 
 ODD: list[Any] = [0.5, 1, -0.1, math.nan, math.inf, 10**30, 10**400, True, None, "", "0.5", "x" * 513]

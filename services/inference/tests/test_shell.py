@@ -192,6 +192,17 @@ async def test_repeats_are_known_after_a_restart_too(bench: Bench) -> None:
     assert len(decisions) == 1
 
 
+async def test_answers_given_just_before_a_takeover_are_told_again_without_a_second_decision(bench: Bench) -> None:
+    async with bench.running():
+        await bench.ask("delay", FLIGHT, id="r1", headers=REPLY)
+        await bench.read("inference.replies")
+    async with bench.running():
+        replies = await bench.read("inference.replies", lambda found: len(found) >= 2)
+        decisions = await bench.read("inference.decisions")
+    assert [reply.event.request_id for reply in replies] == ["r1", "r1"]
+    assert len(decisions) == 1
+
+
 async def test_requests_found_at_takeover_are_marked_recovered(bench: Bench) -> None:
     await bench.ask("delay", FLIGHT, "u1", id="before")
     async with bench.running():

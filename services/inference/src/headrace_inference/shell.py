@@ -39,7 +39,7 @@ from headrace_inference.core.batching import Call, Case, Failures, choices, firs
 from headrace_inference.core.ladder import Ask, Chosen, Step, answer_of, rung_of, steps_for
 from headrace_inference.core.overload import BASELINE, RETRY_AFTER_S, SHADOWS, is_refused, waited_share
 from headrace_inference.core.records import Records, answered_by, causes_of
-from headrace_inference.core.repeats import WINDOW, Answered
+from headrace_inference.core.repeats import WINDOW, Answered, Untold
 from headrace_inference.core.routing import PREVIEW, Assigned, assign
 from headrace_inference.core.rows import Rows, misfit, needs_views
 from headrace_inference.core.warming import Name
@@ -120,9 +120,9 @@ class InferenceShard:
 
     def __init__(self, plane: Plane, number: int) -> None:
         self._plane, self._number = plane, number
-        self._answered = Answered()
+        self._answered, self._untold = Answered(), Untold()
         self._rungs: dict[tuple[str, int | None], tuple[str, int]] = {}
-        self._recover_until = 0
+        self._recover_until, self._decided_until = 0, 0
         self._requests = plane.topics.name("inference.requests")
         self._decisions = plane.topics.name("inference.decisions")
         replies, reply_partitions = plane.topics.name("inference.replies"), plane.topics.count("replies")
@@ -134,12 +134,15 @@ class InferenceShard:
     async def on_history(self, message: Message) -> None:
         event = message.event
         if isinstance(event, DecisionMade):
-            self._answered.remember(event.deployment, event.request_id, answered_by(event), message.record.timestamp_ms)
+            decided_ms = message.record.timestamp_ms
+            self._answered.remember(event.deployment, event.request_id, answered_by(event), decided_ms)
+            self._untold.on_decision(decided_ms, event.request_offset)
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         tp = TopicPartition(self._requests, self._number)
         self._recover_until = (await self._plane.ends([tp]))[tp]
-        return committed
+        self._decided_until = committed.get(tp, 0)
+        return {place: self._untold.first(offset) for place, offset in committed.items()}
 
     async def on_tick(self) -> Outputs:
         return Outputs()
@@ -461,7 +464,8 @@ class InferenceShard:
         answer = self._answered.find(request.event.deployment, request.envelope.id)
         reply = self._records.reply(request, found, answer, causes_of(request, found)) if answer is not None else None
         if reply is not None:
-            outputs.after.append(reply)
+            # NB: what a former owner committed must be told before these requests are behind us once more.
+            (outputs.before if request.record.offset < self._decided_until else outputs.after).append(reply)
 
     def _tell_rungs(self, outputs: Outputs, batch: _Batch, chosen: Sequence[Chosen]) -> None:
         """One fact per deployment and assigned version whose answering rung is another one than after the batch before."""

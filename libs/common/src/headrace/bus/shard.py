@@ -30,8 +30,8 @@ MAX_PENDING = 20_000
 class Outputs(msgspec.Struct):
     """What one step of a shard wants written.
 
-    `outs`: in the shard's transaction, together with the input offsets. `before`: at once, outside of it. `after`: once
-    it is committed. `dead`: messages that turned out to be poison, dead-lettered in the same transaction. `deferred`:
+    `outs`: in the shard's transaction, together with the input offsets. `before`: at once, outside of it, and certainly
+    before it is committed. `after`: once it is committed. `dead`: messages that turned out to be poison, dead-lettered in the same transaction. `deferred`:
     makes more of `outs`, called only when they are about to be committed, so that `before` need not wait for it.
     """
 
@@ -43,8 +43,9 @@ class Outputs(msgspec.Struct):
 
 
 class _Pending(msgspec.Struct):
-    """What the next transaction commits. `count`: records, those not made yet included."""
+    """What the next transaction commits. `count`: records, those not made yet included. `sends`: replies on their way."""
 
+    sends: list[asyncio.Task[None]] = []
     outs: list[Out] = []
     after: list[Out] = []
     deferred: list[Callable[[], list[Out]]] = []
@@ -223,11 +224,11 @@ class Shard:
 
     def _gather(self, outputs: Outputs, read: "_Read") -> None:
         """Add to what the next transaction commits: outputs, dead letters and offsets together, or none of them."""
+        pending = self.pending
         if outputs.before:
-            self.host.send_later(outputs.before)
+            pending.sends.append(self.host.send_later(outputs.before))
         for message, poison in outputs.dead:
             self._bury(message.record, poison, read.buried)
-        pending = self.pending
         pending.outs += read.buried
         pending.outs += outputs.outs
         pending.after += outputs.after
@@ -242,6 +243,7 @@ class Shard:
             self.urgent.set()
 
     async def _commit(self) -> None:
+        told: list[asyncio.Task[None]] = []
         while not self.closing or self.gathered.is_set():
             if not await _is_set(self.gathered, 0.2):
                 continue
@@ -255,11 +257,14 @@ class Shard:
             for make in pending.deferred:
                 pending.outs += make()
                 await asyncio.sleep(0)
+            # NB: whoever dies now has neither committed nor been heard, and the next owner does it all again.
+            await asyncio.gather(*pending.sends)
             if self._transactor is not None and (pending.outs or offsets):
                 await self._transactor.commit(pending.outs, offsets)
             self.host.note_progress(0)
-            if pending.after:
-                self.host.send_later(pending.after)
+            # NB: so only the replies of the last two transactions can be lost with this process.
+            await asyncio.gather(*told)
+            told = [self.host.send_later(pending.after)] if pending.after else []
             if not self.gathered.is_set():
                 self.drained.set()
 

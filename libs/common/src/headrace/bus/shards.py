@@ -111,11 +111,12 @@ class ShardHost:
         self._progressed_s = asyncio.get_running_loop().time()
         self.health.handled += handled
 
-    def send_later(self, outs: list[Out]) -> None:
+    def send_later(self, outs: list[Out]) -> asyncio.Task[None]:
         """Send outside of transactions; kept track of, and finished before the end."""
         task = asyncio.create_task(self._send(outs))
         self._sends.add(task)
         task.add_done_callback(self._sends.discard)
+        return task
 
     def stop_topic(self, record: Record, poison: Poison) -> None:
         """Too much poison: read this topic no further, commit nothing past it."""

@@ -40,3 +40,29 @@ class Answered:
 
 def _name(deployment: str, request_id: str) -> str:
     return f"{deployment}\x1f{request_id}"
+
+
+# A reply leaves right after the commit, outside of it: whoever dies in between has decided and told nobody.
+TOLD_WITHIN_MS = 2_000
+_MOST_AGAIN = 10_000
+
+
+class Untold:
+    """The requests whose replies may not have left when a shard changed hands: those decided just before its last decision.
+
+    They are read once more: each is a repeat by then, and gets its stored answer.
+    """
+
+    def __init__(self) -> None:
+        self._decided: deque[tuple[int, int]] = deque()
+
+    def on_decision(self, at_ms: int, request_offset: int) -> None:
+        """A decision of the past, in order. `at_ms`: its append time."""
+        decided = self._decided
+        decided.append((at_ms, request_offset))
+        while decided[0][0] < at_ms - TOLD_WITHIN_MS or len(decided) > _MOST_AGAIN:
+            decided.popleft()
+
+    def first(self, next_offset: int) -> int:
+        """Where to read on from, `next_offset` being the first request that is not decided."""
+        return min([next_offset, *(offset for _, offset in self._decided)])

@@ -1,0 +1,156 @@
+"""Inference is killed, and frozen past a takeover, under load: one committed decision per request, and every request answered."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from headrace.bus.admin import ensure_topics
+from headrace.bus.kafka import KafkaLog
+from headrace.bus.port import Out
+from headrace.bus.runtime import topics_of
+from headrace.bus.views import read_all
+from headrace.codec import Codec, out
+from headrace.envelope import Envelope
+from headrace.events.inference import PredictionRequested
+from headrace.events.project import ProjectApplied
+from headrace.project import Deployment, Number, Project, prior
+from headrace.project.compile import compile_project, digest
+from headrace.settings import Settings
+
+pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(200)]
+
+PROJECT = compile_project(
+    Project(
+        "faults",
+        [
+            Deployment("fast", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)], answer="fast"),
+            Deployment("committed", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)]),
+        ],
+    )
+)
+EVERY_S, AT_ONCE = 0.02, 10
+
+
+class Load:
+    """Asks without end, fast and committed answers in turn; knows which requests the broker has acknowledged."""
+
+    def __init__(self, log: KafkaLog, settings: Settings) -> None:
+        self.log, self.settings, self.topics = log, settings, topics_of(settings)
+        self.codec = Codec(self.topics)
+        self.asked: set[str] = set()
+        self.stop = asyncio.Event()
+        self.task: asyncio.Task[None]
+
+    async def set_up(self) -> None:
+        await ensure_topics(self.log, self.topics.specs(PROJECT))
+        applied = ProjectApplied(PROJECT.name, digest(PROJECT), "", PROJECT, 0.0)
+        producer = await self.log.producer()
+        definition = out(
+            self.topics.name("project.definitions"), PROJECT.name, applied, Envelope("applied", "", "test", 0.0)
+        )
+        await producer.send([definition])
+        await producer.close()
+
+    async def run(self) -> None:
+        producer = await self.log.producer()
+        while not self.stop.is_set():
+            names = [f"r{len(self.asked) + n}" for n in range(AT_ONCE)]
+            await producer.send([self._request(n, name) for n, name in enumerate(names)])
+            self.asked |= set(names)
+            await asyncio.sleep(EVERY_S)
+        await producer.close()
+
+    def _request(self, number: int, name: str) -> Out:
+        request = PredictionRequested(("fast", "committed")[number % 2], {"x": 1.0}, name)
+        made = out(self.topics.name("inference.requests"), name, request, Envelope(name, "", "test", 1.0))
+        place = (("headrace_reply_partition", b"0"), ("headrace_reply_id", name.encode()))
+        return Out(made.topic, made.key, made.value, (*made.headers, *place))
+
+    async def read(self, topic: str) -> list[Any]:
+        found = await read_all(self.log, self.codec, [self.topics.name(topic)])
+        return [message.event for message in found]
+
+    async def until_owned(self, holds: Callable[[dict[str, tuple[int, ...]]], bool]) -> None:
+        """Until the instances say that they own the shards so; of each its newest word counts."""
+        async with asyncio.timeout(60):
+            while not holds({beat.instance: beat.shards for beat in await self.read("ops.health") if beat}):
+                await asyncio.sleep(0.1)
+
+    async def until_decided(self) -> None:
+        """Until all that has been asked by now is decided."""
+        asked = frozenset(self.asked)
+        async with asyncio.timeout(60):
+            while asked - {decision.request_id for decision in await self.read("inference.decisions")}:
+                await asyncio.sleep(0.2)
+
+    async def check(self) -> None:
+        """Ask no more; every request has one decision, and an answer."""
+        self.stop.set()
+        await self.task
+        await self.until_decided()
+        decided = Counter(decision.request_id for decision in await self.read("inference.decisions"))
+        assert decided.keys() == self.asked
+        assert set(decided.values()) == {1}
+        async with asyncio.timeout(30):
+            while self.asked - {reply.request_id for reply in await self.read("inference.replies")}:
+                await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def instance(settings: Settings, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    environ = {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
+        "HEADRACE_NAMESPACE": settings.namespace,
+        "HEADRACE_INSTANCE": name,
+    }
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "headrace_inference", env=environ)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest_asyncio.fixture
+async def load(kafka_log: KafkaLog, settings: Settings) -> AsyncIterator[Load]:
+    """Requests without end, until the test checks them."""
+    made = Load(kafka_log, settings)
+    await made.set_up()
+    made.task = asyncio.create_task(made.run())
+    yield made
+    made.stop.set()
+    await made.task
+
+
+async def test_a_killed_instance_leaves_one_decision_per_request(load: Load, settings: Settings) -> None:
+    for name in ("first", "second", "third"):
+        async with instance(settings, name) as process:
+            await load.until_owned(lambda owned, name=name: owned.get(name) == (0, 1))
+            await asyncio.sleep(1.0)  # it must be in the middle of something
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+    async with instance(settings, "last"):
+        await load.until_owned(lambda owned: owned.get("last") == (0, 1))
+        await load.check()
+
+
+async def test_a_frozen_instance_that_wakes_after_the_takeover_writes_nothing(load: Load, settings: Settings) -> None:
+    async with instance(settings, "one") as one, instance(settings, "other"):
+        await load.until_owned(lambda owned: {owned.get("one"), owned.get("other")} == {(0,), (1,)})
+        await asyncio.sleep(1.0)  # it must be in the middle of something
+        one.send_signal(signal.SIGSTOP)
+        await load.until_owned(lambda owned: owned.get("other") == (0, 1))
+        await load.until_decided()
+        one.send_signal(signal.SIGCONT)
+        await asyncio.sleep(2.0)  # time to do harm
+        await load.check()
