@@ -100,7 +100,8 @@ class TrainingRun:
             log, ends, lambda record: gathered.read(codec, record), lambda share: self._progress("rows", 0.4 * share)
         )
         offsets = {f"{topics.base(tp.topic)}/{tp.partition}": end for tp, end in sorted(ends.items())}
-        return (await asyncio.to_thread(gathered.rows, offsets)).labelled(), await self._parity(gathered)
+        rows = await asyncio.to_thread(lambda: gathered.rows(offsets).labelled())
+        return rows, await self._parity(gathered)
 
     async def _parity(self, gathered: Gathered) -> GateResult:
         """The newest logged rows beside what training would make of them."""
@@ -130,11 +131,12 @@ class TrainingRun:
     ) -> None:
         assert deployment.training is not None
         user_build = load_function(deployment.training.build, folder)
-        signature = rows.signature(project, deployment)
-        matrix = rows.matrix(deployment, signature)
+        # NB: whatever takes long runs in a thread: a loop that stands still sends no heartbeats.
+        signature = await asyncio.to_thread(rows.signature, project, deployment)
+        matrix = await asyncio.to_thread(rows.matrix, deployment, signature)
         self._progress("fit", 0.5, f"{len(rows.labels):,} labelled rows")
         champion = await load_champion(self.context.log, self.context.codec, self.context.topics, deployment.name)
-        beside = None if champion is None else _champion_scores(*champion, deployment, rows)
+        beside = None if champion is None else await asyncio.to_thread(_champion_scores, *champion, deployment, rows)
         gated = await asyncio.to_thread(
             fit_gated, deployment, span, lambda: user_build(signature), matrix, rows.labels, rows.at_s, beside
         )
@@ -155,7 +157,8 @@ class TrainingRun:
         gates = [alike, *gated.results, parity]
         command = await self._publish(deployment, span, rows, signature, fitted, gates, parent)
         place = await self._publish_bytes(onnx, "onnx") if onnx is not None else None
-        self.command = replace(command, onnx=place, **_described(signature, span, rows, matrix, gated))
+        described = await asyncio.to_thread(_described, signature, span, rows, matrix, gated)
+        self.command = replace(command, onnx=place, **described)
         return self._finish("registered", "", fitted)
 
     async def _publish(

@@ -36,7 +36,7 @@ OPERATOR = "demo operator"
 DAY_S = 86_400.0
 # How much event time each part may take: what has not ended by then is told as not ended.
 GOOD_S, BAD_S, RAISING_S = 35 * DAY_S, 20 * DAY_S, 3 * DAY_S
-BEGUN_WITHIN_S = 120.0
+BEGUN_WITHIN_S = 300.0
 
 
 def prepare(stage: Stage) -> tuple[Local, bool]:

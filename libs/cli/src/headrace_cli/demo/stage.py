@@ -73,9 +73,9 @@ class Stage:
 
     @asynccontextmanager
     async def telling(self, session: Session, bar: Progress) -> AsyncIterator[Story]:
-        """What happens, told line by line as it happens."""
+        """What happens from now on, told line by line as it happens."""
         story = Story(lambda line: bar.console.print(line, highlight=False))
-        view = View(session.log, session.codec, [session.topics.name(base) for base in TOPICS], story.take)
+        view = View(session.log, session.codec, [session.topics.name(base) for base in TOPICS], story.take, start="end")
         async with _followed(view):
             yield story
 

@@ -228,6 +228,8 @@ class KafkaReader:
 
     async def fetch(self, timeout_s: float, max_records: int = 1000) -> Sequence[Record]:
         found = await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+        # NB: with records at hand `getmany` never suspends: who reads many would send no heartbeat and lose its shards.
+        await asyncio.sleep(0)
         return [
             Record(r.topic, r.partition, r.offset, r.key, r.value, tuple(r.headers), r.timestamp)
             for part in found.values()
