@@ -100,6 +100,8 @@ class Bench:
         self.model_memory_bytes = 2**31
         self.versions: dict[tuple[str, int], VersionRegistered] = {}
 
+    trained = staticmethod(trained)
+
     async def set_up(self, project: ProjectDefinition = PROJECT) -> "Bench":
         """Make the topics and apply the project."""
         await ensure_topics(self.log, self.topics.specs(project))

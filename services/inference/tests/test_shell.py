@@ -24,6 +24,7 @@ from headrace.events.inference import (
     VersionUnloadable,
     VersionWarmed,
 )
+from headrace.events.registry import GoldenRow
 from headrace.project import Deployment, Number, Project, prior
 from headrace.project.compile import compile_project
 from headrace_inference.adapters import models
@@ -309,6 +310,25 @@ async def test_a_version_that_cannot_be_loaded_is_told_and_the_ladder_answers(
     assert isinstance(decision.answer, FellBack)
     assert decision.answer.rung == "prior"
     assert told in decision.answer.reason
+
+
+async def test_a_version_that_scores_its_golden_rows_otherwise_than_where_it_was_made_is_not_served(
+    bench: Bench,
+) -> None:
+    model = bench.trained(1, 1)
+    row = np.array([0.25], np.float32)
+    value = float(model.predict_proba([row])[0, 1])
+    await bench.register("plain", 1, model, golden=(GoldenRow(row.tobytes(), value),))
+    await bench.register("plain", 2, model, golden=(GoldenRow(row.tobytes(), value + 1e-5),))
+    await bench.register("plain", 3, model, golden=(GoldenRow(b"1234" * 2, value),))
+    await bench.route("plain", {1: 1.0}, warm=(2, 3))
+    async with bench.running():
+        facts = await bench.read("inference.facts", lambda found: len(found) >= 3)
+    warmed = [fact.event.version for fact in facts if isinstance(fact.event, VersionWarmed)]
+    refused = {f.event.version: f.event.reason for f in facts if isinstance(f.event, VersionUnloadable)}
+    assert (warmed, sorted(refused)) == ([1], [2, 3])
+    assert "golden row 0 scores" in refused[2]
+    assert "golden rows have 2 values" in refused[3]
 
 
 def wide_model() -> Any:

@@ -27,7 +27,7 @@ from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace.project.load import folder_of, load_function
 from headrace_trainer.adapters.champion import load_champion
 from headrace_trainer.adapters.onnx import convert
-from headrace_trainer.core.described import profile_of, slices_of
+from headrace_trainer.core.described import golden_of, profile_of, slices_of
 from headrace_trainer.core.fitting import Fitted, Gated, fit_gated, has_enough, refit
 from headrace_trainer.core.gates import may_register
 from headrace_trainer.core.served import judge_parity
@@ -157,7 +157,7 @@ class TrainingRun:
         gates = [alike, *gated.results, parity]
         command = await self._publish(deployment, span, rows, signature, fitted, gates, parent)
         place = await self._publish_bytes(onnx, "onnx") if onnx is not None else None
-        described = await asyncio.to_thread(_described, signature, span, rows, matrix, gated)
+        described = await asyncio.to_thread(_described, signature, span, rows, matrix, gated, fitted)
         self.command = replace(command, onnx=place, **described)
         return self._finish("registered", "", fitted)
 
@@ -211,14 +211,17 @@ class TrainingRun:
         self.say(TrainingFinished(self.accepted.deployment, self.accepted.run, outcome, reason, digest, rows, took_s))
 
 
-def _described(signature: Signature, span: Span, rows: Rows, matrix: np.ndarray, gated: Gated) -> dict[str, Any]:
-    """Figures for the card: of all rows in the span, and of the holdout by slice."""
+def _described(
+    signature: Signature, span: Span, rows: Rows, matrix: np.ndarray, gated: Gated, fitted: Fitted
+) -> dict[str, Any]:
+    """Figures for the card, of all rows in the span and of the holdout by slice; and golden rows."""
     _, holdout = masks(span, rows.at_s)
     inside = (rows.at_s >= span.from_s) & (rows.at_s < span.to_s)
     inputs = [rows.inputs[n] for n in np.flatnonzero(holdout)]
     return {
         "profile": profile_of(signature, matrix[inside]),
         "slices": slices_of(signature, inputs, gated.scores, rows.labels[holdout]),
+        "golden": golden_of(fitted.model, matrix[inside]),
     }
 
 

@@ -78,13 +78,22 @@ class Waiver(msgspec.Struct, frozen=True):
     reason: str
 
 
+class GoldenRow(msgspec.Struct, frozen=True):
+    """A row and what the version said of it where it was made. `row`: float32 little-endian bytes; `value`: the positive
+    class's probability, or the number. An instance that scores it otherwise does not serve the version.
+    """
+
+    row: bytes
+    value: float
+
+
 class RegisterVersion(msgspec.Struct, frozen=True):
     """Command: make an immutable version of `model` for `deployment`; refused when the artifact is not there or a gate
     failed without a waiver.
 
     `command_id` derives from the cause, so that a repeated command registers once. `rollout`: ask for one at once.
     `onnx`: the same model for ONNX Runtime, where the gate on their parity allowed it. `profile`: figures of the data
-    that it was trained on, per column. `slices`: metrics per slice of the holdout.
+    that it was trained on, per column. `slices`: metrics per slice of the holdout. `golden`: see `GoldenRow`.
     """
 
     deployment: str
@@ -107,6 +116,7 @@ class RegisterVersion(msgspec.Struct, frozen=True):
     waivers: tuple[Waiver, ...] = ()
     profile: dict[str, dict[str, float]] = {}
     slices: dict[str, dict[str, float]] = {}
+    golden: tuple[GoldenRow, ...] = ()
 
 
 class SetAlias(msgspec.Struct, frozen=True):
@@ -252,6 +262,7 @@ class VersionRegistered(msgspec.Struct, frozen=True):
     waivers: tuple[Waiver, ...] = ()
     profile: dict[str, dict[str, float]] = {}
     slices: dict[str, dict[str, float]] = {}
+    golden: tuple[GoldenRow, ...] = ()
 
 
 class CardWritten(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ What may be loaded, and how, stands in `headrace.models`: one module per format.
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from headrace_inference.core.outputs import BINARY, CLASSES, NUMBER, fault_of, f
 PREDICT_WITHIN_S = 5.0
 LOAD_WITHIN_S = 60.0
 WARM_ROWS = 64
+GOLDEN_WITHIN, GOLDEN_NEARLY = 1e-6, 1e-3
 
 
 class Unloadable(Exception):
@@ -104,7 +106,7 @@ def load(data: bytes, format: str = "skops") -> Engine:
 
 
 async def warm(registered: VersionRegistered, place: ArtifactPlace, data: bytes) -> LoadedModel:
-    """Check, load, and run once on one row and once on a batch, all in the version's own thread. Raises `Unloadable`."""
+    """Check, load, run once on one row and once on a batch, and compare golden rows, all in the version's own thread. Raises `Unloadable`."""
     check(data, place, registered.output)
     lane = Lane(f"model-{registered.deployment}-{registered.version}")
     try:
@@ -112,6 +114,7 @@ async def warm(registered: VersionRegistered, place: ArtifactPlace, data: bytes)
         model = LoadedModel(registered, engine, lane, footprint_bytes(data, place.format))
         for count in (1, WARM_ROWS):
             await _warm_by(model, count)
+        await _try_golden(model, place.format)
     except (Unloadable, PredictFailed) as error:
         lane.close()
         raise Unloadable(str(error)) from error
@@ -125,6 +128,21 @@ async def _warm_by(model: LoadedModel, count: int) -> None:
     scored = await model.score(np.zeros((count, len(model.registered.signature.columns)), np.float32))
     if len(scored.faults) == count:
         raise PredictFailed(f"{scored.faults[0]} in all of {count} rows of zeros")
+
+
+async def _try_golden(model: LoadedModel, format: str) -> None:
+    """It must say here what it said where it was made (an ONNX twin nearly so: it counts in float32)."""
+    golden, columns = model.registered.golden, len(model.registered.signature.columns)
+    if not golden:
+        return
+    rows = np.frombuffer(b"".join(found.row for found in golden), "<f4")
+    if len(rows) != len(golden) * columns:
+        raise Unloadable(f"its golden rows have {len(rows)} values, {len(golden)} rows of {columns} were expected")
+    scored = await model.score(rows.reshape(len(golden), columns))
+    for place, (wanted, score) in enumerate(zip(golden, scored.scores, strict=True)):
+        value = math.nan if place in scored.faults or score.value is None else score.value
+        if not abs(value - wanted.value) <= (GOLDEN_WITHIN if format == "skops" else GOLDEN_NEARLY):
+            raise Unloadable(f"golden row {place} scores {value:.6g} here, where it was made {wanted.value:.6g}")
 
 
 def _is_before(instant_s: float) -> bool:

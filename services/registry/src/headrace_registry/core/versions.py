@@ -71,6 +71,7 @@ def on_register(
             waivers=command.waivers,
             profile=command.profile,
             slices=command.slices,
+            golden=command.golden,
         )
     ]
 
