@@ -9,7 +9,7 @@ from headrace.bus.shards import ShardHost
 from headrace.events.project import ProjectApplied
 from headrace.project.definition import digest_of
 from headrace_feature.adapters.history import History
-from headrace_feature.settings import MAX_BATCH
+from headrace_feature.settings import LINGER_S, MAX_BATCH
 from headrace_feature.shell import SERVICE, FeatureShard
 
 
@@ -37,6 +37,7 @@ class Feature:
             ),
             health=context.health,
             max_batch=MAX_BATCH,
+            linger_s=LINGER_S,
             decode=context.codec.decode_source,
             watchdog_s=context.settings.watchdog_s,
         )

@@ -2,3 +2,5 @@
 
 # Records folded between two writes of the touched tiles: larger batches write a busy tile less often.
 MAX_BATCH = 5000
+# A transaction may gather for so long: it costs the broker and us as much as hundreds of events.
+LINGER_S = 0.02

@@ -20,11 +20,8 @@ from headrace_inference.adapters.loads import Loads
 from headrace_inference.adapters.progress import Progress
 from headrace_inference.adapters.shelf import Shelf
 from headrace_inference.adapters.warmer import MEMORY_BYTES, Warmer
+from headrace_inference.settings import LINGER_S, MAX_BATCH
 from headrace_inference.shell import InferenceShard, Plane
-
-MAX_BATCH = 1000
-# Decisions that no reply waits for may gather for so long: a transaction costs as much as hundreds of them.
-LINGER_S = 0.05
 
 
 async def build(context: Context) -> Sequence[Runnable]:

@@ -1,4 +1,6 @@
 """Settings of inference beyond the common ones."""
 
 # Requests handled as one micro-batch: one model call per version for all of them.
-MAX_BATCH = 500
+MAX_BATCH = 1000
+# Decisions that no reply waits for may gather for so long: a transaction costs as much as hundreds of them.
+LINGER_S = 0.05

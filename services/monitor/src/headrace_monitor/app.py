@@ -8,7 +8,7 @@ from headrace.bus.runtime import Context, Restart, Runnable
 from headrace.bus.shards import ShardHost
 from headrace.bus.views import View
 from headrace.events.project import ProjectApplied
-from headrace_monitor.settings import MAX_BATCH
+from headrace_monitor.settings import LINGER_S, MAX_BATCH
 from headrace_monitor.shell import SERVICE, MonitorShard, Services
 
 
@@ -53,6 +53,7 @@ class Monitor:
             health=context.health,
             lock=topics.name("monitor.findings"),
             max_batch=MAX_BATCH,
+            linger_s=LINGER_S,
             watchdog_s=context.settings.watchdog_s,
         )
         hosts.append(host)

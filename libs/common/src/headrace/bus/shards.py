@@ -76,6 +76,7 @@ class ShardHost:
         self._member: Member | None = None
         self._producer: Producer | None = None
         self._sends: set[asyncio.Task[None]] = set()
+        self._partitions: list[TopicPartition] = []
         self._progressed_s = 0.0
         self._measured_s = 0.0
         self._error: BaseException | None = None
@@ -98,7 +99,10 @@ class ShardHost:
 
     async def behind(self) -> dict[TopicPartition, int]:
         """Per input partition how many offsets are not fetched yet; before reading has begun, all of them."""
-        partitions = [tp for topic in self.inputs for tp in await self.log.partitions(topic)]
+        # NB: asked for once: partitions of keyed topics never change, and this is asked with every tick.
+        if not self._partitions:
+            self._partitions = [tp for topic in self.inputs for tp in await self.log.partitions(topic)]
+        partitions = self._partitions
         reader = self._reader if self.lock else self._member
         ends = await self.log.end_offsets(partitions)
         owned = reader.assignment() if reader is not None else frozenset()
