@@ -192,7 +192,7 @@ class Player:
             await self._send_messages(end_s + ahead_s)
             await self._await_applied(end_s - self._settle_s)
             await self._send_requests(start_s, end_s)
-            self.at_s = end_s
+            self.at_s = float(end_s)
             if progress is not None:
                 progress(end_s, self.requests_sent, self.messages_sent)
 

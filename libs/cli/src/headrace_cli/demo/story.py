@@ -161,5 +161,15 @@ def _share(event: RolloutAdvanced) -> str:
 
 
 def _why(evidence: Iterable[Evidence]) -> str:
-    """A line per metric, below."""
-    return "".join(f"\n                  [dim]{one.metric}: {one.verdict}, {one.detail}[/]" for one in evidence)
+    """What decided, a line each below: all that is not a plain PASS of a guardrail; those are named together."""
+    passed = [one.metric for one in evidence if one.kind == "guardrail" and one.verdict == "PASS"]
+    lines = [_measured(one) for one in evidence if one.metric not in passed]
+    if passed:
+        lines.append(f"guardrails PASS: {', '.join(passed)}")
+    return "".join(f"\n                  [dim]{line}[/]" for line in lines)
+
+
+def _measured(one: Evidence) -> str:
+    value = "" if one.measured is None else f" {one.measured:.4g}"
+    limit = "" if one.limit is None else f" (limit {one.limit:.4g})"
+    return f"{one.metric} {one.verdict}:{value} {one.detail}{limit}".replace("  ", " ")
