@@ -104,6 +104,9 @@ async def test_versions_are_found_described_named_and_taken_out_of_use(
             "model", "archive", "d", "2", "--reason", "r"
         )
         await terminal.json("model", "alias", "d", "baseline", "1")
+        await terminal.json("rollout", "tenant", "d", "acme", "--version", "2")
+        assert "named by the route" in await terminal.refused("model", "archive", "d", "2", "--reason", "r")
+        await terminal.json("rollout", "tenant", "d", "acme")
         await terminal.json("model", "archive", "d", "2", "--reason", "r")
         assert "another version" not in (await terminal.type("model", "delete", "d", "2", "--reason", "r")).stdout
         (shown,) = await terminal.json("model", "list", "--stage", "deleted")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from headrace.events.registry import GateResult, Waiver
 from headrace.events.training import (
     RetrainAccepted,
     RetrainCoalesced,
@@ -16,7 +17,7 @@ from headrace.models.skops_format import dump, load
 from headrace.project import Binary, Deployment, Number, Project, Retraining, Training
 from headrace.project.compile import compile_project
 from headrace.project.definition import GateDefinition
-from headrace_trainer.core.gates import judge, may_register
+from headrace_trainer.core.gates import judge, may_register, used
 from headrace_trainer.core.splits import masks, span_of
 from headrace_trainer.core.triggers import Runs, apply, on_request
 
@@ -137,3 +138,19 @@ def test_a_saved_model_scores_the_same_bits() -> None:
     matrix, labels = rng.random((500, 4)).astype(np.float32), (rng.random(500) < 0.5).astype(float)
     model = build(None).fit(matrix, labels)
     assert load(dump(model)).predict_proba(matrix).tobytes() == model.predict_proba(matrix).tobytes()
+
+
+def test_a_gate_that_failed_passes_by_the_word_of_a_named_person_only() -> None:
+    results = [GateResult("a", "FAIL", 1.0, 0.0, "m"), GateResult("b", "PASS", 1.0, 0.0, "m")]
+    assert not may_register(results)
+    assert not may_register(results, [Waiver("a", "", "no name"), Waiver("b", "ann", "another gate")])
+    waivers = (Waiver("a", "ann", "an experiment"), Waiver("b", "ann", "not needed"))
+    assert may_register(results, waivers)
+    assert used(results, waivers) == waivers[:1]
+
+
+def test_waivers_go_with_the_run_that_was_accepted() -> None:
+    waivers = (Waiver("a", "ann", "an experiment"),)
+    accepted = on_request(Runs(), RetrainRequested("d", "manual", "r", "ann", waivers=waivers), "r1", DEPLOYMENT, 0.0)
+    assert isinstance(accepted, RetrainAccepted)
+    assert accepted.waivers == waivers

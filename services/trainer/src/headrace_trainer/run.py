@@ -29,7 +29,7 @@ from headrace_trainer.adapters.champion import load_champion
 from headrace_trainer.adapters.onnx import convert
 from headrace_trainer.core.described import golden_of, profile_of, slices_of
 from headrace_trainer.core.fitting import Fitted, Gated, fit_gated, has_enough, refit
-from headrace_trainer.core.gates import may_register
+from headrace_trainer.core.gates import may_register, standing, used
 from headrace_trainer.core.served import judge_parity
 from headrace_trainer.core.splits import Span, masks, span_of
 
@@ -83,7 +83,7 @@ class TrainingRun:
         if lacking is not None:
             return self._finish("rejected", lacking)
         self.say(GateJudged(deployment.name, self.accepted.run, alike))
-        if not may_register([alike]):
+        if not may_register([alike], self.accepted.waivers):
             return self._finish("rejected", f"gate {alike.gate}: {alike.verdict}, {alike.detail}")
         await self._train(project, deployment, span, rows, folder_of(applied.reference), alike)
         return None
@@ -143,9 +143,8 @@ class TrainingRun:
         self._progress("gates", 0.7)
         for result in gated.results:
             self.say(GateJudged(deployment.name, self.accepted.run, result))
-        if not may_register(gated.results):
-            worst = next(result for result in gated.results if not may_register([result]))
-            return self._finish("rejected", f"gate {worst.gate}: {worst.verdict}, {worst.detail}")
+        if stands := standing(gated.results, self.accepted.waivers):
+            return self._finish("rejected", f"gate {stands[0].gate}: {stands[0].verdict}, {stands[0].detail}")
         self._progress("refit", 0.75)
         fitted = await asyncio.to_thread(
             refit, span, lambda: user_build(signature), matrix, rows.labels, rows.at_s, gated
@@ -194,6 +193,7 @@ class TrainingRun:
             lineage=lineage,
             metrics=fitted.metrics,
             gates=tuple(gates),
+            waivers=used(gates, self.accepted.waivers),
             reason=f"{self.accepted.cause}: {self.accepted.reason}",
             trained_rows=fitted.rows,
         )

@@ -1,4 +1,4 @@
-"""`headrace rollout start|status|pause|resume|promote|abort|retry|rollback`."""
+"""`headrace rollout start|status|pause|resume|promote|abort|retry|rollback|tenant`."""
 
 import asyncio
 import json
@@ -18,6 +18,7 @@ from headrace.events.registry import (
     RollBack,
     RolledBack,
     RolloutStarted,
+    SetOverride,
     StartRollout,
 )
 from headrace_cli.board import TOPICS, Board
@@ -200,6 +201,19 @@ def rollback(
     back = next(fact for fact in facts if isinstance(fact, RolledBack))
     line = f"version {back.to} is champion of {deployment} again; version {back.version} is rejected"
     say({"facts": plain(facts)}, as_json=as_json, line=line)
+
+
+@app.command("tenant")
+def tenant(
+    deployment: str,
+    tenant: str,
+    version: Annotated[int | None, typer.Option(help="The version that answers it; without, the route again.")] = None,
+    reason: Reason = "set by hand",
+    as_json: AsJson = False,
+) -> None:
+    """Send all requests of a tenant to one version, whatever the route says."""
+    line = f"{tenant} is answered by " + ("the route" if version is None else f"version {version}")
+    _tell(SetOverride(deployment, tenant, version, reason, me()), as_json, line)
 
 
 def _tell(command: Any, as_json: bool, line: str) -> None:

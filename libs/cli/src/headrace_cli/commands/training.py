@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace.errors import Misconfigured
+from headrace.events.registry import Waiver
 from headrace.events.training import RetrainRequested
 from headrace_cli.render import say
 from headrace_cli.session import Session, run
@@ -24,10 +25,15 @@ def _group() -> None:
 def request(
     deployment: str,
     reason: Annotated[str, typer.Option(help="Why; it stands in the log for ever.")],
+    waive: Annotated[
+        list[str] | None,
+        typer.Option(help="A gate that it may fail, on your word: your name and the reason stand on its card."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask for a new version; the same event as an automatic request, with your name on it."""
     ident = f"manual-{secrets.token_hex(8)}"
+    waivers = tuple(Waiver(gate, getpass.getuser(), reason) for gate in waive or ())
 
     async def work(session: Session) -> None:
         if session.projects.deployment(deployment) is None:
@@ -36,7 +42,7 @@ def request(
                 f"no applied project declares {deployment!r} (declared: {known}); `headrace apply PROJECT` first"
             )
         event = RetrainRequested(
-            deployment, "manual", reason, getpass.getuser(), None, await _clock_s(session, deployment)
+            deployment, "manual", reason, getpass.getuser(), None, await _clock_s(session, deployment), waivers
         )
         await session.send("training.requests", deployment, event, ident)
 

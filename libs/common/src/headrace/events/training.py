@@ -2,14 +2,15 @@
 
 import msgspec
 
-from headrace.events.registry import GateResult
+from headrace.events.registry import GateResult, Waiver
 
 
 class RetrainRequested(msgspec.Struct, frozen=True):
     """Please train a new version. Manual and automatic requests are the same event.
 
     `cause`: `first` (the deployment has no version), `drift`, `schedule` or `manual`. `finding`: the id of the finding
-    behind it. `clock_s`: the deployment's clock when it was asked: the rows that may be used are older.
+    behind it. `clock_s`: the deployment's clock when it was asked: the rows that may be used are older. `waivers`: gates that
+    a named person lets the version pass although they fail.
     """
 
     deployment: str
@@ -18,6 +19,7 @@ class RetrainRequested(msgspec.Struct, frozen=True):
     by: str
     finding: str | None = None
     clock_s: float | None = None
+    waivers: tuple[Waiver, ...] = ()
 
 
 class RetrainAccepted(msgspec.Struct, frozen=True):
@@ -29,6 +31,7 @@ class RetrainAccepted(msgspec.Struct, frozen=True):
     cause: str
     reason: str
     clock_s: float
+    waivers: tuple[Waiver, ...] = ()
 
 
 class RetrainCoalesced(msgspec.Struct, frozen=True):

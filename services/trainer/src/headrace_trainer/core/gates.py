@@ -5,11 +5,12 @@ weather (one-sided, 5 %).
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.events.registry import GateResult
+from headrace.events.registry import GateResult, Waiver
 from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
 from headrace.project.definition import GateDefinition
 
@@ -106,6 +107,18 @@ def judge_onnx(artifact: str, scores: Floats, onnx: Floats) -> GateResult:
     return GateResult(ONNX_GATE, verdict, close, PARITY_SHARE, artifact, f"{detail}; {served}")
 
 
-def may_register(results: list[GateResult]) -> bool:
-    """PASS, or a gate that has nothing to compare with; everything else keeps the version away from traffic."""
-    return all(result.verdict in (PASS, UNMEASURED) for result in results)
+def may_register(results: Sequence[GateResult], waivers: Sequence[Waiver] = ()) -> bool:
+    """PASS, or a gate that has nothing to compare with; everything else keeps the version away from traffic, unless it is waived."""
+    return not standing(results, waivers)
+
+
+def standing(results: Sequence[GateResult], waivers: Sequence[Waiver]) -> list[GateResult]:
+    """The gates that keep the version away."""
+    waived = {waiver.gate for waiver in waivers if waiver.by.strip() and waiver.reason.strip()}
+    return [result for result in results if result.verdict not in (PASS, UNMEASURED) and result.gate not in waived]
+
+
+def used(results: Sequence[GateResult], waivers: Sequence[Waiver]) -> tuple[Waiver, ...]:
+    """The waivers that made a difference."""
+    stood = {result.gate for result in standing(results, ())}
+    return tuple(waiver for waiver in waivers if waiver.gate in stood)

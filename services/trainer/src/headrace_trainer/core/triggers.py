@@ -67,7 +67,7 @@ def on_request(
             f"cool-down: {waits_s / 3600:.0f} h of event time are left; a manual request does not wait",
         )
     run = derived_id("run", name, request_id)[:16]
-    return RetrainAccepted(name, run, request_id, request.cause, request.reason, clock_s)
+    return RetrainAccepted(name, run, request_id, request.cause, request.reason, clock_s, request.waivers)
 
 
 def _pause_left_s(runs: Runs, request: RetrainRequested, deployment: DeploymentDefinition, clock_s: float) -> float:
