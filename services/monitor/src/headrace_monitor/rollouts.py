@@ -123,10 +123,10 @@ class Rollouts:
         spoke_s = self._spoke_s.setdefault(deployment, now_s)
         return now_s - spoke_s >= self._trials[deployment].plan.silence_s / 4
 
-    def look(self, clocks: Mapping[str, float], now_s: float, replay_from: ReplayFrom) -> list[Out]:
-        """Verdicts by each deployment's clock, and the memory that goes with them."""
+    def look(self, clocks: Mapping[str, float], now_s: float, replay_from: ReplayFrom, *, is_idle: bool) -> list[Out]:
+        """Verdicts by each deployment's clock, and the memory that goes with them. Only when idle the clock is known in full."""
         outs: list[Out] = []
-        self._is_fresh = False
+        self._is_fresh = self._is_fresh and not is_idle
         for name, trial in list(self._trials.items()):
             clock_s = clocks[name]
             verdict = trial.look(clock_s, is_silent=self._is_silent(name, now_s))

@@ -199,7 +199,7 @@ class MonitorShard:
         for name, clock_s in clocks.items():
             for start_s, closes_s in self._cohorts[name].closable(clock_s):
                 outs += await asyncio.to_thread(self._close, name, start_s, closes_s)
-        return outs + self._rollouts.look(clocks, now_s, self._places.since)
+        return outs + self._rollouts.look(clocks, now_s, self._places.since, is_idle=is_idle)
 
     async def _read_to_end(self) -> frozenset[str]:
         return frozenset(f"{tp.topic}/{tp.partition}" for tp, records in (await self._behind()).items() if records <= 0)
