@@ -133,6 +133,8 @@ class RowMaker:
     def rows(self, inputs: Sequence[Mapping[str, Scalar]], features: NDArray[np.float64]) -> NDArray[np.float32]:
         """Rows for many requests: their inputs, and their features of shape (n, n_features)."""
         encoded = self.encode(inputs)
+        if not self._features and not self._derived:
+            return encoded.astype(np.float32)
         filled = self.fill(features)
         return np.hstack([encoded, *self._derive(inputs, filled), filled]).astype(np.float32)
 

@@ -31,6 +31,10 @@ def faults_of_rows(raw: np.ndarray, output: str) -> dict[int, str]:
     >>> faults_of_rows(np.array([[0.2, 0.8], [0.2, float("nan")]]), "binary")
     {1: 'predict returned NaN or infinity'}
     """
+    if (
+        output != NUMBER and raw.min(initial=0.0) >= -_SLACK and raw.max(initial=1.0) <= 1 + _SLACK
+    ):  # both False where there is a NaN
+        return {}
     columns = raw.reshape(len(raw), -1)
     finite = np.isfinite(columns).all(axis=1)
     found = dict.fromkeys(np.flatnonzero(~finite).tolist(), "predict returned NaN or infinity")
