@@ -31,8 +31,9 @@ from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
 from headrace.project.definition import RolloutDefinition
 from headrace.registry.state import Fold, Registry, apply
 from headrace.testing.registry import CANARY, HOUR_S, folded, registered, verdict, version_of
-from headrace_registry.core import rollout, versions
-from headrace_registry.core.rollout import Silent, Unloadable, Warmed, decide
+from headrace_registry.core import versions
+from headrace_registry.core.case import Approved, Silent, Unloadable, Warmed, phase_of
+from headrace_registry.core.rollout import decide
 
 BLUE_GREEN = RolloutDefinition("blue_green")
 AB_TEST = RolloutDefinition("ab_test", shares=(0.5,), duration_s=HOUR_S, winner="rule")
@@ -161,7 +162,7 @@ ROWS: dict[str, dict[str, list[str]]] = {
 @pytest.mark.parametrize("message", MESSAGES)
 def test_what_follows_from_a_message_in_a_phase(message: str, phase: str) -> None:
     machine = PHASES[phase](Machine())
-    assert rollout.phase_of(machine.entry) == phase
+    assert phase_of(machine.entry) == phase
     row = ROWS[message]
     facts = machine.tell(MESSAGES[message](machine))
     assert names(facts) == row.get(phase, row["moving"])
@@ -335,9 +336,9 @@ def test_a_trained_version_waits_for_its_approval() -> None:
     (refused,) = machine.start(2)
     assert "headrace model approve d 2" in refused.reason
     assert names(machine.start(2, "trainer")) == ["rollout.queued"]
-    assert machine.tell(rollout.Approved()) == []
+    assert machine.tell(Approved()) == []
     machine.state = apply(machine.state, VersionApproved("d", 2, "r", "ann"))
-    assert names(machine.tell(rollout.Approved())) == BEGUN
+    assert names(machine.tell(Approved())) == BEGUN
 
 
 def test_what_was_aborted_without_harm_can_be_tried_again_by_the_same_plan() -> None:

@@ -23,7 +23,8 @@ from headrace.events.registry import (
 from headrace.registry.state import Registry
 from headrace.testing.registry import PLACE, command, folded, registered, version_of
 from headrace_registry.core import versions
-from headrace_registry.core.rollout import Warmed, decide
+from headrace_registry.core.case import Warmed
+from headrace_registry.core.rollout import decide
 
 FAILED = GateResult("beats_prior", "FAIL", 0.7, 0.5, "m")
 

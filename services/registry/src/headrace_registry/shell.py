@@ -37,6 +37,7 @@ from headrace.registry.state import Entry, Fold, Registry
 from headrace.topics import Topics
 from headrace_registry.core import rollout, versions
 from headrace_registry.core.card import write_card
+from headrace_registry.core.case import UNDECLARED, Approved, Silent, Unloadable, Warmed
 from headrace_registry.core.instances import Instances
 from headrace_registry.core.silence import Silence
 
@@ -100,13 +101,13 @@ class RegistryShard:
         seen: list[Any] = []
         refused = self._instances.unloadable(deployment, running.version)
         if refused is not None:
-            seen.append(rollout.Unloadable(running.version, refused))
+            seen.append(Unloadable(running.version, refused))
         warmed = self._instances.warmed(f"{deployment}/{running.version}", self._clock.now_s())
         if warmed and all(warmed.values()):
-            seen.append(rollout.Warmed())
+            seen.append(Warmed())
         silent_s = self._silence.since_s(deployment, running, self._clock.monotonic_s())
         if silent_s is not None:
-            seen.append(rollout.Silent(silent_s))
+            seen.append(Silent(silent_s))
         cause = self._story.get(deployment)
         return [written for message in seen for written in self._decide(deployment, message, "", cause)]
 
@@ -120,7 +121,7 @@ class RegistryShard:
 
     def _plan(self, deployment: str) -> RolloutDefinition:
         found = self._definition(deployment)
-        return rollout.UNDECLARED if found is None else found.rollout
+        return UNDECLARED if found is None else found.rollout
 
     async def _take(self, message: Message) -> list[Out]:
         event, ident = message.event, message.envelope.id
@@ -137,7 +138,7 @@ class RegistryShard:
         outs = self._publish(facts, message) + self._tombstones(before, facts, message)
         if type(event) is not ApproveVersion:
             return outs
-        return outs + self._decide(event.deployment, rollout.Approved(), ident, message)
+        return outs + self._decide(event.deployment, Approved(), ident, message)
 
     async def _register(self, message: Message, command: RegisterVersion, ident: str) -> list[Out]:
         definition = self._definition(command.deployment)

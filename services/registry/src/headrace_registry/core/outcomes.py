@@ -1,0 +1,103 @@
+"""The facts by which a rollout begins, goes on and ends: each with the route that follows from it."""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from headrace.envelope import derived_id
+from headrace.events.registry import (
+    AliasMoved,
+    RolledBack,
+    RolloutAborted,
+    RolloutAdvanced,
+    RolloutCompleted,
+    RolloutStarted,
+    RouteChanged,
+)
+from headrace.events.verdicts import Evidence, VerdictGiven
+from headrace.project.definition import RolloutDefinition
+from headrace.registry.state import SWITCHED, WARMING, Entry, Rollout
+from headrace_registry.core import routes
+from headrace_registry.core.case import Case, Facts
+from headrace_registry.core.steps import Advance, Begin, Finish, Harm, Next, Switch, failing
+
+
+def begun(case: Case, version: int, plan: RolloutDefinition, reason: str, by: str) -> Facts:
+    """A rollout begins: the version is to be warmed. Without a champion there is nothing to compare with: it will switch at once."""
+    ident = derived_id("rollout", case.deployment, version, case.ident, case.entry.facts)[:16]
+    control = case.entry.aliases.get("champion")
+    if control is None:
+        plan = replace(plan, policy="blue_green")
+    started = RolloutStarted(case.deployment, ident, version, plan.policy, reason, plan, control, by)
+    return [started, RouteChanged(case.deployment, routes.warming(case.entry, case.deployment, version, ident))]
+
+
+def follow(case: Case, chosen: Next, verdict: VerdictGiven | None) -> Facts:
+    """What was decided, as facts; with the verdict's evidence, when one decided it."""
+    rollout, deployment = case.rollout, case.deployment
+    evidence = verdict.evidence if verdict is not None else ()
+    clock_s = verdict.clock_s if verdict is not None else None
+    match chosen:
+        case Advance(step, share, number, reason):
+            advanced = RolloutAdvanced(deployment, rollout.id, rollout.version, step, share, number, clock_s, evidence)
+            return [advanced, RouteChanged(deployment, routes.shared(case.entry, deployment, rollout, share, reason))]
+        case Begin(since_s):
+            step, share = rollout.step, rollout.share
+            return [RolloutAdvanced(deployment, rollout.id, rollout.version, step, share, rollout.number, since_s)]
+        case Switch(reason):
+            return switched(case, reason, evidence, clock_s)
+        case Finish(reason):
+            back = routes.taken_back(case.entry, deployment, rollout, reason, is_harmful=False)
+            at_s = clock_s or 0.0
+            ended = RolloutCompleted(deployment, rollout.id, rollout.version, at_s, False, reason, evidence)
+            return [ended, RouteChanged(deployment, back)]
+        case Harm(reason):
+            assert verdict is not None
+            return aborted(case, reason, failing(verdict), clock_s, is_harmful=True)
+        case _:
+            return []
+
+
+def switched(case: Case, reason: str, evidence: Sequence[Evidence], clock_s: float | None) -> Facts:
+    rollout, deployment, aliases = case.rollout, case.deployment, case.entry.aliases
+    new, old = rollout.version, aliases.get("champion")
+    why = case.entry.versions[new].reason if rollout.plan.policy == "blue_green" else reason
+    at_s = clock_s if clock_s is not None else _clock_s(case.entry, rollout)
+    number = rollout.number if rollout.step == WARMING else rollout.number + 1
+    facts: Facts = [RolloutAdvanced(deployment, rollout.id, new, SWITCHED, 1.0, number, clock_s, tuple(evidence))]
+    if old is not None:
+        facts.append(AliasMoved(deployment, "previous", old, aliases.get("previous"), why))
+    facts.append(AliasMoved(deployment, "champion", new, old, why))
+    facts.append(RouteChanged(deployment, routes.switched(case.entry, deployment, rollout, why)))
+    facts.append(RolloutCompleted(deployment, rollout.id, new, at_s, True, reason, tuple(evidence)))
+    return facts
+
+
+def _clock_s(entry: Entry, rollout: Rollout) -> float:
+    """The newest instant of the deployment's clock that is known without a verdict."""
+    return rollout.since_s if rollout.since_s is not None else entry.versions[rollout.version].lineage.request_to_s
+
+
+def aborted(
+    case: Case, reason: str, evidence: Sequence[Evidence] = (), clock_s: float | None = None, *, is_harmful: bool
+) -> Facts:
+    rollout, deployment = case.rollout, case.deployment
+    back = routes.taken_back(case.entry, deployment, rollout, reason, is_harmful=is_harmful)
+    aborted = RolloutAborted(deployment, rollout.id, rollout.version, reason, is_harmful, tuple(evidence), clock_s)
+    return [aborted, RouteChanged(deployment, back)]
+
+
+def rolled_back(
+    case: Case, bad: int, reason: str, by: str, evidence: Sequence[Evidence], clock_s: float | None
+) -> Facts:
+    entry, deployment = case.entry, case.deployment
+    to = entry.aliases["previous"]
+    older = entry.older if entry.older != bad and entry.may_serve(entry.older) else None
+    facts: Facts = [
+        RolledBack(deployment, bad, to, reason, by, tuple(evidence), clock_s),
+        AliasMoved(deployment, "champion", to, bad, reason),
+    ]
+    if older is not None:
+        facts.append(AliasMoved(deployment, "previous", older, None, reason))
+    facts.append(RouteChanged(deployment, routes.rolled_back(entry, deployment, bad, to, older, reason)))
+    return facts
