@@ -107,7 +107,7 @@ def _gates(found: VersionRegistered) -> str:
 
 
 def _waivers(found: VersionRegistered) -> str:
-    return "\n".join(f"- {waiver.gate}: waived by {waiver.by}, {waiver.reason}" for waiver in found.waivers)
+    return "\n".join(_cell(f"- {waiver.gate}: waived by {waiver.by}, {waiver.reason}") for waiver in found.waivers)
 
 
 def _columns(found: VersionRegistered) -> str:
@@ -125,7 +125,12 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
     lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """One line, without what would end the cell."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _number(value: float | None) -> str:

@@ -1,0 +1,72 @@
+"""Model cards: what is known is told, what is not is not made up, and no text breaks the page."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from headrace.events.registry import ColumnPin, GateResult, Lineage, Signature, Waiver
+from headrace.project import Deployment, Number, Project
+from headrace.project.compile import compile_project
+from headrace.testing.registry import version_of
+from headrace_registry.core.card import write_card
+
+
+def card(owner: str = "", intended_use: str = "", **changes: Any) -> str:
+    deployment = Deployment("d", "unit", [Number("x")], owner=owner, intended_use=intended_use)
+    return write_card(version_of(3, **changes), compile_project(Project("p", [deployment])).deployments[0])
+
+
+def front_matter(markdown: str) -> dict[str, Any]:
+    start, matter, _ = markdown.split("---\n", 2)
+    assert start == ""
+    return yaml.safe_load(matter)
+
+
+def test_the_front_matter_has_tags_metrics_and_a_model_index() -> None:
+    found = front_matter(card(metrics={"holdout_auc": 0.7}, tags={"team": "ops"}))
+    assert found["tags"] == ["headrace", "binary", "skops", "team:ops"]
+    (result,) = found["model-index"][0]["results"]
+    assert result["task"] == {"type": "tabular-classification"}
+    assert result["metrics"] == [{"type": "holdout_auc", "value": 0.7}]
+
+
+def test_lineage_profile_slices_gates_and_waivers_are_told() -> None:
+    told = card(
+        lineage=Lineage({"inference.requests.v1/0": 7}, 0.0, 86_400.0, "0.1", "dd", 4, 2, {"numpy": "2"}),
+        trained_rows=1234,
+        gates=(GateResult("beats_prior", "FAIL", 0.7, 0.5, "m", "worse than the prior"),),
+        waivers=(Waiver("beats_prior", "ann", "an experiment"),),
+        profile={"miles": {"mean": 2.0, "null_share": 0.5}},
+        slices={"carrier=AA": {"rows": 150.0, "auc": 0.5}},
+        signature=Signature((ColumnPin("miles"), ColumnPin("carrier", ("AA", "UA"))), "s"),
+    )
+    for line in (
+        "1,234 labelled rows. Requests from 1970-01-01T00:00:00Z to 1970-01-02T00:00:00Z.",
+        "`inference.requests.v1/0` to 7",
+        "| trained beside | version 2 |",
+        "| miles | 2 | 0.5 |",
+        "| carrier=AA | 0.5 | 150 |",
+        "| beats_prior | FAIL | 0.7 | 0.5 | worse than the prior |",
+        "- beats_prior: waived by ann, an experiment",
+        "2 columns, signature `s`: `miles`, `carrier` (category, 2 values).",
+    ):
+        assert line in told
+
+
+def test_what_nobody_said_is_named_as_not_stated() -> None:
+    told = card()
+    assert "## Intended use\nNot stated." in told
+    assert "| owner | Not stated. |" in told
+    assert "## Waivers" not in told
+    assert "metrics" not in front_matter(told)
+
+
+@pytest.mark.parametrize("text", ['a "quoted" one', "two\nlines", "a | b", "---\nx: 1", "back\\slash", "café"])
+def test_no_text_breaks_the_page(text: str) -> None:
+    told = card(owner=text, intended_use="fine", model=text, reason=text, tags={text: text})
+    matter = front_matter(told)
+    assert matter["version"] == 3
+    assert matter["model_name"] == text.replace("\n", " ")
+    (row,) = [line for line in told.splitlines() if line.startswith("| owner")]
+    assert row.replace("\\|", "").count("|") == 3
