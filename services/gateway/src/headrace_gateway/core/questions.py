@@ -7,7 +7,7 @@ now. A NaN in a binary tensor stands for a missing value, where the input may be
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from headrace.envelope import parse_instant
 from headrace.errors import Poison
 from headrace.events.inference import PredictionRequested, Scalar
 from headrace.policy.pending import Question
-from headrace.project.definition import DeploymentDefinition
+from headrace.project.definition import DeploymentDefinition, InputDefinition
 from headrace_gateway.core.tensors import Tensor, Wrong, huge, values_of
 from headrace_gateway.settings import Limits
 
@@ -178,9 +178,10 @@ def _parts(tensors: Sequence[Tensor], tail: memoryview) -> list[memoryview | Non
 def _columns_to_rows(
     tensors: Sequence[Tensor], parts: Sequence[memoryview | None], call: Call
 ) -> tuple[list[dict[str, Scalar]], list[str | None]]:
+    fields = {field.name: field for field in call.deployment.inputs}
     columns: dict[str, list[Scalar]] = {}
     for tensor, part in zip(tensors, parts, strict=True):
-        for name, values in _columns(tensor, part, call.deployment):
+        for name, values in _columns(tensor, part, call.deployment, fields):
             if name in columns:
                 raise Wrong(f"input {name} is given twice")
             columns[name] = values
@@ -202,19 +203,17 @@ def _transposed(columns: dict[str, list[Scalar]], call: Call) -> tuple[list[dict
 
 
 def _columns(
-    tensor: Tensor, part: memoryview | None, deployment: DeploymentDefinition
+    tensor: Tensor, part: memoryview | None, deployment: DeploymentDefinition, fields: Mapping[str, InputDefinition]
 ) -> list[tuple[str, list[Scalar]]]:
     """A tensor's values by input: one column, or a matrix of all inputs in their order."""
-    by_name = {field.name: field for field in deployment.inputs}
-    values = values_of(tensor, part)
-    if tensor.name in by_name or tensor.name == deployment.unit:
+    values, field = values_of(tensor, part), fields.get(tensor.name)
+    if field is not None or tensor.name == deployment.unit:
         if len(tensor.shape) > 2 or tensor.shape[1:] not in ([], [1]):
             raise Wrong(f"input {tensor.name}: shape must be [n] or [n, 1], got {tensor.shape}")
-        field = by_name.get(tensor.name)
         return [(tensor.name, _gaps(values) if field is not None and field.nullable and part is not None else values)]
-    width = len(by_name)
+    width = len(fields)
     if len(tensor.shape) != 2 or tensor.shape[1] != width:
-        known = ", ".join(sorted({*by_name, deployment.unit}))
+        known = ", ".join(sorted({*fields, deployment.unit}))
         raise Wrong(f"{deployment.name} takes no input {tensor.name!r}; it takes {known}, or one matrix [n, {width}]")
     return [
         (field.name, _gaps(values[index::width]) if field.nullable else values[index::width])

@@ -29,6 +29,7 @@ _NUMPY = {
 }
 DATATYPES = frozenset([*_NUMPY, "BF16", "BYTES"])
 _LARGEST = 2**63
+_TEXTS, _FLOATS = {str, type(None)}, {float, bool, type(None)}
 
 
 class Tensor(msgspec.Struct, frozen=True):
@@ -47,6 +48,8 @@ class Wrong(Exception):
 
 def values_of(tensor: Tensor, binary: memoryview | None) -> list[Scalar]:
     """All values, row by row. `binary`: the tensor's own bytes, None when `data` holds them."""
+    if binary is None and tensor.shape == [len(tensor.data or ())] and _is_plain(tensor):
+        return tensor.data or []
     if tensor.datatype not in DATATYPES:
         raise Wrong(f"input {tensor.name}: datatype {tensor.datatype!r} is not one of V2's")
     values = _from_binary(tensor, binary) if binary is not None else _from_json(tensor)
@@ -54,6 +57,12 @@ def values_of(tensor: Tensor, binary: memoryview | None) -> list[Scalar]:
     if len(values) != count:
         raise Wrong(f"input {tensor.name}: shape {tensor.shape} wants {count} values, got {len(values)}")
     return values
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """The ordinary case, told by the types of the values alone: many small tensors make one request."""
+    kinds = set(map(type, tensor.data or ()))
+    return kinds <= _TEXTS if tensor.datatype == "BYTES" else tensor.datatype in DATATYPES and kinds <= _FLOATS
 
 
 def count_of(tensor: Tensor) -> int:
