@@ -11,7 +11,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,11 +110,8 @@ def _register_models(stack: Stack) -> None:
         sys.path.remove(str(HERE))
     options = write_models(stack.folder)
     stack.headrace("apply", str(HERE / "clients_project"))
-    with ThreadPoolExecutor() as pool:
-        commands = [
-            ("model", "register", f"{name}.skops", "--deployment", name, *more) for name, more in options.items()
-        ]
-        list(pool.map(lambda words: stack.headrace(*words), commands))
+    for name, more in options.items():
+        stack.headrace("model", "register", f"{name}.skops", "--deployment", name, *more)
     for name in options:
         _until_ready(f"{stack.url}/v2/models/{name}/versions/1/ready")
 

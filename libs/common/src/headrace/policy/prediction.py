@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -61,13 +62,14 @@ def predicted(
     if answered is None:
         reason = f"no answer within {waited_ms} ms; ask again under the same id"
         return Prediction(deployment=deployment, request_id=request_id, outcome="unknown", reason=reason)
-    told = _outcome(answered, kind)
-    return msgspec.structs.replace(
-        told,
+    return Prediction(
+        deployment=answered.deployment,
+        request_id=answered.request_id,
         missing=answered.missing,
         stale=answered.stale,
         provisional=answered.provisional,
         decision_id=decision_id(answered),
+        **_outcome(answered, kind),
     )
 
 
@@ -95,36 +97,28 @@ def name_of(index: int, classes: Sequence[str]) -> str | int:
     return classes[index] if index < len(classes) else index
 
 
-def _outcome(answered: PredictionAnswered, kind: OutputKind) -> Prediction:
-    name, ident = answered.deployment, answered.request_id
+def _outcome(answered: PredictionAnswered, kind: OutputKind) -> dict[str, Any]:
     match answered.answer:
         case Served(score):
-            return _scored(answered, "served", CHAMPION, "", score, kind)
+            return _scored("served", CHAMPION, "", score, kind)
         case FellBack(rung, reason, score):
-            return _scored(answered, "fell_back", rung, reason, score, kind)
+            return _scored("fell_back", rung, reason, score, kind)
         case Invalid(reason, _):
-            return Prediction(deployment=name, request_id=ident, outcome="invalid", reason=reason)
+            return {"outcome": "invalid", "reason": reason}
         case Refused(reason, retry_after_s):
-            return Prediction(
-                deployment=name, request_id=ident, outcome="refused", reason=reason, retry_after_s=retry_after_s
-            )
+            return {"outcome": "refused", "reason": reason, "retry_after_s": retry_after_s}
         case Expired(late_ms):
-            reason = f"the deadline had passed by {late_ms} ms"
-            return Prediction(deployment=name, request_id=ident, outcome="expired", reason=reason)
+            return {"outcome": "expired", "reason": f"the deadline had passed by {late_ms} ms"}
 
 
-def _scored(
-    answered: PredictionAnswered, outcome: str, rung: str, reason: str, score: Score, kind: OutputKind
-) -> Prediction:
+def _scored(outcome: str, rung: str, reason: str, score: Score, kind: OutputKind) -> dict[str, Any]:
     shares = {str(name_of(index, kind.classes)): share for index, share in enumerate(score.classes or ())}
-    return Prediction(
-        deployment=answered.deployment,
-        request_id=answered.request_id,
-        outcome=outcome,
-        value=score.value,
-        label=label_of(score, kind),
-        shares=shares,
-        version=score.version or None,
-        rung=rung,
-        reason=reason,
-    )
+    return {
+        "outcome": outcome,
+        "value": score.value,
+        "label": label_of(score, kind),
+        "shares": shares,
+        "version": score.version or None,
+        "rung": rung,
+        "reason": reason,
+    }

@@ -124,6 +124,9 @@ def _asking(
         "required": True,
         "content": {"application/json": content | ({"examples": examples} if examples else {})},
     }
+    if tag == _PEOPLE:
+        answer = {"schema": {"$ref": _REF.format(name="Prediction")}}
+        operation["responses"]["200"]["content"] = {"application/json": answer}
     operation["responses"] |= {status: {"description": text} for status, text in _REFUSALS.items()}
     return operation
 
@@ -134,7 +137,9 @@ def _operation(tag: str, summary: str, path: str, first: str | None) -> dict[str
         "tags": [tag],
         "summary": summary,
         "parameters": [parameter | ({"example": first} if first else {})] if "{deployment}" in path else [],
-        "responses": {"200": {"description": "an answer", "content": {"application/json": {"schema": {}}}}},
+        "responses": {
+            "200": {"description": "an answer", "content": {"application/json": {"schema": {"type": "object"}}}}
+        },
     }
 
 

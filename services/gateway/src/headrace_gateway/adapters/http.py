@@ -10,7 +10,7 @@ import msgspec
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.routing import Route, compile_path
 
 from headrace.bus.asking import Asker
 from headrace.clock import Clock
@@ -176,37 +176,54 @@ class _Endpoint:
 
 def make_app(doors: Doors, catalogue: Catalogue, callers: Sequence[Caller], clock: Clock, limits: Limits) -> FastAPI:
     """The ASGI app; its page at /docs shows calls that work for the deployments there are."""
-    app = FastAPI(title="Headrace", version=version("headrace"), docs_url=None, redoc_url=None, openapi_url=None)
-    # The paths in the order in which they are asked for: matching walks the list.
+    app = FastAPI(
+        title="Headrace",
+        version=version("headrace"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    asking = _asking(doors)
     app.router.routes[:] = [
-        Route(path, _Endpoint(handler) if not isinstance(handler, _Endpoint) else handler, methods=[method])
-        for method, path, handler in _paths(doors)
+        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in asking),
+        *(Route(path, _Endpoint(handler), methods=[method]) for method, path, handler in _looking(doors)),
     ]
     add_docs(app, catalogue, has_keys=bool(callers))
-    app.add_middleware(Edge, callers=callers, clock=clock, limits=limits)
+    shortcuts = [(compile_path(path)[0], endpoint) for path, endpoint in asking]
+    app.add_middleware(Edge, callers=callers, clock=clock, limits=limits, shortcuts=shortcuts)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _refused)
     return app
 
 
-def _paths(doors: Doors) -> list[tuple[str, str, Any]]:
+_VERSIONED = "/v2/models/{deployment}/versions/{version}"
+
+
+def _asking(doors: Doors) -> list[tuple[str, App]]:
+    """Paths that ask for predictions."""
     v2, v1, named = (doors.asking(dialect) for dialect in (V2, V1, NAMED))
-    versioned = "/v2/models/{deployment}/versions/{version}"
     return [
-        ("POST", "/v2/models/{deployment}/infer", v2),
-        ("POST", "/v1/deployments/{deployment}/predict", named),
-        ("POST", "/v1/models/{deployment}:predict", v1),
-        ("POST", f"{versioned}/infer", v2),
-        ("POST", "/v1/deployments/{deployment}/versions/{version}/predict", named),
+        ("/v2/models/{deployment}/infer", v2),
+        ("/v1/deployments/{deployment}/predict", named),
+        ("/v1/models/{deployment}:predict", v1),
+        (f"{_VERSIONED}/infer", v2),
+        ("/v1/deployments/{deployment}/versions/{version}/predict", named),
+    ]
+
+
+def _looking(doors: Doors) -> list[tuple[str, str, Any]]:
+    """Paths that tell what there is."""
+    return [
         ("GET", "/v2/health/live", doors.live),
         ("GET", "/v2/health/ready", doors.ready),
         ("GET", "/v2", doors.server),
         ("GET", "/v2/models/{deployment}/ready", doors.model_ready),
-        ("GET", f"{versioned}/ready", doors.model_ready),
+        ("GET", f"{_VERSIONED}/ready", doors.model_ready),
         ("GET", "/v2/models/{deployment}/config", doors.config),
-        ("GET", f"{versioned}/config", doors.config),
+        ("GET", f"{_VERSIONED}/config", doors.config),
         ("GET", "/v2/models/{deployment}", doors.model),
-        ("GET", versioned, doors.model),
+        ("GET", _VERSIONED, doors.model),
         ("POST", "/v2/repository/index", doors.index),
         ("GET", "/", doors.alive),
         ("GET", "/v1/models", doors.models),

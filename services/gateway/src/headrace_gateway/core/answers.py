@@ -165,7 +165,7 @@ def _joined(words: Iterable[str]) -> str:
     ('a', 'a,b')
     """
     found = list(words)
-    return found[0] if len(set(found)) == 1 else ",".join(found)
+    return found[0] if len(found) == 1 or len(set(found)) == 1 else ",".join(found)
 
 
 def v1_reply(predictions: Sequence[Prediction]) -> Reply:
