@@ -41,7 +41,7 @@ from headrace.topics import Topics
 from headrace_inference.core.admission import Admitted, admit
 from headrace_inference.core.applied import contained
 from headrace_inference.core.contract import Contract
-from headrace_inference.core.isolation import MAX_CALLS, predict_apart
+from headrace_inference.core.isolation import MAX_CALLS, Pace, predict_apart, predict_in_portions
 from headrace_inference.core.ladder import Ask, Constant, answer_of, choose_step, rung_of, steps_of
 from headrace_inference.core.outputs import fault_of, faults_of_rows, scores_of
 from headrace_inference.core.overload import Load, is_refused, on_pressure
@@ -431,3 +431,44 @@ def test_a_version_of_inputs_only_fits_whatever_becomes_of_the_views() -> None:
     bare = Signature((ColumnPin("x"), ColumnPin("v.mean")), "b", "views")
     assert misfit(Signature((ColumnPin("x"),), "v", ""), bare) is None
     assert misfit(Signature((ColumnPin("y"),), "v", ""), bare) is not None
+
+
+class Slow:
+    """A model that takes a second of its own clock per row, and raises on some."""
+
+    def __init__(self, bad: set[float] | None = None) -> None:
+        self.now_s, self.sizes, self.bad = 0.0, [], bad or set()
+
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        self.now_s += len(rows)
+        self.sizes.append(len(rows))
+        if self.bad & set(rows[:, 0].tolist()):
+            raise ValueError("unknown")
+        return rows[:, 0].astype(np.float64)
+
+    def clock(self) -> float:
+        return self.now_s
+
+
+def test_a_slow_model_is_asked_in_portions_and_what_it_did_not_reach_in_time_is_told() -> None:
+    model, rows = Slow(), np.arange(100, dtype=np.float32).reshape(-1, 1)
+    found = predict_in_portions(model.predict, rows, Pace(1.0), model.clock, until_s=40.0)
+    assert model.sizes == [16, 16, 16]
+    assert found.unasked == tuple(range(48, 100))
+    assert found.raw[:48].tolist() == rows[:48, 0].tolist()
+
+
+def test_a_portion_that_fails_whole_does_not_cost_the_next_one() -> None:
+    model, rows = Slow(set(map(float, range(16)))), np.arange(32, dtype=np.float32).reshape(-1, 1)
+    found = predict_in_portions(model.predict, rows, Pace(1.0), model.clock, until_s=1e9)
+    assert set(found.faults) == set(range(16))
+    assert found.raw[16:].tolist() == rows[16:, 0].tolist()
+
+
+def test_a_fast_model_gets_all_at_once() -> None:
+    pace = Pace()
+    assert pace.portion(1000) == 1000
+    pace.note(1000, 0.01)
+    assert pace.portion(1000) == 1000
+    pace.note(1000, 1.0)
+    assert 100 < pace.portion(1000) < 200

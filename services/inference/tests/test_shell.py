@@ -1,15 +1,20 @@
 """The service on the log in memory: what is decided, answered and told."""
 
+import pickle
+import re
 import threading
+import time
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from headrace.bus import artifacts
 from headrace.clock import ManualClock
-from headrace.codec import header
+from headrace.codec import header, out
+from headrace.envelope import Envelope
 from headrace.events.inference import (
     BreakerChanged,
     DecisionMade,
@@ -17,6 +22,7 @@ from headrace.events.inference import (
     FellBack,
     Invalid,
     OverloadChanged,
+    PredictionRequested,
     Refused,
     RungChanged,
     Score,
@@ -32,6 +38,7 @@ from headrace_inference.adapters import models
 Bench = Any  # the fixture of conftest.py
 
 REPLY = (("headrace_reply_partition", b"3"), ("headrace_reply_id", b"ask-1"))
+AT_S = 1_364_774_400.0
 FLIGHT = {"miles": 500.0, "carrier": "AA"}
 
 
@@ -507,6 +514,36 @@ async def test_requests_without_a_deadline_wait_and_are_never_refused(bench: Ben
     assert bench.health.overload == {}
 
 
+@pytest.mark.parametrize("deadline_ms", [None, 1000])
+async def test_what_a_slow_model_does_not_reach_in_time_is_asked_on_or_goes_down_the_ladder(
+    bench: Bench, deadline_ms: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = models.predict
+
+    def predict(engine: Any, rows: np.ndarray, output: str) -> np.ndarray:
+        time.sleep(0.01 * len(rows))
+        return sound(engine, rows, output)
+
+    monkeypatch.setattr(models, "predict", predict)
+    await bench.register("delay", 1)
+    await bench.route("delay", {1: 1.0}, champion=1)
+    await bench.land("AA", [10.0])
+    async with bench.running():
+        await bench.until(lambda: bench.health.shards == (0, 1))
+        topic = bench.topics.name("inference.requests")
+        requests = [PredictionRequested("delay", FLIGHT, "u1", deadline_ms) for _ in range(100)]
+        await bench.send([out(topic, "u1", r, Envelope(f"r{n}", "", "test", AT_S)) for n, r in enumerate(requests)])
+        decisions = await bench.decisions(100)
+    served = [d for d in decisions if isinstance(d.answer, Served)]
+    fallen = {d.answer.reason for d in decisions if isinstance(d.answer, FellBack)}
+    assert bench.health.breakers == {}
+    if deadline_ms is None:
+        assert len(served) == 100
+    else:
+        assert 16 <= len(served) < 100
+        assert fallen == {"champion (version 1): no time was left to ask it"}
+
+
 async def two_versions(bench: Bench) -> None:
     """Version 2 is champion and may be broken by a test, version 1 answers below it."""
     await bench.register("delay", 1, model=signed(-1))
@@ -646,3 +683,59 @@ async def test_versions_beyond_the_memory_limit_are_refused_until_there_is_room(
         assert "HEADRACE_MODEL_MEMORY_BYTES" in refused[0].reason
         await bench.route("plain", {2: 1.0}, champion=2)
         await bench.until(lambda: bench.health.warmed == {"plain/2"})
+
+
+def untrusted() -> bytes:
+    import skops.io
+    from sklearn.preprocessing import FunctionTransformer
+
+    return skops.io.dumps(FunctionTransformer(func=threading.Thread))
+
+
+def external() -> bytes:
+    """An ONNX graph whose weights are said to lie in a file of the machine."""
+    import onnx
+
+    model = onnx.load_model_from_string(as_onnx(signed_one(1), 1))
+    tensor = model.graph.initializer.add(name="w", data_type=onnx.TensorProto.FLOAT, dims=[1])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"digest": "0" * 64}, "incomplete or altered"),
+        ({"size_bytes": 17}, "incomplete or altered"),
+        ({"format": "joblib"}, "never pickle or joblib"),
+        ({"data": pickle.dumps(signed_one(1))}, "never with pickle"),
+        ({"data": untrusted()}, "allow-list"),
+        ({"data": external(), "format": "onnx"}, "another file"),
+        ({"data": as_onnx(signed_one(1), 3), "format": "onnx"}, "predict raised"),
+    ],
+)
+async def test_a_file_that_must_not_be_loaded_is_refused_and_told_and_the_old_version_keeps_serving(
+    bench: Bench, changes: dict[str, Any], told: str
+) -> None:
+    await bench.register("plain", 1, model=signed_one(1), vocabularies={})
+    await bench.route("plain", {1: 1.0}, champion=1)
+    written = {key: changes[key] for key in ("data", "format") if key in changes}
+    place = {key: value for key, value in changes.items() if key not in ("data", "format")}
+    async with bench.running():
+        bad = await bench.register("plain", 2, vocabularies={}, **written)
+        if place:
+            bad = await bench.register("plain", 2, vocabularies={}, place=msgspec.structs.replace(bad.place, **place))
+        await bench.route("plain", {1: 1.0}, champion=1, warm=(2,))
+        facts = await bench.read("inference.facts", lambda found: unloadable(found) != [])
+        await bench.ask("plain", {"x": 0.7})
+        (decision,) = await bench.decisions()
+    (refused,) = unloadable(facts)
+    assert refused.version == 2
+    assert re.search(told, refused.reason)
+    assert isinstance(decision.answer, Served)
+
+
+def unloadable(facts: list[Any]) -> list[VersionUnloadable]:
+    """The refusals told."""
+    return [fact.event for fact in facts if isinstance(fact.event, VersionUnloadable)]

@@ -15,7 +15,8 @@ from headrace.errors import Misconfigured, Poison
 from headrace.events import type_name
 from headrace.events.inference import Answer, DecisionMade, Expired, FellBack, Invalid, OutcomeObserved, Refused, Served
 from headrace.events.registry import ModelVersion, Route, VersionRegistered
-from headrace.models import skops_format
+from headrace.models.engine import Engine, load
+from headrace.models.frames import frame_of
 from headrace_cli.render import instant
 from headrace_cli.session import Session
 
@@ -95,14 +96,14 @@ async def _again(session: Session, decision: DecisionMade, registered: VersionRe
     score = decision.answer.score if isinstance(decision.answer, Served | FellBack) else None
     if registered is None or score is None or not decision.row:
         return {"done": False, "why": "no version answered: there is nothing to score again"}
-    if registered.place.format != skops_format.FORMAT:
-        return {"done": False, "why": f"a {registered.place.format} file cannot be scored here, only skops"}
+    # The file that inference serves from: where there is an ONNX one, the other differs in the last digits.
+    place = registered.onnx or registered.place
     try:
-        model = skops_format.load(await artifacts.fetch(session.log, session.topics, registered.place))
+        model = load(await artifacts.fetch(session.log, session.topics, place), place.format)
     except Poison as poison:
         return {"done": False, "why": str(poison)}
     then = list(score.classes) if score.classes is not None else [score.value or 0.0]
-    now = _scored(model, registered.output, np.frombuffer(decision.row, "<f4").reshape(1, -1))
+    now = _scored(model, registered, np.frombuffer(decision.row, "<f4").reshape(1, -1))
     return {
         "done": True,
         "then": then,
@@ -112,11 +113,11 @@ async def _again(session: Session, decision: DecisionMade, registered: VersionRe
     }
 
 
-def _scored(model: Any, output: str, row: NDArray[np.float32]) -> list[float]:
-    if output == "number":
-        return [float(model.predict(row)[0])]
-    shares = model.predict_proba(row)[0].tolist()
-    return shares if output == "classes" else shares[1:]
+def _scored(model: Engine, registered: VersionRegistered, row: NDArray[np.float32]) -> list[float]:
+    signature, output = registered.signature, registered.output
+    shaped = frame_of(row, signature.columns) if signature.frame else row
+    said = model.predict(shaped, output)[0].tolist()
+    return [said] if output == "number" else said if output == "classes" else said[1:]
 
 
 def version_of(answer: Answer) -> int | None:

@@ -322,6 +322,18 @@ class InferenceShard:
         for row, reason in scored.faults.items():
             batch.failures.note_row(call.name, indexes[row], reason)
             del scores[indexes[row]], took[indexes[row]]
+        for row in scored.unasked:
+            del scores[indexes[row]], took[indexes[row]]
+        if scored.unasked:
+            await self._go_on(batch, Call(call.name, tuple(call.cases[row] for row in scored.unasked)))
+
+    async def _go_on(self, batch: _Batch, rest: Call) -> None:
+        """What a slow model did not reach in time: without a deadline it is asked on, else the ladder goes on without it."""
+        if batch.due_ms == math.inf:
+            return await self._call(batch, rest)
+        for case in rest.cases:
+            batch.failures.note_row(rest.name, case.index, "no time was left to ask it")
+        return None
 
     async def _ask(self, batch: _Batch, call: Call, model: LoadedModel, rows: np.ndarray) -> Scored | None:
         """One model call within its limit, told to its breaker; None when it gave nothing."""
@@ -345,7 +357,7 @@ class InferenceShard:
             note(took_s=self._plane.clock.monotonic_s() - began_s, failed=1.0, reason=str(error))
             return None
         reason = next(iter(scored.faults.values()), "")
-        failed = len(scored.faults) / len(rows)
+        failed = len(scored.faults) / (len(rows) - len(scored.unasked))
         note(took_s=self._plane.clock.monotonic_s() - began_s, failed=failed, reason=reason)
         return scored
 

@@ -7,7 +7,7 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -19,12 +19,13 @@ from headrace.models.engine import Engine, Floats, footprint_bytes
 from headrace.models.engine import load as load_engine
 from headrace.models.frames import frame_of
 from headrace_inference.adapters.lane import Lane, LaneBusy
-from headrace_inference.core.isolation import predict_apart
+from headrace_inference.core.isolation import Pace, predict_in_portions
 from headrace_inference.core.outputs import BINARY, CLASSES, NUMBER, fault_of, faults_of_rows, scores_of
 
 PREDICT_WITHIN_S = 5.0
 LOAD_WITHIN_S = 60.0
 WARM_ROWS = 64
+_ASKING_SHARE = 0.8
 GOLDEN_WITHIN, GOLDEN_NEARLY = 1e-6, 1e-3
 
 
@@ -46,10 +47,13 @@ class PredictWaits(PredictFailed):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a call gave: a score per row, in order. `faults`: rows whose score must not be served, and why."""
+    """What a call gave: a score per row, in order. `faults`: rows whose score must not be served, and why; `unasked`: rows
+    that were not reached in time.
+    """
 
     scores: Sequence[Score]
     faults: dict[int, str]
+    unasked: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +64,16 @@ class LoadedModel:
     engine: Engine
     lane: Lane
     footprint_bytes: int = 0
+    pace: Pace = field(default_factory=Pace)
 
     async def score(self, rows: np.ndarray, limit_s: float = PREDICT_WITHIN_S) -> Scored:
         """Scores of `rows` (float32, shape (n, columns)) within `limit_s`. Raises `PredictFailed`."""
         output = self.registered.output
-        may_go_on = partial(_is_before, time.monotonic() + limit_s)
+        # NB: a portion that is begun shortly before the limit would look like a hang.
+        until_s = time.monotonic() + limit_s * _ASKING_SHARE
+        ask = partial(predict_in_portions, self._predict, rows, self.pace, time.monotonic, until_s)
         try:
-            raw, raised = await self.lane.run(lambda: predict_apart(self._predict, rows, may_go_on), limit_s)
+            predicted = await self.lane.run(ask, limit_s)
         except TimeoutError:
             raise PredictHangs(f"predict took over {limit_s:.3g} s") from None
         except LaneBusy:
@@ -74,11 +81,14 @@ class LoadedModel:
         except Exception as error:
             # NB: a model is foreign code: whatever it raises is its failure, not a bug of this loop.
             raise PredictFailed(f"predict raised {type(error).__name__}: {error}") from error
+        raw = predicted.raw
         fault = fault_of(raw, len(rows), output)
         if fault is not None:
             raise PredictFailed(fault)
-        faults = faults_of_rows(raw, output) | {row: f"predict raised {reason}" for row, reason in raised.items()}
-        return Scored(scores_of(raw, output, self.registered.version, self.registered.model_digest), faults)
+        raised = {row: f"predict raised {reason}" for row, reason in predicted.faults.items()}
+        scores = scores_of(raw, output, self.registered.version, self.registered.model_digest)
+        reached = len(rows) - len(predicted.unasked)
+        return Scored(scores, faults_of_rows(raw[:reached], output) | raised, predicted.unasked)
 
     def _predict(self, rows: np.ndarray) -> Floats:
         signature = self.registered.signature
@@ -143,10 +153,6 @@ async def _try_golden(model: LoadedModel, format: str) -> None:
         value = math.nan if place in scored.faults or score.value is None else score.value
         if not abs(value - wanted.value) <= (GOLDEN_WITHIN if format == "skops" else GOLDEN_NEARLY):
             raise Unloadable(f"golden row {place} scores {value:.6g} here, where it was made {wanted.value:.6g}")
-
-
-def _is_before(instant_s: float) -> bool:
-    return time.monotonic() < instant_s
 
 
 def predict(engine: Engine, rows: np.ndarray, output: str) -> Floats:

@@ -74,8 +74,8 @@ def lateness_ms(request: PredictionRequested, appended_ms: int, now_ms: int) -> 
     return 0 if request.deadline_ms is None else now_ms - appended_ms - request.deadline_ms
 
 
-# Of the time left until the tightest deadline, a model call may take this share; the rest is for the ladder and the reply.
-_CALL_SHARE = 0.8
+# Of the time left until the tightest deadline, a model call may take this share; the rest is for the rungs below and the reply.
+_CALL_SHARE = 0.5
 # No deadline shortens a call below this: a client that allows a millisecond must not fail everybody's version.
 _SHORTEST_CALL_S = 0.05
 
@@ -89,6 +89,6 @@ def call_limit_s(time_limit_s: float, left_s: float) -> float:
     """How long a batch may wait for a model. `left_s`: time until the tightest deadline in it.
 
     >>> call_limit_s(5.0, math.inf), call_limit_s(5.0, 1.0), call_limit_s(5.0, 0.001)
-    (5.0, 0.8, 0.05)
+    (5.0, 0.5, 0.05)
     """
     return max(_SHORTEST_CALL_S, min(time_limit_s, left_s * _CALL_SHARE))
