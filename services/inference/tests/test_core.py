@@ -74,6 +74,7 @@ def test_traffic_follows_the_shares() -> None:
     assert abs(share - 0.1) < 4 * math.sqrt(0.1 * 0.9 / len(UNITS))
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.floats(0.0, 1.0), st.floats(0.0, 1.0))
 def test_no_unit_leaves_a_version_whose_share_grows(one: float, other: float) -> None:
     small, large = sorted((one, other))
