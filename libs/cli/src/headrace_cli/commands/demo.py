@@ -57,7 +57,8 @@ def demo(
         _show_rollouts(report, folder)
     else:
         _show(report, folder)
-    raise SystemExit(0 if report["lost"] == 0 and report["duplicated"] == 0 else 1)
+    is_well = report["lost"] == 0 and report["duplicated"] == 0 and report.get("as_expected", True)
+    raise SystemExit(0 if is_well else 1)
 
 
 def _drift(stage: Any, speed: float | None) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import json
 import secrets
 import shutil
 import time
-from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
@@ -69,12 +68,12 @@ async def play(stage: Stage, session: Session, *, has_log: bool) -> dict[str, An
             bad = await act.begin(
                 act.register(await asyncio.to_thread(look_ahead, gathered), "it saw the future", True)
             )
-            await act.until_ended("bad", bad, BAD_S)
+            await act.until_ended("look ahead", bad, BAD_S)
             broken = await act.begin(act.register(await asyncio.to_thread(raising, gathered), "it raises", False))
             await act.until_ended("raising", broken, RAISING_S)
             await player.close()
     with stage.console.status("reading the report back from the log"):
-        parts = {"promoted": challenger, "rolled_back_by_labels": bad, "rolled_back_by_errors": broken}
+        parts = {"canary": challenger, "look ahead": bad, "raising": broken}
         report = await build_rollout_report(session, NAME, parts, time.monotonic() - began_s)
     (stage.folder / REPORT).write_text(json.dumps(report, indent=2))
     return report
@@ -158,8 +157,3 @@ class _Act:
             stop_when=lambda: version in self.story.ended,
         )
         self.at_s = self.player.at_s
-
-
-def show_path(folder: Path) -> str:
-    """Where the report lies."""
-    return str(folder / REPORT)

@@ -25,9 +25,11 @@ async def build_rollout_report(
     decisions = [message for message in messages if isinstance(message.event, DecisionMade)]
     requests = [message.envelope.id for message in await session.all_of("inference.requests")]
     labels = labels_of(await session.all_of("inference.outcomes"))
+    rollouts = [_rollout(name, version, facts, verdicts, decisions) for name, version in parts.items()]
     return {
         **counts(requests, [message.event for message in decisions], labels),
-        "rollouts": [_rollout(name, version, facts, verdicts, decisions) for name, version in parts.items()],
+        "rollouts": rollouts,
+        "as_expected": [found["outcome"] for found in rollouts] == ["promoted", "rolled back", "rolled back"],
         "wall_s": round(wall_s, 1),
     }
 
@@ -45,16 +47,22 @@ def _rollout(
         "version": version,
         "outcome": _outcome(end.event) if end else "not ended",
         "reason": getattr(end.event, "reason", "") if end else "",
-        "steps": [
-            {"step": m.event.step, "share": m.event.share, "at": instant(m.event.clock_s or m.envelope.time_s)}
-            for m in about
-            if isinstance(m.event, RolloutAdvanced)
-        ],
+        "steps": _steps([m for m in about if isinstance(m.event, RolloutAdvanced)]),
         "evidence": msgspec.to_builtins(end.event.evidence) if end else [],
         "labels": last.label_count if last else 0,
         "blocks": last.blocks if last else 0,
         **_effort(version, start, ended_ms, decisions),
     }
+
+
+def _steps(advanced: Sequence[Message]) -> list[dict[str, Any]]:
+    """Each step once: one is told again when the clock at which it began is known."""
+    found: dict[tuple[str, float], dict[str, Any]] = {}
+    for message in advanced:
+        event = message.event
+        at = instant(event.clock_s or message.envelope.time_s)
+        found[event.step, event.share] = {"step": event.step, "share": event.share, "at": at}
+    return list(found.values())
 
 
 def _outcome(event: Any) -> str:

@@ -120,7 +120,7 @@ async def _followed(view: View) -> AsyncIterator[None]:
 def new_bar(console: Console) -> Progress:
     """A progress bar per part of an act; its tasks have the fields `act`, `at` and `sent`."""
     columns = (
-        TextColumn("{task.fields[act]:>9}"),
+        TextColumn("{task.fields[act]:>10}"),
         BarColumn(),
         TextColumn("{task.fields[at]} {task.fields[sent]:>9,} sent"),
         TimeElapsedColumn(),
