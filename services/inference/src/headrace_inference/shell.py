@@ -24,7 +24,7 @@ from headrace.events.inference import (
     Score,
 )
 from headrace.events.registry import Route, Signature
-from headrace.features.rows import entities_of, look_up
+from headrace.features.rows import entities_of, look_up_many
 from headrace.features.store import OnlineStore
 from headrace.obs.health import Health
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
@@ -207,16 +207,21 @@ class InferenceShard:
             batch.about[name] = about
         inputs = [batch.messages[index].event.inputs for index in indexes]
         vouched = about.rows.contract.vouches(inputs) if about is not None else [False] * len(indexes)
+        admitted: list[tuple[int, str]] = []
         for index, kept in zip(indexes, vouched, strict=True):
             message = batch.messages[index]
             event, record = message.event, message.record
             verdict = admit(event, record.key, found and found[1], record.timestamp_ms, now_ms, kept)
             if isinstance(verdict, Admitted):
                 verdict = self._overloaded(message, now_ms) or verdict
-            if isinstance(verdict, Admitted) and about is not None:
-                self._let_in(batch, about, index, verdict.unit)
-            elif not isinstance(verdict, Admitted):
+            if isinstance(verdict, Admitted):
+                admitted.append((index, verdict.unit))
+            else:
                 batch.turned_away[index] = (unit_of(event, record.key), verdict)
+        if about is not None:
+            self._look_up(batch, about.deployment, [index for index, _ in admitted])
+            for index, unit in admitted:
+                self._let_in(batch, about, index, unit)
 
     def _about(self, name: str, project: ProjectDefinition, deployment: DeploymentDefinition) -> _About:
         route, offset = self._plane.control.route(name)
@@ -236,17 +241,22 @@ class InferenceShard:
         batch.cases.append(case)
         if message.event.deadline_ms is not None:
             batch.due_ms = min(batch.due_ms, due_ms(message.event, message.record.timestamp_ms))
-        if about.deployment.features:
-            self._look_up(batch, case, message)
         if is_new:
             self._check_versions(batch, case, about)
         if about.level >= BASELINE or about.deployment.degrade_when is not None:
             self._check_row(batch, case, about)
 
-    def _look_up(self, batch: _Batch, case: Case, message: Message) -> None:
-        entities = entities_of(case.deployment, message.event.inputs)
-        batch.features[case.index] = look_up(self._plane.store, case.deployment, entities, case.at_s)
-        batch.entities[case.index] = {view: entity for view, entity in entities.items() if entity is not None}
+    def _look_up(self, batch: _Batch, deployment: DeploymentDefinition, indexes: Sequence[int]) -> None:
+        """The view features of these requests, all at once."""
+        if not deployment.features:
+            return
+        asked = [batch.messages[index] for index in indexes]
+        entities = [entities_of(deployment, message.event.inputs) for message in asked]
+        at_s = [message.envelope.time_s for message in asked]
+        found = look_up_many(self._plane.store, deployment, entities, at_s)
+        for index, named, row in zip(indexes, entities, found, strict=True):
+            batch.features[index] = row
+            batch.entities[index] = {view: entity for view, entity in named.items() if entity is not None}
 
     def _check_versions(self, batch: _Batch, case: Case, about: _About) -> None:
         """Note which of a case's versions cannot be asked at all, and why."""

@@ -168,11 +168,15 @@ def entities_of(deployment: DeploymentDefinition, inputs: Mapping[str, Scalar]) 
     }
 
 
-def look_up(
-    store: OnlineStore, deployment: DeploymentDefinition, entities: Mapping[str, str | None], at_s: float
+def look_up_many(
+    store: OnlineStore,
+    deployment: DeploymentDefinition,
+    entities: Sequence[Mapping[str, str | None]],
+    at_s: Sequence[float],
 ) -> NDArray[np.float64]:
-    """All view features of one request from the online store, in row order."""
+    """All view features of many requests from the online store, in row order: (n_requests, n_features)."""
     found = [
-        store.lookup(binding.key, entities[binding.view], at_s, deployment.settle_s) for binding in deployment.features
+        store.lookup_many(binding.key, [named[binding.view] for named in entities], at_s, deployment.settle_s)
+        for binding in deployment.features
     ]
-    return np.concatenate(found) if found else np.empty(0)
+    return np.hstack(found) if found else np.empty((len(at_s), 0))
