@@ -4,14 +4,19 @@ import json
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from headrace.errors import Misconfigured
+from headrace.events.ops import HealthReported
+from headrace.models.engine import load as load_engine
 from headrace.project.compile import compile_project
 from headrace.project.load import load_project
 from headrace.settings import Settings, origins
 from headrace_cli.applying import differences
+from headrace_cli.commands.daily import _service_row
+from headrace_cli.drill import models
 from headrace_cli.main import app
 from headrace_cli.scaffold import write_project
 from headrace_cli.supervisor import Child
@@ -89,3 +94,26 @@ def test_a_child_that_dies_is_restarted_after_a_growing_pause_and_at_once_when_i
     child.process.wait()
     child._note_end(75, 2.0)
     assert child.pause_s == 0.0
+
+
+def test_status_tells_breakers_that_are_not_closed_and_load_that_is_shed() -> None:
+    report = HealthReported(
+        "inference", "i-1", True, breakers={"delay/3": "open: predict returned NaN"}, overload={"delay": 3}
+    )
+    told = _service_row(report, {})["reason"]
+    assert told == "breaker of delay/3 open: predict returned NaN; delay sheds load: requests are refused"
+
+
+def test_the_drill_names_its_acts_to_who_asks_for_another() -> None:
+    ran = CliRunner().invoke(app, ["drill", "--only", "earthquake"])
+    assert isinstance(ran.exception, Misconfigured)
+    assert "raises, nan, hangs, features, control, load" in str(ran.exception)
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid)")
+def test_the_drills_champion_suffers_from_what_its_acts_ask_for() -> None:
+    champion = load_engine(models.fragile(), "skops")
+    rows = np.array([[1, 0, 0.5, 1, 1, 5], [1, 1, 0.5, 1, 1, 5]], np.float32)
+    assert np.isnan(champion.predict(rows, "binary")).any(axis=1).tolist() == [False, True]
+    with pytest.raises(ValueError, match="unknown categories"):
+        champion.predict(np.array([[99, 0, 0.5, 1, 1, 5]], np.float32), "binary")

@@ -14,6 +14,7 @@ from headrace_cli.commands import (
     dataset,
     demo,
     dlq,
+    drill,
     explain,
     feature,
     model,
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 daily.add_to(app)
 demo.add_to(app)
+drill.add_to(app)
 explain.add_to(app)
 app.add_typer(topic.app, name="topic")
 app.add_typer(dataset.app, name="dataset")

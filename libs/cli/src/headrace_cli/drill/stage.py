@@ -1,0 +1,154 @@
+"""The drill's run: an installation of its own, the drill's project and models, then act after act."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headrace.bus import artifacts
+from headrace.errors import HeadraceError
+from headrace.events.registry import RegisterVersion, RolloutAborted, RolloutCompleted, SetAlias, VersionRegistered
+from headrace.features.rows import pin_signature
+from headrace_broker import free_port
+from headrace_broker.jars import kafka_jars
+from headrace_cli.applying import apply_project
+from headrace_cli.drill.acts import Act, Outcome, Scene, perform
+from headrace_cli.drill.load import Pulses
+from headrace_cli.facts import ask
+from headrace_cli.local import Local
+from headrace_cli.session import Session
+
+PROJECT = "headrace_cli.drill.project:project"
+NEEDED = ("inference", "feature", "registry", "monitor")
+_READY_WITHIN_S = 90.0
+_RELEASED_WITHIN_S = 60.0
+
+
+@dataclass
+class Stage:
+    """One drill in one folder. `say`: takes each outcome as it comes. `seconds`: how long the faults last."""
+
+    folder: Path
+    say: Callable[[str], None]
+    seconds: float
+
+    def clear(self) -> Local:
+        """An empty folder, and the jars at hand."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        kafka_jars()
+        return Local(self.folder.absolute())
+
+    async def start(self, local: Local) -> dict[str, Any]:
+        """Broker and services."""
+        return await local.await_started(local.start(free_port(), fresh=True))
+
+    async def play(self, session: Session, local: Local, acts: Sequence[Act]) -> list[Outcome]:
+        """Set up, then the acts in their order."""
+        await apply_project(session, PROJECT)
+        await _until_ready(session)
+        pulses, stop = Pulses(session), asyncio.Event()
+        # NB: features cover whole panes: what is to be seen at once must lie some panes back.
+        await pulses.send(time.time() - 900)
+        pulsing = asyncio.create_task(pulses.run(stop))
+        try:
+            scene = await self._scene(session, local, pulses)
+            outcomes = []
+            for act in acts:
+                outcomes.append(await perform(act, scene))
+                self.say(_line(outcomes[-1]))
+        finally:
+            stop.set()
+            await pulsing
+        return outcomes
+
+    async def _scene(self, session: Session, local: Local, pulses: Pulses) -> Scene:
+        from headrace_cli.drill import models  # late: scikit-learn
+
+        await _release(session, models.sturdy(6), "a tree that takes whatever comes")
+        await _set_baseline(session, models.sturdy(4))
+        fragile = await asyncio.to_thread(models.fragile)
+        champion = await _release(session, fragile, "what the faults are made of")
+
+        async def heavy() -> int:
+            return await _release(session, models.heavy(), "as slow as the load is high")
+
+        return Scene(session, local, pulses, champion, heavy, self.seconds)
+
+
+async def _set_baseline(session: Session, data: bytes) -> None:
+    registered = await _register(session, data, "a tree of inputs only", inputs_only=True, rollout=False)
+    await ask(session, SetAlias("drill", "baseline", registered, None, "the drill's baseline", "drill"))
+
+
+async def _release(session: Session, data: bytes, reason: str) -> int:
+    """Register and wait until the version has the traffic; its number."""
+    facts = session.topics.name("registry.facts")
+    partitions = await session.log.partitions(facts)
+    reader = await session.log.reader(partitions, await session.log.end_offsets(partitions))
+    try:
+        version = await _register(session, data, reason)
+        async with asyncio.timeout(_RELEASED_WITHIN_S):
+            while True:
+                for record in await reader.fetch(0.2):
+                    match session.codec.decode(record).event:
+                        case RolloutCompleted(version=found) if found == version:
+                            return version
+                        case RolloutAborted(version=found, reason=why) if found == version:
+                            raise HeadraceError(f"the drill's version {version} was not released: {why}")
+    except TimeoutError:
+        raise HeadraceError(f"the drill's version was not released within {_RELEASED_WITHIN_S:.0f} s") from None
+    finally:
+        await reader.close()
+
+
+async def _register(
+    session: Session, data: bytes, reason: str, *, inputs_only: bool = False, rollout: bool = True
+) -> int:
+    found = session.projects.deployment("drill")
+    if found is None:
+        raise HeadraceError("the drill's project was not applied")
+    place = await artifacts.publish(session.log, session.topics, data, "skops", session.clock.now_s(), "drill")
+    command = RegisterVersion(
+        deployment="drill",
+        model="drill",
+        place=place,
+        model_digest=place.digest[:32],
+        signature=pin_signature(*found, {}, inputs_only=inputs_only),
+        reason=reason,
+        rollout=rollout,
+        by="drill",
+    )
+    facts = await ask(session, command)
+    return next(fact.version for fact in facts if isinstance(fact, VersionRegistered))
+
+
+async def _until_ready(session: Session) -> None:
+    """Until the services that the drill needs are ready, and the project is known here."""
+    stop = asyncio.Event()
+    following = asyncio.create_task(session.projects.run(stop))
+    try:
+        await session.projects.wait(stop)
+        give_up_s = time.monotonic() + _READY_WITHIN_S
+        while time.monotonic() < give_up_s:
+            reports = [message.event for message in (await session.current_of("ops.health")).values()]
+            if set(NEEDED) <= {report.service for report in reports if report.ready}:
+                return
+            await asyncio.sleep(0.3)
+    finally:
+        stop.set()
+        await following
+    raise HeadraceError(f"services were not ready within {_READY_WITHIN_S:.0f} s: see the logs in the drill's folder")
+
+
+def _line(outcome: Outcome) -> str:
+    answers = ", ".join(f"{count} {who}" for who, count in outcome.answers.items())
+    back = "not recovered" if outcome.recovered_s is None else f"recovered in {outcome.recovered_s:.1f} s"
+    mark = "[green]well[/]" if outcome.is_well else f"[red]{'; '.join(outcome.faults)}[/]"
+    return f"[bold]{outcome.act}[/] {outcome.about}: {answers}; {back}; {mark}"
+
+
+Work = Callable[[Session], Awaitable[list[Outcome]]]

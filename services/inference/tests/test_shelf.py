@@ -1,0 +1,82 @@
+"""The shelf with its breakers, loads, and what health, metrics and the log are told of them."""
+
+from typing import Any
+
+import pytest
+
+from headrace.clock import ManualClock
+from headrace.events.inference import BreakerChanged, OverloadChanged
+from headrace.obs.health import Health
+from headrace.obs.metrics import page
+from headrace.project.definition import BreakerDefinition
+from headrace_inference.adapters.lane import Lane
+from headrace_inference.adapters.loads import Loads
+from headrace_inference.adapters.models import LoadedModel
+from headrace_inference.adapters.shelf import ABANDON_AFTER_S, Shelf
+
+PLAN = BreakerDefinition(min_calls=2, probes=1)
+NAME = ("delay", 3)
+
+
+@pytest.fixture
+def health() -> Health:
+    return Health("inference", "i-1", failures={})
+
+
+def shelved(clock: ManualClock, health: Health, facts: list[Any]) -> Shelf:
+    shelf = Shelf(clock, health, facts.append)
+    shelf.put(NAME, LoadedModel(None, None, Lane("test")))  # ty: ignore[invalid-argument-type] - never asked here
+    health.loaded = {"delay/3"}
+    return shelf
+
+
+def test_a_breaker_that_opens_is_a_fact_a_metric_and_stands_in_health(clock: ManualClock, health: Health) -> None:
+    facts: list[BreakerChanged] = []
+    shelf = shelved(clock, health, facts)
+    for _ in range(2):
+        shelf.note(NAME, PLAN, took_s=0.01, failed=1.0, reason="NaN")
+    assert [(fact.was, fact.state, fact.calls, fact.failure_share) for fact in facts] == [("closed", "open", 2, 1.0)]
+    assert health.report().breakers["delay/3"].startswith("open: 100% of 2 calls failed")
+    assert b'headrace_inference_breakers{state="open"} 1.0' in page(health)
+    assert b'headrace_inference_breakers{state="closed"} 0.0' in page(health)
+    clock.advance(PLAN.open_s)
+    assert shelf.why_not(NAME, PLAN) is None
+    shelf.note(NAME, PLAN, took_s=0.01)
+    assert [fact.state for fact in facts] == ["open", "half_open", "closed"]
+    assert health.report().breakers == {}
+
+
+def test_a_version_that_goes_takes_its_open_breaker_along(clock: ManualClock, health: Health) -> None:
+    facts: list[BreakerChanged] = []
+    shelf = shelved(clock, health, facts)
+    shelf.note_hang(NAME, PLAN, "predict took over 1 s")
+    shelf.drop(NAME)
+    assert [(fact.state, fact.reason) for fact in facts] == [
+        ("open", "predict took over 1 s"),
+        ("closed", "no route names it any more"),
+    ]
+    shelf.note(NAME, PLAN, took_s=0.01, failed=1.0, reason="a call that ended late")
+    assert len(facts) == 2
+
+
+def test_a_lane_that_hangs_for_good_is_left_behind_and_counted(
+    clock: ManualClock, health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = shelved(clock, health, [])
+    monkeypatch.setattr(Lane, "hangs_s", ABANDON_AFTER_S + 1)
+    shelf.renew_lanes()
+    assert shelf.abandoned == 1
+    assert "hung for 61.0 s" in (shelf.why_not(NAME, PLAN) or "")
+
+
+def test_the_level_of_load_is_a_fact_a_metric_and_stands_in_health(clock: ManualClock, health: Health) -> None:
+    facts: list[OverloadChanged] = []
+    loads = Loads(clock, health, facts.append)
+    assert loads.note("delay", 0.6, 2.4) == 3
+    assert health.report().overload == {"delay": 3}
+    assert b"headrace_inference_overload_level 3.0" in page(health)
+    for _ in range(3):
+        clock.advance(1.0)
+        loads.settle()
+    assert [(fact.was, fact.level) for fact in facts] == [(0, 3), (3, 2), (2, 1), (1, 0)]
+    assert health.report().overload == {}
