@@ -13,7 +13,7 @@ and a third, only told: superiority, that it was at least 0. Labels that are to 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 WORST = 1.0
 SMOOTHING = 10.0
 _LEAST = 1e-4
+_NAMES = ("harm", "margin", "better")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,19 @@ class PairTest:
     @property
     def _tests(self) -> tuple[Chains, Chains, Chains]:
         return self.harm, self.margin, self.better
+
+    def state(self) -> dict[str, dict[str, list[float]]]:
+        """Plain numbers per test, from which `restored` makes them again (of one rollout)."""
+        return {f"labels.{name}": test.state() for name, test in zip(_NAMES, self._tests, strict=True)}
+
+    @classmethod
+    def restored(cls, chains: int, margin: float, state: Mapping[str, Mapping[str, Sequence[float]]]) -> "PairTest":
+        """The tests from their state; fresh ones where there is none."""
+        found = cls.new(chains, margin)
+        for name, test in zip(_NAMES, found._tests, strict=True):
+            if f"labels.{name}" in state:
+                test.restore(state[f"labels.{name}"])
+        return found
 
 
 def _stakes(block: BlockSum) -> tuple[tuple[ArrayLike, ...], tuple[ArrayLike, ...]]:

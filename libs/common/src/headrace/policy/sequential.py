@@ -15,9 +15,12 @@ Ziegel 2023, "Sequentially valid tests for forecast calibration"). That average 
 all chains at once, because bets are still open (Henzi & Ziegel 2022, correction to "Valid sequential inference on
 probability forecast performance", Biometrika 109; Choe & Ramdas 2025, "Combining evidence across filtrations"). So each open
 bet counts as lost as far as it still can be, at every look; what is left is at most what all bets will be worth: valid.
+The null is then the running mean of each chain, a sample of every k-th block; "known before" includes what both versions said of a
+block's requests, and how many there were.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +95,17 @@ class Chains:
         wealth = self.wealth.copy()
         wealth[..., (self.settled + np.arange(risk.shape[-1])) % self.count, :] += staked(lost)
         return log_mean_exp(wealth, axis=(-2, -1))
+
+    def state(self) -> dict[str, list[float]]:
+        """Plain numbers of one test, for `restore`."""
+        risk = [float(self.risk_sum), float(self.risk_blocks)]
+        return {"wealth": self.wealth.ravel().tolist(), "risk": risk, "settled": [self.settled]}
+
+    def restore(self, state: Mapping[str, Sequence[float]]) -> None:
+        """Go on from there."""
+        self.wealth = np.array(state["wealth"], dtype=np.float64).reshape(self.wealth.shape)
+        self.risk_sum, self.risk_blocks = (np.array(value, dtype=np.float64) for value in state["risk"])
+        self.settled = int(state["settled"][0])
 
     def _scales(self, risks: Floats) -> Floats:
         """What the gains of the next blocks are divided by, given what is at risk in each."""

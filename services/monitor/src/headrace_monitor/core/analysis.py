@@ -1,8 +1,7 @@
 """What the monitor says of a running rollout: verdicts by two kinds of evidence, each a test that is valid at every look.
 
-Guardrails need no label and are looked at with every batch of decisions. Arms are by assignment: a unit that the route gave to
-the version counts for it, whoever answered in the end; where an arm has no traffic of its own (shadowing, after the
-switch) the requests that it scored along with count. Previews and tenants' overrides are in no arm: nothing was drawn.
+Guardrails need no label and are looked at with every batch of decisions, by arm (`arms`). Previews and tenants' overrides are in no arm:
+nothing was drawn.
 Label evidence is from all requests that both versions were asked, by closed blocks (`blocks`, `headrace.policy.pairs`).
 
 A verdict is given when it changes, when a block closes, when a step's least decisions or time are reached, once per
@@ -11,36 +10,25 @@ block of event time, and when the shell says that nothing was heard for long.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from msgspec.structs import replace
 
-from headrace.events.inference import DecisionMade, FellBack, Score, Served
+from headrace.events.inference import DecisionMade
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAdvanced, RolloutCompleted, RolloutStarted, Route
 from headrace.events.verdicts import Evidence, VerdictGiven
-from headrace.policy.guardrails import (
-    INVALID,
-    NOT_ASKED,
-    DistanceTest,
-    GuardrailTest,
-    LatencyTest,
-    ShareTest,
-    guardrail_test,
-    split_alpha,
-)
-from headrace.policy.pairs import PairTest, shows_harm, shows_no_worse
-from headrace.policy.sequential import chains_needed, log_e_of_counts
-from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED, worst
-from headrace.project.definition import DeploymentDefinition, GuardrailDefinition, RolloutDefinition
-from headrace_monitor.core.blocks import Blocks, Closed, Pair
+from headrace.policy.guardrails import LatencyTest, ShareTest, guardrail_test, split_alpha
+from headrace.policy.pairs import PairTest, shows_harm
+from headrace.policy.sequential import chains_needed
+from headrace.policy.verdict import worst
+from headrace.project.definition import DeploymentDefinition, RolloutDefinition
+from headrace_monitor.core.arms import Bools, Side, calls, shares, side_of
+from headrace_monitor.core.blocks import Blocks, Closed, Floats, Pair
+from headrace_monitor.core.evidence import mean_difference, of_guardrail, of_labels, of_split, unmeasured
 
-# At which level non-inferiority and superiority count as shown; an unequal split of units.
-SHOWN_LEVEL = 0.05
-UNEQUAL_LEVEL = 0.001
 UNITS_KEPT = 100_000
-_BEYOND = 700.0  # e to this is still a float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +52,7 @@ class Trial:
         self._rails = {rail.metric: rail for rail in self.plan.guardrails}
         self._tests = {m: guardrail_test(m, rail.limit, state.tests.get(m)) for m, rail in self._rails.items()}
         self._blocks = _blocks_of(deployment, self.plan, state.open_from_s) if self.control is not None else None
-        self._pairs = _restored_pairs(_chains(self._blocks), self.plan.margin, state.tests) if self._blocks else None
+        self._pairs = PairTest.restored(_chains(self._blocks), self.plan.margin, state.tests) if self._blocks else None
         self._totals = dict(state.totals)
         self._folded = dict(state.folded)
         self._units: set[int] = set()
@@ -102,66 +90,71 @@ class Trial:
 
     def take(self, seen: Sequence[Seen]) -> None:
         """Decisions of the deployment, in the order read; those read again after a restart count for open blocks only."""
-        fresh = [one for one in seen if one.offset >= self._folded.get(one.place, 0)]
+        decisions = [one.decision for one in seen]
+        new, control = side_of(decisions, self.version), side_of(decisions, self.control)
+        self._take_pairs(decisions, new, control)
+        is_fresh = np.array([one.offset >= self._folded.get(one.place, 0) for one in seen], dtype=bool)
         for one in seen:
-            if self._blocks is not None and (pair := self._pair(one.decision)) is not None:
-                self._blocks.take(pair)
-        for one in fresh:
-            self._folded[one.place] = one.offset + 1
-        decisions = [one.decision for one in fresh]
+            self._folded[one.place] = max(self._folded.get(one.place, 0), one.offset + 1)
+        if not is_fresh.all():
+            decisions = [found for found, is_new in zip(decisions, is_fresh.tolist(), strict=True) if is_new]
+            new, control = new.only(is_fresh), control.only(is_fresh)
         if decisions:
-            self._count(decisions)
-            self._judge(decisions)
+            share = np.array([self.state.routes.get(d.route_offset, self.state.share) for d in decisions])
+            self._count(decisions, new, control, share)
+            self._judge(decisions, new, control, share)
 
     def observe(self, unit: str, value: float, known_s: float) -> None:
         """An outcome."""
         if self._blocks is not None:
             self._blocks.observe(unit, value, known_s)
 
-    def _pair(self, decision: DecisionMade) -> Pair | None:
-        new, control = _score_of(decision, self.version), _score_of(decision, self.control)
-        if not (_was_asked(decision, self.version, new) and _was_asked(decision, self.control, control)):
-            return None
-        return Pair(decision.unit, decision.at_s, new, control)
+    def _take_pairs(self, decisions: Sequence[DecisionMade], new: Side, control: Side) -> None:
+        """Requests that both versions were to score."""
+        if self._blocks is not None:
+            for n in np.flatnonzero(new.is_asked & control.is_asked).tolist():
+                decision = decisions[n]
+                self._blocks.take(Pair(decision.unit, decision.at_s, new.scores[n], control.scores[n]))
 
-    def _share_of(self, decision: DecisionMade) -> float:
-        return self.state.routes.get(decision.route_offset, self.state.share)
-
-    def _count(self, decisions: Sequence[DecisionMade]) -> None:
+    def _count(self, decisions: Sequence[DecisionMade], new: Side, control: Side, share: Floats) -> None:
         """Of this step: decisions for the version's units, and units seen in either arm."""
         state, step_s = self.state, self.state.step_clock_s or -math.inf
-        drawn = [d for d in decisions if not d.override and d.at_s >= step_s and self._share_of(d) == state.share]
-        step = sum(1 for d in drawn if _assigned(d) == self.version)
-        new, control = state.step_units
-        for d in drawn:
-            unit = hash(d.unit)
-            if d.route_offset in state.routes and unit not in self._units and len(self._units) < UNITS_KEPT:
-                self._units.add(unit)
-                new, control = new + (_assigned(d) == self.version), control + (_assigned(d) == self.control)
-        all_new = sum(1 for d in decisions if _assigned(d) == self.version)
-        before = state.step_decisions
+        is_drawn = [not d.override and d.at_s >= step_s for d in decisions] & (share == state.share)
+        before, after = state.step_decisions, state.step_decisions + int((new.is_own & is_drawn).sum())
         self.state = replace(
-            state, step_decisions=before + step, decisions=state.decisions + all_new, step_units=(new, control)
+            state,
+            step_decisions=after,
+            decisions=state.decisions + int(new.is_own.sum()),
+            step_units=self._count_units(decisions, new, control, is_drawn),
         )
-        self._is_due |= before < self.plan.min_decisions <= before + step
+        self._is_due |= before < self.plan.min_decisions <= after
 
-    def _judge(self, decisions: Sequence[DecisionMade]) -> None:
-        """Every guardrail sees the decisions."""
-        drawn = [d for d in decisions if not d.override]
-        arms = {v: _Arm.of(drawn, v, [self._has_own(d, v) for d in drawn]) for v in (self.version, self.control)}
-        new, control = arms[self.version], arms[self.control]
+    def _count_units(
+        self, decisions: Sequence[DecisionMade], new: Side, control: Side, is_drawn: Bools
+    ) -> tuple[int, int]:
+        """Each unit once; only where the route that was followed is known."""
+        ours, theirs = self.state.step_units
+        for n in np.flatnonzero(is_drawn & (new.is_own | control.is_own)).tolist():
+            unit = hash(decisions[n].unit)
+            is_known = decisions[n].route_offset in self.state.routes
+            if is_known and unit not in self._units and len(self._units) < UNITS_KEPT:
+                self._units.add(unit)
+                ours, theirs = ours + int(new.is_own[n]), theirs + int(control.is_own[n])
+        return ours, theirs
+
+    def _judge(self, decisions: Sequence[DecisionMade], new: Side, control: Side, share: Floats) -> None:
+        """Every guardrail sees the decisions; previews and tenants' overrides are in no arm."""
+        is_drawn = np.array([not d.override for d in decisions], dtype=bool)
+        if not is_drawn.all():
+            decisions = [d for d in decisions if not d.override]
+            new, control, share = new.only(is_drawn), control.only(is_drawn), share[is_drawn]
         for metric, test in self._tests.items():
             if isinstance(test, ShareTest):
-                test.take(*new.cases(metric), *control.cases(metric))
+                test.take(*new.cases(metric, share > 0), *control.cases(metric, share < 1))
             elif isinstance(test, LatencyTest):
-                test.take(*_calls(drawn, self.version, self.control))
+                test.take(*calls(decisions, self.version, self.control))
             else:
-                test.take(*_scores(drawn, self.version, self.control))
-
-    def _has_own(self, decision: DecisionMade, version: int | None) -> bool:
-        """Whether the version has traffic of its own by the route that this decision followed."""
-        share = self._share_of(decision)
-        return share > 0 if version == self.version else share < 1
+                test.take(*shares(new, control))
 
     # what follows
 
@@ -197,7 +190,8 @@ class Trial:
 
     def _note_harm(self, closed: Closed) -> None:
         """Harm that was shown at one look stays shown: the test is valid at each."""
-        is_shown = shows_harm(self._totals["harm"], self._difference(), self.plan.margin, self._alpha["labels"])
+        mean = mean_difference(self._totals)
+        is_shown = shows_harm(self._totals["harm"], mean, self.plan.margin, self._alpha["labels"])
         if is_shown and "harm_from_s" not in self._totals:
             self._totals |= {"harm_from_s": closed.from_s, "harm_to_s": closed.to_s, "harm_shown": self._totals["harm"]}
 
@@ -221,9 +215,12 @@ class Trial:
         return [began_s + wait_s for wait_s in (plan.step_s, plan.shadow_first_s, plan.duration_s)]
 
     def _verdict(self, clock_s: float) -> VerdictGiven:
-        rails = [self._rail(metric) for metric in self._tests]
+        rails = [
+            of_guardrail(self._rails[metric], test, self._alpha.get(metric, self.plan.alpha))
+            for metric, test in self._tests.items()
+        ]
         effective = [found for found in rails if not self._rails[found.metric].dry_run]
-        split = self._split()
+        split = of_split(self.state.step_units, self.state.share)
         labels = self._labels()
         held = [found.verdict for found in (*effective, *([split] if split else []))]
         return VerdictGiven(
@@ -241,87 +238,12 @@ class Trial:
             evidence=(*rails, *([split] if split else []), *labels),
         )
 
-    def _rail(self, metric: str) -> Evidence:
-        rail, test = self._rails[metric], self._tests[metric]
-        alpha = self._alpha.get(metric, self.plan.alpha)
-        measured, log_e = test.measured, test.log_e
-        in_a_row = test.longest if isinstance(test, ShareTest) and rail.consecutive else 0
-        has_failed = log_e >= -math.log(alpha) or (rail.consecutive > 0 and in_a_row >= rail.consecutive)
-        verdict = _rail_verdict(measured, rail.limit, has_failed=has_failed)
-        detail = _rail_detail(test, rail, in_a_row)
-        if rail.dry_run and verdict == FAIL:
-            verdict, detail = INCONCLUSIVE, f"{detail}; dry run: would be FAIL"
-        return Evidence(
-            metric, "guardrail", verdict, measured, rail.limit, detail, _rows_of(test), e_value=_e(log_e), alpha=alpha
-        )
-
-    def _split(self) -> Evidence | None:
-        """Whether units were split as the route says: a broken split makes the arms incomparable, and holds the share."""
-        new, control = self.state.step_units
-        share = self.state.share
-        if not 0 < share < 1 or not new + control:
-            return None
-        log_e = log_e_of_counts(new, control, share)
-        is_broken = log_e >= -math.log(UNEQUAL_LEVEL)
-        measured = new / (new + control)
-        detail = f"{new} of {new + control} units" + (" are not what the route says" if is_broken else "")
-        verdict = INCONCLUSIVE if is_broken else PASS
-        return Evidence(
-            "sample_ratio",
-            "guardrail",
-            verdict,
-            measured,
-            share,
-            detail,
-            new + control,
-            e_value=_e(log_e),
-            alpha=UNEQUAL_LEVEL,
-        )
-
-    def _difference(self) -> float:
-        """Mean Brier difference over the labelled rows of closed blocks."""
-        return self._totals.get("difference", 0.0) / max(self._totals.get("labelled", 0.0), 1.0)
-
     def _labels(self) -> tuple[Evidence, ...]:
-        totals, margin = self._totals, self.plan.margin
-        if self._pairs is None or not totals.get("labelled"):
-            why = (
-                "no block with labels has closed yet"
-                if self._pairs is not None
-                else _unmeasurable(self.deployment, self.control)
-            )
-            return (Evidence("brier", "label", UNMEASURED, None, margin, why),)
-        mean, is_covered = self._difference(), totals["labelled"] >= self.deployment.coverage * totals["rows"]
-        is_shown = is_covered and shows_no_worse(totals["margin"], mean, margin, SHOWN_LEVEL)
-        verdict = FAIL if "harm_shown" in totals else PASS if is_shown else INCONCLUSIVE
-        is_better = is_covered and shows_no_worse(totals["better"], mean, 0.0, SHOWN_LEVEL)
-        brier = Evidence(
-            "brier",
-            "label",
-            verdict,
-            mean,
-            margin,
-            self._told(is_covered=is_covered),
-            e_value=_e(totals.get("harm_shown", totals["harm"])),
-            alpha=self._alpha["labels"],
-        )
-        superior = PASS if is_better else INCONCLUSIVE
-        better = Evidence("superiority", "label", superior, mean, 0.0, e_value=_e(totals["better"]), alpha=SHOWN_LEVEL)
-        shown = "harm_" if verdict == FAIL else ""
-        from_s, to_s = totals[f"{shown}from_s"], totals[f"{shown}to_s"]
-        rows, blocks = int(totals["labelled"]), int(totals["blocks"])
-        brier, better = (
-            replace(found, rows=rows, blocks=blocks, block_from_s=from_s, block_to_s=to_s) for found in (brier, better)
-        )
-        return brier, better
-
-    def _told(self, *, is_covered: bool) -> str:
-        totals = self._totals
-        said = f"new minus control; evidence that it is within the margin: {_e(totals['margin']):.3g} of {1 / SHOWN_LEVEL:.0f}"
-        if totals.get("log_loss_new"):
-            labelled = totals["labelled"]
-            said += f"; log-loss {totals['log_loss_new'] / labelled:.4f} against {totals['log_loss_control'] / labelled:.4f}"
-        return said if is_covered else f"{said}; only {totals['labelled'] / totals['rows']:.2f} of the labels came"
+        if self._pairs is None:
+            return (unmeasured(self.plan.margin, _unmeasurable(self.deployment, self.control)),)
+        if not self._totals.get("labelled"):
+            return (unmeasured(self.plan.margin, "no block with labels has closed yet"),)
+        return of_labels(self._totals, self.plan.margin, self.deployment.coverage, self._alpha["labels"])
 
     # what is kept
 
@@ -339,7 +261,7 @@ class Trial:
         """The memory of it."""
         tests = {metric: test.state() for metric, test in self._tests.items()}
         if self._pairs is not None:
-            tests |= _pairs_state(self._pairs)
+            tests |= self._pairs.state()
         return replace(
             self.state,
             tests=tests,
@@ -350,113 +272,9 @@ class Trial:
         )
 
 
-@dataclass(frozen=True)
-class _Arm:
-    """One version's side of a batch. `is_in`: the decision counts for it; `is_own`: its unit was assigned to it."""
-
-    is_in: np.ndarray
-    is_own: np.ndarray
-    bad: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, decisions: Sequence[DecisionMade], version: int | None, has_own: Sequence[bool]) -> "_Arm":
-        own = [_assigned(d) == version for d in decisions] if version is not None else [False] * len(decisions)
-        asked = [_was_asked(d, version, _score_of(d, version)) for d in decisions]
-        reasons = [d.failed.get(version, "") if version is not None else "" for d in decisions]
-        is_in = [mine if routed else also for mine, also, routed in zip(own, asked, has_own, strict=True)]
-        bad = {
-            "errors": _flags(bool(reason) and not reason.startswith(NOT_ASKED) for reason in reasons),
-            "invalid_scores": _flags(reason.startswith(INVALID) for reason in reasons),
-            "degraded": _flags(not _answered(d, version) for d in decisions),
-        }
-        return cls(_flags(is_in), _flags(own), bad)
-
-    def cases(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        """Which decisions count for a metric, and which are bad. Only own units can be degraded: a shadow answers nobody."""
-        return (self.is_own if metric == "degraded" else self.is_in), self.bad[metric]
-
-
 def begin(deployment: DeploymentDefinition, started: RolloutStarted) -> Trial:
     """The analysis of a rollout that has just begun."""
     return Trial(deployment, RolloutJudged(deployment.name, started))
-
-
-def _flags(values) -> np.ndarray:
-    return np.fromiter(values, dtype=bool)
-
-
-def _assigned(decision: DecisionMade) -> int | None:
-    """The version of the unit's arm; of records without it, whoever answered."""
-    if decision.assigned is None and isinstance(decision.answer, Served):
-        return decision.answer.score.version
-    return decision.assigned
-
-
-def _answered(decision: DecisionMade, version: int | None) -> bool:
-    return isinstance(decision.answer, Served) and decision.answer.score.version == version
-
-
-def _score_of(decision: DecisionMade, version: int | None) -> Score | None:
-    answer = decision.answer
-    if isinstance(answer, Served | FellBack) and answer.score.version == version:
-        return answer.score
-    return next((score for score in decision.shadows if score.version == version), None)
-
-
-def _was_asked(decision: DecisionMade, version: int | None, score: Score | None) -> bool:
-    """Whether the version was to score it; one that was spared to shed load was not."""
-    if version is None:
-        return False
-    return score is not None or (version in decision.failed and not decision.failed[version].startswith(NOT_ASKED))
-
-
-def _calls(decisions: Sequence[DecisionMade], new: int, control: int | None) -> tuple[list[float], list[float]]:
-    """How long either version took on the same rows; rows in a row with the same times were one call."""
-    times = [
-        (d.took_ms[new], d.took_ms[control])
-        for d in decisions
-        if control is not None and new in d.took_ms and control in d.took_ms
-    ]
-    calls = [pair for pair, before in zip(times, [None, *times], strict=False) if pair != before]
-    return [ours for ours, _ in calls], [theirs for _, theirs in calls]
-
-
-def _scores(decisions: Sequence[DecisionMade], new: int, control: int | None) -> tuple[list[float], list[float]]:
-    """Both versions' scores of the same requests, where both gave a share."""
-    pairs = [(_value(_score_of(d, new)), _value(_score_of(d, control))) for d in decisions]
-    both = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
-    return [ours for ours, _ in both], [theirs for _, theirs in both]
-
-
-def _value(score: Score | None) -> float | None:
-    """A score in 0..1; of several classes the largest share; None for other numbers."""
-    if score is None:
-        return None
-    value = max(score.classes, default=None) if score.classes is not None else score.value
-    return value if value is not None and 0 <= value <= 1 else None
-
-
-def _rows_of(test: GuardrailTest) -> int:
-    if isinstance(test, DistanceTest):
-        return test.rows
-    return int((test.shares if isinstance(test, LatencyTest) else test).new[0])
-
-
-def _rail_verdict(measured: float | None, limit: float, *, has_failed: bool) -> str:
-    if measured is None:
-        return UNMEASURED
-    return FAIL if has_failed else PASS if measured <= limit else INCONCLUSIVE
-
-
-def _rail_detail(test: GuardrailTest, rail: GuardrailDefinition, in_a_row: int) -> str:
-    if isinstance(test, LatencyTest):
-        return f"times its control's, over {int(test.shares.new[0])} calls"
-    if isinstance(test, DistanceTest):
-        return f"over {test.rows} requests scored by both"
-    bad, cases = int(test.new[1]), int(test.new[0])
-    theirs = f"; control {int(test.control[1])} of {int(test.control[0])}"
-    row = f"; {in_a_row} in a row" if rail.consecutive and in_a_row >= rail.consecutive else ""
-    return f"{bad} of {cases}{theirs}{row}"
 
 
 def _unmeasurable(deployment: DeploymentDefinition, control: int | None) -> str:
@@ -467,10 +285,6 @@ def _unmeasurable(deployment: DeploymentDefinition, control: int | None) -> str:
         if deployment.label is None
         else f"there is no bounded score of a {deployment.label.kind}"
     )
-
-
-def _e(log_e: float) -> float:
-    return math.exp(min(log_e, _BEYOND))
 
 
 def _blocks_of(deployment: DeploymentDefinition, plan: RolloutDefinition, open_from_s: float | None) -> Blocks | None:
@@ -495,25 +309,3 @@ def _summed(closed: Closed) -> dict[str, float]:
         "log_loss_new": closed.log_loss[0],
         "log_loss_control": closed.log_loss[1],
     }
-
-
-def _pairs_state(pairs: PairTest) -> dict[str, dict[str, list[float]]]:
-    return {
-        f"labels.{name}": {
-            "wealth": chains.wealth.ravel().tolist(),
-            "risk": [float(chains.risk_sum), float(chains.risk_blocks)],
-            "settled": [chains.settled],
-        }
-        for name, chains in (("harm", pairs.harm), ("margin", pairs.margin), ("better", pairs.better))
-    }
-
-
-def _restored_pairs(count: int, margin: float, state: Mapping[str, Mapping[str, Sequence[float]]]) -> PairTest:
-    pairs = PairTest.new(count, margin)
-    for name, chains in (("harm", pairs.harm), ("margin", pairs.margin), ("better", pairs.better)):
-        kept = state.get(f"labels.{name}")
-        if kept is not None:
-            chains.wealth = np.array(kept["wealth"], dtype=np.float64).reshape(chains.wealth.shape)
-            chains.risk_sum, chains.risk_blocks = np.array(kept["risk"][0]), np.array(kept["risk"][1])
-            chains.settled = int(kept["settled"][0])
-    return pairs

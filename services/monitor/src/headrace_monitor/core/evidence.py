@@ -1,0 +1,159 @@
+"""What tests have found, in the words of a verdict: metric, value, limit, and what they rest on."""
+
+import math
+from collections.abc import Mapping
+
+from headrace.events.verdicts import Evidence
+from headrace.policy.guardrails import DistanceTest, GuardrailTest, LatencyTest, ShareTest
+from headrace.policy.pairs import shows_no_worse
+from headrace.policy.sequential import log_e_of_counts
+from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
+from headrace.project.definition import GuardrailDefinition
+
+# At which level non-inferiority and superiority count as shown; an unequal split of units.
+SHOWN_LEVEL = 0.05
+UNEQUAL_LEVEL = 0.001
+_BEYOND = 700.0  # e to this is still a float
+
+
+def of_guardrail(rail: GuardrailDefinition, test: GuardrailTest, alpha: float) -> Evidence:
+    """FAIL by the test or by so many bad cases in a row; PASS while the value measured is within the limit."""
+    in_a_row = test.longest if isinstance(test, ShareTest) and rail.consecutive else 0
+    has_failed = test.log_e >= -math.log(alpha) or 0 < rail.consecutive <= in_a_row
+    verdict, detail = _verdict(test.measured, rail.limit, has_failed=has_failed), _detail(test, rail, in_a_row)
+    if rail.dry_run and verdict == FAIL:
+        verdict, detail = INCONCLUSIVE, f"{detail}; dry run: would be FAIL"
+    return Evidence(
+        rail.metric,
+        "guardrail",
+        verdict,
+        test.measured,
+        rail.limit,
+        detail,
+        _rows(test),
+        e_value=_e(test.log_e),
+        alpha=alpha,
+    )
+
+
+def of_split(units: tuple[int, int], share: float) -> Evidence | None:
+    """Whether units were split as the route says: a broken split makes the arms incomparable, and holds the share.
+
+    `units`: seen in the version's arm and in the control's. None where nothing is split, or nothing was seen.
+    """
+    new, both = units[0], sum(units)
+    if not 0 < share < 1 or not both:
+        return None
+    log_e = log_e_of_counts(*units, share)
+    is_broken = log_e >= -math.log(UNEQUAL_LEVEL)
+    return Evidence(
+        "sample_ratio",
+        "guardrail",
+        INCONCLUSIVE if is_broken else PASS,
+        new / both,
+        share,
+        f"{new} of {both} units" + (" are not what the route says" if is_broken else ""),
+        both,
+        e_value=_e(log_e),
+        alpha=UNEQUAL_LEVEL,
+    )
+
+
+def unmeasured(margin: float, why: str) -> Evidence:
+    """No labels yet, or never."""
+    return Evidence("brier", "label", UNMEASURED, None, margin, why)
+
+
+def mean_difference(totals: Mapping[str, float]) -> float:
+    """Mean Brier difference over the labelled rows of closed blocks."""
+    return totals.get("difference", 0.0) / max(totals.get("labelled", 0.0), 1.0)
+
+
+def of_labels(totals: Mapping[str, float], margin: float, coverage: float, alpha: float) -> tuple[Evidence, Evidence]:
+    """Harm or non-inferiority, and superiority, over the closed blocks. `coverage`: the share of labels without which nothing is PASS."""
+    mean, is_covered = mean_difference(totals), totals["labelled"] >= coverage * totals["rows"]
+    is_shown = is_covered and bool(shows_no_worse(totals["margin"], mean, margin, SHOWN_LEVEL))
+    is_better = is_covered and bool(shows_no_worse(totals["better"], mean, 0.0, SHOWN_LEVEL))
+    is_harm = "harm_shown" in totals
+    verdict = FAIL if is_harm else PASS if is_shown else INCONCLUSIVE
+    told = _told(totals, is_covered=is_covered)
+    harm_e = _e(totals["harm_shown"] if is_harm else totals["harm"])
+    return (
+        _of_blocks(totals, "brier", verdict, mean, margin, told, harm_e, alpha),
+        _of_blocks(
+            totals,
+            "superiority",
+            PASS if is_better else INCONCLUSIVE,
+            mean,
+            0.0,
+            "new minus control",
+            _e(totals["better"]),
+            SHOWN_LEVEL,
+        ),
+    )
+
+
+def _of_blocks(
+    totals: Mapping[str, float],
+    metric: str,
+    verdict: str,
+    measured: float,
+    limit: float,
+    detail: str,
+    e_value: float,
+    alpha: float,
+) -> Evidence:
+    """The newest block; of harm the one at whose closing it was shown."""
+    block = "harm_" if verdict == FAIL else ""
+    return Evidence(
+        metric,
+        "label",
+        verdict,
+        measured,
+        limit,
+        detail,
+        int(totals["labelled"]),
+        int(totals["blocks"]),
+        totals[f"{block}from_s"],
+        totals[f"{block}to_s"],
+        e_value,
+        alpha,
+    )
+
+
+def _told(totals: Mapping[str, float], *, is_covered: bool) -> str:
+    labelled = totals["labelled"]
+    said = (
+        f"new minus control; evidence that it is within the margin: {_e(totals['margin']):.3g} of {1 / SHOWN_LEVEL:.0f}"
+    )
+    if totals.get("log_loss_new"):
+        said += (
+            f"; log-loss {totals['log_loss_new'] / labelled:.4f} against {totals['log_loss_control'] / labelled:.4f}"
+        )
+    return said if is_covered else f"{said}; only {labelled / totals['rows']:.2f} of the labels came"
+
+
+def _rows(test: GuardrailTest) -> int:
+    if isinstance(test, DistanceTest):
+        return test.rows
+    return int((test.shares if isinstance(test, LatencyTest) else test).new[0])
+
+
+def _verdict(measured: float | None, limit: float, *, has_failed: bool) -> str:
+    if measured is None:
+        return UNMEASURED
+    return FAIL if has_failed else PASS if measured <= limit else INCONCLUSIVE
+
+
+def _detail(test: GuardrailTest, rail: GuardrailDefinition, in_a_row: int) -> str:
+    if isinstance(test, LatencyTest):
+        return f"times its control's, over {int(test.shares.new[0])} calls"
+    if isinstance(test, DistanceTest):
+        return f"over {test.rows} requests scored by both"
+    theirs = f"; control {int(test.control[1])} of {int(test.control[0])}"
+    row = f"; {in_a_row} in a row" if 0 < rail.consecutive <= in_a_row else ""
+    return f"{int(test.new[1])} of {int(test.new[0])}{theirs}{row}"
+
+
+def _e(log_e: float) -> float:
+    return math.exp(min(log_e, _BEYOND))
