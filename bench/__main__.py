@@ -1,4 +1,4 @@
-"""`make bench`: every area, or ONLY=features, ONLY=serving; writes build/bench/report.json and report.md."""
+"""`make bench`: every area, or ONLY=features, serving or rollouts; writes build/bench/report.json and report.md."""
 
 import argparse
 import sys
