@@ -1,14 +1,18 @@
 """The shelf with its breakers, loads, and what health, metrics and the log are told of them."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from headrace.clock import ManualClock
+from headrace.errors import Fatal
 from headrace.events.inference import BreakerChanged, OverloadChanged
 from headrace.obs.health import Health
 from headrace.obs.metrics import page
 from headrace.project.definition import BreakerDefinition
+from headrace.topics import Topics
+from headrace_inference.adapters.keeper import MAX_ABANDONED, Keeper
 from headrace_inference.adapters.lane import Lane
 from headrace_inference.adapters.loads import Loads
 from headrace_inference.adapters.models import LoadedModel
@@ -80,3 +84,13 @@ def test_the_level_of_load_is_a_fact_a_metric_and_stands_in_health(clock: Manual
         loads.settle()
     assert [(fact.was, fact.level) for fact in facts] == [(0, 3), (3, 2), (2, 1), (1, 0)]
     assert health.report().overload == {}
+
+
+async def test_too_many_threads_left_behind_end_the_process(
+    clock: ManualClock, health: Health, memory_log: Any
+) -> None:
+    shelf, facts = shelved(clock, health, []), []
+    keeper = Keeper(memory_log, Topics.load(""), facts, shelf, Loads(clock, health, facts.append), health, clock)
+    shelf.abandoned = MAX_ABANDONED + 1
+    with pytest.raises(Fatal, match="hang for good"):
+        await keeper.run(asyncio.Event())
