@@ -83,5 +83,5 @@ def test_locust_meets_no_error(stack: Any, environment: Environments, seconds: i
     out = environment("locust").run("locust", "-f", script, *users, "--json", timeout_s=seconds + 60)
     rows = json.loads(out[out.index("[") :])
     assert sum(row["num_failures"] for row in rows) == 0
-    assert sum(row["num_requests"] for row in rows) > 100 * seconds
+    assert sum(row["num_requests"] for row in rows) > 10 * seconds
     print({row["name"]: row["num_requests"] for row in rows})

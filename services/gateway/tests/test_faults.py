@@ -83,7 +83,7 @@ async def test_ten_thousand_connections_are_refused_beyond_the_limit_and_the_oth
         opened = []
         for _ in range(100):
             opened += await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port) for _ in range(100)))
-        assert (await client.post(ASK, json=BODY)).status_code == 200
+            assert (await client.post(ASK, json=BODY)).status_code == 200
         answers = await asyncio.gather(*(_said(reader) for reader, _ in opened))
         assert sum(answer.startswith(b"HTTP/1.1 503 ") for answer in answers) >= 9_000
         assert memory_mib(stack.pid) < 400
