@@ -15,7 +15,7 @@ from headrace.events.verdicts import Evidence, VerdictGiven
 from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
 from headrace.project import Binary, Canary, Deployment, Guardrail, Number, Project
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
+from headrace.project.definition import DeploymentDefinition, LabelDefinition
 from headrace_monitor.core.analysis import Seen, Trial, begin
 
 HOUR = 3600.0
@@ -273,3 +273,16 @@ def stable(verdict: VerdictGiven) -> VerdictGiven:
     """Without the split of units, which is counted anew after a restart."""
     kept = tuple(e for e in verdict.evidence if e.metric != "sample_ratio")
     return msgspec.structs.replace(verdict, evidence=kept)
+
+
+def test_a_rollout_without_a_bounded_score_or_a_control_says_why_labels_tell_nothing() -> None:
+    number = msgspec.structs.replace(deployment(), label=LabelDefinition("y", "number", HOUR))
+    started = RolloutStarted("d", "r1", NEW, "canary", "", number.rollout, OLD, clock_s=0.0)
+    for found, fact, why in (
+        (number, started, "there is no bounded score of a number"),
+        (msgspec.structs.replace(number, label=None), started, "no label is declared"),
+        (deployment(), msgspec.structs.replace(started, control=None), "there is no control to compare with"),
+    ):
+        verdict = begin(found, fact).look(0.0)
+        assert verdict is not None
+        assert (verdict.labels, verdict.evidence[-1].detail) == (UNMEASURED, why)
