@@ -117,3 +117,11 @@ def test_the_drills_champion_suffers_from_what_its_acts_ask_for() -> None:
     assert np.isnan(champion.predict(rows, "binary")).any(axis=1).tolist() == [False, True]
     with pytest.raises(ValueError, match="unknown categories"):
         champion.predict(np.array([[99, 0, 0.5, 1, 1, 5]], np.float32), "binary")
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_API_KEYS", "shop=s3cret")
+    monkeypatch.setenv("HEADRACE_SASL_PASSWORD", "s3cret")
+    shown = CliRunner().invoke(app, ["config", "show", "--json"]).output
+    assert "s3cret" not in shown
+    assert "HEADRACE_API_KEYS" in shown
