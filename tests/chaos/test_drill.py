@@ -31,4 +31,7 @@ def test_in_every_act_requests_are_answered_in_time_and_the_champion_comes_back_
     assert ran.returncode == 0
     for name, rung in ACTS.items():
         assert outcomes[name]["answers"][rung] > 0
+    for name in ("raises", "nan", "hangs"):
+        assert "BreakerOpen" in outcomes[name]["alerts"]
+    assert "Overload" in outcomes["load"]["alerts"]
     assert all(found["recovered_s"] is not None for found in outcomes.values())

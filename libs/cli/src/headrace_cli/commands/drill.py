@@ -83,11 +83,13 @@ def _set_apart(home: Path) -> None:
 
 def _table(outcomes: list[Any]) -> Table:
     table = Table(title="drill", title_justify="left", box=None, pad_edge=False)
-    for column in ("act", "asked", "answered by", "worst s", "recovered s", "held"):
+    for column in ("act", "asked", "answered by", "worst s", "recovered s", "alerts", "held"):
         table.add_column(column, overflow="fold")
     for outcome in outcomes:
         answers = ", ".join(f"{who} {count:,}" for who, count in outcome.answers.items())
         back = "never" if outcome.recovered_s is None else f"{outcome.recovered_s:.1f}"
         held = "yes" if outcome.is_well else "; ".join(outcome.faults)
-        table.add_row(outcome.act, f"{outcome.asked:,}", answers, f"{outcome.worst_s:.2f}", back, held)
+        table.add_row(
+            outcome.act, f"{outcome.asked:,}", answers, f"{outcome.worst_s:.2f}", back, ", ".join(outcome.alerts), held
+        )
     return table

@@ -56,7 +56,7 @@ class Act:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an act. `answers`: how many by whom; `faults`: what did not hold, empty when all did."""
+    """What came of an act. `answers`: how many by whom; `alerts`: those that fired; `faults`: what did not hold, empty when all did."""
 
     act: str
     about: str
@@ -65,6 +65,7 @@ class Outcome:
     worst_s: float
     recovered_s: float | None
     reasons: dict[str, int]
+    alerts: tuple[str, ...]
     faults: tuple[str, ...]
 
     @property
@@ -169,7 +170,8 @@ async def perform(act: Act, scene: Scene) -> Outcome:
         stop.set()
         await running
     decisions = await _decisions(scene.session, {asked.request_id for asked in load.asked})
-    return _judged(act, load, decisions, recovered_s, began_s)
+    alerts = await _alerts(scene.session, began_s)
+    return _judged(act, load, decisions, recovered_s, began_s, alerts)
 
 
 async def _until_well(load: Load, champion: int, since_s: float) -> float | None:
@@ -196,8 +198,19 @@ async def _decisions(session: Session, ids: set[str]) -> dict[str, list[Decision
         await asyncio.sleep(0.5)
 
 
+async def _alerts(session: Session, since_s: float) -> tuple[str, ...]:
+    """Names of the alerts that fired since an instant."""
+    fired = [m.event for m in await session.all_of("alerts") if m.record.timestamp_ms >= since_s * 1000]
+    return tuple(sorted({alert.labels["alertname"] for alert in fired if alert and alert.status == "firing"}))
+
+
 def _judged(
-    act: Act, load: Load, decisions: dict[str, list[DecisionMade]], recovered_s: float | None, began_s: float
+    act: Act,
+    load: Load,
+    decisions: dict[str, list[DecisionMade]],
+    recovered_s: float | None,
+    began_s: float,
+    alerts: tuple[str, ...],
 ) -> Outcome:
     answers = Counter(rung_of(asked.answer) for asked in load.asked)
     during = [d for asked in load.asked if asked.at_s >= began_s for d in decisions.get(asked.request_id, [])]
@@ -217,6 +230,7 @@ def _judged(
         max((asked.took_s for asked in load.asked), default=0.0),
         recovered_s,
         _reasons([reason for d in during if (reason := reason_of(d.answer))]),
+        alerts,
         tuple(faults),
     )
 
