@@ -317,3 +317,11 @@ def test_a_restart_reads_again_from_the_lowest_offset_that_it_still_needs() -> N
         places.note("t/0", day * DAY + 5, offset)
     assert places.from_day(DAY) == {"t/0": 7}
     assert places.from_day(2 * DAY) == {"t/0": 12}
+
+
+def test_a_clock_that_does_not_run_yet_reads_everything_again() -> None:
+    """A blue-green rollout that ends before the first decision used to end the monitor, again at every start."""
+    places = Places()
+    places.note("inference.decisions.v1/0", 5 * DAY, 7)
+    assert places.since(-math.inf) == {"inference.decisions.v1/0": 7}
+    assert places.since(math.inf) == {}

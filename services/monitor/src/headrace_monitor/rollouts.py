@@ -1,5 +1,6 @@
 """The analyses of running rollouts within the monitor's shard: what they read is gathered here, and what they say written."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -150,5 +151,6 @@ class Rollouts:
         places = {place: min(offset, folded.get(place, offset)) for place, offset in replay_from.items()}
         event = trial.judged({**folded, **places})
         ident = derived_id("judged", event.started.rollout, event.sequence, event.decisions, sum(folded.values()))
-        envelope = Envelope(ident, "", self._service, max(clock_s, 0.0), correlation_id=self._stories.get(name, name))
+        time_s = max(clock_s, 0.0) if math.isfinite(clock_s) else 0.0
+        envelope = Envelope(ident, "", self._service, time_s, correlation_id=self._stories.get(name, name))
         return out(self._topics.name("monitor.state"), f"{name}/rollout", event, envelope)

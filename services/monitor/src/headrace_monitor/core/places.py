@@ -28,7 +28,7 @@ class Places:
         return self.since(at_s)
 
     def since(self, at_s: float) -> dict[str, int]:
-        """The same, and nothing is forgotten."""
-        oldest = math.floor(at_s / DAY_S)
+        """The same, and nothing is forgotten. A clock that does not run yet (minus infinity) needs everything again."""
+        oldest = math.floor(at_s / DAY_S) if math.isfinite(at_s) else at_s
         found = {place: [first for day, first in days.items() if day >= oldest] for place, days in self.first.items()}
         return {place: min(offsets) for place, offsets in found.items() if offsets}
