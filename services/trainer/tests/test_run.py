@@ -1,33 +1,86 @@
 """A whole training run on the log in memory: rows, gates, the ONNX artifact, the command."""
 
 import asyncio
+from collections.abc import Iterable
 
+import msgspec
 import numpy as np
 import pytest
 
 from headrace.bus import artifacts
 from headrace.bus.admin import ensure_topics
+from headrace.bus.port import Out, TopicPartition
 from headrace.bus.projects import Projects
 from headrace.bus.runtime import Context
 from headrace.clock import ManualClock
 from headrace.codec import Codec, out
 from headrace.envelope import Envelope
-from headrace.events.inference import OutcomeObserved, PredictionRequested
+from headrace.events.inference import DecisionMade, Expired, OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished
 from headrace.models.engine import load
 from headrace.obs.health import Health
-from headrace.project import Binary, Category, Deployment, Number, Project, Training
+from headrace.project import Binary, Category, Count, Deployment, FeatureView, Number, Project, Source, Training
 from headrace.project.compile import compile_project, digest
 from headrace.settings import Settings
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
 from headrace_flights.train import build
+from headrace_trainer.core.served import GATE
 from headrace_trainer.run import TrainingRun
 
 DAY = 86_400.0
 NOW_S = 1_364_774_400.0
 ROWS = 2400
+
+
+class Visit(msgspec.Struct):
+    """Somebody came."""
+
+    place: str
+    came_at: float
+
+
+VISITED = Source("visits", event=Visit, event_time="came_at", key="place")
+VISITS = FeatureView("visits", VISITED, "place", {"count": Count("3h")})
+
+
+class BusyLog(MemoryLog):
+    """While a run finds out where the sources end, an event is written, and a decision from features that contain it."""
+
+    events: list[Out]
+    decisions: list[Out]
+
+    async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        wanted = list(partitions)
+        ends = await super().end_offsets(wanted)
+        if any(tp.topic == "events.visits.v1" for tp in wanted):
+            producer = await self.producer()
+            await producer.send(self.events + self.decisions)
+            self.events, self.decisions = [], []
+        return ends
+
+
+async def test_a_decision_made_while_the_run_begins_is_not_held_against_what_it_read(clock: ManualClock) -> None:
+    log = BusyLog(clock)
+    log.events, log.decisions = [], []
+    deployment = Deployment(
+        "guess", unit="thing", inputs=[Number("x"), Category("place")], features=[VISITS.by("place")],
+        label=Binary("yes", horizon="1d"),
+        training=Training(build=build, history="60d", holdout="10d", embargo="1d", first_after="1d", min_rows=500),
+    )  # fmt: skip
+    context, said = await played(log, deployment), []
+    at_s = NOW_S - DAY
+    row = np.array([0.0, np.nan, 1.0], "<f4").tobytes()
+    made = DecisionMade(
+        "late", "guess", "u", at_s, Expired(0), 0, row, "bare", {"visits": "p1"}, {"events.visits.v1/0": 1}
+    )
+    visit = Visit("p1", at_s - 3600)
+    log.events = [out("events.visits.v1", "p1", visit, Envelope("v", "visit", "test", visit.came_at), 0)]
+    log.decisions = [out("inference.decisions.v1", "u", made, Envelope("d", "", "test", at_s), 0)]
+    await TrainingRun(context, RetrainAccepted("guess", "run-1", "q", "manual", "test", NOW_S), said.append).run()
+    (alike,) = [fact.result for fact in said if isinstance(fact, GateJudged) and fact.result.gate == GATE]
+    assert alike.verdict == "UNMEASURED"
 
 
 def declared(with_category: bool) -> Deployment:
@@ -38,7 +91,8 @@ def declared(with_category: bool) -> Deployment:
 
 async def played(log: MemoryLog, deployment: Deployment) -> Context:
     """A log with sixty days of requests and outcomes, and the trainer's context on it."""
-    project = compile_project(Project("guesses", [deployment]))
+    views = [VISITS] if deployment.features else []
+    project = compile_project(Project("guesses", [deployment], sources=[VISITED] if views else [], views=views))
     topics = Topics.load("")
     codec, clock = Codec(topics), ManualClock(NOW_S)
     await ensure_topics(log, topics.specs(project))

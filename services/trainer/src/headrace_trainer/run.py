@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from headrace.bus import artifacts
-from headrace.bus.port import Record
+from headrace.bus.port import Record, TopicPartition
 from headrace.bus.reading import pin_offsets, read_up_to
 from headrace.bus.runtime import Context
 from headrace.errors import Retryable
@@ -93,6 +93,8 @@ class TrainingRun:
     ) -> tuple[Rows, GateResult]:
         log, topics = self.context.log, self.context.topics
         gathered = Gathered(project, deployment, topics, span.from_s, span.to_s, self.accepted.clock_s)
+        # NB: the decisions first: features of one that is made from now on may hold events that are not read here.
+        served = await pin_offsets(log, [topics.name("inference.decisions")])
         ends = await pin_offsets(log, gathered.topic_names())
         self._progress("rows", 0.0, f"reading {sum(ends.values()):,} records")
         codec = self.context.codec
@@ -101,12 +103,11 @@ class TrainingRun:
         )
         offsets = {f"{topics.base(tp.topic)}/{tp.partition}": end for tp, end in sorted(ends.items())}
         rows = await asyncio.to_thread(lambda: gathered.rows(offsets).labelled())
-        return rows, await self._parity(gathered)
+        return rows, await self._parity(gathered, served)
 
-    async def _parity(self, gathered: Gathered) -> GateResult:
-        """The newest logged rows beside what training would make of them."""
-        log, topics, codec = self.context.log, self.context.topics, self.context.codec
-        ends = await pin_offsets(log, [topics.name("inference.decisions")])
+    async def _parity(self, gathered: Gathered, ends: Mapping[TopicPartition, int]) -> GateResult:
+        """The newest logged rows up to `ends` beside what training would make of them."""
+        log, codec = self.context.log, self.context.codec
         served: list[DecisionMade] = []
 
         def take(record: Record) -> None:
