@@ -8,6 +8,7 @@ import time
 from bench.flights import definition
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.port import Record, TopicPartition
+from headrace.bus.runtime import collect_rarely
 from headrace.bus.shards import ShardHost
 from headrace.codec import Codec, SourceEvent
 from headrace.obs.health import Health
@@ -73,4 +74,5 @@ if __name__ == "__main__":
     parser.add_argument("bootstrap_servers")
     parser.add_argument("namespace")
     given = parser.parse_args()
+    collect_rarely()  # as every service does
     print(json.dumps(asyncio.run(fold(given.bootstrap_servers, given.namespace))))

@@ -72,8 +72,7 @@ Build = Callable[[Context], Awaitable[Sequence[Runnable]]]
 def main(name: str, build: Build, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> int:
     """The body of every service's `__main__`: returns the exit code. `loop_factory`: another event loop than asyncio's own."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # NB: a batch makes tens of thousands of short-lived values; hunting for cycles after every 700 of them is wasted.
-    gc.set_threshold(50_000, 20, 50)
+    collect_rarely()
     try:
         settings = Settings.load()
         set_up_logs(name, settings.log_level)
@@ -82,6 +81,11 @@ def main(name: str, build: Build, loop_factory: Callable[[], asyncio.AbstractEve
     except Misconfigured as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+
+
+def collect_rarely() -> None:
+    """A batch makes tens of thousands of short-lived values; hunting for cycles after every 700 of them is wasted."""
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def run_service(name: str, build: Build, settings: Settings, log: Log | None = None) -> int:
