@@ -24,9 +24,20 @@ def type_name(event: type) -> str:
 @cache
 def event_types() -> dict[str, type[msgspec.Struct]]:
     """All event types by `ce_type` (imported late: definitions import the events' package too)."""
-    from headrace.events import alerts, features, inference, monitor, ops, project, registry, training, verdicts
+    from headrace.events import (
+        alerts,
+        failures,
+        features,
+        inference,
+        monitor,
+        ops,
+        project,
+        registry,
+        training,
+        verdicts,
+    )
 
-    nouns = (alerts, features, inference, monitor, ops, project, registry, training, verdicts)
+    nouns = (alerts, failures, features, inference, monitor, ops, project, registry, training, verdicts)
     return {type_name(found): found for noun in nouns for found in _structs(noun)}
 
 

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from headrace.events.failures import Failure
+
 Scalar = float | int | str | bool | None
 
 
@@ -75,8 +77,9 @@ class DecisionMade(msgspec.Struct, frozen=True, gc=False):
     their limit. `shadows`: what the other versions said of the same row.
     `assigned`: the version that the route (or an override) gave the unit to, whoever answered in the end; None when there was none.
     `override`: what set the route's shares aside, `preview` or `tenant`, "" when nothing did (only these are randomised).
-    `failed`: versions that were asked, or would have been, and gave no score, and why. `took_ms`: per version how long the call
-    took that scored this request.
+    `failures`: versions that were asked, or would have been, and gave no score, and why. `took_ms`: per version how long the call
+    took that scored this request. `shadows_due`: shadowed versions that had not answered when this was committed; of each
+    a `ShadowScored` follows on the same partition.
     `route_offset`: the record of `registry.routes` that it followed, -1 when none. `recovered`: decided again after a
     takeover; another provisional answer may have left.
     """
@@ -99,8 +102,27 @@ class DecisionMade(msgspec.Struct, frozen=True, gc=False):
     stale: tuple[str, ...] = ()
     assigned: int | None = None
     failed: dict[int, str] = {}
+    failures: dict[int, Failure] = {}
     took_ms: dict[int, float] = {}
     override: str = ""
+    shadows_due: tuple[int, ...] = ()
+
+
+class ShadowScored(msgspec.Struct, frozen=True, gc=False):
+    """What a shadowed version said of a request after its decision was committed: its score, or why there is none.
+
+    At most one per request and version counts: readers join by (`deployment`, `request_id`, `version`), the first one stands.
+    `at_s`: the request's instant. `took_ms`: how long the call took, 0 when there was none.
+    """
+
+    request_id: str
+    deployment: str
+    unit: str
+    version: int
+    at_s: float
+    score: Score | None = None
+    failure: Failure | None = None
+    took_ms: float = 0.0
 
 
 class PredictionAnswered(msgspec.Struct, frozen=True, gc=False):
@@ -135,12 +157,28 @@ class VersionWarmed(msgspec.Struct, frozen=True, gc=False):
 
 
 class VersionUnloadable(msgspec.Struct, frozen=True, gc=False):
-    """An inference instance refused to load a version, and why; the old route goes on."""
+    """An inference instance has rejected a version for good: by its bytes, or by what it did to a child process; the old route goes on."""
 
     deployment: str
     version: int
     instance: str
     reason: str
+
+
+class VersionLoadFailed(msgspec.Struct, frozen=True, gc=False):
+    """A version could not be loaded here and now; it is tried again, and `VersionWarmed` clears it.
+
+    `cause`: `memory` (no room, or the kernel's memory killer), `time` (not done within the limit of wall time), `child` (its process
+    died once) or `log` (the artifact could not be read). `attempt`: the how manieth failure in a row, from 1. `retry_after_s`: when it is tried again.
+    """
+
+    deployment: str
+    version: int
+    instance: str
+    cause: str
+    reason: str
+    attempt: int = 1
+    retry_after_s: float = 0.0
 
 
 class RungChanged(msgspec.Struct, frozen=True, gc=False):

@@ -10,6 +10,7 @@ class HealthReported(msgspec.Struct, frozen=True):
     (`topic/partition`) the highest offset whose effects are contained in what this instance answers from (inclusive).
     `loaded`, `warmed`: versions, as `deployment/version`. `breakers`: those whose breaker is not closed, `STATE: why`.
     `overload`: deployments whose load is shed, and the level (see `OverloadChanged`). `started_s`: wall clock. `stopping`: a last report, by design.
+    `degraded`: deployments that a fallback answers for, and why. `state_bytes`: what each state that grows holds now, by estimate; `state_limits`: its bound.
     """
 
     service: str
@@ -30,3 +31,31 @@ class HealthReported(msgspec.Struct, frozen=True):
     started_s: float = 0.0
     stopping: bool = False
     overload: dict[str, int] = {}
+    degraded: dict[str, str] = {}
+    state_bytes: dict[str, int] = {}
+    state_limits: dict[str, int] = {}
+
+
+class PartitionStopped(msgspec.Struct, frozen=True):
+    """A service reads a partition no further: too many of its records cannot be understood.
+
+    `offset`: the first record that is not handled. It stays so over restarts, until a `PartitionResumed` follows under the same key.
+    """
+
+    service: str
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+
+
+class PartitionResumed(msgspec.Struct, frozen=True):
+    """An operator lets a stopped partition go on at `offset`: where it stood (`how` is `resume`), or further on (`skip`). `by`: who says so."""
+
+    service: str
+    topic: str
+    partition: int
+    offset: int
+    how: str
+    by: str
+    reason: str = ""

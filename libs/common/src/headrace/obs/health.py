@@ -30,6 +30,9 @@ class Health:
     late: dict[str, int] = field(default_factory=dict)
     repeated: dict[str, int] = field(default_factory=dict)
     building: dict[str, float] = field(default_factory=dict)
+    degraded: dict[str, str] = field(default_factory=dict)
+    state_bytes: dict[str, int] = field(default_factory=dict)
+    state_limits: dict[str, int] = field(default_factory=dict)
     handled: int = 0
     dead_lettered: int = 0
     failures: dict[str, str] = field(default_factory=lambda: {"start": "starting"})
@@ -42,6 +45,10 @@ class Health:
     def clear(self, what: str) -> None:
         """`what` is fine (again)."""
         self.failures.pop(what, None)
+
+    def holds(self, state: str, held_bytes: int, limit_bytes: int) -> None:
+        """How much one state that grows holds now (by estimate), and its bound."""
+        self.state_bytes[state], self.state_limits[state] = held_bytes, limit_bytes
 
     @property
     def is_ready(self) -> bool:
@@ -69,4 +76,7 @@ class Health:
             http_port=self.http_port,
             started_s=self.started_s,
             stopping=self.stopping,
+            degraded=dict(self.degraded),
+            state_bytes=dict(self.state_bytes),
+            state_limits=dict(self.state_limits),
         )

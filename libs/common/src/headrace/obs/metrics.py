@@ -41,6 +41,7 @@ class HealthCollector(Collector):
             lag.add_metric([health.service, topic], records)
         yield lag
         yield from _of_sources(health)
+        yield from _of_states(health)
         if health.service == "inference":
             yield _breakers(health)
             yield GaugeMetricFamily(
@@ -59,6 +60,18 @@ def _breakers(health: Health) -> Metric:
     gauge.add_metric(["open"], open_)
     gauge.add_metric(["half_open"], half_open)
     return gauge
+
+
+def _of_states(health: Health) -> Iterator[Metric]:
+    """Every state that grows, beside its bound (docs/architecture.md)."""
+    held = GaugeMetricFamily(
+        "headrace_state_bytes", "What a state that grows holds, by estimate", labels=["service", "state"]
+    )
+    bound = GaugeMetricFamily("headrace_state_limit_bytes", "The bound of that state", labels=["service", "state"])
+    for state, count in sorted(health.state_bytes.items()):
+        held.add_metric([health.service, state], count)
+        bound.add_metric([health.service, state], health.state_limits[state])
+    yield from (found for found in (held, bound) if found.samples)
 
 
 def _of_sources(health: Health) -> Iterator[Metric]:

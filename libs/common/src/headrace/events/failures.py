@@ -1,0 +1,69 @@
+"""Why a version gave no score: a closed union, decided on by its type and never by its words.
+
+Three are the version's own and count against it (breaker, guardrail, streak alike): `Raised`, `InvalidScore`, `Hung`.
+The others say something of the instance, the load or the row, and count against nobody.
+"""
+
+import msgspec
+
+
+class Raised(msgspec.Struct, frozen=True, gc=False, tag="raised"):
+    """The model raised on a row that the contract allows."""
+
+    reason: str
+
+
+class InvalidScore(msgspec.Struct, frozen=True, gc=False, tag="invalid_score"):
+    """The model returned what must not be served: NaN, infinity, a wrong shape, probabilities outside 0..1."""
+
+    reason: str
+
+
+class Hung(msgspec.Struct, frozen=True, gc=False, tag="hung"):
+    """The call did not end: it used its CPU limit, or the control answered meanwhile and the process did not wait for a core."""
+
+    reason: str
+
+
+class NotLoaded(msgspec.Struct, frozen=True, gc=False, tag="not_loaded"):
+    """The version is not loaded on this instance: not yet, its load failed, or its breaker is open."""
+
+    reason: str
+
+
+class Busy(msgspec.Struct, frozen=True, gc=False, tag="busy"):
+    """The version's thread was at other calls, or the process waited for a core."""
+
+    reason: str
+
+
+class NoTime(msgspec.Struct, frozen=True, gc=False, tag="no_time"):
+    """The row was not reached before the deadline, or before its instance ended."""
+
+    reason: str
+
+
+class Shed(msgspec.Struct, frozen=True, gc=False, tag="shed"):
+    """Spared to shed load."""
+
+    reason: str
+
+
+class RowUnfit(msgspec.Struct, frozen=True, gc=False, tag="row_unfit"):
+    """The row cannot be given to this version: features are missing, or a value that it does not take. `field`: which, where one can be named."""
+
+    reason: str
+    field: str | None = None
+
+
+Failure = Raised | InvalidScore | Hung | NotLoaded | Busy | NoTime | Shed | RowUnfit
+Own = Raised | InvalidScore | Hung
+
+
+def is_own(failure: Failure) -> bool:
+    """Whether a failure counts against the version.
+
+    >>> is_own(Raised("ValueError: x")), is_own(NotLoaded("not loaded yet"))
+    (True, False)
+    """
+    return isinstance(failure, Own)
