@@ -1,5 +1,9 @@
-"""Pytest fixtures: a manual clock, the log in memory, and a real Kafka (started once, a namespace per test)."""
+"""Pytest fixtures: a manual clock, the log in memory, and a real Kafka (started once, a namespace per test).
 
+Under pytest-xdist the workers share one Kafka: whoever needs it first starts it, and stays until the others are done.
+"""
+
+import fcntl
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -39,9 +43,11 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if given:
         yield given
-        return
-    with _broker(tmp_path_factory.mktemp("kafka")) as broker:
-        yield broker.bootstrap_servers
+    elif "PYTEST_XDIST_WORKER" in os.environ:
+        yield from _shared(tmp_path_factory.getbasetemp().parent)
+    else:
+        with _broker(tmp_path_factory.mktemp("kafka")) as broker:
+            yield broker.bootstrap_servers
 
 
 @pytest.fixture
@@ -68,6 +74,27 @@ async def kafka_log(settings: "Settings") -> AsyncIterator["KafkaLog"]:
     await log.start()
     yield log
     await log.stop()
+
+
+def _shared(folder: Path) -> Iterator[str]:
+    """One Kafka for all workers of a run; its address lies in a file."""
+    address = folder / "kafka.address"
+    with (folder / "kafka.starting").open("w") as starting, (folder / "kafka.used").open("w") as used:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        fcntl.flock(used, fcntl.LOCK_SH)
+        if address.exists():
+            fcntl.flock(starting, fcntl.LOCK_UN)
+            yield address.read_text()
+            return
+        with _broker(folder / f"kafka-{os.environ['PYTEST_XDIST_WORKER']}") as broker:
+            address.write_text(broker.bootstrap_servers)
+            fcntl.flock(starting, fcntl.LOCK_UN)
+            yield broker.bootstrap_servers
+            # NB: nobody new may find it from here on, and those who did are waited for.
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            address.unlink()
+            fcntl.flock(starting, fcntl.LOCK_UN)
+            fcntl.flock(used, fcntl.LOCK_EX)
 
 
 def _broker(folder: Path) -> "Broker":
