@@ -5,6 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 MEMBERS := libs/common libs/cli deploy/broker $(wildcard services/*) $(wildcard examples/*)
+WORKERS ?= 2
 export OMP_NUM_THREADS := 1
 
 .PHONY: help setup check fmt test slow faults bench demo up down schemas lock new-service
@@ -30,8 +31,8 @@ check: setup ## formatting, lint, types, import contracts, schemas, locks, compo
 fmt: setup ## format and mend what can be mended
 	@$(BIN)/ruff format && $(BIN)/ruff check --fix
 
-test: setup ## the tests, on a real broker
-	@$(BIN)/pytest
+test: setup ## the tests, on a real broker (WORKERS=2)
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 slow: setup ## tests that take minutes
 	@$(BIN)/pytest -m slow

@@ -143,13 +143,15 @@ def _finding(found: FindingOpened) -> dict[str, Any]:
 
 
 def _retrains(facts: Sequence[Message]) -> list[dict[str, Any]]:
-    ends = {m.event.run: m.event for m in facts if isinstance(m.event, TrainingFinished)}
+    finished = [m.event for m in facts if isinstance(m.event, TrainingFinished)]
+    ends = {event.run: event for event in finished}
     return [
         {
             "run": m.event.run,
             "cause": m.event.cause,
             "reason": m.event.reason,
             "outcome": ends[m.event.run].outcome if m.event.run in ends else "running",
+            "finished": sum(event.run == m.event.run for event in finished),
         }
         for m in facts
         if isinstance(m.event, RetrainAccepted)
