@@ -4,6 +4,8 @@
 Anything else is a bug and stops the consumer loudly. Adapters translate foreign errors into these at the border.
 """
 
+MAX_REASON = 1000
+
 
 class HeadraceError(Exception):
     """An error whose message is meant for the person at the terminal: what was got, what was expected, the way out."""
@@ -20,6 +22,17 @@ class Poison(HeadraceError):
         super().__init__(reason)
         self.reason = reason
         self.field = field
+
+    @staticmethod
+    def of(error: Exception) -> "HeadraceError":
+        """What was raised while ONE record was decoded or handled: that record's, unless it says Retryable or Fatal.
+
+        >>> Poison.of(Fatal("stop")), Poison.of(OverflowError("int too large"))
+        (Fatal('stop'), Poison('OverflowError: int too large'))
+        """
+        if isinstance(error, HeadraceError):
+            return error
+        return Poison(f"{type(error).__name__}: {error}"[:MAX_REASON])
 
 
 class Fatal(HeadraceError):
