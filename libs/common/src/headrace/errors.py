@@ -15,6 +15,10 @@ class Retryable(HeadraceError):
     """The outside world is not ready (broker away, leader moving): nothing is lost by trying again later."""
 
 
+class TooLarge(Retryable):
+    """A record to be written is larger than its topic takes: not done, and what it was made from is to blame."""
+
+
 class Poison(HeadraceError):
     """These bytes can never be understood. `field` names the offending field, when one can be named."""
 

@@ -124,6 +124,10 @@ class Member(Reader, Protocol):
         """Commit the next offsets to read. Raises `Retryable` when the group is rebalancing."""
         ...
 
+    async def is_known(self) -> bool:
+        """Whether the group counts this member now (a process that was frozen may have lost its place unawares)."""
+        ...
+
 
 Assigned = Callable[[frozenset[TopicPartition]], Awaitable[None]]
 
