@@ -13,11 +13,15 @@ from headrace.project.definition import ProjectDefinition
 from headrace.project.durations import seconds
 
 _AUDIENCES = ("users", "facts", "internal")
+_LIMITS = ("stop", "sample")
 
 
 @dataclass(frozen=True, slots=True)
 class TopicRule:
-    """One line of topics.yaml. `audience` decides what an unreadable record means; `types`: the ce_types it holds."""
+    """One line of topics.yaml. `audience` decides what an unreadable record means; `types`: the ce_types it holds.
+
+    Of a users' topic, `reader`: the service that dead-letters; `poison`: beyond its limit, `stop` the partition or `sample`.
+    """
 
     base: str
     partitions: int | str
@@ -28,6 +32,8 @@ class TopicRule:
     types: tuple[str, ...]
     retention: str = "long"
     max_bytes: int | None = None
+    reader: str = ""
+    poison: str = ""
 
     @property
     def config(self) -> dict[str, str]:
@@ -154,4 +160,6 @@ def _rule(base: str, line: dict[str, Any]) -> TopicRule:
     rule = TopicRule(base=base, **fields)
     if rule.audience not in _AUDIENCES:
         raise Misconfigured(f"topics.yaml, {base}: audience must be one of {_AUDIENCES}, got {rule.audience!r}")
+    if rule.audience == "users" and not (rule.reader and rule.poison in _LIMITS):
+        raise Misconfigured(f"topics.yaml, {base}: a users' topic names its reader, and poison as one of {_LIMITS}")
     return rule

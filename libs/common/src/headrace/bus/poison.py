@@ -1,34 +1,66 @@
-"""When poison is no longer an accident: a wrong deploy must not empty a topic into the dead letters."""
+"""When poison is no longer an accident, and what then: a wrong deploy must not empty a topic into the dead letters.
 
+A partition of `raw.*` or `events.*` stops at the limit. Topics that all share never stop: beyond the limit their dead
+letters are sampled, and each says how many records it stands for.
+"""
+
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 IN_A_ROW = 100
 SHARE = 0.05
 WINDOW = 10_000
+SAMPLE_EVERY = 100
 
 
 @dataclass(slots=True)
 class PoisonLedger:
-    """Counts per topic. The limit trips after more than 100 in a row, or more than 5 % of the last 10,000 records."""
+    """Counts per place (a partition). The limit trips after more than 100 in a row, or more than 5 % of the last 10,000 records."""
 
-    _in_a_row: dict[str, int] = field(default_factory=dict)
-    _seen: dict[str, int] = field(default_factory=dict)
-    _bad: dict[str, int] = field(default_factory=dict)
+    _in_a_row: dict[Hashable, int] = field(default_factory=dict)
+    _seen: dict[Hashable, int] = field(default_factory=dict)
+    _bad: dict[Hashable, int] = field(default_factory=dict)
 
-    def good(self, topic: str, count: int = 1) -> None:
+    def good(self, place: Hashable, count: int = 1) -> None:
         """So many records, one after the other, were understood."""
         if count:
-            self._in_a_row[topic] = 0
-            self._count(topic, 0, count)
+            self._in_a_row[place] = 0
+            self._count(place, 0, count)
 
-    def bad(self, topic: str) -> bool:
-        """A record was not; returns whether the topic must be stopped."""
-        self._in_a_row[topic] = self._in_a_row.get(topic, 0) + 1
-        self._count(topic, 1, 1)
-        return self._in_a_row[topic] > IN_A_ROW or self._bad[topic] > SHARE * WINDOW
+    def bad(self, place: Hashable) -> bool:
+        """A record was not; returns whether the limit is passed."""
+        self._in_a_row[place] = self._in_a_row.get(place, 0) + 1
+        self._count(place, 1, 1)
+        return self._in_a_row[place] > IN_A_ROW or self._bad[place] > SHARE * WINDOW
 
-    def _count(self, topic: str, bad: int, count: int) -> None:
-        if self._seen.get(topic, 0) >= WINDOW:
-            self._seen[topic], self._bad[topic] = 0, 0
-        self._seen[topic] = self._seen.get(topic, 0) + count
-        self._bad[topic] = self._bad.get(topic, 0) + bad
+    def forget(self, place: Hashable) -> None:
+        """Begin anew: somebody looked at it, and let it go on."""
+        for counts in (self._in_a_row, self._seen, self._bad):
+            counts.pop(place, None)
+
+    def _count(self, place: Hashable, bad: int, count: int) -> None:
+        if self._seen.get(place, 0) >= WINDOW:
+            self._seen[place], self._bad[place] = 0, 0
+        self._seen[place] = self._seen.get(place, 0) + count
+        self._bad[place] = self._bad.get(place, 0) + bad
+
+
+@dataclass(slots=True)
+class Samples:
+    """Which dead letters are written of a place that is beyond its limit and goes on.
+
+    >>> samples = Samples()
+    >>> [samples.take(0, is_beyond=True) for _ in range(100)].count(0), samples.take(0, is_beyond=False)
+    (99, 1)
+    """
+
+    _unwritten: dict[Hashable, int] = field(default_factory=dict)
+
+    def take(self, place: Hashable, *, is_beyond: bool) -> int:
+        """How many records the dead letter of this one stands for; 0 when it gets none of its own."""
+        count = self._unwritten.get(place, 0) + 1
+        if is_beyond and count < SAMPLE_EVERY:
+            self._unwritten[place] = count
+            return 0
+        self._unwritten.pop(place, None)
+        return count

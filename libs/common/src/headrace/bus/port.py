@@ -20,7 +20,11 @@ class TopicPartition(NamedTuple):
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One record as read. `timestamp_ms` is the append time; `offset` and `partition` say where it lies."""
+    """One record as read. `timestamp_ms` is the append time; `offset` and `partition` say where it lies.
+
+    `unread`: why it could not be taken whole off the log; `value` is then only its beginning (or the compressed bytes of the
+    batch that it is part of). `size_bytes` and `sha256` are those of all that `value` stands for, when it was cut.
+    """
 
     topic: str
     partition: int
@@ -29,6 +33,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     value: bytes | None
     headers: Headers = ()
     timestamp_ms: int = 0
+    unread: str | None = None
+    size_bytes: int = 0
+    sha256: str = ""
 
 
 class Out(msgspec.Struct, frozen=True, gc=False):
@@ -115,6 +122,10 @@ class Member(Reader, Protocol):
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit the next offsets to read. Raises `Retryable` when the group is rebalancing."""
+        ...
+
+    async def is_known(self) -> bool:
+        """Whether the group counts this member now (a process that was frozen may have lost its place unawares)."""
         ...
 
 

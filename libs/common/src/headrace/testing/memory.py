@@ -207,6 +207,10 @@ class MemoryLog:
                 found.append(entry.record)
         return found, max(end, position)
 
+    def counts(self, group: str, member: "MemoryMember") -> bool:
+        """Whether a group counts a member."""
+        return member in self._groups.get(group, ())
+
     async def leave(self, group: str, member: "MemoryMember") -> None:
         self._groups[group].remove(member)
         await self._rebalance(group)
@@ -347,6 +351,9 @@ class MemoryMember(MemoryReader):
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         self._log.commit_offsets(self._group, offsets)
+
+    async def is_known(self) -> bool:
+        return self._log.counts(self._group, self)
 
     async def close(self) -> None:
         await self.revoke()

@@ -1,0 +1,179 @@
+"""Partitions that a service reads no further: recorded facts on `ops.stops`, which outlive the process.
+
+Too much poison on `raw.*` or `events.*` stops that partition: nothing past the stop is committed, and it stays so over
+restarts until somebody lets it go on (`headrace topic resume`, or `skip` to a later offset). The newest record per
+`service/topic/partition` wins; a tombstone forgets.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+
+from headrace.bus.port import Log, Out, Producer, TopicPartition
+from headrace.bus.views import View
+from headrace.codec import Codec, Message, out, tombstone
+from headrace.envelope import Envelope
+from headrace.errors import Retryable
+from headrace.events.ops import PartitionResumed, PartitionStopped
+from headrace.obs.health import Health
+from headrace.policy.backoff import delays_s
+from headrace.topics import Topics
+
+_log = logging.getLogger("headrace.bus")
+
+Stopped = PartitionStopped | PartitionResumed
+
+
+def stop_key(service: str, topic: str, partition: int) -> str:
+    """The key on `ops.stops`; `topic`: its full name.
+
+    >>> stop_key("pipeline", "raw.movements.v1", 0)
+    'pipeline/raw.movements.v1/0'
+    """
+    return f"{service}/{topic}/{partition}"
+
+
+def stop_record(topics: Topics, event: Stopped) -> Out:
+    """The record that says so."""
+    key = stop_key(event.service, event.topic, event.partition)
+    how = "stopped" if isinstance(event, PartitionStopped) else "resumed"
+    return out(topics.name("ops.stops"), key, event, Envelope(f"{key}/{event.offset}/{how}", "", event.service, 0.0))
+
+
+class Stops:
+    """The stopped partitions of one service (of all services when `service` is None), always current.
+
+    `start` before anything is read, `run` beside it. Whoever stops a partition either writes `halt(...)` in its own
+    transaction, or awaits `stop(...)`.
+    """
+
+    def __init__(self, log: Log, codec: Codec, topics: Topics, service: str | None) -> None:
+        self._log, self._topics, self._service = log, topics, service
+        self._said: dict[str, Stopped] = {}
+        # Stopped here, and not read back yet.
+        self._halted: dict[str, PartitionStopped] = {}
+        self._view = View(log, codec, [topics.name("ops.stops")], self._take)
+        self._producer: Producer | None = None
+        self.changed = asyncio.Event()
+
+    async def start(self) -> None:
+        """Read what stands now."""
+        await self._view.start()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow until `stop`; `changed` is set (and replaced) with every news."""
+        await self._view.run(stop)
+
+    async def follow(self) -> None:
+        """Follow until cancelled."""
+        await self._view.follow()
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._view.stop()
+        if self._producer is not None:
+            await self._producer.close()
+
+    def at(self, topic: str, partition: int) -> int | None:
+        """The first offset that is not handled of a stopped partition; None when it is not stopped."""
+        found = self._now(topic, partition)
+        return found.offset if isinstance(found, PartitionStopped) else None
+
+    def why(self, topic: str, partition: int) -> str | None:
+        """Why a partition is stopped; None when it is not."""
+        found = self._now(topic, partition)
+        return found.reason if isinstance(found, PartitionStopped) else None
+
+    def goes_on_at(self, topic: str, partition: int) -> int:
+        """Where an operator let it go on; 0 when nobody ever did. Nothing before it is to be read any more."""
+        found = self._now(topic, partition)
+        return found.offset if isinstance(found, PartitionResumed) else 0
+
+    @property
+    def stopped(self) -> list[PartitionStopped]:
+        """All that is stopped now, by key."""
+        now = self._said | self._halted
+        return [found for _, found in sorted(now.items()) if isinstance(found, PartitionStopped)]
+
+    def halt(self, topic: str, partition: int, offset: int, reason: str) -> Out:
+        """Stop a partition here and now; returns the fact, which the caller writes (in its transaction)."""
+        event = PartitionStopped(self._service or "", topic, partition, offset, reason[:2000])
+        self._halted[stop_key(event.service, topic, partition)] = event
+        self._tell_changed()
+        return stop_record(self._topics, event)
+
+    async def stop(self, topic: str, partition: int, offset: int, reason: str) -> None:
+        """The same, written at once; returns when it is acknowledged, however long that takes."""
+        record = self.halt(topic, partition, offset, reason)
+        for delay_s in delays_s(0.2, 3.0):
+            try:
+                self._producer = self._producer or await self._log.producer()
+                await self._producer.send([record])
+            except Retryable as error:
+                _log.warning("the stop of %s/%s is not written yet: %s", topic, partition, error)
+                await asyncio.sleep(delay_s)
+            else:
+                return
+
+    def forget_unwritten(self, partitions: Iterable[TopicPartition]) -> None:
+        """What was halted and never became a fact: its transaction was dropped, and the records will be read again."""
+        for tp in partitions:
+            self._halted.pop(stop_key(self._service or "", tp.topic, tp.partition), None)
+
+    async def until_resumed(self, topic: str, partition: int) -> int:
+        """Wait until somebody lets a stopped partition go on; returns the offset to read from."""
+        while self.at(topic, partition) is not None:
+            changed = self.changed
+            if self.at(topic, partition) is not None:
+                await changed.wait()
+        return self.goes_on_at(topic, partition)
+
+    def tell(self, health: Health, owned: Iterable[TopicPartition]) -> None:
+        """Not ready while a partition that this instance owns is stopped: `stopped:topic/partition`."""
+        wanted = {
+            f"stopped:{tp.topic}/{tp.partition}": why
+            for tp in owned
+            if (why := self.why(tp.topic, tp.partition)) is not None
+        }
+        for gone in [what for what in health.failures if what.startswith("stopped:") and what not in wanted]:
+            health.clear(gone)
+        for what, why in wanted.items():
+            health.fail(what, why)
+
+    def forgotten(self, topic: str, partition: int) -> Out:
+        """The tombstone of a partition that is not there any more (its topic was made again)."""
+        key = stop_key(self._service or "", topic, partition)
+        self._halted.pop(key, None)
+        self._said.pop(key, None)
+        return tombstone(
+            self._topics.name("ops.stops"), key, Envelope(f"{key}/forgotten", "", self._service or "", 0.0)
+        )
+
+    def _now(self, topic: str, partition: int) -> Stopped | None:
+        key = stop_key(self._service or "", topic, partition)
+        return self._halted.get(key) or self._said.get(key)
+
+    def _take(self, message: Message) -> None:
+        event: Stopped | None = message.event
+        key = (message.record.key or b"").decode("utf-8", "replace")
+        if event is None:
+            self._said.pop(key, None)
+        elif self._service in (None, event.service):
+            key = stop_key(event.service, event.topic, event.partition)
+            self._said[key] = event
+        self._halted.pop(key, None)
+        self._tell_changed()
+
+    def _tell_changed(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+async def read_stops(log: Log, codec: Codec, topics: Topics) -> Mapping[str, PartitionStopped]:
+    """What is stopped now, of all services, by key; for a look, not for following."""
+    stops = Stops(log, codec, topics, None)
+    try:
+        await stops.start()
+    finally:
+        await stops.close()
+    return {stop_key(found.service, found.topic, found.partition): found for found in stops.stopped}

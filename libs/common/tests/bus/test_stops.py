@@ -1,0 +1,85 @@
+"""Stopped partitions as facts: they outlive the process, and an operator lets them go on."""
+
+import asyncio
+
+import pytest
+
+from headrace.bus.port import TopicPartition
+from headrace.bus.stops import Stops, read_stops, stop_record
+from headrace.events.ops import PartitionResumed
+from headrace.obs.health import Health
+from headrace.testing.memory import MemoryLog
+from headrace.testing.shards import Bench
+
+RAW = "raw.movements.v1"
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    return await Bench(MemoryLog()).set_up()
+
+
+async def opened(bench: Bench, service: str = "pipeline") -> tuple[Stops, asyncio.Task[None]]:
+    stops = Stops(bench.log, bench.codec, bench.topics, service)
+    await stops.start()
+    return stops, asyncio.create_task(stops.follow())
+
+
+async def resume(bench: Bench, offset: int, how: str = "resume") -> None:
+    producer = await bench.log.producer()
+    await producer.send([stop_record(bench.topics, PartitionResumed("pipeline", RAW, 0, offset, how, "ann@desk"))])
+
+
+async def test_a_stop_is_there_after_a_restart_for_its_service_only(bench: Bench) -> None:
+    stops, following = await opened(bench)
+    await stops.stop(RAW, 0, 7, "100 in a row are no JSON")
+    again, followed = await opened(bench)
+    other, following_too = await opened(bench, "feature")
+    assert (again.at(RAW, 0), again.why(RAW, 0), again.at(RAW, 1)) == (7, "100 in a row are no JSON", None)
+    assert other.at(RAW, 0) is None
+    assert list(await read_stops(bench.log, bench.codec, bench.topics)) == [f"pipeline/{RAW}/0"]
+    for task in (following, followed, following_too):
+        task.cancel()
+
+
+async def test_who_waits_goes_on_where_the_operator_says(bench: Bench) -> None:
+    stops, following = await opened(bench)
+    await stops.stop(RAW, 0, 7, "poison")
+    waiting = asyncio.create_task(stops.until_resumed(RAW, 0))
+    await resume(bench, 12, "skip")
+    assert await waiting == 12
+    assert stops.at(RAW, 0) is None
+    assert not await read_stops(bench.log, bench.codec, bench.topics)
+    following.cancel()
+
+
+async def test_a_stop_whose_transaction_was_dropped_is_no_stop(bench: Bench) -> None:
+    stops, following = await opened(bench)
+    stops.halt(RAW, 0, 7, "poison")
+    assert stops.at(RAW, 0) == 7
+    stops.forget_unwritten([TopicPartition(RAW, 0)])
+    assert stops.at(RAW, 0) is None
+    following.cancel()
+
+
+async def test_only_who_owns_a_stopped_partition_is_not_ready(bench: Bench) -> None:
+    stops, following = await opened(bench)
+    stops.halt(RAW, 0, 7, "poison")
+    health = Health("pipeline", "a", failures={})
+    stops.tell(health, [TopicPartition(RAW, 1)])
+    assert health.is_ready
+    stops.tell(health, [TopicPartition(RAW, 0)])
+    assert health.failures == {f"stopped:{RAW}/0": "poison"}
+    stops.tell(health, [])
+    assert health.is_ready
+    following.cancel()
+
+
+async def test_a_topic_made_again_has_no_stops(bench: Bench) -> None:
+    stops, following = await opened(bench)
+    await stops.stop(RAW, 0, 7, "poison")
+    producer = await bench.log.producer()
+    await producer.send([stops.forgotten(RAW, 0)])
+    assert stops.at(RAW, 0) is None
+    assert not await read_stops(bench.log, bench.codec, bench.topics)
+    following.cancel()
