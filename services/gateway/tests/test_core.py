@@ -22,7 +22,7 @@ from headrace_gateway.core.callers import Bucket, Caller, digest_of, find_caller
 from headrace_gateway.core.questions import Asked, Call, Unclear, read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits
 
-NOW_S = 1_364_774_400.0
+NOW_S = 1_364_860_800.0
 LIMITS = Limits()
 DELAY = compile_project(
     Project("p", [Deployment("delay", unit="flight", inputs=[Number("miles"), Category("carrier")])])
