@@ -355,7 +355,9 @@ def _ids(count: int, call: Call) -> list[str]:
     # NB: without the tenant, one tenant's key would be answered with what another one asked.
     key = f"{call.tenant}/{call.key}" if call.tenant else call.key
     if not call.key.isprintable() or len(f"{key}/{call.limits.rows}".encode()) > MAX_ID_BYTES:
-        raise Wrong(f"Idempotency-Key must be printable and make ids of {MAX_ID_BYTES} bytes at most, got {shown(call.key)}")
+        raise Wrong(
+            f"Idempotency-Key must be printable and make ids of {MAX_ID_BYTES} bytes at most, got {shown(call.key)}"
+        )
     return [key] if count == 1 else [f"{key}/{n}" for n in range(count)]
 
 
