@@ -182,6 +182,7 @@ class _Guarded(HttpToolsProtocol):
         if self._answering is not None:
             # NB: nothing may be written after our last word.
             self._answering.disconnected = True
+            self._answering.waiting_for_100_continue = False
             self._answering.message_event.set()
         body = f'{{"error": "{error}"}}'
         head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: application/json\r\n{more}"
@@ -211,6 +212,7 @@ class HttpServer:
             http=functools.partial(_Guarded, limits),  # ty: ignore[invalid-argument-type]  called like a class
             ws="none",
             log_config=None,
+            log_level="error",  # a line for each bad request would let whoever sends them fill the disk
             access_log=False,
             lifespan="off",
             server_header=False,
