@@ -18,11 +18,11 @@ from headrace.project.compile import compile_project
 from headrace_gateway.core.admission import refuse_body, refuse_rows
 from headrace_gateway.core.answers import Reply, named_reply, v1_reply, v2_reply
 from headrace_gateway.core.bodies import Broken, TooLarge, packed, unpacked
-from headrace_gateway.core.callers import Bucket, Caller, digest_of, find_caller
+from headrace_gateway.core.callers import Bucket, Caller, Nobody, digest_of, find_caller
 from headrace_gateway.core.questions import Asked, Call, Unclear, read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits
 
-NOW_S = 1_364_774_400.0
+NOW_S = 1_364_860_800.0
 LIMITS = Limits()
 DELAY = compile_project(
     Project("p", [Deployment("delay", unit="flight", inputs=[Number("miles"), Category("carrier")])])
@@ -364,19 +364,24 @@ def test_what_is_cut_off_or_followed_by_more_is_broken(encoding: str) -> None:
 
 
 def test_no_more_rows_wait_than_the_limit() -> None:
-    assert refuse_rows(1, 1999, True, LIMITS) is None
-    full, deaf = refuse_rows(2, 1999, True, LIMITS), refuse_rows(1, 0, False, LIMITS)
+    assert refuse_rows(1, 1999, None, LIMITS) is None
+    full, deaf = refuse_rows(2, 1999, None, LIMITS), refuse_rows(1, 0, "the broker is away", LIMITS)
     assert full is not None
     assert full.status == 503
     assert deaf is not None
-    assert deaf.status == 503
+    assert (deaf.status, b"the broker is away" in deaf.body) == (503, True)
 
 
 def test_a_key_is_known_until_it_expires() -> None:
     shop, old = Caller("shop", digest_of("s3cret")), Caller("old", digest_of("past"), expires_s=NOW_S)
     assert find_caller("s3cret", [shop, old], NOW_S) == shop
     assert find_caller("past", [shop, old], NOW_S - 1) == old
-    assert [find_caller(key, [shop, old], NOW_S) for key in ("past", "", "S3cret", "x" * 10_000)] == [None] * 4
+    assert [find_caller(key, [shop, old], NOW_S) for key in ("past", "", "S3cret", "x" * 10_000)] == [
+        Nobody.EXPIRED,
+        Nobody.NO_KEY,
+        Nobody.UNKNOWN,
+        Nobody.UNKNOWN,
+    ]
 
 
 @given(st.lists(st.floats(0, 2), min_size=1, max_size=60))

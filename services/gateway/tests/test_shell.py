@@ -21,6 +21,7 @@ from headrace.clock import SystemClock
 from headrace.codec import Codec, Message, header, out
 from headrace.envelope import Envelope
 from headrace.events.inference import Answer, Invalid, PredictionAnswered, Refused, Score, Served
+from headrace.events.ops import HealthReported
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import Route
 from headrace.obs.health import Health
@@ -82,7 +83,7 @@ class Bench:
         headers: dict[str, str] | None = None,
     ) -> AsyncIterator[httpx.AsyncClient]:
         asker = Asker(self.log, self.codec, self.topics, self.clock, instance)
-        catalogue = Catalogue(self.log, self.codec, self.topics, self.projects)
+        catalogue = Catalogue(self.log, self.codec, self.topics, self.projects, self.clock)
         await catalogue.start()
         doors = Doors(asker, catalogue, self.health, self.clock, limits)
         app = make_app(doors, catalogue, callers, self.clock, limits)
@@ -119,6 +120,12 @@ class Bench:
         """All traffic to the first version; the others are warm."""
         found = Route("delay", {versions[0]: 1.0}, "s", 1, champion=versions[0], warm=versions)
         self.log.append(out(self.topics.name("registry.routes"), "delay", found, Envelope("r", "", "test", 0.0)))
+
+    def report(self, *loaded: str, **changes: Any) -> None:
+        """An inference instance reports."""
+        told = HealthReported("inference", "inference-1", True, loaded=loaded, **changes)
+        topic = self.topics.name("ops.health")
+        self.log.append(out(topic, "inference/inference-1", told, Envelope("h", "", "test", 0.0)))
 
     async def requests(self) -> list[Message]:
         return await read_all(self.log, self.codec, [self.topics.name("inference.requests")])
@@ -218,8 +225,20 @@ async def test_health_and_metadata_are_json(bench: Bench) -> None:
         assert (await client.get("/v2")).json()["name"] == "headrace"
         metadata = (await client.get("/v2/models/delay")).json()
         assert [found["name"] for found in metadata["inputs"]] == ["miles", "carrier", "flight"]
-        assert (await client.get("/v2/models/delay/ready")).status_code == 200
-        assert (await client.get("/v2/models/plain/ready")).status_code == 503
+        bench.report()
+        await until_ready(client, "delay")
+        assert (await client.get("/v2/models/delay/ready")).json() == {"name": "delay", "ready": True}
+        plain = await client.get("/v2/models/plain/ready")
+        assert (plain.status_code, plain.json()["reason"]) == (
+            503,
+            "no version takes traffic yet, and there is no prior",
+        )
+
+
+async def until_ready(client: httpx.AsyncClient, name: str) -> None:
+    async with asyncio.timeout(10):
+        while (await client.get(f"/v2/models/{name}/ready")).status_code != 200:
+            await asyncio.sleep(0.01)
 
 
 async def test_every_example_of_the_openapi_page_works(bench: Bench) -> None:
@@ -271,6 +290,8 @@ async def test_a_large_answer_is_compressed_for_who_takes_it(bench: Bench) -> No
 async def test_a_named_version_is_a_preview_and_must_be_loaded(bench: Bench) -> None:
     bench.route(3, 4)
     async with bench.client() as client:
+        bench.report("delay/3", "delay/4")
+        await until_ready(client, "delay")
         assert (await client.post("/v2/models/delay/versions/4/infer", json=BODY)).status_code == 200
         assert (await client.get("/v2/models/delay/versions/4/ready")).status_code == 200
         refused = await client.post("/v2/models/delay/versions/9/infer", json=BODY)
@@ -320,6 +341,8 @@ async def test_who_has_no_valid_key_gets_401_and_nothing_is_asked(bench: Bench, 
     async with bench.client(callers=KEYS) as client:
         response = await client.post(INFER, json=BODY, headers=headers)
         assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+        page = await client.get("/docs", headers=headers)
+        assert (page.status_code, page.headers["WWW-Authenticate"].partition(" ")[0]) == (401, "Basic")
         assert (await client.get("/v2/models/delay", headers=headers)).status_code == 401
         assert (await client.get("/v2/health/live", headers=headers)).status_code == 200
         assert "AA" not in (await client.get("/openapi.json", headers=headers)).text

@@ -80,9 +80,9 @@ async def wire(
     def on_answer() -> None:
         health.handled += 1
 
-    asker = Asker(log, codec, topics, clock, f"gateway/{health.instance}", on_answer)
-    catalogue = Catalogue(log, codec, topics, projects)
-    app = make_app(Doors(asker, catalogue, health, clock, limits), catalogue, callers, clock, limits)
+    asker = Asker(log, codec, topics, clock, f"gateway/{health.instance}", on_answer, health)
+    catalogue = Catalogue(log, codec, topics, projects, clock)
+    app = make_app(Doors(asker, catalogue, health, clock, limits), catalogue, callers, clock, limits, health)
     server = HttpServer(app, *address, limits)
     await catalogue.start()
     await asker.start()

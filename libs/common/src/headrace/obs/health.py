@@ -11,6 +11,7 @@ class Health:
 
     Of the feature service, per `source/partition`: `newest_event_s`, the newest instant contained; `late` and `repeated`,
     events not counted; `building`, the share read of the history of views that are built beside the running ones.
+    Of the gateway: `unforeseen`, calls that failed for no reason that it knows (HTTP 500).
     """
 
     service: str
@@ -35,6 +36,7 @@ class Health:
     state_limits: dict[str, int] = field(default_factory=dict)
     handled: int = 0
     dead_lettered: int = 0
+    unforeseen: int = 0
     failures: dict[str, str] = field(default_factory=lambda: {"start": "starting"})
     stopping: bool = False
 

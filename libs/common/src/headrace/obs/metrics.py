@@ -42,6 +42,13 @@ class HealthCollector(Collector):
         yield lag
         yield from _of_sources(health)
         yield from _of_states(health)
+        if health.service == "gateway":
+            yield _counter(
+                "headrace_unforeseen_errors_total",
+                "Calls that failed for no known reason (HTTP 500)",
+                health.service,
+                health.unforeseen,
+            )
         if health.service == "inference":
             yield _breakers(health)
             yield GaugeMetricFamily(

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from headrace.events.inference import PredictionRequested
 
+# Entries of the queue beyond twice the open ones, before it is made anew.
+_SPARE = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -23,26 +26,45 @@ class Question:
 
 
 class Pending:
-    """Open questions by id. An answer to a question that is not open (late, repeated, somebody else's) is no answer."""
+    """Open questions by id. An answer to a question that is not open (late, repeated, somebody else's) is no answer.
+
+    `held_bytes`: what the open ones are told to hold.
+    """
 
     def __init__(self) -> None:
-        self._deadlines: dict[str, float] = {}
+        self._open: dict[str, tuple[float, int]] = {}
         self._queue: list[tuple[float, str]] = []
+        self.held_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._deadlines)
+        return len(self._open)
 
     def __contains__(self, reply_id: str) -> bool:
-        return reply_id in self._deadlines
+        return reply_id in self._open
 
-    def open(self, reply_id: str, deadline_s: float) -> None:
+    def open(self, reply_id: str, deadline_s: float, size_bytes: int = 0) -> None:
         """A question was asked; nobody waits for it after `deadline_s` (monotonic)."""
-        self._deadlines[reply_id] = deadline_s
-        heapq.heappush(self._queue, (deadline_s, reply_id))
+        self._open[reply_id] = (deadline_s, size_bytes)
+        self.held_bytes += size_bytes
+        # NB: answered questions stay in the queue until their deadline: at full speed that would be many more than wait.
+        if len(self._queue) > 2 * len(self._open) + _SPARE:
+            self._queue = [(due_s, ident) for ident, (due_s, _) in self._open.items()]
+            heapq.heapify(self._queue)
+        else:
+            heapq.heappush(self._queue, (deadline_s, reply_id))
+
+    def deadline_s(self, reply_id: str) -> float | None:
+        """Until when a question is waited for; None when it is not open."""
+        found = self._open.get(reply_id)
+        return None if found is None else found[0]
 
     def close(self, reply_id: str) -> bool:
         """An answer has come, or the asker has gone; False when the question was not open."""
-        return self._deadlines.pop(reply_id, None) is not None
+        found = self._open.pop(reply_id, None)
+        if found is None:
+            return False
+        self.held_bytes -= found[1]
+        return True
 
     def expire(self, now_s: float) -> list[str]:
         """Close and return the questions whose deadline has passed."""

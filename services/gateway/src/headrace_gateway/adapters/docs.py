@@ -15,7 +15,6 @@ from headrace.policy.prediction import Prediction
 from headrace.project.definition import DeploymentDefinition, InputDefinition
 from headrace_gateway.adapters.catalogue import Catalogue, datatype
 from headrace_gateway.adapters.edge import knock_of
-from headrace_gateway.core.callers import ANYONE
 from headrace_gateway.core.questions import InferRequest, InstancesRequest, PredictRequest, Row
 
 _REF = "#/components/schemas/{name}"
@@ -27,11 +26,12 @@ INTRODUCTION = (
 
 
 def add_docs(app: FastAPI, catalogue: Catalogue, *, has_keys: bool) -> None:
-    """Add /docs and /openapi.json; with keys, only who has one sees the deployments' own examples."""
+    """Add /docs and /openapi.json, with examples for the deployments that the caller may ask."""
 
     async def openapi(request: Request) -> JSONResponse:
-        is_known = not has_keys or knock_of(request.scope).caller is not ANYONE
-        return JSONResponse(page(app, catalogue.deployments if is_known else [], has_keys=has_keys))
+        caller = knock_of(request.scope).caller
+        shown = [found for found in catalogue.deployments if caller.may_ask(found.name)]
+        return JSONResponse(page(app, shown, has_keys=has_keys))
 
     async def docs(_: Request) -> HTMLResponse:
         return get_swagger_ui_html(
@@ -101,7 +101,8 @@ _READS = [
 ]
 _REFUSALS = {
     "400": "the body asks nothing that can be answered",
-    "401": "an API key is needed",
+    "401": "an API key is needed, or it is unknown or has expired",
+    "403": "the key is not for this deployment",
     "404": "no such deployment",
     "413": "the body is too large",
     "422": "the Idempotency-Key was used for another body",

@@ -4,16 +4,18 @@ A handler finds the caller and the whole, uncompressed body in the scope: `knock
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from headrace.clock import Clock
+from headrace.obs.health import Health
 from headrace_gateway.core.admission import refuse_body
 from headrace_gateway.core.answers import Reply, turned_away
 from headrace_gateway.core.bodies import PLAIN, Broken, TooLarge, accepted, packed, unpacked
-from headrace_gateway.core.callers import ANYONE, Bucket, Caller, find_caller, presented
+from headrace_gateway.core.callers import ANYONE, Bucket, Caller, Nobody, find_caller, password, presented
 from headrace_gateway.settings import Limits
 
 Scope = MutableMapping[str, Any]
@@ -21,7 +23,13 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN = ("/v2/health/", "/docs", "/openapi.json")
+_log = logging.getLogger("headrace.gateway")
+
+OPEN = ("/v2/health/live", "/v2/health/ready")
+# What a browser opens: it asks its user for a name and a password, which is the key. Only there: a browser sends what it was
+# once told along with every page's requests, also with those of strangers.
+PAGES = ("/docs", "/openapi.json")
+BEARER, BASIC = b"Bearer", b'Basic realm="Headrace: any name, and an API key as the password", charset="UTF-8"'
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _KNOCK = "headrace.knock"
 
@@ -58,29 +66,43 @@ class Edge:
         clock: Clock,
         limits: Limits,
         shortcuts: Sequence[tuple[re.Pattern[str], App]] = (),
+        health: Health | None = None,
     ) -> None:
         self._app, self._callers, self._clock, self._limits = app, tuple(callers), clock, limits
-        self._shortcuts = tuple(shortcuts)
+        self._shortcuts, self._health = tuple(shortcuts), health
         self._buckets: dict[str, Bucket] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        watched = _Watched(send)
+        try:
+            await self._let_in(scope, receive, watched)
+        except Exception:
+            # One call's fault is that call's; there is none that we know of, so each is worth a traceback and a count.
+            _log.exception("%s %s failed", scope["method"], scope["path"][:200])
+            if self._health is not None:
+                self._health.unforeseen += 1
+            if not watched.has_begun:
+                await respond(watched, turned_away(500, "this call failed; it is logged"), {}, close=True)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        caller = self._caller(headers)
-        if caller is None and not (scope["path"] == "/" or scope["path"].startswith(OPEN)):
-            error = (
-                "an API key is needed: Authorization: Bearer KEY" if b"authorization" not in headers else "unknown key"
-            )
-            await respond(send, turned_away(401, error), headers)
-            return
+        is_page = scope["path"].startswith(PAGES)
+        caller = self._caller(headers, is_page)
+        if isinstance(caller, Nobody):
+            if not (scope["path"] == "/" or scope["path"] in OPEN):
+                wanted = BASIC if is_page else BEARER
+                await respond(send, turned_away(401, caller.value), headers, challenge=wanted)
+                return
+            caller = ANYONE
         refusal = self._too_often(caller)
         body = refusal or (await self._body(headers, receive) if scope["method"] in _WITH_BODY else b"")
         if isinstance(body, Reply):
             # NB: only who is slow is hung up on; others must be able to read the answer while they still send.
             await respond(send, body, headers, close=body.status == 408)
             return
-        scope[_KNOCK] = Knock(caller or ANYONE, headers, body)
+        scope[_KNOCK] = Knock(caller, headers, body)
         await self._endpoint(scope)(scope, receive, send)
 
     def _endpoint(self, scope: Scope) -> App:
@@ -92,15 +114,16 @@ class Edge:
                     return endpoint
         return self._app
 
-    def _caller(self, headers: dict[bytes, bytes]) -> Caller | None:
-        """Who asks; None for nobody known. Anyone is known where there are no keys."""
+    def _caller(self, headers: dict[bytes, bytes], is_page: bool) -> Caller | Nobody:
+        """Who asks. Anyone is known where there are no keys."""
         if not self._callers:
             return ANYONE
-        key = presented(*(headers.get(name, b"").decode("latin-1") for name in (b"authorization", b"x-api-key")))
+        authorization, api_key = headers.get(b"authorization", b""), headers.get(b"x-api-key", b"")
+        key = presented(authorization, api_key) or (password(authorization) if is_page else "")
         return find_caller(key, self._callers, self._clock.now_s())
 
-    def _too_often(self, caller: Caller | None) -> Reply | None:
-        if caller is None or caller.per_s is None:
+    def _too_often(self, caller: Caller) -> Reply | None:
+        if caller.per_s is None:
             return None
         now_s = self._clock.monotonic_s()
         bucket = self._buckets.setdefault(caller.digest, Bucket(caller.burst, now_s))
@@ -112,7 +135,8 @@ class Edge:
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | Reply:
         announced = headers.get(b"content-length", b"")
         encoding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
-        refusal = refuse_body(int(announced) if announced.isdigit() else 0, encoding, self._limits)
+        size = int(announced) if announced.isdigit() and len(announced) < 20 else 0
+        refusal = refuse_body(size, encoding, self._limits)
         if refusal is not None:
             return refusal
         try:
@@ -145,8 +169,23 @@ class Edge:
                 return found
 
 
-async def respond(send: Send, reply: Reply, asked: dict[bytes, bytes], *, close: bool = False) -> None:
-    """Send a reply, compressed where the client takes that and it is worth it."""
+class _Watched:
+    """A `send` that knows whether an answer has begun."""
+
+    __slots__ = ("_send", "has_begun")
+
+    def __init__(self, send: Send) -> None:
+        self._send, self.has_begun = send, False
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        self.has_begun = True
+        await self._send(message)
+
+
+async def respond(
+    send: Send, reply: Reply, asked: dict[bytes, bytes], *, close: bool = False, challenge: bytes | None = None
+) -> None:
+    """Send a reply, compressed where the client takes that and it is worth it. `challenge`: how to say who one is (401)."""
     body = reply.body
     encoding = accepted(asked.get(b"accept-encoding", b"").decode("latin-1"), len(body))
     headers = [(b"content-type", reply.content_type.encode())]
@@ -155,8 +194,8 @@ async def respond(send: Send, reply: Reply, asked: dict[bytes, bytes], *, close:
         headers += [(b"content-encoding", encoding.encode()), (b"vary", b"accept-encoding")]
     headers.append((b"content-length", b"%d" % len(body)))
     headers += [(name.lower().encode(), value.encode()) for name, value in reply.headers.items()]
-    if reply.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
+    if challenge is not None:
+        headers.append((b"www-authenticate", challenge))
     if close:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})

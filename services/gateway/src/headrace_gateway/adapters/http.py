@@ -1,5 +1,6 @@
 """The handlers of all paths: Open Inference V2, KServe V1, and named inputs for people."""
 
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -14,19 +15,23 @@ from starlette.routing import Route, compile_path
 
 from headrace.bus.asking import Asker
 from headrace.clock import Clock
+from headrace.errors import Retryable
 from headrace.obs.health import Health
+from headrace.policy.asked import shown
 from headrace.policy.prediction import Prediction, predicted
 from headrace.project.definition import DeploymentDefinition
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.docs import add_docs
 from headrace_gateway.adapters.edge import App, Edge, Knock, Receive, Scope, Send, knock_of, respond
-from headrace_gateway.core.admission import refuse_rows
+from headrace_gateway.core.admission import RETRY_AFTER_S, refuse_rows
 from headrace_gateway.core.answers import Reply, as_json, named_reply, turned_away, v1_reply, v2_reply
 from headrace_gateway.core.callers import Caller
 from headrace_gateway.core.questions import Asked, Call, Unclear, read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits
 from headrace_gateway.shell import Joining
 
+# NB: `str.isdigit` would let in digits that `int` refuses.
+_VERSION = re.compile(r"[0-9]{1,9}")
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "parameters"]
 
 
@@ -56,7 +61,7 @@ class Doors:
         return _Endpoint(lambda knock, path: self._predict(dialect, knock, path))
 
     async def _predict(self, dialect: Dialect, knock: Knock, path: dict[str, str]) -> Reply:
-        found = await self._found(path)
+        found = await self._found(knock, path)
         if isinstance(found, Reply):
             return found
         call = self._call(knock, *found)
@@ -65,17 +70,21 @@ class Doors:
         asked = dialect.read(knock.body, call)
         if isinstance(asked, Unclear):
             return turned_away(400, asked.reason)
-        refusal = refuse_rows(len(asked.questions), self._asker.waiting, self._asker.is_ready, self._limits)
+        refusal = refuse_rows(len(asked.questions), self._asker.waiting, self._why_deaf(), self._limits)
         if refusal is not None:
             return refusal
         if call.key is None:
             return await self._answer(dialect, asked, call)
         key = "/".join((found[0].name, asked.questions[0].request_id))
         body = b"\0".join((str(call.version).encode(), knock.body))
+        self._joining.tell(self._health)
         return await self._joining.once(key, body, lambda: self._answer(dialect, asked, call))
 
     async def _answer(self, dialect: Dialect, asked: Asked, call: Call) -> Reply:
-        answers = await self._asker.ask(asked.questions, asked.deadline_ms)
+        try:
+            answers = await self._asker.ask(asked.questions, asked.deadline_ms)
+        except Retryable as error:
+            return turned_away(503, str(error), RETRY_AFTER_S)
         kind = self._catalogue.kind(call.deployment, call.version)
         told = [
             predicted(call.deployment.name, question.request_id, answered, kind, asked.deadline_ms)
@@ -99,19 +108,33 @@ class Doors:
             knock.header(b"traceparent") or None,
         )
 
-    async def _found(self, path: dict[str, str]) -> tuple[DeploymentDefinition, int | None] | Reply:
+    async def _found(self, knock: Knock, path: dict[str, str]) -> tuple[DeploymentDefinition, int | None] | Reply:
         """The deployment that a path names, and the version of a preview."""
         name, preview = path["deployment"], path.get("version")
+        # NB: before it is looked for: who may not ask need not know what there is.
+        if not knock.caller.may_ask(name):
+            return turned_away(403, f"the key of {knock.caller.name} is not allowed for {shown(name)}")
         found = await self._catalogue.find(name)
         if found is None:
-            return turned_away(404, f"no model is called {name!r}")
+            return turned_away(404, f"no model is called {shown(name)}")
         if preview is None:
             return found, None
-        loaded = self._catalogue.versions(name)
-        if not preview.isdigit() or int(preview[:9]) not in loaded:
-            known = ", ".join(map(str, loaded)) or "none"
-            return turned_away(404, f"version {preview} of {name} is not loaded (loaded: {known})")
+        routed = self._catalogue.versions(name)
+        if not _VERSION.fullmatch(preview) or int(preview) not in routed:
+            known = ", ".join(map(str, routed)) or "none"
+            return turned_away(404, f"version {shown(preview)} of {name} is not loaded (loaded: {known})")
         return found, int(preview)
+
+    def _why_deaf(self) -> str | None:
+        """Why nothing can be asked now; None when it can. Other troubles (a heartbeat that is not taken) keep nobody waiting."""
+        return None if self._asker.is_ready else self._asker.trouble or "answers cannot be heard yet"
+
+    def _why_not_ready(self) -> str | None:
+        """Why the gateway does not do its work; None when it does."""
+        if self._asker.is_ready and self._health.is_ready:
+            return None
+        reasons = [self._why_deaf(), *self._health.failures.values()]
+        return "; ".join(dict.fromkeys(reason for reason in reasons if reason)) or "it is stopping"
 
     # What there is, and whether it is well
 
@@ -125,42 +148,43 @@ class Doors:
 
     async def ready(self, _: Knock, __: dict[str, str]) -> Reply:
         """The gateway can ask and hear."""
-        is_ready = self._asker.is_ready and self._health.is_ready
-        return as_json(200 if is_ready else 503, {"ready": is_ready})
+        return _readiness({}, self._why_not_ready())
 
-    async def model(self, _: Knock, path: dict[str, str]) -> Reply:
+    async def model(self, knock: Knock, path: dict[str, str]) -> Reply:
         """A deployment's inputs and outputs."""
-        found = await self._found(path)
+        found = await self._found(knock, path)
         return found if isinstance(found, Reply) else as_json(200, self._catalogue.metadata(*found))
 
-    async def config(self, _: Knock, path: dict[str, str]) -> Reply:
+    async def config(self, knock: Knock, path: dict[str, str]) -> Reply:
         """The same, in Triton's words."""
-        found = await self._found(path)
+        found = await self._found(knock, path)
         return found if isinstance(found, Reply) else as_json(200, self._catalogue.config(*found))
 
-    async def model_ready(self, _: Knock, path: dict[str, str]) -> Reply:
-        """Whether a deployment has anything to answer with."""
-        found = await self._found(path)
+    async def model_ready(self, knock: Knock, path: dict[str, str]) -> Reply:
+        """Whether a deployment's champion answers; 503 with the reason while a fallback has to."""
+        found = await self._found(knock, path)
         if isinstance(found, Reply):
             return found
-        is_ready = self._asker.is_ready and self._catalogue.can_answer(*found)
-        return as_json(200 if is_ready else 503, {"name": path["deployment"], "ready": is_ready})
+        why = self._why_not_ready() or self._catalogue.why_not_ready(*found)
+        return _readiness({"name": found[0].name}, why)
 
     async def index(self, knock: Knock, _: dict[str, str]) -> Reply:
         """All deployments with their versions."""
         try:
             asked = msgspec.json.decode(knock.body or b"{}")
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             return turned_away(400, f"not JSON: {error}")
-        return as_json(200, self._catalogue.index(isinstance(asked, dict) and asked.get("ready") is True))
+        only_ready = isinstance(asked, dict) and asked.get("ready") is True
+        return as_json(200, self._catalogue.index(only_ready, knock.caller.may_ask))
 
     async def alive(self, _: Knock, __: dict[str, str]) -> Reply:
         """KServe's V1 liveness."""
         return as_json(200, {"status": "alive"})
 
-    async def models(self, _: Knock, __: dict[str, str]) -> Reply:
+    async def models(self, knock: Knock, _: dict[str, str]) -> Reply:
         """KServe's V1 list of models."""
-        return as_json(200, {"models": [found.name for found in self._catalogue.deployments]})
+        names = [found.name for found in self._catalogue.deployments]
+        return as_json(200, {"models": [name for name in names if knock.caller.may_ask(name)]})
 
 
 class _Endpoint:
@@ -174,7 +198,18 @@ class _Endpoint:
         await respond(send, await self._handler(knock, scope["path_params"]), knock.headers)
 
 
-def make_app(doors: Doors, catalogue: Catalogue, callers: Sequence[Caller], clock: Clock, limits: Limits) -> FastAPI:
+def _readiness(told: dict[str, Any], why: str | None) -> Reply:
+    return as_json(503, told | {"ready": False, "reason": why}) if why else as_json(200, told | {"ready": True})
+
+
+def make_app(
+    doors: Doors,
+    catalogue: Catalogue,
+    callers: Sequence[Caller],
+    clock: Clock,
+    limits: Limits,
+    health: Health | None = None,
+) -> FastAPI:
     """The ASGI app; its page at /docs shows calls that work for the deployments there are."""
     app = FastAPI(
         title="Headrace",
@@ -191,9 +226,8 @@ def make_app(doors: Doors, catalogue: Catalogue, callers: Sequence[Caller], cloc
     ]
     add_docs(app, catalogue, has_keys=bool(callers))
     shortcuts = [(compile_path(path)[0], endpoint) for path, endpoint in asking]
-    app.add_middleware(Edge, callers=callers, clock=clock, limits=limits, shortcuts=shortcuts)
+    app.add_middleware(Edge, callers=callers, clock=clock, limits=limits, shortcuts=shortcuts, health=health)
     app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(Exception, _refused)
     return app
 
 
@@ -236,5 +270,6 @@ def _new_id() -> str:
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
-    status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "failed")
-    return JSONResponse({"error": str(detail)}, status)
+    """Paths and methods that there are not."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)

@@ -4,11 +4,14 @@
 name = "shop"
 sha256 = "…"            # printf %s "$KEY" | sha256sum; or `key = "…"`
 tenant = "shop"         # optional: routes may know exceptions for tenants
+deployments = ["cart"]  # optional: the deployments that the key is for; all when not given
 per_second = 50         # optional; `burst` calls at once, twice as many when not given
 expires = 2027-01-01T00:00:00Z
 """
 
 import ipaddress
+import math
+import re
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +24,7 @@ from headrace.settings import Settings
 from headrace_gateway.core.callers import Caller, digest_of
 
 NONE = "none"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class KeyLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,6 +34,7 @@ class KeyLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str = ""
     sha256: str = ""
     tenant: str = ""
+    deployments: list[str] | None = None
     per_second: float | None = None
     burst: float | None = None
     expires: datetime | None = None
@@ -89,12 +94,16 @@ def _from_file(path: Path) -> tuple[Caller, ...]:
 
 def _from_line(line: KeyLine, path: Path) -> Caller:
     digest = line.sha256.lower() or (digest_of(line.key) if line.key else "")
-    if len(digest) != 64 or bool(line.key) == bool(line.sha256):
+    if not _DIGEST.fullmatch(digest) or bool(line.key) == bool(line.sha256):
         raise Misconfigured(f"HEADRACE_API_KEYS_FILE: {path}: {line.name} needs `sha256` (64 hex digits) or `key`")
-    if line.per_second is not None and line.per_second <= 0:
-        raise Misconfigured(f"HEADRACE_API_KEYS_FILE: {path}: {line.name}: per_second must be above 0")
+    for name, rate in (("per_second", line.per_second), ("burst", line.burst)):
+        if rate is not None and not 0 < rate < math.inf:
+            raise Misconfigured(f"HEADRACE_API_KEYS_FILE: {path}: {line.name}: {name} must be above 0, got {rate}")
+    if line.deployments == []:
+        raise Misconfigured(f"HEADRACE_API_KEYS_FILE: {path}: {line.name}: deployments is empty; leave it out for all")
     burst = line.burst if line.burst is not None else 2 * (line.per_second or 1)
-    return Caller(line.name, digest, line.tenant, line.per_second, max(burst, 1.0), _seconds(line.expires))
+    allowed = tuple(line.deployments or ())
+    return Caller(line.name, digest, line.tenant, line.per_second, max(burst, 1.0), _seconds(line.expires), allowed)
 
 
 def _seconds(expires: Any) -> float | None:

@@ -1,7 +1,9 @@
 """uvicorn inside a service: the socket is ours (a taken port is a clear error), signals stay with the service.
 
-uvicorn limits neither how many connections there are, nor how long or how large the head of a request may be: `_Guarded`
-does.
+uvicorn limits neither how many connections there are, nor how long or how large the head of a request may be, nor how many
+requests may be sent before the first is answered, nor how slowly an answer may be read: `_Guarded` does. No connection is
+ever without a timer: one that waits for a head, an app that answers within its deadline, one that waits for the reader, or
+the one of an idle connection.
 """
 
 import asyncio
@@ -13,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from headrace.errors import Fatal, Misconfigured
 from headrace_gateway.settings import Limits
@@ -21,7 +23,14 @@ from headrace_gateway.settings import Limits
 # Files that are open for other reasons than connections: sockets to the broker, the log, libraries.
 _OTHER_FILES = 100
 LINGER_S = 2.0
-_REASONS = {408: "Request Timeout", 431: "Request Header Fields Too Large", 503: "Service Unavailable"}
+PIPELINED = 32
+READ_WITHIN_S = 30.0
+_REASONS = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
 
 
 class _Server(uvicorn.Server):
@@ -31,6 +40,10 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Ended(Exception):
+    """The connection was answered and hung up already: the parser must not go on."""
+
+
 class _Guarded(HttpToolsProtocol):
     """One connection, with limits on what comes before a request is handed to the app."""
 
@@ -38,6 +51,9 @@ class _Guarded(HttpToolsProtocol):
         super().__init__(**given)
         self._limits = limits
         self._head_bytes: int | None = 0
+        self._parsed_bytes = 0
+        self._reading_timer: asyncio.TimerHandle | None = None
+        self._answering: RequestResponseCycle | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
         self._is_ended = False
@@ -52,6 +68,9 @@ class _Guarded(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_there()
         self._end_linger()
+        self._is_read()
+        # Nobody is there to be told.
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -61,15 +80,68 @@ class _Guarded(HttpToolsProtocol):
         if self._head_bytes is not None and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > self._limits.header_bytes:
-                self._end(431, f"the head of a request may have {self._limits.header_bytes} bytes at most")
+                self._too_large()
+        # Bytes between requests (line ends) end uvicorn's idle timer, and begin no request.
+        if self._head_timer is None and (self.cycle is None or self.cycle.response_complete) and not self._is_ended:
+            self._await_head()
+
+    def send_400_response(self, msg: str) -> None:
+        self._end(400, "this is no HTTP/1.1 request")
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= PIPELINED:
+            self._end(503, f"{PIPELINED} requests of this connection wait already: read their answers first")
+            raise _Ended
         super().on_message_begin()
+        self._parsed_bytes = 0
         self._await_head()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # NB: a head that comes in one piece is complete before anybody has counted the piece.
+        self._count(len(name) + len(value) + 4)
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._head_is_there()
         super().on_headers_complete()
+
+    def _count(self, size_bytes: int) -> None:
+        self._parsed_bytes += size_bytes
+        if self._parsed_bytes > self._limits.header_bytes:
+            self._too_large()
+            raise _Ended
+
+    def _too_large(self) -> None:
+        self._end(431, f"the head of a request may have {self._limits.header_bytes} bytes at most")
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._reading_timer is None:
+            self._reading_timer = self.loop.call_later(READ_WITHIN_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._is_read()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        # NB: `close` waits until all is read, for ever if nobody does.
+        if self.transport.get_write_buffer_size() > 0:
+            self.transport.abort()
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _is_read(self) -> None:
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None
 
     def on_message_complete(self) -> None:
         self._end_linger()
@@ -79,7 +151,7 @@ class _Guarded(HttpToolsProtocol):
         super().on_response_complete()
         # The answer came before the end of the body (413, 401): it is read to its end and thrown away, but not for ever.
         if self.cycle.more_body and self._linger_timer is None and not self.transport.is_closing():
-            self._linger_timer = self.loop.call_later(LINGER_S, self.transport.close)
+            self._linger_timer = self.loop.call_later(LINGER_S, self._hang_up)
 
     def _end_linger(self) -> None:
         if self._linger_timer is not None:
@@ -106,12 +178,26 @@ class _Guarded(HttpToolsProtocol):
         if self.transport.is_closing() or self._is_ended:
             return
         self._is_ended = True
+        self.pipeline.clear()
+        if self._answering is not None:
+            # NB: nothing may be written after our last word.
+            self._answering.disconnected = True
+            self._answering.waiting_for_100_continue = False
+            self._answering.message_event.set()
         body = f'{{"error": "{error}"}}'
         head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: application/json\r\n{more}"
         self.transport.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode())
         # NB: to close while the client still sends would take the answer from it; only our half is closed at once.
-        self.transport.write_eof()
-        self._linger_timer = self.loop.call_later(LINGER_S, self.transport.close)
+        with contextlib.suppress(OSError, RuntimeError):
+            self.transport.write_eof()
+        self._end_linger()
+        self._linger_timer = self.loop.call_later(LINGER_S, self._hang_up)
+
+    def _hang_up(self) -> None:
+        if self.transport.get_write_buffer_size() > 0:
+            self.transport.abort()
+        else:
+            self.transport.close()
 
 
 class HttpServer:
@@ -126,6 +212,7 @@ class HttpServer:
             http=functools.partial(_Guarded, limits),  # ty: ignore[invalid-argument-type]  called like a class
             ws="none",
             log_config=None,
+            log_level="error",  # a line for each bad request would let whoever sends them fill the disk
             access_log=False,
             lifespan="off",
             server_header=False,

@@ -6,6 +6,7 @@ All become one request per row. Of V2, tensors are named by the deployment's inp
 now. A NaN in a binary tensor stands for a missing value, where the input may be missing.
 """
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,23 +14,21 @@ from typing import Any
 
 import msgspec
 
-from headrace.envelope import parse_instant
-from headrace.errors import Poison
 from headrace.events.inference import PredictionRequested, Scalar
+from headrace.policy.asked import MAX_ID_BYTES, Unfit, instant_of, shown, unit_of, value_of
 from headrace.policy.pending import Question
 from headrace.project.definition import DeploymentDefinition, InputDefinition
-from headrace_gateway.core.tensors import Tensor, Wrong, huge, values_of
+from headrace_gateway.core.tensors import Tensor, Wrong, values_of
 from headrace_gateway.settings import Limits
 
-LATEST_S = 253_402_300_799.0
-MAX_KEY_CHARS = 200
+MAX_OUTPUTS = 16
 
 
 class WantedOutput(msgspec.Struct, frozen=True):
     """An output that a V2 client asks for."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class InferRequest(msgspec.Struct, frozen=True):
@@ -37,15 +36,15 @@ class InferRequest(msgspec.Struct, frozen=True):
 
     inputs: list[Tensor]
     id: str | None = None
-    parameters: dict[str, Any] = {}
-    outputs: list[WantedOutput] = []
+    parameters: dict[str, Any] | None = None
+    outputs: list[WantedOutput] | None = None
 
 
 class InstancesRequest(msgspec.Struct, frozen=True):
     """The body of POST /v1/models/{m}:predict: per instance its values by name, or in the order of the inputs."""
 
     instances: list[dict[str, Any] | list[Any]]
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +52,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds since the epoch, now when not given."""
 
     inputs: dict[str, Any]
-    unit: str | None = None
+    unit: str | int | float | None = None
     at: str | float | None = None
 
 
@@ -64,7 +63,7 @@ class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     inputs: dict[str, Any] | None = None
-    unit: str | None = None
+    unit: str | int | float | None = None
     at: str | float | None = None
     rows: list[Row] | None = None
     deadline_ms: int | None = None
@@ -136,10 +135,51 @@ def read_named(body: bytes, call: Call) -> Asked | Unclear:
 def _read(reader: Callable[[bytes, Call], Asked], body: bytes, call: Call, what: str) -> Asked | Unclear:
     try:
         return reader(body, call)
-    except (msgspec.DecodeError, RecursionError) as error:
-        return Unclear(f"not {what}: {error}")
-    except Wrong as error:
+    except Unfit as error:
         return Unclear(str(error))
+    except RecursionError:
+        return Unclear(f"not {what}: it is nested too deep")
+    except (msgspec.DecodeError, ValueError, OverflowError) as error:
+        return Unclear(_no_number(body) or f"not {what}: {_told(error)}")
+
+
+def _told(error: Exception) -> str:
+    text = str(error)
+    return text if len(text) <= 300 else f"{text[:300]}[...]"
+
+
+class _NoNumber(float):
+    """NaN or an infinity, where a number should stand; as text what was written."""
+
+
+def _no_number(body: bytes) -> str | None:
+    """Which field of a body that is no JSON holds what JSON has no word for (NaN, Infinity, 1e400); None if that is not why."""
+    try:
+        found = _path_of_no_number(json.loads(body, parse_constant=_NoNumber))
+    except (ValueError, RecursionError):
+        return None
+    if found is None:
+        return None
+    return f"{found}: NaN and infinities are no numbers of JSON; null stands for a missing value"
+
+
+def _path_of_no_number(document: Any) -> str | None:
+    """
+    >>> _path_of_no_number({"inputs": {"miles": float("nan")}}), _path_of_no_number({"a": [1.0]})
+    ('inputs.miles', None)
+    """
+    levels: list[tuple[str, Any]] = [("", document)]
+    while levels:
+        path, value = levels.pop()
+        if isinstance(value, dict):
+            # A tensor is told by its name: "inputs[3].data[0]" says nothing to who wrote it.
+            here = f"input {value['name']}" if isinstance(value.get("name"), str) else path
+            levels += [(f"{here}.{name}" if here else str(name), found) for name, found in value.items()]
+        elif isinstance(value, list):
+            levels += [(f"{path}[{index}]", found) for index, found in enumerate(value)]
+        elif isinstance(value, float) and not math.isfinite(value):
+            return path[:200]
+    return None
 
 
 def _v2(body: bytes, call: Call) -> Asked:
@@ -147,14 +187,22 @@ def _v2(body: bytes, call: Call) -> Asked:
     if not 0 < head <= len(body):
         raise Wrong(f"Inference-Header-Content-Length must lie in 1..{len(body)}, got {head}")
     asked = _V2.decode(body[:head])
-    told = asked.parameters
-    at_s, unit = _instant(told.get("at"), call.now_s), _unit(told.get("unit"))
+    told = asked.parameters or {}
+    at_s, unit = instant_of(told.get("at"), call.now_s, "parameters.at"), unit_of(told.get("unit"), "parameters.unit")
     rows, units = _columns_to_rows(asked.inputs, _parts(asked.inputs, memoryview(body)[head:]), call)
     is_binary = told.get("binary_data_output") is True
-    wanted = tuple((output.name, output.parameters.get("binary_data", is_binary) is True) for output in asked.outputs)
+    wanted = _wanted(asked.outputs or (), is_binary)
     made = [_Row(row, own or unit, at_s) for row, own in zip(rows, units, strict=True)]
     deadline_ms = _deadline(told.get("deadline_ms"), call.limits)
     return Asked(_questions(made, call, deadline_ms), deadline_ms, asked.id, wanted, is_binary)
+
+
+def _wanted(outputs: Sequence[WantedOutput], is_binary: bool) -> tuple[tuple[str, bool], ...]:
+    """The outputs asked for, each once: asked for a thousand times, one would make a huge answer of a small body."""
+    names = {output.name for output in outputs}
+    if len(names) < len(outputs) or len(names) > MAX_OUTPUTS:
+        raise Wrong(f"outputs must name each output once, {MAX_OUTPUTS} at most; got {len(outputs)}")
+    return tuple((o.name, (o.parameters or {}).get("binary_data", is_binary) is True) for o in outputs)
 
 
 def _parts(tensors: Sequence[Tensor], tail: memoryview) -> list[memoryview | None]:
@@ -162,12 +210,12 @@ def _parts(tensors: Sequence[Tensor], tail: memoryview) -> list[memoryview | Non
     parts: list[memoryview | None] = []
     at = 0
     for tensor in tensors:
-        size = tensor.parameters.get("binary_data_size")
+        size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
         if size is None:
             parts.append(None)
             continue
         if type(size) is not int or size < 0 or at + size > len(tail):
-            raise Wrong(f"input {tensor.name}: binary_data_size {size!r} goes past the body")
+            raise Wrong(f"input {shown(tensor.name)}: binary_data_size {shown(size)} goes past the body")
         parts.append(tail[at : at + size])
         at += size
     if at != len(tail):
@@ -199,7 +247,7 @@ def _transposed(columns: dict[str, list[Scalar]], call: Call) -> tuple[list[dict
         columns.pop(call.deployment.unit, None)
     names = list(columns)
     rows = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)] or [{}] * count
-    return rows, [None if unit is None else str(unit) for unit in units]
+    return rows, [unit_of(unit) for unit in units]
 
 
 def _columns(
@@ -209,12 +257,14 @@ def _columns(
     values, field = values_of(tensor, part), fields.get(tensor.name)
     if field is not None or tensor.name == deployment.unit:
         if len(tensor.shape) > 2 or tensor.shape[1:] not in ([], [1]):
-            raise Wrong(f"input {tensor.name}: shape must be [n] or [n, 1], got {tensor.shape}")
+            raise Wrong(f"input {tensor.name}: shape must be [n] or [n, 1], got {shown(tensor.shape)}")
         return [(tensor.name, _gaps(values) if field is not None and field.nullable and part is not None else values)]
     width = len(fields)
     if len(tensor.shape) != 2 or tensor.shape[1] != width:
         known = ", ".join(sorted({*fields, deployment.unit}))
-        raise Wrong(f"{deployment.name} takes no input {tensor.name!r}; it takes {known}, or one matrix [n, {width}]")
+        raise Wrong(
+            f"{deployment.name} takes no input {shown(tensor.name)}; it takes {known}, or one matrix [n, {width}]"
+        )
     return [
         (field.name, _gaps(values[index::width]) if field.nullable else values[index::width])
         for index, field in enumerate(deployment.inputs)
@@ -227,8 +277,8 @@ def _gaps(values: list[Scalar]) -> list[Scalar]:
 
 def _v1(body: bytes, call: Call) -> Asked:
     asked = _V1.decode(body)
-    told = asked.parameters
-    at_s, unit = _instant(told.get("at"), call.now_s), _unit(told.get("unit"))
+    told = asked.parameters or {}
+    at_s, unit = instant_of(told.get("at"), call.now_s, "parameters.at"), unit_of(told.get("unit"), "parameters.unit")
     _refuse_count(len(asked.instances), call)
     rows = [_instance(given, call.deployment) for given in asked.instances]
     made = [_Row(inputs, own or unit, at_s) for inputs, own in rows]
@@ -244,31 +294,38 @@ def _instance(
         if len(given) != len(names):
             raise Wrong(f"an instance has {len(names)} values ({', '.join(names)}), got {len(given)}")
         given = dict(zip(names, given, strict=True))
-    unit = _unit(given.get(deployment.unit))
-    return {name: _scalar(name, v) for name, v in given.items() if name in names or name != deployment.unit}, unit
+    unit = unit_of(given.get(deployment.unit), deployment.unit)
+    return _values({name: v for name, v in given.items() if name in names or name != deployment.unit}), unit
 
 
 def _named(body: bytes, call: Call) -> Asked:
     asked = _NAMED.decode(body)
-    if (asked.inputs is None) == (asked.rows is None):
-        raise Wrong("give `inputs` (one thing) or `rows` (a list), not both")
-    rows = asked.rows if asked.rows is not None else [Row(asked.inputs or {})]
+    rows = _rows(asked)
     _refuse_count(len(rows), call)
-    at_s = _instant(asked.at, call.now_s)
-    made = [
-        _Row({n: _scalar(n, v) for n, v in row.inputs.items()}, row.unit or asked.unit, _instant(row.at, at_s))
-        for row in rows
-    ]
+    at_s, unit = instant_of(asked.at, call.now_s), unit_of(asked.unit)
+    made = [_Row(_values(row.inputs), unit_of(row.unit) or unit, instant_of(row.at, at_s, "at")) for row in rows]
     deadline_ms = _deadline(asked.deadline_ms, call.limits)
     return Asked(_questions(made, call, deadline_ms), deadline_ms, is_list=asked.rows is not None)
 
 
-def _scalar(name: str, value: Any) -> Scalar:
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return huge(name, value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise Wrong(f"input {name} must be a number, text, true, false or null, got {type(value).__name__}")
+def _rows(asked: PredictRequest) -> Sequence[Row]:
+    if asked.inputs is None and asked.rows is None:
+        raise Wrong("`inputs` (one thing) or `rows` (a list of them) is missing")
+    if asked.inputs is not None and asked.rows is not None:
+        raise Wrong("give `inputs` (one thing) or `rows` (a list), not both")
+    return asked.rows if asked.rows is not None else [Row(asked.inputs or {})]
+
+
+_PLAIN = {float, bool, type(None)}
+
+
+def _values(given: dict[str, Any]) -> dict[str, Scalar]:
+    """The values of one row, each checked; numbers of JSON are finite already."""
+    return {name: v if type(v) in _PLAIN else _value(name, v) for name, v in given.items()}
+
+
+def _value(name: str, given: Any) -> Scalar:
+    return value_of(f"input {name if len(name) <= 80 else shown(name)}", given)
 
 
 def _refuse_count(count: int, call: Call) -> None:
@@ -295,39 +352,18 @@ def _questions(rows: Sequence[_Row], call: Call, deadline_ms: int) -> tuple[Ques
 def _ids(count: int, call: Call) -> list[str]:
     if call.key is None:
         return [call.make_id() for _ in range(count)]
-    if not (0 < len(call.key) <= MAX_KEY_CHARS and call.key.isprintable()):
-        raise Wrong(f"Idempotency-Key must be 1..{MAX_KEY_CHARS} printable characters")
     # NB: without the tenant, one tenant's key would be answered with what another one asked.
     key = f"{call.tenant}/{call.key}" if call.tenant else call.key
+    if not call.key.isprintable() or len(f"{key}/{call.limits.rows}".encode()) > MAX_ID_BYTES:
+        raise Wrong(
+            f"Idempotency-Key must be printable and make ids of {MAX_ID_BYTES} bytes at most, got {shown(call.key)}"
+        )
     return [key] if count == 1 else [f"{key}/{n}" for n in range(count)]
-
-
-def _unit(given: Any) -> str | None:
-    if given is not None and (isinstance(given, bool) or not isinstance(given, str | int)):
-        raise Wrong(f"the unit must be text, got {given!r}")
-    return None if given is None else str(given)
-
-
-def _instant(given: Any, now_s: float) -> float:
-    """Seconds since the epoch.
-
-    >>> _instant("2013-04-01T00:00:00Z", 0.0)
-    1364774400.0
-    """
-    if given is None:
-        return now_s
-    try:
-        at_s = parse_instant(given) if isinstance(given, str) else float(given)
-    except (Poison, TypeError, ValueError, OverflowError):
-        raise Wrong(f"`at` must be an RFC 3339 instant or seconds since the epoch, got {given!r}") from None
-    if not (math.isfinite(at_s) and 0 <= at_s <= LATEST_S):
-        raise Wrong(f"`at` must lie between the years 1970 and 9999, got {given!r}")
-    return at_s
 
 
 def _deadline(given: Any, limits: Limits) -> int:
     if given is None:
         return limits.deadline_ms
     if isinstance(given, bool) or not isinstance(given, int) or not 0 < given <= limits.longest_deadline_ms:
-        raise Wrong(f"deadline_ms must be a whole number in 1..{limits.longest_deadline_ms}, got {given!r}")
+        raise Wrong(f"deadline_ms must be a whole number in 1..{limits.longest_deadline_ms}, got {shown(given)}")
     return given

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from headrace.events.inference import Scalar
+from headrace.policy.asked import Unfit, shown, value_of
 
 _NUMPY = {
     "BOOL": "?",
@@ -28,8 +29,9 @@ _NUMPY = {
     "UINT64": "<u8",
 }
 DATATYPES = frozenset([*_NUMPY, "BF16", "BYTES"])
-_LARGEST = 2**63
-_TEXTS, _FLOATS = {str, type(None)}, {float, bool, type(None)}
+MAX_RANK = 8
+_NONE = type(None)
+_TEXTS, _FLOATS, _NUMBERS = {str, _NONE}, {float, bool, _NONE}, {int, float, bool, _NONE}
 
 
 class Tensor(msgspec.Struct, frozen=True):
@@ -39,10 +41,10 @@ class Tensor(msgspec.Struct, frozen=True):
     shape: list[int]
     datatype: str
     data: list[Any] | None = None
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
-class Wrong(Exception):
+class Wrong(Unfit):
     """A body asks nothing that could be answered; never leaves the core."""
 
 
@@ -51,12 +53,20 @@ def values_of(tensor: Tensor, binary: memoryview | None) -> list[Scalar]:
     if binary is None and tensor.shape == [len(tensor.data or ())] and _is_plain(tensor):
         return tensor.data or []
     if tensor.datatype not in DATATYPES:
-        raise Wrong(f"input {tensor.name}: datatype {tensor.datatype!r} is not one of V2's")
-    values = _from_binary(tensor, binary) if binary is not None else _from_json(tensor)
+        raise Wrong(f"input {shown(tensor.name)}: datatype {shown(tensor.datatype)} is not one of V2's")
     count = count_of(tensor)
+    values = _from_binary(tensor, binary) if binary is not None else _from_json(tensor)
     if len(values) != count:
-        raise Wrong(f"input {tensor.name}: shape {tensor.shape} wants {count} values, got {len(values)}")
+        raise Wrong(f"{_called(tensor)}: shape {shown(tensor.shape)} wants {shown(count)} values, got {len(values)}")
     return values
+
+
+def _called(tensor: Tensor) -> str:
+    """
+    >>> _called(Tensor("miles", [1], "FP64"))
+    'input miles'
+    """
+    return f"input {tensor.name}" if len(tensor.name) <= 80 else f"input {shown(tensor.name)}"
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -67,47 +77,40 @@ def _is_plain(tensor: Tensor) -> bool:
 
 def count_of(tensor: Tensor) -> int:
     """How many values the shape wants."""
-    if not tensor.shape or any(size < 0 for size in tensor.shape):
-        raise Wrong(f"input {tensor.name}: shape must be [rows] or [rows, columns], got {tensor.shape}")
+    if not 0 < len(tensor.shape) <= MAX_RANK or any(size < 0 for size in tensor.shape):
+        raise Wrong(f"{_called(tensor)}: shape must be [rows] or [rows, columns], got {shown(tensor.shape)}")
     return math.prod(tensor.shape)
 
 
 def _from_json(tensor: Tensor) -> list[Scalar]:
     if tensor.data is None:
-        raise Wrong(f"input {tensor.name} has neither data nor binary_data_size")
-    flat = tensor.data
-    if flat and isinstance(flat[0], list):
-        flat = [value for row in flat for value in (row if isinstance(row, list) else [row])]
-    check = _text if tensor.datatype == "BYTES" else _number
-    return [check(tensor, value) for value in flat]
+        raise Wrong(f"{_called(tensor)} has neither data nor binary_data_size")
+    flat = _flat(tensor, tensor.data, tensor.shape) if list in set(map(type, tensor.data)) else tensor.data
+    wanted = _TEXTS if tensor.datatype == "BYTES" else _NUMBERS
+    kinds = set(map(type, flat))
+    if not kinds <= wanted:
+        what = "text (BYTES)" if wanted is _TEXTS else f"a number ({tensor.datatype})"
+        wrong = next(value for value in flat if type(value) not in wanted)
+        raise Wrong(f"{_called(tensor)}: {shown(wrong)} is not {what}")
+    return [value_of(_called(tensor), value) for value in flat] if int in kinds else flat
 
 
-def _text(tensor: Tensor, value: Any) -> Scalar:
-    if value is not None and not isinstance(value, str):
-        raise Wrong(f"input {tensor.name}: {value!r} is not text (BYTES)")
-    return value
-
-
-def _number(tensor: Tensor, value: Any) -> Scalar:
-    kind = type(value)
-    if kind is float or value is None or kind is bool:
-        return value
-    if kind is not int:
-        raise Wrong(f"input {tensor.name}: {value!r} is not a number ({tensor.datatype})")
-    return value if -_LARGEST <= value < _LARGEST else huge(tensor.name, value)
-
-
-def huge(name: str, value: int) -> float:
-    """An integer beyond 64 bits, as the number that it is meant to be."""
-    try:
-        return float(value)
-    except OverflowError:
-        raise Wrong(f"input {name}: an integer of {value.bit_length()} bits is not a number that fits") from None
+def _flat(tensor: Tensor, level: list[Any], shape: Sequence[int]) -> list[Any]:
+    """Nested data, row by row; it must be nested as the shape says, or two rows would become others without a word."""
+    if len(level) != shape[0]:
+        raise Wrong(f"{_called(tensor)}: shape {shown(tensor.shape)} wants lists of {shape[0]}, one has {len(level)}")
+    if len(shape) == 1:
+        if list in set(map(type, level)):
+            raise Wrong(f"{_called(tensor)}: its data is nested deeper than its shape {shown(tensor.shape)}")
+        return level
+    if set(map(type, level)) != {list}:
+        raise Wrong(f"{_called(tensor)}: its data is not nested as its shape {shown(tensor.shape)} says")
+    return [value for part in level for value in _flat(tensor, part, shape[1:])]
 
 
 def _from_binary(tensor: Tensor, binary: memoryview) -> list[Scalar]:
     if tensor.datatype == "BYTES":
-        return _texts(tensor.name, binary)
+        return _texts(_called(tensor), binary)
     if tensor.datatype == "BF16":
         return _halves(tensor, binary)
     return _array(tensor, binary, _NUMPY[tensor.datatype]).tolist()
@@ -120,7 +123,7 @@ def _halves(tensor: Tensor, binary: memoryview) -> list[Scalar]:
 
 def _array(tensor: Tensor, binary: memoryview, kind: str) -> np.ndarray:
     if len(binary) % np.dtype(kind).itemsize:
-        raise Wrong(f"input {tensor.name}: {len(binary)} bytes are no whole number of {tensor.datatype}")
+        raise Wrong(f"{_called(tensor)}: {len(binary)} bytes are no whole number of {tensor.datatype}")
     return np.frombuffer(binary, kind)
 
 
@@ -131,11 +134,11 @@ def _texts(name: str, binary: memoryview) -> list[Scalar]:
         size = int.from_bytes(binary[at : at + 4], "little")
         end = at + 4 + size
         if at + 4 > len(binary) or end > len(binary):
-            raise Wrong(f"input {name}: an element of {size} bytes goes past its binary_data_size")
+            raise Wrong(f"{name}: an element of {size} bytes goes past its binary_data_size")
         try:
             found.append(str(binary[at + 4 : end], "utf-8"))
         except UnicodeDecodeError:
-            raise Wrong(f"input {name}: BYTES must be UTF-8 text") from None
+            raise Wrong(f"{name}: BYTES must be UTF-8 text") from None
         at = end
     return found
 

@@ -1,0 +1,62 @@
+"""The newest report of each inference instance, off `ops.health`. What cannot be read there is passed over."""
+
+import asyncio
+import logging
+
+from headrace.bus.port import Log, Reader, Record
+from headrace.clock import Clock
+from headrace.codec import Codec
+from headrace.errors import HeadraceError, Retryable
+from headrace.events.ops import HealthReported
+from headrace.topics import Topics
+from headrace_gateway.core.readiness import LIVE_S, Reported, living
+
+_log = logging.getLogger("headrace.gateway")
+
+MOST_INSTANCES = 1024
+RETRY_S = 0.2
+
+
+class Reports:
+    """Listens from the end: a report of before is older than the next one soon."""
+
+    def __init__(self, log: Log, codec: Codec, topics: Topics, clock: Clock) -> None:
+        self._log, self._codec, self._clock = log, codec, clock
+        self._topic = topics.name("ops.health")
+        self._reader: Reader | None = None
+        self._known: dict[str, Reported] = {}
+
+    def living(self) -> list[HealthReported]:
+        """The inference instances that live now."""
+        return living(self._known.values(), self._clock.monotonic_s())
+
+    async def start(self) -> None:
+        """Listen from now on."""
+        self._reader = await self._log.reader(await self._log.partitions(self._topic), "end", committed=False)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow until `stop`."""
+        reader = self._reader
+        while reader is not None and not stop.is_set():
+            try:
+                records = await reader.fetch(0.5)
+            except Retryable:
+                await asyncio.sleep(RETRY_S)
+                continue
+            for record in records:
+                self._take(record)
+        if reader is not None:
+            await reader.close()
+
+    def _take(self, record: Record) -> None:
+        try:
+            report = self._codec.decode(record).event
+        except (HeadraceError, ValueError) as error:
+            _log.warning("a report at %s/%s cannot be read: %s", record.partition, record.offset, error)
+            return
+        if not isinstance(report, HealthReported) or report.service != "inference":
+            return
+        now_s = self._clock.monotonic_s()
+        self._known[report.instance] = Reported(report, now_s)
+        if len(self._known) > MOST_INSTANCES:
+            self._known = {name: found for name, found in self._known.items() if now_s - found.at_s <= LIVE_S}
