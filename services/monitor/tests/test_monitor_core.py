@@ -36,13 +36,12 @@ from headrace.project import (
 )
 from headrace.project.compile import compile_project, event_struct
 from headrace.project.definition import DriftDefinition
-from headrace_monitor.core.cohorts import Cohorts
 from headrace_monitor.core.drift import CohortDetector, restored
 from headrace_monitor.core.places import Places
 from headrace_monitor.core.quality import qualities, served_version
+from headrace_monitor.core.services import Services
 from headrace_monitor.core.watch import Watch, watch_of
-from headrace_monitor.core.watermark import Watermark
-from headrace_monitor.shell import Services
+from headrace_monitor.core.windows import Windows
 
 DAY = 86_400.0
 PLAN = DriftDefinition("page_hinkley", "log_loss", DAY, 0.02, 0.8, 7)
@@ -90,66 +89,104 @@ def decision(unit: str, at_s: float, value: float = 0.5, version: int = 1, **mor
     return DecisionMade(f"r{unit}", "d", unit, at_s, answer, 0, **more)  # type: ignore[arg-type]
 
 
-def cohorts(rows: int = 100) -> Cohorts:
-    found = Cohorts(DEPLOYMENT)
+def windows(rows: int = 100) -> Windows:
+    found = Windows(DEPLOYMENT)
     for number in range(rows):
-        found.decide(decision(f"u{number}", number * DAY / rows), number % 2)
+        found.decide(decision(f"u{number}", number * DAY / rows), number % 2, number)
     return found
 
 
-def label(found: Cohorts, count: int, known_s: float) -> None:
-    for number in range(count):
+def label(found: Windows, count: int, known_s: float, since: int = 0) -> None:
+    for number in range(since, count):
         found.observe(f"u{number}", 1.0, known_s)
 
 
-def test_a_cohort_is_open_while_the_clock_is_inside_it() -> None:
-    found = cohorts()
-    label(found, 100, DAY / 2)
-    assert found.closable(DAY - 1) == []
-    assert found.closable(DAY) == [(0.0, DAY)]
+def test_a_window_is_open_while_the_clock_is_inside_it() -> None:
+    found = windows()
+    label(found, 100, DAY)
+    assert found.closable(DAY - 1) is None
+    assert found.closable(DAY) == (0.0, DAY)
 
 
-def test_a_cohort_closes_when_enough_of_its_labels_are_known() -> None:
-    found = cohorts()
+def test_a_window_closes_when_enough_of_its_labels_are_known() -> None:
+    found = windows()
     label(found, 97, DAY)
-    assert found.closable(DAY + 3600) == []
-    label(found, 98, DAY)
-    assert found.closable(DAY + 7200) == [(0.0, DAY + 7200)]
+    assert found.closable(DAY + 3600) is None
+    label(found, 98, DAY + 10, since=97)
+    assert found.closable(DAY + 7200) == (0.0, DAY + 3600)
 
 
 def test_a_label_counts_only_from_when_it_was_known() -> None:
-    found = cohorts()
+    found = windows()
     label(found, 100, DAY + 800)
-    assert found.closable(DAY + 800) == []
-    assert found.closable(DAY + 3600) == [(0.0, DAY + 3600)]
+    assert found.closable(DAY + 800) is None
+    assert found.closable(DAY + 3600) == (0.0, DAY + 3600)
 
 
-def test_a_cohort_closes_at_the_hour_at_which_it_could_however_late_one_looks() -> None:
-    found = cohorts()
+def test_a_window_closes_at_the_hour_at_which_it_could_however_late_one_looks() -> None:
+    found = windows()
     label(found, 100, DAY + 800)
-    assert found.closable(DAY + 20_000) == [(0.0, DAY + 3600)]
+    assert found.closable(DAY + 20_000) == (0.0, DAY + 3600)
 
 
-def test_after_the_horizon_a_cohort_closes_with_what_there_is() -> None:
-    assert cohorts().closable(2 * DAY - 1) == []
-    assert cohorts().closable(2 * DAY) == [(0.0, 2 * DAY)]
+def test_after_the_horizon_a_window_closes_with_what_there_is() -> None:
+    assert windows().closable(2 * DAY - 1) is None
+    assert windows().closable(2 * DAY) == (0.0, 2 * DAY)
 
 
-def test_the_slowest_input_holds_time_until_it_is_read_to_its_end() -> None:
-    found = Watermark()
-    found.expect(["decisions/0", "decisions/1", "weather/0"])
-    found.note("decisions/0", 10.0)
-    found.note("decisions/1", 500.0)
-    assert found.time_s() == -math.inf
-    assert found.time_s(frozenset({"weather/0"})) == 10.0
-    assert found.time_s(frozenset({"weather/0", "decisions/0"})) == 500.0
+def test_a_clock_a_thousand_years_on_costs_no_more_than_one_an_hour_on() -> None:
+    assert windows().closable(3e10) == (0.0, 2 * DAY)
+    assert windows().closable(253_402_300_799.0) == (0.0, 2 * DAY)
 
 
-def test_a_decision_of_a_closed_cohort_is_late_and_changes_nothing() -> None:
-    found = cohorts()
-    found.close(0.0)
-    found.decide(decision("late", 5.0), 0)
-    assert (found.late, found.decisions) == (1, {})
+def test_a_window_of_long_ago_begins_at_a_multiple_of_its_length() -> None:
+    found = Windows(DEPLOYMENT)
+    found.decide(decision("u", -62_135_596_800.0 + 5), 0, 0)
+    assert found.open_from_s == -62_135_596_800.0
+
+
+def test_a_decision_of_a_closed_window_is_late_and_changes_nothing() -> None:
+    found = windows()
+    found.drop(0.0, DAY)
+    assert not found.decide(decision("late", 5.0), 0, 100)
+    assert (found.late_requests, found.open) == (1, {})
+    found.decide(decision("late", 5.0), 0, 100, is_new=False)
+    assert found.late_requests == 1
+
+
+def test_an_outcome_that_comes_after_its_window_has_closed_is_counted() -> None:
+    found = windows()
+    found.drop(0.0, DAY + 3600)
+    found.observe("u1", 1.0, DAY + 3600)
+    found.observe("u2", 1.0, DAY + 3601)
+    assert found.late_outcomes == 1
+
+
+def test_a_unit_that_is_asked_about_twice_has_a_label_for_each_request() -> None:
+    """The outcome of day 2 is none of the request of day 10, and closing the first window takes nothing from the second."""
+    found = Windows(DEPLOYMENT)
+    for day in (1.0, 10.0):
+        found.decide(decision("u", day * DAY), 0, int(day))
+        found.observe("u", 1.0 if day == 1.0 else 0.0, (day + 0.5) * DAY)
+    assert found.rows_of(10 * DAY, 12 * DAY).labels.tolist() == [0.0]
+    first = found.rows_of(DAY, 3 * DAY)
+    found.drop(DAY, 3 * DAY)
+    assert (first.labels.tolist(), found.rows_of(10 * DAY, 12 * DAY).labels.tolist()) == ([1.0], [0.0])
+
+
+def test_a_label_known_before_its_request_is_none_of_it() -> None:
+    found = Windows(DEPLOYMENT)
+    found.observe("u", 1.0, 9 * DAY)
+    found.decide(decision("u", 9.5 * DAY), 0, 0)
+    assert np.isnan(found.rows_of(9 * DAY, 20 * DAY).labels).all()
+
+
+def test_a_later_outcome_corrects_an_earlier_one_up_to_the_horizon() -> None:
+    found = windows(1)
+    for value, known_s in ((1.0, 100.0), (0.0, 200.0), (1.0, DAY + 1)):
+        found.observe("u0", value, known_s)
+    assert found.rows_of(0.0, 2 * DAY).labels.tolist() == [0.0]
+    assert found.rows_of(0.0, 150.0).labels.tolist() == [1.0]
 
 
 def test_quality_agrees_with_scikit_learn() -> None:
@@ -222,22 +259,28 @@ def test_each_detector_is_restored_with_its_own_figures() -> None:
     assert [detector.fed for detector in again.detectors] == [(0.5,), (0.7,)]
 
 
-def beat(instance: str, at_ms: int, stopping: bool = False) -> Message:
-    report = HealthReported("feature", instance, ready=True, stopping=stopping)
+def beat(instance: str, at_ms: int, service: str = "feature", **more: object) -> Message:
+    report = HealthReported(service, instance, ready=True, **more)  # type: ignore[arg-type]
     return Message(Record("ops.health.v1", 0, 0, None, None, (), at_ms), Envelope("", "", "", 0.0), report)
 
 
-def test_a_service_is_down_when_its_newest_instance_is_silent_unless_it_stopped_by_design() -> None:
+def test_a_service_is_down_when_the_log_went_on_without_it_unless_it_stopped_by_design() -> None:
     services = Services()
     services.take(beat("old", 1_000, stopping=True))
-    assert services.down(100.0) == {"feature": False}
-    services.take(beat("new", 2_000))
-    assert (services.down(5.0), services.down(100.0)) == ({"feature": False}, {"feature": True})
+    services.take(beat("m", 100_000, "monitor"))
+    assert services.down()["feature"] is False
+    services.take(beat("new", 101_000))
+    services.take(beat("m", 105_000, "monitor"))
+    assert services.down()["feature"] is False
+    services.take(beat("m", 200_000, "monitor"))
+    assert services.down()["feature"] is True
+    services.take(beat("third", 201_000))
+    assert services.down()["feature"] is False
 
 
-def test_an_open_cohort_of_a_slow_deployment_keeps_what_it_needs() -> None:
-    slow, fast = cohorts(), cohorts()
-    fast.close(0.0)
+def test_an_open_window_of_a_slow_deployment_keeps_what_it_needs() -> None:
+    slow, fast = windows(), windows()
+    fast.drop(0.0, DAY)
     assert (slow.open_from_s, fast.open_from_s) == (0.0, DAY)
 
 
@@ -317,6 +360,7 @@ def test_a_restart_reads_again_from_the_lowest_offset_that_it_still_needs() -> N
         places.note("t/0", day * DAY + 5, offset)
     assert places.from_day(DAY) == {"t/0": 7}
     assert places.from_day(2 * DAY) == {"t/0": 12}
+    assert places.from_day(3 * DAY) == {"t/0": 13}
 
 
 def test_a_clock_that_does_not_run_yet_reads_everything_again() -> None:
@@ -324,4 +368,19 @@ def test_a_clock_that_does_not_run_yet_reads_everything_again() -> None:
     places = Places()
     places.note("inference.decisions.v1/0", 5 * DAY, 7)
     assert places.since(-math.inf) == {"inference.decisions.v1/0": 7}
-    assert places.since(math.inf) == {}
+    assert places.since(math.inf) == {"inference.decisions.v1/0": 8}
+
+
+@given(st.lists(st.integers(-800_000, 800_000), min_size=1, max_size=60), st.integers(-800_000, 800_000))
+def test_however_many_days_a_user_names_their_number_is_bounded_and_nothing_needed_is_left_out(
+    days: list[int], since: int
+) -> None:
+    places, whole = Places(), {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headrace_monitor.core.places.MOST_DAYS", 8)
+        for offset, day in enumerate(days):
+            places.note("t/0", day * DAY, offset)
+            whole.setdefault(day, offset)
+    assert len(places) <= 8
+    needed = [offset for day, offset in whole.items() if day >= since]
+    assert places.since(since * DAY)["t/0"] <= min(needed, default=len(days))

@@ -98,7 +98,7 @@ class ShardHost:
             raise self._error
 
     async def behind(self) -> dict[TopicPartition, int]:
-        """Per input partition how many offsets are not fetched yet; before reading has begun, all of them."""
+        """Per input partition how many offsets are not handled yet; before reading has begun, all of them."""
         # NB: asked for once: partitions of keyed topics never change, and this is asked with every tick.
         if not self._partitions:
             self._partitions = [tp for topic in self.inputs for tp in await self.log.partitions(topic)]
@@ -106,9 +106,14 @@ class ShardHost:
         reader = self._reader if self.lock else self._member
         ends = await self.log.end_offsets(partitions)
         owned = reader.assignment() if reader is not None else frozenset()
-        return {
+        found = {
             tp: ends[tp] - (await reader.position(tp) if reader is not None and tp in owned else 0) for tp in partitions
         }
+        # NB: what was fetched while this was asked waits in a backlog: it is not handled either.
+        for shard in self._shards.values():
+            for record in shard.backlog:
+                found[TopicPartition(record.topic, record.partition)] += 1
+        return found
 
     def note_progress(self, handled: int) -> None:
         """The watchdog's food."""

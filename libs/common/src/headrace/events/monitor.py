@@ -48,7 +48,9 @@ class WindowClosed(msgspec.Struct, frozen=True):
     """One cohort of requests (by their instant) has closed: coverage was reached or the label horizon has passed.
 
     `parity_tiles`: share of logged rows equal to the fold up to the offsets that they name; `parity_as_of`: equal to the
-    fold of all that was available at their instant; None when no row had features.
+    fold of all that was available at their instant; None when no row had features. `parity_rows`: how many rows were compared, at most
+    5,000 of a window (those of the lowest hash of where they lie). `late_requests`, `late_outcomes`: what came, since the window before
+    was told, after the window that it belonged to had closed; it counts nowhere else.
     """
 
     deployment: str
@@ -68,6 +70,8 @@ class WindowClosed(msgspec.Struct, frozen=True):
     drift_statistic: float | None = None
     skew: SkewSeen | None = None
     sources: tuple[SourceProfile, ...] = ()
+    late_requests: int = 0
+    late_outcomes: int = 0
 
 
 class FindingOpened(msgspec.Struct, frozen=True):
@@ -106,6 +110,7 @@ class MonitorState(msgspec.Struct, frozen=True):
 
     `replay_from`: per `topic/partition` the offset from which the open cohorts can be rebuilt. `closed_to_s`: cohorts
     before it are closed and said. `profiles`: of the newest windows in which a source was as usual. `detector`: plain numbers of the drift detector, of `champion`.
+    `late_requests`, `late_outcomes`: what came after its window had closed, since the beginning.
     """
 
     deployment: str
@@ -119,6 +124,8 @@ class MonitorState(msgspec.Struct, frozen=True):
     asked_first: bool = False
     labelled_total: int = 0
     profiles: tuple[SourceProfile, ...] = ()
+    late_requests: int = 0
+    late_outcomes: int = 0
 
 
 class RolloutJudged(msgspec.Struct, frozen=True):

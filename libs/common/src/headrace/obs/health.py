@@ -12,6 +12,7 @@ class Health:
     Of the feature service, per `source/partition`: `newest_event_s`, the newest instant contained; `late` and `repeated`,
     events not counted; `building`, the share read of the history of views that are built beside the running ones.
     Of the gateway: `unforeseen`, calls that failed for no reason that it knows (HTTP 500).
+    Of the monitor, per deployment: `late_requests`, `late_outcomes`, what came after its evaluation window had closed.
     """
 
     service: str
@@ -34,6 +35,8 @@ class Health:
     degraded: dict[str, str] = field(default_factory=dict)
     state_bytes: dict[str, int] = field(default_factory=dict)
     state_limits: dict[str, int] = field(default_factory=dict)
+    late_requests: dict[str, int] = field(default_factory=dict)
+    late_outcomes: dict[str, int] = field(default_factory=dict)
     handled: int = 0
     dead_lettered: int = 0
     unforeseen: int = 0
@@ -81,4 +84,7 @@ class Health:
             degraded=dict(self.degraded),
             state_bytes=dict(self.state_bytes),
             state_limits=dict(self.state_limits),
+            failing=tuple(sorted(self.failures)),
+            late_requests=dict(self.late_requests),
+            late_outcomes=dict(self.late_outcomes),
         )

@@ -49,6 +49,7 @@ class HealthCollector(Collector):
                 health.service,
                 health.unforeseen,
             )
+        yield from _of_deployments(health)
         if health.service == "inference":
             yield _breakers(health)
             yield GaugeMetricFamily(
@@ -104,6 +105,20 @@ def _of_sources(health: Health) -> Iterator[Metric]:
     for source, share in _by_source(health.building, min).items():
         built.add_metric([source], share)
     yield from (found for found in (newest, late, repeated, built) if found.samples)
+
+
+def _of_deployments(health: Health) -> Iterator[Metric]:
+    """What came to the monitor after its evaluation window had closed."""
+    for what, counts in (("requests", health.late_requests), ("outcomes", health.late_outcomes)):
+        late = CounterMetricFamily(
+            f"headrace_monitor_late_{what}_total",
+            f"{what.capitalize()} that came after their evaluation window had closed",
+            labels=["deployment"],
+        )
+        for deployment, count in sorted(counts.items()):
+            late.add_metric([deployment], count)
+        if late.samples:
+            yield late
 
 
 def _by_source(values: dict, fold: Callable[[list], float]) -> dict[str, float]:

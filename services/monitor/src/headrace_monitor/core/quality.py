@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import VersionQuality
+from headrace_monitor.core.windows import ROLES, Rows
 
 _LEAST = 1e-15
 PRIOR = 0
@@ -38,6 +39,14 @@ def qualities(rows: Sequence[DecisionMade], labels: Sequence[float]) -> tuple[Ve
     return tuple(
         quality(version, role, np.array(p), np.array(y)) for (version, role), (p, y) in sorted(grouped.items())
     )
+
+
+def qualities_of(rows: Rows) -> tuple[VersionQuality, ...]:
+    """The same of the rows of a closed window."""
+    versions, roles, scores, labels = rows.scores()
+    keys = versions.astype(np.int64) * len(ROLES) + roles
+    groups = sorted((int(key) // len(ROLES), ROLES[int(key) % len(ROLES)], key) for key in np.unique(keys))
+    return tuple(quality(version, role, scores[keys == key], labels[keys == key]) for version, role, key in groups)
 
 
 def quality(version: int, role: str, scores: Floats, labels: Floats) -> VersionQuality:

@@ -1,14 +1,27 @@
-"""Alarms about how requests are answered, from what inference instances tell: a breaker that opens, load that is shed.
+"""Alarms about how requests are answered, from what inference instances tell: a breaker that opens, load that is shed, a version that
+cannot be loaded.
 
 An alarm fires while any instance is in that state, and resolves when the last one has left it; an instance that warms
-the version anew has been restarted, with its breaker closed.
+the version anew has been restarted, with its breaker closed, and one that reports no more is in no state.
 """
 
-from headrace.events.inference import BreakerChanged, OverloadChanged, VersionWarmed
+from collections.abc import Iterable
+
+from headrace.events.alerts import AlertChanged
+from headrace.events.inference import (
+    BreakerChanged,
+    OverloadChanged,
+    VersionLoadFailed,
+    VersionUnloadable,
+    VersionWarmed,
+)
+from headrace.events.ops import HealthReported
 from headrace_monitor.core.alarm import Alarm
 
-InferenceFact = BreakerChanged | OverloadChanged | VersionWarmed
+InferenceFact = BreakerChanged | OverloadChanged | VersionWarmed | VersionLoadFailed | VersionUnloadable
 Alarms = list[Alarm]
+
+OF_INSTANCES = ("BreakerOpen", "Overload", "VersionLoadFailed")
 
 
 class Serving:
@@ -28,8 +41,37 @@ class Serving:
                 )
             case OverloadChanged():
                 return self._set(_overload(fact), fact.instance, fact.level > 0)
+            case VersionLoadFailed():
+                return self._set(_load_failed(fact), fact.instance, True)
+            case VersionUnloadable():
+                return self._set(_load_failed(fact), fact.instance, False)
             case VersionWarmed():
-                return self._set(_breaker_open(fact.deployment, fact.version, ""), fact.instance, False)
+                breaker = self._set(_breaker_open(fact.deployment, fact.version, ""), fact.instance, False)[1]
+                failed = _load_failed(fact)
+                is_known = failed.fingerprint in self._unsound
+                return [], [*breaker, *(self._set(failed, fact.instance, False)[1] if is_known else [])]
+
+    def remember(self, fingerprint: str) -> None:
+        """An alert that fires since before this monitor started; of which instances is not known."""
+        self._unsound.setdefault(fingerprint, set())
+
+    def gone(self, firing: Iterable[AlertChanged], live: Iterable[HealthReported]) -> list[str]:
+        """Fingerprints of firing alerts in whose state no living instance is: those that were are replaced, or said so unheard.
+
+        `live`: newest reports of the instances that report now; without any, nothing is known.
+        """
+        reports = list(live)
+        names = {report.instance for report in reports}
+        if not names:
+            return []
+        found = []
+        for alert in firing:
+            instances = self._unsound.get(alert.fingerprint)
+            if instances is not None:
+                instances &= names
+            if not instances and not any(_says(report, alert.labels) for report in reports):
+                found.append(alert.fingerprint)
+        return found
 
     def _set(self, alarm: Alarm, instance: str, is_unsound: bool) -> tuple[Alarms, Alarms]:
         instances = self._unsound.setdefault(alarm.fingerprint, set())
@@ -40,10 +82,30 @@ class Serving:
         return [], [] if instances else [alarm]
 
 
+def _says(report: HealthReported, labels: dict[str, str]) -> bool:
+    """Whether an instance's own report shows what an alert is about; a failed load shows as a version that is not warm."""
+    version = f"{labels.get('deployment')}/{labels.get('version')}"
+    match labels.get("alertname"):
+        case "BreakerOpen":
+            return version in report.breakers
+        case "Overload":
+            return report.overload.get(labels.get("deployment", ""), 0) > 0
+        case _:
+            return version not in report.warmed and labels.get("deployment") in report.degraded
+
+
 def _breaker_open(deployment: str, version: int, reason: str) -> Alarm:
     about = {"deployment": deployment, "version": str(version)}
     summary = f"version {version} of {deployment} is not asked any more: {reason}"
     return Alarm("BreakerOpen", about, "critical", summary, "headrace topic tail inference.facts")
+
+
+def _load_failed(fact: VersionLoadFailed | VersionUnloadable | VersionWarmed) -> Alarm:
+    about = {"deployment": fact.deployment, "version": str(fact.version)}
+    summary = f"version {fact.version} of {fact.deployment} could not be loaded"
+    if isinstance(fact, VersionLoadFailed):
+        summary += f" (try {fact.attempt}, again in {fact.retry_after_s:.0f} s): {fact.reason}"
+    return Alarm("VersionLoadFailed", about, "warning", summary, "headrace status")
 
 
 def _overload(fact: OverloadChanged) -> Alarm:

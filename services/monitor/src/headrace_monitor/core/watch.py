@@ -86,7 +86,14 @@ class Watch:
             broken |= {f"{one.kind}:{one.about}": one for one in found}
             if not found:
                 self.profiles[profile.source] = [*history, profile][-WINDOWS_KEPT:]
-        gone = [key for key in self.open if key.partition(":")[0] in ("traffic", "contract") and key not in broken]
+        profiled = {profile.source for profile in window.sources}
+        gone = [
+            key
+            for key in self.open
+            if key.partition(":")[0] in ("traffic", "contract")
+            and key not in broken
+            and key.partition(":")[2].partition(".")[0] in profiled
+        ]
         for key in gone:
             said += self._resolve(key, "as usual again", window.to_s)
         for key, one in broken.items():

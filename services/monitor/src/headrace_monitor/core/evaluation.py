@@ -1,0 +1,84 @@
+"""What one deployment's closed window says: its figures from columns, parity from a sample of its decisions, profiles of its sources."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headrace.events.inference import DecisionMade
+from headrace.events.monitor import WindowClosed
+from headrace.features.events import EventTable
+from headrace.features.parity import parity
+from headrace.project.definition import DeploymentDefinition, ProjectDefinition
+from headrace_monitor.core.profiles import profile_sources
+from headrace_monitor.core.quality import qualities_of
+from headrace_monitor.core.windows import Rows
+
+# So many rows of a window are compared with recomputed ones.
+PARITY_ROWS = 5000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a window is judged by. `sample`: decisions read again; `tables`: of the sources that the deployment's views
+    read; `whole_from_s`: from when on they are whole; `topics`: full topic name per source.
+    """
+
+    project: ProjectDefinition
+    deployment: DeploymentDefinition
+    rows: Rows
+    sample: Sequence[DecisionMade]
+    tables: Mapping[str, EventTable]
+    topics: Mapping[str, str]
+    whole_from_s: float
+
+
+def sources_of(project: ProjectDefinition, deployment: DeploymentDefinition) -> list[str]:
+    """The sources that a deployment's views read."""
+    return sorted({project.view(binding.view).source for binding in deployment.features})
+
+
+def lookback_s(project: ProjectDefinition, deployment: DeploymentDefinition) -> float:
+    """How far before its instant a row may look, with an hour to spare."""
+    views = [project.view(binding.view) for binding in deployment.features]
+    windows = [feature.window_s for view in views for feature in view.features]
+    return max(windows, default=0) + deployment.settle_s + 3600.0
+
+
+def evaluate(seen: Seen, from_s: float, late: tuple[int, int], drift_statistic: float | None) -> WindowClosed:
+    """The event of a window that has closed. `late`: requests and outcomes, see `WindowClosed`."""
+    deployment, rows = seen.deployment, seen.rows
+    to_s = from_s + deployment.cohort_s
+    known = ~np.isnan(rows.labels)
+    labelled = int(known.sum())
+    is_binary = deployment.label is not None and deployment.label.kind == "binary"
+    back_s = lookback_s(seen.project, deployment)
+    skew = parity(
+        seen.project,
+        deployment,
+        seen.tables,
+        seen.topics,
+        [row for row in seen.sample if row.at_s - back_s >= seen.whole_from_s],
+    )
+    is_whole = from_s >= seen.whole_from_s
+    return WindowClosed(
+        deployment=deployment.name,
+        from_s=from_s,
+        to_s=to_s,
+        requests=len(rows),
+        labelled=labelled,
+        positive_share=float(rows.labels[known].sum()) / labelled if labelled and is_binary else None,
+        verdict="PASS" if labelled >= deployment.coverage * len(rows) else "UNMEASURED",
+        qualities=qualities_of(rows) if labelled and is_binary else (),
+        answers=rows.answers,
+        parity_rows=skew.rows,
+        parity_tiles=skew.tiles,
+        parity_as_of=skew.as_of,
+        missing_share=skew.missing_share,
+        max_feature_lag_s=skew.max_lag_s,
+        drift_statistic=drift_statistic,
+        skew=skew.skew,
+        sources=profile_sources(seen.project, deployment, seen.tables, from_s, to_s) if is_whole else (),
+        late_requests=late[0],
+        late_outcomes=late[1],
+    )

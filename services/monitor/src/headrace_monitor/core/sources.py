@@ -1,0 +1,96 @@
+"""The events of sources that open windows look back at: kept no longer than needed, and never beyond a bound in bytes.
+
+Events become columns as they come (an event as an object takes four times as much). Over the bound the oldest go; rows
+that would look further back than what is kept are then not compared, and a source is not profiled for a window that
+begins before it.
+"""
+
+import math
+from collections.abc import Mapping
+
+from headrace.codec import Message
+from headrace.features.events import EventTable
+from headrace.project.definition import SourceDefinition
+
+COMPACT_AFTER = 2000
+_SLACK_S = 86_400.0
+# By estimate: a number in its column; a text with its pointer; an event that is no column yet.
+_NUMBER_BYTES, _TEXT_BYTES, _OBJECT_BYTES = 8, 64, 400
+
+
+class Sources:
+    """Tables of the sources that deployments' views read, by source name. `limit_bytes`: of all of them together."""
+
+    def __init__(self, limit_bytes: int = 256 * 1024 * 1024) -> None:
+        self._limit_bytes = limit_bytes
+        self._tables: dict[str, EventTable] = {}
+        self._sizes: dict[str, int] = {}
+        self._loose: dict[str, int] = {}
+        self._from_s: dict[str, float] = {}
+
+    def keep(self, wanted: Mapping[str, SourceDefinition]) -> None:
+        """Hold these sources and no others; one whose fields changed begins anew."""
+        for name in [name for name in self._tables if name not in wanted]:
+            self._remove(name)
+        for name, source in wanted.items():
+            if name in self._tables and self._tables[name].source != source:
+                self._remove(name)
+            if name not in self._tables:
+                self._tables[name] = EventTable(source)
+                texts = sum(field.kind not in ("number", "instant") for field in source.fields)
+                self._sizes[name] = 24 + _TEXT_BYTES * texts + _NUMBER_BYTES * (len(source.fields) - texts)
+                self._loose[name] = 0
+
+    def take(self, name: str, message: Message) -> float | None:
+        """An event of a source; from when it may be used, None when it is none (a marker, a repeat)."""
+        at_s = self._tables[name].take(message)
+        if at_s is not None:
+            self._loose[name] += 1
+        return at_s
+
+    def tables(self, names: list[str]) -> dict[str, EventTable]:
+        """The tables of these sources."""
+        return {name: self._tables[name] for name in names}
+
+    def whole_from_s(self, names: list[str]) -> float:
+        """From when on nothing of these sources was dropped for want of room; -inf when nothing was."""
+        return max((self._from_s.get(name, -math.inf) for name in names), default=-math.inf)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the tables take, by estimate."""
+        return sum(
+            (len(table) - self._loose[name]) * self._sizes[name] + self._loose[name] * _OBJECT_BYTES
+            for name, table in self._tables.items()
+        )
+
+    @property
+    def limit_bytes(self) -> int:
+        """The bound."""
+        return self._limit_bytes
+
+    def tidy(self, needed_from_s: float) -> None:
+        """Make columns of what has come, and drop what is older than any open window looks back at."""
+        for name, table in self._tables.items():
+            if self._loose[name] > max(COMPACT_AFTER, len(table) // 8):
+                self._drop(name, needed_from_s - _SLACK_S)
+        while self.held_bytes > self._limit_bytes and (largest := max(self._tables, key=self._bytes_of, default="")):
+            available = sorted(self._tables[largest].available.tolist())
+            if len(available) < 2:
+                break
+            at_s = available[len(available) // 4 + 1]
+            self._from_s[largest] = max(at_s, self._from_s.get(largest, -math.inf))
+            self._drop(largest, at_s)
+            if len(self._tables[largest]) == len(available):
+                break
+
+    def _bytes_of(self, name: str) -> int:
+        return len(self._tables[name]) * self._sizes[name]
+
+    def _drop(self, name: str, before_s: float) -> None:
+        self._tables[name].drop_before(before_s)
+        self._loose[name] = 0
+
+    def _remove(self, name: str) -> None:
+        for held in (self._tables, self._sizes, self._loose, self._from_s):
+            held.pop(name, None)

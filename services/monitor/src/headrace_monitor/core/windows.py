@@ -1,0 +1,319 @@
+"""Evaluation windows of request time: labels are read only when a window has closed.
+
+Early labels are biased (on-time flights report first), so a window [from, to) closes when the deployment's clock has
+passed its end and either `coverage` of its requests have a label known by then, or the label horizon has passed too: at
+the first full hour at which that holds, found by arithmetic, so that it depends neither on how records were batched nor
+on how far an instant lies away.
+
+A decision waits as 40 bytes (and 16 per shadow's score); whatever else of it is needed when its window closes is read
+from the log again. Over the bound of bytes or windows the oldest window closes with what there is.
+"""
+
+import math
+import struct
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.events.inference import DecisionMade, Expired, FellBack, Invalid, Refused, Score, Served, ShadowScored
+from headrace.project.definition import DeploymentDefinition
+from headrace_monitor.core.labels import MASK, Floats, Labels, match
+
+HOUR_S = 3600.0
+MOST_WINDOWS = 10_000
+
+ANSWERS = (Served, FellBack, Refused, Expired, Invalid)
+ROLES = ("", "champion", "previous", "baseline", "prior", "fallback", "shadow")
+CHAMPION, SHADOW = 1, 6
+
+_KIND: dict[type, int] = {found: n for n, found in enumerate(ANSWERS)}
+_ROLE = {name: n for n, name in enumerate(ROLES)}
+_ROW = struct.Struct("<QdqdiHBB")
+_ROW_DTYPE = np.dtype(
+    [("unit", "<u8"), ("at_s", "<f8"), ("offset", "<i8"), ("score", "<f8"), ("version", "<i4"), ("partition", "<u2"),
+     ("kind", "u1"), ("role", "u1")]
+)  # fmt: skip
+_SHADOW = struct.Struct("<Iid")
+_SHADOW_DTYPE = np.dtype([("row", "<u4"), ("version", "<i4"), ("score", "<f8")])
+_LATE = struct.Struct("<QHd")
+_LATE_DTYPE = np.dtype([("key", "<u8"), ("version", "<u2"), ("score", "<f8")])
+ROW_BYTES = _ROW.size
+
+
+@dataclass(slots=True)
+class Window:
+    """What waits in one window: rows, shadows' scores by row, and those that came after their decision."""
+
+    rows: bytearray = field(default_factory=bytearray)
+    shadows: bytearray = field(default_factory=bytearray)
+    late: bytearray = field(default_factory=bytearray)
+    looked_to_s: float = -math.inf
+
+    @property
+    def held_bytes(self) -> int:
+        """What they take."""
+        return len(self.rows) + len(self.shadows) + len(self.late)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a closed window as columns. `labels`: NaN where there is none; `shadows`: row, version, score."""
+
+    table: NDArray[np.void]
+    labels: Floats
+    shadows: NDArray[np.void]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def answers(self) -> dict[str, int]:
+        """Requests by kind of answer, in the order of first appearance."""
+        kinds, first, counts = np.unique(self.table["kind"], return_index=True, return_counts=True)
+        return {str(ANSWERS[kinds[n]].__struct_config__.tag): int(counts[n]) for n in np.argsort(first)}
+
+    @property
+    def served_version(self) -> int | None:
+        """The one version that was champion for the whole window; None when there were several, or none."""
+        versions = np.unique(self.table["version"][self.table["kind"] == _KIND[Served]])
+        return int(versions[0]) if len(versions) == 1 else None
+
+    def scores(self) -> tuple[NDArray[np.int32], NDArray[np.uint8], Floats, Floats]:
+        """Every finite score of a labelled row: version, role, score, label."""
+        table, shadows = self.table, self.shadows
+        versions = np.concatenate([table["version"], shadows["version"]])
+        roles = np.concatenate([table["role"], np.full(len(shadows), SHADOW, dtype=np.uint8)])
+        scores = np.concatenate([table["score"], shadows["score"]])
+        labels = np.concatenate([self.labels, self.labels[shadows["row"]]])
+        is_known = (roles > 0) & np.isfinite(scores) & ~np.isnan(labels)
+        return versions[is_known], roles[is_known], scores[is_known], labels[is_known]
+
+    def sample(self, most: int) -> dict[int, NDArray[np.int64]]:
+        """Offsets of at most so many decisions per partition, ascending: those of the lowest hash of where they lie."""
+        partitions, offsets = self.table["partition"], self.table["offset"]
+        if len(offsets) > most:
+            chosen = np.argpartition(_mixed(partitions, offsets), most)[:most]
+            partitions, offsets = partitions[chosen], offsets[chosen]
+        return {int(p): np.sort(offsets[partitions == p]) for p in np.unique(partitions)}
+
+
+@dataclass
+class Windows:
+    """The open windows of one deployment. `limit_bytes`: of rows and of labels, each.
+
+    `late_requests`, `late_outcomes`: what came after its window had closed, since the beginning.
+    """
+
+    deployment: DeploymentDefinition
+    limit_bytes: int = 512 * 1024 * 1024
+    closed_to_s: float = -math.inf
+    closed_at_s: float = -math.inf
+    late_requests: int = 0
+    late_outcomes: int = 0
+    highest_s: float = -math.inf
+    open: dict[float, Window] = field(default_factory=dict)
+    labels: Labels | None = None
+    _rows_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        length_s = self.deployment.cohort_s
+        if not (math.isfinite(length_s) and length_s >= 1.0):
+            raise ValueError(f"an evaluation window must be at least 1 s long, got {length_s!r} s")
+        label = self.deployment.label
+        if label is not None and self.labels is None:
+            if not (math.isfinite(label.horizon_s) and label.horizon_s >= 0):
+                raise ValueError(f"the horizon of a label must be a time, got {label.horizon_s!r} s")
+            self.labels = Labels(label, self.limit_bytes)
+
+    def decide(self, decision: DecisionMade, partition: int, offset: int, *, is_new: bool = True) -> bool:
+        """Take a decision; False for one of a closed window, counted as late when it `is_new` (not read again)."""
+        at_s = decision.at_s
+        start_s = self.start_of(at_s)
+        if start_s < self.closed_to_s:
+            self.late_requests += is_new
+            return False
+        window = self.open.get(start_s)
+        if window is None:
+            window = self.open[start_s] = Window()
+        answer = decision.answer
+        score: Score | None = None
+        role = 0
+        if isinstance(answer, Served):
+            score, role = answer.score, CHAMPION
+        elif isinstance(answer, FellBack):
+            score, role = answer.score, _ROLE.get(answer.rung, 5)
+        value = math.nan if score is None or score.value is None else score.value
+        version = 0 if score is None else score.version
+        unit = hash(decision.unit) & MASK
+        window.rows += _ROW.pack(unit, at_s, offset, value, version, partition, _KIND[type(answer)], role)
+        self._rows_bytes += ROW_BYTES
+        if decision.shadows:
+            row = len(window.rows) // ROW_BYTES - 1
+            for shadow in decision.shadows:
+                if shadow.value is not None:
+                    window.shadows += _SHADOW.pack(row, shadow.version, shadow.value)
+                    self._rows_bytes += _SHADOW.size
+        if at_s > self.highest_s:
+            self.highest_s = at_s
+        return True
+
+    def score_late(self, scored: ShadowScored) -> None:
+        """Take a shadow's score that came after its decision."""
+        window = self.open.get(self.start_of(scored.at_s))
+        if window is not None and scored.score is not None and scored.score.value is not None:
+            key = hash((hash(scored.unit) & MASK, scored.at_s)) & MASK
+            window.late += _LATE.pack(key, scored.version & 0xFFFF, scored.score.value)
+            self._rows_bytes += _LATE.size
+
+    def observe(self, unit: str, value: float, known_s: float, *, is_new: bool = True) -> None:
+        """Take an outcome; one known by the time at which a window has closed came too late for it."""
+        if self.labels is None:
+            return
+        if is_new and known_s <= self.closed_at_s:
+            self.late_outcomes += 1
+        if known_s >= self.closed_to_s:
+            self.labels.observe(hash(unit), value, known_s)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the rows of open windows take."""
+        return self._rows_bytes
+
+    @property
+    def open_from_s(self) -> float:
+        """Start of the oldest open window; where the next one would start when none is open; -inf before the first."""
+        return min(self.open, default=self.closed_to_s)
+
+    def may_close_by(self, clock_s: float) -> bool:
+        """Whether the oldest open window has come to an hour not looked at yet: a cheap look before a thorough one."""
+        if not self.open:
+            return False
+        start_s = min(self.open)
+        return clock_s >= max(start_s + self.deployment.cohort_s, self.open[start_s].looked_to_s) or self._is_over
+
+    def closable(self, clock_s: float) -> tuple[float, float] | None:
+        """The oldest open window if it may close, as (start, the hour at which it closed); it holds back those after it."""
+        if not self.open:
+            return None
+        start_s = min(self.open)
+        closes_s = self._closes_s(start_s, clock_s)
+        if closes_s is None and self._is_over:
+            return start_s, start_s + self.deployment.cohort_s
+        return None if closes_s is None else (start_s, closes_s)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._rows_bytes > self.limit_bytes or len(self.open) > MOST_WINDOWS
+
+    def _closes_s(self, start_s: float, clock_s: float) -> float | None:
+        window, label, end_s = self.open[start_s], self.deployment.label, start_s + self.deployment.cohort_s
+        if clock_s < _full_hour(max(end_s, window.looked_to_s)):
+            return None
+        if label is None:
+            return _full_hour(end_s)
+        last_s = _full_hour(end_s + label.horizon_s)
+        covered_s = min(_full_hour(max(end_s, self._covered_s(window, end_s))), last_s)
+        if covered_s <= clock_s:
+            return covered_s
+        window.looked_to_s = math.floor(clock_s / HOUR_S) * HOUR_S + HOUR_S
+        return None
+
+    def _covered_s(self, window: Window, end_s: float) -> float:
+        """When `coverage` of the rows had a label, inf when they have not."""
+        label, table = self.deployment.label, _table(window.rows, _ROW_DTYPE)
+        if label is None or self.labels is None:
+            return math.inf
+        found = self.labels.between(float(table["at_s"].min()), end_s + label.horizon_s)
+        _, first_s = match(table["unit"], table["at_s"], found, label.horizon_s, math.inf)
+        if label.absent == "negative":
+            first_s = np.minimum(first_s, table["at_s"] + label.horizon_s)
+        needed = min(math.ceil(self.deployment.coverage * len(table) - 1e-9), len(table))
+        return float(np.partition(first_s, needed - 1)[needed - 1]) if needed > 0 else -math.inf
+
+    def rows_in(self, start_s: float) -> int:
+        """How many requests an open window holds."""
+        return len(self.open[start_s].rows) // ROW_BYTES
+
+    def rows_of(self, start_s: float, closes_s: float) -> Rows:
+        """The rows of an open window, with their labels as known at `closes_s`."""
+        return self._rows(self.open[start_s], start_s, closes_s)
+
+    def adopt(self, other: "Windows") -> None:
+        """Take over what another definition's windows hold: rows by where these windows begin, labels, and what was counted."""
+        self.late_requests, self.late_outcomes = other.late_requests, other.late_outcomes
+        self.highest_s, self.closed_to_s, self.closed_at_s = other.highest_s, other.closed_to_s, other.closed_at_s
+        for window in other.open.values():
+            table = _table(window.rows, _ROW_DTYPE)
+            shadows = _shadows(window, table)
+            starts = np.floor(table["at_s"] / self.deployment.cohort_s) * self.deployment.cohort_s
+            for start_s in np.unique(starts).tolist():
+                mine = np.flatnonzero(starts == start_s)
+                taken = self.open.setdefault(start_s, Window())
+                begin = len(taken.rows) // ROW_BYTES
+                taken.rows += table[mine].tobytes()
+                moved = shadows[np.isin(shadows["row"], mine)].copy()
+                moved["row"] = begin + np.searchsorted(mine, moved["row"])
+                taken.shadows += moved.tobytes()
+                self._rows_bytes += len(mine) * ROW_BYTES + len(moved) * _SHADOW.size
+        if self.labels is not None and other.labels is not None:
+            self.labels.adopt(other.labels)
+
+    def drop(self, start_s: float, closes_s: float) -> None:
+        """A window is over."""
+        self._rows_bytes -= self.open.pop(start_s).held_bytes
+        self.closed_to_s = start_s + self.deployment.cohort_s
+        self.closed_at_s = max(self.closed_at_s, closes_s)
+        if self.labels is not None:
+            self.labels.forget_before(self.open_from_s)
+
+    def _rows(self, window: Window, start_s: float, closes_s: float) -> Rows:
+        table, label = _table(window.rows, _ROW_DTYPE), self.deployment.label
+        labels = np.full(len(table), np.nan)
+        if label is not None and self.labels is not None:
+            end_s = start_s + self.deployment.cohort_s
+            found = self.labels.between(float(table["at_s"].min()), end_s + label.horizon_s)
+            labels, _ = match(table["unit"], table["at_s"], found, label.horizon_s, closes_s)
+            if label.absent == "negative":
+                labels[np.isnan(labels) & (closes_s >= table["at_s"] + label.horizon_s)] = 0.0
+        return Rows(table, labels, _shadows(window, table))
+
+    def start_of(self, at_s: float) -> float:
+        """Start of the window that an instant falls into."""
+        return math.floor(at_s / self.deployment.cohort_s) * self.deployment.cohort_s
+
+
+def _table(rows: bytearray, dtype: np.dtype) -> NDArray[np.void]:
+    # NB: a copy: a bytearray that is looked into cannot grow.
+    return np.frombuffer(bytes(rows), dtype=dtype)
+
+
+def _shadows(window: Window, table: NDArray[np.void]) -> NDArray[np.void]:
+    """Shadows' scores by row: those that came late are joined by unit and instant, and the first of a version stands."""
+    found, late = _table(window.shadows, _SHADOW_DTYPE), _table(window.late, _LATE_DTYPE)
+    if not len(late):
+        return found
+    by_key = {
+        hash(pair) & MASK: n for n, pair in enumerate(zip(table["unit"].tolist(), table["at_s"].tolist(), strict=True))
+    }
+    known = set(zip(found["row"].tolist(), found["version"].tolist(), strict=True))
+    joined = []
+    for key, version, score in late.tolist():
+        row = by_key.get(key)
+        if row is not None and (row, version) not in known:
+            known.add((row, version))
+            joined.append((row, version, score))
+    return np.concatenate([found, np.array(joined, dtype=_SHADOW_DTYPE)])
+
+
+def _full_hour(at_s: float) -> float:
+    return math.ceil(at_s / HOUR_S) * HOUR_S if math.isfinite(at_s) else at_s
+
+
+def _mixed(partitions: NDArray[np.uint16], offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A hash of where a record lies (splitmix64, Steele 2014): the same after a restart."""
+    with np.errstate(over="ignore"):
+        z = offsets.astype(np.uint64) + partitions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
