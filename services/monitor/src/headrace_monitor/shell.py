@@ -10,7 +10,7 @@ from headrace.clock import Clock
 from headrace.codec import Message, caused_by, out
 from headrace.envelope import Envelope, derived_id
 from headrace.events.alerts import AlertChanged
-from headrace.events.inference import DecisionMade, OutcomeObserved
+from headrace.events.inference import DecisionMade, OutcomeObserved, ShadowScored
 from headrace.events.monitor import FindingOpened, FindingResolved, MonitorState, RolloutJudged, WindowClosed
 from headrace.events.registry import AliasMoved, Route
 from headrace.events.training import RetrainRequested
@@ -131,6 +131,8 @@ class MonitorShard:
             if event.deployment in self._cohorts:
                 self._cohorts[event.deployment].decide(event, record.partition)
             self._rollouts.take(place, record.offset, event)
+        elif isinstance(event, ShadowScored):
+            self._rollouts.take_shadow(place, record.offset, event)
         elif isinstance(event, OutcomeObserved):
             self._note(place, message.envelope.time_s, record.offset)
             if event.deployment in self._cohorts:
