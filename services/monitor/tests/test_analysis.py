@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from headrace.events.failures import Failure, Hung, InvalidScore, Raised, Shed
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.registry import RolloutAdvanced, RolloutCompleted, RolloutStarted, Route
 from headrace.events.verdicts import Evidence, VerdictGiven
@@ -42,7 +43,7 @@ class Says:
     """What a version does with a request: its score of a probability, why it fails, how long it takes."""
 
     score: float | None = None
-    fails: str = ""
+    fails: Failure | None = None
     took_ms: float = 1.0
 
 
@@ -55,6 +56,7 @@ class World:
     at_s: float = 0.0
     count: int = 0
     said: list[VerdictGiven] = field(default_factory=list)
+    outcomes: list[tuple[str, float, float]] = field(default_factory=list)
     dice: np.random.Generator = field(default_factory=lambda: np.random.default_rng(3))
 
     def decision(self, new: Says, old: Says, risk: float) -> DecisionMade:
@@ -73,7 +75,7 @@ class World:
         shadows = tuple(s for v, s in scores.items() if v != answer.score.version)
         return DecisionMade(
             f"r{self.count}", "d", f"u{self.count}", self.at_s, answer, self.count, shadows=shadows, route_offset=0,
-            assigned=assigned, failed={v: says.fails for v, says in versions.items() if says.fails},
+            assigned=assigned, failures={v: says.fails for v, says in versions.items() if says.fails},
             took_ms={v: says.took_ms + self.count * 1e-6 for v, says in versions.items() if not says.fails},
         )  # fmt: skip
 
@@ -83,7 +85,9 @@ class World:
         for _ in range(requests):
             risk = 0.8 if self.dice.random() < 0.5 else 0.2
             found = self.decision(new or Says(), old or Says(), risk)
-            self.trial.observe(found.unit, float(self.dice.random() < risk), self.at_s + HOUR)
+            outcome = (found.unit, float(self.dice.random() < risk), self.at_s + HOUR)
+            self.outcomes.append(outcome)
+            self.trial.observe(*outcome)
             self.trial.take([Seen("decisions/0", self.count, found)])
             made.append(found)
             self.count, self.at_s = self.count + 1, self.at_s + 60
@@ -114,7 +118,7 @@ def world(found: DeploymentDefinition | None = None, share: float = 0.1) -> Worl
 
 def test_a_version_that_always_raises_fails_by_its_twentieth_unit() -> None:
     found = world()
-    found.serve(400, new=Says(fails="ValueError: no"))
+    found.serve(400, new=Says(fails=Raised("ValueError: no")))
     first = next(verdict for verdict in found.said if verdict.guardrails == FAIL)
     assert first.decisions <= 25
     errors = next(e for e in first.evidence if e.metric == "errors")
@@ -124,7 +128,7 @@ def test_a_version_that_always_raises_fails_by_its_twentieth_unit() -> None:
 def test_so_many_failures_in_a_row_fail_whatever_the_limit() -> None:
     found = world(deployment(Guardrail("errors", 1.0, consecutive=20)), share=0.5)
     found.serve(38)
-    found.serve(60, new=Says(fails="ValueError: no"))
+    found.serve(60, new=Says(fails=Raised("ValueError: no")))
     assert found.evidence("errors").detail.endswith("in a row")
     assert found.said[-1].guardrails == FAIL
 
@@ -132,9 +136,9 @@ def test_so_many_failures_in_a_row_fail_whatever_the_limit() -> None:
 @pytest.mark.parametrize(
     ("metric", "new"),
     [
-        ("errors", Says(fails="ValueError: no")),
-        ("invalid_scores", Says(fails="predict returned NaN or infinity")),
-        ("degraded", Says(fails="the breaker is open")),
+        ("errors", Says(fails=Raised("ValueError: no"))),
+        ("invalid_scores", Says(fails=InvalidScore("predict returned NaN or infinity"))),
+        ("degraded", Says(fails=Hung("it did not end"))),
         ("latency", Says(took_ms=40.0)),
         ("distribution", Says(score=0.999)),
     ],
@@ -173,28 +177,28 @@ def test_what_strikes_both_arms_alike_is_not_held_against_the_new_one() -> None:
     found = world(deployment(Guardrail("errors", 0.02), Guardrail("latency", 3.0)))
     for _ in range(5):
         found.serve(100)
-        found.serve(60, new=Says(fails="out of memory"), old=Says(fails="out of memory"))
+        found.serve(60, new=Says(fails=Raised("MemoryError")), old=Says(fails=Raised("MemoryError")))
         found.serve(40, new=Says(took_ms=500), old=Says(took_ms=500))
     assert FAIL not in {verdict.guardrails for verdict in found.said}
 
 
 def test_a_dry_run_is_told_and_has_no_effect() -> None:
     found = world(deployment(Guardrail("errors", 0.02, consecutive=5, dry_run=True), Guardrail("degraded", 1.0)))
-    found.serve(300, new=Says(fails="ValueError: no"))
+    found.serve(300, new=Says(fails=Raised("ValueError: no")))
     assert found.evidence("errors").detail.endswith("dry run: would be FAIL")
     assert FAIL not in {verdict.guardrails for verdict in found.said}
 
 
 def test_requests_in_shadow_count_for_errors_and_nobody_is_degraded() -> None:
     found = world(share=0.0)
-    found.serve(40, new=Says(fails="ValueError: no"))
+    found.serve(40, new=Says(fails=Raised("ValueError: no")))
     assert found.evidence("errors").verdict == FAIL
     assert found.evidence("degraded").verdict == UNMEASURED
 
 
 def test_failures_of_shadows_that_were_spared_under_load_do_not_count() -> None:
     found = world(deployment(Guardrail("errors", 0.02, consecutive=5)), share=0.0)
-    found.serve(200, new=Says(fails="overload: shadows do not score along"))
+    found.serve(200, new=Says(fails=Shed("shadows do not score along")))
     assert found.evidence("errors").verdict == UNMEASURED
     assert found.evidence("brier").verdict == UNMEASURED
 
@@ -209,7 +213,7 @@ def test_units_that_are_not_split_as_the_route_says_hold_the_share() -> None:
 
 def test_a_version_that_fails_where_it_is_hard_gains_nothing_by_it() -> None:
     found = world(deployment(Guardrail("errors", 1.0)))
-    found.serve(60 * 24 * 4, new=Says(fails="refused"))
+    found.serve(60 * 24 * 4, new=Says(fails=Raised("it cannot")))
     assert next(v for v in found.said if v.labels == FAIL)
 
 
@@ -243,7 +247,7 @@ def test_a_promoted_version_is_judged_until_the_rollback_window_is_over() -> Non
     found.serve(60)
     found.trial.on_completed(RolloutCompleted("d", "r1", NEW, found.at_s))
     found.share = 1.0
-    found.serve(30, new=Says(fails="ValueError: no"))
+    found.serve(30, new=Says(fails=Raised("ValueError: no")))
     assert found.said[-1].guardrails == FAIL
     found.serve(60 * 7)
     assert found.trial.state.ended
@@ -262,9 +266,8 @@ def restarted(found: World, made: Iterable[DecisionMade]) -> Trial:
     """From its memory, as it lies on the topic, and the log from where it asks to read again."""
     memory = msgspec.msgpack.decode(msgspec.msgpack.encode(found.trial.judged({})), type=type(found.trial.state))
     trial = Trial(found.trial.deployment, memory)
-    labels = found.trial._blocks.labels if found.trial._blocks else {}  # the outcomes read again
-    for unit, label in labels.items():
-        trial.observe(unit, label.value, label.known_s)
+    for unit, value, known_s in found.outcomes:  # read again
+        trial.observe(unit, value, known_s)
     trial.take([Seen("decisions/0", d.request_offset, d) for d in made if d.at_s >= (trial.open_from_s or math.inf)])
     return trial
 

@@ -9,6 +9,7 @@ from headrace.bus.port import Out, Record, TopicPartition
 from headrace.clock import ManualClock
 from headrace.codec import Codec, Message
 from headrace.envelope import Envelope
+from headrace.events.failures import Raised
 from headrace.events.inference import DecisionMade, FellBack, OutcomeObserved, Score, Served
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAborted, RolloutAdvanced, RolloutStarted, Route
@@ -50,14 +51,14 @@ class Log:
     def request(self, n: int, *, fails: bool) -> None:
         at_s, risk = n * 60.0, 0.8 if self.dice.random() < 0.5 else 0.2
         assigned = 2 if self.dice.random() < 0.5 else 1
-        failed = {2: "ValueError: no"} if fails else {}
-        scores = {v: Score(v, "", risk) for v in (1, 2) if v not in failed}
+        failures = {2: Raised("ValueError: no")} if fails else {}
+        scores = {v: Score(v, "", risk) for v in (1, 2) if v not in failures}
         answer = Served(scores[assigned]) if assigned in scores else FellBack("previous", "it failed", scores[1])
         shadows = tuple(score for v, score in scores.items() if v != answer.score.version)
         self.put(
             DECISIONS,
             DecisionMade(f"r{n}", "d", f"u{n}", at_s, answer, n, shadows=shadows, route_offset=0, assigned=assigned,
-                         failed=failed, took_ms=dict.fromkeys(scores, 1.0 + n)),
+                         failures=failures, took_ms=dict.fromkeys(scores, 1.0 + n)),
             at_s,
         )  # fmt: skip
         self.put(OUTCOMES, OutcomeObserved("d", f"u{n}", float(self.dice.random() < risk)), at_s + 600)

@@ -52,7 +52,9 @@ async def explain_decision(session: Session, deployment: str, wanted: str, *, ag
         "at": instant(decision.at_s),
         "answer": told(decision.answer),
         "assigned_version": decision.assigned,
-        "failed_versions": {str(name): why for name, why in decision.failed.items()},
+        "failed_versions": {
+            str(name): f"{type(failure).__name__}: {failure.reason}" for name, failure in decision.failures.items()
+        },
         "shadows": {str(score.version): score.value for score in decision.shadows},
         "row": row_of(decision, registered),
         "missing": list(decision.missing),

@@ -148,11 +148,17 @@ def test_a_clear_error_rate_fails() -> None:
 
 def test_failures_in_a_row_are_counted_over_batches() -> None:
     test = ShareTest(0.5)
-    mine, nobody = np.ones(3, dtype=bool), np.zeros(3, dtype=bool)
+    mine, good = np.ones(3, dtype=bool), np.zeros(3, dtype=bool)
     for bad in ([False, True, True], [True, True, True], [True, False, True]):
-        test.take(mine, np.array(bad), nobody, nobody)
-    assert (test.longest, test.streak) == (6, 1)
-    assert test.log_e == 0  # without a control there is no bet
+        test.take(mine, np.array(bad), mine, good)
+    assert (test.streak.longest, test.streak.length) == (6, 1)
+
+
+def test_without_a_control_there_is_neither_a_bet_nor_a_streak() -> None:
+    test = ShareTest(0.5)
+    mine, nobody = np.ones(30, dtype=bool), np.zeros(30, dtype=bool)
+    test.take(mine, mine, nobody, nobody)
+    assert (test.log_e, test.streak.longest) == (0, 0)
 
 
 def test_batches_of_any_size_lead_to_the_same_evidence() -> None:
@@ -163,7 +169,7 @@ def test_batches_of_any_size_lead_to_the_same_evidence() -> None:
     for some in np.array_split(np.arange(1000), 37):
         parts.take(in_new[some], bad[some], ~in_new[some], bad[some])
     assert parts.log_e == pytest.approx(whole.log_e)
-    assert (parts.measured, parts.longest) == (whole.measured, whole.longest)
+    assert (parts.measured, parts.streak) == (whole.measured, whole.streak)
 
 
 def test_slow_calls_of_both_cancel_out_and_slow_ones_of_one_do_not() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from headrace.bus.port import Out
 from headrace.codec import Message, out
 from headrace.envelope import Envelope, derived_id
-from headrace.events.inference import DecisionMade
+from headrace.events.inference import DecisionMade, ShadowScored
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import (
     RolledBack,
@@ -20,7 +20,7 @@ from headrace.events.registry import (
 from headrace.events.verdicts import VerdictGiven
 from headrace.project.definition import DeploymentDefinition
 from headrace.topics import Topics
-from headrace_monitor.core.analysis import Seen, Trial, begin
+from headrace_monitor.core.analysis import LIMITS, Seen, Trial, begin
 
 # The memory of a rollout is written with every verdict, and after so many decisions without one.
 _DECISIONS_UNWRITTEN = 5000
@@ -37,6 +37,7 @@ class Rollouts:
         self._trials: dict[str, Trial] = {}
         self._routes: dict[str, dict[int, Route]] = {}
         self._waiting: dict[str, list[Seen]] = {}
+        self._read_to: dict[str, int] = {}
         self._unwritten: dict[str, int] = {}
         self._is_fresh = False
         self._stories: dict[str, str] = {}
@@ -60,8 +61,20 @@ class Rollouts:
 
     def take(self, place: str, offset: int, decision: DecisionMade) -> None:
         """A decision; it is folded with the rest of its batch."""
+        self._read_to[place] = offset + 1
         if decision.deployment in self._trials:
             self._waiting.setdefault(decision.deployment, []).append(Seen(place, offset, decision))
+
+    def take_shadow(self, place: str, offset: int, event: ShadowScored) -> None:
+        """What a shadow said late; folded in its turn with the decisions of its batch."""
+        self._read_to[place] = offset + 1
+        if event.deployment in self._trials:
+            self._waiting.setdefault(event.deployment, []).append(Seen(place, offset, event))
+
+    def holds(self) -> dict[str, tuple[int, int]]:
+        """What the analyses hold in bytes, by what it is, and the bound of it (per running rollout)."""
+        held = [trial.held_bytes() for trial in self._trials.values()]
+        return {name: (sum(found[name] for found in held), limit * max(len(held), 1)) for name, limit in LIMITS.items()}
 
     def observe(self, deployment: str, unit: str, label: float, known_s: float) -> None:
         """An outcome."""
@@ -100,7 +113,7 @@ class Rollouts:
     def _begin(self, fact: RolloutStarted) -> None:
         deployment = self._deployments.get(fact.deployment)
         if deployment is not None:
-            trial = self._trials[fact.deployment] = begin(deployment, fact)
+            trial = self._trials[fact.deployment] = begin(deployment, fact, self._read_to)
             for offset, route in self._routes.get(fact.deployment, {}).items():
                 trial.on_route(route, offset)
 
@@ -129,7 +142,7 @@ class Rollouts:
         outs: list[Out] = []
         self._is_fresh = self._is_fresh and not is_idle
         for name, trial in list(self._trials.items()):
-            clock_s = clocks[name]
+            clock_s = clocks.get(name, -math.inf)
             verdict = trial.look(clock_s, is_silent=self._is_silent(name, now_s))
             if verdict is not None:
                 self._spoke_s[name] = now_s

@@ -267,7 +267,7 @@ class MonitorShard:
             self._places.skip(self._place(record), record.offset)
             if event.deployment in self._windows:
                 self._windows[event.deployment].score_late(event)
-            self._rollouts_on_shadow(event, record)
+            self._rollouts.take_shadow(self._place(record), record.offset, event)
         elif record.topic in self._source_topics:
             self._on_event(message, now_s)
         elif kind is AliasMoved:
@@ -335,12 +335,6 @@ class MonitorShard:
             self._places.note(place, at_s, record.offset)
             if _may_be(at_s, record.timestamp_ms / 1000):
                 self._clocks.note_source(place, at_s, record.offset, record.timestamp_ms / 1000, now_s)
-
-    def _rollouts_on_shadow(self, event: ShadowScored, record: Record) -> None:
-        """Late shadow scores of a running rollout, where its analysis takes them."""
-        take = getattr(self._rollouts, "take_shadow", None)
-        if take is not None:
-            take(self._place(record), record.offset, event)
 
     def _on_alias(self, message: Message, event: AliasMoved) -> list[Out]:
         watch = self._watches.get(event.deployment)

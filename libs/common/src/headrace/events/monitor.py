@@ -136,6 +136,8 @@ class RolloutJudged(msgspec.Struct, frozen=True):
     the analysis is over. `folded`: per `topic/partition` the next decision that the guardrails have not seen; `open_from_s`: start of the
     oldest open block, None before the first; `replay_from`: from where open blocks can be read again. `tests`: plain
     numbers per guardrail, and per test on labels. `totals`: over the closed blocks. `said`: the newest verdict; `sequence`: how many.
+    `step_seen`: decisions of the deployment in this step. `step_unasked`: of this step's decisions for the version's units, those
+    that it was not asked by no fault of its own, and all; then the same of the control's.
     """
 
     deployment: str
@@ -156,3 +158,5 @@ class RolloutJudged(msgspec.Struct, frozen=True):
     totals: dict[str, float] = {}
     said: VerdictGiven | None = None
     sequence: int = 0
+    step_seen: int = 0
+    step_unasked: tuple[int, int, int, int] = (0, 0, 0, 0)

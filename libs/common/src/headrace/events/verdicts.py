@@ -1,6 +1,12 @@
 """Verdicts on running rollouts, and the evidence behind them."""
 
+from typing import Literal
+
 import msgspec
+
+# What a verdict waits for before it can say more: any request of the deployment in this step; enough decisions for the step; its
+# least time; labels; nothing.
+WaitingFor = Literal["", "traffic", "decisions", "time", "labels"]
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -31,6 +37,8 @@ class VerdictGiven(msgspec.Struct, frozen=True):
     `guardrails`, `labels`: the verdict by each kind of evidence: guardrails FAIL or labels FAIL mean harm; labels PASS
     means non-inferiority is shown. `number`: the canary step that it is about. `clock_s`: the deployment's clock (the
     highest closed watermark of its decisions). `step_decisions`: of units assigned to the version in this step.
+    `waiting_for`: see `WaitingFor`; `traffic`: nobody has asked since the step began. `has_clock`: False while the deployment's
+    clock does not run yet; then `clock_s` means nothing.
     """
 
     deployment: str
@@ -45,3 +53,5 @@ class VerdictGiven(msgspec.Struct, frozen=True):
     label_count: int = 0
     blocks: int = 0
     evidence: tuple[Evidence, ...] = ()
+    waiting_for: WaitingFor = ""
+    has_clock: bool = True

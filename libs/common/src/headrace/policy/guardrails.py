@@ -1,7 +1,7 @@
 """Label-free limits on a version under rollout, each a sequential test against its control in the same stretch of traffic.
 
-    errors, invalid_scores   share of requests for which the version was to score and did not; gave NaN or nonsense
-    degraded                 share of its own units' requests that another rung answered, or none
+    errors, invalid_scores   share of requests that the version was asked and gave no score by its own fault; gave NaN or nonsense
+    degraded                 share of its own units' requests that another step of the fallback answered, or none
     latency                  share of calls in which it took more than `limit` times as long as its control did, less the
                              share in which it was the control that took so much longer; the test allows a tenth
     distribution             largest difference between the two cumulative distributions of scores, on the same requests
@@ -13,11 +13,25 @@ arm a unit is in is a hash, so the cut tells nothing of the outcome.
 
 A rollout's error rate alpha is split once, for all its steps: a test goes on from step to step and is never begun anew.
 Half goes to the label evidence, half in equal parts to the guardrails that are no dry run; without the one or the other,
-all to what there is. `consecutive` failures in a row fail at once, by count, and are no part of alpha.
+all to what there is. `consecutive` failures in a row fail at once, by count, and are no part of alpha (`Streak`).
+
+**Whose fault it is.** What counts is decided by the type of a failure (`headrace.events.failures`), never by its words: only
+a version's own (Raised, InvalidScore, Hung) are bad cases. A version that gave no score for another reason (not loaded,
+busy, no time, shed, a row that it does not take) was not asked: the request is no case of its arm, in errors and degraded alike.
+
+**Per unit and row.** Bad cases of one unit, or of one identical row, count once per arm (`Once`): twenty retries of one
+request are one failure, in the shares and in the streak.
+
+**In a row** means: bad cases of the new arm with no good one of it between them, each beside a healthy control. That is the
+control's word on the same request where it was asked (as its answer, as the fallback's, in shadow, late or not): one that
+both fail is passed over, it neither counts nor ends the streak. Where the control was not asked on it, its next
+case decides: a good one lets the failures since its case before count, a bad one drops them. So while both arms fail the
+streak stands still, and without any word of the control nothing is failed by count.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,8 +43,8 @@ Bools = NDArray[np.bool_]
 
 LATENCY_SLACK = 0.1
 THRESHOLDS: Floats = np.arange(1, 10) / 10
-INVALID = "predict returned"
-NOT_ASKED = "overload"
+# How many failing units, and rows, are remembered per arm: four bytes each, the newest ones.
+FAILURES_KEPT = 256
 
 
 def split_alpha(alpha: float, guardrails: Sequence[str], *, has_labels: bool) -> dict[str, float]:
@@ -44,12 +58,101 @@ def split_alpha(alpha: float, guardrails: Sequence[str], *, has_labels: bool) ->
     return parts | {metric: left / len(guardrails) for metric in guardrails}
 
 
+class Once:
+    """Which units and rows have failed in one arm: the newest `FAILURES_KEPT` of each, by checksum.
+
+    >>> once = Once()
+    >>> once.is_first("ann", b"1"), once.is_first("ann", b"2"), once.is_first("bob", b"1"), once.is_first("bob", b"")
+    (True, False, False, True)
+    """
+
+    def __init__(self, units: Iterable[float] = (), rows: Iterable[float] = ()) -> None:
+        self._units = dict.fromkeys(int(unit) for unit in units)
+        self._rows = dict.fromkeys(int(row) for row in rows)
+
+    def is_first(self, unit: str, row: bytes) -> bool:
+        """Whether a failure is the first one of its unit and of its row (b"": not known), and remember it if it is."""
+        of_unit, of_row = crc32(unit.encode("utf-8", "surrogatepass")), crc32(row)
+        if of_unit in self._units or (row and of_row in self._rows):
+            return False
+        self._units[of_unit] = None
+        if row:
+            self._rows[of_row] = None
+        for kept in (self._units, self._rows):
+            if len(kept) > FAILURES_KEPT:
+                del kept[next(iter(kept))]
+        return True
+
+    def state(self) -> dict[str, list[float]]:
+        """Plain numbers, from which `restored` makes it again."""
+        return {"units": [float(unit) for unit in self._units], "rows": [float(row) for row in self._rows]}
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Sequence[float]] | None) -> "Once":
+        """From its state; one that remembers nothing where there is none."""
+        return cls() if state is None else cls(state.get("units", ()), state.get("rows", ()))
+
+
+@dataclass
+class Streak:
+    """Bad cases of the new arm in a row beside a healthy control, as the module says.
+
+    `length`: those that count by now; `waiting`: those since that wait for the control's next case; `longest`: ever.
+
+    >>> streak = Streak()
+    >>> yes, no = np.ones(3, dtype=bool), np.zeros(3, dtype=bool)
+    >>> streak.take(yes, yes, yes, no), streak.take(yes, yes, yes, yes)  # the control is well, and then it fails too
+    (None, None)
+    >>> streak.length
+    3
+    """
+
+    length: int = 0
+    longest: int = 0
+    waiting: int = 0
+
+    def take(self, in_new: Bools, bad_new: Bools, in_control: Bools, bad_control: Bools) -> None:
+        """Requests in order, shape (n,): cases of the new arm; whether the control was asked on them too, or on others."""
+        bad = in_new & bad_new
+        if not bad.any():
+            return self._take_good(in_new, in_control, bad_control)
+        columns = (in_new.tolist(), bad.tolist(), in_control.tolist(), (in_control & bad_control).tolist())
+        for is_new, is_bad, is_control, is_bad_control in zip(*columns, strict=True):
+            if is_bad and is_control:
+                self._count(0 if is_bad_control else 1)
+            elif is_bad:
+                self.waiting += 1
+            elif is_new:
+                self.length = self.waiting = 0
+            elif is_control:
+                self._on_control(is_bad_control)
+        return None
+
+    def _take_good(self, in_new: Bools, in_control: Bools, bad_control: Bools) -> None:
+        """Nothing failed in the new arm: at most the control's first case decides on what waits, then the streak is over."""
+        if not self.length and not self.waiting:
+            return
+        first_good = int(np.argmax(in_new)) if in_new.any() else len(in_new)
+        if self.waiting and in_control[:first_good].any():
+            self._on_control(bool(bad_control[np.argmax(in_control)]))
+        if first_good < len(in_new):
+            self.length = self.waiting = 0
+
+    def _on_control(self, is_bad: bool) -> None:
+        self._count(0 if is_bad else self.waiting)
+        self.waiting = 0
+
+    def _count(self, failures: int) -> None:
+        self.length += failures
+        self.longest = max(self.longest, self.length)
+
+
 @dataclass
 class ShareTest:
     """Whether bad cases are more frequent in the new arm than in the control's by more than `limit`.
 
     `wealth`: logarithms, one per bet. `new`, `control`: cases and bad ones so far; `open_new`, `open_control`: those of the
-    stretch that is not cut yet. `streak`: bad ones in a row in the new arm by now; `longest`: ever.
+    stretch that is not cut yet. `streak`: see `Streak`; fed apart where the control's word on a request comes another way.
     """
 
     limit: float
@@ -58,29 +161,20 @@ class ShareTest:
     control: Floats = field(default_factory=lambda: np.zeros(2))
     open_new: Floats = field(default_factory=lambda: np.zeros(2))
     open_control: Floats = field(default_factory=lambda: np.zeros(2))
-    streak: int = 0
-    longest: int = 0
+    streak: Streak = field(default_factory=Streak)
 
     def take(self, in_new: Bools, bad_new: Bools, in_control: Bools, bad_control: Bools) -> None:
         """Decisions in order, shape (n,): which arm each counts for (perhaps both), and whether it was bad there."""
+        self.streak.take(in_new, bad_new, in_control, bad_control)
+        self.bet(in_new, bad_new, in_control, bad_control)
+
+    def bet(self, in_new: Bools, bad_new: Bools, in_control: Bools, bad_control: Bools) -> None:
+        """The same for the shares alone."""
         new = np.stack([in_new, in_new & bad_new], axis=1).astype(np.float64)
         control = np.stack([in_control, in_control & bad_control], axis=1).astype(np.float64)
         self.new = self.new + new.sum(axis=0)
         self.control = self.control + control.sum(axis=0)
-        self._count_streak(bad_new[in_new])
         self._bet(new, control)
-
-    def _count_streak(self, bad: Bools) -> None:
-        good = np.flatnonzero(~bad)
-        if not len(good):
-            self.streak += len(bad)
-            self.longest = max(self.longest, self.streak)
-            return
-        gaps = np.diff(good) - 1
-        self.longest = max(
-            self.longest, self.streak + int(good[0]), int(gaps.max(initial=0)), len(bad) - 1 - int(good[-1])
-        )
-        self.streak = len(bad) - 1 - int(good[-1])
 
     def _bet(self, new: Floats, control: Floats) -> None:
         """Cut into stretches, and settle a bet on each."""
@@ -109,16 +203,16 @@ class ShareTest:
         return {
             "wealth": self.wealth.tolist(),
             "arms": np.concatenate(arms).tolist(),
-            "streak": [self.streak, self.longest],
+            "streak": [self.streak.length, self.streak.longest, self.streak.waiting],
         }
 
     @classmethod
     def restored(cls, limit: float, state: Mapping[str, Sequence[float]]) -> "ShareTest":
         """The test from its state."""
         new, control, open_new, open_control = np.array(state["arms"], dtype=np.float64).reshape(4, 2)
-        streak, longest = (int(count) for count in state["streak"])
         wealth = np.array(state["wealth"], dtype=np.float64)
-        return cls(limit, wealth, new, control, open_new, open_control, streak, longest)
+        streak = Streak(*(int(count) for count in state["streak"]))
+        return cls(limit, wealth, new, control, open_new, open_control, streak)
 
 
 def stretches(new: Floats, control: Floats) -> tuple[NDArray[np.int64], Floats]:

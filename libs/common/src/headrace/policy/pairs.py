@@ -121,6 +121,11 @@ class PairTest:
         for test, gain, risk in zip(self._tests, *_stakes(block), strict=True):
             test.settle(gain, risk)
 
+    def skip(self, blocks: int) -> None:
+        """So many blocks without requests have closed."""
+        for test in self._tests:
+            test.skip(blocks)
+
     def log_e(self, open_blocks: Sequence[BlockSum] = ()) -> tuple[Floats, Floats, Floats]:
         """Logarithms of the evidence of harm, non-inferiority and superiority. `open_blocks`: those that follow and have begun."""
         stakes = [_stakes(block) for block in open_blocks]

@@ -84,6 +84,10 @@ class Chains:
         self.risk_blocks = self.risk_blocks + (risk > 0)
         self.settled += 1
 
+    def skip(self, blocks: int) -> None:
+        """So many blocks have closed in which nothing was at risk: they change nobody's wealth."""
+        self.settled += blocks
+
     def log_e(self, open_low: ArrayLike = (), open_risk: ArrayLike = ()) -> Floats:
         """Logarithm of the evidence against a running mean of at most 0, shape (*batch).
 

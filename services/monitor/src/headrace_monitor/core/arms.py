@@ -1,63 +1,81 @@
-"""A batch of decisions as the two arms of a rollout see it.
+"""A request as the two arms of a rollout see it.
 
 An arm holds the units that the route gave to its version, whoever answered in the end. Where the version has no traffic of its own (in
-shadow, or after the switch the control), the requests that it scored along with count instead.
+shadow, or after the switch the control), the requests that it scored along with count instead. A version that gave no score by no
+fault of its own was not asked: what counts is the type of the failure (`headrace.events.failures`).
+
+What a shadow says after its decision was committed (`ShadowScored`) counts as if it had stood in the decision: `Wait` keeps
+what is needed of the request until then.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import assert_never
 
-import numpy as np
-from numpy.typing import NDArray
+from headrace.events.failures import (
+    Busy,
+    Failure,
+    Hung,
+    InvalidScore,
+    NoTime,
+    NotLoaded,
+    Raised,
+    RowUnfit,
+    Shed,
+)
+from headrace.events.inference import DecisionMade, FellBack, Score, Served, ShadowScored
 
-from headrace.events.inference import DecisionMade, FellBack, Score, Served
-from headrace.policy.guardrails import INVALID, NOT_ASKED
 
-Bools = NDArray[np.bool_]
+class Kind(IntEnum):
+    """What a version did with a request; from `BAD` on it counts against it."""
+
+    UNASKED = 0
+    GOOD = 1
+    BAD = 2
+    INVALID = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One version's side of a batch, per decision. `is_own`: the unit was given to it; `is_asked`: it was to score the request
-    (one that was spared to shed load was not). `errors`, `invalid_scores`, `degraded`: bad cases of each metric.
+def kind_of(score: Score | None, failure: Failure | None) -> Kind:
+    """A score is one whatever else is told.
+
+    >>> kind_of(None, Raised("ValueError")).name, kind_of(None, NotLoaded("not yet")).name, kind_of(None, None).name
+    ('BAD', 'UNASKED', 'UNASKED')
     """
-
-    scores: list[Score | None]
-    is_own: Bools
-    is_asked: Bools
-    errors: Bools
-    invalid_scores: Bools
-    degraded: Bools
-
-    def cases(self, metric: str, has_own: Bools) -> tuple[Bools, Bools]:
-        """Which decisions count for a metric, and which are bad. `has_own`: the version has traffic of its own by the route of
-        each. Only own units can be degraded: a shadow answers nobody."""
-        counts = self.is_own if metric == "degraded" else np.where(has_own, self.is_own, self.is_asked)
-        return counts, {"errors": self.errors, "invalid_scores": self.invalid_scores, "degraded": self.degraded}[metric]
-
-    def only(self, kept: Bools) -> "Side":
-        """Of some of the decisions."""
-        scores = [score for score, is_kept in zip(self.scores, kept.tolist(), strict=True) if is_kept]
-        flags = (self.is_own, self.is_asked, self.errors, self.invalid_scores, self.degraded)
-        return Side(scores, *(values[kept] for values in flags))
+    if score is not None:
+        return Kind.GOOD
+    match failure:
+        case Raised() | Hung():
+            return Kind.BAD
+        case InvalidScore():
+            return Kind.INVALID
+        case None | NotLoaded() | Busy() | NoTime() | Shed() | RowUnfit():
+            return Kind.UNASKED
+        case _:
+            assert_never(failure)
 
 
-def side_of(decisions: Sequence[DecisionMade], version: int | None) -> Side:
-    """The side of a version; of none, nothing counts."""
-    scores: list[Score | None] = []
-    flags = np.zeros((5, len(decisions)), dtype=bool)
-    if version is None:
-        return Side([None] * len(decisions), *flags)
-    is_own, is_asked, errors, invalid, degraded = flags
-    for n, decision in enumerate(decisions):
-        score, reason = score_of(decision, version), decision.failed.get(version, "")
-        has_failed = bool(reason) and not reason.startswith(NOT_ASKED)
-        scores.append(score)
-        is_own[n] = assigned(decision) == version
-        is_asked[n] = score is not None or has_failed
-        errors[n], invalid[n] = has_failed, reason.startswith(INVALID)
-        degraded[n] = not (isinstance(decision.answer, Served) and decision.answer.score.version == version)
-    return Side(scores, is_own, is_asked, errors, invalid, degraded)
+@dataclass(slots=True)
+class Said:
+    """What one version said of a request. `took_ms`: of the call that scored it; None when it is not known."""
+
+    score: Score | None
+    kind: Kind
+    took_ms: float | None
+
+
+def said_of(decision: DecisionMade, version: int) -> Said | None:
+    """By the decision; None when nothing stands in it: the version was not to score it, or has yet to."""
+    score = score_of(decision, version)
+    if score is not None:
+        return Said(score, Kind.GOOD, decision.took_ms.get(version))
+    failure = decision.failures.get(version) if decision.failures else None
+    return None if failure is None else Said(None, kind_of(None, failure), decision.took_ms.get(version))
+
+
+def said_late(event: ShadowScored) -> Said:
+    """By what came later."""
+    return Said(event.score, kind_of(event.score, event.failure), event.took_ms or None)
 
 
 def assigned(decision: DecisionMade) -> int | None:
@@ -78,33 +96,98 @@ def score_of(decision: DecisionMade, version: int) -> Score | None:
     return None
 
 
-def calls(decisions: Sequence[DecisionMade], new: int, control: int | None) -> tuple[list[float], list[float]]:
-    """How long either version took on the same rows; rows in a row with the same times were one call."""
-    ours: list[float] = []
-    theirs: list[float] = []
-    before: tuple[float, float] | None = None
-    for decision in decisions:
-        took_ms = decision.took_ms
-        if control is None or new not in took_ms or control not in took_ms:
-            continue
-        call = (took_ms[new], took_ms[control])
-        if call != before:
-            ours.append(call[0])
-            theirs.append(call[1])
-        before = call
-    return ours, theirs
+@dataclass(slots=True)
+class Wait:
+    """A request of which a version has yet to speak. `block`: the number of its block of event time.
+
+    `new`, `control`: what they said so far. `new_due`, `control_due`: who has yet to. `share`: of the new version when it was
+    drawn; `is_drawn`: not a preview or a tenant's override. `in_streak`: a failure of the new arm that waits for the control's word.
+    """
+
+    unit: str
+    at_s: float
+    block: int
+    row: bytes
+    share: float
+    is_drawn: bool
+    new: Said | None
+    control: Said | None
+    new_due: bool
+    control_due: bool
+    in_streak: Kind = Kind.UNASKED
 
 
-def shares(new: Side, control: Side) -> tuple[list[float], list[float]]:
-    """Both versions' scores of the same requests, where both gave one in 0..1."""
-    pairs = [(_share(ours), _share(theirs)) for ours, theirs in zip(new.scores, control.scores, strict=True)]
-    both = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
-    return [ours for ours, _ in both], [theirs for _, theirs in both]
+# About what one `Wait` holds in memory: itself, its key and texts, its row, and what was said.
+WAIT_BYTES = 640
 
 
-def _share(score: Score | None) -> float | None:
+class Waits:
+    """Requests whose shadows are due, by request id; at most `limit`, then the oldest one is given up."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._waits: dict[str, Wait] = {}
+
+    def __len__(self) -> int:
+        return len(self._waits)
+
+    def put(self, request_id: str, wait: Wait) -> list[Wait]:
+        """One more; those that are given up for it."""
+        given_up = [found for found in [self._waits.pop(request_id, None)] if found is not None]
+        self._waits[request_id] = wait
+        while len(self._waits) > self._limit:
+            given_up.append(self._waits.pop(next(iter(self._waits))))
+        return given_up
+
+    def get(self, request_id: str) -> Wait | None:
+        """The request, as long as somebody is due."""
+        return self._waits.get(request_id)
+
+    def done(self, request_id: str) -> None:
+        """Nobody is due any more."""
+        self._waits.pop(request_id, None)
+
+    def end_blocks(self, before: int) -> list[Wait]:
+        """Take out those of the blocks before one: their shadows never came."""
+        if not any(wait.block < before for wait in self._waits.values()):
+            return []
+        ended = [wait for wait in self._waits.values() if wait.block < before]
+        self._waits = {ident: wait for ident, wait in self._waits.items() if wait.block >= before}
+        return ended
+
+    @property
+    def oldest_block(self) -> int | None:
+        """The lowest block that somebody is due in."""
+        return min((wait.block for wait in self._waits.values()), default=None)
+
+
+def share_of(score: Score | None) -> float | None:
     """A score in 0..1; of several classes the largest share; None for other numbers."""
     if score is None:
         return None
     value = max(score.classes, default=None) if score.classes is not None else score.value
     return value if value is not None and 0 <= value <= 1 else None
+
+
+def calls(
+    pairs: Sequence[tuple[Said, Said]], before: tuple[float, float] | None
+) -> tuple[list[float], list[float], tuple[float, float] | None]:
+    """How long either version took on the same rows; rows in a row with the same times were one call. `before`: the call before, and at the end the last."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    for new, control in pairs:
+        if new.took_ms is None or control.took_ms is None:
+            continue
+        call = (new.took_ms, control.took_ms)
+        if call != before:
+            ours.append(call[0])
+            theirs.append(call[1])
+        before = call
+    return ours, theirs, before
+
+
+def shares(pairs: Sequence[tuple[Said, Said]]) -> tuple[list[float], list[float]]:
+    """Both versions' scores of the same requests, where both gave one in 0..1."""
+    found = [(share_of(new.score), share_of(control.score)) for new, control in pairs]
+    both = [(ours, theirs) for ours, theirs in found if ours is not None and theirs is not None]
+    return [ours for ours, _ in both], [theirs for _, theirs in both]

@@ -1,11 +1,18 @@
 """Paired requests of a rollout, in blocks of event time, until their labels are there.
 
-A block [from, to) closes when the deployment's clock has passed its end and the label delay. Labels count if they were
-known by then, and not later after their request than the label's horizon.
+A block [from, to) closes when the deployment's clock has passed its end and the label delay. A label counts if it became known
+between its request's instant and the label's horizon after it, and before the block closed; of several the last one.
+
+A request that only one of the versions was able to score is no pair. One whose shadow was due and never came by the closing, or
+came to nothing by no fault of its own, is *missing*: counted with its block, since what is missing is no fair sample.
+
+What it costs: a pair 16 bytes and 8 per number of its two scores (32 for a binary one), a label 24, in plain arrays. Blocks without requests
+cost nothing, and are passed over without a turn each: no loop's length depends on an instant.
 """
 
 import math
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,13 +21,16 @@ from numpy.typing import NDArray
 from headrace.events.inference import Score
 from headrace.policy.pairs import EMPTY, BlockSum, brier_losses, brier_losses_of_classes, sum_up
 from headrace.project.definition import LabelDefinition
-from headrace_monitor.core.cohorts import Label
 from headrace_monitor.core.quality import log_losses
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 # More than any block can have at risk: a block that has not ended yet counts as lost.
 _ALL = 1e9
+PAIRS_LIMIT_BYTES = 64 * 2**20
+LABELS_LIMIT_BYTES = 64 * 2**20
+LABEL_BYTES = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,8 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """What became of one block. `open_after`: the sums of the blocks behind it that had begun when it closed."""
+    """What became of one block, after `empty` blocks without requests that closed before it. `missing`: requests of it that
+    are no pairs. `open_after`: the sums of the blocks behind it that had begun when it closed."""
 
     from_s: float
     to_s: float
@@ -43,94 +54,270 @@ class Closed:
     sums: BlockSum
     log_loss: tuple[float, float]
     open_after: tuple[BlockSum, ...]
+    missing: int = 0
+    empty: int = 0
+
+
+class _Rows:
+    """The pairs of one block, in columns. Units by the process's own hash; NaN for a score that failed."""
+
+    def __init__(self) -> None:
+        self.units, self.at_s = array("q"), array("d")
+        self.new, self.control = array("d"), array("d")
+
+
+class _Labels:
+    """Outcomes in the order in which they came, in columns."""
+
+    def __init__(self) -> None:
+        self.units, self.values, self.known_s = array("q"), array("d"), array("d")
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def add(self, unit: str, value: float, known_s: float) -> None:
+        self.units.append(hash(unit))
+        self.values.append(value)
+        self.known_s.append(known_s)
+
+    def keep(self, kept: NDArray[np.bool_]) -> None:
+        """Only some of them."""
+        if kept.all():
+            return
+        for name, code in (("units", "q"), ("values", "d"), ("known_s", "d")):
+            column = np.frombuffer(getattr(self, name), dtype=np.int64 if code == "q" else np.float64)[kept]
+            setattr(self, name, array(code, column.tobytes()))
+
+    def columns(self) -> tuple[Ints, Floats, Floats]:
+        """Units, values, instants. NB: copies, for an array that is looked at cannot grow."""
+        return (
+            np.array(self.units, dtype=np.int64),
+            np.array(self.values, dtype=np.float64),
+            np.array(self.known_s, dtype=np.float64),
+        )
+
+
+def join(units: Ints, at_s: Floats, until_s: Floats, labels: tuple[Ints, Floats, Floats]) -> Floats:
+    """Per request the last label of its unit that became known in [at, until]; NaN where there is none."""
+    of_unit, values, known_s = labels
+    found = np.full(len(units), np.nan)
+    if not len(values) or not len(units):
+        return found
+    asked = np.concatenate([np.zeros(len(values), dtype=bool), np.ones(len(units), dtype=bool)])
+    # NB: stable, so that of two labels of one instant the one that came later is the last.
+    order = np.lexsort((asked, np.concatenate([known_s, until_s]), np.concatenate([of_unit, units])))
+    is_label = order < len(values)
+    places = np.maximum.accumulate(np.where(is_label, np.arange(len(order)), -1))[~is_label]
+    rows = order[~is_label] - len(values)
+    before = order[np.maximum(places, 0)] % len(values)
+    fits = (places >= 0) & (of_unit[before] == units[rows]) & (known_s[before] >= at_s[rows])
+    found[rows[fits]] = values[before[fits]]
+    return found
 
 
 @dataclass
 class Blocks:
-    """The open blocks of one rollout."""
+    """The open blocks of one rollout. `open_from_s`: start of the oldest one, None before the first request."""
 
     label: LabelDefinition
     block_s: float
     delay_s: float
     margin: float
     open_from_s: float | None = None
-    pairs: dict[float, list[Pair]] = field(default_factory=dict)
-    labels: dict[str, Label] = field(default_factory=dict)
     late: int = 0
+    foreign: int = 0
+    pairs_limit_bytes: int = PAIRS_LIMIT_BYTES
+    labels_limit_bytes: int = LABELS_LIMIT_BYTES
+    _rows: dict[int, _Rows] = field(default_factory=dict)
+    _missing: dict[int, int] = field(default_factory=dict)
+    _labels: _Labels = field(default_factory=_Labels)
+    _held: int = 0
+    has_closed: bool = False
 
-    def take(self, pair: Pair) -> None:
-        """A request of the first block or a later one; one of a closed block is counted as late."""
-        start_s = math.floor(pair.at_s / self.block_s) * self.block_s
-        if self.open_from_s is None:
-            self.open_from_s = start_s
-        if start_s < self.open_from_s:
+    # what comes
+
+    def expect(self, at_s: float, *, is_first_time: bool = True) -> bool:
+        """A request that is or will be a pair; False for one of a closed block, which is counted as late.
+
+        Until the first block has closed an earlier request moves the beginning back: one request of today amid a replay of
+        ten years ago must not make all others late. One that is read again (not `is_first_time`) moves nothing.
+        """
+        start = self.number_of(at_s)
+        may_move = is_first_time and not self.has_closed
+        if self.open_from_s is None or (may_move and start < self._open_from):
+            self.open_from_s = start * self.block_s
+        if start < self._open_from:
             self.late += 1
+            return False
+        return True
+
+    def take(self, pair: Pair, *, is_first_time: bool = True) -> None:
+        """A pair of the first block or a later one. Over the bound in bytes it is missing instead."""
+        if not self.expect(pair.at_s, is_first_time=is_first_time):
             return
-        self.pairs.setdefault(start_s, []).append(pair)
+        if self.pairs_bytes + self.pair_bytes > self.pairs_limit_bytes:
+            self._miss(pair.at_s)
+            return
+        number = self.number_of(pair.at_s)
+        rows = self._rows.get(number)
+        if rows is None:
+            rows = self._rows[number] = _Rows()
+        rows.units.append(hash(pair.unit))
+        rows.at_s.append(pair.at_s)
+        self._put(rows.new, pair.new)
+        self._put(rows.control, pair.control)
+        self._held += 1
+
+    def miss(self, at_s: float, *, is_first_time: bool = True) -> None:
+        """A request that should have been a pair, and is none."""
+        if self.expect(at_s, is_first_time=is_first_time):
+            self._miss(at_s)
+
+    def _miss(self, at_s: float) -> None:
+        number = self.number_of(at_s)
+        self._missing[number] = self._missing.get(number, 0) + 1
 
     def observe(self, unit: str, value: float, known_s: float) -> None:
-        """Take an outcome; a later one corrects an earlier one."""
-        known = self.labels.get(unit)
-        if known is None or known_s >= known.known_s:
-            self.labels[unit] = Label(value, known_s)
+        """Take an outcome; a later one corrects an earlier one. One that is no label of the deployment's kind is only counted."""
+        if not (float(value).is_integer() and 0 <= value < self._classes):
+            self.foreign += 1
+            return
+        self._labels.add(unit, value, known_s)
+        if len(self._labels) * LABEL_BYTES > self.labels_limit_bytes:
+            self._thin_out()
+
+    def _thin_out(self) -> None:
+        """At the bound: first what belongs to no open request goes, then the oldest tenth."""
+        units, _, known_s = self._labels.columns()
+        open_units = [np.array(rows.units, dtype=np.int64) for rows in self._rows.values()]
+        kept = np.isin(units, np.concatenate(open_units)) if open_units else np.zeros(len(units), dtype=bool)
+        if kept.mean() > 0.9:
+            kept &= known_s > np.quantile(known_s, 0.1)
+        self._labels.keep(kept)
+
+    # what closes
 
     def close_next(self, clock_s: float) -> Closed | None:
-        """The oldest block, if it may close by then."""
+        """The oldest block that has requests, or is near one that has, if it may close by then; what lies before it is passed over.
+
+        None when nothing may close; blocks that lie empty before the clock are passed over by the one that closes next.
+        """
         if self.open_from_s is None:
             return None
-        from_s, to_s = self.open_from_s, self.open_from_s + self.block_s
+        empty = self._empty_by(clock_s)
+        start = self._open_from + empty
+        from_s, to_s = start * self.block_s, (start + 1) * self.block_s
         closed_s = to_s + self.delay_s
         if clock_s < closed_s:
             return None
-        rows = self.pairs.pop(from_s, [])
-        after = math.ceil(self.delay_s / self.block_s)
-        behind = tuple(self._sum_open(to_s + n * self.block_s, closed_s) for n in range(after))
-        found = Closed(
-            from_s, to_s, closed_s, self._sum(rows, closed_s, is_final=True), self._log_losses(rows, closed_s), behind
-        )
-        self.open_from_s = to_s
+        numbers = range(start, start + 1 + math.ceil(self.delay_s / self.block_s))
+        labels = self._labels_by_block(numbers, closed_s)
+        own, *behind = [self._sum(labels.get(n), n, closed_s, is_final=n == start) for n in numbers]
+        log_loss = self._log_losses(start, labels)
+        rows = self._rows.pop(start, None)
+        self._held -= len(rows.units) if rows else 0
+        self.open_from_s, self.has_closed = to_s, True
         self._forget(to_s)
-        return found
+        missing = self._missing.pop(start, 0)
+        return Closed(from_s, to_s, closed_s, own, log_loss, tuple(behind), missing, empty)
 
-    def _sum_open(self, from_s: float, now_s: float) -> BlockSum:
-        """A block that has begun, as it stands: labels still to come count as worst, and so does one that has not ended."""
-        sums = self._sum(self.pairs.get(from_s, []), now_s, is_final=False)
-        if now_s >= from_s + self.block_s:
+    def _empty_by(self, clock_s: float) -> int:
+        """How many blocks from the oldest on are empty, as are all that are looked at when they close. Bounded by the last
+        block that may close by the clock."""
+        last = self.last_closed_by(clock_s)
+        nearest = min((*self._rows, *self._missing), default=None)
+        near = last if nearest is None else nearest - math.ceil(self.delay_s / self.block_s)
+        return max(min(near, last) - self._open_from, 0)
+
+    def _sum(self, labels: Floats | None, number: int, now_s: float, *, is_final: bool) -> BlockSum:
+        """A block as it closes, or as it stands by then: labels still to come count as worst, and so does one that has not ended."""
+        if labels is None:
+            sums = EMPTY
+        else:
+            rows, worst = self._rows[number], not is_final or self.delay_s < self.label.horizon_s
+            new, control = self._losses(rows.new), self._losses(rows.control)
+            sums = sum_up(new, control, labels, self.margin, missing_is_worst=worst)
+        if is_final or now_s >= (number + 1) * self.block_s:
             return sums
         return BlockSum(sums.rows, 0, 0.0, -_ALL, sums.harm_risk, -_ALL, sums.margin_risk, -_ALL, sums.better_risk)
 
-    def _sum(self, rows: Sequence[Pair], now_s: float, *, is_final: bool) -> BlockSum:
-        if not rows:
-            return EMPTY
-        labels = [self._label(row, now_s) for row in rows]
-        worst = not is_final or self.delay_s < self.label.horizon_s
-        new, control = self._losses([row.new for row in rows]), self._losses([row.control for row in rows])
-        return sum_up(new, control, labels, self.margin, missing_is_worst=worst)
+    def _labels_by_block(self, numbers: Iterable[int], now_s: float) -> dict[int, Floats]:
+        """Per block that has requests their labels as known by then; NaN where there is none. After the horizon an absent one may mean negative."""
+        found = {number: self._rows[number] for number in numbers if number in self._rows}
+        if not found:
+            return {}
+        units = np.concatenate([np.array(rows.units, dtype=np.int64) for rows in found.values()])
+        at_s = np.concatenate([np.array(rows.at_s, dtype=np.float64) for rows in found.values()])
+        over_s = at_s + self.label.horizon_s
+        labels = join(units, at_s, np.minimum(over_s, now_s), self._labels.columns())
+        if self.label.absent == "negative":
+            labels = np.where(np.isnan(labels) & (now_s >= over_s), 0.0, labels)
+        parts = np.split(labels, np.cumsum([len(rows.units) for rows in found.values()])[:-1])
+        return dict(zip(found, parts, strict=True))
 
-    def _losses(self, scores: Sequence[Score | None]) -> Floats:
-        if self.label.kind == "binary":
-            return brier_losses([math.nan if s is None or s.value is None else s.value for s in scores])
-        count = len(self.label.classes)
-        unknown = (math.nan,) * count
-        return brier_losses_of_classes([unknown if s is None or s.classes is None else s.classes for s in scores])
+    def _losses(self, scores: array) -> Floats:
+        values = np.array(scores, dtype=np.float64)
+        if self._width == 1:
+            return brier_losses(values)
+        return brier_losses_of_classes(values.reshape(-1, self._width))
 
-    def _label(self, row: Pair, now_s: float) -> float:
-        """The label as known by then; NaN where there is none. After the horizon an absent one may mean negative."""
-        found = self.labels.get(row.unit)
-        over_s = row.at_s + self.label.horizon_s
-        if found is not None and found.known_s <= min(now_s, over_s):
-            return found.value
-        return 0.0 if self.label.absent == "negative" and now_s >= over_s else math.nan
-
-    def _log_losses(self, rows: Sequence[Pair], now_s: float) -> tuple[float, float]:
+    def _log_losses(self, number: int, labelled: Mapping[int, Floats]) -> tuple[float, float]:
         """Sums of log-loss of both over the labelled rows that both scored, only to be told; 0 where there is no binary label."""
-        if self.label.kind != "binary":
+        if self.label.kind != "binary" or number not in labelled:
             return 0.0, 0.0
-        known = [(r.new.value, r.control.value, self._label(r, now_s)) for r in rows if r.new and r.control]
-        table = np.array([k for k in known if None not in k and not math.isnan(k[2])], dtype=np.float64).reshape(-1, 3)
-        return float(log_losses(table[:, 0], table[:, 2]).sum()), float(log_losses(table[:, 1], table[:, 2]).sum())
+        rows, labels = self._rows[number], labelled[number]
+        new, control = np.array(rows.new, dtype=np.float64), np.array(rows.control, dtype=np.float64)
+        known = ~(np.isnan(new) | np.isnan(control) | np.isnan(labels))
+        return (
+            float(log_losses(new[known], labels[known]).sum()),
+            float(log_losses(control[known], labels[known]).sum()),
+        )
 
     def _forget(self, closed_to_s: float) -> None:
         """Drop the labels that were known before the oldest open request."""
-        for unit in [unit for unit, label in self.labels.items() if label.known_s < closed_to_s]:
-            del self.labels[unit]
+        if len(self._labels):
+            self._labels.keep(np.array(self._labels.known_s, dtype=np.float64) >= closed_to_s)
+
+    # what it holds
+
+    def last_closed_by(self, clock_s: float) -> int:
+        """The number of the last block that may close by the clock."""
+        return math.floor((clock_s - self.delay_s) / self.block_s) - 1
+
+    def number_of(self, at_s: float) -> int:
+        """The number of the block that an instant falls into."""
+        return math.floor(at_s / self.block_s)
+
+    @property
+    def pair_bytes(self) -> int:
+        """What one pair costs."""
+        return 16 + 16 * self._width
+
+    @property
+    def pairs_bytes(self) -> int:
+        """What all open pairs cost."""
+        return self._held * self.pair_bytes
+
+    @property
+    def labels_bytes(self) -> int:
+        """What all labels cost."""
+        return len(self._labels) * LABEL_BYTES
+
+    @property
+    def _open_from(self) -> int:
+        assert self.open_from_s is not None
+        return round(self.open_from_s / self.block_s)
+
+    @property
+    def _classes(self) -> int:
+        return max(len(self.label.classes), 2)
+
+    @property
+    def _width(self) -> int:
+        return 1 if self.label.kind == "binary" else len(self.label.classes)
+
+    def _put(self, column: array, score: Score | None) -> None:
+        """The numbers of a score; NaN where there is none, or one of another shape or out of 0..1."""
+        values = () if score is None else (score.value,) if self.label.kind == "binary" else score.classes or ()
+        is_sound = len(values) == self._width and all(v is not None and 0 <= v <= 1 for v in values)
+        column.extend(values if is_sound else (math.nan,) * self._width)

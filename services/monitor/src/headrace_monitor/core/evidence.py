@@ -13,12 +13,17 @@ from headrace.project.definition import GuardrailDefinition
 # At which level non-inferiority and superiority count as shown; an unequal split of units.
 SHOWN_LEVEL = 0.05
 UNEQUAL_LEVEL = 0.001
+# The share of a rollout's pairs that may be missing; how much more often than its control a version may be left unasked on its
+# own units where no guardrail says so, and from how many decisions on.
+MISSING_LIMIT = 0.02
+UNASKED_LIMIT = 0.05
+_UNASKED_LEAST = 20
 _BEYOND = 700.0  # e to this is still a float
 
 
 def of_guardrail(rail: GuardrailDefinition, test: GuardrailTest, alpha: float) -> Evidence:
     """FAIL by the test or by so many bad cases in a row; PASS while the value measured is within the limit."""
-    in_a_row = test.longest if isinstance(test, ShareTest) and rail.consecutive else 0
+    in_a_row = test.streak.longest if isinstance(test, ShareTest) and rail.consecutive else 0
     has_failed = test.log_e >= -math.log(alpha) or 0 < rail.consecutive <= in_a_row
     verdict, detail = _verdict(test.measured, rail.limit, has_failed=has_failed), _detail(test, rail, in_a_row)
     if rail.dry_run and verdict == FAIL:
@@ -57,6 +62,40 @@ def of_split(units: tuple[int, int], share: float) -> Evidence | None:
         e_value=_e(log_e),
         alpha=UNEQUAL_LEVEL,
     )
+
+
+def of_unasked(counts: tuple[int, int, int, int], limit: float | None) -> Evidence | None:
+    """Whether the version is left unasked on its own units more often than its control is, by no fault of its own: not loaded, busy,
+    no time. That is no harm, and holds the share. `counts`: unasked and all of its own, and of the control's; None when it always was asked.
+    """
+    unasked, own, theirs_unasked, theirs = counts
+    if not unasked:
+        return None
+    measured = unasked / own - (theirs_unasked / theirs if theirs else 0.0)
+    limit = UNASKED_LIMIT if limit is None else limit
+    is_held = own >= _UNASKED_LEAST and measured > limit
+    detail = f"{unasked} of {own} not asked, by no fault of its own; control {theirs_unasked} of {theirs}"
+    return Evidence("not_asked", "guardrail", INCONCLUSIVE if is_held else PASS, measured, limit, detail, own)
+
+
+def missing_share(totals: Mapping[str, float]) -> float:
+    """The share of the closed blocks' pairs that are missing."""
+    missing = totals.get("missing", 0.0)
+    return missing / (missing + totals.get("rows", 0.0)) if missing else 0.0
+
+
+def of_missing(totals: Mapping[str, float]) -> Evidence | None:
+    """Whether so many pairs are missing that the others are no fair sample; None when none is."""
+    missing, share = totals.get("missing", 0.0), missing_share(totals)
+    if not missing:
+        return None
+    pairs = missing + totals.get("rows", 0.0)
+    detail = (
+        f"{share:.1%} of the pairs are missing ({missing:,.0f} of {pairs:,.0f}, {MISSING_LIMIT:.0%} may be):"
+        " shadows that were due and never came, or could not be asked"
+    )
+    verdict = UNMEASURED if share > MISSING_LIMIT else PASS
+    return Evidence("missing_pairs", "label", verdict, share, MISSING_LIMIT, detail, int(pairs))
 
 
 def unmeasured(margin: float, why: str) -> Evidence:
