@@ -16,7 +16,7 @@ from headrace.models.digest import model_digest
 from headrace.models.skops_format import dump, load
 from headrace.project import Binary, Deployment, Number, Project, Retraining, Training
 from headrace.project.compile import compile_project
-from headrace.project.definition import GateDefinition
+from headrace.project.definition import DeploymentDefinition, GateDefinition
 from headrace_trainer.core.gates import judge, may_register, used
 from headrace_trainer.core.splits import masks, span_of
 from headrace_trainer.core.triggers import Runs, apply, on_request
@@ -45,32 +45,41 @@ DEPLOYMENT = compile_project(
 ).deployments[0]
 
 
+NOW_MS = int(200 * DAY * 1000)
+
+
+def asked(
+    runs: Runs, request: RetrainRequested, ident: str, deployment: DeploymentDefinition | None, clock_s: float
+) -> RetrainAccepted | RetrainCoalesced | RetrainRefused | None:
+    """The answer to a request of 200 days after the epoch."""
+    return on_request(runs, request, ident, deployment, clock_s, NOW_MS)
+
+
 def request(cause: str = "drift") -> RetrainRequested:
     return RetrainRequested("d", cause, "because", "test")
 
 
 def test_a_second_request_joins_the_run_under_way() -> None:
-    accepted = on_request(Runs(), request(), "r1", DEPLOYMENT, 0.0)
+    accepted = asked(Runs(), request(), "r1", DEPLOYMENT, 0.0)
     assert isinstance(accepted, RetrainAccepted)
-    joined = on_request(apply(Runs(), accepted), request(), "r2", DEPLOYMENT, 1.0)
+    joined = asked(apply(Runs(), accepted), request(), "r2", DEPLOYMENT, 1.0)
     assert joined == RetrainCoalesced("d", accepted.run, "r2")
 
 
 def test_drifts_wait_for_the_cool_down_and_people_do_not() -> None:
-    runs = apply(
-        apply(Runs(), on_request(Runs(), request(), "r1", DEPLOYMENT, 0.0)),
-        TrainingFinished("d", "x", "registered", ""),
-    )
-    refused = on_request(runs, request(), "r2", DEPLOYMENT, 3 * DAY)
+    accepted = asked(Runs(), request(), "r1", DEPLOYMENT, 0.0)
+    assert isinstance(accepted, RetrainAccepted)
+    runs = apply(apply(Runs(), accepted), TrainingFinished("d", accepted.run, "registered", ""))
+    refused = asked(runs, request(), "r2", DEPLOYMENT, 3 * DAY)
     assert isinstance(refused, RetrainRefused)
     assert "96 h of event time are left" in refused.reason
-    assert isinstance(on_request(runs, request("manual"), "r3", DEPLOYMENT, 3 * DAY), RetrainAccepted)
-    assert isinstance(on_request(runs, request(), "r4", DEPLOYMENT, 7 * DAY), RetrainAccepted)
+    assert isinstance(asked(runs, request("manual"), "r3", DEPLOYMENT, 3 * DAY), RetrainAccepted)
+    assert isinstance(asked(runs, request(), "r4", DEPLOYMENT, 7 * DAY), RetrainAccepted)
 
 
 def test_a_request_is_answered_once() -> None:
-    runs = apply(Runs(), on_request(Runs(), request(), "r1", DEPLOYMENT, 0.0))
-    assert on_request(runs, request(), "r1", DEPLOYMENT, 0.0) is None
+    runs = apply(Runs(), asked(Runs(), request(), "r1", DEPLOYMENT, 0.0))
+    assert asked(runs, request(), "r1", DEPLOYMENT, 0.0) is None
 
 
 @pytest.mark.parametrize(
@@ -78,7 +87,7 @@ def test_a_request_is_answered_once() -> None:
 )
 def test_what_cannot_be_trained_is_refused_with_the_reason(deployment: str | None, reason: str) -> None:
     bare = compile_project(Project("p", [Deployment("d", "u", [Number("x")])])).deployments[0] if deployment else None
-    refused = on_request(Runs(), request(), "r", bare, 0.0)
+    refused = asked(Runs(), request(), "r", bare, 0.0)
     assert isinstance(refused, RetrainRefused)
     assert reason in refused.reason
 
@@ -151,6 +160,6 @@ def test_a_gate_that_failed_passes_by_the_word_of_a_named_person_only() -> None:
 
 def test_waivers_go_with_the_run_that_was_accepted() -> None:
     waivers = (Waiver("a", "ann", "an experiment"),)
-    accepted = on_request(Runs(), RetrainRequested("d", "manual", "r", "ann", waivers=waivers), "r1", DEPLOYMENT, 0.0)
+    accepted = asked(Runs(), RetrainRequested("d", "manual", "r", "ann", waivers=waivers), "r1", DEPLOYMENT, 0.0)
     assert isinstance(accepted, RetrainAccepted)
     assert accepted.waivers == waivers

@@ -23,6 +23,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `model_memory_bytes`: how much memory its loaded versions may take, by estimate.
     `api_keys_file`, `api_keys`: who may ask the gateway, a TOML file or `name=key,name=key` (`none`: anyone, said
     aloud). `gateway_body_bytes`: of one HTTP body, uncompressed; `gateway_connections`: open at once.
+    `runs_folder`: where training runs lie ("" for the installation's home, else the temporary folder). Of one run:
+    `training_memory_bytes`, `training_cpu_s`, `training_idle_s` (neither computing nor reading though it has a core), and
+    `training_alone_s`, after which one ends that no trainer looks after. `trainings_at_once`: others wait their turn.
     """
 
     bootstrap_servers: str = DEFAULT_BOOTSTRAP
@@ -48,6 +51,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     watchdog_s: float = 60.0
     online_store: Literal["memory", "disk"] = "memory"
     model_memory_bytes: int = 2 * 1024**3
+    runs_folder: str = ""
+    training_memory_bytes: int = 4 * 1024**3
+    training_cpu_s: float = 14_400.0
+    training_idle_s: float = 1_800.0
+    training_alone_s: float = 600.0
+    trainings_at_once: int = 2
 
     @staticmethod
     def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> "Settings":
@@ -57,6 +66,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def instance_id(self, service: str) -> str:
         """The name of this instance: the setting, or host and process id."""
         return self.instance or f"{service}-{socket.gethostname()}-{os.getpid()}"
+
+
+def environ_of(settings: Settings) -> dict[str, str]:
+    """The variables by which another process loads the same settings."""
+    return {f"HEADRACE_{name.upper()}": str(value) for name, value in msgspec.structs.asdict(settings).items()}
 
 
 def origins(environ: Mapping[str, str] | None = None, file: Path | None = None) -> dict[str, tuple[Any, str]]:

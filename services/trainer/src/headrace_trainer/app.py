@@ -4,20 +4,22 @@ from collections.abc import Sequence
 
 from headrace.bus.runtime import Context, Runnable
 from headrace.bus.shards import ShardHost
+from headrace_trainer.adapters.workers import Workers
 from headrace_trainer.settings import TICK_S
 from headrace_trainer.shell import SERVICE, TrainerShard
 
 
 async def build(context: Context) -> Sequence[Runnable]:
-    """The parts of the service."""
+    """The parts of the service. The workers outlive its shards: a rebalance leaves them alone."""
     requests = context.topics.name("training.requests")
+    workers = Workers(context.settings, context.health)
     host = ShardHost(
         context.log,
         context.codec,
         context.topics,
         service=SERVICE,
         inputs=[requests],
-        make=lambda _: TrainerShard(context),
+        make=lambda _: TrainerShard(context, workers),
         health=context.health,
         lock=requests,
         tick_s=TICK_S,

@@ -40,7 +40,11 @@ async def build_dataset(
     starts = cache.load()
     if any(starts.get(tp, 0) > end for tp, end in ends.items()):
         raise Misconfigured(f"{folder} holds newer rows than the manifest asks for: give another --out")
-    await read_up_to(session.log, ends, lambda record: cache.take(session.codec, record), progress, starts)
+
+    def told(done: int, total: int) -> None:
+        progress(done / max(total, 1))
+
+    await read_up_to(session.log, ends, lambda record: cache.take(session.codec, record), told, starts)
     cache.save(ends)
     read = sum(ends[tp] - starts.get(tp, 0) for tp in ends)
     offsets = {f"{session.topics.base(tp.topic)}/{tp.partition}": end for tp, end in sorted(ends.items())}
@@ -108,7 +112,7 @@ def _columns(gathered: Gathered, rows: Rows, matrix: np.ndarray) -> dict[str, pl
         "label": pl.Series(rows.labels).fill_nan(None),
     }
     for field in inputs:
-        values = [row.get(field.name) for row in rows.inputs]
+        values = list(rows.inputs.column(field.name))
         columns[field.name] = (
             pl.Series([None if v is None else float(v) for v in values], dtype=pl.Float64)
             if field.kind == "number"

@@ -19,7 +19,7 @@ from headrace.codec import Codec
 from headrace.errors import Poison
 from headrace.events.features import IdentitiesSeen
 from headrace.events.inference import OutcomeObserved, PredictionRequested
-from headrace.features.dataset import Gathered
+from headrace.features.dataset import Gathered, is_foreign
 from headrace.features.events import EventTable
 from headrace.features.origins import Origins
 from headrace.features.repeats import Repeats
@@ -67,6 +67,8 @@ class Cache:
         """A record that is new."""
         if record.topic in self.gathered.tables:
             self.gathered.read(codec, record)
+            return
+        if is_foreign(record, self.gathered.deployment.name):
             return
         try:
             message = codec.decode(record)

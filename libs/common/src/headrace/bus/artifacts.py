@@ -1,9 +1,15 @@
-"""Model files on the log: chunks first, the manifest last, one transaction, one partition, keyed by content."""
+"""Model files on the log: chunks first, the manifest last, one transaction, one partition, keyed by content.
+
+Who wants one is told where it lies and reads only that. Only where the place is not known, or what lay there was
+compacted away because the same bytes were published again later, is the whole topic looked through.
+"""
 
 import hashlib
 import secrets
 
-from headrace.bus.port import Log, Out, TopicPartition
+from msgspec.structs import replace
+
+from headrace.bus.port import Log, Out, Record, TopicPartition
 from headrace.codec import out
 from headrace.envelope import Envelope
 from headrace.errors import Poison
@@ -11,6 +17,8 @@ from headrace.events.registry import ArtifactManifest, ArtifactPlace
 from headrace.topics import Topics
 
 CHUNK_BYTES = 512 * 1024
+# How many records are held at once while looking for an artifact among others.
+_FEW = 16
 
 
 async def publish(log: Log, topics: Topics, data: bytes, format: str, now_s: float, source: str) -> ArtifactPlace:
@@ -30,44 +38,98 @@ async def publish(log: Log, topics: Topics, data: bytes, format: str, now_s: flo
         topics.prefixed(f"headrace.artifacts-{secrets.token_hex(4)}"), topics.group("artifacts")
     )
     try:
-        await transactor.commit(outs, {})
+        acks = await transactor.commit(outs, {})
     finally:
         await transactor.close()
-    return place
+    return replace(place, first_offset=acks[0].offset, last_offset=acks[-1].offset)
 
 
 async def fetch(log: Log, topics: Topics, place: ArtifactPlace) -> bytes:
     """The artifact's bytes, complete and with the right digest. Raises `Poison` when they are not to be had."""
     tp = TopicPartition(topics.name("registry.artifacts"), place.partition)
-    end = (await log.end_offsets([tp]))[tp]
-    reader = await log.reader([tp], "beginning")
-    found: dict[int, bytes] = {}
+    begin, end = (await log.begin_offsets([tp]))[tp], (await log.end_offsets([tp]))[tp]
+    found = _Chunks(place)
+    if place.first_offset is not None and place.last_offset is not None:
+        first, last = max(place.first_offset, begin), min(place.last_offset + 1, end)
+        # NB: as long as it can be at most: a place is what a command says.
+        if 0 < last - first <= 2 * place.chunk_count + 2:
+            await _read(log, tp, first, last, found)
+    if not found.is_complete:
+        found = _Chunks(place)
+        await _read(log, tp, begin, end, found)
+    return found.data()
+
+
+class _Chunks:
+    """The chunks of one artifact, as they come."""
+
+    def __init__(self, place: ArtifactPlace) -> None:
+        self._place = place
+        self._chunks: dict[int, bytes] = {}
+        self._bytes = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of them are there."""
+        return len(self._chunks) >= self._place.chunk_count
+
+    def take(self, record: Record) -> None:
+        """A record of the topic; never more of them than the place says."""
+        digest, _, part = (record.key or b"").decode("utf-8", "replace").partition("/")
+        if digest != self._place.digest or not part.isdecimal() or record.value is None:
+            return
+        number = int(part[:9])
+        if number < self._place.chunk_count and self._bytes + len(record.value) <= self._place.size_bytes:
+            self._bytes += len(record.value) - len(self._chunks.get(number, b""))
+            self._chunks[number] = record.value
+
+    def data(self) -> bytes:
+        """The bytes, compared with the digest."""
+        place = self._place
+        data = b"".join(self._chunks[number] for number in sorted(self._chunks))
+        if len(data) != place.size_bytes or hashlib.sha256(data).hexdigest() != place.digest:
+            raise Poison(
+                f"artifact {place.digest[:12]} is incomplete or altered: {len(data)} of {place.size_bytes} bytes,"
+                f" {len(self._chunks)} of {place.chunk_count} chunks"
+            )
+        return data
+
+
+async def _read(log: Log, tp: TopicPartition, begin: int, end: int, found: _Chunks) -> None:
+    """Take what lies in [begin, end), until it is complete."""
+    if begin >= end:
+        return
+    reader = await log.reader([tp], {tp: begin})
     try:
-        while await reader.position(tp) < end and len(found) < place.chunk_count:
-            for record in await reader.fetch(0.5, 100):
-                digest, _, part = (record.key or b"").decode().partition("/")
-                if digest == place.digest and part.isdigit() and record.value is not None:
-                    found[int(part)] = record.value
+        while not found.is_complete and await reader.position(tp) < end:
+            for record in await reader.fetch(0.5, _FEW):
+                if record.offset < end:
+                    found.take(record)
     finally:
         await reader.close()
-    data = b"".join(found[number] for number in sorted(found))
-    if len(data) != place.size_bytes or hashlib.sha256(data).hexdigest() != place.digest:
-        raise Poison(
-            f"artifact {place.digest[:12]} is incomplete or altered: {len(data)} of {place.size_bytes} bytes, {len(found)} of {place.chunk_count} chunks"
-        )
-    return data
 
 
-async def manifests(log: Log, topics: Topics) -> set[str]:
-    """Digests of all artifacts that are complete on the log."""
-    tp = TopicPartition(topics.name("registry.artifacts"), 0)
-    end = (await log.end_offsets([tp]))[tp]
-    reader = await log.reader([tp], "beginning")
+async def is_there(log: Log, topics: Topics, place: ArtifactPlace) -> bool:
+    """Whether the artifact is complete on the log, and was not deleted since: read from where its manifest lies on."""
+    if place.last_offset is not None and place.digest in await manifests(
+        log, topics, place.partition, place.last_offset
+    ):
+        return True
+    return place.digest in await manifests(log, topics, place.partition)
+
+
+async def manifests(log: Log, topics: Topics, partition: int = 0, begin: int = 0) -> set[str]:
+    """Digests of all artifacts whose manifests lie from `begin` on and were not deleted."""
+    tp = TopicPartition(topics.name("registry.artifacts"), partition)
+    begin, end = max(begin, (await log.begin_offsets([tp]))[tp]), (await log.end_offsets([tp]))[tp]
     digests: set[str] = set()
+    if begin >= end:
+        return digests
+    reader = await log.reader([tp], {tp: begin})
     try:
         while await reader.position(tp) < end:
-            for record in await reader.fetch(0.5, 100):
-                digest, _, part = (record.key or b"").decode().partition("/")
+            for record in await reader.fetch(0.5, _FEW):
+                digest, _, part = (record.key or b"").decode("utf-8", "replace").partition("/")
                 if part == "manifest" and record.value is None:
                     digests.discard(digest)
                 elif part == "manifest":

@@ -30,13 +30,19 @@ class Signature(msgspec.Struct, frozen=True):
 
 
 class ArtifactPlace(msgspec.Struct, frozen=True):
-    """Where an artifact's chunks lie: `registry.artifacts` partition, digest of the bytes, their size and format."""
+    """Where an artifact's chunks lie: `registry.artifacts` partition, digest of the bytes, their size and format.
+
+    `first_offset`, `last_offset`: of the first chunk and of the manifest; None where it was published before they were noted,
+    and in the manifest itself.
+    """
 
     digest: str
     partition: int
     size_bytes: int
     chunk_count: int
     format: str = "skops"
+    first_offset: int | None = None
+    last_offset: int | None = None
 
 
 class ArtifactManifest(msgspec.Struct, frozen=True):

@@ -1,16 +1,20 @@
 """Point-in-time rows: the requests of a span with their labels, and their features folded as serving folds them.
 
 A row's features are those of its instant; its label is the newest one that was known by the end of its horizon. So the
-rows of a span whose horizon has passed stay the same however far the log has grown since.
+rows of a span whose horizon has passed stay the same however far the log has grown since. Everything is kept in columns:
+a million requests are some hundred megabytes, not gigabytes.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.bus.port import Record
+from headrace.bus.port import Log, Record, TopicPartition
 from headrace.codec import Codec, Message
 from headrace.errors import Poison
 from headrace.events.inference import OutcomeObserved, PredictionRequested, Scalar
@@ -19,10 +23,77 @@ from headrace.features.as_of import as_of
 from headrace.features.events import EventTable
 from headrace.features.plan import plan_view
 from headrace.features.rows import RowMaker, check_inputs, entities_of, pin_signature
+from headrace.instants import MAX_AHEAD_S
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace.topics import Topics
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Rows are made, and events put into columns, so many at a time.
+_ROWS, _EVENTS = 50_000, 65_536
+
+
+class Inputs(Sequence[dict[str, Scalar]]):
+    """The inputs of many requests, a column per declared input; as a sequence, a dict per request.
+
+    Numbers are float64, NaN where null, unless an entity is named by them: 7 and 7.0 are two names. Texts are kept once.
+    """
+
+    def __init__(self, deployment: DeploymentDefinition) -> None:
+        named = {name for binding in deployment.features for name in binding.fields}
+        self._columns: dict[str, array[float] | list[Any]] = {
+            found.name: array("d") if found.kind == "number" and found.name not in named else []
+            for found in deployment.inputs
+        }
+        self._texts: dict[str, str] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Scalar]: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Inputs": ...
+    def __getitem__(self, place: int | slice) -> "dict[str, Scalar] | Inputs":
+        if isinstance(place, slice):
+            return self.taken(range(*place.indices(self._count)))
+        return {name: _there(column[place]) for name, column in self._columns.items()}
+
+    def __iter__(self) -> Iterator[dict[str, Scalar]]:
+        return (self[place] for place in range(self._count))
+
+    def column(self, name: str) -> Iterator[Scalar]:
+        """One input of all requests, None where it is missing."""
+        return map(_there, self._columns[name])
+
+    def add(self, inputs: Mapping[str, Scalar]) -> None:
+        """One request's inputs, which keep the contract."""
+        for name, column in self._columns.items():
+            value = inputs.get(name)
+            if isinstance(column, array):
+                column.append(math.nan if value is None else float(value))
+            else:
+                column.append(self._texts.setdefault(value, value) if isinstance(value, str) else value)
+        self._count += 1
+
+    def taken(self, places: Iterable[int]) -> "Inputs":
+        """Those at the given places, in that order."""
+        chosen = list(places)
+        found = Inputs.__new__(Inputs)
+        found._texts, found._count = {}, len(chosen)
+        found._columns = {
+            name: array("d", map(column.__getitem__, chosen))
+            if isinstance(column, array)
+            else [column[n] for n in chosen]
+            for name, column in self._columns.items()
+        }
+        return found
+
+
+def _there(value: Any) -> Any:
+    return None if value != value else value
 
 
 @dataclass
@@ -31,7 +102,7 @@ class Rows:
 
     ids: list[str]
     units: list[str]
-    inputs: list[dict[str, Scalar]]
+    inputs: Inputs
     features: Floats
     labels: Floats
     at_s: Floats
@@ -42,12 +113,17 @@ class Rows:
 
     def matrix(self, deployment: DeploymentDefinition, signature: Signature) -> NDArray[np.float32]:
         """The rows as a version of this signature sees them."""
-        return RowMaker(deployment, signature).rows(self.inputs, self.features)
+        maker = RowMaker(deployment, signature)
+        found = np.empty((len(self), len(signature.columns)), dtype=np.float32)
+        for begin in range(0, len(self), _ROWS):
+            part = slice(begin, begin + _ROWS)
+            found[part] = maker.rows(self.inputs[part], self.features[part])
+        return found
 
     def signature(self, project: ProjectDefinition, deployment: DeploymentDefinition) -> Signature:
         """The signature whose vocabularies are the categories seen in these rows, sorted."""
         names = [field.name for field in deployment.inputs if field.kind == "category"]
-        seen = {name: sorted({str(row[name]) for row in self.inputs if row.get(name) is not None}) for name in names}
+        seen = {name: sorted({str(value) for value in self.inputs.column(name) if value is not None}) for name in names}
         return pin_signature(project, deployment, seen)
 
     def labelled(self) -> "Rows":
@@ -56,12 +132,47 @@ class Rows:
         return Rows(
             [self.ids[n] for n in kept],
             [self.units[n] for n in kept],
-            [self.inputs[n] for n in kept],
+            self.inputs.taken(kept.tolist()),
             self.features[kept],
             self.labels[kept],
             self.at_s[kept],
             self.offsets,
         )
+
+
+@dataclass
+class _Labels:
+    """Labels as they became known, in columns; `units`: a number per unit."""
+
+    units: dict[str, int] = field(default_factory=dict)
+    unit: "array[int]" = field(default_factory=lambda: array("q"))
+    known_s: "array[float]" = field(default_factory=lambda: array("d"))
+    label: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def add(self, unit: str, known_s: float, label: float) -> None:
+        """One label."""
+        self.unit.append(self.units.setdefault(unit, len(self.units)))
+        self.known_s.append(known_s)
+        self.label.append(label)
+
+    def newest(self, units: Sequence[str], until_s: Floats) -> Floats:
+        """Per row the newest label of its unit known by `until_s`; of equally new ones the first read; NaN where none is."""
+        codes = np.array([self.units.get(unit, -1) for unit in units], dtype=np.int64)
+        count = len(self.unit)
+        unit = np.concatenate([np.array(self.unit, dtype=np.int64), codes])
+        time_s = np.concatenate([np.array(self.known_s, dtype=np.float64), until_s])
+        # By unit and time; at one time the labels before the rows, and of labels the first read last.
+        rank = np.concatenate([np.arange(count - 1, -1, -1), np.full(len(units), count)])
+        order = np.lexsort((rank, time_s, unit))
+        last = np.maximum.accumulate(np.where(order < count, np.arange(len(order)), -1))
+        label_of = np.where(last >= 0, order[last], 0)
+        found = np.full(len(units), np.nan)
+        is_row = order >= count
+        rows, labels = order[is_row] - count, label_of[is_row]
+        known = (last[is_row] >= 0) & (codes[rows] >= 0)
+        known[known] &= unit[labels[known]] == codes[rows[known]]
+        found[rows[known]] = np.array(self.label, dtype=np.float64)[labels[known]]
+        return found
 
 
 @dataclass
@@ -74,17 +185,27 @@ class Gathered:
     from_s: float
     to_s: float
     clock_s: float
-    requests: dict[str, tuple[float, str, PredictionRequested]] = field(default_factory=dict)
-    labels: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     tables: dict[str, EventTable] = field(default_factory=dict)
+    _labels: _Labels = field(default_factory=_Labels)
+    _seen: set[str] = field(default_factory=set)
+    _ids: list[str] = field(default_factory=list)
+    _units: list[str] = field(default_factory=list)
+    _at_s: "array[float]" = field(default_factory=lambda: array("d"))
+    _compact_at: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         used = {self.project.view(binding.view).source for binding in self.deployment.features}
         self.tables = {self.topics.of_source(name): EventTable(self.project.source(name)) for name in sorted(used)}
+        self._inputs = Inputs(self.deployment)
 
     def topic_names(self) -> list[str]:
         """The topics to read, by their full names."""
         return [self.topics.name("inference.requests"), self.topics.name("inference.outcomes"), *self.tables]
+
+    async def starts(self, log: Log) -> dict[TopicPartition, int]:
+        """Where to begin to read: what was appended long before the span cannot hold a request of it."""
+        partitions = await log.partitions(self.topics.name("inference.requests"))
+        return await log.offsets_at(partitions, max(0, int((self.from_s - MAX_AHEAD_S) * 1000)))
 
     def read(self, codec: Codec, record: Record) -> None:
         """One record of any of the topics; what cannot be read was dead-lettered by its owner and is passed over."""
@@ -92,7 +213,8 @@ class Gathered:
             if record.topic in self.tables:
                 event, origin = codec.decode_event(record)
                 self.tables[record.topic].take_event(event, origin, record.partition, record.offset)
-            else:
+                self._compact(record.topic)
+            elif not is_foreign(record, self.deployment.name):
                 self.take(codec.decode(record))
         except Poison:
             return
@@ -106,43 +228,38 @@ class Gathered:
             self.label(event.unit, time_s, event.label)
 
     def request(self, ident: str, at_s: float, unit: str, request: PredictionRequested) -> None:
-        """A request; the first one of its id counts."""
-        if request.deployment == self.deployment.name and self.from_s <= at_s < self.to_s:
-            self.requests.setdefault(ident, (at_s, unit, request))
+        """A request; the first one of its id counts, and only if its inputs are valid."""
+        if request.deployment != self.deployment.name or not self.from_s <= at_s < self.to_s or ident in self._seen:
+            return
+        self._seen.add(ident)
+        if check_inputs(self.deployment, request.inputs) is None:
+            self._ids.append(ident)
+            self._units.append(unit)
+            self._at_s.append(at_s)
+            self._inputs.add(request.inputs)
 
     def label(self, unit: str, known_s: float, label: float) -> None:
         """A label that became known at `known_s`."""
         if known_s <= self.clock_s:
-            self.labels.setdefault(unit, []).append((known_s, label))
+            self._labels.add(unit, known_s, label)
 
     def rows(self, offsets: Mapping[str, int]) -> Rows:
         """All requests with valid inputs, in order of instant, unit and id, with their features as of then."""
-        found = self._ordered()
-        at_s = np.array([at for at, _, _, _ in found], dtype=np.float64)
-        inputs = [dict(request.inputs) for _, _, _, request in found]
-        labels = np.array([self._label(at, unit) for at, unit, _, _ in found], dtype=np.float64)
-        ids, units = [ident for _, _, ident, _ in found], [unit for _, unit, _, _ in found]
-        return Rows(ids, units, inputs, self._features(inputs, at_s), labels, at_s, dict(offsets))
+        order = sorted(range(len(self._ids)), key=lambda n: (self._at_s[n], self._units[n], self._ids[n]))
+        ids, units = [self._ids[n] for n in order], [self._units[n] for n in order]
+        at_s = np.array(self._at_s, dtype=np.float64)[order] if order else np.empty(0)
+        inputs = self._inputs.taken(order)
+        return Rows(ids, units, inputs, self._features(inputs, at_s), self._known(units, at_s), at_s, dict(offsets))
 
-    def _ordered(self) -> list[tuple[float, str, str, PredictionRequested]]:
-        valid = (
-            (at_s, unit, ident, request)
-            for ident, (at_s, unit, request) in self.requests.items()
-            if check_inputs(self.deployment, request.inputs) is None
-        )
-        return sorted(valid, key=lambda row: row[:3])
-
-    def _label(self, at_s: float, unit: str) -> float:
+    def _known(self, units: Sequence[str], at_s: Floats) -> Floats:
         definition = self.deployment.label
         if definition is None:
-            return np.nan
-        known = [found for found in self.labels.get(unit, ()) if found[0] <= at_s + definition.horizon_s]
-        if known:
-            return max(known, key=lambda found: found[0])[1]
-        return 0.0 if definition.absent == "negative" else np.nan
+            return np.full(len(units), np.nan)
+        found = self._labels.newest(units, at_s + definition.horizon_s)
+        return np.where(np.isnan(found), 0.0, found) if definition.absent == "negative" else found
 
     def _features(self, inputs: Iterable[Mapping[str, Scalar]], at_s: Floats) -> Floats:
-        entities = [entities_of(self.deployment, row) for row in inputs]
+        entities = [entities_of(self.deployment, row) for row in inputs] if self.deployment.features else []
         parts = []
         for binding in self.deployment.features:
             plan = plan_view(self.project, binding.view)
@@ -150,6 +267,50 @@ class Gathered:
             found = as_of(plan, table, [row[binding.view] for row in entities], at_s, self.deployment.settle_s)
             parts.append(found.values)
         return np.hstack(parts) if parts else np.empty((len(at_s), 0))
+
+    def _compact(self, topic: str) -> None:
+        """Put events that were read into columns, each time that a table has doubled."""
+        table = self.tables[topic]
+        if len(table) >= self._compact_at.get(topic, _EVENTS):
+            self._compact_at[topic] = 2 * len(table)
+            if not np.isnan(table.available).any():
+                table.drop_before(-math.inf)
+
+
+def is_foreign(record: Record, deployment: str) -> bool:
+    """Whether a request, outcome or decision in MessagePack certainly names another deployment: seen from its first
+    bytes, as all writers of ours make them. False for anything else, which is then decoded.
+
+    >>> is_foreign(Record("t", 0, 0, None, b"\x81\xaadeployment\xa3abc"), "xyz")
+    True
+    >>> is_foreign(Record("t", 0, 0, None, b'{"deployment": "abc"}'), "xyz")
+    False
+    """
+    value = record.value or b""
+    first = value[0] if value else 0
+    at = 1 if 0x80 <= first <= 0x8F else 3 if first == 0xDE else -1
+    for _ in range(3):
+        if at < 0:
+            return False
+        key, at = _text(value, at)
+        found, at = _text(value, at)
+        if key == b"deployment":
+            return at >= 0 and found != deployment.encode()
+    return False
+
+
+def _text(value: bytes, at: int) -> tuple[bytes, int]:
+    """The text at a place of MessagePack bytes, and the place after it; -1 when there is none."""
+    if not 0 <= at < len(value):
+        return b"", -1
+    first = value[at]
+    if 0xA0 <= first <= 0xBF:
+        begin, size = at + 1, first & 0x1F
+    elif first == 0xD9 and at + 2 <= len(value):
+        begin, size = at + 2, value[at + 1]
+    else:
+        return b"", -1
+    return (value[begin : begin + size], begin + size) if begin + size <= len(value) else (b"", -1)
 
 
 def _unit_of(message: Message) -> str:

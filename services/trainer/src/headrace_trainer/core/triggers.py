@@ -1,8 +1,10 @@
 """Whether a retrain request is taken up: one run at a time per deployment, and a pause of event time between drifts.
 
-Manual requests and the first one do not wait for the pause.
+Manual requests and the first one do not wait for the pause. The topic is the users': what a request says is bounded
+before anything is done with it.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,18 +17,30 @@ from headrace.events.training import (
     RetrainRequested,
     TrainingFinished,
 )
+from headrace.instants import why_not
 from headrace.project.definition import DeploymentDefinition
 
 IMPATIENT = ("first", "manual")
+CAUSES = ("first", "drift", "schedule", "manual")
+MAX_NAME, MAX_TEXT, MAX_WAIVERS = 200, 4_000, 50
+# Whose repeats are known: the newest requests by a hash of their ids, in so many groups of so many.
+GROUPS, GROUP = 100, 100
+ANSWERED_BYTES = 130
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What was taken up: the run under way and the last accepted clock, per deployment; requests answered."""
+    """What was taken up: the run under way and the last accepted clock, per deployment; the newest requests that were
+    answered, in groups, the newest group first."""
 
     running: Mapping[str, RetrainAccepted] = field(default_factory=dict)
     last_clock_s: Mapping[str, float] = field(default_factory=dict)
-    answered: frozenset[str] = frozenset()
+    answered: tuple[frozenset[str], ...] = ()
+
+    def has_answered(self, request_id: str) -> bool:
+        """Whether a request was answered before."""
+        mark = _mark(request_id)
+        return any(mark in group for group in self.answered)
 
 
 def apply(runs: Runs, fact: Any) -> Runs:
@@ -36,41 +50,93 @@ def apply(runs: Runs, fact: Any) -> Runs:
             return Runs(
                 {**runs.running, fact.deployment: fact},
                 {**runs.last_clock_s, fact.deployment: fact.clock_s},
-                runs.answered | {fact.request_id},
+                _with(runs.answered, fact.request_id),
             )
         case RetrainCoalesced() | RetrainRefused():
-            return replace(runs, answered=runs.answered | {fact.request_id})
+            return replace(runs, answered=_with(runs.answered, fact.request_id))
         case TrainingFinished():
-            return replace(runs, running={name: run for name, run in runs.running.items() if name != fact.deployment})
+            return replace(
+                runs,
+                running={
+                    name: run for name, run in runs.running.items() if (name, run.run) != (fact.deployment, fact.run)
+                },
+            )
         case _:
             return runs
 
 
+def _mark(request_id: str) -> str:
+    return derived_id("answered", request_id)[:16]
+
+
+def _with(answered: tuple[frozenset[str], ...], request_id: str) -> tuple[frozenset[str], ...]:
+    """With one more; the oldest group is forgotten when there are too many."""
+    mark = _mark(request_id)
+    if answered and len(answered[0]) < GROUP:
+        return (answered[0] | {mark}, *answered[1:])
+    return (frozenset({mark}), *answered[: GROUPS - 1])
+
+
+def why_unfit(request: RetrainRequested, request_id: str, clock_s: float, appended_ms: int) -> str | None:
+    """What is wrong with a request, whatever it is for; None when it may be looked at."""
+    names = {"deployment": request.deployment, "by": request.by, "finding": request.finding or "", "id": request_id}
+    names |= {"a waiver's gate": "", "a waiver's name": ""}
+    for waiver in request.waivers[:MAX_WAIVERS]:
+        names["a waiver's gate"] = max(names["a waiver's gate"], waiver.gate, key=len)
+        names["a waiver's name"] = max(names["a waiver's name"], waiver.by, key=len)
+    for name, text in names.items():
+        if len(text) > MAX_NAME:
+            return f"{name} has {len(text):,} characters, at most {MAX_NAME} are allowed"
+    texts = [request.reason, *(waiver.reason for waiver in request.waivers[:MAX_WAIVERS])]
+    if (longest := max(map(len, texts))) > MAX_TEXT:
+        return f"a reason has {longest:,} characters, at most {MAX_TEXT:,} are allowed"
+    if len(request.waivers) > MAX_WAIVERS:
+        return f"there are {len(request.waivers):,} waivers, at most {MAX_WAIVERS} are allowed"
+    if request.cause not in CAUSES:
+        return f"cause must be one of {', '.join(CAUSES)}, got {request.cause[:MAX_NAME]!r}"
+    return why_not(clock_s, appended_ms, "clock_s")
+
+
 def on_request(
-    runs: Runs, request: RetrainRequested, request_id: str, deployment: DeploymentDefinition | None, clock_s: float
+    runs: Runs,
+    request: RetrainRequested,
+    request_id: str,
+    deployment: DeploymentDefinition | None,
+    clock_s: float,
+    appended_ms: int = 0,
 ) -> RetrainAccepted | RetrainCoalesced | RetrainRefused | None:
-    """The answer to a request; None when it was answered before."""
-    if request_id in runs.answered:
+    """The answer to a request appended at `appended_ms`; None when it was answered before."""
+    if runs.has_answered(request_id):
         return None
-    name = request.deployment
+    name = request.deployment[:MAX_NAME]
+    known = request_id[:MAX_NAME]
+
+    def refused(reason: str) -> RetrainRefused:
+        return RetrainRefused(name, known, reason)
+
+    unfit = why_unfit(request, request_id, clock_s, appended_ms)
+    if unfit is not None:
+        return refused(unfit)
     if deployment is None:
-        return RetrainRefused(name, request_id, f"no applied project declares a deployment {name!r}")
+        return refused(f"no applied project declares a deployment {name!r}")
     if deployment.training is None:
-        return RetrainRefused(name, request_id, f"deployment {name} declares no training=Training(...)")
+        return refused(f"deployment {name} declares no training=Training(...)")
     if name in runs.running:
         return RetrainCoalesced(name, runs.running[name].run, request_id)
     waits_s = _pause_left_s(runs, request, deployment, clock_s)
     if waits_s > 0:
-        return RetrainRefused(
-            name,
-            request_id,
-            f"cool-down: {waits_s / 3600:.0f} h of event time are left; a manual request does not wait",
+        return refused(
+            f"cool-down: {math.ceil(waits_s / 3600)} h of event time are left; a manual request does not wait"
         )
-    run = derived_id("run", name, request_id)[:16]
+    # NB: with its append time: on another log the same request is another run, whatever lies about of the former.
+    run = derived_id("run", name, request_id, appended_ms)[:16]
     return RetrainAccepted(name, run, request_id, request.cause, request.reason, clock_s, request.waivers)
 
 
 def _pause_left_s(runs: Runs, request: RetrainRequested, deployment: DeploymentDefinition, clock_s: float) -> float:
+    """What is left of the pause; none when the last run's clock lies further ahead than a pause: that was another story."""
     if request.cause in IMPATIENT or deployment.retraining is None or request.deployment not in runs.last_clock_s:
         return 0.0
-    return runs.last_clock_s[request.deployment] + deployment.retraining.cooldown_s - clock_s
+    cooldown_s = deployment.retraining.cooldown_s
+    left_s = runs.last_clock_s[request.deployment] + cooldown_s - clock_s
+    return left_s if left_s < 2 * cooldown_s else 0.0

@@ -1,0 +1,89 @@
+"""What the processes below this one use, and their end: read from /proc. Elsewhere than on Linux nothing is known."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+_TICKS_S = 1.0 / os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+IS_LINUX = sys.platform == "linux"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of all processes below one. `cpu_s`: used by those that live, `waited_s`: waited for a core (both only grow with
+    time while the same processes live). `memory_bytes`: resident."""
+
+    cpu_s: float = 0.0
+    waited_s: float = 0.0
+    memory_bytes: int = 0
+
+
+def usage_below(pid: int) -> Usage:
+    """What all processes below `pid` use."""
+    cpu_s, waited_s, memory = 0.0, 0.0, 0
+    for found in below(pid):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            fields = _stat(found)
+            cpu_s += (int(fields[11]) + int(fields[12])) * _TICKS_S
+            memory += int((_PROC / str(found) / "statm").read_text().split()[1]) * _PAGE_BYTES
+            waited_s += _waited_s(found)
+    return Usage(cpu_s, waited_s, memory)
+
+
+def below(pid: int) -> list[int]:
+    """All descendants of `pid`, orphans that it adopted included."""
+    children: dict[int, list[int]] = {}
+    for path in _PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            children.setdefault(int(_stat(int(path.name))[1]), []).append(int(path.name))
+    found, waiting = [], [pid]
+    while waiting:
+        fresh = children.get(waiting.pop(), [])
+        found += fresh
+        waiting += fresh
+    return found
+
+
+def adopt_orphans() -> None:
+    """What descendants leave behind becomes a child of this process, so that it can be found and ended."""
+    if IS_LINUX:
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with(parent: int) -> None:
+    """This process ends when its parent, which is `parent`, ends, however that ends."""
+    if IS_LINUX:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def end_below(pid: int) -> None:
+    """Kill everything below `pid`, which is this process or its child, and reap what was left to it."""
+    for _ in range(10):  # what forks faster than it is killed
+        found = below(pid)
+        for descendant in found:
+            with contextlib.suppress(OSError):
+                os.kill(descendant, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if not found:
+            return
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on: names may hold blanks and brackets."""
+    return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+
+
+def _waited_s(pid: int) -> float:
+    waited = (path.read_text().split()[1] for path in (_PROC / str(pid) / "task").glob("*/schedstat"))
+    return sum(map(int, waited)) / 1e9

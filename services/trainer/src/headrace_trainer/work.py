@@ -1,0 +1,79 @@
+"""`python -m headrace_trainer.work FOLDER KEEPER`: the process that trains; begun, watched and ended by its keeper.
+
+The only process of the trainer that imports users' code. It has its own connection to the log and joins no group. What
+goes wrong in it ends this run and nothing else.
+"""
+
+import asyncio
+import contextlib
+import os
+import resource
+import sys
+from pathlib import Path
+
+from headrace_trainer.adapters.processes import die_with
+
+NICE = 5
+# Whom the kernel ends first when memory is short: a run can be begun again, serving must not stop.
+OOM_SCORE = 500
+
+
+def limit(memory_bytes: int, cpu_s: float) -> None:
+    """What this process and each of its children may take; serving goes first."""
+    for what, most in ((resource.RLIMIT_DATA, memory_bytes), (resource.RLIMIT_CPU, int(cpu_s) + 1)):
+        with contextlib.suppress(ValueError, OSError):
+            _, hard = resource.getrlimit(what)
+            resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(NICE)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
+
+
+async def train(folder: Path) -> None:
+    """The run of this folder, to its end."""
+    from headrace.bus.connect import connect
+    from headrace.bus.kafka import KafkaLog
+    from headrace.bus.projects import Projects
+    from headrace.bus.runtime import Context, topics_of
+    from headrace.clock import SystemClock
+    from headrace.codec import Codec
+    from headrace.obs.health import Health
+    from headrace.settings import Settings
+    from headrace_trainer.run import TrainingRun, patiently
+    from headrace_trainer.telling import Journal
+
+    settings = Settings.load()
+    journal = Journal(folder)
+    log, topics = KafkaLog(settings), topics_of(settings)
+    codec = Codec(topics)
+    projects = Projects(log, codec, topics)
+    health = Health("trainer", f"run-{folder.name}", failures={})
+    context = Context(
+        "trainer", f"run-{folder.name}", settings, log, topics, codec, projects, health, SystemClock(), asyncio.Event()
+    )
+    try:
+        await patiently(lambda: connect(log, settings.connect_timeout_s), journal.waiting)
+        await patiently(projects.start, journal.waiting)
+        await TrainingRun(context, journal.accepted, journal.say).run()
+    finally:
+        await projects.stop()
+        await log.stop()
+
+
+def main(folder: str, keeper: str) -> int:
+    """Train, and leave without waiting for threads that the user's code has begun."""
+    die_with(int(keeper))
+    from headrace.obs.logs import set_up_logs
+    from headrace.settings import Settings
+
+    settings = Settings.load()
+    set_up_logs("training", settings.log_level)
+    limit(settings.training_memory_bytes, settings.training_cpu_s)
+    asyncio.run(train(Path(folder)))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1], sys.argv[2]))

@@ -1,0 +1,185 @@
+"""Training runs as processes of their own, on a real broker: what users' code may do to them, and what nobody may."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from msgspec.structs import replace
+
+from headrace.bus.admin import ensure_topics
+from headrace.bus.kafka import KafkaLog
+from headrace.bus.runtime import topics_of
+from headrace.bus.views import read_all
+from headrace.codec import Codec, out
+from headrace.envelope import Envelope
+from headrace.events.inference import OutcomeObserved, PredictionRequested
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import RegisterVersion
+from headrace.events.training import RetrainRequested, TrainingFinished, TrainingProgressed
+from headrace.project.compile import compile_project, digest
+from headrace.project.load import load_project
+from headrace.runs import AttemptBegan, AttemptEnded, RunFolder, all_runs, end_runs, runs_folder
+from headrace.settings import Settings, environ_of
+
+if TYPE_CHECKING:
+    from headrace_broker import Broker
+
+pytestmark = pytest.mark.kafka
+
+DAY = 86_400.0
+NOW_S = 1_364_774_400.0
+HERE = Path(__file__).parent
+PROJECT, REFERENCE = load_project(str(HERE / "trained_by_users.py"))
+
+
+@dataclass
+class Bench:
+    """A log with sixty days of requests and labels for each asked deployment, and trainers as processes."""
+
+    settings: Settings
+    log: KafkaLog
+    folder: Path
+    trainers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.topics = topics_of(self.settings)
+        self.codec = Codec(self.topics)
+
+    async def set_up(self, *deployments: str, rows: int = 600) -> None:
+        """Topics, the project, and rows."""
+        definition = compile_project(PROJECT)
+        await ensure_topics(self.log, self.topics.specs(definition))
+        applied = ProjectApplied("trained", digest(definition), REFERENCE, definition, NOW_S)
+        outs = [out(self.topics.name("project.definitions"), "trained", applied, Envelope("p", "", "test", NOW_S))]
+        rng = np.random.default_rng(0)
+        for n in range(rows):
+            at_s, x = NOW_S - 60 * DAY + n * 60 * DAY / rows, float(rng.normal())
+            for name in deployments:
+                asked, told = Envelope(f"{name}/{n}", "", "test", at_s), Envelope(f"{name}/o{n}", "", "test", at_s + 60)
+                request, outcome = PredictionRequested(name, {"x": x}), OutcomeObserved(name, f"u{n}", float(x > 0))
+                outs.append(out(self.topics.name("inference.requests"), f"u{n}", request, asked))
+                outs.append(out(self.topics.name("inference.outcomes"), f"u{n}", outcome, told))
+        await self.send(*outs)
+
+    async def send(self, *outs: Any) -> None:
+        producer = await self.log.producer()
+        await producer.send(list(outs))
+        await producer.close()
+
+    async def ask(self, *deployments: str) -> None:
+        """Ask for a version of each."""
+        topic = self.topics.name("training.requests")
+        for name in deployments:
+            request = RetrainRequested(name, "manual", "because", "test", None, NOW_S)
+            await self.send(out(topic, name, request, Envelope(f"ask-{name}", "", "test", NOW_S)))
+
+    def start(self, instance: str = "trainer-1") -> subprocess.Popen[bytes]:
+        """A trainer, as the supervisor would start it."""
+        environ = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE_", "KAFKA_"))}
+        environ |= environ_of(replace(self.settings, instance=instance)) | {"SLOW_FOLDER": str(self.folder)}
+        with (self.folder / f"{instance}.log").open("ab") as log:
+            self.trainers.append(
+                subprocess.Popen([sys.executable, "-m", "headrace_trainer"], env=environ, stdout=log, stderr=log)
+            )
+        return self.trainers[-1]
+
+    async def read(self, topic: str) -> list[Any]:
+        """All messages of a topic."""
+        return await read_all(self.log, self.codec, [self.topics.name(topic)])
+
+    async def finished(self, count: int = 1, within_s: float = 100.0) -> dict[str, TrainingFinished]:
+        """The last facts of the runs, by deployment, once there are so many."""
+        give_up_s = time.monotonic() + within_s
+        while True:
+            found = [m.event for m in await self.read("training.facts") if isinstance(m.event, TrainingFinished)]
+            if len(found) >= count:
+                assert len(found) == count
+                return {fact.deployment: fact for fact in found}
+            assert time.monotonic() < give_up_s, self.told()
+            await asyncio.sleep(0.2)
+
+    def runs(self) -> list[RunFolder]:
+        """The runs on this machine."""
+        return all_runs(runs_folder(self.settings))
+
+    def entries(self, kind: type) -> list[Any]:
+        """Entries of one kind in all journals."""
+        return [entry for run in self.runs() for entry in run.read()[0] if isinstance(entry, kind)]
+
+    def told(self) -> str:
+        """What the trainers and runs printed."""
+        logs = [*self.folder.glob("*.log"), *runs_folder(self.settings).glob("*/*.log")]
+        return "\n".join(f"{path.name}: {path.read_text()[-2000:]}" for path in logs)
+
+    async def until(self, holds: Callable[[], Any], within_s: float = 60.0) -> None:
+        give_up_s = time.monotonic() + within_s
+        while not holds():
+            assert time.monotonic() < give_up_s, self.told()
+            await asyncio.sleep(0.05)
+
+    def hold(self) -> None:
+        """Slow runs do not go on until let go."""
+        (self.folder / "hold").touch()
+
+    def let_go(self) -> None:
+        (self.folder / "hold").unlink()
+
+    def fits(self) -> list[int]:
+        """The process of each slow fit that was begun."""
+        path = self.folder / "fits"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+    async def close(self) -> None:
+        for trainer in self.trainers:
+            trainer.kill()
+            trainer.wait()
+        end_runs(runs_folder(self.settings))
+
+
+def on(settings: Settings, folder: Path) -> Settings:
+    """The settings of a trainer whose runs lie in a folder of this test."""
+    return replace(settings, runs_folder=str(folder / "runs"), training_memory_bytes=2 * 2**30, training_alone_s=60.0)
+
+
+@pytest_asyncio.fixture
+async def bench(settings: Settings, kafka_log: KafkaLog, tmp_path: Path) -> AsyncIterator[Bench]:
+    found = Bench(on(settings, tmp_path), kafka_log, tmp_path)
+    yield found
+    await found.close()
+
+
+async def registered_once(bench: Bench, name: str) -> None:
+    """One command to register a deployment's version, and one last fact, that says so."""
+    finished = (await bench.finished())[name]
+    assert (finished.outcome, finished.reason) == ("registered", "")
+    commands = [message for message in await bench.read("registry.commands")]
+    assert [type(message.event) for message in commands] == [RegisterVersion]
+    ids = Counter(message.envelope.id for message in await bench.read("training.facts"))
+    assert set(ids.values()) == {1}
+
+
+async def test_a_trainer_killed_in_mid_run_finds_its_run_still_going_and_one_version_results(bench: Bench) -> None:
+    await bench.set_up("by-slow")
+    bench.hold()
+    trainer = bench.start()
+    await bench.ask("by-slow")
+    await bench.until(bench.fits)
+    trainer.kill()
+    trainer.wait()
+    bench.start("trainer-2")
+    bench.let_go()
+    await registered_once(bench, "by-slow")
+    assert len(bench.entries(AttemptBegan)) == 1
+    assert len(set(bench.fits())) == 1
