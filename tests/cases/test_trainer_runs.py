@@ -1,14 +1,12 @@
 """Training runs as processes of their own, on a real broker: what users' code may do to them, and what nobody may."""
 
 import asyncio
-import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,14 +25,14 @@ from headrace.envelope import Envelope
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import RegisterVersion
-from headrace.events.training import RetrainRequested, TrainingFinished, TrainingProgressed
+from headrace.events.training import RetrainRequested, TrainingFinished
 from headrace.project.compile import compile_project, digest
 from headrace.project.load import load_project
-from headrace.runs import AttemptBegan, AttemptEnded, RunFolder, all_runs, end_runs, runs_folder
+from headrace.runs import AttemptBegan, RunFolder, all_runs, end_runs, runs_folder
 from headrace.settings import Settings, environ_of
 
 if TYPE_CHECKING:
-    from headrace_broker import Broker
+    pass
 
 pytestmark = pytest.mark.kafka
 

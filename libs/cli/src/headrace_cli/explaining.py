@@ -7,16 +7,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from headrace.bus import artifacts
 from headrace.codec import Message
 from headrace.errors import Misconfigured, Poison
 from headrace.events import type_name
-from headrace.events.inference import Answer, DecisionMade, Expired, FellBack, Invalid, OutcomeObserved, Refused, Served
+from headrace.events.inference import (
+    Answer,
+    DecisionMade,
+    Expired,
+    FellBack,
+    Invalid,
+    OutcomeObserved,
+    Refused,
+    Served,
+    ShadowScored,
+)
 from headrace.events.registry import ModelVersion, Route, VersionRegistered
 from headrace.models.engine import Engine, load
 from headrace.models.frames import frame_of
+from headrace.policy.shadowing import joined
 from headrace_cli.render import instant
 from headrace_cli.session import Session
 
@@ -73,13 +85,15 @@ async def explain_decision(session: Session, deployment: str, wanted: str, *, ag
 
 
 async def _find(session: Session, deployment: str, wanted: str) -> Message:
-    found = [
+    about = [
         message
         for message in await session.all_of("inference.decisions")
-        if isinstance(message.event, DecisionMade)
+        if isinstance(message.event, DecisionMade | ShadowScored)
         and message.event.deployment == deployment
         and wanted in (message.event.request_id, message.event.unit)
     ]
+    late = [message.event for message in about if isinstance(message.event, ShadowScored)]
+    found = [replace(m, event=joined([m.event, *late])[0]) for m in about if isinstance(m.event, DecisionMade)]
     if not found:
         raise Misconfigured(
             f"{deployment} has no decision on {wanted!r}: give a request id or a unit, as `headrace topic tail inference.decisions` shows them"

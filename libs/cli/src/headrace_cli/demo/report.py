@@ -14,6 +14,7 @@ from headrace.events.inference import DecisionMade, FellBack, OutcomeObserved, S
 from headrace.events.monitor import FindingOpened, WindowClosed
 from headrace.events.registry import RolloutCompleted, VersionRegistered
 from headrace.events.training import RetrainAccepted, TrainingFinished
+from headrace.policy.shadowing import joined
 from headrace_cli.render import instant
 from headrace_cli.session import Session
 
@@ -26,11 +27,7 @@ Floats = NDArray[np.float64]
 async def build_report(session: Session, live_from_s: float, wall_s: float, events: int) -> dict[str, Any]:
     """All figures of the run. `events`: messages and requests that were sent."""
     requests = [message.envelope.id for message in await session.all_of("inference.requests")]
-    decisions = [
-        message.event
-        for message in await session.all_of("inference.decisions")
-        if isinstance(message.event, DecisionMade)
-    ]
+    decisions = joined(message.event for message in await session.all_of("inference.decisions"))
     labels = labels_of(await session.all_of("inference.outcomes"))
     facts = [
         message

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from headrace.codec import Message
 from headrace.events.inference import DecisionMade, FellBack, Served
 from headrace.events.registry import RolledBack, RolloutAborted, RolloutAdvanced, RolloutCompleted, RolloutStarted
+from headrace.policy.shadowing import joined
 from headrace_cli.demo.report import counts, labels_of
 from headrace_cli.render import instant
 from headrace_cli.session import Session
@@ -22,7 +24,8 @@ async def build_rollout_report(
     facts = [m for m in await session.all_of("registry.facts") if getattr(m.event, "deployment", "") == deployment]
     verdicts = [message.event for message in await session.all_of("monitor.verdicts")]
     messages = await session.all_of("inference.decisions")
-    decisions = [message for message in messages if isinstance(message.event, DecisionMade)]
+    whole = iter(joined(message.event for message in messages))
+    decisions = [replace(m, event=next(whole)) for m in messages if isinstance(m.event, DecisionMade)]
     requests = [message.envelope.id for message in await session.all_of("inference.requests")]
     labels = labels_of(await session.all_of("inference.outcomes"))
     rollouts = [_rollout(name, version, facts, verdicts, decisions) for name, version in parts.items()]
