@@ -3,21 +3,29 @@
 import asyncio
 import logging
 
+from headrace.bus.diagnosis import refusal
 from headrace.bus.port import Log
-from headrace.errors import Retryable
+from headrace.errors import Misconfigured, Retryable
 from headrace.policy.backoff import delays_s
+from headrace.settings import Settings
 
 _log = logging.getLogger("headrace.bus")
 
 
-async def connect(log: Log, timeout_s: float) -> None:
-    """Start `log`, trying again with back-off. Raises the last `Retryable` after `timeout_s`."""
+async def connect(log: Log, timeout_s: float, settings: Settings | None = None) -> None:
+    """Start `log`, trying again with back-off. Raises the last `Retryable` after `timeout_s`.
+
+    With `settings`, a broker that is there and refuses us (password, certificate, protocol) is `Misconfigured` at once.
+    """
     loop = asyncio.get_running_loop()
     give_up_s = loop.time() + timeout_s
     for delay_s in delays_s(first_s=0.2, most_s=3.0):
         try:
             await log.start()
         except Retryable as error:
+            refused = await refusal(settings) if settings is not None else None
+            if refused is not None:
+                raise Misconfigured(refused) from error
             if loop.time() + delay_s > give_up_s:
                 raise Retryable(f"{error} (given up after {timeout_s:.0f} s)") from error
             _log.warning("%s; trying again in %.1f s", error, delay_s)
