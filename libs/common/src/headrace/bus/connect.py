@@ -11,6 +11,8 @@ from headrace.settings import Settings
 
 _log = logging.getLogger("headrace.bus")
 
+LONGEST_TRY_S = 30.0
+
 
 async def connect(log: Log, timeout_s: float, settings: Settings | None = None) -> None:
     """Start `log`, trying again with back-off. Raises the last `Retryable` after `timeout_s`.
@@ -21,7 +23,7 @@ async def connect(log: Log, timeout_s: float, settings: Settings | None = None) 
     give_up_s = loop.time() + timeout_s
     for delay_s in delays_s(first_s=0.2, most_s=3.0):
         try:
-            await log.start()
+            await _start(log, give_up_s - loop.time())
         except Retryable as error:
             refused = await refusal(settings) if settings is not None else None
             if refused is not None:
@@ -32,3 +34,11 @@ async def connect(log: Log, timeout_s: float, settings: Settings | None = None) 
             await asyncio.sleep(delay_s)
         else:
             return
+
+
+async def _start(log: Log, within_s: float) -> None:
+    """One try. A broker that is frozen takes the connection and says nothing: the client would wait for 40 s."""
+    try:
+        await asyncio.wait_for(log.start(), min(max(within_s, 1.0), LONGEST_TRY_S))
+    except TimeoutError:
+        raise Retryable("the broker takes the connection and does not answer") from None
