@@ -26,8 +26,9 @@ from headrace_cli.disk import Disk
 
 _log = logging.getLogger("headrace.supervisor")
 
-AWAY_S = 30.0
-FIRST_AWAY_S = 120.0  # until it was heard for the first time: a start on a busy machine
+# Replaced within half a minute, it was away for longer than this, and somebody should know.
+AWAY_S = 15.0
+FIRST_AWAY_S = 120.0  # until it is heard for the first time, or after it said that it stops: a start on a busy machine
 _LOOK_S = 1.0
 _LATE_LOOK_S = 5.0
 NAMES = ("MonitorDown", "DiskAlmostFull")
@@ -61,10 +62,10 @@ class Pulse:
     silent_s: float = 0.0
     has_heard: bool = False
 
-    def note(self, at_s: float, *, heard: bool, hears: bool) -> bool:
-        """One look: `heard` the monitor since the last one; `hears`: the broker answers us."""
+    def note(self, at_s: float, *, heard: bool, hears: bool, stops: bool = False) -> bool:
+        """One look: `heard` the monitor since the last one; `hears`: the broker answers us; `stops`: it said that it ends by design."""
         elapsed_s = 0.0 if self.last_s is None else at_s - self.last_s
-        self.last_s, self.has_heard = at_s, self.has_heard or heard
+        self.last_s, self.has_heard = at_s, (self.has_heard or heard) and not stops
         # NB: a look that comes late says that we were frozen, not that the monitor was silent.
         if heard or not hears or elapsed_s > _LATE_LOOK_S:
             self.silent_s = 0.0
@@ -81,6 +82,7 @@ class Alarms:
     disk: Disk | None = None
     firing: dict[str, AlertChanged] = field(default_factory=dict)
     _heard: bool = False
+    _stops: bool = False
 
     async def run(self) -> None:
         """Until cancelled; a broker that is away is waited for."""
@@ -90,7 +92,7 @@ class Alarms:
                 await connect(log, 30.0)
                 await self._follow(log)
             except (HeadraceError, OSError, TimeoutError) as error:
-                _log.info("the alerts are out of reach: %s", error)
+                _log.info("the alerts are out of reach: %s", str(error) or "no answer")
                 await asyncio.sleep(_LOOK_S)
             finally:
                 with contextlib.suppress(Exception):
@@ -107,8 +109,8 @@ class Alarms:
         try:
             while True:
                 hears = await self._hear(log, reader, codec)
-                is_away = pulse.note(time.monotonic(), heard=self._heard, hears=hears)
-                self._heard = False
+                is_away = pulse.note(time.monotonic(), heard=self._heard, hears=hears, stops=self._stops)
+                self._heard = self._stops = False
                 wished = {MONITOR_DOWN.name: MONITOR_DOWN} if is_away else {}
                 if self.disk is not None and self.disk.is_almost_full:
                     wished["DiskAlmostFull"] = disk_almost_full(self.disk)
@@ -127,7 +129,9 @@ class Alarms:
         """Take what has come within a second; returns whether the broker answers at all."""
         began_s = time.monotonic()
         for record in await reader.fetch(_LOOK_S, 2000):
-            self._heard |= _is_monitors(codec, record)
+            report = _of_monitor(codec, record)
+            if report is not None:
+                self._heard, self._stops = True, report.stopping
         # NB: without a broker `fetch` would only find nothing: this raises.
         await asyncio.wait_for(log.end_offsets(reader.assignment()), 4.0)
         await asyncio.sleep(max(0.0, _LOOK_S - (time.monotonic() - began_s)))
@@ -146,9 +150,9 @@ class Alarms:
         return opened + [resolve(alert, time.time()) for name, alert in self.firing.items() if name not in wished]
 
 
-def _is_monitors(codec: Codec, record: Record) -> bool:
+def _of_monitor(codec: Codec, record: Record) -> HealthReported | None:
     try:
         event = codec.decode(record).event
     except Poison:
-        return False
-    return isinstance(event, HealthReported) and event.service == "monitor" and not event.stopping
+        return None
+    return event if isinstance(event, HealthReported) and event.service == "monitor" else None

@@ -73,7 +73,7 @@ class Child:
 
     def _note_end(self, code: int, now_s: float) -> None:
         self.process, self.last_code = None, code
-        self.reason, self.at = self._replaced_because or _ended(code), format_instant(time.time())
+        self.reason, self.at = self._replaced_because or _ended(code), format_instant(int(time.time()))
         lived_long = now_s - self.started_s > _LIVED_LONG_S
         quick = code == RESTART_AT_ONCE or lived_long
         self.pause_s = 0.0 if quick else min(max(self.pause_s * 2, 0.5), _LONGEST_PAUSE_S)

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from headrace.errors import HeadraceError, Misconfigured
+from headrace.errors import HeadraceError
 from headrace.settings import Settings, origins
 from headrace_cli.supervisor import LOCK_FILE, SERVICES, STATE_FILE, locked
 from headrace_cli.waiting import Patience, Workers
@@ -70,7 +70,7 @@ class Local:
     def start(self, port: int, *, fresh: bool = False, anywhere: bool = True) -> subprocess.Popen[bytes]:
         """Start a supervisor of its own session, with its log in the folder. `anywhere`: health and gateway on free ports.
 
-        Raises `Misconfigured` when one runs here, or starts, already.
+        Raises `HeadraceError` when one runs here, or starts, already.
         """
         self.home.mkdir(parents=True, exist_ok=True)
         lock = self._locked()
@@ -99,7 +99,7 @@ class Local:
             if found.get("pid") == process.pid and found["services"]:
                 return found
             phase = found.get("phase", "starting")
-            tell(f"{phase}, {patience.waited_s:.0f} s")
+            tell(phase)
             if not patience.note(phase, is_busy=workers.are_busy()):
                 raise HeadraceError(
                     f"{phase}: nothing has moved for {patience.quiet_s:.0f} s; see {self.home / 'supervisor.log'}; `headrace down` ends it"
@@ -132,10 +132,10 @@ class Local:
         return True
 
     def _locked(self) -> int:
-        """The folder's lock. Raises `Misconfigured` when somebody runs here; one who only asks holds it for a moment."""
+        """The folder's lock. Raises `HeadraceError` when somebody runs here; one who only asks holds it for a moment."""
         while (lock := locked(self.home)) is None:
             if (pid := self.supervisor()) is not None and psutil.pid_exists(pid):
-                raise Misconfigured(self._is_up_already())
+                raise HeadraceError(self._is_up_already())
         return lock
 
     def _written(self) -> dict[str, Any] | None:

@@ -104,7 +104,7 @@ def _why_absent(report: HealthReported, child: Mapping[str, Any], pid: int | Non
             *([f"it said: {one_line(said)}"] if said else []),
         ]
     if silent_s is None or (child and pid != report.pid) or (child and report.stopping):
-        return [f"starting (process {pid})"]
+        return ["starting"]
     return [f"silent for {silent_s:.0f} s"]
 
 

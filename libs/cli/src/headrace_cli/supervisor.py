@@ -113,7 +113,7 @@ class BrokerKeeper:
     def _note(self, reason: str) -> None:
         if reason != self.reason:
             _log.warning("the broker: %s", reason)
-            self.reason, self.at = reason, format_instant(time.time())
+            self.reason, self.at = reason, format_instant(int(time.time()))
 
     def told(self) -> dict[str, Any]:
         """For `supervisor.json`."""

@@ -101,41 +101,31 @@ def status(as_json: AsJson = False) -> None:
 
 
 def _show_status(rows: list[dict[str, Any]], deployed: list[dict[str, Any]], lines: list[str]) -> None:
-    columns = [
-        "service",
-        "ready",
-        "shards",
-        "behind",
-        "handled",
-        "late",
-        "dead_letters",
-        "restarts",
-        "pid",
-        "http_port",
+    columns = ["service", "ready", "shards", "behind", "handled", "late", "dead", "restarts", "pid", "http"]
+    if len({row["service"] for row in rows}) < len(rows):
+        columns.insert(1, "instance")
+    shown = [
+        row | {"ready": "yes" if row["ready"] else "no", "dead": row["dead_letters"], "http": row["http_port"] or None}
+        for row in rows
     ]
-    several = len({row["service"] for row in rows}) < len(rows)
-    show(
-        rows,
-        [columns[0], *(["instance"] * several), *columns[1:]],
-        as_json=False,
-        empty="no service reports: `headrace up`",
-    )
+    show(shown, columns, as_json=False, empty="no service reports: `headrace up`")
     for row in rows:
-        if row["reason"]:
-            console.print(f"  {row['service']}: {row['reason']}", highlight=False, markup=False)
-        if row["last_end"] and (row["restarts"] or not row["ready"]):
-            console.print(
-                f"  {row['service']}: last end: {row['last_end']}; log {row['log']}", highlight=False, markup=False
-            )
+        more = [row["reason"]] if row["reason"] else []
+        if row["last_end"]:
+            more.append(f"last end: {row['last_end']}")
+        if more and row["log"]:
+            more.append(f"log {row['log']}")
+        if more:
+            _line(f"  {row['service']}: {'; '.join(more)}")
     for line in lines:
-        console.print(f"! {line}", highlight=False, markup=False)
+        _line(f"! {line}")
     console.print()
-    show(
-        deployed,
-        ["deployment", "project", "champion", "shadows", "degraded"],
-        as_json=False,
-        empty="no project is applied: `headrace apply PROJECT`",
-    )
+    columns = ["deployment", "project", "champion", "shadows", "degraded"]
+    show(deployed, columns, as_json=False, empty="no project is applied: `headrace apply PROJECT`")
+
+
+def _line(text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def new(
@@ -252,11 +242,15 @@ async def _until_ready(opened: Session, local: Local, told: "_Told") -> tuple[li
         looping = {name for name, child in state["services"].items() if _is_looping(child)}
         if waiting and all(row["service"] in looping for row in waiting):
             return rows, "the others end again and again"
-        what = ", ".join(f"{row['service']} ({row['reason'] or 'not ready'})" for row in waiting)
+        what = ", ".join(_named(row) for row in waiting) or "the first reports"
         if not patience.note(what, is_busy=workers.are_busy()):
             return rows, f"nothing has moved for {patience.quiet_s:.0f} s"
-        told.now(f"{what}, {patience.waited_s:.0f} s")
+        told.now(what)
         await asyncio.sleep(0.3)
+
+
+def _named(row: dict[str, Any]) -> str:
+    return row["service"] if row["reason"] in ("", "starting") else f"{row['service']} ({row['reason']})"
 
 
 def _is_looping(child: dict[str, Any]) -> bool:
@@ -272,13 +266,15 @@ class _Told:
     """What a start is at: in the spinner at once, as a line of its own every fifteen seconds."""
 
     def __init__(self, shown: Status | None) -> None:
-        self._shown, self._said_s = shown, time.monotonic()
+        self._shown = shown
+        self._began_s = self._said_s = time.monotonic()
 
     def now(self, what: str) -> None:
         """It is at this."""
         if self._shown is None:
             return
-        self._shown.update(what)
-        if time.monotonic() - self._said_s >= TELL_EVERY_S:
-            self._said_s = time.monotonic()
-            console.print(f"still starting: {what}; Ctrl-C leaves it running", highlight=False, markup=False)
+        now_s = time.monotonic()
+        self._shown.update(f"{what}, {now_s - self._began_s:.0f} s")
+        if now_s - self._said_s >= TELL_EVERY_S:
+            self._said_s = now_s
+            _line(f"still starting: {what}, {now_s - self._began_s:.0f} s; Ctrl-C leaves it running")

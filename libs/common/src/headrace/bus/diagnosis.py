@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import struct
 from collections.abc import Iterator, Sequence
 
 from aiokafka.conn import create_conn
@@ -27,6 +28,10 @@ from headrace.bus.tls import tls_context
 from headrace.settings import Settings
 
 WITHIN_S = 3.0
+PLAIN_WITHIN_S = 1.0
+# ApiVersions v0 without a client id; and how a TLS record that is an alert begins.
+_API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 7, -1)
+_TLS_ALERT = b"\x15\x03"
 
 
 async def refusal(settings: Settings) -> str | None:
@@ -68,11 +73,34 @@ def principal(log: Log) -> str:
 
 
 async def _of_server(settings: Settings, host: str, port: int) -> str | None:
-    if settings.security_protocol.endswith("SSL"):
-        found = await _of_tls(settings, host, port)
-        if found is not None:
-            return found
-    return await _of_user(settings, host, port)
+    match settings.security_protocol:
+        case "PLAINTEXT":
+            return await _of_plaintext(host, port)
+        case "SSL":
+            return await _of_tls(settings, host, port)
+        case "SASL_SSL":
+            return await _of_tls(settings, host, port) or await _of_user(settings, host, port)
+        case "SASL_PLAINTEXT":
+            return await _of_plaintext(host, port) or await _of_user(settings, host, port)
+        case other:
+            return f"HEADRACE_SECURITY_PROTOCOL={other} is not one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"
+
+
+async def _of_plaintext(host: str, port: int) -> str | None:
+    """A TLS listener answers what is no TLS with an alert."""
+    with contextlib.suppress(OSError, TimeoutError, EOFError):
+        async with asyncio.timeout(PLAIN_WITHIN_S):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(_API_VERSIONS)
+                if (await reader.readexactly(2)) == _TLS_ALERT:
+                    return (
+                        f"the broker at {host}:{port} speaks TLS: set HEADRACE_SECURITY_PROTOCOL to SSL or SASL_SSL,"
+                        " and HEADRACE_SSL_CAFILE"
+                    )
+            finally:
+                writer.transport.abort()
+    return None
 
 
 async def _of_tls(settings: Settings, host: str, port: int) -> str | None:

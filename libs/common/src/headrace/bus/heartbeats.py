@@ -148,7 +148,7 @@ class Vitals:
             return
         why = f": {self._beats.why}" if self._beats.why else ""
         self._health.fail(
-            "broker", f"the broker at {self._where} has acknowledged nothing since {format_instant(acked_s)}{why}"
+            "broker", f"the broker at {self._where} has acknowledged nothing since {format_instant(int(acked_s))}{why}"
         )
 
     def _look_at_work(self, elapsed_s: float) -> None:
