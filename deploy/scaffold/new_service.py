@@ -58,12 +58,20 @@ headrace = {{ workspace = true }}
 """
 _MAIN = '''"""`python -m headrace_{name}`."""
 
-from headrace.bus.runtime import main
+from headrace.stopping import STOPPING
 
-from headrace_{name}.app import build
+
+def run() -> int:
+    """The exit code. Signals are heeded before anything heavy is imported: one may come at any moment."""
+    STOPPING.begin("{name}")
+    from headrace.bus.runtime import main
+    from headrace_{name}.app import build
+
+    return main("{name}", build)
+
 
 if __name__ == "__main__":
-    raise SystemExit(main("{name}", build))
+    raise SystemExit(run())
 '''
 _APP = '''"""The one place where {name} is wired."""
 

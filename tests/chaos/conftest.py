@@ -26,7 +26,12 @@ class Installation:
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE_", "KAFKA_"))}
-        self.environ = {**environ, "HEADRACE_HOME": str(self.home), "HEADRACE_GATEWAY_PORT": str(free_port())}
+        self.environ = {
+            **environ,
+            "HEADRACE_HOME": str(self.home),
+            "HEADRACE_GATEWAY_PORT": str(free_port()),
+            "HEADRACE_HTTP_PORT_BASE": "0",
+        }
 
     def run(self, *words: str) -> str:
         """A command line to its end."""

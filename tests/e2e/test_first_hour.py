@@ -40,6 +40,7 @@ class Shell:
         self.environ = {
             **environ,
             "HEADRACE_GATEWAY_PORT": str(self.gateway_port),
+            "HEADRACE_HTTP_PORT_BASE": "0",
             "HEADRACE_HOME": str(folder / "home"),
         }
 

@@ -15,10 +15,10 @@ from headrace.project.compile import compile_project
 from headrace.project.load import load_project
 from headrace.settings import Settings, origins
 from headrace_cli.applying import differences
-from headrace_cli.commands.daily import _service_row
 from headrace_cli.drill import models
 from headrace_cli.main import app
 from headrace_cli.scaffold import write_project
+from headrace_cli.standing import service_row
 from headrace_cli.supervisor import Child
 
 
@@ -100,7 +100,7 @@ def test_status_tells_breakers_that_are_not_closed_and_load_that_is_shed() -> No
     report = HealthReported(
         "inference", "i-1", True, breakers={"delay/3": "open: predict returned NaN"}, overload={"delay": 3}
     )
-    told = _service_row(report, {})["reason"]
+    told = service_row(report, {})["reason"]
     assert told == "breaker of delay/3 open: predict returned NaN; delay sheds load: requests are refused"
 
 

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -28,16 +28,28 @@ _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 7, -1)
 class Broker:
     """An Apache Kafka of one node on loopback.
 
-    `data_dir` keeps log and configuration; `fresh` empties it first. `port=None` takes any free one.
+    `data_dir` keeps log and configuration; `fresh` empties it first. `port=None` takes any free one. `overrides`: settings
+    of the server put over ours; `format_with`: more arguments for the formatting of a new folder (`--add-scram ...`).
     The broker lives in a process group of its own and ends with `stop`.
     """
 
-    def __init__(self, data_dir: Path, port: int | None = None, *, fresh: bool = False) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        port: int | None = None,
+        *,
+        fresh: bool = False,
+        overrides: Mapping[str, object] | None = None,
+        format_with: Sequence[str] = (),
+    ) -> None:
         self.data_dir = Path(data_dir).absolute()
         self.port = port or free_port()
         self._controller_port = free_port()
         self._fresh = fresh
+        self._overrides, self._format_with = dict(overrides or {}), list(format_with)
         self._process: subprocess.Popen[bytes] | None = None
+        self._formatting: subprocess.Popen[str] | None = None
+        self._is_given_up = False
 
     @property
     def bootstrap_servers(self) -> str:
@@ -60,16 +72,20 @@ class Broker:
         return self.data_dir / "broker.log"
 
     def start(self, timeout_s: float = 60.0) -> "Broker":
-        """Start and wait until it serves. Raises `BrokerError` with the cause and the way out."""
+        """Start and wait until it serves. Raises `BrokerError` with the cause and the way out.
+
+        `timeout_s`: how long it may neither serve nor work (use a core); recovery after a crash takes what it takes.
+        """
         jars, java = kafka_jars(), find_java()
         refuse_taken(self.port)
         if self._fresh and self._process is None:
             shutil.rmtree(self.data_dir, ignore_errors=True)
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        properties, logging = write_config(self.data_dir, self.port, self._controller_port)
+        properties, logging = write_config(self.data_dir, self.port, self._controller_port, self._overrides)
         command = [java, "-Xmx512m", "-Xms128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{jars}/*"]
         command.append(f"-Dlog4j2.configurationFile={logging}")
         self._format(command, properties)
+        self._refuse_given_up()
         start_of_log = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -101,6 +117,18 @@ class Broker:
             self._process.kill()
             self._process.wait()
 
+    def give_up(self) -> None:
+        """End a `start` that another thread waits in: it raises `BrokerError` soon."""
+        self._is_given_up = True
+        if self._formatting is not None:
+            self._formatting.kill()
+        self.kill()
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it answers within a second."""
+        return _serves(self.port)
+
     def freeze(self) -> None:
         """SIGSTOP: the process hangs, its connections stay open."""
         self._signal(signal.SIGSTOP)
@@ -125,27 +153,51 @@ class Broker:
     def _format(self, command: Sequence[str | Path], properties: Path) -> None:
         if (self.data_dir / "log" / "meta.properties").exists():
             return
-        arguments = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", properties]
-        ran = subprocess.run(
-            [str(part) for part in [*command, *arguments]], capture_output=True, text=True, check=False
+        self._refuse_given_up()
+        arguments = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", properties, *self._format_with]
+        self._formatting = subprocess.Popen(
+            [str(part) for part in [*command, *arguments]],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=die_with_parent,
         )
-        if ran.returncode:
-            raise BrokerError(
-                f"the broker's data folder {self.data_dir} could not be formatted: {_last_line(ran.stderr + ran.stdout)}"
-            )
+        with self._formatting as formatting:
+            said, _ = formatting.communicate()
+        self._refuse_given_up()
+        if formatting.returncode:
+            raise BrokerError(f"the broker's data folder {self.data_dir} could not be formatted: {_last_line(said)}")
 
     def _wait(self, start_of_log: int, timeout_s: float) -> None:
-        give_up = time.monotonic() + timeout_s
-        while time.monotonic() < give_up:
+        idle_since_s, worked_s = time.monotonic(), 0.0
+        while time.monotonic() - idle_since_s < timeout_s:
             if not self.is_alive:
+                self._refuse_given_up()
                 raise BrokerError(
                     f"the broker ended while starting: {_last_line(self._printed(start_of_log))} (see {self.log_file})"
                 )
             if _serves(self.port):
                 return
+            if (now_worked_s := self._wanted_s()) > worked_s + 0.5:
+                idle_since_s, worked_s = time.monotonic(), now_worked_s
             time.sleep(0.05)
         self.kill()
-        raise BrokerError(f"the broker was not ready after {timeout_s:.0f} s; see {self.log_file}")
+        raise BrokerError(
+            f"the broker does not serve, and did nothing for {timeout_s:.0f} s while starting; see {self.log_file}"
+        )
+
+    def _wanted_s(self) -> float:
+        """Seconds for which its threads had a core, or waited for one."""
+        found = 0
+        with contextlib.suppress(OSError, ValueError):
+            for thread in Path(f"/proc/{self.pid}/task").iterdir():
+                on_core, waiting, *_ = (thread / "schedstat").read_text().split()
+                found += int(on_core) + int(waiting)
+        return found / 1e9
+
+    def _refuse_given_up(self) -> None:
+        if self._is_given_up:
+            raise BrokerError("the broker's start was given up, as asked")
 
     def _printed(self, start: int) -> str:
         with self.log_file.open("rb") as log:
@@ -173,10 +225,13 @@ def refuse_taken(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise BrokerError(f"port {port} is taken{_holder(port)}: stop that, or choose another port") from None
+            raise BrokerError(
+                f"port {port} is taken{holder(port)}: stop that, or choose another port (--port)"
+            ) from None
 
 
-def _holder(port: int) -> str:
+def holder(port: int) -> str:
+    """` by NAME (process N)` of who listens on a port; empty when nobody is known to."""
     import psutil
 
     with contextlib.suppress(psutil.Error):

@@ -1,5 +1,6 @@
 """The one-node KRaft configuration: small, loopback only, and with Kafka's own defaults where they do not matter."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 CLUSTER_ID = "headraceLocalCluster00"
@@ -14,12 +15,17 @@ Configuration:
 """
 
 
-def write_config(folder: Path, port: int, controller_port: int) -> tuple[Path, Path]:
-    """Write `server.properties` and `log4j2.yaml` into `folder`; returns both paths."""
+# A transaction that somebody leaves open holds back every reader behind it for so long at the most; our own end after 15 s.
+LONGEST_TRANSACTION_MS = 60_000
+
+
+def write_config(
+    folder: Path, port: int, controller_port: int, overrides: Mapping[str, object] | None = None
+) -> tuple[Path, Path]:
+    """Write `server.properties` and `log4j2.yaml` into `folder`; returns both paths. `overrides`: settings put over ours."""
     properties = folder / "server.properties"
-    properties.write_text(
-        "".join(f"{name}={value}\n" for name, value in _settings(folder, port, controller_port).items())
-    )
+    settings = _settings(folder, port, controller_port) | dict(overrides or {})
+    properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     logging = folder / "log4j2.yaml"
     logging.write_text(_LOG4J)
     return properties, logging
@@ -45,4 +51,6 @@ def _settings(folder: Path, port: int, controller_port: int) -> dict[str, object
         "share.coordinator.state.topic.replication.factor": 1,
         "share.coordinator.state.topic.min.isr": 1,
         "group.initial.rebalance.delay.ms": 0,
+        "transaction.max.timeout.ms": LONGEST_TRANSACTION_MS,
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1_000,
     }

@@ -1,22 +1,32 @@
-"""The local installation: the folder `.headrace`, and the supervisor that runs in it."""
+"""The local installation: the folder `.headrace`, and the supervisor that runs in it.
+
+Whether one runs is told by the lock on the folder, which nobody holds after its process has ended, however it ended; the files
+in it only say more.
+"""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from headrace.errors import HeadraceError, Misconfigured
+from headrace.errors import HeadraceError
 from headrace.settings import Settings, origins
-from headrace_cli.supervisor import SERVICES, STATE_FILE
+from headrace_cli.supervisor import LOCK_FILE, SERVICES, STATE_FILE, locked
+from headrace_cli.waiting import Patience, Workers
 
 __all__ = ["SERVICES", "Local", "settings_here"]
+
+STOP_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -30,72 +40,155 @@ class Local:
         """`HEADRACE_HOME`, by default `.headrace` in this folder."""
         return Local(Path(os.environ.get("HEADRACE_HOME", ".headrace")).absolute())
 
-    def state(self) -> dict[str, Any] | None:
-        """What the supervisor wrote; None when none runs."""
-        path = self.home / STATE_FILE
-        if not path.exists():
+    def supervisor(self) -> int | None:
+        """The process that runs here, from its first moment on; None when none does."""
+        if not self.home.exists():
             return None
-        found = json.loads(path.read_text())
-        return found if found["error"] or _is_supervisor(found["pid"]) else None
+        descriptor = locked(self.home)
+        if descriptor is not None:
+            os.close(descriptor)
+            return None
+        # NB: who starts one holds the lock for a moment before it writes the process id.
+        for _ in range(40):
+            with contextlib.suppress(OSError, ValueError):
+                return int((self.home / LOCK_FILE).read_text())
+            time.sleep(0.05)
+        return None
 
-    def start(self, port: int, *, fresh: bool = False) -> subprocess.Popen[bytes]:
-        """Start a supervisor of its own session, with its log in the folder."""
+    def state(self) -> dict[str, Any] | None:
+        """What the supervisor wrote; None when none runs. After a start that failed: what it left, with its `error`."""
+        found = self._written()
+        if found is None:
+            return None
+        return found if found["error"] or self.supervisor() == found["pid"] else None
+
+    def pids(self) -> list[int]:
+        """The supervisor and all that it started."""
+        pid = self.supervisor()
+        return [] if pid is None else [pid]
+
+    def start(self, port: int, *, fresh: bool = False, anywhere: bool = True) -> subprocess.Popen[bytes]:
+        """Start a supervisor of its own session, with its log in the folder. `anywhere`: health and gateway on free ports.
+
+        Raises `HeadraceError` when one runs here, or starts, already.
+        """
         self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / STATE_FILE).unlink(missing_ok=True)
-        command = [sys.executable, "-m", "headrace_cli.supervisor", "--home", str(self.home), "--port", str(port)]
-        with (self.home / "supervisor.log").open("ab") as log:
-            return subprocess.Popen(
-                command + ["--fresh"] * fresh, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-            )
-
-    async def await_started(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
-        """Until broker, topics and services are started. Raises `HeadraceError` with the supervisor's reason."""
-        while process.poll() is None:
-            state = self.state()
-            if state is not None and state["services"]:
-                return state
-            await asyncio.sleep(0.05)
-        path = self.home / STATE_FILE
-        reason = json.loads(path.read_text())["error"] if path.exists() else f"see {self.home / 'supervisor.log'}"
-        path.unlink(missing_ok=True)
-        raise HeadraceError(reason)
-
-    def stop(self, timeout_s: float = 40.0) -> bool:
-        """End the supervisor and all its children; False when none ran."""
-        state = self.state()
-        if state is None:
-            return False
-        process = psutil.Process(state["pid"])
-        process.send_signal(signal.SIGTERM)
+        lock = self._locked()
         try:
-            process.wait(timeout_s)
-        except psutil.TimeoutExpired:
-            raise HeadraceError(
-                f"the supervisor (process {state['pid']}) did not end within {timeout_s:.0f} s; see {self.home}/logs"
-            ) from None
+            os.truncate(lock, 0)
+            self._end_left_over()
+            (self.home / STATE_FILE).unlink(missing_ok=True)
+            command = [sys.executable, "-m", "headrace_cli.supervisor", "--home", str(self.home), "--port", str(port)]
+            command += ["--fresh"] * fresh + ["--anywhere"] * anywhere + ["--lock", str(lock)]
+            with (self.home / "supervisor.log").open("ab") as log:
+                process = subprocess.Popen(
+                    command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[lock]
+                )
+            os.write(lock, str(process.pid).encode())
+            return process
+        finally:
+            os.close(lock)
+
+    async def await_started(
+        self, process: subprocess.Popen[bytes], tell: Callable[[str], None] = lambda _: None
+    ) -> dict[str, Any]:
+        """Until broker, topics and services are started. `tell`: takes what it is at now. Raises `HeadraceError` with the supervisor's reason."""
+        patience, workers = Patience(), Workers(lambda: [process.pid])
+        while process.poll() is None:
+            found = self._written() or {}
+            if found.get("pid") == process.pid and found["services"]:
+                return found
+            phase = found.get("phase", "starting")
+            tell(phase)
+            if not patience.note(phase, is_busy=workers.are_busy()):
+                raise HeadraceError(
+                    f"{phase}: nothing has moved for {patience.quiet_s:.0f} s; see {self.home / 'supervisor.log'}; `headrace down` ends it"
+                )
+            await asyncio.sleep(0.05)
+        found = self._written() or {}
+        (self.home / STATE_FILE).unlink(missing_ok=True)
+        if process.returncode == 0 or process.returncode == -signal.SIGTERM:
+            raise HeadraceError("it was ended while it was starting (`headrace down`, or a signal)")
+        raise HeadraceError(found.get("error") or f"the supervisor ended: see {self.home / 'supervisor.log'}")
+
+    def stop(self, timeout_s: float = STOP_WITHIN_S) -> bool:
+        """End the supervisor and all its children, within ten seconds, by force if need be; False when none ran."""
+        pid = self.supervisor()
+        if pid is None:
+            self._end_left_over()
+            (self.home / STATE_FILE).unlink(missing_ok=True)
+            return False
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout_s)
+            except psutil.TimeoutExpired:
+                process.kill()
+                process.wait(2.0)
+        self._end_left_over()
+        (self.home / STATE_FILE).unlink(missing_ok=True)
         return True
+
+    def _locked(self) -> int:
+        """The folder's lock. Raises `HeadraceError` when somebody runs here; one who only asks holds it for a moment."""
+        while (lock := locked(self.home)) is None:
+            if (pid := self.supervisor()) is not None and psutil.pid_exists(pid):
+                raise HeadraceError(self._is_up_already())
+        return lock
+
+    def _written(self) -> dict[str, Any] | None:
+        try:
+            found = json.loads((self.home / STATE_FILE).read_text())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) and {"pid", "error", "services"} <= found.keys() else None
+
+    def _is_up_already(self) -> str:
+        pid, found = self.supervisor(), self._written() or {}
+        if found.get("phase") == "running":
+            return f"it is up already (process {pid}): `headrace status` shows it, `headrace down` ends it"
+        if found.get("phase") == "stopping":
+            return f"it is ending (process {pid}): try again in a moment"
+        return f"it is starting already (process {pid}): `headrace down` ends it"
+
+    def _end_left_over(self) -> None:
+        """What a supervisor that was killed left behind: its children have been asked to end by the system, frozen ones never hear it."""
+        found = self._written() or {}
+        told = [*found.get("services", {}).values(), {"pid": found.get("broker_pid")}]
+        left = [process for one in told if (process := _ours(one.get("pid"))) is not None]
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        _, alive = psutil.wait_procs(left, timeout=STOP_WITHIN_S - 2)
+        for process in alive:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(alive, timeout=2)
 
 
 def settings_here() -> Settings:
     """The settings; a broker that `headrace up` started here is found by itself."""
-    settings = Settings.load()
+    return Settings.load(environ_here())
+
+
+def environ_here() -> dict[str, str]:
+    """The environment that the running installation's commands see: with the address of the broker that `headrace up` started here."""
     state = Local.here().state()
     if state and state["bootstrap_servers"] and origins()["bootstrap_servers"][1] == "default":
-        return Settings.load({**os.environ, "KAFKA_BOOTSTRAP_SERVERS": state["bootstrap_servers"]})
-    return settings
+        return {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": state["bootstrap_servers"]}
+    return dict(os.environ)
 
 
-def refuse_running(local: Local) -> None:
-    """Raise `Misconfigured` when a supervisor runs already."""
-    state = local.state()
-    if state is not None and not state["error"]:
-        raise Misconfigured(
-            f"it is up already (process {state['pid']}): `headrace status` shows it, `headrace down` ends it"
-        )
-
-
-def _is_supervisor(pid: int) -> bool:
+def _ours(pid: int | None) -> psutil.Process | None:
+    """A process that a supervisor of ours started; a number that has been given to another one since is let be."""
+    if pid is None:
+        return None
     try:
-        return any("headrace_cli.supervisor" in part for part in psutil.Process(pid).cmdline())
+        process = psutil.Process(pid)
+        words = " ".join(process.cmdline())
     except psutil.Error:
-        return False
+        return None
+    return process if "headrace_" in words or "kafka.Kafka" in words else None

@@ -1,7 +1,12 @@
 """The `headrace` command: `headrace NOUN VERB`, with short words for the daily ones."""
 
+import contextlib
 import logging
+import os
+import signal
 import sys
+import tempfile
+import traceback
 
 import typer
 
@@ -48,15 +53,41 @@ app.add_typer(config.app, name="config")
 
 def main() -> None:
     """Run a command; what goes wrong is one sentence, with the way out."""
-    for chatty in ("aiokafka", "headrace"):
+    signal.signal(signal.SIGINT, _interrupted)
+    for chatty in ("aiokafka", "headrace", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)  # what matters comes back as one sentence below
     try:
         app()
     except (HeadraceError, BrokerError) as error:
-        print(f"headrace: {error}", file=sys.stderr)
+        _say(f"headrace: {error}")
         raise SystemExit(2 if isinstance(error, Misconfigured) else 1) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # who read us has gone (`| head`)
+        raise SystemExit(1) from None
+    except Exception as error:
+        _say(f"headrace: this is a bug: {type(error).__name__}: {error}{_written_down()}")
+        raise SystemExit(1) from None
+
+
+def _interrupted(*_: object) -> None:
+    """Ctrl-C: quietly, but through every `finally`."""
+    raise SystemExit(130)
+
+
+def _written_down() -> str:
+    """Where the traceback of the error at hand is kept."""
+    try:
+        descriptor, path = tempfile.mkstemp(prefix="headrace-bug-", suffix=".txt")
+        with os.fdopen(descriptor, "w") as opened:
+            opened.write(f"{' '.join(sys.argv)}\n{traceback.format_exc()}")
+    except OSError:
+        return ""
+    return f"; what is needed to mend it is in {path}"
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from headrace.bus.connect import connect
+from headrace.bus.diagnosis import is_listening
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.projects import Projects
 from headrace.bus.runtime import topics_of
@@ -17,8 +18,9 @@ from headrace.clock import SystemClock
 from headrace.codec import Codec, Message, out
 from headrace.envelope import Envelope
 from headrace.errors import Retryable
+from headrace.settings import Settings
 from headrace.topics import Topics
-from headrace_cli.local import settings_here
+from headrace_cli.local import Local, settings_here
 
 CONNECT_WITHIN_S = 3.0
 
@@ -55,15 +57,14 @@ class Session:
 
 
 @asynccontextmanager
-async def session() -> AsyncIterator[Session]:
+async def session(connect_within_s: float = CONNECT_WITHIN_S) -> AsyncIterator[Session]:
     """Connect, and disconnect at the end."""
     settings = settings_here()
     log = KafkaLog(settings)
     try:
-        await connect(log, CONNECT_WITHIN_S)
+        await connect(log, connect_within_s, settings)
     except Retryable as error:
-        way_out = "start one with `headrace up`, or set KAFKA_BOOTSTRAP_SERVERS"
-        raise Retryable(f"no Kafka broker answers at {settings.bootstrap_servers}: {way_out}") from error
+        raise Retryable(await _why_away(settings)) from error
     topics = topics_of(settings)
     codec = Codec(topics)
     projects = Projects(log, codec, topics)
@@ -76,11 +77,21 @@ async def session() -> AsyncIterator[Session]:
         await log.stop()
 
 
-def run(work: Callable[[Session], Awaitable[T]]) -> T:
+async def _why_away(settings: Settings) -> str:
+    """What nobody's answer means, with the way out."""
+    where = settings.bootstrap_servers
+    if await is_listening(settings):
+        return f"the broker at {where} takes the connection and does not answer: it is frozen, overloaded or still starting (`headrace status`)"
+    if Local.here().supervisor() is not None:
+        return f"no Kafka broker answers at {where}, though `headrace up` runs here: it is starting or being restarted (`headrace status`)"
+    return f"no Kafka broker answers at {where}: start one with `headrace up`, or set KAFKA_BOOTSTRAP_SERVERS"
+
+
+def run(work: Callable[[Session], Awaitable[T]], connect_within_s: float = CONNECT_WITHIN_S) -> T:
     """Run a command's work in a session."""
 
     async def connected() -> T:
-        async with session() as opened:
+        async with session(connect_within_s) as opened:
             return await work(opened)
 
     return asyncio.run(connected())

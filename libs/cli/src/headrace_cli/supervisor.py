@@ -1,188 +1,374 @@
-"""`python -m headrace_cli.supervisor`: the broker and all services as child processes, restarted when they die.
+"""`python -m headrace_cli.supervisor`: the broker and all services as child processes, restarted when they die or stand still.
 
-One folder holds everything of a run: the broker's data, a log per service, and `supervisor.json`, which says who
-lives where. Children end with the supervisor, however it ends.
+One folder holds everything of a run: the broker's data, a log per service, and `supervisor.json`, which says who lives where,
+and why what was restarted was. Who holds the lock of the folder (`supervisor.lock`) runs in it: a second one is refused, and
+files that a killed one left behind mean nothing. Children end with the supervisor, however it ends.
+
+A service that is stopped, or hung though it had a core, is replaced (kill -9: its successor goes on from the log). A broker that
+is stopped is continued first: it is healthy once it runs, and a restart costs everybody their connections.
 """
 
 import argparse
 import asyncio
+import contextlib
+import fcntl
 import json
+import logging
 import os
 import signal
-import subprocess
+import socket
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from headrace.bus.admin import ensure_topics
 from headrace.bus.connect import connect
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.runtime import topics_of
-from headrace.errors import HeadraceError
+from headrace.envelope import format_instant
+from headrace.errors import HeadraceError, Misconfigured
+from headrace.obs.logs import set_up_logs
 from headrace.settings import Settings
-from headrace_broker import Broker, BrokerError, die_with_parent
+from headrace_broker import Broker, BrokerError, free_port, holder
+from headrace_cli.alarming import Alarms
+from headrace_cli.children import RESTART_AT_ONCE, Child, rotate
+from headrace_cli.disk import Disk
+from headrace_cli.overseeing import Oversight, look_at
+
+__all__ = ["LOCK_FILE", "RESTART_AT_ONCE", "SERVICES", "STATE_FILE", "Child", "Supervisor"]
+
+_log = logging.getLogger("headrace.supervisor")
 
 SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor", "trainer")
 STATE_FILE = "supervisor.json"
-RESTART_AT_ONCE = 75
-_LONGEST_PAUSE_S = 10.0
+LOCK_FILE = "supervisor.lock"
+LOOK_EVERY_S = 2.0
+HOUSEKEEPING_EVERY_S = 5.0
+# All of `down` within ten seconds: services get most of it, since they commit what they have in hand.
+SERVICES_STOP_WITHIN_S = 6.5
+BROKER_STOPS_WITHIN_S = 2.5
+BROKER_PAUSE_S = 3.0
 
 
 @dataclass
-class Child:
-    """One supervised process. `restarts` counts how often it was started again."""
+class BrokerKeeper:
+    """The broker, started again when it ends. `reason`, `at`: why and when that last was."""
 
-    name: str
-    command: list[str]
-    log: Path
-    environ: dict[str, str]
-    process: subprocess.Popen[bytes] | None = None
+    broker: Broker
     restarts: int = 0
-    pause_s: float = 0.0
-    due_s: float = 0.0
-    started_s: float = 0.0
-    last_code: int | None = None
+    reason: str = ""
+    at: str = ""
+    oversight: Oversight = field(default_factory=Oversight)
+    _starting: asyncio.Task[Any] | None = None
+    _due_s: float = 0.0
+    _woken_s: float = 0.0
 
-    def start(self, now_s: float) -> None:
-        """Start the process; it ends when we do."""
-        self.started_s = now_s
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                env=self.environ,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                preexec_fn=die_with_parent,
-            )
+    async def start(self) -> str:
+        """The first start; returns its address."""
+        return (await asyncio.to_thread(self.broker.start)).bootstrap_servers
 
-    def tend(self, now_s: float) -> bool:
-        """Restart it when it has ended and its pause is over; returns whether anything changed."""
-        if self.process is not None and self.process.poll() is None:
+    def tend(self, now_s: float, disk: Disk) -> bool:
+        """Start it again, beside everything else, when it has ended; returns whether anything changed."""
+        if self._starting is not None:
+            return self._starting.done() and self._started(now_s)
+        if self.broker.is_alive or now_s < self._due_s:
             return False
-        if self.process is not None:
-            self._note_end(self.process.returncode, now_s)
+        self._note("it ended" if not self.reason.startswith("replaced") else self.reason)
+        if disk.is_full:
+            self._due_s = now_s + BROKER_PAUSE_S
+            self._note(f"it ended, and is started again when there is room: {disk.told}")
             return True
-        if now_s < self.due_s:
-            return False
         self.restarts += 1
-        self.start(now_s)
+        self._starting = asyncio.create_task(asyncio.to_thread(self.broker.start))
         return True
 
-    def _note_end(self, code: int, now_s: float) -> None:
-        self.process, self.last_code = None, code
-        lived_long = now_s - self.started_s > 30
-        quick = code == RESTART_AT_ONCE or lived_long
-        self.pause_s = 0.0 if quick else min(max(self.pause_s * 2, 0.5), _LONGEST_PAUSE_S)
-        self.due_s = now_s + self.pause_s
+    def _started(self, now_s: float) -> bool:
+        starting, self._starting, self.oversight = self._starting, None, Oversight()
+        error = starting.exception() if starting is not None else None
+        if error is not None:
+            self._due_s = now_s + BROKER_PAUSE_S
+            self._note(f"it does not start: {error}")
+        return True
 
-    def stop(self) -> None:
-        """Ask it to end."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
+    async def look(self, now_s: float) -> bool:
+        """Continue it when it is stopped, replace it when it hangs; returns whether anything changed."""
+        pid = self.broker.pid
+        if pid is None or self._starting is not None:
+            return False
+        look = look_at(pid, now_s, await asyncio.to_thread(lambda: self.broker.is_serving))
+        because = None if look is None else self.oversight.take(look)
+        if because is None:
+            return False
+        if because.startswith("stopped") and now_s - self._woken_s > 60.0:
+            self._woken_s, self.oversight = now_s, Oversight()
+            self._note(f"continued: it was {because}")
+            self.broker.thaw()
+        else:
+            self._note(f"replaced: {because}")
+            await asyncio.to_thread(self.broker.kill)
+        return True
 
-    def kill(self) -> None:
-        """End it."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+    def _note(self, reason: str) -> None:
+        if reason != self.reason:
+            _log.warning("the broker: %s", reason)
+            self.reason, self.at = reason, format_instant(int(time.time()))
+
+    def told(self) -> dict[str, Any]:
+        """For `supervisor.json`."""
+        where = {"pid": self.broker.pid, "port": self.broker.port, "log": str(self.broker.log_file)}
+        return where | {"restarts": self.restarts, "reason": self.reason, "at": self.at}
 
 
 @dataclass
 class Supervisor:
-    """Everything of one run, in one folder."""
+    """Everything of one run, in one folder. `anywhere`: health and gateway on any free ports."""
 
     home: Path
     port: int
     fresh: bool
     settings: Settings
+    anywhere: bool = False
     children: dict[str, Child] = field(default_factory=dict)
-    broker: Broker | None = None
+    keeper: BrokerKeeper | None = None
+    disk: Disk = field(default_factory=lambda: Disk(0, 1))
+    phase: str = "starting"
+    _alarming: asyncio.Task[None] | None = None
+    _alarms: Alarms | None = None
+    _told_disk: bool = False
 
     async def run(self) -> int:
         """Until a signal."""
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        (self.home / "logs").mkdir(parents=True, exist_ok=True)
+        self._write_state("")
+        working, stopping = asyncio.create_task(self._work()), asyncio.create_task(stop.wait())
         try:
-            bootstrap = await asyncio.to_thread(self._start_broker)
-            await self._apply_topics(bootstrap)
-            self._start_services(bootstrap)
-            await self._tend(stop, bootstrap)
-        except (HeadraceError, BrokerError) as error:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+        except (HeadraceError, BrokerError, OSError) as error:
+            _log.error("%s", error)
             self._write_state("", str(error))
-            print(f"headrace up: {error}", file=sys.stderr)
             return 1
         finally:
-            await self._stop_all()
-        (self.home / STATE_FILE).unlink(missing_ok=True)
+            self.phase = "stopping"
+            await self._stop_all(working)
+            stopping.cancel()
+        with contextlib.suppress(OSError):
+            (self.home / STATE_FILE).unlink(missing_ok=True)
         return 0
 
-    def _start_broker(self) -> str:
+    async def _work(self) -> None:
+        (self.home / "logs").mkdir(parents=True, exist_ok=True)
+        self.disk = Disk.under(self.home)
+        ports = self._ports()
+        self._enter("starting the broker")
+        bootstrap = await self._start_broker()
+        self._enter("making topics")
+        await self._apply_topics(bootstrap)
+        self._start_services(bootstrap, ports)
+        self._alarms = Alarms(self._settings(bootstrap))
+        self._alarming = asyncio.create_task(self._alarms.run())
+        await self._tend(bootstrap)
+
+    def _enter(self, phase: str) -> None:
+        self.phase = phase
+        self._write_state("")
+
+    def _ports(self) -> dict[str, int]:
+        """The health port of each service. Raises `Misconfigured` for a taken one, the gateway's too."""
+        settings, base = self.settings, self.settings.http_port_base
+        if not self.anywhere and settings.gateway_port:
+            _refuse_taken(settings.http_host, settings.gateway_port, "the gateway", "HEADRACE_GATEWAY_PORT")
+        if self.anywhere or base == 0:
+            return {name: free_port() for name in SERVICES}
+        ports = {name: base + number for number, name in enumerate(SERVICES)}
+        for name, port in ports.items():
+            _refuse_taken(settings.http_host, port, f"the health of {name}", "HEADRACE_HTTP_PORT_BASE")
+        return ports
+
+    def _settings(self, bootstrap: str) -> Settings:
+        return Settings.load({**os.environ, "KAFKA_BOOTSTRAP_SERVERS": bootstrap})
+
+    async def _start_broker(self) -> str:
         given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
         if given:
             return given
-        self.broker = Broker(self.home / "kafka", self.port, fresh=self.fresh)
-        return self.broker.start().bootstrap_servers
+        self.keeper = BrokerKeeper(Broker(self.home / "kafka", self.port, fresh=self.fresh))
+        return await self.keeper.start()
 
     async def _apply_topics(self, bootstrap: str) -> None:
-        settings = Settings.load({**os.environ, "KAFKA_BOOTSTRAP_SERVERS": bootstrap})
+        settings = self._settings(bootstrap)
         log = KafkaLog(settings)
-        await connect(log, settings.connect_timeout_s)
+        await connect(log, settings.connect_timeout_s, settings)
         try:
             await ensure_topics(log, topics_of(settings).specs())
         finally:
             await log.stop()
 
-    def _start_services(self, bootstrap: str) -> None:
+    def _start_services(self, bootstrap: str, ports: dict[str, int]) -> None:
         now_s = asyncio.get_running_loop().time()
         for name in SERVICES:
             environ = {
                 **os.environ,
                 "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
                 "HEADRACE_INSTANCE": f"{name}-1",
+                "HEADRACE_HTTP_PORT": str(ports[name]),
                 "OMP_NUM_THREADS": "1",
             }
+            if self.anywhere:
+                environ.setdefault("HEADRACE_GATEWAY_PORT", "0")
             command = [sys.executable, "-m", f"headrace_{name}"]
-            self.children[name] = Child(name, command, self.home / "logs" / f"{name}.log", environ)
+            log = self.home / "logs" / f"{name}.log"
+            self.children[name] = Child(name, command, log, environ, http_port=ports[name])
             self.children[name].start(now_s)
+        self.phase = "running"
         self._write_state(bootstrap)
 
-    async def _tend(self, stop: asyncio.Event, bootstrap: str) -> None:
+    async def _tend(self, bootstrap: str) -> None:
         loop = asyncio.get_running_loop()
-        while not stop.is_set():
-            changed = [child.tend(loop.time()) for child in self.children.values()]
-            if self.broker is not None and not self.broker.is_alive:
-                await asyncio.to_thread(self.broker.start)
-                changed.append(True)
+        looked_s = kept_s = 0.0
+        while True:
+            changed = [self._tend_child(child, loop.time()) for child in self.children.values()]
+            if self.keeper is not None:
+                changed.append(self.keeper.tend(loop.time(), self.disk))
+            if loop.time() - looked_s >= LOOK_EVERY_S:
+                looked_s = loop.time()
+                changed += await self._look_at_all()
+            if loop.time() - kept_s >= HOUSEKEEPING_EVERY_S:
+                kept_s = loop.time()
+                changed.append(self._keep_house())
             if any(changed):
                 self._write_state(bootstrap)
             await asyncio.sleep(0.1)
 
-    async def _stop_all(self) -> None:
+    def _tend_child(self, child: Child, now_s: float) -> bool:
+        """What cannot be started now (a full disk) is tried again with the next turn."""
+        before = child.restarts, child.last_code
+        try:
+            changed = child.tend(now_s)
+        except OSError as error:
+            _log.warning("%s cannot be started: %s", child.name, error)
+            child.due_s = now_s + BROKER_PAUSE_S
+            return False
+        if changed and child.process is None and (child.restarts, child.last_code) != before:
+            level = logging.INFO if child.last_code == RESTART_AT_ONCE else logging.WARNING
+            _log.log(level, "%s %s; started again in %.1f s", child.name, child.reason, child.pause_s)
+        return changed
+
+    async def _look_at_all(self) -> list[bool]:
+        """Replace services that stand still; returns whether anything changed."""
+        looks = [self._look(child) for child in self.children.values()]
+        if self.keeper is not None:
+            looks.append(self.keeper.look(asyncio.get_running_loop().time()))
+        return await asyncio.gather(*looks)
+
+    async def _look(self, child: Child) -> bool:
+        pid = child.pid
+        if pid is None:
+            return False
+        answers = await _answers(child.http_port)
+        look = look_at(pid, asyncio.get_running_loop().time(), answers)
+        # NB: asking took a moment: it may have ended, or be another process by now.
+        if look is None or child.pid != pid:
+            return False
+        because = child.oversight.take(look)
+        if because is None:
+            return False
+        _log.warning("%s (process %d) is replaced: %s", child.name, pid, because)
+        child.replace(because)
+        return True
+
+    def _keep_house(self) -> bool:
+        """Logs kept short, the disk looked at; returns whether there is news."""
+        logs = [child.log for child in self.children.values()]
+        for log in [*logs, self.home / "supervisor.log", self.home / "kafka" / "broker.log"]:
+            rotate(log)
+        self.disk = Disk.under(self.home)
+        if self._alarms is not None:
+            self._alarms.disk = self.disk
+        was_told, self._told_disk = self._told_disk, self.disk.is_almost_full
+        if self._told_disk != was_told:
+            _log.warning("%s", self.disk.told)
+        return self._told_disk != was_told or self._told_disk
+
+    async def _stop_all(self, working: asyncio.Task[None]) -> None:
+        if self.keeper is not None and self.phase != "running" and not self.children:
+            self.keeper.broker.give_up()
+        for task in (working, self._alarming):
+            if task is not None:
+                task.cancel()
         for child in self.children.values():
             child.stop()
-        give_up_s = asyncio.get_running_loop().time() + 11.0
-        while any(c.process and c.process.poll() is None for c in self.children.values()):
-            if asyncio.get_running_loop().time() > give_up_s:
-                break
+        give_up_s = asyncio.get_running_loop().time() + SERVICES_STOP_WITHIN_S
+        while any(c.pid for c in self.children.values()) and asyncio.get_running_loop().time() < give_up_s:
             await asyncio.sleep(0.05)
         for child in self.children.values():
+            if child.pid:
+                _log.warning("%s did not end within %.1f s: killed", child.name, SERVICES_STOP_WITHIN_S)
             child.kill()
-        if self.broker is not None:
-            await asyncio.to_thread(self.broker.stop)
+        if self.keeper is not None:
+            await asyncio.to_thread(self.keeper.broker.stop, BROKER_STOPS_WITHIN_S)
+        await asyncio.gather(working, *([self._alarming] if self._alarming else []), return_exceptions=True)
 
     def _write_state(self, bootstrap: str, error: str = "") -> None:
-        children = {
-            name: {"pid": c.process.pid if c.process else None, "restarts": c.restarts, "last_code": c.last_code}
-            for name, c in self.children.items()
+        broker = self.keeper.told() if self.keeper is not None else None
+        state = {
+            "pid": os.getpid(),
+            "phase": self.phase,
+            "bootstrap_servers": bootstrap,
+            "error": error,
+            "services": {name: child.told() for name, child in self.children.items()},
+            "broker": broker,
+            "broker_pid": broker["pid"] if broker else None,
+            "disk": {"told": self.disk.told, "is_almost_full": self.disk.is_almost_full},
         }
-        state = {"pid": os.getpid(), "bootstrap_servers": bootstrap, "error": error, "services": children}
-        state["broker_pid"] = self.broker.pid if self.broker else None
         scratch = self.home / f"{STATE_FILE}.new"
-        scratch.write_text(json.dumps(state, indent=2))
-        scratch.replace(self.home / STATE_FILE)
+        try:
+            scratch.write_text(json.dumps(state, indent=2))
+            scratch.replace(self.home / STATE_FILE)
+        except OSError as failed:
+            # NB: a full disk must not end who looks after everything; what it says is old then.
+            _log.warning("%s is not written: %s", STATE_FILE, failed)
+
+
+def _refuse_taken(host: str, port: int, what: str, setting: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            raise Misconfigured(
+                f"port {port}, for {what}, is taken{holder(port)}: stop that, or set {setting} to another"
+            ) from None
+
+
+async def _answers(port: int) -> bool:
+    """Whether a health port says that its process lives, within two seconds."""
+    try:
+        async with asyncio.timeout(2.0):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(b"GET /live HTTP/1.1\r\n\r\n")
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.transport.abort()
+    except (OSError, TimeoutError):
+        return False
+
+
+def locked(home: Path) -> int | None:
+    """The lock of a folder, as a file descriptor that holds it; None when somebody else does."""
+    descriptor = os.open(home / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def main() -> int:
@@ -191,9 +377,24 @@ def main() -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--port", type=int, default=19092)
     parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--anywhere", action="store_true", help="health and gateway on any free ports")
+    parser.add_argument("--lock", type=int, help="the descriptor that holds the folder's lock, from who starts us")
     arguments = parser.parse_args()
     arguments.home.mkdir(parents=True, exist_ok=True)
-    supervisor = Supervisor(arguments.home, arguments.port, arguments.fresh, Settings.load())
+    set_up_logs("supervisor", "INFO")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    if arguments.lock is None:
+        lock = locked(arguments.home)
+        if lock is None:
+            print(f"headrace up: another supervisor runs in {arguments.home}", file=sys.stderr)
+            return 1
+        os.truncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+    try:
+        supervisor = Supervisor(arguments.home, arguments.port, arguments.fresh, Settings.load(), arguments.anywhere)
+    except Misconfigured as error:
+        print(f"headrace up: {error}", file=sys.stderr)
+        return 2
     return asyncio.run(supervisor.run())
 
 

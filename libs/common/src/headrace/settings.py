@@ -18,6 +18,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a process is told from outside.
 
     `namespace` prefixes every topic, group and transactional id. `http_port`: health and metrics, 0 for any free port.
+    `http_port_base`: under `headrace up` the services' `http_port` count up from here (pipeline first); 0 for any free ones.
     `partitions_*`: the knobs of topics.yaml. `replication_factor` of new topics.
     `connect_timeout_s`: how long a start waits for the broker. `online_store`: where inference keeps feature tiles.
     `model_memory_bytes`: how much memory its loaded versions may take, by estimate.
@@ -38,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     instance: str = ""
     http_host: str = "127.0.0.1"
     http_port: int = 0
+    http_port_base: int = 19_101
     gateway_port: int = 8080
     gateway_body_bytes: int = 65_536
     gateway_connections: int = 1_000

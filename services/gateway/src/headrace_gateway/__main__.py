@@ -1,8 +1,18 @@
-"""`python -m headrace_gateway`"""
+"""`python -m headrace_gateway`."""
 
-import uvloop
+from headrace.stopping import STOPPING
 
-from headrace.bus.runtime import main
-from headrace_gateway.app import build
 
-raise SystemExit(main("gateway", build, uvloop.new_event_loop))
+def run() -> int:
+    """The exit code. Signals are heeded before anything heavy is imported: one may come at any moment."""
+    STOPPING.begin("gateway")
+    import uvloop
+
+    from headrace.bus.runtime import main
+    from headrace_gateway.app import build
+
+    return main("gateway", build, uvloop.new_event_loop)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run())

@@ -1,7 +1,16 @@
 """`python -m headrace_monitor`."""
 
-from headrace.bus.runtime import main
-from headrace_monitor.app import build
+from headrace.stopping import STOPPING
+
+
+def run() -> int:
+    """The exit code. Signals are heeded before anything heavy is imported: one may come at any moment."""
+    STOPPING.begin("monitor")
+    from headrace.bus.runtime import main
+    from headrace_monitor.app import build
+
+    return main("monitor", build)
+
 
 if __name__ == "__main__":
-    raise SystemExit(main("monitor", build))
+    raise SystemExit(run())

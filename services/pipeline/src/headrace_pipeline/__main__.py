@@ -1,7 +1,16 @@
 """`python -m headrace_pipeline`."""
 
-from headrace.bus.runtime import main
-from headrace_pipeline.app import build
+from headrace.stopping import STOPPING
+
+
+def run() -> int:
+    """The exit code. Signals are heeded before anything heavy is imported: one may come at any moment."""
+    STOPPING.begin("pipeline")
+    from headrace.bus.runtime import main
+    from headrace_pipeline.app import build
+
+    return main("pipeline", build)
+
 
 if __name__ == "__main__":
-    raise SystemExit(main("pipeline", build))
+    raise SystemExit(run())

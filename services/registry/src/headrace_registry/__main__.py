@@ -1,7 +1,16 @@
 """`python -m headrace_registry`."""
 
-from headrace.bus.runtime import main
-from headrace_registry.app import build
+from headrace.stopping import STOPPING
+
+
+def run() -> int:
+    """The exit code. Signals are heeded before anything heavy is imported: one may come at any moment."""
+    STOPPING.begin("registry")
+    from headrace.bus.runtime import main
+    from headrace_registry.app import build
+
+    return main("registry", build)
+
 
 if __name__ == "__main__":
-    raise SystemExit(main("registry", build))
+    raise SystemExit(run())

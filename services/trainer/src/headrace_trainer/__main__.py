@@ -1,7 +1,16 @@
 """`python -m headrace_trainer`."""
 
-from headrace.bus.runtime import main
-from headrace_trainer.app import build
+from headrace.stopping import STOPPING
+
+
+def run() -> int:
+    """The exit code. Signals are heeded before anything heavy is imported: one may come at any moment."""
+    STOPPING.begin("trainer")
+    from headrace.bus.runtime import main
+    from headrace_trainer.app import build
+
+    return main("trainer", build)
+
 
 if __name__ == "__main__":
-    raise SystemExit(main("trainer", build))
+    raise SystemExit(run())

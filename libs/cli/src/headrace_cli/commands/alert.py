@@ -27,7 +27,8 @@ def list_alerts(
         alerts = [message.event for message in current.values()]
         return [_row(alert) for alert in alerts if all_of_them or alert.status == "firing"]
 
-    columns = ["status", "alert", "about", "since", "summary", "command"]
+    columns = ["severity", "alert", "about", "since", "summary", "command", "runbook"]
+    columns = ["status", *columns] if all_of_them else columns
     show(run(work), columns, as_json=as_json, empty="no alert is firing")
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from headrace.settings import origins
+from headrace_cli.local import environ_here
 from headrace_cli.render import show
 
 app = typer.Typer(help="Settings.", no_args_is_help=True)
@@ -19,9 +20,13 @@ def _group() -> None:
 
 @app.command("show")
 def show_settings(as_json: AsJson = False) -> None:
-    """Show every setting with its origin: default, the file, or a variable."""
+    """Show every setting with its origin: default, the file, a variable, or the `headrace up` that runs here."""
+    found = origins()
+    for name, (value, _) in origins(environ_here()).items():
+        if value != found[name][0]:
+            found[name] = (value, "`headrace up` here")
     rows = [
         {"setting": name, "value": "***" if name in _SECRETS and value else value, "from": where}
-        for name, (value, where) in origins().items()
+        for name, (value, where) in found.items()
     ]
     show(rows, ["setting", "value", "from"], as_json=as_json, empty="")

@@ -1,7 +1,10 @@
 """The daily ones: up, down, status, new, apply, predict."""
 
 import asyncio
+import contextlib
 import secrets
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,21 +12,24 @@ from typing import Annotated, Any
 import typer
 from rich.status import Status
 
-from headrace.errors import HeadraceError, Misconfigured
+from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.events.inference import FellBack, PredictionAnswered, Scalar, Served
-from headrace.events.ops import HealthReported
 from headrace.policy.prediction import decision_id
 from headrace_cli.applying import apply_project
+from headrace_cli.children import RESTART_AT_ONCE
 from headrace_cli.client.kafka_way import KafkaWay
 from headrace_cli.client.rows import Batch, Row
-from headrace_cli.local import SERVICES, Local, refuse_running
+from headrace_cli.local import SERVICES, Local
 from headrace_cli.render import console, say, show
 from headrace_cli.scaffold import write_project
-from headrace_cli.session import Session, plain, run
+from headrace_cli.session import Session, plain, run, session
+from headrace_cli.standing import broker_line, deployments, held_back, local_rows, services
+from headrace_cli.waiting import TELL_EVERY_S, Patience, Workers
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_FRESH_S = 5.0
-_READY_WITHIN_S = 90.0
+_CONNECT_WITHIN_S = 60.0
+# So often a service may end during `up` before it is given up.
+_LOOPS = 3
 _ANSWER_WITHIN_S = 15.0
 
 
@@ -34,49 +40,92 @@ def add_to(app: typer.Typer) -> None:
 
 
 def up(port: Annotated[int, typer.Option(help="The broker's port.")] = 19092, as_json: AsJson = False) -> None:
-    """Start a local broker and all services; they are restarted when they die."""
+    """Start a local broker and all services; they are restarted when they die or stand still."""
     local = Local.here()
-    refuse_running(local)
-    process = local.start(port)
-
-    async def wait() -> dict[str, Any]:
-        with Status("starting broker and services", console=console, spinner="dots") if not as_json else _Quiet():
-            return await local.await_started(process)
-
-    state = asyncio.run(wait())
-    rows = run(lambda session: _until_ready(session))
-    ready = [row for row in rows if row["ready"]]
+    process = local.start(port, anywhere=False)
+    try:
+        state, rows, ended = asyncio.run(_started(local, process, quiet=as_json))
+    except SystemExit:
+        print(
+            f"left running as it is: `headrace status` shows it, `headrace down` ends it; logs in {local.home}/logs",
+            file=sys.stderr,
+        )
+        raise
+    ready = [row for row in rows if _is_settled(row)]
     line = f"up: broker {state['bootstrap_servers']}, {len(ready)} of {len(SERVICES)} services ready; logs in {local.home}/logs"
     say({"bootstrap_servers": state["bootstrap_servers"], "services": rows}, as_json=as_json, line=line)
-    if not any(row["deployment"] for row in run(_deployments)):
+    if len(ready) < len(SERVICES):
+        waiting = [row for row in rows if not _is_settled(row)]
+        told = "".join(f"\n  {row['service']}: {row['reason'] or 'not ready'}; log {row['log']}" for row in waiting)
+        raise HeadraceError(
+            f"{len(ready)} of {len(SERVICES)} services are ready ({ended}; `headrace down` ends all){told}"
+        )
+    if not as_json and not any(row["deployment"] for row in run(deployments)):
         console.print("next: `headrace apply PROJECT` (a path, or an installed example such as `flights`)")
 
 
 def down(as_json: AsJson = False) -> None:
     """End all services and the broker; the log is kept for the next `up`."""
-    was_up = Local.here().stop()
-    say({"was_up": was_up}, as_json=as_json, line="down; the log is kept in .headrace" if was_up else "nothing was up")
+    local = Local.here()
+    was_up = local.stop()
+    say(
+        {"was_up": was_up},
+        as_json=as_json,
+        line=f"down; the log is kept in {local.home}" if was_up else "nothing was up",
+    )
 
 
 def status(as_json: AsJson = False) -> None:
     """Show services, deployments and their versions."""
+    local = Local.here()
+    state = local.state() or {}
 
-    async def work(session: Session) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        return await _services(session), await _deployments(session)
+    async def work(session: Session) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+        rows = await services(session, local)
+        return rows, await deployments(session, rows), await held_back(session)
 
-    services, deployments = run(work)
+    try:
+        rows, deployed, held = run(work)
+    except Retryable as error:
+        if not state.get("services"):
+            raise
+        rows, deployed, held = local_rows(state), [], [str(error)]
     if as_json:
-        say({"services": services, "deployments": deployments}, as_json=True, line="")
+        say(
+            {"services": rows, "deployments": deployed, "held_back": held, "broker": state.get("broker")},
+            as_json=True,
+            line="",
+        )
         return
-    columns = ["service", "instance", "ready", "shards", "behind", "handled", "dead_letters", "restarts", "reason"]
-    show(services, columns, as_json=False, empty="no service reports: `headrace up`")
+    _show_status(rows, deployed, [line for line in [broker_line(state), *held] if line])
+
+
+def _show_status(rows: list[dict[str, Any]], deployed: list[dict[str, Any]], lines: list[str]) -> None:
+    columns = ["service", "ready", "shards", "behind", "handled", "late", "dead", "restarts", "pid", "http"]
+    if len({row["service"] for row in rows}) < len(rows):
+        columns.insert(1, "instance")
+    shown = [
+        row | {"ready": "yes" if row["ready"] else "no", "dead": row["dead_letters"], "http": row["http_port"] or None}
+        for row in rows
+    ]
+    show(shown, columns, as_json=False, empty="no service reports: `headrace up`")
+    for row in rows:
+        more = [row["reason"]] if row["reason"] else []
+        if row["last_end"]:
+            more.append(f"last end: {row['last_end']}")
+        if more and row["log"]:
+            more.append(f"log {row['log']}")
+        if more:
+            _line(f"  {row['service']}: {'; '.join(more)}")
+    for line in lines:
+        _line(f"! {line}")
     console.print()
-    show(
-        deployments,
-        ["deployment", "project", "champion", "shadows", "requests"],
-        as_json=False,
-        empty="no project is applied: `headrace apply PROJECT`",
-    )
+    columns = ["deployment", "project", "champion", "shadows", "degraded"]
+    show(deployed, columns, as_json=False, empty="no project is applied: `headrace apply PROJECT`")
+
+
+def _line(text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def new(
@@ -169,85 +218,63 @@ def _told(decision: PredictionAnswered) -> str:
     return f"[bold]{value}[/] by {who}{missing}{stale}"
 
 
-async def _until_ready(session: Session) -> list[dict[str, Any]]:
-    """Services once all are ready; what there is after the limit."""
-    give_up_s = time.monotonic() + _READY_WITHIN_S
-    with Status("waiting for services", console=console, spinner="dots") as shown:
-        while True:
-            rows = await _services(session)
-            waiting = sorted(set(SERVICES) - {row["service"] for row in rows if row["ready"] or _only_waits(row)})
-            if not waiting or time.monotonic() > give_up_s:
-                return rows
-            shown.update(f"waiting for {', '.join(waiting)}")
-            await asyncio.sleep(0.3)
+async def _started(
+    local: Local, process: subprocess.Popen[bytes], *, quiet: bool
+) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
+    """Until all services are ready, or some of them will not be; what the supervisor says, the rows, and why it ended."""
+    with contextlib.nullcontext() if quiet else Status("starting", console=console, spinner="dots") as shown:
+        told = _Told(shown)
+        state = await local.await_started(process, told.now)
+        async with session(_CONNECT_WITHIN_S) as opened:
+            return state, *await _until_ready(opened, local, told)
 
 
-def _only_waits(row: dict[str, Any]) -> bool:
-    return "no project" in row["reason"]
+async def _until_ready(opened: Session, local: Local, told: "_Told") -> tuple[list[dict[str, Any]], str]:
+    """Waits as long as something moves; a service that ends again and again is given up."""
+    patience, workers = Patience(), Workers(local.pids)
+    while True:
+        state, rows = local.state(), await services(opened, local)
+        if state is None or state["error"]:
+            raise HeadraceError(f"the supervisor has ended: see {local.home / 'supervisor.log'}")
+        waiting = [row for row in rows if not _is_settled(row)]
+        if not waiting and len(rows) >= len(SERVICES):
+            return rows, ""
+        looping = {name for name, child in state["services"].items() if _is_looping(child)}
+        if waiting and all(row["service"] in looping for row in waiting):
+            return rows, "the others end again and again"
+        what = ", ".join(_named(row) for row in waiting) or "the first reports"
+        if not patience.note(what, is_busy=workers.are_busy()):
+            return rows, f"nothing has moved for {patience.quiet_s:.0f} s"
+        told.now(what)
+        await asyncio.sleep(0.3)
 
 
-async def _services(session: Session) -> list[dict[str, Any]]:
-    current = await session.current_of("ops.health")
-    local = (Local.here().state() or {}).get("services", {})
-    now_s = time.time()
-    fresh = [m for m in current.values() if now_s - m.record.timestamp_ms / 1000 <= _FRESH_S and not m.event.stopping]
-    return [_service_row(m.event, local.get(m.event.service, {})) for m in sorted(fresh, key=lambda m: m.event.service)]
+def _named(row: dict[str, Any]) -> str:
+    return row["service"] if row["reason"] in ("", "starting") else f"{row['service']} ({row['reason']})"
 
 
-def _service_row(report: HealthReported, local: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "service": report.service,
-        "instance": report.instance,
-        "ready": report.ready,
-        "reason": "; ".join([*([report.reason] if report.reason else []), *_breakers(report), *_overload(report)]),
-        "breakers": report.breakers,
-        "overload": report.overload,
-        "shards": list(report.shards),
-        "handled": report.handled_total,
-        "dead_letters": report.dead_lettered_total,
-        "restarts": local.get("restarts", 0),
-        "versions": list(report.warmed),
-        "pid": report.pid,
-        "http_port": report.http_port,
-        "behind": sum(report.lag.values()),
-        "lag": report.lag,
-    }
+def _is_looping(child: dict[str, Any]) -> bool:
+    return child["restarts"] >= _LOOPS and child["last_code"] not in (0, RESTART_AT_ONCE)
 
 
-def _breakers(report: HealthReported) -> list[str]:
-    """The versions that are not asked now, or on trial."""
-    return [f"breaker of {place} {text}" for place, text in sorted(report.breakers.items())]
+def _is_settled(row: dict[str, Any]) -> bool:
+    """Ready, or waiting for nothing but a project."""
+    return row["ready"] or "no project" in row["reason"]
 
 
-def _overload(report: HealthReported) -> list[str]:
-    """The deployments whose load is shed, and what is left undone."""
-    undone = {1: "shadows do not score", 2: "the baseline is not asked"}
-    levels = sorted(report.overload.items())
-    return [f"{deployment} sheds load: {undone.get(level, 'requests are refused')}" for deployment, level in levels]
+class _Told:
+    """What a start is at: in the spinner at once, as a line of its own every fifteen seconds."""
 
+    def __init__(self, shown: Status | None) -> None:
+        self._shown = shown
+        self._began_s = self._said_s = time.monotonic()
 
-async def _deployments(session: Session) -> list[dict[str, Any]]:
-    routes = {key: message.event for key, message in (await session.current_of("registry.routes")).items()}
-    requests = await session.log.end_offsets(await session.log.partitions(session.topics.name("inference.requests")))
-    rows = []
-    for project, found in session.projects.deployments():
-        route = routes.get(found.name)
-        rows.append(
-            {
-                "deployment": found.name,
-                "project": project.name,
-                "champion": route.champion if route else None,
-                "shadows": list(route.shadows) if route else [],
-                "route": plain(route) if route else None,
-                "requests": sum(requests.values()),
-            }
-        )
-    return rows
-
-
-class _Quiet:
-    def __enter__(self) -> "_Quiet":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
+    def now(self, what: str) -> None:
+        """It is at this."""
+        if self._shown is None:
+            return
+        now_s = time.monotonic()
+        self._shown.update(f"{what}, {now_s - self._began_s:.0f} s")
+        if now_s - self._said_s >= TELL_EVERY_S:
+            self._said_s = now_s
+            _line(f"still starting: {what}, {now_s - self._began_s:.0f} s; Ctrl-C leaves it running")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from headrace.bus.diagnosis import denied_topics, principal
 from headrace.bus.port import Log, TopicSpec
 from headrace.errors import Misconfigured
 
@@ -25,10 +26,18 @@ async def require_topics(log: Log, specs: Sequence[TopicSpec]) -> None:
     found = await log.describe_topics([spec.name for spec in specs])
     missing = [spec.name for spec in specs if spec.name not in found]
     if missing:
-        raise Misconfigured(f"topics are missing: {', '.join(missing)}; run `headrace topic apply`")
+        raise Misconfigured(await _why_missing(log, missing))
     drifted = [difference for spec in specs for difference in _differences(spec, found[spec.name])]
     if drifted:
         raise Misconfigured("; ".join(drifted))
+
+
+async def _why_missing(log: Log, missing: Sequence[str]) -> str:
+    """A topic without the right to see it looks like one that is not there."""
+    denied = await denied_topics(log, missing)
+    if denied:
+        return f"{principal(log)} has no right DESCRIBE on {', '.join(denied)}: grant what the service reads and writes"
+    return f"topics are missing: {', '.join(missing)}; run `headrace topic apply`"
 
 
 def _differences(wanted: TopicSpec, found: TopicSpec) -> list[str]:

@@ -56,7 +56,7 @@ class KafkaLog:
     """A Kafka cluster."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = self._settings = settings
         self._options = client_options(settings)
         self._admin: AIOKafkaAdminClient | None = None
         self._asker: AIOKafkaConsumer | None = None

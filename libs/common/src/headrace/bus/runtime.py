@@ -1,43 +1,43 @@
 """One service process: settings, logs, connection, health, heartbeats, signals, and an end in order.
 
-Exit codes: 0 stopped as asked, 1 a `Fatal` (be restarted), 2 wrongly configured (restarting does not help),
+Exit codes: 0 stopped as asked, 1 a `Fatal` or a bug (be restarted), 2 wrongly configured (restarting does not help),
 75 the project changed (be restarted at once), 130 a second signal.
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
-import signal
 import sys
-import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Protocol
-
-import msgspec
+from typing import Any, Protocol, TypeVar
 
 from headrace.bus.admin import require_topics
 from headrace.bus.connect import connect
+from headrace.bus.heartbeats import Heartbeats, Vitals
 from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Log, Producer
+from headrace.bus.needs import needed
+from headrace.bus.port import Log
 from headrace.bus.projects import Projects
 from headrace.clock import Clock, SystemClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
-from headrace.errors import Fatal, HeadraceError, Misconfigured, Retryable
+from headrace.codec import Codec
+from headrace.errors import Fatal, HeadraceError, Misconfigured
+from headrace.obs.guard import LoopGuard
 from headrace.obs.health import Health
 from headrace.obs.http import HealthServer
 from headrace.obs.logs import set_up_logs
 from headrace.settings import Settings
+from headrace.stopping import STOPPING
 from headrace.topics import Topics
 
 _log = logging.getLogger("headrace.runtime")
 
-STOP_WITHIN_S = 10.0
-BEAT_S = 1.0
-SHORTEST_BEAT_S = 0.05
+T = TypeVar("T")
+# Services that work on one record for minutes: for them waiting records are no sign of a fault.
+_PATIENT = ("trainer",)
 
 
 class Restart(Fatal):
@@ -72,6 +72,7 @@ Build = Callable[[Context], Awaitable[Sequence[Runnable]]]
 def main(name: str, build: Build, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> int:
     """The body of every service's `__main__`: returns the exit code. `loop_factory`: another event loop than asyncio's own."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    STOPPING.begin(name)
     collect_rarely()
     try:
         settings = Settings.load()
@@ -91,19 +92,46 @@ def collect_rarely() -> None:
 async def run_service(name: str, build: Build, settings: Settings, log: Log | None = None) -> int:
     """Run until a signal or a failure; returns the exit code."""
     context = _context(name, settings, log or KafkaLog(settings))
-    _on_signals(context.stop)
+    loop = asyncio.get_running_loop()
+    STOPPING.begin(name)
+    STOPPING.hand_over(lambda: loop.call_soon_threadsafe(context.stop.set))
     server = HealthServer(context.health, settings.http_host, settings.http_port)
     server.start()
     try:
-        await connect(context.log, settings.connect_timeout_s)
-        await require_topics(context.log, context.topics.specs())
-        await context.projects.start()
+        if await _or_stop(context.stop, _started(context)) is None:
+            _log.info("ended while starting, as asked")
+            return 0
         return await _run(context, build)
-    except HeadraceError as error:
+    except Exception as error:
         return _end(name, error)
     finally:
         server.stop()
-        await context.log.stop()
+        with contextlib.suppress(HeadraceError, TimeoutError):
+            await asyncio.wait_for(context.log.stop(), 3.0)
+        STOPPING.end()
+
+
+async def _started(context: Context) -> bool:
+    """Connected, with the topics there and the projects read."""
+    await connect(context.log, context.settings.connect_timeout_s, context.settings)
+    mine = needed(context.topics, context.name)
+    await require_topics(context.log, [spec for spec in context.topics.specs() if spec.name in mine])
+    await context.projects.start()
+    return True
+
+
+async def _or_stop(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` returns; None when it was cut short by `stop`."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        stopping.cancel()
+        if not working.done():
+            working.cancel()
+            # NB: not for ever: a client that is connecting may not heed it.
+            await asyncio.wait({working}, timeout=2.0)
 
 
 def _context(name: str, settings: Settings, log: Log) -> Context:
@@ -123,110 +151,67 @@ def topics_of(settings: Settings) -> Topics:
 
 
 async def _run(context: Context, build: Build) -> int:
-    beats = Heartbeats(context)
-    guard = _LoopGuard(context.settings.watchdog_s)
-    failure: HeadraceError | None = None
+    beats = Heartbeats(context.log, context.topics, context.health, context.clock)
+    guard = LoopGuard(context.name, context.settings.watchdog_s)
+    where, watches = context.settings.bootstrap_servers, context.name not in _PATIENT
+    vitals = Vitals(context.log, context.topics, context.projects, context.health, beats, where, watches_work=watches)
+    failure: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(beats.run(context.stop))
-            group.create_task(guard.run(context.stop))
-            group.create_task(context.projects.run(context.stop))
-            parts = await build(context)
-            for part in parts:
+            for part in (beats, guard, vitals, context.projects):
+                group.create_task(part.run(context.stop))
+            for part in await _or_stop(context.stop, _built(context, build)) or ():
                 group.create_task(part.run(context.stop))
             context.health.clear("start")
             await context.stop.wait()
-    except* HeadraceError as errors:
+    except* Exception as errors:
         failure = _worst(errors)
     await beats.close()
     return 0 if failure is None else _end(context.name, failure)
 
 
-def _worst(errors: BaseExceptionGroup) -> HeadraceError:
-    found: BaseException = errors
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found if isinstance(found, HeadraceError) else Fatal(repr(found))
+async def _built(context: Context, build: Build) -> Sequence[Runnable]:
+    return await build(context)
 
 
-def _end(name: str, error: HeadraceError) -> int:
-    _log.error("%s", error)
-    if isinstance(error, Restart):
-        return 75
-    return 2 if isinstance(error, Misconfigured) else 1
+def _worst(errors: BaseExceptionGroup) -> BaseException:
+    """Of all that failed at once, what decides the exit: a bug, a wrong setting, a `Fatal`, and only then a restart."""
+    return min(_leaves(errors), key=_rank)
 
 
-def _on_signals(stop: asyncio.Event) -> None:
-    """The first signal stops in order, within ten seconds; the second at once."""
-
-    def ask() -> None:
-        if stop.is_set():
-            os._exit(130)
-        stop.set()
-        watch = threading.Timer(STOP_WITHIN_S - 1, lambda: os._exit(1))
-        watch.daemon = True
-        watch.start()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask)
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for part in error.exceptions for leaf in _leaves(part)]
+    return [error]
 
 
-class Heartbeats:
-    """Publishes the health record each second, and on change at most every 50 ms; that work goes on is no change."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._producer: Producer | None = None
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Beat until `stop`."""
-        loop = asyncio.get_running_loop()
-        said, said_s = None, 0.0
-        while not stop.is_set():
-            news = msgspec.structs.replace(self._context.health.report(), lag={}, handled_total=0)
-            if news != said or loop.time() - said_s >= BEAT_S:
-                said, said_s = news, loop.time()
-                await self._publish()
-            await asyncio.sleep(SHORTEST_BEAT_S)
-
-    async def close(self) -> None:
-        """Say that the end is by design."""
-        self._context.health.stopping = True
-        await self._publish()
-        if self._producer is not None:
-            await self._producer.close()
-
-    async def _publish(self) -> None:
-        context = self._context
-        envelope = Envelope(f"{context.instance}-{context.clock.now_s():.3f}", "", context.name, context.clock.now_s())
-        beat = out(
-            context.topics.name("ops.health"), f"{context.name}/{context.instance}", context.health.report(), envelope
-        )
-        try:
-            self._producer = self._producer or await context.log.producer()
-            await asyncio.wait_for(self._producer.send([beat]), 5.0)
-        except (Retryable, TimeoutError) as error:
-            _log.warning("heartbeat not sent: %s", error)
+def _rank(error: BaseException) -> int:
+    match error:
+        case Restart():
+            return 4
+        case Misconfigured():
+            return 1
+        case Fatal():
+            return 2
+        case HeadraceError():
+            return 3
+        case _:
+            return 0
 
 
-class _LoopGuard:
-    """Ends the process when its event loop hangs: a thread watches a beat that only the loop can make."""
-
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
-        self._beats = threading.Event()
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Beat until `stop`."""
-        threading.Thread(target=self._watch, daemon=True).start()
-        while not stop.is_set():
-            self._beats.set()
-            await asyncio.sleep(0.5)
-
-    def _watch(self) -> None:
-        while self._beats.wait(self._limit_s):
-            self._beats.clear()
-            threading.Event().wait(1.0)
-        print(f"the event loop hung for {self._limit_s:.0f} s: ending", file=sys.stderr)
-        os._exit(1)
+def _end(name: str, error: BaseException) -> int:
+    """Say why the process ends, in one line; returns the exit code."""
+    match error:
+        case Restart():
+            _log.info("%s", error)
+            return 75
+        case Misconfigured():
+            _log.error("%s", error)
+            return 2
+        case HeadraceError():
+            _log.error("%s: ending, to be restarted", error)
+            return 1
+        case _:
+            told = f"{name} met what it does not know, which is a bug: {type(error).__name__}: {error}; ending, to be restarted"
+            _log.critical(told, exc_info=error)
+            return 1

@@ -1,14 +1,33 @@
-"""Health and metrics over HTTP, on a thread of its own: it answers even when the event loop does not."""
+"""Health and metrics over HTTP, on a thread and an event loop of its own: it answers even when the service's loop does not.
 
+One request per connection, no body, five seconds and 8 KiB for its head. Whoever keeps more than `CONNECTIONS` open loses
+the oldest: a probe is always answered.
+"""
+
+import asyncio
+import contextlib
 import json
+import socket
 import threading
-from collections.abc import Iterable
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from headrace.errors import Misconfigured
 from headrace.obs.health import Health
 from headrace.obs.metrics import page
+
+CONNECTIONS = 64
+HEAD_WITHIN_S = 5.0
+HEAD_BYTES = 8_192
+_JSON = "application/json"
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
+Answer = tuple[int, str, bytes]
 
 
 class HealthServer:
@@ -16,14 +35,12 @@ class HealthServer:
 
     def __init__(self, health: Health, host: str, port: int) -> None:
         self._health = health
-        try:
-            self._server = make_server(host, port, self._answer, WSGIServer, _Silent)
-        except OSError as error:
-            raise Misconfigured(
-                f"health port {host}:{port} cannot be used ({error.strerror}): set HEADRACE_HTTP_PORT"
-            ) from None
-        health.http_port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
+        self._socket = _bound(host, port)
+        health.http_port = self._socket.getsockname()[1]
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._open: dict[asyncio.StreamWriter, None] = {}
+        self._serves = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="health")
 
     def start(self) -> None:
         """Serve until the process ends or `stop`."""
@@ -31,29 +48,94 @@ class HealthServer:
 
     def stop(self) -> None:
         """Close the port."""
-        self._server.shutdown()
-        self._server.server_close()
+        if self._thread.ident is None:
+            self._socket.close()
+            return
+        self._serves.wait(5.0)
+        if self._loop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(5.0)
 
-    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        status, kind, body = self._route(environ.get("PATH_INFO", "/"))
-        start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
-        return [body]
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(self._serve())
 
-    def _route(self, path: str) -> tuple[str, str, bytes]:
+    async def _serve(self) -> None:
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._on_connection, sock=self._socket, limit=HEAD_BYTES)
+        self._serves.set()
+        await self._ended.wait()
+        server.close()
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open[writer] = None
+        if len(self._open) > CONNECTIONS:
+            next(iter(self._open)).transport.abort()
+        try:
+            # NB: a peer that goes away in the middle, or never reads, is nobody's error.
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(2 * HEAD_WITHIN_S):
+                    method, answer = await self._asked(reader)
+                    writer.write(_written(method, answer))
+                    await writer.drain()
+                    writer.close()
+                    await writer.wait_closed()
+        finally:
+            self._open.pop(writer, None)
+            writer.transport.abort()
+
+    async def _asked(self, reader: asyncio.StreamReader) -> tuple[str, Answer]:
+        try:
+            async with asyncio.timeout(HEAD_WITHIN_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+        except TimeoutError:
+            return "GET", _error(408, f"the head of the request did not come within {HEAD_WITHIN_S:g} s")
+        except asyncio.LimitOverrunError:
+            return "GET", _error(431, f"the head of a request may have {HEAD_BYTES} bytes at most")
+        except asyncio.IncompleteReadError:
+            return "GET", _error(400, "the request has no end")
+        words = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
+        if len(words) != 3 or not words[2].startswith("HTTP/1."):
+            return "GET", _error(400, "this is no HTTP/1 request")
+        if words[0] not in ("GET", "HEAD"):
+            return "GET", _error(405, "GET and HEAD are answered")
+        return words[0], self._route(words[1].partition("?")[0])
+
+    def _route(self, path: str) -> Answer:
+        health = self._health
         if path == "/metrics":
-            return "200 OK", "text/plain; version=0.0.4", page(self._health)
+            return 200, "text/plain; version=0.0.4", page(health)
         if path == "/live":
-            return "200 OK", "application/json", b'{"live": true}'
+            return 200, _JSON, b'{"live": true}'
         if path == "/ready":
-            body = {"ready": self._health.is_ready, "reasons": list(self._health.failures.values())}
-            return (
-                ("200 OK" if self._health.is_ready else "503 Service Unavailable"),
-                "application/json",
-                json.dumps(body).encode(),
-            )
-        return "404 Not Found", "application/json", b'{"error": "there are /live, /ready and /metrics"}'
+            reasons = list(health.failures.values()) + ["stopping"] * health.stopping
+            body = {"ready": health.is_ready, "reasons": reasons, "degraded": dict(health.degraded)}
+            return (200 if health.is_ready else 503), _JSON, json.dumps(body).encode()
+        return _error(404, "there are /live, /ready and /metrics")
 
 
-class _Silent(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """A probe every second is not worth a line."""
+def _error(status: int, text: str) -> Answer:
+    return status, _JSON, json.dumps({"error": text}).encode()
+
+
+def _written(method: str, answer: Answer) -> bytes:
+    status, kind, body = answer
+    head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + (b"" if method == "HEAD" else body)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+        made.listen(128)
+    except OSError as error:
+        made.close()
+        raise Misconfigured(
+            f"health port {host}:{port} cannot be used ({error.strerror}): set HEADRACE_HTTP_PORT (HEADRACE_HTTP_PORT_BASE"
+            " under `headrace up`) to a free one"
+        ) from None
+    return made

@@ -1,9 +1,21 @@
-"""Logs: one JSON object per line on stderr, from the standard library's loggers."""
+"""Logs: one JSON object per line on stderr, from the standard library's loggers; a flood is counted, not written."""
 
 import json
 import logging
+import re
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+
+# Of one kind of line (numbers left aside) so many are written in ten seconds, and so many of all kinds; the rest is counted.
+OF_ONE_KIND = 5
+OF_ALL = 500
+WINDOW_S = 10.0
+MOST_KINDS = 1_000
+LONGEST_LINE = 16_384
+_VARYING = re.compile(r"0x[0-9a-f]+|[0-9]+")
 
 
 class JsonLines(logging.Formatter):
@@ -19,17 +31,74 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "service": self._service,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _cut(record.getMessage()),
         }
         if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
+            line["error"] = _cut(self.formatException(record.exc_info))
         return json.dumps(line)
+
+
+@dataclass(slots=True)
+class _Kind:
+    """One kind of line in the window that began at `since_s`."""
+
+    since_s: float
+    written: int = 0
+    left_out: int = 0
+
+
+class Flood(logging.Filter):
+    """Lets `OF_ONE_KIND` lines of a kind through per window; the first one after it says how many were left out."""
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._now_s = now_s
+        self._kinds: dict[tuple[str, str], _Kind] = {}
+        self._all = _Kind(now_s())
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is written."""
+        now_s, message = self._now_s(), record.getMessage()
+        kind = self._kind((record.name, _VARYING.sub("#", message[:200])), now_s)
+        left_out = _roll(kind, now_s)
+        _roll(self._all, now_s)
+        if kind.written >= OF_ONE_KIND or (self._all.written >= OF_ALL and record.levelno < logging.CRITICAL):
+            kind.left_out += 1
+            return False
+        kind.written += 1
+        self._all.written += 1
+        if left_out:
+            record.msg, record.args = f"{message} (and {left_out} more like it, left out)", None
+        return True
+
+    def _kind(self, key: tuple[str, str], now_s: float) -> _Kind:
+        if key not in self._kinds and len(self._kinds) >= MOST_KINDS:
+            self._kinds.pop(next(iter(self._kinds)))
+        return self._kinds.setdefault(key, _Kind(now_s))
+
+
+def _roll(kind: _Kind, now_s: float) -> int:
+    """Begin a new window where the last one is over; returns how many the last one left out."""
+    if now_s - kind.since_s < WINDOW_S:
+        return 0
+    left_out = kind.left_out
+    kind.since_s, kind.written, kind.left_out = now_s, 0, 0
+    return left_out
+
+
+def _cut(text: str) -> str:
+    return (
+        text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} ... ({len(text) - LONGEST_LINE} characters more)"
+    )
 
 
 def set_up_logs(service: str, level: str) -> None:
     """Send all loggers of this process to stderr as JSON lines; clients' chatter only from WARNING on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(service))
+    handler.addFilter(Flood())
+    # NB: on a full disk a line is lost; a traceback about it, on the same disk, would be too.
+    logging.raiseExceptions = False
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())

@@ -1,0 +1,167 @@
+"""One supervised process: started, started again after a growing pause, replaced, its log kept short."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headrace.envelope import format_instant
+from headrace_broker import die_with_parent
+from headrace_cli.overseeing import Oversight
+
+RESTART_AT_ONCE = 75
+LOG_BYTES = 8 * 1024 * 1024
+_LONGEST_PAUSE_S = 10.0
+_LIVED_LONG_S = 30.0
+_CODES = {RESTART_AT_ONCE: "restarted: the project changed", 2: "ended with 2: wrongly configured"}
+
+
+@dataclass
+class Child:
+    """One supervised process. `restarts` counts how often it was started again; `reason`, `at`: why and when it last ended."""
+
+    name: str
+    command: list[str]
+    log: Path
+    environ: dict[str, str]
+    http_port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+    pause_s: float = 0.0
+    due_s: float = 0.0
+    started_s: float = 0.0
+    last_code: int | None = None
+    reason: str = ""
+    at: str = ""
+    oversight: Oversight = field(default_factory=Oversight)
+    _replaced_because: str = ""
+
+    def start(self, now_s: float) -> None:
+        """Start the process; it ends when we do."""
+        self.started_s, self.oversight, self._replaced_because = now_s, Oversight(), ""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.environ,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                preexec_fn=_before_exec,
+            )
+
+    @property
+    def pid(self) -> int | None:
+        """While it lives."""
+        return self.process.pid if self.process is not None and self.process.poll() is None else None
+
+    def tend(self, now_s: float) -> bool:
+        """Restart it when it has ended and its pause is over; returns whether anything changed."""
+        if self.process is not None and self.process.poll() is None:
+            return False
+        if self.process is not None:
+            self._note_end(self.process.returncode, now_s)
+            return True
+        if now_s < self.due_s:
+            return False
+        self.restarts += 1
+        self.start(now_s)
+        return True
+
+    def _note_end(self, code: int, now_s: float) -> None:
+        self.process, self.last_code = None, code
+        self.reason, self.at = self._replaced_because or _ended(code), format_instant(int(time.time()))
+        lived_long = now_s - self.started_s > _LIVED_LONG_S
+        quick = code == RESTART_AT_ONCE or lived_long
+        self.pause_s = 0.0 if quick else min(max(self.pause_s * 2, 0.5), _LONGEST_PAUSE_S)
+        self.due_s = now_s + self.pause_s
+
+    def replace(self, reason: str) -> None:
+        """End it at once, frozen or not; `tend` starts it anew. Nothing is lost: it is fenced, and its successor goes on from the log."""
+        self._replaced_because = f"replaced: {reason}"
+        if self.process is not None:
+            self.process.kill()
+
+    def stop(self) -> None:
+        """Ask it to end; a stopped one has to be woken to hear it."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+
+    def kill(self) -> None:
+        """End it."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def told(self) -> dict[str, Any]:
+        """For `supervisor.json`."""
+        return {
+            "pid": self.pid,
+            "http_port": self.http_port,
+            "log": str(self.log),
+            "restarts": self.restarts,
+            "last_code": self.last_code,
+            "reason": self.reason,
+            "at": self.at,
+        }
+
+
+def _before_exec() -> None:
+    """Between fork and exec: end with the supervisor, and lose no SIGTERM that comes before the process listens for it."""
+    die_with_parent()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+
+def _ended(code: int) -> str:
+    if code in _CODES:
+        return _CODES[code]
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"ended with {code}"
+
+
+def rotate(log: Path, most_bytes: int = LOG_BYTES) -> bool:
+    """Keep a log below `most_bytes`, with one older part beside it; its writer appends, and does not notice.
+
+    On a full disk the older part is given up, so that the newer lines have room. A line written meanwhile may be lost.
+    """
+    try:
+        if log.stat().st_size < most_bytes:
+            return False
+    except OSError:
+        return False
+    older = log.with_suffix(log.suffix + ".1")
+    try:
+        shutil.copyfile(log, older)
+    except OSError:
+        older.unlink(missing_ok=True)
+    try:
+        os.truncate(log, 0)
+    except OSError:
+        return False
+    return True
+
+
+def last_line(log: Path) -> str:
+    """The last thing that a process said, in short; empty when it said nothing."""
+    try:
+        with log.open("rb") as opened:
+            opened.seek(max(log.stat().st_size - 20_000, 0))
+            lines = [line.strip() for line in opened.read().decode(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return ""
+    return _message(lines[-1]) if lines else ""
+
+
+def _message(line: str) -> str:
+    import json
+
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return line[:300]
+    return str(found.get("message", line))[:300] if isinstance(found, dict) else line[:300]

@@ -1,0 +1,75 @@
+"""SIGTERM and SIGINT from a process's first moment on, before anything heavy is imported.
+
+The first signal stops in order: while the process is still starting it ends at once with 0, later `react` is called, and
+what has not ended after nine seconds is cut (0 as well: whatever it had in hand is done again by its successor). A second
+signal ends it at once, with 130.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+STOP_WITHIN_S = 10.0
+_NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopping:
+    """What a process does about signals. `is_asked`: it has been asked to end."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self._name = ""
+        self._react: Callable[[], object] | None = None
+        self._asked = threading.Event()
+        self._former: dict[int, object] = {}
+
+    def begin(self, name: str) -> None:
+        """Listen. The first thing that a service's `__main__` does; from another thread than the main one it does nothing."""
+        self._name = name
+        if self._former or threading.current_thread() is not threading.main_thread():
+            return
+        self._former = {number: signal.signal(number, self._on_signal) for number in _NUMBERS}
+        # NB: a supervisor starts us with SIGTERM held back, so that none is lost before this line.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
+
+    def hand_over(self, react: Callable[[], object]) -> None:
+        """From now on a signal calls `react`, and what has not ended nine seconds later is cut."""
+        self._asked = threading.Event()
+        self._react = react
+        threading.Thread(target=self._cut, args=(self._asked,), daemon=True, name="stopping").start()
+        if self.is_asked:
+            react()
+
+    def end(self) -> None:
+        """The process goes on without us (a test does): the former handlers are put back."""
+        for number, handler in self._former.items():
+            signal.signal(number, handler)  # ty: ignore[invalid-argument-type]  as `signal` returned it
+        self._former, self._react, self.is_asked = {}, None, False
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self.is_asked:
+            self._say(f"a second {signal.Signals(number).name}: ended at once")
+            os._exit(130)
+        self.is_asked = True
+        if self._react is None:
+            self._say(f"ended while starting, as asked ({signal.Signals(number).name})")
+            os._exit(0)
+        self._asked.set()
+        self._react()
+
+    def _cut(self, asked: threading.Event) -> None:
+        asked.wait()
+        threading.Event().wait(STOP_WITHIN_S - 1)
+        self._say(f"not ended {STOP_WITHIN_S - 1:.0f} s after it was asked to: cut; what it had in hand is done again")
+        os._exit(0)
+
+    def _say(self, text: str) -> None:
+        # NB: no logger: the signal may have come while this thread holds its lock.
+        with contextlib.suppress(OSError):
+            os.write(2, f"{self._name}: {text}\n".encode())
+
+
+STOPPING = Stopping()

@@ -1,0 +1,226 @@
+"""What a process says of itself and how it ends: signals at any moment, hung or starved, health over HTTP, floods of log lines."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from headrace.bus.runtime import Restart, _end, _worst
+from headrace.errors import Fatal, Misconfigured
+from headrace.obs import http as health_http
+from headrace.obs.guard import LoopGuard, Silence
+from headrace.obs.health import Health
+from headrace.obs.http import HealthServer
+from headrace.obs.logs import OF_ONE_KIND, Flood
+from headrace_broker import free_port
+
+SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor", "trainer")
+
+
+def _started(service: str, bootstrap: str, **environ: str) -> subprocess.Popen[str]:
+    given = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": bootstrap, "HEADRACE_GATEWAY_PORT": "0", **environ}
+    command = [sys.executable, "-m", f"headrace_{service}"]
+    # NB: as the supervisor does: SIGTERM is held back until the process listens for it.
+    return subprocess.Popen(
+        command,
+        env=given,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]),
+    )
+
+
+def _stop(process: subprocess.Popen[str], within_s: float = 10.0) -> tuple[int, str]:
+    process.terminate()
+    try:
+        said, _ = process.communicate(timeout=within_s)
+    finally:
+        process.kill()
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("service", ["registry", "gateway"])
+def test_sigterm_at_any_moment_of_a_start_ends_with_0_and_one_line(service: str) -> None:
+    port = free_port()
+    for delay_s in (0.0, 0.3):
+        process = _started(service, f"127.0.0.1:{port}")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(delay_s)
+        code, said = _stop(process)
+        assert (code, "Traceback" in said) == (0, False), said
+        assert "as asked" in said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("service", SERVICES)
+def test_sigterm_at_every_moment_of_a_start_without_a_broker_ends_with_0(service: str) -> None:
+    port = free_port()
+    for tenth in range(0, 60, 4):
+        process = _started(service, f"127.0.0.1:{port}")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(tenth / 10)
+        code, said = _stop(process)
+        assert (code, "Traceback" in said) == (0, False), f"after {tenth / 10} s: {said}"
+
+
+def test_a_second_signal_ends_a_process_at_once_with_130() -> None:
+    script = (
+        "import time\nfrom headrace.stopping import STOPPING\nSTOPPING.begin('x')\nSTOPPING.hand_over(lambda: None)\n"
+        "print('on', flush=True)\ntime.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(0.3)
+    assert process.poll() is None
+    code, _ = _stop(process, 3.0)
+    assert code == 130
+
+
+def test_a_bug_decides_the_exit_before_a_restart_and_stands_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    failed = ExceptionGroup("", [Restart("the project changed"), ExceptionGroup("", [KeyError("oh"), Fatal("fenced")])])
+    with caplog.at_level(logging.INFO):
+        assert _end("monitor", _worst(failed)) == 1
+        assert _end("monitor", Restart("project x changed: restarting")) == 75
+        assert _end("monitor", Misconfigured("no")) == 2
+    levels = [record.levelname for record in caplog.records]
+    assert levels == ["CRITICAL", "INFO", "ERROR"]
+    assert "KeyError: 'oh'" in caplog.records[0].message
+    assert caplog.records[0].exc_info is not None
+
+
+async def test_a_loop_that_hangs_is_ended_and_the_line_says_where() -> None:
+    ended: list[int] = []
+    guard, stop = LoopGuard("x", 1.0, ended.append), asyncio.Event()
+    running = asyncio.create_task(guard.run(stop))
+    await asyncio.sleep(0)
+    began_s = time.monotonic()
+    while not ended and time.monotonic() - began_s < 20:
+        time.sleep(0.2)  # noqa: ASYNC251 - the loop is to hang
+    stop.set()
+    await running
+    assert ended == [1]
+    assert "hung" in guard.silence.told
+
+
+def test_a_starved_loop_is_not_ended_and_a_frozen_process_counts_as_one_look() -> None:
+    starved = Silence(60.0)
+    for _ in range(600):
+        starved.add(1.0, cpu_s=0.05, unhindered_s=0.05)
+    assert not starved.is_hung
+    assert "waited" in starved.told
+    frozen = Silence(60.0)
+    frozen.add(3600.0, cpu_s=0.0, unhindered_s=3600.0)
+    assert not frozen.is_hung
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[Health, int]]:
+    health = Health("monitor", "monitor-1")
+    health.clear("start")
+    found = HealthServer(health, "127.0.0.1", 0)
+    found.start()
+    yield health, health.http_port
+    found.stop()
+
+
+def _ask(port: int, path: str, method: str = "GET") -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request(method, path)
+    answer = connection.getresponse()
+    try:
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def test_silent_connections_block_no_probe(server: tuple[Health, int]) -> None:
+    _, port = server
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(health_http.CONNECTIONS + 40)]
+    assert [_ask(port, "/live")[0] for _ in range(5)] == [200] * 5
+    for connection in silent:
+        connection.close()
+
+
+def test_garbage_and_huge_heads_are_answered_and_harm_nobody(server: tuple[Health, int]) -> None:
+    _, port = server
+    for sent, expected in [
+        (b"\x16\x03\x01\x02\x00\x01\xff\r\n\r\n", b"400"),
+        (b"GET /live HTTP/1.1\r\nX: " + b"a" * 100_000, b"431"),
+        (b"POST /live HTTP/1.1\r\n\r\n", b"405"),
+        (b"GET / SPAM\r\n\r\n", b"400"),
+    ]:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            with contextlib.suppress(OSError):
+                connection.sendall(sent)
+            with contextlib.suppress(ConnectionResetError):
+                assert expected in connection.recv(1000).partition(b"\r\n")[0]
+    assert _ask(port, "/live") == (200, b'{"live": true}')
+    assert _ask(port, "/live", "HEAD") == (200, b"")
+
+
+def test_readiness_turns_red_with_its_reason_and_back(server: tuple[Health, int]) -> None:
+    health, port = server
+    assert _ask(port, "/ready")[0] == 200
+    health.fail("broker", "the broker at b:1 has acknowledged nothing")
+    health.degraded["delay"] = "its champion is not loaded"
+    status, body = _ask(port, "/ready")
+    assert status == 503
+    assert json.loads(body) == {
+        "ready": False,
+        "reasons": ["the broker at b:1 has acknowledged nothing"],
+        "degraded": {"delay": "its champion is not loaded"},
+    }
+    health.clear("broker")
+    assert _ask(port, "/ready")[0] == 200
+
+
+def test_a_taken_health_port_is_one_sentence_naming_the_setting(server: tuple[Health, int]) -> None:
+    _, port = server
+    with pytest.raises(Misconfigured, match=f"{port} cannot be used .*HEADRACE_HTTP_PORT"):
+        HealthServer(Health("x", "x"), "127.0.0.1", port)
+
+
+def test_a_flood_of_one_line_is_counted_and_not_written() -> None:
+    now = [0.0]
+    flood = Flood(lambda: now[0])
+
+    def said(text: str) -> str | None:
+        record = logging.LogRecord("aiokafka", logging.ERROR, "", 0, text, None, None)
+        return record.getMessage() if flood.filter(record) else None
+
+    written = [line for n in range(10_000) if (line := said(f"Unable connect to node {n}: refused")) is not None]
+    assert len(written) == OF_ONE_KIND
+    assert said("something else") == "something else"
+    now[0] = 11.0
+    assert said("Unable connect to node 7: refused") == (
+        "Unable connect to node 7: refused (and 9995 more like it, left out)"
+    )
+    kinds = [said("x" * n) for n in range(5_000)]
+    assert len([line for line in kinds if line]) < 600
+
+
+async def test_health_is_answered_while_the_services_loop_hangs(server: tuple[Health, int]) -> None:
+    _, port = server
+    found: list[int] = []
+    asking = threading.Thread(target=lambda: found.append(_ask(port, "/live")[0]))
+    asking.start()
+    asking.join(5)  # the loop of this test stands still meanwhile
+    assert found == [200]
