@@ -2,13 +2,24 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from headrace.bus.port import Log, TopicSpec
 from headrace.errors import Misconfigured
 
+_TIMES = "message.timestamp.type"
+
 
 async def ensure_topics(log: Log, specs: Sequence[TopicSpec]) -> list[str]:
-    """Create what is missing and return its names. Raises `Misconfigured` for every topic that is not as declared."""
+    """Create what is missing and return its names. Raises `Misconfigured` for every topic that is not as declared.
+
+    A topic that takes its times from its senders (older releases made them so) is mended: nothing that lies there changes.
+    """
     found = await log.describe_topics([spec.name for spec in specs])
+    late = [spec for spec in specs if spec.name in found and _takes_times_of_senders(spec, found[spec.name])]
+    if late:
+        await log.alter_topics(late)
+        found |= await log.describe_topics([spec.name for spec in late])
     drifted = [
         difference for spec in specs if spec.name in found for difference in _differences(spec, found[spec.name])
     ]
@@ -29,6 +40,14 @@ async def require_topics(log: Log, specs: Sequence[TopicSpec]) -> None:
     drifted = [difference for spec in specs for difference in _differences(spec, found[spec.name])]
     if drifted:
         raise Misconfigured("; ".join(drifted))
+
+
+def _takes_times_of_senders(wanted: TopicSpec, found: TopicSpec) -> bool:
+    """Whether that is all that has drifted."""
+    is_kind, kind = found.config.get(_TIMES), wanted.config.get(_TIMES)
+    if kind is None or is_kind in (None, kind):
+        return False
+    return not _differences(wanted, msgspec.structs.replace(found, config=found.config | {_TIMES: kind}))
 
 
 def _differences(wanted: TopicSpec, found: TopicSpec) -> list[str]:
