@@ -106,6 +106,18 @@ class KafkaLog:
                 raise Misconfigured(f"topic {name} could not be created: {for_code(code).__name__}")
         await self._until_known([spec.name for spec in specs])
 
+    async def alter_topics(self, specs: Sequence[TopicSpec]) -> None:
+        # NB: this call replaces all settings of a topic, and a spec holds all that we declare.
+        answers: list[Any] = await self._ask(
+            self.admin.alter_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, spec.name, configs=spec.config) for spec in specs]
+            )
+        )
+        for answer in answers:
+            for code, reason, _, name, *_ in answer.resources:
+                if code:
+                    raise Misconfigured(f"topic {name} could not be altered: {for_code(code).__name__} {reason or ''}")
+
     async def describe_topics(self, names: Iterable[str]) -> dict[str, TopicSpec]:
         existing = set(await self.list_topics())
         wanted = [name for name in names if name in existing]

@@ -164,6 +164,10 @@ class Log(Protocol):
         """Create those that are missing; existing ones are left as they are."""
         ...
 
+    async def alter_topics(self, specs: Sequence[TopicSpec]) -> None:
+        """Give existing topics these settings; partitions stay."""
+        ...
+
     async def describe_topics(self, names: Iterable[str]) -> dict[str, TopicSpec]:
         """The topics that exist, as they are."""
         ...

@@ -112,13 +112,16 @@ class TotalRecords(_TheirRecords):
             raw = self._records.next_raw()
             batch: Any = MemoryRecords(raw).next_batch()
             if self._is_passed_over(batch):
-                self.next_fetch_offset = batch.next_offset
+                self._pass(batch)
                 continue
             for record in self._read(raw, batch):
                 if record.offset >= self.next_fetch_offset:
                     self.next_fetch_offset = record.offset + 1
                     yield record
-            self.next_fetch_offset = batch.next_offset
+            self._pass(batch)
+
+    def _pass(self, batch: Any) -> None:
+        self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
 
     def _is_passed_over(self, batch: Any) -> bool:
         """Control batches, and what an aborted transaction wrote (as aiokafka decides it)."""

@@ -79,6 +79,9 @@ class MemoryLog:
                 self._topics[spec.name] = spec
                 self._partitions |= {TopicPartition(spec.name, p): _Partition() for p in range(spec.partitions)}
 
+    async def alter_topics(self, specs: Sequence[TopicSpec]) -> None:
+        self._topics |= {spec.name: spec for spec in specs}
+
     async def describe_topics(self, names: Iterable[str]) -> dict[str, TopicSpec]:
         return {name: self._topics[name] for name in names if name in self._topics}
 
