@@ -60,12 +60,12 @@ class HttpWay:
                 break
             try:
                 response = await asyncio.wait_for(self._post(path, body, batch), left_s + SLACK_S)
+            except TimeoutError:
+                why, pause = "it is silent", pause_s
             except (httpx.HTTPError, OSError) as error:
                 why, pause = str(error) or type(error).__name__, pause_s
             except (httpx.InvalidURL, ValueError, OverflowError) as error:
                 raise Rejected(f"{self._url} is no address: {error}") from None
-            except TimeoutError:
-                why, pause = "it is silent", pause_s
             else:
                 if not _is_worth_repeating(response):
                     return _read(response, batch)
