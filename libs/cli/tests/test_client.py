@@ -5,8 +5,10 @@ import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import httpx
+import numpy as np
 import pytest
 import pytest_asyncio
 
@@ -24,7 +26,7 @@ from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project, digest
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
-from headrace_cli.client import AsyncClient, Client, NotAnswered, Rejected, Row, Unreachable
+from headrace_cli.client import AsyncClient, Client, ClientError, NotAnswered, Rejected, Row, Unreachable, kafka_way
 from headrace_cli.client.http_way import HttpWay
 from headrace_cli.client.kafka_way import KafkaWay
 from headrace_gateway.app import Gateway, wire
@@ -236,3 +238,156 @@ async def test_the_blocking_client_does_the_same_from_any_thread(bench: Bench) -
         found = await asyncio.to_thread(ask)
     assert found == [500, 500, 500]
     assert not any(math.isnan(value or 0) for value in found)
+
+
+class NAType:
+    """What `pandas.NA` is: equal to nothing, and neither true nor false."""
+
+    def __bool__(self) -> bool:
+        raise TypeError("boolean value of NA is ambiguous")
+
+
+NAType.__module__ = "pandas._libs.missing"
+
+
+VALUES = [
+    (np.float64(5), 5.0),
+    (np.float32(0.5), 0.5),
+    (np.int64(5), 5),
+    (np.bool_(True), True),
+    (np.str_("AA"), "AA"),
+    (Decimal("2.5"), 2.5),
+    (NAType(), None),
+    (math.nan, None),
+    (np.float32("nan"), None),
+    (np.datetime64("NaT"), None),
+    (10**30, 1e30),
+    (2**63, float(2**63)),
+]
+
+
+@both
+async def test_a_value_means_the_same_by_both_ways(bench: Bench, over: Callable) -> None:
+    async with over(bench) as client:
+        for given, _ in VALUES:
+            await client.predict("delay", {"miles": given, "carrier": None})
+    asked = [message.event.inputs for message in sorted(await bench.requests(), key=lambda m: m.record.timestamp_ms)]
+    wanted = [{"miles": value, "carrier": None} for _, value in VALUES]
+    assert sorted(map(repr, asked)) == sorted(map(repr, wanted))
+
+
+@both
+async def test_a_unit_and_an_instant_mean_the_same_by_both_ways(bench: Bench, over: Callable) -> None:
+    units = [7, 7.0, "7", np.int64(7), np.float64(7)]
+    instants = [
+        "2013-04-01T12:00:00",
+        datetime(2013, 4, 1, 12),
+        1_364_817_600,
+        np.datetime64("2013-04-01T12:00:00"),
+        None,
+    ]
+    async with over(bench) as client:
+        await client.predict_many("delay", [Row(INPUTS, *pair) for pair in zip(units, instants, strict=True)])
+    found = await bench.requests()
+    assert {message.event.unit for message in found} == {"7"}
+    assert [message.envelope.time_s for message in found].count(1_364_817_600.0) == 4
+
+
+NOT_TO_BE_ASKED = [
+    ({"inputs": {"miles": math.inf}}, "input miles must be finite"),
+    ({"inputs": {"miles": 10**400}}, "not a number that fits"),
+    ({"inputs": {"miles": [1]}}, "got list"),
+    ({"inputs": {"miles": np.array([1.0, 2.0])}}, "got ndarray"),
+    ({"inputs": {"carrier": "x" * 1000}}, "512 characters"),
+    ({"inputs": {"carrier": "\ud800"}}, "surrogate"),
+    ({"inputs": {7: 1}}, "named by text"),
+    ({"inputs": None}, "a mapping"),
+    ({"unit": True}, "unit must be"),
+    ({"unit": math.nan}, "unit must be"),
+    ({"unit": b"x"}, "unit must be"),
+    ({"unit": "x" * 1000}, "512 characters"),
+    ({"at": "yesterday"}, "at must be an RFC 3339 instant"),
+    ({"at": math.nan}, "at must be an RFC 3339 instant"),
+    ({"at": True}, "at must be an RFC 3339 instant"),
+    ({"at": "2500-01-01"}, "at 2500-01-01"),
+    ({"at": 1e300}, "years"),
+    ({"version": "x"}, "a version is"),
+    ({"version": 1.5}, "a version is"),
+    ({"request_id": "é"}, "printable ASCII"),
+    ({"request_id": "x" * 600}, "1..508 characters"),
+    ({"request_id": ""}, "1..508 characters"),
+    ({"deadline_s": math.nan}, "deadline_s must lie"),
+    ({"deadline_s": math.inf}, "deadline_s must lie"),
+    ({"deadline_s": -1}, "deadline_s must lie"),
+    ({"deadline_s": "2"}, "deadline_s must lie"),
+    ({"deployment": None}, "named by text"),
+    ({"deployment": ""}, "named by text"),
+]
+
+
+@both
+async def test_what_cannot_be_asked_is_rejected_alike_before_it_is_sent(bench: Bench, over: Callable) -> None:
+    async with over(bench) as client:
+        for changes, said in NOT_TO_BE_ASKED:
+            with pytest.raises(Rejected, match=said):
+                await client.predict(**({"deployment": "delay", "inputs": INPUTS} | changes))
+    assert await bench.requests() == []
+
+
+@both
+async def test_a_name_that_no_deployment_has_is_rejected_whatever_it_holds(bench: Bench, over: Callable) -> None:
+    following = asyncio.create_task(bench.projects.run(stop := asyncio.Event()))
+    async with over(bench) as client:
+        for name in ("a/b", "../x", "a b?c#d", "%2f", "\n", "é", "x" * 3000):
+            with pytest.raises(Rejected):
+                await client.predict(name, INPUTS)
+    stop.set()
+    await following
+
+
+async def test_long_rows_go_out_in_calls_that_a_gateway_takes(bench: Bench) -> None:
+    async with over_http(bench) as client:
+        found = await client.predict_many("delay", [{"miles": 1.0, "carrier": "x" * 500}] * 300)
+    assert [prediction.is_answered for prediction in found] == [True] * 300
+
+
+@pytest.mark.parametrize("address", ["http://x:99999", "http://[::1", "http://\x00", "kafka://", "x", None])
+def test_what_is_no_address_is_an_error_of_the_clients(address: str) -> None:
+    with pytest.raises(ClientError), Client(address, deadline_s=0.2, retries=0) as client:
+        client.predict("delay", INPUTS)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"outcome": 1}', b'{"outcome":"served"}', b"\xff", b'{"rows":[{}]}']
+)
+async def test_what_is_no_gateway_is_told_in_our_words(body: bytes) -> None:
+    stranger = httpx.MockTransport(lambda _: httpx.Response(200, content=body))
+    async with AsyncClient(way=HttpWay("http://x", None, 0, stranger)) as client:
+        for asked in ([INPUTS], [INPUTS, INPUTS]):
+            with pytest.raises(ClientError):
+                await client.predict_many("delay", asked, deadline_s=0.2)
+
+
+async def test_no_broker_is_unreachable_and_the_next_call_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_way, "CONNECT_WITHIN_S", 0.2)
+    client = AsyncClient("kafka://127.0.0.1:9")
+    for _ in range(2):
+        with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
+            await client.predict("delay", INPUTS)
+    await client.close()
+
+
+async def test_a_closed_client_says_so(bench: Bench) -> None:
+    client = AsyncClient("http://127.0.0.1:9")
+    await client.close()
+    with pytest.raises(Rejected, match="closed"):
+        await client.predict("delay", INPUTS)
+
+    def blocking() -> None:
+        made = Client("http://127.0.0.1:9")
+        made.close()
+        made.close()
+        with pytest.raises(Rejected, match="closed"):
+            made.predict("delay", INPUTS)
+
+    await asyncio.to_thread(blocking)

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import secrets
+import socket
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from headrace.project import Category, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
+from headrace_gateway.adapters import server
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.http import Doors, make_app
 from headrace_gateway.adapters.server import HttpServer
@@ -296,6 +298,8 @@ async def test_a_named_version_is_a_preview_and_must_be_loaded(bench: Bench) -> 
         assert (await client.get("/v2/models/delay/versions/4/ready")).status_code == 200
         refused = await client.post("/v2/models/delay/versions/9/infer", json=BODY)
         assert (refused.status_code, "loaded: 3, 4" in refused.json()["error"]) == (404, True)
+        for odd in ("²", "٣", "-3", "3.0", "3 ", "000000003" + "9" * 5000, "%00", "x" * 5000):
+            assert (await client.post(f"/v2/models/delay/versions/{odd}/infer", json=BODY)).status_code == 404
         index = (await client.post("/v2/repository/index")).json()
     (request,) = await bench.requests()
     assert header(request.record.headers, "headrace_version") == "4"
@@ -317,10 +321,70 @@ async def test_people_ask_with_named_inputs(bench: Bench) -> None:
     assert told["decision_id"]
 
 
+async def test_a_deployment_is_ready_while_its_champion_is_loaded_on_an_instance_that_lives(bench: Bench) -> None:
+    ready = "/v2/models/delay/ready"
+    bench.route(3)
+    async with bench.client() as client:
+        assert "no inference instance" in (await client.get(ready)).json()["reason"]
+        bench.report("delay/3")
+        await until_ready(client, "delay")
+        for report, said in (
+            ({"loaded": ("delay/2",)}, "degraded: version 3 is not loaded (loaded: 2)"),
+            ({"loaded": ("delay/3",), "degraded": {"delay": "its breaker is open"}}, "degraded: its breaker is open"),
+            ({"loaded": ("delay/3",), "stopping": True}, "no inference instance"),
+        ):
+            bench.report(*report.pop("loaded"), **report)
+            async with asyncio.timeout(10):
+                while said not in (await client.get(ready)).json().get("reason", ""):
+                    await asyncio.sleep(0.01)
+            assert (await client.get(ready)).status_code == 503
+            bench.report("delay/3")
+            await until_ready(client, "delay")
+        assert (await client.get("/v2/models/delay/versions/3/ready")).status_code == 200
+
+
+async def test_garbage_among_the_reports_is_passed_over(bench: Bench) -> None:
+    topic = bench.topics.name("ops.health")
+    async with bench.client() as client:
+        for value, headers in ((b"\xc1", ()), (None, ()), (b"{}", (("ce_origin", b"a/b/c/d"), ("ce_type", b"x")))):
+            bench.log.append(Out(topic, b"k", value, headers))
+        bench.report()
+        await until_ready(client, "delay")
+
+
+async def test_the_gateway_is_not_ready_while_a_part_of_it_fails_and_says_which(bench: Bench) -> None:
+    async with bench.client() as client:
+        bench.health.fail("heartbeat", "the broker takes no heartbeats")
+        found = await client.get("/v2/health/ready")
+        assert (found.status_code, found.json()) == (503, {"ready": False, "reason": "the broker takes no heartbeats"})
+        assert (await client.get("/v2/health/live")).status_code == 200
+        assert (await client.post(INFER, json=BODY)).status_code == 200  # what works is used
+        bench.health.clear("heartbeat")
+        assert (await client.get("/v2/health/ready")).json() == {"ready": True}
+
+
+async def test_an_unknown_model_is_404_within_a_second_or_so_though_the_broker_says_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(bench.projects, "catch_up", silent)
+    async with bench.client() as client:
+        began_s = bench.clock.monotonic_s()
+        many = await asyncio.gather(*(client.get(f"/v2/models/nobody{n}") for n in range(50)))
+        assert bench.clock.monotonic_s() - began_s < 3
+        assert {found.status_code for found in many} == {404}
+        began_s = bench.clock.monotonic_s()
+        assert (await client.get("/v2/models/nobody")).status_code == 404
+        assert bench.clock.monotonic_s() - began_s < 0.9  # nobody waits behind somebody who waits in vain
+
+
 KEYS = (
     Caller("shop", digest_of("s3cret"), "shop"),
     Caller("slow", digest_of("slow"), per_s=0.5, burst=2.0),
     Caller("gone", digest_of("gone"), expires_s=1.0),
+    Caller("narrow", digest_of("narrow"), deployments=("plain",)),
 )
 ALG_NONE = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9."
 
@@ -347,6 +411,43 @@ async def test_who_has_no_valid_key_gets_401_and_nothing_is_asked(bench: Bench, 
         assert (await client.get("/v2/health/live", headers=headers)).status_code == 200
         assert "AA" not in (await client.get("/openapi.json", headers=headers)).text
     assert await bench.requests() == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({}, "an API key is needed"),
+        ({"Authorization": "Bearer wrong"}, "unknown key"),
+        ({"X-API-Key": "x" * 5000}, "unknown key"),
+        ({"Authorization": "Bearer gone"}, "the key has expired"),
+    ],
+)
+async def test_401_says_which_of_the_three_it_is(bench: Bench, headers: dict[str, str], said: str) -> None:
+    async with bench.client(callers=KEYS) as client:
+        assert said in (await client.post(INFER, json=BODY, headers=headers)).json()["error"]
+
+
+async def test_a_key_for_other_deployments_is_403_and_neither_sees_nor_asks_them(bench: Bench) -> None:
+    async with bench.client(callers=KEYS, headers={"X-API-Key": "narrow"}) as client:
+        for path in (INFER, "/v1/deployments/delay/predict", "/v1/models/delay:predict", "/v2/models/nobody/infer"):
+            refused = await client.post(path, json=BODY)
+            assert (refused.status_code, "narrow is not allowed" in refused.json()["error"]) == (403, True)
+        assert (await client.get("/v2/models/delay")).status_code == 403
+        assert (await client.get("/v1/models")).json() == {"models": ["plain"]}
+        assert [entry["name"] for entry in (await client.post("/v2/repository/index")).json()] == ["plain"]
+        assert "AA" not in (await client.get("/openapi.json")).text
+        assert (await client.post("/v1/deployments/plain/predict", json={"inputs": {"x": 1}})).status_code == 200
+    assert [request.event.deployment for request in await bench.requests()] == ["plain"]
+
+
+async def test_a_browser_opens_the_docs_with_the_key_as_password_and_asks_nothing_with_it(bench: Bench) -> None:
+    async with bench.client(callers=KEYS) as client:
+        for path in ("/docs", "/docs/assets/swagger-ui.css", "/openapi.json"):
+            assert (await client.get(path)).status_code == 401
+            assert (await client.get(path, auth=("any", "wrong"))).status_code == 401
+            assert (await client.get(path, auth=("any", "s3cret"))).status_code == 200
+        # A page of somebody else's could make the browser send it along.
+        assert (await client.post(INFER, json=BODY, auth=("any", "s3cret"))).status_code == 401
 
 
 @pytest.mark.parametrize("headers", [{"Authorization": "Bearer s3cret"}, {"X-API-Key": "s3cret"}])
@@ -467,6 +568,71 @@ async def test_a_body_over_the_limit_is_413_while_it_is_still_being_sent(bench: 
     ):
         assert (await client.post(INFER, content=b"x" * 3_000_000)).status_code == 413
         assert (await client.post(INFER, json=BODY)).status_code == 200
+
+
+PREDICT = b"POST /v1/deployments/delay/predict HTTP/1.1\r\nHost: x\r\n"
+PREDICT += b'Content-Length: 45\r\n\r\n{"inputs": {"miles": 500, "carrier": "AAAA"}}'
+
+
+async def test_requests_sent_ahead_are_answered_in_order_and_too_many_end_the_connection(bench: Bench) -> None:
+    async with serving(bench, Limits()) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(PREDICT * 20)
+        for _ in range(20):
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+            assert head.startswith(b"HTTP/1.1 200 ")
+            size = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
+            await reader.readexactly(size)
+        writer.close()
+        assert (await said(port, PREDICT * 300)).startswith(b"HTTP/1.1 503 ")
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.post(INFER, json=BODY)).status_code == 200
+    assert bench.health.unforeseen == 0
+
+
+async def test_line_ends_between_requests_hold_no_connection(bench: Bench) -> None:
+    async with serving(bench, Limits(head_within_s=0.3)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(PREDICT)
+        await asyncio.wait_for(reader.readuntil(b"}"), 20)
+        writer.write(b"\r\n")
+        assert b"HTTP/1.1 408 " in await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+
+
+async def test_who_does_not_read_his_answers_is_hung_up_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "READ_WITHIN_S", 0.3)
+    row = b'{"inputs": {"miles": 500, "carrier": "AA"}},'
+    body = b'{"rows": [' + (row * 256)[:-1] + b"]}"
+    large = b"POST /v1/deployments/delay/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (
+        len(body),
+        body,
+    )
+    async with serving(bench, Limits()) as port:
+        with socket.create_connection(("127.0.0.1", port)) as unread:
+            unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            unread.setblocking(False)
+            with pytest.raises(ConnectionError):
+                await asyncio.wait_for(send_for_ever(unread, large), 60)
+
+
+async def send_for_ever(unread: socket.socket, made: bytes) -> None:
+    while True:
+        await asyncio.get_running_loop().sock_sendall(unread, made)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /v2 HTTP/1.1\r\nX-Big: %s\r\n\r\n" % (b"x" * 40_000),
+        b"GET /%s HTTP/1.1\r\n\r\n" % (b"x" * 64_000),
+        b"GET /v2 HTTP/1.1\r\nIdempotency-Key: %s\r\n\r\n" % (b"x" * 60_000),
+        b"".join([b"GET /v2 HTTP/1.1\r\n", *(b"X-%d: y\r\n" % n for n in range(9000)), b"\r\n"]),
+    ],
+)
+async def test_a_head_over_the_limit_is_431_though_it_comes_in_one_piece(bench: Bench, head: bytes) -> None:
+    async with serving(bench, Limits()) as port:
+        assert (await said(port, head)).startswith(b"HTTP/1.1 431 ")
 
 
 def test_a_taken_port_is_a_clear_error() -> None:

@@ -4,14 +4,15 @@ import asyncio
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from headrace.events.inference import Scalar
+from headrace.clock import SystemClock
+from headrace.policy.asked import shown
 from headrace.policy.prediction import Prediction
 from headrace_cli.client.errors import NotAnswered, Rejected
 from headrace_cli.client.http_way import HttpWay
 from headrace_cli.client.kafka_way import KafkaWay
-from headrace_cli.client.rows import MOST_ROWS, Batch, Instant, Row, batches_of
+from headrace_cli.client.rows import MOST_ROWS, Batch, Instant, Row, Terms, batches_of, plain, terms
 from headrace_cli.client.ways import Way
 
 AT_ONCE = 4
@@ -35,7 +36,9 @@ class AsyncClient:
     ) -> None:
         self._way = way or _way_to(address, key, retries)
         self._deadline_s = deadline_s
+        self._clock = SystemClock()
         self._starting: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def __aenter__(self) -> Self:
         await self._started()
@@ -48,26 +51,30 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Give all connections back."""
+        self._is_closed = True
         await self._way.close()
 
     async def predict(
         self,
         deployment: str,
-        inputs: Mapping[str, Scalar],
+        inputs: Mapping[str, Any],
         *,
-        unit: str | None = None,
+        unit: str | float | None = None,
         at: Instant | None = None,
         version: int | None = None,
         request_id: str | None = None,
         deadline_s: float | None = None,
     ) -> Prediction:
-        """The prediction for one thing. Raises `NotAnswered`, `Rejected`, `Unreachable`.
+        """The prediction for one thing. Raises `NotAnswered`, `Rejected`, `Unreachable`, and no other error.
+
+        A value is a number, text, bool or None, of Python or numpy; NaN and `pandas.NA` are a missing one, as None is.
 
         `version`: let this loaded version answer, whatever the route says. `request_id`: asked again under the same id,
         the same decision answers.
         """
-        batch = Batch(request_id or secrets.token_hex(16), (Row(inputs, unit, at),))
-        (found,) = await self._ask(deployment, batch, version, deadline_s)
+        agreed = self._terms(request_id, version, deadline_s)
+        batch = Batch(agreed.request_id, (plain(Row(inputs, unit, at), self._clock.now_s()),))
+        (found,) = await self._ask(deployment, batch, agreed)
         if not found.is_answered:
             raise NotAnswered(found)
         return found
@@ -75,7 +82,7 @@ class AsyncClient:
     async def predict_many(
         self,
         deployment: str,
-        rows: Iterable[Row | Mapping[str, Scalar]],
+        rows: Iterable[Row | Mapping[str, Any]],
         *,
         version: int | None = None,
         request_id: str | None = None,
@@ -84,35 +91,48 @@ class AsyncClient:
     ) -> list[Prediction]:
         """A prediction per row, in their order, whatever their outcome: look at `is_answered`.
 
-        Rows go out in calls of `batch_rows`, four at once; `deadline_s` holds for each call.
+        Rows go out in calls of `batch_rows` at most (fewer, where they are long), four at once; `deadline_s` holds for each call.
         """
-        asked = [row if isinstance(row, Row) else Row(row) for row in rows]
+        if not isinstance(batch_rows, int) or not 0 < batch_rows <= MOST_ROWS:
+            raise Rejected(f"batch_rows must lie in 1..{MOST_ROWS}, got {shown(batch_rows)}")
+        agreed, now_s = self._terms(request_id, version, deadline_s), self._clock.now_s()
+        asked = [plain(row, now_s) for row in rows]
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def ask(batch: Batch) -> list[Prediction]:
             async with slots:
-                return await self._ask(deployment, batch, version, deadline_s)
+                return await self._ask(deployment, batch, agreed)
 
-        batches = batches_of(asked, request_id or secrets.token_hex(16), batch_rows)
+        batches = batches_of(asked, agreed.request_id, batch_rows)
         found: Sequence[list[Prediction]] = await asyncio.gather(*map(ask, batches))
         return [prediction for part in found for prediction in part]
 
-    async def _ask(
-        self, deployment: str, batch: Batch, version: int | None, deadline_s: float | None
-    ) -> list[Prediction]:
+    def _terms(self, request_id: str | None, version: int | None, deadline_s: float | None) -> Terms:
+        waits_s = self._deadline_s if deadline_s is None else deadline_s
+        return terms(secrets.token_hex(16) if request_id is None else request_id, waits_s, version)
+
+    async def _ask(self, deployment: str, batch: Batch, agreed: Terms) -> list[Prediction]:
+        if not isinstance(deployment, str) or not deployment:
+            raise Rejected(f"a deployment is named by text, got {shown(deployment)}")
         await self._started()
-        return await self._way.ask(deployment, batch, version, self._deadline_s if deadline_s is None else deadline_s)
+        return await self._way.ask(deployment, batch, agreed.version, agreed.deadline_s)
 
     async def _started(self) -> None:
-        if self._starting is None:
+        if self._is_closed:
+            raise Rejected("this client is closed")
+        if self._starting is None or (self._starting.done() and self._starting.exception() is not None):
             self._starting = asyncio.create_task(self._way.start())
-        await self._starting
+        await asyncio.shield(self._starting)
 
 
 def _way_to(address: str, key: str | None, retries: int) -> Way:
-    scheme, _, rest = address.partition("://")
+    scheme, _, rest = address.partition("://") if isinstance(address, str) else ("", "", "")
+    if not isinstance(retries, int) or retries < 0:
+        raise Rejected(f"retries must be a whole number from 0, got {shown(retries)}")
+    if key is not None and not (isinstance(key, str) and key.isprintable() and key.isascii()):
+        raise Rejected("an API key is printable ASCII text")
     if scheme in ("http", "https") and rest:
         return HttpWay(address, key, retries)
     if scheme == "kafka" and rest:
         return KafkaWay.at(rest)
-    raise Rejected(f"an address is http://host:port, https://host:port or kafka://host:port, got {address!r}")
+    raise Rejected(f"an address is http://host:port, https://host:port or kafka://host:port, got {shown(address)}")

@@ -9,11 +9,13 @@ class ClientError(HeadraceError):
 
 
 class Rejected(ClientError):
-    """The question cannot be asked like this: no such deployment, no valid key, a body that is too large."""
+    """The question cannot be asked like this: a value, unit or instant that is none, no such deployment, no valid key, a
+    body that is too large."""
 
 
 class Unreachable(ClientError):
-    """Nobody could be asked within the deadline; it is not known whether the question arrived: ask again under `request_id`."""
+    """Nobody could be asked within the deadline; it is not known whether the question arrived: ask again under `request_id`
+    ("" when the client could not even begin)."""
 
     def __init__(self, reason: str, request_id: str) -> None:
         super().__init__(reason)

@@ -9,16 +9,19 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import msgspec
 
+from headrace.clock import SystemClock
 from headrace.policy.backoff import delays_s
 from headrace.policy.prediction import Prediction
 from headrace_cli.client.errors import Rejected, Unreachable
-from headrace_cli.client.rows import Batch, Row
+from headrace_cli.client.rows import Batch, Plain
 
 SLACK_S = 0.25
+LONGEST_DEADLINE_MS = 30_000
 
 
 class _Rows(msgspec.Struct):
@@ -33,7 +36,10 @@ class HttpWay:
     ) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._url, self._retries = url, retries
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, transport=transport, timeout=None)
+        try:
+            self._http = httpx.AsyncClient(base_url=url, headers=headers, transport=transport, timeout=None)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise Rejected(f"{url} is no address: {error}") from None
 
     async def start(self) -> None:
         """Nothing: the first call connects."""
@@ -44,7 +50,8 @@ class HttpWay:
 
     async def ask(self, deployment: str, batch: Batch, version: int | None, deadline_s: float) -> list[Prediction]:
         preview = "" if version is None else f"/versions/{version}"
-        path, body = f"/v1/deployments/{deployment}{preview}/predict", _body(batch, deadline_s)
+        name = quote(deployment, safe="")
+        path, body = f"/v1/deployments/{name}{preview}/predict", _body(batch.plain(SystemClock().now_s()), deadline_s)
         give_up_s = time.monotonic() + deadline_s
         why = "no answer"
         for pause_s in self._pauses():
@@ -53,10 +60,12 @@ class HttpWay:
                 break
             try:
                 response = await asyncio.wait_for(self._post(path, body, batch), left_s + SLACK_S)
-            except httpx.TransportError as error:
-                why, pause = str(error) or type(error).__name__, pause_s
             except TimeoutError:
                 why, pause = "it is silent", pause_s
+            except (httpx.HTTPError, OSError) as error:
+                why, pause = str(error) or type(error).__name__, pause_s
+            except (httpx.InvalidURL, ValueError, OverflowError) as error:
+                raise Rejected(f"{self._url} is no address: {error}") from None
             else:
                 if not _is_worth_repeating(response):
                     return _read(response, batch)
@@ -72,16 +81,16 @@ class HttpWay:
         return islice(delays_s(0.05, 1.0), self._retries + 1)
 
 
-def _body(batch: Batch, deadline_s: float) -> bytes:
-    deadline = {"deadline_ms": max(1, int(deadline_s * 1000))}
-    if len(batch.rows) == 1:
-        return msgspec.json.encode(_row(batch.rows[0]) | deadline)
-    return msgspec.json.encode({"rows": [_row(row) for row in batch.rows]} | deadline)
+def _body(rows: list[Plain], deadline_s: float) -> bytes:
+    deadline = {"deadline_ms": min(LONGEST_DEADLINE_MS, max(1, int(deadline_s * 1000)))}
+    if len(rows) == 1:
+        return msgspec.json.encode(_row(rows[0]) | deadline)
+    return msgspec.json.encode({"rows": [_row(row) for row in rows]} | deadline)
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: Plain) -> dict[str, Any]:
     told = {"unit": row.unit, "at": row.at_s}
-    return {"inputs": dict(row.inputs)} | {name: value for name, value in told.items() if value is not None}
+    return {"inputs": row.inputs} | {name: value for name, value in told.items() if value is not None}
 
 
 def _is_worth_repeating(response: httpx.Response) -> bool:
@@ -91,20 +100,26 @@ def _is_worth_repeating(response: httpx.Response) -> bool:
 
 def _retry_after_s(response: httpx.Response, otherwise_s: float) -> float:
     given = response.headers.get("Retry-After", "")
-    return float(given) if given.isdecimal() else otherwise_s
+    return float(given) if given.isdecimal() and len(given) < 10 else otherwise_s
 
 
 def _read(response: httpx.Response, batch: Batch) -> list[Prediction]:
     """The predictions of an answer, refusals with an outcome included."""
     if b'"outcome"' not in response.content:
         raise Rejected(f"{_error(response)} (HTTP {response.status_code})")
-    if len(batch.rows) == 1:
-        return [msgspec.json.decode(response.content, type=Prediction)]
-    return msgspec.json.decode(response.content, type=_Rows).rows
+    try:
+        if len(batch.rows) == 1:
+            return [msgspec.json.decode(response.content, type=Prediction)]
+        found = msgspec.json.decode(response.content, type=_Rows).rows
+    except (msgspec.DecodeError, ValueError) as error:
+        raise Unreachable(f"what answered is no gateway of Headrace: {error}", batch.request_id) from None
+    if len(found) != len(batch.rows):
+        raise Unreachable(f"{len(batch.rows)} rows were asked, {len(found)} answered", batch.request_id)
+    return found
 
 
 def _error(response: httpx.Response) -> str:
     try:
         return str(msgspec.json.decode(response.content)["error"])
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, RecursionError):
         return response.reason_phrase

@@ -1,8 +1,9 @@
 """Straight over Kafka: a record on `inference.requests`, the reply on a partition of `inference.replies` of our own."""
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -15,16 +16,33 @@ from headrace.bus.projects import Projects
 from headrace.bus.runtime import topics_of
 from headrace.clock import Clock, SystemClock
 from headrace.codec import Codec
+from headrace.errors import HeadraceError, Retryable
 from headrace.events.inference import PredictionAnswered, PredictionRequested
+from headrace.policy.asked import shown
 from headrace.policy.pending import Question
 from headrace.policy.prediction import Prediction, predicted
 from headrace.project.definition import DeploymentDefinition
 from headrace.settings import Settings
 from headrace.topics import Topics
-from headrace_cli.client.errors import Rejected
+from headrace_cli.client.errors import ClientError, Rejected, Unreachable
 from headrace_cli.client.rows import Batch
 
 CONNECT_WITHIN_S = 10.0
+CATCH_UP_S = 1.0
+MOST_BYTES = 65_536
+
+
+@contextlib.contextmanager
+def told(request_id: str) -> Iterator[None]:
+    """Whatever goes wrong on the way, as one of the client's own errors."""
+    try:
+        yield
+    except ClientError:
+        raise
+    except (Retryable, TimeoutError, OSError) as error:
+        raise Unreachable(str(error) or type(error).__name__, request_id) from error
+    except HeadraceError as error:
+        raise Rejected(str(error)) from error
 
 
 class KafkaWay:
@@ -58,10 +76,11 @@ class KafkaWay:
         await self._kinds.stop()
 
     async def ask(self, deployment: str, batch: Batch, version: int | None, deadline_s: float) -> list[Prediction]:
-        found = await self._found(deployment)
         deadline_ms = max(1, int(deadline_s * 1000))
-        kind = self._kinds.of(found, version)
-        answers = await self.answers(deployment, batch, version, deadline_ms)
+        with told(batch.request_id):
+            found = await self._found(deployment)
+            kind = self._kinds.of(found, version)
+            answers = await self.answers(deployment, batch, version, deadline_ms)
         return [
             predicted(deployment, ident, answered, kind, deadline_ms)
             for ident, answered in zip(batch.ids, answers, strict=True)
@@ -75,25 +94,30 @@ class KafkaWay:
             if task.done():
                 task.result()  # what stopped the listening is the reason why nothing can be asked
         now_s = self._clock.now_s()
+        rows = batch.plain(now_s)
+        longest = max(row.size_bytes for row in rows)
+        if longest > MOST_BYTES:
+            raise Rejected(f"a row may have {MOST_BYTES} bytes at most, one has about {longest}")
         questions = [
             Question(
                 ident,
-                PredictionRequested(deployment, dict(row.inputs), row.unit or ident, deadline_ms),
+                PredictionRequested(deployment, row.inputs, row.unit or ident, deadline_ms),
                 now_s if row.at_s is None else row.at_s,
                 version,
             )
-            for ident, row in zip(batch.ids, batch.rows, strict=True)
+            for ident, row in zip(batch.ids, rows, strict=True)
         ]
         return await self._asker.ask(questions, deadline_ms)
 
     async def _found(self, deployment: str) -> DeploymentDefinition:
         found = self._projects.deployment(deployment)
         if found is None:
-            await self._projects.catch_up()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._projects.catch_up(), CATCH_UP_S)
             found = self._projects.deployment(deployment)
         if found is None:
             known = ", ".join(d.name for _, d in self._projects.deployments()) or "none"
-            raise Rejected(f"no applied project declares {deployment!r} (declared: {known})")
+            raise Rejected(f"no applied project declares {shown(deployment)} (declared: {known})")
         return found[1]
 
 
@@ -106,9 +130,14 @@ class OwnKafkaWay(KafkaWay):
         super().__init__(log, codec, topics, Projects(log, codec, topics), SystemClock())
 
     async def start(self) -> None:
-        await connect(self._log, CONNECT_WITHIN_S)
-        await self._projects.start()
-        await super().start()
+        try:
+            with told(""):
+                await connect(self._log, CONNECT_WITHIN_S)
+                await self._projects.start()
+                await super().start()
+        except ClientError:
+            await self._log.stop()
+            raise
         self._tasks.append(asyncio.create_task(self._projects.run(self._stop)))
 
     async def close(self) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from headrace.events.inference import Scalar
 from headrace.policy.prediction import Prediction
 from headrace_cli.client.asynchronous import AsyncClient
+from headrace_cli.client.errors import Rejected
 from headrace_cli.client.rows import MOST_ROWS, Instant, Row
 
 T = TypeVar("T")
@@ -44,6 +44,8 @@ class Client:
 
     def close(self) -> None:
         """Give all connections back and end the thread."""
+        if self._loop.is_closed():
+            return
         try:
             self._run(self._client.close())
         finally:
@@ -52,9 +54,9 @@ class Client:
     def predict(
         self,
         deployment: str,
-        inputs: Mapping[str, Scalar],
+        inputs: Mapping[str, Any],
         *,
-        unit: str | None = None,
+        unit: str | float | None = None,
         at: Instant | None = None,
         version: int | None = None,
         request_id: str | None = None,
@@ -69,7 +71,7 @@ class Client:
     def predict_many(
         self,
         deployment: str,
-        rows: Iterable[Row | Mapping[str, Scalar]],
+        rows: Iterable[Row | Mapping[str, Any]],
         *,
         version: int | None = None,
         request_id: str | None = None,
@@ -83,6 +85,9 @@ class Client:
         return self._run(asked)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop.is_closed():
+            work.close()
+            raise Rejected("this client is closed")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _end(self) -> None:

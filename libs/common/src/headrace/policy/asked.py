@@ -112,13 +112,13 @@ def id_of(given: str, name: str = "request_id") -> str:
 
 def _seconds(given: Any) -> float | None:
     """None for what is no instant at all."""
-    if isinstance(given, np.generic):
-        given = given.astype("datetime64[us]").item() if isinstance(given, np.datetime64) else given.item()
-    if isinstance(given, bool) or _is_missing(given):
-        return None
     try:
         if isinstance(given, str):
             return parse_instant(given) if len(given) <= _INSTANT_CHARS else None
+        if isinstance(given, np.generic):
+            given = given.astype("datetime64[us]").item() if isinstance(given, np.datetime64) else given.item()
+        if isinstance(given, bool) or _is_missing(given):
+            return None
         return instant_s(given) if isinstance(given, datetime | int | float) else None
     except (Poison, ValueError, OverflowError):
         return None

@@ -191,7 +191,7 @@ def _v2(body: bytes, call: Call) -> Asked:
     at_s, unit = instant_of(told.get("at"), call.now_s, "parameters.at"), unit_of(told.get("unit"), "parameters.unit")
     rows, units = _columns_to_rows(asked.inputs, _parts(asked.inputs, memoryview(body)[head:]), call)
     is_binary = told.get("binary_data_output") is True
-    wanted = _wanted(asked.outputs or (), is_binary)
+    wanted = _wanted(asked.outputs, is_binary) if asked.outputs else ()
     made = [_Row(row, own or unit, at_s) for row, own in zip(rows, units, strict=True)]
     deadline_ms = _deadline(told.get("deadline_ms"), call.limits)
     return Asked(_questions(made, call, deadline_ms), deadline_ms, asked.id, wanted, is_binary)
@@ -247,7 +247,7 @@ def _transposed(columns: dict[str, list[Scalar]], call: Call) -> tuple[list[dict
         columns.pop(call.deployment.unit, None)
     names = list(columns)
     rows = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)] or [{}] * count
-    return rows, [unit_of(unit) for unit in units]
+    return rows, [None if unit is None else unit_of(unit) for unit in units]
 
 
 def _columns(
