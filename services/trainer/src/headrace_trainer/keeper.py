@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -211,8 +211,8 @@ def _end(reason: str) -> None:
     raise _Stopped(reason)
 
 
-def main(path: str) -> int:
-    """Keep the run in `path`; at once at its end when somebody keeps it already."""
+def main(path: str, work: Sequence[str] = ("-m", "headrace_trainer.work")) -> int:
+    """Keep the run in `path`, done by `python WORK PATH PID`; at once at its end when somebody keeps it already."""
     folder = RunFolder(Path(path))
     settings = Settings.load()
     if folder.hold() is None:
@@ -220,7 +220,7 @@ def main(path: str) -> int:
     _on_signals(_end)
     adopt_orphans()
     limits = Limits(settings.training_memory_bytes, settings.training_cpu_s, settings.training_idle_s)
-    command = [sys.executable, "-m", "headrace_trainer.work", path, str(os.getpid())]
+    command = [sys.executable, *work, path, str(os.getpid())]
     try:
         Keeper(folder, limits, settings.training_alone_s, command).run()
     finally:
