@@ -119,6 +119,11 @@ def test_what_a_run_forks_ends_with_it_even_in_another_session(run: Kept) -> Non
     assert not lives(int((run.folder.path / "pid").read_text()))
 
 
+def test_memory_that_forks_share_with_a_run_counts_once(run: Kept) -> None:
+    forks = "x = b'x' * 10**8\nfor _ in range(3):\n  if os.fork() == 0: time.sleep(600)\ntime.sleep(1)\n"
+    assert run.kept(forks + _FINISHES, memory_bytes=2 * 10**8)[-1].outcome == "registered"
+
+
 def test_a_run_is_kept_once_however_many_keepers_are_begun(run: Kept) -> None:
     keeper = run.keep("time.sleep(600)")
     run.until(run.began)

@@ -19,6 +19,7 @@ from headrace.bus.connect import connect
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.runtime import topics_of
 from headrace.errors import HeadraceError
+from headrace.runs import end_runs
 from headrace.settings import Settings
 from headrace_broker import Broker, BrokerError, die_with_parent
 
@@ -143,6 +144,7 @@ class Supervisor:
                 "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
                 "HEADRACE_INSTANCE": f"{name}-1",
                 "OMP_NUM_THREADS": "1",
+                "HEADRACE_RUNS_FOLDER": str(self.home / "runs"),
             }
             command = [sys.executable, "-m", f"headrace_{name}"]
             self.children[name] = Child(name, command, self.home / "logs" / f"{name}.log", environ)
@@ -170,6 +172,8 @@ class Supervisor:
             await asyncio.sleep(0.05)
         for child in self.children.values():
             child.kill()
+        # NB: training runs outlive the trainer, but not the installation.
+        await asyncio.to_thread(end_runs, self.home / "runs")
         if self.broker is not None:
             await asyncio.to_thread(self.broker.stop)
 

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from headrace.events.training import TrainingFinished, TrainingProgressed
 from headrace.runs import AttemptBegan, AttemptEnded, Progress, RunFolder
 from headrace.settings import Settings
-from headrace_trainer.adapters.processes import IS_LINUX, Usage, adopt_orphans, end_below, usage_below
+from headrace_trainer.adapters.processes import IS_LINUX, Usage, adopt_orphans, end_below, memory_below, usage_below
 from headrace_trainer.core.attempts import Again, Ended, Failed, Limits, again, on_end
 
 LOOK_S = 0.25
@@ -121,7 +121,8 @@ class Keeper:
             now_s = time.monotonic()
             idle_s = still.look(self.folder.said_at(), usage, now_s - seen_s) if IS_LINUX else 0.0
             seen_s = now_s
-            if usage.memory_bytes > self.limits.memory_bytes:
+            most = self.limits.memory_bytes
+            if usage.memory_bytes > most and memory_below(os.getpid()) > most:
                 return "memory"
             if usage.cpu_s > self.limits.cpu_s:
                 return "cpu"
