@@ -162,7 +162,7 @@ async def registered_once(bench: Bench, name: str) -> None:
     """One command to register a deployment's version, and one last fact, that says so."""
     finished = (await bench.finished())[name]
     assert (finished.outcome, finished.reason) == ("registered", "")
-    commands = [message for message in await bench.read("registry.commands")]
+    commands = await bench.read("registry.commands")
     assert [type(message.event) for message in commands] == [RegisterVersion]
     ids = Counter(message.envelope.id for message in await bench.read("training.facts"))
     assert set(ids.values()) == {1}
@@ -181,3 +181,110 @@ async def test_a_trainer_killed_in_mid_run_finds_its_run_still_going_and_one_ver
     await registered_once(bench, "by-slow")
     assert len(bench.entries(AttemptBegan)) == 1
     assert len(set(bench.fits())) == 1
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+async def test_whatever_a_users_build_does_ends_its_own_run_with_one_sentence_and_the_trainer_never_notices(
+    bench: Bench,
+) -> None:
+    bench.settings = replace(bench.settings, training_cpu_s=40.0, training_idle_s=4.0, training_memory_bytes=2**30)
+    wrong = {
+        "raises": "build() failed: RuntimeError: no such luck",
+        "stops": "build() failed: StopIteration",
+        "returns-a-dict": "build() returned a dict without fit and predict_proba",
+        "calls-exit": "build() failed: the code called sys.exit(3)",
+        "leaves": "its process left with code 0 before it was done",
+        "spins": "it used more than 40 s of CPU (HEADRACE_TRAINING_CPU_S)",
+        "hangs": "it neither computed nor read anything for 4 s though it had a core, 2 times",
+        "allocates": "MemoryError",
+        "segfaults": "its process died of SIGSEGV, a fault in native code, 2 times",
+        "kills-itself": "its process was killed by SIGKILL",
+    }
+    right = ("prints", "forks")
+    names = [f"by-{name}" for name in (*wrong, *right)]
+    await bench.set_up(*names)
+    trainer = bench.start()
+    await bench.ask(*names)
+    finished = await bench.finished(len(names), 560)
+    for name, reason in wrong.items():
+        assert (finished[f"by-{name}"].outcome, reason in finished[f"by-{name}"].reason) == ("failed", True), finished
+        assert len(finished[f"by-{name}"].reason) < 1000
+    assert {finished[f"by-{name}"].outcome for name in right} == {"registered"}
+    assert trainer.poll() is None
+    assert bench.told().count("Traceback") < 20
+
+
+@pytest.mark.faults
+async def test_a_second_trainer_that_joins_and_a_first_one_that_leaves_cost_the_run_nothing(bench: Bench) -> None:
+    await bench.set_up("by-slow")
+    bench.hold()
+    first = bench.start()
+    await bench.ask("by-slow")
+    await bench.until(bench.fits)
+    bench.start("trainer-2")
+    await asyncio.sleep(3)
+    first.terminate()
+    await bench.until(lambda: first.poll() is not None)
+    bench.let_go()
+    await registered_once(bench, "by-slow")
+    assert len(bench.entries(AttemptBegan)) == 1
+
+
+@pytest.mark.faults
+async def test_a_killed_worker_is_begun_again_and_one_version_results(bench: Bench) -> None:
+    await bench.set_up("by-slow")
+    bench.hold()
+    bench.start()
+    await bench.ask("by-slow")
+    await bench.until(bench.fits)
+    os.kill(bench.fits()[0], signal.SIGKILL)
+    await bench.until(lambda: len(set(bench.fits())) == 2)
+    keeper = bench.runs()[0].holder()
+    assert keeper is not None
+    os.kill(keeper, signal.SIGKILL)
+    await bench.until(lambda: len(set(bench.fits())) == 3)
+    bench.let_go()
+    await registered_once(bench, "by-slow")
+    assert [entry.how for entry in bench.entries(AttemptEnded)] == ["killed", "killed"]
+
+
+@pytest.mark.faults
+async def test_a_trainer_whose_disk_was_wiped_begins_the_run_anew_and_one_version_results(bench: Bench) -> None:
+    await bench.set_up("by-slow")
+    bench.hold()
+    trainer = bench.start()
+    await bench.ask("by-slow")
+    await bench.until(bench.fits)
+    trainer.kill()
+    trainer.wait()
+    bench.settings = replace(bench.settings, runs_folder=str(bench.folder / "another"))
+    bench.start("trainer-2")
+    await bench.until(lambda: len(set(bench.fits())) == 2)
+    bench.let_go()  # both go on, and nobody reads what the first one says
+    await registered_once(bench, "by-slow")
+    end_runs(bench.folder)
+
+
+@pytest.mark.faults
+async def test_a_broker_that_is_killed_in_mid_run_is_waited_for(own_broker: "Broker", tmp_path: Path) -> None:
+    log = KafkaLog(Settings(bootstrap_servers=own_broker.bootstrap_servers))
+    await log.start()
+    bench = Bench(on(Settings(bootstrap_servers=own_broker.bootstrap_servers), tmp_path), log, tmp_path)
+    try:
+        await bench.set_up("by-slow")
+        bench.hold()
+        bench.start()
+        await bench.ask("by-slow")
+        await bench.until(bench.fits)
+        own_broker.kill()
+        bench.let_go()  # what is fitted now cannot be published
+        await asyncio.sleep(8)
+        await asyncio.to_thread(own_broker.start)
+        await registered_once(bench, "by-slow")
+        assert len(bench.entries(AttemptBegan)) == 1
+        stages = Counter(entry.stage for entry in bench.entries(TrainingProgressed))
+        assert stages["fit"] == 1
+    finally:
+        await bench.close()
+        await log.stop()

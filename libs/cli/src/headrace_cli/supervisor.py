@@ -30,6 +30,7 @@ from headrace.bus.runtime import topics_of
 from headrace.envelope import format_instant
 from headrace.errors import HeadraceError, Misconfigured
 from headrace.obs.logs import set_up_logs
+from headrace.runs import end_runs
 from headrace.settings import Settings
 from headrace_broker import Broker, BrokerError, free_port, holder
 from headrace_cli.alarming import Alarms
@@ -218,6 +219,7 @@ class Supervisor:
                 "HEADRACE_INSTANCE": f"{name}-1",
                 "HEADRACE_HTTP_PORT": str(ports[name]),
                 "OMP_NUM_THREADS": "1",
+                "HEADRACE_RUNS_FOLDER": str(self.home / "runs"),
             }
             if self.anywhere:
                 environ.setdefault("HEADRACE_GATEWAY_PORT", "0")
@@ -310,6 +312,8 @@ class Supervisor:
             if child.pid:
                 _log.warning("%s did not end within %.1f s: killed", child.name, SERVICES_STOP_WITHIN_S)
             child.kill()
+        # NB: training runs outlive the trainer, but not the installation.
+        await asyncio.to_thread(end_runs, self.home / "runs")
         if self.keeper is not None:
             await asyncio.to_thread(self.keeper.broker.stop, BROKER_STOPS_WITHIN_S)
         await asyncio.gather(working, *([self._alarming] if self._alarming else []), return_exceptions=True)

@@ -193,7 +193,7 @@ class RunFolder:
     def hold(self) -> int | None:
         """Take the run's lock for as long as this process lives; None when another process holds it."""
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        give_up_s = time.monotonic() + 1.0
+        give_up_s = time.monotonic() + 0.5
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

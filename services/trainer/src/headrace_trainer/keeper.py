@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from headrace.events.training import TrainingFinished, TrainingProgressed
 from headrace.runs import AttemptBegan, AttemptEnded, Progress, RunFolder
 from headrace.settings import Settings
-from headrace_trainer.adapters.processes import IS_LINUX, Usage, adopt_orphans, end_below, usage_below
+from headrace_trainer.adapters.processes import IS_LINUX, Usage, adopt_orphans, end_below, memory_below, usage_below
 from headrace_trainer.core.attempts import Again, Ended, Failed, Limits, again, on_end
 
 LOOK_S = 0.25
@@ -121,7 +121,8 @@ class Keeper:
             now_s = time.monotonic()
             idle_s = still.look(self.folder.said_at(), usage, now_s - seen_s) if IS_LINUX else 0.0
             seen_s = now_s
-            if usage.memory_bytes > self.limits.memory_bytes:
+            most = self.limits.memory_bytes
+            if usage.memory_bytes > most and memory_below(os.getpid()) > most:
                 return "memory"
             if usage.cpu_s > self.limits.cpu_s:
                 return "cpu"
@@ -211,8 +212,8 @@ def _end(reason: str) -> None:
     raise _Stopped(reason)
 
 
-def main(path: str) -> int:
-    """Keep the run in `path`; at once at its end when somebody keeps it already."""
+def main(path: str, work: Sequence[str] = ("-m", "headrace_trainer.work")) -> int:
+    """Keep the run in `path`, done by `python WORK PATH PID`; at once at its end when somebody keeps it already."""
     folder = RunFolder(Path(path))
     settings = Settings.load()
     if folder.hold() is None:
@@ -220,7 +221,7 @@ def main(path: str) -> int:
     _on_signals(_end)
     adopt_orphans()
     limits = Limits(settings.training_memory_bytes, settings.training_cpu_s, settings.training_idle_s)
-    command = [sys.executable, "-m", "headrace_trainer.work", path, str(os.getpid())]
+    command = [sys.executable, *work, path, str(os.getpid())]
     try:
         Keeper(folder, limits, settings.training_alone_s, command).run()
     finally:

@@ -17,6 +17,7 @@ from headrace.bus.reading import pin_offsets, read_up_to
 from headrace.bus.runtime import Context
 from headrace.errors import Misconfigured, Poison, Retryable
 from headrace.events.inference import DecisionMade
+from headrace.events.project import ProjectApplied
 from headrace.events.registry import ArtifactPlace, GateResult, Lineage, RegisterVersion, Signature, VersionRegistered
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished, TrainingProgressed
 from headrace.features.dataset import Gathered, Rows, is_foreign
@@ -145,6 +146,8 @@ class TrainingRun:
             return self._finish("failed", f"no applied project declares {name!r} any more")
         project, deployment = found
         span = span_of(deployment, self.accepted.clock_s)
+        # NB: importing runs the user's code; what must not be imported here is better known before all is read.
+        build = await beside(_build_of, applied, deployment)
         rows, alike = await self._gather(project, deployment, span)
         lacking = has_enough(span, rows.labels, rows.at_s, deployment.training.min_rows if deployment.training else 0)
         if lacking is not None:
@@ -152,7 +155,7 @@ class TrainingRun:
         self.say(GateJudged(deployment.name, self.accepted.run, alike))
         if not may_register([alike], self.accepted.waivers):
             return self._finish("rejected", f"gate {alike.gate}: {alike.verdict}, {alike.detail}")
-        await self._train(project, deployment, span, rows, folder_of(applied.reference), alike)
+        await self._train(project, deployment, span, rows, build, alike)
         return None
 
     async def _gather(
@@ -204,12 +207,9 @@ class TrainingRun:
         deployment: DeploymentDefinition,
         span: Span,
         rows: Rows,
-        folder: str,
+        user_build: Callable[[Signature], Any],
         alike: GateResult,
     ) -> None:
-        assert deployment.training is not None
-        # NB: importing it runs the user's code.
-        user_build = await beside(load_function, deployment.training.build, folder)
         signature = await beside(rows.signature, project, deployment)
         matrix = await beside(rows.matrix, deployment, signature)
         self._progress("fit", 0.5, f"{len(rows.labels):,} labelled rows")
@@ -297,6 +297,16 @@ class TrainingRun:
         digest, rows = (fitted.digest, fitted.rows) if fitted else ("", 0)
         took_s = time.monotonic() - self.began_s
         self.say(TrainingFinished(self.accepted.deployment, self.accepted.run, outcome, reason, digest, rows, took_s))
+
+
+def _build_of(applied: ProjectApplied, deployment: DeploymentDefinition) -> Callable[[Signature], Any]:
+    """The user's `build`."""
+    if deployment.training is None:
+        raise Unfit(f"deployment {deployment.name} declares no training=Training(...) any more")
+    try:
+        return load_function(deployment.training.build, folder_of(applied.reference))
+    except Misconfigured as error:
+        raise Unfit(str(error)) from error
 
 
 def _described(

@@ -55,9 +55,9 @@ async def train(folder: Path) -> None:
     try:
         await patiently(lambda: connect(log, settings.connect_timeout_s), journal.waiting)
         await patiently(projects.start, journal.waiting)
+        await projects.stop()
         await TrainingRun(context, journal.accepted, journal.say).run()
     finally:
-        await projects.stop()
         await log.stop()
 
 

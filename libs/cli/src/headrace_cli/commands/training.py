@@ -1,15 +1,21 @@
-"""`headrace training request`."""
+"""`headrace training request|list|stop`."""
 
 import getpass
 import secrets
-from typing import Annotated
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from headrace.codec import Message
 from headrace.errors import Misconfigured
 from headrace.events.registry import Waiver
-from headrace.events.training import RetrainRequested
-from headrace_cli.render import say
+from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished, TrainingProgressed
+from headrace.runs import RunFolder, runs_folder
+from headrace_cli.local import Local, settings_here
+from headrace_cli.render import say, show
 from headrace_cli.session import Session, run
 
 app = typer.Typer(help="Training.", no_args_is_help=True)
@@ -47,8 +53,89 @@ def request(
         await session.send("training.requests", deployment, event, ident)
 
     run(work)
-    line = f"requested ({ident}); follow it with `headrace topic tail training.facts -f`"
+    line = f"requested ({ident}); `headrace training list` shows how far it is"
     say({"request": ident, "deployment": deployment}, as_json=as_json, line=line)
+
+
+@dataclass
+class _Run:
+    """A run as its facts tell it."""
+
+    accepted: RetrainAccepted
+    stage: str = "waits"
+    share: float = 0.0
+    told: str = ""
+
+
+@app.command("list")
+def list_runs(
+    deployment: Annotated[str | None, typer.Option(help="Of this deployment only.")] = None,
+    limit: Annotated[int, typer.Option(help="The newest so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show training runs: how far each is, or how it ended; on this machine also its process and its log."""
+
+    async def work(session: Session) -> list[dict[str, Any]]:
+        found = runs_of(await session.all_of("training.facts"))
+        wanted = [told for told in found if deployment in (None, told.accepted.deployment)]
+        return [_row(told) for told in reversed(wanted[-limit:])]
+
+    columns = ["run", "deployment", "cause", "stage", "share", "told", "pid", "log"]
+    show(run(work), columns, as_json=as_json, empty="nothing was trained yet")
+
+
+@app.command("stop")
+def stop(run_id: Annotated[str, typer.Argument(metavar="RUN", help="As `training list` names it.")]) -> None:
+    """End a run of this machine for good; it is told as failed, with your name."""
+    folder = _folder_of(run_id)
+    if folder is None:
+        raise typer.BadParameter(f"no run {run_id!r} lies on this machine: `headrace training list` shows them")
+    folder.ask_to_stop(getpass.getuser())
+    say({"run": run_id, "stopped": True}, as_json=False, line=f"run {run_id} is told to stop")
+
+
+def runs_of(facts: Iterable[Message]) -> list[_Run]:
+    """The runs that facts tell of, the oldest first."""
+    found: dict[str, _Run] = {}
+    for message in facts:
+        match message.event:
+            case RetrainAccepted() as accepted:
+                found[accepted.run] = _Run(accepted)
+            case TrainingProgressed(run=name, stage=stage, share=share, detail=detail) if name in found:
+                found[name] = _Run(found[name].accepted, stage, share, detail)
+            case TrainingFinished(run=name, outcome=outcome, reason=reason) if name in found:
+                found[name] = _Run(found[name].accepted, outcome, 1.0, reason)
+    return list(found.values())
+
+
+def _row(told: _Run) -> dict[str, Any]:
+    accepted, folder = told.accepted, _folder_of(told.accepted.run)
+    row = {
+        "run": accepted.run,
+        "deployment": accepted.deployment,
+        "cause": accepted.cause,
+        "stage": told.stage,
+        "share": round(told.share, 2),
+        "told": told.told,
+        "pid": None,
+        "log": None,
+    }
+    if folder is None:
+        return row
+    row["log"] = str(folder.log) if folder.log.exists() else None
+    if folder.holder() is not None:
+        # What is not worth a fact: how far it is this very moment.
+        now = folder.progress()
+        row |= {"pid": now.pid or None, "stage": now.stage, "share": round(now.share, 2), "told": now.detail}
+    return row
+
+
+def _folder_of(run_id: str) -> RunFolder | None:
+    """The folder of a run on this machine, None when there is none."""
+    settings = settings_here()
+    places: list[Path] = [Local.here().home / "runs" / (settings.namespace or "default"), runs_folder(settings)]
+    found = [place / run_id for place in places if run_id.isalnum() and (place / run_id / "order").exists()]
+    return RunFolder(found[0]) if found else None
 
 
 async def _clock_s(session: Session, deployment: str) -> float | None:

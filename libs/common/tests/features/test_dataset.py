@@ -1,0 +1,121 @@
+"""Rows in columns say what rows as objects said; labels by brute force; records of others are passed over unread."""
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.bus.port import Record
+from headrace.codec import Codec, out
+from headrace.envelope import Envelope
+from headrace.events.inference import DecisionMade, Expired, OutcomeObserved, PredictionRequested
+from headrace.features.dataset import Gathered, Inputs, _Labels, is_foreign
+from headrace.project import Binary, Category, Count, Deployment, FeatureView, Number, Project, Source
+from headrace.project.compile import compile_project
+from headrace.topics import Topics
+
+
+class Visit(msgspec.Struct):
+    came_at: float
+    place: str
+    floor: int
+
+
+VISITS = Source("visits", event=Visit, event_time="came_at", key="place")
+VIEW = FeatureView("by_floor", VISITS, "floor", {"count": Count("3h")})
+PROJECT = compile_project(
+    Project(
+        "p",
+        [
+            Deployment(
+                "d",
+                "u",
+                [Number("x", nullable=True), Number("floor"), Category("place")],
+                features=[VIEW.by("floor")],
+                label=Binary("y", "1h"),
+            )
+        ],
+        sources=[VISITS],
+        views=[VIEW],
+    )
+)
+DEPLOYMENT = PROJECT.deployments[0]
+instants = st.integers(0, 20).map(float)
+labels = st.lists(st.tuples(st.sampled_from("abc"), instants, st.integers(0, 99).map(float)), max_size=30)
+
+
+@given(labels, st.lists(st.tuples(st.sampled_from("abcd"), instants), max_size=20))
+def test_the_newest_label_known_in_time_is_found_and_of_equally_new_ones_the_first(
+    known: list[tuple[str, float, float]], rows: list[tuple[str, float]]
+) -> None:
+    found = _Labels()
+    for unit, known_s, label in known:
+        found.add(unit, known_s, label)
+    expected = []
+    for unit, until_s in rows:
+        mine = [(at, label) for other, at, label in known if other == unit and at <= until_s]
+        expected.append(max(mine, key=lambda pair: pair[0])[1] if mine else math.nan)
+    got = found.newest([unit for unit, _ in rows], np.array([until for _, until in rows], dtype=np.float64))
+    np.testing.assert_array_equal(got, np.array(expected, dtype=np.float64))
+
+
+def test_inputs_come_back_as_they_were_and_an_entitys_number_keeps_its_kind() -> None:
+    inputs = Inputs(DEPLOYMENT)
+    rows: list[dict[str, Any]] = [{"x": 1.5, "floor": 7, "place": "a"}, {"floor": 7.0, "place": "a"}]
+    for row in rows:
+        inputs.add(row)
+    assert list(inputs) == [rows[0], {"x": None, "floor": 7.0, "place": "a"}]
+    assert [str(row["floor"]) for row in inputs] == ["7", "7.0"]
+    assert list(inputs[1:]) == [list(inputs)[1]]
+    assert list(inputs.column("x")) == [1.5, None]
+
+
+def test_rows_are_ordered_by_instant_unit_and_id_and_the_first_request_of_an_id_counts() -> None:
+    gathered = Gathered(PROJECT, DEPLOYMENT, Topics.load(), 0.0, 100.0, 100.0)
+    good = {"x": 1.0, "floor": 1, "place": "a"}
+    for ident, at_s, unit, inputs in [
+        ("r3", 5.0, "u2", good), ("r2", 5.0, "u1", good), ("r1", 5.0, "u1", good), ("r1", 1.0, "u0", good),
+        ("bad", 2.0, "u", {"x": "no"}), ("bad", 2.0, "u", good), ("late", 100.0, "u", good), ("r0", 4.0, "u9", good),
+    ]:  # fmt: skip
+        gathered.request(ident, at_s, unit, PredictionRequested("d", inputs))
+    assert gathered.rows({}).ids == ["r0", "r1", "r2", "r3"]
+
+
+def record(event: msgspec.Struct, *, json: bool = False) -> Record:
+    made = out("t", "k", event, Envelope("i", "", "test", 0.0))
+    return Record("t", 0, 0, b"k", msgspec.json.encode(event) if json else made.value, made.headers, 0)
+
+
+@given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=300))
+def test_a_record_is_passed_over_only_when_it_is_certainly_anothers(mine: str, named: str, unit: str) -> None:
+    decision = DecisionMade(unit, named, unit, 0.0, Expired(0), 0)
+    events = [PredictionRequested(named), OutcomeObserved(named, unit, 1.0), decision]
+    for event in events:
+        assert not (is_foreign(record(event), mine) and named == mine)
+        assert not is_foreign(record(event, json=True), mine)
+    assert is_foreign(record(PredictionRequested("other")), "mine")
+    assert is_foreign(record(DecisionMade("r", "other", "u", 0.0, Expired(0), 0)), "mine")
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_can_be_looked_at(value: bytes) -> None:
+    for found in (value, b"\x81" + value, b"\x82\xaadeployment" + value, b"\xde\x00\x01\xaa" + value):
+        is_foreign(Record("t", 0, 0, None, found), "mine")
+
+
+def test_any_record_of_a_users_topic_can_be_read() -> None:
+    topics = Topics.load()
+    gathered, codec = Gathered(PROJECT, DEPLOYMENT, topics, 0.0, 1e9, 1e9), Codec(topics)
+    for value in (
+        b"",
+        b"{",
+        b"\xc1",
+        b"\x81\xaadeployment\xa1d",
+        msgspec.msgpack.encode({"deployment": "d", "inputs": 7}),
+    ):
+        gathered.read(codec, Record(topics.name("inference.requests"), 0, 0, None, value))
+        gathered.read(codec, Record(topics.of_source("visits"), 0, 0, None, value))
+    assert len(gathered.rows({})) == 0

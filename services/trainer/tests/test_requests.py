@@ -1,0 +1,116 @@
+"""The topic of retrain requests is the users': whatever stands there is answered within bounds, and nothing grows."""
+
+import math
+import tracemalloc
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.codec import Codec
+from headrace.events.registry import Waiver
+from headrace.events.training import RetrainAccepted, RetrainCoalesced, RetrainRefused, RetrainRequested
+from headrace.project import Binary, Deployment, Number, Project, Retraining, Training
+from headrace.project.compile import compile_project
+from headrace.topics import Topics
+from headrace_flights.train import build
+from headrace_trainer.core.triggers import CAUSES, GROUP, GROUPS, Runs, apply, on_request
+
+NOW_MS = 1_700_000_000_000
+NOW_S = NOW_MS / 1000
+DEPLOYMENT = compile_project(
+    Project(
+        "p",
+        [
+            Deployment(
+                "d", "u", [Number("x")], label=Binary("y", "24h"), training=Training(build, history="30d", holdout="7d"),
+                retraining=Retraining(cooldown="7d"),
+            )
+        ],
+    )
+).deployments[0]  # fmt: skip
+
+clocks = st.one_of(st.floats(), st.sampled_from([-1.0, 0.0, 1e300, math.nan, math.inf, NOW_S, NOW_S + 301]))
+texts = st.one_of(st.text(max_size=20), st.integers(0, 1_000_000).map(lambda n: "é" * n))
+waivers = st.one_of(
+    st.lists(st.builds(Waiver, texts, st.text(max_size=5), st.text(max_size=5)), max_size=3),
+    st.integers(0, 100_000).map(lambda n: [Waiver("g", "b", "r")] * n),
+)
+requests = st.builds(
+    RetrainRequested,
+    st.one_of(st.just("d"), texts),
+    st.one_of(st.sampled_from(CAUSES), texts),
+    texts,
+    st.text(max_size=5),
+    st.one_of(st.none(), texts),
+    st.none(),
+    waivers.map(tuple),
+)
+
+
+@given(st.lists(st.tuples(requests, st.text(max_size=400), clocks, st.booleans()), max_size=5))
+@settings(max_examples=25, deadline=None)
+def test_every_request_gets_a_fact_that_fits_into_a_record_and_only_sound_ones_are_taken_up(
+    history: list[tuple[RetrainRequested, str, float, bool]],
+) -> None:
+    runs, codec = Runs(), Codec(Topics.load())
+    for request, ident, clock_s, is_known in history:
+        fact = on_request(runs, request, ident, DEPLOYMENT if is_known else None, clock_s, NOW_MS)
+        assert isinstance(fact, RetrainAccepted | RetrainCoalesced | RetrainRefused) or runs.has_answered(ident)
+        if isinstance(fact, RetrainAccepted):
+            assert math.isfinite(clock_s)
+            assert clock_s <= NOW_S + 300
+        assert fact is None or len(codec.encode(fact)) < 500_000
+        runs = apply(runs, fact)
+    assert len(runs.running) <= len(history)
+
+
+def test_what_is_out_of_bounds_is_refused_with_what_was_got_and_what_is_allowed() -> None:
+    def reason(request: RetrainRequested, clock_s: float = NOW_S) -> str:
+        fact = on_request(Runs(), request, "r", DEPLOYMENT, clock_s, NOW_MS)
+        assert isinstance(fact, RetrainRefused)
+        return fact.reason
+
+    sound = RetrainRequested("d", "manual", "because", "me")
+    change = msgspec.structs.replace
+    assert reason(sound, math.nan) == "clock_s must lie in the years 1..9999 UTC, got nan"
+    assert reason(sound, -1e300) == "clock_s must lie in the years 1..9999 UTC, got -1e+300"
+    assert "lies 3,600 s past the append time" in reason(sound, NOW_S + 3600)
+    assert reason(change(sound, reason="x" * 10**6)) == "a reason has 1,000,000 characters, at most 4,000 are allowed"
+    assert reason(change(sound, deployment="x" * 300)) == "deployment has 300 characters, at most 200 are allowed"
+    assert reason(change(sound, waivers=(Waiver("g", "b", "r"),) * 10**5)) == (
+        "there are 100,000 waivers, at most 50 are allowed"
+    )
+    assert reason(change(sound, cause="mood")).startswith("cause must be one of first, drift, schedule, manual")
+
+
+def test_answers_to_ever_more_requests_take_no_more_memory_than_the_newest_ten_thousand() -> None:
+    runs = Runs()
+    tracemalloc.start()
+    for number in range(12_000):
+        runs = apply(runs, RetrainRefused("d", f"{number}" + "x" * 150, "no"))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2_500_000
+    assert sum(map(len, runs.answered)) <= GROUP * GROUPS
+    assert runs.has_answered("11999" + "x" * 150)
+    assert not runs.has_answered("0" + "x" * 150)
+
+
+def test_a_request_without_a_clock_amid_a_replay_does_not_pause_drifts_for_years() -> None:
+    runs = apply(Runs(), on_request(Runs(), RetrainRequested("d", "manual", "", "me"), "r1", DEPLOYMENT, NOW_S, NOW_MS))
+    (run,) = runs.running.values()
+    runs = Runs({}, runs.last_clock_s, runs.answered)
+    old_s = NOW_S - 10 * 365 * 86_400
+    assert isinstance(
+        on_request(runs, RetrainRequested("d", "drift", "", "monitor"), "r2", DEPLOYMENT, old_s, NOW_MS),
+        RetrainAccepted,
+    )
+    assert run.run != ""
+
+
+def test_the_same_request_on_another_log_is_another_run() -> None:
+    request = RetrainRequested("d", "first", "", "monitor")
+    runs = [on_request(Runs(), request, "r", DEPLOYMENT, NOW_S, NOW_MS + later) for later in (0, 0, 1)]
+    idents = [run.run for run in runs if isinstance(run, RetrainAccepted)]
+    assert idents[0] == idents[1] != idents[2]

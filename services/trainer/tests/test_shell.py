@@ -1,0 +1,102 @@
+"""The shard on the log in memory: what runs say is published once, whatever ends in between."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from headrace.bus.port import Record
+from headrace.bus.projects import Projects
+from headrace.bus.runtime import Context
+from headrace.bus.shards import Outputs
+from headrace.clock import ManualClock
+from headrace.codec import Codec, header
+from headrace.events.registry import ArtifactPlace, RegisterVersion, Signature
+from headrace.events.training import RetrainAccepted, TrainingFinished, TrainingProgressed
+from headrace.obs.health import Health
+from headrace.runs import AttemptBegan
+from headrace.settings import Settings
+from headrace.testing.memory import MemoryLog
+from headrace.topics import Topics
+from headrace_trainer.shell import MAX_FACTS, TrainerShard
+
+TOPICS = Topics.load()
+CODEC = Codec(TOPICS)
+ACCEPTED = RetrainAccepted("d", "run-1", "q", "manual", "because", 0.0)
+COMMAND = RegisterVersion("d", "m", ArtifactPlace("a" * 64, 0, 1, 1), "digest", Signature((), ""))
+
+
+class Said:
+    """A run that has said these things so far."""
+
+    def __init__(self, *entries: Any) -> None:
+        self.entries, self.wanted = list(entries), [()]
+
+    async def tend(self, wanted: Sequence[RetrainAccepted]) -> None:
+        self.wanted.append(tuple(found.run for found in wanted))
+
+    def read(self, run: str, position: int) -> tuple[list[Any], int]:
+        return self.entries[position:], len(self.entries)
+
+
+async def shard(running: Said, *history: Any) -> TrainerShard:
+    context = Context(
+        "trainer", "t-1", Settings(), MemoryLog(), TOPICS, CODEC, Projects(MemoryLog(), CODEC, TOPICS),
+        Health("trainer", "t-1"), ManualClock(), asyncio.Event(),
+    )  # fmt: skip
+    found = TrainerShard(context, running)
+    source = TrainerShard(context, running)
+    for fact in history:
+        (made,) = [fact] if hasattr(fact, "headers") else source._fact(fact, f"accepted-{fact.run}", None)
+        await found.on_history(CODEC.decode(Record(made.topic, 0, 0, made.key, made.value, made.headers, 0)))
+    return found
+
+
+def idents(outputs: Outputs) -> list[str]:
+    return [header(made.headers, "ce_id") or "" for made in outputs.outs]
+
+
+def kinds(outputs: Outputs) -> list[str]:
+    return [header(made.headers, "ce_type") or "" for made in outputs.outs]
+
+
+def progress(share: float) -> TrainingProgressed:
+    return TrainingProgressed("d", "run-1", "rows", share)
+
+
+async def test_what_a_run_says_is_published_once_and_the_command_leaves_with_its_last_fact() -> None:
+    running = Said(AttemptBegan(1, 7), progress(0.1))
+    found = await shard(running, ACCEPTED)
+    assert kinds(await found.on_tick()) == ["training.progressed"]
+    assert kinds(await found.on_tick()) == []
+    running.entries += [COMMAND]
+    assert kinds(await found.on_tick()) == []
+    running.entries += [TrainingFinished("d", "run-1", "registered", "")]
+    assert kinds(await found.on_tick()) == ["register.version", "training.finished"]
+    await found.on_tick()
+    assert running.wanted[-1] == ()
+
+
+async def test_a_shard_that_is_built_anew_goes_on_where_the_facts_end_with_the_same_ids() -> None:
+    said = [progress(0.1), progress(0.2), COMMAND, TrainingFinished("d", "run-1", "registered", "")]
+    whole = await (await shard(Said(*said), ACCEPTED)).on_tick()
+    for done in range(len(said)):
+        first = await (await shard(Said(*said[:done]), ACCEPTED)).on_tick()
+        second = await (await shard(Said(*said), ACCEPTED, *first.outs)).on_tick()
+        assert Counter(idents(first) + idents(second)) == Counter(idents(whole))
+
+
+async def test_a_second_attempt_repeats_no_fact_and_its_finish_counts() -> None:
+    said = [AttemptBegan(1, 7), progress(0.1), AttemptBegan(2, 8), progress(0.1), progress(0.2)]
+    running = Said(*said, TrainingFinished("d", "run-1", "failed", "no"))
+    assert kinds(await (await shard(running, ACCEPTED)).on_tick()) == ["training.progressed"] * 2 + [
+        "training.finished"
+    ]
+
+
+async def test_a_run_that_says_too_much_is_cut_short_but_for_its_end() -> None:
+    said = [progress(n / 10_000) for n in range(9_000)]
+    running = Said(*said, TrainingFinished("d", "run-1", "failed", "no"))
+    published = kinds(await (await shard(running, ACCEPTED)).on_tick())
+    assert len(published) <= MAX_FACTS + 2
+    assert published[-1] == "training.finished"
