@@ -1,6 +1,7 @@
 """A bench: the registry on a log, with a project applied, and inference and monitor played by hand."""
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -73,11 +74,29 @@ class Bench:
         place = await artifacts.publish(self.log, self.topics, data, "skops", 0.0, "test")
         return await self.send("registry.commands", "d", command(place=place, **changes))
 
-    def warm(self, *versions: int) -> None:
-        """An instance says that it has these warm, now."""
+    def warm(self, *versions: int, handled: int = 0) -> None:
+        """An instance says that it has these warm, now, and how many records it has handled."""
         names = tuple(f"d/{version}" for version in versions)
-        report = HealthReported("inference", "i", True, loaded=names, warmed=names)
+        report = HealthReported("inference", "i", True, loaded=names, warmed=names, handled_total=handled)
         self.instances.take(report, self.clock.now_s())
+
+    def watch(self, handled: int = 0, lag: int = 0) -> None:
+        """The monitor says that it lives."""
+        report = HealthReported("monitor", "m", True, shards=(0,), lag={"t/0": lag}, handled_total=handled)
+        self.instances.take(report, self.clock.now_s())
+
+    async def pass_until(self, kind: type, tick: Callable[[int], None] = lambda _: None) -> Message:
+        """Time passes in steps of three seconds, `tick` told the how manieth, until there is such a fact."""
+        assert isinstance(self.clock, ManualClock)
+        async with asyncio.timeout(60):
+            for step in itertools.count(1):
+                self.clock.advance(3.0)
+                tick(step)
+                await asyncio.sleep(0.01)
+                found = [m for m in await self.read("registry.facts") if isinstance(m.event, kind)]
+                if found:
+                    return found[-1]
+        raise AssertionError
 
     async def read(self, base: str) -> list[Message]:
         return await read_all(self.log, self.codec, [self.topics.name(base)])

@@ -24,6 +24,7 @@ from headrace.events.registry import (
     RolloutCompleted,
     RolloutStarted,
     StartRollout,
+    TimedOut,
     VersionApproved,
 )
 from headrace.events.verdicts import Evidence
@@ -32,7 +33,7 @@ from headrace.project.definition import RolloutDefinition
 from headrace.registry.state import Fold, Registry, apply
 from headrace.testing.registry import CANARY, HOUR_S, folded, registered, verdict, version_of
 from headrace_registry.core import versions
-from headrace_registry.core.case import Approved, Silent, Unloadable, Warmed, phase_of
+from headrace_registry.core.case import Approved, Unloadable, Warmed, phase_of
 from headrace_registry.core.rollout import decide
 
 BLUE_GREEN = RolloutDefinition("blue_green")
@@ -87,6 +88,11 @@ class Machine:
         return self
 
 
+def timed_out(machine: Machine, what: Any) -> TimedOut:
+    running = machine.entry.rollout
+    return TimedOut("d", running.id if running else "none", what, 600.0, f"waited for {what}")
+
+
 def names(facts: list[Any]) -> list[str]:
     return [type_name(type(fact)) for fact in facts]
 
@@ -97,7 +103,8 @@ def paused(machine: Machine) -> Machine:
 
 
 def held(machine: Machine) -> Machine:
-    machine.canary().tell(Silent(300.0))
+    machine.canary()
+    machine.tell(timed_out(machine, "hold"))
     return machine
 
 
@@ -135,8 +142,11 @@ MESSAGES = {
     "roll back": lambda _: RollBack("d", 1, "r", "me"),
     "warmed": lambda _: Warmed(),
     "unloadable": lambda _: Unloadable(2, "r"),
-    "silent": lambda _: Silent(600.0),
-    "harm": lambda m: verdict(m.state, 1.5 * HOUR_S, labels=FAIL) if m.entry.rollout else Silent(0.0),
+    "silent": lambda m: timed_out(m, "hold"),
+    "silent for long": lambda m: timed_out(m, "silence"),
+    "not warm": lambda m: timed_out(m, "warming"),
+    "not loaded": lambda m: timed_out(m, "load"),
+    "harm": lambda m: verdict(m.state, 1.5 * HOUR_S, labels=FAIL) if m.entry.rollout else timed_out(m, "hold"),
 }
 REFUSED = ["command.refused"]
 BEGUN = ["rollout.started", "route.changed"]
@@ -153,7 +163,10 @@ ROWS: dict[str, dict[str, list[str]]] = {
     "roll back":  {"idle": REFUSED, "warming": REFUSED, "moving": REFUSED, "paused": REFUSED, "held": REFUSED},
     "warmed":     {"idle": [], "warming": ["rollout.advanced", "route.changed"], "moving": [], "paused": [], "held": []},
     "unloadable": {"idle": [], "warming": BACK, "moving": BACK, "paused": BACK, "held": BACK},
-    "silent":     {"idle": [], "warming": [], "moving": ["rollout.paused"], "paused": [], "held": BACK},
+    "silent":     {"idle": [], "warming": [], "moving": ["rollout.paused"], "paused": [], "held": []},
+    "silent for long": {"idle": [], "warming": [], "moving": [], "paused": [], "held": BACK},
+    "not warm":   {"idle": [], "warming": BACK, "moving": [], "paused": [], "held": []},
+    "not loaded": {"idle": [], "warming": BACK, "moving": BACK, "paused": BACK, "held": BACK},
     "harm":       {"idle": [], "warming": [], "moving": BACK, "paused": BACK, "held": ["rollout.resumed", *BACK]},
 }  # fmt: skip
 
@@ -264,8 +277,9 @@ def test_a_paused_rollout_stays_whatever_the_verdicts_say_harm_excepted() -> Non
 def test_a_held_rollout_goes_on_with_the_next_verdict_and_is_aborted_without_one() -> None:
     machine = held(Machine())
     assert names(machine.judge(2 * HOUR_S)) == ["rollout.resumed", "rollout.advanced", "route.changed"]
-    aborted, _ = held(Machine()).tell(Silent(600.0))
-    assert not aborted.harmful
+    silent = held(Machine())
+    aborted, _ = silent.tell(timed_out(silent, "silence"))
+    assert (aborted.harmful, aborted.cause) == (False, "silence")
 
 
 def test_harm_after_the_promotion_rolls_back_while_the_window_lasts() -> None:
@@ -394,7 +408,11 @@ steps = st.lists(
         st.tuples(st.just("serve"), st.integers(1, 4), st.none()),
         st.tuples(st.sampled_from(["abort", "pause", "resume", "retry", "archive"]), st.integers(1, 4), st.none()),
         st.tuples(st.sampled_from(["promote", "roll back", "unloadable"]), st.integers(1, 4), st.none()),
-        st.tuples(st.sampled_from(["warmed", "warmed", "silent"]), st.just(0), st.none()),
+        st.tuples(
+            st.sampled_from(["warmed", "warmed", "silent", "silent for long", "not warm", "not loaded"]),
+            st.just(0),
+            st.none(),
+        ),
         st.tuples(st.just("verdict"), st.sampled_from([PASS, PASS, PASS, FAIL, INCONCLUSIVE]), st.floats(0, 2)),
     ),
     max_size=40,

@@ -72,12 +72,13 @@ class Board:
             "reason": ended.reason if ended else rollout.reason,
             "guardrails": verdict.guardrails if verdict else None,
             "labels": verdict.labels if verdict else None,
-            "clock": instant(verdict.clock_s) if verdict else None,
+            "clock": instant(verdict.clock_s) if verdict and verdict.has_clock else None,
             "step_decisions": verdict.step_decisions if verdict else 0,
             "decisions": verdict.decisions if verdict else 0,
             "label_count": verdict.label_count if verdict else 0,
             "blocks": verdict.blocks if verdict else 0,
             "evidence": [_evidence(found) for found in verdict.evidence] if verdict else [],
+            "waits_for": None if ended else _waits_for(rollout, verdict),
         }
 
     def is_over(self, deployment: str) -> bool:
@@ -90,6 +91,22 @@ class Board:
         return Group(*[part for row in rows for part in _picture(row)]) if rows else Text("no versions yet")
 
 
+def _waits_for(rollout: Rollout, verdict: VerdictGiven | None) -> str | None:
+    """What has to come before the step can end; None when that is not known."""
+    if rollout.step == "warming":
+        return f"every live inference instance to have version {rollout.version} warm"
+    match verdict.waiting_for if verdict is not None else "":
+        case "traffic" | "decisions":
+            seen = verdict.step_decisions if verdict is not None else 0
+            return f"requests: {seen:,} of {rollout.plan.min_decisions:,} decisions"
+        case "time":
+            return "its time in this step"
+        case "labels":
+            return "labels"
+        case _:
+            return None
+
+
 def _evidence(found: Evidence) -> dict[str, Any]:
     return {name: getattr(found, name) for name in found.__struct_fields__}
 
@@ -100,6 +117,8 @@ def _picture(row: Mapping[str, Any]) -> list[RenderableType]:
     parts: list[RenderableType] = [Text.from_markup(_headline(row)), Text.from_markup(_traffic(row))]
     if row["reason"]:
         parts.append(Text(f"  {row['reason']}", style="dim"))
+    if row["waits_for"]:
+        parts.append(Text(f"  waits for {row['waits_for']}"))
     if row["guardrails"] is not None:
         parts.append(Text.from_markup(_verdict(row)))
     if row["evidence"]:
@@ -129,7 +148,7 @@ def _verdict(row: Mapping[str, Any]) -> str:
         f"{row['step_decisions']:,} decisions in this step, {row['label_count']:,} labels in {row['blocks']:,} blocks"
     )
     said = f"guardrails {_coloured(row['guardrails'])}, labels {_coloured(row['labels'])}"
-    return f"  {said}  [dim]{counts}; clock {row['clock']}[/]"
+    return f"  {said}  [dim]{counts}; clock {row['clock'] or 'does not run yet'}[/]"
 
 
 def _coloured(verdict: str) -> str:

@@ -40,7 +40,9 @@ class RegistryService:
             topics,
             service=SERVICE,
             inputs=[topics.name("registry.commands"), topics.name("monitor.verdicts")],
-            make=lambda _: RegistryShard(topics, context.projects, instances, has_artifact, context.clock),
+            make=lambda _: RegistryShard(
+                topics, context.projects, instances, has_artifact, context.clock, context.health.holds
+            ),
             health=context.health,
             lock=topics.name("registry.commands"),
             tick_s=TICK_S,

@@ -1,20 +1,23 @@
 """The registry's one shard: a command, a verdict or an observation in, facts and current state out, in one transaction."""
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from headrace.bus.port import Out, TopicPartition
+from headrace.bus.port import Out, Record, TopicPartition
 from headrace.bus.projects import Projects
 from headrace.bus.shards import Outputs, Rebuild
 from headrace.clock import Clock
 from headrace.codec import Message, caused_by, out, tombstone
 from headrace.envelope import Envelope, derived_id
+from headrace.errors import Fatal, Poison, Retryable
 from headrace.events.registry import (
     AbortRollout,
     ApproveVersion,
     ArchiveVersion,
     ArtifactPlace,
     CardWritten,
+    CommandRefused,
     DeleteVersion,
     ModelVersion,
     PauseRollout,
@@ -23,27 +26,33 @@ from headrace.events.registry import (
     ResumeRollout,
     RetryRollout,
     RollBack,
+    RolloutStarted,
     RouteChanged,
     SetAlias,
     SetOverride,
     StartRollout,
     TagVersion,
+    TimedOut,
     VersionDeleted,
     VersionRegistered,
 )
 from headrace.events.verdicts import VerdictGiven
 from headrace.project.definition import DeploymentDefinition, RolloutDefinition
-from headrace.registry.state import Entry, Fold, Registry
+from headrace.registry.state import ID_BYTES, IDS_KEPT, Entry, Fold, Registry, Rollout
 from headrace.topics import Topics
-from headrace_registry.core import rollout, versions
+from headrace_registry.core import admission, rollout, versions
 from headrace_registry.core.card import write_card
-from headrace_registry.core.case import UNDECLARED, Approved, Silent, Unloadable, Warmed
+from headrace_registry.core.case import UNDECLARED, Approved, Unloadable, Warmed
 from headrace_registry.core.instances import Instances
-from headrace_registry.core.silence import Silence
+from headrace_registry.core.patience import Patience
 
 SERVICE = "registry"
+HELD_EVERY_S = 2.0
+_log = logging.getLogger("headrace.registry")
 
 HasArtifact = Callable[[str], Awaitable[bool]]
+# Told what a state that grows holds, and its bound: see `Health.holds`.
+Holds = Callable[[str, int, int], None]
 _BY_HAND = {
     SetAlias: versions.on_set_alias,
     SetOverride: versions.on_set_override,
@@ -53,7 +62,7 @@ _BY_HAND = {
     ApproveVersion: versions.on_approve,
 }
 _OF_ROLLOUTS = (
-    StartRollout | AbortRollout | PauseRollout | ResumeRollout | PromoteRollout | RetryRollout | RollBack | VerdictGiven
+    StartRollout | AbortRollout | PauseRollout | ResumeRollout | PromoteRollout | RetryRollout | RollBack | TimedOut
 )
 
 
@@ -61,13 +70,22 @@ class RegistryShard:
     """All commands and verdicts; one active instance."""
 
     def __init__(
-        self, topics: Topics, projects: Projects, instances: Instances, has_artifact: HasArtifact, clock: Clock
+        self,
+        topics: Topics,
+        projects: Projects,
+        instances: Instances,
+        has_artifact: HasArtifact,
+        clock: Clock,
+        holds: Holds | None = None,
     ) -> None:
         self._topics, self._projects, self._instances = topics, projects, instances
-        self._has_artifact, self._clock = has_artifact, clock
+        self._has_artifact, self._clock, self._holds = has_artifact, clock, holds
         self._facts = Fold()
-        self._silence = Silence()
+        self._patience = Patience()
         self._story: dict[str, Message] = {}
+        self._began_s: dict[str, float] = {}
+        self._recorded: dict[str, str] = {}
+        self._told_s = 0.0
 
     @property
     def _state(self) -> Registry:
@@ -79,14 +97,27 @@ class RegistryShard:
     async def on_history(self, message: Message) -> None:
         self._facts.take(message.event, message.envelope.id)
         deployment = getattr(message.event, "deployment", None)
-        if deployment is not None:
-            self._story[deployment] = message
+        if deployment is not None and deployment in self._state.entries:
+            self._story[deployment] = _bare(message)
+        if isinstance(message.event, RolloutStarted):
+            self._began_s[message.event.deployment] = message.record.timestamp_ms / 1000
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         return committed
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
-        return Outputs(outs=[written for message in batch for written in await self._take(message)])
+        outputs = Outputs([], [], [], [])
+        for message in batch:
+            before = self._facts.mark()
+            try:
+                outputs.outs += await self._take(message)
+            except (Retryable, Fatal):
+                raise
+            except Exception as error:
+                # NB: whatever one command raises is that command's fault, and the state is as it was before it.
+                self._facts.back(before)
+                outputs.dead.append((message, _poison(error)))
+        return outputs
 
     async def on_tick(self) -> Outputs:
         """Rollouts that wait for instances, or have heard nothing."""
@@ -94,9 +125,21 @@ class RegistryShard:
         for deployment, entry in list(self._state.entries.items()):
             if entry.rollout is not None:
                 outs += self._tend(deployment, entry.rollout)
+            else:
+                self._patience.forget(deployment)
+        self._tell_held()
         return Outputs(outs=outs)
 
-    def _tend(self, deployment: str, running: Any) -> list[Out]:
+    def _tell_held(self) -> None:
+        now_s = self._clock.monotonic_s()
+        if self._holds is None or now_s - self._told_s < HELD_EVERY_S:
+            return
+        self._told_s = now_s
+        self._holds("registry_ids", self._facts.held_bytes, 2 * IDS_KEPT * ID_BYTES)
+        self._holds("registry_instances", *self._instances.held_bytes())
+        self._holds("registry_versions", self._state.versions_bytes, versions.VERSIONS_BYTES)
+
+    def _tend(self, deployment: str, running: Rollout) -> list[Out]:
         """What was observed of a running rollout, as messages to its machine."""
         seen: list[Any] = []
         refused = self._instances.unloadable(deployment, running.version)
@@ -105,11 +148,23 @@ class RegistryShard:
         warmed = self._instances.warmed(f"{deployment}/{running.version}", self._clock.now_s())
         if warmed and all(warmed.values()):
             seen.append(Warmed())
-        silent_s = self._silence.since_s(deployment, running, self._clock.monotonic_s())
-        if silent_s is not None:
-            seen.append(Silent(silent_s))
         cause = self._story.get(deployment)
-        return [written for message in seen for written in self._decide(deployment, message, "", cause)]
+        outs = [written for message in seen for written in self._decide(deployment, message, "", cause)]
+        return outs or self._record_waits(deployment, running, cause)
+
+    def _record_waits(self, deployment: str, running: Rollout, cause: Message | None) -> list[Out]:
+        """A wait that ran out goes through the log, once, and is acted on when it is read."""
+        began_s = self._began_s.get(deployment, 0.0)
+        clocks = (self._clock.monotonic_s(), self._clock.now_s())
+        over = self._patience.look(deployment, running, began_s, self._instances, *clocks)
+        if over is None:
+            return []
+        ident = derived_id("timed-out", running.id, over.what, self._state.entry(deployment).facts)
+        if self._recorded.get(deployment) == ident:
+            return []
+        self._recorded[deployment] = ident
+        event = TimedOut(deployment, running.id, over.what, over.for_s, over.reason)
+        return [out(self._topics.name("registry.commands"), deployment, event, self._envelope(cause, ident))]
 
     def _decide(self, deployment: str, message: Any, ident: str, cause: Message | None) -> list[Out]:
         facts = rollout.decide(self._state, deployment, message, ident, self._plan(deployment))
@@ -125,20 +180,32 @@ class RegistryShard:
 
     async def _take(self, message: Message) -> list[Out]:
         event, ident = message.event, message.envelope.id
+        if isinstance(event, VerdictGiven):
+            self._patience.hear(event.deployment)
+            return self._decide(event.deployment, event, ident, message)
+        if not isinstance(event, RegisterVersion | _OF_ROLLOUTS) and type(event) not in _BY_HAND:
+            return []
+        refused = self._turned_away(event, ident)
+        if refused is not None:
+            return self._publish([refused], message)
         if isinstance(event, RegisterVersion):
             return await self._register(message, event, ident)
-        if isinstance(event, VerdictGiven):
-            self._silence.hear(event.deployment, self._clock.monotonic_s())
         if isinstance(event, _OF_ROLLOUTS):
             return self._decide(event.deployment, event, ident, message)
-        if type(event) not in _BY_HAND:
-            return []
         before = self._state
         facts = _BY_HAND[type(event)](before, event, ident)
         outs = self._publish(facts, message) + self._tombstones(before, facts, message)
         if type(event) is not ApproveVersion:
             return outs
         return outs + self._decide(event.deployment, Approved(), ident, message)
+
+    def _turned_away(self, command: Any, ident: str) -> CommandRefused | None:
+        """What is not looked at. Raises `Poison` where nobody could be answered."""
+        reason = admission.why_dead(command.deployment, ident)
+        if reason is not None:
+            raise Poison(reason)
+        declared = (found.name for _, found in self._projects.deployments())
+        return admission.refusal(self._state, declared, command, ident)
 
     async def _register(self, message: Message, command: RegisterVersion, ident: str) -> list[Out]:
         definition = self._definition(command.deployment)
@@ -179,13 +246,19 @@ class RegistryShard:
             outs.append(
                 out(self._topics.name("registry.routes"), deployment, after.route, self._envelope(cause, ident))
             )
-        if cause is not None:
-            self._story[deployment] = cause
+        if cause is not None and deployment in self._state.entries:
+            self._story[deployment] = _bare(cause)
         return outs
 
     def _fact(self, fact: Any, cause: Message | None) -> Out:
-        ident = derived_id("fact", fact.deployment, self._state.entry(fact.deployment).facts)
+        if isinstance(fact, CommandRefused):
+            ident = derived_id("refused", fact.deployment, fact.command_id)
+        else:
+            # NB: not "fact" as before: refusals of unknown deployments are no longer counted, and ids must never be given twice.
+            ident = derived_id("told", fact.deployment, self._state.entry(fact.deployment).facts)
         self._facts.take(fact, ident)
+        if isinstance(fact, RolloutStarted):
+            self._began_s[fact.deployment] = self._clock.now_s()
         return out(self._topics.name("registry.facts"), fact.deployment, fact, self._envelope(cause, ident))
 
     def _models(self, deployment: str, before: Entry, after: Entry, cause: Message | None) -> list[Out]:
@@ -215,6 +288,19 @@ class RegistryShard:
             for place in versions.orphaned(before, fact.deployment, fact.version)
             for part in _parts(place)
         ]
+
+
+def _bare(message: Message) -> Message:
+    """What is remembered of a cause: its envelope."""
+    record = message.record
+    return Message(Record(record.topic, record.partition, record.offset, None, None), message.envelope, None)
+
+
+def _poison(error: Exception) -> Poison:
+    if isinstance(error, Poison):
+        return error
+    _log.error("a command could not be carried out", exc_info=error)
+    return Poison(f"{type(error).__name__}: {error}"[:500])
 
 
 def _parts(place: ArtifactPlace) -> list[str]:

@@ -1,5 +1,7 @@
 """Models, versions, aliases, routes and rollouts."""
 
+from typing import Literal
+
 import msgspec
 
 from headrace.events.verdicts import Evidence
@@ -243,6 +245,27 @@ class SetOverride(msgspec.Struct, frozen=True):
     by: str
 
 
+# What ran out: `hold`, no verdict for `silence_s`; `silence`, none for twice as long while it was held; `warming`, no live instance
+# got the version warm; `load`, an instance has failed to load it too often.
+WaitedFor = Literal["hold", "silence", "warming", "load"]
+# Who or what ended a rollout: an operator, evidence of harm, a version that was rejected by its bytes, or a wait that ran out.
+AbortCause = Literal["", "operator", "harm", "unloadable", "silence", "warming", "load"]
+
+
+class TimedOut(msgspec.Struct, frozen=True):
+    """Command of the registry to itself: a wait in a rollout ran out. Recorded, so that what follows is a function of the log.
+
+    `what`: see `WaitedFor`. `for_s`: how long was waited, in seconds in which the others lived. It counts only for the rollout
+    and the phase that it was written in.
+    """
+
+    deployment: str
+    rollout: str
+    what: WaitedFor
+    for_s: float
+    reason: str
+
+
 class VersionRegistered(msgspec.Struct, frozen=True):
     """A version exists, for ever as it is. `version` counts from 1 per model."""
 
@@ -414,8 +437,8 @@ class RolloutCompleted(msgspec.Struct, frozen=True):
 
 
 class RolloutAborted(msgspec.Struct, frozen=True):
-    """The rollout ended without a switch, or was undone; the version is `rejected` when `harmful`. `evidence`: which
-    metric, block, value and limit."""
+    """The rollout ended without a switch, or was undone; the version is `rejected` when `harmful`, else it may be tried again.
+    `evidence`: which metric, block, value and limit. `cause`: see `AbortCause`; "" in records of before."""
 
     deployment: str
     rollout: str
@@ -424,6 +447,7 @@ class RolloutAborted(msgspec.Struct, frozen=True):
     harmful: bool = False
     evidence: tuple[Evidence, ...] = ()
     clock_s: float | None = None
+    cause: AbortCause = ""
 
 
 class RolledBack(msgspec.Struct, frozen=True):

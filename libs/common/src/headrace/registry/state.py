@@ -3,16 +3,22 @@
 Every fact says what it follows from: a rollout's facts carry its id, a route its revision. A fact that does not follow
 from the state as it is (told twice, or late) changes nothing; that also holds for facts without such a mark, by their
 ids (`Fold`).
+
+Memory of what was told is bounded: the newest `IDS_KEPT` ids of facts and registrations, `ENDED_KEPT` ended rollouts per deployment. What
+is repeated later than that is taken as new. That is harmless: a registration makes one more version of the same bytes,
+aliases move by compare-and-set, and a rollout's facts count only while it is under way.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
 from headrace.events.registry import (
     AliasMoved,
+    CommandRefused,
     ModelVersion,
     RolledBack,
     RolloutAborted,
@@ -36,6 +42,10 @@ WARMING, SHADOWING, CANARY, TESTING, SWITCHED = "warming", "shadowing", "canary"
 RUNNING, PAUSED, HELD = "running", "paused", "held"
 # Stages in which a version may not take traffic any more.
 ENDED_STAGES = ("rejected", "archived", "deleted")
+IDS_KEPT = 100_000
+# One id in the fold: a digest, and its place in a table.
+ID_BYTES = 160
+ENDED_KEPT = 1_000
 _ORDER = {WARMING: 0, SHADOWING: 1, CANARY: 2, TESTING: 2, SWITCHED: 3}
 
 
@@ -86,7 +96,7 @@ class Queued:
 class Entry:
     """All that is known of one deployment.
 
-    `older`: what `previous` named before, and will again when the champion is rolled back. `ended`: ids of rollouts
+    `older`: what `previous` named before, and will again when the champion is rolled back. `ended`: ids of the newest rollouts
     that are over. `facts`: how many were told.
     """
 
@@ -100,7 +110,7 @@ class Entry:
     last: Ended | None = None
     queued: Queued | None = None
     older: int | None = None
-    ended: frozenset[str] = frozenset()
+    ended: tuple[str, ...] = ()
     facts: int = 0
 
     def model_version(self, version: int) -> ModelVersion:
@@ -120,14 +130,20 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """Entries per deployment, and the registrations that were carried out."""
+    """Entries per deployment, and the newest registrations that were carried out, oldest first. `versions_bytes`: of what is known of
+    all versions, as encoded; a deleted one gives most of its own back."""
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
-    commands: frozenset[str] = frozenset()
+    commands: Mapping[bytes, None] = field(default_factory=dict)
+    versions_bytes: int = 0
 
     def entry(self, deployment: str) -> Entry:
         """The deployment's entry; an empty one when nothing is known."""
         return self.entries.get(deployment, Entry())
+
+    def has_registered(self, command_id: str) -> bool:
+        """Whether a registration was carried out, as far as is remembered."""
+        return _key(command_id) in self.commands
 
 
 class Fold:
@@ -135,24 +151,63 @@ class Fold:
 
     def __init__(self) -> None:
         self.state = Registry()
-        self._seen: set[str] = set()
+        self._seen: dict[bytes, None] = {}
+        self._since_mark: list[bytes] = []
 
     def take(self, fact: Any, ident: str) -> None:
         """Fold one fact."""
-        if ident not in self._seen:
-            self._seen.add(ident)
-            self.state = apply(self.state, fact)
+        key = _key(ident)
+        if key in self._seen:
+            return
+        self._seen[key] = None
+        if len(self._seen) > IDS_KEPT:
+            del self._seen[next(iter(self._seen))]
+        self._since_mark.append(key)
+        self.state = apply(self.state, fact)
+
+    def mark(self) -> Registry:
+        """The state to go back to, if what is decided next comes to nothing."""
+        self._since_mark = []
+        return self.state
+
+    def back(self, state: Registry) -> None:
+        """As it was at the mark."""
+        self.state = state
+        for key in self._since_mark:
+            self._seen.pop(key, None)
+        self._since_mark = []
+
+    @property
+    def held_bytes(self) -> int:
+        """About what the remembered ids cost, of facts and registrations."""
+        return (len(self._seen) + len(self.state.commands)) * ID_BYTES
+
+
+def _key(ident: str) -> bytes:
+    """Sixteen bytes of an id, however long it is."""
+    return blake2b(ident.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def apply(state: Registry, fact: Any) -> Registry:
     """The state after a fact; facts that change nothing here leave it as it is."""
     deployment = getattr(fact, "deployment", None)
-    if deployment is None:
+    if deployment is None or (isinstance(fact, CommandRefused) and deployment not in state.entries):
         return state
     before = state.entry(deployment)
     entry = replace(_apply_to_entry(before, fact), facts=before.facts + 1)
-    commands = state.commands | {fact.command_id} if isinstance(fact, VersionRegistered) else state.commands
-    return Registry({**state.entries, deployment: entry}, commands)
+    commands = state.commands
+    if isinstance(fact, VersionRegistered):
+        commands = {**commands, _key(fact.command_id): None}
+        if len(commands) > IDS_KEPT:
+            del commands[next(iter(commands))]
+    held = state.versions_bytes
+    if isinstance(fact, VersionRegistered | VersionDeleted):
+        held += _size(entry, fact.version) - _size(before, fact.version)
+    return Registry({**state.entries, deployment: entry}, commands, held)
+
+
+def _size(entry: Entry, version: int) -> int:
+    return len(msgspec.msgpack.encode(entry.versions[version])) if version in entry.versions else 0
 
 
 def _apply_to_entry(entry: Entry, fact: Any) -> Entry:
@@ -170,8 +225,9 @@ def _apply_to_entry(entry: Entry, fact: Any) -> Entry:
             return replace(entry, approvals={**entry.approvals, version: by})
         case VersionArchived(version=version):
             return _unqueued(_staged(entry, version, "archived"), version)
-        case VersionDeleted(version=version):
-            return _staged(entry, version, "deleted")
+        case VersionDeleted(version=version) if version in entry.versions:
+            kept = msgspec.structs.replace(entry.versions[version], profile={}, slices={}, golden=(), gates=())
+            return _staged(replace(entry, versions={**entry.versions, version: kept}), version, "deleted")
         case AliasMoved(alias=alias, version=version):
             return _alias(entry, alias, version)
         case RouteChanged(route=route) if entry.route is None or route.revision > entry.route.revision:
@@ -225,7 +281,7 @@ def _advanced(entry: Entry, rollout: Rollout, fact: RolloutAdvanced) -> Entry:
 
 def _over(entry: Entry, ended: Ended) -> Entry:
     rollout = ended.rollout
-    over = replace(entry, rollout=None, last=ended, ended=entry.ended | {rollout.id})
+    over = replace(entry, rollout=None, last=ended, ended=(*entry.ended, rollout.id)[-ENDED_KEPT:])
     if ended.outcome == "promoted":
         return over
     return _rejected(over, rollout.version) if ended.is_harmful else _staged(over, rollout.version, "registered")

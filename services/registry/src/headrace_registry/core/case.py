@@ -20,17 +20,10 @@ class Warmed:
 
 @dataclass(frozen=True, slots=True)
 class Unloadable:
-    """An inference instance cannot load `version`."""
+    """An inference instance has rejected `version` for good."""
 
     version: int
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Silent:
-    """No verdict has come for `for_s` of wall time."""
-
-    for_s: float
 
 
 @dataclass(frozen=True, slots=True)

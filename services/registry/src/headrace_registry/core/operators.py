@@ -85,7 +85,7 @@ def on_retry(case: Case) -> Facts:
 def on_abort(case: Case) -> Facts:
     """An operator stops it."""
     command: AbortRollout = case.message
-    return aborted(case, f"aborted by {command.by}: {command.reason}", is_harmful=False)
+    return aborted(case, f"aborted by {command.by}: {command.reason}", cause="operator")
 
 
 def on_pause(case: Case) -> Facts:

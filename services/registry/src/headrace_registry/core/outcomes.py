@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from headrace.envelope import derived_id
 from headrace.events.registry import (
+    AbortCause,
     AliasMoved,
     RolledBack,
     RolloutAborted,
@@ -36,7 +37,7 @@ def follow(case: Case, chosen: Next, verdict: VerdictGiven | None) -> Facts:
     """What was decided, as facts; with the verdict's evidence, when one decided it."""
     rollout, deployment = case.rollout, case.deployment
     evidence = verdict.evidence if verdict is not None else ()
-    clock_s = verdict.clock_s if verdict is not None else None
+    clock_s = verdict.clock_s if verdict is not None and verdict.has_clock else None
     match chosen:
         case Advance(step, share, number, reason):
             advanced = RolloutAdvanced(deployment, rollout.id, rollout.version, step, share, number, clock_s, evidence)
@@ -53,7 +54,7 @@ def follow(case: Case, chosen: Next, verdict: VerdictGiven | None) -> Facts:
             return [ended, RouteChanged(deployment, back)]
         case Harm(reason):
             assert verdict is not None
-            return aborted(case, reason, failing(verdict), clock_s, is_harmful=True)
+            return aborted(case, reason, failing(verdict), clock_s, cause="harm", is_harmful=True)
         case _:
             return []
 
@@ -79,11 +80,19 @@ def _clock_s(entry: Entry, rollout: Rollout) -> float:
 
 
 def aborted(
-    case: Case, reason: str, evidence: Sequence[Evidence] = (), clock_s: float | None = None, *, is_harmful: bool
+    case: Case,
+    reason: str,
+    evidence: Sequence[Evidence] = (),
+    clock_s: float | None = None,
+    *,
+    cause: AbortCause,
+    is_harmful: bool = False,
 ) -> Facts:
     rollout, deployment = case.rollout, case.deployment
     back = routes.taken_back(case.entry, deployment, rollout, reason, is_harmful=is_harmful)
-    aborted = RolloutAborted(deployment, rollout.id, rollout.version, reason, is_harmful, tuple(evidence), clock_s)
+    aborted = RolloutAborted(
+        deployment, rollout.id, rollout.version, reason, is_harmful, tuple(evidence), clock_s, cause
+    )
     return [aborted, RouteChanged(deployment, back)]
 
 

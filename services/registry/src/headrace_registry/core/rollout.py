@@ -3,7 +3,8 @@
 One rollout at a time per deployment. It begins by warming the version on every inference instance. From then on only two
 things move it: verdicts (what follows from one is decided by policy in `steps`) and operators. A paused rollout stays at
 its share whatever the verdicts say, harm excepted; one that gets no verdict for `silence_s` is held, and goes on with
-the next verdict; after twice that it is aborted. Harm, found by evidence at any time, takes all traffic away at once and
+the next verdict; after twice that it is aborted (`patience` says what counts as silence; a monitor that waits for traffic speaks). A
+version that cannot be loaded here and now ends its rollout after a while, and may be tried again. Harm, found by evidence at any time, takes all traffic away at once and
 rejects the version for ever; after a promotion it does so while the rollback window lasts. A trained version waits while
 another is under way (the newest takes the place of the one that waited), and for its approval where that is asked for.
 The first version of a deployment has nothing to be compared with: it switches as soon as it is warm.
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from headrace.events import type_name
-from headrace.events.registry import RolloutAborted, RolloutCompleted, StartRollout
+from headrace.events.registry import RolloutAborted, RolloutCompleted, StartRollout, TimedOut
 from headrace.events.verdicts import VerdictGiven
 from headrace.project.definition import RolloutDefinition
 from headrace.registry.state import HELD, PAUSED, WARMING, Registry, apply
@@ -25,7 +26,6 @@ from headrace_registry.core.case import (
     Approved,
     Case,
     Facts,
-    Silent,
     Unloadable,
     Warmed,
     phase_of,
@@ -33,8 +33,7 @@ from headrace_registry.core.case import (
     why_not,
 )
 from headrace_registry.core.observed import (
-    on_silence,
-    on_silence_while_held,
+    on_timed_out,
     on_unloadable,
     on_verdict,
     on_verdict_when_idle,
@@ -64,7 +63,7 @@ _MOVING = {
     "roll.back": on_roll_back_while_rolling,
     "unloadable": on_unloadable,
     "verdict.given": on_verdict,
-    "silent": on_silence,
+    "timed.out": on_timed_out,
 }
 _STANDING = {**_MOVING, "resume.rollout": on_resume}
 
@@ -88,12 +87,12 @@ TABLE: dict[tuple[str, str], Handler] = _table(
             "roll.back": on_roll_back,
             "verdict.given": on_verdict_when_idle,
         },
-        WARMING: {**_MOVING, "promote.rollout": None, "verdict.given": None, "silent": None, "warmed": on_warmed},
+        WARMING: {**_MOVING, "promote.rollout": None, "verdict.given": None, "warmed": on_warmed},
         "shadowing": _MOVING,
         "canary": _MOVING,
         "testing": _MOVING,
-        PAUSED: {**_STANDING, "pause.rollout": None, "verdict.given": on_verdict_while_paused, "silent": None},
-        HELD: {**_STANDING, "verdict.given": on_verdict_while_held, "silent": on_silence_while_held},
+        PAUSED: {**_STANDING, "pause.rollout": None, "verdict.given": on_verdict_while_paused},
+        HELD: {**_STANDING, "verdict.given": on_verdict_while_held},
     }
 )
 
@@ -116,7 +115,7 @@ def _look_up(case: Case) -> Facts:
     handler = TABLE.get((phase, message))
     if handler is not None:
         return handler(case)
-    if isinstance(case.message, Warmed | Unloadable | Silent | Approved | VerdictGiven):
+    if isinstance(case.message, Warmed | Unloadable | TimedOut | Approved | VerdictGiven):
         return []
     return refused(case, why_not(case.entry, phase))
 

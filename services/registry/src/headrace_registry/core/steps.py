@@ -7,7 +7,7 @@
 
 A canary's step ends when the verdict on it says guardrails PASS and labels not FAIL, `min_decisions` units were decided in it
 and `step_s` of the deployment's clock have passed. The last step gives the version all traffic: that needs labels PASS
-as well. Not knowing holds the share. In shadowing no unit is assigned to the version, so guardrails need only not to fail.
+as well. Not knowing holds the share, and a step without any request waits for them without end. In shadowing no unit is assigned to the version, so guardrails need only not to fail.
 """
 
 from dataclasses import dataclass
@@ -79,6 +79,9 @@ def next_step(rollout: Rollout, verdict: VerdictGiven) -> Next:
     harm = harm_of(verdict)
     if harm is not None:
         return harm
+    # Without a clock, or without a request in this step, it waits, however long that takes: its time has not begun.
+    if not verdict.has_clock or verdict.waiting_for == "traffic":
+        return Stay()
     if rollout.since_s is None:
         return Begin(verdict.clock_s)
     if verdict.number != rollout.number:

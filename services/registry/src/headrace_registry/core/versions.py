@@ -26,11 +26,16 @@ from headrace.events.registry import (
     VersionRegistered,
     VersionTagged,
 )
+from headrace.instants import EARLIEST_S, LATEST_S
 from headrace.policy.verdict import FAIL
 from headrace.registry.state import Entry, Registry
 from headrace_registry.core import routes
 
 Facts = list[Any]
+VERSIONS_BYTES = 256 * 2**20
+CHUNKS = 100_000
+TENANTS = 1_000
+TAGS = 100
 
 
 def _refused(command: Any, ident: str, reason: str) -> Facts:
@@ -41,9 +46,9 @@ def on_register(
     state: Registry, command: RegisterVersion, command_id: str, *, is_declared: bool, has_artifact: bool, now_s: float
 ) -> list[VersionRegistered | CommandRefused]:
     """A new version, nothing for a repeated command, or why not."""
-    if command_id in state.commands:
+    if state.has_registered(command_id):
         return []
-    reason = _no_registration(command, is_declared, has_artifact)
+    reason = _no_registration(command, is_declared, has_artifact) or _unsound(command) or _no_room(state)
     if reason is not None:
         return _refused(command, command_id, reason)
     number = max(state.entry(command.deployment).versions, default=0) + 1
@@ -90,6 +95,31 @@ def _no_registration(command: RegisterVersion, is_declared: bool, has_artifact: 
     return None
 
 
+def _unsound(command: RegisterVersion) -> str | None:
+    """What no artifact can be like, or what no clock can go on from."""
+    for place in (command.place, command.onnx):
+        if place is not None and not (
+            0 < place.chunk_count <= CHUNKS and place.size_bytes >= 0 and place.partition >= 0
+        ):
+            return f"an artifact has 1 to {CHUNKS:,} chunks, got {place.chunk_count:,} of {place.size_bytes:,} bytes in partition {place.partition}"
+    lineage = command.lineage
+    for name, at_s in (("request_from_s", lineage.request_from_s), ("request_to_s", lineage.request_to_s)):
+        if not EARLIEST_S <= at_s <= LATEST_S:
+            return f"lineage.{name} must lie in the years 1..9999 UTC, got {at_s!r}"
+    if len(command.tags) > TAGS:
+        return f"a version has at most {TAGS} tags, got {len(command.tags):,}"
+    return None
+
+
+def _no_room(state: Registry) -> str | None:
+    if state.versions_bytes <= VERSIONS_BYTES:
+        return None
+    return (
+        f"the registry holds {state.versions_bytes:,} bytes about versions, at most {VERSIONS_BYTES:,} are allowed:"
+        " `headrace model archive` and `headrace model delete` make room"
+    )
+
+
 def on_set_alias(state: Registry, command: SetAlias, command_id: str) -> Facts:
     """Move an alias by compare-and-set: of two operators at once one wins, the other is told why."""
     entry = state.entry(command.deployment)
@@ -119,6 +149,10 @@ def on_set_override(state: Registry, command: SetOverride, command_id: str) -> F
         unknown = _not_usable(entry, command.deployment, command.version)
         if unknown is not None:
             return _refused(command, command_id, unknown)
+        overrides = entry.route.overrides if entry.route is not None else {}
+        if command.tenant not in overrides and len(overrides) >= TENANTS:
+            reason = f"{TENANTS:,} tenants have versions of their own already: `headrace rollout tenant` without --version frees one"
+            return _refused(command, command_id, reason)
     elif entry.route is None or command.tenant not in entry.route.overrides:
         return _refused(command, command_id, f"tenant {command.tenant!r} follows the route already")
     route = routes.with_override(entry, command.deployment, command.tenant, command.version, command.reason)
@@ -143,6 +177,8 @@ def on_tag(state: Registry, command: TagVersion, command_id: str) -> Facts:
         return _refused(command, command_id, _unknown(command.deployment, command.version))
     merged = {**entry.tags.get(command.version, {}), **command.tags}
     tags = {name: value for name, value in merged.items() if value}
+    if len(tags) > TAGS:
+        return _refused(command, command_id, f"a version has at most {TAGS} tags, got {len(tags):,}")
     return [VersionTagged(command.deployment, command.version, tags, command.by)]
 
 

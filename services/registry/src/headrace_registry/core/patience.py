@@ -1,0 +1,134 @@
+"""How long a rollout is waited for, and what ends it. Nothing here is decided by how fast the machine is.
+
+wait      | begins to count                            | stands still or begins anew                            | after           | then
+----------|--------------------------------------------|--------------------------------------------------------|-----------------|------
+verdict   | the step begins, a verdict, an operator    | the monitor has much to read and gets on with it; the   | `silence_s`     | hold
+          |                                            | registry itself did not run (a look counts `STEP_S`)    |                 |
+  held    | the same                                   | the same; no request is decided meanwhile               | 2 x `silence_s` | silence: abort, retryable
+warming   | the rollout begins, an instance is warm    | no inference instance reports (`Instances.living_s`)    | 3 x `silence_s` | warming: abort, retryable
+load      | the rollout begins, the instance is warm   | counted, per rollout and instance                       | `LOADS` times   | load: abort, retryable
+
+A monitor that has no requests to judge says so in its verdicts: that is no silence, and is waited for without end.
+"""
+
+from dataclasses import dataclass
+
+from headrace.events.registry import WaitedFor
+from headrace.registry.state import HELD, PAUSED, RUNNING, WARMING, Rollout
+from headrace_registry.core.instances import Instances, lag_of, names_of
+
+# A look counts as so much at the most: who was stopped for ten minutes has not waited for ten minutes.
+STEP_S = 5.0
+# With more than this to read a monitor is late, as long as it gets on.
+MUCH = 1_000
+LOADS = 5
+WARMING_FACTOR = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A wait that has run out. See `TimedOut`."""
+
+    what: WaitedFor
+    for_s: float
+    reason: str
+
+
+@dataclass(slots=True)
+class _Wait:
+    """What one rollout is waited for. `looked_s`: monotonic; `served`, `handled`: counts of inference and monitor at the last look."""
+
+    rollout: Rollout
+    looked_s: float
+    waited_s: float = 0.0
+    served: int = 0
+    handled: int = 0
+    living_s: float = 0.0
+    warmings: int = 0
+    did_serve: bool = False
+
+
+class Patience:
+    """The waits of all running rollouts: one per deployment."""
+
+    def __init__(self) -> None:
+        self._waits: dict[str, _Wait] = {}
+        self._spoke: set[str] = set()
+
+    def hear(self, deployment: str) -> None:
+        """A verdict came."""
+        if deployment in self._waits:
+            self._spoke.add(deployment)
+
+    def forget(self, deployment: str) -> None:
+        """No rollout is under way there."""
+        self._waits.pop(deployment, None)
+        self._spoke.discard(deployment)
+
+    def look(
+        self, deployment: str, rollout: Rollout, began_s: float, instances: Instances, monotonic_s: float, now_s: float
+    ) -> Over | None:
+        """What has run out by now. `began_s`: when the rollout was recorded; `monotonic_s`, `now_s`: the two clocks of this machine."""
+        failing = instances.failing(deployment, rollout.version, began_s, now_s)
+        if failing is not None and failing[1] >= LOADS:
+            instance, count, found = failing
+            why = f"version {rollout.version} could not be loaded on {instance}, {count} times ({found.cause}): {found.reason}"
+            return Over("load", 0.0, why)
+        wait = self._wait(deployment, rollout, instances, monotonic_s)
+        if rollout.step == WARMING:
+            return self._look_warming(wait, deployment, instances, now_s)
+        self._count(wait, deployment, instances, monotonic_s, now_s)
+        return self._look_silence(wait, instances, now_s)
+
+    def _wait(self, deployment: str, rollout: Rollout, instances: Instances, monotonic_s: float) -> _Wait:
+        wait = self._waits.get(deployment)
+        if wait is None or wait.rollout != rollout:
+            is_held_now = wait is not None and wait.rollout.id == rollout.id and rollout.standing == HELD
+            waited_s = wait.waited_s if wait is not None and is_held_now else 0.0
+            looked_s = wait.looked_s if wait is not None and is_held_now else monotonic_s
+            wait = self._waits[deployment] = _Wait(
+                rollout,
+                looked_s,
+                waited_s,
+                served=instances.served(),
+                living_s=instances.living_s,
+                warmings=instances.warmings(deployment, rollout.version),
+            )
+        return wait
+
+    def _look_warming(self, wait: _Wait, deployment: str, instances: Instances, now_s: float) -> Over | None:
+        rollout = wait.rollout
+        warmings = instances.warmings(deployment, rollout.version)
+        if warmings != wait.warmings or rollout.standing != RUNNING:
+            wait.warmings, wait.living_s = warmings, instances.living_s
+        waited_s = instances.living_s - wait.living_s
+        if waited_s < WARMING_FACTOR * rollout.plan.silence_s:
+            return None
+        warm = instances.warmed(f"{deployment}/{rollout.version}", now_s)
+        missing = names_of(instance for instance, is_warm in warm.items() if not is_warm) or "no live instance"
+        return Over("warming", waited_s, f"version {rollout.version} is not warm on {missing} after {waited_s:.0f} s")
+
+    def _count(self, wait: _Wait, deployment: str, instances: Instances, monotonic_s: float, now_s: float) -> None:
+        step_s = min(max(monotonic_s - wait.looked_s, 0.0), STEP_S)
+        wait.looked_s = monotonic_s
+        monitor, served = instances.monitor(now_s), instances.served()
+        handled = monitor.handled_total if monitor is not None else wait.handled
+        is_late = monitor is not None and lag_of(monitor) > MUCH and handled != wait.handled
+        wait.did_serve |= served > wait.served
+        wait.served, wait.handled = served, handled
+        if deployment in self._spoke or is_late or wait.rollout.standing == PAUSED:
+            wait.waited_s, wait.did_serve = 0.0, False
+        else:
+            wait.waited_s += step_s
+        self._spoke.discard(deployment)
+
+    def _look_silence(self, wait: _Wait, instances: Instances, now_s: float) -> Over | None:
+        rollout, waited_s = wait.rollout, wait.waited_s
+        silence_s, monitor = rollout.plan.silence_s, instances.monitor(now_s)
+        why = "the monitor does not run" if monitor is None else "the monitor runs, and says nothing of it"
+        reason = f"no verdict for {waited_s:.0f} s: {why}"
+        if rollout.standing == RUNNING and waited_s >= silence_s:
+            return Over("hold", waited_s, reason)
+        if rollout.standing == HELD and waited_s >= 2 * silence_s and wait.did_serve:
+            return Over("silence", waited_s, f"{reason}, while requests are decided")
+        return None
