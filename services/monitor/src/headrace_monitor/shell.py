@@ -302,7 +302,11 @@ class MonitorShard:
         # NB: a request that was refused for its instant opens no window and moves no clock.
         if (type(answer) is Invalid and answer.field in INSTANT_FIELDS) or not _may_be(at_s, append_s):
             self._places.skip(place, record.offset)
-            return () if self._is_again(record) else self._on_skew("inference.requests")
+            return (
+                ()
+                if self._is_again(record)
+                else self._on_skew(self._topics.base(self._topics.name("inference.requests")))
+            )
         self._places.note(place, at_s, record.offset)
         self._rollouts.take(place, record.offset, event)
         windows = self._windows.get(name)
