@@ -7,7 +7,7 @@ raises `MonitoringFailed` for it, and all others go on.
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -50,6 +50,9 @@ _NOWHERE = Record("", 0, 0, None, None)
 # A partition that was written to so lately holds the clock back although it is read to its end: a plain producer that
 # replays fills one partition before the next.
 QUIET_S = 2.0
+# While there is a backlog, windows are looked at after so many records: when they close does not depend on it.
+LOOK_EVERY = 500
+LOOK_IDLE_S = 0.5
 # An alert of instances is only ended by what instances report when it is older than this: reports come each second.
 _SETTLED_S = 15.0
 # A failure of what has no window that could close well is told for so long.
@@ -102,7 +105,9 @@ class MonitorShard:
         self._places = Places()
         self._names: dict[tuple[str, int], str] = {}
         self._inputs: dict[str, list[str]] = {}
-        self._committed: Mapping[TopicPartition, int] = {}
+        self._read_before: dict[str, int] = {}
+        self._unlooked = 0
+        self._looked_idle_s = -math.inf
         self._dead = DeadLetters()
         self._looked_s = -math.inf
         self._serving = Serving()
@@ -132,7 +137,7 @@ class MonitorShard:
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Open windows are rebuilt from the log, from where each deployment's state says; what was closed and said is not said again."""
-        self._committed = dict(committed)
+        self._read_before = {f"{tp.topic}/{tp.partition}": offset for tp, offset in committed.items()}
         for tp in await self._behind():
             self._inputs.setdefault(tp.topic, []).append(f"{tp.topic}/{tp.partition}")
         for name in self._deployments:
@@ -233,6 +238,7 @@ class MonitorShard:
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
         outputs = Outputs(outs=self._take_up())
+        self._unlooked += len(batch)
         now_s = self._clock.monotonic_s()
         for message in batch:
             try:
@@ -254,7 +260,7 @@ class MonitorShard:
 
     def _is_again(self, record: Record) -> bool:
         """Whether a record was read before, by the owner before this one, and is read to rebuild open windows only."""
-        return record.offset < self._committed.get(TopicPartition(record.topic, record.partition), 0)
+        return record.offset < self._read_before.get(self._place(record), 0)
 
     def _take(self, message: Message, now_s: float) -> Sequence[Out]:
         event, record = message.event, message.record
@@ -296,34 +302,42 @@ class MonitorShard:
         # NB: a request that was refused for its instant opens no window and moves no clock.
         if (type(answer) is Invalid and answer.field in INSTANT_FIELDS) or not _may_be(at_s, append_s):
             self._places.skip(place, record.offset)
-            return () if self._is_again(record) else self._on_skew("inference.requests")
+            return (
+                ()
+                if self._is_again(record)
+                else self._on_skew(self._topics.base(self._topics.name("inference.requests")))
+            )
         self._places.note(place, at_s, record.offset)
         self._rollouts.take(place, record.offset, event)
         windows = self._windows.get(name)
         if windows is None:
             return ()
         self._clocks.note(name, place, at_s, hash(event.unit), append_s, now_s)
-        windows.decide(event, record.partition, record.offset, is_new=not self._is_again(record))
+        is_new = record.offset >= self._read_before.get(place, 0)
+        windows.decide(event, record.partition, record.offset, is_new=is_new)
         # NB: with the first decision of a deployment it is kept from where to read again.
         return () if name in self._states else (self._keep(name),)
 
     def _on_outcome(self, message: Message, event: OutcomeObserved, now_s: float) -> None:
         record, name, known_s = message.record, event.deployment, message.envelope.time_s
         place = self._place(record)
-        self._places.skip(place, record.offset)
-        if not _may_be(known_s, record.timestamp_ms / 1000):
+        append_s = record.timestamp_ms / 1000
+        if not _may_be(known_s, append_s):
+            self._places.skip(place, record.offset)
             raise Poison(why_not(known_s, record.timestamp_ms) or "ce_time is no instant", "ce_time")
         _, deployment = self._deployments.get(name, (None, None))
-        if deployment is None or deployment.label is None:
+        why = None if deployment is None or deployment.label is None else why_not_label(deployment.label, event.label)
+        if deployment is None or deployment.label is None or why is not None:
+            self._places.skip(place, record.offset)
+            if why is not None:
+                raise Poison(why, "label")
             return
-        why = why_not_label(deployment.label, event.label)
-        if why is not None:
-            raise Poison(why, "label")
         self._places.note(place, known_s, record.offset)
         windows = self._windows.get(name)
         if windows is not None:
-            self._clocks.note(name, place, known_s, hash(event.unit), record.timestamp_ms / 1000, now_s)
-            windows.observe(event.unit, event.label, known_s, is_new=not self._is_again(record))
+            self._clocks.note(name, place, known_s, hash(event.unit), append_s, now_s)
+            is_new = record.offset >= self._read_before.get(place, 0)
+            windows.observe(event.unit, event.label, known_s, is_new=is_new)
         self._rollouts.observe(name, event.unit, event.label, known_s)
 
     def _on_event(self, message: Message, now_s: float) -> None:
@@ -375,14 +389,13 @@ class MonitorShard:
     async def _look_at_data(self, *, is_idle: bool) -> list[Out]:
         """Close what all inputs have been read past; only an idle shard knows which of them are read to their end."""
         self._rollouts.fold()
-        self._sources.tidy(self._needed_from_s())
         now_s = self._clock.monotonic_s()
-        due = [name for name, windows in self._windows.items() if windows.may_close_by(windows.highest_s)]
         is_waiting = self._rollouts.is_waiting(now_s)
+        due = self._due() if self._may_look(now_s, is_idle=is_idle) else []
         if not due and not is_waiting:
             return []
         reading = await self._reading(now_s) if is_idle else Reading(frozenset(self._all_places()))
-        clocks = {name: self._clock_of(name, reading) for name in (self._deployments if is_waiting else due)}
+        clocks = _Lazily(self._deployments, lambda name: self._clock_of(name, reading))
         outs: list[Out] = []
         for name in due:
             while (closing := self._windows[name].closable(clocks[name])) is not None:
@@ -391,6 +404,22 @@ class MonitorShard:
         if is_waiting:
             outs += self._rollouts.look(clocks, now_s, self._places.since, is_idle=is_idle)
         return outs
+
+    def _may_look(self, now_s: float, *, is_idle: bool) -> bool:
+        """Whether it is time to look at windows: a look asks the log where it ends."""
+        if not is_idle:
+            return self._unlooked >= LOOK_EVERY
+        if now_s - self._looked_idle_s < LOOK_IDLE_S:
+            return False
+        self._looked_idle_s = now_s
+        return True
+
+    def _due(self) -> list[str]:
+        """Deployments of which a window may have come to an hour at which it closes."""
+        self._unlooked = 0
+        if self._sources.is_loose:
+            self._sources.tidy(self._needed_from_s())
+        return [name for name, windows in self._windows.items() if windows.may_close_by(windows.highest_s)]
 
     async def _reading(self, now_s: float) -> Reading:
         """What is read to its end. First which requests are decided, then where decisions end: so none is overlooked."""
@@ -607,6 +636,25 @@ class MonitorShard:
             derived_id(alert.fingerprint, alert.status, alert.starts_at, alert.ends_at), "", SERVICE, now_s
         )
         return out(self._topics.name("alerts"), alert.fingerprint, alert, envelope)
+
+
+class _Lazily(Mapping[str, float]):
+    """Clocks, each made when it is first asked for."""
+
+    def __init__(self, names: Collection[str], make: Callable[[str], float]) -> None:
+        self._names, self._make = names, make
+        self._made: dict[str, float] = {}
+
+    def __getitem__(self, name: str) -> float:
+        if name not in self._made:
+            self._made[name] = self._make(name) if name in self._names else -math.inf
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _may_be(at_s: float, append_s: float) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from headrace.bus.port import Log
+from headrace.bus.port import Log, TopicPartition
 from headrace.clock import Clock
 from headrace.topics import Topics
 from headrace_monitor.core.services import Services
@@ -18,12 +18,15 @@ class Undecided:
         self._log, self._services, self._clock = log, services, clock
         self._topic, self._group = topics.name("inference.requests"), topics.group("inference")
         self._ends: dict[int, tuple[int, float]] = {}
+        self._begins: dict[TopicPartition, int] = {}
 
     async def count(self) -> Mapping[int, int]:
         """Requests that are not decided, by partition."""
-        partitions = await self._log.partitions(self._topic)
+        # NB: asked for once: partitions of keyed topics never change, and what is deleted meanwhile was decided.
+        if not self._begins:
+            self._begins = await self._log.begin_offsets(await self._log.partitions(self._topic))
+        partitions, begins = list(self._begins), self._begins
         ends = await self._log.end_offsets(partitions)
-        begins = await self._log.begin_offsets(partitions)
         committed = await self._log.committed(self._group, partitions)
         now_s = self._clock.monotonic_s()
         found: dict[int, int] = {}

@@ -56,6 +56,7 @@ class Labels:
     label: LabelDefinition
     limit_bytes: int
     dropped: int = 0
+    observed: int = 0
     _days: dict[int, bytearray] = field(default_factory=dict)
     _bytes: int = 0
 
@@ -75,6 +76,7 @@ class Labels:
             bucket = self._days[day] = bytearray()
         bucket += _ROW.pack(unit & MASK, known_s, value)
         self._bytes += LABEL_BYTES
+        self.observed += 1
         while self._bytes > self.limit_bytes or len(self._days) > MOST_DAYS:
             self._drop(min(self._days), is_lost=True)
 

@@ -69,6 +69,11 @@ class Sources:
         """The bound."""
         return self._limit_bytes
 
+    @property
+    def is_loose(self) -> bool:
+        """Whether enough has come for `tidy` to have something to do."""
+        return any(loose > COMPACT_AFTER for loose in self._loose.values())
+
     def tidy(self, needed_from_s: float) -> None:
         """Make columns of what has come, and drop what is older than any open window looks back at."""
         for name, table in self._tables.items():

@@ -49,6 +49,8 @@ class Window:
     shadows: bytearray = field(default_factory=bytearray)
     late: bytearray = field(default_factory=bytearray)
     looked_to_s: float = -math.inf
+    # Before so many labels were observed in all, coverage cannot be reached.
+    waits_for: int = 0
 
     @property
     def held_bytes(self) -> int:
@@ -146,6 +148,7 @@ class Windows:
         value = math.nan if score is None or score.value is None else score.value
         version = 0 if score is None else score.version
         unit = hash(decision.unit) & MASK
+        window.waits_for = 0
         window.rows += _ROW.pack(unit, at_s, offset, value, version, partition, _KIND[type(answer)], role)
         self._rows_bytes += ROW_BYTES
         if decision.shadows:
@@ -213,9 +216,10 @@ class Windows:
         if label is None:
             return _full_hour(end_s)
         last_s = _full_hour(end_s + label.horizon_s)
-        covered_s = min(_full_hour(max(end_s, self._covered_s(window, end_s))), last_s)
-        if covered_s <= clock_s:
-            return covered_s
+        if clock_s >= last_s or self.labels is None or self.labels.observed >= window.waits_for:
+            covered_s = min(_full_hour(max(end_s, self._covered_s(window, end_s))), last_s)
+            if covered_s <= clock_s:
+                return covered_s
         window.looked_to_s = math.floor(clock_s / HOUR_S) * HOUR_S + HOUR_S
         return None
 
@@ -229,6 +233,11 @@ class Windows:
         if label.absent == "negative":
             first_s = np.minimum(first_s, table["at_s"] + label.horizon_s)
         needed = min(math.ceil(self.deployment.coverage * len(table) - 1e-9), len(table))
+        missing = needed - int(np.isfinite(first_s).sum())
+        if missing > 0:
+            # One more label covers at most the requests of one unit.
+            most = int(np.unique(table["unit"], return_counts=True)[1].max())
+            window.waits_for = self.labels.observed + math.ceil(missing / most)
         return float(np.partition(first_s, needed - 1)[needed - 1]) if needed > 0 else -math.inf
 
     def rows_in(self, start_s: float) -> int:

@@ -1,0 +1,427 @@
+"""No deployment, no label and no apply stops or blinds the monitor, and its alerts say what is."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import pytest
+
+from headrace.bus.port import Out, Record, TopicPartition
+from headrace.clock import ManualClock
+from headrace.codec import Codec, Message
+from headrace.envelope import Envelope
+from headrace.events.alerts import AlertChanged
+from headrace.events.inference import (
+    DecisionMade,
+    Invalid,
+    OutcomeObserved,
+    Score,
+    Served,
+    VersionLoadFailed,
+    VersionUnloadable,
+    VersionWarmed,
+)
+from headrace.events.monitor import MonitorState, WindowClosed
+from headrace.events.ops import HealthReported, PartitionResumed, PartitionStopped
+from headrace.project import Binary, Count, Deployment, FeatureView, Key, Number, Project, Source
+from headrace.project.compile import compile_project
+from headrace.project.definition import LabelDefinition, ProjectDefinition
+from headrace.topics import Topics
+from headrace_monitor.core.services import Services
+from headrace_monitor.shell import MonitorShard
+
+DAY = 86_400.0
+NOW = 1_780_000_000.0
+TOPICS = Topics.load()
+CODEC = Codec(TOPICS)
+DECISIONS, OUTCOMES = TOPICS.name("inference.decisions"), TOPICS.name("inference.outcomes")
+FACTS = TOPICS.name("inference.facts")
+
+
+def one(name: str, **more: object) -> Deployment:
+    fields: dict = {"label": Binary("y", horizon="1h")} | more
+    return Deployment(name, "u", [Number("x")], **fields)
+
+
+def compiled(*deployments: Deployment, name: str = "p") -> ProjectDefinition:
+    return compile_project(Project(name, list(deployments)))
+
+
+class Monitor:
+    """A shard with its inputs: what is put is read at once."""
+
+    def __init__(self, *projects: ProjectDefinition) -> None:
+        self.clock, self.services = ManualClock(NOW), Services()
+        self.ends: dict[TopicPartition, int] = {TopicPartition(t, 0): 0 for t in (DECISIONS, OUTCOMES, FACTS)}
+        self.shard = self.make(projects)
+        self.outs: list[Out] = []
+        self.dead: list[tuple[Message, str]] = []
+
+    def make(self, projects: Sequence[ProjectDefinition]) -> MonitorShard:
+        async def behind() -> Mapping[TopicPartition, int]:
+            return dict.fromkeys(self.ends, 0)
+
+        return MonitorShard(TOPICS, projects, self.clock, self.services, behind)
+
+    async def start(self, committed: Mapping[TopicPartition, int] | None = None) -> Mapping[TopicPartition, int]:
+        return await self.shard.on_start(committed or {})
+
+    def message(self, topic: str, event: object, time_s: float, headers: tuple = ()) -> Message:
+        tp = TopicPartition(topic, 0)
+        offset = self.ends.setdefault(tp, 0)
+        self.ends[tp] += 1
+        record = Record(topic, 0, offset, b"k", None, headers, int(self.clock.now_s() * 1000))
+        return Message(record, Envelope(f"{topic}{offset}", "", "t", time_s), event)
+
+    async def read(self, *messages: Message) -> None:
+        found = await self.shard.on_batch(messages)
+        self.outs += found.outs
+        self.dead += [(message, poison.reason) for message, poison in found.dead]
+
+    async def tick(self, after_s: float = 3.0) -> None:
+        self.clock.advance(after_s)
+        self.outs += (await self.shard.on_tick()).outs
+
+    async def live(self, name: str, days: int = 3, since: int = 0, label: float = 1.0) -> None:
+        """Days of requests with their outcomes."""
+        for n in range(since * 10, (since + days) * 10):
+            at_s = n * DAY / 10
+            answer = Served(Score(1, "m", 0.4))
+            await self.read(
+                self.message(DECISIONS, DecisionMade(f"r{n}", name, f"u{n}", at_s, answer, n), at_s),
+                self.message(OUTCOMES, OutcomeObserved(name, f"u{n}", label if n % 2 else 0.0), at_s + 60),
+            )
+        await self.tick()
+
+    def beat(self, service: str, instance: str = "", **more: object) -> None:
+        """A heartbeat, and one of the monitor."""
+        for who in (service, "monitor"):
+            report = HealthReported(who, instance or who, True, **(more if who == service else {}))  # type: ignore[arg-type]
+            record = Record("ops.health.v1", 0, 0, None, None, (), int(self.clock.now_s() * 1000))
+            self.services.take(Message(record, Envelope("", "", "", 0.0), report))
+
+    @property
+    def events(self) -> list:
+        return [CODEC.decode(Record(o.topic, 0, 0, o.key, o.value, o.headers)).event for o in self.outs]
+
+    def windows(self, name: str) -> list[WindowClosed]:
+        return [e for e in self.events if isinstance(e, WindowClosed) and e.deployment == name]
+
+    def alerts(self, name: str) -> list[str]:
+        return [e.status for e in self.events if isinstance(e, AlertChanged) and e.labels["alertname"] == name]
+
+
+async def test_a_window_that_cannot_be_evaluated_is_told_and_all_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from headrace_monitor import shell
+
+    evaluate = shell.evaluate
+
+    def fails(seen, *more):
+        if seen.deployment.name == "bad" and more[0] == 0.0:
+            raise ZeroDivisionError("float division by zero")
+        return evaluate(seen, *more)
+
+    monkeypatch.setattr(shell, "evaluate", fails)
+    monitor = Monitor(compiled(one("bad"), one("good")))
+    await monitor.start()
+    await monitor.live("bad")
+    await monitor.live("good")
+    assert [(w.verdict, w.requests) for w in monitor.windows("bad")] == [("UNMEASURED", 10), ("PASS", 10)]
+    assert [w.verdict for w in monitor.windows("good")] == ["PASS", "PASS"]
+    monitor.beat("feature")
+    await monitor.tick()
+    assert monitor.alerts("MonitoringFailed") == ["firing", "resolved"]
+
+
+@pytest.mark.parametrize("length_s", [0.0, -1.0, math.nan, math.inf, 1e-9])
+async def test_a_deployment_whose_windows_have_no_length_is_told_and_all_others_are_monitored(length_s: float) -> None:
+    project = compiled(one("bad"), one("good"))
+    broken = msgspec.structs.replace(project.deployments[0], cohort_s=length_s)
+    monitor = Monitor(msgspec.structs.replace(project, deployments=(broken, *project.deployments[1:])))
+    await monitor.start()
+    await monitor.live("bad")
+    await monitor.live("good")
+    assert [w.verdict for w in monitor.windows("good")] == ["PASS", "PASS"]
+    assert monitor.alerts("MonitoringFailed") == ["firing"]
+
+
+@pytest.mark.parametrize("label", [2.0, -1.0, 0.5, math.nan, math.inf])
+async def test_a_label_that_is_no_label_of_the_deployment_is_a_dead_letter_with_its_reason(label: float) -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start()
+    await monitor.live("d", label=label)
+    assert len(monitor.dead) == 15
+    assert {reason for _, reason in monitor.dead} == {f"the label of 'y' must be 0 or 1, got {label!r}"}
+    assert [w.requests for w in monitor.windows("d")] == [10, 10]
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "why"),
+    [
+        ("classes", 3.0, "the index of a class, 0 to 2, got 3.0"),
+        ("classes", 0.5, "the index of a class, 0 to 2, got 0.5"),
+        ("classes", -1.0, "the index of a class, 0 to 2, got -1.0"),
+        ("number", math.nan, "at most 3.40282e+38 in size, got nan"),
+        ("number", 1e39, "at most 3.40282e+38 in size, got 1e+39"),
+    ],
+)
+async def test_a_class_or_number_that_cannot_be_is_a_dead_letter(kind: str, label: float, why: str) -> None:
+    declared = LabelDefinition("y", kind, 3600.0, classes=("a", "b", "c") if kind == "classes" else ())
+    project = compiled(one("d"))
+    other = msgspec.structs.replace(project.deployments[0], label=declared)
+    monitor = Monitor(msgspec.structs.replace(project, deployments=(other,)))
+    await monitor.start()
+    await monitor.read(monitor.message(OUTCOMES, OutcomeObserved("d", "u", label), 1.0))
+    assert [reason.endswith(why) for _, reason in monitor.dead] == [True]
+
+
+async def test_a_restart_does_not_bury_again_what_it_reads_again() -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start({TopicPartition(OUTCOMES, 0): 1})
+    await monitor.read(
+        monitor.message(OUTCOMES, OutcomeObserved("d", "u", 2.0), 1.0),
+        monitor.message(OUTCOMES, OutcomeObserved("d", "u", 2.0), 1.0),
+    )
+    assert [message.record.offset for message, _ in monitor.dead] == [1]
+
+
+async def test_an_outcome_of_tomorrow_is_a_dead_letter() -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start()
+    await monitor.read(monitor.message(OUTCOMES, OutcomeObserved("d", "u", 1.0), NOW + DAY))
+    assert "past the append time" in monitor.dead[0][1]
+
+
+# apply
+
+
+async def test_an_apply_of_another_project_touches_nothing() -> None:
+    mine = compiled(one("d"))
+    monitor = Monitor(mine)
+    await monitor.start()
+    await monitor.live("d")
+    windows, watch, count = monitor.shard._windows["d"], monitor.shard._watches["d"], len(monitor.outs)
+    monitor.shard.apply([mine, compiled(one("other"), name="q")])
+    await monitor.tick()
+    assert monitor.shard._windows["d"] is windows
+    assert monitor.shard._watches["d"] is watch
+    assert len(monitor.outs) == count
+    await monitor.live("other")
+    assert [w.requests for w in monitor.windows("other")] == [10, 10]
+
+
+async def test_a_deployment_that_changed_keeps_its_open_requests_and_its_memory() -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start()
+    await monitor.live("d", days=3)
+    before = monitor.shard._watches["d"].closed_cohorts
+    monitor.shard.apply([compiled(one("d", cohort="48h", owner="me"))])
+    await monitor.live("d", since=3)
+    assert monitor.shard._watches["d"].closed_cohorts == before + 1
+    last = monitor.windows("d")[-1]
+    assert (last.from_s, last.to_s - last.from_s, last.requests) == (2 * DAY, 2 * DAY, 20)
+
+
+async def test_a_deployment_that_is_taken_away_ends_its_alerts() -> None:
+    project = compiled(one("d"), one("e"))
+    broken = msgspec.structs.replace(project.deployments[0], cohort_s=0.0)
+    monitor = Monitor(msgspec.structs.replace(project, deployments=(broken, project.deployments[1])))
+    await monitor.start()
+    await monitor.tick()
+    monitor.shard.apply([compiled(one("e"))])
+    await monitor.tick()
+    assert monitor.alerts("MonitoringFailed") == ["firing", "resolved"]
+    await monitor.live("d")
+    assert monitor.windows("d") == []
+
+
+async def test_a_restart_reads_again_only_what_open_windows_need() -> None:
+    monitor = Monitor(compiled(one("d"), one("never")))
+    await monitor.start()
+    await monitor.live("d", days=20)
+    states = [e for e in monitor.events if isinstance(e, MonitorState)]
+    again = Monitor(compiled(one("d"), one("never")))
+    for state in states:
+        await again.shard.on_history(Message(Record("", 0, 0, None, None), Envelope("", "", "", 0.0), state))
+    committed = {
+        TopicPartition(DECISIONS, 0): 200,
+        TopicPartition(OUTCOMES, 0): 200,
+        TopicPartition("events.x.v1", 0): 70,
+    }
+    starts = await again.start(committed)
+    assert 150 <= starts[TopicPartition(DECISIONS, 0)] < 200
+    assert 150 <= starts[TopicPartition(OUTCOMES, 0)] < 200
+
+
+async def test_a_first_decision_is_kept_so_that_a_restart_before_the_first_window_loses_none() -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start()
+    await monitor.read(monitor.message(OUTCOMES, OutcomeObserved("x", "u", 1.0), 1.0))
+    await monitor.read(monitor.message(DECISIONS, DecisionMade("r", "d", "u", 5.0, Served(Score(1, "m", 0.4)), 0), 5.0))
+    (state,) = [e for e in monitor.events if isinstance(e, MonitorState)]
+    assert state.replay_from == {f"{DECISIONS}/0": 0, f"{OUTCOMES}/0": 1}
+
+
+# alerts
+
+
+def stop_of(monitor: Monitor, event: object) -> None:
+    record = Record("ops.stops.v1", 0, 0, b"feature/events.x.v1/1", None, (), int(NOW * 1000))
+    monitor.services.take(Message(record, Envelope("", "", "", 0.0), event))
+
+
+async def test_a_stopped_partition_alerts_until_it_goes_on() -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start()
+    stop_of(monitor, PartitionStopped("feature", "events.x.v1", 1, 7, "too many"))
+    monitor.beat("feature")
+    await monitor.tick()
+    await monitor.tick(600.0)
+    assert monitor.alerts("PartitionStopped") == ["firing"]
+    stop_of(monitor, PartitionResumed("feature", "events.x.v1", 1, 7, "resume", "me"))
+    await monitor.tick()
+    assert monitor.alerts("PartitionStopped") == ["firing", "resolved"]
+
+
+async def test_many_requests_of_the_future_alert_about_clocks_and_one_does_not() -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start()
+    refused = Invalid("ce_time lies too far ahead", "ce_time")
+    far = [monitor.message(DECISIONS, DecisionMade(f"r{n}", "d", "u", 1e10, refused, n), NOW) for n in range(10)]
+    await monitor.read(far[0])
+    assert monitor.alerts("ClockSkew") == []
+    await monitor.read(*far[1:])
+    assert monitor.alerts("ClockSkew") == ["firing"]
+    await monitor.tick(400.0)
+    assert monitor.alerts("ClockSkew") == ["firing", "resolved"]
+
+
+async def test_dead_letters_for_their_instant_alert_about_clocks_too() -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start()
+    headers = (("headrace.field", b"available_at"), ("__connect.errors.topic", b"events.x.v1"))
+    await monitor.read(*[monitor.message("dlq.feature.v1", None, 0.0, headers) for _ in range(10)])
+    (skew,) = [e for e in monitor.events if isinstance(e, AlertChanged) and e.labels["alertname"] == "ClockSkew"]
+    assert skew.labels["topic"] == "events.x.v1"
+    assert monitor.alerts("DeadLettered") == ["firing"]
+
+
+async def test_dead_letters_stay_told_while_their_service_consumes_nothing() -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start()
+    monitor.beat("feature", handled_total=10, lag={"events.x.v1/0": 5})
+    await monitor.read(monitor.message("dlq.feature.v1", None, 0.0))
+    await monitor.tick(200.0)
+    monitor.beat("feature", handled_total=10, lag={"events.x.v1/0": 5})
+    await monitor.tick(200.0)
+    assert monitor.alerts("DeadLettered") == ["firing"]
+    monitor.beat("feature", handled_total=11, lag={"events.x.v1/0": 4})
+    await monitor.tick()
+    assert monitor.alerts("DeadLettered") == ["firing", "resolved"]
+
+
+async def test_a_failed_load_alerts_until_the_version_is_warm_or_its_instance_is_gone() -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start()
+    failed = VersionLoadFailed("d", 3, "i-1", "memory", "no room", 2, 30.0)
+    await monitor.read(monitor.message(FACTS, failed, NOW))
+    await monitor.read(monitor.message(FACTS, VersionWarmed("d", 3, "i-1", 0.1), NOW))
+    assert monitor.alerts("VersionLoadFailed") == ["firing", "resolved"]
+    await monitor.read(monitor.message(FACTS, failed, NOW))
+    monitor.beat("inference", instance="i-2")
+    await monitor.tick(60.0)
+    monitor.beat("inference", instance="i-2")
+    await monitor.tick()
+    assert monitor.alerts("VersionLoadFailed") == ["firing", "resolved"] * 2
+    await monitor.read(monitor.message(FACTS, failed, NOW))
+    await monitor.read(monitor.message(FACTS, VersionUnloadable("d", 3, "i-1", "it crashed twice"), NOW))
+    assert monitor.alerts("VersionLoadFailed") == ["firing", "resolved"] * 3
+
+
+async def test_a_degraded_deployment_an_open_transaction_and_a_full_state_alert_and_end() -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start()
+    monitor.beat(
+        "inference",
+        degraded={"d": "version 3 is not loaded"},
+        failing=("transaction:inference.requests.v1/0",),
+        state_bytes={"repeats": 11},
+        state_limits={"repeats": 10},
+    )
+    await monitor.tick()
+    names = ("DeploymentDegraded", "TransactionOpen", "StateOverBound")
+    assert [monitor.alerts(name) for name in names] == [["firing"]] * 3
+    monitor.beat("inference")
+    await monitor.tick()
+    assert [monitor.alerts(name) for name in names] == [["firing", "resolved"]] * 3
+
+
+async def test_a_monitor_that_was_frozen_knows_nothing_and_calls_nobody_down() -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start()
+    services = ("gateway", "inference", "feature")
+    for service in services:
+        monitor.beat(service)
+    await monitor.tick(51.0)
+    assert monitor.alerts("ServiceDown") == []
+    for service in services:
+        monitor.beat(service)
+    await monitor.tick()
+    assert monitor.alerts("ServiceDown") == []
+
+
+async def test_a_service_that_is_silent_while_the_log_goes_on_is_down_until_another_instance_reports() -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start()
+    monitor.beat("feature", instance="old")
+    await monitor.tick(20.0)
+    monitor.beat("gateway")
+    await monitor.tick()
+    assert monitor.alerts("ServiceDown") == ["firing"]
+    monitor.beat("feature", instance="new")
+    await monitor.tick()
+    assert monitor.alerts("ServiceDown") == ["firing", "resolved"]
+
+
+# bounded
+
+
+async def test_events_of_a_source_that_nobody_asks_about_do_not_grow_beyond_their_bound() -> None:
+    from headrace_monitor.core.sources import Sources
+
+    class Tick(msgspec.Struct):
+        at: float
+        who: str
+        size: float | None = None
+
+    ticks = Source("ticks", event=Tick, event_time="at", key="who")
+    view = FeatureView("v", source=ticks, entity="who", features={"n": Count("3h")})
+    project = compile_project(
+        Project("p", [Deployment("d", "u", [Key("who")], [view.by("who")])], sources=[ticks], views=[view])
+    )
+    sources = Sources(limit_bytes=2_000_000)
+    sources.keep({"ticks": project.sources[0]})
+    struct = msgspec.defstruct("Tick", [("at", float), ("who", str), ("size", float)], frozen=True)
+    for n in range(60_000):
+        record = Record("events.ticks.v1", 0, n, b"k", None, (), int(NOW * 1000))
+        sources.take("ticks", Message(record, Envelope("", "", "", n * 1.0), struct(float(n), "AA", 1.0)))
+        if sources.is_loose:
+            sources.tidy(-math.inf)
+    sources.tidy(-math.inf)
+    assert sources.held_bytes <= 2_000_000
+    assert sources.whole_from_s(["ticks"]) > 0
+
+
+def test_labels_of_units_that_are_never_asked_about_are_bounded_and_counted() -> None:
+    from headrace_monitor.core.labels import Labels
+
+    project = compiled(one("d"))
+    label = project.deployments[0].label
+    assert label is not None
+    labels = Labels(label, limit_bytes=24 * 1000)
+    for n in range(3000):
+        labels.observe(n, 1.0, n * 600.0)
+    assert labels.held_bytes <= 24_000
+    assert labels.dropped == 3000 - len(labels)
+    labels.forget_before(3000 * 600.0 + DAY)
+    assert len(labels) == 0
