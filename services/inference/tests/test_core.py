@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from headrace.events.failures import NoTime, Raised, RowUnfit
 from headrace.events.features import FeatureShardAdvanced
 from headrace.events.inference import (
     Expired,
@@ -120,7 +121,7 @@ def test_a_rejected_version_that_no_route_names_is_never_asked() -> None:
 def test_each_step_names_why_the_ones_above_were_passed_over(
     failed: dict[int, str], rung: tuple[str, int], reason: str
 ) -> None:
-    chosen = choose_step(steps_of(RUNGS, ROUTE, 3), failed)
+    chosen = choose_step(steps_of(RUNGS, ROUTE, 3), {version: Raised(why) for version, why in failed.items()})
     assert (rung_of(chosen), chosen.reason) == (rung, reason)
 
 
@@ -136,7 +137,7 @@ def test_without_version_and_ladder_the_refusal_says_what_to_do() -> None:
 
 
 def test_an_exhausted_ladder_refuses_with_the_reasons() -> None:
-    answer = answer_of(choose_step(steps_of((), ROUTE, 3), {3: "NaN"}), None, "d")
+    answer = answer_of(choose_step(steps_of((), ROUTE, 3), {3: Raised("NaN")}), None, "d")
     assert isinstance(answer, Refused)
     assert "champion (version 3): NaN" in answer.reason
 
@@ -145,7 +146,7 @@ def test_the_champion_serves_and_a_lower_rung_falls_back() -> None:
     score = Score(3, "x", 0.4)
     steps = steps_of(RUNGS, ROUTE, 3)
     assert answer_of(choose_step(steps, {}), score, "d") == Served(score)
-    assert isinstance(answer_of(choose_step(steps, {3: "NaN"}), score, "d"), FellBack)
+    assert isinstance(answer_of(choose_step(steps, {3: Raised("NaN")}), score, "d"), FellBack)
 
 
 DEPLOYMENT = compile_project(Project("p", [Deployment("d", unit="u", inputs=[Number("x", 0, 10)])])).deployment("d")
@@ -156,7 +157,7 @@ def test_a_request_within_the_contract_is_let_in_with_its_unit() -> None:
     assert admit(PredictionRequested("d", {"x": 1.0}, "own"), b"key", DEPLOYMENT, 0, 0) == Admitted("own")
 
 
-@pytest.mark.parametrize("x", [float("nan"), float("inf"), 10**400, 11, "text", None])
+@pytest.mark.parametrize("x", [float("nan"), float("inf"), 10**400, 11, 1e39, "text", None])
 def test_a_value_outside_the_contract_is_invalid_and_names_its_field(x: Any) -> None:
     found = admit(PredictionRequested("d", {"x": x}), b"k", DEPLOYMENT, 0, 0)
     assert isinstance(found, Invalid)
@@ -198,6 +199,16 @@ def test_the_window_of_repeats_ends_after_an_hour_too() -> None:
     for minute, name in ((0, "a"), (30, "b"), (61, "c")):
         answered.remember("d", name, b"", minute * 60_000)
     assert [answered.find("d", name) for name in ("a", "b", "c")] == [None, b"", b""]
+
+
+def test_the_window_of_repeats_ends_at_its_bytes_too_and_keeps_the_newest_answer() -> None:
+    answered = Answered(limit_bytes=10_000)
+    for number in range(100):
+        answered.remember("d", str(number), b"x" * 1_000, 0)
+    assert len(answered) == 7
+    assert answered.bytes <= 10_000
+    answered.remember("d", "big", b"x" * 60_000, 0)
+    assert (len(answered), answered.find("d", "big")) == (1, b"x" * 60_000)
 
 
 def test_a_full_window_forgets_without_walking_over_what_it_forgot() -> None:
@@ -272,11 +283,11 @@ def test_scores_carry_the_version_and_its_digest() -> None:
 def test_everything_that_a_route_names_is_loaded_champions_first() -> None:
     route = Route("d", {3: 1.0}, "s", 1, previous=2, baseline=1, shadows=(2,), warm=(4,))
     known = {("d", v) for v in (1, 2, 3, 4)}
-    assert plan_loads([route], known, set(), {}).load == (("d", 3), ("d", 2), ("d", 1), ("d", 4))
+    assert plan_loads([route], known, set(), set()).load == (("d", 3), ("d", 2), ("d", 1), ("d", 4))
 
 
 def test_a_refused_version_is_not_tried_again_and_an_unwanted_one_goes() -> None:
-    plan = plan_loads([ROUTE], {("d", 3), ("d", 2)}, {("d", 9)}, {("d", 3): "bad bytes"})
+    plan = plan_loads([ROUTE], {("d", 3), ("d", 2)}, {("d", 9)}, {("d", 3)})
     assert plan.load == (("d", 2),)
     assert plan.unload == (("d", 9),)
 
@@ -362,10 +373,10 @@ def test_rows_that_a_model_cannot_stand_fail_alone(count: int, bad: set[int]) ->
     rows = np.arange(count, dtype=np.float32).reshape(-1, 1)
     hit = {row for row in bad if row < count}
     predict, sizes = counted_picky({float(row) for row in hit})
-    try:
-        raw, faults = predict_apart(predict, rows, lambda: True)
-    except ValueError:
+    raw, faults = predict_apart(predict, rows, lambda: True)
+    if raw is None:
         assert len(hit) > 0
+        assert len(faults) == count
         return
     assert hit <= set(faults)
     assert len(sizes) <= MAX_CALLS
@@ -381,8 +392,9 @@ def test_one_bad_row_of_a_thousand_is_found_in_21_calls() -> None:
 
 def test_a_model_on_which_everything_fails_is_not_asked_for_every_row() -> None:
     predict, sizes = counted_picky(set(map(float, range(1000))))
-    with pytest.raises(ValueError, match="unknown"):
-        predict_apart(predict, np.arange(1000, dtype=np.float32).reshape(-1, 1), lambda: True)
+    raw, faults = predict_apart(predict, np.arange(1000, dtype=np.float32).reshape(-1, 1), lambda: True)
+    assert raw is None
+    assert set(faults.values()) == {Raised("predict raised ValueError: unknown value")}
     assert len(sizes) <= MAX_CALLS
 
 
@@ -391,7 +403,55 @@ def test_when_time_is_up_the_rows_not_cleared_fail() -> None:
     left = iter([True, True])
     _, faults = predict_apart(predict, np.arange(8, dtype=np.float32).reshape(-1, 1), lambda: next(left, False))
     assert set(faults) == {0, 1, 2, 3}
+    assert {type(failure) for failure in faults.values()} == {NoTime}
     assert len(sizes) == 3
+
+
+def holed(*values: float) -> np.ndarray:
+    return np.array(values, np.float32).reshape(-1, 1)
+
+
+def no_holes(rows: np.ndarray) -> np.ndarray:
+    """A model that refuses NaN and infinity, as scikit-learn's do."""
+    if not np.isfinite(rows).all():
+        raise ValueError("Input contains NaN")
+    return rows[:, 0].astype(np.float64)
+
+
+def test_a_row_with_a_hole_that_the_model_does_not_take_is_unfit_and_names_its_column() -> None:
+    raw, faults = predict_apart(no_holes, holed(1, math.nan, 2, math.inf), lambda: True, (ColumnPin("x"),))
+    assert raw is not None
+    assert [type(faults[row]) for row in (1, 3)] == [RowUnfit, RowUnfit]
+    assert faults[1].field == "x"
+    assert raw[[0, 2]].tolist() == [1.0, 2.0]
+
+
+def test_a_row_with_a_hole_alone_is_unfit_too_since_the_model_stands_it_without() -> None:
+    pace = Pace()
+    predict_apart(no_holes, holed(1), lambda: True, pace=pace)
+    _, faults = predict_apart(no_holes, holed(math.nan), lambda: True, pace=pace)
+    assert isinstance(faults[0], RowUnfit)
+
+
+def test_a_model_that_raises_on_everything_is_to_blame_for_rows_with_holes_as_well() -> None:
+    pace = Pace()
+    predict_apart(no_holes, holed(1), lambda: True, pace=pace)
+
+    def broken(rows: np.ndarray) -> np.ndarray:
+        raise ValueError("broken")
+
+    _, faults = predict_apart(broken, holed(math.nan, 2), lambda: True, pace=pace)
+    assert {type(failure) for failure in faults.values()} == {Raised}
+
+
+def test_twenty_equal_bad_rows_are_found_like_one() -> None:
+    predict, sizes = counted_picky({7.0})
+    rows = np.array([7.0] * 20 + [float(n) for n in range(100, 200)], np.float32).reshape(-1, 1)
+    raw, faults = predict_apart(predict, rows, lambda: True)
+    assert set(faults) == set(range(20))
+    assert len(sizes) < 20
+    assert raw is not None
+    assert raw[20:].tolist() == rows[20:, 0].tolist()
 
 
 def loaded_after(*looks: tuple[float, float]) -> int:
@@ -456,6 +516,7 @@ def test_a_slow_model_is_asked_in_portions_and_what_it_did_not_reach_in_time_is_
     found = predict_in_portions(model.predict, rows, Pace(1.0), model.clock, until_s=40.0)
     assert model.sizes == [16, 16, 16]
     assert found.unasked == tuple(range(48, 100))
+    assert found.raw is not None
     assert found.raw[:48].tolist() == rows[:48, 0].tolist()
 
 
@@ -463,6 +524,7 @@ def test_a_portion_that_fails_whole_does_not_cost_the_next_one() -> None:
     model, rows = Slow(set(map(float, range(16)))), np.arange(32, dtype=np.float32).reshape(-1, 1)
     found = predict_in_portions(model.predict, rows, Pace(1.0), model.clock, until_s=1e9)
     assert set(found.faults) == set(range(16))
+    assert found.raw is not None
     assert found.raw[16:].tolist() == rows[16:, 0].tolist()
 
 

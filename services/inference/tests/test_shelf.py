@@ -7,6 +7,7 @@ import pytest
 
 from headrace.clock import ManualClock
 from headrace.errors import Fatal
+from headrace.events.failures import Busy
 from headrace.events.inference import BreakerChanged, OverloadChanged
 from headrace.obs.health import Health
 from headrace.obs.metrics import page
@@ -17,6 +18,7 @@ from headrace_inference.adapters.lane import Lane
 from headrace_inference.adapters.loads import Loads
 from headrace_inference.adapters.models import LoadedModel
 from headrace_inference.adapters.shelf import ABANDON_AFTER_S, Shelf
+from headrace_inference.core.lateness import Spent
 
 PLAN = BreakerDefinition(min_calls=2, probes=1)
 NAME = ("delay", 3)
@@ -67,10 +69,26 @@ def test_a_lane_that_hangs_for_good_is_left_behind_and_counted(
     clock: ManualClock, health: Health, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf = shelved(clock, health, [])
-    monkeypatch.setattr(Lane, "hangs_s", ABANDON_AFTER_S + 1)
+    had = Spent(took_s=61.0, cpu_s=1.0, waited_s=0.0)
+    monkeypatch.setattr(Lane, "hangs_s", property(lambda lane: 61.0 if lane is lanes[0] else 0.0))
+    monkeypatch.setattr(Lane, "spent", lambda _lane, _pulse: had)
+    lanes = [shelf.find(NAME).lane]
+    why = shelf.why_not(NAME, PLAN)
     shelf.renew_lanes()
+    assert ABANDON_AFTER_S < 61.0
     assert shelf.abandoned == 1
-    assert "hung for 61.0 s" in (shelf.why_not(NAME, PLAN) or "")
+    assert isinstance(why, Busy)
+    assert "hung for 61.0 s" in why.reason
+
+
+def test_a_lane_that_waits_for_a_core_is_not_left_behind(
+    clock: ManualClock, health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = shelved(clock, health, [])
+    monkeypatch.setattr(Lane, "hangs_s", ABANDON_AFTER_S + 1)
+    monkeypatch.setattr(Lane, "spent", lambda _lane, _pulse: Spent(took_s=61.0, cpu_s=6.0, waited_s=55.0))
+    shelf.renew_lanes()
+    assert shelf.abandoned == 0
 
 
 def test_the_level_of_load_is_a_fact_a_metric_and_stands_in_health(clock: ManualClock, health: Health) -> None:

@@ -1,6 +1,7 @@
 """The one wiring place."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from headrace.bus.port import Log, TopicPartition
 from headrace.bus.projects import Projects
@@ -9,6 +10,7 @@ from headrace.bus.shards import ShardHost
 from headrace.bus.views import View
 from headrace.clock import Clock
 from headrace.codec import Codec
+from headrace.events.failures import NotLoaded
 from headrace.features.store import OnlineStore, Tiles
 from headrace.obs.health import Health
 from headrace.topics import Topics
@@ -19,13 +21,16 @@ from headrace_inference.adapters.keeper import Fact, Keeper
 from headrace_inference.adapters.loads import Loads
 from headrace_inference.adapters.progress import Progress
 from headrace_inference.adapters.shelf import Shelf
-from headrace_inference.adapters.warmer import MEMORY_BYTES, Warmer
+from headrace_inference.adapters.trials import Trials
+from headrace_inference.adapters.warmer import MEMORY_BYTES, Trial, Trust, Warmer
+from headrace_inference.core.warming import Name, degraded, example_rows
+from headrace_inference.plane import Plane
 from headrace_inference.settings import LINGER_S, MAX_BATCH
-from headrace_inference.shell import InferenceShard, Plane
+from headrace_inference.shell import InferenceShard
 
 
 async def build(context: Context) -> Sequence[Runnable]:
-    """Everything that runs, ready to be run: views at their ends, wanted versions warm."""
+    """Everything that runs, ready to be run: views at their ends, wanted versions warm, as far as that goes in a while."""
     tiles = DiskTiles() if context.settings.online_store == "disk" else None
     return await wire(
         context.log,
@@ -36,6 +41,7 @@ async def build(context: Context) -> Sequence[Runnable]:
         context.clock,
         tiles,
         model_memory_bytes=context.settings.model_memory_bytes,
+        trial=Trials(),
     )
 
 
@@ -49,8 +55,12 @@ async def wire(
     tiles: Tiles | None = None,
     *,
     model_memory_bytes: int = MEMORY_BYTES,
+    trial: Trial | None = None,
 ) -> Sequence[Runnable]:
-    """The parts of the service on any log; `projects` must have been started. `tiles`: where they are kept, memory for None."""
+    """The parts of the service on any log; `projects` must have been started. `tiles`: where they are kept, memory for None.
+
+    `trial`: how versions are tried before they are loaded here; None trusts them all.
+    """
     store, control = OnlineStore(tiles), Control(log, codec, topics)
     facts: list[Fact] = []
     shelf, loads = Shelf(clock, health, facts.append), Loads(clock, health, facts.append)
@@ -60,8 +70,20 @@ async def wire(
     health.fail("views", "reading features, routes and models")
     await features.start()
     await control.view.start()
-    warmer = Warmer(log, topics, control, shelf, health, clock, model_memory_bytes)
-    await warmer.settle()
+    definitions = Definitions(projects, store)
+    warmer = Warmer(
+        log,
+        topics,
+        control,
+        shelf,
+        health,
+        clock,
+        trial=trial or Trust(),
+        examples=lambda registered: example_rows(definitions.newest(registered.deployment), registered.signature),
+        tell=facts.append,
+        limit_bytes=model_memory_bytes,
+    )
+    await warmer.begin()
     progress = Progress(store, projects, topics, health)
     progress.report()
     health.clear("views")
@@ -69,7 +91,7 @@ async def wire(
     async def ends(partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         return await log.end_offsets(partitions)
 
-    plane = Plane(Definitions(projects, store), control, shelf, loads, store, topics, clock, health, ends)
+    plane = Plane(definitions, control, shelf, loads, store, topics, clock, health, ends)
     host = ShardHost(
         log,
         codec,
@@ -81,5 +103,22 @@ async def wire(
         max_batch=MAX_BATCH,
         linger_s=LINGER_S,
     )
-    keeper = Keeper(log, topics, facts, shelf, loads, health, clock)
+
+    def without_champion() -> dict[str, str]:
+        return degraded(control.routes, partial(_why_not, definitions, shelf, warmer))
+
+    keeper = Keeper(log, topics, facts, shelf, loads, health, clock, without_champion)
+    health.degraded = without_champion()
     return [features, control.view, warmer, progress, keeper, host]
+
+
+def _why_not(definitions: Definitions, shelf: Shelf, warmer: Warmer, name: Name) -> str | None:
+    """Why a version cannot answer at all, None when it can, or is only busy."""
+    deployment = definitions.newest(name[0])
+    if deployment is None:
+        return None
+    match shelf.why_not(name, deployment.breaker):
+        case NotLoaded(reason):
+            return warmer.why_not(name) or reason
+        case _:
+            return None

@@ -20,6 +20,8 @@ from headrace.features.store import OnlineStore
 from headrace.project.definition import DeploymentDefinition, InputDefinition, ProjectDefinition, digest_of
 
 Vocabularies = Mapping[str, Sequence[str]]
+# Rows are float32: a larger number would reach a model as an infinity.
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def check_inputs(deployment: DeploymentDefinition, inputs: Mapping[str, Scalar]) -> Invalid | None:
@@ -45,7 +47,7 @@ def _refusal(field: InputDefinition, value: Scalar) -> str | None:
     if isinstance(value, str):
         return f"{field.name} must be a number, got {value!r}"
     if not _is_finite(value):
-        return f"{field.name} must be finite and within float64"
+        return f"{field.name} must be finite and within float32 (at most {LARGEST:.4g})"
     if field.low is not None and value < field.low:
         return f"{field.name} must be at least {field.low:g}, got {value:g}"
     if field.high is not None and value > field.high:
@@ -55,7 +57,7 @@ def _refusal(field: InputDefinition, value: Scalar) -> str | None:
 
 def _is_finite(value: float) -> bool:
     try:
-        return math.isfinite(value)
+        return abs(float(value)) <= LARGEST
     except OverflowError:  # an integer that no float64 can hold
         return False
 
@@ -136,7 +138,9 @@ class RowMaker:
         if not self._features and not self._derived:
             return encoded.astype(np.float32)
         filled = self.fill(features)
-        return np.hstack([encoded, *self._derive(inputs, filled), filled]).astype(np.float32)
+        # NB: a sum or a derived column may be too large for float32: an infinity in the row, not a warning.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return np.hstack([encoded, *self._derive(inputs, filled), filled]).astype(np.float32)
 
     def _derive(
         self, inputs: Sequence[Mapping[str, Scalar]], features: NDArray[np.float64]

@@ -8,6 +8,10 @@
 | half_open | closed     | `probes` calls in a row were well                                                            |
 
 The window holds the calls of the last `window_s`, `window_calls` at most; fewer than `min_calls` decide nothing.
+
+Only a version's own failures come here, and a row's failure counts once: of a row, or a unit, that has failed in the window
+before, another failure says nothing new. So one client's twenty retries of one bad row open nothing, and such a row as
+a probe is no verdict: the next one probes.
 """
 
 from dataclasses import dataclass, replace
@@ -15,26 +19,35 @@ from dataclasses import dataclass, replace
 from headrace.project.definition import BreakerDefinition
 
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
+Culprit = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call that ended at `at_s`. `failed`: the share of its rows without a usable score, 0..1; `reason`: why."""
+    """One call that ended at `at_s`. `failed`: the share of its rows without a usable score, 0..1; `reason`: why.
+
+    `culprits`: of rows that failed, a hash of the row and one of its unit; none when nobody knows them.
+    """
 
     at_s: float
     failed: float = 0.0
     took_s: float = 0.0
     reason: str = ""
+    culprits: tuple[Culprit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """One version's breaker. `since_s`: when it came to `state`; `window`: calls that count, oldest first; `reason`: why it opened."""
+    """One version's breaker. `since_s`: when it came to `state`; `window`: calls that count, oldest first; `reason`: why it opened.
+
+    `suspects`: the culprits known when it opened.
+    """
 
     state: str = CLOSED
     since_s: float = 0.0
     window: tuple[Call, ...] = ()
     reason: str = ""
+    suspects: tuple[Culprit, ...] = ()
 
 
 def failure_share(breaker: Breaker) -> float:
@@ -61,7 +74,7 @@ def allows(breaker: Breaker) -> bool:
 def at(breaker: Breaker, plan: BreakerDefinition, now_s: float) -> Breaker:
     """The breaker as it stands at `now_s`: one that has rested long enough lets probes through."""
     if breaker.state == OPEN and now_s >= breaker.since_s + plan.open_s:
-        return Breaker(HALF_OPEN, now_s, (), breaker.reason)
+        return Breaker(HALF_OPEN, now_s, (), breaker.reason, breaker.suspects or _culprits(breaker))
     return breaker
 
 
@@ -75,6 +88,10 @@ def on_call(breaker: Breaker, plan: BreakerDefinition, call: Call) -> Breaker:
     breaker = at(breaker, plan, call.at_s)
     if breaker.state == OPEN:
         return breaker
+    news = _news(breaker, call) if call.culprits else call
+    if news is None:
+        return breaker
+    call = news
     if breaker.state == HALF_OPEN:
         return _on_probe(breaker, plan, call)
     recent = (old for old in breaker.window if call.at_s - old.at_s < plan.window_s)
@@ -83,15 +100,41 @@ def on_call(breaker: Breaker, plan: BreakerDefinition, call: Call) -> Breaker:
     return grown if reason is None else Breaker(OPEN, call.at_s, grown.window, reason)
 
 
+def _news(breaker: Breaker, call: Call) -> Call | None:
+    """A call without the failures of rows and units that have failed before; None when nothing remains of it."""
+    known = (*breaker.suspects, *_culprits(breaker))
+    rows, units = {row for row, _ in known}, {unit for _, unit in known}
+    fresh = 0
+    for row, unit in call.culprits:
+        fresh += row not in rows and unit not in units
+        rows.add(row)
+        units.add(unit)
+    counted = call.failed * fresh / len(call.culprits)
+    whole = 1.0 - call.failed + counted
+    return replace(call, failed=counted / whole) if whole > 0.0 else None
+
+
+def _culprits(breaker: Breaker) -> tuple[Culprit, ...]:
+    return tuple(culprit for call in breaker.window for culprit in call.culprits)
+
+
 def _on_probe(breaker: Breaker, plan: BreakerDefinition, call: Call) -> Breaker:
     window = (*breaker.window, call)
     if call.failed >= plan.failure_share or call.failed == 1.0:
-        return Breaker(OPEN, call.at_s, window, f"a probe failed: {call.reason}")
+        return Breaker(OPEN, call.at_s, window, f"a probe failed: {call.reason}", _suspects(breaker, call))
     if call.took_s >= plan.slow_s:
-        return Breaker(OPEN, call.at_s, window, f"a probe took {call.took_s:.3g} s, slow is {plan.slow_s:g} s")
+        reason = f"a probe took {call.took_s:.3g} s, slow is {plan.slow_s:g} s"
+        return Breaker(OPEN, call.at_s, window, reason, _suspects(breaker, call))
     if len(window) >= plan.probes:
         return Breaker(CLOSED, call.at_s)
     return replace(breaker, window=window)
+
+
+_MOST_SUSPECTS = 1000
+
+
+def _suspects(breaker: Breaker, call: Call) -> tuple[Culprit, ...]:
+    return (*breaker.suspects, *call.culprits)[-_MOST_SUSPECTS:]
 
 
 def _fault_of(breaker: Breaker, plan: BreakerDefinition) -> str | None:

@@ -29,6 +29,11 @@ class Definitions:
             self._in_force[name] = newest
         return newest
 
+    def newest(self, name: str) -> DeploymentDefinition | None:
+        """The newest definition, whether it is in force or not yet."""
+        found = self._projects.deployment(name)
+        return found[1] if found is not None else None
+
     async def catch_up(self) -> None:
         """Wait (a second at most) until all that is applied by now is known here."""
         await self._projects.catch_up()

@@ -1,14 +1,24 @@
-"""Looks after what is loaded, beside the traffic: tells changes of breakers and load, replaces threads that hang for good."""
+"""Looks after what is loaded, beside the traffic: tells what was loaded or not, changes of breakers and load, and which deployments
+do without their champion; replaces threads that hang for good.
+"""
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from headrace.bus.port import Log, Out, Producer
 from headrace.clock import Clock
 from headrace.codec import out
 from headrace.envelope import Envelope, derived_id
 from headrace.errors import Fatal, Retryable
-from headrace.events.inference import BreakerChanged, OverloadChanged
+from headrace.events.inference import (
+    BreakerChanged,
+    OverloadChanged,
+    RungChanged,
+    VersionLoadFailed,
+    VersionUnloadable,
+    VersionWarmed,
+)
 from headrace.obs.health import Health
 from headrace.topics import Topics
 from headrace_inference.adapters.loads import Loads
@@ -18,16 +28,28 @@ _log = logging.getLogger("headrace.inference")
 
 MAX_ABANDONED = 3
 LOOK_EVERY_S = 0.2
-Fact = BreakerChanged | OverloadChanged
+# While the broker is away only so many are kept, the newest.
+MOST_FACTS = 10_000
+_FACT_BYTES = 400
+Fact = BreakerChanged | OverloadChanged | RungChanged | VersionLoadFailed | VersionUnloadable | VersionWarmed
 
 
 class Keeper:
-    """Publishes `facts` in their order; whoever has one appends it."""
+    """Publishes `facts` in their order; whoever has one appends it. `degraded`: deployments whose champion cannot be asked, and why."""
 
     def __init__(
-        self, log: Log, topics: Topics, facts: list[Fact], shelf: Shelf, loads: Loads, health: Health, clock: Clock
+        self,
+        log: Log,
+        topics: Topics,
+        facts: list[Fact],
+        shelf: Shelf,
+        loads: Loads,
+        health: Health,
+        clock: Clock,
+        degraded: Callable[[], dict[str, str]] = dict,
     ) -> None:
         self._log, self._topics, self._facts, self._shelf, self._loads = log, topics, facts, shelf, loads
+        self._degraded = degraded
         self._health, self._clock = health, clock
         self._told = 0
         self._producer: Producer | None = None
@@ -39,11 +61,18 @@ class Keeper:
             if self._shelf.abandoned > MAX_ABANDONED:
                 raise Fatal(f"{self._shelf.abandoned} calls of models hang for good: starting anew frees their threads")
             self._loads.settle()
+            self._look()
             await self._publish()
             await _pause(stop)
         await self._publish()
+        self._shelf.close()
         if self._producer is not None:
             await self._producer.close()
+
+    def _look(self) -> None:
+        self._health.degraded = self._degraded()
+        del self._facts[:-MOST_FACTS]
+        self._health.holds("facts to be told", len(self._facts) * _FACT_BYTES, MOST_FACTS * _FACT_BYTES)
 
     async def _publish(self) -> None:
         told = list(self._facts)

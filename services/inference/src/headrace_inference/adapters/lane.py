@@ -1,52 +1,100 @@
 """A thread of its own for one version: a model that hangs takes nothing with it but its lane."""
 
 import asyncio
+import contextlib
+import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+from headrace_inference.core.lateness import Spent
 
 T = TypeVar("T")
 _Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+# Calls that wait for one thread: each shard has one, and what nobody waits for any more is passed over.
+MOST_WAITING = 64
 
 
 class LaneBusy(Exception):
     """The thread was at other calls all the while: that says nothing about this one."""
 
 
+class LaneClosed(Exception):
+    """The version was let go."""
+
+
+class Foreign(Exception):
+    """What a model raised that would end this process: no model may."""
+
+
+class _Current(NamedTuple):
+    """The call that the thread is at. `cpu_s`, `waited_s`: of the thread when it began."""
+
+    done: "asyncio.Future[Any]"
+    began_s: float
+    cpu_s: float
+    waited_s: float
+
+
 class Lane:
-    """Runs functions one after the other. NB: a daemon thread, so that a hung model cannot keep the process from ending."""
+    """Runs functions one after the other. NB: a daemon thread, so that a hung model cannot keep the process from ending.
+
+    The thread is made when it is first needed.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._is_closed = False
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._current: tuple[asyncio.Future[Any], float] | None = None
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        self._current: _Current | None = None
+        self._clock: int | None = None
+        self._thread: threading.Thread | None = None
 
-    async def run(self, function: Callable[[], T], limit_s: float) -> T:
+    async def run(self, function: Callable[[], T], limit_s: float | None) -> T:
         """The function's result; raises what it raises, and after `limit_s` `TimeoutError` (the thread is busy with it still),
-        or `LaneBusy` when its turn had not come by then.
+        or `LaneBusy` when its turn had not come by then. Without a limit it waits for as long as it takes.
         """
         if self._is_closed:
-            raise RuntimeError("the version was let go")
+            raise LaneClosed
+        if self._jobs.qsize() >= MOST_WAITING:
+            raise LaneBusy
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         self._jobs.put((function, loop, done))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._thread.start()
         try:
             return await asyncio.wait_for(done, limit_s)
         except TimeoutError:
             current = self._current
-            if current is None or current[0] is not done:
+            if current is None or current.done is not done:
                 raise LaneBusy from None
             raise
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for the thread."""
+        return self._jobs.qsize()
 
     @property
     def hangs_s(self) -> float:
         """For how long the thread has been at a call that nobody waits for any more; 0 when it is free or in time."""
         current = self._current
-        return time.monotonic() - current[1] if current is not None and current[0].cancelled() else 0.0
+        return time.monotonic() - current.began_s if current is not None and current.done.cancelled() else 0.0
+
+    def spent(self, pulse: "Pulse") -> Spent:
+        """What the call that the thread is at has had so far; nothing when it is free."""
+        current = self._current
+        if current is None:
+            return Spent(0.0, 0.0, 0.0)
+        now_s = time.monotonic()
+        cpu_s, waited_s = self._had()
+        beats = pulse.share(current.began_s, now_s)
+        return Spent(now_s - current.began_s, cpu_s - current.cpu_s, waited_s - current.waited_s, beats)
 
     def renewed(self) -> "Lane":
         """A lane in this one's stead: its thread is abandoned, and ends if ever its call returns."""
@@ -58,27 +106,79 @@ class Lane:
         self._is_closed = True
         self._jobs.put(None)
 
+    def _had(self) -> tuple[float, float]:
+        """Seconds of CPU and of waiting for a core that the thread has had; zeros where the system does not count them."""
+        if self._clock is None:
+            return 0.0, 0.0
+        try:
+            on_core, waited, *_ = os.pread(self._clock, 96, 0).split()
+        except (OSError, ValueError):
+            return 0.0, 0.0
+        return int(on_core) / 1e9, int(waited) / 1e9
+
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            function, loop, done = job
-            if done.cancelled():
-                continue
-            self._current = (done, time.monotonic())
-            result: Any = None
-            error: BaseException | None = None
-            try:
-                result = function()
-            except BaseException as raised:
-                error = raised
-            self._current = None
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_settle, done, result, error)
+        with contextlib.suppress(OSError):  # not on Linux
+            self._clock = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
+        try:
+            while (job := self._jobs.get()) is not None:
+                self._do(*job)
+        finally:
+            clock, self._clock = self._clock, None
+            if clock is not None:
+                os.close(clock)
+
+    def _do(self, function: Callable[[], Any], loop: asyncio.AbstractEventLoop, done: "asyncio.Future[Any]") -> None:
+        if done.cancelled():
+            return
+        self._current = _Current(done, time.monotonic(), *self._had())
+        result: Any = None
+        error: Exception | None = None
+        try:
+            result = function()
+        except (StopIteration, StopAsyncIteration) as raised:  # no future takes these
+            error = Foreign(repr(raised))
+        except Exception as raised:
+            error = raised
+        except BaseException as raised:  # SystemExit and the like would end the process
+            error = Foreign(repr(raised))
+        self._current = None
+        with contextlib.suppress(RuntimeError):  # the loop ended meanwhile
+            loop.call_soon_threadsafe(_settle, done, result, error)
 
 
-def _settle(done: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+def _settle(done: "asyncio.Future[Any]", result: Any, error: Exception | None) -> None:
     if done.done():
         return
     if error is not None:
         done.set_exception(error)
     else:
         done.set_result(result)
+
+
+class Pulse:
+    """The control: a thread that only beats. Where its beats are missing, nobody in this process was let run."""
+
+    EVERY_S = 0.05
+
+    def __init__(self) -> None:
+        self._beats: deque[float] = deque(maxlen=4096)
+        self._began_s = time.monotonic()
+        self._ended = threading.Event()
+        threading.Thread(target=self._beat, name="pulse", daemon=True).start()
+
+    def share(self, from_s: float, to_s: float) -> float:
+        """Of the beats that were due between two monotonic instants, those that came, 0..1; 1 when not even one was due."""
+        oldest_s = self._beats[0] if len(self._beats) == self._beats.maxlen else self._began_s
+        due = int((to_s - max(from_s, oldest_s)) / self.EVERY_S) - 1
+        if due <= 0:
+            return 1.0
+        came = sum(from_s <= beat_s <= to_s for beat_s in list(self._beats))
+        return min(1.0, came / due)
+
+    def close(self) -> None:
+        """Beat no more."""
+        self._ended.set()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self.EVERY_S):
+            self._beats.append(time.monotonic())

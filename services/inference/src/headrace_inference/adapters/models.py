@@ -1,6 +1,7 @@
 """Models from artifacts: checked, loaded as data (never as code), warmed up, then asked.
 
-What may be loaded, and how, stands in `headrace.models`: one module per format.
+What may be loaded, and how, stands in `headrace.models`: one module per format. `try_out` is what a trial does in a child
+process, and what the service does again, once the trial is passed, in the version's own thread.
 """
 
 import hashlib
@@ -13,87 +14,137 @@ from functools import partial
 import numpy as np
 
 from headrace.errors import Poison
+from headrace.events.failures import Busy, Failure, Hung, InvalidScore, NotLoaded
 from headrace.events.inference import Score
 from headrace.events.registry import ArtifactPlace, VersionRegistered
 from headrace.models.engine import Engine, Floats, footprint_bytes
 from headrace.models.engine import load as load_engine
 from headrace.models.frames import frame_of
-from headrace_inference.adapters.lane import Lane, LaneBusy
+from headrace_inference.adapters.lane import Lane, LaneBusy, LaneClosed, Pulse
+from headrace_inference.core.faults import raised, told
 from headrace_inference.core.isolation import Pace, predict_in_portions
+from headrace_inference.core.lateness import is_hung
 from headrace_inference.core.outputs import BINARY, CLASSES, NUMBER, fault_of, faults_of_rows, scores_of
 
 PREDICT_WITHIN_S = 5.0
-LOAD_WITHIN_S = 60.0
 WARM_ROWS = 64
 _ASKING_SHARE = 0.8
 GOLDEN_WITHIN, GOLDEN_NEARLY = 1e-6, 1e-3
 
 
 class Unloadable(Exception):
-    """This artifact must not or cannot be served; the message says why."""
+    """This artifact must not be served, here or anywhere; the message says why."""
 
 
-class PredictFailed(Exception):
-    """The model gave nothing that may be served; the message says why."""
+class NotScored(Exception):
+    """A call gave nothing at all; `failure` says why."""
 
-
-class PredictHangs(PredictFailed):
-    """The model has not answered within the limit; its thread is busy still."""
-
-
-class PredictWaits(PredictFailed):
-    """The model's thread was at other calls: not the version's failure."""
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a call gave: a score per row, in order. `faults`: rows whose score must not be served, and why; `unasked`: rows
-    that were not reached in time.
+    """What a call gave: a score per row, in order (none when every row has a fault). `faults`: rows whose score must not be served, and why;
+    `unasked`: rows that were not reached in time.
     """
 
     scores: Sequence[Score]
-    faults: dict[int, str]
+    faults: dict[int, Failure]
     unasked: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A version that can be asked, in its own thread."""
+    """A version that can be asked, in its own thread; as a shadow in another, so that shadows never make an answer wait."""
 
     registered: VersionRegistered
     engine: Engine
     lane: Lane
     footprint_bytes: int = 0
     pace: Pace = field(default_factory=Pace)
+    shadow_lane: Lane = field(default_factory=lambda: Lane("shadow"))
 
-    async def score(self, rows: np.ndarray, limit_s: float = PREDICT_WITHIN_S) -> Scored:
-        """Scores of `rows` (float32, shape (n, columns)) within `limit_s`. Raises `PredictFailed`."""
-        output = self.registered.output
+    async def score(self, rows: np.ndarray, limit_s: float, pulse: Pulse) -> Scored:
+        """Scores of `rows` (float32, shape (n, columns)) within `limit_s`. Raises `NotScored`."""
+        return await self._ask(self.lane, rows, limit_s, pulse, self.pace)
+
+    async def score_along(self, rows: np.ndarray, limit_s: float, pulse: Pulse) -> Scored:
+        """The same as a shadow: all rows at once, however long they take."""
+        return await self._ask(self.shadow_lane, rows, limit_s, pulse, Pace())
+
+    async def _ask(self, lane: Lane, rows: np.ndarray, limit_s: float, pulse: Pulse, pace: Pace) -> Scored:
         # NB: a portion that is begun shortly before the limit would look like a hang.
         until_s = time.monotonic() + limit_s * _ASKING_SHARE
-        ask = partial(predict_in_portions, self._predict, rows, self.pace, time.monotonic, until_s)
         try:
-            predicted = await self.lane.run(ask, limit_s)
+            return await lane.run(partial(ask, self.registered, self.engine, rows, pace, until_s), limit_s)
         except TimeoutError:
-            raise PredictHangs(f"predict took over {limit_s:.3g} s") from None
+            raise NotScored(_late(lane, limit_s, pulse)) from None
         except LaneBusy:
-            raise PredictWaits(f"its thread was at other calls for {limit_s:.3g} s") from None
-        except Exception as error:
-            # NB: a model is foreign code: whatever it raises is its failure, not a bug of this loop.
-            raise PredictFailed(f"predict raised {type(error).__name__}: {error}") from error
-        raw = predicted.raw
-        fault = fault_of(raw, len(rows), output)
-        if fault is not None:
-            raise PredictFailed(fault)
-        raised = {row: f"predict raised {reason}" for row, reason in predicted.faults.items()}
-        scores = scores_of(raw, output, self.registered.version, self.registered.model_digest)
-        reached = len(rows) - len(predicted.unasked)
-        return Scored(scores, faults_of_rows(raw[:reached], output) | raised, predicted.unasked)
+            raise NotScored(Busy(f"its thread was at other calls for {limit_s:.3g} s")) from None
+        except LaneClosed:
+            raise NotScored(NotLoaded("it was let go")) from None
 
-    def _predict(self, rows: np.ndarray) -> Floats:
-        signature = self.registered.signature
-        shaped = frame_of(rows, signature.columns) if signature.frame else rows
-        return predict(self.engine, shaped, self.registered.output)
+
+def _late(lane: Lane, limit_s: float, pulse: Pulse) -> Failure:
+    """Why a call has not returned: it hangs, or it was not let run."""
+    spent = lane.spent(pulse)
+    told = f"predict took over {limit_s:.3g} s"
+    if is_hung(spent, limit_s):
+        return Hung(told)
+    return Busy(f"{told}, {spent.waited_s:.2g} s of them waiting for a core")
+
+
+def ask(registered: VersionRegistered, engine: Engine, rows: np.ndarray, pace: Pace, until_s: float) -> Scored:
+    """One call, and what it gave, whatever the model does. `until_s`: of the monotonic clock, when to begin no further portion."""
+    output, columns = registered.output, registered.signature.columns
+
+    def predict_rows(part: np.ndarray) -> Floats:
+        return predict(engine, frame_of(part, columns) if registered.signature.frame else part, output)
+
+    count = len(rows)
+    try:
+        predicted = predict_in_portions(predict_rows, rows, pace, time.monotonic, until_s, columns)
+        raw = predicted.raw
+        if raw is None:
+            return Scored((), predicted.faults, predicted.unasked)
+        if (fault := fault_of(raw, count, output)) is not None:
+            return Scored((), dict.fromkeys(range(count), InvalidScore(fault)))
+        found = faults_of_rows(raw[: count - len(predicted.unasked)], output)
+        faults: dict[int, Failure] = {row: InvalidScore(reason) for row, reason in found.items()}
+        scores = scores_of(raw, output, registered.version, registered.model_digest)
+    except MemoryError:
+        raise
+    except BaseException as error:
+        # NB: a model is foreign code: whatever it raises is its failure, not a bug of this loop.
+        return Scored((), dict.fromkeys(range(count), raised(told(error))))
+    return Scored(scores, faults | predicted.faults, predicted.unasked)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A version that was loaded and asked for the first time."""
+
+    registered: VersionRegistered
+    engine: Engine
+    footprint_bytes: int
+    pace: Pace = field(default_factory=Pace)
+
+    def ask(self, rows: np.ndarray) -> Scored:
+        """Rows as they are, with no limit."""
+        return ask(self.registered, self.engine, rows, self.pace, math.inf)
+
+
+def try_out(registered: VersionRegistered, place: ArtifactPlace, data: bytes, rows: np.ndarray) -> Tried:
+    """Check, load, ask one row, a batch, and rows that the contract allows (`rows`), and compare golden rows. Raises `Unloadable`."""
+    check(data, place, registered.output)
+    engine = load(data, place.format)
+    tried = Tried(registered, engine, footprint(data, place.format))
+    columns = len(registered.signature.columns)
+    _warm_by(tried, [np.zeros((1, columns), np.float32), np.zeros((WARM_ROWS, columns), np.float32), rows])
+    _try_golden(tried, place.format)
+    return tried
 
 
 def check(data: bytes, place: ArtifactPlace, output: str) -> None:
@@ -111,46 +162,52 @@ def load(data: bytes, format: str = "skops") -> Engine:
     """The engine of a checked artifact. Raises `Unloadable`."""
     try:
         return load_engine(data, format)
+    except MemoryError:
+        raise
     except Poison as poison:
+        if "bad_alloc" in poison.reason:  # what C++ says of it
+            raise MemoryError(poison.reason) from poison
         raise Unloadable(poison.reason) from poison
+    except Exception as error:
+        # NB: crafted bytes make a library raise anything.
+        raise Unloadable(f"artifact cannot be loaded: {told(error)}") from error
 
 
-async def warm(registered: VersionRegistered, place: ArtifactPlace, data: bytes) -> LoadedModel:
-    """Check, load, run once on one row and once on a batch, and compare golden rows, all in the version's own thread. Raises `Unloadable`."""
-    check(data, place, registered.output)
-    lane = Lane(f"model-{registered.deployment}-{registered.version}")
+def footprint(data: bytes, format: str) -> int:
+    """About how much memory it takes once it is loaded, as its file declares. Raises `Unloadable`."""
     try:
-        engine = await lane.run(lambda: load(data, place.format), LOAD_WITHIN_S)
-        model = LoadedModel(registered, engine, lane, footprint_bytes(data, place.format))
-        for count in (1, WARM_ROWS):
-            await _warm_by(model, count)
-        await _try_golden(model, place.format)
-    except (Unloadable, PredictFailed) as error:
-        lane.close()
-        raise Unloadable(str(error)) from error
-    except TimeoutError:
-        lane.close()
-        raise Unloadable(f"loading took over {LOAD_WITHIN_S:g} s") from None
-    return model
+        return footprint_bytes(data, format)
+    except Exception as error:
+        # NB: crafted bytes make zipfile raise anything.
+        raise Unloadable(f"artifact is not a {format} file: {type(error).__name__}: {error}") from error
 
 
-async def _warm_by(model: LoadedModel, count: int) -> None:
-    scored = await model.score(np.zeros((count, len(model.registered.signature.columns)), np.float32))
-    if len(scored.faults) == count:
-        raise PredictFailed(f"{scored.faults[0]} in all of {count} rows of zeros")
+def _warm_by(tried: Tried, batches: Sequence[np.ndarray]) -> None:
+    """It must score some row of all these: a model need not know zeros, but something that its contract allows."""
+    first: Failure | None = None
+    for rows in batches:
+        if not len(rows):
+            continue
+        scored = tried.ask(rows)
+        if len(scored.faults) < len(rows):
+            return
+        first = first or scored.faults[0]
+    if first is not None:
+        raise Unloadable(f"{first.reason} in all of {sum(map(len, batches))} rows that it was first asked")
 
 
-async def _try_golden(model: LoadedModel, format: str) -> None:
+def _try_golden(tried: Tried, format: str) -> None:
     """It must say here what it said where it was made (an ONNX twin nearly so: it counts in float32)."""
-    golden, columns = model.registered.golden, len(model.registered.signature.columns)
+    golden, columns = tried.registered.golden, len(tried.registered.signature.columns)
     if not golden:
         return
     rows = np.frombuffer(b"".join(found.row for found in golden), "<f4")
     if len(rows) != len(golden) * columns:
         raise Unloadable(f"its golden rows have {len(rows)} values, {len(golden)} rows of {columns} were expected")
-    scored = await model.score(rows.reshape(len(golden), columns))
-    for place, (wanted, score) in enumerate(zip(golden, scored.scores, strict=True)):
-        value = math.nan if place in scored.faults or score.value is None else score.value
+    scored = tried.ask(rows.reshape(len(golden), columns))
+    for place, wanted in enumerate(golden):
+        score = scored.scores[place] if scored.scores and place not in scored.faults else None
+        value = math.nan if score is None or score.value is None else score.value
         if not abs(value - wanted.value) <= (GOLDEN_WITHIN if format == "skops" else GOLDEN_NEARLY):
             raise Unloadable(f"golden row {place} scores {value:.6g} here, where it was made {wanted.value:.6g}")
 

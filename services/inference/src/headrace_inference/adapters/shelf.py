@@ -4,22 +4,43 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from headrace.clock import Clock
+from headrace.events.failures import Busy, Failure, NotLoaded
 from headrace.events.inference import BreakerChanged
 from headrace.obs.health import Health
-from headrace.policy.breaker import CLOSED, OPEN, Breaker, Call, allows, at, failure_share, on_call, slow_share, trip
+from headrace.policy.breaker import (
+    CLOSED,
+    OPEN,
+    Breaker,
+    Call,
+    Culprit,
+    allows,
+    at,
+    failure_share,
+    on_call,
+    slow_share,
+    trip,
+)
 from headrace.project.definition import BreakerDefinition
+from headrace_inference.adapters.lane import Lane, Pulse
 from headrace_inference.adapters.models import LoadedModel
+from headrace_inference.core.lateness import is_hung
 from headrace_inference.core.warming import Name
 
-# A call that hangs for so long is given up: its thread is left behind, and the version gets a new one.
+# A call that hangs for so long, while it could have run, is given up: its thread is left behind, and the version gets a new one.
 ABANDON_AFTER_S = 60.0
+NOT_YET = "not loaded yet"
 
 
 class Shelf:
-    """Loaded models by (deployment, version). `tell`: takes each change of a breaker."""
+    """Loaded models by (deployment, version). `tell`: takes each change of a breaker.
+
+    `refused`: versions that are never loaded here, and why; `waits`: those whose load failed and is tried again, and why.
+    """
 
     def __init__(self, clock: Clock, health: Health, tell: Callable[[BreakerChanged], None] = lambda _: None) -> None:
         self._clock, self._health, self._tell = clock, health, tell
+        self.pulse = Pulse()
+        self.waits: dict[Name, str] = {}
         self._models: dict[Name, LoadedModel] = {}
         self._breakers: dict[Name, Breaker] = {}
         self.refused: dict[Name, str] = {}
@@ -38,12 +59,14 @@ class Shelf:
     def put(self, name: Name, model: LoadedModel) -> None:
         """Serve this version from now on."""
         self._models[name] = model
+        self.waits.pop(name, None)
 
     def drop(self, name: Name) -> None:
         """Serve this version no more; its thread ends."""
         model = self._models.pop(name, None)
         if model is not None:
             model.lane.close()
+            model.shadow_lane.close()
         if name in self._breakers:
             closed = Breaker(CLOSED, self._clock.monotonic_s())
             self._change(name, closed, BreakerDefinition(), "no route names it any more")
@@ -53,27 +76,35 @@ class Shelf:
         """The model, whatever its state."""
         return self._models.get(name)
 
-    def why_not(self, name: Name, plan: BreakerDefinition) -> str | None:
-        """Why a version cannot be asked now, None when it can."""
+    def why_not(self, name: Name, plan: BreakerDefinition, *, as_shadow: bool = False) -> Failure | None:
+        """Why a version cannot be asked now, None when it can. `as_shadow`: in the thread where it only scores along."""
         model = self._models.get(name)
         if model is None:
-            return self.refused.get(name, "not loaded yet")
-        if hangs_s := model.lane.hangs_s:
-            return f"a call has hung for {hangs_s:.1f} s"
+            return NotLoaded(self.refused.get(name) or self.waits.get(name) or NOT_YET)
+        lane = model.shadow_lane if as_shadow else model.lane
+        if hangs_s := lane.hangs_s:
+            return Busy(f"a call has hung for {hangs_s:.1f} s")
         breaker = self._breakers.get(name)
         if breaker is None:
             return None
         breaker = self._change(name, at(breaker, plan, self._clock.monotonic_s()), plan, "its rest is over")
-        return None if allows(breaker) else f"its breaker is open: {breaker.reason}"
+        return None if allows(breaker) else NotLoaded(f"its breaker is open: {breaker.reason}")
 
     def note(
-        self, name: Name, plan: BreakerDefinition, *, took_s: float, failed: float = 0.0, reason: str = ""
+        self,
+        name: Name,
+        plan: BreakerDefinition,
+        *,
+        took_s: float,
+        failed: float = 0.0,
+        reason: str = "",
+        culprits: tuple[Culprit, ...] = (),
     ) -> None:
-        """A call has ended. `failed`: the share of its rows without a usable score."""
+        """A call has ended. `failed`: the share of its rows that failed by the version's own fault; `culprits`: see `Call`."""
         if name not in self._models:
             return
         breaker = self._breakers.get(name, Breaker())
-        after = on_call(breaker, plan, Call(self._clock.monotonic_s(), failed, took_s, reason))
+        after = on_call(breaker, plan, Call(self._clock.monotonic_s(), failed, took_s, reason, culprits))
         self._change(name, after, plan, after.reason if after.state == OPEN else "its probes were well")
 
     def note_hang(self, name: Name, plan: BreakerDefinition, reason: str) -> None:
@@ -85,9 +116,27 @@ class Shelf:
     def renew_lanes(self) -> None:
         """Give versions whose call hangs for good a new thread; `abandoned` counts the threads left behind."""
         for name, model in self._models.items():
-            if model.lane.hangs_s >= ABANDON_AFTER_S:
+            if self._hangs_for_good(model.lane):
                 self._models[name] = replace(model, lane=model.lane.renewed())
                 self.abandoned += 1
+            if self._hangs_for_good(model.shadow_lane):
+                self._models[name] = replace(self._models[name], shadow_lane=model.shadow_lane.renewed())
+                self.abandoned += 1
+
+    def _hangs_for_good(self, lane: Lane) -> bool:
+        return lane.hangs_s >= ABANDON_AFTER_S and is_hung(lane.spent(self.pulse), ABANDON_AFTER_S)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for threads."""
+        return sum(model.lane.waiting + model.shadow_lane.waiting for model in self._models.values())
+
+    def close(self) -> None:
+        """Let all threads end."""
+        self.pulse.close()
+        for model in self._models.values():
+            model.lane.close()
+            model.shadow_lane.close()
 
     def _change(self, name: Name, after: Breaker, plan: BreakerDefinition, reason: str) -> Breaker:
         before = self._breakers.get(name, Breaker())

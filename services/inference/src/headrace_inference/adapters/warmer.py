@@ -1,35 +1,80 @@
-"""Keeps on the shelf what the routes want: fetches, loads and warms versions beside the running traffic, and tells."""
+"""Keeps on the shelf what the routes want: fetches, tries and loads versions beside the running traffic, and tells.
+
+A version is tried in a child process first. What the trial rejects is never tried again; what cannot be loaded now is tried
+again and again, at growing intervals, for a machine that is short of memory or of time is no fault of the version.
+"""
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
-import msgspec
+import numpy as np
 
 from headrace.bus import artifacts
-from headrace.bus.port import Log, Producer
+from headrace.bus.port import Log
 from headrace.clock import Clock
-from headrace.codec import out
-from headrace.envelope import Envelope, derived_id
 from headrace.errors import Poison, Retryable
-from headrace.events.inference import VersionUnloadable, VersionWarmed
+from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
 from headrace.events.registry import ArtifactPlace, VersionRegistered
 from headrace.obs.health import Health
 from headrace.topics import Topics
 from headrace_inference.adapters.control import Control
-from headrace_inference.adapters.models import LoadedModel, Unloadable, warm
+from headrace_inference.adapters.lane import Lane
+from headrace_inference.adapters.models import LoadedModel, Tried, Unloadable, footprint, try_out
 from headrace_inference.adapters.shelf import Shelf
-from headrace_inference.core.warming import Name, Plan, plan_loads
+from headrace_inference.core.faults import told
+from headrace_inference.core.trial import CHILD, LOG, MEMORY, TIME, Crashed, Failed, Passed, Rejected, Verdict
+from headrace_inference.core.warming import Name, Plan, plan_loads, wait_s
 
 _log = logging.getLogger("headrace.inference")
 
-RETRY_S = 1.0
 MEMORY_BYTES = 2 * 1024**3
 LOOK_AGAIN_S = 0.5
+# How long a start waits for champions, and then for what else the routes name: after that it serves what it has.
+CHAMPIONS_WITHIN_S, OTHERS_WITHIN_S = 30.0, 5.0
+Fact = VersionWarmed | VersionUnloadable | VersionLoadFailed
+
+
+class Trial(Protocol):
+    """How versions are tried before they are loaded here."""
+
+    async def judge(
+        self, registered: VersionRegistered, place: ArtifactPlace, data: bytes, rows: np.ndarray, *, fresh: bool = False
+    ) -> Verdict: ...
+    async def close(self) -> None: ...
+
+
+class Trust:
+    """No trial: every version passes, and what is wrong with it is found when it is loaded. For tests of all else."""
+
+    async def judge(
+        self, registered: VersionRegistered, place: ArtifactPlace, data: bytes, rows: np.ndarray, *, fresh: bool = False
+    ) -> Verdict:
+        """Passes."""
+        del registered, rows, fresh
+        try:
+            return Passed(footprint(data, place.format))
+        except Unloadable:
+            return Passed(0)
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+
+@dataclass(slots=True)
+class _Tries:
+    """What has become of a version's tries so far. `due_s`: when to try again, on the monotonic clock; `crashes`: children that died of it."""
+
+    failures: int = 0
+    due_s: float = 0.0
+    crashes: int = 0
 
 
 class Warmer:
-    """Loads one version after the other, off the loop."""
+    """Loads one version after the other, off the loop. `examples`: rows that the contract of a version's deployment allows; `tell`: takes facts."""
 
     def __init__(
         self,
@@ -39,78 +84,192 @@ class Warmer:
         shelf: Shelf,
         health: Health,
         clock: Clock,
+        *,
+        trial: Trial,
+        examples: Callable[[VersionRegistered], np.ndarray],
+        tell: Callable[[Fact], None],
         limit_bytes: int = MEMORY_BYTES,
     ) -> None:
         self._log, self._topics, self._control = log, topics, control
         self._shelf, self._health, self._clock = shelf, health, clock
-        self._limit_bytes = limit_bytes
-        self._crowded: set[Name] = set()
-        self._producer: Producer | None = None
+        self._trial, self._examples, self._tell, self._limit_bytes = trial, examples, tell, limit_bytes
+        self._tries: dict[Name, _Tries] = {}
+        self._loading: tuple[Name, float] | None = None
+        self._moved = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
-    async def settle(self) -> None:
-        """Load everything that is wanted now. Raises `Retryable` when the broker cannot give an artifact."""
-        while (plan := self._plan()).load:
-            if plan.unload and self._shelf.bytes > self._limit_bytes / 2:
-                self._unload(plan)
-            await self._load(plan.load[0])
-        self._unload(plan)
+    async def begin(self) -> None:
+        """Start loading what is wanted now, and wait for a while: for champions longer than for what else the routes name."""
+        self._task = asyncio.create_task(self._follow())
+        await self._wait(lambda: self._untried(champions=True), CHAMPIONS_WITHIN_S)
+        await self._wait(lambda: self._untried(champions=False), OTHERS_WITHIN_S)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the routes until `stop`."""
-        while not stop.is_set():
-            try:
-                await self.settle()
-                await _either(stop, self._control.view.changed, LOOK_AGAIN_S)
-            except Retryable as error:
-                _log.warning("versions cannot be loaded now: %s", error)
-                await _either(stop, stop, RETRY_S)
-        if self._producer is not None:
-            await self._producer.close()
+        task = self._task = self._task or asyncio.create_task(self._follow())
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            stopped.cancel()
+            task.cancel()
+            await asyncio.gather(task, stopped, return_exceptions=True)
+            await self._trial.close()
+
+    def why_not(self, name: Name) -> str | None:
+        """What is to be said of a version that is not loaded, beside that; None when nothing is."""
+        if self._loading is not None and self._loading[0] == name:
+            minutes = int((self._clock.monotonic_s() - self._loading[1]) / 60)
+            return f"loading it has taken {minutes} min so far" if minutes else None
+        return None
+
+    async def _wait(self, untried: Callable[[], Set[Name]], within_s: float) -> None:
+        try:
+            async with asyncio.timeout(within_s):
+                while untried() and self._task is not None and not self._task.done():
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            names = ", ".join(f"{deployment}/{version}" for deployment, version in sorted(untried()))
+            _log.warning("serving begins before these are loaded: %s", names)
+
+    def _untried(self, *, champions: bool) -> Set[Name]:
+        control = self._control
+        tried = self._shelf.loaded | self._shelf.refused.keys() | self._tries.keys()
+        routes = control.routes
+        plan = plan_loads(routes, control.versions.keys(), tried, frozenset())
+        if not champions:
+            return set(plan.load)
+        shares = {(route.deployment, version) for route in routes for version in route.shares}
+        return {name for name in plan.load if name in shares}
+
+    async def _follow(self) -> None:
+        while True:
+            while (plan := self._plan()).load:
+                if plan.unload and self._shelf.bytes > self._limit_bytes / 2:
+                    self._unload(plan)
+                await self._load(plan.load[0])
+                self._moved.set()
+            self._unload(plan)
+            await self._trial.close()
+            self._moved.set()
+            await self._news()
+
+    async def _news(self) -> None:
+        """Until a route or a version changes, or it is time to try something again."""
+        due_s = [tries.due_s - self._clock.monotonic_s() for tries in self._tries.values() if tries.due_s]
+        try:
+            async with asyncio.timeout(max(0.01, min([LOOK_AGAIN_S, *due_s]))):
+                await self._control.view.changed.wait()
+        except TimeoutError:
+            return
 
     def _plan(self) -> Plan:
         control, shelf = self._control, self._shelf
-        return plan_loads(control.routes, control.versions.keys(), shelf.loaded, shelf.refused)
+        now_s = self._clock.monotonic_s()
+        self._forget()
+        later = {name for name, tries in self._tries.items() if tries.due_s > now_s}
+        return plan_loads(control.routes, control.versions.keys(), shelf.loaded, shelf.refused.keys(), later)
+
+    def _forget(self) -> None:
+        """What no registry knows any more is not remembered either."""
+        for known in (self._tries, self._shelf.refused):
+            for name in [name for name in known if name not in self._control.versions]:
+                del known[name]
 
     async def _load(self, name: Name) -> None:
         registered = self._control.versions[name]
-        started_s = self._clock.monotonic_s()
+        began_s = self._clock.monotonic_s()
+        self._loading = (name, began_s)
         try:
-            model = await self._fetch(registered)
-        except Unloadable as error:
-            self._shelf.refused[name] = str(error)
-            _log.error("version %s of %s is not served: %s", name[1], name[0], error)
-            await self._tell(VersionUnloadable(*name, self._health.instance, str(error)))
-            return
-        self._shelf.put(name, model)
-        self._report()
-        _log.info("version %s of %s is loaded and warm", name[1], name[0])
-        await self._tell(VersionWarmed(*name, self._health.instance, self._clock.monotonic_s() - started_s))
+            found = await self._fetch(registered)
+        finally:
+            self._loading = None
+        if isinstance(found, LoadedModel):
+            self._tries.pop(name, None)
+            self._shelf.put(name, found)
+            self._report()
+            _log.info("version %s of %s is loaded and warm", name[1], name[0])
+            self._tell(VersionWarmed(*name, self._health.instance, self._clock.monotonic_s() - began_s))
+        elif isinstance(found, Rejected):
+            self._tries.pop(name, None)
+            self._shelf.refused[name] = found.reason
+            _log.error("version %s of %s is not served: %s", name[1], name[0], found.reason)
+            self._tell(VersionUnloadable(*name, self._health.instance, found.reason))
+        else:
+            self._try_again(name, found)
 
-    async def _fetch(self, registered: VersionRegistered) -> LoadedModel:
-        """The version by ONNX Runtime where it has such an artifact, else (or when that cannot be loaded) by its own."""
+    def _try_again(self, name: Name, failed: Failed) -> None:
+        tries = self._tries.setdefault(name, _Tries())
+        tries.failures += 1
+        after_s = wait_s(tries.failures)
+        tries.due_s = self._clock.monotonic_s() + after_s
+        self._shelf.waits[name] = f"its load failed: {failed.reason}"
+        _log.warning(
+            "version %s of %s could not be loaded, again in %.0f s: %s", name[1], name[0], after_s, failed.reason
+        )
+        fact = VersionLoadFailed(
+            *name, self._health.instance, failed.cause, failed.reason, tries.failures, retry_after_s=after_s
+        )
+        self._tell(fact)
+
+    def slow(self, registered: VersionRegistered, took_s: float) -> None:
+        """A trial takes long: that is said, and nothing else is done about it."""
+        name = (registered.deployment, registered.version)
+        reason = f"its load has taken {took_s:.0f} s so far and goes on"
+        _log.warning("version %s of %s: %s", name[1], name[0], reason)
+        attempt = self._tries[name].failures if name in self._tries else 0
+        self._tell(VersionLoadFailed(*name, self._health.instance, TIME, reason, attempt))
+
+    async def _fetch(self, registered: VersionRegistered) -> LoadedModel | Rejected | Failed:
+        """The version by ONNX Runtime where it has such an artifact, else (or when that is rejected) by its own."""
         if registered.onnx is not None:
-            try:
-                return await self._fetch_from(registered, registered.onnx)
-            except Unloadable as error:
-                _log.warning(
-                    "version %s of %s is served without ONNX: %s", registered.version, registered.deployment, error
-                )
+            found = await self._fetch_from(registered, registered.onnx)
+            if not isinstance(found, Rejected):
+                return found
+            _log.warning(
+                "version %s of %s is served without ONNX: %s", registered.version, registered.deployment, found.reason
+            )
+            if (registered.deployment, registered.version) in self._tries:
+                self._tries[registered.deployment, registered.version].crashes = 0
         return await self._fetch_from(registered, registered.place)
 
-    async def _fetch_from(self, registered: VersionRegistered, place: ArtifactPlace) -> LoadedModel:
+    async def _fetch_from(self, registered: VersionRegistered, place: ArtifactPlace) -> LoadedModel | Rejected | Failed:
         try:
             data = await artifacts.fetch(self._log, self._topics, place)
         except Poison as poison:
-            raise Unloadable(str(poison)) from poison
-        model = await warm(registered, place, data)
-        if self._shelf.bytes + model.footprint_bytes > self._limit_bytes:
-            model.lane.close()
-            self._crowded.add((registered.deployment, registered.version))
-            raise Unloadable(
-                f"it takes about {model.footprint_bytes:,} bytes, and {self._shelf.bytes:,} of {self._limit_bytes:,} are taken:"
-                " raise HEADRACE_MODEL_MEMORY_BYTES"
+            return Rejected(str(poison))
+        except Retryable as error:
+            return Failed(LOG, f"its artifact could not be read: {error}")
+        rows = self._examples(registered)
+        verdict = await self._judge(registered, place, data, rows)
+        if isinstance(verdict, Rejected | Failed):
+            return verdict
+        if self._shelf.bytes + verdict.footprint_bytes > self._limit_bytes:
+            return Failed(
+                MEMORY,
+                f"it takes about {verdict.footprint_bytes:,} bytes, and {self._shelf.bytes:,} of {self._limit_bytes:,} are taken:"
+                " raise HEADRACE_MODEL_MEMORY_BYTES",
             )
-        return model
+        return await _warm(registered, place, data, rows)
+
+    async def _judge(
+        self, registered: VersionRegistered, place: ArtifactPlace, data: bytes, rows: np.ndarray
+    ) -> Passed | Rejected | Failed:
+        """What the trial says. A child that died of a version once makes it pass twice, and two such are enough to reject it."""
+        name = (registered.deployment, registered.version)
+        crashes = self._tries[name].crashes if name in self._tries else 0
+        verdict: Verdict = Failed(LOG, "")
+        for _ in range(1 + crashes):
+            verdict = await self._trial.judge(registered, place, data, rows, fresh=crashes > 0)
+            if not isinstance(verdict, Passed):
+                break
+        if not isinstance(verdict, Crashed):
+            return verdict
+        self._tries.setdefault(name, _Tries()).crashes += 1
+        return Rejected(f"{verdict.reason}, twice") if crashes else Failed(CHILD, verdict.reason)
 
     def _unload(self, plan: Plan) -> None:
         for name in plan.unload:
@@ -118,26 +277,33 @@ class Warmer:
             _log.info("version %s of %s is no longer wanted", name[1], name[0])
         if plan.unload:
             # What found no room may find some now.
-            for name in self._crowded:
-                self._shelf.refused.pop(name, None)
-            self._crowded.clear()
+            for tries in self._tries.values():
+                tries.due_s = min(tries.due_s, self._clock.monotonic_s())
         self._report()
 
     def _report(self) -> None:
         names = {f"{deployment}/{version}" for deployment, version in self._shelf.loaded}
         self._health.loaded, self._health.warmed = names, set(names)
-
-    async def _tell(self, fact: VersionWarmed | VersionUnloadable) -> None:
-        self._producer = self._producer or await self._log.producer()
-        now_s = self._clock.now_s()
-        parts: Sequence[object] = (type(fact).__name__, *msgspec.structs.astuple(fact)[:3], self._health.started_s)
-        envelope = Envelope(derived_id(*parts), "", "inference", now_s)
-        await self._producer.send([out(self._topics.name("inference.facts"), fact.deployment, fact, envelope)])
+        self._health.holds("loaded versions", self._shelf.bytes, self._limit_bytes)
 
 
-async def _either(first: asyncio.Event, second: asyncio.Event, timeout_s: float) -> None:
-    waits = {asyncio.create_task(event.wait()) for event in (first, second)}
-    await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
-    await asyncio.gather(*waits, return_exceptions=True)
+async def _warm(
+    registered: VersionRegistered, place: ArtifactPlace, data: bytes, rows: np.ndarray
+) -> LoadedModel | Rejected | Failed:
+    """Load here what has passed its trial, in the thread that will answer, for as long as it takes."""
+    name = f"{registered.deployment}-{registered.version}"
+    lane = Lane(f"model-{name}")
+    try:
+        tried: Tried = await lane.run(partial(try_out, registered, place, data, rows), None)
+    except Unloadable as error:
+        lane.close()
+        return Rejected(str(error))
+    except MemoryError:
+        lane.close()
+        return Failed(MEMORY, "no memory was left to load it")
+    except Exception as error:
+        # NB: foreign code, and it has passed its trial: whatever this is, it may be gone the next time.
+        lane.close()
+        return Failed(CHILD, f"loading it here raised {told(error)}")
+    shadow_lane = Lane(f"shadow-{name}")
+    return LoadedModel(registered, tried.engine, lane, tried.footprint_bytes, tried.pace, shadow_lane)

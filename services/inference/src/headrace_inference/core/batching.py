@@ -1,13 +1,14 @@
 """How a fetched batch becomes model calls: one call per version and round, however many requests it holds.
 
 A round asks, for every request still open, the highest step of its ladder that has not failed; a call that fails closes
-that step for all its requests, and the next round asks the steps below. Shadows ride along in the first round.
+that step for all its requests, and the next round asks the steps below. Shadows score after the answers have left.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from headrace.events.failures import Failure
 from headrace.events.inference import Score
 from headrace.events.registry import Route
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
@@ -54,7 +55,7 @@ class Call(msgspec.Struct, frozen=True):
 Scores = Mapping[Name, Mapping[int, Score]]
 
 
-class Failures(dict[Name, str]):
+class Failures(dict[Name, Failure]):
     """Versions that cannot answer any case, and why. `shadows`: deployments none of whose shadows scores along, and why.
 
     `rows`: per case (its index) the versions that cannot answer it alone, and why.
@@ -62,26 +63,26 @@ class Failures(dict[Name, str]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: dict[int, dict[Name, str]] = {}
-        self.shadows: dict[str, str] = {}
+        self.rows: dict[int, dict[Name, Failure]] = {}
+        self.shadows: dict[str, Failure] = {}
 
-    def note_row(self, name: Name, index: int, reason: str) -> None:
+    def note_row(self, name: Name, index: int, failure: Failure) -> None:
         """A version cannot answer one case."""
-        self.rows.setdefault(index, {})[name] = reason
+        self.rows.setdefault(index, {})[name] = failure
 
-    def of(self, name: Name, index: int) -> str | None:
+    def of(self, name: Name, index: int) -> Failure | None:
         """Why a version cannot answer one case, None when it can."""
         return self.get(name) or (self.rows.get(index, _NONE).get(name) if self.rows else None)
 
 
-_NONE: Mapping[Name, str] = {}
+_NONE: Mapping[Name, Failure] = {}
 
 
-def failed_for(case: Case, failures: Failures) -> dict[int, str]:
+def failed_for(case: Case, failures: Failures) -> dict[int, Failure]:
     """Versions of a case's deployment that cannot answer, and why."""
     named = {step.version for step in case.steps if isinstance(step, Ask)}
     told = {version: failures.of((case.deployment.name, version), case.index) for version in named}
-    return {version: reason for version, reason in told.items() if reason is not None}
+    return {version: failure for version, failure in told.items() if failure is not None}
 
 
 def chosen_for(case: Case, failures: Failures) -> Chosen:
@@ -105,15 +106,15 @@ def choices(cases: Sequence[Case], failures: Failures) -> list[Chosen]:
     return found
 
 
-def told_failures(case: Case, chosen: Chosen, failures: Failures) -> dict[int, str]:
-    """The versions that should have scored a case and did not, shadows included, and why."""
+def told_failures(case: Case, chosen: Chosen, failures: Failures) -> dict[int, Failure]:
+    """The versions that should have scored a case and did not, and why; shadows included, as far as they were not even asked."""
     if not failures and case.index not in failures.rows and not failures.shadows:
         return {}
     name = case.deployment.name
     told = passed_over(case.steps, chosen, failed_for(case, failures))
     spared = failures.shadows.get(name)
     shadows = {version: failures.of((name, version), case.index) or spared for version in case.shadows}
-    return told | {version: reason for version, reason in shadows.items() if reason is not None}
+    return told | {version: failure for version, failure in shadows.items() if failure is not None}
 
 
 def next_calls(cases: Sequence[Case], scores: Scores, failures: Failures) -> list[Call]:
@@ -126,14 +127,12 @@ def next_calls(cases: Sequence[Case], scores: Scores, failures: Failures) -> lis
     )
 
 
-def first_calls(cases: Sequence[Case], failures: Failures) -> list[Call]:
-    """The calls of the first round: the chosen steps, and shadows that are fit to be asked; one call per version."""
+def shadow_calls(cases: Sequence[Case], chosen: Sequence[Chosen], failures: Failures) -> list[Call]:
+    """What is left to ask once every case is answered: per version the cases that it shadows, where it is fit to be asked."""
     asked: list[tuple[Case, int]] = []
-    for case, chosen in zip(cases, choices(cases, failures), strict=True):
-        answering = chosen.step.version if isinstance(chosen.step, Ask) else None
-        if answering is not None:
-            asked.append((case, answering))
+    for case, found in zip(cases, chosen, strict=True):
         if case.shadows and case.deployment.name not in failures.shadows:
+            answering = found.step.version if isinstance(found.step, Ask) else None
             asked += [(case, version) for version in case.shadows if _may_shadow(case, version, answering, failures)]
     return _calls(asked)
 

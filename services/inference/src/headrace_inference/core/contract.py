@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from headrace.events.inference import Scalar
+from headrace.features.rows import LARGEST
 from headrace.project.definition import DeploymentDefinition
 from headrace_inference.core.admission import MAX_TEXT_CHARS
 
@@ -28,8 +29,9 @@ class Contract:
         self._names = {field.name for field in deployment.inputs}
         self._numbers = values_of([field.name for field in numbers])
         self._texts = values_of(texts)
-        self._lowest = np.array([-np.inf if field.low is None else field.low for field in numbers])
-        self._highest = np.array([np.inf if field.high is None else field.high for field in numbers])
+        # NB: rows are float32: what is finite only in float64 would reach the model as an infinity.
+        self._lowest = np.array([max(-LARGEST, -LARGEST if field.low is None else field.low) for field in numbers])
+        self._highest = np.array([min(LARGEST, LARGEST if field.high is None else field.high) for field in numbers])
 
     def vouches(self, asked: Sequence[Inputs]) -> list[bool]:
         """Per request whether it keeps the contract beyond doubt; one with a null, say, is left to a closer look."""
@@ -42,7 +44,7 @@ class Contract:
             values = np.array([self._numbers(i) for i, fine in zip(asked, kept, strict=True) if fine], np.float64)
         except OverflowError:  # an integer that no float64 can hold
             return [False] * len(kept)
-        within = (np.isfinite(values) & (values >= self._lowest) & (values <= self._highest)).all(axis=1)
+        within: np.ndarray = np.logical_and(values >= self._lowest, values <= self._highest).all(axis=1)
         told = iter(within.tolist())
         return [fine and next(told) for fine in kept]
 

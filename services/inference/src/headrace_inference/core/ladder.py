@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from headrace.events.failures import Failure
 from headrace.events.inference import Answer, FellBack, Refused, Score, Served
 from headrace.events.registry import Route
 from headrace.project.definition import RungDefinition
@@ -70,17 +71,18 @@ def steps_of(rungs: Sequence[RungDefinition], route: Route | None, routed: int |
     return tuple(steps)
 
 
-def choose_step(steps: Sequence[Step], failed: Mapping[int, str]) -> Chosen:
+def choose_step(steps: Sequence[Step], failed: Mapping[int, Failure]) -> Chosen:
     """The highest step whose version has not failed; `failed`: why, per version.
 
-    >>> choose_step([Ask("champion", 3), Constant(0.26)], {3: "predict took over 5 s"}).reason
+    >>> from headrace.events.failures import Hung
+    >>> choose_step([Ask("champion", 3), Constant(0.26)], {3: Hung("predict took over 5 s")}).reason
     'champion (version 3): predict took over 5 s'
     """
     passed: list[str] = []
     for step in steps:
         if isinstance(step, Constant) or step.version not in failed:
             return Chosen(step, "; ".join(passed) or ("" if _is_top(step) else NO_VERSION))
-        passed.append(f"{step.rung} (version {step.version}): {failed[step.version]}")
+        passed.append(f"{step.rung} (version {step.version}): {failed[step.version].reason}")
     return Chosen(None, "; ".join(passed) or NO_VERSION)
 
 
@@ -95,7 +97,7 @@ def answer_of(chosen: Chosen, score: Score | None, deployment: str) -> Answer:
             return _refusal(chosen.reason, deployment)
 
 
-def passed_over(steps: Sequence[Step], chosen: Chosen, failed: Mapping[int, str]) -> dict[int, str]:
+def passed_over(steps: Sequence[Step], chosen: Chosen, failed: Mapping[int, Failure]) -> dict[int, Failure]:
     """The versions above the chosen step, and why each gave no answer."""
     above = itertools.takewhile(lambda step: step != chosen.step, steps)
     return {step.version: failed[step.version] for step in above if isinstance(step, Ask)}

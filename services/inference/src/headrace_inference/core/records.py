@@ -11,8 +11,9 @@ from headrace.bus.port import Headers, Out
 from headrace.codec import Message
 from headrace.envelope import MSGPACK, derived_id, format_instant
 from headrace.events import type_name
-from headrace.events.inference import DecisionMade, PredictionAnswered
+from headrace.events.inference import DecisionMade, PredictionAnswered, ShadowScored
 from headrace.obs.trace import child_of
+from headrace_inference.core.admission import MAX_TEXT_CHARS, short_id
 
 REPLY_PARTITION = "headrace_reply_partition"
 REPLY_ID = "headrace_reply_id"
@@ -24,6 +25,10 @@ _SAME: Headers = (
     ("content-type", MSGPACK.encode()),
 )
 _DECISION = ("ce_type", type_name(DecisionMade).encode())
+_SHADOW = ("ce_type", type_name(ShadowScored).encode())
+_CAUSES = frozenset(
+    {"ce_time", "ce_specversion", "ce_source", "content-type", "ce_causationid", "ce_correlationid", "traceparent"}
+)
 _REPLY = ("ce_type", type_name(PredictionAnswered).encode())
 
 
@@ -39,27 +44,46 @@ class Records:
         headers = (("ce_id", identity.encode()), _DECISION, *causes)
         return Out(self._decisions, decision.unit.encode(), _ENCODE(decision), headers, request.record.partition)
 
+    def shadow(self, scored: ShadowScored, causes: Headers, partition: int) -> Out:
+        """The record of a shadow's late score: beside the decision that it belongs to."""
+        identity = derived_id("shadow", scored.deployment, scored.request_id, scored.version)
+        headers = (("ce_id", identity.encode()), _SHADOW, *causes)
+        return Out(self._decisions, scored.unit.encode(), _ENCODE(scored), headers, partition)
+
     def reply(self, request: Message, found: Mapping[str, bytes], answer: bytes, causes: Headers) -> Out | None:
         """The reply's record, None when none is asked for. `found`: the request's headers; `answer`: its value."""
         partition = reply_partition(found, self._reply_partitions)
         if partition is None:
             return None
-        name = request.envelope.id
+        name = short_id(request.envelope.id)
         identity = f"reply-{request.record.partition}-{request.record.offset}-{name}".encode()
-        correlation = found.get(REPLY_ID) or name.encode()
+        correlation = _short(found.get(REPLY_ID)) or name.encode()
         headers = (("ce_id", identity), _REPLY, *causes, (REPLY_ID, correlation))
         return Out(self._replies, None, answer, headers, partition)
 
 
-def causes_of(request: Message, found: Mapping[str, bytes]) -> Headers:
-    """The headers that everything which follows from a request shares. `found`: the request's own headers."""
+def _short(value: bytes | None) -> bytes | None:
+    """What a sender chose and we echo, as long as it is short."""
+    return value if value is not None and len(value) <= MAX_TEXT_CHARS else None
+
+
+def kept_causes(headers: Headers) -> Headers:
+    """The causes of a decision that was written before, for what still follows from it."""
+    return tuple(pair for pair in headers if pair[0] in _CAUSES)
+
+
+def causes_of(request: Message, found: Mapping[str, bytes], at_s: float | None = None) -> Headers:
+    """The headers that everything which follows from a request shares. `found`: the request's own headers; `at_s`: the instant to
+    write in place of its own.
+    """
     envelope = request.envelope
-    name = envelope.id.encode()
+    name = short_id(envelope.id).encode()
+    own = _short(found.get("ce_time")) if at_s is None else None
     causes = (
-        ("ce_time", found.get("ce_time") or format_instant(envelope.time_s).encode()),
+        ("ce_time", own or format_instant(envelope.time_s if at_s is None else at_s).encode()),
         *_SAME,
         ("ce_causationid", name),
-        ("ce_correlationid", found.get("ce_correlationid") or name),
+        ("ce_correlationid", _short(found.get("ce_correlationid")) or name),
     )
     return (*causes, ("traceparent", child_of(envelope.traceparent).encode())) if envelope.traceparent else causes
 

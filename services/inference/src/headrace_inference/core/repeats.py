@@ -1,20 +1,27 @@
 """Which requests were answered before: a window of the last answers of a partition, rebuilt from its decisions.
 
 A repeated request id gets the stored answer as a reply, and no second decision. Ids belong to a deployment: the same id
-asked of two deployments is two requests. The window ends at 100,000 answers, or at an hour by append time.
+asked of two deployments is two requests. The window ends at 100,000 answers, at an hour by append time, or at 64 MiB, whichever is first.
 """
 
 from collections import deque
 
 WINDOW = 100_000
 WINDOW_MS = 3_600_000
+WINDOW_BYTES = 64 * 1024**2
+# What an answer costs beside its bytes and its name: entries of a dictionary and a queue.
+_ENTRY_BYTES = 200
 
 
 class Answered:
-    """The newest answers of one partition, oldest forgotten first: at most `limit`, none older than `limit_ms`."""
+    """The newest answers of one partition, oldest forgotten first: at most `limit`, none older than `limit_ms`, `limit_bytes` in all.
 
-    def __init__(self, limit: int = WINDOW, limit_ms: int = WINDOW_MS) -> None:
-        self._limit, self._limit_ms = limit, limit_ms
+    `bytes`: what they take, by estimate.
+    """
+
+    def __init__(self, limit: int = WINDOW, limit_ms: int = WINDOW_MS, limit_bytes: int = WINDOW_BYTES) -> None:
+        self._limit, self._limit_ms, self._limit_bytes = limit, limit_ms, limit_bytes
+        self.bytes = 0
         self._answers: dict[str, bytes] = {}
         # NB: beside the dictionary: finding a dictionary's first key again and again walks over all that was deleted.
         self._order: deque[tuple[int, str]] = deque()
@@ -30,12 +37,21 @@ class Answered:
         self._answers[name] = answer
         order = self._order
         order.append((at_ms, name))
-        while len(order) > self._limit or order[0][0] < at_ms - self._limit_ms:
-            del self._answers[order.popleft()[1]]
+        self.bytes += _size(answer, name)
+        # NB: the newest one stays, whatever its size: it may be asked for again at once.
+        while len(order) > 1 and (
+            len(order) > self._limit or order[0][0] < at_ms - self._limit_ms or self.bytes > self._limit_bytes
+        ):
+            _, oldest = order.popleft()
+            self.bytes -= _size(self._answers.pop(oldest), oldest)
 
     def find(self, deployment: str, request_id: str) -> bytes | None:
         """The stored answer as it was sent, None when the id is new (or older than the window)."""
         return self._answers.get(_name(deployment, request_id))
+
+
+def _size(answer: bytes, name: str) -> int:
+    return answer.__sizeof__() + name.__sizeof__() + _ENTRY_BYTES
 
 
 def _name(deployment: str, request_id: str) -> str:

@@ -1,9 +1,12 @@
 """Which versions an instance keeps loaded: all that a route names, in whatever role, and no others."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 
-from headrace.events.registry import Route
+import numpy as np
+
+from headrace.events.registry import ColumnPin, Route, Signature
+from headrace.project.definition import DeploymentDefinition
 
 Name = tuple[str, int]
 
@@ -29,10 +32,79 @@ def wanted_by(route: Route) -> tuple[int, ...]:
     return tuple(dict.fromkeys(named))
 
 
-def plan_loads(routes: Iterable[Route], known: Set[Name], loaded: Set[Name], refused: Mapping[Name, str]) -> Plan:
-    """Compare what routes want with what is there. `known`: versions that the registry has told of; `refused`: ones that
-    cannot be loaded, and why (they stay on the wanted list, but are not tried again).
+def plan_loads(
+    routes: Iterable[Route], known: Set[Name], loaded: Set[Name], refused: Set[Name], later: Set[Name] = frozenset()
+) -> Plan:
+    """Compare what routes want with what is there: each deployment's first version before any other's second.
+
+    `known`: versions that the registry has told of; `refused`: ones that are never tried again here; `later`: ones that
+    are tried again, but not now.
     """
-    wanted = [(route.deployment, version) for route in routes for version in wanted_by(route)]
-    load = [name for name in wanted if name in known and name not in loaded and name not in refused]
+    by_route = [[(route.deployment, version) for version in wanted_by(route)] for route in routes]
+    firsts, others = [names[:1] for names in by_route], [names[1:] for names in by_route]
+    wanted = [name for names in (*firsts, *others) for name in names]
+    passed_over = loaded | refused | later
+    load = [name for name in wanted if name in known and name not in passed_over]
     return Plan(tuple(dict.fromkeys(load)), tuple(sorted(loaded - set(wanted))))
+
+
+def champion_of(route: Route) -> int | None:
+    """The version that answers most of a deployment's requests, None before there is one.
+
+    >>> champion_of(Route("d", {1: 0.9, 2: 0.1}, "salt", 1))
+    1
+    """
+    if route.champion is not None:
+        return route.champion
+    return max(route.shares, key=route.shares.__getitem__) if route.shares else None
+
+
+def degraded(routes: Iterable[Route], why_not: Callable[[Name], str | None]) -> dict[str, str]:
+    """The deployments whose champion cannot answer, and why: the fallback does. `why_not`: of a version, None when it can.
+
+    >>> degraded([Route("d", {1: 1.0}, "salt", 1)], lambda name: "not loaded yet")
+    {'d': 'version 1: not loaded yet'}
+    """
+    champions = [(route.deployment, version) for route in routes if (version := champion_of(route)) is not None]
+    reasons = [(name, why_not(name)) for name in champions]
+    return {name[0]: f"version {name[1]}: {reason}" for name, reason in reasons if reason is not None}
+
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
+
+
+def wait_s(attempt: int) -> float:
+    """How long to wait after the how manieth failure in a row, from 1: doubling, and never given up.
+
+    >>> [wait_s(attempt) for attempt in (1, 2, 3, 7, 1000)]
+    [1.0, 2.0, 4.0, 60.0, 60.0]
+    """
+    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(attempt - 1, 10))
+
+
+def example_rows(definition: DeploymentDefinition | None, signature: Signature) -> np.ndarray:
+    """Rows that a deployment's contract allows, float32 (n, columns): the lowest, the highest and a middle value of each number,
+    the first and the last word of each vocabulary. No rows when the deployment is not known.
+    """
+    if definition is None:
+        return np.empty((0, len(signature.columns)), np.float32)
+    limits = {field.name: (field.low, field.high) for field in definition.inputs if field.kind == "number"}
+    columns = [_examples(column, *limits.get(column.name, (None, None))) for column in signature.columns]
+    rows = np.array(columns, np.float64).reshape(len(columns), len(_PLACES)).T
+    return np.clip(rows, -_LARGEST, _LARGEST).astype(np.float32)
+
+
+_PLACES = ("lowest", "highest", "middle")
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def _examples(column: ColumnPin, low: float | None, high: float | None) -> tuple[float, float, float]:
+    if column.vocabulary is not None:
+        last = float(max(0, len(column.vocabulary) - 1))
+        return 0.0, last, 0.0
+    if low is None and high is None:
+        value = column.default if column.default is not None else 1.0
+        return value, value, value
+    first = low if low is not None else high - 1.0 if high is not None else 0.0
+    last = high if high is not None else first + 1.0
+    return first, last, float(np.floor(first / 2 + last / 2)) if first / 2 + last / 2 >= first else first

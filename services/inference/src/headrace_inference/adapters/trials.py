@@ -1,0 +1,172 @@
+"""Trials of versions in a child process, one at a time: a fresh interpreter, never a fork of this one.
+
+A child answers one task after the other, and is given up when it died of one, or when nothing is left to try.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from headrace.events.registry import ArtifactPlace, VersionRegistered
+from headrace_inference.adapters.machine import free_bytes, life_of
+from headrace_inference.core.trial import (
+    CHILD,
+    CPU_LIMIT_S,
+    HUNG_AFTER_S,
+    PATIENCE_S,
+    Failed,
+    Task,
+    Told,
+    Verdict,
+    is_alive,
+    judge,
+)
+
+_log = logging.getLogger("headrace.inference")
+
+_LOOK_EVERY_S = 0.25
+_ENDS_WITHIN_S = 5.0
+
+
+class Trials:
+    """Tries versions out. `cpu_s`: what each may use; `hung_after_s`: for how long a child may do nothing at all; `memory_bytes`:
+    of a trial, by the file's own declaration when None. `slow`: is told now and then of a trial that takes long, and how long it has taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        cpu_s: int = CPU_LIMIT_S,
+        hung_after_s: float = HUNG_AFTER_S,
+        memory_bytes: int | None = None,
+        patience_s: float = PATIENCE_S,
+        slow: Callable[[VersionRegistered, float], None] = lambda _name, _took_s: None,
+    ) -> None:
+        self._cpu_s, self._hung_after_s, self._memory_bytes = cpu_s, hung_after_s, memory_bytes
+        self._patience_s, self.slow = patience_s, slow
+        self._child: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The child's, None when there is none."""
+        return self._child.pid if self._child is not None else None
+
+    async def judge(
+        self, registered: VersionRegistered, place: ArtifactPlace, data: bytes, rows: np.ndarray, *, fresh: bool = False
+    ) -> Verdict:
+        """Try one version. `rows`: float32 (n, columns), such as its contract allows; `fresh`: in a child that tried nothing before."""
+        async with self._turn:
+            if fresh:
+                await self._end()
+            try:
+                path = await asyncio.to_thread(_written, data)
+            except OSError as error:
+                return Failed(CHILD, f"its file could not be handed to the process that tries it: {error}")
+            try:
+                task = Task(str(path), registered, place, rows.tobytes(), self._cpu_s, self._memory_bytes)
+                return await self._try(task)
+            except OSError as error:
+                await self._end()
+                return Failed(CHILD, f"the process that tries it could not be started: {error}")
+            finally:
+                path.unlink(missing_ok=True)
+
+    async def close(self) -> None:
+        """End the child, if there is one."""
+        async with self._turn:
+            await self._end()
+
+    async def _try(self, task: Task) -> Verdict:
+        child = self._child = self._child or await _child()
+        assert child.stdin is not None and child.stdout is not None  # noqa: PT018 - both are pipes
+        # NB: asked before the trial: what it took is given back as soon as it ends.
+        free = free_bytes()
+        with contextlib.suppress(ConnectionError):
+            value = msgspec.msgpack.encode(task)
+            child.stdin.write(len(value).to_bytes(4, "big") + value)
+            await child.stdin.drain()
+        answer = asyncio.create_task(_answer(child.stdout))
+        try:
+            hung_s = await self._watch(child.pid, task.registered, answer)
+            told = await answer
+        finally:
+            if not answer.done() or answer.cancelled() or answer.exception() is not None:
+                answer.cancel()
+                await self._end()
+        if told is not None:
+            return judge(told, None, free, task.cpu_s)
+        exit_code = await child.wait()
+        self._child = None
+        return judge(None, exit_code, free, task.cpu_s, hung_s)
+
+    async def _watch(self, pid: int, registered: VersionRegistered, answer: "asyncio.Task[Told | None]") -> float:
+        """Until there is an answer or the child is gone; kills one that does nothing, and returns for how long it did not."""
+        loop = asyncio.get_running_loop()
+        began_s = moved_s = looked_s = loop.time()
+        told_s, life = 0.0, life_of(pid)
+        while not answer.done():
+            await asyncio.wait([answer], timeout=_LOOK_EVERY_S)
+            now_s, found = loop.time(), life_of(pid)
+            # NB: while this process itself was not let run, nobody looked: that time counts for nothing.
+            moved_s += max(0.0, now_s - looked_s - 4 * _LOOK_EVERY_S)
+            looked_s = now_s
+            if found is None or life is None or is_alive(life, found):
+                moved_s, life = now_s, found
+            if now_s - began_s - told_s >= self._patience_s:
+                told_s = now_s - began_s
+                self.slow(registered, told_s)
+            if now_s - moved_s >= self._hung_after_s and not answer.done():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, 9)
+                await answer
+                return now_s - moved_s
+        return 0.0
+
+    async def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        if child.stdin is not None:
+            child.stdin.close()
+        try:
+            await asyncio.wait_for(child.wait(), _ENDS_WITHIN_S)
+        except TimeoutError:
+            child.kill()
+            await child.wait()
+
+
+async def _child() -> asyncio.subprocess.Process:
+    # NB: a session of its own: a Ctrl-C at the terminal is the service's to handle.
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "headrace_inference.trial",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+async def _answer(source: asyncio.StreamReader) -> Told | None:
+    try:
+        size = int.from_bytes(await source.readexactly(4), "big")
+        return msgspec.msgpack.decode(await source.readexactly(size), type=Told)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+
+
+def _written(data: bytes) -> Path:
+    number, name = tempfile.mkstemp(prefix="headrace-trial-")
+    with os.fdopen(number, "wb") as file:
+        file.write(data)
+    return Path(name)

@@ -1,0 +1,40 @@
+"""Whose fault it is when a model raises on a row: the row's, where it holds a hole (a null, an unknown category, an infinity) and the
+model stands the same row without it; else the version's own.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from headrace.events.failures import Failure, Raised, RowUnfit
+from headrace.events.registry import ColumnPin
+
+_MOST_CHARS = 500
+
+
+def raised(reason: str) -> Raised:
+    """The version's own failure."""
+    return Raised(f"predict raised {reason}")
+
+
+def unfit(reason: str, row: np.ndarray, columns: Sequence[ColumnPin]) -> Failure:
+    """The failure of a row with a hole that the version does not take. `row`: shape (columns,).
+
+    >>> unfit("ValueError: NaN", np.array([1.0, np.nan]), [ColumnPin("x"), ColumnPin("carrier")]).field
+    'carrier'
+    """
+    holes = np.flatnonzero(~np.isfinite(row))
+    name = columns[holes[0]].name if len(holes) and holes[0] < len(columns) else None
+    return RowUnfit(
+        f"predict raised {reason}, for the row has no value for {name or 'a column'} that this version takes", name
+    )
+
+
+def told(error: BaseException) -> str:
+    """What a model raised, short enough for a record."""
+    try:
+        text = str(error)
+    except Exception:
+        # NB: foreign code again.
+        text = "?"
+    return f"{type(error).__name__}: {text}"[:_MOST_CHARS]
