@@ -66,7 +66,8 @@ class Oversight:
         silent_s = look.at_s - since.at_s
         if worked_s > AT_WORK_S:
             return f"hung: silent for {silent_s:.0f} s while it used {worked_s:.0f} s of a core"
-        if silent_s - worked_s - waited_s > ASLEEP_S:
+        # NB: what waits for a core most of the time sleeps a little in between, for a page or a lock.
+        if silent_s - worked_s - waited_s > max(ASLEEP_S, waited_s):
             return f"hung: silent for {silent_s:.0f} s and asleep, not waiting for a core"
         return None
 

@@ -1,0 +1,287 @@
+"""Who is replaced and who is not, what is said of it, and what `up`, `down` and `status` say: without a broker."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from headrace.bus.port import Record
+from headrace.codec import Message
+from headrace.envelope import Envelope
+from headrace.errors import HeadraceError
+from headrace.events.ops import HealthReported
+from headrace.settings import Settings
+from headrace_cli.alarming import Alarms, Pulse, disk_almost_full
+from headrace_cli.children import Child, last_line, rotate
+from headrace_cli.commands.daily import _is_looping
+from headrace_cli.disk import Disk
+from headrace_cli.local import Local
+from headrace_cli.overseeing import AT_WORK_S, Look, Oversight, look_at
+from headrace_cli.standing import local_rows, one_line, service_rows
+from headrace_cli.supervisor import LOCK_FILE, Supervisor, locked
+from headrace_cli.waiting import NothingMoves, Workers, wait_for
+
+
+def _looks(seconds: int, look: Callable[[float], Look]) -> str | None:
+    seen = Oversight()
+    return next((why for at_s in range(0, seconds, 2) if (why := seen.take(look(float(at_s))))), None)
+
+
+def test_a_stopped_process_is_replaced_and_one_that_is_continued_in_time_is_not() -> None:
+    assert _looks(20, lambda at_s: Look(at_s, "T", 1.0, 0.0, False)) == "stopped for 10 s"
+    assert _looks(60, lambda at_s: Look(at_s, "T" if at_s % 10 < 8 else "S", 1.0, 0.0, False)) is None
+
+
+def test_a_process_that_waits_for_a_core_is_never_replaced_however_long_it_is_silent() -> None:
+    starved = _looks(3600, lambda at_s: Look(at_s, "R", 0.01 * at_s, 0.98 * at_s, False))
+    assert starved is None
+
+
+def test_a_silent_process_that_sleeps_or_spins_is_replaced() -> None:
+    asleep = _looks(120, lambda at_s: Look(at_s, "S", 0.0, 0.0, False))
+    assert asleep == "hung: silent for 32 s and asleep, not waiting for a core"
+    spinning = _looks(1200, lambda at_s: Look(at_s, "R", 0.3 * at_s, 0.7 * at_s, False))
+    assert spinning is not None
+    assert f"used {AT_WORK_S + 1:.0f} s of a core" in spinning
+
+
+def test_who_answers_is_let_be_whatever_it_uses() -> None:
+    assert _looks(600, lambda at_s: Look(at_s, "R", at_s, 0.0, True)) is None
+
+
+def test_a_supervisor_that_was_frozen_judges_nobody_by_the_gap() -> None:
+    seen = Oversight()
+    assert seen.take(Look(0.0, "S", 0.0, 0.0, False)) is None
+    assert seen.take(Look(3600.0, "T", 0.0, 0.0, False)) is None
+    assert seen.take(Look(3602.0, "S", 0.0, 0.0, False)) is None
+
+
+def test_a_real_process_that_is_stopped_is_seen_so() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        os.kill(process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        look = look_at(process.pid, 0.0, None)
+        assert look is not None
+        assert look.state == "T"
+    finally:
+        process.kill()
+        process.wait()
+    assert look_at(process.pid, 0.0, None) is None
+
+
+def test_a_replaced_child_says_why_and_when(tmp_path: Path) -> None:
+    child = Child("monitor", ["sleep", "60"], tmp_path / "log", {"PATH": "/usr/bin:/bin"}, http_port=1)
+    child.start(0.0)
+    process = child.process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    child.replace("stopped for 10 s")
+    process.wait()
+    child.tend(1.0)
+    told = child.told()
+    assert (told["pid"], told["reason"], told["last_code"]) == (None, "replaced: stopped for 10 s", -9)
+    assert told["at"].endswith("Z")
+
+
+def test_the_monitor_is_away_after_its_silence_and_not_while_the_broker_is_or_while_it_starts() -> None:
+    def away(seconds: int, *, hears: bool = True, stops: bool = False) -> bool:
+        pulse = Pulse()
+        pulse.note(0.0, heard=True, hears=True, stops=stops)
+        return [pulse.note(float(at_s), heard=False, hears=hears) for at_s in range(1, seconds)][-1]
+
+    assert not away(14)
+    assert away(20)
+    assert not away(600, hears=False)
+    assert not away(60, stops=True)
+    assert away(200, stops=True)
+
+
+def test_an_alert_of_the_supervisors_opens_once_and_resolves(tmp_path: Path) -> None:
+    alarms = Alarms(Settings())
+    alarm = disk_almost_full(Disk(99 * 2**30, 2**20))
+    (opened,) = alarms._changes({alarm.name: alarm})
+    alarms._adopt(opened)
+    assert (opened.status, opened.labels["severity"]) == ("firing", "critical")
+    assert opened.annotations["runbook_url"] == "docs/runbooks/DiskAlmostFull.md"
+    assert alarms._changes({alarm.name: alarm}) == []
+    (resolved,) = alarms._changes({})
+    alarms._adopt(resolved)
+    assert (resolved.status, resolved.fingerprint, resolved.starts_at) == (
+        "resolved",
+        opened.fingerprint,
+        opened.starts_at,
+    )
+    assert alarms._changes({}) == []
+
+
+def test_every_alert_of_the_supervisors_has_its_runbook() -> None:
+    for name in ("MonitorDown", "DiskAlmostFull"):
+        text = (Path(__file__).parents[2] / "docs" / "runbooks" / f"{name}.md").read_text()
+        assert text.startswith(f"# {name}\n**Means.**")
+
+
+def test_a_log_is_cut_at_its_size_and_its_writer_goes_on(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    with log.open("ab", buffering=0) as writer:
+        writer.write(b"old line\n" * 100)
+        assert rotate(log, 500)
+        writer.write(b'{"level": "error", "message": "the new one"}\n')
+    assert log.read_bytes().startswith(b'{"level"')
+    assert (tmp_path / "x.log.1").read_bytes().startswith(b"old line")
+    assert last_line(log) == "the new one"
+    assert not rotate(log, 500)
+
+
+def test_a_supervisor_that_cannot_write_its_state_goes_on(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path / "gone", 1, False, Settings())
+    supervisor._write_state("b:1")
+    assert not (tmp_path / "gone").exists()
+
+
+# -- status
+
+
+def _message(report: HealthReported, age_s: float) -> Message:
+    record = Record("ops.health.v1", 0, 0, b"k", b"", (), int((1000.0 - age_s) * 1000))
+    return Message(record, Envelope("i", "", "x", 0.0), report)
+
+
+def _state(**services: dict) -> dict:
+    base = {"pid": 1, "http_port": 2, "log": "/l", "restarts": 0, "last_code": None, "reason": "", "at": ""}
+    return {"services": {name: base | given for name, given in services.items()}}
+
+
+def test_what_should_run_and_does_not_keeps_its_row_with_the_reason() -> None:
+    state = _state(monitor={"pid": None, "reason": "killed by SIGKILL", "at": "2026-01-01T00:00:00Z", "restarts": 4})
+    (row,) = service_rows([], state, 1000.0)
+    assert (row["service"], row["ready"], row["pid"], row["restarts"]) == ("monitor", False, None, 4)
+    assert row["reason"] == "not running: killed by SIGKILL"
+    assert row["last_end"] == "killed by SIGKILL at 2026-01-01T00:00:00Z"
+
+
+def test_a_silent_instance_says_for_how_long_and_is_not_ready() -> None:
+    report = HealthReported("monitor", "monitor-1", True, pid=7, http_port=9)
+    (row,) = service_rows([_message(report, 34.0)], _state(monitor={"pid": 7}), 1000.0)
+    assert (row["ready"], row["reason"], row["pid"], row["http_port"]) == (False, "silent for 34 s", 7, 9)
+    (elsewhere,) = service_rows([_message(report, 34.0)], {}, 1000.0)
+    assert elsewhere["reason"] == "silent for 34 s"
+    assert service_rows([_message(report, 7200.0)], {}, 1000.0) == []
+    assert service_rows([_message(msgspec.structs.replace(report, stopping=True), 1.0)], {}, 1000.0) == []
+
+
+def test_the_report_of_a_process_that_was_replaced_does_not_speak_for_its_successor() -> None:
+    report = HealthReported("monitor", "monitor-1", True, pid=7)
+    (row,) = service_rows([_message(report, 1.0)], _state(monitor={"pid": 8}), 1000.0)
+    assert (row["ready"], row["reason"], row["pid"]) == (False, "starting", 8)
+
+
+def test_a_state_over_its_bound_and_a_degraded_deployment_are_told() -> None:
+    report = HealthReported(
+        "inference",
+        "inference-1",
+        True,
+        degraded={"delay": "its champion is not loaded"},
+        state_bytes={"repeats": 70, "tiles": 5},
+        state_limits={"repeats": 64, "tiles": 10},
+    )
+    (row,) = service_rows([_message(report, 1.0)], {}, 1000.0)
+    assert row["reason"] == (
+        "delay is degraded: its champion is not loaded; state repeats holds 70 bytes, over its bound of 64"
+    )
+
+
+def test_a_librarys_advice_is_one_line_in_a_cell() -> None:
+    advice = "X has 3 features\n\nPlease read https://example.org\n" + "and this " * 200
+    assert one_line(advice) == "X has 3 features"
+    assert len(one_line("word " * 200)) <= 200
+
+
+def test_without_a_broker_status_tells_what_the_supervisor_knows() -> None:
+    rows = local_rows(_state(feature={}, monitor={"pid": None, "reason": "ended with 1"}))
+    assert [(row["service"], row["ready"]) for row in rows] == [("feature", False), ("monitor", False)]
+    assert rows[0]["reason"] == "its report cannot be read: the broker does not answer"
+
+
+# -- up and down
+
+
+def test_a_service_that_ends_again_and_again_is_given_up_and_one_that_a_project_restarted_is_not() -> None:
+    assert _is_looping({"restarts": 3, "last_code": 2})
+    assert not _is_looping({"restarts": 9, "last_code": 75})
+    assert not _is_looping({"restarts": 1, "last_code": 1})
+
+
+def test_files_that_a_killed_supervisor_left_mean_nothing(tmp_path: Path) -> None:
+    (tmp_path / LOCK_FILE).write_text("4242")
+    left = {
+        "pid": 4242,
+        "phase": "running",
+        "error": "",
+        "bootstrap_servers": "b:1",
+        "services": {},
+        "broker_pid": None,
+    }
+    (tmp_path / "supervisor.json").write_text(json.dumps(left))
+    local = Local(tmp_path)
+    assert local.supervisor() is None
+    assert local.state() is None
+    assert not local.stop()
+    assert not (tmp_path / "supervisor.json").exists()
+
+
+def test_a_second_up_is_told_that_one_is_starting_already(tmp_path: Path) -> None:
+    held = locked(tmp_path)
+    assert held is not None
+    os.write(held, str(os.getpid()).encode())
+    with pytest.raises(HeadraceError, match=rf"it is starting already \(process {os.getpid()}\)"):
+        Local(tmp_path).start(1)
+    os.close(held)
+    assert Local(tmp_path).supervisor() is None
+
+
+def test_half_written_state_is_no_state(tmp_path: Path) -> None:
+    (tmp_path / "supervisor.json").write_text('{"pid": 1')
+    assert Local(tmp_path).state() is None
+
+
+# -- waiting
+
+
+async def test_a_wait_goes_on_while_something_moves_and_ends_when_nothing_does() -> None:
+    moves = iter(range(6))
+
+    async def has() -> bool | None:
+        return next(moves) == 5 or None
+
+    assert await wait_for(
+        has, what=lambda: "x", tell=lambda _: None, sign=lambda: time.monotonic(), quiet_s=0.01, every_s=0.02
+    )
+
+    async def never() -> bool | None:
+        return None
+
+    with pytest.raises(NothingMoves, match="a rollout: nothing has moved for 0 s"):
+        await wait_for(never, what=lambda: "a rollout", tell=lambda _: None, quiet_s=0.05, every_s=0.02)
+
+
+def test_workers_that_work_are_busy() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        workers = Workers(lambda: [process.pid])
+        assert workers.are_busy()
+        workers._looked_s = 0.0
+        began_s = time.monotonic()
+        while time.monotonic() - began_s < 0.3:
+            pass
+        assert workers.are_busy()
+    finally:
+        process.kill()
+        process.wait()
