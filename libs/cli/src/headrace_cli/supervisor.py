@@ -142,6 +142,7 @@ class Supervisor:
                 **os.environ,
                 "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
                 "HEADRACE_INSTANCE": f"{name}-1",
+                "HEADRACE_APPLIED_FILE": os.environ.get("HEADRACE_APPLIED_FILE", str(self.home / "applied.json")),
                 "OMP_NUM_THREADS": "1",
             }
             command = [sys.executable, "-m", f"headrace_{name}"]

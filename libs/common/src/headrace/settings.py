@@ -22,7 +22,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `connect_timeout_s`: how long a start waits for the broker. `online_store`: where inference keeps feature tiles.
     `model_memory_bytes`: how much memory its loaded versions may take, by estimate.
     `api_keys_file`, `api_keys`: who may ask the gateway, a TOML file or `name=key,name=key` (`none`: anyone, said
-    aloud). `gateway_body_bytes`: of one HTTP body, uncompressed; `gateway_connections`: open at once.
+    aloud). `allowed_projects`: what pipeline and trainer may import, names of entry points, references or folders,
+    comma-separated; without it the installed entry points, and what `applied_file` lists. `gateway_body_bytes`: of one HTTP body, uncompressed; `gateway_connections`: open at once.
     """
 
     bootstrap_servers: str = DEFAULT_BOOTSTRAP
@@ -48,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     watchdog_s: float = 60.0
     online_store: Literal["memory", "disk"] = "memory"
     model_memory_bytes: int = 2 * 1024**3
+    allowed_projects: str = ""
+    applied_file: str = ""
 
     @staticmethod
     def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> "Settings":

@@ -156,6 +156,7 @@ def _compile_pipeline(pipeline: Pipeline) -> d.PipelineDefinition:
         outcomes=tuple(target.deployment for target in pipeline.to if isinstance(target, OutcomesOf)),
         enrich=tuple(reference.name for reference in pipeline.enrich),
         remembers_s=seconds(pipeline.remembers),
+        limit_s=seconds(pipeline.limit),
     )
 
 
@@ -177,7 +178,9 @@ def _compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         unit=found.unit,
         inputs=tuple(_compile_input(field) for field in found.inputs),
         features=tuple(
-            d.BindingDefinition(binding.view.name, binding.fields, compile_view(binding.view).key)
+            d.BindingDefinition(
+                binding.view.name, binding.fields, compile_view(binding.view).key, _kinds_of(binding.view)
+            )
             for binding in found.features
         ),
         settle_s=seconds(found.settle),
@@ -202,6 +205,13 @@ def _compile_deployment(found: Deployment) -> d.DeploymentDefinition:
     _refuse_deployment(compiled)
     _refuse_derived(found, compiled)
     return msgspec.structs.replace(compiled, digest=d.digest_of(compiled))
+
+
+def _kinds_of(view: FeatureView) -> tuple[str, ...]:
+    """The kinds of the source's fields that name the view's entity."""
+    entity = (view.entity,) if isinstance(view.entity, str) else tuple(view.entity)
+    kinds = {field.name: field.kind for field in compile_source(view.source).fields}
+    return tuple(kinds[name] for name in entity)
 
 
 def _compile_breaker(found: Breaker) -> d.BreakerDefinition:
