@@ -117,7 +117,7 @@ async def test_a_transform_that_ended_between_two_messages_starts_anew() -> None
     await running.run([{"at": 1.0}])
     assert running._thread is not None
     async with asyncio.timeout(5):
-        while not running._thread.has_ended:
+        while not running._thread.is_idle:
             await asyncio.sleep(0.001)
     (handled,) = await running.run([{"at": 2.0}])
     assert handled.poison is None

@@ -136,11 +136,18 @@ def _unit(value: Any) -> str:
 
 def _label(value: Any, wanted: LabelDefinition | None) -> float:
     """The label as written. NB: numpy's numbers are numbers."""
-    if not isinstance(value, numbers.Real) or not math.isfinite(value):
+    if not isinstance(value, numbers.Real) or not _is_finite(value):
         raise Poison(f"yielded an Outcome whose label must be a finite number, got {_told(value)}", "label")
     if wanted is not None and wanted.kind == "binary" and value not in (0, 1):
         raise Poison(f"yielded an Outcome whose label must be 0 or 1 ({wanted.name}), got {_told(value)}", "label")
     return float(value)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float64 can hold
+        return False
 
 
 def _at_s(value: Any) -> float:

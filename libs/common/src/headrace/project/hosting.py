@@ -76,29 +76,37 @@ class TransformRunner:
         return len(self._left)
 
     async def _feed(self, messages: Sequence[Any]) -> list[Handled]:
-        if self._thread is not None:
-            handled, failure = await self._try(self._thread, messages)
-            # NB: when it failed between two messages (a time-out of its own, say) none is to blame: it starts anew.
-            if handled:
-                return self._blamed(handled, failure)
-        self._thread = TransformThread(self._name, self._transform, self._references, self._measure, self._on_message)
-        return self._blamed(*await self._try(self._thread, messages))
+        handled, failure = await self._try(messages)
+        if (
+            failure is not None and not handled
+        ):  # it ended as it was fed (by a time-out of its own, say): none is to blame
+            handled, failure = await self._try(messages)
+        if failure is not None and not handled:
+            raise Misconfigured(f"pipeline {self._name} cannot start: {failure}")
+        if failure is not None:
+            handled[-1] = Handled(poison=Poison(f"pipeline {self._name} failed: {failure}"))
+        return handled
 
-    async def _try(self, thread: TransformThread, messages: Sequence[Any]) -> tuple[list[Handled], str | None]:
+    async def _try(self, messages: Sequence[Any]) -> tuple[list[Handled], str | None]:
         """What became of the messages, and why the transform ended; None when it goes on."""
-        hung = not await self._is_done(thread, thread.feed(messages))
+        if self._thread is None:
+            self._thread = TransformThread(
+                self._name, self._transform, self._references, self._measure, self._on_message
+            )
+        thread = self._thread
+        if await self._is_done(thread, thread.feed(messages)):
+            return list(thread.handled), thread.failure
         handled = list(thread.handled)
-        failure = f"hung: it made no step for {self._limit_s:g} s" if hung else thread.take_failure()
-        if failure is not None or thread.has_ended:
-            await self.close()
-        return handled, failure
+        await self.close()
+        return handled, f"hung: it made no step for {self._limit_s:g} s"
 
     async def _is_done(self, thread: TransformThread, fed: Any) -> bool:
         """Until the thread has done what it was fed; False when it makes no step for the limit, cores permitting."""
         done = asyncio.wrap_future(fed)
         look_s = min(_LOOK_EVERY_S, self._limit_s / 4)
+        await asyncio.wait({done}, timeout=look_s)  # nearly always that is all
         steps, idle_s = -1, 0.0
-        at_s, waited_s = time.monotonic(), thread.waited_s()
+        at_s, waited_s = time.monotonic(), thread.waited_s() if not done.done() else 0.0
         while not done.done():
             await asyncio.wait({done}, timeout=look_s)
             before_s, at_s = at_s, time.monotonic()
@@ -122,13 +130,6 @@ class TransformRunner:
         except TimeoutError:
             thread.leave()
             self._left.append(thread)
-
-    def _blamed(self, handled: list[Handled], failure: str | None) -> list[Handled]:
-        if failure is not None and not handled:
-            raise Misconfigured(f"pipeline {self._name} cannot start: {failure}")
-        if failure is not None:
-            handled[-1] = Handled(poison=Poison(f"pipeline {self._name} failed: {failure}"))
-        return handled
 
 
 def _unmeasured(value: Any) -> int:

@@ -46,7 +46,7 @@ class _Left(BaseException):
 
 
 class TransformThread:
-    """One start of a transform. `steps` grows with everything it does: messages taken, values yielded.
+    """A transform, started anew whenever it has ended. `steps` grows with everything it does: messages taken, values yielded.
 
     `measure`: the bytes that a yielded value takes; raises `Poison` for one that may not pass. `on_message`: called on
     the thread with the place of each message in its batch before the transform gets it.
@@ -63,7 +63,6 @@ class TransformThread:
         self._name, self._transform, self._references, self._measure = name, transform, references, measure
         self._on_message = on_message
         self.steps = 0
-        self.has_ended = False
         self.handled: list[Handled] = []
         self._inbox: deque[Any] = deque()
         self._held_bytes = 0
@@ -84,10 +83,15 @@ class TransformThread:
         self._loop.call_soon_threadsafe(self._begin, list(messages), done)
         return done
 
-    def take_failure(self) -> str | None:
-        """Why the transform ended, told once; None when it goes on."""
-        failure, self._failure = self._failure, None
-        return failure
+    @property
+    def failure(self) -> str | None:
+        """Why the transform ended on the last message that it took; None when it goes on."""
+        return self._failure
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no transform runs on it now: the next message starts one."""
+        return self._task is None or self._task.done()
 
     def waited_s(self) -> float:
         """How long this thread has waited for a core since it began."""
@@ -103,6 +107,8 @@ class TransformThread:
         """Leave the thread behind: it ends as soon as it runs Python code again."""
         if self._thread.ident is not None and self._thread.is_alive():
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(_Left))
+            with contextlib.suppress(RuntimeError):  # its loop is closed already
+                self._loop.call_soon_threadsafe(lambda: None)
 
     @property
     def is_alive(self) -> bool:
@@ -125,11 +131,10 @@ class TransformThread:
 
     def _begin(self, messages: list[Any], done: concurrent.futures.Future[None]) -> None:
         self._inbox, self.handled, self._held_bytes, self._done = deque(messages), [], 0, done
+        self._failure = None  # of a transform that ended between two batches: no message is to blame
         self._arrived.set()
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = self._loop.create_task(self._pump())
-        elif self._task.done():  # it ended between two batches: no message is to blame
-            self._finish()
 
     def _end(self) -> None:
         if self._task is not None:
@@ -152,7 +157,6 @@ class TransformThread:
         for stream in (outputs, messages):
             with contextlib.suppress(BaseException):  # one that goes on yielding when it is told to end, say
                 await stream.aclose()  # ty: ignore[unresolved-attribute] - of a transform that is no generator
-        self.has_ended = True
         self._finish()
 
     def _note(self, error: BaseException) -> None:
