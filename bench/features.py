@@ -221,7 +221,7 @@ async def _historical_s(broker: Broker, namespace: str, asked: tuple[list[str], 
 
     def take(record: Record) -> None:
         event, origin = codec.decode_event(record)
-        table.take_event(event, origin, record.partition, record.offset)
+        table.take_event(event, origin, record.partition, record.offset, record.timestamp_ms)
 
     await read_up_to(log, await pin_offsets(log, [source]), take)
     carriers, at_s = asked

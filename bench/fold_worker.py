@@ -15,6 +15,7 @@ from headrace.obs.health import Health
 from headrace.project.compile import event_struct
 from headrace.settings import Settings
 from headrace.topics import Topics
+from headrace_feature.adapters.admission import Admission
 from headrace_feature.adapters.history import History
 from headrace_feature.settings import MAX_BATCH
 from headrace_feature.shell import SERVICE, FeatureShard
@@ -30,6 +31,7 @@ async def fold(bootstrap_servers: str, namespace: str) -> dict[str, float]:
     await log.start()
     source = topics.of_source("departures")
     codec = Codec(topics, {source: event_struct(project.sources[0])})
+    admission = Admission(codec, topics, project.sources)
     partitions = await log.partitions(source)
     ends, health = await log.end_offsets(partitions), Health(SERVICE, "bench")
     began_s: list[float] = []
@@ -37,10 +39,10 @@ async def fold(bootstrap_servers: str, namespace: str) -> dict[str, float]:
     def decode(record: Record) -> SourceEvent:
         if not began_s:
             began_s.append(time.perf_counter())
-        return codec.decode_source(record)
+        return admission.decode(record)
 
     def make(shard: int) -> FeatureShard:
-        return FeatureShard(topics, [project], shard, lambda tp: History(log, codec, tp), health)
+        return FeatureShard(topics, [project], shard, lambda tp: History(log, admission, tp), health)
 
     host = ShardHost(
         log,

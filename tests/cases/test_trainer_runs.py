@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,14 +26,14 @@ from headrace.envelope import Envelope
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import RegisterVersion
-from headrace.events.training import RetrainRequested, TrainingFinished
+from headrace.events.training import RetrainRequested, TrainingFinished, TrainingProgressed
 from headrace.project.compile import compile_project, digest
 from headrace.project.load import load_project
-from headrace.runs import AttemptBegan, RunFolder, all_runs, end_runs, runs_folder
+from headrace.runs import AttemptBegan, AttemptEnded, RunFolder, all_runs, end_runs, runs_folder
 from headrace.settings import Settings, environ_of
 
 if TYPE_CHECKING:
-    pass
+    from headrace_broker import Broker
 
 pytestmark = pytest.mark.kafka
 

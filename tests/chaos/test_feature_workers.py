@@ -96,7 +96,7 @@ async def _table(log: KafkaLog, source: str) -> EventTable:
 
     def take(record: Record) -> None:
         event, origin = CODEC.decode_event(record)
-        table.take_event(event, origin, record.partition, record.offset)
+        table.take_event(event, origin, record.partition, record.offset, record.timestamp_ms)
 
     await read_up_to(log, await pin_offsets(log, [topic]), take)
     return table

@@ -100,6 +100,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(memory_log: MemoryLog, clock: ManualClock) -> Bench:
+    clock.advance(86_400)  # nothing below lies ahead of its append time
     bench = await Bench(memory_log, clock).set_up()
     for number in range(12):
         await bench.land("AA" if number % 3 else "UA", number, float(number) if number != 7 else None)

@@ -12,6 +12,7 @@ from headrace.bus.admin import ensure_topics
 from headrace.bus.port import Out, TopicPartition
 from headrace.bus.shards import ShardHost
 from headrace.bus.views import View
+from headrace.clock import ManualClock
 from headrace.codec import Codec, out
 from headrace.envelope import Envelope, Origin
 from headrace.events.features import PipelineAdvanced
@@ -24,6 +25,7 @@ from headrace.project.compile import compile_project, event_struct
 from headrace.project.definition import ProjectDefinition
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
+from headrace_feature.adapters.admission import Admission
 from headrace_feature.adapters.history import History
 from headrace_feature.shell import FeatureShard
 
@@ -79,7 +81,11 @@ class Bench:
     health: Health = field(default_factory=lambda: Health("feature", "t"))
 
     def history(self, partition: TopicPartition) -> History:
-        return History(self.log, self.codec, partition)
+        return History(self.log, self.admission, partition)
+
+    @property
+    def admission(self) -> Admission:
+        return Admission(self.codec, self.topics, self.project.sources)
 
     async def send(self, *outs: Out) -> None:
         await (await self.log.producer()).send(outs)
@@ -105,7 +111,7 @@ class Bench:
             make=make,
             health=self.health,
             tick_s=0.05,
-            decode=self.codec.decode_source,
+            decode=self.admission.decode,
         )
         stop = asyncio.Event()
         task = asyncio.create_task(host.run(stop))
@@ -205,7 +211,10 @@ async def test_a_view_is_not_answered_from_before_it_is_complete(bench: Bench) -
     assert store.lookup(PROJECT.views[0].key, "AA", START, 0.0)[1] == 0.0
 
 
-async def test_the_shard_tells_how_new_its_events_are_and_how_many_came_too_late(bench: Bench) -> None:
+async def test_the_shard_tells_how_new_its_events_are_and_how_many_came_too_late(
+    bench: Bench, clock: ManualClock
+) -> None:
+    clock.advance(31 * 86_400)
     await bench.send(bench.landing(30 * 86_400, 1.0), bench.landing(0, 1.0))
     await bench.fold(2)
     assert bench.health.newest_event_s["landings/0"] == START + 30 * 86_400

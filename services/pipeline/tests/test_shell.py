@@ -9,9 +9,12 @@ import pytest
 
 from headrace.bus.admin import ensure_topics
 from headrace.bus.port import Out, Record, TopicPartition
+from headrace.bus.stops import Stops, stop_record
+from headrace.clock import SystemClock
 from headrace.codec import Codec
 from headrace.errors import Retryable
 from headrace.events.features import PipelineAdvanced
+from headrace.events.ops import PartitionResumed
 from headrace.obs.health import Health
 from headrace.project import Deduplicate, Project, RawStream, Reference, Source, pipeline
 from headrace.project.compile import compile_project, event_struct
@@ -62,6 +65,7 @@ class Bench:
         self.raw = TopicPartition(self.topics.of_raw("feed"), 0)
         self.health = Health("pipeline", "t")
         self.runners: list[TransformRunner] = []
+        self.followed: list[Stops] = []
 
     async def send(self, *messages: dict[str, Any] | bytes) -> None:
         values = [m if isinstance(m, bytes) else msgspec.json.encode(m) for m in messages]
@@ -79,8 +83,16 @@ class Bench:
             self.runners[-1],
             Contract(self.topics, PROJECT, compiled, targets_of(first_landings)),
             [(self.topics.of_source("landings"), 2)],
+            await self.stops(),
+            SystemClock(),
             Rewind(self.log, int(compiled.remembers_s * 1000)),
         )
+
+    async def stops(self) -> Stops:
+        """What is stopped now."""
+        self.followed.append(Stops(self.log, self.codec, self.topics, "pipeline"))
+        await self.followed[-1].start()
+        return self.followed[-1]
 
     async def raw_records(self, start: int, end: int | None = None) -> list[Record]:
         reader = await self.log.reader([self.raw], {self.raw: start})
@@ -103,6 +115,8 @@ async def bench(memory_log: MemoryLog) -> AsyncIterator[Bench]:
     yield bench
     for runner in bench.runners:
         await runner.close()
+    for stops in bench.followed:
+        await stops.close()
 
 
 def landed(flight: str, at: float = 0.0) -> dict[str, Any]:
@@ -167,15 +181,27 @@ async def test_outputs_whose_fate_is_unknown_are_sent_again_before_the_batch_is_
     assert await bench.flights() == ["a"]
 
 
-async def test_too_much_poison_stops_the_pipeline_before_anything_of_the_batch_is_written(bench: Bench) -> None:
-    await bench.send(landed("a"), *[b"\xc1"] * 101)
-    task = asyncio.create_task((await bench.shell()).handle(await bench.raw_records(0)))
+async def test_too_much_poison_stops_the_partition_at_the_record_that_was_one_too_many(bench: Bench) -> None:
+    await bench.send(landed("a"), *[b"\xc1"] * 150, landed("b"))
+    shell = await bench.shell()
+    place = (bench.raw.topic, 0)
     async with asyncio.timeout(10):
-        while "poison:first_landings" not in bench.health.failures:
-            await asyncio.sleep(0)
-    assert not task.done()
-    assert await bench.written(bench.topics.dlq("pipeline")) == []
-    task.cancel()
+        assert await shell.handle(await bench.raw_records(0)) == {place: 101}
+    assert len(await bench.written(bench.topics.dlq("pipeline"))) == 100
+    assert await bench.flights() == ["a"]
+    # A worker that takes over holds what lies past the stop, and buries nothing more.
+    assert await (await bench.shell()).handle(await bench.raw_records(101)) == {place: 101}
+    assert len(await bench.written(bench.topics.dlq("pipeline"))) == 100
+
+
+async def test_a_partition_that_was_let_go_on_further_on_skips_what_lies_between(bench: Bench) -> None:
+    await bench.send(landed("a"), *[b"\xc1"] * 150, landed("b"))
+    await (await bench.shell()).handle(await bench.raw_records(0))
+    resumed = PartitionResumed("pipeline", bench.raw.topic, 0, 151, "skip", "ann")
+    await (await bench.log.producer()).send([stop_record(bench.topics, resumed)])
+    assert await (await bench.shell()).handle(await bench.raw_records(101)) == {}
+    assert await bench.flights() == ["a", "b"]
+    assert len(await bench.written(bench.topics.dlq("pipeline"))) == 100
 
 
 async def test_a_reference_is_read_to_its_end_and_followed(bench: Bench) -> None:

@@ -1,8 +1,10 @@
 """Applying a project: validate, compare with what is applied, make its topics, publish."""
 
 import getpass
+import os
 import secrets
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from headrace.bus.admin import ensure_topics
@@ -12,7 +14,9 @@ from headrace.project.compile import compile_project, digest
 from headrace.project.declare import Project
 from headrace.project.definition import ProjectDefinition
 from headrace.project.lines import files_of, locate
-from headrace.project.load import load_project
+from headrace.project.load import load_project, note_applied
+from headrace.project.owners import claims_of, taken
+from headrace_cli.local import Local
 from headrace_cli.session import Session
 
 
@@ -21,7 +25,10 @@ async def apply_project(session: Session, reference: str) -> dict[str, Any]:
     project, where = load_project(reference)
     definition = _compiled(project, where)
     applied = session.projects.applied.get(definition.name)
+    if refused := taken(definition, session.projects.applied.values()):
+        raise Misconfigured(f"project {definition.name}: {refused}")
     changes = differences(applied.definition if applied else None, definition)
+    note_applied(_applied_file(), definition.name, where)
     made = await ensure_topics(session.log, session.topics.specs(definition))
     if changes or applied is None or applied.reference != where:
         event = ProjectApplied(
@@ -32,9 +39,15 @@ async def apply_project(session: Session, reference: str) -> dict[str, Any]:
             session.clock.now_s(),
             getpass.getuser(),
             version("headrace"),
+            claims_of(definition, applied, session.clock.now_s()),
         )
         await session.send("project.definitions", definition.name, event, f"apply-{secrets.token_hex(8)}")
     return {"project": definition.name, "digest": digest(definition), "changes": changes, "topics_created": made}
+
+
+def _applied_file() -> Path:
+    """Where pipeline and trainer of this machine learn what was applied here."""
+    return Path(os.environ.get("HEADRACE_APPLIED_FILE") or Local.here().home / "applied.json")
 
 
 def _compiled(project: Project, where: str) -> ProjectDefinition:

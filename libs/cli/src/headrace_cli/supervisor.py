@@ -218,6 +218,7 @@ class Supervisor:
                 "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
                 "HEADRACE_INSTANCE": f"{name}-1",
                 "HEADRACE_HTTP_PORT": str(ports[name]),
+                "HEADRACE_APPLIED_FILE": os.environ.get("HEADRACE_APPLIED_FILE", str(self.home / "applied.json")),
                 "OMP_NUM_THREADS": "1",
                 "HEADRACE_RUNS_FOLDER": str(self.home / "runs"),
             }

@@ -23,7 +23,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `connect_timeout_s`: how long a start waits for the broker. `online_store`: where inference keeps feature tiles.
     `model_memory_bytes`: how much memory its loaded versions may take, by estimate.
     `api_keys_file`, `api_keys`: who may ask the gateway, a TOML file or `name=key,name=key` (`none`: anyone, said
-    aloud). `gateway_body_bytes`: of one HTTP body, uncompressed; `gateway_connections`: open at once.
+    aloud). `allowed_projects`: what pipeline and trainer may import, names of entry points, references or folders,
+    comma-separated; without it the installed entry points, and what `applied_file` lists.
+    `gateway_body_bytes`: of one HTTP body, uncompressed; `gateway_connections`: open at once.
     `runs_folder`: where training runs lie ("" for the installation's home, else the temporary folder). Of one run:
     `training_memory_bytes`, `training_cpu_s`, `training_idle_s` (neither computing nor reading though it has a core), and
     `training_alone_s`, after which one ends that no trainer looks after. `trainings_at_once`: others wait their turn.
@@ -59,6 +61,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     training_idle_s: float = 1_800.0
     training_alone_s: float = 600.0
     trainings_at_once: int = 2
+    allowed_projects: str = ""
+    applied_file: str = ""
 
     @staticmethod
     def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> "Settings":

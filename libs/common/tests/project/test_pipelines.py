@@ -72,7 +72,7 @@ async def test_what_was_yielded_for_a_failed_message_does_not_pass(runner: Trans
     (failed,) = await runner.run([{"twice": True, "at": None}])
     assert len(failed.yielded) == 2  # yields what it can; the contract refuses it below
     with pytest.raises(Poison, match="broke the contract of landings"):
-        CONTRACT.write(Landing("noon", "AA"), Origin("raw.feed.v1", 0, 1), "c")  # type: ignore[arg-type]
+        CONTRACT.write(Landing("noon", "AA"), Origin("raw.feed.v1", 0, 1), "c", 0)  # type: ignore[arg-type]
 
 
 async def test_a_transform_that_cannot_start_says_so() -> None:
@@ -85,19 +85,19 @@ async def test_a_transform_that_cannot_start_says_so() -> None:
 
 
 def test_an_event_carries_its_origin_time_and_key() -> None:
-    (record,) = CONTRACT.write(Landing(7.0, "AA"), Origin("raw.feed.v1", 1, 42, 0), "cause")
+    (record,) = CONTRACT.write(Landing(7.0, "AA"), Origin("raw.feed.v1", 1, 42, 0), "cause", 1_000_000)
     envelope = read_headers(Record(record.topic, 0, 0, record.key, record.value, record.headers))
     assert (record.key, envelope.time_s, str(envelope.origin)) == (b"AA", 7.0, "raw.feed.v1/1/42/0")
 
 
 def test_an_outcome_goes_to_the_outcomes_of_its_deployment() -> None:
-    (record,) = CONTRACT.write(Outcome("u1", 1.0, 9.0), Origin("raw.feed.v1", 1, 42, 0), "cause")
+    (record,) = CONTRACT.write(Outcome("u1", 1.0, 9.0), Origin("raw.feed.v1", 1, 42, 0), "cause", 1_000_000)
     assert (record.topic, record.key) == ("inference.outcomes.v1", b"u1")
 
 
 def test_a_stranger_is_refused_with_the_names_of_what_may_pass() -> None:
     with pytest.raises(Poison, match="yielded int; its outputs are Landing, Outcome"):
-        CONTRACT.write(3, Origin("raw.feed.v1", 0, 0), "cause")
+        CONTRACT.write(3, Origin("raw.feed.v1", 0, 0), "cause", 1_000_000)
 
 
 @pytest.mark.parametrize("value", [b"\xc1", b"", b"{", b"[1]", b'"text"', b"\xff\xfe"])
@@ -106,16 +106,19 @@ def test_raw_bytes_that_are_no_object_are_poison(value: bytes) -> None:
         read_raw(Record("raw.feed.v1", 0, 0, None, value))
 
 
-async def test_a_transform_that_failed_between_two_messages_starts_anew(runner: TransformRunner) -> None:
+async def test_a_transform_that_ended_between_two_messages_starts_anew() -> None:
     async def restless(messages: AsyncIterator[dict]) -> AsyncIterator[Landing]:
+        task = asyncio.current_task()
         async for message in messages:
             yield Landing(message["at"], "AA")
+            asyncio.get_running_loop().call_later(0.01, task.cancel)  # as a time-out of its own would
 
     running = TransformRunner("restless", restless)
     await running.run([{"at": 1.0}])
-    assert running._task is not None
-    running._task.cancel()  # as its own time-out would
-    await asyncio.wait([running._task])
+    assert running._thread is not None
+    async with asyncio.timeout(5):
+        while not running._thread.is_idle:
+            await asyncio.sleep(0.001)
     (handled,) = await running.run([{"at": 2.0}])
     assert handled.poison is None
     await running.close()
@@ -131,7 +134,7 @@ async def test_a_transform_that_waits_for_ever_loses_that_message_only() -> None
     running = TransformRunner("stuck", stuck, limit_s=0.05)
     handled = await running.run([{"at": 1.0}, {"at": 2.0}, {"at": 3.0}])
     assert [found.poison is None for found in handled] == [True, False, True]
-    assert "no message was finished within 0.05 s" in str(handled[1].poison)
+    assert "hung: it made no step for 0.05 s" in str(handled[1].poison)
     await running.close()
 
 

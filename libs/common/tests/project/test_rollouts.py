@@ -34,7 +34,7 @@ def test_durations_become_seconds_and_guardrails_come_along() -> None:
         (Canary(shares=[1]), "shares must have a step below 1; use BlueGreen"),
         (Canary(alpha=5), "alpha must lie between 0 and 1"),
         (Canary(margin=-1), "margin must not be negative"),
-        (Canary(silence=0), "silence must be longer"),
+        (Canary(silence=0), "silence must be at least 0.001 s"),
         (ABTest(share=1.0), "share must be below 1"),
         (ABTest(winner="me"), "winner must be 'rule' or 'hand'"),
         (Shadow(guardrails=[Guardrail("mood", 1)]), "guardrails know errors, .*, got mood"),

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 
-from headrace.bus.port import TopicPartition
 from headrace.bus.runtime import Context, Restart, Runnable
 from headrace.bus.shards import ShardHost
 from headrace.events.project import ProjectApplied
 from headrace.project.definition import digest_of
+from headrace_feature.adapters.admission import Admission
 from headrace_feature.adapters.history import History
 from headrace_feature.settings import LINGER_S, MAX_BATCH
 from headrace_feature.shell import SERVICE, FeatureShard
@@ -26,6 +26,7 @@ class Feature:
             return
         built_from = self._digest()
         context.projects.listen(lambda applied: self._compare(built_from, applied))
+        admission = Admission(context.codec, context.topics, context.projects.sources)
         host = ShardHost(
             context.log,
             context.codec,
@@ -33,18 +34,19 @@ class Feature:
             service=SERVICE,
             inputs=[context.topics.of_source(source.name) for source in context.projects.sources],
             make=lambda shard: FeatureShard(
-                context.topics, context.projects.definitions, shard, self._history, context.health
+                context.topics,
+                context.projects.definitions,
+                shard,
+                lambda partition: History(context.log, admission, partition),
+                context.health,
             ),
             health=context.health,
             max_batch=MAX_BATCH,
             linger_s=LINGER_S,
-            decode=context.codec.decode_source,
+            decode=admission.decode,
             watchdog_s=context.settings.watchdog_s,
         )
         await host.run(stop)
-
-    def _history(self, partition: TopicPartition) -> History:
-        return History(self._context.log, self._context.codec, partition)
 
     def _digest(self) -> str:
         return digest_of([(project.sources, project.views) for project in self._context.projects.definitions])

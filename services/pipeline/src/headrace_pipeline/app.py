@@ -1,21 +1,38 @@
 """The one place where the pipeline service is wired."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from headrace.bus.admin import require_topics
-from headrace.bus.port import Producer
+from headrace.bus.port import Producer, TopicPartition
 from headrace.bus.runtime import Context, Restart, Runnable
+from headrace.bus.stops import Stops
+from headrace.errors import Misconfigured
 from headrace.events.project import ProjectApplied
 from headrace.project.contract import Contract
+from headrace.project.definition import PipelineDefinition
 from headrace.project.hosting import TransformRunner, targets_of
-from headrace.project.load import load_project
+from headrace.project.load import Allowed, load_allowed
 from headrace.project.pipelines import Pipeline
+from headrace.project.threads import beside
 from headrace_pipeline.adapters.agents import Agents, add_agent, make_app
 from headrace_pipeline.adapters.references import References
 from headrace_pipeline.adapters.rewind import Rewind
-from headrace_pipeline.settings import NOT_YET
+from headrace_pipeline.core.memory import BAD_BYTES, MOST_BAD
+from headrace_pipeline.settings import IMPORT_WITHIN_S, LOOK_EVERY_S, MOST_HUNG, NOT_YET
 from headrace_pipeline.shell import SERVICE, PipelineShell
+
+_log = logging.getLogger("headrace.pipeline")
+
+
+@dataclass
+class _Hosted:
+    """What runs here: the shells, and the raw topics that they read."""
+
+    shells: list[PipelineShell] = field(default_factory=list)
+    raw: set[str] = field(default_factory=set)
 
 
 class Pipelines:
@@ -23,6 +40,8 @@ class Pipelines:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._stops = Stops(context.log, context.codec, context.topics, SERVICE)
+        self._references = References(context.log, context.topics)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`."""
@@ -39,48 +58,100 @@ class Pipelines:
     async def _host(self, stop: asyncio.Event, producer: Producer) -> None:
         context = self._context
         app = make_app(context.topics.group(SERVICE), context.settings)
-        references = References(context.log, context.topics)
-        raw = [
-            await self._add_pipeline(app, applied, found, producer, references)
-            for applied in context.projects.applied.values()
-            if applied.definition.pipelines
-            for found in load_project(applied.reference)[0].pipelines
-        ]
-        following = asyncio.create_task(references.run(stop))
+        await self._stops.start()
+        hosted = _Hosted()
+        for applied in list(context.projects.applied.values()):
+            await self._add_project(app, applied, producer, hosted)
         agents = Agents(app)
         context.health.fail("assignment", NOT_YET)
-        await agents.start()
+        following = asyncio.gather(self._references.run(stop), self._stops.run(stop))
+        if hosted.shells:
+            await agents.start()
         try:
-            await self._await_assignment(stop, agents, raw)
-            await asyncio.wait({following, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            wanted = sum([len(await context.log.partitions(topic)) for topic in sorted(hosted.raw)])
+            while not stop.is_set() and not following.done():
+                self._look(agents, hosted, wanted)
+                await asyncio.wait({following}, timeout=LOOK_EVERY_S)
             if not stop.is_set():
                 following.result()
         finally:
-            await agents.stop()
-            await references.stop()
+            following.cancel()
+            if hosted.shells:
+                await agents.stop()
+            await self._references.stop()
+            await self._stops.close()
             await producer.close()
 
-    async def _add_pipeline(
-        self, app, applied: ProjectApplied, found: Pipeline, producer: Producer, references: References
-    ) -> str:
+    def _look(self, agents: Agents, hosted: _Hosted, wanted: int) -> None:
+        """Tell what is read, stopped and kept; end to be restarted when a partition goes on, or too many threads hang."""
+        health = self._context.health
+        assigned = agents.assigned() if hosted.shells else set()
+        # NB: ready only when this group reads everything: a topic missing at the start would be ignored for ever.
+        if len(assigned) >= wanted:
+            health.clear("assignment")
+        self._stops.tell(health, [TopicPartition(*place) for place in assigned])
+        gone_on = [place for shell in hosted.shells for place in shell.stopped if self._stops.at(*place) is None]
+        if gone_on:
+            topic, partition = gone_on[0]
+            raise Restart(f"{topic}/{partition} goes on: restarting, to read it from there")
+        hung = sum(shell.hung_count for shell in hosted.shells)
+        if hung >= MOST_HUNG:
+            raise Restart(f"{hung} transforms hang on threads that cannot be ended: restarting")
+        if self._references.left_out:
+            limit = f"{self._references.limit_bytes // 1_048_576} MiB"
+            health.fail(
+                "references", f"{self._references.left_out} messages of references were left out: the limit is {limit}"
+            )
+        health.holds("references", self._references.held_bytes, self._references.limit_bytes)
+        held_bytes = sum(shell.held_bytes for shell in hosted.shells)
+        health.holds("failed records", held_bytes, len(hosted.shells) * MOST_BAD * BAD_BYTES)
+
+    async def _add_project(self, app, applied: ProjectApplied, producer: Producer, hosted: _Hosted) -> None:
+        """Host a project's pipelines. What cannot be imported or wired of it is told, and harms no other."""
+        for compiled in applied.definition.pipelines:
+            what = f"pipeline:{applied.name}.{compiled.name}"
+            try:
+                found = await self._imported(applied, compiled)
+                shell = await self._shell(applied, found, compiled, producer)
+            except Misconfigured as error:
+                _log.error("project %s, pipeline %s: %s", applied.name, compiled.name, error)
+                self._context.health.fail(what, f"project {applied.name}, pipeline {compiled.name}: {error}")
+                continue
+            topic = self._context.topics.of_raw(compiled.raw)
+            add_agent(app, f"{applied.name}.{compiled.name}", topic, shell.handle)
+            hosted.shells.append(shell)
+            hosted.raw.add(topic)
+
+    async def _imported(self, applied: ProjectApplied, compiled: PipelineDefinition) -> Pipeline:
+        settings = self._context.settings
+        allowed = Allowed(settings.allowed_projects, settings.applied_file)
+        project = await beside(lambda: load_allowed(applied.name, applied.reference, allowed), IMPORT_WITHIN_S)
+        for found in project.pipelines:
+            if found.name == compiled.name:
+                return found
+        raise Misconfigured("it is not in the project's code any more: apply the project again")
+
+    async def _shell(
+        self, applied: ProjectApplied, found: Pipeline, compiled: PipelineDefinition, producer: Producer
+    ) -> PipelineShell:
         context, definition = self._context, applied.definition
-        compiled = next(p for p in definition.pipelines if p.name == found.name)
         contract = Contract(context.topics, definition, compiled, targets_of(found))
         marks = [(context.topics.of_source(name), definition.source(name).partitions) for name in compiled.sources]
-        mappings = [await references.mapping(name) for name in compiled.enrich]
-        runner = TransformRunner(found.name, found.transform, references=mappings)
+        mappings = [await self._references.mapping(name) for name in compiled.enrich]
+        runner = TransformRunner(found.name, found.transform, compiled.limit_s, mappings, contract.measure)
         rewind = Rewind(context.log, int(compiled.remembers_s * 1000)) if compiled.remembers_s else None
-        shell = PipelineShell(context.topics, producer, context.health, found.name, runner, contract, marks, rewind)
-        topic = context.topics.of_raw(compiled.raw)
-        add_agent(app, found.name, topic, shell.handle)
-        return topic
-
-    async def _await_assignment(self, stop: asyncio.Event, agents: Agents, topics: list[str]) -> None:
-        """Ready only when this group reads everything: a topic missing at the start would be ignored for ever."""
-        wanted = sum([len(await self._context.log.partitions(topic)) for topic in sorted(set(topics))])
-        while agents.assigned() < wanted and not stop.is_set():
-            await asyncio.sleep(0.1)
-        self._context.health.clear("assignment")
+        return PipelineShell(
+            context.topics,
+            producer,
+            context.health,
+            found.name,
+            runner,
+            contract,
+            marks,
+            self._stops,
+            context.clock,
+            rewind,
+        )
 
 
 def _compare(running: dict[str, str], applied: ProjectApplied) -> None:

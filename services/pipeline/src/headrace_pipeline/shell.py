@@ -2,26 +2,45 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from headrace.bus.dlq import dead_letter
-from headrace.bus.poison import PoisonLedger
+from headrace.bus.poison import IN_A_ROW, PoisonLedger
 from headrace.bus.port import Out, Producer, Record
+from headrace.bus.stops import Stops
+from headrace.clock import Clock
 from headrace.codec import out
 from headrace.envelope import Envelope, Origin
-from headrace.errors import Poison, Retryable
+from headrace.errors import Misconfigured, Poison, Retryable
 from headrace.events.features import PipelineAdvanced
 from headrace.obs.health import Health
 from headrace.policy.backoff import delays_s
 from headrace.project.contract import Contract, read_raw
 from headrace.project.hosting import Handled, TransformRunner
+from headrace.project.threads import MOST_HELD_BYTES
 from headrace.topics import Topics
 from headrace_pipeline.adapters.rewind import Rewind
-from headrace_pipeline.core.memory import Memory
+from headrace_pipeline.core.memory import Memory, Place, place_of
 
 _log = logging.getLogger("headrace.pipeline")
 
 SERVICE = "pipeline"
+# So many records are on their way at once.
+_SEND_AT_ONCE = 2000
+# What a batch has become is written at the latest when its next message is handled after so long.
+_WRITE_AFTER_S = 1.0
+
+Read = dict | Poison
+
+
+@dataclass
+class _Written:
+    """What a batch amounts to: records to send, and where a partition stops, by place, with the reason."""
+
+    outs: list[Out] = field(default_factory=list)
+    done: list[Record] = field(default_factory=list)
+    stops: dict[Place, tuple[int, str]] = field(default_factory=dict)
 
 
 class PipelineShell:
@@ -36,116 +55,188 @@ class PipelineShell:
         runner: TransformRunner,
         contract: Contract,
         marks: list[tuple[str, int]],
+        stops: Stops,
+        clock: Clock,
         rewind: Rewind | None = None,
     ) -> None:
         self._topics, self._producer, self._health = topics, producer, health
         self._name, self._runner, self._contract = name, runner, contract
-        self._marks, self._rewind = marks, rewind
+        self._marks, self._stops, self._clock, self._rewind = marks, stops, clock, rewind
         self._memory = Memory()
         self._ledger = PoisonLedger()
+        # Stopped partitions of which records are held back here.
+        self.stopped: set[Place] = set()
 
-    async def handle(self, records: Sequence[Record]) -> None:
-        """Returns when all outputs and markers are acknowledged; waits for ever when too much is poison."""
+    async def handle(self, records: Sequence[Record]) -> Mapping[Place, int]:
+        """Returns when all outputs and markers are acknowledged: per stopped partition the first offset that is not done."""
+        records = [record for record in records if not self._is_held(record)]
+        while records:
+            written = await self._some(records)
+            await self._send(written.outs)
+            await self._send(self._markers(written.done))
+            self._health.handled += len(written.done)
+            for (topic, partition), (offset, reason) in written.stops.items():
+                await self._stop(topic, partition, offset, reason)
+            done = {(r.topic, r.partition, r.offset) for r in written.done}
+            records = [r for r in records if (r.topic, r.partition, r.offset) not in done and not self._is_held(r)]
+        return {(s.topic, s.partition): s.offset for s in self._stops.stopped}
+
+    @property
+    def hung_count(self) -> int:
+        """Threads that hang and could not be ended."""
+        return self._runner.left_count
+
+    @property
+    def held_bytes(self) -> int:
+        """What is kept of records on which the transform failed, by estimate."""
+        return self._memory.held_bytes
+
+    def _is_held(self, record: Record) -> bool:
+        """Whether it lies past its partition's stop, or before the place where an operator let it go on."""
+        stopped_at = self._stops.at(record.topic, record.partition)
+        if stopped_at is not None and record.offset >= stopped_at:
+            self.stopped.add(place_of(record))
+            return True
+        return record.offset < self._stops.goes_on_at(record.topic, record.partition)
+
+    async def _some(self, records: Sequence[Record]) -> _Written:
+        """Handle records up to a failure, or as many as should be held at once; at least one."""
         read = [self._read(record) for record in records]
-        handled = await (self._transform(read) if self._rewind is None else self._transform_remembering(records, read))
-        outs = [
-            written for record, found in zip(records, handled, strict=True) for written in self._write(record, found)
-        ]
-        if any(self._is_over(record, found) for record, found in zip(records, handled, strict=True)):
-            await self._stop(records[0])
-        await self._send(outs)
-        await self._send(self._markers(records))
-        self._health.handled += len(records)
+        handled = await self._transformed(records, read)
+        self._health.clear(f"pipeline:{self._name}")
+        written = _Written()
+        for record, found in zip(records, handled, strict=False):
+            place = place_of(record)
+            if place not in written.stops:
+                self._write(record, found, written)
+        return written
 
-    def _read(self, record: Record) -> dict | Poison:
+    async def _transformed(self, records: Sequence[Record], read: list[Read]) -> list[Handled]:
+        """NB: a transform that cannot start is no record's fault: it is told, and tried again for ever."""
+        for delay_s in delays_s(1.0, 60.0):
+            try:
+                if self._rewind is None:
+                    return await self._forgetful(read)
+                return await self._remembering(records, read)
+            except Misconfigured as error:
+                _log.error("%s; trying again in %.0f s", error, delay_s)
+                self._health.fail(f"pipeline:{self._name}", str(error))
+                await asyncio.sleep(delay_s)
+        raise AssertionError("delays never end")
+
+    def _read(self, record: Record) -> Read:
         try:
             return read_raw(record)
         except Poison as poison:
             return poison
 
-    async def _transform(self, read: list) -> list[Handled]:
-        results = iter(await self._runner.run([message for message in read if not isinstance(message, Poison)]))
-        return [Handled(poison=message) if isinstance(message, Poison) else next(results) for message in read]
+    async def _forgetful(self, read: list[Read]) -> list[Handled]:
+        """A transform without memory starts anew after each failure; what is done is written once it took a while."""
+        begun_s, handled = self._clock.monotonic_s(), list[Handled]()
+        while len(handled) < len(read):
+            handled += await self._until_failure(read[len(handled) :])
+            failed = sum(found.poison is not None for found in handled)
+            held_bytes = sum(found.held_bytes for found in handled)
+            if (
+                failed > IN_A_ROW
+                or held_bytes > MOST_HELD_BYTES
+                or self._clock.monotonic_s() - begun_s > _WRITE_AFTER_S
+            ):
+                break
+        return handled
 
-    async def _transform_remembering(self, records: Sequence[Record], read: list) -> list[Handled]:
+    async def _remembering(self, records: Sequence[Record], read: list[Read]) -> list[Handled]:
         """The same for a transform with a memory: it is whole again before every message."""
-        handled: list[Handled] = []
-        while len(handled) < len(records):
-            rest = range(len(handled), len(records))
-            for first in self._memory.firsts(records, rest):
-                await self._remember(first)
-            handled += await self._until_failure(records, read, rest)
+        for first in self._memory.firsts(records, range(len(records))):
+            while not await self._remember(first):
+                pass
+        handled = await self._until_failure(read)
+        for record, found, got in zip(records, handled, read, strict=False):
+            self._memory.handled(record)
+            if found.poison is not None and not isinstance(got, Poison):
+                self._memory.lost(record)
         return handled
 
-    async def _until_failure(self, records: Sequence[Record], read: list, places: range) -> list[Handled]:
-        good = [n for n in places if not isinstance(read[n], Poison)]
-        results = dict(zip(good, await self._runner.run_to_failure([read[n] for n in good]), strict=False))
+    async def _until_failure(self, read: list[Read]) -> list[Handled]:
+        """What became of the first records: up to the first on which the transform failed, or as many as it took."""
+        good = [message for message in read if not isinstance(message, Poison)]
+        results = await self._runner.run_to_failure(good)
+        taken = iter(results)
         handled: list[Handled] = []
-        for n in places:
-            if n not in results and not isinstance(read[n], Poison):
+        for message in read:
+            if isinstance(message, Poison):
+                handled.append(Handled(poison=message))
+                continue
+            found = next(taken, None)
+            if found is None:
                 break
-            found = results.get(n) or Handled(poison=read[n])
             handled.append(found)
-            self._memory.handled(records[n])
-            if n in results and found.poison is not None:
-                self._memory.lost(records[n])
-                break
         return handled
 
-    async def _remember(self, first: Record) -> None:
-        """Feed what lies before `first`, and throw away what comes of it: it was written when it was new."""
+    async def _remember(self, first: Record) -> bool:
+        """Feed what lies before `first`, and throw away what comes of it: it was written when it was new.
+
+        False when the transform failed on one of them: it knows nothing any more, and that one is left out next time.
+        """
         assert self._rewind is not None
         async for chunk in self._rewind.before(first, self._memory.known_to(first)):
             wanted = [
                 (r, m) for r in chunk if not self._memory.is_bad(r) and not isinstance(m := self._read(r), Poison)
             ]
-            found = await self._runner.run_to_failure([message for _, message in wanted])
-            if found and found[-1].poison is not None:
-                self._memory.lost(wanted[len(found) - 1][0])
-                return await self._remember(first)
+            while wanted:
+                found = await self._runner.run_to_failure([message for _, message in wanted])
+                if found and found[-1].poison is not None:
+                    self._memory.lost(wanted[len(found) - 1][0])
+                    return False
+                wanted = wanted[len(found) :]
             for record in chunk:
                 self._memory.handled(record)
         self._memory.caught_up(first)
-        return None
+        return True
 
-    def _write(self, record: Record, handled: Handled) -> list[Out]:
+    def _write(self, record: Record, handled: Handled, written: _Written) -> None:
+        """Add a record's outputs, or its dead letter; or stop its partition before it, when that is one too many."""
+        place = place_of(record)
         try:
             if handled.poison is not None:
                 raise handled.poison
-            return self._outputs(record, handled)
+            outs = self._outputs(record, handled)
         except Poison as poison:
-            handled.poison = poison
+            if self._ledger.bad(place):
+                reason = f"pipeline {self._name} cannot handle too many messages of {record.topic}/{record.partition}: {poison}"
+                written.stops[place] = (record.offset, reason)
+                return
             self._health.dead_lettered += 1
             _log.warning("dead-lettered %s/%s/%s: %s", record.topic, record.partition, record.offset, poison)
-            return [dead_letter(self._topics.dlq(SERVICE), record, poison, SERVICE)]
+            outs = [dead_letter(self._topics.dlq(SERVICE), record, poison, SERVICE)]
+        else:
+            self._ledger.good(place)
+        written.outs += outs
+        written.done.append(record)
 
     def _outputs(self, record: Record, handled: Handled) -> list[Out]:
         cause = f"{record.topic}/{record.partition}/{record.offset}"
+        append_ms = int(self._clock.now_s() * 1000)
         return [
             written
             for index, yielded in enumerate(handled.yielded)
             for written in self._contract.write(
-                yielded, Origin(record.topic, record.partition, record.offset, index), cause
+                yielded, Origin(record.topic, record.partition, record.offset, index), cause, append_ms
             )
         ]
 
-    def _is_over(self, record: Record, handled: Handled) -> bool:
-        if handled.poison is None:
-            self._ledger.good(record.topic)
-            return False
-        return self._ledger.bad(record.topic)
-
-    async def _stop(self, record: Record) -> None:
-        """Never returns: a batch that is never done is never acknowledged."""
-        reason = f"pipeline {self._name} is stopped at {record.topic}/{record.partition}/{record.offset}: too many messages are poison"
-        _log.error(reason)
-        self._health.fail(f"poison:{self._name}", reason)
-        await asyncio.Event().wait()
+    async def _stop(self, topic: str, partition: int, offset: int, reason: str) -> None:
+        _log.error("%s/%s is stopped at offset %s: %s", topic, partition, offset, reason)
+        self._ledger.forget((topic, partition))
+        # NB: the transform has seen what lies past the stop, and nothing of that was written: it must forget it.
+        await self._runner.close()
+        self._memory.forget()
+        await self._stops.stop(topic, partition, offset, reason)
 
     def _markers(self, records: Sequence[Record]) -> list[Out]:
-        reached: dict[tuple[str, int], int] = {}
+        reached: dict[Place, int] = {}
         for record in records:
-            place = (record.topic, record.partition)
+            place = place_of(record)
             reached[place] = max(reached.get(place, -1), record.offset)
         return [
             self._marker(topic, partition, raw, number, offset)
@@ -161,6 +252,10 @@ class PipelineShell:
 
     async def _send(self, outs: list[Out]) -> None:
         """Until acknowledged; a repeat after an unknown outcome is dropped downstream by its origin."""
+        for begin in range(0, len(outs), _SEND_AT_ONCE):
+            await self._send_all(outs[begin : begin + _SEND_AT_ONCE])
+
+    async def _send_all(self, outs: list[Out]) -> None:
         for delay_s in delays_s(0.2, 3.0):
             try:
                 await self._producer.send(outs)

@@ -164,7 +164,7 @@ async def _table(session: Session, plan: ViewPlan) -> EventTable:
             event, origin = session.codec.decode_event(record)
         except Poison:
             return
-        table.take_event(event, origin, record.partition, record.offset)
+        table.take_event(event, origin, record.partition, record.offset, record.timestamp_ms)
 
     with console.status(f"reading {sum(ends.values()):,} events of {plan.source.name}"):
         await read_up_to(session.log, ends, take)

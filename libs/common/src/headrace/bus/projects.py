@@ -1,24 +1,48 @@
-"""The applied projects, as every service sees them: a view of `project.definitions` that is always current."""
+"""The applied projects, as every service sees them: a view of `project.definitions` that is always current.
+
+What breaks a rule, names what is another project's, or cannot be read is left out and told; everybody else goes on.
+"""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 
-from headrace.bus.port import Log
+from headrace.bus.port import Log, Record
 from headrace.bus.views import View
 from headrace.codec import Codec, Message
+from headrace.envelope import Envelope
+from headrace.errors import Poison
 from headrace.events.project import ProjectApplied
 from headrace.project.compile import event_struct
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition, SourceDefinition
+from headrace.project.owners import accepted
+from headrace.project.rules import broken
+from headrace.project.threads import said
 from headrace.topics import Topics
+
+_log = logging.getLogger("headrace.projects")
+
+
+class _Definitions(Codec):
+    """Reads definitions; one that cannot be read is its own message, and stops nobody. A type not known here is `Fatal` still."""
+
+    def decode(self, record: Record) -> Message:
+        try:
+            return super().decode(record)
+        except Poison as poison:
+            return Message(record, Envelope("", "", "", 0.0), poison)
 
 
 class Projects:
-    """All applied projects by name."""
+    """All applied projects by name. `refused`: what is left out, by project, and why."""
 
     def __init__(self, log: Log, codec: Codec, topics: Topics) -> None:
         self.applied: dict[str, ProjectApplied] = {}
+        self.refused: dict[str, str] = {}
+        self._valid: dict[str, ProjectApplied] = {}
+        self._broken: dict[str, str] = {}
         self._codec, self._topics = codec, topics
-        self._view = View(log, codec, [topics.name("project.definitions")], self._take)
+        self._view = View(log, _Definitions(topics), [topics.name("project.definitions")], self._take)
         self._listeners: list[Callable[[ProjectApplied], None]] = []
 
     async def start(self) -> None:
@@ -76,10 +100,45 @@ class Projects:
         )
 
     def _take(self, message: Message) -> None:
-        applied: ProjectApplied = message.event
-        if applied is None:
+        if message.event is None:
             return
-        self.applied[applied.name] = applied
-        self._codec.add_sources({self._topics.of_source(s.name): event_struct(s) for s in applied.definition.sources})
-        for listener in self._listeners:
-            listener(applied)
+        key = (message.record.key or b"").decode("utf-8", "replace")[:200]
+        wrong = _why_not(message.event, key)
+        if wrong is not None:
+            place = f"{message.record.topic}/{message.record.partition}/{message.record.offset}"
+            _log.error("the definition of project %s (%s) is ignored: %s", key, place, wrong)
+            self._broken[key] = wrong
+            self.refused = {**self.refused, key: wrong}
+            return
+        applied: ProjectApplied = message.event
+        self._broken.pop(applied.name, None)
+        self._valid[applied.name] = applied
+        self._settle(applied)
+
+    def _settle(self, applied: ProjectApplied) -> None:
+        """Who is heard now that this project was applied: the names of all of them decide."""
+        before = self.applied
+        self.applied, taken = accepted(self._valid)
+        for name, why in taken.items():
+            if self.refused.get(name) != why:
+                _log.error("the definition of project %s is ignored: %s", name, why)
+        self.refused = {**taken, **self._broken}
+        news = [found for name, found in self.applied.items() if before.get(name) is not found]
+        gone = [found for name, found in before.items() if name not in self.applied]
+        for found in news:
+            self._codec.add_sources({self._topics.of_source(s.name): event_struct(s) for s in found.definition.sources})
+        for found in [*news, *gone]:
+            for listener in self._listeners:
+                listener(found)
+
+
+def _why_not(event: ProjectApplied | Poison, key: str) -> str | None:
+    """Why a definition is not believed; None when it may be."""
+    if isinstance(event, Poison):
+        return event.reason
+    if not event.name == event.definition.name == key:
+        return f"its key is {key!r}, and it is of {event.name[:80]!r} and {event.definition.name[:80]!r}"
+    try:
+        return next(broken(event.definition), None)
+    except Exception as error:  # NB: somebody else's data; a rule that trips over it must not stop every service
+        return f"its rules cannot be applied: {said(error)}"

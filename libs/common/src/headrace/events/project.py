@@ -8,7 +8,11 @@ from headrace.project.definition import ProjectDefinition
 
 
 class ProjectApplied(msgspec.Struct, frozen=True):
-    """A project as it stands. `reference`: where pipeline and trainer import it from (module:attribute, or a path)."""
+    """A project as it stands. `reference`: where pipeline and trainer import it from (module:attribute, or a path).
+
+    `claims`: since when (seconds since the epoch) it has declared each of its names, `kind/name`; one that is left out counts
+    from `applied_at_s`. A name belongs to the project that declared it first.
+    """
 
     name: str
     digest: str
@@ -17,6 +21,7 @@ class ProjectApplied(msgspec.Struct, frozen=True):
     applied_at_s: float
     by: str = ""
     code_version: str = ""
+    claims: dict[str, float] = {}
 
 
 class CodeMissing(msgspec.Struct, frozen=True):

@@ -212,7 +212,9 @@ class Gathered:
         try:
             if record.topic in self.tables:
                 event, origin = codec.decode_event(record)
-                self.tables[record.topic].take_event(event, origin, record.partition, record.offset)
+                self.tables[record.topic].take_event(
+                    event, origin, record.partition, record.offset, record.timestamp_ms
+                )
                 self._compact(record.topic)
             elif not is_foreign(record, self.deployment.name):
                 self.take(codec.decode(record))

@@ -1,6 +1,6 @@
 """A source's events as columns: what the offline fold reads."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from headrace.codec import Message
 from headrace.envelope import Origin
 from headrace.events.features import PipelineAdvanced
+from headrace.features.entities import entity_key, part_of
 from headrace.features.origins import Origins
-from headrace.features.plan import available_s, instant_s
+from headrace.features.plan import available_s, kinds_of, refusal
 from headrace.features.repeats import Repeats
+from headrace.instants import instant_s
 from headrace.project.definition import SourceDefinition
 
 Floats = NDArray[np.float64]
@@ -47,17 +49,21 @@ class EventTable:
         Returns the instant from which a new event may be used; None when nothing was added.
         """
         record = message.record
-        return self.take_event(message.event, message.envelope.origin, record.partition, record.offset)
+        return self.take_event(
+            message.event, message.envelope.origin, record.partition, record.offset, record.timestamp_ms
+        )
 
-    def take_event(self, event: Any, origin: Origin | None, partition: int, offset: int) -> float | None:
-        """The same for an event that was read without its envelope."""
+    def take_event(
+        self, event: Any, origin: Origin | None, partition: int, offset: int, append_ms: int
+    ) -> float | None:
+        """The same for an event that was read without its envelope. `append_ms`: its record's append time."""
         origins = self.origins.get(partition)
         if origins is None:
             origins = self.origins[partition] = Origins()
         if isinstance(event, PipelineAdvanced):
             origins.advance(f"{event.topic}/{event.partition}", event.offset)
             return None
-        if event is None or origins.is_repeat(origin):
+        if event is None or refusal(self.source, event, append_ms) is not None or origins.is_repeat(origin):
             return None
         if self.source.dedupe is not None:
             repeats = self.repeats.setdefault(partition, Repeats(self.source))
@@ -138,10 +144,11 @@ class EventTable:
         elif len(fields) == 1 and self._kinds[fields[0]] == "text":
             get = index.get
             values = self._column(fields[0])[begin:].tolist()
-            fresh = [get(v) if v in index else _code(index, v) for v in values]
+            fresh = [get(v) if v in index else _code(index, part_of("text", v)) for v in values]
         else:
+            kinds = kinds_of(self.source, fields)
             columns = [self._column(name)[begin:].tolist() for name in fields]
-            fresh = [_code(index, _entity(values)) for values in zip(*columns, strict=True)]
+            fresh = [_code(index, entity_key(kinds, values)) for values in zip(*columns, strict=True)]
         return index, np.concatenate([codes, np.array(fresh, dtype=np.int64)])
 
     def _empty(self) -> dict[str, NDArray[Any]]:
@@ -187,13 +194,6 @@ def _as_column(kind: str, values: list[Any]) -> NDArray[Any]:
 
 def _number(value: Any) -> float:
     return np.nan if value is None else float(value)
-
-
-def _entity(values: Iterable[Any]) -> str | None:
-    found = tuple(values)
-    if any(value is None or value != value for value in found):
-        return None
-    return "|".join(map(str, found))
 
 
 def _code(index: dict[str, int], entity: str | None) -> int:

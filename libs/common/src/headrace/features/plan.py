@@ -1,10 +1,12 @@
 """What a view keeps: for each pane width, which partial aggregates of which columns, and for how long."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
+from headrace.errors import Poison
+from headrace.instants import instant_s, why_not
 from headrace.project.compile import pane_width_s
 from headrace.project.definition import FeatureDefinition, ProjectDefinition, SourceDefinition, ViewDefinition
 
@@ -129,20 +131,25 @@ def available_s(source: SourceDefinition, event: Any) -> float:
     return instant_s(getattr(event, field)) + after_s
 
 
-def instant_s(value: datetime | float) -> float:
-    """Seconds since the epoch of a datetime (UTC when it has no zone) or of a number that is that already."""
-    return value.timestamp() if isinstance(value, datetime) else float(value)
+def refusal(source: SourceDefinition, event: Any, append_ms: int) -> Poison | None:
+    """Why an event of a record appended at `append_ms` (milliseconds since the epoch) may not enter; None when it may.
+
+    The instant from which it may be used is its availability, else its event time: as the writer wrote it, without the
+    source's `available_after`. Whoever folds a source asks this, so that all of them drop the same events.
+    """
+    name = source.available_at or source.event_time
+    value = getattr(event, name)
+    if value is None:
+        return Poison(f"{name} is missing: it says from when the event may be used", name)
+    at_s = instant_s(value)
+    # NB: the usual case first: this runs for every event of a replay.
+    if 0.0 <= at_s <= append_ms / 1000:
+        return None
+    why = why_not(at_s, append_ms, name)
+    return None if why is None else Poison(why, name)
 
 
-def entity_of(fields: tuple[str, ...], event: Any) -> str | None:
-    """The entity key of an event: its fields joined by `|`; None when one of them is null."""
-    if len(fields) == 1:
-        value = getattr(event, fields[0])
-        return None if value is None else str(value)
-    values = [getattr(event, field) for field in fields]
-    return None if None in values else "|".join(map(str, values))
-
-
-def entity_key(values: list[object]) -> str | None:
-    """The same from a request's values; None when one is missing."""
-    return None if None in values else "|".join(map(str, values))
+def kinds_of(source: SourceDefinition, fields: Sequence[str]) -> tuple[str, ...]:
+    """The kinds of some fields of a source, "" for one that it does not have."""
+    kinds = {field.name: field.kind for field in source.fields}
+    return tuple(kinds.get(name, "") for name in fields)

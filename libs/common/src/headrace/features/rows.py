@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from headrace.events.inference import Invalid, Scalar
 from headrace.events.registry import ColumnPin, Signature
 from headrace.features.derived import evaluate, refuse_unknown
-from headrace.features.plan import entity_key
+from headrace.features.entities import entity_key
 from headrace.features.store import OnlineStore
 from headrace.project.definition import DeploymentDefinition, InputDefinition, ProjectDefinition, digest_of
 
@@ -168,7 +168,10 @@ def _code(value: Scalar, codes: dict[str, float]) -> float:
 def entities_of(deployment: DeploymentDefinition, inputs: Mapping[str, Scalar]) -> dict[str, str | None]:
     """Per bound view the entity that a request asks for; None where a field is missing."""
     return {
-        binding.view: entity_key([inputs.get(field) for field in binding.fields]) for binding in deployment.features
+        binding.view: entity_key(
+            binding.kinds or ("",) * len(binding.fields), [inputs.get(field) for field in binding.fields]
+        )
+        for binding in deployment.features
     }
 
 

@@ -1,5 +1,9 @@
 """What may pass: raw bytes within limits on the way in, typed events of the pipeline's own sources on the way out."""
 
+import math
+import numbers
+import re
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -9,11 +13,16 @@ from headrace.codec import MAX_VALUE_BYTES, is_json, out
 from headrace.envelope import Envelope, Origin, derived_id
 from headrace.errors import Poison
 from headrace.events.inference import OutcomeObserved
-from headrace.features.plan import instant_s
+from headrace.features.plan import refusal
+from headrace.instants import instant_s, why_not
 from headrace.project.compile import event_struct
-from headrace.project.definition import PipelineDefinition, ProjectDefinition, SourceDefinition
+from headrace.project.definition import LabelDefinition, PipelineDefinition, ProjectDefinition, SourceDefinition
 from headrace.project.pipelines import Outcome
+from headrace.project.threads import said
 from headrace.topics import Topics
+
+# Of a unit, as of every id that keys a record.
+MAX_UNIT_BYTES = 512
 
 
 def read_raw(record: Record) -> Any:
@@ -44,22 +53,51 @@ class Contract:
     ) -> None:
         self._topics, self._pipeline, self._targets = topics, pipeline, targets
         self._sources = {name: project.source(name) for name in pipeline.sources}
+        self._labels = {found.name: found.label for found in project.deployments}
         self._encoder = msgspec.msgpack.Encoder()
         self._checks = {name: msgspec.msgpack.Decoder(event_struct(source)) for name, source in self._sources.items()}
 
-    def write(self, yielded: Any, origin: Origin, cause_id: str) -> list[Out]:
-        """The records of one yielded value. Raises `Poison` naming the pipeline when it may not pass."""
+    def measure(self, yielded: Any) -> int:
+        """The bytes that a yielded value takes on the topic, 0 for what cannot be written: `write` says why."""
+        try:
+            return len(self._encoder.encode(yielded))
+        except Exception:  # NB: a value of the user's; encoding one may raise whatever its class raises
+            return 0
+
+    def write(self, yielded: Any, origin: Origin, cause_id: str, append_ms: int) -> list[Out]:
+        """The records of one yielded value, written at `append_ms` (milliseconds since the epoch).
+
+        Raises `Poison` naming the pipeline, and the field that is to blame, when it may not pass.
+        """
+        try:
+            return self._write(yielded, origin, cause_id, append_ms)
+        except Poison as poison:
+            raise Poison(f"pipeline {self._pipeline.name} {poison.reason}", poison.field) from None
+        except Exception as error:  # NB: a value of the user's; reading one may raise whatever its class raises
+            raise Poison(
+                f"pipeline {self._pipeline.name} yielded {type(yielded).__name__}, which cannot be written: {said(error)}"
+            ) from None
+
+    def _write(self, yielded: Any, origin: Origin, cause_id: str, append_ms: int) -> list[Out]:
         if isinstance(yielded, Outcome):
-            return [self._outcome(yielded, deployment, origin, cause_id) for deployment in self._pipeline.outcomes]
+            return [
+                self._outcome(yielded, deployment, origin, cause_id, append_ms)
+                for deployment in self._pipeline.outcomes
+            ]
         name = self._targets.get(type(yielded))
         if name is None:
             known = ", ".join([kind.__name__ for kind in self._targets] + ["Outcome"] * bool(self._pipeline.outcomes))
-            raise Poison(f"pipeline {self._pipeline.name} yielded {type(yielded).__name__}; its outputs are {known}")
-        return [self._event(yielded, self._sources[name], origin, cause_id)]
+            raise Poison(f"yielded {type(yielded).__name__}; its outputs are {known}")
+        return [self._event(yielded, self._sources[name], origin, cause_id, append_ms)]
 
-    def _event(self, event: msgspec.Struct, source: SourceDefinition, origin: Origin, cause_id: str) -> Out:
+    def _event(
+        self, event: msgspec.Struct, source: SourceDefinition, origin: Origin, cause_id: str, append_ms: int
+    ) -> Out:
         self._check(event, source.name)
-        time_s = instant_s(getattr(event, source.event_time))
+        refused = refusal(source, event, append_ms)
+        if refused is not None:
+            raise Poison(f"broke the contract of {source.name}: {refused}", refused.field)
+        time_s = instant_s(getattr(event, source.available_at or source.event_time))
         envelope = Envelope(
             derived_id(source.name, origin), "", self._pipeline.name, time_s, cause_id, cause_id, origin
         )
@@ -67,13 +105,69 @@ class Contract:
 
     def _check(self, event: msgspec.Struct, source: str) -> None:
         """Structs are not validated when they are made: the compiled contract reads what would be written."""
+        written = self._encoder.encode(event)
+        if len(written) > MAX_VALUE_BYTES:
+            raise Poison(
+                f"broke the contract of {source}: an event has {len(written):,} bytes, the limit is {MAX_VALUE_BYTES:,}"
+            )
         try:
-            self._checks[source].decode(self._encoder.encode(event))
+            self._checks[source].decode(written)
         except msgspec.ValidationError as error:
-            raise Poison(f"pipeline {self._pipeline.name} broke the contract of {source}: {error}") from None
+            raise Poison(f"broke the contract of {source}: {error}", _field_of(error)) from None
 
-    def _outcome(self, outcome: Outcome, deployment: str, origin: Origin, cause_id: str) -> Out:
-        event = OutcomeObserved(deployment, outcome.unit, float(outcome.label))
+    def _outcome(self, outcome: Outcome, deployment: str, origin: Origin, cause_id: str, append_ms: int) -> Out:
+        unit, label, at_s = _unit(outcome.unit), _label(outcome.label, self._labels.get(deployment)), _at_s(outcome.at)
+        why = why_not(at_s, append_ms, "at")
+        if why is not None:
+            raise Poison(f"yielded an Outcome: {why}", "at")
+        event = OutcomeObserved(deployment, unit, label)
         ident = derived_id("outcome", deployment, origin)
-        envelope = Envelope(ident, "", self._pipeline.name, instant_s(outcome.at), cause_id, cause_id, origin)
-        return out(self._topics.name("inference.outcomes"), outcome.unit, event, envelope)
+        envelope = Envelope(ident, "", self._pipeline.name, at_s, cause_id, cause_id, origin)
+        return out(self._topics.name("inference.outcomes"), unit, event, envelope)
+
+
+def _unit(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise Poison(f"yielded an Outcome whose unit must be a text, got {_told(value)}: write str(...)", "unit")
+    if len(value.encode()) > MAX_UNIT_BYTES:
+        raise Poison(f"yielded an Outcome whose unit has more than {MAX_UNIT_BYTES} bytes", "unit")
+    return value
+
+
+def _label(value: Any, wanted: LabelDefinition | None) -> float:
+    """The label as written. NB: numpy's numbers are numbers."""
+    if not isinstance(value, numbers.Real) or not _is_finite(value):
+        raise Poison(f"yielded an Outcome whose label must be a finite number, got {_told(value)}", "label")
+    if wanted is not None and wanted.kind == "binary" and value not in (0, 1):
+        raise Poison(f"yielded an Outcome whose label must be 0 or 1 ({wanted.name}), got {_told(value)}", "label")
+    return float(value)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float64 can hold
+        return False
+
+
+def _at_s(value: Any) -> float:
+    if isinstance(value, datetime) or (isinstance(value, numbers.Real) and not isinstance(value, bool)):
+        try:
+            return instant_s(value)
+        except OverflowError:
+            pass
+    raise Poison(
+        f"yielded an Outcome whose at must be a datetime or seconds since the epoch, got {_told(value)}:"
+        " datetime.fromisoformat(...) reads a text",
+        "at",
+    )
+
+
+def _field_of(error: msgspec.ValidationError) -> str | None:
+    found = re.search(r" - at `\$\.?([^`]*)`|required field `([^`]+)`", str(error))
+    return None if found is None else found[1] or found[2]
+
+
+def _told(value: Any) -> str:
+    told = f"{type(value).__name__} {value!r}"
+    return told if len(told) <= 100 else f"{told[:100]}..."

@@ -88,11 +88,14 @@ class InputDefinition(msgspec.Struct, frozen=True):
 
 
 class BindingDefinition(msgspec.Struct, frozen=True):
-    """A view looked up by a request's fields, in the order of the view's entity. `key`: the view's key."""
+    """A view looked up by a request's fields, in the order of the view's entity. `key`: the view's key; `kinds`: of the
+    source's fields that name the entity, so that a request's 7.0 finds an integer field's 7.
+    """
 
     view: str
     fields: tuple[str, ...]
     key: str = ""
+    kinds: tuple[str, ...] = ()
 
 
 class DerivedDefinition(msgspec.Struct, frozen=True):
@@ -261,6 +264,7 @@ class PipelineDefinition(msgspec.Struct, frozen=True):
     """A user's transform: `function` (`module:function`) reads raw streams and writes sources and outcomes of deployments.
 
     `enrich`: references that it looks things up in. `remembers_s`: how far back its memory reaches, in append time.
+    `limit_s`: a message over which it makes no step for so long is parked.
     """
 
     name: str
@@ -270,6 +274,7 @@ class PipelineDefinition(msgspec.Struct, frozen=True):
     outcomes: tuple[str, ...]
     enrich: tuple[str, ...] = ()
     remembers_s: float = 0.0
+    limit_s: float = 30.0
 
 
 class ProjectDefinition(msgspec.Struct, frozen=True):

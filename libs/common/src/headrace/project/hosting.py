@@ -1,29 +1,26 @@
 """Which transforms run here, and how one is fed: message by message, its state kept between batches.
 
-What a transform yields before it takes the next message belongs to the present one. A message on which it fails is
-poison; the transform is then started anew, and goes on with the next.
+What a transform yields before it takes the next message belongs to the present one. A message on which it fails or hangs
+is poison; the transform is then started anew, and goes on with the next. It runs on a thread of its own (see `threads`).
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headrace.errors import Misconfigured, Poison
-from headrace.project.pipelines import Pipeline, Transform
+from headrace.project.pipelines import Pipeline
 from headrace.project.sources import Source
+from headrace.project.threads import Handled, Measure, Transform, TransformThread
 
-# A transform that takes longer over one message hangs: that message is poison.
-LIMIT_S = 60.0
+__all__ = ["LIMIT_S", "Handled", "TransformRunner", "targets_of"]
 
-
-@dataclass(slots=True)
-class Handled:
-    """What became of one message: the values yielded for it, or why it is poison."""
-
-    yielded: list[Any] = field(default_factory=list)
-    poison: Poison | None = None
+# A transform that makes no step for longer hangs on its message: time without a core is not counted.
+LIMIT_S = 30.0
+# How long a transform that is asked to end may take, before its thread is left behind.
+_END_WITHIN_S = 1.0
+_LOOK_EVERY_S = 0.25
 
 
 def targets_of(pipeline: Pipeline) -> dict[type, str]:
@@ -36,18 +33,22 @@ def targets_of(pipeline: Pipeline) -> dict[type, str]:
 
 
 class TransformRunner:
-    """One running transform."""
+    """One running transform. `limit_s`: how long it may make no step. `measure`: see `TransformThread`."""
 
     def __init__(
-        self, name: str, transform: Transform, limit_s: float = LIMIT_S, references: Sequence[Mapping[str, Any]] = ()
+        self,
+        name: str,
+        transform: Transform,
+        limit_s: float = LIMIT_S,
+        references: Sequence[Mapping[str, Any]] = (),
+        measure: Measure | None = None,
+        on_message: Callable[[int], None] | None = None,
     ) -> None:
         self._name, self._transform, self._limit_s = name, transform, limit_s
         self._references = tuple(references)
-        self._inbox: deque[Any] = deque()
-        self._handled: list[Handled] = []
-        self._arrived = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._measure, self._on_message = measure or _unmeasured, on_message
+        self._thread: TransformThread | None = None
+        self._left: list[TransformThread] = []
 
     async def run(self, messages: Sequence[Any]) -> list[Handled]:
         """Feed `messages` and return what became of each, in order; after a failure the transform goes on without memory."""
@@ -57,71 +58,79 @@ class TransformRunner:
         return handled
 
     async def run_to_failure(self, messages: Sequence[Any]) -> list[Handled]:
-        """The same, but only up to the first message on which the transform fails, which comes last."""
-        return await self._feed(list(messages)) if messages else []
+        """The same, but only up to the first message on which the transform fails, which comes last, or up to as many
+        outputs as should be held at once: so at least one, and maybe not all. Raises `Misconfigured` when it cannot start.
+        """
+        return await self._feed(messages) if messages else []
 
     async def close(self) -> None:
         """End the transform."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        if self._thread is not None:
+            await self._end(self._thread)
+            self._thread = None
 
-    async def _feed(self, messages: list[Any]) -> list[Handled]:
-        """Feed until all are done, or one failed; returns those that are finished, the failed one last."""
-        if self._task is not None and self._task.done():
-            await self._restart_ended()
-        self._inbox.extend(messages)
-        self._handled = []
-        self._idle.clear()
-        self._arrived.set()
-        if self._task is None:
-            self._task = asyncio.create_task(self._pump())
-        if not await self._finished(self._task):
-            await self.close()
-            self._note_failure(TimeoutError(f"no message was finished within {self._limit_s:g} s"))
-        elif self._task.done():
-            self._note_failure(self._task.exception())
-        return self._handled
+    @property
+    def left_count(self) -> int:
+        """How many threads run still that were left behind: they hang, and cannot be ended."""
+        self._left = [thread for thread in self._left if thread.is_alive]
+        return len(self._left)
 
-    async def _finished(self, task: asyncio.Task[None]) -> bool:
-        """Until all messages are done or the transform ended; False when it hangs on one of them."""
-        idle = asyncio.create_task(self._idle.wait())
-        taken = -1
-        try:
-            while taken < len(self._handled):
-                taken = len(self._handled)
-                done, _ = await asyncio.wait({idle, task}, timeout=self._limit_s, return_when=asyncio.FIRST_COMPLETED)
-                if done:
-                    return True
-        finally:
-            idle.cancel()
-        return False
+    async def _feed(self, messages: Sequence[Any]) -> list[Handled]:
+        handled, failure = await self._try(messages)
+        if (
+            failure is not None and not handled
+        ):  # it ended as it was fed (by a time-out of its own, say): none is to blame
+            handled, failure = await self._try(messages)
+        if failure is not None and not handled:
+            raise Misconfigured(f"pipeline {self._name} cannot start: {failure}")
+        if failure is not None:
+            handled[-1] = Handled(poison=Poison(f"pipeline {self._name} failed: {failure}"))
+        return handled
 
-    async def _restart_ended(self) -> None:
-        """A transform that failed between two messages (a flush of its own, say) has none to blame: it starts anew."""
+    async def _try(self, messages: Sequence[Any]) -> tuple[list[Handled], str | None]:
+        """What became of the messages, and why the transform ended; None when it goes on."""
+        if self._thread is None:
+            self._thread = TransformThread(
+                self._name, self._transform, self._references, self._measure, self._on_message
+            )
+        thread = self._thread
+        if await self._is_done(thread, thread.feed(messages)):
+            return list(thread.handled), thread.failure
+        handled = list(thread.handled)
         await self.close()
-        self._inbox.clear()
+        return handled, f"hung: it made no step for {self._limit_s:g} s"
 
-    def _note_failure(self, error: BaseException | None) -> None:
-        self._task = None
-        self._inbox.clear()
-        reason = (
-            f"{type(error).__name__}: {error}" if error else "the transform returned instead of taking the next message"
-        )
-        if not self._handled:
-            raise Misconfigured(f"pipeline {self._name} cannot start: {reason}")
-        self._handled[-1] = Handled(poison=Poison(f"pipeline {self._name} failed: {reason}"))
+    async def _is_done(self, thread: TransformThread, fed: Any) -> bool:
+        """Until the thread has done what it was fed; False when it makes no step for the limit, cores permitting."""
+        done = asyncio.wrap_future(fed)
+        look_s = min(_LOOK_EVERY_S, self._limit_s / 4)
+        await asyncio.wait({done}, timeout=look_s)  # nearly always that is all
+        steps, idle_s = -1, 0.0
+        at_s, waited_s = time.monotonic(), thread.waited_s() if not done.done() else 0.0
+        while not done.done():
+            await asyncio.wait({done}, timeout=look_s)
+            before_s, at_s = at_s, time.monotonic()
+            before_waited_s, waited_s = waited_s, thread.waited_s()
+            # NB: one look counts as one look, however late this loop itself came to take it.
+            idle_s += max(min(at_s - before_s, 2 * look_s) - (waited_s - before_waited_s), 0.0)
+            if steps != thread.steps:
+                steps, idle_s = thread.steps, 0.0
+            if idle_s >= self._limit_s and not done.done():
+                done.cancel()
+                return False
+        return True
 
-    async def _pump(self) -> None:
-        async for value in self._transform(self._messages(), *self._references):
-            self._handled[-1].yielded.append(value)
+    async def _end(self, thread: TransformThread) -> None:
+        """End a thread's transform; one that does not end is left behind."""
+        thread.cancel()
+        try:
+            async with asyncio.timeout(_END_WITHIN_S):
+                while thread.is_alive:
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            thread.leave()
+            self._left.append(thread)
 
-    async def _messages(self) -> AsyncIterator[Any]:
-        while True:
-            while not self._inbox:
-                self._arrived.clear()
-                self._idle.set()
-                await self._arrived.wait()
-            self._handled.append(Handled())
-            yield self._inbox.popleft()
+
+def _unmeasured(value: Any) -> int:
+    return 0

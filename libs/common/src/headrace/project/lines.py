@@ -9,8 +9,16 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_CALLS = {"view": "FeatureView", "source": "Source", "deployment": "Deployment", "project": "Project"}
-_SUBJECT = re.compile(r"^(view|source|deployment|project|pipeline|derived column) ([\w.|-]+)\b")
+_CALLS = {
+    "view": "FeatureView",
+    "source": "Source",
+    "deployment": "Deployment",
+    "project": "Project",
+    "raw stream": "RawStream",
+    "reference": "Reference",
+    "derived column": "Derived",
+}
+_SUBJECT = re.compile(rf"^({'|'.join(_CALLS)}|pipeline) (?:([\w.|-]+)\b|('[^']*'|\"[^\"]*\"))")
 
 _UNLISTED = re.compile(r"is not in the project's (\w+)=")
 
@@ -20,7 +28,8 @@ def locate(refusal: str, files: Iterable[Path]) -> str | None:
     subject = _SUBJECT.match(refusal)
     if subject is None:
         return None
-    kind, name = subject.groups()
+    kind, plain, quoted = subject.groups()
+    name = plain or ast.literal_eval(quoted)
     rest = refusal[subject.end() :]
     named = re.findall(r"'([^']+)'", rest) + re.findall(r"[\w.]+", rest)
     unlisted = _UNLISTED.search(refusal)
@@ -51,11 +60,12 @@ def files_of(module: str) -> list[Path]:
 def _declares(node: ast.AST, kind: str, name: str) -> bool:
     if kind == "pipeline":
         return isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef) and node.name == name
-    wanted = "Derived" if kind == "derived column" else _CALLS[kind]
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id != wanted:
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id != _CALLS[kind]:
         return False
     names = [node.args[0]] if node.args else [keyword.value for keyword in node.keywords if keyword.arg == "name"]
-    return not name or any(isinstance(found, ast.Constant) and found.value == name for found in names)
+    return (kind == "project" and not name) or any(
+        isinstance(found, ast.Constant) and found.value == name for found in names
+    )
 
 
 def _narrowed(node: ast.AST, named: list[str]) -> int:

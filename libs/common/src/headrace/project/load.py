@@ -1,7 +1,14 @@
-"""Finding a user's project: by path, by `module:attribute`, or by the entry point group `headrace.projects`."""
+"""Finding a user's project: by path, by `module:attribute`, or by the entry point group `headrace.projects`.
+
+Importing is running code. So a service imports only what its host allows, whatever stands on `project.definitions`:
+`HEADRACE_ALLOWED_PROJECTS` (names of entry points, references, folders), or without it the installed entry points and the
+projects that `headrace apply` has applied on this machine.
+"""
 
 import importlib
+import json
 import sys
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -30,6 +37,88 @@ def load_project(reference: str) -> tuple[Project, str]:
     raise Misconfigured(
         f"no project {reference!r}: give a path, module:attribute, or one of the installed ones ({known})"
     )
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What may be imported here. `listed`: as in the setting, comma-separated, "" for the default. `applied_file`: where
+    `headrace apply` writes down what it applied on this machine, "" for nowhere.
+    """
+
+    listed: str = ""
+    applied_file: str = ""
+
+    def why_not(self, project: str, reference: str) -> str | None:
+        """Why a project may not be imported here, with the way out; None when it may."""
+        wanted = [found.strip() for found in self.listed.split(",") if found.strip()]
+        if not wanted:
+            wanted = [point.name for point in entry_points(group=GROUP)] + _applied_here(self.applied_file)
+        if any(_is_meant(found, reference) for found in wanted):
+            return None
+        add = folder_of(reference) or reference
+        return (
+            f"project {project} is not allowed here: this host does not import {reference!r}. Install it with an entry point"
+            f" of the group {GROUP}, run `headrace apply` on this machine, or add {add} to HEADRACE_ALLOWED_PROJECTS"
+        )
+
+
+def load_allowed(project: str, reference: str, allowed: Allowed) -> Project:
+    """The project of a definition, when this host allows it. Raises `Misconfigured` when it does not, before anything is imported."""
+    refused = allowed.why_not(project, reference)
+    if refused is not None:
+        raise Misconfigured(refused)
+    folder, _, rest = reference.rpartition("!")
+    _on_path(folder)
+    return _checked(_attribute(rest), reference)
+
+
+def load_build(project: str, reference: str, build: str, allowed: Allowed) -> Any:
+    """The `build` of a deployment's training, taken from the project itself: what a definition names could be anything."""
+    found = load_allowed(project, reference, allowed)
+    builds = [deployment.training.build for deployment in found.deployments if deployment.training is not None]
+    for function in builds:
+        if f"{function.__module__}:{getattr(function, '__qualname__', '')}" == build:
+            return function
+    raise Misconfigured(
+        f"project {project} trains by {build!r}, which is none of its deployments' any more: apply it again"
+    )
+
+
+def note_applied(file: Path, project: str, reference: str) -> None:
+    """Write down that a project was applied on this machine."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    known = {name: found for name, found in _read_applied(file).items() if name != project}
+    written = file.with_suffix(".new")
+    written.write_text(json.dumps(known | {project: reference}, indent=2))
+    written.replace(file)
+
+
+def _applied_here(file: str) -> list[str]:
+    return list(_read_applied(Path(file)).values()) if file else []
+
+
+def _read_applied(file: Path) -> dict[str, str]:
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(reference) for name, reference in found.items()} if isinstance(found, dict) else {}
+
+
+def _is_meant(allowed: str, reference: str) -> bool:
+    """Whether an entry of the list (an entry point's name, a reference, or a folder) means this reference."""
+    folder, _, rest = reference.rpartition("!")
+    if allowed == reference:
+        return True
+    if not folder:
+        return any(point.name == allowed and point.value == reference for point in entry_points(group=GROUP))
+    module = Path(folder, *rest.partition(":")[0].split("."))
+    is_inside = module.with_suffix(".py").exists() or (module / "__init__.py").exists()
+    return is_inside and any(_is_same(Path(allowed), place) for place in (Path(folder), module, module.parent))
+
+
+def _is_same(left: Path, right: Path) -> bool:
+    return left.is_absolute() and left.resolve() == right.resolve()
 
 
 def load_function(reference: str, folder: str = "") -> Any:

@@ -58,6 +58,7 @@ class Pipeline:
     transform: Transform
     enrich: tuple[Reference, ...] = ()
     remembers: str | float = 0.0
+    limit: str | float = "30s"
 
 
 def pipeline(
@@ -66,15 +67,17 @@ def pipeline(
     to: Sequence[Source | OutcomesOf],
     enrich: Sequence[Reference] = (),
     remembers: str | float = 0.0,
+    limit: str | float = "30s",
 ) -> Callable[[Transform], Pipeline]:
     """Declare an async generator function as a pipeline (a Faust agent in the pipeline service).
 
     `enrich`: references whose mappings the function gets after its messages, in this order. `remembers`: how far back its
-    own memory reaches; after a restart so much of the raw stream, by append time, is read again to rebuild it.
+    own memory reaches; after a restart so much of the raw stream, by append time, is read again to rebuild it. `limit`: a
+    message over which it neither yields nor goes on for so long (waiting for a core not counted) is dead-lettered as hung.
     """
 
     def declare(transform: Transform) -> Pipeline:
         name = getattr(transform, "__name__", raw.name)
-        return Pipeline(name, raw, tuple(to), transform, tuple(enrich), remembers)
+        return Pipeline(name, raw, tuple(to), transform, tuple(enrich), remembers, limit)
 
     return declare

@@ -8,14 +8,14 @@ from headrace.errors import Misconfigured
 from headrace.project import definition as d
 from headrace.project.deployments import ABTest, BlueGreen, Canary, Guardrail, Rollout, Shadow
 from headrace.project.durations import seconds
-
-METRICS = ("errors", "invalid_scores", "latency", "degraded", "distribution")
+from headrace.project.rules import rollout
 
 
 def compile_rollout(deployment: str, found: Rollout) -> d.RolloutDefinition:
     """The plan of a policy. Raises `Misconfigured` naming the deployment and the way out."""
     plan = _plan(found)
-    _refuse(deployment, plan)
+    for sentence in rollout(deployment, plan):
+        raise Misconfigured(sentence)
     return plan
 
 
@@ -69,33 +69,3 @@ def _special(found: Canary | ABTest | Shadow, shared: d.RolloutDefinition) -> d.
 
 def _guardrails(found: Sequence[Guardrail]) -> tuple[d.GuardrailDefinition, ...]:
     return tuple(d.GuardrailDefinition(g.metric, g.limit, g.consecutive, g.dry_run) for g in found)
-
-
-def _refuse(deployment: str, plan: d.RolloutDefinition) -> None:
-    for holds, otherwise in _rules(plan):
-        if not holds:
-            raise Misconfigured(f"deployment {deployment}: rollout {otherwise}")
-
-
-def _rules(plan: d.RolloutDefinition) -> list[tuple[bool, str]]:
-    shares, strangers = plan.shares, sorted({g.metric for g in plan.guardrails} - set(METRICS))
-    rules = [
-        (0 < plan.alpha < 1, f"alpha must lie between 0 and 1, got {plan.alpha}"),
-        (plan.margin >= 0, f"margin must not be negative, got {plan.margin}"),
-        (plan.block_s > 0, f"block must be longer than nothing, got {plan.block_s} s"),
-        (
-            plan.label_delay_s is None or plan.label_delay_s >= 0,
-            f"label_delay must not be negative, got {plan.label_delay_s} s",
-        ),
-        (plan.silence_s > 0, f"silence must be longer than nothing, got {plan.silence_s} s"),
-        (all(0 < s <= 1 for s in shares), f"shares must lie in 0..1, got {shares} (percent?)"),
-        (not strangers, f"guardrails know {', '.join(METRICS)}, got {', '.join(strangers)}"),
-    ]
-    if plan.policy == "canary":
-        rules.append((bool(shares) and shares[-1] == 1, f"shares must end with 1, got {shares}"))
-        rules.append((list(shares) == sorted(set(shares)), f"shares must grow from step to step, got {shares}"))
-        rules.append((len(shares) > 1, "shares must have a step below 1; use BlueGreen() to switch at once"))
-    if plan.policy == "ab_test":
-        rules.append((all(s < 1 for s in shares), f"share must be below 1, got {shares[0]}"))
-        rules.append((plan.winner in ("rule", "hand"), f"winner must be 'rule' or 'hand', got {plan.winner!r}"))
-    return rules

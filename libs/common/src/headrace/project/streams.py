@@ -20,6 +20,7 @@ from datetime import datetime
 from typing import Any
 
 from headrace.envelope import parse_instant
+from headrace.instants import instant_s
 from headrace.project.durations import seconds
 
 At = datetime | float | str
@@ -33,7 +34,7 @@ def at_seconds(at: At) -> float:
     """
     if isinstance(at, str):
         return parse_instant(at)
-    return at.timestamp() if isinstance(at, datetime) else float(at)
+    return instant_s(at)
 
 
 @dataclass

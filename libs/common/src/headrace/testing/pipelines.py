@@ -6,6 +6,7 @@ assert "kind must be" in ran.poison[1]
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -98,7 +99,7 @@ def _read(number: int, message: Any) -> Any:
 def _hold(contract: Contract, handled: Handled, number: int) -> None:
     try:
         for index, yielded in enumerate(handled.yielded):
-            contract.write(yielded, Origin("raw.test.v1", 0, number, index), "test")
+            contract.write(yielded, Origin("raw.test.v1", 0, number, index), "test", int(time.time() * 1000))
     except Poison as poison:
         handled.poison = poison
 

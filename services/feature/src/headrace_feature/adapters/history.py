@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Sequence
 
 from headrace.bus.port import Log, Reader, Record, TopicPartition
-from headrace.codec import Codec, SourceEvent
+from headrace.codec import SourceEvent
 from headrace.errors import Poison
+from headrace_feature.adapters.admission import Admission
 
 _CHUNK = 5000
 
@@ -12,8 +13,8 @@ _CHUNK = 5000
 class History:
     """Reads one partition in order, up to offsets that the reader is told."""
 
-    def __init__(self, log: Log, codec: Codec, partition: TopicPartition) -> None:
-        self._log, self._codec, self._partition = log, codec, partition
+    def __init__(self, log: Log, admission: Admission, partition: TopicPartition) -> None:
+        self._log, self._admission, self._partition = log, admission, partition
         self._reader: Reader | None = None
         self.position = 0
 
@@ -34,7 +35,7 @@ class History:
 
     def _decoded(self, record: Record) -> SourceEvent | None:
         try:
-            return self._codec.decode_source(record)
+            return self._admission.decode(record)
         except Poison:  # it is in the DLQ already
             return None
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from headrace.events.features import ViewAdopted
 from headrace.features.batches import Batch, fold_batch
+from headrace.features.entities import LONGEST_PART, bounded, entity_key, part_of
 from headrace.features.origins import Origins
-from headrace.features.plan import ViewPlan, available_s, entity_key, plan_definition, plan_view
+from headrace.features.plan import ViewPlan, available_s, kinds_of, plan_definition, plan_view
 from headrace.features.repeats import Repeats
 from headrace.features.tiles import TileState
 from headrace.project.definition import ProjectDefinition, SourceDefinition
@@ -69,8 +70,7 @@ class SourceFold:
         self.late += int((~kept).sum())
 
     def _fold_view(self, view: str, plan: ViewPlan, batch: Batch, kept: NDArray[np.bool_]) -> None:
-        fields = plan.view.entity
-        entities = _entities(fields, batch.events)
+        entities = _entities(plan, batch.events)
         index = {entity: code for code, entity in enumerate(dict.fromkeys(entities))}
         states = [self._state(view, plan, entity) for entity in index]
         codes = np.array([index[entity] for entity in entities], dtype=np.int64)
@@ -117,22 +117,31 @@ class SourceFold:
         return [(self._plans[view], entity, self.tiles[view, entity]) for view, entity in sorted(touched)]
 
 
-def _entities(fields: tuple[str, ...], events: Sequence[Any]) -> list[str | None]:
-    """The entity that each event names."""
+def _entities(plan: ViewPlan, events: Sequence[Any]) -> list[str | None]:
+    """The entity that each event names. NB: texts take a short way, since nearly all entities are texts."""
+    fields = plan.view.entity
     if not fields:
         return [""] * len(events)
-    if len(fields) > 1:
-        return _joined([attrgetter(*fields)(event) for event in events])
-    get = attrgetter(fields[0])
-    found = [get(event) for event in events]
-    return [value if value is None or type(value) is str else str(value) for value in found]
+    kinds = kinds_of(plan.source, fields)
+    get = attrgetter(*fields)
+    if len(fields) == 1:
+        if kinds[0] == "text":
+            found: list[Any] = [get(event) for event in events]
+            return [value if value is None or len(value) <= LONGEST_PART else bounded(value) for value in found]
+        return [part_of(kinds[0], get(event)) for event in events]
+    if set(kinds) == {"text"}:
+        return [_of_texts(get(event)) for event in events]
+    return [entity_key(kinds, get(event)) for event in events]
 
 
-def _joined(values: Sequence[tuple[Any, ...]]) -> list[str | None]:
+def _of_texts(values: tuple[str | None, ...]) -> str | None:
     try:
-        return ["|".join(found) for found in values]
-    except TypeError:  # nulls, or what is no text
-        return [entity_key(list(found)) for found in values]
+        whole = "|".join(values)  # ty: ignore[no-matching-overload] - a null is what the except is for
+    except TypeError:
+        return None
+    if len(whole) <= LONGEST_PART and whole.count("|") < len(values) and "\\" not in whole:
+        return whole
+    return entity_key(("text",) * len(values), values)
 
 
 @dataclass(frozen=True)

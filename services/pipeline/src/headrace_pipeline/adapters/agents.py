@@ -7,11 +7,11 @@ acknowledge in a `finally`), raw bytes, own producer with awaited acknowledgemen
 import asyncio
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import faust
-from faust.types import EventT
+from faust.types import TP, EventT
 
 from headrace.bus.port import Record
 from headrace.bus.tls import tls_context
@@ -20,8 +20,12 @@ from headrace.settings import Settings
 _MOST = 2000
 _WITHIN_S = 0.02
 _STOP_WITHIN_S = 5.0
+# One pipeline's full buffer must not hold up the others: what a fetch brings fits in between "nearly full" (80 %) and full.
+_BUFFERED = 4096
+_FETCHED = 500
 
-Handle = Callable[[Sequence[Record]], Awaitable[None]]
+# Handles a batch; returns per stopped partition (topic, number) the first offset that is not done.
+Handle = Callable[[Sequence[Record]], Awaitable[Mapping[tuple[str, int], int]]]
 
 
 def make_app(group: str, settings: Settings) -> faust.App:
@@ -41,6 +45,8 @@ def make_app(group: str, settings: Settings) -> faust.App:
         broker_request_timeout=20,
         broker_commit_interval=1.0,
         topic_disable_leader=True,
+        stream_buffer_maxsize=_BUFFERED,
+        broker_max_poll_records=_FETCHED,
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,
         producer_linger=0.005,
@@ -66,7 +72,7 @@ def add_agent(app: faust.App, name: str, topic: str, handle: Handle) -> None:
     async def read(stream: Any) -> None:
         async for events in stream.take_events(_MOST, within=_WITHIN_S):
             try:
-                await handle([_record(event) for event in events])
+                _hold(app, events, await handle([_record(event) for event in events]))
             except asyncio.CancelledError:
                 raise
             except BaseException:
@@ -75,6 +81,20 @@ def add_agent(app: faust.App, name: str, topic: str, handle: Handle) -> None:
                 os._exit(1)
 
     app.agent(stream_topic, name=f"{app.conf.id}.{name}", concurrency=1)(read)
+
+
+def _hold(app: faust.App, events: Sequence[EventT], stopped: Mapping[tuple[str, int], int]) -> None:
+    """Keep what lies past a stop from being acknowledged, so that the group's offset stays before it, and fetch no more.
+
+    NB: the end of the batch takes one reference of every message; one that has another stays unacknowledged.
+    """
+    if not stopped:
+        return
+    for event in events:
+        message = event.message
+        if message.offset >= stopped.get((message.topic, message.partition), message.offset + 1):
+            message.incref()
+    app.consumer.pause_partitions([TP(*place) for place in stopped])
 
 
 def _record(event: EventT) -> Record:
@@ -102,9 +122,9 @@ class Agents:
         """Join the group."""
         await self._app.start()
 
-    def assigned(self) -> int:
-        """How many partitions this worker reads."""
-        return len(self._app.consumer.assignment())
+    def assigned(self) -> set[tuple[str, int]]:
+        """The partitions that this worker reads."""
+        return {(tp.topic, tp.partition) for tp in self._app.consumer.assignment()}
 
     async def stop(self) -> None:
         """Stop in order; after the limit leave the process, since a worker can hang while it stops."""

@@ -14,6 +14,9 @@ from headrace.errors import Poison
 from headrace.project.contract import read_raw
 from headrace.topics import Topics
 
+# What a message takes as a dict, by estimate: so many times its bytes, and so much more.
+_GROWTH, _OBJECT_BYTES = 4, 400
+
 _log = logging.getLogger("headrace.pipeline")
 
 
@@ -30,19 +33,28 @@ class _Raw(Codec):
 
 
 class References:
-    """One mapping per reference, shared by all pipelines of this process."""
+    """One mapping per reference, shared by all pipelines of this process.
+
+    All of them together are kept up to `limit_bytes` (by estimate): beyond it keys that are not known yet are left out, and
+    counted.
+    """
+
+    limit_bytes = 256 * 1_048_576
 
     def __init__(self, log: Log, topics: Topics) -> None:
         self._log, self._topics = log, topics
         self._views: dict[str, View] = {}
         self._mappings: dict[str, dict[str, Any]] = {}
+        self._sizes: dict[tuple[str, str], int] = {}
+        self.held_bytes = 0
+        self.left_out = 0
 
     async def mapping(self, name: str) -> Mapping[str, Any]:
         """The newest message per key, as it is now and as it changes."""
         if name not in self._views:
-            values = self._mappings[name] = {}
+            self._mappings[name] = {}
             topic = self._topics.of_reference(name)
-            view = self._views[name] = View(self._log, _Raw(self._topics), [topic], lambda m: _put(values, m))
+            view = self._views[name] = View(self._log, _Raw(self._topics), [topic], lambda m: self._put(name, m))
             await view.start()
         return MappingProxyType(self._mappings[name])
 
@@ -58,10 +70,16 @@ class References:
         for view in self._views.values():
             await view.stop()
 
-
-def _put(values: dict[str, Any], message: Message) -> None:
-    key = (message.record.key or b"").decode("utf-8", "replace")
-    if message.event is None:
-        values.pop(key, None)
-    else:
-        values[key] = message.event
+    def _put(self, name: str, message: Message) -> None:
+        key = (message.record.key or b"").decode("utf-8", "replace")
+        self.held_bytes -= self._sizes.pop((name, key), 0)
+        self._mappings[name].pop(key, None)
+        if message.event is None:
+            return
+        size = _OBJECT_BYTES + len(key) + _GROWTH * len(message.record.value or b"")
+        if self.held_bytes + size > self.limit_bytes:
+            self.left_out += 1
+            return
+        self._sizes[name, key] = size
+        self.held_bytes += size
+        self._mappings[name][key] = message.event

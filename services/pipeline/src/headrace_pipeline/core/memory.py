@@ -12,24 +12,28 @@ from headrace.bus.port import Record
 
 Place = tuple[str, int]
 
+# Failed records that are known one by one; forgetting an old one costs that it fails once more, without a dead letter.
+MOST_BAD = 100_000
+BAD_BYTES = 200
+
 
 @dataclass
 class Memory:
     """Per raw partition the next offset that the transform has not seen."""
 
     _next: dict[Place, int] = field(default_factory=dict)
-    _bad: set[tuple[str, int, int]] = field(default_factory=set)
+    _bad: dict[tuple[str, int, int], None] = field(default_factory=dict)
 
     def firsts(self, records: Sequence[Record], places: Iterable[int]) -> list[Record]:
         """Of each partition the first of these records, where something before it has not been seen."""
         firsts: dict[Place, Record] = {}
         for n in places:
-            firsts.setdefault(_place(records[n]), records[n])
+            firsts.setdefault(place_of(records[n]), records[n])
         return [record for place, record in firsts.items() if self._next.get(place, -1) < record.offset]
 
     def known_to(self, record: Record) -> int | None:
         """The next offset of the record's partition that has not been seen; None when nothing is remembered of it."""
-        return self._next.get(_place(record))
+        return self._next.get(place_of(record))
 
     def is_bad(self, record: Record) -> bool:
         """Whether the transform failed on this record before."""
@@ -37,17 +41,29 @@ class Memory:
 
     def handled(self, record: Record) -> None:
         """The transform has seen it."""
-        self._next[_place(record)] = record.offset + 1
+        self._next[place_of(record)] = record.offset + 1
 
     def caught_up(self, record: Record) -> None:
         """The transform has seen everything before it."""
-        self._next[_place(record)] = record.offset
+        self._next[place_of(record)] = record.offset
 
     def lost(self, record: Record) -> None:
         """The transform failed on it, and knows nothing any more."""
-        self._bad.add((record.topic, record.partition, record.offset))
+        self._bad[record.topic, record.partition, record.offset] = None
+        if len(self._bad) > MOST_BAD:
+            del self._bad[next(iter(self._bad))]
         self._next.clear()
 
+    def forget(self) -> None:
+        """The transform starts anew, and no record is to blame."""
+        self._next.clear()
 
-def _place(record: Record) -> Place:
+    @property
+    def held_bytes(self) -> int:
+        """What is kept of failed records, by estimate."""
+        return len(self._bad) * BAD_BYTES
+
+
+def place_of(record: Record) -> Place:
+    """The partition that a record lies in."""
     return record.topic, record.partition

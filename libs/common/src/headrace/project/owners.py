@@ -1,0 +1,59 @@
+"""Whose name is it: a deployment, view, source, raw stream or reference belongs to the project that declared it first.
+
+`apply` refuses to declare another project's name. What comes onto the topic by another way is judged by the same rule
+everywhere: the later definition is left out as a whole. Since when a project declares a name travels with its definition,
+because the topic is compacted, and its order is not that of the first declarations.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from headrace.events.project import ProjectApplied
+from headrace.project.definition import ProjectDefinition
+from headrace.project.rules import names_of
+
+
+def claims_of(definition: ProjectDefinition, before: ProjectApplied | None, now_s: float) -> dict[str, float]:
+    """Since when a project declares each of its names, when it is applied at `now_s`."""
+    known = {} if before is None else _claims(before)
+    return {name: known.get(name, now_s) for name in _names(definition)}
+
+
+def taken(definition: ProjectDefinition, others: Iterable[ProjectApplied]) -> str | None:
+    """Why a project may not declare what it declares: the first name of another's, and whose; None when all are free."""
+    wanted = set(_names(definition))
+    for other in others:
+        if other.name == definition.name:
+            continue
+        for name in _names(other.definition):
+            if name in wanted:
+                return _told(name, other.name)
+    return None
+
+
+def accepted(applied: Mapping[str, ProjectApplied]) -> tuple[dict[str, ProjectApplied], dict[str, str]]:
+    """The projects whose names are all their own, and why the others are left out, by project."""
+    owners: dict[str, tuple[float, str]] = {}
+    for project in applied.values():
+        for name, since_s in _claims(project).items():
+            owners[name] = min(owners.get(name, (since_s, project.name)), (since_s, project.name))
+    refused: dict[str, str] = {}
+    for project in applied.values():
+        for name in _names(project.definition):
+            if owners[name][1] != project.name:
+                refused.setdefault(project.name, _told(name, owners[name][1]))
+    return {name: found for name, found in applied.items() if name not in refused}, refused
+
+
+def _claims(project: ProjectApplied) -> dict[str, float]:
+    """NB: nobody has declared anything after he was last applied."""
+    at_s = project.applied_at_s
+    return {name: min(project.claims.get(name, at_s), at_s) for name in _names(project.definition)}
+
+
+def _names(definition: ProjectDefinition) -> list[str]:
+    return [f"{kind}/{name}" for kind, name in names_of(definition)]
+
+
+def _told(name: str, owner: str) -> str:
+    kind, _, plain = name.partition("/")
+    return f"{kind} {plain} belongs to project {owner}, which declared it first: choose another name"

@@ -1,0 +1,28 @@
+"""Reading a source's records: what cannot be read, or may not enter, is `Poison`, wherever the source is folded here."""
+
+from collections.abc import Iterable
+
+from headrace.bus.port import Record
+from headrace.codec import Codec, SourceEvent
+from headrace.events.features import PipelineAdvanced
+from headrace.features.plan import refusal
+from headrace.project.definition import SourceDefinition
+from headrace.topics import Topics
+
+
+class Admission:
+    """Decodes records of these sources."""
+
+    def __init__(self, codec: Codec, topics: Topics, sources: Iterable[SourceDefinition]) -> None:
+        self._codec = codec
+        self._sources = {topics.of_source(source.name): source for source in sources}
+
+    def decode(self, record: Record) -> SourceEvent:
+        """The event, or a pipeline's marker. Raises `Poison`."""
+        read = self._codec.decode_source(record)
+        event = read.event
+        if event is not None and type(event) is not PipelineAdvanced:
+            refused = refusal(self._sources[record.topic], event, record.timestamp_ms)
+            if refused is not None:
+                raise refused
+        return read
