@@ -138,6 +138,17 @@ class KafkaLog:
     async def list_topics(self) -> list[str]:
         return sorted(await self._ask(self.admin.list_topics()))
 
+    async def longest_transaction_ms(self) -> int | None:
+        # NB: a question to the side: whoever may not ask it is not stopped by it.
+        with contextlib.suppress(Exception):
+            nodes = [str(node.nodeId) for node in self.admin._client.cluster.brokers()]
+            answers: list[Any] = await self._ask(
+                self.admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, node) for node in nodes])
+            )
+            entries = {entry[0]: entry[1] for answer in answers for found in answer.resources for entry in found[4]}
+            return int(entries["transaction.max.timeout.ms"])
+        return None
+
     async def partitions(self, topic: str) -> list[TopicPartition]:
         described = await self._ask(self.admin.describe_topics([topic]))
         if not described or described[0]["error_code"]:

@@ -32,6 +32,8 @@ RETRY_S = 1.0
 LAG_EVERY_S = 2.0
 LOOK_EVERY_S = 5.0
 LOST_PLACE_S = 60.0
+LONGEST_TRANSACTION_MS = 60_000
+HELD_BACK_S = 20.0
 _MOST_CONDEMNED = 10_000
 
 
@@ -93,12 +95,14 @@ class ShardHost:
         self._looked_s = 0.0
         self._ends: dict[TopicPartition, int] = {}
         self._lost_since: CoreWait | None = None
+        self._held_back: dict[TopicPartition, tuple[int, float]] = {}
         self._error: BaseException | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or a `Fatal`."""
         self._producer = await self.log.producer()
         topics = [self.lock] if self.lock else self.inputs
+        await self._warn_of_long_transactions()
         await self.stops.start()
         following = asyncio.create_task(self.stops.follow())
         try:
@@ -358,6 +362,40 @@ class ShardHost:
         if "topics" in self.health.failures:
             raise Fatal("topics were deleted and made again: starting anew")
         await self._look_at_place()
+        await self._look_for_open_transactions()
+
+    async def _warn_of_long_transactions(self) -> None:
+        longest_ms = await self.log.longest_transaction_ms()
+        if longest_ms is not None and longest_ms > LONGEST_TRANSACTION_MS:
+            _log.warning(
+                "transaction.max.timeout.ms is %s on this broker: one producer that leaves a transaction open holds back"
+                " everybody's records for so long; set it to %s at most",
+                longest_ms,
+                LONGEST_TRANSACTION_MS,
+            )
+
+    async def _look_for_open_transactions(self) -> None:
+        """Name the transaction of another producer that holds back what this host reads."""
+        reader = self._reader if self.lock else self._member
+        if reader is None:
+            return
+        stable = await reader.end_offsets()
+        ends = await self.log.end_offsets(stable)
+        now_s = asyncio.get_running_loop().time()
+        for tp, offset in stable.items():
+            known, since_s = self._held_back.get(tp, (-1, now_s))
+            if ends[tp] <= offset:
+                self._held_back.pop(tp, None)
+            elif known != offset:
+                self._held_back[tp] = (offset, now_s)
+            elif now_s - since_s > HELD_BACK_S:
+                reason = (
+                    f"a transaction of another producer is open on {tp.topic}/{tp.partition} at offset {offset} for"
+                    f" {now_s - since_s:.0f} s; it holds back {ends[tp] - offset} records"
+                )
+                self.health.fail(f"transaction:{tp.topic}/{tp.partition}", reason)
+                continue
+            self.health.clear(f"transaction:{tp.topic}/{tp.partition}")
 
     async def _look_at_place(self) -> None:
         """A process that was frozen may have lost its place in the group unawares: then it ends, to join anew."""

@@ -88,6 +88,9 @@ class MemoryLog:
     async def list_topics(self) -> list[str]:
         return sorted(self._topics)
 
+    async def longest_transaction_ms(self) -> int | None:
+        return None
+
     async def partitions(self, topic: str) -> list[TopicPartition]:
         if topic not in self._topics:
             raise Misconfigured(f"topic {topic} does not exist: run `headrace topic apply`")
