@@ -74,7 +74,7 @@ PATHS = [
     "/v2/models/delay/versions/1/infer", "/v1/deployments/delay/versions/{}/predict", "/v2/models/{}/infer", "/v2/models/{}",
     "/v1/deployments/{}/predict", "/v1/models/{}:predict", "/v2/models/delay/versions/{}/ready", "/v2/models/delay/ready",
     "/v2/models/delay/config", "/v2/health/ready", "/v2/health/live", "/v2/health/{}", "/docs", "/docs/assets/{}", "/openapi.json", "/",
-    "/v1/models", "/v1/models/delay", "/v1/deployments/delay/outcomes", "/metrics", "/{}", "/v2/models/bare/infer", "*", "delay", "",
+    "/v1/models", "/v1/models/delay", "/docs/", "/v2/", "/v2/health/ready/", "/v1/deployments/delay/outcomes", "/metrics", "/{}", "/v2/models/bare/infer", "*", "delay", "",
 ]  # fmt: skip
 PARTS = [
     "a%2Fb", "..", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "%00", "%ff%fe", "é", "%C3%A9", "²", "%C2%B2", "٣", "%D9%A3", "nobody", "%",
@@ -184,7 +184,12 @@ def a_request(dice: random.Random) -> bytes:
     method = usual if dice.random() < 0.85 else dice.choice(METHODS)
     path = path.replace("{}", dice.choice(PARTS)) + dice.choice(["", "", "", "?", "?a=b", "?" + "%" * 100, "?é", "#x"])
     encoding, body = packed(a_body(dice), dice)
-    headers = [("Host", "x"), ("Connection", "close"), *([("Content-Encoding", encoding)] if encoding else [])]
+    host = (
+        "x"
+        if dice.random() < 0.8
+        else dice.choice(["[", "é", "", "a b", "x" * 5000, "[::1]:99999999", "x:y", "http://x"])
+    )
+    headers = [("Host", host), ("Connection", "close"), *([("Content-Encoding", encoding)] if encoding else [])]
     headers += a_few_headers(dice)
     if dice.random() < 0.9:
         headers.append(("Content-Length", str(len(body))))

@@ -249,7 +249,8 @@ class Asker:
             except TimeoutError:
                 self._is_ill(f"the broker gave no answer within {PROBE_WITHIN_S:g} s", 1)
             except Exception as error:  # a client's own errors: whatever it is, the broker could not be asked
-                self._is_ill(f"the broker cannot be asked: {type(error).__name__}: {error}", 1)
+                text, name = str(error), type(error).__name__
+                self._is_ill(f"the broker cannot be asked: {text if name in text else f'{name}: {text}'}", 1)
             else:
                 self._is_well()
             await _until(stop, PROBE_EVERY_S if self._failed_probes == 0 else RETRY_S)

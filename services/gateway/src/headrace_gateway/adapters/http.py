@@ -220,6 +220,8 @@ def make_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     asking = _asking(doors)
+    # NB: a redirect would be made of the Host header, which may hold anything.
+    app.router.redirect_slashes = False
     app.router.routes[:] = [
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in asking),
         *(Route(path, _Endpoint(handler), methods=[method]) for method, path, handler in _looking(doors)),
@@ -269,7 +271,13 @@ def _new_id() -> str:
     return secrets.token_hex(16)
 
 
-async def _refused(_: Request, error: Exception) -> JSONResponse:
+async def _refused(request: Request, error: Exception) -> JSONResponse:
     """Paths and methods that there are not."""
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    told = error.detail
+    if error.status_code == 404:
+        told = f"there is no path {shown(request.scope['path'])}; /docs shows those that there are"
+    elif error.status_code == 405:
+        takes = (error.headers or {}).get("Allow", "another method")
+        told = f"{shown(request.method)} is not taken here; {takes} is"
+    return JSONResponse({"error": told}, error.status_code, error.headers)
