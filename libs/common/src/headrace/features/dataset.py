@@ -75,7 +75,7 @@ class Inputs(Sequence[dict[str, Scalar]]):
         get, texts = inputs.get, self._texts
         for name, column in self._numbers:
             value = get(name)
-            column.append(math.nan if value is None else value)
+            column.append(math.nan if value is None else float(value))
         for name, column in self._others:
             value = get(name)
             column.append(texts.setdefault(value, value) if type(value) is str else value)
@@ -284,7 +284,8 @@ def is_foreign(record: Record, deployment: str) -> bool:
     """Whether a request, outcome or decision in MessagePack certainly names another deployment: seen from its first
     bytes, as all writers of ours make them. False for anything else, which is then decoded.
 
-    >>> is_foreign(Record("t", 0, 0, None, b"\x81\xaadeployment\xa3abc"), "xyz")
+    >>> from msgspec.msgpack import encode
+    >>> is_foreign(Record("t", 0, 0, None, encode({"deployment": "abc"})), "xyz")
     True
     >>> is_foreign(Record("t", 0, 0, None, b'{"deployment": "abc"}'), "xyz")
     False
