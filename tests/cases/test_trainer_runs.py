@@ -98,7 +98,7 @@ class Bench:
         """All messages of a topic."""
         return await read_all(self.log, self.codec, [self.topics.name(topic)])
 
-    async def finished(self, count: int = 1, within_s: float = 100.0) -> dict[str, TrainingFinished]:
+    async def finished(self, count: int = 1, within_s: float = 240.0) -> dict[str, TrainingFinished]:
         """The last facts of the runs, by deployment, once there are so many."""
         give_up_s = time.monotonic() + within_s
         while True:
@@ -122,7 +122,7 @@ class Bench:
         logs = [*self.folder.glob("*.log"), *runs_folder(self.settings).glob("*/*.log")]
         return "\n".join(f"{path.name}: {path.read_text()[-2000:]}" for path in logs)
 
-    async def until(self, holds: Callable[[], Any], within_s: float = 60.0) -> None:
+    async def until(self, holds: Callable[[], Any], within_s: float = 240.0) -> None:
         give_up_s = time.monotonic() + within_s
         while not holds():
             assert time.monotonic() < give_up_s, self.told()
@@ -169,6 +169,8 @@ async def registered_once(bench: Bench, name: str) -> None:
     assert set(ids.values()) == {1}
 
 
+@pytest.mark.faults
+@pytest.mark.timeout(900)
 async def test_a_trainer_killed_in_mid_run_finds_its_run_still_going_and_one_version_results(bench: Bench) -> None:
     await bench.set_up("by-slow")
     bench.hold()
@@ -185,7 +187,7 @@ async def test_a_trainer_killed_in_mid_run_finds_its_run_still_going_and_one_ver
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_whatever_a_users_build_does_ends_its_own_run_with_one_sentence_and_the_trainer_never_notices(
     bench: Bench,
 ) -> None:
@@ -207,7 +209,7 @@ async def test_whatever_a_users_build_does_ends_its_own_run_with_one_sentence_an
     await bench.set_up(*names)
     trainer = bench.start()
     await bench.ask(*names)
-    finished = await bench.finished(len(names), 560)
+    finished = await bench.finished(len(names), 840)
     for name, reason in wrong.items():
         assert (finished[f"by-{name}"].outcome, reason in finished[f"by-{name}"].reason) == ("failed", True), finished
         assert len(finished[f"by-{name}"].reason) < 1000
@@ -217,6 +219,7 @@ async def test_whatever_a_users_build_does_ends_its_own_run_with_one_sentence_an
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 async def test_a_second_trainer_that_joins_and_a_first_one_that_leaves_cost_the_run_nothing(bench: Bench) -> None:
     await bench.set_up("by-slow")
     bench.hold()
@@ -233,6 +236,7 @@ async def test_a_second_trainer_that_joins_and_a_first_one_that_leaves_cost_the_
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 async def test_a_killed_worker_is_begun_again_and_one_version_results(bench: Bench) -> None:
     await bench.set_up("by-slow")
     bench.hold()
@@ -251,6 +255,7 @@ async def test_a_killed_worker_is_begun_again_and_one_version_results(bench: Ben
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 async def test_a_trainer_whose_disk_was_wiped_begins_the_run_anew_and_one_version_results(bench: Bench) -> None:
     await bench.set_up("by-slow")
     bench.hold()
@@ -268,6 +273,7 @@ async def test_a_trainer_whose_disk_was_wiped_begins_the_run_anew_and_one_versio
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 async def test_a_broker_that_is_killed_in_mid_run_is_waited_for(own_broker: "Broker", tmp_path: Path) -> None:
     log = KafkaLog(Settings(bootstrap_servers=own_broker.bootstrap_servers))
     await log.start()

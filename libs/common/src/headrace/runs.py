@@ -246,6 +246,9 @@ def end_runs(folder: Path, timeout_s: float = 3.0) -> int:
     all that it started; one that does not is killed, and what it started ends with it.
     """
     found = [RunFolder(path.parent) for path in folder.glob("**/order")]
+    for run in found:
+        with contextlib.suppress(OSError):
+            run.ask_to_stop()  # NB: a keeper that was begun this moment does not hold its lock yet
     running = [(run, pid) for run in found if (pid := run.holder()) is not None]
     _signal(running, signal.SIGTERM)
     give_up_s = time.monotonic() + timeout_s

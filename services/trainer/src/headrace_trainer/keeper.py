@@ -23,12 +23,22 @@ from msgspec.structs import replace
 from headrace.events.training import TrainingFinished, TrainingProgressed
 from headrace.runs import AttemptBegan, AttemptEnded, Progress, RunFolder
 from headrace.settings import Settings
-from headrace_trainer.adapters.processes import IS_LINUX, Usage, adopt_orphans, end_below, memory_below, usage_below
+from headrace_trainer.adapters.processes import (
+    IS_LINUX,
+    Usage,
+    adopt_orphans,
+    end_below,
+    memory_below,
+    usage_below,
+    wake_if_stopped,
+)
 from headrace_trainer.core.attempts import Again, Ended, Failed, Limits, again, on_end
 
 LOOK_S = 0.25
 LOG_BYTES = 1024 * 1024
 TELL_IDLE_S = 300.0
+# A process that somebody has stopped is let go on after so long.
+WAKE_S = 30.0
 # A process that computes less than this share of the time that it was not waiting for a core stands still.
 _COMPUTES = 0.02
 
@@ -112,6 +122,7 @@ class Keeper:
     def _watch(self, process: subprocess.Popen[bytes]) -> str:
         """Until the process ends, or is over a limit: which one."""
         still, seen_s, told = Still(), time.monotonic(), False
+        looked_s = seen_s
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(LOOK_S)
@@ -128,6 +139,9 @@ class Keeper:
                 return "cpu"
             if idle_s > self.limits.idle_s:
                 return "idle"
+            if idle_s > WAKE_S and now_s - looked_s > WAKE_S:
+                looked_s = now_s
+                wake_if_stopped(process.pid)
             if idle_s > TELL_IDLE_S and not told:
                 told = True
                 self._tell_idle(idle_s)

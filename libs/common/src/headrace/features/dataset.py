@@ -48,6 +48,8 @@ class Inputs(Sequence[dict[str, Scalar]]):
         }
         self._texts: dict[str, str] = {}
         self._count = 0
+        self._numbers = [(name, column) for name, column in self._columns.items() if isinstance(column, array)]
+        self._others = [(name, column) for name, column in self._columns.items() if isinstance(column, list)]
 
     def __len__(self) -> int:
         return self._count
@@ -70,12 +72,13 @@ class Inputs(Sequence[dict[str, Scalar]]):
 
     def add(self, inputs: Mapping[str, Scalar]) -> None:
         """One request's inputs, which keep the contract."""
-        for name, column in self._columns.items():
-            value = inputs.get(name)
-            if isinstance(column, array):
-                column.append(math.nan if value is None else float(value))
-            else:
-                column.append(self._texts.setdefault(value, value) if isinstance(value, str) else value)
+        get, texts = inputs.get, self._texts
+        for name, column in self._numbers:
+            value = get(name)
+            column.append(math.nan if value is None else float(value))
+        for name, column in self._others:
+            value = get(name)
+            column.append(texts.setdefault(value, value) if type(value) is str else value)
         self._count += 1
 
     def taken(self, places: Iterable[int]) -> "Inputs":
@@ -283,7 +286,8 @@ def is_foreign(record: Record, deployment: str) -> bool:
     """Whether a request, outcome or decision in MessagePack certainly names another deployment: seen from its first
     bytes, as all writers of ours make them. False for anything else, which is then decoded.
 
-    >>> is_foreign(Record("t", 0, 0, None, b"\x81\xaadeployment\xa3abc"), "xyz")
+    >>> from msgspec.msgpack import encode
+    >>> is_foreign(Record("t", 0, 0, None, encode({"deployment": "abc"})), "xyz")
     True
     >>> is_foreign(Record("t", 0, 0, None, b'{"deployment": "abc"}'), "xyz")
     False

@@ -61,6 +61,15 @@ def below(pid: int) -> list[int]:
     return found
 
 
+def wake_if_stopped(pid: int) -> bool:
+    """Let a process go on that somebody has stopped (SIGSTOP); whether it was."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        if _stat(pid)[0] == "T":
+            os.kill(pid, signal.SIGCONT)
+            return True
+    return False
+
+
 def adopt_orphans() -> None:
     """What descendants leave behind becomes a child of this process, so that it can be found and ended."""
     if IS_LINUX:

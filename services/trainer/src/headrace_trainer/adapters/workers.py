@@ -13,6 +13,7 @@ from headrace.events.training import RetrainAccepted, TrainingFinished
 from headrace.obs.health import Health
 from headrace.runs import Entry, RunFolder, all_runs, make_folder, runs_folder
 from headrace.settings import Settings, environ_of
+from headrace_trainer.adapters.processes import wake_if_stopped
 from headrace_trainer.core.attempts import FIRST_PAUSE_S, LONGEST_PAUSE_S
 
 _log = logging.getLogger("headrace.trainer")
@@ -23,6 +24,8 @@ KEPT = 20
 KEPT_BYTES = 64 * 2**20
 # A run that nobody asked for (any more) is ended only after a while: another trainer may just have taken it up.
 STRANGER_S = 30.0
+# How often it is seen to it that keepers were not stopped by somebody.
+WAKE_S = 30.0
 
 
 @dataclass
@@ -37,6 +40,7 @@ class Workers:
     _due_s: dict[str, float] = field(default_factory=dict)
     _pauses_s: dict[str, float] = field(default_factory=dict)
     _tended_s: float = -TEND_S
+    _looked_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.folder = make_folder(runs_folder(self.settings))
@@ -71,7 +75,12 @@ class Workers:
         begun = self._begun.get(folder.run)
         if begun is not None and begun.returncode is not None:
             del self._begun[folder.run]
-        return folder.run in self._begun or folder.holder() is not None
+        keeper = folder.holder()
+        if keeper is not None and time.monotonic() - self._looked_s > WAKE_S:
+            self._looked_s = time.monotonic()
+            if wake_if_stopped(keeper):
+                _log.warning("the keeper of run %s (process %d) was stopped, it goes on now", folder.run, keeper)
+        return folder.run in self._begun or keeper is not None
 
     async def _begin_again(self, folder: RunFolder, accepted: RetrainAccepted) -> None:
         """Begin it, later each time: whatever is wrong with the machine is not mended by haste."""
