@@ -45,6 +45,62 @@ def test_blocks_without_requests_close_in_their_turn() -> None:
     assert found.close_next(8 * HOUR) is None
 
 
+def test_a_hundred_years_without_requests_are_passed_over_in_one_turn() -> None:
+    found = blocks(horizon_h=4)
+    found.take(pair("u", 100.0))
+    found.take(pair("w", 100 * 365.25 * 86_400.0))
+    turns = []
+    while (one := found.close_next(101 * 365.25 * 86_400.0)) is not None:
+        turns.append((one.sums.rows, one.empty))
+    assert len(turns) < 12
+    assert sum(rows for rows, _ in turns) == 2
+    passed = sum(empty for _, empty in turns) + len(turns)
+    assert passed == found.number_of(101 * 365.25 * 86_400.0) - 4
+    assert found.close_next(101 * 365.25 * 86_400.0) is None
+
+
+def test_a_request_of_today_amid_a_replay_of_ten_years_ago_makes_nothing_late() -> None:
+    found = blocks(horizon_h=4)
+    found.take(pair("today", 1.7e9))
+    found.take(pair("u", 1.3e9))
+    found.observe("u", 1.0, 1.3e9 + 60)
+    assert found.late == 0
+    assert closed(found, 1.3e9 + 6 * HOUR).sums.labelled == 1
+    assert closed(found, 1.3e9 + 6 * HOUR).sums.rows == 0
+    assert found.close_next(1.3e9 + 6 * HOUR) is None
+
+
+def test_what_is_no_label_of_the_kind_is_counted_and_changes_nothing() -> None:
+    found = blocks()
+    found.take(pair("u", 0.0))
+    for wild in (2.0, -1.0, 0.5, float("nan"), float("inf"), 1e300):
+        found.observe("u", wild, 60.0)
+    assert (found.foreign, closed(found, 5 * HOUR).sums.labelled) == (6, 0)
+
+
+def test_a_label_belongs_only_to_requests_before_it() -> None:
+    found = blocks()
+    found.take(pair("u", 0.0))
+    found.take(pair("u", 1800.0))
+    found.observe("u", 1.0, 900.0)
+    assert closed(found, 5 * HOUR).sums.labelled == 1
+
+
+def test_a_pair_costs_forty_eight_bytes_at_most_and_over_the_bound_pairs_are_missing_and_labels_the_oldest() -> None:
+    found = blocks()
+    found.pairs_limit_bytes, found.labels_limit_bytes = 100 * found.pair_bytes, 100 * 24
+    for n in range(1000):
+        found.take(pair(f"u{n}", float(n)))
+        found.observe(f"u{n}", 1.0, 1000.0 + n)
+        found.observe(f"stranger{n}", 1.0, 1000.0 + n)
+    assert found.pair_bytes + 24 <= 64
+    assert found.pairs_bytes <= 100 * found.pair_bytes
+    assert found.labels_bytes <= 100 * 24
+    result = closed(found, 5 * HOUR)
+    assert (result.sums.rows, result.missing) == (100, 900)
+    assert found.pairs_bytes == 0
+
+
 def test_a_label_counts_if_it_was_known_within_the_horizon_and_a_later_one_corrects_it() -> None:
     found = blocks()
     for unit in ("in time", "corrected", "too late"):

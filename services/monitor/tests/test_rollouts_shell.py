@@ -4,17 +4,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from headrace.bus.port import Out, Record, TopicPartition
 from headrace.clock import ManualClock
 from headrace.codec import Codec, Message
 from headrace.envelope import Envelope
 from headrace.events.failures import Raised
-from headrace.events.inference import DecisionMade, FellBack, OutcomeObserved, Score, Served
+from headrace.events.inference import DecisionMade, FellBack, OutcomeObserved, Score, Served, ShadowScored
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAborted, RolloutAdvanced, RolloutStarted, Route
 from headrace.events.verdicts import VerdictGiven
-from headrace.policy.verdict import FAIL, PASS
+from headrace.policy.verdict import FAIL, PASS, UNMEASURED
 from headrace.project import Binary, Canary, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace.topics import Topics
@@ -135,3 +136,51 @@ async def test_after_a_restart_verdicts_go_on_with_the_same_ids_and_the_same_wor
     again, once = (shard._rollouts._trials["d"].judged({}) for shard in (second, straight))
     assert (again.decisions, again.totals, again.folded) == (once.decisions, once.totals, once.folded)
     assert again.tests["errors"]["wealth"] == pytest.approx(once.tests["errors"]["wealth"])
+
+
+async def test_without_any_request_it_says_that_it_waits_for_traffic_as_long_as_it_takes() -> None:
+    log = Log()
+    log.messages = log.messages[:3]
+    shard, _ = await shard_of(log, [], {})
+    assert [v.waiting_for for v in verdicts(await feed(shard, log.messages, 10))] == ["traffic"]
+    clock = shard._clock
+    assert isinstance(clock, ManualClock)
+    for _ in range(10):
+        clock.advance(80.0)
+        (found,) = verdicts(await feed(shard, [], 10))
+        assert (found.waiting_for, found.has_clock, found.labels) == ("traffic", False, UNMEASURED)
+
+
+async def test_late_shadows_are_read_from_the_topic_of_decisions() -> None:
+    log = Log()
+    due = [
+        replace(m, event=replace(m.event, shadows=(), shadows_due=tuple(s.version for s in m.event.shadows)))
+        if isinstance(m.event, DecisionMade)
+        else m
+        for m in log.messages
+    ]
+    shard, _ = await shard_of(log, [], {})
+    late: list[Message] = []
+    for number, (was, now) in enumerate(zip(log.messages, due, strict=True)):
+        late.append(now)
+        if isinstance(was.event, DecisionMade):
+            event = was.event
+            scored = [
+                ShadowScored(
+                    event.request_id, "d", event.unit, s.version, event.at_s, s, None, event.took_ms[s.version]
+                )
+                for s in event.shadows
+            ]
+            late += [replace(was, event=one, envelope=replace(was.envelope, id=f"s{number}")) for one in scored]
+    counts: dict[str, int] = {}
+    for place, message in enumerate(late):
+        topic = message.record.topic
+        late[place] = replace(message, record=replace(message.record, offset=counts.setdefault(topic, 0)))
+        counts[topic] += 1
+    found = verdicts(await feed(shard, late, 100))
+    straight, _ = await shard_of(log, [], {})
+    wanted = verdicts(await feed(straight, log.messages, 100))
+    assert (found[-1].labels, found[-1].label_count) == (wanted[-1].labels, wanted[-1].label_count)
+    assert found[-1].guardrails == PASS
+    held, limit = shard._rollouts.holds()["rollout_shadows_due"]
+    assert held < limit

@@ -1,0 +1,338 @@
+"""Rollouts that wait, and what they wait for: cases 26, 27 and 28, and what strangers may write to the registry."""
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
+from headrace.events.ops import HealthReported
+from headrace.events.registry import (
+    AbortRollout,
+    ApproveVersion,
+    ArchiveVersion,
+    CommandRefused,
+    DeleteVersion,
+    PauseRollout,
+    PromoteRollout,
+    RegisterVersion,
+    ResumeRollout,
+    RetryRollout,
+    RollBack,
+    RolloutStarted,
+    SetAlias,
+    SetOverride,
+    StartRollout,
+    TagVersion,
+    TimedOut,
+)
+from headrace.policy.verdict import UNMEASURED
+from headrace.project.definition import RolloutDefinition
+from headrace.registry import state as registry
+from headrace.registry.state import Fold, Registry
+from headrace.testing.registry import CANARY, HOUR_S, command, folded, registered, verdict, version_of
+from headrace_registry.core import admission, rollout, versions
+from headrace_registry.core.case import Unloadable, Warmed
+from headrace_registry.core.instances import REPORTS_KEPT, Instances
+from headrace_registry.core.patience import LOADS, Over, Patience
+
+BLUE_GREEN = RolloutDefinition("blue_green")
+
+
+class Scene:
+    """Version 1 of `d` serves, version 2 is released; a monitor and an inference instance live, and time passes in steps."""
+
+    def __init__(self, plan: RolloutDefinition = CANARY) -> None:
+        self.state = registered(2)
+        for version, by in ((1, BLUE_GREEN), (2, plan)):
+            self.tell(StartRollout("d", version, "r", "me"), by)
+            if version == 1:
+                self.tell(Warmed())
+        self.instances, self.patience, self.now_s = Instances(), Patience(), 1000.0
+        self.served = self.watched = 0
+
+    def tell(self, message: Any, plan: RolloutDefinition = CANARY) -> list[Any]:
+        facts = rollout.decide(self.state, "d", message, f"m{self.state.entry('d').facts}", plan)
+        self.state = folded(self.state, facts)
+        return facts
+
+    @property
+    def running(self) -> Any:
+        return self.state.entry("d").rollout
+
+    def at_work(self) -> "Scene":
+        """The canary has its first share."""
+        self.tell(Warmed())
+        self.tell(verdict(self.state, 0.0))
+        self.tell(verdict(self.state, HOUR_S))
+        assert self.running.step == "canary"
+        return self
+
+    def lives(self, *, warm: bool = False, ready: bool = True) -> None:
+        names = ("d/1", "d/2") if warm else ("d/1",)
+        self.instances.take(
+            HealthReported("inference", "i", ready, warmed=names, handled_total=self.served), self.now_s
+        )
+
+    def passes(self, seconds: float, *, inference: bool = True, monitor: bool = True, lag: int = 0, gets_on: bool = False,
+               serves: bool = True, step_s: float = 2.0) -> list[Over]:  # fmt: skip
+        """What runs out meanwhile."""
+        found = []
+        for _ in range(math.ceil(seconds / step_s)):
+            self.now_s += step_s
+            self.served, self.watched = self.served + serves, self.watched + gets_on
+            if inference:
+                self.lives()
+            if monitor:
+                report = HealthReported("monitor", "m", True, shards=(0,), lag={"t/0": lag}, handled_total=self.watched)
+                self.instances.take(report, self.now_s)
+            over = self.patience.look("d", self.running, 0.0, self.instances, self.now_s, self.now_s)
+            if over is not None:
+                found.append(over)
+        return found
+
+
+# case 27
+
+
+def test_a_canary_that_nobody_asks_waits_for_ever_and_its_time_begins_with_the_first_request() -> None:
+    scene = Scene()
+    scene.tell(Warmed())
+    for day in range(400):
+        waits = verdict(
+            scene.state, 0.0, labels=UNMEASURED, step_decisions=0, waiting_for="traffic", has_clock=day > 200
+        )
+        assert scene.tell(waits) == []
+        scene.patience.hear("d")
+        assert scene.passes(200.0, serves=False) == []
+    assert (scene.running.since_s, scene.running.standing) == (None, "running")
+    scene.tell(verdict(scene.state, 400 * 86_400.0))
+    assert scene.running.since_s == 400 * 86_400.0
+
+
+def test_a_monitor_that_is_only_late_is_waited_for_and_one_that_stands_still_is_not() -> None:
+    scene = Scene().at_work()
+    assert scene.passes(3600.0, lag=50_000, gets_on=True) == []
+    (held, *_) = scene.passes(400.0, lag=50_000, gets_on=False)
+    assert (held.what, "the monitor runs" in held.reason) == ("hold", True)
+
+
+@pytest.mark.parametrize(("monitor", "why"), [(True, "the monitor runs, and says nothing"), (False, "does not run")])
+def test_silence_holds_and_then_ends_only_while_requests_are_decided(monitor: bool, why: str) -> None:
+    scene = Scene().at_work()
+    (held, *_) = scene.passes(320.0, monitor=monitor)
+    assert held.what == "hold"
+    assert why in held.reason
+    scene.tell(TimedOut("d", scene.running.id, held.what, held.for_s, held.reason))
+    assert scene.passes(7200.0, monitor=monitor, serves=False) == []
+    (ended, *_) = scene.passes(10.0, monitor=monitor)
+    assert ended.what == "silence"
+    aborted, _ = scene.tell(TimedOut("d", scene.running.id, ended.what, ended.for_s, ended.reason))
+    assert (aborted.harmful, aborted.cause) == (False, "silence")
+
+
+def test_a_registry_that_was_stopped_for_an_hour_has_not_waited_for_an_hour() -> None:
+    scene = Scene().at_work()
+    assert scene.passes(3600.0, step_s=600.0, monitor=False) == []
+
+
+def test_a_wait_that_was_recorded_twice_or_in_another_phase_changes_nothing() -> None:
+    scene = Scene().at_work()
+    hold = TimedOut("d", scene.running.id, "hold", 300.0, "r")
+    assert len(scene.tell(hold)) == 1
+    assert scene.tell(hold) == []
+    assert scene.tell(TimedOut("d", "another", "silence", 600.0, "r")) == []
+    assert scene.tell(TimedOut("d", scene.running.id, "warming", 600.0, "r")) == []
+
+
+# case 28
+
+
+def test_loads_that_fail_end_a_rollout_so_that_it_may_be_tried_again_and_never_reject_the_version() -> None:
+    scene = Scene()
+    scene.lives()
+    for attempt in range(LOADS):
+        assert scene.passes(2.0) == []
+        failed = VersionLoadFailed("d", 2, "i", "memory", "no room", attempt + 1)
+        scene.instances.take(failed, scene.now_s)
+    (over,) = scene.passes(2.0)
+    assert (over.what, "5 times (memory): no room" in over.reason) == ("load", True)
+    aborted, _ = scene.tell(TimedOut("d", scene.running.id, over.what, over.for_s, over.reason))
+    assert (aborted.harmful, aborted.cause, "rollout retry d" in aborted.reason) == (False, "load", True)
+    assert scene.state.entry("d").may_serve(2)
+    assert next(type(fact) for fact in scene.tell(RetryRollout("d", "r", "me"))) is RolloutStarted
+
+
+def test_failed_loads_count_per_rollout_and_instance_and_are_cleared_by_a_warm_version() -> None:
+    instances = Instances()
+    for name in ("a", "b"):
+        instances.take(HealthReported("inference", name, True), 100.0)
+    for at_s, name in ((10.0, "a"), (20.0, "a"), (60.0, "a"), (70.0, "b"), (80.0, "b")):
+        instances.take(VersionLoadFailed("d", 2, name, "time", "slow"), at_s)
+    assert (found := instances.failing("d", 2, 0.0, 100.0))
+    assert found[:2] == ("a", 3)
+    assert (found := instances.failing("d", 2, 50.0, 100.0))
+    assert found[:2] == ("b", 2)
+    instances.take(VersionWarmed("d", 2, "b", 1.0), 90.0)
+    assert (found := instances.failing("d", 2, 50.0, 100.0))
+    assert found[:2] == ("a", 1)
+    instances.take(HealthReported("inference", "a", True, warmed=("d/2",)), 101.0)
+    assert instances.failing("d", 2, 0.0, 101.0) is None
+
+
+def test_an_instance_that_died_is_not_waited_for() -> None:
+    instances = Instances()
+    instances.take(HealthReported("inference", "dead", True), 0.0)
+    instances.take(VersionLoadFailed("d", 2, "dead", "memory", "no room"), 1.0)
+    instances.take(HealthReported("inference", "alive", True, warmed=("d/2",)), 60.0)
+    assert instances.warmed("d/2", 60.0) == {"alive": True}
+    assert instances.failing("d", 2, 0.0, 60.0) is None
+
+
+def test_warming_runs_out_in_the_time_of_living_instances_and_an_instance_that_is_warm_begins_it_anew() -> None:
+    scene = Scene()
+    scene.lives()
+    assert scene.passes(7200.0, inference=False) == []
+    assert scene.passes(3 * 300.0 - 20.0) == []
+    scene.instances.take(VersionWarmed("d", 2, "j", 1.0), scene.now_s)
+    assert scene.passes(3 * 300.0 - 20.0) == []
+    over = scene.passes(40.0)[0]
+    assert (over.what, "not warm on i after" in over.reason) == ("warming", True)
+    aborted, _ = scene.tell(TimedOut("d", scene.running.id, over.what, over.for_s, over.reason))
+    assert (aborted.harmful, aborted.cause) == (False, "warming")
+
+
+def test_only_a_version_that_was_rejected_for_good_is_never_released_again() -> None:
+    scene = Scene()
+    scene.instances.take(VersionUnloadable("d", 2, "i", "it died twice of SIGSEGV"), 0.0)
+    reason = scene.instances.unloadable("d", 2)
+    assert reason is not None
+    aborted, _ = scene.tell(Unloadable(2, reason))
+    assert (aborted.harmful, aborted.cause) == (True, "unloadable")
+    assert not scene.state.entry("d").may_serve(2)
+
+
+# case 26, and strangers
+
+
+def test_a_command_about_an_unknown_deployment_names_those_that_there_are() -> None:
+    state = registered(1)
+    found = admission.refusal(state, ["flights", "d"], AbortRollout("NOPE", "r", "me"), "c1")
+    assert found == CommandRefused(
+        "NOPE", "abort.rollout", "c1", "there is no deployment 'NOPE'; there are: d, flights"
+    )
+    assert admission.refusal(state, [], AbortRollout("d", "r", "me"), "c1") is None
+    nothing = admission.refusal(Registry(), [], AbortRollout("NOPE", "r", "me"), "c1")
+    assert nothing is not None
+    assert "headrace apply" in nothing.reason
+
+
+def test_refusals_of_unknown_deployments_leave_nothing_behind() -> None:
+    fold = Fold()
+    for n in range(100):
+        fold.take(CommandRefused(f"x{n}", "abort.rollout", f"c{n}", "r"), f"f{n}")
+    assert fold.state.entries == {}
+
+
+def test_ids_and_ended_rollouts_and_reports_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "IDS_KEPT", 50)
+    monkeypatch.setattr(registry, "ENDED_KEPT", 5)
+    fold = Fold()
+    for n in range(1, 201):
+        fold.take(version_of(n, command_id=f"c{n}" * 1000), f"f{n}" * 1000)
+    assert fold.held_bytes == 100 * registry.ID_BYTES
+    assert fold.state.has_registered("c200" * 1000)
+    assert not fold.state.has_registered("c1" * 1000)
+    instances = Instances()
+    for n in range(REPORTS_KEPT * 2):
+        instances.take(HealthReported("inference", f"i{n}", True), float(n))
+        instances.take(VersionLoadFailed("d", n, f"i{n}", "memory", "r" * 10_000), float(n))
+    held, bound = instances.held_bytes()
+    assert held <= bound
+
+
+def test_a_registration_is_refused_where_the_registry_has_no_room_or_no_clock_could_go_on_from_it() -> None:
+    said = {"is_declared": True, "has_artifact": True, "now_s": 0.0}
+    full = Registry(versions_bytes=versions.VERSIONS_BYTES + 1)
+    (refused,) = versions.on_register(full, command(), "c", **said)
+    assert "model delete" in refused.reason
+    for wild in (math.inf, math.nan, 1e300):
+        lineage = msgspec.structs.replace(command().lineage, request_to_s=wild)
+        (refused,) = versions.on_register(Registry(), command(lineage=lineage), "c", **said)
+        assert "1..9999" in refused.reason
+    place = msgspec.structs.replace(command().place, chunk_count=10**18)
+    (refused,) = versions.on_register(Registry(), command(place=place), "c", **said)
+    assert "chunks" in refused.reason
+
+
+texts = st.one_of(
+    st.sampled_from(["d", "e", "me", "champion", "baseline", "canary", ""]), st.text(max_size=30), st.just("x" * 70_000)
+)
+numbers = st.one_of(st.integers(0, 4), st.integers(-(2**63), 2**64 - 1))
+kinds = st.sampled_from(
+    [AbortRollout, ApproveVersion, ArchiveVersion, DeleteVersion, PauseRollout, PromoteRollout, RegisterVersion, ResumeRollout,
+     RetryRollout, RollBack, SetAlias, SetOverride, StartRollout, TagVersion, TimedOut]
+)  # fmt: skip
+
+
+@st.composite
+def commands(draw: st.DrawFn) -> Any:
+    """Any command with any values of the right types, as a codec lets them through."""
+    kind = draw(kinds)
+    if kind is RegisterVersion:
+        return command(deployment=draw(texts), reason=draw(texts), tags=draw(st.dictionaries(texts, texts, max_size=3)),
+                       metrics=draw(st.dictionaries(texts, st.floats(), max_size=3)),
+                       lineage=msgspec.structs.replace(command().lineage, request_to_s=draw(st.floats())))  # fmt: skip
+    values: dict[str, Any] = {}
+    for name in kind.__struct_fields__:
+        match name:
+            case "version" | "expected":
+                values[name] = draw(numbers)
+            case "tags":
+                values[name] = draw(st.dictionaries(texts, texts, max_size=3))
+            case "for_s":
+                values[name] = draw(st.floats())
+            case "what":
+                values[name] = draw(st.sampled_from(["hold", "silence", "warming", "load"]))
+            case "policy":
+                values[name] = draw(st.none() | texts)
+            case _:
+                values[name] = draw(texts)
+    return kind(**values)
+
+
+BY_HAND = {
+    SetAlias: versions.on_set_alias,
+    SetOverride: versions.on_set_override,
+    TagVersion: versions.on_tag,
+    ArchiveVersion: versions.on_archive,
+    DeleteVersion: versions.on_delete,
+    ApproveVersion: versions.on_approve,
+}
+
+
+@given(st.lists(st.tuples(commands(), texts, st.booleans()), max_size=25))
+@settings(max_examples=40, deadline=None)
+def test_no_command_raises_and_what_strangers_write_does_not_grow(history: list) -> None:
+    state = registered(3)
+    for event, ident, is_warm in history:
+        if admission.why_dead(event.deployment, ident) is not None:
+            continue
+        refused = admission.refusal(state, ["d"], event, ident)
+        if refused is not None:
+            facts: list[Any] = [refused]
+        elif isinstance(event, RegisterVersion):
+            said = {"is_declared": event.deployment == "d", "has_artifact": True, "now_s": 0.0}
+            facts = list(versions.on_register(state, event, ident, **said))
+        elif type(event) in BY_HAND:
+            facts = BY_HAND[type(event)](state, event, ident)
+        else:
+            facts = rollout.decide(state, event.deployment, event, ident, CANARY)
+        facts += rollout.decide(folded(state, facts), "d", Warmed(), "", CANARY) if is_warm else []
+        for fact in facts:
+            assert len(msgspec.msgpack.encode(fact)) < 900_000
+        state = folded(state, facts)
+    assert set(state.entries) == {"d"}
