@@ -126,6 +126,12 @@ class EventTable:
         """Only the events where `mask` holds."""
         return EventTable(self.source, {name: values[mask] for name, values in self.columns().items()})
 
+    def regrouped(self, places: Ints, fields: tuple[str, ...], owners: Ints, count: int) -> "EventTable":
+        """The events at `places` (repeats allowed) as if `fields` named their owner: `str(n)` for n below `count`."""
+        found = EventTable(self.source, {name: values[places] for name, values in self.columns().items()})
+        found._codes[fields] = {str(n): n for n in range(count)}, owners
+        return found
+
     def drop_before(self, at_s: float) -> None:
         """Forget events that became available before `at_s`."""
         kept = self.available >= at_s

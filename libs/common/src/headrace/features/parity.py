@@ -17,7 +17,7 @@ from headrace.events.monitor import SkewSeen
 from headrace.features.as_of import AsOf, as_of
 from headrace.features.differences import cause_of
 from headrace.features.events import EventTable
-from headrace.features.plan import ViewPlan, plan_view
+from headrace.features.plan import ViewPlan, features_of_width, plan_view
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 
 Floats32 = NDArray[np.float32]
@@ -79,8 +79,9 @@ def parity(
     found = [_fold(seen, plan) for plan in plans]
     available = _row_of(plans, [part.values for part in found])
     applied = available.copy()
-    for place in np.flatnonzero(np.logical_or.reduce([part.beyond for part in found])):
-        applied[place] = _restricted(seen, logged[place])
+    places = np.flatnonzero(np.logical_or.reduce([part.beyond for part in found]))
+    if len(places):
+        applied[places] = _restricted(seen, places)
     _leave_out_unbuilt(seen, applied)
     by_tiles, by_as_of = _equal(served, applied), _equal(served, available)
     return Parity(
@@ -112,27 +113,76 @@ def _row_of(plans: Sequence[ViewPlan], parts: Sequence[NDArray[np.float64]]) -> 
     return np.where(np.isnan(values), np.array(defaults), values).astype(np.float32)
 
 
-def _restricted(seen: _Logged, row: DecisionMade) -> Floats32:
-    at_s = np.array([row.at_s])
-    parts = [
-        as_of(
-            plan,
-            _up_to(seen.tables[plan.view.source], seen.topics[plan.view.source], row),
-            [row.entities.get(plan.view.name)],
-            at_s,
-            seen.deployment.settle_s,
-        ).values
-        for plan in seen.plans
-    ]
-    return _row_of(seen.plans, parts)[0]
+def _restricted(seen: _Logged, places: NDArray[np.int64]) -> Floats32:
+    """The rows at `places`, each folded from the events below its own offsets: shape (len(places), view features)."""
+    return _row_of(seen.plans, [_below_limits(seen, plan, places) for plan in seen.plans])
 
 
-def _up_to(table: EventTable, topic: str, row: DecisionMade) -> EventTable:
-    partitions = np.unique(table.partitions)
-    limits = np.zeros(len(table), dtype=np.int64)
-    for partition in partitions:
-        limits[table.partitions == partition] = row.applied.get(f"{topic}/{partition}", 0)
-    return table.select(table.offsets < limits)
+def _below_limits(seen: _Logged, plan: ViewPlan, places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A view of such rows. The events of its entity that a row may look at are found in one sorted order of the table; each
+    row is then an entity of its own, with those of them that lie below its offsets, so that many rows are one fold."""
+    table, topic = seen.tables[plan.view.source], seen.topics[plan.view.source]
+    index, codes = table.codes(plan.view.entity)
+    order = np.lexsort((table.available, codes))
+    codes, available = codes[order], table.available[order]
+    rows = [seen.rows[n] for n in places]
+    entities = [row.entities.get(plan.view.name) for row in rows]
+    code = np.array([-2 if e is None else index.get(e, -2) for e in entities], dtype=np.int64)
+    at_s = seen.at_s[places]
+    first_s, last_s = _reach(plan, at_s, seen.deployment.settle_s)
+    begins, ends = np.searchsorted(codes, code, side="left"), np.searchsorted(codes, code, side="right")
+    limits = {
+        partition: np.array([row.applied.get(f"{topic}/{partition}", 0) for row in rows], dtype=np.int64)
+        for partition in np.unique(table.partitions).tolist()
+    }
+    found = np.full((len(rows), len(plan.view.features)), np.nan)
+    for chunk in _chunks(np.where(code < 0, 0, ends - begins)):
+        mine = [_inside(available, begins[n], ends[n], first_s[n], last_s[n], code[n] >= 0) for n in chunk]
+        owner = np.repeat(np.arange(len(chunk)), [len(events) for events in mine])
+        events = order[np.concatenate(mine)]
+        limit = np.zeros(len(events), dtype=np.int64)
+        for partition, of_rows in limits.items():
+            here = table.partitions[events] == partition
+            limit[here] = of_rows[chunk][owner[here]]
+        keeps = table.offsets[events] < limit
+        names = [None if entities[n] is None else str(place) for place, n in enumerate(chunk)]
+        small = table.regrouped(events[keeps], plan.view.entity, owner[keeps], len(chunk))
+        found[chunk] = as_of(plan, small, names, at_s[chunk], seen.deployment.settle_s).values
+    return found
+
+
+# So many events are folded at once, by the table's own columns.
+_CHUNK_EVENTS = 500_000
+
+
+def _chunks(counts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Rows in order, cut where their events would be too many at once; one row at least."""
+    if not len(counts):
+        return []
+    number = (np.cumsum(counts) - 1) // _CHUNK_EVENTS
+    cuts = np.flatnonzero(np.diff(number)) + 1
+    return np.split(np.arange(len(counts)), cuts)
+
+
+def _reach(plan: ViewPlan, at_s: NDArray[np.float64], settle_s: float) -> tuple[NDArray[np.float64], ...]:
+    """Between which instants events can count for a row; a pane more at either end costs nothing."""
+    first_s, last_s = at_s.copy(), at_s.copy()
+    for width in plan.widths:
+        ends = np.floor((at_s - settle_s) / width.width_s)
+        longest_s = max(feature.window_s for _, feature in features_of_width(plan.view, width.width_s))
+        first_s = np.minimum(first_s, (ends - longest_s // width.width_s - 1) * width.width_s)
+        last_s = np.maximum(last_s, (ends + 1) * width.width_s)
+    return first_s, last_s
+
+
+def _inside(
+    available: NDArray[np.float64], begin: int, end: int, first_s: float, last_s: float, is_known: bool
+) -> NDArray[np.int64]:
+    """Places, in the sorted order, of an entity's events between two instants."""
+    if not is_known:
+        return np.empty(0, dtype=np.int64)
+    low, high = np.searchsorted(available[begin:end], [first_s, last_s])
+    return np.arange(begin + low, begin + high)
 
 
 def _leave_out_unbuilt(seen: _Logged, applied: Floats32) -> None:
