@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 import pytest_asyncio
 import skops.io
 from sklearn.linear_model import LogisticRegression
@@ -16,6 +17,7 @@ from headrace.bus import artifacts
 from headrace.bus.admin import ensure_topics
 from headrace.bus.port import Log, Out
 from headrace.bus.projects import Projects
+from headrace.bus.shards import ShardHost
 from headrace.bus.views import read_all
 from headrace.clock import Clock, ManualClock
 from headrace.codec import Codec, Message, out
@@ -45,7 +47,9 @@ from headrace.project.compile import compile_project, digest
 from headrace.project.definition import ProjectDefinition
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
+from headrace_inference.adapters.warmer import Trial, Warmer
 from headrace_inference.app import wire
+from headrace_inference.shell import InferenceShard
 
 AT_S = 1_364_774_400.0
 
@@ -98,6 +102,7 @@ class Bench:
         self.codec = Codec(self.topics)
         self.health = Health("inference", "inference-1", failures={})
         self.model_memory_bytes = 2**31
+        self.trial: Trial | None = None
         self.versions: dict[tuple[str, int], VersionRegistered] = {}
 
     trained = staticmethod(trained)
@@ -189,7 +194,14 @@ class Bench:
         await projects.start()
         limit = self.model_memory_bytes
         parts = await wire(
-            self.log, self.codec, self.topics, projects, self.health, self.clock, model_memory_bytes=limit
+            self.log,
+            self.codec,
+            self.topics,
+            projects,
+            self.health,
+            self.clock,
+            model_memory_bytes=limit,
+            trial=self.trial,
         )
         tasks = [asyncio.create_task(part.run(stop)) for part in (*parts, projects)]
         try:
@@ -197,6 +209,19 @@ class Bench:
         finally:
             stop.set()
             await asyncio.gather(*tasks)
+
+    async def shard(self) -> InferenceShard:
+        """One shard of the service, with nothing around it."""
+        projects = Projects(self.log, self.codec, self.topics)
+        await projects.start()
+        parts = await wire(self.log, self.codec, self.topics, projects, self.health, self.clock, trial=self.trial)
+        for part in parts:
+            if isinstance(part, Warmer):
+                stop = asyncio.Event()
+                stop.set()
+                await part.run(stop)
+        (host,) = [part for part in parts if isinstance(part, ShardHost)]
+        return host.make(0)  # ty: ignore[invalid-return-type] - the host knows its logic as a protocol
 
     async def read(self, topic: str, holds: Callable[[list[Message]], bool] = bool) -> list[Message]:
         """All messages of a topic as soon as they satisfy `holds`."""
@@ -209,7 +234,8 @@ class Bench:
 
     async def decisions(self, count: int = 1) -> list[DecisionMade]:
         """The first decisions, when there are that many."""
-        return [m.event for m in await self.read("inference.decisions", lambda found: len(found) >= count)]
+        found = await self.read("inference.decisions", lambda found: len(_decisions(found)) >= count)
+        return _decisions(found)
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait for a condition."""
@@ -218,7 +244,17 @@ class Bench:
                 await asyncio.sleep(0.01)
 
 
+def _decisions(found: Sequence[Message]) -> list[DecisionMade]:
+    return [message.event for message in found if isinstance(message.event, DecisionMade)]
+
+
 @pytest_asyncio.fixture
 async def bench(memory_log: MemoryLog, clock: ManualClock) -> Bench:
     """The service on the log in memory."""
     return await Bench(memory_log, clock).set_up()
+
+
+@pytest.fixture
+def bench_kind() -> type[Bench]:
+    """For tests that make a service of their own, over and over."""
+    return Bench

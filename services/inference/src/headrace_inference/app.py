@@ -83,6 +83,8 @@ async def wire(
         tell=facts.append,
         limit_bytes=model_memory_bytes,
     )
+    if isinstance(trial, Trials):
+        trial.slow = warmer.slow
     await warmer.begin()
     progress = Progress(store, projects, topics, health)
     progress.report()

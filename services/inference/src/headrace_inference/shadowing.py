@@ -27,7 +27,8 @@ from headrace_inference.scoring import Scoring, note_lost, note_scored
 MOST_ROWS, MOST_BYTES = 20_000, 32 * 1024**2
 # What a row that waits costs beside its bytes.
 _ENTRY_BYTES = 900
-_FIRST_ROWS, _LARGEST_CALL = 64, 2048
+_FIRST_ROWS, _LARGEST_CALL = 256, 2048
+_MOST_APPETITES = 1_000
 # After a takeover versions are still being loaded: so long what the former owner owed waits for them.
 _LOADED_WITHIN_S, _LOOK_EVERY_S = 60.0, 0.1
 _DROPPED = Shed(f"{MOST_ROWS:,} rows or {MOST_BYTES:,} bytes wait for shadows of this shard already")
@@ -60,9 +61,9 @@ class _Waiting(msgspec.Struct, eq=False):
 class _Queue:
     """What waits for one version. `appetite`: how many rows it gets at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, appetite: int) -> None:
         self.rows: deque[_Waiting] = deque()
-        self.appetite = _FIRST_ROWS
+        self.appetite = appetite
         self.task: asyncio.Task[None] | None = None
 
 
@@ -72,6 +73,7 @@ class Shadows:
     def __init__(self, plane: Plane, scoring: Scoring, records: Records, partition: int) -> None:
         self._plane, self._scoring, self._records, self._partition = plane, scoring, records, partition
         self._queues: dict[Name, _Queue] = {}
+        self._appetites: dict[Name, int] = {}
         self._late: list[Out] = []
         self._rows = self._bytes = 0
 
@@ -144,7 +146,10 @@ class Shadows:
             return
         self._rows += 1
         self._bytes += size
-        self._queues.setdefault(name, _Queue()).rows.append(waiting)
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = _Queue(self._appetites.get(name, _FIRST_ROWS))
+        queue.rows.append(waiting)
 
     def _begin(self, name: Name) -> None:
         queue = self._queues.get(name)
@@ -170,8 +175,10 @@ class Shadows:
                 why = failure or NotLoaded("it was let go")
                 for one in waiting:
                     self._settle(one.due, name[1], why)
-        if self._queues.get(name) is queue:
-            del self._queues[name]
+        if len(self._appetites) >= _MOST_APPETITES:
+            self._appetites.clear()
+        self._appetites[name] = queue.appetite
+        del self._queues[name]
 
     def _may_come(self, name: Name, first: _Waiting) -> bool:
         """Whether a version that is not loaded is waited for: for what a former owner owed, as long as a route wants it."""
@@ -203,7 +210,7 @@ class Shadows:
         try:
             scored = await model.score_along(rows, limit_s, shelf.pulse)
         except NotScored as error:
-            queue.appetite = _FIRST_ROWS
+            queue.appetite = max(1, queue.appetite // 4)
             failure = note_lost(shelf, name, breaker, error.failure)
             for one in waiting:
                 self._settle(one.due, version, failure)

@@ -9,7 +9,9 @@ import os
 # NB: before numpy is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import contextlib
 import ctypes
+import importlib
 import math
 import resource
 import signal
@@ -25,6 +27,7 @@ from headrace_inference.adapters.models import Unloadable, footprint, try_out
 from headrace_inference.core.trial import Task, Told, memory_limit_bytes
 
 _PR_SET_PDEATHSIG = 1
+_LIBRARIES = {"skops": "skops.io", "onnx": "onnxruntime", "xgboost": "xgboost", "lightgbm": "lightgbm"}
 _PROBES = 64
 _MOST_TOLD = 2_000
 
@@ -64,6 +67,7 @@ def _die_first() -> None:
 def _answer(task: Task) -> Told:
     size = limit = 0
     try:
+        _import_for(task.place.format)
         _limit_cpu(task.cpu_s)
         data = Path(task.path).read_bytes()
         size = footprint(data, task.place.format)
@@ -86,6 +90,12 @@ def _answer(task: Task) -> Told:
         # NB: whatever else goes wrong here is not the version's fault.
         return Told("broken", f"{type(error).__name__}: {error}"[:_MOST_TOLD])
     return Told("passed", "", size, limit)
+
+
+def _import_for(format: str) -> None:
+    """The library of a format, before anything is measured: what it takes is not the version's."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module(_LIBRARIES.get(format, "numpy"))
 
 
 def _limit_cpu(limit_s: int) -> None:

@@ -37,6 +37,8 @@ def engine(data: bytes) -> LightgbmEngine:
     objective = next((line[10:] for line in text.splitlines() if line.startswith("objective=")), "")
     try:
         return LightgbmEngine(library.Booster(model_str=text), objective)
+    except MemoryError:
+        raise
     except Exception as error:
         # NB: the library raises its own error type for whatever is wrong with a file.
         raise Poison(f"LightGBM cannot load it: {error}") from error

@@ -66,7 +66,7 @@ def engine(data: bytes) -> OnnxEngine:
     options.log_severity_level = 4
     try:
         return OnnxEngine(runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"]))
-    except Poison:
+    except (Poison, MemoryError):
         raise
     except Exception as error:
         # NB: the runtime raises types of its own for whatever is wrong with a graph.

@@ -12,6 +12,7 @@ import numpy as np
 
 from headrace.errors import Poison
 from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats
+from headrace.models.trees import refuse_wild_trees
 
 FORMAT = "skops"
 MAX_UNPACKED_BYTES = 512 * 1024 * 1024
@@ -45,7 +46,13 @@ def load(data: bytes) -> Any:
     try:
         strangers = sorted(set(skops.io.get_untrusted_types(data=data)) - set(ALLOWED_TYPES))
         if not strangers:
-            return skops.io.loads(data, trusted=list(ALLOWED_TYPES))
+            model = skops.io.loads(data, trusted=list(ALLOWED_TYPES))
+            refuse_wild_trees(model)
+            return model
+    except MemoryError:
+        raise
+    except Poison:
+        raise
     except Exception as error:
         # NB: crafted bytes make skops, zipfile and numpy raise anything; all of it means the same here.
         raise Poison(f"artifact cannot be loaded: {type(error).__name__}: {error}") from error

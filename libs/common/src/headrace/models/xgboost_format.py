@@ -42,7 +42,7 @@ def engine(data: bytes) -> XgboostEngine:
         booster.load_model(bytearray(data))
         booster.set_param({"nthread": 1})
         return XgboostEngine(booster, library)
-    except Poison:
+    except (Poison, MemoryError):
         raise
     except Exception as error:
         # NB: the library raises its own error type for whatever is wrong with a file.

@@ -34,7 +34,7 @@ _log = logging.getLogger("headrace.inference")
 MEMORY_BYTES = 2 * 1024**3
 LOOK_AGAIN_S = 0.5
 # How long a start waits for champions, and then for what else the routes name: after that it serves what it has.
-CHAMPIONS_WITHIN_S, OTHERS_WITHIN_S = 30.0, 5.0
+CHAMPIONS_WITHIN_S, OTHERS_WITHIN_S = 60.0, 5.0
 Fact = VersionWarmed | VersionUnloadable | VersionLoadFailed
 
 

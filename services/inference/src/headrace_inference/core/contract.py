@@ -44,7 +44,7 @@ class Contract:
             values = np.array([self._numbers(i) for i, fine in zip(asked, kept, strict=True) if fine], np.float64)
         except OverflowError:  # an integer that no float64 can hold
             return [False] * len(kept)
-        within: np.ndarray = np.asarray(np.logical_and(values >= self._lowest, values <= self._highest).all(axis=1))
+        within = np.all((values >= self._lowest) & (values <= self._highest), axis=1)
         told = iter(within.tolist())
         return [fine and next(told) for fine in kept]
 

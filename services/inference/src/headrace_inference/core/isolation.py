@@ -127,7 +127,7 @@ class _Search:
         pace: Pace,
     ) -> None:
         self._predict, self._rows, self._may_go_on, self._columns, self._pace = predict, rows, may_go_on, columns, pace
-        self._has_hole: np.ndarray = np.logical_not(np.isfinite(rows).all(axis=1))
+        self._has_hole = np.logical_not(np.all(np.isfinite(rows), axis=1, keepdims=True))[:, 0]
         self._calls = 1
         self._cleared: list[tuple[np.ndarray, np.ndarray]] = []
         self._reasons: dict[int, str] = {}

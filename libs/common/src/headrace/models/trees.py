@@ -1,0 +1,95 @@
+"""Whether the trees of a scikit-learn model stay inside their own arrays.
+
+A tree's nodes name their children and their column by number, and the code that walks them trusts these: one number
+outside reads foreign memory, or walks for ever. A trial would only find out if one of its rows took that branch.
+In every tree that scikit-learn grows, a child lies behind its parent; a walk down such a tree ends.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from headrace.errors import Poison
+
+_TREE = "sklearn.tree._tree.Tree"
+_PREDICTOR = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
+_MOST_VALUES = 10_000_000
+
+
+def refuse_wild_trees(model: Any) -> None:
+    """Raise `Poison` when a tree anywhere in `model` points outside of its arrays, or back."""
+    for found, columns in _walk(model):
+        kind = f"{type(found).__module__}.{type(found).__qualname__}"
+        if kind == _TREE:
+            _check_tree(found, columns)
+        elif kind == _PREDICTOR:
+            _check_predictor(found, columns)
+
+
+def _walk(model: Any) -> Iterator[tuple[Any, int | None]]:
+    """Everything inside a model, each once, with how many columns the estimator around it says that it takes (None: it does not)."""
+    waiting: list[tuple[Any, int | None]] = [(model, None)]
+    seen: set[int] = set()
+    while waiting:
+        value, columns = waiting.pop()
+        if id(value) in seen or isinstance(value, str | bytes | int | float | np.generic | type(None)):
+            continue
+        seen.add(id(value))
+        if len(seen) > _MOST_VALUES:
+            raise Poison(f"artifact holds more than {_MOST_VALUES:,} values")
+        yield value, columns
+        inside = getattr(value, "__dict__", None) or {}
+        own = inside.get("n_features_in_", columns)
+        own = int(own) if isinstance(own, int | np.integer) else None
+        waiting += [(item, own) for item in _parts(value, inside)]
+
+
+def _parts(value: Any, inside: dict[str, Any]) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, list | tuple | set):
+        return list(value)
+    if isinstance(value, np.ndarray):
+        return value.ravel().tolist() if value.dtype == object else []
+    return list(inside.values())
+
+
+def _check_tree(tree: Any, columns: int | None) -> None:
+    state = tree.__getstate__()
+    nodes, count = state["nodes"], int(state["node_count"])
+    if len(nodes) != count or len(state["values"]) != count:
+        raise Poison(
+            f"artifact holds a tree of {count} nodes with {len(nodes)} of them, and {len(state['values'])} values"
+        )
+    if columns is not None and tree.n_features > columns:
+        raise Poison(f"artifact holds a tree of {tree.n_features} columns in a model of {columns}")
+    places = np.arange(count)
+    inner = nodes["left_child"] != -1
+    _check_children(places, inner, nodes["left_child"], nodes["right_child"])
+    _check_columns(nodes["feature"][inner], tree.n_features)
+
+
+def _check_predictor(predictor: Any, columns: int | None) -> None:
+    nodes = predictor.nodes
+    inner = nodes["is_leaf"] == 0
+    _check_children(np.arange(len(nodes)), inner, nodes["left"].astype(np.int64), nodes["right"].astype(np.int64))
+    if columns is not None:
+        _check_columns(nodes["feature_idx"][inner].astype(np.int64), columns)
+    sets = min(len(predictor.raw_left_cat_bitsets), len(predictor.binned_left_cat_bitsets))
+    by_category = inner & (nodes["is_categorical"] != 0)
+    if len(nodes) and np.any(nodes["bitset_idx"][by_category].astype(np.int64) >= sets):
+        raise Poison("artifact holds a tree whose categories lie outside of its arrays")
+
+
+def _check_children(places: np.ndarray, inner: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
+    if not len(places):
+        raise Poison("artifact holds a tree without nodes")
+    for child in (left, right):
+        if np.any((child[inner] <= places[inner]) | (child[inner] >= len(places))):
+            raise Poison("artifact holds a tree whose nodes point outside of it, or back")
+
+
+def _check_columns(columns: np.ndarray, count: int) -> None:
+    if len(columns) and (columns.min() < 0 or columns.max() >= count):
+        raise Poison(f"artifact holds a tree that asks for a column outside of its {count}")

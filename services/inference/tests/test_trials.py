@@ -1,0 +1,287 @@
+"""Versions are tried in a child process: what kills it, fills it or never ends takes nothing else with it."""
+
+import asyncio
+import json
+import os
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures
+from sklearn.tree import DecisionTreeClassifier
+
+from headrace.clock import ManualClock
+from headrace.events.inference import Served, VersionLoadFailed, VersionUnloadable, VersionWarmed
+from headrace.events.registry import ArtifactPlace, VersionRegistered
+from headrace_inference.adapters.trials import Trials
+from headrace_inference.core.trial import Crashed, Failed, Passed, Rejected, Told, judge
+
+Bench = Any  # the fixture of conftest.py
+
+ROWS = np.linspace(-1, 1, 50, dtype=np.float32).reshape(-1, 1)
+NONE = np.empty((0, 1), np.float32)
+POISONED = 10**8
+
+
+def sound() -> Any:
+    return DecisionTreeClassifier(max_depth=1).fit(ROWS, ROWS[:, 0] > 0)
+
+
+def wild_xgboost() -> bytes:
+    """A file whose trees name children far outside of their arrays: the library reads there."""
+    import xgboost
+
+    booster = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(ROWS, ROWS[:, 0] > 0), 2)
+    model = json.loads(bytes(booster.save_raw("json")))
+    for tree in model["learner"]["gradient_booster"]["model"]["trees"]:
+        for side in ("left_children", "right_children"):
+            tree[side] = [POISONED if child != -1 else child for child in tree[side]]
+    return json.dumps(model).encode()
+
+
+def wild_tree() -> bytes:
+    """The same of scikit-learn, on a branch that few rows take."""
+    model = sound()
+    state = model.tree_.__getstate__()
+    state["nodes"]["right_child"][0] = POISONED
+    kind, arguments = model.tree_.__reduce__()[:2]
+    tree = kind(*arguments)
+    tree.__setstate__(state)
+    model.tree_ = tree
+    return skops.io.dumps(model)
+
+
+def greedy() -> bytes:
+    """A pipeline that wants tens of gigabytes for its first rows."""
+    model = make_pipeline(PolynomialFeatures(2), LogisticRegression()).fit(ROWS, ROWS[:, 0] > 0)
+    powers = model.steps[0][1]
+    powers.degree, powers._max_degree, powers._n_out_full, powers.n_output_features_ = (2, 2, 10**9, 10**9)
+    return skops.io.dumps(model)
+
+
+def endless() -> bytes:
+    """A graph that counts to a million million before it answers."""
+    from onnx import TensorProto, helper
+
+    def tensor(name: str, kind: int, *values: Any) -> Any:
+        return helper.make_tensor(name, kind, [], values)
+
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["goes_on"], ["goes_on_out"]), helper.make_node("Neg", ["kept"], ["kept_out"])],
+        "body",
+        [
+            helper.make_tensor_value_info("count", TensorProto.INT64, []),
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("kept", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("kept_out", TensorProto.FLOAT, None),
+        ],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["times", "yes", "rows"], ["said"], body=body)],
+        "endless",
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, [None, 1])],
+        [helper.make_tensor_value_info("said", TensorProto.FLOAT, [None, 1])],
+        [tensor("times", TensorProto.INT64, 10**12), tensor("yes", TensorProto.BOOL, True)],
+    )
+    opset = helper.make_opsetid("", 17)
+    return helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
+
+
+async def registered(bench: Bench, version: int = 1, **changes: Any) -> tuple[VersionRegistered, ArtifactPlace, bytes]:
+    """A version, and what a trial is given of it."""
+    from headrace.bus import artifacts
+
+    made = await bench.register("plain", version, vocabularies={}, **changes)
+    return made, made.place, await artifacts.fetch(bench.log, bench.topics, made.place)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_file_that_kills_its_process_is_rejected_the_second_time_and_the_others_never_notice(
+    bench: Bench, clock: ManualClock
+) -> None:
+    bench.trial = Trials()
+    await bench.register("plain", 1, model=sound(), vocabularies={})
+    await bench.route("plain", {1: 1.0}, champion=1)
+    async with bench.running():
+        await bench.register("plain", 2, vocabularies={}, data=wild_xgboost(), format="xgboost")
+        await bench.route("plain", {1: 1.0}, champion=1, warm=(2,))
+        facts = await bench.read("inference.facts", lambda found: of(found, VersionLoadFailed) != [])
+        await bench.ask("plain", {"x": 0.7}, id="between")
+        clock.advance(2)
+        facts = await bench.read("inference.facts", lambda found: of(found, VersionUnloadable) != [])
+        await bench.ask("plain", {"x": 0.7}, id="after")
+        decisions = await bench.decisions(2)
+    (failed,), (rejected,) = of(facts, VersionLoadFailed), of(facts, VersionUnloadable)
+    assert (failed.version, failed.cause, failed.attempt, failed.retry_after_s) == (2, "child", 1, 1.0)
+    assert (rejected.version, rejected.reason) == (
+        2,
+        "its process died of SIGSEGV while it was loaded and first asked, twice",
+    )
+    assert [warmed.version for warmed in of(facts, VersionWarmed)] == [1]
+    assert all(isinstance(decision.answer, Served) for decision in decisions)
+
+
+async def test_a_tree_that_points_outside_of_its_arrays_is_refused_before_any_row_takes_that_branch(
+    bench: Bench,
+) -> None:
+    await bench.register("plain", 1, vocabularies={}, data=wild_tree())
+    await bench.route("plain", {1: 1.0}, champion=1)
+    async with bench.running():
+        facts = await bench.read("inference.facts", lambda found: of(found, VersionUnloadable) != [])
+        await bench.until(lambda: bench.health.degraded != {})
+    (rejected,) = of(facts, VersionUnloadable)
+    assert rejected.reason == "artifact holds a tree whose nodes point outside of it, or back"
+    assert bench.health.degraded == {"plain": f"version 1: {rejected.reason}"}
+    assert bench.health.is_ready
+
+
+@pytest.mark.slow
+async def test_one_process_tries_one_version_after_the_other_and_each_gets_its_own_verdict(bench: Bench) -> None:
+    trials = Trials()
+    good, bad = await registered(bench, 1, model=sound()), await registered(bench, 2, data=b"not a model")
+    found = []
+    pids = set()
+    for version in (good, bad, good):
+        found.append(await trials.judge(*version, NONE))
+        pids.add(trials.pid)
+    await trials.close()
+    assert isinstance(found[0], Passed)
+    assert isinstance(found[1], Rejected)
+    assert "zip" in found[1].reason
+    assert found[0] == found[2]
+    assert len(pids) == 1
+
+
+@pytest.mark.slow
+async def test_a_version_that_takes_more_memory_than_its_file_declares_is_rejected_when_there_is_some(
+    bench: Bench,
+) -> None:
+    trials = Trials()
+    found = await trials.judge(*await registered(bench, data=greedy()), NONE)
+    await trials.close()
+    assert isinstance(found, Rejected)
+    assert "takes more than" in found.reason
+
+
+@pytest.mark.slow
+async def test_a_version_that_takes_more_cpu_than_it_may_is_rejected(bench: Bench) -> None:
+    trials = Trials(cpu_s=1)
+    version = await registered(bench, data=endless(), format="onnx", output="number")
+    found = await trials.judge(*version, NONE)
+    await trials.close()
+    assert found == Rejected("loading and first asking it used more than 1 s of CPU")
+
+
+async def _meanwhile(trials: Trials, version: Any, number: int) -> Any:
+    """The verdict on a version whose process gets a signal as soon as it is there."""
+    task = asyncio.create_task(trials.judge(*version, NONE))
+    async with asyncio.timeout(30):
+        while trials.pid is None:
+            await asyncio.sleep(0.01)
+    os.kill(trials.pid, number)
+    found = await task
+    await trials.close()
+    return found
+
+
+@pytest.mark.slow
+async def test_the_memory_killer_says_nothing_against_a_version(bench: Bench) -> None:
+    found = await _meanwhile(Trials(), await registered(bench, model=sound()), signal.SIGKILL)
+    assert isinstance(found, Failed)
+    assert found.cause == "memory"
+
+
+@pytest.mark.slow
+async def test_a_process_that_neither_runs_nor_waits_for_a_core_is_killed_and_the_version_is_tried_again(
+    bench: Bench,
+) -> None:
+    found = await _meanwhile(Trials(hung_after_s=1.0), await registered(bench, model=sound()), signal.SIGSTOP)
+    assert isinstance(found, Failed)
+    assert found.cause == "time"
+
+
+@pytest.mark.slow
+async def test_a_load_that_takes_long_is_told_and_goes_on(bench: Bench) -> None:
+    told: list[float] = []
+    trials = Trials(patience_s=0.2, slow=lambda _, took_s: told.append(took_s))
+    found = await trials.judge(*await registered(bench, model=sound()), NONE)
+    await trials.close()
+    assert isinstance(found, Passed)
+    assert told != []
+
+
+async def test_a_load_that_failed_is_tried_again_for_as_long_as_it_takes_and_the_champion_is_told_as_missing(
+    bench: Bench, clock: ManualClock
+) -> None:
+    tries = Sick(7)
+    bench.trial = tries
+    await bench.register("plain", 1, model=sound(), vocabularies={})
+    await bench.route("plain", {1: 1.0}, champion=1)
+    async with bench.running():
+        await bench.until(lambda: bench.health.degraded != {})
+        assert bench.health.degraded == {"plain": "version 1: its load failed: the machine is full"}
+        assert bench.health.is_ready
+        while tries.left:
+            before = tries.left
+            clock.advance(60)
+            await bench.until(lambda before=before: tries.left < before)
+        clock.advance(60)
+        facts = await bench.read("inference.facts", lambda found: of(found, VersionWarmed) != [])
+        await bench.until(lambda: bench.health.degraded == {})
+    failed = of(facts, VersionLoadFailed)
+    assert [fact.attempt for fact in failed] == [1, 2, 3, 4, 5, 6, 7]
+    assert [fact.retry_after_s for fact in failed] == [1, 2, 4, 8, 16, 32, 60]
+    assert of(facts, VersionUnloadable) == []
+
+
+class Sick:
+    """A machine without memory for so many trials."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    async def judge(self, *_version: Any, fresh: bool = False) -> Any:
+        if not self.left:
+            return Passed(1000)
+        self.left -= 1
+        return Failed("memory", "the machine is full")
+
+    async def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("told", "exit_code", "free_bytes", "verdict"),
+    [
+        (Told("passed", "", 7), None, None, Passed),
+        (Told("rejected", "golden rows"), None, None, Rejected),
+        (Told("memory", "", 7, 100), None, 100, Rejected),
+        (Told("memory", "", 7, 100), None, 99, Failed),
+        (Told("memory", "", 7, 100), None, None, Failed),
+        (Told("broken", "OSError"), None, None, Failed),
+        (None, -signal.SIGSEGV, None, Crashed),
+        (None, -signal.SIGABRT, None, Crashed),
+        (None, -signal.SIGBUS, None, Crashed),
+        (None, -signal.SIGILL, None, Crashed),
+        (None, -signal.SIGXCPU, None, Rejected),
+        (None, -signal.SIGKILL, None, Failed),
+        (None, -signal.SIGTERM, None, Failed),
+        (None, 1, None, Failed),
+    ],
+)
+def test_only_what_the_pace_of_the_machine_cannot_change_rejects(
+    told: Told | None, exit_code: int | None, free_bytes: int | None, verdict: type
+) -> None:
+    assert isinstance(judge(told, exit_code, free_bytes, 60), verdict)
+
+
+def of(facts: list[Any], kind: type) -> list[Any]:
+    """The facts of one kind."""
+    return [fact.event for fact in facts if isinstance(fact.event, kind)]
