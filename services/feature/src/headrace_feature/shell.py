@@ -9,13 +9,14 @@ from headrace.bus.shards import Outputs, Rebuild
 from headrace.codec import Message, SourceEvent, Stamp, out, tombstone
 from headrace.envelope import Envelope, read_headers
 from headrace.events.features import FeatureShardAdvanced, IdentitiesSeen, PipelineAdvanced, Tile, ViewAdopted
-from headrace.features.origins import Origins
+from headrace.features.origins import MOST_PLACES, MOST_SPARSE, Origins
 from headrace.features.tiles import TileState
 from headrace.obs.health import Health
 from headrace.project.definition import ProjectDefinition
 from headrace.topics import Topics
 from headrace_feature.adapters.history import History
 from headrace_feature.core.views import SourceFold, duties_of, plans_of
+from headrace_feature.settings import STATE_BYTES
 
 _log = logging.getLogger("headrace.feature")
 
@@ -264,6 +265,18 @@ class FeatureShard:
         self._health.newest_event_s[place] = fold.newest_s
         self._health.late[place] = fold.late
         self._health.repeated[place] = fold.repeated
+        health, limit = self._health, STATE_BYTES
+        health.holds(f"tiles {place}", tiles := fold.held_bytes(), limit)
+        health.holds(f"origins {place}", fold.origins.held_bytes, (MOST_SPARSE + 3 * MOST_PLACES) * 100)
+        if fold.source.dedupe is not None:
+            health.holds(f"identities {place}", fold.repeats.held_bytes, limit)
+        if tiles > limit or fold.repeats.held_bytes > limit:
+            health.fail(
+                f"state:{place}",
+                f"{name}/{self._shard} keeps more than {limit:,} bytes of tiles or identities: too many entities",
+            )
+        else:
+            health.clear(f"state:{place}")
 
     def fold_of(self, source: str) -> SourceFold:
         """The fold of one source, for inspection."""

@@ -10,6 +10,11 @@ from dataclasses import dataclass, field
 from headrace.envelope import Origin
 
 _INDEX_LIMIT = 65_536
+_LARGEST_OFFSET = 2**47 - 1
+# What is kept one by one, and the raw partitions that are known, fit into one record. A pipeline marks every batch and
+# stays far below; origins that somebody invents are forgotten, the lowest first.
+MOST_SPARSE = 50_000
+MOST_PLACES = 1000
 
 
 @dataclass(slots=True)
@@ -18,6 +23,10 @@ class Origins:
 
     marked: dict[str, int] = field(default_factory=dict)
     sparse: dict[str, set[int]] = field(default_factory=dict)
+    _count: int = field(init=False, default=0, compare=False)
+
+    def __post_init__(self) -> None:
+        self._count = sum(map(len, self.sparse.values()))
 
     def is_repeat(self, origin: Origin | None) -> bool:
         """Whether the effects of `origin` are contained already; remembers it when not. No origin is never a repeat."""
@@ -27,16 +36,44 @@ class Origins:
         if origin.offset <= self.marked.get(place, -1):
             return True
         code = origin.offset * _INDEX_LIMIT + origin.index
-        seen = self.sparse.setdefault(place, set())
+        seen = self.sparse.get(place)
+        if seen is None:
+            if not self._knows(place):
+                return False
+            seen = self.sparse[place] = set()
         if code in seen:
             return True
+        if not (0 <= origin.offset <= _LARGEST_OFFSET and 0 <= origin.index < _INDEX_LIMIT):
+            return False
         seen.add(code)
+        self._count += 1
+        if self._count > MOST_SPARSE:
+            self._forget()
         return False
 
     def advance(self, place: str, offset: int) -> bool:
         """Take a marker; returns whether it moved anything."""
-        if offset <= self.marked.get(place, -1):
+        if offset <= self.marked.get(place, -1) or not self._knows(place) or offset > _LARGEST_OFFSET:
             return False
         self.marked[place] = offset
-        self.sparse[place] = {code for code in self.sparse.get(place, ()) if code // _INDEX_LIMIT > offset}
+        known = self.sparse.get(place, set())
+        self.sparse[place] = {code for code in known if code // _INDEX_LIMIT > offset}
+        self._count -= len(known) - len(self.sparse[place])
         return True
+
+    @property
+    def held_bytes(self) -> int:
+        """What is kept one by one, by estimate."""
+        return self._count * 100 + len(self.marked) * 300
+
+    def _knows(self, place: str) -> bool:
+        """Whether a raw partition is known, or one more may be."""
+        is_known = place in self.sparse or place in self.marked
+        return is_known or (len(self.sparse) < MOST_PLACES and len(self.marked) < MOST_PLACES and len(place) <= 300)
+
+    def _forget(self) -> None:
+        """Of the raw partition with the most of them, the lower half. NB: a function of the set alone, not of its order."""
+        place = max(self.sparse, key=lambda found: (len(self.sparse[found]), found))
+        codes = sorted(self.sparse[place])
+        self.sparse[place] = set(codes[len(codes) // 2 :])
+        self._count -= len(codes) // 2

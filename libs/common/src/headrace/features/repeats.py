@@ -51,6 +51,11 @@ class Repeats:
         self._buckets.setdefault(bucket, []).append(code)
         self.newest_s = max(self.newest_s, at_s)
 
+    @property
+    def held_bytes(self) -> int:
+        """What the identities take, by estimate."""
+        return len(self._seen) * 180
+
     def take_touched(self, partition: int) -> list[IdentitiesSeen]:
         """What to write down since the last call: each touched bucket whole."""
         touched, self._touched = self._touched, set()

@@ -13,6 +13,9 @@ from headrace.features.plan import ViewPlan, plan_view
 from headrace.project.definition import ProjectDefinition
 
 _MOST_CACHED = 50_000
+# Values remembered per entity and instant: all are dropped at the bound. A row costs its numbers and so much more.
+VALUES_BYTES = 32 * 1_048_576
+_ROW_BYTES = 350
 _NONE: Mapping[int, Tile] = {}
 Key = tuple[str, str]
 
@@ -66,6 +69,7 @@ class OnlineStore:
         self._tiles = MemoryTiles() if tiles is None else tiles
         self._panes: dict[tuple[str, str], dict[int, Panes]] = {}
         self._values: dict[tuple[str, str], dict[tuple[int, ...], Floats]] = {}
+        self.values_bytes = 0
         self.shards: dict[tuple[str, int], FeatureShardAdvanced] = {}
         self._applied: dict[str, int] = {}
         self._built: set[str] = set()
@@ -74,7 +78,7 @@ class OnlineStore:
         """Know the views of these projects, and go on knowing those defined before; cached values are dropped."""
         self._plans |= {view.key: plan_view(project, view.name) for project in projects for view in project.views}
         self._panes.clear()
-        self._values.clear()
+        self.forget_values()
         self._note_built()
 
     def apply(self, message: Message) -> None:
@@ -97,7 +101,9 @@ class OnlineStore:
         key = (view, entity)
         self._tiles.put(key, partition, tile)
         self._panes.pop(key, None)
-        self._values.pop(key, None)
+        known = self._values.pop(key, None)
+        if known:
+            self.values_bytes -= sum(_ROW_BYTES + row.nbytes for row in known.values())
 
     def _note_built(self) -> None:
         self._built = {key for key, plan in self._plans.items() if self._is_built(key, plan)}
@@ -180,11 +186,12 @@ class OnlineStore:
         made = finalise_many(plan, panes, [at_s[places[0]] for places in wanted.values()], settle_s)
         for ((entity, edges), places), row in zip(wanted.items(), made, strict=True):
             values[list(places)] = row
-            self._remember((view, entity), edges, row)
+            self._remember((view, entity), edges, row.copy())  # NB: a row of `made` would keep all of it in memory
 
     def forget_values(self) -> None:
         """Drop remembered values; the tiles stay, decoded."""
         self._values.clear()
+        self.values_bytes = 0
 
     def plan(self, view: str) -> ViewPlan:
         """The plan of a view by its key; KeyError when no applied project has had it."""
@@ -201,6 +208,10 @@ class OnlineStore:
         return panes
 
     def _remember(self, key: tuple[str, str], edges: tuple[int, ...], values: Floats) -> None:
-        if len(self._values) >= _MOST_CACHED:
-            self._values.clear()
-        self._values.setdefault(key, {})[edges] = values
+        size = _ROW_BYTES + values.nbytes
+        if self.values_bytes + size > VALUES_BYTES:
+            self.forget_values()
+        known = self._values.setdefault(key, {})
+        if edges not in known:
+            self.values_bytes += size
+        known[edges] = values

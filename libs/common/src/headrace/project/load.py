@@ -15,6 +15,7 @@ from typing import Any
 
 from headrace.errors import Misconfigured
 from headrace.project.declare import Project
+from headrace.project.threads import said
 
 GROUP = "headrace.projects"
 
@@ -159,8 +160,13 @@ def _attribute(reference: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise Misconfigured(f"cannot import {module!r}: {error}; install the package, or give its folder") from error
-    except AttributeError:
+    except AttributeError as error:
+        if error.name != name:
+            raise Misconfigured(f"{module!r:.200} raises while it is imported: {said(error)}") from error
         raise Misconfigured(f"{module} has no {name!r}; a project module ends with `{name} = Project(...)`") from None
+    except (Exception, SystemExit) as error:
+        # NB: importing runs the user's module, which may raise whatever it likes.
+        raise Misconfigured(f"{module!r:.200} raises while it is imported: {said(error)}") from error
 
 
 def _checked(found: Any, reference: str) -> Project:

@@ -20,10 +20,14 @@ from datetime import datetime
 from typing import Any
 
 from headrace.envelope import parse_instant
-from headrace.instants import instant_s
+from headrace.errors import Poison
+from headrace.instants import EARLIEST_S, LATEST_S, instant_s
 from headrace.project.durations import seconds
 
 At = datetime | float | str
+
+# Messages that one helper remembers; beyond it the first ones to come are forgotten first.
+MOST = 200_000
 
 
 def at_seconds(at: At) -> float:
@@ -32,16 +36,18 @@ def at_seconds(at: At) -> float:
     >>> at_seconds("2013-04-01T00:00:00Z")
     1364774400.0
     """
-    if isinstance(at, str):
-        return parse_instant(at)
-    return instant_s(at)
+    at_s = parse_instant(at) if isinstance(at, str) else instant_s(at)
+    if not EARLIEST_S <= at_s <= LATEST_S:
+        raise Poison(f"an instant must lie in the years 1..9999 UTC, got {at!r:.80}")
+    return at_s
 
 
 @dataclass
 class Deduplicate:
-    """Tells the first message of a key from its repeats, at most `within` away from it."""
+    """Tells the first message of a key from its repeats, at most `within` away from it. `most`: how many it remembers."""
 
     within: str | float
+    most: int = MOST
     _seen: dict[Hashable, float] = field(default_factory=dict)
     _order: deque[tuple[float, Hashable]] = field(default_factory=deque)
     _newest_s: float = float("-inf")
@@ -61,7 +67,7 @@ class Deduplicate:
         self._order.append((at_s, key))
         self._newest_s = max(self._newest_s, at_s)
         # Twice the time: a late message may still be a repeat of one that is `within` older than the newest.
-        while self._order and self._order[0][0] < self._newest_s - 2 * within_s:
+        while self._order and (self._order[0][0] < self._newest_s - 2 * within_s or len(self._order) > self.most):
             old_s, old = self._order.popleft()
             if self._seen.get(old) == old_s:
                 del self._seen[old]
@@ -70,9 +76,13 @@ class Deduplicate:
 
 @dataclass
 class Join:
-    """Brings messages of different sides and the same key together, when their instants are at most `within` apart."""
+    """Brings messages of different sides and the same key together, when their instants are at most `within` apart.
+
+    `most`: how many wait.
+    """
 
     within: str | float
+    most: int = MOST
     _waiting: dict[Hashable, list[tuple[float, str, Any]]] = field(default_factory=dict)
     _order: deque[tuple[float, Hashable]] = field(default_factory=deque)
     _newest_s: float = float("-inf")
@@ -98,10 +108,9 @@ class Join:
 
     def _forget(self, within_s: float) -> None:
         oldest_s = self._newest_s - 2 * within_s
-        while self._order and self._order[0][0] < oldest_s:
+        while self._order and (self._order[0][0] < oldest_s or len(self._order) > self.most):
             _, key = self._order.popleft()
-            kept = [found for found in self._waiting.get(key, ()) if found[0] >= oldest_s]
-            if kept:
-                self._waiting[key] = kept
-            else:
-                self._waiting.pop(key, None)
+            waiting = self._waiting[key]
+            del waiting[0]  # of one key, the first to come is the first to be forgotten
+            if not waiting:
+                del self._waiting[key]

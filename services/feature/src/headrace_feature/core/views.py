@@ -8,6 +8,7 @@ complete, and dropped at the next start.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -23,6 +24,10 @@ from headrace.features.repeats import Repeats
 from headrace.features.tiles import TileState
 from headrace.project.definition import ProjectDefinition, SourceDefinition
 
+# A tile in memory, and a pane of it (a list of a few numbers), by estimate.
+_TILE_BYTES, _PANE_BYTES = 600, 260
+_SAMPLED = 50
+
 Touched = tuple[ViewPlan, str, TileState]
 
 
@@ -37,6 +42,7 @@ class SourceFold:
         self._touched: set[tuple[str, str]] = set()
         self._plans: dict[str, ViewPlan] = {}
         self.repeats = Repeats(source, source.dedupe_within_s)
+        self._panes_per_tile = 0.0
         self._taken: list[Any] = []
         self._taken_at_s: list[float] = []
         self.keep(plans)
@@ -102,6 +108,10 @@ class SourceFold:
         """Put back a tile that was written before."""
         self.tiles[view, entity] = state
 
+    def held_bytes(self) -> int:
+        """What the tiles take, by estimate: as many panes per tile as the ones written last had."""
+        return int(len(self.tiles) * (_TILE_BYTES + self._panes_per_tile * _PANE_BYTES))
+
     def plan(self, view: str) -> ViewPlan | None:
         """The plan of a kept view, by its key."""
         return self._plans.get(view)
@@ -114,6 +124,9 @@ class SourceFold:
     def take_touched(self) -> list[Touched]:
         """Tiles changed since the last call, each once."""
         touched, self._touched = self._touched, set()
+        sample = [self.tiles[key] for key in islice(touched, _SAMPLED)]
+        if sample:
+            self._panes_per_tile = sum(len(panes) for tile in sample for panes in tile.panes) / len(sample)
         return [(self._plans[view], entity, self.tiles[view, entity]) for view, entity in sorted(touched)]
 
 

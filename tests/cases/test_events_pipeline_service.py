@@ -1,0 +1,249 @@
+"""The pipeline service on a real broker: one transform hangs, one cannot start, one stream is poison; nobody else notices."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from headrace.bus.admin import ensure_topics
+from headrace.bus.kafka import KafkaLog
+from headrace.bus.port import Out, Record, TopicPartition
+from headrace.bus.stops import Stops, stop_record
+from headrace.codec import Codec
+from headrace.events.ops import HealthReported, PartitionResumed
+from headrace.settings import Settings
+from headrace.topics import Topics
+
+pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(300)]
+
+CODE = """
+import time
+import msgspec
+from headrace.project import *
+
+class Seen(msgspec.Struct):
+    at: float
+    name: str
+
+class Noted(msgspec.Struct):
+    at: float
+    name: str
+
+seen = Source("seen", event=Seen, event_time="at", key="name")
+noted = Source("noted", event=Noted, event_time="at", key="name")
+good, bad, third = RawStream("good", partitions=1), RawStream("bad"), RawStream("third", partitions=1)
+
+@pipeline(good, to=[seen])
+async def fine(messages):
+    async for message in messages:
+        yield Seen(message["at"], message["name"])
+
+@pipeline(bad, to=[noted], limit="2s")
+async def naughty(messages):
+    async for message in messages:
+        while message["do"] == "spin":
+            pass
+        if message["do"] == "raise":
+            raise ValueError("no")
+        if message["do"] == "sleep":
+            time.sleep(1000)
+        yield Noted(message["at"], message["name"])
+
+@pipeline(third, to=[])
+async def never(messages):
+    raise RuntimeError("no such table")
+    yield
+
+project = Project("mischief", [Deployment("d", "u", [Key("k")])], raw=[good, bad, third],
+                  sources=[seen, noted], pipelines=[fine, naughty, never])
+"""
+
+
+class Place:
+    def __init__(self, settings: Settings, log: KafkaLog, folder: Path) -> None:
+        self.settings, self.log, self.folder = settings, log, folder
+        self.topics = Topics.load(settings.namespace)
+        self.codec = Codec(self.topics)
+        self.service: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": self.settings.bootstrap_servers,
+            "HEADRACE_NAMESPACE": self.settings.namespace,
+            "HEADRACE_HOME": str(self.folder / "home"),
+            "HEADRACE_APPLIED_FILE": str(self.folder / "home" / "applied.json"),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def start(self, **environ: str) -> None:
+        with (self.folder / "pipeline.log").open("ab") as log:
+            self.service = subprocess.Popen(
+                [sys.executable, "-m", "headrace_pipeline"], env=self.environ | environ, stdout=log, stderr=log
+            )
+
+    def end(self) -> int:
+        assert self.service is not None
+        self.service.send_signal(signal.SIGTERM)
+        return self.service.wait(20)
+
+    def apply(self) -> None:
+        (self.folder / "mischief.py").write_text(CODE)
+        command = [sys.executable, "-c", "from headrace_cli.main import app; app()", "apply", "mischief.py"]
+        done = subprocess.run(
+            command, env=self.environ, cwd=self.folder, capture_output=True, timeout=120, check=False, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    async def send(self, stream: str, *messages: dict[str, Any] | bytes, partition: int = 0) -> None:
+        producer = await self.log.producer()
+        values = [m if isinstance(m, bytes) else json.dumps({"at": 1.0} | m).encode() for m in messages]
+        await producer.send([Out(self.topics.of_raw(stream), None, value, partition=partition) for value in values])
+        await producer.close()
+
+    async def records(self, topic: str) -> list[Record]:
+        partitions = await self.log.partitions(topic)
+        ends = await self.log.end_offsets(partitions)
+        reader = await self.log.reader(partitions, "beginning")
+        found: list[Record] = []
+        try:
+            while any([await reader.position(tp) < end for tp, end in ends.items()]):
+                found += await reader.fetch(0.5, 5000)
+        finally:
+            await reader.close()
+        return found
+
+    async def names(self, source: str) -> list[str]:
+        records = [
+            r
+            for r in await self.records(self.topics.of_source(source))
+            if ("ce_type", b"pipeline.advanced") not in r.headers
+        ]
+        return [msgspec.msgpack.decode(r.value)["name"] for r in records]
+
+    async def buried(self) -> list[str]:
+        found = await self.records(self.topics.dlq("pipeline"))
+        return [dict(r.headers)["__connect.errors.exception.message"].decode() for r in found]
+
+    async def health(self) -> HealthReported | None:
+        beats = [self.codec.decode(r).event for r in await self.records(self.topics.name("ops.health"))]
+        return beats[-1] if beats else None
+
+    async def until(self, holds: Callable[[], Any], within_s: float = 90.0) -> float:
+        """Wait until an awaitable holds; returns the seconds waited."""
+        begun_s = time.monotonic()
+        async with asyncio.timeout(within_s):
+            while not await holds():
+                await asyncio.sleep(0.2)
+        return time.monotonic() - begun_s
+
+
+@pytest.fixture
+async def place(settings: Settings, kafka_log: KafkaLog, tmp_path: Path) -> AsyncIterator[Place]:
+    found = Place(settings, kafka_log, tmp_path)
+    await ensure_topics(kafka_log, found.topics.specs())
+    found.apply()
+    found.start()
+    yield found
+    if found.service is not None and found.service.poll() is None:
+        found.service.kill()
+        found.service.wait(10)
+    print((tmp_path / "pipeline.log").read_text()[-8000:])
+
+
+async def test_a_hung_a_broken_and_a_poisoned_pipeline_harm_neither_the_service_nor_another(place: Place) -> None:
+    # A pipeline that cannot start is told, and holds its record.
+    await place.send("third", {"name": "x"})
+    await place.send("good", {"name": "a"})
+    await place.until(lambda: has(place.names("seen"), "a"))
+
+    async def is_told() -> bool:
+        beat = await place.health()
+        return beat is not None and "cannot start: RuntimeError: no such table" in beat.reason
+
+    await place.until(is_told)
+    # One hangs: its message alone is parked, and the other pipeline answers meanwhile.
+    await place.send("bad", {"do": "ok", "name": "n0"}, {"do": "spin", "name": "-"}, {"do": "ok", "name": "n1"})
+    await place.until(lambda: has(place.names("noted"), "n0"))
+    await place.send("good", *[{"name": f"g{n}"} for n in range(20_000)])
+    await place.until(lambda: has(place.names("seen"), "g19999"))
+    await place.until(lambda: has(place.names("noted"), "n1"))
+    assert [reason for reason in await place.buried() if "hung" in reason] == [
+        "pipeline naughty failed: hung: it made no step for 2 s"
+    ]
+
+    # Poison: partition 0 stops at the record that is one too many, partition 1 goes on.
+    await place.send("bad", *[{"do": "raise"}] * 150, {"do": "ok", "name": "n2"})
+    await place.send("bad", {"do": "ok", "name": "m0"}, partition=1)
+    stops = Stops(place.log, place.codec, place.topics, "pipeline")
+    await stops.start()
+    following = asyncio.create_task(stops.follow())
+    bad = place.topics.of_raw("bad")
+
+    async def is_stopped() -> bool:
+        return stops.at(bad, 0) is not None
+
+    await place.until(is_stopped)
+    assert stops.at(bad, 0) == 3 + 100
+    await place.send("bad", {"do": "ok", "name": "m1"}, partition=1)
+    await place.until(lambda: has(place.names("noted"), "m1"))
+    assert len(await place.buried()) == 101
+    assert "n2" not in await place.names("noted")
+
+    # It stays stopped over a restart, and nothing past the stop is committed.
+    assert place.end() == 0
+    committed = await place.log.committed(place.topics.group("pipeline"), [TopicPartition(bad, 0)])
+    assert committed[TopicPartition(bad, 0)] == 103
+    place.start()
+    await place.send("bad", {"do": "ok", "name": "m2"}, partition=1)
+    await place.until(lambda: has(place.names("noted"), "m2"))
+
+    async def names_the_stop() -> bool:
+        beat = await place.health()
+        return beat is not None and "too many messages of" in beat.reason
+
+    await place.until(names_the_stop)
+    assert len(await place.buried()) == 101
+
+    # An operator skips what is bad: it goes on behind it.
+    resumed = PartitionResumed("pipeline", bad, 0, 153, "skip", "ann")
+    producer = await place.log.producer()
+    await producer.send([stop_record(place.topics, resumed)])
+    await producer.close()
+    assert place.service is not None
+    assert await asyncio.to_thread(place.service.wait, 60) == 75  # the supervisor starts it anew
+    place.start()
+    await place.until(lambda: has(place.names("noted"), "n2"))
+    assert len(await place.buried()) == 101
+    assert sorted(await place.names("noted")) == ["m0", "m1", "m2", "n0", "n1", "n2"]
+    following.cancel()
+    await stops.close()
+
+
+async def test_a_project_that_this_host_does_not_allow_is_not_imported_and_the_others_are_hosted(place: Place) -> None:
+    await place.send("good", {"name": "a"})
+    await place.until(lambda: has(place.names("seen"), "a"))
+    assert place.end() == 0
+    place.start(HEADRACE_ALLOWED_PROJECTS="flights")
+
+    async def is_told() -> bool:
+        beat = await place.health()
+        return beat is not None and "project mischief is not allowed here" in beat.reason
+
+    await place.until(is_told)
+    assert place.service is not None
+    assert place.service.poll() is None
+
+
+async def has(names: Any, wanted: str) -> bool:
+    return wanted in await names
