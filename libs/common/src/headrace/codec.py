@@ -4,6 +4,7 @@ What cannot be read is `Poison` with the field that is to blame; what a facts to
 state folded without it would be wrong ("upgrade readers first").
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -11,14 +12,34 @@ from typing import Any, NamedTuple
 import msgspec
 
 from headrace.bus.port import Headers, Out, Record
-from headrace.envelope import JSON, MSGPACK, Envelope, Origin, parse_instant, read_headers, write_headers
+from headrace.envelope import (
+    JSON,
+    MAX_HEADER_BYTES,
+    MAX_INT,
+    MAX_TEXT_BYTES,
+    MSGPACK,
+    Envelope,
+    Origin,
+    parse_instant,
+    read_headers,
+    write_headers,
+)
 from headrace.errors import Fatal, Poison
 from headrace.events import event_types, type_name
+from headrace.events.inference import PredictionRequested
+from headrace.instants import why_not
 from headrace.obs.trace import child_of
 from headrace.topics import TopicRule, Topics
 
 MAX_VALUE_BYTES = 1_048_576
 MAX_DEPTH = 16
+MAX_KEY_BYTES = 1024
+# A year: a request that waits longer is for ever.
+MAX_DEADLINE_MS = 366 * 86_400_000
+# Texts that name something, wherever a user's event has them; other texts are bounded by the value alone.
+_NAMES = frozenset(("deployment", "unit", "id", "model", "alias", "by", "finding", "cause", "tenant", "name"))
+# What only a value beyond ours can hold: an integer of more than 64 bits (JSON), one above 2^63 (MessagePack).
+_BIG_JSON, _BIG_MSGPACK = re.compile(rb"\d{19}").search, 0xCF
 _MSGPACK = MSGPACK.encode()
 _FIELD = re.compile(r" - at `\$\.?([^`]*)`")
 
@@ -75,7 +96,22 @@ class Codec:
         rule = self._rule(record.topic)
         if rule.base.startswith("dlq."):
             return Message(record, _UNREAD, None)
-        envelope = read_headers(record)
+        try:
+            return self._decode(record, rule)
+        except Exception as error:
+            # NB: the last resort: a record that breaks what reads it must never break the reader.
+            told = Poison.of(error)
+            if told is error:
+                raise
+            raise told from error
+
+    def _decode(self, record: Record, rule: TopicRule) -> Message:
+        is_users = rule.audience == "users"
+        if record.unread is not None or (is_users and record.key is not None and len(record.key) > MAX_KEY_BYTES):
+            _refuse_oversized(record)
+        envelope = read_headers(record, MAX_TEXT_BYTES if is_users else MAX_HEADER_BYTES)
+        if is_users and envelope.time_s * 1000 > record.timestamp_ms and "prediction.requested" not in rule.types:
+            refuse_ahead(record, envelope.time_s)
         if record.value is None:
             return _tombstone(record, envelope, rule)
         wanted = self._type(record.topic, rule, envelope)
@@ -90,17 +126,20 @@ class Codec:
         # What a pipeline of ours has written, record after record; everything else takes the long way.
         if plain is not None and found.get("content-type") == _MSGPACK and value is not None:
             joined = b"".join(found.values()) if None not in found.values() else b"\xff"
-            if found.get("ce_type", b"") not in plain.others and len(joined) < 4096 and joined.isascii():
+            if (
+                found.get("ce_type", b"") not in plain.others
+                and len(joined) <= MAX_TEXT_BYTES
+                and len(value) <= MAX_TEXT_BYTES
+                and len(record.key or b"") <= MAX_KEY_BYTES
+                and joined.isascii()
+                and _BIG_MSGPACK not in value
+            ):
                 time, origin = found.get("ce_time"), found.get("ce_origin")
-                if time:
-                    parse_instant(time.decode())
-                parsed = Origin.parse(origin.decode()) if origin else None
-                if len(value) > MAX_VALUE_BYTES:
-                    raise Poison(f"value has {len(value)} bytes, the limit is {MAX_VALUE_BYTES}")
                 try:
-                    return plain.read(value), parsed
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
-                    pass  # the long way says what is wrong
+                    if not time or parse_instant(time.decode()) * 1000 <= record.timestamp_ms:
+                        return plain.read(value), (Origin.parse(origin.decode()) if origin else None)
+                except Exception:  # the long way says what is wrong
+                    pass
         message = self.decode(record)
         return message.event, message.envelope.origin
 
@@ -132,13 +171,25 @@ class Codec:
     def _read(self, value: bytes, wanted: type[msgspec.Struct], envelope: Envelope, rule: TopicRule) -> Any:
         if len(value) > MAX_VALUE_BYTES:
             raise Poison(f"value has {len(value)} bytes, the limit is {MAX_VALUE_BYTES}")
-        json = rule.audience == "users" and is_json(value, envelope.content_type)
+        is_users = rule.audience == "users"
+        json = is_users and is_json(value, envelope.content_type)
         try:
-            return self._decoder(wanted, json).decode(value)
+            event = self._decoder(wanted, json).decode(value)
         except msgspec.ValidationError as error:
-            raise Poison(f"not a valid {type_name(wanted)}: {error}", _field_of(error)) from None
+            raise Poison(
+                _mistaken(value, envelope, json) or f"not a valid {type_name(wanted)}: {error}", _field_of(error)
+            ) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-            raise Poison(f"not {'JSON' if json else 'MessagePack'}: {error}") from None
+            raise Poison(
+                _mistaken(value, envelope, json) or f"not {'JSON' if json else 'MessagePack'}: {error}"
+            ) from None
+        if is_users:
+            # NB: nearly every value shows by its bytes that nothing in it can be too long or too large.
+            if len(value) > MAX_TEXT_BYTES or (_BIG_JSON(value) if json else _BIG_MSGPACK in value):
+                event = _bounded(event)
+            if wanted is PredictionRequested and event.deadline_ms is not None:
+                _refuse_long_wait(event.deadline_ms)
+        return event
 
     def _decoder(self, wanted: type, json: bool) -> msgspec.msgpack.Decoder[Any] | msgspec.json.Decoder[Any]:
         found = self._decoders.get((wanted, json))
@@ -149,8 +200,88 @@ class Codec:
 
 
 def is_json(value: bytes, content_type: str) -> bool:
-    """JSON by its content type, or, where none is given, by its first byte."""
-    return content_type.startswith(JSON) if content_type else value[:1] == b"{"
+    """JSON by its content type, or, where none is given, by its first byte that is not blank.
+
+    >>> is_json(b' {"deployment": "d"}', ""), is_json(b"\\x80", ""), is_json(b"{}", "Application/JSON; charset=utf-8")
+    (True, False, True)
+    """
+    if content_type == MSGPACK:
+        return False
+    if content_type:
+        kind = content_type.split(";", 1)[0].strip().lower()
+        return kind == JSON or (kind.startswith("application/") and kind.endswith("+json"))
+    first = value[:1]
+    return (value.lstrip()[:1] if first in _BLANK else first) in (b"{", b"[")
+
+
+def refuse_ahead(record: Record, time_s: float, name: str = "ce_time") -> None:
+    """Raise `Poison` when an instant lies too far past the append time of its record."""
+    reason = why_not(time_s, record.timestamp_ms, name) if record.timestamp_ms > 0 else None
+    if reason is not None:
+        raise Poison(reason, name)
+
+
+def _refuse_oversized(record: Record) -> None:
+    if record.unread is not None:
+        raise Poison(record.unread)
+    raise Poison(f"key has {len(record.key or b'')} bytes, at most {MAX_KEY_BYTES} are allowed", "key")
+
+
+def _mistaken(value: bytes, envelope: Envelope, json: bool) -> str | None:
+    """What is wrong when text came under another content type than that of JSON."""
+    if json or envelope.content_type in ("", MSGPACK) or value.lstrip()[:1] not in (b"{", b"[", b'"'):
+        return None
+    return f"content-type is {envelope.content_type[:100]!r} but the value looks like JSON: give content-type {JSON}"
+
+
+def _bounded(event: Any) -> Any:
+    """The event, when its integers and names are within bounds; of a request's inputs, integers beyond become floats."""
+    if isinstance(event, PredictionRequested):
+        return _bounded_request(event)
+    _refuse_beyond(event, "")
+    return event
+
+
+def _bounded_request(event: PredictionRequested) -> PredictionRequested:
+    """A request is answered whenever it can be: only what names it is refused here, its inputs by their contract."""
+    for name in ("deployment", "unit"):
+        _refuse_beyond(getattr(event, name), name)
+    if all(type(value) is not int or -MAX_INT <= value <= MAX_INT for value in event.inputs.values()):
+        return event
+    inputs = {name: _float(v) if type(v) is int and abs(v) > MAX_INT else v for name, v in event.inputs.items()}
+    return msgspec.structs.replace(event, inputs=inputs)
+
+
+def _refuse_long_wait(deadline_ms: int) -> None:
+    if not -MAX_DEADLINE_MS <= deadline_ms <= MAX_DEADLINE_MS:
+        raise Poison(f"deadline_ms must lie within {MAX_DEADLINE_MS} (a year), got a larger one", "deadline_ms")
+
+
+def _float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _refuse_beyond(value: Any, place: str) -> None:
+    """Raise `Poison` for an integer beyond 64 bits, or a name that is too long; nesting is bounded by the types."""
+    if isinstance(value, str):
+        if place.rsplit(".", 1)[-1] in _NAMES and len(value.encode()) > MAX_TEXT_BYTES:
+            raise Poison(f"{place} has {len(value.encode())} bytes, at most {MAX_TEXT_BYTES} are allowed", place)
+    elif isinstance(value, int):
+        if not -MAX_INT - 1 <= value <= MAX_INT:
+            raise Poison(f"{place} must be a whole number of 64 bits, got a larger one", place)
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            _refuse_beyond(getattr(value, name), f"{place}.{name}".lstrip("."))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _refuse_beyond(key, place)
+            _refuse_beyond(item, f"{place}.{str(key)[:50]}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_beyond(item, place)
 
 
 def out(
@@ -201,12 +332,13 @@ def caused_by(
 
 def header(headers: Headers, name: str) -> str | None:
     """The value of one header, None when it is not there."""
-    return next((value.decode("utf-8", "replace") for found, value in headers if found == name), None)
+    return next(((value or b"").decode("utf-8", "replace") for found, value in headers if found == name), None)
 
 
 # Dead letters carry the bytes and headers that could not be read: nobody tries again.
 _UNREAD = Envelope("", "", "", 0.0)
 _ENCODER = msgspec.msgpack.Encoder()
+_BLANK = (b" ", b"\t", b"\r", b"\n")
 
 
 def _tombstone(record: Record, envelope: Envelope, rule: TopicRule) -> Message:
@@ -216,9 +348,7 @@ def _tombstone(record: Record, envelope: Envelope, rule: TopicRule) -> Message:
 
 
 def _unknown(record: Record, envelope: Envelope, rule: TopicRule) -> Message:
-    reason = (
-        f"unknown type {envelope.type!r} on {record.topic}; it holds {', '.join(rule.types) or 'no events of ours'}"
-    )
+    reason = f"unknown type {envelope.type[:100]!r} on {record.topic}; it holds {', '.join(rule.types) or 'no events of ours'}"
     if rule.audience == "users":
         raise Poison(reason, "ce_type")
     if rule.audience == "facts":

@@ -14,12 +14,15 @@ import msgspec
 
 from headrace.bus.port import Headers, Record
 from headrace.errors import Poison
+from headrace.instants import EARLIEST_S, LATEST_S, instant_s
 
 MSGPACK = "application/msgpack"
 JSON = "application/json"
 MAX_HEADER_BYTES = 65_536
 MAX_HEADERS = 256
-_EARLIEST_S, _LATEST_S = -62_135_596_800.0, 253_402_300_799.0
+# Of each header that we read, on topics that users may write; what of ours follows from them may be longer.
+MAX_TEXT_BYTES = 512
+MAX_INT = 2**63 - 1
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
@@ -36,10 +39,16 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
     @staticmethod
     def parse(text: str) -> "Origin":
         """Read `topic/partition/offset/index` (a topic has no slash)."""
-        parts = text.split("/")
-        if len(parts) != 4:
-            raise Poison(f"ce_origin must be topic/partition/offset/index, got {text!r}", "ce_origin")
-        return Origin(parts[0], int(parts[1]), int(parts[2]), int(parts[3]))
+        try:
+            topic, partition, offset, index = text.split("/")
+            # NB: `int` reads signs, blanks, underscores and the digits of every script too.
+            if text.isascii() and len(text) <= MAX_TEXT_BYTES and (partition + offset + index).isdigit():
+                origin = Origin(topic, int(partition), int(offset), int(index))
+                if topic and origin.partition < 2**31 and origin.offset <= MAX_INT and origin.index <= MAX_INT:
+                    return origin
+        except ValueError:
+            pass
+        raise Poison(f"ce_origin must be topic/partition/offset/index, got {_short(text)}", "ce_origin")
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -78,16 +87,19 @@ def parse_instant(text: str) -> float:
     1364774400.0
     """
     try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
+        time_s = instant_s(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
         raise Poison(
-            f"ce_time must be an RFC 3339 instant such as 2013-04-01T12:00:00Z, got {text!r}", "ce_time"
+            f"ce_time must be an RFC 3339 instant such as 2013-04-01T12:00:00Z, got {_short(text)}", "ce_time"
         ) from None
-    time_s = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
     # NB: an instant that cannot be written again would stop whoever answers it.
-    if not _EARLIEST_S <= time_s <= _LATEST_S:
-        raise Poison(f"ce_time must lie in the years 1..9999 UTC, got {text!r}", "ce_time")
+    if not EARLIEST_S <= time_s <= LATEST_S:
+        raise Poison(f"ce_time must lie in the years 1..9999 UTC, got {_short(text)}", "ce_time")
     return time_s
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 100 else f"{text[:100]}...")
 
 
 def derived_id(*parts: object) -> str:
@@ -120,9 +132,10 @@ def write_headers(envelope: Envelope, kind: str | None = None) -> Headers:
     return tuple(pairs)
 
 
-def read_headers(record: Record) -> Envelope:
+def read_headers(record: Record, max_text_bytes: int = MAX_HEADER_BYTES) -> Envelope:
     """The envelope of a record, with what a plain producer left out derived from where the record lies.
 
+    Of a header that comes twice the last one counts. `max_text_bytes`: how long each that we read may be.
     Raises `Poison` when a header is there but cannot be read.
     """
     found = dict(record.headers)
@@ -135,10 +148,32 @@ def read_headers(record: Record) -> Envelope:
         raise Poison(
             f"there are {len(record.headers)} headers of {size} bytes, the limits are {MAX_HEADERS} and {MAX_HEADER_BYTES}"
         )
+    if size > max_text_bytes:
+        _refuse_long(found, max_text_bytes)
     try:
         return _envelope(record, found)
     except UnicodeDecodeError as error:
-        raise Poison(f"headers must be UTF-8: {error}") from None
+        raise Poison(f"headers must be UTF-8: {error.reason} in {error.object[:100]!r}") from None
+
+
+def _refuse_long(found: dict[str, bytes], limit: int) -> None:
+    for name in _READ:
+        length = len(found.get(name, b""))
+        if length > limit:
+            raise Poison(f"{name} has {length} bytes, at most {limit} are allowed", name)
+
+
+_READ = (
+    "ce_id",
+    "ce_type",
+    "ce_source",
+    "ce_time",
+    "ce_causationid",
+    "ce_correlationid",
+    "ce_origin",
+    "traceparent",
+    "content-type",
+)
 
 
 def _envelope(record: Record, found: dict[str, bytes]) -> Envelope:

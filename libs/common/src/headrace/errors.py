@@ -4,6 +4,8 @@
 Anything else is a bug and stops the consumer loudly. Adapters translate foreign errors into these at the border.
 """
 
+MAX_REASON = 1000
+
 
 class HeadraceError(Exception):
     """An error whose message is meant for the person at the terminal: what was got, what was expected, the way out."""
@@ -13,6 +15,10 @@ class Retryable(HeadraceError):
     """The outside world is not ready (broker away, leader moving): nothing is lost by trying again later."""
 
 
+class TooLarge(Retryable):
+    """A record to be written is larger than its topic takes: not done, and what it was made from is to blame."""
+
+
 class Poison(HeadraceError):
     """These bytes can never be understood. `field` names the offending field, when one can be named."""
 
@@ -20,6 +26,17 @@ class Poison(HeadraceError):
         super().__init__(reason)
         self.reason = reason
         self.field = field
+
+    @staticmethod
+    def of(error: Exception) -> "HeadraceError":
+        """What was raised while ONE record was decoded or handled: that record's, unless it says Retryable or Fatal.
+
+        >>> Poison.of(Fatal("stop")), Poison.of(OverflowError("int too large"))
+        (Fatal('stop'), Poison('OverflowError: int too large'))
+        """
+        if isinstance(error, HeadraceError):
+            return error
+        return Poison(f"{type(error).__name__}: {error}"[:MAX_REASON])
 
 
 class Fatal(HeadraceError):

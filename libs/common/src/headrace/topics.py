@@ -38,7 +38,8 @@ class TopicRule:
     @property
     def config(self) -> dict[str, str]:
         """The topic settings that Kafka is asked for; "long" keeps for ever."""
-        settings = {"cleanup.policy": self.cleanup}
+        # NB: the append time is the broker's: what a sender's clock says must not move retention, or age.
+        settings = {"cleanup.policy": self.cleanup, "message.timestamp.type": "LogAppendTime"}
         if self.max_bytes is not None:
             settings["max.message.bytes"] = str(self.max_bytes)
         if "delete" in self.cleanup:

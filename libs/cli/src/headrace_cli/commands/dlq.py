@@ -5,8 +5,10 @@ from typing import Annotated, Any
 import typer
 
 from headrace.bus.port import Record
+from headrace.bus.stops import read_stops
 from headrace.codec import header
 from headrace.errors import Misconfigured
+from headrace_cli.commands.topic import stopped_row
 from headrace_cli.render import console, show
 from headrace_cli.session import Session, run
 
@@ -24,14 +26,30 @@ def _group() -> None:
 def list_letters(
     service: Annotated[str | None, typer.Option(help="Of this service only.")] = None, as_json: AsJson = False
 ) -> None:
-    """List dead letters with their origin and reason."""
+    """List dead letters with their origin and reason, and the partitions that are stopped.
 
-    async def work(session: Session) -> list[dict[str, Any]]:
+    `stands_for`: how many records a sampled letter stands for; `cut`: what of a letter was too long to keep.
+    """
+
+    async def work(session: Session) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         services = [service] if service else session.topics.services
         _refuse_stranger(service, session.topics.services)
-        return [_row(name, record) for name in services for record in await _records(session, name)]
+        letters = [_row(name, record) for name in services for record in await _records(session, name)]
+        stopped = await read_stops(session.log, session.codec, session.topics)
+        return letters, [stopped_row(session.topics, s) for s in stopped.values() if s.service in services]
 
-    show(run(work), ["service", "offset", "from", "field", "reason"], as_json=as_json, empty="no dead letters")
+    letters, stopped = run(work)
+    columns = ["service", "offset", "from", "field", "reason"]
+    columns += [name for name in ("stands_for", "cut") if any(row[name] for row in letters)]
+    show(letters, columns, as_json=as_json, empty="no dead letters")
+    for row in [] if as_json else stopped:
+        console.print(
+            f"stopped: {row['topic']}/{row['partition']} at offset {row['offset']}: `headrace topic resume"
+            f" {row['topic']}` once what writes it is mended, or `headrace topic skip {row['topic']}`",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 @app.command("show")
@@ -44,7 +62,7 @@ def show_letter(service: str, offset: int, as_json: AsJson = False) -> None:
         if not found:
             raise Misconfigured(f"dlq.{service} has no offset {offset}: `headrace dlq list --service {service}`")
         (record,) = found
-        headers = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+        headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
         return {**_row(service, record), "key": _text(record.key), "value": _text(record.value), "headers": headers}
 
     found = run(work)
@@ -78,6 +96,8 @@ def _row(service: str, record: Record) -> dict[str, Any]:
         "from": f"{named('topic')}/{named('partition')}/{named('offset')}",
         "field": header(record.headers, "headrace.field"),
         "reason": named("exception.message"),
+        "stands_for": header(record.headers, "headrace.stands_for"),
+        "cut": header(record.headers, "headrace.cut"),
     }
 
 

@@ -1,15 +1,20 @@
-"""`headrace topic apply|list|tail`."""
+"""`headrace topic apply|list|tail|stops|resume|skip`."""
 
 import asyncio
 import contextlib
+import getpass
 import json
+import socket
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from headrace.bus.admin import ensure_topics
 from headrace.bus.port import Record, TopicPartition
+from headrace.bus.stops import read_stops, stop_record
 from headrace.errors import Misconfigured, Poison
+from headrace.events.ops import PartitionResumed, PartitionStopped
 from headrace.topics import Topics
 from headrace_cli.render import console, instant, say, show
 from headrace_cli.session import Session, plain, run
@@ -95,6 +100,126 @@ def tail(
             await _follow(session, ends, as_json)
 
     run(work)
+
+
+Partition = Annotated[int | None, typer.Option("--partition", help="Only this one; else all that are stopped.")]
+By = Annotated[str | None, typer.Option("--by", help="Who says so; you, when it is not given.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for whoever reads it later.")]
+Stoppable = Annotated[str, typer.Argument(help="A topic, with or without its version: raw.movements")]
+
+
+@app.command("stops")
+def stops(as_json: AsJson = False) -> None:
+    """List the partitions that are stopped, because too many of their records cannot be read."""
+
+    async def work(session: Session) -> list[dict[str, Any]]:
+        found = await read_stops(session.log, session.codec, session.topics)
+        return [stopped_row(session.topics, stopped) for stopped in found.values()]
+
+    show(run(work), list(STOP_COLUMNS), as_json=as_json, empty="no partition is stopped")
+
+
+STOP_COLUMNS = ("service", "topic", "partition", "offset", "reason")
+
+
+def stopped_row(topics: Topics, stopped: PartitionStopped) -> dict[str, Any]:
+    """A stopped partition as a row."""
+    return {
+        "service": stopped.service,
+        "topic": topics.base(stopped.topic),
+        "partition": stopped.partition,
+        "offset": stopped.offset,
+        "reason": stopped.reason,
+    }
+
+
+@app.command("resume")
+def resume(name: Stoppable, partition: Partition = None, by: By = None, reason: Reason = "", as_json: AsJson = False) -> None:  # fmt: skip
+    """Let stopped partitions go on where they stand; the limit counts anew."""
+
+    async def work(session: Session) -> list[PartitionResumed]:
+        chosen = await _chosen(session, name, partition)
+        return [PartitionResumed(s.service, s.topic, s.partition, s.offset, "resume", _who(by), reason) for s in chosen]
+
+    _let_go_on(work, as_json)
+
+
+@app.command("skip")
+def skip(
+    name: Stoppable,
+    partition: Partition = None,
+    to: Annotated[int | None, typer.Option("--to", help="The offset to go on at; the end of now, when it is not given.")] = None,
+    by: By = None,
+    reason: Reason = "",
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Let stopped partitions go on further on: what lies between is never handled."""
+
+    async def work(session: Session) -> list[PartitionResumed]:
+        chosen = await _chosen(session, name, partition)
+        ends = await session.log.end_offsets([TopicPartition(s.topic, s.partition) for s in chosen])
+        if to is not None and len(chosen) > 1:
+            stopped = ", ".join(str(s.partition) for s in chosen)
+            raise Misconfigured(f"partitions {stopped} of {name} are stopped: say which with --partition")
+        return [
+            PartitionResumed(s.service, s.topic, s.partition, _target(s, ends, to), "skip", _who(by), reason)
+            for s in chosen
+        ]
+
+    _let_go_on(work, as_json)
+
+
+def _target(stopped: PartitionStopped, ends: dict[TopicPartition, int], to: int | None) -> int:
+    end = ends[TopicPartition(stopped.topic, stopped.partition)]
+    if to is None:
+        return max(end, stopped.offset)
+    if not stopped.offset < to <= end:
+        raise Misconfigured(
+            f"--to must lie in {stopped.offset + 1}..{end} (it is stopped at {stopped.offset}), got {to}"
+        )
+    return to
+
+
+async def _chosen(session: Session, name: str, partition: int | None) -> list[PartitionStopped]:
+    full = _full_name(session.topics, name)
+    if full not in await session.log.list_topics():
+        raise Misconfigured(f"there is no topic {name}: `headrace topic list`")
+    stopped = list((await read_stops(session.log, session.codec, session.topics)).values())
+    return choose_stopped(stopped, session.topics, full, partition)
+
+
+def choose_stopped(
+    stopped: Sequence[PartitionStopped], topics: Topics, full: str, partition: int | None
+) -> list[PartitionStopped]:
+    """Those of a topic (and partition) that are stopped; raises `Misconfigured` when there are none."""
+    chosen = [s for s in stopped if s.topic == full and partition in (None, s.partition)]
+    if not chosen:
+        wanted = topics.base(full) if partition is None else f"partition {partition} of {topics.base(full)}"
+        others = ", ".join(f"{topics.base(s.topic)}/{s.partition}" for s in stopped)
+        raise Misconfigured(f"{wanted} is not stopped; {f'stopped are {others}' if others else 'nothing is'}")
+    return chosen
+
+
+def _let_go_on(work: Any, as_json: bool) -> None:
+    async def write(session: Session) -> list[dict[str, Any]]:
+        events: list[PartitionResumed] = await work(session)
+        producer = await session.log.producer()
+        try:
+            await producer.send([stop_record(session.topics, event) for event in events])
+        finally:
+            await producer.close()
+        return [
+            {"topic": session.topics.base(e.topic), "partition": e.partition, "offset": e.offset, "how": e.how, "by": e.by}
+            for e in events
+        ]  # fmt: skip
+
+    gone_on = run(write)
+    said = "; ".join(f"{row['topic']}/{row['partition']} goes on at offset {row['offset']}" for row in gone_on)
+    say({"resumed": gone_on}, as_json=as_json, line=f"{said} (by {gone_on[0]['by']})")
+
+
+def _who(by: str | None) -> str:
+    return by or f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def _full_name(topics: Topics, name: str) -> str:

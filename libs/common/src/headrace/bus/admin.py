@@ -2,14 +2,25 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from headrace.bus.diagnosis import denied_topics, principal
 from headrace.bus.port import Log, TopicSpec
 from headrace.errors import Misconfigured
 
+_TIMES = "message.timestamp.type"
+
 
 async def ensure_topics(log: Log, specs: Sequence[TopicSpec]) -> list[str]:
-    """Create what is missing and return its names. Raises `Misconfigured` for every topic that is not as declared."""
+    """Create what is missing and return its names. Raises `Misconfigured` for every topic that is not as declared.
+
+    A topic that takes its times from its senders (older releases made them so) is mended: nothing that lies there changes.
+    """
     found = await log.describe_topics([spec.name for spec in specs])
+    late = [spec for spec in specs if spec.name in found and _takes_times_of_senders(spec, found[spec.name])]
+    if late:
+        await log.alter_topics(late)
+        found |= await log.describe_topics([spec.name for spec in late])
     drifted = [
         difference for spec in specs if spec.name in found for difference in _differences(spec, found[spec.name])
     ]
@@ -38,6 +49,14 @@ async def _why_missing(log: Log, missing: Sequence[str]) -> str:
     if denied:
         return f"{principal(log)} has no right DESCRIBE on {', '.join(denied)}: grant what the service reads and writes"
     return f"topics are missing: {', '.join(missing)}; run `headrace topic apply`"
+
+
+def _takes_times_of_senders(wanted: TopicSpec, found: TopicSpec) -> bool:
+    """Whether that is all that has drifted."""
+    is_kind, kind = found.config.get(_TIMES), wanted.config.get(_TIMES)
+    if kind is None or is_kind in (None, kind):
+        return False
+    return not _differences(wanted, msgspec.structs.replace(found, config=found.config | {_TIMES: kind}))
 
 
 def _differences(wanted: TopicSpec, found: TopicSpec) -> list[str]:

@@ -1,13 +1,30 @@
-"""Dead letters: the bytes as they came, with why they could not be understood (headers as Kafka Connect names them)."""
+"""Dead letters: the bytes as they came, with why they could not be understood (headers as Kafka Connect names them).
 
-from headrace.bus.port import Out, Record
+A letter always fits into its topic: what is too long is cut, and the letter says so (`headrace.cut`) with the size and the
+digest of the whole value.
+"""
+
+import hashlib
+
+from headrace.bus.port import Headers, Out, Record
 from headrace.errors import Poison
 
+MAX_VALUE_BYTES = 1_048_576
+MAX_KEY_BYTES = 65_536
+MAX_HEADERS_BYTES = 65_536
+MAX_HEADERS = 256
+_MAX_REASON_BYTES = 2048
 _PREFIX = "__connect.errors."
 
 
-def dead_letter(topic: str, record: Record, poison: Poison, service: str) -> Out:
-    """The record for `dlq.<service>`: value, key and headers unchanged, the reason beside them."""
+def dead_letter(topic: str, record: Record, poison: Poison, service: str, *, stands_for: int = 1) -> Out:
+    """The record for `dlq.<service>`: value, key and headers unchanged as far as they fit, the reason beside them.
+
+    `stands_for`: how many records this letter was sampled from.
+    """
+    value = None if record.value is None else record.value[:MAX_VALUE_BYTES]
+    key = None if record.key is None else record.key[:MAX_KEY_BYTES]
+    headers = _fitting(record.headers)
     reasons = {
         f"{_PREFIX}topic": record.topic,
         f"{_PREFIX}partition": str(record.partition),
@@ -19,4 +36,30 @@ def dead_letter(topic: str, record: Record, poison: Poison, service: str) -> Out
     }
     if poison.field:
         reasons["headrace.field"] = poison.field
-    return Out(topic, record.key, record.value, record.headers + tuple((k, v.encode()) for k, v in reasons.items()))
+    if stands_for > 1:
+        reasons["headrace.stands_for"] = str(stands_for)
+    size = record.size_bytes or len(record.value or b"")
+    cuts = [
+        *([f"value: {len(value or b'')} of {size} bytes"] if size > len(value or b"") else []),
+        *([f"key: {len(key)} of {len(record.key or b'')} bytes"] if key != record.key and key is not None else []),
+        *([f"headers: {len(headers)} of {len(record.headers)} whole"] if headers != record.headers else []),
+    ]
+    if cuts:
+        reasons["headrace.cut"] = "; ".join(cuts)
+        reasons["headrace.size_bytes"] = str(size)
+        reasons["headrace.sha256"] = record.sha256 or hashlib.sha256(record.value or b"").hexdigest()
+    return Out(topic, key, value, headers + tuple((name, _text(told)) for name, told in reasons.items()))
+
+
+def _fitting(headers: Headers) -> Headers:
+    """The first headers that fit, whole."""
+    left = MAX_HEADERS_BYTES
+    for count, (name, value) in enumerate(headers):
+        left -= len(name.encode("utf-8", "replace")) + len(value or b"")
+        if left < 0 or count >= MAX_HEADERS:
+            return headers[:count]
+    return headers
+
+
+def _text(told: str) -> bytes:
+    return told.encode("utf-8", "backslashreplace")[:_MAX_REASON_BYTES]

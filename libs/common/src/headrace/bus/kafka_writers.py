@@ -15,17 +15,11 @@ from typing import Any
 import aiokafka.producer.sender as _sender
 from aiokafka import AIOKafkaProducer
 from aiokafka import TopicPartition as ATopicPartition
-from aiokafka.errors import (
-    InvalidProducerEpoch,
-    KafkaError,
-    MessageSizeTooLargeError,
-    ProducerFenced,
-    UnknownTopicOrPartitionError,
-)
 
+from headrace.bus.kafka_errors import translated
 from headrace.bus.partition import partition_of
 from headrace.bus.port import Ack, Out, TopicPartition
-from headrace.errors import Fenced, Misconfigured, Retryable
+from headrace.errors import Misconfigured, TooLarge
 
 # NB: private to aiokafka 0.14 (pinned); `test_kafka_rules` fails when a new version moves it.
 _sender.BACKOFF_OVERRIDE = 0.001
@@ -85,7 +79,7 @@ class _Writer:
                 builder = producer.create_batch()
                 added = builder.append(key=out.key, value=out.value, timestamp=None, headers=list(out.headers))
             if added.size > _RECORD_BYTES:
-                raise Misconfigured(f"a record of {added.size} bytes does not fit into a batch for {topic}")
+                raise TooLarge(f"a record of {added.size} bytes does not fit into {topic}")
         count = builder.record_count()
         sent.append((await producer.send_batch(builder, topic, partition=partition), count))
         acks: list[Ack] = []
@@ -115,12 +109,11 @@ class KafkaProducer:
 
     async def send(self, outs: Sequence[Out]) -> list[Ack]:
         try:
-            async with asyncio.timeout(SEND_TIMEOUT_S):
-                return await self._writer.write(outs)
-        except (UnknownTopicOrPartitionError, MessageSizeTooLargeError) as error:
-            raise Misconfigured(f"{type(error).__name__}: {error}") from error
-        except (KafkaError, TimeoutError) as error:
-            raise Retryable(f"not known whether {len(outs)} records were written: {type(error).__name__}") from error
+            with translated(f"not known whether {len(outs)} records were written"):
+                async with asyncio.timeout(SEND_TIMEOUT_S):
+                    return await self._writer.write(outs)
+        except TooLarge as error:
+            raise Misconfigured(f"a record is too large: {error}") from error
 
     async def close(self) -> None:
         await _stopped(self._producer)
@@ -149,15 +142,9 @@ class KafkaTransactor:
         return KafkaTransactor(producer, group)
 
     async def commit(self, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> list[Ack]:
-        try:
+        with translated(f"a transaction of {len(outs)} records was dropped"):
             async with asyncio.timeout(TRANSACTION_TIMEOUT_S):
                 return await self._commit(outs, offsets)
-        except (ProducerFenced, InvalidProducerEpoch) as error:
-            raise Fenced(f"another process owns this shard now ({type(error).__name__})") from error
-        except (KafkaError, TimeoutError) as error:
-            raise Retryable(
-                f"a transaction of {len(outs)} records was dropped: {type(error).__name__}: {error}"
-            ) from error
 
     async def _commit(self, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> list[Ack]:
         await self._producer.begin_transaction()
@@ -174,15 +161,16 @@ class KafkaTransactor:
 
 async def _started(producer: AIOKafkaProducer) -> None:
     try:
-        await asyncio.wait_for(producer.start(), SEND_TIMEOUT_S)
-    except (KafkaError, OSError, TimeoutError) as error:
+        with translated("the producer could not start"):
+            await asyncio.wait_for(producer.start(), SEND_TIMEOUT_S)
+    except BaseException:
         await _stopped(producer)
-        raise Retryable(f"the producer could not start: {type(error).__name__}: {error}") from error
+        raise
 
 
 async def _stopped(producer: AIOKafkaProducer) -> None:
-    """Stop within two seconds: with the broker away, or a transaction open, it would wait for ever."""
-    with contextlib.suppress(KafkaError, TimeoutError):
+    """Stop within two seconds, whatever it says: with the broker away, or a transaction open, it would wait for ever."""
+    with contextlib.suppress(Exception):
         await asyncio.wait_for(producer.stop(), 2.0)
     waiter = getattr(producer._txn_manager, "_transaction_waiter", None)
     if waiter is not None and waiter.done() and not waiter.cancelled():

@@ -38,6 +38,14 @@ class PoisonLedger:
         for counts in (self._in_a_row, self._seen, self._bad):
             counts.pop(place, None)
 
+    def copy(self) -> "PoisonLedger":
+        """As it is now."""
+        return PoisonLedger(dict(self._in_a_row), dict(self._seen), dict(self._bad))
+
+    def restore(self, before: "PoisonLedger") -> None:
+        """As it was then: what was counted since is read again."""
+        self._in_a_row, self._seen, self._bad = before._in_a_row, before._seen, before._bad
+
     def _count(self, place: Hashable, bad: int, count: int) -> None:
         if self._seen.get(place, 0) >= WINDOW:
             self._seen[place], self._bad[place] = 0, 0

@@ -20,7 +20,11 @@ class TopicPartition(NamedTuple):
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One record as read. `timestamp_ms` is the append time; `offset` and `partition` say where it lies."""
+    """One record as read. `timestamp_ms` is the append time; `offset` and `partition` say where it lies.
+
+    `unread`: why it could not be taken whole off the log; `value` is then only its beginning (or the compressed bytes of the
+    batch that it is part of). `size_bytes` and `sha256` are those of all that `value` stands for, when it was cut.
+    """
 
     topic: str
     partition: int
@@ -29,6 +33,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     value: bytes | None
     headers: Headers = ()
     timestamp_ms: int = 0
+    unread: str | None = None
+    size_bytes: int = 0
+    sha256: str = ""
 
 
 class Out(msgspec.Struct, frozen=True, gc=False):
@@ -117,6 +124,10 @@ class Member(Reader, Protocol):
         """Commit the next offsets to read. Raises `Retryable` when the group is rebalancing."""
         ...
 
+    async def is_known(self) -> bool:
+        """Whether the group counts this member now (a process that was frozen may have lost its place unawares)."""
+        ...
+
 
 Assigned = Callable[[frozenset[TopicPartition]], Awaitable[None]]
 
@@ -153,11 +164,19 @@ class Log(Protocol):
         """Create those that are missing; existing ones are left as they are."""
         ...
 
+    async def alter_topics(self, specs: Sequence[TopicSpec]) -> None:
+        """Give existing topics these settings; partitions stay."""
+        ...
+
     async def describe_topics(self, names: Iterable[str]) -> dict[str, TopicSpec]:
         """The topics that exist, as they are."""
         ...
 
     async def list_topics(self) -> list[str]: ...
+    async def longest_transaction_ms(self) -> int | None:
+        """How long the brokers let a producer keep a transaction open; None when they do not say."""
+        ...
+
     async def partitions(self, topic: str) -> list[TopicPartition]:
         """All partitions of a topic; raises `Misconfigured` when it does not exist."""
         ...

@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from headrace.bus.poison import PoisonLedger
+from headrace.bus.poison import PoisonLedger, Samples
 from headrace.bus.port import Log, Member, Out, Producer, Reader, Record, TopicPartition
 from headrace.bus.shard import Outputs, Rebuild, Shard, ShardLogic
+from headrace.bus.stops import Stops
 from headrace.codec import Codec
-from headrace.errors import Fatal, Fenced, Poison, Retryable
+from headrace.errors import Fatal, Fenced, Misconfigured, Poison, Retryable
 from headrace.obs.health import Health
+from headrace.obs.starved import CoreWait, unhindered_s
 from headrace.topics import Topics
 
 __all__ = ["Outputs", "Rebuild", "ShardHost", "ShardLogic"]
@@ -28,6 +30,11 @@ _log = logging.getLogger("headrace.bus")
 MAX_BACKLOG = 20_000
 RETRY_S = 1.0
 LAG_EVERY_S = 2.0
+LOOK_EVERY_S = 5.0
+LOST_PLACE_S = 60.0
+LONGEST_TRANSACTION_MS = 60_000
+HELD_BACK_S = 20.0
+_MOST_CONDEMNED = 10_000
 
 
 class ShardHost:
@@ -67,32 +74,48 @@ class ShardHost:
         self.decode = decode or codec.decode
         self.group = topics.group(service)
         self.dlq = topics.dlq(service)
-        self.ledger = PoisonLedger()
+        self.ledger, self.samples = PoisonLedger(), Samples()
+        self.stops = Stops(log, codec, topics, service)
+        # Records that raised when they were handled alone; per shard how far records are handled one at a time.
+        self.condemned: dict[tuple[str, int, int], Poison] = {}
+        self.care: dict[int, dict[TopicPartition, int]] = {}
         self.linger_s = linger_s
         self._watchdog_s = watchdog_s
-        self.stopped_topics: set[str] = set()
+        self._held: set[TopicPartition] = set()
         self._shards: dict[int, Shard] = {}
         self._reader: Reader | None = None
         self._member: Member | None = None
         self._producer: Producer | None = None
         self._sends: set[asyncio.Task[None]] = set()
         self._partitions: list[TopicPartition] = []
-        self._progressed_s = 0.0
+        self._progress = 0
+        self._seen_progress = -1
+        self._since = CoreWait.read()
         self._measured_s = 0.0
+        self._looked_s = 0.0
+        self._ends: dict[TopicPartition, int] = {}
+        self._lost_since: CoreWait | None = None
+        self._held_back: dict[TopicPartition, tuple[int, float]] = {}
         self._error: BaseException | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or a `Fatal`."""
         self._producer = await self.log.producer()
         topics = [self.lock] if self.lock else self.inputs
-        self._progressed_s = asyncio.get_running_loop().time()
-        self._member = await self.log.member(
-            self.group, topics, on_assigned=self._on_assigned, on_revoked=self._on_revoked
-        )
+        await self._warn_of_long_transactions()
+        await self.stops.start()
+        following = asyncio.create_task(self.stops.follow())
         try:
+            self._member = await self.log.member(
+                self.group, topics, on_assigned=self._on_assigned, on_revoked=self._on_revoked
+            )
             while not stop.is_set() and self._error is None:
                 await self._step_or_hold()
+                if following.done():
+                    self._error = self._error or _first(following.exception()) or Fatal("nobody follows the stops")
         finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
             await self._close()
         if self._error is not None:
             raise self._error
@@ -112,7 +135,7 @@ class ShardHost:
 
     def note_progress(self, handled: int) -> None:
         """The watchdog's food."""
-        self._progressed_s = asyncio.get_running_loop().time()
+        self._progress += 1
         self.health.handled += handled
 
     def send_later(self, outs: list[Out]) -> asyncio.Task[None]:
@@ -122,15 +145,21 @@ class ShardHost:
         task.add_done_callback(self._sends.discard)
         return task
 
-    def stop_topic(self, record: Record, poison: Poison) -> None:
-        """Too much poison: read this topic no further, commit nothing past it."""
-        reason = f"{record.topic} is stopped at offset {record.offset}: too many records cannot be read ({poison})"
-        _log.error(reason)
-        self.stopped_topics.add(record.topic)
-        self.health.fail(f"poison:{record.topic}", reason)
-        reader = self._reader or self._member
+    def condemn(self, record: Record, poison: Poison) -> None:
+        """From now on this record is poison."""
+        while len(self.condemned) >= _MOST_CONDEMNED:
+            del self.condemned[next(iter(self.condemned))]
+        self.condemned[record.topic, record.partition, record.offset] = poison
+
+    def hold(self, partition: TopicPartition) -> None:
+        """Read a stopped partition no further."""
+        if partition in self._held:
+            return
+        _log.error(self.stops.why(*partition) or f"{partition} is stopped")
+        self._held.add(partition)
+        reader = self._reader if self.lock else self._member
         if reader is not None:
-            reader.pause(tp for tp in reader.assignment() if tp.topic == record.topic)
+            reader.pause([partition])
 
     async def _send(self, outs: list[Out]) -> None:
         while self._producer is not None:
@@ -139,6 +168,9 @@ class ShardHost:
             except Retryable as error:
                 _log.warning("replies are held back: %s", error)
                 await asyncio.sleep(RETRY_S)
+            except Misconfigured as error:
+                _log.error("%s records are not sent: %s", len(outs), error)
+                return
             else:
                 return
 
@@ -148,7 +180,10 @@ class ShardHost:
             await self._step()
         except Retryable as error:
             _log.warning("%s holds: %s", self.service, error)
+            self.health.fail("log", f"the log does not answer: {error}"[:500])
             await asyncio.sleep(RETRY_S)
+        else:
+            self.health.clear("log")
 
     async def _step(self) -> None:
         await self._tend()
@@ -159,6 +194,8 @@ class ShardHost:
         if reader is not None:
             self._dispatch(await reader.fetch(0.2, 5000))
         self._watch()
+        await self._resume()
+        await self._look_around()
         await self._measure_lag()
 
     async def _hold_lock(self) -> None:
@@ -182,8 +219,9 @@ class ShardHost:
         if reader is None or now_s - self._measured_s < LAG_EVERY_S:
             return
         self._measured_s = now_s
-        owned = reader.assignment()
+        owned = reader.assignment() - self._held
         ends = await self.log.end_offsets(owned)
+        self._refuse_made_again(ends)
         waiting = Counter(
             TopicPartition(r.topic, r.partition) for shard in self._shards.values() for r in shard.backlog
         )
@@ -200,6 +238,7 @@ class ShardHost:
                 numbers.setdefault(tp.partition, set()).add(tp)
             if self._member is not None:
                 self._member.pause(partitions)
+        self._held.clear()
         for number, owned in numbers.items():
             self._shards[number] = Shard(self, number, frozenset(owned))
         self.health.shards = tuple(sorted(self._shards))
@@ -250,7 +289,10 @@ class ShardHost:
         await self._drop_reader()
         if not self.lock:
             self._reading().pause(shard.partitions)
-        await asyncio.sleep(RETRY_S)
+        self._held -= shard.partitions
+        self.stops.forget_unwritten(shard.partitions)
+        if not shard.in_hurry:
+            await asyncio.sleep(RETRY_S)
         if self._shards.get(shard.number) is shard:
             self._shards[shard.number] = Shard(self, shard.number, shard.partitions)
 
@@ -281,14 +323,102 @@ class ShardHost:
                 reader.pause(shard.partitions)
             elif shard.is_held and len(shard.backlog) < MAX_BACKLOG // 2:
                 shard.is_held = False
-                reader.resume(tp for tp in shard.partitions if tp.topic not in self.stopped_topics)
+                reader.resume(shard.partitions - self._held)
+
+    async def _resume(self) -> None:
+        """Go on with partitions that somebody lets go on; be not ready for those that stand."""
+        for tp in [tp for tp in self._held if self.stops.at(*tp) is None]:
+            reader, shard = (
+                self._reader if self.lock else self._member,
+                self._shards.get(0 if self.lock else tp.partition),
+            )
+            if reader is None or shard is None or not shard.is_consuming or shard.failed is not None:
+                continue
+            offset = max(self.stops.goes_on_at(*tp), shard.taken.get(tp, 0))
+            _log.warning("%s/%s goes on at offset %s", *tp, offset)
+            await reader.seek({tp: offset})
+            self.ledger.forget(tuple(tp))
+            self._held.discard(tp)
+            if not shard.is_held:
+                reader.resume([tp])
+        owned = {tp for shard in self._shards.values() for tp in shard.partitions}
+        self.stops.tell(self.health, owned)
+
+    async def _look_around(self) -> None:
+        """Every five seconds: are the inputs there, and does the group still count this member?"""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._looked_s < LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        missing = sorted(set(self.inputs) - set(await self.log.list_topics()))
+        if missing:
+            self.health.fail("topics", f"topics are missing: {', '.join(missing)}; run `headrace topic apply`")
+            raise Retryable(f"topics are missing: {', '.join(missing)}")
+        if "topics" in self.health.failures:
+            raise Fatal("topics were deleted and made again: starting anew")
+        await self._look_at_place()
+        await self._look_for_open_transactions()
+
+    async def _warn_of_long_transactions(self) -> None:
+        longest_ms = await self.log.longest_transaction_ms()
+        if longest_ms is not None and longest_ms > LONGEST_TRANSACTION_MS:
+            _log.warning(
+                "transaction.max.timeout.ms is %s on this broker: one producer that leaves a transaction open holds back"
+                " everybody's records for so long; set it to %s at most",
+                longest_ms,
+                LONGEST_TRANSACTION_MS,
+            )
+
+    async def _look_for_open_transactions(self) -> None:
+        """Name the transaction of another producer that holds back what this host reads."""
+        reader = self._reader if self.lock else self._member
+        if reader is None:
+            return
+        stable = await reader.end_offsets()
+        ends = await self.log.end_offsets(stable)
+        now_s = asyncio.get_running_loop().time()
+        for tp, offset in stable.items():
+            known, since_s = self._held_back.get(tp, (-1, now_s))
+            if ends[tp] <= offset:
+                self._held_back.pop(tp, None)
+            elif known != offset:
+                self._held_back[tp] = (offset, now_s)
+            elif now_s - since_s > HELD_BACK_S:
+                reason = (
+                    f"a transaction of another producer is open on {tp.topic}/{tp.partition} at offset {offset} for"
+                    f" {now_s - since_s:.0f} s; it holds back {ends[tp] - offset} records"
+                )
+                self.health.fail(f"transaction:{tp.topic}/{tp.partition}", reason)
+                continue
+            self.health.clear(f"transaction:{tp.topic}/{tp.partition}")
+
+    async def _look_at_place(self) -> None:
+        """A process that was frozen may have lost its place in the group unawares: then it ends, to join anew."""
+        if await self._reading().is_known():
+            self._lost_since = None
+            self.health.clear("group")
+            return
+        now = CoreWait.read()
+        self._lost_since = self._lost_since or now
+        self.health.fail("group", f"group {self.group} does not count this instance: it waits to be taken in again")
+        if unhindered_s(self._lost_since, now) > LOST_PLACE_S:
+            raise Fatal(f"{self.service} has lost its place in group {self.group}: starting anew")
+
+    def _refuse_made_again(self, ends: dict[TopicPartition, int]) -> None:
+        for tp, end in ends.items():
+            if end < self._ends.get(tp, 0):
+                raise Fatal(f"{tp.topic}/{tp.partition} ends at {end}, before at {self._ends[tp]}: it was made again")
+        self._ends.update(ends)
 
     def _watch(self) -> None:
-        now_s = asyncio.get_running_loop().time()
+        """End when there is work and no progress, for as long as this process had a core or wanted none."""
         waiting = any(shard.backlog or not shard.drained.is_set() for shard in self._shards.values())
-        if not waiting:
-            self._progressed_s = now_s
-        elif now_s - self._progressed_s > self._watchdog_s:
+        if not waiting or self._progress != self._seen_progress:
+            # NB: a reading costs as much as a step that fetches nothing: only when it may be needed.
+            if waiting or asyncio.get_running_loop().time() - self._since.at_s > 1.0:
+                self._since = CoreWait.read()
+            self._seen_progress = self._progress
+        elif unhindered_s(self._since, CoreWait.read()) > self._watchdog_s:
             self._error = Fatal(f"{self.service} has work and made no progress for {self._watchdog_s:.0f} s")
 
     async def _close(self) -> None:
@@ -300,6 +430,7 @@ class ShardHost:
             await self._member.close()
         if self._producer is not None:
             await self._producer.close()
+        await self.stops.close()
 
 
 def _first(error: BaseException | None) -> BaseException | None:

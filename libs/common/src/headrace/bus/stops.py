@@ -109,6 +109,7 @@ class Stops:
             try:
                 self._producer = self._producer or await self._log.producer()
                 await self._producer.send([record])
+                self._said[(record.key or b"").decode()] = self._halted.pop((record.key or b"").decode())
             except Retryable as error:
                 _log.warning("the stop of %s/%s is not written yet: %s", topic, partition, error)
                 await asyncio.sleep(delay_s)

@@ -6,11 +6,17 @@ and compaction leave gaps.
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 
-from headrace.bus.port import Log, Reader, Record, Start
+from headrace.bus.port import Log, Reader, Record, Start, TopicPartition
 from headrace.codec import Codec, Message
-from headrace.errors import Fatal, Poison
+from headrace.errors import Fatal, Poison, Retryable
+
+_log = logging.getLogger("headrace.bus")
+
+RETRY_S = 1.0
+LOOK_EVERY_S = 10.0
 
 OnMessage = Callable[[Message], None]
 
@@ -35,6 +41,8 @@ class View:
         self._log, self._codec, self._topics, self._on_message = log, codec, topics, on_message
         self._committed, self._start = committed, start
         self._reader: Reader | None = None
+        self._ends: dict[TopicPartition, int] = {}
+        self._looked_s = 0.0
         self.is_ready = False
         self.is_stopped = False
         self.changed = asyncio.Event()
@@ -49,21 +57,24 @@ class View:
         self.is_ready = True
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow until `stop`; `start` must have been called."""
+        """Follow until `stop`; `start` must have been called. While the log does not answer it holds."""
         while not stop.is_set():
-            await self._step(0.5)
+            await self._step_or_hold()
         await self.stop()
 
     async def follow(self) -> None:
         """Follow until cancelled."""
         while True:
-            await self._step(0.5)
+            await self._step_or_hold()
 
     async def catch_up(self, timeout_s: float = 1.0) -> None:
-        """Wait until what is there now has been taken, while somebody else follows; gives up after `timeout_s`."""
-        ends = await self._opened().end_offsets()
-        with contextlib.suppress(TimeoutError):
+        """Wait until what is there now has been taken, while somebody else follows.
+
+        Gives up after `timeout_s`, and when the log does not answer: whoever asks goes on with what is known.
+        """
+        with contextlib.suppress(TimeoutError, Retryable):
             async with asyncio.timeout(timeout_s):
+                ends = await self._opened().end_offsets()
                 while not await self._has_reached(ends):
                     await asyncio.sleep(0.005)
 
@@ -81,6 +92,26 @@ class View:
             if await reader.position(tp) < end:
                 return False
         return True
+
+    async def _step_or_hold(self) -> None:
+        try:
+            await self._step(0.5)
+            await self._look()
+        except Retryable as error:
+            _log.warning("the view of %s holds: %s", ", ".join(self._topics), error)
+            await asyncio.sleep(RETRY_S)
+
+    async def _look(self) -> None:
+        """Now and then: a topic that ends before where it ended was made again, and what was read of it is not true any more."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._looked_s < LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        ends = await self._opened().end_offsets()
+        for tp, end in ends.items():
+            if end < self._ends.get(tp, 0):
+                raise Fatal(f"{tp.topic}/{tp.partition} ends at {end}, before at {self._ends[tp]}: it was made again")
+        self._ends.update(ends)
 
     async def _step(self, timeout_s: float) -> None:
         records = await self._opened().fetch(timeout_s, max_records=2000)

@@ -79,11 +79,17 @@ class MemoryLog:
                 self._topics[spec.name] = spec
                 self._partitions |= {TopicPartition(spec.name, p): _Partition() for p in range(spec.partitions)}
 
+    async def alter_topics(self, specs: Sequence[TopicSpec]) -> None:
+        self._topics |= {spec.name: spec for spec in specs}
+
     async def describe_topics(self, names: Iterable[str]) -> dict[str, TopicSpec]:
         return {name: self._topics[name] for name in names if name in self._topics}
 
     async def list_topics(self) -> list[str]:
         return sorted(self._topics)
+
+    async def longest_transaction_ms(self) -> int | None:
+        return None
 
     async def partitions(self, topic: str) -> list[TopicPartition]:
         if topic not in self._topics:
@@ -206,6 +212,10 @@ class MemoryLog:
             if entry.record is not None and (entry.is_visible or not committed):
                 found.append(entry.record)
         return found, max(end, position)
+
+    def counts(self, group: str, member: "MemoryMember") -> bool:
+        """Whether a group counts a member."""
+        return member in self._groups.get(group, ())
 
     async def leave(self, group: str, member: "MemoryMember") -> None:
         self._groups[group].remove(member)
@@ -347,6 +357,9 @@ class MemoryMember(MemoryReader):
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         self._log.commit_offsets(self._group, offsets)
+
+    async def is_known(self) -> bool:
+        return self._log.counts(self._group, self)
 
     async def close(self) -> None:
         await self.revoke()

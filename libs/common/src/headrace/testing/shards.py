@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from headrace.bus.admin import ensure_topics
-from headrace.bus.port import Log, Out, TopicPartition
+from headrace.bus.port import Log, Out, Record, TopicPartition
 from headrace.bus.shards import Outputs, Rebuild, ShardHost
 from headrace.bus.views import read_all
 from headrace.codec import Codec, Message, caused_by, out
@@ -119,11 +119,17 @@ class Bench:
         return found
 
     async def dead(self) -> list[bytes | None]:
-        topic = self.topics.dlq("inference")
-        reader = await self.log.reader(await self.log.partitions(topic), "beginning")
-        found = list(await reader.fetch(0.5))
+        return [record.value for record in await self.letters()]
+
+    async def letters(self, service: str = "inference") -> list[Record]:
+        partitions = await self.log.partitions(self.topics.dlq(service))
+        ends = await self.log.end_offsets(partitions)
+        reader = await self.log.reader(partitions, "beginning")
+        found: list[Record] = []
+        while any([await reader.position(tp) < ends[tp] for tp in partitions]):
+            found += await reader.fetch(0.2)
         await reader.close()
-        return [record.value for record in found]
+        return found
 
 
 class Whole(Counter):

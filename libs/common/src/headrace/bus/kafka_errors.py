@@ -1,0 +1,68 @@
+"""Every error of the client, in the words that a loop reacts to: the one place where they are translated.
+
+What this process can never mend is `Misconfigured`; what says that somebody else owns its id is `Fenced`; all else, known or
+not (aiokafka asserts, raises `IllegalStateError` after a rebalance, `ValueError` for a partition that is gone), means that
+the log did not answer now: `Retryable`. A watchdog ends what is retried without progress.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    IncompatibleBrokerVersion,
+    InvalidProducerEpoch,
+    InvalidTopicError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    UnsupportedVersionError,
+)
+
+from headrace.errors import Fenced, HeadraceError, Misconfigured, Retryable, TooLarge
+
+_FENCED = (ProducerFenced, InvalidProducerEpoch)
+_DENIED = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, TransactionalIdAuthorizationFailed)
+_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+_WRONG = (InvalidTopicError, IncompatibleBrokerVersion, UnsupportedVersionError)
+
+
+def translate(error: Exception, doing: str) -> HeadraceError:
+    """What a loop must do about an error raised while `doing`.
+
+    >>> translate(ProducerFenced(), "committing")
+    Fenced('committing: another process owns this shard now (ProducerFenced)')
+    >>> translate(AssertionError(), "starting a producer")
+    Retryable('starting a producer: AssertionError')
+    """
+    if isinstance(error, HeadraceError):
+        return error
+    if isinstance(error, _FENCED):
+        return Fenced(f"{doing}: another process owns this shard now ({type(error).__name__})")
+    if isinstance(error, _DENIED):
+        return Misconfigured(f"{doing}: {cause(error)}; give this principal the right to do so")
+    if isinstance(error, _LARGE):
+        return TooLarge(f"{doing}: {cause(error)}")
+    if isinstance(error, _WRONG):
+        return Misconfigured(f"{doing}: {cause(error)}")
+    return Retryable(f"{doing}: {cause(error)}")
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Let nothing but our own errors out. `doing`: what was tried, for the message."""
+    try:
+        yield
+    except Exception as error:
+        told = translate(error, doing)
+        if told is error:
+            raise
+        raise told from error
+
+
+def cause(error: BaseException) -> str:
+    """The name and the words of an error, the name once."""
+    name, text = type(error).__name__, str(error)
+    return text if text.startswith(name) else f"{name}: {text}" if text else name
