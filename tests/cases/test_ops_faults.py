@@ -215,7 +215,7 @@ def test_a_taken_port_is_one_sentence_with_the_setting(house: House) -> None:
             ),
         ):
             house.environ |= {"HEADRACE_GATEWAY_PORT": str(free_port()), "HEADRACE_HTTP_PORT_BASE": "0"} | environ
-            code, said, took_s = house.run("up", *words)
+            code, said, _ = house.run("up", *words)
             assert (code, len(said.strip().splitlines())) == (1, 1), said
             assert sentence in said
 

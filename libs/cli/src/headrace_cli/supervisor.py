@@ -218,6 +218,8 @@ class Supervisor:
                 "HEADRACE_INSTANCE": f"{name}-1",
                 "HEADRACE_HTTP_PORT": str(ports[name]),
                 "OMP_NUM_THREADS": "1",
+                "HEADRACE_APPLIED_FILE": os.environ.get("HEADRACE_APPLIED_FILE", str(self.home / "applied.json")),
+                "HEADRACE_RUNS_FOLDER": os.environ.get("HEADRACE_RUNS_FOLDER", str(self.home / "runs")),
             }
             if self.anywhere:
                 environ.setdefault("HEADRACE_GATEWAY_PORT", "0")
