@@ -182,6 +182,12 @@ def environ_here() -> dict[str, str]:
     return dict(os.environ)
 
 
+def refuse_running(local: Local) -> None:
+    """Raise `HeadraceError` when a supervisor runs in a folder that is to be emptied."""
+    if local.supervisor() is not None:
+        raise HeadraceError(f"{local.home}: {local._is_up_already()} (HEADRACE_HOME={local.home})")
+
+
 def _ours(pid: int | None) -> psutil.Process | None:
     """A process that a supervisor of ours started; a number that has been given to another one since is let be."""
     if pid is None:

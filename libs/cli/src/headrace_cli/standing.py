@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from headrace.bus.port import TopicPartition
+from headrace.bus.stops import read_stops
 from headrace.codec import Message
-from headrace.events.ops import HealthReported, PartitionStopped
+from headrace.events.ops import HealthReported
 from headrace_cli.children import last_line
 from headrace_cli.local import SERVICES, Local
 from headrace_cli.session import Session, plain
@@ -77,7 +78,7 @@ def service_row(report: HealthReported, child: Mapping[str, Any], silent_s: floa
         "degraded": report.degraded,
         "shards": list(report.shards) if not is_stale else [],
         "handled": report.handled_total,
-        "late": sum(_late(report).values()),
+        "late": _late(report),
         "dead_letters": report.dead_lettered_total,
         "restarts": child.get("restarts", 0),
         "last_end": _last_end(child),
@@ -92,8 +93,10 @@ def service_row(report: HealthReported, child: Mapping[str, Any], silent_s: floa
     }
 
 
-def _late(report: HealthReported) -> Mapping[str, int]:
-    return getattr(report, "late", {}) or {}
+def _late(report: HealthReported) -> int:
+    """What came too late to count: events of sources, and of the monitor requests and outcomes after their window had closed."""
+    counts = [getattr(report, name, {}) for name in ("late", "late_requests", "late_outcomes")]
+    return sum(sum(found.values()) for found in counts)
 
 
 def _why_absent(report: HealthReported, child: Mapping[str, Any], pid: int | None, silent_s: float | None) -> list[str]:
@@ -199,12 +202,10 @@ async def held_back(session: Session) -> list[str]:
 async def _stopped(session: Session) -> list[str]:
     if session.topics.name("ops.stops") not in await session.log.list_topics():
         return []
-    stops = [message.event for message in (await session.current_of("ops.stops")).values()]
     return [
         f"{stop.service} has stopped reading {stop.topic}/{stop.partition} at offset {stop.offset}: {one_line(stop.reason)}"
         " (`headrace topic resume` or `skip`)"
-        for stop in stops
-        if isinstance(stop, PartitionStopped)
+        for stop in (await read_stops(session.log, session.codec, session.topics)).values()
     ]
 
 

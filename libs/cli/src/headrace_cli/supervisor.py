@@ -220,7 +220,7 @@ class Supervisor:
                 "HEADRACE_HTTP_PORT": str(ports[name]),
                 "HEADRACE_APPLIED_FILE": os.environ.get("HEADRACE_APPLIED_FILE", str(self.home / "applied.json")),
                 "OMP_NUM_THREADS": "1",
-                "HEADRACE_RUNS_FOLDER": str(self.home / "runs"),
+                "HEADRACE_RUNS_FOLDER": os.environ.get("HEADRACE_RUNS_FOLDER", str(self.home / "runs")),
             }
             if self.anywhere:
                 environ.setdefault("HEADRACE_GATEWAY_PORT", "0")

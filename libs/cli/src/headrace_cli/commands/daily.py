@@ -16,7 +16,7 @@ from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.events.inference import FellBack, PredictionAnswered, Scalar, Served
 from headrace.policy.prediction import decision_id
 from headrace_cli.applying import apply_project
-from headrace_cli.children import RESTART_AT_ONCE
+from headrace_cli.children import RESTART_AT_ONCE, last_line
 from headrace_cli.client.kafka_way import KafkaWay
 from headrace_cli.client.rows import Batch, Row
 from headrace_cli.local import SERVICES, Local
@@ -56,7 +56,7 @@ def up(port: Annotated[int, typer.Option(help="The broker's port.")] = 19092, as
     say({"bootstrap_servers": state["bootstrap_servers"], "services": rows}, as_json=as_json, line=line)
     if len(ready) < len(SERVICES):
         waiting = [row for row in rows if not _is_settled(row)]
-        told = "".join(f"\n  {row['service']}: {row['reason'] or 'not ready'}; log {row['log']}" for row in waiting)
+        told = "".join(f"\n  {_why_not(row)}" for row in waiting)
         raise HeadraceError(
             f"{len(ready)} of {len(SERVICES)} services are ready ({ended}; `headrace down` ends all){told}"
         )
@@ -251,6 +251,14 @@ async def _until_ready(opened: Session, local: Local, told: "_Told") -> tuple[li
 
 def _named(row: dict[str, Any]) -> str:
     return row["service"] if row["reason"] in ("", "starting") else f"{row['service']} ({row['reason']})"
+
+
+def _why_not(row: dict[str, Any]) -> str:
+    """All that is known of a service that did not get ready."""
+    said = last_line(Path(row["log"])) if row["last_end"] and "it said" not in row["reason"] else ""
+    ended = f"{row['last_end']}, {row['restarts']} restarts" if row["last_end"] else ""
+    parts = (row["reason"] or "not ready", ended, f"it said: {said}" if said else "", f"log {row['log']}")
+    return f"{row['service']}: {'; '.join(filter(None, parts))}"
 
 
 def _is_looping(child: dict[str, Any]) -> bool:

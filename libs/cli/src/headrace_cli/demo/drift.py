@@ -40,7 +40,7 @@ async def play(stage: Stage, session: Session, speed: float | None) -> dict[str,
             )
             await player.finish(LABELS_TO_S)
             wall_s = time.monotonic() - began_s
-            await until_quiet(session)
+            await until_quiet(stage, session)
     with stage.console.status("reading the report back from the log"):
         report = await build_report(session, LIVE_FROM_S, wall_s, player.requests_sent + player.messages_sent)
     (stage.folder / REPORT).write_text(json.dumps(report, indent=2))

@@ -25,7 +25,7 @@ from headrace_cli.demo.bad_versions import BadVersion, gather, look_ahead, raisi
 from headrace_cli.demo.rollout_report import build_rollout_report
 from headrace_cli.demo.stage import BACKFILL_FROM_S, BACKFILL_STEP_S, LIVE_STEP_S, LIVE_TO_S, Stage, add_part, new_bar
 from headrace_cli.demo.story import Story
-from headrace_cli.local import Local
+from headrace_cli.local import Local, refuse_running
 from headrace_cli.session import Session
 
 NAME = "flight-delay"
@@ -35,12 +35,12 @@ OPERATOR = "demo operator"
 DAY_S = 86_400.0
 # How much event time each part may take: what has not ended by then is told as not ended.
 GOOD_S, BAD_S, RAISING_S = 35 * DAY_S, 20 * DAY_S, 3 * DAY_S
-BEGUN_WITHIN_S = 300.0
 
 
 def prepare(stage: Stage) -> tuple[Local, bool]:
     """The installation's folder, and whether it holds the log of a whole first act."""
     home = stage.folder / "rollout"
+    refuse_running(Local(home.absolute()))
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     has_log = (stage.folder / drift.REPORT).exists() and (stage.folder / "kafka").exists()
@@ -61,7 +61,7 @@ async def play(stage: Stage, session: Session, *, has_log: bool) -> dict[str, An
             stage.player(session, story, paced_by=("inference", "monitor")) as player,
         ):
             at_s = max(LIVE_TO_S, await player.resume(BACKFILL_FROM_S))
-            act = _Act(session, story, player, bar, at_s)
+            act = _Act(stage, session, story, player, bar, at_s)
             challenger = await act.begin(act.ask_for_a_version())
             await act.until_ended("canary", challenger, GOOD_S)
             gathered = await gather(session, NAME, act.at_s)
@@ -97,7 +97,8 @@ async def _play_the_months_before(stage: Stage, session: Session) -> None:
 class _Act:
     """One replay that goes on from part to part. `at_s`: the instant that it has reached."""
 
-    def __init__(self, session: Session, story: Story, player: Any, bar: Progress, at_s: float) -> None:
+    def __init__(self, stage: Stage, session: Session, story: Story, player: Any, bar: Progress, at_s: float) -> None:
+        self.stage = stage
         self.session, self.story, self.player, self.bar, self.at_s = session, story, player, bar, at_s
 
     async def ask_for_a_version(self) -> None:
@@ -131,17 +132,22 @@ class _Act:
 
     async def begin(self, asking: Any) -> int:
         """Ask for a version and wait until its rollout is under way; the replay waits. Returns the version."""
-        self.story.go.clear()
-        before = set(self.story.begun)
+        story = self.story
+        story.go.clear()
+        before, refused_before = set(story.begun), len(story.refusals)
         await asking
-        try:
-            async with asyncio.timeout(BEGUN_WITHIN_S):
-                while not (new := set(self.story.begun) - before):
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise HeadraceError(f"no rollout began within {BEGUN_WITHIN_S:.0f} s: see `headrace status`") from None
-        self.story.go.set()
-        return new.pop()
+
+        async def begun() -> int | None:
+            if len(story.refusals) > refused_before:
+                raise HeadraceError(f"no rollout begins: {story.refusals[-1]}")
+            return next(iter(set(story.begun) - before), None)
+
+        def what() -> str:
+            return f"a rollout to begin ({story.stage or 'a version is trained, registered and warmed'})"
+
+        version = await self.stage.wait_for(begun, what, lambda: (story.told, story.stage))
+        story.go.set()
+        return version
 
     async def until_ended(self, part: str, version: int, most_s: float) -> None:
         """Play on until the version's rollout has ended, or its time is over."""

@@ -2,12 +2,12 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -18,19 +18,23 @@ from headrace_broker import free_port
 from headrace_broker.jars import kafka_jars
 from headrace_cli.applying import apply_project
 from headrace_cli.demo.story import TOPICS, Story
-from headrace_cli.local import Local
+from headrace_cli.local import Local, refuse_running
 from headrace_cli.render import instant
 from headrace_cli.session import Session
+from headrace_cli.waiting import NothingMoves, Workers, wait_for
 
 if TYPE_CHECKING:
     from headrace_flights.player import Player
+
+T = TypeVar("T")
 
 BACKFILL_FROM_S = datetime(2013, 1, 1, tzinfo=UTC).timestamp()
 LIVE_FROM_S = datetime(2013, 4, 1, tzinfo=UTC).timestamp()
 LIVE_TO_S = datetime(2013, 5, 1, tzinfo=UTC).timestamp()
 BACKFILL_STEP_S = 6 * 3600.0
 LIVE_STEP_S = 20 * 60.0
-QUIET_WITHIN_S = 60.0
+# How long nothing may move before a wait is given up; how long things take is up to the machine.
+QUIET_WITHIN_S = 120.0
 
 
 @dataclass
@@ -39,9 +43,11 @@ class Stage:
 
     folder: Path
     console: Console
+    workers: Workers = field(default_factory=lambda: Workers(list))
 
     def clear(self) -> Local:
         """An empty folder, and the jars at hand (fetching them prints its own progress)."""
+        refuse_running(Local(self.folder.absolute()))
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         kafka_jars()
@@ -49,6 +55,7 @@ class Stage:
 
     async def start(self, local: Local, *, fresh: bool = True) -> dict[str, Any]:
         """Broker and services; `fresh`: with an empty log."""
+        self.workers = Workers(local.pids)
         process = local.start(free_port(), fresh=fresh)
         with self.console.status("starting a real Kafka and seven services"):
             return await local.await_started(process)
@@ -61,11 +68,26 @@ class Stage:
         )
         stop = asyncio.Event()
         following = asyncio.create_task(session.projects.run(stop))
-        async with asyncio.timeout(QUIET_WITHIN_S):
-            while not self._knows(session, applied):
-                await asyncio.sleep(0.05)
+
+        async def knows() -> bool | None:
+            return self._knows(session, applied) or None
+
+        what = f"project {applied['project']} to be known here"
+        await self.wait_for(knows, lambda: what, lambda: applied["digest"])
         stop.set()
         await following
+
+    async def wait_for(
+        self, has: Callable[[], Awaitable[T | None]], what: Callable[[], str], sign: Callable[[], Any]
+    ) -> T:
+        """Until `has` finds something; as long as `sign` changes, or any process of the installation works. Says what it waits for."""
+
+        def tell(line: str) -> None:
+            self.console.print(f"[dim]{line}[/]", highlight=False)
+
+        return await wait_for(
+            has, what=what, tell=tell, sign=sign, is_busy=self.workers.are_busy, quiet_s=QUIET_WITHIN_S
+        )
 
     def _knows(self, session: Session, applied: dict[str, Any]) -> bool:
         found = session.projects.applied.get(applied["project"])
@@ -138,24 +160,32 @@ def add_part(bar: Progress, act: str, from_s: float, to_s: float) -> Any:
     return told
 
 
-async def until_quiet(session: Session) -> None:
-    """Until every request has its decision and the services have read what was sent, or the limit is reached."""
-    loop = asyncio.get_running_loop()
-    give_up_s = loop.time() + QUIET_WITHIN_S
+async def until_quiet(stage: Stage, session: Session) -> None:
+    """Until every request has its decision and the services have read what was sent, however long that takes; until nothing moves."""
     requests = await session.log.partitions(session.topics.name("inference.requests"))
     raw = [
         tp
         for stream in session.projects.definitions[0].raw
         for tp in await session.log.partitions(session.topics.of_raw(stream.name))
     ]
-    while loop.time() < give_up_s:
-        done = [await _is_read(session, "inference", requests), await _is_read(session, "pipeline", raw)]
-        if all(done):
-            return
-        await asyncio.sleep(0.2)
+    behind = {"inference": requests, "pipeline": raw}
+    left: dict[str, int] = {}
+
+    async def is_quiet() -> bool | None:
+        for service, partitions in behind.items():
+            left[service] = await _unread(session, service, partitions)
+        return not any(left.values()) or None
+
+    def what() -> str:
+        return ", ".join(f"{service} has {count:,} records left" for service, count in left.items() if count)
+
+    try:
+        await stage.wait_for(is_quiet, what, lambda: tuple(left.values()))
+    except NothingMoves as error:
+        stage.console.print(f"[yellow]{error}[/]: going on, what is left counts as lost")
 
 
-async def _is_read(session: Session, service: str, partitions: list) -> bool:
+async def _unread(session: Session, service: str, partitions: list) -> int:
     ends = await session.log.end_offsets(partitions)
     reached = await session.log.committed(session.topics.group(service), partitions)
-    return all(reached.get(tp, 0) >= end for tp, end in ends.items())
+    return sum(max(end - reached.get(tp, 0), 0) for tp, end in ends.items())

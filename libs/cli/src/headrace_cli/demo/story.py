@@ -38,7 +38,8 @@ TOPICS = ("monitor.windows", "monitor.findings", "training.requests", "training.
 class Story:
     """Told message by message. `go` is set while the replay may go on: a retrain that it triggered holds it.
 
-    `begun`, `ended`: versions whose rollout takes its first step, or has come to an end.
+    `begun`, `ended`: versions whose rollout takes its first step, or has come to an end. `refusals`: why what was asked for will
+    not come; `told`: how many facts there were.
     """
 
     def __init__(self, tell: Tell) -> None:
@@ -47,12 +48,15 @@ class Story:
         self.go.set()
         self.windows: list[WindowClosed] = []
         self.stage = ""
+        self.told = 0
+        self.refusals: list[str] = []
         self.begun: set[int] = set()
         self.ended: set[int] = set()
         self._step: tuple[int, str, float] | None = None
 
     def take(self, message: Message) -> None:
         """One fact."""
+        self.told += 1
         line = self._line(message.event)
         if line:
             self._tell(f"[dim]{instant(message.envelope.time_s)[:16]}[/]  {line}")
@@ -72,6 +76,7 @@ class Story:
                 return "trainer: joined to the run under way"
             case RetrainRefused():
                 self.go.set()
+                self.refusals.append(f"the trainer refused: {event.reason}")
                 return f"[red]trainer: refused[/]: {event.reason}"
             case TrainingProgressed():
                 self.stage = f"{event.stage} {event.share:.0%} {event.detail}"
@@ -89,6 +94,7 @@ class Story:
         if event.outcome == "registered":
             return f"trainer: trained on {event.trained_rows:,} rows in {event.took_s:.1f} s, digest {event.model_digest[:12]}"
         self.go.set()
+        self.refusals.append(f"training ended, {event.outcome}: {event.reason}")
         return f"[red]trainer: {event.outcome}[/]: {event.reason}"
 
     def _of_registry(self, event: Any) -> str | None:
@@ -107,6 +113,7 @@ class Story:
                 return f"registry: version {event.version} waits: {event.reason}"
             case CommandRefused():
                 self.go.set()
+                self.refusals.append(f"the registry refused: {event.reason}")
                 return f"[red]registry: {type(event).__name__}[/]: {event.reason}"
             case FindingOpened():
                 return f"[bold red]finding[/] ({event.kind}): {event.summary}"

@@ -11,8 +11,8 @@ from headrace.topics import Topics
 _ALL = ("project.definitions", "ops.health")
 _OWN: dict[str, tuple[str, ...]] = {
     "gateway": ("inference.requests", "inference.replies", "registry.routes"),
-    "pipeline": ("inference.outcomes", "ops.stops"),
-    "feature": ("features.online", "ops.stops"),
+    "pipeline": ("inference.outcomes",),
+    "feature": ("features.online",),
     "inference": (
         "features.online", "registry.models", "registry.routes", "registry.artifacts",
         "inference.requests", "inference.decisions", "inference.replies", "inference.facts",
@@ -43,7 +43,7 @@ def needed(topics: Topics, service: str, projects: Iterable[ProjectDefinition] =
         return frozenset(spec.name for spec in topics.specs())
     names = {topics.name(base) for base in _ALL + _OWN[service]}
     if service != "gateway":
-        names.add(topics.dlq(service))
+        names |= {topics.dlq(service), topics.name("ops.stops")}
     if service == "monitor":
         names |= {topics.dlq(other) for other in topics.services}
     for project in projects:

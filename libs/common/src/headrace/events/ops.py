@@ -6,7 +6,7 @@ import msgspec
 class HealthReported(msgspec.Struct, frozen=True):
     """What one instance of a service is doing now; published each second, and on change at most every 50 ms.
 
-    `shards`: partitions owned. `lag`: records behind, per `topic/partition`. `applied`: per raw or source partition
+    `shards`: partitions owned. `lag`: records behind, per `topic/partition`. `late`: events that came too late to count, per `source/partition`. `applied`: per raw or source partition
     (`topic/partition`) the highest offset whose effects are contained in what this instance answers from (inclusive).
     `loaded`, `warmed`: versions, as `deployment/version`. `breakers`: those whose breaker is not closed, `STATE: why`.
     `overload`: deployments whose load is shed, and the level (see `OverloadChanged`). `started_s`: wall clock. `stopping`: a last report, by design.
@@ -27,6 +27,7 @@ class HealthReported(msgspec.Struct, frozen=True):
     breakers: dict[str, str] = {}
     handled_total: int = 0
     dead_lettered_total: int = 0
+    late: dict[str, int] = {}
     code_version: str = ""
     pid: int = 0
     http_port: int = 0

@@ -76,6 +76,7 @@ class Health:
             overload=dict(self.overload),
             handled_total=self.handled,
             dead_lettered_total=self.dead_lettered,
+            late=dict(self.late),
             code_version=self.code_version,
             pid=self.pid,
             http_port=self.http_port,

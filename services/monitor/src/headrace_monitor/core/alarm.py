@@ -1,38 +1,5 @@
-"""Alerts as episodes: each opens once, and resolves. The shape is Alertmanager's."""
+"""Alerts as episodes: each opens once, and resolves. Shared with the supervisor, which says when the monitor itself is away."""
 
-from dataclasses import dataclass
+from headrace.policy.alarm import RUNBOOKS, Alarm, fire, resolve
 
-from headrace.envelope import derived_id, format_instant
-from headrace.events.alerts import AlertChanged
-
-RUNBOOKS = "docs/runbooks"
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """What may fire: its name, what it is about, how bad, in one sentence, and the command to look with."""
-
-    name: str
-    about: dict[str, str]
-    severity: str
-    summary: str
-    command: str
-
-    @property
-    def fingerprint(self) -> str:
-        """The same for every episode of the same alarm."""
-        return derived_id(self.name, *sorted(self.about.items()))[:16]
-
-
-def fire(alarm: Alarm, now_s: float) -> AlertChanged:
-    """The alarm is on."""
-    annotations = {"summary": alarm.summary, "command": alarm.command, "runbook_url": f"{RUNBOOKS}/{alarm.name}.md"}
-    labels = {"alertname": alarm.name, "severity": alarm.severity, **alarm.about}
-    return AlertChanged("firing", labels, annotations, format_instant(now_s), "", alarm.fingerprint)
-
-
-def resolve(alert: AlertChanged, now_s: float) -> AlertChanged:
-    """It is over."""
-    return AlertChanged(
-        "resolved", alert.labels, alert.annotations, alert.starts_at, format_instant(now_s), alert.fingerprint
-    )
+__all__ = ["RUNBOOKS", "Alarm", "fire", "resolve"]

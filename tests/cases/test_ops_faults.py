@@ -1,0 +1,323 @@
+"""Real processes, stopped, killed, starved of room and refused: an installation of its own per test."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from headrace.bus.kafka import KafkaLog
+from headrace.bus.runtime import topics_of
+from headrace.bus.views import read_all
+from headrace.codec import Codec
+from headrace.settings import Settings
+from headrace_broker import free_port
+from headrace_cli.supervisor import SERVICES
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+
+
+class House:
+    """The `headrace` command in a folder of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        environ = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE_", "KAFKA_"))}
+        self.environ = {
+            **environ,
+            "HEADRACE_HOME": str(home),
+            "HEADRACE_GATEWAY_PORT": str(free_port()),
+            "HEADRACE_HTTP_PORT_BASE": "0",
+        }
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "headrace_cli.main", *words]
+        return subprocess.Popen(command, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run(self, *words: str) -> tuple[int, str, float]:
+        began_s = time.monotonic()
+        process = self.start(*words)
+        said, wrong = process.communicate(timeout=300)
+        return process.returncode, said + wrong, time.monotonic() - began_s
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return json.loads((self.home / "supervisor.json").read_text())
+
+    def service(self, name: str) -> dict[str, Any]:
+        return self.state["services"][name]
+
+    def ready(self, name: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.service(name)['http_port']}/ready", timeout=3
+            ) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError as error:
+            return 0, str(error)
+
+    def alerts(self) -> list[tuple[str, str, str]]:
+        """All that was written: name, service, status."""
+
+        async def read() -> list[tuple[str, str, str]]:
+            settings = Settings(bootstrap_servers=self.state["bootstrap_servers"])
+            log, topics = KafkaLog(settings), topics_of(settings)
+            await log.start()
+            try:
+                found = await read_all(log, Codec(topics), [topics.name("alerts")])
+            finally:
+                await log.stop()
+            return [(m.event.labels["alertname"], m.event.labels.get("service", ""), m.event.status) for m in found]
+
+        return asyncio.run(read())
+
+    def end(self) -> None:
+        """Whatever a test left."""
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            state = self.state
+            pids = [state["pid"], state["broker_pid"], *(found["pid"] for found in state["services"].values())]
+            self.run("down")
+            for pid in filter(None, pids):
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def until(has: Callable[[], Any], within_s: float, what: str) -> float:
+    """Wait for a condition; returns how long it took."""
+    began_s = time.monotonic()
+    while not (found := has()):
+        assert time.monotonic() - began_s < within_s, f"{what}: not within {within_s} s"
+        time.sleep(0.2)
+    assert found
+    return time.monotonic() - began_s
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    found = House(tmp_path / "home")
+    yield found
+    found.end()
+
+
+def test_every_service_that_is_stopped_is_replaced_within_30_s_and_alerts_open_and_resolve(house: House) -> None:
+    code, said, _ = house.run("up", "--port", str(free_port()))
+    assert code == 0, said
+    for name in ("monitor", "inference", *(n for n in SERVICES if n not in ("monitor", "inference"))):
+        before = house.service(name)
+        os.kill(before["pid"], signal.SIGSTOP)
+        took_s = until(
+            lambda name=name, before=before: house.service(name)["pid"] not in (None, before["pid"]),
+            30.0,
+            f"{name} is replaced",
+        )
+        until(lambda name=name: house.ready(name)[0] == 200, 90.0, f"{name} is ready again")
+        print(f"{name} was replaced after {took_s:.1f} s")
+        assert house.service(name)["reason"].startswith("replaced: stopped for 1")
+        assert house.service(name)["restarts"] == before["restarts"] + 1
+    until(lambda: ("MonitorDown", "monitor", "resolved") in house.alerts(), 60.0, "MonitorDown is resolved")
+    assert ("MonitorDown", "monitor", "firing") in house.alerts()
+    code, said, _ = house.run("status")
+    assert (code, "replaced: stopped for 1" in said) == (0, True)
+
+
+def test_a_frozen_broker_turns_every_service_red_within_10_s_is_continued_and_they_are_green_again(
+    house: House,
+) -> None:
+    code, said, _ = house.run("up", "--port", str(free_port()))
+    assert code == 0, said
+    os.kill(house.state["broker_pid"], signal.SIGSTOP)
+    took_s = until(lambda: all(house.ready(name)[0] == 503 for name in SERVICES), 10.0, "all are red")
+    assert "the broker at" in house.ready("feature")[1]
+    print(f"all red after {took_s:.1f} s")
+    until(
+        lambda: house.state["broker"]["reason"].startswith("continued: it was stopped"), 20.0, "the broker is continued"
+    )
+    until(lambda: house.ready("gateway")[0] == 200, 15.0, "green again")
+    before = house.state["broker_pid"]
+    os.kill(before, signal.SIGKILL)
+    until(lambda: house.state["broker_pid"] not in (None, before), 60.0, "the broker is started again")
+    until(lambda: house.ready("gateway")[0] == 200, 60.0, "green again")
+    assert all(found["restarts"] == 0 for found in house.state["services"].values())
+
+
+def test_up_that_cannot_start_a_service_names_it_its_reason_and_its_log_and_exits_1(house: House) -> None:
+    house.environ["HEADRACE_API_KEYS_FILE"] = "/no/such/file"
+    code, said, _ = house.run("up", "--port", str(free_port()))
+    assert code == 1
+    assert "6 of 7 services are ready" in said
+    assert "gateway: " in said
+    assert "ended with 2: wrongly configured" in said
+    assert "/no/such/file" in said
+    assert f"log {house.home}/logs/gateway.log" in said
+    code, said, _ = house.run("status")
+    assert "last end: ended with 2: wrongly configured" in said
+
+
+def test_down_at_any_moment_of_a_start_ends_everything_within_10_s(house: House) -> None:
+    start_s = house.run("--help")[2]
+    for delay_s in (0.5, 2.0, 4.0, 7.0):
+        up = house.start("up", "--port", str(free_port()))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            up.wait(delay_s)
+        was_there = (house.home / "supervisor.lock").exists()
+        code, said, took_s = house.run("down")
+        assert (code, took_s - start_s < 12) == (0, True), (delay_s, took_s, said)
+        _, wrong = up.communicate(timeout=30)
+        if "nothing was up" in said:
+            assert not was_there or up.returncode != 0
+        mine = [p for p in psutil.process_iter(["cmdline"]) if str(house.home) in " ".join(p.info["cmdline"] or [])]
+        assert mine == [], (delay_s, mine, wrong)
+
+
+def test_after_a_killed_supervisor_up_comes_up_again_with_the_same_ports(house: House) -> None:
+    port = free_port()
+    assert house.run("up", "--port", str(port))[0] == 0
+    frozen = house.service("trainer")["pid"]
+    os.kill(frozen, signal.SIGSTOP)
+    os.kill(house.state["pid"], signal.SIGKILL)
+    code, said, _ = house.run("up", "--port", str(port))
+    assert code == 0, said
+    assert not psutil.pid_exists(frozen)
+
+
+def test_a_taken_port_is_one_sentence_with_the_setting(house: House) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for words, environ, sentence in (
+            (("--port", str(port)), {}, f"port {port} is taken by"),
+            (
+                ("--port", str(free_port())),
+                {"HEADRACE_GATEWAY_PORT": str(port)},
+                f"port {port}, for the gateway, is taken by",
+            ),
+            (
+                ("--port", str(free_port())),
+                {"HEADRACE_HTTP_PORT_BASE": str(port)},
+                f"port {port}, for the health of pipeline, is taken",
+            ),
+        ):
+            house.environ |= {"HEADRACE_GATEWAY_PORT": str(free_port()), "HEADRACE_HTTP_PORT_BASE": "0"} | environ
+            code, said, _ = house.run("up", *words)
+            assert (code, len(said.strip().splitlines())) == (1, 1), said
+            assert sentence in said
+
+
+def test_commands_without_a_broker_or_with_a_frozen_one_end_soon_with_one_sentence(
+    own_broker: Any, tmp_path: Path
+) -> None:
+    house = House(tmp_path / "home")
+    house.environ["KAFKA_BOOTSTRAP_SERVERS"] = own_broker.bootstrap_servers
+    commands = (("status",), ("alert", "list"), ("topic", "apply"), ("predict", "x"), ("dlq", "list"))
+    start_s = house.run("--help")[2]  # what the interpreter alone takes here
+    own_broker.freeze()
+    for words in commands:
+        code, said, took_s = house.run(*words)
+        assert (code, len(said.strip().splitlines())) == (1, 1), said
+        assert "takes the connection and does not answer" in said
+        assert took_s - start_s < 8
+    own_broker.thaw()
+    own_broker.kill()
+    for words in commands:
+        code, said, took_s = house.run(*words)
+        assert (code, len(said.strip().splitlines())) == (1, 1), said
+        assert "start one with `headrace up`" in said
+        assert took_s - start_s < 8
+
+
+def test_ctrl_c_is_quiet_and_130(own_broker: Any, tmp_path: Path) -> None:
+    house = House(tmp_path / "home")
+    house.environ["KAFKA_BOOTSTRAP_SERVERS"] = own_broker.bootstrap_servers
+    assert house.run("topic", "apply")[0] == 0
+    tail = house.start("topic", "tail", "alerts", "--follow")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        tail.wait(4)
+    tail.send_signal(signal.SIGINT)
+    said, wrong = tail.communicate(timeout=10)
+    assert (tail.returncode, said, wrong) == (130, "", "")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of 200 MB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    ran = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if ran.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {ran.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+def test_a_disk_that_fills_up_is_told_before_is_survived_when_full_and_goes_on_with_room(small_disk: Path) -> None:
+    house = House(small_disk / "home")
+    try:
+        code, said, _ = house.run("up", "--port", str(free_port()))
+        assert code == 0, said
+        ballast = small_disk / "ballast"
+        found = os.statvfs(small_disk)
+        with ballast.open("wb") as opened:
+            opened.write(b"\0" * (found.f_bavail * found.f_frsize - 12 * 2**20))
+        until(lambda: house.state["disk"]["is_almost_full"], 30.0, "the state says so")
+        assert "the disk is full: 9" in house.run("status")[1]
+        until(lambda: ("DiskAlmostFull", "broker", "firing") in house.alerts(), 30.0, "it alerts")
+        with contextlib.suppress(OSError), (small_disk / "more").open("wb") as opened:
+            while True:
+                opened.write(b"\0" * 65536)
+                opened.flush()
+        supervisor = house.state["pid"]
+        broker = house.state["broker_pid"]
+        if broker is not None:
+            os.kill(broker, signal.SIGKILL)  # as it would itself with its next record
+        began_s = time.monotonic()
+        while time.monotonic() - began_s < 20:
+            assert psutil.pid_exists(supervisor)
+            time.sleep(0.5)
+        (small_disk / "more").unlink()
+        ballast.unlink()
+        until(lambda: house.state["broker_pid"] not in (None, broker), 90.0, "the broker is back")
+        until(
+            lambda: all(house.ready(name)[0] == 200 for name in ("inference", "gateway", "registry")),
+            90.0,
+            "they are back",
+        )
+        assert house.state["pid"] == supervisor
+        until(lambda: ("DiskAlmostFull", "broker", "resolved") in house.alerts(), 60.0, "the alert is resolved")
+    finally:
+        house.end()
+
+
+def test_a_broker_that_is_away_for_a_minute_costs_each_log_less_than_100_kb(house: House) -> None:
+    assert house.run("up", "--port", str(free_port()))[0] == 0
+    assert house.run("apply", "flights")[0] == 0
+    before = {name: (house.home / "logs" / f"{name}.log").stat().st_size for name in SERVICES}
+    broker = house.state["broker_pid"]
+    began_s = time.monotonic()
+    while time.monotonic() - began_s < 60:
+        with contextlib.suppress(OSError):
+            if house.state["broker_pid"] is not None:
+                os.kill(house.state["broker_pid"], signal.SIGKILL)
+        time.sleep(0.3)
+    grown = {name: (house.home / "logs" / f"{name}.log").stat().st_size - before[name] for name in SERVICES}
+    print(grown)
+    assert broker is not None
+    assert max(grown.values()) < 100_000, grown
