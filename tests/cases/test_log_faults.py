@@ -136,10 +136,10 @@ asyncio.run(main())
 
 @pytest.mark.faults
 @pytest.mark.timeout(240)
-async def test_a_solo_host_that_was_frozen_for_51_s_works_again_or_ends(own_broker: Broker) -> None:
-    async with connected(own_broker.bootstrap_servers) as log:
+async def test_a_solo_host_that_was_frozen_for_51_s_works_again_or_ends(kafka: str) -> None:
+    async with connected(kafka) as log:
         bench = await Bench(log).set_up()
-        command = [sys.executable, "-c", _SOLO, own_broker.bootstrap_servers, bench.topics.namespace]
+        command = [sys.executable, "-c", _SOLO, kafka, bench.topics.namespace]
         process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
         try:
             await bench.ask(100)

@@ -185,9 +185,12 @@ class Codec:
             ) from None
         if is_users:
             # NB: nearly every value shows by its bytes that nothing in it can be too long or too large.
-            if len(value) > MAX_TEXT_BYTES or (_BIG_JSON(value) if json else _BIG_MSGPACK in value):
+            is_request = wanted is PredictionRequested
+            if len(value) > MAX_TEXT_BYTES or (
+                (_has_big(event.inputs) if is_request else _BIG_JSON(value)) if json else _BIG_MSGPACK in value
+            ):
                 event = _bounded(event)
-            if wanted is PredictionRequested and event.deadline_ms is not None:
+            if is_request and event.deadline_ms is not None:
                 _refuse_long_wait(event.deadline_ms)
         return event
 
@@ -246,10 +249,17 @@ def _bounded_request(event: PredictionRequested) -> PredictionRequested:
     """A request is answered whenever it can be: only what names it is refused here, its inputs by their contract."""
     for name in ("deployment", "unit"):
         _refuse_beyond(getattr(event, name), name)
-    if all(type(value) is not int or -MAX_INT <= value <= MAX_INT for value in event.inputs.values()):
+    if not _has_big(event.inputs):
         return event
     inputs = {name: _float(v) if type(v) is int and abs(v) > MAX_INT else v for name, v in event.inputs.items()}
     return msgspec.structs.replace(event, inputs=inputs)
+
+
+def _has_big(inputs: dict[str, Any]) -> bool:
+    for value in inputs.values():  # noqa: SIM110 - once per record: a generator costs three times as much
+        if type(value) is int and not -MAX_INT <= value <= MAX_INT:
+            return True
+    return False
 
 
 def _refuse_long_wait(deadline_ms: int) -> None:

@@ -8,7 +8,7 @@ the commit without care.
 import asyncio
 import itertools
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -94,6 +94,7 @@ class ShardHost:
         self._measured_s = 0.0
         self._looked_s = 0.0
         self._ends: dict[TopicPartition, int] = {}
+        self._shrunk: set[TopicPartition] = set()
         self._lost_since: CoreWait | None = None
         self._held_back: dict[TopicPartition, tuple[int, float]] = {}
         self._error: BaseException | None = None
@@ -251,6 +252,9 @@ class ShardHost:
     async def _on_revoked(self, partitions: frozenset[TopicPartition]) -> None:
         shards, self._shards = self._shards, {}
         await asyncio.gather(*(shard.close(5.0) for shard in shards.values()))
+        # NB: a stop whose transaction was not finished in time is no fact: the next owner finds it again.
+        for shard in shards.values():
+            self.stops.forget_unwritten(shard.partitions)
         self.health.shards = ()
 
     async def _tend(self) -> None:
@@ -341,6 +345,8 @@ class ShardHost:
                 continue
             offset = max(self.stops.goes_on_at(*tp), shard.taken.get(tp, 0))
             _log.warning("%s/%s goes on at offset %s", *tp, offset)
+            # NB: what was fetched behind the stop is fetched again.
+            shard.backlog = deque(r for r in shard.backlog if (r.topic, r.partition) != tp)
             await reader.seek({tp: offset})
             self.ledger.forget(tuple(tp))
             self._held.discard(tp)
@@ -410,10 +416,12 @@ class ShardHost:
             raise Fatal(f"{self.service} has lost its place in group {self.group}: starting anew")
 
     def _refuse_made_again(self, ends: dict[TopicPartition, int]) -> None:
-        for tp, end in ends.items():
-            if end < self._ends.get(tp, 0):
-                raise Fatal(f"{tp.topic}/{tp.partition} ends at {end}, before at {self._ends[tp]}: it was made again")
-        self._ends.update(ends)
+        """Seen twice: a broker that has just come back may tell an older end for a moment."""
+        shrunk = {tp for tp, end in ends.items() if end < self._ends.get(tp, 0)}
+        for tp in shrunk & self._shrunk:
+            raise Fatal(f"{tp.topic}/{tp.partition} ends at {ends[tp]}, before at {self._ends[tp]}: it was made again")
+        self._shrunk = shrunk
+        self._ends.update({tp: end for tp, end in ends.items() if tp not in shrunk})
 
     def _watch(self) -> None:
         """End when there is work and no progress, for as long as this process had a core or wanted none."""

@@ -16,7 +16,7 @@ from headrace.errors import Fatal, Poison, Retryable
 _log = logging.getLogger("headrace.bus")
 
 RETRY_S = 1.0
-LOOK_EVERY_S = 10.0
+LOOK_EVERY_S = 5.0
 
 OnMessage = Callable[[Message], None]
 
@@ -42,6 +42,7 @@ class View:
         self._committed, self._start = committed, start
         self._reader: Reader | None = None
         self._ends: dict[TopicPartition, int] = {}
+        self._shrunk: set[TopicPartition] = set()
         self._looked_s = 0.0
         self.is_ready = False
         self.is_stopped = False
@@ -108,10 +109,12 @@ class View:
             return
         self._looked_s = now_s
         ends = await self._opened().end_offsets()
-        for tp, end in ends.items():
-            if end < self._ends.get(tp, 0):
-                raise Fatal(f"{tp.topic}/{tp.partition} ends at {end}, before at {self._ends[tp]}: it was made again")
-        self._ends.update(ends)
+        shrunk = {tp for tp, end in ends.items() if end < self._ends.get(tp, 0)}
+        # NB: seen twice: a broker that has just come back may tell an older end for a moment.
+        for tp in shrunk & self._shrunk:
+            raise Fatal(f"{tp.topic}/{tp.partition} ends at {ends[tp]}, before at {self._ends[tp]}: it was made again")
+        self._shrunk = shrunk
+        self._ends.update({tp: end for tp, end in ends.items() if tp not in shrunk})
 
     async def _step(self, timeout_s: float) -> None:
         records = await self._opened().fetch(timeout_s, max_records=2000)
