@@ -32,7 +32,7 @@ REPLY_PARTITION, REPLY_ID = "headrace_reply_partition", "headrace_reply_id"
 VERSION, TENANT = "headrace_version", "headrace_tenant"
 TICK_S = 0.02
 RETRY_S = 0.2
-PROBE_EVERY_S = 2.0
+PROBE_EVERY_S = 1.5
 PROBE_WITHIN_S = 3.0
 PROBES_FAILED = 2
 # What one open question costs beside its bytes: future, headers, entries by id.
