@@ -363,7 +363,7 @@ async def set_up(log: Log, topics: Topics) -> None:
 async def test_wild_requests_get_an_answer_that_says_why_and_good_ones_are_served_meanwhile() -> None:
     stand = Stand(MemoryLog(SystemClock()))
     async with stand.serving() as port:
-        fuzzer, served = await attack(port, 2.5, askers=6, within_s=5.0)
+        fuzzer, served = await attack(port, 2.0, askers=6, within_s=5.0)
     assert stand.health.unforeseen == 0
     assert served > 0
     assert {"400", "404"} <= fuzzer.seen.keys()

@@ -131,7 +131,9 @@ async def test_without_its_broker_the_gateway_says_so_answers_in_time_and_goes_o
         assert statuses.keys() <= {200, 503, 504}, statuses
         assert told_s is not None
         assert told_s <= TOLD_WITHIN_S
-        assert slowest_s < 4
+        assert slowest_s < 10, (
+            slowest_s
+        )  # a deadline of 1 s, a second for the unknown model, and a machine that is busy
         assert stand.memory_mib() < before_mib + 30
         back_s = time.monotonic()
         await until_served(stand, 60)

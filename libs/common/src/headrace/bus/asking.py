@@ -32,7 +32,7 @@ REPLY_PARTITION, REPLY_ID = "headrace_reply_partition", "headrace_reply_id"
 VERSION, TENANT = "headrace_version", "headrace_tenant"
 TICK_S = 0.02
 RETRY_S = 0.2
-PROBE_EVERY_S = 2.0
+PROBE_EVERY_S = 1.5
 PROBE_WITHIN_S = 3.0
 PROBES_FAILED = 2
 # What one open question costs beside its bytes: future, headers, entries by id.
@@ -105,20 +105,22 @@ class Asker:
         deadline_s = self._clock.monotonic_s() + deadline_ms / 1000
         # NB: all of them are written before any is open: one that cannot be written leaves nothing behind.
         made = [self._made(question) for question in questions]
-        sizes = [QUESTION_BYTES + len(written.value or b"") for _, written in made]
-        if self.held_bytes + sum(sizes) > LIMIT_BYTES:
+        wanted = sum(QUESTION_BYTES + len(written.value or b"") for _, written in made)
+        if self.held_bytes + wanted > LIMIT_BYTES:
             raise Retryable(f"{self.waiting} rows of {self.held_bytes} bytes are waiting already")
-        for (reply_id, written), size in zip(made, sizes, strict=True):
-            self._waiting[reply_id] = asyncio.get_running_loop().create_future()
-            self._pending.open(reply_id, deadline_s, size)
+        make_future = asyncio.get_running_loop().create_future
+        for reply_id, written in made:
+            self._waiting[reply_id] = make_future()
+            self._pending.open(reply_id, deadline_s, QUESTION_BYTES + len(written.value or b""))
             self._queue[reply_id] = written
         self._queued.set()
         try:
             return [await self._waiting[reply_id] for reply_id, _ in made]
         finally:
             for reply_id, _ in made:
-                self._close(reply_id)
                 self._waiting.pop(reply_id, None)
+                if reply_id in self._pending:
+                    self._close(reply_id)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send, hear and watch deadlines until `stop`."""
@@ -200,26 +202,29 @@ class Asker:
                 _log.warning("answers are not heard: %s", error)
                 await asyncio.sleep(RETRY_S)
                 continue
-            for record in records:
-                self._take(record)
+            heard = [record for record in records if self._take(record)]
+            if heard:
+                self._is_well()
         if reader is not None:
             self._reader = None
             await reader.close()
 
-    def _take(self, record: Record) -> None:
-        """What is no answer to an open question is passed over, whatever stands in it: nobody's bytes end an asker."""
+    def _take(self, record: Record) -> bool:
+        """Whether it is an answer to an open question. What is none is passed over, whatever stands in it: nobody's bytes
+        end an asker."""
         try:
             reply_id = header(record.headers, REPLY_ID) or ""
             if reply_id not in self._pending:
-                return
+                return False
             answered = self._codec.decode(record).event
             if not isinstance(answered, PredictionAnswered):
                 raise TypeError(f"it holds {type(answered).__name__}")
         except Exception as error:
             self.passed_over += 1
             _log.warning("a reply at %s/%s cannot be read: %s", record.partition, record.offset, error)
-            return
+            return False
         self._settle(reply_id, answered)
+        return True
 
     def _settle(self, reply_id: str, answered: PredictionAnswered | None) -> None:
         self._close(reply_id)
@@ -227,7 +232,6 @@ class Asker:
         if future is not None and not future.done():
             future.set_result(answered)
             if answered is not None:
-                self._is_well()
                 self._on_answer()
 
     async def _watch(self, stop: asyncio.Event) -> None:

@@ -46,12 +46,11 @@ class Pending:
         """A question was asked; nobody waits for it after `deadline_s` (monotonic)."""
         self._open[reply_id] = (deadline_s, size_bytes)
         self.held_bytes += size_bytes
+        heapq.heappush(self._queue, (deadline_s, reply_id))
         # NB: answered questions stay in the queue until their deadline: at full speed that would be many more than wait.
-        if len(self._queue) > 2 * len(self._open) + _SPARE:
+        if len(self._queue) > _SPARE and len(self._queue) > 2 * len(self._open) + _SPARE:
             self._queue = [(due_s, ident) for ident, (due_s, _) in self._open.items()]
             heapq.heapify(self._queue)
-        else:
-            heapq.heappush(self._queue, (deadline_s, reply_id))
 
     def deadline_s(self, reply_id: str) -> float | None:
         """Until when a question is waited for; None when it is not open."""
