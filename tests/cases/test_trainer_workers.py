@@ -36,7 +36,7 @@ async def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     end_runs(tmp_path)
     for found in made:
         for process in found._begun.values():
-            await process.wait()
+            await asyncio.to_thread(process.wait, 20)
 
 
 async def until(holds: Callable[[], Any]) -> None:
@@ -86,12 +86,12 @@ async def test_a_run_that_cannot_be_begun_degrades_the_trainer_and_is_tried_late
 ) -> None:
     found, tries = workers(), []
 
-    async def no_room(*_: Any, **__: Any) -> None:
+    def no_room(*_: Any, **__: Any) -> None:
         tries.append(time.monotonic())
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(asyncio, "create_subprocess_exec", no_room)
+        patched.setattr(adapter.subprocess, "Popen", no_room)
         for _ in range(50):
             await found.tend([accepted("a")])
     assert len(tries) == 1

@@ -41,7 +41,7 @@ _NEWEST_SERVED = 2000
 _COMMAND_BYTES = 900_000
 _PACKAGES = ("headrace", "scikit-learn", "numpy", "skops")
 # How often in a row the log may fail in a way that nobody knows.
-_UNKNOWN_ERRORS = 5
+_UNKNOWN_ERRORS = 8
 Say = Callable[[Any], None]
 T = TypeVar("T")
 
@@ -58,10 +58,11 @@ async def patiently(work: Callable[[], Awaitable[T]], waiting: Callable[[str], N
             return await work()
         except Retryable as error:
             waiting(str(error))
-        except (Misconfigured, Poison):
+        except Poison:
             raise
         except Exception as error:
-            # NB: no user's code is in here; what the client raises beside the known errors may pass too.
+            # NB: no user's code is in here; what the client raises beside the known errors may pass too, and a broker that
+            # has just come back may say of a topic that it is not there.
             unknown += 1
             if unknown >= _UNKNOWN_ERRORS:
                 raise

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ class Workers:
     settings: Settings
     health: Health
     folder: Path = field(init=False)
-    _begun: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+    _begun: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _strangers_s: dict[str, float] = field(default_factory=dict)
     _due_s: dict[str, float] = field(default_factory=dict)
     _pauses_s: dict[str, float] = field(default_factory=dict)
@@ -73,7 +74,7 @@ class Workers:
 
     def _is_kept(self, folder: RunFolder) -> bool:
         begun = self._begun.get(folder.run)
-        if begun is not None and begun.returncode is not None:
+        if begun is not None and begun.poll() is not None:
             del self._begun[folder.run]
         keeper = folder.holder()
         if keeper is not None and time.monotonic() - self._looked_s > WAKE_S:
@@ -90,26 +91,26 @@ class Workers:
         self._due_s[folder.run] = time.monotonic() + pause_s
         self._pauses_s[folder.run] = min(2 * pause_s, LONGEST_PAUSE_S)
         try:
-            await self._begin(folder, accepted)
+            await asyncio.to_thread(self._begin, folder, accepted)
         except OSError as error:
             _log.warning("run %s cannot be begun, again in %.0f s: %s", folder.run, pause_s, error)
             self.health.degraded["runs"] = f"training runs cannot be begun in {self.folder}: {error}"
         else:
             self.health.degraded.pop("runs", None)
 
-    async def _begin(self, folder: RunFolder, accepted: RetrainAccepted) -> None:
+    def _begin(self, folder: RunFolder, accepted: RetrainAccepted) -> None:
         folder.write_order(accepted)
         if folder.stop_asked() == "":
             folder.clear_stop()
         environ = {**os.environ, **environ_of(self.settings), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "headrace_trainer.keeper", str(folder.path)]
         with (folder.path / "keeper.log").open("ab") as errors:
-            # NB: a session of its own: it goes on when this process and its group end.
-            self._begun[folder.run] = await asyncio.create_subprocess_exec(
-                *command,
+            # NB: a session of its own, and not asyncio's way, which kills what it began when its loop ends: the run goes on.
+            self._begun[folder.run] = subprocess.Popen(
+                command,
                 env=environ,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
                 stderr=errors,
                 start_new_session=True,
             )

@@ -1,0 +1,54 @@
+"""`headrace training list`: runs as their facts tell them, and what their folder on this machine adds."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from headrace.bus.port import Record
+from headrace.codec import Message
+from headrace.envelope import Envelope
+from headrace.events.training import RetrainAccepted, RetrainRefused, TrainingFinished, TrainingProgressed
+from headrace.runs import Progress, RunFolder
+from headrace_cli.commands.training import _row, runs_of
+
+
+def facts(*events: msgspec.Struct) -> list[Message]:
+    return [
+        Message(Record("t", 0, n, b"d", b""), Envelope(f"{n}", "", "t", 0.0), event) for n, event in enumerate(events)
+    ]
+
+
+def accepted(run: str) -> RetrainAccepted:
+    return RetrainAccepted("d", run, f"q-{run}", "drift", "because", 0.0)
+
+
+def test_each_run_stands_once_with_its_newest_word() -> None:
+    found = runs_of(
+        facts(
+            accepted("one"), RetrainRefused("d", "q", "no"), TrainingProgressed("d", "one", "rows", 0.1), accepted("two"),
+            TrainingFinished("d", "one", "failed", "build() failed"), TrainingProgressed("d", "stranger", "fit", 0.5),
+        )
+    )  # fmt: skip
+    assert [(told.accepted.run, told.stage, told.told) for told in found] == [
+        ("one", "failed", "build() failed"),
+        ("two", "waits", ""),
+    ]
+
+
+def test_a_run_that_goes_on_here_is_shown_as_it_stands_this_moment_with_process_and_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    (told,) = runs_of(facts(accepted("one"), TrainingProgressed("d", "one", "rows", 0.1)))
+    assert (_row(told)["pid"], _row(told)["log"]) == (None, None)
+    folder = RunFolder(tmp_path / "runs" / "default" / "one")
+    folder.write_order(told.accepted)
+    folder.log.touch()
+    folder.tell(Progress("rows", 0.125, "312,000 of 1,040,000 records", 77))
+    assert (_row(told)["pid"], _row(told)["told"]) == (None, "")
+    lock = folder.hold()
+    assert lock is not None
+    row = _row(told)
+    assert (row["pid"], row["told"], row["share"]) == (77, "312,000 of 1,040,000 records", 0.12)
+    assert row["log"] == str(folder.log)
