@@ -48,15 +48,15 @@ class Tally:
     ) -> Row:
         """A decision. `owners`, `said`: of the new arm and of the control's. `is_held`: the streak waits for the control's word."""
         (new_own, control_own), (new, control) = owners, said
-        new_case = new != Kind.UNASKED and (new_own or share <= 0)
-        control_case = control != Kind.UNASKED and (control_own or share >= 1)
+        new_case = new is not Kind.UNASKED and (new_own or share <= 0)
+        control_case = control is not Kind.UNASKED and (control_own or share >= 1)
         streak = new if new_case and not is_held else Kind.UNASKED
         if new >= Kind.BAD:
             streak = self._once_in_streak(streak, decision.unit, decision.row)
             new_case = new_case and self._new.is_first(decision.unit, decision.row)
         if control >= Kind.BAD and control_case:
             control_case = self._control.is_first(decision.unit, decision.row)
-        witness = control if control != Kind.UNASKED else self._silent_witness
+        witness = control if control is not Kind.UNASKED else self._silent_witness
         return Row(new_own, new_case, new, control_own, control_case, control, streak, witness)
 
     def row_of_late_new(self, wait: Wait, said: Said) -> Row:
