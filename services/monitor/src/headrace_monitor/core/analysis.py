@@ -29,8 +29,8 @@ from headrace.policy.pairs import PairTest, shows_harm
 from headrace.policy.sequential import chains_needed
 from headrace.policy.verdict import PASS, worst
 from headrace.project.definition import DeploymentDefinition, RolloutDefinition
-from headrace_monitor.core.arms import WAIT_BYTES, Kind, Said, Wait, Waits, assigned, said_late, said_of
-from headrace_monitor.core.blocks import LABELS_LIMIT_BYTES, PAIRS_LIMIT_BYTES, Blocks, Closed, Pair
+from headrace_monitor.core.arms import UNASKED, WAIT_BYTES, Kind, Said, Wait, Waits, assigned, said_late, said_of
+from headrace_monitor.core.blocks import LABELS_LIMIT_BYTES, PAIRS_LIMIT_BYTES, Blocks, Closed
 from headrace_monitor.core.evidence import (
     MISSING_LIMIT,
     mean_difference,
@@ -179,13 +179,13 @@ class Trial:
         if wait is not None:
             self._wait(decision.request_id, wait, is_fresh=is_fresh)
             is_case = new is not None and (owner == self.version or share <= 0)
-            wait.in_streak = new.kind if new is not None and wait.control_due and is_case else Kind.UNASKED
+            wait.in_streak = new.kind if new is not None and wait.control_due and is_case else UNASKED
         else:
             self._pair(decision.unit, decision.at_s, new, control, pairs if is_drawn else None, is_fresh=is_fresh)
         if not is_fresh:
             return
         owners = (owner == self.version, self.control is not None and owner == self.control)
-        kinds = (new.kind if new is not None else Kind.UNASKED, control.kind if control is not None else Kind.UNASKED)
+        kinds = (new.kind if new is not None else UNASKED, control.kind if control is not None else UNASKED)
         self._count(decision, share, owners, kinds, counts)
         if is_drawn:
             is_held = wait is not None and wait.control_due
@@ -230,7 +230,7 @@ class Trial:
         said = said_late(late)
         if late.version == self.version and wait.new_due:
             wait.new, wait.new_due = said, False
-            wait.in_streak = said.kind if wait.control_due and is_late_case(wait, said) else Kind.UNASKED
+            wait.in_streak = said.kind if wait.control_due and is_late_case(wait, said) else UNASKED
             if is_fresh and wait.is_drawn:
                 rows.append(self._tally.row_of_late_new(wait, said))
         elif late.version == self.control and wait.control_due:
@@ -254,14 +254,14 @@ class Trial:
         is_fresh: bool,
     ) -> None:
         """A request of which both versions have spoken, if they have; missing where one of the two was not asked."""
-        if new is None or control is None or (new.kind is Kind.UNASKED and control.kind is Kind.UNASKED):
+        if new is None or control is None or (new.kind is UNASKED and control.kind is UNASKED):
             return
-        if new.kind is Kind.UNASKED or control.kind is Kind.UNASKED:
+        if new.kind is UNASKED or control.kind is UNASKED:
             if self._blocks is not None:
                 self._blocks.miss(at_s, is_first_time=is_fresh)
             return
         if self._blocks is not None:
-            self._blocks.take(Pair(unit, at_s, new.score, control.score), is_first_time=is_fresh)
+            self._blocks.put(unit, at_s, new.score, control.score, is_fresh)
         if is_fresh and pairs is not None:
             pairs.append((new, control))
 
@@ -282,7 +282,7 @@ class Trial:
             return
         counts.step += owners[0]
         arm = 0 if owners[0] else 1
-        counts.unasked[2 * arm] += kinds[arm] is Kind.UNASKED
+        counts.unasked[2 * arm] += kinds[arm] is UNASKED
         counts.unasked[2 * arm + 1] += 1
         unit = hash(decision.unit)
         # Each unit once; only where the route that was followed is known.

@@ -164,19 +164,23 @@ class Blocks:
 
     def take(self, pair: Pair, *, is_first_time: bool = True) -> None:
         """A pair of the first block or a later one. Over the bound in bytes it is missing instead."""
-        if not self.expect(pair.at_s, is_first_time=is_first_time):
+        self.put(pair.unit, pair.at_s, pair.new, pair.control, is_first_time)
+
+    def put(self, unit: str, at_s: float, new: Score | None, control: Score | None, is_first_time: bool = True) -> None:
+        """The same by its parts."""
+        number = math.floor(at_s / self.block_s)
+        if (self._start is None or number < self._start) and not self.expect(at_s, is_first_time=is_first_time):
             return
         if (self._held + 1) * self.pair_bytes > self.pairs_limit_bytes:
-            self._miss(pair.at_s)
+            self._miss(at_s)
             return
-        number = math.floor(pair.at_s / self.block_s)
         rows = self._rows.get(number)
         if rows is None:
             rows = self._rows[number] = _Rows()
-        rows.units.append(hash(pair.unit))
-        rows.at_s.append(pair.at_s)
-        self._put(rows.new, pair.new)
-        self._put(rows.control, pair.control)
+        rows.units.append(hash(unit))
+        rows.at_s.append(at_s)
+        self._put(rows.new, new)
+        self._put(rows.control, control)
         self._held += 1
 
     def miss(self, at_s: float, *, is_first_time: bool = True) -> None:
