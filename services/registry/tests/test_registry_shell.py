@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from headrace.bus import artifacts
 from headrace.events.registry import (
+    AbortRollout,
     ApproveVersion,
     ArchiveVersion,
     CardWritten,
@@ -18,8 +21,10 @@ from headrace.events.registry import (
     StartRollout,
     TimedOut,
     VersionDeleted,
+    VersionRegistered,
 )
 from headrace.policy.verdict import FAIL
+from headrace_registry.core.card import write_card
 
 Bench = Any  # the fixture of conftest.py
 
@@ -115,3 +120,29 @@ async def test_an_approval_of_nothing_is_refused(bench: Bench) -> None:
         ident = await bench.send("registry.commands", "d", ApproveVersion("d", 7, "r", "ann"))
         refused = await bench.until(CommandRefused)
     assert (refused.event.command, refused.event.command_id) == ("approve.version", ident)
+
+
+async def test_what_one_command_raises_is_its_own_dead_letter_and_the_next_one_is_carried_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(fact: Any, definition: Any) -> str:
+        if fact.metrics:
+            raise ZeroDivisionError("a card that cannot be written")
+        return write_card(fact, definition)
+
+    monkeypatch.setattr("headrace_registry.shell.write_card", raises)
+    async with bench.running():
+        bench.warm(1)
+        await bench.register(metrics={"auc": 0.5})
+        await bench.send("registry.commands", "x" * 300, AbortRollout("x" * 300, "r", "me"))
+        await bench.send("registry.commands", "NOPE", AbortRollout("NOPE", "r", "me"))
+        refused = await bench.until(CommandRefused)
+        await bench.register()
+        completed = await bench.until(RolloutCompleted)
+    assert "there is no deployment 'NOPE'; there are: d" in refused.event.reason
+    assert completed.event.version == 1
+    partitions = await bench.log.partitions(bench.topics.dlq("registry"))
+    assert sum((await bench.log.end_offsets(partitions)).values()) >= 2  # and the markers of transactions
+    assert [m.event.version for m in await bench.read("registry.facts") if isinstance(m.event, VersionRegistered)] == [
+        1
+    ]

@@ -15,7 +15,7 @@ that it waits for traffic.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -29,8 +29,8 @@ from headrace.policy.pairs import PairTest, shows_harm
 from headrace.policy.sequential import chains_needed
 from headrace.policy.verdict import PASS, worst
 from headrace.project.definition import DeploymentDefinition, RolloutDefinition
-from headrace_monitor.core.arms import WAIT_BYTES, Kind, Said, Wait, Waits, assigned, said_late, said_of
-from headrace_monitor.core.blocks import LABELS_LIMIT_BYTES, PAIRS_LIMIT_BYTES, Blocks, Closed, Pair
+from headrace_monitor.core.arms import UNASKED, WAIT_BYTES, Kind, Said, Wait, Waits, assigned, said_late, said_of
+from headrace_monitor.core.blocks import LABELS_LIMIT_BYTES, PAIRS_LIMIT_BYTES, Blocks, Closed
 from headrace_monitor.core.evidence import (
     MISSING_LIMIT,
     mean_difference,
@@ -74,8 +74,8 @@ class _Counts:
     seen: int = 0
     own: int = 0
     step: int = 0
-    units: tuple[int, int] = (0, 0)
-    unasked: tuple[int, int, int, int] = (0, 0, 0, 0)
+    units: list[int] = field(default_factory=lambda: [0, 0])
+    unasked: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
 
 
 class Trial:
@@ -133,7 +133,7 @@ class Trial:
         """Records of the deployment, in the order read; those read again after a restart count for open blocks only."""
         rows: list[Row] = []
         pairs: list[tuple[Said, Said]] = []
-        counts = _Counts(units=self.state.step_units, unasked=self.state.step_unasked)
+        counts = _Counts(units=list(self.state.step_units), unasked=list(self.state.step_unasked))
         for one in seen:
             is_fresh = one.offset >= self._folded.get(one.place, 0)
             if is_fresh:
@@ -152,9 +152,9 @@ class Trial:
             self.state,
             step_decisions=after,
             decisions=self.state.decisions + counts.own,
-            step_units=counts.units,
+            step_units=(counts.units[0], counts.units[1]),
             step_seen=self.state.step_seen + counts.seen,
-            step_unasked=counts.unasked,
+            step_unasked=_four(counts.unasked),
         )
 
     def observe(self, unit: str, value: float, known_s: float) -> None:
@@ -179,13 +179,13 @@ class Trial:
         if wait is not None:
             self._wait(decision.request_id, wait, is_fresh=is_fresh)
             is_case = new is not None and (owner == self.version or share <= 0)
-            wait.in_streak = new.kind if new is not None and wait.control_due and is_case else Kind.UNASKED
+            wait.in_streak = new.kind if new is not None and wait.control_due and is_case else UNASKED
         else:
             self._pair(decision.unit, decision.at_s, new, control, pairs if is_drawn else None, is_fresh=is_fresh)
         if not is_fresh:
             return
         owners = (owner == self.version, self.control is not None and owner == self.control)
-        kinds = (new.kind if new is not None else Kind.UNASKED, control.kind if control is not None else Kind.UNASKED)
+        kinds = (new.kind if new is not None else UNASKED, control.kind if control is not None else UNASKED)
         self._count(decision, share, owners, kinds, counts)
         if is_drawn:
             is_held = wait is not None and wait.control_due
@@ -230,7 +230,7 @@ class Trial:
         said = said_late(late)
         if late.version == self.version and wait.new_due:
             wait.new, wait.new_due = said, False
-            wait.in_streak = said.kind if wait.control_due and is_late_case(wait, said) else Kind.UNASKED
+            wait.in_streak = said.kind if wait.control_due and is_late_case(wait, said) else UNASKED
             if is_fresh and wait.is_drawn:
                 rows.append(self._tally.row_of_late_new(wait, said))
         elif late.version == self.control and wait.control_due:
@@ -254,14 +254,14 @@ class Trial:
         is_fresh: bool,
     ) -> None:
         """A request of which both versions have spoken, if they have; missing where one of the two was not asked."""
-        if new is None or control is None or new.kind == control.kind == Kind.UNASKED:
+        if new is None or control is None or (new.kind is UNASKED and control.kind is UNASKED):
             return
-        if new.kind == Kind.UNASKED or control.kind == Kind.UNASKED:
+        if new.kind is UNASKED or control.kind is UNASKED:
             if self._blocks is not None:
                 self._blocks.miss(at_s, is_first_time=is_fresh)
             return
         if self._blocks is not None:
-            self._blocks.take(Pair(unit, at_s, new.score, control.score), is_first_time=is_fresh)
+            self._blocks.put(unit, at_s, new.score, control.score, is_fresh)
         if is_fresh and pairs is not None:
             pairs.append((new, control))
 
@@ -276,21 +276,20 @@ class Trial:
         """Of this step: decisions for the version's units, units seen in either arm, and what either was not asked."""
         counts.seen += 1
         counts.own += owners[0]
-        is_of_step = share == self.state.share and decision.at_s >= (self.state.step_clock_s or -math.inf)
-        if decision.override or not is_of_step or not any(owners):
+        state = self.state
+        is_of_step = share == state.share and decision.at_s >= (state.step_clock_s or -math.inf)
+        if decision.override or not is_of_step or not (owners[0] or owners[1]):
             return
         counts.step += owners[0]
-        was, unasked = counts.unasked, kinds[0 if owners[0] else 1] == Kind.UNASKED
-        if owners[0]:
-            counts.unasked = (was[0] + unasked, was[1] + 1, was[2], was[3])
-        else:
-            counts.unasked = (was[0], was[1], was[2] + unasked, was[3] + 1)
+        arm = 0 if owners[0] else 1
+        counts.unasked[2 * arm] += kinds[arm] is UNASKED
+        counts.unasked[2 * arm + 1] += 1
         unit = hash(decision.unit)
         # Each unit once; only where the route that was followed is known.
-        is_known = decision.route_offset in self.state.routes
+        is_known = decision.route_offset in state.routes
         if is_known and unit not in self._units and len(self._units) < UNITS_KEPT:
             self._units.add(unit)
-            counts.units = (counts.units[0] + owners[0], counts.units[1] + owners[1])
+            counts.units[arm] += 1
 
     # what follows
 
@@ -479,6 +478,10 @@ def _blocks_of(deployment: DeploymentDefinition, plan: RolloutDefinition, state:
     delay_s = label.horizon_s if plan.label_delay_s is None else min(plan.label_delay_s, label.horizon_s)
     block_s = max(plan.block_s, delay_s / CHAINS_LIMIT)
     return Blocks(label, block_s, delay_s, plan.margin, state.open_from_s, has_closed="from_s" in state.totals)
+
+
+def _four(counts: list[int]) -> tuple[int, int, int, int]:
+    return counts[0], counts[1], counts[2], counts[3]
 
 
 def _chains(blocks: Blocks) -> int:

@@ -36,6 +36,10 @@ class Kind(IntEnum):
     INVALID = 3
 
 
+# NB: looking a member up on its enumeration costs more than what is done with it, for every request.
+UNASKED, GOOD, BAD = Kind.UNASKED, Kind.GOOD, Kind.BAD
+
+
 def kind_of(score: Score | None, failure: Failure | None) -> Kind:
     """A score is one whatever else is told.
 
@@ -68,7 +72,7 @@ def said_of(decision: DecisionMade, version: int) -> Said | None:
     """By the decision; None when nothing stands in it: the version was not to score it, or has yet to."""
     score = score_of(decision, version)
     if score is not None:
-        return Said(score, Kind.GOOD, decision.took_ms.get(version))
+        return Said(score, GOOD, decision.took_ms.get(version))
     failure = decision.failures.get(version) if decision.failures else None
     return None if failure is None else Said(None, kind_of(None, failure), decision.took_ms.get(version))
 

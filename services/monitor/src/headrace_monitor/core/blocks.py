@@ -134,6 +134,14 @@ class Blocks:
     _held: int = 0
     has_closed: bool = False
 
+    def __post_init__(self) -> None:
+        # NB: worked out once: each of these is asked for with every request.
+        self._start = None if self.open_from_s is None else round(self.open_from_s / self.block_s)
+        self._is_binary = self.label.kind == "binary"
+        self._width = 1 if self._is_binary else len(self.label.classes)
+        self._classes = max(len(self.label.classes), 2)
+        self.pair_bytes = 16 + 16 * self._width
+
     # what comes
 
     def expect(self, at_s: float, *, is_first_time: bool = True) -> bool:
@@ -142,30 +150,37 @@ class Blocks:
         Until the first block has closed an earlier request moves the beginning back: one request of today amid a replay of
         ten years ago must not make all others late. One that is read again (not `is_first_time`) moves nothing.
         """
-        start = self.number_of(at_s)
-        may_move = is_first_time and not self.has_closed
-        if self.open_from_s is None or (may_move and start < self._open_from):
-            self.open_from_s = start * self.block_s
-        if start < self._open_from:
-            self.late += 1
-            return False
-        return True
+        number, start = math.floor(at_s / self.block_s), self._start
+        if start is not None and number >= start:
+            return True
+        if start is None or (is_first_time and not self.has_closed):
+            self._open_at(number)
+            return True
+        self.late += 1
+        return False
+
+    def _open_at(self, number: int) -> None:
+        self._start, self.open_from_s = number, number * self.block_s
 
     def take(self, pair: Pair, *, is_first_time: bool = True) -> None:
         """A pair of the first block or a later one. Over the bound in bytes it is missing instead."""
-        if not self.expect(pair.at_s, is_first_time=is_first_time):
+        self.put(pair.unit, pair.at_s, pair.new, pair.control, is_first_time)
+
+    def put(self, unit: str, at_s: float, new: Score | None, control: Score | None, is_first_time: bool = True) -> None:
+        """The same by its parts."""
+        number = math.floor(at_s / self.block_s)
+        if (self._start is None or number < self._start) and not self.expect(at_s, is_first_time=is_first_time):
             return
-        if self.pairs_bytes + self.pair_bytes > self.pairs_limit_bytes:
-            self._miss(pair.at_s)
+        if (self._held + 1) * self.pair_bytes > self.pairs_limit_bytes:
+            self._miss(at_s)
             return
-        number = self.number_of(pair.at_s)
         rows = self._rows.get(number)
         if rows is None:
             rows = self._rows[number] = _Rows()
-        rows.units.append(hash(pair.unit))
-        rows.at_s.append(pair.at_s)
-        self._put(rows.new, pair.new)
-        self._put(rows.control, pair.control)
+        rows.units.append(hash(unit))
+        rows.at_s.append(at_s)
+        self._put(rows.new, new)
+        self._put(rows.control, control)
         self._held += 1
 
     def miss(self, at_s: float, *, is_first_time: bool = True) -> None:
@@ -202,10 +217,10 @@ class Blocks:
 
         None when nothing may close; blocks that lie empty before the clock are passed over by the one that closes next.
         """
-        if self.open_from_s is None:
+        if self._start is None:
             return None
-        empty = self._empty_by(clock_s)
-        start = self._open_from + empty
+        empty = self._empty_by(clock_s, self._start)
+        start = self._start + empty
         from_s, to_s = start * self.block_s, (start + 1) * self.block_s
         closed_s = to_s + self.delay_s
         if clock_s < closed_s:
@@ -216,18 +231,19 @@ class Blocks:
         log_loss = self._log_losses(start, labels)
         rows = self._rows.pop(start, None)
         self._held -= len(rows.units) if rows else 0
-        self.open_from_s, self.has_closed = to_s, True
+        self._open_at(start + 1)
+        self.has_closed = True
         self._forget(to_s)
         missing = self._missing.pop(start, 0)
         return Closed(from_s, to_s, closed_s, own, log_loss, tuple(behind), missing, empty)
 
-    def _empty_by(self, clock_s: float) -> int:
+    def _empty_by(self, clock_s: float, start: int) -> int:
         """How many blocks from the oldest on are empty, as are all that are looked at when they close. Bounded by the last
         block that may close by the clock."""
         last = self.last_closed_by(clock_s)
         nearest = min((*self._rows, *self._missing), default=None)
         near = last if nearest is None else nearest - math.ceil(self.delay_s / self.block_s)
-        return max(min(near, last) - self._open_from, 0)
+        return max(min(near, last) - start, 0)
 
     def _sum(self, labels: Floats | None, number: int, now_s: float, *, is_final: bool) -> BlockSum:
         """A block as it closes, or as it stands by then: labels still to come count as worst, and so does one that has not ended."""
@@ -289,11 +305,6 @@ class Blocks:
         return math.floor(at_s / self.block_s)
 
     @property
-    def pair_bytes(self) -> int:
-        """What one pair costs."""
-        return 16 + 16 * self._width
-
-    @property
     def pairs_bytes(self) -> int:
         """What all open pairs cost."""
         return self._held * self.pair_bytes
@@ -303,21 +314,12 @@ class Blocks:
         """What all labels cost."""
         return len(self._labels) * LABEL_BYTES
 
-    @property
-    def _open_from(self) -> int:
-        assert self.open_from_s is not None
-        return round(self.open_from_s / self.block_s)
-
-    @property
-    def _classes(self) -> int:
-        return max(len(self.label.classes), 2)
-
-    @property
-    def _width(self) -> int:
-        return 1 if self.label.kind == "binary" else len(self.label.classes)
-
     def _put(self, column: array, score: Score | None) -> None:
         """The numbers of a score; NaN where there is none, or one of another shape or out of 0..1."""
-        values = () if score is None else (score.value,) if self.label.kind == "binary" else score.classes or ()
-        is_sound = len(values) == self._width and all(v is not None and 0 <= v <= 1 for v in values)
+        if self._is_binary:
+            value = math.nan if score is None or score.value is None else score.value
+            column.append(value if 0 <= value <= 1 else math.nan)
+            return
+        values = () if score is None or score.classes is None else score.classes
+        is_sound = len(values) == self._width and all(0 <= value <= 1 for value in values)
         column.extend(values if is_sound else (math.nan,) * self._width)
