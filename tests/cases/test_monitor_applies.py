@@ -1,0 +1,90 @@
+"""Another source is taken up in the same process, from stored places: nothing is read from the beginning again."""
+
+import asyncio
+import time
+
+import msgspec
+
+from headrace.bus.admin import ensure_topics
+from headrace.bus.projects import Projects
+from headrace.bus.runtime import Context
+from headrace.bus.views import read_all
+from headrace.clock import SystemClock
+from headrace.codec import Codec, out
+from headrace.envelope import Envelope
+from headrace.events.inference import DecisionMade, Score, Served
+from headrace.events.monitor import WindowClosed
+from headrace.events.project import ProjectApplied
+from headrace.obs.health import Health
+from headrace.project import Count, Deployment, FeatureView, Key, Number, Project, Source
+from headrace.project.compile import compile_project
+from headrace.settings import Settings
+from headrace.testing.memory import MemoryLog
+from headrace.topics import Topics
+from headrace_monitor.app import Monitor
+
+DAY = 86_400.0
+
+
+class Tick(msgspec.Struct):
+    at: float
+    who: str
+
+
+TICKS = Source("ticks", event=Tick, event_time="at", key="who")
+VIEW = FeatureView("v", source=TICKS, entity="who", features={"n": Count("3h")})
+PLAIN = Project("p", [Deployment("d", "u", [Number("x")])])
+WITH_SOURCE = Project("q", [Deployment("e", "u", [Key("who")], [VIEW.by("who")])], sources=[TICKS], views=[VIEW])
+
+
+async def test_a_new_source_begins_the_shard_again_in_the_same_process_and_keeps_its_windows() -> None:
+    log, topics = MemoryLog(SystemClock()), Topics.load()
+    codec, stop = Codec(topics), asyncio.Event()
+    await ensure_topics(log, topics.specs())
+    producer = await log.producer()
+
+    async def apply(project: Project) -> None:
+        definition = compile_project(project)
+        event = ProjectApplied(project.name, project.name, "test", definition, time.time())
+        await producer.send([out(topics.name("project.definitions"), project.name, event, Envelope("", "", "t", 0.0))])
+
+    async def ask(first: int, last: int) -> None:
+        outs = []
+        for n in range(first, last):
+            event = DecisionMade(f"r{n}", "d", f"u{n}", (n + 0.5) * DAY / 12, Served(Score(1, "m", 0.4)), n)
+            outs.append(
+                out(topics.name("inference.decisions"), f"u{n}", event, Envelope(f"d{n}", "", "i", event.at_s), n % 2)
+            )
+        await producer.send(outs)
+
+    async def windows(at_least: int) -> list[WindowClosed]:
+        async with asyncio.timeout(30):
+            while True:
+                found = [m.event for m in await read_all(log, codec, [topics.name("monitor.windows")])]
+                if len(found) >= at_least:
+                    return found
+                await asyncio.sleep(0.05)
+
+    await apply(PLAIN)
+    projects = Projects(log, codec, topics)
+    await projects.start()
+    context = Context(
+        "monitor", "m", Settings(), log, topics, codec, projects, Health("monitor", "m"), SystemClock(), stop
+    )
+    monitor = Monitor(context)
+    running = [asyncio.create_task(projects.run(stop)), asyncio.create_task(monitor.run(stop))]
+    await ask(0, 90)
+    before = len(await windows(4))
+    first = monitor._shard
+    await ensure_topics(log, topics.specs(compile_project(WITH_SOURCE)))
+    await apply(WITH_SOURCE)
+    async with asyncio.timeout(30):
+        while monitor._shard is first or monitor._shard is None or not monitor._shard._windows:
+            await asyncio.sleep(0.02)
+    assert monitor._shard._read_before[f"{topics.name('inference.decisions')}/0"] >= 45
+    await ask(90, 180)
+    found = await windows(before + 3)
+    stop.set()
+    await asyncio.gather(*running)
+    assert [w.from_s for w in found] == [n * DAY for n in range(len(found))]
+    assert {(w.requests, w.late_requests) for w in found} == {(12, 0)}
