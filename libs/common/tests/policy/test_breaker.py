@@ -91,3 +91,30 @@ def test_well_behaved_calls_always_close_it_again(history: list[tuple[float, flo
     for _ in range(PLAN.probes):
         breaker = on_call(breaker, PLAN, Call(now_s, 0.0, 0.0))
     assert breaker.state == CLOSED
+
+
+def test_twenty_failures_of_one_row_or_one_unit_are_one() -> None:
+    plan, breaker = BreakerDefinition(), Breaker()
+    for n in range(20):
+        breaker = on_call(breaker, plan, Call(float(n), 1.0, culprits=((7, n),)))
+        breaker = on_call(breaker, plan, Call(float(n), 1.0, culprits=((n + 100, 7),)))
+    assert breaker.state == CLOSED
+    assert len(breaker.window) == 2
+
+
+def test_three_failures_of_different_rows_and_units_open_it() -> None:
+    plan, breaker = BreakerDefinition(), Breaker()
+    for n in range(3):
+        breaker = on_call(breaker, plan, Call(float(n), 1.0, culprits=((n, n),)))
+    assert breaker.state == OPEN
+
+
+def test_a_row_that_is_known_to_fail_is_no_verdict_as_a_probe() -> None:
+    plan, breaker = BreakerDefinition(), Breaker()
+    for n in range(3):
+        breaker = on_call(breaker, plan, Call(float(n), 1.0, culprits=((n, n),)))
+    breaker = on_call(breaker, plan, Call(20.0, 1.0, culprits=((2, 2),)))
+    assert (breaker.state, breaker.window) == (HALF_OPEN, ())
+    for n in range(3):
+        breaker = on_call(breaker, plan, Call(21.0 + n))
+    assert breaker.state == CLOSED

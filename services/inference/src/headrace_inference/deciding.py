@@ -9,8 +9,9 @@ from headrace.bus.port import Headers, Out
 from headrace.bus.shards import Outputs
 from headrace.codec import Message, caused_by, out
 from headrace.envelope import derived_id
-from headrace.events.inference import Answer, DecisionMade, Invalid, RungChanged
-from headrace_inference.core.admission import INSTANT, MAX_TEXT_CHARS, short_id, unit_of
+from headrace.events.inference import Answer, DecisionMade, RungChanged
+from headrace.instants import why_not
+from headrace_inference.core.admission import MAX_TEXT_CHARS, short_id, unit_of
 from headrace_inference.core.batching import Case, choices, shadow_calls, told_failures
 from headrace_inference.core.ladder import Ask, Chosen, answer_of, rung_of
 from headrace_inference.core.records import Records, answered_by, causes_of
@@ -130,8 +131,8 @@ class Deciding:
     def _turned_away(self, batch: Batch, index: int, unit: str, answer: Answer) -> _Made:
         request = batch.messages[index]
         # NB: an instant that was refused is written nowhere, or it would move the clocks of those who read decisions.
-        is_refused = isinstance(answer, Invalid) and answer.field == INSTANT
-        at_s = request.record.timestamp_ms / 1000 if is_refused else None
+        appended_ms = request.record.timestamp_ms
+        at_s = appended_ms / 1000 if why_not(request.envelope.time_s, appended_ms) is not None else None
         decision = self._decision(request, unit, answer, at_s=at_s)
         return _Made(request, decision, causes_of(request, batch.headers[index], at_s), batch.headers[index])
 
