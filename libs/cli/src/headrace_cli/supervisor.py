@@ -64,6 +64,12 @@ class BrokerKeeper:
     _starting: asyncio.Task[Any] | None = None
     _due_s: float = 0.0
     _woken_s: float = 0.0
+    _is_replaced: bool = False
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it is being started again."""
+        return self._starting is not None
 
     async def start(self) -> str:
         """The first start; returns its address."""
@@ -75,7 +81,8 @@ class BrokerKeeper:
             return self._starting.done() and self._started(now_s)
         if self.broker.is_alive or now_s < self._due_s:
             return False
-        self._note("it ended" if not self.reason.startswith("replaced") else self.reason)
+        if not self._is_replaced:
+            self._note("it ended")
         if disk.is_full:
             self._due_s = now_s + BROKER_PAUSE_S
             self._note(f"it ended, and is started again when there is room: {disk.told}")
@@ -85,7 +92,7 @@ class BrokerKeeper:
         return True
 
     def _started(self, now_s: float) -> bool:
-        starting, self._starting, self.oversight = self._starting, None, Oversight()
+        starting, self._starting, self.oversight, self._is_replaced = self._starting, None, Oversight(), False
         error = starting.exception() if starting is not None else None
         if error is not None:
             self._due_s = now_s + BROKER_PAUSE_S
@@ -106,6 +113,7 @@ class BrokerKeeper:
             self._note(f"continued: it was {because}")
             self.broker.thaw()
         else:
+            self._is_replaced = True
             self._note(f"replaced: {because}")
             await asyncio.to_thread(self.broker.kill)
         return True
@@ -149,6 +157,7 @@ class Supervisor:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 working.result()
+            self._enter("stopping")
         except (HeadraceError, BrokerError, OSError) as error:
             _log.error("%s", error)
             self._write_state("", str(error))
@@ -298,7 +307,7 @@ class Supervisor:
         return self._told_disk != was_told or self._told_disk
 
     async def _stop_all(self, working: asyncio.Task[None]) -> None:
-        if self.keeper is not None and self.phase != "running" and not self.children:
+        if self.keeper is not None and (self.keeper.is_starting or not self.children):
             self.keeper.broker.give_up()
         for task in (working, self._alarming):
             if task is not None:
@@ -314,6 +323,7 @@ class Supervisor:
             child.kill()
         if self.keeper is not None:
             await asyncio.to_thread(self.keeper.broker.stop, BROKER_STOPS_WITHIN_S)
+            self.keeper.broker.give_up()  # nothing starts it any more
         await asyncio.gather(working, *([self._alarming] if self._alarming else []), return_exceptions=True)
 
     def _write_state(self, bootstrap: str, error: str = "") -> None:
