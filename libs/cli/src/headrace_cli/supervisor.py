@@ -383,6 +383,12 @@ def locked(home: Path) -> int | None:
     return descriptor
 
 
+def sign(lock: int, pid: int) -> None:
+    """Write into the lock's file who holds it."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(pid).encode(), 0)
+
+
 def main() -> int:
     """Run in the foreground; returns the exit code."""
     parser = argparse.ArgumentParser(description="The broker and all services, supervised.")
@@ -395,13 +401,11 @@ def main() -> int:
     arguments.home.mkdir(parents=True, exist_ok=True)
     set_up_logs("supervisor", "INFO")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    if arguments.lock is None:
-        lock = locked(arguments.home)
-        if lock is None:
-            print(f"headrace up: another supervisor runs in {arguments.home}", file=sys.stderr)
-            return 1
-        os.truncate(lock, 0)
-        os.write(lock, str(os.getpid()).encode())
+    lock = arguments.lock if arguments.lock is not None else locked(arguments.home)
+    if lock is None:
+        print(f"headrace up: another supervisor runs in {arguments.home}", file=sys.stderr)
+        return 1
+    sign(lock, os.getpid())
     try:
         supervisor = Supervisor(arguments.home, arguments.port, arguments.fresh, Settings.load(), arguments.anywhere)
     except Misconfigured as error:
