@@ -16,13 +16,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from headrace.bus.heartbeats import Heartbeats, Vitals
+from headrace.bus.projects import Projects
 from headrace.bus.runtime import Restart, _end, _worst
+from headrace.clock import ManualClock
+from headrace.codec import Codec
 from headrace.errors import Fatal, Misconfigured
 from headrace.obs import http as health_http
 from headrace.obs.guard import LoopGuard, Silence
 from headrace.obs.health import Health
 from headrace.obs.http import HealthServer
 from headrace.obs.logs import OF_ONE_KIND, Flood
+from headrace.testing.memory import MemoryLog
+from headrace.topics import Topics
 from headrace_broker import free_port
 
 SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor", "trainer")
@@ -224,3 +230,41 @@ async def test_health_is_answered_while_the_services_loop_hangs(server: tuple[He
     asking.start()
     asking.join(5)  # the loop of this test stands still meanwhile
     assert found == [200]
+
+
+async def test_a_missing_topic_turns_readiness_red_by_its_name_and_back(
+    memory_log: MemoryLog, clock: ManualClock
+) -> None:
+    topics = Topics.load()
+    health = Health("feature", "feature-1")
+    health.clear("start")
+    projects = Projects(memory_log, Codec(topics), topics)
+    beats = Heartbeats(memory_log, topics, health, clock)
+    vitals = Vitals(memory_log, topics, projects, health, beats, "b:1", watches_work=True)
+    there = {spec.name for spec in topics.specs()}
+    vitals._tell_missing(there - {"features.online.v1"})
+    assert health.failures["topics"] == "topics are missing: features.online.v1; `headrace topic apply` makes them"
+    vitals._tell_missing(there - {"inference.requests.v1"})
+    assert health.is_ready
+
+
+async def test_a_heartbeat_that_is_acknowledged_keeps_readiness_green(
+    memory_log: MemoryLog, clock: ManualClock
+) -> None:
+    topics = Topics.load()
+    await memory_log.create_topics(topics.specs())
+    health = Health("feature", "feature-1")
+    health.clear("start")
+    beats = Heartbeats(memory_log, topics, health, clock)
+    vitals = Vitals(
+        memory_log, topics, Projects(memory_log, Codec(topics), topics), health, beats, "b:1", watches_work=True
+    )
+    clock.advance(30)
+    await beats.close()
+    assert beats.acked_s == clock.now_s()
+    vitals._silent_s = 100.0
+    vitals.look()
+    assert "broker" not in health.failures
+    vitals._silent_s = 100.0
+    vitals.look()
+    assert "the broker at b:1 has acknowledged nothing since 2013-04-01T00:00:30Z" in health.failures["broker"]

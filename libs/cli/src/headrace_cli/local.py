@@ -21,7 +21,7 @@ import psutil
 
 from headrace.errors import HeadraceError
 from headrace.settings import Settings, origins
-from headrace_cli.supervisor import LOCK_FILE, SERVICES, STATE_FILE, locked
+from headrace_cli.supervisor import LOCK_FILE, SERVICES, STATE_FILE, locked, sign
 from headrace_cli.waiting import Patience, Workers
 
 __all__ = ["SERVICES", "Local", "settings_here"]
@@ -75,7 +75,6 @@ class Local:
         self.home.mkdir(parents=True, exist_ok=True)
         lock = self._locked()
         try:
-            os.truncate(lock, 0)
             self._end_left_over()
             (self.home / STATE_FILE).unlink(missing_ok=True)
             command = [sys.executable, "-m", "headrace_cli.supervisor", "--home", str(self.home), "--port", str(port)]
@@ -84,7 +83,7 @@ class Local:
                 process = subprocess.Popen(
                     command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[lock]
                 )
-            os.write(lock, str(process.pid).encode())
+            sign(lock, process.pid)
             return process
         finally:
             os.close(lock)
@@ -133,10 +132,13 @@ class Local:
 
     def _locked(self) -> int:
         """The folder's lock. Raises `HeadraceError` when somebody runs here; one who only asks holds it for a moment."""
-        while (lock := locked(self.home)) is None:
+        for _ in range(5):
+            lock = locked(self.home)
+            if lock is not None:
+                return lock
             if (pid := self.supervisor()) is not None and psutil.pid_exists(pid):
-                raise HeadraceError(self._is_up_already())
-        return lock
+                break
+        raise HeadraceError(self._is_up_already())
 
     def _written(self) -> dict[str, Any] | None:
         try:

@@ -65,6 +65,12 @@ class BrokerKeeper:
     _starting: asyncio.Task[Any] | None = None
     _due_s: float = 0.0
     _woken_s: float = 0.0
+    _is_replaced: bool = False
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it is being started again."""
+        return self._starting is not None
 
     async def start(self) -> str:
         """The first start; returns its address."""
@@ -76,7 +82,8 @@ class BrokerKeeper:
             return self._starting.done() and self._started(now_s)
         if self.broker.is_alive or now_s < self._due_s:
             return False
-        self._note("it ended" if not self.reason.startswith("replaced") else self.reason)
+        if not self._is_replaced:
+            self._note("it ended")
         if disk.is_full:
             self._due_s = now_s + BROKER_PAUSE_S
             self._note(f"it ended, and is started again when there is room: {disk.told}")
@@ -86,7 +93,7 @@ class BrokerKeeper:
         return True
 
     def _started(self, now_s: float) -> bool:
-        starting, self._starting, self.oversight = self._starting, None, Oversight()
+        starting, self._starting, self.oversight, self._is_replaced = self._starting, None, Oversight(), False
         error = starting.exception() if starting is not None else None
         if error is not None:
             self._due_s = now_s + BROKER_PAUSE_S
@@ -107,6 +114,7 @@ class BrokerKeeper:
             self._note(f"continued: it was {because}")
             self.broker.thaw()
         else:
+            self._is_replaced = True
             self._note(f"replaced: {because}")
             await asyncio.to_thread(self.broker.kill)
         return True
@@ -150,6 +158,7 @@ class Supervisor:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 working.result()
+            self._enter("stopping")
         except (HeadraceError, BrokerError, OSError) as error:
             _log.error("%s", error)
             self._write_state("", str(error))
@@ -299,7 +308,7 @@ class Supervisor:
         return self._told_disk != was_told or self._told_disk
 
     async def _stop_all(self, working: asyncio.Task[None]) -> None:
-        if self.keeper is not None and self.phase != "running" and not self.children:
+        if self.keeper is not None and (self.keeper.is_starting or not self.children):
             self.keeper.broker.give_up()
         for task in (working, self._alarming):
             if task is not None:
@@ -317,6 +326,7 @@ class Supervisor:
         await asyncio.to_thread(end_runs, self.home / "runs")
         if self.keeper is not None:
             await asyncio.to_thread(self.keeper.broker.stop, BROKER_STOPS_WITHIN_S)
+            self.keeper.broker.give_up()  # nothing starts it any more
         await asyncio.gather(working, *([self._alarming] if self._alarming else []), return_exceptions=True)
 
     def _write_state(self, bootstrap: str, error: str = "") -> None:
@@ -376,6 +386,12 @@ def locked(home: Path) -> int | None:
     return descriptor
 
 
+def sign(lock: int, pid: int) -> None:
+    """Write into the lock's file who holds it."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(pid).encode(), 0)
+
+
 def main() -> int:
     """Run in the foreground; returns the exit code."""
     parser = argparse.ArgumentParser(description="The broker and all services, supervised.")
@@ -388,13 +404,11 @@ def main() -> int:
     arguments.home.mkdir(parents=True, exist_ok=True)
     set_up_logs("supervisor", "INFO")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    if arguments.lock is None:
-        lock = locked(arguments.home)
-        if lock is None:
-            print(f"headrace up: another supervisor runs in {arguments.home}", file=sys.stderr)
-            return 1
-        os.truncate(lock, 0)
-        os.write(lock, str(os.getpid()).encode())
+    lock = arguments.lock if arguments.lock is not None else locked(arguments.home)
+    if lock is None:
+        print(f"headrace up: another supervisor runs in {arguments.home}", file=sys.stderr)
+        return 1
+    sign(lock, os.getpid())
     try:
         supervisor = Supervisor(arguments.home, arguments.port, arguments.fresh, Settings.load(), arguments.anywhere)
     except Misconfigured as error:

@@ -50,7 +50,7 @@ class Heartbeats:
         said, said_s = None, 0.0
         while not stop.is_set():
             news = msgspec.structs.replace(
-                self._health.report(), lag={}, handled_total=0, state_bytes={}, state_limits={}
+                self._health.report(), lag={}, handled_total=0, late={}, state_bytes={}, state_limits={}
             )
             if news != said or loop.time() - said_s >= BEAT_S:
                 said, said_s = news, loop.time()
@@ -161,7 +161,7 @@ class Vitals:
         place = max(health.lag, key=lambda found: health.lag[found])
         health.fail(
             "progress",
-            f"{behind} records wait and none was handled for over {NO_PROGRESS_S:.0f} s; most in {place}"
+            f"records wait and none was handled for over {NO_PROGRESS_S:.0f} s; most in {place}"
             " (a transaction that somebody left open there holds back all that is behind it)",
         )
 
