@@ -20,7 +20,7 @@ from headrace.testing.memory import MemoryLog
 from headrace.testing.shards import Bench, Counter, are_exact, total
 
 
-@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.slow])])
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     if request.param == "memory":
         yield await Bench(MemoryLog()).set_up()
