@@ -11,7 +11,7 @@ from headrace.envelope import Origin
 from headrace.events.features import PipelineAdvanced
 from headrace.features.entities import entity_key, part_of
 from headrace.features.origins import Origins
-from headrace.features.plan import available_s, kinds_of, refusal
+from headrace.features.plan import admission, available_s, kinds_of
 from headrace.features.repeats import Repeats
 from headrace.instants import instant_s
 from headrace.project.definition import SourceDefinition
@@ -31,6 +31,7 @@ class EventTable:
 
     def __init__(self, source: SourceDefinition, columns: Mapping[str, NDArray[Any]] | None = None) -> None:
         self.source = source
+        self._refused = admission(source)
         self._kinds = {field.name: field.kind for field in source.fields}
         self._base = dict(columns) if columns is not None else self._empty()
         self._events: list[Any] = []
@@ -63,7 +64,7 @@ class EventTable:
         if isinstance(event, PipelineAdvanced):
             origins.advance(f"{event.topic}/{event.partition}", event.offset)
             return None
-        if event is None or refusal(self.source, event, append_ms) is not None or origins.is_repeat(origin):
+        if event is None or self._refused(event, append_ms) is not None or origins.is_repeat(origin):
             return None
         if self.source.dedupe is not None:
             repeats = self.repeats.setdefault(partition, Repeats(self.source))

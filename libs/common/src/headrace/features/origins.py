@@ -11,6 +11,7 @@ from headrace.envelope import Origin
 
 _INDEX_LIMIT = 65_536
 _LARGEST_OFFSET = 2**47 - 1
+_LARGEST_CODE = 2**63 - 1
 # What is kept one by one, and the raw partitions that are known, fit into one record. A pipeline marks every batch and
 # stays far below; origins that somebody invents are forgotten, the lowest first.
 MOST_SPARSE = 50_000
@@ -43,7 +44,7 @@ class Origins:
             seen = self.sparse[place] = set()
         if code in seen:
             return True
-        if not (0 <= origin.offset <= _LARGEST_OFFSET and 0 <= origin.index < _INDEX_LIMIT):
+        if not 0 <= code <= _LARGEST_CODE:
             return False
         seen.add(code)
         self._count += 1

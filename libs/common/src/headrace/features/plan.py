@@ -1,8 +1,10 @@
 """What a view keeps: for each pane width, which partial aggregates of which columns, and for how long."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from headrace.errors import Poison
@@ -137,16 +139,26 @@ def refusal(source: SourceDefinition, event: Any, append_ms: int) -> Poison | No
     The instant from which it may be used is its availability, else its event time: as the writer wrote it, without the
     source's `available_after`. Whoever folds a source asks this, so that all of them drop the same events.
     """
+    return admission(source)(event, append_ms)
+
+
+def admission(source: SourceDefinition) -> Callable[[Any, int], Poison | None]:
+    """The same for many events of one source."""
     name = source.available_at or source.event_time
-    value = getattr(event, name)
-    if value is None:
-        return Poison(f"{name} is missing: it says from when the event may be used", name)
-    at_s = instant_s(value)
-    # NB: the usual case first: this runs for every event of a replay.
-    if 0.0 <= at_s <= append_ms / 1000:
-        return None
-    why = why_not(at_s, append_ms, name)
-    return None if why is None else Poison(why, name)
+    get = attrgetter(name)
+
+    def refused(event: Any, append_ms: int) -> Poison | None:
+        value = get(event)
+        if value is None:
+            return Poison(f"{name} is missing: it says from when the event may be used", name)
+        # NB: the usual cases first: this runs for every event of a replay.
+        at_s = value.timestamp() if type(value) is datetime and value.tzinfo is not None else instant_s(value)
+        if 0.0 <= at_s <= append_ms / 1000:
+            return None
+        why = why_not(at_s, append_ms, name)
+        return None if why is None else Poison(why, name)
+
+    return refused
 
 
 def kinds_of(source: SourceDefinition, fields: Sequence[str]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from headrace.bus.port import Record
 from headrace.codec import Codec, SourceEvent
 from headrace.events.features import PipelineAdvanced
-from headrace.features.plan import refusal
+from headrace.features.plan import admission
 from headrace.project.definition import SourceDefinition
 from headrace.topics import Topics
 
@@ -14,15 +14,14 @@ class Admission:
     """Decodes records of these sources."""
 
     def __init__(self, codec: Codec, topics: Topics, sources: Iterable[SourceDefinition]) -> None:
-        self._codec = codec
-        self._sources = {topics.of_source(source.name): source for source in sources}
+        self._refusals = {topics.of_source(source.name): admission(source) for source in sources}
+        self._decode = codec.decode_event
 
     def decode(self, record: Record) -> SourceEvent:
         """The event, or a pipeline's marker. Raises `Poison`."""
-        read = self._codec.decode_source(record)
-        event = read.event
+        event, origin = self._decode(record)
         if event is not None and type(event) is not PipelineAdvanced:
-            refused = refusal(self._sources[record.topic], event, record.timestamp_ms)
+            refused = self._refusals[record.topic](event, record.timestamp_ms)
             if refused is not None:
                 raise refused
-        return read
+        return SourceEvent(record, event, origin)
