@@ -26,7 +26,7 @@ from headrace.bus.kafka_errors import translated
 from headrace.bus.kafka_writers import KafkaProducer, KafkaTransactor
 from headrace.bus.port import Assigned, Record, Start, TopicPartition, TopicSpec
 from headrace.bus.tls import tls_context
-from headrace.bus.unpacking import Cut, install
+from headrace.bus.unpacking import cut_of, install
 from headrace.errors import Misconfigured, Retryable
 from headrace.policy.backoff import delays_s
 from headrace.settings import Settings
@@ -343,12 +343,7 @@ class KafkaMember(KafkaReader):
 def _cut_record(r: Any) -> Record:
     """A record that was not taken whole (see `unpacking`)."""
     headers = tuple(r.headers)
-    if not isinstance(r.checksum, Cut):
-        return Record(r.topic, r.partition, r.offset, r.key, r.value, headers, r.timestamp)
-    cut = r.checksum
-    return Record(
-        r.topic, r.partition, r.offset, r.key, r.value, headers, r.timestamp, cut.reason, cut.size_bytes, cut.sha256
-    )
+    return Record(r.topic, r.partition, r.offset, r.key, r.value, headers, r.timestamp, *cut_of(r.checksum))
 
 
 async def _closed(closing: Awaitable[object]) -> None:

@@ -46,6 +46,11 @@ class Cut(NamedTuple):
     sha256: str
 
 
+def cut_of(checksum: object) -> tuple[str | None, int, str]:
+    """The `unread`, `size_bytes` and `sha256` of a record that aiokafka hands on (what was cut travels in its checksum)."""
+    return tuple(checksum) if isinstance(checksum, Cut) else (None, 0, "")
+
+
 class _Head(NamedTuple):
     base_offset: int
     attributes: int

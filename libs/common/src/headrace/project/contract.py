@@ -28,6 +28,8 @@ MAX_UNIT_BYTES = 512
 def read_raw(record: Record) -> Any:
     """The message of a raw record: its JSON, or MessagePack. Raises `Poison`."""
     value = record.value
+    if record.unread is not None:
+        raise Poison(record.unread)
     if value is None:
         raise Poison("value is empty")
     if len(value) > MAX_VALUE_BYTES:

@@ -15,6 +15,7 @@ from faust.types import TP, EventT
 
 from headrace.bus.port import Record
 from headrace.bus.tls import tls_context
+from headrace.bus.unpacking import cut_of
 from headrace.settings import Settings
 
 _MOST = 2000
@@ -109,6 +110,7 @@ def _record(event: EventT) -> Record:
         message.value,
         headers,
         int(message.timestamp * 1000),
+        *cut_of(message.checksum),
     )
 
 
