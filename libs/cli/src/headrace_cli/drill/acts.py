@@ -191,7 +191,7 @@ async def _decisions(session: Session, ids: set[str]) -> dict[str, list[Decision
     while True:
         found: dict[str, list[DecisionMade]] = {}
         for message in await session.all_of("inference.decisions"):
-            if message.event.request_id in ids:
+            if isinstance(message.event, DecisionMade) and message.event.request_id in ids:
                 found.setdefault(message.event.request_id, []).append(message.event)
         if len(found) == len(ids) or time.monotonic() > give_up_s:
             return found
@@ -218,7 +218,7 @@ def _judged(
     if recovered_s is None:
         faults.append(f"the champion did not answer again within {RECOVERS_WITHIN_S:.0f} s")
     degraded = Counter(rung_of(d.answer) for d in during) - Counter({"served": len(during)})
-    if act.name != "control" and not degraded and not any(d.failed for d in during):
+    if act.name != "control" and not degraded and not any(d.failures for d in during):
         faults.append("the fault had no effect: the act proves nothing")
     if act.name == "control" and degraded:
         faults.append(f"requests were degraded although only the control plane was down: {dict(degraded)}")
