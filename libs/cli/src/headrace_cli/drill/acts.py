@@ -191,7 +191,7 @@ async def _decisions(session: Session, ids: set[str]) -> dict[str, list[Decision
     while True:
         found: dict[str, list[DecisionMade]] = {}
         for message in await session.all_of("inference.decisions"):
-            if message.event.request_id in ids:
+            if isinstance(message.event, DecisionMade) and message.event.request_id in ids:
                 found.setdefault(message.event.request_id, []).append(message.event)
         if len(found) == len(ids) or time.monotonic() > give_up_s:
             return found

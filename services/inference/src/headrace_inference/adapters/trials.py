@@ -33,7 +33,8 @@ from headrace_inference.core.trial import (
 _log = logging.getLogger("headrace.inference")
 
 _LOOK_EVERY_S = 0.25
-_ENDS_WITHIN_S = 5.0
+# A child that is idle ends at once; one that is not has nothing to save.
+_ENDS_WITHIN_S = 1.0
 
 
 class Trials:
