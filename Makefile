@@ -7,6 +7,8 @@ STAMP := .venv/.installed
 MEMBERS := libs/common libs/cli deploy/broker $(wildcard services/*) $(wildcard examples/*)
 WORKERS ?= 2
 export OMP_NUM_THREADS := 1
+# Many short processes: without compiled modules each start of scikit-learn costs seconds of CPU.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup check fmt test slow faults bench demo up down schemas lock new-service
 

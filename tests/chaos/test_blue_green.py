@@ -14,7 +14,7 @@ from sklearn.datasets import load_breast_cancer
 from headrace.bus.kafka import KafkaLog
 from headrace.codec import Message, out
 from headrace.envelope import Envelope
-from headrace.events.inference import PredictionRequested, Served
+from headrace.events.inference import DecisionMade, PredictionRequested, Served
 from headrace.topics import Topics
 from headrace_tumour.project import COLUMNS
 
@@ -94,7 +94,8 @@ def write(model: Any, file: Any) -> None:
 async def all_decided(installation: "Installation", sent: int) -> tuple[list[Message], list[Message]]:
     deadline = time.monotonic() + 60
     while True:
-        decisions, routes = await installation.read("inference.decisions", "registry.routes")
+        said, routes = await installation.read("inference.decisions", "registry.routes")
+        decisions = [message for message in said if isinstance(message.event, DecisionMade)]
         if len(decisions) >= sent or time.monotonic() > deadline:
             return decisions, routes
         await asyncio.sleep(0.5)

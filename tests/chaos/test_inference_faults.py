@@ -19,7 +19,7 @@ from headrace.bus.runtime import topics_of
 from headrace.bus.views import read_all
 from headrace.codec import Codec, out
 from headrace.envelope import Envelope
-from headrace.events.inference import PredictionRequested
+from headrace.events.inference import DecisionMade, PredictionRequested
 from headrace.events.project import ProjectApplied
 from headrace.project import Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
@@ -84,11 +84,15 @@ class Load:
             while not holds({beat.instance: beat.shards for beat in await self.read("ops.health") if beat}):
                 await asyncio.sleep(0.1)
 
+    async def decisions(self) -> list[DecisionMade]:
+        """All decisions, without what shadows said later."""
+        return [event for event in await self.read("inference.decisions") if isinstance(event, DecisionMade)]
+
     async def until_decided(self) -> None:
         """Until all that has been asked by now is decided."""
         asked = frozenset(self.asked)
         async with asyncio.timeout(60):
-            while asked - {decision.request_id for decision in await self.read("inference.decisions")}:
+            while asked - {decision.request_id for decision in await self.decisions()}:
                 await asyncio.sleep(0.2)
 
     async def check(self) -> None:
@@ -96,7 +100,7 @@ class Load:
         self.stop.set()
         await self.task
         await self.until_decided()
-        decided = Counter(decision.request_id for decision in await self.read("inference.decisions"))
+        decided = Counter(decision.request_id for decision in await self.decisions())
         assert decided.keys() == self.asked
         assert set(decided.values()) == {1}
         async with asyncio.timeout(30):

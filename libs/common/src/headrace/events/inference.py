@@ -101,7 +101,6 @@ class DecisionMade(msgspec.Struct, frozen=True, gc=False):
     code_version: str = ""
     stale: tuple[str, ...] = ()
     assigned: int | None = None
-    failed: dict[int, str] = {}
     failures: dict[int, Failure] = {}
     took_ms: dict[int, float] = {}
     override: str = ""
