@@ -8,6 +8,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -388,22 +389,32 @@ class MonitorShard:
 
     async def _look_at_data(self, *, is_idle: bool) -> list[Out]:
         """Close what all inputs have been read past; only an idle shard knows which of them are read to their end."""
-        self._rollouts.fold()
+        outs: list[Out] = []
+        self._of_rollouts(self._rollouts.fold, outs)
         now_s = self._clock.monotonic_s()
         is_waiting = self._rollouts.is_waiting(now_s)
         due = self._due() if self._may_look(now_s, is_idle=is_idle) else []
         if not due and not is_waiting:
-            return []
+            return outs
         reading = await self._reading(now_s) if is_idle else Reading(frozenset(self._all_places()))
         clocks = _Lazily(self._deployments, lambda name: self._clock_of(name, reading))
-        outs: list[Out] = []
         for name in due:
             while (closing := self._windows[name].closable(clocks[name])) is not None:
                 outs += await self._close(name, *closing)
                 self._progress()
         if is_waiting:
-            outs += self._rollouts.look(clocks, now_s, self._places.since, is_idle=is_idle)
+            look = partial(self._rollouts.look, clocks, now_s, self._places.since, is_idle=is_idle)
+            self._of_rollouts(look, outs)
         return outs
+
+    def _of_rollouts(self, step: Callable[[], list[Out] | None], outs: list[Out]) -> None:
+        """A step of the analyses of rollouts; its failure is told, and ends no window."""
+        try:
+            outs += step() or []
+        except HeadraceError:
+            raise
+        except Exception as error:
+            outs += self._failed("rollouts", error)
 
     def _may_look(self, now_s: float, *, is_idle: bool) -> bool:
         """Whether it is time to look at windows: a look asks the log where it ends."""
@@ -612,6 +623,8 @@ class MonitorShard:
         health.holds("windows", sum(windows.held_bytes for _, windows in open_windows), limit * count)
         health.holds("labels", sum(labels), limit * count)
         health.holds("events", self._sources.held_bytes, self._sources.limit_bytes)
+        for state, (held, most) in getattr(self._rollouts, "holds", dict)().items():
+            health.holds(state, held, most)
         health.holds("places", len(self._places) * _PLACE_BYTES, _PLACES_LIMIT_BYTES)
 
     def _firing(self) -> list[AlertChanged]:
