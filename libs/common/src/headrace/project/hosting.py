@@ -6,7 +6,7 @@ is poison; the transform is then started anew, and goes on with the next. It run
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.errors import Misconfigured, Poison
@@ -42,11 +42,10 @@ class TransformRunner:
         limit_s: float = LIMIT_S,
         references: Sequence[Mapping[str, Any]] = (),
         measure: Measure | None = None,
-        on_message: Callable[[int], None] | None = None,
     ) -> None:
         self._name, self._transform, self._limit_s = name, transform, limit_s
         self._references = tuple(references)
-        self._measure, self._on_message = measure or _unmeasured, on_message
+        self._measure = measure or _unmeasured
         self._thread: TransformThread | None = None
         self._left: list[TransformThread] = []
 
@@ -90,9 +89,7 @@ class TransformRunner:
     async def _try(self, messages: Sequence[Any]) -> tuple[list[Handled], str | None]:
         """What became of the messages, and why the transform ended; None when it goes on."""
         if self._thread is None:
-            self._thread = TransformThread(
-                self._name, self._transform, self._references, self._measure, self._on_message
-            )
+            self._thread = TransformThread(self._name, self._transform, self._references, self._measure)
         thread = self._thread
         if await self._is_done(thread, thread.feed(messages)):
             return list(thread.handled), thread.failure

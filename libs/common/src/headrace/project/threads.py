@@ -3,8 +3,8 @@
 A transform may raise anything, wait for ever, block (`time.sleep`) or spin. All of that stays on its thread; the service's
 own loop only counts its steps. What cannot be undone: Python cannot end a thread. One that is left behind ends by itself
 when its loop next runs Python code (an exception is set in it); one that sleeps in a call ends after that call. One that
-holds the interpreter inside a C function (a regular expression gone wild) stops the whole process: the supervisor
-replaces that, and `Suspects` knows the record by then.
+holds the interpreter inside a C function (a regular expression gone wild) stops the whole process: the
+supervisor replaces it, and the record is met again.
 """
 
 import asyncio
@@ -48,8 +48,7 @@ class _Left(BaseException):
 class TransformThread:
     """A transform, started anew whenever it has ended. `steps` grows with everything it does: messages taken, values yielded.
 
-    `measure`: the bytes that a yielded value takes; raises `Poison` for one that may not pass. `on_message`: called on
-    the thread with the place of each message in its batch before the transform gets it.
+    `measure`: the bytes that a yielded value takes.
     """
 
     def __init__(
@@ -58,10 +57,8 @@ class TransformThread:
         transform: Transform,
         references: Sequence[Mapping[str, Any]],
         measure: Measure,
-        on_message: Callable[[int], None] | None = None,
     ) -> None:
         self._name, self._transform, self._references, self._measure = name, transform, references, measure
-        self._on_message = on_message
         self.steps = 0
         self.handled: list[Handled] = []
         self._inbox: deque[Any] = deque()
@@ -185,8 +182,6 @@ class TransformThread:
                 self._finish()
                 await self._arrived.wait()
             self.steps += 1
-            if self._on_message is not None:
-                self._on_message(len(self.handled))
             self.handled.append(Handled())
             yield self._inbox.popleft()
 

@@ -1,0 +1,68 @@
+"""Case 21: a definition on the topic makes no service import what its host does not allow."""
+
+from pathlib import Path
+
+import pytest
+
+from headrace.errors import Misconfigured
+from headrace.project.load import Allowed, load_allowed, load_build, load_project, note_applied
+
+PROJECT = """
+from headrace.project import *
+def build(signature): return None
+project = Project("p", [Deployment("d", "u", [Key("k")], label=Binary("y", "1d"), training=Training(build))])
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project that somebody wrote, and beside it what would tell that it was imported."""
+    (tmp_path / f"own_{tmp_path.name}.py").write_text(PROJECT)
+    (tmp_path / "evil.py").write_text("import pathlib; pathlib.Path(__file__).with_suffix('.ran').touch()")
+    return tmp_path
+
+
+def reference(folder: Path) -> str:
+    return f"{folder}!own_{folder.name}:project"
+
+
+@pytest.mark.parametrize("module", ["evil:project", "os:system", "../evil:project", ":", ""])
+def test_what_was_never_applied_here_is_refused_before_anything_is_imported(folder: Path, module: str) -> None:
+    with pytest.raises(Misconfigured, match=r"project p is not allowed here: .* to HEADRACE_ALLOWED_PROJECTS"):
+        load_allowed("p", f"{folder}!{module}", Allowed())
+    assert not (folder / "evil.ran").exists()
+
+
+def test_a_folder_that_is_listed_or_was_applied_here_is_hosted(folder: Path) -> None:
+    applied = folder / "home" / "applied.json"
+    for allowed in (Allowed(str(folder)), Allowed(reference(folder)), Allowed(f"flights, {folder}")):
+        assert load_allowed("p", reference(folder), allowed).name == "p"
+    with pytest.raises(Misconfigured, match="not allowed here"):
+        load_allowed("p", reference(folder), Allowed(applied_file=str(applied)))
+    note_applied(applied, "p", reference(folder))
+    assert load_allowed("p", reference(folder), Allowed(applied_file=str(applied))).name == "p"
+    # Another module of the same folder was not applied.
+    with pytest.raises(Misconfigured, match="not allowed here"):
+        load_allowed("p", f"{folder}!evil:project", Allowed(applied_file=str(applied)))
+
+
+def test_an_installed_entry_point_is_hosted_unless_the_list_says_otherwise() -> None:
+    _, where = load_project("flights")
+    assert load_allowed("flights", where, Allowed()).name == "flights"
+    assert load_allowed("flights", where, Allowed("flights")).name == "flights"
+    with pytest.raises(Misconfigured, match="not allowed here"):
+        load_allowed("flights", where, Allowed("tumour"))
+
+
+def test_a_build_is_one_of_the_projects_own_and_nothing_else(folder: Path) -> None:
+    allowed = Allowed(str(folder))
+    found = load_build("p", reference(folder), f"own_{folder.name}:build", allowed)
+    assert found(None) is None
+    with pytest.raises(Misconfigured, match="none of its deployments' any more"):
+        load_build("p", reference(folder), "os:system", allowed)
+
+
+def test_a_module_that_raises_while_it_is_imported_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "sulky_project.py").write_text("import sys; sys.exit(3)")
+    with pytest.raises(Misconfigured, match="raises while it is imported: SystemExit: 3"):
+        load_allowed("p", f"{tmp_path}!sulky_project:project", Allowed(str(tmp_path)))
