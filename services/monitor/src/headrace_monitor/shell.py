@@ -623,7 +623,7 @@ class MonitorShard:
         health.holds("windows", sum(windows.held_bytes for _, windows in open_windows), limit * count)
         health.holds("labels", sum(labels), limit * count)
         health.holds("events", self._sources.held_bytes, self._sources.limit_bytes)
-        for state, (held, most) in getattr(self._rollouts, "holds", dict)().items():
+        for state, (held, most) in self._rollouts.holds().items():
             health.holds(state, held, most)
         health.holds("places", len(self._places) * _PLACE_BYTES, _PLACES_LIMIT_BYTES)
 
