@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,6 +23,7 @@ from headrace.models.engine import load
 from headrace.obs.health import Health
 from headrace.project import Binary, Category, Count, Deployment, FeatureView, Number, Project, Source, Training
 from headrace.project.compile import compile_project, digest
+from headrace.project.load import Allowed, load_function
 from headrace.settings import Settings
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
@@ -61,6 +63,11 @@ class BusyLog(MemoryLog):
         return ends
 
 
+def load_here(project: str, reference: str, build: str, allowed: Allowed) -> Any:
+    """The `build` of this file: it belongs to no project that could be imported."""
+    return load_function(build)
+
+
 async def test_a_decision_made_while_the_run_begins_is_not_held_against_what_it_read(clock: ManualClock) -> None:
     log = BusyLog(clock)
     log.events, log.decisions = [], []
@@ -78,7 +85,9 @@ async def test_a_decision_made_while_the_run_begins_is_not_held_against_what_it_
     visit = Visit("p1", at_s - 3600)
     log.events = [out("events.visits.v1", "p1", visit, Envelope("v", "visit", "test", visit.came_at), 0)]
     log.decisions = [out("inference.decisions.v1", "u", made, Envelope("d", "", "test", at_s), 0)]
-    await TrainingRun(context, RetrainAccepted("guess", "run-1", "q", "manual", "test", NOW_S), said.append).run()
+    await TrainingRun(
+        context, RetrainAccepted("guess", "run-1", "q", "manual", "test", NOW_S), said.append, load_here
+    ).run()
     (alike,) = [fact.result for fact in said if isinstance(fact, GateJudged) and fact.result.gate == GATE]
     assert alike.verdict == "UNMEASURED"
 
@@ -120,7 +129,7 @@ async def test_a_run_registers_with_onnx_where_it_says_the_same_and_without_wher
 ) -> None:
     context, said = await played(memory_log, declared(with_category)), []
     accepted = RetrainAccepted("guess", "run-1", "q", "manual", "test", NOW_S)
-    run = TrainingRun(context, accepted, said.append)
+    run = TrainingRun(context, accepted, said.append, load_here)
     await run.run()
     (finished,) = [fact for fact in said if isinstance(fact, TrainingFinished)]
     assert (finished.outcome, finished.reason) == ("registered", "")

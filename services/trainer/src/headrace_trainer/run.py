@@ -26,7 +26,7 @@ from headrace.models import skops_format
 from headrace.models.engine import Engine
 from headrace.policy.backoff import delays_s
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
-from headrace.project.load import folder_of, load_function
+from headrace.project.load import Allowed, load_build
 from headrace_trainer.adapters.champion import load_champion
 from headrace_trainer.adapters.onnx import convert
 from headrace_trainer.core.described import golden_of, profile_of, slices_of
@@ -118,11 +118,15 @@ def built(build: Callable[[Signature], Any], signature: Signature) -> Any:
 
 @dataclass
 class TrainingRun:
-    """A run; `say` takes facts as they come, and the command to register just before the last of them."""
+    """A run; `say` takes facts as they come, and the command to register just before the last of them.
+
+    `load`: finds the user's `build` (see `load_build`).
+    """
 
     context: Context
     accepted: RetrainAccepted
     say: Say
+    load: Callable[[str, str, str, Allowed], Any] = load_build
     command: RegisterVersion | None = None
     began_s: float = field(default_factory=time.monotonic)
 
@@ -148,7 +152,7 @@ class TrainingRun:
         project, deployment = found
         span = span_of(deployment, self.accepted.clock_s)
         # NB: importing runs the user's code; what must not be imported here is better known before all is read.
-        build = await beside(_build_of, applied, deployment)
+        build = await beside(self._build_of, applied, deployment)
         rows, alike = await self._gather(project, deployment, span)
         lacking = has_enough(span, rows.labels, rows.at_s, deployment.training.min_rows if deployment.training else 0)
         if lacking is not None:
@@ -291,6 +295,17 @@ class TrainingRun:
             lambda: artifacts.publish(log, topics, data, format, self.accepted.clock_s, "trainer")
         )
 
+    def _build_of(self, applied: ProjectApplied, deployment: DeploymentDefinition) -> Callable[[Signature], Any]:
+        """The user's `build`, from a project that this host allows."""
+        if deployment.training is None:
+            raise Unfit(f"deployment {deployment.name} declares no training=Training(...) any more")
+        settings = self.context.settings
+        allowed = Allowed(settings.allowed_projects, settings.applied_file)
+        try:
+            return self.load(applied.name, applied.reference, deployment.training.build, allowed)
+        except Misconfigured as error:
+            raise Unfit(str(error)) from error
+
     def _progress(self, stage: str, share: float, detail: str = "") -> None:
         self.say(TrainingProgressed(self.accepted.deployment, self.accepted.run, stage, share, detail))
 
@@ -298,16 +313,6 @@ class TrainingRun:
         digest, rows = (fitted.digest, fitted.rows) if fitted else ("", 0)
         took_s = time.monotonic() - self.began_s
         self.say(TrainingFinished(self.accepted.deployment, self.accepted.run, outcome, reason, digest, rows, took_s))
-
-
-def _build_of(applied: ProjectApplied, deployment: DeploymentDefinition) -> Callable[[Signature], Any]:
-    """The user's `build`."""
-    if deployment.training is None:
-        raise Unfit(f"deployment {deployment.name} declares no training=Training(...) any more")
-    try:
-        return load_function(deployment.training.build, folder_of(applied.reference))
-    except Misconfigured as error:
-        raise Unfit(str(error)) from error
 
 
 def _described(

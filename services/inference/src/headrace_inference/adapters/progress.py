@@ -3,7 +3,7 @@
 import asyncio
 
 from headrace.bus.projects import Projects
-from headrace.features.store import OnlineStore
+from headrace.features.store import VALUES_BYTES, OnlineStore
 from headrace.obs.health import Health
 from headrace.topics import Topics
 from headrace_inference.core.applied import contained
@@ -29,4 +29,5 @@ class Progress:
 
     def report(self) -> None:
         """Set the health record's `applied`."""
+        self._health.holds("feature values", self._store.values_bytes, VALUES_BYTES)
         self._health.applied = contained(self._projects.definitions, self._topics, self._store.shards)
