@@ -101,7 +101,8 @@ class Alarms:
     async def _follow(self, log: KafkaLog) -> None:
         topics = topics_of(self.settings)
         codec, pulse = Codec(topics), Pulse()
-        for message in await read_all(log, codec, [topics.name("alerts")]):
+        # NB: not for ever: a broker that has just come back may not serve the partition yet.
+        for message in await asyncio.wait_for(read_all(log, codec, [topics.name("alerts")]), 60.0):
             self._adopt(message.event)
         partitions = await log.partitions(topics.name("ops.health"))
         reader = await log.reader(partitions, "end", committed=False)
