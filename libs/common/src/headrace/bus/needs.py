@@ -10,7 +10,7 @@ from headrace.topics import Topics
 
 _ALL = ("project.definitions", "ops.health")
 _OWN: dict[str, tuple[str, ...]] = {
-    "gateway": ("inference.requests", "inference.replies", "registry.routes"),
+    "gateway": ("inference.requests", "inference.replies", "registry.routes", "registry.models"),
     "pipeline": ("inference.outcomes",),
     "feature": ("features.online",),
     "inference": (
@@ -22,7 +22,7 @@ _OWN: dict[str, tuple[str, ...]] = {
         "monitor.verdicts", "inference.facts",
     ),
     "monitor": (
-        "inference.decisions", "inference.outcomes", "inference.facts", "registry.facts", "registry.routes",
+        "inference.requests", "inference.decisions", "inference.outcomes", "inference.facts", "registry.facts", "registry.routes",
         "monitor.findings", "monitor.verdicts", "monitor.windows", "monitor.state", "training.requests", "alerts",
     ),
     "trainer": (
