@@ -149,7 +149,13 @@ class Bench:
 
 def on(settings: Settings, folder: Path) -> Settings:
     """The settings of a trainer whose runs lie in a folder of this test."""
-    return replace(settings, runs_folder=str(folder / "runs"), training_memory_bytes=2 * 2**30, training_alone_s=60.0)
+    return replace(
+        settings,
+        runs_folder=str(folder / "runs"),
+        training_memory_bytes=2 * 2**30,
+        training_alone_s=60.0,
+        allowed_projects=REFERENCE,
+    )
 
 
 @pytest_asyncio.fixture
