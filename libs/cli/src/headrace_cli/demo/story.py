@@ -79,8 +79,9 @@ class Story:
                 self.refusals.append(f"the trainer refused: {event.reason}")
                 return f"[red]trainer: refused[/]: {event.reason}"
             case TrainingProgressed():
+                is_new = event.stage != self.stage.partition(" ")[0]
                 self.stage = f"{event.stage} {event.share:.0%} {event.detail}"
-                return f"trainer: {event.stage}, {event.detail}" if event.detail else None
+                return f"trainer: {event.stage}, {event.detail}" if event.detail and is_new else None
             case GateJudged(result=result):
                 colour = "green" if result.verdict == "PASS" else "yellow"
                 return f"gate {result.gate}: [{colour}]{result.verdict}[/], {result.detail}"
