@@ -59,7 +59,7 @@ class Shell:
     def state(self) -> dict[str, Any]:
         return json.loads((self.folder / "home" / "supervisor.json").read_text())
 
-    def until(self, holds: Callable[[], Any], within_s: float = 60.0) -> Any:
+    def until(self, holds: Callable[[], Any], within_s: float = 240.0) -> Any:
         give_up_s = time.monotonic() + within_s
         while time.monotonic() < give_up_s:
             if found := holds():

@@ -1,17 +1,22 @@
 """Asking the registry: commands with the answer that they got, and how things stand, now or as of an earlier moment."""
 
-import asyncio
 import getpass
 import secrets
-from typing import Any
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
+from headrace.bus.port import Reader
+from headrace.codec import Message
 from headrace.envelope import parse_instant
 from headrace.errors import HeadraceError, Misconfigured, Poison
 from headrace.events.registry import CommandRefused
 from headrace.registry.state import Entry, Fold
+from headrace_cli.local import Local
 from headrace_cli.session import Session
+from headrace_cli.waiting import NothingMoves, Workers, wait_for
 
-WITHIN_S = 60.0
+T = TypeVar("T")
 
 
 def me() -> str:
@@ -27,11 +32,9 @@ async def ask(session: Session, command: Any) -> list[Any]:
     reader = await session.log.reader(partitions, await session.log.end_offsets(partitions))
     try:
         await session.send("registry.commands", command.deployment, command, ident)
-        async with asyncio.timeout(WITHIN_S):
-            while not (facts := _caused_by(session, await reader.fetch(0.5), ident)):
-                pass
-    except TimeoutError:
-        raise HeadraceError(f"waited {WITHIN_S:.0f} s for the registry: see `headrace status`") from None
+        facts = await await_facts(
+            session, reader, lambda messages: _caused_by(messages, ident) or None, lambda: "the registry's answer"
+        )
     finally:
         await reader.close()
     for fact in facts:
@@ -40,9 +43,34 @@ async def ask(session: Session, command: Any) -> list[Any]:
     return facts
 
 
-def _caused_by(session: Session, records: Any, ident: str) -> list[Any]:
+async def await_facts(
+    session: Session, reader: Reader, find: Callable[[Sequence[Message]], T | None], what: Callable[[], str]
+) -> T:
+    """Read on until `find` sees in a fetch what is waited for: as long as facts come, or a process of this installation works.
+
+    `what`: what is waited for, in words; told every fifteen seconds. Raises `HeadraceError` when nothing moves any more.
+    """
+    read = 0
+
+    async def has() -> T | None:
+        nonlocal read
+        messages = [session.codec.decode(record) for record in await reader.fetch(0.3)]
+        read += len(messages)
+        return find(messages) if messages else None
+
+    workers = Workers(Local.here().pids)
+    try:
+        return await wait_for(has, what=what, tell=_tell, sign=lambda: read, is_busy=workers.are_busy, every_s=0.0)
+    except NothingMoves as error:
+        raise HeadraceError(f"waited for {error}; see `headrace status`") from None
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _caused_by(messages: Sequence[Message], ident: str) -> list[Any]:
     """NB: the facts of one command are one transaction: a reader of committed records gets all of them or none."""
-    messages = [session.codec.decode(record) for record in records]
     return [message.event for message in messages if message.envelope.causation_id == ident]
 
 

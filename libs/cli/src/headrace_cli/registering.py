@@ -1,14 +1,15 @@
 """Registering a model file: read, checked against the deployment's rows, put on the log, and followed to its release."""
 
-import asyncio
 import hashlib
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from headrace.bus import artifacts
+from headrace.codec import Message
 from headrace.errors import HeadraceError, Misconfigured, Poison
 from headrace.events.registry import (
     CommandRefused,
@@ -25,7 +26,7 @@ from headrace.models.digest import model_digest
 from headrace.models.engine import Engine, format_of
 from headrace.models.engine import load as load_engine
 from headrace.models.skops_format import SkopsEngine
-from headrace_cli.facts import WITHIN_S, me
+from headrace_cli.facts import await_facts, me
 from headrace_cli.session import Session, run
 
 
@@ -140,23 +141,24 @@ async def _carry_out(session: Session, command: RegisterVersion) -> tuple[Versio
     reader = await session.log.reader(partitions, await session.log.end_offsets(partitions))
     await session.send("registry.commands", command.deployment, command, ident)
     registered: VersionRegistered | None = None
+
+    def find(messages: Sequence[Message]) -> tuple[VersionRegistered, str] | None:
+        nonlocal registered
+        for fact in [message.event for message in messages]:
+            if isinstance(fact, VersionRegistered) and fact.command_id == ident:
+                registered = fact
+            _raise_refusal(fact, ident, registered)
+            if registered is not None and (outcome := _outcome(fact, registered, command.rollout)):
+                return registered, outcome
+        return None
+
+    def what() -> str:
+        if registered is None:
+            return "the registry"
+        return f"version {registered.version} to be warm on all inference instances"
+
     try:
-        async with asyncio.timeout(WITHIN_S):
-            while True:
-                for record in await reader.fetch(0.5):
-                    fact = session.codec.decode(record).event
-                    if isinstance(fact, VersionRegistered) and fact.command_id == ident:
-                        registered = fact
-                    _raise_refusal(fact, ident, registered)
-                    if registered is not None and (outcome := _outcome(fact, registered, command.rollout)):
-                        return registered, outcome
-    except TimeoutError:
-        waits = (
-            "the registry"
-            if registered is None
-            else f"version {registered.version} to be warm on all inference instances"
-        )
-        raise HeadraceError(f"waited {WITHIN_S:.0f} s for {waits}: see `headrace status`") from None
+        return await await_facts(session, reader, find, what)
     finally:
         await reader.close()
 

@@ -21,10 +21,11 @@ from headrace_cli.local import Local
 from headrace_cli.session import Session
 
 GOOD_S = 1.5
-RECOVERS_WITHIN_S = 90.0
+# NB: ten times what a quiet machine needs.
+RECOVERS_WITHIN_S = 300.0
 PER_S = 50.0
 _STEADY = 20
-_DECIDED_WITHIN_S = 30.0
+_DECIDED_WITHIN_S = 120.0
 _MOST_REASONS = 5
 # NB: the asker is one process: above that it would be the one that is late.
 _BURST, _MOST_PER_S = 1000, 3000.0

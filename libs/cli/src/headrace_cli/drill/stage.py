@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.bus import artifacts
+from headrace.codec import Message
 from headrace.errors import HeadraceError
 from headrace.events.registry import RegisterVersion, RolloutAborted, RolloutCompleted, SetAlias, VersionRegistered
 from headrace.features.rows import pin_signature
@@ -17,14 +18,14 @@ from headrace_broker.jars import kafka_jars
 from headrace_cli.applying import apply_project
 from headrace_cli.drill.acts import Act, Outcome, Scene, perform
 from headrace_cli.drill.load import Pulses
-from headrace_cli.facts import ask
+from headrace_cli.facts import ask, await_facts
 from headrace_cli.local import Local
+from headrace_cli.render import console
 from headrace_cli.session import Session
+from headrace_cli.waiting import Workers, wait_for
 
 PROJECT = "headrace_cli.drill.project:project"
 NEEDED = ("inference", "feature", "registry", "monitor")
-_READY_WITHIN_S = 90.0
-_RELEASED_WITHIN_S = 60.0
 
 
 @dataclass
@@ -91,16 +92,17 @@ async def _release(session: Session, data: bytes, reason: str) -> int:
     reader = await session.log.reader(partitions, await session.log.end_offsets(partitions))
     try:
         version = await _register(session, data, reason)
-        async with asyncio.timeout(_RELEASED_WITHIN_S):
-            while True:
-                for record in await reader.fetch(0.2):
-                    match session.codec.decode(record).event:
-                        case RolloutCompleted(version=found) if found == version:
-                            return version
-                        case RolloutAborted(version=found, reason=why) if found == version:
-                            raise HeadraceError(f"the drill's version {version} was not released: {why}")
-    except TimeoutError:
-        raise HeadraceError(f"the drill's version was not released within {_RELEASED_WITHIN_S:.0f} s") from None
+
+        def find(messages: Sequence[Message]) -> int | None:
+            for message in messages:
+                match message.event:
+                    case RolloutCompleted(version=found) if found == version:
+                        return version
+                    case RolloutAborted(version=found, reason=why) if found == version:
+                        raise HeadraceError(f"the drill's version {version} was not released: {why}")
+            return None
+
+        return await await_facts(session, reader, find, lambda: f"the drill's version {version} to be released")
     finally:
         await reader.close()
 
@@ -132,16 +134,22 @@ async def _until_ready(session: Session) -> None:
     following = asyncio.create_task(session.projects.run(stop))
     try:
         await session.projects.wait(stop)
-        give_up_s = time.monotonic() + _READY_WITHIN_S
-        while time.monotonic() < give_up_s:
-            reports = [message.event for message in (await session.current_of("ops.health")).values()]
-            if set(NEEDED) <= {report.service for report in reports if report.ready}:
-                return
-            await asyncio.sleep(0.3)
+        workers = Workers(Local.here().pids)
+        await wait_for(
+            lambda: _are_ready(session), what=lambda: "the services of the drill", tell=_say, is_busy=workers.are_busy
+        )
     finally:
         stop.set()
         await following
-    raise HeadraceError(f"services were not ready within {_READY_WITHIN_S:.0f} s: see the logs in the drill's folder")
+
+
+async def _are_ready(session: Session) -> bool | None:
+    reports = [message.event for message in (await session.current_of("ops.health")).values()]
+    return True if set(NEEDED) <= {report.service for report in reports if report.ready} else None
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False)
 
 
 def _line(outcome: Outcome) -> str:
