@@ -79,7 +79,6 @@ def test_what_names_a_record_has_at_most_512_bytes(name: str) -> None:
     [
         (b'{"deployment":"d","deadline_ms":%s}' % (b"9" * 400), "deadline_ms"),
         (b'{"deployment":"d","deadline_ms":-%s}' % (b"9" * 30), "deadline_ms"),
-        (b'{"deployment":"d","deadline_ms":9999999999999}', "deadline_ms"),
         (msgspec.msgpack.encode({"deployment": "d", "deadline_ms": 2**64 - 1}), "deadline_ms"),
         (b'{"deployment":"%s"}' % (b"d" * 600), "deployment"),
         (b'{"deployment":"d","unit":"%s"}' % (b"u" * 600), "unit"),
