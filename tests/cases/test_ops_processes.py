@@ -219,6 +219,15 @@ def test_a_flood_of_one_line_is_counted_and_not_written() -> None:
     assert said("Unable connect to node 7: refused") == (
         "Unable connect to node 7: refused (and 9995 more like it, left out)"
     )
+    going_on = [said(f"Unable connect to node {n}: refused") for n in range(4)]
+    assert going_on == [None] * 4, "a flood that goes on is one line per window"
+    now[0] = 22.0
+    assert said("Unable connect to node 9: refused") == (
+        "Unable connect to node 9: refused (and 4 more like it, left out)"
+    )
+    now[0] = 33.0
+    again = [said(f"Unable connect to node {n}: refused") for n in range(OF_ONE_KIND)]
+    assert None not in again, "it was over: a few lines are written again"
     kinds = [said("x" * n) for n in range(5_000)]
     assert len([line for line in kinds if line]) < 600
 
