@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,7 @@ from headrace.obs.logs import OF_ONE_KIND, Flood
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
 from headrace_broker import free_port
+from headrace_cli.children import last_line
 
 SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor", "trainer")
 
@@ -277,3 +279,17 @@ async def test_a_heartbeat_that_is_acknowledged_keeps_readiness_green(
     vitals._silent_s = 100.0
     vitals.look()
     assert "the broker at b:1 has acknowledged nothing since 2013-04-01T00:00:30Z" in health.failures["broker"]
+
+
+def test_the_reason_of_an_end_is_the_last_line_of_the_service_itself_not_of_its_libraries(tmp_path: Path) -> None:
+    log = tmp_path / "gateway.log"
+    own = '{"logger": "headrace.runtime", "message": "keys cannot be read: /no/such/file"}'
+    theirs = '{"logger": "asyncio", "message": "Unclosed AIOKafkaConsumer"}'
+    for lines, reason in (
+        ([own, theirs], "keys cannot be read: /no/such/file"),
+        ([theirs], "Unclosed AIOKafkaConsumer"),
+        ([own, "Segmentation fault", theirs], "Segmentation fault"),
+        ([], ""),
+    ):
+        log.write_text("\n".join(lines))
+        assert last_line(log) == reason
