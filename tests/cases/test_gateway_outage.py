@@ -21,6 +21,7 @@ from headrace.bus.kafka import KafkaLog
 from headrace.codec import out
 from headrace.envelope import Envelope
 from headrace.events.project import ProjectApplied
+from headrace.obs.starved import CoreWait
 from headrace.project import Category, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
 from headrace.settings import Settings
@@ -50,6 +51,10 @@ class Stand:
 
     def memory_mib(self) -> float:
         return int(Path(f"/proc/{self.pids[0]}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def waits(self) -> tuple[float, float]:
+        """Now, and the seconds for which the gateway and this process have waited for a core."""
+        return time.monotonic(), CoreWait.read(self.pids[0]).waited_s + CoreWait.read().waited_s
 
     def are_alive(self) -> bool:
         return all(Path(f"/proc/{pid}").exists() for pid in self.pids)
@@ -105,19 +110,21 @@ async def test_without_its_broker_the_gateway_says_so_answers_in_time_and_goes_o
     own_broker: Broker, strike: Callable[[Broker], object], mend: Callable[[Broker], object]
 ) -> None:
     async with standing(own_broker) as stand, httpx.AsyncClient(base_url=stand.url, timeout=40) as client:
-        before_mib, statuses, slowest_s = stand.memory_mib(), Counter[int](), 0.0
+        before_mib, statuses, slowest_s, starved_s = stand.memory_mib(), Counter[int](), 0.0, 0.0
+        used = CoreWait.read(stand.pids[0])
         strike(own_broker)
         began_s = time.monotonic()
         told_s = None
         try:
             while time.monotonic() - began_s < OUTAGE_S:
-                sent_s = time.monotonic()
+                sent = stand.waits()
                 ready, unknown, *answers = await asyncio.gather(
                     client.get(READY),
                     client.get("/v2/models/nobody"),
                     *(client.post(ASK, json=BODY) for _ in range(50)),
                 )
-                slowest_s = max(slowest_s, time.monotonic() - sent_s)
+                took_s, waited_s = (after - before for after, before in zip(stand.waits(), sent, strict=True))
+                slowest_s, starved_s = max(slowest_s, took_s - waited_s), max(starved_s, waited_s)
                 statuses += Counter(answer.status_code for answer in answers)
                 assert unknown.status_code == 404
                 assert (await client.get("/v2/health/live")).status_code == 200
@@ -131,13 +138,14 @@ async def test_without_its_broker_the_gateway_says_so_answers_in_time_and_goes_o
         assert statuses.keys() <= {200, 503, 504}, statuses
         assert told_s is not None
         assert told_s <= TOLD_WITHIN_S
-        assert slowest_s < 10, (
-            slowest_s
-        )  # a deadline of 1 s, a second for the unknown model, and a machine that is busy
+        # A deadline of 1 s, and a second for the unknown model; what anybody waited for a core is not the gateway's.
+        assert slowest_s < 3, (slowest_s, starved_s)
+        busy_s = CoreWait.read(stand.pids[0]).cpu_s - used.cpu_s
         assert stand.memory_mib() < before_mib + 30
         back_s = time.monotonic()
         await until_served(stand, 60)
         print(
-            f"told after {told_s:.1f} s, slowest {slowest_s:.1f} s, {dict(statuses)}, back {time.monotonic() - back_s:.1f} s"
+            f"told after {told_s:.1f} s, slowest {slowest_s:.1f} s (and {starved_s:.1f} s for a core), {dict(statuses)},"
+            f" {busy_s:.1f} s on a core, back {time.monotonic() - back_s:.1f} s"
         )
         assert stand.are_alive()

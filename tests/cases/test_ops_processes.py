@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,7 @@ from headrace.obs.logs import OF_ONE_KIND, Flood
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
 from headrace_broker import free_port
+from headrace_cli.children import last_line
 
 SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor", "trainer")
 
@@ -219,6 +221,15 @@ def test_a_flood_of_one_line_is_counted_and_not_written() -> None:
     assert said("Unable connect to node 7: refused") == (
         "Unable connect to node 7: refused (and 9995 more like it, left out)"
     )
+    going_on = [said(f"Unable connect to node {n}: refused") for n in range(4)]
+    assert going_on == [None] * 4, "a flood that goes on is one line per window"
+    now[0] = 22.0
+    assert said("Unable connect to node 9: refused") == (
+        "Unable connect to node 9: refused (and 4 more like it, left out)"
+    )
+    now[0] = 33.0
+    again = [said(f"Unable connect to node {n}: refused") for n in range(OF_ONE_KIND)]
+    assert None not in again, "it was over: a few lines are written again"
     kinds = [said("x" * n) for n in range(5_000)]
     assert len([line for line in kinds if line]) < 600
 
@@ -268,3 +279,17 @@ async def test_a_heartbeat_that_is_acknowledged_keeps_readiness_green(
     vitals._silent_s = 100.0
     vitals.look()
     assert "the broker at b:1 has acknowledged nothing since 2013-04-01T00:00:30Z" in health.failures["broker"]
+
+
+def test_the_reason_of_an_end_is_the_last_line_of_the_service_itself_not_of_its_libraries(tmp_path: Path) -> None:
+    log = tmp_path / "gateway.log"
+    own = '{"logger": "headrace.runtime", "message": "keys cannot be read: /no/such/file"}'
+    theirs = '{"logger": "asyncio", "message": "Unclosed AIOKafkaConsumer"}'
+    for lines, reason in (
+        ([own, theirs], "keys cannot be read: /no/such/file"),
+        ([theirs], "Unclosed AIOKafkaConsumer"),
+        ([own, "Segmentation fault", theirs], "Segmentation fault"),
+        ([], ""),
+    ):
+        log.write_text("\n".join(lines))
+        assert last_line(log) == reason

@@ -97,8 +97,8 @@ def test_the_monitor_is_away_after_its_silence_and_not_while_the_broker_is_or_wh
         pulse.note(0.0, heard=True, hears=True, stops=stops)
         return [pulse.note(float(at_s), heard=False, hears=hears) for at_s in range(1, seconds)][-1]
 
-    assert not away(14)
-    assert away(20)
+    assert not away(10)
+    assert away(15)
     assert not away(600, hears=False)
     assert not away(60, stops=True)
     assert away(200, stops=True)

@@ -26,8 +26,8 @@ from headrace_cli.disk import Disk
 
 _log = logging.getLogger("headrace.supervisor")
 
-# Replaced within half a minute, it was away for longer than this, and somebody should know.
-AWAY_S = 15.0
+# As long as the monitor itself bears of the others (ServiceDown): whoever was replaced because it was frozen was away for longer.
+AWAY_S = 10.0
 FIRST_AWAY_S = 120.0  # until it is heard for the first time, or after it said that it stops: a start on a busy machine
 _LOOK_S = 1.0
 _LATE_LOOK_S = 5.0

@@ -1,5 +1,6 @@
 """One supervised process: started, started again after a growing pause, replaced, its log kept short."""
 
+import json
 import os
 import shutil
 import signal
@@ -14,10 +15,11 @@ from headrace_broker import die_with_parent
 from headrace_cli.overseeing import Oversight
 
 RESTART_AT_ONCE = 75
+MISCONFIGURED = 2
 LOG_BYTES = 8 * 1024 * 1024
 _LONGEST_PAUSE_S = 10.0
 _LIVED_LONG_S = 30.0
-_CODES = {RESTART_AT_ONCE: "restarted: the project changed", 2: "ended with 2: wrongly configured"}
+_CODES = {RESTART_AT_ONCE: "restarted: the project changed", MISCONFIGURED: "ended with 2: wrongly configured"}
 
 
 @dataclass
@@ -74,7 +76,8 @@ class Child:
     def _note_end(self, code: int, now_s: float) -> None:
         self.process, self.last_code = None, code
         self.reason, self.at = self._replaced_because or _ended(code), format_instant(int(time.time()))
-        lived_long = now_s - self.started_s > _LIVED_LONG_S
+        # NB: who is wrongly configured did not live, however long a busy machine took to start it.
+        lived_long = now_s - self.started_s > _LIVED_LONG_S and code != MISCONFIGURED
         quick = code == RESTART_AT_ONCE or lived_long
         self.pause_s = 0.0 if quick else min(max(self.pause_s * 2, 0.5), _LONGEST_PAUSE_S)
         self.due_s = now_s + self.pause_s
@@ -147,21 +150,26 @@ def rotate(log: Path, most_bytes: int = LOG_BYTES) -> bool:
 
 
 def last_line(log: Path) -> str:
-    """The last thing that a process said, in short; empty when it said nothing."""
+    """The last thing that a process said itself, in short; empty when it said nothing. What its libraries say while it ends is
+    no reason: it counts where there is nothing else.
+    """
     try:
         with log.open("rb") as opened:
             opened.seek(max(log.stat().st_size - 20_000, 0))
             lines = [line.strip() for line in opened.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError:
         return ""
-    return _message(lines[-1]) if lines else ""
+    said = [_said(line) for line in lines]
+    own = [text for logger, text in said if logger.startswith("headrace")]
+    return (own or [text for _, text in said] or [""])[-1]
 
 
-def _message(line: str) -> str:
-    import json
-
+def _said(line: str) -> tuple[str, str]:
+    """The logger and the text of a line; what is none of ours (a traceback, a print) counts as the process's own word."""
     try:
         found = json.loads(line)
     except ValueError:
-        return line[:300]
-    return str(found.get("message", line))[:300] if isinstance(found, dict) else line[:300]
+        return "headrace", line[:300]
+    if not isinstance(found, dict):
+        return "headrace", line[:300]
+    return str(found.get("logger", "headrace")), str(found.get("message", line))[:300]

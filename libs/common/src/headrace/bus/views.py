@@ -59,9 +59,11 @@ class View:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow until `stop`; `start` must have been called. While the log does not answer it holds."""
-        while not stop.is_set():
-            await self._step_or_hold()
-        await self.stop()
+        try:
+            while not stop.is_set():
+                await self._step_or_hold()
+        finally:
+            await self.stop()
 
     async def follow(self) -> None:
         """Follow until cancelled."""

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 # Of one kind of line (numbers left aside) so many are written in ten seconds, and so many of all kinds; the rest is counted.
+# While a flood goes on, one line of it in ten seconds says so: a client whose broker is away has twenty kinds to say it by.
 OF_ONE_KIND = 5
+OF_A_FLOOD = 1
 OF_ALL = 500
 WINDOW_S = 10.0
 MOST_KINDS = 1_000
@@ -40,15 +42,17 @@ class JsonLines(logging.Formatter):
 
 @dataclass(slots=True)
 class _Kind:
-    """One kind of line in the window that began at `since_s`."""
+    """One kind of line in the window that began at `since_s`. `most`: how many of it are written in this window."""
 
     since_s: float
     written: int = 0
     left_out: int = 0
+    most: int = OF_ONE_KIND
 
 
 class Flood(logging.Filter):
-    """Lets `OF_ONE_KIND` lines of a kind through per window; the first one after it says how many were left out."""
+    """Lets `OF_ONE_KIND` lines of a kind through per window, `OF_A_FLOOD` where it goes on; the first one after it says how
+    many were left out."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -62,7 +66,7 @@ class Flood(logging.Filter):
         kind = self._kind((record.name, _VARYING.sub("#", message[:200])), now_s)
         left_out = _roll(kind, now_s)
         _roll(self._all, now_s)
-        if kind.written >= OF_ONE_KIND or (self._all.written >= OF_ALL and record.levelno < logging.CRITICAL):
+        if kind.written >= kind.most or (self._all.written >= OF_ALL and record.levelno < logging.CRITICAL):
             kind.left_out += 1
             return False
         kind.written += 1
@@ -81,8 +85,9 @@ def _roll(kind: _Kind, now_s: float) -> int:
     """Begin a new window where the last one is over; returns how many the last one left out."""
     if now_s - kind.since_s < WINDOW_S:
         return 0
-    left_out = kind.left_out
+    left_out, goes_on = kind.left_out, kind.written + kind.left_out >= OF_ONE_KIND
     kind.since_s, kind.written, kind.left_out = now_s, 0, 0
+    kind.most = OF_A_FLOOD if goes_on else OF_ONE_KIND
     return left_out
 
 

@@ -1,0 +1,205 @@
+"""Services that are frozen for a minute while real flights play, and a topic that is deleted under everybody's feet.
+
+With a supervisor a frozen process is replaced; where nobody looks (the whole machine slept) it goes on by itself, or ends and
+is started again. Either way an alert opens where somebody should know, and resolves; and no request is lost or decided twice.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import psutil
+import pytest
+
+from headrace.events.alerts import AlertChanged
+from headrace.events.inference import DecisionMade
+from headrace_cli.supervisor import SERVICES
+
+if TYPE_CHECKING:
+    from conftest import Installation
+
+pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(580)]
+
+FROZEN_S = 60.0
+# Replaced, or recovered by itself: the process.
+REPLACED_WITHIN_S = 30.0
+# So long until it can do its work, reading back what it has to know: a machine that is busy is late.
+READY_WITHIN_S = 60.0
+# Event seconds per second: slow enough to play while all of them are frozen in turn.
+SPEED = "7200"
+
+PLAIN = """
+from headrace.project import Deployment, Number, Project, prior
+project = Project("plain", [Deployment("plain", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)])])
+"""
+
+
+async def until(holds: Callable[[], Awaitable[Any]], within_s: float, what: str) -> float:
+    """Wait for a condition; returns how long it took."""
+    began_s = time.monotonic()
+    while not await holds():
+        assert time.monotonic() - began_s < within_s, f"{what}: not within {within_s:.0f} s"
+        await asyncio.sleep(0.2)
+    return time.monotonic() - began_s
+
+
+def asked(url: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
+    """The status and the text of an answer; 0 for none."""
+    data = None if body is None else msgspec.json.encode(body)
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError as error:
+        return 0, str(error)
+
+
+async def readiness(installation: "Installation", name: str) -> tuple[int, str]:
+    """What a service says at `/ready`."""
+    port = installation.state["services"][name]["http_port"]
+    return await asyncio.to_thread(asked, f"http://127.0.0.1:{port}/ready")
+
+
+async def until_ready(installation: "Installation", name: str, within_s: float) -> float:
+    async def is_ready() -> bool:
+        return (await readiness(installation, name))[0] == 200
+
+    return await until(is_ready, within_s, f"{name} is ready")
+
+
+async def told(installation: "Installation") -> list[tuple[str, str, str]]:
+    """All alerts that were written: name, service, status."""
+    (found,) = await installation.read("alerts")
+    alerts = [message.event for message in found if isinstance(message.event, AlertChanged)]
+    return [(alert.labels["alertname"], alert.labels.get("service", ""), alert.status) for alert in alerts]
+
+
+async def check_decided(installation: "Installation") -> int:
+    """Every request that is on the log has exactly one decision; how many there are."""
+
+    async def read() -> tuple[set[str], Counter[str]]:
+        requests, decisions = await installation.read("inference.requests", "inference.decisions")
+        decided = Counter(m.event.request_id for m in decisions if isinstance(m.event, DecisionMade))
+        return {message.envelope.id for message in requests}, decided
+
+    async def are_decided() -> bool:
+        requests, decided = await read()
+        return requests <= decided.keys()
+
+    await until(are_decided, 90, "all requests are decided")
+    requests, decided = await read()
+    assert decided.keys() == requests
+    assert set(decided.values()) == {1}
+    return len(requests)
+
+
+async def test_each_frozen_service_is_replaced_within_30_s_its_alert_opens_and_resolves_and_nothing_is_lost(
+    installation: "Installation",
+) -> None:
+    installation.run("apply", "flights")
+    player = installation.beside("headrace_flights", "--to", "2013-01-20", "--speed", SPEED)
+    frozen: list[tuple[float, int]] = []
+    for name in SERVICES:
+        pid = installation.pid(name)
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        frozen.append((time.monotonic(), pid))
+
+        async def is_replaced(name: str = name, pid: int = pid) -> bool:
+            return installation.pid(name) not in (None, pid)
+
+        replaced_s = await until(is_replaced, REPLACED_WITHIN_S, f"{name} is replaced")
+        ready_s = await until_ready(installation, name, READY_WITHIN_S)
+        alarm = "MonitorDown" if name == "monitor" else "ServiceDown"
+
+        async def is_over(name: str = name, alarm: str = alarm) -> bool:
+            return (alarm, name, "resolved") in await told(installation)
+
+        over_s = await until(is_over, 30, f"{alarm} of {name} is opened and resolved")
+        assert (alarm, name, "firing") in await told(installation)
+        print(
+            f"{name}: replaced after {replaced_s:.1f} s, ready {ready_s:.1f} s later, alert over {over_s:.1f} s later"
+        )
+    for since_s, pid in frozen:
+        await asyncio.sleep(max(0.0, since_s + FROZEN_S - time.monotonic()))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    assert [pid for _, pid in frozen if psutil.pid_exists(pid)] == []
+    assert await asyncio.to_thread(player.wait, 200) == 0
+    print(f"{await check_decided(installation)} requests, each decided once")
+
+
+async def test_after_a_minute_in_which_the_whole_machine_slept_all_is_well_within_30_s_without_an_alert_that_stays(
+    installation: "Installation",
+) -> None:
+    """Everything of ours but the broker is frozen, the supervisor too: nobody is there to replace anybody."""
+    installation.run("apply", "flights")
+    player = installation.beside("headrace_flights", "--to", "2013-01-12", "--speed", SPEED)
+    await asyncio.sleep(10)  # they must be in the middle of something
+    state = installation.state
+    pids = [state["pid"], *(found["pid"] for found in state["services"].values())]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    await asyncio.sleep(FROZEN_S)  # what is tested is time: every session is over after 10 s
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    began_s = time.monotonic()
+    for name in SERVICES:
+        await until_ready(installation, name, max(READY_WITHIN_S - (time.monotonic() - began_s), 1.0))
+    print(f"all ready after {time.monotonic() - began_s:.1f} s; {installation.state['services']}")
+    assert installation.state["pid"] == pids[0]
+    assert await asyncio.to_thread(player.wait, 200) == 0
+    print(f"{await check_decided(installation)} requests, each decided once")
+
+    async def are_over() -> bool:
+        newest = {(alarm, service): status for alarm, service, status in await told(installation)}
+        return not any(newest[found] == "firing" for found in newest if found[0] in ("ServiceDown", "MonitorDown"))
+
+    await until(are_over, 30, "no alert about a service stays")
+
+
+async def test_requests_deleted_and_made_again_turn_gateway_and_inference_red_and_predictions_go_on_by_themselves(
+    installation: "Installation", tmp_path: Path
+) -> None:
+    (tmp_path / "plain_project.py").write_text(PLAIN)
+    installation.run("apply", str(tmp_path / "plain_project.py"))
+    gateway = f"http://127.0.0.1:{installation.environ['HEADRACE_GATEWAY_PORT']}"
+
+    async def is_served() -> bool:
+        url, body = f"{gateway}/v1/deployments/plain/predict", {"inputs": {"x": 1}, "deadline_ms": 2000}
+        return (await asyncio.to_thread(asked, url, body))[0] == 200
+
+    await until(is_served, 60, "a first prediction")
+    async with installation.log() as log:
+        await log.admin.delete_topics(["inference.requests.v1"])
+    for name in ("gateway", "inference"):
+
+        async def is_red(name: str = name) -> bool:
+            status, said = await readiness(installation, name)
+            return status == 503 and "inference.requests.v1" in said
+
+        took_s = await until(is_red, 20, f"{name} says that the topic is missing")
+        print(f"{name} is red after {took_s:.1f} s: {(await readiness(installation, name))[1]}")
+    assert not await is_served()
+    installation.run("topic", "apply")
+    back_s = await until(is_served, 60, "predictions go on")
+    for name in SERVICES:
+        await until_ready(installation, name, READY_WITHIN_S)
+    assert all([await is_served() for _ in range(20)])
+    print(f"predictions went on {back_s:.1f} s after the topic was made again")
+    requests, decisions = await installation.read("inference.requests", "inference.decisions")
+    decided = Counter(m.event.request_id for m in decisions if isinstance(m.event, DecisionMade))
+    assert {message.envelope.id for message in requests} <= decided.keys()
+    assert set(decided.values()) == {1}
