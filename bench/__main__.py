@@ -1,14 +1,14 @@
-"""`make bench`: every area, or ONLY=features, serving or rollouts; writes build/bench/report.json and report.md."""
+"""`make bench`: every area, or ONLY=features, serving, rollouts or shadows; writes build/bench/report.json and report.md."""
 
 import argparse
 import sys
 
 import msgspec
 
-from bench import features, rollouts, serving
+from bench import features, rollouts, serving, shadows
 from bench.measure import BUILD, Row
 
-AREAS = {"features": features.run, "rollouts": rollouts.run, "serving": serving.run}
+AREAS = {"features": features.run, "rollouts": rollouts.run, "serving": serving.run, "shadows": shadows.run}
 
 
 def main() -> int:

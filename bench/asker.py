@@ -93,8 +93,12 @@ def by_body(record: Any) -> int:
 FORMS = {"ours": (as_ours, by_header), "v2": (as_v2, by_body), "json": (as_json, by_body)}
 
 
+# How often an open loop sends.
+TICK_S = 0.005
+
+
 class Load:
-    """One closed loop."""
+    """One closed loop; with a rate an open one, which asks as often whatever the answers do."""
 
     def __init__(self, given: argparse.Namespace) -> None:
         self._given = given
@@ -104,7 +108,6 @@ class Load:
         self._sent_s: dict[int, float] = {}
         self._bursts = itertools.count()
         self._took: list[float] = []
-        self._failed = 0
 
     async def run(self) -> dict[str, float]:
         """The figures of one run."""
@@ -125,7 +128,29 @@ class Load:
             await consumer.stop()
 
     async def _measure(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer) -> dict[str, float]:
-        await self._ask(producer, self._given.window)
+        if not self._given.rate:
+            await self._ask(producer, self._given.window)
+            return await self._warm_and_hear(producer, consumer)
+        asking = asyncio.create_task(self._ask_at_rate(producer))
+        try:
+            return await self._warm_and_hear(producer, consumer)
+        finally:
+            asking.cancel()
+
+    async def _ask_at_rate(self, producer: AIOKafkaProducer) -> None:
+        """NB: an instant that was missed is made up for, and counts from when it was due."""
+        due_s = time.perf_counter()
+        owed = 0.0
+        while True:
+            owed += self._given.rate * TICK_S
+            count = int(owed)
+            owed -= count
+            if count:
+                await self._ask(producer, count, due_s)
+            due_s += TICK_S
+            await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+
+    async def _warm_and_hear(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer) -> dict[str, float]:
         await self._hear(producer, consumer, time.perf_counter() + WARM_S)
         self._took.clear()
         began_s = time.perf_counter()
@@ -147,13 +172,13 @@ class Load:
                 if sent_s is not None:
                     self._took.append(now_s - sent_s)
                     answered += 1
-            if answered:
+            if answered and not self._given.rate:
                 await self._ask(producer, answered)
 
-    async def _ask(self, producer: AIOKafkaProducer, count: int) -> None:
+    async def _ask(self, producer: AIOKafkaProducer, count: int, due_s: float | None = None) -> None:
         given = self._given
         batch = producer.create_batch()
-        sent_s = time.perf_counter()
+        sent_s = time.perf_counter() if due_s is None else due_s
         for _ in range(count):
             number = next(self._numbers)
             key, value, headers = self._encode(number)
@@ -176,6 +201,9 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=1, help="of the topic asked on")
     parser.add_argument("--window", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument(
+        "--rate", type=float, default=0.0, help="requests per second, whatever the answers do; 0: as --window"
+    )
     print(json.dumps(asyncio.run(Load(parser.parse_args()).run())))
 
 

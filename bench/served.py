@@ -35,6 +35,8 @@ from headrace.topics import Topics
 from headrace_broker import Broker
 
 WAIT_S = 60.0
+# The version that scores along, where there is one.
+SHADOW = 2
 
 
 def definition() -> ProjectDefinition:
@@ -58,11 +60,14 @@ def in_onnx(model: Any) -> bytes:
 class Served:
     """A namespace of its own with the service running on it."""
 
-    def __init__(self, broker: Broker, model: Any, partitions: int = 1, gateway_port: int = 0) -> None:
+    def __init__(
+        self, broker: Broker, model: Any, partitions: int = 1, gateway_port: int = 0, *, has_shadow: bool = False
+    ) -> None:
         self.broker, self.partitions, self.gateway_port = broker, partitions, gateway_port
         self.namespace = f"b{secrets.token_hex(4)}"
         self.topics = Topics.load(self.namespace, requests=partitions)
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.has_shadow = has_shadow
         asyncio.run(self._publish(model, definition()))
 
     @contextlib.contextmanager
@@ -92,10 +97,11 @@ class Served:
             "HEADRACE_GATEWAY_PORT": str(self.gateway_port),
             "OMP_NUM_THREADS": "1",
         }
-        return subprocess.Popen([sys.executable, "-m", f"headrace_{service}"], env=environ, cwd=ROOT)
+        module = "bench.slow_inference" if self.has_shadow else f"headrace_{service}"
+        return subprocess.Popen([sys.executable, "-m", module], env=environ, cwd=ROOT)
 
-    def ask(self, answer: str, window: int, seconds: float) -> dict | None:
-        """The figures of one closed loop over Kafka; `answer`: `fast` or `committed`."""
+    def ask(self, answer: str, window: int, seconds: float, rate: float = 0.0) -> dict | None:
+        """The figures of one closed loop over Kafka (an open one at `rate`); `answer`: `fast` or `committed`."""
         requests, replies = self.topics.name("inference.requests"), self.topics.name("inference.replies")
         return ask(
             self.broker,
@@ -106,6 +112,7 @@ class Served:
             seconds,
             partitions=self.partitions,
             model=DEPLOYMENTS[answer],
+            rate=rate,
         )
 
     async def _publish(self, model: Any, project: ProjectDefinition) -> None:
@@ -139,7 +146,11 @@ class Served:
                 onnx=onnx,
             )
             facts.append(("registry.models", f"{name}/1", ModelVersion(registered, "registered")))
-            facts.append(("registry.routes", name, Route(name, {1: 1.0}, "salt", 1, champion=1)))
+            if self.has_shadow:
+                other = msgspec.structs.replace(registered, version=SHADOW)
+                facts.append(("registry.models", f"{name}/{SHADOW}", ModelVersion(other, "registered")))
+            shadows = (SHADOW,) if self.has_shadow else ()
+            facts.append(("registry.routes", name, Route(name, {1: 1.0}, "salt", 1, champion=1, shadows=shadows)))
         producer = await log.producer()
         await producer.send(
             [
@@ -179,8 +190,9 @@ def ask(
     *,
     model: str = "",
     partitions: int = 1,
+    rate: float = 0.0,
 ) -> dict | None:
     """One run of `bench.asker` in a process of its own."""
     command = [sys.executable, "-m", "bench.asker", broker.bootstrap_servers, form, requests, replies]
-    command += ["--partitions", str(partitions), "--model", model]
+    command += ["--partitions", str(partitions), "--model", model, "--rate", str(rate)]
     return run_json([*command, "--window", str(window), "--seconds", str(seconds)], seconds + 60)

@@ -144,21 +144,32 @@ def refusal(source: SourceDefinition, event: Any, append_ms: int) -> Poison | No
 
 def admission(source: SourceDefinition) -> Callable[[Any, int], Poison | None]:
     """The same for many events of one source."""
-    name = source.available_at or source.event_time
-    get = attrgetter(name)
+    enter = entrance(source)
 
     def refused(event: Any, append_ms: int) -> Poison | None:
+        found = enter(event, append_ms)
+        return found if isinstance(found, Poison) else None
+
+    return refused
+
+
+def entrance(source: SourceDefinition) -> Callable[[Any, int], float | Poison]:
+    """For many events of one source: the instant from which one may be used (`available_s`), or why it may not enter (`refusal`)."""
+    name = source.available_at or source.event_time
+    after_s = 0.0 if source.available_at else source.available_after_s
+    get = attrgetter(name)
+
+    def enter(event: Any, append_ms: int) -> float | Poison:
         value = get(event)
         if value is None:
             return Poison(f"{name} is missing: it says from when the event may be used", name)
         # NB: the usual cases first: this runs for every event of a replay.
         at_s = value.timestamp() if type(value) is datetime and value.tzinfo is not None else instant_s(value)
-        if 0.0 <= at_s <= append_ms / 1000:
-            return None
-        why = why_not(at_s, append_ms, name)
-        return None if why is None else Poison(why, name)
+        if not 0.0 <= at_s <= append_ms / 1000 and (why := why_not(at_s, append_ms, name)) is not None:
+            return Poison(why, name)
+        return at_s + after_s
 
-    return refused
+    return enter
 
 
 def kinds_of(source: SourceDefinition, fields: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,208 @@
+"""Inference is killed amid late shadows, under load: each decision gets one word of its shadow, from whoever owns the shard by then."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.linear_model import LogisticRegression
+
+from headrace.bus import artifacts
+from headrace.bus.admin import ensure_topics
+from headrace.bus.kafka import KafkaLog
+from headrace.bus.port import Out
+from headrace.bus.runtime import topics_of
+from headrace.bus.views import read_all
+from headrace.codec import Codec, out
+from headrace.envelope import Envelope
+from headrace.events.inference import DecisionMade, PredictionRequested, Served, ShadowScored
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import Lineage, ModelVersion, Route, VersionRegistered
+from headrace.features.rows import pin_signature
+from headrace.project import Deployment, Number, Project, prior
+from headrace.project.compile import compile_project, digest
+from headrace.settings import Settings
+
+pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(550)]
+
+ROOT = Path(__file__).parents[2]
+PROJECT = compile_project(
+    Project("shadows", [Deployment("shadowed", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)])])
+)
+NAME, CHAMPION, SHADOW = "shadowed", 1, 2
+EVERY_S, AT_ONCE, KILLS = 0.02, 4, 4
+
+
+def trained(seed: int) -> Any:
+    """A model of one number."""
+    rows = np.random.default_rng(seed).normal(size=(200, 1)).astype(np.float32)
+    noise = np.random.default_rng(seed + 10).normal(size=200)
+    return LogisticRegression().fit(rows, rows[:, 0] + noise > 0)
+
+
+def asked_of(number: int) -> float:
+    """What the request of this number asks."""
+    return (number % 400) / 100 - 2
+
+
+class Scene:
+    """A deployment whose shadow is late, and requests without end."""
+
+    def __init__(self, log: KafkaLog, settings: Settings) -> None:
+        self.log, self.settings, self.topics = log, settings, topics_of(settings)
+        self.codec = Codec(self.topics)
+        self.asked: dict[str, float] = {}
+        self.models = {version: trained(version) for version in (CHAMPION, SHADOW)}
+        self.stop = asyncio.Event()
+
+    async def set_up(self) -> None:
+        await ensure_topics(self.log, self.topics.specs(PROJECT))
+        facts = [("project.definitions", PROJECT.name, ProjectApplied(PROJECT.name, digest(PROJECT), "", PROJECT, 0.0))]
+        for version, model in self.models.items():
+            data = skops.io.dumps(model)
+            place = await artifacts.publish(self.log, self.topics, data, "skops", 0.0, "test")
+            registered = VersionRegistered(
+                deployment=NAME,
+                model=NAME,
+                version=version,
+                place=place,
+                model_digest=f"digest-{version}",
+                signature=pin_signature(PROJECT, PROJECT.deployment(NAME), {}),
+                output="binary",
+                classes=(),
+                lineage=Lineage(),
+                metrics={},
+                gates=(),
+                reason="test",
+                trained_rows=1,
+                by="test",
+                registered_at_s=0.0,
+                command_id="test",
+            )
+            facts.append(("registry.models", f"{NAME}/{version}", ModelVersion(registered, "registered")))
+        route = Route(NAME, {CHAMPION: 1.0}, "salt", 1, champion=CHAMPION, shadows=(SHADOW,))
+        facts.append(("registry.routes", NAME, route))
+        await self._send(
+            [
+                out(self.topics.name(topic), key, fact, Envelope(f"test-{key}", "", "test", 0.0))
+                for topic, key, fact in facts
+            ]
+        )
+
+    async def _send(self, outs: list[Out]) -> None:
+        producer = await self.log.producer()
+        await producer.send(outs)
+        await producer.close()
+
+    async def ask(self) -> None:
+        """Requests, until it is told to stop."""
+        producer = await self.log.producer()
+        while not self.stop.is_set():
+            first = len(self.asked)
+            named = {f"r{number}": asked_of(number) for number in range(first, first + AT_ONCE)}
+            requests = [
+                out(
+                    self.topics.name("inference.requests"),
+                    name,
+                    PredictionRequested(NAME, {"x": x}, name),
+                    Envelope(name, "", "test", 1.0),
+                )
+                for name, x in named.items()
+            ]
+            await producer.send(requests)
+            self.asked |= named
+            await asyncio.sleep(EVERY_S)
+        await producer.close()
+
+    async def read(self) -> tuple[list[DecisionMade], list[ShadowScored]]:
+        """All decisions, and what their shadows said later."""
+        found = await read_all(self.log, self.codec, [self.topics.name("inference.decisions")])
+        events = [message.event for message in found]
+        decided = [event for event in events if isinstance(event, DecisionMade)]
+        return decided, [event for event in events if isinstance(event, ShadowScored)]
+
+    async def owed(self) -> tuple[set[str], int]:
+        """The requests whose shadow has said nothing yet, and how many are decided."""
+        decided, late = await self.read()
+        due = {decision.request_id for decision in decided if SHADOW in decision.shadows_due}
+        return due - {scored.request_id for scored in late}, len(decided)
+
+
+@asynccontextmanager
+async def instance(settings: Settings, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    environ = {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
+        "HEADRACE_NAMESPACE": settings.namespace,
+        "HEADRACE_INSTANCE": name,
+        "BENCH_SHADOW_CALL_S": "0.3",
+    }
+    command = [sys.executable, "-m", "bench.slow_inference"]
+    process = await asyncio.create_subprocess_exec(*command, env=environ, cwd=ROOT)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_each_decision_has_one_word_of_its_shadow_whoever_was_killed_amid_late_ones(
+    kafka_log: KafkaLog, settings: Settings
+) -> None:
+    scene = Scene(kafka_log, settings)
+    await scene.set_up()
+    asking = asyncio.create_task(scene.ask())
+    left_behind: set[str] = set()
+    decided_before = 0
+    for number in range(KILLS):
+        async with instance(settings, f"killed-{number}") as process, asyncio.timeout(120):
+            while True:
+                owed, decided = await scene.owed()
+                if decided >= decided_before + 50 and owed - left_behind:
+                    break
+                await asyncio.sleep(0.05)
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+        owed, decided_before = await scene.owed()
+        left_behind |= owed
+    async with instance(settings, "last") as process, asyncio.timeout(150):
+        while (await scene.owed())[1] < decided_before + 50:
+            await asyncio.sleep(0.1)
+        scene.stop.set()
+        await asking
+        while (found := await scene.owed())[0] or found[1] < len(scene.asked):
+            assert process.returncode is None
+            await asyncio.sleep(0.2)
+    decided, late = await scene.read()
+    assert {decision.request_id for decision in decided} == scene.asked.keys()
+    assert set(Counter(decision.request_id for decision in decided).values()) == {1}
+    words: dict[str, list[Any]] = {name: [] for name in scene.asked}
+    for decision in decided:
+        words[decision.request_id] += [score for score in decision.shadows if score.version == SHADOW]
+        words[decision.request_id] += [failure for version, failure in decision.failures.items() if version == SHADOW]
+    for scored in late:
+        assert scored.version == SHADOW
+        words[scored.request_id].append(scored.score or scored.failure)
+    assert {name: said for name, said in words.items() if len(said) != 1} == {}
+    assert left_behind
+    assert {scored.request_id for scored in late} >= left_behind
+    _check_scores(scene, decided, words)
+
+
+def _check_scores(scene: Scene, decided: list[DecisionMade], words: dict[str, list[Any]]) -> None:
+    """What was scored is what the model says, and nearly all was: a typed failure only while a version was being loaded."""
+    scores = {name: said[0].value for name, said in words.items() if hasattr(said[0], "value")}
+    rows = np.array([[scene.asked[name]] for name in scores], np.float32)
+    wanted = scene.models[SHADOW].predict_proba(rows)[:, 1]
+    assert list(scores.values()) == pytest.approx(wanted.tolist(), abs=1e-9)
+    assert len(scores) >= 0.9 * len(scene.asked), Counter(type(said[0]).__name__ for said in words.values())
+    assert sum(isinstance(decision.answer, Served) for decision in decided) >= 0.9 * len(decided)
