@@ -17,12 +17,16 @@ from typing import Any
 import psutil
 import pytest
 
+from headrace.bus.admin import ensure_topics
+from headrace.bus.connect import connect
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.runtime import topics_of
 from headrace.bus.views import read_all
 from headrace.codec import Codec
 from headrace.settings import Settings
 from headrace_broker import free_port
+from headrace_cli.alarming import Alarms
+from headrace_cli.disk import Disk
 from headrace_cli.supervisor import SERVICES
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
@@ -321,3 +325,26 @@ def test_a_broker_that_is_away_for_a_minute_costs_each_log_less_than_100_kb(hous
     print(grown)
     assert broker is not None
     assert max(grown.values()) < 100_000, grown
+
+
+async def test_the_supervisors_alerts_go_on_after_the_broker_was_killed_and_started_again(own_broker: Any) -> None:
+    settings = Settings(bootstrap_servers=own_broker.bootstrap_servers)
+    log = KafkaLog(settings)
+    await connect(log, 60)
+    await ensure_topics(log, topics_of(settings).specs())
+    await log.stop()
+    alarms = Alarms(settings, Disk(99 * 2**30, 2**20))
+    running = asyncio.create_task(alarms.run())
+    async with asyncio.timeout(60):
+        while "DiskAlmostFull" not in alarms.firing:
+            await asyncio.sleep(0.1)
+    own_broker.kill()
+    await asyncio.sleep(20)  # what is tested is time: its clients give up, and try again
+    alarms.disk = Disk(2**30, 99 * 2**30)
+    await asyncio.to_thread(own_broker.start)
+    async with asyncio.timeout(60):
+        while "DiskAlmostFull" in alarms.firing:
+            assert not running.done(), running
+            await asyncio.sleep(0.1)
+    running.cancel()
+    await asyncio.wait({running})

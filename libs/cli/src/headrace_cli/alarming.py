@@ -5,13 +5,13 @@ monitor's heartbeats, and writes these two to the same topic (DESIGN: the one ex
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
 
 from headrace.bus.connect import connect
 from headrace.bus.kafka import KafkaLog
+from headrace.bus.kafka_errors import quietly
 from headrace.bus.port import Reader, Record
 from headrace.bus.runtime import topics_of
 from headrace.bus.views import read_all
@@ -95,7 +95,7 @@ class Alarms:
                 _log.info("the alerts are out of reach: %s", str(error) or "no answer")
                 await asyncio.sleep(_LOOK_S)
             finally:
-                with contextlib.suppress(Exception):
+                with quietly():
                     await asyncio.wait_for(log.stop(), 2.0)
 
     async def _follow(self, log: KafkaLog) -> None:

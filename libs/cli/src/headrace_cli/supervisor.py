@@ -66,6 +66,7 @@ class BrokerKeeper:
     _due_s: float = 0.0
     _woken_s: float = 0.0
     _is_replaced: bool = False
+    _is_told: bool = False
 
     @property
     def is_starting(self) -> bool:
@@ -82,18 +83,20 @@ class BrokerKeeper:
             return self._starting.done() and self._started(now_s)
         if self.broker.is_alive or now_s < self._due_s:
             return False
-        if not self._is_replaced:
-            self._note("it ended")
         if disk.is_full:
             self._due_s = now_s + BROKER_PAUSE_S
+            self._is_told = True
             self._note(f"it ended, and is started again when there is room: {disk.told}")
             return True
+        if not (self._is_replaced or self._is_told):
+            self._note("it ended")
         self.restarts += 1
         self._starting = asyncio.create_task(asyncio.to_thread(self.broker.start))
         return True
 
     def _started(self, now_s: float) -> bool:
-        starting, self._starting, self.oversight, self._is_replaced = self._starting, None, Oversight(), False
+        starting, self._starting, self.oversight = self._starting, None, Oversight()
+        self._is_replaced = self._is_told = False
         error = starting.exception() if starting is not None else None
         if error is not None:
             self._due_s = now_s + BROKER_PAUSE_S
@@ -300,12 +303,20 @@ class Supervisor:
         for log in [*logs, self.home / "supervisor.log", self.home / "kafka" / "broker.log"]:
             rotate(log)
         self.disk = Disk.under(self.home)
-        if self._alarms is not None:
-            self._alarms.disk = self.disk
+        self._look_after_alarms()
         was_told, self._told_disk = self._told_disk, self.disk.is_almost_full
         if self._told_disk != was_told:
             _log.warning("%s", self.disk.told)
         return self._told_disk != was_told or self._told_disk
+
+    def _look_after_alarms(self) -> None:
+        """What the alerts are to say of the disk; who writes them is started again, should it ever end."""
+        if self._alarms is None:
+            return
+        self._alarms.disk = self.disk
+        if self._alarming is not None and self._alarming.done():
+            _log.error("nobody writes the supervisor's alerts: started again: %r", self._alarming)
+            self._alarming = asyncio.create_task(self._alarms.run())
 
     async def _stop_all(self, working: asyncio.Task[None]) -> None:
         if self.keeper is not None and (self.keeper.is_starting or not self.children):

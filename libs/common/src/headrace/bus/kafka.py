@@ -22,7 +22,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from headrace.bus.kafka_errors import translated
+from headrace.bus.kafka_errors import quietly, translated
 from headrace.bus.kafka_writers import KafkaProducer, KafkaTransactor
 from headrace.bus.port import Assigned, Record, Start, TopicPartition, TopicSpec
 from headrace.bus.tls import tls_context
@@ -348,7 +348,7 @@ def _cut_record(r: Any) -> Record:
 
 async def _closed(closing: Awaitable[object]) -> None:
     """Close, whatever the client says of it, and within five seconds: the broker may be away."""
-    with contextlib.suppress(Exception):
+    with quietly():
         await asyncio.wait_for(closing, CLOSE_TIMEOUT_S)
 
 

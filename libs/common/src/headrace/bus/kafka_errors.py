@@ -3,8 +3,12 @@
 What this process can never mend is `Misconfigured`; what says that somebody else owns its id is `Fenced`; all else, known or
 not (aiokafka asserts, raises `IllegalStateError` after a rebalance, `ValueError` for a partition that is gone), means that
 the log did not answer now: `Retryable`. A watchdog ends what is retried without progress.
+
+A client that closes a connection cancels the futures that wait for its answers, and whoever awaits one of them meets a
+`CancelledError` that nobody sent: a task would end by it in silence, as if it had been told to. `is_told_to_end` tells them apart.
 """
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -50,11 +54,33 @@ def translate(error: Exception, doing: str) -> HeadraceError:
     return Retryable(f"{doing}: {cause(error)}")
 
 
+def is_told_to_end() -> bool:
+    """Whether somebody has cancelled the task that runs now; false where a `CancelledError` only came out of a future of the client's."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """For closing: let nothing out of it but that this task is to end."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if is_told_to_end():
+            raise
+    except Exception:
+        return
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Let nothing but our own errors out. `doing`: what was tried, for the message."""
     try:
         yield
+    except asyncio.CancelledError as error:
+        if is_told_to_end():
+            raise
+        raise Retryable(f"{doing}: the client let go of its connection") from error
     except Exception as error:
         told = translate(error, doing)
         if told is error:

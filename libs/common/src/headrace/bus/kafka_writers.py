@@ -6,7 +6,6 @@ after 100 ms. So the back-off is 1 ms, and acknowledgements are awaited before t
 """
 
 import asyncio
-import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
@@ -16,7 +15,7 @@ import aiokafka.producer.sender as _sender
 from aiokafka import AIOKafkaProducer
 from aiokafka import TopicPartition as ATopicPartition
 
-from headrace.bus.kafka_errors import translated
+from headrace.bus.kafka_errors import quietly, translated
 from headrace.bus.partition import partition_of
 from headrace.bus.port import Ack, Out, TopicPartition
 from headrace.errors import Misconfigured, TooLarge
@@ -170,7 +169,7 @@ async def _started(producer: AIOKafkaProducer) -> None:
 
 async def _stopped(producer: AIOKafkaProducer) -> None:
     """Stop within two seconds, whatever it says: with the broker away, or a transaction open, it would wait for ever."""
-    with contextlib.suppress(Exception):
+    with quietly():
         await asyncio.wait_for(producer.stop(), 2.0)
     waiter = getattr(producer._txn_manager, "_transaction_waiter", None)
     if waiter is not None and waiter.done() and not waiter.cancelled():
