@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from headrace.bus.port import Record
 from headrace.bus.projects import Projects
 from headrace.codec import Codec
-from headrace.errors import Fatal, Misconfigured
+from headrace.errors import Misconfigured
 from headrace.events.project import ProjectApplied
 from headrace.features.derived import OPERATORS
 from headrace.features.plan import plan_view
@@ -329,9 +329,12 @@ def test_bytes_that_are_no_definition_are_told_and_the_other_projects_go_on(
     assert reader.projects.refused
 
 
-def test_a_type_that_is_not_known_is_fatal_still() -> None:
-    with pytest.raises(Fatal, match="upgrade this reader first"):
-        Reader().read(b"\x80", headers=(("ce_type", b"project.renamed"),))
+def test_a_type_that_is_not_known_is_told_and_ends_nobody() -> None:
+    reader = Reader()
+    reader.apply(GOOD, 1.0)
+    reader.read(b"\x80", headers=(("ce_type", b"project.renamed"),))
+    assert [found.name for found in reader.projects.definitions] == ["p"]
+    assert any("unknown type 'project.renamed'" in why for why in reader.projects.refused.values())
 
 
 def test_a_broken_change_of_a_project_leaves_it_as_it_was_and_a_right_one_mends_it() -> None:

@@ -2,7 +2,8 @@
 
 The first signal stops in order: while the process is still starting it ends at once with 0, later `react` is called, and
 what has not ended after nine seconds is cut (0 as well: whatever it had in hand is done again by its successor). A second
-signal ends it at once, with 130.
+signal ends it at once, with 130. A process of which a part has failed ends in the same time, with 1: one that hangs in its
+ending neither works nor beats, and its doors may still say that it is ready.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ class Stopping:
         self._name = ""
         self._react: Callable[[], object] | None = None
         self._asked = threading.Event()
+        self._over = threading.Event()
         self._former: dict[int, object] = {}
 
     def begin(self, name: str) -> None:
@@ -35,9 +37,13 @@ class Stopping:
         # NB: a supervisor starts us with SIGTERM held back, so that none is lost before this line.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
 
+    def fail(self, error: BaseException) -> None:
+        """A part has failed, so that the process ends: what has not ended in nine seconds is cut, and says why it was to end."""
+        threading.Thread(target=self._cut_failed, args=(error, self._over), daemon=True, name="failing").start()
+
     def hand_over(self, react: Callable[[], object]) -> None:
         """From now on a signal calls `react`, and what has not ended nine seconds later is cut."""
-        self._asked = threading.Event()
+        self._asked, self._over = threading.Event(), threading.Event()
         self._react = react
         threading.Thread(target=self._cut, args=(self._asked,), daemon=True, name="stopping").start()
         if self.is_asked:
@@ -45,6 +51,7 @@ class Stopping:
 
     def end(self) -> None:
         """The process goes on without us (a test does): the former handlers are put back."""
+        self._over.set()
         for number, handler in self._former.items():
             signal.signal(number, handler)  # ty: ignore[invalid-argument-type]  as `signal` returned it
         self._former, self._react, self.is_asked = {}, None, False
@@ -65,6 +72,13 @@ class Stopping:
         threading.Event().wait(STOP_WITHIN_S - 1)
         self._say(f"not ended {STOP_WITHIN_S - 1:.0f} s after it was asked to: cut; what it had in hand is done again")
         os._exit(0)
+
+    def _cut_failed(self, error: BaseException, over: threading.Event) -> None:
+        if over.wait(STOP_WITHIN_S - 1):
+            return
+        why = f"{type(error).__name__}: {error}"[:2000]
+        self._say(f"not ended {STOP_WITHIN_S - 1:.0f} s after a part of it failed ({why}): cut, to be restarted")
+        os._exit(1)
 
     def _say(self, text: str) -> None:
         # NB: no logger: the signal may have come while this thread holds its lock.

@@ -127,8 +127,9 @@ class PipelineShell:
     def _read(self, record: Record) -> Read:
         try:
             return read_raw(record)
-        except Poison as poison:
-            return poison
+        except Exception as error:
+            # NB: whatever is raised while one record is read is that record's.
+            return error if isinstance(error, Poison) else Poison(str(Poison.of(error)))
 
     async def _forgetful(self, read: list[Read]) -> list[Handled]:
         """A transform without memory starts anew after each failure; what is done is written once it took a while."""

@@ -11,7 +11,7 @@ from headrace.bus.port import Log, Record
 from headrace.bus.views import View
 from headrace.codec import Codec, Message
 from headrace.envelope import Envelope
-from headrace.errors import Poison
+from headrace.errors import Fatal, Poison
 from headrace.events.project import ProjectApplied
 from headrace.project.compile import event_struct
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition, SourceDefinition
@@ -24,13 +24,17 @@ _log = logging.getLogger("headrace.projects")
 
 
 class _Definitions(Codec):
-    """Reads definitions; one that cannot be read is its own message, and stops nobody. A type not known here is `Fatal` still."""
+    """Reads definitions; one that cannot be read, or is of a type not known here, is its own message, and stops nobody.
+
+    NB: no state is folded of them: the newest one that can be read counts, so an unknown type is no reason to end. The
+    topic is compacted: it would stand there for ever, and end every service and every command each time.
+    """
 
     def decode(self, record: Record) -> Message:
         try:
             return super().decode(record)
-        except Poison as poison:
-            return Message(record, Envelope("", "", "", 0.0), poison)
+        except (Poison, Fatal) as error:
+            return Message(record, Envelope("", "", "", 0.0), Poison(str(error)))
 
 
 class Projects:

@@ -159,15 +159,28 @@ async def _run(context: Context, build: Build) -> int:
     try:
         async with asyncio.TaskGroup() as group:
             for part in (beats, guard, vitals, context.projects):
-                group.create_task(part.run(context.stop))
-            for part in await _or_stop(context.stop, _built(context, build)) or ():
-                group.create_task(part.run(context.stop))
+                group.create_task(_or_end(context.stop, part.run(context.stop)))
+            for part in await _or_end(context.stop, _or_stop(context.stop, _built(context, build))) or ():
+                group.create_task(_or_end(context.stop, part.run(context.stop)))
             context.health.clear("start")
             await context.stop.wait()
     except* Exception as errors:
         failure = _worst(errors)
     await beats.close()
     return 0 if failure is None else _end(context.name, failure)
+
+
+async def _or_end(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns; where it fails the process is to end, and does, whatever the other parts make of being cancelled.
+
+    NB: a loop may lose its cancellation (`asyncio.wait_for` of Python 3.11 does when both come at once): `stop` stays.
+    """
+    try:
+        return await work
+    except Exception as error:
+        stop.set()
+        STOPPING.fail(error)
+        raise
 
 
 async def _built(context: Context, build: Build) -> Sequence[Runnable]:

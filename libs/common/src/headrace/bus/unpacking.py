@@ -5,7 +5,8 @@ in the same answer are then lost with it (the next call goes on behind them). So
 `MAX_UNPACKED_BYTES`, in memory that is given back; (2) a header name that is not UTF-8 is replaced, not raised; (3) a
 value over `MAX_WHOLE_BYTES` is cut, its size and digest kept; (4) what cannot be unpacked at all becomes ONE record that
 says so, at the last offset of its batch, with the batch's own bytes as its value; (5) one answer gives at most
-`MAX_TAKEN_BYTES` at a time, the rest is fetched again.
+`MAX_TAKEN_BYTES` at a time, and takes no further batch once `MAX_WORK_BYTES` were unpacked for it, the rest is fetched again:
+a fetch full of bombs costs one of them at a time, and the loop beats in between.
 
 NB: `install` replaces two private names of aiokafka 0.14 (pinned); `test_unpacking` fails when a new version moves them.
 """
@@ -27,6 +28,8 @@ from aiokafka.structs import ConsumerRecord
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 MAX_WHOLE_BYTES = 4 * 1024 * 1024
 MAX_TAKEN_BYTES = 16 * 1024 * 1024
+MAX_WORK_BYTES = 32 * 1024 * 1024
+MAX_AT_ONCE = 10_000
 _KEPT_BYTES = 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
 # Base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first and highest timestamp, producer id,
@@ -99,6 +102,7 @@ class TotalRecords(_TheirRecords):
     """The records of one answer's partition; never raises for what a producer sent."""
 
     _taken = 0
+    _worked = 0
 
     def __iter__(self) -> "TotalRecords":
         self._taken = 0
@@ -113,13 +117,14 @@ class TotalRecords(_TheirRecords):
         return record
 
     def _unpack_records(self) -> Iterator[ConsumerRecord]:
-        while self._records.has_next():
+        # NB: only between batches: one that was unpacked is given whole, or it would be unpacked again for each part of it.
+        while self._records.has_next() and self._worked <= MAX_WORK_BYTES:
             raw = self._records.next_raw()
             batch: Any = MemoryRecords(raw).next_batch()
             if self._is_passed_over(batch):
                 self._pass(batch)
                 continue
-            for record in self._read(raw, batch):
+            for record in self._total(raw, batch):
                 if record.offset >= self.next_fetch_offset:
                     self.next_fetch_offset = record.offset + 1
                     yield record
@@ -138,33 +143,43 @@ class TotalRecords(_TheirRecords):
                 return True
         return bool(batch.is_control_batch)
 
-    def _read(self, raw: bytes, batch: Any) -> list[ConsumerRecord]:
+    def _total(self, raw: bytes, batch: Any) -> Iterator[ConsumerRecord]:
+        """The records of a batch; where one cannot be unpacked, what came before it and one record that says so."""
         try:
             # NB: users' producers cannot do this, brokers check: bytes that were damaged on their way or on a disk.
             if self._check_crcs and not batch.validate_crc():
                 raise CorruptRecordException("its checksum is wrong")
-            return self._read_batch(raw, batch)
+            yield from self._read_batch(raw, batch)
         except Exception as error:
-            return [self._unread(raw, batch, error)]
+            # How far it came is not known: as far as gzip can with so many bytes.
+            self._worked += MAX_UNPACKED_BYTES if isinstance(error, _TooLarge) else 1000 * len(raw)
+            yield self._unread(raw, batch, error)
 
-    def _read_batch(self, raw: bytes, batch: Any) -> list[ConsumerRecord]:
+    def _read_batch(self, raw: bytes, batch: Any) -> Iterator[ConsumerRecord]:
         if batch.magic < 2:
-            return [self._consumer_record(self._tp, record) for record in batch]
+            yield from [self._consumer_record(self._tp, record) for record in batch]
+            return
         head = _Head.of(raw)
         codec = head.attributes & _CODEC_MASK
         if not codec:
-            try:
-                return [self._consumer_record(self._tp, record) for record in batch]
-            except (KafkaError, ValueError):
-                return list(self._parsed(head, memoryview(raw)[_HEAD.size :]))
+            yield from self._records_of(raw, head, memoryview(raw)[_HEAD.size :])
+            return
         with _Unpacked(codec, raw[_HEAD.size :]) as plain:
+            self._worked += len(plain)
             if len(plain) > MAX_WHOLE_BYTES:
-                return list(self._parsed(head, plain))
-            try:
-                again: Any = MemoryRecords(_uncompressed(raw, head, plain)).next_batch()
-                return [self._consumer_record(self._tp, record) for record in again]
-            except (KafkaError, ValueError):
-                return list(self._parsed(head, plain))
+                yield from self._parsed(head, plain)
+            else:
+                yield from self._records_of(_uncompressed(raw, head, plain), head, plain)
+
+    def _records_of(self, raw: bytes, head: _Head, plain: memoryview) -> Iterator[ConsumerRecord]:
+        """NB: a batch of very many is taken one by one: a megabyte off the wire may hold a million."""
+        if head.count > MAX_AT_ONCE:
+            return self._parsed(head, plain)
+        try:
+            again: Any = MemoryRecords(raw).next_batch()
+            return iter([self._consumer_record(self._tp, record) for record in again])
+        except (KafkaError, ValueError):
+            return self._parsed(head, plain)
 
     def _parsed(self, head: _Head, plain: memoryview) -> Iterator[ConsumerRecord]:
         """The same more slowly, for header names that are no text and for values that are not to be copied whole."""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from headrace.bus.port import Out, Record
-from headrace.codec import MAX_VALUE_BYTES, is_json, out
+from headrace.codec import MAX_VALUE_BYTES, header, is_json, out
 from headrace.envelope import Envelope, Origin, derived_id
 from headrace.errors import Poison
 from headrace.events.inference import OutcomeObserved
@@ -34,9 +34,7 @@ def read_raw(record: Record) -> Any:
         raise Poison("value is empty")
     if len(value) > MAX_VALUE_BYTES:
         raise Poison(f"value has {len(value)} bytes, the limit is {MAX_VALUE_BYTES}")
-    content_type = next(
-        (found.decode("utf-8", "replace") for name, found in record.headers if name == "content-type"), ""
-    )
+    content_type = header(record.headers, "content-type") or ""
     decode = msgspec.json.decode if is_json(value, content_type) else msgspec.msgpack.decode
     try:
         found = decode(value)

@@ -24,12 +24,13 @@ class _Raw(Codec):
     """Reads whatever users write to a reference: an object in JSON or MessagePack; null deletes."""
 
     def decode(self, record: Record) -> Message:
-        envelope = read_headers(record)
         try:
-            return Message(record, envelope, None if record.value is None else read_raw(record))
-        except Poison as poison:
+            return Message(record, read_headers(record), None if record.value is None else read_raw(record))
+        except Exception as error:
+            # NB: whatever is raised while one record is read is that record's.
+            poison = Poison.of(error)
             _log.warning("passed over %s/%s/%s: %s", record.topic, record.partition, record.offset, poison)
-            raise
+            raise poison from None
 
 
 class References:
