@@ -67,7 +67,7 @@ def _check_tree(tree: Any, columns: int | None) -> None:
     places = np.arange(count)
     inner = nodes["left_child"] != -1
     _check_children(places, inner, nodes["left_child"], nodes["right_child"])
-    _check_columns(nodes["feature"][inner], tree.n_features)
+    refuse_columns(nodes["feature"][inner], tree.n_features)
 
 
 def _check_predictor(predictor: Any, columns: int | None) -> None:
@@ -75,7 +75,7 @@ def _check_predictor(predictor: Any, columns: int | None) -> None:
     inner = nodes["is_leaf"] == 0
     _check_children(np.arange(len(nodes)), inner, nodes["left"].astype(np.int64), nodes["right"].astype(np.int64))
     if columns is not None:
-        _check_columns(nodes["feature_idx"][inner].astype(np.int64), columns)
+        refuse_columns(nodes["feature_idx"][inner].astype(np.int64), columns)
     sets = min(len(predictor.raw_left_cat_bitsets), len(predictor.binned_left_cat_bitsets))
     by_category = inner & (nodes["is_categorical"] != 0)
     if len(nodes) and np.any(nodes["bitset_idx"][by_category].astype(np.int64) >= sets):
@@ -90,6 +90,7 @@ def _check_children(places: np.ndarray, inner: np.ndarray, left: np.ndarray, rig
             raise Poison("artifact holds a tree whose nodes point outside of it, or back")
 
 
-def _check_columns(columns: np.ndarray, count: int) -> None:
+def refuse_columns(columns: np.ndarray, count: int) -> None:
+    """Raise `Poison` when nodes ask for `columns` that rows of `count` do not have."""
     if len(columns) and (columns.min() < 0 or columns.max() >= count):
         raise Poison(f"artifact holds a tree that asks for a column outside of its {count}")

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from headrace.errors import Poison
+from headrace.models.boosters import refuse_wild_xgboost
 from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, extra, numbered, shares
 
 # Objectives that answer with labels or with raw margins, and the one to train with instead.
@@ -41,6 +42,7 @@ def engine(data: bytes) -> XgboostEngine:
         booster = library.Booster({"nthread": 1})
         booster.load_model(bytearray(data))
         booster.set_param({"nthread": 1})
+        refuse_wild_xgboost(bytes(booster.save_raw("json")), booster.num_features())
         return XgboostEngine(booster, library)
     except (Poison, MemoryError):
         raise
