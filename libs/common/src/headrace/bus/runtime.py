@@ -19,6 +19,7 @@ from headrace.bus.admin import require_topics
 from headrace.bus.connect import connect
 from headrace.bus.heartbeats import Heartbeats, Vitals
 from headrace.bus.kafka import KafkaLog
+from headrace.bus.kafka_errors import is_told_to_end
 from headrace.bus.needs import needed
 from headrace.bus.port import Log
 from headrace.bus.projects import Projects
@@ -159,15 +160,27 @@ async def _run(context: Context, build: Build) -> int:
     try:
         async with asyncio.TaskGroup() as group:
             for part in (beats, guard, vitals, context.projects):
-                group.create_task(part.run(context.stop))
+                group.create_task(_whole(part, context.stop))
             for part in await _or_stop(context.stop, _built(context, build)) or ():
-                group.create_task(part.run(context.stop))
+                group.create_task(_whole(part, context.stop))
             context.health.clear("start")
             await context.stop.wait()
     except* Exception as errors:
         failure = _worst(errors)
     await beats.close()
     return 0 if failure is None else _end(context.name, failure)
+
+
+async def _whole(part: Runnable, stop: asyncio.Event) -> None:
+    """Run a part. One that ends by a cancel that nobody sent would leave its group in silence, and the process would say
+    that it is ready, without it.
+    """
+    try:
+        await part.run(stop)
+    except asyncio.CancelledError as error:
+        if is_told_to_end():
+            raise
+        raise Fatal(f"{type(part).__name__} was cancelled, and nobody had told it to end") from error
 
 
 async def _built(context: Context, build: Build) -> Sequence[Runnable]:
