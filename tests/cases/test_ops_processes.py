@@ -19,7 +19,7 @@ import pytest
 
 from headrace.bus.heartbeats import Heartbeats, Vitals
 from headrace.bus.projects import Projects
-from headrace.bus.runtime import Restart, _end, _worst
+from headrace.bus.runtime import Restart, _end, _whole, _worst
 from headrace.clock import ManualClock
 from headrace.codec import Codec
 from headrace.errors import Fatal, Misconfigured
@@ -293,3 +293,14 @@ def test_the_reason_of_an_end_is_the_last_line_of_the_service_itself_not_of_its_
     ):
         log.write_text("\n".join(lines))
         assert last_line(log) == reason
+
+
+async def test_a_part_that_is_cancelled_by_nobody_ends_the_process_instead_of_leaving_it_in_silence() -> None:
+    class Part:
+        async def run(self, stop: asyncio.Event) -> None:
+            let_go_of = asyncio.get_running_loop().create_future()
+            let_go_of.cancel()
+            await let_go_of
+
+    with pytest.raises(Fatal, match="Part was cancelled, and nobody had told it to end"):
+        await _whole(Part(), asyncio.Event())

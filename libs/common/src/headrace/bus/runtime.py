@@ -19,6 +19,7 @@ from headrace.bus.admin import require_topics
 from headrace.bus.connect import connect
 from headrace.bus.heartbeats import Heartbeats, Vitals
 from headrace.bus.kafka import KafkaLog
+from headrace.bus.kafka_errors import is_told_to_end
 from headrace.bus.needs import needed
 from headrace.bus.port import Log
 from headrace.bus.projects import Projects
@@ -159,9 +160,9 @@ async def _run(context: Context, build: Build) -> int:
     try:
         async with asyncio.TaskGroup() as group:
             for part in (beats, guard, vitals, context.projects):
-                group.create_task(_or_end(context.stop, part.run(context.stop)))
+                group.create_task(_or_end(context.stop, _whole(part, context.stop)))
             for part in await _or_end(context.stop, _or_stop(context.stop, _built(context, build))) or ():
-                group.create_task(_or_end(context.stop, part.run(context.stop)))
+                group.create_task(_or_end(context.stop, _whole(part, context.stop)))
             context.health.clear("start")
             await context.stop.wait()
     except* Exception as errors:
@@ -181,6 +182,18 @@ async def _or_end(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
         stop.set()
         STOPPING.fail(error)
         raise
+
+
+async def _whole(part: Runnable, stop: asyncio.Event) -> None:
+    """Run a part. One that ends by a cancel that nobody sent would leave its group in silence, and the process would say
+    that it is ready, without it.
+    """
+    try:
+        await part.run(stop)
+    except asyncio.CancelledError as error:
+        if is_told_to_end():
+            raise
+        raise Fatal(f"{type(part).__name__} was cancelled, and nobody had told it to end") from error
 
 
 async def _built(context: Context, build: Build) -> Sequence[Runnable]:
