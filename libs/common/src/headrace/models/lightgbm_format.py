@@ -3,6 +3,7 @@
 from typing import Any
 
 from headrace.errors import Poison
+from headrace.models.boosters import refuse_wild_lightgbm
 from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, extra, numbered, shares
 
 
@@ -36,8 +37,9 @@ def engine(data: bytes) -> LightgbmEngine:
         raise Poison("artifact is not a whole LightGBM model: save it by booster.save_model('model.txt')")
     objective = next((line[10:] for line in text.splitlines() if line.startswith("objective=")), "")
     try:
+        refuse_wild_lightgbm(text)
         return LightgbmEngine(library.Booster(model_str=text), objective)
-    except MemoryError:
+    except (Poison, MemoryError):
         raise
     except Exception as error:
         # NB: the library raises its own error type for whatever is wrong with a file.

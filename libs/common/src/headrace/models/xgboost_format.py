@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from headrace.errors import Poison
+from headrace.models.boosters import refuse_wild_xgboost
 from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, extra, numbered, shares
 
 # Objectives that answer with labels or with raw margins, and the one to train with instead.
@@ -38,9 +39,14 @@ def engine(data: bytes) -> XgboostEngine:
     if data[:1] != b"{":
         raise Poison("artifact is not an XGBoost model: save it by booster.save_model('model.ubj') (or .json)")
     try:
+        if data[1:].lstrip()[:1] == b'"':  # JSON: what can be seen before the library reads it
+            refuse_wild_xgboost(json.loads(data)["learner"])
         booster = library.Booster({"nthread": 1})
         booster.load_model(bytearray(data))
         booster.set_param({"nthread": 1})
+        # NB: as the library has read it, whichever of its two notations the file is in. On a wild tree this may end the process:
+        # that of the version's trial, which comes first.
+        refuse_wild_xgboost(json.loads(bytes(booster.save_raw("json")))["learner"])
         return XgboostEngine(booster, library)
     except (Poison, MemoryError):
         raise
