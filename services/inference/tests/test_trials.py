@@ -1,7 +1,6 @@
 """Versions are tried in a child process: what kills it, fills it or never ends takes nothing else with it."""
 
 import asyncio
-import json
 import os
 import signal
 from typing import Any
@@ -32,15 +31,17 @@ def sound() -> Any:
 
 
 def wild_xgboost() -> bytes:
-    """A file whose trees name children far outside of their arrays: the library reads there."""
+    """A file whose categories lie far outside of their array: the library reads there as soon as it has loaded it."""
     import xgboost
 
-    booster = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(ROWS, ROWS[:, 0] > 0), 2)
-    model = json.loads(bytes(booster.save_raw("json")))
-    for tree in model["learner"]["gradient_booster"]["model"]["trees"]:
-        for side in ("left_children", "right_children"):
-            tree[side] = [POISONED if child != -1 else child for child in tree[side]]
-    return json.dumps(model).encode()
+    rows, labels = (np.arange(50) % 7).astype(np.float32).reshape(-1, 1), np.arange(50) % 7 % 2
+    matrix = xgboost.DMatrix(rows, labels, feature_types=["c"], enable_categorical=True)
+    parameters = {"objective": "binary:logistic", "max_cat_to_onehot": 1, "min_child_weight": 0}
+    data = bytes(xgboost.train(parameters, matrix, 1).save_raw("ubj"))
+    # NB: in binary: a file in JSON is looked at before the library reads it.
+    before, name, after = data.partition(b"categories_segments[$L#L" + (1).to_bytes(8, "big"))
+    assert name
+    return before + name + (10**12).to_bytes(8, "big") + after[8:]
 
 
 def wild_tree() -> bytes:

@@ -155,9 +155,10 @@ class Codec:
         return SourceEvent(record, *self.decode_event(record))
 
     def _rule(self, topic: str) -> TopicRule:
-        if topic not in self._rules:
-            self._rules[topic] = self._topics.rule(topic)
-        return self._rules[topic]
+        found = self._rules.get(topic)
+        if found is None:
+            found = self._rules[topic] = self._topics.rule(topic)
+        return found
 
     def _type(self, topic: str, rule: TopicRule, envelope: Envelope) -> type[msgspec.Struct] | None:
         source = self._sources.get(topic)
@@ -184,13 +185,11 @@ class Codec:
             ) from None
         if is_users:
             # NB: nearly every value shows by its bytes that nothing in it can be too long or too large.
-            is_request = wanted is PredictionRequested
-            if len(value) > MAX_TEXT_BYTES or (
-                (_has_big(event.inputs) if is_request else _BIG_JSON(value)) if json else _BIG_MSGPACK in value
-            ):
-                event = _bounded(event)
-            if is_request and event.deadline_ms is not None:
-                _refuse_long_wait(event.deadline_ms)
+            is_long = len(value) > MAX_TEXT_BYTES
+            if wanted is PredictionRequested:
+                return _bounded_request(event, is_long, json or _BIG_MSGPACK in value)
+            if is_long or (_BIG_JSON(value) if json else _BIG_MSGPACK in value):
+                _refuse_beyond(event, "")
         return event
 
     def _decoder(self, wanted: type, json: bool) -> msgspec.msgpack.Decoder[Any] | msgspec.json.Decoder[Any]:
@@ -236,19 +235,18 @@ def _mistaken(value: bytes, envelope: Envelope, json: bool) -> str | None:
     return f"content-type is {envelope.content_type[:100]!r} but the value looks like JSON: give content-type {JSON}"
 
 
-def _bounded(event: Any) -> Any:
-    """The event, when its integers and names are within bounds; of a request's inputs, integers beyond become floats."""
-    if isinstance(event, PredictionRequested):
-        return _bounded_request(event)
-    _refuse_beyond(event, "")
-    return event
+def _bounded_request(event: PredictionRequested, is_long: bool, may_have_big: bool) -> PredictionRequested:
+    """A request is answered whenever it can be: only what names it is refused here, its inputs by their contract.
 
-
-def _bounded_request(event: PredictionRequested) -> PredictionRequested:
-    """A request is answered whenever it can be: only what names it is refused here, its inputs by their contract."""
-    for name in ("deployment", "unit"):
-        _refuse_beyond(getattr(event, name), name)
-    if not _has_big(event.inputs):
+    Integers among its inputs that are beyond bounds become floats. `is_long`, `may_have_big`: whether a name may be too long,
+    or an integer too large, by the bytes that it was read from.
+    """
+    if is_long:
+        _refuse_beyond(event.deployment, "deployment")
+        _refuse_beyond(event.unit, "unit")
+    if event.deadline_ms is not None:
+        _refuse_long_wait(event.deadline_ms)
+    if not may_have_big or not _has_big(event.inputs):
         return event
     inputs = {name: _float(v) if type(v) is int and abs(v) > MAX_INT else v for name, v in event.inputs.items()}
     return msgspec.structs.replace(event, inputs=inputs)
@@ -277,7 +275,9 @@ def _float(value: int) -> float:
 def _refuse_beyond(value: Any, place: str) -> None:
     """Raise `Poison` for an integer beyond 64 bits, or a name that is too long; nesting is bounded by the types."""
     if isinstance(value, str):
-        if place.rsplit(".", 1)[-1] in _NAMES and len(value.encode()) > MAX_TEXT_BYTES:
+        # NB: a character has four bytes at most.
+        is_long = len(value) * 4 > MAX_TEXT_BYTES and len(value.encode()) > MAX_TEXT_BYTES
+        if is_long and place.rsplit(".", 1)[-1] in _NAMES:
             raise Poison(f"{place} has {len(value.encode())} bytes, at most {MAX_TEXT_BYTES} are allowed", place)
     elif isinstance(value, int):
         if not -MAX_INT - 1 <= value <= MAX_INT:

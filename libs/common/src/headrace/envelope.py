@@ -140,10 +140,10 @@ def read_headers(record: Record, max_text_bytes: int = MAX_HEADER_BYTES) -> Enve
     """
     found = dict(record.headers)
     try:
-        size = sum(map(len, found)) + sum(map(len, found.values()))
+        size = len("".join(found)) + len(b"".join(found.values()))  # the quickest way to add up lengths
     except TypeError:  # a header without a value
         found = {name: value or b"" for name, value in record.headers}
-        size = sum(map(len, found)) + sum(map(len, found.values()))
+        size = len("".join(found)) + len(b"".join(found.values()))
     if size > MAX_HEADER_BYTES or len(record.headers) > MAX_HEADERS:
         raise Poison(
             f"there are {len(record.headers)} headers of {size} bytes, the limits are {MAX_HEADERS} and {MAX_HEADER_BYTES}"
