@@ -45,7 +45,7 @@ from headrace.project import (
 )
 from headrace.project.compile import compile_project, digest, event_struct
 from headrace.project.definition import ProjectDefinition
-from headrace.project.rules import ARITIES, broken
+from headrace.project.rules import ARITIES, broken, names_of
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
 
@@ -387,3 +387,27 @@ def test_an_older_project_does_not_take_a_name_that_it_declares_only_now() -> No
     old = other("q", deployments=[Deployment("late", "u", [Key("k")]), Deployment("d", "u", [Key("k")])])
     reader.apply(old, 9.0, **{"deployment/d": 1.0})
     assert list(reader.projects.applied) == ["p"]
+
+
+@pytest.mark.parametrize("at_s", [float("nan"), float("-inf"), float("inf"), -1e300])
+def test_an_instant_that_is_none_wins_no_names(at_s: float) -> None:
+    reader = Reader()
+    thief = msgspec.structs.replace(GOOD, name="thief")
+    reader.apply(GOOD, 5.0)
+    reader.apply(thief, at_s)
+    reader.apply(thief, 6.0, **{f"{kind}/{name}": at_s for kind, name in names_of(GOOD)})
+    assert reader.projects.definitions == [GOOD]
+    assert "years 1..9999" in reader.projects.refused["thief"]
+
+
+def test_a_deleted_definition_is_gone_at_once_and_what_it_declared_is_free() -> None:
+    reader = Reader()
+    second = msgspec.structs.replace(GOOD, name="second")
+    reader.apply(GOOD, 1.0)
+    reader.apply(second, 2.0)
+    assert reader.projects.definitions == [GOOD]
+    reader.read(None)
+    assert reader.projects.definitions == [second]
+    assert reader.heard[-2:] == ["second", "p"]
+    reader.read(None, b"second")
+    assert (reader.projects.definitions, reader.projects.refused) == ([], {})

@@ -13,6 +13,7 @@ from headrace.codec import Codec, Message
 from headrace.envelope import Envelope
 from headrace.errors import Fatal, Poison
 from headrace.events.project import ProjectApplied
+from headrace.instants import LATEST_S, why_not
 from headrace.project.compile import event_struct
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition, SourceDefinition
 from headrace.project.owners import accepted
@@ -104,10 +105,14 @@ class Projects:
         )
 
     def _take(self, message: Message) -> None:
-        if message.event is None:
-            return
         key = (message.record.key or b"").decode("utf-8", "replace")[:200]
-        wrong = _why_not(message.event, key)
+        if message.event is None:  # deleted: what it declared is free
+            self._broken.pop(key, None)
+            if self._valid.pop(key, None) is not None:
+                _log.warning("project %s is no more: its definition was deleted", key)
+            self._settle()
+            return
+        wrong = _why_not(message.event, key, message.record.timestamp_ms)
         if wrong is not None:
             place = f"{message.record.topic}/{message.record.partition}/{message.record.offset}"
             _log.error("the definition of project %s (%s) is ignored: %s", key, place, wrong)
@@ -117,10 +122,10 @@ class Projects:
         applied: ProjectApplied = message.event
         self._broken.pop(applied.name, None)
         self._valid[applied.name] = applied
-        self._settle(applied)
+        self._settle()
 
-    def _settle(self, applied: ProjectApplied) -> None:
-        """Who is heard now that this project was applied: the names of all of them decide."""
+    def _settle(self) -> None:
+        """Who is heard now that a project was applied or deleted: the names of all of them decide."""
         before = self.applied
         self.applied, taken = accepted(self._valid)
         for name, why in taken.items():
@@ -136,12 +141,20 @@ class Projects:
                 listener(found)
 
 
-def _why_not(event: ProjectApplied | Poison, key: str) -> str | None:
-    """Why a definition is not believed; None when it may be."""
+def _why_not(event: ProjectApplied | Poison, key: str, append_ms: int) -> str | None:
+    """Why a definition is not believed; None when it may be. `append_ms`: when it was appended, milliseconds since the epoch."""
     if isinstance(event, Poison):
         return event.reason
     if not event.name == event.definition.name == key:
         return f"its key is {key!r}, and it is of {event.name[:80]!r} and {event.definition.name[:80]!r}"
+    # NB: an instant that is none (NaN, minus infinity) would win every name, or none, by the order of reading.
+    for name, time_s in (
+        ("applied_at_s", event.applied_at_s),
+        *(("claims", since_s) for since_s in event.claims.values()),
+    ):
+        late = why_not(time_s, append_ms or int(LATEST_S * 1000), name)
+        if late is not None:
+            return late
     try:
         return next(broken(event.definition), None)
     except Exception as error:  # NB: somebody else's data; a rule that trips over it must not stop every service
