@@ -10,7 +10,7 @@ from rich.text import Text
 from headrace.codec import Message
 from headrace.events.verdicts import Evidence, VerdictGiven
 from headrace.registry.state import Entry, Fold, Rollout
-from headrace_cli.render import cell, instant
+from headrace_cli.render import cell, harmless, instant, told
 
 TOPICS = ("registry.facts", "monitor.verdicts")
 _COLOURS = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow", "UNMEASURED": "dim"}
@@ -116,7 +116,7 @@ def _picture(row: Mapping[str, Any]) -> list[RenderableType]:
         return [Text.from_markup(f"[bold]{row['deployment']}[/]  champion {cell(row['champion'])}, no rollout yet")]
     parts: list[RenderableType] = [Text.from_markup(_headline(row)), Text.from_markup(_traffic(row))]
     if row["reason"]:
-        parts.append(Text(f"  {row['reason']}", style="dim"))
+        parts.append(Text(harmless(f"  {row['reason']}"), style="dim"))
     if row["waits_for"]:
         parts.append(Text(f"  waits for {row['waits_for']}"))
     if row["guardrails"] is not None:
@@ -162,5 +162,5 @@ def _evidence_table(evidence: list[dict[str, Any]]) -> Table:
     for found in evidence:
         verdict = Text.from_markup(_coloured(found["verdict"]))
         cells = [cell(found[name]) for name in ("measured", "limit", "rows", "blocks")]
-        table.add_row(found["metric"], verdict, *cells, found["detail"])
+        table.add_row(found["metric"], verdict, *cells, told(found["detail"]))
     return table

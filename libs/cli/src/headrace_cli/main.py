@@ -27,6 +27,7 @@ from headrace_cli.commands import (
     topic,
     training,
 )
+from headrace_cli.render import harmless
 
 app = typer.Typer(
     name="headrace",
@@ -87,7 +88,7 @@ def _written_down() -> str:
 
 def _say(text: str) -> None:
     with contextlib.suppress(OSError):
-        print(text, file=sys.stderr)
+        print(harmless(text), file=sys.stderr)
 
 
 if __name__ == "__main__":

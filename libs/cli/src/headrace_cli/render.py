@@ -1,14 +1,25 @@
-"""What commands print: tables for people, JSON for programs."""
+"""What commands print: tables for people, JSON for programs.
+
+Texts that others wrote (keys, reasons, names) are printed as they are: never read as markup, and no control character of
+theirs reaches the terminal.
+"""
 
 import json
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-console = Console()
+# Of a table that is read by a file or a pipe: no terminal says how wide it may be.
+_WIDE = 200
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE)
+
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 
 
 def show(
@@ -25,7 +36,7 @@ def show(
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*[cell(row.get(column)) for column in columns])
+        table.add_row(*[told(row.get(column)) for column in columns])
     console.print(table)
 
 
@@ -34,7 +45,16 @@ def say(value: Mapping[str, Any], *, as_json: bool, line: str) -> None:
     if as_json:
         print(json.dumps(value, indent=2, default=str))
     else:
-        console.print(line)
+        console.print(harmless(line), markup=False, emoji=False)
+
+
+def harmless(text: str) -> str:
+    """A text without control characters: one that clears the screen or moves the cursor is shown instead of obeyed.
+
+    >>> print(harmless("gone\\x1b[2J"))
+    gone\\x1b[2J
+    """
+    return text.translate(_CONTROLS)
 
 
 def cell(value: Any) -> str:
@@ -46,6 +66,11 @@ def cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(cell, value)) or "-"
     return str(value)
+
+
+def told(value: Any) -> Text:
+    """A value as it stands in a table, whatever its text looks like."""
+    return Text(harmless(cell(value)))
 
 
 def instant(time_s: float) -> str:

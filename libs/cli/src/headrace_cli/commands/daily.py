@@ -20,7 +20,7 @@ from headrace_cli.children import RESTART_AT_ONCE, last_line
 from headrace_cli.client.kafka_way import KafkaWay
 from headrace_cli.client.rows import Batch, Row
 from headrace_cli.local import SERVICES, Local
-from headrace_cli.render import console, say, show
+from headrace_cli.render import console, harmless, say, show
 from headrace_cli.scaffold import write_project
 from headrace_cli.session import Session, plain, run, session
 from headrace_cli.standing import broker_line, deployments, held_back, local_rows, services
@@ -125,7 +125,7 @@ def _show_status(rows: list[dict[str, Any]], deployed: list[dict[str, Any]], lin
 
 
 def _line(text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(harmless(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def new(

@@ -3,13 +3,14 @@
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from headrace.bus.port import Record
 from headrace.bus.stops import read_stops
 from headrace.codec import header
 from headrace.errors import Misconfigured
 from headrace_cli.commands.topic import stopped_row
-from headrace_cli.render import console, show
+from headrace_cli.render import console, harmless, show
 from headrace_cli.session import Session, run
 
 app = typer.Typer(help="Dead letters: records that could not be read, kept unchanged.", no_args_is_help=True)
@@ -70,7 +71,7 @@ def show_letter(service: str, offset: int, as_json: AsJson = False) -> None:
         console.print_json(data=found)
         return
     for name, value in found.items():
-        console.print(f"[bold]{name}[/]  {value}", highlight=False)
+        console.print(Text(name, "bold").append(f"  {harmless(str(value))}", "not bold"), soft_wrap=True)
 
 
 async def _records(session: Session, service: str) -> list[Record]:

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from headrace.errors import Misconfigured
 from headrace_cli.explaining import chain_of_route, explain_decision
-from headrace_cli.render import cell, console
+from headrace_cli.render import cell, console, harmless, told
 from headrace_cli.session import Session, run
 
 _ABOUT = (
@@ -49,35 +50,33 @@ def explain(
 
 def _show_decision(found: dict[str, Any]) -> None:
     answer = found["answer"]
-    console.print(
-        f"[bold]{answer.pop('kind')}[/]  "
-        + "  ".join(f"{name} {cell(value)}" for name, value in answer.items() if value is not None)
-    )
+    parts = [f"{name} {cell(value)}" for name, value in answer.items() if name != "kind" and value is not None]
+    console.print(Text.assemble((answer["kind"], "bold"), f"  {harmless('  '.join(parts))}"))
     if again := found.get("made_again"):
-        console.print("made again: " + "  ".join(f"{name} {value}" for name, value in again.items()))
+        console.print(told("made again: " + "  ".join(f"{name} {value}" for name, value in again.items())))
     about = Table(box=None, pad_edge=False, show_header=False)
     for name in _ABOUT:
         value = found[name]
         about.add_row(
             name.replace("_", " "),
-            cell([f"{k}: {cell(v)}" for k, v in value.items()] if isinstance(value, dict) else value),
+            told([f"{k}: {cell(v)}" for k, v in value.items()] if isinstance(value, dict) else value),
         )
     console.print(about)
     row = Table(
         title="\nthe row that it was answered from", title_justify="left", box=None, pad_edge=False, show_header=False
     )
     for name, value in found["row"].items():
-        row.add_row(name, cell(value))
+        row.add_row(told(name), told(value))
     console.print(row)
 
 
 def _show_chain(steps: list[dict[str, Any]], deployment: str) -> None:
     if not steps:
-        console.print(f"no route yet: {deployment} has no version, the ladder's prior answers")
+        console.print(told(f"no route yet: {deployment} has no version, the ladder's prior answers"))
         return
     chain = Table(
         title="\nwhy this version, newest first", title_justify="left", box=None, pad_edge=False, show_header=False
     )
     for step in steps:
-        chain.add_row(step["at"], step["what"], step["said"], f"[dim]{step['place']}[/]")
+        chain.add_row(told(step["at"]), told(step["what"]), told(step["said"]), Text(step["place"], "dim"))
     console.print(chain)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from headrace.bus.admin import ensure_topics
 from headrace.bus.port import Record, TopicPartition
@@ -16,7 +17,7 @@ from headrace.bus.stops import read_stops, stop_record
 from headrace.errors import Misconfigured, Poison
 from headrace.events.ops import PartitionResumed, PartitionStopped
 from headrace.topics import Topics
-from headrace_cli.render import console, instant, say, show
+from headrace_cli.render import console, harmless, instant, say, show
 from headrace_cli.session import Session, plain, run
 
 app = typer.Typer(help="Topics: as declared in schemas/topics.yaml.", no_args_is_help=True)
@@ -261,9 +262,8 @@ def _print(session: Session, record: Record, as_json: bool) -> None:
         return
     body = json.dumps(line["event"], default=str)
     short = body if len(body) <= 400 else f"{body[:400]}..."
-    console.print(
-        f"[dim]{line['time']}[/] [cyan]{line['type']}[/] [dim]{line['place']}[/] {line['key']}", highlight=False
-    )
+    parts = [(line["time"], "dim"), (line["type"], "cyan"), (line["place"], "dim"), (line["key"], "")]
+    console.print(Text(" ").join(Text(harmless(text), style) for text, style in parts))
     console.print(f"  {short}", highlight=False, markup=False)
 
 
