@@ -52,9 +52,9 @@ class Stand:
     def memory_mib(self) -> float:
         return int(Path(f"/proc/{self.pids[0]}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-    def waits(self) -> tuple[float, float]:
+    def waits(self) -> tuple[float, float, float]:
         """Now, and the seconds for which the gateway and this process have waited for a core."""
-        return time.monotonic(), CoreWait.read(self.pids[0]).waited_s + CoreWait.read().waited_s
+        return time.monotonic(), CoreWait.read(self.pids[0]).waited_s, CoreWait.read().waited_s
 
     def are_alive(self) -> bool:
         return all(Path(f"/proc/{pid}").exists() for pid in self.pids)
@@ -123,7 +123,9 @@ async def test_without_its_broker_the_gateway_says_so_answers_in_time_and_goes_o
                     client.get("/v2/models/nobody"),
                     *(client.post(ASK, json=BODY) for _ in range(50)),
                 )
-                took_s, waited_s = (after - before for after, before in zip(stand.waits(), sent, strict=True))
+                took_s, *waits_s = (after - before for after, before in zip(stand.waits(), sent, strict=True))
+                # NB: both wait at once; the sum would take off too much.
+                waited_s = max(waits_s)
                 slowest_s, starved_s = max(slowest_s, took_s - waited_s), max(starved_s, waited_s)
                 statuses += Counter(answer.status_code for answer in answers)
                 assert unknown.status_code == 404

@@ -25,6 +25,7 @@ class Installation:
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
+        self._beside: list[subprocess.Popen[bytes]] = []
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE_", "KAFKA_"))}
         self.environ = {
             **environ,
@@ -61,7 +62,16 @@ class Installation:
     def beside(self, module: str, *words: str, **environ: str) -> subprocess.Popen[bytes]:
         """A module of ours in a process that nobody supervises."""
         found = {**self.environ, "KAFKA_BOOTSTRAP_SERVERS": self.state["bootstrap_servers"], **environ}
-        return subprocess.Popen([sys.executable, "-m", module, *words], env=found, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-m", module, *words]
+        self._beside.append(subprocess.Popen(command, env=found, stdout=subprocess.DEVNULL))
+        return self._beside[-1]
+
+    def end(self) -> None:
+        """Whatever a test left."""
+        for process in self._beside:
+            process.kill()
+            process.wait()
+        self.run("down")
 
     @asynccontextmanager
     async def log(self) -> AsyncIterator[KafkaLog]:
@@ -83,4 +93,4 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
     found = Installation(tmp_path)
     found.run("up", "--port", str(free_port()))
     yield found
-    found.run("down")
+    found.end()

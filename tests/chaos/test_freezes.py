@@ -27,13 +27,15 @@ from headrace_cli.supervisor import SERVICES
 if TYPE_CHECKING:
     from conftest import Installation
 
-pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(580)]
+pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(1200)]
 
 FROZEN_S = 60.0
 # Replaced, or recovered by itself: the process.
 REPLACED_WITHIN_S = 30.0
 # So long until it can do its work, reading back what it has to know: a machine that is busy is late.
 READY_WITHIN_S = 60.0
+# How long a player may take to its end once all is well again: a limit of the test, not a promise.
+PLAYED_WITHIN_S = 400
 # Event seconds per second: slow enough to play while all of them are frozen in turn.
 SPEED = "7200"
 
@@ -86,22 +88,35 @@ async def told(installation: "Installation") -> list[tuple[str, str, str]]:
     return [(alert.labels["alertname"], alert.labels.get("service", ""), alert.status) for alert in alerts]
 
 
+async def decided(installation: "Installation") -> Counter[str]:
+    """How often each request was decided."""
+    (found,) = await installation.read("inference.decisions")
+    return Counter(message.event.request_id for message in found if isinstance(message.event, DecisionMade))
+
+
+async def until_more_decisions(installation: "Installation", than: int, within_s: float) -> float:
+    async def are_there() -> bool:
+        return len(await decided(installation)) > than
+
+    return await until(are_there, within_s, f"more than {than} decisions")
+
+
 async def check_decided(installation: "Installation") -> int:
     """Every request that is on the log has exactly one decision; how many there are."""
 
     async def read() -> tuple[set[str], Counter[str]]:
         requests, decisions = await installation.read("inference.requests", "inference.decisions")
-        decided = Counter(m.event.request_id for m in decisions if isinstance(m.event, DecisionMade))
-        return {message.envelope.id for message in requests}, decided
+        counts = Counter(m.event.request_id for m in decisions if isinstance(m.event, DecisionMade))
+        return {message.envelope.id for message in requests}, counts
 
     async def are_decided() -> bool:
-        requests, decided = await read()
-        return requests <= decided.keys()
+        requests, counts = await read()
+        return requests <= counts.keys()
 
     await until(are_decided, 90, "all requests are decided")
-    requests, decided = await read()
-    assert decided.keys() == requests
-    assert set(decided.values()) == {1}
+    requests, counts = await read()
+    assert counts.keys() == requests
+    assert set(counts.values()) == {1}
     return len(requests)
 
 
@@ -137,7 +152,7 @@ async def test_each_frozen_service_is_replaced_within_30_s_its_alert_opens_and_r
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
     assert [pid for _, pid in frozen if psutil.pid_exists(pid)] == []
-    assert await asyncio.to_thread(player.wait, 200) == 0
+    assert await asyncio.to_thread(player.wait, PLAYED_WITHIN_S) == 0
     print(f"{await check_decided(installation)} requests, each decided once")
 
 
@@ -146,21 +161,23 @@ async def test_after_a_minute_in_which_the_whole_machine_slept_all_is_well_withi
 ) -> None:
     """Everything of ours but the broker is frozen, the supervisor too: nobody is there to replace anybody."""
     installation.run("apply", "flights")
-    player = installation.beside("headrace_flights", "--to", "2013-01-12", "--speed", SPEED)
-    await asyncio.sleep(10)  # they must be in the middle of something
+    player = installation.beside("headrace_flights", "--to", "2013-01-08", "--speed", SPEED)
+    await until_more_decisions(installation, 0, 120)  # they must be in the middle of something
     state = installation.state
     pids = [state["pid"], *(found["pid"] for found in state["services"].values())]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
+    before = len(await decided(installation))
     await asyncio.sleep(FROZEN_S)  # what is tested is time: every session is over after 10 s
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
-    began_s = time.monotonic()
+    decides_s = await until_more_decisions(installation, before, REPLACED_WITHIN_S)
     for name in SERVICES:
-        await until_ready(installation, name, max(READY_WITHIN_S - (time.monotonic() - began_s), 1.0))
-    print(f"all ready after {time.monotonic() - began_s:.1f} s; {installation.state['services']}")
+        await until_ready(installation, name, READY_WITHIN_S)
+    restarts = {name: found["restarts"] for name, found in installation.state["services"].items()}
+    print(f"decisions go on after {decides_s:.1f} s; restarts: {restarts}")
     assert installation.state["pid"] == pids[0]
-    assert await asyncio.to_thread(player.wait, 200) == 0
+    assert await asyncio.to_thread(player.wait, PLAYED_WITHIN_S) == 0
     print(f"{await check_decided(installation)} requests, each decided once")
 
     async def are_over() -> bool:
@@ -200,6 +217,6 @@ async def test_requests_deleted_and_made_again_turn_gateway_and_inference_red_an
     assert all([await is_served() for _ in range(20)])
     print(f"predictions went on {back_s:.1f} s after the topic was made again")
     requests, decisions = await installation.read("inference.requests", "inference.decisions")
-    decided = Counter(m.event.request_id for m in decisions if isinstance(m.event, DecisionMade))
-    assert {message.envelope.id for message in requests} <= decided.keys()
-    assert set(decided.values()) == {1}
+    counts = Counter(m.event.request_id for m in decisions if isinstance(m.event, DecisionMade))
+    assert {message.envelope.id for message in requests} <= counts.keys()
+    assert set(counts.values()) == {1}
