@@ -35,7 +35,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(550)]
 
 ROOT = Path(__file__).parents[2]
 PROJECT = compile_project(
-    Project("shadows", [Deployment("shadowed", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)])])
+    Project(
+        "shadows", [Deployment("shadowed", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)], time_limit=20.0)]
+    )
 )
 NAME, CHAMPION, SHADOW = "shadowed", 1, 2
 EVERY_S, AT_ONCE, KILLS, STARTED_WITHIN_S = 0.02, 4, 3, 150
@@ -163,7 +165,7 @@ async def instance(settings: Settings, name: str) -> AsyncIterator[asyncio.subpr
         "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
         "HEADRACE_NAMESPACE": settings.namespace,
         "HEADRACE_INSTANCE": name,
-        "BENCH_SHADOW_CALL_S": "0.3",
+        "BENCH_SHADOW_CALL_S": "2.0",
     }
     command = [sys.executable, "-m", "bench.slow_inference"]
     process = await asyncio.create_subprocess_exec(*command, env=environ, cwd=ROOT)
