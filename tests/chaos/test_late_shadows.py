@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from headrace.bus import artifacts
 from headrace.bus.admin import ensure_topics
 from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Out
+from headrace.bus.port import Out, Reader
 from headrace.bus.runtime import topics_of
-from headrace.bus.views import read_all
 from headrace.codec import Codec, out
 from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, PredictionRequested, Served, ShadowScored
@@ -35,10 +35,12 @@ pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(550)]
 
 ROOT = Path(__file__).parents[2]
 PROJECT = compile_project(
-    Project("shadows", [Deployment("shadowed", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)])])
+    Project(
+        "shadows", [Deployment("shadowed", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)], time_limit=20.0)]
+    )
 )
 NAME, CHAMPION, SHADOW = "shadowed", 1, 2
-EVERY_S, AT_ONCE, KILLS = 0.02, 4, 4
+EVERY_S, AT_ONCE, KILLS, STARTED_WITHIN_S = 0.02, 4, 3, 150
 
 
 def trained(seed: int) -> Any:
@@ -62,6 +64,10 @@ class Scene:
         self.asked: dict[str, float] = {}
         self.models = {version: trained(version) for version in (CHAMPION, SHADOW)}
         self.stop = asyncio.Event()
+        self.reader: Reader | None = None
+        self.decided: list[DecisionMade] = []
+        self.late: list[ShadowScored] = []
+        self.owed: set[str] = set()
 
     async def set_up(self) -> None:
         await ensure_topics(self.log, self.topics.specs(PROJECT))
@@ -122,18 +128,34 @@ class Scene:
             await asyncio.sleep(EVERY_S)
         await producer.close()
 
-    async def read(self) -> tuple[list[DecisionMade], list[ShadowScored]]:
-        """All decisions, and what their shadows said later."""
-        found = await read_all(self.log, self.codec, [self.topics.name("inference.decisions")])
-        events = [message.event for message in found]
-        decided = [event for event in events if isinstance(event, DecisionMade)]
-        return decided, [event for event in events if isinstance(event, ShadowScored)]
+    async def read(self) -> None:
+        """What has been committed since the last look."""
+        if self.reader is None:
+            partitions = await self.log.partitions(self.topics.name("inference.decisions"))
+            self.reader = await self.log.reader(partitions, await self.log.begin_offsets(partitions))
+        while records := await self.reader.fetch(0.1, 5000):
+            for record in records:
+                match self.codec.decode(record).event:
+                    case DecisionMade() as decision:
+                        self.decided.append(decision)
+                        if SHADOW in decision.shadows_due:
+                            self.owed.add(decision.request_id)
+                    case ShadowScored() as scored:
+                        self.late.append(scored)
+                        self.owed.discard(scored.request_id)
+            if len(records) < 5000:
+                break
 
-    async def owed(self) -> tuple[set[str], int]:
-        """The requests whose shadow has said nothing yet, and how many are decided."""
-        decided, late = await self.read()
-        due = {decision.request_id for decision in decided if SHADOW in decision.shadows_due}
-        return due - {scored.request_id for scored in late}, len(decided)
+    async def close(self) -> None:
+        """Read no more."""
+        if self.reader is not None:
+            await self.reader.close()
+
+    async def until(self, holds: Callable[[], bool], process: asyncio.subprocess.Process) -> None:
+        """Read until something holds, while a process lives."""
+        while not holds():
+            assert process.returncode is None
+            await self.read()
 
 
 @asynccontextmanager
@@ -143,7 +165,7 @@ async def instance(settings: Settings, name: str) -> AsyncIterator[asyncio.subpr
         "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
         "HEADRACE_NAMESPACE": settings.namespace,
         "HEADRACE_INSTANCE": name,
-        "BENCH_SHADOW_CALL_S": "0.3",
+        "BENCH_SHADOW_CALL_S": "2.0",
     }
     command = [sys.executable, "-m", "bench.slow_inference"]
     process = await asyncio.create_subprocess_exec(*command, env=environ, cwd=ROOT)
@@ -162,27 +184,22 @@ async def test_each_decision_has_one_word_of_its_shadow_whoever_was_killed_amid_
     await scene.set_up()
     asking = asyncio.create_task(scene.ask())
     left_behind: set[str] = set()
-    decided_before = 0
     for number in range(KILLS):
-        async with instance(settings, f"killed-{number}") as process, asyncio.timeout(120):
-            while True:
-                owed, decided = await scene.owed()
-                if decided >= decided_before + 50 and owed - left_behind:
-                    break
-                await asyncio.sleep(0.05)
+        before = len(scene.decided)
+        async with instance(settings, f"killed-{number}") as process, asyncio.timeout(STARTED_WITHIN_S):
+            await scene.until(partial(_is_amid, scene, before + 50, left_behind), process)
             process.send_signal(signal.SIGKILL)
             await process.wait()
-        owed, decided_before = await scene.owed()
-        left_behind |= owed
-    async with instance(settings, "last") as process, asyncio.timeout(150):
-        while (await scene.owed())[1] < decided_before + 50:
-            await asyncio.sleep(0.1)
+        await scene.read()
+        left_behind |= scene.owed
+    before = len(scene.decided)
+    async with instance(settings, "last") as process, asyncio.timeout(STARTED_WITHIN_S):
+        await scene.until(lambda: len(scene.decided) >= before + 50, process)
         scene.stop.set()
         await asking
-        while (found := await scene.owed())[0] or found[1] < len(scene.asked):
-            assert process.returncode is None
-            await asyncio.sleep(0.2)
-    decided, late = await scene.read()
+        await scene.until(lambda: not scene.owed and len(scene.decided) >= len(scene.asked), process)
+    await scene.close()
+    decided, late = scene.decided, scene.late
     assert {decision.request_id for decision in decided} == scene.asked.keys()
     assert set(Counter(decision.request_id for decision in decided).values()) == {1}
     words: dict[str, list[Any]] = {name: [] for name in scene.asked}
@@ -196,6 +213,11 @@ async def test_each_decision_has_one_word_of_its_shadow_whoever_was_killed_amid_
     assert left_behind
     assert {scored.request_id for scored in late} >= left_behind
     _check_scores(scene, decided, words)
+
+
+def _is_amid(scene: Scene, decided: int, known: set[str]) -> bool:
+    """Whether so many are decided, and shadows of others than those known are late."""
+    return len(scene.decided) >= decided and bool(scene.owed - known)
 
 
 def _check_scores(scene: Scene, decided: list[DecisionMade], words: dict[str, list[Any]]) -> None:

@@ -200,3 +200,18 @@ async def test_a_slow_shadow_does_not_keep_the_same_version_from_answering(
 def asked(found: list[Message]) -> list[DecisionMade]:
     """The decisions among them."""
     return [message.event for message in found if isinstance(message.event, DecisionMade)]
+
+
+async def test_late_scores_are_written_in_portions_and_all_of_them_once(
+    bench: Bench, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadowing, "_BESIDE", 3)
+    monkeypatch.setattr(shadowing, "_AT_ONCE", 2)
+    await shadowed(bench)
+    async with bench.running():
+        for n in range(20):
+            await bench.ask("plain", {"x": n / 10}, "u", id=f"r{n}")
+        await bench.decisions(20)
+        gate.set()
+        found = await bench.read("inference.decisions", are_told(20))
+    assert all(len(scores) == 1 and scores[0].version == 1 for scores in said(found).values())

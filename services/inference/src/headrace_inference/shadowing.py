@@ -28,6 +28,9 @@ MOST_ROWS, MOST_BYTES = 20_000, 32 * 1024**2
 # What a row that waits costs beside its bytes.
 _ENTRY_BYTES = 900
 _FIRST_ROWS, _LARGEST_CALL = 256, 2048
+# A call's scores come all at once: so many are written down before the answers have their turn, and so many go into one commit
+# beside a batch of requests (twice as many as there are requests, or these), lest answers wait for them.
+_AT_ONCE, _BESIDE = 64, 256
 _MOST_APPETITES = 1_000
 # After a takeover versions are still being loaded: so long what the former owner owed waits for them.
 _LOADED_WITHIN_S, _LOOK_EVERY_S = 60.0, 0.1
@@ -123,12 +126,13 @@ class Shadows:
             shadows_due=tuple(sorted(due.waits_for)),
         )
 
-    def take(self) -> list[Out]:
-        """The late scores that are to be written now."""
+    def take(self, beside: int = 0) -> list[Out]:
+        """The late scores that are to be written now. `beside`: how many requests are answered with them."""
         for queue in self._queues.values():
             if queue.task is not None and queue.task.done():
                 queue.task.result()
-        found, self._late = self._late, []
+        most = max(_BESIDE, 2 * beside)
+        found, self._late = self._late[:most], self._late[most:]
         return found
 
     async def close(self) -> None:
@@ -220,6 +224,8 @@ class Shadows:
         # NB: how long it took says nothing against it: how many rows it got at once was our choice.
         note_scored(shelf, name, breaker, scored, rows, [one.due.unit for one in waiting], 0.0)
         for place, one in enumerate(waiting):
+            if place % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
             found = scored.faults.get(place)
             if found is None and scored.scores:
                 self._settle(one.due, version, scored.scores[place], took_s * 1000)

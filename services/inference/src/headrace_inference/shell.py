@@ -88,7 +88,7 @@ class InferenceShard:
             # A deployment that was published a moment ago must not look unknown.
             await self._plane.definitions.catch_up()
         outputs = await self._handle(batch)
-        outputs.outs += self._shadows.take()
+        outputs.outs += self._shadows.take(len(batch))
         self._report()
         return outputs
 

@@ -11,12 +11,17 @@ from headrace_inference.core.warming import Name
 
 
 class Control:
-    """Routes by deployment with the offset of their record, and versions by (deployment, version)."""
+    """Routes by deployment with the offset of their record, and versions by (deployment, version).
+
+    All of them are kept, as on their topics: a route may come to want any. `bytes`: about what the versions take, as they were written.
+    """
 
     def __init__(self, log: Log, codec: Codec, topics: Topics) -> None:
         self.versions: dict[Name, VersionRegistered] = {}
         self._routes: dict[str, tuple[Route, int]] = {}
         self._keys: dict[bytes | None, Name] = {}
+        self._sizes: dict[bytes | None, int] = {}
+        self.bytes = 0
         names = [topics.name("registry.models"), topics.name("registry.routes")]
         self.view = View(log, codec, names, self.take)
 
@@ -37,9 +42,16 @@ class Control:
             case ModelVersion(registered=registered):
                 name = (registered.deployment, registered.version)
                 self.versions[name], self._keys[message.record.key] = registered, name
+                self._note_size(message.record.key, len(message.record.value or b""))
             case None:
                 self._forget(message.record.key)
 
     def _forget(self, key: bytes | None) -> None:
         self._routes.pop((key or b"").decode(), None)
         self.versions.pop(self._keys.pop(key, ("", 0)), None)
+        self._note_size(key, 0)
+
+    def _note_size(self, key: bytes | None, size: int) -> None:
+        self.bytes += size - self._sizes.pop(key, 0)
+        if size:
+            self._sizes[key] = size

@@ -32,6 +32,8 @@ from headrace_inference.core.warming import Name, Plan, plan_loads, wait_s
 _log = logging.getLogger("headrace.inference")
 
 MEMORY_BYTES = 2 * 1024**3
+# What the registry says of all versions: nothing is dropped beyond, whoever watches the gauge is told that it is near.
+_MOST_REGISTERED_BYTES = 256 * 1024**2
 LOOK_AGAIN_S = 0.5
 # How long a start waits for champions, and then for what else the routes name: after that it serves what it has.
 CHAMPIONS_WITHIN_S, OTHERS_WITHIN_S = 60.0, 5.0
@@ -285,6 +287,7 @@ class Warmer:
         names = {f"{deployment}/{version}" for deployment, version in self._shelf.loaded}
         self._health.loaded, self._health.warmed = names, set(names)
         self._health.holds("loaded versions", self._shelf.bytes, self._limit_bytes)
+        self._health.holds("registered versions", self._control.bytes, _MOST_REGISTERED_BYTES)
 
 
 async def _warm(

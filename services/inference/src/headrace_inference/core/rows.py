@@ -13,6 +13,9 @@ from headrace.features.rows import RowMaker, bare_signature
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_inference.core.contract import Contract
 
+# Of versions that come and go; a handful are asked at a time.
+_MOST_MAKERS = 64
+
 
 def misfit(signature: Signature, bare: Signature) -> str | None:
     """Why rows for `signature` cannot be made any more, None when they can. `bare`: the deployment's own, now.
@@ -59,6 +62,8 @@ class Rows:
         """Rows in the order of `signature`, float32 (n, columns). `features`: float64 (n, view features)."""
         maker = self._makers.get(signature.digest)
         if maker is None:
+            if len(self._makers) >= _MOST_MAKERS:
+                self._makers.clear()  # they are made again as they are asked for
             maker = self._makers[signature.digest] = RowMaker(self.deployment, self._whole(signature))
         return maker.rows(inputs, features)[:, : len(signature.columns)]
 
