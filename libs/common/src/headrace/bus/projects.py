@@ -23,6 +23,9 @@ from headrace.topics import Topics
 
 _log = logging.getLogger("headrace.projects")
 
+# Definitions that cannot be believed, of which the reason is kept; beyond it the oldest is forgotten.
+MOST_BROKEN = 100
+
 
 class _Definitions(Codec):
     """Reads definitions; one that cannot be read, or is of a type not known here, is its own message, and stops nobody.
@@ -116,8 +119,12 @@ class Projects:
         if wrong is not None:
             place = f"{message.record.topic}/{message.record.partition}/{message.record.offset}"
             _log.error("the definition of project %s (%s) is ignored: %s", key, place, wrong)
+            self._broken.pop(key, None)
             self._broken[key] = wrong
-            self.refused = {**self.refused, key: wrong}
+            while len(self._broken) > MOST_BROKEN:
+                self.refused.pop(oldest := next(iter(self._broken)), None)
+                del self._broken[oldest]
+            self.refused[key] = wrong
             return
         applied: ProjectApplied = message.event
         self._broken.pop(applied.name, None)
