@@ -411,3 +411,10 @@ def test_a_deleted_definition_is_gone_at_once_and_what_it_declared_is_free() -> 
     assert reader.heard[-2:] == ["second", "p"]
     reader.read(None, b"second")
     assert (reader.projects.definitions, reader.projects.refused) == ([], {})
+
+
+def test_of_definitions_that_nobody_believes_a_hundred_reasons_are_kept() -> None:
+    reader = Reader()
+    for number in range(300):
+        reader.read(b"\xc1", f"k{number}".encode())
+    assert list(reader.projects.refused) == [f"k{number}" for number in range(200, 300)]

@@ -26,7 +26,8 @@ from headrace.topics import Topics
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(300)]
 
 CODE = """
-import time
+import asyncio, os, time
+from pathlib import Path
 import msgspec
 from headrace.project import *
 
@@ -41,6 +42,7 @@ class Noted(msgspec.Struct):
 seen = Source("seen", event=Seen, event_time="at", key="name")
 noted = Source("noted", event=Noted, event_time="at", key="name")
 good, bad, third = RawStream("good", partitions=1), RawStream("bad"), RawStream("third", partitions=1)
+fourth = RawStream("fourth", partitions=1)
 
 @pipeline(good, to=[seen])
 async def fine(messages):
@@ -63,8 +65,17 @@ async def never(messages):
     raise RuntimeError("no such table")
     yield
 
-project = Project("mischief", [Deployment("d", "u", [Key("k")])], raw=[good, bad, third],
-                  sources=[seen, noted], pipelines=[fine, naughty, never])
+@pipeline(fourth, to=[noted], limit="60s")
+async def patient(messages):
+    home = Path(os.environ["HEADRACE_HOME"])
+    async for message in messages:
+        (home / "begun").touch()
+        while not (home / "go").exists():
+            await asyncio.sleep(0.05)
+        yield Noted(message["at"], message["name"])
+
+project = Project("mischief", [Deployment("d", "u", [Key("k")])], raw=[good, bad, third, fourth],
+                  sources=[seen, noted], pipelines=[fine, naughty, never, patient])
 """
 
 
@@ -228,6 +239,26 @@ async def test_a_hung_a_broken_and_a_poisoned_pipeline_harm_neither_the_service_
     assert sorted(await place.names("noted")) == ["m0", "m1", "m2", "n0", "n1", "n2"]
     following.cancel()
     await stops.close()
+
+
+async def test_what_is_in_hand_when_the_service_is_asked_to_end_is_not_acknowledged_and_is_done_after_the_restart(
+    place: Place,
+) -> None:
+    names = [f"h{n}" for n in range(20)]
+    await place.send("fourth", *[{"name": name} for name in names])
+    home = place.folder / "home"
+
+    async def has_begun() -> bool:
+        return (home / "begun").exists()
+
+    await place.until(has_begun)
+    assert place.end() == 0
+    fourth = TopicPartition(place.topics.of_raw("fourth"), 0)
+    assert (await place.log.committed(place.topics.group("pipeline"), [fourth])).get(fourth) in (None, 0)
+    (home / "go").touch()
+    place.start()
+    await place.until(lambda: has(place.names("noted"), names[-1]))
+    assert sorted(await place.names("noted")) == sorted(names)
 
 
 async def test_a_project_that_this_host_does_not_allow_is_not_imported_and_the_others_are_hosted(place: Place) -> None:

@@ -95,6 +95,9 @@ class Odd:
         (Landing(NOW_S, "AA", "late"), "delay", "Expected `float | null`"),
         (Landing(NOW_S, "AA", 1.0, 2**80), None, "cannot be written: OverflowError"),
         (Landing(NOW_S, "A" * 2_000_000), None, "the limit is 1,048,576"),
+        # What every reader of the source would refuse: a partition of it would stop for what a pipeline let pass.
+        (Landing(NOW_S, "A" * 1025), "key", "key has 1025 bytes, at most 1024 are allowed"),
+        (Landing(NOW_S, "AA", 1.0, 2**63), "gate", "gate must be a whole number of 64 bits"),
         (Landing(NOW_S, "\ud800"), None, "cannot be written: UnicodeEncodeError"),
         (Booked("AA1", datetime(2013, 9, 1, tzinfo=UTC), datetime(2013, 9, 1, tzinfo=UTC)), "booked_at", "past the"),
         ({"at": NOW_S}, None, "yielded dict; its outputs are Landing, Booked, Outcome"),

@@ -21,6 +21,7 @@ FRESH_S = 5.0
 # An instance that fell silent longer ago, and that no supervisor here knows, has gone.
 FORGOTTEN_S = 600.0
 _ONE_LINE = 200
+_MOST_IGNORED = 5
 _UNDONE = {1: "shadows do not score", 2: "the baseline is not asked"}
 
 
@@ -195,8 +196,21 @@ async def deployments(session: Session, rows: Sequence[Mapping[str, Any]] = ()) 
 
 
 async def held_back(session: Session) -> list[str]:
-    """Partitions that are stopped, and transactions that somebody left open on users' topics, a line each."""
-    return [*await _stopped(session), *await _open_transactions(session)]
+    """Definitions that nobody heeds, partitions that are stopped, and transactions that somebody left open on users' topics, a
+    line each.
+    """
+    return [*ignored(session.projects.refused), *await _stopped(session), *await _open_transactions(session)]
+
+
+def ignored(refused: Mapping[str, str]) -> list[str]:
+    """Definitions that every service leaves out, and why.
+
+    >>> ignored({"thief": "deployment bin belongs to project flights"})
+    ['the definition of project thief is ignored: deployment bin belongs to project flights']
+    """
+    told = [f"the definition of project {one_line(name)} is ignored: {one_line(why)}" for name, why in refused.items()]
+    more = len(told) - _MOST_IGNORED
+    return told if more <= 0 else [*told[:_MOST_IGNORED], f"{more} more definitions are ignored"]
 
 
 async def _stopped(session: Session) -> list[str]:

@@ -235,6 +235,14 @@ def _mistaken(value: bytes, envelope: Envelope, json: bool) -> str | None:
     return f"content-type is {envelope.content_type[:100]!r} but the value looks like JSON: give content-type {JSON}"
 
 
+def refuse_unreadable(key: bytes, value: bytes, event: msgspec.Struct) -> None:
+    """Raise `Poison` for what would be written to a topic of users' and refused by everybody who reads it there."""
+    if len(key) > MAX_KEY_BYTES:
+        raise Poison(f"key has {len(key)} bytes, at most {MAX_KEY_BYTES} are allowed", "key")
+    if len(value) > MAX_TEXT_BYTES or _BIG_MSGPACK in value:
+        _refuse_beyond(event, "")
+
+
 def _bounded_request(event: PredictionRequested, is_long: bool, may_have_big: bool) -> PredictionRequested:
     """A request is answered whenever it can be: only what names it is refused here, its inputs by their contract.
 

@@ -79,7 +79,9 @@ class Monitor:
 
     def _host(self, sources: list[str]) -> ShardHost:
         context, topics = self._context, self._context.topics
-        nouns = ("inference.decisions", "inference.outcomes", "inference.facts", "registry.facts", "registry.routes")
+        nouns = (
+            "inference.decisions", "inference.outcomes", "inference.facts", "registry.facts", "registry.routes", "alerts.silences",
+        )  # fmt: skip
         hosts: list[ShardHost] = []
 
         async def behind() -> Mapping[TopicPartition, int]:

@@ -152,7 +152,7 @@ class MonitorShard:
                     again[place] = min(again.get(place, committed[tp]), wanted.get(place, 0))
         for wanted in self._rollouts.replay_from():
             again |= {place: min(again.get(place, offset), offset) for place, offset in wanted.items()}
-        nouns = ("registry.facts", "registry.routes", "inference.facts")
+        nouns = ("registry.facts", "registry.routes", "inference.facts", "alerts.silences")
         once = (*map(self._topics.name, nouns), *self._dlqs())
         return {
             tp: offset if tp.topic in once else min(again.get(f"{tp.topic}/{tp.partition}", offset), offset)

@@ -23,7 +23,7 @@ _OWN: dict[str, tuple[str, ...]] = {
     ),
     "monitor": (
         "inference.requests", "inference.decisions", "inference.outcomes", "inference.facts", "registry.facts", "registry.routes",
-        "monitor.findings", "monitor.verdicts", "monitor.windows", "monitor.state", "training.requests", "alerts",
+        "monitor.findings", "monitor.verdicts", "monitor.windows", "monitor.state", "training.requests", "alerts", "alerts.silences",
     ),
     "trainer": (
         "training.requests", "training.facts", "registry.commands", "registry.models", "registry.artifacts",

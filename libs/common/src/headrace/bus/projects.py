@@ -23,6 +23,9 @@ from headrace.topics import Topics
 
 _log = logging.getLogger("headrace.projects")
 
+# Definitions that cannot be believed, of which the reason is kept; beyond it the oldest is forgotten.
+MOST_BROKEN = 100
+
 
 class _Definitions(Codec):
     """Reads definitions; one that cannot be read, or is of a type not known here, is its own message, and stops nobody.
@@ -112,12 +115,16 @@ class Projects:
                 _log.warning("project %s is no more: its definition was deleted", key)
             self._settle()
             return
-        wrong = _why_not(message.event, key, message.record.timestamp_ms)
+        wrong = _why_not(message.event, key)
         if wrong is not None:
             place = f"{message.record.topic}/{message.record.partition}/{message.record.offset}"
             _log.error("the definition of project %s (%s) is ignored: %s", key, place, wrong)
+            self._broken.pop(key, None)
             self._broken[key] = wrong
-            self.refused = {**self.refused, key: wrong}
+            while len(self._broken) > MOST_BROKEN:
+                self.refused.pop(oldest := next(iter(self._broken)), None)
+                del self._broken[oldest]
+            self.refused[key] = wrong
             return
         applied: ProjectApplied = message.event
         self._broken.pop(applied.name, None)
@@ -141,8 +148,8 @@ class Projects:
                 listener(found)
 
 
-def _why_not(event: ProjectApplied | Poison, key: str, append_ms: int) -> str | None:
-    """Why a definition is not believed; None when it may be. `append_ms`: when it was appended, milliseconds since the epoch."""
+def _why_not(event: ProjectApplied | Poison, key: str) -> str | None:
+    """Why a definition is not believed; None when it may be."""
     if isinstance(event, Poison):
         return event.reason
     if not event.name == event.definition.name == key:
@@ -152,7 +159,7 @@ def _why_not(event: ProjectApplied | Poison, key: str, append_ms: int) -> str | 
         ("applied_at_s", event.applied_at_s),
         *(("claims", since_s) for since_s in event.claims.values()),
     ):
-        late = why_not(time_s, append_ms or int(LATEST_S * 1000), name)
+        late = why_not(time_s, int(LATEST_S * 1000), name)
         if late is not None:
             return late
     try:

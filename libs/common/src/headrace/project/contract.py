@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from headrace.bus.port import Out, Record
-from headrace.codec import MAX_VALUE_BYTES, header, is_json, out
+from headrace.codec import MAX_VALUE_BYTES, header, is_json, out, refuse_unreadable
 from headrace.envelope import Envelope, Origin, derived_id
 from headrace.errors import Poison
 from headrace.events.inference import OutcomeObserved
@@ -93,7 +93,8 @@ class Contract:
     def _event(
         self, event: msgspec.Struct, source: SourceDefinition, origin: Origin, cause_id: str, append_ms: int
     ) -> Out:
-        self._check(event, source.name)
+        key = str(getattr(event, source.key))
+        self._check(event, key, source.name)
         refused = refusal(source, event, append_ms)
         if refused is not None:
             raise Poison(f"broke the contract of {source.name}: {refused}", refused.field)
@@ -101,10 +102,13 @@ class Contract:
         envelope = Envelope(
             derived_id(source.name, origin), "", self._pipeline.name, time_s, cause_id, cause_id, origin
         )
-        return out(self._topics.of_source(source.name), str(getattr(event, source.key)), event, envelope)
+        return out(self._topics.of_source(source.name), key, event, envelope)
 
-    def _check(self, event: msgspec.Struct, source: str) -> None:
-        """Structs are not validated when they are made: the compiled contract reads what would be written."""
+    def _check(self, event: msgspec.Struct, key: str, source: str) -> None:
+        """Structs are not validated when they are made: the compiled contract reads what would be written.
+
+        NB: what passes here and is refused by the readers counts against the partition of the source, and stops it.
+        """
         written = self._encoder.encode(event)
         if len(written) > MAX_VALUE_BYTES:
             raise Poison(
@@ -112,6 +116,9 @@ class Contract:
             )
         try:
             self._checks[source].decode(written)
+            refuse_unreadable(key.encode(), written, event)
+        except Poison as poison:
+            raise Poison(f"broke the contract of {source}: {poison.reason}", poison.field) from None
         except msgspec.ValidationError as error:
             raise Poison(f"broke the contract of {source}: {error}", _field_of(error)) from None
 

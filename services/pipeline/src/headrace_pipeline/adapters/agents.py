@@ -1,7 +1,7 @@
 """Faust: reads raw streams in batches and acknowledges what is done.
 
 Only what was measured to be exact is used: at least once, batches by `take_events` whose body never raises (it would
-acknowledge in a `finally`), raw bytes, own producer with awaited acknowledgements.
+acknowledge in a `finally`; one that is cancelled keeps its batch), raw bytes, own producer with awaited acknowledgements.
 """
 
 import asyncio
@@ -75,6 +75,9 @@ def add_agent(app: faust.App, name: str, topic: str, handle: Handle) -> None:
             try:
                 _hold(app, events, await handle([_record(event) for event in events]))
             except asyncio.CancelledError:
+                # NB: the end of the batch would acknowledge what is not done, and the stop would commit it: lost.
+                for event in events:
+                    event.message.incref()
                 raise
             except BaseException:
                 # NB: leaving the body in any other way would acknowledge the batch: end before that.
