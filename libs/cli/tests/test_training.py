@@ -8,9 +8,10 @@ import pytest
 from headrace.bus.port import Record
 from headrace.codec import Message
 from headrace.envelope import Envelope
+from headrace.errors import Misconfigured
 from headrace.events.training import RetrainAccepted, RetrainRefused, TrainingFinished, TrainingProgressed
 from headrace.runs import Progress, RunFolder
-from headrace_cli.commands.training import _row, runs_of
+from headrace_cli.commands.training import _row, runs_of, stop
 
 
 def facts(*events: msgspec.Struct) -> list[Message]:
@@ -52,3 +53,21 @@ def test_a_run_that_goes_on_here_is_shown_as_it_stands_this_moment_with_process_
     row = _row(told)
     assert (row["pid"], row["told"], row["share"]) == (77, "312,000 of 1,040,000 records", 0.12)
     assert row["log"] == str(folder.log)
+
+
+def test_a_run_that_has_ended_is_not_told_to_stop_and_its_outcome_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    folder = RunFolder(tmp_path / "runs" / "default" / "one")
+    folder.write_order(accepted("one"))
+    folder.append(TrainingFinished("d", "one", "failed", "build() failed"))
+    with pytest.raises(Misconfigured, match="run one has ended already: failed"):
+        stop("one")
+    assert folder.stop_asked() is None
+
+
+def test_a_run_that_is_not_here_is_refused_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    with pytest.raises(Misconfigured, match="no run 'nope' lies on this machine"):
+        stop("nope")

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, Misconfigured
 from headrace.settings import Settings, origins
 from headrace_cli.supervisor import LOCK_FILE, SERVICES, STATE_FILE, locked, sign
 from headrace_cli.waiting import Patience, Workers
@@ -38,7 +38,10 @@ class Local:
     @staticmethod
     def here() -> "Local":
         """`HEADRACE_HOME`, by default `.headrace` in this folder."""
-        return Local(Path(os.environ.get("HEADRACE_HOME", ".headrace")).absolute())
+        home = Path(os.environ.get("HEADRACE_HOME", ".headrace")).absolute()
+        if home.exists() and not home.is_dir():
+            raise Misconfigured(f"HEADRACE_HOME={home} is no folder: name one, it is made when it is not there")
+        return Local(home)
 
     def supervisor(self) -> int | None:
         """The process that runs here, from its first moment on; None when none does."""
@@ -70,9 +73,13 @@ class Local:
     def start(self, port: int, *, fresh: bool = False, anywhere: bool = True) -> subprocess.Popen[bytes]:
         """Start a supervisor of its own session, with its log in the folder. `anywhere`: health and gateway on free ports.
 
-        Raises `HeadraceError` when one runs here, or starts, already.
+        Raises `HeadraceError` when one runs here, or starts, already, or when a setting is wrong.
         """
-        self.home.mkdir(parents=True, exist_ok=True)
+        Settings.load()
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Misconfigured(f"HEADRACE_HOME={self.home} cannot be made: {error.strerror}") from None
         lock = self._locked()
         try:
             self._end_left_over()

@@ -28,7 +28,7 @@ from headrace.bus.connect import connect
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.runtime import topics_of
 from headrace.envelope import format_instant
-from headrace.errors import HeadraceError, Misconfigured
+from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.obs.logs import set_up_logs
 from headrace.runs import end_runs
 from headrace.settings import Settings
@@ -216,7 +216,15 @@ class Supervisor:
     async def _apply_topics(self, bootstrap: str) -> None:
         settings = self._settings(bootstrap)
         log = KafkaLog(settings)
-        await connect(log, settings.connect_timeout_s, settings)
+        try:
+            await connect(log, settings.connect_timeout_s, settings)
+        except Retryable as error:
+            if self.keeper is not None:
+                raise
+            raise Retryable(
+                f"{error}: KAFKA_BOOTSTRAP_SERVERS names that broker, so `headrace up` starts none of its own;"
+                " start it, or unset the variable"
+            ) from error
         try:
             await ensure_topics(log, topics_of(settings).specs())
         finally:

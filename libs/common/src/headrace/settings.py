@@ -1,5 +1,6 @@
 """Settings: defaults < `headrace.toml` < `HEADRACE_*` (and Kafka's own `KAFKA_BOOTSTRAP_SERVERS`)."""
 
+import math
 import os
 import socket
 import tomllib
@@ -115,6 +116,32 @@ def _checked(name: str, value: Any, where: str) -> Any:
     if name not in types:
         raise Misconfigured(f"{where}: no setting is called {name!r}; see `headrace config show`")
     try:
-        return msgspec.convert(value, types[name], strict=False)
+        found = msgspec.convert(value, types[name], strict=False)
     except msgspec.ValidationError as error:
         raise Misconfigured(f"{where}: {name} {error}, got {value!r}") from None
+    if (expected := _not_as(name, found)) is not None:
+        raise Misconfigured(f"{where}: {name} must be {expected}, got {value!r}")
+    return found
+
+
+_CHOICES = {
+    "security_protocol": ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+    "sasl_mechanism": ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER"),
+    "log_level": ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+}
+_AT_LEAST_ONE = ("replication_factor", "partitions_requests", "partitions_replies", "trainings_at_once")
+_PORTS = ("http_port", "http_port_base", "gateway_port")
+_HIGHEST_PORT = 65_535
+
+
+def _not_as(name: str, value: Any) -> str | None:
+    """What a value of the right type should have been, None when it is fine."""
+    if name in _CHOICES and value not in _CHOICES[name]:
+        return f"one of {', '.join(_CHOICES[name])}"
+    if name in _PORTS and not 0 <= value <= _HIGHEST_PORT:
+        return f"0 to {_HIGHEST_PORT}"
+    if name in _AT_LEAST_ONE and value < 1:
+        return "1 or more"
+    if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
+        return "a finite number, 0 or more"
+    return None

@@ -89,7 +89,9 @@ def stop(run_id: Annotated[str, typer.Argument(metavar="RUN", help="As `training
     """End a run of this machine for good; it is told as failed, with your name."""
     folder = _folder_of(run_id)
     if folder is None:
-        raise typer.BadParameter(f"no run {run_id!r} lies on this machine: `headrace training list` shows them")
+        raise Misconfigured(f"no run {run_id!r} lies on this machine: `headrace training list` shows them")
+    if (ended := _end_of(folder)) is not None:
+        raise Misconfigured(f"run {run_id} has ended already: {ended.outcome}")
     folder.ask_to_stop(getpass.getuser())
     say({"run": run_id, "stopped": True}, as_json=False, line=f"run {run_id} is told to stop")
 
@@ -128,6 +130,11 @@ def _row(told: _Run) -> dict[str, Any]:
         now = folder.progress()
         row |= {"pid": now.pid or None, "stage": now.stage, "share": round(now.share, 2), "told": now.detail}
     return row
+
+
+def _end_of(folder: RunFolder) -> TrainingFinished | None:
+    """How a run ended, None while it has not."""
+    return next((entry for entry in folder.read()[0] if isinstance(entry, TrainingFinished)), None)
 
 
 def _folder_of(run_id: str) -> RunFolder | None:
