@@ -42,7 +42,7 @@ slow: setup ## tests that take minutes
 faults: setup ## kill and freeze real processes
 	@$(BIN)/pytest -m faults
 
-bench: setup ## side by side with peers (ONLY=features, serving, rollouts)
+bench: setup ## side by side with peers (ONLY=features, serving, shadows, rollouts)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 demo: setup ## real flights through every service (ACT=...)
