@@ -89,6 +89,7 @@ class ShardHost:
         self._sends: set[asyncio.Task[None]] = set()
         self._partitions: list[TopicPartition] = []
         self._progress = 0
+        self._watched_s = 0.0
         self._seen_progress = -1
         self._since = CoreWait.read()
         self._measured_s = 0.0
@@ -425,13 +426,15 @@ class ShardHost:
 
     def _watch(self) -> None:
         """End when there is work and no progress, for as long as this process had a core or wanted none."""
+        now_s = asyncio.get_running_loop().time()
+        # NB: a reading costs as much as a step that fetches nothing.
+        if now_s - self._watched_s < min(1.0, self._watchdog_s / 4):
+            return
+        self._watched_s, reading = now_s, CoreWait.read()
         waiting = any(shard.backlog or not shard.drained.is_set() for shard in self._shards.values())
         if not waiting or self._progress != self._seen_progress:
-            # NB: a reading costs as much as a step that fetches nothing: only when it may be needed.
-            if waiting or asyncio.get_running_loop().time() - self._since.at_s > 1.0:
-                self._since = CoreWait.read()
-            self._seen_progress = self._progress
-        elif unhindered_s(self._since, CoreWait.read()) > self._watchdog_s:
+            self._since, self._seen_progress = reading, self._progress
+        elif unhindered_s(self._since, reading) > self._watchdog_s:
             self._error = Fatal(f"{self.service} has work and made no progress for {self._watchdog_s:.0f} s")
 
     async def _close(self) -> None:
