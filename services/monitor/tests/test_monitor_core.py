@@ -1,6 +1,7 @@
 """Cohorts, quality, drift, skew and episodes."""
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -38,10 +39,10 @@ from headrace.project.compile import compile_project, event_struct
 from headrace.project.definition import DriftDefinition
 from headrace_monitor.core.drift import CohortDetector, restored
 from headrace_monitor.core.places import Places
-from headrace_monitor.core.quality import qualities, served_version
+from headrace_monitor.core.quality import qualities_of
 from headrace_monitor.core.services import Services
 from headrace_monitor.core.watch import Watch, watch_of
-from headrace_monitor.core.windows import Windows
+from headrace_monitor.core.windows import Rows, Windows
 
 DAY = 86_400.0
 PLAN = DriftDefinition("page_hinkley", "log_loss", DAY, 0.02, 0.8, 7)
@@ -99,6 +100,16 @@ def windows(rows: int = 100) -> Windows:
 def label(found: Windows, count: int, known_s: float, since: int = 0) -> None:
     for number in range(since, count):
         found.observe(f"u{number}", 1.0, known_s)
+
+
+def closed(decisions: Sequence[DecisionMade], labels: Sequence[float] = ()) -> Rows:
+    """The rows of a closed window with these decisions."""
+    found = Windows(DEPLOYMENT)
+    for number, made in enumerate(decisions):
+        found.decide(made, 0, number)
+    for made, value in zip(decisions, labels, strict=False):
+        found.observe(made.unit, value, made.at_s)
+    return found.rows_of(0.0, 2 * DAY)
 
 
 def test_a_window_is_open_while_the_clock_is_inside_it() -> None:
@@ -193,16 +204,16 @@ def test_quality_agrees_with_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     truths = (rng.random(200) < 0.3).astype(float)
     rows = [decision(f"u{n}", 0.0, float(p), 1, shadows=(Score(2, "m", 0.3),)) for n, p in enumerate(rng.random(200))]
-    champion, shadow = qualities(rows, truths.tolist())
+    champion, shadow = qualities_of(closed(rows, truths.tolist()))
     assert champion.log_loss == pytest.approx(log_loss(truths, [row.answer.score.value for row in rows]))  # type: ignore[union-attr]
     assert (champion.role, shadow.role, shadow.version) == ("champion", "shadow", 2)
     assert shadow.auc == 0.5
 
 
-def test_a_cohort_of_two_champions_belongs_to_none() -> None:
-    assert served_version([decision("a", 0.0, version=1), decision("b", 0.0, version=1)]) == 1
-    assert served_version([decision("a", 0.0, version=1), decision("b", 0.0, version=2)]) is None
-    assert served_version([decision("a", 0.0, version=0)]) is None
+def test_a_window_of_two_champions_belongs_to_none() -> None:
+    assert closed([decision("a", 0.0, version=1), decision("b", 0.0, version=1)]).served_version == 1
+    assert closed([decision("a", 0.0, version=1), decision("b", 0.0, version=2)]).served_version is None
+    assert closed([decision("a", 0.0, version=0)]).served_version is None
 
 
 def test_the_detector_alarms_at_the_same_figure_as_river() -> None:

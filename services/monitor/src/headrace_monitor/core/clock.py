@@ -134,10 +134,6 @@ class Clocks:
                 lowest_s = min(lowest_s, -math.inf if bulk is None else bulk.level_s)
         return lowest_s
 
-    def level_of_source(self, places: Iterable[str]) -> float:
-        """How far a source has come, over its places; -inf before its first events."""
-        return max((self._sources[place].level_s for place in places if place in self._sources), default=-math.inf)
-
     def _holds(self, place: str, bulk: Bulk | None, reading: Reading) -> bool:
         if place in reading.unread:
             seen_at = 0 if bulk is None else bulk.seen_at_count

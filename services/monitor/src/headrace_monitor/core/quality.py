@@ -1,48 +1,20 @@
-"""How well versions did on the labelled rows of a closed cohort."""
-
-from collections.abc import Sequence
+"""How well versions did on the labelled rows of a closed evaluation window."""
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import VersionQuality
 from headrace_monitor.core.windows import ROLES, Rows
 
 _LEAST = 1e-15
-PRIOR = 0
 
 Floats = NDArray[np.float64]
 
 
-def scores_of(decision: DecisionMade) -> list[tuple[str, Score]]:
-    """Every score in a decision with its role; the ladder's rungs count for the version that answered (0: the prior)."""
-    answer = decision.answer
-    found: list[tuple[str, Score]] = []
-    if isinstance(answer, Served):
-        found.append(("champion", answer.score))
-    elif isinstance(answer, FellBack):
-        found.append((answer.rung, answer.score))
-    return found + [("shadow", score) for score in decision.shadows]
-
-
-def qualities(rows: Sequence[DecisionMade], labels: Sequence[float]) -> tuple[VersionQuality, ...]:
-    """One entry per (version, role) seen in the rows; binary labels."""
-    grouped: dict[tuple[int, str], tuple[list[float], list[float]]] = {}
-    for row, label in zip(rows, labels, strict=True):
-        for role, score in scores_of(row):
-            if score.value is not None:
-                values, truths = grouped.setdefault((score.version, role), ([], []))
-                values.append(score.value)
-                truths.append(label)
-    return tuple(
-        quality(version, role, np.array(p), np.array(y)) for (version, role), (p, y) in sorted(grouped.items())
-    )
-
-
 def qualities_of(rows: Rows) -> tuple[VersionQuality, ...]:
-    """The same of the rows of a closed window."""
+    """One entry per (version, role) among the labelled rows of a closed window; binary labels. The fallback's scores count for the
+    version that answered (0: the prior)."""
     versions, roles, scores, labels = rows.scores()
     keys = versions.astype(np.int64) * len(ROLES) + roles
     groups = sorted((int(key) // len(ROLES), ROLES[int(key) % len(ROLES)], key) for key in np.unique(keys))
@@ -69,9 +41,3 @@ def log_losses(scores: Floats, labels: Floats) -> Floats:
     """
     clipped = np.clip(scores, _LEAST, 1 - _LEAST)
     return -(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped))
-
-
-def served_version(rows: Sequence[DecisionMade]) -> int | None:
-    """The one version that was champion for the whole cohort; None when there were several, or none."""
-    versions = {row.answer.score.version for row in rows if isinstance(row.answer, Served)}
-    return versions.pop() if len(versions) == 1 else None

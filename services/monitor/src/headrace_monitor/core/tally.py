@@ -10,7 +10,6 @@ from headrace.policy.guardrails import LatencyTest, Once, ShareTest, guardrail_t
 from headrace.project.definition import GuardrailDefinition
 from headrace_monitor.core.arms import BAD, GOOD, UNASKED, Kind, Said, Wait, calls, shares
 
-Bools = NDArray[np.bool_]
 Numbers = Mapping[str, Mapping[str, Sequence[float]]]
 
 
