@@ -21,9 +21,11 @@ from headrace.events.inference import (
     VersionUnloadable,
     VersionWarmed,
 )
-from headrace.events.monitor import MonitorState, WindowClosed
+from headrace.events.monitor import MonitorState, RolloutJudged, WindowClosed
 from headrace.events.ops import HealthReported, PartitionResumed, PartitionStopped
-from headrace.project import Binary, Count, Deployment, FeatureView, Key, Number, Project, Source
+from headrace.events.registry import RolloutAborted, RolloutAdvanced, RolloutStarted, Route
+from headrace.events.verdicts import VerdictGiven
+from headrace.project import Binary, Canary, Count, Deployment, FeatureView, Key, Number, Project, Source
 from headrace.project.compile import compile_project
 from headrace.project.definition import LabelDefinition, ProjectDefinition
 from headrace.topics import Topics
@@ -36,6 +38,7 @@ TOPICS = Topics.load()
 CODEC = Codec(TOPICS)
 DECISIONS, OUTCOMES = TOPICS.name("inference.decisions"), TOPICS.name("inference.outcomes")
 FACTS = TOPICS.name("inference.facts")
+RELEASES, ROUTES = TOPICS.name("registry.facts"), TOPICS.name("registry.routes")
 
 
 def one(name: str, **more: object) -> Deployment:
@@ -112,16 +115,16 @@ class Monitor:
 
 
 async def test_a_window_that_cannot_be_evaluated_is_told_and_all_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from headrace_monitor import shell
+    from headrace_monitor import closing
 
-    evaluate = shell.evaluate
+    evaluate = closing.evaluate
 
     def fails(seen, *more):
         if seen.deployment.name == "bad" and more[0] == 0.0:
             raise ZeroDivisionError("float division by zero")
         return evaluate(seen, *more)
 
-    monkeypatch.setattr(shell, "evaluate", fails)
+    monkeypatch.setattr(closing, "evaluate", fails)
     monitor = Monitor(compiled(one("bad"), one("good")))
     await monitor.start()
     await monitor.live("bad")
@@ -131,6 +134,77 @@ async def test_a_window_that_cannot_be_evaluated_is_told_and_all_others_go_on(mo
     monitor.beat("feature")
     await monitor.tick()
     assert monitor.alerts("MonitoringFailed") == ["firing", "resolved"]
+
+
+async def released(*names: str) -> Monitor:
+    """Deployments with a canary under way each."""
+    monitor = Monitor(compiled(*(one(name, rollout=Canary(min_decisions=5)) for name in names)))
+    await monitor.start()
+    for name in names:
+        plan = monitor.shard.deployments.declared[name].rollout
+        for topic, event in (
+            (RELEASES, RolloutStarted(name, f"r-{name}", 2, "canary", "", plan, 1, clock_s=0.0)),
+            (ROUTES, Route(name, {1: 0.5, 2: 0.5}, "s", 1, rollout=f"r-{name}")),
+            (RELEASES, RolloutAdvanced(name, f"r-{name}", 2, "canary", 0.5, 0, clock_s=0.0)),
+        ):
+            await monitor.read(monitor.message(topic, event, 0.0))
+    return monitor
+
+
+def breaks(patch: pytest.MonkeyPatch, what: str, name: str) -> None:
+    """A step of the analysis raises, for one deployment."""
+    from headrace_monitor.core.analysis import Trial
+
+    works = getattr(Trial, what)
+
+    def step(trial: Trial, *more: object, **most: object) -> object:
+        if trial.deployment.name == name:
+            raise ZeroDivisionError("float division by zero")
+        return works(trial, *more, **most)
+
+    patch.setattr(Trial, what, step)
+
+
+@pytest.mark.parametrize("what", ["on_advanced", "take", "look"])
+async def test_a_rollout_that_cannot_be_judged_is_told_and_all_others_are_judged(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(monkeypatch, what, "bad")
+    monitor = await released("bad", "good")
+    for n in range(30):
+        at_s = n * DAY / 10
+        await monitor.read(
+            *(
+                monitor.message(
+                    DECISIONS, DecisionMade(f"r{n}", name, f"u{n}", at_s, Served(Score(2, "m", 0.4)), n), at_s
+                )
+                for name in ("bad", "good")
+            )
+        )
+    await monitor.tick()
+    assert [len(monitor.windows(name)) for name in ("bad", "good")] == [2, 2]
+    judged = [e.step_decisions for e in monitor.events if isinstance(e, VerdictGiven) and e.deployment == "good"]
+    assert judged[-1] == 30
+    told = [e for e in monitor.events if isinstance(e, AlertChanged) and e.labels["alertname"] == "MonitoringFailed"]
+    assert [(e.status, e.labels["deployment"], e.labels["about"]) for e in told] == [("firing", "bad", "rollout")]
+    monkeypatch.undo()
+    monitor.beat("feature")
+    await monitor.tick(700.0)
+    assert monitor.alerts("MonitoringFailed") == ["firing", "resolved"]
+
+
+async def test_a_rollout_ends_although_what_was_read_before_could_not_be_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    breaks(monkeypatch, "take", "d")
+    monitor = await released("d")
+    await monitor.read(
+        monitor.message(DECISIONS, DecisionMade("r", "d", "u", 5.0, Served(Score(2, "m", 0.4)), 0), 5.0),
+        monitor.message(RELEASES, RolloutAborted("d", "r-d", 2, "enough", harmful=True), 6.0),
+    )
+    await monitor.tick()
+    assert [e.ended for e in monitor.events if isinstance(e, RolloutJudged)][-1]
+    assert monitor.alerts("RolloutRolledBack") == ["firing"]
 
 
 @pytest.mark.parametrize("length_s", [0.0, -1.0, math.nan, math.inf, 1e-9])
@@ -200,11 +274,15 @@ async def test_an_apply_of_another_project_touches_nothing() -> None:
     monitor = Monitor(mine)
     await monitor.start()
     await monitor.live("d")
-    windows, watch, count = monitor.shard._windows["d"], monitor.shard._watches["d"], len(monitor.outs)
+    windows, watch, count = (
+        monitor.shard.deployments.watched["d"].windows,
+        monitor.shard.deployments.watched["d"].watch,
+        len(monitor.outs),
+    )
     monitor.shard.apply([mine, compiled(one("other"), name="q")])
     await monitor.tick()
-    assert monitor.shard._windows["d"] is windows
-    assert monitor.shard._watches["d"] is watch
+    assert monitor.shard.deployments.watched["d"].windows is windows
+    assert monitor.shard.deployments.watched["d"].watch is watch
     assert len(monitor.outs) == count
     await monitor.live("other")
     assert [w.requests for w in monitor.windows("other")] == [10, 10]
@@ -214,12 +292,22 @@ async def test_a_deployment_that_changed_keeps_its_open_requests_and_its_memory(
     monitor = Monitor(compiled(one("d")))
     await monitor.start()
     await monitor.live("d", days=3)
-    before = monitor.shard._watches["d"].closed_cohorts
+    before = monitor.shard.deployments.watched["d"].watch.closed_cohorts
     monitor.shard.apply([compiled(one("d", cohort="48h", owner="me"))])
     await monitor.live("d", since=3)
-    assert monitor.shard._watches["d"].closed_cohorts == before + 1
+    assert monitor.shard.deployments.watched["d"].watch.closed_cohorts == before + 1
     last = monitor.windows("d")[-1]
     assert (last.from_s, last.to_s - last.from_s, last.requests) == (2 * DAY, 2 * DAY, 20)
+
+
+async def test_a_deployment_that_changed_before_its_first_request_is_kept_with_that_request() -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start()
+    monitor.shard.apply([compiled(one("d", owner="me"))])
+    await monitor.tick()
+    await monitor.read(monitor.message(DECISIONS, DecisionMade("r", "d", "u", 5.0, Served(Score(1, "m", 0.4)), 0), 5.0))
+    kept = [e.replay_from for e in monitor.events if isinstance(e, MonitorState)]
+    assert kept == [{f"{DECISIONS}/0": 0}]
 
 
 async def test_a_deployment_that_is_taken_away_ends_its_alerts() -> None:
@@ -233,6 +321,21 @@ async def test_a_deployment_that_is_taken_away_ends_its_alerts() -> None:
     assert monitor.alerts("MonitoringFailed") == ["firing", "resolved"]
     await monitor.live("d")
     assert monitor.windows("d") == []
+
+
+async def test_a_monitored_deployment_that_is_taken_away_is_kept_on_the_log_and_all_others_go_on() -> None:
+    monitor = Monitor(compiled(one("d"), one("e")))
+    await monitor.start()
+    await monitor.live("d")
+    await monitor.live("e")
+    monitor.shard.apply([compiled(one("e"))])
+    await monitor.tick()
+    await monitor.live("d", since=3)
+    await monitor.live("e", since=3)
+    assert [len(monitor.windows(name)) for name in ("d", "e")] == [2, 5]
+    monitor.shard.apply([compiled(one("d"), one("e"))])
+    await monitor.live("d", since=6)
+    assert monitor.windows("d")[-1].from_s >= 6 * DAY
 
 
 async def test_a_restart_reads_again_only_what_open_windows_need() -> None:

@@ -79,9 +79,9 @@ async def test_a_new_source_begins_the_shard_again_in_the_same_process_and_keeps
     await ensure_topics(log, topics.specs(compile_project(WITH_SOURCE)))
     await apply(WITH_SOURCE)
     async with asyncio.timeout(30):
-        while monitor._shard is first or monitor._shard is None or not monitor._shard._windows:
+        while monitor._shard is first or monitor._shard is None or not monitor._shard.deployments.watched:
             await asyncio.sleep(0.02)
-    assert monitor._shard._read_before[f"{topics.name('inference.decisions')}/0"] >= 45
+    assert monitor._shard._intake._read_before[f"{topics.name('inference.decisions')}/0"] >= 45
     await ask(90, 180)
     found = await windows(before + 3)
     stop.set()

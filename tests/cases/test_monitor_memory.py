@@ -101,4 +101,4 @@ async def test_half_an_hour_at_200_a_second_with_labels_a_day_late_does_not_grow
     assert now <= 1.1 * then
     states, limits = stream.health.state_bytes, stream.health.state_limits
     assert all(states[name] <= limits[name] for name in states)
-    assert stream.shard._watches["d"].closed_cohorts >= 12
+    assert stream.shard.deployments.watched["d"].watch.closed_cohorts >= 12

@@ -306,5 +306,5 @@ async def test_requests_of_more_days_than_there_may_be_windows_close_the_oldest_
     for tp in list(replay.log)[:2]:
         outs += (await shard.on_batch(replay.log[tp])).outs
     outs += (await shard.on_tick()).outs
-    assert len(shard._windows["d"].open) <= 50
+    assert len(shard.deployments.watched["d"].windows.open) <= 50
     assert {w.verdict for w in closed(outs)} == {"UNMEASURED"}

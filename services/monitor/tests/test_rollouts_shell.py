@@ -19,7 +19,8 @@ from headrace.policy.verdict import FAIL, PASS, UNMEASURED
 from headrace.project import Binary, Canary, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace.topics import Topics
-from headrace_monitor.shell import MonitorShard, Services
+from headrace_monitor.core.services import Services
+from headrace_monitor.shell import MonitorShard
 
 CANARY = Canary(shares=[0.5, 1], margin=0.05, min_decisions=20)
 DEPLOYMENT = Deployment("d", "u", [Number("x")], label=Binary("y", horizon="2h"), rollout=CANARY)

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
 
 from headrace.bus.port import Out
 from headrace.codec import Message, out
 from headrace.envelope import Envelope, derived_id
+from headrace.errors import HeadraceError
 from headrace.events.inference import DecisionMade, ShadowScored
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import (
@@ -26,14 +27,22 @@ from headrace_monitor.core.analysis import LIMITS, Seen, Trial, begin
 _DECISIONS_UNWRITTEN = 5000
 _ROUTES_KEPT = 20
 
+_Fact = RolloutStarted | RolloutAdvanced | RolloutCompleted | RolloutAborted | RolledBack
+
 ReplayFrom = Callable[[float], dict[str, int]]
+OnFailed = Callable[[str, Exception], list[Out]]
 
 
 class Rollouts:
-    """One analysis per deployment: of the newest rollout, until it is over."""
+    """One analysis per deployment: of the newest rollout, until it is over.
 
-    def __init__(self, topics: Topics, deployments: Mapping[str, DeploymentDefinition], service: str) -> None:
-        self._topics, self._deployments, self._service = topics, deployments, service
+    `on_failed`: what is written when the analysis of a deployment raises; all others go on.
+    """
+
+    def __init__(
+        self, topics: Topics, deployments: Mapping[str, DeploymentDefinition], service: str, on_failed: OnFailed
+    ) -> None:
+        self._topics, self._deployments, self._service, self._on_failed = topics, deployments, service, on_failed
         self._trials: dict[str, Trial] = {}
         self._routes: dict[str, dict[int, Route]] = {}
         self._waiting: dict[str, list[Seen]] = {}
@@ -88,18 +97,21 @@ class Rollouts:
         if route.deployment in self._trials:
             self._trials[route.deployment].on_route(route, offset)
 
-    def on_fact(self, message: Message) -> None:
+    def on_fact(self, message: Message) -> list[Out]:
         """A fact about a rollout, after the decisions that were read before it."""
-        fact: Any = message.event
-        if not isinstance(fact, RolloutStarted | RolloutAdvanced | RolloutCompleted | RolloutAborted | RolledBack):
-            return
-        self._fold(fact.deployment)
+        fact = message.event
+        if not isinstance(fact, _Fact):
+            return []
+        outs = self._fold(fact.deployment)
+        return outs + self._alone(fact.deployment, partial(self._follow, fact, message.envelope))
+
+    def _follow(self, fact: _Fact, envelope: Envelope) -> None:
         if isinstance(fact, RolloutStarted):
             self._begin(fact)
         trial = self._trials.get(fact.deployment)
         if trial is None or (trial.state.started.rollout != getattr(fact, "rollout", trial.state.started.rollout)):
             return
-        self._stories[fact.deployment] = message.envelope.correlation_id or message.envelope.id
+        self._stories[fact.deployment] = envelope.correlation_id or envelope.id
         self._unwritten[fact.deployment] = _DECISIONS_UNWRITTEN
         self._is_fresh = True
         match fact:
@@ -117,17 +129,26 @@ class Rollouts:
             for offset, route in self._routes.get(fact.deployment, {}).items():
                 trial.on_route(route, offset)
 
-    def fold(self) -> None:
+    def fold(self) -> list[Out]:
         """Fold what was read in this batch."""
-        for deployment in list(self._waiting):
-            self._fold(deployment)
+        return [written for deployment in list(self._waiting) for written in self._fold(deployment)]
 
-    def _fold(self, deployment: str) -> None:
+    def _fold(self, deployment: str) -> list[Out]:
         seen, trial = self._waiting.pop(deployment, []), self._trials.get(deployment)
-        if seen and trial is not None:
-            trial.take(seen)
-            self._unwritten[deployment] = self._unwritten.get(deployment, 0) + len(seen)
-            self._is_fresh = True
+        if not seen or trial is None:
+            return []
+        self._unwritten[deployment] = self._unwritten.get(deployment, 0) + len(seen)
+        self._is_fresh = True
+        return self._alone(deployment, partial(trial.take, seen))
+
+    def _alone(self, deployment: str, step: Callable[[], list[Out] | None]) -> list[Out]:
+        """A step of one analysis: what it raises is told, and holds up no other one."""
+        try:
+            return step() or []
+        except HeadraceError:
+            raise
+        except Exception as error:
+            return self._on_failed(deployment, error)
 
     def is_waiting(self, now_s: float) -> bool:
         """Whether something was read, or was not said for long, since the last look. `now_s`: of the monotonic clock."""
@@ -139,19 +160,30 @@ class Rollouts:
 
     def look(self, clocks: Mapping[str, float], now_s: float, replay_from: ReplayFrom, *, is_idle: bool) -> list[Out]:
         """Verdicts by each deployment's clock, and the memory that goes with them. Only when idle the clock is known in full."""
-        outs: list[Out] = []
         self._is_fresh = self._is_fresh and not is_idle
-        for name, trial in list(self._trials.items()):
-            clock_s = clocks.get(name, -math.inf)
-            verdict = trial.look(clock_s, is_silent=self._is_silent(name, now_s))
-            if verdict is not None:
-                self._spoke_s[name] = now_s
-                outs.append(self._verdict(name, trial, verdict))
-            if verdict is not None or trial.state.ended or self._unwritten.get(name, 0) >= _DECISIONS_UNWRITTEN:
-                self._unwritten.pop(name, None)
-                outs.append(self._memory(name, trial, clock_s, replay_from(trial.open_from_s or clock_s)))
-            if trial.state.ended:
-                del self._trials[name]
+        return [
+            written
+            for name, trial in list(self._trials.items())
+            for written in self._alone(name, partial(self._look, name, trial, clocks, now_s, replay_from))
+        ]
+
+    def _look(
+        self, name: str, trial: Trial, clocks: Mapping[str, float], now_s: float, replay_from: ReplayFrom
+    ) -> list[Out]:
+        outs: list[Out] = []
+        clock_s, is_silent = clocks.get(name, -math.inf), self._is_silent(name, now_s)
+        if is_silent:
+            # NB: before it is looked at: what raises there is tried again a while later, not with the next tick.
+            self._spoke_s[name] = now_s
+        verdict = trial.look(clock_s, is_silent=is_silent)
+        if verdict is not None:
+            self._spoke_s[name] = now_s
+            outs.append(self._verdict(name, trial, verdict))
+        if verdict is not None or trial.state.ended or self._unwritten.get(name, 0) >= _DECISIONS_UNWRITTEN:
+            self._unwritten.pop(name, None)
+            outs.append(self._memory(name, trial, clock_s, replay_from(trial.open_from_s or clock_s)))
+        if trial.state.ended:
+            del self._trials[name]
         return outs
 
     def _verdict(self, name: str, trial: Trial, verdict: VerdictGiven) -> Out:

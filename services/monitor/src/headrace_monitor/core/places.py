@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 DAY_S = 86_400.0
 MOST_DAYS = 4096
+LIMIT_BYTES = 64 * 1024 * 1024
+# By estimate: a day with its offset.
+_PLACE_BYTES = 100
 
 
 @dataclass
@@ -51,8 +54,10 @@ class Places:
         found = {place: [first for day, first in days.items() if day >= oldest] for place, days in self.first.items()}
         return self.read_to | {place: min(offsets) for place, offsets in found.items() if offsets}
 
-    def __len__(self) -> int:
-        return sum(map(len, self.first.values()))
+    @property
+    def held_bytes(self) -> int:
+        """What they take, by estimate."""
+        return sum(map(len, self.first.values())) * _PLACE_BYTES
 
 
 def _join_oldest(days: dict[float, int]) -> None:

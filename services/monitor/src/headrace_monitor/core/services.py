@@ -20,6 +20,12 @@ FORGOTTEN_S = 3600.0
 OF_STATE = ("DeploymentDegraded", "TransactionOpen", "StateOverBound", "PartitionStopped")
 
 
+def service_down(service: str) -> Alarm:
+    """No instance of a service reports."""
+    summary = f"no instance of {service} has reported for {SILENT_S:.0f} s"
+    return Alarm("ServiceDown", {"service": service}, "critical", summary, "headrace status")
+
+
 @dataclass
 class Services:
     """Who reported what, and when, in append time."""
