@@ -72,20 +72,30 @@ def quietly() -> Iterator[None]:
         return
 
 
-@contextmanager
-def translated(doing: str) -> Iterator[None]:
+class _Translated:
+    """NB: a class, since a generator costs three times as much, and this stands around every fetch and every commit."""
+
+    __slots__ = ("_doing",)
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            if not is_told_to_end():
+                raise Retryable(f"{self._doing}: the client let go of its connection") from error
+        elif isinstance(error, Exception):
+            told = translate(error, self._doing)
+            if told is not error:
+                raise told from error
+
+
+def translated(doing: str) -> _Translated:
     """Let nothing but our own errors out. `doing`: what was tried, for the message."""
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        if is_told_to_end():
-            raise
-        raise Retryable(f"{doing}: the client let go of its connection") from error
-    except Exception as error:
-        told = translate(error, doing)
-        if told is error:
-            raise
-        raise told from error
+    return _Translated(doing)
 
 
 def cause(error: BaseException) -> str:

@@ -92,6 +92,8 @@ class Stops:
     @property
     def stopped(self) -> list[PartitionStopped]:
         """All that is stopped now, by key."""
+        if not (self._said or self._halted):  # asked with every batch
+            return []
         now = self._said | self._halted
         return [found for _, found in sorted(now.items()) if isinstance(found, PartitionStopped)]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import queue
 import threading
@@ -16,6 +17,7 @@ T = TypeVar("T")
 _Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 # Calls that wait for one thread: each shard has one, and what nobody waits for any more is passed over.
 MOST_WAITING = 64
+_READ_EVERY_S = 0.1
 
 
 class LaneBusy(Exception):
@@ -31,7 +33,7 @@ class Foreign(Exception):
 
 
 class _Current(NamedTuple):
-    """The call that the thread is at. `cpu_s`, `waited_s`: of the thread when it began."""
+    """The call that the thread is at. `cpu_s`: of the thread when it began; `waited_s`: not long before."""
 
     done: "asyncio.Future[Any]"
     began_s: float
@@ -51,6 +53,7 @@ class Lane:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._current: _Current | None = None
         self._clock: int | None = None
+        self._waited_s, self._read_s = 0.0, -math.inf
         self._thread: threading.Thread | None = None
 
     async def run(self, function: Callable[[], T], limit_s: float | None) -> T:
@@ -94,7 +97,9 @@ class Lane:
         now_s = time.monotonic()
         cpu_s, waited_s = self._had()
         beats = pulse.share(current.began_s, now_s)
-        return Spent(now_s - current.began_s, cpu_s - current.cpu_s, waited_s - current.waited_s, beats)
+        return Spent(
+            now_s - current.began_s, max(0.0, cpu_s - current.cpu_s), max(0.0, waited_s - current.waited_s), beats
+        )
 
     def renewed(self) -> "Lane":
         """A lane in this one's stead: its thread is abandoned, and ends if ever its call returns."""
@@ -116,6 +121,14 @@ class Lane:
             return 0.0, 0.0
         return int(on_core) / 1e9, int(waited) / 1e9
 
+    def _begun(self, done: "asyncio.Future[Any]") -> _Current:
+        # NB: reading lets go of the interpreter's lock, and getting it back may take 5 ms: ten times a second, not with each call. What
+        # the thread waited meanwhile is counted as this call's, which errs towards "late".
+        now_s = time.monotonic()
+        if now_s - self._read_s >= _READ_EVERY_S:
+            self._read_s, (_, self._waited_s) = now_s, self._had()
+        return _Current(done, now_s, time.thread_time(), self._waited_s)
+
     def _work(self) -> None:
         with contextlib.suppress(OSError):  # not on Linux
             self._clock = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
@@ -130,7 +143,7 @@ class Lane:
     def _do(self, function: Callable[[], Any], loop: asyncio.AbstractEventLoop, done: "asyncio.Future[Any]") -> None:
         if done.cancelled():
             return
-        self._current = _Current(done, time.monotonic(), *self._had())
+        self._current = self._begun(done)
         result: Any = None
         error: Exception | None = None
         try:
