@@ -286,6 +286,13 @@ def test_everything_that_a_route_names_is_loaded_champions_first() -> None:
     assert plan_loads([route], known, set(), set()).load == (("d", 3), ("d", 2), ("d", 1), ("d", 4))
 
 
+def test_a_version_that_was_never_tried_goes_before_one_that_has_failed_and_a_champion_before_both() -> None:
+    routes = [Route(name, {1: 1.0}, "s", 1, warm=(2,)) for name in "abc"]
+    known = {(name, version) for name in "abc" for version in (1, 2)}
+    plan = plan_loads(routes, known, {("c", 1)}, set(), failed={("a", 1), ("a", 2)})
+    assert plan.load == (("b", 1), ("a", 1), ("b", 2), ("c", 2), ("a", 2))
+
+
 def test_a_refused_version_is_not_tried_again_and_an_unwanted_one_goes() -> None:
     plan = plan_loads([ROUTE], {("d", 3), ("d", 2)}, {("d", 9)}, {("d", 3)})
     assert plan.load == (("d", 2),)

@@ -258,6 +258,39 @@ class Sick:
     async def close(self) -> None: ...
 
 
+class Held:
+    """A trial of one version that goes on until it is let end; the others pass. `asked`: in which order."""
+
+    def __init__(self, version: int) -> None:
+        self.version, self.may_end, self.asked = version, asyncio.Event(), []
+
+    async def judge(self, registered: VersionRegistered, *_more: Any, fresh: bool = False) -> Any:
+        self.asked.append(registered.version)
+        if registered.version != self.version:
+            return Passed(1000)
+        await self.may_end.wait()
+        return Rejected("it used more than 60 s of CPU")
+
+    async def close(self) -> None: ...
+
+
+async def test_versions_that_wait_behind_one_that_is_being_tried_are_told_as_in_line(bench: Bench) -> None:
+    trial = bench.trial = Held(2)
+    for version in (1, 2, 3, 4):
+        await bench.register("plain", version, model=sound(), vocabularies={})
+    await bench.route("plain", {1: 1.0}, champion=1)
+    async with bench.running():
+        await bench.route("plain", {1: 1.0}, champion=1, warm=(2,))
+        await bench.until(lambda: 2 in trial.asked)
+        assert bench.health.report().in_line == ()
+        await bench.route("plain", {1: 1.0}, champion=1, warm=(2, 3, 4))
+        await bench.until(lambda: bench.health.report().in_line == ("plain/3", "plain/4"))
+        trial.may_end.set()
+        await bench.until(lambda: bench.health.warmed == {"plain/1", "plain/3", "plain/4"})
+        await bench.until(lambda: bench.health.report().in_line == ())
+    assert trial.asked == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("told", "exit_code", "free_bytes", "verdict"),
     [

@@ -106,11 +106,12 @@ async def wire(
         linger_s=LINGER_S,
     )
 
-    def without_champion() -> dict[str, str]:
-        return degraded(control.routes, partial(_why_not, definitions, shelf, warmer))
+    def report() -> None:
+        warmer.report()
+        health.degraded = degraded(control.routes, partial(_why_not, definitions, shelf, warmer))
 
-    keeper = Keeper(log, topics, facts, shelf, loads, health, clock, without_champion)
-    health.degraded = without_champion()
+    keeper = Keeper(log, topics, facts, shelf, loads, health, clock, report)
+    report()
     return [features, control.view, warmer, progress, keeper, host]
 
 

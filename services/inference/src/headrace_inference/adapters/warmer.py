@@ -173,7 +173,8 @@ class Warmer:
         now_s = self._clock.monotonic_s()
         self._forget()
         later = {name for name, tries in self._tries.items() if tries.due_s > now_s}
-        return plan_loads(control.routes, control.versions.keys(), shelf.loaded, shelf.refused.keys(), later)
+        known, refused = control.versions.keys(), shelf.refused.keys()
+        return plan_loads(control.routes, known, shelf.loaded, refused, later, self._tries.keys())
 
     def _forget(self) -> None:
         """What no registry knows any more is not remembered either."""
@@ -185,14 +186,18 @@ class Warmer:
         registered = self._control.versions[name]
         began_s = self._clock.monotonic_s()
         self._loading = (name, began_s)
+        self.report()
         try:
             found = await self._fetch(registered)
         finally:
             self._loading = None
+        self._settle(name, found, began_s)
+        self.report()
+
+    def _settle(self, name: Name, found: LoadedModel | Rejected | Failed, began_s: float) -> None:
         if isinstance(found, LoadedModel):
             self._tries.pop(name, None)
             self._shelf.put(name, found)
-            self._report()
             _log.info("version %s of %s is loaded and warm", name[1], name[0])
             self._tell(VersionWarmed(*name, self._health.instance, self._clock.monotonic_s() - began_s))
         elif isinstance(found, Rejected):
@@ -223,7 +228,7 @@ class Warmer:
         reason = f"its load has taken {took_s:.0f} s so far and goes on"
         _log.warning("version %s of %s: %s", name[1], name[0], reason)
         attempt = self._tries[name].failures if name in self._tries else 0
-        self._tell(VersionLoadFailed(*name, self._health.instance, TIME, reason, attempt))
+        self._tell(VersionLoadFailed(*name, self._health.instance, TIME, reason, attempt, goes_on=True))
 
     async def _fetch(self, registered: VersionRegistered) -> LoadedModel | Rejected | Failed:
         """The version by ONNX Runtime where it has such an artifact, else (or when that is rejected) by its own."""
@@ -281,9 +286,13 @@ class Warmer:
             # What found no room may find some now.
             for tries in self._tries.values():
                 tries.due_s = min(tries.due_s, self._clock.monotonic_s())
-        self._report()
+        self.report()
 
-    def _report(self) -> None:
+    def report(self) -> None:
+        """Tell in the health record what is loaded, and what waits for its turn."""
+        busy = self._loading
+        waiting = [name for name in self._plan().load if name != busy[0]] if busy is not None else []
+        self._health.in_line = tuple(f"{deployment}/{version}" for deployment, version in waiting)
         names = {f"{deployment}/{version}" for deployment, version in self._shelf.loaded}
         self._health.loaded, self._health.warmed = names, set(names)
         self._health.holds("loaded versions", self._shelf.bytes, self._limit_bytes)

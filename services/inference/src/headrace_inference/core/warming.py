@@ -1,5 +1,6 @@
 """Which versions an instance keeps loaded: all that a route names, in whatever role, and no others."""
 
+import itertools
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 
@@ -33,16 +34,24 @@ def wanted_by(route: Route) -> tuple[int, ...]:
 
 
 def plan_loads(
-    routes: Iterable[Route], known: Set[Name], loaded: Set[Name], refused: Set[Name], later: Set[Name] = frozenset()
+    routes: Iterable[Route],
+    known: Set[Name],
+    loaded: Set[Name],
+    refused: Set[Name],
+    later: Set[Name] = frozenset(),
+    failed: Set[Name] = frozenset(),
 ) -> Plan:
-    """Compare what routes want with what is there: each deployment's first version before any other's second.
+    """Compare what routes want with what is there: each deployment's first version before any other's second, and among each of
+    these the ones that are new before those that have failed, which may do so again and at length.
 
     `known`: versions that the registry has told of; `refused`: ones that are never tried again here; `later`: ones that
-    are tried again, but not now.
+    are tried again, but not now; `failed`: ones that were tried before.
     """
     by_route = [[(route.deployment, version) for version in wanted_by(route)] for route in routes]
     firsts, others = [names[:1] for names in by_route], [names[1:] for names in by_route]
-    wanted = [name for names in (*firsts, *others) for name in names]
+    wanted = [
+        name for part in (firsts, others) for name in sorted(itertools.chain(*part), key=lambda name: name in failed)
+    ]
     passed_over = loaded | refused | later
     load = [name for name in wanted if name in known and name not in passed_over]
     return Plan(tuple(dict.fromkeys(load)), tuple(sorted(loaded - set(wanted))))
