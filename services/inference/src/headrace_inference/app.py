@@ -83,8 +83,6 @@ async def wire(
         tell=facts.append,
         limit_bytes=model_memory_bytes,
     )
-    if isinstance(trial, Trials):
-        trial.slow = warmer.slow
     await warmer.begin()
     progress = Progress(store, projects, topics, health)
     progress.report()
@@ -107,7 +105,7 @@ async def wire(
     )
 
     def report() -> None:
-        warmer.report()
+        warmer.look()
         health.degraded = degraded(control.routes, partial(_why_not, definitions, shelf, warmer))
 
     keeper = Keeper(log, topics, facts, shelf, loads, health, clock, report)

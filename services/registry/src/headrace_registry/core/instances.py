@@ -82,7 +82,7 @@ class Instances:
         return {r.instance: r.ready and name in r.warmed for r in self._live("inference", now_s)}
 
     def in_line(self, name: str, now_s: float) -> bool:
-        """Whether version `deployment/version` waits on a live instance until others are loaded."""
+        """Whether version `deployment/version` waits on a live instance until others are loaded; one that died keeps nobody waiting."""
         return any(name in report.in_line for report in self._live("inference", now_s))
 
     def warmings(self, deployment: str, version: int) -> int:
