@@ -24,13 +24,14 @@ from headrace.bus.kafka import KafkaLog
 from headrace.codec import out
 from headrace.envelope import Envelope
 from headrace.events.project import ProjectApplied
-from headrace.events.registry import Lineage, ModelVersion, Route, VersionRegistered
+from headrace.events.registry import ModelVersion, Route
 from headrace.features.rows import pin_signature
 from headrace.models import onnx_format
 from headrace.project import Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
 from headrace.project.definition import ProjectDefinition
 from headrace.settings import Settings
+from headrace.testing.registry import version_of
 from headrace.topics import Topics
 from headrace_broker import Broker
 
@@ -126,25 +127,8 @@ class Served:
         ]
         for deployment in project.deployments:
             name = deployment.name
-            registered = VersionRegistered(
-                deployment=name,
-                model=name,
-                version=1,
-                place=place,
-                model_digest="bench",
-                signature=pin_signature(project, deployment, {}),
-                output="binary",
-                classes=(),
-                lineage=Lineage(),
-                metrics={},
-                gates=(),
-                reason="bench",
-                trained_rows=1,
-                by="bench",
-                registered_at_s=0.0,
-                command_id="bench",
-                onnx=onnx,
-            )
+            signature = pin_signature(project, deployment, {})
+            registered = version_of(1, deployment=name, model=name, place=place, signature=signature, onnx=onnx)
             facts.append(("registry.models", f"{name}/1", ModelVersion(registered, "registered")))
             if self.has_shadow:
                 other = msgspec.structs.replace(registered, version=SHADOW)

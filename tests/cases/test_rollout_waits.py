@@ -53,6 +53,7 @@ class Scene:
                 self.tell(Warmed())
         self.instances, self.patience, self.now_s = Instances(), Patience(), 1000.0
         self.served = self.watched = 0
+        self.lines: tuple[str, ...] = ()
 
     def tell(self, message: Any, plan: RolloutDefinition = CANARY) -> list[Any]:
         facts = rollout.decide(self.state, "d", message, f"m{self.state.entry('d').facts}", plan)
@@ -74,7 +75,8 @@ class Scene:
     def lives(self, *, warm: bool = False, ready: bool = True) -> None:
         names = ("d/1", "d/2") if warm else ("d/1",)
         self.instances.take(
-            HealthReported("inference", "i", ready, warmed=names, handled_total=self.served), self.now_s
+            HealthReported("inference", "i", ready, warmed=names, handled_total=self.served, in_line=self.lines),
+            self.now_s,
         )
 
     def passes(self, seconds: float, *, inference: bool = True, monitor: bool = True, lag: int = 0, gets_on: bool = False,
@@ -203,6 +205,67 @@ def test_warming_runs_out_in_the_time_of_living_instances_and_an_instance_that_i
     assert (over.what, "not warm on i after" in over.reason) == ("warming", True)
     aborted, _ = scene.tell(TimedOut("d", scene.running.id, over.what, over.for_s, over.reason))
     assert (aborted.harmful, aborted.cause) == (False, "warming")
+
+
+def test_a_version_that_waits_in_line_behind_other_loads_is_waited_for_and_its_time_begins_with_its_turn() -> None:
+    scene = Scene()
+    scene.lines = ("d/2",)
+    assert scene.passes(7200.0) == []
+    scene.lines = ("d/3",)
+    assert scene.passes(3 * 300.0 - 20.0) == []
+    assert scene.passes(40.0)[0].what == "warming"
+
+
+def test_an_instance_that_dies_or_stops_with_a_version_in_line_keeps_nobody_waiting() -> None:
+    for stopping in (False, True):
+        scene = Scene()
+        scene.instances.take(HealthReported("inference", "j", True, in_line=("d/2",)), scene.now_s)
+        if stopping:
+            scene.instances.take(
+                HealthReported("inference", "j", True, in_line=("d/2",), stopping=True), scene.now_s + 1.0
+            )
+        assert scene.passes(3 * 300.0 - 20.0) == []
+        over = scene.passes(60.0)[0]
+        assert (over.what, "not warm on i after" in over.reason) == ("warming", True)
+
+
+def test_a_version_is_waited_for_until_its_turn_has_come_on_every_instance_that_lives() -> None:
+    scene = Scene()
+    other = HealthReported("inference", "j", True, in_line=("d/1", "d/2"))
+    for _ in range(600):
+        scene.instances.take(other, scene.now_s)
+        assert scene.passes(6.0) == []
+    assert scene.passes(3 * 300.0 + 60.0)[0].what == "warming"
+
+
+def test_time_in_line_does_not_take_back_what_has_been_waited_so_that_the_wait_of_one_that_returns_there_ends() -> None:
+    scene = Scene()
+    for _ in range(8):
+        scene.lines = ()
+        assert scene.passes(100.0) == []
+        scene.lines = ("d/2",)
+        assert scene.passes(100.0) == []
+    scene.lines = ()
+    assert scene.passes(140.0)[0].what == "warming"
+
+
+@pytest.mark.parametrize("in_line", [False, True])
+def test_a_version_whose_loads_fail_ends_its_rollout_in_line_or_not(in_line: bool) -> None:
+    scene = Scene()
+    scene.lines = ("d/2",) if in_line else ()
+    for attempt in range(1, LOADS + 1):
+        assert scene.passes(60.0) == []
+        scene.instances.take(VersionLoadFailed("d", 2, "i", "memory", "no room", attempt), scene.now_s)
+    assert scene.passes(2.0)[0].what == "load"
+
+
+def test_a_load_that_takes_long_has_not_failed_however_often_that_is_told() -> None:
+    scene = Scene()
+    scene.lives()
+    for _ in range(10 * LOADS):
+        told = VersionLoadFailed("d", 2, "i", "time", "its load has taken 120 s so far", 0, goes_on=True)
+        scene.instances.take(told, scene.now_s)
+        assert scene.passes(2.0) == []
 
 
 def test_only_a_version_that_was_rejected_for_good_is_never_released_again() -> None:

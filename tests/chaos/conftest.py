@@ -1,12 +1,13 @@
 """An installation of its own per test: broker and all services as supervised processes."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from headrace.bus.views import read_all
 from headrace.codec import Codec
 from headrace.settings import Settings
 from headrace_broker import free_port
+
+ROOT = Path(__file__).parents[2]
 
 
 class Installation:
@@ -94,3 +97,32 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
     found.run("up", "--port", str(free_port()))
     yield found
     found.end()
+
+
+@pytest.fixture
+def instance(settings: Settings) -> Callable[..., AbstractAsyncContextManager[asyncio.subprocess.Process]]:
+    """Starts instances of inference under names, each a process that nobody supervises and that ends with its block.
+
+    `module`: what runs; further words go into its environment.
+    """
+
+    @asynccontextmanager
+    async def started(
+        name: str, module: str = "headrace_inference", **environ: str
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        found = {
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
+            "HEADRACE_NAMESPACE": settings.namespace,
+            "HEADRACE_INSTANCE": name,
+            **environ,
+        }
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, env=found, cwd=ROOT)
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    return started

@@ -1,12 +1,9 @@
 """Inference is killed, and frozen past a takeover, under load: one committed decision per request, and every request answered."""
 
 import asyncio
-import os
 import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -37,6 +34,8 @@ PROJECT = compile_project(
     )
 )
 EVERY_S, AT_ONCE = 0.02, 10
+
+Instance = Any  # the fixture of conftest.py
 
 
 class Load:
@@ -108,23 +107,6 @@ class Load:
                 await asyncio.sleep(0.2)
 
 
-@asynccontextmanager
-async def instance(settings: Settings, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    environ = {
-        **os.environ,
-        "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
-        "HEADRACE_NAMESPACE": settings.namespace,
-        "HEADRACE_INSTANCE": name,
-    }
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "headrace_inference", env=environ)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
 @pytest_asyncio.fixture
 async def load(kafka_log: KafkaLog, settings: Settings) -> AsyncIterator[Load]:
     """Requests without end, until the test checks them."""
@@ -136,20 +118,20 @@ async def load(kafka_log: KafkaLog, settings: Settings) -> AsyncIterator[Load]:
     await made.task
 
 
-async def test_a_killed_instance_leaves_one_decision_per_request(load: Load, settings: Settings) -> None:
+async def test_a_killed_instance_leaves_one_decision_per_request(load: Load, instance: Instance) -> None:
     for name in ("first", "second", "third"):
-        async with instance(settings, name) as process:
+        async with instance(name) as process:
             await load.until_owned(lambda owned, name=name: owned.get(name) == (0, 1))
             await asyncio.sleep(1.0)  # it must be in the middle of something
             process.send_signal(signal.SIGKILL)
             await process.wait()
-    async with instance(settings, "last"):
+    async with instance("last"):
         await load.until_owned(lambda owned: owned.get("last") == (0, 1))
         await load.check()
 
 
-async def test_a_frozen_instance_that_wakes_after_the_takeover_writes_nothing(load: Load, settings: Settings) -> None:
-    async with instance(settings, "one") as one, instance(settings, "other"):
+async def test_a_frozen_instance_that_wakes_after_the_takeover_writes_nothing(load: Load, instance: Instance) -> None:
+    async with instance("one") as one, instance("other"):
         await load.until_owned(lambda owned: {owned.get("one"), owned.get("other")} == {(0,), (1,)})
         await asyncio.sleep(1.0)  # it must be in the middle of something
         one.send_signal(signal.SIGSTOP)

@@ -1,14 +1,10 @@
 """Inference is killed amid late shadows, under load: each decision gets one word of its shadow, from whoever owns the shard by then."""
 
 import asyncio
-import os
 import signal
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,15 +21,15 @@ from headrace.codec import Codec, out
 from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, PredictionRequested, Served, ShadowScored
 from headrace.events.project import ProjectApplied
-from headrace.events.registry import Lineage, ModelVersion, Route, VersionRegistered
+from headrace.events.registry import ModelVersion, Route
 from headrace.features.rows import pin_signature
 from headrace.project import Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
 from headrace.settings import Settings
+from headrace.testing.registry import version_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(550)]
 
-ROOT = Path(__file__).parents[2]
 PROJECT = compile_project(
     Project(
         "shadows", [Deployment("shadowed", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)], time_limit=20.0)]
@@ -41,6 +37,9 @@ PROJECT = compile_project(
 )
 NAME, CHAMPION, SHADOW = "shadowed", 1, 2
 EVERY_S, AT_ONCE, KILLS, STARTED_WITHIN_S = 0.02, 4, 3, 150
+SLOW = {"module": "bench.slow_inference", "BENCH_SHADOW_CALL_S": "2.0"}
+
+Instance = Any  # the fixture of conftest.py
 
 
 def trained(seed: int) -> Any:
@@ -75,24 +74,8 @@ class Scene:
         for version, model in self.models.items():
             data = skops.io.dumps(model)
             place = await artifacts.publish(self.log, self.topics, data, "skops", 0.0, "test")
-            registered = VersionRegistered(
-                deployment=NAME,
-                model=NAME,
-                version=version,
-                place=place,
-                model_digest=f"digest-{version}",
-                signature=pin_signature(PROJECT, PROJECT.deployment(NAME), {}),
-                output="binary",
-                classes=(),
-                lineage=Lineage(),
-                metrics={},
-                gates=(),
-                reason="test",
-                trained_rows=1,
-                by="test",
-                registered_at_s=0.0,
-                command_id="test",
-            )
+            signature = pin_signature(PROJECT, PROJECT.deployment(NAME), {})
+            registered = version_of(version, deployment=NAME, model=NAME, place=place, signature=signature)
             facts.append(("registry.models", f"{NAME}/{version}", ModelVersion(registered, "registered")))
         route = Route(NAME, {CHAMPION: 1.0}, "salt", 1, champion=CHAMPION, shadows=(SHADOW,))
         facts.append(("registry.routes", NAME, route))
@@ -158,27 +141,8 @@ class Scene:
             await self.read()
 
 
-@asynccontextmanager
-async def instance(settings: Settings, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    environ = {
-        **os.environ,
-        "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
-        "HEADRACE_NAMESPACE": settings.namespace,
-        "HEADRACE_INSTANCE": name,
-        "BENCH_SHADOW_CALL_S": "2.0",
-    }
-    command = [sys.executable, "-m", "bench.slow_inference"]
-    process = await asyncio.create_subprocess_exec(*command, env=environ, cwd=ROOT)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
 async def test_each_decision_has_one_word_of_its_shadow_whoever_was_killed_amid_late_ones(
-    kafka_log: KafkaLog, settings: Settings
+    kafka_log: KafkaLog, settings: Settings, instance: Instance
 ) -> None:
     scene = Scene(kafka_log, settings)
     await scene.set_up()
@@ -186,14 +150,14 @@ async def test_each_decision_has_one_word_of_its_shadow_whoever_was_killed_amid_
     left_behind: set[str] = set()
     for number in range(KILLS):
         before = len(scene.decided)
-        async with instance(settings, f"killed-{number}") as process, asyncio.timeout(STARTED_WITHIN_S):
+        async with instance(f"killed-{number}", **SLOW) as process, asyncio.timeout(STARTED_WITHIN_S):
             await scene.until(partial(_is_amid, scene, before + 50, left_behind), process)
             process.send_signal(signal.SIGKILL)
             await process.wait()
         await scene.read()
         left_behind |= scene.owed
     before = len(scene.decided)
-    async with instance(settings, "last") as process, asyncio.timeout(STARTED_WITHIN_S):
+    async with instance("last", **SLOW) as process, asyncio.timeout(STARTED_WITHIN_S):
         await scene.until(lambda: len(scene.decided) >= before + 50, process)
         scene.stop.set()
         await asking

@@ -104,6 +104,11 @@ def test_status_tells_breakers_that_are_not_closed_and_load_that_is_shed() -> No
     assert told == "breaker of delay/3 open: predict returned NaN; delay sheds load: requests are refused"
 
 
+def test_status_tells_which_versions_wait_in_line_to_be_loaded() -> None:
+    report = HealthReported("inference", "i-1", True, in_line=("delay/4", "price/2"))
+    assert service_row(report, {})["reason"] == "in line to be loaded: delay/4, price/2"
+
+
 def test_the_drill_names_its_acts_to_who_asks_for_another() -> None:
     ran = CliRunner().invoke(app, ["drill", "--only", "earthquake"])
     assert isinstance(ran.exception, Misconfigured)

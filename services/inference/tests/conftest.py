@@ -25,7 +25,7 @@ from headrace.envelope import Envelope
 from headrace.events.features import FeatureShardAdvanced
 from headrace.events.inference import DecisionMade, PredictionRequested
 from headrace.events.project import ProjectApplied
-from headrace.events.registry import Lineage, ModelVersion, Route, VersionRegistered
+from headrace.events.registry import ModelVersion, Route, VersionRegistered
 from headrace.features.plan import plan_view
 from headrace.features.rows import pin_signature
 from headrace.features.tiles import TileState
@@ -46,6 +46,7 @@ from headrace.project import (
 from headrace.project.compile import compile_project, digest
 from headrace.project.definition import ProjectDefinition
 from headrace.testing.memory import MemoryLog
+from headrace.testing.registry import version_of
 from headrace.topics import Topics
 from headrace_inference.adapters.warmer import Trial, Warmer
 from headrace_inference.app import wire
@@ -107,6 +108,11 @@ class Bench:
 
     trained = staticmethod(trained)
 
+    @staticmethod
+    def row(decision: DecisionMade) -> list[float]:
+        """The model's input as the decision has it."""
+        return np.frombuffer(decision.row, "<f4").tolist()
+
     async def set_up(self, project: ProjectDefinition = PROJECT) -> "Bench":
         """Make the topics and apply the project."""
         await ensure_topics(self.log, self.topics.specs(project))
@@ -144,25 +150,8 @@ class Bench:
         signature = pin_signature(PROJECT, definition, words, **changes.pop("pins", {}))
         data = changes.pop("data", None) or skops.io.dumps(model or trained(len(signature.columns), version))
         place = await artifacts.publish(self.log, self.topics, data, changes.pop("format", "skops"), AT_S, "test")
-        made = VersionRegistered(
-            deployment=deployment,
-            model=deployment,
-            version=version,
-            place=place,
-            model_digest=f"digest-{version}",
-            signature=signature,
-            output="binary",
-            classes=(),
-            lineage=Lineage(),
-            metrics={},
-            gates=(),
-            reason="test",
-            trained_rows=100,
-            by="test",
-            registered_at_s=AT_S,
-            command_id="c",
-        )
-        registered = msgspec.structs.replace(made, **changes)
+        named = {"deployment": deployment, "model": deployment, "model_digest": f"digest-{version}"}
+        registered = version_of(version, **named | {"place": place, "signature": signature} | changes)
         self.versions[deployment, version] = registered
         await self.put("registry.models", f"{deployment}/{version}", ModelVersion(registered, "registered"))
         return registered

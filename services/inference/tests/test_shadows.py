@@ -25,6 +25,13 @@ async def shadowed(bench: Bench) -> None:
     await bench.route("plain", {2: 1.0}, champion=2, shadows=(1,))
 
 
+async def decided(bench: Bench, count: int, unit: str = "u{}") -> list[DecisionMade]:
+    """The decisions on requests `r0` and so on, each of a unit of its own unless one is named."""
+    for n in range(count):
+        await bench.ask("plain", {"x": n / 10}, unit.format(n), id=f"r{n}")
+    return await bench.decisions(count)
+
+
 def said(found: list[Message]) -> dict[str, list[Any]]:
     """Per request what its shadow said, wherever that stands."""
     told: dict[str, list[Any]] = {}
@@ -61,9 +68,7 @@ async def test_an_answer_does_not_wait_for_its_shadow_whose_score_follows_beside
 ) -> None:
     await shadowed(bench)
     async with bench.running():
-        for n in range(20):
-            await bench.ask("plain", {"x": n / 10}, f"u{n}", id=f"r{n}")
-        decisions = await bench.decisions(20)
+        decisions = await decided(bench, 20)
         gate.set()
         found = await bench.read("inference.decisions", are_told(20))
     assert [type(decision.answer) for decision in decisions] == [Served] * 20, [
@@ -87,9 +92,7 @@ async def test_what_a_former_owner_owed_is_scored_by_the_next_one_from_the_logge
 ) -> None:
     await shadowed(bench)
     async with bench.running():
-        for n in range(10):
-            await bench.ask("plain", {"x": n / 10}, f"u{n}", id=f"r{n}")
-        await bench.decisions(10)
+        await decided(bench, 10)
     gate.set()
     async with bench.running():
         await bench.read("inference.decisions", are_told(10))
@@ -136,9 +139,7 @@ async def test_beyond_their_budget_shadows_are_dropped_and_say_so(
     monkeypatch.setattr(shadowing, "_FIRST_ROWS", 1)
     await shadowed(bench)
     async with bench.running():
-        for n in range(20):
-            await bench.ask("plain", {"x": n / 10}, "u", id=f"r{n}")
-        await bench.decisions(20)
+        await decided(bench, 20, "u")
         await bench.read("inference.decisions", are_told(10))
         gate.set()
         found = await bench.read("inference.decisions", are_told(20))
@@ -209,9 +210,7 @@ async def test_late_scores_are_written_in_portions_and_all_of_them_once(
     monkeypatch.setattr(shadowing, "_AT_ONCE", 2)
     await shadowed(bench)
     async with bench.running():
-        for n in range(20):
-            await bench.ask("plain", {"x": n / 10}, "u", id=f"r{n}")
-        await bench.decisions(20)
+        await decided(bench, 20, "u")
         gate.set()
         found = await bench.read("inference.decisions", are_told(20))
     assert all(len(scores) == 1 and scores[0].version == 1 for scores in said(found).values())

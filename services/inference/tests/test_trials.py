@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import threading
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from sklearn.tree import DecisionTreeClassifier
 from headrace.clock import ManualClock
 from headrace.events.inference import Served, VersionLoadFailed, VersionUnloadable, VersionWarmed
 from headrace.events.registry import ArtifactPlace, VersionRegistered
+from headrace_inference.adapters import warmer
 from headrace_inference.adapters.trials import Trials
 from headrace_inference.core.trial import Crashed, Failed, Passed, Rejected, Told, judge
+from headrace_inference.core.warming import PATIENCE_S
 
 Bench = Any  # the fixture of conftest.py
 
@@ -209,14 +212,28 @@ async def test_a_process_that_neither_runs_nor_waits_for_a_core_is_killed_and_th
     assert found.cause == "time"
 
 
-@pytest.mark.slow
-async def test_a_load_that_takes_long_is_told_and_goes_on(bench: Bench) -> None:
-    told: list[float] = []
-    trials = Trials(patience_s=0.2, slow=lambda _, took_s: told.append(took_s))
-    found = await trials.judge(*await registered(bench, model=sound()), NONE)
-    await trials.close()
-    assert isinstance(found, Passed)
-    assert told != []
+async def test_a_load_that_takes_long_is_told_and_goes_on(
+    bench: Bench, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, load = threading.Event(), warmer.try_out
+    # NB: here, where a version that has passed its trial is loaded: no child is watched any more.
+    monkeypatch.setattr(warmer, "try_out", lambda *version: opened.wait(30) and load(*version))
+    await bench.register("plain", 1, model=sound(), vocabularies={})
+    async with bench.running():
+        await bench.route("plain", {1: 1.0}, champion=1)
+        await bench.until(lambda: bench.health.degraded != {})
+        for count in range(1, 4):
+            clock.advance(PATIENCE_S)
+            facts = await bench.read("inference.facts", lambda found, count=count: len(found) >= count)
+        minutes = bench.health.degraded["plain"]
+        opened.set()
+        facts = await bench.read("inference.facts", lambda found: of(found, VersionWarmed) != [])
+    told = of(facts, VersionLoadFailed)
+    assert [(fact.goes_on, fact.cause, fact.attempt) for fact in told] == [(True, "time", 0)] * 3
+    assert [fact.reason for fact in told] == [
+        f"its load has taken {seconds} s so far and goes on" for seconds in (120, 240, 360)
+    ]
+    assert minutes == "version 1: loading it has taken 6 min so far"
 
 
 async def test_a_load_that_failed_is_tried_again_for_as_long_as_it_takes_and_the_champion_is_told_as_missing(
@@ -256,6 +273,39 @@ class Sick:
         return Failed("memory", "the machine is full")
 
     async def close(self) -> None: ...
+
+
+class Held:
+    """A trial of one version that goes on until it is let end; the others pass. `asked`: in which order."""
+
+    def __init__(self, version: int) -> None:
+        self.version, self.may_end, self.asked = version, asyncio.Event(), []
+
+    async def judge(self, registered: VersionRegistered, *_more: Any, fresh: bool = False) -> Any:
+        self.asked.append(registered.version)
+        if registered.version != self.version:
+            return Passed(1000)
+        await self.may_end.wait()
+        return Rejected("it used more than 60 s of CPU")
+
+    async def close(self) -> None: ...
+
+
+async def test_versions_that_wait_behind_one_that_is_being_tried_are_told_as_in_line(bench: Bench) -> None:
+    trial = bench.trial = Held(2)
+    for version in (1, 2, 3, 4):
+        await bench.register("plain", version, model=sound(), vocabularies={})
+    await bench.route("plain", {1: 1.0}, champion=1)
+    async with bench.running():
+        await bench.route("plain", {1: 1.0}, champion=1, warm=(2,))
+        await bench.until(lambda: 2 in trial.asked)
+        assert bench.health.report().in_line == ()
+        await bench.route("plain", {1: 1.0}, champion=1, warm=(2, 3, 4))
+        await bench.until(lambda: bench.health.report().in_line == ("plain/3", "plain/4"))
+        trial.may_end.set()
+        await bench.until(lambda: bench.health.warmed == {"plain/1", "plain/3", "plain/4"})
+        await bench.until(lambda: bench.health.report().in_line == ())
+    assert trial.asked == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

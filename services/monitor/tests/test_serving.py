@@ -1,6 +1,6 @@
 """Alarms about how requests are answered."""
 
-from headrace.events.inference import BreakerChanged, OverloadChanged, VersionWarmed
+from headrace.events.inference import BreakerChanged, OverloadChanged, VersionLoadFailed, VersionWarmed
 from headrace_monitor.core.serving import InferenceFact, Serving
 
 
@@ -39,3 +39,12 @@ def test_load_that_is_shed_raises_the_alarm_until_it_is_over() -> None:
         [],
         ["Overload"],
     )
+
+
+def test_a_load_that_goes_on_is_told_as_such_and_not_as_a_failure() -> None:
+    fact = VersionLoadFailed("delay", 3, "i-1", "time", "its load has taken 120 s so far and goes on", goes_on=True)
+    serving = Serving()
+    ((alarm,), _) = serving.take(fact)
+    assert alarm.summary == "version 3 of delay is not loaded yet: its load has taken 120 s so far and goes on"
+    ended = serving.take(VersionWarmed("delay", 3, "i-1", 130.0))[1]
+    assert "VersionLoadFailed" in [alarm.name for alarm in ended]

@@ -124,6 +124,7 @@ def _reasons(report: HealthReported) -> list[str]:
     """Why it is not ready, and what is amiss though it is."""
     return [
         *([one_line(report.reason)] if report.reason else []),
+        *([one_line(f"in line to be loaded: {', '.join(report.in_line)}")] if report.in_line else []),
         *(f"breaker of {place} {one_line(text)}" for place, text in sorted(report.breakers.items())),
         *(
             f"{name} sheds load: {_UNDONE.get(level, 'requests are refused')}"

@@ -83,8 +83,6 @@ async def wire(
         tell=facts.append,
         limit_bytes=model_memory_bytes,
     )
-    if isinstance(trial, Trials):
-        trial.slow = warmer.slow
     await warmer.begin()
     progress = Progress(store, projects, topics, health)
     progress.report()
@@ -106,11 +104,12 @@ async def wire(
         linger_s=LINGER_S,
     )
 
-    def without_champion() -> dict[str, str]:
-        return degraded(control.routes, partial(_why_not, definitions, shelf, warmer))
+    def report() -> None:
+        warmer.look()
+        health.degraded = degraded(control.routes, partial(_why_not, definitions, shelf, warmer))
 
-    keeper = Keeper(log, topics, facts, shelf, loads, health, clock, without_champion)
-    health.degraded = without_champion()
+    keeper = Keeper(log, topics, facts, shelf, loads, health, clock, report)
+    report()
     return [features, control.view, warmer, progress, keeper, host]
 
 

@@ -169,6 +169,7 @@ class VersionLoadFailed(msgspec.Struct, frozen=True, gc=False):
 
     `cause`: `memory` (no room, or the kernel's memory killer), `time` (not done within the limit of wall time), `child` (its process
     died once) or `log` (the artifact could not be read). `attempt`: the how manieth failure in a row, from 1. `retry_after_s`: when it is tried again.
+    `goes_on`: nothing has failed: the try takes long, and is waited for.
     """
 
     deployment: str
@@ -178,6 +179,7 @@ class VersionLoadFailed(msgspec.Struct, frozen=True, gc=False):
     reason: str
     attempt: int = 1
     retry_after_s: float = 0.0
+    goes_on: bool = False
 
 
 class RungChanged(msgspec.Struct, frozen=True, gc=False):

@@ -11,7 +11,7 @@ class HealthReported(msgspec.Struct, frozen=True):
     `loaded`, `warmed`: versions, as `deployment/version`. `breakers`: those whose breaker is not closed, `STATE: why`.
     `overload`: deployments whose load is shed, and the level (see `OverloadChanged`). `started_s`: wall clock. `stopping`: a last report, by design.
     `degraded`: deployments that a fallback answers for, and why. `state_bytes`: what each state that grows holds now, by estimate; `state_limits`: its bound.
-    `failing`: keys of what is not as it should be (`transaction:PLACE` and the like), of which `reason` holds the words. Of the monitor, per
+    `in_line`: versions (`deployment/version`) that wait to be loaded while others are. `failing`: keys of what is not as it should be (`transaction:PLACE` and the like), of which `reason` holds the words. Of the monitor, per
     deployment: `late_requests`, `late_outcomes`, what came after its evaluation window had closed.
     """
 
@@ -40,6 +40,7 @@ class HealthReported(msgspec.Struct, frozen=True):
     failing: tuple[str, ...] = ()
     late_requests: dict[str, int] = {}
     late_outcomes: dict[str, int] = {}
+    in_line: tuple[str, ...] = ()
 
 
 class PartitionStopped(msgspec.Struct, frozen=True):

@@ -26,6 +26,7 @@ class Health:
     applied: dict[str, int] = field(default_factory=dict)
     loaded: set[str] = field(default_factory=set)
     warmed: set[str] = field(default_factory=set)
+    in_line: tuple[str, ...] = ()
     breakers: dict[str, str] = field(default_factory=dict)
     overload: dict[str, int] = field(default_factory=dict)
     newest_event_s: dict[str, float] = field(default_factory=dict)
@@ -88,4 +89,5 @@ class Health:
             failing=tuple(sorted(self.failures)),
             late_requests=dict(self.late_requests),
             late_outcomes=dict(self.late_outcomes),
+            in_line=self.in_line,
         )

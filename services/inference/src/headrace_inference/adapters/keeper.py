@@ -1,5 +1,5 @@
-"""Looks after what is loaded, beside the traffic: tells what was loaded or not, changes of breakers and load, and which deployments
-do without their champion; replaces threads that hang for good.
+"""Looks after what is loaded, beside the traffic: tells what was loaded or not, changes of breakers and load; has the health record
+kept; replaces threads that hang for good.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ Fact = BreakerChanged | OverloadChanged | RungChanged | VersionLoadFailed | Vers
 
 
 class Keeper:
-    """Publishes `facts` in their order; whoever has one appends it. `degraded`: deployments whose champion cannot be asked, and why."""
+    """Publishes `facts` in their order; whoever has one appends it. `report`: fills in the health record."""
 
     def __init__(
         self,
@@ -46,11 +46,10 @@ class Keeper:
         loads: Loads,
         health: Health,
         clock: Clock,
-        degraded: Callable[[], dict[str, str]] = dict,
+        report: Callable[[], None] = lambda: None,
     ) -> None:
         self._log, self._topics, self._facts, self._shelf, self._loads = log, topics, facts, shelf, loads
-        self._degraded = degraded
-        self._health, self._clock = health, clock
+        self._health, self._clock, self._report = health, clock, report
         self._told = 0
         self._producer: Producer | None = None
 
@@ -70,7 +69,7 @@ class Keeper:
             await self._producer.close()
 
     def _look(self) -> None:
-        self._health.degraded = self._degraded()
+        self._report()
         del self._facts[:-MOST_FACTS]
         self._health.holds("facts to be told", len(self._facts) * _FACT_BYTES, MOST_FACTS * _FACT_BYTES)
 

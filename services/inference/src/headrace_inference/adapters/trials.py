@@ -9,7 +9,6 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -21,7 +20,6 @@ from headrace_inference.core.trial import (
     CHILD,
     CPU_LIMIT_S,
     HUNG_AFTER_S,
-    PATIENCE_S,
     Failed,
     Task,
     Told,
@@ -39,7 +37,7 @@ _ENDS_WITHIN_S = 1.0
 
 class Trials:
     """Tries versions out. `cpu_s`: what each may use; `hung_after_s`: for how long a child may do nothing at all; `memory_bytes`:
-    of a trial, by the file's own declaration when None. `slow`: is told now and then of a trial that takes long, and how long it has taken.
+    of a trial, by the file's own declaration when None.
     """
 
     def __init__(
@@ -48,11 +46,8 @@ class Trials:
         cpu_s: int = CPU_LIMIT_S,
         hung_after_s: float = HUNG_AFTER_S,
         memory_bytes: int | None = None,
-        patience_s: float = PATIENCE_S,
-        slow: Callable[[VersionRegistered, float], None] = lambda _name, _took_s: None,
     ) -> None:
         self._cpu_s, self._hung_after_s, self._memory_bytes = cpu_s, hung_after_s, memory_bytes
-        self._patience_s, self.slow = patience_s, slow
         self._child: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
 
@@ -97,7 +92,7 @@ class Trials:
             await child.stdin.drain()
         answer = asyncio.create_task(_answer(child.stdout))
         try:
-            hung_s = await self._watch(child.pid, task.registered, answer)
+            hung_s = await self._watch(child.pid, answer)
             told = await answer
         finally:
             if not answer.done() or answer.cancelled() or answer.exception() is not None:
@@ -109,11 +104,11 @@ class Trials:
         self._child = None
         return judge(None, exit_code, free, task.cpu_s, hung_s)
 
-    async def _watch(self, pid: int, registered: VersionRegistered, answer: "asyncio.Task[Told | None]") -> float:
+    async def _watch(self, pid: int, answer: "asyncio.Task[Told | None]") -> float:
         """Until there is an answer or the child is gone; kills one that does nothing, and returns for how long it did not."""
         loop = asyncio.get_running_loop()
-        began_s = moved_s = looked_s = loop.time()
-        told_s, life = 0.0, life_of(pid)
+        moved_s = looked_s = loop.time()
+        life = life_of(pid)
         while not answer.done():
             await asyncio.wait([answer], timeout=_LOOK_EVERY_S)
             now_s, found = loop.time(), life_of(pid)
@@ -122,9 +117,6 @@ class Trials:
             looked_s = now_s
             if found is None or life is None or is_alive(life, found):
                 moved_s, life = now_s, found
-            if now_s - began_s - told_s >= self._patience_s:
-                told_s = now_s - began_s
-                self.slow(registered, told_s)
             if now_s - moved_s >= self._hung_after_s and not answer.done():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, 9)

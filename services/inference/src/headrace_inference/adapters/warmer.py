@@ -27,7 +27,7 @@ from headrace_inference.adapters.models import LoadedModel, Tried, Unloadable, f
 from headrace_inference.adapters.shelf import Shelf
 from headrace_inference.core.faults import told
 from headrace_inference.core.trial import CHILD, LOG, MEMORY, TIME, Crashed, Failed, Passed, Rejected, Verdict
-from headrace_inference.core.warming import Name, Plan, plan_loads, wait_s
+from headrace_inference.core.warming import PATIENCE_S, Name, Plan, Tries, failures_of, plan_loads, wait_s
 
 _log = logging.getLogger("headrace.inference")
 
@@ -67,12 +67,12 @@ class Trust:
 
 
 @dataclass(slots=True)
-class _Tries:
-    """What has become of a version's tries so far. `due_s`: when to try again, on the monotonic clock; `crashes`: children that died of it."""
+class _Loading:
+    """What is being loaded. `began_s`: on the monotonic clock; `told_s`: how long it had taken when that was told last."""
 
-    failures: int = 0
-    due_s: float = 0.0
-    crashes: int = 0
+    name: Name
+    began_s: float
+    told_s: float = 0.0
 
 
 class Warmer:
@@ -95,8 +95,8 @@ class Warmer:
         self._log, self._topics, self._control = log, topics, control
         self._shelf, self._health, self._clock = shelf, health, clock
         self._trial, self._examples, self._tell, self._limit_bytes = trial, examples, tell, limit_bytes
-        self._tries: dict[Name, _Tries] = {}
-        self._loading: tuple[Name, float] | None = None
+        self._tries: dict[Name, Tries] = {}
+        self._loading: _Loading | None = None
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -122,8 +122,8 @@ class Warmer:
 
     def why_not(self, name: Name) -> str | None:
         """What is to be said of a version that is not loaded, beside that; None when nothing is."""
-        if self._loading is not None and self._loading[0] == name:
-            minutes = int((self._clock.monotonic_s() - self._loading[1]) / 60)
+        if self._loading is not None and self._loading.name == name:
+            minutes = int((self._clock.monotonic_s() - self._loading.began_s) / 60)
             return f"loading it has taken {minutes} min so far" if minutes else None
         return None
 
@@ -170,10 +170,9 @@ class Warmer:
 
     def _plan(self) -> Plan:
         control, shelf = self._control, self._shelf
-        now_s = self._clock.monotonic_s()
         self._forget()
-        later = {name for name, tries in self._tries.items() if tries.due_s > now_s}
-        return plan_loads(control.routes, control.versions.keys(), shelf.loaded, shelf.refused.keys(), later)
+        known, refused, now_s = control.versions.keys(), shelf.refused.keys(), self._clock.monotonic_s()
+        return plan_loads(control.routes, known, shelf.loaded, refused, self._tries, now_s)
 
     def _forget(self) -> None:
         """What no registry knows any more is not remembered either."""
@@ -184,15 +183,19 @@ class Warmer:
     async def _load(self, name: Name) -> None:
         registered = self._control.versions[name]
         began_s = self._clock.monotonic_s()
-        self._loading = (name, began_s)
+        self._loading = _Loading(name, began_s)
+        self._report()
         try:
             found = await self._fetch(registered)
         finally:
             self._loading = None
+        self._settle(name, found, began_s)
+        self._report()
+
+    def _settle(self, name: Name, found: LoadedModel | Rejected | Failed, began_s: float) -> None:
         if isinstance(found, LoadedModel):
             self._tries.pop(name, None)
             self._shelf.put(name, found)
-            self._report()
             _log.info("version %s of %s is loaded and warm", name[1], name[0])
             self._tell(VersionWarmed(*name, self._health.instance, self._clock.monotonic_s() - began_s))
         elif isinstance(found, Rejected):
@@ -204,7 +207,7 @@ class Warmer:
             self._try_again(name, found)
 
     def _try_again(self, name: Name, failed: Failed) -> None:
-        tries = self._tries.setdefault(name, _Tries())
+        tries = self._tries.setdefault(name, Tries())
         tries.failures += 1
         after_s = wait_s(tries.failures)
         tries.due_s = self._clock.monotonic_s() + after_s
@@ -216,14 +219,6 @@ class Warmer:
             *name, self._health.instance, failed.cause, failed.reason, tries.failures, retry_after_s=after_s
         )
         self._tell(fact)
-
-    def slow(self, registered: VersionRegistered, took_s: float) -> None:
-        """A trial takes long: that is said, and nothing else is done about it."""
-        name = (registered.deployment, registered.version)
-        reason = f"its load has taken {took_s:.0f} s so far and goes on"
-        _log.warning("version %s of %s: %s", name[1], name[0], reason)
-        attempt = self._tries[name].failures if name in self._tries else 0
-        self._tell(VersionLoadFailed(*name, self._health.instance, TIME, reason, attempt))
 
     async def _fetch(self, registered: VersionRegistered) -> LoadedModel | Rejected | Failed:
         """The version by ONNX Runtime where it has such an artifact, else (or when that is rejected) by its own."""
@@ -270,7 +265,7 @@ class Warmer:
                 break
         if not isinstance(verdict, Crashed):
             return verdict
-        self._tries.setdefault(name, _Tries()).crashes += 1
+        self._tries.setdefault(name, Tries()).crashes += 1
         return Rejected(f"{verdict.reason}, twice") if crashes else Failed(CHILD, verdict.reason)
 
     def _unload(self, plan: Plan) -> None:
@@ -283,7 +278,26 @@ class Warmer:
                 tries.due_s = min(tries.due_s, self._clock.monotonic_s())
         self._report()
 
+    def look(self) -> None:
+        """Keep the health record, and tell of a load that takes long, whatever part of it does; nothing else is done about that."""
+        self._report()
+        loading = self._loading
+        if loading is None:
+            return
+        took_s = self._clock.monotonic_s() - loading.began_s
+        if took_s - loading.told_s < PATIENCE_S:
+            return
+        loading.told_s = took_s
+        reason = f"its load has taken {took_s:.0f} s so far and goes on"
+        _log.warning("version %s of %s: %s", loading.name[1], loading.name[0], reason)
+        attempt = failures_of(self._tries, loading.name)
+        self._tell(VersionLoadFailed(*loading.name, self._health.instance, TIME, reason, attempt, goes_on=True))
+
     def _report(self) -> None:
+        """What is loaded, and what waits for its turn."""
+        busy = self._loading
+        waiting = [name for name in self._plan().load if name != busy.name] if busy is not None else []
+        self._health.in_line = tuple(f"{deployment}/{version}" for deployment, version in waiting)
         names = {f"{deployment}/{version}" for deployment, version in self._shelf.loaded}
         self._health.loaded, self._health.warmed = names, set(names)
         self._health.holds("loaded versions", self._shelf.bytes, self._limit_bytes)

@@ -24,7 +24,6 @@ from headrace.events.registry import ArtifactPlace, VersionRegistered
 
 CPU_LIMIT_S = 60
 HUNG_AFTER_S = 60.0
-PATIENCE_S = 120.0
 _ROOM_BYTES = 1024**3
 FATAL_SIGNALS = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL})
 MEMORY, TIME, CHILD, LOG = "memory", "time", "child", "log"

@@ -1,7 +1,10 @@
 """Which versions an instance keeps loaded: all that a route names, in whatever role, and no others."""
 
-from collections.abc import Callable, Iterable, Set
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -32,20 +35,53 @@ def wanted_by(route: Route) -> tuple[int, ...]:
     return tuple(dict.fromkeys(named))
 
 
-def plan_loads(
-    routes: Iterable[Route], known: Set[Name], loaded: Set[Name], refused: Set[Name], later: Set[Name] = frozenset()
-) -> Plan:
-    """Compare what routes want with what is there: each deployment's first version before any other's second.
+@dataclass(slots=True)
+class Tries:
+    """What has become of a version's tries so far. `due_s`: when to try again, on the monotonic clock; `crashes`: children that died of it."""
 
-    `known`: versions that the registry has told of; `refused`: ones that are never tried again here; `later`: ones that
-    are tried again, but not now.
+    failures: int = 0
+    due_s: float = 0.0
+    crashes: int = 0
+
+
+# A load that goes on is told each time it has taken so long again.
+PATIENCE_S = 120.0
+# A champion that has failed so often in a row stands in line like any other: two that take a minute to fail would leave no turn to the rest.
+FAILURES_AHEAD = 3
+
+
+def plan_loads(
+    routes: Iterable[Route],
+    known: Set[Name],
+    loaded: Set[Name],
+    refused: Set[Name],
+    tries: Mapping[Name, Tries] = MappingProxyType({}),
+    now_s: float = 0.0,
+) -> Plan:
+    """Compare what routes want with what is there: each deployment's first version before any other's second. Among each of these
+    what was never tried goes before what has failed, which may do so again and at length, and the longest due before the others:
+    so each gets its turn, whatever becomes of the rest.
+
+    `known`: versions that the registry has told of; `refused`: ones that are never tried again here; `tries`: ones that
+    have failed, each left alone until it is due; `now_s`: on the monotonic clock.
     """
     by_route = [[(route.deployment, version) for version in wanted_by(route)] for route in routes]
+    ahead = {name for names in by_route for name in names[:1] if failures_of(tries, name) < FAILURES_AHEAD}
+
+    def turn(name: Name) -> tuple[bool, float]:
+        return name not in ahead, tries[name].due_s if name in tries else -math.inf
+
     firsts, others = [names[:1] for names in by_route], [names[1:] for names in by_route]
-    wanted = [name for names in (*firsts, *others) for name in names]
+    wanted = dict.fromkeys(itertools.chain(*firsts, *others))
+    later = {name for name, found in tries.items() if found.due_s > now_s}
     passed_over = loaded | refused | later
     load = [name for name in wanted if name in known and name not in passed_over]
-    return Plan(tuple(dict.fromkeys(load)), tuple(sorted(loaded - set(wanted))))
+    return Plan(tuple(sorted(load, key=turn)), tuple(sorted(loaded - wanted.keys())))
+
+
+def failures_of(tries: Mapping[Name, Tries], name: Name) -> int:
+    """How often in a row a version could not be loaded."""
+    return tries[name].failures if name in tries else 0
 
 
 def champion_of(route: Route) -> int | None:

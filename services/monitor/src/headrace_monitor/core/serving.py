@@ -103,8 +103,11 @@ def _breaker_open(deployment: str, version: int, reason: str) -> Alarm:
 def _load_failed(fact: VersionLoadFailed | VersionUnloadable | VersionWarmed) -> Alarm:
     about = {"deployment": fact.deployment, "version": str(fact.version)}
     summary = f"version {fact.version} of {fact.deployment} could not be loaded"
-    if isinstance(fact, VersionLoadFailed):
-        summary += f" (try {fact.attempt}, again in {fact.retry_after_s:.0f} s): {fact.reason}"
+    match fact:
+        case VersionLoadFailed(goes_on=True):
+            summary = f"version {fact.version} of {fact.deployment} is not loaded yet: {fact.reason}"
+        case VersionLoadFailed():
+            summary += f" (try {fact.attempt}, again in {fact.retry_after_s:.0f} s): {fact.reason}"
     return Alarm("VersionLoadFailed", about, "warning", summary, "headrace status")
 
 

@@ -48,7 +48,7 @@ class Instances:
                 self._take_report(event, seen_s)
             case VersionUnloadable():
                 _put(self._unloadable, (event.deployment, event.version), event.reason[:_REASON_CHARS], REJECTIONS_KEPT)
-            case VersionLoadFailed():
+            case VersionLoadFailed(goes_on=False):
                 self._take_failure(event, seen_s)
             case VersionWarmed():
                 self._failing.pop((event.deployment, event.version, event.instance), None)
@@ -80,6 +80,10 @@ class Instances:
     def warmed(self, name: str, now_s: float) -> dict[str, bool]:
         """Per live inference instance whether it has version `deployment/version` warm; one that is not ready has not."""
         return {r.instance: r.ready and name in r.warmed for r in self._live("inference", now_s)}
+
+    def in_line(self, name: str, now_s: float) -> bool:
+        """Whether version `deployment/version` waits on a live instance until others are loaded; one that died keeps nobody waiting."""
+        return any(name in report.in_line for report in self._live("inference", now_s))
 
     def warmings(self, deployment: str, version: int) -> int:
         """How often an instance has said that it has the version warm: a sign that something goes on."""

@@ -5,7 +5,8 @@ wait      | begins to count                            | stands still or begins 
 verdict   | the step begins, a verdict, an operator    | the monitor has much to read and gets on with it; the   | `silence_s`     | hold
           |                                            | registry itself did not run (a look counts `STEP_S`)    |                 |
   held    | the same                                   | the same; no request is decided meanwhile               | 2 x `silence_s` | silence: abort, retryable
-warming   | the rollout begins, an instance is warm    | no inference instance reports (`Instances.living_s`)    | 3 x `silence_s` | warming: abort, retryable
+warming   | the rollout begins, an instance is warm    | no inference instance reports (`Instances.living_s`);   | 3 x `silence_s` | warming: abort, retryable
+          |                                            | one that reports loads others first                     |                 |
 load      | the rollout begins, the instance is warm   | counted, per rollout and instance                       | `LOADS` times   | load: abort, retryable
 
 A monitor that has no requests to judge says so in its verdicts: that is no silence, and is waited for without end.
@@ -36,7 +37,9 @@ class Over:
 
 @dataclass(slots=True)
 class _Wait:
-    """What one rollout is waited for. `looked_s`: monotonic; `served`, `handled`: counts of inference and monitor at the last look."""
+    """What one rollout is waited for. `looked_s`: monotonic; `served`, `handled`: counts of inference and monitor at the last look,
+    `living_s`, `warmings`: of the instances.
+    """
 
     rollout: Rollout
     looked_s: float
@@ -97,16 +100,19 @@ class Patience:
         return wait
 
     def _look_warming(self, wait: _Wait, deployment: str, instances: Instances, now_s: float) -> Over | None:
-        rollout = wait.rollout
+        rollout, name = wait.rollout, f"{deployment}/{wait.rollout.version}"
         warmings = instances.warmings(deployment, rollout.version)
+        lived_s, wait.living_s = instances.living_s - wait.living_s, instances.living_s
         if warmings != wait.warmings or rollout.standing != RUNNING:
-            wait.warmings, wait.living_s = warmings, instances.living_s
-        waited_s = instances.living_s - wait.living_s
-        if waited_s < WARMING_FACTOR * rollout.plan.silence_s:
+            wait.warmings, wait.waited_s = warmings, 0.0
+        elif not instances.in_line(name, now_s):
+            wait.waited_s += lived_s
+        if wait.waited_s < WARMING_FACTOR * rollout.plan.silence_s:
             return None
-        warm = instances.warmed(f"{deployment}/{rollout.version}", now_s)
+        warm = instances.warmed(name, now_s)
         missing = names_of(instance for instance, is_warm in warm.items() if not is_warm) or "no live instance"
-        return Over("warming", waited_s, f"version {rollout.version} is not warm on {missing} after {waited_s:.0f} s")
+        why = f"version {rollout.version} is not warm on {missing} after {wait.waited_s:.0f} s"
+        return Over("warming", wait.waited_s, why)
 
     def _count(self, wait: _Wait, deployment: str, instances: Instances, monotonic_s: float, now_s: float) -> None:
         step_s = min(max(monotonic_s - wait.looked_s, 0.0), STEP_S)

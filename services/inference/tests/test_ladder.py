@@ -1,0 +1,90 @@
+"""The ladder: who answers when the champion does not, and what is said of those above."""
+
+import pytest
+
+from headrace.events.failures import Raised
+from headrace.events.inference import (
+    FellBack,
+    Refused,
+    Score,
+    Served,
+)
+from headrace.events.registry import Route
+from headrace.project import (
+    Deployment,
+    Number,
+    Project,
+    baseline,
+    previous,
+    prior,
+)
+from headrace.project.compile import compile_project
+from headrace.project.definition import RungDefinition
+from headrace_inference.core.ladder import Ask, Constant, answer_of, choose_step, rung_of, steps_of
+
+RUNGS = (RungDefinition("previous"), RungDefinition("baseline"), RungDefinition("prior", 0.26))
+
+ROUTE = Route("d", {3: 1.0}, "salt", 7, champion=3, previous=2, baseline=1)
+
+
+def test_the_ladder_goes_champion_previous_baseline_prior() -> None:
+    steps = (Ask("champion", 3), Ask("previous", 2), Ask("baseline", 1), Constant(0.26))
+    assert steps_of(RUNGS, ROUTE, 3) == steps
+
+
+def test_a_version_stands_on_the_ladder_once() -> None:
+    route = Route("d", {3: 1.0}, "salt", 7, champion=3, previous=3, baseline=3)
+    assert steps_of(RUNGS, route, 3) == (Ask("champion", 3), Constant(0.26))
+
+
+def test_a_rejected_version_that_no_route_names_is_never_asked() -> None:
+    assert steps_of(RUNGS, Route("d", {3: 1.0}, "salt", 7), 3) == (Ask("champion", 3), Constant(0.26))
+
+
+@pytest.mark.parametrize(
+    ("failed", "rung", "reason"),
+    [
+        ({}, ("champion", 3), ""),
+        ({3: "NaN"}, ("previous", 2), "champion (version 3): NaN"),
+        ({3: "NaN", 2: "gone"}, ("baseline", 1), "champion (version 3): NaN; previous (version 2): gone"),
+        (
+            {3: "a", 2: "b", 1: "c"},
+            ("prior", 0),
+            "champion (version 3): a; previous (version 2): b; baseline (version 1): c",
+        ),
+    ],
+)
+def test_each_step_names_why_the_ones_above_were_passed_over(
+    failed: dict[int, str], rung: tuple[str, int], reason: str
+) -> None:
+    chosen = choose_step(steps_of(RUNGS, ROUTE, 3), {version: Raised(why) for version, why in failed.items()})
+    assert (rung_of(chosen), chosen.reason) == (rung, reason)
+
+
+def test_without_a_version_the_prior_answers_and_says_so() -> None:
+    answer = answer_of(choose_step(steps_of(RUNGS, None, None), {}), None, "d")
+    assert answer == FellBack("prior", "no version yet", Score(0, "", 0.26))
+
+
+def test_without_version_and_ladder_the_refusal_says_what_to_do() -> None:
+    answer = answer_of(choose_step(steps_of((), None, None), {}), None, "d")
+    assert isinstance(answer, Refused)
+    assert answer.reason == "no version of d yet; register one with `headrace model register`"
+
+
+def test_an_exhausted_ladder_refuses_with_the_reasons() -> None:
+    answer = answer_of(choose_step(steps_of((), ROUTE, 3), {3: Raised("NaN")}), None, "d")
+    assert isinstance(answer, Refused)
+    assert "champion (version 3): NaN" in answer.reason
+
+
+def test_the_champion_serves_and_a_lower_rung_falls_back() -> None:
+    score = Score(3, "x", 0.4)
+    steps = steps_of(RUNGS, ROUTE, 3)
+    assert answer_of(choose_step(steps, {}), score, "d") == Served(score)
+    assert isinstance(answer_of(choose_step(steps, {3: Raised("NaN")}), score, "d"), FellBack)
+
+
+def test_previous_and_baseline_are_rungs_that_users_declare() -> None:
+    deployment = Deployment("d", unit="u", inputs=[Number("x")], ladder=[previous, baseline, prior(0.26)])
+    assert compile_project(Project("p", [deployment])).deployment("d").ladder == RUNGS
