@@ -217,6 +217,7 @@ class RegistryShard:
             is_declared=definition is not None,
             has_artifact=all([await self._has_artifact(place.digest) for place in places]),
             now_s=message.envelope.time_s,
+            label=None if definition is None else definition.label,
         )
         outs = self._publish(facts, message)
         for fact in facts:

@@ -37,14 +37,17 @@ def why_not_label(label: LabelDefinition, value: float) -> str | None:
     if label.kind == "binary":
         return None if value in (0.0, 1.0) else f"the label of {label.name!r} must be 0 or 1, got {value!r}"
     if label.kind == "classes":
-        if value in range(len(label.classes)):
+        # Where the definition does not name them, it is not known how many there are.
+        highest = (len(label.classes) or _MOST_CLASSES) - 1
+        if float(value).is_integer() and 0 <= value <= highest:
             return None
-        return f"the label of {label.name!r} must be the index of a class, 0 to {len(label.classes) - 1}, got {value!r}"
+        return f"the label of {label.name!r} must be the index of a class, 0 to {highest}, got {value!r}"
     if math.isfinite(value) and abs(value) <= _LARGEST:
         return None
     return f"the label of {label.name!r} must be a finite number, at most {_LARGEST:g} in size, got {value!r}"
 
 
+_MOST_CLASSES = 10_000
 # What float32 holds: scores are compared with it.
 _LARGEST = float(np.finfo(np.float32).max)
 

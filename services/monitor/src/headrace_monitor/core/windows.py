@@ -5,7 +5,7 @@ passed its end and either `coverage` of its requests have a label known by then,
 the first full hour at which that holds, found by arithmetic, so that it depends neither on how records were batched nor
 on how far an instant lies away.
 
-A decision waits as 40 bytes (and 16 per shadow's score); whatever else of it is needed when its window closes is read
+A decision waits as 44 bytes (and 16 per shadow's score); whatever else of it is needed when its window closes is read
 from the log again. Over the bound of bytes or windows the oldest window closes with what there is.
 """
 
@@ -29,16 +29,17 @@ CHAMPION, SHADOW = 1, 6
 
 _KIND: dict[type, int] = {found: n for n, found in enumerate(ANSWERS)}
 _ROLE = {name: n for n, name in enumerate(ROLES)}
-_ROW = struct.Struct("<QdqdiHBB")
+_ROW = struct.Struct("<QdqdiHBBI")
 _ROW_DTYPE = np.dtype(
     [("unit", "<u8"), ("at_s", "<f8"), ("offset", "<i8"), ("score", "<f8"), ("version", "<i4"), ("partition", "<u2"),
-     ("kind", "u1"), ("role", "u1")]
+     ("kind", "u1"), ("role", "u1"), ("request", "<u4")]
 )  # fmt: skip
 _SHADOW = struct.Struct("<Iid")
 _SHADOW_DTYPE = np.dtype([("row", "<u4"), ("version", "<i4"), ("score", "<f8")])
 _LATE = struct.Struct("<QHd")
 _LATE_DTYPE = np.dtype([("key", "<u8"), ("version", "<u2"), ("score", "<f8")])
 ROW_BYTES = _ROW.size
+_REQUEST_MASK = 2**32 - 1
 
 
 @dataclass(slots=True)
@@ -149,7 +150,8 @@ class Windows:
         version = 0 if score is None else score.version
         unit = hash(decision.unit) & MASK
         window.waits_for = 0
-        window.rows += _ROW.pack(unit, at_s, offset, value, version, partition, _KIND[type(answer)], role)
+        request = hash(decision.request_id) & _REQUEST_MASK
+        window.rows += _ROW.pack(unit, at_s, offset, value, version, partition, _KIND[type(answer)], role, request)
         self._rows_bytes += ROW_BYTES
         if decision.shadows:
             row = len(window.rows) // ROW_BYTES - 1
@@ -165,7 +167,7 @@ class Windows:
         """Take a shadow's score that came after its decision."""
         window = self.open.get(self.start_of(scored.at_s))
         if window is not None and scored.score is not None and scored.score.value is not None:
-            key = hash((hash(scored.unit) & MASK, scored.at_s)) & MASK
+            key = _key(hash(scored.unit) & MASK, scored.at_s, hash(scored.request_id) & _REQUEST_MASK)
             window.late += _LATE.pack(key, scored.version & 0xFFFF, scored.score.value)
             self._rows_bytes += _LATE.size
 
@@ -297,14 +299,18 @@ def _table(rows: bytearray, dtype: np.dtype) -> NDArray[np.void]:
     return np.frombuffer(bytes(rows), dtype=dtype)
 
 
+def _key(unit: int, at_s: float, request: int) -> int:
+    """Which request a late score is of. NB: the request's own id belongs to it: a unit may be asked often at one instant."""
+    return hash((unit, at_s, request)) & MASK
+
+
 def _shadows(window: Window, table: NDArray[np.void]) -> NDArray[np.void]:
-    """Shadows' scores by row: those that came late are joined by unit and instant, and the first of a version stands."""
+    """Shadows' scores by row: those that came late are joined by request, and the first of a version stands."""
     found, late = _table(window.shadows, _SHADOW_DTYPE), _table(window.late, _LATE_DTYPE)
     if not len(late):
         return found
-    by_key = {
-        hash(pair) & MASK: n for n, pair in enumerate(zip(table["unit"].tolist(), table["at_s"].tolist(), strict=True))
-    }
+    columns = (table[name].tolist() for name in ("unit", "at_s", "request"))
+    by_key = {_key(*found): n for n, found in enumerate(zip(*columns, strict=True))}
     known = set(zip(found["row"].tolist(), found["version"].tolist(), strict=True))
     joined = []
     for key, version, score in late.tolist():

@@ -18,6 +18,7 @@ from headrace.project.definition import RolloutDefinition
 from headrace.registry.state import WARMING, Entry
 from headrace_registry.core.case import Case, Facts, refused, why_not
 from headrace_registry.core.outcomes import aborted, begun, rolled_back, switched
+from headrace_registry.core.outputs import unlike_control
 
 DEFAULT_SHARES = {"canary": (0.01, 0.05, 0.25, 1.0), "ab_test": (0.5,)}
 
@@ -25,12 +26,13 @@ DEFAULT_SHARES = {"canary": (0.01, 0.05, 0.25, 1.0), "ab_test": (0.5,)}
 def on_start(case: Case) -> Facts:
     """Begin, or say why not; what the trainer asks for waits where an operator is refused."""
     command: StartRollout = case.message
-    reason = unfit(case.entry, command)
+    plan = _plan(case.plan, command.policy)
+    reason = unfit(case.entry, command) or incomparable(case.entry, command.version, plan)
     if reason is not None:
         return refused(case, reason)
     waits_for = busy(case)
     if waits_for is None:
-        return begun(case, command.version, _plan(case.plan, command.policy), command.reason, command.by)
+        return begun(case, command.version, plan, command.reason, command.by)
     if command.by == "trainer":
         return [RolloutQueued(case.deployment, command.version, waits_for, command.by)]
     return refused(case, waits_for)
@@ -48,6 +50,14 @@ def unfit(entry: Entry, command: StartRollout) -> str | None:
     if command.policy is not None and command.policy not in ("blue_green", "canary", "ab_test", "shadow"):
         return f"the policy must be blue_green, canary, ab_test or shadow, got {command.policy!r}"
     return None
+
+
+def incomparable(entry: Entry, version: int, plan: RolloutDefinition) -> str | None:
+    """Why a plan that compares a version with the champion cannot do so; None when it can, or compares nothing."""
+    champion = entry.versions.get(entry.aliases.get("champion", 0))
+    if plan.policy == "blue_green" or champion is None:
+        return None
+    return unlike_control(entry.versions[version], champion)
 
 
 def busy(case: Case) -> str | None:
@@ -76,7 +86,7 @@ def on_retry(case: Case) -> Facts:
     if last.is_harmful:
         return refused(case, f"version {last.rollout.version} did harm ({last.reason}) and is never released again")
     again = StartRollout(case.deployment, last.rollout.version, command.reason, command.by)
-    reason = unfit(case.entry, again)
+    reason = unfit(case.entry, again) or incomparable(case.entry, again.version, last.rollout.plan)
     if reason is not None:
         return refused(case, reason)
     return begun(case, again.version, last.rollout.plan, command.reason, command.by)

@@ -43,6 +43,7 @@ from headrace_registry.core.observed import (
 )
 from headrace_registry.core.operators import (
     busy,
+    incomparable,
     on_abort,
     on_pause,
     on_promote,
@@ -132,6 +133,9 @@ def _next_in_line(state: Registry, case: Case, facts: Facts) -> Facts:
     waiting = Case(case.deployment, entry, command, f"queued-{queued.version}", case.plan)
     if unfit(entry, command) is not None or busy(waiting) is not None:
         return []
+    reason = incomparable(entry, queued.version, case.plan)
+    if reason is not None:
+        return refused(waiting, reason)
     reason = entry.versions[queued.version].reason
     return begun(waiting, queued.version, case.plan, reason, queued.by)
 

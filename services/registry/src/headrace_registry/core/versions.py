@@ -28,8 +28,10 @@ from headrace.events.registry import (
 )
 from headrace.instants import EARLIEST_S, LATEST_S
 from headrace.policy.verdict import FAIL
+from headrace.project.definition import LabelDefinition
 from headrace.registry.state import Entry, Registry
 from headrace_registry.core import routes
+from headrace_registry.core.outputs import unlike_label
 
 Facts = list[Any]
 VERSIONS_BYTES = 256 * 2**20
@@ -43,12 +45,20 @@ def _refused(command: Any, ident: str, reason: str) -> Facts:
 
 
 def on_register(
-    state: Registry, command: RegisterVersion, command_id: str, *, is_declared: bool, has_artifact: bool, now_s: float
+    state: Registry,
+    command: RegisterVersion,
+    command_id: str,
+    *,
+    is_declared: bool,
+    has_artifact: bool,
+    now_s: float,
+    label: LabelDefinition | None = None,
 ) -> list[VersionRegistered | CommandRefused]:
-    """A new version, nothing for a repeated command, or why not."""
+    """A new version, nothing for a repeated command, or why not. `label`: the deployment's, None when it has none."""
     if state.has_registered(command_id):
         return []
     reason = _no_registration(command, is_declared, has_artifact) or _unsound(command) or _no_room(state)
+    reason = reason or unlike_label(label, command.output, command.classes)
     if reason is not None:
         return _refused(command, command_id, reason)
     number = max(state.entry(command.deployment).versions, default=0) + 1

@@ -1,0 +1,87 @@
+"""Whether what a version gives is what its deployment's labels say, and what the version beside it gives.
+
+They are compared where they meet: a version is registered for a label, and a rollout compares two versions. A score of another
+kind, or of classes in another order, would be served, and its evidence counted, without a word. What only is not known is
+not refused: a label or a version may name no classes, or call them by numbers; of two versions one may have new names.
+"""
+
+from collections.abc import Sequence
+
+from headrace.events.registry import VersionRegistered
+from headrace.models.engine import numbered
+from headrace.project.definition import LabelDefinition
+
+_BINARY, _CLASSES = "binary", "classes"
+_FLAGS = ("False", "True")
+_SHOWN = 10
+
+
+def unlike_label(label: LabelDefinition | None, output: str, classes: Sequence[str]) -> str | None:
+    """Why a version cannot answer for what is labelled; None when it can.
+
+    >>> unlike_label(LabelDefinition("late", "binary", 60.0), "number", ())
+    "the model gives a number, and the label 'late' wants the probability of one class: register such a model, say `--output binary` where that is what it gives, or declare another label"
+    """
+    if label is None or (label.kind == output and _answer_for(label.classes, _named(output, classes))):
+        return None
+    wanted = _told(label.kind, label.classes)
+    said = "" if label.kind == output else f", say `--output {label.kind}` where that is what it gives"
+    way = f"register such a model{said}, or declare another label"
+    return f"the model gives {_told(output, classes)}, and the label {label.name!r} wants {wanted}: {way}"
+
+
+def unlike_control(version: VersionRegistered, control: VersionRegistered) -> str | None:
+    """Why two versions cannot be compared; None when they can.
+
+    NB: a switch without a comparison may well change what is given: a class more, say.
+    """
+    kind = version.output
+    if control.output == kind and _stand_alike(_named(kind, control.classes), _named(kind, version.classes)):
+        return None
+    ours, theirs = (_told(found.output, found.classes) for found in (version, control))
+    return (
+        f"version {version.version} gives {ours}, and the champion {control.version} gives {theirs}: they cannot be compared;"
+        f" `headrace rollout start {version.deployment} {version.version} --policy blue-green` switches without a comparison"
+    )
+
+
+def _named(output: str, classes: Sequence[str]) -> Sequence[str]:
+    return classes if output in (_BINARY, _CLASSES) else ()
+
+
+def _answer_for(wanted: Sequence[str], given: Sequence[str]) -> bool:
+    """Whether a version's classes are those of a label, in its order, as far as both are named."""
+    if not wanted or not given:
+        return True
+    return len(wanted) == len(given) and (tuple(wanted) == tuple(given) or _are_plain(given) or _are_plain(wanted))
+
+
+def _stand_alike(ours: Sequence[str], theirs: Sequence[str]) -> bool:
+    """Whether two versions have as many classes, and none that both name stands in another place."""
+    if not ours or not theirs:
+        return True
+    if len(ours) != len(theirs):
+        return False
+    if _are_plain(ours) or _are_plain(theirs):
+        return True
+    places = {name: place for place, name in enumerate(ours)}
+    return all(places.get(name, place) == place for place, name in enumerate(theirs))
+
+
+def _are_plain(classes: Sequence[str]) -> bool:
+    """Whether these are no names but what a model was trained on for want of them: 0, 1, ...; 0.0, 1.0, ...; False and True."""
+    plain = numbered(len(classes))
+    return tuple(classes) in (plain, tuple(f"{number}.0" for number in plain), _FLAGS)
+
+
+def _told(kind: str, classes: Sequence[str]) -> str:
+    if kind == _BINARY:
+        of = f"{classes[1][:80]} against {classes[0][:80]}" if len(classes) == 2 else "one class"
+        return f"the probability of {of}"
+    if kind != _CLASSES:
+        return f"a {kind}"
+    if not classes:
+        return "several classes"
+    more = ", ..." if len(classes) > _SHOWN else ""
+    names = ", ".join(name[:80] for name in classes[:_SHOWN])
+    return f"{len(classes)} class{'' if len(classes) == 1 else 'es'} ({names}{more})"
