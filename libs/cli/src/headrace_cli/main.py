@@ -11,6 +11,7 @@ import traceback
 import typer
 
 from headrace.errors import HeadraceError, Misconfigured
+from headrace.settings import strangers
 from headrace_broker import BrokerError
 from headrace_cli.commands import (
     alert,
@@ -57,6 +58,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, _interrupted)
     for chatty in ("aiokafka", "headrace", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)  # what matters comes back as one sentence below
+    if ignored := strangers():
+        _say(f"headrace: {ignored}")
     try:
         app()
     except (HeadraceError, BrokerError) as error:
