@@ -69,7 +69,8 @@ async def test_only_who_owns_a_stopped_partition_is_not_ready(bench: Bench) -> N
     stops.tell(health, [TopicPartition(RAW, 1)])
     assert health.is_ready
     stops.tell(health, [TopicPartition(RAW, 0)])
-    assert health.failures == {f"stopped:{RAW}/0": "poison"}
+    said = f"{RAW}/0 is stopped at offset 7: poison; `headrace topic resume {RAW}` once what writes it is mended, or"
+    assert health.failures == {f"stopped:{RAW}/0": f"{said} `headrace topic skip {RAW}`"}
     stops.tell(health, [])
     assert health.is_ready
     following.cancel()
