@@ -687,7 +687,7 @@ def _service_down(service: str) -> Alarm:
 
 def _monitoring_failed(name: str, why: str) -> Alarm:
     summary = f"{name or 'a deployment'} is not monitored as it should be: {why}"
-    return Alarm("MonitoringFailed", {"deployment": name}, "critical", summary, "headrace logs monitor")
+    return Alarm("MonitoringFailed", {"deployment": name}, "critical", summary, "headrace status")
 
 
 def _alarm_of(found: FindingOpened) -> Alarm:
