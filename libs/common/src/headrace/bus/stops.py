@@ -65,14 +65,13 @@ class Stops:
         self._halted: dict[str, PartitionStopped] = {}
         self._view = View(log, codec, [topics.name("ops.stops")], self._take)
         self._producer: Producer | None = None
-        self.changed = asyncio.Event()
 
     async def start(self) -> None:
         """Read what stands now."""
         await self._view.start()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow until `stop`; `changed` is set (and replaced) with every news."""
+        """Follow until `stop`."""
         await self._view.run(stop)
 
     async def follow(self) -> None:
@@ -118,7 +117,6 @@ class Stops:
         """Stop a partition here and now; returns the fact, which the caller writes (in its transaction)."""
         event = PartitionStopped(self._service or "", topic, partition, offset, reason[:2000])
         self._halted[stop_key(event.service, topic, partition)] = event
-        self._tell_changed()
         return stop_record(self._topics, event)
 
     async def stop(self, topic: str, partition: int, offset: int, reason: str) -> None:
@@ -139,14 +137,6 @@ class Stops:
         """What was halted and never became a fact: its transaction was dropped, and the records will be read again."""
         for tp in partitions:
             self._halted.pop(stop_key(self._service or "", tp.topic, tp.partition), None)
-
-    async def until_resumed(self, topic: str, partition: int) -> int:
-        """Wait until somebody lets a stopped partition go on; returns the offset to read from."""
-        while self.at(topic, partition) is not None:
-            changed = self.changed
-            if self.at(topic, partition) is not None:
-                await changed.wait()
-        return self.goes_on_at(topic, partition)
 
     def tell(self, health: Health, owned: Iterable[TopicPartition]) -> None:
         """Not ready while a partition that this instance owns is stopped: `stopped:topic/partition`."""
@@ -182,11 +172,6 @@ class Stops:
             key = stop_key(event.service, event.topic, event.partition)
             self._said[key] = event
         self._halted.pop(key, None)
-        self._tell_changed()
-
-    def _tell_changed(self) -> None:
-        self.changed.set()
-        self.changed = asyncio.Event()
 
 
 async def read_stops(log: Log, codec: Codec, topics: Topics) -> Mapping[str, PartitionStopped]:
