@@ -19,6 +19,8 @@ from headrace.instants import instant_s, why_not
 MAX_TEXT_CHARS = 512
 MAX_ID_BYTES = 512
 MAX_ROWS = 256
+# As long as one call over HTTP may wait; on the log a request may name a later deadline.
+LONGEST_WAIT_MS = 30_000
 _SHOWN_CHARS = 80
 _INSTANT_CHARS = 64
 _LARGEST = 2**63
