@@ -45,7 +45,8 @@ from headrace.project import (
 )
 from headrace.project.compile import compile_project, digest, event_struct
 from headrace.project.definition import ProjectDefinition
-from headrace.project.rules import ARITIES, broken, names_of
+from headrace.project.rules import broken, names_of
+from headrace.project.rules.derived import ARITIES
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
 

@@ -1,12 +1,16 @@
 """Settings that cannot be right end a command with one sentence that names them, before anything is started."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from headrace.bus.tls import tls_context
 from headrace.errors import Misconfigured
-from headrace.settings import Settings, environ_of
+from headrace.settings import Settings, environ_of, strangers
 from headrace_cli.local import Local
 
 
@@ -28,6 +32,32 @@ def test_a_setting_that_cannot_be_right_is_refused_with_its_name_and_what_it_may
 ) -> None:
     with pytest.raises(Misconfigured, match=told):
         Settings.load({f"HEADRACE_{name}": value})
+
+
+def test_a_variable_that_is_no_setting_is_told_in_one_sentence_with_the_nearest_and_without_its_value() -> None:
+    told = strangers({"HEADRACE_NAMESPCE": "secret", "HEADRACE_GATEWAY_SERVICE_HOST": "10.0.0.1", "HOME": "/"})
+    assert told is not None
+    assert "HEADRACE_NAMESPCE (HEADRACE_NAMESPACE?)" in told
+    assert "they are ignored" in told
+    assert "secret" not in told
+    assert len(strangers({f"HEADRACE_{n}_{'X' * 5000}": "" for n in range(1000)}) or "") < 1500
+    known = dict.fromkeys(("HEADRACE_HOME", "HEADRACE_CONFIG", "HEADRACE_SOAK_MINUTES", "HEADRACE_FUZZ_SECONDS"), "1")
+    assert strangers(environ_of(Settings()) | known) is None
+
+
+def test_commands_and_services_say_which_variables_they_ignore(tmp_path: Path) -> None:
+    environ = {
+        **os.environ,
+        "HEADRACE_NAMESPCE": "x",
+        "HEADRACE_HOME": str(tmp_path),
+        "HEADRACE_SECURITY_PROTOCOL": "SSL",
+    }
+    environ["HEADRACE_SSL_CAFILE"] = str(tmp_path / "none")  # so that the service ends at once
+    for module, words in (("headrace_cli.main", ("config", "show", "--json")), ("headrace_registry", ())):
+        command = [sys.executable, "-m", module, *words]
+        ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+        assert "no setting is called HEADRACE_NAMESPCE" in ended.stderr + ended.stdout
+        assert module == "headrace_registry" or json.loads(ended.stdout)
 
 
 def test_what_a_process_hands_on_to_another_is_accepted_there() -> None:

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headrace.bus.port import Record
+from headrace.codec import Codec, out
+from headrace.envelope import Envelope
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
+from headrace.topics import Topics
 from headrace_gateway.core.questions import Asked, Call, Unclear, read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits
 
@@ -131,6 +135,21 @@ def test_what_is_no_unit_is_400_by_every_door(unit: Any) -> None:
     assert "unit" in reason(v2(tensor("a", [1]), parameters={"unit": unit}))
     assert "user" in reason(read_v1(json.dumps({"instances": [{"a": 1, "user": unit}]}).encode(), call()))
     assert "unit" in reason(read_named(json.dumps({"inputs": {"a": 1}, "unit": unit}).encode(), call()))
+
+
+def test_a_unit_is_bounded_in_bytes_as_where_it_is_read_so_that_none_that_is_asked_becomes_a_dead_letter() -> None:
+    codec = Codec(topics := Topics.load())
+
+    def asked(unit: str) -> Asked | Unclear:
+        return read_named(json.dumps({"inputs": {"a": 1}, "unit": unit}).encode(), call())
+
+    found = asked("é" * 256)
+    assert isinstance(found, Asked)
+    request = out(topics.name("inference.requests"), "k", found.questions[0].request, Envelope("r", "", "test", 0.0))
+    assert (
+        codec.decode(Record(request.topic, 0, 0, request.key, request.value, request.headers)).event.unit == "é" * 256
+    )
+    assert reason(asked("é" * 257)) == "unit may have 512 bytes at most in UTF-8, got 514"
 
 
 def test_a_unit_that_is_nan_or_a_bool_tensor_is_400() -> None:

@@ -63,7 +63,7 @@ def test_a_stopped_partition_is_listed_refused_under_wrong_names_and_let_go_on_o
         "partition 1 of raw.movements.v1 is not stopped; stopped are raw.movements.v1/0"
     )
     assert "must lie in 4..5 (it is stopped at 3), got 9" in refused("topic", "skip", "raw.movements", "--to", "9")
-    (gone_on,) = told("topic", "skip", "raw.movements", "--by", "ann", "--reason", "a test feed")
+    (gone_on,) = told("topic", "skip", topics.of_raw("movements"), "--by", "ann", "--reason", "a test feed")
     assert gone_on == {"topic": "raw.movements.v1", "partition": 0, "offset": 5, "how": "skip", "by": "ann"}
     assert told("topic", "stops") == []
     assert refused("topic", "resume", "raw.movements") == "raw.movements.v1 is not stopped; nothing is"

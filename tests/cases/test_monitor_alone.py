@@ -381,6 +381,10 @@ async def test_a_stopped_partition_alerts_until_it_goes_on() -> None:
     await monitor.tick()
     await monitor.tick(600.0)
     assert monitor.alerts("PartitionStopped") == ["firing"]
+    (fired,) = (
+        e for e in monitor.events if isinstance(e, AlertChanged) and e.labels["alertname"] == "PartitionStopped"
+    )
+    assert fired.annotations["command"] == "headrace topic resume events.x.v1 --partition 1"
     stop_of(monitor, PartitionResumed("feature", "events.x.v1", 1, 7, "resume", "me"))
     await monitor.tick()
     assert monitor.alerts("PartitionStopped") == ["firing", "resolved"]

@@ -13,18 +13,20 @@ import msgspec
 import pytest
 
 from headrace.bus.port import Record
+from headrace.bus.stops import way_on
 from headrace.codec import Message
 from headrace.envelope import Envelope
 from headrace.errors import HeadraceError
-from headrace.events.ops import HealthReported
+from headrace.events.ops import HealthReported, PartitionStopped
 from headrace.settings import Settings
+from headrace.topics import Topics
 from headrace_cli.alarming import Alarms, Pulse, disk_almost_full
 from headrace_cli.children import Child, last_line, rotate
 from headrace_cli.commands.daily import _is_looping
 from headrace_cli.disk import Disk
 from headrace_cli.local import Local
 from headrace_cli.overseeing import AT_WORK_S, Look, Oversight, look_at
-from headrace_cli.standing import local_rows, one_line, service_rows
+from headrace_cli.standing import local_rows, one_line, service_rows, stopped_line
 from headrace_cli.supervisor import LOCK_FILE, Supervisor, locked
 from headrace_cli.waiting import NothingMoves, Workers, wait_for
 
@@ -89,6 +91,16 @@ def test_a_replaced_child_says_why_and_when(tmp_path: Path) -> None:
     told = child.told()
     assert (told["pid"], told["reason"], told["last_code"]) == (None, "replaced: stopped for 10 s", -9)
     assert told["at"].endswith("Z")
+
+
+def test_a_child_that_restarted_itself_says_why_in_its_own_words(tmp_path: Path) -> None:
+    said = '{"logger": "headrace.runtime", "message": "raw.movements.v1/0 goes on: restarting, to read it from there"}'
+    child = Child("pipeline", ["sh", "-c", f"echo '{said}'; exit 75"], tmp_path / "log", {"PATH": "/usr/bin:/bin"})
+    child.start(0.0)
+    assert child.process is not None
+    child.process.wait()
+    child.tend(1.0)
+    assert child.reason == "restarted itself; it said: raw.movements.v1/0 goes on: restarting, to read it from there"
 
 
 def test_the_monitor_is_away_after_its_silence_and_not_while_the_broker_is_or_while_it_starts() -> None:
@@ -196,6 +208,20 @@ def test_a_state_over_its_bound_and_a_degraded_deployment_are_told() -> None:
     assert row["reason"] == (
         "delay is degraded: its champion is not loaded; state repeats holds 70 bytes, over its bound of 64"
     )
+
+
+def test_a_stop_is_told_once_with_the_whole_command_however_long_its_reason_is() -> None:
+    stop = PartitionStopped("feature", "n.events.landings.v1", 0, 110, f"too many records cannot be read: {'x' * 500}")
+    reason = f"{stop.topic}/0 is stopped at offset 110: {stop.reason}; {way_on('events.landings.v1')}"
+    report = HealthReported("feature", "feature-1", False, reason=reason, failing=(f"stopped:{stop.topic}/0",))
+    (row,) = service_rows([_message(report, 1.0)], {}, 1000.0)
+    assert row["reason"] == "n.events.landings.v1/0 is stopped"
+    line = stopped_line(Topics.load("n"), stop)
+    assert line.startswith("feature has stopped reading events.landings.v1/0 at offset 110: too many records")
+    assert line.endswith(f"xxx ...; {way_on('events.landings.v1')}")
+    both = msgspec.structs.replace(report, failing=(*report.failing, "broker"), reason=f"{reason}; no answer")
+    (row,) = service_rows([_message(both, 1.0)], {}, 1000.0)
+    assert row["reason"].startswith("n.events.landings.v1/0 is stopped at offset 110")
 
 
 def test_a_librarys_advice_is_one_line_in_a_cell() -> None:

@@ -128,6 +128,15 @@ class Bench:
             assert time.monotonic() < give_up_s, self.told()
             await asyncio.sleep(0.05)
 
+    async def fitting(self) -> subprocess.Popen[bytes]:
+        """A trainer whose run fits, and goes no further until let go."""
+        await self.set_up("by-slow")
+        self.hold()
+        trainer = self.start()
+        await self.ask("by-slow")
+        await self.until(self.fits)
+        return trainer
+
     def hold(self) -> None:
         """Slow runs do not go on until let go."""
         (self.folder / "hold").touch()
@@ -178,11 +187,7 @@ async def registered_once(bench: Bench, name: str) -> None:
 @pytest.mark.faults
 @pytest.mark.timeout(900)
 async def test_a_trainer_killed_in_mid_run_finds_its_run_still_going_and_one_version_results(bench: Bench) -> None:
-    await bench.set_up("by-slow")
-    bench.hold()
-    trainer = bench.start()
-    await bench.ask("by-slow")
-    await bench.until(bench.fits)
+    trainer = await bench.fitting()
     trainer.kill()
     trainer.wait()
     bench.start("trainer-2")
@@ -227,11 +232,7 @@ async def test_whatever_a_users_build_does_ends_its_own_run_with_one_sentence_an
 @pytest.mark.faults
 @pytest.mark.timeout(900)
 async def test_a_second_trainer_that_joins_and_a_first_one_that_leaves_cost_the_run_nothing(bench: Bench) -> None:
-    await bench.set_up("by-slow")
-    bench.hold()
-    first = bench.start()
-    await bench.ask("by-slow")
-    await bench.until(bench.fits)
+    first = await bench.fitting()
     bench.start("trainer-2")
     await asyncio.sleep(3)
     first.terminate()
@@ -244,11 +245,7 @@ async def test_a_second_trainer_that_joins_and_a_first_one_that_leaves_cost_the_
 @pytest.mark.faults
 @pytest.mark.timeout(900)
 async def test_a_killed_worker_is_begun_again_and_one_version_results(bench: Bench) -> None:
-    await bench.set_up("by-slow")
-    bench.hold()
-    bench.start()
-    await bench.ask("by-slow")
-    await bench.until(bench.fits)
+    await bench.fitting()
     os.kill(bench.fits()[0], signal.SIGKILL)
     await bench.until(lambda: len(set(bench.fits())) == 2)
     keeper = bench.runs()[0].holder()
@@ -263,11 +260,7 @@ async def test_a_killed_worker_is_begun_again_and_one_version_results(bench: Ben
 @pytest.mark.faults
 @pytest.mark.timeout(900)
 async def test_a_trainer_whose_disk_was_wiped_begins_the_run_anew_and_one_version_results(bench: Bench) -> None:
-    await bench.set_up("by-slow")
-    bench.hold()
-    trainer = bench.start()
-    await bench.ask("by-slow")
-    await bench.until(bench.fits)
+    trainer = await bench.fitting()
     trainer.kill()
     trainer.wait()
     bench.settings = replace(bench.settings, runs_folder=str(bench.folder / "another"))
@@ -285,11 +278,7 @@ async def test_a_broker_that_is_killed_in_mid_run_is_waited_for(own_broker: "Bro
     await log.start()
     bench = Bench(on(Settings(bootstrap_servers=own_broker.bootstrap_servers), tmp_path), log, tmp_path)
     try:
-        await bench.set_up("by-slow")
-        bench.hold()
-        bench.start()
-        await bench.ask("by-slow")
-        await bench.until(bench.fits)
+        await bench.fitting()
         own_broker.kill()
         bench.let_go()  # what is fitted now cannot be published
         await asyncio.sleep(8)

@@ -1,4 +1,6 @@
-"""Gateway and inference as real processes on a real broker, for one deployment with a prior."""
+"""Gateway and inference as real processes on a real broker; and the gateway alone on the log in memory, with an inference
+that answers as told.
+"""
 
 import asyncio
 import os
@@ -6,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +18,29 @@ import pytest
 import pytest_asyncio
 
 from headrace.bus.admin import ensure_topics
+from headrace.bus.asking import Asker
 from headrace.bus.kafka import KafkaLog
-from headrace.codec import out
+from headrace.bus.port import Out
+from headrace.bus.projects import Projects
+from headrace.bus.views import read_all
+from headrace.clock import SystemClock
+from headrace.codec import Codec, Message, header, out
 from headrace.envelope import Envelope
+from headrace.events.inference import Answer, PredictionAnswered, Score, Served
+from headrace.events.ops import HealthReported
 from headrace.events.project import ProjectApplied
+from headrace.events.registry import Route
+from headrace.obs.health import Health
 from headrace.project import Category, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
 from headrace.settings import Settings
+from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
+from headrace_gateway.adapters.catalogue import Catalogue
+from headrace_gateway.adapters.http import Doors, make_app
+from headrace_gateway.app import wire
+from headrace_gateway.core.callers import Caller
+from headrace_gateway.settings import Limits
 
 PROJECT = compile_project(
     Project(
@@ -114,3 +131,115 @@ async def _until_ready(url: str) -> None:
                     return
             except httpx.TransportError:
                 await asyncio.sleep(0.1)
+
+
+TWO = compile_project(
+    Project(
+        "p",
+        [
+            Deployment("delay", unit="flight", inputs=[Number("miles"), Category("carrier")], ladder=[prior(0.26)]),
+            Deployment("plain", unit="thing", inputs=[Number("x")]),
+        ],
+    )
+)
+
+
+class Bench:
+    """A log with topics, a project, and somebody who answers requests. `path`, `body`: of a good one."""
+
+    path = INFER
+    body: Mapping[str, Any] = {"id": "mine", "inputs": BODY["inputs"]}
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.log, self.clock = log, SystemClock()
+        self.topics = Topics.load()
+        self.codec = Codec(self.topics)
+        self.health = Health("gateway", "gateway-1", failures={})
+        self.projects = Projects(log, self.codec, self.topics)
+        self.answer: Callable[[Message], Answer | None] = lambda _: Served(Score(3, "d", 0.5))
+
+    async def set_up(self) -> "Bench":
+        await ensure_topics(self.log, self.topics.specs(TWO))
+        applied = ProjectApplied("p", digest(TWO), "", TWO, 0.0)
+        topic = self.topics.name("project.definitions")
+        self.log.append(out(topic, "p", applied, Envelope("a", "", "test", 0.0)))
+        await self.projects.start()
+        return self
+
+    @asynccontextmanager
+    async def client(
+        self,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        callers: Sequence[Caller] = (),
+        instance: str = "gateway-1",
+        headers: dict[str, str] | None = None,
+    ) -> AsyncIterator[httpx.AsyncClient]:
+        asker = Asker(self.log, self.codec, self.topics, self.clock, instance)
+        catalogue = Catalogue(self.log, self.codec, self.topics, self.projects, self.clock)
+        await catalogue.start()
+        doors = Doors(asker, catalogue, self.health, self.clock, limits)
+        app = make_app(doors, catalogue, callers, self.clock, limits)
+        await asker.start()
+        stop = asyncio.Event()
+        tasks = [asyncio.create_task(part(stop)) for part in (asker.run, self.respond)]
+        following = asyncio.create_task(catalogue.run(stop))
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as client:
+            yield client
+        stop.set()
+        following.cancel()
+        await asyncio.gather(*tasks)
+
+    @asynccontextmanager
+    async def serving(self, limits: Limits = Limits()) -> AsyncIterator[int]:  # noqa: B008 - frozen
+        """A gateway on a real socket; yields its port."""
+        address = ("127.0.0.1", 0)
+        gateway = await wire(self.log, self.codec, self.topics, self.projects, self.health, self.clock, address, limits)
+        stop = asyncio.Event()
+        tasks = [asyncio.create_task(part(stop)) for part in (gateway.run, self.respond)]
+        yield gateway.port
+        stop.set()
+        await asyncio.gather(*tasks)
+
+    async def until_ready(self, client: httpx.AsyncClient, name: str) -> None:
+        """Until a deployment is ready."""
+        async with asyncio.timeout(10):
+            while (await client.get(f"/v2/models/{name}/ready")).status_code != 200:
+                await asyncio.sleep(0.01)
+
+    async def respond(self, stop: asyncio.Event) -> None:
+        """What inference does, as far as a gateway can tell."""
+        reader = await self.log.reader(await self.log.partitions(self.topics.name("inference.requests")), "end")
+        while not stop.is_set():
+            for record in await reader.fetch(0.05):
+                request = self.codec.decode(record)
+                answer = self.answer(request)
+                if answer is not None:
+                    self.log.append(self.reply(request, answer))
+
+    def reply(self, request: Message, answer: Answer) -> Out:
+        answered = PredictionAnswered(request.envelope.id, request.event.deployment, answer)
+        headers = request.record.headers
+        reply_id = (header(headers, "headrace_reply_id") or "").encode()
+        partition = int(header(headers, "headrace_reply_partition") or "0")
+        made = out(self.topics.name("inference.replies"), None, answered, Envelope("x", "", "test", 0.0))
+        return Out(made.topic, None, made.value, (*made.headers, ("headrace_reply_id", reply_id)), partition)
+
+    def route(self, *versions: int) -> None:
+        """All traffic to the first version; the others are warm."""
+        found = Route("delay", {versions[0]: 1.0}, "s", 1, champion=versions[0], warm=versions)
+        self.log.append(out(self.topics.name("registry.routes"), "delay", found, Envelope("r", "", "test", 0.0)))
+
+    def report(self, *loaded: str, **changes: Any) -> None:
+        """An inference instance reports."""
+        told = HealthReported("inference", "inference-1", True, loaded=loaded, **changes)
+        topic = self.topics.name("ops.health")
+        self.log.append(out(topic, "inference/inference-1", told, Envelope("h", "", "test", 0.0)))
+
+    async def requests(self) -> list[Message]:
+        return await read_all(self.log, self.codec, [self.topics.name("inference.requests")])
+
+
+@pytest_asyncio.fixture
+async def bench(memory_log: MemoryLog) -> Bench:
+    return await Bench(memory_log).set_up()

@@ -22,7 +22,7 @@ from headrace.codec import Codec, Message, out
 from headrace.envelope import Envelope
 from headrace.events.ops import HealthReported
 from headrace.events.project import ProjectApplied
-from headrace.events.registry import RolloutAdvanced, RolloutCompleted, RolloutStarted
+from headrace.events.registry import ArtifactPlace, RolloutAdvanced, RolloutCompleted, RolloutStarted
 from headrace.events.verdicts import Evidence, VerdictGiven
 from headrace.obs.health import Health
 from headrace.policy.verdict import FAIL, PASS
@@ -130,8 +130,8 @@ class Bench:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async def has_artifact(found: str) -> bool:
-            return found in await artifacts.manifests(self.log, self.topics)
+        async def has_artifact(place: ArtifactPlace) -> bool:
+            return await artifacts.is_there(self.log, self.topics, place)
 
         host = ShardHost(
             self.log,

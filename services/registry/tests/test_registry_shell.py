@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from headrace.bus import artifacts
 from headrace.events.registry import (
@@ -24,6 +25,7 @@ from headrace.events.registry import (
     VersionRegistered,
 )
 from headrace.policy.verdict import FAIL
+from headrace.testing.registry import command
 from headrace_registry.core.card import write_card
 
 Bench = Any  # the fixture of conftest.py
@@ -120,6 +122,20 @@ async def test_an_approval_of_nothing_is_refused(bench: Bench) -> None:
         ident = await bench.send("registry.commands", "d", ApproveVersion("d", 7, "r", "ann"))
         refused = await bench.until(CommandRefused)
     assert (refused.event.command, refused.event.command_id) == ("approve.version", ident)
+
+
+@pytest.mark.parametrize("partition", [-1, 1, 2**40])
+async def test_an_artifact_in_a_partition_that_is_not_there_is_refused_and_the_next_command_is_carried_out(
+    bench: Bench, partition: int
+) -> None:
+    place = await artifacts.publish(bench.log, bench.topics, b"model", "skops", 0.0, "test")
+    async with bench.running():
+        await bench.send("registry.commands", "d", command(place=replace(place, partition=partition)))
+        refused = await bench.until(CommandRefused)
+        await bench.register(rollout=False)
+        registered = await bench.until(VersionRegistered)
+    assert "an artifact has" in refused.event.reason or "is not complete" in refused.event.reason
+    assert registered.event.version == 1
 
 
 async def test_what_one_command_raises_is_its_own_dead_letter_and_the_next_one_is_carried_out(

@@ -66,7 +66,7 @@ class Local:
         return found if found["error"] or self.supervisor() == found["pid"] else None
 
     def pids(self) -> list[int]:
-        """The supervisor and all that it started."""
+        """The supervisor, below which all that it started is to be found; none when none runs."""
         pid = self.supervisor()
         return [] if pid is None else [pid]
 

@@ -7,11 +7,15 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
 
 import typer
+import typer.main
 
 from headrace.errors import HeadraceError, Misconfigured
+from headrace.settings import strangers
 from headrace_broker import BrokerError
+from headrace_cli import mistyped
 from headrace_cli.commands import (
     alert,
     config,
@@ -53,21 +57,34 @@ app.add_typer(config.app, name="config")
 
 
 def main() -> None:
-    """Run a command; what goes wrong is one sentence, with the way out."""
+    """Run the command that this process was started with."""
     signal.signal(signal.SIGINT, _interrupted)
     for chatty in ("aiokafka", "headrace", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)  # what matters comes back as one sentence below
+    if ignored := strangers():
+        _say(f"headrace: {ignored}")
+    raise SystemExit(run(sys.argv[1:]))
+
+
+def run(words: Sequence[str]) -> int:
+    """Run a command and return its exit code; what goes wrong is one sentence, with the way out."""
     try:
-        app()
+        # NB: whatever comes back and is no number is what a function returned, and nobody asked for.
+        code = app(list(words), prog_name="headrace", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except typer.TyperException as error:
+        if told := mistyped.sentence(error, typer.main.get_command(app), words):
+            _say(f"headrace: {told}")
+        return error.exit_code
     except (HeadraceError, BrokerError) as error:
         _say(f"headrace: {error}")
-        raise SystemExit(2 if isinstance(error, Misconfigured) else 1) from None
+        return 2 if isinstance(error, Misconfigured) else 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # who read us has gone (`| head`)
-        raise SystemExit(1) from None
+        return 1
     except Exception as error:
         _say(f"headrace: this is a bug: {type(error).__name__}: {error}{_written_down()}")
-        raise SystemExit(1) from None
+        return 1
 
 
 def _interrupted(*_: object) -> None:

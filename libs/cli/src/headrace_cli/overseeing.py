@@ -8,6 +8,8 @@ looks was frozen itself: it begins anew, and judges nobody by the gap.
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.obs.starved import CoreWait
+
 STOPPED_S = 10.0
 # Silent and asleep, or silent and at work: how much of either is borne.
 ASLEEP_S = 30.0
@@ -74,23 +76,9 @@ class Oversight:
 
 def look_at(pid: int, at_s: float, answers: bool | None) -> Look | None:
     """A look at a process with all its threads; None when it has ended."""
-    place = Path(f"/proc/{pid}")
     try:
-        state = (place / "stat").read_text().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return None
-    cpu_ns = waited_ns = 0
-    for thread in _threads(place):
-        try:
-            on_core, waiting, *_ = (thread / "schedstat").read_text().split()
-        except (OSError, ValueError):
-            continue
-        cpu_ns, waited_ns = cpu_ns + int(on_core), waited_ns + int(waiting)
-    return Look(at_s, state, cpu_ns / 1e9, waited_ns / 1e9, answers)
-
-
-def _threads(place: Path) -> list[Path]:
-    try:
-        return list((place / "task").iterdir())
-    except OSError:
-        return []
+    seen = CoreWait.of_all_threads(pid)
+    return Look(at_s, state, seen.cpu_s, seen.waited_s, answers)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from headrace.bus.port import TopicPartition
-from headrace.bus.stops import read_stops
+from headrace.bus.stops import STOPPED, read_stops, way_on
 from headrace.codec import Message
-from headrace.events.ops import HealthReported
+from headrace.events.ops import HealthReported, PartitionStopped
+from headrace.topics import Topics
 from headrace_cli.children import last_line
 from headrace_cli.local import SERVICES, Local
 from headrace_cli.session import Session, plain
@@ -102,11 +103,8 @@ def _late(report: HealthReported) -> int:
 
 def _why_absent(report: HealthReported, child: Mapping[str, Any], pid: int | None, silent_s: float | None) -> list[str]:
     if child and pid is None:
-        said = last_line(_path(child))
-        return [
-            f"not running: {child.get('reason') or 'not started yet'}",
-            *([f"it said: {one_line(said)}"] if said else []),
-        ]
+        reason, said = child.get("reason") or "not started yet", last_line(_path(child))
+        return [f"not running: {reason}", *([f"it said: {one_line(said)}"] if said and said not in reason else [])]
     if silent_s is None or (child and pid != report.pid) or (child and report.stopping):
         return ["starting"]
     return [f"silent for {silent_s:.0f} s"]
@@ -123,7 +121,7 @@ def _last_end(child: Mapping[str, Any]) -> str:
 def _reasons(report: HealthReported) -> list[str]:
     """Why it is not ready, and what is amiss though it is."""
     return [
-        *([one_line(report.reason)] if report.reason else []),
+        *_not_ready(report),
         *([one_line(f"in line to be loaded: {', '.join(report.in_line)}")] if report.in_line else []),
         *(f"breaker of {place} {one_line(text)}" for place, text in sorted(report.breakers.items())),
         *(
@@ -133,6 +131,14 @@ def _reasons(report: HealthReported) -> list[str]:
         *(f"{name} is degraded: {one_line(why)}" for name, why in sorted(report.degraded.items())),
         *(_over_bound(report)),
     ]
+
+
+def _not_ready(report: HealthReported) -> list[str]:
+    """Where nothing but partitions is stopped, only which: why, and the way on, is told of each by `held_back`."""
+    places = [what.removeprefix(STOPPED) for what in report.failing if what.startswith(STOPPED)]
+    if places and len(places) == len(report.failing):
+        return [f"{place} is stopped" for place in places]
+    return [one_line(report.reason)] if report.reason else []
 
 
 def _over_bound(report: HealthReported) -> list[str]:
@@ -217,11 +223,15 @@ def ignored(refused: Mapping[str, str]) -> list[str]:
 async def _stopped(session: Session) -> list[str]:
     if session.topics.name("ops.stops") not in await session.log.list_topics():
         return []
-    return [
-        f"{stop.service} has stopped reading {stop.topic}/{stop.partition} at offset {stop.offset}: {one_line(stop.reason)}"
-        " (`headrace topic resume` or `skip`)"
-        for stop in (await read_stops(session.log, session.codec, session.topics)).values()
-    ]
+    stops = await read_stops(session.log, session.codec, session.topics)
+    return [stopped_line(session.topics, stop) for stop in stops.values()]
+
+
+def stopped_line(topics: Topics, stop: PartitionStopped) -> str:
+    """A stopped partition: who, where, why in a line, and the way on, which is never cut."""
+    topic = topics.base(stop.topic)
+    where = f"{stop.service} has stopped reading {topic}/{stop.partition} at offset {stop.offset}"
+    return f"{where}: {one_line(stop.reason)}; {way_on(topic)}"
 
 
 async def _open_transactions(session: Session) -> list[str]:

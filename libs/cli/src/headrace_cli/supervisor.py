@@ -110,9 +110,9 @@ class BrokerKeeper:
             return False
         look = look_at(pid, now_s, await asyncio.to_thread(lambda: self.broker.is_serving))
         because = None if look is None else self.oversight.take(look)
-        if because is None:
+        if look is None or because is None:
             return False
-        if because.startswith("stopped") and now_s - self._woken_s > 60.0:
+        if look.state == "T" and now_s - self._woken_s > 60.0:
             self._woken_s, self.oversight = now_s, Oversight()
             self._note(f"continued: it was {because}")
             self.broker.thaw()

@@ -252,9 +252,10 @@ def _bounded_request(event: PredictionRequested, is_long: bool, may_have_big: bo
     if is_long:
         _refuse_beyond(event.deployment, "deployment")
         _refuse_beyond(event.unit, "unit")
-    if event.deadline_ms is not None:
-        _refuse_long_wait(event.deadline_ms)
-    if not may_have_big or not _has_big(event.inputs):
+    if not may_have_big:
+        return event
+    _refuse_beyond(event.deadline_ms, "deadline_ms")
+    if not _has_big(event.inputs):
         return event
     inputs = {name: _float(v) if type(v) is int and abs(v) > MAX_INT else v for name, v in event.inputs.items()}
     return msgspec.structs.replace(event, inputs=inputs)
@@ -265,12 +266,6 @@ def _has_big(inputs: dict[str, Any]) -> bool:
         if type(value) is int and not -MAX_INT <= value <= MAX_INT:
             return True
     return False
-
-
-def _refuse_long_wait(deadline_ms: int) -> None:
-    """What no integer of 64 bits holds; what nobody can wait for is answered `Invalid`."""
-    if not -MAX_INT <= deadline_ms <= MAX_INT:
-        raise Poison("deadline_ms must be an integer of 64 bits, got a larger one", "deadline_ms")
 
 
 def _float(value: int) -> float:

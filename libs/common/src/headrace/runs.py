@@ -55,15 +55,12 @@ class AttemptEnded(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a run is. `cpu_s`: used by its present process; `idle_s`: since when it neither computed nor said anything."""
+    """How far a run is. `pid`: of its present process."""
 
     stage: str = "start"
     share: float = 0.0
     detail: str = ""
     pid: int = 0
-    cpu_s: float = 0.0
-    idle_s: float = 0.0
-    memory_bytes: int = 0
 
 
 Entry = Any

@@ -1,5 +1,6 @@
 """Settings: defaults < `headrace.toml` < `HEADRACE_*` (and Kafka's own `KAFKA_BOOTSTRAP_SERVERS`)."""
 
+import difflib
 import math
 import os
 import socket
@@ -13,6 +14,16 @@ import msgspec
 from headrace.errors import Misconfigured
 
 DEFAULT_BOOTSTRAP = "127.0.0.1:19092"
+_PREFIX = "HEADRACE_"
+# Variables of ours that are no settings: where the installation and the file lie; and of our tests, how long and from which seed.
+_NO_SETTINGS = (
+    "HEADRACE_HOME",
+    "HEADRACE_CONFIG",
+    "HEADRACE_FUZZ_SECONDS",
+    "HEADRACE_FUZZ_SEED",
+    "HEADRACE_SOAK_MINUTES",
+)
+_MOST_TOLD = 5
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,9 +86,33 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.instance or f"{service}-{socket.gethostname()}-{os.getpid()}"
 
 
+def strangers(environ: Mapping[str, str] | None = None) -> str | None:
+    """A sentence on variables that look like settings and are none, without their values; None when there are none.
+
+    Not refused as in the file: an orchestrator may make such variables too (Kubernetes does, of a service's name).
+
+    >>> strangers({"HEADRACE_NAMESPCE": "x", "HEADRACE_HOME": "/h"})
+    'no setting is called HEADRACE_NAMESPCE (HEADRACE_NAMESPACE?): it is ignored; see `headrace config show`'
+    """
+    known = [f"{_PREFIX}{name.upper()}" for name in Settings.__struct_fields__]
+    unknown = sorted(
+        name
+        for name in (os.environ if environ is None else environ)
+        if name.startswith(_PREFIX) and name.upper() not in known and name not in _NO_SETTINGS
+    )
+    if not unknown:
+        return None
+    close = {name: difflib.get_close_matches(name.upper()[:100], known, 1) for name in unknown[:_MOST_TOLD]}
+    told = [f"{name[:100]} ({found[0]}?)" if found else name[:100] for name, found in close.items()]
+    more = len(unknown) - len(told)
+    told += [f"{more} more"] if more else []
+    ignored = "it is ignored" if len(unknown) == 1 else "they are ignored"
+    return f"no setting is called {', '.join(told)}: {ignored}; see `headrace config show`"
+
+
 def environ_of(settings: Settings) -> dict[str, str]:
     """The variables by which another process loads the same settings."""
-    return {f"HEADRACE_{name.upper()}": str(value) for name, value in msgspec.structs.asdict(settings).items()}
+    return {f"{_PREFIX}{name.upper()}": str(value) for name, value in msgspec.structs.asdict(settings).items()}
 
 
 def origins(environ: Mapping[str, str] | None = None, file: Path | None = None) -> dict[str, tuple[Any, str]]:
@@ -105,8 +140,8 @@ def _read_environ(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
     if environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         found["bootstrap_servers"] = (environ["KAFKA_BOOTSTRAP_SERVERS"], "KAFKA_BOOTSTRAP_SERVERS")
     for variable, value in environ.items():
-        name = variable.removeprefix("HEADRACE_").lower()
-        if variable.startswith("HEADRACE_") and name in names:
+        name = variable.removeprefix(_PREFIX).lower()
+        if variable.startswith(_PREFIX) and name in names:
             found[name] = (value, variable)
     return found
 

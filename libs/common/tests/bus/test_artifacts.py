@@ -100,3 +100,15 @@ async def test_a_deleted_artifact_is_not_there_though_its_bytes_may_still_be(log
     producer = await log.producer()
     await producer.send([tombstone(TOPIC, f"{place.digest}/manifest", Envelope("t", "", "test", 0.0), 0)])
     assert not await artifacts.is_there(log, TOPICS, place)
+
+
+@pytest.mark.parametrize("wrong", [{"partition": 99}, {"partition": -1}, {"partition": 2**62}])
+async def test_nothing_lies_in_a_partition_that_is_not_there(log: CountingLog, wrong: dict[str, int]) -> None:
+    assert not await artifacts.is_there(log, TOPICS, replace(await put(log, b"one"), **wrong))
+
+
+@pytest.mark.parametrize("last_offset", [None, -1, 0, 2**62])
+async def test_what_lies_elsewhere_than_its_place_says_is_found_all_the_same(
+    log: CountingLog, last_offset: int | None
+) -> None:
+    assert await artifacts.is_there(log, TOPICS, replace(await put(log, b"one"), last_offset=last_offset))

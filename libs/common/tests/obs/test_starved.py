@@ -58,3 +58,13 @@ def test_a_process_that_is_gone_is_told() -> None:
         pass
     with pytest.raises(ProcessLookupError, match=str(pid)):
         CoreWait.read(pid)
+
+
+def test_all_threads_of_a_process_count_together_and_one_that_is_gone_counts_nothing() -> None:
+    two = "import threading, time; threading.Thread(target=lambda: sum(range(3_000_000))).start(); time.sleep(60)"
+    with running("print(flush=True); " + two) as pid:
+        while (found := CoreWait.of_all_threads(pid)).cpu_s <= CoreWait.read(pid).cpu_s:
+            time.sleep(0.02)
+    assert found.cpu_s > 0
+    gone = CoreWait.of_all_threads(pid)
+    assert (gone.cpu_s, gone.waited_s) == (0, 0)

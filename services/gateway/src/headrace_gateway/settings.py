@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from headrace.policy.asked import LONGEST_WAIT_MS, MAX_ROWS
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -18,9 +20,9 @@ class Limits:
     header_bytes: int = 32_768
     connections: int = 1_000
     in_flight: int = 2_000
-    rows: int = 256
+    rows: int = MAX_ROWS
     deadline_ms: int = 2_000
-    longest_deadline_ms: int = 30_000
+    longest_deadline_ms: int = LONGEST_WAIT_MS
     head_within_s: float = 10.0
     body_within_s: float = 10.0
     remembered_keys: int = 20_000

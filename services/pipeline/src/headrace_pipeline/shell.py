@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from headrace.bus.dlq import dead_letter
 from headrace.bus.poison import IN_A_ROW, PoisonLedger
 from headrace.bus.port import Out, Producer, Record
-from headrace.bus.stops import Stops
+from headrace.bus.stops import Stops, way_on
 from headrace.clock import Clock
 from headrace.codec import out
 from headrace.envelope import Envelope, Origin
@@ -204,7 +204,7 @@ class PipelineShell:
             outs = self._outputs(record, handled)
         except Poison as poison:
             if self._ledger.bad(place):
-                reason = f"pipeline {self._name} cannot handle too many messages of {record.topic}/{record.partition}: {poison}"
+                reason = f"pipeline {self._name} cannot handle too many of its messages: {poison}"
                 written.stops[place] = (record.offset, reason)
                 return
             self._health.dead_lettered += 1
@@ -227,7 +227,8 @@ class PipelineShell:
         ]
 
     async def _stop(self, topic: str, partition: int, offset: int, reason: str) -> None:
-        _log.error("%s/%s is stopped at offset %s: %s", topic, partition, offset, reason)
+        on = way_on(self._topics.base(topic))
+        _log.error("%s/%s is stopped at offset %s: %s; %s", topic, partition, offset, reason, on)
         self._ledger.forget((topic, partition))
         # NB: the transform has seen what lies past the stop, and nothing of that was written: it must forget it.
         await self._runner.close()

@@ -8,6 +8,7 @@ from headrace.bus.runtime import Context, Runnable
 from headrace.bus.shards import ShardHost
 from headrace.bus.views import View
 from headrace.codec import Message
+from headrace.events.registry import ArtifactPlace
 from headrace_registry.core.instances import Instances
 from headrace_registry.settings import TICK_S
 from headrace_registry.shell import SERVICE, RegistryShard
@@ -31,8 +32,8 @@ class RegistryService:
         view = View(context.log, context.codec, followed, follow, committed=False)
         await view.start()
 
-        async def has_artifact(digest: str) -> bool:
-            return digest in await artifacts.manifests(context.log, topics)
+        async def has_artifact(place: ArtifactPlace) -> bool:
+            return await artifacts.is_there(context.log, topics, place)
 
         host = ShardHost(
             context.log,

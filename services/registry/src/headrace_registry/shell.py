@@ -50,7 +50,7 @@ SERVICE = "registry"
 HELD_EVERY_S = 2.0
 _log = logging.getLogger("headrace.registry")
 
-HasArtifact = Callable[[str], Awaitable[bool]]
+HasArtifact = Callable[[ArtifactPlace], Awaitable[bool]]
 # Told what a state that grows holds, and its bound: see `Health.holds`.
 Holds = Callable[[str, int, int], None]
 _BY_HAND = {
@@ -215,7 +215,7 @@ class RegistryShard:
             command,
             ident,
             is_declared=definition is not None,
-            has_artifact=all([await self._has_artifact(place.digest) for place in places]),
+            has_artifact=all([await self._has_artifact(place) for place in places]),
             now_s=message.envelope.time_s,
             label=None if definition is None else definition.label,
         )

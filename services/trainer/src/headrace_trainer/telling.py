@@ -38,7 +38,7 @@ class Journal:
         now_s = time.monotonic()
         if os.getpid() == self._pid and (stage != self._stage or now_s - self._told_s >= TELL_EVERY_S):
             self._stage, self._told_s = stage, now_s
-            self._folder.tell(Progress(stage, share, detail, self._pid, time.process_time()))
+            self._folder.tell(Progress(stage, share, detail, self._pid))
 
     def waiting(self, reason: str) -> None:
         """The log is not to be had."""

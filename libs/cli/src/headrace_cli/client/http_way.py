@@ -15,13 +15,13 @@ import httpx
 import msgspec
 
 from headrace.clock import SystemClock
+from headrace.policy.asked import LONGEST_WAIT_MS
 from headrace.policy.backoff import delays_s
 from headrace.policy.prediction import Prediction
 from headrace_cli.client.errors import Rejected, Unreachable
 from headrace_cli.client.rows import Batch, Plain
 
 SLACK_S = 0.25
-LONGEST_DEADLINE_MS = 30_000
 
 
 class _Rows(msgspec.Struct):
@@ -82,7 +82,7 @@ class HttpWay:
 
 
 def _body(rows: list[Plain], deadline_s: float) -> bytes:
-    deadline = {"deadline_ms": min(LONGEST_DEADLINE_MS, max(1, int(deadline_s * 1000)))}
+    deadline = {"deadline_ms": min(LONGEST_WAIT_MS, max(1, int(deadline_s * 1000)))}
     if len(rows) == 1:
         return msgspec.json.encode(_row(rows[0]) | deadline)
     return msgspec.json.encode({"rows": [_row(row) for row in rows]} | deadline)

@@ -51,11 +51,11 @@ def up(port: Annotated[int, typer.Option(help="The broker's port.")] = 19092, as
             file=sys.stderr,
         )
         raise
-    ready = [row for row in rows if _is_settled(row)]
+    ready = [row for row in rows if row["ready"]]
     line = f"up: broker {state['bootstrap_servers']}, {len(ready)} of {len(SERVICES)} services ready; logs in {local.home}/logs"
     say({"bootstrap_servers": state["bootstrap_servers"], "services": rows}, as_json=as_json, line=line)
     if len(ready) < len(SERVICES):
-        waiting = [row for row in rows if not _is_settled(row)]
+        waiting = [row for row in rows if not row["ready"]]
         told = "".join(f"\n  {_why_not(row)}" for row in waiting)
         raise HeadraceError(
             f"{len(ready)} of {len(SERVICES)} services are ready ({ended}; `headrace down` ends all){told}"
@@ -236,7 +236,7 @@ async def _until_ready(opened: Session, local: Local, told: "_Told") -> tuple[li
         state, rows = local.state(), await services(opened, local)
         if state is None or state["error"]:
             raise HeadraceError(f"the supervisor has ended: see {local.home / 'supervisor.log'}")
-        waiting = [row for row in rows if not _is_settled(row)]
+        waiting = [row for row in rows if not row["ready"]]
         if not waiting and len(rows) >= len(SERVICES):
             return rows, ""
         looping = {name for name, child in state["services"].items() if _is_looping(child)}
@@ -255,7 +255,8 @@ def _named(row: dict[str, Any]) -> str:
 
 def _why_not(row: dict[str, Any]) -> str:
     """All that is known of a service that did not get ready."""
-    said = last_line(Path(row["log"])) if row["last_end"] and "it said" not in row["reason"] else ""
+    # NB: of one that does not run, the reason says it already.
+    said = last_line(Path(row["log"])) if row["last_end"] and row["pid"] is not None else ""
     ended = f"{row['last_end']}, {row['restarts']} restarts" if row["last_end"] else ""
     parts = (row["reason"] or "not ready", ended, f"it said: {said}" if said else "", f"log {row['log']}")
     return f"{row['service']}: {'; '.join(filter(None, parts))}"
@@ -263,11 +264,6 @@ def _why_not(row: dict[str, Any]) -> str:
 
 def _is_looping(child: dict[str, Any]) -> bool:
     return child["restarts"] >= _LOOPS and child["last_code"] not in (0, RESTART_AT_ONCE)
-
-
-def _is_settled(row: dict[str, Any]) -> bool:
-    """Ready, or waiting for nothing but a project."""
-    return row["ready"] or "no project" in row["reason"]
 
 
 class _Told:

@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from headrace.bus.port import Record
-from headrace.bus.stops import read_stops
+from headrace.bus.stops import read_stops, way_on
 from headrace.codec import header
 from headrace.errors import Misconfigured
 from headrace_cli.commands.topic import stopped_row
@@ -45,8 +45,7 @@ def list_letters(
     show(letters, columns, as_json=as_json, empty="no dead letters")
     for row in [] if as_json else stopped:
         console.print(
-            f"stopped: {row['topic']}/{row['partition']} at offset {row['offset']}: `headrace topic resume"
-            f" {row['topic']}` once what writes it is mended, or `headrace topic skip {row['topic']}`",
+            f"stopped: {row['topic']}/{row['partition']} at offset {row['offset']}: {way_on(row['topic'])}",
             highlight=False,
             markup=False,
             soft_wrap=True,

@@ -225,7 +225,7 @@ def _who(by: str | None) -> str:
 
 def _full_name(topics: Topics, name: str) -> str:
     base = name if name.rsplit(".", 1)[-1].startswith("v") and name.rsplit(".", 1)[-1][1:].isdigit() else f"{name}.v1"
-    full = topics.prefixed(base)
+    full = topics.prefixed(topics.base(base))
     topics.rule(full)
     return full
 

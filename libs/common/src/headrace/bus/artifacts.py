@@ -111,6 +111,10 @@ async def _read(log: Log, tp: TopicPartition, begin: int, end: int, found: _Chun
 
 async def is_there(log: Log, topics: Topics, place: ArtifactPlace) -> bool:
     """Whether the artifact is complete on the log, and was not deleted since: read from where its manifest lies on."""
+    tp = TopicPartition(topics.name("registry.artifacts"), place.partition)
+    # NB: a place is what a command says: the log is asked nothing about a partition that is not there.
+    if tp not in await log.partitions(tp.topic):
+        return False
     if place.last_offset is not None and place.digest in await manifests(
         log, topics, place.partition, place.last_offset
     ):

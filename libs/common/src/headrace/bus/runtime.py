@@ -31,7 +31,7 @@ from headrace.obs.guard import LoopGuard
 from headrace.obs.health import Health
 from headrace.obs.http import HealthServer
 from headrace.obs.logs import set_up_logs
-from headrace.settings import Settings
+from headrace.settings import Settings, strangers
 from headrace.stopping import STOPPING
 from headrace.topics import Topics
 
@@ -82,6 +82,8 @@ def main(name: str, build: Build, loop_factory: Callable[[], asyncio.AbstractEve
     try:
         settings = Settings.load()
         set_up_logs(name, settings.log_level)
+        if ignored := strangers():
+            _log.warning("%s", ignored)
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             return runner.run(run_service(name, build, settings))
     except Misconfigured as error:

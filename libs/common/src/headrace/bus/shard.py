@@ -302,7 +302,7 @@ class Shard:
                 read.bad.add((*place, record.offset))
                 what = self._judge(record, poison)
                 if what == _STOP:
-                    read.buried.append(host.stops.halt(*place, record.offset, _told_of_stop(record, poison)))
+                    read.buried.append(host.stops.halt(*place, record.offset, f"{_TOO_MANY}: {poison}"))
                     stopped[place] = record.offset
                     host.hold(TopicPartition(*place))
                     continue
@@ -364,7 +364,7 @@ class Shard:
         if len(batch) > 1:
             self.host.ledger.restore(before)
             raise Poison(f"{record.topic}/{record.partition} must stop at {record.offset}: {poison}")
-        await self.host.stops.stop(record.topic, record.partition, record.offset, _told_of_stop(record, poison))
+        await self.host.stops.stop(record.topic, record.partition, record.offset, f"{_TOO_MANY}: {poison}")
         raise Again(f"{record.topic}/{record.partition} stops at {record.offset}: {poison}")
 
     def _gather(self, outputs: Outputs, read: "_Read") -> None:
@@ -435,17 +435,11 @@ class Shard:
 
 
 _NEVER, _STOP = 2**63, -1
+_TOO_MANY = "too many records cannot be read"
 
 
 def _where(record: Record) -> str:
     return f"{record.topic}/{record.partition}/{record.offset}"
-
-
-def _told_of_stop(record: Record, poison: Poison) -> str:
-    return (
-        f"{record.topic}/{record.partition} is stopped at offset {record.offset}: too many records cannot be read ({poison});"
-        " mend what writes them, then `headrace topic resume` (or `skip`)"
-    )
 
 
 def _of_handling(told: HeadraceError) -> Poison:

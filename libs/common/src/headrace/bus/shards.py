@@ -162,7 +162,7 @@ class ShardHost:
         """Read a stopped partition no further."""
         if partition in self._held:
             return
-        _log.error(self.stops.why(*partition) or f"{partition} is stopped")
+        _log.error(self.stops.told(*partition) or f"{partition} is stopped")
         self._held.add(partition)
         reader = self._reader if self.lock else self._member
         if reader is not None:

@@ -22,6 +22,8 @@ from headrace.topics import Topics
 _log = logging.getLogger("headrace.bus")
 
 Stopped = PartitionStopped | PartitionResumed
+# What of an instance's health is a stopped partition: this, and `topic/partition`.
+STOPPED = "stopped:"
 
 
 def stop_key(service: str, topic: str, partition: int) -> str:
@@ -31,6 +33,15 @@ def stop_key(service: str, topic: str, partition: int) -> str:
     'pipeline/raw.movements.v1/0'
     """
     return f"{service}/{topic}/{partition}"
+
+
+def way_on(topic: str) -> str:
+    """What whoever mended the cause does; `topic`: with or without the namespace.
+
+    >>> way_on("raw.movements.v1")
+    '`headrace topic resume raw.movements.v1` once what writes it is mended, or `headrace topic skip raw.movements.v1`'
+    """
+    return f"`headrace topic resume {topic}` once what writes it is mended, or `headrace topic skip {topic}`"
 
 
 def stop_record(topics: Topics, event: Stopped) -> Out:
@@ -54,14 +65,13 @@ class Stops:
         self._halted: dict[str, PartitionStopped] = {}
         self._view = View(log, codec, [topics.name("ops.stops")], self._take)
         self._producer: Producer | None = None
-        self.changed = asyncio.Event()
 
     async def start(self) -> None:
         """Read what stands now."""
         await self._view.start()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow until `stop`; `changed` is set (and replaced) with every news."""
+        """Follow until `stop`."""
         await self._view.run(stop)
 
     async def follow(self) -> None:
@@ -84,6 +94,14 @@ class Stops:
         found = self._now(topic, partition)
         return found.reason if isinstance(found, PartitionStopped) else None
 
+    def told(self, topic: str, partition: int) -> str | None:
+        """The whole sentence on a stopped partition: where, why, and the way on; None when it is not stopped."""
+        found = self._now(topic, partition)
+        if not isinstance(found, PartitionStopped):
+            return None
+        where = f"{topic}/{partition} is stopped at offset {found.offset}"
+        return f"{where}: {found.reason}; {way_on(self._topics.base(topic))}"
+
     def goes_on_at(self, topic: str, partition: int) -> int:
         """Where an operator let it go on; 0 when nobody ever did. Nothing before it is to be read any more."""
         found = self._now(topic, partition)
@@ -101,7 +119,6 @@ class Stops:
         """Stop a partition here and now; returns the fact, which the caller writes (in its transaction)."""
         event = PartitionStopped(self._service or "", topic, partition, offset, reason[:2000])
         self._halted[stop_key(event.service, topic, partition)] = event
-        self._tell_changed()
         return stop_record(self._topics, event)
 
     async def stop(self, topic: str, partition: int, offset: int, reason: str) -> None:
@@ -123,25 +140,17 @@ class Stops:
         for tp in partitions:
             self._halted.pop(stop_key(self._service or "", tp.topic, tp.partition), None)
 
-    async def until_resumed(self, topic: str, partition: int) -> int:
-        """Wait until somebody lets a stopped partition go on; returns the offset to read from."""
-        while self.at(topic, partition) is not None:
-            changed = self.changed
-            if self.at(topic, partition) is not None:
-                await changed.wait()
-        return self.goes_on_at(topic, partition)
-
     def tell(self, health: Health, owned: Iterable[TopicPartition]) -> None:
         """Not ready while a partition that this instance owns is stopped: `stopped:topic/partition`."""
         wanted = {
-            f"stopped:{tp.topic}/{tp.partition}": why
+            f"{STOPPED}{tp.topic}/{tp.partition}": told
             for tp in owned
-            if (why := self.why(tp.topic, tp.partition)) is not None
+            if (told := self.told(tp.topic, tp.partition)) is not None
         }
-        for gone in [what for what in health.failures if what.startswith("stopped:") and what not in wanted]:
+        for gone in [what for what in health.failures if what.startswith(STOPPED) and what not in wanted]:
             health.clear(gone)
-        for what, why in wanted.items():
-            health.fail(what, why)
+        for what, told in wanted.items():
+            health.fail(what, told)
 
     def forgotten(self, topic: str, partition: int) -> Out:
         """The tombstone of a partition that is not there any more (its topic was made again)."""
@@ -165,11 +174,6 @@ class Stops:
             key = stop_key(event.service, event.topic, event.partition)
             self._said[key] = event
         self._halted.pop(key, None)
-        self._tell_changed()
-
-    def _tell_changed(self) -> None:
-        self.changed.set()
-        self.changed = asyncio.Event()
 
 
 async def read_stops(log: Log, codec: Codec, topics: Topics) -> Mapping[str, PartitionStopped]:

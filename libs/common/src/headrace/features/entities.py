@@ -79,9 +79,7 @@ def _integer(value: Any) -> str | None:
 def _number(value: Any) -> str | None:
     try:
         found = float(value)
-    except OverflowError:
-        return str(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return str(value)
     return str(found + 0.0) if math.isfinite(found) else None
 

@@ -6,6 +6,8 @@ core, or did not want one. So a starved process is given more time, exactly as m
 loop on a busy machine still meets its limit. A stopped process (SIGSTOP) waits for no core: it is not starved.
 """
 
+import contextlib
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,18 @@ class CoreWait:
                 raise ProcessLookupError(f"no process {pid}") from None
             return CoreWait(0.0, 0.0, time.monotonic())
         return CoreWait(int(on_core) / 1e9, int(waiting) / 1e9, time.monotonic())
+
+    @staticmethod
+    def of_all_threads(pid: int) -> "CoreWait":
+        """Of all threads of a process that live, together; nothing of a process that is not there."""
+        place, threads, cpu_ns, waited_ns = Path(f"/proc/{pid}/task"), [], 0, 0
+        with contextlib.suppress(OSError):
+            threads = os.listdir(place)
+        for thread in threads:
+            with contextlib.suppress(OSError, ValueError):  # one that has ended meanwhile
+                on_core, waiting, *_ = (place / thread / "schedstat").read_text().split()
+                cpu_ns, waited_ns = cpu_ns + int(on_core), waited_ns + int(waiting)
+        return CoreWait(cpu_ns / 1e9, waited_ns / 1e9, time.monotonic())
 
 
 def unhindered_s(before: CoreWait, after: CoreWait) -> float:

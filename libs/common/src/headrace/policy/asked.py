@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace.envelope import parse_instant
+from headrace.envelope import MAX_TEXT_BYTES, parse_instant
 from headrace.errors import Poison
 from headrace.events.inference import Scalar
 from headrace.instants import instant_s, why_not
@@ -19,6 +19,8 @@ from headrace.instants import instant_s, why_not
 MAX_TEXT_CHARS = 512
 MAX_ID_BYTES = 512
 MAX_ROWS = 256
+# As long as one call over HTTP may wait; on the log a request may name a later deadline.
+LONGEST_WAIT_MS = 30_000
 _SHOWN_CHARS = 80
 _INSTANT_CHARS = 64
 _LARGEST = 2**63
@@ -53,7 +55,11 @@ def unit_of(given: Any, name: str = "unit") -> str | None:
         raise Unfit(f"{name} must be text or a number, got {shown(given)}")
     if isinstance(plain, float) and plain.is_integer():
         plain = int(plain)
-    return _text(name, str(plain))
+    text = _text(name, str(plain))
+    # NB: what names a request is bounded in bytes where it is read: a longer one would become a dead letter, and no answer.
+    if not text.isascii() and len(text.encode()) > MAX_TEXT_BYTES:
+        raise Unfit(f"{name} may have {MAX_TEXT_BYTES} bytes at most in UTF-8, got {len(text.encode())}")
+    return text
 
 
 def instant_of(given: Any, now_s: float, name: str = "at") -> float:

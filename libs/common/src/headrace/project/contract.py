@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.bus.port import Out, Record
 from headrace.codec import MAX_VALUE_BYTES, header, is_json, out, refuse_unreadable
-from headrace.envelope import Envelope, Origin, derived_id
+from headrace.envelope import MAX_TEXT_BYTES, Envelope, Origin, derived_id
 from headrace.errors import Poison
 from headrace.events.inference import OutcomeObserved
 from headrace.features.plan import refusal
@@ -20,9 +20,6 @@ from headrace.project.definition import LabelDefinition, PipelineDefinition, Pro
 from headrace.project.pipelines import Outcome
 from headrace.project.threads import said
 from headrace.topics import Topics
-
-# Of a unit, as of every id that keys a record.
-MAX_UNIT_BYTES = 512
 
 
 def read_raw(record: Record) -> Any:
@@ -136,8 +133,8 @@ class Contract:
 def _unit(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise Poison(f"yielded an Outcome whose unit must be a text, got {_told(value)}: write str(...)", "unit")
-    if len(value.encode()) > MAX_UNIT_BYTES:
-        raise Poison(f"yielded an Outcome whose unit has more than {MAX_UNIT_BYTES} bytes", "unit")
+    if len(value.encode()) > MAX_TEXT_BYTES:
+        raise Poison(f"yielded an Outcome whose unit has more than {MAX_TEXT_BYTES} bytes", "unit")
     return value
 
 

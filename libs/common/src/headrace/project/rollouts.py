@@ -8,13 +8,13 @@ from headrace.errors import Misconfigured
 from headrace.project import definition as d
 from headrace.project.deployments import ABTest, BlueGreen, Canary, Guardrail, Rollout, Shadow
 from headrace.project.durations import seconds
-from headrace.project.rules import rollout
+from headrace.project.rules import rollout_rules
 
 
 def compile_rollout(deployment: str, found: Rollout) -> d.RolloutDefinition:
     """The plan of a policy. Raises `Misconfigured` naming the deployment and the way out."""
     plan = _plan(found)
-    for sentence in rollout(deployment, plan):
+    for sentence in rollout_rules(deployment, plan):
         raise Misconfigured(sentence)
     return plan
 

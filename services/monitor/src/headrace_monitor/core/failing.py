@@ -54,4 +54,4 @@ def monitoring_failed(name: str, about: str, why: str) -> Alarm:
     """A deployment is not monitored as it should be."""
     what = {"deployment": name} | ({"about": about} if about else {})
     summary = f"{about + ' of ' if about else ''}{name or 'a deployment'} is not monitored as it should be: {why}"
-    return Alarm("MonitoringFailed", what, "critical", summary, "headrace logs monitor")
+    return Alarm("MonitoringFailed", what, "critical", summary, "headrace status")

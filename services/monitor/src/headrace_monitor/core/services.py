@@ -90,7 +90,7 @@ class Services:
                 {"service": stop.service, "partition": place},
                 "critical",
                 f"{stop.service} reads {place} no further than offset {stop.offset}: {stop.reason}",
-                f"headrace topic resume {stop.topic} --partition {stop.partition} --service {stop.service}",
+                f"headrace topic resume {stop.topic} --partition {stop.partition}",
             )
 
     def _degraded(self) -> Iterator[Alarm]:

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.obs.starved import CoreWait
+
 _PROC = Path("/proc")
 _TICKS_S = 1.0 / os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -33,7 +35,7 @@ def usage_below(pid: int) -> Usage:
             fields = _stat(found)
             cpu_s += (int(fields[11]) + int(fields[12])) * _TICKS_S
             memory += int((_PROC / str(found) / "statm").read_text().split()[1]) * _PAGE_BYTES
-            waited_s += _waited_s(found)
+            waited_s += CoreWait.of_all_threads(found).waited_s
     return Usage(cpu_s, waited_s, memory)
 
 
@@ -101,8 +103,3 @@ def end_below(pid: int) -> None:
 def _stat(pid: int) -> list[str]:
     """The fields of /proc/PID/stat from the state on: names may hold blanks and brackets."""
     return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-
-
-def _waited_s(pid: int) -> float:
-    waited = (path.read_text().split()[1] for path in (_PROC / str(pid) / "task").glob("*/schedstat"))
-    return sum(map(int, waited)) / 1e9

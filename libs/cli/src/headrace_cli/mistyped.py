@@ -1,0 +1,47 @@
+"""What is said to who mistypes a command: one sentence, with how the command is used and where more is told."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+_MOST_CHARS = 300
+
+
+def sentence(error: typer.TyperException, tree: object, words: Iterable[str]) -> str:
+    """What was wrong, and the way out; nothing where the help was shown already. `tree`: all commands."""
+    told = " ".join(error.format_message().split()).rstrip(".") + _got(error)
+    if not told:
+        return ""
+    if len(told) > _MOST_CHARS:
+        told = f"{told[:_MOST_CHARS]}[...]"
+    context = getattr(error, "ctx", None)
+    way_out = f"`{_path(tree, words)} -h` tells more" if context is None else _way_out(context)
+    return f"{told[0].lower()}{told[1:]}{' ' if told.endswith('?') else '; '}{way_out}"
+
+
+def _got(error: typer.TyperException) -> str:
+    """The value that was refused, which the message leaves out; typer keeps it with the cause."""
+    errors = getattr(error.__cause__, "errors", list)()
+    return f", got {str(errors[0]['input'])[:80]!r}" if errors else ""
+
+
+def _way_out(context: Any) -> str:
+    """`context`: of the command that was meant."""
+    path = context.command_path
+    if isinstance(context.command, TyperGroup):
+        return f"`{path} -h` shows what there is"
+    usage = " ".join([path, *context.command.collect_usage_pieces(context)])
+    return f"it goes `{usage}`, and `{path} -h` tells more"
+
+
+def _path(command: Any, words: Iterable[str]) -> str:
+    """As far as the words name commands; typer leaves the context out where an option lacks its value."""
+    path = ["headrace"]
+    for word in words:
+        command = command.commands.get(word) if isinstance(command, TyperGroup) else None
+        if command is None:
+            break
+        path.append(word)
+    return " ".join(path)

@@ -1,0 +1,76 @@
+"""Whatever is wrong with a command line is one sentence on stderr, with the way out, and exit code 2; for every command."""
+
+from collections.abc import Iterator
+
+import pytest
+import typer.main
+from typer.core import TyperGroup
+
+from headrace_cli.main import app, run
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    """The words of every command and group there is, the whole of it first."""
+    waiting = [((), typer.main.get_command(app))]
+    for words, command in waiting:
+        yield words
+        if isinstance(command, TyperGroup):
+            waiting += [((*words, name), found) for name, found in command.commands.items()]
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a mistyped command line says: nothing on stdout, one line on stderr, and exit code 2."""
+    assert run(words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("headrace: ")
+    assert said.err.count("\n") == 1
+    return said.err.removeprefix("headrace: ").rstrip("\n")
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_an_option_that_is_not_there_is_one_sentence_of_the_command_that_was_meant(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    said = told(capsys, *words, "--no-such-option")
+    assert said.startswith("no such option: --no-such-option")
+    assert f"`{' '.join(('headrace', *words))} -h` " in said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "model show",
+            "missing argument 'deployment'; it goes `headrace model show [OPTIONS] {deployment} {version}`,"
+            " and `headrace model show -h` tells more",
+        ),
+        ("model show d 1 2 3", "got unexpected extra argument(s) (2 3); it goes `headrace model show "),
+        ("rollot", "no such command 'rollot'. Did you mean 'rollout'? `headrace -h` shows what there is"),
+        ("topic nope", "no such command 'nope'; `headrace topic -h` shows what there is"),
+        ("up --prot 3", "no such option: --prot (Possible options: --port); it goes `headrace up [OPTIONS]`"),
+        ("up --port", "option '--port' requires an argument; `headrace up -h` tells more"),
+        (
+            "up --port x",
+            "invalid value for '--port': Input should be a valid integer, unable to parse string as an integer, got 'x'; ",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_how_it_goes(capsys: pytest.CaptureFixture[str], line: str, said: str) -> None:
+    assert told(capsys, *line.split()).startswith(said)
+
+
+@pytest.mark.parametrize("word", ["x" * 100_000, "a\nb\rc", "\x1b[31mred", "é" * 5000, ""])
+def test_a_word_that_nobody_means_is_a_short_line_all_the_same(capsys: pytest.CaptureFixture[str], word: str) -> None:
+    for words in ((word,), ("topic", word), ("up", f"--{word}x")):
+        said = told(capsys, *words)
+        assert len(said) < 500
+        assert said.isprintable()
+
+
+def test_help_is_no_mistake_and_a_group_without_a_verb_shows_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["model", "show", "-h"]) == 0
+    assert run(["model"]) == 2
+    said = capsys.readouterr()
+    assert "Show one version whole" in said.out
+    assert said.err == ""

@@ -1,0 +1,71 @@
+"""Which names a project declares, and what it may be as a whole: well typed, small enough, each name once."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from headrace.project import definition as d
+from headrace.project.rules import bounds
+
+
+def names_of(project: d.ProjectDefinition) -> Iterator[tuple[str, str]]:
+    """What a project owns by declaring it first, as (kind, name): nobody else may declare the same."""
+    for kind, group in groups(project):
+        if kind != "pipeline":
+            yield from ((kind, found.name) for found in group)
+
+
+def groups(project: d.ProjectDefinition) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    """All that a project declares, by what it is."""
+    return (
+        ("raw stream", project.raw),
+        ("reference", project.references),
+        ("source", project.sources),
+        ("view", project.views),
+        ("pipeline", project.pipelines),
+        ("deployment", project.deployments),
+    )
+
+
+def wrong_type(project: d.ProjectDefinition) -> str | None:
+    """Structs are not validated when they are made: a definition is what can be read back of it."""
+    try:
+        written = msgspec.msgpack.encode(project)
+        if len(written) > bounds.MOST_BYTES:
+            return f"project {project.name!r:.90}: its definition has {len(written):,} bytes, at most {bounds.MOST_BYTES:,} fit"
+        msgspec.msgpack.decode(written, type=d.ProjectDefinition)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        return f"project {project.name!r:.90}: {_told_of(project, str(error))}"
+    return None
+
+
+def _told_of(project: d.ProjectDefinition, error: str) -> str:
+    """`... at $.deployments[0].inputs[0].low` said with names."""
+    found = re.search(r"`\$\.(\w+)\[(\d+)\]\.?([^`]*)`", error)
+    if found is None:
+        return error
+    try:
+        part = getattr(project, found[1])[int(found[2])].name
+    except (AttributeError, IndexError, TypeError):
+        return error
+    kind = {"raw": "raw stream"}.get(found[1], found[1].removesuffix("s"))
+    return f"{kind} {part!r:.90}: {found[3] or 'it'}: {error.partition(' - at ')[0]}"
+
+
+def sizes(project: d.ProjectDefinition) -> Iterator[str]:
+    """How much a project may declare."""
+    for kind, group in groups(project):
+        if len(group) > bounds.MOST_PARTS:
+            yield f"{bounds.named('project', project.name)}: it has {len(group)} {kind}s, at most {bounds.MOST_PARTS} are allowed"
+
+
+def names(project: d.ProjectDefinition, kind: str, group: Iterable[Any]) -> Iterator[str]:
+    """Each is a name, and stands there once."""
+    seen: set[str] = set()
+    for found in group:
+        yield from bounds.name(kind, found.name)
+        if found.name in seen:
+            yield f"{bounds.named('project', project.name)}: {found.name!r} is declared twice; give each its own name"
+        seen.add(found.name)

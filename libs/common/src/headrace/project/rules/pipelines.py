@@ -1,0 +1,43 @@
+"""Pipelines: from and to what the project declares, no two of them making the same of the same."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from headrace.project import definition as d
+from headrace.project.rules import bounds
+
+
+def pipeline_rules(project: d.ProjectDefinition, pipeline: d.PipelineDefinition) -> Iterator[str]:
+    """The rules of one pipeline that are broken."""
+    what = bounds.named("pipeline", pipeline.name)
+    yield from bounds.text(what, "its function", pipeline.function, 500)
+    yield from _listed(what, "raw stream", (pipeline.raw,), project.raw, "raw")
+    yield from _listed(what, "reference", pipeline.enrich, project.references, "references")
+    yield from _listed(what, "source", pipeline.sources, project.sources, "sources")
+    if len({*pipeline.sources}) < len(pipeline.sources) or len({*pipeline.outcomes}) < len(pipeline.outcomes):
+        yield f"{what}: it names an output twice"
+    deployments = {found.name for found in project.deployments}
+    for name in pipeline.outcomes:
+        if name not in deployments:
+            yield f"{what}: outcomes({name[:80]!r}) names no deployment of the project"
+    yield from bounds.seconds(what, "remembers", pipeline.remembers_s, 0)
+    yield from bounds.seconds(what, "limit", pipeline.limit_s, 0.01, bounds.DAY_S)
+
+
+def _listed(what: str, kind: str, names: Iterable[str], group: Iterable[Any], where: str) -> Iterator[str]:
+    known = {found.name for found in group}
+    for name in names:
+        if name not in known:
+            yield f"{what}: {kind} {name[:80]!r} is not in the project's {where}=[...]"
+
+
+def shared_outputs(project: d.ProjectDefinition) -> Iterator[str]:
+    """Outputs are told apart by the raw record that they come from: two pipelines must not make the same source of it."""
+    seen: dict[tuple[str, str], str] = {}
+    for pipeline in project.pipelines:
+        for source in pipeline.sources:
+            other = seen.setdefault((pipeline.raw, source), pipeline.name)
+            if other != pipeline.name:
+                yield (
+                    f"pipelines {other} and {pipeline.name} both turn {pipeline.raw} into {source}: make one pipeline of them"
+                )

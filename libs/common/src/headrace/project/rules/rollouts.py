@@ -1,0 +1,58 @@
+"""The plan of a rollout: its policy, shares, instants and guardrails."""
+
+import math
+from collections.abc import Iterator
+
+from headrace.project import definition as d
+from headrace.project.rules import bounds
+
+METRICS = ("errors", "invalid_scores", "latency", "degraded", "distribution")
+POLICIES = ("blue_green", "canary", "ab_test", "shadow")
+
+
+def rollout_rules(deployment: str, plan: d.RolloutDefinition) -> Iterator[str]:
+    """The rules of a rollout's plan that are broken."""
+    what = f"{bounds.named('deployment', deployment)}: rollout"
+    yield from (f"{what} {otherwise}" for holds, otherwise in _of_plan(plan) if not holds)
+    for name, value, least_s in (
+        ("step", plan.step_s, 0),
+        ("shadow_first", plan.shadow_first_s, 0),
+        ("block", plan.block_s, 1),
+        ("label_delay", plan.label_delay_s, 0),
+        ("duration", plan.duration_s, 1),
+        ("silence", plan.silence_s, 0.001),
+        ("rollback_window", plan.rollback_window_s, 0),
+    ):
+        yield from bounds.seconds(bounds.named("deployment", deployment), f"rollout {name}", value, least_s)
+    for guardrail in plan.guardrails:
+        if not (0 <= guardrail.limit < math.inf and 0 <= guardrail.consecutive <= 1_000_000):
+            yield (
+                f"{what} guardrail {guardrail.metric[:80]}: limit and consecutive must not be negative,"
+                f" got {bounds.figure(guardrail.limit)} and {guardrail.consecutive}"
+            )
+
+
+def _of_plan(plan: d.RolloutDefinition) -> list[tuple[bool, str]]:
+    shares, strangers = plan.shares, sorted({g.metric[:80] for g in plan.guardrails} - set(METRICS))
+    told = str(shares)[:200]
+    rules = [
+        (plan.policy in POLICIES, f"knows {', '.join(POLICIES)}, got {plan.policy[:80]!r}"),
+        (0 < plan.alpha < 1, f"alpha must lie between 0 and 1, got {plan.alpha}"),
+        (0 <= plan.margin <= 1, f"margin must not be negative and at most 1, got {plan.margin}"),
+        (
+            1 <= plan.min_decisions <= 10**9,
+            f"min_decisions must be at least 1, got {bounds.figure(plan.min_decisions)}",
+        ),
+        (len(shares) <= 100, f"may have 100 steps, got {len(shares)}"),
+        (all(0 < s <= 1 for s in shares), f"shares must lie in 0..1, got {told} (percent?)"),
+        (not strangers, f"guardrails know {', '.join(METRICS)}, got {', '.join(strangers)}"),
+        (len(plan.guardrails) <= 100, f"may have 100 guardrails, got {len(plan.guardrails)}"),
+        (plan.winner in ("rule", "hand"), f"winner must be 'rule' or 'hand', got {plan.winner[:80]!r}"),
+    ]
+    if plan.policy == "canary":
+        rules.append((bool(shares) and shares[-1] == 1, f"shares must end with 1, got {told}"))
+        rules.append((list(shares) == sorted(set(shares)), f"shares must grow from step to step, got {told}"))
+        rules.append((len(shares) > 1, "shares must have a step below 1; use BlueGreen() to switch at once"))
+    if plan.policy == "ab_test":
+        rules.append((len(shares) == 1 and all(s < 1 for s in shares), f"share must be below 1, got {told}"))
+    return rules

@@ -1,0 +1,70 @@
+"""Feature views: of a source that is there, by fields that it has, over windows of whole panes."""
+
+import re
+from collections.abc import Iterator
+
+from headrace.project import definition as d
+from headrace.project.rules import bounds
+
+_DIGEST = re.compile(r"[0-9a-f]{8,64}")
+LONGEST_WINDOW_S = 731 * bounds.DAY_S
+AGGREGATIONS = ("count", "sum", "mean", "share", "min", "max", "std", "last")
+
+
+def view_rules(project: d.ProjectDefinition, view: d.ViewDefinition) -> Iterator[str]:
+    """The rules of one view that are broken."""
+    what = bounds.named("view", view.name)
+    source = next((source for source in project.sources if source.name == view.source), None)
+    if source is None:
+        yield f"{what}: source {view.source[:80]!r} is not in the project's sources=[...]"
+        return
+    kinds = {field.name: field.kind for field in source.fields}
+    if not _DIGEST.fullmatch(view.digest):
+        yield f"{what}: its digest must be hexadecimal, got {view.digest[:80]!r}"
+    yield from bounds.count(what, "the number of entity fields", len(view.entity), 0, 20)
+    for name in view.entity:
+        if name not in kinds:
+            yield f"{what}: entity {name[:80]!r} is not a field of source {source.name}"
+    if not view.features:
+        yield f"{what}: it has no features; give features={{'landed_3h': Count('3h')}}, say"
+    yield from bounds.count(what, "the number of features", len(view.features), 0, bounds.MOST_FEATURES)
+    if len({feature.name for feature in view.features}) < len(view.features):
+        yield f"{what}: two of its features have the same name; give each its own"
+    for feature in view.features:
+        yield from _feature(what, source, kinds, feature)
+
+
+def _feature(
+    what: str, source: d.SourceDefinition, kinds: dict[str, str], feature: d.FeatureDefinition
+) -> Iterator[str]:
+    yield from bounds.text(what, "a feature's name", feature.name, 200, 1)
+    name = feature.name[:80]
+    yield from bounds.one_of(what, f"the aggregation of {name}", feature.aggregation, AGGREGATIONS)
+    is_count = feature.aggregation == "count"
+    if not is_count and kinds.get(feature.column or "") not in ("number", "integer", "flag"):
+        yield f"{what}: {name} needs a number or flag, and {str(feature.column)[:80]!r} of {source.name} is none"
+    if is_count and feature.column is not None:
+        yield f"{what}: {name} counts events, and takes no column"
+    yield from _window(what, name, feature.window_s)
+    yield from bounds.finite(what, f"the default of {name}", feature.default)
+    yield from bounds.seconds(what, f"stale_after of {name}", feature.stale_after_s, 1)
+
+
+def _window(what: str, name: str, window_s: int) -> Iterator[str]:
+    if not 0 < window_s <= LONGEST_WINDOW_S:
+        most = f"{LONGEST_WINDOW_S / bounds.DAY_S:g} d"
+        yield f"{what}: the window of {name} must be longer than nothing and at most {most}, got {bounds.figure(window_s)} s"
+    elif window_s % pane_width_s(window_s):
+        width_s = pane_width_s(window_s)
+        yield f"{what}: the window of {name} must be a multiple of {width_s} s, got {window_s} s"
+
+
+def pane_width_s(window_s: int) -> int:
+    """Pane width of a window: up to 3 h five minutes, up to 3 d one hour, longer one day.
+
+    >>> pane_width_s(3 * 3600), pane_width_s(86_400)
+    (300, 3600)
+    """
+    if window_s <= 3 * 3600:
+        return 300
+    return 3600 if window_s <= 3 * 86_400 else 86_400

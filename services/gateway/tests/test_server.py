@@ -1,0 +1,150 @@
+"""The gateway on real sockets: clients that are slow, greedy, silent or no clients at all."""
+
+import asyncio
+import socket
+from typing import Any
+
+import httpx
+import pytest
+
+from headrace_gateway.adapters import server
+from headrace_gateway.adapters.server import HttpServer
+from headrace_gateway.settings import Limits
+
+Bench = Any  # the fixture of conftest.py
+
+
+async def test_a_real_server_answers_and_ends_in_order(bench: Bench) -> None:
+    async with (
+        bench.serving() as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        assert (await client.post(bench.path, json=bench.body)).status_code == 200
+
+
+async def said(port: int, *parts: bytes) -> bytes:
+    """All that the server says before it hangs up, when it is sent `parts`."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.writelines(parts)
+    try:
+        async with asyncio.timeout(20):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+POST = b"POST /v2/models/delay/infer HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "parts", [(), (b"POST /v2",), (POST, b"X-More: 1\r\n"), (POST + b"Content-Length: 90\r\n\r\n{",)]
+)
+async def test_who_sends_slowly_gets_408_and_the_others_are_served(bench: Bench, parts: tuple[bytes, ...]) -> None:
+    async with bench.serving(Limits(head_within_s=0.3, body_within_s=0.3)) as port:
+        slow = asyncio.create_task(said(port, *parts))
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.post(bench.path, json=bench.body)).status_code == 200
+        assert (await slow).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_head_without_end_is_431_and_a_bad_one_400(bench: Bench) -> None:
+    async with bench.serving() as port:
+        assert (await said(port, POST, *[b"X-%d: %s\r\n" % (n, b"x" * 2000) for n in range(100)])).startswith(
+            b"HTTP/1.1 431 "
+        )
+        assert (await said(port, b"\x16\x03\x01 garbage\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_connections_over_the_limit_are_503_and_the_others_are_served(bench: Bench) -> None:
+    async with bench.serving(Limits(connections=2)) as port:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.post(bench.path, json=bench.body)).status_code == 200
+            _, second = await asyncio.open_connection("127.0.0.1", port)
+            answer = await said(port)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"Retry-After: 1" in answer
+            assert (await client.post(bench.path, json=bench.body)).status_code == 200
+        second.close()
+
+
+async def test_a_body_over_the_limit_is_413_while_it_is_still_being_sent(bench: Bench) -> None:
+    async with (
+        bench.serving() as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        assert (await client.post(bench.path, content=b"x" * 3_000_000)).status_code == 413
+        assert (await client.post(bench.path, json=bench.body)).status_code == 200
+
+
+PREDICT = b"POST /v1/deployments/delay/predict HTTP/1.1\r\nHost: x\r\n"
+PREDICT += b'Content-Length: 45\r\n\r\n{"inputs": {"miles": 500, "carrier": "AAAA"}}'
+
+
+async def test_requests_sent_ahead_are_answered_in_order_and_too_many_end_the_connection(bench: Bench) -> None:
+    async with bench.serving() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(PREDICT * 20)
+        for _ in range(20):
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+            assert head.startswith(b"HTTP/1.1 200 ")
+            size = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
+            await reader.readexactly(size)
+        writer.close()
+        assert (await said(port, PREDICT * 300)).startswith(b"HTTP/1.1 503 ")
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.post(bench.path, json=bench.body)).status_code == 200
+    assert bench.health.unforeseen == 0
+
+
+async def test_line_ends_between_requests_hold_no_connection(bench: Bench) -> None:
+    async with bench.serving(Limits(head_within_s=0.3)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(PREDICT)
+        await asyncio.wait_for(reader.readuntil(b"}"), 20)
+        writer.write(b"\r\n")
+        assert b"HTTP/1.1 408 " in await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+
+
+async def test_who_does_not_read_his_answers_is_hung_up_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "READ_WITHIN_S", 0.3)
+    row = b'{"inputs": {"miles": 500, "carrier": "AA"}},'
+    body = b'{"rows": [' + (row * 256)[:-1] + b"]}"
+    large = b"POST /v1/deployments/delay/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (
+        len(body),
+        body,
+    )
+    async with bench.serving() as port:
+        with socket.create_connection(("127.0.0.1", port)) as unread:
+            unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            unread.setblocking(False)
+            with pytest.raises(ConnectionError):
+                await asyncio.wait_for(send_for_ever(unread, large), 60)
+
+
+async def send_for_ever(unread: socket.socket, made: bytes) -> None:
+    while True:
+        await asyncio.get_running_loop().sock_sendall(unread, made)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /v2 HTTP/1.1\r\nX-Big: %s\r\n\r\n" % (b"x" * 40_000),
+        b"GET /%s HTTP/1.1\r\n\r\n" % (b"x" * 64_000),
+        b"GET /v2 HTTP/1.1\r\nIdempotency-Key: %s\r\n\r\n" % (b"x" * 60_000),
+        b"".join([b"GET /v2 HTTP/1.1\r\n", *(b"X-%d: y\r\n" % n for n in range(9000)), b"\r\n"]),
+    ],
+)
+async def test_a_head_over_the_limit_is_431_though_it_comes_in_one_piece(bench: Bench, head: bytes) -> None:
+    async with bench.serving() as port:
+        assert (await said(port, head)).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_taken_port_is_a_clear_error() -> None:
+    from headrace.errors import Misconfigured
+
+    first = HttpServer(None, "127.0.0.1", 0)
+    with pytest.raises(Misconfigured, match="HEADRACE_GATEWAY_PORT"):
+        HttpServer(None, "127.0.0.1", first.port)
+    first.close()
