@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from headrace.events.inference import DecisionMade, Score, Served, ShadowScored
 from headrace.events.registry import (
     CommandRefused,
+    RolloutAdvanced,
     RolloutCompleted,
     RolloutQueued,
     RolloutStarted,
@@ -19,8 +20,10 @@ from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition, LabelDefinition
 from headrace.registry.state import Registry
-from headrace.testing.registry import CANARY, command, folded, version_of
+from headrace.testing.registry import CANARY, command, folded, verdict, version_of
+from headrace_cli.board import Board
 from headrace_monitor.core.analysis import Seen, begin
+from headrace_monitor.core.evidence import unmeasured
 from headrace_monitor.core.labels import why_not_label
 from headrace_monitor.core.windows import Windows
 from headrace_registry.core import versions
@@ -179,6 +182,24 @@ def test_a_version_that_waited_and_can_no_longer_be_compared_is_told_of_and_begi
     assert not any(isinstance(fact, RolloutStarted) for fact in facts)
     (refused,) = [fact for fact in facts if isinstance(fact, CommandRefused)]
     assert "they cannot be compared" in refused.reason
+
+
+def test_a_rollout_that_is_on_the_log_goes_on_whatever_its_versions_give() -> None:
+    state = folded(Registry(), [version_of(1, **GIVEN["binary"]), version_of(2, **GIVEN["number"])])
+    state = folded(state, decide(state, "d", StartRollout("d", 1, "r", "me"), "s1"))
+    state = folded(state, decide(state, "d", Warmed()))
+    state = folded(state, [RolloutStarted("d", "r1", 2, "canary", "r", CANARY, 1)])
+    assert any(isinstance(fact, RolloutAdvanced) for fact in decide(state, "d", Warmed(), plan=CANARY))
+
+
+def test_a_rollout_that_waits_for_labels_says_why_there_are_none() -> None:
+    board = Board()
+    started = RolloutStarted("d", "r1", 2, "canary", "r", CANARY, 1)
+    advanced = RolloutAdvanced("d", "r1", 2, "canary", 0.3, 0, 1.0)
+    board.fold.state = folded(Registry(), [version_of(2), started, advanced])
+    evidence = (unmeasured(0.01, "no label is declared"),)
+    board.verdicts["r1"] = verdict(board.fold.state, 1.0, labels=UNMEASURED, evidence=evidence, waiting_for="labels")
+    assert board.rows("d")[0]["waits_for"] == "labels: no label is declared"
 
 
 # -- a label whose classes have no names

@@ -1,6 +1,7 @@
 """Whatever is wrong with a command line is one sentence on stderr, with the way out, and exit code 2; for every command."""
 
 from collections.abc import Iterator
+from typing import Any, get_args
 
 import pytest
 import typer.main
@@ -58,6 +59,36 @@ def test_an_option_that_is_not_there_is_one_sentence_of_the_command_that_was_mea
 )
 def test_what_is_wrong_is_said_with_how_it_goes(capsys: pytest.CaptureFixture[str], line: str, said: str) -> None:
     assert told(capsys, *line.split()).startswith(said)
+
+
+def test_every_number_has_bounds() -> None:
+    """A port of 99999999999 ended the supervisor with a traceback in its log; `topic tail -n 0` printed some records."""
+    tree, unbounded, count = typer.main.get_command(app), [], 0
+    for words in commands():
+        command: Any = tree
+        for word in words:
+            command = command.commands[word]
+        for parameter in command.params:
+            if {int, float} & {parameter.type_descriptor.annotation, *get_args(parameter.type_descriptor.annotation)}:
+                count += 1
+                if parameter.min is None or parameter.max is None:
+                    unbounded.append((words, parameter.name))
+    assert (count > 8, unbounded) == (True, [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["up --port 99999999999", "up --port 0", "up --port nan", "topic tail x -n 0", "topic tail x -n -5", "topic skip x --to -1",
+     "topic skip x --partition 4294967296", "topic skip x --to 9223372036854775808", "model alias d a -- -1",
+     "model card d 99999999999", "rollout start d x", "training list --limit 0", "drill --seconds nan", "drill --seconds inf",
+     "drill --seconds -1", "up --port " + "9" * 5000],
+)  # fmt: skip
+def test_a_number_out_of_bounds_is_told_with_the_bounds_or_the_type(
+    capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    said = told(capsys, *line.split())
+    assert said.startswith("invalid value for '")
+    assert len(said) < 600
 
 
 @pytest.mark.parametrize("word", ["x" * 100_000, "a\nb\rc", "\x1b[31mred", "é" * 5000, ""])

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from headrace.codec import Message
 from headrace.events.verdicts import Evidence, VerdictGiven
+from headrace.policy.verdict import UNMEASURED
 from headrace.registry.state import Entry, Fold, Rollout
 from headrace_cli.render import cell, harmless, instant, told
 
@@ -102,9 +103,15 @@ def _waits_for(rollout: Rollout, verdict: VerdictGiven | None) -> str | None:
         case "time":
             return "its time in this step"
         case "labels":
-            return "labels"
+            # NB: where there can be none it waits until somebody promotes or aborts it.
+            return ": ".join(["labels", *_why_unmeasured(verdict)][:2])
         case _:
             return None
+
+
+def _why_unmeasured(verdict: VerdictGiven | None) -> list[str]:
+    found = () if verdict is None else verdict.evidence
+    return [one.detail for one in found if one.kind == "label" and one.verdict == UNMEASURED and one.detail]
 
 
 def _evidence(found: Evidence) -> dict[str, Any]:

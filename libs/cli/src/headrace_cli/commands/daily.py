@@ -39,7 +39,9 @@ def add_to(app: typer.Typer) -> None:
         app.command(command.__name__)(command)
 
 
-def up(port: Annotated[int, typer.Option(help="The broker's port.")] = 19092, as_json: AsJson = False) -> None:
+def up(
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="The broker's port.")] = 19092, as_json: AsJson = False
+) -> None:
     """Start a local broker and all services; they are restarted when they die or stand still."""
     local = Local.here()
     process = local.start(port, anywhere=False)

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from headrace.errors import Misconfigured
+from headrace_cli.numbers import FASTEST
 from headrace_cli.render import cell, console
 from headrace_cli.session import session
 
@@ -30,7 +31,11 @@ def demo(
     act: Annotated[str, typer.Option(help=f"Which story: {', '.join(ACTS)}.")] = "drift",
     speed: Annotated[
         float | None,
-        typer.Option(help="Event seconds per second in the live part; as fast as possible when not given."),
+        typer.Option(
+            min=0.001,
+            max=FASTEST,
+            help="Event seconds per second in the live part; as fast as possible when not given.",
+        ),
     ] = None,
     folder: Annotated[Path, typer.Option(help="Where its broker, logs and report go; emptied first.")] = Path(
         "build/demo"

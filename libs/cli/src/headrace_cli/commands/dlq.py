@@ -10,6 +10,7 @@ from headrace.bus.stops import read_stops, way_on
 from headrace.codec import header
 from headrace.errors import Misconfigured
 from headrace_cli.commands.topic import stopped_row
+from headrace_cli.numbers import INT64
 from headrace_cli.render import console, harmless, show
 from headrace_cli.session import Session, run
 
@@ -53,7 +54,9 @@ def list_letters(
 
 
 @app.command("show")
-def show_letter(service: str, offset: int, as_json: AsJson = False) -> None:
+def show_letter(
+    service: str, offset: Annotated[int, typer.Argument(min=0, max=INT64)], as_json: AsJson = False
+) -> None:
     """Show one dead letter whole: bytes, headers, reason."""
 
     async def work(session: Session) -> dict[str, Any]:

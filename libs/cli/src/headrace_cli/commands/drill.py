@@ -12,6 +12,7 @@ from rich.table import Table
 
 from headrace.errors import Misconfigured
 from headrace_broker import free_port
+from headrace_cli.numbers import DAY_S
 from headrace_cli.render import console
 from headrace_cli.session import session
 
@@ -25,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
 
 def drill(
     only: Annotated[list[str] | None, typer.Option(help="Only this act; may be given more than once.")] = None,
-    seconds: Annotated[float, typer.Option(help="How long each fault lasts.")] = 6.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=DAY_S, help="How long each fault lasts.")] = 6.0,
     folder: Annotated[Path, typer.Option(help="Where its broker and logs go; emptied first.")] = Path("build/drill"),
     as_json: AsJson = False,
 ) -> None:

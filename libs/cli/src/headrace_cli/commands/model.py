@@ -23,12 +23,14 @@ from headrace.events.registry import (
 from headrace_cli.converting import WARNING, convert
 from headrace_cli.facts import ask, entry_of, fold, me
 from headrace_cli.importing import find
+from headrace_cli.numbers import INT32
 from headrace_cli.registering import Registration, register_file
 from headrace_cli.render import console, instant, say, show
 from headrace_cli.session import Session, plain, run
 
 app = typer.Typer(help="Models and their versions.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Version = Annotated[int, typer.Argument(min=0, max=INT32)]
 AsOf = Annotated[str | None, typer.Option(help="As of an offset of registry.facts, or an instant of append time.")]
 Reason = Annotated[str, typer.Option(help="Why; it stands in the log for ever.")]
 
@@ -117,7 +119,7 @@ def _row(found: ModelVersion) -> dict[str, Any]:
 
 
 @app.command("show")
-def show_version(deployment: str, version: int, as_of: AsOf = None, as_json: AsJson = False) -> None:
+def show_version(deployment: str, version: Version, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Show one version whole: digests, signature, lineage, metrics, gates, waivers."""
 
     async def work(session: Session) -> ModelVersion:
@@ -137,7 +139,7 @@ def show_version(deployment: str, version: int, as_of: AsOf = None, as_json: AsJ
 @app.command("card")
 def card(
     deployment: str,
-    version: int,
+    version: Version,
     out: Annotated[Path | None, typer.Option(help="Write it to this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -163,9 +165,9 @@ def card(
 def alias(
     deployment: str,
     name: Annotated[str, typer.Argument(help="baseline, challenger, or a name of your own.")],
-    version: int,
+    version: Version,
     expected: Annotated[
-        int | None, typer.Option(help="Where it must stand now, 0 for nowhere; as it is without.")
+        int | None, typer.Option(min=0, max=INT32, help="Where it must stand now, 0 for nowhere; as it is without.")
     ] = None,
     reason: Reason = "set by hand",
     as_json: AsJson = False,
@@ -181,28 +183,28 @@ def alias(
 
 
 @app.command("tag")
-def tag(deployment: str, version: int, tags: list[str], as_json: AsJson = False) -> None:
+def tag(deployment: str, version: Version, tags: list[str], as_json: AsJson = False) -> None:
     """Set tags of a version, as name=value; an empty value takes one away."""
     command = TagVersion(deployment, version, pairs(tags, "a tag"), me())
     _tell(command, as_json, f"version {version} of {deployment} is tagged")
 
 
 @app.command("approve")
-def approve(deployment: str, version: int, reason: Reason, as_json: AsJson = False) -> None:
+def approve(deployment: str, version: Version, reason: Reason, as_json: AsJson = False) -> None:
     """Approve a version with your name, where the project asks for it; one that waits is released."""
     command = ApproveVersion(deployment, version, reason, me())
     _tell(command, as_json, f"version {version} of {deployment} is approved by {me()}")
 
 
 @app.command("archive")
-def archive(deployment: str, version: int, reason: Reason, as_json: AsJson = False) -> None:
+def archive(deployment: str, version: Version, reason: Reason, as_json: AsJson = False) -> None:
     """Take a version out of use; refused while anything uses it."""
     command = ArchiveVersion(deployment, version, reason, me())
     _tell(command, as_json, f"version {version} of {deployment} is archived")
 
 
 @app.command("delete")
-def delete(deployment: str, version: int, reason: Reason, as_json: AsJson = False) -> None:
+def delete(deployment: str, version: Version, reason: Reason, as_json: AsJson = False) -> None:
     """Delete an archived version's artifacts, those that no other version refers to; its facts stay."""
 
     async def work(session: Session) -> list[Any]:

@@ -24,6 +24,7 @@ from headrace.events.registry import (
 from headrace_cli.board import TOPICS, Board
 from headrace_cli.expectations import Expectations, expect
 from headrace_cli.facts import ask, entry_of, fold, me
+from headrace_cli.numbers import INT32
 from headrace_cli.render import console, say
 from headrace_cli.session import Session, plain, run
 
@@ -43,7 +44,7 @@ def _group() -> None:
 @app.command("start")
 def start(
     deployment: str,
-    version: int,
+    version: Annotated[int, typer.Argument(min=0, max=INT32)],
     policy: Annotated[
         str | None, typer.Option(help="blue_green, canary, ab_test or shadow, for this once instead of the project's.")
     ] = None,
@@ -169,7 +170,9 @@ def retry(deployment: str, reason: Reason = "tried again by hand", as_json: AsJs
 def promote(
     deployment: str,
     reason: Reason,
-    version: Annotated[int | None, typer.Option(help="Who must be under rollout; as it is now without.")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=0, max=INT32, help="Who must be under rollout; as it is now without.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the version under rollout champion now, without waiting for evidence."""
@@ -187,7 +190,9 @@ def promote(
 def rollback(
     deployment: str,
     reason: Reason,
-    expected: Annotated[int | None, typer.Option(help="Who must be champion; as it is now without.")] = None,
+    expected: Annotated[
+        int | None, typer.Option(min=0, max=INT32, help="Who must be champion; as it is now without.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Give all traffic back to the version before; the present champion is rejected for ever."""
@@ -207,7 +212,9 @@ def rollback(
 def tenant(
     deployment: str,
     tenant: str,
-    version: Annotated[int | None, typer.Option(help="The version that answers it; without, the route again.")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=0, max=INT32, help="The version that answers it; without, the route again.")
+    ] = None,
     reason: Reason = "set by hand",
     as_json: AsJson = False,
 ) -> None:

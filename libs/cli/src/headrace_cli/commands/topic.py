@@ -17,6 +17,7 @@ from headrace.bus.stops import read_stops, stop_record
 from headrace.errors import Misconfigured, Poison
 from headrace.events.ops import PartitionResumed, PartitionStopped
 from headrace.topics import Topics
+from headrace_cli.numbers import INT32, INT64, MOST_SHOWN
 from headrace_cli.render import console, harmless, instant, say, show
 from headrace_cli.session import Session, plain, run
 
@@ -84,7 +85,7 @@ async def _row(session: Session, name: str) -> dict[str, Any]:
 @app.command("tail")
 def tail(
     name: Annotated[str, typer.Argument(help="A topic, with or without its version: inference.decisions")],
-    number: Annotated[int, typer.Option("-n", help="How many records from the end.")] = 10,
+    number: Annotated[int, typer.Option("-n", min=1, max=MOST_SHOWN, help="How many records from the end.")] = 10,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new ones.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -103,7 +104,9 @@ def tail(
     run(work)
 
 
-Partition = Annotated[int | None, typer.Option("--partition", help="Only this one; else all that are stopped.")]
+Partition = Annotated[
+    int | None, typer.Option("--partition", min=0, max=INT32, help="Only this one; else all that are stopped.")
+]
 By = Annotated[str | None, typer.Option("--by", help="Who says so; you, when it is not given.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for whoever reads it later.")]
 Stoppable = Annotated[str, typer.Argument(help="A topic, with or without its version: raw.movements")]
@@ -149,7 +152,7 @@ def resume(name: Stoppable, partition: Partition = None, by: By = None, reason: 
 def skip(
     name: Stoppable,
     partition: Partition = None,
-    to: Annotated[int | None, typer.Option("--to", help="The offset to go on at; the end of now, when it is not given.")] = None,
+    to: Annotated[int | None, typer.Option("--to", min=0, max=INT64, help="The offset to go on at; the end of now, when it is not given.")] = None,
     by: By = None,
     reason: Reason = "",
     as_json: AsJson = False,

@@ -15,6 +15,7 @@ from headrace.events.registry import Waiver
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished, TrainingProgressed
 from headrace.runs import RunFolder, runs_folder
 from headrace_cli.local import Local, settings_here
+from headrace_cli.numbers import MOST_SHOWN
 from headrace_cli.render import say, show
 from headrace_cli.session import Session, run
 
@@ -70,7 +71,7 @@ class _Run:
 @app.command("list")
 def list_runs(
     deployment: Annotated[str | None, typer.Option(help="Of this deployment only.")] = None,
-    limit: Annotated[int, typer.Option(help="The newest so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="The newest so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Show training runs: how far each is, or how it ended; on this machine also its process and its log."""

@@ -11,7 +11,7 @@ from headrace.events.registry import VersionRegistered
 from headrace.models.engine import numbered
 from headrace.project.definition import LabelDefinition
 
-_BINARY, _CLASSES = "binary", "classes"
+_BINARY, _CLASSES, _NUMBER = "binary", "classes", "number"
 _FLAGS = ("False", "True")
 _SHOWN = 10
 
@@ -25,7 +25,8 @@ def unlike_label(label: LabelDefinition | None, output: str, classes: Sequence[s
     if label is None or (label.kind == output and _answer_for(label.classes, _named(output, classes))):
         return None
     wanted = _told(label.kind, label.classes)
-    said = "" if label.kind == output else f", say `--output {label.kind}` where that is what it gives"
+    # A model that gives a column of numbers does not say what they are.
+    said = f", say `--output {label.kind}` where that is what it gives" if output == _NUMBER != label.kind else ""
     way = f"register such a model{said}, or declare another label"
     return f"the model gives {_told(output, classes)}, and the label {label.name!r} wants {wanted}: {way}"
 
