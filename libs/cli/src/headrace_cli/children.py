@@ -19,7 +19,7 @@ MISCONFIGURED = 2
 LOG_BYTES = 8 * 1024 * 1024
 _LONGEST_PAUSE_S = 10.0
 _LIVED_LONG_S = 30.0
-_CODES = {RESTART_AT_ONCE: "restarted: the project changed", MISCONFIGURED: "ended with 2: wrongly configured"}
+_CODES = {RESTART_AT_ONCE: "restarted by itself, to begin anew", MISCONFIGURED: "ended with 2: wrongly configured"}
 
 
 @dataclass
