@@ -19,7 +19,6 @@ MISCONFIGURED = 2
 LOG_BYTES = 8 * 1024 * 1024
 _LONGEST_PAUSE_S = 10.0
 _LIVED_LONG_S = 30.0
-_CODES = {RESTART_AT_ONCE: "restarted by itself, to begin anew", MISCONFIGURED: "ended with 2: wrongly configured"}
 
 
 @dataclass
@@ -75,7 +74,7 @@ class Child:
 
     def _note_end(self, code: int, now_s: float) -> None:
         self.process, self.last_code = None, code
-        self.reason, self.at = self._replaced_because or _ended(code), format_instant(int(time.time()))
+        self.reason, self.at = self._replaced_because or _ended(code, self.log), format_instant(int(time.time()))
         # NB: who is wrongly configured did not live, however long a busy machine took to start it.
         lived_long = now_s - self.started_s > _LIVED_LONG_S and code != MISCONFIGURED
         quick = code == RESTART_AT_ONCE or lived_long
@@ -119,9 +118,11 @@ def _before_exec() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 
 
-def _ended(code: int) -> str:
-    if code in _CODES:
-        return _CODES[code]
+def _ended(code: int, log: Path) -> str:
+    if code == RESTART_AT_ONCE:
+        return f"restarted by itself: {last_line(log) or 'it did not say why'}"
+    if code == MISCONFIGURED:
+        return "ended with 2: wrongly configured"
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"ended with {code}"

@@ -159,9 +159,8 @@ class Asker:
         try:
             while not stop.is_set():
                 if self._is_outdated and producer is not None:
-                    await producer.close()
-                    producer = None
-                self._is_outdated = False
+                    self._is_outdated, outdated, producer = False, producer, None
+                    await outdated.close()
                 producer = producer or await self._producer()
                 await _until(self._queued, TICK_S * 10)
                 self._queued.clear()
@@ -273,7 +272,7 @@ class Asker:
             raise Misconfigured(
                 f"{self._replies} has no partition {self._place.partition} any more: restart this process"
             )
-        ids = await self._log.topic_ids((self._requests, self._replies))
+        ids = self._ids | await self._log.topic_ids((self._requests, self._replies))
         if ids[self._requests] != self._ids.get(self._requests):
             _log.warning("%s was made again: writing with another producer", self._requests)
             self._is_outdated = True

@@ -7,7 +7,7 @@ NB: look once before anything is opened. What was made again in between is then 
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from headrace.bus.port import Log
 from headrace.errors import Restart, Retryable
@@ -24,15 +24,13 @@ class SameTopics:
         self._looked_s = -LOOK_EVERY_S
         self.ids: dict[str, str] = {}
 
-    async def look(self, names: Iterable[str]) -> list[str]:
+    async def look(self, names: Collection[str]) -> list[str]:
         """Those that are missing now, sorted. Raises `Restart` when one is not what it was."""
         self._looked_s = asyncio.get_running_loop().time()
         there = await self._log.topic_ids(sorted(names))
         again = [name for name in there if self._is_another(name, there[name])]
         if again:
-            raise Restart(
-                f"{', '.join(again)} was deleted and made again: what was read of it counts no more, beginning anew"
-            )
+            raise Restart(f"{', '.join(again)} was deleted and made again: what was read of it counts no more")
         # NB: who is not asked about now is forgotten: what happens to it meanwhile is nobody's business.
         self.ids = {
             name: self.ids.get(name, there.get(name, "")) for name in names if name in self.ids or name in there
@@ -40,7 +38,7 @@ class SameTopics:
         self._gone = frozenset(self.ids.keys() - there.keys())
         return sorted(set(names) - there.keys())
 
-    async def look_now_and_then(self, names: Iterable[str]) -> None:
+    async def look_now_and_then(self, names: Collection[str]) -> None:
         """The same, every five seconds at most, for who waits for records: raises `Retryable` when one is missing."""
         if asyncio.get_running_loop().time() - self._looked_s < LOOK_EVERY_S:
             return
