@@ -200,6 +200,51 @@ async def test_a_topic_that_is_gone_or_a_broker_that_is_silent_is_told_and_forgo
         assert not bench.health.failures
 
 
+async def test_a_reply_at_the_beginning_of_a_topic_made_again_is_heard_though_that_is_longer_than_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asking, "PROBE_EVERY_S", 0.05)
+    log = Gate()
+    bench = Bench(log)
+    async with bench.asking() as asker:
+        for n in range(5):
+            assert (await asker.ask([question(str(n))], 5000))[0] is not None
+        bench.answers = False
+        waiting = asyncio.create_task(asker.ask([question("first")], 20_000))
+        await until(lambda: len(asker._waiting) == 1)
+        place, (ident,) = asker._place, [reply_id.encode() for reply_id in asker._waiting]
+        spec = log._topics[place.topic]
+        log.delete_topic(place.topic)
+        await log.create_topics([spec])
+        headers = (("ce_id", b"r"), ("headrace_reply_id", ident), ("headrace_reply_partition", b"%d" % place.partition))
+        log.append(bench.reply(headers))
+        for _ in range(20):
+            log.append(Out(place.topic, None, b"", (), place.partition))
+        (answered,) = await waiting
+        assert answered is not None
+
+
+async def test_requests_made_again_are_written_by_another_producer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "PROBE_EVERY_S", 0.05)
+    log = Gate()
+    made: list[MemoryProducer] = []
+
+    async def producer() -> MemoryProducer:
+        made.append(Gated(log))
+        return made[-1]
+
+    bench = Bench(log)
+    async with bench.asking() as asker:
+        assert (await asker.ask([question()], 5000))[0] is not None
+        monkeypatch.setattr(log, "producer", producer)
+        requests = bench.topics.name("inference.requests")
+        spec = log._topics[requests]
+        log.delete_topic(requests)
+        await log.create_topics([spec])
+        await until(lambda: len(made) == 1)
+        assert (await asker.ask([question("after")], 10_000))[0] is not None
+
+
 def test_answered_questions_do_not_pile_up_until_their_deadline() -> None:
     pending = Pending()
     for n in range(100_000):

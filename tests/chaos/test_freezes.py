@@ -20,9 +20,12 @@ import msgspec
 import psutil
 import pytest
 
+from headrace.bus.kafka import KafkaLog
+from headrace.bus.needs import needed, tended
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import DecisionMade
-from headrace_cli.supervisor import SERVICES
+from headrace.topics import Topics
+from headrace_cli.supervisor import RESTART_AT_ONCE, SERVICES
 
 if TYPE_CHECKING:
     from conftest import Installation
@@ -220,3 +223,51 @@ async def test_requests_deleted_and_made_again_turn_gateway_and_inference_red_an
     counts = Counter(m.event.request_id for m in decisions if isinstance(m.event, DecisionMade))
     assert {message.envelope.id for message in requests} <= counts.keys()
     assert set(counts.values()) == {1}
+
+
+WAVES = (
+    ("inference.decisions", "inference.replies"),
+    ("features.online", "registry.artifacts", "registry.models", "registry.routes"),
+    ("monitor.findings", "training.requests", "ops.health", "dlq.feature"),
+)
+
+
+async def test_whatever_is_deleted_and_made_again_who_needs_it_begins_anew_with_75_and_predictions_go_on(
+    installation: "Installation", tmp_path: Path
+) -> None:
+    """Made again at once: nobody need have seen that they were gone."""
+    (tmp_path / "plain_project.py").write_text(PLAIN)
+    installation.run("apply", str(tmp_path / "plain_project.py"))
+    gateway = f"http://127.0.0.1:{installation.environ['HEADRACE_GATEWAY_PORT']}"
+    topics = Topics.load()
+
+    async def is_served() -> bool:
+        url, body = f"{gateway}/v1/deployments/plain/predict", {"inputs": {"x": 1}, "deadline_ms": 2000}
+        return (await asyncio.to_thread(asked, url, body))[0] == 200
+
+    await until(is_served, 60, "a first prediction")
+    for wave in WAVES:
+        names = [topics.name(base) for base in wave]
+        before = {name: found["restarts"] for name, found in installation.state["services"].items()}
+        async with installation.log() as log:
+            await log.admin.delete_topics(names)
+
+            async def are_gone(log: KafkaLog = log, names: list[str] = names) -> bool:
+                return not await log.topic_ids(names)
+
+            await until(are_gone, 20, f"{wave} are gone")
+        installation.run("topic", "apply")
+        needing = [name for name in SERVICES if (needed(topics, name) - tended(topics, name)) & set(names)]
+
+        async def have_begun_anew(before: dict[str, int] = before, needing: list[str] = needing) -> bool:
+            services = installation.state["services"]
+            return all(services[name]["restarts"] > before[name] for name in needing)
+
+        anew_s = await until(have_begun_anew, 60, f"{needing} begin anew")
+        for name in SERVICES:
+            await until_ready(installation, name, READY_WITHIN_S)
+        served_s = await until(is_served, 60, "predictions go on")
+        codes = {name: installation.state["services"][name]["last_code"] for name in needing}
+        print(f"{', '.join(wave)}: {', '.join(needing)} anew after {anew_s:.1f} s, served {served_s:.1f} s later")
+        assert codes == dict.fromkeys(needing, RESTART_AT_ONCE)
+        assert all("was deleted and made again" in installation.state["services"][name]["reason"] for name in needing)

@@ -43,6 +43,10 @@ class Fatal(HeadraceError):
     """This process must not go on: stop, exit non-zero, be restarted by the supervisor."""
 
 
+class Restart(Fatal):
+    """What this process was built from has changed (a project, a topic): end, and be started anew at once."""
+
+
 class Fenced(Fatal):
     """Another process owns this shard now; whatever this one had in flight was aborted."""
 

@@ -13,9 +13,17 @@ class TestMemoryLog(LogConformance):
     def log(self, memory_log: MemoryLog) -> Log:
         return memory_log
 
+    async def delete(self, log: Log, topic: str) -> None:
+        assert isinstance(log, MemoryLog)
+        log.delete_topic(topic)
+
 
 @pytest.mark.kafka
 class TestKafka(LogConformance):
     @pytest.fixture
     def log(self, kafka_log: KafkaLog) -> Log:
         return kafka_log
+
+    async def delete(self, log: Log, topic: str) -> None:
+        assert isinstance(log, KafkaLog)
+        await log.admin.delete_topics([topic])

@@ -6,10 +6,13 @@ compacted away because the same bytes were published again later, is the whole t
 
 import hashlib
 import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from msgspec.structs import replace
 
 from headrace.bus.port import Log, Out, Record, TopicPartition
+from headrace.bus.same_topics import SameTopics
 from headrace.codec import out
 from headrace.envelope import Envelope
 from headrace.errors import Poison
@@ -47,16 +50,17 @@ async def publish(log: Log, topics: Topics, data: bytes, format: str, now_s: flo
 async def fetch(log: Log, topics: Topics, place: ArtifactPlace) -> bytes:
     """The artifact's bytes, complete and with the right digest. Raises `Poison` when they are not to be had."""
     tp = TopicPartition(topics.name("registry.artifacts"), place.partition)
+    same = await _pinned(log, tp)
     begin, end = (await log.begin_offsets([tp]))[tp], (await log.end_offsets([tp]))[tp]
     found = _Chunks(place)
     if place.first_offset is not None and place.last_offset is not None:
         first, last = max(place.first_offset, begin), min(place.last_offset + 1, end)
         # NB: as long as it can be at most: a place is what a command says.
         if 0 < last - first <= 2 * place.chunk_count + 2:
-            await _read(log, tp, first, last, found)
+            await _read(_records(log, tp, first, last, same), found)
     if not found.is_complete:
         found = _Chunks(place)
-        await _read(log, tp, begin, end, found)
+        await _read(_records(log, tp, begin, end, same), found)
     return found.data()
 
 
@@ -95,18 +99,37 @@ class _Chunks:
         return data
 
 
-async def _read(log: Log, tp: TopicPartition, begin: int, end: int, found: _Chunks) -> None:
-    """Take what lies in [begin, end), until it is complete."""
+async def _pinned(log: Log, tp: TopicPartition) -> SameTopics:
+    """The topic as it is now, from before its ends are asked for."""
+    same = SameTopics(log)
+    await same.look([tp.topic])
+    return same
+
+
+async def _records(
+    log: Log, tp: TopicPartition, begin: int, end: int, same: SameTopics
+) -> AsyncGenerator[Record, None]:
+    """What lies in [begin, end). Raises `Restart` when the topic was made again: that end may never come."""
     if begin >= end:
         return
     reader = await log.reader([tp], {tp: begin})
     try:
-        while not found.is_complete and await reader.position(tp) < end:
+        while await reader.position(tp) < end:
             for record in await reader.fetch(0.5, _FEW):
                 if record.offset < end:
-                    found.take(record)
+                    yield record
+            await same.look_now_and_then([tp.topic])
     finally:
         await reader.close()
+
+
+async def _read(records: AsyncGenerator[Record, None], found: _Chunks) -> None:
+    """Take records until it is complete."""
+    async with aclosing(records):
+        async for record in records:
+            found.take(record)
+            if found.is_complete:
+                return
 
 
 async def is_there(log: Log, topics: Topics, place: ArtifactPlace) -> bool:
@@ -125,19 +148,14 @@ async def is_there(log: Log, topics: Topics, place: ArtifactPlace) -> bool:
 async def manifests(log: Log, topics: Topics, partition: int = 0, begin: int = 0) -> set[str]:
     """Digests of all artifacts whose manifests lie from `begin` on and were not deleted."""
     tp = TopicPartition(topics.name("registry.artifacts"), partition)
+    same = await _pinned(log, tp)
     begin, end = max(begin, (await log.begin_offsets([tp]))[tp]), (await log.end_offsets([tp]))[tp]
     digests: set[str] = set()
-    if begin >= end:
-        return digests
-    reader = await log.reader([tp], {tp: begin})
-    try:
-        while await reader.position(tp) < end:
-            for record in await reader.fetch(0.5, _FEW):
-                digest, _, part = (record.key or b"").decode("utf-8", "replace").partition("/")
-                if part == "manifest" and record.value is None:
-                    digests.discard(digest)
-                elif part == "manifest":
-                    digests.add(digest)
-    finally:
-        await reader.close()
+    async with aclosing(_records(log, tp, begin, end, same)) as records:
+        async for record in records:
+            digest, _, part = (record.key or b"").decode("utf-8", "replace").partition("/")
+            if part == "manifest" and record.value is None:
+                digests.discard(digest)
+            elif part == "manifest":
+                digests.add(digest)
     return digests

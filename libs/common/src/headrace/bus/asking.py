@@ -68,6 +68,8 @@ class Asker:
         self._life, self._numbers = secrets.token_hex(6), itertools.count()
         self._reader: Reader | None = None
         self._place = TopicPartition(self._replies, 0)
+        self._ids: dict[str, str] = {}
+        self._is_outdated = False
         self._headers: Headers = ()
         self._failed_probes = 0
         self.trouble: str | None = None
@@ -90,6 +92,7 @@ class Asker:
 
     async def start(self) -> None:
         """Listen on the reply partition, from its end."""
+        self._ids = await self._log.topic_ids((self._requests, self._replies))
         partition = reply_partition(self._instance, len(await self._log.partitions(self._replies)))
         shared = out(self._requests, None, PredictionRequested(""), Envelope("", "", self._instance, 0.0)).headers
         place = (REPLY_PARTITION, str(partition).encode())
@@ -155,6 +158,9 @@ class Asker:
         producer: Producer | None = None
         try:
             while not stop.is_set():
+                if self._is_outdated and producer is not None:
+                    self._is_outdated, outdated, producer = False, producer, None
+                    await outdated.close()
                 producer = producer or await self._producer()
                 await _until(self._queued, TICK_S * 10)
                 self._queued.clear()
@@ -266,11 +272,16 @@ class Asker:
             raise Misconfigured(
                 f"{self._replies} has no partition {self._place.partition} any more: restart this process"
             )
-        end = (await self._log.end_offsets([self._place]))[self._place]
-        reader = self._reader
-        if reader is not None and await reader.position(self._place) > end:
+        ids = self._ids | await self._log.topic_ids((self._requests, self._replies))
+        if ids[self._requests] != self._ids.get(self._requests):
+            _log.warning("%s was made again: writing with another producer", self._requests)
+            self._is_outdated = True
+        reader, end = self._reader, (await self._log.end_offsets([self._place]))[self._place]
+        is_another = ids[self._replies] != self._ids.get(self._replies)
+        if reader is not None and (is_another or await reader.position(self._place) > end):
             _log.warning("%s was made again: listening from its beginning", self._replies)
             await reader.seek({self._place: 0})
+        self._ids = ids
 
     def _is_ill(self, reason: str, count: int) -> None:
         self._failed_probes += count

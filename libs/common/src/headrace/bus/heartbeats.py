@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import msgspec
 
-from headrace.bus.needs import needed
+from headrace.bus.needs import needed, tended
 from headrace.bus.port import Log, Producer
 from headrace.bus.projects import Projects
+from headrace.bus.same_topics import LOOK_EVERY_S, SameTopics
 from headrace.clock import Clock
 from headrace.codec import out
 from headrace.envelope import Envelope, format_instant
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, Restart
 from headrace.obs.health import Health
 from headrace.obs.starved import CoreWait, unhindered_s
 from headrace.topics import Topics
@@ -28,7 +29,6 @@ SEND_WITHIN_S = 3.0
 # So long the broker may acknowledge nothing, and work may be there without progress, before the instance is not ready.
 BROKER_SILENT_S = 6.0
 NO_PROGRESS_S = 30.0
-LOOK_FOR_TOPICS_S = 5.0
 _LOOK_S = 0.5
 # What changes with every record is no news.
 _COUNTS = {
@@ -101,7 +101,11 @@ class Progress:
 
 
 class Vitals:
-    """Keeps `health` honest about the broker, the topics and the work; `watches_work`: off for who works on one record for long."""
+    """Keeps `health` honest about the broker, the topics and the work; `watches_work`: off for who works on one record for long.
+
+    `same`: the topics as they were when the process began. Where one was made again since, `run` raises `Restart`, whoever reads
+    or writes it: readers, members, producers and what is kept in memory all begin anew.
+    """
 
     def __init__(
         self,
@@ -113,7 +117,9 @@ class Vitals:
         where: str,
         *,
         watches_work: bool,
+        same: SameTopics | None = None,
     ) -> None:
+        self._same = same or SameTopics(log)
         self._log, self._topics, self._projects, self._health, self._beats = log, topics, projects, health, beats
         self._where, self._watches_work = where, watches_work
         self._progress = Progress()
@@ -128,6 +134,8 @@ class Vitals:
             while not stop.is_set():
                 self.look()
                 await asyncio.sleep(_LOOK_S)
+                if looking.done():
+                    return await looking
         finally:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
@@ -169,20 +177,24 @@ class Vitals:
 
     async def _look_for_topics(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            await asyncio.sleep(LOOK_FOR_TOPICS_S)
+            await asyncio.sleep(LOOK_EVERY_S)
             if self._silent_s > 2 * SEND_WITHIN_S:
                 continue
             try:
-                async with asyncio.timeout(LOOK_FOR_TOPICS_S):
-                    there = set(await self._log.list_topics())
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self.look_for_topics()
+            except Restart:
+                raise
             # NB: whatever the admin client raises while the broker is away; `_look_at_broker` says that it is.
             except Exception as error:
-                _log.info("topics could not be listed: %r", error)
-            else:
-                self._tell_missing(there)
+                _log.info("topics could not be looked for: %r", error)
 
-    def _tell_missing(self, there: set[str]) -> None:
-        missing = sorted(needed(self._topics, self._health.service, self._projects.definitions) - there)
+    async def look_for_topics(self) -> None:
+        """Tell which are missing; raises `Restart` for one that was made again, unless the service itself tends to it."""
+        names = needed(self._topics, self._health.service, self._projects.definitions)
+        tends = tended(self._topics, self._health.service)
+        there = await self._log.topic_ids(tends)
+        missing = sorted([*await self._same.look(names - tends), *(tends - there.keys())])
         if missing:
             self._health.fail("topics", f"topics are missing: {', '.join(missing)}; `headrace topic apply` makes them")
         else:

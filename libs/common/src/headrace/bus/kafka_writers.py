@@ -125,20 +125,24 @@ class KafkaTransactor:
     "aborted" records: so after any failure this object is dead, and its successor's InitProducerId aborts for it.
     """
 
-    def __init__(self, producer: AIOKafkaProducer, group: str) -> None:
+    def __init__(self, producer: AIOKafkaProducer, group: str, topic_ids: Mapping[str, str]) -> None:
         self._producer = producer
         self._group = group
+        # NB: lies beside every offset: one of a topic that was made again is known by it.
+        self._topic_ids = topic_ids
         self._writer = _Writer(producer)
 
     @staticmethod
-    async def open(options: Mapping[str, Any], transactional_id: str, group: str) -> "KafkaTransactor":
+    async def open(
+        options: Mapping[str, Any], transactional_id: str, group: str, topic_ids: Mapping[str, str]
+    ) -> "KafkaTransactor":
         producer = AIOKafkaProducer(
             **_options(options),
             transactional_id=transactional_id,
             transaction_timeout_ms=int(TRANSACTION_TIMEOUT_S * 1000),
         )
         await _started(producer)
-        return KafkaTransactor(producer, group)
+        return KafkaTransactor(producer, group, topic_ids)
 
     async def commit(self, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> list[Ack]:
         with translated(f"a transaction of {len(outs)} records was dropped"):
@@ -149,7 +153,8 @@ class KafkaTransactor:
         await self._producer.begin_transaction()
         acks = await self._writer.write(outs)
         if offsets:
-            theirs = {ATopicPartition(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
+            ids = self._topic_ids
+            theirs = {ATopicPartition(*tp): (offset, ids.get(tp.topic, "")) for tp, offset in offsets.items()}
             await self._producer.send_offsets_to_transaction(theirs, self._group)
         await self._producer.commit_transaction()
         return acks

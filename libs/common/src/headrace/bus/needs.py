@@ -30,6 +30,8 @@ _OWN: dict[str, tuple[str, ...]] = {
         "inference.requests", "inference.outcomes", "inference.decisions",
     ),
 }  # fmt: skip
+# Whose asker sees for itself when they are made again: HTTP goes on.
+_TENDED = {"gateway": ("inference.requests", "inference.replies")}
 _SOURCES = ("pipeline", "feature", "monitor", "trainer")
 
 
@@ -49,6 +51,11 @@ def needed(topics: Topics, service: str, projects: Iterable[ProjectDefinition] =
     for project in projects:
         names |= _of_project(topics, service, project)
     return frozenset(names)
+
+
+def tended(topics: Topics, service: str) -> frozenset[str]:
+    """Full names of the topics that a service goes on with by itself when they are deleted and made again."""
+    return frozenset(map(topics.name, _TENDED.get(service, ())))
 
 
 def _of_project(topics: Topics, service: str, project: ProjectDefinition) -> set[str]:

@@ -65,6 +65,7 @@ class TopicSpec(msgspec.Struct, frozen=True):
     keyed: bool = True
 
 
+NO_IDS: Mapping[str, str] = {}
 Start = Literal["beginning", "end"] | Mapping[TopicPartition, int]
 
 
@@ -100,6 +101,10 @@ class Reader(Protocol):
 
     async def fetch(self, timeout_s: float, max_records: int = 1000) -> Sequence[Record]:
         """Records of any assigned, unpaused partition, in offset order per partition; empty after `timeout_s`."""
+        ...
+
+    def has_gone_back(self) -> bool:
+        """Whether records came, since this was last asked, from before what had come already: the topic may be another one."""
         ...
 
     async def position(self, partition: TopicPartition) -> int:
@@ -142,8 +147,11 @@ class Log(Protocol):
     async def stop(self) -> None: ...
     async def producer(self) -> Producer: ...
 
-    async def transactor(self, transactional_id: str, group: str) -> Transactor:
-        """Make the shard's writer; its start fences the former owner and aborts what that one left open."""
+    async def transactor(self, transactional_id: str, group: str, topic_ids: Mapping[str, str] = NO_IDS) -> Transactor:
+        """Make the shard's writer; its start fences the former owner and aborts what that one left open.
+
+        `topic_ids`: which topics the offsets that it commits are of.
+        """
         ...
 
     async def reader(self, partitions: Iterable[TopicPartition], start: Start, *, committed: bool = True) -> Reader: ...
@@ -173,6 +181,10 @@ class Log(Protocol):
         ...
 
     async def list_topics(self) -> list[str]: ...
+    async def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
+        """The id of each of these topics that exists: another one once it was deleted and made again, empty for unknown."""
+        ...
+
     async def longest_transaction_ms(self) -> int | None:
         """How long the brokers let a producer keep a transaction open; None when they do not say."""
         ...
@@ -188,5 +200,5 @@ class Log(Protocol):
         ...
 
     async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The group's committed offsets; partitions without one are left out."""
+        """The group's committed offsets; partitions without one, or with one of a topic that was made again, are left out."""
         ...

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from headrace.bus.port import Log, Reader, Record, TopicPartition
+from headrace.bus.same_topics import SameTopics
 from headrace.errors import Retryable
 from headrace.policy.backoff import delays_s
 
@@ -28,12 +29,13 @@ async def read_up_to(
     """Feed every record from `starts` (the beginning where none is given) to `ends` (exclusive) to `take`.
 
     `progress` is told after every fetch, an empty one too, how many offsets of how many are behind it. When the broker
-    goes away the reading waits for it, and goes on from where it was: no record is fed twice.
+    goes away the reading waits for it, and goes on from where it was: no record is fed twice. Raises `Restart` when a topic was
+    deleted and made again meanwhile: its end will not come, or is another one.
     """
-    reading = _Reading(ends)
+    reading = _Reading(log, ends)
     for delay_s in delays_s(0.5, 10.0):
         try:
-            await reading.open(log, starts or {})
+            await reading.open(starts or {})
             await reading.to_end(take, progress)
         except Retryable:
             progress(reading.done, reading.total)
@@ -47,8 +49,9 @@ async def read_up_to(
 class _Reading:
     """How far one reading is."""
 
-    def __init__(self, ends: Mapping[TopicPartition, int]) -> None:
-        self._ends = dict(ends)
+    def __init__(self, log: Log, ends: Mapping[TopicPartition, int]) -> None:
+        self._log, self._ends = log, dict(ends)
+        self._same, self._topics = SameTopics(log), {tp.topic for tp in ends}
         self._first: dict[TopicPartition, int] | None = None
         self._next: dict[TopicPartition, int] = {}
         self._reader: Reader | None = None
@@ -64,14 +67,15 @@ class _Reading:
         first = self._first or {}
         return sum(min(at, self._ends[tp]) - first[tp] for tp, at in self._next.items() if at > first[tp])
 
-    async def open(self, log: Log, starts: Mapping[TopicPartition, int]) -> None:
+    async def open(self, starts: Mapping[TopicPartition, int]) -> None:
         """Find the starts, once, and a reader at what is not read yet."""
+        await self._same.look(self._topics)
         if self._first is None:
-            begins = await log.begin_offsets(self._ends)
+            begins = await self._log.begin_offsets(self._ends)
             self._first = {tp: max(begins[tp], starts.get(tp, 0)) for tp in self._ends}
             self._next = dict(self._first)
         waiting = {tp: at for tp, at in self._next.items() if at < self._ends[tp]}
-        self._reader = await log.reader(list(waiting), waiting) if waiting else None
+        self._reader = await self._log.reader(list(waiting), waiting) if waiting else None
 
     async def to_end(self, take: Take, progress: Progress) -> None:
         """Fetch until every end is reached."""
@@ -88,11 +92,14 @@ class _Reading:
             # NB: records end before the end where control records or gaps of compaction do.
             for tp in waiting:
                 self._next[tp] = max(self._next[tp], await reader.position(tp))
+            await self._same.look_now_and_then(self._topics)
             progress(self.done, self.total)
             reached = {tp for tp in waiting if self._next[tp] >= self._ends[tp]}
             waiting -= reached
             reader.pause(reached)
             await asyncio.sleep(0)
+        # NB: what was read is of one topic, or counts for nothing.
+        await self._same.look(self._topics)
         return None
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
 """One service process: settings, logs, connection, health, heartbeats, signals, and an end in order.
 
 Exit codes: 0 stopped as asked, 1 a `Fatal` or a bug (be restarted), 2 wrongly configured (restarting does not help),
-75 the project changed (be restarted at once), 130 a second signal.
+75 what the process was built from changed, a project or a topic (be restarted at once), 130 a second signal.
 """
 
 import asyncio
@@ -21,12 +21,13 @@ from headrace.bus.connect import connect
 from headrace.bus.heartbeats import Heartbeats, Vitals
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.kafka_errors import is_told_to_end
-from headrace.bus.needs import needed
+from headrace.bus.needs import needed, tended
 from headrace.bus.port import Log
 from headrace.bus.projects import Projects
+from headrace.bus.same_topics import SameTopics
 from headrace.clock import Clock, SystemClock
 from headrace.codec import Codec
-from headrace.errors import Fatal, HeadraceError, Misconfigured
+from headrace.errors import Fatal, HeadraceError, Misconfigured, Restart
 from headrace.obs.guard import LoopGuard
 from headrace.obs.health import Health
 from headrace.obs.http import HealthServer
@@ -42,10 +43,6 @@ T = TypeVar("T")
 _PATIENT = ("trainer",)
 LARGE_BYTES = 256 * 1024
 _M_MMAP_THRESHOLD = -3  # <malloc.h>
-
-
-class Restart(Fatal):
-    """What this process was built from has changed: end, and be started anew."""
 
 
 class Runnable(Protocol):
@@ -117,10 +114,11 @@ async def run_service(name: str, build: Build, settings: Settings, log: Log | No
     server = HealthServer(context.health, settings.http_host, settings.http_port)
     server.start()
     try:
-        if await _or_stop(context.stop, _started(context)) is None:
+        same = SameTopics(context.log)
+        if await _or_stop(context.stop, _started(context, same)) is None:
             _log.info("ended while starting, as asked")
             return 0
-        return await _run(context, build)
+        return await _run(context, build, same)
     except Exception as error:
         return _end(name, error)
     finally:
@@ -130,10 +128,11 @@ async def run_service(name: str, build: Build, settings: Settings, log: Log | No
         STOPPING.end()
 
 
-async def _started(context: Context) -> bool:
+async def _started(context: Context, same: SameTopics) -> bool:
     """Connected, with the topics there and the projects read."""
     await connect(context.log, context.settings.connect_timeout_s, context.settings)
     mine = needed(context.topics, context.name)
+    await same.look(mine - tended(context.topics, context.name))
     await require_topics(context.log, [spec for spec in context.topics.specs() if spec.name in mine])
     await context.projects.start()
     return True
@@ -169,11 +168,13 @@ def topics_of(settings: Settings) -> Topics:
     return Topics.load(settings.namespace, requests=settings.partitions_requests, replies=settings.partitions_replies)
 
 
-async def _run(context: Context, build: Build) -> int:
+async def _run(context: Context, build: Build, same: SameTopics) -> int:
     beats = Heartbeats(context.log, context.topics, context.health, context.clock)
     guard = LoopGuard(context.name, context.settings.watchdog_s)
     where, watches = context.settings.bootstrap_servers, context.name not in _PATIENT
-    vitals = Vitals(context.log, context.topics, context.projects, context.health, beats, where, watches_work=watches)
+    vitals = Vitals(
+        context.log, context.topics, context.projects, context.health, beats, where, watches_work=watches, same=same
+    )
     failure: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:

@@ -17,6 +17,7 @@ import msgspec
 from headrace.bus.dlq import dead_letter
 from headrace.bus.poison import PoisonLedger
 from headrace.bus.port import Out, Record, TopicPartition, Transactor
+from headrace.bus.same_topics import SameTopics
 from headrace.codec import Message
 from headrace.errors import Fatal, HeadraceError, Poison, Retryable, TooLarge
 
@@ -138,7 +139,7 @@ class Shard:
         logic: ShardLogic | None = None
         try:
             self._transactor = await host.log.transactor(
-                host.topics.transactional_id(host.service, self.number), host.group
+                host.topics.transactional_id(host.service, self.number), host.group, host.same.ids
             )
             logic = host.make(self.number)
             await self._replay(logic)
@@ -165,6 +166,8 @@ class Shard:
             await self._replay_topic(logic, partitions, wanted.tail_records)
 
     async def _replay_topic(self, logic: ShardLogic, partitions: list[TopicPartition], tail: int | None) -> None:
+        topics, same = {tp.topic for tp in partitions}, SameTopics(self.host.log)
+        await same.look(topics)
         ends = await self.host.log.end_offsets(partitions)
         begins = await self.host.log.begin_offsets(partitions)
         starts = {tp: begins[tp] if tail is None else max(begins[tp], ends[tp] - tail) for tp in partitions}
@@ -173,6 +176,7 @@ class Shard:
             while any([await reader.position(tp) < ends[tp] for tp in partitions]):
                 for record in await reader.fetch(0.5, 5000):
                     await logic.on_history(self.host.codec.decode(record))
+                await same.look_now_and_then(topics)
         except Poison as poison:
             raise Fatal(f"shard {self.number} cannot be rebuilt: {poison}") from poison
         finally:

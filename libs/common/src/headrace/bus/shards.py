@@ -15,6 +15,7 @@ from typing import Any
 
 from headrace.bus.poison import PoisonLedger, Samples
 from headrace.bus.port import Log, Member, Out, Producer, Reader, Record, TopicPartition
+from headrace.bus.same_topics import SameTopics
 from headrace.bus.shard import Outputs, Rebuild, Shard, ShardLogic
 from headrace.bus.stops import Stops
 from headrace.codec import Codec
@@ -76,6 +77,7 @@ class ShardHost:
         self.dlq = topics.dlq(service)
         self.ledger, self.samples = PoisonLedger(), Samples()
         self.stops = Stops(log, codec, topics, service)
+        self.same = SameTopics(log)
         # Records that raised when they were handled alone; per shard how far records are handled one at a time.
         self.condemned: dict[tuple[str, int, int], Poison] = {}
         self.care: dict[int, dict[TopicPartition, int]] = {}
@@ -94,14 +96,13 @@ class ShardHost:
         self._since = CoreWait.read()
         self._measured_s = 0.0
         self._looked_s = 0.0
-        self._ends: dict[TopicPartition, int] = {}
-        self._shrunk: set[TopicPartition] = set()
         self._lost_since: CoreWait | None = None
         self._held_back: dict[TopicPartition, tuple[int, float]] = {}
         self._error: BaseException | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or a `Fatal`."""
+        await self.same.look(self.inputs)
         self._producer = await self.log.producer()
         topics = [self.lock] if self.lock else self.inputs
         await self._warn_of_long_transactions()
@@ -199,7 +200,11 @@ class ShardHost:
         # NB: only now: holding the lock may have let go of the reader.
         reader = self._reader if self.lock else self._member
         if reader is not None:
-            self._dispatch(await reader.fetch(0.2, 5000))
+            records = await reader.fetch(0.2, 5000)
+            # NB: looked at before any of them is handled: none of a new topic is taken for one of the old.
+            if reader.has_gone_back():
+                await self.same.look(self.inputs)
+            self._dispatch(records)
         self._watch()
         await self._resume()
         await self._look_around()
@@ -228,7 +233,6 @@ class ShardHost:
         self._measured_s = now_s
         owned = reader.assignment() - self._held
         ends = await self.log.end_offsets(owned)
-        self._refuse_made_again(ends)
         waiting = Counter(
             TopicPartition(r.topic, r.partition) for shard in self._shards.values() for r in shard.backlog
         )
@@ -362,12 +366,11 @@ class ShardHost:
         if now_s - self._looked_s < LOOK_EVERY_S:
             return
         self._looked_s = now_s
-        missing = sorted(set(self.inputs) - set(await self.log.list_topics()))
+        missing = await self.same.look(self.inputs)
         if missing:
-            self.health.fail("topics", f"topics are missing: {', '.join(missing)}; run `headrace topic apply`")
+            self.health.fail("inputs", f"topics are missing: {', '.join(missing)}; run `headrace topic apply`")
             raise Retryable(f"topics are missing: {', '.join(missing)}")
-        if "topics" in self.health.failures:
-            raise Fatal("topics were deleted and made again: starting anew")
+        self.health.clear("inputs")
         await self._look_at_place()
         await self._look_for_open_transactions()
 
@@ -415,14 +418,6 @@ class ShardHost:
         self.health.fail("group", f"group {self.group} does not count this instance: it waits to be taken in again")
         if unhindered_s(self._lost_since, now) > LOST_PLACE_S:
             raise Fatal(f"{self.service} has lost its place in group {self.group}: starting anew")
-
-    def _refuse_made_again(self, ends: dict[TopicPartition, int]) -> None:
-        """Seen twice: a broker that has just come back may tell an older end for a moment."""
-        shrunk = {tp for tp, end in ends.items() if end < self._ends.get(tp, 0)}
-        for tp in shrunk & self._shrunk:
-            raise Fatal(f"{tp.topic}/{tp.partition} ends at {ends[tp]}, before at {self._ends[tp]}: it was made again")
-        self._shrunk = shrunk
-        self._ends.update({tp: end for tp, end in ends.items() if tp not in shrunk})
 
     def _watch(self) -> None:
         """End when there is work and no progress, for as long as this process had a core or wanted none."""

@@ -9,14 +9,14 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
-from headrace.bus.port import Log, Reader, Record, Start, TopicPartition
+from headrace.bus.port import Log, Reader, Record, Start
+from headrace.bus.same_topics import SameTopics
 from headrace.codec import Codec, Message
 from headrace.errors import Fatal, Poison, Retryable
 
 _log = logging.getLogger("headrace.bus")
 
 RETRY_S = 1.0
-LOOK_EVERY_S = 5.0
 
 OnMessage = Callable[[Message], None]
 
@@ -41,20 +41,20 @@ class View:
         self._log, self._codec, self._topics, self._on_message = log, codec, topics, on_message
         self._committed, self._start = committed, start
         self._reader: Reader | None = None
-        self._ends: dict[TopicPartition, int] = {}
-        self._shrunk: set[TopicPartition] = set()
-        self._looked_s = 0.0
+        self._same = SameTopics(log)
         self.is_ready = False
         self.is_stopped = False
         self.changed = asyncio.Event()
 
     async def start(self) -> None:
         """Read up to the end offsets of this moment."""
+        await self._same.look(self._topics)
         partitions = [tp for topic in self._topics for tp in await self._log.partitions(topic)]
         self._reader = await self._log.reader(partitions, self._start, committed=self._committed)
         ends = await self._reader.end_offsets()
         while not await self._has_reached(ends):
             await self._step(0.1)
+            await self._same.look_now_and_then(self._topics)
         self.is_ready = True
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -99,27 +99,16 @@ class View:
     async def _step_or_hold(self) -> None:
         try:
             await self._step(0.5)
-            await self._look()
+            await self._same.look_now_and_then(self._topics)
         except Retryable as error:
             _log.warning("the view of %s holds: %s", ", ".join(self._topics), error)
             await asyncio.sleep(RETRY_S)
 
-    async def _look(self) -> None:
-        """Now and then: a topic that ends before where it ended was made again, and what was read of it is not true any more."""
-        now_s = asyncio.get_running_loop().time()
-        if now_s - self._looked_s < LOOK_EVERY_S:
-            return
-        self._looked_s = now_s
-        ends = await self._opened().end_offsets()
-        shrunk = {tp for tp, end in ends.items() if end < self._ends.get(tp, 0)}
-        # NB: seen twice: a broker that has just come back may tell an older end for a moment.
-        for tp in shrunk & self._shrunk:
-            raise Fatal(f"{tp.topic}/{tp.partition} ends at {ends[tp]}, before at {self._ends[tp]}: it was made again")
-        self._shrunk = shrunk
-        self._ends.update({tp: end for tp, end in ends.items() if tp not in shrunk})
-
     async def _step(self, timeout_s: float) -> None:
-        records = await self._opened().fetch(timeout_s, max_records=2000)
+        reader = self._opened()
+        records = await reader.fetch(timeout_s, max_records=2000)
+        if reader.has_gone_back():
+            await self._same.look(self._topics)
         for record in records:
             self._take(record)
         if records:

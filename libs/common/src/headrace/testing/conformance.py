@@ -41,6 +41,37 @@ async def read_values(log: Log, topic: str, *, committed: bool = True) -> list[b
 class LogConformance:
     """The suite."""
 
+    async def delete(self, log: Log, topic: str) -> None:
+        """Delete a topic, as an operator does: nothing of the log's port does that."""
+        raise NotImplementedError
+
+    async def test_a_topic_that_is_made_again_has_another_id_and_offsets_of_the_old_one_count_no_more(
+        self, log: Log
+    ) -> None:
+        topic, group = await make_topic(log), f"g{secrets.token_hex(4)}"
+        tp = TopicPartition(topic, 0)
+        before = await log.topic_ids([topic, "no.such.v1"])
+        assert before == await log.topic_ids([topic])
+        assert before.keys() == {topic}
+        stale = await log.transactor(f"{group}-0", group, before)
+        await stale.commit(outs(topic, b"a"), {tp: 1})
+        assert await log.committed(group, [tp]) == {tp: 1}
+        await self.delete(log, topic)
+        async with asyncio.timeout(20):
+            while await log.topic_ids([topic]):
+                await asyncio.sleep(0.05)
+        await log.create_topics([TopicSpec(topic, 1, {"cleanup.policy": "delete"})])
+        after = await log.topic_ids([topic])
+        assert after[topic] not in ("", before[topic])
+        # NB: who has not noticed yet goes on committing.
+        await stale.commit([], {tp: 7})
+        await stale.close()
+        assert await log.committed(group, [tp]) == {}
+        fresh = await log.transactor(f"{group}-1", group, after)
+        await fresh.commit([], {tp: 3})
+        await fresh.close()
+        assert await log.committed(group, [tp]) == {tp: 3}
+
     async def test_what_is_acknowledged_lies_where_the_ack_says(self, log: Log) -> None:
         topic = await make_topic(log, partitions=2)
         producer = await log.producer()

@@ -4,13 +4,14 @@ It passes the same conformance suite as the real one. Append times come from the
 """
 
 import asyncio
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headrace.bus.partition import partition_of
-from headrace.bus.port import Ack, Assigned, Out, Record, Start, TopicPartition, TopicSpec
+from headrace.bus.port import NO_IDS, Ack, Assigned, Out, Record, Start, TopicPartition, TopicSpec
 from headrace.clock import Clock, ManualClock
-from headrace.errors import Fenced, Misconfigured
+from headrace.errors import Fenced, Misconfigured, Retryable
 
 _OPEN, _COMMITTED, _ABORTED = "open", "committed", "aborted"
 
@@ -65,7 +66,9 @@ class MemoryLog:
         self._topics: dict[str, TopicSpec] = {}
         self._partitions: dict[TopicPartition, _Partition] = {}
         self._owners: dict[str, object] = {}
-        self._offsets: dict[tuple[str, TopicPartition], int] = {}
+        self._offsets: dict[tuple[str, TopicPartition], tuple[int, str]] = {}
+        self._ids: dict[str, str] = {}
+        self._made = itertools.count(1)
         self._groups: dict[str, list[MemoryMember]] = {}
         self._grown = asyncio.Event()
 
@@ -77,6 +80,7 @@ class MemoryLog:
         for spec in specs:
             if spec.name not in self._topics:
                 self._topics[spec.name] = spec
+                self._ids[spec.name] = f"{next(self._made):032x}"
                 self._partitions |= {TopicPartition(spec.name, p): _Partition() for p in range(spec.partitions)}
 
     async def alter_topics(self, specs: Sequence[TopicSpec]) -> None:
@@ -88,6 +92,14 @@ class MemoryLog:
     async def list_topics(self) -> list[str]:
         return sorted(self._topics)
 
+    async def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
+        return {name: self._ids[name] for name in names if name in self._topics}
+
+    def delete_topic(self, name: str) -> None:
+        """As an operator does: its records are gone, and what groups committed of it stays."""
+        del self._topics[name]
+        self._partitions = {tp: found for tp, found in self._partitions.items() if tp.topic != name}
+
     async def longest_transaction_ms(self) -> int | None:
         return None
 
@@ -98,31 +110,40 @@ class MemoryLog:
 
     async def begin_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         return {
-            tp: entries[0].offset if (entries := self._partitions[tp].entries) else self._partitions[tp].end
+            tp: entries[0].offset if (entries := self._partition(tp).entries) else self._partition(tp).end
             for tp in partitions
         }
 
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        return {tp: self._partitions[tp].stable_end for tp in partitions}
+        return {tp: self._partition(tp).stable_end for tp in partitions}
 
     async def offsets_at(self, partitions: Iterable[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, int]:
-        return {tp: self._offset_at(self._partitions[tp], timestamp_ms) for tp in partitions}
+        return {tp: self._offset_at(self._partition(tp), timestamp_ms) for tp in partitions}
+
+    def _partition(self, tp: TopicPartition) -> _Partition:
+        found = self._partitions.get(tp)
+        if found is None:
+            raise Retryable(f"{tp.topic}/{tp.partition} is not there")
+        return found
 
     def _offset_at(self, partition: _Partition, timestamp_ms: int) -> int:
         records = (entry.record for entry in partition.entries if entry.record is not None)
         return next((r.offset for r in records if r.timestamp_ms >= timestamp_ms), partition.stable_end)
 
     async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        return {tp: self._offsets[group, tp] for tp in partitions if (group, tp) in self._offsets}
+        found = {tp: self._offsets[group, tp] for tp in partitions if (group, tp) in self._offsets}
+        return {tp: offset for tp, (offset, ident) in found.items() if ident in ("", self._ids[tp.topic])}
 
     async def producer(self) -> "MemoryProducer":
         return MemoryProducer(self)
 
-    async def transactor(self, transactional_id: str, group: str) -> "MemoryTransactor":
+    async def transactor(
+        self, transactional_id: str, group: str, topic_ids: Mapping[str, str] = NO_IDS
+    ) -> "MemoryTransactor":
         former = self._owners.get(transactional_id)
         if isinstance(former, MemoryTransactor):
             former.abort_open()
-        transactor = MemoryTransactor(self, transactional_id, group)
+        transactor = MemoryTransactor(self, transactional_id, group, topic_ids)
         self._owners[transactional_id] = transactor
         return transactor
 
@@ -196,12 +217,14 @@ class MemoryLog:
             self._partitions[tp].append(None)
         self.wake()
 
-    def commit_offsets(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
-        self._offsets.update({(group, tp): offset for tp, offset in offsets.items()})
+    def commit_offsets(
+        self, group: str, offsets: Mapping[TopicPartition, int], ids: Mapping[str, str] = NO_IDS
+    ) -> None:
+        self._offsets.update({(group, tp): (offset, ids.get(tp.topic, "")) for tp, offset in offsets.items()})
 
     def slice(self, tp: TopicPartition, position: int, committed: bool, limit: int) -> tuple[list[Record], int]:
         """Up to `limit` records from `position`, and the next position."""
-        partition = self._partitions[tp]
+        partition = self._partitions.get(tp, _Partition())
         end = partition.stable_end if committed else partition.end
         found: list[Record] = []
         for entry in partition.entries:
@@ -212,6 +235,10 @@ class MemoryLog:
             if entry.record is not None and (entry.is_visible or not committed):
                 found.append(entry.record)
         return found, max(end, position)
+
+    def reaches(self, tp: TopicPartition, position: int) -> bool:
+        """Whether a position lies within a partition, its end included; one that is gone is not spoken of."""
+        return tp not in self._partitions or position <= self._partitions[tp].end
 
     def counts(self, group: str, member: "MemoryMember") -> bool:
         """Whether a group counts a member."""
@@ -251,8 +278,8 @@ class MemoryProducer:
 class MemoryTransactor:
     """Transactional writer; every commit yields to the loop once, as the real one does."""
 
-    def __init__(self, log: MemoryLog, transactional_id: str, group: str) -> None:
-        self._log, self._id, self._group = log, transactional_id, group
+    def __init__(self, log: MemoryLog, transactional_id: str, group: str, topic_ids: Mapping[str, str]) -> None:
+        self._log, self._id, self._group, self._topic_ids = log, transactional_id, group, topic_ids
         self._open: tuple[_Transaction, list[TopicPartition]] | None = None
 
     async def commit(self, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> list[Ack]:
@@ -264,7 +291,7 @@ class MemoryTransactor:
         await asyncio.sleep(0)
         self._refuse_zombie()
         self._open = None
-        self._log.commit_offsets(self._group, offsets)
+        self._log.commit_offsets(self._group, offsets, self._topic_ids)
         self._log.finish(transaction, _COMMITTED, touched)
         return acks
 
@@ -288,6 +315,7 @@ class MemoryReader:
         self._log, self._committed = log, committed
         self._positions: dict[TopicPartition, int] = {}
         self._paused: set[TopicPartition] = set()
+        self._has_gone_back = False
 
     async def assign(self, partitions: Iterable[TopicPartition], start: Start) -> None:
         chosen = list(partitions)
@@ -310,9 +338,16 @@ class MemoryReader:
     def _take(self, max_records: int) -> list[Record]:
         found: list[Record] = []
         for tp in sorted(self._positions.keys() - self._paused):
+            if not self._log.reaches(tp, self._positions[tp]):
+                # NB: as Kafka's client does, in silence.
+                self._positions[tp], self._has_gone_back = 0, True
             records, position = self._log.slice(tp, self._positions[tp], self._committed, max_records - len(found))
             self._positions[tp] = position
             found += records
+        return found
+
+    def has_gone_back(self) -> bool:
+        found, self._has_gone_back = self._has_gone_back, False
         return found
 
     async def position(self, partition: TopicPartition) -> int:
