@@ -12,11 +12,12 @@ from headrace.bus.needs import needed, tended
 from headrace.bus.port import Log, Out, Record, TopicSpec
 from headrace.bus.runtime import Context, Runnable, run_service
 from headrace.bus.same_topics import SameTopics
+from headrace.bus.shards import Outputs
 from headrace.bus.views import View
 from headrace.errors import Restart
 from headrace.settings import Settings
 from headrace.testing.memory import MemoryLog, MemoryReader
-from headrace.testing.shards import Bench
+from headrace.testing.shards import Bench, Counter
 from headrace.topics import Topics
 
 TOPICS = Topics.load()
@@ -123,6 +124,35 @@ async def test_records_from_before_what_was_read_are_looked_into_at_once_and_non
     async with bench.running(bench.host()):
         counts = await bench.until(lambda counts: "new-3" in counts and "new-2" in counts)
     assert [counts[f"new-{n}"] for n in range(4)] == [[1]] * 4
+
+
+class Looking(Counter):
+    """Asks with every tick for a topic beside its inputs."""
+
+    def __init__(self, log: Log, topics: Topics, shard: int) -> None:
+        super().__init__(topics, shard)
+        self._log = log
+
+    async def on_tick(self) -> Outputs:
+        await self._log.partitions(self.topics.name("monitor.windows"))
+        return await super().on_tick()
+
+
+async def test_a_topic_that_goes_while_a_shard_runs_holds_it_until_it_is_there_again(
+    memory_log: MemoryLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who starts without it is wrongly configured; who runs already waits."""
+    bench = await Bench(memory_log).set_up()
+    host = bench.host(lambda shard: Looking(memory_log, bench.topics, shard))
+    async with bench.running(host):
+        await fill(memory_log, bench.requests, 2)
+        await bench.until(lambda counts: len(counts) == 2)
+        spec = memory_log._topics[windows := bench.topics.name("monitor.windows")]
+        memory_log.delete_topic(windows)
+        await until(lambda: f"is rebuilt: topic {windows} does not exist" in caplog.text)
+        await memory_log.create_topics([spec])
+        await fill(memory_log, bench.requests, 4)
+        await bench.until(lambda counts: len(counts) == 4)
 
 
 @pytest.mark.kafka

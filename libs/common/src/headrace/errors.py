@@ -53,3 +53,7 @@ class Fenced(Fatal):
 
 class Misconfigured(HeadraceError):
     """A setting, definition or topic is wrong; restarting does not help, the message says what does."""
+
+
+class NoTopic(Misconfigured):
+    """A topic is not there: who starts is wrongly configured, who runs already holds until it is there again."""

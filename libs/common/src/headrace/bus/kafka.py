@@ -28,7 +28,7 @@ from headrace.bus.kafka_writers import KafkaProducer, KafkaTransactor
 from headrace.bus.port import NO_IDS, Assigned, Record, Start, TopicPartition, TopicSpec
 from headrace.bus.tls import tls_context
 from headrace.bus.unpacking import cut_of, install
-from headrace.errors import Misconfigured, Retryable
+from headrace.errors import Misconfigured, NoTopic, Retryable
 from headrace.policy.backoff import delays_s
 from headrace.settings import Settings
 
@@ -160,7 +160,7 @@ class KafkaLog:
     async def partitions(self, topic: str) -> list[TopicPartition]:
         described = await self._ask(self.admin.describe_topics([topic]))
         if not described or described[0]["error_code"]:
-            raise Misconfigured(f"topic {topic} does not exist: run `headrace topic apply`")
+            raise NoTopic(f"topic {topic} does not exist: run `headrace topic apply`")
         return [TopicPartition(topic, number) for number in range(len(described[0]["partitions"]))]
 
     async def begin_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:

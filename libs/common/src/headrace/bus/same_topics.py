@@ -30,7 +30,8 @@ class SameTopics:
         there = await self._log.topic_ids(sorted(names))
         again = [name for name in there if self._is_another(name, there[name])]
         if again:
-            raise Restart(f"{', '.join(again)} was deleted and made again: what was read of it counts no more")
+            told, it = ("was", "it") if len(again) == 1 else ("were", "them")
+            raise Restart(f"{', '.join(again)} {told} deleted and made again: what was read of {it} counts no more")
         # NB: who is not asked about now is forgotten: what happens to it meanwhile is nobody's business.
         self.ids = {
             name: self.ids.get(name, there.get(name, "")) for name in names if name in self.ids or name in there

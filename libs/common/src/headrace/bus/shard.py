@@ -19,7 +19,7 @@ from headrace.bus.poison import PoisonLedger
 from headrace.bus.port import Out, Record, TopicPartition, Transactor
 from headrace.bus.same_topics import SameTopics
 from headrace.codec import Message
-from headrace.errors import Fatal, HeadraceError, Poison, Retryable, TooLarge
+from headrace.errors import Fatal, HeadraceError, NoTopic, Poison, Retryable, TooLarge
 
 if TYPE_CHECKING:
     from headrace.bus.shards import ShardHost
@@ -134,7 +134,7 @@ class Shard:
         self._transactor: Transactor | None = None
 
     async def run(self) -> None:
-        """Fence, rebuild, then handle and commit until closed; a `Retryable` marks the shard failed."""
+        """Fence, rebuild, then handle and commit until closed; a `Retryable`, or a topic that is gone, marks the shard failed."""
         host = self.host
         logic: ShardLogic | None = None
         try:
@@ -149,7 +149,7 @@ class Shard:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._work(logic))
                 group.create_task(self._commit())
-        except* Retryable as errors:
+        except* (Retryable, NoTopic) as errors:
             self.failed = str(errors.exceptions[0])
             self.in_hurry = errors.subgroup(Again) is not None
         finally:

@@ -19,7 +19,7 @@ from headrace.bus.same_topics import SameTopics
 from headrace.bus.shard import Outputs, Rebuild, Shard, ShardLogic
 from headrace.bus.stops import Stops
 from headrace.codec import Codec
-from headrace.errors import Fatal, Fenced, Misconfigured, Poison, Retryable
+from headrace.errors import Fatal, Fenced, Misconfigured, NoTopic, Poison, Retryable
 from headrace.obs.health import Health
 from headrace.obs.starved import CoreWait, unhindered_s
 from headrace.topics import Topics
@@ -186,7 +186,7 @@ class ShardHost:
         """A step; while the broker is away nothing is lost by waiting."""
         try:
             await self._step()
-        except Retryable as error:
+        except (Retryable, NoTopic) as error:
             _log.warning("%s holds: %s", self.service, error)
             self.health.fail("log", f"the log does not answer: {error}"[:500])
             await asyncio.sleep(RETRY_S)

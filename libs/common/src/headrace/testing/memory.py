@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from headrace.bus.partition import partition_of
 from headrace.bus.port import NO_IDS, Ack, Assigned, Out, Record, Start, TopicPartition, TopicSpec
 from headrace.clock import Clock, ManualClock
-from headrace.errors import Fenced, Misconfigured, Retryable
+from headrace.errors import Fenced, NoTopic, Retryable
 
 _OPEN, _COMMITTED, _ABORTED = "open", "committed", "aborted"
 
@@ -105,7 +105,7 @@ class MemoryLog:
 
     async def partitions(self, topic: str) -> list[TopicPartition]:
         if topic not in self._topics:
-            raise Misconfigured(f"topic {topic} does not exist: run `headrace topic apply`")
+            raise NoTopic(f"topic {topic} does not exist: run `headrace topic apply`")
         return [TopicPartition(topic, p) for p in range(self._topics[topic].partitions)]
 
     async def begin_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
@@ -187,7 +187,7 @@ class MemoryLog:
         """Write one record now (open until its transaction ends)."""
         spec = self._topics.get(out.topic)
         if spec is None:
-            raise Misconfigured(f"topic {out.topic} does not exist: run `headrace topic apply`")
+            raise NoTopic(f"topic {out.topic} does not exist: run `headrace topic apply`")
         number = out.partition if out.partition is not None else partition_of(out.key or b"", spec.partitions)
         stamp = int(self.clock.now_s() * 1000)
         record = Record(out.topic, number, 0, out.key, out.value, out.headers, stamp)
