@@ -93,6 +93,7 @@ import asyncio, sys
 import headrace.stopping as stopping
 stopping.STOP_WITHIN_S = 1.5
 from headrace.bus.runtime import _run, _context
+from headrace.bus.same_topics import SameTopics
 from headrace.errors import Fatal
 from headrace.settings import Settings
 from headrace.testing.memory import MemoryLog
@@ -117,7 +118,7 @@ async def main():
     context = _context("gateway", Settings(), log := MemoryLog())
     await log.create_topics(context.topics.specs())
     await context.projects.start()
-    return await _run(context, build)
+    return await _run(context, build, SameTopics(log))
 
 sys.exit(asyncio.run(main()))
 """
