@@ -1,6 +1,7 @@
 """The shelf with its breakers, loads, and what health, metrics and the log are told of them."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -63,6 +64,27 @@ def test_a_version_that_goes_takes_its_open_breaker_along(clock: ManualClock, he
     ]
     shelf.note(NAME, PLAN, took_s=0.01, failed=1.0, reason="a call that ended late")
     assert len(facts) == 2
+
+
+async def test_a_call_that_was_merely_late_at_its_limit_and_goes_on_hanging_opens_the_breaker(
+    clock: ManualClock, health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts: list[BreakerChanged] = []
+    shelf, release = shelved(clock, health, facts), threading.Event()
+    lane, plan = shelf.find(NAME).lane, BreakerDefinition(slow_s=0.5)
+    with pytest.raises(TimeoutError):
+        await lane.run(lambda: release.wait(60), 0.01)
+    had = [Spent(took_s=0.6, cpu_s=0.1, waited_s=0.3), Spent(took_s=0.8, cpu_s=0.1, waited_s=0.3)]
+    monkeypatch.setattr(Lane, "spent", lambda _lane, _pulse: had[0])
+    assert "has hung" in shelf.why_not(NAME, plan).reason
+    assert facts == []
+    had.pop(0)
+    assert shelf.why_not(NAME, plan, as_shadow=True) is None
+    assert facts == []
+    for _ in range(3):
+        assert "has hung" in shelf.why_not(NAME, plan).reason
+    release.set()
+    assert [(fact.was, fact.state, fact.reason) for fact in facts] == [("closed", "open", "predict took over 0.8 s")]
 
 
 def test_a_lane_that_hangs_for_good_is_left_behind_and_counted(

@@ -49,7 +49,7 @@ drill = Deployment(
     ladder=[previous, baseline, prior(0.5)],
     rollout=BlueGreen(guardrails=()),
     time_limit="1.5s",
-    breaker=Breaker(slow="10s", rest="2s", window="10s"),
+    breaker=Breaker(slow="10s", rest="2s", window="4s"),
     degrade_when=0.5,
 )
 project = Project("drill", [drill], sources=[pulses], views=[pulse])

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from headrace_inference.core.lateness import Spent
+from headrace_inference.core.lateness import Spent, is_hung
 
 T = TypeVar("T")
-_Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+_Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]", float | None]
 # Calls that wait for one thread: each shard has one, and what nobody waits for any more is passed over.
 MOST_WAITING = 64
 _READ_EVERY_S = 0.1
@@ -36,6 +36,7 @@ class _Current(NamedTuple):
     """The call that the thread is at. `cpu_s`: of the thread when it began; `waited_s`: not long before."""
 
     done: "asyncio.Future[Any]"
+    limit_s: float | None
     began_s: float
     cpu_s: float
     waited_s: float
@@ -66,7 +67,7 @@ class Lane:
             raise LaneBusy
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        self._jobs.put((function, loop, done))
+        self._jobs.put((function, loop, done, limit_s))
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
@@ -101,6 +102,17 @@ class Lane:
             now_s - current.began_s, max(0.0, cpu_s - current.cpu_s), max(0.0, waited_s - current.waited_s), beats
         )
 
+    def why_hung(self, pulse: "Pulse", least_s: float) -> str | None:
+        """What to say of the call that nobody waits for any more, when it is to blame for not having returned; None otherwise.
+
+        `least_s`: its limit, where its own was shorter. NB: at its limit it may just have been late, so this is asked again.
+        """
+        current = self._current
+        if current is None or not current.done.cancelled() or current.limit_s is None:
+            return None
+        spent = self.spent(pulse)
+        return f"predict took over {spent.took_s:.3g} s" if is_hung(spent, max(current.limit_s, least_s)) else None
+
     def renewed(self) -> "Lane":
         """A lane in this one's stead: its thread is abandoned, and ends if ever its call returns."""
         self.close()
@@ -121,13 +133,13 @@ class Lane:
             return 0.0, 0.0
         return int(on_core) / 1e9, int(waited) / 1e9
 
-    def _begun(self, done: "asyncio.Future[Any]") -> _Current:
+    def _begun(self, done: "asyncio.Future[Any]", limit_s: float | None) -> _Current:
         # NB: reading lets go of the interpreter's lock, and getting it back may take 5 ms: ten times a second, not with each call. What
         # the thread waited meanwhile is counted as this call's, which errs towards "late".
         now_s = time.monotonic()
         if now_s - self._read_s >= _READ_EVERY_S:
             self._read_s, (_, self._waited_s) = now_s, self._had()
-        return _Current(done, now_s, time.thread_time(), self._waited_s)
+        return _Current(done, limit_s, now_s, time.thread_time(), self._waited_s)
 
     def _work(self) -> None:
         with contextlib.suppress(OSError):  # not on Linux
@@ -140,10 +152,16 @@ class Lane:
             if clock is not None:
                 os.close(clock)
 
-    def _do(self, function: Callable[[], Any], loop: asyncio.AbstractEventLoop, done: "asyncio.Future[Any]") -> None:
+    def _do(
+        self,
+        function: Callable[[], Any],
+        loop: asyncio.AbstractEventLoop,
+        done: "asyncio.Future[Any]",
+        limit_s: float | None,
+    ) -> None:
         if done.cancelled():
             return
-        self._current = self._begun(done)
+        self._current = self._begun(done, limit_s)
         result: Any = None
         error: Exception | None = None
         try:

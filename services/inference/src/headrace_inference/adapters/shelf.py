@@ -83,6 +83,8 @@ class Shelf:
             return NotLoaded(self.refused.get(name) or self.waits.get(name) or NOT_YET)
         lane = model.shadow_lane if as_shadow else model.lane
         if hangs_s := lane.hangs_s:
+            if not as_shadow and (hung := lane.why_hung(self.pulse, plan.slow_s)) is not None:
+                self.note_hang(name, plan, hung)
             return Busy(f"a call has hung for {hangs_s:.1f} s")
         breaker = self._breakers.get(name)
         if breaker is None:
