@@ -1,6 +1,7 @@
 """The pipeline service on a real broker: one transform hangs, one cannot start, one stream is poison; nobody else notices."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 
 from headrace.bus.admin import ensure_topics
@@ -26,7 +28,7 @@ from headrace.topics import Topics
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(300)]
 
 CODE = """
-import asyncio, os, time
+import asyncio, ctypes, os, re, time
 from pathlib import Path
 import msgspec
 from headrace.project import *
@@ -58,6 +60,12 @@ async def naughty(messages):
             raise ValueError("no")
         if message["do"] == "sleep":
             time.sleep(1000)
+        if message["do"] == "exit":
+            os._exit(9)
+        if message["do"] == "crash":
+            ctypes.string_at(0)
+        if message["do"] == "wild":
+            re.match("(a+)+$", "a" * 64 + "b")
         yield Noted(message["at"], message["name"])
 
 @pipeline(third, to=[])
@@ -221,7 +229,7 @@ async def test_a_hung_a_broken_and_a_poisoned_pipeline_harm_neither_the_service_
 
     async def names_the_stop() -> bool:
         beat = await place.health()
-        return beat is not None and "too many messages of" in beat.reason
+        return beat is not None and "too many of its messages" in beat.reason
 
     await place.until(names_the_stop)
     assert len(await place.buried()) == 101
@@ -239,6 +247,36 @@ async def test_a_hung_a_broken_and_a_poisoned_pipeline_harm_neither_the_service_
     assert sorted(await place.names("noted")) == ["m0", "m1", "m2", "n0", "n1", "n2"]
     following.cancel()
     await stops.close()
+
+
+@pytest.mark.parametrize("do", ["exit", "crash", "wild"])
+async def test_a_message_that_ends_the_process_or_holds_the_interpreter_is_parked_after_the_second_time(
+    place: Place, do: str
+) -> None:
+    await place.send("good", {"name": "a"})
+    await place.send("bad", {"do": "ok", "name": "n0"}, {"do": do, "name": "-"}, {"do": "ok", "name": "n1"})
+    for _ in range(2):
+        await asyncio.to_thread(ended, place.service)
+        place.start()
+    await place.send("good", {"name": "b"})
+    await place.until(lambda: has(place.names("noted"), "n1"))
+    await place.until(lambda: has(place.names("seen"), "b"))
+    assert place.service is not None
+    assert place.service.poll() is None
+    assert set(await place.buried()) == {"pipeline naughty ended its process on it, 2 times"}
+    assert set(await place.names("noted")) == {"n0", "n1"}
+    assert set(await place.names("seen")) == {"a", "b"}
+
+
+def ended(service: subprocess.Popen[bytes]) -> None:
+    """Waits until it ended by itself; one of which a thread has taken a core for long is killed, as the supervisor does."""
+    process, deadline_s = psutil.Process(service.pid), time.monotonic() + 90
+    while service.poll() is None:
+        assert time.monotonic() < deadline_s
+        with contextlib.suppress(psutil.Error):
+            if any(thread.user_time > 15.0 for thread in process.threads()):
+                service.kill()
+        time.sleep(0.1)
 
 
 async def test_what_is_in_hand_when_the_service_is_asked_to_end_is_not_acknowledged_and_is_done_after_the_restart(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from headrace.project.deployments import Deployment, Key
 from headrace.project.hosting import TransformRunner, targets_of
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
+from headrace_pipeline.adapters.in_hand import InHand
 from headrace_pipeline.adapters.references import References
 from headrace_pipeline.adapters.rewind import Rewind
 from headrace_pipeline.core.memory import Memory
@@ -59,7 +61,8 @@ PROJECT = compile_project(
 
 
 class Bench:
-    def __init__(self, log: MemoryLog) -> None:
+    def __init__(self, log: MemoryLog, folder: Path) -> None:
+        self.folder = folder
         self.log, self.topics = log, Topics.load()
         self.codec = Codec(self.topics, {self.topics.of_source("landings"): event_struct(PROJECT.sources[0])})
         self.raw = TopicPartition(self.topics.of_raw("feed"), 0)
@@ -85,6 +88,8 @@ class Bench:
             [(self.topics.of_source("landings"), 2)],
             await self.stops(),
             SystemClock(),
+            InHand(self.folder),
+            self.raw.topic,
             Rewind(self.log, int(compiled.remembers_s * 1000)),
         )
 
@@ -109,8 +114,8 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(memory_log: MemoryLog) -> AsyncIterator[Bench]:
-    bench = Bench(memory_log)
+async def bench(memory_log: MemoryLog, tmp_path: Path) -> AsyncIterator[Bench]:
+    bench = Bench(memory_log, tmp_path)
     await ensure_topics(memory_log, bench.topics.specs(PROJECT))
     yield bench
     for runner in bench.runners:

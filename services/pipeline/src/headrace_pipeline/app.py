@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from headrace.bus.admin import require_topics
 from headrace.bus.port import Producer, TopicPartition
@@ -17,7 +18,9 @@ from headrace.project.hosting import TransformRunner, targets_of
 from headrace.project.load import Allowed, load_allowed
 from headrace.project.pipelines import Pipeline
 from headrace.project.threads import beside
+from headrace.runs import runs_folder
 from headrace_pipeline.adapters.agents import Agents, add_agent, make_app
+from headrace_pipeline.adapters.in_hand import InHand
 from headrace_pipeline.adapters.references import References
 from headrace_pipeline.adapters.rewind import Rewind
 from headrace_pipeline.core.memory import BAD_BYTES, MOST_BAD
@@ -42,6 +45,7 @@ class Pipelines:
         self._context = context
         self._stops = Stops(context.log, context.codec, context.topics, SERVICE)
         self._references = References(context.log, context.topics)
+        self._in_hand = InHand(_beside(runs_folder(context.settings)))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`."""
@@ -76,6 +80,7 @@ class Pipelines:
                 following.result()
         finally:
             following.cancel()
+            self._in_hand.end()
             if hosted.shells:
                 await agents.stop()
             await self._references.stop()
@@ -150,8 +155,15 @@ class Pipelines:
             marks,
             self._stops,
             context.clock,
+            self._in_hand,
+            context.topics.of_raw(compiled.raw),
             rewind,
         )
+
+
+def _beside(runs: Path) -> Path:
+    """Where this service keeps what outlives its process, beside the trainer's runs."""
+    return runs.with_name(f"{runs.name}.{SERVICE}")
 
 
 def _compare(running: dict[str, str], applied: ProjectApplied) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from headrace.bus.dlq import dead_letter
 from headrace.bus.poison import IN_A_ROW, PoisonLedger
@@ -20,6 +21,7 @@ from headrace.project.contract import Contract, read_raw
 from headrace.project.hosting import Handled, TransformRunner
 from headrace.project.threads import MOST_HELD_BYTES
 from headrace.topics import Topics
+from headrace_pipeline.adapters.in_hand import InHand
 from headrace_pipeline.adapters.rewind import Rewind
 from headrace_pipeline.core.memory import Memory, Place, place_of
 
@@ -57,11 +59,14 @@ class PipelineShell:
         marks: list[tuple[str, int]],
         stops: Stops,
         clock: Clock,
+        in_hand: InHand,
+        raw: str,
         rewind: Rewind | None = None,
     ) -> None:
         self._topics, self._producer, self._health = topics, producer, health
         self._name, self._runner, self._contract = name, runner, contract
         self._marks, self._stops, self._clock, self._rewind = marks, stops, clock, rewind
+        self._in_hand, self._slot = in_hand, in_hand.slot(name, raw)
         self._memory = Memory()
         self._ledger = PoisonLedger()
         # Stopped partitions of which records are held back here.
@@ -116,7 +121,7 @@ class PipelineShell:
         for delay_s in delays_s(1.0, 60.0):
             try:
                 if self._rewind is None:
-                    return await self._forgetful(read)
+                    return await self._forgetful(records, read)
                 return await self._remembering(records, read)
             except Misconfigured as error:
                 _log.error("%s; trying again in %.0f s", error, delay_s)
@@ -125,17 +130,19 @@ class PipelineShell:
         raise AssertionError("delays never end")
 
     def _read(self, record: Record) -> Read:
+        if (poison := self._in_hand.why_not(self._name, record)) is not None:
+            return poison
         try:
             return read_raw(record)
         except Exception as error:
             # NB: whatever is raised while one record is read is that record's.
             return error if isinstance(error, Poison) else Poison(str(Poison.of(error)))
 
-    async def _forgetful(self, read: list[Read]) -> list[Handled]:
+    async def _forgetful(self, records: Sequence[Record], read: list[Read]) -> list[Handled]:
         """A transform without memory starts anew after each failure; what is done is written once it took a while."""
         begun_s, handled = self._clock.monotonic_s(), list[Handled]()
         while len(handled) < len(read):
-            handled += await self._until_failure(read[len(handled) :])
+            handled += await self._until_failure(records[len(handled) :], read[len(handled) :])
             failed = sum(found.poison is not None for found in handled)
             held_bytes = sum(found.held_bytes for found in handled)
             if (
@@ -151,17 +158,16 @@ class PipelineShell:
         for first in self._memory.firsts(records, range(len(records))):
             while not await self._remember(first):
                 pass
-        handled = await self._until_failure(read)
+        handled = await self._until_failure(records, read)
         for record, found, got in zip(records, handled, read, strict=False):
             self._memory.handled(record)
             if found.poison is not None and not isinstance(got, Poison):
                 self._memory.lost(record)
         return handled
 
-    async def _until_failure(self, read: list[Read]) -> list[Handled]:
+    async def _until_failure(self, records: Sequence[Record], read: list[Read]) -> list[Handled]:
         """What became of the first records: up to the first on which the transform failed, or as many as it took."""
-        good = [message for message in read if not isinstance(message, Poison)]
-        results = await self._runner.run_to_failure(good)
+        results = await self._run([pair for pair in zip(records, read, strict=True) if not isinstance(pair[1], Poison)])
         taken = iter(results)
         handled: list[Handled] = []
         for message in read:
@@ -174,6 +180,17 @@ class PipelineShell:
             handled.append(found)
         return handled
 
+    async def _run(self, pairs: Sequence[tuple[Record, Any]]) -> list[Handled]:
+        """Let the transform run on these, the one that it is at noted where it outlives the process."""
+        async with self._in_hand.turn():
+            found = await self._runner.run_to_failure(
+                [message for _, message in pairs], lambda at: self._slot.take(pairs[at][0])
+            )
+            self._slot.done()
+        for record, _ in pairs[: len(found)]:
+            self._in_hand.survived(self._name, record)
+        return found
+
     async def _remember(self, first: Record) -> bool:
         """Feed what lies before `first`, and throw away what comes of it: it was written when it was new.
 
@@ -185,7 +202,7 @@ class PipelineShell:
                 (r, m) for r in chunk if not self._memory.is_bad(r) and not isinstance(m := self._read(r), Poison)
             ]
             while wanted:
-                found = await self._runner.run_to_failure([message for _, message in wanted])
+                found = await self._run(wanted)
                 if found and found[-1].poison is not None:
                     self._memory.lost(wanted[len(found) - 1][0])
                     return False

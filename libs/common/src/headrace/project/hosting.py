@@ -6,7 +6,7 @@ is poison; the transform is then started anew, and goes on with the next. It run
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headrace.errors import Misconfigured, Poison
@@ -56,11 +56,15 @@ class TransformRunner:
             handled += await self.run_to_failure(messages[len(handled) :])
         return handled
 
-    async def run_to_failure(self, messages: Sequence[Any]) -> list[Handled]:
+    async def run_to_failure(
+        self, messages: Sequence[Any], on_taken: Callable[[int], None] | None = None
+    ) -> list[Handled]:
         """The same, but only up to the first message on which the transform fails, which comes last, or up to as many
         outputs as should be held at once: so at least one, and maybe not all. Raises `Misconfigured` when it cannot start.
+
+        `on_taken`: called on the transform's thread with the place of each message before the transform gets it.
         """
-        return await self._feed(messages) if messages else []
+        return await self._feed(messages, on_taken) if messages else []
 
     async def close(self) -> None:
         """End the transform."""
@@ -74,24 +78,26 @@ class TransformRunner:
         self._left = [thread for thread in self._left if thread.is_alive]
         return len(self._left)
 
-    async def _feed(self, messages: Sequence[Any]) -> list[Handled]:
-        handled, failure = await self._try(messages)
+    async def _feed(self, messages: Sequence[Any], on_taken: Callable[[int], None] | None) -> list[Handled]:
+        handled, failure = await self._try(messages, on_taken)
         if (
             failure is not None and not handled
         ):  # it ended as it was fed (by a time-out of its own, say): none is to blame
-            handled, failure = await self._try(messages)
+            handled, failure = await self._try(messages, on_taken)
         if failure is not None and not handled:
             raise Misconfigured(f"pipeline {self._name} cannot start: {failure}")
         if failure is not None:
             handled[-1] = Handled(poison=Poison(f"pipeline {self._name} failed: {failure}"))
         return handled
 
-    async def _try(self, messages: Sequence[Any]) -> tuple[list[Handled], str | None]:
+    async def _try(
+        self, messages: Sequence[Any], on_taken: Callable[[int], None] | None
+    ) -> tuple[list[Handled], str | None]:
         """What became of the messages, and why the transform ended; None when it goes on."""
         if self._thread is None:
             self._thread = TransformThread(self._name, self._transform, self._references, self._measure)
         thread = self._thread
-        if await self._is_done(thread, thread.feed(messages)):
+        if await self._is_done(thread, thread.feed(messages, on_taken)):
             return list(thread.handled), thread.failure
         handled = list(thread.handled)
         await self.close()

@@ -3,8 +3,8 @@
 A transform may raise anything, wait for ever, block (`time.sleep`) or spin. All of that stays on its thread; the service's
 own loop only counts its steps. What cannot be undone: Python cannot end a thread. One that is left behind ends by itself
 when its loop next runs Python code (an exception is set in it); one that sleeps in a call ends after that call. One that
-holds the interpreter inside a C function (a regular expression gone wild) stops the whole process: the
-supervisor replaces it, and the record is met again.
+holds the interpreter inside a C function (a regular expression gone wild) stops the whole process, and one that crashes or calls
+`os._exit` ends it: the pipeline service notes which message each transform is at where that outlives it.
 """
 
 import asyncio
@@ -64,6 +64,7 @@ class TransformThread:
         self._inbox: deque[Any] = deque()
         self._held_bytes = 0
         self._failure: str | None = None
+        self._on_taken: Callable[[int], None] | None = None
         self._arrived = asyncio.Event()
         self._done: concurrent.futures.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -74,10 +75,15 @@ class TransformThread:
 
     # called by the service's loop
 
-    def feed(self, messages: Sequence[Any]) -> concurrent.futures.Future[None]:
-        """Done when all are handled, the transform ended, or what is held of it is enough for now; see `handled`."""
+    def feed(
+        self, messages: Sequence[Any], on_taken: Callable[[int], None] | None = None
+    ) -> concurrent.futures.Future[None]:
+        """Done when all are handled, the transform ended, or what is held of it is enough for now; see `handled`.
+
+        `on_taken`: called on the thread with the place of each message before the transform gets it.
+        """
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._loop.call_soon_threadsafe(self._begin, list(messages), done)
+        self._loop.call_soon_threadsafe(self._begin, list(messages), done, on_taken)
         return done
 
     @property
@@ -126,7 +132,10 @@ class TransformThread:
         except RuntimeError:  # left behind in the midst of a callback
             return
 
-    def _begin(self, messages: list[Any], done: concurrent.futures.Future[None]) -> None:
+    def _begin(
+        self, messages: list[Any], done: concurrent.futures.Future[None], on_taken: Callable[[int], None] | None
+    ) -> None:
+        self._on_taken = on_taken
         self._inbox, self.handled, self._held_bytes, self._done = deque(messages), [], 0, done
         self._failure = None  # of a transform that ended between two batches: no message is to blame
         self._arrived.set()
@@ -182,6 +191,8 @@ class TransformThread:
                 self._finish()
                 await self._arrived.wait()
             self.steps += 1
+            if self._on_taken is not None and not self._is_closing:
+                self._on_taken(len(self.handled))
             self.handled.append(Handled())
             yield self._inbox.popleft()
 

@@ -72,12 +72,13 @@ def add_agent(app: faust.App, name: str, topic: str, handle: Handle) -> None:
 
     async def read(stream: Any) -> None:
         async for events in stream.take_events(_MOST, within=_WITHIN_S):
+            # NB: Faust acknowledges a batch whose work is cancelled, and does so before the work hears of it: the stop would commit
+            # what is not done. So all of it is held until it is done.
+            for event in events:
+                event.message.incref()
             try:
-                _hold(app, events, await handle([_record(event) for event in events]))
+                _let_go(app, events, await handle([_record(event) for event in events]))
             except asyncio.CancelledError:
-                # NB: the end of the batch would acknowledge what is not done, and the stop would commit it: lost.
-                for event in events:
-                    event.message.incref()
                 raise
             except BaseException:
                 # NB: leaving the body in any other way would acknowledge the batch: end before that.
@@ -87,18 +88,18 @@ def add_agent(app: faust.App, name: str, topic: str, handle: Handle) -> None:
     app.agent(stream_topic, name=f"{app.conf.id}.{name}", concurrency=1)(read)
 
 
-def _hold(app: faust.App, events: Sequence[EventT], stopped: Mapping[tuple[str, int], int]) -> None:
-    """Keep what lies past a stop from being acknowledged, so that the group's offset stays before it, and fetch no more.
+def _let_go(app: faust.App, events: Sequence[EventT], stopped: Mapping[tuple[str, int], int]) -> None:
+    """Let the end of the batch acknowledge what is done; keep what lies past a stop, so that the group's offset stays before it,
+    and fetch no more of that.
 
     NB: the end of the batch takes one reference of every message; one that has another stays unacknowledged.
     """
-    if not stopped:
-        return
     for event in events:
         message = event.message
-        if message.offset >= stopped.get((message.topic, message.partition), message.offset + 1):
-            message.incref()
-    app.consumer.pause_partitions([TP(*place) for place in stopped])
+        if message.offset < stopped.get((message.topic, message.partition), message.offset + 1):
+            message.decref()
+    if stopped:
+        app.consumer.pause_partitions([TP(*place) for place in stopped])
 
 
 def _record(event: EventT) -> Record:

@@ -1,0 +1,112 @@
+"""A message that ends the process is known to the next one; what was merely in hand beside it is not blamed."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headrace.bus.port import Record
+from headrace_pipeline.adapters.in_hand import ALONE_S, InHand
+
+# A process whose pipelines are at the messages given, and which then ends: by itself (`dies`), or because it was told to (`told`).
+PROGRAM = """
+import os, sys
+from pathlib import Path
+from headrace.bus.port import Record
+from headrace_pipeline.adapters.in_hand import InHand
+
+in_hand = InHand(Path(sys.argv[1]))
+for at in sys.argv[3:]:
+    pipeline, offset = at.split("/")
+    in_hand.slot(pipeline, "raw.a.v1").take(Record("raw.a.v1", 1, int(offset), b"k", b"v", (), 1000))
+if sys.argv[2] == "told":
+    in_hand.end()
+os._exit(3)
+"""
+
+
+def record(offset: int, time_ms: int = 1000) -> Record:
+    return Record("raw.a.v1", 1, offset, b"k", b"v", (), time_ms)
+
+
+def process(folder: Path, how: str, *at: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", PROGRAM, str(folder), how, *at], timeout=60, check=False)
+    assert ended.returncode == 3
+
+
+def test_a_message_on_which_the_process_ended_twice_is_given_to_its_transform_no_more(tmp_path: Path) -> None:
+    process(tmp_path, "dies", "land/7")
+    process(tmp_path, "dies", "land/7")
+    found = InHand(tmp_path)
+    assert "ended its process on it" in str(found.why_not("land", record(7)))
+    others = [("land", record(8)), ("other", record(7)), ("land", record(7, time_ms=2000))]
+    assert [found.why_not(*other) for other in others] == [None, None, None]
+
+
+def test_once_or_in_an_end_that_was_asked_for_says_nothing(tmp_path: Path) -> None:
+    process(tmp_path, "dies", "land/7")
+    process(tmp_path, "told", "land/7")
+    assert InHand(tmp_path).why_not("land", record(7)) is None
+
+
+def test_a_suspect_that_is_handled_after_all_is_none_any_more(tmp_path: Path) -> None:
+    process(tmp_path, "dies", "land/7")
+    first = InHand(tmp_path)
+    first.survived("land", record(7))
+    first.end()
+    del first
+    process(tmp_path, "dies", "land/7")
+    assert InHand(tmp_path).why_not("land", record(7)) is None
+
+
+async def test_while_there_are_suspects_one_transform_runs_at_a_time(tmp_path: Path) -> None:
+    process(tmp_path, "dies", "land/7", "other/9")
+    now_s = [0.0]
+    in_hand, running, most = InHand(tmp_path, lambda: now_s[0]), 0, 0
+
+    async def runs() -> None:
+        nonlocal running, most
+        async with in_hand.turn():
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            running -= 1
+
+    async def most_at_once() -> int:
+        nonlocal most
+        most = 0
+        await asyncio.gather(*(runs() for _ in range(3)))
+        return most
+
+    assert await most_at_once() == 1
+    in_hand.survived("land", record(7))
+    assert await most_at_once() == 1
+    now_s[0] = ALONE_S + 1
+    assert await most_at_once() == 3
+    now_s[0] = 0.0
+    in_hand.survived("other", record(9))
+    assert await most_at_once() == 3
+
+
+def test_two_processes_have_notes_of_their_own(tmp_path: Path) -> None:
+    living = InHand(tmp_path)
+    process(tmp_path, "dies", "land/7")
+    process(tmp_path, "dies", "land/7")
+    assert living.why_not("land", record(7)) is None
+    assert InHand(tmp_path).why_not("land", record(7)) is not None
+
+
+def test_without_a_place_to_note_it_all_else_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    in_hand = InHand(tmp_path / "file" / "folder")
+    in_hand.slot("land", "raw.a.v1").take(record(7))
+    assert in_hand.why_not("land", record(7)) is None
+    assert "will not be known" in caplog.text
+
+
+def test_notes_that_are_damaged_are_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "suspects-0.json").write_text('[["land", "raw.a')
+    (tmp_path / "in-hand-0").write_bytes(b"\xff" * 5000)
+    assert InHand(tmp_path).why_not("land", record(7)) is None
