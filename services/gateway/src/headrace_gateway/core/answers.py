@@ -50,8 +50,27 @@ _ENCODE = msgspec.json.Encoder().encode
 
 
 def as_json(status: int, body: Any, headers: dict[str, str] | None = None) -> Reply:
-    """A reply with a JSON body."""
-    return Reply(status, _ENCODE(body), headers or {})
+    """A reply with a JSON body. What is said of a caller's body may hold what is no text (half of a surrogate pair): it is escaped."""
+    try:
+        said = _ENCODE(body)
+    except UnicodeEncodeError:
+        said = _ENCODE(_in_text(msgspec.to_builtins(body)))
+    return Reply(status, said, headers or {})
+
+
+def _in_text(value: Any) -> Any:
+    """
+    >>> _in_text({"\\udc00": ["a", 1]})
+    {'\\\\udc00': ['a', 1]}
+    """
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_in_text(name): _in_text(found) for name, found in value.items()}
+        case list():
+            return [_in_text(found) for found in value]
+    return value
 
 
 def turned_away(status: int, error: str, retry_after_s: float | None = None, **more: str) -> Reply:
