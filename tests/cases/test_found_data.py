@@ -9,14 +9,21 @@ from itertools import islice
 from typing import Any
 
 import cramjam
+import msgspec
 import pytest
 from aiokafka.consumer import fetcher
 from aiokafka.record.util import calc_crc32c
 
 from headrace.bus.port import Record
 from headrace.bus.unpacking import MAX_UNPACKED_BYTES, MAX_WORK_BYTES, Batches, TotalRecords
+from headrace.codec import out
+from headrace.envelope import Envelope
 from headrace.errors import Poison
+from headrace.events.failures import Raised
+from headrace.events.inference import BreakerChanged, DecisionMade, Invalid
+from headrace.events.ops import PartitionStopped
 from headrace.project.contract import read_raw
+from headrace.topics import Topics
 
 NOW_MS = 1_700_000_000_000
 
@@ -132,3 +139,25 @@ def test_a_service_of_which_a_part_failed_ends_with_1_and_says_why_though_anothe
     assert ended.returncode == 1
     assert "the door fell off" in ended.stderr + ended.stdout
     assert ("not ended" in ended.stderr) == (heeds == "nothing")
+
+
+# -- what foreign code says
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        BreakerChanged("d", 1, "open", "closed", "predict raised ValueError: \udc00", "i-1"),
+        PartitionStopped("pipeline", "raw.a.v1", 0, 7, "it raised \ud800"),
+        DecisionMade("r", "d", "u", 1.0, Invalid("it is \udc00"), 3, row=b"\x00\xff", failures={1: Raised("\udc00")}),
+    ],
+)
+def test_what_foreign_code_raised_is_written_whatever_it_holds(event: msgspec.Struct) -> None:
+    topics = Topics.load()
+    decoder = msgspec.msgpack.Decoder(type(event))
+    made = out(topics.name("ops.health"), "k", event, Envelope("i", "", "s", 0.0))
+    read = decoder.decode(made.value)
+    assert type(read) is type(event)
+    assert "\\ud" in repr(read)
+    if isinstance(read, DecisionMade):
+        assert read.row == b"\x00\xff"

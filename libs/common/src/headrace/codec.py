@@ -75,7 +75,6 @@ class Codec:
         self._rules: dict[str, TopicRule] = {}
         self._plain: dict[str, _Plain] = {}
         self._decoders: dict[tuple[type, bool], msgspec.msgpack.Decoder[Any] | msgspec.json.Decoder[Any]] = {}
-        self._encoder = msgspec.msgpack.Encoder()
 
     def add_sources(self, sources: Mapping[str, type[msgspec.Struct]]) -> None:
         """Know these sources too (a project was applied)."""
@@ -88,7 +87,7 @@ class Codec:
 
     def encode(self, event: msgspec.Struct) -> bytes:
         """MessagePack bytes of an event."""
-        return self._encoder.encode(event)
+        return written(event)
 
     def decode(self, record: Record) -> Message:
         """The message of a record. Raises `Poison` for what can never be read, `Fatal` for an unknown type of fact."""
@@ -303,7 +302,7 @@ def out(
     """A record to write: the event in MessagePack under its envelope, whose empty `type` is filled from the event's."""
     raw_key = key.encode() if isinstance(key, str) else key
     headers = write_headers(envelope, envelope.type or type_name(type(event)))
-    return Out(topic, raw_key, _ENCODER.encode(event), headers, partition)
+    return Out(topic, raw_key, written(event), headers, partition)
 
 
 class Stamp:
@@ -316,12 +315,36 @@ class Stamp:
     def out(self, key: str, event: msgspec.Struct, ident: str) -> Out:
         """One record to write."""
         headers = (("ce_id", ident.encode()), *self._shared)
-        return Out(self._topic, key.encode(), _ENCODER.encode(event), headers, self._partition)
+        return Out(self._topic, key.encode(), written(event), headers, self._partition)
 
 
 def tombstone(topic: str, key: str, envelope: Envelope, partition: int | None = None) -> Out:
     """A record that deletes `key` from a compacted topic."""
     return Out(topic, key.encode(), None, write_headers(envelope), partition)
+
+
+def written(event: msgspec.Struct) -> bytes:
+    """An event's MessagePack. NB: what foreign code raised may hold what is no text (half of a surrogate pair): it is escaped."""
+    try:
+        return _ENCODER.encode(event)
+    except UnicodeEncodeError:
+        return _ENCODER.encode(in_text(msgspec.to_builtins(event, builtin_types=(bytes, bytearray, memoryview))))
+
+
+def in_text(value: Any) -> Any:
+    """Builtin values with every text such that it can be written.
+
+    >>> print(in_text({"\udc00": ["a", 1]}))
+    {'\\\\udc00': ['a', 1]}
+    """
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {in_text(name): in_text(found) for name, found in value.items()}
+        case list():
+            return [in_text(found) for found in value]
+    return value
 
 
 def caused_by(

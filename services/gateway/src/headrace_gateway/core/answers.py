@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.codec import in_text
 from headrace.policy.prediction import CLASSES, OutputKind, Prediction
 from headrace_gateway.core.questions import Asked
 from headrace_gateway.core.tensors import to_binary
@@ -54,23 +55,8 @@ def as_json(status: int, body: Any, headers: dict[str, str] | None = None) -> Re
     try:
         said = _ENCODE(body)
     except UnicodeEncodeError:
-        said = _ENCODE(_in_text(msgspec.to_builtins(body)))
+        said = _ENCODE(in_text(msgspec.to_builtins(body)))
     return Reply(status, said, headers or {})
-
-
-def _in_text(value: Any) -> Any:
-    """
-    >>> _in_text({"\\udc00": ["a", 1]})
-    {'\\\\udc00': ['a', 1]}
-    """
-    match value:
-        case str():
-            return value.encode("utf-8", "backslashreplace").decode()
-        case dict():
-            return {_in_text(name): _in_text(found) for name, found in value.items()}
-        case list():
-            return [_in_text(found) for found in value]
-    return value
 
 
 def turned_away(status: int, error: str, retry_after_s: float | None = None, **more: str) -> Reply:
