@@ -324,18 +324,23 @@ def tombstone(topic: str, key: str, envelope: Envelope, partition: int | None = 
 
 
 def written(event: msgspec.Struct) -> bytes:
-    """An event's MessagePack. NB: what foreign code raised may hold what is no text (half of a surrogate pair): it is escaped."""
+    """An event's MessagePack. What foreign code raised may hold what is no text (half of a surrogate pair): it is escaped.
+
+    Raises `UnicodeEncodeError` for such an input: a question with another text is another question.
+    """
     try:
         return _ENCODER.encode(event)
     except UnicodeEncodeError:
+        if isinstance(event, PredictionRequested):
+            raise
         return _ENCODER.encode(in_text(msgspec.to_builtins(event, builtin_types=(bytes, bytearray, memoryview))))
 
 
 def in_text(value: Any) -> Any:
-    """Builtin values with every text such that it can be written.
+    r"""Builtin values with every text such that it can be written.
 
-    >>> print(in_text({"\udc00": ["a", 1]}))
-    {'\\\\udc00': ['a', 1]}
+    >>> in_text(["a", chr(0xDC00), 1]) == ["a", r"\udc00", 1]
+    True
     """
     match value:
         case str():
