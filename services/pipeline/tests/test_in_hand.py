@@ -61,6 +61,24 @@ def test_a_suspect_that_is_handled_after_all_is_none_any_more(tmp_path: Path) ->
     assert InHand(tmp_path).why_not("land", record(7)) is None
 
 
+async def test_a_suspect_that_was_not_in_hand_at_the_next_death_is_none_any_more(tmp_path: Path) -> None:
+    process(tmp_path, "dies", "land/7", "other/9")
+    process(tmp_path, "dies", "land/7")
+    found = InHand(tmp_path)
+    async with found.turn():
+        await asyncio.wait_for(entered(found), 5)
+    found.end()
+    process(tmp_path, "dies", "other/9")
+    again = InHand(tmp_path)
+    assert again.why_not("other", record(9)) is None
+    assert again.why_not("land", record(7)) is not None
+
+
+async def entered(in_hand: InHand) -> None:
+    async with in_hand.turn():
+        pass
+
+
 async def test_while_there_are_suspects_one_transform_runs_at_a_time(tmp_path: Path) -> None:
     process(tmp_path, "dies", "land/7", "other/9")
     now_s = [0.0]

@@ -183,10 +183,12 @@ class PipelineShell:
     async def _run(self, pairs: Sequence[tuple[Record, Any]]) -> list[Handled]:
         """Let the transform run on these, the one that it is at noted where it outlives the process."""
         async with self._in_hand.turn():
-            found = await self._runner.run_to_failure(
-                [message for _, message in pairs], lambda at: self._slot.take(pairs[at][0])
-            )
-            self._slot.done()
+            try:
+                found = await self._runner.run_to_failure(
+                    [message for _, message in pairs], lambda at: self._slot.take(pairs[at][0])
+                )
+            finally:
+                self._slot.done()
         for record, _ in pairs[: len(found)]:
             self._in_hand.survived(self._name, record)
         return found

@@ -75,7 +75,10 @@ class InHand:
             self._memory = mmap.mmap(-1, _SLOTS * _SLOT_BYTES)
         self._slots = 0
         self._alone = asyncio.Lock()
-        for key in _noted(self._memory):
+        noted = _noted(self._memory)
+        # NB: who was in hand the time before, and not this time, is suspected no more: it may never be met here again.
+        self._known = {key: deaths for key, deaths in self._known.items() if deaths >= MOST_DEATHS or key in noted}
+        for key in noted:
             self._known[key] = self._known.pop(key, 0) + 1
             deaths = self._known[key]
             told = (
