@@ -191,18 +191,23 @@ async def test_after_a_minute_in_which_the_whole_machine_slept_all_is_well_withi
     await until(are_over, 30, "no alert about a service stays")
 
 
+async def served_plainly(installation: "Installation", folder: Path) -> Callable[[], Awaitable[bool]]:
+    """Apply a deployment that needs nothing; returns, once it is served, what asks whether it is."""
+    (folder / "plain_project.py").write_text(PLAIN)
+    installation.run("apply", str(folder / "plain_project.py"))
+    url = f"http://127.0.0.1:{installation.environ['HEADRACE_GATEWAY_PORT']}/v1/deployments/plain/predict"
+
+    async def is_served() -> bool:
+        return (await asyncio.to_thread(asked, url, {"inputs": {"x": 1}, "deadline_ms": 2000}))[0] == 200
+
+    await until(is_served, 60, "a first prediction")
+    return is_served
+
+
 async def test_requests_deleted_and_made_again_turn_gateway_and_inference_red_and_predictions_go_on_by_themselves(
     installation: "Installation", tmp_path: Path
 ) -> None:
-    (tmp_path / "plain_project.py").write_text(PLAIN)
-    installation.run("apply", str(tmp_path / "plain_project.py"))
-    gateway = f"http://127.0.0.1:{installation.environ['HEADRACE_GATEWAY_PORT']}"
-
-    async def is_served() -> bool:
-        url, body = f"{gateway}/v1/deployments/plain/predict", {"inputs": {"x": 1}, "deadline_ms": 2000}
-        return (await asyncio.to_thread(asked, url, body))[0] == 200
-
-    await until(is_served, 60, "a first prediction")
+    is_served = await served_plainly(installation, tmp_path)
     async with installation.log() as log:
         await log.admin.delete_topics(["inference.requests.v1"])
     for name in ("gateway", "inference"):
@@ -237,16 +242,7 @@ async def test_whatever_is_deleted_and_made_again_who_needs_it_begins_anew_with_
     installation: "Installation", tmp_path: Path
 ) -> None:
     """Made again at once: nobody need have seen that they were gone."""
-    (tmp_path / "plain_project.py").write_text(PLAIN)
-    installation.run("apply", str(tmp_path / "plain_project.py"))
-    gateway = f"http://127.0.0.1:{installation.environ['HEADRACE_GATEWAY_PORT']}"
-    topics = Topics.load()
-
-    async def is_served() -> bool:
-        url, body = f"{gateway}/v1/deployments/plain/predict", {"inputs": {"x": 1}, "deadline_ms": 2000}
-        return (await asyncio.to_thread(asked, url, body))[0] == 200
-
-    await until(is_served, 60, "a first prediction")
+    topics, is_served = Topics.load(), await served_plainly(installation, tmp_path)
     for wave in WAVES:
         names = [topics.name(base) for base in wave]
         before = {name: found["restarts"] for name, found in installation.state["services"].items()}
