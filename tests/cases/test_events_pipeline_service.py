@@ -19,9 +19,13 @@ import pytest
 from headrace.bus.admin import ensure_topics
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.port import Out, Record, TopicPartition
-from headrace.bus.stops import Stops, stop_record
+from headrace.bus.projects import Projects
+from headrace.bus.stops import Stops, read_stops, stop_record
 from headrace.codec import Codec
+from headrace.events.features import PipelineAdvanced
 from headrace.events.ops import HealthReported, PartitionResumed
+from headrace.features.origins import Origins
+from headrace.project.definition import ProjectDefinition
 from headrace.settings import Settings
 from headrace.topics import Topics
 
@@ -297,6 +301,64 @@ async def test_what_is_in_hand_when_the_service_is_asked_to_end_is_not_acknowled
     place.start()
     await place.until(lambda: has(place.names("noted"), names[-1]))
     assert sorted(await place.names("noted")) == sorted(names)
+
+
+@pytest.mark.parametrize("more", [1, 60])
+async def test_raw_topics_made_again_are_read_whole_their_events_are_no_repeats_and_their_stops_are_gone(
+    place: Place, more: int
+) -> None:
+    old, new = [f"o{n}" for n in range(30)], [f"n{n}" for n in range(30 * more)]
+    await place.send("good", *[{"name": name} for name in old])
+    await place.send("bad", *[{"do": "raise"}] * 150)
+    await place.until(lambda: has(place.names("seen"), old[-1]))
+
+    async def stopped() -> set[str]:
+        return set(await read_stops(place.log, place.codec, place.topics))
+
+    bad = place.topics.of_raw("bad")
+    await place.until(lambda: has(stopped(), f"pipeline/{bad}/0"))
+    raw = [spec for spec in place.topics.specs(await applied(place)) if spec.name in (place.topics.of_raw("good"), bad)]
+    assert len(raw) == 2
+    await place.log.admin.delete_topics([spec.name for spec in raw])
+
+    async def are_gone() -> bool:
+        return not await place.log.topic_ids([spec.name for spec in raw])
+
+    await place.until(are_gone)
+    await ensure_topics(place.log, raw)
+    await place.send("good", *[{"name": name} for name in new])
+    await place.send("bad", *[{"do": "ok", "name": f"b{n}"} for n in range(200)])
+    assert place.service is not None
+    assert await asyncio.to_thread(place.service.wait, 60) == 75
+    place.start()
+    await place.until(lambda: has(place.names("noted"), "b199"))
+    await place.until(lambda: has(counted(place, "seen"), new[-1]))
+    assert await counted(place, "seen") == old + new
+    assert set(await place.names("noted")) == {f"b{n}" for n in range(200)}
+    assert await stopped() == set()
+
+
+async def applied(place: Place) -> ProjectDefinition:
+    projects = Projects(place.log, place.codec, place.topics)
+    await projects.start()
+    await projects.stop()
+    return projects.applied["mischief"].definition
+
+
+async def counted(place: Place, source: str) -> list[str]:
+    """Of the events of a source, those that whoever keeps state takes."""
+    origins = dict[int, Origins]()
+    found: list[str] = []
+    for record in await place.records(place.topics.of_source(source)):
+        mine = origins.setdefault(record.partition, Origins())
+        message = place.codec.decode(record)
+        if isinstance(message.event, PipelineAdvanced):
+            mine.advance(
+                f"{message.event.topic}/{message.event.partition}", message.event.offset, message.event.topic_id
+            )
+        elif not mine.is_repeat(message.envelope.origin):
+            found.append(msgspec.msgpack.decode(record.value)["name"])
+    return sorted(found, key=lambda name: (name[0] == "n", int(name[1:])))
 
 
 async def test_a_project_that_this_host_does_not_allow_is_not_imported_and_the_others_are_hosted(place: Place) -> None:

@@ -74,6 +74,26 @@ async def test_a_topic_is_the_same_until_its_id_is_another_whether_or_not_it_was
     assert await same.look(["b", "c"]) == []
 
 
+async def test_what_is_first_seen_while_another_look_runs_is_remembered(memory_log: MemoryLog) -> None:
+    await memory_log.create_topics([TopicSpec("a", 1), TopicSpec("b", 1)])
+    same = SameTopics(memory_log)
+    asked, ask = asyncio.Event(), memory_log.topic_ids
+
+    async def slowly(names: Any) -> dict[str, str]:
+        found = await ask(names)
+        if names == ["a"]:
+            await asked.wait()
+        return found
+
+    memory_log.topic_ids = slowly  # type: ignore[method-assign]
+    looking = asyncio.create_task(same.look(["a"]))
+    await asyncio.sleep(0)
+    await same.look(["a", "b"])
+    asked.set()
+    await looking
+    assert same.ids == {name: memory_log._ids[name] for name in ("a", "b")}
+
+
 async def test_a_topic_that_a_broker_did_not_know_for_a_moment_is_no_other_one(memory_log: MemoryLog) -> None:
     await memory_log.create_topics([spec := TopicSpec("a", 1)])
     same = SameTopics(memory_log)

@@ -16,6 +16,7 @@ from headrace.clock import ManualClock
 from headrace.codec import Codec, out
 from headrace.envelope import Envelope, Origin
 from headrace.events.features import PipelineAdvanced
+from headrace.features.events import EventTable
 from headrace.features.origins import Origins
 from headrace.features.store import OnlineStore
 from headrace.obs.health import Health
@@ -160,6 +161,29 @@ async def test_repeated_origins_change_nothing_even_after_a_restart(bench: Bench
     store = await bench.store()
     assert store.lookup(PROJECT.views[0].key, "AA", START + 3600, 0.0).tolist() == [4.5, 10.0]
     assert store.shards["landings", 0].origins == {"raw.m.v1/0": 9}
+
+
+async def test_events_of_a_raw_topic_that_was_made_again_are_no_repeats_whoever_folds_them(bench: Bench) -> None:
+    topic = bench.topics.of_source("landings")
+
+    def marker(offset: int, topic_id: str) -> Out:
+        said = PipelineAdvanced("land", "raw.m.v1", 0, offset, topic_id)
+        return out(topic, None, said, Envelope(f"m{offset}", "", "t", START), 0)
+
+    old, new = [bench.landing(n, 1.0) for n in range(10)], [bench.landing(n, 4.0) for n in range(5)]
+    await bench.send(marker(-1, "old"), *old, marker(9, "old"), *old)
+    await bench.fold(22)
+    await bench.send(marker(-1, "new"), *new, marker(4, "new"), *new)
+    await bench.fold(12)
+    store = await bench.store()
+    assert store.lookup(PROJECT.views[0].key, "AA", START + 3600, 0.0).tolist() == [2.0, 15.0]
+    assert store.shards["landings", 0].origins == {"raw.m.v1/0": 4}
+    assert store.shards["landings", 0].topic_ids == {"raw.m.v1/0": "new"}
+    table = EventTable(PROJECT.sources[0])
+    reader = await bench.log.reader([TopicPartition(topic, 0)], "beginning")
+    for record in await reader.fetch(1.0, 1000):
+        table.take(bench.codec.decode(record))
+    assert len(table) == 15
 
 
 async def test_an_event_that_breaks_its_contract_is_dead_lettered_with_the_field(bench: Bench) -> None:

@@ -74,7 +74,7 @@ class Bench:
         values = [m if isinstance(m, bytes) else msgspec.json.encode(m) for m in messages]
         await (await self.log.producer()).send([Out(self.raw.topic, b"k", value, partition=0) for value in values])
 
-    async def shell(self, producer: Any = None) -> PipelineShell:
+    async def shell(self, producer: Any = None, topic_id: str = "") -> PipelineShell:
         """A worker that has just started."""
         compiled = PROJECT.pipelines[0]
         self.runners.append(TransformRunner("first_landings", first_landings.transform))
@@ -91,6 +91,7 @@ class Bench:
             InHand(self.folder),
             self.raw.topic,
             Rewind(self.log, int(compiled.remembers_s * 1000)),
+            topic_id,
         )
 
     async def stops(self) -> Stops:
@@ -168,6 +169,21 @@ async def test_markers_are_written_after_all_outputs_to_every_partition(bench: B
 
     await (await bench.shell(Watched())).handle(await bench.raw_records(0))
     assert order == ["landing", "landing", "pipeline.advanced", "pipeline.advanced"]
+
+
+async def test_before_the_first_record_of_a_partition_every_output_partition_is_told_of_which_topic_it_is(
+    bench: Bench,
+) -> None:
+    await bench.send(landed("a"), landed("b"), landed("c"))
+    shell = await bench.shell(topic_id="t1")
+    await shell.handle(await bench.raw_records(1, 2))
+    await shell.handle(await bench.raw_records(2))
+    messages = [bench.codec.decode(record) for record in await bench.written(bench.topics.of_source("landings"))]
+    for partition in (0, 1):
+        events = [m.event for m in messages if m.record.partition == partition]
+        assert events[0] == PipelineAdvanced("first_landings", bench.raw.topic, 0, 0, "t1")
+        markers = [event for event in events if isinstance(event, PipelineAdvanced)]
+        assert [(marker.offset, marker.topic_id) for marker in markers] == [(0, "t1"), (1, "t1"), (2, "t1")]
 
 
 async def test_outputs_whose_fate_is_unknown_are_sent_again_before_the_batch_is_done(bench: Bench) -> None:

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from headrace.bus.port import TopicPartition
+from headrace.bus.port import TopicPartition, TopicSpec
+from headrace.bus.same_topics import SameTopics
 from headrace.bus.stops import Stops, read_stops, stop_record
 from headrace.events.ops import PartitionResumed
 from headrace.obs.health import Health
@@ -20,14 +21,17 @@ async def bench() -> Bench:
 
 
 async def opened(bench: Bench, service: str = "pipeline") -> tuple[Stops, asyncio.Task[None]]:
-    stops = Stops(bench.log, bench.codec, bench.topics, service)
+    same = SameTopics(bench.log)
+    await same.look([RAW])
+    stops = Stops(bench.log, bench.codec, bench.topics, service, same)
     await stops.start()
     return stops, asyncio.create_task(stops.follow())
 
 
-async def resume(bench: Bench, offset: int, how: str = "resume") -> None:
+async def resume(bench: Bench, offset: int, how: str = "resume", topic_id: str = "") -> None:
     producer = await bench.log.producer()
-    await producer.send([stop_record(bench.topics, PartitionResumed("pipeline", RAW, 0, offset, how, "ann@desk"))])
+    resumed = PartitionResumed("pipeline", RAW, 0, offset, how, "ann@desk", topic_id=topic_id)
+    await producer.send([stop_record(bench.topics, resumed)])
 
 
 async def test_a_stop_is_there_after_a_restart_for_its_service_only(bench: Bench) -> None:
@@ -77,11 +81,22 @@ async def test_only_who_owns_a_stopped_partition_is_not_ready(bench: Bench) -> N
     following.cancel()
 
 
-async def test_a_topic_made_again_has_no_stops(bench: Bench) -> None:
+async def test_a_topic_made_again_has_no_stops_and_nobody_is_told_of_the_old_ones(bench: Bench) -> None:
+    spec = TopicSpec(RAW, 1)
+    await bench.log.create_topics([spec])
     stops, following = await opened(bench)
     await stops.stop(RAW, 0, 7, "poison")
-    producer = await bench.log.producer()
-    await producer.send([stops.forgotten(RAW, 0)])
-    assert stops.at(RAW, 0) is None
+    bench.log.delete_topic(RAW)
+    await bench.log.create_topics([spec])
+    again, followed = await opened(bench)
+    assert (stops.at(RAW, 0), again.at(RAW, 0), again.stopped) == (7, None, [])
+    await resume(bench, 9, "skip", stops.stopped[0].topic_id)
+    async with asyncio.timeout(10):
+        while again.stopped or stops.stopped:
+            await asyncio.sleep(0.01)
+    assert (stops.goes_on_at(RAW, 0), again.goes_on_at(RAW, 0)) == (9, 0)
+    await stops.stop(RAW, 0, 7, "poison")
+    await again.forget_gone()
     assert not await read_stops(bench.log, bench.codec, bench.topics)
-    following.cancel()
+    for task in (following, followed):
+        task.cancel()

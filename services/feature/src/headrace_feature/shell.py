@@ -114,7 +114,7 @@ class FeatureShard:
 
     def _go_on(self, fold: SourceFold, reached: FeatureShardAdvanced) -> None:
         sparse = {place: set(codes) for place, codes in reached.sparse.items()}
-        fold.origins = Origins(dict(reached.origins), sparse)
+        fold.origins = Origins(dict(reached.origins), sparse, dict(reached.topic_ids))
         fold.late, fold.repeated, fold.newest_s = reached.late, reached.repeated, reached.max_event_s
 
     def _restore_tiles(self) -> None:
@@ -243,6 +243,7 @@ class FeatureShard:
             repeated=fold.repeated,
             views=fold.views,
             max_event_s=fold.newest_s,
+            topic_ids=dict(fold.origins.topic_ids),
         )
         key = f"~shard/{name}/{self._shard}"
         envelope = self._envelope(f"{key}@{applied - 1}", "", cause)
@@ -267,7 +268,7 @@ class FeatureShard:
         self._health.repeated[place] = fold.repeated
         health, limit = self._health, STATE_BYTES
         health.holds(f"tiles {place}", tiles := fold.held_bytes(), limit)
-        health.holds(f"origins {place}", fold.origins.held_bytes, (MOST_SPARSE + 3 * MOST_PLACES) * 100)
+        health.holds(f"origins {place}", fold.origins.held_bytes, (MOST_SPARSE + 4 * MOST_PLACES) * 100)
         if fold.source.dedupe is not None:
             health.holds(f"identities {place}", fold.repeats.held_bytes, limit)
         if tiles > limit or fold.repeats.held_bytes > limit:
@@ -287,6 +288,6 @@ def take(fold: SourceFold, read: SourceEvent) -> None:
     """Take a record of the source's topic: an event once per origin, or a pipeline's marker."""
     event = read.event
     if isinstance(event, PipelineAdvanced):
-        fold.origins.advance(f"{event.topic}/{event.partition}", event.offset)
+        fold.origins.advance(f"{event.topic}/{event.partition}", event.offset, event.topic_id)
     elif not fold.origins.is_repeat(read.origin):
         fold.take(event)

@@ -43,7 +43,7 @@ class Pipelines:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._stops = Stops(context.log, context.codec, context.topics, SERVICE)
+        self._stops = Stops(context.log, context.codec, context.topics, SERVICE, context.same)
         self._references = References(context.log, context.topics)
         self._in_hand = InHand(_beside(runs_folder(context.settings)))
 
@@ -63,6 +63,8 @@ class Pipelines:
         context = self._context
         app = make_app(context.topics.group(SERVICE), context.settings)
         await self._stops.start()
+        await context.look_at_topics()
+        await self._stops.forget_gone()
         hosted = _Hosted()
         for applied in list(context.projects.applied.values()):
             await self._add_project(app, applied, producer, hosted)
@@ -140,6 +142,7 @@ class Pipelines:
         self, applied: ProjectApplied, found: Pipeline, compiled: PipelineDefinition, producer: Producer
     ) -> PipelineShell:
         context, definition = self._context, applied.definition
+        raw = context.topics.of_raw(compiled.raw)
         contract = Contract(context.topics, definition, compiled, targets_of(found))
         marks = [(context.topics.of_source(name), definition.source(name).partitions) for name in compiled.sources]
         mappings = [await self._references.mapping(name) for name in compiled.enrich]
@@ -156,8 +159,9 @@ class Pipelines:
             self._stops,
             context.clock,
             self._in_hand,
-            context.topics.of_raw(compiled.raw),
+            raw,
             rewind,
+            context.same.ids.get(raw, ""),
         )
 
 

@@ -62,11 +62,15 @@ class PipelineShell:
         in_hand: InHand,
         raw: str,
         rewind: Rewind | None = None,
+        topic_id: str = "",
     ) -> None:
         self._topics, self._producer, self._health = topics, producer, health
         self._name, self._runner, self._contract = name, runner, contract
         self._marks, self._stops, self._clock, self._rewind = marks, stops, clock, rewind
         self._in_hand, self._slot = in_hand, in_hand.slot(name, raw)
+        self._topic_id = topic_id
+        # Partitions of which what lies before their first record here is marked.
+        self._begun: set[Place] = set()
         self._memory = Memory()
         self._ledger = PoisonLedger()
         # Stopped partitions of which records are held back here.
@@ -75,16 +79,28 @@ class PipelineShell:
     async def handle(self, records: Sequence[Record]) -> Mapping[Place, int]:
         """Returns when all outputs and markers are acknowledged: per stopped partition the first offset that is not done."""
         records = [record for record in records if not self._is_held(record)]
+        await self._begin(records)
         while records:
             written = await self._some(records)
             await self._send(written.outs)
-            await self._send(self._markers(written.done))
+            await self._send(self._markers(_reached(written.done)))
             self._health.handled += len(written.done)
             for (topic, partition), (offset, reason) in written.stops.items():
                 await self._stop(topic, partition, offset, reason)
             done = {(r.topic, r.partition, r.offset) for r in written.done}
             records = [r for r in records if (r.topic, r.partition, r.offset) not in done and not self._is_held(r)]
         return {(s.topic, s.partition): s.offset for s in self._stops.stopped}
+
+    async def _begin(self, records: Sequence[Record]) -> None:
+        """Say of which topic a partition's records are, before any of them: of one that was made again they are no repeats."""
+        if not self._topic_id:  # the broker gives none
+            return
+        before: dict[Place, int] = {}
+        for record in records:
+            if (place := place_of(record)) not in self._begun:
+                before.setdefault(place, record.offset - 1)
+        await self._send(self._markers(before))
+        self._begun |= before.keys()
 
     @property
     def hung_count(self) -> int:
@@ -254,11 +270,7 @@ class PipelineShell:
         self._memory.forget()
         await self._stops.stop(topic, partition, offset, reason)
 
-    def _markers(self, records: Sequence[Record]) -> list[Out]:
-        reached: dict[Place, int] = {}
-        for record in records:
-            place = place_of(record)
-            reached[place] = max(reached.get(place, -1), record.offset)
+    def _markers(self, reached: Mapping[Place, int]) -> list[Out]:
         return [
             self._marker(topic, partition, raw, number, offset)
             for (raw, number), offset in reached.items()
@@ -267,7 +279,7 @@ class PipelineShell:
         ]
 
     def _marker(self, topic: str, partition: int, raw: str, number: int, offset: int) -> Out:
-        event = PipelineAdvanced(self._name, raw, number, offset)
+        event = PipelineAdvanced(self._name, raw, number, offset, self._topic_id)
         envelope = Envelope(f"{self._name}/{raw}/{number}/{offset}/{partition}", "", self._name, 0.0)
         return out(topic, None, event, envelope, partition)
 
@@ -285,3 +297,12 @@ class PipelineShell:
                 await asyncio.sleep(delay_s)
             else:
                 return
+
+
+def _reached(records: Sequence[Record]) -> dict[Place, int]:
+    """Per partition the highest offset."""
+    reached: dict[Place, int] = {}
+    for record in records:
+        place = place_of(record)
+        reached[place] = max(reached.get(place, -1), record.offset)
+    return reached

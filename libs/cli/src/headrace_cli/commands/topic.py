@@ -143,7 +143,7 @@ def resume(name: Stoppable, partition: Partition = None, by: By = None, reason: 
 
     async def work(session: Session) -> list[PartitionResumed]:
         chosen = await _chosen(session, name, partition)
-        return [PartitionResumed(s.service, s.topic, s.partition, s.offset, "resume", _who(by), reason) for s in chosen]
+        return [_resumed(s, s.offset, "resume", by, reason) for s in chosen]
 
     _let_go_on(work, as_json)
 
@@ -165,12 +165,14 @@ def skip(
         if to is not None and len(chosen) > 1:
             stopped = ", ".join(str(s.partition) for s in chosen)
             raise Misconfigured(f"partitions {stopped} of {name} are stopped: say which with --partition")
-        return [
-            PartitionResumed(s.service, s.topic, s.partition, _target(s, ends, to), "skip", _who(by), reason)
-            for s in chosen
-        ]
+        return [_resumed(s, _target(s, ends, to), "skip", by, reason) for s in chosen]
 
     _let_go_on(work, as_json)
+
+
+def _resumed(stopped: PartitionStopped, offset: int, how: str, by: str | None, reason: str) -> PartitionResumed:
+    service, topic, partition = stopped.service, stopped.topic, stopped.partition
+    return PartitionResumed(service, topic, partition, offset, how, _who(by), reason, stopped.topic_id)
 
 
 def _target(stopped: PartitionStopped, ends: dict[TopicPartition, int], to: int | None) -> int:

@@ -25,7 +25,7 @@ from headrace.features.origins import Origins
 from headrace.features.repeats import Repeats
 from headrace.project.definition import SourceDefinition, digest_of
 
-_VERSION = 1
+_VERSION = 2
 
 
 class Kept(msgspec.Struct):
@@ -135,7 +135,11 @@ def _column(series: pl.Series) -> np.ndarray:
 
 def _written(table: EventTable) -> dict[str, Any]:
     marks = {
-        str(partition): {"marked": origins.marked, "sparse": {p: sorted(codes) for p, codes in origins.sparse.items()}}
+        str(partition): {
+            "marked": origins.marked,
+            "sparse": {p: sorted(codes) for p, codes in origins.sparse.items()},
+            "topic_ids": origins.topic_ids,
+        }
         for partition, origins in table.origins.items()
     }
     seen = [
@@ -148,7 +152,9 @@ def _written(table: EventTable) -> dict[str, Any]:
 
 def _marks(source: SourceDefinition, written: dict[str, Any]) -> tuple[dict[int, Origins], dict[int, Repeats]]:
     origins = {
-        int(partition): Origins(found["marked"], {place: set(codes) for place, codes in found["sparse"].items()})
+        int(partition): Origins(
+            found["marked"], {place: set(codes) for place, codes in found["sparse"].items()}, found["topic_ids"]
+        )
         for partition, found in written["origins"].items()
     }
     repeats: dict[int, Repeats] = {}

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Protocol, TypeVar
 
@@ -65,6 +65,19 @@ class Context:
     health: Health
     clock: Clock
     stop: asyncio.Event
+    # The topics that the service needs, as they were when it first looked.
+    same: SameTopics = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "same", SameTopics(self.log))
+
+    async def look_at_topics(self) -> None:
+        """Remember which topics stand behind the names that the service needs by now, before it opens them.
+
+        Raises `Restart` when one was made again since it was first looked at.
+        """
+        names = needed(self.topics, self.name, self.projects.definitions)
+        await self.same.look(names - tended(self.topics, self.name))
 
 
 Build = Callable[[Context], Awaitable[Sequence[Runnable]]]
@@ -114,11 +127,10 @@ async def run_service(name: str, build: Build, settings: Settings, log: Log | No
     server = HealthServer(context.health, settings.http_host, settings.http_port)
     server.start()
     try:
-        same = SameTopics(context.log)
-        if await _or_stop(context.stop, _started(context, same)) is None:
+        if await _or_stop(context.stop, _started(context)) is None:
             _log.info("ended while starting, as asked")
             return 0
-        return await _run(context, build, same)
+        return await _run(context, build)
     except Exception as error:
         return _end(name, error)
     finally:
@@ -128,13 +140,14 @@ async def run_service(name: str, build: Build, settings: Settings, log: Log | No
         STOPPING.end()
 
 
-async def _started(context: Context, same: SameTopics) -> bool:
+async def _started(context: Context) -> bool:
     """Connected, with the topics there and the projects read."""
     await connect(context.log, context.settings.connect_timeout_s, context.settings)
+    await context.look_at_topics()
     mine = needed(context.topics, context.name)
-    await same.look(mine - tended(context.topics, context.name))
     await require_topics(context.log, [spec for spec in context.topics.specs() if spec.name in mine])
     await context.projects.start()
+    await context.look_at_topics()
     return True
 
 
@@ -168,12 +181,19 @@ def topics_of(settings: Settings) -> Topics:
     return Topics.load(settings.namespace, requests=settings.partitions_requests, replies=settings.partitions_replies)
 
 
-async def _run(context: Context, build: Build, same: SameTopics) -> int:
+async def _run(context: Context, build: Build) -> int:
     beats = Heartbeats(context.log, context.topics, context.health, context.clock)
     guard = LoopGuard(context.name, context.settings.watchdog_s)
     where, watches = context.settings.bootstrap_servers, context.name not in _PATIENT
     vitals = Vitals(
-        context.log, context.topics, context.projects, context.health, beats, where, watches_work=watches, same=same
+        context.log,
+        context.topics,
+        context.projects,
+        context.health,
+        beats,
+        where,
+        watches_work=watches,
+        same=context.same,
     )
     failure: BaseException | None = None
     try:

@@ -27,15 +27,17 @@ class SameTopics:
     async def look(self, names: Collection[str]) -> list[str]:
         """Those that are missing now, sorted. Raises `Restart` when one is not what it was."""
         self._looked_s = asyncio.get_running_loop().time()
+        before = self.ids.keys()
         there = await self._log.topic_ids(sorted(names))
         again = [name for name in there if self._is_another(name, there[name])]
         if again:
             told, it = ("was", "it") if len(again) == 1 else ("were", "them")
             raise Restart(f"{', '.join(again)} {told} deleted and made again: what was read of {it} counts no more")
-        # NB: who is not asked about now is forgotten: what happens to it meanwhile is nobody's business.
-        self.ids = {
-            name: self.ids.get(name, there.get(name, "")) for name in names if name in self.ids or name in there
-        }
+        # NB: who is not asked about now is forgotten: what happens to it meanwhile is nobody's business. Not who was first seen
+        # by another look that ran beside this one.
+        beside = {name: found for name, found in self.ids.items() if name not in before}
+        asked = {name: self.ids.get(name, there.get(name, "")) for name in names if name in self.ids or name in there}
+        self.ids = beside | asked
         self._gone = frozenset(self.ids.keys() - there.keys())
         return sorted(set(names) - there.keys())
 

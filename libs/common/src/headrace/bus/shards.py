@@ -76,8 +76,8 @@ class ShardHost:
         self.group = topics.group(service)
         self.dlq = topics.dlq(service)
         self.ledger, self.samples = PoisonLedger(), Samples()
-        self.stops = Stops(log, codec, topics, service)
         self.same = SameTopics(log)
+        self.stops = Stops(log, codec, topics, service, self.same)
         # Records that raised when they were handled alone; per shard how far records are handled one at a time.
         self.condemned: dict[tuple[str, int, int], Poison] = {}
         self.care: dict[int, dict[TopicPartition, int]] = {}
@@ -107,6 +107,7 @@ class ShardHost:
         topics = [self.lock] if self.lock else self.inputs
         await self._warn_of_long_transactions()
         await self.stops.start()
+        await self.stops.forget_gone()
         following = asyncio.create_task(self.stops.follow())
         try:
             self._member = await self.log.member(

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from headrace.bus.port import Log, Out, Producer, TopicPartition
+from headrace.bus.same_topics import SameTopics
 from headrace.bus.views import View
 from headrace.codec import Codec, Message, out, tombstone
 from headrace.envelope import Envelope
@@ -56,10 +57,14 @@ class Stops:
 
     `start` before anything is read, `run` beside it. Whoever stops a partition either writes `halt(...)` in its own
     transaction, or awaits `stop(...)`.
+
+    `same`: the topics that the service reads, as they are now; what was said of one that was made again since counts no more.
     """
 
-    def __init__(self, log: Log, codec: Codec, topics: Topics, service: str | None) -> None:
-        self._log, self._topics, self._service = log, topics, service
+    def __init__(
+        self, log: Log, codec: Codec, topics: Topics, service: str | None, same: SameTopics | None = None
+    ) -> None:
+        self._log, self._topics, self._service, self._same = log, topics, service, same
         self._said: dict[str, Stopped] = {}
         # Stopped here, and not read back yet.
         self._halted: dict[str, PartitionStopped] = {}
@@ -113,11 +118,15 @@ class Stops:
         if not (self._said or self._halted):  # asked with every batch
             return []
         now = self._said | self._halted
-        return [found for _, found in sorted(now.items()) if isinstance(found, PartitionStopped)]
+        return [
+            found
+            for _, found in sorted(now.items())
+            if isinstance(found, PartitionStopped) and not self._is_gone(found)
+        ]
 
     def halt(self, topic: str, partition: int, offset: int, reason: str) -> Out:
         """Stop a partition here and now; returns the fact, which the caller writes (in its transaction)."""
-        event = PartitionStopped(self._service or "", topic, partition, offset, reason[:2000])
+        event = PartitionStopped(self._service or "", topic, partition, offset, reason[:2000], self._id_of(topic))
         self._halted[stop_key(event.service, topic, partition)] = event
         return stop_record(self._topics, event)
 
@@ -152,18 +161,31 @@ class Stops:
         for what, told in wanted.items():
             health.fail(what, told)
 
-    def forgotten(self, topic: str, partition: int) -> Out:
-        """The tombstone of a partition that is not there any more (its topic was made again)."""
-        key = stop_key(self._service or "", topic, partition)
-        self._halted.pop(key, None)
-        self._said.pop(key, None)
+    async def forget_gone(self) -> None:
+        """Write tombstones for what was said of topics that were made again, so that nobody else is misled by it."""
+        gone = [key for key, found in self._said.items() if self._is_gone(found)]
+        if gone:
+            _log.warning("%s: what was stopped there was deleted and made again, and is read", ", ".join(sorted(gone)))
+            self._producer = self._producer or await self._log.producer()
+            await self._producer.send([self._tombstone(key) for key in gone])
+
+    def _tombstone(self, key: str) -> Out:
         return tombstone(
             self._topics.name("ops.stops"), key, Envelope(f"{key}/forgotten", "", self._service or "", 0.0)
         )
 
     def _now(self, topic: str, partition: int) -> Stopped | None:
         key = stop_key(self._service or "", topic, partition)
-        return self._halted.get(key) or self._said.get(key)
+        found = self._halted.get(key) or self._said.get(key)
+        return None if found is None or self._is_gone(found) else found
+
+    def _is_gone(self, said: Stopped) -> bool:
+        """Whether it speaks of a topic that is no more, though one of its name is."""
+        now = self._id_of(said.topic)
+        return bool(now and said.topic_id) and now != said.topic_id
+
+    def _id_of(self, topic: str) -> str:
+        return "" if self._same is None else self._same.ids.get(topic, "")
 
     def _take(self, message: Message) -> None:
         event: Stopped | None = message.event

@@ -38,6 +38,7 @@ class FeatureShardAdvanced(msgspec.Struct, frozen=True):
     raw offset whose effects are all contained (inclusive). `sparse`: origins above it that were applied, to drop
     repeats: per raw `topic/partition` a list of `offset*65536+index`. `late`: events that came after their pane was dropped.
     `repeated`: events dropped as repeats of one another. `views`: keys of the views that are complete up to `applied`.
+    `topic_ids`: per raw `topic/partition` which topic of that name the two speak of, where it is known.
     """
 
     source: str
@@ -49,6 +50,7 @@ class FeatureShardAdvanced(msgspec.Struct, frozen=True):
     repeated: int = 0
     views: tuple[str, ...] = ()
     max_event_s: float = 0.0
+    topic_ids: dict[str, str] = {}
 
 
 class ViewAdopted(msgspec.Struct, frozen=True):
@@ -77,9 +79,13 @@ class IdentitiesSeen(msgspec.Struct, frozen=True, gc=False):
 class PipelineAdvanced(msgspec.Struct, frozen=True, gc=False):
     """A marker that a pipeline writes to every partition of its outputs: all that follows from the raw partition's
     records up to `offset` (inclusive) has been written. A later record with an origin at or below it is a repeat.
+
+    `topic_id`: of the raw topic; with another one it was deleted and made again, and what was known of the old one counts
+    no more. Before the first record that a process reads of a partition, it marks what lies before that one.
     """
 
     pipeline: str
     topic: str
     partition: int
     offset: int
+    topic_id: str = ""

@@ -47,6 +47,7 @@ class PartitionStopped(msgspec.Struct, frozen=True):
     """A service reads a partition no further: too many of its records cannot be understood.
 
     `offset`: the first record that is not handled. It stays so over restarts, until a `PartitionResumed` follows under the same key.
+    `topic_id`: of the topic as it was; of one that was made again it says nothing.
     """
 
     service: str
@@ -54,6 +55,7 @@ class PartitionStopped(msgspec.Struct, frozen=True):
     partition: int
     offset: int
     reason: str
+    topic_id: str = ""
 
 
 class PartitionResumed(msgspec.Struct, frozen=True):
@@ -66,3 +68,4 @@ class PartitionResumed(msgspec.Struct, frozen=True):
     how: str
     by: str
     reason: str = ""
+    topic_id: str = ""

@@ -62,7 +62,7 @@ class EventTable:
         if origins is None:
             origins = self.origins[partition] = Origins()
         if type(event) is PipelineAdvanced:  # a struct's `isinstance` costs three times as much
-            origins.advance(f"{event.topic}/{event.partition}", event.offset)
+            origins.advance(f"{event.topic}/{event.partition}", event.offset, event.topic_id)
             return None
         if event is None:
             return None
