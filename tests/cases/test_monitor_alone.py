@@ -12,6 +12,7 @@ from headrace.codec import Codec, Message
 from headrace.envelope import Envelope
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import (
+    BreakerChanged,
     DecisionMade,
     Invalid,
     OutcomeObserved,
@@ -30,6 +31,7 @@ from headrace.project.compile import compile_project
 from headrace.project.definition import LabelDefinition, ProjectDefinition
 from headrace.topics import Topics
 from headrace_monitor.core.services import Services
+from headrace_monitor.core.serving import InferenceFact
 from headrace_monitor.shell import MonitorShard
 
 DAY = 86_400.0
@@ -443,6 +445,28 @@ async def test_a_failed_load_alerts_until_the_version_is_warm_or_its_instance_is
     await monitor.read(monitor.message(FACTS, failed, NOW))
     await monitor.read(monitor.message(FACTS, VersionUnloadable("d", 3, "i-1", "it crashed twice"), NOW))
     assert monitor.alerts("VersionLoadFailed") == ["firing", "resolved"] * 3
+
+
+@pytest.mark.parametrize(
+    ("fact", "alert"),
+    [
+        (VersionLoadFailed("d", 3, "i-1", "memory", "no room", 2, 30.0), "VersionLoadFailed"),
+        (BreakerChanged("d", 3, "open", "closed", "it raised", "i-1"), "BreakerOpen"),
+    ],
+)
+async def test_an_alert_on_a_version_ends_when_the_route_names_it_no_more(fact: InferenceFact, alert: str) -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start()
+    await monitor.read(monitor.message(ROUTES, Route("d", {2: 1.0}, "s", 1, warm=(3,)), NOW))
+    await monitor.read(monitor.message(FACTS, fact, NOW))
+    for _ in range(2):
+        monitor.beat("inference", instance="i-1", degraded={"d": "version 3 is not loaded"}, breakers={"d/3": "open"})
+        await monitor.tick(60.0)
+    assert monitor.alerts(alert) == ["firing"]
+    await monitor.read(monitor.message(ROUTES, Route("d", {2: 1.0}, "s", 2), NOW))
+    monitor.beat("inference", instance="i-1", breakers={"d/3": "open"})
+    await monitor.tick()
+    assert monitor.alerts(alert) == ["firing", "resolved"]
 
 
 async def test_a_degraded_deployment_an_open_transaction_and_a_full_state_alert_and_end() -> None:

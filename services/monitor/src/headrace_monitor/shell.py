@@ -173,6 +173,7 @@ class MonitorShard:
             return [*self._rollouts.on_fact(message), *self._alerts.change(*alarms_of(event))]
         elif kind is Route:
             self._rollouts.on_route(event, record.offset)
+            self._serving.on_route(event)
         elif isinstance(event, InferenceFact):
             return self._alerts.change(*self._serving.take(event))
         elif self._topics.base(record.topic).startswith("dlq."):

@@ -484,8 +484,8 @@ class Route(msgspec.Struct, frozen=True):
     """Current route of a deployment.
 
     `shares`: traffic per version, sums to 1 (empty: no version yet, the prior answers). `shadows`: versions that score
-    along. `warm`: versions to keep loaded. `overrides`: versions per tenant. `rollout`: the id of the one under way. `previous`: the rung below the champion. `places`: where each named version's
-    artifact and signature are found. `revision` counts changes.
+    along. `warm`: versions to keep loaded. `overrides`: versions per tenant. `rollout`: the id of the one under way. `previous`: the rung below the champion.
+    `revision` counts changes.
     """
 
     deployment: str
@@ -500,3 +500,10 @@ class Route(msgspec.Struct, frozen=True):
     reason: str = ""
     overrides: dict[str, int] = {}
     rollout: str = ""
+
+    @property
+    def named(self) -> tuple[int, ...]:
+        """The versions that it names in whatever role, those with traffic first: what is kept loaded."""
+        rungs = [version for version in (self.previous, self.baseline) if version is not None]
+        found = [*self.shares, *rungs, *self.overrides.values(), *self.warm, *self.shadows]
+        return tuple(dict.fromkeys(found))

@@ -22,19 +22,6 @@ class Plan:
     unload: tuple[Name, ...]
 
 
-def wanted_by(route: Route) -> tuple[int, ...]:
-    """The versions that a route names, those with traffic first."""
-    rungs = (route.previous, route.baseline)
-    named = [
-        *route.shares,
-        *(version for version in rungs if version is not None),
-        *route.overrides.values(),
-        *route.warm,
-        *route.shadows,
-    ]
-    return tuple(dict.fromkeys(named))
-
-
 @dataclass(slots=True)
 class Tries:
     """What has become of a version's tries so far. `due_s`: when to try again, on the monotonic clock; `crashes`: children that died of it."""
@@ -65,7 +52,7 @@ def plan_loads(
     `known`: versions that the registry has told of; `refused`: ones that are never tried again here; `tries`: ones that
     have failed, each left alone until it is due; `now_s`: on the monotonic clock.
     """
-    by_route = [[(route.deployment, version) for version in wanted_by(route)] for route in routes]
+    by_route = [[(route.deployment, version) for version in route.named] for route in routes]
     ahead = {name for names in by_route for name in names[:1] if failures_of(tries, name) < FAILURES_AHEAD}
 
     def turn(name: Name) -> tuple[bool, float]:

@@ -2,7 +2,8 @@
 cannot be loaded.
 
 An alarm fires while any instance is in that state, and resolves when the last one has left it; an instance that warms
-the version anew has been restarted, with its breaker closed, and one that reports no more is in no state.
+the version anew has been restarted, with its breaker closed, one that reports no more is in no state, and of a version
+that the route names no more nothing is asked.
 """
 
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from headrace.events.inference import (
     VersionWarmed,
 )
 from headrace.events.ops import HealthReported
+from headrace.events.registry import Route
 from headrace_monitor.core.alarm import Alarm
 
 InferenceFact = BreakerChanged | OverloadChanged | VersionWarmed | VersionLoadFailed | VersionUnloadable
@@ -29,6 +31,11 @@ class Serving:
 
     def __init__(self) -> None:
         self._unsound: dict[str, set[str]] = {}
+        self._named: dict[str, frozenset[str]] = {}
+
+    def on_route(self, route: Route) -> None:
+        """Which versions a deployment has now."""
+        self._named[route.deployment] = frozenset(map(str, route.named))
 
     def take(self, fact: InferenceFact) -> tuple[Alarms, Alarms]:
         """The alarms that a fact raises, and those that it ends."""
@@ -56,7 +63,8 @@ class Serving:
         self._unsound.setdefault(fingerprint, set())
 
     def gone(self, firing: Iterable[AlertChanged], live: Iterable[HealthReported]) -> list[str]:
-        """Fingerprints of firing alerts in whose state no living instance is: those that were are replaced, or said so unheard.
+        """Fingerprints of firing alerts in whose state no living instance is: those that were are replaced, or said so unheard, or the
+        version is none of its deployment's any more.
 
         `live`: newest reports of the instances that report now; without any, nothing is known.
         """
@@ -69,9 +77,18 @@ class Serving:
             instances = self._unsound.get(alert.fingerprint)
             if instances is not None:
                 instances &= names
-            if not instances and not any(_says(report, alert.labels) for report in reports):
+            if (
+                self._is_named_no_more(alert)
+                or (not instances
+                and not any(_says(report, alert.labels) for report in reports))
+            ):
                 found.append(alert.fingerprint)
         return found
+
+    def _is_named_no_more(self, alert: AlertChanged) -> bool:
+        # NB: a route that is not known yet says nothing.
+        named = self._named.get(alert.labels.get("deployment", ""))
+        return named is not None and alert.labels.get("version", "") not in {"", *named}
 
     def _set(self, alarm: Alarm, instance: str, is_unsound: bool) -> tuple[Alarms, Alarms]:
         instances = self._unsound.setdefault(alarm.fingerprint, set())
