@@ -53,7 +53,7 @@ def test_commands_and_services_say_which_variables_they_ignore(tmp_path: Path) -
         "HEADRACE_SECURITY_PROTOCOL": "SSL",
     }
     environ["HEADRACE_SSL_CAFILE"] = str(tmp_path / "none")  # so that the service ends at once
-    for module, words in (("headrace_cli.main", ("config", "show", "--json")), ("headrace_registry", ())):
+    for module, words in (("headrace_cli", ("config", "show", "--json")), ("headrace_registry", ())):
         command = [sys.executable, "-m", module, *words]
         ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
         assert "no setting is called HEADRACE_NAMESPCE" in ended.stderr + ended.stdout

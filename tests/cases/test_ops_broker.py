@@ -215,7 +215,7 @@ def test_a_command_with_a_wrong_password_says_so_and_not_that_a_broker_be_starte
         "HEADRACE_SASL_PASSWORD": "no",
         "HEADRACE_SSL_CAFILE": outside.ssl_cafile,
     }
-    command = [sys.executable, "-m", "headrace_cli.main", "alert", "list"]
+    command = [sys.executable, "-m", "headrace_cli", "alert", "list"]
     ran = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert (ran.returncode, len(ran.stderr.strip().splitlines())) == (2, 1), ran.stderr
     assert "refuses user 'alice' by SCRAM-SHA-512" in ran.stderr

@@ -46,7 +46,7 @@ class House:
         }
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "headrace_cli.main", *words]
+        command = [sys.executable, "-m", "headrace_cli", *words]
         return subprocess.Popen(command, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run(self, *words: str) -> tuple[int, str, float]:

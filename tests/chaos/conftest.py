@@ -39,7 +39,7 @@ class Installation:
 
     def run(self, *words: str) -> str:
         """A command line to its end."""
-        command = [sys.executable, "-m", "headrace_cli.main", *words]
+        command = [sys.executable, "-m", "headrace_cli", *words]
         ran = subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=300, check=False)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout

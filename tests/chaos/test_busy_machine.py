@@ -31,7 +31,7 @@ def busy_loops(count: int) -> Iterator[None]:
 
 def demo(folder: Path, *words: str) -> dict[str, Any]:
     """An act of the demo to its end; its report."""
-    command = [sys.executable, "-m", "headrace_cli.main", "demo", "--json", "--folder", str(folder), *words]
+    command = [sys.executable, "-m", "headrace_cli", "demo", "--json", "--folder", str(folder), *words]
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE_", "KAFKA_"))}
     ran = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=WITHIN_S, check=False)
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-4000:]

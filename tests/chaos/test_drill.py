@@ -15,7 +15,7 @@ ACTS = {"raises": "previous", "nan": "previous", "hangs": "previous", "features"
 
 
 def test_in_every_act_requests_are_answered_in_time_and_the_champion_comes_back_by_itself(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "headrace_cli.main", "drill", "--json", "--seconds", "3"]
+    command = [sys.executable, "-m", "headrace_cli", "drill", "--json", "--seconds", "3"]
     folder = tmp_path / "drill"
     ran = subprocess.run(
         [*command, "--folder", str(folder)],

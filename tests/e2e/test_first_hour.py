@@ -45,7 +45,7 @@ class Shell:
         }
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "headrace_cli.main", *words]
+        command = [sys.executable, "-m", "headrace_cli", *words]
         return subprocess.run(
             command, cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=120, check=False
         )

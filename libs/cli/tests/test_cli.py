@@ -1,6 +1,10 @@
 """What commands say without a broker: projects written, differences shown, settings told with their origin."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -132,3 +136,14 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = CliRunner().invoke(app, ["config", "show", "--json"]).output
     assert "s3cret" not in shown
     assert "HEADRACE_API_KEYS" in shown
+
+
+def test_an_interrupt_while_the_command_is_still_being_read_in_ends_it_without_a_trace() -> None:
+    command = [sys.executable, "-m", "headrace_cli", "config", "show"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    maps, deadline_s = Path(f"/proc/{process.pid}/maps"), time.monotonic() + 60
+    while "msgspec" not in maps.read_text():  # the first of many that are imported
+        assert time.monotonic() < deadline_s
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30) == (b"", b"")
+    assert process.returncode == 130
