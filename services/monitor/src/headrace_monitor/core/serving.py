@@ -77,10 +77,8 @@ class Serving:
             instances = self._unsound.get(alert.fingerprint)
             if instances is not None:
                 instances &= names
-            if (
-                self._is_named_no_more(alert)
-                or (not instances
-                and not any(_says(report, alert.labels) for report in reports))
+            if self._is_named_no_more(alert) or (
+                not instances and not any(_says(report, alert.labels) for report in reports)
             ):
                 found.append(alert.fingerprint)
         return found
