@@ -214,3 +214,34 @@ async def test_late_scores_are_written_in_portions_and_all_of_them_once(
         gate.set()
         found = await bench.read("inference.decisions", are_told(20))
     assert all(len(scores) == 1 and scores[0].version == 1 for scores in said(found).values())
+
+
+async def test_what_a_call_took_that_was_split_to_find_a_bad_row_is_said_of_no_row_and_opens_no_breaker(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = models.predict
+
+    def predict(engine: Any, rows: np.ndarray, output: str) -> np.ndarray:
+        if (rows > 8).any():
+            raise ValueError("more than eight")
+        return sound(engine, rows, output)
+
+    monkeypatch.setattr(models, "predict", predict)
+    await shadowed(bench)
+    for n in range(20):
+        await bench.ask("plain", {"x": 9.0 if n == 7 else n / 100}, f"u{n}", id=f"r{n}")
+    async with bench.running():
+        found = await bench.read("inference.decisions", are_told(20))
+        await bench.ask("plain", {"x": 0.5}, "alone", id="alone")
+        found = await bench.read("inference.decisions", are_told(21))
+    decisions = {decision.request_id: decision for decision in asked(found)}
+    assert sum(isinstance(decision.answer, Served) for decision in decisions.values()) == 20
+    lies = {m.event.request_id: m.record.partition for m in found if isinstance(m.event, DecisionMade)}
+    beside = {name for name in decisions if lies[name] == lies["r7"]} - {"r7", "alone"}
+    assert len(beside) > 2
+    late = {m.event.request_id: m.event.took_ms for m in found if isinstance(m.event, ShadowScored)}
+    for name in beside:
+        assert decisions[name].took_ms.get(2) is None, name
+        assert not decisions[name].took_ms.get(1), name
+        assert not late.get(name), name
+    assert 2 in decisions["alone"].took_ms

@@ -58,9 +58,11 @@ class Scoring:
         if scored.scores:
             scores, took = batch.scores[call.name], batch.took_ms[call.name]
             scores.update(zip(indexes, scored.scores, strict=True))
-            took.update(dict.fromkeys(indexes, took_ms))
+            if not scored.is_split:
+                took.update(dict.fromkeys(indexes, took_ms))
             for row in (*scored.faults, *scored.unasked):
-                del scores[indexes[row]], took[indexes[row]]
+                del scores[indexes[row]]
+                took.pop(indexes[row], None)
         self._blame(batch, call, scored, indexes)
         if scored.unasked:
             await self._go_on(batch, Call(call.name, tuple(call.cases[row] for row in scored.unasked)))
@@ -132,4 +134,6 @@ def note_scored(
         return
     culprits: tuple[Culprit, ...] = tuple((hash(rows[row].tobytes()), hash(units[row])) for row in own[:_MOST_CULPRITS])
     reason = next((scored.faults[row].reason for row in own), "")
+    # NB: one row that fails makes a call of many: that it took long is not the version's doing.
+    took_s = 0.0 if scored.is_split else took_s
     shelf.note(name, breaker, took_s=took_s, failed=len(own) / shown, reason=reason, culprits=culprits)

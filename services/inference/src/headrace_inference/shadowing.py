@@ -223,24 +223,27 @@ class Shadows:
         queue.appetite = _appetite(queue.appetite, len(rows), took_s, limit_s)
         # NB: how long it took says nothing against it: how many rows it got at once was our choice.
         note_scored(shelf, name, breaker, scored, rows, [one.due.unit for one in waiting], 0.0)
+        took_ms = None if scored.is_split else took_s * 1000
         for place, one in enumerate(waiting):
             if place % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
             found = scored.faults.get(place)
             if found is None and scored.scores:
-                self._settle(one.due, version, scored.scores[place], took_s * 1000)
+                self._settle(one.due, version, scored.scores[place], took_ms)
             else:
-                self._settle(one.due, version, found or NoTime("it was not reached"), took_s * 1000)
+                self._settle(one.due, version, found or NoTime("it was not reached"), took_ms)
 
-    def _settle(self, due: Due, version: int, said: Score | Failure, took_ms: float = 0.0) -> None:
+    def _settle(self, due: Due, version: int, said: Score | Failure, took_ms: float | None = None) -> None:
         due.waits_for.discard(version)
         if due.sealed:
             score, failure = (said, None) if isinstance(said, Score) else (None, said)
-            scored = ShadowScored(due.request_id, due.deployment, due.unit, version, due.at_s, score, failure, took_ms)
+            took = took_ms or 0.0
+            scored = ShadowScored(due.request_id, due.deployment, due.unit, version, due.at_s, score, failure, took)
             self._late.append(self._records.shadow(scored, due.causes, self._partition))
         elif isinstance(said, Score):
             due.scores.append(said)
-            due.took_ms[version] = took_ms
+            if took_ms is not None:
+                due.took_ms[version] = took_ms
         else:
             due.failures[version] = said
 

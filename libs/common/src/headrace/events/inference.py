@@ -78,7 +78,7 @@ class DecisionMade(msgspec.Struct, frozen=True, gc=False):
     `assigned`: the version that the route (or an override) gave the unit to, whoever answered in the end; None when there was none.
     `override`: what set the route's shares aside, `preview` or `tenant`, "" when nothing did (only these are randomised).
     `failures`: versions that were asked, or would have been, and gave no score, and why. `took_ms`: per version how long the call
-    took that scored this request. `shadows_due`: shadowed versions that had not answered when this was committed; of each
+    took that scored this request; left out when others of its rows failed and were looked for. `shadows_due`: shadowed versions that had not answered when this was committed; of each
     a `ShadowScored` follows on the same partition.
     `route_offset`: the record of `registry.routes` that it followed, -1 when none. `recovered`: decided again after a
     takeover; another provisional answer may have left.
@@ -111,7 +111,7 @@ class ShadowScored(msgspec.Struct, frozen=True, gc=False):
     """What a shadowed version said of a request after its decision was committed: its score, or why there is none.
 
     At most one per request and version counts: readers join by (`deployment`, `request_id`, `version`), the first one stands.
-    `at_s`: the request's instant. `took_ms`: how long the call took, 0 when there was none.
+    `at_s`: the request's instant. `took_ms`: how long the call took, 0 when there was none, or others of its rows failed.
     """
 
     request_id: str

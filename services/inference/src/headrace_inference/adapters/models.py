@@ -54,6 +54,11 @@ class Scored:
     faults: dict[int, Failure]
     unasked: tuple[int, ...] = ()
 
+    @property
+    def is_split(self) -> bool:
+        """Whether rows were asked anew in parts, to find those that fail: how long it all took says nothing of one call then."""
+        return any(not isinstance(failure, InvalidScore) for failure in self.faults.values())
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
