@@ -100,7 +100,6 @@ import asyncio, sys
 import headrace.stopping as stopping
 stopping.STOP_WITHIN_S = 1.5
 from headrace.bus.runtime import _run, _context
-from headrace.bus.same_topics import SameTopics
 from headrace.errors import Fatal
 from headrace.settings import Settings
 from headrace.testing.memory import MemoryLog
@@ -125,7 +124,7 @@ async def main():
     context = _context("gateway", Settings(), log := MemoryLog())
     await log.create_topics(context.topics.specs())
     await context.projects.start()
-    return await _run(context, build, SameTopics(log))
+    return await _run(context, build)
 
 sys.exit(asyncio.run(main()))
 """
