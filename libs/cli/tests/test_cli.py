@@ -20,7 +20,7 @@ from headrace.project.load import load_project
 from headrace.settings import Settings, origins
 from headrace_cli.applying import differences
 from headrace_cli.drill import models
-from headrace_cli.main import app
+from headrace_cli.main import app, run
 from headrace_cli.scaffold import write_project
 from headrace_cli.standing import service_row
 from headrace_cli.supervisor import Child
@@ -147,3 +147,14 @@ def test_an_interrupt_while_the_command_is_still_being_read_in_ends_it_without_a
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30) == (b"", b"")
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("text", ["[1", '{"a": 1}', "[]", '{"deployment": 3}'])
+def test_a_file_that_is_no_manifest_and_one_that_holds_no_categories_are_told_in_a_sentence(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file := tmp_path / "some.json").write_text(text)
+    assert run(["dataset", "build", "d", "--like", str(file)]) == 2
+    assert capsys.readouterr().err.startswith(f"headrace: cannot read the manifest {file}: ")
+    assert run(["model", "register", "m.skops", "--deployment", "d", "--categories", str(file)]) == 2
+    assert capsys.readouterr().err.startswith(f"headrace: cannot read the categories {file}: ")

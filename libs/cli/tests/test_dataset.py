@@ -93,7 +93,7 @@ class Bench:
 
     async def build(self, folder: Path, to_s: float = START + DAY, **more) -> tuple[dict, pl.DataFrame]:
         session = Session(self.log, self.topics, self.codec, self.projects, self.clock)  # type: ignore[arg-type]
-        wanted = Wanted("delay", START, to_s, more.get("offsets"))
+        wanted = Wanted("delay", START, to_s, more.get("offsets"), more.get("topic_ids", {}))
         manifest = await build_dataset(session, wanted, folder, lambda share: None)
         return manifest, pl.read_parquet(folder / "rows.parquet")
 
@@ -179,4 +179,37 @@ async def test_a_broken_state_of_another_definition_is_read_anew(bench: Bench, t
     state.write_text(json.dumps(json.loads(state.read_text()) | {"made_for": "something else"}))
     again, _ = await bench.build(tmp_path)
     assert again["records_read"] == first["records_read"] == 20
+    assert again["digest"] == first["digest"]
+
+
+async def test_of_topics_made_again_nothing_that_was_kept_is_given_and_no_old_manifest_is_followed(
+    bench: Bench, tmp_path: Path
+) -> None:
+    first, _ = await bench.build(tmp_path)
+    name = bench.topics.name("inference.requests")
+    spec = next(found for found in bench.topics.specs() if found.name == name)
+    bench.log.delete_topic(name)
+    await bench.log.create_topics([spec])
+    for number in range(40):
+        await bench.ask(f"new{number}", START + 60 * number)
+    again, rows = await bench.build(tmp_path)
+    assert (again["rows"], again["records_read"]) == (40, first["records_read"] - 4 + 40)
+    assert all(unit.startswith("new") for unit in rows["unit"])
+    with pytest.raises(Misconfigured, match=r"^inference\.requests\.v1: deleted and made again since the manifest"):
+        await bench.build(tmp_path / "other", offsets=first["offsets"], topic_ids=first["topic_ids"])
+    same, _ = await bench.build(tmp_path / "other", offsets=again["offsets"], topic_ids=again["topic_ids"])
+    assert same["digest"] == again["digest"]
+
+
+@pytest.mark.parametrize("broken", ["{", '{"made_for": 3}', None])
+async def test_a_cache_that_cannot_be_read_costs_a_reading_of_the_log(
+    bench: Bench, tmp_path: Path, broken: str | None
+) -> None:
+    first, _ = await bench.build(tmp_path)
+    if broken is None:
+        (tmp_path / ".cache" / "00000" / "records.msgpack").write_bytes(b"\xc1")
+    else:
+        (tmp_path / ".cache" / "state.json").write_text(broken)
+    again, _ = await bench.build(tmp_path)
+    assert again["records_read"] == first["records_read"]
     assert again["digest"] == first["digest"]

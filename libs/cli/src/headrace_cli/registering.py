@@ -1,12 +1,13 @@
 """Registering a model file: read, checked against the deployment's rows, put on the log, and followed to its release."""
 
 import hashlib
-import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from headrace.bus import artifacts
 from headrace.codec import Message
@@ -56,8 +57,8 @@ def register_file(
 
     `format`: by the file's ending when None. `named`: the columns in the order in which the model was trained on them, () when unknown.
     """
+    vocabularies = _categories(about.categories) if about.categories else {}
     data, format, model = _load(file, format)
-    vocabularies = json.loads(about.categories.read_text()) if about.categories else {}
 
     async def work(session: Session) -> tuple[VersionRegistered, str]:
         found = session.projects.deployment(about.deployment)
@@ -85,6 +86,15 @@ def register_file(
         return await _carry_out(session, command)
 
     return run(work)
+
+
+def _categories(path: Path) -> dict[str, list[str]]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, list[str]])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise Misconfigured(
+            f'cannot read the categories {path}: {error}; it holds a list of words per column, such as {{"carrier": ["AA", "UA"]}}'
+        ) from None
 
 
 def _load(file: Path, format: str | None) -> tuple[bytes, str, Engine]:

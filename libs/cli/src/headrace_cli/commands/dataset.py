@@ -1,10 +1,10 @@
 """`headrace dataset build`."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -49,8 +49,8 @@ def build(
             return await build_dataset(session, wanted, folder, lambda share: bar.update(task, completed=share))
 
     manifest = run(work)
-    if before is not None and manifest["digest"] != before["digest"]:
-        raise HeadraceError(f"the rows differ from {like}: digest {manifest['digest']}, not {before['digest']}")
+    if before is not None and manifest["digest"] != before.digest:
+        raise HeadraceError(f"the rows differ from {like}: digest {manifest['digest']}, not {before.digest}")
     same = f", the same as {like}" if before else ""
     line = (
         f"{manifest['rows']:,} rows ({manifest['labelled']:,} labelled) in {folder}/rows.parquet; "
@@ -59,13 +59,14 @@ def build(
     say(manifest, as_json=as_json, line=line)
 
 
-def _wanted(deployment: str, start: str, to: str | None, before: dict[str, Any] | None) -> "Wanted":
+def _wanted(deployment: str, start: str, to: str | None, before: "_Manifest | None") -> "Wanted":
     from headrace_cli.dataset.building import Wanted
 
     if before is not None:
-        if before["deployment"] != deployment:
-            raise Misconfigured(f"the manifest is of {before['deployment']}, not of {deployment}")
-        return Wanted(deployment, parse_instant(before["from"]), parse_instant(before["to"]), before["offsets"])
+        if before.deployment != deployment:
+            raise Misconfigured(f"the manifest is of {before.deployment}, not of {deployment}")
+        span = _instant(before.start, "from of the manifest"), _instant(before.to, "to of the manifest")
+        return Wanted(deployment, *span, before.offsets, before.topic_ids)
     from_s = _instant(start, "--from")
     to_s = datetime.now(UTC).timestamp() if to is None else _instant(to, "--to")
     if to_s <= from_s:
@@ -82,8 +83,19 @@ def _instant(text: str, option: str) -> float:
         ) from None
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+class _Manifest(msgspec.Struct):
+    """What is needed of a manifest to make its rows again."""
+
+    deployment: str
+    start: str = msgspec.field(name="from")
+    to: str
+    offsets: dict[str, int]
+    digest: str
+    topic_ids: dict[str, str] = {}
+
+
+def _manifest(path: Path) -> _Manifest:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return msgspec.json.decode(path.read_bytes(), type=_Manifest)
+    except (OSError, msgspec.MsgspecError) as error:
         raise Misconfigured(f"cannot read the manifest {path}: {error}") from None

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import logging
+import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,15 +21,21 @@ from headrace.features.dataset import Gathered, Rows
 from headrace_cli.dataset.cache import Cache
 from headrace_cli.session import Session
 
+_log = logging.getLogger("headrace.dataset")
+
 
 @dataclass(frozen=True)
 class Wanted:
-    """Rows of `deployment` whose instants lie in [from_s, to_s); `offsets`: up to where to read, None for the ends now."""
+    """Rows of `deployment` whose instants lie in [from_s, to_s); `offsets`: up to where to read, None for the ends now.
+
+    `topic_ids`: of which topics the offsets speak, by name without the namespace, where that is known.
+    """
 
     deployment: str
     from_s: float
     to_s: float
     offsets: Mapping[str, int] | None = None
+    topic_ids: Mapping[str, str] = field(default_factory=dict)
 
 
 async def build_dataset(
@@ -35,9 +43,20 @@ async def build_dataset(
 ) -> dict[str, Any]:
     """Write the rows to `folder` and return the manifest."""
     gathered = _gathered(session, wanted)
+    ids = await session.log.topic_ids(sorted(gathered.topic_names()))
+    of_base = {session.topics.base(name): found for name, found in ids.items()}
+    _refuse_others(wanted, of_base)
     ends = await _ends(session, wanted, gathered)
-    cache = Cache(folder / ".cache", gathered)
-    starts = cache.load()
+    cache = Cache(folder / ".cache", gathered, ids)
+    try:
+        starts = cache.load()
+    except Exception as error:
+        # NB: whatever is wrong with what is kept: it is only kept, and the log has it all.
+        _log.warning("the cache in %s cannot be read (%s): all is read anew", cache.folder, error)
+        shutil.rmtree(cache.folder, ignore_errors=True)
+        gathered = _gathered(session, wanted)
+        cache = Cache(folder / ".cache", gathered, ids)
+        starts = cache.load()
     if any(starts.get(tp, 0) > end for tp, end in ends.items()):
         raise Misconfigured(f"{folder} holds newer rows than the manifest asks for: give another --out")
 
@@ -48,7 +67,7 @@ async def build_dataset(
     cache.save(ends)
     read = sum(ends[tp] - starts.get(tp, 0) for tp in ends)
     offsets = {f"{session.topics.base(tp.topic)}/{tp.partition}": end for tp, end in sorted(ends.items())}
-    return _write(gathered, gathered.rows(offsets), folder, wanted, read)
+    return _write(gathered, gathered.rows(offsets), folder, wanted, read, of_base)
 
 
 def _gathered(session: Session, wanted: Wanted) -> Gathered:
@@ -59,6 +78,14 @@ def _gathered(session: Session, wanted: Wanted) -> Gathered:
     project, deployment = found
     horizon_s = deployment.label.horizon_s if deployment.label else 0.0
     return Gathered(project, deployment, session.topics, wanted.from_s, wanted.to_s, wanted.to_s + horizon_s)
+
+
+def _refuse_others(wanted: Wanted, ids: Mapping[str, str]) -> None:
+    again = sorted(name for name, found in wanted.topic_ids.items() if found and ids.get(name) not in ("", found))
+    if again:
+        raise Misconfigured(
+            f"{', '.join(again)}: deleted and made again since the manifest was written, or of another log; its rows are gone"
+        )
 
 
 async def _ends(session: Session, wanted: Wanted, gathered: Gathered) -> dict[TopicPartition, int]:
@@ -76,7 +103,9 @@ async def _ends(session: Session, wanted: Wanted, gathered: Gathered) -> dict[To
     return {tp: int(end or 0) for tp, end in asked.items()}
 
 
-def _write(gathered: Gathered, rows: Rows, folder: Path, wanted: Wanted, read: int) -> dict[str, Any]:
+def _write(
+    gathered: Gathered, rows: Rows, folder: Path, wanted: Wanted, read: int, ids: Mapping[str, str]
+) -> dict[str, Any]:
     signature = rows.signature(gathered.project, gathered.deployment)
     columns = _columns(gathered, rows, rows.matrix(gathered.deployment, signature))
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,6 +120,7 @@ def _write(gathered: Gathered, rows: Rows, folder: Path, wanted: Wanted, read: i
         "digest": digest_of_columns(columns),
         "columns": {name: str(dtype) for name, dtype in frame.schema.items()},
         "offsets": rows.offsets,
+        "topic_ids": dict(sorted(ids.items())),
         "definition_digest": gathered.deployment.digest,
         "views": {b.view: b.key for b in gathered.deployment.features},
         "settle_s": gathered.deployment.settle_s,
@@ -111,14 +141,14 @@ def _columns(gathered: Gathered, rows: Rows, matrix: np.ndarray) -> dict[str, pl
         "at": pl.Series((rows.at_s * 1e6).round().astype(np.int64)).cast(pl.Datetime("us", "UTC")),
         "label": pl.Series(rows.labels).fill_nan(None),
     }
-    for field in inputs:
-        values = list(rows.inputs.column(field.name))
-        columns[field.name] = (
+    for found in inputs:
+        values = list(rows.inputs.column(found.name))
+        columns[found.name] = (
             pl.Series([None if v is None else float(v) for v in values], dtype=pl.Float64)
-            if field.kind == "number"
+            if found.kind == "number"
             else pl.Series([None if v is None else str(v) for v in values], dtype=pl.String)
         )
-    own = sum(field.kind != "key" for field in inputs)
+    own = sum(found.kind != "key" for found in inputs)
     names = [d.name for d in gathered.deployment.derived]
     names += [
         f"{b.view}.{f.name}" for b in gathered.deployment.features for f in gathered.project.view(b.view).features

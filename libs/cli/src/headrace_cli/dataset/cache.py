@@ -6,6 +6,7 @@ repeats are known. Only a finished build moves `state.json`; a cache of other de
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,11 @@ class Kept(msgspec.Struct):
 
 @dataclass
 class Cache:
-    """The cache of one deployment's datasets in `folder`."""
+    """The cache of one deployment's datasets in `folder`. `topic_ids`: of the topics that are read; of others nothing is kept."""
 
     folder: Path
     gathered: Gathered
+    topic_ids: Mapping[str, str]
     state: dict[str, Any] = field(default_factory=dict)
     _fresh: list[Kept] = field(default_factory=list)
     _held: dict[str, int] = field(default_factory=dict)
@@ -118,7 +120,8 @@ class Cache:
 
     def _made_for(self) -> str:
         sources = [table.source for table in self.gathered.tables.values()]
-        return digest_of(_VERSION, self.gathered.deployment.name, sources, self.gathered.topics.namespace)
+        ids = sorted(self.topic_ids.items())
+        return digest_of(_VERSION, self.gathered.deployment.name, sources, self.gathered.topics.namespace, ids)
 
 
 def _storable(values: np.ndarray) -> pl.Series:
