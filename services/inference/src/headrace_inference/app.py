@@ -13,7 +13,9 @@ from headrace.codec import Codec
 from headrace.events.failures import NotLoaded
 from headrace.features.store import OnlineStore, Tiles
 from headrace.obs.health import Health
+from headrace.runs import runs_folder
 from headrace.topics import Topics
+from headrace_inference.adapters.blackbox import Blackbox
 from headrace_inference.adapters.control import Control
 from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.disk_tiles import DiskTiles
@@ -32,6 +34,7 @@ from headrace_inference.shell import InferenceShard
 async def build(context: Context) -> Sequence[Runnable]:
     """Everything that runs, ready to be run: views at their ends, wanted versions warm, as far as that goes in a while."""
     tiles = DiskTiles() if context.settings.online_store == "disk" else None
+    runs = runs_folder(context.settings)
     return await wire(
         context.log,
         context.codec,
@@ -42,6 +45,7 @@ async def build(context: Context) -> Sequence[Runnable]:
         tiles,
         model_memory_bytes=context.settings.model_memory_bytes,
         trial=Trials(),
+        blackbox=Blackbox(runs.with_name(f"{runs.name}.{context.name}")),
     )
 
 
@@ -56,6 +60,7 @@ async def wire(
     *,
     model_memory_bytes: int = MEMORY_BYTES,
     trial: Trial | None = None,
+    blackbox: Blackbox | None = None,
 ) -> Sequence[Runnable]:
     """The parts of the service on any log; `projects` must have been started. `tiles`: where they are kept, memory for None.
 
@@ -82,6 +87,7 @@ async def wire(
         examples=lambda registered: example_rows(definitions.newest(registered.deployment), registered.signature),
         tell=facts.append,
         limit_bytes=model_memory_bytes,
+        blackbox=blackbox,
     )
     await warmer.begin()
     progress = Progress(store, projects, topics, health)

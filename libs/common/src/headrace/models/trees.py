@@ -14,6 +14,7 @@ from headrace.errors import Poison
 
 _TREE = "sklearn.tree._tree.Tree"
 _PREDICTOR = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
+_HANDS_ON = "sklearn.ensemble."
 _MOST_VALUES = 10_000_000
 
 
@@ -42,7 +43,19 @@ def _walk(model: Any) -> Iterator[tuple[Any, int | None]]:
         inside = getattr(value, "__dict__", None) or {}
         own = inside.get("n_features_in_", columns)
         own = int(own) if isinstance(own, int | np.integer) else None
+        if own is not None and type(value).__module__.startswith(_HANDS_ON):
+            _refuse_wider(inside.get("estimators_"), own)
         waiting += [(item, own) for item in _parts(value, inside)]
+
+
+def _refuse_wider(members: Any, columns: int) -> None:
+    """An ensemble hands its rows to its trees unchecked: what these say of themselves counts for nothing."""
+    # NB: no array is made of them: a pipeline among them would fall into its steps.
+    listed = members.ravel().tolist() if isinstance(members, np.ndarray) else members
+    for member in listed if isinstance(listed, list | tuple) else ():
+        tree = getattr(member, "tree_", None)
+        if tree is not None and (wide := max(tree.n_features, getattr(member, "n_features_in_", 0))) > columns:
+            raise Poison(f"artifact holds a tree of {wide} columns in an ensemble of {columns}")
 
 
 def _parts(value: Any, inside: dict[str, Any]) -> list[Any]:

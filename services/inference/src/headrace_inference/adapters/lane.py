@@ -45,11 +45,11 @@ class _Current(NamedTuple):
 class Lane:
     """Runs functions one after the other. NB: a daemon thread, so that a hung model cannot keep the process from ending.
 
-    The thread is made when it is first needed.
+    The thread is made when it is first needed; `on_begin` is called from it with its identity.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, on_begin: Callable[[int], None] = lambda _: None) -> None:
+        self._name, self._on_begin = name, on_begin
         self._is_closed = False
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._current: _Current | None = None
@@ -116,7 +116,7 @@ class Lane:
     def renewed(self) -> "Lane":
         """A lane in this one's stead: its thread is abandoned, and ends if ever its call returns."""
         self.close()
-        return Lane(self._name)
+        return Lane(self._name, self._on_begin)
 
     def close(self) -> None:
         """Let the thread end when it has done what it was given."""
@@ -142,6 +142,7 @@ class Lane:
         return _Current(done, limit_s, now_s, time.thread_time(), self._waited_s)
 
     def _work(self) -> None:
+        self._on_begin(threading.get_ident())
         with contextlib.suppress(OSError):  # not on Linux
             self._clock = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
         try:

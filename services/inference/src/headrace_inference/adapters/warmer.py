@@ -21,6 +21,7 @@ from headrace.events.inference import VersionLoadFailed, VersionUnloadable, Vers
 from headrace.events.registry import ArtifactPlace, VersionRegistered
 from headrace.obs.health import Health
 from headrace.topics import Topics
+from headrace_inference.adapters.blackbox import Blackbox
 from headrace_inference.adapters.control import Control
 from headrace_inference.adapters.lane import Lane
 from headrace_inference.adapters.models import LoadedModel, Tried, Unloadable, footprint, try_out
@@ -91,10 +92,12 @@ class Warmer:
         examples: Callable[[VersionRegistered], np.ndarray],
         tell: Callable[[Fact], None],
         limit_bytes: int = MEMORY_BYTES,
+        blackbox: Blackbox | None = None,
     ) -> None:
         self._log, self._topics, self._control = log, topics, control
         self._shelf, self._health, self._clock = shelf, health, clock
         self._trial, self._examples, self._tell, self._limit_bytes = trial, examples, tell, limit_bytes
+        self._blackbox = blackbox
         self._tries: dict[Name, Tries] = {}
         self._loading: _Loading | None = None
         self._moved = asyncio.Event()
@@ -119,6 +122,8 @@ class Warmer:
             task.cancel()
             await asyncio.gather(task, stopped, return_exceptions=True)
             await self._trial.close()
+            if self._blackbox is not None:
+                self._blackbox.end()
 
     def why_not(self, name: Name) -> str | None:
         """What is to be said of a version that is not loaded, beside that; None when nothing is."""
@@ -234,6 +239,9 @@ class Warmer:
         return await self._fetch_from(registered, registered.place)
 
     async def _fetch_from(self, registered: VersionRegistered, place: ArtifactPlace) -> LoadedModel | Rejected | Failed:
+        box, name = self._blackbox, (registered.deployment, registered.version)
+        if box is not None and (deadly := box.why_not(*name, place.format)) is not None:
+            return Rejected(deadly)
         try:
             data = await artifacts.fetch(self._log, self._topics, place)
         except Poison as poison:
@@ -250,7 +258,9 @@ class Warmer:
                 f"it takes about {verdict.footprint_bytes:,} bytes, and {self._shelf.bytes:,} of {self._limit_bytes:,} are taken:"
                 " raise HEADRACE_MODEL_MEMORY_BYTES",
             )
-        return await _warm(registered, place, data, rows)
+        return await _warm(
+            registered, place, data, rows, (lambda _: None) if box is None else box.asks(*name, place.format)
+        )
 
     async def _judge(
         self, registered: VersionRegistered, place: ArtifactPlace, data: bytes, rows: np.ndarray
@@ -305,11 +315,15 @@ class Warmer:
 
 
 async def _warm(
-    registered: VersionRegistered, place: ArtifactPlace, data: bytes, rows: np.ndarray
+    registered: VersionRegistered,
+    place: ArtifactPlace,
+    data: bytes,
+    rows: np.ndarray,
+    on_begin: Callable[[int], None],
 ) -> LoadedModel | Rejected | Failed:
     """Load here what has passed its trial, in the thread that will answer, for as long as it takes."""
     name = f"{registered.deployment}-{registered.version}"
-    lane = Lane(f"model-{name}")
+    lane = Lane(f"model-{name}", on_begin)
     try:
         tried: Tried = await lane.run(partial(try_out, registered, place, data, rows), None)
     except Unloadable as error:
@@ -322,5 +336,5 @@ async def _warm(
         # NB: foreign code, and it has passed its trial: whatever this is, it may be gone the next time.
         lane.close()
         return Failed(CHILD, f"loading it here raised {told(error)}")
-    shadow_lane = Lane(f"shadow-{name}")
+    shadow_lane = Lane(f"shadow-{name}", on_begin)
     return LoadedModel(registered, tried.engine, lane, tried.footprint_bytes, tried.pace, shadow_lane)

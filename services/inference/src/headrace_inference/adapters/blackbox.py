@@ -1,0 +1,132 @@
+"""Which versions this service has died of, told by what a dying process leaves behind.
+
+A model is foreign machine code that runs in this process: what is wild in it may be met by one row of a million, long after its
+trial. The interpreter writes down the thread that was running when a fatal signal came; which version each thread asks stands
+above that in the same file. Whoever starts next reads it. NB: a process that is killed from outside leaves no such word.
+"""
+
+import faulthandler
+import json
+import logging
+import os
+import re
+from collections.abc import Callable
+from io import FileIO
+from pathlib import Path
+
+from headrace.errors import Misconfigured
+from headrace.runs import make_folder
+
+_log = logging.getLogger("headrace.inference")
+
+# As for children that die of a version: once may have been the machine.
+MOST_DEATHS = 2
+_MOST_KNOWN = 1000
+_MOST_BYTES = 1_048_576
+_THREAD = re.compile(r"^asks (0x[0-9a-f]+) (.{1,1200})$", re.MULTILINE)
+_FATAL = re.compile(r"^Fatal Python error: (.{1,100})$", re.MULTILINE)
+_CURRENT = re.compile(r"^Current thread (0x[0-9a-f]+)", re.MULTILINE)
+
+
+class Blackbox:
+    """Counts deaths per version and format, in `folder`, for all instances that share it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._counts_at, self._path = folder / "deaths.json", folder / f"crash-{os.getpid()}.txt"
+        self._deaths = _read_counts(self._counts_at)
+        self._file: FileIO | None = None
+        try:
+            make_folder(folder)
+            self._take_in(folder)
+            self._file = FileIO(self._path, "a")
+            faulthandler.enable(self._file, all_threads=True)
+        except (
+            Misconfigured,
+            OSError,
+        ) as error:  # a full disk, or one that nothing can be written to: it serves all the same
+            _log.warning("what this process may die of cannot be noted in %s: %s", self._path, error)
+
+    def why_not(self, deployment: str, version: int, format: str) -> str | None:
+        """Why a version is not to be loaded here any more; None when it may be."""
+        found = self._deaths.get(_key(deployment, version, format))
+        if found is None or found[0] < MOST_DEATHS:
+            return None
+        return f"the service died of it {found[0]} times while it served ({found[1]})"
+
+    def asks(self, deployment: str, version: int, format: str) -> Callable[[int], None]:
+        """For a thread that asks this version: to be called with its identity once, from wherever."""
+
+        def note(ident: int) -> None:
+            line = f"asks {ident:#018x} {_key(deployment, version, format)}\n".encode()
+            try:
+                if self._file is not None and self._file.tell() < _MOST_BYTES:
+                    self._file.write(line)
+            except (OSError, ValueError) as error:
+                _log.warning("which thread asks version %s of %s cannot be noted: %s", version, deployment, error)
+
+        return note
+
+    def end(self) -> None:
+        """The process ends in order: nothing of it is left."""
+        if self._file is not None:
+            faulthandler.disable()
+            self._file.close()
+            self._file = None
+            self._path.unlink(missing_ok=True)
+
+    def _take_in(self, folder: Path) -> None:
+        """Count what processes that are no more have left."""
+        for path in sorted(folder.glob("crash-*.txt")):
+            taken = path.with_suffix(".read")
+            if _is_alive(path.stem.removeprefix("crash-")):
+                continue
+            try:
+                path.rename(taken)  # by one of those that start at this moment
+                told = taken.read_text(errors="replace")
+                taken.unlink()
+            except OSError:
+                continue
+            if (found := blamed(told)) is not None:
+                key, signal = found
+                self._deaths[key] = (self._deaths.pop(key, (0, ""))[0] + 1, signal)
+                _log.error("the process before died of %s: %s", key, signal)
+                self._write()
+
+    def _write(self) -> None:
+        for key in list(self._deaths)[:-_MOST_KNOWN]:
+            del self._deaths[key]
+        new = self._counts_at.with_suffix(f".{os.getpid()}.new")
+        try:
+            new.write_text(json.dumps(self._deaths))
+            new.replace(self._counts_at)
+        except OSError as error:
+            _log.warning("what the process before died of cannot be kept: %s", error)
+
+
+def blamed(told: str) -> tuple[str, str] | None:
+    """The version that a process died of and the signal's name, by what it left; None when it did not, or nobody knows.
+
+    >>> blamed("asks 0x0000000000000007 d/3/skops\\nFatal Python error: Aborted\\n\\nCurrent thread 0x0000000000000007 (most")
+    ('d/3/skops', 'Aborted')
+    """
+    fatal, current = _FATAL.search(told), _CURRENT.search(told)
+    if fatal is None or current is None:
+        return None
+    # NB: identities are given again: of several threads the newest counts.
+    key = {int(ident, 16): key for ident, key in _THREAD.findall(told)}.get(int(current[1], 16))
+    return None if key is None else (key, fatal[1])
+
+
+def _key(deployment: str, version: int, format: str) -> str:
+    return f"{deployment}/{version}/{format}"
+
+
+def _is_alive(pid: str) -> bool:
+    return pid.isdigit() and int(pid) != os.getpid() and Path(f"/proc/{pid}/stat").exists()
+
+
+def _read_counts(path: Path) -> dict[str, tuple[int, str]]:
+    try:
+        return {str(key): (int(count), str(signal)) for key, (count, signal) in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):  # none yet, or half of one
+        return {}
