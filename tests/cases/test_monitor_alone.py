@@ -101,7 +101,7 @@ class Monitor:
     def beat(self, service: str, instance: str = "", **more: object) -> None:
         """A heartbeat, and one of the monitor."""
         for who in (service, "monitor"):
-            report = HealthReported(who, instance or who, True, **(more if who == service else {}))  # type: ignore[arg-type]
+            report = HealthReported(who, (who == service and instance) or who, True, **(more if who == service else {}))  # type: ignore[arg-type]
             record = Record("ops.health.v1", 0, 0, None, None, (), int(self.clock.now_s() * 1000))
             self.services.take(Message(record, Envelope("", "", "", 0.0), report))
 
@@ -511,6 +511,19 @@ async def test_a_service_that_is_silent_while_the_log_goes_on_is_down_until_anot
     assert monitor.alerts("ServiceDown") == ["firing"]
     monitor.beat("feature", instance="new")
     await monitor.tick()
+    assert monitor.alerts("ServiceDown") == ["firing", "resolved"]
+
+
+async def test_a_service_that_is_restarted_again_and_again_alerts_though_each_instance_reports() -> None:
+    monitor = Monitor(compiled(one("d")))
+    await monitor.start()
+    for number in range(8):
+        monitor.beat("inference", instance=f"i-{number}", started_s=float(number))
+        await monitor.tick(5.0)
+    assert monitor.alerts("ServiceDown") == ["firing"]
+    for _ in range(60):
+        monitor.beat("inference", instance="i-7", started_s=7.0)
+        await monitor.tick(5.0)
     assert monitor.alerts("ServiceDown") == ["firing", "resolved"]
 
 

@@ -11,7 +11,7 @@ from headrace_monitor.alerts import Alerts
 from headrace_monitor.core.deployments import Deployments
 from headrace_monitor.core.failing import Failing
 from headrace_monitor.core.places import LIMIT_BYTES, Places
-from headrace_monitor.core.services import OF_STATE, Services, service_down
+from headrace_monitor.core.services import MOST_ENDS, OF_STATE, Services, restarting, service_down
 from headrace_monitor.core.serving import OF_INSTANCES, Serving
 from headrace_monitor.core.sources import Sources
 from headrace_monitor.letters import Letters
@@ -45,6 +45,8 @@ class Around:
         now_s, outs = self._clock.monotonic_s(), list[Out]()
         for service, is_down in self._services.down().items():
             alarm = service_down(service)
+            if not is_down and (ends := self._services.ends(service)) >= MOST_ENDS:
+                is_down, alarm = True, restarting(service, ends)
             outs += self._alerts.begin(alarm) if is_down else self._alerts.end(alarm.fingerprint)
         outs += self._letters.look(now_s)
         on = [*self._services.alarms(), *self._failing.alarms(deployments.watched, now_s)]

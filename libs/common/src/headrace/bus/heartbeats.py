@@ -60,7 +60,7 @@ class Heartbeats:
             await asyncio.sleep(SHORTEST_BEAT_S)
 
     async def close(self) -> None:
-        """Say that the end is by design."""
+        """Say that this is the end: by design, unless `FAILED` fails."""
         self._health.stopping = True
         await self._publish()
         if self._producer is not None:

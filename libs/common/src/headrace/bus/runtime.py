@@ -29,7 +29,7 @@ from headrace.clock import Clock, SystemClock
 from headrace.codec import Codec
 from headrace.errors import Fatal, HeadraceError, Misconfigured, Restart
 from headrace.obs.guard import LoopGuard
-from headrace.obs.health import Health
+from headrace.obs.health import FAILED, Health
 from headrace.obs.http import HealthServer
 from headrace.obs.logs import set_up_logs
 from headrace.settings import Settings, strangers
@@ -206,6 +206,8 @@ async def _run(context: Context, build: Build) -> int:
             await context.stop.wait()
     except* Exception as errors:
         failure = _worst(errors)
+        if not isinstance(failure, Restart):
+            context.health.fail(FAILED, f"it ends: {failure}")
     await beats.close()
     return 0 if failure is None else _end(context.name, failure)
 

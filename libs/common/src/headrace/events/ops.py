@@ -9,7 +9,7 @@ class HealthReported(msgspec.Struct, frozen=True):
     `shards`: partitions owned. `lag`: records behind, per `topic/partition`. `late`: events that came too late to count, per `source/partition`. `applied`: per raw or source partition
     (`topic/partition`) the highest offset whose effects are contained in what this instance answers from (inclusive).
     `loaded`, `warmed`: versions, as `deployment/version`. `breakers`: those whose breaker is not closed, `STATE: why`.
-    `overload`: deployments whose load is shed, and the level (see `OverloadChanged`). `started_s`: wall clock. `stopping`: a last report, by design.
+    `overload`: deployments whose load is shed, and the level (see `OverloadChanged`). `started_s`: wall clock. `stopping`: a last report, by design unless `end` is among `failing`.
     `degraded`: deployments that a fallback answers for, and why. `state_bytes`: what each state that grows holds now, by estimate; `state_limits`: its bound.
     `in_line`: versions (`deployment/version`) that wait to be loaded while others are. `failing`: keys of what is not as it should be (`transaction:PLACE` and the like), of which `reason` holds the words. Of the monitor, per
     deployment: `late_requests`, `late_outcomes`, what came after its evaluation window had closed.

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from headrace.events.ops import HealthReported
 
+# What fails in the last report of a process that ends because a part of it failed.
+FAILED = "end"
+
 
 @dataclass
 class Health:

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 
 from headrace.codec import Message
 from headrace.events.ops import HealthReported, PartitionResumed, PartitionStopped
+from headrace.obs.health import FAILED
 from headrace_monitor.core.alarm import Alarm
 
 SILENT_S = 10.0
 # An instance that was silent for so long is not asked about any more; the newest one of a service is remembered.
 FORGOTTEN_S = 3600.0
+# So many ends within so long that nobody asked for are no accident: it is restarted, and ends again.
+MOST_ENDS, ENDS_WITHIN_S = 4, 300.0
 
 # Alarms that are on exactly while the state says so.
 OF_STATE = ("DeploymentDegraded", "TransactionOpen", "StateOverBound", "PartitionStopped")
@@ -26,6 +29,14 @@ def service_down(service: str) -> Alarm:
     return Alarm("ServiceDown", {"service": service}, "critical", summary, "headrace status")
 
 
+def restarting(service: str, ends: int) -> Alarm:
+    """The same alert: instances come, and end before they have done much."""
+    summary = (
+        f"{service} ended {ends} times in {ENDS_WITHIN_S / 60:.0f} minutes, unasked: it is restarted again and again"
+    )
+    return Alarm("ServiceDown", {"service": service}, "critical", summary, "headrace status")
+
+
 @dataclass
 class Services:
     """Who reported what, and when, in append time."""
@@ -33,6 +44,8 @@ class Services:
     read_to_s: float = 0.0
     _seen: dict[str, dict[str, tuple[float, HealthReported]]] = field(default_factory=dict)
     _stops: dict[str, PartitionStopped] = field(default_factory=dict)
+    # Per service and process (instance, start): when it last reported, and whether it ended by design.
+    _lives: dict[str, dict[tuple[str, float], tuple[float, bool]]] = field(default_factory=dict)
 
     def take(self, message: Message) -> None:
         """A heartbeat, or a partition that stopped or goes on."""
@@ -42,6 +55,7 @@ class Services:
                 self.read_to_s = max(self.read_to_s, at_s)
                 instances = self._seen.setdefault(event.service, {})
                 instances[event.instance] = (at_s, event)
+                self._note_life(event, at_s)
                 if len(instances) > 1:
                     self._forget(instances)
             case PartitionStopped():
@@ -54,6 +68,11 @@ class Services:
     def down(self) -> dict[str, bool]:
         """Per service that ever reported whether no instance of it does; one that stopped by design is not down."""
         return {service: not self._is_up(list(found.values())) for service, found in self._seen.items()}
+
+    def ends(self, service: str) -> int:
+        """How many processes of a service ended in the last minutes without having been asked to."""
+        lives = self._lives.get(service, {}).values()
+        return sum(not designed and SILENT_S < self.read_to_s - at_s <= ENDS_WITHIN_S for at_s, designed in lives)
 
     def live(self, service: str | None = None) -> list[HealthReported]:
         """The newest reports of instances that report now, of one service or of all."""
@@ -116,7 +135,15 @@ class Services:
 
     def _is_up(self, instances: list[tuple[float, HealthReported]]) -> bool:
         newest_s, report = max(instances, key=lambda found: found[0])
-        return report.stopping or self.read_to_s - newest_s <= SILENT_S
+        return _is_designed(report) or self.read_to_s - newest_s <= SILENT_S
+
+    def _note_life(self, report: HealthReported, at_s: float) -> None:
+        lives = self._lives.setdefault(report.service, {})
+        life = (report.instance, report.started_s)
+        if life not in lives:  # the moment to forget: lives are short where there are many
+            for old in [old for old, (last_s, _) in lives.items() if last_s < at_s - ENDS_WITHIN_S]:
+                del lives[old]
+        lives[life] = (at_s, _is_designed(report))
 
     def _forget(self, instances: dict[str, tuple[float, HealthReported]]) -> None:
         """Instances that were replaced long ago."""
@@ -124,3 +151,8 @@ class Services:
         gone = [name for name, (at_s, _) in instances.items() if at_s < newest_s - FORGOTTEN_S]
         for name in gone:
             del instances[name]
+
+
+def _is_designed(report: HealthReported) -> bool:
+    """Whether it is the last report of a process that was asked to end, or begins anew by itself."""
+    return report.stopping and FAILED not in report.failing
