@@ -9,6 +9,7 @@ from headrace.project.definition import BreakerDefinition
 
 PLAN = BreakerDefinition(slow_s=1.0, window_s=30.0, window_calls=5, min_calls=3, open_s=10.0, probes=2)
 GOOD, BAD, SLOW = {"failed": 0.0}, {"failed": 1.0, "reason": "NaN"}, {"took_s": 1.0}
+UNTIMED = {"failed": 0.1, "reason": "one row", "took_s": None}
 
 
 def after(start: Breaker, *calls: dict, from_s: float = 100.0) -> Breaker:
@@ -32,6 +33,10 @@ def after(start: Breaker, *calls: dict, from_s: float = 100.0) -> Breaker:
         (Breaker(), [{"failed": 0.6}] * 3, OPEN),
         (Breaker(), [SLOW, SLOW, SLOW], OPEN),
         (Breaker(), [SLOW, GOOD, SLOW, SLOW, GOOD], CLOSED),
+        (Breaker(), [SLOW, SLOW, UNTIMED, UNTIMED], CLOSED),
+        (Breaker(), [SLOW, SLOW, UNTIMED, SLOW], OPEN),
+        (Breaker(OPEN, since_s=90.0), [UNTIMED] * 5, HALF_OPEN),
+        (Breaker(OPEN, since_s=90.0), [{**UNTIMED, "failed": 1.0}], OPEN),
         (Breaker(OPEN, since_s=95.0), [GOOD], OPEN),
         (Breaker(OPEN, since_s=90.0), [GOOD], HALF_OPEN),
         (Breaker(OPEN, since_s=90.0), [GOOD, GOOD], CLOSED),

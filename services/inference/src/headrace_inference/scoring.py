@@ -122,7 +122,7 @@ def note_scored(
     scored: Scored,
     rows: np.ndarray,
     units: Sequence[str],
-    took_s: float,
+    took_s: float | None,
 ) -> None:
     """Tell the breaker of a call: only what is the version's own fault, and nothing of a call that shows nothing."""
     if not scored.faults:
@@ -135,5 +135,5 @@ def note_scored(
     culprits: tuple[Culprit, ...] = tuple((hash(rows[row].tobytes()), hash(units[row])) for row in own[:_MOST_CULPRITS])
     reason = next((scored.faults[row].reason for row in own), "")
     # NB: one row that fails makes a call of many: that it took long is not the version's doing.
-    took_s = 0.0 if scored.is_split else took_s
+    took_s = None if scored.is_split else took_s
     shelf.note(name, breaker, took_s=took_s, failed=len(own) / shown, reason=reason, culprits=culprits)

@@ -222,7 +222,9 @@ class Shadows:
         took_s = clock.monotonic_s() - began_s
         queue.appetite = _appetite(queue.appetite, len(rows), took_s, limit_s)
         # NB: how long it took says nothing against it: how many rows it got at once was our choice.
-        note_scored(shelf, name, breaker, scored, rows, [one.due.unit for one in waiting], 0.0)
+        note_scored(
+            shelf, name, breaker, scored, rows, [one.due.unit for one in waiting], None if scored.is_split else 0.0
+        )
         took_ms = None if scored.is_split else took_s * 1000
         for place, one in enumerate(waiting):
             if place % _AT_ONCE == _AT_ONCE - 1:

@@ -11,7 +11,8 @@ The window holds the calls of the last `window_s`, `window_calls` at most; fewer
 
 Only a version's own failures come here, and a row's failure counts once: of a row, or a unit, that has failed in the window
 before, another failure says nothing new. So one client's twenty retries of one bad row open nothing, and such a row as
-a probe is no verdict: the next one probes.
+a probe is no verdict: the next one probes. A call whose time says nothing of the version (it was split to find
+such a row) counts among neither the slow calls nor the quick ones, and as a probe is no verdict.
 """
 
 from dataclasses import dataclass, replace
@@ -26,12 +27,12 @@ Culprit = tuple[int, int]
 class Call:
     """One call that ended at `at_s`. `failed`: the share of its rows without a usable score, 0..1; `reason`: why.
 
-    `culprits`: of rows that failed, a hash of the row and one of its unit; none when nobody knows them.
+    `took_s`: None when how long it took says nothing. `culprits`: of rows that failed, a hash of the row and one of its unit; none when nobody knows them.
     """
 
     at_s: float
     failed: float = 0.0
-    took_s: float = 0.0
+    took_s: float | None = 0.0
     reason: str = ""
     culprits: tuple[Culprit, ...] = ()
 
@@ -57,9 +58,9 @@ def failure_share(breaker: Breaker) -> float:
 
 
 def slow_share(breaker: Breaker, plan: BreakerDefinition) -> float:
-    """Share of the window's calls that took `slow_s` or longer; 0 for an empty one."""
-    calls = breaker.window
-    return sum(call.took_s >= plan.slow_s for call in calls) / len(calls) if calls else 0.0
+    """Share of the window's calls that took `slow_s` or longer, of those that were timed; 0 when none was."""
+    timed = [call.took_s for call in breaker.window if call.took_s is not None]
+    return sum(took_s >= plan.slow_s for took_s in timed) / len(timed) if timed else 0.0
 
 
 def allows(breaker: Breaker) -> bool:
@@ -122,6 +123,8 @@ def _on_probe(breaker: Breaker, plan: BreakerDefinition, call: Call) -> Breaker:
     window = (*breaker.window, call)
     if call.failed >= plan.failure_share or call.failed == 1.0:
         return Breaker(OPEN, call.at_s, window, f"a probe failed: {call.reason}", _suspects(breaker, call))
+    if call.took_s is None:
+        return breaker
     if call.took_s >= plan.slow_s:
         reason = f"a probe took {call.took_s:.3g} s, slow is {plan.slow_s:g} s"
         return Breaker(OPEN, call.at_s, window, reason, _suspects(breaker, call))
@@ -145,6 +148,7 @@ def _fault_of(breaker: Breaker, plan: BreakerDefinition) -> str | None:
     if failed >= plan.failure_share:
         newest = next(call.reason for call in reversed(breaker.window) if call.failed)
         return f"{failed:.0%} of {calls} calls failed, the limit is {plan.failure_share:.0%}: {newest}"
-    if slow >= plan.slow_share:
-        return f"{slow:.0%} of {calls} calls took {plan.slow_s:g} s or longer, the limit is {plan.slow_share:.0%}"
+    timed = sum(call.took_s is not None for call in breaker.window)
+    if slow >= plan.slow_share and timed >= plan.min_calls:
+        return f"{slow:.0%} of {timed} calls took {plan.slow_s:g} s or longer, the limit is {plan.slow_share:.0%}"
     return None

@@ -97,7 +97,7 @@ class Shelf:
         name: Name,
         plan: BreakerDefinition,
         *,
-        took_s: float,
+        took_s: float | None,
         failed: float = 0.0,
         reason: str = "",
         culprits: tuple[Culprit, ...] = (),
