@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from headrace.bus.admin import ensure_topics
 from headrace.bus.kafka import KafkaLog
@@ -336,6 +338,55 @@ async def test_raw_topics_made_again_are_read_whole_their_events_are_no_repeats_
     assert await counted(place, "seen") == old + new
     assert set(await place.names("noted")) == {f"b{n}" for n in range(200)}
     assert await stopped() == set()
+
+
+async def test_partitions_added_to_a_raw_topic_are_read_and_another_retention_stops_nobody(place: Place) -> None:
+    await place.send("good", {"name": "a"})
+    await place.until(lambda: has(place.names("seen"), "a"))
+    good = place.topics.of_raw("good")
+    admin = AIOKafkaAdminClient(bootstrap_servers=place.settings.bootstrap_servers)
+    await admin.start()
+    await admin.create_partitions({good: NewPartitions(3)})
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, good, {"retention.ms": "3600000"})])
+    await admin.close()
+    assert place.service is not None
+    assert await asyncio.to_thread(place.service.wait, 60) == 75
+    place.start()
+    before, place.log = place.log, KafkaLog(place.settings)  # one that does not remember how many there were
+    await place.log.start()
+    for partition in range(3):
+        await place.send("good", {"name": f"p{partition}"}, partition=partition)
+    for partition in range(3):
+        await place.until(lambda name=f"p{partition}": has(place.names("seen"), name))
+    await place.log.stop()
+    place.log = before
+
+
+async def test_a_project_that_lacks_a_topic_is_left_out_until_it_is_there(place: Place) -> None:
+    await place.send("good", {"name": "a"})
+    await place.until(lambda: has(place.names("seen"), "a"))
+    third = place.topics.of_raw("third")
+    specs = [spec for spec in place.topics.specs(await applied(place)) if spec.name == third]
+    assert place.end() == 0
+    await place.log.admin.delete_topics([third])
+
+    async def is_gone() -> bool:
+        return not await place.log.topic_ids([third])
+
+    await place.until(is_gone)
+    place.start()
+
+    async def is_told() -> bool:
+        beat = await place.health()
+        return beat is not None and f"project mischief: topics are missing: {third}" in beat.reason
+
+    await place.until(is_told)
+    await ensure_topics(place.log, specs)
+    assert place.service is not None
+    assert await asyncio.to_thread(place.service.wait, 60) == 75
+    place.start()
+    await place.send("good", {"name": "b"})
+    await place.until(lambda: has(place.names("seen"), "b"))
 
 
 async def applied(place: Place) -> ProjectDefinition:

@@ -306,3 +306,28 @@ async def test_a_part_that_is_cancelled_by_nobody_ends_the_process_instead_of_le
 
     with pytest.raises(Fatal, match="Part was cancelled, and nobody had told it to end"):
         await _whole(Part(), asyncio.Event())
+
+
+def test_a_mistaken_line_is_written_with_what_is_wrong_and_raises_nothing_in_whoever_logs_it() -> None:
+    record = logging.LogRecord("user", logging.WARNING, "x.py", 1, "speed %d", ("fast",), None)
+    assert Flood().filter(record)
+    assert record.getMessage().startswith("speed %d (a log line that cannot be made: TypeError: ")
+
+
+def test_lines_of_more_kinds_than_are_remembered_raise_nothing_on_any_thread() -> None:
+    flood, failed = Flood(lambda: 0.0), []
+
+    def write(thread: int) -> None:
+        words = ["".join(chr(97 + (n >> shift) % 16) for shift in (0, 4, 8)) for n in range(3000)]
+        try:
+            for word in words:
+                flood.filter(logging.LogRecord("x", logging.INFO, "x.py", 1, f"{word} of {'abcd'[thread]}", (), None))
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []

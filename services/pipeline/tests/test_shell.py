@@ -12,7 +12,8 @@ from headrace.bus.admin import ensure_topics
 from headrace.bus.port import Out, Record, TopicPartition
 from headrace.bus.stops import Stops, stop_record
 from headrace.clock import SystemClock
-from headrace.codec import Codec
+from headrace.codec import Codec, Message
+from headrace.envelope import Envelope
 from headrace.errors import Retryable
 from headrace.events.features import PipelineAdvanced
 from headrace.events.ops import PartitionResumed
@@ -240,6 +241,23 @@ async def test_a_reference_is_read_to_its_end_and_followed(bench: Bench) -> None
             await asyncio.sleep(0.01)
     stop.set()
     await task
+    await references.stop()
+
+
+async def test_a_transform_may_go_through_a_reference_while_it_changes(bench: Bench) -> None:
+    topic = bench.topics.of_reference("carriers")
+    producer = await bench.log.producer()
+    await producer.send([Out(topic, key, b"{}") for key in (b"AA", b"UA", b"WN")])
+    references = References(bench.log, bench.topics)
+    carriers = await references.mapping("carriers")
+    for view in (carriers, carriers.keys(), carriers.values(), carriers.items()):
+        seen = 0
+        for found in view:
+            references._put("carriers", Message(Record(topic, 0, 9, b"new", b"{}"), Envelope("", "", "", 0.0), {}))
+            references._put("carriers", Message(Record(topic, 0, 9, b"new", None), Envelope("", "", "", 0.0), None))
+            references._put("carriers", Message(Record(topic, 0, 9, b"AA", b"{}"), Envelope("", "", "", 0.0), {}))
+            seen += found is not None
+        assert seen == 3
     await references.stop()
 
 

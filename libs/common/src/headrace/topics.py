@@ -153,7 +153,9 @@ class Topics:
         return self.knobs[partitions]
 
     def _spec(self, rule: TopicRule, base: str, partitions: int) -> TopicSpec:
-        return TopicSpec(self.prefixed(base), partitions, rule.config, keyed=rule.key != "none")
+        # NB: raw topics are their owners', who may add partitions: nothing of ours rests on where a key lies there.
+        is_keyed = rule.key != "none" and not base.startswith("raw.")
+        return TopicSpec(self.prefixed(base), partitions, rule.config, keyed=is_keyed)
 
 
 def _rule(base: str, line: dict[str, Any]) -> TopicRule:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from headrace.bus.admin import ensure_topics, require_topics
+from headrace.bus.admin import drifted, ensure_topics, require_topics
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.port import TopicSpec
 from headrace.bus.views import View
@@ -115,6 +115,21 @@ async def test_topics_that_drifted_are_refused_with_what_was_found_and_wanted(be
     with pytest.raises(Misconfigured, match="has 2 partitions, declared are 5") as refused:
         await ensure_topics(bench.log, wanted)
     assert "cleanup.policy=delete, declared is compact" in str(refused.value)
+
+
+async def test_what_was_altered_and_makes_no_wrong_answers_is_told_and_stops_nobody(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.log.create_topics([TopicSpec("raw.a.v1", 3, {"retention.ms": "1000"}, keyed=False)])
+    wanted = [TopicSpec("raw.a.v1", 1, {"retention.ms": "-1"}, keyed=False)]
+    assert await ensure_topics(bench.log, wanted) == []
+    await require_topics(bench.log, wanted)
+    told = await drifted(bench.log, wanted)
+    assert [sentence.split(" (")[0] for sentence in told] == [
+        "raw.a.v1 has 3 partitions, declared are 1",
+        "raw.a.v1 has retention.ms=1000, declared is -1",
+    ]
+    assert all(sentence in caplog.text for sentence in told)
 
 
 async def test_a_service_refuses_to_start_on_missing_topics(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """The one place where the pipeline service is wired."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from headrace.bus.admin import require_topics
 from headrace.bus.port import Producer, TopicPartition
 from headrace.bus.runtime import Context, Restart, Runnable
 from headrace.bus.stops import Stops
-from headrace.errors import Misconfigured
+from headrace.errors import Misconfigured, NoTopic, Retryable
 from headrace.events.project import ProjectApplied
 from headrace.project.contract import Contract
 from headrace.project.definition import PipelineDefinition
@@ -24,7 +25,7 @@ from headrace_pipeline.adapters.in_hand import InHand
 from headrace_pipeline.adapters.references import References
 from headrace_pipeline.adapters.rewind import Rewind
 from headrace_pipeline.core.memory import BAD_BYTES, MOST_BAD
-from headrace_pipeline.settings import IMPORT_WITHIN_S, LOOK_EVERY_S, MOST_HUNG, NOT_YET
+from headrace_pipeline.settings import IMPORT_WITHIN_S, LOOK_AT_TOPICS_S, LOOK_EVERY_S, MOST_HUNG, NOT_YET
 from headrace_pipeline.shell import SERVICE, PipelineShell
 
 _log = logging.getLogger("headrace.pipeline")
@@ -36,6 +37,9 @@ class _Hosted:
 
     shells: list[PipelineShell] = field(default_factory=list)
     raw: set[str] = field(default_factory=set)
+    # Partitions that are to be read, and projects whose topics are not as they must be.
+    wanted: int = 0
+    left_out: list[ProjectApplied] = field(default_factory=list)
 
 
 class Pipelines:
@@ -46,6 +50,7 @@ class Pipelines:
         self._stops = Stops(context.log, context.codec, context.topics, SERVICE, context.same)
         self._references = References(context.log, context.topics)
         self._in_hand = InHand(_beside(runs_folder(context.settings)))
+        self._looked_s = context.clock.monotonic_s()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`."""
@@ -54,9 +59,6 @@ class Pipelines:
             return
         running = {name: a.digest for name, a in context.projects.applied.items() if a.definition.pipelines}
         context.projects.listen(lambda applied: _compare(running, applied))
-        await require_topics(
-            context.log, [spec for p in context.projects.definitions for spec in context.topics.specs(p)]
-        )
         await self._host(stop, await context.log.producer())
 
     async def _host(self, stop: asyncio.Event, producer: Producer) -> None:
@@ -74,9 +76,10 @@ class Pipelines:
         if hosted.shells:
             await agents.start()
         try:
-            wanted = sum([len(await context.log.partitions(topic)) for topic in sorted(hosted.raw)])
+            hosted.wanted = await self._count_partitions(hosted.raw)
             while not stop.is_set() and not following.done():
-                self._look(agents, hosted, wanted)
+                self._look(agents, hosted)
+                await self._look_at_topics(hosted)
                 await asyncio.wait({following}, timeout=LOOK_EVERY_S)
             if not stop.is_set():
                 following.result()
@@ -89,12 +92,31 @@ class Pipelines:
             await self._stops.close()
             await producer.close()
 
-    def _look(self, agents: Agents, hosted: _Hosted, wanted: int) -> None:
+    async def _count_partitions(self, topics: set[str]) -> int:
+        return sum([len(await self._context.log.partitions(topic)) for topic in sorted(topics)])
+
+    async def _look_at_topics(self, hosted: _Hosted) -> None:
+        """Now and then: begin anew when there is more to read, or what a project lacked is there."""
+        now_s = self._context.clock.monotonic_s()
+        if now_s - self._looked_s < LOOK_AT_TOPICS_S:
+            return
+        self._looked_s = now_s
+        try:
+            if await self._count_partitions(hosted.raw) > hosted.wanted:
+                raise Restart("a raw topic has more partitions: restarting, to read them")
+            for applied in hosted.left_out:
+                with contextlib.suppress(Misconfigured):
+                    await require_topics(self._context.log, self._context.topics.specs(applied.definition))
+                    raise Restart(f"the topics of project {applied.name} are there: restarting, to host its pipelines")
+        except (Retryable, NoTopic) as error:  # told by who looks after the broker and the topics
+            _log.info("raw topics could not be looked at: %s", error)
+
+    def _look(self, agents: Agents, hosted: _Hosted) -> None:
         """Tell what is read, stopped and kept; end to be restarted when a partition goes on, or too many threads hang."""
         health = self._context.health
         assigned = agents.assigned() if hosted.shells else set()
         # NB: ready only when this group reads everything: a topic missing at the start would be ignored for ever.
-        if len(assigned) >= wanted:
+        if len(assigned) >= hosted.wanted:
             health.clear("assignment")
         self._stops.tell(health, [TopicPartition(*place) for place in assigned])
         gone_on = [place for shell in hosted.shells for place in shell.stopped if self._stops.at(*place) is None]
@@ -114,7 +136,10 @@ class Pipelines:
         health.holds("failed records", held_bytes, len(hosted.shells) * MOST_BAD * BAD_BYTES)
 
     async def _add_project(self, app, applied: ProjectApplied, producer: Producer, hosted: _Hosted) -> None:
-        """Host a project's pipelines. What cannot be imported or wired of it is told, and harms no other."""
+        """Host a project's pipelines. What cannot be imported or wired of it, or lacks its topics, is told, and harms no other."""
+        if applied.definition.pipelines and not await self._has_topics(applied):
+            hosted.left_out.append(applied)
+            return
         for compiled in applied.definition.pipelines:
             what = f"pipeline:{applied.name}.{compiled.name}"
             try:
@@ -128,6 +153,15 @@ class Pipelines:
             add_agent(app, f"{applied.name}.{compiled.name}", topic, shell.handle)
             hosted.shells.append(shell)
             hosted.raw.add(topic)
+
+    async def _has_topics(self, applied: ProjectApplied) -> bool:
+        try:
+            await require_topics(self._context.log, self._context.topics.specs(applied.definition))
+        except Misconfigured as error:
+            _log.error("project %s: %s", applied.name, error)
+            self._context.health.fail(f"project:{applied.name}", f"project {applied.name}: {error}")
+            return False
+        return True
 
     async def _imported(self, applied: ProjectApplied, compiled: PipelineDefinition) -> Pipeline:
         settings = self._context.settings

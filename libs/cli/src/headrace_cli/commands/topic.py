@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from headrace.bus.admin import ensure_topics
+from headrace.bus.admin import drifted, ensure_topics
 from headrace.bus.port import Record, TopicPartition
 from headrace.bus.stops import read_stops, stop_record
 from headrace.errors import Misconfigured, Poison
@@ -34,18 +34,15 @@ def _group() -> None:
 def apply_topics(as_json: AsJson = False) -> None:
     """Create what is missing; refuse what has drifted, and say what to do instead."""
 
-    async def work(session: Session) -> list[str]:
-        made = await ensure_topics(session.log, session.topics.specs())
-        for project in session.projects.definitions:
-            made += await ensure_topics(session.log, session.topics.specs(project))
-        return made
+    async def work(session: Session) -> tuple[list[str], list[str]]:
+        specs = [*session.topics.specs(), *(s for p in session.projects.definitions for s in session.topics.specs(p))]
+        unique = list({spec.name: spec for spec in specs}.values())
+        return await ensure_topics(session.log, unique), await drifted(session.log, unique)
 
-    made = run(work)
-    say(
-        {"created": made},
-        as_json=as_json,
-        line=f"{len(made)} topics created" if made else "all topics stand as declared",
-    )
+    made, others = run(work)
+    stands = f"{len(made)} topics created" if made else "all topics stand as declared"
+    line = "; ".join([f"{len(made)} topics created", *others]) if others else stands
+    say({"created": made, "drifted": others}, as_json=as_json, line=line)
 
 
 @app.command("list")

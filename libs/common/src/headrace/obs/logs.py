@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,10 +60,20 @@ class Flood(logging.Filter):
         self._now_s = now_s
         self._kinds: dict[tuple[str, str], _Kind] = {}
         self._all = _Kind(now_s())
+        self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether it is written."""
-        now_s, message = self._now_s(), record.getMessage()
+        """Whether it is written. NB: never raises, as no call of a logger does: it may be a user's mistaken one, on a user's thread."""
+        try:
+            message = record.getMessage()
+        except Exception as error:
+            message = f"{record.msg!s:.1000} (a log line that cannot be made: {type(error).__name__}: {error})"
+            record.msg, record.args = message, None
+        with self._lock:
+            return self._lets_through(record, message)
+
+    def _lets_through(self, record: logging.LogRecord, message: str) -> bool:
+        now_s = self._now_s()
         kind = self._kind((record.name, _VARYING.sub("#", message[:200])), now_s)
         left_out = _roll(kind, now_s)
         _roll(self._all, now_s)

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
 from headrace.bus.port import Log, Record
@@ -33,6 +32,34 @@ class _Raw(Codec):
             raise poison from None
 
 
+class Looked(Mapping[str, Any]):
+    """A reference as a transform sees it. What is gone through is as it stood when that began: it changes meanwhile, on another thread."""
+
+    def __init__(self, current: dict[str, Any]) -> None:
+        self._current = current
+
+    def __getitem__(self, key: str) -> Any:
+        return self._current[key]
+
+    def __len__(self) -> int:
+        return len(self._current)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._current.copy())
+
+    def keys(self) -> KeysView[str]:
+        """Of now."""
+        return self._current.copy().keys()
+
+    def values(self) -> ValuesView[Any]:
+        """Of now."""
+        return self._current.copy().values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Of now."""
+        return self._current.copy().items()
+
+
 class References:
     """One mapping per reference, shared by all pipelines of this process.
 
@@ -57,7 +84,7 @@ class References:
             topic = self._topics.of_reference(name)
             view = self._views[name] = View(self._log, _Raw(self._topics), [topic], lambda m: self._put(name, m))
             await view.start()
-        return MappingProxyType(self._mappings[name])
+        return Looked(self._mappings[name])
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow all of them until `stop`."""
@@ -74,13 +101,12 @@ class References:
     def _put(self, name: str, message: Message) -> None:
         key = (message.record.key or b"").decode("utf-8", "replace")
         self.held_bytes -= self._sizes.pop((name, key), 0)
-        self._mappings[name].pop(key, None)
-        if message.event is None:
-            return
         size = _OBJECT_BYTES + len(key) + _GROWTH * len(message.record.value or b"")
-        if self.held_bytes + size > self.limit_bytes:
-            self.left_out += 1
+        if message.event is None or self.held_bytes + size > self.limit_bytes:
+            self.left_out += message.event is not None
+            self._mappings[name].pop(key, None)
             return
+        # NB: in one step: a transform on its own thread may look at any moment.
         self._sizes[name, key] = size
         self.held_bytes += size
         self._mappings[name][key] = message.event
