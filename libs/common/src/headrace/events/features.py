@@ -66,7 +66,8 @@ class ViewAdopted(msgspec.Struct, frozen=True):
 
 class IdentitiesSeen(msgspec.Struct, frozen=True, gc=False):
     """Identities of a deduplicated source seen in five minutes of event time (`bucket`), as little-endian arrays of equal
-    length. `codes`: uint64 hashes of key and identity. `at_s`: float64 instants of the first event of each.
+    length. `codes`: uint64 hashes of key and identity. `at_s`: float64 instants of the newest event of each that counted.
+    `part`: a bucket of many identities is several records; the first is number 0.
     """
 
     source: str
@@ -74,6 +75,7 @@ class IdentitiesSeen(msgspec.Struct, frozen=True, gc=False):
     bucket: int
     codes: bytes
     at_s: bytes
+    part: int = 0
 
 
 class PipelineAdvanced(msgspec.Struct, frozen=True, gc=False):
