@@ -17,7 +17,7 @@ from headrace.codec import Codec, out
 from headrace.envelope import Envelope, Origin
 from headrace.events.features import PipelineAdvanced
 from headrace.features.events import EventTable
-from headrace.features.origins import Origins
+from headrace.features.origins import PLACES_BYTES, Origins
 from headrace.features.repeats import PART_IDENTITIES
 from headrace.features.store import OnlineStore
 from headrace.obs.health import Health
@@ -185,6 +185,26 @@ async def test_events_of_a_raw_topic_that_was_made_again_are_no_repeats_whoever_
     for record in await reader.fetch(1.0, 1000):
         table.take(bench.codec.decode(record))
     assert len(table) == 15
+
+
+async def test_markers_that_somebody_invents_never_make_the_shards_own_record_one_that_nobody_reads(
+    bench: Bench,
+) -> None:
+    def marker(n: int, topic: str) -> Out:
+        said = {"pipeline": "x", "topic": topic, "partition": 0, "offset": 2**46, "topic_id": f"{n:036}"}
+        headers = (("ce_type", b"pipeline.advanced"),)
+        return Out(bench.topics.of_source("landings"), b"AA", msgspec.msgpack.encode(said), headers, partition=0)
+
+    impossible = [marker(n, f"{n:04}" + "\U0001f600" * 290) for n in range(10)]
+    longest = [marker(n, f"{n:04}".ljust(249, "x")) for n in range(1000)]
+    await bench.send(*longest, *impossible, bench.landing(1, 1.0))
+    await bench.fold(1011)
+    assert bench.health.dead_lettered == len(impossible)
+    await bench.send(bench.landing(1, 1.0), bench.landing(2, 1.0))
+    await bench.fold(2)
+    store = await bench.store()
+    assert store.lookup(PROJECT.views[0].key, "AA", START + 3600, 0.0).tolist() == [1.0, 2.0]
+    assert len(msgspec.msgpack.encode(store.shards["landings", 0])) < PLACES_BYTES + 1000
 
 
 async def test_an_event_that_breaks_its_contract_is_dead_lettered_with_the_field(bench: Bench) -> None:

@@ -1,8 +1,14 @@
 """The online store on the wire, and how far a shard of it has come."""
 
+from typing import Annotated
+
 import msgspec
 
 from headrace.project.definition import ViewDefinition
+
+# What Kafka lets a topic be called, and its id: whoever writes to a source may write a marker.
+RAW_TOPIC = "[a-zA-Z0-9._-]{1,249}"
+TOPIC_ID = "[!-~]{0,36}"
 
 
 class PaneColumns(msgspec.Struct, frozen=True, gc=False):
@@ -87,7 +93,7 @@ class PipelineAdvanced(msgspec.Struct, frozen=True, gc=False):
     """
 
     pipeline: str
-    topic: str
-    partition: int
+    topic: Annotated[str, msgspec.Meta(pattern=f"^{RAW_TOPIC}$")]
+    partition: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
     offset: int
-    topic_id: str = ""
+    topic_id: Annotated[str, msgspec.Meta(pattern=f"^{TOPIC_ID}$")] = ""
