@@ -85,8 +85,6 @@ async def test_what_one_record_raises_is_its_dead_letter_and_all_others_have_the
 
 
 async def test_a_record_whose_effects_do_not_fit_on_the_log_is_a_dead_letter(bench: Bench) -> None:
-    if isinstance(bench.log, MemoryLog):
-        pytest.skip("the log in memory takes records of any size")
     await put_units(bench, *["a"] * 20, "huge", *["a"] * 20)
     async with bench.running(bench.host(lambda shard: Huge(bench.topics, shard))):
         counts = await bench.until(lambda counts: total(counts) >= 40)

@@ -17,7 +17,8 @@ from headrace.codec import Codec, out
 from headrace.envelope import Envelope, Origin
 from headrace.events.features import PipelineAdvanced
 from headrace.features.events import EventTable
-from headrace.features.origins import Origins
+from headrace.features.origins import PLACES_BYTES, Origins
+from headrace.features.repeats import PART_IDENTITIES
 from headrace.features.store import OnlineStore
 from headrace.obs.health import Health
 from headrace.obs.metrics import page
@@ -186,6 +187,26 @@ async def test_events_of_a_raw_topic_that_was_made_again_are_no_repeats_whoever_
     assert len(table) == 15
 
 
+async def test_markers_that_somebody_invents_never_make_the_shards_own_record_one_that_nobody_reads(
+    bench: Bench,
+) -> None:
+    def marker(n: int, topic: str) -> Out:
+        said = {"pipeline": "x", "topic": topic, "partition": 0, "offset": 2**46, "topic_id": f"{n:036}"}
+        headers = (("ce_type", b"pipeline.advanced"),)
+        return Out(bench.topics.of_source("landings"), b"AA", msgspec.msgpack.encode(said), headers, partition=0)
+
+    impossible = [marker(n, f"{n:04}" + "\U0001f600" * 290) for n in range(10)]
+    longest = [marker(n, f"{n:04}".ljust(249, "x")) for n in range(1000)]
+    await bench.send(*longest, *impossible, bench.landing(1, 1.0))
+    await bench.fold(1011)
+    assert bench.health.dead_lettered == len(impossible)
+    await bench.send(bench.landing(1, 1.0), bench.landing(2, 1.0))
+    await bench.fold(2)
+    store = await bench.store()
+    assert store.lookup(PROJECT.views[0].key, "AA", START + 3600, 0.0).tolist() == [1.0, 2.0]
+    assert len(msgspec.msgpack.encode(store.shards["landings", 0])) < PLACES_BYTES + 1000
+
+
 async def test_an_event_that_breaks_its_contract_is_dead_lettered_with_the_field(bench: Bench) -> None:
     topic = bench.topics.of_source("landings")
     await bench.send(Out(topic, b"AA", b'{"landed_at": "noon", "carrier": "AA"}', partition=0), bench.landing(1, 1.0))
@@ -244,3 +265,57 @@ async def test_the_shard_tells_how_new_its_events_are_and_how_many_came_too_late
     assert bench.health.newest_event_s["landings/0"] == START + 30 * 86_400
     assert bench.health.late["landings/0"] == 1
     assert b'headrace_feature_late_events_total{source="landings"} 1.0' in page(bench.health)
+
+
+UNIQUE = Source(
+    "landings", event=Landing, event_time="landed_at", key="carrier", dedupe="delay_min", dedupe_within="1h"
+)
+COUNTED = FeatureView("carrier", source=UNIQUE, entity="carrier", features={"n": Count("3h")})
+DEDUPED = compile_project(
+    Project(
+        "p",
+        [Deployment("d", "u", [Key("carrier")], [COUNTED.by("carrier")], settle=0)],
+        sources=[UNIQUE],
+        views=[COUNTED],
+    )
+)
+
+
+async def test_a_days_file_of_one_instant_is_written_in_parts_that_survive_a_restart_and_end_together(
+    memory_log: MemoryLog, clock: ManualClock
+) -> None:
+    topics = Topics.load()
+    codec = Codec(topics, {topics.of_source("landings"): event_struct(DEDUPED.sources[0])})
+    await ensure_topics(memory_log, topics.specs(DEDUPED))
+    bench = Bench(memory_log, topics, codec, DEDUPED)
+    count = 2 * PART_IDENTITIES + 1
+
+    def landing(number: float, at_s: float = START) -> Out:
+        return out(
+            topics.of_source("landings"), "AA", Landing(at_s, "AA", number), Envelope(f"l{number}", "", "t", at_s), 0
+        )
+
+    async def seen() -> dict[bytes, list[int]]:
+        """Per key of identities the sizes of its records, 0 for its deletion."""
+        found: dict[bytes, list[int]] = {}
+        reader = await memory_log.reader([TopicPartition(topics.name("features.online"), 0)], "beginning")
+        for record in await reader.fetch(1.0, 10_000):
+            if record.key is not None and record.key.startswith(b"~seen/"):
+                found.setdefault(record.key, []).append(len(record.value or b""))
+        return found
+
+    await bench.send(*[landing(float(n)) for n in range(count)])
+    await bench.fold(count)
+    written = await seen()
+    assert len(written) == 3
+    assert max(map(max, written.values())) < 16 * PART_IDENTITIES + 500
+    await bench.send(*[landing(float(n)) for n in range(count + 1)])
+    await bench.fold(count + 1)
+    store = await bench.store([DEDUPED])
+    assert store.lookup(DEDUPED.views[0].key, "AA", START + 3600, 0.0).tolist() == [count + 1]
+    clock.advance(3 * 86_400)
+    await bench.send(landing(0.0, START + 3 * 86_400))
+    await bench.fold(1)
+    sizes = await seen()
+    assert [found[-1] for key, found in sizes.items() if key in written] == [0, 0, 0]
+    assert len(sizes) == 4

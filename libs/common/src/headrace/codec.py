@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from headrace.bus.port import Headers, Out, Record
+from headrace.bus.port import MAX_VALUE_BYTES, Headers, Out, Record
 from headrace.envelope import (
     JSON,
     MAX_HEADER_BYTES,
@@ -31,7 +31,6 @@ from headrace.instants import why_not
 from headrace.obs.trace import child_of
 from headrace.topics import TopicRule, Topics
 
-MAX_VALUE_BYTES = 1_048_576
 MAX_DEPTH = 16
 MAX_KEY_BYTES = 1024
 # A year: a request that waits longer is for ever.

@@ -1,6 +1,7 @@
 """Derived columns, defaults, and repeats: the same for one row and for many, in serving and training."""
 
 import math
+from collections.abc import Iterable
 
 import msgspec
 import numpy as np
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import Misconfigured
+from headrace.events.features import IdentitiesSeen
 from headrace.features.derived import evaluate
-from headrace.features.repeats import Repeats
+from headrace.features.repeats import PART_IDENTITIES, Repeats
 from headrace.features.rows import RowMaker, bare_signature
 from headrace.project import Category, Count, Deployment, Derived, FeatureView, Key, Mean, Number, Project, Source, fn
 from headrace.project.compile import compile_project
@@ -118,22 +120,71 @@ def test_the_first_of_an_identity_counts_and_one_an_hour_later_is_another_event(
     assert not repeats.is_repeat(landing(10.0, "1", "UA"), 10.0)
 
 
-@given(st.lists(st.tuples(st.integers(0, 20_000), st.sampled_from("abc")), max_size=60), st.integers(0, 60))
+@given(st.lists(st.tuples(st.integers(0, 20_000), st.sampled_from("abc")), max_size=60), st.sets(st.integers(0, 60)))
 def test_repeats_written_down_and_restored_decide_as_if_they_had_run_through(
-    events: list[tuple[int, str]], cut: int
+    events: list[tuple[int, str]], cuts: set[int]
 ) -> None:
-    through, first, second = Repeats(SOURCE, 40_000.0), Repeats(SOURCE, 40_000.0), Repeats(SOURCE, 40_000.0)
-    wanted = [through.is_repeat(landing(at, who), at) for at, who in events]
-    found = [first.is_repeat(landing(at, who), at) for at, who in events[:cut]]
-    for seen in first.take_touched(0):
-        second.restore(seen)
-    found += [second.is_repeat(landing(at, who), at) for at, who in events[cut:]]
-    assert found == wanted
+    through, running = Repeats(SOURCE, 40_000.0), Repeats(SOURCE, 40_000.0)
+    written: list[IdentitiesSeen] = []
+    for n, (at, who) in enumerate(events):
+        if n in cuts:
+            running = restored(written)
+        assert running.is_repeat(landing(at, who), at) == through.is_repeat(landing(at, who), at)
+        written += running.take_touched(0)
+
+
+def restored(written: Iterable[IdentitiesSeen]) -> Repeats:
+    repeats = Repeats(SOURCE, 40_000.0)
+    for seen in written:
+        repeats.restore(seen)
+    return repeats
+
+
+def test_however_many_identities_share_an_instant_what_is_written_is_small_and_only_what_is_new() -> None:
+    repeats = Repeats(SOURCE, 40_000.0)
+    written: list[IdentitiesSeen] = []
+    for begin in range(0, 20_000, 1000):
+        assert not any(repeats.is_repeat(landing(0.0, str(n)), 0.0) for n in range(begin, begin + 1000))
+        batch = repeats.take_touched(0)
+        assert sum(len(seen.codes) for seen in batch) <= 8 * (1000 + PART_IDENTITIES)
+        written += batch
+    assert len({seen.part for seen in written}) == 20_000 / PART_IDENTITIES
+    assert max(len(seen.codes + seen.at_s) for seen in written) == 16 * PART_IDENTITIES
+    for again in (restored(written), restored(repeats.take_all(0))):
+        assert again.held_bytes == repeats.held_bytes
+        assert all(again.is_repeat(landing(60.0, str(n)), 60.0) for n in range(20_000))
+        assert not again.is_repeat(landing(90_000.0, "later"), 90_000.0)
+        assert again.take_expired() == [(0, part) for part in range(20_000 // PART_IDENTITIES)]
+        assert again.held_bytes == 180
+
+
+def test_a_bucket_that_was_written_whole_before_there_were_parts_is_read_and_goes_on_in_parts() -> None:
+    codes, at_s = np.arange(60_000, dtype="<u8").tobytes(), np.full(60_000, 5.0, "<f8").tobytes()
+    old = msgspec.to_builtins(IdentitiesSeen("landings", 0, 0, codes, at_s), builtin_types=(bytes,))
+    del old["part"]
+    repeats = restored([msgspec.convert(old, IdentitiesSeen)])
+    assert repeats.held_bytes == 60_000 * 180
+    assert not repeats.is_repeat(landing(7.0), 7.0)
+    assert repeats.is_repeat(landing(8.0), 8.0)
+    (seen,) = repeats.take_touched(0)
+    assert (seen.part, len(seen.codes)) == (1, 8)
+    assert not repeats.is_repeat(landing(90_000.0), 90_000.0)
+    assert repeats.take_expired() == [(0, 0), (0, 1)]
+
+
+def test_an_identity_that_comes_again_with_an_earlier_instant_is_not_forgotten_with_that_one() -> None:
+    repeats = Repeats(SOURCE, keep_s=7200.0)
+    for at, who in ((9000.0, "1"), (0.0, "1"), (12_000.0, "2")):
+        assert not repeats.is_repeat(landing(at, who), at)
+    assert repeats.take_expired() == [(0, 0)]
+    assert repeats.is_repeat(landing(9001.0, "1"), 9001.0)
+    assert not repeats.is_repeat(landing(9002.0, "3"), 9002.0)
+    assert [len(seen.codes) for seen in repeats.take_touched(0)] == [16, 8]
 
 
 def test_identities_that_can_decide_nothing_any_more_are_forgotten() -> None:
     repeats = Repeats(SOURCE, keep_s=7200.0)
     for at in (0.0, 3000.0, 20_000.0):
         repeats.is_repeat(landing(at, str(at)), at)
-    assert repeats.take_expired() == [0, 10]
+    assert repeats.take_expired() == [(0, 0), (10, 0)]
     assert not repeats.is_repeat(landing(1.0, "0.0"), 1.0)

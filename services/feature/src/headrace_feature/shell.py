@@ -224,12 +224,16 @@ class FeatureShard:
             key = f"{plan.view.key}/{entity}/{self._shard}"
             outs.append(stamp.out(key, state.encode(plan, entity, self._shard), f"{key}@{offset}"))
         for seen in fold.repeats.take_touched(self._shard):
-            key = f"~seen/{name}/{seen.bucket}/{self._shard}"
+            key = self._seen_key(name, seen.bucket, seen.part)
             outs.append(out(topic, key, seen, self._envelope(f"{key}@{offset}", "", cause), self._shard))
-        for bucket in fold.repeats.take_expired():
-            key = f"~seen/{name}/{bucket}/{self._shard}"
+        for bucket, part in fold.repeats.take_expired():
+            key = self._seen_key(name, bucket, part)
             outs.append(tombstone(topic, key, self._envelope(f"{key}@gone", "identities.seen", cause), self._shard))
         return outs
+
+    def _seen_key(self, name: str, bucket: int, part: int) -> str:
+        # NB: the first part has the key that the whole bucket had before there were parts.
+        return f"~seen/{name}/{bucket}/{part}/{self._shard}" if part else f"~seen/{name}/{bucket}/{self._shard}"
 
     def _advanced(self, name: str, applied: int, cause: Envelope | None) -> Out:
         fold = self._folds[name]

@@ -6,10 +6,9 @@ digest of the whole value.
 
 import hashlib
 
-from headrace.bus.port import Headers, Out, Record
+from headrace.bus.port import MAX_VALUE_BYTES, Headers, Out, Record
 from headrace.errors import Poison
 
-MAX_VALUE_BYTES = 1_048_576
 MAX_KEY_BYTES = 65_536
 MAX_HEADERS_BYTES = 65_536
 MAX_HEADERS = 256

@@ -17,7 +17,7 @@ from aiokafka import TopicPartition as ATopicPartition
 
 from headrace.bus.kafka_errors import quietly, translated
 from headrace.bus.partition import partition_of
-from headrace.bus.port import Ack, Out, TopicPartition
+from headrace.bus.port import Ack, Out, TopicPartition, refuse_too_large
 from headrace.errors import Misconfigured, TooLarge
 
 # NB: private to aiokafka 0.14 (pinned); `test_kafka_rules` fails when a new version moves it.
@@ -50,6 +50,7 @@ class _Writer:
         self._counts: dict[str, int] = {}
 
     async def write(self, outs: Sequence[Out]) -> list[Ack]:
+        refuse_too_large(outs)
         queues: dict[tuple[str, int], list[int]] = {}
         for index, out in enumerate(outs):
             partition = out.partition if out.partition is not None else await self._hashed(out)

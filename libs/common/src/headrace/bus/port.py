@@ -9,6 +9,10 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from headrace.errors import TooLarge
+
+# What is taken of a value by whoever reads it, whatever a broker or a topic allows.
+MAX_VALUE_BYTES = 1_048_576
 Headers = tuple[tuple[str, bytes], ...]
 
 
@@ -46,6 +50,16 @@ class Out(msgspec.Struct, frozen=True, gc=False):
     value: bytes | None
     headers: Headers = ()
     partition: int | None = None
+
+
+def refuse_too_large(outs: Sequence[Out]) -> None:
+    """Raise `TooLarge`, before anything is written, for a value that nobody would read: facts would be lost for ever."""
+    for out in outs:
+        if out.value is not None and len(out.value) > MAX_VALUE_BYTES:
+            raise TooLarge(
+                f"a value of {len(out.value):,} bytes is not written to {out.topic}: whoever reads it takes"
+                f" {MAX_VALUE_BYTES:,} at most"
+            )
 
 
 class Ack(NamedTuple):

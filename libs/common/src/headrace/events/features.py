@@ -1,8 +1,14 @@
 """The online store on the wire, and how far a shard of it has come."""
 
+from typing import Annotated
+
 import msgspec
 
 from headrace.project.definition import ViewDefinition
+
+# What Kafka lets a topic be called, and its id: whoever writes to a source may write a marker.
+RAW_TOPIC = "[a-zA-Z0-9._-]{1,249}"
+TOPIC_ID = "[!-~]{0,36}"
 
 
 class PaneColumns(msgspec.Struct, frozen=True, gc=False):
@@ -66,7 +72,8 @@ class ViewAdopted(msgspec.Struct, frozen=True):
 
 class IdentitiesSeen(msgspec.Struct, frozen=True, gc=False):
     """Identities of a deduplicated source seen in five minutes of event time (`bucket`), as little-endian arrays of equal
-    length. `codes`: uint64 hashes of key and identity. `at_s`: float64 instants of the first event of each.
+    length. `codes`: uint64 hashes of key and identity. `at_s`: float64 instants of the newest event of each that counted.
+    `part`: a bucket of many identities is several records; the first is number 0.
     """
 
     source: str
@@ -74,6 +81,7 @@ class IdentitiesSeen(msgspec.Struct, frozen=True, gc=False):
     bucket: int
     codes: bytes
     at_s: bytes
+    part: int = 0
 
 
 class PipelineAdvanced(msgspec.Struct, frozen=True, gc=False):
@@ -85,7 +93,7 @@ class PipelineAdvanced(msgspec.Struct, frozen=True, gc=False):
     """
 
     pipeline: str
-    topic: str
-    partition: int
+    topic: Annotated[str, msgspec.Meta(pattern=f"^{RAW_TOPIC}$")]
+    partition: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
     offset: int
-    topic_id: str = ""
+    topic_id: Annotated[str, msgspec.Meta(pattern=f"^{TOPIC_ID}$")] = ""

@@ -6,20 +6,30 @@ the marker the origins seen are kept one by one; the next marker forgets them.
 
 A raw topic that is deleted and made again counts its offsets from 0 again. Markers carry its id, the first one before any
 record of it: with another id all begins anew.
+
+All of it is one record of a shard, which nobody reads beyond 1 MiB: what is known has a budget in bytes, as they are
+written (`ORIGINS_BYTES`), and a place is one that Kafka could have. Whatever else a marker or an origin names is not known.
 """
 
+import re
 from dataclasses import dataclass, field
 
 from headrace.envelope import Origin
+from headrace.events.features import RAW_TOPIC, TOPIC_ID
 
 _INDEX_LIMIT = 65_536
 _LARGEST_OFFSET = 2**47 - 1
 _LARGEST_CODE = 2**63 - 1
-_LONGEST_ID = 36
+_PLACE = re.compile(rf"(?:{RAW_TOPIC})/[0-9]{{1,10}}").fullmatch
+_ID = re.compile(TOPIC_ID).fullmatch
 # What is kept one by one, and the raw partitions that are known, fit into one record. A pipeline marks every batch and
 # stays far below; origins that somebody invents are forgotten, the lowest first.
 MOST_SPARSE = 50_000
 MOST_PLACES = 1000
+# In MessagePack: an origin's code; a place's name with its length; its marker, its id, and the length of its origins.
+_CODE_BYTES, _NAME_BYTES, _REST_BYTES = 9, 3, 9 + 38 + 5
+PLACES_BYTES = 500_000
+ORIGINS_BYTES = PLACES_BYTES + MOST_SPARSE * _CODE_BYTES
 
 
 @dataclass(slots=True)
@@ -30,8 +40,16 @@ class Origins:
     sparse: dict[str, set[int]] = field(default_factory=dict)
     topic_ids: dict[str, str] = field(default_factory=dict)
     _count: int = field(init=False, default=0, compare=False)
+    _places: set[str] = field(init=False, default_factory=set, compare=False)
+    _places_bytes: int = field(init=False, default=0, compare=False)
 
     def __post_init__(self) -> None:
+        # NB: what was written before places had a budget may hold more than that.
+        for known in (self.marked, self.topic_ids, self.sparse):
+            for place in [place for place in known if not self._knows(place)]:
+                del known[place]
+        for place in [place for place, known in self.topic_ids.items() if not _ID(known)]:
+            del self.topic_ids[place]
         self._count = sum(map(len, self.sparse.values()))
 
     def is_repeat(self, origin: Origin | None) -> bool:
@@ -66,7 +84,7 @@ class Origins:
         >>> origins.advance("raw.m.v1/0", -1, "second"), origins.is_repeat(Origin("raw.m.v1", 0, 4, 0))
         (True, False)
         """
-        if offset > _LARGEST_OFFSET or not self._knows(place):
+        if offset > _LARGEST_OFFSET or not _ID(topic_id) or not self._knows(place):
             return False
         is_another = self._is_another(place, topic_id)
         if is_another:
@@ -83,9 +101,9 @@ class Origins:
     def _is_another(self, place: str, topic_id: str) -> bool:
         """Whether the raw topic is not the one that is known. NB: a marker without an id speaks of the one that is known."""
         known = self.topic_ids.get(place, "")
-        if topic_id and (known or len(self.topic_ids) < MOST_PLACES):
-            self.topic_ids[place] = topic_id[:_LONGEST_ID]
-        return bool(known and topic_id) and known != topic_id[:_LONGEST_ID]
+        if topic_id:
+            self.topic_ids[place] = topic_id
+        return bool(known and topic_id) and known != topic_id
 
     @property
     def held_bytes(self) -> int:
@@ -93,9 +111,16 @@ class Origins:
         return self._count * 100 + len(self.marked) * 300 + len(self.topic_ids) * 100
 
     def _knows(self, place: str) -> bool:
-        """Whether a raw partition is known, or one more may be."""
-        is_known = place in self.sparse or place in self.marked or place in self.topic_ids
-        return is_known or (len(self.sparse) < MOST_PLACES and len(self.marked) < MOST_PLACES and len(place) <= 300)
+        """Whether a raw partition is known, or one more may be: then it is from now on."""
+        if place in self._places:
+            return True
+        size = 3 * (len(place) + _NAME_BYTES) + _REST_BYTES
+        is_full = len(self._places) >= MOST_PLACES or self._places_bytes + size > PLACES_BYTES
+        if is_full or not _PLACE(place):
+            return False
+        self._places.add(place)
+        self._places_bytes += size
+        return True
 
     def _forget(self) -> None:
         """Of the raw partition with the most of them, the lower half. NB: a function of the set alone, not of its order."""

@@ -1,12 +1,14 @@
 """Which events of a source are repeats of one another: same key, same identity, less than `dedupe_within` apart.
 
 The rule reads the log in offset order, per source partition: the first event of an identity counts. Identities are kept
-as 64-bit hashes in buckets of five minutes of event time, so that a shard can write down the few buckets that a batch
-touched, and forget old ones whole.
+as 64-bit hashes in buckets of five minutes of event time, so that a shard can forget old ones whole. However many share a
+bucket (a day's file has one instant), it is written down in parts of a bounded size: the last one grows until it is full,
+and only what a batch touched is written.
 """
 
 import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +18,8 @@ from headrace.events.features import IdentitiesSeen
 from headrace.project.definition import SourceDefinition
 
 BUCKET_S = 300
+# Of 16 bytes each: a part is a record of 32 KB at most, written again with each batch until it is full.
+PART_IDENTITIES = 2000
 
 
 @dataclass(slots=True)
@@ -26,8 +30,8 @@ class Repeats:
     keep_s: float = math.inf
     newest_s: float = -math.inf
     _seen: dict[int, float] = field(default_factory=dict)
-    _buckets: dict[int, list[int]] = field(default_factory=dict)
-    _touched: set[int] = field(default_factory=set)
+    _buckets: dict[int, list[list[int]]] = field(default_factory=dict)
+    _touched: set[tuple[int, int]] = field(default_factory=set)
 
     def is_repeat(self, event: Any, at_s: float) -> bool:
         """Whether this event, available at `at_s`, was seen before; remembers it when not."""
@@ -41,14 +45,22 @@ class Repeats:
         first_s = self._seen.get(code)
         if first_s is not None and abs(at_s - first_s) < self.source.dedupe_within_s:
             return True
-        bucket = math.floor(at_s / BUCKET_S)
-        self._remember(code, at_s, bucket)
-        self._touched.add(bucket)
+        self._put(code, math.floor(at_s / BUCKET_S))
+        self._note(code, at_s)
         return False
 
-    def _remember(self, code: int, at_s: float, bucket: int) -> None:
-        self._seen[code] = at_s
-        self._buckets.setdefault(bucket, []).append(code)
+    def _put(self, code: int, bucket: int) -> None:
+        """Into the last part of its bucket, or a new one where that is full."""
+        parts = self._buckets.setdefault(bucket, [])
+        if not parts or len(parts[-1]) >= PART_IDENTITIES:
+            parts.append([])
+        parts[-1].append(code)
+        self._touched.add((bucket, len(parts) - 1))
+
+    def _note(self, code: int, at_s: float) -> None:
+        # NB: the newest instant counts, in whatever order they come: so parts may be read back in any order, and one
+        # bucket's end forgets nothing of a later one.
+        self._seen[code] = max(at_s, self._seen.get(code, at_s))
         self.newest_s = max(self.newest_s, at_s)
 
     @property
@@ -57,38 +69,55 @@ class Repeats:
         return len(self._seen) * 180
 
     def take_touched(self, partition: int) -> list[IdentitiesSeen]:
-        """What to write down since the last call: each touched bucket whole."""
+        """What to write down since the last call: each touched part."""
         touched, self._touched = self._touched, set()
-        return [
-            IdentitiesSeen(self.source.name, partition, bucket, *self._encoded(self._buckets[bucket]))
-            for bucket in sorted(touched)
-            if bucket in self._buckets
-        ]
+        return self._written(touched, partition)
 
     def take_all(self, partition: int) -> list[IdentitiesSeen]:
-        """Every bucket, to be written down whole."""
-        self._touched = set(self._buckets)
-        return self.take_touched(partition)
+        """Every part of every bucket."""
+        self._touched = set()
+        everything = [(bucket, part) for bucket, parts in self._buckets.items() for part in range(len(parts))]
+        return self._written(everything, partition)
+
+    def _written(self, places: Iterable[tuple[int, int]], partition: int) -> list[IdentitiesSeen]:
+        return [
+            IdentitiesSeen(self.source.name, partition, bucket, *self._encoded(self._buckets[bucket][part]), part)
+            for bucket, part in sorted(places)
+        ]
 
     def _encoded(self, codes: list[int]) -> tuple[bytes, bytes]:
         return np.array(codes, dtype="<u8").tobytes(), np.array([self._seen[code] for code in codes], "<f8").tobytes()
 
-    def take_expired(self) -> list[int]:
-        """Buckets that can decide nothing any more; they are forgotten."""
+    def take_expired(self) -> list[tuple[int, int]]:
+        """Buckets that can decide nothing any more are forgotten; returns their parts, as (bucket, part)."""
         oldest = (self.newest_s - self.keep_s) // BUCKET_S if math.isfinite(self.newest_s) else -math.inf
-        expired = sorted(bucket for bucket in self._buckets if bucket < oldest)
-        for bucket in expired:
-            for code in self._buckets.pop(bucket):
-                if self._seen.get(code, math.inf) < (bucket + 1) * BUCKET_S:
-                    self._seen.pop(code, None)
+        expired: list[tuple[int, int]] = []
+        for bucket in sorted(bucket for bucket in self._buckets if bucket < oldest):
+            expired += [(bucket, part) for part in range(self._forget(bucket))]
+        self._touched.difference_update(expired)
         return expired
 
+    def _forget(self, bucket: int) -> int:
+        """Drop a bucket; returns how many parts it had."""
+        parts = self._buckets.pop(bucket)
+        for codes in parts:
+            for code in codes:
+                if self._seen.get(code, math.inf) < (bucket + 1) * BUCKET_S:
+                    self._seen.pop(code, None)
+        return len(parts)
+
     def restore(self, seen: IdentitiesSeen) -> None:
-        """Put back a bucket that was written before."""
+        """Put back a part that was written before, in the place of an older state of it.
+
+        In logs from before there were parts a whole bucket is its first one, however long.
+        """
         codes, at_s = np.frombuffer(seen.codes, "<u8").tolist(), np.frombuffer(seen.at_s, "<f8").tolist()
+        parts = self._buckets.setdefault(seen.bucket, [])
+        parts.extend([] for _ in range(len(parts), seen.part + 1))
+        parts[seen.part] = codes
         for code, at in zip(codes, at_s, strict=True):
-            if at >= self._seen.get(code, -math.inf):
-                self._remember(code, at, seen.bucket)
+            # NB: those logs may give an identity the instant of an earlier bucket.
+            self._note(code, max(at, seen.bucket * BUCKET_S))
 
 
 def _code(key: Any, identity: Any) -> int:

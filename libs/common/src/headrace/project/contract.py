@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from headrace.bus.port import Out, Record
-from headrace.codec import MAX_VALUE_BYTES, header, is_json, out, refuse_unreadable
+from headrace.bus.port import MAX_VALUE_BYTES, Out, Record
+from headrace.codec import header, is_json, out, refuse_unreadable
 from headrace.envelope import MAX_TEXT_BYTES, Envelope, Origin, derived_id
 from headrace.errors import Poison
 from headrace.events.inference import OutcomeObserved

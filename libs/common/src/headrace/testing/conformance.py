@@ -8,8 +8,8 @@ import secrets
 
 import pytest
 
-from headrace.bus.port import Log, Out, Record, TopicPartition, TopicSpec
-from headrace.errors import Fenced, Misconfigured
+from headrace.bus.port import MAX_VALUE_BYTES, Log, Out, Record, TopicPartition, TopicSpec
+from headrace.errors import Fenced, Misconfigured, TooLarge
 
 
 def outs(topic: str, *values: bytes, partition: int = 0) -> list[Out]:
@@ -95,6 +95,23 @@ class LogConformance:
         await transactor.close()
         assert await read_values(log, topic) == [b"a", b"b"]
         assert await log.committed(group, [tp]) == {tp: 7}
+
+    async def test_a_value_that_nobody_would_read_is_not_written_though_the_topic_takes_it(self, log: Log) -> None:
+        topic = f"conformance.{secrets.token_hex(4)}.v1"
+        await log.create_topics([TopicSpec(topic, 1, {"max.message.bytes": "4194304"})])
+        small, largest, larger = [
+            Out(topic, None, b"x" * n, partition=0) for n in (1, MAX_VALUE_BYTES, MAX_VALUE_BYTES + 1)
+        ]
+        producer, transactor = await log.producer(), await log.transactor(f"{topic}-0", topic)
+        with pytest.raises(Misconfigured, match=r"a value of 1,048,577 bytes is not written to .* 1,048,576 at most"):
+            await producer.send([small, larger])
+        with pytest.raises(TooLarge, match="a value of 1,048,577 bytes"):
+            await transactor.commit([small, larger], {TopicPartition(topic, 0): 1})
+        await producer.send([largest])
+        await producer.close()
+        await transactor.close()
+        assert await log.committed(topic, [TopicPartition(topic, 0)]) == {}
+        assert await read_values(log, topic) == [largest.value]
 
     async def test_a_new_owner_fences_the_old_one_and_nothing_of_it_shows(self, log: Log) -> None:
         topic, group = await make_topic(log), f"g{secrets.token_hex(4)}"

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headrace.bus.partition import partition_of
-from headrace.bus.port import NO_IDS, Ack, Assigned, Out, Record, Start, TopicPartition, TopicSpec
+from headrace.bus.port import NO_IDS, Ack, Assigned, Out, Record, Start, TopicPartition, TopicSpec, refuse_too_large
 from headrace.clock import Clock, ManualClock
-from headrace.errors import Fenced, NoTopic, Retryable
+from headrace.errors import Fenced, Misconfigured, NoTopic, Retryable, TooLarge
 
 _OPEN, _COMMITTED, _ABORTED = "open", "committed", "aborted"
 
@@ -270,6 +270,10 @@ class MemoryProducer:
         self._log = log
 
     async def send(self, outs: Sequence[Out]) -> list[Ack]:
+        try:
+            refuse_too_large(outs)
+        except TooLarge as error:
+            raise Misconfigured(f"a record is too large: {error}") from error
         return [self._log.append(out) for out in outs]
 
     async def close(self) -> None: ...
@@ -284,6 +288,7 @@ class MemoryTransactor:
 
     async def commit(self, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> list[Ack]:
         self._refuse_zombie()
+        refuse_too_large(outs)
         transaction = _Transaction()
         acks = [self._log.append(out, transaction) for out in outs]
         touched = sorted({TopicPartition(ack.topic, ack.partition) for ack in acks})
