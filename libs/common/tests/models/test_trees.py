@@ -79,3 +79,14 @@ def test_members_that_are_handed_other_columns_than_the_ensemble_has_pass(model:
 def test_a_chain_whose_members_see_the_answers_of_those_before_passes() -> None:
     chain = ClassifierChain(DecisionTreeClassifier()).fit(X, np.stack([Y > 0, Y > 1], axis=1))
     refuse_wild_trees(chain)
+
+
+def test_histogram_boosting_that_claims_more_columns_than_it_has_thresholds_for_is_refused() -> None:
+    rounded = np.column_stack([X[:, :3], X[:, 3].round()])
+    model = HistGradientBoostingClassifier(max_iter=2, categorical_features=[3]).fit(rounded, Y)
+    refuse_wild_trees(model)
+    nodes = model._predictors[0][0].nodes
+    inner = int(np.flatnonzero(nodes["is_leaf"] == 0)[0])
+    nodes[inner]["feature_idx"], model.n_features_in_ = WIDE - 1, WIDE
+    with pytest.raises(Poison, match="asks for a column outside of its 4"):
+        refuse_wild_trees(make_pipeline(model))

@@ -43,6 +43,10 @@ def _walk(model: Any) -> Iterator[tuple[Any, int | None]]:
         inside = getattr(value, "__dict__", None) or {}
         own = inside.get("n_features_in_", columns)
         own = int(own) if isinstance(own, int | np.integer) else None
+        # NB: histogram boosting takes rows of any width where it encodes categories first; it has thresholds for those it was fitted on.
+        thresholds = getattr(inside.get("_bin_mapper"), "bin_thresholds_", None)
+        if own is not None and isinstance(thresholds, list):
+            own = min(own, len(thresholds))
         if own is not None and type(value).__module__.startswith(_HANDS_ON):
             _refuse_wider(inside.get("estimators_"), own)
         waiting += [(item, own) for item in _parts(value, inside)]
