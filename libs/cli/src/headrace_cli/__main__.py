@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 
 def run() -> None:
@@ -13,4 +14,7 @@ def run() -> None:
 
 
 if __name__ == "__main__":
+    # NB: `python -m` looks where it stands first: a file there (queue.py) is not what we import by that name.
+    if sys.path[0] == os.getcwd():
+        del sys.path[0]
     run()

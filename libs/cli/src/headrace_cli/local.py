@@ -84,7 +84,16 @@ class Local:
         try:
             self._end_left_over()
             (self.home / STATE_FILE).unlink(missing_ok=True)
-            command = [sys.executable, "-m", "headrace_cli.supervisor", "--home", str(self.home), "--port", str(port)]
+            command = [
+                sys.executable,
+                "-P",
+                "-m",
+                "headrace_cli.supervisor",
+                "--home",
+                str(self.home),
+                "--port",
+                str(port),
+            ]
             command += ["--fresh"] * fresh + ["--anywhere"] * anywhere + ["--lock", str(lock)]
             with (self.home / "supervisor.log").open("ab") as log:
                 process = subprocess.Popen(

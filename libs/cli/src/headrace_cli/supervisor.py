@@ -244,7 +244,8 @@ class Supervisor:
             }
             if self.anywhere:
                 environ.setdefault("HEADRACE_GATEWAY_PORT", "0")
-            command = [sys.executable, "-m", f"headrace_{name}"]
+            # NB: -P: a file that lies where `up` was run (queue.py) is not what a service imports by that name.
+            command = [sys.executable, "-P", "-m", f"headrace_{name}"]
             log = self.home / "logs" / f"{name}.log"
             self.children[name] = Child(name, command, log, environ, http_port=ports[name])
             self.children[name].start(now_s)
