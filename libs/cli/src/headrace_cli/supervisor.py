@@ -34,7 +34,7 @@ from headrace.runs import end_runs
 from headrace.settings import Settings
 from headrace_broker import Broker, BrokerError, free_port, holder
 from headrace_cli.alarming import Alarms
-from headrace_cli.children import RESTART_AT_ONCE, Child, rotate
+from headrace_cli.children import RESTART_AT_ONCE, Child, reunite, rotate
 from headrace_cli.disk import Disk
 from headrace_cli.overseeing import Oversight, look_at
 
@@ -277,7 +277,7 @@ class Supervisor:
         except OSError as error:
             _log.warning("%s cannot be started: %s", child.name, error)
             child.due_s = now_s + BROKER_PAUSE_S
-            return False
+            return True
         if changed and child.process is None and (child.restarts, child.last_code) != before:
             level = logging.INFO if child.last_code == RESTART_AT_ONCE else logging.WARNING
             _log.log(level, "%s %s; started again in %.1f s", child.name, child.reason, child.pause_s)
@@ -308,10 +308,14 @@ class Supervisor:
 
     def _keep_house(self) -> bool:
         """Logs kept short, the disk looked at; returns whether there is news."""
-        logs = [child.log for child in self.children.values()]
-        for log in [*logs, self.home / "supervisor.log", self.home / "kafka" / "broker.log"]:
-            rotate(log)
         self.disk = Disk.under(self.home)
+        logs = {child.log: child.pid for child in self.children.values()}
+        logs[self.home / "supervisor.log"] = os.getpid()
+        if self.keeper is not None:
+            logs[self.keeper.broker.log_file] = self.keeper.broker.pid
+        for log, pid in logs.items():
+            reunite(log, pid)
+            rotate(log)
         self._look_after_alarms()
         was_told, self._told_disk = self._told_disk, self.disk.is_almost_full
         if self._told_disk != was_told:
