@@ -1,5 +1,6 @@
 """Who is replaced and who is not, what is said of it, and what `up`, `down` and `status` say: without a broker."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,18 +18,19 @@ from headrace.bus.port import Record
 from headrace.bus.stops import way_on
 from headrace.codec import Message
 from headrace.envelope import Envelope
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, Retryable
 from headrace.events.ops import HealthReported, PartitionStopped
 from headrace.settings import Settings
 from headrace.topics import Topics
+from headrace_cli import supervisor as supervising
 from headrace_cli.alarming import Alarms, Pulse, disk_almost_full
 from headrace_cli.children import Child, last_line, reunite, rotate
 from headrace_cli.commands.daily import _is_looping
 from headrace_cli.disk import Disk
-from headrace_cli.local import Local
+from headrace_cli.local import Local, settings_here
 from headrace_cli.overseeing import AT_WORK_S, Look, Oversight, look_at
 from headrace_cli.standing import local_rows, one_line, service_rows, stopped_line
-from headrace_cli.supervisor import LOCK_FILE, Supervisor, locked
+from headrace_cli.supervisor import LOCK_FILE, Supervisor, locked, sign
 from headrace_cli.waiting import NothingMoves, Workers, wait_for
 
 
@@ -331,6 +333,66 @@ def test_a_second_up_is_told_that_one_is_starting_already(tmp_path: Path) -> Non
 def test_half_written_state_is_no_state(tmp_path: Path) -> None:
     (tmp_path / "supervisor.json").write_text('{"pid": 1')
     assert Local(tmp_path).state() is None
+
+
+WRONG = (
+    None,
+    "",
+    "[]",
+    "{",
+    '{"pid": 1, "error": "x", "services": []}',
+    '{"pid": "x", "error": null, "services": [1]}',
+)
+
+
+@pytest.fixture
+def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder in which a supervisor runs, as its lock says, and nothing names a broker."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
+    lock = locked(tmp_path)
+    assert lock is not None
+    sign(lock, os.getpid())
+    yield tmp_path
+    os.close(lock)
+
+
+@pytest.mark.parametrize("lies", WRONG)
+def test_where_up_runs_and_nothing_says_where_its_broker_is_commands_refuse_instead_of_asking_another(
+    held: Path, lies: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if lies is not None:
+        (held / "supervisor.json").write_text(lies)
+    with pytest.raises(Retryable, match=rf"runs here \(process {os.getpid()}\).*supervisor.json is gone or broken"):
+        settings_here()
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "b:7")
+    assert settings_here().bootstrap_servers == "b:7"
+
+
+def test_while_up_starts_commands_say_what_it_is_at_and_then_find_its_broker(held: Path) -> None:
+    supervisor = Supervisor(held, 1, False, Settings(), phase="making topics")
+    supervisor._write_state("")
+    with pytest.raises(Retryable, match="it is making topics; try again in a moment"):
+        settings_here()
+    supervisor._write_state("b:8")
+    assert settings_here().bootstrap_servers == "b:8"
+
+
+async def test_a_state_that_somebody_removed_or_broke_is_written_again(
+    held: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervising, "HOUSEKEEPING_EVERY_S", 0.0)
+    supervisor, file = Supervisor(held, 1, False, Settings()), held / "supervisor.json"
+    tending = asyncio.create_task(supervisor._tend("b:9"))
+    try:
+        for lies in WRONG:
+            file.unlink(missing_ok=True) if lies is None else file.write_text(lies)
+            async with asyncio.timeout(20):
+                while (Local(held).state() or {}).get("bootstrap_servers") != "b:9":
+                    await asyncio.sleep(0.01)
+    finally:
+        tending.cancel()
 
 
 # -- waiting

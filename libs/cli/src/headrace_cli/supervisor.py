@@ -149,6 +149,7 @@ class Supervisor:
     _alarming: asyncio.Task[None] | None = None
     _alarms: Alarms | None = None
     _told_disk: bool = False
+    _written: str = ""
 
     async def run(self) -> int:
         """Until a signal."""
@@ -320,7 +321,17 @@ class Supervisor:
         was_told, self._told_disk = self._told_disk, self.disk.is_almost_full
         if self._told_disk != was_told:
             _log.warning("%s", self.disk.told)
-        return self._told_disk != was_told or self._told_disk
+        return self._told_disk != was_told or self._told_disk or self._is_state_lost()
+
+    def _is_state_lost(self) -> bool:
+        """Whether somebody removed or changed what we wrote: without it nobody finds the broker."""
+        try:
+            is_ours = (self.home / STATE_FILE).read_text(errors="replace") == self._written
+        except OSError:
+            is_ours = False
+        if not is_ours:
+            _log.warning("%s is not what was written: written again", STATE_FILE)
+        return not is_ours
 
     def _look_after_alarms(self) -> None:
         """What the alerts are to say of the disk; who writes them is started again, should it ever end."""
@@ -366,8 +377,9 @@ class Supervisor:
             "disk": {"told": self.disk.told, "is_almost_full": self.disk.is_almost_full},
         }
         scratch = self.home / f"{STATE_FILE}.new"
+        self._written = json.dumps(state, indent=2)
         try:
-            scratch.write_text(json.dumps(state, indent=2))
+            scratch.write_text(self._written)
             scratch.replace(self.home / STATE_FILE)
         except OSError as failed:
             # NB: a full disk must not end who looks after everything; what it says is old then.
