@@ -8,6 +8,12 @@ import sys
 def run() -> None:
     """Ctrl-C is heeded before anything heavy is imported: nothing is begun by then, so the process just ends."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - until the end
+    if sys.stdout is None:
+        # NB: before anything is done: the next file or socket that is opened would be what is printed to.
+        print("headrace: standard output is closed: send it to a file, or to /dev/null", file=sys.stderr)
+        os._exit(1)
     from headrace_cli.main import main
 
     main()
