@@ -395,6 +395,25 @@ async def test_a_state_that_somebody_removed_or_broke_is_written_again(
         tending.cancel()
 
 
+def test_a_supervisor_that_is_stopped_is_told_with_the_way_on(tmp_path: Path) -> None:
+    lock = locked(tmp_path)
+    assert lock is not None
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        sign(lock, process.pid)
+        assert Local(tmp_path).why_unattended() == ""
+        os.kill(process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        told = Local(tmp_path).why_unattended()
+        assert told.startswith(f"the supervisor (process {process.pid}) is stopped: nothing that ends is started again")
+        assert f"kill -CONT {process.pid}" in told
+    finally:
+        process.kill()
+        process.wait()
+        os.close(lock)
+    assert Local(tmp_path).why_unattended() == ""
+
+
 # -- waiting
 
 

@@ -21,6 +21,7 @@ import psutil
 
 from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.settings import Settings, origins
+from headrace_cli.overseeing import look_at
 from headrace_cli.supervisor import LOCK_FILE, SERVICES, STATE_FILE, locked, sign
 from headrace_cli.waiting import Patience, Workers
 
@@ -69,6 +70,14 @@ class Local:
         """The supervisor, below which all that it started is to be found; none when none runs."""
         pid = self.supervisor()
         return [] if pid is None else [pid]
+
+    def why_unattended(self) -> str:
+        """A supervisor that somebody stopped (SIGSTOP) looks after nothing, and says so nowhere itself; "" for none such."""
+        pid = self.supervisor()
+        look = None if pid is None else look_at(pid, 0.0, None)
+        if look is None or look.state not in ("T", "t"):
+            return ""
+        return f"the supervisor (process {pid}) is stopped: nothing that ends is started again; `kill -CONT {pid}` lets it go on"
 
     def start(self, port: int, *, fresh: bool = False, anywhere: bool = True) -> subprocess.Popen[bytes]:
         """Start a supervisor of its own session, with its log in the folder. `anywhere`: health and gateway on free ports.
