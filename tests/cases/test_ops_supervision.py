@@ -1,12 +1,14 @@
 """Who is replaced and who is not, what is said of it, and what `up`, `down` and `status` say: without a broker."""
 
+import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,19 +18,26 @@ from headrace.bus.port import Record
 from headrace.bus.stops import way_on
 from headrace.codec import Message
 from headrace.envelope import Envelope
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, Retryable
 from headrace.events.ops import HealthReported, PartitionStopped
 from headrace.settings import Settings
 from headrace.topics import Topics
+from headrace_cli import supervisor as supervising
 from headrace_cli.alarming import Alarms, Pulse, disk_almost_full
-from headrace_cli.children import Child, last_line, rotate
+from headrace_cli.children import Child, last_line, reunite, rotate
 from headrace_cli.commands.daily import _is_looping
 from headrace_cli.disk import Disk
-from headrace_cli.local import Local
+from headrace_cli.local import Local, settings_here
 from headrace_cli.overseeing import AT_WORK_S, Look, Oversight, look_at
 from headrace_cli.standing import local_rows, one_line, service_rows, stopped_line
-from headrace_cli.supervisor import LOCK_FILE, Supervisor, locked
+from headrace_cli.supervisor import LOCK_FILE, Supervisor, locked, sign
 from headrace_cli.waiting import NothingMoves, Workers, wait_for
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    give_up_s = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < give_up_s
 
 
 def _looks(seconds: int, look: Callable[[float], Look]) -> str | None:
@@ -150,6 +159,54 @@ def test_a_log_is_cut_at_its_size_and_its_writer_goes_on(tmp_path: Path) -> None
     assert (tmp_path / "x.log.1").read_bytes().startswith(b"old line")
     assert last_line(log) == "the new one"
     assert not rotate(log, 500)
+
+
+def test_a_log_that_was_removed_is_at_its_path_again_and_bounded_while_its_writer_goes_on(tmp_path: Path) -> None:
+    says = 'for _ in $(seq 100); do echo "an old line"; done; exec sleep 60'
+    log = tmp_path / "logs" / "x.log"
+    child = Child("x", ["sh", "-c", says], log, {"PATH": "/usr/bin:/bin"})
+    child.start(0.0)  # the folder is not there either
+    _until(lambda: log.stat().st_size == 1200)
+    shutil.rmtree(log.parent)
+    assert not reunite(log, 0)
+    assert reunite(log, child.pid)
+    assert log.read_bytes() == b"an old line\n" * 100
+    assert os.stat(f"/proc/{child.pid}/fd/1").st_size == 0
+    assert rotate(log, 500)
+    child.kill()
+
+
+def test_a_log_that_was_moved_away_stays_where_it_was_moved_to(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    child = Child("x", ["sh", "-c", "echo said; exec sleep 60"], log, {"PATH": "/usr/bin:/bin"})
+    child.start(0.0)
+    _until(lambda: log.stat().st_size == 5)
+    log.rename(tmp_path / "kept")
+    assert not reunite(log, child.pid)
+    assert (tmp_path / "kept").read_bytes() == b"said\n"
+    child.kill()
+
+
+def test_a_child_whose_logs_folder_is_gone_is_started_and_one_that_cannot_be_says_why(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path, 1, False, Settings())
+    child = Child("gateway", ["sleep", "60"], tmp_path / "logs" / "gateway.log", {"PATH": "/usr/bin:/bin"})
+    child.start(0.0)
+    process = child.process
+    assert process is not None
+    shutil.rmtree(tmp_path / "logs")
+    (tmp_path / "logs").write_text("a file stands where the folder was")
+    process.kill()
+    process.wait()
+    assert supervisor._tend_child(child, 1.0)
+    assert supervisor._tend_child(child, 2.0)
+    told = child.told()
+    assert told["reason"].startswith("killed by SIGKILL; cannot be started: [Errno 17] File exists")
+    assert (told["pid"], told["restarts"]) == (None, 0)
+    (tmp_path / "logs").unlink()
+    assert supervisor._tend_child(child, 60.0)
+    told = child.told()
+    assert (told["pid"] is not None, told["reason"], told["restarts"]) == (True, "killed by SIGKILL", 1)
+    child.kill()
 
 
 def test_a_supervisor_that_cannot_write_its_state_goes_on(tmp_path: Path) -> None:
@@ -276,6 +333,85 @@ def test_a_second_up_is_told_that_one_is_starting_already(tmp_path: Path) -> Non
 def test_half_written_state_is_no_state(tmp_path: Path) -> None:
     (tmp_path / "supervisor.json").write_text('{"pid": 1')
     assert Local(tmp_path).state() is None
+
+
+WRONG = (
+    None,
+    "",
+    "[]",
+    "{",
+    '{"pid": 1, "error": "x", "services": []}',
+    '{"pid": "x", "error": null, "services": [1]}',
+)
+
+
+@pytest.fixture
+def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder in which a supervisor runs, as its lock says, and nothing names a broker."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
+    lock = locked(tmp_path)
+    assert lock is not None
+    sign(lock, os.getpid())
+    yield tmp_path
+    os.close(lock)
+
+
+@pytest.mark.parametrize("lies", WRONG)
+def test_where_up_runs_and_nothing_says_where_its_broker_is_commands_refuse_instead_of_asking_another(
+    held: Path, lies: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if lies is not None:
+        (held / "supervisor.json").write_text(lies)
+    with pytest.raises(Retryable, match=rf"runs here \(process {os.getpid()}\).*supervisor.json is gone or broken"):
+        settings_here()
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "b:7")
+    assert settings_here().bootstrap_servers == "b:7"
+
+
+def test_while_up_starts_commands_say_what_it_is_at_and_then_find_its_broker(held: Path) -> None:
+    supervisor = Supervisor(held, 1, False, Settings(), phase="making topics")
+    supervisor._write_state("")
+    with pytest.raises(Retryable, match="it is making topics; try again in a moment"):
+        settings_here()
+    supervisor._write_state("b:8")
+    assert settings_here().bootstrap_servers == "b:8"
+
+
+async def test_a_state_that_somebody_removed_or_broke_is_written_again(
+    held: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervising, "HOUSEKEEPING_EVERY_S", 0.0)
+    supervisor, file = Supervisor(held, 1, False, Settings()), held / "supervisor.json"
+    tending = asyncio.create_task(supervisor._tend("b:9"))
+    try:
+        for lies in WRONG:
+            file.unlink(missing_ok=True) if lies is None else file.write_text(lies)
+            async with asyncio.timeout(20):
+                while (Local(held).state() or {}).get("bootstrap_servers") != "b:9":
+                    await asyncio.sleep(0.01)
+    finally:
+        tending.cancel()
+
+
+def test_a_supervisor_that_is_stopped_is_told_with_the_way_on(tmp_path: Path) -> None:
+    lock = locked(tmp_path)
+    assert lock is not None
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        sign(lock, process.pid)
+        assert Local(tmp_path).why_unattended() == ""
+        os.kill(process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        told = Local(tmp_path).why_unattended()
+        assert told.startswith(f"the supervisor (process {process.pid}) is stopped: nothing that ends is started again")
+        assert f"kill -CONT {process.pid}" in told
+    finally:
+        process.kill()
+        process.wait()
+        os.close(lock)
+    assert Local(tmp_path).why_unattended() == ""
 
 
 # -- waiting

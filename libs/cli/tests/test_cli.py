@@ -1,6 +1,7 @@
 """What commands say without a broker: projects written, differences shown, settings told with their origin."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -147,6 +148,28 @@ def test_an_interrupt_while_the_command_is_still_being_read_in_ends_it_without_a
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30) == (b"", b"")
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("words", "shell", "code", "sentence"),
+    [
+        ("config show", ">&-", 1, "standard output is closed"),
+        ("config show", "> /dev/full", 1, "not all could be written: No space left on device"),
+        ("config show --json", "> /dev/full", 1, "not all could be written: No space left on device"),
+        ("--help", "> /dev/full", 1, "not all could be written: No space left on device"),
+        ("config show", "2>&- > /dev/null", 0, ""),
+        ("config show", ">&- 2>&-", 1, ""),
+    ],
+)
+def test_output_that_nobody_takes_is_one_sentence_and_no_trace(
+    words: str, shell: str, code: int, sentence: str, tmp_path: Path
+) -> None:
+    line = f"{sys.executable} -m headrace_cli {words} {shell}"
+    environ = os.environ | {"TMPDIR": str(tmp_path)}
+    ran = subprocess.run(["sh", "-c", line], env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (code, "", 1 if sentence else 0), ran.stderr
+    assert sentence in ran.stderr
+    assert list(tmp_path.iterdir()) == []  # no bug was written down
 
 
 @pytest.mark.parametrize("text", ["[1", '{"a": 1}', "[]", '{"deployment": 3}'])

@@ -96,6 +96,51 @@ async def test_requests_sent_ahead_are_answered_in_order_and_too_many_end_the_co
     assert bench.health.unforeseen == 0
 
 
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA\r\n"
+WEBSOCKET = b"connection: keep-alive, upgrade\r\nUPGRADE: websocket\r\nSec-WebSocket-Version: 13\r\n"
+
+
+def predict_that_offers(offer: bytes, *, chunked: bool = False) -> bytes:
+    head, _, body = PREDICT.partition(b"\r\n\r\n")
+    if chunked:
+        head, _, _ = head.partition(b"\r\nContent-Length")
+        head += b"\r\nTransfer-Encoding: chunked"
+        body = b"5\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (body[:5], len(body) - 5, body[5:])
+    return head + b"\r\n" + offer + b"\r\n" + body
+
+
+@pytest.mark.parametrize("offer", [H2C, WEBSOCKET, b"Connection: Upgrade\r\nUpgrade: TLS/1.0, h2c\r\n"])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_an_upgrade_that_is_offered_is_ignored_and_the_body_is_read(
+    bench: Bench, offer: bytes, chunked: bool
+) -> None:
+    request = predict_that_offers(offer, chunked=chunked)
+    last = PREDICT.replace(b"Host: x", b"Host: x\r\nConnection: close")
+    async with bench.serving() as port:
+        for pieces in ([request], [bytes([byte]) for byte in request], [request[:-20], request[-20:]]):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0)
+            writer.write(request * 2 + last)  # sent ahead
+            told = await asyncio.wait_for(reader.read(), 20)
+            assert told.count(b"HTTP/1.1 200 ") == 4
+            assert told.count(b"HTTP/1.1 ") == 4
+            writer.close()
+    assert bench.health.unforeseen == 0
+
+
+async def test_who_only_offers_an_upgrade_is_answered_and_kept(bench: Bench) -> None:
+    async with bench.serving() as port:
+        asked = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n" + WEBSOCKET + b"\r\n"
+        told = await said(port, asked, asked.replace(b"keep-alive", b"close"))
+        assert told.count(b"HTTP/1.1 200 ") == 2
+        assert (await said(port, b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+        assert (await said(port, POST, H2C, *[b"X-%d: %s\r\n" % (n, b"x" * 2000) for n in range(100)])).startswith(
+            b"HTTP/1.1 431 "
+        )
+
+
 async def test_line_ends_between_requests_hold_no_connection(bench: Bench) -> None:
     async with bench.serving(Limits(head_within_s=0.3)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

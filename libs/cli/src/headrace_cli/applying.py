@@ -3,6 +3,8 @@
 import getpass
 import os
 import secrets
+import sys
+from importlib.machinery import PathFinder
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from headrace_cli.session import Session
 
 async def apply_project(session: Session, reference: str) -> dict[str, Any]:
     """Publish the project found at `reference`; nothing is published when nothing changed."""
-    project, where = load_project(reference)
+    project, where = load_project(with_folder(reference))
     definition = _compiled(project, where)
     applied = session.projects.applied.get(definition.name)
     if refused := taken(definition, session.projects.applied.values()):
@@ -43,6 +45,17 @@ async def apply_project(session: Session, reference: str) -> dict[str, Any]:
         )
         await session.send("project.definitions", definition.name, event, f"apply-{secrets.token_hex(8)}")
     return {"project": definition.name, "digest": digest(definition), "changes": changes, "topics_created": made}
+
+
+def with_folder(reference: str) -> str:
+    """`module:attribute` of a module that lies in this folder, with the folder: no process of ours looks where it stands."""
+    module, is_module, _ = reference.partition(":")
+    if not is_module or "!" in module or os.path.exists(reference):
+        return reference
+    here, top = os.getcwd(), module.partition(".")[0]
+    places = [place for place in sys.path if place and os.path.abspath(place) != here]
+    is_installed = PathFinder.find_spec(top, places) is not None
+    return reference if is_installed or PathFinder.find_spec(top, [here]) is None else f"{here}!{reference}"
 
 
 def _applied_file() -> Path:

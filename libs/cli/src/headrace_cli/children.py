@@ -40,10 +40,20 @@ class Child:
     at: str = ""
     oversight: Oversight = field(default_factory=Oversight)
     _replaced_because: str = ""
+    _cannot_start: str = ""
 
     def start(self, now_s: float) -> None:
-        """Start the process; it ends when we do."""
+        """Start the process; it ends when we do. Raises `OSError` when it cannot be started, which `told` says too."""
         self.started_s, self.oversight, self._replaced_because = now_s, Oversight(), ""
+        try:
+            self._start()
+        except OSError as error:
+            self._cannot_start = f"cannot be started: {error}"
+            raise
+        self._cannot_start = ""
+
+    def _start(self) -> None:
+        self.log.parent.mkdir(exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
@@ -68,8 +78,8 @@ class Child:
             return True
         if now_s < self.due_s:
             return False
-        self.restarts += 1
         self.start(now_s)
+        self.restarts += 1
         return True
 
     def _note_end(self, code: int, now_s: float) -> None:
@@ -107,7 +117,7 @@ class Child:
             "log": str(self.log),
             "restarts": self.restarts,
             "last_code": self.last_code,
-            "reason": self.reason,
+            "reason": "; ".join(filter(None, (self.reason, self._cannot_start))),
             "at": self.at,
         }
 
@@ -144,6 +154,23 @@ def rotate(log: Path, most_bytes: int = LOG_BYTES) -> bool:
         older.unlink(missing_ok=True)
     try:
         os.truncate(log, 0)
+    except OSError:
+        return False
+    return True
+
+
+def reunite(log: Path, pid: int | None) -> bool:
+    """A log that somebody removed while `pid` writes it lies at its path again, a look late: what was written meanwhile is moved
+    there, so that it is found, and bounded. Returns whether there was anything to do.
+    """
+    written = Path(f"/proc/{pid}/fd/1")
+    try:
+        if os.readlink(written) != f"{log.parent.resolve() / log.name} (deleted)":
+            return False
+        log.parent.mkdir(exist_ok=True)
+        with written.open("rb") as lost, log.open("ab") as found:
+            shutil.copyfileobj(lost, found)
+        os.truncate(written, 0)
     except OSError:
         return False
     return True

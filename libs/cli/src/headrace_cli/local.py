@@ -19,8 +19,9 @@ from typing import Any
 
 import psutil
 
-from headrace.errors import HeadraceError, Misconfigured
+from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.settings import Settings, origins
+from headrace_cli.overseeing import look_at
 from headrace_cli.supervisor import LOCK_FILE, SERVICES, STATE_FILE, locked, sign
 from headrace_cli.waiting import Patience, Workers
 
@@ -70,6 +71,14 @@ class Local:
         pid = self.supervisor()
         return [] if pid is None else [pid]
 
+    def why_unattended(self) -> str:
+        """A supervisor that somebody stopped (SIGSTOP) looks after nothing, and says so nowhere itself; "" for none such."""
+        pid = self.supervisor()
+        look = None if pid is None else look_at(pid, 0.0, None)
+        if look is None or look.state not in ("T", "t"):
+            return ""
+        return f"the supervisor (process {pid}) is stopped: nothing that ends is started again; `kill -CONT {pid}` lets it go on"
+
     def start(self, port: int, *, fresh: bool = False, anywhere: bool = True) -> subprocess.Popen[bytes]:
         """Start a supervisor of its own session, with its log in the folder. `anywhere`: health and gateway on free ports.
 
@@ -84,7 +93,16 @@ class Local:
         try:
             self._end_left_over()
             (self.home / STATE_FILE).unlink(missing_ok=True)
-            command = [sys.executable, "-m", "headrace_cli.supervisor", "--home", str(self.home), "--port", str(port)]
+            command = [
+                sys.executable,
+                "-P",
+                "-m",
+                "headrace_cli.supervisor",
+                "--home",
+                str(self.home),
+                "--port",
+                str(port),
+            ]
             command += ["--fresh"] * fresh + ["--anywhere"] * anywhere + ["--lock", str(lock)]
             with (self.home / "supervisor.log").open("ab") as log:
                 process = subprocess.Popen(
@@ -152,7 +170,7 @@ class Local:
             found = json.loads((self.home / STATE_FILE).read_text())
         except (OSError, ValueError):
             return None
-        return found if isinstance(found, dict) and {"pid", "error", "services"} <= found.keys() else None
+        return found if _is_state(found) else None
 
     def _is_up_already(self) -> str:
         pid, found = self.supervisor(), self._written() or {}
@@ -179,8 +197,19 @@ class Local:
 
 
 def settings_here() -> Settings:
-    """The settings; a broker that `headrace up` started here is found by itself."""
-    return Settings.load(environ_here())
+    """The settings; a broker that `headrace up` started here is found by itself.
+
+    Raises `Retryable` while one runs here and nothing says where: the default address may be another installation's.
+    """
+    found = environ_here()
+    if origins(found)["bootstrap_servers"][1] == "default" and (pid := Local.here().supervisor()) is not None:
+        phase = (Local.here().state() or {}).get("phase")
+        why = f"it is {phase}" if phase else f"{STATE_FILE} is gone or broken, it is written again within seconds"
+        raise Retryable(
+            f"`headrace up` runs here (process {pid}), and where its broker is to be found is not known: {why}; try again"
+            " in a moment, or set KAFKA_BOOTSTRAP_SERVERS"
+        )
+    return Settings.load(found)
 
 
 def environ_here() -> dict[str, str]:
@@ -197,9 +226,17 @@ def refuse_running(local: Local) -> None:
         raise HeadraceError(f"{local.home}: {local._is_up_already()} (HEADRACE_HOME={local.home})")
 
 
-def _ours(pid: int | None) -> psutil.Process | None:
+def _is_state(found: Any) -> bool:
+    """Whether it is what a supervisor writes: anything can lie in a file."""
+    kinds = {"pid": int, "phase": str, "error": str, "bootstrap_servers": str, "services": dict}
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in kinds.items()):
+        return False
+    return all(isinstance(child, dict) for child in found["services"].values())
+
+
+def _ours(pid: Any) -> psutil.Process | None:
     """A process that a supervisor of ours started; a number that has been given to another one since is let be."""
-    if pid is None:
+    if not isinstance(pid, int):
         return None
     try:
         process = psutil.Process(pid)

@@ -1,6 +1,7 @@
 """The `headrace` command: `headrace NOUN VERB`, with short words for the daily ones."""
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -32,6 +33,9 @@ from headrace_cli.commands import (
     training,
 )
 from headrace_cli.render import harmless
+
+# What is written to is full, or may not grow: no fault of ours.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     name="headrace",
@@ -71,6 +75,7 @@ def run(words: Sequence[str]) -> int:
     try:
         # NB: whatever comes back and is no number is what a function returned, and nobody asked for.
         code = app(list(words), prog_name="headrace", standalone_mode=False)
+        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
         if told := mistyped.sentence(error, typer.main.get_command(app), words):
@@ -80,11 +85,21 @@ def run(words: Sequence[str]) -> int:
         _say(f"headrace: {error}")
         return 2 if isinstance(error, Misconfigured) else 1
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # who read us has gone (`| head`)
+        _give_up_output()  # who read us has gone (`| head`)
         return 1
     except Exception as error:
-        _say(f"headrace: this is a bug: {type(error).__name__}: {error}{_written_down()}")
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            _say(f"headrace: not all could be written: {error.strerror}: make room, or send the output elsewhere")
+            _give_up_output()
+        else:
+            _say(f"headrace: this is a bug: {type(error).__name__}: {error}{_written_down()}")
         return 1
+
+
+def _give_up_output() -> None:
+    """What was printed and not written is forgotten: nobody must be told of it again at the end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupted(*_: object) -> None:

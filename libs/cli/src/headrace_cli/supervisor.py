@@ -34,7 +34,7 @@ from headrace.runs import end_runs
 from headrace.settings import Settings
 from headrace_broker import Broker, BrokerError, free_port, holder
 from headrace_cli.alarming import Alarms
-from headrace_cli.children import RESTART_AT_ONCE, Child, rotate
+from headrace_cli.children import RESTART_AT_ONCE, Child, reunite, rotate
 from headrace_cli.disk import Disk
 from headrace_cli.overseeing import Oversight, look_at
 
@@ -149,6 +149,7 @@ class Supervisor:
     _alarming: asyncio.Task[None] | None = None
     _alarms: Alarms | None = None
     _told_disk: bool = False
+    _written: str = ""
 
     async def run(self) -> int:
         """Until a signal."""
@@ -244,7 +245,8 @@ class Supervisor:
             }
             if self.anywhere:
                 environ.setdefault("HEADRACE_GATEWAY_PORT", "0")
-            command = [sys.executable, "-m", f"headrace_{name}"]
+            # NB: -P: a file that lies where `up` was run (queue.py) is not what a service imports by that name.
+            command = [sys.executable, "-P", "-m", f"headrace_{name}"]
             log = self.home / "logs" / f"{name}.log"
             self.children[name] = Child(name, command, log, environ, http_port=ports[name])
             self.children[name].start(now_s)
@@ -276,7 +278,7 @@ class Supervisor:
         except OSError as error:
             _log.warning("%s cannot be started: %s", child.name, error)
             child.due_s = now_s + BROKER_PAUSE_S
-            return False
+            return True
         if changed and child.process is None and (child.restarts, child.last_code) != before:
             level = logging.INFO if child.last_code == RESTART_AT_ONCE else logging.WARNING
             _log.log(level, "%s %s; started again in %.1f s", child.name, child.reason, child.pause_s)
@@ -307,15 +309,29 @@ class Supervisor:
 
     def _keep_house(self) -> bool:
         """Logs kept short, the disk looked at; returns whether there is news."""
-        logs = [child.log for child in self.children.values()]
-        for log in [*logs, self.home / "supervisor.log", self.home / "kafka" / "broker.log"]:
-            rotate(log)
         self.disk = Disk.under(self.home)
+        logs = {child.log: child.pid for child in self.children.values()}
+        logs[self.home / "supervisor.log"] = os.getpid()
+        if self.keeper is not None:
+            logs[self.keeper.broker.log_file] = self.keeper.broker.pid
+        for log, pid in logs.items():
+            reunite(log, pid)
+            rotate(log)
         self._look_after_alarms()
         was_told, self._told_disk = self._told_disk, self.disk.is_almost_full
         if self._told_disk != was_told:
             _log.warning("%s", self.disk.told)
-        return self._told_disk != was_told or self._told_disk
+        return self._told_disk != was_told or self._told_disk or self._is_state_lost()
+
+    def _is_state_lost(self) -> bool:
+        """Whether somebody removed or changed what we wrote: without it nobody finds the broker."""
+        try:
+            is_ours = (self.home / STATE_FILE).read_text(errors="replace") == self._written
+        except OSError:
+            is_ours = False
+        if not is_ours:
+            _log.warning("%s is not what was written: written again", STATE_FILE)
+        return not is_ours
 
     def _look_after_alarms(self) -> None:
         """What the alerts are to say of the disk; who writes them is started again, should it ever end."""
@@ -361,8 +377,9 @@ class Supervisor:
             "disk": {"told": self.disk.told, "is_almost_full": self.disk.is_almost_full},
         }
         scratch = self.home / f"{STATE_FILE}.new"
+        self._written = json.dumps(state, indent=2)
         try:
-            scratch.write_text(json.dumps(state, indent=2))
+            scratch.write_text(self._written)
             scratch.replace(self.home / STATE_FILE)
         except OSError as failed:
             # NB: a full disk must not end who looks after everything; what it says is old then.

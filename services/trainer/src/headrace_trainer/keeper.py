@@ -227,7 +227,7 @@ def _end(reason: str) -> None:
 
 
 def main(path: str, work: Sequence[str] = ("-m", "headrace_trainer.work")) -> int:
-    """Keep the run in `path`, done by `python WORK PATH PID`; at once at its end when somebody keeps it already."""
+    """Keep the run in `path`, done by `python -P WORK PATH PID`; at once at its end when somebody keeps it already."""
     folder = RunFolder(Path(path))
     settings = Settings.load()
     if folder.hold() is None:
@@ -235,7 +235,7 @@ def main(path: str, work: Sequence[str] = ("-m", "headrace_trainer.work")) -> in
     _on_signals(_end)
     adopt_orphans()
     limits = Limits(settings.training_memory_bytes, settings.training_cpu_s, settings.training_idle_s)
-    command = [sys.executable, *work, path, str(os.getpid())]
+    command = [sys.executable, "-P", *work, path, str(os.getpid())]
     try:
         Keeper(folder, limits, settings.training_alone_s, command).run()
     finally:

@@ -92,6 +92,7 @@ def status(as_json: AsJson = False) -> None:
         if not state.get("services"):
             raise
         rows, deployed, held = local_rows(state), [], [str(error)]
+    held = [*filter(None, [local.why_unattended()]), *held]
     if as_json:
         say(
             {"services": rows, "deployments": deployed, "held_back": held, "broker": state.get("broker")},

@@ -4,6 +4,9 @@ uvicorn limits neither how many connections there are, nor how long or how large
 requests may be sent before the first is answered, nor how slowly an answer may be read: `_Guarded` does. No connection is
 ever without a timer: one that waits for a head, an app that answers within its deadline, one that waits for the reader, or
 the one of an idle connection.
+
+Its parser believes that what follows a head which offers an upgrade (`Upgrade: h2c`, `websocket`) is another protocol, and
+throws the body away. We take no offer: such a request is answered as if it had made none (RFC 9110, 7.8).
 """
 
 import asyncio
@@ -14,6 +17,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -47,6 +51,8 @@ class _Ended(Exception):
 class _Guarded(HttpToolsProtocol):
     """One connection, with limits on what comes before a request is handed to the app."""
 
+    parser: Any  # uvicorn says None after the end, when nothing is parsed any more
+
     def __init__(self, limits: Limits, **given: Any) -> None:
         super().__init__(**given)
         self._limits = limits
@@ -57,6 +63,8 @@ class _Guarded(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
         self._is_ended = False
+        # The head of a request that offers an upgrade, without the offer.
+        self._plain_head = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -76,7 +84,8 @@ class _Guarded(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_ended:
             return
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
         if self._head_bytes is not None and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > self._limits.header_bytes:
@@ -84,6 +93,22 @@ class _Guarded(HttpToolsProtocol):
         # Bytes between requests (line ends) end uvicorn's idle timer, and begin no request.
         if self._head_timer is None and (self.cycle is None or self.cycle.response_complete) and not self._is_ended:
             self._await_head()
+
+    def _feed(self, data: bytes) -> None:
+        """To the parser; a head that offers an upgrade is read again without it, and then what follows it."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserError:
+                self.send_400_response("")
+            except httptools.HttpParserUpgrade as upgrade:
+                self.parser = httptools.HttpRequestParser(self)
+                with contextlib.suppress(AttributeError):  # httptools before 0.6.3
+                    self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+                head, self._plain_head = self._plain_head, b""
+                data = head + data[upgrade.args[0] :]
+                continue
+            return
 
     def send_400_response(self, msg: str) -> None:
         self._end(400, "this is no HTTP/1.1 request")
@@ -110,6 +135,11 @@ class _Guarded(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            kept = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+            line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+            self._plain_head = b"\r\n".join([line, *kept, b"", b""])
+            return
         self._head_is_there()
         super().on_headers_complete()
 
@@ -144,6 +174,8 @@ class _Guarded(HttpToolsProtocol):
             self._reading_timer = None
 
     def on_message_complete(self) -> None:
+        if self._plain_head:
+            return
         self._end_linger()
         super().on_message_complete()
 

@@ -141,6 +141,7 @@ async def _child() -> asyncio.subprocess.Process:
     # NB: a session of its own: a Ctrl-C at the terminal is the service's to handle.
     return await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",
         "-m",
         "headrace_inference.trial",
         stdin=asyncio.subprocess.PIPE,

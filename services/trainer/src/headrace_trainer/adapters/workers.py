@@ -103,7 +103,7 @@ class Workers:
         if folder.stop_asked() == "":
             folder.clear_stop()
         environ = {**os.environ, **environ_of(self.settings), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "headrace_trainer.keeper", str(folder.path)]
+        command = [sys.executable, "-P", "-m", "headrace_trainer.keeper", str(folder.path)]
         with (folder.path / "keeper.log").open("ab") as errors:
             # NB: a session of its own, and not asyncio's way, which kills what it began when its loop ends: the run goes on.
             self._begun[folder.run] = subprocess.Popen(
