@@ -30,11 +30,14 @@ from headrace.features.origins import Origins
 from headrace.project.definition import ProjectDefinition
 from headrace.settings import Settings
 from headrace.topics import Topics
+from headrace_broker import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(300)]
 
 CODE = """
 import asyncio, ctypes, os, re, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 import msgspec
 from headrace.project import *
@@ -50,7 +53,7 @@ class Noted(msgspec.Struct):
 seen = Source("seen", event=Seen, event_time="at", key="name")
 noted = Source("noted", event=Noted, event_time="at", key="name")
 good, bad, third = RawStream("good", partitions=1), RawStream("bad"), RawStream("third", partitions=1)
-fourth = RawStream("fourth", partitions=1)
+fourth, fifth = RawStream("fourth", partitions=1), RawStream("fifth", partitions=1)
 
 @pipeline(good, to=[seen])
 async def fine(messages):
@@ -88,8 +91,16 @@ async def patient(messages):
             await asyncio.sleep(0.05)
         yield Noted(message["at"], message["name"])
 
-project = Project("mischief", [Deployment("d", "u", [Key("k")])], raw=[good, bad, third, fourth],
-                  sources=[seen, noted], pipelines=[fine, naughty, never, patient])
+@pipeline(fifth, to=[noted])
+async def pooled(messages):
+    pool = ProcessPoolExecutor(2, mp_context=get_context("fork"))
+    async for message in messages:
+        if message["do"] == "crash":
+            ctypes.string_at(0)
+        yield Noted(message["at"], pool.submit(str.upper, message["name"]).result())
+
+project = Project("mischief", [Deployment("d", "u", [Key("k")])], raw=[good, bad, third, fourth, fifth],
+                  sources=[seen, noted], pipelines=[fine, naughty, never, patient, pooled])
 """
 
 
@@ -283,6 +294,31 @@ def ended(service: subprocess.Popen[bytes]) -> None:
             if any(thread.user_time > 15.0 for thread in process.threads()):
                 service.kill()
         time.sleep(0.1)
+
+
+async def test_a_pipeline_with_a_process_pool_comes_back_at_the_same_port_however_it_ends(place: Place) -> None:
+    assert place.service is not None
+    place.service.kill()
+    place.service.wait(10)
+    port = str(free_port())
+    for name, how in (("a", "kill"), ("b", "crash"), ("c", "ask")):
+        place.start(HEADRACE_HTTP_PORT=port)
+        await place.send("fifth", {"do": "ok", "name": name})
+        await place.until(lambda name=name: has(place.names("noted"), name.upper()))
+        forked = psutil.Process(place.service.pid).children(recursive=True)
+        assert len(forked) >= 2
+        if how == "kill":
+            place.service.kill()
+            await asyncio.to_thread(place.service.wait, 10)
+        elif how == "crash":
+            await place.send("fifth", {"do": "crash", "name": "-"})
+            await asyncio.to_thread(ended, place.service)
+            place.start(HEADRACE_HTTP_PORT=port)  # it comes back, to the same message, which is parked the next time
+            await asyncio.to_thread(ended, place.service)
+        else:
+            assert await asyncio.to_thread(place.end) == 0
+        assert not psutil.wait_procs(forked, 10)[1]
+    assert set(await place.buried()) == {"pipeline pooled ended its process on it, 2 times"}
 
 
 async def test_what_is_in_hand_when_the_service_is_asked_to_end_is_not_acknowledged_and_is_done_after_the_restart(

@@ -23,6 +23,9 @@ for at in sys.argv[3:]:
     in_hand.slot(pipeline, "raw.a.v1").take(Record("raw.a.v1", 1, int(offset), b"k", b"v", (), 1000))
 if sys.argv[2] == "told":
     in_hand.end()
+if sys.argv[2] == "leaves" and not os.fork():
+    os.read(0, 1)  # until its parent's parent lets it go
+    os._exit(0)
 os._exit(3)
 """
 
@@ -43,6 +46,13 @@ def test_a_message_on_which_the_process_ended_twice_is_given_to_its_transform_no
     assert "ended its process on it" in str(found.why_not("land", record(7)))
     others = [("land", record(8)), ("other", record(7)), ("land", record(7, time_ms=2000))]
     assert [found.why_not(*other) for other in others] == [None, None, None]
+
+
+def test_a_child_that_a_transform_left_behind_does_not_keep_the_notes_from_the_next_process(tmp_path: Path) -> None:
+    process(tmp_path, "dies", "land/7")
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, tmp_path, "leaves", "land/7"], stdin=subprocess.PIPE) as left:
+        assert left.wait(60) == 3
+        assert InHand(tmp_path).why_not("land", record(7)) is not None
 
 
 def test_once_or_in_an_end_that_was_asked_for_says_nothing(tmp_path: Path) -> None:

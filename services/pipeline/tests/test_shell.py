@@ -23,12 +23,13 @@ from headrace.project.compile import compile_project, event_struct
 from headrace.project.contract import Contract
 from headrace.project.deployments import Deployment, Key
 from headrace.project.hosting import TransformRunner, targets_of
+from headrace.project.threads import Transform
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
 from headrace_pipeline.adapters.in_hand import InHand
 from headrace_pipeline.adapters.references import References
 from headrace_pipeline.adapters.rewind import Rewind
-from headrace_pipeline.core.memory import Memory
+from headrace_pipeline.core.memory import MOST_PASSES, Memory
 from headrace_pipeline.shell import PipelineShell
 
 
@@ -38,7 +39,7 @@ class Landing(msgspec.Struct):
 
 
 LANDINGS = Source("landings", event=Landing, event_time="at", key="flight")
-FEED = RawStream("feed", partitions=1)
+FEED = RawStream("feed", partitions=2)
 
 
 @pipeline(FEED, to=[LANDINGS], remembers="1h")
@@ -71,14 +72,18 @@ class Bench:
         self.runners: list[TransformRunner] = []
         self.followed: list[Stops] = []
 
-    async def send(self, *messages: dict[str, Any] | bytes) -> None:
+    async def send(self, *messages: dict[str, Any] | bytes, partition: int = 0) -> None:
         values = [m if isinstance(m, bytes) else msgspec.json.encode(m) for m in messages]
-        await (await self.log.producer()).send([Out(self.raw.topic, b"k", value, partition=0) for value in values])
+        await (await self.log.producer()).send(
+            [Out(self.raw.topic, b"k", value, partition=partition) for value in values]
+        )
 
-    async def shell(self, producer: Any = None, topic_id: str = "") -> PipelineShell:
+    async def shell(
+        self, producer: Any = None, topic_id: str = "", transform: Transform = first_landings.transform
+    ) -> PipelineShell:
         """A worker that has just started."""
         compiled = PROJECT.pipelines[0]
-        self.runners.append(TransformRunner("first_landings", first_landings.transform))
+        self.runners.append(TransformRunner("first_landings", transform))
         return PipelineShell(
             self.topics,
             producer or await self.log.producer(),
@@ -101,8 +106,9 @@ class Bench:
         await self.followed[-1].start()
         return self.followed[-1]
 
-    async def raw_records(self, start: int, end: int | None = None) -> list[Record]:
-        reader = await self.log.reader([self.raw], {self.raw: start})
+    async def raw_records(self, start: int, end: int | None = None, partition: int = 0) -> list[Record]:
+        raw = TopicPartition(self.raw.topic, partition)
+        reader = await self.log.reader([raw], {raw: start})
         found = await reader.fetch(0.1, 1000)
         return [record for record in found if end is None or record.offset < end]
 
@@ -156,6 +162,41 @@ async def test_a_message_on_which_the_transform_fails_costs_no_memory(bench: Ben
     await (await bench.shell()).handle(await bench.raw_records(7))
     assert await bench.flights() == ["a", "d", "e"]
     assert len(await bench.written(bench.topics.dlq("pipeline"))) == 3
+
+
+@pytest.mark.parametrize("bad", [3, 100])
+async def test_a_memory_with_many_bad_messages_is_read_again_a_few_times_and_then_whole(bench: Bench, bad: int) -> None:
+    count, step = 1000, 1000 // bad
+    is_bad = [n % step == step - 1 and n // step < bad for n in range(count)]
+    await bench.send(*[{"at": 1.0} if is_bad[n] else landed(f"f{n}") for n in range(count)])
+    taken: list[int] = []
+
+    async def counted(messages: AsyncIterator[dict[str, Any]]) -> AsyncIterator[Landing]:
+        async def each() -> AsyncIterator[dict[str, Any]]:
+            async for message in messages:
+                taken.append(0)
+                yield message
+
+        async for landing in first_landings.transform(each()):
+            yield landing
+
+    await bench.send(landed("new"), *[landed(f"f{n}", 60.0) for n in range(count) if not is_bad[n]])
+    shell = await bench.shell(transform=counted)
+    await shell.handle(await bench.raw_records(count, count + 1))
+    assert len(taken) <= MOST_PASSES * count
+    await shell.handle(await bench.raw_records(count + 1))
+    assert await bench.flights() == ["new"]
+    assert await bench.written(bench.topics.dlq("pipeline")) == []
+
+
+async def test_a_bad_message_in_one_partition_costs_no_memory_of_another(bench: Bench) -> None:
+    await bench.send(landed("a"))
+    await bench.send({"at": 1.0}, landed("b"), partition=1)
+    await bench.send(landed("a", 60.0), landed("c"))
+    await bench.send(landed("b", 60.0), landed("d"), partition=1)
+    both = await bench.raw_records(1) + await bench.raw_records(2, partition=1)
+    await (await bench.shell()).handle(both)
+    assert await bench.flights() == ["c", "d"]
 
 
 async def test_markers_are_written_after_all_outputs_to_every_partition(bench: Bench) -> None:

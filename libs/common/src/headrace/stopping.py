@@ -34,6 +34,7 @@ class Stopping:
         if self._former or threading.current_thread() is not threading.main_thread():
             return
         self._former = {number: signal.signal(number, self._on_signal) for number in _NUMBERS}
+        os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=self._let_go)
         # NB: a supervisor starts us with SIGTERM held back, so that none is lost before this line.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
 
@@ -55,6 +56,13 @@ class Stopping:
         for number, handler in self._former.items():
             signal.signal(number, handler)  # ty: ignore[invalid-argument-type]  as `signal` returned it
         self._former, self._react, self.is_asked = {}, None, False
+
+    def _let_go(self) -> None:
+        """In a forked child: a signal to it, from its first moment on, ends it (so a pool ends its workers), and asks nothing of us."""
+        for number, handler in self._former.items():
+            signal.signal(number, handler)  # ty: ignore[invalid-argument-type]  as `signal` returned it
+        self._former = {}
+        _let_through()
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self.is_asked:
@@ -84,6 +92,14 @@ class Stopping:
         # NB: no logger: the signal may have come while this thread holds its lock.
         with contextlib.suppress(OSError):
             os.write(2, f"{self._name}: {text}\n".encode())
+
+
+def _hold_back() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+
+
+def _let_through() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
 
 
 STOPPING = Stopping()

@@ -24,6 +24,7 @@ from headrace.topics import Topics
 from headrace_pipeline.adapters.in_hand import InHand
 from headrace_pipeline.adapters.rewind import Rewind
 from headrace_pipeline.core.memory import Memory, Place, place_of
+from headrace_pipeline.recall import Read, Recall
 
 _log = logging.getLogger("headrace.pipeline")
 
@@ -32,8 +33,6 @@ SERVICE = "pipeline"
 _SEND_AT_ONCE = 2000
 # What a batch has become is written at the latest when its next message is handled after so long.
 _WRITE_AFTER_S = 1.0
-
-Read = dict | Poison
 
 
 @dataclass
@@ -66,12 +65,13 @@ class PipelineShell:
     ) -> None:
         self._topics, self._producer, self._health = topics, producer, health
         self._name, self._runner, self._contract = name, runner, contract
-        self._marks, self._stops, self._clock, self._rewind = marks, stops, clock, rewind
+        self._marks, self._stops, self._clock = marks, stops, clock
         self._in_hand, self._slot = in_hand, in_hand.slot(name, raw)
         self._topic_id = topic_id
         # Partitions of which what lies before their first record here is marked.
         self._begun: set[Place] = set()
         self._memory = Memory()
+        self._recall = Recall(name, self._memory, rewind, self._read, self._run, runner.close) if rewind else None
         self._ledger = PoisonLedger()
         # Stopped partitions of which records are held back here.
         self.stopped: set[Place] = set()
@@ -136,9 +136,9 @@ class PipelineShell:
         """NB: a transform that cannot start is no record's fault: it is told, and tried again for ever."""
         for delay_s in delays_s(1.0, 60.0):
             try:
-                if self._rewind is None:
+                if self._recall is None:
                     return await self._forgetful(records, read)
-                return await self._remembering(records, read)
+                return await self._remembering(self._recall, records, read)
             except Misconfigured as error:
                 _log.error("%s; trying again in %.0f s", error, delay_s)
                 self._health.fail(f"pipeline:{self._name}", str(error))
@@ -169,11 +169,9 @@ class PipelineShell:
                 break
         return handled
 
-    async def _remembering(self, records: Sequence[Record], read: list[Read]) -> list[Handled]:
+    async def _remembering(self, recall: Recall, records: Sequence[Record], read: list[Read]) -> list[Handled]:
         """The same for a transform with a memory: it is whole again before every message."""
-        for first in self._memory.firsts(records, range(len(records))):
-            while not await self._remember(first):
-                pass
+        await recall.before(records)
         handled = await self._until_failure(records, read)
         for record, found, got in zip(records, handled, read, strict=False):
             self._memory.handled(record)
@@ -208,27 +206,6 @@ class PipelineShell:
         for record, _ in pairs[: len(found)]:
             self._in_hand.survived(self._name, record)
         return found
-
-    async def _remember(self, first: Record) -> bool:
-        """Feed what lies before `first`, and throw away what comes of it: it was written when it was new.
-
-        False when the transform failed on one of them: it knows nothing any more, and that one is left out next time.
-        """
-        assert self._rewind is not None
-        async for chunk in self._rewind.before(first, self._memory.known_to(first)):
-            wanted = [
-                (r, m) for r in chunk if not self._memory.is_bad(r) and not isinstance(m := self._read(r), Poison)
-            ]
-            while wanted:
-                found = await self._run(wanted)
-                if found and found[-1].poison is not None:
-                    self._memory.lost(wanted[len(found) - 1][0])
-                    return False
-                wanted = wanted[len(found) :]
-            for record in chunk:
-                self._memory.handled(record)
-        self._memory.caught_up(first)
-        return True
 
     def _write(self, record: Record, handled: Handled, written: _Written) -> None:
         """Add a record's outputs, or its dead letter; or stop its partition before it, when that is one too many."""

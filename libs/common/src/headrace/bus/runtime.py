@@ -28,6 +28,7 @@ from headrace.bus.same_topics import SameTopics
 from headrace.clock import Clock, SystemClock
 from headrace.codec import Codec
 from headrace.errors import Fatal, HeadraceError, Misconfigured, Restart
+from headrace.forks import tie_children
 from headrace.obs.guard import LoopGuard
 from headrace.obs.health import FAILED, Health
 from headrace.obs.http import HealthServer
@@ -87,6 +88,7 @@ def main(name: str, build: Build, loop_factory: Callable[[], asyncio.AbstractEve
     """The body of every service's `__main__`: returns the exit code. `loop_factory`: another event loop than asyncio's own."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     STOPPING.begin(name)
+    tie_children()
     collect_rarely()
     give_back_buffers()
     try:

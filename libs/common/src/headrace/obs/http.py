@@ -11,6 +11,7 @@ import socket
 import threading
 
 from headrace.errors import Misconfigured
+from headrace.forks import in_each_child
 from headrace.obs.health import Health
 from headrace.obs.metrics import page
 
@@ -36,6 +37,7 @@ class HealthServer:
     def __init__(self, health: Health, host: str, port: int) -> None:
         self._health = health
         self._socket = _bound(host, port)
+        in_each_child(self._socket, socket.socket.close)
         health.http_port = self._socket.getsockname()[1]
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open: dict[asyncio.StreamWriter, None] = {}

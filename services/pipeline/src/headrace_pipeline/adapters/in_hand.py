@@ -23,6 +23,7 @@ from pathlib import Path
 
 from headrace.bus.port import Record
 from headrace.errors import Misconfigured, Poison
+from headrace.forks import in_each_child
 from headrace.runs import make_folder
 
 _log = logging.getLogger("headrace.pipeline")
@@ -67,6 +68,7 @@ class InHand:
         self._lock: int | None = None
         try:
             self._lock, number = _own(make_folder(folder))
+            in_each_child(self, InHand._let_go)
             self._memory = _mapped(folder / f"in-hand-{number}")
             self._known_at = folder / f"suspects-{number}.json"
             self._known = _read_known(self._known_at)
@@ -131,6 +133,10 @@ class InHand:
         """The process ends because it was told to: nothing that is in hand is to blame."""
         self.is_ending = True
         self._memory[:] = bytes(len(self._memory))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the lock. In a forked child it is a copy, which would keep the files in use after our end."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -1,6 +1,6 @@
 """Reading a raw partition again, for transforms that remember: what lies before the first record of a batch."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from headrace.bus.port import Log, Record, TopicPartition
 
@@ -13,7 +13,7 @@ class Rewind:
     def __init__(self, log: Log, back_ms: int) -> None:
         self._log, self._back_ms = log, back_ms
 
-    async def before(self, first: Record, known_to: int | None) -> AsyncIterator[Sequence[Record]]:
+    async def before(self, first: Record, known_to: int | None) -> AsyncGenerator[Sequence[Record], None]:
         """The records before `first` of its partition, from `known_to` or as far back as is remembered, in chunks."""
         tp = TopicPartition(first.topic, first.partition)
         oldest = (await self._log.offsets_at([tp], first.timestamp_ms - self._back_ms))[tp]

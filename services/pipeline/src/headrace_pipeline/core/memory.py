@@ -15,6 +15,11 @@ Place = tuple[str, int]
 # Failed records that are known one by one; forgetting an old one costs that it fails once more, without a dead letter.
 MOST_BAD = 100_000
 BAD_BYTES = 200
+# How often a memory is shown again because of messages on which the transform fails. The first few are found one by one: each is
+# judged by a transform that remembers all before it. Then a pass goes on behind each failure, with a transform that knows nothing
+# yet, so that it finds all of them at once, however many, and the next one feeds the rest. What fails in the last pass only costs
+# what was before it.
+ONE_BY_ONE, MOST_PASSES = 5, 8
 
 
 @dataclass
