@@ -3,11 +3,15 @@
 Importing is running code. So a service imports only what its host allows, whatever stands on `project.definitions`:
 `HEADRACE_ALLOWED_PROJECTS` (names of entry points, references, folders), or without it the installed entry points and the
 projects that `headrace apply` has applied on this machine.
+
+A process knows one module of a name. So what was imported is compared with what was meant: a module that another folder's
+project brought already is refused, and so is a project of another name.
 """
 
 import importlib
 import json
 import sys
+import sysconfig
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -31,9 +35,7 @@ def load_project(reference: str) -> tuple[Project, str]:
     if Path(reference).exists():
         return _by_path(Path(reference).resolve())
     if ":" in reference:
-        folder, _, rest = reference.rpartition("!")
-        _on_path(folder)
-        return _checked(_attribute(rest), reference), reference
+        return _checked(_of_folder(reference), reference), reference
     known = ", ".join(sorted(point.name for point in entry_points(group=GROUP))) or "none is installed"
     raise Misconfigured(
         f"no project {reference!r}: give a path, module:attribute, or one of the installed ones ({known})"
@@ -64,13 +66,16 @@ class Allowed:
 
 
 def load_allowed(project: str, reference: str, allowed: Allowed) -> Project:
-    """The project of a definition, when this host allows it. Raises `Misconfigured` when it does not, before anything is imported."""
+    """The project of a definition, when this host allows it. Raises `Misconfigured` when it does not, before anything is imported,
+    and when the code there is another project's.
+    """
     refused = allowed.why_not(project, reference)
     if refused is not None:
         raise Misconfigured(refused)
-    folder, _, rest = reference.rpartition("!")
-    _on_path(folder)
-    return _checked(_attribute(rest), reference)
+    found = _checked(_of_folder(reference), reference)
+    if found.name != project:
+        raise Misconfigured(f"{reference} is project {found.name!r} by now, not {project!r}: apply it again")
+    return found
 
 
 def load_build(project: str, reference: str, build: str, allowed: Allowed) -> Any:
@@ -114,8 +119,9 @@ def _is_meant(allowed: str, reference: str) -> bool:
     if not folder:
         return any(point.name == allowed and point.value == reference for point in entry_points(group=GROUP))
     module = Path(folder, *rest.partition(":")[0].split("."))
-    is_inside = module.with_suffix(".py").exists() or (module / "__init__.py").exists()
-    return is_inside and any(_is_same(Path(allowed), place) for place in (Path(folder), module, module.parent))
+    return _file_of(folder, rest.partition(":")[0]) is not None and any(
+        _is_same(Path(allowed), place) for place in (Path(folder), module, module.parent)
+    )
 
 
 def _is_same(left: Path, right: Path) -> bool:
@@ -124,8 +130,7 @@ def _is_same(left: Path, right: Path) -> bool:
 
 def load_function(reference: str, folder: str = "") -> Any:
     """A user's function by `module:name`; raises `Misconfigured` when it cannot be imported."""
-    _on_path(folder)
-    return _attribute(reference)
+    return _of_folder(f"{folder}!{reference}" if folder else reference)
 
 
 def folder_of(reference: str) -> str:
@@ -145,13 +150,39 @@ def _by_path(path: Path) -> tuple[Project, str]:
     folder = str(path.parent.parent if is_package else path.parent)
     module = f"{package}.{path.stem}" if is_package else path.stem
     reference = f"{folder}!{module}:project"
+    return _checked(_of_folder(reference), str(path)), reference
+
+
+def _of_folder(reference: str) -> Any:
+    """What `folder!module:attribute` names, out of that folder and no other; without a folder, what is installed."""
+    folder, _, rest = reference.rpartition("!")
+    if not folder:
+        return _attribute(rest)
+    module = rest.partition(":")[0]
     _on_path(folder)
-    return _checked(_attribute(f"{module}:project"), str(path)), reference
+    found = _attribute(rest)
+    meant, got = _file_of(folder, module), getattr(sys.modules.get(module), "__file__", None)
+    if meant is None or got is None or not meant.samefile(got):
+        raise Misconfigured(
+            f"module {module!r} of {folder} cannot be imported: {got or 'another module'} has this name in this process."
+            " Rename the module or its package, so that no two have one name, and apply it again"
+        )
+    return found
+
+
+def _file_of(folder: str, module: str) -> Path | None:
+    """Where a module of a folder is written; None when it is not."""
+    place = Path(folder, *module.split("."))
+    return next((file for file in (place / "__init__.py", place.with_suffix(".py")) if file.exists()), None)
 
 
 def _on_path(folder: str) -> None:
-    if folder and folder not in sys.path:
-        sys.path.insert(0, folder)
+    """Before what is installed, behind the standard library: a user's `random.py` must not become everybody's."""
+    if folder in sys.path:
+        return
+    standard = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    standard |= {f"{path}/lib-dynload" for path in standard}
+    sys.path.insert(1 + max((place for place, path in enumerate(sys.path) if path in standard), default=-1), folder)
 
 
 def _attribute(reference: str) -> Any:
