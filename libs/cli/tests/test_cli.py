@@ -25,6 +25,21 @@ from headrace_cli.scaffold import write_project
 from headrace_cli.standing import service_row
 from headrace_cli.supervisor import Child
 
+CLOSED = ["sh", "-c", 'exec "$0" "$@" <&- >&-', sys.executable]
+
+
+def test_the_lock_of_a_folder_is_no_input_or_output_though_those_were_closed(tmp_path: Path) -> None:
+    told = "import pathlib, sys; from headrace_cli.supervisor import locked; sys.exit(locked(pathlib.Path('.')))"
+    assert subprocess.run([*CLOSED, "-c", told], cwd=tmp_path, check=False, timeout=60).returncode >= 3
+
+
+def test_a_command_whose_input_and_output_are_closed_does_its_work(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*CLOSED, "-m", "headrace_cli", "new", "mine"], cwd=tmp_path, check=False, timeout=60, stderr=subprocess.PIPE
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "mine" in {path.name for path in tmp_path.iterdir()}
+
 
 def test_a_new_project_can_be_loaded_and_compiled_as_it_is_written(tmp_path: Path) -> None:
     path = write_project("my-model", tmp_path)

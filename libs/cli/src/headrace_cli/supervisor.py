@@ -396,7 +396,10 @@ async def _answers(port: int) -> bool:
 
 def locked(home: Path) -> int | None:
     """The lock of a folder, as a file descriptor that holds it; None when somebody else does."""
-    descriptor = os.open(home / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    opened = os.open(home / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    # NB: never 0 to 2, where one of them was closed: a child gets its own input and outputs there.
+    descriptor = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(opened)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
