@@ -1,5 +1,6 @@
 """Who is replaced and who is not, what is said of it, and what `up`, `down` and `status` say: without a broker."""
 
+import asyncio
 import json
 import os
 import signal
@@ -138,6 +139,24 @@ def test_every_alert_of_the_supervisors_has_its_runbook() -> None:
     for name in ("MonitorDown", "DiskAlmostFull"):
         text = (Path(__file__).parents[2] / "docs" / "runbooks" / f"{name}.md").read_text()
         assert text.startswith(f"# {name}\n**Means.**")
+
+
+async def test_a_folder_that_is_away_for_a_moment_does_not_end_who_looks_after_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    home, away = tmp_path / "home", tmp_path / "away"
+    monkeypatch.setattr("headrace_cli.supervisor.HOUSEKEEPING_EVERY_S", 0.0)
+    away.mkdir()
+    supervisor = Supervisor(home, 1, False, Settings())
+    tending = asyncio.create_task(supervisor._tend(""))
+    async with asyncio.timeout(20):
+        while not tending.done() and "is tried again: [Errno 2]" not in caplog.text:
+            await asyncio.sleep(0.01)
+        away.rename(home)
+        while not tending.done() and not supervisor.disk.used_bytes:
+            await asyncio.sleep(0.01)
+    assert not tending.done()
+    tending.cancel()
 
 
 def test_a_log_is_cut_at_its_size_and_its_writer_goes_on(tmp_path: Path) -> None:
