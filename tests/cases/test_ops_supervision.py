@@ -27,7 +27,7 @@ from headrace_cli.commands.daily import _is_looping
 from headrace_cli.disk import Disk
 from headrace_cli.local import Local
 from headrace_cli.overseeing import AT_WORK_S, Look, Oversight, look_at
-from headrace_cli.standing import local_rows, one_line, service_rows, stopped_line
+from headrace_cli.standing import local_rows, one_line, service_row, service_rows, stopped_line
 from headrace_cli.supervisor import LOCK_FILE, Supervisor, locked
 from headrace_cli.waiting import NothingMoves, Workers, wait_for
 
@@ -157,6 +157,13 @@ async def test_a_folder_that_is_away_for_a_moment_does_not_end_who_looks_after_e
             await asyncio.sleep(0.01)
     assert not tending.done()
     tending.cancel()
+
+
+def test_a_call_that_will_not_return_is_told_with_the_service_that_has_it() -> None:
+    report = HealthReported("inference", "i-1", True, hung_calls={"delay/3": 1})
+    row = service_row(report, {})
+    assert row["ready"]
+    assert row["reason"] == "1 call of delay/3 will not return and may use a core each: restart it to be rid of them"
 
 
 def test_a_log_is_cut_at_its_size_and_its_writer_goes_on(tmp_path: Path) -> None:
