@@ -142,6 +142,19 @@ async def test_a_network_in_training_mode_is_refused_for_its_scores_are_not_of_o
         try_out(*version, ROWS)
 
 
+async def test_a_model_that_is_slow_is_asked_no_further_rows_for_that(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("headrace_inference.adapters.models._CONSTANCY_CPU_S", -1.0)
+    monkeypatch.setattr(
+        "headrace_inference.adapters.models.predict",
+        lambda engine, rows, output: asked.append(len(rows)) or engine.predict(rows, output),
+    )
+    try_out(*await registered(bench, data=trained_mode("none"), format="onnx", output="number"), ROWS)
+    assert asked == [1, 8]
+
+
 @pytest.mark.parametrize(
     "model",
     [

@@ -32,6 +32,7 @@ WARM_ROWS = 64
 _ASKING_SHARE = 0.8
 # How far what should be one score may lie apart; the second for what counts in float32.
 WITHIN, NEARLY = 1e-6, 1e-3
+_CONSTANCY_CPU_S = 2.0
 
 
 class Unloadable(Exception):
@@ -223,26 +224,28 @@ def _try_golden(tried: Tried, format: str) -> None:
 
 
 def _try_constancy(tried: Tried, rows: np.ndarray, within: float) -> None:
-    """A row's score must be its own: half of the rows that are asked are such as the contract allows, half are drawn."""
+    """A row's score must be its own: half of the rows that are asked are such as the contract allows, half are drawn. Of a slow
+    model fewer are asked.
+    """
     columns = len(tried.registered.signature.columns)
     drawn = np.random.default_rng(0).normal(size=(ROWS - len(rows[: ROWS // 2]), columns)).astype(np.float32)
     asked = np.concatenate([rows[: ROWS // 2], drawn])
-    alone = [_values(tried, row.reshape(1, -1)) for row in asked]
+    until_s = time.process_time() + _CONSTANCY_CPU_S
+    together, again = _values(tried, asked), _values(tried, asked, until_s)
+    alone = [_values(tried, row.reshape(1, -1), until_s) for row in asked]
     width = max(found.shape[1] for found in alone)
-    reason = why_inconstant(
-        _values(tried, asked),
-        _values(tried, asked),
-        np.concatenate([np.broadcast_to(found, (1, width)) for found in alone]),
-        within,
-    )
+    each = np.concatenate([np.broadcast_to(found, (1, width)) for found in alone])
+    reason = why_inconstant(together, again, each, within)
     if reason is not None:
         raise Unloadable(f"{reason} (a network is to be exported in inference mode, not in training mode)")
 
 
-def _values(tried: Tried, rows: np.ndarray) -> np.ndarray:
-    """What is said of rows, shape (rows, values), NaN where nothing is. NB: with a pace of its own: single rows are slow ones."""
-    scored = ask(tried.registered, tried.engine, rows, Pace(), math.inf)
-    if not scored.scores:
+def _values(tried: Tried, rows: np.ndarray, until_s: float = math.inf) -> np.ndarray:
+    """What is said of rows, shape (rows, values), NaN where nothing is, nor asked after `until_s` of this process's CPU."""
+    # NB: with a pace of its own: a row alone is a slow one.
+    late = time.process_time() > until_s
+    scored = None if late else ask(tried.registered, tried.engine, rows, Pace(), math.inf)
+    if scored is None or not scored.scores:
         return np.full((len(rows), 1), np.nan)
     found = np.array([score.classes or (score.value,) for score in scored.scores], np.float64)
     found[list(scored.faults)] = np.nan

@@ -26,18 +26,19 @@ def why_inconstant(together: np.ndarray, again: np.ndarray, alone: np.ndarray, w
         (again, "its score of the same row differs each time", ("first", "then")),
         (alone, "its score of a row depends on the rows beside it", ("in a call with others", "alone")),
     ):
-        apart = _apart(together, other, within)
-        if apart is not None and len(apart) > max(MOST_ROWS, MOST_SHARE * len(together)):
+        compared, apart = _apart(together, other, within)
+        if len(apart) > max(MOST_ROWS, MOST_SHARE * compared):
             row, value = apart[0]
             return f"{told}: {together[row, value]:.6g} {where[0]}, {other[row, value]:.6g} {where[1]}"
     return None
 
 
-def _apart(left: np.ndarray, right: np.ndarray, within: float) -> list[tuple[int, int]] | None:
-    """Rows that differ, each with the value that does so most; None when the two cannot be compared."""
+def _apart(left: np.ndarray, right: np.ndarray, within: float) -> tuple[int, list[tuple[int, int]]]:
+    """How many rows have a score in both, and those that differ, each with the value that does so most."""
     if left.shape != right.shape or not left.size:
-        return None
+        return 0, []
     both = np.isfinite(left) & np.isfinite(right)
     gaps = np.abs(np.where(both, left, 0.0) - np.where(both, right, 0.0))
     scale = max(1.0, float(np.abs(np.where(both, left, 0.0)).max()))
-    return [(int(row), int(gaps[row].argmax())) for row in np.flatnonzero((gaps > within * scale).any(axis=1))]
+    apart = np.flatnonzero((gaps > within * scale).any(axis=1))
+    return int(both.any(axis=1).sum()), [(int(row), int(gaps[row].argmax())) for row in apart]
