@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import Misconfigured
-from headrace.project.load import Allowed, load_allowed, load_build, load_project, note_applied
+from headrace.project.load import Allowed, load_allowed, load_build, load_function, load_project, note_applied
 
 PROJECT = """
 from headrace.project import *
@@ -77,6 +77,26 @@ def test_a_module_that_another_folder_brought_already_is_not_taken_for_this_ones
             load_project(reference)
     with pytest.raises(Misconfigured, match="cannot be imported"):
         load_allowed("proj-b", f"{folders['b']}!{module}:project", Allowed(folders["b"]))
+
+
+def test_a_module_beside_the_projects_that_another_folder_brought_already_is_not_taken_for_this_ones(
+    tmp_path: Path,
+) -> None:
+    shared, code = f"shared_{tmp_path.name}", "\ndef late():\n    from {} import WORD"
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{shared}.py").write_text(f"WORD = {name!r}")
+        (tmp_path / name / f"{name}_{tmp_path.name}.py").write_text(PROJECT + code.format(shared))
+    load_project(str(tmp_path / "a" / f"a_{tmp_path.name}.py"))
+    second = f"{tmp_path}/b!b_{tmp_path.name}:project"
+    for _ in range(2):
+        with pytest.raises(
+            Misconfigured, match=rf"{shared}' of .*/b cannot be imported: .*/a/{shared}.py has this name"
+        ):
+            load_allowed("p", second, Allowed(second))
+    assert load_function(f"{shared}:WORD", f"{tmp_path}/a") == "a"
+    with pytest.raises(Misconfigured, match="has this name in this process"):
+        load_function(f"{shared}:WORD", str(tmp_path / "b"))
 
 
 def test_an_allowed_name_does_not_give_another_projects_code(folder: Path) -> None:

@@ -19,9 +19,12 @@ from typing import Any
 
 from headrace.errors import Misconfigured
 from headrace.project.declare import Project
+from headrace.project.namesakes import file_of, namesake
 from headrace.project.threads import said
 
 GROUP = "headrace.projects"
+# Of projects, on this process's import path.
+_FOLDERS: set[str] = set()
 
 
 def load_project(reference: str) -> tuple[Project, str]:
@@ -119,7 +122,7 @@ def _is_meant(allowed: str, reference: str) -> bool:
     if not folder:
         return any(point.name == allowed and point.value == reference for point in entry_points(group=GROUP))
     module = Path(folder, *rest.partition(":")[0].split("."))
-    return _file_of(folder, rest.partition(":")[0]) is not None and any(
+    return file_of(Path(folder), rest.partition(":")[0]) is not None and any(
         _is_same(Path(allowed), place) for place in (Path(folder), module, module.parent)
     )
 
@@ -161,28 +164,28 @@ def _of_folder(reference: str) -> Any:
     module = rest.partition(":")[0]
     _on_path(folder)
     found = _attribute(rest)
-    meant, got = _file_of(folder, module), getattr(sys.modules.get(module), "__file__", None)
-    if meant is None or got is None or not meant.samefile(got):
+    if file_of(Path(folder), module) is None:
+        raise Misconfigured(f"{folder} holds no module {module!r}: apply the project again from where it is now")
+    if (other := namesake(Path(folder), module)) is not None:
+        name, place = other
         raise Misconfigured(
-            f"module {module!r} of {folder} cannot be imported: {got or 'another module'} has this name in this process."
+            f"module {name!r} of {folder} cannot be imported: {place} has this name in this process."
             " Rename the module or its package, so that no two have one name, and apply it again"
         )
     return found
 
 
-def _file_of(folder: str, module: str) -> Path | None:
-    """Where a module of a folder is written; None when it is not."""
-    place = Path(folder, *module.split("."))
-    return next((file for file in (place / "__init__.py", place.with_suffix(".py")) if file.exists()), None)
-
-
 def _on_path(folder: str) -> None:
-    """Before what is installed, behind the standard library: a user's `random.py` must not become everybody's."""
+    """Before what is installed, behind the standard library and the folders of other projects: a user's `random.py` must not
+    become everybody's, and what a project imports later is what it would have got at once.
+    """
     if folder in sys.path:
         return
     standard = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
     standard |= {f"{path}/lib-dynload" for path in standard}
-    sys.path.insert(1 + max((place for place, path in enumerate(sys.path) if path in standard), default=-1), folder)
+    before = standard | _FOLDERS
+    sys.path.insert(1 + max((place for place, path in enumerate(sys.path) if path in before), default=-1), folder)
+    _FOLDERS.add(folder)
 
 
 def _attribute(reference: str) -> Any:
