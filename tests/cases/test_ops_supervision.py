@@ -29,7 +29,7 @@ from headrace_cli.commands.daily import _is_looping
 from headrace_cli.disk import Disk
 from headrace_cli.local import Local, settings_here
 from headrace_cli.overseeing import AT_WORK_S, Look, Oversight, look_at
-from headrace_cli.standing import local_rows, one_line, service_rows, stopped_line
+from headrace_cli.standing import local_rows, one_line, service_row, service_rows, stopped_line
 from headrace_cli.supervisor import LOCK_FILE, Supervisor, locked, sign
 from headrace_cli.waiting import NothingMoves, Workers, wait_for
 
@@ -147,6 +147,31 @@ def test_every_alert_of_the_supervisors_has_its_runbook() -> None:
     for name in ("MonitorDown", "DiskAlmostFull"):
         text = (Path(__file__).parents[2] / "docs" / "runbooks" / f"{name}.md").read_text()
         assert text.startswith(f"# {name}\n**Means.**")
+
+
+async def test_a_folder_that_is_away_for_a_moment_does_not_end_who_looks_after_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    home, away = tmp_path / "home", tmp_path / "away"
+    monkeypatch.setattr("headrace_cli.supervisor.HOUSEKEEPING_EVERY_S", 0.0)
+    away.mkdir()
+    supervisor = Supervisor(home, 1, False, Settings())
+    tending = asyncio.create_task(supervisor._tend(""))
+    async with asyncio.timeout(20):
+        while not tending.done() and "is tried again: [Errno 2]" not in caplog.text:
+            await asyncio.sleep(0.01)
+        away.rename(home)
+        while not tending.done() and not supervisor.disk.used_bytes:
+            await asyncio.sleep(0.01)
+    assert not tending.done()
+    tending.cancel()
+
+
+def test_a_call_that_will_not_return_is_told_with_the_service_that_has_it() -> None:
+    report = HealthReported("inference", "i-1", True, hung_calls={"delay/3": 1})
+    row = service_row(report, {})
+    assert row["ready"]
+    assert row["reason"] == "1 call of delay/3 will not return and may use a core each: restart it to be rid of them"
 
 
 def test_a_log_is_cut_at_its_size_and_its_writer_goes_on(tmp_path: Path) -> None:

@@ -88,11 +88,11 @@ async def test_a_call_that_was_merely_late_at_its_limit_and_goes_on_hanging_open
 
 
 def test_a_lane_that_hangs_for_good_is_left_behind_and_counted(
-    clock: ManualClock, health: Health, monkeypatch: pytest.MonkeyPatch
+    clock: ManualClock, health: Health, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     shelf = shelved(clock, health, [])
-    had = Spent(took_s=61.0, cpu_s=1.0, waited_s=0.0)
-    monkeypatch.setattr(Lane, "hangs_s", property(lambda lane: 61.0 if lane is lanes[0] else 0.0))
+    had = Spent(took_s=61.0, cpu_s=60.4, waited_s=0.0)
+    monkeypatch.setattr(Lane, "hangs_s", property(lambda lane: 61.0 if lane in lanes else 0.0))
     monkeypatch.setattr(Lane, "spent", lambda _lane, _pulse: had)
     lanes = [shelf.find(NAME).lane]
     why = shelf.why_not(NAME, PLAN)
@@ -101,6 +101,14 @@ def test_a_lane_that_hangs_for_good_is_left_behind_and_counted(
     assert shelf.abandoned == 1
     assert isinstance(why, Busy)
     assert "hung for 61.0 s" in why.reason
+    assert "a call of version 3 of delay hangs for good (61 s, 60 s of CPU)" in caplog.text
+    shelf.drop(NAME)
+    shelf.renew_lanes()
+    assert health.report().hung_calls == {"delay/3": 1}
+    assert b"headrace_inference_hung_calls 1.0" in page(health)
+    lanes.clear()  # it has returned after all
+    shelf.renew_lanes()
+    assert (shelf.abandoned, health.report().hung_calls) == (0, {})
 
 
 def test_a_lane_that_waits_for_a_core_is_not_left_behind(
@@ -127,10 +135,10 @@ def test_the_level_of_load_is_a_fact_a_metric_and_stands_in_health(clock: Manual
 
 
 async def test_too_many_threads_left_behind_end_the_process(
-    clock: ManualClock, health: Health, memory_log: Any
+    clock: ManualClock, health: Health, memory_log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf, facts = shelved(clock, health, []), []
     keeper = Keeper(memory_log, Topics.load(""), facts, shelf, Loads(clock, health, facts.append), health, clock)
-    shelf.abandoned = MAX_ABANDONED + 1
+    monkeypatch.setattr(Shelf, "abandoned", MAX_ABANDONED + 1)
     with pytest.raises(Fatal, match="hang for good"):
         await keeper.run(asyncio.Event())

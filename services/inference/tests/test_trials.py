@@ -9,15 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
+from sklearn.decomposition import PCA
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from headrace.clock import ManualClock
 from headrace.events.inference import Served, VersionLoadFailed, VersionUnloadable, VersionWarmed
 from headrace.events.registry import ArtifactPlace, VersionRegistered
 from headrace_inference.adapters import warmer
+from headrace_inference.adapters.models import Unloadable, try_out
 from headrace_inference.adapters.trials import Trials
 from headrace_inference.core.trial import Crashed, Failed, Passed, Rejected, Told, judge
 from headrace_inference.core.warming import PATIENCE_S
@@ -96,6 +102,76 @@ def endless() -> bytes:
     )
     opset = helper.make_opsetid("", 17)
     return helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
+
+
+def trained_mode(what: str) -> bytes:
+    """A network that was exported in training mode: it scores a row by its call's mean, or by what it draws."""
+    from onnx import TensorProto, helper
+
+    first = {
+        "batch norm": helper.make_node("ReduceMean", ["rows"], ["noise"], axes=[0], keepdims=1),
+        "dropout": helper.make_node("RandomNormalLike", ["rows"], ["noise"]),
+        "none": helper.make_node("Identity", ["rows"], ["noise"]),
+    }[what]
+    graph = helper.make_graph(
+        [first, helper.make_node("Sub", ["rows", "noise"], ["said"])],
+        "trained",
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, [None, 1])],
+        [helper.make_tensor_value_info("said", TensorProto.FLOAT, [None, 1])],
+    )
+    opset = helper.make_opsetid("", 17)
+    return helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("batch norm", "its score of a row depends on the rows beside it: "),
+        ("dropout", "its score of the same row differs each time: "),
+        ("none", None),
+    ],
+)
+async def test_a_network_in_training_mode_is_refused_for_its_scores_are_not_of_one_row(
+    bench: Bench, what: str, reason: str | None
+) -> None:
+    version = await registered(bench, data=trained_mode(what), format="onnx", output="number")
+    if reason is None:
+        assert try_out(*version, NONE).footprint_bytes
+        return
+    with pytest.raises(Unloadable, match=f"^{reason}.*exported in inference mode"):
+        try_out(*version, ROWS)
+
+
+async def test_a_model_that_is_slow_is_asked_no_further_rows_for_that(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("headrace_inference.adapters.models._CONSTANCY_CPU_S", -1.0)
+    monkeypatch.setattr(
+        "headrace_inference.adapters.models.predict",
+        lambda engine, rows, output: asked.append(len(rows)) or engine.predict(rows, output),
+    )
+    try_out(*await registered(bench, data=trained_mode("none"), format="onnx", output="number"), ROWS)
+    assert asked == [1, 8]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        KNeighborsClassifier(3, algorithm="brute"),
+        make_pipeline(StandardScaler(), PCA(1), HistGradientBoostingClassifier(max_iter=10)),
+        RandomForestClassifier(30, max_depth=4),
+        GradientBoostingClassifier(n_estimators=10),
+        MLPClassifier((8,), max_iter=20),
+        SVC(probability=True),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore::FutureWarning")
+async def test_models_whose_scores_are_of_one_row_pass(bench: Bench, model: Any) -> None:
+    integers = np.round(ROWS * 5)  # ties, which rounding might decide
+    version = await registered(bench, data=skops.io.dumps(model.fit(integers, integers[:, 0] > 0)))
+    assert try_out(*version, integers).footprint_bytes
 
 
 async def registered(bench: Bench, version: int = 1, **changes: Any) -> tuple[VersionRegistered, ArtifactPlace, bytes]:

@@ -8,15 +8,24 @@ import sys
 def run() -> None:
     """Ctrl-C is heeded before anything heavy is imported: nothing is begun by then, so the process just ends."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - until the end
-    if sys.stdout is None:
-        # NB: before anything is done: the next file or socket that is opened would be what is printed to.
-        print("headrace: standard output is closed: send it to a file, or to /dev/null", file=sys.stderr)
-        os._exit(1)
+    _open_closed()
     from headrace_cli.main import main
 
     main()
+
+
+def _open_closed() -> None:
+    """An input or output that was closed (`<&-`, as some launchers do) reads nothing and takes everything; left closed, the next
+    file that is opened would be taken for it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # NB: the lowest number that is free, which is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +25,13 @@ from headrace.events.registry import (
 )
 from headrace.features.rows import pin_signature
 from headrace.models.digest import model_digest
-from headrace.models.engine import Engine, format_of
+from headrace.models.engine import MAX_BYTES, Engine, format_of
 from headrace.models.engine import load as load_engine
 from headrace.models.skops_format import SkopsEngine
 from headrace_cli.facts import await_facts, me
 from headrace_cli.session import Session, run
+
+_MOST_CATEGORIES_BYTES = 16 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -90,17 +93,31 @@ def register_file(
 
 def _categories(path: Path) -> dict[str, list[str]]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, list[str]])
-    except (OSError, msgspec.MsgspecError) as error:
+        return msgspec.json.decode(read_file(path, _MOST_CATEGORIES_BYTES), type=dict[str, list[str]])
+    except msgspec.MsgspecError as error:
         raise Misconfigured(
             f'cannot read the categories {path}: {error}; it holds a list of words per column, such as {{"carrier": ["AA", "UA"]}}'
         ) from None
 
 
+def read_file(file: Path, most_bytes: int) -> bytes:
+    """What a user's file holds. Raises `Misconfigured` for what is none (a folder, a device, a pipe), or too large."""
+    try:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            what = "a folder" if stat.S_ISDIR(found.st_mode) else "a device, a pipe or a socket"
+            raise Misconfigured(f"{file} is {what}, not a file: give the path of a regular file")
+        if found.st_size > most_bytes:
+            raise Misconfigured(f"{file} has {found.st_size:,} bytes, the limit is {most_bytes:,}")
+        return file.read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"cannot read {file}: {error.strerror}") from None
+
+
 def _load(file: Path, format: str | None) -> tuple[bytes, str, Engine]:
     if not file.exists():
         raise Misconfigured(f"no file {file}: save a model with skops.io.dump(model, {str(file)!r})")
-    data, format = file.read_bytes(), format or format_of(file.name)
+    data, format = read_file(file, MAX_BYTES), format or format_of(file.name)
     try:
         return data, format, load_engine(data, format)
     except Poison as poison:

@@ -129,6 +129,10 @@ def _reasons(report: HealthReported) -> list[str]:
             for name, level in sorted(report.overload.items())
         ),
         *(f"{name} is degraded: {one_line(why)}" for name, why in sorted(report.degraded.items())),
+        *(
+            f"{count} {'call' if count == 1 else 'calls'} of {place} will not return and may use a core each: restart it to be rid of them"
+            for place, count in sorted(report.hung_calls.items())
+        ),
         *(_over_bound(report)),
     ]
 

@@ -260,12 +260,16 @@ class Supervisor:
             changed = [self._tend_child(child, loop.time()) for child in self.children.values()]
             if self.keeper is not None:
                 changed.append(self.keeper.tend(loop.time(), self.disk))
-            if loop.time() - looked_s >= LOOK_EVERY_S:
-                looked_s = loop.time()
-                changed += await self._look_at_all()
-            if loop.time() - kept_s >= HOUSEKEEPING_EVERY_S:
-                kept_s = loop.time()
-                changed.append(self._keep_house())
+            try:
+                if loop.time() - looked_s >= LOOK_EVERY_S:
+                    looked_s = loop.time()
+                    changed += await self._look_at_all()
+                if loop.time() - kept_s >= HOUSEKEEPING_EVERY_S:
+                    kept_s = loop.time()
+                    changed.append(self._keep_house())
+            except OSError as error:
+                # NB: a folder that is away for a moment (unmounted, moved) must not end who looks after everything.
+                _log.warning("housekeeping did not get on, and is tried again: %s", error)
             if any(changed):
                 self._write_state(bootstrap)
             await asyncio.sleep(0.1)
@@ -413,7 +417,10 @@ async def _answers(port: int) -> bool:
 
 def locked(home: Path) -> int | None:
     """The lock of a folder, as a file descriptor that holds it; None when somebody else does."""
-    descriptor = os.open(home / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    opened = os.open(home / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    # NB: never 0 to 2, where one of them was closed: a child gets its own input and outputs there.
+    descriptor = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(opened)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -37,6 +37,7 @@ from headrace.settings import Settings
 
 _FRAME = struct.Struct(">II")
 _POLL_S = 0.02
+_MOST_PID = 2**31
 
 
 class AttemptBegan(msgspec.Struct, frozen=True):
@@ -205,7 +206,7 @@ class RunFolder:
                 return descriptor
 
     def holder(self) -> int | None:
-        """The process that keeps this run, None when there is none."""
+        """The process that keeps this run, None when there is none, or when the lock's holder wrote no process into it."""
         try:
             descriptor = os.open(self.path / "lock", os.O_RDONLY)
         except OSError:
@@ -213,7 +214,9 @@ class RunFolder:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
-            return int(os.pread(descriptor, 20, 0) or b"0") or None
+            written = os.pread(descriptor, 20, 0).strip()
+            pid = int(written) if written.isdigit() else 0
+            return pid if 0 < pid < _MOST_PID else None
         else:
             return None
         finally:

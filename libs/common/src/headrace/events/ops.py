@@ -13,6 +13,7 @@ class HealthReported(msgspec.Struct, frozen=True):
     `degraded`: deployments that a fallback answers for, and why. `state_bytes`: what each state that grows holds now, by estimate; `state_limits`: its bound.
     `in_line`: versions (`deployment/version`) that wait to be loaded while others are. `failing`: keys of what is not as it should be (`transaction:PLACE` and the like), of which `reason` holds the words. Of the monitor, per
     deployment: `late_requests`, `late_outcomes`, what came after its evaluation window had closed.
+    `hung_calls`: per version, calls that hang for good on threads that cannot be ended before the process is.
     """
 
     service: str
@@ -41,6 +42,7 @@ class HealthReported(msgspec.Struct, frozen=True):
     late_requests: dict[str, int] = {}
     late_outcomes: dict[str, int] = {}
     in_line: tuple[str, ...] = ()
+    hung_calls: dict[str, int] = {}
 
 
 class PartitionStopped(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ class Health:
 
     Of the feature service, per `source/partition`: `newest_event_s`, the newest instant contained; `late` and `repeated`,
     events not counted; `building`, the share read of the history of views that are built beside the running ones.
+    Of inference: `hung_calls`, per version (`deployment/version`), calls that hang for good on threads that cannot be ended.
     Of the gateway: `unforeseen`, calls that failed for no reason that it knows (HTTP 500).
     Of the monitor, per deployment: `late_requests`, `late_outcomes`, what came after its evaluation window had closed.
     """
@@ -41,6 +42,7 @@ class Health:
     state_limits: dict[str, int] = field(default_factory=dict)
     late_requests: dict[str, int] = field(default_factory=dict)
     late_outcomes: dict[str, int] = field(default_factory=dict)
+    hung_calls: dict[str, int] = field(default_factory=dict)
     handled: int = 0
     dead_lettered: int = 0
     unforeseen: int = 0
@@ -93,4 +95,5 @@ class Health:
             late_requests=dict(self.late_requests),
             late_outcomes=dict(self.late_outcomes),
             in_line=self.in_line,
+            hung_calls=dict(self.hung_calls),
         )

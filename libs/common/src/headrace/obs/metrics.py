@@ -57,6 +57,11 @@ class HealthCollector(Collector):
                 "0 none, 1 shadows are dropped, 2 the baseline too, 3 requests are refused; the worst deployment's",
                 value=max(health.overload.values(), default=0),
             )
+            yield GaugeMetricFamily(
+                "headrace_inference_hung_calls",
+                "Calls of models that hang for good; each may use a core until the process is restarted",
+                value=sum(health.hung_calls.values()),
+            )
 
 
 def _breakers(health: Health) -> Metric:

@@ -3,11 +3,15 @@
 Importing is running code. So a service imports only what its host allows, whatever stands on `project.definitions`:
 `HEADRACE_ALLOWED_PROJECTS` (names of entry points, references, folders), or without it the installed entry points and the
 projects that `headrace apply` has applied on this machine.
+
+A process knows one module of a name. So what was imported is compared with what was meant: a module that another folder's
+project brought already is refused, and so is a project of another name.
 """
 
 import importlib
 import json
 import sys
+import sysconfig
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,9 +19,12 @@ from typing import Any
 
 from headrace.errors import Misconfigured
 from headrace.project.declare import Project
+from headrace.project.namesakes import file_of, namesake
 from headrace.project.threads import said
 
 GROUP = "headrace.projects"
+# Of projects, on this process's import path.
+_FOLDERS: set[str] = set()
 
 
 def load_project(reference: str) -> tuple[Project, str]:
@@ -31,9 +38,7 @@ def load_project(reference: str) -> tuple[Project, str]:
     if Path(reference).exists():
         return _by_path(Path(reference).resolve())
     if ":" in reference:
-        folder, _, rest = reference.rpartition("!")
-        _on_path(folder)
-        return _checked(_attribute(rest), reference), reference
+        return _checked(_of_folder(reference), reference), reference
     known = ", ".join(sorted(point.name for point in entry_points(group=GROUP))) or "none is installed"
     raise Misconfigured(
         f"no project {reference!r}: give a path, module:attribute, or one of the installed ones ({known})"
@@ -64,13 +69,16 @@ class Allowed:
 
 
 def load_allowed(project: str, reference: str, allowed: Allowed) -> Project:
-    """The project of a definition, when this host allows it. Raises `Misconfigured` when it does not, before anything is imported."""
+    """The project of a definition, when this host allows it. Raises `Misconfigured` when it does not, before anything is imported,
+    and when the code there is another project's.
+    """
     refused = allowed.why_not(project, reference)
     if refused is not None:
         raise Misconfigured(refused)
-    folder, _, rest = reference.rpartition("!")
-    _on_path(folder)
-    return _checked(_attribute(rest), reference)
+    found = _checked(_of_folder(reference), reference)
+    if found.name != project:
+        raise Misconfigured(f"{reference} is project {found.name!r} by now, not {project!r}: apply it again")
+    return found
 
 
 def load_build(project: str, reference: str, build: str, allowed: Allowed) -> Any:
@@ -114,8 +122,9 @@ def _is_meant(allowed: str, reference: str) -> bool:
     if not folder:
         return any(point.name == allowed and point.value == reference for point in entry_points(group=GROUP))
     module = Path(folder, *rest.partition(":")[0].split("."))
-    is_inside = module.with_suffix(".py").exists() or (module / "__init__.py").exists()
-    return is_inside and any(_is_same(Path(allowed), place) for place in (Path(folder), module, module.parent))
+    return file_of(Path(folder), rest.partition(":")[0]) is not None and any(
+        _is_same(Path(allowed), place) for place in (Path(folder), module, module.parent)
+    )
 
 
 def _is_same(left: Path, right: Path) -> bool:
@@ -124,8 +133,7 @@ def _is_same(left: Path, right: Path) -> bool:
 
 def load_function(reference: str, folder: str = "") -> Any:
     """A user's function by `module:name`; raises `Misconfigured` when it cannot be imported."""
-    _on_path(folder)
-    return _attribute(reference)
+    return _of_folder(f"{folder}!{reference}" if folder else reference)
 
 
 def folder_of(reference: str) -> str:
@@ -145,13 +153,39 @@ def _by_path(path: Path) -> tuple[Project, str]:
     folder = str(path.parent.parent if is_package else path.parent)
     module = f"{package}.{path.stem}" if is_package else path.stem
     reference = f"{folder}!{module}:project"
+    return _checked(_of_folder(reference), str(path)), reference
+
+
+def _of_folder(reference: str) -> Any:
+    """What `folder!module:attribute` names, out of that folder and no other; without a folder, what is installed."""
+    folder, _, rest = reference.rpartition("!")
+    if not folder:
+        return _attribute(rest)
+    module = rest.partition(":")[0]
     _on_path(folder)
-    return _checked(_attribute(f"{module}:project"), str(path)), reference
+    found = _attribute(rest)
+    if file_of(Path(folder), module) is None:
+        raise Misconfigured(f"{folder} holds no module {module!r}: apply the project again from where it is now")
+    if (other := namesake(Path(folder), module)) is not None:
+        name, place = other
+        raise Misconfigured(
+            f"module {name!r} of {folder} cannot be imported: {place} has this name in this process."
+            " Rename the module or its package, so that no two have one name, and apply it again"
+        )
+    return found
 
 
 def _on_path(folder: str) -> None:
-    if folder and folder not in sys.path:
-        sys.path.insert(0, folder)
+    """Before what is installed, behind the standard library and the folders of other projects: a user's `random.py` must not
+    become everybody's, and what a project imports later is what it would have got at once.
+    """
+    if folder in sys.path:
+        return
+    standard = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    standard |= {f"{path}/lib-dynload" for path in standard}
+    before = standard | _FOLDERS
+    sys.path.insert(1 + max((place for place, path in enumerate(sys.path) if path in before), default=-1), folder)
+    _FOLDERS.add(folder)
 
 
 def _attribute(reference: str) -> Any:

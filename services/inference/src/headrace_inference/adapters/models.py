@@ -21,6 +21,7 @@ from headrace.models.engine import Engine, Floats, footprint_bytes
 from headrace.models.engine import load as load_engine
 from headrace.models.frames import frame_of
 from headrace_inference.adapters.lane import Lane, LaneBusy, LaneClosed, Pulse
+from headrace_inference.core.constancy import ROWS, why_inconstant
 from headrace_inference.core.faults import raised, told
 from headrace_inference.core.isolation import Pace, predict_in_portions
 from headrace_inference.core.lateness import is_hung
@@ -29,7 +30,9 @@ from headrace_inference.core.outputs import BINARY, CLASSES, NUMBER, fault_of, f
 PREDICT_WITHIN_S = 5.0
 WARM_ROWS = 64
 _ASKING_SHARE = 0.8
-GOLDEN_WITHIN, GOLDEN_NEARLY = 1e-6, 1e-3
+# How far what should be one score may lie apart; the second for what counts in float32.
+WITHIN, NEARLY = 1e-6, 1e-3
+_CONSTANCY_CPU_S = 2.0
 
 
 class Unloadable(Exception):
@@ -142,13 +145,16 @@ class Tried:
 
 
 def try_out(registered: VersionRegistered, place: ArtifactPlace, data: bytes, rows: np.ndarray) -> Tried:
-    """Check, load, ask one row, a batch, and rows that the contract allows (`rows`), and compare golden rows. Raises `Unloadable`."""
+    """Check, load, ask one row, a batch, and rows that the contract allows (`rows`), compare golden rows, and a few rows alone
+    with the same rows together. Raises `Unloadable`.
+    """
     check(data, place, registered.output)
     engine = load(data, place.format)
     tried = Tried(registered, engine, footprint(data, place.format))
     columns = len(registered.signature.columns)
     _warm_by(tried, [np.zeros((1, columns), np.float32), np.zeros((WARM_ROWS, columns), np.float32), rows])
     _try_golden(tried, place.format)
+    _try_constancy(tried, rows, NEARLY if place.format == "onnx" else WITHIN)
     return tried
 
 
@@ -213,8 +219,37 @@ def _try_golden(tried: Tried, format: str) -> None:
     for place, wanted in enumerate(golden):
         score = scored.scores[place] if scored.scores and place not in scored.faults else None
         value = math.nan if score is None or score.value is None else score.value
-        if not abs(value - wanted.value) <= (GOLDEN_WITHIN if format == "skops" else GOLDEN_NEARLY):
+        if not abs(value - wanted.value) <= (WITHIN if format == "skops" else NEARLY):
             raise Unloadable(f"golden row {place} scores {value:.6g} here, where it was made {wanted.value:.6g}")
+
+
+def _try_constancy(tried: Tried, rows: np.ndarray, within: float) -> None:
+    """A row's score must be its own: half of the rows that are asked are such as the contract allows, half are drawn. Of a slow
+    model fewer are asked.
+    """
+    columns = len(tried.registered.signature.columns)
+    drawn = np.random.default_rng(0).normal(size=(ROWS - len(rows[: ROWS // 2]), columns)).astype(np.float32)
+    asked = np.concatenate([rows[: ROWS // 2], drawn])
+    until_s = time.process_time() + _CONSTANCY_CPU_S
+    together, again = _values(tried, asked), _values(tried, asked, until_s)
+    alone = [_values(tried, row.reshape(1, -1), until_s) for row in asked]
+    width = max(found.shape[1] for found in alone)
+    each = np.concatenate([np.broadcast_to(found, (1, width)) for found in alone])
+    reason = why_inconstant(together, again, each, within)
+    if reason is not None:
+        raise Unloadable(f"{reason} (a network is to be exported in inference mode, not in training mode)")
+
+
+def _values(tried: Tried, rows: np.ndarray, until_s: float = math.inf) -> np.ndarray:
+    """What is said of rows, shape (rows, values), NaN where nothing is, nor asked after `until_s` of this process's CPU."""
+    # NB: with a pace of its own: a row alone is a slow one.
+    late = time.process_time() > until_s
+    scored = None if late else ask(tried.registered, tried.engine, rows, Pace(), math.inf)
+    if scored is None or not scored.scores:
+        return np.full((len(rows), 1), np.nan)
+    found = np.array([score.classes or (score.value,) for score in scored.scores], np.float64)
+    found[list(scored.faults)] = np.nan
+    return found
 
 
 def predict(engine: Engine, rows: np.ndarray, output: str) -> Floats:

@@ -1,5 +1,7 @@
 """The versions that this instance has loaded, each with its breaker; who may not be asked now, and why."""
 
+import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -26,6 +28,8 @@ from headrace_inference.adapters.models import LoadedModel
 from headrace_inference.core.lateness import is_hung
 from headrace_inference.core.warming import Name
 
+_log = logging.getLogger("headrace.inference")
+
 # A call that hangs for so long, while it could have run, is given up: its thread is left behind, and the version gets a new one.
 ABANDON_AFTER_S = 60.0
 NOT_YET = "not loaded yet"
@@ -44,7 +48,7 @@ class Shelf:
         self._models: dict[Name, LoadedModel] = {}
         self._breakers: dict[Name, Breaker] = {}
         self.refused: dict[Name, str] = {}
-        self.abandoned = 0
+        self._left: list[tuple[Name, Lane]] = []
 
     @property
     def loaded(self) -> set[Name]:
@@ -116,14 +120,30 @@ class Shelf:
             self._change(name, trip(breaker, self._clock.monotonic_s(), reason), plan, reason)
 
     def renew_lanes(self) -> None:
-        """Give versions whose call hangs for good a new thread; `abandoned` counts the threads left behind."""
+        """Give versions whose call hangs for good a new thread; those left behind are told, until their calls return."""
         for name, model in self._models.items():
             if self._hangs_for_good(model.lane):
+                self._leave(name, model.lane)
                 self._models[name] = replace(model, lane=model.lane.renewed())
-                self.abandoned += 1
             if self._hangs_for_good(model.shadow_lane):
+                self._leave(name, model.shadow_lane)
                 self._models[name] = replace(self._models[name], shadow_lane=model.shadow_lane.renewed())
-                self.abandoned += 1
+        self._left = [(name, lane) for name, lane in self._left if lane.hangs_s]
+        self._health.hung_calls = dict(Counter(f"{deployment}/{version}" for (deployment, version), _ in self._left))
+
+    @property
+    def abandoned(self) -> int:
+        """How many threads are left behind with calls that have not returned."""
+        return len(self._left)
+
+    def _leave(self, name: Name, lane: Lane) -> None:
+        spent = lane.spent(self.pulse)
+        _log.warning(
+            "a call of version %s of %s hangs for good (%.0f s, %.0f s of CPU): its thread cannot be ended, and may use a core"
+            " until inference is restarted",
+            *(name[1], name[0], spent.took_s, spent.cpu_s),
+        )
+        self._left.append((name, lane))
 
     def _hangs_for_good(self, lane: Lane) -> bool:
         return lane.hangs_s >= ABANDON_AFTER_S and is_hung(lane.spent(self.pulse), ABANDON_AFTER_S)
