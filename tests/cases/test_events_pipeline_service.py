@@ -103,6 +103,24 @@ project = Project("mischief", [Deployment("d", "u", [Key("k")])], raw=[good, bad
                   sources=[seen, noted], pipelines=[fine, naughty, never, patient, pooled])
 """
 
+TWIN = """
+import msgspec
+from headrace.project import *
+
+class Seen(msgspec.Struct):
+    at: float
+    name: str
+
+seen, twins = Source("twins-seen", event=Seen, event_time="at", key="name"), RawStream("twins", partitions=1)
+
+@pipeline(twins, to=[seen])
+async def fine(messages):
+    async for message in messages:
+        yield Seen(message["at"], message["name"] + " of twin")
+
+project = Project("twin", [Deployment("e", "v", [Key("k")])], raw=[twins], sources=[seen], pipelines=[fine])
+"""
+
 
 class Place:
     def __init__(self, settings: Settings, log: KafkaLog, folder: Path) -> None:
@@ -133,11 +151,12 @@ class Place:
         self.service.send_signal(signal.SIGTERM)
         return self.service.wait(20)
 
-    def apply(self) -> None:
-        (self.folder / "mischief.py").write_text(CODE)
+    def apply(self, folder: Path | None = None, code: str = CODE) -> None:
+        folder = folder or self.folder
+        (folder / "mischief.py").write_text(code)
         command = [sys.executable, "-c", "from headrace_cli.main import app; app()", "apply", "mischief.py"]
         done = subprocess.run(
-            command, env=self.environ, cwd=self.folder, capture_output=True, timeout=120, check=False, text=True
+            command, env=self.environ, cwd=folder, capture_output=True, timeout=120, check=False, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -461,6 +480,33 @@ async def test_a_project_that_this_host_does_not_allow_is_not_imported_and_the_o
     await place.until(is_told)
     assert place.service is not None
     assert place.service.poll() is None
+
+
+async def test_a_project_whose_module_has_the_name_of_another_ones_does_not_run_the_other_ones_code(
+    place: Place,
+) -> None:
+    await place.send("good", {"name": "a"})
+    await place.until(lambda: has(place.names("seen"), "a"))
+    assert place.end() == 0
+    twin = place.folder / "twin"
+    twin.mkdir()
+    place.apply(twin, TWIN)
+    await place.send("twins", {"name": "t"})
+    await place.send("good", {"name": "b"})
+    place.start()
+    told = "module 'mischief' of "
+
+    async def is_told() -> bool:
+        beat = await place.health()
+        return beat is not None and told in beat.reason and "has this name in this process" in beat.reason
+
+    await place.until(is_told)
+    # Whichever of the two came first is hosted, and neither runs the other's code.
+    beat = await place.health()
+    assert beat is not None
+    hosted = "twins-seen" if f"{told}{place.folder} " in beat.reason else "seen"
+    await place.until(lambda: has(place.names(hosted), "t of twin" if hosted == "twins-seen" else "b"))
+    assert await place.buried() == []
 
 
 async def has(names: Any, wanted: str) -> bool:
