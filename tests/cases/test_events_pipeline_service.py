@@ -151,10 +151,10 @@ class Place:
         self.service.send_signal(signal.SIGTERM)
         return self.service.wait(20)
 
-    def apply(self, folder: Path | None = None, code: str = CODE) -> None:
+    def apply(self, folder: Path | None = None, code: str = CODE, name: str = "mischief.py") -> None:
         folder = folder or self.folder
-        (folder / "mischief.py").write_text(code)
-        command = [sys.executable, "-c", "from headrace_cli.main import app; app()", "apply", "mischief.py"]
+        (folder / name).write_text(code)
+        command = [sys.executable, "-c", "from headrace_cli.main import app; app()", "apply", name]
         done = subprocess.run(
             command, env=self.environ, cwd=folder, capture_output=True, timeout=120, check=False, text=True
         )
@@ -442,6 +442,56 @@ async def test_a_project_that_lacks_a_topic_is_left_out_until_it_is_there(place:
     place.start()
     await place.send("good", {"name": "b"})
     await place.until(lambda: has(place.names("seen"), "b"))
+
+
+WILD = """
+import ctypes, sys
+import msgspec
+from headrace.project import *
+
+if "headrace_pipeline.app" in sys.modules:
+    ctypes.string_at(0)
+
+class Wild(msgspec.Struct):
+    at: float
+    name: str
+
+wild, feed = Source("wild", event=Wild, event_time="at", key="name"), RawStream("wild", partitions=1)
+
+@pipeline(feed, to=[wild])
+async def wildly(messages):
+    async for message in messages:
+        yield Wild(message["at"], message["name"])
+
+project = Project("wild", [Deployment("w", "u", [Key("k")])], raw=[feed], sources=[wild], pipelines=[wildly])
+"""
+
+
+async def test_a_project_that_ends_the_process_when_it_is_imported_is_left_out_after_the_second_time(
+    place: Place,
+) -> None:
+    await place.send("good", {"name": "a"})
+    await place.until(lambda: has(place.names("seen"), "a"))
+    place.apply(code=WILD, name="wild.py")
+    assert place.service is not None
+    assert await asyncio.to_thread(place.service.wait, 60) == 75
+    for _ in range(2):
+        place.start()
+        assert await asyncio.to_thread(place.service.wait, 60) == -signal.SIGSEGV
+    place.start()
+    await place.send("good", {"name": "b"})
+    await place.until(lambda: has(place.names("seen"), "b"))
+
+    async def is_told() -> bool:
+        beat = await place.health()
+        return beat is not None and "project wild, pipeline wildly: its import ended the process 2 times" in beat.reason
+
+    await place.until(is_told)
+    assert place.end() == 0
+    (place.folder / "wild.py").write_text(WILD.replace("ctypes.string_at(0)", "pass"))
+    place.start()
+    await place.send("wild", {"name": "mended"})
+    await place.until(lambda: has(place.names("wild"), "mended"))
 
 
 async def applied(place: Place) -> ProjectDefinition:

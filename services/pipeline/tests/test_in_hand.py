@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.bus.port import Record
+from headrace.errors import Misconfigured
 from headrace_pipeline.adapters.in_hand import ALONE_S, InHand
 
 # A process whose pipelines are at the messages given, and which then ends: by itself (`dies`), or because it was told to (`told`).
@@ -138,3 +139,47 @@ def test_notes_that_are_damaged_are_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "suspects-0.json").write_text('[["land", "raw.a')
     (tmp_path / "in-hand-0").write_bytes(b"\xff" * 5000)
     assert InHand(tmp_path).why_not("land", record(7)) is None
+
+
+IMPORTING = """
+import os, sys
+from pathlib import Path
+from headrace_pipeline.adapters.in_hand import InHand
+
+in_hand = InHand(Path(sys.argv[1]))
+with in_hand.importing("calm", "d0"):
+    pass
+with in_hand.importing("wild", sys.argv[2]):
+    if sys.argv[3] == "told":
+        in_hand.end()
+    if sys.argv[3] == "raises":
+        raise ImportError
+    os._exit(3)
+"""
+
+
+def imports(folder: Path, digest: str, how: str) -> int:
+    command = [sys.executable, "-c", IMPORTING, str(folder), digest, how]
+    return subprocess.run(command, timeout=60, check=False, capture_output=True).returncode
+
+
+def test_a_project_whose_import_ends_the_process_twice_is_left_out_until_another_one_is_applied(tmp_path: Path) -> None:
+    assert [imports(tmp_path, "d1", "dies") for _ in range(2)] == [3, 3]
+    in_hand = InHand(tmp_path)
+    with pytest.raises(Misconfigured, match="its import ended the process 2 times"), in_hand.importing("wild", "d1"):
+        pass
+    for project, digest in (("wild", "d2"), ("calm", "d0")):
+        with in_hand.importing(project, digest):
+            pass
+    in_hand.end()
+    with InHand(tmp_path).importing("wild", "d1"):  # its code may be another one by now
+        pass
+
+
+@pytest.mark.parametrize(("how", "code"), [("told", 3), ("raises", 1)])
+def test_an_import_that_raises_or_during_which_the_process_was_asked_to_end_is_not_blamed(
+    tmp_path: Path, how: str, code: int
+) -> None:
+    assert [imports(tmp_path, "d1", how) for _ in range(2)] == [code, code]
+    with InHand(tmp_path).importing("wild", "d1"):
+        pass

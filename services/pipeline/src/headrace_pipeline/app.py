@@ -59,7 +59,13 @@ class Pipelines:
             return
         running = {name: a.digest for name, a in context.projects.applied.items() if a.definition.pipelines}
         context.projects.listen(lambda applied: _compare(running, applied))
-        await self._host(stop, await context.log.producer())
+        # NB: while something is imported too: an end that we were asked for is nobody's fault.
+        ending = asyncio.create_task(stop.wait())
+        ending.add_done_callback(lambda _: self._in_hand.end())
+        try:
+            await self._host(stop, await context.log.producer())
+        finally:
+            ending.cancel()
 
     async def _host(self, stop: asyncio.Event, producer: Producer) -> None:
         context = self._context
@@ -166,7 +172,8 @@ class Pipelines:
     async def _imported(self, applied: ProjectApplied, compiled: PipelineDefinition) -> Pipeline:
         settings = self._context.settings
         allowed = Allowed(settings.allowed_projects, settings.applied_file)
-        project = await beside(lambda: load_allowed(applied.name, applied.reference, allowed), IMPORT_WITHIN_S)
+        with self._in_hand.importing(applied.name, applied.digest):
+            project = await beside(lambda: load_allowed(applied.name, applied.reference, allowed), IMPORT_WITHIN_S)
         for found in project.pipelines:
             if found.name == compiled.name:
                 return found

@@ -17,8 +17,8 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from headrace.bus.port import Record
@@ -37,6 +37,8 @@ _SLOTS, _SLOT_BYTES = 256, 1024
 _AT, _NAMES = struct.Struct("<Biqq"), struct.Struct("<HH")
 _NAMES_AT = 32
 
+# What stands for a topic while a project is imported: no topic can be called so.
+_IMPORT = "import of "
 # Pipeline, topic, partition, offset, append time: a topic that is made again has other times.
 Key = tuple[str, str, int, int, int]
 
@@ -76,24 +78,14 @@ class InHand:
             _log.warning("a message that ends this process will not be known by it: %s", error)
             self._memory = mmap.mmap(-1, _SLOTS * _SLOT_BYTES)
         self._slots = 0
+        self._imports: dict[str, Slot] = {}
         self._alone = asyncio.Lock()
         noted = _noted(self._memory)
         # NB: who was in hand the time before, and not this time, is suspected no more: it may never be met here again.
         self._known = {key: deaths for key, deaths in self._known.items() if deaths >= MOST_DEATHS or key in noted}
         for key in noted:
             self._known[key] = self._known.pop(key, 0) + 1
-            deaths = self._known[key]
-            told = (
-                "it is a dead letter from now on"
-                if deaths >= MOST_DEATHS
-                else "transforms run one at a time until it is done"
-            )
-            _log.error(
-                "pipeline %s was at %s/%s/%s when the process ended without being told to (%s); %s",
-                *key[:4],
-                deaths,
-                told,
-            )
+            _tell(key, self._known[key])
         self._write()
         self._memory[:] = bytes(len(self._memory))
         self._until_s = now_s() + ALONE_S
@@ -120,6 +112,24 @@ class InHand:
             del self._known[key]
             self._write()
 
+    @contextmanager
+    def importing(self, project: str, digest: str) -> Iterator[None]:
+        """While a project's code is imported. Raises `Misconfigured` when the process ended on that before, as often as on a message;
+        until a process has ended in order (the code may be another one then), or another digest is applied.
+        """
+        code = Record(f"{_IMPORT}{digest[:64]}", 0, 0, None, None)
+        if self.why_not(project, code) is not None:
+            raise Misconfigured(
+                f"its import ended the process {MOST_DEATHS} times: mend it, and start the service anew"
+            )
+        slot = self._imports[project] = self._imports.get(project) or self.slot(project, code.topic)
+        slot.take(code)
+        try:
+            yield
+        finally:
+            slot.done()
+        self.survived(project, code)
+
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Let a transform run: at once, or, while there are suspects, when no other one runs."""
@@ -131,8 +141,13 @@ class InHand:
 
     def end(self) -> None:
         """The process ends because it was told to: nothing that is in hand is to blame."""
+        if self.is_ending:
+            return
         self.is_ending = True
         self._memory[:] = bytes(len(self._memory))
+        if any(key[1].startswith(_IMPORT) for key in self._known):
+            self._known = {key: deaths for key, deaths in self._known.items() if not key[1].startswith(_IMPORT)}
+            self._write()
         self._let_go()
 
     def _let_go(self) -> None:
@@ -160,6 +175,21 @@ class InHand:
             new.replace(self._known_at)
         except OSError as error:  # a full disk: it is found again
             _log.warning("what ended this process cannot be noted in %s: %s", self._known_at, error)
+
+
+def _tell(key: Key, deaths: int) -> None:
+    who, topic, partition, offset, _ = key
+    if topic.startswith(_IMPORT):
+        then = "it is left out from now on" if deaths >= MOST_DEATHS else "it is tried once more"
+        _log.error(
+            "project %s was being imported when the process ended without being told to (%s); %s", who, deaths, then
+        )
+        return
+    then = (
+        "it is a dead letter from now on" if deaths >= MOST_DEATHS else "transforms run one at a time until it is done"
+    )
+    at = f"{topic}/{partition}/{offset}"
+    _log.error("pipeline %s was at %s when the process ended without being told to (%s); %s", who, at, deaths, then)
 
 
 def _key(pipeline: str, record: Record) -> Key:
