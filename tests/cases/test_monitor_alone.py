@@ -1,119 +1,37 @@
 """No deployment, no label and no apply stops or blinds the monitor, and its alerts say what is."""
 
 import math
-from collections.abc import Mapping, Sequence
 
 import msgspec
 import pytest
+from tests.cases.monitor_alone import (
+    DAY,
+    DECISIONS,
+    NOW,
+    OUTCOMES,
+    RELEASES,
+    ROUTES,
+    Monitor,
+    compiled,
+    one,
+)
 
-from headrace.bus.port import Out, Record, TopicPartition
-from headrace.clock import ManualClock
-from headrace.codec import Codec, Message
+from headrace.bus.port import Record, TopicPartition
+from headrace.codec import Message
 from headrace.envelope import Envelope
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import (
-    BreakerChanged,
     DecisionMade,
-    Invalid,
     OutcomeObserved,
     Score,
     Served,
-    VersionLoadFailed,
-    VersionUnloadable,
-    VersionWarmed,
 )
-from headrace.events.monitor import MonitorState, RolloutJudged, WindowClosed
-from headrace.events.ops import HealthReported, PartitionResumed, PartitionStopped
+from headrace.events.monitor import MonitorState, RolloutJudged
 from headrace.events.registry import RolloutAborted, RolloutAdvanced, RolloutStarted, Route
 from headrace.events.verdicts import VerdictGiven
-from headrace.project import Binary, Canary, Count, Deployment, FeatureView, Key, Number, Project, Source
+from headrace.project import Canary, Count, Deployment, FeatureView, Key, Project, Source
 from headrace.project.compile import compile_project
-from headrace.project.definition import LabelDefinition, ProjectDefinition
-from headrace.topics import Topics
-from headrace_monitor.core.services import Services
-from headrace_monitor.core.serving import InferenceFact
-from headrace_monitor.shell import MonitorShard
-
-DAY = 86_400.0
-NOW = 1_780_000_000.0
-TOPICS = Topics.load()
-CODEC = Codec(TOPICS)
-DECISIONS, OUTCOMES = TOPICS.name("inference.decisions"), TOPICS.name("inference.outcomes")
-FACTS = TOPICS.name("inference.facts")
-RELEASES, ROUTES = TOPICS.name("registry.facts"), TOPICS.name("registry.routes")
-
-
-def one(name: str, **more: object) -> Deployment:
-    fields: dict = {"label": Binary("y", horizon="1h")} | more
-    return Deployment(name, "u", [Number("x")], **fields)
-
-
-def compiled(*deployments: Deployment, name: str = "p") -> ProjectDefinition:
-    return compile_project(Project(name, list(deployments)))
-
-
-class Monitor:
-    """A shard with its inputs: what is put is read at once."""
-
-    def __init__(self, *projects: ProjectDefinition) -> None:
-        self.clock, self.services = ManualClock(NOW), Services()
-        self.ends: dict[TopicPartition, int] = {TopicPartition(t, 0): 0 for t in (DECISIONS, OUTCOMES, FACTS)}
-        self.shard = self.make(projects)
-        self.outs: list[Out] = []
-        self.dead: list[tuple[Message, str]] = []
-
-    def make(self, projects: Sequence[ProjectDefinition]) -> MonitorShard:
-        async def behind() -> Mapping[TopicPartition, int]:
-            return dict.fromkeys(self.ends, 0)
-
-        return MonitorShard(TOPICS, projects, self.clock, self.services, behind)
-
-    async def start(self, committed: Mapping[TopicPartition, int] | None = None) -> Mapping[TopicPartition, int]:
-        return await self.shard.on_start(committed or {})
-
-    def message(self, topic: str, event: object, time_s: float, headers: tuple = ()) -> Message:
-        tp = TopicPartition(topic, 0)
-        offset = self.ends.setdefault(tp, 0)
-        self.ends[tp] += 1
-        record = Record(topic, 0, offset, b"k", None, headers, int(self.clock.now_s() * 1000))
-        return Message(record, Envelope(f"{topic}{offset}", "", "t", time_s), event)
-
-    async def read(self, *messages: Message) -> None:
-        found = await self.shard.on_batch(messages)
-        self.outs += found.outs
-        self.dead += [(message, poison.reason) for message, poison in found.dead]
-
-    async def tick(self, after_s: float = 3.0) -> None:
-        self.clock.advance(after_s)
-        self.outs += (await self.shard.on_tick()).outs
-
-    async def live(self, name: str, days: int = 3, since: int = 0, label: float = 1.0) -> None:
-        """Days of requests with their outcomes."""
-        for n in range(since * 10, (since + days) * 10):
-            at_s = n * DAY / 10
-            answer = Served(Score(1, "m", 0.4))
-            await self.read(
-                self.message(DECISIONS, DecisionMade(f"r{n}", name, f"u{n}", at_s, answer, n), at_s),
-                self.message(OUTCOMES, OutcomeObserved(name, f"u{n}", label if n % 2 else 0.0), at_s + 60),
-            )
-        await self.tick()
-
-    def beat(self, service: str, instance: str = "", **more: object) -> None:
-        """A heartbeat, and one of the monitor."""
-        for who in (service, "monitor"):
-            report = HealthReported(who, (who == service and instance) or who, True, **(more if who == service else {}))  # type: ignore[arg-type]
-            record = Record("ops.health.v1", 0, 0, None, None, (), int(self.clock.now_s() * 1000))
-            self.services.take(Message(record, Envelope("", "", "", 0.0), report))
-
-    @property
-    def events(self) -> list:
-        return [CODEC.decode(Record(o.topic, 0, 0, o.key, o.value, o.headers)).event for o in self.outs]
-
-    def windows(self, name: str) -> list[WindowClosed]:
-        return [e for e in self.events if isinstance(e, WindowClosed) and e.deployment == name]
-
-    def alerts(self, name: str) -> list[str]:
-        return [e.status for e in self.events if isinstance(e, AlertChanged) and e.labels["alertname"] == name]
+from headrace.project.definition import LabelDefinition
 
 
 async def test_a_window_that_cannot_be_evaluated_is_told_and_all_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,166 +283,6 @@ async def test_a_first_decision_is_kept_so_that_a_restart_before_the_first_windo
     await monitor.read(monitor.message(DECISIONS, DecisionMade("r", "d", "u", 5.0, Served(Score(1, "m", 0.4)), 0), 5.0))
     (state,) = [e for e in monitor.events if isinstance(e, MonitorState)]
     assert state.replay_from == {f"{DECISIONS}/0": 0, f"{OUTCOMES}/0": 1}
-
-
-# alerts
-
-
-def stop_of(monitor: Monitor, event: object) -> None:
-    record = Record("ops.stops.v1", 0, 0, b"feature/events.x.v1/1", None, (), int(NOW * 1000))
-    monitor.services.take(Message(record, Envelope("", "", "", 0.0), event))
-
-
-async def test_a_stopped_partition_alerts_until_it_goes_on() -> None:
-    monitor = Monitor(compiled(one("d")))
-    await monitor.start()
-    stop_of(monitor, PartitionStopped("feature", "events.x.v1", 1, 7, "too many"))
-    monitor.beat("feature")
-    await monitor.tick()
-    await monitor.tick(600.0)
-    assert monitor.alerts("PartitionStopped") == ["firing"]
-    (fired,) = (
-        e for e in monitor.events if isinstance(e, AlertChanged) and e.labels["alertname"] == "PartitionStopped"
-    )
-    assert fired.annotations["command"] == "headrace topic resume events.x.v1 --partition 1"
-    stop_of(monitor, PartitionResumed("feature", "events.x.v1", 1, 7, "resume", "me"))
-    await monitor.tick()
-    assert monitor.alerts("PartitionStopped") == ["firing", "resolved"]
-
-
-async def test_many_requests_of_the_future_alert_about_clocks_and_one_does_not() -> None:
-    monitor = Monitor(compiled(one("d")))
-    await monitor.start()
-    refused = Invalid("ce_time lies too far ahead", "ce_time")
-    far = [monitor.message(DECISIONS, DecisionMade(f"r{n}", "d", "u", 1e10, refused, n), NOW) for n in range(10)]
-    await monitor.read(far[0])
-    assert monitor.alerts("ClockSkew") == []
-    await monitor.read(*far[1:])
-    assert monitor.alerts("ClockSkew") == ["firing"]
-    await monitor.tick(400.0)
-    assert monitor.alerts("ClockSkew") == ["firing", "resolved"]
-
-
-async def test_dead_letters_for_their_instant_alert_about_clocks_too() -> None:
-    monitor = Monitor(compiled(one("d")))
-    await monitor.start()
-    headers = (("headrace.field", b"available_at"), ("__connect.errors.topic", b"events.x.v1"))
-    await monitor.read(*[monitor.message("dlq.feature.v1", None, 0.0, headers) for _ in range(10)])
-    (skew,) = [e for e in monitor.events if isinstance(e, AlertChanged) and e.labels["alertname"] == "ClockSkew"]
-    assert skew.labels["topic"] == "events.x.v1"
-    assert monitor.alerts("DeadLettered") == ["firing"]
-
-
-async def test_dead_letters_stay_told_while_their_service_consumes_nothing() -> None:
-    monitor = Monitor(compiled(one("d")))
-    await monitor.start()
-    monitor.beat("feature", handled_total=10, lag={"events.x.v1/0": 5})
-    await monitor.read(monitor.message("dlq.feature.v1", None, 0.0))
-    await monitor.tick(200.0)
-    monitor.beat("feature", handled_total=10, lag={"events.x.v1/0": 5})
-    await monitor.tick(200.0)
-    assert monitor.alerts("DeadLettered") == ["firing"]
-    monitor.beat("feature", handled_total=11, lag={"events.x.v1/0": 4})
-    await monitor.tick()
-    assert monitor.alerts("DeadLettered") == ["firing", "resolved"]
-
-
-async def test_a_failed_load_alerts_until_the_version_is_warm_or_its_instance_is_gone() -> None:
-    monitor = Monitor(compiled(one("d")))
-    await monitor.start()
-    failed = VersionLoadFailed("d", 3, "i-1", "memory", "no room", 2, 30.0)
-    await monitor.read(monitor.message(FACTS, failed, NOW))
-    await monitor.read(monitor.message(FACTS, VersionWarmed("d", 3, "i-1", 0.1), NOW))
-    assert monitor.alerts("VersionLoadFailed") == ["firing", "resolved"]
-    await monitor.read(monitor.message(FACTS, failed, NOW))
-    monitor.beat("inference", instance="i-2")
-    await monitor.tick(60.0)
-    monitor.beat("inference", instance="i-2")
-    await monitor.tick()
-    assert monitor.alerts("VersionLoadFailed") == ["firing", "resolved"] * 2
-    await monitor.read(monitor.message(FACTS, failed, NOW))
-    await monitor.read(monitor.message(FACTS, VersionUnloadable("d", 3, "i-1", "it crashed twice"), NOW))
-    assert monitor.alerts("VersionLoadFailed") == ["firing", "resolved"] * 3
-
-
-@pytest.mark.parametrize(
-    ("fact", "alert"),
-    [
-        (VersionLoadFailed("d", 3, "i-1", "memory", "no room", 2, 30.0), "VersionLoadFailed"),
-        (BreakerChanged("d", 3, "open", "closed", "it raised", "i-1"), "BreakerOpen"),
-    ],
-)
-async def test_an_alert_on_a_version_ends_when_the_route_names_it_no_more(fact: InferenceFact, alert: str) -> None:
-    monitor = Monitor(compiled(one("d")))
-    await monitor.start()
-    await monitor.read(monitor.message(ROUTES, Route("d", {2: 1.0}, "s", 1, warm=(3,)), NOW))
-    await monitor.read(monitor.message(FACTS, fact, NOW))
-    for _ in range(2):
-        monitor.beat("inference", instance="i-1", degraded={"d": "version 3 is not loaded"}, breakers={"d/3": "open"})
-        await monitor.tick(60.0)
-    assert monitor.alerts(alert) == ["firing"]
-    await monitor.read(monitor.message(ROUTES, Route("d", {2: 1.0}, "s", 2), NOW))
-    monitor.beat("inference", instance="i-1", breakers={"d/3": "open"})
-    await monitor.tick()
-    assert monitor.alerts(alert) == ["firing", "resolved"]
-
-
-async def test_a_degraded_deployment_an_open_transaction_and_a_full_state_alert_and_end() -> None:
-    monitor = Monitor(compiled(one("d")))
-    await monitor.start()
-    monitor.beat(
-        "inference",
-        degraded={"d": "version 3 is not loaded"},
-        failing=("transaction:inference.requests.v1/0",),
-        state_bytes={"repeats": 11},
-        state_limits={"repeats": 10},
-    )
-    await monitor.tick()
-    names = ("DeploymentDegraded", "TransactionOpen", "StateOverBound")
-    assert [monitor.alerts(name) for name in names] == [["firing"]] * 3
-    monitor.beat("inference")
-    await monitor.tick()
-    assert [monitor.alerts(name) for name in names] == [["firing", "resolved"]] * 3
-
-
-async def test_a_monitor_that_was_frozen_knows_nothing_and_calls_nobody_down() -> None:
-    monitor = Monitor(compiled(one("d")))
-    await monitor.start()
-    services = ("gateway", "inference", "feature")
-    for service in services:
-        monitor.beat(service)
-    await monitor.tick(51.0)
-    assert monitor.alerts("ServiceDown") == []
-    for service in services:
-        monitor.beat(service)
-    await monitor.tick()
-    assert monitor.alerts("ServiceDown") == []
-
-
-async def test_a_service_that_is_silent_while_the_log_goes_on_is_down_until_another_instance_reports() -> None:
-    monitor = Monitor(compiled(one("d")))
-    await monitor.start()
-    monitor.beat("feature", instance="old")
-    await monitor.tick(20.0)
-    monitor.beat("gateway")
-    await monitor.tick()
-    assert monitor.alerts("ServiceDown") == ["firing"]
-    monitor.beat("feature", instance="new")
-    await monitor.tick()
-    assert monitor.alerts("ServiceDown") == ["firing", "resolved"]
-
-
-async def test_a_service_that_is_restarted_again_and_again_alerts_though_each_instance_reports() -> None:
-    monitor = Monitor(compiled(one("d")))
-    await monitor.start()
-    for number in range(8):
-        monitor.beat("inference", instance=f"i-{number}", started_s=float(number))
-        await monitor.tick(5.0)
-    assert monitor.alerts("ServiceDown") == ["firing"]
-    for _ in range(60):
-        monitor.beat("inference", instance="i-7", started_s=7.0)
-        await monitor.tick(5.0)
-    assert monitor.alerts("ServiceDown") == ["firing", "resolved"]
 
 
 # bounded
