@@ -23,13 +23,16 @@ _log = logging.getLogger("headrace.inference")
 MOST_DEATHS = 2
 _MOST_KNOWN = 1000
 _MOST_BYTES = 1_048_576
-_THREAD = re.compile(r"^asks (0x[0-9a-f]+) (.{1,1200})$", re.MULTILINE)
+_THREAD = re.compile(r"^asks (0x[0-9a-f]+) (\S{1,128}) (.{1,1200})$", re.MULTILINE)
 _FATAL = re.compile(r"^Fatal Python error: (.{1,100})$", re.MULTILINE)
 _CURRENT = re.compile(r"^Current thread (0x[0-9a-f]+)", re.MULTILINE)
 
 
 class Blackbox:
-    """Counts deaths per version and format, in `folder`, for all instances that share it."""
+    """Counts deaths in `folder`, for all instances that share it: per artifact, by the digest of its bytes.
+
+    NB: not by version: in a log that is begun anew, version 1 is another model, and what was wild is so under any number.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._counts_at, self._path = folder / "deaths.json", folder / f"crash-{os.getpid()}.txt"
@@ -40,24 +43,21 @@ class Blackbox:
             self._take_in(folder)
             self._file = FileIO(self._path, "a")
             faulthandler.enable(self._file, all_threads=True)
-        except (
-            Misconfigured,
-            OSError,
-        ) as error:  # a full disk, or one that nothing can be written to: it serves all the same
+        except (Misconfigured, OSError) as error:  # no disk, a full one: it serves all the same
             _log.warning("what this process may die of cannot be noted in %s: %s", self._path, error)
 
-    def why_not(self, deployment: str, version: int, format: str) -> str | None:
-        """Why a version is not to be loaded here any more; None when it may be."""
-        found = self._deaths.get(_key(deployment, version, format))
+    def why_not(self, artifact: str) -> str | None:
+        """Why an artifact (its digest) is not to be loaded here any more; None when it may be."""
+        found = self._deaths.get(artifact)
         if found is None or found[0] < MOST_DEATHS:
             return None
         return f"the service died of it {found[0]} times while it served ({found[1]})"
 
-    def asks(self, deployment: str, version: int, format: str) -> Callable[[int], None]:
+    def asks(self, deployment: str, version: int, artifact: str) -> Callable[[int], None]:
         """For a thread that asks this version: to be called with its identity once, from wherever."""
 
         def note(ident: int) -> None:
-            line = f"asks {ident:#018x} {_key(deployment, version, format)}\n".encode()
+            line = f"asks {ident:#018x} {artifact} {deployment}/{version}\n".encode()
             try:
                 if self._file is not None and self._file.tell() < _MOST_BYTES:
                     self._file.write(line)
@@ -87,9 +87,9 @@ class Blackbox:
             except OSError:
                 continue
             if (found := blamed(told)) is not None:
-                key, signal = found
-                self._deaths[key] = (self._deaths.pop(key, (0, ""))[0] + 1, signal)
-                _log.error("the process before died of %s: %s", key, signal)
+                artifact, name, signal = found
+                self._deaths[artifact] = (self._deaths.pop(artifact, (0, ""))[0] + 1, signal)
+                _log.error("the process before died of %s: %s", name, signal)
                 self._write()
 
     def _write(self) -> None:
@@ -103,22 +103,20 @@ class Blackbox:
             _log.warning("what the process before died of cannot be kept: %s", error)
 
 
-def blamed(told: str) -> tuple[str, str] | None:
-    """The version that a process died of and the signal's name, by what it left; None when it did not, or nobody knows.
+def blamed(told: str) -> tuple[str, str, str] | None:
+    """The artifact and the version that a process died of and the signal's name, by what it left; None when it did not, or nobody
+    knows.
 
-    >>> blamed("asks 0x0000000000000007 d/3/skops\\nFatal Python error: Aborted\\n\\nCurrent thread 0x0000000000000007 (most")
-    ('d/3/skops', 'Aborted')
+    >>> blamed("asks 0x0000000000000007 f00d d/3\\nFatal Python error: Aborted\\n\\nCurrent thread 0x0000000000000007 (most")
+    ('f00d', 'd/3', 'Aborted')
     """
     fatal, current = _FATAL.search(told), _CURRENT.search(told)
     if fatal is None or current is None:
         return None
     # NB: identities are given again: of several threads the newest counts.
-    key = {int(ident, 16): key for ident, key in _THREAD.findall(told)}.get(int(current[1], 16))
-    return None if key is None else (key, fatal[1])
-
-
-def _key(deployment: str, version: int, format: str) -> str:
-    return f"{deployment}/{version}/{format}"
+    asked = {int(ident, 16): (artifact, name) for ident, artifact, name in _THREAD.findall(told)}
+    found = asked.get(int(current[1], 16))
+    return None if found is None else (*found, fatal[1])
 
 
 def _is_alive(pid: str) -> bool:

@@ -239,8 +239,8 @@ class Warmer:
         return await self._fetch_from(registered, registered.place)
 
     async def _fetch_from(self, registered: VersionRegistered, place: ArtifactPlace) -> LoadedModel | Rejected | Failed:
-        box, name = self._blackbox, (registered.deployment, registered.version)
-        if box is not None and (deadly := box.why_not(*name, place.format)) is not None:
+        box = self._blackbox
+        if box is not None and (deadly := box.why_not(place.digest)) is not None:
             return Rejected(deadly)
         try:
             data = await artifacts.fetch(self._log, self._topics, place)
@@ -258,9 +258,8 @@ class Warmer:
                 f"it takes about {verdict.footprint_bytes:,} bytes, and {self._shelf.bytes:,} of {self._limit_bytes:,} are taken:"
                 " raise HEADRACE_MODEL_MEMORY_BYTES",
             )
-        return await _warm(
-            registered, place, data, rows, (lambda _: None) if box is None else box.asks(*name, place.format)
-        )
+        asks = box.asks(registered.deployment, registered.version, place.digest) if box is not None else _nothing
+        return await _warm(registered, place, data, rows, asks)
 
     async def _judge(
         self, registered: VersionRegistered, place: ArtifactPlace, data: bytes, rows: np.ndarray
@@ -312,6 +311,10 @@ class Warmer:
         self._health.loaded, self._health.warmed = names, set(names)
         self._health.holds("loaded versions", self._shelf.bytes, self._limit_bytes)
         self._health.holds("registered versions", self._control.bytes, _MOST_REGISTERED_BYTES)
+
+
+def _nothing(_: int) -> None:
+    """Where no one keeps a black box."""
 
 
 async def _warm(
