@@ -19,12 +19,12 @@ from headrace.policy.verdict import UNMEASURED
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition, LabelDefinition
+from headrace.project.labels import why_not_label
 from headrace.registry.state import Registry
 from headrace.testing.registry import CANARY, command, folded, verdict, version_of
 from headrace_cli.board import Board
 from headrace_monitor.core.analysis import Seen, begin
 from headrace_monitor.core.evidence import unmeasured
-from headrace_monitor.core.labels import why_not_label
 from headrace_monitor.core.windows import Windows
 from headrace_registry.core import versions
 from headrace_registry.core.case import Warmed

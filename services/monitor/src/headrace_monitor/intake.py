@@ -11,11 +11,11 @@ from headrace.errors import Poison
 from headrace.events.inference import DecisionMade, Invalid, OutcomeObserved, ShadowScored
 from headrace.instants import EARLIEST_S, LATEST_S, MAX_AHEAD_S, why_not
 from headrace.project.definition import SourceDefinition
+from headrace.project.labels import value_of, why_not_label
 from headrace.topics import Topics
 from headrace_monitor.core.clock import Clocks
 from headrace_monitor.core.dead import INSTANT_FIELDS
 from headrace_monitor.core.deployments import Deployments
-from headrace_monitor.core.labels import why_not_label
 from headrace_monitor.core.sources import Sources
 from headrace_monitor.keeping import Keeping
 from headrace_monitor.letters import Letters
@@ -103,13 +103,14 @@ class Intake:
             if why is not None:
                 raise Poison(why, field)
             return
+        value = value_of(deployment.label, event.label)
         self._places.note(place, known_s, record.offset)
         watched = self._watched.get(name)
         if watched is not None:
             self._clocks.note(name, place, known_s, hash(event.unit), append_s, now_s)
             is_new = record.offset >= self._read_before.get(place, 0)
-            watched.windows.observe(event.unit, event.label, known_s, is_new=is_new)
-        self._rollouts.observe(name, event.unit, event.label, known_s)
+            watched.windows.observe(event.unit, value, known_s, is_new=is_new)
+        self._rollouts.observe(name, event.unit, value, known_s)
 
     def take_event(self, message: Message, now_s: float) -> None:
         """An event of a source."""

@@ -25,6 +25,7 @@ from headrace.features.events import EventTable
 from headrace.features.origins import Origins
 from headrace.features.repeats import Repeats
 from headrace.project.definition import SourceDefinition, digest_of
+from headrace.project.labels import value_of, why_not_label
 
 _VERSION = 2
 
@@ -81,7 +82,10 @@ class Cache:
         if isinstance(event, PredictionRequested) and event.deployment == name:
             self._fresh.append(Kept(message.envelope.id, message.envelope.time_s, event.unit or unit, event))
         elif isinstance(event, OutcomeObserved) and event.deployment == name:
-            self._fresh.append(Kept("", message.envelope.time_s, event.unit, None, event.label))
+            label = self.gathered.deployment.label
+            if label is not None and why_not_label(label, event.label) is None:
+                value = value_of(label, event.label)
+                self._fresh.append(Kept("", message.envelope.time_s, event.unit, None, value))
 
     def save(self, ends: dict[TopicPartition, int]) -> None:
         """Keep what is new, and only then say how far it goes."""

@@ -57,7 +57,7 @@ def labels_of(messages: Iterable[Message]) -> dict[str, float]:
     for message in messages:
         event, time_s = message.event, message.envelope.time_s
         if isinstance(event, OutcomeObserved) and time_s >= newest.get(event.unit, (-math.inf,))[0]:
-            newest[event.unit] = (time_s, event.label)
+            newest[event.unit] = (time_s, float(event.label))
     return {unit: label for unit, (_, label) in newest.items()}
 
 

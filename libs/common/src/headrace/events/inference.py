@@ -138,12 +138,15 @@ class PredictionAnswered(msgspec.Struct, frozen=True, gc=False):
 class OutcomeObserved(msgspec.Struct, frozen=True, gc=False):
     """The ground truth of an earlier request; `ce_time` is when it became known.
 
-    `label`: 0 or 1 for a binary deployment, the index of the class, or the number. A later outcome of the same unit corrects it.
+    `label`: 0 or 1, the name of the class, or the number (`headrace.project.labels` has the table). `request_id`: of the
+    request that it belongs to, where that is known. `corrects`: the id (`ce_id`) of the outcome that it sets right.
     """
 
     deployment: str
     unit: str
-    label: float
+    label: float | str | bool
+    request_id: str | None = None
+    corrects: str | None = None
 
 
 class VersionWarmed(msgspec.Struct, frozen=True, gc=False):

@@ -10,7 +10,8 @@ class RetrainRequested(msgspec.Struct, frozen=True):
 
     `cause`: `first` (the deployment has no version), `drift`, `schedule` or `manual`. `finding`: the id of the finding
     behind it. `clock_s`: the deployment's clock when it was asked: the rows that may be used are older. `waivers`: gates that
-    a named person lets the version pass although they fail.
+    a named person lets the version pass although they fail. `changed_at_s`: from which request on the world is another one, as far
+    as the finding can tell; None where nothing has changed, or it is not known.
     """
 
     deployment: str
@@ -20,6 +21,7 @@ class RetrainRequested(msgspec.Struct, frozen=True):
     finding: str | None = None
     clock_s: float | None = None
     waivers: tuple[Waiver, ...] = ()
+    changed_at_s: float | None = None
 
 
 class RetrainAccepted(msgspec.Struct, frozen=True):

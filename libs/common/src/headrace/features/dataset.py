@@ -25,6 +25,7 @@ from headrace.features.plan import plan_view
 from headrace.features.rows import RowMaker, check_inputs, entities_of, pin_signature
 from headrace.instants import MAX_AHEAD_S
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
+from headrace.project.labels import value_of
 from headrace.topics import Topics
 
 Floats = NDArray[np.float64]
@@ -229,8 +230,8 @@ class Gathered:
         event, time_s = message.event, message.envelope.time_s
         if isinstance(event, PredictionRequested):
             self.request(message.envelope.id, time_s, _unit_of(message), event)
-        elif isinstance(event, OutcomeObserved) and event.deployment == self.deployment.name:
-            self.label(event.unit, time_s, event.label)
+        elif isinstance(event, OutcomeObserved) and event.deployment == self.deployment.name and self.deployment.label:
+            self.label(event.unit, time_s, value_of(self.deployment.label, event.label))
 
     def request(self, ident: str, at_s: float, unit: str, request: PredictionRequested) -> None:
         """A request; the first one of its id counts, and only if its inputs are valid."""

@@ -2,6 +2,7 @@
 
 import types
 import typing
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +11,10 @@ import msgspec
 from headrace.errors import Misconfigured
 from headrace.project import definition as d
 from headrace.project.declare import Project
-from headrace.project.deployments import Breaker, Category, Deployment, Input, Key, Number
+from headrace.project.deployments import Breaker, Category, Deployment, Input, Key, Multiclass, Number, Regression
 from headrace.project.derived import trace
 from headrace.project.durations import seconds
+from headrace.project.labels import BINARY, CLASSES, NUMBER
 from headrace.project.pipelines import OutcomesOf, Pipeline
 from headrace.project.rollouts import compile_rollout
 from headrace.project.rules import check, named, pane_width_s
@@ -213,7 +215,19 @@ def _compile_breaker(found: Breaker) -> d.BreakerDefinition:
 
 def _compile_label(found: Deployment) -> d.LabelDefinition | None:
     label = found.label
-    return None if label is None else d.LabelDefinition(label.name, "binary", seconds(label.horizon), label.absent)
+    match label:
+        case None:
+            return None
+        case Multiclass():
+            return d.LabelDefinition(label.name, CLASSES, seconds(label.horizon), classes=_names(label.classes))
+        case Regression():
+            return d.LabelDefinition(label.name, NUMBER, seconds(label.horizon), low=label.low, high=label.high)
+        case _:
+            return d.LabelDefinition(label.name, BINARY, seconds(label.horizon), label.absent, _names(label.classes))
+
+
+def _names(classes: Sequence[object]) -> tuple[str, ...]:
+    return tuple(str(name) for name in classes)
 
 
 def _compile_training(found: Deployment) -> d.TrainingDefinition | None:

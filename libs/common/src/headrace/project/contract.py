@@ -17,6 +17,7 @@ from headrace.features.plan import refusal
 from headrace.instants import instant_s, why_not
 from headrace.project.compile import event_struct
 from headrace.project.definition import LabelDefinition, PipelineDefinition, ProjectDefinition, SourceDefinition
+from headrace.project.labels import Label, why_not_label
 from headrace.project.pipelines import Outcome
 from headrace.project.threads import said
 from headrace.topics import Topics
@@ -138,13 +139,18 @@ def _unit(value: Any) -> str:
     return value
 
 
-def _label(value: Any, wanted: LabelDefinition | None) -> float:
-    """The label as written. NB: numpy's numbers are numbers."""
-    if not isinstance(value, numbers.Real) or not _is_finite(value):
+def _label(value: Any, wanted: LabelDefinition | None) -> Label:
+    """The label as written: of the deployment's kind, where it declares one. NB: numpy's numbers are numbers."""
+    if isinstance(value, numbers.Real) and _is_finite(value):
+        label: Label = bool(value) if isinstance(value, bool) else float(value)
+    elif isinstance(value, str) and wanted is not None:
+        label = str(value)
+    else:
         raise Poison(f"yielded an Outcome whose label must be a finite number, got {_told(value)}", "label")
-    if wanted is not None and wanted.kind == "binary" and value not in (0, 1):
-        raise Poison(f"yielded an Outcome whose label must be 0 or 1 ({wanted.name}), got {_told(value)}", "label")
-    return float(value)
+    why = None if wanted is None else why_not_label(wanted, label)
+    if why is not None:
+        raise Poison(f"yielded an Outcome: {why}", "label")
+    return label
 
 
 def _is_finite(value: Any) -> bool:

@@ -106,13 +106,18 @@ class DerivedDefinition(msgspec.Struct, frozen=True):
 
 
 class LabelDefinition(msgspec.Struct, frozen=True):
-    """What is predicted. `kind`: `binary`, `number` or `classes`; `horizon_s`: how late a label may come; `absent`: `unknown` or `negative`."""
+    """What is predicted. `kind`: `binary`, `number` or `classes`; `horizon_s`: how late a label may come; `absent`: `unknown` or
+    `negative`. `classes`: their names in the order of their indices, of two the negative one first, () where they have none.
+    `low`, `high`: the range of a number, inclusive.
+    """
 
     name: str
     kind: str
     horizon_s: float
     absent: str = "unknown"
     classes: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
 
 
 class RungDefinition(msgspec.Struct, frozen=True):

@@ -39,11 +39,37 @@ Input = Number | Category | Key
 
 @dataclass(frozen=True)
 class Binary:
-    """A label of 0 or 1. `horizon`: how late it may come. `absent`: what no label by then means, `unknown` or `negative`."""
+    """A label of 0 or 1. `horizon`: how late it may come. `absent`: what no label by then means, `unknown` or `negative`.
+
+    `classes`: what 0 and 1 are called, in this order, such as `("no", "yes")`; labels may then be given by name as well.
+    """
 
     name: str
     horizon: str | float
     absent: str = "unknown"
+    classes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Multiclass:
+    """A label that is one of several classes. `classes`: their names; `horizon`: how late it may come."""
+
+    name: str
+    classes: Sequence[str]
+    horizon: str | float
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A label that is a number from `low` to `high`, inclusive. `horizon`: how late it may come."""
+
+    name: str
+    low: float
+    high: float
+    horizon: str | float
+
+
+LabelKind = Binary | Multiclass | Regression
 
 
 @dataclass(frozen=True)
@@ -258,7 +284,7 @@ class Deployment:
     inputs: Sequence[Input]
     features: Sequence[Binding] = ()
     derived: Sequence[Derived] = ()
-    label: Binary | None = None
+    label: LabelKind | None = None
     settle: str | float = "15m"
     ladder: Sequence[Rung] = ()
     training: Training | None = None

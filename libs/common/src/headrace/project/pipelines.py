@@ -29,10 +29,13 @@ Transform = Callable[..., AsyncIterator[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The ground truth of a request of `unit`; `at`: when it became known (aware datetime or seconds since the epoch)."""
+    """The ground truth of a request of `unit`; `at`: when it became known (aware datetime or seconds since the epoch).
+
+    `label`: see `headrace.project.labels`: 0 or 1, the name of a class, or a number.
+    """
 
     unit: str
-    label: float
+    label: float | str
     at: datetime | float
 
 

@@ -28,30 +28,6 @@ _DTYPE: Any = np.dtype([("unit", "<u8"), ("known_s", "<f8"), ("value", "<f8")])
 MASK = 2**64 - 1
 
 
-def why_not_label(label: LabelDefinition, value: float) -> str | None:
-    """Why a label is none of this kind; None when it is.
-
-    >>> why_not_label(LabelDefinition("late", "binary", 60.0), 2.0)
-    "the label of 'late' must be 0 or 1, got 2.0"
-    """
-    if label.kind == "binary":
-        return None if value in (0.0, 1.0) else f"the label of {label.name!r} must be 0 or 1, got {value!r}"
-    if label.kind == "classes":
-        # Where the definition does not name them, it is not known how many there are.
-        highest = (len(label.classes) or _MOST_CLASSES) - 1
-        if float(value).is_integer() and 0 <= value <= highest:
-            return None
-        return f"the label of {label.name!r} must be the index of a class, 0 to {highest}, got {value!r}"
-    if math.isfinite(value) and abs(value) <= _LARGEST:
-        return None
-    return f"the label of {label.name!r} must be a finite number, at most {_LARGEST:g} in size, got {value!r}"
-
-
-_MOST_CLASSES = 10_000
-# What float32 holds: scores are compared with it.
-_LARGEST = float(np.finfo(np.float32).max)
-
-
 @dataclass
 class Labels:
     """The labels of one deployment that an open window, or one to come, may need."""

@@ -83,6 +83,14 @@ def _label(what: str, label: d.LabelDefinition | None) -> Iterator[str]:
     yield from bounds.one_of(what, "absent", label.absent, ("unknown", "negative"))
     yield from bounds.seconds(what, "the label's horizon", label.horizon_s, 1)
     yield from bounds.count(what, "the number of classes", len(label.classes), 0, 10_000)
+    for name in label.classes:
+        yield from bounds.text(what, "a class's name", name, 200, 1)
+    if len(set(label.classes)) < len(label.classes):
+        yield f"{what}: a class of the label {label.name[:80]!r} is named twice"
+    for name, limit in (("low", label.low), ("high", label.high)):
+        yield from bounds.finite(what, f"{name} of the label", limit)
+    if label.low is not None and label.high is not None and not label.low < label.high:
+        yield f"{what}: the label must lie in low..high, got low {label.low} and high {label.high}"
 
 
 def _fallback(what: str, found: d.DeploymentDefinition) -> Iterator[str]:

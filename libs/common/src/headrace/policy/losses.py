@@ -1,0 +1,61 @@
+"""What a score costs once its label is known: one loss per kind of label, for gates, windows and figures alike.
+
+| kind    | scores                            | loss of a row                               | what the prior says        |
+|---------|-----------------------------------|---------------------------------------------|----------------------------|
+| binary  | probability of the positive class | log-loss in nats                            | the share of positives     |
+| classes | a probability per class           | log-loss in nats: minus log of the true one | the share of each class    |
+| number  | the number                        | squared error, in units of `scale` squared  | the mean                   |
+
+`scale` is the spread (standard deviation) of the labels that were fitted on, so a loss of 1 is what their mean costs.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+BINARY, NUMBER, CLASSES = "binary", "number", "classes"
+LOSSES = {BINARY: "log-loss", CLASSES: "log-loss", NUMBER: "squared error by the labels' variance"}
+_LEAST = 1e-15
+
+
+def losses(kind: str, scores: Floats, labels: Floats, scale: float = 1.0) -> Floats:
+    """Loss per row, shape (n,); probabilities are kept 1e-15 away from 0 and 1.
+
+    `scores`: shape (n,) for `binary` and `number`, (n, classes) for `classes`; `labels`: (n,), for `classes` their indices.
+
+    >>> losses("classes", np.array([[0.5, 0.25, 0.25]]), np.array([0.0])).round(3).tolist()
+    [0.693]
+    """
+    if kind == NUMBER:
+        return ((scores - labels) / scale) ** 2
+    if kind == CLASSES:
+        true = scores[np.arange(len(labels)), labels.astype(np.int64)]
+        return -np.log(np.clip(true, _LEAST, 1 - _LEAST))
+    clipped = np.clip(scores, _LEAST, 1 - _LEAST)
+    return -(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped))
+
+
+def scale_of(kind: str, labels: Floats) -> float:
+    """The `scale` for `losses`: the spread of numbers, 1 for classes and where all numbers are one.
+
+    >>> scale_of("number", np.array([1.0, 3.0])), scale_of("binary", np.array([0.0, 1.0]))
+    (1.0, 1.0)
+    """
+    return float(labels.std()) or 1.0 if kind == NUMBER and len(labels) else 1.0
+
+
+def prior_of(kind: str, labels: Floats, classes: int = 2) -> Floats:
+    """What is said without a look at a row, fitted on `labels` (n,): shape () for `binary` and `number`, (classes,) for `classes`.
+
+    >>> prior_of("classes", np.array([0.0, 0.0, 1.0, 2.0]), 3).tolist()
+    [0.5, 0.25, 0.25]
+    """
+    if kind == CLASSES:
+        return np.bincount(labels.astype(np.int64), minlength=classes) / len(labels)
+    return np.asarray(labels.mean())
+
+
+def prior_losses(kind: str, prior: Floats, labels: Floats, scale: float = 1.0) -> Floats:
+    """Loss per row of a prior, see `prior_of`."""
+    return losses(kind, np.broadcast_to(prior, (len(labels), *np.shape(prior))), labels, scale)

@@ -1,0 +1,102 @@
+"""Which labels a deployment takes, and what they are as numbers: the same for pipelines, monitor, trainer and CLI.
+
+| kind    | declared by  | a label is                                               | as a number              |
+|---------|--------------|----------------------------------------------------------|--------------------------|
+| binary  | `Binary`     | 0 or 1, false or true, the name of a class where named   | 0.0 or 1.0               |
+| classes | `Multiclass` | the name of a class; its index where no name is a number | the index of the class   |
+| number  | `Regression` | a finite number within the declared range                | itself                   |
+"""
+
+import math
+
+from headrace.errors import Poison
+from headrace.project.definition import LabelDefinition
+
+BINARY, NUMBER, CLASSES = "binary", "number", "classes"
+# What float32 holds: scores are compared with it.
+LARGEST = 3.4028234663852886e38
+_MOST_CLASSES = 10_000
+_SHOWN = 10
+
+Label = float | str | bool
+
+
+def value_of(label: LabelDefinition, value: Label) -> float:
+    """A label as a number, see the table. Raises `Poison` with the reason for one that is not of this kind.
+
+    >>> value_of(LabelDefinition("kind", "classes", 60.0, classes=("cat", "dog")), "dog")
+    1.0
+    >>> value_of(LabelDefinition("grade", "classes", 60.0, classes=("1", "2", "3")), 1)
+    0.0
+    """
+    why = why_not_label(label, value)
+    if why is not None:
+        raise Poison(why, "label")
+    place = _place_of(label, value)
+    return float(value) if place is None else float(place)
+
+
+def why_not_label(label: LabelDefinition, value: Label) -> str | None:
+    """Why a label is none of this kind; None when it is.
+
+    >>> why_not_label(LabelDefinition("late", "binary", 60.0), 2.0)
+    "the label of 'late' must be 0 or 1, got 2.0"
+    """
+    if _place_of(label, value) is not None:
+        return None
+    told = f"got {value!r}" if len(repr(value)) <= 100 else f"got {value!r:.100}..."
+    what = f"the label of {label.name!r} must be"
+    if label.kind == BINARY:
+        if not isinstance(value, str) and value in (0, 1):
+            return None
+        return f"{what} {' or '.join(('0', '1', *label.classes))}, {told}"
+    if label.kind == CLASSES:
+        return _why_no_class(label, value, f"{what} ", told)
+    if isinstance(value, str | bool):
+        return f"{what} a number, {told}"
+    if not math.isfinite(value) or abs(value) > LARGEST:
+        return f"{what} a finite number, at most {LARGEST:g} in size, {told}"
+    low, high = label.low, label.high
+    if (low is not None and value < low) or (high is not None and value > high):
+        least, most = ("-" if found is None else f"{found:g}" for found in (low, high))
+        return f"{what} in {least}..{most}, {told}"
+    return None
+
+
+def _place_of(label: LabelDefinition, value: Label) -> int | None:
+    """The place of the class that a label names; None where it names none, and where labels are no classes."""
+    if label.kind == NUMBER or not label.classes:
+        return None
+    if isinstance(value, str):
+        return label.classes.index(value) if value in label.classes else None
+    # NB: of classes that are called 1, 2, 3 the number 1 is the first one, not the one at place 1.
+    names = _as_texts(value)
+    return next((label.classes.index(name) for name in names if name in label.classes), None)
+
+
+def _as_texts(value: float | bool) -> tuple[str, ...]:
+    if isinstance(value, bool):
+        return str(value), str(value).lower()
+    if math.isfinite(value) and float(value).is_integer() and abs(value) < 2**53:
+        return str(int(value)), str(float(value))
+    return (str(value),)
+
+
+def _why_no_class(label: LabelDefinition, value: Label, what: str, told: str) -> str | None:
+    shown = ", ".join(label.classes[:_SHOWN]) + (", ..." if len(label.classes) > _SHOWN else "")
+    named = f"{what}one of {shown}, {told}"
+    if isinstance(value, str | bool) or any(_is_number(name) for name in label.classes):
+        return named if label.classes else f"{what}the index of a class, {told}"
+    # Where the definition does not name them, it is not known how many there are.
+    highest = (len(label.classes) or _MOST_CLASSES) - 1
+    if float(value).is_integer() and 0 <= value <= highest:
+        return None
+    return f"{what}the index of a class, 0 to {highest}, {told}"
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
