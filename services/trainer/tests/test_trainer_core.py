@@ -14,6 +14,7 @@ from headrace.events.training import (
 )
 from headrace.models.digest import model_digest
 from headrace.models.skops_format import dump, load
+from headrace.policy.losses import Yardstick, yardstick_of
 from headrace.project import Binary, Deployment, Number, Project, Retraining, Training
 from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition, GateDefinition
@@ -100,10 +101,13 @@ def test_the_holdout_is_the_newest_week_whose_labels_are_all_due() -> None:
     assert (days[fits].min(), days[fits].max()) == (70, 90)
 
 
+COIN = Yardstick("binary", np.asarray(0.5))
+
+
 def test_a_model_that_knows_nothing_does_not_beat_the_prior() -> None:
     labels = np.array([0.0, 1.0] * 50)
     flat = np.full(100, 0.5)
-    result = judge(GateDefinition("beats_prior"), "m", labels, np.arange(100.0), flat, None, 0.5)
+    result = judge(GateDefinition("beats_prior"), "m", labels, np.arange(100.0), flat, None, COIN)
     assert result.verdict == "FAIL"
     assert not may_register([result])
 
@@ -116,21 +120,48 @@ def test_a_version_is_compared_with_the_champion_on_the_same_rows(shift: float, 
     scores = np.where(labels == 1, 0.6 - shift, 0.4 + shift)
     at_s = np.arange(700) * DAY / 100
     gate = GateDefinition("not_worse_than_champion", 0.01)
-    assert judge(gate, "m", labels, at_s, scores, champion, 0.5).verdict == verdict
+    assert judge(gate, "m", labels, at_s, scores, champion, COIN).verdict == verdict
 
 
 def test_rows_that_the_champion_was_trained_on_do_not_count_for_it() -> None:
     labels, at_s = np.array([1.0, 0.0] * 50), np.arange(100) * DAY / 10
     flattered = np.where(at_s < 5 * DAY, np.nan, 0.5)
     gate = GateDefinition("not_worse_than_champion", 0.01)
-    result = judge(gate, "m", labels, at_s, np.full(100, 0.5), flattered, 0.5)
+    result = judge(gate, "m", labels, at_s, np.full(100, 0.5), flattered, COIN)
     assert (result.verdict, result.measured) == ("PASS", 0.0)
     assert "on 50 rows" in result.detail
-    assert judge(gate, "m", labels, at_s, np.full(100, 0.5), np.full(100, np.nan), 0.5).verdict == "UNMEASURED"
+    assert judge(gate, "m", labels, at_s, np.full(100, 0.5), np.full(100, np.nan), COIN).verdict == "UNMEASURED"
+
+
+def test_a_number_is_judged_by_its_squared_error_and_the_spread_of_what_was_fitted_on() -> None:
+    measured = yardstick_of("number", np.array([0.0, 20.0]))
+    labels, at_s = np.array([0.0, 20.0] * 50), np.arange(100) * DAY / 10
+    result = judge(GateDefinition("beats_prior"), "m", labels, at_s, labels + 5.0, None, measured)
+    assert (result.verdict, result.measured) == ("PASS", 0.75)
+    assert result.detail == "squared error in label variances 0.2500, the prior's 1.0000"
+    gate = GateDefinition("not_worse_than_champion", 0.01)
+    assert judge(gate, "m", labels, at_s, labels + 5.0, labels + 1.0, measured).measured == pytest.approx(0.24)
+
+
+def test_classes_are_judged_by_the_share_that_the_true_one_was_given() -> None:
+    labels, at_s = np.array([0.0, 1.0, 2.0, 2.0] * 25), np.arange(100) * DAY / 10
+    measured = yardstick_of("classes", labels, 3)
+    scores = np.eye(3)[labels.astype(int)] * 0.7 + 0.1
+    result = judge(GateDefinition("beats_prior"), "m", labels, at_s, scores, None, measured)
+    assert (result.verdict, result.measured) == (
+        "PASS",
+        pytest.approx(np.log(0.8) - np.log(0.25) / 2 - np.log(0.5) / 2),
+    )
+    champion = np.where((at_s < 5 * DAY)[:, None], np.nan, scores)
+    beside = judge(GateDefinition("not_worse_than_champion"), "m", labels, at_s, scores, champion, measured)
+    assert (beside.verdict, beside.measured) == ("PASS", 0.0)
+    assert "on 50 rows" in beside.detail
 
 
 def test_no_champion_is_unmeasured_which_is_not_failing() -> None:
-    result = judge(GateDefinition("not_worse_than_champion", 0.01), "m", np.ones(2), np.zeros(2), np.ones(2), None, 0.5)
+    result = judge(
+        GateDefinition("not_worse_than_champion", 0.01), "m", np.ones(2), np.zeros(2), np.ones(2), None, COIN
+    )
     assert (result.verdict, may_register([result])) == ("UNMEASURED", True)
 
 

@@ -9,13 +9,15 @@
 `scale` is the spread (standard deviation) of the labels that were fitted on, so a loss of 1 is what their mean costs.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
 BINARY, NUMBER, CLASSES = "binary", "number", "classes"
-LOSSES = {BINARY: "log-loss", CLASSES: "log-loss", NUMBER: "squared error by the labels' variance"}
+LOSSES = {BINARY: "log-loss", CLASSES: "log-loss", NUMBER: "squared error in label variances"}
 _LEAST = 1e-15
 
 
@@ -59,3 +61,34 @@ def prior_of(kind: str, labels: Floats, classes: int = 2) -> Floats:
 def prior_losses(kind: str, prior: Floats, labels: Floats, scale: float = 1.0) -> Floats:
     """Loss per row of a prior, see `prior_of`."""
     return losses(kind, np.broadcast_to(prior, (len(labels), *np.shape(prior))), labels, scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """The loss of one kind of label, and what it is compared with: `prior` and `scale` of the labels that were fitted on."""
+
+    kind: str
+    prior: Floats
+    scale: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """What the loss is called."""
+        return LOSSES[self.kind]
+
+    def losses(self, scores: Floats, labels: Floats) -> Floats:
+        """Loss per row of scores, see `losses`."""
+        return losses(self.kind, scores, labels, self.scale)
+
+    def prior_losses(self, labels: Floats) -> Floats:
+        """Loss per row of the prior."""
+        return prior_losses(self.kind, self.prior, labels, self.scale)
+
+
+def yardstick_of(kind: str, labels: Floats, classes: int = 2) -> Yardstick:
+    """The yardstick of `labels` (n,), at least one; `classes`: how many there are.
+
+    >>> yardstick_of("number", np.array([1.0, 3.0])).prior_losses(np.array([2.0, 4.0])).tolist()
+    [0.0, 4.0]
+    """
+    return Yardstick(kind, prior_of(kind, labels, classes), scale_of(kind, labels))

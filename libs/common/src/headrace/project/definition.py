@@ -128,7 +128,7 @@ class RungDefinition(msgspec.Struct, frozen=True):
 
 
 class GateDefinition(msgspec.Struct, frozen=True):
-    """A test before traffic. `kind`: `beats_prior`, `not_worse_than_champion`; `margin` in nats of log-loss."""
+    """A test before traffic. `kind`: `beats_prior`, `not_worse_than_champion`; `margin` in the label's loss."""
 
     kind: str
     margin: float = 0.0

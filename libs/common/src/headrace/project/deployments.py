@@ -98,12 +98,15 @@ class Gate:
 
 
 def beats_prior(margin: float = 0.0) -> Gate:
-    """Log-loss on the holdout is lower than the prior's by more than `margin` nats."""
+    """The loss on the holdout is lower than the prior's by more than `margin`.
+
+    The loss is log-loss, in nats; of a number the squared error, in variances of the labels: their mean then costs 1.
+    """
     return Gate("beats_prior", margin)
 
 
 def not_worse_than_champion(margin: float = 0.005) -> Gate:
-    """Log-loss on the holdout is not higher than the champion's by more than `margin` nats, both on the same rows."""
+    """The loss on the holdout (see `beats_prior`) is not higher than the champion's by more than `margin`, on the same rows."""
     return Gate("not_worse_than_champion", margin)
 
 

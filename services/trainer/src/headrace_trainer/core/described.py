@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from headrace.events.registry import GoldenRow, Signature
-from headrace_trainer.core.gates import log_losses
+from headrace.policy.losses import losses
 
 CATEGORIES = 3
 VALUES = 8
@@ -66,7 +66,7 @@ def _slice(scores: Floats, labels: Floats) -> dict[str, float]:
         "rows": float(len(labels)),
         "positive_share": float(labels.mean()),
         "mean_score": float(scores.mean()),
-        "log_loss": float(log_losses(scores, labels).mean()),
+        "log_loss": float(losses("binary", scores, labels).mean()),
     }
     if 0 < labels.sum() < len(labels):
         found["auc"] = float(roc_auc_score(labels, scores))

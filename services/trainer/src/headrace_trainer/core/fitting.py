@@ -13,8 +13,9 @@ from sklearn.metrics import roc_auc_score
 
 from headrace.events.registry import GateResult
 from headrace.models.digest import model_digest
+from headrace.policy.losses import yardstick_of
 from headrace.project.definition import DeploymentDefinition
-from headrace_trainer.core.gates import judge, log_losses
+from headrace_trainer.core.gates import judge
 from headrace_trainer.core.splits import Span, masks
 
 Floats = NDArray[np.float64]
@@ -55,10 +56,10 @@ def fit_gated(
     scores = twin.predict_proba(matrix[gates])[:, 1]
     digest = model_digest(twin)
     beside = None if champion is None else champion[gates]
-    prior_share = float(labels[fits].mean())
-    results = [judge(g, digest, labels[gates], at_s[gates], scores, beside, prior_share) for g in deployment.gates]
+    measured = yardstick_of("binary", labels[fits])
+    results = [judge(g, digest, labels[gates], at_s[gates], scores, beside, measured) for g in deployment.gates]
     metrics = {
-        "holdout_log_loss": float(log_losses(scores, labels[gates]).mean()),
+        "holdout_log_loss": float(measured.losses(scores, labels[gates]).mean()),
         "holdout_auc": float(roc_auc_score(labels[gates], scores))
         if 0 < labels[gates].sum() < gates.sum()
         else float("nan"),

@@ -1,7 +1,7 @@
 """What a version must pass before it may ask for traffic.
 
-Loss differences are paired, row by row, and their uncertainty is that of daily means: rows of one day share its
-weather (one-sided, 5 %).
+Losses are those of the label's kind (`headrace.policy.losses`). Their differences are paired, row by row, and the
+uncertainty is that of daily means: rows of one day share its weather (one-sided, 5 %).
 """
 
 import math
@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.registry import GateResult, Waiver
+from headrace.policy.losses import Yardstick
 from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
 from headrace.project.definition import GateDefinition
 
 DAY_S = 86_400.0
 _Z = 1.645
-_LEAST = 1e-15
 
 ONNX_GATE = "onnx_parity"
 PARITY_WITHIN = 1e-4
@@ -26,12 +26,6 @@ PARITY_ROWS = 1000
 Floats = NDArray[np.float64]
 
 
-def log_losses(scores: Floats, labels: Floats) -> Floats:
-    """Per row, in nats; scores are kept 1e-15 away from 0 and 1."""
-    clipped = np.clip(scores, _LEAST, 1 - _LEAST)
-    return -(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped))
-
-
 def judge(
     gate: GateDefinition,
     artifact: str,
@@ -39,29 +33,29 @@ def judge(
     at_s: Floats,
     scores: Floats,
     champion: Floats | None,
-    prior_share: float,
+    measured: Yardstick,
 ) -> GateResult:
-    """One gate's result on the holdout. `champion`: its scores on the same rows, NaN where it was trained on
-    them itself; None when there is no champion.
+    """One gate's result on the holdout. `scores`, `labels`: see `losses`. `champion`: its scores on the same rows, NaN
+    where it was trained on them itself; None when there is no champion. `measured`: fitted on the rows before the holdout.
     """
     if gate.kind == "beats_prior":
-        against = log_losses(np.full(len(labels), prior_share), labels)
-        return _beats(gate, artifact, log_losses(scores, labels), against)
+        return _beats(gate, artifact, measured, measured.losses(scores, labels), measured.prior_losses(labels))
     if gate.kind == "not_worse_than_champion":
         if champion is None:
             return GateResult(
                 gate.kind, UNMEASURED, None, gate.margin, artifact, "there is no champion to compare with"
             )
-        fair = ~np.isnan(champion)
+        fair = ~np.isnan(champion.reshape(len(champion), -1)).any(axis=1)
         if not fair.any():
             return GateResult(
                 gate.kind, UNMEASURED, None, gate.margin, artifact, "the champion was trained on the whole holdout"
             )
-        return _not_worse(gate, artifact, (log_losses(scores, labels) - log_losses(champion, labels))[fair], at_s[fair])
+        worse = measured.losses(scores[fair], labels[fair]) - measured.losses(champion[fair], labels[fair])
+        return _not_worse(gate, artifact, measured, worse, at_s[fair])
     return GateResult(gate.kind, FAIL, None, None, artifact, f"no gate is called {gate.kind!r}")
 
 
-def _beats(gate: GateDefinition, artifact: str, losses: Floats, against: Floats) -> GateResult:
+def _beats(gate: GateDefinition, artifact: str, measured: Yardstick, losses: Floats, against: Floats) -> GateResult:
     gain = float((against - losses).mean())
     verdict = PASS if gain > gate.margin else FAIL
     return GateResult(
@@ -70,15 +64,19 @@ def _beats(gate: GateDefinition, artifact: str, losses: Floats, against: Floats)
         gain,
         gate.margin,
         artifact,
-        f"log-loss {losses.mean():.4f}, the prior's {against.mean():.4f}",
+        f"{measured.name} {losses.mean():.4f}, the prior's {against.mean():.4f}",
     )
 
 
-def _not_worse(gate: GateDefinition, artifact: str, differences: Floats, at_s: Floats) -> GateResult:
+def _not_worse(
+    gate: GateDefinition, artifact: str, measured: Yardstick, differences: Floats, at_s: Floats
+) -> GateResult:
     mean = float(differences.mean())
     error = day_error(differences, at_s)
     verdict = PASS if mean <= gate.margin else FAIL if mean - _Z * error > gate.margin else INCONCLUSIVE
-    detail = f"log-loss minus the champion's on {len(differences)} rows: {mean:+.4f} (day-block error {error:.4f})"
+    detail = (
+        f"{measured.name} minus the champion's on {len(differences)} rows: {mean:+.4f} (day-block error {error:.4f})"
+    )
     return GateResult(gate.kind, verdict, mean, gate.margin, artifact, detail)
 
 
