@@ -15,6 +15,7 @@ from headrace.events.registry import (
     StartRollout,
     VersionRegistered,
 )
+from headrace.policy.outcomes import Told
 from headrace.policy.verdict import UNMEASURED
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
@@ -55,7 +56,7 @@ def test_a_late_score_is_of_its_own_request_however_often_a_unit_is_asked_at_one
         scored = ShadowScored(request, "d", "u1", 2, n * apart_s, Score(2, "m", value))
         windows.score_late(scored)
         windows.score_late(scored)
-    windows.observe("u1", 1.0, HOUR_S)
+    windows.observe(Told("u1", 1.0, HOUR_S))
     rows = windows.rows_of(0.0, 3 * HOUR_S)
     by_row = {int(row): float(score) for row, _, score in rows.shadows}
     assert by_row == dict(enumerate(told.values()))
