@@ -148,7 +148,7 @@ def test_a_service_of_which_a_part_failed_ends_with_1_and_says_why_though_anothe
     [
         BreakerChanged("d", 1, "open", "closed", "predict raised ValueError: \udc00", "i-1"),
         PartitionStopped("pipeline", "raw.a.v1", 0, 7, "it raised \ud800"),
-        DecisionMade("r", "d", "u", 1.0, Invalid("it is \udc00"), 3, row=b"\x00\xff", failures={1: Raised("\udc00")}),
+        DecisionMade("r", "d", "u", 1.0, Invalid("it is \udc00"), 3, row=b"\x00\xff", failures={"1": Raised("\udc00")}),
     ],
 )
 def test_what_foreign_code_raised_is_written_whatever_it_holds(event: msgspec.Struct) -> None:

@@ -62,7 +62,7 @@ def decision(n: int, at_s: float) -> DecisionMade:
     answer = Served(Score(1, "digest", 0.1 + n % 80 / 100))
     shadow = (Score(2, "digest", 0.5),) if n % 4 == 0 else ()
     return DecisionMade(
-        f"request-{n}", "d", f"unit-{n}", at_s, answer, n, row=bytes(120), shadows=shadow, took_ms={1: 1.0}, assigned=1,
+        f"request-{n}", "d", f"unit-{n}", at_s, answer, n, row=bytes(120), shadows=shadow, took_ms={"1": 1.0}, assigned=1,
         entities={"carrier": "AA"}, applied={"events.landings.v1/0": n},
     )  # fmt: skip
 

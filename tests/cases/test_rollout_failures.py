@@ -94,8 +94,8 @@ def decision(
         shadows=tuple(score for version, score in scores.items() if version != answered),
         route_offset=0,
         assigned=assigned,
-        failures={v: found for v, found in said.items() if not isinstance(found, float | None)},
-        took_ms=dict.fromkeys(scores, 1.0 + number * 1e-06),
+        failures={str(v): found for v, found in said.items() if not isinstance(found, float | None)},
+        took_ms=dict.fromkeys(map(str, scores), 1.0 + number * 1e-06),
         shadows_due=tuple(v for v, found in said.items() if found is None),
         override=override,
     )
@@ -160,7 +160,9 @@ def test_both_arms_failing_on_the_same_requests_never_rejects(failure: Failure, 
 def test_an_outage_that_both_arms_see_without_scoring_along_never_rejects() -> None:
     trial = trial_of(deployment(Guardrail("errors", 0.02, consecutive=20)))
     events = [
-        msgspec.structs.replace(made, failures={arm: Raised("no")}, shadows=(), answer=Refused("nothing can answer"))
+        msgspec.structs.replace(
+            made, failures={str(arm): Raised("no")}, shadows=(), answer=Refused("nothing can answer")
+        )
         for n in range(400)
         for arm in [NEW if n % 2 else OLD]
         for made in [decision(n, arm)]

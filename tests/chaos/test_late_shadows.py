@@ -169,7 +169,7 @@ async def test_each_decision_has_one_word_of_its_shadow_whoever_was_killed_amid_
     words: dict[str, list[Any]] = {name: [] for name in scene.asked}
     for decision in decided:
         words[decision.request_id] += [score for score in decision.shadows if score.version == SHADOW]
-        words[decision.request_id] += [failure for version, failure in decision.failures.items() if version == SHADOW]
+        words[decision.request_id] += [found for found in [decision.failure_of(SHADOW)] if found is not None]
     for scored in late:
         assert scored.version == SHADOW
         words[scored.request_id].append(scored.score or scored.failure)

@@ -88,8 +88,8 @@ async def test_a_decision_tells_who_was_to_answer_how_long_it_took_and_which_sha
         await bench.ask("plain", {"x": 0.5})
         (decision,) = await bench.decisions()
     assert (decision.assigned, decision.override) == (2, "")
-    assert decision.took_ms.keys() == {1, 2}
-    assert decision.failures == {7: NotLoaded("not loaded yet")}
+    assert decision.took_ms.keys() == {"1", "2"}
+    assert decision.failures == {"7": NotLoaded("not loaded yet")}
 
 
 async def test_a_preview_is_answered_by_the_named_version_whatever_the_route_says(bench: Bench) -> None:
@@ -113,7 +113,7 @@ async def test_a_preview_that_is_not_loaded_falls_to_the_ladder_with_the_reason(
     assert isinstance(decision.answer, FellBack)
     assert (decision.answer.rung, decision.answer.score.version) == ("champion", 2)
     assert decision.answer.reason == "preview (version 9): not loaded yet"
-    assert decision.failures == {9: NotLoaded("not loaded yet")}
+    assert decision.failures == {"9": NotLoaded("not loaded yet")}
 
 
 async def test_a_tenants_override_decides_before_the_shares(bench: Bench) -> None:
@@ -192,7 +192,7 @@ async def test_a_request_that_lacks_features_goes_down_to_the_baseline_which_nee
     fallen = found["unknown"]
     assert fallen.answer.rung == "baseline"
     assert fallen.answer.reason == "champion (version 2): 1 of 2 features are missing or stale, 40% may be"
-    assert fallen.failures == {2: RowUnfit("1 of 2 features are missing or stale, 40% may be")}
+    assert fallen.failures == {"2": RowUnfit("1 of 2 features are missing or stale, 40% may be")}
     assert fallen.signature == bench.versions["safe", 1].signature.digest
     assert bench.row(fallen) == [500.0, 1.0]
     assert fallen.missing == ("carrier.mean",)

@@ -143,7 +143,7 @@ async def test_under_overload_shadows_go_first_then_the_baseline_then_requests(
         facts = await bench.read("inference.facts", lambda found: levels(found)[-1:] == [0])
     assert [shadow.version for shadow in calm.shadows] == [3]
     assert without_shadows.shadows == ()
-    assert without_shadows.failures == {3: Shed("overload: shadows do not score along")}
+    assert without_shadows.failures == {"3": Shed("overload: shadows do not score along")}
     assert isinstance(without_shadows.answer, Served)
     assert without_baseline.answer.rung == "prior"
     assert "overload: the baseline is not asked" in without_baseline.answer.reason

@@ -75,8 +75,8 @@ class World:
         shadows = tuple(s for v, s in scores.items() if v != answer.score.version)
         return DecisionMade(
             f"r{self.count}", "d", f"u{self.count}", self.at_s, answer, self.count, shadows=shadows, route_offset=0,
-            assigned=assigned, failures={v: says.fails for v, says in versions.items() if says.fails},
-            took_ms={v: says.took_ms + self.count * 1e-6 for v, says in versions.items() if not says.fails},
+            assigned=assigned, failures={str(v): says.fails for v, says in versions.items() if says.fails},
+            took_ms={str(v): says.took_ms + self.count * 1e-6 for v, says in versions.items() if not says.fails},
         )  # fmt: skip
 
     def serve(self, requests: int, new: Says | None = None, old: Says | None = None) -> list[DecisionMade]:

@@ -60,7 +60,7 @@ class Log:
         self.put(
             DECISIONS,
             DecisionMade(f"r{n}", "d", f"u{n}", at_s, answer, n, shadows=shadows, route_offset=0, assigned=assigned,
-                         failures=failures, took_ms=dict.fromkeys(scores, 1.0 + n)),
+                         failures={str(v): found for v, found in failures.items()}, took_ms=dict.fromkeys(map(str, scores), 1.0 + n)),
             at_s,
         )  # fmt: skip
         self.put(OUTCOMES, OutcomeObserved("d", f"u{n}", float(self.dice.random() < risk)), at_s + 600)
@@ -168,7 +168,7 @@ async def test_late_shadows_are_read_from_the_topic_of_decisions() -> None:
             event = was.event
             scored = [
                 ShadowScored(
-                    event.request_id, "d", event.unit, s.version, event.at_s, s, None, event.took_ms[s.version]
+                    event.request_id, "d", event.unit, s.version, event.at_s, s, None, event.took_ms[str(s.version)]
                 )
                 for s in event.shadows
             ]

@@ -65,7 +65,7 @@ async def explain_decision(session: Session, deployment: str, wanted: str, *, ag
         "answer": told(decision.answer),
         "assigned_version": decision.assigned,
         "failed_versions": {
-            str(name): f"{type(failure).__name__}: {failure.reason}" for name, failure in decision.failures.items()
+            name: f"{type(failure).__name__}: {failure.reason}" for name, failure in decision.failures.items()
         },
         "shadows": {str(score.version): score.value for score in decision.shadows},
         "row": row_of(decision, registered),

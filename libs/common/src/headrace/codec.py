@@ -1,6 +1,7 @@
 """Bytes to events and back, within limits: MessagePack between services, JSON too on users' topics.
 
-What cannot be read is `Poison` with the field that is to blame; what a facts topic holds and we do not know is `Fatal`:
+Maps are written with texts as keys, since a plain reader of MessagePack takes no others; those of older records, keyed by
+numbers, are read as well. What cannot be read is `Poison` with the field that is to blame; what a facts topic holds and we do not know is `Fatal`:
 state folded without it would be wrong ("upgrade readers first").
 """
 
@@ -26,7 +27,9 @@ from headrace.envelope import (
 )
 from headrace.errors import Fatal, Poison
 from headrace.events import event_types, type_name
-from headrace.events.inference import PredictionRequested
+from headrace.events.inference import DecisionMade, PredictionRequested
+from headrace.events.monitor import RolloutJudged
+from headrace.events.registry import Route, RouteChanged
 from headrace.instants import why_not
 from headrace.obs.trace import child_of
 from headrace.topics import TopicRule, Topics
@@ -39,6 +42,8 @@ _NAMES = frozenset(("deployment", "unit", "id", "model", "alias", "by", "finding
 # What only a value beyond ours can hold: an integer of more than 64 bits (JSON), one above 2^63 (MessagePack).
 _BIG_JSON, _BIG_MSGPACK = re.compile(rb"\d{19}").search, 0xCF
 _MSGPACK = MSGPACK.encode()
+# Events with maps that are keyed by a number here, and by its digits where they are written.
+_NUMBERED = frozenset((Route, RouteChanged, RolloutJudged))
 _FIELD = re.compile(r" - at `\$\.?([^`]*)`")
 
 
@@ -174,6 +179,8 @@ class Codec:
         try:
             event = self._decoder(wanted, json).decode(value)
         except msgspec.ValidationError as error:
+            if wanted is DecisionMade and (older := _older_decision(value)) is not None:
+                return older
             raise Poison(
                 _mistaken(value, envelope, json) or f"not a valid {type_name(wanted)}: {error}", _field_of(error)
             ) from None
@@ -193,7 +200,9 @@ class Codec:
     def _decoder(self, wanted: type, json: bool) -> msgspec.msgpack.Decoder[Any] | msgspec.json.Decoder[Any]:
         found = self._decoders.get((wanted, json))
         if found is None:
-            found = msgspec.json.Decoder(wanted) if json else msgspec.msgpack.Decoder(wanted)
+            # NB: not strict, a key of digits is the number that it was.
+            is_strict = wanted not in _NUMBERED
+            found = msgspec.json.Decoder(wanted) if json else msgspec.msgpack.Decoder(wanted, strict=is_strict)
             self._decoders[wanted, json] = found
         return found
 
@@ -328,11 +337,25 @@ def written(event: msgspec.Struct) -> bytes:
     Raises `UnicodeEncodeError` for such an input: a question with another text is another question.
     """
     try:
-        return _ENCODER.encode(event)
+        return _ENCODER.encode(event if type(event) not in _NUMBERED else msgspec.to_builtins(event, str_keys=True))
     except UnicodeEncodeError:
         if isinstance(event, PredictionRequested):
             raise
-        return _ENCODER.encode(in_text(msgspec.to_builtins(event, builtin_types=(bytes, bytearray, memoryview))))
+        return _ENCODER.encode(in_text(msgspec.to_builtins(event, builtin_types=_BYTES, str_keys=True)))
+
+
+def _older_decision(value: bytes) -> DecisionMade | None:
+    """A decision of the time when its maps were keyed by the numbers of versions; None for what was none then either."""
+    try:
+        found = msgspec.msgpack.decode(value)
+        told = {
+            name: {str(version): said for version, said in found[name].items()}
+            for name in ("failures", "took_ms")
+            if name in found
+        }
+        return msgspec.convert(found | told, DecisionMade, builtin_types=_BYTES)
+    except (msgspec.DecodeError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def in_text(value: Any) -> Any:
@@ -378,6 +401,7 @@ def header(headers: Headers, name: str) -> str | None:
 # Dead letters carry the bytes and headers that could not be read: nobody tries again.
 _UNREAD = Envelope("", "", "", 0.0)
 _ENCODER = msgspec.msgpack.Encoder()
+_BYTES = (bytes, bytearray, memoryview)
 _BLANK = (b" ", b"\t", b"\r", b"\n")
 
 

@@ -125,7 +125,7 @@ class Deciding:
             assigned=case.assigned.version,
             override=case.assigned.override,
             failures=told_failures(case, chosen, batch.failures),
-            took_ms={answering: took_ms} if answering is not None and took_ms is not None else {},
+            took_ms={str(answering): took_ms} if took_ms is not None else {},
         )
 
     def _turned_away(self, batch: Batch, index: int, unit: str, answer: Answer) -> _Made:

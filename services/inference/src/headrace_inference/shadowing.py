@@ -48,8 +48,8 @@ class Due(msgspec.Struct, eq=False):
     causes: Headers
     waits_for: set[int] = msgspec.field(default_factory=set)
     scores: list[Score] = []
-    failures: dict[int, Failure] = {}
-    took_ms: dict[int, float] = {}
+    failures: dict[str, Failure] = {}
+    took_ms: dict[str, float] = {}
     sealed: bool = False
 
 
@@ -245,9 +245,9 @@ class Shadows:
         elif isinstance(said, Score):
             due.scores.append(said)
             if took_ms is not None:
-                due.took_ms[version] = took_ms
+                due.took_ms[str(version)] = took_ms
         else:
-            due.failures[version] = said
+            due.failures[str(version)] = said
 
 
 def _appetite(now: int, rows: int, took_s: float, limit_s: float) -> int:

@@ -87,14 +87,14 @@ def _effort(version: int, start: Message | None, ended_ms: int | None, decisions
         "decisions_assigned": sum(m.event.assigned == version for m in during),
         "decisions_answered": sum(_answered_by(m.event) == version for m in during),
         "decisions_scored_or_failed": len(took_part),
-        "decisions_failed": sum(version in m.event.failures for m in during),
+        "decisions_failed": sum(m.event.failure_of(version) is not None for m in during),
         "ms_to_end": ended_ms - took_part[0].record.timestamp_ms if took_part and ended_ms else None,
     }
 
 
 def _has_part(decision: DecisionMade, version: int) -> bool:
     shadowed = any(score.version == version for score in decision.shadows)
-    return shadowed or version in decision.failures or _answered_by(decision) == version
+    return shadowed or decision.failure_of(version) is not None or _answered_by(decision) == version
 
 
 def _answered_by(decision: DecisionMade) -> int | None:

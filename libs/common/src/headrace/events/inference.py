@@ -78,7 +78,8 @@ class DecisionMade(msgspec.Struct, frozen=True, gc=False):
     `assigned`: the version that the route (or an override) gave the unit to, whoever answered in the end; None when there was none.
     `override`: what set the route's shares aside, `preview` or `tenant`, "" when nothing did (only these are randomised).
     `failures`: versions that were asked, or would have been, and gave no score, and why. `took_ms`: per version how long the call
-    took that scored this request; left out when others of its rows failed and were looked for. `shadows_due`: shadowed versions that had not answered when this was committed; of each
+    took that scored this request; left out when others of its rows failed and were looked for. Both are keyed by the version's
+    digits, since a plain reader of MessagePack takes no map with another key than a text: see `failure_of` and `took_ms_of`. `shadows_due`: shadowed versions that had not answered when this was committed; of each
     a `ShadowScored` follows on the same partition.
     `route_offset`: the record of `registry.routes` that it followed, -1 when none. `recovered`: decided again after a
     takeover; another provisional answer may have left.
@@ -101,10 +102,18 @@ class DecisionMade(msgspec.Struct, frozen=True, gc=False):
     code_version: str = ""
     stale: tuple[str, ...] = ()
     assigned: int | None = None
-    failures: dict[int, Failure] = {}
-    took_ms: dict[int, float] = {}
+    failures: dict[str, Failure] = {}
+    took_ms: dict[str, float] = {}
     override: str = ""
     shadows_due: tuple[int, ...] = ()
+
+    def failure_of(self, version: int) -> Failure | None:
+        """Why a version gave no score, None when it gave one or was not to."""
+        return self.failures.get(str(version)) if self.failures else None
+
+    def took_ms_of(self, version: int) -> float | None:
+        """How long the call took in which a version scored this request, None when that is not known."""
+        return self.took_ms.get(str(version))
 
 
 class ShadowScored(msgspec.Struct, frozen=True, gc=False):

@@ -43,7 +43,7 @@ def with_late(decision: DecisionMade, late: Iterable[ShadowScored]) -> DecisionM
         if said.score is not None:
             shadows.append(said.score)
         if said.failure is not None:
-            failures[said.version] = said.failure
+            failures[str(said.version)] = said.failure
         if said.took_ms:
-            took_ms[said.version] = said.took_ms
+            took_ms[str(said.version)] = said.took_ms
     return replace(decision, shadows=tuple(shadows), failures=failures, took_ms=took_ms, shadows_due=tuple(due))

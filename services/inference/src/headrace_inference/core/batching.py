@@ -106,15 +106,19 @@ def choices(cases: Sequence[Case], failures: Failures) -> list[Chosen]:
     return found
 
 
-def told_failures(case: Case, chosen: Chosen, failures: Failures) -> dict[int, Failure]:
-    """The versions that should have scored a case and did not, and why; shadows included, as far as they were not even asked."""
+def told_failures(case: Case, chosen: Chosen, failures: Failures) -> dict[str, Failure]:
+    """The versions that should have scored a case and did not, and why; shadows included, as far as they were not even asked.
+
+    By their digits, as they are written.
+    """
     if not failures and case.index not in failures.rows and not failures.shadows:
         return {}
     name = case.deployment.name
     told = passed_over(case.steps, chosen, failed_for(case, failures))
     spared = failures.shadows.get(name)
     shadows = {version: failures.of((name, version), case.index) or spared for version in case.shadows}
-    return told | {version: failure for version, failure in shadows.items() if failure is not None}
+    told |= {version: failure for version, failure in shadows.items() if failure is not None}
+    return {str(version): failure for version, failure in told.items()}
 
 
 def next_calls(cases: Sequence[Case], scores: Scores, failures: Failures) -> list[Call]:

@@ -72,9 +72,9 @@ def said_of(decision: DecisionMade, version: int) -> Said | None:
     """By the decision; None when nothing stands in it: the version was not to score it, or has yet to."""
     score = score_of(decision, version)
     if score is not None:
-        return Said(score, GOOD, decision.took_ms.get(version))
-    failure = decision.failures.get(version) if decision.failures else None
-    return None if failure is None else Said(None, kind_of(None, failure), decision.took_ms.get(version))
+        return Said(score, GOOD, decision.took_ms_of(version))
+    failure = decision.failure_of(version)
+    return None if failure is None else Said(None, kind_of(None, failure), decision.took_ms_of(version))
 
 
 def said_late(event: ShadowScored) -> Said:
