@@ -11,6 +11,7 @@ import msgspec
 from headrace.errors import Misconfigured
 from headrace.project import definition as d
 from headrace.project.declare import Project
+from headrace.project.declared import wrong_arguments
 from headrace.project.deployments import (
     Binary,
     Breaker,
@@ -29,6 +30,7 @@ from headrace.project.labels import BINARY, CLASSES, NUMBER
 from headrace.project.pipelines import OutcomesOf, Pipeline
 from headrace.project.rollouts import compile_rollout
 from headrace.project.rules import check, named, pane_width_s
+from headrace.project.rules.sentences import Sentence
 from headrace.project.sources import Source
 from headrace.project.threads import said
 from headrace.project.views import FeatureView
@@ -41,6 +43,8 @@ _TYPES = {kind: python for python, kind in _KINDS.items()}
 
 def compile_project(project: Project) -> d.ProjectDefinition:
     """The definition of a declared project. Raises `Misconfigured` naming the declaration and the way out."""
+    for sentence in wrong_arguments(project):
+        raise Misconfigured(sentence)
     try:
         compiled = _compiled(project)
     except (AttributeError, TypeError, ValueError, KeyError, IndexError, OverflowError, RecursionError) as error:
@@ -81,18 +85,18 @@ def compile_source(source: Source) -> d.SourceDefinition:
     for role, name in (("event_time", source.event_time), ("available_at", source.available_at)):
         if name is not None and (name not in known or known[name].kind not in ("instant", "number")):
             raise Misconfigured(
-                f"{named('source', source.name)}: {role}={name!r} must be a datetime or float field of {source.event.__name__}"
+                Sentence(
+                    f"{named('source', source.name)}: {role}={name!r} must be a datetime or float field of {source.event.__name__}",
+                    (role,),
+                )
             )
     if source.available_at is not None and source.available_after:
-        raise Misconfigured(f"{named('source', source.name)}: give available_at or available_after, not both")
-    if source.dedupe is not None and source.dedupe not in known:
-        raise Misconfigured(
-            f"{named('source', source.name)}: dedupe={source.dedupe!r} is not a field of {source.event.__name__}"
-        )
-    if source.key not in known:
-        raise Misconfigured(
-            f"{named('source', source.name)}: key={source.key!r} is not a field of {source.event.__name__}"
-        )
+        both = f"{named('source', source.name)}: give available_at or available_after, not both"
+        raise Misconfigured(Sentence(both, ("available_after",)))
+    for role, name in (("dedupe", source.dedupe), ("key", source.key)):
+        if name is not None and name not in known:
+            told = f"{role}={name!r} is not a field of {source.event.__name__}"
+            raise Misconfigured(Sentence(f"{named('source', source.name)}: {told}", (role,)))
     return d.SourceDefinition(
         source.name,
         fields,
@@ -113,7 +117,8 @@ def compile_view(view: FeatureView) -> d.ViewDefinition:
     entity = (view.entity,) if isinstance(view.entity, str) else tuple(view.entity)
     for name in entity:
         if name not in kinds:
-            raise Misconfigured(f"{named('view', view.name)}: entity {name!r} is not a field of source {source.name}")
+            told = f"entity {name!r} is not a field of source {source.name}"
+            raise Misconfigured(Sentence(f"{named('view', view.name)}: {told}", ("entity",)))
     features = tuple(
         d.FeatureDefinition(
             name,
