@@ -223,7 +223,7 @@ def test_a_rollout_by_a_label_of_less_than_two_classes_says_that_it_cannot_be_me
         control, new = Score(1, "m", None, (0.2, 0.8)), Score(2, "n", None, (0.3, 0.7))
         decision = DecisionMade(f"r{n}", "d", f"u{n}", n * 60.0, Served(control), n, shadows=(new,), assigned=1)
         trial.take([Seen("p/0", n, decision)])
-        trial.observe(f"u{n}", 1.0, n * 60.0 + 1)
+        trial.observe(Told(f"u{n}", 1.0, n * 60.0 + 1))
     verdict = trial.look(3_000 * 60.0)
     assert verdict is not None
     assert verdict.labels == UNMEASURED
