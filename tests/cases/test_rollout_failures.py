@@ -302,8 +302,8 @@ class Journal:
 
     def read(self, index: int) -> None:
         place, offset, event = self.items[index]
-        if isinstance(event, tuple):
-            self.trial.observe(*event)
+        if isinstance(event, Told):
+            self.trial.observe(event)
         else:
             self.trial.take([Seen(place, offset, event)])
         verdict = self.trial.look(self.clocks[index])
@@ -332,8 +332,8 @@ class Journal:
         self.trial = Trial(self.found, memory)
         for place in range(written_at + 1):
             where, offset, event = self.items[place]
-            if isinstance(event, tuple):
-                self.trial.observe(*event)
+            if isinstance(event, Told):
+                self.trial.observe(event)
             elif offset >= memory.replay_from.get(where, 0):
                 self.trial.take([Seen(where, offset, event)])
         for place in range(written_at + 1, index + 1):
@@ -379,7 +379,7 @@ def log_of(history: list) -> list[tuple[str, int, object]]:
         for one in [one for one in due if one[0] <= n]:
             due.remove(one)
             put(one[1], one[2])
-        items.append(("outcomes", n, (f"u{unit}", float(n % 2), at_s + 600.0)))
+        items.append(("outcomes", n, Told(f"u{unit}", float(n % 2), at_s + 600.0, f"o{n}")))
         at_s += gap_s
     for _, partition, scored in due:
         put(partition, scored)
