@@ -13,6 +13,7 @@ from headrace.codec import Codec, out
 from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, Expired, OutcomeObserved, PredictionRequested
 from headrace.features.dataset import Gathered, Inputs, _Labels, is_foreign
+from headrace.features.rows import entities_of
 from headrace.project import Binary, Category, Count, Deployment, FeatureView, Number, Project, Source
 from headrace.project.compile import compile_project
 from headrace.topics import Topics
@@ -62,13 +63,13 @@ def test_the_newest_label_known_in_time_is_found_and_of_equally_new_ones_the_fir
     np.testing.assert_array_equal(got, np.array(expected, dtype=np.float64))
 
 
-def test_inputs_come_back_as_they_were_and_an_entitys_number_keeps_its_kind() -> None:
+def test_inputs_come_back_as_they_were_and_a_number_is_one_however_it_was_written() -> None:
     inputs = Inputs(DEPLOYMENT)
     rows: list[dict[str, Any]] = [{"x": 1.5, "floor": 7, "place": "a"}, {"floor": 7.0, "place": "a"}]
     for row in rows:
         inputs.add(row)
     assert list(inputs) == [rows[0], {"x": None, "floor": 7.0, "place": "a"}]
-    assert [str(row["floor"]) for row in inputs] == ["7", "7.0"]
+    assert [entities_of(DEPLOYMENT, row) for row in inputs] == [{"by_floor": "7"}] * 2
     assert list(inputs[1:]) == [list(inputs)[1]]
     assert list(inputs.column("x")) == [1.5, None]
 
