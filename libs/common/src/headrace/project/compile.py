@@ -2,7 +2,7 @@
 
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,13 +11,26 @@ import msgspec
 from headrace.errors import Misconfigured
 from headrace.project import definition as d
 from headrace.project.declare import Project
-from headrace.project.deployments import Breaker, Category, Deployment, Input, Key, Multiclass, Number, Regression
+from headrace.project.declared import wrong_arguments
+from headrace.project.deployments import (
+    Binary,
+    Breaker,
+    Category,
+    Deployment,
+    Input,
+    Key,
+    Multiclass,
+    Number,
+    Regression,
+    Rung,
+)
 from headrace.project.derived import trace
 from headrace.project.durations import seconds
 from headrace.project.labels import BINARY, CLASSES, NUMBER
 from headrace.project.pipelines import OutcomesOf, Pipeline
 from headrace.project.rollouts import compile_rollout
 from headrace.project.rules import check, named, pane_width_s
+from headrace.project.rules.sentences import Sentence
 from headrace.project.sources import Source
 from headrace.project.threads import said
 from headrace.project.views import FeatureView
@@ -30,6 +43,8 @@ _TYPES = {kind: python for python, kind in _KINDS.items()}
 
 def compile_project(project: Project) -> d.ProjectDefinition:
     """The definition of a declared project. Raises `Misconfigured` naming the declaration and the way out."""
+    for sentence in wrong_arguments(project):
+        raise Misconfigured(sentence)
     try:
         compiled = _compiled(project)
     except (AttributeError, TypeError, ValueError, KeyError, IndexError, OverflowError, RecursionError) as error:
@@ -70,18 +85,18 @@ def compile_source(source: Source) -> d.SourceDefinition:
     for role, name in (("event_time", source.event_time), ("available_at", source.available_at)):
         if name is not None and (name not in known or known[name].kind not in ("instant", "number")):
             raise Misconfigured(
-                f"{named('source', source.name)}: {role}={name!r} must be a datetime or float field of {source.event.__name__}"
+                Sentence(
+                    f"{named('source', source.name)}: {role}={name!r} must be a datetime or float field of {source.event.__name__}",
+                    (role,),
+                )
             )
     if source.available_at is not None and source.available_after:
-        raise Misconfigured(f"{named('source', source.name)}: give available_at or available_after, not both")
-    if source.dedupe is not None and source.dedupe not in known:
-        raise Misconfigured(
-            f"{named('source', source.name)}: dedupe={source.dedupe!r} is not a field of {source.event.__name__}"
-        )
-    if source.key not in known:
-        raise Misconfigured(
-            f"{named('source', source.name)}: key={source.key!r} is not a field of {source.event.__name__}"
-        )
+        both = f"{named('source', source.name)}: give available_at or available_after, not both"
+        raise Misconfigured(Sentence(both, ("available_after",)))
+    for role, name in (("dedupe", source.dedupe), ("key", source.key)):
+        if name is not None and name not in known:
+            told = f"{role}={name!r} is not a field of {source.event.__name__}"
+            raise Misconfigured(Sentence(f"{named('source', source.name)}: {told}", (role,)))
     return d.SourceDefinition(
         source.name,
         fields,
@@ -102,7 +117,8 @@ def compile_view(view: FeatureView) -> d.ViewDefinition:
     entity = (view.entity,) if isinstance(view.entity, str) else tuple(view.entity)
     for name in entity:
         if name not in kinds:
-            raise Misconfigured(f"{named('view', view.name)}: entity {name!r} is not a field of source {source.name}")
+            told = f"entity {name!r} is not a field of source {source.name}"
+            raise Misconfigured(Sentence(f"{named('view', view.name)}: {told}", ("entity",)))
     features = tuple(
         d.FeatureDefinition(
             name,
@@ -173,7 +189,7 @@ def _compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         ),
         settle_s=seconds(found.settle),
         label=_compile_label(found),
-        ladder=tuple(d.RungDefinition(rung.kind, rung.value) for rung in found.ladder),
+        ladder=tuple(_compile_rung(found, rung) for rung in found.ladder),
         training=_compile_training(found),
         gates=tuple(d.GateDefinition(gate.kind, gate.margin) for gate in found.gates),
         monitoring=_compile_monitoring(found),
@@ -228,6 +244,32 @@ def _compile_label(found: Deployment) -> d.LabelDefinition | None:
 
 def _names(classes: Sequence[object]) -> tuple[str, ...]:
     return tuple(str(name) for name in classes)
+
+
+def _compile_rung(found: Deployment, rung: Rung) -> d.RungDefinition:
+    value = rung.value
+    if value is None or isinstance(value, int | float):
+        return d.RungDefinition(rung.kind, value)
+    if isinstance(value, Mapping):
+        return _by_name(found, rung.kind, value)
+    return d.RungDefinition(rung.kind, shares=tuple(value))
+
+
+def _by_name(found: Deployment, kind: str, shares: Mapping[Any, Any]) -> d.RungDefinition:
+    """A prior by class. Raises `Misconfigured` where the label does not name the same ones."""
+    names = () if found.label is None or isinstance(found.label, Regression) else _names(found.label.classes)
+    by_name = {str(name): share for name, share in shares.items()}
+    if set(by_name) != set(names):
+        told = f"the label's classes are {', '.join(names)}" if names else "the label names no classes"
+        raise Misconfigured(
+            f"{named('deployment', found.name)}: prior names {', '.join(by_name)}, and {told}: give each class its probability"
+        )
+    in_order = tuple(by_name[name] for name in names)
+    return (
+        d.RungDefinition(kind, in_order[1])
+        if isinstance(found.label, Binary)
+        else d.RungDefinition(kind, None, in_order)
+    )
 
 
 def _compile_training(found: Deployment) -> d.TrainingDefinition | None:

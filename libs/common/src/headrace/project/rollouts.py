@@ -9,12 +9,13 @@ from headrace.project import definition as d
 from headrace.project.deployments import ABTest, BlueGreen, Canary, Guardrail, Rollout, Shadow
 from headrace.project.durations import seconds
 from headrace.project.rules import rollout_rules
+from headrace.project.rules.sentences import at
 
 
 def compile_rollout(deployment: str, found: Rollout) -> d.RolloutDefinition:
     """The plan of a policy. Raises `Misconfigured` naming the deployment and the way out."""
     plan = _plan(found)
-    for sentence in rollout_rules(deployment, plan):
+    for sentence in at(("rollout",), rollout_rules(deployment, plan)):
         raise Misconfigured(sentence)
     return plan
 

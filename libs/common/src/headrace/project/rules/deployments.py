@@ -7,6 +7,7 @@ from headrace.project import definition as d
 from headrace.project.rules import bounds
 from headrace.project.rules.derived import derived_rules
 from headrace.project.rules.rollouts import rollout_rules
+from headrace.project.rules.sentences import Sentence, at
 
 INPUT_KINDS = ("number", "category", "key")
 LABEL_KINDS = ("binary", "number", "classes")
@@ -17,140 +18,201 @@ STEPS = ("previous", "baseline", "prior")
 def deployment_rules(project: d.ProjectDefinition, found: d.DeploymentDefinition) -> Iterator[str]:
     """The rules of one deployment that are broken."""
     what = bounds.named("deployment", found.name)
-    yield from bounds.name("model", found.model)
-    yield from bounds.text(what, "unit", found.unit, 200, 1)
+    yield from (Sentence(f"{what}: {wrong}", ("model",)) for wrong in bounds.name("model", found.model))
+    yield from at(("unit",), bounds.text(what, "unit", found.unit, 200, 1))
     yield from _inputs(what, found)
     yield from _bindings(what, project, found)
     yield from derived_rules(what, project, found)
-    yield from bounds.seconds(what, "feature delay (settle)", found.settle_s, 0, 31 * bounds.DAY_S)
-    yield from bounds.seconds(what, "evaluation window (cohort)", found.cohort_s, 1, 366 * bounds.DAY_S)
+    yield from at(("settle",), bounds.seconds(what, "feature delay (settle)", found.settle_s, 0, 31 * bounds.DAY_S))
+    yield from at(
+        ("cohort",), bounds.seconds(what, "evaluation window (cohort)", found.cohort_s, 1, 366 * bounds.DAY_S)
+    )
     if not 0 < found.coverage <= 1:
-        yield f"{what}: coverage must lie in 0..1, got {bounds.figure(found.coverage)} (percent?)"
-    yield from bounds.one_of(what, "answer", found.answer, ("committed", "fast"))
-    yield from bounds.seconds(what, "time_limit", found.time_limit_s, 0.001, 3600)
-    yield from _label(what, found.label)
+        told = bounds.figure(found.coverage)
+        yield Sentence(f"{what}: coverage must lie in 0..1, got {told} (percent?)", ("coverage",))
+    yield from at(("answer",), bounds.one_of(what, "answer", found.answer, ("committed", "fast")))
+    yield from at(("time_limit",), bounds.seconds(what, "time_limit", found.time_limit_s, 0.001, 3600))
+    yield from at(("label",), _label(what, found.label))
     yield from _fallback(what, found)
     yield from _training(what, found)
     yield from _monitoring(what, found)
     yield from _breaker(what, found)
-    yield from rollout_rules(found.name, found.rollout)
+    yield from at(("rollout",), rollout_rules(found.name, found.rollout))
     for name, text in (("owner", found.owner), ("intended_use", found.intended_use)):
-        yield from bounds.text(what, name, text)
+        yield from at((name,), bounds.text(what, name, text))
 
 
 def _inputs(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
-    yield from bounds.count(what, "the number of inputs", len(found.inputs), 0, bounds.MOST_INPUTS)
+    yield from at(("inputs",), bounds.count(what, "the number of inputs", len(found.inputs), 0, bounds.MOST_INPUTS))
     seen: set[str] = set()
-    for field in found.inputs:
-        yield from bounds.text(what, "an input's name", field.name, 200, 1)
+    for number, field in enumerate(found.inputs):
+        here = ("inputs", number)
+        yield from at((*here, "name"), bounds.text(what, "an input's name", field.name, 200, 1))
         if field.name in seen:
-            yield f"{what}: {field.name[:80]!r} is declared twice; give each its own name"
+            yield Sentence(f"{what}: {field.name[:80]!r} is declared twice; give each its own name", (*here, "name"))
         seen.add(field.name)
-        yield from bounds.one_of(what, f"the kind of {field.name[:80]}", field.kind, INPUT_KINDS)
+        yield from at(here, bounds.one_of(what, f"the kind of {field.name[:80]}", field.kind, INPUT_KINDS))
         for name, limit in (("low", field.low), ("high", field.high)):
-            yield from bounds.finite(what, f"{name} of {field.name[:80]}", limit)
+            yield from at((*here, name), bounds.finite(what, f"{name} of {field.name[:80]}", limit))
         if field.low is not None and field.high is not None and field.low > field.high:
-            yield f"{what}: {field.name[:80]} must lie in low..high, got low {field.low:g} above high {field.high:g}"
+            told = f"got low {field.low:g} above high {field.high:g}"
+            yield Sentence(f"{what}: {field.name[:80]} must lie in low..high, {told}", (*here, "low"))
 
 
 def _bindings(what: str, project: d.ProjectDefinition, found: d.DeploymentDefinition) -> Iterator[str]:
     views = {view.name: view for view in project.views}
     inputs = {field.name for field in found.inputs}
     seen: set[str] = set()
-    for binding in found.features:
-        view = views.get(binding.view)
+    for number, binding in enumerate(found.features):
+        view, here = views.get(binding.view), ("features", number)
         if view is None:
             yield f"{what}: view {binding.view[:80]!r} is not in the project's views=[...]"
             continue
         if binding.view in seen:
-            yield f"{what}: view {binding.view!r} is bound twice; declare a second view of another name"
+            yield Sentence(f"{what}: view {binding.view!r} is bound twice; declare a second view of another name", here)
         seen.add(binding.view)
         if binding.key not in ("", view.key):
-            yield f"{what}: view {binding.view!r} is bound as {binding.key[:80]!r}, and it is {view.key!r}"
+            yield Sentence(
+                f"{what}: view {binding.view!r} is bound as {binding.key[:80]!r}, and it is {view.key!r}", here
+            )
         entity = view.entity
         if len(entity) != len(binding.fields) or len(binding.kinds) not in (0, len(entity)):
-            yield f"{what}: {binding.view}.by(...) needs {len(entity)} fields {entity}, got {binding.fields}"
-        for field in binding.fields:
+            told = f"needs {len(entity)} fields {entity}, got {binding.fields}"
+            yield Sentence(f"{what}: {binding.view}.by(...) {told}", here)
+        for place, field in enumerate(binding.fields):
             if field not in inputs:
-                yield f"{what}: {binding.view}.by({field[:80]!r}) names no input; add Key({field[:80]!r})"
+                told = f"by({field[:80]!r}) names no input; add Key({field[:80]!r})"
+                yield Sentence(f"{what}: {binding.view}.{told}", (*here, "fields", place))
 
 
 def _label(what: str, label: d.LabelDefinition | None) -> Iterator[str]:
     if label is None:
         return
-    yield from bounds.text(what, "the label's name", label.name, 200, 1)
+    yield from at(("name",), bounds.text(what, "the label's name", label.name, 200, 1))
     yield from bounds.one_of(what, "the label's kind", label.kind, LABEL_KINDS)
-    yield from bounds.one_of(what, "absent", label.absent, ("unknown", "negative"))
-    yield from bounds.seconds(what, "the label's horizon", label.horizon_s, 1)
-    yield from bounds.count(what, "the number of classes", len(label.classes), 0, 10_000)
+    yield from at(("absent",), bounds.one_of(what, "absent", label.absent, ("unknown", "negative")))
+    yield from at(("horizon",), bounds.seconds(what, "the label's horizon", label.horizon_s, 1))
+    yield from at(("classes",), bounds.count(what, "the number of classes", len(label.classes), 0, 10_000))
     for name in label.classes:
-        yield from bounds.text(what, "a class's name", name, 200, 1)
+        yield from at(("classes",), bounds.text(what, "a class's name", name, 200, 1))
     if len(set(label.classes)) < len(label.classes):
-        yield f"{what}: a class of the label {label.name[:80]!r} is named twice"
+        yield Sentence(f"{what}: a class of the label {label.name[:80]!r} is named twice", ("classes",))
     for name, limit in (("low", label.low), ("high", label.high)):
-        yield from bounds.finite(what, f"{name} of the label", limit)
+        yield from at((name,), bounds.finite(what, f"{name} of the label", limit))
     if label.low is not None and label.high is not None and not label.low < label.high:
-        yield f"{what}: the label must lie in low..high, got low {label.low} and high {label.high}"
+        told = f"got low {label.low} and high {label.high}"
+        yield Sentence(f"{what}: the label must lie in low..high, {told}", ("low",), ("high",))
 
 
 def _fallback(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
-    is_probability = found.label is not None and found.label.kind == "binary"
     kinds = [step.kind for step in found.ladder]
-    for step in found.ladder:
-        yield from bounds.one_of(what, "a step of the fallback", step.kind, STEPS)
+    for number, step in enumerate(found.ladder):
+        here = ("ladder", number)
+        yield from at(here, bounds.one_of(what, "a step of the fallback", step.kind, STEPS))
         if step.kind == "prior":
-            if step.value is None or not math.isfinite(step.value):
-                yield f"{what}: prior needs a number, got {step.value}"
-            elif is_probability and not 0 <= step.value <= 1:
-                yield f"{what}: prior is a probability and must lie in 0..1, got {step.value:g} (percent?)"
+            yield from at(here, _prior(what, found.label, step))
     if len(set(kinds)) < len(kinds):
-        yield f"{what}: a step of the fallback stands there twice: {', '.join(kinds)}"
+        yield Sentence(f"{what}: a step of the fallback stands there twice: {', '.join(kinds)}", ("ladder",))
     if "prior" in kinds and kinds[-1] != "prior":
-        yield f"{what}: prior is always the last step of the fallback"
+        yield Sentence(
+            f"{what}: prior is always the last step of the fallback", ("ladder", kinds.index("prior")), ("ladder",)
+        )
+
+
+def _prior(what: str, label: d.LabelDefinition | None, step: d.RungDefinition) -> Iterator[str]:
+    kind = None if label is None else label.kind
+    if step.shares or kind == "classes":
+        yield from _prior_of_classes(what, label, step)
+    elif step.value is None or not math.isfinite(step.value):
+        yield f"{what}: prior needs a number, got {step.value}"
+    elif kind == "binary" and not 0 <= step.value <= 1:
+        yield f"{what}: prior is a probability and must lie in 0..1, got {step.value:g} (percent?)"
+    elif (
+        label is not None
+        and kind == "number"
+        and not ((label.low is None or label.low <= step.value) and (label.high is None or step.value <= label.high))
+    ):
+        yield f"{what}: prior must lie in the label's range, low {label.low} to high {label.high}, got {step.value:g}"
+
+
+def _prior_of_classes(what: str, label: d.LabelDefinition | None, step: d.RungDefinition) -> Iterator[str]:
+    if label is not None and label.kind != "classes":
+        yield f"{what}: prior needs one number for a label of kind {label.kind!r}, got {len(step.shares)} probabilities"
+    elif not step.shares:
+        yield f"{what}: prior of several classes needs a probability for each, such as prior({{'a': 0.2, 'b': 0.8}})"
+    elif label is not None and label.classes and len(step.shares) != len(label.classes):
+        yield f"{what}: prior needs {len(label.classes)} probabilities, one per class, got {len(step.shares)}"
+    elif not all(0 <= share <= 1 for share in step.shares):
+        yield f"{what}: prior's probabilities must lie in 0..1, got {', '.join(f'{share:g}' for share in step.shares[:10])}"
+    elif abs(sum(step.shares) - 1) > 1e-6:
+        yield f"{what}: prior's probabilities must add up to 1, got {sum(step.shares):g}"
 
 
 def _training(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
     training = found.training
     if training is not None:
         if found.label is None:
-            yield f"{what}: training needs a label, such as label=Binary('late', horizon='24h')"
-        yield from bounds.text(what, "training's build", training.build, 500, 3)
-        yield from bounds.seconds(what, "training's history", training.history_s, 1)
-        yield from bounds.seconds(what, "training's holdout", training.holdout_s, 1)
-        yield from bounds.seconds(what, "training's embargo", training.embargo_s, 0)
-        yield from bounds.seconds(what, "training's first_after", training.first_after_s, 0)
-        yield from bounds.count(what, "training's min_rows", training.min_rows, 1, 10**9)
-        yield from bounds.count(what, "training's seed", training.seed, 0, 2**32 - 1)
-    for gate in found.gates:
-        yield from bounds.one_of(what, "a gate", gate.kind, GATES)
-        yield from bounds.finite(what, f"the margin of {gate.kind[:80]}", gate.margin)
+            yield Sentence(
+                f"{what}: training needs a label, such as label=Binary('late', horizon='24h')", ("training",)
+            )
+        for name, rule in (
+            ("build", bounds.text(what, "training's build", training.build, 500, 3)),
+            ("history", bounds.seconds(what, "training's history", training.history_s, 1)),
+            ("holdout", bounds.seconds(what, "training's holdout", training.holdout_s, 1)),
+            ("embargo", bounds.seconds(what, "training's embargo", training.embargo_s, 0)),
+            ("first_after", bounds.seconds(what, "training's first_after", training.first_after_s, 0)),
+            ("min_rows", bounds.count(what, "training's min_rows", training.min_rows, 1, 10**9)),
+            ("seed", bounds.count(what, "training's seed", training.seed, 0, 2**32 - 1)),
+        ):
+            yield from at(("training", name), rule)
+    for number, gate in enumerate(found.gates):
+        here = ("gates", number)
+        yield from at((*here, "kind"), bounds.one_of(what, "a gate", gate.kind, GATES))
+        yield from at((*here, "margin"), bounds.finite(what, f"the margin of {gate.kind[:80]}", gate.margin))
 
 
 def _monitoring(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
-    for test in found.monitoring:
-        yield from bounds.text(what, "a detector", test.detector, 100, 1)
-        yield from bounds.text(what, "a detector's figure", test.figure, 100, 1)
-        yield from bounds.seconds(what, "a detector's evaluation window", test.cohort_s, 1, 366 * bounds.DAY_S)
-        if not (0 <= test.delta < math.inf and 0 < test.threshold < math.inf):
-            yield f"{what}: a detector's delta must be at least 0 and its threshold above 0, got {test.delta}, {test.threshold}"
-        yield from bounds.count(what, "a detector's min_cohorts", test.min_cohorts, 1, 10**6)
+    for number, test in enumerate(found.monitoring):
+        yield from at(("monitoring", number), _detector(what, test))
     if found.retraining is not None:
-        yield from bounds.seconds(what, "retraining's cooldown", found.retraining.cooldown_s, 0)
-        yield from bounds.count(what, "the number of reasons to retrain", len(found.retraining.on), 0, 100)
-        for kind in found.retraining.on:
-            yield from bounds.text(what, "a reason to retrain", kind, 100, 1)
+        on, cooldown_s = found.retraining.on, found.retraining.cooldown_s
+        yield from at(("retraining", "cooldown"), bounds.seconds(what, "retraining's cooldown", cooldown_s, 0))
+        yield from at(("retraining", "on"), bounds.count(what, "the number of reasons to retrain", len(on), 0, 100))
+        for number, kind in enumerate(on):
+            yield from at(("retraining", "on", number), bounds.text(what, "a reason to retrain", kind, 100, 1))
+
+
+def _detector(what: str, test: d.DriftDefinition) -> Iterator[str]:
+    yield from bounds.text(what, "a detector", test.detector, 100, 1)
+    yield from at(("figure",), bounds.text(what, "a detector's figure", test.figure, 100, 1))
+    yield from bounds.seconds(what, "a detector's evaluation window", test.cohort_s, 1, 366 * bounds.DAY_S)
+    if not (0 <= test.delta < math.inf and 0 < test.threshold < math.inf):
+        told = f"a detector's delta must be at least 0 and its threshold above 0, got {test.delta}, {test.threshold}"
+        is_delta = 0 < test.threshold < math.inf
+        yield Sentence(f"{what}: {told}", ("delta" if is_delta else "threshold",))
+    yield from at(("min_cohorts",), bounds.count(what, "a detector's min_cohorts", test.min_cohorts, 1, 10**6))
 
 
 def _breaker(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
     breaker = found.breaker
-    yield from bounds.share(what, "breaker=Breaker(failure_share=...)", breaker.failure_share)
-    yield from bounds.share(what, "breaker=Breaker(slow_share=...)", breaker.slow_share)
-    yield from bounds.share(what, "degrade_when", found.degrade_when)
+    yield from at(("degrade_when",), bounds.share(what, "degrade_when", found.degrade_when))
     if found.degrade_when is not None and not found.features:
-        yield f"{what}: degrade_when needs features=[...] that may be missing"
+        yield Sentence(f"{what}: degrade_when needs features=[...] that may be missing", ("degrade_when",))
     counts = (breaker.window_calls, breaker.min_calls, breaker.probes)
     if not (min(counts) >= 1 and breaker.min_calls <= breaker.window_calls and max(counts) <= 1_000_000):
-        yield f"{what}: breaker counts must be at least 1, and min_calls at most window_calls; got {counts}"
-    yield from bounds.seconds(what, "breaker=Breaker(slow=...)", breaker.slow_s, 0, 3600)
-    yield from bounds.seconds(what, "breaker=Breaker(window=...)", breaker.window_s, 0.001, bounds.DAY_S)
-    yield from bounds.seconds(what, "breaker=Breaker(rest=...)", breaker.open_s, 0, bounds.DAY_S)
+        names = dict(zip(("window_calls", "min_calls", "probes"), counts, strict=True))
+        places = [("breaker", name) for name, count in names.items() if not 1 <= count <= 1_000_000]
+        yield Sentence(
+            f"{what}: breaker counts must be at least 1, and min_calls at most window_calls; got {counts}",
+            *places,
+            ("breaker", "min_calls"),
+            ("breaker", "window_calls"),
+        )
+    for name, rule in (
+        ("failure_share", bounds.share(what, "breaker=Breaker(failure_share=...)", breaker.failure_share)),
+        ("slow_share", bounds.share(what, "breaker=Breaker(slow_share=...)", breaker.slow_share)),
+        ("slow", bounds.seconds(what, "breaker=Breaker(slow=...)", breaker.slow_s, 0, 3600)),
+        ("window", bounds.seconds(what, "breaker=Breaker(window=...)", breaker.window_s, 0.001, bounds.DAY_S)),
+        ("rest", bounds.seconds(what, "breaker=Breaker(rest=...)", breaker.open_s, 0, bounds.DAY_S)),
+    ):
+        yield from at(("breaker", name), rule)

@@ -6,6 +6,7 @@ from typing import Any
 
 from headrace.project import definition as d
 from headrace.project.rules import bounds
+from headrace.project.rules.sentences import Sentence, at
 
 _DEEPEST, _MOST_NODES = 50, 5000
 ARITIES = {
@@ -19,7 +20,8 @@ _OF_TEXTS = ("==", "!=", "is_missing")
 
 def derived_rules(what: str, project: d.ProjectDefinition, found: d.DeploymentDefinition) -> Iterator[str]:
     """Derived columns have names of their own, and read inputs, features, or derived columns declared before them."""
-    yield from bounds.count(what, "the number of derived columns", len(found.derived), 0, bounds.MOST_INPUTS)
+    rule = bounds.count(what, "the number of derived columns", len(found.derived), 0, bounds.MOST_INPUTS)
+    yield from at(("derived",), rule)
     kinds = {field.name: field.kind for field in found.inputs}
     views = {view.name: view for view in project.views}
     kinds |= {
@@ -28,13 +30,14 @@ def derived_rules(what: str, project: d.ProjectDefinition, found: d.DeploymentDe
         if (view := views.get(binding.view)) is not None
         for feature in view.features
     }
-    for derived in found.derived:
-        yield from bounds.text(what, "a derived column's name", derived.name, 200, 1)
+    for number, derived in enumerate(found.derived):
+        here = ("derived", number)
+        yield from at((*here, "name"), bounds.text(what, "a derived column's name", derived.name, 200, 1))
         if derived.name in kinds:
-            yield f"{what}: derived column {derived.name!r} has the name of another column"
+            yield Sentence(f"{what}: derived column {derived.name!r} has the name of another column", (*here, "name"))
         wrong = _wrong_expression(derived.expression, kinds)
         if wrong:
-            yield f"{what}: derived column {derived.name!r} {wrong}"
+            yield Sentence(f"{what}: derived column {derived.name!r} {wrong}", (*here, "of"))
         kinds[derived.name] = "number"
 
 

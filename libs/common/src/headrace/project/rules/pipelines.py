@@ -5,6 +5,7 @@ from typing import Any
 
 from headrace.project import definition as d
 from headrace.project.rules import bounds
+from headrace.project.rules.sentences import Sentence, at
 
 
 def pipeline_rules(project: d.ProjectDefinition, pipeline: d.PipelineDefinition) -> Iterator[str]:
@@ -15,13 +16,13 @@ def pipeline_rules(project: d.ProjectDefinition, pipeline: d.PipelineDefinition)
     yield from _listed(what, "reference", pipeline.enrich, project.references, "references")
     yield from _listed(what, "source", pipeline.sources, project.sources, "sources")
     if len({*pipeline.sources}) < len(pipeline.sources) or len({*pipeline.outcomes}) < len(pipeline.outcomes):
-        yield f"{what}: it names an output twice"
+        yield Sentence(f"{what}: it names an output twice", ("to",))
     deployments = {found.name for found in project.deployments}
     for name in pipeline.outcomes:
         if name not in deployments:
-            yield f"{what}: outcomes({name[:80]!r}) names no deployment of the project"
-    yield from bounds.seconds(what, "remembers", pipeline.remembers_s, 0)
-    yield from bounds.seconds(what, "limit", pipeline.limit_s, 0.01, bounds.DAY_S)
+            yield Sentence(f"{what}: outcomes({name[:80]!r}) names no deployment of the project", ("to",))
+    yield from at(("remembers",), bounds.seconds(what, "remembers", pipeline.remembers_s, 0))
+    yield from at(("limit",), bounds.seconds(what, "limit", pipeline.limit_s, 0.01, bounds.DAY_S))
 
 
 def _listed(what: str, kind: str, names: Iterable[str], group: Iterable[Any], where: str) -> Iterator[str]:

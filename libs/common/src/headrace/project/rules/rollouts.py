@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from headrace.project import definition as d
 from headrace.project.rules import bounds
+from headrace.project.rules.sentences import Place, Sentence, at
 
 METRICS = ("errors", "invalid_scores", "latency", "degraded", "distribution")
 POLICIES = ("blue_green", "canary", "ab_test", "shadow")
@@ -13,7 +14,7 @@ POLICIES = ("blue_green", "canary", "ab_test", "shadow")
 def rollout_rules(deployment: str, plan: d.RolloutDefinition) -> Iterator[str]:
     """The rules of a rollout's plan that are broken."""
     what = f"{bounds.named('deployment', deployment)}: rollout"
-    yield from (f"{what} {otherwise}" for holds, otherwise in _of_plan(plan) if not holds)
+    yield from (Sentence(f"{what} {otherwise}", (name,)) for name, holds, otherwise in _of_plan(plan) if not holds)
     for name, value, least_s in (
         ("step", plan.step_s, 0),
         ("shadow_first", plan.shadow_first_s, 0),
@@ -23,36 +24,42 @@ def rollout_rules(deployment: str, plan: d.RolloutDefinition) -> Iterator[str]:
         ("silence", plan.silence_s, 0.001),
         ("rollback_window", plan.rollback_window_s, 0),
     ):
-        yield from bounds.seconds(bounds.named("deployment", deployment), f"rollout {name}", value, least_s)
-    for guardrail in plan.guardrails:
+        rule = bounds.seconds(bounds.named("deployment", deployment), f"rollout {name}", value, least_s)
+        yield from at((name,), rule)
+    for number, guardrail in enumerate(plan.guardrails):
         if not (0 <= guardrail.limit < math.inf and 0 <= guardrail.consecutive <= 1_000_000):
-            yield (
+            here: Place = ("guardrails", number)
+            is_limit = not 0 <= guardrail.limit < math.inf
+            yield Sentence(
                 f"{what} guardrail {guardrail.metric[:80]}: limit and consecutive must not be negative,"
-                f" got {bounds.figure(guardrail.limit)} and {guardrail.consecutive}"
+                f" got {bounds.figure(guardrail.limit)} and {guardrail.consecutive}",
+                (*here, "limit" if is_limit else "consecutive"),
             )
 
 
-def _of_plan(plan: d.RolloutDefinition) -> list[tuple[bool, str]]:
+def _of_plan(plan: d.RolloutDefinition) -> list[tuple[str, bool, str]]:
+    """An argument, whether it is as it must be, and what is said otherwise."""
     shares, strangers = plan.shares, sorted({g.metric[:80] for g in plan.guardrails} - set(METRICS))
     told = str(shares)[:200]
     rules = [
-        (plan.policy in POLICIES, f"knows {', '.join(POLICIES)}, got {plan.policy[:80]!r}"),
-        (0 < plan.alpha < 1, f"alpha must lie between 0 and 1, got {plan.alpha}"),
-        (0 <= plan.margin <= 1, f"margin must not be negative and at most 1, got {plan.margin}"),
+        ("policy", plan.policy in POLICIES, f"knows {', '.join(POLICIES)}, got {plan.policy[:80]!r}"),
+        ("alpha", 0 < plan.alpha < 1, f"alpha must lie between 0 and 1, got {plan.alpha}"),
+        ("margin", 0 <= plan.margin <= 1, f"margin must not be negative and at most 1, got {plan.margin}"),
         (
+            "min_decisions",
             1 <= plan.min_decisions <= 10**9,
             f"min_decisions must be at least 1, got {bounds.figure(plan.min_decisions)}",
         ),
-        (len(shares) <= 100, f"may have 100 steps, got {len(shares)}"),
-        (all(0 < s <= 1 for s in shares), f"shares must lie in 0..1, got {told} (percent?)"),
-        (not strangers, f"guardrails know {', '.join(METRICS)}, got {', '.join(strangers)}"),
-        (len(plan.guardrails) <= 100, f"may have 100 guardrails, got {len(plan.guardrails)}"),
-        (plan.winner in ("rule", "hand"), f"winner must be 'rule' or 'hand', got {plan.winner[:80]!r}"),
+        ("shares", len(shares) <= 100, f"may have 100 steps, got {len(shares)}"),
+        ("shares", all(0 < s <= 1 for s in shares), f"shares must lie in 0..1, got {told} (percent?)"),
+        ("guardrails", not strangers, f"guardrails know {', '.join(METRICS)}, got {', '.join(strangers)}"),
+        ("guardrails", len(plan.guardrails) <= 100, f"may have 100 guardrails, got {len(plan.guardrails)}"),
+        ("winner", plan.winner in ("rule", "hand"), f"winner must be 'rule' or 'hand', got {plan.winner[:80]!r}"),
     ]
     if plan.policy == "canary":
-        rules.append((bool(shares) and shares[-1] == 1, f"shares must end with 1, got {told}"))
-        rules.append((list(shares) == sorted(set(shares)), f"shares must grow from step to step, got {told}"))
-        rules.append((len(shares) > 1, "shares must have a step below 1; use BlueGreen() to switch at once"))
+        rules.append(("shares", bool(shares) and shares[-1] == 1, f"shares must end with 1, got {told}"))
+        rules.append(("shares", list(shares) == sorted(set(shares)), f"shares must grow from step to step, got {told}"))
+        rules.append(("shares", len(shares) > 1, "shares must have a step below 1; use BlueGreen() to switch at once"))
     if plan.policy == "ab_test":
-        rules.append((len(shares) == 1 and all(s < 1 for s in shares), f"share must be below 1, got {told}"))
+        rules.append(("share", len(shares) == 1 and all(s < 1 for s in shares), f"share must be below 1, got {told}"))
     return rules

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from headrace.project import definition as d
 from headrace.project.rules import bounds
+from headrace.project.rules.sentences import Sentence, at
 
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 LONGEST_WINDOW_S = 731 * bounds.DAY_S
@@ -24,14 +25,14 @@ def view_rules(project: d.ProjectDefinition, view: d.ViewDefinition) -> Iterator
     yield from bounds.count(what, "the number of entity fields", len(view.entity), 0, 20)
     for name in view.entity:
         if name not in kinds:
-            yield f"{what}: entity {name[:80]!r} is not a field of source {source.name}"
+            yield Sentence(f"{what}: entity {name[:80]!r} is not a field of source {source.name}", ("entity",))
     if not view.features:
-        yield f"{what}: it has no features; give features={{'landed_3h': Count('3h')}}, say"
+        yield Sentence(f"{what}: it has no features; give features={{'landed_3h': Count('3h')}}, say", ("features",))
     yield from bounds.count(what, "the number of features", len(view.features), 0, bounds.MOST_FEATURES)
     if len({feature.name for feature in view.features}) < len(view.features):
         yield f"{what}: two of its features have the same name; give each its own"
     for feature in view.features:
-        yield from _feature(what, source, kinds, feature)
+        yield from at(("features", feature.name), _feature(what, source, kinds, feature))
 
 
 def _feature(
@@ -42,12 +43,13 @@ def _feature(
     yield from bounds.one_of(what, f"the aggregation of {name}", feature.aggregation, AGGREGATIONS)
     is_count = feature.aggregation == "count"
     if not is_count and kinds.get(feature.column or "") not in ("number", "integer", "flag"):
-        yield f"{what}: {name} needs a number or flag, and {str(feature.column)[:80]!r} of {source.name} is none"
+        told = f"{name} needs a number or flag, and {str(feature.column)[:80]!r} of {source.name} is none"
+        yield Sentence(f"{what}: {told}", ("column",))
     if is_count and feature.column is not None:
         yield f"{what}: {name} counts events, and takes no column"
-    yield from _window(what, name, feature.window_s)
-    yield from bounds.finite(what, f"the default of {name}", feature.default)
-    yield from bounds.seconds(what, f"stale_after of {name}", feature.stale_after_s, 1)
+    yield from at(("window",), _window(what, name, feature.window_s))
+    yield from at(("default",), bounds.finite(what, f"the default of {name}", feature.default))
+    yield from at(("stale_after",), bounds.seconds(what, f"stale_after of {name}", feature.stale_after_s, 1))
 
 
 def _window(what: str, name: str, window_s: int) -> Iterator[str]:
