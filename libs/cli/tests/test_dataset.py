@@ -88,8 +88,9 @@ class Bench:
         request = PredictionRequested("delay", {"miles": 1500.0, "carrier": carrier}, unit)
         await self.put("inference.requests.v1", unit, request, at_s, id=f"r-{unit}")
 
-    async def label(self, unit: str, label: float, at_s: float) -> None:
-        await self.put("inference.outcomes.v1", unit, OutcomeObserved("delay", unit, label), at_s)
+    async def label(self, unit: str, label: float, at_s: float, ident: str = "", corrects: str | None = None) -> None:
+        event = OutcomeObserved("delay", unit, label, corrects=corrects)
+        await self.put("inference.outcomes.v1", unit, event, at_s, **({"id": ident} if ident else {}))
 
     async def build(self, folder: Path, to_s: float = START + DAY, **more) -> tuple[dict, pl.DataFrame]:
         session = Session(self.log, self.topics, self.codec, self.projects, self.clock)  # type: ignore[arg-type]
@@ -146,19 +147,27 @@ async def test_repeats_across_two_builds_count_once(bench: Bench, tmp_path: Path
     assert again["digest"] == first["digest"]
 
 
-async def test_a_label_after_the_horizon_does_not_count_and_the_newest_within_does(
+async def test_the_first_outcome_within_the_horizon_counts_and_what_became_of_each_is_told(
     bench: Bench, tmp_path: Path
 ) -> None:
+    before, _ = await bench.build(tmp_path)
+    bench.clock.advance(2 * DAY)
     await bench.ask("corrected", START + 100)
-    await bench.label("corrected", 0.0, START + 200)
-    await bench.label("corrected", 1.0, START + 300)
-    await bench.label("corrected", 0.0, START + 2 * DAY)
-    await bench.ask("too-late", START + 100)
-    await bench.label("too-late", 1.0, START + 2 * DAY)
+    await bench.label("corrected", 0.0, START + 200, "first")
+    await bench.label("corrected", 1.0, START + 300, corrects="first")
+    await bench.label("corrected", 0.0, START + 2 * DAY, corrects="first")
+    await bench.ask("told twice", START + 100)
+    await bench.label("told twice", 0.0, START + 200)
+    await bench.label("told twice", 1.0, START + 300)
+    await bench.ask("too late", START + 100)
+    await bench.label("too late", 1.0, START + 2 * DAY)
     manifest, rows = await bench.build(tmp_path)
     labels = dict(zip(rows["unit"], rows["label"], strict=True))
-    assert (labels["corrected"], labels["too-late"]) == (1.0, None)
+    assert (labels["corrected"], labels["told twice"], labels["too late"]) == (1.0, 0.0, None)
     assert manifest["labelled"] == manifest["rows"] - 1
+    more = {name: count - before["outcomes"][name] for name, count in manifest["outcomes"].items()}
+    assert {name: count for name, count in more.items() if count} == {"used": 3, "second": 1, "beyond_horizon": 2}
+    assert (await bench.build(tmp_path))[0]["digest"] == manifest["digest"]
 
 
 async def test_a_manifest_gives_the_rows_of_then_though_the_past_was_amended(bench: Bench, tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def served(value: float | None = 0.5, **changes: Any) -> PredictionAnswered:
 
 
 def told(*answers: PredictionAnswered | None, kind: OutputKind = OutputKind()) -> list[Any]:  # noqa: B008 - frozen
-    return [predicted("delay", f"r{n}", answered, kind, 2000) for n, answered in enumerate(answers)]
+    return [predicted("delay", f"r{n}", answered, lambda _: kind, 2000) for n, answered in enumerate(answers)]
 
 
 def v2(*answers: PredictionAnswered | None, kind: OutputKind = OutputKind(), **ask: Any) -> Reply:  # noqa: B008

@@ -20,7 +20,6 @@ from headrace.events.inference import (
     Expired,
     FellBack,
     Invalid,
-    OutcomeObserved,
     Refused,
     Served,
     ShadowScored,
@@ -29,6 +28,7 @@ from headrace.events.registry import ModelVersion, Route, VersionRegistered
 from headrace.models.engine import Engine, load
 from headrace.models.frames import frame_of
 from headrace.policy.shadowing import joined
+from headrace_cli.labelled import labels_by_request, said_of
 from headrace_cli.render import instant
 from headrace_cli.session import Session
 
@@ -56,8 +56,6 @@ async def explain_decision(session: Session, deployment: str, wanted: str, *, ag
     decision: DecisionMade = message.event
     version = version_of(decision.answer)
     registered = await _registered(session, deployment, version)
-    outcomes = [m.event for m in await session.all_of("inference.outcomes") if isinstance(m.event, OutcomeObserved)]
-    labels = [o.label for o in outcomes if o.unit == decision.unit and o.deployment == deployment]
     found = {
         "request": decision.request_id,
         "unit": decision.unit,
@@ -73,7 +71,7 @@ async def explain_decision(session: Session, deployment: str, wanted: str, *, ag
         "stale": list(decision.stale),
         "entities": decision.entities,
         "source_offsets": decision.applied,
-        "outcome": labels[-1] if labels else None,
+        "outcome": await _outcome(session, decision),
         "recovered": decision.recovered,
         "record": f"{message.record.topic}/{message.record.partition}/{message.record.offset}",
         "code_version": decision.code_version,
@@ -82,6 +80,15 @@ async def explain_decision(session: Session, deployment: str, wanted: str, *, ag
     if again:
         found["made_again"] = await _again(session, decision, registered)
     return found
+
+
+async def _outcome(session: Session, decision: DecisionMade) -> float | str | None:
+    """The label that belongs to the request, None while there is none, or for a deployment that is declared no more."""
+    found = session.projects.deployment(decision.deployment)
+    if found is None:
+        return None
+    labels = labels_by_request(found[1], [decision], await session.all_of("inference.outcomes"))
+    return said_of(found[1], labels.get(decision.request_id))
 
 
 async def _find(session: Session, deployment: str, wanted: str) -> Message:

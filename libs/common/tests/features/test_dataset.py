@@ -1,10 +1,8 @@
-"""Rows in columns say what rows as objects said; labels by brute force; records of others are passed over unread."""
+"""Rows in columns say what rows as objects said; records of others are passed over unread."""
 
-import math
 from typing import Any
 
 import msgspec
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +10,7 @@ from headrace.bus.port import Record
 from headrace.codec import Codec, out
 from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, Expired, OutcomeObserved, PredictionRequested
-from headrace.features.dataset import Gathered, Inputs, _Labels, is_foreign
+from headrace.features.dataset import Gathered, Inputs, is_foreign
 from headrace.project import Binary, Category, Count, Deployment, FeatureView, Number, Project, Source
 from headrace.project.compile import compile_project
 from headrace.topics import Topics
@@ -43,23 +41,6 @@ PROJECT = compile_project(
     )
 )
 DEPLOYMENT = PROJECT.deployments[0]
-instants = st.integers(0, 20).map(float)
-labels = st.lists(st.tuples(st.sampled_from("abc"), instants, st.integers(0, 99).map(float)), max_size=30)
-
-
-@given(labels, st.lists(st.tuples(st.sampled_from("abcd"), instants), max_size=20))
-def test_the_newest_label_known_in_time_is_found_and_of_equally_new_ones_the_first(
-    known: list[tuple[str, float, float]], rows: list[tuple[str, float]]
-) -> None:
-    found = _Labels()
-    for unit, known_s, label in known:
-        found.add(unit, known_s, label)
-    expected = []
-    for unit, until_s in rows:
-        mine = [(at, label) for other, at, label in known if other == unit and at <= until_s]
-        expected.append(max(mine, key=lambda pair: pair[0])[1] if mine else math.nan)
-    got = found.newest([unit for unit, _ in rows], np.array([until for _, until in rows], dtype=np.float64))
-    np.testing.assert_array_equal(got, np.array(expected, dtype=np.float64))
 
 
 def test_inputs_come_back_as_they_were_and_an_entitys_number_keeps_its_kind() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import msgspec
 
@@ -79,10 +80,10 @@ class KafkaWay:
         deadline_ms = max(1, int(deadline_s * 1000))
         with told(batch.request_id):
             found = await self._found(deployment)
-            kind = self._kinds.of(found, version)
+            kind_of = partial(self._kinds.of, found)
             answers = await self.answers(deployment, batch, version, deadline_ms)
         return [
-            predicted(deployment, ident, answered, kind, deadline_ms)
+            predicted(deployment, ident, answered, kind_of, deadline_ms)
             for ident, answered in zip(batch.ids, answers, strict=True)
         ]
 

@@ -1,5 +1,6 @@
 """`headrace dataset build`."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,7 +57,17 @@ def build(
         f"{manifest['rows']:,} rows ({manifest['labelled']:,} labelled) in {folder}/rows.parquet; "
         f"digest {manifest['digest']}{same}; read {manifest['records_read']:,} new records"
     )
-    say(manifest, as_json=as_json, line=line)
+    say(manifest, as_json=as_json, line=line + told_of(manifest["outcomes"]))
+
+
+def told_of(outcomes: Mapping[str, int]) -> str:
+    """What became of outcomes, in a sentence; nothing where there are none.
+
+    >>> told_of({"used": 2, "beyond_horizon": 1, "second": 0})
+    '; of 3 outcomes 2 used, 1 beyond horizon'
+    """
+    parts = [f"{count:,} {name.replace('_', ' ')}" for name, count in outcomes.items() if count]
+    return f"; of {sum(outcomes.values()):,} outcomes {', '.join(parts)}" if parts else ""
 
 
 def _wanted(deployment: str, start: str, to: str | None, before: "_Manifest | None") -> "Wanted":
@@ -66,7 +77,8 @@ def _wanted(deployment: str, start: str, to: str | None, before: "_Manifest | No
         if before.deployment != deployment:
             raise Misconfigured(f"the manifest is of {before.deployment}, not of {deployment}")
         span = _instant(before.start, "from of the manifest"), _instant(before.to, "to of the manifest")
-        return Wanted(deployment, *span, before.offsets, before.topic_ids)
+        known_by_s = _instant(before.known_by, "known_by of the manifest") if before.known_by else None
+        return Wanted(deployment, *span, before.offsets, before.topic_ids, known_by_s)
     from_s = _instant(start, "--from")
     to_s = datetime.now(UTC).timestamp() if to is None else _instant(to, "--to")
     if to_s <= from_s:
@@ -92,6 +104,7 @@ class _Manifest(msgspec.Struct):
     offsets: dict[str, int]
     digest: str
     topic_ids: dict[str, str] = {}
+    known_by: str = ""
 
 
 def _manifest(path: Path) -> _Manifest:

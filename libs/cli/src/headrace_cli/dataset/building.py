@@ -28,7 +28,8 @@ _log = logging.getLogger("headrace.dataset")
 class Wanted:
     """Rows of `deployment` whose instants lie in [from_s, to_s); `offsets`: up to where to read, None for the ends now.
 
-    `topic_ids`: of which topics the offsets speak, by name without the namespace, where that is known.
+    `topic_ids`: of which topics the offsets speak, by name without the namespace, where that is known. `known_by_s`: labels
+    as they were known then; None for the horizon after the end, or now if that is earlier.
     """
 
     deployment: str
@@ -36,6 +37,7 @@ class Wanted:
     to_s: float
     offsets: Mapping[str, int] | None = None
     topic_ids: Mapping[str, str] = field(default_factory=dict)
+    known_by_s: float | None = None
 
 
 async def build_dataset(
@@ -77,7 +79,12 @@ def _gathered(session: Session, wanted: Wanted) -> Gathered:
         raise Misconfigured(f"no applied project declares {wanted.deployment!r}; there are: {known}")
     project, deployment = found
     horizon_s = deployment.label.horizon_s if deployment.label else 0.0
-    return Gathered(project, deployment, session.topics, wanted.from_s, wanted.to_s, wanted.to_s + horizon_s)
+    known_by_s = (
+        min(wanted.to_s + horizon_s, float(int(session.clock.now_s())))
+        if wanted.known_by_s is None
+        else wanted.known_by_s
+    )
+    return Gathered(project, deployment, session.topics, wanted.from_s, wanted.to_s, known_by_s)
 
 
 def _refuse_others(wanted: Wanted, ids: Mapping[str, str]) -> None:
@@ -117,6 +124,8 @@ def _write(
         "to": format_instant(wanted.to_s),
         "rows": len(rows),
         "labelled": int((~np.isnan(rows.labels)).sum()),
+        "known_by": format_instant(gathered.clock_s),
+        "outcomes": gathered.outcomes(),
         "digest": digest_of_columns(columns),
         "columns": {name: str(dtype) for name, dtype in frame.schema.items()},
         "offsets": rows.offsets,

@@ -27,7 +27,7 @@ from headrace.features.repeats import Repeats
 from headrace.project.definition import SourceDefinition, digest_of
 from headrace.project.labels import value_of, why_not_label
 
-_VERSION = 2
+_VERSION = 3
 
 
 class Kept(msgspec.Struct):
@@ -38,6 +38,8 @@ class Kept(msgspec.Struct):
     unit: str
     request: PredictionRequested | None = None
     label: float = 0.0
+    request_id: str | None = None
+    corrects: str | None = None
 
 
 @dataclass
@@ -85,7 +87,8 @@ class Cache:
             label = self.gathered.deployment.label
             if label is not None and why_not_label(label, event.label) is None:
                 value = value_of(label, event.label)
-                self._fresh.append(Kept("", message.envelope.time_s, event.unit, None, value))
+                told = (event.request_id, event.corrects)
+                self._fresh.append(Kept(message.envelope.id, message.envelope.time_s, event.unit, None, value, *told))
 
     def save(self, ends: dict[TopicPartition, int]) -> None:
         """Keep what is new, and only then say how far it goes."""
@@ -120,7 +123,7 @@ class Cache:
             if found.request is not None:
                 self.gathered.request(found.id, found.at_s, found.unit, found.request)
             else:
-                self.gathered.label(found.unit, found.at_s, found.label)
+                self.gathered.label(found.unit, found.at_s, found.label, found.id, found.request_id, found.corrects)
 
     def _made_for(self) -> str:
         sources = [table.source for table in self.gathered.tables.values()]

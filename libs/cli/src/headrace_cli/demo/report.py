@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from headrace.codec import Message
-from headrace.events.inference import DecisionMade, FellBack, OutcomeObserved, Score, Served
+from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import FindingOpened, WindowClosed
 from headrace.events.registry import RolloutCompleted, VersionRegistered
 from headrace.events.training import RetrainAccepted, TrainingFinished
 from headrace.policy.shadowing import joined
+from headrace_cli.labelled import labels_by_request
 from headrace_cli.render import instant
 from headrace_cli.session import Session
 
@@ -28,7 +29,7 @@ async def build_report(session: Session, live_from_s: float, wall_s: float, even
     """All figures of the run. `events`: messages and requests that were sent."""
     requests = [message.envelope.id for message in await session.all_of("inference.requests")]
     decisions = joined(message.event for message in await session.all_of("inference.decisions"))
-    labels = labels_of(await session.all_of("inference.outcomes"))
+    labels = await labels_in(session, decisions)
     facts = [
         message
         for base in ("training.facts", "registry.facts", "monitor.findings")
@@ -51,14 +52,13 @@ async def build_report(session: Session, live_from_s: float, wall_s: float, even
     }
 
 
-def labels_of(messages: Iterable[Message]) -> dict[str, float]:
-    """The newest label of each unit."""
-    newest: dict[str, tuple[float, float]] = {}
-    for message in messages:
-        event, time_s = message.event, message.envelope.time_s
-        if isinstance(event, OutcomeObserved) and time_s >= newest.get(event.unit, (-math.inf,))[0]:
-            newest[event.unit] = (time_s, float(event.label))
-    return {unit: label for unit, (_, label) in newest.items()}
+async def labels_in(session: Session, decisions: Sequence[DecisionMade]) -> dict[str, float]:
+    """The label of each request that has one, by its id."""
+    outcomes = await session.all_of("inference.outcomes")
+    found: dict[str, float] = {}
+    for _, deployment in session.projects.deployments():
+        found |= labels_by_request(deployment, decisions, outcomes)
+    return found
 
 
 def counts(requests: Sequence[str], decisions: Sequence[DecisionMade], labels: dict[str, float]) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def counts(requests: Sequence[str], decisions: Sequence[DecisionMade], labels: d
         "decisions": len(decisions),
         "lost": len(asked - decided.keys()),
         "duplicated": sum(decided.values()) - len(decided),
-        "outcomes_joined": sum(1 for decision in decisions if decision.unit in labels),
+        "outcomes_joined": sum(1 for decision in decisions if decision.request_id in labels),
         "answers": dict(Counter(str(type(decision.answer).__struct_config__.tag) for decision in decisions)),
     }
 
@@ -100,10 +100,10 @@ def _versions(facts: Sequence[Message], live: Sequence[DecisionMade], labels: di
         registered = message.event
         if isinstance(registered, VersionRegistered):
             pairs = [
-                (score.value, labels[decision.unit])
+                (score.value, labels[decision.request_id])
                 for decision in live
                 for score in _scores(decision)
-                if score.version == registered.version and decision.unit in labels and score.value is not None
+                if score.version == registered.version and decision.request_id in labels and score.value is not None
             ]
             found.append({
                 "id": registered.version,
@@ -174,8 +174,8 @@ def _before_and_after(
     rows = []
     for decision in live:
         by_version = {score.version: score.value for score in _scores(decision)}
-        if new in by_version and old in by_version and decision.unit in labels:
-            rows.append((by_version[old], by_version[new], labels[decision.unit], decision.at_s))
+        if new in by_version and old in by_version and decision.request_id in labels:
+            rows.append((by_version[old], by_version[new], labels[decision.request_id], decision.at_s))
     if not rows:
         return dict.fromkeys(names)
     table = np.array(rows, dtype=np.float64)

@@ -10,7 +10,7 @@ from headrace.codec import Message
 from headrace.events.inference import DecisionMade, FellBack, Served
 from headrace.events.registry import RolledBack, RolloutAborted, RolloutAdvanced, RolloutCompleted, RolloutStarted
 from headrace.policy.shadowing import joined
-from headrace_cli.demo.report import counts, labels_of
+from headrace_cli.demo.report import counts, labels_in
 from headrace_cli.render import instant
 from headrace_cli.session import Session
 
@@ -27,7 +27,7 @@ async def build_rollout_report(
     whole = iter(joined(message.event for message in messages))
     decisions = [replace(m, event=next(whole)) for m in messages if isinstance(m.event, DecisionMade)]
     requests = [message.envelope.id for message in await session.all_of("inference.requests")]
-    labels = labels_of(await session.all_of("inference.outcomes"))
+    labels = await labels_in(session, [message.event for message in decisions])
     rollouts = [_rollout(name, version, facts, verdicts, decisions) for name, version in parts.items()]
     return {
         **counts(requests, [message.event for message in decisions], labels),

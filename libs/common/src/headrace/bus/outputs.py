@@ -6,8 +6,9 @@ from headrace.bus.port import Log
 from headrace.bus.views import View
 from headrace.codec import Codec, Message
 from headrace.events.registry import ModelVersion
-from headrace.policy.prediction import OutputKind
-from headrace.project.definition import DeploymentDefinition
+from headrace.policy.prediction import BINARY, OutputKind
+from headrace.project.definition import DeploymentDefinition, LabelDefinition
+from headrace.project.labels import are_plain
 from headrace.topics import Topics
 
 _UNUSABLE = ("rejected", "archived", "deleted")
@@ -18,6 +19,7 @@ class OutputKinds:
 
     def __init__(self, log: Log, codec: Codec, topics: Topics) -> None:
         self._kinds: dict[str, dict[int, OutputKind]] = {}
+        self._usable: dict[str, set[int]] = {}
         self._view = View(log, codec, [topics.name("registry.models")], self._take)
 
     async def start(self) -> None:
@@ -34,23 +36,37 @@ class OutputKinds:
 
     def versions(self, deployment: str) -> list[int]:
         """Registered versions that may be asked, ascending."""
-        return sorted(self._kinds.get(deployment, {}))
+        return sorted(self._usable.get(deployment, set()))
 
     def of(self, deployment: DeploymentDefinition, version: int | None = None) -> OutputKind:
-        """The kind of a version's scores; of the newest one when None, of the declared label where nothing is registered."""
-        known = self._kinds.get(deployment.name, {})
-        if known:
-            return known.get(version or 0) or known[max(known)]
-        label = deployment.label
-        return OutputKind() if label is None else OutputKind(label.kind, label.classes)
+        """What a version's scores mean; None for the prior's: what the label says, else what the newest version gives."""
+        label, known = deployment.label, self._kinds.get(deployment.name, {})
+        found = known.get(version or 0)
+        if found is None and label is not None:
+            found = OutputKind(label.kind, label.classes)
+        if found is None:
+            found = known[max(known)] if known else OutputKind()
+        return OutputKind(found.kind, _names(found, label))
 
     def _take(self, message: Message) -> None:
         found = message.event
         if not isinstance(found, ModelVersion):
             return
         registered = found.registered
-        known = self._kinds.setdefault(registered.deployment, {})
+        # NB: what an unusable one gives is still known: answers of it may be under way, or be asked for again.
+        kinds = self._kinds.setdefault(registered.deployment, {})
+        kinds[registered.version] = OutputKind(registered.output, registered.classes)
+        usable = self._usable.setdefault(registered.deployment, set())
         if found.stage in _UNUSABLE:
-            known.pop(registered.version, None)
+            usable.discard(registered.version)
         else:
-            known[registered.version] = OutputKind(registered.output, registered.classes)
+            usable.add(registered.version)
+
+
+def _names(kind: OutputKind, label: LabelDefinition | None) -> tuple[str, ...]:
+    """What the classes are called: by the version where it has names for them, else by the label."""
+    is_plain = are_plain(kind.classes)
+    wanted = label.classes if label is not None and label.kind == kind.kind else ()
+    if is_plain and wanted and len(kind.classes) in (0, len(wanted)):
+        return wanted
+    return () if is_plain and kind.kind == BINARY else kind.classes

@@ -102,6 +102,8 @@ class RegisterVersion(msgspec.Struct, frozen=True):
     `command_id` derives from the cause, so that a repeated command registers once. `rollout`: ask for one at once.
     `onnx`: the same model for ONNX Runtime, where the gate on their parity allowed it. `profile`: figures of the data
     that it was trained on, per column. `slices`: metrics per slice of the holdout. `golden`: see `GoldenRow`.
+    `class_places`: where the classes of the model's file stand among `classes`, in the file's order; () where they are the
+    same. A class that the file does not know has probability 0.
     """
 
     deployment: str
@@ -125,6 +127,7 @@ class RegisterVersion(msgspec.Struct, frozen=True):
     profile: dict[str, dict[str, float]] = {}
     slices: dict[str, dict[str, float]] = {}
     golden: tuple[GoldenRow, ...] = ()
+    class_places: tuple[int, ...] = ()
 
 
 class SetAlias(msgspec.Struct, frozen=True):
@@ -267,7 +270,7 @@ class TimedOut(msgspec.Struct, frozen=True):
 
 
 class VersionRegistered(msgspec.Struct, frozen=True):
-    """A version exists, for ever as it is. `version` counts from 1 per model."""
+    """A version exists, for ever as it is. `version` counts from 1 per model; the rest as in `RegisterVersion`."""
 
     deployment: str
     model: str
@@ -292,6 +295,7 @@ class VersionRegistered(msgspec.Struct, frozen=True):
     profile: dict[str, dict[str, float]] = {}
     slices: dict[str, dict[str, float]] = {}
     golden: tuple[GoldenRow, ...] = ()
+    class_places: tuple[int, ...] = ()
 
 
 class CardWritten(msgspec.Struct, frozen=True):

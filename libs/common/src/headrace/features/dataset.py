@@ -1,7 +1,7 @@
 """Point-in-time rows: the requests of a span with their labels, and their features folded as serving folds them.
 
-A row's features are those of its instant; its label is the newest one that was known by the end of its horizon. So the
-rows of a span whose horizon has passed stay the same however far the log has grown since. Everything is kept in columns:
+A row's features are those of its instant; which outcome is its label `headrace.policy.outcomes` says. So the rows of a
+span whose horizon has passed stay the same however far the log has grown since. Everything is kept in columns:
 a million requests are some hundred megabytes, not gigabytes.
 """
 
@@ -24,6 +24,7 @@ from headrace.features.events import EventTable
 from headrace.features.plan import plan_view
 from headrace.features.rows import RowMaker, check_inputs, entities_of, pin_signature
 from headrace.instants import MAX_AHEAD_S
+from headrace.policy.outcomes import asked, counts_of, fates_of, labels_of, packed, table_of
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace.project.labels import value_of
 from headrace.topics import Topics
@@ -145,43 +146,8 @@ class Rows:
 
 
 @dataclass
-class _Labels:
-    """Labels as they became known, in columns; `units`: a number per unit."""
-
-    units: dict[str, int] = field(default_factory=dict)
-    unit: "array[int]" = field(default_factory=lambda: array("q"))
-    known_s: "array[float]" = field(default_factory=lambda: array("d"))
-    label: "array[float]" = field(default_factory=lambda: array("d"))
-
-    def add(self, unit: str, known_s: float, label: float) -> None:
-        """One label."""
-        self.unit.append(self.units.setdefault(unit, len(self.units)))
-        self.known_s.append(known_s)
-        self.label.append(label)
-
-    def newest(self, units: Sequence[str], until_s: Floats) -> Floats:
-        """Per row the newest label of its unit known by `until_s`; of equally new ones the first read; NaN where none is."""
-        codes = np.array([self.units.get(unit, -1) for unit in units], dtype=np.int64)
-        count = len(self.unit)
-        unit = np.concatenate([np.array(self.unit, dtype=np.int64), codes])
-        time_s = np.concatenate([np.array(self.known_s, dtype=np.float64), until_s])
-        # By unit and time; at one time the labels before the rows, and of labels the first read last.
-        rank = np.concatenate([np.arange(count - 1, -1, -1), np.full(len(units), count)])
-        order = np.lexsort((rank, time_s, unit))
-        last = np.maximum.accumulate(np.where(order < count, np.arange(len(order)), -1))
-        label_of = np.where(last >= 0, order[last], 0)
-        found = np.full(len(units), np.nan)
-        is_row = order >= count
-        rows, labels = order[is_row] - count, label_of[is_row]
-        known = (last[is_row] >= 0) & (codes[rows] >= 0)
-        known[known] &= unit[labels[known]] == codes[rows[known]]
-        found[rows[known]] = np.array(self.label, dtype=np.float64)[labels[known]]
-        return found
-
-
-@dataclass
 class Gathered:
-    """What was read for one deployment: its requests of [from_s, to_s), its labels known by `clock_s`, events of its sources."""
+    """What was read for one deployment: its requests of [from_s, to_s), outcomes, events of its sources."""
 
     project: ProjectDefinition
     deployment: DeploymentDefinition
@@ -190,7 +156,7 @@ class Gathered:
     to_s: float
     clock_s: float
     tables: dict[str, EventTable] = field(default_factory=dict)
-    _labels: _Labels = field(default_factory=_Labels)
+    _outcomes: bytearray = field(default_factory=bytearray)
     _seen: set[str] = field(default_factory=set)
     _ids: list[str] = field(default_factory=list)
     _units: list[str] = field(default_factory=list)
@@ -231,7 +197,8 @@ class Gathered:
         if isinstance(event, PredictionRequested):
             self.request(message.envelope.id, time_s, _unit_of(message), event)
         elif isinstance(event, OutcomeObserved) and event.deployment == self.deployment.name and self.deployment.label:
-            self.label(event.unit, time_s, value_of(self.deployment.label, event.label))
+            value, ident = value_of(self.deployment.label, event.label), message.envelope.id
+            self.label(event.unit, time_s, value, ident, event.request_id, event.corrects)
 
     def request(self, ident: str, at_s: float, unit: str, request: PredictionRequested) -> None:
         """A request; the first one of its id counts, and only if its inputs are valid."""
@@ -244,10 +211,17 @@ class Gathered:
             self._at_s.append(at_s)
             self._inputs.add(request.inputs)
 
-    def label(self, unit: str, known_s: float, label: float) -> None:
-        """A label that became known at `known_s`."""
-        if known_s <= self.clock_s:
-            self._labels.add(unit, known_s, label)
+    def label(
+        self,
+        unit: str,
+        known_s: float,
+        value: float,
+        ident: str = "",
+        request_id: str | None = None,
+        corrects: str | None = None,
+    ) -> None:
+        """An outcome that became known at `known_s`."""
+        self._outcomes += packed(unit, value, known_s, ident, request_id, corrects)
 
     def rows(self, offsets: Mapping[str, int]) -> Rows:
         """All requests with valid inputs, in order of instant, unit and id, with their features as of then."""
@@ -255,14 +229,23 @@ class Gathered:
         ids, units = [self._ids[n] for n in order], [self._units[n] for n in order]
         at_s = np.array(self._at_s, dtype=np.float64)[order] if order else np.empty(0)
         inputs = self._inputs.taken(order)
-        return Rows(ids, units, inputs, self._features(inputs, at_s), self._known(units, at_s), at_s, dict(offsets))
+        labels = self._labels(ids, units, at_s)
+        return Rows(ids, units, inputs, self._features(inputs, at_s), labels, at_s, dict(offsets))
 
-    def _known(self, units: Sequence[str], at_s: Floats) -> Floats:
-        definition = self.deployment.label
-        if definition is None:
-            return np.full(len(units), np.nan)
-        found = self._labels.newest(units, at_s + definition.horizon_s)
-        return np.where(np.isnan(found), 0.0, found) if definition.absent == "negative" else found
+    def _labels(self, ids: Sequence[str], units: Sequence[str], at_s: Floats) -> Floats:
+        """The labels that are known by the clock."""
+        label = self.deployment.label
+        if label is None:
+            return np.full(len(ids), np.nan)
+        return labels_of(label, asked(units, at_s, ids), table_of(self._outcomes), self.clock_s).labels
+
+    def outcomes(self) -> dict[str, int]:
+        """What became of the outcomes that were read, by `FATES`, with respect to the requests that are rows."""
+        label, at_s = self.deployment.label, np.array(self._at_s, dtype=np.float64)
+        told = table_of(self._outcomes)
+        if label is None:
+            return {}
+        return counts_of(fates_of(label, asked(self._units, at_s, self._ids), told))
 
     def _features(self, inputs: Iterable[Mapping[str, Scalar]], at_s: Floats) -> Floats:
         entities = [entities_of(self.deployment, row) for row in inputs] if self.deployment.features else []

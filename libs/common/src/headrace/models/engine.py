@@ -11,6 +11,7 @@
 import importlib
 import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import PurePath
 from types import ModuleType
 from typing import Any, Protocol
@@ -98,6 +99,20 @@ def shares(raw: Any, output: str) -> Floats:
     if output == BINARY and (found.ndim == 1 or found.shape[1] == 1):
         positive = found.reshape(len(found))
         return np.column_stack([1 - positive, positive])
+    return found
+
+
+def by_class(raw: Floats, count: int, places: Sequence[int]) -> Floats:
+    """Shares per class of a label, shape (n, count), of shares per class of a model, (n, len(places)); `places`: where those
+    of the model stand, () where they are the same. A class that the model does not know has share 0.
+
+    >>> by_class(np.array([[0.25, 0.75]]), 3, (2, 0)).tolist()
+    [[0.75, 0.0, 0.25]]
+    """
+    if not places or raw.ndim != 2 or raw.shape[1] != len(places):
+        return raw
+    found = np.zeros((len(raw), count))
+    found[:, list(places)] = raw
     return found
 
 

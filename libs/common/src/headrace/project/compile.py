@@ -2,7 +2,7 @@
 
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,18 @@ from headrace.errors import Misconfigured
 from headrace.project import definition as d
 from headrace.project.declare import Project
 from headrace.project.declared import wrong_arguments
-from headrace.project.deployments import Breaker, Category, Deployment, Input, Key, Multiclass, Number, Regression
+from headrace.project.deployments import (
+    Binary,
+    Breaker,
+    Category,
+    Deployment,
+    Input,
+    Key,
+    Multiclass,
+    Number,
+    Regression,
+    Rung,
+)
 from headrace.project.derived import trace
 from headrace.project.durations import seconds
 from headrace.project.labels import BINARY, CLASSES, NUMBER
@@ -178,7 +189,7 @@ def _compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         ),
         settle_s=seconds(found.settle),
         label=_compile_label(found),
-        ladder=tuple(d.RungDefinition(rung.kind, rung.value) for rung in found.ladder),
+        ladder=tuple(_compile_rung(found, rung) for rung in found.ladder),
         training=_compile_training(found),
         gates=tuple(d.GateDefinition(gate.kind, gate.margin) for gate in found.gates),
         monitoring=_compile_monitoring(found),
@@ -233,6 +244,32 @@ def _compile_label(found: Deployment) -> d.LabelDefinition | None:
 
 def _names(classes: Sequence[object]) -> tuple[str, ...]:
     return tuple(str(name) for name in classes)
+
+
+def _compile_rung(found: Deployment, rung: Rung) -> d.RungDefinition:
+    value = rung.value
+    if value is None or isinstance(value, int | float):
+        return d.RungDefinition(rung.kind, value)
+    if isinstance(value, Mapping):
+        return _by_name(found, rung.kind, value)
+    return d.RungDefinition(rung.kind, shares=tuple(value))
+
+
+def _by_name(found: Deployment, kind: str, shares: Mapping[Any, Any]) -> d.RungDefinition:
+    """A prior by class. Raises `Misconfigured` where the label does not name the same ones."""
+    names = () if found.label is None or isinstance(found.label, Regression) else _names(found.label.classes)
+    by_name = {str(name): share for name, share in shares.items()}
+    if set(by_name) != set(names):
+        told = f"the label's classes are {', '.join(names)}" if names else "the label names no classes"
+        raise Misconfigured(
+            f"{named('deployment', found.name)}: prior names {', '.join(by_name)}, and {told}: give each class its probability"
+        )
+    in_order = tuple(by_name[name] for name in names)
+    return (
+        d.RungDefinition(kind, in_order[1])
+        if isinstance(found.label, Binary)
+        else d.RungDefinition(kind, None, in_order)
+    )
 
 
 def _compile_training(found: Deployment) -> d.TrainingDefinition | None:

@@ -121,10 +121,13 @@ class LabelDefinition(msgspec.Struct, frozen=True):
 
 
 class RungDefinition(msgspec.Struct, frozen=True):
-    """A rung of the ladder below the champion: `previous`, `baseline`, or `prior` with its `value`."""
+    """A rung of the ladder below the champion: `previous`, `baseline`, or `prior` with its `value`, or for several classes
+    its `shares`, in the order of the label's classes.
+    """
 
     kind: str
     value: float | None = None
+    shares: tuple[float, ...] = ()
 
 
 class GateDefinition(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Deployments: what answers requests, and every policy around it. Only `name`, `unit` and `inputs` are required."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -256,15 +256,19 @@ class Rung:
     """A rung of the ladder below the champion."""
 
     kind: str
-    value: float | None = None
+    value: float | Mapping[str, float] | Sequence[float] | None = None
 
 
 previous = Rung("previous")
 baseline = Rung("baseline")
 
 
-def prior(value: float) -> Rung:
-    """The last rung: a constant that needs no model and no features."""
+def prior(value: float | Mapping[str, float] | Sequence[float]) -> Rung:
+    """The last rung: a constant that needs no model and no features.
+
+    `value`: the probability of the positive class, or the number; of several classes a probability each, by name
+    (`prior({"cat": 0.2, "dog": 0.8})`) or in the label's order.
+    """
     return Rung("prior", value)
 
 

@@ -8,6 +8,7 @@
 """
 
 import math
+from collections.abc import Sequence
 
 from headrace.errors import Poison
 from headrace.project.definition import LabelDefinition
@@ -17,6 +18,7 @@ BINARY, NUMBER, CLASSES = "binary", "number", "classes"
 LARGEST = 3.4028234663852886e38
 _MOST_CLASSES = 10_000
 _SHOWN = 10
+_FLAGS = ("False", "True")
 
 Label = float | str | bool
 
@@ -61,6 +63,58 @@ def why_not_label(label: LabelDefinition, value: Label) -> str | None:
         least, most = ("-" if found is None else f"{found:g}" for found in (low, high))
         return f"{what} in {least}..{most}, {told}"
     return None
+
+
+def are_plain(classes: Sequence[str]) -> bool:
+    """Whether these are no names but what a model was trained on for want of them: 0, 1, ...; 0.0, 1.0, ...; False and True.
+
+    >>> are_plain(("0", "1")), are_plain(("no", "yes")), are_plain(("1", "2"))
+    (True, False, False)
+    """
+    plain = tuple(str(number) for number in range(len(classes)))
+    return tuple(classes) in (plain, tuple(f"{number}.0" for number in plain), _FLAGS)
+
+
+def places_of(label: LabelDefinition, classes: Sequence[str]) -> tuple[int, ...] | None:
+    """Where a model's classes stand among a label's, by name; () where they are the same, None where one is none of them.
+
+    Classes that have no names are those of the label in its order, and so are all where either names none.
+
+    >>> places_of(LabelDefinition("kind", "classes", 60.0, classes=("cat", "dog", "owl")), ("owl", "cat"))
+    (2, 0)
+    """
+    wanted = label.classes
+    if not wanted or not classes or tuple(classes) == wanted:
+        return ()
+    if are_plain(classes) or are_plain(wanted):
+        return () if len(classes) == len(wanted) else None
+    found = [_place_of_name(label, name) for name in classes]
+    places = tuple(place for place in found if place is not None)
+    if len(places) < len(found) or len(set(places)) < len(places):
+        return None
+    return () if places == tuple(range(len(wanted))) else places
+
+
+def why_no_rollout_verdict(label: LabelDefinition | None) -> str | None:
+    """Why a rollout cannot be judged by labels (it ends by its guardrails alone, or waits for a person); None when it can.
+
+    >>> why_no_rollout_verdict(LabelDefinition("price", "number", 60.0))
+    "the label 'price' is a number, and there is no bounded score of a number to compare versions by"
+    """
+    if label is None:
+        return "no label is declared"
+    if label.kind == NUMBER:
+        return f"the label {label.name!r} is a number, and there is no bounded score of a number to compare versions by"
+    if label.kind == CLASSES and len(label.classes) < 2:
+        return f"the label {label.name!r} names no classes, or one only"
+    return None
+
+
+def _place_of_name(label: LabelDefinition, name: str) -> int | None:
+    """The place of a model's class. NB: one that was trained on 1.0 and 2.0 knows the classes "1" and "2"."""
+    if name in label.classes or not _is_number(name):
+        return _place_of(label, name)
+    return _place_of(label, float(name))
 
 
 def _place_of(label: LabelDefinition, value: Label) -> int | None:

@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -85,9 +86,9 @@ class Doors:
             answers = await self._asker.ask(asked.questions, asked.deadline_ms)
         except Retryable as error:
             return turned_away(503, str(error), RETRY_AFTER_S)
-        kind = self._catalogue.kind(call.deployment, call.version)
+        kind_of = partial(self._catalogue.kind, call.deployment)
         told = [
-            predicted(call.deployment.name, question.request_id, answered, kind, asked.deadline_ms)
+            predicted(call.deployment.name, question.request_id, answered, kind_of, asked.deadline_ms)
             for question, answered in zip(asked.questions, answers, strict=True)
         ]
         return dialect.write(asked, told)

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from headrace.codec import in_text
-from headrace.policy.prediction import CLASSES, OutputKind, Prediction
+from headrace.policy.prediction import CLASSES, NUMBER, OutputKind, Prediction
 from headrace_gateway.core.questions import Asked
 from headrace_gateway.core.tensors import to_binary
 
@@ -137,13 +137,17 @@ def _labels(labels: Sequence[str | int | None], is_text: bool) -> list[Any]:
 def described_outputs(kind: OutputKind) -> list[dict[str, Any]]:
     """The outputs in V2's metadata."""
     version = {"name": "version", "datatype": "INT64", "shape": [-1]}
+    label = {"name": "label", "datatype": "BYTES" if kind.classes else "INT64", "shape": [-1]}
     if kind.kind == CLASSES:
-        label = "BYTES" if kind.classes else "INT64"
         main = {"name": "classes", "datatype": "FP64", "shape": [-1, len(kind.classes) or -1]}
-        return [main, {"name": "label", "datatype": label, "shape": [-1]}, version]
+        return [main | _named_classes(kind), label | _named_classes(kind), version]
     score = {"name": "score", "datatype": "FP64", "shape": [-1]}
-    label = [{"name": "label", "datatype": "INT64", "shape": [-1]}] if kind.kind == "binary" else []
-    return [score, *label, version]
+    return [score, version] if kind.kind == NUMBER else [score, label | _named_classes(kind), version]
+
+
+def _named_classes(kind: OutputKind) -> dict[str, Any]:
+    """What the classes are called, in the order of their probabilities. V2 allows only scalars: joined by commas."""
+    return {"parameters": {"classes": ",".join(kind.classes)}} if kind.classes else {}
 
 
 def parameters_of(predictions: Sequence[Prediction]) -> dict[str, Any]:

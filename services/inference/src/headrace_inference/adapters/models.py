@@ -17,7 +17,7 @@ from headrace.errors import Poison
 from headrace.events.failures import Busy, Failure, Hung, InvalidScore, NotLoaded
 from headrace.events.inference import Score
 from headrace.events.registry import ArtifactPlace, VersionRegistered
-from headrace.models.engine import Engine, Floats, footprint_bytes
+from headrace.models.engine import Engine, Floats, by_class, footprint_bytes
 from headrace.models.engine import load as load_engine
 from headrace.models.frames import frame_of
 from headrace_inference.adapters.lane import Lane, LaneBusy, LaneClosed, Pulse
@@ -109,7 +109,8 @@ def ask(registered: VersionRegistered, engine: Engine, rows: np.ndarray, pace: P
     output, columns = registered.output, registered.signature.columns
 
     def predict_rows(part: np.ndarray) -> Floats:
-        return predict(engine, frame_of(part, columns) if registered.signature.frame else part, output)
+        said = predict(engine, frame_of(part, columns) if registered.signature.frame else part, output)
+        return by_class(said, len(registered.classes), registered.class_places)
 
     count = len(rows)
     try:
@@ -117,7 +118,7 @@ def ask(registered: VersionRegistered, engine: Engine, rows: np.ndarray, pace: P
         raw = predicted.raw
         if raw is None:
             return Scored((), predicted.faults, predicted.unasked)
-        if (fault := fault_of(raw, count, output)) is not None:
+        if (fault := fault_of(raw, count, output, len(registered.classes))) is not None:
             return Scored((), dict.fromkeys(range(count), InvalidScore(fault)))
         found = faults_of_rows(raw[: count - len(predicted.unasked)], output)
         faults: dict[int, Failure] = {row: InvalidScore(reason) for row, reason in found.items()}

@@ -29,9 +29,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """Answer with the prior's `value`: needs no model and no features."""
+    """Answer with the prior's `value`, or with its `shares` of several classes: needs no model and no features."""
 
-    value: float
+    value: float | None
+    shares: tuple[float, ...] = ()
 
 
 Step = Ask | Constant
@@ -63,7 +64,7 @@ def steps_of(rungs: Sequence[RungDefinition], route: Route | None, routed: int |
     steps: list[Step] = [Ask(CHAMPION, routed)] if routed is not None else []
     for rung in rungs:
         if rung.kind == PRIOR:
-            steps.append(Constant(rung.value if rung.value is not None else 0.5))
+            steps.append(Constant(rung.value, rung.shares))
             continue
         version = _version_of(rung.kind, route)
         if version is not None and all(isinstance(step, Ask) and step.version != version for step in steps):
@@ -91,8 +92,8 @@ def answer_of(chosen: Chosen, score: Score | None, deployment: str) -> Answer:
     match chosen.step:
         case Ask(rung, _) if score is not None:
             return FellBack(rung, chosen.reason, score) if chosen.reason else Served(score)
-        case Constant(value):
-            return FellBack(PRIOR, chosen.reason, Score(0, "", value))
+        case Constant(value, shares):
+            return FellBack(PRIOR, chosen.reason, Score(0, "", value, shares or None))
         case _:
             return _refusal(chosen.reason, deployment)
 

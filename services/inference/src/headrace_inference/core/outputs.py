@@ -10,10 +10,10 @@ BINARY, NUMBER, CLASSES = "binary", "number", "classes"
 _SLACK = 1e-6
 
 
-def fault_of(raw: np.ndarray, rows: int, output: str) -> str | None:
+def fault_of(raw: np.ndarray, rows: int, output: str, classes: int = 0) -> str | None:
     """Why a whole result must not be served, None when its rows can be looked at.
 
-    `raw`: shape (rows, classes) for `binary` and `classes`, (rows,) for `number`.
+    `raw`: shape (rows, classes) for `binary` and `classes`, (rows,) for `number`. `classes`: how many are named, 0 for none.
 
     >>> fault_of(np.array([[0.2, 0.3, 0.5]]), 1, "binary")
     "predict returned 3 classes for output 'binary'"
@@ -22,6 +22,8 @@ def fault_of(raw: np.ndarray, rows: int, output: str) -> str | None:
         return f"predict returned shape {raw.shape} for {rows} rows of output {output!r}"
     if output == BINARY and raw.shape[1] != 2:
         return f"predict returned {raw.shape[1]} classes for output 'binary'"
+    if output == CLASSES and classes not in (0, raw.shape[1]):
+        return f"predict returned {raw.shape[1]} classes, and {classes} are named"
     return None
 
 

@@ -7,12 +7,11 @@ not refused: a label or a version may name no classes, or call them by numbers; 
 
 from collections.abc import Sequence
 
-from headrace.events.registry import VersionRegistered
-from headrace.models.engine import numbered
+from headrace.events.registry import RegisterVersion, VersionRegistered
 from headrace.project.definition import LabelDefinition
+from headrace.project.labels import are_plain
 
 _BINARY, _CLASSES, _NUMBER = "binary", "classes", "number"
-_FLAGS = ("False", "True")
 _SHOWN = 10
 
 
@@ -29,6 +28,16 @@ def unlike_label(label: LabelDefinition | None, output: str, classes: Sequence[s
     said = f", say `--output {label.kind}` where that is what it gives" if output == _NUMBER != label.kind else ""
     way = f"register such a model{said}, or declare another label"
     return f"the model gives {_told(output, classes)}, and the label {label.name!r} wants {wanted}: {way}"
+
+
+def unlike_file(command: RegisterVersion) -> str | None:
+    """Why the classes of a version are not those of its file; None when they may be."""
+    places, count = command.class_places, len(command.classes)
+    if all(0 <= place < count for place in places) and len(set(places)) == len(places):
+        return None
+    return (
+        f"class_places must be different places among its {count} classes, got {', '.join(map(str, places[:_SHOWN]))}"
+    )
 
 
 def unlike_control(version: VersionRegistered, control: VersionRegistered) -> str | None:
@@ -54,7 +63,7 @@ def _answer_for(wanted: Sequence[str], given: Sequence[str]) -> bool:
     """Whether a version's classes are those of a label, in its order, as far as both are named."""
     if not wanted or not given:
         return True
-    return len(wanted) == len(given) and (tuple(wanted) == tuple(given) or _are_plain(given) or _are_plain(wanted))
+    return len(wanted) == len(given) and (tuple(wanted) == tuple(given) or are_plain(given) or are_plain(wanted))
 
 
 def _stand_alike(ours: Sequence[str], theirs: Sequence[str]) -> bool:
@@ -63,16 +72,10 @@ def _stand_alike(ours: Sequence[str], theirs: Sequence[str]) -> bool:
         return True
     if len(ours) != len(theirs):
         return False
-    if _are_plain(ours) or _are_plain(theirs):
+    if are_plain(ours) or are_plain(theirs):
         return True
     places = {name: place for place, name in enumerate(ours)}
     return all(places.get(name, place) == place for place, name in enumerate(theirs))
-
-
-def _are_plain(classes: Sequence[str]) -> bool:
-    """Whether these are no names but what a model was trained on for want of them: 0, 1, ...; 0.0, 1.0, ...; False and True."""
-    plain = numbered(len(classes))
-    return tuple(classes) in (plain, tuple(f"{number}.0" for number in plain), _FLAGS)
 
 
 def _told(kind: str, classes: Sequence[str]) -> str:

@@ -31,7 +31,7 @@ from headrace.policy.verdict import FAIL
 from headrace.project.definition import LabelDefinition
 from headrace.registry.state import Entry, Registry
 from headrace_registry.core import routes
-from headrace_registry.core.outputs import unlike_label
+from headrace_registry.core.outputs import unlike_file, unlike_label
 
 Facts = list[Any]
 VERSIONS_BYTES = 256 * 2**20
@@ -58,7 +58,7 @@ def on_register(
     if state.has_registered(command_id):
         return []
     reason = _no_registration(command, is_declared, has_artifact) or _unsound(command) or _no_room(state)
-    reason = reason or unlike_label(label, command.output, command.classes)
+    reason = reason or unlike_label(label, command.output, command.classes) or unlike_file(command)
     if reason is not None:
         return _refused(command, command_id, reason)
     number = max(state.entry(command.deployment).versions, default=0) + 1
@@ -72,6 +72,7 @@ def on_register(
             signature=command.signature,
             output=command.output,
             classes=command.classes,
+            class_places=command.class_places,
             lineage=command.lineage,
             metrics=command.metrics,
             gates=command.gates,

@@ -105,23 +105,47 @@ def _label(what: str, label: d.LabelDefinition | None) -> Iterator[str]:
 
 
 def _fallback(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
-    is_probability = found.label is not None and found.label.kind == "binary"
     kinds = [step.kind for step in found.ladder]
     for number, step in enumerate(found.ladder):
         here = ("ladder", number)
         yield from at(here, bounds.one_of(what, "a step of the fallback", step.kind, STEPS))
         if step.kind == "prior":
-            if step.value is None or not math.isfinite(step.value):
-                yield Sentence(f"{what}: prior needs a number, got {step.value}", here)
-            elif is_probability and not 0 <= step.value <= 1:
-                told = f"got {step.value:g} (percent?)"
-                yield Sentence(f"{what}: prior is a probability and must lie in 0..1, {told}", here)
+            yield from at(here, _prior(what, found.label, step))
     if len(set(kinds)) < len(kinds):
         yield Sentence(f"{what}: a step of the fallback stands there twice: {', '.join(kinds)}", ("ladder",))
     if "prior" in kinds and kinds[-1] != "prior":
         yield Sentence(
             f"{what}: prior is always the last step of the fallback", ("ladder", kinds.index("prior")), ("ladder",)
         )
+
+
+def _prior(what: str, label: d.LabelDefinition | None, step: d.RungDefinition) -> Iterator[str]:
+    kind = None if label is None else label.kind
+    if step.shares or kind == "classes":
+        yield from _prior_of_classes(what, label, step)
+    elif step.value is None or not math.isfinite(step.value):
+        yield f"{what}: prior needs a number, got {step.value}"
+    elif kind == "binary" and not 0 <= step.value <= 1:
+        yield f"{what}: prior is a probability and must lie in 0..1, got {step.value:g} (percent?)"
+    elif (
+        label is not None
+        and kind == "number"
+        and not ((label.low is None or label.low <= step.value) and (label.high is None or step.value <= label.high))
+    ):
+        yield f"{what}: prior must lie in the label's range, low {label.low} to high {label.high}, got {step.value:g}"
+
+
+def _prior_of_classes(what: str, label: d.LabelDefinition | None, step: d.RungDefinition) -> Iterator[str]:
+    if label is not None and label.kind != "classes":
+        yield f"{what}: prior needs one number for a label of kind {label.kind!r}, got {len(step.shares)} probabilities"
+    elif not step.shares:
+        yield f"{what}: prior of several classes needs a probability for each, such as prior({{'a': 0.2, 'b': 0.8}})"
+    elif label is not None and label.classes and len(step.shares) != len(label.classes):
+        yield f"{what}: prior needs {len(label.classes)} probabilities, one per class, got {len(step.shares)}"
+    elif not all(0 <= share <= 1 for share in step.shares):
+        yield f"{what}: prior's probabilities must lie in 0..1, got {', '.join(f'{share:g}' for share in step.shares[:10])}"
+    elif abs(sum(step.shares) - 1) > 1e-6:
+        yield f"{what}: prior's probabilities must add up to 1, got {sum(step.shares):g}"
 
 
 def _training(what: str, found: d.DeploymentDefinition) -> Iterator[str]:

@@ -1,0 +1,44 @@
+"""The labels of decisions that were read from the log, by the rule of `headrace.policy.outcomes`."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from headrace.codec import Message
+from headrace.events.inference import DecisionMade, OutcomeObserved
+from headrace.policy.outcomes import asked, labels_of, packed, table_of
+from headrace.project.definition import DeploymentDefinition
+from headrace.project.labels import value_of, why_not_label
+
+
+def labels_by_request(
+    deployment: DeploymentDefinition, decisions: Sequence[DecisionMade], told: Iterable[Message]
+) -> dict[str, float]:
+    """The label of each request of a deployment that has one, as a number, by its id. `told`: outcomes as the log has them."""
+    mine = [decision for decision in decisions if decision.deployment == deployment.name]
+    if deployment.label is None or not mine:
+        return {}
+    requests = asked(
+        [decision.unit for decision in mine],
+        np.array([decision.at_s for decision in mine]),
+        [decision.request_id for decision in mine],
+    )
+    labels = labels_of(deployment.label, requests, table_of(b"".join(_rows(deployment, told)))).labels.tolist()
+    return {decision.request_id: value for decision, value in zip(mine, labels, strict=True) if value == value}
+
+
+def _rows(deployment: DeploymentDefinition, told: Iterable[Message]) -> Iterable[bytes]:
+    label = deployment.label
+    for message in told:
+        event, envelope = message.event, message.envelope
+        if not isinstance(event, OutcomeObserved) or event.deployment != deployment.name or label is None:
+            continue
+        if why_not_label(label, event.label) is None:
+            value = value_of(label, event.label)
+            yield packed(event.unit, value, envelope.time_s, envelope.id, event.request_id, event.corrects)
+
+
+def said_of(deployment: DeploymentDefinition, value: float | None) -> float | str | None:
+    """A label as people know it: the name of a class where classes have names."""
+    classes = deployment.label.classes if deployment.label is not None else ()
+    return classes[int(value)] if classes and value is not None else value

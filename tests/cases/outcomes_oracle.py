@@ -1,0 +1,107 @@
+"""The rule of outcomes by plain loops over plain values, and histories of users to try it on: 20 requests each, horizons
+that overlap, corrections (of corrections, of nothing, before what they correct), repeats, events of the same user."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+HOUR = 3600.0
+SKEW = 300.0
+
+
+@dataclass(frozen=True)
+class Request:
+    id: str
+    unit: str
+    at_s: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    id: str
+    unit: str
+    known_s: float
+    value: float
+    request: str | None = None
+    corrects: str | None = None
+
+
+def label_by_loops(
+    request: Request, told: Sequence[Outcome], horizon_s: float, clock_s: float = math.inf, absent: str = "unknown"
+) -> float:
+    """The label of one request; NaN where there is none. `told`: in the order of the log."""
+    mine: dict[str, Outcome] = {}
+    for outcome in told:
+        if outcome.unit == request.unit and outcome.id not in mine:
+            mine[outcome.id] = outcome
+    over_s = request.at_s + horizon_s
+    until_s = min(over_s, clock_s)
+    plain = [outcome for outcome in mine.values() if outcome.corrects is None]
+    own = [o for o in plain if o.request == request.id and request.at_s - SKEW <= o.known_s <= until_s]
+    of_unit = [o for o in plain if o.request is None and request.at_s <= o.known_s <= until_s]
+    if not (own or of_unit):
+        return 0.0 if absent == "negative" and clock_s >= over_s else math.nan
+    chosen = min(own or of_unit, key=lambda o: o.known_s)
+    value, since_s = chosen.value, -math.inf
+    for outcome in mine.values():
+        if outcome.corrects is not None:
+            chain = _chain(outcome, mine)
+            known_s = max(o.known_s for o in chain)
+            if chain[-1] is chosen and since_s <= known_s <= until_s:
+                value, since_s = outcome.value, known_s
+    return value
+
+
+def _chain(outcome: Outcome, mine: dict[str, Outcome]) -> list[Outcome]:
+    """A correction and what it sets right, to the end; it ends in a correction where that sets nothing right."""
+    chain = [outcome]
+    while (wanted := chain[-1].corrects) is not None and wanted in mine and mine[wanted] not in chain:
+        chain.append(mine[wanted])
+    return chain
+
+
+def history(seed: int, users: int = 6, horizon_s: float = 6 * HOUR) -> tuple[list[Request], list[Outcome]]:
+    """Requests, and outcomes in the order of the log. Instants lie on a grid of minutes, so that they meet."""
+    dice = random.Random(seed)
+    requests, told = [], []
+    for user in range(users):
+        unit = f"user {user}"
+        asked = [Request(f"{unit} r{n}", unit, 60.0 * dice.randrange(120 * 60)) for n in range(20)]
+        own: list[Outcome] = []
+        for request in asked:
+            own += _of_request(request, dice, horizon_s, len(own))
+        for n in range(8):
+            known_s = 60.0 * dice.randrange(130 * 60)
+            own.append(Outcome(f"{unit} event {n}", unit, known_s, float(dice.randrange(2))))
+        for n in range(16):
+            own.append(_correction(own, n, dice))
+        own += [Outcome(f"stranger {user}", f"stranger {user}", 0.0, 1.0)]
+        own += [_again(dice.choice(own), dice) for _ in range(6)]
+        dice.shuffle(own)
+        # Mostly in the order in which they became known, sometimes not.
+        own.sort(key=lambda o: o.known_s if dice.random() < 0.9 else dice.uniform(0.0, 130 * HOUR))
+        requests += asked
+        told += own
+    return requests, told
+
+
+def _of_request(request: Request, dice: random.Random, horizon_s: float, number: int) -> list[Outcome]:
+    if dice.random() < 0.4:
+        return []
+    known_s = request.at_s + 60.0 * dice.randrange(-8, int(1.5 * horizon_s / 60))
+    named = request.id if dice.random() < 0.5 else None
+    return [Outcome(f"{request.id} o{number}", request.unit, known_s, float(dice.randrange(2)), named)]
+
+
+def _correction(own: list[Outcome], number: int, dice: random.Random) -> Outcome:
+    right = dice.choice(own)
+    corrects = right.id if dice.random() < 0.85 else "never told"
+    known_s = right.known_s + 60.0 * dice.randrange(-30, 300)
+    ident = f"{right.unit} fix {number}"
+    return Outcome(ident, right.unit, known_s, float(dice.randrange(2)), None, corrects)
+
+
+def _again(outcome: Outcome, dice: random.Random) -> Outcome:
+    """The same id once more, with another value and instant."""
+    return replace(outcome, known_s=outcome.known_s + 60.0, value=1.0 - outcome.value)
