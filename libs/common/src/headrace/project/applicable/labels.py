@@ -38,7 +38,9 @@ def _without(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
 def _of_classes(what: str, label: d.LabelDefinition) -> Iterator[Sentence]:
     count, place = len(label.classes), ("label", "classes")
     if label.kind == CLASSES and count < 2:
-        yield Sentence(f"{what}: Multiclass needs at least two classes, got {count}: name them all in classes=[...]", place)
+        yield Sentence(
+            f"{what}: Multiclass needs at least two classes, got {count}: name them all in classes=[...]", place
+        )
     if label.kind == BINARY and count not in (0, 2):
         yield Sentence(
             f"{what}: Binary has two classes, the negative one first, got {count}: use Multiclass for more", place

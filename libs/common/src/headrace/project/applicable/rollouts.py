@@ -20,7 +20,9 @@ def rollout_refusals(what: str, found: d.DeploymentDefinition) -> Iterator[Sente
             told = f"{duration(plan.label_delay_s)} is longer than the label's horizon {duration(label.horizon_s)}"
             yield Sentence(f"{what}: rollout label_delay {told}: no label comes after that", place)
     if plan.policy in ("ab_test", "shadow") and plan.block_s > plan.duration_s:
-        told = f"block {duration(plan.block_s)} is longer than its duration {duration(plan.duration_s)}: none would close"
+        told = (
+            f"block {duration(plan.block_s)} is longer than its duration {duration(plan.duration_s)}: none would close"
+        )
         yield Sentence(f"{what}: rollout {told}", ("rollout", "block"), ("rollout", "duration"))
     yield from _guardrails(what, plan)
 

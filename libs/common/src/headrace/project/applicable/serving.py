@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from headrace.policy.losses import CLASSES, NUMBER
 from headrace.project import definition as d
 from headrace.project.applicable.words import duration
 from headrace.project.rules.sentences import Place, Sentence
@@ -21,10 +20,13 @@ def _columns(what: str, project: d.ProjectDefinition, found: d.DeploymentDefinit
     columns = [(field.name, ("inputs", number)) for number, field in enumerate(found.inputs) if field.kind != "key"]
     views = {view.name: view for view in project.views}
     for number, binding in enumerate(found.features):
-        columns += [(f"{binding.view}.{feature.name}", ("features", number)) for feature in views[binding.view].features]
+        columns += [
+            (f"{binding.view}.{feature.name}", ("features", number)) for feature in views[binding.view].features
+        ]
     if not columns:
         yield Sentence(
-            f"{what}: a model has no column here: give inputs=[Number('x')], Category('c'), or features=[...]", ("inputs",)
+            f"{what}: a model has no column here: give inputs=[Number('x')], Category('c'), or features=[...]",
+            ("inputs",),
         )
     seen: dict[str, Place] = {}
     for name, place in columns:
@@ -33,26 +35,13 @@ def _columns(what: str, project: d.ProjectDefinition, found: d.DeploymentDefinit
 
 
 def _fallback(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
-    label, kinds = found.label, [step.kind for step in found.ladder]
-    for number, step in enumerate(found.ladder):
-        value, place = step.value, ("ladder", number)
-        if step.kind == "baseline" and all(field.kind == "key" for field in found.inputs):
-            yield Sentence(f"{what}: baseline answers from the inputs alone, and none is a Number or Category", place)
-        if step.kind != "prior" or value is None or label is None:
-            continue
-        if label.kind == NUMBER and not _lies_in(value, label):
-            told = f"must lie in the label's range {label.low:g}..{label.high:g}, got {value:g}"
-            yield Sentence(f"{what}: prior {told}", place)
-        if label.kind == CLASSES:
-            told = f"prior({value:g}) is one number, and Multiclass {label.name!r} has {len(label.classes)} classes"
-            yield Sentence(f"{what}: {told}: leave it out", place)
+    kinds = [step.kind for step in found.ladder]
+    if "baseline" in kinds and all(field.kind == "key" for field in found.inputs):
+        told = "baseline answers from the inputs alone, and none is a Number or Category"
+        yield Sentence(f"{what}: {told}", ("ladder", kinds.index("baseline")), ("ladder",))
     if found.degrade_when is not None and not {"baseline", "prior"} & set(kinds):
         told = "degrade_when sends requests down to a step that needs no features, and there is none"
         yield Sentence(f"{what}: {told}: add baseline or prior(...) to ladder=[...]", ("degrade_when",))
-
-
-def _lies_in(value: float, label: d.LabelDefinition) -> bool:
-    return (label.low is None or label.low <= value) and (label.high is None or value <= label.high)
 
 
 def _breaker(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
@@ -64,4 +53,6 @@ def _breaker(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
         )
     for name, share in (("failure_share", breaker.failure_share), ("slow_share", breaker.slow_share)):
         if share == 0:
-            yield Sentence(f"{what}: {name} 0 opens the breaker on every call; 1 is never but when all do", ("breaker", name))
+            yield Sentence(
+                f"{what}: {name} 0 opens the breaker on every call; 1 is never but when all do", ("breaker", name)
+            )

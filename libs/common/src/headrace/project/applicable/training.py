@@ -59,5 +59,9 @@ def _margin(what: str, number: int, gate: d.GateDefinition, label: d.LabelDefini
         yield Sentence(f"{what}: beats_prior(margin={gate.margin:g}) lets pass what is worse than the prior", place)
     elif gate.margin >= most:
         passes = "no version can pass" if gate.kind == "beats_prior" else "every version would pass"
-        told = f"a margin of {gate.kind} for {kind} is a part {unit}" if label.kind == NUMBER else f"a margin of {gate.kind} for {kind} is in {unit}"
+        told = (
+            f"a margin of {gate.kind} for {kind} is a part {unit}"
+            if label.kind == NUMBER
+            else f"a margin of {gate.kind} for {kind} is in {unit}"
+        )
         yield Sentence(f"{what}: {told}, below {most:.3g}, got {gate.margin:g}: {passes}", place)
