@@ -9,9 +9,7 @@ from headrace.project.deployments import Deployment
 from headrace.project.rules.sentences import Sentence
 
 # What stands there when the user says nothing.
-USUAL_GATES = tuple(
-    d.GateDefinition(gate.kind, gate.margin) for gate in Deployment.__dataclass_fields__["gates"].default
-)
+USUAL_GATES = tuple(d.GateDefinition(gate.kind, gate.margin) for gate in Deployment("d", "u", ()).gates)
 
 
 def label_refusals(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
