@@ -23,9 +23,10 @@ from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinish
 from headrace.features.dataset import Gathered, Rows, is_foreign
 from headrace.features.parity import parity
 from headrace.models import skops_format
-from headrace.models.engine import Engine
+from headrace.models.engine import Engine, by_class
 from headrace.policy.backoff import delays_s
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
+from headrace.project.labels import NUMBER
 from headrace.project.load import Allowed, load_build
 from headrace_trainer.adapters.champion import load_champion
 from headrace_trainer.adapters.onnx import convert
@@ -34,6 +35,7 @@ from headrace_trainer.core.fitting import Fitted, Gated, fit_gated, has_enough, 
 from headrace_trainer.core.gates import may_register, standing, used
 from headrace_trainer.core.served import judge_parity
 from headrace_trainer.core.splits import Span, masks, span_of
+from headrace_trainer.core.target import Target, Unfit, target_of
 
 # Per partition of decisions, how many of the newest are compared with what training makes of them.
 _NEWEST_SERVED = 2000
@@ -44,10 +46,6 @@ _PACKAGES = ("headrace", "scikit-learn", "numpy", "skops")
 _UNKNOWN_ERRORS = 8
 Say = Callable[[Any], None]
 T = TypeVar("T")
-
-
-class Unfit(Exception):
-    """The run cannot be done: the user's code, or what it made of the data. The message is the outcome's reason."""
 
 
 async def patiently(work: Callable[[], Awaitable[T]], waiting: Callable[[str], None]) -> T:
@@ -101,17 +99,18 @@ def told_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"
 
 
-def built(build: Callable[[Signature], Any], signature: Signature) -> Any:
+def built(build: Callable[[Signature], Any], signature: Signature, target: Target) -> Any:
     """The user's estimator."""
     try:
         found = build(signature)
     except BaseException as error:
         traceback.print_exc()
         raise Unfit(f"build() failed: {told_of(error)}") from error
-    lacking = [name for name in ("fit", "predict_proba") if not callable(getattr(found, name, None))]
+    lacking = [name for name in target.needs if not callable(getattr(found, name, None))]
     if lacking:
+        what = "a regressor" if target.kind == NUMBER else "a classifier"
         raise Unfit(
-            f"build() returned a {type(found).__name__} without {' and '.join(lacking)}: it must return an estimator that is not fitted yet"
+            f"build() returned a {type(found).__name__} without {' and '.join(lacking)}: it must return {what} that is not fitted yet"
         )
     return found
 
@@ -154,13 +153,16 @@ class TrainingRun:
         # NB: importing runs the user's code; what must not be imported here is better known before all is read.
         build = await beside(self._build_of, applied, deployment)
         rows, alike = await self._gather(project, deployment, span)
-        lacking = has_enough(span, rows.labels, rows.at_s, deployment.training.min_rows if deployment.training else 0)
+        target = _target(deployment, rows)
+        lacking = has_enough(
+            target, span, rows.labels, rows.at_s, deployment.training.min_rows if deployment.training else 0
+        )
         if lacking is not None:
             return self._finish("rejected", lacking)
         self.say(GateJudged(deployment.name, self.accepted.run, alike))
         if not may_register([alike], self.accepted.waivers):
             return self._finish("rejected", f"gate {alike.gate}: {alike.verdict}, {alike.detail}")
-        await self._train(project, deployment, span, rows, build, alike)
+        await self._train(project, deployment, target, span, rows, build, alike)
         return None
 
     async def _gather(
@@ -210,6 +212,7 @@ class TrainingRun:
         self,
         project: ProjectDefinition,
         deployment: DeploymentDefinition,
+        target: Target,
         span: Span,
         rows: Rows,
         user_build: Callable[[Signature], Any],
@@ -220,11 +223,19 @@ class TrainingRun:
         self._progress("fit", 0.5, f"{len(rows.labels):,} labelled rows")
         context = self.context
         champion = await self._patiently(
-            lambda: load_champion(context.log, context.codec, context.topics, deployment.name)
+            lambda: load_champion(context.log, context.codec, context.topics, deployment.name, target)
         )
-        against = None if champion is None else await beside(_champion_scores, *champion, deployment, rows)
+        against = None if champion is None else await beside(_champion_scores, *champion, target, deployment, rows)
         gated = await beside(
-            fit_gated, deployment, span, lambda: built(user_build, signature), matrix, rows.labels, rows.at_s, against
+            fit_gated,
+            deployment,
+            target,
+            span,
+            lambda: built(user_build, signature, target),
+            matrix,
+            rows.labels,
+            rows.at_s,
+            against,
         )
         self._progress("gates", 0.7)
         for result in gated.results:
@@ -232,15 +243,17 @@ class TrainingRun:
         if stands := standing(gated.results, self.accepted.waivers):
             return self._finish("rejected", f"gate {stands[0].gate}: {stands[0].verdict}, {stands[0].detail}")
         self._progress("refit", 0.75)
-        fitted = await beside(refit, span, lambda: built(user_build, signature), matrix, rows.labels, rows.at_s, gated)
+        fitted = await beside(
+            refit, target, span, lambda: built(user_build, signature, target), matrix, rows.labels, rows.at_s, gated
+        )
         parent = None if champion is None else champion[0].version
         self._progress("onnx", 0.85)
-        onnx, parity = await beside(convert, fitted.model, fitted.digest, matrix[np.argsort(rows.at_s)])
+        onnx, parity = await beside(convert, fitted.model, target, fitted.digest, matrix[np.argsort(rows.at_s)])
         self.say(GateJudged(deployment.name, self.accepted.run, parity))
         gates = [alike, *gated.results, parity]
-        command = await self._publish(deployment, span, rows, signature, fitted, gates, parent)
+        command = await self._publish(deployment, target, span, rows, signature, fitted, gates, parent)
         place = await self._publish_bytes(onnx, "onnx") if onnx is not None else None
-        described = await beside(_described, signature, span, rows, matrix, gated, fitted)
+        described = await beside(_described, signature, target, span, rows, matrix, gated, fitted)
         self.command = replace(command, onnx=place, **described)
         size = len(self.context.codec.encode(self.command))
         if size > _COMMAND_BYTES:
@@ -254,6 +267,7 @@ class TrainingRun:
     async def _publish(
         self,
         deployment: DeploymentDefinition,
+        target: Target,
         span: Span,
         rows: Rows,
         signature: Signature,
@@ -280,7 +294,9 @@ class TrainingRun:
             place=place,
             model_digest=fitted.digest,
             signature=signature,
-            output="binary",
+            output=target.kind,
+            classes=target.classes,
+            class_places=target.places(fitted.model),
             lineage=lineage,
             metrics=fitted.metrics,
             gates=tuple(gates),
@@ -316,7 +332,7 @@ class TrainingRun:
 
 
 def _described(
-    signature: Signature, span: Span, rows: Rows, matrix: np.ndarray, gated: Gated, fitted: Fitted
+    signature: Signature, target: Target, span: Span, rows: Rows, matrix: np.ndarray, gated: Gated, fitted: Fitted
 ) -> dict[str, Any]:
     """Figures for the card, of all rows in the span and of the holdout by slice; and golden rows."""
     _, holdout = masks(span, rows.at_s)
@@ -324,14 +340,22 @@ def _described(
     inputs = [rows.inputs[n] for n in np.flatnonzero(holdout)]
     return {
         "profile": profile_of(signature, matrix[inside]),
-        "slices": slices_of(signature, inputs, gated.scores, rows.labels[holdout]),
-        "golden": golden_of(fitted.model, matrix[inside]),
+        "slices": slices_of(signature, target, inputs, gated.scores, rows.labels[holdout]),
+        "golden": golden_of(fitted.model, target, matrix[inside]),
     }
 
 
 def _champion_scores(
-    registered: VersionRegistered, model: Engine, deployment: DeploymentDefinition, rows: Rows
+    registered: VersionRegistered, model: Engine, target: Target, deployment: DeploymentDefinition, rows: Rows
 ) -> np.ndarray:
     """The champion's scores; NaN on rows that it was trained on itself: a comparison there would flatter it."""
-    scores = model.predict(rows.matrix(deployment, registered.signature), "binary")[:, 1]
-    return np.where(rows.at_s < registered.lineage.request_to_s, np.nan, scores)
+    said = model.predict(rows.matrix(deployment, registered.signature), target.kind)
+    scores = target.read(by_class(said, len(registered.classes), registered.class_places))
+    scores[rows.at_s < registered.lineage.request_to_s] = np.nan
+    return scores
+
+
+def _target(deployment: DeploymentDefinition, rows: Rows) -> Target:
+    if deployment.label is None:
+        raise Unfit(f"deployment {deployment.name} declares no label any more")
+    return target_of(deployment.label, rows.labels)

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from headrace.events.registry import GateResult
 from headrace.models.digest import model_digest
-from headrace.policy.losses import yardstick_of
 from headrace.project.definition import DeploymentDefinition
 from headrace_trainer.core.gates import judge
 from headrace_trainer.core.splits import Span, masks
+from headrace_trainer.core.target import Target
 
 Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32]
@@ -43,6 +42,7 @@ class Fitted:
 
 def fit_gated(
     deployment: DeploymentDefinition,
+    target: Target,
     span: Span,
     build: Callable[[], Any],
     matrix: Matrix,
@@ -52,40 +52,37 @@ def fit_gated(
 ) -> Gated:
     """Fit on the older rows, judge on the holdout. `champion`: its scores on all rows."""
     fits, gates = masks(span, at_s)
-    twin = build().fit(matrix[fits], labels[fits])
-    scores = twin.predict_proba(matrix[gates])[:, 1]
+    twin = target.fit(build(), matrix[fits], labels[fits])
+    scores = target.scores(twin, matrix[gates])
     digest = model_digest(twin)
     beside = None if champion is None else champion[gates]
-    measured = yardstick_of("binary", labels[fits])
+    measured = target.yardstick(labels[fits])
     results = [judge(g, digest, labels[gates], at_s[gates], scores, beside, measured) for g in deployment.gates]
-    metrics = {
-        "holdout_log_loss": float(measured.losses(scores, labels[gates]).mean()),
-        "holdout_auc": float(roc_auc_score(labels[gates], scores))
-        if 0 < labels[gates].sum() < gates.sum()
-        else float("nan"),
+    figures = target.figures(scores, labels[gates])
+    metrics = {f"holdout_{name}": value for name, value in figures.items()} | {
         "holdout_rows": float(gates.sum()),
         "fit_rows": float(fits.sum()),
     }
-    return Gated(results, {name: value for name, value in metrics.items() if value == value}, scores)
+    return Gated(results, metrics, scores)
 
 
-def refit(span: Span, build: Callable[[], Any], matrix: Matrix, labels: Floats, at_s: Floats, gated: Gated) -> Fitted:
+def refit(
+    target: Target, span: Span, build: Callable[[], Any], matrix: Matrix, labels: Floats, at_s: Floats, gated: Gated
+) -> Fitted:
     """Fit on all rows, and compare with the gated twin on the holdout."""
     inside = (at_s >= span.from_s) & (at_s < span.to_s)
-    model = build().fit(matrix[inside], labels[inside])
+    model = target.fit(build(), matrix[inside], labels[inside])
     _, gates = masks(span, at_s)
-    apart = np.abs(model.predict_proba(matrix[gates])[:, 1] - gated.scores)
+    apart = target.apart(gated.scores, target.scores(model, matrix[gates]))
     metrics = gated.metrics | {"refit_mean_difference": float(apart.mean()), "refit_max_difference": float(apart.max())}
     return Fitted(model, model_digest(model), metrics, int(inside.sum()))
 
 
-def has_enough(span: Span, labels: Floats, at_s: Floats, least: int) -> str | None:
+def has_enough(target: Target, span: Span, labels: Floats, at_s: Floats, least: int) -> str | None:
     """Why there is too little to train on; None when there is enough."""
     fits, gates = masks(span, at_s)
     if fits.sum() < least:
         return f"{fits.sum()} labelled rows to fit on, at least {least} are wanted"
     if gates.sum() == 0:
         return "no labelled row in the holdout"
-    if len(np.unique(labels[fits])) < 2:
-        return "all rows to fit on have the same label"
-    return None
+    return target.too_alike(labels[fits])
