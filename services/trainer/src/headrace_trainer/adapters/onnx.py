@@ -6,7 +6,7 @@ import numpy as np
 
 from headrace.errors import Poison
 from headrace.events.registry import GateResult
-from headrace.models.engine import by_class, load
+from headrace.models.engine import load
 from headrace.policy.verdict import PASS, UNMEASURED
 from headrace.project.labels import NUMBER
 from headrace_trainer.core.gates import ONNX_GATE, judge_onnx
@@ -24,8 +24,7 @@ def convert(model: Any, target: Target, digest: str, matrix: np.ndarray) -> tupl
     replayed = matrix[-REPLAYED:]
     try:
         data = _converted(model, target, matrix.shape[1])
-        said = load(data, "onnx").predict(replayed, target.kind)
-        onnx = target.read(by_class(said, len(target.classes), target.places(model)))
+        onnx = target.ask(load(data, "onnx"), replayed, target.places(model))
     except Exception as error:
         # NB: the converter raises anything for what it does not know; skops serves then.
         reason = error.reason if isinstance(error, Poison) else f"{type(error).__name__}: {error}"

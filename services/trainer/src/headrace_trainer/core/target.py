@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from headrace.models.engine import by_class, numbered
+from headrace.events.inference import Score
+from headrace.events.registry import VersionRegistered
+from headrace.models.engine import Engine, by_class, numbered
 from headrace.policy.losses import Yardstick, losses, scale_of, yardstick_of
 from headrace.project.definition import LabelDefinition
 from headrace.project.labels import BINARY, CLASSES, NUMBER
@@ -81,9 +83,32 @@ class Target:
             raise Unfit(f"predict_proba gave shape {said.shape} for {len(matrix)} rows of {count} classes")
         return said[:, 1] if self.kind == BINARY else by_class(said, len(self.classes), places)
 
-    def read(self, said: Floats) -> Floats:
-        """Scores of what an engine predicted of rows, in the order of the label's classes."""
+    def ask(self, engine: Engine, matrix: Matrix, places: Sequence[int]) -> Floats:
+        """The same of an engine. `places`: where its classes stand among the label's, () where they are the same."""
+        said = by_class(engine.predict(matrix, self.kind), len(self.classes) or 2, places)
         return said[:, 1] if self.kind == BINARY else said
+
+    def places_of_twin(self, engine: Engine) -> tuple[int, ...]:
+        """Where the classes of an estimator that was trained here stand: it knows them by their indices."""
+        if self.kind != CLASSES:
+            return ()
+        known = tuple(int(float(found)) for found in engine.labels)
+        return () if known == tuple(range(len(self.classes))) else known
+
+    def unknown(self, rows: int) -> Floats:
+        """Scores that nobody knows: NaN for each row."""
+        return np.full((rows, len(self.classes)) if self.kind == CLASSES else rows, np.nan)
+
+    def score_of(self, score: Score) -> float | tuple[float, ...] | None:
+        """What a logged score says; None where it is of another kind, or of another number of classes."""
+        if self.kind == CLASSES:
+            return score.classes if score.classes is not None and len(score.classes) == len(self.classes) else None
+        return score.value
+
+    def is_answered_by(self, registered: VersionRegistered) -> bool:
+        """Whether a version's scores are of the same kind, and of as many classes."""
+        is_sized = registered.output != CLASSES or len(registered.classes) in (0, len(self.classes))
+        return registered.output == self.kind and is_sized
 
     def yardstick(self, labels: Floats) -> Yardstick:
         """What losses are measured by, fitted on labels."""
@@ -111,10 +136,6 @@ class Target:
         if self.kind == BINARY:
             return int(((scores > 0.5) != (others > 0.5)).sum())
         return int((scores.argmax(axis=1) != others.argmax(axis=1)).sum())
-
-    def too_alike(self, labels: Floats) -> str | None:
-        """Why nothing can be learnt of these labels; None when they differ."""
-        return "all rows to fit on have the same label" if len(np.unique(labels)) < 2 else None
 
 
 def target_of(label: LabelDefinition, labels: Sequence[float] | Floats) -> Target:
