@@ -81,7 +81,9 @@ def test_what_is_out_of_bounds_is_refused_with_what_was_got_and_what_is_allowed(
     assert reason(change(sound, waivers=(Waiver("g", "b", "r"),) * 10**5)) == (
         "there are 100,000 waivers, at most 50 are allowed"
     )
-    assert reason(change(sound, cause="mood")).startswith("cause must be one of first, drift, schedule, manual")
+    assert reason(change(sound, cause="mood")).startswith(
+        "cause must be one of first, drift, follow_up, schedule, manual"
+    )
 
 
 def test_answers_to_ever_more_requests_take_no_more_memory_than_the_newest_ten_thousand() -> None:
