@@ -72,7 +72,7 @@ RIGHT: list[dict[str, object]] = [
     {"label": Regression("y", -1.5, 1.5, "90s"), "training": Training(build)},
     {"label": Binary("y", "12h"), "training": Training(build, history="10d", holdout="7d", embargo="1d", first_after="9d")},
     {"label": Binary("y", "12h"), "training": Training(build_with_seed, seed=7)},
-    {"label": Binary("y", "12h"), "training": Training(build), "gates": []},
+    {"label": Binary("y", "12h"), "training": Training(build, first_after_rows=1000), "gates": []},
     {"label": Binary("y", "12h"), "training": Training(build), "gates": [not_worse_than_champion(0.0), beats_prior(0.1)]},
     {"label": Multiclass("y", list("abcdefgh"), "1d"), "training": Training(build), "gates": [beats_prior(1.5)]},
     {"label": Binary("y", "12h"), "monitoring": [PageHinkley()]},
@@ -154,6 +154,9 @@ LATE = [
      "duration 12h ends before its first labels are read, after 25h"),
     ({"label": Binary("y", "1d"), "monitoring": [PageHinkley(delta=0.2)]},
      "PageHinkley(delta=0.2, threshold=0.8) does not find a rise of 0.1 within 60 windows"),
+    ({"inputs": [Key("k")]}, "no model has a column here: give inputs=[Number('x')], Category('c'), or features=[...]"),
+    ({"label": Binary("y", "12h"), "training": Training(build, first_after="8d"), "ladder": [prior(0.5)]},
+     "first_after 8d is not longer than horizon 12h + holdout 7d + embargo 1d = 8.5d: the first holdout is cut to a third"),
     ({"label": Binary("y", "1d"), "cohort": "10m"}, "cohort 10m: evaluation windows close at full hours only"),
     ({"label": Binary("y", "1d"), "training": Training(build)},
      "until the first version is there every request is refused: ladder=[prior(...)] would answer"),
@@ -191,7 +194,8 @@ def test_the_plan_says_what_is_on_and_from_when_and_what_turns_the_rest_on(tmp_p
         "answers": "about flight; until the first version the prior answers, then falls back to previous, prior 0.25",
         "label": "late (Binary), up to 12h after the request; windows of 1d close at 98% of their labels, 12h after"
         " their end at the latest",
-        "trains": "the first version is possible after 30d (30 closed windows) and 1,000 labels; on the newest 180d",
+        "trains": "the first version is possible after 30d (30 closed windows), with 1,000 labels to fit on;"
+        " on the newest 180d",
         "gates": "beats_prior (margin 0.01), not_worse_than_champion (margin 0.02); on the newest 7d of labelled rows",
         "watches": "log_loss per window: an alarm is possible 7 windows (7d) into a version; a rise of 0.1 is found"
         " after 13 windows, 13d (threshold 0.8 is a sum over windows)",

@@ -15,13 +15,20 @@ def built(build: Callable[..., Any], signature: Signature, seed: int) -> Any:
         found = build(signature, seed) if takes_seed(build) else build(signature)
     except BaseException as error:
         traceback.print_exc()
-        raise Unfit(f"build() failed: {told_of(error)}") from error
+        raise Unfit(f"build() failed: {told_of(error, build.__module__)}") from error
     lacking = [name for name in ("fit", "predict_proba") if not callable(getattr(found, name, None))]
     if lacking:
         raise Unfit(
-            f"build() returned a {type(found).__name__} without {' and '.join(lacking)}: it must return an estimator that is not fitted yet"
+            f"build() returned a {type(found).__name__} without {' and '.join(lacking)}: it must return an estimator that"
+            f" is not fitted yet ({written_at(build)})"
         )
     return seeded(found, seed)
+
+
+def written_at(function: Callable[..., Any]) -> str:
+    """`file:line` of a function, or its name where it has none."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{function!r:.80}" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def takes_seed(build: Callable[..., Any]) -> bool:
