@@ -17,14 +17,21 @@ def built(build: Callable[..., Any], signature: Signature, seed: int, target: Ta
         found = build(signature, seed) if takes_seed(build) else build(signature)
     except BaseException as error:
         traceback.print_exc()
-        raise Unfit(f"build() failed: {told_of(error)}") from error
+        raise Unfit(f"build() failed: {told_of(error, build.__module__)}") from error
     lacking = [name for name in target.needs if not callable(getattr(found, name, None))]
     if lacking:
         what = "a regressor" if target.kind == NUMBER else "a classifier"
         raise Unfit(
-            f"build() returned a {type(found).__name__} without {' and '.join(lacking)}: it must return {what} that is not fitted yet"
+            f"build() returned a {type(found).__name__} without {' and '.join(lacking)}: it must return {what} that"
+            f" is not fitted yet ({written_at(build)})"
         )
     return seeded(found, seed)
+
+
+def written_at(function: Callable[..., Any]) -> str:
+    """`file:line` of a function, or its name where it has none."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{function!r:.80}" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def takes_seed(build: Callable[..., Any]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from headrace.errors import Poison, Retryable
 from headrace.policy.backoff import delays_s
+from headrace.project.raised import place_of
 from headrace_trainer.core.target import Unfit
 
 # How often in a row the log may fail in a way that nobody knows.
@@ -52,8 +53,13 @@ async def beside(function: Callable[..., T], *given: Any) -> T:
     return await asyncio.to_thread(work)
 
 
-def told_of(error: BaseException) -> str:
-    """An exception in one line."""
+def told_of(error: BaseException, own: str = "") -> str:
+    """An exception in one line, with file and line where the user's code raised it. `own`: a module of his."""
+    place = place_of(error, own)
+    return f"{_words(error)} ({place})" if place else _words(error)
+
+
+def _words(error: BaseException) -> str:
     try:
         text = " ".join(str(error).split())[:500]
     except Exception:

@@ -8,7 +8,7 @@ from headrace.events.registry import GateResult, Waiver
 class RetrainRequested(msgspec.Struct, frozen=True):
     """Please train a new version. Manual and automatic requests are the same event.
 
-    `cause`: `first` (the deployment has no version), `drift`, `follow_up` (a retrain after a change had few rows, and now there are more),
+    `cause`: `first` (the deployment has no version), the kind of a finding (`drift`, `skew`, `contract`, `traffic`), `follow_up` (a retrain after a change had few rows, and now there are more),
     `schedule` or `manual`. `finding`: the id of the finding
     behind it. `clock_s`: the deployment's clock when it was asked: the rows that may be used are older. `waivers`: gates that
     a named person lets the version pass although they fail. `changed_at_s`: from which request on the world is another one, as far

@@ -19,10 +19,11 @@ from headrace.events.training import (
     TrainingFinished,
 )
 from headrace.instants import why_not
+from headrace.policy.figures import FINDINGS
 from headrace.project.definition import DeploymentDefinition
 
 IMPATIENT = ("first", "manual", "follow_up")
-CAUSES = ("first", "drift", "follow_up", "schedule", "manual")
+CAUSES = ("first", *FINDINGS, "follow_up", "schedule", "manual")
 # How a run ends that only found that rows are missing.
 WAITING = "waiting"
 MAX_NAME, MAX_TEXT, MAX_WAIVERS = 200, 4_000, 50
