@@ -29,6 +29,7 @@ from headrace_cli.commands import (
     feature,
     model,
     project,
+    replay,
     rollout,
     topic,
     training,
@@ -51,6 +52,7 @@ demo.add_to(app)
 drill.add_to(app)
 explain.add_to(app)
 app.add_typer(project.app, name="project")
+replay.add_to(app)
 app.add_typer(topic.app, name="topic")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(feature.app, name="feature")

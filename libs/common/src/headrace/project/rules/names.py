@@ -8,6 +8,16 @@ import msgspec
 
 from headrace.project import definition as d
 from headrace.project.rules import bounds
+from headrace.project.rules.sentences import Sentence, at
+
+_ARGUMENTS = {
+    "raw stream": "raw",
+    "reference": "references",
+    "source": "sources",
+    "view": "views",
+    "pipeline": "pipelines",
+    "deployment": "deployments",
+}
 
 # What has a topic of its own.
 WITH_TOPICS = ("raw stream", "reference", "source")
@@ -74,9 +84,10 @@ def names(project: d.ProjectDefinition, kind: str, group: Iterable[Any]) -> Iter
     seen: set[str] = set()
     topics: dict[str, str] = {}
     for found in group:
-        yield from bounds.name(kind, found.name)
+        yield from at(("name",), bounds.name(kind, found.name))
         if found.name in seen:
-            yield f"{bounds.named('project', project.name)}: {found.name!r} is declared twice; give each its own name"
+            told = f"{found.name!r} is declared twice; give each its own name"
+            yield Sentence(f"{bounds.named('project', project.name)}: {told}", (_ARGUMENTS[kind],))
         seen.add(found.name)
         like = topics.setdefault(found.name.replace(".", "_"), found.name)
         if kind in WITH_TOPICS and like != found.name:
