@@ -27,6 +27,7 @@ from headrace.features.rows import pin_signature
 from headrace.models.digest import model_digest
 from headrace.models.engine import MAX_BYTES, Engine, format_of
 from headrace.models.engine import load as load_engine
+from headrace.models.proving import prove_file
 from headrace.models.skops_format import SkopsEngine
 from headrace_cli.facts import await_facts, me
 from headrace_cli.session import Session, run
@@ -70,6 +71,8 @@ def register_file(
         signature = pin_signature(*found, vocabularies, inputs_only=about.inputs_only, frame=about.frame)
         _refuse_columns(model, signature, about.deployment)
         _refuse_order(named, signature, about.deployment)
+        output = _output(model, about.output)
+        golden = prove_file(model, found[1], signature, output, format)
         now_s = session.clock.now_s()
         place = await artifacts.publish(session.log, session.topics, data, format, now_s, "cli")
         command = RegisterVersion(
@@ -78,13 +81,14 @@ def register_file(
             place=place,
             model_digest=_digest(model, data),
             signature=signature,
-            output=_output(model, about.output),
+            output=output,
             classes=model.labels,
             reason=about.reason,
             by=me(),
             rollout=about.release,
             owner=about.owner,
             tags=about.tags,
+            golden=golden,
         )
         return await _carry_out(session, command)
 

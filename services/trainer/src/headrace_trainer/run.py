@@ -29,9 +29,10 @@ from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace.project.load import Allowed, load_build
 from headrace_trainer.adapters.champion import load_champion
 from headrace_trainer.adapters.onnx import convert
-from headrace_trainer.core.described import golden_of, profile_of, slices_of
+from headrace_trainer.core.described import profile_of, slices_of
 from headrace_trainer.core.fitting import Fitted, Gated, fit_gated, has_enough, refit
 from headrace_trainer.core.gates import may_register, standing, used
+from headrace_trainer.core.proof import golden_of
 from headrace_trainer.core.served import judge_parity
 from headrace_trainer.core.splits import Span, masks, span_of
 
@@ -240,7 +241,7 @@ class TrainingRun:
         gates = [alike, *gated.results, parity]
         command = await self._publish(deployment, span, rows, signature, fitted, gates, parent)
         place = await self._publish_bytes(onnx, "onnx") if onnx is not None else None
-        described = await beside(_described, signature, span, rows, matrix, gated, fitted)
+        described = await beside(_described, deployment, command, span, rows, matrix, gated, fitted)
         self.command = replace(command, onnx=place, **described)
         size = len(self.context.codec.encode(self.command))
         if size > _COMMAND_BYTES:
@@ -316,16 +317,23 @@ class TrainingRun:
 
 
 def _described(
-    signature: Signature, span: Span, rows: Rows, matrix: np.ndarray, gated: Gated, fitted: Fitted
+    deployment: DeploymentDefinition,
+    command: RegisterVersion,
+    span: Span,
+    rows: Rows,
+    matrix: np.ndarray,
+    gated: Gated,
+    fitted: Fitted,
 ) -> dict[str, Any]:
     """Figures for the card, of all rows in the span and of the holdout by slice; and golden rows."""
     _, holdout = masks(span, rows.at_s)
     inside = (rows.at_s >= span.from_s) & (rows.at_s < span.to_s)
     inputs = [rows.inputs[n] for n in np.flatnonzero(holdout)]
+    signature = command.signature
     return {
         "profile": profile_of(signature, matrix[inside]),
         "slices": slices_of(signature, inputs, gated.scores, rows.labels[holdout]),
-        "golden": golden_of(fitted.model, matrix[inside]),
+        "golden": golden_of(fitted.model, deployment, signature, command.output, matrix[inside]),
     }
 
 

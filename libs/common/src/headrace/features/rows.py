@@ -2,7 +2,7 @@
 
 Columns: the deployment's inputs in declared order (keys left out), then its derived columns, then each bound view's
 features, named `<view>.<feature>`. A category is the code of its value in the version's vocabulary; unknown and null are
-NaN. A feature without a value is its default, else NaN.
+NaN; for a version that wants a frame, an unknown one is the code behind the last. A feature without a value is its default, else NaN.
 """
 
 import math
@@ -112,6 +112,10 @@ class RowMaker:
             for pin in signature.columns[: len(self._fields)]
         ]
         self._has_codes = any(codes is not None for codes in self._codes)
+        self._unknown = [
+            float(len(pin.vocabulary or ())) if signature.frame else math.nan
+            for pin in signature.columns[: len(self._fields)]
+        ]
         self._features = signature.columns[len(self._fields) + len(self._derived) :]
         self._defaults = np.array([np.nan if pin.default is None else pin.default for pin in self._features])
         self._has_defaults = not np.isnan(self._defaults).all()
@@ -123,7 +127,7 @@ class RowMaker:
         if not self._has_codes:
             return np.array(values, dtype=np.float64).reshape(len(inputs), len(names))  # None becomes NaN
         columns = [
-            [row[place] if codes is None else _code(row[place], codes) for row in values]
+            [row[place] if codes is None else _code(row[place], codes, self._unknown[place]) for row in values]
             for place, codes in enumerate(self._codes)
         ]
         return np.array(columns, dtype=np.float64).reshape(len(names), len(inputs)).T
@@ -161,8 +165,8 @@ def _numbers(values: Sequence[Scalar]) -> NDArray[np.float64]:
     return np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
 
 
-def _code(value: Scalar, codes: dict[str, float]) -> float:
-    return math.nan if value is None else codes.get(str(value), math.nan)
+def _code(value: Scalar, codes: dict[str, float], unknown: float) -> float:
+    return math.nan if value is None else codes.get(str(value), unknown)
 
 
 def entities_of(deployment: DeploymentDefinition, inputs: Mapping[str, Scalar]) -> dict[str, str | None]:

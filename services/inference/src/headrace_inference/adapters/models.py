@@ -20,6 +20,7 @@ from headrace.events.registry import ArtifactPlace, VersionRegistered
 from headrace.models.engine import Engine, Floats, by_class, footprint_bytes
 from headrace.models.engine import load as load_engine
 from headrace.models.frames import frame_of
+from headrace.models.proving import apart, within
 from headrace_inference.adapters.lane import Lane, LaneBusy, LaneClosed, Pulse
 from headrace_inference.core.constancy import ROWS, why_inconstant
 from headrace_inference.core.faults import raised, told
@@ -146,15 +147,16 @@ class Tried:
 
 
 def try_out(registered: VersionRegistered, place: ArtifactPlace, data: bytes, rows: np.ndarray) -> Tried:
-    """Check, load, ask one row, a batch, and rows that the contract allows (`rows`), compare golden rows, and a few rows alone
+    """Check, load, score the golden rows and compare, ask rows that the contract allows (`rows`), and compare a few rows alone
     with the same rows together. Raises `Unloadable`.
     """
     check(data, place, registered.output)
     engine = load(data, place.format)
     tried = Tried(registered, engine, footprint(data, place.format))
     columns = len(registered.signature.columns)
-    _warm_by(tried, [np.zeros((1, columns), np.float32), np.zeros((WARM_ROWS, columns), np.float32), rows])
     _try_golden(tried, place.format)
+    zeros = np.zeros((WARM_ROWS, columns), np.float32)
+    _warm_by(tried, [rows[:1], rows, zeros[:1], zeros], is_proven=bool(registered.golden))
     _try_constancy(tried, rows, NEARLY if place.format == "onnx" else WITHIN)
     return tried
 
@@ -194,8 +196,10 @@ def footprint(data: bytes, format: str) -> int:
         raise Unloadable(f"artifact is not a {format} file: {type(error).__name__}: {error}") from error
 
 
-def _warm_by(tried: Tried, batches: Sequence[np.ndarray]) -> None:
-    """It must score some row of all these: a model need not know zeros, but something that its contract allows."""
+def _warm_by(tried: Tried, batches: Sequence[np.ndarray], *, is_proven: bool) -> None:
+    """It must score some row of all these: what its contract allows, or, where that is not known, zeros. `is_proven`: it has scored
+    its golden rows already.
+    """
     first: Failure | None = None
     for rows in batches:
         if not len(rows):
@@ -204,7 +208,7 @@ def _warm_by(tried: Tried, batches: Sequence[np.ndarray]) -> None:
         if len(scored.faults) < len(rows):
             return
         first = first or scored.faults[0]
-    if first is not None:
+    if first is not None and not is_proven:
         raise Unloadable(f"{first.reason} in all of {sum(map(len, batches))} rows that it was first asked")
 
 
@@ -216,12 +220,15 @@ def _try_golden(tried: Tried, format: str) -> None:
     rows = np.frombuffer(b"".join(found.row for found in golden), "<f4")
     if len(rows) != len(golden) * columns:
         raise Unloadable(f"its golden rows have {len(rows)} values, {len(golden)} rows of {columns} were expected")
-    scored = tried.ask(rows.reshape(len(golden), columns))
-    for place, wanted in enumerate(golden):
-        score = scored.scores[place] if scored.scores and place not in scored.faults else None
-        value = math.nan if score is None or score.value is None else score.value
-        if not abs(value - wanted.value) <= (WITHIN if format == "skops" else NEARLY):
-            raise Unloadable(f"golden row {place} scores {value:.6g} here, where it was made {wanted.value:.6g}")
+    said = _values(tried, rows.reshape(len(golden), columns))
+    for place, found in enumerate(golden):
+        wanted = np.array([found.shares or (found.value,)], np.float64)
+        if said.shape[1] != wanted.shape[1]:
+            raise Unloadable(f"golden row {place} has {wanted.shape[1]} values, here it scores {said.shape[1]}")
+        if not apart(said[place : place + 1], wanted)[0] <= within(format):
+            worst = int(np.nan_to_num(np.abs(said[place] - wanted[0]), nan=np.inf).argmax())
+            was, now = wanted[0, worst], said[place, worst]
+            raise Unloadable(f"golden row {place} scores {now:.6g} here, where it was made {was:.6g}")
 
 
 def _try_constancy(tried: Tried, rows: np.ndarray, within: float) -> None:
