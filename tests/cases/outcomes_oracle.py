@@ -25,6 +25,7 @@ class Outcome:
     value: float
     request: str | None = None
     corrects: str | None = None
+    arrives_s: float = 0.0
 
 
 def label_by_loops(
@@ -79,11 +80,11 @@ def history(seed: int, users: int = 6, horizon_s: float = 6 * HOUR) -> tuple[lis
         own += [Outcome(f"stranger {user}", f"stranger {user}", 0.0, 1.0)]
         own += [_again(dice.choice(own), dice) for _ in range(6)]
         dice.shuffle(own)
-        # Mostly in the order in which they became known, sometimes not.
-        own.sort(key=lambda o: o.known_s if dice.random() < 0.9 else dice.uniform(0.0, 130 * HOUR))
+        # Mostly they come when they become known, sometimes much later.
+        own = [replace(o, arrives_s=o.known_s + (dice.random() < 0.1) * dice.uniform(0.0, 30 * HOUR)) for o in own]
         requests += asked
         told += own
-    return requests, told
+    return sorted(requests, key=lambda r: r.at_s), sorted(told, key=lambda o: o.arrives_s)
 
 
 def _of_request(request: Request, dice: random.Random, horizon_s: float, number: int) -> list[Outcome]:

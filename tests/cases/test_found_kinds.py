@@ -15,6 +15,7 @@ from headrace.events.registry import (
     StartRollout,
     VersionRegistered,
 )
+from headrace.policy.outcomes import Told
 from headrace.policy.verdict import UNMEASURED
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
@@ -55,7 +56,7 @@ def test_a_late_score_is_of_its_own_request_however_often_a_unit_is_asked_at_one
         scored = ShadowScored(request, "d", "u1", 2, n * apart_s, Score(2, "m", value))
         windows.score_late(scored)
         windows.score_late(scored)
-    windows.observe("u1", 1.0, HOUR_S)
+    windows.observe(Told("u1", 1.0, HOUR_S))
     rows = windows.rows_of(0.0, 3 * HOUR_S)
     by_row = {int(row): float(score) for row, _, score in rows.shadows}
     assert by_row == dict(enumerate(told.values()))
@@ -222,7 +223,7 @@ def test_a_rollout_by_a_label_of_less_than_two_classes_says_that_it_cannot_be_me
         control, new = Score(1, "m", None, (0.2, 0.8)), Score(2, "n", None, (0.3, 0.7))
         decision = DecisionMade(f"r{n}", "d", f"u{n}", n * 60.0, Served(control), n, shadows=(new,), assigned=1)
         trial.take([Seen("p/0", n, decision)])
-        trial.observe(f"u{n}", 1.0, n * 60.0 + 1)
+        trial.observe(Told(f"u{n}", 1.0, n * 60.0 + 1))
     verdict = trial.look(3_000 * 60.0)
     assert verdict is not None
     assert verdict.labels == UNMEASURED

@@ -315,15 +315,17 @@ async def test_events_of_a_source_that_nobody_asks_about_do_not_grow_beyond_thei
 
 
 def test_labels_of_units_that_are_never_asked_about_are_bounded_and_counted() -> None:
+    from headrace.policy.outcomes import Told
     from headrace_monitor.core.labels import Labels
 
     project = compiled(one("d"))
     label = project.deployments[0].label
     assert label is not None
-    labels = Labels(label, limit_bytes=24 * 1000)
+    labels = Labels(label, limit_bytes=48 * 1000)
     for n in range(3000):
-        labels.observe(n, 1.0, n * 600.0)
-    assert labels.held_bytes <= 24_000
+        labels.observe(Told(f"u{n}", 1.0, n * 600.0))
+    assert 800 <= len(labels) <= 1000
+    assert labels.held_bytes <= 48_000
     assert labels.dropped == 3000 - len(labels)
     labels.forget_before(3000 * 600.0 + DAY)
     assert len(labels) == 0

@@ -84,7 +84,7 @@ async def test_a_decision_that_waits_for_its_label_costs_at_most_64_bytes(count:
         grown.append(tracemalloc.get_traced_memory()[0] - before)
     tracemalloc.stop()
     assert min(grown) / count <= 64.0
-    assert stream.health.state_bytes["windows"] == pytest.approx(48 * stream.count, rel=0.05)
+    assert stream.health.state_bytes["windows"] == pytest.approx(52 * stream.count, rel=0.05)
 
 
 @pytest.mark.slow

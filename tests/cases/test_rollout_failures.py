@@ -26,6 +26,7 @@ from headrace.events.inference import DecisionMade, FellBack, Refused, Score, Se
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAdvanced, RolloutStarted, Route
 from headrace.events.verdicts import Evidence, VerdictGiven
+from headrace.policy.outcomes import Told
 from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
 from headrace.project import Binary, Canary, Deployment, Guardrail, Number, Project
 from headrace.project.compile import compile_project
@@ -228,7 +229,7 @@ def test_a_shadow_that_comes_late_counts_as_if_it_had_stood_in_the_decision() ->
         feed(behind, decision(n, OLD, None), late(n, NEW, said), late(n, NEW, 0.9), start=offset)
         offset += 3
         for trial in (on_time, behind):
-            trial.observe(f"u{n}", float(n % 3 == 0), n * 60.0 + 600)
+            trial.observe(Told(f"u{n}", float(n % 3 == 0), n * 60.0 + 600))
     one, two = (verdict_of(trial, 200 * 60.0) for trial in (on_time, behind))
     assert [e for e in one.evidence if e.metric != "latency"] == [e for e in two.evidence if e.metric != "latency"]
     assert one.evidence[-1].rows > 50
@@ -259,7 +260,7 @@ def test_over_two_percent_of_missing_pairs_leave_the_labels_unmeasured_and_it_is
             if is_missing and not isinstance(how, str):
                 feed(trial, late(n, NEW, how, at_s), start=offset + 1)
             offset += 2
-            trial.observe(f"u{n}", float(n % 2), at_s + 60)
+            trial.observe(Told(f"u{n}", float(n % 2), at_s + 60))
         found = verdict_of(trial, 6 * HOUR)
         told = next(e for e in found.evidence if e.metric == "missing_pairs")
         assert told.measured == missing / 100
@@ -301,8 +302,8 @@ class Journal:
 
     def read(self, index: int) -> None:
         place, offset, event = self.items[index]
-        if isinstance(event, tuple):
-            self.trial.observe(*event)
+        if isinstance(event, Told):
+            self.trial.observe(event)
         else:
             self.trial.take([Seen(place, offset, event)])
         verdict = self.trial.look(self.clocks[index])
@@ -331,8 +332,8 @@ class Journal:
         self.trial = Trial(self.found, memory)
         for place in range(written_at + 1):
             where, offset, event = self.items[place]
-            if isinstance(event, tuple):
-                self.trial.observe(*event)
+            if isinstance(event, Told):
+                self.trial.observe(event)
             elif offset >= memory.replay_from.get(where, 0):
                 self.trial.take([Seen(where, offset, event)])
         for place in range(written_at + 1, index + 1):
@@ -378,7 +379,7 @@ def log_of(history: list) -> list[tuple[str, int, object]]:
         for one in [one for one in due if one[0] <= n]:
             due.remove(one)
             put(one[1], one[2])
-        items.append(("outcomes", n, (f"u{unit}", float(n % 2), at_s + 600.0)))
+        items.append(("outcomes", n, Told(f"u{unit}", float(n % 2), at_s + 600.0, f"o{n}")))
         at_s += gap_s
     for _, partition, scored in due:
         put(partition, scored)
@@ -433,6 +434,6 @@ def test_the_label_verdict_is_the_same_with_all_pairs_there() -> None:
     trial = trial_of(share=0.0)
     for n in range(100):
         feed(trial, decision(n, OLD, 0.3, at_s=n * 30.0), start=n)
-        trial.observe(f"u{n}", float(n % 2), n * 30.0 + 60)
+        trial.observe(Told(f"u{n}", float(n % 2), n * 30.0 + 60))
     assert evidence(trial, "missing_pairs", 6 * HOUR) is None
     assert verdict_of(trial, 6 * HOUR).labels in (PASS, INCONCLUSIVE)

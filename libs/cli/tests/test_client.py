@@ -4,11 +4,12 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
 import pytest_asyncio
 
@@ -240,16 +241,6 @@ async def test_the_blocking_client_does_the_same_from_any_thread(bench: Bench) -
     assert not any(math.isnan(value or 0) for value in found)
 
 
-class NAType:
-    """What `pandas.NA` is: equal to nothing, and neither true nor false."""
-
-    def __bool__(self) -> bool:
-        raise TypeError("boolean value of NA is ambiguous")
-
-
-NAType.__module__ = "pandas._libs.missing"
-
-
 VALUES = [
     (np.float64(5), 5.0),
     (np.float32(0.5), 0.5),
@@ -257,7 +248,20 @@ VALUES = [
     (np.bool_(True), True),
     (np.str_("AA"), "AA"),
     (Decimal("2.5"), 2.5),
-    (NAType(), None),
+    (pd.NA, None),
+    (pd.NaT, None),
+    (pd.Series([1.5, None], dtype="Float64")[0], 1.5),
+    (pd.Series([7], dtype="Int64")[0], 7),
+    (np.array(2.5), 2.5),
+    (np.array(7), 7),
+    (np.array("AA"), "AA"),
+    (np.array(math.nan), None),
+    (np.array("NaT", "datetime64[ns]"), None),
+    (Decimal("sNaN"), None),
+    (pd.Timestamp("2013-04-01T12:00:00.000001", tz="America/New_York"), "2013-04-01T16:00:00.000001Z"),
+    (datetime(2013, 4, 1, 12), "2013-04-01T12:00:00Z"),
+    (np.datetime64("2013-04-01T12", "ns"), "2013-04-01T12:00:00Z"),
+    (date(2013, 4, 1), "2013-04-01"),
     (math.nan, None),
     (np.float32("nan"), None),
     (np.datetime64("NaT"), None),
@@ -278,19 +282,23 @@ async def test_a_value_means_the_same_by_both_ways(bench: Bench, over: Callable)
 
 @both
 async def test_a_unit_and_an_instant_mean_the_same_by_both_ways(bench: Bench, over: Callable) -> None:
-    units = [7, 7.0, "7", np.int64(7), np.float64(7)]
+    units = [7, 7.0, "7", np.int64(7), np.float64(7), np.array(7.0), Decimal("7"), pd.Series([7])[0], 7]
     instants = [
         "2013-04-01T12:00:00",
         datetime(2013, 4, 1, 12),
         1_364_817_600,
         np.datetime64("2013-04-01T12:00:00"),
+        pd.Timestamp("2013-04-01T08:00:00", tz="America/New_York"),
+        pd.Timestamp("2013-04-01T12:00:00"),
+        np.array(1_364_817_600.0),
+        Decimal("1364817600"),
         None,
     ]
     async with over(bench) as client:
         await client.predict_many("delay", [Row(INPUTS, *pair) for pair in zip(units, instants, strict=True)])
     found = await bench.requests()
     assert {message.event.unit for message in found} == {"7"}
-    assert [message.envelope.time_s for message in found].count(1_364_817_600.0) == 4
+    assert [message.envelope.time_s for message in found].count(1_364_817_600.0) == 8
 
 
 NOT_TO_BE_ASKED = [
@@ -309,6 +317,12 @@ NOT_TO_BE_ASKED = [
     ({"at": "yesterday"}, "at must be an RFC 3339 instant"),
     ({"at": math.nan}, "at must be an RFC 3339 instant"),
     ({"at": True}, "at must be an RFC 3339 instant"),
+    ({"at": pd.NaT}, "at must be an RFC 3339 instant"),
+    ({"at": date(2013, 4, 1)}, "at must be an RFC 3339 instant"),
+    ({"unit": pd.NA}, "unit must be"),
+    ({"inputs": {"miles": Decimal("1e400")}}, "input miles must be finite"),
+    ({"inputs": {"miles": np.datetime64("30000-01-01")}}, "not an instant"),
+    ({"inputs": {"miles": pd.Timedelta("1h")}}, "got Timedelta"),
     ({"at": "2500-01-01"}, "at 2500-01-01"),
     ({"at": 1e300}, "years"),
     ({"version": "x"}, "a version is"),

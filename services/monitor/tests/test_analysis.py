@@ -13,6 +13,7 @@ from headrace.events.failures import Failure, Hung, InvalidScore, Raised, Shed
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.registry import RolloutAdvanced, RolloutCompleted, RolloutStarted, Route
 from headrace.events.verdicts import Evidence, VerdictGiven
+from headrace.policy.outcomes import Told
 from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
 from headrace.project import Binary, Canary, Deployment, Guardrail, Number, Project
 from headrace.project.compile import compile_project
@@ -87,7 +88,7 @@ class World:
             found = self.decision(new or Says(), old or Says(), risk)
             outcome = (found.unit, float(self.dice.random() < risk), self.at_s + HOUR)
             self.outcomes.append(outcome)
-            self.trial.observe(*outcome)
+            self.trial.observe(Told(*outcome))
             self.trial.take([Seen("decisions/0", self.count, found)])
             made.append(found)
             self.count, self.at_s = self.count + 1, self.at_s + 60
@@ -267,7 +268,7 @@ def restarted(found: World, made: Iterable[DecisionMade]) -> Trial:
     memory = msgspec.msgpack.decode(msgspec.msgpack.encode(found.trial.judged({})), type=type(found.trial.state))
     trial = Trial(found.trial.deployment, memory)
     for unit, value, known_s in found.outcomes:  # read again
-        trial.observe(unit, value, known_s)
+        trial.observe(Told(unit, value, known_s))
     trial.take([Seen("decisions/0", d.request_offset, d) for d in made if d.at_s >= (trial.open_from_s or math.inf)])
     return trial
 

@@ -22,6 +22,7 @@ from headrace.features.as_of import as_of
 from headrace.features.events import EventTable
 from headrace.features.parity import parity
 from headrace.features.plan import plan_view
+from headrace.policy.outcomes import Told
 from headrace.project import (
     Binary,
     Count,
@@ -99,7 +100,7 @@ def windows(rows: int = 100) -> Windows:
 
 def label(found: Windows, count: int, known_s: float, since: int = 0) -> None:
     for number in range(since, count):
-        found.observe(f"u{number}", 1.0, known_s)
+        found.observe(Told(f"u{number}", 1.0, known_s))
 
 
 def closed(decisions: Sequence[DecisionMade], labels: Sequence[float] = ()) -> Rows:
@@ -108,7 +109,7 @@ def closed(decisions: Sequence[DecisionMade], labels: Sequence[float] = ()) -> R
     for number, made in enumerate(decisions):
         found.decide(made, 0, number)
     for made, value in zip(decisions, labels, strict=False):
-        found.observe(made.unit, value, made.at_s)
+        found.observe(Told(made.unit, value, made.at_s))
     return found.rows_of(0.0, 2 * DAY)
 
 
@@ -168,8 +169,8 @@ def test_a_decision_of_a_closed_window_is_late_and_changes_nothing() -> None:
 def test_an_outcome_that_comes_after_its_window_has_closed_is_counted() -> None:
     found = windows()
     found.drop(0.0, DAY + 3600)
-    found.observe("u1", 1.0, DAY + 3600)
-    found.observe("u2", 1.0, DAY + 3601)
+    found.observe(Told("u1", 1.0, DAY + 3600))
+    found.observe(Told("u2", 1.0, DAY + 3601))
     assert found.late_outcomes == 1
 
 
@@ -178,7 +179,7 @@ def test_a_unit_that_is_asked_about_twice_has_a_label_for_each_request() -> None
     found = Windows(DEPLOYMENT)
     for day in (1.0, 10.0):
         found.decide(decision("u", day * DAY), 0, int(day))
-        found.observe("u", 1.0 if day == 1.0 else 0.0, (day + 0.5) * DAY)
+        found.observe(Told("u", 1.0 if day == 1.0 else 0.0, (day + 0.5) * DAY))
     assert found.rows_of(10 * DAY, 12 * DAY).labels.tolist() == [0.0]
     first = found.rows_of(DAY, 3 * DAY)
     found.drop(DAY, 3 * DAY)
@@ -187,17 +188,20 @@ def test_a_unit_that_is_asked_about_twice_has_a_label_for_each_request() -> None
 
 def test_a_label_known_before_its_request_is_none_of_it() -> None:
     found = Windows(DEPLOYMENT)
-    found.observe("u", 1.0, 9 * DAY)
+    found.observe(Told("u", 1.0, 9 * DAY))
     found.decide(decision("u", 9.5 * DAY), 0, 0)
     assert np.isnan(found.rows_of(9 * DAY, 20 * DAY).labels).all()
 
 
-def test_a_later_outcome_corrects_an_earlier_one_up_to_the_horizon() -> None:
+def test_only_a_correction_changes_a_label_and_only_up_to_the_horizon() -> None:
     found = windows(1)
-    for value, known_s in ((1.0, 100.0), (0.0, 200.0), (1.0, DAY + 1)):
-        found.observe("u0", value, known_s)
+    for ident, value, known_s, corrects in (
+        ("a", 1.0, 100.0, None), ("b", 0.0, 120.0, None), ("a", 0.0, 130.0, None), ("c", 0.0, 200.0, "a"), ("d", 1.0, DAY + 1, "a"),
+    ):  # fmt: skip
+        found.observe(Told("u0", value, known_s, ident, corrects=corrects))
     assert found.rows_of(0.0, 2 * DAY).labels.tolist() == [0.0]
     assert found.rows_of(0.0, 150.0).labels.tolist() == [1.0]
+    assert found.rows_of(0.0, 2 * DAY).beyond == 1
 
 
 def test_quality_agrees_with_scikit_learn() -> None:

@@ -4,6 +4,8 @@ import getpass
 import os
 import secrets
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from importlib.metadata import version
 from pathlib import Path
@@ -11,21 +13,53 @@ from typing import Any
 
 from headrace.bus.admin import ensure_topics
 from headrace.errors import Misconfigured
+from headrace.events.monitor import WindowClosed
 from headrace.events.project import ProjectApplied
-from headrace.project.compile import compile_project, digest
+from headrace.project.applicable import applicable, warnings
+from headrace.project.compile import digest
 from headrace.project.declare import Project
-from headrace.project.definition import ProjectDefinition
+from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace.project.lines import files_of, locate
 from headrace.project.load import load_project, note_applied
 from headrace.project.owners import claims_of, taken
+from headrace_cli.expectations import expectations
 from headrace_cli.local import Local
+from headrace_cli.planned import plan_of, rate_warnings
 from headrace_cli.session import Session
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A project that can work as it is declared, and the reference under which others import it."""
+
+    definition: ProjectDefinition
+    where: str
+
+    def told(self, windows: Sequence[WindowClosed] = ()) -> list[dict[str, Any]]:
+        """Per deployment what it will do and from when, and what decides late or never, with the line. `windows`: those closed."""
+        return [
+            self._told(found, [one for one in windows if one.deployment == found.name])
+            for found in self.definition.deployments
+        ]
+
+    def _told(self, found: DeploymentDefinition, windows: Sequence[WindowClosed]) -> dict[str, Any]:
+        labels = expectations(found, windows, found.rollout.policy).labels_a_day if found.label is not None else None
+        late = [located(sentence, self.where) for sentence in warnings(found, self.definition)]
+        late += [f"deployment {found.name}: {said}" for said in rate_warnings(found, labels)]
+        plan = [{"part": part, "says": says} for part, says in plan_of(found, labels)]
+        return {"deployment": found.name, "plan": plan, "warnings": late}
+
+
+def check_project(reference: str) -> Checked:
+    """The project at `reference`. Raises `Misconfigured` with file and line of what cannot work; asks no broker."""
+    project, where = load_project(with_folder(reference))
+    return Checked(_compiled(project, where), where)
 
 
 async def apply_project(session: Session, reference: str) -> dict[str, Any]:
     """Publish the project found at `reference`; nothing is published when nothing changed."""
-    project, where = load_project(with_folder(reference))
-    definition = _compiled(project, where)
+    checked = check_project(reference)
+    definition, where = checked.definition, checked.where
     applied = session.projects.applied.get(definition.name)
     if refused := taken(definition, session.projects.applied.values()):
         raise Misconfigured(f"project {definition.name}: {refused}")
@@ -44,7 +78,14 @@ async def apply_project(session: Session, reference: str) -> dict[str, Any]:
             claims_of(definition, applied, session.clock.now_s()),
         )
         await session.send("project.definitions", definition.name, event, f"apply-{secrets.token_hex(8)}")
-    return {"project": definition.name, "digest": digest(definition), "changes": changes, "topics_created": made}
+    told = checked.told([message.event for message in await session.all_of("monitor.windows")])
+    return {
+        "project": definition.name,
+        "digest": digest(definition),
+        "changes": changes,
+        "topics_created": made,
+        "deployments": told,
+    }
 
 
 def with_folder(reference: str) -> str:
@@ -66,11 +107,15 @@ def _applied_file() -> Path:
 def _compiled(project: Project, where: str) -> ProjectDefinition:
     """The definition; a refusal names the line to change."""
     try:
-        return compile_project(project)
+        return applicable(project)
     except Misconfigured as refusal:
-        module = where.rpartition("!")[2].partition(":")[0]
-        line = locate(str(refusal), files_of(module))
-        raise Misconfigured(f"{line}: {refusal}" if line else str(refusal)) from None
+        raise Misconfigured(located(refusal.args[0], where)) from None
+
+
+def located(sentence: str, where: str) -> str:
+    """A sentence about a declaration, with the line to change before it where that is found."""
+    line = locate(sentence, files_of(where.rpartition("!")[2].partition(":")[0]))
+    return f"{line}: {sentence}" if line else str(sentence)
 
 
 def differences(before: ProjectDefinition | None, after: ProjectDefinition) -> list[str]:

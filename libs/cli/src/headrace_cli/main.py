@@ -28,6 +28,7 @@ from headrace_cli.commands import (
     explain,
     feature,
     model,
+    replay,
     rollout,
     topic,
     training,
@@ -49,6 +50,7 @@ daily.add_to(app)
 demo.add_to(app)
 drill.add_to(app)
 explain.add_to(app)
+replay.add_to(app)
 app.add_typer(topic.app, name="topic")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(feature.app, name="feature")

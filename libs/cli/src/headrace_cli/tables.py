@@ -275,6 +275,20 @@ def label(cell: Any) -> float | str | bool | None:
     return scalar(cell) if found is None else found  # type: ignore[return-value]  # numbers are floats by now
 
 
+def label_among(classes: Sequence[str]) -> Read:
+    """Reads labels of which some are classes by name: "01" is the class 01 where there is one.
+
+    >>> label_among(("01", "02"))("01"), label_among(())("01")
+    ('01', 1.0)
+    """
+    names = frozenset(classes)
+
+    def read(cell: Any) -> float | str | bool | None:
+        return cell if isinstance(cell, str) and cell in names else label(cell)
+
+    return read
+
+
 def _is_missing(cell: Any) -> bool:
     if isinstance(cell, str):
         return cell.strip().lower() in _MISSING

@@ -11,6 +11,7 @@ from headrace.codec import Codec, out
 from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, Expired, OutcomeObserved, PredictionRequested
 from headrace.features.dataset import Gathered, Inputs, is_foreign
+from headrace.features.rows import entities_of
 from headrace.project import Binary, Category, Count, Deployment, FeatureView, Number, Project, Source
 from headrace.project.compile import compile_project
 from headrace.topics import Topics
@@ -43,13 +44,13 @@ PROJECT = compile_project(
 DEPLOYMENT = PROJECT.deployments[0]
 
 
-def test_inputs_come_back_as_they_were_and_an_entitys_number_keeps_its_kind() -> None:
+def test_inputs_come_back_as_they_were_and_a_number_is_one_however_it_was_written() -> None:
     inputs = Inputs(DEPLOYMENT)
     rows: list[dict[str, Any]] = [{"x": 1.5, "floor": 7, "place": "a"}, {"floor": 7.0, "place": "a"}]
     for row in rows:
         inputs.add(row)
     assert list(inputs) == [rows[0], {"x": None, "floor": 7.0, "place": "a"}]
-    assert [str(row["floor"]) for row in inputs] == ["7", "7.0"]
+    assert [entities_of(DEPLOYMENT, row) for row in inputs] == [{"by_floor": "7"}] * 2
     assert list(inputs[1:]) == [list(inputs)[1]]
     assert list(inputs.column("x")) == [1.5, None]
 

@@ -10,8 +10,9 @@ from headrace.codec import Message
 from headrace.errors import Poison
 from headrace.events.inference import DecisionMade, Invalid, OutcomeObserved, ShadowScored
 from headrace.instants import EARLIEST_S, LATEST_S, MAX_AHEAD_S, why_not
+from headrace.policy.outcomes import Told
 from headrace.project.definition import SourceDefinition
-from headrace.project.labels import value_of, why_not_label
+from headrace.project.labels import value_of, why_not_outcome
 from headrace.topics import Topics
 from headrace_monitor.core.clock import Clocks
 from headrace_monitor.core.dead import INSTANT_FIELDS
@@ -89,28 +90,26 @@ class Intake:
         self._rollouts.take_shadow(place, record.offset, event)
 
     def take_outcome(self, message: Message, event: OutcomeObserved, now_s: float) -> None:
-        """A label. Raises `Poison` where it is none of its deployment's kind, or lies too far ahead."""
+        """A label. Raises `Poison` where it is none of its deployment's kind, or of no deployment, or lies too far ahead."""
         record, name, known_s = message.record, event.deployment, message.envelope.time_s
         place, append_s = self._place(record), record.timestamp_ms / 1000
         deployment = self._declared.get(name)
-        why, field = None, "label"
+        refused = why_not_outcome(name, deployment, event.label)
         if not _may_be(known_s, append_s):
-            why, field = why_not(known_s, record.timestamp_ms) or "ce_time is no instant", "ce_time"
-        elif deployment is not None and deployment.label is not None:
-            why = why_not_label(deployment.label, event.label)
-        if why is not None or deployment is None or deployment.label is None:
+            refused = "ce_time", why_not(known_s, record.timestamp_ms) or "ce_time is no instant"
+        if refused is not None or deployment is None or deployment.label is None:
             self._places.skip(place, record.offset)
-            if why is not None:
-                raise Poison(why, field)
-            return
+            field, why = refused or ("label", "it is no outcome")
+            raise Poison(why, field)
         value = value_of(deployment.label, event.label)
+        told = Told(event.unit, value, known_s, message.envelope.id, event.request_id, event.corrects)
         self._places.note(place, known_s, record.offset)
         watched = self._watched.get(name)
         if watched is not None:
             self._clocks.note(name, place, known_s, hash(event.unit), append_s, now_s)
             is_new = record.offset >= self._read_before.get(place, 0)
-            watched.windows.observe(event.unit, value, known_s, is_new=is_new)
-        self._rollouts.observe(name, event.unit, value, known_s)
+            watched.windows.observe(told, is_new=is_new)
+        self._rollouts.observe(name, told)
 
     def take_event(self, message: Message, now_s: float) -> None:
         """An event of a source."""

@@ -19,6 +19,7 @@ from headrace.events.registry import (
     Route,
 )
 from headrace.events.verdicts import VerdictGiven
+from headrace.policy.outcomes import Told
 from headrace.project.definition import DeploymentDefinition
 from headrace.topics import Topics
 from headrace_monitor.core.analysis import LIMITS, Seen, Trial, begin
@@ -85,10 +86,10 @@ class Rollouts:
         held = [trial.held_bytes() for trial in self._trials.values()]
         return {name: (sum(found[name] for found in held), limit * max(len(held), 1)) for name, limit in LIMITS.items()}
 
-    def observe(self, deployment: str, unit: str, label: float, known_s: float) -> None:
+    def observe(self, deployment: str, told: Told) -> None:
         """An outcome."""
         if deployment in self._trials:
-            self._trials[deployment].observe(unit, label, known_s)
+            self._trials[deployment].observe(told)
 
     def on_route(self, route: Route, offset: int) -> None:
         """A deployment's route from now on."""

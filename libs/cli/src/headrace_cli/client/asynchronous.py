@@ -67,7 +67,9 @@ class AsyncClient:
     ) -> Prediction:
         """The prediction for one thing. Raises `NotAnswered`, `Rejected`, `Unreachable`, and no other error.
 
-        A value is a number, text, bool or None, of Python or numpy; NaN and `pandas.NA` are a missing one, as None is.
+        A value is a number, text, bool or None, of Python, numpy or pandas; NaN, `pandas.NA` and `NaT` are a missing one, as
+        None is; an instant is sent as its RFC 3339 text in UTC. `at`: a datetime (UTC when it has no zone), such a text, or
+        seconds since the epoch.
 
         `version`: let this loaded version answer, whatever the route says. `request_id`: asked again under the same id,
         the same decision answers.

@@ -1,8 +1,9 @@
 """What is asked, by one rule for both ways: rows in plain values, and how a long list of them becomes calls whose ids a
 repeated call repeats.
 
-None, NaN, `pandas.NA` and `NaT` are a missing value; numpy's scalars are their Python values; an integer beyond 64 bits is the
-number that it means; 5, 5.0 and "5" are one unit. What cannot be asked is `Rejected` before anything is sent.
+None, NaN, `pandas.NA` and `NaT` are a missing value; numpy's scalars and arrays without dimensions are their Python values; an
+integer beyond 64 bits is the number that it means; an instant (datetime, `Timestamp`) is its RFC 3339 text in UTC; 5, 5.0 and
+"5" are one unit. What cannot be asked is `Rejected` before anything is sent.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The daily ones: up, down, status, new, apply, predict."""
+"""The daily ones: up, down, status, new, check, apply, predict."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,8 @@ from rich.status import Status
 from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.events.inference import FellBack, PredictionAnswered, Scalar, Served
 from headrace.policy.prediction import decision_id
-from headrace_cli.applying import apply_project
+from headrace.project.compile import digest
+from headrace_cli.applying import apply_project, check_project
 from headrace_cli.children import RESTART_AT_ONCE, last_line
 from headrace_cli.client.kafka_way import KafkaWay
 from headrace_cli.client.rows import Batch, Row
@@ -35,7 +36,7 @@ _ANSWER_WITHIN_S = 15.0
 
 def add_to(app: typer.Typer) -> None:
     """Put the short words on the top level."""
-    for command in (up, down, status, new, apply, predict):
+    for command in (up, down, status, new, check, apply, predict):
         app.command(command.__name__)(command)
 
 
@@ -144,10 +145,12 @@ def apply(
     project: Annotated[str, typer.Argument(help="A path, module:attribute, or an installed project.")],
     as_json: AsJson = False,
 ) -> None:
-    """Validate a project, show what changes, and publish it."""
+    """Validate a project, show what changes and what each deployment will do, and publish it."""
     changes = run(lambda session: apply_project(session, project))
     for line in [] if as_json else changes["changes"]:
-        console.print(f"  {line}", highlight=False)
+        _line(f"  {line}")
+    if not as_json and changes["changes"]:
+        _tell(changes["deployments"])
     say(
         changes,
         as_json=as_json,
@@ -155,6 +158,32 @@ def apply(
         if changes["changes"]
         else f"project {changes['project']} is unchanged",
     )
+
+
+def check(
+    project: Annotated[str, typer.Argument(help="A path, module:attribute, or an installed project.")],
+    as_json: AsJson = False,
+) -> None:
+    """Validate a project and show what each deployment would do, without a broker; nothing is published."""
+    checked = check_project(project)
+    told = checked.told()
+    if not as_json:
+        _tell(told)
+    say(
+        {"project": checked.definition.name, "digest": digest(checked.definition), "deployments": told},
+        as_json=as_json,
+        line=f"project {checked.definition.name} can be applied",
+    )
+
+
+def _tell(deployments: list[dict[str, Any]]) -> None:
+    """A block per deployment."""
+    for found in deployments:
+        _line(f"deployment {found['deployment']}")
+        for line in found["plan"]:
+            _line(f"  {line['part']:<9} {line['says']}")
+        for late in found["warnings"]:
+            _line(f"  note      {late}")
 
 
 def predict(

@@ -11,8 +11,9 @@ from headrace.bus.views import View
 from headrace.envelope import parse_instant
 from headrace.errors import Misconfigured, Poison
 from headrace.features.as_of import as_of
+from headrace.features.entities import named_by
 from headrace.features.events import EventTable
-from headrace.features.plan import ViewPlan, plan_view
+from headrace.features.plan import ViewPlan, kinds_of, plan_view
 from headrace.features.store import OnlineStore
 from headrace.project.compile import pane_width_s
 from headrace.project.definition import FeatureDefinition, ProjectDefinition, ViewDefinition
@@ -106,7 +107,12 @@ def _duration(seconds: float) -> str:
 
 @app.command("get")
 def get(
-    entity: Annotated[str, typer.Argument(help="An entity, such as UA, or JFK|UA for a view of two fields.")],
+    entity: Annotated[
+        str,
+        typer.Argument(
+            help="An entity, such as UA or 7, or JFK|UA for a view of two fields (a | within a field is written \\\\|)."
+        ),
+    ],
     view: Annotated[str | None, typer.Option(help="Only of this view.")] = None,
     at: Annotated[
         str | None, typer.Option("--as-of", help="An instant: folded from the log, with the events behind each value.")
@@ -141,6 +147,10 @@ async def _values(
     store: OnlineStore,
 ) -> list[dict[str, Any]]:
     plan = plan_view(project, view.name)
+    named = named_by(kinds_of(plan.source, view.entity), entity)
+    if named is None:
+        return []
+    entity = named
     if at_s is not None:
         table = await _table(session, plan)
         return _as_of_rows(plan, table, entity, at_s) if entity in table.codes(view.entity)[0] else []

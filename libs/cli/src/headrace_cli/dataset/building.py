@@ -18,6 +18,7 @@ from headrace.bus.reading import pin_offsets, read_up_to
 from headrace.envelope import format_instant
 from headrace.errors import Misconfigured
 from headrace.features.dataset import Gathered, Rows
+from headrace.features.entities import text_of
 from headrace_cli.dataset.cache import Cache
 from headrace_cli.session import Session
 
@@ -155,7 +156,7 @@ def _columns(gathered: Gathered, rows: Rows, matrix: np.ndarray) -> dict[str, pl
         columns[found.name] = (
             pl.Series([None if v is None else float(v) for v in values], dtype=pl.Float64)
             if found.kind == "number"
-            else pl.Series([None if v is None else str(v) for v in values], dtype=pl.String)
+            else pl.Series([None if v is None else text_of(v) for v in values], dtype=pl.String)
         )
     own = sum(found.kind != "key" for found in inputs)
     names = [d.name for d in gathered.deployment.derived]

@@ -50,7 +50,8 @@ class WindowClosed(msgspec.Struct, frozen=True):
     `parity_tiles`: share of logged rows equal to the fold up to the offsets that they name; `parity_as_of`: equal to the
     fold of all that was available at their instant; None when no row had features. `parity_rows`: how many rows were compared, at most
     5,000 of a window (those of the lowest hash of where they lie). `late_requests`, `late_outcomes`: what came, since the window before
-    was told, after the window that it belonged to had closed; it counts nowhere else.
+    was told, after the window that it belonged to had closed; it counts nowhere else. `outcomes_beyond`: outcomes known by the closing
+    that came after the label horizon of a request of the window and belong to no other one: not used (is the horizon long enough?).
     """
 
     deployment: str
@@ -72,6 +73,7 @@ class WindowClosed(msgspec.Struct, frozen=True):
     sources: tuple[SourceProfile, ...] = ()
     late_requests: int = 0
     late_outcomes: int = 0
+    outcomes_beyond: int = 0
 
 
 class FindingOpened(msgspec.Struct, frozen=True):

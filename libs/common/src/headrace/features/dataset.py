@@ -34,20 +34,25 @@ Ints = NDArray[np.int64]
 
 # Rows are made, and events put into columns, so many at a time.
 _ROWS, _EVENTS = 50_000, 65_536
+# Every whole number up to it is one of float64.
+_EXACT = 2**53
 
 
 class Inputs(Sequence[dict[str, Scalar]]):
     """The inputs of many requests, a column per declared input; as a sequence, a dict per request.
 
-    Numbers are float64, NaN where null, unless an entity is named by them: 7 and 7.0 are two names. Texts are kept once.
+    Numbers are float64, NaN where null: 7 and 7.0 name one entity. Whole numbers that float64 does not hold are kept beside
+    them, since they name others than their neighbours. Texts are kept once.
     """
 
     def __init__(self, deployment: DeploymentDefinition) -> None:
-        named = {name for binding in deployment.features for name in binding.fields}
+        # NB: what was applied before kinds were written down names entities by the text of a value: 7 and 7.0 differ there.
+        as_they_came = {name for binding in deployment.features if not binding.kinds for name in binding.fields}
         self._columns: dict[str, array[float] | list[Any]] = {
-            found.name: array("d") if found.kind == "number" and found.name not in named else []
+            found.name: array("d") if found.kind == "number" and found.name not in as_they_came else []
             for found in deployment.inputs
         }
+        self._exact: dict[str, dict[int, int]] = {}
         self._texts: dict[str, str] = {}
         self._count = 0
         self._numbers = [(name, column) for name, column in self._columns.items() if isinstance(column, array)]
@@ -63,13 +68,19 @@ class Inputs(Sequence[dict[str, Scalar]]):
     def __getitem__(self, place: int | slice) -> "dict[str, Scalar] | Inputs":
         if isinstance(place, slice):
             return self.taken(range(*place.indices(self._count)))
-        return {name: _there(column[place]) for name, column in self._columns.items()}
+        found = {name: _there(column[place]) for name, column in self._columns.items()}
+        if self._exact:
+            place = range(self._count)[place]
+            found |= {name: exact[place] for name, exact in self._exact.items() if place in exact}
+        return found
 
     def __iter__(self) -> Iterator[dict[str, Scalar]]:
         return (self[place] for place in range(self._count))
 
     def column(self, name: str) -> Iterator[Scalar]:
         """One input of all requests, None where it is missing."""
+        if name in self._exact:
+            return (self[place][name] for place in range(self._count))
         return map(_there, self._columns[name])
 
     def add(self, inputs: Mapping[str, Scalar]) -> None:
@@ -78,6 +89,8 @@ class Inputs(Sequence[dict[str, Scalar]]):
         for name, column in self._numbers:
             value = get(name)
             column.append(math.nan if value is None else float(value))
+            if type(value) is int and not -_EXACT <= value <= _EXACT and value != float(value):
+                self._exact.setdefault(name, {})[self._count] = value
         for name, column in self._others:
             value = get(name)
             column.append(texts.setdefault(value, value) if type(value) is str else value)
@@ -88,6 +101,10 @@ class Inputs(Sequence[dict[str, Scalar]]):
         chosen = list(places)
         found = Inputs.__new__(Inputs)
         found._texts, found._count = {}, len(chosen)
+        found._exact = {
+            name: {place: exact[n] for place, n in enumerate(chosen) if n in exact}
+            for name, exact in self._exact.items()
+        }
         found._columns = {
             name: array("d", map(column.__getitem__, chosen))
             if isinstance(column, array)

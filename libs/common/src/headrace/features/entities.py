@@ -15,6 +15,7 @@ from headrace.instants import utc
 
 # A longer text is named by its beginning and its hash: keys and memory are not a writer's to choose.
 LONGEST_PART = 256
+_CHARACTER = re.compile(r"\\?.", re.DOTALL)
 _WHOLE = re.compile(r"[+-]?\d{1,40}(\.0*)?")
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0", "-0.0")
 
@@ -54,6 +55,34 @@ def part_of(kind: str, value: Any) -> str | None:
         return bounded(value)
     made = _MAKERS.get(kind, _plain)(value)
     return None if made is None else bounded(made)
+
+
+def text_of(value: float | str | bool) -> str | None:
+    """A value as a text field has it: a whole number is its digits; None for what is not finite.
+
+    >>> text_of(7), text_of(7.0), text_of("7"), text_of(7.5)
+    ('7', '7', '7', '7.5')
+    """
+    return _text(value)
+
+
+def named_by(kinds: Sequence[str], text: str) -> str | None:
+    """The entity that a person wrote, such as `JFK|7.0`: each part by its kind. None for none of so many fields.
+
+    >>> named_by(["text", "integer"], "JFK|7.0"), named_by(["text", "text"], "a\\\\|b|c"), named_by(["text"], "a|b")
+    ('JFK|7', 'a\\\\|b|c', 'a|b')
+    """
+    if not kinds:
+        return None if text else ""
+    if len(kinds) == 1:
+        return entity_key(kinds, [text])
+    parts = [""]
+    for character in _CHARACTER.findall(text):
+        if character == "|":
+            parts.append("")
+        else:
+            parts[-1] += character[-1]
+    return entity_key(kinds, parts) if len(parts) == len(kinds) else None
 
 
 def bounded(text: str) -> str:

@@ -18,6 +18,7 @@ from headrace.features.as_of import AsOf, as_of
 from headrace.features.differences import cause_of
 from headrace.features.events import EventTable
 from headrace.features.plan import ViewPlan, features_of_width, plan_view
+from headrace.features.precision import as_seen, filled
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 
 Floats32 = NDArray[np.float32]
@@ -110,7 +111,7 @@ def _row_of(plans: Sequence[ViewPlan], parts: Sequence[NDArray[np.float64]]) -> 
     """View features as they stand in a row: defaults where there is no value, float32 last."""
     defaults = [np.nan if f.default is None else f.default for plan in plans for f in plan.view.features]
     values = np.hstack(parts)
-    return np.where(np.isnan(values), np.array(defaults), values).astype(np.float32)
+    return as_seen(filled(values, np.array(defaults, dtype=np.float64)))
 
 
 def _restricted(seen: _Logged, places: NDArray[np.int64]) -> Floats32:

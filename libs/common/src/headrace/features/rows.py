@@ -2,7 +2,7 @@
 
 Columns: the deployment's inputs in declared order (keys left out), then its derived columns, then each bound view's
 features, named `<view>.<feature>`. A category is the code of its value in the version's vocabulary; unknown and null are
-NaN; for a version that wants a frame, an unknown one is the code behind the last. A feature without a value is its default, else NaN.
+NaN. A feature without a value is its default, else NaN. All is judged in the precision of the row (`features.precision`).
 """
 
 import math
@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from headrace.events.inference import Invalid, Scalar
 from headrace.events.registry import ColumnPin, Signature
 from headrace.features.derived import evaluate, refuse_unknown
-from headrace.features.entities import entity_key
+from headrace.features.entities import entity_key, text_of
+from headrace.features.precision import LARGEST, as_seen, filled, seen
 from headrace.features.store import OnlineStore
 from headrace.project.definition import DeploymentDefinition, InputDefinition, ProjectDefinition, digest_of
 
 Vocabularies = Mapping[str, Sequence[str]]
-# Rows are float32: a larger number would reach a model as an infinity.
-LARGEST = float(np.finfo(np.float32).max)
 
 
 def check_inputs(deployment: DeploymentDefinition, inputs: Mapping[str, Scalar]) -> Invalid | None:
@@ -42,24 +41,29 @@ def check_inputs(deployment: DeploymentDefinition, inputs: Mapping[str, Scalar])
 def _refusal(field: InputDefinition, value: Scalar) -> str | None:
     if value is None:
         return None if field.nullable else f"{field.name} is missing"
+    if field.kind == "key":
+        return None if isinstance(value, str) or _is_number(value) else f"{field.name} must be text or a finite number"
     if field.kind != "number":
         return None if isinstance(value, str) else f"{field.name} must be text, got {type(value).__name__}"
     if isinstance(value, str):
         return f"{field.name} must be a number, got {value!r}"
-    if not _is_finite(value):
+    number = seen(value)
+    if not math.isfinite(number):
         return f"{field.name} must be finite and within float32 (at most {LARGEST:.4g})"
-    if field.low is not None and value < field.low:
-        return f"{field.name} must be at least {field.low:g}, got {value:g}"
-    if field.high is not None and value > field.high:
-        return f"{field.name} must be at most {field.high:g}, got {value:g}"
+    if field.low is not None and number < seen(field.low):
+        return f"{field.name} must be at least {field.low:g}, got {_told(value, field.low)}"
+    if field.high is not None and number > seen(field.high):
+        return f"{field.name} must be at most {field.high:g}, got {_told(value, field.high)}"
     return None
 
 
-def _is_finite(value: float) -> bool:
-    try:
-        return abs(float(value)) <= LARGEST
-    except OverflowError:  # an integer that no float64 can hold
-        return False
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) or math.isfinite(value)
+
+
+def _told(value: float, limit: float) -> str:
+    """A value beyond a limit: short, unless it would then read like the limit itself."""
+    return repr(value) if f"{value:g}" == f"{limit:g}" else f"{value:g}"
 
 
 def bare_signature(project: ProjectDefinition, deployment: DeploymentDefinition) -> Signature:
@@ -118,7 +122,6 @@ class RowMaker:
         ]
         self._features = signature.columns[len(self._fields) + len(self._derived) :]
         self._defaults = np.array([np.nan if pin.default is None else pin.default for pin in self._features])
-        self._has_defaults = not np.isnan(self._defaults).all()
 
     def encode(self, inputs: Sequence[Mapping[str, Scalar]]) -> NDArray[np.float64]:
         """The input columns of many rows, shape (n, fields)."""
@@ -134,17 +137,15 @@ class RowMaker:
 
     def fill(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Features of shape (n, n_features) with the defaults where there is no value."""
-        return np.where(np.isnan(features), self._defaults, features) if self._has_defaults else features
+        return filled(features, self._defaults)
 
     def rows(self, inputs: Sequence[Mapping[str, Scalar]], features: NDArray[np.float64]) -> NDArray[np.float32]:
         """Rows for many requests: their inputs, and their features of shape (n, n_features)."""
         encoded = self.encode(inputs)
         if not self._features and not self._derived:
-            return encoded.astype(np.float32)
-        filled = self.fill(features)
-        # NB: a sum or a derived column may be too large for float32: an infinity in the row, not a warning.
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return np.hstack([encoded, *self._derive(inputs, filled), filled]).astype(np.float32)
+            return as_seen(encoded)
+        whole = self.fill(features)
+        return as_seen(np.hstack([encoded, *self._derive(inputs, whole), whole]))
 
     def _derive(
         self, inputs: Sequence[Mapping[str, Scalar]], features: NDArray[np.float64]
@@ -155,7 +156,7 @@ class RowMaker:
         columns: dict[str, NDArray[Any]] = {pin.name: features[:, n] for n, pin in enumerate(self._features)}
         for field in self._inputs:
             values = [found.get(field.name) for found in inputs]
-            columns[field.name] = _numbers(values) if field.kind == "number" else np.array(values, dtype=object)
+            columns[field.name] = _numbers(values) if field.kind == "number" else _texts(values)
         for derived in self._derived:
             columns[derived.name] = evaluate(derived.expression, columns, len(inputs))
         return [columns[derived.name].reshape(-1, 1) for derived in self._derived]
@@ -163,6 +164,13 @@ class RowMaker:
 
 def _numbers(values: Sequence[Scalar]) -> NDArray[np.float64]:
     return np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
+
+
+def _texts(values: Sequence[Scalar]) -> NDArray[Any]:
+    """NB: numpy makes one array of texts, and another of numbers: a key may be either."""
+    found = np.empty(len(values), dtype=object)
+    found[:] = [value if value is None or isinstance(value, str) else text_of(value) for value in values]
+    return found
 
 
 def _code(value: Scalar, codes: dict[str, float], unknown: float) -> float:

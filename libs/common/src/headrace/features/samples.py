@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from headrace.events.inference import Scalar
 from headrace.events.registry import ColumnPin, Signature
-from headrace.features.rows import LARGEST, RowMaker
+from headrace.features.precision import LARGEST, seen
+from headrace.features.rows import RowMaker
 from headrace.project.definition import DeploymentDefinition, InputDefinition
 
 ROWS = 200
@@ -143,14 +144,9 @@ def _fraction(low: float | None, high: float | None, dice: np.random.Generator) 
 
 
 def _held(value: float, low: float | None, high: float | None) -> float:
-    """The nearest number that float32 holds within the limits; a limit itself where it holds none."""
+    """The number as a model sees it, within the limits as it sees them."""
     least, most = -LARGEST if low is None else low, LARGEST if high is None else high
-    within = float(min(max(value, least), most))
-    # NB: compared as float64: beside a float32, numpy would round the limit too.
-    near = float(np.float32(within))
-    if not least <= near <= most:
-        near = float(np.nextafter(np.float32(within), np.float32(np.inf if near < least else -np.inf)))
-    return near + 0.0 if least <= near <= most else within
+    return seen(min(max(value, least), most)) + 0.0
 
 
 def _open(low: float | None, high: float | None, dice: np.random.Generator) -> float:

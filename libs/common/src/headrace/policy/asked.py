@@ -1,17 +1,18 @@
 """What a question may say, by one rule for every door: its unit, its instant, its values and its id, all bounded.
 
 Used by the gateway (three dialects of HTTP) and by the Python client (over HTTP and over Kafka), so that one thing means
-the same whichever way it comes: 5, 5.0 and "5" are one unit; None, NaN, `pandas.NA` and `NaT` are a missing value.
+the same whichever way it comes: 5, 5.0 and "5" are one unit; None, NaN, `pandas.NA` and `NaT` are a missing value; an array
+without dimensions is the value in it; an instant is its RFC 3339 text in UTC, as in JSON.
 """
 
 import math
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
-from headrace.envelope import MAX_TEXT_BYTES, parse_instant
+from headrace.envelope import MAX_TEXT_BYTES, format_instant, parse_instant
 from headrace.errors import Poison
 from headrace.events.inference import Scalar
 from headrace.instants import instant_s, why_not
@@ -87,8 +88,10 @@ def value_of(name: str, given: Any) -> Scalar:
 
     An integer beyond 64 bits is the number that it means. Raises `Unfit` for what is no finite number, text or bool.
 
-    >>> value_of("a", np.float32(0.5)), value_of("a", math.nan), value_of("a", 10**30), value_of("a", True)
+    >>> value_of("a", np.float32(0.5)), value_of("a", math.nan), value_of("a", 10**30), value_of("a", np.array(True))
     (0.5, None, 1e+30, True)
+    >>> value_of("a", datetime(2013, 4, 1, 12)), value_of("a", date(2013, 4, 1))
+    ('2013-04-01T12:00:00Z', '2013-04-01')
     """
     kind = type(given)
     if kind is str:
@@ -121,13 +124,23 @@ def _seconds(given: Any) -> float | None:
     try:
         if isinstance(given, str):
             return parse_instant(given) if len(given) <= _INSTANT_CHARS else None
-        if isinstance(given, np.generic):
-            given = given.astype("datetime64[us]").item() if isinstance(given, np.datetime64) else given.item()
+        given = _instant(given)
         if isinstance(given, bool) or _is_missing(given):
             return None
         return instant_s(given) if isinstance(given, datetime | int | float) else None
     except (Poison, ValueError, OverflowError):
         return None
+
+
+def _instant(given: Any) -> Any:
+    """The Python value of a numpy scalar, an array without dimensions or a Decimal; others as they are."""
+    if isinstance(given, np.ndarray) and given.ndim == 0:
+        given = given[()]
+    if isinstance(given, np.datetime64):
+        return given.astype("datetime64[us]").item()
+    if isinstance(given, Decimal | np.floating):
+        return float(given)
+    return given.item() if isinstance(given, np.generic) else given
 
 
 def _is_missing(given: Any) -> bool:
@@ -143,9 +156,13 @@ def _is_missing(given: Any) -> bool:
 
 
 def _plain(name: str, given: Any) -> Scalar:
-    """The Python value of a subclass, a numpy scalar or a Decimal."""
+    """The Python value of a subclass, a numpy scalar, a Decimal or an instant."""
+    if isinstance(given, np.ndarray) and given.ndim == 0:
+        return value_of(name, given[()])
     if _is_missing(given):
         return None
+    if isinstance(given, date | np.datetime64):
+        return _told_instant(name, _instant(given))
     if isinstance(given, np.bool_ | bool):
         return bool(given)
     if isinstance(given, str):
@@ -155,6 +172,13 @@ def _plain(name: str, given: Any) -> Scalar:
     if isinstance(given, float | np.floating | Decimal):
         return float(given)
     raise Unfit(f"{name} must be a number, text, true, false or null, got {type(given).__name__}")
+
+
+def _told_instant(name: str, given: Any) -> str:
+    try:
+        return format_instant(instant_s(given)) if isinstance(given, datetime) else date.isoformat(given)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise Unfit(f"{name}: {shown(given)} is not an instant of the years 1..9999") from None
 
 
 def _text(name: str, given: str) -> str:

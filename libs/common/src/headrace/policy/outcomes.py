@@ -17,7 +17,7 @@ their unit: outcomes of one unit lie on one partition, in order.
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,17 @@ FATES = ("used", "second", "repeated", "beyond_horizon", "of_no_request", "corre
 def key_of(text: str | None) -> int:
     """A text as 8 bytes, 0 for none. NB: of this process only; never to be written anywhere."""
     return (hash(text) & _MASK or 1) if text else 0
+
+
+class Told(NamedTuple):
+    """An outcome of a unit. `known_s`: when it became known; `id`: its own; `request_id`: of the request that it names."""
+
+    unit: str
+    value: float
+    known_s: float
+    id: str = ""
+    request_id: str | None = None
+    corrects: str | None = None
 
 
 def packed(
@@ -175,8 +186,10 @@ def _log_of(asked: Asked, told: Table) -> _Log:
 
 def _repeats(unit: Ints, ids: Keys) -> NDArray[np.bool_]:
     """Whether an id was told before for the same unit."""
+    again, in_order = np.zeros(len(ids), dtype=bool), np.sort(ids)
+    if not ((in_order[1:] == in_order[:-1]) & (in_order[1:] != 0)).any():
+        return again
     order = np.lexsort((ids, unit))
-    again = np.zeros(len(ids), dtype=bool)
     same = (ids[order][1:] == ids[order][:-1]) & (unit[order][1:] == unit[order][:-1]) & (ids[order][1:] != 0)
     again[order[1:][same]] = True
     return again

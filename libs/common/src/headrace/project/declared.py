@@ -33,6 +33,7 @@ _SUBJECTS: dict[type, str] = {
     Pipeline: "pipeline",
 }
 _PLAIN = {str: "a text", float: "a number", int: "a whole number", bool: "True or False"}
+_CONTAINERS = {"Callable": "a function", "Mapping": "a dict"}
 _DURATION = frozenset({str, float})
 # How a user writes what is made by a function.
 _MEANT = {
@@ -111,7 +112,8 @@ def _why_not(wanted: Any, value: Any) -> str | None:
     reasons = [_why_none_of(option, value) for option in options]
     if any(reason is None for reason in reasons):
         return None
-    parts = [reason for reason in reasons if reason]
+    is_one = len(set(options) - {type(None)}) == 1
+    parts = [reason for reason in reasons if reason and (is_one or isinstance(reason, Sentence))]
     expected = " or ".join(_expected(option) for option in options if option is not type(None))
     return parts[0] if parts else f"must be {expected}, got {_got(value)}"
 
@@ -179,7 +181,7 @@ def _expected(option: Any) -> str:
     if option is type(None):
         return "None"
     if typing.get_origin(option) is not None:
-        return "a function" if "Callable" in str(option) else "a list"
+        return next((said for kind, said in _CONTAINERS.items() if kind in str(option)), "a list")
     return _MEANT.get(option.__name__, f"{option.__name__}(...)")
 
 

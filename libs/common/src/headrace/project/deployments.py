@@ -10,7 +10,7 @@ from headrace.project.views import Binding
 
 @dataclass(frozen=True)
 class Number:
-    """A numeric input within inclusive limits; None for no limit. `nullable`: may be missing."""
+    """A numeric input within inclusive limits, compared in float32 as the model sees it; None for no limit. `nullable`: may be missing."""
 
     name: str
     low: float | None = None
@@ -28,7 +28,7 @@ class Category:
 
 @dataclass(frozen=True)
 class Key:
-    """A text input that only binds feature views: the model never sees it."""
+    """A text or number that only binds feature views: the model never sees it."""
 
     name: str
     nullable: bool = True

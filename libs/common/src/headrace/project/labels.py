@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from headrace.errors import Poison
-from headrace.project.definition import LabelDefinition
+from headrace.project.definition import DeploymentDefinition, LabelDefinition
 
 BINARY, NUMBER, CLASSES = "binary", "number", "classes"
 # What float32 holds: scores are compared with it.
@@ -63,6 +63,20 @@ def why_not_label(label: LabelDefinition, value: Label) -> str | None:
         least, most = ("-" if found is None else f"{found:g}" for found in (low, high))
         return f"{what} in {least}..{most}, {told}"
     return None
+
+
+def why_not_outcome(name: str, deployment: DeploymentDefinition | None, value: Label) -> tuple[str, str] | None:
+    """The field that makes an outcome of a deployment useless, and why; None when it can be taken.
+
+    >>> why_not_outcome("late", None, 1)
+    ('deployment', "no project declares the deployment 'late'")
+    """
+    if deployment is None:
+        return "deployment", f"no project declares the deployment {name!r}"
+    if deployment.label is None:
+        return "deployment", f"the deployment {name!r} declares no label, so it takes no outcomes"
+    why = why_not_label(deployment.label, value)
+    return None if why is None else ("label", why)
 
 
 def are_plain(classes: Sequence[str]) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 from headrace.errors import Misconfigured
 from headrace.project.declare import Project
 from headrace.project.namesakes import file_of, namesake
+from headrace.project.raised import place_of, told
 from headrace.project.threads import said
 
 GROUP = "headrace.projects"
@@ -32,9 +33,10 @@ def load_project(reference: str) -> tuple[Project, str]:
 
     `reference`: an entry point's name, `package.module:attribute`, or a path to a package folder or a .py file.
     """
-    for point in entry_points(group=GROUP):
-        if point.name == reference:
-            return _checked(_attribute(point.value), reference), point.value
+    if "/" not in reference:
+        for point in entry_points(group=GROUP):
+            if point.name == reference:
+                return _checked(_attribute(point.value), reference), point.value
     if Path(reference).exists():
         return _by_path(Path(reference).resolve())
     if ":" in reference:
@@ -191,16 +193,26 @@ def _on_path(folder: str) -> None:
 def _attribute(reference: str) -> Any:
     module, _, name = reference.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise Misconfigured(f"cannot import {module!r}: {error}; install the package, or give its folder") from error
-    except AttributeError as error:
-        if error.name != name:
-            raise Misconfigured(f"{module!r:.200} raises while it is imported: {said(error)}") from error
-        raise Misconfigured(f"{module} has no {name!r}; a project module ends with `{name} = Project(...)`") from None
+        imported = importlib.import_module(module)
     except (Exception, SystemExit) as error:
         # NB: importing runs the user's module, which may raise whatever it likes.
-        raise Misconfigured(f"{module!r:.200} raises while it is imported: {said(error)}") from error
+        raise Misconfigured(_why_not_imported(module, error)) from error
+    try:
+        return getattr(imported, name)
+    except AttributeError:
+        others = [key for key, value in vars(imported).items() if isinstance(value, Project)]
+        way_out = f"apply {module}:{others[0]}" if others else f"a project module ends with `{name} = Project(...)`"
+        raise Misconfigured(f"{getattr(imported, '__file__', None) or module} has no {name!r}; {way_out}") from None
+
+
+def _why_not_imported(module: str, error: BaseException) -> str:
+    """His file and line where the user's code raised; else what to do so that the module is found."""
+    if place_of(error, module) is None:
+        if isinstance(error, ImportError):
+            return f"cannot import {module!r:.200}: {error}; install the package, or give its folder"
+        return f"{module!r:.200} raises while it is imported: {said(error)}"
+    way_out = "; install it where Headrace runs" if isinstance(error, ModuleNotFoundError) else ""
+    return f"{told(error, module)}{way_out} (while {module!r:.200} is imported)"
 
 
 def _checked(found: Any, reference: str) -> Project:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import Misconfigured, Poison
+from headrace.project.raised import place_of
 
 # One message may become so much: more is a loop without end, or a mistake.
 MOST_OUTPUTS = 10_000
@@ -166,7 +167,11 @@ class TransformThread:
         self._finish()
 
     def _note(self, error: BaseException) -> None:
-        self._failure = error.reason if isinstance(error, Poison) else said(error)
+        if isinstance(error, Poison):
+            self._failure = error.reason
+        else:
+            place = place_of(error, getattr(self._transform, "__module__", ""))
+            self._failure = f"{said(error)} ({place})" if place else said(error)
 
     def _take(self, value: Any) -> None:
         self.steps += 1

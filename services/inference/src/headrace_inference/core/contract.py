@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from headrace.events.inference import Scalar
-from headrace.features.rows import LARGEST
+from headrace.features.precision import seen
 from headrace.project.definition import DeploymentDefinition
 from headrace_inference.core.admission import MAX_TEXT_CHARS
 
@@ -30,8 +30,8 @@ class Contract:
         self._numbers = values_of([field.name for field in numbers])
         self._texts = values_of(texts)
         # NB: rows are float32: what is finite only in float64 would reach the model as an infinity.
-        self._lowest = np.array([max(-LARGEST, -LARGEST if field.low is None else field.low) for field in numbers])
-        self._highest = np.array([min(LARGEST, LARGEST if field.high is None else field.high) for field in numbers])
+        self._lowest = np.array([-np.inf if field.low is None else seen(field.low) for field in numbers])
+        self._highest = np.array([np.inf if field.high is None else seen(field.high) for field in numbers])
 
     def vouches(self, asked: Sequence[Inputs]) -> list[bool]:
         """Per request whether it keeps the contract beyond doubt; one with a null, say, is left to a closer look."""
@@ -41,10 +41,10 @@ class Contract:
         if not any(kept):
             return kept
         try:
-            values = np.array([self._numbers(i) for i, fine in zip(asked, kept, strict=True) if fine], np.float64)
+            values = _seen([self._numbers(i) for i, fine in zip(asked, kept, strict=True) if fine])
         except OverflowError:  # an integer that no float64 can hold
             return [False] * len(kept)
-        within = np.all((values >= self._lowest) & (values <= self._highest), axis=1)
+        within = np.all(np.isfinite(values) & (values >= self._lowest) & (values <= self._highest), axis=1)
         told = iter(within.tolist())
         return [fine and next(told) for fine in kept]
 
@@ -53,6 +53,12 @@ class Contract:
         if inputs.keys() != self._names or not _PLAIN.issuperset(map(type, self._numbers(inputs))):
             return False
         return all(type(text) is str and len(text) <= MAX_TEXT_CHARS for text in self._texts(inputs))
+
+
+def _seen(values: Sequence[tuple[float, ...]]) -> np.ndarray:
+    """As the model sees them; by way of float64, as everywhere."""
+    with np.errstate(over="ignore"):
+        return np.array(values, np.float64).astype(np.float32)
 
 
 def values_of(names: Sequence[str]) -> Callable[[Inputs], tuple[Any, ...]]:

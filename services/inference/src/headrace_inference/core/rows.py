@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from headrace.events.registry import Signature
+from headrace.features.precision import gaps
 from headrace.features.rows import RowMaker, bare_signature
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_inference.core.contract import Contract
@@ -82,8 +83,8 @@ class Rows:
 
     def missing(self, features: np.ndarray) -> tuple[str, ...]:
         """Names of the view features without a value; `features`: float64 (view features,)."""
-        gaps = np.isnan(features)
-        return tuple(name for name, gap in zip(self._feature_names, gaps, strict=True) if gap) if gaps.any() else ()
+        found = gaps(features)
+        return tuple(name for name, gap in zip(self._feature_names, found, strict=True) if gap) if found.any() else ()
 
     def stale(self, at_s: float, newest_s: Callable[[str], float]) -> tuple[str, ...]:
         """Names of the view features whose source has sent nothing newer than their limit. `newest_s`: per source."""

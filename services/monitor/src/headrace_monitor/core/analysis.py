@@ -25,6 +25,7 @@ from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAdvanced, RolloutCompleted, RolloutStarted, Route
 from headrace.events.verdicts import Evidence, VerdictGiven, WaitingFor
 from headrace.policy.guardrails import split_alpha
+from headrace.policy.outcomes import Told
 from headrace.policy.pairs import PairTest, shows_harm
 from headrace.policy.sequential import chains_needed
 from headrace.policy.verdict import PASS, worst
@@ -157,10 +158,10 @@ class Trial:
             step_unasked=_four(counts.unasked),
         )
 
-    def observe(self, unit: str, value: float, known_s: float) -> None:
+    def observe(self, told: Told) -> None:
         """An outcome."""
         if self._blocks is not None:
-            self._blocks.observe(unit, value, known_s)
+            self._blocks.observe(told)
 
     def _take_decision(
         self,
@@ -181,7 +182,8 @@ class Trial:
             is_case = new is not None and (owner == self.version or share <= 0)
             wait.in_streak = new.kind if new is not None and wait.control_due and is_case else UNASKED
         else:
-            self._pair(decision.unit, decision.at_s, new, control, pairs if is_drawn else None, is_fresh=is_fresh)
+            about = (decision.unit, decision.at_s, decision.request_id)
+            self._pair(about, new, control, pairs if is_drawn else None, is_fresh=is_fresh)
         if not is_fresh:
             return
         owners = (owner == self.version, self.control is not None and owner == self.control)
@@ -239,21 +241,21 @@ class Trial:
                 rows.append(self._tally.row_of_late_control(wait, said))
         if not (wait.new_due or wait.control_due):
             self._waits.done(late.request_id)
-            self._pair(
-                wait.unit, wait.at_s, wait.new, wait.control, pairs if wait.is_drawn else None, is_fresh=is_fresh
-            )
+            about = (wait.unit, wait.at_s, late.request_id)
+            self._pair(about, wait.new, wait.control, pairs if wait.is_drawn else None, is_fresh=is_fresh)
 
     def _pair(
         self,
-        unit: str,
-        at_s: float,
+        about: tuple[str, float, str],
         new: Said | None,
         control: Said | None,
         pairs: list[tuple[Said, Said]] | None,
         *,
         is_fresh: bool,
     ) -> None:
-        """A request of which both versions have spoken, if they have; missing where one of the two was not asked."""
+        """A request of which both versions have spoken, if they have; missing where one of the two was not asked. `about`: unit,
+        instant, request id."""
+        unit, at_s, request_id = about
         if new is None or control is None or (new.kind is UNASKED and control.kind is UNASKED):
             return
         if new.kind is UNASKED or control.kind is UNASKED:
@@ -261,7 +263,7 @@ class Trial:
                 self._blocks.miss(at_s, is_first_time=is_fresh)
             return
         if self._blocks is not None:
-            self._blocks.put(unit, at_s, new.score, control.score, is_fresh)
+            self._blocks.put(unit, at_s, new.score, control.score, request_id, is_first_time=is_fresh)
         if is_fresh and pairs is not None:
             pairs.append((new, control))
 

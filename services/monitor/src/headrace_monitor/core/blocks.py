@@ -1,12 +1,12 @@
 """Paired requests of a rollout, in blocks of event time, until their labels are there.
 
-A block [from, to) closes when the deployment's clock has passed its end and the label delay. A label counts if it became known
-between its request's instant and the label's horizon after it, and before the block closed; of several the last one.
+A block [from, to) closes when the deployment's clock has passed its end and the label delay. Which outcome is the label of a
+request, as known by then, `headrace.policy.outcomes` says.
 
 A request that only one of the versions was able to score is no pair. One whose shadow was due and never came by the closing, or
 came to nothing by no fault of its own, is *missing*: counted with its block, since what is missing is no fair sample.
 
-What it costs: a pair 16 bytes and 8 per number of its two scores (32 for a binary one), a label 24, in plain arrays. Blocks without requests
+What it costs: a pair 24 bytes and 8 per number of its two scores (40 for a binary one), a label 48, in plain arrays. Blocks without requests
 cost nothing, and are passed over without a turn each: no loop's length depends on an instant.
 """
 
@@ -19,18 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.inference import Score
+from headrace.policy.outcomes import SKEW_S, Asked, Table, Told, key_of, labels_of, packed, table_of
 from headrace.policy.pairs import EMPTY, BlockSum, brier_losses, brier_losses_of_classes, sum_up
 from headrace.project.definition import LabelDefinition
 from headrace_monitor.core.quality import log_losses
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 # More than any block can have at risk: a block that has not ended yet counts as lost.
 _ALL = 1e9
 PAIRS_LIMIT_BYTES = 64 * 2**20
 LABELS_LIMIT_BYTES = 64 * 2**20
-LABEL_BYTES = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,7 @@ class Pair:
     at_s: float
     new: Score | None
     control: Score | None
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,60 +59,11 @@ class Closed:
 
 
 class _Rows:
-    """The pairs of one block, in columns. Units by the process's own hash; NaN for a score that failed."""
+    """The pairs of one block, in columns. Units and requests by the process's own hash; NaN for a score that failed."""
 
     def __init__(self) -> None:
-        self.units, self.at_s = array("q"), array("d")
+        self.units, self.requests, self.at_s = array("Q"), array("Q"), array("d")
         self.new, self.control = array("d"), array("d")
-
-
-class _Labels:
-    """Outcomes in the order in which they came, in columns."""
-
-    def __init__(self) -> None:
-        self.units, self.values, self.known_s = array("q"), array("d"), array("d")
-
-    def __len__(self) -> int:
-        return len(self.units)
-
-    def add(self, unit: str, value: float, known_s: float) -> None:
-        self.units.append(hash(unit))
-        self.values.append(value)
-        self.known_s.append(known_s)
-
-    def keep(self, kept: NDArray[np.bool_]) -> None:
-        """Only some of them."""
-        if kept.all():
-            return
-        for name, code in (("units", "q"), ("values", "d"), ("known_s", "d")):
-            column = np.frombuffer(getattr(self, name), dtype=np.int64 if code == "q" else np.float64)[kept]
-            setattr(self, name, array(code, column.tobytes()))
-
-    def columns(self) -> tuple[Ints, Floats, Floats]:
-        """Units, values, instants. NB: copies, for an array that is looked at cannot grow."""
-        return (
-            np.array(self.units, dtype=np.int64),
-            np.array(self.values, dtype=np.float64),
-            np.array(self.known_s, dtype=np.float64),
-        )
-
-
-def join(units: Ints, at_s: Floats, until_s: Floats, labels: tuple[Ints, Floats, Floats]) -> Floats:
-    """Per request the last label of its unit that became known in [at, until]; NaN where there is none."""
-    of_unit, values, known_s = labels
-    found = np.full(len(units), np.nan)
-    if not len(values) or not len(units):
-        return found
-    asked = np.concatenate([np.zeros(len(values), dtype=bool), np.ones(len(units), dtype=bool)])
-    # NB: stable, so that of two labels of one instant the one that came later is the last.
-    order = np.lexsort((asked, np.concatenate([known_s, until_s]), np.concatenate([of_unit, units])))
-    is_label = order < len(values)
-    places = np.maximum.accumulate(np.where(is_label, np.arange(len(order)), -1))[~is_label]
-    rows = order[~is_label] - len(values)
-    before = order[np.maximum(places, 0)] % len(values)
-    fits = (places >= 0) & (of_unit[before] == units[rows]) & (known_s[before] >= at_s[rows])
-    found[rows[fits]] = values[before[fits]]
-    return found
 
 
 @dataclass
@@ -130,7 +81,7 @@ class Blocks:
     labels_limit_bytes: int = LABELS_LIMIT_BYTES
     _rows: dict[int, _Rows] = field(default_factory=dict)
     _missing: dict[int, int] = field(default_factory=dict)
-    _labels: _Labels = field(default_factory=_Labels)
+    _outcomes: bytearray = field(default_factory=bytearray)
     _held: int = 0
     has_closed: bool = False
 
@@ -140,7 +91,7 @@ class Blocks:
         self._is_binary = self.label.kind == "binary"
         self._width = 1 if self._is_binary else len(self.label.classes)
         self._classes = max(len(self.label.classes), 2)
-        self.pair_bytes = 16 + 16 * self._width
+        self.pair_bytes = 24 + 16 * self._width
 
     # what comes
 
@@ -164,9 +115,18 @@ class Blocks:
 
     def take(self, pair: Pair, *, is_first_time: bool = True) -> None:
         """A pair of the first block or a later one. Over the bound in bytes it is missing instead."""
-        self.put(pair.unit, pair.at_s, pair.new, pair.control, is_first_time)
+        self.put(pair.unit, pair.at_s, pair.new, pair.control, pair.request_id, is_first_time=is_first_time)
 
-    def put(self, unit: str, at_s: float, new: Score | None, control: Score | None, is_first_time: bool = True) -> None:
+    def put(
+        self,
+        unit: str,
+        at_s: float,
+        new: Score | None,
+        control: Score | None,
+        request_id: str,
+        *,
+        is_first_time: bool = True,
+    ) -> None:
         """The same by its parts."""
         number = math.floor(at_s / self.block_s)
         if (self._start is None or number < self._start) and not self.expect(at_s, is_first_time=is_first_time):
@@ -177,7 +137,8 @@ class Blocks:
         rows = self._rows.get(number)
         if rows is None:
             rows = self._rows[number] = _Rows()
-        rows.units.append(hash(unit))
+        rows.units.append(key_of(unit))
+        rows.requests.append(key_of(request_id))
         rows.at_s.append(at_s)
         self._put(rows.new, new)
         self._put(rows.control, control)
@@ -192,23 +153,27 @@ class Blocks:
         number = self.number_of(at_s)
         self._missing[number] = self._missing.get(number, 0) + 1
 
-    def observe(self, unit: str, value: float, known_s: float) -> None:
-        """Take an outcome; a later one corrects an earlier one. One that is no label of the deployment's kind is only counted."""
-        if not (float(value).is_integer() and 0 <= value < self._classes):
+    def observe(self, told: Told) -> None:
+        """Take an outcome. One that is no label of the deployment's kind is only counted."""
+        if not (float(told.value).is_integer() and 0 <= told.value < self._classes):
             self.foreign += 1
             return
-        self._labels.add(unit, value, known_s)
-        if len(self._labels) * LABEL_BYTES > self.labels_limit_bytes:
+        self._outcomes += packed(*told)
+        if len(self._outcomes) > self.labels_limit_bytes:
             self._thin_out()
 
     def _thin_out(self) -> None:
         """At the bound: first what belongs to no open request goes, then the oldest tenth."""
-        units, _, known_s = self._labels.columns()
-        open_units = [np.array(rows.units, dtype=np.int64) for rows in self._rows.values()]
-        kept = np.isin(units, np.concatenate(open_units)) if open_units else np.zeros(len(units), dtype=bool)
+        told = table_of(self._outcomes)
+        open_units = [np.array(rows.units, dtype=np.uint64) for rows in self._rows.values()]
+        kept = np.isin(told["unit"], np.concatenate(open_units)) if open_units else np.zeros(len(told), dtype=bool)
         if kept.mean() > 0.9:
-            kept &= known_s > np.quantile(known_s, 0.1)
-        self._labels.keep(kept)
+            kept &= told["known_s"] > np.quantile(told["known_s"], 0.1)
+        self._keep(told, kept)
+
+    def _keep(self, told: Table, kept: NDArray[np.bool_]) -> None:
+        if not kept.all():
+            self._outcomes = bytearray(told[kept].tobytes())
 
     # what closes
 
@@ -262,12 +227,13 @@ class Blocks:
         found = {number: self._rows[number] for number in numbers if number in self._rows}
         if not found:
             return {}
-        units = np.concatenate([np.array(rows.units, dtype=np.int64) for rows in found.values()])
+        units, requests = (
+            np.concatenate([np.array(getattr(rows, name), dtype=np.uint64) for rows in found.values()])
+            for name in ("units", "requests")
+        )
         at_s = np.concatenate([np.array(rows.at_s, dtype=np.float64) for rows in found.values()])
-        over_s = at_s + self.label.horizon_s
-        labels = join(units, at_s, np.minimum(over_s, now_s), self._labels.columns())
-        if self.label.absent == "negative":
-            labels = np.where(np.isnan(labels) & (now_s >= over_s), 0.0, labels)
+        told = table_of(self._outcomes)
+        labels = labels_of(self.label, Asked(units, at_s, requests), told, now_s).labels
         parts = np.split(labels, np.cumsum([len(rows.units) for rows in found.values()])[:-1])
         return dict(zip(found, parts, strict=True))
 
@@ -290,9 +256,12 @@ class Blocks:
         )
 
     def _forget(self, closed_to_s: float) -> None:
-        """Drop the labels that were known before the oldest open request."""
-        if len(self._labels):
-            self._labels.keep(np.array(self._labels.known_s, dtype=np.float64) >= closed_to_s)
+        """Drop the outcomes that were known before the oldest open request; corrections go with what they set right."""
+        if self._outcomes:
+            told = table_of(self._outcomes)
+            kept = told["known_s"] >= closed_to_s - SKEW_S
+            kept |= np.isin(told["corrects"], told["id"][(kept | (told["corrects"] != 0)) & (told["id"] != 0)])
+            self._keep(told, kept)
 
     # what it holds
 
@@ -312,7 +281,7 @@ class Blocks:
     @property
     def labels_bytes(self) -> int:
         """What all labels cost."""
-        return len(self._labels) * LABEL_BYTES
+        return len(self._outcomes)
 
     def _put(self, column: array, score: Score | None) -> None:
         """The numbers of a score; NaN where there is none, or one of another shape or out of 0..1."""

@@ -81,4 +81,5 @@ def evaluate(seen: Seen, from_s: float, late: tuple[int, int], drift_statistic: 
         sources=profile_sources(seen.project, deployment, seen.tables, from_s, to_s) if is_whole else (),
         late_requests=late[0],
         late_outcomes=late[1],
+        outcomes_beyond=rows.beyond,
     )

@@ -5,7 +5,7 @@ passed its end and either `coverage` of its requests have a label known by then,
 the first full hour at which that holds, found by arithmetic, so that it depends neither on how records were batched nor
 on how far an instant lies away.
 
-A decision waits as 44 bytes (and 16 per shadow's score); whatever else of it is needed when its window closes is read
+A decision waits as 48 bytes (and 16 per shadow's score); whatever else of it is needed when its window closes is read
 from the log again. Over the bound of bytes or windows the oldest window closes with what there is.
 """
 
@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.inference import DecisionMade, Expired, FellBack, Invalid, Refused, Score, Served, ShadowScored
+from headrace.policy.outcomes import BEYOND, SKEW_S, Asked, Table, Told, fates_of, key_of, labels_of
 from headrace.project.definition import DeploymentDefinition
-from headrace_monitor.core.labels import MASK, Floats, Labels, match
+from headrace_monitor.core.labels import KEPT_S, Floats, Labels
 
 HOUR_S = 3600.0
 MOST_WINDOWS = 10_000
@@ -29,17 +30,17 @@ CHAMPION, SHADOW = 1, 6
 
 _KIND: dict[type, int] = {found: n for n, found in enumerate(ANSWERS)}
 _ROLE = {name: n for n, name in enumerate(ROLES)}
-_ROW = struct.Struct("<QdqdiHBBI")
+_ROW = struct.Struct("<QdqdiHBBQ")
 _ROW_DTYPE = np.dtype(
     [("unit", "<u8"), ("at_s", "<f8"), ("offset", "<i8"), ("score", "<f8"), ("version", "<i4"), ("partition", "<u2"),
-     ("kind", "u1"), ("role", "u1"), ("request", "<u4")]
+     ("kind", "u1"), ("role", "u1"), ("request", "<u8")]
 )  # fmt: skip
 _SHADOW = struct.Struct("<Iid")
 _SHADOW_DTYPE = np.dtype([("row", "<u4"), ("version", "<i4"), ("score", "<f8")])
 _LATE = struct.Struct("<QHd")
 _LATE_DTYPE = np.dtype([("key", "<u8"), ("version", "<u2"), ("score", "<f8")])
 ROW_BYTES = _ROW.size
-_REQUEST_MASK = 2**32 - 1
+_MASK = 2**64 - 1
 
 
 @dataclass(slots=True)
@@ -61,11 +62,13 @@ class Window:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a closed window as columns. `labels`: NaN where there is none; `shadows`: row, version, score."""
+    """The rows of a closed window as columns. `labels`: NaN where there is none; `shadows`: row, version, score; `beyond`:
+    outcomes that came after the horizon of their requests, see `WindowClosed`."""
 
     table: NDArray[np.void]
     labels: Floats
     shadows: NDArray[np.void]
+    beyond: int = 0
 
     def __len__(self) -> int:
         return len(self.table)
@@ -148,9 +151,9 @@ class Windows:
             score, role = answer.score, _ROLE.get(answer.rung, 5)
         value = math.nan if score is None or score.value is None else score.value
         version = 0 if score is None else score.version
-        unit = hash(decision.unit) & MASK
+        unit = key_of(decision.unit)
         window.waits_for = 0
-        request = hash(decision.request_id) & _REQUEST_MASK
+        request = key_of(decision.request_id)
         window.rows += _ROW.pack(unit, at_s, offset, value, version, partition, _KIND[type(answer)], role, request)
         self._rows_bytes += ROW_BYTES
         if decision.shadows:
@@ -167,18 +170,18 @@ class Windows:
         """Take a shadow's score that came after its decision."""
         window = self.open.get(self.start_of(scored.at_s))
         if window is not None and scored.score is not None and scored.score.value is not None:
-            key = _key(hash(scored.unit) & MASK, scored.at_s, hash(scored.request_id) & _REQUEST_MASK)
+            key = _key(key_of(scored.unit), scored.at_s, key_of(scored.request_id))
             window.late += _LATE.pack(key, scored.version & 0xFFFF, scored.score.value)
             self._rows_bytes += _LATE.size
 
-    def observe(self, unit: str, value: float, known_s: float, *, is_new: bool = True) -> None:
+    def observe(self, told: Told, *, is_new: bool = True) -> None:
         """Take an outcome; one known by the time at which a window has closed came too late for it."""
         if self.labels is None:
             return
-        if is_new and known_s <= self.closed_at_s:
+        if is_new and told.known_s <= self.closed_at_s:
             self.late_outcomes += 1
-        if known_s >= self.closed_to_s:
-            self.labels.observe(hash(unit), value, known_s)
+        if told.known_s >= self.closed_to_s - KEPT_S or told.corrects:
+            self.labels.observe(told)
 
     @property
     def held_bytes(self) -> int:
@@ -230,8 +233,7 @@ class Windows:
         label, table = self.deployment.label, _table(window.rows, _ROW_DTYPE)
         if label is None or self.labels is None:
             return math.inf
-        found = self.labels.between(float(table["at_s"].min()), end_s + label.horizon_s)
-        _, first_s = match(table["unit"], table["at_s"], found, label.horizon_s, math.inf)
+        first_s = labels_of(label, _asked(table), _told(self.labels, table, end_s + label.horizon_s)).first_s
         if label.absent == "negative":
             first_s = np.minimum(first_s, table["at_s"] + label.horizon_s)
         needed = min(math.ceil(self.deployment.coverage * len(table) - 1e-9), len(table))
@@ -280,14 +282,21 @@ class Windows:
 
     def _rows(self, window: Window, start_s: float, closes_s: float) -> Rows:
         table, label = _table(window.rows, _ROW_DTYPE), self.deployment.label
-        labels = np.full(len(table), np.nan)
+        labels, beyond = np.full(len(table), np.nan), 0
         if label is not None and self.labels is not None:
-            end_s = start_s + self.deployment.cohort_s
-            found = self.labels.between(float(table["at_s"].min()), end_s + label.horizon_s)
-            labels, _ = match(table["unit"], table["at_s"], found, label.horizon_s, closes_s)
-            if label.absent == "negative":
-                labels[np.isnan(labels) & (closes_s >= table["at_s"] + label.horizon_s)] = 0.0
-        return Rows(table, labels, _shadows(window, table))
+            over_s = start_s + self.deployment.cohort_s + label.horizon_s
+            told = _told(self.labels, table, max(over_s, closes_s))
+            labels = labels_of(label, _asked(table), told, closes_s).labels
+            beyond = self._beyond(table, told[told["known_s"] <= closes_s])
+        return Rows(table, labels, _shadows(window, table), beyond)
+
+    def _beyond(self, table: NDArray[np.void], told: Table) -> int:
+        """How many of these came after the horizon of a request of these rows and belong to no open request."""
+        label = self.deployment.label
+        if label is None or not (late := fates_of(label, _asked(table), told) == BEYOND).any():
+            return 0
+        everything = np.concatenate([_table(window.rows, _ROW_DTYPE) for window in self.open.values()])
+        return int((late & (fates_of(label, _asked(everything), told) == BEYOND)).sum())
 
     def start_of(self, at_s: float) -> float:
         """Start of the window that an instant falls into."""
@@ -299,9 +308,18 @@ def _table(rows: bytearray, dtype: np.dtype) -> NDArray[np.void]:
     return np.frombuffer(bytes(rows), dtype=dtype)
 
 
+def _told(labels: Labels, table: NDArray[np.void], to_s: float) -> Table:
+    """The outcomes that may belong to these rows and are known by an instant."""
+    return labels.between(float(table["at_s"].min()) - SKEW_S, to_s)
+
+
+def _asked(table: NDArray[np.void]) -> Asked:
+    return Asked(*(np.ascontiguousarray(table[name]) for name in ("unit", "at_s", "request")))
+
+
 def _key(unit: int, at_s: float, request: int) -> int:
     """Which request a late score is of. NB: the request's own id belongs to it: a unit may be asked often at one instant."""
-    return hash((unit, at_s, request)) & MASK
+    return hash((unit, at_s, request)) & _MASK
 
 
 def _shadows(window: Window, table: NDArray[np.void]) -> NDArray[np.void]:

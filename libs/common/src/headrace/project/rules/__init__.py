@@ -14,6 +14,7 @@ from headrace.project.rules.deployments import deployment_rules
 from headrace.project.rules.names import groups, names, names_of, sizes, wrong_type
 from headrace.project.rules.pipelines import pipeline_rules, shared_outputs
 from headrace.project.rules.rollouts import rollout_rules
+from headrace.project.rules.sentences import at
 from headrace.project.rules.streams import partitions_alike, raw_rules, reference_rules, source_rules
 from headrace.project.rules.views import pane_width_s, view_rules
 
@@ -32,7 +33,7 @@ def broken(project: d.ProjectDefinition) -> Iterator[str]:
     if wrong:
         yield wrong
         return
-    yield from bounds.name("project", project.name)
+    yield from at(("name",), bounds.name("project", project.name))
     yield from sizes(project)
     for kind, group in groups(project):
         yield from names(project, kind, group)

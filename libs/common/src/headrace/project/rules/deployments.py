@@ -112,7 +112,9 @@ def _fallback(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
         if step.kind == "prior":
             yield from at(here, _prior(what, found.label, step))
     if len(set(kinds)) < len(kinds):
-        yield Sentence(f"{what}: a step of the fallback stands there twice: {', '.join(kinds)}", ("ladder",))
+        second = next(place for place, kind in enumerate(kinds) if kind in kinds[:place])
+        told = f"a step of the fallback stands there twice: {', '.join(kinds)}"
+        yield Sentence(f"{what}: {told}", ("ladder", second), ("ladder",))
     if "prior" in kinds and kinds[-1] != "prior":
         yield Sentence(
             f"{what}: prior is always the last step of the fallback", ("ladder", kinds.index("prior")), ("ladder",)

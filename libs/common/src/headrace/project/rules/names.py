@@ -8,6 +8,16 @@ import msgspec
 
 from headrace.project import definition as d
 from headrace.project.rules import bounds
+from headrace.project.rules.sentences import Sentence, at
+
+_ARGUMENTS = {
+    "raw stream": "raw",
+    "reference": "references",
+    "source": "sources",
+    "view": "views",
+    "pipeline": "pipelines",
+    "deployment": "deployments",
+}
 
 
 def names_of(project: d.ProjectDefinition) -> Iterator[tuple[str, str]]:
@@ -65,7 +75,8 @@ def names(project: d.ProjectDefinition, kind: str, group: Iterable[Any]) -> Iter
     """Each is a name, and stands there once."""
     seen: set[str] = set()
     for found in group:
-        yield from bounds.name(kind, found.name)
+        yield from at(("name",), bounds.name(kind, found.name))
         if found.name in seen:
-            yield f"{bounds.named('project', project.name)}: {found.name!r} is declared twice; give each its own name"
+            told = f"{found.name!r} is declared twice; give each its own name"
+            yield Sentence(f"{bounds.named('project', project.name)}: {told}", (_ARGUMENTS[kind],))
         seen.add(found.name)

@@ -14,7 +14,11 @@ POLICIES = ("blue_green", "canary", "ab_test", "shadow")
 def rollout_rules(deployment: str, plan: d.RolloutDefinition) -> Iterator[str]:
     """The rules of a rollout's plan that are broken."""
     what = f"{bounds.named('deployment', deployment)}: rollout"
-    yield from (Sentence(f"{what} {otherwise}", (name,)) for name, holds, otherwise in _of_plan(plan) if not holds)
+    stranger = next((n for n, rail in enumerate(plan.guardrails) if rail.metric not in METRICS), None)
+    exact: dict[str, Place] = {} if stranger is None else {"guardrails": ("guardrails", stranger)}
+    for name, holds, otherwise in _of_plan(plan):
+        if not holds:
+            yield Sentence(f"{what} {otherwise}", exact.get(name, (name,)), (name,))
     for name, value, least_s in (
         ("step", plan.step_s, 0),
         ("shadow_first", plan.shadow_first_s, 0),

@@ -1,0 +1,160 @@
+"""`headrace replay`: plays a file of history, or what another deployment was asked, to a deployment."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from headrace.errors import Misconfigured
+from headrace_cli.numbers import FASTEST
+from headrace_cli.render import cell, console, harmless, instant, show
+from headrace_cli.session import Session, run
+
+if TYPE_CHECKING:
+    from headrace_cli.replay.played import Played
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put `replay` on the top level."""
+    app.command("replay")(replay)
+
+
+def replay(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="CSV (.csv, .csv.gz, .tsv) or Parquet; without it: what --deployment was asked."),
+    ] = None,
+    deployment: Annotated[str, typer.Option(help="Whose history it is, and who is asked.")] = "",
+    unit: Annotated[str | None, typer.Option(help="Column of what a request is about.")] = None,
+    at: Annotated[str | None, typer.Option(help="Column of a request's instant.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the label; cells may be empty.")] = None,
+    known: Annotated[
+        str | None, typer.Option(help="When labels became known: a column, or +1h (after the request).")
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="Ask this deployment instead of --deployment.")] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=FASTEST, help="Event seconds per second: 1 is real time, 86400 a day a second."),
+    ] = None,
+    run_name: Annotated[
+        str, typer.Option("--run", help="A name; the same file under another one is played anew.")
+    ] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="Send nothing when a row cannot be read.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Where the SVG goes; DEPLOYMENT-replay.svg by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Play history as requests and outcomes in event time, and show what came of it.
+
+    It waits while a version is trained or released, so that a year in ten minutes decides like a year lived. Interrupted, the same
+    command goes on where it was: what is on the log already is not sent again. Columns that bear the name of an input are that input.
+    """
+    from headrace_cli.replay.played import Wanted, play  # late: it brings numpy and more
+
+    if not deployment:
+        raise Misconfigured("--deployment NAME says whose history it is")
+    wanted = Wanted(file, deployment, to or deployment, unit, at, label, known, speed, run_name, strict)
+    wanted.refuse()
+
+    async def work(session: Session) -> "Played":
+        with _bar() as bar:
+            return await play(session, wanted, bar)
+
+    began_s = time.monotonic()
+    played = run(work)
+    path = plot or Path(f"{wanted.target}-replay.svg")
+    played.report["plot"] = str(path) if _draw(played, path, wanted.target) else None
+    played.report["wall_s"] = round(time.monotonic() - began_s, 1)
+    if as_json:
+        print(json.dumps(played.report, indent=2, default=str))
+    else:
+        _show(played.report, played)
+    raise SystemExit(0 if played.report["lost"] == 0 and played.report["duplicated"] == 0 else 1)
+
+
+class _Bar:
+    """What a replay says while it goes on: its progress, and lines for people."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar, self._task = bar, bar.add_task("", total=None, what="connecting", at="")
+
+    def tell(self, line: str) -> None:
+        """A line of its own."""
+        self._bar.console.print(harmless(line), style="dim", markup=False, highlight=False, soft_wrap=True)
+
+    def part(self, what: str, total: float | None) -> None:
+        """A new part begins."""
+        self._bar.reset(self._task, total=total, what=what, at="")
+
+    def reached(self, done: float, at: str) -> None:
+        """So much of the part is done."""
+        self._bar.update(self._task, completed=done, at=at)
+
+
+@contextmanager
+def _bar() -> Iterator[_Bar]:
+    columns = (TextColumn("{task.fields[what]:>18}"), BarColumn(), TextColumn("{task.fields[at]}"), TimeElapsedColumn())
+    # NB: on stderr: what is printed at the end is for whoever reads stdout.
+    from rich.console import Console
+
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield _Bar(bar)
+
+
+def _draw(played: "Played", path: Path, name: str) -> bool:
+    """Write the picture, if there is anything to be seen."""
+    from headrace_cli.replay.plot import svg
+
+    figures = played.figures
+    if not len(figures.loss) or not played.report["labelled"]:
+        return False
+    path.write_text(svg(figures, f"replay to {name}", played.report["loss"] or "loss"))
+    return True
+
+
+def _show(report: dict[str, Any], played: "Played") -> None:
+    from headrace_cli.replay.plot import course, sparkline
+
+    _line(
+        f"{report['to']}: {report['requests']:,} requests are played, {report['decisions']:,} decided, {report['lost']:,} lost,"
+        f" {report['duplicated']:,} twice; {report['labelled']:,} have a label; {report['records_sent']:,} records sent now"
+    )
+    answers = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report["answers"].items()))
+    _line(f"answers: {answers or 'none'}; bad rows: {report['bad_rows']:,}")
+    if not report["labelled"]:
+        return
+    columns = ["answered_mostly_by", "from", "to", "requests", "rows", "loss", "prior_loss", "auc"]
+    console.print()
+    show(
+        report["stretches"], columns, as_json=False, empty="", title=f"before and after each switch ({report['loss']})"
+    )
+    console.print()
+    columns = ["version", "answered", "rows", "loss", "prior_loss", "auc"]
+    show(report["versions"], columns, as_json=False, empty="", title="each version, on all rows that it scored")
+    for switch in report["switches"]:
+        _line(_told(switch))
+    line = sparkline(course(played.figures))
+    console.print()
+    _line(
+        f"loss  {line}  {instant(float(played.figures.at_s.min()))[:10]} .. {instant(float(played.figures.at_s.max()))[:10]}"
+    )
+    if report["plot"]:
+        _line(f"the picture is {report['plot']}")
+
+
+def _told(switch: dict[str, Any]) -> str:
+    was = "the prior" if switch["was"] is None else f"version {switch['was']}"
+    head = f"{switch['at'][:16]}  version {switch['version']} in place of {was}"
+    same = switch["same_rows"]
+    if same is None:
+        return f"{head}; no row was scored by both"
+    spread = "" if same["difference_95"] is None else f", difference 95 %: {cell(same['difference_95'])}"
+    return f"{head}; on the same {same['rows']:,} rows {cell(same['loss'])} against {cell(same['loss_of_previous'])}{spread}"
+
+
+def _line(text: str) -> None:
+    console.print(harmless(text), highlight=False, markup=False, soft_wrap=True)

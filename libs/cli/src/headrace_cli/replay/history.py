@@ -1,0 +1,183 @@
+"""A file's rows as requests and outcomes: which column is what, and which rows are none.
+
+Columns that bear the name of an input are that input. `known` is a column, or a duration after the request (`+1h`). A row
+whose cells cannot be read is told with its line, counted and left out; one that breaks the deployment's contract is played,
+for a live one would come too, and is answered `invalid`.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from headrace.errors import Misconfigured
+from headrace.instants import why_not
+from headrace.policy.asked import MAX_TEXT_CHARS
+from headrace.policy.outcomes import SKEW_S
+from headrace.project.definition import DeploymentDefinition, InputDefinition
+from headrace.project.durations import seconds
+from headrace.project.labels import why_not_label
+from headrace_cli import tables
+from headrace_cli.replay.spool import Asked, Known, Spool
+from headrace_cli.tables import BadRow, Column, Row, Table
+
+MOST_TOLD = 5
+_LONGEST_S = 100 * 366 * 86_400.0
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Which columns are what. `known`: a column, or `+DURATION` after the request; None with `label` for requests alone."""
+
+    unit: str
+    at: str
+    label: str | None = None
+    known: str | None = None
+
+    @property
+    def known_after_s(self) -> float | None:
+        """The duration that `known` is; None when it is a column."""
+        if self.known is None or not self.known.startswith("+"):
+            return None
+        try:
+            found = seconds(self.known[1:])
+        except (Misconfigured, ValueError) as error:
+            raise Misconfigured(f"--known takes a column, or a duration such as +1h: {error}") from None
+        if not 0 <= found <= _LONGEST_S:
+            raise Misconfigured(f"--known must lie within a century after the request, got {self.known}")
+        return found
+
+
+@dataclass
+class Counted:
+    """What was found in a history. `beyond`: labels that became known after the horizon; `unknown`: labels without an instant."""
+
+    rows: int = 0
+    bad: int = 0
+    labelled: int = 0
+    beyond: int = 0
+    unknown: int = 0
+    told: list[str] = field(default_factory=list)
+
+
+class History:
+    """The rows of a table for a deployment; what does not fit together is `Misconfigured` before a row is read."""
+
+    def __init__(self, table: Table, deployment: DeploymentDefinition, mapping: Mapping, now_s: float) -> None:
+        self.table, self._deployment, self._mapping, self._now_s = table, deployment, mapping, now_s
+        _refuse_halves(deployment, mapping)
+        self._after_s = mapping.known_after_s
+        self.inputs = [found for found in deployment.inputs if found.name in table.columns]
+        self._columns = self._wanted()
+        table.need([column.name for column in self._columns])
+        missing = [found for found in deployment.inputs if found.name not in table.columns]
+        needed = [found.name for found in missing if not found.nullable]
+        if needed:
+            raise Misconfigured(
+                f"{table.path} has no column for the input {', '.join(needed)} of {deployment.name}; its other columns are"
+                f" {', '.join(self.surplus) or 'none'}: rename what is meant, or declare the input nullable"
+            )
+        self.absent = [found.name for found in missing]
+
+    @property
+    def surplus(self) -> list[str]:
+        """Columns that nothing reads."""
+        read = {column.name for column in self._columns}
+        return [name or "(no name)" for name in self.table.columns if name not in read]
+
+    def notes(self) -> Iterator[str]:
+        """What a user should know of the columns."""
+        if self.absent:
+            yield f"inputs without a column, sent as missing: {', '.join(self.absent)}"
+        if self.surplus:
+            yield f"columns that are no input, not used: {', '.join(self.surplus)}"
+
+    def fill(self, spool: Spool, progress: Callable[[int], None]) -> Counted:
+        """Read every row into `spool`; `progress` is told how many were read."""
+        counted = Counted()
+        for row in self.table.rows(self._columns):
+            counted.rows += 1
+            reason = row.reason if isinstance(row, BadRow) else self._take(row, spool, counted)
+            if reason is not None:
+                counted.bad += 1
+                if counted.bad <= MOST_TOLD:
+                    counted.told.append(f"{self.table.path}, {self.table.place} {row.line}: {reason}")
+            if counted.rows % 1000 == 0:
+                progress(counted.rows)
+        progress(counted.rows)
+        return counted
+
+    def _wanted(self) -> list[Column]:
+        mapping = self._mapping
+        columns = [Column(mapping.unit, tables.text), Column(mapping.at, tables.instant)]
+        if mapping.label is not None:
+            declared = self._deployment.label
+            columns.append(Column(mapping.label, tables.label_among(declared.classes if declared else ())))
+            if self._after_s is None:
+                columns.append(Column(mapping.known or "", tables.instant))
+        return columns + [Column(found.name, _reader(found)) for found in self.inputs]
+
+    def _take(self, row: Row, spool: Spool, counted: Counted) -> str | None:
+        """Put a row's events into the spool; why it is none instead."""
+        unit, at_s, label, known_s, values = self._split(row.cells)
+        reason = self._why_not_request(unit, at_s) or self._why_not_outcome(at_s, label, known_s)
+        if reason is not None:
+            return reason
+        inputs = {found.name: value for found, value in zip(self.inputs, values, strict=True) if value is not None}
+        spool.add(Asked(at_s, 0, row.number, unit, inputs))
+        if label is not None and known_s is not None:
+            counted.labelled += 1
+            counted.beyond += known_s > at_s + self._horizon_s
+            spool.add(Known(known_s, 0, row.number, unit, label, (0, row.number)))
+        counted.unknown += label is not None and known_s is None
+        return None
+
+    def _split(self, cells: Sequence) -> tuple:
+        unit, at_s = cells[:2]
+        if self._mapping.label is None:
+            return unit, at_s, None, None, cells[2:]
+        if self._after_s is None:
+            return unit, at_s, cells[2], cells[3], cells[4:]
+        return unit, at_s, cells[2], None if at_s is None else at_s + self._after_s, cells[3:]
+
+    @property
+    def _horizon_s(self) -> float:
+        return self._deployment.label.horizon_s if self._deployment.label else math.inf
+
+    def _why_not_request(self, unit: str | None, at_s: float | None) -> str | None:
+        if unit is None:
+            return f"{self._mapping.unit} is missing: a request is about a unit"
+        if len(unit) > MAX_TEXT_CHARS:
+            return f"{self._mapping.unit} may have {MAX_TEXT_CHARS} characters at most, got {len(unit)}"
+        if at_s is None:
+            return f"{self._mapping.at} is missing: a request has an instant"
+        return why_not(at_s, round(self._now_s * 1000), self._mapping.at)
+
+    def _why_not_outcome(self, at_s: float, label: float | str | bool | None, known_s: float | None) -> str | None:
+        declared = self._deployment.label
+        if label is None or declared is None:
+            return None
+        reason = why_not_label(declared, label)
+        if reason is not None or known_s is None:
+            return reason
+        if known_s < at_s - SKEW_S:
+            return f"its label is known {at_s - known_s:,.0f} s before it is asked: is {self._mapping.known} right?"
+        return why_not(known_s, round(self._now_s * 1000), self._mapping.known or "known")
+
+
+def _refuse_halves(deployment: DeploymentDefinition, mapping: Mapping) -> None:
+    if mapping.known is not None and mapping.label is None:
+        raise Misconfigured("--known says when labels became known: give --label COLUMN too")
+    if mapping.label is None:
+        return
+    if deployment.label is None:
+        raise Misconfigured(f"{deployment.name} declares no label: leave --label away, or declare one and apply it")
+    if mapping.known is None:
+        raise Misconfigured(
+            "--label needs --known: the column that says when a label became known, or +1h after the request"
+        )
+
+
+def _reader(found: InputDefinition) -> tables.Read:
+    return tables.number if found.kind == "number" else tables.text

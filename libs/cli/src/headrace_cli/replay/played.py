@@ -1,0 +1,204 @@
+"""One replay from its command line to its report."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from headrace.errors import Misconfigured
+from headrace.project.definition import DeploymentDefinition
+from headrace_cli.render import instant
+from headrace_cli.replay.figures import Figures, counts
+from headrace_cli.replay.gathering import ends_now, gather
+from headrace_cli.replay.history import Counted, History
+from headrace_cli.replay.history import Mapping as Columns
+from headrace_cli.replay.ids import Ids, Sent, find_sent
+from headrace_cli.replay.recorded import Recorded
+from headrace_cli.replay.running import Replay
+from headrace_cli.replay.spool import Spool
+from headrace_cli.session import Session
+from headrace_cli.tables import Table
+
+
+class Bar(Protocol):
+    """Where progress is told."""
+
+    def tell(self, line: str) -> None: ...
+    def part(self, what: str, total: float | None) -> None: ...
+    def reached(self, done: float, at: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for: `file`, or the history of `source` on the log; `target`: who is asked."""
+
+    file: Path | None
+    source: str
+    target: str
+    unit: str | None = None
+    at: str | None = None
+    label: str | None = None
+    known: str | None = None
+    speed: float | None = None
+    run: str = ""
+    strict: bool = False
+
+    def refuse(self) -> None:
+        """Raise `Misconfigured` for options that do not go together."""
+        columns = {"--unit": self.unit, "--at": self.at, "--label": self.label, "--known": self.known}
+        if self.file is None:
+            given = [name for name, value in columns.items() if value is not None]
+            if given:
+                raise Misconfigured(f"{', '.join(given)} names columns of a file: give the FILE too")
+            if self.target == self.source:
+                raise Misconfigured(
+                    "give a FILE to play, or --to NAME to ask another deployment what this one was asked"
+                )
+            return
+        needed = [name for name in ("--unit", "--at") if columns[name] is None]
+        if needed:
+            raise Misconfigured(
+                f"{' and '.join(needed)} COLUMN must be given: what a request is about, and when it was asked"
+            )
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a replay has shown."""
+
+    figures: Figures
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A history that is in the spool."""
+
+    ids: Ids
+    counted: Counted
+
+
+async def play(session: Session, wanted: Wanted, bar: Bar) -> Played:
+    """Play it, wait for all decisions, and read back what they say."""
+    target = _deployment(session, wanted.target)
+    with _spool() as spool:
+        source = await _fill(session, wanted, target, spool, bar)
+        _tell_counted(wanted, source.counted, target, bar)
+        starts = await ends_now(session)
+        sent = await _sent(session, source.ids, bar)
+        has_begun = bool(sent.requests.count or sent.outcomes.count)
+        if has_begun:
+            bar.tell(f"{sent.requests.count:,} of the requests are on the log already: going on from there")
+        replay = Replay(session, target, source.ids, bar.tell)
+        records_sent = await _run(replay, spool, sent, wanted, bar)
+        span = spool.first_s, spool.last_s
+    bar.part("reading back", None)
+    gathered = await gather(session, target, source.ids, {} if has_begun else starts)
+    figures = Figures(gathered)
+    return Played(figures, {**_about(wanted, source, span), **counts(gathered), "records_sent": records_sent,
+        "holds": replay.holds, "held_s": round(replay.held_s, 1), **figures.report()})  # fmt: skip
+
+
+async def _fill(session: Session, wanted: Wanted, target: DeploymentDefinition, spool: Spool, bar: Bar) -> _Source:
+    if wanted.file is None:
+        recorded = Recorded(session, _deployment(session, wanted.source), target)
+        bar.part("reading the log", 1.0)
+        digest = await recorded.digest()
+        counted = await recorded.fill(spool, lambda done, total: bar.reached(done / max(total, 1), ""))
+        return _Source(Ids.of(target.name, digest, wanted.run, ("log",)), counted)
+    columns = Columns(wanted.unit or "", wanted.at or "", wanted.label, wanted.known)
+    history = History(Table(wanted.file), target, columns, session.clock.now_s())
+    for note in history.notes():
+        bar.tell(note)
+    bar.part(f"reading {wanted.file.name}"[-18:], None)
+    counted = history.fill(spool, lambda rows: bar.reached(0, f"{rows:,} rows"))
+    mapping = (columns.unit, columns.at, str(columns.label), str(columns.known))
+    return _Source(Ids.of(target.name, history.table.digest(), wanted.run, mapping), counted)
+
+
+def _tell_counted(wanted: Wanted, counted: Counted, target: DeploymentDefinition, bar: Bar) -> None:
+    for line in counted.told:
+        bar.tell(line)
+    if counted.bad and wanted.strict:
+        raise Misconfigured(
+            f"{counted.bad:,} of {counted.rows:,} rows cannot be read, the first: {counted.told[0]}; nothing was sent"
+        )
+    if counted.bad == counted.rows:
+        raise Misconfigured(
+            f"none of the {counted.rows:,} rows can be played{': ' + counted.told[0] if counted.told else ''}"
+        )
+    if counted.bad:
+        bar.tell(f"{counted.bad:,} of {counted.rows:,} rows cannot be read and are left out (--strict refuses them)")
+    if counted.beyond and target.label is not None:
+        bar.tell(
+            f"{counted.beyond:,} labels became known beyond the horizon of {target.label.horizon_s:,.0f} s: counted, not used"
+        )
+    if counted.unknown:
+        bar.tell(f"{counted.unknown:,} labels say not when they became known: not sent")
+    if target.features:
+        views = ", ".join(dict.fromkeys(binding.view for binding in target.features))
+        bar.tell(
+            f"{target.name} looks up {views}: their values are what the log holds of each instant; a replay sends no source events"
+        )
+
+
+async def _sent(session: Session, ids: Ids, bar: Bar) -> Sent:
+    bar.part("what is sent", 1.0)
+    return await find_sent(session.log, session.topics, ids, lambda done, total: bar.reached(done / max(total, 1), ""))
+
+
+async def _run(replay: Replay, spool: Spool, sent: Sent, wanted: Wanted, bar: Bar) -> int:
+    """Play what is left; when it ends early, say how to go on."""
+    left = spool.count - sent.requests.count - sent.outcomes.count
+    bar.part("playing", max(left, 1))
+    reached = {"at": ""}
+
+    def told(at_s: float, count: int) -> None:
+        reached["at"] = instant(at_s)[:16]
+        bar.reached(count, f"{reached['at']}  {count:,} of {left:,}")
+
+    is_done = False
+    try:
+        count = await replay.run(spool.events(), sent, wanted.speed, told)
+        is_done = True
+    finally:
+        if not is_done:
+            bar.tell(
+                f"ended at {reached['at'] or 'the beginning'}: the same command goes on from there, nothing is sent twice"
+            )
+    return count
+
+
+def _about(wanted: Wanted, source: _Source, span: tuple[float, float]) -> dict[str, Any]:
+    first_s, last_s = span
+    return {
+        "deployment": wanted.source,
+        "to": wanted.target,
+        "file": None if wanted.file is None else str(wanted.file),
+        "ids": f"{source.ids.prefix}*",
+        "rows": source.counted.rows,
+        "bad_rows": source.counted.bad,
+        "bad": source.counted.told,
+        "labels_beyond_horizon": source.counted.beyond,
+        "from": instant(first_s),
+        "until": instant(last_s),
+    }
+
+
+@contextmanager
+def _spool() -> Iterator[Spool]:
+    spool = Spool()
+    try:
+        yield spool
+    finally:
+        spool.close()
+
+
+def _deployment(session: Session, name: str) -> DeploymentDefinition:
+    """Raises `Misconfigured` naming those that there are."""
+    found = session.projects.deployment(name)
+    if found is None:
+        known = ", ".join(sorted(deployment.name for _, deployment in session.projects.deployments())) or "none"
+        raise Misconfigured(f"no applied project declares {name!r} (declared: {known})")
+    return found[1]

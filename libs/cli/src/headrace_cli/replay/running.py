@@ -1,0 +1,190 @@
+"""Plays a spool of events to a deployment: what is not on the log yet, in steps, held while a version is under way.
+
+Nothing is kept but the log: a replay that was interrupted, however, finds there what it has sent, and sends the rest.
+"""
+
+import asyncio
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from headrace.bus.playing import Pace, Playing, Progress, Step
+from headrace.bus.port import Out
+from headrace.bus.views import View
+from headrace.codec import Message, out
+from headrace.envelope import Envelope
+from headrace.errors import HeadraceError
+from headrace.events.inference import OutcomeObserved, PredictionRequested
+from headrace.events.ops import HealthReported
+from headrace.policy import holding
+from headrace.policy.holding import Holding
+from headrace.project.definition import DeploymentDefinition
+from headrace_cli.replay.ids import Ids, Sent
+from headrace_cli.replay.spool import Asked, Event
+from headrace_cli.session import Session
+from headrace_cli.waiting import wait_for
+
+STEP_EVENTS = 500
+# Of an evaluation window: what the monitor decides by windows is then decided within a fraction of one.
+STEPS_A_WINDOW = 8
+# Steps of a replay in real time are no longer than this, by the wall clock.
+SMOOTH_S = 0.2
+# Services beat each second; one that has been silent for so long, while others spoke, has gone.
+SILENT_S = 10.0
+
+
+@dataclass
+class Alive:
+    """Which services report, by `ops.health`."""
+
+    _seen_ms: dict[tuple[str, str], int] = field(default_factory=dict)
+    _newest_ms: int = 0
+
+    def take(self, message: Message) -> None:
+        """A report."""
+        report = message.event
+        if not isinstance(report, HealthReported):
+            return
+        self._newest_ms = max(self._newest_ms, message.record.timestamp_ms)
+        if report.stopping:
+            self._seen_ms.pop((report.service, report.instance), None)
+        else:
+            self._seen_ms[report.service, report.instance] = message.record.timestamp_ms
+
+    def has(self, service: str) -> bool:
+        """Whether an instance of a service reports."""
+        oldest_ms = self._newest_ms - SILENT_S * 1000
+        return any(name == service and seen_ms >= oldest_ms for (name, _), seen_ms in self._seen_ms.items())
+
+
+class Replay:
+    """One replay of one deployment. `tell`: what a person should know meanwhile."""
+
+    def __init__(
+        self, session: Session, deployment: DeploymentDefinition, ids: Ids, tell: Callable[[str], None]
+    ) -> None:
+        self._session, self._deployment, self.ids, self._tell = session, deployment, ids, tell
+        self._holding, self.alive = Holding(deployment.name), Alive()
+        self.holds = 0
+        self.held_s = 0.0
+
+    async def run(
+        self, events: Iterable[Event], sent: Sent, speed: float | None, progress: Progress, wait_at_end: bool = True
+    ) -> int:
+        """Send what is not in `sent`, until all is decided and nothing is under way; returns how many records went out."""
+        async with self._following():
+            playing = Playing(
+                self._session.log, Pace(self._session.log, self._session.topics, self._paced_by()), self._hold
+            )
+            try:
+                fresh = (event for event in events if not _is_sent(event, sent))
+                await playing.play(self._steps(fresh, speed), speed=speed, progress=progress)
+                await playing.pace.drain()
+                if wait_at_end:
+                    await playing.pace.look()
+                    await self._hold()
+            finally:
+                self.held_s = playing.held_s
+                await playing.close()
+        return playing.sent
+
+    @asynccontextmanager
+    async def _following(self):
+        session = self._session
+        facts = View(session.log, session.codec, [session.topics.name(noun) for noun in holding.TOPICS], self._take)
+        health = View(session.log, session.codec, [session.topics.name("ops.health")], self.alive.take, committed=False)
+        following = []
+        try:
+            for view in (facts, health):
+                await view.start()
+                following.append(asyncio.create_task(view.follow()))
+            yield
+        finally:
+            for task in following:
+                task.cancel()
+            await asyncio.gather(*following, return_exceptions=True)
+            await facts.stop()
+            await health.stop()
+
+    def _take(self, message: Message) -> None:
+        self._holding.take(message.event, message.envelope.id)
+
+    def _paced_by(self) -> Sequence[str]:
+        """The monitor too where it decides something, or is there: what it lags, no drift is found in time."""
+        needs_monitor = self._deployment.training is not None or bool(self._deployment.monitoring)
+        if not self.alive.has("inference"):
+            raise HeadraceError("no inference service reports: `headrace up` starts one, `headrace status` says more")
+        if needs_monitor and not self.alive.has("monitor"):
+            raise HeadraceError(
+                f"no monitor reports, and {self._deployment.name} is trained or watched by what it finds: see `headrace status`"
+            )
+        return ("inference", "monitor") if self.alive.has("monitor") else ("inference",)
+
+    async def _hold(self) -> None:
+        """Until nothing is under way. Raises when whoever works at it has gone, or nothing moves."""
+        if not self._holding.waits_for:
+            return
+        self.holds += 1
+        self._tell(f"the replay waits for {self._holding.waits_for}")
+
+        async def is_over() -> bool | None:
+            return None if self._holding.waits_for else True
+
+        await wait_for(
+            is_over,
+            what=lambda: f"{self._holding.waits_for}; the same command goes on from here",
+            tell=self._tell,
+            sign=lambda: self._holding.waits_for,
+            is_busy=lambda: self.alive.has("trainer") and self.alive.has("registry"),
+            every_s=0.02,
+        )
+
+    def _steps(self, events: Iterable[Event], speed: float | None) -> Iterator[Step]:
+        for events_of_step in cut(events, STEP_EVENTS, self._longest_s(speed)):
+            make = functools.partial(self._make, events_of_step)
+            yield Step(events_of_step[0].time_s, events_of_step[-1].time_s, make)
+
+    def _longest_s(self, speed: float | None) -> float:
+        needs_monitor = self._deployment.training is not None or bool(self._deployment.monitoring)
+        by_window_s = self._deployment.cohort_s / STEPS_A_WINDOW if needs_monitor else float("inf")
+        return min(by_window_s, speed * SMOOTH_S if speed else float("inf"))
+
+    async def _make(self, events: Sequence[Event]) -> Sequence[Out]:
+        return [self._out(event) for event in events]
+
+    def _out(self, event: Event) -> Out:
+        name, topics, ids = self._deployment.name, self._session.topics, self.ids
+        if isinstance(event, Asked):
+            ident = ids.request(event.shard, event.number)
+            envelope = Envelope(ident, "", ids.mapping, event.time_s, correlation_id=ident)
+            request = PredictionRequested(name, event.inputs, event.unit)
+            return out(topics.name("inference.requests"), event.unit, request, envelope)
+        request_id = None if event.of is None else ids.request(*event.of)
+        corrects = None if event.corrects is None else ids.outcome(*event.corrects)
+        envelope = Envelope(
+            ids.outcome(event.shard, event.number), "", ids.mapping, event.time_s, request_id, request_id
+        )
+        outcome = OutcomeObserved(name, event.unit, event.label, request_id, corrects)
+        return out(topics.name("inference.outcomes"), event.unit, outcome, envelope)
+
+
+def cut(events: Iterable[Event], most: int, longest_s: float) -> Iterator[list[Event]]:
+    """Steps of `most` events and `longest_s` seconds of event time at most.
+
+    >>> from headrace_cli.replay.spool import Asked
+    >>> [len(step) for step in cut([Asked(at, 0, 1, "u", {}) for at in (0, 1, 2, 9)], 2, 5.0)]
+    [2, 1, 1]
+    """
+    step: list[Event] = []
+    for event in events:
+        if step and (len(step) >= most or event.time_s - step[0].time_s > longest_s):
+            yield step
+            step = []
+        step.append(event)
+    if step:
+        yield step
+
+
+def _is_sent(event: Event, sent: Sent) -> bool:
+    return (event.shard, event.number) in (sent.requests if isinstance(event, Asked) else sent.outcomes)

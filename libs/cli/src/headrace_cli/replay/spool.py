@@ -1,0 +1,96 @@
+"""Events in order of time, whatever order they came in: sorted runs on disk (files without a name), merged as they are read.
+
+In memory are one run while it is written, and one event per run while they are merged.
+"""
+
+import heapq
+import tempfile
+from collections.abc import Iterator
+from typing import IO
+
+import msgspec
+
+from headrace.events.inference import Scalar
+
+RUN_EVENTS = 50_000
+_LENGTH_BYTES = 4
+
+
+class Asked(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
+    """A request. `shard`, `number`: which row of the history it is (see `ids`)."""
+
+    time_s: float
+    shard: int
+    number: int
+    unit: str
+    inputs: dict[str, Scalar]
+
+
+class Known(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
+    """An outcome, and when it became known. `of`: shard and number of its request; `corrects`: of the outcome that it sets right."""
+
+    time_s: float
+    shard: int
+    number: int
+    unit: str
+    label: float | str | bool
+    of: tuple[int, int] | None = None
+    corrects: tuple[int, int] | None = None
+
+
+Event = Asked | Known
+
+
+def order(event: Event) -> tuple[float, bool, int, int]:
+    """By time; of one instant the requests go first."""
+    return event.time_s, isinstance(event, Known), event.shard, event.number
+
+
+class Spool:
+    """Takes events in any order, gives them back in order. `count`: how many; `first_s`, `last_s`: their instants."""
+
+    def __init__(self, run_events: int = RUN_EVENTS) -> None:
+        self._run_events = run_events
+        self._run: list[Event] = []
+        self._files: list[IO[bytes]] = []
+        self._encoder = msgspec.msgpack.Encoder()
+        self.count = 0
+        self.first_s, self.last_s = float("inf"), float("-inf")
+
+    def add(self, event: Event) -> None:
+        """One event more."""
+        self._run.append(event)
+        self.count += 1
+        self.first_s, self.last_s = min(self.first_s, event.time_s), max(self.last_s, event.time_s)
+        if len(self._run) >= self._run_events:
+            self._write()
+
+    def events(self) -> Iterator[Event]:
+        """All of them, in order; each call begins anew, and ends the one before."""
+        self._run.sort(key=order)
+        yield from heapq.merge(*map(_read, self._files), self._run, key=order)
+
+    def close(self) -> None:
+        """Give the disk back."""
+        for file in self._files:
+            file.close()
+        self._files, self._run = [], []
+
+    def _write(self) -> None:
+        # NB: without a name it is gone with this process, however that ends.
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the spool
+        for event in sorted(self._run, key=order):
+            encoded = self._encoder.encode(event)
+            file.write(len(encoded).to_bytes(_LENGTH_BYTES, "little"))
+            file.write(encoded)
+        file.flush()
+        self._files.append(file)
+        self._run = []
+
+
+def _read(file: IO[bytes]) -> Iterator[Event]:
+    decoder = msgspec.msgpack.Decoder(Event)
+    reading = open(file.fileno(), "rb", closefd=False)  # noqa: SIM115 - a buffer of its own on the same file
+    reading.seek(0)
+    while length := reading.read(_LENGTH_BYTES):
+        yield decoder.decode(reading.read(int.from_bytes(length, "little")))

@@ -1,0 +1,33 @@
+"""Which figures of a closed window a detector may follow, by the kind of label, and which findings may ask for a retrain.
+
+Only what the monitor really feeds stands here: a detector on anything else would stay silent for ever. A figure is an attribute
+of `VersionQuality`, and rises when a version becomes worse.
+"""
+
+from collections.abc import Mapping
+
+from headrace.policy.losses import BINARY, CLASSES, NUMBER
+
+FIGURES: Mapping[str, tuple[str, ...]] = {BINARY: ("log_loss",), CLASSES: (), NUMBER: ()}
+FINDINGS = ("drift", "skew", "contract", "traffic")
+
+_USUAL_WINDOWS = 30
+_FADING = 0.9999
+
+
+def windows_to_alarm(rise: float, delta: float, threshold: float, least: int, most: int = 1000) -> int | None:
+    """After how many windows Page-Hinkley (as river does it) finds that a figure lies `rise` higher for good, a month of steady
+    windows before it; None when it does not within `most`.
+
+    >>> windows_to_alarm(0.3, 0.02, 0.8, 7), windows_to_alarm(0.1, 0.02, 0.8, 7), windows_to_alarm(0.02, 0.02, 0.8, 7)
+    (4, 13, None)
+    """
+    mean = total = lowest = 0.0
+    for window in range(1, _USUAL_WINDOWS + most + 1):
+        figure = rise if window > _USUAL_WINDOWS else 0.0
+        mean += (figure - mean) / window
+        total = _FADING * total + figure - mean - delta
+        lowest = min(lowest, total)
+        if window >= max(least, _USUAL_WINDOWS + 1) and total - lowest > threshold:
+            return window - _USUAL_WINDOWS
+    return None

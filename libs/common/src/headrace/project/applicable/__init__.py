@@ -1,0 +1,51 @@
+"""What `apply` refuses beyond the rules, and what it warns of: definitions that can be read and believed, and cannot work.
+
+Readers never ask these: what is on the log already, applied by an older version, stays what it is (see `rules` for what
+nobody may say, and decision 11). Each refusal is one sentence with the way out, and knows the argument that it is about.
+"""
+
+from collections.abc import Iterator
+
+from headrace.errors import Misconfigured
+from headrace.project import definition as d
+from headrace.project.applicable.builds import build_refusals
+from headrace.project.applicable.labels import label_refusals
+from headrace.project.applicable.late import late_warnings
+from headrace.project.applicable.monitoring import monitoring_refusals
+from headrace.project.applicable.rollouts import rollout_refusals
+from headrace.project.applicable.serving import serving_refusals
+from headrace.project.applicable.streams import stream_refusals
+from headrace.project.applicable.training import training_refusals
+from headrace.project.compile import compile_project
+from headrace.project.declare import Project
+from headrace.project.rules.bounds import named
+from headrace.project.rules.sentences import Sentence
+
+__all__ = ["applicable", "refusals", "warnings"]
+
+
+def applicable(project: Project) -> d.ProjectDefinition:
+    """The definition of a project that can work as it is declared. Raises `Misconfigured` with the first thing that cannot."""
+    compiled = compile_project(project)
+    for sentence in build_refusals(project):
+        raise Misconfigured(sentence)
+    for sentence in refusals(compiled):
+        raise Misconfigured(sentence)
+    return compiled
+
+
+def refusals(project: d.ProjectDefinition) -> Iterator[Sentence]:
+    """What cannot work, a sentence each."""
+    yield from stream_refusals(project)
+    for found in project.deployments:
+        what = named("deployment", found.name)
+        yield from label_refusals(what, found)
+        yield from serving_refusals(what, project, found)
+        yield from training_refusals(what, found)
+        yield from monitoring_refusals(what, found)
+        yield from rollout_refusals(what, found)
+
+
+def warnings(found: d.DeploymentDefinition, project: d.ProjectDefinition) -> Iterator[Sentence]:
+    """What of a deployment works, and decides late or never."""
+    yield from late_warnings(named("deployment", found.name), found, project)

@@ -1,0 +1,94 @@
+"""What works, and decides late or never: said when a project is applied, and no reason to refuse it."""
+
+from collections.abc import Iterator
+
+from headrace.policy.figures import windows_to_alarm
+from headrace.project import definition as d
+from headrace.project.applicable.words import duration
+from headrace.project.labels import why_no_rollout_verdict
+from headrace.project.rules.sentences import Sentence
+
+# A rise of a figure that everybody would want to know of, and within how many windows.
+A_RISE, SOON_WINDOWS = 0.1, 60
+_HOUR_S = 3600.0
+
+
+def late_warnings(what: str, found: d.DeploymentDefinition, project: d.ProjectDefinition) -> Iterator[Sentence]:
+    """Of one deployment."""
+    yield from _features(what, found, project)
+    yield from _windows(what, found)
+    yield from _rollout(what, found, found.rollout)
+    if found.training is not None and not found.ladder:
+        told = "until the first version is there every request is refused: ladder=[prior(...)] would answer"
+        yield Sentence(f"{what}: {told}", ("ladder",), ("training",))
+
+
+def _features(what: str, found: d.DeploymentDefinition, project: d.ProjectDefinition) -> Iterator[Sentence]:
+    if not found.features:
+        return
+    if found.settle_s == 0:
+        told = "settle 0 allows for no lag: an event that comes late makes served rows differ from recomputed ones"
+        yield Sentence(f"{what}: {told}", ("settle",))
+    views = {view.name: view for view in project.views}
+    for binding in found.features:
+        for feature in views[binding.view].features:
+            if found.settle_s >= feature.window_s:
+                window = f"the window of {binding.view}.{feature.name}, {duration(feature.window_s)}"
+                told = (
+                    f"settle {duration(found.settle_s)} is not shorter than {window}: it tells of what was long before"
+                )
+                yield Sentence(f"{what}: {told}", ("settle",))
+                return
+
+
+def _windows(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
+    if found.label is not None and found.cohort_s < _HOUR_S:
+        told = f"cohort {duration(found.cohort_s)}: evaluation windows close at full hours only"
+        yield Sentence(f"{what}: {told}", ("cohort",))
+    for number, test in enumerate(found.monitoring):
+        if test.detector == "page_hinkley" and _alarm(test) is None:
+            told = (
+                f"PageHinkley(delta={test.delta:g}, threshold={test.threshold:g}) does not find a rise of {A_RISE:g} within"
+                f" {SOON_WINDOWS} windows: its threshold is a sum over windows, of what lies delta above the mean"
+            )
+            yield Sentence(f"{what}: {told}", ("monitoring", number))
+
+
+def _alarm(test: d.DriftDefinition) -> int | None:
+    return windows_to_alarm(A_RISE, test.delta, test.threshold, test.min_cohorts, SOON_WINDOWS)
+
+
+def _rollout(what: str, found: d.DeploymentDefinition, plan: d.RolloutDefinition) -> Iterator[Sentence]:
+    if plan.policy == "blue_green":
+        yield from _after_the_switch(what, found, plan)
+        return
+    why = why_no_rollout_verdict(found.label)
+    if why is not None and plan.policy == "ab_test" and plan.winner == "hand":
+        return
+    if why is not None:
+        ends = {
+            "canary": "it waits at its last share below 1 for `headrace rollout promote`",
+            "ab_test": "it ends without a winner",
+            "shadow": "it ends by its guardrails",
+        }
+        yield Sentence(f"{what}: the rollout cannot be judged by labels ({why}): {ends[plan.policy]}", ("rollout",))
+    elif plan.policy in ("ab_test", "shadow") and plan.duration_s < _first_label_s(found, plan):
+        told = (
+            f"the rollout's duration {duration(plan.duration_s)} ends before its first labels are read, after"
+            f" {duration(_first_label_s(found, plan))} (label_delay, or the label's horizon, + block)"
+        )
+        yield Sentence(f"{what}: {told}", ("rollout", "duration"), ("rollout",))
+
+
+def _after_the_switch(what: str, found: d.DeploymentDefinition, plan: d.RolloutDefinition) -> Iterator[Sentence]:
+    if found.label is not None and plan.rollback_window_s < found.label.horizon_s:
+        told = (
+            f"the rollback window {duration(plan.rollback_window_s)} is shorter than the label's horizon"
+            f" {duration(found.label.horizon_s)}: the switch stands before its labels are there"
+        )
+        yield Sentence(f"{what}: {told}", ("rollout", "rollback_window"), ("rollout",))
+
+
+def _first_label_s(found: d.DeploymentDefinition, plan: d.RolloutDefinition) -> float:
+    horizon_s = 0.0 if found.label is None else found.label.horizon_s
+    return plan.block_s + (horizon_s if plan.label_delay_s is None else min(plan.label_delay_s, horizon_s))

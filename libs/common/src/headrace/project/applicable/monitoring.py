@@ -1,0 +1,49 @@
+"""Detectors on figures that are fed, and retrains for findings that can be opened."""
+
+from collections.abc import Iterator
+
+from headrace.policy.figures import FIGURES, FINDINGS
+from headrace.project import definition as d
+from headrace.project.applicable.words import KINDS, unknown
+from headrace.project.rules.sentences import Sentence
+
+# What a finding needs to be looked for at all: the argument, and how to write it.
+_NEEDS = {
+    "drift": ("monitoring", "monitoring=[PageHinkley()]"),
+    "skew": ("features", "features=[...]"),
+    "contract": ("features", "features=[...]"),
+    "traffic": ("features", "features=[...]"),
+}
+
+
+def monitoring_refusals(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
+    """Of one deployment."""
+    if found.label is None:
+        return
+    for number, test in enumerate(found.monitoring):
+        yield from _detector(what, number, test, found.label)
+    if found.retraining is not None:
+        yield from _retraining(what, found, found.retraining)
+
+
+def _detector(what: str, number: int, test: d.DriftDefinition, label: d.LabelDefinition) -> Iterator[Sentence]:
+    known = FIGURES[label.kind]
+    if not known:
+        told = f"no figure of {KINDS[label.kind]} is followed yet: leave monitoring out"
+        yield Sentence(f"{what}: {told}", ("monitoring", number))
+    elif test.figure not in known:
+        told = f"a detector of {KINDS[label.kind]} follows {' or '.join(known)}, {unknown(test.figure, known)}"
+        yield Sentence(f"{what}: {told}", ("monitoring", number, "figure"))
+
+
+def _retraining(what: str, found: d.DeploymentDefinition, policy: d.RetrainingDefinition) -> Iterator[Sentence]:
+    if found.training is None:
+        yield Sentence(f"{what}: retraining needs training=Training(build)", ("retraining",))
+    if not policy.on:
+        yield Sentence(f"{what}: on=[] retrains on nothing; there are {', '.join(FINDINGS)}", ("retraining", "on"))
+    for number, kind in enumerate(policy.on):
+        places = ("retraining", "on", number), ("retraining",)
+        if kind not in FINDINGS:
+            yield Sentence(f"{what}: retraining is on kinds of findings, {unknown(kind, FINDINGS)}", *places)
+        elif not getattr(found, _NEEDS[kind][0]):
+            yield Sentence(f"{what}: without {_NEEDS[kind][1]} there is no finding {kind!r} to retrain on", *places)

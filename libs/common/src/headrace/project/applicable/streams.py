@@ -1,0 +1,18 @@
+"""Streams that lead somewhere: outcomes of deployments that take them."""
+
+from collections.abc import Iterator
+
+from headrace.project import definition as d
+from headrace.project.applicable.words import A_LABEL
+from headrace.project.rules.bounds import named
+from headrace.project.rules.sentences import Sentence
+
+
+def stream_refusals(project: d.ProjectDefinition) -> Iterator[Sentence]:
+    """Of a whole project."""
+    labelled = {found.name for found in project.deployments if found.label is not None}
+    for pipeline in project.pipelines:
+        for name in pipeline.outcomes:
+            if name not in labelled:
+                told = f"outcomes({name!r}) needs a label of that deployment, such as {A_LABEL}"
+                yield Sentence(f"{named('pipeline', pipeline.name)}: {told}", ("to",))

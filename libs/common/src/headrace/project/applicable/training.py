@@ -1,0 +1,67 @@
+"""Training that leaves rows to fit on, and gates that a version can pass and can fail.
+
+Of a history, the newest `horizon` has no labels yet, the `holdout` before it gates, the `embargo` before that is left out; what is
+older is fitted on. Margins are in the label's loss: of a constant guess it is at most ln(classes) nats, of numbers one variance.
+"""
+
+import math
+from collections.abc import Iterator
+
+from headrace.policy.losses import NUMBER
+from headrace.project import definition as d
+from headrace.project.applicable.labels import USUAL_GATES
+from headrace.project.applicable.words import KINDS, duration
+from headrace.project.rules.sentences import Sentence
+
+
+def training_refusals(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
+    """Of one deployment."""
+    if found.label is None:
+        return
+    if found.training is not None:
+        yield from _history(what, found, found.training, found.label)
+    elif found.gates not in (USUAL_GATES, ()):
+        told = "gates judge the versions that are trained here: add training=Training(build), or leave gates out"
+        yield Sentence(f"{what}: {told}", ("gates",))
+    for number, gate in enumerate(found.gates):
+        if gate.kind in [other.kind for other in found.gates[:number]]:
+            yield Sentence(f"{what}: gate {gate.kind} stands there twice", ("gates", number))
+        yield from _margin(what, number, gate, found.label)
+
+
+def _history(
+    what: str, found: d.DeploymentDefinition, training: d.TrainingDefinition, label: d.LabelDefinition
+) -> Iterator[Sentence]:
+    history_s, first_s = training.history_s, training.first_after_s
+    taken_s = label.horizon_s + training.holdout_s + training.embargo_s
+    parts = (
+        f"horizon {duration(label.horizon_s)} + holdout {duration(training.holdout_s)}"
+        f" + embargo {duration(training.embargo_s)} = {duration(taken_s)}"
+    )
+    if taken_s >= history_s:
+        told = f"history {duration(history_s)} leaves no rows to fit on: {parts}"
+        places = ("training", "history"), ("training", "holdout"), ("training", "embargo"), ("label", "horizon")
+        yield Sentence(f"{what}: {told}; give a longer history, or a shorter holdout", *places)
+    if taken_s >= first_s:
+        told = f"first_after {duration(first_s)} leaves no rows to fit on: {parts}"
+        places = ("training", "first_after"), ("training", "holdout"), ("training", "embargo"), ("label", "horizon")
+        yield Sentence(f"{what}: {told}; ask later, or hold out less", *places)
+    if found.cohort_s > history_s:
+        told = f"evaluation window (cohort) {duration(found.cohort_s)} is longer than history {duration(history_s)}"
+        yield Sentence(f"{what}: {told}", ("cohort",), ("training", "history"))
+
+
+def _margin(what: str, number: int, gate: d.GateDefinition, label: d.LabelDefinition) -> Iterator[Sentence]:
+    most = 1.0 if label.kind == NUMBER else math.log(max(len(label.classes), 2))
+    unit = "of the labels' variance" if label.kind == NUMBER else "nats"
+    place, kind = ("gates", number, "margin"), KINDS[label.kind]
+    if gate.kind == "beats_prior" and gate.margin < 0:
+        yield Sentence(f"{what}: beats_prior(margin={gate.margin:g}) lets pass what is worse than the prior", place)
+    elif gate.margin >= most:
+        passes = "no version can pass" if gate.kind == "beats_prior" else "every version would pass"
+        told = (
+            f"a margin of {gate.kind} for {kind} is a part {unit}"
+            if label.kind == NUMBER
+            else f"a margin of {gate.kind} for {kind} is in {unit}"
+        )
+        yield Sentence(f"{what}: {told}, below {most:.3g}, got {gate.margin:g}: {passes}", place)

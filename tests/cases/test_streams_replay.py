@@ -1,0 +1,109 @@
+"""A file is played on a real broker, killed amid it, and played on: every row once, every request decided, figures as by hand."""
+
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+from tests.cases.replay_scene import COPY, NAME, Rows, Scene
+
+from headrace.bus.kafka import KafkaLog
+from headrace.events.inference import DecisionMade, Served
+from headrace.settings import Settings
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+
+COUNT, KILLED_AT = 3000, 600
+COLUMNS = ("--unit", "rider", "--at", "asked", "--label", "late", "--known", "known")
+
+
+@pytest.fixture
+async def scene(settings: Settings, kafka_log: KafkaLog, tmp_path: Path) -> AsyncIterator[Scene]:
+    found = Scene(kafka_log, settings, tmp_path)
+    await found.set_up()
+    try:
+        found.start("headrace_inference")
+        await found.until_warm()
+        yield found
+    finally:
+        found.end()
+    print((tmp_path / "processes.log").read_text()[-4000:])
+
+
+async def test_a_replay_that_was_killed_goes_on_and_sends_nothing_twice(scene: Scene) -> None:
+    rows = Rows(COUNT)
+    rows.write(scene.folder / "rides.csv")
+    command = ("replay", "rides.csv", "--deployment", NAME, *COLUMNS)
+
+    first = scene.start("headrace_cli", *command, "--speed", "60000")
+
+    async def is_amid() -> bool:
+        assert first.poll() is None
+        return await scene.decided() > KILLED_AT
+
+    await scene.until(is_amid)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    await scene.switch()
+
+    report = scene.report(*command)
+
+    asked = Counter(message.envelope.id for message in await scene.read("inference.requests"))
+    outcomes = Counter(message.envelope.id for message in await scene.read("inference.outcomes"))
+    decisions = [m.event for m in await scene.read("inference.decisions") if isinstance(m.event, DecisionMade)]
+    assert (len(asked), set(asked.values())) == (COUNT, {1})
+    assert (len(outcomes), set(outcomes.values())) == (int((~np.isnan(rows.label)).sum()), {1})
+    assert Counter(decision.request_id for decision in decisions) == asked
+    assert KILLED_AT / 2 < COUNT - report["records_sent"] / 2 < COUNT
+    counted = ("rows", "bad_rows", "requests", "decisions", "lost", "duplicated", "outcomes")
+    assert [report[name] for name in counted] == [COUNT + 1, 1, COUNT, COUNT, 0, 0, len(outcomes)]
+
+    by_hand(report, rows, scene, decisions)
+    assert scene.report(*command)["records_sent"] == 0
+    await asked_of_another(scene, rows, decisions)
+
+
+def by_hand(report: dict, rows: Rows, scene: Scene, decisions: list[DecisionMade]) -> None:
+    """Scores by the models themselves, labels by the file: the figures of the report, and of the pictured stretches."""
+    x = rows.x.astype(np.float32).reshape(-1, 1)
+    scores = {version: model.predict_proba(x)[:, 1] for version, model in scene.models.items()}
+    row_of = {number + 1: n for number, n in enumerate(rows.order)}
+    answered = np.zeros(COUNT, dtype=int)
+    for decision in decisions:
+        assert isinstance(decision.answer, Served)
+        answered[row_of[int(decision.request_id.rpartition("-")[2])]] = decision.answer.score.version
+    known = ~np.isnan(rows.label)
+
+    for version, told in zip((1, 2), report["versions"], strict=True):
+        assert told["loss"] == pytest.approx(log_loss(rows.label[known], scores[version][known]), abs=1e-6)
+        assert told["auc"] == pytest.approx(roc_auc_score(rows.label[known], scores[version][known]), abs=1e-9)
+        assert told["prior_loss"] == pytest.approx(np.log(2))
+        assert (told["answered"], told["rows"]) == ((answered == version).sum(), known.sum())
+
+    before, after = report["stretches"]
+    for version, told in ((1, before), (2, after)):
+        mine = known & (answered == version)
+        assert told["answered_mostly_by"] == version
+        # NB: what was written within the millisecond of the switch may stand on its other side.
+        assert told["rows"] == pytest.approx(mine.sum(), abs=10)
+        assert told["loss"] == pytest.approx(log_loss(rows.label[mine], scores[version][mine]), abs=0.01)
+    (switch,) = report["switches"]
+    same = switch["same_rows"]
+    assert (switch["version"], switch["was"]) == (2, 1)
+    assert same["difference_95"][0] < same["loss"] - same["loss_of_previous"] < same["difference_95"][1]
+    assert "<svg" in (scene.folder / report["plot"]).read_text()
+
+
+async def asked_of_another(scene: Scene, rows: Rows, decisions: list[DecisionMade]) -> None:
+    """What one deployment was asked is asked of another, which has no version: the prior answers, to the same labels."""
+    report = scene.report("replay", "--deployment", NAME, "--to", COPY)
+    counted = ("requests", "decisions", "lost", "duplicated", "answers")
+    assert [report[name] for name in counted] == [COUNT, COUNT, 0, 0, {"fell_back": COUNT}]
+    assert report["labelled"] == int((~np.isnan(rows.label)).sum())
+    assert report["stretches"][0]["loss"] == pytest.approx(np.log(2))
+    made = [m.event for m in await scene.read("inference.decisions") if isinstance(m.event, DecisionMade)]
+    asked = Counter((decision.unit, decision.at_s) for decision in made if decision.deployment == COPY)
+    assert asked == Counter((decision.unit, decision.at_s) for decision in decisions)
