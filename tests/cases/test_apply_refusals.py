@@ -56,6 +56,10 @@ WRONG = [
     ("degrade_when=0.5", "degrade_when=50", "degrade_when must lie in 0..1, got 50 (percent?)"),
     # training
     ('history="180d"', 'history="8d"', "history 8d leaves no rows to fit on: horizon 12h + holdout 7d + embargo 1d = 8.5d"),
+    ("min_rows=1000", "first_after_rows=500", "first_after_rows 500 is fewer than min_rows 1,000 to fit on"),
+    ("min_rows=1000", "min_rows_after_change=0", "training's min_rows_after_change must lie in 1.."),
+    ("not_worse_than_champion(0.02)", 'beats_prior(unmeasured="pass")', "unmeasured of beats_prior must be blocks or passes"),
+    ('cooldown="7d"', "unhelpful=0", "retraining's unhelpful must lie in 1..1,000, got 0"),
     ('holdout="7d"', 'holdout="0s"', "training's holdout must be at least 1 s"),
     ('embargo="1d"', "embargo=-1", "training's embargo must be at least 0 s"),
     ("min_rows=1000", "min_rows=0", "training's min_rows must lie in 1..1,000,000,000, got 0"),

@@ -4,12 +4,14 @@ import math
 import tracemalloc
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.codec import Codec
 from headrace.events.registry import Waiver
 from headrace.events.training import RetrainAccepted, RetrainCoalesced, RetrainRefused, RetrainRequested
+from headrace.policy.figures import FINDINGS
 from headrace.project import Binary, Deployment, Number, Project, Retraining, Training
 from headrace.project.compile import compile_project
 from headrace.topics import Topics
@@ -81,7 +83,9 @@ def test_what_is_out_of_bounds_is_refused_with_what_was_got_and_what_is_allowed(
     assert reason(change(sound, waivers=(Waiver("g", "b", "r"),) * 10**5)) == (
         "there are 100,000 waivers, at most 50 are allowed"
     )
-    assert reason(change(sound, cause="mood")).startswith("cause must be one of first, drift, schedule, manual")
+    assert reason(change(sound, cause="mood")).startswith(
+        "cause must be one of first, drift, skew, contract, traffic, follow_up, schedule, manual"
+    )
 
 
 def test_answers_to_ever_more_requests_take_no_more_memory_than_the_newest_ten_thousand() -> None:
@@ -114,3 +118,9 @@ def test_the_same_request_on_another_log_is_another_run() -> None:
     runs = [on_request(Runs(), request, "r", DEPLOYMENT, NOW_S, NOW_MS + later) for later in (0, 0, 1)]
     idents = [run.run for run in runs if isinstance(run, RetrainAccepted)]
     assert idents[0] == idents[1] != idents[2]
+
+
+@pytest.mark.parametrize("kind", FINDINGS)
+def test_every_finding_that_a_project_may_retrain_on_is_taken_up(kind: str) -> None:
+    asked = RetrainRequested("d", kind, "because", "monitor", "f", NOW_S)
+    assert isinstance(on_request(Runs(), asked, "r", DEPLOYMENT, NOW_S, NOW_MS), RetrainAccepted)

@@ -1,12 +1,14 @@
 """A whole training run on the log in memory: rows, gates, the ONNX artifact, the command."""
 
 import asyncio
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from headrace.bus import artifacts
 from headrace.bus.admin import ensure_topics
@@ -18,10 +20,23 @@ from headrace.codec import Codec, out
 from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, Expired, OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
+from headrace.events.registry import GateResult, ModelVersion, RegisterVersion, Signature, VersionRegistered
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished
 from headrace.models.engine import load
 from headrace.obs.health import Health
-from headrace.project import Binary, Category, Count, Deployment, FeatureView, Number, Project, Source, Training
+from headrace.project import (
+    Binary,
+    Category,
+    Count,
+    Deployment,
+    FeatureView,
+    Number,
+    Project,
+    Source,
+    Training,
+    beats_prior,
+    not_worse_than_champion,
+)
 from headrace.project.compile import compile_project, digest
 from headrace.project.load import Allowed, load_function
 from headrace.settings import Settings
@@ -88,14 +103,101 @@ async def test_a_decision_made_while_the_run_begins_is_not_held_against_what_it_
     await TrainingRun(
         context, RetrainAccepted("guess", "run-1", "q", "manual", "test", NOW_S), said.append, load_here
     ).run()
-    (alike,) = [fact.result for fact in said if isinstance(fact, GateJudged) and fact.result.gate == GATE]
-    assert alike.verdict == "UNMEASURED"
+    judged = [fact.result.gate for fact in said if isinstance(fact, GateJudged)]
+    assert "beats_prior" in judged
+    assert GATE not in judged
+
+
+def quick(signature: Signature) -> LogisticRegression:
+    """Fitted in no time."""
+    return LogisticRegression()
+
+
+def quickly() -> Deployment:
+    """The same deployment, by a model that takes no time."""
+    found = declared(False)
+    assert found.training is not None
+    return dataclasses.replace(found, training=dataclasses.replace(found.training, build=quick))
 
 
 def declared(with_category: bool) -> Deployment:
     inputs = [Number("x"), *([Category("place")] if with_category else [])]
     training = Training(build=build, history="60d", holdout="10d", embargo="1d", first_after="1d", min_rows=500)
     return Deployment("guess", unit="thing", inputs=inputs, label=Binary("yes", horizon="1d"), training=training)
+
+
+def model_of(command: RegisterVersion) -> ModelVersion:
+    """The version that a command registers, as champion."""
+    named = {name for name in VersionRegistered.__struct_fields__ if hasattr(command, name)}
+    shared = {name: getattr(command, name) for name in named}
+    return ModelVersion(
+        VersionRegistered(**shared, version=1, registered_at_s=NOW_S, command_id="c"), "live", ("champion",)
+    )
+
+
+async def register(context: Context, command: RegisterVersion) -> None:
+    """Version 1 is champion."""
+    producer = await context.log.producer()
+    envelope = Envelope("m", "", "test", NOW_S)
+    await producer.send([out(context.topics.name("registry.models"), "guess/1", model_of(command), envelope)])
+
+
+async def trained(
+    context: Context, run: str, cause: str = "manual", clock_s: float = NOW_S, **more: Any
+) -> tuple[TrainingRun, list[Any]]:
+    """A run to its end, and what it said."""
+    said: list[Any] = []
+    accepted = RetrainAccepted("guess", run, "q", cause, "test", clock_s, **more)
+    found = TrainingRun(context, accepted, said.append, load_here)
+    await found.run()
+    return found, said
+
+
+def judged_by(said: list[Any], gate: str) -> GateResult | None:
+    return next((fact.result for fact in said if isinstance(fact, GateJudged) and fact.result.gate == gate), None)
+
+
+async def test_a_retrain_right_after_the_first_is_compared_with_the_champions_gated_twin(memory_log: MemoryLog) -> None:
+    gated = msgspec.structs.replace
+    deployment = dataclasses.replace(quickly(), gates=(beats_prior(), not_worse_than_champion(0.02)))
+    context = await played(memory_log, deployment)
+    first, said = await trained(context, "run-1")
+    assert judged_by(said, "not_worse_than_champion") is None
+    assert first.command is not None
+    assert (first.command.rollout, first.command.lineage.seed) == (True, 0)
+    await register(context, first.command)
+    second, said = await trained(context, "run-2")
+    found = judged_by(said, "not_worse_than_champion")
+    assert found is not None
+    assert (found.verdict, found.measured) == ("PASS", 0.0)
+    assert "400 rows" in found.detail
+    alone = gated(first.command, twin=None)
+    await register(context, alone)
+    third, said = await trained(context, "run-3")
+    found = judged_by(said, "not_worse_than_champion")
+    assert found is not None
+    assert found.verdict == "UNMEASURED"
+    assert isinstance(said[-1], TrainingFinished)
+    assert said[-1].outcome == "rejected"
+    assert "0 labelled rows are newer than what the champion was trained on" in said[-1].reason
+    assert (second.command is not None, third.command) == (True, None)
+
+
+async def test_a_retrain_that_follows_a_change_says_how_many_rows_it_waits_for(memory_log: MemoryLog) -> None:
+    context = await played(memory_log, quickly())
+    _, said = await trained(context, "run-1", "drift", changed_at_s=NOW_S - 3 * DAY)
+    finished = said[-1]
+    assert isinstance(finished, TrainingFinished)
+    assert (finished.outcome, finished.missing_rows, finished.rows_wanted) == ("waiting", 156, 236)
+    assert "80 of 236 labelled rows beyond the change are there" in finished.reason
+
+
+async def test_rows_up_to_the_last_closed_window_are_used(memory_log: MemoryLog) -> None:
+    context = await played(memory_log, quickly())
+    run, _ = await trained(context, "run-1", clock_s=NOW_S - DAY + 3 * 3600)
+    assert run.command is not None
+    assert run.command.lineage.request_to_s == NOW_S - DAY
+    assert run.command.trained_rows == 59 * 40
 
 
 async def played(log: MemoryLog, deployment: Deployment) -> Context:

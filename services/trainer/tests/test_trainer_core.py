@@ -1,7 +1,11 @@
 """Triggers, splits, gates, and that equal fits have equal digests."""
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from headrace.events.registry import GateResult, Waiver
@@ -18,8 +22,11 @@ from headrace.policy.losses import Yardstick, yardstick_of
 from headrace.project import Binary, Deployment, Number, Project, Retraining, Training
 from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition, GateDefinition
-from headrace_trainer.core.gates import judge, may_register, used
-from headrace_trainer.core.splits import masks, span_of
+from headrace_trainer.core.changed import locate
+from headrace_trainer.core.closed import closed_to
+from headrace_trainer.core.gates import gates_of, judge, may_register, standing, undecided, used
+from headrace_trainer.core.intervals import estimate
+from headrace_trainer.core.splits import Span, masks, span_of, wanted_after, why_not
 from headrace_trainer.core.triggers import Runs, apply, on_request
 
 DAY = 86_400.0
@@ -93,21 +100,90 @@ def test_what_cannot_be_trained_is_refused_with_the_reason(deployment: str | Non
     assert reason in refused.reason
 
 
-def test_the_holdout_is_the_newest_week_whose_labels_are_all_due() -> None:
-    span = span_of(DEPLOYMENT, 100 * DAY)
-    fits, gates = masks(span, np.arange(60, 101) * DAY)
+def span_at(at_s: NDArray[np.float64], to_s: float, **more: float) -> Span:
+    assert DEPLOYMENT.training is not None
+    return span_of(DEPLOYMENT.training, at_s, to_s - 30 * DAY, to_s, **more)
+
+
+def test_the_holdout_is_the_newest_week_with_a_day_left_out_before_it() -> None:
     days = np.arange(60, 101)
+    fits, gates = masks(span_at(days * DAY, 99 * DAY), days * DAY)
     assert (days[gates].min(), days[gates].max()) == (92, 98)
-    assert (days[fits].min(), days[fits].max()) == (70, 90)
+    assert (days[fits].min(), days[fits].max()) == (69, 90)
+
+
+def test_a_short_history_is_split_by_share() -> None:
+    hours = np.arange(96 * 24) * 3600.0
+    fits, gates = masks(span_at(hours[: 4 * 24], 4 * DAY), hours[: 4 * 24])
+    assert (fits.sum(), gates.sum()) == (64, 28)
+
+
+def test_after_a_change_the_newest_third_of_the_rows_beyond_it_gates() -> None:
+    at_s = np.arange(30_000) * DAY / 1000
+    span = span_at(at_s, 30 * DAY, changed_at_s=27 * DAY)
+    fits, gates = masks(span, at_s)
+    assert gates.sum() == 1000
+    assert span.holdout_s == 29 * DAY
+    assert fits[27_000:].sum() == 1800
+    assert fits[:27_000].all()
+    long_ago = span_at(at_s, 30 * DAY, changed_at_s=2 * DAY)
+    assert long_ago.holdout_s == 23 * DAY
+
+
+def test_the_holdout_begins_where_the_champions_rows_end() -> None:
+    at_s = np.arange(30_000) * DAY / 1000
+    assert span_at(at_s, 30 * DAY, fair_from_s=26 * DAY).holdout_s == 26 * DAY
+    assert span_at(at_s, 30 * DAY, fair_from_s=29.99 * DAY).holdout_s == 23 * DAY
+
+
+def test_too_few_rows_name_the_argument_and_how_many_are_missing() -> None:
+    assert DEPLOYMENT.training is not None
+    at_s = np.arange(600) * DAY / 30
+    labels = np.arange(600) % 2.0
+    told, missing = why_not(DEPLOYMENT.training, span_at(at_s, 20 * DAY), labels, at_s)
+    assert "holdout=7d (here 5.8 d) leaves 400 labelled rows to fit on, at least min_rows=1,000 are wanted" in told
+    assert missing == 600
+
+
+def test_a_retrain_waits_for_a_tenth_of_the_history_at_most_a_thousand() -> None:
+    assert DEPLOYMENT.training is not None
+    assert [wanted_after(DEPLOYMENT.training, rows) for rows in (2_000, 5_001, 60_000)] == [200, 501, 1000]
+
+
+def test_rows_of_windows_that_have_closed_are_used_and_no_newer_ones() -> None:
+    at_s = np.arange(100, 110, 0.01) * DAY
+    labels = np.zeros(len(at_s))
+    clock_s = 109.5 * DAY
+    asked = at_s < clock_s
+    assert closed_to(DEPLOYMENT, at_s[asked], labels[asked], clock_s) == 109 * DAY
+    early = np.where((at_s >= 108 * DAY) & (np.arange(len(at_s)) % 10 == 0), np.nan, labels)
+    assert closed_to(DEPLOYMENT, at_s[asked], early[asked], clock_s) == 108.5 * DAY
+    assert closed_to(DEPLOYMENT, at_s[:0], labels[:0], clock_s) >= 108.5 * DAY
+
+
+def test_the_change_is_where_the_champions_loss_steps_up() -> None:
+    rng = np.random.default_rng(0)
+    at_s = np.arange(4000) * DAY / 1000
+    wrong = rng.random(4000) < np.where(at_s < 2.4 * DAY, 0.05, 0.4)
+    losses = np.where(wrong, 3.0, 0.05)
+    assert locate(2 * DAY, DAY, at_s, losses) == pytest.approx(2.4 * DAY, abs=0.03 * DAY)
+    assert locate(2 * DAY, DAY, at_s, np.full(4000, np.nan)) == 2 * DAY
 
 
 COIN = Yardstick("binary", np.asarray(0.5))
 
 
+def judged(gate: GateDefinition, *rows: Any) -> GateResult:
+    """A gate that is asked."""
+    found = judge(gate, "m", *rows)
+    assert found is not None
+    return found
+
+
 def test_a_model_that_knows_nothing_does_not_beat_the_prior() -> None:
     labels = np.array([0.0, 1.0] * 50)
     flat = np.full(100, 0.5)
-    result = judge(GateDefinition("beats_prior"), "m", labels, np.arange(100.0), flat, None, COIN)
+    result = judged(GateDefinition("beats_prior"), labels, np.arange(100.0), flat, None, COIN)
     assert result.verdict == "FAIL"
     assert not may_register([result])
 
@@ -120,49 +196,102 @@ def test_a_version_is_compared_with_the_champion_on_the_same_rows(shift: float, 
     scores = np.where(labels == 1, 0.6 - shift, 0.4 + shift)
     at_s = np.arange(700) * DAY / 100
     gate = GateDefinition("not_worse_than_champion", 0.01)
-    assert judge(gate, "m", labels, at_s, scores, champion, COIN).verdict == verdict
+    assert judged(gate, labels, at_s, scores, champion, COIN).verdict == verdict
 
 
 def test_rows_that_the_champion_was_trained_on_do_not_count_for_it() -> None:
     labels, at_s = np.array([1.0, 0.0] * 50), np.arange(100) * DAY / 10
     flattered = np.where(at_s < 5 * DAY, np.nan, 0.5)
     gate = GateDefinition("not_worse_than_champion", 0.01)
-    result = judge(gate, "m", labels, at_s, np.full(100, 0.5), flattered, COIN)
+    result = judged(gate, labels, at_s, np.full(100, 0.5), flattered, COIN)
     assert (result.verdict, result.measured) == ("PASS", 0.0)
-    assert "on 50 rows" in result.detail
-    assert judge(gate, "m", labels, at_s, np.full(100, 0.5), np.full(100, np.nan), COIN).verdict == "UNMEASURED"
+    assert "50 rows" in result.detail
+    assert judged(gate, labels, at_s, np.full(100, 0.5), np.full(100, np.nan), COIN).verdict == "UNMEASURED"
 
 
 def test_a_number_is_judged_by_its_squared_error_and_the_spread_of_what_was_fitted_on() -> None:
     measured = yardstick_of("number", np.array([0.0, 20.0]))
     labels, at_s = np.array([0.0, 20.0] * 50), np.arange(100) * DAY / 10
-    result = judge(GateDefinition("beats_prior"), "m", labels, at_s, labels + 5.0, None, measured)
+    result = judged(GateDefinition("beats_prior"), labels, at_s, labels + 5.0, None, measured)
     assert (result.verdict, result.measured) == ("PASS", 0.75)
-    assert result.detail == "squared error in label variances 0.2500, the prior's 1.0000"
+    assert result.detail.startswith("squared error in label variances 0.2500, the prior's 1.0000 (100 rows, ")
     gate = GateDefinition("not_worse_than_champion", 0.01)
-    assert judge(gate, "m", labels, at_s, labels + 5.0, labels + 1.0, measured).measured == pytest.approx(0.24)
+    assert judged(gate, labels, at_s, labels + 5.0, labels + 1.0, measured).measured == pytest.approx(0.24)
 
 
 def test_classes_are_judged_by_the_share_that_the_true_one_was_given() -> None:
     labels, at_s = np.array([0.0, 1.0, 2.0, 2.0] * 25), np.arange(100) * DAY / 10
     measured = yardstick_of("classes", labels, 3)
     scores = np.eye(3)[labels.astype(int)] * 0.7 + 0.1
-    result = judge(GateDefinition("beats_prior"), "m", labels, at_s, scores, None, measured)
+    result = judged(GateDefinition("beats_prior"), labels, at_s, scores, None, measured)
     assert (result.verdict, result.measured) == (
         "PASS",
         pytest.approx(np.log(0.8) - np.log(0.25) / 2 - np.log(0.5) / 2),
     )
     champion = np.where((at_s < 5 * DAY)[:, None], np.nan, scores)
-    beside = judge(GateDefinition("not_worse_than_champion"), "m", labels, at_s, scores, champion, measured)
+    beside = judged(GateDefinition("not_worse_than_champion"), labels, at_s, scores, champion, measured)
     assert (beside.verdict, beside.measured) == ("PASS", 0.0)
-    assert "on 50 rows" in beside.detail
+    assert "50 rows" in beside.detail
 
 
-def test_no_champion_is_unmeasured_which_is_not_failing() -> None:
-    result = judge(
-        GateDefinition("not_worse_than_champion", 0.01), "m", np.ones(2), np.zeros(2), np.ones(2), None, COIN
+def test_without_a_champion_it_is_not_asked() -> None:
+    gate = GateDefinition("not_worse_than_champion", 0.01)
+    assert judge(gate, "m", np.ones(2), np.zeros(2), np.ones(2), None, COIN) is None
+
+
+def test_what_should_compare_and_cannot_blocks_unless_the_project_says_otherwise() -> None:
+    unmeasured = [GateResult("not_worse_than_champion", "UNMEASURED", None, 0.01, "m")]
+    assert not may_register(unmeasured)
+    assert standing(unmeasured, (), [GateDefinition("not_worse_than_champion", 0.01, "passes")]) == []
+    assert standing(unmeasured, (Waiver("not_worse_than_champion", "ann", "an experiment"),)) == []
+
+
+def test_a_gate_passes_by_its_interval_and_says_how_many_rows_would_decide() -> None:
+    rng = np.random.default_rng(3)
+    labels = (rng.random(700) < 0.5).astype(float)
+    at_s = np.arange(700) * DAY / 100
+    champion = np.clip(np.where(labels == 1, 0.62, 0.38) + rng.normal(0, 0.1, 700), 0.01, 0.99)
+    scores = np.clip(np.where(labels == 1, 0.62, 0.38) + rng.normal(0, 0.1, 700), 0.01, 0.99)
+    result = judged(GateDefinition("not_worse_than_champion", 0.01), labels, at_s, scores, champion, COIN)
+    assert result.verdict == "INCONCLUSIVE"
+    assert result.measured is not None
+    assert result.measured < 0.01
+    assert re.search(r"about [\d,]+ rows would decide", result.detail)
+    assert (
+        judged(GateDefinition("not_worse_than_champion", 0.1), labels, at_s, scores, champion, COIN).verdict == "PASS"
     )
-    assert (result.verdict, may_register([result])) == ("UNMEASURED", True)
+
+
+def test_what_rows_cannot_tell_goes_to_a_rollout_that_compares_and_is_not_switched_without_one() -> None:
+    result = GateResult("not_worse_than_champion", "INCONCLUSIVE", 0.004, 0.01, "m")
+    assert standing([result]) == []
+    assert undecided([result], (), "canary") is None
+    assert undecided([result], (), "blue_green") == result
+    assert undecided([result], (Waiver(result.gate, "ann", "I have looked"),), "blue_green") is None
+    assert standing([GateResult("beats_prior", "INCONCLUSIVE", 0.004, 0.0, "m")]) != []
+
+
+def test_a_champion_that_a_change_has_left_worse_than_the_prior_is_no_measure() -> None:
+    labels = np.array([1.0, 0.0] * 50)
+    gates = (GateDefinition("not_worse_than_champion", 0.01),)
+    wrong, right = np.where(labels == 1, 0.1, 0.9), np.where(labels == 1, 0.9, 0.1)
+    assert [gate.kind for gate in gates_of(gates, 5.0, labels, wrong, COIN)] == [
+        "not_worse_than_champion",
+        "beats_prior",
+    ]
+    assert gates_of(gates, None, labels, wrong, COIN) == gates_of(gates, 5.0, labels, right, COIN) == list(gates)
+
+
+@pytest.mark.parametrize("days", [7, 2])
+def test_one_in_twenty_versions_of_no_use_passes_at_the_border_and_no_more(days: int) -> None:
+    rng = np.random.default_rng(5)
+    at_s = np.arange(700) * days * DAY / 700
+    passed = 0
+    for _ in range(400):
+        weather = np.repeat(rng.normal(0, 0.02, days * 24), 700 // (days * 24) + 1)[:700]
+        found = estimate(weather + rng.standard_exponential(700) - 1.0, at_s)
+        passed += found.low > 0
+    assert passed / 400 < 0.08
 
 
 def test_equal_fits_have_equal_digests_and_another_fit_another_one() -> None:

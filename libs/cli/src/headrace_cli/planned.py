@@ -71,11 +71,13 @@ def _training(found: d.DeploymentDefinition, labels_a_day: float | None) -> Iter
     if training is None or label is None:
         return
     windows = max(round(training.first_after_s / found.cohort_s), 1)
+    rows = training.first_after_rows
+    by_rows = "" if rows is None else f" or {rows:,} labels"
     days = f" (about {training.min_rows / labels_a_day:.3g} days' worth)" if labels_a_day else ""
     yield (
         "trains",
-        f"the first version is possible after {duration(training.first_after_s)} ({windows:,} closed windows) and"
-        f" {training.min_rows:,} labels{days}; on the newest {duration(training.history_s)}",
+        f"the first version is possible after {duration(training.first_after_s)} ({windows:,} closed windows){by_rows},"
+        f" with {training.min_rows:,} labels to fit on{days}; on the newest {duration(training.history_s)}",
     )
     gates = ", ".join(f"{gate.kind} (margin {gate.margin:g})" for gate in found.gates) or "none"
     yield "gates", f"{gates}; on the newest {duration(training.holdout_s)} of labelled rows"

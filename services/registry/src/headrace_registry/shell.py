@@ -209,7 +209,7 @@ class RegistryShard:
 
     async def _register(self, message: Message, command: RegisterVersion, ident: str) -> list[Out]:
         definition = self._definition(command.deployment)
-        places = [command.place] if command.onnx is None else [command.place, command.onnx]
+        places = [place for place in (command.place, command.onnx, command.twin) if place is not None]
         facts = versions.on_register(
             self._state,
             command,

@@ -40,7 +40,8 @@ async def train(folder: Path) -> None:
     from headrace.codec import Codec
     from headrace.obs.health import Health
     from headrace.settings import Settings
-    from headrace_trainer.run import TrainingRun, patiently
+    from headrace_trainer.patience import patiently
+    from headrace_trainer.run import TrainingRun
     from headrace_trainer.telling import Journal
 
     settings = Settings.load()

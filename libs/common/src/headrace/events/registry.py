@@ -55,7 +55,11 @@ class ArtifactManifest(msgspec.Struct, frozen=True):
 
 
 class Lineage(msgspec.Struct, frozen=True):
-    """What a version was made from: next offsets of each `topic/partition`, the code, seeds, and the parent version."""
+    """What a version was made from: next offsets of each `topic/partition`, the code, seeds, and the parent version.
+
+    `twin_to_s`: the gated twin (`RegisterVersion.twin`) has seen no row from this instant on. `changed_at_s`: of the change that the version was made to
+    follow.
+    """
 
     offsets: dict[str, int] = {}
     request_from_s: float = 0.0
@@ -65,6 +69,8 @@ class Lineage(msgspec.Struct, frozen=True):
     seed: int = 0
     parent: int | None = None
     packages: dict[str, str] = {}
+    twin_to_s: float | None = None
+    changed_at_s: float | None = None
 
 
 class GateResult(msgspec.Struct, frozen=True):
@@ -105,7 +111,8 @@ class RegisterVersion(msgspec.Struct, frozen=True):
 
     `command_id` derives from the cause, so that a repeated command registers once. `rollout`: ask for one at once.
     `onnx`: the same model for ONNX Runtime, where the gate on their parity allowed it. `profile`: figures of the data
-    that it was trained on, per column. `slices`: metrics per slice of the holdout. `golden`: see `GoldenRow`.
+    that it was trained on, per column. `slices`: metrics per slice of the holdout. `golden`: see `GoldenRow`. `twin`: the same recipe
+    as the gates measured it, fitted on older rows only: a successor is compared with it where this version knows the rows.
     `class_places`: where the classes of the model's file stand among `classes`, in the file's order; () where they are the
     same. A class that the file does not know has probability 0.
     """
@@ -132,6 +139,7 @@ class RegisterVersion(msgspec.Struct, frozen=True):
     slices: dict[str, dict[str, float]] = {}
     golden: tuple[GoldenRow, ...] = ()
     class_places: tuple[int, ...] = ()
+    twin: ArtifactPlace | None = None
 
 
 class SetAlias(msgspec.Struct, frozen=True):
@@ -300,6 +308,7 @@ class VersionRegistered(msgspec.Struct, frozen=True):
     slices: dict[str, dict[str, float]] = {}
     golden: tuple[GoldenRow, ...] = ()
     class_places: tuple[int, ...] = ()
+    twin: ArtifactPlace | None = None
 
 
 class CardWritten(msgspec.Struct, frozen=True):

@@ -150,7 +150,10 @@ class Rows:
 
     def labelled(self) -> "Rows":
         """Only the rows whose label is known."""
-        kept = np.flatnonzero(~np.isnan(self.labels))
+        return self.taken(np.flatnonzero(~np.isnan(self.labels)))
+
+    def taken(self, kept: Ints) -> "Rows":
+        """Those at the given places, in that order."""
         return Rows(
             [self.ids[n] for n in kept],
             [self.units[n] for n in kept],

@@ -19,8 +19,10 @@ from headrace.project.deployments import (
     Deployment,
     Input,
     Key,
+    LossChange,
     Multiclass,
     Number,
+    PageHinkley,
     Regression,
     Rung,
 )
@@ -191,7 +193,7 @@ def _compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         label=_compile_label(found),
         ladder=tuple(_compile_rung(found, rung) for rung in found.ladder),
         training=_compile_training(found),
-        gates=tuple(d.GateDefinition(gate.kind, gate.margin) for gate in found.gates),
+        gates=tuple(d.GateDefinition(gate.kind, gate.margin, gate.unmeasured) for gate in found.gates),
         monitoring=_compile_monitoring(found),
         retraining=_compile_retraining(found),
         rollout=compile_rollout(found.name, found.rollout),
@@ -205,6 +207,7 @@ def _compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         degrade_when=found.degrade_when,
         owner=found.owner,
         intended_use=found.intended_use,
+        step_down_after=found.step_down_after,
     )
     return msgspec.structs.replace(compiled, digest=d.digest_of(compiled))
 
@@ -284,12 +287,16 @@ def _compile_training(found: Deployment) -> d.TrainingDefinition | None:
         first_after_s=seconds(training.first_after),
         min_rows=training.min_rows,
         seed=training.seed,
+        first_after_rows=training.first_after_rows,
+        min_rows_after_change=training.min_rows_after_change,
     )
 
 
 def _compile_retraining(found: Deployment) -> d.RetrainingDefinition | None:
     policy = found.retraining
-    return None if policy is None else d.RetrainingDefinition(tuple(policy.on), seconds(policy.cooldown))
+    if policy is None:
+        return None
+    return d.RetrainingDefinition(tuple(policy.on), seconds(policy.cooldown), policy.unhelpful)
 
 
 def _reference(function: Any) -> str:
@@ -297,9 +304,10 @@ def _reference(function: Any) -> str:
 
 
 def _compile_monitoring(found: Deployment) -> tuple[d.DriftDefinition, ...]:
-    return tuple(
-        d.DriftDefinition(
-            "page_hinkley", test.figure, seconds(found.cohort), test.delta, test.threshold, test.min_cohorts
-        )
-        for test in found.monitoring
-    )
+    return tuple(_compile_detector(test, seconds(found.cohort)) for test in found.monitoring)
+
+
+def _compile_detector(test: PageHinkley | LossChange, cohort_s: float) -> d.DriftDefinition:
+    if isinstance(test, LossChange):
+        return d.DriftDefinition("loss_change", "log_loss", cohort_s, test.rise, test.limit, test.windows)
+    return d.DriftDefinition("page_hinkley", test.figure, cohort_s, test.delta, test.threshold, test.min_cohorts)

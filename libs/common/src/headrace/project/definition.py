@@ -135,11 +135,14 @@ class GateDefinition(msgspec.Struct, frozen=True):
 
     kind: str
     margin: float = 0.0
+    unmeasured: str = "blocks"
 
 
 class TrainingDefinition(msgspec.Struct, frozen=True):
     """How versions are trained. `build`: `module:function` of the user's code. `holdout_s`: the newest rows, kept to gate
-    on; `embargo_s`: left out before them. `first_after_s`: closed cohorts before the first version is asked for.
+    on; `embargo_s`: left out before them. `first_after_s`: closed cohorts before the first version is asked for, or
+    `first_after_rows` labelled rows, None for never by rows. `min_rows_after_change`: what a retrain that follows a change waits for; None
+    for 1,000 or a tenth of the history's rows, whichever is less.
     """
 
     build: str
@@ -149,10 +152,15 @@ class TrainingDefinition(msgspec.Struct, frozen=True):
     first_after_s: float
     min_rows: int
     seed: int = 0
+    first_after_rows: int | None = None
+    min_rows_after_change: int | None = None
 
 
 class DriftDefinition(msgspec.Struct, frozen=True):
-    """A detector on a figure of closed cohorts. `detector`: `page_hinkley`; `figure`: `log_loss`; `cohort_s`: its width."""
+    """A detector on a figure of closed cohorts. `detector`: `page_hinkley` or `loss_change`; `figure`: `log_loss`; `cohort_s`: its width.
+
+    Of `loss_change`, `delta` is the least rise as a share of the loss, and `min_cohorts` how many come before the first comparison.
+    """
 
     detector: str
     figure: str
@@ -163,10 +171,12 @@ class DriftDefinition(msgspec.Struct, frozen=True):
 
 
 class RetrainingDefinition(msgspec.Struct, frozen=True):
-    """When to retrain. `on`: kinds of findings; `cooldown_s`: event time between two accepted runs."""
+    """When to retrain. `on`: kinds of findings; `cooldown_s`: event time between two accepted runs; `unhelpful`: after so many that did
+    not bring the figure back a finding asks no more."""
 
     on: tuple[str, ...]
     cooldown_s: float
+    unhelpful: int = 3
 
 
 class GuardrailDefinition(msgspec.Struct, frozen=True):
@@ -233,7 +243,8 @@ class BreakerDefinition(msgspec.Struct, frozen=True):
 
 class DeploymentDefinition(msgspec.Struct, frozen=True):
     """What answers requests. `time_limit_s`: of one model call. `degrade_when`: the share of view features that may be missing
-    or stale before a request goes down to a rung that needs none; None for any share.
+    or stale before a request goes down to a rung that needs none; None for any share. `step_down_after`: windows in a row in which a version
+    does worse than the prior before it is passed over; None for never.
     """
 
     name: str
@@ -259,6 +270,7 @@ class DeploymentDefinition(msgspec.Struct, frozen=True):
     degrade_when: float | None = None
     owner: str = ""
     intended_use: str = ""
+    step_down_after: int | None = 3
 
 
 class ReferenceDefinition(msgspec.Struct, frozen=True):

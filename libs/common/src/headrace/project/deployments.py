@@ -77,7 +77,12 @@ class Training:
     """How a version is trained.
 
     `build(signature)`: returns an unfitted scikit-learn classifier; `signature.columns` names the columns of the
-    float32 matrix that `fit(X, y)` gets, and which of them are categories. `history`: age of the oldest row.
+    float32 matrix that `fit(X, y)` gets, and which of them are categories. `build(signature, seed)` gets `seed` too; without it
+    `random_state` is set wherever it was left None. `history`: age of the oldest row. `holdout`, `embargo`: the newest rows, kept to gate on,
+    and those before them that are left out; both shrink while they would take more than a third of what there is. `first_after`,
+    `first_after_rows`: the first version is asked for after so much time, or as soon as there are so many labelled rows.
+    `min_rows_after_change`: how many labelled rows a retrain that follows a change waits for; None: 1,000, or a tenth of the
+    history's rows, whichever is less.
     """
 
     build: Callable[..., Any]
@@ -87,27 +92,36 @@ class Training:
     first_after: str | float = "30d"
     min_rows: int = 1000
     seed: int = 0
+    first_after_rows: int | None = None
+    min_rows_after_change: int | None = None
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A test that a version must pass before traffic; see `beats_prior` and `not_worse_than_champion`."""
+    """A test that a version must pass before traffic; see `beats_prior` and `not_worse_than_champion`.
+
+    `unmeasured`: what it means that it should have compared and could not, `blocks` or `passes`.
+    """
 
     kind: str
     margin: float = 0.0
+    unmeasured: str = "blocks"
 
 
-def beats_prior(margin: float = 0.0) -> Gate:
-    """The loss on the holdout is lower than the prior's by more than `margin`.
+def beats_prior(margin: float = 0.0, unmeasured: str = "blocks") -> Gate:
+    """The loss on the holdout is lower than the prior's by more than `margin`, by the lower bound of the gain (one-sided, 95 %).
 
     The loss is log-loss, in nats; of a number the squared error, in variances of the labels: their mean then costs 1.
     """
-    return Gate("beats_prior", margin)
+    return Gate("beats_prior", margin, unmeasured)
 
 
-def not_worse_than_champion(margin: float = 0.005) -> Gate:
-    """The loss on the holdout (see `beats_prior`) is not higher than the champion's by more than `margin`, on the same rows."""
-    return Gate("not_worse_than_champion", margin)
+def not_worse_than_champion(margin: float = 0.005, unmeasured: str = "blocks") -> Gate:
+    """The loss on the holdout (see `beats_prior`) is not higher than the champion's by more than `margin`, on the same rows, by its
+    upper bound (one-sided, 95 %). Where the rows cannot tell, a canary, A/B test or shadow does; without one the version is
+    registered and not switched.
+    """
+    return Gate("not_worse_than_champion", margin, unmeasured)
 
 
 @dataclass(frozen=True)
@@ -121,11 +135,30 @@ class PageHinkley:
 
 
 @dataclass(frozen=True)
+class LossChange:
+    """The champion's loss, and its excess over the loss that its own scores lead one to expect, have both risen above their first windows.
+
+    It knows how many rows a window has: no threshold depends on their number, nor on the windows' width. `rise`: the least rise that counts, as a share of
+    the loss before. `limit`: of the cumulative sum of standardised rises; at 5 a champion without a change runs some 100,000
+    windows until a false alarm. `windows`: how many come before the first comparison, at least 3.
+    """
+
+    rise: float = 0.05
+    limit: float = 5.0
+    windows: int = 5
+
+
+@dataclass(frozen=True)
 class Retraining:
-    """Ask for a new version on these kinds of findings, at most one per `cooldown` of event time."""
+    """Ask for a new version on these kinds of findings, at most one per `cooldown` of event time.
+
+    A finding stays open until the figure is back, and asks again meanwhile; after `unhelpful` retrains that did not bring it
+    back it stops asking, under an alert.
+    """
 
     on: Sequence[str] = ("drift",)
     cooldown: str | float = "7d"
+    unhelpful: int = 3
 
 
 @dataclass(frozen=True)
@@ -283,7 +316,8 @@ class Deployment:
     `answer`: `committed` replies after the decision is committed, `fast` before.
     `time_limit`: how long one call of a model may take. `breaker`: when a version is not asked any more. `degrade_when`:
     the share of view features that may be missing or stale; a request with more goes down to the baseline. None: it is served, and marked.
-    `owner`, `intended_use`: for model cards.
+    `owner`, `intended_use`: for model cards. `step_down_after`: for so many windows in a row a version must do worse than the
+    `prior(...)` of the ladder before requests pass over it, until it does better again; None: never.
     """
 
     name: str
@@ -296,7 +330,7 @@ class Deployment:
     ladder: Sequence[Rung] = ()
     training: Training | None = None
     gates: Sequence[Gate] = (beats_prior(),)
-    monitoring: Sequence[PageHinkley] = ()
+    monitoring: Sequence[PageHinkley | LossChange] = ()
     retraining: Retraining | None = None
     rollout: Rollout = field(default_factory=BlueGreen)
     cohort: str | float = "1d"
@@ -308,3 +342,4 @@ class Deployment:
     degrade_when: float | None = None
     owner: str = ""
     intended_use: str = ""
+    step_down_after: int | None = 3

@@ -88,6 +88,7 @@ def on_register(
             profile=command.profile,
             slices=command.slices,
             golden=command.golden,
+            twin=command.twin,
         )
     ]
 
@@ -108,7 +109,7 @@ def _no_registration(command: RegisterVersion, is_declared: bool, has_artifact: 
 
 def _unsound(command: RegisterVersion) -> str | None:
     """What no artifact can be like, or what no clock can go on from."""
-    for place in (command.place, command.onnx):
+    for place in (command.place, command.onnx, command.twin):
         if place is not None and not (
             0 < place.chunk_count <= CHUNKS and place.size_bytes >= 0 and place.partition >= 0
         ):
@@ -229,7 +230,7 @@ def orphaned(state: Registry, deployment: str, version: int) -> list[ArtifactPla
 
 def places_of(registered: VersionRegistered) -> tuple[ArtifactPlace, ...]:
     """Where all artifacts of a version lie."""
-    return (registered.place,) if registered.onnx is None else (registered.place, registered.onnx)
+    return tuple(place for place in (registered.place, registered.onnx, registered.twin) if place is not None)
 
 
 def _not_archivable(entry: Entry, deployment: str, version: int) -> str | None:

@@ -1,33 +1,111 @@
-"""The present champion, from the registry's current state, to compare with on the same rows."""
+"""The present champion and what it says of rows: asked again where its rows can be made, else as the log has it.
+
+| rows                                             | its score                                                     |
+|--------------------------------------------------|---------------------------------------------------------------|
+| newer than what it was trained on                | the champion's                                                |
+| older, of its own holdout                        | its gated twin's: the same recipe, that has not seen them     |
+| older still                                      | none (NaN): a comparison there would flatter it               |
+| its views, derived columns or inputs have changed | as it was logged when they were served, joined by request id |
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from headrace.bus import artifacts
 from headrace.bus.port import Log
 from headrace.bus.views import read_all
 from headrace.codec import Codec
 from headrace.errors import Poison
-from headrace.events.registry import ModelVersion, VersionRegistered
+from headrace.events.inference import DecisionMade, FellBack, Served, ShadowScored
+from headrace.events.registry import ArtifactPlace, ModelVersion, Signature, VersionRegistered
+from headrace.features.dataset import Rows
 from headrace.models.engine import Engine, load
+from headrace.project.definition import DeploymentDefinition
 from headrace.topics import Topics
 
+Floats = NDArray[np.float64]
 
-async def load_champion(
-    log: Log, codec: Codec, topics: Topics, deployment: str
-) -> tuple[VersionRegistered, Engine] | None:
-    """The champion's registration and its engine; None when there is none, or it cannot be loaded or asked for a share."""
-    current: dict[bytes, ModelVersion] = {}
+
+@dataclass
+class Versions:
+    """What is registered for a deployment, and who of them is champion."""
+
+    champion: VersionRegistered | None
+    registered: Sequence[VersionRegistered]
+
+    def signatures_of(self, views_digest: str) -> set[str]:
+        """The signatures whose rows are made by these views."""
+        return {found.signature.digest for found in self.registered if found.signature.views_digest == views_digest}
+
+
+async def read_versions(log: Log, codec: Codec, topics: Topics, deployment: str) -> Versions:
+    """From the registry's current state."""
+    current: dict[bytes, ModelVersion | None] = {}
     for message in await read_all(log, codec, [topics.name("registry.models")]):
         current[message.record.key or b""] = message.event
-    found = next(
-        (
-            m.registered
-            for m in current.values()
-            if m and "champion" in m.aliases and m.registered.deployment == deployment
-        ),
-        None,
-    )
-    if found is None or found.output != "binary" or found.signature.frame or not found.signature.views_digest:
+    ours = [found for found in current.values() if found and found.registered.deployment == deployment]
+    champion = next((found.registered for found in ours if "champion" in found.aliases), None)
+    return Versions(champion, [found.registered for found in ours])
+
+
+@dataclass
+class Champion:
+    """The champion. `engine`, `twin`: None where they cannot be asked; `logged`: its score per request id, as it was served."""
+
+    registered: VersionRegistered
+    engine: Engine | None = None
+    twin: Engine | None = None
+    logged: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def known_to_s(self) -> float:
+        """Rows from here on can be compared with it."""
+        lineage = self.registered.lineage
+        if self.twin is not None and self.engine is not None and lineage.twin_to_s is not None:
+            return min(lineage.twin_to_s, lineage.request_to_s)
+        return lineage.request_to_s
+
+    def may_be_asked(self, signature: Signature) -> bool:
+        """Whether rows of today's definition are rows of its own: the same views, and columns of the same names."""
+        own = self.registered.signature
+        names = [column.name for column in own.columns]
+        is_same = own.views_digest == signature.views_digest and names == [column.name for column in signature.columns]
+        return is_same and not own.frame and self.registered.output == "binary"
+
+    def note(self, event: DecisionMade | ShadowScored) -> None:
+        """What it said of a request."""
+        version = self.registered.version
+        if isinstance(event, ShadowScored):
+            found = [event.score] if event.score is not None else []
+        else:
+            answered = isinstance(event.answer, Served | FellBack)
+            found = [*([event.answer.score] if answered else []), *event.shadows]
+        for score in found:
+            if score.version == version and score.value is not None:
+                self.logged.setdefault(event.request_id, score.value)
+
+    def scores(self, deployment: DeploymentDefinition, rows: Rows) -> Floats:
+        """Its scores on rows (n,), NaN where there is none that may be compared with."""
+        own = self.registered
+        if self.engine is None:
+            logged = np.array([self.logged.get(ident, np.nan) for ident in rows.ids])
+            return np.where(rows.at_s < own.lineage.request_to_s, np.nan, logged)
+        matrix = rows.matrix(deployment, own.signature)
+        found = self.engine.predict(matrix, "binary")[:, 1]
+        is_known = rows.at_s < own.lineage.request_to_s
+        if self.twin is not None and is_known.any():
+            found = np.where(is_known, self.twin.predict(matrix, "binary")[:, 1], found)
+        return np.where(rows.at_s < self.known_to_s, np.nan, found)
+
+
+async def engine_at(log: Log, topics: Topics, place: ArtifactPlace | None) -> Engine | None:
+    """The model that lies there; None where there is none, or it cannot be loaded."""
+    if place is None:
         return None
     try:
-        return found, load(await artifacts.fetch(log, topics, found.place), found.place.format)
+        return load(await artifacts.fetch(log, topics, place), place.format)
     except Poison:
         return None

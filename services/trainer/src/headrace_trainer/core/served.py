@@ -6,15 +6,16 @@ holdout as it is; here it cannot hide.
 
 from headrace.events.registry import GateResult
 from headrace.features.parity import Parity
-from headrace.policy.verdict import FAIL, PASS, UNMEASURED
+from headrace.policy.verdict import FAIL, PASS
 
 GATE = "parity_with_serving"
 
 
-def judge_parity(found: Parity) -> GateResult:
-    """PASS when every row equals the fold up to the offsets that it was served from. The gate measures rows, no artifact."""
+def judge_parity(found: Parity) -> GateResult | None:
+    """PASS when every row equals the fold up to the offsets that it was served from; None where no row with features was served
+    yet. The gate measures rows, no artifact."""
     if found.tiles is None or found.as_of is None:
-        return GateResult(GATE, UNMEASURED, None, 1.0, "", "no row with features was served yet")
+        return None
     detail = f"{found.rows:,} served rows, {found.as_of:.2%} equal to all that was available at their instants"
     if found.tiles < 1.0 and found.skew is not None:
         detail = f"{found.skew.feature} differs in {found.skew.share:.1%} of {found.rows:,} rows: {found.skew.cause}"

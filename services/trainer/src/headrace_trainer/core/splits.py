@@ -1,33 +1,91 @@
-"""Which rows fit and which gate: by time. The newest `holdout` is kept to gate on, `embargo` before it is left out."""
+"""Which rows fit and which gate: by time. The newest `holdout` is kept to gate on, `embargo` before it is left out.
+
+Both shrink by one factor while they would take more than a third of the time that there are rows of. After a change the newest third
+of the rows beyond it gate, if that is less, and the embargo is at most a tenth of what lies between the change and them. Where the
+champion was trained on rows of the holdout it begins where those end (rolling origin), while enough rows are left.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.project.definition import DeploymentDefinition
+from headrace.project.definition import TrainingDefinition
+from headrace_trainer.core.intervals import LEAST_ROWS
+
+MOST_SHARE = 1 / 3
+EMBARGO_AFTER_CHANGE = 0.1
+# What a retrain that follows a change waits for, unless the project says otherwise.
+MOST_AFTER_CHANGE, SHARE_AFTER_CHANGE = 1000, 0.1
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Rows of a run have an instant in [from_s, to_s); those in [holdout_s, to_s) gate."""
+    """Rows of a run have an instant in [from_s, to_s); those in [holdout_s, to_s) gate. `changed_at_s`: from when on the world is
+    another one, None for no change.
+    """
 
     from_s: float
     fit_to_s: float
     holdout_s: float
     to_s: float
+    changed_at_s: float | None = None
 
 
-def span_of(deployment: DeploymentDefinition, clock_s: float) -> Span:
-    """The span at a clock. Only requests whose label horizon has passed are used: early labels are biased."""
-    training, label = deployment.training, deployment.label
-    if training is None or label is None:
-        raise ValueError(f"deployment {deployment.name} declares no training or no label")
-    to_s = clock_s - label.horizon_s
-    holdout_s = to_s - training.holdout_s
-    return Span(clock_s - training.history_s, holdout_s - training.embargo_s, holdout_s, to_s)
+def span_of(
+    training: TrainingDefinition,
+    at_s: Floats,
+    from_s: float,
+    to_s: float,
+    changed_at_s: float | None = None,
+    fair_from_s: float | None = None,
+) -> Span:
+    """The span of labelled rows at the instants `at_s` (n,), ascending, within [from_s, to_s). `fair_from_s`: rows before it are
+    known to the champion.
+    """
+    inside = at_s[(at_s >= from_s) & (at_s < to_s)]
+    begin_s = float(inside[0]) if len(inside) else from_s
+    wanted_s = training.holdout_s + training.embargo_s
+    shrunk = min(1.0, MOST_SHARE * (to_s - begin_s) / wanted_s) if wanted_s > 0 else 1.0
+    holdout_s, embargo_s = to_s - shrunk * training.holdout_s, shrunk * training.embargo_s
+    after = inside[inside >= changed_at_s] if changed_at_s is not None else inside[:0]
+    if changed_at_s is not None and len(after):
+        holdout_s = max(holdout_s, float(after[(2 * len(after)) // 3]))
+        embargo_s = min(embargo_s, EMBARGO_AFTER_CHANGE * max(holdout_s - changed_at_s, 0.0))
+    if fair_from_s is not None and fair_from_s > holdout_s and (inside >= fair_from_s).sum() >= LEAST_ROWS:
+        holdout_s = fair_from_s
+    return Span(from_s, holdout_s - embargo_s, holdout_s, to_s, changed_at_s)
 
 
-def masks(span: Span, at_s: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def masks(span: Span, at_s: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Rows to fit on, and rows to gate on."""
     return (at_s >= span.from_s) & (at_s < span.fit_to_s), (at_s >= span.holdout_s) & (at_s < span.to_s)
+
+
+def wanted_after(training: TrainingDefinition, rows: int) -> int:
+    """How many labelled rows beyond a change a retrain waits for, of a history of so many rows.
+
+    >>> from headrace.project.definition import TrainingDefinition
+    >>> wanted_after(TrainingDefinition("m:f", 1.0, 1.0, 0.0, 1.0, 1), 4_321)
+    433
+    """
+    if training.min_rows_after_change is not None:
+        return training.min_rows_after_change
+    return min(MOST_AFTER_CHANGE, -int(-rows * SHARE_AFTER_CHANGE // 1))
+
+
+def why_not(training: TrainingDefinition, span: Span, labels: Floats, at_s: Floats) -> tuple[str, int]:
+    """Why there is too little to train on, naming the argument, and how many rows are missing; "" when there is enough."""
+    fits, gates = masks(span, at_s)
+    days = (span.to_s - span.holdout_s) / 86_400
+    left = f"holdout={training.holdout_s / 86_400:g}d (here {days:.2g} d) leaves {fits.sum():,} labelled rows to fit on"
+    if fits.sum() < training.min_rows:
+        return f"{left}, at least min_rows={training.min_rows:,} are wanted", int(training.min_rows - fits.sum())
+    if gates.sum() < LEAST_ROWS:
+        told = f"and {gates.sum()} to gate on, at least {LEAST_ROWS} are wanted: a longer holdout holds more"
+        return f"{left} {told}", int(LEAST_ROWS - gates.sum())
+    if len(np.unique(labels[fits])) < 2:
+        return "all rows to fit on have the same label", 0
+    return "", 0

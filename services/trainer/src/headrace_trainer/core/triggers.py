@@ -1,6 +1,7 @@
 """Whether a retrain request is taken up: one run at a time per deployment, and a pause of event time between drifts.
 
-Manual requests and the first one do not wait for the pause. The topic is the users': what a request says is bounded
+Manual requests, the first one and those that follow a change up do not wait for the pause, and a run that only found that rows are missing
+begins none. The topic is the users': what a request says is bounded
 before anything is done with it.
 """
 
@@ -18,10 +19,13 @@ from headrace.events.training import (
     TrainingFinished,
 )
 from headrace.instants import why_not
+from headrace.policy.figures import FINDINGS
 from headrace.project.definition import DeploymentDefinition
 
-IMPATIENT = ("first", "manual")
-CAUSES = ("first", "drift", "schedule", "manual")
+IMPATIENT = ("first", "manual", "follow_up")
+CAUSES = ("first", *FINDINGS, "follow_up", "schedule", "manual")
+# How a run ends that only found that rows are missing.
+WAITING = "waiting"
 MAX_NAME, MAX_TEXT, MAX_WAIVERS = 200, 4_000, 50
 # Whose repeats are known: the newest requests by a hash of their ids, in so many groups of so many.
 GROUPS, GROUP = 100, 100
@@ -30,12 +34,13 @@ ANSWERED_BYTES = 130
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What was taken up: the run under way and the last accepted clock, per deployment; the newest requests that were
-    answered, in groups, the newest group first."""
+    """What was taken up: the run under way and the last accepted clock, per deployment (`before_s`: the one before it); the newest
+    requests that were answered, in groups, the newest group first."""
 
     running: Mapping[str, RetrainAccepted] = field(default_factory=dict)
     last_clock_s: Mapping[str, float] = field(default_factory=dict)
     answered: tuple[frozenset[str], ...] = ()
+    before_s: Mapping[str, float] = field(default_factory=dict)
 
     def has_answered(self, request_id: str) -> bool:
         """Whether a request was answered before."""
@@ -51,18 +56,22 @@ def apply(runs: Runs, fact: Any) -> Runs:
                 {**runs.running, fact.deployment: fact},
                 {**runs.last_clock_s, fact.deployment: fact.clock_s},
                 _with(runs.answered, fact.request_id),
+                {**runs.before_s, fact.deployment: runs.last_clock_s.get(fact.deployment, -math.inf)},
             )
         case RetrainCoalesced() | RetrainRefused():
             return replace(runs, answered=_with(runs.answered, fact.request_id))
         case TrainingFinished():
-            return replace(
-                runs,
-                running={
-                    name: run for name, run in runs.running.items() if (name, run.run) != (fact.deployment, fact.run)
-                },
-            )
+            return _over(runs, fact)
         case _:
             return runs
+
+
+def _over(runs: Runs, fact: TrainingFinished) -> Runs:
+    running = {name: run for name, run in runs.running.items() if (name, run.run) != (fact.deployment, fact.run)}
+    if fact.outcome != WAITING or fact.deployment not in runs.before_s:
+        return replace(runs, running=running)
+    last_clock_s = {**runs.last_clock_s, fact.deployment: runs.before_s[fact.deployment]}
+    return replace(runs, running=running, last_clock_s=last_clock_s)
 
 
 def _mark(request_id: str) -> str:
@@ -94,6 +103,8 @@ def why_unfit(request: RetrainRequested, request_id: str, clock_s: float, append
         return f"there are {len(request.waivers):,} waivers, at most {MAX_WAIVERS} are allowed"
     if request.cause not in CAUSES:
         return f"cause must be one of {', '.join(CAUSES)}, got {request.cause[:MAX_NAME]!r}"
+    if request.changed_at_s is not None and (why := why_not(request.changed_at_s, appended_ms, "changed_at_s")):
+        return why
     return why_not(clock_s, appended_ms, "clock_s")
 
 
@@ -111,8 +122,8 @@ def on_request(
     name = request.deployment[:MAX_NAME]
     known = request_id[:MAX_NAME]
 
-    def refused(reason: str) -> RetrainRefused:
-        return RetrainRefused(name, known, reason)
+    def refused(reason: str, again_at_s: float | None = None) -> RetrainRefused:
+        return RetrainRefused(name, known, reason, again_at_s)
 
     unfit = why_unfit(request, request_id, clock_s, appended_ms)
     if unfit is not None:
@@ -126,11 +137,14 @@ def on_request(
     waits_s = _pause_left_s(runs, request, deployment, clock_s)
     if waits_s > 0:
         return refused(
-            f"cool-down: {math.ceil(waits_s / 3600)} h of event time are left; a manual request does not wait"
+            f"cool-down: {math.ceil(waits_s / 3600)} h of event time are left; a manual request does not wait",
+            clock_s + waits_s,
         )
     # NB: with its append time: on another log the same request is another run, whatever lies about of the former.
     run = derived_id("run", name, request_id, appended_ms)[:16]
-    return RetrainAccepted(name, run, request_id, request.cause, request.reason, clock_s, request.waivers)
+    return RetrainAccepted(
+        name, run, request_id, request.cause, request.reason, clock_s, request.waivers, request.changed_at_s
+    )
 
 
 def _pause_left_s(runs: Runs, request: RetrainRequested, deployment: DeploymentDefinition, clock_s: float) -> float:

@@ -18,9 +18,31 @@ def late_warnings(what: str, found: d.DeploymentDefinition, project: d.ProjectDe
     yield from _features(what, found, project)
     yield from _windows(what, found)
     yield from _rollout(what, found, found.rollout)
+    yield from _columns(what, found)
+    yield from _first(what, found)
     if found.training is not None and not found.ladder:
         told = "until the first version is there every request is refused: ladder=[prior(...)] would answer"
         yield Sentence(f"{what}: {told}", ("ladder",), ("training",))
+
+
+def _columns(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
+    if not found.features and all(field.kind == "key" for field in found.inputs):
+        told = "no model has a column here: give inputs=[Number('x')], Category('c'), or features=[...]"
+        yield Sentence(f"{what}: {told}", ("inputs",))
+
+
+def _first(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
+    training, label = found.training, found.label
+    if training is None or label is None:
+        return
+    taken_s = label.horizon_s + training.holdout_s + training.embargo_s
+    if training.first_after_s <= taken_s:
+        told = (
+            f"first_after {duration(training.first_after_s)} is not longer than horizon {duration(label.horizon_s)}"
+            f" + holdout {duration(training.holdout_s)} + embargo {duration(training.embargo_s)} ="
+            f" {duration(taken_s)}: the first holdout is cut to a third of the rows there are"
+        )
+        yield Sentence(f"{what}: {told}", ("training", "first_after"), ("training", "holdout"), ("training",))
 
 
 def _features(what: str, found: d.DeploymentDefinition, project: d.ProjectDefinition) -> Iterator[Sentence]:

@@ -23,11 +23,6 @@ def _columns(what: str, project: d.ProjectDefinition, found: d.DeploymentDefinit
         columns += [
             (f"{binding.view}.{feature.name}", ("features", number)) for feature in views[binding.view].features
         ]
-    if not columns:
-        yield Sentence(
-            f"{what}: a model has no column here: give inputs=[Number('x')], Category('c'), or features=[...]",
-            ("inputs",),
-        )
     seen: dict[str, Place] = {}
     for name, place in columns:
         if seen.setdefault(name, place) != place:

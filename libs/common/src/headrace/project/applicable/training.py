@@ -32,8 +32,7 @@ def training_refusals(what: str, found: d.DeploymentDefinition) -> Iterator[Sent
 def _history(
     what: str, found: d.DeploymentDefinition, training: d.TrainingDefinition, label: d.LabelDefinition
 ) -> Iterator[Sentence]:
-    history_s, first_s = training.history_s, training.first_after_s
-    taken_s = label.horizon_s + training.holdout_s + training.embargo_s
+    history_s, taken_s = training.history_s, label.horizon_s + training.holdout_s + training.embargo_s
     parts = (
         f"horizon {duration(label.horizon_s)} + holdout {duration(training.holdout_s)}"
         f" + embargo {duration(training.embargo_s)} = {duration(taken_s)}"
@@ -42,10 +41,10 @@ def _history(
         told = f"history {duration(history_s)} leaves no rows to fit on: {parts}"
         places = ("training", "history"), ("training", "holdout"), ("training", "embargo"), ("label", "horizon")
         yield Sentence(f"{what}: {told}; give a longer history, or a shorter holdout", *places)
-    if taken_s >= first_s:
-        told = f"first_after {duration(first_s)} leaves no rows to fit on: {parts}"
-        places = ("training", "first_after"), ("training", "holdout"), ("training", "embargo"), ("label", "horizon")
-        yield Sentence(f"{what}: {told}; ask later, or hold out less", *places)
+    if training.first_after_rows is not None and training.first_after_rows < training.min_rows:
+        told = f"first_after_rows {training.first_after_rows:,} is fewer than min_rows {training.min_rows:,} to fit on"
+        places = ("training", "first_after_rows"), ("training", "min_rows")
+        yield Sentence(f"{what}: {told}: ask for more, or fit on less", *places)
     if found.cohort_s > history_s:
         told = f"evaluation window (cohort) {duration(found.cohort_s)} is longer than history {duration(history_s)}"
         yield Sentence(f"{what}: {told}", ("cohort",), ("training", "history"))

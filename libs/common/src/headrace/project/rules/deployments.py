@@ -12,6 +12,7 @@ from headrace.project.rules.sentences import Sentence, at
 INPUT_KINDS = ("number", "category", "key")
 LABEL_KINDS = ("binary", "number", "classes")
 GATES = ("beats_prior", "not_worse_than_champion")
+DETECTORS = ("page_hinkley", "loss_change")
 STEPS = ("previous", "baseline", "prior")
 
 
@@ -36,6 +37,8 @@ def deployment_rules(project: d.ProjectDefinition, found: d.DeploymentDefinition
     yield from _fallback(what, found)
     yield from _training(what, found)
     yield from _monitoring(what, found)
+    if found.step_down_after is not None:
+        yield from at(("step_down_after",), bounds.count(what, "step_down_after", found.step_down_after, 1, 1000))
     yield from _breaker(what, found)
     yield from at(("rollout",), rollout_rules(found.name, found.rollout))
     for name, text in (("owner", found.owner), ("intended_use", found.intended_use)):
@@ -167,10 +170,18 @@ def _training(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
             ("seed", bounds.count(what, "training's seed", training.seed, 0, 2**32 - 1)),
         ):
             yield from at(("training", name), rule)
+        for name, rows in (
+            ("first_after_rows", training.first_after_rows),
+            ("min_rows_after_change", training.min_rows_after_change),
+        ):
+            if rows is not None:
+                yield from at(("training", name), bounds.count(what, f"training's {name}", rows, 1, 10**9))
     for number, gate in enumerate(found.gates):
         here = ("gates", number)
         yield from at((*here, "kind"), bounds.one_of(what, "a gate", gate.kind, GATES))
         yield from at((*here, "margin"), bounds.finite(what, f"the margin of {gate.kind[:80]}", gate.margin))
+        told = f"unmeasured of {gate.kind[:80]}"
+        yield from at((*here, "unmeasured"), bounds.one_of(what, told, gate.unmeasured, ("blocks", "passes")))
 
 
 def _monitoring(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
@@ -179,13 +190,15 @@ def _monitoring(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
     if found.retraining is not None:
         on, cooldown_s = found.retraining.on, found.retraining.cooldown_s
         yield from at(("retraining", "cooldown"), bounds.seconds(what, "retraining's cooldown", cooldown_s, 0))
+        unhelpful = found.retraining.unhelpful
+        yield from at(("retraining", "unhelpful"), bounds.count(what, "retraining's unhelpful", unhelpful, 1, 1000))
         yield from at(("retraining", "on"), bounds.count(what, "the number of reasons to retrain", len(on), 0, 100))
         for number, kind in enumerate(on):
             yield from at(("retraining", "on", number), bounds.text(what, "a reason to retrain", kind, 100, 1))
 
 
 def _detector(what: str, test: d.DriftDefinition) -> Iterator[str]:
-    yield from bounds.text(what, "a detector", test.detector, 100, 1)
+    yield from bounds.one_of(what, "a detector", test.detector, DETECTORS)
     yield from at(("figure",), bounds.text(what, "a detector's figure", test.figure, 100, 1))
     yield from bounds.seconds(what, "a detector's evaluation window", test.cohort_s, 1, 366 * bounds.DAY_S)
     if not (0 <= test.delta < math.inf and 0 < test.threshold < math.inf):

@@ -1,0 +1,226 @@
+"""What can work is applied without a refusal; readers believe what an older version accepted; what decides late is a note."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from tests.cases.declared_projects import PROJECT, checked, spoiled
+
+from headrace.errors import Misconfigured
+from headrace.events.monitor import WindowClosed
+from headrace.project import (
+    ABTest,
+    Binary,
+    BlueGreen,
+    Breaker,
+    Canary,
+    Category,
+    Deployment,
+    Guardrail,
+    Key,
+    Multiclass,
+    Number,
+    PageHinkley,
+    Project,
+    Regression,
+    Retraining,
+    Shadow,
+    Training,
+    baseline,
+    beats_prior,
+    not_worse_than_champion,
+    previous,
+    prior,
+)
+from headrace.project.applicable import applicable, refusals, warnings
+from headrace.project.compile import compile_project
+from headrace.project.definition import DeploymentDefinition
+from headrace.project.rules import broken
+from headrace_cli.applying import check_project
+from headrace_cli.planned import plan_of, rate_warnings
+
+DAY_S = 86_400.0
+
+
+def build(signature: object) -> None:
+    """Never called here."""
+
+
+def build_with_seed(signature: object, seed: int) -> None:
+    """Never called here."""
+
+
+def declared(**changes: object) -> Deployment:
+    return Deployment(**{"name": "d", "unit": "u", "inputs": [Number("x")]} | changes)  # ty: ignore[invalid-argument-type]
+
+
+def definition(**changes: object) -> DeploymentDefinition:
+    return applicable(Project("p", [declared(**changes)])).deployments[0]
+
+
+RIGHT: list[dict[str, object]] = [
+    {},
+    {"inputs": [Category("c")]},
+    {"inputs": [Number("x", 3, 3), Key("k")]},
+    {"label": Binary("y", "1d")},
+    {"label": Binary("y", 60, absent="negative")},
+    {"label": Binary("y", "1d", classes=("no", "yes")), "ladder": [prior({"no": 0.75, "yes": 0.25})]},
+    {"label": Multiclass("y", ["a", "b", "c"], "1d"), "ladder": [prior([0.25, 0.25, 0.5])]},
+    {"label": Multiclass("grade", [1, 2, 3], "1d")},
+    {"label": Regression("y", 0, 90, "1d"), "ladder": [prior(30)]},
+    {"label": Regression("y", -1.5, 1.5, "90s"), "training": Training(build)},
+    {"label": Binary("y", "12h"), "training": Training(build, history="10d", holdout="7d", embargo="1d", first_after="9d")},
+    {"label": Binary("y", "12h"), "training": Training(build_with_seed, seed=7)},
+    {"label": Binary("y", "12h"), "training": Training(build, first_after_rows=1000), "gates": []},
+    {"label": Binary("y", "12h"), "training": Training(build), "gates": [not_worse_than_champion(0.0), beats_prior(0.1)]},
+    {"label": Multiclass("y", list("abcdefgh"), "1d"), "training": Training(build), "gates": [beats_prior(1.5)]},
+    {"label": Binary("y", "12h"), "monitoring": [PageHinkley()]},
+    {"label": Binary("y", "12h"), "monitoring": [PageHinkley("log_loss", 0, 0.1, 1)], "cohort": "1h"},
+    {"label": Binary("y", "1d"), "training": Training(build), "monitoring": [PageHinkley()], "retraining": Retraining()},
+    {"rollout": Canary()},
+    {"rollout": Canary(shares=(0.5, 1)), "label": Binary("y", "1d")},
+    {"rollout": Canary(label_delay="24h"), "label": Binary("y", "1d")},
+    {"rollout": Canary(guardrails=[Guardrail("errors", 0.5, dry_run=True), Guardrail("latency", 1)])},
+    {"rollout": ABTest(winner="rule"), "label": Binary("y", "1d")},
+    {"rollout": Shadow(duration="1h", block="1h")},
+    {"rollout": BlueGreen(rollback_window=0, guardrails=[Guardrail("distribution", 0.3)])},
+    {"ladder": [previous, baseline, prior(0.5)]},
+    {"time_limit": 0.2},
+    {"breaker": Breaker(slow="2s", failure_share=1)},
+    {"cohort": "30d"},
+    {"owner": "me", "intended_use": "see\nthe card", "model": "another"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", RIGHT, ids=str)
+def test_what_can_work_is_not_refused(changes: dict[str, object]) -> None:
+    assert definition(**changes).name == "d"
+
+
+@pytest.mark.parametrize(
+    "reference", ["flights", "examples/tumour", "examples/flights/src/headrace_flights/project.py"]
+)
+def test_the_examples_are_applied_without_a_word(reference: str) -> None:
+    found = check_project(reference)
+    assert [told["warnings"] for told in found.told()] == [[]]
+
+
+# -- readers
+
+UNWORKABLE: list[Callable[[DeploymentDefinition], DeploymentDefinition]] = [
+    lambda found: replace(found, retraining=replace(found.retraining, on=("drfit",))),
+    lambda found: replace(found, monitoring=(replace(found.monitoring[0], figure="auc"),)),
+    lambda found: replace(found, training=replace(found.training, history_s=DAY_S)),
+    lambda found: replace(found, gates=(replace(found.gates[0], margin=3.0),)),
+    lambda found: replace(found, rollout=replace(found.rollout, label_delay_s=3 * DAY_S)),
+    lambda found: replace(found, label=None, training=None, rollout=replace(found.rollout, label_delay_s=None)),
+]
+
+
+@pytest.mark.parametrize("change", UNWORKABLE)
+def test_what_an_older_version_applied_is_refused_by_apply_and_believed_by_readers(
+    tmp_path: Path, change: Callable[[DeploymentDefinition], DeploymentDefinition]
+) -> None:
+    before = checked(tmp_path, PROJECT).definition
+    after = replace(before, pipelines=(), deployments=(change(before.deployments[0]),))
+    assert list(broken(after)) == []
+    assert len(list(refusals(after))) >= 1
+
+
+def test_compiling_alone_is_as_lenient_as_readers_are() -> None:
+    lenient = Project("p", [declared(label=Binary("y", "1d"), monitoring=[PageHinkley("auc")])])
+    assert compile_project(lenient).deployments[0].monitoring[0].figure == "auc"
+    with pytest.raises(Misconfigured, match="follows log_loss, got 'auc'"):
+        applicable(lenient)
+
+
+def test_two_builds_of_one_name_could_not_be_told_apart() -> None:
+    deployments = [
+        declared(name=name, label=Binary("y", "1d"), training=Training(lambda signature: None)) for name in "ab"
+    ]
+    with pytest.raises(Misconfigured, match="deployment b: training's build has the name of another one"):
+        applicable(Project("p", deployments))
+
+
+# -- what decides late
+
+LATE = [
+    ({"label": Binary("y", "10d"), "rollout": BlueGreen()},
+     "the rollback window 7d is shorter than the label's horizon 10d: the switch stands before its labels are there"),
+    ({"rollout": Canary()}, "cannot be judged by labels (no label is declared): it waits at its last share below 1"),
+    ({"rollout": ABTest(winner="rule"), "label": Regression("y", 0, 1, "1d")}, "it ends without a winner"),
+    ({"rollout": Shadow(duration="12h"), "label": Binary("y", "1d")},
+     "duration 12h ends before its first labels are read, after 25h"),
+    ({"label": Binary("y", "1d"), "monitoring": [PageHinkley(delta=0.2)]},
+     "PageHinkley(delta=0.2, threshold=0.8) does not find a rise of 0.1 within 60 windows"),
+    ({"inputs": [Key("k")]}, "no model has a column here: give inputs=[Number('x')], Category('c'), or features=[...]"),
+    ({"label": Binary("y", "12h"), "training": Training(build, first_after="8d"), "ladder": [prior(0.5)]},
+     "first_after 8d is not longer than horizon 12h + holdout 7d + embargo 1d = 8.5d: the first holdout is cut to a third"),
+    ({"label": Binary("y", "1d"), "cohort": "10m"}, "cohort 10m: evaluation windows close at full hours only"),
+    ({"label": Binary("y", "1d"), "training": Training(build)},
+     "until the first version is there every request is refused: ladder=[prior(...)] would answer"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "says"), LATE, ids=lambda found: str(found)[:40])
+def test_what_decides_late_or_never_is_a_note(changes: dict[str, object], says: str) -> None:
+    project = applicable(Project("p", [declared(**changes)]))
+    (told,) = warnings(project.deployments[0], project)
+    assert says in told
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('settle="15m"', "settle=0", "settle 0 allows for no lag"),
+        ('settle="15m"', 'settle="3h"', "settle 3h is not shorter than the window of carrier.delay_3h, 3h"),
+    ],
+)
+def test_a_note_leads_to_its_line(tmp_path: Path, old: str, new: str, says: str) -> None:
+    text = spoiled(old, new)
+    found = checked(tmp_path, text)
+    (told,) = warnings(found.definition.deployments[0], found.definition)
+    assert says in told
+    assert told.places == (("settle",),)
+
+
+# -- what it will do
+
+
+def test_the_plan_says_what_is_on_and_from_when_and_what_turns_the_rest_on(tmp_path: Path) -> None:
+    plan = dict(plan_of(checked(tmp_path, PROJECT).definition.deployments[0]))
+    assert plan == {
+        "answers": "about flight; until the first version the prior answers, then falls back to previous, prior 0.25",
+        "label": "late (Binary), up to 12h after the request; windows of 1d close at 98% of their labels, 12h after"
+        " their end at the latest",
+        "trains": "the first version is possible after 30d (30 closed windows), with 1,000 labels to fit on;"
+        " on the newest 180d",
+        "gates": "beats_prior (margin 0.01), not_worse_than_champion (margin 0.02); on the newest 7d of labelled rows",
+        "watches": "log_loss per window: an alarm is possible 7 windows (7d) into a version; a rise of 0.1 is found"
+        " after 13 windows, 13d (threshold 0.8 is a sum over windows)",
+        "retrains": "on drift, skew, at most once per 7d of event time",
+        "releases": "canary: shares 0.05, 0.25, 1, 12h at the least",
+    }
+    assert dict(plan_of(definition()))["off"] == (
+        "features (features=[view.by(...)]); fallback (ladder=[previous, prior(...)]);"
+        " labels, for quality and training (label=Binary('late', horizon='24h'))"
+    )
+
+
+def test_labels_that_come_slowly_are_told_from_the_windows_that_have_closed() -> None:
+    found = definition(label=Binary("y", "1d"), training=Training(build, history="30d"))
+    assert list(rate_warnings(found, None)) == []
+    assert list(rate_warnings(found, 900.0)) == []
+    assert list(rate_warnings(found, 10.0)) == [
+        "min_rows 1,000 is more than history 30d holds: about 300 rows at 10 labels a day",
+        "holdout 7d holds about 70 rows at 10 labels a day: gates will not tell much",
+    ]
+    assert "(about 10 days' worth)" in dict(plan_of(found, 100.0))["trains"]
+
+
+def test_the_windows_of_the_deployment_itself_are_counted() -> None:
+    windows = [WindowClosed("flight-delay", n * DAY_S, (n + 1) * DAY_S, 900, 800, 0.2, "PASS") for n in range(3)]
+    windows += [WindowClosed("another", 0, DAY_S, 5, 5, 0.2, "PASS")]
+    (told,) = check_project("flights").told(windows)
+    assert any("(about 1.25 days' worth)" in line["says"] for line in told["plan"])
