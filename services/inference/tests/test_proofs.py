@@ -13,8 +13,7 @@ from sklearn.preprocessing import OneHotEncoder
 from headrace.events.inference import VersionUnloadable, VersionWarmed
 from headrace.events.registry import GoldenRow
 from headrace.features.rows import pin_signature
-from headrace.models.engine import load
-from headrace.models.proving import prove_file
+from headrace.models.proving import Answering, prove_file
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace.testing.registry import version_of
@@ -105,5 +104,6 @@ def test_a_version_that_does_not_fit_its_deployment_any_more_is_asked_no_drawn_r
 
 def _golden(model: Any, project: Any, kind: str) -> tuple[GoldenRow, ...]:
     deployment = project.deployment("thing")
-    engine = load(skops.io.dumps(model), "skops")
-    return prove_file(engine, deployment, pin_signature(project, deployment, {}), kind, "skops")
+    return prove_file(
+        skops.io.dumps(model), "skops", deployment, Answering(pin_signature(project, deployment, {}), kind)
+    )

@@ -7,8 +7,10 @@ import pytest
 
 from headrace.events.registry import ColumnPin, Signature
 from headrace_trainer.core.described import profile_of, slices_of
+from headrace_trainer.core.target import Target
 
 SIGNATURE = Signature((ColumnPin("miles"), ColumnPin("carrier", ("AA", "UA"))), "s")
+TWO = Target("binary")
 
 
 def test_a_column_is_profiled_by_what_is_there() -> None:
@@ -26,7 +28,7 @@ def test_a_column_without_any_value_is_said_to_be_null() -> None:
 def test_slices_are_the_frequent_values_of_categories() -> None:
     inputs = [{"carrier": "AA"}] * 150 + [{"carrier": "UA"}] * 120 + [{"carrier": "ZZ"}] * 99
     labels = np.array([1.0, 0.0] * 75 + [0.0] * 120 + [1.0] * 99)
-    found = slices_of(SIGNATURE, inputs, np.full(369, 0.5), labels)
+    found = slices_of(SIGNATURE, TWO, inputs, np.full(369, 0.5), labels)
     assert list(found) == ["carrier=AA", "carrier=UA"]
     assert found["carrier=AA"]["rows"] == 150
     assert found["carrier=AA"]["log_loss"] == pytest.approx(math.log(2))

@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder
 from headrace.events.registry import GoldenRow, Signature
 from headrace.features.rows import pin_signature
 from headrace.models.engine import load
-from headrace.models.proving import KEPT_BYTES, NoneScored, Unproven, fitting, prove_file
+from headrace.models.proving import KEPT_BYTES, Answering, NoneScored, Unproven, fitting, prove_file
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition
@@ -34,8 +34,8 @@ def declared(*inputs: Any, words: Any = None, frame: bool = False) -> tuple[Depl
 def proven(
     model: Any, about: tuple[DeploymentDefinition, Signature], given: Sequence[Any] = ()
 ) -> tuple[GoldenRow, ...]:
-    engine = load(skops.io.dumps(model), "skops")
-    return prove_file(engine, *about, engine.output, "skops", given)
+    data = skops.io.dumps(model)
+    return prove_file(data, "skops", about[0], Answering(about[1], load(data, "skops").output), given)
 
 
 NUMBERS = declared(Number("a", 0, 10), Number("b", 0, 10))

@@ -15,6 +15,7 @@ Some of the rows are kept with the version (`GoldenRow`), within `KEPT_BYTES`: e
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,12 @@ from numpy.typing import NDArray
 
 from headrace.errors import Misconfigured
 from headrace.events.registry import GoldenRow, Signature
-from headrace.features.samples import Inputs, Sample, sample, sampled
-from headrace.models.engine import BINARY, NUMBER, Engine, Floats, extra
+from headrace.features.precision import seen
+from headrace.features.samples import ROWS, Inputs, Sample, sample, sampled
+from headrace.models.engine import BINARY, NUMBER, Engine, Floats, by_class, load, shares
 from headrace.models.frames import frame_of
+from headrace.models.matching import matched
+from headrace.models.own import own_scores
 from headrace.project.definition import DeploymentDefinition
 
 KEPT_ROWS, KEPT_BYTES = 64, 100_000
@@ -32,6 +36,23 @@ WITHIN, ONNX_WITHIN, ROUNDED_WITHIN = 1e-6, 1e-4, 1e-4
 _MOST_TOLD = 300
 
 Scorer = Callable[[Sample], Any]
+
+
+@dataclass(frozen=True)
+class Answering:
+    """How a version answers. `classes`: how many; `places`: where those of the file stand among them, () where they are the same."""
+
+    signature: Signature
+    output: str
+    classes: int = 0
+    places: tuple[int, ...] = ()
+
+    def read(self, raw: Any) -> Floats:
+        """Scores as they are compared, (n, values), in the version's order: of two classes the positive one's."""
+        found = by_class(shares(raw, self.output), self.classes, self.places)
+        if self.output == BINARY and found.ndim == 2 and found.shape[1] == 2:
+            return found[:, 1:]
+        return found.reshape(len(found), -1)
 
 
 class Unproven(Misconfigured):
@@ -64,21 +85,15 @@ def apart(said: Floats, wanted: Floats) -> Floats:
 
 
 def prove(
-    engine: Engine,
-    signature: Signature,
-    output: str,
-    asked: Sample,
-    own: Scorer,
-    format: str,
-    rounded: Scorer | None = None,
+    engine: Engine, answers: Answering, asked: Sample, own: Scorer, format: str, rounded: Scorer | None = None
 ) -> tuple[GoldenRow, ...]:
     """The rows to keep with a version. Raises `Unproven`.
 
     `own`: what the maker's model says of requests, as `Engine.predict` does; it may raise. `rounded`: the same of what float32
     holds of them, where that can be told apart.
     """
-    wanted, refusals = _each(lambda places: own(_part(asked, places)), len(asked.rows), output)
-    said, faults = _each(lambda places: served(engine, signature, output, asked.rows[places]), len(wanted), output)
+    wanted, refusals = _each(lambda places: answers.read(own(_part(asked, places))), len(asked.rows))
+    said, faults = _each(lambda places: served(engine, answers, asked.rows[places]), len(wanted))
     known = _is_whole(wanted)
     if not known.any():
         raise NoneScored(
@@ -91,36 +106,33 @@ def prove(
     gaps = np.where(known, apart(said, wanted), 0.0)
     by_rounding = np.zeros(len(gaps), bool)
     if rounded is not None and (gaps > near).any():
-        like, _ = _each(lambda places: rounded(_part(asked, places)), len(asked.rows), output)
+        like, _ = _each(lambda places: answers.read(rounded(_part(asked, places))), len(asked.rows))
         by_rounding |= apart(said, like) <= near
     wrong = gaps > np.where(by_rounding, ROUNDED_WITHIN, near)
     if wrong.any():
         wholly = bool(by_rounding[wrong].all())
         raise Unproven(_why(asked, said, wanted, np.where(wrong, gaps, 0.0), faults, by_rounding=wholly))
-    return _kept(engine, signature, output, asked, said, np.flatnonzero(known & (gaps <= near)))
+    return _kept(engine, answers, asked, said, np.flatnonzero(known & (gaps <= near)))
 
 
 def prove_file(
-    engine: Engine,
-    deployment: DeploymentDefinition,
-    signature: Signature,
-    output: str,
-    format: str,
-    given: Sequence[Inputs] = (),
-    own: Engine | None = None,
+    data: bytes, format: str, deployment: DeploymentDefinition, answers: Answering, given: Sequence[Inputs] = ()
 ) -> tuple[GoldenRow, ...]:
-    """The rows to keep with a version whose file `engine` was read from. Raises `Unproven`.
+    """The rows to keep with a version of a file. Raises `Unproven`. `given`: a user's own requests, before those that are drawn."""
+    signature = answers.signature
+    engine = matched(load(data, format), signature)
 
-    `given`: a user's own requests, before those that are drawn; `own`: the engine with the columns and classes of the file itself,
-    where `engine` has those of the version.
-    """
-    maker = own or engine
-    own_says, rounded = own_scores(maker, signature, output), rounded_scores(maker, signature, output)
+    def own(asked: Sample) -> Floats:
+        return own_scores(data, format, signature, answers.output, asked.inputs, asked.rows)
+
+    def rounded(asked: Sample) -> Floats:
+        return own(replace(asked, inputs=[_as_seen(inputs) for inputs in asked.inputs]))
+
     golden: list[GoldenRow] = []
     if given:
-        golden += prove(engine, signature, output, sampled(deployment, signature, given), own_says, format, rounded)
+        golden += prove(engine, answers, sampled(deployment, signature, given[:ROWS]), own, format, rounded)
     try:
-        golden += prove(engine, signature, output, sample(deployment, signature), own_says, format, rounded)
+        golden += prove(engine, answers, sample(deployment, signature), own, format, rounded)
     except NoneScored:
         # NB: a model that knows but few of the numbers that the contract allows can be proven by its user's rows alone.
         if not golden:
@@ -128,67 +140,40 @@ def prove_file(
     return fitting(golden)
 
 
-def served(engine: Engine, signature: Signature, output: str, rows: NDArray[np.float32]) -> Floats:
+def _as_seen(inputs: Inputs) -> Inputs:
+    return {name: seen(value) if isinstance(value, int | float) else value for name, value in inputs.items()}
+
+
+def served(engine: Engine, answers: Answering, rows: NDArray[np.float32]) -> Floats:
     """What an instance would say of `rows`, (n, values)."""
-    shaped = frame_of(rows, signature.columns) if signature.frame else rows
-    return _flat(engine.predict(shaped, output), output)
-
-
-def own_scores(engine: Engine, signature: Signature, output: str) -> Scorer:
-    """What the model of a file says of the requests as they were sent: numbers in float64, words as they are."""
-    return lambda asked: engine.predict(_as_sent(asked, signature), output)
-
-
-def rounded_scores(engine: Engine, signature: Signature, output: str) -> Scorer:
-    """The same of what float32 holds of the numbers."""
-    return lambda asked: engine.predict(_as_sent(asked, signature, is_rounded=True), output)
-
-
-def _as_sent(asked: Sample, signature: Signature, *, is_rounded: bool = False) -> Any:
-    """Requests in the shape that the model was made for. Derived columns and features are what the row has of them."""
-    columns: dict[str, Any] = {}
-    for place, pin in enumerate(signature.columns):
-        values = [found.get(pin.name) for found in asked.inputs] if _is_input(asked, pin.name) else None
-        column = asked.rows[:, place].astype(np.float64)
-        if pin.vocabulary is not None and signature.frame and values is not None:
-            columns[pin.name] = np.array([np.nan if value is None else str(value) for value in values], dtype=object)
-        elif pin.vocabulary is not None or values is None or is_rounded:
-            columns[pin.name] = column
-        else:
-            columns[pin.name] = np.array([np.nan if value is None else float(value) for value in values], np.float64)
-    if signature.frame:
-        return extra("pandas").DataFrame(columns)
-    return np.column_stack(list(columns.values())) if columns else np.empty((len(asked.rows), 0))
-
-
-def _is_input(asked: Sample, name: str) -> bool:
-    return any(name in found for found in asked.inputs)
+    shaped = frame_of(rows, answers.signature.columns) if answers.signature.frame else rows
+    return answers.read(engine.predict(shaped, answers.output))
 
 
 def _part(asked: Sample, places: NDArray[np.intp]) -> Sample:
     return Sample([asked.inputs[place] for place in places], asked.features[places], asked.rows[places])
 
 
-def _each(score: Callable[[NDArray[np.intp]], Any], count: int, output: str) -> tuple[Floats, dict[int, str]]:
+def _each(score: Callable[[NDArray[np.intp]], Any], count: int) -> tuple[Floats, dict[int, str]]:
     """Scores of all rows, (count, values), NaN where it raises, and why there. All at once where it can."""
     try:
-        found = _flat(score(np.arange(count)), output)
+        found = score(np.arange(count))
     except MemoryError:
         raise
     except Exception:
         # NB: a model is foreign code, and so is what it raises: row by row, to see for which.
-        return _one_by_one(score, count, output)
+        return _one_by_one(score, count)
     if len(found) != count:
         raise Unproven(f"the model answers {len(found)} values for {count} rows: only one answer a row can be served")
     return found, {}
 
 
-def _one_by_one(score: Callable[[NDArray[np.intp]], Any], count: int, output: str) -> tuple[Floats, dict[int, str]]:
+def _one_by_one(score: Callable[[NDArray[np.intp]], Any], count: int) -> tuple[Floats, dict[int, str]]:
     found: list[Floats | None] = []
     faults: dict[int, str] = {}
     for place in range(count):
         try:
-            found.append(_flat(score(np.array([place])), output)[0])
+            found.append(score(np.array([place]))[0])
         except MemoryError:
             raise
         except Exception as error:
@@ -199,14 +184,6 @@ def _one_by_one(score: Callable[[NDArray[np.intp]], Any], count: int, output: st
     return np.array([np.full(width, np.nan) if values is None else values for values in found]).reshape(
         count, width
     ), faults
-
-
-def _flat(raw: Any, output: str) -> Floats:
-    """Scores as they are compared, (n, values): of two classes the positive one's."""
-    found = np.asarray(raw, np.float64)
-    if output == BINARY and found.ndim == 2 and found.shape[1] == 2:
-        return found[:, 1:]
-    return found.reshape(len(found), -1)
 
 
 def _is_whole(scores: Floats) -> NDArray[np.bool_]:
@@ -240,19 +217,19 @@ def _told(inputs: Any) -> str:
 
 
 def _kept(
-    engine: Engine, signature: Signature, output: str, asked: Sample, said: Floats, proven: NDArray[np.intp]
+    engine: Engine, answers: Answering, asked: Sample, said: Floats, proven: NDArray[np.intp]
 ) -> tuple[GoldenRow, ...]:
     """Rows from all over, with their requests, that score the same alone as beside others: a tie is nobody's proof."""
     golden = [
-        golden_row(asked.rows[place], said[place], output, dict(asked.inputs[place]))
+        golden_row(asked.rows[place], said[place], answers.output, dict(asked.inputs[place]))
         for place in proven[_spread(len(proven), KEPT_ROWS)]
-        if _is_same_alone(engine, signature, output, asked.rows[place], said[place])
+        if _is_same_alone(engine, answers, asked.rows[place], said[place])
     ]
     return fitting(golden)
 
 
-def _is_same_alone(engine: Engine, signature: Signature, output: str, row: NDArray[np.float32], said: Floats) -> bool:
-    alone, faults = _each(lambda _: served(engine, signature, output, row.reshape(1, -1)), 1, output)
+def _is_same_alone(engine: Engine, answers: Answering, row: NDArray[np.float32], said: Floats) -> bool:
+    alone, faults = _each(lambda _: served(engine, answers, row.reshape(1, -1)), 1)
     return not faults and bool(apart(alone, said.reshape(1, -1))[0] <= WITHIN)
 
 
