@@ -8,8 +8,10 @@ from sklearn.linear_model import LogisticRegression
 
 from headrace.events.registry import ColumnPin, Signature
 from headrace_trainer.core.described import golden_of, profile_of, slices_of
+from headrace_trainer.core.target import Target
 
 SIGNATURE = Signature((ColumnPin("miles"), ColumnPin("carrier", ("AA", "UA"))), "s")
+TWO = Target("binary")
 
 
 def test_a_column_is_profiled_by_what_is_there() -> None:
@@ -27,7 +29,7 @@ def test_a_column_without_any_value_is_said_to_be_null() -> None:
 def test_slices_are_the_frequent_values_of_categories() -> None:
     inputs = [{"carrier": "AA"}] * 150 + [{"carrier": "UA"}] * 120 + [{"carrier": "ZZ"}] * 99
     labels = np.array([1.0, 0.0] * 75 + [0.0] * 120 + [1.0] * 99)
-    found = slices_of(SIGNATURE, inputs, np.full(369, 0.5), labels)
+    found = slices_of(SIGNATURE, TWO, inputs, np.full(369, 0.5), labels)
     assert list(found) == ["carrier=AA", "carrier=UA"]
     assert found["carrier=AA"]["rows"] == 150
     assert found["carrier=AA"]["log_loss"] == pytest.approx(math.log(2))
@@ -37,9 +39,9 @@ def test_slices_are_the_frequent_values_of_categories() -> None:
 def test_golden_rows_are_what_the_model_says_of_rows_from_all_over() -> None:
     matrix = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
     model = LogisticRegression().fit(matrix, matrix[:, 0] > 0)
-    golden = golden_of(model, matrix)
+    golden = golden_of(model, TWO, matrix)
     assert len(golden) == 16
     assert golden[-1].row == matrix[-1].tobytes()
     rows = np.frombuffer(b"".join(found.row for found in golden), "<f4").reshape(16, 3)
     assert [found.value for found in golden] == model.predict_proba(rows)[:, 1].tolist()
-    assert len(golden_of(model, matrix[:5])) == 5
+    assert len(golden_of(model, TWO, matrix[:5])) == 5

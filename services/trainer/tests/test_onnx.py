@@ -1,17 +1,21 @@
 """A converted model is served only where it says the same as the fitted one."""
 
+from typing import Any
+
 import numpy as np
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.gaussian_process import GaussianProcessClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from headrace.models.engine import load
 from headrace_trainer.adapters.onnx import convert
 from headrace_trainer.core.gates import judge_onnx
+from headrace_trainer.core.target import Target
 
 RNG = np.random.default_rng(0)
 ROWS = np.hstack([RNG.normal(size=(2000, 3)), RNG.integers(0, 8, size=(2000, 1))]).astype(np.float32)
+TWO = Target("binary")
 LABELS = ((ROWS[:, 0] > 0) ^ (ROWS[:, 3] % 3 == 0)).astype(int)
 
 
@@ -25,14 +29,45 @@ LABELS = ((ROWS[:, 0] > 0) ^ (ROWS[:, 3] % 3 == 0)).astype(int)
 )
 def test_models_that_convert_truly_pass(model: object) -> None:
     fitted = model.fit(ROWS, LABELS)
-    data, result = convert(fitted, "digest", ROWS)
+    data, result = convert(fitted, TWO, "digest", ROWS)
     assert (result.verdict, result.artifact) == ("PASS", "digest")
     assert load(data, "onnx").predict(ROWS, "binary") == pytest.approx(fitted.predict_proba(ROWS), abs=1e-4)
 
 
+NUMBERS = 1e5 * ROWS[:, 0] + 1e4 * ROWS[:, 1]
+THREE = np.digitize(ROWS[:, 0], [-0.5, 0.5])
+
+
+@pytest.mark.parametrize("model", [LinearRegression(), HistGradientBoostingRegressor(max_iter=20)])
+def test_a_number_is_compared_in_the_spread_of_what_is_said(model: Any) -> None:
+    fitted = model.fit(ROWS, NUMBERS)
+    data, result = convert(fitted, Target("number"), "digest", ROWS)
+    assert result.verdict == "PASS", result.detail
+    assert data is not None
+    assert load(data, "onnx").predict(ROWS, "number") == pytest.approx(fitted.predict(ROWS), abs=10.0)
+
+
+@pytest.mark.parametrize("labels", [THREE, THREE * 2])
+def test_each_probability_of_several_classes_is_compared(labels: np.ndarray) -> None:
+    target = Target("classes", tuple("abcde"[: labels.max() + 1]))
+    fitted = RandomForestClassifier(n_estimators=10, random_state=0).fit(ROWS, labels)
+    data, result = convert(fitted, target, "digest", ROWS)
+    assert result.verdict == "PASS", result.detail
+    assert data is not None
+    assert load(data, "onnx").predict(ROWS, "classes") == pytest.approx(fitted.predict_proba(ROWS), abs=1e-4)
+
+
+@pytest.mark.parametrize(("off", "verdict", "flips"), [(0.9e-4, "PASS", 0), (0.2, "INCONCLUSIVE", 1000)])
+def test_the_likeliest_class_that_changes_is_a_flip(off: float, verdict: str, flips: int) -> None:
+    scores = np.tile([0.2, 0.35, 0.45], (1000, 1))
+    result = judge_onnx("digest", Target("classes", ("a", "b", "c")), scores, scores + np.array([0.0, off, -off]))
+    assert result.verdict == verdict
+    assert f"{flips} labels flipped" in result.detail
+
+
 def test_categories_that_the_converter_gets_silently_wrong_are_caught_and_do_not_block() -> None:
     fitted = HistGradientBoostingClassifier(max_iter=20, categorical_features=[3]).fit(ROWS, LABELS)
-    data, result = convert(fitted, "digest", ROWS)
+    data, result = convert(fitted, TWO, "digest", ROWS)
     assert data is None
     assert result.verdict in ("INCONCLUSIVE", "UNMEASURED")
     assert "skops serves" in result.detail
@@ -42,7 +77,7 @@ def test_a_model_that_no_converter_knows_is_unmeasured_with_the_reason() -> None
     class Own(GaussianProcessClassifier):
         """Nobody has a converter for it."""
 
-    data, result = convert(Own().fit(ROWS[:50], LABELS[:50]), "digest", ROWS)
+    data, result = convert(Own().fit(ROWS[:50], LABELS[:50]), TWO, "digest", ROWS)
     assert (data, result.verdict) == (None, "UNMEASURED")
     assert "cannot be converted" in result.detail
 
@@ -61,8 +96,8 @@ def test_the_limits_of_parity(rows: int, off: float, count: int, verdict: str) -
     scores = np.full(rows, 0.45)
     other = scores.copy()
     other[:count] += off
-    assert judge_onnx("digest", scores, other).verdict == verdict
+    assert judge_onnx("digest", TWO, scores, other).verdict == verdict
 
 
 def test_flipped_labels_are_counted() -> None:
-    assert "2000 labels flipped" in judge_onnx("digest", np.full(2000, 0.4), np.full(2000, 0.6)).detail
+    assert "2000 labels flipped" in judge_onnx("digest", TWO, np.full(2000, 0.4), np.full(2000, 0.6)).detail

@@ -5,6 +5,7 @@ import pytest
 from headrace.errors import Poison, Retryable
 from headrace_trainer import patience
 from headrace_trainer.building import built
+from headrace_trainer.core.target import Target
 from headrace_trainer.patience import Unfit, beside, patiently
 
 
@@ -70,10 +71,10 @@ async def test_whatever_users_code_raises_becomes_one_line(error: BaseException,
     assert str(found.value).startswith(told)
     assert len(str(found.value)) < 600
     with pytest.raises(Unfit, match="build\\(\\) failed: "):
-        built(raises, None, 0)  # ty: ignore[invalid-argument-type]
+        built(raises, None, 0, Target("binary"))  # ty: ignore[invalid-argument-type]
 
 
 @pytest.mark.parametrize(("found", "lacks"), [(None, "fit and predict_proba"), ({}, "fit and predict_proba")])
 def test_an_estimator_is_what_can_be_fitted_and_asked(found: object, lacks: str) -> None:
     with pytest.raises(Unfit, match=f"without {lacks}"):
-        built(lambda _: found, None, 0)  # ty: ignore[invalid-argument-type]
+        built(lambda _: found, None, 0, Target("binary"))  # ty: ignore[invalid-argument-type]

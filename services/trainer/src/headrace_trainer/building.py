@@ -6,20 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace.events.registry import Signature
-from headrace_trainer.patience import Unfit, told_of
+from headrace.project.labels import NUMBER
+from headrace_trainer.core.target import Target, Unfit
+from headrace_trainer.patience import told_of
 
 
-def built(build: Callable[..., Any], signature: Signature, seed: int) -> Any:
+def built(build: Callable[..., Any], signature: Signature, seed: int, target: Target) -> Any:
     """An estimator that is not fitted. Raises `Unfit` in the user's words where it cannot be made."""
     try:
         found = build(signature, seed) if takes_seed(build) else build(signature)
     except BaseException as error:
         traceback.print_exc()
         raise Unfit(f"build() failed: {told_of(error, build.__module__)}") from error
-    lacking = [name for name in ("fit", "predict_proba") if not callable(getattr(found, name, None))]
+    lacking = [name for name in target.needs if not callable(getattr(found, name, None))]
     if lacking:
+        what = "a regressor" if target.kind == NUMBER else "a classifier"
         raise Unfit(
-            f"build() returned a {type(found).__name__} without {' and '.join(lacking)}: it must return an estimator that"
+            f"build() returned a {type(found).__name__} without {' and '.join(lacking)}: it must return {what} that"
             f" is not fitted yet ({written_at(build)})"
         )
     return seeded(found, seed)

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from headrace.events.registry import Signature
 from headrace.events.training import RetrainAccepted, TrainingFinished
 from headrace.features.dataset import Rows
-from headrace.policy.losses import yardstick_of
 from headrace.project.definition import DeploymentDefinition, TrainingDefinition
 from headrace_trainer.adapters.champion import Champion
 from headrace_trainer.core.changed import locate
+from headrace_trainer.core.gates import fair_rows
 from headrace_trainer.core.splits import Span, span_of, wanted_after, why_not
+from headrace_trainer.core.target import Target, target_of
 
 Floats = NDArray[np.float64]
 
@@ -24,6 +25,7 @@ class Material:
     more would do. `after`, `wanted`: labelled rows beyond the change, and how many are waited for.
     """
 
+    target: Target
     rows: Rows
     signature: Signature
     matrix: NDArray[np.float32]
@@ -58,7 +60,12 @@ def prepared(
     """Of labelled rows, ascending, up to `to_s`."""
     training = deployment.training
     assert training is not None  # a run of a deployment without it has ended before
-    scores = None if champion is None else champion.scores(deployment, rows)
+    assert deployment.label is not None  # and so has one without a label
+    target = target_of(deployment.label, rows.labels)
+    if champion is not None and not target.is_answered_by(champion.registered):
+        # NB: the label has changed since; there is nothing to compare with.
+        champion = None
+    scores = None if champion is None else champion.scores(target, deployment, rows)
     lineage = None if champion is None else champion.registered.lineage
     changed_at_s = accepted.changed_at_s
     if changed_at_s is None and lineage is not None:
@@ -67,7 +74,7 @@ def prepared(
         changed_at_s is not None and lineage is not None and lineage.request_to_s <= changed_at_s + deployment.cohort_s
     ):
         assert scores is not None
-        changed_at_s = locate(changed_at_s, deployment.cohort_s, rows.at_s, _losses(scores, rows.labels))
+        changed_at_s = locate(changed_at_s, deployment.cohort_s, rows.at_s, _losses(target, scores, rows.labels))
     fair_from_s = None if champion is None else champion.known_to_s
     from_s = accepted.clock_s - training.history_s
     span = span_of(training, rows.at_s, from_s, to_s, changed_at_s, fair_from_s)
@@ -76,15 +83,15 @@ def prepared(
     told, missing = _lacking(training, span, rows, after, wanted)
     matrix = rows.matrix(deployment, signature)
     parent = None if champion is None else champion.registered.version
-    return Material(rows, signature, matrix, scores, span, training.seed, parent, told, missing, after, wanted)
+    return Material(target, rows, signature, matrix, scores, span, training.seed, parent, told, missing, after, wanted)
 
 
-def _losses(scores: Floats, labels: Floats) -> Floats:
+def _losses(target: Target, scores: Floats, labels: Floats) -> Floats:
     if not len(labels):
         return np.empty(0)
     found = np.full(len(labels), np.nan)
-    known = ~np.isnan(scores)
-    found[known] = yardstick_of("binary", labels).losses(scores[known], labels[known])
+    known = fair_rows(scores)
+    found[known] = target.yardstick(labels).losses(scores[known], labels[known])
     return found
 
 

@@ -8,14 +8,11 @@ from typing import Any, TypeVar
 from headrace.errors import Poison, Retryable
 from headrace.policy.backoff import delays_s
 from headrace.project.raised import place_of
+from headrace_trainer.core.target import Unfit
 
 # How often in a row the log may fail in a way that nobody knows.
 _UNKNOWN_ERRORS = 8
 T = TypeVar("T")
-
-
-class Unfit(Exception):
-    """The run cannot be done: the user's code, or what it made of the data. The message is the outcome's reason."""
 
 
 async def patiently(work: Callable[[], Awaitable[T]], waiting: Callable[[str], None]) -> T:

@@ -15,9 +15,8 @@ from headrace.bus import artifacts
 from headrace.bus.runtime import Context
 from headrace.errors import Misconfigured
 from headrace.events.project import ProjectApplied
-from headrace.events.registry import ArtifactPlace, GateResult, Lineage, RegisterVersion, Signature
+from headrace.events.registry import ArtifactPlace, GateResult, Lineage, RegisterVersion
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished, TrainingProgressed
-from headrace.features.dataset import Rows
 from headrace.models import skops_format
 from headrace.project.definition import DeploymentDefinition
 from headrace.project.load import Allowed, load_build
@@ -26,10 +25,11 @@ from headrace_trainer.building import built
 from headrace_trainer.core.described import golden_of, profile_of, slices_of
 from headrace_trainer.core.fitting import Fitted, Gated, fit_gated, refit
 from headrace_trainer.core.gates import standing, undecided, used
-from headrace_trainer.core.splits import Span, masks
+from headrace_trainer.core.splits import masks
+from headrace_trainer.core.target import Unfit
 from headrace_trainer.gathering import Gatherer
 from headrace_trainer.material import Material, prepared
-from headrace_trainer.patience import Unfit, beside, patiently, told_of
+from headrace_trainer.patience import beside, patiently, told_of
 
 # A command to register must fit into a record of the log.
 _COMMAND_BYTES = 900_000
@@ -83,7 +83,9 @@ class TrainingRun:
         material = await beside(prepared, found[1], self.accepted, rows, to_s, signature, champion)
         if material.why_not:
             return self._wait(material)
-        return await self._train(found[1], material, lambda: built(build, signature, material.seed), alike)
+        return await self._train(
+            found[1], material, lambda: built(build, signature, material.seed, material.target), alike
+        )
 
     async def _patiently(self, work: Callable[[], Awaitable[Any]]) -> Any:
         return await patiently(work, lambda reason: self._progress("waiting", 0.0, reason))
@@ -95,23 +97,26 @@ class TrainingRun:
         build: Callable[[], Any],
         alike: GateResult | None,
     ) -> None:
-        rows, matrix, labels, at_s = material.rows, material.matrix, material.rows.labels, material.rows.at_s
+        matrix, labels, at_s = material.matrix, material.rows.labels, material.rows.at_s
+        target = material.target
         self._progress("fit", 0.5, f"{len(labels):,} labelled rows")
-        gated = await beside(fit_gated, deployment, material.span, build, matrix, labels, at_s, material.champion)
+        gated = await beside(
+            fit_gated, deployment, target, material.span, build, matrix, labels, at_s, material.champion
+        )
         self._progress("gates", 0.7)
         for result in gated.results:
             self.say(GateJudged(deployment.name, self.accepted.run, result))
         if stands := standing(gated.results, self.accepted.waivers, deployment.gates):
             return self._reject(stands[0])
         self._progress("refit", 0.75)
-        fitted = await beside(refit, build, matrix, labels, at_s, gated)
+        fitted = await beside(refit, target, build, matrix, labels, at_s, gated)
         self._progress("onnx", 0.85)
-        onnx, parity = await beside(convert, fitted.model, fitted.digest, matrix)
+        onnx, parity = await beside(convert, fitted.model, target, fitted.digest, matrix)
         self.say(GateJudged(deployment.name, self.accepted.run, parity))
         gates = [*([alike] if alike is not None else []), *gated.results, parity]
         command = await self._publish(deployment, material, gated, fitted, gates)
         place = await self._publish_bytes(onnx, "onnx") if onnx is not None else None
-        described = await beside(_described, material.signature, gated.span, rows, matrix, gated, fitted)
+        described = await beside(_described, material, gated, fitted)
         self.command = replace(command, onnx=place, **described)
         size = len(self.context.codec.encode(self.command))
         if size > _COMMAND_BYTES:
@@ -154,7 +159,9 @@ class TrainingRun:
             place=place,
             model_digest=fitted.digest,
             signature=material.signature,
-            output="binary",
+            output=material.target.kind,
+            classes=material.target.classes,
+            class_places=material.target.places(fitted.model),
             lineage=lineage,
             metrics=fitted.metrics,
             gates=tuple(gates),
@@ -210,15 +217,14 @@ def _not_switched(open_gate: GateResult, deployment: str) -> str:
     )
 
 
-def _described(
-    signature: Signature, span: Span, rows: Rows, matrix: np.ndarray, gated: Gated, fitted: Fitted
-) -> dict[str, Any]:
+def _described(material: Material, gated: Gated, fitted: Fitted) -> dict[str, Any]:
     """Figures for the card, of all rows in the span and of the holdout by slice; and golden rows."""
+    rows, matrix, span, target = material.rows, material.matrix, gated.span, material.target
     _, holdout = masks(span, rows.at_s)
     inside = (rows.at_s >= span.from_s) & (rows.at_s < span.to_s)
     inputs = [rows.inputs[n] for n in np.flatnonzero(holdout)]
     return {
-        "profile": profile_of(signature, matrix[inside]),
-        "slices": slices_of(signature, inputs, gated.scores, rows.labels[holdout]),
-        "golden": golden_of(fitted.model, matrix[inside]),
+        "profile": profile_of(material.signature, matrix[inside]),
+        "slices": slices_of(material.signature, target, inputs, gated.scores, rows.labels[holdout]),
+        "golden": golden_of(fitted.model, target, matrix[inside]),
     }

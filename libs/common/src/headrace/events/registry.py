@@ -94,11 +94,13 @@ class Waiver(msgspec.Struct, frozen=True):
 
 class GoldenRow(msgspec.Struct, frozen=True):
     """A row and what the version said of it where it was made. `row`: float32 little-endian bytes; `value`: the positive
-    class's probability, or the number. An instance that scores it otherwise does not serve the version.
+    class's probability, or the number; `shares`: of several classes a probability each. An instance that scores it otherwise
+    does not serve the version.
     """
 
     row: bytes
     value: float
+    shares: tuple[float, ...] = ()
 
 
 class RegisterVersion(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from headrace.events.registry import ArtifactPlace, VersionRegistered
 from headrace.models.engine import Engine, Floats, by_class, footprint_bytes
 from headrace.models.engine import load as load_engine
 from headrace.models.frames import frame_of
+from headrace.models.matching import matched
 from headrace_inference.adapters.lane import Lane, LaneBusy, LaneClosed, Pulse
 from headrace_inference.core.constancy import ROWS, why_inconstant
 from headrace_inference.core.faults import raised, told
@@ -150,7 +151,7 @@ def try_out(registered: VersionRegistered, place: ArtifactPlace, data: bytes, ro
     with the same rows together. Raises `Unloadable`.
     """
     check(data, place, registered.output)
-    engine = load(data, place.format)
+    engine = matched(load(data, place.format), registered.signature)
     tried = Tried(registered, engine, footprint(data, place.format))
     columns = len(registered.signature.columns)
     _warm_by(tried, [np.zeros((1, columns), np.float32), np.zeros((WARM_ROWS, columns), np.float32), rows])
@@ -216,12 +217,16 @@ def _try_golden(tried: Tried, format: str) -> None:
     rows = np.frombuffer(b"".join(found.row for found in golden), "<f4")
     if len(rows) != len(golden) * columns:
         raise Unloadable(f"its golden rows have {len(rows)} values, {len(golden)} rows of {columns} were expected")
-    scored = tried.ask(rows.reshape(len(golden), columns))
-    for place, wanted in enumerate(golden):
-        score = scored.scores[place] if scored.scores and place not in scored.faults else None
-        value = math.nan if score is None or score.value is None else score.value
-        if not abs(value - wanted.value) <= (WITHIN if format == "skops" else NEARLY):
-            raise Unloadable(f"golden row {place} scores {value:.6g} here, where it was made {wanted.value:.6g}")
+    said = _values(tried, rows.reshape(len(golden), columns))
+    for place, found in enumerate(golden):
+        wanted = np.array(found.shares or (found.value,), np.float64)
+        if said.shape[1] != len(wanted):
+            raise Unloadable(f"golden row {place} has {len(wanted)} values, here it scores {said.shape[1]}")
+        gaps = np.abs(said[place] - wanted) / np.maximum(1.0, np.abs(wanted))
+        if not gaps.max() <= (WITHIN if format == "skops" else NEARLY):
+            worst = int(np.nan_to_num(gaps, nan=np.inf).argmax())
+            was, now = wanted[worst], said[place, worst]
+            raise Unloadable(f"golden row {place} scores {now:.6g} here, where it was made {was:.6g}")
 
 
 def _try_constancy(tried: Tried, rows: np.ndarray, within: float) -> None:

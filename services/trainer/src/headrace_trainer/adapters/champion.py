@@ -19,12 +19,14 @@ from headrace.bus.port import Log
 from headrace.bus.views import read_all
 from headrace.codec import Codec
 from headrace.errors import Poison
-from headrace.events.inference import DecisionMade, FellBack, Served, ShadowScored
+from headrace.events.inference import DecisionMade, FellBack, Score, Served, ShadowScored
 from headrace.events.registry import ArtifactPlace, ModelVersion, Signature, VersionRegistered
 from headrace.features.dataset import Rows
 from headrace.models.engine import Engine, load
+from headrace.models.matching import matched
 from headrace.project.definition import DeploymentDefinition
 from headrace.topics import Topics
+from headrace_trainer.core.target import Target
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +60,7 @@ class Champion:
     registered: VersionRegistered
     engine: Engine | None = None
     twin: Engine | None = None
-    logged: dict[str, float] = field(default_factory=dict)
+    logged: dict[str, Score] = field(default_factory=dict)
 
     @property
     def known_to_s(self) -> float:
@@ -73,7 +75,7 @@ class Champion:
         own = self.registered.signature
         names = [column.name for column in own.columns]
         is_same = own.views_digest == signature.views_digest and names == [column.name for column in signature.columns]
-        return is_same and not own.frame and self.registered.output == "binary"
+        return is_same and not own.frame
 
     def note(self, event: DecisionMade | ShadowScored) -> None:
         """What it said of a request."""
@@ -84,28 +86,37 @@ class Champion:
             answered = isinstance(event.answer, Served | FellBack)
             found = [*([event.answer.score] if answered else []), *event.shadows]
         for score in found:
-            if score.version == version and score.value is not None:
-                self.logged.setdefault(event.request_id, score.value)
+            if score.version == version:
+                self.logged.setdefault(event.request_id, score)
 
-    def scores(self, deployment: DeploymentDefinition, rows: Rows) -> Floats:
-        """Its scores on rows (n,), NaN where there is none that may be compared with."""
+    def scores(self, target: Target, deployment: DeploymentDefinition, rows: Rows) -> Floats:
+        """Its scores on rows, see `headrace.policy.losses`, NaN where there is none that may be compared with."""
         own = self.registered
         if self.engine is None:
-            logged = np.array([self.logged.get(ident, np.nan) for ident in rows.ids])
-            return np.where(rows.at_s < own.lineage.request_to_s, np.nan, logged)
+            return self._logged_scores(target, rows)
         matrix = rows.matrix(deployment, own.signature)
-        found = self.engine.predict(matrix, "binary")[:, 1]
+        found = target.ask(self.engine, matrix, own.class_places)
         is_known = rows.at_s < own.lineage.request_to_s
         if self.twin is not None and is_known.any():
-            found = np.where(is_known, self.twin.predict(matrix, "binary")[:, 1], found)
-        return np.where(rows.at_s < self.known_to_s, np.nan, found)
+            found[is_known] = target.ask(self.twin, matrix[is_known], target.places_of_twin(self.twin))
+        found[rows.at_s < self.known_to_s] = np.nan
+        return found
+
+    def _logged_scores(self, target: Target, rows: Rows) -> Floats:
+        found = target.unknown(len(rows))
+        for row in np.flatnonzero(rows.at_s >= self.registered.lineage.request_to_s):
+            score = self.logged.get(rows.ids[row])
+            said = None if score is None else target.score_of(score)
+            if said is not None:
+                found[row] = said
+        return found
 
 
-async def engine_at(log: Log, topics: Topics, place: ArtifactPlace | None) -> Engine | None:
-    """The model that lies there; None where there is none, or it cannot be loaded."""
+async def engine_at(log: Log, topics: Topics, place: ArtifactPlace | None, signature: Signature) -> Engine | None:
+    """The model that lies there, for rows of `signature`; None where there is none, or it cannot be loaded."""
     if place is None:
         return None
     try:
-        return load(await artifacts.fetch(log, topics, place), place.format)
+        return matched(load(await artifacts.fetch(log, topics, place), place.format), signature)
     except Poison:
         return None

@@ -8,32 +8,34 @@ from headrace.errors import Poison
 from headrace.events.registry import GateResult
 from headrace.models.engine import load
 from headrace.policy.verdict import PASS, UNMEASURED
+from headrace.project.labels import NUMBER
 from headrace_trainer.core.gates import ONNX_GATE, judge_onnx
+from headrace_trainer.core.target import Target
 
 # The newest rows are replayed: they are the likest to what will be asked.
 REPLAYED = 5000
 
 
-def convert(model: Any, digest: str, matrix: np.ndarray) -> tuple[bytes | None, GateResult]:
-    """The ONNX file of a fitted classifier, None when it must not be served, and what the gate on their parity said.
+def convert(model: Any, target: Target, digest: str, matrix: np.ndarray) -> tuple[bytes | None, GateResult]:
+    """The ONNX file of a fitted model, None when it must not be served, and what the gate on their parity said.
 
     `matrix`: float32 (n, columns), in time order.
     """
     replayed = matrix[-REPLAYED:]
     try:
-        data = _converted(model, matrix.shape[1])
-        said = load(data, "onnx").predict(replayed, "binary")[:, 1]
+        data = _converted(model, target, matrix.shape[1])
+        onnx = target.ask(load(data, "onnx"), replayed, target.places(model))
     except Exception as error:
         # NB: the converter raises anything for what it does not know; skops serves then.
         reason = error.reason if isinstance(error, Poison) else f"{type(error).__name__}: {error}"
         told = f"cannot be converted, skops serves: {reason[:200]}"
         return None, GateResult(ONNX_GATE, UNMEASURED, None, None, digest, told)
-    result = judge_onnx(digest, model.predict_proba(replayed)[:, 1], said)
+    result = judge_onnx(digest, target, target.scores(model, replayed), onnx)
     return (data if result.verdict == PASS else None), result
 
 
-def _converted(model: Any, columns: int) -> bytes:
+def _converted(model: Any, target: Target, columns: int) -> bytes:
     from skl2onnx import to_onnx  # late: it takes a second to import
 
-    options = {"zipmap": False}
+    options = None if target.kind == NUMBER else {"zipmap": False}
     return to_onnx(model, np.zeros((1, columns), np.float32), options=options).SerializeToString()

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from headrace.events.registry import GoldenRow, Signature
-from headrace.policy.losses import losses
+from headrace.project.labels import BINARY, NUMBER
+from headrace_trainer.core.target import Target
 
 CATEGORIES = 3
 VALUES = 8
@@ -40,8 +40,10 @@ def _figures(values: Floats, *, is_category: bool) -> dict[str, float]:
     return found | {name: float(value) for name, value in figures.items()}
 
 
-def slices_of(signature: Signature, inputs: Sequence[dict[str, Any]], scores: Floats, labels: Floats) -> Figures:
-    """Per `column=value` rows, share of positives, mean score, log-loss, and AUC where both classes were seen."""
+def slices_of(
+    signature: Signature, target: Target, inputs: Sequence[dict[str, Any]], scores: Floats, labels: Floats
+) -> Figures:
+    """Per `column=value` rows, mean label and mean score (of two classes and of numbers), and the figures of the label's kind."""
     categories = [column for column in signature.columns if column.vocabulary is not None][:CATEGORIES]
     found: Figures = {}
     for column in categories:
@@ -49,25 +51,28 @@ def slices_of(signature: Signature, inputs: Sequence[dict[str, Any]], scores: Fl
         named, counts = np.unique(values, return_counts=True)
         frequent = [str(named[n]) for n in np.argsort(-counts, kind="stable")[:VALUES] if counts[n] >= LEAST_ROWS]
         for value in frequent:
-            found[f"{column.name}={value}"] = _slice(scores[values == value], labels[values == value])
+            found[f"{column.name}={value}"] = _slice(target, scores[values == value], labels[values == value])
     return found
 
 
-def golden_of(model: Any, matrix: NDArray[np.float32]) -> tuple[GoldenRow, ...]:
+def golden_of(model: Any, target: Target, matrix: NDArray[np.float32]) -> tuple[GoldenRow, ...]:
     """Rows from all over `matrix` and what the model says of them: whoever serves it must say the same."""
     places = np.unique(np.linspace(0, len(matrix) - 1, GOLDEN_ROWS).astype(int))
     rows = np.ascontiguousarray(matrix[places], "<f4")
-    values = model.predict_proba(rows)[:, 1]
-    return tuple(GoldenRow(row.tobytes(), float(value)) for row, value in zip(rows, values, strict=True))
+    said = target.scores(model, rows)
+    if said.ndim == 2:
+        return tuple(
+            GoldenRow(row.tobytes(), 0.0, tuple(shares)) for row, shares in zip(rows, said.tolist(), strict=True)
+        )
+    return tuple(GoldenRow(row.tobytes(), value) for row, value in zip(rows, said.tolist(), strict=True))
 
 
-def _slice(scores: Floats, labels: Floats) -> dict[str, float]:
-    found = {
-        "rows": float(len(labels)),
-        "positive_share": float(labels.mean()),
-        "mean_score": float(scores.mean()),
-        "log_loss": float(losses("binary", scores, labels).mean()),
-    }
-    if 0 < labels.sum() < len(labels):
-        found["auc"] = float(roc_auc_score(labels, scores))
-    return found
+def _slice(target: Target, scores: Floats, labels: Floats) -> dict[str, float]:
+    found = {"rows": float(len(labels))}
+    if target.kind == BINARY:
+        found |= {"positive_share": float(labels.mean())}
+    if target.kind == NUMBER:
+        found |= {"mean_label": float(labels.mean())}
+    if scores.ndim == 1:
+        found |= {"mean_score": float(scores.mean())}
+    return found | target.figures(scores, labels)

@@ -24,6 +24,7 @@ from headrace.policy.losses import Yardstick
 from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
 from headrace.project.definition import GateDefinition
 from headrace_trainer.core.intervals import LEAST_ROWS, Estimate, estimate
+from headrace_trainer.core.target import Target
 
 PRIOR_GATE, CHAMPION_GATE = "beats_prior", "not_worse_than_champion"
 # Rollouts that compare a version with the champion while it takes traffic.
@@ -109,14 +110,15 @@ def _judged(gate: GateDefinition, artifact: str, found: Estimate, told: str, *, 
     return GateResult(gate.kind, verdict, found.mean, gate.margin, artifact, detail)
 
 
-def judge_onnx(artifact: str, scores: Floats, onnx: Floats) -> GateResult:
-    """Whether a converted model says the same as the fitted one on replayed rows: within 1e-4 on 99.9 % of at least 1000
-    rows, and no label flipped. Where it does not, the fitted one serves, so this never keeps a version from registering.
+def judge_onnx(artifact: str, target: Target, scores: Floats, onnx: Floats) -> GateResult:
+    """Whether a converted model says the same as the fitted one on replayed rows: within 1e-4 (of the spread of numbers) on
+    99.9 % of at least 1000 rows, and no label flipped. Where it does not, the fitted one serves, so this never keeps a version
+    from registering.
     """
     rows = len(scores)
-    apart = np.abs(scores - onnx)
+    apart = target.apart(scores, onnx)
     close = float((apart <= PARITY_WITHIN).mean()) if rows else 0.0
-    flipped = int(((scores > 0.5) != (onnx > 0.5)).sum())
+    flipped = target.flipped(scores, onnx)
     detail = f"{close:.4%} of {rows} rows within {PARITY_WITHIN:g} (largest {apart.max(initial=0.0):.2g}), {flipped} labels flipped"
     if rows < PARITY_ROWS:
         return GateResult(

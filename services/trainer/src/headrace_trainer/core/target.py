@@ -1,0 +1,152 @@
+"""What is fitted and what is read of a model, per kind of label; a model that cannot be read so is refused with the reason.
+
+| kind    | `build` returns                  | `fit(X, y)` gets in y        | scores                            | figures on the holdout      |
+|---------|----------------------------------|------------------------------|-----------------------------------|-----------------------------|
+| binary  | a classifier with `predict_proba` | 0.0 and 1.0                 | probability of the positive class | log-loss, AUC               |
+| classes | a classifier with `predict_proba` | indices of the classes, int | a probability per class           | log-loss, accuracy          |
+| number  | a regressor with `predict`        | the numbers                 | the number                        | RMSE, MAE, R2               |
+
+A classifier that has not seen a class gives it probability 0.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from headrace.events.inference import Score
+from headrace.events.registry import VersionRegistered
+from headrace.models.engine import Engine, by_class, numbered
+from headrace.policy.losses import Yardstick, losses, scale_of, yardstick_of
+from headrace.project.definition import LabelDefinition
+from headrace.project.labels import BINARY, CLASSES, NUMBER
+
+Floats = NDArray[np.float64]
+Matrix = NDArray[np.float32]
+_MISSING_SHOWN = 5
+
+
+class Unfit(Exception):
+    """The run cannot be done: the user's code, or what it made of the data. The message is the outcome's reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is trained for. `classes`: their names, of two the negative one first; () for a number, and for two without names."""
+
+    kind: str
+    classes: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> tuple[str, str]:
+        """The methods that an estimator must have."""
+        return ("fit", "predict" if self.kind == NUMBER else "predict_proba")
+
+    def fit(self, estimator: Any, matrix: Matrix, labels: Floats) -> Any:
+        """The estimator, fitted. Raises `Unfit` where it cannot do with the classes that there are rows of."""
+        if self.kind != CLASSES:
+            return estimator.fit(matrix, labels)
+        try:
+            return estimator.fit(matrix, labels.astype(np.int64))
+        except Exception as error:
+            missing = self._without_rows(labels)
+            if not missing:
+                raise
+            told = f"fit failed: {type(error).__name__}: {error} (no row to fit on is of {', '.join(missing)})"
+            raise Unfit(" ".join(told.split())[:500]) from error
+
+    def _without_rows(self, labels: Floats) -> list[str]:
+        seen = set(labels.astype(np.int64).tolist())
+        return [name for index, name in enumerate(self.classes) if index not in seen][:_MISSING_SHOWN]
+
+    def places(self, model: Any) -> tuple[int, ...]:
+        """Where a fitted model's classes stand among the label's; () where it knows all of them."""
+        if self.kind != CLASSES:
+            return ()
+        known = tuple(int(found) for found in getattr(model, "classes_", range(len(self.classes))))
+        return () if known == tuple(range(len(self.classes))) else known
+
+    def scores(self, model: Any, matrix: Matrix) -> Floats:
+        """What a fitted model says of rows, see `headrace.policy.losses`. Raises `Unfit` for what cannot be read so."""
+        if self.kind == NUMBER:
+            said = np.asarray(model.predict(matrix), np.float64)
+            if said.size != len(matrix):
+                raise Unfit(f"predict gave shape {said.shape} for {len(matrix)} rows: one number per row is wanted")
+            return said.reshape(len(matrix))
+        places = self.places(model)
+        count = 2 if self.kind == BINARY else len(places or self.classes)
+        said = np.asarray(model.predict_proba(matrix), np.float64)
+        if said.shape != (len(matrix), count):
+            raise Unfit(f"predict_proba gave shape {said.shape} for {len(matrix)} rows of {count} classes")
+        return said[:, 1] if self.kind == BINARY else by_class(said, len(self.classes), places)
+
+    def ask(self, engine: Engine, matrix: Matrix, places: Sequence[int]) -> Floats:
+        """The same of an engine. `places`: where its classes stand among the label's, () where they are the same."""
+        said = by_class(engine.predict(matrix, self.kind), len(self.classes) or 2, places)
+        return said[:, 1] if self.kind == BINARY else said
+
+    def places_of_twin(self, engine: Engine) -> tuple[int, ...]:
+        """Where the classes of an estimator that was trained here stand: it knows them by their indices."""
+        if self.kind != CLASSES:
+            return ()
+        known = tuple(int(float(found)) for found in engine.labels)
+        return () if known == tuple(range(len(self.classes))) else known
+
+    def unknown(self, rows: int) -> Floats:
+        """Scores that nobody knows: NaN for each row."""
+        return np.full((rows, len(self.classes)) if self.kind == CLASSES else rows, np.nan)
+
+    def score_of(self, score: Score) -> float | tuple[float, ...] | None:
+        """What a logged score says; None where it is of another kind, or of another number of classes."""
+        if self.kind == CLASSES:
+            return score.classes if score.classes is not None and len(score.classes) == len(self.classes) else None
+        return score.value
+
+    def is_answered_by(self, registered: VersionRegistered) -> bool:
+        """Whether a version's scores are of the same kind, and of as many classes."""
+        is_sized = registered.output != CLASSES or len(registered.classes) in (0, len(self.classes))
+        return registered.output == self.kind and is_sized
+
+    def yardstick(self, labels: Floats) -> Yardstick:
+        """What losses are measured by, fitted on labels."""
+        return yardstick_of(self.kind, labels, len(self.classes))
+
+    def figures(self, scores: Floats, labels: Floats) -> dict[str, float]:
+        """How good scores are, by name; what these labels do not tell is left out."""
+        if self.kind == NUMBER:
+            return _figures_of_numbers(scores, labels)
+        found = {"log_loss": float(losses(self.kind, scores, labels).mean())}
+        if self.kind == CLASSES:
+            return found | {"accuracy": float((scores.argmax(axis=1) == labels).mean())}
+        has_both = 0 < labels.sum() < len(labels)
+        return found | ({"auc": float(roc_auc_score(labels, scores))} if has_both else {})
+
+    def apart(self, scores: Floats, others: Floats) -> Floats:
+        """How far two scores of each row lie apart, shape (n,): of classes the largest difference, of numbers in their spread."""
+        gaps = np.abs(scores - others)
+        return gaps.max(axis=1, initial=0.0) if gaps.ndim == 2 else gaps / scale_of(self.kind, scores)
+
+    def flipped(self, scores: Floats, others: Floats) -> int:
+        """How many rows have another most probable class; 0 for numbers."""
+        if self.kind == NUMBER:
+            return 0
+        if self.kind == BINARY:
+            return int(((scores > 0.5) != (others > 0.5)).sum())
+        return int((scores.argmax(axis=1) != others.argmax(axis=1)).sum())
+
+
+def target_of(label: LabelDefinition, labels: Sequence[float] | Floats) -> Target:
+    """What a deployment is trained for. Where several classes have no names, there are as many as `labels` tell."""
+    if label.kind != CLASSES or label.classes:
+        return Target(label.kind, label.classes)
+    return Target(label.kind, numbered(int(max(labels, default=0.0)) + 1))
+
+
+def _figures_of_numbers(scores: Floats, labels: Floats) -> dict[str, float]:
+    errors = scores - labels
+    found = {"rmse": float(np.sqrt((errors**2).mean())), "mae": float(np.abs(errors).mean())}
+    spread = float(((labels - labels.mean()) ** 2).mean())
+    return found | ({"r2": 1 - float((errors**2).mean()) / spread} if spread else {})
