@@ -4,12 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.cases.declared_projects import PROJECT, spoiled
+from tests.cases.pipeline_place import Place
+
 from headrace.bus.admin import ensure_topics
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.views import read_all
 from headrace.settings import Settings
-from tests.cases.declared_projects import PROJECT, spoiled
-from tests.cases.pipeline_place import Place
 
 
 async def test_what_is_refused_is_not_published_and_what_is_applied_says_what_it_will_do(
