@@ -20,6 +20,7 @@ import pytest_asyncio
 from headrace.bus.admin import ensure_topics
 from headrace.bus.asking import Asker
 from headrace.bus.kafka import KafkaLog
+from headrace.bus.observing import Observer
 from headrace.bus.port import Out
 from headrace.bus.projects import Projects
 from headrace.bus.views import read_all
@@ -177,7 +178,8 @@ class Bench:
         asker = Asker(self.log, self.codec, self.topics, self.clock, instance)
         catalogue = Catalogue(self.log, self.codec, self.topics, self.projects, self.clock)
         await catalogue.start()
-        doors = Doors(asker, catalogue, self.health, self.clock, limits)
+        observer = Observer(self.log, self.topics, instance)
+        doors = Doors(asker, observer, catalogue, self.health, self.clock, limits)
         app = make_app(doors, catalogue, callers, self.clock, limits)
         await asker.start()
         stop = asyncio.Event()
@@ -189,6 +191,7 @@ class Bench:
         stop.set()
         following.cancel()
         await asyncio.gather(*tasks)
+        await observer.close()
 
     @asynccontextmanager
     async def serving(self, limits: Limits = Limits()) -> AsyncIterator[int]:  # noqa: B008 - frozen

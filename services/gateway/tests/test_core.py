@@ -157,7 +157,7 @@ def test_bytes_that_are_no_request_are_unclear(reader: Callable[[bytes, Call], A
 
 
 def test_an_integer_beyond_64_bits_is_the_number_that_it_means_or_refused() -> None:
-    raw = b'{"inputs": [{"name": "miles", "shape": [1], "datatype": "INT64", "data": [%s]}]}'
+    raw = b'{"inputs": [{"name": "miles", "shape": [1], "datatype": "FP64", "data": [%s]}]}'
     found = read_v2(raw % (b"1" + b"0" * 30), call())
     assert isinstance(found, Asked)
     assert found.questions[0].request.inputs["miles"] == 1e30

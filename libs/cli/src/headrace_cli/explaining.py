@@ -25,8 +25,9 @@ from headrace.events.inference import (
     ShadowScored,
 )
 from headrace.events.registry import ModelVersion, Route, VersionRegistered
-from headrace.models.engine import Engine, load
+from headrace.models.engine import Engine, by_class, load
 from headrace.models.frames import frame_of
+from headrace.models.matching import matched
 from headrace.policy.shadowing import joined
 from headrace_cli.labelled import labels_by_request, said_of
 from headrace_cli.render import instant
@@ -122,7 +123,8 @@ async def _again(session: Session, decision: DecisionMade, registered: VersionRe
     # The file that inference serves from: where there is an ONNX one, the other differs in the last digits.
     place = registered.onnx or registered.place
     try:
-        model = load(await artifacts.fetch(session.log, session.topics, place), place.format)
+        data = await artifacts.fetch(session.log, session.topics, place)
+        model = matched(load(data, place.format), registered.signature)
     except Poison as poison:
         return {"done": False, "why": str(poison)}
     then = list(score.classes) if score.classes is not None else [score.value or 0.0]
@@ -139,7 +141,8 @@ async def _again(session: Session, decision: DecisionMade, registered: VersionRe
 def _scored(model: Engine, registered: VersionRegistered, row: NDArray[np.float32]) -> list[float]:
     signature, output = registered.signature, registered.output
     shaped = frame_of(row, signature.columns) if signature.frame else row
-    said = model.predict(shaped, output)[0].tolist()
+    raw = by_class(model.predict(shaped, output), len(registered.classes), registered.class_places)
+    said = raw[0].tolist()
     return [said] if output == "number" else said if output == "classes" else said[1:]
 
 

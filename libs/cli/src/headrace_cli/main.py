@@ -28,6 +28,7 @@ from headrace_cli.commands import (
     explain,
     feature,
     model,
+    project,
     replay,
     rollout,
     topic,
@@ -50,6 +51,7 @@ daily.add_to(app)
 demo.add_to(app)
 drill.add_to(app)
 explain.add_to(app)
+app.add_typer(project.app, name="project")
 replay.add_to(app)
 app.add_typer(topic.app, name="topic")
 app.add_typer(dataset.app, name="dataset")

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from headrace.bus import artifacts
 from headrace.codec import Message
 from headrace.errors import HeadraceError, Misconfigured, Poison
@@ -23,13 +21,15 @@ from headrace.events.registry import (
     Signature,
     VersionRegistered,
 )
-from headrace.features.rows import pin_signature
 from headrace.models.digest import model_digest
 from headrace.models.engine import MAX_BYTES, Engine, format_of
 from headrace.models.engine import load as load_engine
 from headrace.models.skops_format import SkopsEngine
+from headrace_cli.agreeing import Said, agree
 from headrace_cli.facts import await_facts, me
+from headrace_cli.sampling import Requests, read_requests
 from headrace_cli.session import Session, run
+from headrace_cli.vocabularies import read_words
 
 _MOST_CATEGORIES_BYTES = 16 * 1024**2
 
@@ -39,7 +39,7 @@ class Registration:
     """What is said of a file that is registered. `categories`: a JSON file with the values of each category in code order.
 
     `output`: `binary`, `classes` or `number`, the model's own word when None. `inputs_only`: it sees no view features.
-    `frame`: it wants names and words.
+    `frame`: it wants names and words. `sample`: a file of requests. `classes`: what its classes are called, in its order.
     """
 
     deployment: str
@@ -51,25 +51,38 @@ class Registration:
     output: str | None = None
     inputs_only: bool = False
     frame: bool = False
+    sample: Path | None = None
+    classes: tuple[str, ...] = ()
 
 
-def register_file(
-    file: Path, about: Registration, format: str | None = None, named: tuple[str, ...] = ()
-) -> tuple[VersionRegistered, str]:
-    """The registered version, and what became of it in words. Raises `HeadraceError` with the reason why not.
+@dataclass(frozen=True)
+class Done:
+    """A registered version. `outcome`: what became of it, in words. `notes`: what its maker should know of how it is served."""
+
+    registered: VersionRegistered
+    outcome: str
+    notes: tuple[str, ...]
+
+
+def register_file(file: Path, about: Registration, format: str | None = None, named: tuple[str, ...] = ()) -> Done:
+    """Register a file and follow it. Raises `HeadraceError` with the reason why not.
 
     `format`: by the file's ending when None. `named`: the columns in the order in which the model was trained on them, () when unknown.
     """
-    vocabularies = _categories(about.categories) if about.categories else {}
+    words = (
+        read_words(about.categories, read_file(about.categories, _MOST_CATEGORIES_BYTES)) if about.categories else None
+    )
     data, format, model = _load(file, format)
 
-    async def work(session: Session) -> tuple[VersionRegistered, str]:
+    async def work(session: Session) -> Done:
         found = session.projects.deployment(about.deployment)
         if found is None:
             raise Misconfigured(f"no applied project declares {about.deployment!r}: `headrace apply PROJECT` first")
-        signature = pin_signature(*found, vocabularies, inputs_only=about.inputs_only, frame=about.frame)
-        _refuse_columns(model, signature, about.deployment)
-        _refuse_order(named, signature, about.deployment)
+        requests = read_requests(about.sample, found[1]) if about.sample else Requests()
+        said = Said(words, about.output, about.classes, about.inputs_only, about.frame, requests)
+        agreed = agree(model, *found, said)
+        if not model.names:
+            _refuse_order(named, agreed.signature, about.deployment)
         now_s = session.clock.now_s()
         place = await artifacts.publish(session.log, session.topics, data, format, now_s, "cli")
         command = RegisterVersion(
@@ -77,27 +90,19 @@ def register_file(
             model=found[1].model,
             place=place,
             model_digest=_digest(model, data),
-            signature=signature,
-            output=_output(model, about.output),
-            classes=model.labels,
+            signature=agreed.signature,
+            output=agreed.answers.output,
+            classes=agreed.answers.classes,
+            class_places=agreed.answers.places,
             reason=about.reason,
             by=me(),
             rollout=about.release,
             owner=about.owner,
             tags=about.tags,
         )
-        return await _carry_out(session, command)
+        return Done(*await _carry_out(session, command), agreed.notes)
 
     return run(work)
-
-
-def _categories(path: Path) -> dict[str, list[str]]:
-    try:
-        return msgspec.json.decode(read_file(path, _MOST_CATEGORIES_BYTES), type=dict[str, list[str]])
-    except msgspec.MsgspecError as error:
-        raise Misconfigured(
-            f'cannot read the categories {path}: {error}; it holds a list of words per column, such as {{"carrier": ["AA", "UA"]}}'
-        ) from None
 
 
 def read_file(file: Path, most_bytes: int) -> bytes:
@@ -129,32 +134,13 @@ def _digest(model: Engine, data: bytes) -> str:
     return model_digest(model.estimator) if isinstance(model, SkopsEngine) else hashlib.sha256(data).hexdigest()[:32]
 
 
-def _output(model: Engine, asked_for: str | None) -> str:
-    if asked_for is not None and asked_for not in ("binary", "classes", "number"):
-        raise Misconfigured(f"--output must be binary, classes or number, got {asked_for!r}")
-    return asked_for or model.output
-
-
-def _refuse_columns(model: Engine, signature: Signature, deployment: str) -> None:
-    names = [column.name for column in signature.columns]
-    wanted = model.columns if model.columns is not None else len(names)
-    if wanted != len(names):
-        raise Misconfigured(
-            f"the model takes {wanted} columns, a row of {deployment} has {len(names)}"
-            f" ({', '.join(names)}): the inputs must be in the model's order; --inputs-only leaves view features out"
-        )
-    trained_on = list(getattr(getattr(model, "estimator", None), "feature_names_in_", names))
-    if signature.frame and trained_on != names:
-        raise Misconfigured(f"the model was trained on columns {trained_on}, a row of {deployment} has {names}")
-
-
 def _refuse_order(named: tuple[str, ...], signature: Signature, deployment: str) -> None:
-    """Columns with the same names in another order would be scored without a word, and wrongly."""
+    """Names that stand beside a file and not in it cannot be followed where it is served: they must be those of the row, in its order."""
     columns = tuple(column.name for column in signature.columns)
-    if named != columns and sorted(named) == sorted(columns):
+    if named and named != columns:
         raise Misconfigured(
             f"the model was trained on {', '.join(named)}, a row of {deployment} has {', '.join(columns)}:"
-            " declare the inputs in the model's order"
+            " declare the inputs by these names, in the model's order"
         )
 
 

@@ -3,6 +3,7 @@
 import difflib
 import math
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
@@ -167,6 +168,8 @@ _CHOICES = {
 _AT_LEAST_ONE = ("replication_factor", "partitions_requests", "partitions_replies", "trainings_at_once")
 _PORTS = ("http_port", "http_port_base", "gateway_port")
 _HIGHEST_PORT = 65_535
+# Before a name of a hundred characters, and what stands around it, it fits into the 249 of a topic's.
+_NAMESPACE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,99})?").fullmatch
 
 
 def _not_as(name: str, value: Any) -> str | None:
@@ -175,6 +178,8 @@ def _not_as(name: str, value: Any) -> str | None:
         return f"one of {', '.join(_CHOICES[name])}"
     if name in _PORTS and not 0 <= value <= _HIGHEST_PORT:
         return f"0 to {_HIGHEST_PORT}"
+    if name == "namespace" and not _NAMESPACE(value):
+        return "at most 100 letters (a-z), digits, `_`, `.` or `-` (or empty), and begin with a letter or a digit"
     if name in _AT_LEAST_ONE and value < 1:
         return "1 or more"
     if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):

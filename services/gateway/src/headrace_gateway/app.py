@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 
 from headrace.bus.asking import Asker
+from headrace.bus.observing import Observer
 from headrace.bus.port import Log
 from headrace.bus.projects import Projects
 from headrace.bus.runtime import Context, Runnable
@@ -25,8 +26,8 @@ _log = logging.getLogger("headrace.gateway")
 class Gateway:
     """HTTP and the asker behind it; at the end the doors close first, while answers are still heard."""
 
-    def __init__(self, asker: Asker, server: HttpServer, catalogue: Catalogue) -> None:
-        self._asker, self._server, self._catalogue = asker, server, catalogue
+    def __init__(self, asker: Asker, observer: Observer, server: HttpServer, catalogue: Catalogue) -> None:
+        self._asker, self._observer, self._server, self._catalogue = asker, observer, server, catalogue
 
     @property
     def port(self) -> int:
@@ -41,6 +42,7 @@ class Gateway:
             group.create_task(self._catalogue.run(quiet))
             await self._server.run(stop)
             quiet.set()
+        await self._observer.close()
 
 
 async def build(context: Context) -> Sequence[Runnable]:
@@ -81,9 +83,10 @@ async def wire(
         health.handled += 1
 
     asker = Asker(log, codec, topics, clock, f"gateway/{health.instance}", on_answer, health)
+    observer = Observer(log, topics, f"gateway/{health.instance}")
     catalogue = Catalogue(log, codec, topics, projects, clock)
-    app = make_app(Doors(asker, catalogue, health, clock, limits), catalogue, callers, clock, limits, health)
+    app = make_app(Doors(asker, observer, catalogue, health, clock, limits), catalogue, callers, clock, limits, health)
     server = HttpServer(app, *address, limits)
     await catalogue.start()
     await asker.start()
-    return Gateway(asker, server, catalogue)
+    return Gateway(asker, observer, server, catalogue)

@@ -75,8 +75,8 @@ class Gatherer:
         log, topics, registered = self.context.log, self.context.topics, versions.champion
         found = Champion(registered)
         if found.may_be_asked(signature):
-            found.engine = await self.patiently(lambda: engine_at(log, topics, registered.place))
-            found.twin = await self.patiently(lambda: engine_at(log, topics, registered.twin))
+            found.engine = await self.patiently(lambda: engine_at(log, topics, registered.place, registered.signature))
+            found.twin = await self.patiently(lambda: engine_at(log, topics, registered.twin, registered.signature))
         if found.engine is None:
             await self._read_logged(found)
         return found

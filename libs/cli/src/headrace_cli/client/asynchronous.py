@@ -12,6 +12,7 @@ from headrace.policy.prediction import Prediction
 from headrace_cli.client.errors import NotAnswered, Rejected
 from headrace_cli.client.http_way import HttpWay
 from headrace_cli.client.kafka_way import KafkaWay
+from headrace_cli.client.outcomes import told
 from headrace_cli.client.rows import MOST_ROWS, Batch, Instant, Row, Terms, batches_of, plain, terms
 from headrace_cli.client.ways import Way
 
@@ -109,15 +110,70 @@ class AsyncClient:
         found: Sequence[list[Prediction]] = await asyncio.gather(*map(ask, batches))
         return [prediction for part in found for prediction in part]
 
+    async def observe(
+        self,
+        deployment: str,
+        unit: Any,
+        label: Any,
+        *,
+        at: Instant | None = None,
+        request_id: str | None = None,
+        corrects: str | None = None,
+        id: str | None = None,
+        deadline_s: float | None = None,
+    ) -> str:
+        """Tell what became of an earlier request; returns the outcome's id when it is on the log. Raises `Rejected`, `Unreachable`.
+
+        `unit`: what the request was about. `label`: 0 or 1, False or True, the name of a class, or a number. `at`: when it
+        became known, now if None. `request_id`: of the request, where it is known: then the outcome belongs to that one.
+        `corrects`: the id of the outcome that this one sets right. `id`: its own, made if None; told again under the same id it
+        changes nothing.
+        """
+        given = {"unit": unit, "label": label, "at": at, "request_id": request_id, "corrects": corrects, "id": id}
+        (found,) = await self._observe(deployment, [given], None, deadline_s, is_one=True)
+        return found
+
+    async def observe_many(
+        self,
+        deployment: str,
+        outcomes: Iterable[Mapping[str, Any]],
+        *,
+        call_id: str | None = None,
+        deadline_s: float | None = None,
+    ) -> list[str]:
+        """Tell many, each a mapping with the arguments of `observe`; returns their ids. `call_id`: of which ids are made for those
+        that have none, so that a call that is repeated under it changes nothing. All are checked before any is sent.
+        """
+        return await self._observe(deployment, outcomes, call_id, deadline_s)
+
+    async def _observe(
+        self,
+        deployment: str,
+        outcomes: Iterable[Mapping[str, Any]],
+        call_id: str | None,
+        deadline_s: float | None,
+        *,
+        is_one: bool = False,
+    ) -> list[str]:
+        agreed = self._terms(call_id, None, deadline_s)
+        found = told(outcomes, agreed.request_id, self._clock.now_s(), is_one=is_one)
+        if found:
+            await self._ready(deployment)
+            await self._way.observe(deployment, found, agreed.deadline_s)
+        return [one.id for one in found]
+
     def _terms(self, request_id: str | None, version: int | None, deadline_s: float | None) -> Terms:
         waits_s = self._deadline_s if deadline_s is None else deadline_s
         return terms(secrets.token_hex(16) if request_id is None else request_id, waits_s, version)
 
     async def _ask(self, deployment: str, batch: Batch, agreed: Terms) -> list[Prediction]:
+        await self._ready(deployment)
+        return await self._way.ask(deployment, batch, agreed.version, agreed.deadline_s)
+
+    async def _ready(self, deployment: str) -> None:
         if not isinstance(deployment, str) or not deployment:
             raise Rejected(f"a deployment is named by text, got {shown(deployment)}")
         await self._started()
-        return await self._way.ask(deployment, batch, agreed.version, agreed.deadline_s)
 
     async def _started(self) -> None:
         if self._is_closed:

@@ -1,4 +1,4 @@
-"""Over HTTP, through a gateway: POST /v1/deployments/{name}/predict.
+"""Over HTTP, through a gateway: POST /v1/deployments/{name}/predict, and /outcomes.
 
 What was perhaps asked is asked again under the same Idempotency-Key, with the same bytes, until the deadline: the same
 decision answers. A refusal that was decided (`refused`, `expired`) is not repeated: under its id it would stay one.
@@ -6,7 +6,7 @@ decision answers. A refusal that was decided (`refused`, `expired`) is not repea
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
@@ -17,8 +17,10 @@ import msgspec
 from headrace.clock import SystemClock
 from headrace.policy.asked import LONGEST_WAIT_MS
 from headrace.policy.backoff import delays_s
+from headrace.policy.observed import Observed
 from headrace.policy.prediction import Prediction
 from headrace_cli.client.errors import Rejected, Unreachable
+from headrace_cli.client.outcomes import cut, row
 from headrace_cli.client.rows import Batch, Plain
 
 SLACK_S = 0.25
@@ -52,6 +54,19 @@ class HttpWay:
         preview = "" if version is None else f"/versions/{version}"
         name = quote(deployment, safe="")
         path, body = f"/v1/deployments/{name}{preview}/predict", _body(batch.plain(SystemClock().now_s()), deadline_s)
+        return _read(await self._asked(path, body, batch.request_id, deadline_s), batch)
+
+    async def observe(self, deployment: str, outcomes: Sequence[Observed], deadline_s: float) -> None:
+        path = f"/v1/deployments/{quote(deployment, safe='')}/outcomes"
+        for part in cut(outcomes):
+            rows = [row(one) for one in part]
+            body = msgspec.json.encode(rows[0] if len(outcomes) == 1 else {"outcomes": rows})
+            response = await self._asked(path, body, part[0].id, deadline_s)
+            if response.status_code != 202:
+                raise Rejected(f"{_error(response)} (HTTP {response.status_code})")
+
+    async def _asked(self, path: str, body: bytes, ident: str, deadline_s: float) -> httpx.Response:
+        """The answer to a call, which is repeated until the deadline where that is worth it."""
         give_up_s = time.monotonic() + deadline_s
         why = "no answer"
         for pause_s in self._pauses():
@@ -59,7 +74,7 @@ class HttpWay:
             if left_s <= 0:
                 break
             try:
-                response = await asyncio.wait_for(self._post(path, body, batch), left_s + SLACK_S)
+                response = await asyncio.wait_for(self._post(path, body, ident), left_s + SLACK_S)
             except TimeoutError:
                 why, pause = "it is silent", pause_s
             except (httpx.HTTPError, OSError) as error:
@@ -68,13 +83,13 @@ class HttpWay:
                 raise Rejected(f"{self._url} is no address: {error}") from None
             else:
                 if not _is_worth_repeating(response):
-                    return _read(response, batch)
+                    return response
                 why, pause = _error(response), _retry_after_s(response, pause_s)
             await asyncio.sleep(min(pause, max(give_up_s - time.monotonic(), 0)))
-        raise Unreachable(f"{self._url} gave no answer (deadline {deadline_s:g} s): {why}", batch.request_id)
+        raise Unreachable(f"{self._url} gave no answer (deadline {deadline_s:g} s): {why}", ident)
 
-    async def _post(self, path: str, body: bytes, batch: Batch) -> httpx.Response:
-        headers = {"Idempotency-Key": batch.request_id, "Content-Type": "application/json"}
+    async def _post(self, path: str, body: bytes, ident: str) -> httpx.Response:
+        headers = {"Idempotency-Key": ident, "Content-Type": "application/json"}
         return await self._http.post(path, content=body, headers=headers)
 
     def _pauses(self) -> Iterator[float]:

@@ -11,6 +11,7 @@ import msgspec
 from headrace.bus.asking import Asker
 from headrace.bus.connect import connect
 from headrace.bus.kafka import KafkaLog
+from headrace.bus.observing import Observer
 from headrace.bus.outputs import OutputKinds
 from headrace.bus.port import Log
 from headrace.bus.projects import Projects
@@ -19,7 +20,8 @@ from headrace.clock import Clock, SystemClock
 from headrace.codec import Codec
 from headrace.errors import HeadraceError, Retryable
 from headrace.events.inference import PredictionAnswered, PredictionRequested
-from headrace.policy.asked import shown
+from headrace.policy.asked import Unfit, shown
+from headrace.policy.observed import Observed, refuse
 from headrace.policy.pending import Question
 from headrace.policy.prediction import Prediction, predicted
 from headrace.project.definition import DeploymentDefinition
@@ -52,6 +54,7 @@ class KafkaWay:
     def __init__(self, log: Log, codec: Codec, topics: Topics, projects: Projects, clock: Clock) -> None:
         self._log, self._projects, self._clock = log, projects, clock
         self._asker = Asker(log, codec, topics, clock, f"client-{secrets.token_hex(6)}")
+        self._observer = Observer(log, topics, "client")
         self._kinds = OutputKinds(log, codec, topics)
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -74,6 +77,7 @@ class KafkaWay:
         for task in self._tasks[1:]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._observer.close()
         await self._kinds.stop()
 
     async def ask(self, deployment: str, batch: Batch, version: int | None, deadline_s: float) -> list[Prediction]:
@@ -86,6 +90,16 @@ class KafkaWay:
             predicted(deployment, ident, answered, kind_of, deadline_ms)
             for ident, answered in zip(batch.ids, answers, strict=True)
         ]
+
+    async def observe(self, deployment: str, outcomes: Sequence[Observed], deadline_s: float) -> None:
+        with told(outcomes[0].id):
+            found = await self._found(deployment)
+            for number, one in enumerate(outcomes):
+                try:
+                    refuse(deployment, found, one)
+                except Unfit as error:
+                    raise Rejected(f"outcomes[{number}]: {error}" if len(outcomes) > 1 else str(error)) from None
+            await self._observer.send(deployment, outcomes, deadline_s)
 
     async def answers(
         self, deployment: str, batch: Batch, version: int | None, deadline_ms: int

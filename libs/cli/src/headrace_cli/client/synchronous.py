@@ -84,6 +84,35 @@ class Client:
         )
         return self._run(asked)
 
+    def observe(
+        self,
+        deployment: str,
+        unit: Any,
+        label: Any,
+        *,
+        at: Instant | None = None,
+        request_id: str | None = None,
+        corrects: str | None = None,
+        id: str | None = None,
+        deadline_s: float | None = None,
+    ) -> str:
+        """Tell what became of an earlier request; see `AsyncClient.observe`."""
+        told = self._client.observe(
+            deployment, unit, label, at=at, request_id=request_id, corrects=corrects, id=id, deadline_s=deadline_s
+        )
+        return self._run(told)
+
+    def observe_many(
+        self,
+        deployment: str,
+        outcomes: Iterable[Mapping[str, Any]],
+        *,
+        call_id: str | None = None,
+        deadline_s: float | None = None,
+    ) -> list[str]:
+        """Tell many; see `AsyncClient.observe_many`."""
+        return self._run(self._client.observe_many(deployment, outcomes, call_id=call_id, deadline_s=deadline_s))
+
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop.is_closed():
             work.close()

@@ -1,7 +1,9 @@
-"""The way to an answer, as the clients see it: over HTTP (`http_way`) or over the log (`kafka_way`)."""
+"""The way to an answer, and for outcomes, as the clients see it: over HTTP (`http_way`) or over the log (`kafka_way`)."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from headrace.policy.observed import Observed
 from headrace.policy.prediction import Prediction
 from headrace_cli.client.rows import Batch
 
@@ -13,6 +15,10 @@ class Way(Protocol):
 
     async def ask(self, deployment: str, batch: Batch, version: int | None, deadline_s: float) -> list[Prediction]:
         """A prediction per row, whatever its outcome. Raises `Rejected` or `Unreachable`."""
+        ...
+
+    async def observe(self, deployment: str, outcomes: Sequence[Observed], deadline_s: float) -> None:
+        """Return when all are on the log. Raises `Rejected` or `Unreachable`."""
         ...
 
     async def close(self) -> None: ...

@@ -24,7 +24,7 @@ from headrace_cli.converting import WARNING, convert
 from headrace_cli.facts import ask, entry_of, fold, me
 from headrace_cli.importing import find
 from headrace_cli.numbers import INT32
-from headrace_cli.registering import Registration, register_file
+from headrace_cli.registering import Done, Registration, register_file
 from headrace_cli.render import console, instant, say, show
 from headrace_cli.session import Session, plain, run
 
@@ -32,6 +32,14 @@ app = typer.Typer(help="Models and their versions.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Version = Annotated[int, typer.Argument(min=0, max=INT32)]
 AsOf = Annotated[str | None, typer.Option(help="As of an offset of registry.facts, or an instant of append time.")]
+Sample = Annotated[
+    Path | None,
+    typer.Option(help="Requests as it will get them (CSV, Parquet, JSON lines): checked, and a source of categories."),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(help="What its classes are called, in the model's order, where its file does not say: no,yes."),
+]
 Reason = Annotated[str, typer.Option(help="Why; it stands in the log for ever.")]
 
 
@@ -237,17 +245,24 @@ def register(
         bool, typer.Option("--inputs-only", help="It sees a request's inputs and no view features: a baseline.")
     ] = False,
     frame: Annotated[
-        bool, typer.Option("--frame", help="It wants a frame with names and words instead of a matrix (slower).")
+        bool,
+        typer.Option(
+            "--frame", help="It wants a frame with names and words instead of a matrix (slower); found out for most."
+        ),
     ] = False,
+    sample: Sample = None,
+    classes: Classes = None,
     as_json: AsJson = False,
 ) -> None:
-    """Register a model file as a new version, and release it."""
+    """Register a model file as a new version, and release it.
+
+    Columns, categories, classes and outputs are compared with the deployment's; what cannot be served exactly is refused here.
+    """
+    tags = pairs(tag or (), "--tag")
     about = Registration(
-        deployment, reason, categories, owner, pairs(tag or (), "--tag"), release, output, inputs_only, frame
+        deployment, reason, categories, owner, tags, release, output, inputs_only, frame, sample, _names(classes)
     )
-    registered, outcome = register_file(file, about)
-    line = f"version {registered.version} of {deployment} {outcome}"
-    say(plain(registered), as_json=as_json, line=line)
+    _tell_of(register_file(file, about), "", as_json)
 
 
 @app.command("import")
@@ -259,14 +274,26 @@ def import_model(
     owner: Annotated[str, typer.Option(help="Who answers for it.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="A tag, as name=value.")] = None,
     release: Annotated[bool, typer.Option(help="Release it at once, by the deployment's policy.")] = True,
+    sample: Sample = None,
+    classes: Classes = None,
     as_json: AsJson = False,
 ) -> None:
     """Register the model of an MLflow directory: skops, ONNX, native XGBoost or LightGBM; never a pickle."""
     found = find(path)
     tags = dict(found.tags) | pairs(tag or (), "--tag")
-    about = Registration(deployment, reason, categories, owner, tags, release)
-    registered, outcome = register_file(found.file, about, found.format, found.columns)
-    line = f"version {registered.version} of {deployment} {outcome} (from {found.file})"
+    about = Registration(deployment, reason, categories, owner, tags, release, sample=sample, classes=_names(classes))
+    _tell_of(register_file(found.file, about, found.format, found.columns), f" (from {found.file})", as_json)
+
+
+def _names(listed: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (listed or "").split(",") if name.strip())
+
+
+def _tell_of(done: Done, origin: str, as_json: bool) -> None:
+    registered = done.registered
+    for note in done.notes:
+        print(f"headrace: {note}", file=sys.stderr)
+    line = f"version {registered.version} of {registered.deployment} {done.outcome}{origin}"
     say(plain(registered), as_json=as_json, line=line)
 
 
@@ -275,12 +302,14 @@ def convert_pickle(
     file: Annotated[Path, typer.Argument(help="A pickle or joblib file of a scikit-learn, XGBoost or LightGBM model.")],
     out: Annotated[Path | None, typer.Option(help="Where to write; beside the pickle without.")] = None,
     rows: Annotated[
-        Path | None, typer.Option(help="Rows to compare on: .npy, or a CSV of numbers with a line of names.")
+        Path | None, typer.Option(help="Rows to compare on: .npy, or a CSV with a line of names; drawn ones without.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a pickle into a file that can be served, and show that both say the same; publishes nothing."""
     print(f"headrace: {WARNING.format(file=file)}", file=sys.stderr)
     done = convert(file, out, rows)
+    for note in done.notes:
+        print(f"headrace: {note}", file=sys.stderr)
     line = f"{done.file} ({done.format}): {done.rows} rows compared, largest difference {done.largest_difference:.3g}"
     say(asdict(done), as_json=as_json, line=line)

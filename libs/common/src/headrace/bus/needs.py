@@ -10,7 +10,7 @@ from headrace.topics import Topics
 
 _ALL = ("project.definitions", "ops.health")
 _OWN: dict[str, tuple[str, ...]] = {
-    "gateway": ("inference.requests", "inference.replies", "registry.routes", "registry.models"),
+    "gateway": ("inference.requests", "inference.outcomes", "inference.replies", "registry.routes", "registry.models"),
     "pipeline": ("inference.outcomes",),
     "feature": ("features.online",),
     "inference": (
@@ -31,7 +31,7 @@ _OWN: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 # Whose asker sees for itself when they are made again: HTTP goes on.
-_TENDED = {"gateway": ("inference.requests", "inference.replies")}
+_TENDED = {"gateway": ("inference.requests", "inference.outcomes", "inference.replies")}
 _SOURCES = ("pipeline", "feature", "monitor", "trainer")
 
 

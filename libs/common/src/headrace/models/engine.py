@@ -11,7 +11,7 @@
 import importlib
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from types import ModuleType
 from typing import Any, Protocol
@@ -22,22 +22,31 @@ from numpy.typing import NDArray
 from headrace.errors import Misconfigured, Poison
 
 BINARY, NUMBER, CLASSES = "binary", "number", "classes"
+# Several values per row of which nothing says what they are: whoever registers the file must.
+UNCLEAR = "unclear"
 SUFFIXES = {".skops": "skops", ".onnx": "onnx", ".json": "xgboost", ".ubj": "xgboost", ".txt": "lightgbm"}
 FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
 MAX_BYTES = 512 * 1024 * 1024
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
+Words = Mapping[str, tuple[str, ...]]
 
 
 class Engine(Protocol):
     """A model that can be asked. `columns`: how many it takes, None when it does not say. `output`: what it predicts,
-    `binary`, `number` or `classes`; `labels`: names of the classes in order, empty for `number`.
+    `binary`, `number` or `classes`, `unclear` where only its maker knows; `labels`: names of the classes in order, empty for `number`.
+
+    `names`: of its columns in its own order, () when its file has none. `words`: per column the values of a category in code order, as
+    far as the file says. `notes`: what whoever registers it should be told.
     """
 
     columns: int | None
     output: str
     labels: tuple[str, ...]
+    names: tuple[str, ...]
+    words: Words
+    notes: tuple[str, ...]
 
     def predict(self, rows: Any, output: str) -> Floats:
         """Shares of shape (n, classes) for `binary` and `classes`, numbers of shape (n,) for `number`."""

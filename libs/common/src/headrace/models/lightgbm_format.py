@@ -1,28 +1,58 @@
 """LightGBM's own text files: trees and numbers, no code."""
 
+import json
 from typing import Any
 
 from headrace.errors import Poison
 from headrace.models.boosters import refuse_wild_lightgbm
-from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, extra, numbered, shares
+from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, Words, extra, numbered, shares
 
 
 class LightgbmEngine:
     """A booster, on one thread."""
 
-    def __init__(self, booster: Any, objective: str) -> None:
+    def __init__(self, booster: Any, objective: str, text: str = "") -> None:
         self._booster = booster
         self.columns: int | None = booster.num_feature()
+        given = tuple(booster.feature_name())
+        # What it calls columns that were given no names.
+        self.names = () if given == tuple(f"Column_{n}" for n in range(len(given))) else given
+        self.words: Words = words_of(text, self.names)
+        self.notes: tuple[str, ...] = ()
         classes = booster.num_model_per_iteration()
         self.output, self.labels = NUMBER, ()
         if objective.startswith(("binary", "cross_entropy")):
             self.output, self.labels = BINARY, numbered(2)
         elif objective.startswith("multiclass"):
-            self.output, self.labels = CLASSES, numbered(classes)
+            self.output, self.labels = BINARY if classes == 2 else CLASSES, numbered(classes)
 
     def predict(self, rows: Any, output: str) -> Floats:
         """See `Engine`. NaN is a missing value, as in training."""
         return shares(self._booster.predict(rows, num_threads=1), output)
+
+
+def words_of(text: str, names: tuple[str, ...]) -> Words:
+    """Per column the values of a category in code order, as the frame that it was trained on had them; {} where the file does not say.
+
+    The file lists the values of all columns of pandas' category type in the frame's order; which these are, its parameter
+    `categorical_feature` says, unless others were named there too.
+    """
+    held = _line_after(text, "pandas_categorical:")
+    places = [
+        int(place) for place in _line_after(text, "[categorical_feature:").rstrip("] ").split(",") if place.strip()
+    ]
+    try:
+        lists: Any = json.loads(held) if held else None
+    except ValueError:
+        lists = None
+    if not isinstance(lists, list) or len(lists) != len(places) or not all(place < len(names) for place in places):
+        return {}
+    return {names[place]: tuple(str(word) for word in words) for place, words in zip(places, lists, strict=True)}  # ty: ignore[not-iterable]  read as any
+
+
+def _line_after(text: str, begin: str) -> str:
+    _, found, rest = text.rpartition(f"\n{begin}")
+    return rest.partition("\n")[0].strip() if found else ""
 
 
 def engine(data: bytes) -> LightgbmEngine:
@@ -41,7 +71,7 @@ def engine(data: bytes) -> LightgbmEngine:
         refuse_wild_lightgbm(
             booster.model_to_string(num_iteration=-1), booster.num_feature(), booster.num_model_per_iteration()
         )
-        return LightgbmEngine(booster, objective)
+        return LightgbmEngine(booster, objective, text)
     except (Poison, MemoryError):
         raise
     except Exception as error:

@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 
 from headrace.errors import Poison
-from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, extra, numbered, shares
+from headrace.models.engine import BINARY, CLASSES, NUMBER, UNCLEAR, Floats, Words, extra, numbered, shares
+from headrace.models.onnx_answers import Answers, answers_of
 
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
-_FLOATS = ("tensor(float)", "tensor(double)")
 
 
 class OnnxEngine:
-    """A graph with one float32 input of shape (n, columns); what it answers is told from a row of zeros."""
+    """A graph with one float32 input of shape (n, columns); how wide its answer is, is told from rows of zeros."""
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    def __init__(self, session: Any, answers: Answers) -> None:
+        self._session, self._answer = session, answers.output
+        self.names: tuple[str, ...] = ()
+        self.words: Words = {}
+        self.notes: tuple[str, ...] = ()
         inputs = session.get_inputs()
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 2:
             told = ", ".join(f"{found.name}: {found.type}{found.shape}" for found in inputs)
@@ -28,8 +31,7 @@ class OnnxEngine:
         self._input = inputs[0].name
         width = inputs[0].shape[1]
         self.columns: int | None = width if isinstance(width, int) else None
-        self._answer = self._choose_answer()
-        self.output, self.labels = self._look()
+        self.output, self.labels = self._look(answers)
 
     def predict(self, rows: Any, output: str) -> Floats:
         """See `Engine`."""
@@ -38,34 +40,32 @@ class OnnxEngine:
     def _run(self, rows: np.ndarray) -> np.ndarray:
         return self._session.run([self._answer], {self._input: rows})[0]
 
-    def _choose_answer(self) -> str:
-        """The last float tensor: classifiers put their label before it."""
-        found = [output.name for output in self._session.get_outputs() if output.type in _FLOATS]
-        if not found:
-            told = ", ".join(f"{output.name}: {output.type}" for output in self._session.get_outputs())
-            raise Poison(f"the graph returns no float tensor but {told}; convert a classifier with zipmap=False")
-        return found[-1]
-
-    def _look(self) -> tuple[str, tuple[str, ...]]:
+    def _look(self, answers: Answers) -> tuple[str, tuple[str, ...]]:
+        """What it predicts, and of which classes. Numbers that nothing tells apart from shares are `UNCLEAR`: only their maker knows."""
         if self.columns is None:
             raise Poison("the graph does not say how many columns it takes; export it with a fixed second dimension")
         raw = self._run(np.zeros((2, self.columns), np.float32))
-        is_classifier = len(self._session.get_outputs()) > 1
+        if raw.ndim not in (1, 2) or len(raw) != 2:
+            raise Poison(
+                f"the graph answers an array of shape {raw.shape} for 2 rows: one row of values each is served"
+            )
         width = raw.shape[1] if raw.ndim == 2 else 1
-        if width == 1 and not is_classifier:
-            return NUMBER, ()
-        return (BINARY, numbered(2)) if width <= 2 else (CLASSES, numbered(width))
+        if not answers.is_shares:
+            return (NUMBER, ()) if width == 1 else (UNCLEAR, numbered(width))
+        count = max(2, width)
+        labels = answers.labels if len(answers.labels) == count else numbered(count)
+        return (BINARY, labels) if count == 2 else (CLASSES, labels)
 
 
 def engine(data: bytes) -> OnnxEngine:
     """The engine of an ONNX file. Raises `Poison`."""
-    refuse_unsafe(data)
+    answers = answers_of(refuse_unsafe(data))
     runtime = extra("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        return OnnxEngine(runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"]))
+        return OnnxEngine(runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"]), answers)
     except (Poison, MemoryError):
         raise
     except Exception as error:
@@ -73,8 +73,8 @@ def engine(data: bytes) -> OnnxEngine:
         raise Poison(f"ONNX Runtime cannot load it: {type(error).__name__}: {error}") from error
 
 
-def refuse_unsafe(data: bytes) -> None:
-    """Raise `Poison` for bytes that are no ONNX model, or one that reaches outside of itself."""
+def refuse_unsafe(data: bytes) -> Any:
+    """The model of a file. Raises `Poison` for bytes that are no ONNX model, or one that reaches outside of itself."""
     onnx = extra("onnx")
     try:
         model = onnx.load_model_from_string(data)
@@ -86,6 +86,7 @@ def refuse_unsafe(data: bytes) -> None:
     for graph in [model.graph, *model.functions]:
         for found in _walk(graph):
             _refuse(found, onnx.TensorProto.EXTERNAL)
+    return model
 
 
 def _refuse(found: Any, external: int) -> None:

@@ -1,34 +1,20 @@
 """Saving and loading by skops: never pickle or joblib.
 
-skops builds objects from a description and refuses every type that is not on the list below; each entry was read: it
-holds numbers and calls nothing while it is being built.
+skops builds objects from a description and refuses every type that is not on the list of `headrace.models.allowed`.
 """
 
 import io
 import zipfile
 from typing import Any
 
-import numpy as np
-
 from headrace.errors import Poison
-from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats
-from headrace.models.trees import refuse_wild_trees
+from headrace.models.allowed import ALLOWED_TYPES, why_strange
+from headrace.models.answering import refuse_unanswerable
+from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, Words, shares
+from headrace.models.trees import refuse_wild_trees, walk
 
 FORMAT = "skops"
 MAX_UNPACKED_BYTES = 512 * 1024 * 1024
-
-ALLOWED_TYPES = (
-    "functools.partial",  # of check_array, inside HistGradientBoosting's preprocessor
-    "numpy.dtype",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-    "sklearn.tree._tree.Tree",
-    "sklearn.utils._bunch.Bunch",
-    "sklearn.utils.validation.check_array",
-)
 
 
 def dump(model: Any) -> bytes:
@@ -56,15 +42,19 @@ def load(data: bytes) -> Any:
     except Exception as error:
         # NB: crafted bytes make skops, zipfile and numpy raise anything; all of it means the same here.
         raise Poison(f"artifact cannot be loaded: {type(error).__name__}: {error}") from error
-    raise Poison(f"artifact holds types that are not on the allow-list: {', '.join(strangers)}")
+    raise Poison(why_strange(tuple(strangers)))
 
 
 class SkopsEngine:
     """A scikit-learn estimator."""
 
     def __init__(self, estimator: Any) -> None:
+        refuse_unanswerable(estimator)
         self.estimator = estimator
         self.columns: int | None = getattr(estimator, "n_features_in_", None)
+        self.names = tuple(str(found) for found in getattr(estimator, "feature_names_in_", ()))
+        self.words: Words = {}
+        self.notes: tuple[str, ...] = ()
         self.labels: tuple[str, ...] = ()
         self.output = NUMBER
         if hasattr(estimator, "predict_proba"):
@@ -72,9 +62,15 @@ class SkopsEngine:
             self.output = BINARY if len(self.labels) == 2 else CLASSES
 
     def predict(self, rows: Any, output: str) -> Floats:
-        """See `Engine`."""
-        raw = self.estimator.predict(rows) if output == NUMBER else self.estimator.predict_proba(rows)
-        return np.asarray(raw, np.float64)
+        """See `Engine`. A frame is for an estimator that was fitted on one."""
+        given = rows.to_numpy(object) if hasattr(rows, "columns") and not self.names else rows
+        raw = self.estimator.predict(given) if output == NUMBER else self.estimator.predict_proba(given)
+        return shares(raw, output)
+
+    def forget_names(self) -> None:
+        """Let it take rows by position, without a warning for each: for matrices whose columns are already in its order."""
+        for found, _ in walk(self.estimator):
+            getattr(found, "__dict__", {}).pop("feature_names_in_", None)
 
 
 def engine(data: bytes) -> SkopsEngine:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from headrace.errors import Poison
+from headrace.models.bounds import refuse_out_of_bounds
 
 _TREE = "sklearn.tree._tree.Tree"
 _PREDICTOR = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
@@ -19,16 +20,18 @@ _MOST_VALUES = 10_000_000
 
 
 def refuse_wild_trees(model: Any) -> None:
-    """Raise `Poison` when a tree anywhere in `model` points outside of its arrays, or back."""
-    for found, columns in _walk(model):
+    """Raise `Poison` when a tree anywhere in `model` points outside of its arrays, or back; or see `headrace.models.bounds`."""
+    for found, columns in walk(model):
         kind = f"{type(found).__module__}.{type(found).__qualname__}"
         if kind == _TREE:
             _check_tree(found, columns)
         elif kind == _PREDICTOR:
             _check_predictor(found, columns)
+        else:
+            refuse_out_of_bounds(found)
 
 
-def _walk(model: Any) -> Iterator[tuple[Any, int | None]]:
+def walk(model: Any) -> Iterator[tuple[Any, int | None]]:
     """Everything inside a model, each once, with how many columns the estimator around it says that it takes (None: it does not)."""
     waiting: list[tuple[Any, int | None]] = [(model, None)]
     seen: set[int] = set()

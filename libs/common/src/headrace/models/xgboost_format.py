@@ -1,36 +1,71 @@
 """XGBoost's own files, JSON or UBJSON: trees and numbers, no code."""
 
+import itertools
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from headrace.errors import Poison
 from headrace.models.boosters import refuse_wild_xgboost
-from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, extra, numbered, shares
+from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, Words, extra, numbered, shares
 
 # Objectives that answer with labels or with raw margins, and the one to train with instead.
 _MISTAKEN = {"multi:softmax": "multi:softprob", "binary:logitraw": "binary:logistic", "binary:hinge": "binary:logistic"}
 
 
 class XgboostEngine:
-    """A booster, on one thread."""
+    """A booster, on one thread. Of one that was stopped early only the trees up to its best iteration are asked, as `predict_proba` does."""
 
-    def __init__(self, booster: Any, library: Any) -> None:
+    def __init__(self, booster: Any, library: Any, words: Sequence[tuple[str, ...]] = ()) -> None:
         self._booster, self._library = booster, library
         self.columns: int | None = booster.num_features()
+        self.names: tuple[str, ...] = tuple(booster.feature_names or ())
+        self.words: Words = {name: found for name, found in zip(self.names, words, strict=False) if found}
         learner = json.loads(booster.save_config())["learner"]
         objective = learner["objective"]["name"]
         if objective in _MISTAKEN:
             raise Poison(f"objective {objective} gives no shares: train with {_MISTAKEN[objective]}")
+        self._rounds, self.notes = _rounds(booster)
         classes = int(learner["learner_model_param"]["num_class"])
         self.output, self.labels = NUMBER, ()
-        if objective == "binary:logistic":
+        if objective == "binary:logistic" or classes == 2:
             self.output, self.labels = BINARY, numbered(2)
         elif classes > 1:
             self.output, self.labels = CLASSES, numbered(classes)
+        elif (targets := int(learner["learner_model_param"].get("num_target", 1))) > 1:
+            raise Poison(f"the booster predicts {targets} numbers at once, and an answer has one: train one per target")
 
     def predict(self, rows: Any, output: str) -> Floats:
         """See `Engine`. NaN is a missing value, as in training."""
-        return shares(self._booster.predict(self._library.DMatrix(rows, nthread=1), validate_features=False), output)
+        matrix = self._library.DMatrix(rows, nthread=1)
+        return shares(self._booster.predict(matrix, validate_features=False, iteration_range=self._rounds), output)
+
+
+def _rounds(booster: Any) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """Which rounds are asked, (0, 0) for all, and what to tell of it. Raises `Poison` for a best iteration that there is not."""
+    told, count = booster.attr("best_iteration"), booster.num_boosted_rounds()
+    if told is None:
+        return (0, 0), ()
+    if not told.isdigit() or int(told) >= count:
+        raise Poison(f"artifact says that its best iteration is {told[:20]!r} of {count}")
+    used = int(told) + 1
+    note = f"stopped early: the first {used} of its {count} rounds answer, as in the maker's own predict_proba"
+    return (0, used), (note,) if used < count else ()
+
+
+def words_of(saved: bytes) -> list[tuple[str, ...]]:
+    """Per column the values of a category in code order, () for others and where the file (of XGBoost before 3.1) does not hold them."""
+    booster = json.loads(saved)["learner"]["gradient_booster"]
+    held = booster.get("gbtree", booster).get("model", {}).get("cats", {}).get("enc", ())
+    return [_column_words(found) for found in held]
+
+
+def _column_words(found: dict[str, Any]) -> tuple[str, ...]:
+    edges, values = found.get("offsets", ()), found.get("values", ())
+    if not edges:  # numbers
+        return tuple(str(int(value)) if float(value).is_integer() else str(value) for value in values)
+    text = bytes(value & 0xFF for value in values)
+    return tuple(text[start:end].decode() for start, end in itertools.pairwise(edges))
 
 
 def engine(data: bytes) -> XgboostEngine:
@@ -42,8 +77,9 @@ def engine(data: bytes) -> XgboostEngine:
         booster = library.Booster({"nthread": 1})
         booster.load_model(bytearray(data))
         booster.set_param({"nthread": 1})
-        refuse_wild_xgboost(bytes(booster.save_raw("json")), booster.num_features())
-        return XgboostEngine(booster, library)
+        saved = bytes(booster.save_raw("json"))
+        refuse_wild_xgboost(saved, booster.num_features())
+        return XgboostEngine(booster, library, words_of(saved))
     except (Poison, MemoryError):
         raise
     except Exception as error:

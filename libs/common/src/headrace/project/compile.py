@@ -52,6 +52,9 @@ def compile_project(project: Project) -> d.ProjectDefinition:
     except (AttributeError, TypeError, ValueError, KeyError, IndexError, OverflowError, RecursionError) as error:
         # NB: declarations are not checked when they are made: a wrong type shows up here, in Python's words.
         name = str(getattr(project, "name", project))[:80]
+        if isinstance(error, UnicodeEncodeError):
+            told = f"a text of it holds half of a surrogate pair, {error.object[:80]!r}: it is no text"
+            raise Misconfigured(f"{named('project', name)}: {told}") from error
         raise Misconfigured(f"{named('project', name)}: a declaration has a wrong type: {said(error)}") from error
     check(compiled)
     return compiled

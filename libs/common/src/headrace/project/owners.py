@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from headrace.events.project import ProjectApplied
 from headrace.project.definition import ProjectDefinition
-from headrace.project.rules import names_of
+from headrace.project.rules import WITH_TOPICS, names_of
 
 
 def claims_of(definition: ProjectDefinition, before: ProjectApplied | None, now_s: float) -> dict[str, float]:
@@ -20,13 +20,14 @@ def claims_of(definition: ProjectDefinition, before: ProjectApplied | None, now_
 
 def taken(definition: ProjectDefinition, others: Iterable[ProjectApplied]) -> str | None:
     """Why a project may not declare what it declares: the first name of another's, and whose; None when all are free."""
-    wanted = set(_names(definition))
+    wanted = {_as_topic(name): name for name in _names(definition)}
     for other in others:
         if other.name == definition.name:
             continue
         for name in _names(other.definition):
-            if name in wanted:
-                return _told(name, other.name)
+            mine = wanted.get(_as_topic(name))
+            if mine is not None:
+                return _told(name, other.name) if mine == name else _told_alike(mine, name, other.name)
     return None
 
 
@@ -54,6 +55,22 @@ def _names(definition: ProjectDefinition) -> list[str]:
     return [f"{kind}/{name}" for kind, name in names_of(definition)]
 
 
+def _as_topic(name: str) -> str:
+    """A name as Kafka tells topics apart: `.` and `_` are one to it."""
+    return name.replace(".", "_") if name.partition("/")[0] in WITH_TOPICS else name
+
+
+def _told_alike(mine: str, name: str, owner: str) -> str:
+    alike = f"{name.replace('/', ' ')} of project {owner}"
+    return (
+        f"{mine.replace('/', ' ')} would have a topic that Kafka cannot tell from that of {alike}: choose another name"
+    )
+
+
 def _told(name: str, owner: str) -> str:
     kind, _, plain = name.partition("/")
-    return f"{kind} {plain} belongs to project {owner}, which declared it first: choose another name"
+    way = name if " " not in name else f"'{name}'"
+    return (
+        f"{kind} {plain} belongs to project {owner}, which declared it first: choose another name,"
+        f" or free it (`headrace project release {owner} --only {way}`)"
+    )

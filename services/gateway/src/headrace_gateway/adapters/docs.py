@@ -15,6 +15,7 @@ from headrace.policy.prediction import Prediction
 from headrace.project.definition import DeploymentDefinition, InputDefinition
 from headrace_gateway.adapters.catalogue import Catalogue, datatype
 from headrace_gateway.adapters.edge import knock_of
+from headrace_gateway.core.outcomes import OutcomesTold, OutcomeTaken, OutcomeTold
 from headrace_gateway.core.questions import InferRequest, InstancesRequest, PredictRequest, Row
 
 _REF = "#/components/schemas/{name}"
@@ -53,7 +54,7 @@ def add_docs(app: FastAPI, catalogue: Catalogue, *, has_keys: bool) -> None:
 
 def page(app: FastAPI, deployments: list[DeploymentDefinition], *, has_keys: bool) -> dict[str, Any]:
     """The OpenAPI document."""
-    types = [Row, PredictRequest, InferRequest, InstancesRequest, Prediction]
+    types = [Row, PredictRequest, InferRequest, InstancesRequest, Prediction, OutcomeTold, OutcomesTold, OutcomeTaken]
     _, components = msgspec.json.schema_components(types, ref_template=_REF)
     document: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -83,6 +84,7 @@ def _paths(deployments: list[DeploymentDefinition]) -> dict[str, Any]:
         "/v1/models/{deployment}:predict": (_V1, "Predict", "InstancesRequest", v1),
     }
     paths = {path: {"post": _asking(path, first, *told)} for path, told in asks.items()}
+    paths["/v1/deployments/{deployment}/outcomes"] = {"post": _observing(first, deployments)}
     for path, tag, summary in _READS:
         paths[path] = {"get": _operation(tag, summary, path, first)}
     paths["/v2/repository/index"] = {"post": _operation(_V2, "All models and versions", "", None)}
@@ -130,6 +132,42 @@ def _asking(
         operation["responses"]["200"]["content"] = {"application/json": answer}
     operation["responses"] |= {status: {"description": text} for status, text in _REFUSALS.items()}
     return operation
+
+
+def _observing(first: str | None, deployments: list[DeploymentDefinition]) -> dict[str, Any]:
+    """The path of outcomes."""
+    path = "/v1/deployments/{deployment}/outcomes"
+    operation = _operation(_PEOPLE, "Tell what became of earlier requests", path, first)
+    key = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"}, "description": "one per call"}
+    operation["parameters"].append(key)
+    bodies = {d.name: outcome_example(d) for d in deployments if d.label is not None}
+    examples = {name.replace(" ", "-"): {"summary": name, "value": value} for name, value in bodies.items()}
+    schema = {"anyOf": [{"$ref": _REF.format(name=name)} for name in ("OutcomeTold", "OutcomesTold")]}
+    content: dict[str, Any] = {"schema": schema}
+    operation["requestBody"] = {
+        "required": True,
+        "content": {"application/json": content | ({"examples": examples} if examples else {})},
+    }
+    taken = {"application/json": {"schema": {"$ref": _REF.format(name="OutcomeTaken")}}}
+    refused = {status: _REFUSALS[status] for status in ("401", "403", "404", "413", "429")}
+    refused |= {
+        "400": "an outcome that cannot be taken, with the field that is to blame; none of the call was taken",
+        "503": "not known whether it is on the log: sent again under the same ids, it changes nothing",
+    }
+    operation["responses"] = {"202": {"description": "all of them are on the log", "content": taken}}
+    operation["responses"] |= {status: {"description": text} for status, text in sorted(refused.items())}
+    return operation
+
+
+def outcome_example(deployment: DeploymentDefinition) -> dict[str, Any]:
+    """An outcome that this deployment takes."""
+    label = deployment.label
+    if label is None:
+        return {}
+    value: Any = label.classes[0] if label.classes else 1
+    if label.kind == "number":
+        value = label.low if label.low is not None else label.high if label.high is not None else 1.0
+    return {"unit": "example-1", "label": value}
 
 
 def _operation(tag: str, summary: str, path: str, first: str | None) -> dict[str, Any]:

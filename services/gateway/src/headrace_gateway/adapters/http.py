@@ -1,4 +1,4 @@
-"""The handlers of all paths: Open Inference V2, KServe V1, and named inputs for people."""
+"""The handlers of all paths: Open Inference V2, KServe V1, and named inputs and outcomes for people."""
 
 import re
 import secrets
@@ -15,8 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route, compile_path
 
 from headrace.bus.asking import Asker
+from headrace.bus.observing import Observer
 from headrace.clock import Clock
-from headrace.errors import Retryable
+from headrace.envelope import format_instant
+from headrace.errors import Misconfigured, Retryable
 from headrace.obs.health import Health
 from headrace.policy.asked import shown
 from headrace.policy.prediction import Prediction, predicted
@@ -27,6 +29,7 @@ from headrace_gateway.adapters.edge import App, Edge, Knock, Receive, Scope, Sen
 from headrace_gateway.core.admission import RETRY_AFTER_S, refuse_rows
 from headrace_gateway.core.answers import Reply, as_json, named_reply, turned_away, v1_reply, v2_reply
 from headrace_gateway.core.callers import Caller
+from headrace_gateway.core.outcomes import OutcomeTaken, read_outcomes
 from headrace_gateway.core.questions import Asked, Call, Unclear, read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits
 from headrace_gateway.shell import Joining
@@ -52,8 +55,10 @@ NAMED = Dialect(read_named, named_reply)
 class Doors:
     """Everything that can be asked over HTTP."""
 
-    def __init__(self, asker: Asker, catalogue: Catalogue, health: Health, clock: Clock, limits: Limits) -> None:
-        self._asker, self._catalogue, self._health = asker, catalogue, health
+    def __init__(
+        self, asker: Asker, observer: Observer, catalogue: Catalogue, health: Health, clock: Clock, limits: Limits
+    ) -> None:
+        self._asker, self._observer, self._catalogue, self._health = asker, observer, catalogue, health
         self._clock, self._limits = clock, limits
         self._joining = Joining(limits.remembered_keys)
 
@@ -136,6 +141,22 @@ class Doors:
             return None
         reasons = [self._why_deaf(), *self._health.failures.values()]
         return "; ".join(dict.fromkeys(reason for reason in reasons if reason)) or "it is stopping"
+
+    async def observe(self, knock: Knock, path: dict[str, str]) -> Reply:
+        """Outcomes of a deployment; 202 when they are on the log, all of them."""
+        found = await self._found(knock, path)
+        if isinstance(found, Reply):
+            return found
+        deployment, key = found[0], knock.header(b"idempotency-key") or None
+        told = read_outcomes(knock.body, deployment, self._clock.now_s(), key, _new_id)
+        if isinstance(told, Unclear):
+            return turned_away(400, told.reason)
+        try:
+            await self._observer.send(deployment.name, told.outcomes)
+        except (Retryable, Misconfigured) as error:
+            return turned_away(503, f"{error}; sent again under the same ids they change nothing", RETRY_AFTER_S)
+        taken = [OutcomeTaken(one.id, one.unit, format_instant(one.at_s)) for one in told.outcomes]
+        return as_json(202, {"outcomes": taken} if told.is_list else taken[0])
 
     # What there is, and whether it is well
 
@@ -225,6 +246,7 @@ def make_app(
     app.router.redirect_slashes = False
     app.router.routes[:] = [
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in asking),
+        Route("/v1/deployments/{deployment}/outcomes", _Endpoint(doors.observe), methods=["POST"]),
         *(Route(path, _Endpoint(handler), methods=[method]) for method, path, handler in _looking(doors)),
     ]
     add_docs(app, catalogue, has_keys=bool(callers))

@@ -1,7 +1,7 @@
 """Tensors of the Open Inference Protocol V2 and its binary extension: little-endian, row-major, after the JSON part.
 
 A BYTES element is its length (4 bytes) and then its bytes, which must be UTF-8 here. Numbers become Python's, one list
-per tensor.
+per tensor; each must be one of its datatype, or the binary form of the same request would ask another thing.
 """
 
 import math
@@ -29,9 +29,14 @@ _NUMPY = {
     "UINT64": "<u8",
 }
 DATATYPES = frozenset([*_NUMPY, "BF16", "BYTES"])
+# Kinds of JSON's values that need no closer look.
+_PLAIN = {"FP64": {float, bool, type(None)}, "BOOL": {bool, type(None)}}
 MAX_RANK = 8
 _NONE = type(None)
-_TEXTS, _FLOATS, _NUMBERS = {str, _NONE}, {float, bool, _NONE}, {int, float, bool, _NONE}
+_TEXTS, _NUMBERS = {str, _NONE}, {int, float, bool, _NONE}
+# Numbers of the floating types lie between these (exclusive: what is as large is rounded to an infinity), others within (inclusive).
+_FLOATS = {"FP16": 65_520.0, "BF16": 2.0**128 - 2.0**119, "FP32": 2.0**128 - 2.0**103, "FP64": math.inf}
+_WHOLE = {name: (int(np.iinfo(kind).min), int(np.iinfo(kind).max)) for name, kind in _NUMPY.items() if "INT" in name}
 
 
 class Tensor(msgspec.Struct, frozen=True):
@@ -72,7 +77,7 @@ def _called(tensor: Tensor) -> str:
 def _is_plain(tensor: Tensor) -> bool:
     """The ordinary case, told by the types of the values alone: many small tensors make one request."""
     kinds = set(map(type, tensor.data or ()))
-    return kinds <= _TEXTS if tensor.datatype == "BYTES" else tensor.datatype in DATATYPES and kinds <= _FLOATS
+    return kinds <= (_TEXTS if tensor.datatype == "BYTES" else _PLAIN.get(tensor.datatype, set()))
 
 
 def count_of(tensor: Tensor) -> int:
@@ -92,7 +97,32 @@ def _from_json(tensor: Tensor) -> list[Scalar]:
         what = "text (BYTES)" if wanted is _TEXTS else f"a number ({tensor.datatype})"
         wrong = next(value for value in flat if type(value) not in wanted)
         raise Wrong(f"{_called(tensor)}: {shown(wrong)} is not {what}")
+    if wanted is _NUMBERS:
+        _refuse_beyond(tensor, flat)
     return [value_of(_called(tensor), value) for value in flat] if int in kinds else flat
+
+
+def _refuse_beyond(tensor: Tensor, values: list[Any]) -> None:
+    """Numbers that are none of the tensor's datatype."""
+    there = [value for value in values if value is not None]
+    if not there:
+        return
+    if tensor.datatype in _FLOATS:
+        bound = _FLOATS[tensor.datatype]
+        if -bound < min(there) and max(there) < bound:
+            return
+        wrong, what = next(value for value in there if not -bound < value < bound), ""
+    else:
+        low, high = _WHOLE.get(tensor.datatype, (0, 1))
+        if low <= min(there) and max(there) <= high and all(map(_is_whole, there)):
+            return
+        wrong = next(value for value in there if not low <= value <= high or not _is_whole(value))
+        what = f", a whole number of {low}..{high}"
+    raise Wrong(f"{_called(tensor)}: {shown(wrong)} does not fit {tensor.datatype}{what}")
+
+
+def _is_whole(value: float) -> bool:
+    return isinstance(value, int) or value.is_integer()
 
 
 def _flat(tensor: Tensor, level: list[Any], shape: Sequence[int]) -> list[Any]:
@@ -113,6 +143,8 @@ def _from_binary(tensor: Tensor, binary: memoryview) -> list[Scalar]:
         return _texts(_called(tensor), binary)
     if tensor.datatype == "BF16":
         return _halves(tensor, binary)
+    if tensor.datatype == "BOOL" and (found := np.frombuffer(binary, "u1")).size and found.max() > 1:
+        raise Wrong(f"{_called(tensor)}: {found.max()} does not fit BOOL, a byte of 0..1")
     return _array(tensor, binary, _NUMPY[tensor.datatype]).tolist()
 
 

@@ -20,6 +20,7 @@ from headrace.events.registry import ArtifactPlace, VersionRegistered
 from headrace.models.engine import Engine, Floats, by_class, footprint_bytes
 from headrace.models.engine import load as load_engine
 from headrace.models.frames import frame_of
+from headrace.models.matching import matched
 from headrace_inference.adapters.lane import Lane, LaneBusy, LaneClosed, Pulse
 from headrace_inference.core.constancy import ROWS, why_inconstant
 from headrace_inference.core.faults import raised, told
@@ -150,7 +151,7 @@ def try_out(registered: VersionRegistered, place: ArtifactPlace, data: bytes, ro
     with the same rows together. Raises `Unloadable`.
     """
     check(data, place, registered.output)
-    engine = load(data, place.format)
+    engine = matched(load(data, place.format), registered.signature)
     tried = Tried(registered, engine, footprint(data, place.format))
     columns = len(registered.signature.columns)
     _warm_by(tried, [np.zeros((1, columns), np.float32), np.zeros((WARM_ROWS, columns), np.float32), rows])

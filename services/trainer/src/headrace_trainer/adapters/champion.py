@@ -23,6 +23,7 @@ from headrace.events.inference import DecisionMade, FellBack, Score, Served, Sha
 from headrace.events.registry import ArtifactPlace, ModelVersion, Signature, VersionRegistered
 from headrace.features.dataset import Rows
 from headrace.models.engine import Engine, load
+from headrace.models.matching import matched
 from headrace.project.definition import DeploymentDefinition
 from headrace.topics import Topics
 from headrace_trainer.core.target import Target
@@ -111,11 +112,11 @@ class Champion:
         return found
 
 
-async def engine_at(log: Log, topics: Topics, place: ArtifactPlace | None) -> Engine | None:
-    """The model that lies there; None where there is none, or it cannot be loaded."""
+async def engine_at(log: Log, topics: Topics, place: ArtifactPlace | None, signature: Signature) -> Engine | None:
+    """The model that lies there, for rows of `signature`; None where there is none, or it cannot be loaded."""
     if place is None:
         return None
     try:
-        return load(await artifacts.fetch(log, topics, place), place.format)
+        return matched(load(await artifacts.fetch(log, topics, place), place.format), signature)
     except Poison:
         return None

@@ -11,14 +11,14 @@ from headrace.project import definition as d
 from headrace.project.rules import bounds
 from headrace.project.rules.bounds import named
 from headrace.project.rules.deployments import deployment_rules
-from headrace.project.rules.names import groups, names, names_of, sizes, wrong_type
+from headrace.project.rules.names import WITH_TOPICS, groups, names, names_of, sizes, wrong_type
 from headrace.project.rules.pipelines import pipeline_rules, shared_outputs
 from headrace.project.rules.rollouts import rollout_rules
 from headrace.project.rules.sentences import at
 from headrace.project.rules.streams import partitions_alike, raw_rules, reference_rules, source_rules
 from headrace.project.rules.views import pane_width_s, view_rules
 
-__all__ = ["broken", "check", "named", "names_of", "pane_width_s", "rollout_rules"]
+__all__ = ["WITH_TOPICS", "broken", "check", "named", "names_of", "pane_width_s", "rollout_rules"]
 
 
 def check(project: d.ProjectDefinition) -> None:

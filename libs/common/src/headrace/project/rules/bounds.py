@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Iterator
+from ctypes import c_float
 from typing import Any
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -39,11 +40,14 @@ def name(kind: str, name: str) -> Iterator[str]:
 
 
 def text(what: str, name: str, value: str, most: int = MOST_TEXT, least: int = 0) -> Iterator[str]:
-    """Of so many characters; without control characters unless it is a text of many lines."""
+    """Of so many characters; without control characters unless it is a text of many lines; a name (`least` > 0) without
+    blanks around it, which nobody sees."""
     if not least <= len(value) <= most:
         yield f"{what}: {name} must have {least} to {most:,} characters, got {len(value):,}"
     elif any(ord(character) < 32 for character in value) and most < MOST_TEXT:
         yield f"{what}: {name} must not hold control characters, got {value[:80]!r}"
+    elif least and value != value.strip():
+        yield f"{what}: {name} must not begin or end with a blank, got {value[:80]!r}"
 
 
 def one_of(what: str, name: str, value: Any, allowed: Iterable[str]) -> Iterator[str]:
@@ -75,6 +79,13 @@ def finite(what: str, name: str, value: float | None) -> Iterator[str]:
     """Neither NaN nor infinite, or None."""
     if value is not None and not math.isfinite(value):
         yield f"{what}: {name} must be a finite number, got {figure(value)}"
+
+
+def seen(what: str, name: str, value: float | None) -> Iterator[str]:
+    """Finite, and finite as a model sees it (float32); or None."""
+    yield from finite(what, name, value)
+    if value is not None and math.isfinite(value) and math.isinf(c_float(value).value):
+        yield f"{what}: {name} must be within float32 (at most 3.403e+38 in size), as a model sees it; got {figure(value)}"
 
 
 def figure(value: float) -> str:

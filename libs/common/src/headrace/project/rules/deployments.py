@@ -56,7 +56,7 @@ def _inputs(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
         seen.add(field.name)
         yield from at(here, bounds.one_of(what, f"the kind of {field.name[:80]}", field.kind, INPUT_KINDS))
         for name, limit in (("low", field.low), ("high", field.high)):
-            yield from at((*here, name), bounds.finite(what, f"{name} of {field.name[:80]}", limit))
+            yield from at((*here, name), bounds.seen(what, f"{name} of {field.name[:80]}", limit))
         if field.low is not None and field.high is not None and field.low > field.high:
             told = f"got low {field.low:g} above high {field.high:g}"
             yield Sentence(f"{what}: {field.name[:80]} must lie in low..high, {told}", (*here, "low"))
@@ -82,6 +82,9 @@ def _bindings(what: str, project: d.ProjectDefinition, found: d.DeploymentDefini
         if len(entity) != len(binding.fields) or len(binding.kinds) not in (0, len(entity)):
             told = f"needs {len(entity)} fields {entity}, got {binding.fields}"
             yield Sentence(f"{what}: {binding.view}.by(...) {told}", here)
+        for column in inputs & {f"{view.name}.{feature.name}" for feature in view.features}:
+            told = f"input {column!r} has the name of a feature of view {view.name}; give it its own name"
+            yield Sentence(f"{what}: {told}", ("inputs", [field.name for field in found.inputs].index(column), "name"))
         for place, field in enumerate(binding.fields):
             if field not in inputs:
                 told = f"by({field[:80]!r}) names no input; add Key({field[:80]!r})"

@@ -19,6 +19,9 @@ _ARGUMENTS = {
     "deployment": "deployments",
 }
 
+# What has a topic of its own.
+WITH_TOPICS = ("raw stream", "reference", "source")
+
 
 def names_of(project: d.ProjectDefinition) -> Iterator[tuple[str, str]]:
     """What a project owns by declaring it first, as (kind, name): nobody else may declare the same."""
@@ -46,6 +49,8 @@ def wrong_type(project: d.ProjectDefinition) -> str | None:
         if len(written) > bounds.MOST_BYTES:
             return f"project {project.name!r:.90}: its definition has {len(written):,} bytes, at most {bounds.MOST_BYTES:,} fit"
         msgspec.msgpack.decode(written, type=d.ProjectDefinition)
+    except UnicodeEncodeError as error:
+        return f"project {project.name!r:.90}: a text of it holds half of a surrogate pair, {error.object[:80]!r}: it is no text"
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
         return f"project {project.name!r:.90}: {_told_of(project, str(error))}"
     return None
@@ -72,11 +77,21 @@ def sizes(project: d.ProjectDefinition) -> Iterator[str]:
 
 
 def names(project: d.ProjectDefinition, kind: str, group: Iterable[Any]) -> Iterator[str]:
-    """Each is a name, and stands there once."""
+    """Each is a name, and stands there once; two topics of one kind differ in more than `.` and `_`.
+
+    NB: Kafka refuses such a pair when the second one is made, since its metrics write both with `_`.
+    """
     seen: set[str] = set()
+    topics: dict[str, str] = {}
     for found in group:
         yield from at(("name",), bounds.name(kind, found.name))
         if found.name in seen:
             told = f"{found.name!r} is declared twice; give each its own name"
             yield Sentence(f"{bounds.named('project', project.name)}: {told}", (_ARGUMENTS[kind],))
         seen.add(found.name)
+        like = topics.setdefault(found.name.replace(".", "_"), found.name)
+        if kind in WITH_TOPICS and like != found.name:
+            yield (
+                f"{bounds.named(kind, found.name)}: its topic would differ from that of {like!r} in `.` and `_` alone,"
+                " which Kafka refuses; give it another name"
+            )

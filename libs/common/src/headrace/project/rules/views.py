@@ -48,7 +48,7 @@ def _feature(
     if is_count and feature.column is not None:
         yield f"{what}: {name} counts events, and takes no column"
     yield from at(("window",), _window(what, name, feature.window_s))
-    yield from at(("default",), bounds.finite(what, f"the default of {name}", feature.default))
+    yield from at(("default",), bounds.seen(what, f"the default of {name}", feature.default))
     yield from at(("stale_after",), bounds.seconds(what, f"stale_after of {name}", feature.stale_after_s, 1))
 
 

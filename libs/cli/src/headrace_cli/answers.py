@@ -1,0 +1,143 @@
+"""What a version answers: the kind of its output and its classes, agreed between the model's file, the user and the deployment's label.
+
+| the file gives        | `--output`          | then                                                     |
+|-----------------------|---------------------|----------------------------------------------------------|
+| a number              | none, number        | a number                                                 |
+| a number              | binary              | a probability, where it is no scikit-learn regressor     |
+| shares of classes     | none, the same      | those                                                    |
+| several, nobody knows | binary, classes     | that                                                     |
+| several, nobody knows | none                | refused: they may be several targets                     |
+
+Classes are the label's, in its order, where it names them: a model's own names meet them by name, whatever their order. A file
+without names (XGBoost, LightGBM, some ONNX graphs) takes the label's where these are in alphabetical order, which is also
+the order that encoders of labels make; where they are not, `--classes` says the model's order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headrace.errors import Misconfigured
+from headrace.models.engine import BINARY, CLASSES, NUMBER, UNCLEAR, Engine
+from headrace.models.matching import is_plain
+from headrace.models.skops_format import SkopsEngine
+from headrace.project.definition import LabelDefinition
+
+_KINDS = (BINARY, CLASSES, NUMBER)
+_TOLD = {
+    BINARY: "the probabilities of two classes",
+    CLASSES: "the probabilities of several classes",
+    NUMBER: "a number",
+}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """`classes`: of the version, in the label's order. `places`: where the model's stand among them, () where they are the same."""
+
+    output: str
+    classes: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def agreed_answers(
+    engine: Engine, label: LabelDefinition | None, output: str | None = None, classes: Sequence[str] = ()
+) -> Answers:
+    """What a version answers, see the table. `classes`: what the user says they are, in the model's order. Raises `Misconfigured`."""
+    kind = _kind(engine, output)
+    if label is not None and label.kind != kind:
+        raise Misconfigured(_unlike(label, kind))
+    if kind == NUMBER:
+        if classes:
+            raise Misconfigured("--classes names classes, and the model predicts a number")
+        return Answers(kind)
+    own = _own(engine, kind, tuple(classes), label)
+    if label is None or not label.classes:
+        return Answers(kind, own)
+    return _by_label(engine, kind, own, label)
+
+
+def _kind(engine: Engine, said: str | None) -> str:
+    if said is not None and said not in _KINDS:
+        raise Misconfigured(f"--output must be binary, classes or number, got {said!r}")
+    found = engine.output
+    if found == UNCLEAR:
+        width = len(engine.labels)
+        if said is None:
+            raise Misconfigured(
+                f"the graph gives {width} numbers a row, and nothing in it says what they are: several targets cannot be served,"
+                " register one model each; where they are probabilities of classes, say --output"
+                f" {BINARY if width == 2 else CLASSES}"
+            )
+        found = said if said == (BINARY if width == 2 else CLASSES) else f"{width} numbers"
+    if said in (None, found):
+        return found
+    if (found, said) == (NUMBER, BINARY) and not isinstance(engine, SkopsEngine):
+        return BINARY
+    raise Misconfigured(f"the model gives {_TOLD.get(found, found)}, it cannot be served with --output {said}")
+
+
+def _unlike(label: LabelDefinition, kind: str) -> str:
+    way = "register a classifier" if label.kind != NUMBER else "register a regressor"
+    also = ", say --output binary where the number is a probability" if (label.kind, kind) == (BINARY, NUMBER) else ""
+    return f"the model gives {_TOLD[kind]}, and the label {label.name!r} wants {_TOLD[label.kind]}: {way}{also}, or declare another label"
+
+
+def _own(engine: Engine, kind: str, said: tuple[str, ...], label: LabelDefinition | None) -> tuple[str, ...]:
+    labels = engine.labels or (("0", "1") if kind == BINARY else ())
+    if not said:
+        return labels
+    if len(said) != len(labels) or len(set(said)) != len(said):
+        raise Misconfigured(
+            f"--classes names {', '.join(said)}, and the model gives {len(labels)} classes: name each once, in its order"
+        )
+    if said != labels and not all(_is_number(name) for name in labels):
+        raise Misconfigured(
+            f"--classes says {', '.join(said)}, the model's file says {', '.join(labels)}: leave --classes out"
+        )
+    return said
+
+
+def _by_label(engine: Engine, kind: str, own: tuple[str, ...], label: LabelDefinition) -> Answers:
+    wanted = tuple(label.classes)
+    if set(own) <= set(wanted) and (len(own) == len(wanted) or kind == CLASSES):
+        places = tuple(wanted.index(name) for name in own)
+        lacking = [name for name in wanted if name not in own]
+        notes = (f"it does not know {', '.join(lacking)}: their probability is 0",) if lacking else ()
+        return Answers(kind, wanted, () if own == wanted else places, notes)
+    if len(own) != len(wanted):
+        raise Misconfigured(
+            f"the model gives {len(own)} classes ({', '.join(own)}), and the label {label.name!r} has {len(wanted)} ({', '.join(wanted)})"
+        )
+    if is_plain(wanted):
+        return Answers(kind, own)
+    if not is_plain(own):
+        way = (
+            "say what they are called, in this order, with --classes"
+            if all(map(_is_number, own))
+            else "declare the label's classes by the model's names"
+        )
+        raise Misconfigured(
+            f"the model's classes are {', '.join(own)}, and the label {label.name!r} has {', '.join(wanted)}: {way}"
+        )
+    if not isinstance(engine, SkopsEngine) and list(wanted) != _in_order(wanted):
+        raise Misconfigured(
+            f"the model's file does not name its classes, and the label {label.name!r} has {', '.join(wanted)}, which is not the"
+            f" alphabetical order of most encoders: say the model's own order with --classes, such as --classes {','.join(_in_order(wanted))}"
+        )
+    return Answers(
+        kind, wanted, (), (f"class {own[0]} of the model is {wanted[0]!r}, class {own[-1]} is {wanted[-1]!r}",)
+    )
+
+
+def _in_order(names: Sequence[str]) -> list[str]:
+    """As encoders of labels put them: numbers by size, words by their letters."""
+    return sorted(names, key=float) if all(map(_is_number, names)) else sorted(names)
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True

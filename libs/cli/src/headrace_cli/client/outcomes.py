@@ -1,0 +1,54 @@
+"""Outcomes as the clients send them: checked before anything is sent, under ids that a repeated call repeats."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.policy.asked import Unfit, id_of
+from headrace.policy.observed import Observed, observed
+from headrace_cli.client.errors import Rejected
+
+# Below what a gateway takes in one body.
+MOST_AT_ONCE, MOST_BYTES = 256, 48_000
+
+
+def told(outcomes: Iterable[Mapping[str, Any]], call_id: str, now_s: float, *, is_one: bool = False) -> list[Observed]:
+    """Outcomes as they are sent; those without an id of their own get one of the call's. Raises `Rejected`, naming the field.
+
+    >>> told([{"unit": 7, "label": 1}, {"unit": "a", "label": 0, "id": "mine"}], "c", 0.0)[0].id
+    'c/0'
+    """
+    found = []
+    for number, given in enumerate(outcomes):
+        where = "" if is_one else f"outcomes[{number}]: "
+        try:
+            if not isinstance(given, Mapping):
+                raise Unfit(f"an outcome is a mapping with unit and label, got {type(given).__name__}")
+            ident = call_id if is_one else f"{call_id}/{number}"
+            found.append(observed(given, id_of(ident, "id"), now_s))
+        except Unfit as error:
+            raise Rejected(f"{where}{error}") from None
+    return found
+
+
+def row(one: Observed) -> dict[str, Any]:
+    """An outcome as JSON has it."""
+    fields = {"id": one.id, "unit": one.unit, "label": one.label, "at": one.at_s}
+    more = {"request_id": one.request_id, "corrects": one.corrects}
+    return fields | {name: value for name, value in more.items() if value is not None}
+
+
+def cut(outcomes: Sequence[Observed]) -> Iterator[list[Observed]]:
+    """Calls of `MOST_AT_ONCE` outcomes and `MOST_BYTES` bytes at most, in their order."""
+    part: list[Observed] = []
+    held = 0
+    for one in outcomes:
+        size = len(msgspec.json.encode(row(one))) + 1
+        if part and (len(part) >= MOST_AT_ONCE or held + size > MOST_BYTES):
+            yield part
+            part, held = [], 0
+        part.append(one)
+        held += size
+    if part:
+        yield part

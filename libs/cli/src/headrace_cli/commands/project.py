@@ -1,0 +1,70 @@
+"""`headrace project list|release`: which projects are applied, and whose a name is."""
+
+from typing import Annotated, Any
+
+import typer
+
+from headrace.bus.projects import Projects
+from headrace_cli.releasing import release
+from headrace_cli.render import instant, say, show
+from headrace_cli.session import Session, run
+
+app = typer.Typer(help="Applied projects, and the names that they own.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Applied projects, and the names that they own."""
+
+
+@app.command("list")
+def list_projects(as_json: AsJson = False) -> None:
+    """List the projects: what each declares, since when it is applied so, and why one is ignored."""
+
+    async def work(session: Session) -> list[dict[str, Any]]:
+        return rows_of(session.projects)
+
+    columns = ["project", "deployments", "sources", "views", "applied", "by", "ignored"]
+    show(run(work), columns, as_json=as_json, empty="no projects: `headrace apply PROJECT` applies one")
+
+
+def rows_of(projects: Projects) -> list[dict[str, Any]]:
+    """A row per project, those that are ignored included."""
+    rows: list[dict[str, Any]] = []
+    for name in sorted({*projects.applied, *projects.refused}):
+        found = projects.applied.get(name)
+        groups = ("raw", "references", "sources", "views", "pipelines", "deployments")
+        parts = {group: [part.name for part in getattr(found.definition, group)] if found else [] for group in groups}
+        rows.append(
+            {"project": name}
+            | parts
+            | {
+                "applied": instant(found.applied_at_s) if found else None,
+                "by": found.by if found else None,
+                "reference": found.reference if found else None,
+                "ignored": projects.refused.get(name),
+            }
+        )
+    return rows
+
+
+@app.command("release")
+def release_names(
+    project: Annotated[str, typer.Argument(help="A project: all that it declares is free for others.")],
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this part of it, such as deployment/flight-delay; may be given several times."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Free the names of a project, so that another one may declare them. What it declared is served no more; topics stay."""
+
+    async def work(session: Session) -> dict[str, Any]:
+        return await release(session, project, only or [])
+
+    done = run(work)
+    freed = ", ".join(done["freed"]) or "nothing else"
+    say(
+        done, as_json=as_json, line=f"project {project} {'is no more' if done['deleted'] else 'goes on'}; free: {freed}"
+    )

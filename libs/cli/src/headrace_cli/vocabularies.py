@@ -1,0 +1,123 @@
+"""The words of each category of a version: from the model's file, from `--categories`, or, where their order says nothing, from a sample.
+
+| the file knows the words | `--categories`              | then                                                                   |
+|--------------------------|-----------------------------|------------------------------------------------------------------------|
+| yes                      | not given                   | the file's                                                             |
+| yes                      | the same words              | the file's (of a matrix: in the same order, which is their codes)      |
+| yes                      | others                      | refused                                                                |
+| no                       | given                       | those given                                                            |
+| no                       | not given, a frame, a sample| the sample's, sorted: a frame holds words, so their order says nothing |
+| no                       | not given                   | refused: every value would be none of the words                        |
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headrace.errors import Misconfigured
+from headrace.models.engine import Words
+
+_EXAMPLE = '{"carrier": ["AA", "UA"]}'
+_MOST_TOLD = 8
+
+
+def read_words(path: Path, data: bytes) -> Words:
+    """The words that a `--categories` file gives. Raises `Misconfigured` for one that gives none."""
+    try:
+        said = json.loads(data)
+    except (ValueError, RecursionError):
+        raise Misconfigured(
+            f"cannot read the categories {path}: it is not JSON; it holds the values of each category in code order, such as {_EXAMPLE}"
+        ) from None
+    if not isinstance(said, dict):
+        raise Misconfigured(
+            f"cannot read the categories {path}: it holds {_told(said)}, not the values of each category by its name, such as {_EXAMPLE}"
+        )
+    return {name: _words(path, name, values) for name, values in said.items()}
+
+
+def _words(path: Path, name: str, values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise Misconfigured(
+            f"cannot read the categories {path}: the values of {name!r} must be a list of words, got {_told(values)}"
+        )
+    for place, value in enumerate(values):
+        if not isinstance(value, str):
+            raise Misconfigured(
+                f"cannot read the categories {path}: value {place} of {name!r} must be text, got {_told(value)}"
+            )
+    twice = sorted({value for value in values if values.count(value) > 1}) if len(set(values)) < len(values) else []
+    if twice:
+        raise Misconfigured(
+            f"cannot read the categories {path}: {name!r} has {twice[0]!r} twice: each word has one code"
+        )
+    if not values:
+        raise Misconfigured(
+            f"cannot read the categories {path}: {name!r} has no words: every value would be unknown to the model"
+        )
+    return tuple(values)
+
+
+def agreed_words(
+    categories: Sequence[str], known: Words, said: Words | None, sampled: Mapping[str, set[str]], *, is_frame: bool
+) -> dict[str, tuple[str, ...]]:
+    """The words of each of `categories`, see the table. Raises `Misconfigured`.
+
+    `known`: to the model's file. `said`: by `--categories`. `sampled`: the words of a sample.
+    """
+    strangers = [name for name in said or {} if name not in categories]
+    if strangers:
+        named = f"the categories are {', '.join(categories)}" if categories else "there is no category among its inputs"
+        raise Misconfigured(f"--categories names {strangers[0]!r}, and {named}")
+    found = {
+        name: _agreed(name, known.get(name), (said or {}).get(name), sampled.get(name), is_frame) for name in categories
+    }
+    for name, words in found.items():
+        asked = sampled.get(name)
+        if asked and not asked & set(words):
+            raise Misconfigured(
+                f"none of the {len(asked)} values of {name!r} in the sample ({_listed(sorted(asked))}) is a word that the model"
+                f" knows ({_listed(words)})"
+            )
+    return found
+
+
+def _agreed(
+    name: str, known: tuple[str, ...] | None, said: tuple[str, ...] | None, sampled: set[str] | None, is_frame: bool
+) -> tuple[str, ...]:
+    if known and said is not None and (set(known) != set(said) if is_frame else known != said):
+        order = "" if set(known) != set(said) else ", and their order is their codes"
+        raise Misconfigured(
+            f"--categories gives {name!r} {_listed(said)}, the model's file knows {_listed(known)}{order}: leave {name!r} out of it"
+        )
+    if known or said:
+        return known or said or ()
+    if is_frame and sampled:
+        return tuple(sorted(sampled))
+    raise Misconfigured(
+        f"which words {name!r} has is not in the model's file: {_way_out(name, bool(sampled), is_frame)}"
+    )
+
+
+def _way_out(name: str, is_sampled: bool, is_frame: bool) -> str:
+    example = json.dumps({name: ["...", "..."]})
+    if is_frame:
+        return f"give a file of requests with --sample FILE, or the words with --categories FILE, which holds {example}"
+    more = ", which no sample tells" if is_sampled else ""
+    return (
+        f"the model sees codes, 0 for the first word{more}; give the words in that order with --categories FILE, which holds"
+        f" {example} (--frame for a pipeline that takes words itself)"
+    )
+
+
+def _told(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    return json.dumps(value)[:80]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(words[:_MOST_TOLD]) + (f" and {len(words) - _MOST_TOLD} more" if len(words) > _MOST_TOLD else "")

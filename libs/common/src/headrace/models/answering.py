@@ -1,0 +1,53 @@
+"""Whether a scikit-learn estimator answers what can be served: one number, or a probability per class; never bare labels, never several at once."""
+
+from typing import Any
+
+from headrace.errors import Poison
+
+_ONE_EACH = "train and register one model per label, each for its own deployment"
+
+
+def refuse_unanswerable(estimator: Any) -> None:
+    """Raise `Poison` with the way out for an estimator whose answers cannot be served."""
+    name = type(last_of(estimator)).__name__
+    if hasattr(estimator, "predict_proba"):
+        classes = getattr(estimator, "classes_", None)
+        if classes is None or isinstance(classes, list) or getattr(classes, "ndim", 1) != 1:
+            raise Poison(f"{name} predicts several labels at once, and an answer has one: {_ONE_EACH}")
+        return
+    if not hasattr(estimator, "predict"):
+        raise Poison(f"{name} has no predict: register an estimator, or a pipeline that ends in one")
+    if _is_classifier(estimator):
+        raise Poison(
+            f"{name} gives labels and no probabilities: calibrate it, CalibratedClassifierCV(model).fit(X, y), and register that"
+        )
+    if (count := _targets(last_of(estimator))) > 1:
+        raise Poison(f"{name} predicts {count} numbers at once, and an answer has one: {_ONE_EACH}")
+
+
+def last_of(estimator: Any) -> Any:
+    """What answers: the last step of a pipeline, the best of a search, whatever lies inside of those."""
+    for _ in range(20):
+        steps = getattr(estimator, "steps", None)
+        inside = steps[-1][1] if steps else getattr(estimator, "best_estimator_", None)
+        if inside is None:
+            return estimator
+        estimator = inside
+    return estimator
+
+
+def _is_classifier(estimator: Any) -> bool:
+    from sklearn.base import is_classifier
+
+    return bool(is_classifier(estimator))
+
+
+def _targets(estimator: Any) -> int:
+    """How many numbers a regressor predicts per row, as far as it says; 1 where it does not."""
+    if type(estimator).__name__ in ("MultiOutputRegressor", "RegressorChain"):
+        return len(estimator.estimators_)
+    shape = getattr(getattr(estimator, "coef_", None), "shape", ())
+    if len(shape) == 2 and shape[0] > 1:
+        return int(shape[0])
+    told = getattr(estimator, "n_outputs_", 1)
+    return told if isinstance(told, int) else 1

@@ -1,0 +1,149 @@
+"""Which words a scikit-learn pipeline knows, per column of what it was fitted on: read from the encoders inside it.
+
+Followed are pipelines, column transformers, unions, imputers that keep their columns, searches, calibrations and ensembles; an ensemble's
+members know different words, and the union of them is what it knows.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from headrace.errors import Poison
+from headrace.models.trees import walk
+
+_ENCODERS = ("OneHotEncoder", "OrdinalEncoder", "TargetEncoder")
+_TEXTS = ("CountVectorizer", "TfidfVectorizer", "HashingVectorizer", "FeatureHasher", "DictVectorizer")
+_MEMBERS = ("best_estimator_", "estimator_", "estimator", "regressor_", "_preprocessor")
+_LISTS = ("estimators_", "calibrated_classifiers_")
+
+Names = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Known:
+    """`words`: per column those that its encoders know, in their order. `numbers`: columns whose encoders know numbers instead."""
+
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    numbers: frozenset[str] = frozenset()
+
+
+def known_to(estimator: Any, names: Names) -> Known:
+    """What the encoders of an estimator know of its columns, `names` in its order. Raises `Poison` for what no row can hold."""
+    words: dict[str, dict[str, None]] = {}
+    numbers: set[str] = set()
+    for name, category in _categories(estimator, list(names)):
+        if any(value is None for value in category):
+            raise Poison(
+                f"the encoder of {name} knows None, and a missing value is NaN: train it with NaN, or with a word for it"
+            )
+        texts = [value for value in category if isinstance(value, str)]
+        words.setdefault(name, {}).update(dict.fromkeys(texts))
+        if not texts:
+            numbers.add(name)
+    held = {name: tuple(found) for name, found in words.items() if found}
+    return Known(held, frozenset(numbers - held.keys()))
+
+
+def wants_names(estimator: Any) -> bool:
+    """Whether it can only be asked with a frame: something inside of it chooses its columns by name, or hands frames on."""
+    return any(_chooses_by_name(found) or _gives_frames(found) for found, _ in walk(estimator))
+
+
+def refuse_texts(estimator: Any) -> None:
+    """Raise `Poison` for a pipeline that reads free text: a row holds known words, and one text more would be none of them."""
+    for found, _ in walk(estimator):
+        kind = type(found).__name__
+        if kind in _TEXTS and type(found).__module__.startswith("sklearn."):
+            raise Poison(
+                f"{kind} reads free text, and a row holds numbers and the codes of known words:"
+                " vectorise before the request, and declare the vector's values as Number inputs"
+            )
+
+
+def _chooses_by_name(found: Any) -> bool:
+    if type(found).__name__ != "ColumnTransformer":
+        return False
+    return any(
+        isinstance(name, str)
+        for _, step, columns in getattr(found, "transformers_", ())
+        for name in _listed(columns)
+        if step != "drop"
+    )
+
+
+def _gives_frames(found: Any) -> bool:
+    config = getattr(found, "__dict__", {}).get("_sklearn_output_config")
+    return isinstance(config, dict) and config.get("transform") in ("pandas", "polars")
+
+
+def _listed(columns: Any) -> list[Any]:
+    if isinstance(columns, str | slice):
+        return [columns]
+    return np.asarray(columns, object).ravel().tolist()
+
+
+def _categories(estimator: Any, names: list[str]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Per column that an encoder sees as it came: its values there."""
+    for step, given in _encoders(estimator, names, 0):
+        if len(step.categories_) == len(given):
+            yield from zip(given, (category.tolist() for category in step.categories_), strict=True)
+
+
+def _encoders(step: Any, names: list[str], depth: int) -> Iterator[tuple[Any, list[str]]]:
+    """Encoders, each with the columns that reach it as they came. `names`: of those that reach `step`."""
+    kind = type(step).__name__
+    if depth > 20 or not names:
+        return
+    if kind in _ENCODERS:
+        if hasattr(step, "categories_"):
+            yield step, names
+    elif hasattr(step, "steps"):
+        yield from _of_pipeline(step, names, depth)
+    elif kind == "ColumnTransformer":
+        for _, part, columns in getattr(step, "transformers_", ()):  # without them it is a search's pattern
+            yield from _encoders(part, _chosen(names, columns), depth + 1)
+    elif kind == "FeatureUnion":
+        for _, part in step.transformer_list:
+            yield from _encoders(part, names, depth + 1)
+    else:
+        for member in _members(step):
+            yield from _encoders(member, names, depth + 1)
+
+
+def _of_pipeline(pipeline: Any, names: list[str], depth: int) -> Iterator[tuple[Any, list[str]]]:
+    for _, step in pipeline.steps:
+        yield from _encoders(step, names, depth + 1)
+        if not _keeps_columns(step, names):
+            return
+
+
+def _keeps_columns(step: Any, names: list[str]) -> bool:
+    if step is None or step == "passthrough":
+        return True
+    if type(step).__name__ == "FunctionTransformer":
+        return step.func is None
+    if type(step).__name__ != "SimpleImputer" or step.add_indicator:
+        return False
+    dropped = [value for value in step.statistics_ if isinstance(value, float) and value != value]
+    return len(step.statistics_) == len(names) and not dropped
+
+
+def _chosen(names: list[str], columns: Any) -> list[str]:
+    if isinstance(columns, slice):
+        return names[columns] if not isinstance(columns.start, str) and not isinstance(columns.stop, str) else []
+    listed = _listed(columns)
+    if listed and all(isinstance(found, bool) for found in listed):
+        return [name for name, is_chosen in zip(names, listed, strict=False) if is_chosen]
+    return [found if isinstance(found, str) else names[found] for found in listed]
+
+
+def _members(step: Any) -> Iterator[Any]:
+    inside = getattr(step, "__dict__", None) or {}
+    for name in _MEMBERS:
+        if inside.get(name) is not None:
+            yield inside[name]
+    for name in _LISTS:
+        found = inside.get(name)
+        yield from found.ravel().tolist() if isinstance(found, np.ndarray) else found if isinstance(found, list) else ()

@@ -1,0 +1,112 @@
+"""What the maker's own library says of requests, by a path of its own: the file as its library reads it, asked with a frame under the
+model's own names, or a matrix where it has none. Nothing here knows of codes, orders or rows as they are served: it is what those are compared with.
+"""
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.events.registry import ColumnPin, Signature
+from headrace.models import onnx_format, skops_format
+from headrace.models.engine import NUMBER, Floats, extra, shares
+from headrace.models.matching import model_names
+
+Inputs = Sequence[Mapping[str, Any]]
+
+
+def own_scores(
+    data: bytes, format: str, signature: Signature, output: str, inputs: Inputs, rows: NDArray[np.float32]
+) -> Floats:
+    """Scores of requests, (n, classes) in the model's own order, or (n,) for `number`. It raises what the library raises.
+
+    `inputs`: as they were sent, numbers in float64. `rows`: the same as they are served; columns that are no inputs are taken from them.
+    """
+    columns = {pin.name: _column(pin, place, signature, inputs, rows) for place, pin in enumerate(signature.columns)}
+    return shares(_ASKED[format](data, columns, signature, output), output)
+
+
+def _column(
+    pin: ColumnPin, place: int, signature: Signature, inputs: Inputs, rows: NDArray[np.float32]
+) -> NDArray[Any]:
+    if not any(pin.name in found for found in inputs):
+        return rows[:, place].astype(np.float64)
+    values = [found.get(pin.name) for found in inputs]
+    if pin.vocabulary is None:
+        return np.array([np.nan if value is None else float(value) for value in values], np.float64)
+    return np.array([np.nan if value is None else str(value) for value in values], object)
+
+
+Columns = Mapping[str, NDArray[Any]]
+
+
+def _by_skops(data: bytes, columns: Columns, signature: Signature, output: str) -> Any:
+    estimator = skops_format.load(data)
+    told = columns if signature.frame else _coded(columns, signature)
+    frame = _named(told, tuple(getattr(estimator, "feature_names_in_", ())), signature)
+    asked = frame if hasattr(estimator, "feature_names_in_") else frame.to_numpy(object if signature.frame else float)
+    return estimator.predict(asked) if output == NUMBER else estimator.predict_proba(asked)
+
+
+def _by_xgboost(data: bytes, columns: Columns, signature: Signature, output: str) -> Any:
+    library = extra("xgboost")
+    booster = library.Booster({"nthread": 1})
+    booster.load_model(bytearray(data))
+    rounds = (0, 0) if booster.attr("best_iteration") is None else (0, int(booster.attr("best_iteration")) + 1)
+    names = tuple(booster.feature_names or ())
+    kinds = dict(zip(names, booster.feature_types or (), strict=False))
+    words = {name for name, kind in kinds.items() if kind == "c"}
+    frame = _categorical(_named(_coded(columns, signature, words), names, signature), signature)
+    matrix = library.DMatrix(frame if names else frame.to_numpy(float), nthread=1, enable_categorical=True)
+    return booster.predict(matrix, iteration_range=rounds, validate_features=bool(names))
+
+
+def _by_lightgbm(data: bytes, columns: Columns, signature: Signature, output: str) -> Any:
+    booster = extra("lightgbm").Booster(model_str=data.decode())
+    words = {pin.name for pin in signature.columns if pin.vocabulary} if booster.pandas_categorical else set()
+    frame = _named(_coded(columns, signature, words), _lightgbm_names(booster, signature), signature)
+    return booster.predict(_categorical(frame, signature), num_threads=1)
+
+
+def _lightgbm_names(booster: Any, signature: Signature) -> tuple[str, ...]:
+    given = tuple(booster.feature_name())
+    return given if set(model_names(given, signature)) == {pin.name for pin in signature.columns} else ()
+
+
+def _by_onnx(data: bytes, columns: Columns, signature: Signature, output: str) -> Any:
+    engine = onnx_format.engine(data)
+    return engine.predict(np.column_stack(list(_coded(columns, signature).values())).astype(np.float32), output)
+
+
+_ASKED = {"skops": _by_skops, "xgboost": _by_xgboost, "lightgbm": _by_lightgbm, "onnx": _by_onnx}
+
+
+def _coded(columns: Columns, signature: Signature, words: Set[str] = frozenset()) -> Columns:
+    """Columns with the codes of categories in the place of words, but for those in `words`."""
+    places = {pin.name: {word: float(n) for n, word in enumerate(pin.vocabulary or ())} for pin in signature.columns}
+    return {
+        name: np.array([places[name].get(value, np.nan) for value in values], np.float64)
+        if values.dtype == object and name not in words
+        else values
+        for name, values in columns.items()
+    }
+
+
+def _named(columns: Columns, names: tuple[str, ...], signature: Signature) -> Any:
+    """A frame under the model's own names, in its own order; as they come where it has none."""
+    pandas = extra("pandas")
+    if not names:
+        return pandas.DataFrame(columns)
+    return pandas.DataFrame(
+        {own: columns[name] for own, name in zip(names, model_names(names, signature), strict=True)}
+    )
+
+
+def _categorical(frame: Any, signature: Signature) -> Any:
+    pandas = extra("pandas")
+    pins = {pin.name: pin.vocabulary for pin in signature.columns}
+    for name in [name for name, values in frame.items() if not pandas.api.types.is_numeric_dtype(values)]:
+        (known,) = [words for own, words in pins.items() if model_names([name], signature)[0] == own]
+        frame[name] = pandas.Categorical(frame[name], categories=sorted(known or ()))
+    return frame
