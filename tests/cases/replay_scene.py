@@ -86,9 +86,14 @@ class Scene:
         self._children: list[subprocess.Popen[bytes]] = []
 
     async def set_up(self) -> None:
+        """The project alone: the prior answers."""
         await ensure_topics(self.log, self.topics.specs(PROJECT))
         applied = ProjectApplied(PROJECT.name, digest(PROJECT), "", PROJECT, 0.0)
-        facts: list[tuple[str, str, Any]] = [("project.definitions", PROJECT.name, applied)]
+        await self.send(("project.definitions", PROJECT.name, applied))
+
+    async def register(self) -> None:
+        """Version 1 answers, version 2 scores along."""
+        facts: list[tuple[str, str, Any]] = []
         for version, model in self.models.items():
             place = await artifacts.publish(self.log, self.topics, skops.io.dumps(model), "skops", 0.0, "test")
             signature = pin_signature(PROJECT, PROJECT.deployment(NAME), {})
@@ -148,15 +153,19 @@ class Scene:
             while not await holds():
                 await asyncio.sleep(0.05)
 
-    async def until_warm(self) -> None:
-        """Until inference has both versions warm."""
+    async def until_ready(self, *versions: int) -> None:
+        """Until inference is ready, and has these versions warm."""
         warmed: set[str] = set()
-        health = self.topics.name("ops.health")
-        view = View(self.log, self.codec, [health], lambda m: warmed.update(m.event.warmed), committed=False)
+
+        def take(message: Message) -> None:
+            report = message.event
+            warmed.update([*report.warmed, *(["ready"] if report.ready else [])])
+
+        view = View(self.log, self.codec, [self.topics.name("ops.health")], take, committed=False)
         await view.start()
         following = asyncio.create_task(view.follow())
         async with asyncio.timeout(120):
-            while not {f"{NAME}/{version}" for version in self.models} <= warmed:
+            while not {"ready", *(f"{NAME}/{version}" for version in versions)} <= warmed:
                 await asyncio.sleep(0.05)
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

@@ -90,7 +90,8 @@ def test_a_pickle_becomes_a_skops_file_that_says_the_same(tmp_path: Path, dump: 
     with file.open("wb") as opened:
         dump(model.fit(ROWS, LABELS), opened)
     done = convert(file, None, None)
-    assert (done.file.name, done.format, done.rows, done.largest_difference) == ("model.skops", "skops", 200, 0.0)
+    assert (done.file.name, done.format, done.rows) == ("model.skops", "skops", 200)
+    assert done.largest_difference < 1e-6
     restored = skops_format.load(done.file.read_bytes())
     assert np.array_equal(restored.predict(ROWS), model.predict(ROWS))
 

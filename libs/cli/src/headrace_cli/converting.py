@@ -4,7 +4,6 @@ Loading a pickle runs whatever code stands in it: that is why no service ever do
 """
 
 import pickle
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,24 @@ import numpy as np
 from headrace.errors import Misconfigured, Poison
 from headrace.models import engine as engines
 from headrace.models import skops_format
+from headrace_cli.comparing import Rows, is_framed, rows_for
 
-SAMPLE_ROWS = 200
+WITHIN = 1e-6
 WARNING = "loading {file} runs whatever code stands in it: do this only with files that you made or trust"
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written. `rows`: compared; `largest_difference`: between the scores of the pickle and of the file, 0 for equal ones."""
+    """What was written. `rows`: compared; `largest_difference`: between the scores of the pickle and of the file, 0 for equal ones.
+
+    `notes`: what its maker should know of how it is served.
+    """
 
     file: Path
     format: str
     rows: int
     largest_difference: float
+    notes: tuple[str, ...] = ()
 
 
 def convert(file: Path, out: Path | None, rows_file: Path | None) -> Converted:
@@ -38,14 +42,34 @@ def convert(file: Path, out: Path | None, rows_file: Path | None) -> Converted:
         engine = engines.load(data, format)
     except Poison as poison:
         raise Misconfigured(f"{file} cannot be served as {format}: {poison}") from None
-    rows = _rows(model, engine, rows_file)
-    apart = np.abs(_scores(model, rows, engine.output, file) - engine.predict(rows, engine.output))
-    largest = float(np.nanmax(apart)) if apart.size else 0.0
-    if largest > 1e-6:
-        raise Misconfigured(f"{file}: the converted model differs by up to {largest:.3g}: it is not written")
+    rows = _fitting_rows(model, engine, rows_file, file)
+    wanted = _own(model, rows, engine.output, file)
+    largest = _apart(wanted, rows.served(engine, is_frame=is_framed(engine, rows)), file)
     target = out if out is not None else file.with_suffix(suffix)
     target.write_bytes(data)
-    return Converted(target, format, len(rows), largest)
+    return Converted(target, format, rows.count, largest, engine.notes)
+
+
+def _fitting_rows(model: Any, engine: engines.Engine, rows_file: Path | None, file: Path) -> Rows:
+    try:
+        return rows_for(model, engine, rows_file)
+    except Poison as poison:
+        raise Misconfigured(f"{file} cannot be served: {poison.reason}") from None
+
+
+def _apart(wanted: np.ndarray, said: np.ndarray, file: Path) -> float:
+    if wanted.shape != said.shape:
+        raise Misconfigured(
+            f"{file} answers an array of shape {wanted.shape}, its file one of {said.shape}: it is not written"
+        )
+    both = np.abs(wanted - said)
+    largest = float(np.nanmax(both)) if both.size and not np.isnan(both).all() else 0.0
+    if largest > WITHIN or np.any(np.isnan(wanted) != np.isnan(said)):
+        raise Misconfigured(
+            f"{file}: of {len(both)} rows the converted model differs by up to {largest:.3g}: it is not written; are numbers beyond"
+            " what float32 holds among them?"
+        )
+    return largest
 
 
 def _unpickle(file: Path) -> Any:
@@ -73,34 +97,24 @@ def _dumped(model: Any) -> tuple[bytes, str]:
     return skops_format.dump(model), ".skops"
 
 
-def _rows(model: Any, engine: Any, file: Path | None) -> np.ndarray:
-    """Rows to compare on: the user's, else seeded ones of a normal distribution."""
-    if file is None:
-        columns = engine.columns or getattr(model, "n_features_in_", None)
-        if columns is None:
-            raise Misconfigured("the model does not say how many columns it takes: give rows with --rows FILE.csv")
-        return np.random.default_rng(0).normal(size=(SAMPLE_ROWS, columns)).astype(np.float32)
-    try:
-        rows = np.load(file) if file.suffix == ".npy" else np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2)
-    except (OSError, ValueError) as error:
-        raise Misconfigured(f"{file}: give a .npy array, or a CSV of numbers with one line of names: {error}") from None
-    return np.asarray(rows, np.float32)
-
-
-def _scores(model: Any, rows: np.ndarray, output: str, file: Path) -> np.ndarray:
+def _own(model: Any, rows: Rows, output: str, file: Path) -> np.ndarray:
     """What the pickled model itself says of the rows, in the shape that is served."""
-    asked: Callable[[Any], Any] = getattr(model, "predict_proba", model.predict)
     try:
-        return engines.shares(asked(_as_wanted(model, rows)), output)
+        return engines.shares(_asked(model, rows), output)
     except (ValueError, TypeError, KeyError) as error:
         raise Misconfigured(
             f"{file} cannot score the rows to compare on ({str(error).splitlines()[0]}): give some with --rows FILE.csv"
         ) from None
 
 
-def _as_wanted(model: Any, rows: np.ndarray) -> Any:
-    if type(model).__name__ != "Booster" or not type(model).__module__.startswith("xgboost"):
-        return rows
+def _asked(model: Any, rows: Rows) -> Any:
+    library = type(model).__module__.partition(".")[0]
+    given = rows.categorical() if library in ("xgboost", "lightgbm") else rows.frame()
+    if (library, type(model).__name__) != ("xgboost", "Booster"):
+        return getattr(model, "predict_proba", model.predict)(given)
     import xgboost
 
-    return xgboost.DMatrix(rows)
+    # NB: a bare booster's `predict` asks rounds after the best one too, unless it is told; its wrappers and its file do not.
+    best = model.attr("best_iteration")
+    matrix = xgboost.DMatrix(given, nthread=1, enable_categorical=True)
+    return model.predict(matrix, iteration_range=(0, 0) if best is None else (0, int(best) + 1))

@@ -302,12 +302,14 @@ def convert_pickle(
     file: Annotated[Path, typer.Argument(help="A pickle or joblib file of a scikit-learn, XGBoost or LightGBM model.")],
     out: Annotated[Path | None, typer.Option(help="Where to write; beside the pickle without.")] = None,
     rows: Annotated[
-        Path | None, typer.Option(help="Rows to compare on: .npy, or a CSV of numbers with a line of names.")
+        Path | None, typer.Option(help="Rows to compare on: .npy, or a CSV with a line of names; drawn ones without.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a pickle into a file that can be served, and show that both say the same; publishes nothing."""
     print(f"headrace: {WARNING.format(file=file)}", file=sys.stderr)
     done = convert(file, out, rows)
+    for note in done.notes:
+        print(f"headrace: {note}", file=sys.stderr)
     line = f"{done.file} ({done.format}): {done.rows} rows compared, largest difference {done.largest_difference:.3g}"
     say(asdict(done), as_json=as_json, line=line)
