@@ -93,11 +93,16 @@ def _watching(found: d.DeploymentDefinition) -> Iterator[Line]:
 
 def _detector(test: d.DriftDefinition) -> str:
     first = duration(test.min_cohorts * test.cohort_s)
+    if test.detector != "page_hinkley":
+        return (
+            f"the loss per window: an alarm is possible {test.min_cohorts} windows ({first}) into a version, of a rise by"
+            f" {test.delta:.0%} and more"
+        )
     after = windows_to_alarm(A_RISE, test.delta, test.threshold, test.min_cohorts)
-    rise = "never" if after is None else f"after {after} windows, {duration(after * test.cohort_s)}"
+    rise = "is not found" if after is None else f"is found after {after} windows, {duration(after * test.cohort_s)}"
     return (
         f"{test.figure} per window: an alarm is possible {test.min_cohorts} windows ({first}) into a version;"
-        f" a rise of {A_RISE:g} is found {rise} (threshold {test.threshold:g} is a sum over windows)"
+        f" a rise of {A_RISE:g} {rise} (threshold {test.threshold:g} is a sum over windows)"
     )
 
 

@@ -1,7 +1,7 @@
 """What `apply` refuses beyond the rules, and what it warns of: definitions that can be read and believed, and cannot work.
 
 Readers never ask these: what is on the log already, applied by an older version, stays what it is (see `rules` for what
-nobody may say, and decision 11). Each refusal is one sentence with the way out, and knows the argument that it is about.
+nobody may say, and decision 12). Each refusal is one sentence with the way out, and knows the argument that it is about.
 """
 
 from collections.abc import Iterator

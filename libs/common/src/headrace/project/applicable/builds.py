@@ -33,7 +33,9 @@ def _builds(project: Project) -> Iterator[Sentence]:
 
 
 def _why_not(build: Callable[..., Any]) -> str | None:
-    if not hasattr(build, "__qualname__") or inspect.isclass(build):
+    if inspect.isclass(build):
+        return f"must be a function written by def that returns {build.__name__}(...), got the class"
+    if not hasattr(build, "__qualname__"):
         return f"must be a function written by def, got a {type(build).__name__}"
     if inspect.iscoroutinefunction(build) or inspect.isgeneratorfunction(build):
         return "must return an estimator: write it by def, without async or yield"
