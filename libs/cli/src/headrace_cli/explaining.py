@@ -215,7 +215,9 @@ def _signature(session: Session, decision: DecisionMade, registered: VersionRegi
 def _plain(value: float, vocabulary: Sequence[str] | None) -> float | str | None:
     if value != value:
         return None
-    return round(value, 6) if vocabulary is None else vocabulary[int(value)]
+    if vocabulary is None:
+        return round(value, 6)
+    return vocabulary[int(value)] if value < len(vocabulary) else "(unknown)"
 
 
 async def chain_of_route(session: Session, deployment: str, offset: int | None = None) -> list[Step]:
