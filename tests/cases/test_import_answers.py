@@ -14,8 +14,10 @@ from sklearn.feature_selection import SelectKBest
 from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, SplineTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
@@ -166,6 +168,13 @@ def test_an_onnx_classifier_is_told_by_its_graph(model: Any, labels: Any) -> Non
     assert served.says(ASKED) == pytest.approx(model.predict_proba(ROWS[:40]), abs=1e-4)
 
 
+def test_an_onnx_classifier_of_margins_is_refused() -> None:
+    model = LogisticRegression().fit(ROWS, GRADE)
+    data = to_onnx(model, ROWS[:1], options={"zipmap": False, "raw_scores": True}).SerializeToString()
+    with pytest.raises(Poison, match="scores that are no probabilities"):
+        load(data, "onnx")
+
+
 def test_an_onnx_regressor_of_one_target_is_a_number() -> None:
     for model in (Ridge(), RandomForestRegressor(5)):
         data = to_onnx(model.fit(ROWS, AMOUNT), ROWS[:1]).SerializeToString()
@@ -190,12 +199,15 @@ def test_a_regression_that_was_fitted_on_a_column_is_served() -> None:
         (make_pipeline(StandardScaler(), Ridge()), ROWS[:, :2], "Ridge predicts 2 numbers at once"),
         (MultiOutputClassifier(LogisticRegression()), np.c_[FLAG, GRADE], "predicts several labels at once"),
         (RandomForestClassifier(3), np.c_[FLAG, GRADE], "RandomForestClassifier predicts several labels at once"),
+        (MLPClassifier(max_iter=200), np.c_[FLAG, 1 - FLAG], "MLPClassifier predicts several labels at once"),
+        (OneVsRestClassifier(LogisticRegression()), np.c_[FLAG, FLAG], "predicts several labels at once"),
         (LinearSVC(), FLAG, r"LinearSVC gives labels and no probabilities: calibrate it, CalibratedClassifierCV"),
         (RidgeClassifier(), WORDS[GRADE], r"RidgeClassifier gives labels and no probabilities"),
         (make_pipeline(StandardScaler(), SVC()), FLAG, r"SVC gives labels and no probabilities"),
         (StandardScaler(), FLAG, "StandardScaler has no predict"),
     ],
 )
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_what_cannot_be_served_is_refused_in_our_words(model: Any, labels: Any, told: str) -> None:
     with pytest.raises(Poison, match=told):
         registered(skops_of(model, labels), "skops", INPUTS)

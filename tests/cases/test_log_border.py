@@ -131,7 +131,7 @@ def test_json_may_have_blanks_around_it(value: bytes) -> None:
     [
         (GOOD, b"text/plain", "give content-type application/json"),
         (b"[1]", b"application/octet-stream", "give content-type application/json"),
-        (b"[1]", b"", "Expected `object`, got `array`"),
+        (b"[1]", b"", "the value is a list: write one record per object"),
         (b"  nothing", b"application/json", "not JSON"),
     ],
 )

@@ -43,7 +43,7 @@ def test_a_breaker_that_opens_is_a_fact_a_metric_and_stands_in_health(clock: Man
     for _ in range(2):
         shelf.note(NAME, PLAN, took_s=0.01, failed=1.0, reason="NaN")
     assert [(fact.was, fact.state, fact.calls, fact.failure_share) for fact in facts] == [("closed", "open", 2, 1.0)]
-    assert health.report().breakers["delay/3"].startswith("open: 100% of 2 calls failed")
+    assert health.report().breakers["delay/3"].startswith("open: 100% of the rows of 2 calls failed")
     assert b'headrace_inference_breakers{state="open"} 1.0' in page(health)
     assert b'headrace_inference_breakers{state="closed"} 0.0' in page(health)
     clock.advance(PLAN.open_s)

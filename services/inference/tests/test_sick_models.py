@@ -56,7 +56,7 @@ async def test_a_model_that_fails_is_passed_over_and_its_breaker_opens_until_its
     assert [answer.rung for answer in failed] == ["previous"] * 4
     assert failed[0].score.version == 1
     assert failed[0].reason.startswith("champion (version 2): predict")
-    assert "breaker is open: 100% of 3 calls failed" in failed[3].reason
+    assert "breaker is open: 100% of the rows of 3 calls failed" in failed[3].reason
     assert [answer.score.version for answer in well] == [2] * 4
     assert breakers(facts) == [("closed", "open"), ("open", "half_open"), ("half_open", "closed")]
     assert bench.health.breakers == {}

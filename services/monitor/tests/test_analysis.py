@@ -18,6 +18,7 @@ from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
 from headrace.project import Binary, Canary, Deployment, Guardrail, Number, Project
 from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition, LabelDefinition
+from headrace.project.labels import why_no_rollout_verdict
 from headrace_monitor.core.analysis import Seen, Trial, begin
 
 HOUR = 3600.0
@@ -283,7 +284,7 @@ def test_a_rollout_without_a_bounded_score_or_a_control_says_why_labels_tell_not
     number = msgspec.structs.replace(deployment(), label=LabelDefinition("y", "number", HOUR))
     started = RolloutStarted("d", "r1", NEW, "canary", "", number.rollout, OLD, clock_s=0.0)
     for found, fact, why in (
-        (number, started, "there is no bounded score of a number"),
+        (number, started, why_no_rollout_verdict(number.label)),
         (msgspec.structs.replace(number, label=None), started, "no label is declared"),
         (deployment(), msgspec.structs.replace(started, control=None), "there is no control to compare with"),
     ):

@@ -24,7 +24,8 @@ from headrace.events.inference import (
     Served,
     ShadowScored,
 )
-from headrace.events.registry import ModelVersion, Route, VersionRegistered
+from headrace.events.registry import ModelVersion, Route, Signature, VersionRegistered
+from headrace.features.rows import bare_signature
 from headrace.models.engine import Engine, by_class, load
 from headrace.models.frames import frame_of
 from headrace.models.matching import matched
@@ -67,7 +68,7 @@ async def explain_decision(session: Session, deployment: str, wanted: str, *, ag
             name: f"{type(failure).__name__}: {failure.reason}" for name, failure in decision.failures.items()
         },
         "shadows": {str(score.version): score.value for score in decision.shadows},
-        "row": row_of(decision, registered),
+        "row": row_of(decision, _signature(session, decision, registered)),
         "missing": list(decision.missing),
         "stale": list(decision.stale),
         "entities": decision.entities,
@@ -168,13 +169,22 @@ def told(answer: Answer) -> dict[str, Any]:
             return {"kind": "expired", "late_ms": late_ms}
 
 
-def row_of(decision: DecisionMade, registered: VersionRegistered | None) -> dict[str, float | str | None]:
-    """The logged row by its columns, categories by name; by number where no version's signature tells them."""
+def row_of(decision: DecisionMade, signature: Signature | None) -> dict[str, float | str | None]:
+    """The logged row by its columns, categories by name; by number where no signature tells them."""
     values = np.frombuffer(decision.row, "<f4").tolist()
-    if registered is None or len(registered.signature.columns) != len(values):
+    if signature is None or len(signature.columns) != len(values):
         return {str(place): _plain(value, None) for place, value in enumerate(values)}
-    columns = registered.signature.columns
+    columns = signature.columns
     return {column.name: _plain(value, column.vocabulary) for column, value in zip(columns, values, strict=True)}
+
+
+def _signature(session: Session, decision: DecisionMade, registered: VersionRegistered | None) -> Signature | None:
+    """By which the row was made: the version's own, or the deployment's, where the prior answered and it is still the same."""
+    if registered is not None:
+        return registered.signature
+    found = session.projects.deployment(decision.deployment)
+    bare = None if found is None else bare_signature(*found)
+    return bare if bare is not None and bare.digest == decision.signature else None
 
 
 def _plain(value: float, vocabulary: Sequence[str] | None) -> float | str | None:

@@ -27,11 +27,13 @@ from headrace.envelope import (
 )
 from headrace.errors import Fatal, Poison
 from headrace.events import event_types, type_name
-from headrace.events.inference import DecisionMade, PredictionRequested
+from headrace.events.inference import PredictionRequested
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import Route, RouteChanged
 from headrace.instants import why_not
 from headrace.obs.trace import child_of
+from headrace.rereading import second
+from headrace.rereading import why_not as why_unread
 from headrace.topics import TopicRule, Topics
 
 MAX_DEPTH = 16
@@ -179,14 +181,15 @@ class Codec:
         try:
             event = self._decoder(wanted, json).decode(value)
         except msgspec.ValidationError as error:
-            if wanted is DecisionMade and (older := _older_decision(value)) is not None:
-                return older
-            raise Poison(
-                _mistaken(value, envelope, json) or f"not a valid {type_name(wanted)}: {error}", _field_of(error)
-            ) from None
+            event = second(value, wanted, json)
+            if event is None:
+                raise Poison(
+                    why_unread(value, envelope.content_type, json) or f"not a valid {type_name(wanted)}: {error}",
+                    _field_of(error),
+                ) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
             raise Poison(
-                _mistaken(value, envelope, json) or f"not {'JSON' if json else 'MessagePack'}: {error}"
+                why_unread(value, envelope.content_type, json) or f"not {'JSON' if json else 'MessagePack'}: {error}"
             ) from None
         if is_users:
             # NB: nearly every value shows by its bytes that nothing in it can be too long or too large.
@@ -233,13 +236,6 @@ def _refuse_oversized(record: Record) -> None:
     if record.unread is not None:
         raise Poison(record.unread)
     raise Poison(f"key has {len(record.key or b'')} bytes, at most {MAX_KEY_BYTES} are allowed", "key")
-
-
-def _mistaken(value: bytes, envelope: Envelope, json: bool) -> str | None:
-    """What is wrong when text came under another content type than that of JSON."""
-    if json or envelope.content_type in ("", MSGPACK) or value.lstrip()[:1] not in (b"{", b"[", b'"'):
-        return None
-    return f"content-type is {envelope.content_type[:100]!r} but the value looks like JSON: give content-type {JSON}"
 
 
 def refuse_unreadable(key: bytes, value: bytes, event: msgspec.Struct) -> None:
@@ -342,20 +338,6 @@ def written(event: msgspec.Struct) -> bytes:
         if isinstance(event, PredictionRequested):
             raise
         return _ENCODER.encode(in_text(msgspec.to_builtins(event, builtin_types=_BYTES, str_keys=True)))
-
-
-def _older_decision(value: bytes) -> DecisionMade | None:
-    """A decision of the time when its maps were keyed by the numbers of versions; None for what was none then either."""
-    try:
-        found = msgspec.msgpack.decode(value)
-        told = {
-            name: {str(version): said for version, said in found[name].items()}
-            for name in ("failures", "took_ms")
-            if name in found
-        }
-        return msgspec.convert(found | told, DecisionMade, builtin_types=_BYTES)
-    except (msgspec.DecodeError, TypeError, AttributeError, RecursionError):
-        return None
 
 
 def in_text(value: Any) -> Any:

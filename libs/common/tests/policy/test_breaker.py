@@ -57,7 +57,7 @@ def test_calls_that_lie_too_far_apart_do_not_add_up() -> None:
 
 
 def test_it_says_why_it_opened() -> None:
-    assert "100% of 3 calls failed, the limit is 50%: NaN" in after(Breaker(), BAD, BAD, BAD).reason
+    assert "100% of the rows of 3 calls failed, the limit is 50%: NaN" in after(Breaker(), BAD, BAD, BAD).reason
     assert "slow is 1 s" in after(Breaker(HALF_OPEN), SLOW).reason
 
 

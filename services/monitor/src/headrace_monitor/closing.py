@@ -14,6 +14,7 @@ from headrace.topics import Topics
 from headrace_monitor.core.deployments import Deployments, Watched
 from headrace_monitor.core.evaluation import PARITY_ROWS, Seen, evaluate
 from headrace_monitor.core.failing import Failing
+from headrace_monitor.core.figures import needs_sample
 from headrace_monitor.core.sources import Sources
 from headrace_monitor.core.windows import Rows
 from headrace_monitor.keeping import Keeping
@@ -72,7 +73,8 @@ class Closing:
         return [*outs, self._keeping.keep(name)]
 
     async def _sample(self, watched: Watched, rows: Rows) -> list[DecisionMade]:
-        if self._reread is None or not watched.deployment.features:
+        deployment = watched.deployment
+        if self._reread is None or not (deployment.features or needs_sample(deployment.label)):
             return []
         topic = self._topics.name("inference.decisions")
         sample = rows.sample(PARITY_ROWS).items()
@@ -100,5 +102,6 @@ class Closing:
     def _unmeasured(self, name: str, watched: Watched, start_s: float) -> Out:
         """The event of a window that could not be evaluated: that it is over, and nothing else."""
         to_s, count = start_s + watched.deployment.cohort_s, watched.windows.rows_in(start_s)
-        window = WindowClosed(name, start_s, to_s, count, 0, None, "UNMEASURED")
+        why = "it could not be evaluated; the alert MonitoringFailed says why"
+        window = WindowClosed(name, start_s, to_s, count, 0, None, "UNMEASURED", unmeasured=why)
         return self._telling.window(window, watched.watch.champion)[0]

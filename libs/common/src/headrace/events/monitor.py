@@ -9,16 +9,33 @@ from headrace.events.verdicts import VerdictGiven
 class VersionQuality(msgspec.Struct, frozen=True):
     """How one version did on the labelled rows of a window (`role`: `champion` or `shadow`; version 0 is the prior).
 
-    `log_loss` in nats; `auc` None when only one class was seen; `expected_log_loss`: the mean entropy of its own scores.
+    `log_loss` in nats, `expected_log_loss`: the mean entropy of its own scores; None for numbers. `auc`: None when only one class was
+    seen, and where there are not two. `mean_score`: None for several classes, whose `accuracy` is told. Of numbers `rmse`, `mae`, and
+    `squared_error`: in squares of a quarter of the label's declared range, None where it declares none. `loss`: by which versions
+    are compared and watched, `log_loss` or `squared_error`.
     """
 
     version: int
     role: str
     rows: int
-    log_loss: float
-    expected_log_loss: float
+    log_loss: float | None
+    expected_log_loss: float | None
     auc: float | None
-    mean_score: float
+    mean_score: float | None
+    accuracy: float | None = None
+    rmse: float | None = None
+    mae: float | None = None
+    squared_error: float | None = None
+
+    @property
+    def loss(self) -> float | None:
+        """What it costs, None where nothing tells."""
+        return self.log_loss if self.log_loss is not None else self.squared_error
+
+    @property
+    def loss_name(self) -> str:
+        """What `loss` is called."""
+        return "log-loss" if self.log_loss is not None else "squared error"
 
 
 class ColumnProfile(msgspec.Struct, frozen=True):
@@ -52,6 +69,8 @@ class WindowClosed(msgspec.Struct, frozen=True):
     5,000 of a window (those of the lowest hash of where they lie). `late_requests`, `late_outcomes`: what came, since the window before
     was told, after the window that it belonged to had closed; it counts nowhere else. `outcomes_beyond`: outcomes known by the closing
     that came after the label horizon of a request of the window and belong to no other one: not used (is the horizon long enough?).
+    `class_shares`, `mean_label`: of labels of several classes by name, and of numbers, as `positive_share` is of two.
+    `unmeasured`: why nothing is said of versions, "" when something is.
     """
 
     deployment: str
@@ -74,6 +93,9 @@ class WindowClosed(msgspec.Struct, frozen=True):
     late_requests: int = 0
     late_outcomes: int = 0
     outcomes_beyond: int = 0
+    class_shares: dict[str, float] | None = None
+    mean_label: float | None = None
+    unmeasured: str = ""
 
 
 class FindingOpened(msgspec.Struct, frozen=True):

@@ -12,7 +12,8 @@ def refuse_unanswerable(estimator: Any) -> None:
     name = type(last_of(estimator)).__name__
     if hasattr(estimator, "predict_proba"):
         classes = getattr(estimator, "classes_", None)
-        if classes is None or isinstance(classes, list) or getattr(classes, "ndim", 1) != 1:
+        is_flat = classes is not None and not isinstance(classes, list) and getattr(classes, "ndim", 1) == 1
+        if not is_flat or _is_multilabel(last_of(estimator)):
             raise Poison(f"{name} predicts several labels at once, and an answer has one: {_ONE_EACH}")
         return
     if not hasattr(estimator, "predict"):
@@ -40,6 +41,12 @@ def _is_classifier(estimator: Any) -> bool:
     from sklearn.base import is_classifier
 
     return bool(is_classifier(estimator))
+
+
+def _is_multilabel(estimator: Any) -> bool:
+    """Whether each class is a label of its own, there or not: the probabilities do not add up to 1."""
+    labels = getattr(getattr(estimator, "_label_binarizer", None), "y_type_", "")
+    return bool(getattr(estimator, "multilabel_", False)) or str(labels).startswith("multilabel")
 
 
 def _targets(estimator: Any) -> int:

@@ -13,6 +13,7 @@ from headrace.errors import Poison
 from headrace.models.engine import BINARY, CLASSES, NUMBER, UNCLEAR, Floats, Words, extra, numbered, shares
 from headrace.models.onnx_answers import Answers, answers_of
 
+_DRAWN, _SLACK = 16, 1e-3
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 
 
@@ -53,8 +54,26 @@ class OnnxEngine:
         if not answers.is_shares:
             return (NUMBER, ()) if width == 1 else (UNCLEAR, numbered(width))
         count = max(2, width)
+        self._refuse_scores(raw)
         labels = answers.labels if len(answers.labels) == count else numbered(count)
         return (BINARY, labels) if count == 2 else (CLASSES, labels)
+
+    def _refuse_scores(self, raw: np.ndarray) -> None:
+        """Raise `Poison` for a classifier that answers margins, or a probability per label of several."""
+        drawn = np.random.default_rng(0).normal(size=(_DRAWN, self.columns or 1)).astype(np.float32)
+        try:
+            raw = np.concatenate([raw, self._run(drawn)])
+        except Exception:
+            # NB: a graph may know whole numbers only, and its runtime raises types of its own: the zeros have to do.
+            raw = raw.astype(np.float64)
+        known = raw[np.isfinite(raw).all(axis=-1)] if raw.ndim == 2 else raw[np.isfinite(raw)]
+        is_within = not known.size or (known.min() >= -_SLACK and known.max() <= 1 + _SLACK)
+        is_whole = known.ndim == 1 or known.shape[1] == 1 or bool(np.all(np.abs(known.sum(axis=1) - 1) <= _SLACK))
+        if not is_within or not is_whole:
+            raise Poison(
+                "the graph's classes have scores that are no probabilities (outside 0..1, or not adding up to 1): export it with raw_scores=False,"
+                " calibrate a classifier without probabilities first, and train one model per label of several"
+            )
 
 
 def engine(data: bytes) -> OnnxEngine:

@@ -108,5 +108,6 @@ def _categorical(frame: Any, signature: Signature) -> Any:
     pins = {pin.name: pin.vocabulary for pin in signature.columns}
     for name in [name for name, values in frame.items() if not pandas.api.types.is_numeric_dtype(values)]:
         (known,) = [words for own, words in pins.items() if model_names([name], signature)[0] == own]
-        frame[name] = pandas.Categorical(frame[name], categories=sorted(known or ()))
+        # NB: in code order, for files that hold codes alone; those that hold words are read by their words.
+        frame[name] = pandas.Categorical(frame[name], categories=list(known or ()))
     return frame

@@ -147,7 +147,7 @@ def _fault_of(breaker: Breaker, plan: BreakerDefinition) -> str | None:
     failed, slow = failure_share(breaker), slow_share(breaker, plan)
     if failed >= plan.failure_share:
         newest = next(call.reason for call in reversed(breaker.window) if call.failed)
-        return f"{failed:.0%} of {calls} calls failed, the limit is {plan.failure_share:.0%}: {newest}"
+        return f"{failed:.0%} of the rows of {calls} calls failed, the limit is {plan.failure_share:.0%}: {newest}"
     timed = sum(call.took_s is not None for call in breaker.window)
     if slow >= plan.slow_share and timed >= plan.min_calls:
         return f"{slow:.0%} of {timed} calls took {plan.slow_s:g} s or longer, the limit is {plan.slow_share:.0%}"

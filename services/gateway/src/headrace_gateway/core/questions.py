@@ -6,7 +6,6 @@ All become one request per row. Of V2, tensors are named by the deployment's inp
 now. A NaN in a binary tensor stands for a missing value, where the input may be missing.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from headrace.events.inference import PredictionRequested, Scalar
 from headrace.policy.asked import MAX_ID_BYTES, Unfit, instant_of, shown, unit_of, value_of
 from headrace.policy.pending import Question
 from headrace.project.definition import DeploymentDefinition, InputDefinition
+from headrace.rereading import no_number
 from headrace_gateway.core.tensors import Tensor, Wrong, values_of
 from headrace_gateway.settings import Limits
 
@@ -140,46 +140,12 @@ def _read(reader: Callable[[bytes, Call], Asked], body: bytes, call: Call, what:
     except RecursionError:
         return Unclear(f"not {what}: it is nested too deep")
     except (msgspec.DecodeError, ValueError, OverflowError) as error:
-        return Unclear(_no_number(body) or f"not {what}: {_told(error)}")
+        return Unclear(no_number(body) or f"not {what}: {_told(error)}")
 
 
 def _told(error: Exception) -> str:
     text = str(error)
     return text if len(text) <= 300 else f"{text[:300]}[...]"
-
-
-class _NoNumber(float):
-    """NaN or an infinity, where a number should stand; as text what was written."""
-
-
-def _no_number(body: bytes) -> str | None:
-    """Which field of a body that is no JSON holds what JSON has no word for (NaN, Infinity, 1e400); None if that is not why."""
-    try:
-        found = _path_of_no_number(json.loads(body, parse_constant=_NoNumber))
-    except (ValueError, RecursionError):
-        return None
-    if found is None:
-        return None
-    return f"{found}: NaN and infinities are no numbers of JSON; null stands for a missing value"
-
-
-def _path_of_no_number(document: Any) -> str | None:
-    """
-    >>> _path_of_no_number({"inputs": {"miles": float("nan")}}), _path_of_no_number({"a": [1.0]})
-    ('inputs.miles', None)
-    """
-    levels: list[tuple[str, Any]] = [("", document)]
-    while levels:
-        path, value = levels.pop()
-        if isinstance(value, dict):
-            # A tensor is told by its name: "inputs[3].data[0]" says nothing to who wrote it.
-            here = f"input {value['name']}" if isinstance(value.get("name"), str) else path
-            levels += [(f"{here}.{name}" if here else str(name), found) for name, found in value.items()]
-        elif isinstance(value, list):
-            levels += [(f"{path}[{index}]", found) for index, found in enumerate(value)]
-        elif isinstance(value, float) and not math.isfinite(value):
-            return path[:200]
-    return None
 
 
 def _v2(body: bytes, call: Call) -> Asked:

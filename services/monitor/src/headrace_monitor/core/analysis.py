@@ -29,7 +29,8 @@ from headrace.policy.outcomes import Told
 from headrace.policy.pairs import PairTest, shows_harm
 from headrace.policy.sequential import chains_needed
 from headrace.policy.verdict import PASS, worst
-from headrace.project.definition import DeploymentDefinition, LabelDefinition, RolloutDefinition
+from headrace.project.definition import DeploymentDefinition, RolloutDefinition
+from headrace.project.labels import why_no_rollout_verdict
 from headrace_monitor.core.arms import UNASKED, WAIT_BYTES, Kind, Said, Wait, Waits, assigned, said_late, said_of
 from headrace_monitor.core.blocks import LABELS_LIMIT_BYTES, PAIRS_LIMIT_BYTES, Blocks, Closed
 from headrace_monitor.core.evidence import (
@@ -466,21 +467,12 @@ def begin(deployment: DeploymentDefinition, started: RolloutStarted, read_to: Ma
 def _unmeasurable(deployment: DeploymentDefinition, control: int | None) -> str:
     if control is None:
         return "there is no control to compare with"
-    if deployment.label is None:
-        return "no label is declared"
-    if deployment.label.kind == "classes":
-        return f"the label {deployment.label.name!r} names no classes, or one only"
-    return f"there is no bounded score of a {deployment.label.kind}"
-
-
-def _is_scored(label: LabelDefinition) -> bool:
-    """Whether there is a bounded score of it. NB: of classes without names it is not known how many shares make a score."""
-    return label.kind == "binary" or (label.kind == "classes" and len(label.classes) > 1)
+    return why_no_rollout_verdict(deployment.label) or "nothing tells"
 
 
 def _blocks_of(deployment: DeploymentDefinition, plan: RolloutDefinition, state: RolloutJudged) -> Blocks | None:
     label = deployment.label
-    if label is None or not _is_scored(label):
+    if label is None or why_no_rollout_verdict(label) is not None:
         return None
     delay_s = label.horizon_s if plan.label_delay_s is None else min(plan.label_delay_s, label.horizon_s)
     block_s = max(plan.block_s, delay_s / CHAINS_LIMIT)

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.inference import Score
+from headrace.policy.losses import losses
 from headrace.policy.outcomes import SKEW_S, Asked, Table, Told, key_of, labels_of, packed, table_of
 from headrace.policy.pairs import EMPTY, BlockSum, brier_losses, brier_losses_of_classes, sum_up
 from headrace.project.definition import LabelDefinition
-from headrace_monitor.core.quality import log_losses
+from headrace.project.labels import CLASSES
 
 Floats = NDArray[np.float64]
 
@@ -244,16 +245,18 @@ class Blocks:
         return brier_losses_of_classes(values.reshape(-1, self._width))
 
     def _log_losses(self, number: int, labelled: Mapping[int, Floats]) -> tuple[float, float]:
-        """Sums of log-loss of both over the labelled rows that both scored, only to be told; 0 where there is no binary label."""
-        if self.label.kind != "binary" or number not in labelled:
+        """Sums of log-loss of both over the labelled rows that both scored, only to be told; 0 where there is none."""
+        if number not in labelled:
             return 0.0, 0.0
         rows, labels = self._rows[number], labelled[number]
-        new, control = np.array(rows.new, dtype=np.float64), np.array(rows.control, dtype=np.float64)
-        known = ~(np.isnan(new) | np.isnan(control) | np.isnan(labels))
-        return (
-            float(log_losses(new[known], labels[known]).sum()),
-            float(log_losses(control[known], labels[known]).sum()),
+        new, control = (
+            np.array(scores, dtype=np.float64).reshape(len(labels), -1) for scores in (rows.new, rows.control)
         )
+        known = ~(np.isnan(new).any(axis=1) | np.isnan(control).any(axis=1) | np.isnan(labels))
+        kind, true = self.label.kind, labels[known]
+        shaped = ((scores if kind == CLASSES else scores[:, 0])[known] for scores in (new, control))
+        of_new, of_control = (float(losses(kind, scores, true).sum()) for scores in shaped)
+        return of_new, of_control
 
     def _forget(self, closed_to_s: float) -> None:
         """Drop the outcomes that were known before the oldest open request; corrections go with what they set right."""

@@ -10,8 +10,8 @@ from headrace.events.monitor import WindowClosed
 from headrace.features.events import EventTable
 from headrace.features.parity import parity
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
+from headrace_monitor.core.figures import figures_of
 from headrace_monitor.core.profiles import profile_sources
-from headrace_monitor.core.quality import qualities_of
 from headrace_monitor.core.windows import Rows
 
 # So many rows of a window are compared with recomputed ones.
@@ -51,14 +51,14 @@ def evaluate(seen: Seen, from_s: float, late: tuple[int, int], drift_statistic: 
     to_s = from_s + deployment.cohort_s
     known = ~np.isnan(rows.labels)
     labelled = int(known.sum())
-    is_binary = deployment.label is not None and deployment.label.kind == "binary"
+    figures = figures_of(deployment.label, rows, seen.sample)
     back_s = lookback_s(seen.project, deployment)
     skew = parity(
         seen.project,
         deployment,
         seen.tables,
         seen.topics,
-        [row for row in seen.sample if row.at_s - back_s >= seen.whole_from_s],
+        [row for row in seen.sample if deployment.features and row.at_s - back_s >= seen.whole_from_s],
     )
     is_whole = from_s >= seen.whole_from_s
     return WindowClosed(
@@ -67,9 +67,9 @@ def evaluate(seen: Seen, from_s: float, late: tuple[int, int], drift_statistic: 
         to_s=to_s,
         requests=len(rows),
         labelled=labelled,
-        positive_share=float(rows.labels[known].sum()) / labelled if labelled and is_binary else None,
+        positive_share=figures.positive_share,
         verdict="PASS" if labelled >= deployment.coverage * len(rows) else "UNMEASURED",
-        qualities=qualities_of(rows) if labelled and is_binary else (),
+        qualities=figures.qualities,
         answers=rows.answers,
         parity_rows=skew.rows,
         parity_tiles=skew.tiles,
@@ -82,4 +82,7 @@ def evaluate(seen: Seen, from_s: float, late: tuple[int, int], drift_statistic: 
         late_requests=late[0],
         late_outcomes=late[1],
         outcomes_beyond=rows.beyond,
+        class_shares=figures.class_shares,
+        mean_label=figures.mean_label,
+        unmeasured=figures.unmeasured,
     )

@@ -54,7 +54,7 @@ class Watch:
     def _drift(self, window: WindowClosed, served: int | None, clock_s: float) -> list[Said]:
         if served is None or served != self.champion:
             return []
-        figure = next((q.log_loss for q in window.qualities if q.version == served and q.role == "champion"), None)
+        figure = next((q.loss for q in window.qualities if q.version == served and q.role == "champion"), None)
         if figure is None or window.verdict != "PASS":
             return []
         said: list[Said] = []

@@ -1,0 +1,136 @@
+"""What a closed window says for each kind of label, and why it says nothing where it does."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from sklearn.metrics import log_loss
+
+from headrace.events.inference import DecisionMade, FellBack, Score, Served
+from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
+from headrace.policy.outcomes import Told
+from headrace.project import Binary, Deployment, Multiclass, Number, PageHinkley, Project, Regression
+from headrace.project.compile import compile_project
+from headrace.project.definition import ProjectDefinition
+from headrace.project.deployments import LabelKind
+from headrace.project.labels import value_of
+from headrace_monitor.core.evaluation import Seen, evaluate
+from headrace_monitor.core.watch import watch_of
+from headrace_monitor.core.windows import Windows
+
+DAY_S, HOUR_S = 86_400.0, 3600.0
+CLASSES = ("ash", "birch", "cedar", "fir", "oak")
+TREE, PRICE = Multiclass("tree", CLASSES, "2h"), Regression("price", 0, 400, "2h")
+RNG = np.random.default_rng(3)
+
+
+def declared(label: LabelKind | None) -> ProjectDefinition:
+    found = Deployment("d", "u", [Number("x")], label=label, monitoring=[PageHinkley()] if label else [])
+    return compile_project(Project("p", deployments=[found]))
+
+
+def closed(
+    label: LabelKind | None, decisions: Sequence[DecisionMade], labels: Sequence[object], *, reads_again: bool = True
+) -> WindowClosed:
+    """The first day's window of these decisions; each label comes an hour after its request."""
+    project = declared(label)
+    deployment = project.deployment("d")
+    windows = Windows(deployment)
+    for n, decision in enumerate(decisions):
+        windows.decide(decision, 0, n)
+    for decision, found in zip(decisions, labels, strict=False):
+        if deployment.label is not None:
+            value = value_of(deployment.label, found)  # ty: ignore[invalid-argument-type]  # of every kind
+            windows.observe(Told(decision.unit, value, decision.at_s + HOUR_S, f"o-{decision.request_id}"))
+    rows = windows.rows_of(0.0, DAY_S + 2 * HOUR_S)
+    seen = Seen(project, deployment, rows, decisions if reads_again else (), {}, {}, 0.0)
+    return evaluate(seen, 0.0, (0, 0), None)
+
+
+def asked(
+    count: int, score: Callable[[int], Score], shadow: Callable[[int], Score] | None = None
+) -> list[DecisionMade]:
+    return [
+        DecisionMade(f"r{n}", "d", f"u{n}", n * 60.0, Served(score(n)), n, shadows=(shadow(n),) if shadow else ())
+        for n in range(count)
+    ]
+
+
+def test_several_classes_are_told_by_log_loss_and_accuracy_of_every_version() -> None:
+    shares = RNG.dirichlet(np.ones(5), 300)
+    true = np.array([RNG.choice(5, p=row) for row in shares])
+    flat = (0.2,) * 5
+    decisions = asked(300, lambda n: Score(1, "m", None, tuple(shares[n])), lambda n: Score(2, "n", None, flat))
+    window = closed(TREE, decisions, [CLASSES[found] for found in true])
+    champion, shadow = window.qualities
+    assert (champion.version, champion.role, champion.rows, champion.auc, champion.mean_score) == (
+        1, "champion", 300, None, None,
+    )  # fmt: skip
+    assert champion.loss == pytest.approx(log_loss(true, shares, labels=range(5)))
+    assert champion.expected_log_loss == pytest.approx(champion.loss, abs=0.15)
+    assert champion.accuracy == pytest.approx((shares.argmax(axis=1) == true).mean())
+    assert (shadow.version, shadow.role, shadow.loss) == (2, "shadow", pytest.approx(np.log(5)))
+    assert window.class_shares == {name: pytest.approx((true == n).mean()) for n, name in enumerate(CLASSES)}
+    assert (window.verdict, window.unmeasured, window.positive_share, window.mean_label) == ("PASS", "", None, None)
+
+
+def test_a_number_is_told_by_its_errors_and_by_a_loss_within_its_range() -> None:
+    true = RNG.uniform(0, 400, 200)
+    window = closed(PRICE, asked(200, lambda n: Score(1, "m", true[n] + (10 if n % 2 else -10))), true.tolist())
+    (champion,) = window.qualities
+    assert (champion.log_loss, champion.auc) == (None, None)
+    assert (champion.rmse, champion.mae) == (pytest.approx(10.0), pytest.approx(10.0))
+    assert (champion.loss, champion.loss_name) == (pytest.approx(0.01), "squared error")  # (10 / (400 / 4)) squared
+    assert window.mean_label == pytest.approx(true.mean())
+    assert window.unmeasured == ""
+
+
+@pytest.mark.parametrize(
+    ("label", "score"),
+    [
+        (Binary("y", "2h"), Score(0, "", 0.5)),
+        (TREE, Score(0, "", None, (0.2,) * 5)),
+        (PRICE, Score(0, "", 200.0)),
+    ],
+)
+def test_the_prior_is_judged_like_a_version(label: LabelKind, score: Score) -> None:
+    decisions = [
+        replace(found, answer=FellBack("prior", "no version yet", score)) for found in asked(10, lambda _: score)
+    ]
+    true = {"y": [0.0, 1.0] * 5, "tree": ["ash", "oak"] * 5, "price": [100.0, 300.0] * 5}[label.name]
+    (prior,) = closed(label, decisions, true).qualities
+    assert (prior.version, prior.role, prior.rows) == (0, "prior", 10)
+    assert prior.loss == pytest.approx({"y": np.log(2), "tree": np.log(5), "price": 1.0}[label.name])
+
+
+@pytest.mark.parametrize(
+    ("label", "labels", "reads_again", "why"),
+    [
+        (None, [], True, "no label is declared"),
+        (PRICE, [], True, "no label has come"),
+        (TREE, ["ash"] * 5, False, "no labelled request has a score of the label's kind"),
+    ],
+)
+def test_what_is_not_measured_says_why(
+    label: LabelKind | None, labels: Sequence[object], reads_again: bool, why: str
+) -> None:
+    window = closed(label, asked(5, lambda _: Score(1, "m", 7.5)), labels, reads_again=reads_again)
+    assert (window.qualities, window.unmeasured, window.verdict) == ((), why, "PASS" if labels else "UNMEASURED")
+
+
+@pytest.mark.parametrize(("label", "field"), [(TREE, "log_loss"), (PRICE, "squared_error")])
+def test_the_loss_of_every_kind_is_watched_for_drift(label: LabelKind, field: str) -> None:
+    project = declared(label)
+    watch = watch_of(project.deployment("d"), None)
+    watch.on_champion(1, 0.0)
+    opened: list[int] = []
+    for day in range(20):
+        loss = 0.3 if day < 10 else 0.9
+        known = VersionQuality(1, "champion", 1000, None, None, None, None)
+        window = WindowClosed(
+            "d", day * DAY_S, (day + 1) * DAY_S, 1000, 1000, None, "PASS", (replace(known, **{field: loss}),)
+        )
+        opened += [day for found in watch.on_window(window, 1, (day + 1) * DAY_S) if isinstance(found, FindingOpened)]
+    assert opened
+    assert 10 <= opened[0] <= 12
