@@ -22,9 +22,10 @@ from headrace.project.definition import DeploymentDefinition
 from headrace.project.load import Allowed, load_build
 from headrace_trainer.adapters.onnx import convert
 from headrace_trainer.building import built
-from headrace_trainer.core.described import golden_of, profile_of, slices_of
+from headrace_trainer.core.described import profile_of, slices_of
 from headrace_trainer.core.fitting import Fitted, Gated, fit_gated, refit
 from headrace_trainer.core.gates import standing, undecided, used
+from headrace_trainer.core.proof import golden_of
 from headrace_trainer.core.splits import masks
 from headrace_trainer.core.target import Unfit
 from headrace_trainer.gathering import Gatherer
@@ -116,7 +117,7 @@ class TrainingRun:
         gates = [*([alike] if alike is not None else []), *gated.results, parity]
         command = await self._publish(deployment, material, gated, fitted, gates)
         place = await self._publish_bytes(onnx, "onnx") if onnx is not None else None
-        described = await beside(_described, material, gated, fitted)
+        described = await beside(_described, deployment, command, material, gated, fitted)
         self.command = replace(command, onnx=place, **described)
         size = len(self.context.codec.encode(self.command))
         if size > _COMMAND_BYTES:
@@ -217,7 +218,9 @@ def _not_switched(open_gate: GateResult, deployment: str) -> str:
     )
 
 
-def _described(material: Material, gated: Gated, fitted: Fitted) -> dict[str, Any]:
+def _described(
+    deployment: DeploymentDefinition, command: RegisterVersion, material: Material, gated: Gated, fitted: Fitted
+) -> dict[str, Any]:
     """Figures for the card, of all rows in the span and of the holdout by slice; and golden rows."""
     rows, matrix, span, target = material.rows, material.matrix, gated.span, material.target
     _, holdout = masks(span, rows.at_s)
@@ -226,5 +229,5 @@ def _described(material: Material, gated: Gated, fitted: Fitted) -> dict[str, An
     return {
         "profile": profile_of(material.signature, matrix[inside]),
         "slices": slices_of(material.signature, target, inputs, gated.scores, rows.labels[holdout]),
-        "golden": golden_of(fitted.model, target, matrix[inside]),
+        "golden": golden_of(fitted.model, deployment, command, target, matrix[inside]),
     }

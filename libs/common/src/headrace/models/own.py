@@ -3,6 +3,7 @@ model's own names, or a matrix where it has none. Nothing here knows of codes, o
 """
 
 from collections.abc import Mapping, Sequence, Set
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 def _by_skops(data: bytes, columns: Columns, signature: Signature, output: str) -> Any:
-    estimator = skops_format.load(data)
+    estimator = _estimator(data)
     told = columns if signature.frame else _coded(columns, signature)
     frame = _named(told, tuple(getattr(estimator, "feature_names_in_", ())), signature)
     asked = frame if hasattr(estimator, "feature_names_in_") else frame.to_numpy(object if signature.frame else float)
@@ -50,9 +51,7 @@ def _by_skops(data: bytes, columns: Columns, signature: Signature, output: str) 
 
 
 def _by_xgboost(data: bytes, columns: Columns, signature: Signature, output: str) -> Any:
-    library = extra("xgboost")
-    booster = library.Booster({"nthread": 1})
-    booster.load_model(bytearray(data))
+    library, booster = extra("xgboost"), _booster(data)
     rounds = (0, 0) if booster.attr("best_iteration") is None else (0, int(booster.attr("best_iteration")) + 1)
     names = tuple(booster.feature_names or ())
     kinds = dict(zip(names, booster.feature_types or (), strict=False))
@@ -67,6 +66,19 @@ def _by_lightgbm(data: bytes, columns: Columns, signature: Signature, output: st
     words = {pin.name for pin in signature.columns if pin.vocabulary} if booster.pandas_categorical else set()
     frame = _named(_coded(columns, signature, words), _lightgbm_names(booster, signature), signature)
     return booster.predict(_categorical(frame, signature), num_threads=1)
+
+
+# NB: a model that refuses some requests is asked one by one: it is not read anew for each.
+@lru_cache(maxsize=1)
+def _estimator(data: bytes) -> Any:
+    return skops_format.load(data)
+
+
+@lru_cache(maxsize=1)
+def _booster(data: bytes) -> Any:
+    booster = extra("xgboost").Booster({"nthread": 1})
+    booster.load_model(bytearray(data))
+    return booster
 
 
 def _lightgbm_names(booster: Any, signature: Signature) -> tuple[str, ...]:
