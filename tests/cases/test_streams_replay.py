@@ -37,7 +37,7 @@ async def test_a_replay_that_was_killed_goes_on_and_sends_nothing_twice(scene: S
     rows = Rows(2000)
     rows.write(scene.folder / "rides.csv")
     await scene.until_ready()
-    await killed_amid(scene, 600)
+    assert await ended_amid(scene, 600, signal.SIGKILL) == -signal.SIGKILL
     report = scene.report(*COMMAND)
     await nothing_twice(scene, rows, report)
     known = ~np.isnan(rows.label)
@@ -52,7 +52,10 @@ async def test_a_replay_tells_the_figures_of_both_versions_and_of_the_switch(sce
     rows.write(scene.folder / "rides.csv")
     await scene.register()
     await scene.until_ready(1, 2)
-    await killed_amid(scene, 600)
+    assert await ended_amid(scene, 600, signal.SIGINT) == 130
+    assert "the same command goes on from there" in (scene.folder / "processes.log").read_text()
+    others = scene.run(*COMMAND[:-1], "+1h")
+    assert (others.returncode, "give the same options to go on" in others.stderr) == (2, True)
     await scene.switch()
     report = scene.report(*COMMAND)
     decisions = await nothing_twice(scene, rows, report)
@@ -61,8 +64,8 @@ async def test_a_replay_tells_the_figures_of_both_versions_and_of_the_switch(sce
     await asked_of_another(scene, rows, decisions)
 
 
-async def killed_amid(scene: Scene, decided: int) -> None:
-    """kill -9, once so many are decided."""
+async def ended_amid(scene: Scene, decided: int, how: signal.Signals) -> int:
+    """Send a signal once so many are decided; returns how the process ended."""
     first = scene.start("headrace_cli", *COMMAND, "--speed", "60000")
 
     async def is_amid() -> bool:
@@ -70,8 +73,8 @@ async def killed_amid(scene: Scene, decided: int) -> None:
         return await scene.decided() > decided
 
     await scene.until(is_amid)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.send_signal(how)
+    return first.wait(60)
 
 
 async def nothing_twice(scene: Scene, rows: Rows, report: dict[str, Any]) -> list[DecisionMade]:

@@ -144,10 +144,11 @@ class Bench:
         await self.send([Out(made.topic, made.key, made.value, (*made.headers, *more.get("headers", ())))])
 
     async def register(self, deployment: str, version: int, model: Any = None, **changes: Any) -> VersionRegistered:
-        """Publish an artifact and its version. `changes`: fields of `VersionRegistered` to replace."""
-        definition = PROJECT.deployment(deployment)
+        """Publish an artifact and its version. `changes`: fields of `VersionRegistered` to replace; `project`: another one than `PROJECT`."""
+        project = changes.pop("project", PROJECT)
+        definition = project.deployment(deployment)
         words = changes.pop("vocabularies", {"carrier": ("AA", "UA")})
-        signature = pin_signature(PROJECT, definition, words, **changes.pop("pins", {}))
+        signature = pin_signature(project, definition, words, **changes.pop("pins", {}))
         data = changes.pop("data", None) or skops.io.dumps(model or trained(len(signature.columns), version))
         place = await artifacts.publish(self.log, self.topics, data, changes.pop("format", "skops"), AT_S, "test")
         named = {"deployment": deployment, "model": deployment, "model_digest": f"digest-{version}"}

@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from headrace.events.registry import ColumnPin, Signature
-from headrace_trainer.core.described import golden_of, profile_of, slices_of
+from headrace_trainer.core.described import profile_of, slices_of
 from headrace_trainer.core.target import Target
 
 SIGNATURE = Signature((ColumnPin("miles"), ColumnPin("carrier", ("AA", "UA"))), "s")
@@ -34,14 +33,3 @@ def test_slices_are_the_frequent_values_of_categories() -> None:
     assert found["carrier=AA"]["rows"] == 150
     assert found["carrier=AA"]["log_loss"] == pytest.approx(math.log(2))
     assert (found["carrier=AA"]["auc"], "auc" in found["carrier=UA"]) == (0.5, False)
-
-
-def test_golden_rows_are_what_the_model_says_of_rows_from_all_over() -> None:
-    matrix = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
-    model = LogisticRegression().fit(matrix, matrix[:, 0] > 0)
-    golden = golden_of(model, TWO, matrix)
-    assert len(golden) == 16
-    assert golden[-1].row == matrix[-1].tobytes()
-    rows = np.frombuffer(b"".join(found.row for found in golden), "<f4").reshape(16, 3)
-    assert [found.value for found in golden] == model.predict_proba(rows)[:, 1].tolist()
-    assert len(golden_of(model, TWO, matrix[:5])) == 5

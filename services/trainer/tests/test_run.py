@@ -245,3 +245,24 @@ async def test_a_run_registers_with_onnx_where_it_says_the_same_and_without_wher
     rows = np.zeros((3, len(run.command.signature.columns)), np.float32)
     said_by = [engine.predict(rows, "binary") for engine in engines]
     assert said_by[0] == pytest.approx(said_by[-1], abs=1e-4)
+
+
+def wrong_parameter(signature: Signature) -> LogisticRegression:
+    """scikit-learn says so when it is fitted, deep in its own files."""
+    return LogisticRegression(C=-1)
+
+
+async def test_what_a_library_says_of_an_estimator_is_told_with_where_build_is_written(memory_log: MemoryLog) -> None:
+    found = declared(False)
+    assert found.training is not None
+    wrong = dataclasses.replace(found, training=dataclasses.replace(found.training, build=wrong_parameter))
+    context, said = await played(memory_log, wrong), []
+    accepted = RetrainAccepted("guess", "run-1", "q", "manual", "test", NOW_S)
+    await TrainingRun(context, accepted, said.append, load_here).run()
+    finished = said[-1]
+    assert isinstance(finished, TrainingFinished)
+    assert finished.outcome == "failed"
+    assert finished.reason.startswith("InvalidParameterError: The 'C' parameter of LogisticRegression must be a float")
+    assert finished.reason.endswith(
+        f"(while what build returns was fitted: {__file__}:{wrong_parameter.__code__.co_firstlineno})"
+    )

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from headrace.bus import artifacts
+from headrace.bus.outputs import named_by
 from headrace.codec import Message
 from headrace.errors import Misconfigured, Poison
 from headrace.events import type_name
@@ -21,6 +22,7 @@ from headrace.events.inference import (
     FellBack,
     Invalid,
     Refused,
+    Score,
     Served,
     ShadowScored,
 )
@@ -29,6 +31,7 @@ from headrace.features.rows import bare_signature
 from headrace.models.engine import Engine, by_class, load
 from headrace.models.frames import frame_of
 from headrace.models.matching import matched
+from headrace.policy.prediction import OutputKind, label_of, name_of
 from headrace.policy.shadowing import joined
 from headrace_cli.labelled import labels_by_request, said_of
 from headrace_cli.render import instant
@@ -62,12 +65,12 @@ async def explain_decision(session: Session, deployment: str, wanted: str, *, ag
         "request": decision.request_id,
         "unit": decision.unit,
         "at": instant(decision.at_s),
-        "answer": told(decision.answer),
+        "answer": told(decision.answer, _kind(session, deployment, registered)),
         "assigned_version": decision.assigned,
         "failed_versions": {
             name: f"{type(failure).__name__}: {failure.reason}" for name, failure in decision.failures.items()
         },
-        "shadows": {str(score.version): score.value for score in decision.shadows},
+        "shadows": {str(score.version): score.classes or score.value for score in decision.shadows},
         "row": row_of(decision, _signature(session, decision, registered)),
         "missing": list(decision.missing),
         "stale": list(decision.stale),
@@ -156,17 +159,39 @@ def version_of(answer: Answer) -> int | None:
     return answer.score.version or None if isinstance(answer, Served | FellBack) else None
 
 
-def told(answer: Answer) -> dict[str, Any]:
-    """An answer in plain words."""
+def _kind(session: Session, deployment: str, registered: VersionRegistered | None) -> OutputKind:
+    """What the answer means: by the version that gave it, else by the label."""
+    found = session.projects.deployment(deployment)
+    label = None if found is None else found[1].label
+    if registered is not None:
+        return named_by(OutputKind(registered.output, registered.classes), label)
+    return OutputKind() if label is None else OutputKind(label.kind, label.classes)
+
+
+def told(answer: Answer, kind: OutputKind) -> dict[str, Any]:
+    """An answer in plain words, with the names of classes."""
     match answer:
         case Served(score):
-            return {"kind": "served", "version": score.version, "value": score.value, "classes": score.classes}
+            return {"kind": "served", "version": score.version, **_named(score, kind)}
         case FellBack(rung, reason, score):
-            return {"kind": "fell back", "rung": rung, "version": score.version, "value": score.value, "reason": reason}
+            return {
+                "kind": "fell back",
+                "rung": rung,
+                "version": score.version,
+                **_named(score, kind),
+                "reason": reason,
+            }
         case Refused(reason) | Invalid(reason):
             return {"kind": type(answer).__name__.lower(), "reason": reason}
         case Expired(late_ms):
             return {"kind": "expired", "late_ms": late_ms}
+
+
+def _named(score: Score, kind: OutputKind) -> dict[str, Any]:
+    said = {"label": label_of(score, kind), "value": score.value, "classes": score.classes}
+    if score.classes is None:
+        return said
+    return said | {"shares": {str(name_of(n, kind.classes)): share for n, share in enumerate(score.classes)}}
 
 
 def row_of(decision: DecisionMade, signature: Signature | None) -> dict[str, float | str | None]:
@@ -190,7 +215,9 @@ def _signature(session: Session, decision: DecisionMade, registered: VersionRegi
 def _plain(value: float, vocabulary: Sequence[str] | None) -> float | str | None:
     if value != value:
         return None
-    return round(value, 6) if vocabulary is None else vocabulary[int(value)]
+    if vocabulary is None:
+        return round(value, 6)
+    return vocabulary[int(value)] if value < len(vocabulary) else "(unknown)"
 
 
 async def chain_of_route(session: Session, deployment: str, offset: int | None = None) -> list[Step]:

@@ -24,8 +24,9 @@ from headrace.events.registry import (
 from headrace.models.digest import model_digest
 from headrace.models.engine import MAX_BYTES, Engine, format_of
 from headrace.models.engine import load as load_engine
+from headrace.models.proving import Answering, prove_file
 from headrace.models.skops_format import SkopsEngine
-from headrace_cli.agreeing import Said, agree
+from headrace_cli.agreeing import Agreed, Said, agree
 from headrace_cli.facts import await_facts, me
 from headrace_cli.sampling import Requests, read_requests
 from headrace_cli.session import Session, run
@@ -83,6 +84,7 @@ def register_file(file: Path, about: Registration, format: str | None = None, na
         agreed = agree(model, *found, said)
         if not model.names:
             _refuse_order(named, agreed.signature, about.deployment)
+        golden = prove_file(data, format, found[1], _answering(agreed), requests.inputs)
         now_s = session.clock.now_s()
         place = await artifacts.publish(session.log, session.topics, data, format, now_s, "cli")
         command = RegisterVersion(
@@ -99,10 +101,16 @@ def register_file(file: Path, about: Registration, format: str | None = None, na
             rollout=about.release,
             owner=about.owner,
             tags=about.tags,
+            golden=golden,
         )
         return Done(*await _carry_out(session, command), agreed.notes)
 
     return run(work)
+
+
+def _answering(agreed: Agreed) -> Answering:
+    answers = agreed.answers
+    return Answering(agreed.signature, answers.output, len(answers.classes), answers.places)
 
 
 def read_file(file: Path, most_bytes: int) -> bytes:

@@ -179,6 +179,13 @@ def test_a_frame_has_the_words_of_the_codes_and_gaps_where_there_are_none() -> N
     assert frame.isna().to_numpy().tolist() == [[False, False], [True, False], [False, True]]
 
 
+def test_an_unknown_word_is_not_a_missing_one_in_a_frame() -> None:
+    pins = [ColumnPin("carrier", ("AA", "~unseen~"))]
+    frame = frame_of(np.array([[1], [2], [np.nan]], np.float32), pins)
+    assert frame["carrier"].tolist()[:2] == ["~unseen~", "~unseen~~"]
+    assert frame["carrier"].isna().tolist() == [False, False, True]
+
+
 def test_trees_on_onnx_with_missing_values_agree_to_the_last_digits() -> None:
     rows = np.where(np.random.default_rng(1).random(ROWS.shape) < 0.1, np.nan, ROWS).astype(np.float32)
     model = HistGradientBoostingClassifier(max_iter=20).fit(rows, LABELS["binary"])

@@ -15,7 +15,7 @@ from headrace.events.training import (
     TrainingFinished,
     TrainingProgressed,
 )
-from headrace.policy.holding import WAITS, Holding
+from headrace.policy.holding import Holding
 from headrace.testing.registry import version_of
 
 COMMAND = derived_id("register", "r1")
@@ -65,7 +65,7 @@ def test_topics_may_be_read_in_any_order() -> None:
         (ACCEPTED[1], TrainingFinished("d", "r1", "failed", "memory")),
         (ACCEPTED[1], TRAINED[1], CommandRefused("d", "register.version", COMMAND, "no artifact")),
         (ACCEPTED[1], TRAINED[1], REGISTERED[1], RolloutQueued("d", 2, "another one runs", "trainer")),
-        (ACCEPTED[1], TrainingProgressed("d", "r1", WAITS, 0.0, "for 300 rows")),
+        (ACCEPTED[1], TrainingFinished("d", "r1", "waiting", "for 300 rows", missing_rows=300)),
     ],
 )
 def test_what_will_not_come_by_waiting_holds_nobody(last: tuple[Any, ...]) -> None:

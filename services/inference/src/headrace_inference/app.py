@@ -25,7 +25,8 @@ from headrace_inference.adapters.progress import Progress
 from headrace_inference.adapters.shelf import Shelf
 from headrace_inference.adapters.trials import Trials
 from headrace_inference.adapters.warmer import MEMORY_BYTES, Trial, Trust, Warmer
-from headrace_inference.core.warming import Name, degraded, example_rows
+from headrace_inference.core.proof import asked_of
+from headrace_inference.core.warming import Name, degraded
 from headrace_inference.plane import Plane
 from headrace_inference.settings import LINGER_S, MAX_BATCH
 from headrace_inference.shell import InferenceShard
@@ -84,7 +85,7 @@ async def wire(
         health,
         clock,
         trial=trial or Trust(),
-        examples=lambda registered: example_rows(definitions.newest(registered.deployment), registered.signature),
+        asks=lambda registered: asked_of(definitions.newest(registered.deployment), registered),
         tell=facts.append,
         limit_bytes=model_memory_bytes,
         blackbox=blackbox,
@@ -121,10 +122,10 @@ async def wire(
 
 def _why_not(definitions: Definitions, shelf: Shelf, warmer: Warmer, name: Name) -> str | None:
     """Why a version cannot answer at all, None when it can, or is only busy."""
-    deployment = definitions.newest(name[0])
-    if deployment is None:
+    found = definitions.newest(name[0])
+    if found is None:
         return None
-    match shelf.why_not(name, deployment.breaker):
+    match shelf.why_not(name, found[1].breaker):
         case NotLoaded(reason):
             return warmer.why_not(name) or reason
         case _:

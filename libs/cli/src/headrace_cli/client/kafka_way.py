@@ -101,6 +101,10 @@ class KafkaWay:
                     raise Rejected(f"outcomes[{number}]: {error}" if len(outcomes) > 1 else str(error)) from None
             await self._observer.send(deployment, outcomes, deadline_s)
 
+    def told(self, found: DeploymentDefinition, answered: PredictionAnswered) -> Prediction:
+        """What an answer says, in the words of the version that gave it."""
+        return predicted(found.name, answered.request_id, answered, partial(self._kinds.of, found), 0)
+
     async def answers(
         self, deployment: str, batch: Batch, version: int | None, deadline_ms: int
     ) -> Sequence[PredictionAnswered | None]:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.status import Status
 
 from headrace.errors import HeadraceError, Misconfigured, Retryable
-from headrace.events.inference import FellBack, PredictionAnswered, Scalar, Served
-from headrace.policy.prediction import decision_id
+from headrace.events.inference import PredictionAnswered, Scalar
+from headrace.policy.prediction import Prediction, decision_id
 from headrace.project.compile import digest
 from headrace_cli.applying import apply_project, check_project
 from headrace_cli.children import RESTART_AT_ONCE, last_line
@@ -32,6 +33,7 @@ _CONNECT_WITHIN_S = 60.0
 # So often a service may end during `up` before it is given up.
 _LOOPS = 3
 _ANSWER_WITHIN_S = 15.0
+_CLASSES_SHOWN = 10
 
 
 def add_to(app: typer.Typer) -> None:
@@ -194,16 +196,17 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Ask a deployment, over Kafka, and show the answer."""
-    answered = run(lambda session: _predict(session, deployment, inputs or [], unit, at))
+    answered, told = run(lambda session: _predict(session, deployment, inputs or [], unit, at))
     if as_json:
-        say(plain(answered) | {"decision_id": decision_id(answered)}, as_json=True, line="")
+        named = {"label": told.label, "shares": told.shares} if told.is_answered else {}
+        say(plain(answered) | {"decision_id": decision_id(answered)} | named, as_json=True, line="")
         return
-    console.print(_told(answered), highlight=False)
+    console.print(harmless(told_of(told)), highlight=False, soft_wrap=True)
 
 
 async def _predict(
     session: Session, deployment: str, pairs: list[str], unit: str | None, at: str | None
-) -> PredictionAnswered:
+) -> tuple[PredictionAnswered, Prediction]:
     found = session.projects.deployment(deployment)
     if found is None:
         known = ", ".join(d.name for _, d in session.projects.deployments()) or "none"
@@ -215,11 +218,11 @@ async def _predict(
     try:
         batch = Batch(f"cli-{secrets.token_hex(8)}", (row,))
         (answered,) = await way.answers(deployment, batch, None, int(_ANSWER_WITHIN_S * 1000))
+        if answered is None:
+            raise HeadraceError(f"no answer within {_ANSWER_WITHIN_S:.0f} s: is inference ready? `headrace status`")
+        return answered, way.told(found[1], answered)
     finally:
         await way.close()
-    if answered is None:
-        raise HeadraceError(f"no answer within {_ANSWER_WITHIN_S:.0f} s: is inference ready? `headrace status`")
-    return answered
 
 
 def _input(pair: str, kinds: dict[str, str]) -> tuple[str, Scalar]:
@@ -234,20 +237,26 @@ def _input(pair: str, kinds: dict[str, str]) -> tuple[str, Scalar]:
         raise Misconfigured(f"{name} is a number, got {value!r}") from None
 
 
-def _told(decision: PredictionAnswered) -> str:
-    answer = decision.answer
-    match answer:
-        case Served(score=score):
-            who = f"version {score.version}"
-        case FellBack(rung=rung, reason=reason, score=score):
-            who = f"{rung} ({reason})"
-        case _:
-            reason = getattr(answer, "reason", "")
-            return f"[bold]{type(answer).__name__.lower()}[/] {reason}"
-    value = score.value if score.classes is None else list(score.classes)
-    missing = f"; missing: {', '.join(decision.missing)}" if decision.missing else ""
-    stale = f"; stale: {', '.join(decision.stale)}" if decision.stale else ""
-    return f"[bold]{value}[/] by {who}{missing}{stale}"
+def told_of(found: Prediction) -> str:
+    """A prediction in one line: the class by its name, what is said of it, and who said it."""
+    if not found.is_answered:
+        return f"[bold]{found.outcome}[/] {escape(found.reason)}"
+    who = f"version {found.version}" if found.outcome == "served" else f"{found.rung} ({escape(found.reason)})"
+    missing = f"; missing: {', '.join(found.missing)}" if found.missing else ""
+    stale = f"; stale: {', '.join(found.stale)}" if found.stale else ""
+    return f"{_said(found)} by {who}{escape(missing + stale)}"
+
+
+def _said(found: Prediction) -> str:
+    if found.shares:
+        shown = sorted(found.shares.items(), key=lambda share: -share[1])[:_CLASSES_SHOWN]
+        return (
+            f"[bold]{escape(str(found.label))}[/] ({escape(', '.join(f'{name} {share:.4g}' for name, share in shown))})"
+        )
+    if isinstance(found.label, str):
+        value = found.value or 0.0
+        return f"[bold]{escape(found.label)}[/] (probability {max(value, 1 - value):.4g})"
+    return f"[bold]{found.value}[/]"
 
 
 async def _started(

@@ -50,7 +50,11 @@ def explain(
 
 def _show_decision(found: dict[str, Any]) -> None:
     answer = found["answer"]
-    parts = [f"{name} {cell(value)}" for name, value in answer.items() if name != "kind" and value is not None]
+    parts = [
+        f"{name} {cell(value)}"
+        for name, value in answer.items()
+        if name not in ("kind", "classes") and value is not None
+    ]
     console.print(Text.assemble((answer["kind"], "bold"), f"  {harmless('  '.join(parts))}"))
     if again := found.get("made_again"):
         console.print(told("made again: " + "  ".join(f"{name} {value}" for name, value in again.items())))

@@ -32,6 +32,8 @@ STEPS_A_WINDOW = 8
 SMOOTH_S = 0.2
 # Services beat each second; one that has been silent for so long, while others spoke, has gone.
 SILENT_S = 10.0
+# Where nobody has spoken for so long, by the clock of this machine, everybody has gone.
+DEAD_S = 300.0
 
 
 @dataclass
@@ -52,9 +54,9 @@ class Alive:
         else:
             self._seen_ms[report.service, report.instance] = message.record.timestamp_ms
 
-    def has(self, service: str) -> bool:
-        """Whether an instance of a service reports."""
-        oldest_ms = self._newest_ms - SILENT_S * 1000
+    def has(self, service: str, now_s: float) -> bool:
+        """Whether an instance of a service reports. Two clocks differ, so the log's own comes first."""
+        oldest_ms = max(self._newest_ms - SILENT_S * 1000, (now_s - DEAD_S) * 1000)
         return any(name == service and seen_ms >= oldest_ms for (name, _), seen_ms in self._seen_ms.items())
 
 
@@ -65,7 +67,7 @@ class Replay:
         self, session: Session, deployment: DeploymentDefinition, ids: Ids, tell: Callable[[str], None]
     ) -> None:
         self._session, self._deployment, self.ids, self._tell = session, deployment, ids, tell
-        self._holding, self.alive = Holding(deployment.name), Alive()
+        self._holding, self._alive = Holding(deployment.name), Alive()
         self.holds = 0
         self.held_s = 0.0
 
@@ -93,7 +95,9 @@ class Replay:
     async def _following(self):
         session = self._session
         facts = View(session.log, session.codec, [session.topics.name(noun) for noun in holding.TOPICS], self._take)
-        health = View(session.log, session.codec, [session.topics.name("ops.health")], self.alive.take, committed=False)
+        health = View(
+            session.log, session.codec, [session.topics.name("ops.health")], self._alive.take, committed=False
+        )
         following = []
         try:
             for view in (facts, health):
@@ -107,19 +111,22 @@ class Replay:
             await facts.stop()
             await health.stop()
 
+    def _has(self, service: str) -> bool:
+        return self._alive.has(service, self._session.clock.now_s())
+
     def _take(self, message: Message) -> None:
         self._holding.take(message.event, message.envelope.id)
 
     def _paced_by(self) -> Sequence[str]:
         """The monitor too where it decides something, or is there: what it lags, no drift is found in time."""
         needs_monitor = self._deployment.training is not None or bool(self._deployment.monitoring)
-        if not self.alive.has("inference"):
+        if not self._has("inference"):
             raise HeadraceError("no inference service reports: `headrace up` starts one, `headrace status` says more")
-        if needs_monitor and not self.alive.has("monitor"):
+        if needs_monitor and not self._has("monitor"):
             raise HeadraceError(
                 f"no monitor reports, and {self._deployment.name} is trained or watched by what it finds: see `headrace status`"
             )
-        return ("inference", "monitor") if self.alive.has("monitor") else ("inference",)
+        return ("inference", "monitor") if self._has("monitor") else ("inference",)
 
     async def _hold(self) -> None:
         """Until nothing is under way. Raises when whoever works at it has gone, or nothing moves."""
@@ -136,7 +143,7 @@ class Replay:
             what=lambda: f"{self._holding.waits_for}; the same command goes on from here",
             tell=self._tell,
             sign=lambda: self._holding.waits_for,
-            is_busy=lambda: self.alive.has("trainer") and self.alive.has("registry"),
+            is_busy=lambda: self._has("trainer") and self._has("registry"),
             every_s=0.02,
         )
 

@@ -46,7 +46,7 @@ class OutputKinds:
             found = OutputKind(label.kind, label.classes)
         if found is None:
             found = known[max(known)] if known else OutputKind()
-        return OutputKind(found.kind, _names(found, label))
+        return named_by(found, label)
 
     def _take(self, message: Message) -> None:
         found = message.event
@@ -63,10 +63,10 @@ class OutputKinds:
             usable.add(registered.version)
 
 
-def _names(kind: OutputKind, label: LabelDefinition | None) -> tuple[str, ...]:
-    """What the classes are called: by the version where it has names for them, else by the label."""
+def named_by(kind: OutputKind, label: LabelDefinition | None) -> OutputKind:
+    """The same with what its classes are called: by the version where it has names for them, else by the label."""
     is_plain = are_plain(kind.classes)
     wanted = label.classes if label is not None and label.kind == kind.kind else ()
     if is_plain and wanted and len(kind.classes) in (0, len(wanted)):
-        return wanted
-    return () if is_plain and kind.kind == BINARY else kind.classes
+        return OutputKind(kind.kind, wanted)
+    return OutputKind(kind.kind) if is_plain and kind.kind == BINARY else kind

@@ -7,10 +7,12 @@ outcomes carry ids of their own, so what may not have been written is sent again
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace.bus.port import Ack, Log, Out, Producer, TopicPartition
+from headrace.bus.reading import pin_offsets
 from headrace.errors import Retryable
 from headrace.topics import Topics
 
@@ -48,53 +50,54 @@ class Pace:
                 self._sent[tp] = max(self._sent.get(tp, 0), ack.offset + 1)
 
     async def look(self) -> None:
-        """Until all requests that were sent before the last look are decided, and the monitor has read about all there is."""
+        """Until all requests that were sent before the last look are decided, and the monitor has read about all there is now."""
         wanted, self._wanted = self._wanted, dict(self._sent)
         await self._reach(wanted)
 
     async def drain(self) -> None:
-        """Until all requests are decided."""
+        """Until all requests are decided, and the monitor has read about all there is then."""
         await self._reach(self._sent)
 
     async def _reach(self, wanted: Mapping[TopicPartition, int]) -> None:
-        """Waits as long as anybody comes closer. Raises `Retryable` when nobody has for `STUCK_S`."""
-        loop = asyncio.get_running_loop()
-        stands, since_s = -1, loop.time()
-        while behind := await self._behind(wanted):
-            who, count = next(iter(behind.items()))
-            total = sum(behind.values())
-            if total != stands:
-                stands, since_s = total, loop.time()
-            elif loop.time() - since_s > STUCK_S:
+        await self._follow("inference", wanted, 0)
+        if "monitor" in self._services:
+            # NB: the ends of this moment: behind those of others' traffic somebody always is.
+            await self._follow("monitor", await self._ends(), MONITOR_BEHIND)
+
+    async def _ends(self) -> Mapping[TopicPartition, int]:
+        """Of decisions and outcomes: what the monitor lags there, no drift is found and no rollout judged in time."""
+        topics = [self._topics.name(noun) for noun in ("inference.decisions", "inference.outcomes")]
+        while True:
+            with contextlib.suppress(Retryable):
+                return await pin_offsets(self._log, topics)
+            await asyncio.sleep(RESEND_S)
+
+    async def _follow(self, service: str, ends: Mapping[TopicPartition, int], most: int) -> None:
+        """Until a service has at most so many records left before `ends`; as long as it comes closer.
+
+        Raises `Retryable` when it has not for `STUCK_S`, or the broker has not answered for as long.
+        """
+        clock = asyncio.get_running_loop().time
+        stands, since_s = math.inf, clock()
+        while (left := await self._left(service, ends, stands)) > most:
+            if left < stands:
+                stands, since_s = left, clock()
+            elif clock() - since_s > STUCK_S:
+                what = "how far it is was not told" if math.isinf(left) else f"{left:,.0f} are left"
                 raise Retryable(
-                    f"for {STUCK_S:.0f} s {who} has read none of the {count:,} records that it is to read:"
+                    f"for {STUCK_S:.0f} s {service} has read none of the records that it is to read ({what}):"
                     " see `headrace status`; the same command goes on where this one ends"
                 )
             await asyncio.sleep(_LOOK_S)
 
-    async def _behind(self, wanted: Mapping[TopicPartition, int]) -> dict[str, int]:
-        """Per service how many records are left; those that are not late are left out, all of them while the broker is away."""
-        try:
-            undecided = await self._undecided(wanted)
-            if undecided:
-                return {"inference": undecided}
-            unread = await self._unread() if "monitor" in self._services else 0
-        except Retryable:
-            return {"inference": 1}
-        return {"monitor": unread} if unread > MONITOR_BEHIND else {}
-
-    async def _undecided(self, wanted: Mapping[TopicPartition, int]) -> int:
-        if not wanted:
+    async def _left(self, service: str, ends: Mapping[TopicPartition, int], stands: float) -> float:
+        """How many records before `ends` it has not read; as many as before while the broker is away."""
+        if not ends:
             return 0
-        reached = await self._log.committed(self._topics.group("inference"), wanted)
-        return sum(max(end - reached.get(tp, 0), 0) for tp, end in wanted.items())
-
-    async def _unread(self) -> int:
-        """Of decisions and outcomes, by the monitor: what it lags, a rollout goes on without being judged."""
-        topics = [self._topics.name(noun) for noun in ("inference.decisions", "inference.outcomes")]
-        partitions = [tp for topic in topics for tp in await self._log.partitions(topic)]
-        ends = await self._log.end_offsets(partitions)
-        reached = await self._log.committed(self._topics.group("monitor"), partitions)
+        try:
+            reached = await self._log.committed(self._topics.group(service), ends)
+        except Retryable:
+            return stands
         return sum(max(end - reached.get(tp, 0), 0) for tp, end in ends.items())
 
 

@@ -116,6 +116,10 @@ class RowMaker:
             for pin in signature.columns[: len(self._fields)]
         ]
         self._has_codes = any(codes is not None for codes in self._codes)
+        self._unknown = [
+            float(len(pin.vocabulary or ())) if signature.frame else math.nan
+            for pin in signature.columns[: len(self._fields)]
+        ]
         self._features = signature.columns[len(self._fields) + len(self._derived) :]
         self._defaults = np.array([np.nan if pin.default is None else pin.default for pin in self._features])
 
@@ -126,7 +130,7 @@ class RowMaker:
         if not self._has_codes:
             return np.array(values, dtype=np.float64).reshape(len(inputs), len(names))  # None becomes NaN
         columns = [
-            [row[place] if codes is None else _code(row[place], codes) for row in values]
+            [row[place] if codes is None else _code(row[place], codes, self._unknown[place]) for row in values]
             for place, codes in enumerate(self._codes)
         ]
         return np.array(columns, dtype=np.float64).reshape(len(names), len(inputs)).T
@@ -169,8 +173,8 @@ def _texts(values: Sequence[Scalar]) -> NDArray[Any]:
     return found
 
 
-def _code(value: Scalar, codes: dict[str, float]) -> float:
-    return math.nan if value is None else codes.get(str(value), math.nan)
+def _code(value: Scalar, codes: dict[str, float], unknown: float) -> float:
+    return math.nan if value is None else codes.get(str(value), unknown)
 
 
 def entities_of(deployment: DeploymentDefinition, inputs: Mapping[str, Scalar]) -> dict[str, str | None]:

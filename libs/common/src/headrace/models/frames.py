@@ -1,7 +1,8 @@
 """Rows as a pandas frame with names and words, for imported pipelines that choose their columns by name.
 
 Made from the very matrix that is logged, so a decision can be made again: words come from the codes of the signature's
-vocabularies (unknown and missing ones are NaN), numbers are float64 of what a float32 holds. Some hundred times slower than arrays.
+vocabularies, a missing one is NaN, and one that the version has never seen stands as a word that is in no vocabulary, so that
+the pipeline treats both as it was made to. Numbers are float64 of what a float32 holds. Some hundred times slower than arrays.
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,19 @@ def frame_of(rows: NDArray[np.float32], columns: Sequence[ColumnPin]) -> Any:
 def _values(column: NDArray[np.float32], pin: ColumnPin) -> NDArray[Any]:
     if pin.vocabulary is None:
         return column.astype(np.float64)
-    words = np.array([*pin.vocabulary, np.nan], dtype=object)
-    codes = np.where(np.isnan(column), len(pin.vocabulary), column).astype(np.int64)
-    return words[np.minimum(codes, len(pin.vocabulary))]
+    count = len(pin.vocabulary)
+    words = np.array([*pin.vocabulary, _stranger(pin.vocabulary), np.nan], dtype=object)
+    codes = np.where(np.isnan(column), count + 1, np.clip(column, 0, count)).astype(np.int64)
+    return words[codes]
+
+
+def _stranger(words: Sequence[str]) -> str:
+    """A word that is not among `words`.
+
+    >>> _stranger(("AA", "~unseen~"))
+    '~unseen~~'
+    """
+    found = "~unseen~"
+    while found in words:
+        found += "~"
+    return found

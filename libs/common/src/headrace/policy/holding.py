@@ -10,7 +10,8 @@ give days of requests to the old one. Facts come from three topics in any order,
 | the registry's answer                | `TrainingFinished` (`registered`) | `VersionRegistered`, `CommandRefused`                   |
 | the first step of the rollout        | `RolloutStarted`                  | any later fact of that rollout                          |
 
-From its first step on a rollout is moved by traffic, and a run that says it waits for rows is too: neither holds.
+From its first step on a rollout is moved by traffic, and a run that ended as `waiting` (for rows) is asked for again when they
+are there: neither holds.
 """
 
 from dataclasses import dataclass, field
@@ -37,8 +38,6 @@ from headrace.events.training import (
 )
 
 TOPICS = ("training.requests", "training.facts", "registry.facts")
-# The stage of a run that waits for traffic: see `TrainingProgressed`.
-WAITS = "waits"
 # The trainer answers to so much of an id.
 _ID_CHARS = 200
 
@@ -91,7 +90,7 @@ class Holding:
         """What a replay must wait for, in words; "" for nothing."""
         if self._asked - self._answered:
             return "the trainer to answer a retrain request"
-        runs = {run: stage for run, stage in self._runs.items() if run not in self._finished and stage != WAITS}
+        runs = {run: stage for run, stage in self._runs.items() if run not in self._finished}
         if runs:
             run, stage = next(iter(runs.items()))
             return f"training run {run}{f' ({stage})' if stage else ''}"

@@ -29,10 +29,9 @@ class Definitions:
             self._in_force[name] = newest
         return newest
 
-    def newest(self, name: str) -> DeploymentDefinition | None:
-        """The newest definition, whether it is in force or not yet."""
-        found = self._projects.deployment(name)
-        return found[1] if found is not None else None
+    def newest(self, name: str) -> Found | None:
+        """The newest definition with its project, whether it is in force or not yet."""
+        return self._projects.deployment(name)
 
     async def catch_up(self) -> None:
         """Wait (a second at most) until all that is applied by now is known here."""

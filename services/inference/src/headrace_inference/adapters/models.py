@@ -21,6 +21,7 @@ from headrace.models.engine import Engine, Floats, by_class, footprint_bytes
 from headrace.models.engine import load as load_engine
 from headrace.models.frames import frame_of
 from headrace.models.matching import matched
+from headrace.models.proving import apart, within
 from headrace_inference.adapters.lane import Lane, LaneBusy, LaneClosed, Pulse
 from headrace_inference.core.constancy import ROWS, why_inconstant
 from headrace_inference.core.faults import raised, told
@@ -147,15 +148,16 @@ class Tried:
 
 
 def try_out(registered: VersionRegistered, place: ArtifactPlace, data: bytes, rows: np.ndarray) -> Tried:
-    """Check, load, ask one row, a batch, and rows that the contract allows (`rows`), compare golden rows, and a few rows alone
+    """Check, load, score the golden rows and compare, ask rows that the contract allows (`rows`), and compare a few rows alone
     with the same rows together. Raises `Unloadable`.
     """
     check(data, place, registered.output)
     engine = matched(load(data, place.format), registered.signature)
     tried = Tried(registered, engine, footprint(data, place.format))
     columns = len(registered.signature.columns)
-    _warm_by(tried, [np.zeros((1, columns), np.float32), np.zeros((WARM_ROWS, columns), np.float32), rows])
     _try_golden(tried, place.format)
+    zeros = np.zeros((WARM_ROWS, columns), np.float32)
+    _warm_by(tried, [rows[:1], rows, zeros[:1], zeros], is_proven=bool(registered.golden))
     _try_constancy(tried, rows, NEARLY if place.format == "onnx" else WITHIN)
     return tried
 
@@ -195,8 +197,10 @@ def footprint(data: bytes, format: str) -> int:
         raise Unloadable(f"artifact is not a {format} file: {type(error).__name__}: {error}") from error
 
 
-def _warm_by(tried: Tried, batches: Sequence[np.ndarray]) -> None:
-    """It must score some row of all these: a model need not know zeros, but something that its contract allows."""
+def _warm_by(tried: Tried, batches: Sequence[np.ndarray], *, is_proven: bool) -> None:
+    """It must score some row of all these: what its contract allows, or, where that is not known, zeros. `is_proven`: it has scored
+    its golden rows already.
+    """
     first: Failure | None = None
     for rows in batches:
         if not len(rows):
@@ -205,7 +209,7 @@ def _warm_by(tried: Tried, batches: Sequence[np.ndarray]) -> None:
         if len(scored.faults) < len(rows):
             return
         first = first or scored.faults[0]
-    if first is not None:
+    if first is not None and not is_proven:
         raise Unloadable(f"{first.reason} in all of {sum(map(len, batches))} rows that it was first asked")
 
 
@@ -219,13 +223,12 @@ def _try_golden(tried: Tried, format: str) -> None:
         raise Unloadable(f"its golden rows have {len(rows)} values, {len(golden)} rows of {columns} were expected")
     said = _values(tried, rows.reshape(len(golden), columns))
     for place, found in enumerate(golden):
-        wanted = np.array(found.shares or (found.value,), np.float64)
-        if said.shape[1] != len(wanted):
-            raise Unloadable(f"golden row {place} has {len(wanted)} values, here it scores {said.shape[1]}")
-        gaps = np.abs(said[place] - wanted) / np.maximum(1.0, np.abs(wanted))
-        if not gaps.max() <= (WITHIN if format == "skops" else NEARLY):
-            worst = int(np.nan_to_num(gaps, nan=np.inf).argmax())
-            was, now = wanted[worst], said[place, worst]
+        wanted = np.array([found.shares or (found.value,)], np.float64)
+        if said.shape[1] != wanted.shape[1]:
+            raise Unloadable(f"golden row {place} has {wanted.shape[1]} values, here it scores {said.shape[1]}")
+        if not apart(said[place : place + 1], wanted)[0] <= within(format):
+            worst = int(np.nan_to_num(np.abs(said[place] - wanted[0]), nan=np.inf).argmax())
+            was, now = wanted[0, worst], said[place, worst]
             raise Unloadable(f"golden row {place} scores {now:.6g} here, where it was made {was:.6g}")
 
 

@@ -125,7 +125,8 @@ class Trials:
         return 0.0
 
     async def _end(self) -> None:
-        child, self._child = self._child, None
+        # NB: kept until it is gone: whoever cancels this in the middle ends it again.
+        child = self._child
         if child is None:
             return
         if child.stdin is not None:
@@ -135,6 +136,7 @@ class Trials:
         except TimeoutError:
             child.kill()
             await child.wait()
+        self._child = None
 
 
 async def _child() -> asyncio.subprocess.Process:

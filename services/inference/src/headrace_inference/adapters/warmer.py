@@ -27,6 +27,7 @@ from headrace_inference.adapters.lane import Lane
 from headrace_inference.adapters.models import LoadedModel, Tried, Unloadable, footprint, try_out
 from headrace_inference.adapters.shelf import Shelf
 from headrace_inference.core.faults import told
+from headrace_inference.core.proof import Asked
 from headrace_inference.core.trial import CHILD, LOG, MEMORY, TIME, Crashed, Failed, Passed, Rejected, Verdict
 from headrace_inference.core.warming import PATIENCE_S, Name, Plan, Tries, failures_of, plan_loads, wait_s
 
@@ -77,7 +78,7 @@ class _Loading:
 
 
 class Warmer:
-    """Loads one version after the other, off the loop. `examples`: rows that the contract of a version's deployment allows; `tell`: takes facts."""
+    """Loads one version after the other, off the loop. `asks`: what a version is asked first; `tell`: takes facts."""
 
     def __init__(
         self,
@@ -89,14 +90,14 @@ class Warmer:
         clock: Clock,
         *,
         trial: Trial,
-        examples: Callable[[VersionRegistered], np.ndarray],
+        asks: Callable[[VersionRegistered], Asked],
         tell: Callable[[Fact], None],
         limit_bytes: int = MEMORY_BYTES,
         blackbox: Blackbox | None = None,
     ) -> None:
         self._log, self._topics, self._control = log, topics, control
         self._shelf, self._health, self._clock = shelf, health, clock
-        self._trial, self._examples, self._tell, self._limit_bytes = trial, examples, tell, limit_bytes
+        self._trial, self._asks, self._tell, self._limit_bytes = trial, asks, tell, limit_bytes
         self._blackbox = blackbox
         self._tries: dict[Name, Tries] = {}
         self._loading: _Loading | None = None
@@ -248,8 +249,10 @@ class Warmer:
             return Rejected(str(poison))
         except Retryable as error:
             return Failed(LOG, f"its artifact could not be read: {error}")
-        rows = self._examples(registered)
-        verdict = await self._judge(registered, place, data, rows)
+        asked = await asyncio.to_thread(self._asks, registered)
+        if asked.otherwise is not None:
+            return Rejected(asked.otherwise)
+        verdict = await self._judge(registered, place, data, asked.rows)
         if isinstance(verdict, Rejected | Failed):
             return verdict
         if self._shelf.bytes + verdict.footprint_bytes > self._limit_bytes:
@@ -259,7 +262,7 @@ class Warmer:
                 " raise HEADRACE_MODEL_MEMORY_BYTES",
             )
         asks = box.asks(registered.deployment, registered.version, place.digest) if box is not None else _nothing
-        return await _warm(registered, place, data, rows, asks)
+        return await _warm(registered, place, data, asked.rows, asks)
 
     async def _judge(
         self, registered: VersionRegistered, place: ArtifactPlace, data: bytes, rows: np.ndarray

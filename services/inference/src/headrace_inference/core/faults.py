@@ -23,11 +23,24 @@ def unfit(reason: str, row: np.ndarray, columns: Sequence[ColumnPin]) -> Failure
     >>> unfit("ValueError: NaN", np.array([1.0, np.nan]), [ColumnPin("x"), ColumnPin("carrier")]).field
     'carrier'
     """
-    holes = np.flatnonzero(~np.isfinite(row))
+    holes = np.flatnonzero(holes_of(row.reshape(1, -1), columns)[0])
     name = columns[holes[0]].name if len(holes) and holes[0] < len(columns) else None
     return RowUnfit(
         f"predict raised {reason}, for the row has no value for {name or 'a column'} that this version takes", name
     )
+
+
+def holes_of(rows: np.ndarray, columns: Sequence[ColumnPin]) -> np.ndarray:
+    """Which places hold nothing that a model must know, bool (n, columns): a null, an infinity, an unknown category.
+
+    >>> holes_of(np.array([[0.0, 1.0], [np.nan, 0.0]]), [ColumnPin("x"), ColumnPin("c", ("AA",))]).tolist()
+    [[False, True], [True, False]]
+    """
+    counts = np.full(rows.shape[1], np.inf)
+    for place, pin in enumerate(columns[: rows.shape[1]]):
+        if pin.vocabulary is not None:
+            counts[place] = len(pin.vocabulary)
+    return ~np.isfinite(rows) | (rows >= counts)
 
 
 def told(error: BaseException) -> str:

@@ -4,7 +4,7 @@ A model that is slow for its load is asked in portions of about `PORTION_S` each
 what is done when time is up counts, and the rest goes down the ladder. One row that a model cannot stand must not cost the others
 their version: a portion that raises is asked again in halves.
 
-Equal rows are asked once, and rows with a hole (NaN, infinity) apart from the others, since they are the likely ones.
+Equal rows are asked once, and rows with a hole (NaN, infinity, an unknown category) apart from the others, since they are the likely ones.
 Level by level, so that a model on which everything fails is found out soon: at most `MAX_CALLS` calls in all. Rows that
 are not cleared by then fail with it. One bad row in 1000 takes 21 calls.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from headrace.events.failures import Failure, NoTime
 from headrace.events.registry import ColumnPin
-from headrace_inference.core.faults import raised, told, unfit
+from headrace_inference.core.faults import holes_of, raised, told, unfit
 
 MAX_CALLS = 32
 PORTION_S = 0.05
@@ -110,7 +110,7 @@ def predict_apart(
     except Exception as error:
         # NB: a model is foreign code and may raise anything.
         return _Search(predict, rows, may_go_on, columns, pace).run(told(error))
-    if pace.good is None and len(rows) and np.isfinite(rows[0]).all():
+    if pace.good is None and len(rows) and not holes_of(rows[:1], columns).any():
         pace.good = rows[0].copy()
     return raw, {}
 
@@ -127,7 +127,8 @@ class _Search:
         pace: Pace,
     ) -> None:
         self._predict, self._rows, self._may_go_on, self._columns, self._pace = predict, rows, may_go_on, columns, pace
-        self._has_hole = np.logical_not(np.all(np.isfinite(rows), axis=1, keepdims=True))[:, 0]
+        self._holes = holes_of(rows, columns)
+        self._has_hole = np.logical_or.reduce(self._holes, axis=1)
         self._calls = 1
         self._cleared: list[tuple[np.ndarray, np.ndarray]] = []
         self._reasons: dict[int, str] = {}
@@ -202,7 +203,7 @@ class _Search:
             return True
         rows = self._rows[list(places)]
         try:
-            self._predict(np.where(np.isfinite(rows), rows, good).astype(rows.dtype))
+            self._predict(np.where(self._holes[list(places)], good, rows).astype(rows.dtype))
         except MemoryError:
             raise
         except Exception:

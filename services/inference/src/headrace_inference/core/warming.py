@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import numpy as np
-
-from headrace.events.registry import ColumnPin, Route, Signature
-from headrace.project.definition import DeploymentDefinition
+from headrace.events.registry import Route
 
 Name = tuple[str, int]
 
@@ -103,31 +100,3 @@ def wait_s(attempt: int) -> float:
     [1.0, 2.0, 4.0, 60.0, 60.0]
     """
     return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(attempt - 1, 10))
-
-
-def example_rows(definition: DeploymentDefinition | None, signature: Signature) -> np.ndarray:
-    """Rows that a deployment's contract allows, float32 (n, columns): the lowest, the highest and a middle value of each number,
-    the first and the last word of each vocabulary. No rows when the deployment is not known.
-    """
-    if definition is None:
-        return np.empty((0, len(signature.columns)), np.float32)
-    limits = {field.name: (field.low, field.high) for field in definition.inputs if field.kind == "number"}
-    columns = [_examples(column, *limits.get(column.name, (None, None))) for column in signature.columns]
-    rows = np.array(columns, np.float64).reshape(len(columns), len(_PLACES)).T
-    return np.clip(rows, -_LARGEST, _LARGEST).astype(np.float32)
-
-
-_PLACES = ("lowest", "highest", "middle")
-_LARGEST = float(np.finfo(np.float32).max)
-
-
-def _examples(column: ColumnPin, low: float | None, high: float | None) -> tuple[float, float, float]:
-    if column.vocabulary is not None:
-        last = float(max(0, len(column.vocabulary) - 1))
-        return 0.0, last, 0.0
-    if low is None and high is None:
-        value = column.default if column.default is not None else 1.0
-        return value, value, value
-    first = low if low is not None else high - 1.0 if high is not None else 0.0
-    last = high if high is not None else first + 1.0
-    return first, last, float(np.floor(first / 2 + last / 2)) if first / 2 + last / 2 >= first else first

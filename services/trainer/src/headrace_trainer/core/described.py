@@ -1,4 +1,4 @@
-"""What a version tells of its data: figures per column of the rows, how it did per value of a category, and golden rows.
+"""What a version tells of its data: figures per column of the rows, and how it did per value of a category.
 
 Slices are measured on the holdout, by the gated twin: the first three categories, their most frequent values with at
 least 100 rows each (the standard error of a mean log-loss is then near .05).
@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.events.registry import GoldenRow, Signature
+from headrace.events.registry import Signature
 from headrace.project.labels import BINARY, NUMBER
 from headrace_trainer.core.target import Target
 
 CATEGORIES = 3
 VALUES = 8
 LEAST_ROWS = 100
-GOLDEN_ROWS = 16
 
 Floats = NDArray[np.float64]
 Figures = dict[str, dict[str, float]]
@@ -53,18 +52,6 @@ def slices_of(
         for value in frequent:
             found[f"{column.name}={value}"] = _slice(target, scores[values == value], labels[values == value])
     return found
-
-
-def golden_of(model: Any, target: Target, matrix: NDArray[np.float32]) -> tuple[GoldenRow, ...]:
-    """Rows from all over `matrix` and what the model says of them: whoever serves it must say the same."""
-    places = np.unique(np.linspace(0, len(matrix) - 1, GOLDEN_ROWS).astype(int))
-    rows = np.ascontiguousarray(matrix[places], "<f4")
-    said = target.scores(model, rows)
-    if said.ndim == 2:
-        return tuple(
-            GoldenRow(row.tobytes(), 0.0, tuple(shares)) for row, shares in zip(rows, said.tolist(), strict=True)
-        )
-    return tuple(GoldenRow(row.tobytes(), value) for row, value in zip(rows, said.tolist(), strict=True))
 
 
 def _slice(target: Target, scores: Floats, labels: Floats) -> dict[str, float]:

@@ -1,0 +1,42 @@
+"""What `headrace predict` and `headrace explain` say of each kind of answer."""
+
+import pytest
+
+from headrace.events.inference import FellBack, Score, Served
+from headrace.policy.prediction import OutputKind, Prediction
+from headrace_cli.commands.daily import told_of
+from headrace_cli.explaining import told
+
+
+def served(**fields: object) -> Prediction:
+    return Prediction(deployment="d", request_id="r", outcome="served", rung="champion", version=3, **fields)  # ty: ignore[invalid-argument-type]  # of every kind
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (served(value=0.25, label=0), "[bold]0.25[/] by version 3"),
+        (served(value=0.25, label="on time"), "[bold]on time[/] (probability 0.75) by version 3"),
+        (served(value=0.9, label="late"), "[bold]late[/] (probability 0.9) by version 3"),
+        (served(value=152.5), "[bold]152.5[/] by version 3"),
+        (
+            served(label="owl", shares={"cat": 0.125, "owl": 0.875}),
+            "[bold]owl[/] (owl 0.875, cat 0.125) by version 3",
+        ),
+        (
+            Prediction(deployment="d", request_id="r", outcome="invalid", reason="x is missing"),
+            "[bold]invalid[/] x is missing",
+        ),
+    ],
+)
+def test_an_answer_is_told_by_its_kind(found: Prediction, said: str) -> None:
+    assert told_of(found) == said
+
+
+def test_a_decision_is_explained_with_the_names_of_its_classes() -> None:
+    answer = FellBack("prior", "no version yet", Score(0, "", None, (0.25, 0.75)))
+    found = told(answer, OutputKind("classes", ("cat", "dog")))
+    assert (found["label"], found["shares"], found["reason"]) == ("dog", {"cat": 0.25, "dog": 0.75}, "no version yet")
+    number = told(Served(Score(2, "m", 0.75)), OutputKind("number"))
+    assert (number["label"], number["value"]) == (None, 0.75)
+    assert told(Served(Score(2, "m", 0.75)), OutputKind("binary", ("no", "yes")))["label"] == "yes"

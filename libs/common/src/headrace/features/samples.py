@@ -1,0 +1,194 @@
+"""Requests that a deployment's contract allows, drawn with a seed: to prove a version on, to warm it up by, and for tests.
+
+| row            | numbers                                  | categories                    |
+|----------------|------------------------------------------|-------------------------------|
+| 0, 1, 2        | all lowest, all highest, all in between  | a known word                  |
+| 3, 5, 7 ...    | whole ones, where the limits hold any    | each word in turn             |
+| 4, 6, 8 ...    | fractions                                | each word in turn             |
+| each fourth    | null where nullable                      | unseen, or null where nullable|
+
+Whole rows are of one sort: a model that knows only whole numbers (months), or that refuses nulls, can score the others. Where
+a side has no limit, sizes are drawn from hundredths to ten thousands. Numbers are such as float32 holds, so that what a score
+differs by is not what a row rounds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.events.inference import Scalar
+from headrace.events.registry import ColumnPin, Signature
+from headrace.features.precision import LARGEST, seen
+from headrace.features.rows import RowMaker
+from headrace.project.definition import DeploymentDefinition, InputDefinition
+
+ROWS = 200
+_HOLE_EVERY, _HOLES = 4, 0.3
+# Beyond these, whole numbers cannot be told from their neighbours in float32.
+_WHOLE_BELOW = 2.0**24
+_DIGITS = 4
+_NOT_KNOWN = ("", "never seen before", "?", "0")
+
+Inputs = Mapping[str, Scalar]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Requests and what a version sees of them. `features`: float64 (n, view features), NaN where there is no value;
+    `rows`: float32 (n, columns of the signature).
+    """
+
+    inputs: Sequence[Inputs]
+    features: Floats
+    rows: NDArray[np.float32]
+
+
+def sample(deployment: DeploymentDefinition, signature: Signature, count: int = ROWS, seed: int = 0) -> Sample:
+    """`count` requests that the contract allows, the same for the same seed."""
+    dice = np.random.default_rng(seed)
+    words = {pin.name: pin.vocabulary or () for pin in signature.columns}
+    inputs = sample_inputs(deployment, words, count, dice)
+    return sampled(deployment, signature, inputs, _features(_view_columns(deployment, signature), count, dice))
+
+
+def sampled(
+    deployment: DeploymentDefinition, signature: Signature, inputs: Sequence[Inputs], features: Floats | None = None
+) -> Sample:
+    """Given requests as a version sees them. `features`: without a value each when None."""
+    if features is None:
+        features = np.full((len(inputs), len(_view_columns(deployment, signature))), np.nan)
+    rows = maker_of(deployment, signature).rows(inputs, features)
+    return Sample(inputs, features, rows)
+
+
+def maker_of(deployment: DeploymentDefinition, signature: Signature) -> RowMaker:
+    """What makes rows for `signature`, derived columns left out where it sees inputs only."""
+    if not signature.views_digest:
+        deployment = msgspec.structs.replace(deployment, derived=())
+    return RowMaker(deployment, signature)
+
+
+def _view_columns(deployment: DeploymentDefinition, signature: Signature) -> Sequence[ColumnPin]:
+    if not signature.views_digest:
+        return ()
+    own = sum(field.kind != "key" for field in deployment.inputs) + len(deployment.derived)
+    return signature.columns[own:]
+
+
+def sample_inputs(
+    deployment: DeploymentDefinition,
+    vocabularies: Mapping[str, Sequence[str]],
+    count: int,
+    dice: np.random.Generator,
+) -> list[dict[str, Scalar]]:
+    """Inputs of `count` requests. `vocabularies`: the words of each category that a version knows."""
+    columns = {
+        field.name: _numbers(field, count, dice)
+        if field.kind == "number"
+        else _words(field, vocabularies.get(field.name, ()), count, dice)
+        for field in deployment.inputs
+    }
+    return [{name: values[row] for name, values in columns.items()} for row in range(count)]
+
+
+def _has_holes(row: int) -> bool:
+    return row > 2 and row % _HOLE_EVERY == 0
+
+
+def _numbers(field: InputDefinition, count: int, dice: np.random.Generator) -> list[Scalar]:
+    low, high = _within_float32(field.low, -1), _within_float32(field.high, 1)
+    found: list[Scalar] = [*_ends(low, high)]
+    for row in range(len(found), count):
+        is_null = field.nullable and _has_holes(row) and dice.random() < _HOLES
+        value = _whole(low, high, dice) if row % 2 else None
+        found.append(None if is_null else value if value is not None else _fraction(low, high, dice))
+    return found[:count]
+
+
+def _within_float32(limit: float | None, side: int) -> float | None:
+    if limit is None or abs(limit) < LARGEST:
+        return limit
+    return None if limit * side > 0 else -side * LARGEST
+
+
+def _ends(low: float | None, high: float | None) -> tuple[float, float, float]:
+    if low is None and high is None:
+        return 0.0, 1.0, 0.5
+    first = low if low is not None else high - 1.0 if high is not None else 0.0
+    last = high if high is not None else first + 1.0
+    middle = first / 2 + last / 2
+    whole = float(np.floor(middle))
+    return _held(first, low, high), _held(last, low, high), _held(whole if whole >= first else middle, low, high)
+
+
+def _whole(low: float | None, high: float | None, dice: np.random.Generator) -> float | None:
+    """A whole number within the limits, None where there is none that float32 tells from its neighbours."""
+    least = np.ceil(max(low if low is not None else -_WHOLE_BELOW, -_WHOLE_BELOW))
+    most = np.floor(min(high if high is not None else _WHOLE_BELOW, _WHOLE_BELOW))
+    if least > most:
+        return None
+    if low is not None and high is not None:
+        return float(dice.integers(int(least), int(most), endpoint=True))
+    return float(np.clip(np.round(_open(low, high, dice)), least, most))
+
+
+def _fraction(low: float | None, high: float | None, dice: np.random.Generator) -> float:
+    if low is not None and high is not None:
+        share = dice.random()
+        return _held(_short(low * (1 - share) + high * share), low, high)
+    return _held(_short(_open(low, high, dice)), low, high)
+
+
+def _held(value: float, low: float | None, high: float | None) -> float:
+    """The number as a model sees it, within the limits as it sees them."""
+    least, most = -LARGEST if low is None else low, LARGEST if high is None else high
+    return seen(min(max(value, least), most)) + 0.0
+
+
+def _open(low: float | None, high: float | None, dice: np.random.Generator) -> float:
+    """A number where one side at least has no limit."""
+    size = 10.0 ** dice.uniform(-2, 4)
+    if low is None and high is None:
+        return size if dice.random() < 0.5 else -size
+    return low + size if low is not None else (high or 0.0) - size
+
+
+def _short(value: float) -> float:
+    """As people write numbers: a few digits."""
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def _words(field: InputDefinition, words: Sequence[str], count: int, dice: np.random.Generator) -> list[Scalar]:
+    if field.kind == "key":
+        return [f"k{dice.integers(0, 10)}" for _ in range(count)]
+    first = int(dice.integers(0, max(1, len(words))))
+    found: list[Scalar] = []
+    for row in range(count):
+        if not words or (_has_holes(row) and dice.random() < _HOLES):
+            found.append(None if field.nullable and dice.random() < 0.5 else _stranger(words, dice))
+        else:
+            found.append(words[(first + row) % len(words)])
+    return found
+
+
+def _stranger(words: Sequence[str], dice: np.random.Generator) -> str:
+    """A word that a version does not know: half of them made of words that it knows, as texts are."""
+    known = [words[int(dice.integers(0, len(words)))] for _ in range(2)] if words else []
+    found = " ".join(known) if known and dice.random() < 0.5 else _NOT_KNOWN[dice.integers(0, len(_NOT_KNOWN))]
+    while found in words:
+        found += "~"
+    return found
+
+
+def _features(columns: Sequence[ColumnPin], count: int, dice: np.random.Generator) -> Floats:
+    """Values of view features, float64 (count, features): most between 0 and some hundreds, some without a value."""
+    drawn = np.round(10.0 ** dice.uniform(-1, 2.5, size=(count, len(columns))), 2)
+    drawn[1:4:2] = np.round(drawn[1:4:2])
+    holes = (dice.random(drawn.shape) < _HOLES) & np.array([[_has_holes(row)] for row in range(count)], bool).reshape(
+        -1, 1
+    )
+    return np.where(holes, np.nan, drawn)

@@ -1,0 +1,254 @@
+"""Whether a version serves what its maker says: requests become rows and scores as an instance would make them, and are compared.
+
+| the maker says      | the served row gives            | then                                                 |
+|---------------------|---------------------------------|------------------------------------------------------|
+| a score             | the same, see `within`          | proven                                               |
+| a score             | another one                     | `Unproven`: registered, it would be wrong in silence |
+| a score             | an error                        | `Unproven`                                           |
+| an error            | whatever it gives               | not compared: the request is not one for this model  |
+| an error in all     |                                 | `Unproven`                                           |
+
+Rows are float32. What a request loses by that alone may move a score by `ROUNDED_WITHIN`, no further: trees that were fitted on
+float64 may hold a threshold that lies on a value of the data, and would take the other branch.
+
+Some of the rows are kept with the version (`GoldenRow`), within `KEPT_BYTES`: each instance scores them again before it serves.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import Misconfigured
+from headrace.events.registry import GoldenRow, Signature
+from headrace.features.precision import seen
+from headrace.features.samples import ROWS, Inputs, Sample, sample, sampled
+from headrace.models.engine import BINARY, NUMBER, Engine, Floats, by_class, load, shares
+from headrace.models.frames import frame_of
+from headrace.models.matching import matched
+from headrace.models.own import own_scores
+from headrace.project.definition import DeploymentDefinition
+
+KEPT_ROWS, KEPT_BYTES = 64, 100_000
+WITHIN, ONNX_WITHIN, ROUNDED_WITHIN = 1e-6, 1e-4, 1e-4
+_MOST_TOLD = 300
+
+Scorer = Callable[[Sample], Any]
+
+
+@dataclass(frozen=True)
+class Answering:
+    """How a version answers. `classes`: how many; `places`: where those of the file stand among them, () where they are the same."""
+
+    signature: Signature
+    output: str
+    classes: int = 0
+    places: tuple[int, ...] = ()
+
+    def read(self, raw: Any) -> Floats:
+        """Scores as they are compared, (n, values), in the version's order: of two classes the positive one's."""
+        found = by_class(shares(raw, self.output), self.classes, self.places)
+        if self.output == BINARY and found.ndim == 2 and found.shape[1] == 2:
+            return found[:, 1:]
+        return found.reshape(len(found), -1)
+
+
+class Unproven(Misconfigured):
+    """The file does not serve what its maker says; the message says where, and the way out."""
+
+
+class NoneScored(Unproven):
+    """The model itself scores none of the rows that it was asked."""
+
+
+def within(format: str) -> float:
+    """How far a score may lie from the maker's, as a share of it where it is larger than 1.
+
+    >>> within("onnx"), within("skops")
+    (0.0001, 1e-06)
+    """
+    return ONNX_WITHIN if format == "onnx" else WITHIN
+
+
+def apart(said: Floats, wanted: Floats) -> Floats:
+    """The largest distance per row, as a share of what was wanted where that is larger than 1, infinite where one is not a number;
+    both (n, values).
+
+    >>> apart(np.array([[0.5], [200.0], [np.nan]]), np.array([[1.0], [100.0], [1.0]])).tolist()
+    [0.5, 1.0, inf]
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        gaps = np.abs(said - wanted) / np.maximum(1.0, np.abs(wanted))
+    return np.nan_to_num(gaps, nan=np.inf, posinf=np.inf).max(axis=1, initial=0.0)
+
+
+def prove(
+    engine: Engine, answers: Answering, asked: Sample, own: Scorer, format: str, rounded: Scorer | None = None
+) -> tuple[GoldenRow, ...]:
+    """The rows to keep with a version. Raises `Unproven`.
+
+    `own`: what the maker's model says of requests, as `Engine.predict` does; it may raise. `rounded`: the same of what float32
+    holds of them, where that can be told apart.
+    """
+    wanted, refusals = _each(lambda places: answers.read(own(_part(asked, places))), len(asked.rows))
+    said, faults = _each(lambda places: served(engine, answers, asked.rows[places]), len(wanted))
+    known = _is_whole(wanted)
+    if not known.any():
+        raise NoneScored(
+            f"the model itself scores none of {len(known)} rows that the contract allows ({_first(refusals)}):"
+            " give some of your own with --sample FILE"
+        )
+    if said.shape[1] != wanted.shape[1]:
+        raise Unproven(f"its file answers {said.shape[1]} values a row, the model itself {wanted.shape[1]}")
+    near = within(format)
+    gaps = np.where(known, apart(said, wanted), 0.0)
+    by_rounding = np.zeros(len(gaps), bool)
+    if rounded is not None and (gaps > near).any():
+        like, _ = _each(lambda places: answers.read(rounded(_part(asked, places))), len(asked.rows))
+        by_rounding |= apart(said, like) <= near
+    wrong = gaps > np.where(by_rounding, ROUNDED_WITHIN, near)
+    if wrong.any():
+        wholly = bool(by_rounding[wrong].all())
+        raise Unproven(_why(asked, said, wanted, np.where(wrong, gaps, 0.0), faults, by_rounding=wholly))
+    return _kept(engine, answers, asked, said, np.flatnonzero(known & (gaps <= near)))
+
+
+def prove_file(
+    data: bytes, format: str, deployment: DeploymentDefinition, answers: Answering, given: Sequence[Inputs] = ()
+) -> tuple[GoldenRow, ...]:
+    """The rows to keep with a version of a file. Raises `Unproven`. `given`: a user's own requests, before those that are drawn."""
+    signature = answers.signature
+    engine = matched(load(data, format), signature)
+
+    def own(asked: Sample) -> Floats:
+        return own_scores(data, format, signature, answers.output, asked.inputs, asked.rows)
+
+    def rounded(asked: Sample) -> Floats:
+        return own(replace(asked, inputs=[_as_seen(inputs) for inputs in asked.inputs]))
+
+    golden: list[GoldenRow] = []
+    if given:
+        golden += prove(engine, answers, sampled(deployment, signature, given[:ROWS]), own, format, rounded)
+    try:
+        golden += prove(engine, answers, sample(deployment, signature), own, format, rounded)
+    except NoneScored:
+        # NB: a model that knows but few of the numbers that the contract allows can be proven by its user's rows alone.
+        if not golden:
+            raise
+    return fitting(golden)
+
+
+def _as_seen(inputs: Inputs) -> Inputs:
+    return {name: seen(value) if isinstance(value, int | float) else value for name, value in inputs.items()}
+
+
+def served(engine: Engine, answers: Answering, rows: NDArray[np.float32]) -> Floats:
+    """What an instance would say of `rows`, (n, values)."""
+    shaped = frame_of(rows, answers.signature.columns) if answers.signature.frame else rows
+    return answers.read(engine.predict(shaped, answers.output))
+
+
+def _part(asked: Sample, places: NDArray[np.intp]) -> Sample:
+    return Sample([asked.inputs[place] for place in places], asked.features[places], asked.rows[places])
+
+
+def _each(score: Callable[[NDArray[np.intp]], Any], count: int) -> tuple[Floats, dict[int, str]]:
+    """Scores of all rows, (count, values), NaN where it raises, and why there. All at once where it can."""
+    try:
+        found = score(np.arange(count))
+    except MemoryError:
+        raise
+    except Exception:
+        # NB: a model is foreign code, and so is what it raises: row by row, to see for which.
+        return _one_by_one(score, count)
+    if len(found) != count:
+        raise Unproven(f"the model answers {len(found)} values for {count} rows: only one answer a row can be served")
+    return found, {}
+
+
+def _one_by_one(score: Callable[[NDArray[np.intp]], Any], count: int) -> tuple[Floats, dict[int, str]]:
+    found: list[Floats | None] = []
+    faults: dict[int, str] = {}
+    for place in range(count):
+        try:
+            found.append(score(np.array([place]))[0])
+        except MemoryError:
+            raise
+        except Exception as error:
+            # NB: as above.
+            found.append(None)
+            faults[place] = f"{type(error).__name__}: {error}"[:_MOST_TOLD]
+    width = max((len(values) for values in found if values is not None), default=1)
+    return np.array([np.full(width, np.nan) if values is None else values for values in found]).reshape(
+        count, width
+    ), faults
+
+
+def _is_whole(scores: Floats) -> NDArray[np.bool_]:
+    """Per row whether all its values are numbers."""
+    return np.logical_and.reduce(np.isfinite(scores), axis=1)
+
+
+def _first(faults: dict[int, str]) -> str:
+    return " ".join(next(iter(faults.values()), "its scores are NaN or infinite").split())
+
+
+def _why(
+    asked: Sample, said: Floats, wanted: Floats, gaps: Floats, faults: dict[int, str], *, by_rounding: bool
+) -> str:
+    """What is wrong with rows that would be served otherwise than the model says, and the way out. `gaps`: 0 where nothing is."""
+    worst = int(gaps.argmax())
+    value = int(np.nan_to_num(np.abs(said[worst] - wanted[worst]), nan=np.inf).argmax())
+    told = f"of {_told(asked.inputs[worst])} the model itself says {wanted[worst, value]:.6g}"
+    how_many = f"{np.count_nonzero(gaps)} of {len(gaps)} rows"
+    if worst in faults:
+        return f"{how_many} cannot be served: {told}, as a row it raises {faults[worst]}"
+    then = f"{how_many} would be served wrongly: {told}, as a row it would say {said[worst, value]:.6g}"
+    if by_rounding:
+        return f"{then}; rows are float32, and its limits lie between: fit it on float32 (X.astype('float32'))"
+    return then
+
+
+def _told(inputs: Any) -> str:
+    text = ", ".join(f"{name}={value!r}" for name, value in inputs.items())
+    return "{" + (text if len(text) <= _MOST_TOLD else text[:_MOST_TOLD] + " ...") + "}"
+
+
+def _kept(
+    engine: Engine, answers: Answering, asked: Sample, said: Floats, proven: NDArray[np.intp]
+) -> tuple[GoldenRow, ...]:
+    """Rows from all over, with their requests, that score the same alone as beside others: a tie is nobody's proof."""
+    golden = [
+        golden_row(asked.rows[place], said[place], answers.output, dict(asked.inputs[place]))
+        for place in proven[_spread(len(proven), KEPT_ROWS)]
+        if _is_same_alone(engine, answers, asked.rows[place], said[place])
+    ]
+    return fitting(golden)
+
+
+def _is_same_alone(engine: Engine, answers: Answering, row: NDArray[np.float32], said: Floats) -> bool:
+    alone, faults = _each(lambda _: served(engine, answers, row.reshape(1, -1)), 1)
+    return not faults and bool(apart(alone, said.reshape(1, -1))[0] <= WITHIN)
+
+
+def golden_row(row: NDArray[np.float32], said: Floats, output: str, inputs: dict[str, Any] | None = None) -> GoldenRow:
+    """A row and what is said of it. `said`: (values,), of two classes the positive one's."""
+    data = np.ascontiguousarray(row, "<f4").tobytes()
+    if output in (BINARY, NUMBER):
+        return GoldenRow(data, float(said[0]), (), inputs)
+    return GoldenRow(data, 0.0, tuple(said.tolist()), inputs)
+
+
+def fitting(golden: Sequence[GoldenRow], most_bytes: int = KEPT_BYTES) -> tuple[GoldenRow, ...]:
+    """As many rows from all over as fit, one at the least. A command must fit into a record of the log."""
+    if not golden:
+        return ()
+    largest = max(len(found.row) + 9 * len(found.shares) + len(repr(found.inputs)) for found in golden) + 16
+    count = min(len(golden), max(1, most_bytes // largest))
+    return tuple(golden[place] for place in _spread(len(golden), count))
+
+
+def _spread(count: int, most: int) -> NDArray[np.intp]:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp)) if count else np.empty(0, np.intp)

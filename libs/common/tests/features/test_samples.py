@@ -1,0 +1,80 @@
+"""Requests that a contract allows: within the limits, the same for the same seed, of every word, with nulls only where they may be."""
+
+import numpy as np
+import pytest
+
+from headrace.features.rows import bare_signature, check_inputs, pin_signature
+from headrace.features.samples import sample, sampled
+from headrace.project import Category, Deployment, Key, Number, Project
+from headrace.project.compile import compile_project
+
+WORDS = {"port": ["A", "B", "C"]}
+
+
+def _sampled(*inputs: object, words: object = None, count: int = 200, seed: int = 0) -> tuple:
+    project = compile_project(Project("p", [Deployment("d", unit="u", inputs=list(inputs))]))
+    deployment = project.deployment("d")
+    signature = pin_signature(project, deployment, words or {})
+    return deployment, sample(deployment, signature, count, seed)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        (None, None),
+        (0, None),
+        (None, -5),
+        (1, 12),
+        (0.7, 0.9),
+        (0.1, 0.1),
+        (-1e39, 1e39),
+        (2**53, 2**53 + 4),
+        (0, 1e-30),
+    ],
+)
+def test_numbers_lie_within_their_limits_and_are_such_as_float32_holds(low: float | None, high: float | None) -> None:
+    deployment, found = _sampled(Number("x", low, high))
+    assert [check_inputs(deployment, inputs) for inputs in found.inputs] == [None] * 200
+    values = np.array([inputs["x"] for inputs in found.inputs])
+    assert np.isfinite(found.rows).all()
+    assert values.tolist() == values.astype(np.float32).tolist()
+
+
+def test_half_of_the_numbers_are_whole_where_the_limits_hold_any() -> None:
+    _, found = _sampled(Number("month", 1, 12), Number("size"))
+    whole = np.array([[value == int(value) for value in inputs.values()] for inputs in found.inputs])
+    assert whole[1::2].all()
+    assert {inputs["month"] for inputs in found.inputs[1::2]} == set(range(1, 13))
+    assert whole[4::2, 0].mean() < 0.2
+
+
+def test_every_word_comes_and_unseen_ones_which_are_nan_in_the_row() -> None:
+    _, found = _sampled(Category("port"), words=WORDS)
+    words = [inputs["port"] for inputs in found.inputs]
+    assert set(WORDS["port"]) < set(words)
+    strange = np.array([word not in WORDS["port"] for word in words])
+    assert 5 < strange.sum() < 50
+    assert np.isnan(found.rows[:, 0]).tolist() == strange.tolist()
+
+
+def test_nulls_come_only_where_they_may_and_leave_most_rows_whole() -> None:
+    _, found = _sampled(Number("x", nullable=True), Number("y"), Category("port", nullable=True), Key("k"), words=WORDS)
+    rows = [[inputs["x"], inputs["y"], inputs["port"]] for inputs in found.inputs]
+    assert {None in column for column in zip(*rows, strict=True)} == {True, False}
+    assert all(row[1] is not None for row in rows)
+    assert sum(None not in row for row in rows) > 140
+
+
+def test_the_same_seed_draws_the_same_requests() -> None:
+    inputs = (Number("x"), Category("port"), Key("k"))
+    one, again, other = (_sampled(*inputs, words=WORDS, seed=seed)[1].inputs for seed in (1, 1, 2))
+    assert one == again
+    assert one != other
+
+
+def test_given_requests_become_the_rows_that_an_instance_makes() -> None:
+    project = compile_project(Project("p", [Deployment("d", unit="u", inputs=[Number("x"), Category("port")])]))
+    deployment = project.deployment("d")
+    found = sampled(deployment, pin_signature(project, deployment, WORDS), [{"x": 2, "port": "B"}])
+    assert found.rows.tolist() == [[2.0, 1.0]]
+    assert sampled(deployment, bare_signature(project, deployment), [{"x": 2, "port": None}]).rows[0, 0] == 2.0
