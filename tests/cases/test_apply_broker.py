@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.cases.declared_projects import PROJECT, spoiled
 from tests.cases.pipeline_place import Place
 
@@ -13,6 +14,7 @@ from headrace.bus.views import read_all
 from headrace.settings import Settings
 
 
+@pytest.mark.slow
 async def test_what_is_refused_is_not_published_and_what_is_applied_says_what_it_will_do(
     settings: Settings, kafka_log: KafkaLog, tmp_path: Path
 ) -> None:

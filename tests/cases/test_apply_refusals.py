@@ -21,7 +21,7 @@ WRONG = [
     ('Number("miles", 10, 6000)', 'Number("hour", 10, 6000)', "'hour' is declared twice"),
     ('Number("miles", 10, 6000)', 'Number("miles", float("nan"))', "low of miles must be a finite number, got nan"),
     ('Category("dest"),', '"dest",', "inputs[2] must be Number(...) or Category(...) or Key(...), got 'dest'"),
-    ('Category("dest"),', 'Number("carrier.landed"),', "two columns are called 'carrier.landed'"),
+    ('Category("dest"),', 'Number("carrier.landed"),', "input 'carrier.landed' has the name of a feature of view carrier"),
     # features
     ('carrier.by("carrier")', 'carrier.by("carier")', "carrier.by('carier') names no input; add Key('carier')"),
     ('carrier.by("carrier")', 'carrier.by("carrier", "dest")', "carrier.by(...) needs 1 fields ('carrier',), got"),

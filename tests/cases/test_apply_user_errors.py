@@ -1,6 +1,6 @@
 """A user's own error shows his file, his line, his words, and no traceback of ours."""
 
-import subprocess
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from tests.cases.declared_projects import written
 from headrace.errors import Misconfigured
 from headrace.project.threads import TransformThread
 from headrace_cli.applying import check_project
+from headrace_cli.main import run
 
 HEAD = "from headrace.project import *\n\n"
 END = '\nproject = Project("p", [Deployment("d", unit="u", inputs=[Number("x")])])\n'
@@ -97,16 +98,25 @@ async def test_what_a_pipeline_raises_is_told_with_its_line(tmp_path: Path) -> N
     assert failure == f"KeyError: 'at' ({file}:5)"
 
 
-def test_the_command_says_it_in_one_line_and_ends_with_2(tmp_path: Path) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text(f'{HEAD}Number("x", lo=1)\n{END}')
-    ended = subprocess.run(
-        [sys.executable, "-m", "headrace_cli", "check", str(file)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+def test_the_command_says_it_in_one_line_and_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with written(tmp_path, f'{HEAD}Number("x", lo=1)\n{END}') as file:
+        code = run(["check", str(file)])
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, "")
+    assert said.err.startswith(f"headrace: {file}:3: Number takes no 'lo': did you mean 'low'?")
+    assert said.err.count("\n") == 1
+
+
+def test_what_can_be_applied_is_told_with_a_block_per_deployment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with written(tmp_path, HEAD + END) as file:
+        code = run(["check", str(file)])
+        as_json = run(["check", str(file), "--json"])
+    said = capsys.readouterr()
+    assert (code, as_json, said.err) == (0, 0, "")
+    assert said.out.startswith(
+        "deployment d\n  answers   about u; until the first version requests are refused\n  off       features (features="
     )
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.startswith(f"headrace: {file}:3: Number takes no 'lo': did you mean 'low'?")
-    assert ended.stderr.count("\n") == 1
+    told = json.loads(said.out[said.out.index("{\n") :])
+    assert [found["deployment"] for found in told["deployments"]] == ["d"]

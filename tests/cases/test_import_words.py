@@ -90,6 +90,26 @@ def test_xgboost_knows_the_words_of_its_frame() -> None:
     assert wanted[0] > 0.6 > 0.4 > wanted[1]
 
 
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_categories_that_are_numbers_to_a_booster_are_words_to_a_request(library: str) -> None:
+    frame = pd.DataFrame({"age": AGE, "sex": np.where(SEX == "male", 7, 12)}).astype({"sex": "category"})
+    if library == "lightgbm":
+        model: Any = lightgbm.LGBMClassifier(n_estimators=20, n_jobs=1, verbose=-1).fit(frame, LIVED)
+        data = model.booster_.model_to_string().encode()
+    else:
+        model = xgboost.XGBClassifier(n_estimators=20, n_jobs=1, enable_categorical=True).fit(frame, LIVED)
+        data = bytes(model.get_booster().save_raw("json"))
+    served = registered(data, library, INPUTS)
+    assert served.signature.columns[0].vocabulary == ("7", "12")
+    asked = [{"sex": "12", "age": 30.0}, {"sex": "7", "age": 30.0}]
+    wanted = model.predict_proba(pd.DataFrame({"age": [30.0, 30.0], "sex": [12, 7]}).astype({"sex": frame.sex.dtype}))[
+        :, 1
+    ]
+    assert wanted[0] > 0.6 > 0.4 > wanted[1]
+    assert served.says(asked)[:, 1] == pytest.approx(wanted, abs=1e-6)
+    assert served.maker_says(asked)[:, 1] == pytest.approx(wanted, abs=1e-6)
+
+
 def matrix_model() -> bytes:
     return skops.io.dumps(HistGradientBoostingClassifier(max_iter=20, categorical_features=[0]).fit(CODED, LIVED))
 

@@ -225,9 +225,9 @@ async def played(log: MemoryLog, deployment: Deployment) -> Context:
     return Context("trainer", "t-1", Settings(), log, topics, codec, projects, health, clock, asyncio.Event())
 
 
-@pytest.mark.parametrize(("with_category", "verdict"), [(False, "PASS"), (True, "INCONCLUSIVE")])
-async def test_a_run_registers_with_onnx_where_it_says_the_same_and_without_where_not(
-    memory_log: MemoryLog, with_category: bool, verdict: str
+@pytest.mark.parametrize("with_category", [False, True])
+async def test_a_run_registers_with_onnx_where_it_says_the_same_categories_or_not(
+    memory_log: MemoryLog, with_category: bool
 ) -> None:
     context, said = await played(memory_log, declared(with_category)), []
     accepted = RetrainAccepted("guess", "run-1", "q", "manual", "test", NOW_S)
@@ -236,12 +236,33 @@ async def test_a_run_registers_with_onnx_where_it_says_the_same_and_without_wher
     (finished,) = [fact for fact in said if isinstance(fact, TrainingFinished)]
     assert (finished.outcome, finished.reason) == ("registered", "")
     judged = {fact.result.gate: fact.result.verdict for fact in said if isinstance(fact, GateJudged)}
-    assert judged["onnx_parity"] == verdict
+    assert judged["onnx_parity"] == "PASS"
     assert run.command is not None
+    assert run.command.onnx is not None
     assert {gate.gate for gate in run.command.gates} == set(judged)
-    assert (run.command.onnx is not None) == (verdict == "PASS")
-    places = [place for place in (run.command.place, run.command.onnx) if place is not None]
+    places = (run.command.place, run.command.onnx)
     engines = [load(await artifacts.fetch(context.log, context.topics, place), place.format) for place in places]
     rows = np.zeros((3, len(run.command.signature.columns)), np.float32)
     said_by = [engine.predict(rows, "binary") for engine in engines]
     assert said_by[0] == pytest.approx(said_by[-1], abs=1e-4)
+
+
+def wrong_parameter(signature: Signature) -> LogisticRegression:
+    """scikit-learn says so when it is fitted, deep in its own files."""
+    return LogisticRegression(C=-1)
+
+
+async def test_what_a_library_says_of_an_estimator_is_told_with_where_build_is_written(memory_log: MemoryLog) -> None:
+    found = declared(False)
+    assert found.training is not None
+    wrong = dataclasses.replace(found, training=dataclasses.replace(found.training, build=wrong_parameter))
+    context, said = await played(memory_log, wrong), []
+    accepted = RetrainAccepted("guess", "run-1", "q", "manual", "test", NOW_S)
+    await TrainingRun(context, accepted, said.append, load_here).run()
+    finished = said[-1]
+    assert isinstance(finished, TrainingFinished)
+    assert finished.outcome == "failed"
+    assert finished.reason.startswith("InvalidParameterError: The 'C' parameter of LogisticRegression must be a float")
+    assert finished.reason.endswith(
+        f"(while what build returns was fitted: {__file__}:{wrong_parameter.__code__.co_firstlineno})"
+    )

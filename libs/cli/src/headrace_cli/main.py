@@ -28,6 +28,7 @@ from headrace_cli.commands import (
     explain,
     feature,
     model,
+    outcome,
     project,
     replay,
     rollout,
@@ -56,6 +57,7 @@ replay.add_to(app)
 app.add_typer(topic.app, name="topic")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(feature.app, name="feature")
+app.add_typer(outcome.app, name="outcome")
 app.add_typer(model.app, name="model")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(training.app, name="training")

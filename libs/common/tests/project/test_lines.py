@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import Misconfigured
+from headrace.project.applicable import applicable
 from headrace.project.compile import compile_project
 from headrace.project.lines import files_of, locate
 
@@ -76,3 +77,67 @@ def test_a_refusal_leads_to_the_line_to_change(tmp_path: Path, old: str, new: st
     assert found is not None
     lines = PROJECT.replace(old, new).splitlines()
     assert new in lines[int(found.rpartition(":")[2]) - 1], (found, str(refused.value))
+
+
+PARTS = {
+    "parts": """from headrace.project import Binary, Training
+
+HORIZON = "1d"
+
+
+def build(signature):
+    return None
+
+
+TRAINING = Training(
+    build,
+    history="5d",
+)
+LABEL = Binary("y", HORIZON)
+""",
+    "project": """import headrace.project as hp
+
+from .parts import LABEL, TRAINING as HOW
+
+NAME = "late"
+late = hp.Deployment(
+    NAME,
+    "flight",
+    [hp.Number("hour")],
+    label=LABEL,
+    training=HOW,
+)
+project = hp.Project("p", deployments=[late])
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "file", "line"),
+    [
+        (("", ""), "parts", '    history="5d",'),
+        (("training=HOW", "cohort=-5"), "project", "    cohort=-5,"),
+        (('[hp.Number("hour")]', '[hp.Number("hour", 5, 1)]'), "project", '    [hp.Number("hour", 5, 1)],'),
+        (("    NAME,", '    f"{NAME}",'), "parts", '    history="5d",'),
+    ],
+)
+def test_a_part_that_stands_in_another_module_or_by_position_is_found(
+    tmp_path: Path, change: tuple[str, str], file: str, line: str
+) -> None:
+    package = f"package_{abs(hash(change))}"
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").touch()
+    texts = {name: text.replace(*change) if name == "project" else text for name, text in PARTS.items()}
+    for name, text in texts.items():
+        (tmp_path / package / f"{name}.py").write_text(text)
+    sys.path.insert(0, str(tmp_path))
+    try:
+        with pytest.raises(Misconfigured) as refused:
+            applicable(importlib.import_module(f"{package}.project").project)
+        found = locate(refused.value.args[0], files_of(f"{package}.project"))
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert found is not None
+    place, _, number = found.rpartition(":")
+    assert place == str(tmp_path / package / f"{file}.py")
+    assert texts[file].splitlines()[int(number) - 1] == line

@@ -9,7 +9,7 @@ import pytest
 from headrace.bus.port import Record
 from headrace.envelope import Origin, read_headers
 from headrace.errors import Misconfigured, Poison
-from headrace.project import Outcome, Project, RawStream, Source, outcomes, pipeline
+from headrace.project import Binary, Outcome, Project, RawStream, Source, outcomes, pipeline
 from headrace.project.compile import compile_project
 from headrace.project.contract import Contract, read_raw
 from headrace.project.deployments import Deployment, Key
@@ -37,7 +37,13 @@ async def land(messages: AsyncIterator[dict]) -> AsyncIterator[Landing | Outcome
 
 
 PROJECT = compile_project(
-    Project("p", [Deployment("d", "u", [Key("k")])], raw=[FEED], pipelines=[land], sources=[LANDINGS])
+    Project(
+        "p",
+        [Deployment("d", "u", [Key("k")], label=Binary("y", "1d"))],
+        raw=[FEED],
+        pipelines=[land],
+        sources=[LANDINGS],
+    )
 )
 CONTRACT = Contract(Topics.load(), PROJECT, PROJECT.pipelines[0], targets_of(land))
 
@@ -95,6 +101,14 @@ def test_an_outcome_goes_to_the_outcomes_of_its_deployment() -> None:
     assert (record.topic, record.key) == ("inference.outcomes.v1", b"u1")
 
 
+def test_an_outcome_may_name_its_request_its_own_id_and_what_it_corrects() -> None:
+    outcome = Outcome("u1", 1.0, 9.0, request_id="r1", corrects="o1", id="o2")
+    (record,) = CONTRACT.write(outcome, Origin("raw.feed.v1", 1, 42, 0), "cause", 1_000_000)
+    event = msgspec.msgpack.decode(record.value or b"")
+    envelope = read_headers(Record(record.topic, 0, 0, record.key, record.value, record.headers))
+    assert (event["request_id"], event["corrects"], envelope.id) == ("r1", "o1", "o2")
+
+
 def test_a_stranger_is_refused_with_the_names_of_what_may_pass() -> None:
     with pytest.raises(Poison, match="yielded int; its outputs are Landing, Outcome"):
         CONTRACT.write(3, Origin("raw.feed.v1", 0, 0), "cause", 1_000_000)
@@ -144,6 +158,12 @@ def test_two_pipelines_that_make_the_same_source_of_the_same_stream_are_refused(
         async for message in messages:
             yield Landing(message["at"], "AA")
 
-    twice = Project("p", [Deployment("d", "u", [Key("k")])], raw=[FEED], pipelines=[land, also], sources=[LANDINGS])
+    twice = Project(
+        "p",
+        [Deployment("d", "u", [Key("k")], label=Binary("y", "1d"))],
+        raw=[FEED],
+        pipelines=[land, also],
+        sources=[LANDINGS],
+    )
     with pytest.raises(Misconfigured, match="pipelines land and also both turn feed into landings"):
         compile_project(twice)

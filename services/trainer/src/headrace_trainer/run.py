@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from msgspec.structs import replace
@@ -20,8 +20,9 @@ from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinish
 from headrace.models import skops_format
 from headrace.project.definition import DeploymentDefinition
 from headrace.project.load import Allowed, load_build
+from headrace.project.raised import place_of
 from headrace_trainer.adapters.onnx import convert
-from headrace_trainer.building import built
+from headrace_trainer.building import built, written_at
 from headrace_trainer.core.described import profile_of, slices_of
 from headrace_trainer.core.fitting import Fitted, Gated, fit_gated, refit
 from headrace_trainer.core.gates import standing, undecided, used
@@ -36,13 +37,14 @@ from headrace_trainer.patience import beside, patiently, told_of
 _COMMAND_BYTES = 900_000
 _PACKAGES = ("headrace", "scikit-learn", "numpy", "skops")
 Say = Callable[[Any], None]
+T = TypeVar("T")
 
 
 @dataclass
 class TrainingRun:
     """A run; `say` takes facts as they come, and the command to register just before the last of them.
 
-    `load`: finds the user's `build` (see `load_build`).
+    `load`: finds the user's `build` (see `load_build`). `written`: where that is written.
     """
 
     context: Context
@@ -51,6 +53,7 @@ class TrainingRun:
     load: Callable[[str, str, str, Allowed], Any] = load_build
     command: RegisterVersion | None = None
     began_s: float = field(default_factory=time.monotonic)
+    written: str = ""
 
     async def run(self) -> None:
         """To the end; whatever goes wrong becomes a `TrainingFinished` with the reason."""
@@ -73,6 +76,7 @@ class TrainingRun:
             return self._finish("failed", f"no applied project declares {name!r} any more")
         # NB: importing runs the user's code; what must not be imported here is better known before all is read.
         build = await beside(self._build_of, applied, found[1])
+        self.written = written_at(build)
         gatherer = Gatherer(self.context, self.accepted, *found, self._patiently, self._progress)
         rows, to_s, alike = await gatherer.rows()
         if alike is not None:
@@ -91,6 +95,15 @@ class TrainingRun:
     async def _patiently(self, work: Callable[[], Awaitable[Any]]) -> Any:
         return await patiently(work, lambda reason: self._progress("waiting", 0.0, reason))
 
+    async def _fitting(self, function: Callable[..., T], *given: Any) -> T:
+        """Work on what the user's `build` returned; where it fails in a library, the reason says where `build` is written."""
+        try:
+            return await beside(function, *given)
+        except Unfit as error:
+            if error.__cause__ is None or place_of(error.__cause__) is not None:
+                raise
+            raise Unfit(f"{error} (while what build returns was fitted: {self.written})") from error
+
     async def _train(
         self,
         deployment: DeploymentDefinition,
@@ -101,7 +114,7 @@ class TrainingRun:
         matrix, labels, at_s = material.matrix, material.rows.labels, material.rows.at_s
         target = material.target
         self._progress("fit", 0.5, f"{len(labels):,} labelled rows")
-        gated = await beside(
+        gated = await self._fitting(
             fit_gated, deployment, target, material.span, build, matrix, labels, at_s, material.champion
         )
         self._progress("gates", 0.7)
@@ -110,7 +123,7 @@ class TrainingRun:
         if stands := standing(gated.results, self.accepted.waivers, deployment.gates):
             return self._reject(stands[0])
         self._progress("refit", 0.75)
-        fitted = await beside(refit, target, build, matrix, labels, at_s, gated)
+        fitted = await self._fitting(refit, target, build, matrix, labels, at_s, gated)
         self._progress("onnx", 0.85)
         onnx, parity = await beside(convert, fitted.model, target, fitted.digest, matrix)
         self.say(GateJudged(deployment.name, self.accepted.run, parity))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.registry import ColumnPin, Signature
-from headrace.models import onnx_format, skops_format
+from headrace.models import onnx_format, skops_format, xgboost_format
 from headrace.models.engine import NUMBER, Floats, extra, shares
 from headrace.models.matching import model_names
 
@@ -43,7 +43,7 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 def _by_skops(data: bytes, columns: Columns, signature: Signature, output: str) -> Any:
-    estimator = _estimator(data)
+    estimator = _read(data, "skops")
     told = columns if signature.frame else _coded(columns, signature)
     frame = _named(told, tuple(getattr(estimator, "feature_names_in_", ())), signature)
     asked = frame if hasattr(estimator, "feature_names_in_") else frame.to_numpy(object if signature.frame else float)
@@ -51,34 +51,26 @@ def _by_skops(data: bytes, columns: Columns, signature: Signature, output: str) 
 
 
 def _by_xgboost(data: bytes, columns: Columns, signature: Signature, output: str) -> Any:
-    library, booster = extra("xgboost"), _booster(data)
-    rounds = (0, 0) if booster.attr("best_iteration") is None else (0, int(booster.attr("best_iteration")) + 1)
+    library, booster = extra("xgboost"), _read(data, "xgboost")
+    best = booster.attr("best_iteration")
     names = tuple(booster.feature_names or ())
-    kinds = dict(zip(names, booster.feature_types or (), strict=False))
+    kinds = dict(zip(model_names(names, signature), booster.feature_types or (), strict=False))
     words = {name for name, kind in kinds.items() if kind == "c"}
-    frame = _categorical(_named(_coded(columns, signature, words), names, signature), signature)
+    held = dict(zip(names, xgboost_format.values_of(bytes(booster.save_raw("json"))), strict=False))
+    frame = _categorical(_named(_coded(columns, signature, words), names, signature), signature, held)
     matrix = library.DMatrix(frame if names else frame.to_numpy(float), nthread=1, enable_categorical=True)
-    return booster.predict(matrix, iteration_range=rounds, validate_features=bool(names))
+    return booster.predict(
+        matrix, iteration_range=(0, 0) if best is None else (0, int(best) + 1), validate_features=bool(names)
+    )
 
 
 def _by_lightgbm(data: bytes, columns: Columns, signature: Signature, output: str) -> Any:
-    booster = extra("lightgbm").Booster(model_str=data.decode())
+    booster = _read(data, "lightgbm")
     words = {pin.name for pin in signature.columns if pin.vocabulary} if booster.pandas_categorical else set()
     frame = _named(_coded(columns, signature, words), _lightgbm_names(booster, signature), signature)
-    return booster.predict(_categorical(frame, signature), num_threads=1)
-
-
-# NB: a model that refuses some requests is asked one by one: it is not read anew for each.
-@lru_cache(maxsize=1)
-def _estimator(data: bytes) -> Any:
-    return skops_format.load(data)
-
-
-@lru_cache(maxsize=1)
-def _booster(data: bytes) -> Any:
-    booster = extra("xgboost").Booster({"nthread": 1})
-    booster.load_model(bytearray(data))
-    return booster
+    places = [name for name in frame.columns if model_names([name], signature)[0] in words]
+    held = dict(zip(places, booster.pandas_categorical or (), strict=False))
+    return booster.predict(_categorical(frame, signature, held), num_threads=1)
 
 
 def _lightgbm_names(booster: Any, signature: Signature) -> tuple[str, ...]:
@@ -87,8 +79,22 @@ def _lightgbm_names(booster: Any, signature: Signature) -> tuple[str, ...]:
 
 
 def _by_onnx(data: bytes, columns: Columns, signature: Signature, output: str) -> Any:
-    engine = onnx_format.engine(data)
+    engine = _read(data, "onnx")
     return engine.predict(np.column_stack(list(_coded(columns, signature).values())).astype(np.float32), output)
+
+
+@lru_cache(maxsize=1)
+def _read(data: bytes, format: str) -> Any:
+    """The file as its library reads it; of the last one asked for, since rows may have to be asked one by one."""
+    if format == "skops":
+        return skops_format.load(data)
+    if format == "onnx":
+        return onnx_format.engine(data)
+    if format == "lightgbm":
+        return extra("lightgbm").Booster(model_str=data.decode())
+    booster = extra("xgboost").Booster({"nthread": 1})
+    booster.load_model(bytearray(data))
+    return booster
 
 
 _ASKED = {"skops": _by_skops, "xgboost": _by_xgboost, "lightgbm": _by_lightgbm, "onnx": _by_onnx}
@@ -115,11 +121,13 @@ def _named(columns: Columns, names: tuple[str, ...], signature: Signature) -> An
     )
 
 
-def _categorical(frame: Any, signature: Signature) -> Any:
+def _categorical(frame: Any, signature: Signature, held: Mapping[str, Sequence[Any]]) -> Any:
+    """Words as pandas' categories, of the kind that the file has them in (`held`): numbers may stand for what a request says in text."""
     pandas = extra("pandas")
     pins = {pin.name: pin.vocabulary for pin in signature.columns}
     for name in [name for name, values in frame.items() if not pandas.api.types.is_numeric_dtype(values)]:
-        (known,) = [words for own, words in pins.items() if model_names([name], signature)[0] == own]
         # NB: in code order, for files that hold codes alone; those that hold words are read by their words.
-        frame[name] = pandas.Categorical(frame[name], categories=list(known or ()))
+        known = list(held.get(name) or pins[model_names([name], signature)[0]] or ())
+        by_text = {str(value): value for value in known}
+        frame[name] = pandas.Categorical([by_text.get(value) for value in frame[name]], categories=known)
     return frame

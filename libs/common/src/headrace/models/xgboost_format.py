@@ -54,18 +54,23 @@ def _rounds(booster: Any) -> tuple[tuple[int, int], tuple[str, ...]]:
 
 
 def words_of(saved: bytes) -> list[tuple[str, ...]]:
-    """Per column the values of a category in code order, () for others and where the file (of XGBoost before 3.1) does not hold them."""
+    """Per column the values of a category in code order, as text; see `values_of`."""
+    return [tuple(str(value) for value in column) for column in values_of(saved)]
+
+
+def values_of(saved: bytes) -> list[list[Any]]:
+    """Per column the values of a category in code order, [] for others and where the file (of XGBoost before 3.1) does not hold them."""
     booster = json.loads(saved)["learner"]["gradient_booster"]
     held = booster.get("gbtree", booster).get("model", {}).get("cats", {}).get("enc", ())
-    return [_column_words(found) for found in held]
+    return [_column_values(found) for found in held]
 
 
-def _column_words(found: dict[str, Any]) -> tuple[str, ...]:
+def _column_values(found: dict[str, Any]) -> list[Any]:
     edges, values = found.get("offsets", ()), found.get("values", ())
-    if not edges:  # numbers
-        return tuple(str(int(value)) if float(value).is_integer() else str(value) for value in values)
+    if not edges:
+        return [int(value) if float(value).is_integer() else value for value in values]
     text = bytes(value & 0xFF for value in values)
-    return tuple(text[start:end].decode() for start, end in itertools.pairwise(edges))
+    return [text[start:end].decode() for start, end in itertools.pairwise(edges)]
 
 
 def engine(data: bytes) -> XgboostEngine:

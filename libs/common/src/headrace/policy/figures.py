@@ -8,11 +8,20 @@ from collections.abc import Mapping
 
 from headrace.policy.losses import BINARY, CLASSES, NUMBER
 
-FIGURES: Mapping[str, tuple[str, ...]] = {BINARY: ("log_loss",), CLASSES: (), NUMBER: ()}
+FIGURES: Mapping[str, tuple[str, ...]] = {BINARY: ("log_loss",), CLASSES: ("log_loss",), NUMBER: ("squared_error",)}
 FINDINGS = ("drift", "skew", "contract", "traffic")
 
 _USUAL_WINDOWS = 30
 _FADING = 0.9999
+
+
+def loss_of(kind: str) -> str:
+    """The figure that a detector follows when nothing is said.
+
+    >>> loss_of("binary"), loss_of("number")
+    ('log_loss', 'squared_error')
+    """
+    return FIGURES[kind][0]
 
 
 def windows_to_alarm(rise: float, delta: float, threshold: float, least: int, most: int = 1000) -> int | None:

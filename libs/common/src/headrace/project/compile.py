@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import Misconfigured
+from headrace.policy.figures import loss_of
 from headrace.project import definition as d
 from headrace.project.declare import Project
 from headrace.project.declared import wrong_arguments
@@ -19,6 +20,7 @@ from headrace.project.deployments import (
     Deployment,
     Input,
     Key,
+    LabelKind,
     LossChange,
     Multiclass,
     Number,
@@ -307,10 +309,22 @@ def _reference(function: Any) -> str:
 
 
 def _compile_monitoring(found: Deployment) -> tuple[d.DriftDefinition, ...]:
-    return tuple(_compile_detector(test, seconds(found.cohort)) for test in found.monitoring)
+    loss = loss_of(_kind_of(found.label))
+    return tuple(_compile_detector(test, loss, seconds(found.cohort)) for test in found.monitoring)
 
 
-def _compile_detector(test: PageHinkley | LossChange, cohort_s: float) -> d.DriftDefinition:
+def _compile_detector(test: PageHinkley | LossChange, loss: str, cohort_s: float) -> d.DriftDefinition:
     if isinstance(test, LossChange):
-        return d.DriftDefinition("loss_change", "log_loss", cohort_s, test.rise, test.limit, test.windows)
-    return d.DriftDefinition("page_hinkley", test.figure, cohort_s, test.delta, test.threshold, test.min_cohorts)
+        return d.DriftDefinition("loss_change", loss, cohort_s, test.rise, test.limit, test.windows)
+    figure = loss if test.figure is None else test.figure
+    return d.DriftDefinition("page_hinkley", figure, cohort_s, test.delta, test.threshold, test.min_cohorts)
+
+
+def _kind_of(label: LabelKind | None) -> str:
+    match label:
+        case Multiclass():
+            return CLASSES
+        case Regression():
+            return NUMBER
+        case _:
+            return BINARY

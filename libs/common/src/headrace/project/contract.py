@@ -121,12 +121,19 @@ class Contract:
             raise Poison(f"broke the contract of {source}: {error}", _field_of(error)) from None
 
     def _outcome(self, outcome: Outcome, deployment: str, origin: Origin, cause_id: str, append_ms: int) -> Out:
+        if deployment in self._labels and self._labels[deployment] is None:
+            raise Poison(
+                f"yielded an Outcome: the deployment {deployment!r} declares no label, so it takes no outcomes"
+            )
         unit, label, at_s = _unit(outcome.unit), _label(outcome.label, self._labels.get(deployment)), _at_s(outcome.at)
         why = why_not(at_s, append_ms, "at")
         if why is not None:
             raise Poison(f"yielded an Outcome: {why}", "at")
-        event = OutcomeObserved(deployment, unit, label)
-        ident = derived_id("outcome", deployment, origin)
+        named = {name: _id(getattr(outcome, name), name) for name in ("request_id", "corrects", "id")}
+        ident = named["id"] or derived_id("outcome", deployment, origin)
+        if named["corrects"] == ident:
+            raise Poison(f"yielded an Outcome that corrects itself, {ident}", "corrects")
+        event = OutcomeObserved(deployment, unit, label, named["request_id"], named["corrects"])
         envelope = Envelope(ident, "", self._pipeline.name, at_s, cause_id, cause_id, origin)
         return out(self._topics.name("inference.outcomes"), unit, event, envelope)
 
@@ -136,6 +143,18 @@ def _unit(value: Any) -> str:
         raise Poison(f"yielded an Outcome whose unit must be a text, got {_told(value)}: write str(...)", "unit")
     if len(value.encode()) > MAX_TEXT_BYTES:
         raise Poison(f"yielded an Outcome whose unit has more than {MAX_TEXT_BYTES} bytes", "unit")
+    return value
+
+
+def _id(value: Any, name: str) -> str | None:
+    """NB: an id of no bytes would be that of every outcome that has none."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value.encode()) <= MAX_TEXT_BYTES:
+        raise Poison(
+            f"yielded an Outcome whose {name} must be a printable text of at most {MAX_TEXT_BYTES} bytes, got {_told(value)}",
+            name,
+        )
     return value
 
 

@@ -126,9 +126,12 @@ def not_worse_than_champion(margin: float = 0.005, unmeasured: str = "blocks") -
 
 @dataclass(frozen=True)
 class PageHinkley:
-    """Page's cumulative test (Page 1954; Hinkley 1971) for a rise of a closed cohort's figure, started anew with each champion."""
+    """Page's cumulative test (Page 1954; Hinkley 1971) for a rise of a closed cohort's figure, started anew with each champion.
 
-    figure: str = "log_loss"
+    `figure`: None for the loss of the label's kind. `threshold`: of a sum over cohorts, of what lies more than `delta` above the mean.
+    """
+
+    figure: str | None = None
     delta: float = 0.02
     threshold: float = 0.8
     min_cohorts: int = 7

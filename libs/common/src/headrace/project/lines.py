@@ -191,12 +191,19 @@ def _resolved(modules: Sequence[Module], spot: Spot, most: int = 10) -> Spot:
     """What a name was given to, in its own module or another of the project's; itself where it is no name."""
     if not isinstance(spot.node, ast.Name) or not most:
         return spot
+    name = _imported_name(spot.module.tree, spot.node.id)
     for module in sorted(modules, key=lambda module: module is not spot.module):
         for node in module.tree.body:
-            if _gives(node, spot.node.id):
+            if _gives(node, name):
                 value = getattr(node, "value", None) or node
                 return _resolved(modules, Spot(value, value.lineno, module), most - 1)
     return spot
+
+
+def _imported_name(tree: ast.Module, name: str) -> str:
+    """What a name is called where it comes from: `TRAINING` of `from .parts import TRAINING as HOW`."""
+    imported = (found for node in tree.body if isinstance(node, ast.ImportFrom) for found in node.names)
+    return next((found.name for found in imported if found.asname == name), name)
 
 
 def _gives(node: ast.stmt, name: str) -> bool:

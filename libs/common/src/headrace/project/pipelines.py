@@ -31,12 +31,17 @@ Transform = Callable[..., AsyncIterator[Any]]
 class Outcome:
     """The ground truth of a request of `unit`; `at`: when it became known (aware datetime or seconds since the epoch).
 
-    `label`: see `headrace.project.labels`: 0 or 1, the name of a class, or a number.
+    `label`: see `headrace.project.labels`: 0 or 1, the name of a class, or a number. `request_id`: of the request that it
+    belongs to, where that is known: then it belongs to no other one. `corrects`: the id of the outcome that it sets right.
+    `id`: its own, by which it can be set right; made of the message's place where there is none.
     """
 
     unit: str
     label: float | str
     at: datetime | float
+    request_id: str | None = None
+    corrects: str | None = None
+    id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,111 @@
+"""`headrace outcome send|import|list`."""
+
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from headrace_cli.numbers import INT32
+from headrace_cli.render import console, harmless, say, show
+from headrace_cli.session import Session, run
+
+if TYPE_CHECKING:
+    from headrace_cli.outcomes import Imported
+
+app = typer.Typer(help="Outcomes: the ground truth of earlier requests.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_SHOWN = 20
+
+
+@app.callback()
+def _group() -> None:
+    """Outcomes: the ground truth of earlier requests."""
+
+
+@app.command("send")
+def send(
+    deployment: Annotated[str, typer.Argument(help="Whose request it was.")],
+    unit: Annotated[str, typer.Option(help="What the request was about.")],
+    label: Annotated[str, typer.Option(help="0 or 1, the name of a class, or a number.")],
+    request: Annotated[str | None, typer.Option(help="The request's id: then it belongs to that one only.")] = None,
+    at: Annotated[str | None, typer.Option(help="When it became known; now by default.")] = None,
+    corrects: Annotated[str | None, typer.Option(help="The id of the outcome that it sets right.")] = None,
+    ident: Annotated[
+        str | None, typer.Option("--id", help="Its own id; sent again under it, it changes nothing.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what became of one request; prints the outcome's id, which a correction names."""
+    from headrace_cli.outcomes import send_one  # late: it brings numpy
+
+    given = {"unit": unit, "label": label, "at": at, "request_id": request, "corrects": corrects, "id": ident}
+    told = run(lambda session: send_one(session, deployment, given, secrets.token_hex(16)))
+    line = f"outcome {told.id}: {told.unit} is {told.label}"
+    say({"id": told.id, "unit": told.unit, "label": told.label, "at_s": told.at_s}, as_json=as_json, line=line)
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="CSV (.csv, .csv.gz, .tsv) or Parquet.")],
+    deployment: Annotated[str, typer.Option(help="Whose requests they were.")],
+    unit: Annotated[str, typer.Option(help="Column of what a request was about.")],
+    label: Annotated[str, typer.Option(help="Column of the label.")],
+    at: Annotated[str, typer.Option(help="Column of when it became known.")],
+    request: Annotated[str | None, typer.Option(help="Column of the request's id.")] = None,
+    corrects: Annotated[str | None, typer.Option(help="Column of the id of the outcome that is set right.")] = None,
+    ident: Annotated[str | None, typer.Option("--id", help="Column of ids; derived from each row by default.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Send nothing when a row is bad.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what became of many requests, from a file. Imported again, or after an interruption, nothing is sent twice."""
+    from headrace_cli.outcomes import Wanted
+    from headrace_cli.outcomes import import_file as put
+
+    wanted = Wanted(file, deployment, unit, label, at, request, corrects, ident, strict)
+
+    async def work(session: Session) -> "Imported":
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=1.0)
+            return await put(session, wanted, lambda what, share: bar.update(task, description=what, completed=share))
+
+    done = run(work)
+    counts = {"rows": done.rows, "sent": done.sent, "there_already": done.there_already, "bad": len(done.bad)}
+    if not as_json:
+        _tell_bad(done.bad)
+    line = f"{done.rows:,} rows: {done.sent:,} sent, {done.there_already:,} were there already, {len(done.bad):,} bad"
+    say(counts | {"reasons": done.bad[:_SHOWN]}, as_json=as_json, line=line)
+
+
+def _tell_bad(bad: list[str]) -> None:
+    told = Console(stderr=True)
+    for sentence in bad[:_SHOWN]:
+        told.print(harmless(sentence), markup=False, highlight=False, soft_wrap=True)
+    if len(bad) > _SHOWN:
+        told.print(f"and {len(bad) - _SHOWN:,} more")
+
+
+@app.command("list")
+def list_outcomes(
+    deployment: Annotated[str, typer.Argument(help="Whose outcomes.")],
+    number: Annotated[int, typer.Option("-n", "--number", min=0, max=INT32, help="So many of the newest.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the newest outcomes, and what became of them all: used as a label, beyond the horizon, of no request, ..."""
+    from headrace_cli.outcomes import newest
+
+    async def work(session: Session) -> tuple[list[dict[str, Any]], dict[str, int]]:
+        return await newest(session, deployment, number)
+
+    rows, counts = run(work)
+    if as_json:
+        say({"outcomes": rows, "became": counts}, as_json=True, line="")
+        return
+    columns = ["known", "unit", "label", "request_id", "corrects", "id", "became"]
+    show(rows, columns, as_json=False, empty="no outcomes yet: `headrace outcome send` tells one")
+    if counts:
+        parts = [f"{count:,} {fate.replace('_', ' ')}" for fate, count in sorted(counts.items())]
+        console.print(f"all {sum(counts.values()):,}: {', '.join(parts)}", markup=False)

@@ -1,0 +1,51 @@
+"""Every figure and every finding that `apply` accepts is really fed and really opened by the monitor."""
+
+import pytest
+
+from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
+from headrace.policy.figures import FIGURES
+from headrace.policy.losses import BINARY, CLASSES, NUMBER
+from headrace.project import Binary, Deployment, Multiclass, Number, PageHinkley, Project, Regression
+from headrace.project.applicable import applicable
+from headrace.project.definition import DeploymentDefinition
+from headrace_monitor.core.watch import watch_of
+
+DAY_S = 86_400.0
+LABELS = {
+    BINARY: Binary("y", "1d"),
+    CLASSES: Multiclass("y", ["a", "b", "c"], "1d"),
+    NUMBER: Regression("y", 0, 90, "1d"),
+}
+ALL = [(kind, figure) for kind, figures in FIGURES.items() for figure in figures]
+
+
+def deployment(kind: str, figure: str | None) -> DeploymentDefinition:
+    declared = Deployment("d", "u", [Number("x")], label=LABELS[kind], monitoring=[PageHinkley(figure)])
+    return applicable(Project("p", [declared])).deployments[0]
+
+
+def window(day: int, figure: str, value: float) -> WindowClosed:
+    """A day in which nothing but one figure is known of version 1."""
+    known = {"log_loss": None, "expected_log_loss": None, "auc": None, "mean_score": None} | {figure: value}
+    quality = VersionQuality(version=1, role="champion", rows=1000, **known)
+    return WindowClosed("d", day * DAY_S, (day + 1) * DAY_S, 1000, 1000, None, "PASS", (quality,))
+
+
+@pytest.mark.parametrize(("kind", "figure"), ALL)
+def test_a_figure_that_is_accepted_is_fed_and_named_in_the_finding(kind: str, figure: str) -> None:
+    watch = watch_of(deployment(kind, figure), None)
+    watch.on_champion(1, 0.0)
+    said = [
+        found
+        for day in range(40)
+        for found in watch.on_window(window(day, figure, 0.3 if day < 20 else 0.8), 1, day * DAY_S)
+    ]
+    (opened,) = [found for found in said if isinstance(found, FindingOpened)]
+    assert opened.kind == "drift"
+    assert f"{figure} of version 1 has risen" in opened.summary
+    assert opened.at_s >= 20 * DAY_S
+
+
+def test_every_kind_of_label_has_a_figure_that_is_followed_when_nothing_is_said() -> None:
+    followed = {kind: deployment(kind, None).monitoring[0].figure for kind in LABELS}
+    assert followed == {BINARY: "log_loss", CLASSES: "log_loss", NUMBER: "squared_error"}
