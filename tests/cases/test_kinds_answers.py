@@ -24,6 +24,7 @@ from headrace.registry.state import Registry
 from headrace.testing.memory import MemoryLog
 from headrace.testing.registry import command, version_of
 from headrace.topics import Topics
+from headrace_cli.planned import plan_of
 from headrace_gateway.core.answers import described_outputs, outputs_of
 from headrace_inference.adapters.models import Pace, ask
 from headrace_inference.core.ladder import answer_of, choose_step, steps_of
@@ -195,3 +196,11 @@ def test_places_that_are_none_are_refused(places: tuple[int, ...]) -> None:
     (fact,) = versions.on_register(Registry(), asked, "c", is_declared=True, has_artifact=True, now_s=0.0, label=PETS)
     assert isinstance(fact, CommandRefused)
     assert "class_places" in fact.reason
+
+
+def test_apply_says_what_a_prior_of_classes_answers() -> None:
+    compiled = compile_project(
+        Project("p", deployments=[Deployment("d", "u", [Number("x")], label=KIND, ladder=[prior([0.2, 0.3, 0.5])])])
+    )
+    told = dict(plan_of(compiled.deployment("d")))
+    assert told["answers"].endswith("falls back to prior of 3 classes (most probable owl, 0.5)")

@@ -19,6 +19,7 @@ from headrace_monitor.core.windows import Windows
 
 H, DAY = 6 * HOUR, 24 * HOUR
 END_S = 250 * HOUR
+SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 40))]
 
 
 def compiled(absent: str = "unknown"):
@@ -41,7 +42,7 @@ def decision(request: Request, offset: int) -> DecisionMade:
     return DecisionMade(request.id, "d", request.unit, request.at_s, Served(Score(1, "m", 0.5)), offset)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("absent", ["unknown", "negative"])
 def test_every_window_closes_with_the_labels_of_plain_loops(seed: int, absent: str) -> None:
     requests, outcomes = history(seed)
@@ -68,7 +69,7 @@ def test_every_window_closes_with_the_labels_of_plain_loops(seed: int, absent: s
     assert known > 60
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_every_block_of_a_rollout_closes_with_the_labels_of_plain_loops(seed: int) -> None:
     requests, outcomes = history(seed)
     label = compiled().deployments[0].label
@@ -95,7 +96,7 @@ def test_every_block_of_a_rollout_closes_with_the_labels_of_plain_loops(seed: in
 @pytest.mark.parametrize("clock_s", [END_S, 70 * HOUR])
 @pytest.mark.parametrize("absent", ["unknown", "negative"])
 def test_the_trainers_rows_have_the_labels_of_plain_loops(clock_s: float, absent: str) -> None:
-    for seed in range(6):
+    for seed in range(3):
         requests, outcomes = history(seed)
         project = compiled(absent)
         gathered = Gathered(project, project.deployments[0], Topics.load(), 0.0, END_S, clock_s)

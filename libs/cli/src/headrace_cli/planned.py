@@ -7,6 +7,7 @@ on traffic, except by the labels a day of the windows that have closed already.
 from collections.abc import Iterator
 
 from headrace.policy.figures import windows_to_alarm
+from headrace.policy.prediction import name_of
 from headrace.project import definition as d
 from headrace.project.applicable.late import A_RISE
 from headrace.project.applicable.words import KINDS, duration
@@ -47,11 +48,21 @@ def rate_warnings(found: d.DeploymentDefinition, labels_a_day: float | None) -> 
 
 
 def _answers(found: d.DeploymentDefinition) -> str:
-    steps = [step.kind if step.value is None else f"{step.kind} {step.value:g}" for step in found.ladder]
+    steps = [" ".join((step.kind, *_constant(found, step))) for step in found.ladder]
     prior = next((step for step in found.ladder if step.kind == "prior"), None)
     until = "the prior answers" if prior else "requests are refused"
     falls = f", then falls back to {', '.join(steps)}" if steps else ""
     return f"about {found.unit}; until the first version {until}{falls}"
+
+
+def _constant(found: d.DeploymentDefinition, step: d.RungDefinition) -> Iterator[str]:
+    """What a prior says: the number, or the likeliest of several classes."""
+    if step.value is not None:
+        yield f"{step.value:g}"
+    elif step.shares:
+        share, place = max((share, -place) for place, share in enumerate(step.shares))
+        names = found.label.classes if found.label is not None else ()
+        yield f"of {len(step.shares)} classes (most probable {name_of(-place, names)}, {share:g})"
 
 
 def _label(found: d.DeploymentDefinition) -> Iterator[Line]:
