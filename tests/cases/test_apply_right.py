@@ -135,6 +135,12 @@ def test_compiling_alone_is_as_lenient_as_readers_are() -> None:
         applicable(lenient)
 
 
+def test_to_step_down_there_must_be_a_prior_to_compare_with() -> None:
+    with pytest.raises(Misconfigured, match="step_down_after compares a version with the prior, and there is none"):
+        definition(step_down_after=5)
+    assert definition(step_down_after=5, ladder=[prior(0.5)]).step_down_after == 5
+
+
 def test_two_builds_of_one_name_could_not_be_told_apart() -> None:
     deployments = [
         declared(name=name, label=Binary("y", "1d"), training=Training(lambda signature: None)) for name in "ab"
