@@ -167,6 +167,9 @@ def test_the_change_is_where_the_champions_loss_steps_up() -> None:
     wrong = rng.random(4000) < np.where(at_s < 2.4 * DAY, 0.05, 0.4)
     losses = np.where(wrong, 3.0, 0.05)
     assert locate(2 * DAY, DAY, at_s, losses) == pytest.approx(2.4 * DAY, abs=0.03 * DAY)
+    assert locate(0.5 * DAY, DAY, at_s, losses) == pytest.approx(2.4 * DAY, abs=0.03 * DAY)
+    worse_and_worse = np.where(at_s < 1 * DAY, 0.2, np.where(at_s < 3 * DAY, 0.5, 0.8)) + rng.normal(0, 0.3, 4000)
+    assert locate(1 * DAY, DAY, at_s, worse_and_worse) == pytest.approx(1 * DAY, abs=0.1 * DAY)
     assert locate(2 * DAY, DAY, at_s, np.full(4000, np.nan)) == 2 * DAY
 
 
