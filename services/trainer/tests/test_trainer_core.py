@@ -22,7 +22,7 @@ from headrace.policy.losses import Yardstick, yardstick_of
 from headrace.project import Binary, Deployment, Number, Project, Retraining, Training
 from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition, GateDefinition
-from headrace_trainer.core.changed import locate
+from headrace_trainer.core.changed import history_of, locate
 from headrace_trainer.core.closed import closed_to
 from headrace_trainer.core.gates import gates_of, judge, may_register, standing, undecided, used
 from headrace_trainer.core.intervals import estimate
@@ -159,6 +159,28 @@ def test_rows_of_windows_that_have_closed_are_used_and_no_newer_ones() -> None:
     early = np.where((at_s >= 108 * DAY) & (np.arange(len(at_s)) % 10 == 0), np.nan, labels)
     assert closed_to(DEPLOYMENT, at_s[asked], early[asked], clock_s) == 108.5 * DAY
     assert closed_to(DEPLOYMENT, at_s[:0], labels[:0], clock_s) >= 108.5 * DAY
+
+
+def test_older_rows_stay_or_go_by_the_loss_on_newer_ones_and_the_holdout_has_no_say() -> None:
+    at_s = np.arange(30_000) * DAY / 1000
+    span = span_at(at_s, 30 * DAY, changed_at_s=27 * DAY)
+    judged_on: list[int] = []
+
+    def chosen(*losses: float) -> float:
+        told = iter(losses)
+
+        def loss_of(fits: NDArray[np.bool_], judges: NDArray[np.bool_]) -> float:
+            assert not (fits & judges).any()
+            assert at_s[fits | judges].max() < span.holdout_s
+            judged_on.append(int(judges.sum()))
+            return next(told)
+
+        return history_of(span, at_s, np.arange(30_000) % 2.0, loss_of)[0]
+
+    assert chosen(0.1, 0.2, 0.3) == span.from_s
+    assert chosen(0.3, 0.1, 0.2) == 27 * DAY
+    assert chosen(0.3, 0.2, 0.1) == 27.6 * DAY
+    assert set(judged_on) == {600}
 
 
 def test_the_change_is_where_the_champions_loss_steps_up() -> None:

@@ -4,8 +4,8 @@ A finding knows the window from which on the champion's loss rose; the rows know
 the champion's loss per row (least squares with one break, Bai 1994), of losses cut at their 99th percentile, looked for
 from one window before the finding's on, provided that the loss was still as before until then: where it had risen already, as in a month of storms
 that get worse, the finding's instant stands. Older rows stay or go by what the rows after the change show: the recipe is fitted with
-and without them, on the older two thirds of the rows after the change that may fit, and what has the lower loss on the others
-stands. Neither touches the holdout.
+and without them, and on the newer half of the rows beyond the change alone (it may have come by and by), each on the older two thirds of the rows after the
+change that may fit, and what has the lower loss on the others stands. Neither touches the holdout.
 """
 
 from collections.abc import Callable
@@ -69,13 +69,15 @@ def history_of(
     if len(places) < LEAST_NEW or not (usable & ~new).any():
         return span.from_s, {}
     cut = (2 * len(places)) // 3
-    judges, fits_new = np.zeros_like(new), np.zeros_like(new)
-    fits_new[places[:cut]], judges[places[cut:]] = True, True
-    if len(np.unique(labels[fits_new])) < 2:
-        return span.from_s, {}
-    figures = {
-        "loss_with_older_rows": loss_of(fits_new | (usable & ~new), judges),
-        "loss_without_older_rows": loss_of(fits_new, judges),
+    judges, fits_new, fits_newer = (np.zeros_like(new) for _ in range(3))
+    fits_new[places[:cut]], fits_newer[places[cut // 2 : cut]], judges[places[cut:]] = True, True, True
+    candidates = {
+        "loss_with_older_rows": (span.from_s, fits_new | (usable & ~new)),
+        "loss_without_older_rows": (span.changed_at_s, fits_new),
+        "loss_with_newer_half": (float(at_s[places[cut // 2]]), fits_newer),
     }
-    is_cut = figures["loss_without_older_rows"] < figures["loss_with_older_rows"]
-    return (span.changed_at_s if is_cut else span.from_s), figures
+    figures = {
+        name: loss_of(fits, judges) for name, (_, fits) in candidates.items() if len(np.unique(labels[fits])) > 1
+    }
+    best = min(figures, key=lambda name: figures[name])
+    return candidates[best][0], figures
