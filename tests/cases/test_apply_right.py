@@ -128,11 +128,27 @@ def test_what_an_older_version_applied_is_refused_by_apply_and_believed_by_reade
     assert len(list(refusals(after))) >= 1
 
 
+def test_outcomes_of_a_deployment_without_a_label_are_refused_by_apply_and_believed_by_readers(tmp_path: Path) -> None:
+    before = checked(tmp_path, PROJECT).definition
+    bare = replace(before.deployments[0], label=None, training=None, gates=(), monitoring=(), retraining=None)
+    bare = replace(bare, rollout=replace(bare.rollout, label_delay_s=None))
+    after = replace(before, deployments=(bare,))
+    assert list(broken(after)) == []
+    (told,) = refusals(after)
+    assert told.startswith("pipeline land: outcomes('late') is of a deployment that takes none: give that one a label")
+
+
 def test_compiling_alone_is_as_lenient_as_readers_are() -> None:
     lenient = Project("p", [declared(label=Binary("y", "1d"), monitoring=[PageHinkley("auc")])])
     assert compile_project(lenient).deployments[0].monitoring[0].figure == "auc"
     with pytest.raises(Misconfigured, match="follows log_loss, got 'auc'"):
         applicable(lenient)
+
+
+def test_to_step_down_there_must_be_a_prior_to_compare_with() -> None:
+    with pytest.raises(Misconfigured, match="step_down_after compares a version with the prior, and there is none"):
+        definition(step_down_after=5)
+    assert definition(step_down_after=5, ladder=[prior(0.5)]).step_down_after == 5
 
 
 def test_two_builds_of_one_name_could_not_be_told_apart() -> None:

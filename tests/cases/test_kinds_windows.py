@@ -9,12 +9,15 @@ from sklearn.metrics import log_loss
 
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
+from headrace.events.registry import RolloutStarted
 from headrace.policy.outcomes import Told
-from headrace.project import Binary, Deployment, Multiclass, Number, PageHinkley, Project, Regression
+from headrace.project import Binary, Canary, Deployment, Multiclass, Number, PageHinkley, Project, Regression
 from headrace.project.compile import compile_project
 from headrace.project.definition import ProjectDefinition
 from headrace.project.deployments import LabelKind
-from headrace.project.labels import value_of
+from headrace.project.labels import value_of, why_no_rollout_verdict
+from headrace_monitor.core.analysis import Seen as OneDecision
+from headrace_monitor.core.analysis import begin
 from headrace_monitor.core.evaluation import Seen, evaluate
 from headrace_monitor.core.watch import watch_of
 from headrace_monitor.core.windows import Windows
@@ -134,3 +137,29 @@ def test_the_loss_of_every_kind_is_watched_for_drift(label: LabelKind, field: st
         opened += [day for found in watch.on_window(window, 1, (day + 1) * DAY_S) if isinstance(found, FindingOpened)]
     assert opened
     assert 10 <= opened[0] <= 12
+
+
+def test_the_scores_of_two_regressions_are_compared_within_the_declared_range() -> None:
+    deployment = declared(PRICE).deployment("d")
+    canary = compile_project(
+        Project("p", deployments=[Deployment("d", "u", [Number("x")], label=PRICE, rollout=Canary())])
+    ).deployment("d")
+    trial = begin(deployment, RolloutStarted("d", "r1", 2, "canary", "r", canary.rollout, 1))
+    for n in range(500):
+        decision = DecisionMade(
+            f"r{n}",
+            "d",
+            f"u{n}",
+            n * 60.0,
+            Served(Score(1, "m", n % 100)),
+            n,
+            shadows=(Score(2, "n", 300 + n % 100),),
+            assigned=1,
+        )
+        trial.take([OneDecision("p/0", n, decision)])
+    verdict = trial.look(500 * 60.0)
+    assert verdict is not None
+    (distance,) = [found for found in verdict.evidence if found.metric == "distribution"]
+    assert (distance.verdict, distance.measured) == ("FAIL", 1.0)
+    (labels,) = [found for found in verdict.evidence if found.kind == "label"]
+    assert labels.detail == why_no_rollout_verdict(deployment.label)

@@ -26,10 +26,10 @@ class Shell:
             "HEADRACE_HOME": str(folder / "home"),
         }
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, within_s: float = 120.0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "headrace_cli", *words]
         return subprocess.run(
-            command, cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=within_s, check=False
         )
 
     def json(self, *words: str) -> Any:

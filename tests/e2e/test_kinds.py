@@ -24,7 +24,7 @@ from headrace.settings import Settings
 from headrace.topics import Topics
 from headrace_broker import free_port
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 DAYS, DAY_S = 40, 86_400.0
 NAMES = ("zero", "one", "two", "three", "four")
@@ -107,9 +107,9 @@ async def play(bootstrap_servers: str, deployment: str, rows: np.ndarray, labels
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     found = Shell(tmp_path_factory.mktemp("kinds"))
-    up = found.run("up", "--port", str(free_port()))
-    assert up.returncode == 0, up.stderr
     try:
+        up = found.run("up", "--port", str(free_port()), within_s=400.0)
+        assert up.returncode == 0, up.stderr
         (found.folder / "kinds_project.py").write_text(PROJECT)
         assert found.json("apply", "kinds_project.py")["project"] == "kinds"
         yield found
@@ -135,7 +135,7 @@ def trained(shell: Shell, deployment: str, version: int) -> dict[str, Any]:
 
     def champion() -> dict[str, Any] | None:
         for run in [r for r in shell.json("training", "list") if r["deployment"] == deployment]:
-            assert run.get("outcome") not in ("failed", "rejected"), run
+            assert run["stage"] not in ("failed", "rejected"), run
         found = [v for v in shell.json("model", "list", deployment) if "champion" in v["aliases"]]
         return next((v for v in found if v["version"] == version), None)
 

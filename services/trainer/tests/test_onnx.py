@@ -4,9 +4,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    VotingClassifier,
+)
 from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from headrace.models.engine import load
 from headrace_trainer.adapters.onnx import convert
@@ -65,8 +72,42 @@ def test_the_likeliest_class_that_changes_is_a_flip(off: float, verdict: str, fl
     assert f"{flips} labels flipped" in result.detail
 
 
+GAPS = np.where(RNG.random(ROWS.shape) < 0.1, np.nan, ROWS).astype(np.float32)
+# Categories that were not fitted on, and many: of more than one word of bits.
+STRANGE = np.column_stack([GAPS[:, :3], np.arange(2000) % 70]).astype(np.float32)
+MANY = np.column_stack([GAPS[:, :3], RNG.integers(0, 60, 2000) * 2]).astype(np.float32)
+
+
+@pytest.mark.parametrize("categories", [[3], [1, 3]])
+@pytest.mark.parametrize(
+    ("target", "labels"),
+    [(TWO, LABELS), (Target("classes", ("a", "b", "c")), THREE), (Target("number"), NUMBERS / 1e4)],
+)
+def test_trees_with_categories_say_the_same_with_gaps_and_values_that_they_never_saw(
+    target: Target, labels: np.ndarray, categories: list[int]
+) -> None:
+    rows = MANY.copy()
+    rows[:, 1] = np.round(rows[:, 1] * 3)
+    kind = HistGradientBoostingRegressor if target.kind == "number" else HistGradientBoostingClassifier
+    fitted = kind(max_iter=20, categorical_features=categories).fit(rows, labels)
+    data, result = convert(fitted, target, "digest", rows)
+    assert result.verdict == "PASS", result.detail
+    assert data is not None
+    asked = STRANGE.copy()
+    asked[:, 1] = np.round(asked[:, 1] * 5)
+    onnx = target.ask(load(data, "onnx"), asked, ())
+    assert onnx == pytest.approx(target.scores(fitted, asked), abs=1e-4)
+
+
+def test_trees_with_categories_at_the_end_of_a_pipeline_say_the_same() -> None:
+    trees = HistGradientBoostingClassifier(max_iter=20, categorical_features=[3])
+    fitted = make_pipeline(FunctionTransformer(), trees).fit(ROWS, LABELS)
+    assert convert(fitted, TWO, "digest", ROWS)[1].verdict == "PASS"
+
+
 def test_categories_that_the_converter_gets_silently_wrong_are_caught_and_do_not_block() -> None:
-    fitted = HistGradientBoostingClassifier(max_iter=20, categorical_features=[3]).fit(ROWS, LABELS)
+    trees = HistGradientBoostingClassifier(max_iter=20, categorical_features=[3])
+    fitted = VotingClassifier([("one", trees), ("two", trees)], voting="soft").fit(ROWS, LABELS)
     data, result = convert(fitted, TWO, "digest", ROWS)
     assert data is None
     assert result.verdict in ("INCONCLUSIVE", "UNMEASURED")

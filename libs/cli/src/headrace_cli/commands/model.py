@@ -32,9 +32,21 @@ app = typer.Typer(help="Models and their versions.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Version = Annotated[int, typer.Argument(min=0, max=INT32)]
 AsOf = Annotated[str | None, typer.Option(help="As of an offset of registry.facts, or an instant of append time.")]
+Output = Annotated[str | None, typer.Option(help="binary, classes or number; what the model says when not given.")]
+InputsOnly = Annotated[
+    bool, typer.Option("--inputs-only", help="It sees a request's inputs and no view features: a baseline.")
+]
+Frame = Annotated[
+    bool,
+    typer.Option(
+        "--frame", help="It wants a frame with names and words instead of a matrix (slower); found out for most."
+    ),
+]
 Sample = Annotated[
     Path | None,
-    typer.Option(help="Requests as it will get them (CSV, Parquet, JSON lines): checked, and a source of categories."),
+    typer.Option(
+        help="Requests as it will get them (CSV, Parquet, JSON lines): checked, scored, a source of categories."
+    ),
 ]
 Classes = Annotated[
     str | None,
@@ -238,18 +250,9 @@ def register(
     owner: Annotated[str, typer.Option(help="Who answers for it.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="A tag, as name=value.")] = None,
     release: Annotated[bool, typer.Option(help="Release it at once, by the deployment's policy.")] = True,
-    output: Annotated[
-        str | None, typer.Option(help="binary, classes or number; what the model says when not given.")
-    ] = None,
-    inputs_only: Annotated[
-        bool, typer.Option("--inputs-only", help="It sees a request's inputs and no view features: a baseline.")
-    ] = False,
-    frame: Annotated[
-        bool,
-        typer.Option(
-            "--frame", help="It wants a frame with names and words instead of a matrix (slower); found out for most."
-        ),
-    ] = False,
+    output: Output = None,
+    inputs_only: InputsOnly = False,
+    frame: Frame = False,
     sample: Sample = None,
     classes: Classes = None,
     as_json: AsJson = False,
@@ -274,6 +277,9 @@ def import_model(
     owner: Annotated[str, typer.Option(help="Who answers for it.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="A tag, as name=value.")] = None,
     release: Annotated[bool, typer.Option(help="Release it at once, by the deployment's policy.")] = True,
+    output: Output = None,
+    inputs_only: InputsOnly = False,
+    frame: Frame = False,
     sample: Sample = None,
     classes: Classes = None,
     as_json: AsJson = False,
@@ -281,7 +287,9 @@ def import_model(
     """Register the model of an MLflow directory: skops, ONNX, native XGBoost or LightGBM; never a pickle."""
     found = find(path)
     tags = dict(found.tags) | pairs(tag or (), "--tag")
-    about = Registration(deployment, reason, categories, owner, tags, release, sample=sample, classes=_names(classes))
+    about = Registration(
+        deployment, reason, categories, owner, tags, release, output, inputs_only, frame, sample, _names(classes)
+    )
     _tell_of(register_file(found.file, about, found.format, found.columns), f" (from {found.file})", as_json)
 
 

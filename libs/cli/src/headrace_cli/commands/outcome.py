@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from headrace_cli.numbers import INT32
 from headrace_cli.render import console, harmless, say, show
 from headrace_cli.session import Session, run
 
@@ -90,7 +91,7 @@ def _tell_bad(bad: list[str]) -> None:
 @app.command("list")
 def list_outcomes(
     deployment: Annotated[str, typer.Argument(help="Whose outcomes.")],
-    number: Annotated[int, typer.Option("-n", "--number", min=0, help="So many of the newest.")] = 20,
+    number: Annotated[int, typer.Option("-n", "--number", min=0, max=INT32, help="So many of the newest.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List the newest outcomes, and what became of them all: used as a label, beyond the horizon, of no request, ..."""

@@ -134,7 +134,8 @@ def _show(report: dict[str, Any], played: "Played") -> None:
     )
     console.print()
     columns = ["version", "answered", "rows", "loss", "prior_loss", "auc"]
-    show(report["versions"], columns, as_json=False, empty="", title="each version, on all rows that it scored")
+    versions = [told | {"version": told["version"] or "prior"} for told in report["versions"]]
+    show(versions, columns, as_json=False, empty="", title="each version, on all rows that it scored")
     for switch in report["switches"]:
         _line(_told(switch))
     line = sparkline(course(played.figures))

@@ -5,7 +5,7 @@ Nothing is kept but the log: a replay that was interrupted, however, finds there
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -20,6 +20,7 @@ from headrace.events.ops import HealthReported
 from headrace.policy import holding
 from headrace.policy.holding import Holding
 from headrace.project.definition import DeploymentDefinition
+from headrace_cli import waiting
 from headrace_cli.replay.ids import Ids, Sent
 from headrace_cli.replay.spool import Asked, Event
 from headrace_cli.session import Session
@@ -68,6 +69,7 @@ class Replay:
     ) -> None:
         self._session, self._deployment, self.ids, self._tell = session, deployment, ids, tell
         self._holding, self._alive = Holding(deployment.name), Alive()
+        self._views: list[asyncio.Task[None]] = []
         self.holds = 0
         self.held_s = 0.0
 
@@ -92,22 +94,22 @@ class Replay:
         return playing.sent
 
     @asynccontextmanager
-    async def _following(self):
+    async def _following(self) -> AsyncIterator[None]:
         session = self._session
         facts = View(session.log, session.codec, [session.topics.name(noun) for noun in holding.TOPICS], self._take)
         health = View(
             session.log, session.codec, [session.topics.name("ops.health")], self._alive.take, committed=False
         )
-        following = []
+        # NB: told to stop, not cancelled: a cancel that meets a record is lost (Python 3.11, `wait_for`).
+        stop = asyncio.Event()
         try:
             for view in (facts, health):
                 await view.start()
-                following.append(asyncio.create_task(view.follow()))
+                self._views.append(asyncio.create_task(view.run(stop)))
             yield
         finally:
-            for task in following:
-                task.cancel()
-            await asyncio.gather(*following, return_exceptions=True)
+            stop.set()
+            await asyncio.gather(*self._views, return_exceptions=True)
             await facts.stop()
             await health.stop()
 
@@ -129,7 +131,10 @@ class Replay:
         return ("inference", "monitor") if self._has("monitor") else ("inference",)
 
     async def _hold(self) -> None:
-        """Until nothing is under way. Raises when whoever works at it has gone, or nothing moves."""
+        """Until nothing is under way. Raises when whoever works at it has gone, or nothing moves, or the facts cannot be read."""
+        for view in self._views:
+            if view.done():
+                view.result()
         if not self._holding.waits_for:
             return
         self.holds += 1
@@ -144,6 +149,7 @@ class Replay:
             tell=self._tell,
             sign=lambda: self._holding.waits_for,
             is_busy=lambda: self._has("trainer") and self._has("registry"),
+            quiet_s=waiting.QUIET_S,
             every_s=0.02,
         )
 

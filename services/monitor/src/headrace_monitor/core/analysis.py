@@ -31,7 +31,18 @@ from headrace.policy.sequential import chains_needed
 from headrace.policy.verdict import PASS, worst
 from headrace.project.definition import DeploymentDefinition, RolloutDefinition
 from headrace.project.labels import why_no_rollout_verdict
-from headrace_monitor.core.arms import UNASKED, WAIT_BYTES, Kind, Said, Wait, Waits, assigned, said_late, said_of
+from headrace_monitor.core.arms import (
+    UNASKED,
+    WAIT_BYTES,
+    Kind,
+    Said,
+    Wait,
+    Waits,
+    assigned,
+    range_of,
+    said_late,
+    said_of,
+)
 from headrace_monitor.core.blocks import LABELS_LIMIT_BYTES, PAIRS_LIMIT_BYTES, Blocks, Closed
 from headrace_monitor.core.evidence import (
     MISSING_LIMIT,
@@ -90,7 +101,12 @@ class Trial:
         self.plan = started.plan or deployment.rollout
         self.version, self.control = started.version, started.control
         self._rails = {rail.metric: rail for rail in self.plan.guardrails}
-        self._tally = Tally(self._rails, state.tests, has_control=self.control is not None)
+        self._tally = Tally(
+            self._rails,
+            state.tests,
+            has_control=self.control is not None,
+            within=range_of(self.deployment.label),
+        )
         self._blocks = _blocks_of(deployment, self.plan, state) if self.control is not None else None
         self._pairs = PairTest.restored(_chains(self._blocks), self.plan.margin, state.tests) if self._blocks else None
         self._waits = Waits(WAITS_KEPT)

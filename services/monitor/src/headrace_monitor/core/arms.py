@@ -25,6 +25,10 @@ from headrace.events.failures import (
     Shed,
 )
 from headrace.events.inference import DecisionMade, FellBack, Score, Served, ShadowScored
+from headrace.project.definition import LabelDefinition
+from headrace.project.labels import NUMBER
+
+Range = tuple[float, float]
 
 
 class Kind(IntEnum):
@@ -165,12 +169,27 @@ class Waits:
         return min((wait.block for wait in self._waits.values()), default=None)
 
 
-def share_of(score: Score | None) -> float | None:
-    """A score in 0..1; of several classes the largest share; None for other numbers."""
+def share_of(score: Score | None, within: Range | None = None) -> float | None:
+    """A score in 0..1; of several classes the largest share; a number by its place in the range that it is declared `within`, None
+    for other numbers.
+
+    >>> share_of(Score(1, "m", 150.0), (100.0, 300.0))
+    0.25
+    """
     if score is None:
         return None
     value = max(score.classes, default=None) if score.classes is not None else score.value
+    if value is not None and within is not None:
+        low, high = within
+        return min(max((value - low) / (high - low), 0.0), 1.0)
     return value if value is not None and 0 <= value <= 1 else None
+
+
+def range_of(label: LabelDefinition | None) -> Range | None:
+    """The range that a number is declared within; None for other labels."""
+    if label is None or label.kind != NUMBER or label.low is None or label.high is None:
+        return None
+    return label.low, label.high
 
 
 def calls(
@@ -190,8 +209,8 @@ def calls(
     return ours, theirs, before
 
 
-def shares(pairs: Sequence[tuple[Said, Said]]) -> tuple[list[float], list[float]]:
-    """Both versions' scores of the same requests, where both gave one in 0..1."""
-    found = [(share_of(new.score), share_of(control.score)) for new, control in pairs]
+def shares(pairs: Sequence[tuple[Said, Said]], within: Range | None = None) -> tuple[list[float], list[float]]:
+    """Both versions' scores of the same requests, where both gave one, see `share_of`."""
+    found = [(share_of(new.score, within), share_of(control.score, within)) for new, control in pairs]
     both = [(ours, theirs) for ours, theirs in found if ours is not None and theirs is not None]
     return [ours for ours, _ in both], [theirs for _, theirs in both]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from headrace.events.inference import DecisionMade
 from headrace.policy.guardrails import LatencyTest, Once, ShareTest, guardrail_test
 from headrace.project.definition import GuardrailDefinition
-from headrace_monitor.core.arms import BAD, GOOD, UNASKED, Kind, Said, Wait, calls, shares
+from headrace_monitor.core.arms import BAD, GOOD, UNASKED, Kind, Range, Said, Wait, calls, shares
 
 Numbers = Mapping[str, Mapping[str, Sequence[float]]]
 
@@ -43,11 +43,19 @@ def _row(
 
 
 class Tally:
-    """The guardrails of one rollout. `has_control`: without one every failure of the version counts by itself."""
+    """The guardrails of one rollout. `has_control`: without one every failure of the version counts by itself. `within`: the range of a number."""
 
-    def __init__(self, rails: Mapping[str, GuardrailDefinition], numbers: Numbers, *, has_control: bool) -> None:
+    def __init__(
+        self,
+        rails: Mapping[str, GuardrailDefinition],
+        numbers: Numbers,
+        *,
+        has_control: bool,
+        within: Range | None = None,
+    ) -> None:
         self.tests = {metric: guardrail_test(metric, rail.limit, numbers.get(metric)) for metric, rail in rails.items()}
         self._new, self._control, self._streak = (Once.restored(numbers.get(f"once.{arm}")) for arm in _ARMS)
+        self._within = within
         self._call: tuple[float, float] | None = None
         if "call" in numbers:
             ours, theirs = numbers["call"]["last"]
@@ -102,7 +110,7 @@ class Tally:
                 *took_ms, self._call = calls(pairs, self._call)
                 test.take(*took_ms)
             else:
-                test.take(*shares(pairs))
+                test.take(*shares(pairs, self._within))
 
     def numbers(self) -> dict[str, dict[str, list[float]]]:
         """Plain numbers, from which it goes on."""

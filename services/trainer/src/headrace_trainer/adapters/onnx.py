@@ -1,4 +1,4 @@
-"""The same model for ONNX Runtime, and whether it is the same: converted by skl2onnx, replayed on rows that it was fitted on."""
+"""The same model for ONNX Runtime, and whether it is the same: converted by skl2onnx (trees with categories by us), replayed on rows that it was fitted on."""
 
 from typing import Any
 
@@ -6,9 +6,11 @@ import numpy as np
 
 from headrace.errors import Poison
 from headrace.events.registry import GateResult
+from headrace.models.answering import last_of
 from headrace.models.engine import load
 from headrace.policy.verdict import PASS, UNMEASURED
 from headrace.project.labels import NUMBER
+from headrace_trainer.adapters.hist_trees import has_categories, rewrite
 from headrace_trainer.core.gates import ONNX_GATE, judge_onnx
 from headrace_trainer.core.target import Target
 
@@ -38,4 +40,7 @@ def _converted(model: Any, target: Target, columns: int) -> bytes:
     from skl2onnx import to_onnx  # late: it takes a second to import
 
     options = None if target.kind == NUMBER else {"zipmap": False}
-    return to_onnx(model, np.zeros((1, columns), np.float32), options=options).SerializeToString()
+    made = to_onnx(model, np.zeros((1, columns), np.float32), options=options)
+    if has_categories(answering := last_of(model)):
+        rewrite(answering, made.graph)
+    return made.SerializeToString()

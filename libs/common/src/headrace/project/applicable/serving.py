@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 from headrace.project import definition as d
 from headrace.project.applicable.words import duration
+from headrace.project.deployments import Deployment
 from headrace.project.rules.sentences import Place, Sentence
 
 _USUAL_SLOW_S = d.BreakerDefinition().slow_s
+_USUAL_STEP_DOWN = Deployment("d", "u", ()).step_down_after
 
 
 def serving_refusals(what: str, project: d.ProjectDefinition, found: d.DeploymentDefinition) -> Iterator[Sentence]:
@@ -34,6 +36,9 @@ def _fallback(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
     if "baseline" in kinds and all(field.kind == "key" for field in found.inputs):
         told = "baseline answers from the inputs alone, and none is a Number or Category"
         yield Sentence(f"{what}: {told}", ("ladder", kinds.index("baseline")), ("ladder",))
+    if found.step_down_after not in (None, _USUAL_STEP_DOWN) and "prior" not in kinds:
+        told = "step_down_after compares a version with the prior, and there is none: add prior(...) to ladder=[...]"
+        yield Sentence(f"{what}: {told}", ("step_down_after",))
     if found.degrade_when is not None and not {"baseline", "prior"} & set(kinds):
         told = "degrade_when sends requests down to a step that needs no features, and there is none"
         yield Sentence(f"{what}: {told}: add baseline or prior(...) to ladder=[...]", ("degrade_when",))
