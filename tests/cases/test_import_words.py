@@ -315,5 +315,5 @@ def test_one_json_value_is_no_file_of_requests(tmp_path: Path) -> None:
 
 
 def test_a_pickle_is_sent_to_convert() -> None:
-    with pytest.raises(Misconfigured, match=r"`headrace model convert m\.pkl` where it was made"):
+    with pytest.raises(Misconfigured, match=r"`headrace model convert m\.pkl` where it was made writes such a file"):
         format_of("m.pkl")
