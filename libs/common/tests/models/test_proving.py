@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 import skops.io
 from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_diabetes
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from headrace.events.registry import GoldenRow, Signature
 from headrace.features.rows import pin_signature
+from headrace.features.samples import Sample, sample
 from headrace.models.engine import load
-from headrace.models.proving import KEPT_BYTES, Answering, NoneScored, Unproven, fitting, prove_file
+from headrace.models.proving import KEPT_BYTES, Answering, NoneScored, Unproven, fitting, prove, prove_file
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition
@@ -104,3 +106,25 @@ def test_what_is_kept_fits_into_a_record_however_wide_the_rows_are() -> None:
     assert len(fitting(wide)) == KEPT_BYTES // 40_016
     assert len(fitting([GoldenRow(bytes(400_000), 0.5)] * 64)) == 1
     assert fitting([]) == ()
+
+
+def test_a_regression_that_adds_up_in_float32_is_proven_where_its_terms_cancel_out() -> None:
+    data = load_diabetes()
+    about = declared(*(Number(f"x{n}", -1, 1) for n in range(10)))
+    model = Ridge(alpha=0.1).fit(data.data.astype(np.float32), data.target)
+    assert model.coef_.dtype == np.float32
+    golden = proven(model, about)
+    assert len(golden) > 10
+    answers, rows = Answering(about[1], "number"), sample(about[0], about[1])
+    engine = load(skops.io.dumps(model), "skops")
+    usual = float(np.median(np.abs(model.predict(rows.rows))))
+    for off, is_proven in ((0.5e-6 * usual, True), (1e-3 * usual, False)):
+
+        def own(asked: Sample, off: float = off) -> np.ndarray:
+            return model.predict(asked.rows) + off
+
+        if is_proven:
+            assert prove(engine, answers, rows, own, "skops")
+        else:
+            with pytest.raises(Unproven, match="would be served wrongly"):
+                prove(engine, answers, rows, own, "skops")
