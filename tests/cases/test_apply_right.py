@@ -128,6 +128,16 @@ def test_what_an_older_version_applied_is_refused_by_apply_and_believed_by_reade
     assert len(list(refusals(after))) >= 1
 
 
+def test_outcomes_of_a_deployment_without_a_label_are_refused_by_apply_and_believed_by_readers(tmp_path: Path) -> None:
+    before = checked(tmp_path, PROJECT).definition
+    bare = replace(before.deployments[0], label=None, training=None, gates=(), monitoring=(), retraining=None)
+    bare = replace(bare, rollout=replace(bare.rollout, label_delay_s=None))
+    after = replace(before, deployments=(bare,))
+    assert list(broken(after)) == []
+    (told,) = refusals(after)
+    assert told.startswith("pipeline land: outcomes('late') is of a deployment that takes none: give that one a label")
+
+
 def test_compiling_alone_is_as_lenient_as_readers_are() -> None:
     lenient = Project("p", [declared(label=Binary("y", "1d"), monitoring=[PageHinkley("auc")])])
     assert compile_project(lenient).deployments[0].monitoring[0].figure == "auc"

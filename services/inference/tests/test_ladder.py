@@ -9,7 +9,7 @@ from headrace.events.inference import (
     Score,
     Served,
 )
-from headrace.events.registry import Route
+from headrace.events.registry import PassedOver, Route
 from headrace.project import (
     Deployment,
     Number,
@@ -88,3 +88,15 @@ def test_the_champion_serves_and_a_lower_rung_falls_back() -> None:
 def test_previous_and_baseline_are_rungs_that_users_declare() -> None:
     deployment = Deployment("d", unit="u", inputs=[Number("x")], ladder=[previous, baseline, prior(0.26)])
     assert compile_project(Project("p", [deployment])).deployment("d").ladder == RUNGS
+
+
+def test_a_version_that_is_passed_over_answers_nothing_and_says_why() -> None:
+    route = Route(
+        "d", {3: 1.0}, "s", 1, champion=3, previous=2, passed_over=(PassedOver(3, "f", "worse than the prior"),)
+    )
+    rungs = [RungDefinition("previous"), RungDefinition("prior", 0.3)]
+    chosen = choose_step(steps_of(rungs, route, 3), {})
+    assert (chosen.step, chosen.reason) == (Ask("previous", 2), "champion (version 3): worse than the prior")
+    both = Route("d", {3: 1.0}, "s", 1, 3, 2, passed_over=(PassedOver(3, "f", "bad"), PassedOver(2, "g", "bad too")))
+    chosen = choose_step(steps_of(rungs, both, 3), {})
+    assert (chosen.step, chosen.reason) == (Constant(0.3), "champion (version 3): bad; previous (version 2): bad too")

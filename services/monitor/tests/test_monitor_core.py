@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import FindingOpened, FindingResolved, SkewSeen, VersionQuality, WindowClosed
 from headrace.events.ops import HealthReported
-from headrace.events.training import RetrainRequested
+from headrace.events.training import RetrainAccepted, RetrainRefused, RetrainRequested, TrainingFinished
 from headrace.features.as_of import as_of
 from headrace.features.events import EventTable
 from headrace.features.parity import parity
@@ -38,7 +39,9 @@ from headrace.project import (
 )
 from headrace.project.compile import compile_project, event_struct
 from headrace.project.definition import DriftDefinition
+from headrace_monitor.core.asking import request_id_of
 from headrace_monitor.core.drift import CohortDetector, restored
+from headrace_monitor.core.loss_change import Figure
 from headrace_monitor.core.places import Places
 from headrace_monitor.core.quality import qualities_of
 from headrace_monitor.core.services import Services
@@ -226,18 +229,23 @@ def test_the_detector_alarms_at_the_same_figure_as_river() -> None:
     river = RiverPageHinkley(min_instances=7, delta=0.02, threshold=0.8, mode="up")
     wanted = next(n for n, f in enumerate(figures) if (river.update(f), river.drift_detected)[1])
     ours = CohortDetector(PLAN, 1)
-    found = next(n for n, f in enumerate(figures) if ours.update(float(f)))
+    found = next(n for n, f in enumerate(figures) if ours.update(figure_of(float(f))) is not None)
     assert found == wanted
     assert 30 < found < 40
+
+
+def figure_of(loss: float) -> Figure:
+    return Figure(0.0, loss)
 
 
 @given(st.lists(st.floats(0.3, 1.2), max_size=40), st.integers(0, 40))
 def test_a_detector_restored_in_the_middle_alarms_like_one_that_ran_through(figures: list[float], cut: int) -> None:
     through, first = CohortDetector(PLAN, 1), CohortDetector(PLAN, 1)
-    alarms = [through.update(figure) for figure in figures]
-    before = [first.update(figure) for figure in figures[:cut]]
+    fed = [Figure(float(day), loss) for day, loss in enumerate(figures)]
+    alarms = [through.update(figure) for figure in fed]
+    before = [first.update(figure) for figure in fed[:cut]]
     second = restored(PLAN, 1, first.state())
-    assert before + [second.update(figure) for figure in figures[cut:]] == alarms
+    assert before + [second.update(figure) for figure in fed[cut:]] == alarms
 
 
 def window(day: int, loss: float, version: int = 1, **more: object) -> WindowClosed:
@@ -253,25 +261,133 @@ def watch(champion: int | None = 1) -> Watch:
     return found
 
 
-def test_a_rise_opens_one_finding_with_one_retrain_request_and_a_new_champion_resolves_it() -> None:
+def days(found: Watch, losses: dict[int, float], served: int | None = 1, **more: object) -> list[Any]:
+    """What is said of windows of so many days."""
+    return [
+        event
+        for day, loss in losses.items()
+        for event in found.on_window(window(day, loss, served or 0, **more), served, (day + 1) * DAY)
+    ]
+
+
+def risen() -> tuple[Watch, FindingOpened, RetrainRequested]:
+    """A deployment whose champion's loss has risen on day 10."""
     found = watch()
-    losses = [0.5] * 10 + [0.9] * 10
-    said = [event for day, loss in enumerate(losses) for event in found.on_window(window(day, loss), 1, day * DAY)]
-    assert [type(event) for event in said] == [FindingOpened, RetrainRequested]
-    assert said[1].finding == said[0].finding
-    (resolved,) = found.on_champion(2, 30 * DAY)
+    finding, request = days(found, {day: 0.5 if day < 10 else 0.9 for day in range(14)})
+    return found, finding, request
+
+
+def finished(found: Watch, request: RetrainRequested, outcome: str, **more: Any) -> None:
+    """The trainer takes a request up, and its run ends."""
+    ident = request_id_of(request)
+    found.on_training(RetrainAccepted("d", "run" + ident, ident, "drift", "", request.clock_s or 0.0))
+    found.on_training(TrainingFinished("d", "run" + ident, outcome, "", **more))
+
+
+def test_a_rise_opens_one_finding_that_knows_since_when_and_asks_once() -> None:
+    found, finding, request = risen()
+    assert (finding.changed_at_s, request.changed_at_s, request.finding) == (10 * DAY, 10 * DAY, finding.finding)
+    assert finding.back_at == pytest.approx(0.7)
+    assert days(found, dict.fromkeys(range(14, 30), 0.9)) == []
+
+
+def test_a_new_champion_resolves_nothing_and_the_figure_that_is_back_does() -> None:
+    found, finding, request = risen()
+    finished(found, request, "registered")
+    assert found.on_champion(2, 15 * DAY) == []
+    assert [getattr(detector, "fed", None) for detector in found.detectors] == [()]
+    assert days(found, {15: 0.9}, 2) == []
+    (resolved,) = days(found, {16: 0.6}, 2)
     assert isinstance(resolved, FindingResolved)
-    assert (found.detectors[0].fed, found.champion) == ((), 2)
+    assert (resolved.finding, "back" in resolved.reason) == (finding.finding, True)
+
+
+def test_a_request_that_was_cooled_down_is_made_again_when_that_is_over() -> None:
+    found, finding, request = risen()
+    found.on_training(RetrainRefused("d", request_id_of(request), "cool-down", 20 * DAY))
+    said = days(found, dict.fromkeys(range(14, 25), 0.9))
+    assert [(type(event), event.finding, event.clock_s) for event in said] == [
+        (RetrainRequested, finding.finding, 20 * DAY)
+    ]
+    assert request_id_of(said[0]) != request_id_of(request)
+
+
+def test_a_run_that_lacks_rows_is_asked_for_again_when_they_are_there() -> None:
+    found, _, request = risen()
+    finished(found, request, "waiting", missing_rows=250)
+    assert [event.clock_s for event in days(found, dict.fromkeys(range(14, 25), 0.9))] == [17 * DAY]
+
+
+def test_after_three_retrains_that_did_not_help_it_stops_asking_and_says_so() -> None:
+    found, _, request = risen()
+    said: list[Any] = []
+    for round_, outcome in enumerate(("registered", "rejected", "failed")):
+        finished(found, request, outcome)
+        if outcome == "registered":
+            found.on_champion(2, 15 * DAY)
+        said = days(found, dict.fromkeys(range(15 + 10 * round_, 25 + 10 * round_), 0.9), 2)
+        request = next((event for event in said if isinstance(event, RetrainRequested)), request)
+    given_up = found.asks.by_key["drift"]
+    assert given_up.unhelpful == 3
+    assert days(found, dict.fromkeys(range(50, 80), 0.9), 2) == []
+    (resolved,) = days(found, {80: 0.5}, 2)
+    assert isinstance(resolved, FindingResolved)
+    assert found.asks.by_key == {}
+
+
+def test_what_is_asked_survives_a_restart_of_the_monitor() -> None:
+    found, _, request = risen()
+    again = watch_of(DEPLOYMENT, found.state({}, 0.0))
+    finished(again, request, "waiting", missing_rows=250)
+    assert [event.clock_s for event in days(again, dict.fromkeys(range(14, 25), 0.9))] == [17 * DAY]
+
+
+def test_a_version_after_a_change_is_followed_up_as_its_rows_grow() -> None:
+    found, _, request = risen()
+    finished(found, request, "registered", changed_at_s=10 * DAY, rows_after_change=400, rows_wanted=100)
+    found.on_champion(2, 15 * DAY)
+    said = days(found, dict.fromkeys(range(15, 19), 0.5), 2)
+    assert [(type(event).__name__, getattr(event, "cause", "")) for event in said] == [
+        ("FindingResolved", ""),
+        ("RetrainRequested", "follow_up"),
+    ]
+    assert said[1].changed_at_s == 10 * DAY
+    assert "600 labelled rows lie beyond the change" in said[1].reason
+    finished(found, said[1], "registered", changed_at_s=10 * DAY, rows_after_change=1000, rows_wanted=100)
+    assert found.asks.by_key == {}
+
+
+def over_prior(day: int, over: float, version: int = 1, role: str = "champion") -> WindowClosed:
+    quality = VersionQuality(version, role, 100, 0.9, 0.9, 0.5, 0.3, over_prior=over, over_prior_error=0.01)
+    return window(day, 0.9, version, qualities=(quality,))
+
+
+def test_a_champion_that_stays_worse_than_the_prior_steps_down_until_it_is_better() -> None:
+    found = watch()
+    assert [found.on_window(over_prior(day, 0.2), 1, day * DAY) for day in range(2)] == [[], []]
+    (opened,) = found.on_window(over_prior(2, 0.2), 1, 3 * DAY)
+    assert (opened.kind, opened.version, opened.about) == ("worse_than_prior", 1, "version 1")
+    assert found.on_window(over_prior(3, 0.2, role="shadow"), None, 4 * DAY) == []
+    (resolved,) = found.on_window(over_prior(4, -0.1, role="shadow"), None, 5 * DAY)
+    assert (resolved.kind, resolved.about) == ("worse_than_prior", "version 1")
+
+
+def test_one_bad_window_less_than_it_takes_is_none() -> None:
+    found = watch()
+    overs = [0.2, 0.2, 0.01, 0.2, 0.2]
+    assert [
+        event for day, over in enumerate(overs) for event in found.on_window(over_prior(day, over), 1, day * DAY)
+    ] == []
 
 
 def test_each_detector_is_restored_with_its_own_figures() -> None:
     two = msgspec.structs.replace(DEPLOYMENT, monitoring=(PLAN, msgspec.structs.replace(PLAN, threshold=9.0)))
     found = watch_of(two, None)
     found.on_champion(1, 0.0)
-    found.detectors[0].update(0.5)
-    found.detectors[1].update(0.7)
+    found.detectors[0].update(figure_of(0.5))
+    found.detectors[1].update(figure_of(0.7))
     again = watch_of(two, found.state({}, 0.0))
-    assert [detector.fed for detector in again.detectors] == [(0.5,), (0.7,)]
+    assert [detector.fed for detector in again.detectors] == [(figure_of(0.5),), (figure_of(0.7),)]  # ty: ignore[unresolved-attribute]
 
 
 def beat(instance: str, at_ms: int, service: str = "feature", **more: object) -> Message:
@@ -329,13 +445,23 @@ def test_unmeasured_cohorts_and_those_of_another_version_do_not_feed_the_detecto
     found.on_window(window(0, 0.5, verdict="UNMEASURED"), 1, 0.0)
     found.on_window(window(1, 0.5), None, 0.0)
     found.on_window(window(2, 0.5), 3, 0.0)
-    assert found.detectors[0].fed == ()
+    assert found.detectors[0].state() == {}
 
 
 def test_a_deployment_without_a_version_asks_for_its_first_when_enough_cohorts_have_closed() -> None:
     found = watch(None)
-    said = [(day, event) for day in range(12) for event in found.on_window(window(day, 0.5, 0), None, day * DAY)]
-    assert [(day, event.cause) for day, event in said] == [(2, "first"), (9, "first")]
+    (request,) = days(found, dict.fromkeys(range(5), 0.5), None)
+    assert (request.cause, request.clock_s) == ("first", 3 * DAY)
+    finished(found, request, "rejected")
+    assert [event.clock_s for event in days(found, dict.fromkeys(range(5, 20), 0.5), None)] == [12 * DAY]
+    found.on_champion(1, 20 * DAY)
+    assert found.asks.by_key == {}
+
+
+def test_the_first_version_is_asked_for_as_soon_as_there_are_rows_enough() -> None:
+    training = msgspec.structs.replace(DEPLOYMENT.training, first_after_s=90 * DAY, first_after_rows=250)
+    found = watch_of(msgspec.structs.replace(DEPLOYMENT, training=training), None)
+    assert [event.clock_s for event in days(found, dict.fromkeys(range(9), 0.5), None)] == [3 * DAY]
 
 
 def test_skew_opens_once_and_resolves_when_rows_are_equal_again() -> None:

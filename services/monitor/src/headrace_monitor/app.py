@@ -80,7 +80,7 @@ class Monitor:
     def _host(self, sources: list[str]) -> ShardHost:
         context, topics = self._context, self._context.topics
         nouns = (
-            "inference.decisions", "inference.outcomes", "inference.facts", "registry.facts", "registry.routes", "alerts.silences",
+            "inference.decisions", "inference.outcomes", "inference.facts", "registry.facts", "registry.routes", "training.facts", "alerts.silences",
         )  # fmt: skip
         hosts: list[ShardHost] = []
 

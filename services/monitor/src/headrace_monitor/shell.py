@@ -23,6 +23,7 @@ from headrace.topics import Topics
 from headrace_monitor.alerts import Alerts
 from headrace_monitor.around import Around, tell_held
 from headrace_monitor.closing import Closing
+from headrace_monitor.core.asking import TrainingFact
 from headrace_monitor.core.clock import Clocks
 from headrace_monitor.core.deployments import Changed, Deployments
 from headrace_monitor.core.failing import ROLLOUT, WINDOWS, Failing, monitoring_failed
@@ -102,7 +103,7 @@ class MonitorShard:
         self._intake.begin(committed)
         await self._looks.begin()
         self._tell_changed(self.deployments.set_up_all())
-        nouns = ("registry.facts", "registry.routes", "inference.facts", "alerts.silences")
+        nouns = ("registry.facts", "registry.routes", "inference.facts", "training.facts", "alerts.silences")
         return self._keeping.starts(committed, {*map(self._topics.name, nouns), *self._letters.topics})
 
     def apply(self, projects: Sequence[ProjectDefinition]) -> None:
@@ -169,6 +170,8 @@ class MonitorShard:
             self._intake.take_event(message, now_s)
         elif kind is AliasMoved:
             return self._on_alias(message, event)
+        elif isinstance(event, TrainingFact):
+            return self._on_training(message, event)
         elif record.topic == self._topics.name("registry.facts"):
             return [*self._rollouts.on_fact(message), *self._alerts.change(*alarms_of(event))]
         elif kind is Route:
@@ -185,6 +188,13 @@ class MonitorShard:
         if watched is None or event.alias != "champion":
             return []
         said = watched.watch.on_champion(event.version, message.envelope.time_s)
+        return [*self._telling.say(said, message), self._keeping.keep(event.deployment)]
+
+    def _on_training(self, message: Message, event: TrainingFact) -> list[Out]:
+        watched = self.deployments.watched.get(event.deployment)
+        if watched is None:
+            return []
+        said = watched.watch.on_training(event)
         return [*self._telling.say(said, message), self._keeping.keep(event.deployment)]
 
     # what follows

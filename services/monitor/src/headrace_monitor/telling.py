@@ -10,7 +10,9 @@ from headrace.events.training import RetrainRequested
 from headrace.instants import EARLIEST_S, LATEST_S
 from headrace.topics import Topics
 from headrace_monitor.alerts import Alerts
-from headrace_monitor.core.findings import alarm_of
+from headrace_monitor.core.asking import request_id_of
+from headrace_monitor.core.asks import GaveUp
+from headrace_monitor.core.findings import alarm_of, unhelpful
 from headrace_monitor.core.watch import Said
 
 # What the monitor itself says next follows from an event that has no place on the log yet.
@@ -44,9 +46,13 @@ class Telling:
                     envelope = caused_by(cause, id=f"{event.finding}-resolved", source=self._service, time_s=event.at_s)
                     outs.append(out(self._topics.name("monitor.findings"), event.deployment, event, envelope))
                     outs += self._alerts.end(alarm_of(event).fingerprint)
+                    outs += self._alerts.end(unhelpful(event).fingerprint)
+                case GaveUp(found, summary):
+                    outs += self._alerts.begin(unhelpful(found, summary))
                 case RetrainRequested():
-                    ident = derived_id("retrain", event.deployment, event.cause, event.finding, event.clock_s)
-                    envelope = caused_by(cause, id=ident, source=self._service, time_s=event.clock_s or 0.0)
+                    envelope = caused_by(
+                        cause, id=request_id_of(event), source=self._service, time_s=event.clock_s or 0.0
+                    )
                     outs.append(out(self._topics.name("training.requests"), event.deployment, event, envelope))
         return outs
 

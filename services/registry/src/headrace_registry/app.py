@@ -40,7 +40,7 @@ class RegistryService:
             context.codec,
             topics,
             service=SERVICE,
-            inputs=[topics.name("registry.commands"), topics.name("monitor.verdicts")],
+            inputs=[topics.name(noun) for noun in ("registry.commands", "monitor.verdicts", "monitor.findings")],
             make=lambda _: RegistryShard(
                 topics, context.projects, instances, has_artifact, context.clock, context.health.holds
             ),

@@ -11,6 +11,7 @@ from headrace.clock import Clock
 from headrace.codec import Message, caused_by, out, tombstone
 from headrace.envelope import Envelope, derived_id
 from headrace.errors import Fatal, Poison, Retryable
+from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import (
     AbortRollout,
     ApproveVersion,
@@ -40,7 +41,7 @@ from headrace.events.verdicts import VerdictGiven
 from headrace.project.definition import DeploymentDefinition, RolloutDefinition
 from headrace.registry.state import ID_BYTES, IDS_KEPT, Entry, Fold, Registry, Rollout
 from headrace.topics import Topics
-from headrace_registry.core import admission, rollout, versions
+from headrace_registry.core import admission, passing, rollout, versions
 from headrace_registry.core.card import write_card
 from headrace_registry.core.case import UNDECLARED, Approved, Unloadable, Warmed
 from headrace_registry.core.instances import Instances
@@ -183,6 +184,8 @@ class RegistryShard:
         if isinstance(event, VerdictGiven):
             self._patience.hear(event.deployment)
             return self._decide(event.deployment, event, ident, message)
+        if isinstance(event, FindingOpened | FindingResolved):
+            return self._publish(passing.on_finding(self._state, event), message)
         if not isinstance(event, RegisterVersion | _OF_ROLLOUTS) and type(event) not in _BY_HAND:
             return []
         refused = self._turned_away(event, ident)

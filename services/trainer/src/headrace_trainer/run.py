@@ -121,7 +121,7 @@ class TrainingRun:
         for result in gated.results:
             self.say(GateJudged(deployment.name, self.accepted.run, result))
         if stands := standing(gated.results, self.accepted.waivers, deployment.gates):
-            return self._reject(stands[0])
+            return self._reject(stands[0], material)
         self._progress("refit", 0.75)
         fitted = await self._fitting(refit, target, build, matrix, labels, at_s, gated)
         self._progress("onnx", 0.85)
@@ -206,8 +206,8 @@ class TrainingRun:
     def _progress(self, stage: str, share: float, detail: str = "") -> None:
         self.say(TrainingProgressed(self.accepted.deployment, self.accepted.run, stage, share, detail))
 
-    def _reject(self, result: GateResult) -> None:
-        self._finish("rejected", f"gate {result.gate}: {result.verdict}, {result.detail}")
+    def _reject(self, result: GateResult, material: Material | None = None) -> None:
+        self._finish("rejected", f"gate {result.gate}: {result.verdict}, {result.detail}", None, material)
 
     def _wait(self, material: Material) -> None:
         outcome = "waiting" if material.missing_rows else "rejected"
@@ -218,7 +218,14 @@ class TrainingRun:
     ) -> None:
         digest, rows = (fitted.digest, fitted.rows) if fitted else ("", 0)
         finished = TrainingFinished(
-            self.accepted.deployment, self.accepted.run, outcome, reason, digest, rows, time.monotonic() - self.began_s
+            self.accepted.deployment,
+            self.accepted.run,
+            outcome,
+            reason,
+            digest,
+            rows,
+            time.monotonic() - self.began_s,
+            is_released=self.command is None or self.command.rollout,
         )
         self.say(finished if material is None else material.told(finished))
 

@@ -12,7 +12,9 @@ class VersionQuality(msgspec.Struct, frozen=True):
     `log_loss` in nats, `expected_log_loss`: the mean entropy of its own scores; None for numbers. `auc`: None when only one class was
     seen, and where there are not two. `mean_score`: None for several classes, whose `accuracy` is told. Of numbers `rmse`, `mae`, and
     `squared_error`: in squares of a quarter of the label's declared range, None where it declares none. `loss`: by which versions
-    are compared and watched, `log_loss` or `squared_error`.
+    are compared and watched, `log_loss` or `squared_error`. `loss_error`,
+    `excess_error`: standard errors, by rows, of the loss and of its excess over the expected one; `loss_skew`: skewness of the mean loss. `over_prior`: by how much the loss is
+    above that of the ladder's prior on the same rows, with `over_prior_error`; None where it has no prior.
     """
 
     version: int
@@ -26,6 +28,11 @@ class VersionQuality(msgspec.Struct, frozen=True):
     rmse: float | None = None
     mae: float | None = None
     squared_error: float | None = None
+    loss_error: float = 0.0
+    excess_error: float = 0.0
+    loss_skew: float = 0.0
+    over_prior: float | None = None
+    over_prior_error: float = 0.0
 
     @property
     def loss(self) -> float | None:
@@ -99,9 +106,10 @@ class WindowClosed(msgspec.Struct, frozen=True):
 
 
 class FindingOpened(msgspec.Struct, frozen=True):
-    """Something is not as it should be. `kind`: `drift`, `contract`, `skew`, `quality`, `traffic`; `at_s`: event time.
+    """Something is not as it should be. `kind`: `drift`, `contract`, `skew`, `quality`, `traffic`, `worse_than_prior`; `at_s`: event time.
 
-    `about`: the source, column or feature that it is about, when it is not about the deployment as a whole.
+    `about`: the source, column, feature or version that it is about, when it is not about the deployment as a whole. `changed_at_s`: from which request on it
+    is so, as far as windows tell. `back_at`: the figure at which it is over.
     """
 
     finding: str
@@ -116,10 +124,12 @@ class FindingOpened(msgspec.Struct, frozen=True):
     window_from_s: float | None = None
     window_to_s: float | None = None
     about: str = ""
+    changed_at_s: float | None = None
+    back_at: float | None = None
 
 
 class FindingResolved(msgspec.Struct, frozen=True):
-    """It is over, and why (a new champion, values back within limits)."""
+    """It is over, and why: the figure is back."""
 
     finding: str
     deployment: str
@@ -127,6 +137,33 @@ class FindingResolved(msgspec.Struct, frozen=True):
     reason: str
     at_s: float
     about: str = ""
+    version: int | None = None
+
+
+class RetrainAsk(msgspec.Struct, frozen=True):
+    """What is being asked of the trainer for one reason, and how it went so far. `key`: of the finding, `first` or `follow_up`.
+
+    `asked`: so many times. `request_id`: of the request that has no end yet, None when there is none; `run`: that took it up. `not_before_s`, `needs_labelled`: the
+    instant of the deployment's clock, and the number of labelled rows, before which it does not ask again. `champion`: when it was last asked;
+    `tried`: a version came of the last run; `windows`: that have closed since then. `unhelpful`: runs in a row that did not bring the figure back. `rows`: labelled rows beyond the change that the last run had, and `rows_at`: how many
+    labelled rows there were in all by then; `wanted`: how many a run waits for.
+    """
+
+    key: str
+    finding: str | None = None
+    changed_at_s: float | None = None
+    asked: int = 0
+    request_id: str | None = None
+    run: str | None = None
+    not_before_s: float = -1e18
+    needs_labelled: int = 0
+    champion: int | None = None
+    tried: bool = False
+    windows: int = 0
+    unhelpful: int = 0
+    rows: int = 0
+    rows_at: int = 0
+    wanted: int = 0
 
 
 class MonitorState(msgspec.Struct, frozen=True):
@@ -134,6 +171,7 @@ class MonitorState(msgspec.Struct, frozen=True):
 
     `replay_from`: per `topic/partition` the offset from which the open cohorts can be rebuilt. `closed_to_s`: cohorts
     before it are closed and said. `profiles`: of the newest windows in which a source was as usual. `detector`: plain numbers of the drift detector, of `champion`.
+    `asks`: what is being asked of the trainer. `worse`: per version (its digits) the windows in a row in which it did worse than the prior.
     `late_requests`, `late_outcomes`: what came after its window had closed, since the beginning.
     """
 
@@ -150,6 +188,8 @@ class MonitorState(msgspec.Struct, frozen=True):
     profiles: tuple[SourceProfile, ...] = ()
     late_requests: int = 0
     late_outcomes: int = 0
+    asks: tuple[RetrainAsk, ...] = ()
+    worse: dict[str, int] = {}
 
 
 class RolloutJudged(msgspec.Struct, frozen=True):

@@ -497,12 +497,20 @@ class ModelVersion(msgspec.Struct, frozen=True):
     approved_by: str = ""
 
 
+class PassedOver(msgspec.Struct, frozen=True):
+    """A version that no request is answered by for now, whatever the shares say: it scores along. `finding`: why, with its `reason` in words."""
+
+    version: int
+    finding: str
+    reason: str
+
+
 class Route(msgspec.Struct, frozen=True):
     """Current route of a deployment.
 
     `shares`: traffic per version, sums to 1 (empty: no version yet, the prior answers). `shadows`: versions that score
     along. `warm`: versions to keep loaded. `overrides`: versions per tenant. `rollout`: the id of the one under way. `previous`: the rung below the champion.
-    `revision` counts changes.
+    `revision` counts changes. `passed_over`: versions that steps of the ladder pass over, by findings that are open.
     """
 
     deployment: str
@@ -517,6 +525,7 @@ class Route(msgspec.Struct, frozen=True):
     reason: str = ""
     overrides: dict[str, int] = {}
     rollout: str = ""
+    passed_over: tuple[PassedOver, ...] = ()
 
     @property
     def named(self) -> tuple[int, ...]:

@@ -78,7 +78,7 @@ class GateJudged(msgspec.Struct, frozen=True):
 class TrainingFinished(msgspec.Struct, frozen=True):
     """A run ended. `outcome`: `registered` (a command was sent), `rejected` by a gate, `waiting` (for `missing_rows` more labelled
     rows: ask again when they are there), or `failed`. `changed_at_s`: where the rows show the change that the run followed, `rows_after_change`: how
-    many of its rows lie beyond it, `rows_wanted`: and how many it waits for; None and 0 where it followed none.
+    many of its rows lie beyond it, `rows_wanted`: and how many it waits for; None and 0 where it followed none. `is_released`: a rollout was asked for.
     """
 
     deployment: str
@@ -92,3 +92,4 @@ class TrainingFinished(msgspec.Struct, frozen=True):
     changed_at_s: float | None = None
     rows_after_change: int = 0
     rows_wanted: int = 0
+    is_released: bool = True

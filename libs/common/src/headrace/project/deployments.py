@@ -142,12 +142,12 @@ class LossChange:
     """The champion's loss, and its excess over the loss that its own scores lead one to expect, have both risen above their first windows.
 
     It knows how many rows a window has: no threshold depends on their number, nor on the windows' width. `rise`: the least rise that counts, as a share of
-    the loss before. `limit`: of the cumulative sum of standardised rises; at 5 a champion without a change runs some 100,000
-    windows until a false alarm. `windows`: how many come before the first comparison, at least 3.
+    the loss before. `limit`: of the cumulative sum of standardised rises; at 3 a champion without a change runs some 2,000
+    windows until a false alarm, at 5 some 100,000. `windows`: how many come before the first comparison, at least 3.
     """
 
-    rise: float = 0.05
-    limit: float = 5.0
+    rise: float = 0.02
+    limit: float = 3.0
     windows: int = 5
 
 

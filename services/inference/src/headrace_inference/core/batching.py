@@ -36,8 +36,11 @@ class Case(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     @property
     def shadows(self) -> tuple[int, ...]:
-        """Versions that score along."""
-        return self.route.shadows if self.route is not None else ()
+        """Versions that score along, those that steps pass over included: how they do is known only so."""
+        if self.route is None:
+            return ()
+        down = (found.version for found in self.route.passed_over)
+        return (*self.route.shadows, *(version for version in down if version not in self.route.shadows))
 
     @property
     def versions(self) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Who answers when the routed version cannot: champion -> previous -> baseline -> prior.
 
-The champion's step is whatever version the route chose. A step that failed is passed over and its reason is told in the
+The champion's step is whatever version the route chose. A version that the route passes over (it does worse than the prior) is on no step. A step that failed is passed over and its reason is told in the
 answer; a version stands on the ladder only once, on its highest step.
 """
 
@@ -35,14 +35,23 @@ class Constant:
     shares: tuple[float, ...] = ()
 
 
-Step = Ask | Constant
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Not this one: a finding that is open says that `version` does worse than the prior. It scores along."""
+
+    rung: str
+    version: int
+    reason: str
+
+
+Step = Ask | Constant | Passed
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """The step to take, None when the ladder is exhausted; `reason`: why every step above it was passed over ("" for none)."""
 
-    step: Step | None
+    step: Ask | Constant | None
     reason: str
 
 
@@ -61,15 +70,20 @@ def steps_for(rungs: Sequence[RungDefinition], route: Route | None, assigned: As
 
 def steps_of(rungs: Sequence[RungDefinition], route: Route | None, routed: int | None) -> tuple[Step, ...]:
     """The ladder of one request, highest step first. `routed`: the version that the route chose, None for none."""
-    steps: list[Step] = [Ask(CHAMPION, routed)] if routed is not None else []
+    down = {found.version: found.reason for found in route.passed_over} if route is not None else {}
+    steps: list[Step] = [_step(CHAMPION, routed, down)] if routed is not None else []
     for rung in rungs:
         if rung.kind == PRIOR:
             steps.append(Constant(rung.value, rung.shares))
             continue
         version = _version_of(rung.kind, route)
-        if version is not None and all(isinstance(step, Ask) and step.version != version for step in steps):
-            steps.append(Ask(rung.kind, version))
+        if version is not None and all(not isinstance(step, Constant) and step.version != version for step in steps):
+            steps.append(_step(rung.kind, version, down))
     return tuple(steps)
+
+
+def _step(rung: str, version: int, down: Mapping[int, str]) -> Step:
+    return Passed(rung, version, down[version]) if version in down else Ask(rung, version)
 
 
 def choose_step(steps: Sequence[Step], failed: Mapping[int, Failure]) -> Chosen:
@@ -81,6 +95,9 @@ def choose_step(steps: Sequence[Step], failed: Mapping[int, Failure]) -> Chosen:
     """
     passed: list[str] = []
     for step in steps:
+        if isinstance(step, Passed):
+            passed.append(f"{step.rung} (version {step.version}): {step.reason}")
+            continue
         if isinstance(step, Constant) or step.version not in failed:
             return Chosen(step, "; ".join(passed) or ("" if _is_top(step) else NO_VERSION))
         passed.append(f"{step.rung} (version {step.version}): {failed[step.version].reason}")

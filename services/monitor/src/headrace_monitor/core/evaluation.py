@@ -45,13 +45,19 @@ def lookback_s(project: ProjectDefinition, deployment: DeploymentDefinition) -> 
     return max(windows, default=0) + deployment.settle_s + 3600.0
 
 
+def prior_of(deployment: DeploymentDefinition) -> float | tuple[float, ...] | None:
+    """What the last rung of the ladder says; None where it has none."""
+    found = next((rung for rung in deployment.ladder if rung.kind == "prior"), None)
+    return None if found is None else found.shares or found.value
+
+
 def evaluate(seen: Seen, from_s: float, late: tuple[int, int], drift_statistic: float | None) -> WindowClosed:
     """The event of a window that has closed. `late`: requests and outcomes, see `WindowClosed`."""
     deployment, rows = seen.deployment, seen.rows
     to_s = from_s + deployment.cohort_s
     known = ~np.isnan(rows.labels)
     labelled = int(known.sum())
-    figures = figures_of(deployment.label, rows, seen.sample)
+    figures = figures_of(deployment.label, rows, seen.sample, prior_of(deployment))
     back_s = lookback_s(seen.project, deployment)
     skew = parity(
         seen.project,

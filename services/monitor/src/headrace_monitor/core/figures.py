@@ -23,11 +23,13 @@ from headrace.policy.losses import losses
 from headrace.policy.outcomes import key_of
 from headrace.project.definition import LabelDefinition
 from headrace.project.labels import CLASSES, NUMBER
-from headrace_monitor.core.quality import qualities_of
+from headrace_monitor.core.quality import errors_of, qualities_of
 from headrace_monitor.core.windows import ROLES, Rows
 
 Floats = NDArray[np.float64]
 Group = tuple[int, str]
+# What the ladder's prior says: a probability or a number, or one probability per class; None where there is none.
+Prior = float | tuple[float, ...] | None
 # The spread of labels that fill their range as a bell does.
 _SPREAD_SHARE = 0.25
 
@@ -45,8 +47,10 @@ class Figures:
     unmeasured: str = ""
 
 
-def figures_of(label: LabelDefinition | None, rows: Rows, sample: Sequence[DecisionMade]) -> Figures:
-    """Of a window's rows. `sample`: decisions of it, read again; only several classes need them."""
+def figures_of(
+    label: LabelDefinition | None, rows: Rows, sample: Sequence[DecisionMade], prior: Prior = None
+) -> Figures:
+    """Of a window's rows. `sample`: decisions of it, read again; only several classes need them. `prior`: of the ladder."""
     if label is None:
         return Figures(unmeasured="no label is declared")
     known = rows.labels[~np.isnan(rows.labels)]
@@ -54,11 +58,15 @@ def figures_of(label: LabelDefinition | None, rows: Rows, sample: Sequence[Decis
         return Figures(unmeasured="no label has come" if len(rows) else "nothing was asked")
     match label.kind:
         case "binary":
-            return _told(Figures(qualities_of(rows), float(known.sum()) / len(known)))
+            return _told(
+                Figures(
+                    qualities_of(rows, prior if isinstance(prior, float) else None), float(known.sum()) / len(known)
+                )
+            )
         case "number":
-            return _told(Figures(_of_numbers(label, rows), mean_label=float(known.mean())))
+            return _told(Figures(_of_numbers(label, rows, prior), mean_label=float(known.mean())))
         case _:
-            return _told(Figures(_of_classes(label, rows, sample), class_shares=_shares(label, known)))
+            return _told(Figures(_of_classes(label, rows, sample, prior), class_shares=_shares(label, known)))
 
 
 def _told(found: Figures) -> Figures:
@@ -74,19 +82,25 @@ def _shares(label: LabelDefinition, known: Floats) -> dict[str, float]:
     return {name: int(count) / len(known) for name, count in zip(names, counts, strict=True)}
 
 
-def _of_numbers(label: LabelDefinition, rows: Rows) -> tuple[VersionQuality, ...]:
+def _of_numbers(label: LabelDefinition, rows: Rows, prior: Prior) -> tuple[VersionQuality, ...]:
     versions, roles, scores, labels = rows.scores()
     scale = None if label.low is None or label.high is None else (label.high - label.low) * _SPREAD_SHARE
     keys = versions.astype(np.int64) * len(ROLES) + roles
     groups = sorted((int(key) // len(ROLES), ROLES[int(key) % len(ROLES)], key) for key in np.unique(keys))
     return tuple(
-        _number(version, role, scores[keys == key], labels[keys == key], scale) for version, role, key in groups
+        _number(version, role, scores[keys == key], labels[keys == key], scale, prior) for version, role, key in groups
     )
 
 
-def _number(version: int, role: str, scores: Floats, labels: Floats, scale: float | None) -> VersionQuality:
+def _number(
+    version: int, role: str, scores: Floats, labels: Floats, scale: float | None, prior: Prior
+) -> VersionQuality:
     errors = scores - labels
     squared = float((errors**2).mean())
+    each = None if scale is None else losses(NUMBER, scores, labels, scale)
+    over = None
+    if each is not None and isinstance(prior, float):
+        over = each - losses(NUMBER, np.full(len(labels), prior), labels, scale or 1.0)
     return VersionQuality(
         version,
         role,
@@ -97,11 +111,14 @@ def _number(version: int, role: str, scores: Floats, labels: Floats, scale: floa
         float(scores.mean()),
         rmse=squared**0.5,
         mae=float(np.abs(errors).mean()),
-        squared_error=None if scale is None else float(losses(NUMBER, scores, labels, scale).mean()),
+        squared_error=None if each is None else float(each.mean()),
+        **({} if each is None else errors_of(each, each, over)),
     )
 
 
-def _of_classes(label: LabelDefinition, rows: Rows, sample: Sequence[DecisionMade]) -> tuple[VersionQuality, ...]:
+def _of_classes(
+    label: LabelDefinition, rows: Rows, sample: Sequence[DecisionMade], prior: Prior
+) -> tuple[VersionQuality, ...]:
     columns = (rows.table[name].tolist() for name in ("unit", "at_s", "request"))
     by_place = {place: row for row, place in enumerate(zip(*columns, strict=True))}
     groups: dict[Group, tuple[list[tuple[float, ...]], list[float]]] = {}
@@ -116,22 +133,28 @@ def _of_classes(label: LabelDefinition, rows: Rows, sample: Sequence[DecisionMad
                 said, true = groups.setdefault((score.version, role), ([], []))
                 said.append(shares)
                 true.append(value)
-    return tuple(_classes(*group, *of) for group, of in sorted(groups.items()))
+    return tuple(_classes(*group, *of, prior) for group, of in sorted(groups.items()))
 
 
-def _classes(version: int, role: str, said: Sequence[tuple[float, ...]], true: Sequence[float]) -> VersionQuality:
+def _classes(
+    version: int, role: str, said: Sequence[tuple[float, ...]], true: Sequence[float], prior: Prior
+) -> VersionQuality:
     width = max(len(shares) for shares in said)
     shares, labels = np.array([(*found, *[0.0] * (width - len(found))) for found in said]), np.array(true)
     clipped = np.clip(shares, 1e-15, 1.0)
+    each, expected = losses(CLASSES, shares, labels), -(shares * np.log(clipped)).sum(axis=1)
+    is_told = isinstance(prior, tuple) and len(prior) == width
+    over = each - losses(CLASSES, np.tile(np.array(prior), (len(labels), 1)), labels) if is_told else None
     return VersionQuality(
         version,
         role,
         len(labels),
-        float(losses(CLASSES, shares, labels).mean()),
-        float(-(shares * np.log(clipped)).sum(axis=1).mean()),
+        float(each.mean()),
+        float(expected.mean()),
         None,
         None,
         accuracy=float((shares.argmax(axis=1) == labels).mean()),
+        **errors_of(each, each - expected, over),
     )
 
 

@@ -1,4 +1,4 @@
-"""Which alarm a finding is: drift and skew once per deployment, the others once per source or column."""
+"""Which alarm a finding is: drift and skew once per deployment, the others once per source, column or version."""
 
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace_monitor.core.alarm import Alarm
@@ -8,12 +8,21 @@ _ALARMS = {
     "skew": ("FeatureSkew", "headrace topic tail monitor.findings"),
     "traffic": ("SourceStopped", "headrace feature list"),
     "contract": ("SourceChanged", "headrace topic tail monitor.findings"),
+    "worse_than_prior": ("ModelWorseThanPrior", "headrace topic tail monitor.findings"),
 }
 
 
 def alarm_of(found: FindingOpened | FindingResolved) -> Alarm:
     """The alarm that begins with a finding, and ends with it."""
     name, command = _ALARMS[found.kind]
-    about = {"about": found.about} if found.kind in ("traffic", "contract") else {}
+    about = {"about": found.about} if found.about and found.kind not in ("drift", "skew") else {}
     summary = found.summary if isinstance(found, FindingOpened) else ""
     return Alarm(name, {"deployment": found.deployment} | about, "warning", summary, command)
+
+
+def unhelpful(found: FindingOpened | FindingResolved, summary: str = "") -> Alarm:
+    """Retraining does not bring a finding's figure back; it ends with the finding."""
+    about = {"deployment": found.deployment, "finding": found.kind} | ({"about": found.about} if found.about else {})
+    return Alarm(
+        "RetrainingUnhelpful", about, "warning", summary, f"headrace training list --deployment {found.deployment}"
+    )

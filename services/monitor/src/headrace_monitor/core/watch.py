@@ -1,22 +1,31 @@
-"""What one deployment's closed cohorts lead to: windows, findings, retrain requests.
+"""What one deployment's closed windows lead to: findings, and requests to train.
 
-A finding of a kind opens once and stays open until resolved; it asks for at most one retrain. A deployment without a
-version asks for its first one when enough cohorts have closed, and again after every week of cohorts while it has none.
+A finding of a kind opens once and stays open until its figure is back: a new champion alone resolves nothing. While it is open it asks
+for retrains as `asking` says, and so does a deployment without a version, from `first_after` or `first_after_rows` on.
 """
 
 from dataclasses import dataclass, field
 
-from headrace.envelope import derived_id
-from headrace.events.monitor import FindingOpened, FindingResolved, MonitorState, SourceProfile, WindowClosed
+from headrace.envelope import derived_id, format_instant
+from headrace.events.monitor import (
+    FindingOpened,
+    FindingResolved,
+    MonitorState,
+    SourceProfile,
+    VersionQuality,
+    WindowClosed,
+)
 from headrace.events.training import RetrainRequested
 from headrace.project.definition import DeploymentDefinition
+from headrace_monitor.core import priors
+from headrace_monitor.core.asking import FIRST, TrainingFact
+from headrace_monitor.core.asks import Asks, GaveUp, Standing
 from headrace_monitor.core.contracts import WINDOWS_KEPT, Broken, judge
-from headrace_monitor.core.drift import CohortDetector, restored
+from headrace_monitor.core.drift import Detector, detector_of, restored
+from headrace_monitor.core.loss_change import Figure, Rise
 from headrace_monitor.core.skew import skew_of
 
-ASK_AGAIN_AFTER_COHORTS = 7
-
-Said = FindingOpened | FindingResolved | RetrainRequested
+Said = FindingOpened | FindingResolved | RetrainRequested | GaveUp
 
 
 @dataclass
@@ -24,57 +33,135 @@ class Watch:
     """The monitor's memory of one deployment."""
 
     deployment: DeploymentDefinition
-    detectors: list[CohortDetector]
+    detectors: list[Detector]
     champion: int | None = None
     open: dict[str, FindingOpened] = field(default_factory=dict)
     closed_cohorts: int = 0
     labelled_total: int = 0
     profiles: dict[str, list[SourceProfile]] = field(default_factory=dict)
+    worse: dict[str, int] = field(default_factory=dict)
+    clock_s: float = 0.0
+    asks: Asks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.asks = Asks(self.deployment)
 
     def on_window(self, window: WindowClosed, served: int | None, clock_s: float) -> list[Said]:
-        """A cohort has closed."""
+        """A window has closed. `served`: the one version that was champion throughout, None for none."""
         self.closed_cohorts += 1
         self.labelled_total += window.labelled
-        return [
+        self.clock_s = clock_s
+        said = [
             *self._sources(window),
             *self._skew(window),
             *self._drift(window, served, clock_s),
-            *self._first(clock_s),
+            *self._priors(window, clock_s),
         ]
+        return [*said, *self.asks.on_window(served, self._standing)]
 
     def on_champion(self, version: int, at_s: float) -> list[Said]:
-        """Another version is champion: detectors start anew, and what was found about the old one is over."""
+        """Another version is champion: detectors start anew. What is open stays open until its figure is back."""
         if version == self.champion:
             return []
         self.champion = version
+        self.asks.end(FIRST)
         for detector in self.detectors:
             detector.restart(version)
-        return self._resolve("drift", f"version {version} is champion", at_s)
+        return []
+
+    def on_training(self, fact: TrainingFact) -> list[Said]:
+        """What the trainer said of the deployment."""
+        return list(self.asks.on_training(fact, self._standing))
+
+    @property
+    def _standing(self) -> Standing:
+        return Standing(self.clock_s, self.closed_cohorts, self.labelled_total, self.champion, self.open)
 
     def _drift(self, window: WindowClosed, served: int | None, clock_s: float) -> list[Said]:
-        if served is None or served != self.champion:
+        quality = self._of_champion(window, served)
+        if quality is None or quality.loss is None or window.verdict != "PASS":
             return []
-        figure = next((q.loss for q in window.qualities if q.version == served and q.role == "champion"), None)
-        if figure is None or window.verdict != "PASS":
+        rises = [detector.update(figure_of(window.from_s, quality)) for detector in self.detectors]
+        known = self.open.get("drift")
+        if known is not None:
+            is_back = known.back_at is not None and quality.loss <= known.back_at
+            told = f"{quality.loss_name} of version {quality.version} is back: {quality.loss:.3f}"
+            return self._back(told, clock_s) if is_back else []
+        found = next(((n, rise) for n, rise in enumerate(rises) if rise is not None), None)
+        return [] if found is None else self._found(self._drifted(window, quality, *found, clock_s))
+
+    def _of_champion(self, window: WindowClosed, served: int | None) -> VersionQuality | None:
+        """The champion's figures: of a window that it served throughout, or in which it only scored along since it is passed over."""
+        is_down = f"{priors.KIND}:version {self.champion}" in self.open
+        role = "champion" if served is not None and served == self.champion else "shadow" if is_down else ""
+        return next((q for q in window.qualities if q.version == self.champion and q.role == role), None)
+
+    def _drifted(
+        self, window: WindowClosed, quality: VersionQuality, number: int, rise: Rise, clock_s: float
+    ) -> FindingOpened:
+        plan = self.deployment.monitoring[number]
+        told = f"from {rise.before:.3f} to {quality.loss:.3f} on the last closed window"
+        return FindingOpened(
+            finding=derived_id(self.deployment.name, "drift", window.from_s, quality.version)[:16],
+            deployment=self.deployment.name,
+            kind="drift",
+            summary=f"{quality.loss_name} of version {quality.version} has risen {told}, since {format_instant(rise.began_s)}",
+            at_s=clock_s,
+            version=quality.version,
+            detector=plan.detector,
+            measured=quality.loss,
+            limit=plan.threshold,
+            window_from_s=window.from_s,
+            window_to_s=window.to_s,
+            changed_at_s=rise.began_s,
+            back_at=rise.back_at,
+        )
+
+    def _back(self, reason: str, at_s: float) -> list[Said]:
+        for detector in self.detectors:
+            detector.settle()
+        return self._resolve("drift", reason, at_s)
+
+    def _priors(self, window: WindowClosed, clock_s: float) -> list[Said]:
+        """Versions that do worse than the prior for too long, and those that do not any more."""
+        after = self.deployment.step_down_after
+        if after is None or window.verdict != "PASS":
             return []
+        found = priors.by_version(window.qualities)
+        self.worse = priors.counted(self.worse, found)
         said: list[Said] = []
-        for detector, plan in zip(self.detectors, self.deployment.monitoring, strict=True):
-            if detector.update(figure) and "drift" not in self.open:
-                found = FindingOpened(
-                    finding=derived_id(self.deployment.name, "drift", window.from_s, served)[:16],
-                    deployment=self.deployment.name,
-                    kind="drift",
-                    summary=f"{plan.figure} of version {served} has risen: {figure:.3f} on the last closed cohort",
-                    at_s=clock_s,
-                    version=served,
-                    detector=plan.detector,
-                    measured=figure,
-                    limit=plan.threshold,
-                    window_from_s=window.from_s,
-                    window_to_s=window.to_s,
+        for version, quality in found.items():
+            key = f"{priors.KIND}:version {version}"
+            if key in self.open and not priors.is_worse(quality):
+                said += self._resolve(
+                    key, f"{quality.loss_name} is {-(quality.over_prior or 0.0):.3f} below the prior's", clock_s
                 )
-                said += self._found(found, clock_s)
-        return said
+            elif key not in self.open and self.worse.get(str(version), 0) >= after:
+                said += self._found(self._worse(window, quality, clock_s))
+        gone = [key for key in self.open if key.startswith(priors.KIND) and not self._is_scored(key, window)]
+        return [*said, *(told for key in gone for told in self._resolve(key, "it is not asked any more", clock_s))]
+
+    def _is_scored(self, key: str, window: WindowClosed) -> bool:
+        version = int(key.rpartition(" ")[2])
+        return version == self.champion or any(quality.version == version for quality in window.qualities)
+
+    def _worse(self, window: WindowClosed, quality: VersionQuality, clock_s: float) -> FindingOpened:
+        times = self.worse[str(quality.version)]
+        told = f"{quality.loss_name} {quality.loss or 0.0:.3f} lies {quality.over_prior:.3f} above the prior's, in {times} windows in a row"
+        return FindingOpened(
+            finding=derived_id(self.deployment.name, priors.KIND, window.from_s, quality.version)[:16],
+            deployment=self.deployment.name,
+            kind=priors.KIND,
+            summary=f"version {quality.version} is worse than the prior: {told}; requests pass over it until it is better again",
+            at_s=clock_s,
+            version=quality.version,
+            detector="prior",
+            measured=quality.over_prior,
+            limit=0.0,
+            window_from_s=window.from_s,
+            window_to_s=window.to_s,
+            about=f"version {quality.version}",
+        )
 
     def _sources(self, window: WindowClosed) -> list[Said]:
         """Findings on sources that are not as usual; usual windows are what later ones are judged by."""
@@ -98,7 +185,7 @@ class Watch:
             said += self._resolve(key, "as usual again", window.to_s)
         for key, one in broken.items():
             if key not in self.open:
-                said += self._found(self._finding(one, window), window.to_s)
+                said += self._found(self._finding(one, window))
         return said
 
     def _finding(self, broken: Broken, window: WindowClosed) -> FindingOpened:
@@ -116,15 +203,17 @@ class Watch:
             about=broken.about,
         )
 
-    def _found(self, found: FindingOpened, clock_s: float) -> list[Said]:
-        self.open[key_of(found)] = found
-        retraining = self.deployment.retraining
-        if retraining is None or found.kind not in retraining.on or self.deployment.training is None:
-            return [found]
-        return [
-            found,
-            RetrainRequested(self.deployment.name, found.kind, found.summary, "monitor", found.finding, clock_s),
-        ]
+    def _found(self, found: FindingOpened) -> list[Said]:
+        key = key_of(found)
+        self.open[key] = found
+        self.asks.begin(key, found)
+        return [found]
+
+    def ask_for_what_is_open(self) -> None:
+        """Findings that were opened before asks were kept, or before retraining was declared, ask from now on."""
+        for found in list(self.open.values()):
+            if key_of(found) not in self.asks.by_key:
+                self.asks.begin(key_of(found), found)
 
     def _skew(self, window: WindowClosed) -> list[Said]:
         if window.parity_tiles is None or window.parity_as_of is None:
@@ -132,24 +221,14 @@ class Watch:
         found = skew_of(self.deployment.name, window)
         if found is None:
             return self._resolve("skew", "served rows equal recomputed ones again", window.to_s)
-        return [] if "skew" in self.open else self._found(found, window.to_s)
-
-    def _first(self, clock_s: float) -> list[Said]:
-        training = self.deployment.training
-        if training is None or self.champion is not None:
-            return []
-        needed = max(round(training.first_after_s / self.deployment.cohort_s), 1)
-        beyond = self.closed_cohorts - needed
-        if beyond < 0 or beyond % ASK_AGAIN_AFTER_COHORTS:
-            return []
-        reason = f"no version yet, and {self.closed_cohorts} cohorts with {self.labelled_total} labels have closed"
-        return [RetrainRequested(self.deployment.name, "first", reason, "monitor", None, clock_s)]
+        return [] if "skew" in self.open else self._found(found)
 
     def _resolve(self, key: str, reason: str, at_s: float) -> list[Said]:
         found = self.open.pop(key, None)
         if found is None:
             return []
-        return [FindingResolved(found.finding, found.deployment, found.kind, reason, at_s, found.about)]
+        self.asks.end(key)
+        return [FindingResolved(found.finding, found.deployment, found.kind, reason, at_s, found.about, found.version)]
 
     def state(self, replay_from: dict[str, int], closed_to_s: float) -> MonitorState:
         """Enough to go on after a restart."""
@@ -165,14 +244,16 @@ class Watch:
             closed_cohorts=self.closed_cohorts,
             labelled_total=self.labelled_total,
             profiles=tuple(found for history in self.profiles.values() for found in history),
+            asks=tuple(self.asks.by_key.values()),
+            worse=self.worse,
         )
 
 
 def watch_of(deployment: DeploymentDefinition, state: MonitorState | None) -> Watch:
     """The memory of a deployment, from its last state if there is one."""
     if state is None:
-        return Watch(deployment, [CohortDetector(plan) for plan in deployment.monitoring])
-    return Watch(
+        return Watch(deployment, [detector_of(plan) for plan in deployment.monitoring])
+    found = Watch(
         deployment,
         [restored(plan, state.champion, _part(state.detector, n)) for n, plan in enumerate(deployment.monitoring)],
         state.champion,
@@ -180,7 +261,19 @@ def watch_of(deployment: DeploymentDefinition, state: MonitorState | None) -> Wa
         state.closed_cohorts,
         state.labelled_total,
         {name: [p for p in state.profiles if p.source == name] for name in {p.source for p in state.profiles}},
+        dict(state.worse),
+        state.closed_to_s,
     )
+    found.asks.by_key |= {ask.key: ask for ask in state.asks}
+    found.ask_for_what_is_open()
+    return found
+
+
+def figure_of(from_s: float, quality: VersionQuality) -> Figure:
+    """What detectors are fed. Where a score does not say what loss to expect, the loss is its own excess."""
+    loss, expected = quality.loss or 0.0, quality.expected_log_loss or 0.0
+    errors = (quality.loss_error, loss - expected, quality.excess_error)
+    return Figure(from_s, loss, *errors, quality.rows, quality.loss_skew)
 
 
 def key_of(found: FindingOpened) -> str:

@@ -6,7 +6,7 @@ so that every request is scored by both.
 
 from msgspec.structs import replace
 
-from headrace.events.registry import Route
+from headrace.events.registry import PassedOver, Route
 from headrace.registry.state import Entry, Rollout
 
 
@@ -89,6 +89,19 @@ def with_override(entry: Entry, deployment: str, tenant: str, version: int | Non
     rolling = entry.rollout.version if entry.rollout is not None else None
     warm = _warm(replace(route, overrides=overrides), route.champion, route.previous, rolling)
     return _next(route, overrides=overrides, warm=warm, reason=reason)
+
+
+def passing_over(entry: Entry, deployment: str, found: PassedOver) -> Route:
+    """A version answers nothing any more; what the ladder has below it does."""
+    route = route_of(entry, deployment)
+    return _next(route, passed_over=(*route.passed_over, found), reason=f"version {found.version} is passed over")
+
+
+def standing_again(entry: Entry, deployment: str, finding: str, reason: str) -> Route:
+    """What a finding had passed over answers again."""
+    route = route_of(entry, deployment)
+    left = tuple(found for found in route.passed_over if found.finding != finding)
+    return _next(route, passed_over=left, reason=reason)
 
 
 def names(route: Route | None, version: int) -> bool:

@@ -36,7 +36,6 @@ def applicable(project: Project) -> d.ProjectDefinition:
 
 def refusals(project: d.ProjectDefinition) -> Iterator[Sentence]:
     """What cannot work, a sentence each."""
-    yield from stream_refusals(project)
     for found in project.deployments:
         what = named("deployment", found.name)
         yield from label_refusals(what, found)
@@ -44,6 +43,7 @@ def refusals(project: d.ProjectDefinition) -> Iterator[Sentence]:
         yield from training_refusals(what, found)
         yield from monitoring_refusals(what, found)
         yield from rollout_refusals(what, found)
+    yield from stream_refusals(project)
 
 
 def warnings(found: d.DeploymentDefinition, project: d.ProjectDefinition) -> Iterator[Sentence]:

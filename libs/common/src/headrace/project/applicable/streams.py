@@ -14,5 +14,7 @@ def stream_refusals(project: d.ProjectDefinition) -> Iterator[Sentence]:
     for pipeline in project.pipelines:
         for name in pipeline.outcomes:
             if name not in labelled:
-                told = f"outcomes({name!r}) needs a label of that deployment, such as {A_LABEL}"
+                told = (
+                    f"outcomes({name!r}) is of a deployment that takes none: give that one a label, such as {A_LABEL}"
+                )
                 yield Sentence(f"{named('pipeline', pipeline.name)}: {told}", ("to",))

@@ -17,15 +17,10 @@ def pipeline_rules(project: d.ProjectDefinition, pipeline: d.PipelineDefinition)
     yield from _listed(what, "source", pipeline.sources, project.sources, "sources")
     if len({*pipeline.sources}) < len(pipeline.sources) or len({*pipeline.outcomes}) < len(pipeline.outcomes):
         yield Sentence(f"{what}: it names an output twice", ("to",))
-    deployments = {found.name: found for found in project.deployments}
+    deployments = {found.name for found in project.deployments}
     for name in pipeline.outcomes:
         if name not in deployments:
             yield Sentence(f"{what}: outcomes({name[:80]!r}) names no deployment of the project", ("to",))
-        elif deployments[name].label is None:
-            yield Sentence(
-                f"{what}: outcomes({name!r}) is of a deployment that takes none: give that one a label=, such as Binary(...)",
-                ("to",),
-            )
     yield from at(("remembers",), bounds.seconds(what, "remembers", pipeline.remembers_s, 0))
     yield from at(("limit",), bounds.seconds(what, "limit", pipeline.limit_s, 0.01, bounds.DAY_S))
 
