@@ -76,3 +76,22 @@ def test_what_cannot_be_served_is_said_when_it_is_converted(tmp_path: Path) -> N
     with pytest.raises(Misconfigured, match="gives labels and no probabilities: calibrate it"):
         convert(tmp_path / "m.pkl", None, None)
     assert [path.name for path in tmp_path.iterdir()] == ["m.pkl"]
+
+
+def test_a_number_that_stands_for_a_missing_value_is_refused(tmp_path: Path) -> None:
+    """No row that is drawn holds it: the file would be written, and take it for a number."""
+    model = xgboost.XGBClassifier(n_estimators=3, missing=-999.0, n_jobs=1).fit(NUMBERS, FLAG)
+    joblib.dump(model, tmp_path / "model.pkl")
+    with pytest.raises(Misconfigured, match=r"takes -999.0 for a missing value .*train it on NaN in its place"):
+        convert(tmp_path / "model.pkl", None, None)
+    assert not (tmp_path / "model.ubj").exists()
+
+
+def test_classes_that_a_file_does_not_name_are_told_in_its_order(tmp_path: Path) -> None:
+    named = np.where(FLAG == 1, "no", "yes")
+    joblib.dump(lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(NUMBERS, named), tmp_path / "model.pkl")
+    assert any(
+        "register it with --classes no,yes" in note for note in convert(tmp_path / "model.pkl", None, None).notes
+    )
+    joblib.dump(lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(NUMBERS, FLAG), tmp_path / "plain.pkl")
+    assert not convert(tmp_path / "plain.pkl", None, None).notes

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import skops.io
 import xgboost
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tests.cases.imported import Served, registered
 
 from headrace.errors import Misconfigured
@@ -113,3 +114,20 @@ def test_what_is_said_is_a_function_of_file_and_signature_alone() -> None:
     assert json.loads(data)["learner"]["feature_names"] == ["b", "a"]
     served = registered(data, format, [Number("a"), Number("b")])
     assert [column.name for column in served.signature.columns] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        HistGradientBoostingClassifier(max_iter=5, categorical_features=["a"]),
+        make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression()),
+    ],
+)
+def test_a_model_that_holds_a_class_is_served_by_names_too(model: Any) -> None:
+    """An encoder's `dtype` is a class: looked into for names to forget, it ended registration with a traceback."""
+    frame = pd.DataFrame({"b": DICE.normal(size=300).round(), "a": DICE.integers(0, 3, 300)}, dtype=float)
+    model.fit(frame, (frame.a + frame.b > 0).astype(int))
+    served = registered(skops.io.dumps(model), "skops", [Number("a", 0, 2), Number("b")])
+    asked = frame[:20]
+    wanted = model.predict_proba(asked)
+    assert served.says(asked.to_dict("records")) == pytest.approx(wanted, abs=1e-6)

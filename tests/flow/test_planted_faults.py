@@ -36,6 +36,7 @@ PROJECT = compile_project(project)
 DEPLOYMENT = PROJECT.deployments[0]
 UNTRAINED = msgspec.structs.replace(DEPLOYMENT, training=None)
 TOPICS = {source.name: f"events.{source.name}.v1" for source in PROJECT.sources}
+INPUTS = sum(field.kind != "key" for field in DEPLOYMENT.inputs)
 PLANS = [plan_view(PROJECT, binding.view) for binding in DEPLOYMENT.features]
 NAMES = [name for plan in PLANS for name in plan.feature_names]
 EVERY = 12  # one request in so many is served: enough for every feature
@@ -95,7 +96,8 @@ def served(world: World, tables: dict[str, EventTable], day: int, later_s: float
         as_of(plan, tables[plan.view.source], [e[plan.view.name] for e in entities], at_s, DEPLOYMENT.settle_s).values
         for plan in PLANS
     ]
-    rows = np.hstack(parts).astype(np.float32)
+    # NB: what the views are not looked at for is there all the same: a row is known by how long it is.
+    rows = np.hstack([np.zeros((len(asked), INPUTS)), *parts]).astype(np.float32)
     applied = {f"{TOPICS[name]}/0": len(table) for name, table in tables.items()}
     answer = FellBack("prior", "no version yet", Score(0, "", 0.26))
     return [
@@ -198,7 +200,7 @@ def test_a_view_stamped_with_the_schedule_in_training_is_caught_by_monitor_and_t
 def test_one_ulp_in_one_feature_of_one_row_is_caught(world: World, good: dict[str, EventTable]) -> None:
     rows = served(world, good, BROKEN_DAY)
     values = np.frombuffer(rows[7].row, "<f4").copy()
-    place = NAMES.index("dest.delay_24h")
+    place = INPUTS + NAMES.index("dest.delay_24h")
     values[place] = np.nextafter(values[place], np.float32(np.inf))
     rows[7] = msgspec.structs.replace(rows[7], row=values.tobytes())
     (finding,) = findings(watch_of(UNTRAINED, None), window(rows, good, BROKEN_DAY))
@@ -214,7 +216,7 @@ def test_an_hour_of_look_into_the_future_is_named_as_such(world: World, good: di
 
 def test_another_unit_in_serving_only_is_named_with_its_factor(world: World, good: dict[str, EventTable]) -> None:
     rows = served(world, good, BROKEN_DAY)
-    place = NAMES.index("origin.delay_24h")
+    place = INPUTS + NAMES.index("origin.delay_24h")
     changed = []
     for row in rows:
         values = np.frombuffer(row.row, "<f4").copy()

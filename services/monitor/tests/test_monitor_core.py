@@ -505,6 +505,13 @@ def test_rows_made_from_all_events_are_equal_by_both_figures() -> None:
     assert (found.rows, found.tiles, found.as_of, found.max_lag_s) == (1, 1.0, 1.0, 0.0)
 
 
+def test_rows_of_another_number_of_columns_were_made_by_other_views_and_are_left_out() -> None:
+    """A view was added while the window was open: its older rows are shorter, and no window is lost by them."""
+    older = msgspec.structs.replace(served_row(table(), 7000.0, 20), row=b"\0" * 4)
+    found = parity(PROJECT, DEPLOYMENT, {"landings": table()}, TOPICS, [older, served_row(table(), 7200.0, 20)])
+    assert (found.rows, found.tiles) == (1, 1.0)
+
+
 def test_features_that_came_late_show_in_one_figure_only_and_say_how_late() -> None:
     found = parity(PROJECT, DEPLOYMENT, {"landings": table()}, TOPICS, [served_row(table(), 7200.0, 10)])
     assert (found.tiles, found.as_of) == (1.0, 0.0)

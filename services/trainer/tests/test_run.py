@@ -18,7 +18,7 @@ from headrace.bus.runtime import Context
 from headrace.clock import ManualClock
 from headrace.codec import Codec, out
 from headrace.envelope import Envelope
-from headrace.events.inference import DecisionMade, Expired, OutcomeObserved, PredictionRequested
+from headrace.events.inference import DecisionMade, Expired, OutcomeObserved, PredictionRequested, Score, Served
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import GateResult, ModelVersion, RegisterVersion, Signature, VersionRegistered
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished
@@ -192,6 +192,63 @@ async def test_a_retrain_that_follows_a_change_says_how_many_rows_it_waits_for(m
     assert "80 of 236 labelled rows beyond the change are there" in finished.reason
 
 
+@pytest.mark.parametrize("change", ["added", "changed", "dropped"])
+async def test_a_view_that_changes_under_live_traffic_does_not_block_the_next_retrain(
+    memory_log: MemoryLog, change: str
+) -> None:
+    """The rows that the old views made are not compared with today's, and the champion by what it said of them then."""
+    old = [] if change == "added" else [VISITS.by("place")]
+    other = FeatureView("visits", VISITED, "place", {"count": Count("1h")})
+    new = {"added": [VISITS.by("place")], "changed": [other.by("place")], "dropped": []}[change]
+    before, after = (
+        dataclasses.replace(quickly(), inputs=[Number("x"), Category("place")], features=v) for v in (old, new)
+    )
+    after = dataclasses.replace(after, gates=(beats_prior(), not_worse_than_champion(0.05)))
+    context = await played(memory_log, before)
+    first, _ = await trained(context, "run-1", clock_s=NOW_S - 20 * DAY)
+    assert first.command is not None
+    await register(context, first.command)
+    # NB: a row that no fold could make: by its own signature nothing compares it.
+    row = np.full(len(first.command.signature.columns), 7.0, "<f4").tobytes()
+    made = [
+        DecisionMade(f"r{n}", "guess", f"u{n}", NOW_S - 60 * DAY + n * 60 * DAY / ROWS, Served(Score(1, "m", 0.5)), n, row,
+                     first.command.signature.digest, {"visits": "p1"}, {"events.visits.v1/0": 0})
+        for n in range(ROWS - 500, ROWS)
+    ]  # fmt: skip
+    producer = await memory_log.producer()
+    await producer.send(
+        [
+            out("inference.decisions.v1", f"u{n}", found, Envelope(f"d{n}", "", "test", found.at_s), 0)
+            for n, found in enumerate(made)
+        ]
+    )
+    context = await apply_now(context, after)
+    second, said = await trained(context, "run-2")
+    compared = judged_by(said, "not_worse_than_champion")
+    assert compared is not None
+    assert (compared.verdict, judged_by(said, GATE)) == ("PASS", None)
+    assert compared.measured is not None
+    assert compared.measured < -0.05
+    assert isinstance(said[-1], TrainingFinished)
+    assert (said[-1].outcome, said[-1].reason) == ("registered", "")
+    assert second.command is not None
+    assert second.command.waivers == ()
+
+
+async def apply_now(context: Context, deployment: Deployment) -> Context:
+    """The project with this deployment instead."""
+    views = [binding.view for binding in deployment.features]
+    project = compile_project(Project("guesses", [deployment], sources=[VISITED] if views else [], views=views))
+    await ensure_topics(context.log, context.topics.specs(project))
+    applied = ProjectApplied("guesses", digest(project), "", project, NOW_S)
+    producer = await context.log.producer()
+    topic = context.topics.name("project.definitions")
+    await producer.send([out(topic, "guesses", applied, Envelope("p2", "", "test", NOW_S))])
+    projects = Projects(context.log, context.codec, context.topics)
+    await projects.start()
+    return dataclasses.replace(context, projects=projects)
+
+
 async def test_rows_up_to_the_last_closed_window_are_used(memory_log: MemoryLog) -> None:
     context = await played(memory_log, quickly())
     run, _ = await trained(context, "run-1", clock_s=NOW_S - DAY + 3 * 3600)
@@ -202,7 +259,7 @@ async def test_rows_up_to_the_last_closed_window_are_used(memory_log: MemoryLog)
 
 async def played(log: MemoryLog, deployment: Deployment) -> Context:
     """A log with sixty days of requests and outcomes, and the trainer's context on it."""
-    views = [VISITS] if deployment.features else []
+    views = [binding.view for binding in deployment.features]
     project = compile_project(Project("guesses", [deployment], sources=[VISITED] if views else [], views=views))
     topics = Topics.load("")
     codec, clock = Codec(topics), ManualClock(NOW_S)

@@ -22,7 +22,7 @@ from headrace.policy.losses import Yardstick, yardstick_of
 from headrace.project import Binary, Deployment, Number, Project, Retraining, Training
 from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition, GateDefinition
-from headrace_trainer.core.changed import locate
+from headrace_trainer.core.changed import history_of, locate
 from headrace_trainer.core.closed import closed_to
 from headrace_trainer.core.gates import gates_of, judge, may_register, standing, undecided, used
 from headrace_trainer.core.intervals import estimate
@@ -161,12 +161,37 @@ def test_rows_of_windows_that_have_closed_are_used_and_no_newer_ones() -> None:
     assert closed_to(DEPLOYMENT, at_s[:0], labels[:0], clock_s) >= 108.5 * DAY
 
 
+def test_older_rows_stay_or_go_by_the_loss_on_newer_ones_and_the_holdout_has_no_say() -> None:
+    at_s = np.arange(30_000) * DAY / 1000
+    span = span_at(at_s, 30 * DAY, changed_at_s=27 * DAY)
+    judged_on: list[int] = []
+
+    def chosen(*losses: float) -> float:
+        told = iter(losses)
+
+        def loss_of(fits: NDArray[np.bool_], judges: NDArray[np.bool_]) -> float:
+            assert not (fits & judges).any()
+            assert at_s[fits | judges].max() < span.holdout_s
+            judged_on.append(int(judges.sum()))
+            return next(told)
+
+        return history_of(span, at_s, np.arange(30_000) % 2.0, loss_of)[0]
+
+    assert chosen(0.1, 0.2, 0.3) == span.from_s
+    assert chosen(0.3, 0.1, 0.2) == 27 * DAY
+    assert chosen(0.3, 0.2, 0.1) == 27.6 * DAY
+    assert set(judged_on) == {600}
+
+
 def test_the_change_is_where_the_champions_loss_steps_up() -> None:
     rng = np.random.default_rng(0)
     at_s = np.arange(4000) * DAY / 1000
     wrong = rng.random(4000) < np.where(at_s < 2.4 * DAY, 0.05, 0.4)
     losses = np.where(wrong, 3.0, 0.05)
     assert locate(2 * DAY, DAY, at_s, losses) == pytest.approx(2.4 * DAY, abs=0.03 * DAY)
+    assert locate(0.5 * DAY, DAY, at_s, losses) == pytest.approx(2.4 * DAY, abs=0.03 * DAY)
+    worse_and_worse = np.where(at_s < 1 * DAY, 0.2, np.where(at_s < 3 * DAY, 0.5, 0.8)) + rng.normal(0, 0.3, 4000)
+    assert locate(1 * DAY, DAY, at_s, worse_and_worse) == pytest.approx(1 * DAY, abs=0.1 * DAY)
     assert locate(2 * DAY, DAY, at_s, np.full(4000, np.nan)) == 2 * DAY
 
 

@@ -3,7 +3,9 @@
 import argparse
 import asyncio
 import sys
+from collections.abc import Coroutine
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -13,6 +15,7 @@ from headrace.bus.runtime import topics_of
 from headrace.bus.views import View
 from headrace.codec import Codec
 from headrace.errors import HeadraceError
+from headrace.policy.holding import TOPICS, Holding
 from headrace.project.compile import compile_project
 from headrace.settings import Settings
 from headrace_flights.player import BACKFILL_AHEAD_S, LIVE_AHEAD_S, Applied, Player
@@ -25,32 +28,46 @@ async def play(to_s: float, speed: float | None) -> None:
     settings = Settings.load()
     log, topics = KafkaLog(settings), topics_of(settings)
     await connect(log, 10.0)
-    definition, applied, go = compile_project(project), Applied(), asyncio.Event()
-    go.set()
-    view = View(log, Codec(topics), [topics.name("ops.health")], applied.take, committed=False)
-    await view.start()
-    following = asyncio.create_task(view.follow())
+    definition, applied, holding = compile_project(project), Applied(), Holding(project.deployments[0].name)
+    health = View(log, Codec(topics), [topics.name("ops.health")], applied.take, committed=False)
+    facts = View(
+        log, Codec(topics), [topics.name(noun) for noun in TOPICS], lambda m: holding.take(m.event, m.envelope.id)
+    )
+    following = [asyncio.create_task(await _followed(view)) for view in (health, facts)]
+
+    async def hold() -> None:
+        while holding.waits_for:
+            await asyncio.sleep(0.02)
+
     settle_s, partitions = definition.deployments[0].settle_s, definition.raw[0].partitions
-    player = Player(log, topics, Schedule(), applied, partitions=partitions, settle_s=settle_s, go=go)
+    player = Player(log, topics, Schedule(), applied, partitions=partitions, settle_s=settle_s, hold=hold)
     try:
         from_s = await player.resume(EPOCH_S)
         step_s, ahead_s = (1200.0, LIVE_AHEAD_S) if speed else (6 * 3600.0, BACKFILL_AHEAD_S)
         with Progress(
             BarColumn(), TextColumn("{task.fields[at]} {task.fields[sent]:,} sent"), TimeElapsedColumn()
         ) as bar:
-            task = bar.add_task("", total=max(to_s - from_s, 1.0), at="", sent=0)
+            part = bar.add_task("", total=max(to_s - from_s, 1.0), at="", sent=0)
 
             def told(at_s: float, requests: int, messages: int) -> None:
                 at = datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M")
-                bar.update(task, completed=at_s - from_s, at=at, sent=requests + messages)
+                bar.update(part, completed=at_s - from_s, at=at, sent=requests + messages)
 
             await player.play(from_s, to_s, step_s=step_s, ahead_s=ahead_s, speed=speed, progress=told)
     finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
-        await view.stop()
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+        for view in (health, facts):
+            await view.stop()
         await player.close()
         await log.stop()
+
+
+async def _followed(view: View) -> Coroutine[Any, Any, None]:
+    """Started, and what follows it from here on."""
+    await view.start()
+    return view.follow()
 
 
 def main() -> int:

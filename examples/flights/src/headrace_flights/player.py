@@ -1,20 +1,22 @@
 """Plays the schedule: raw messages as they become available, each request one hour before its departure.
 
-The replay is paced by applied offsets: no request for instant t goes out before inference has applied what was
+Steps, pace and holds are those of `headrace.bus.playing`, as `headrace replay` has them; what is special here are the raw
+streams. They are paced by applied offsets: no request for instant t goes out before inference has applied what was
 available at t - settle. Messages may run ahead of requests: that hides the lag, and leaks nothing, because a feature
 never reads panes after t - settle. In a live replay they run 45 event minutes ahead; in a back-fill, which nobody
 answers for, 9 hours.
 """
 
 import asyncio
-import contextlib
+import functools
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from headrace.bus.partition import partition_of
+from headrace.bus.playing import RESEND_S, STUCK_S, Pace, Playing, Step
 from headrace.bus.port import Ack, Log, Out, Producer, TopicPartition
 from headrace.codec import Message, out
 from headrace.envelope import Envelope, read_headers
@@ -27,10 +29,7 @@ from headrace_flights.schedule import Schedule
 LIVE_AHEAD_S = 45 * 60.0
 BACKFILL_AHEAD_S = 9 * 3600.0
 DECIDED_EVERY_S = 3 * 3600.0
-RESEND_S = 1.0
-MONITOR_BEHIND = 100
 SILENT_S = 5.0
-STUCK_S = 120.0
 
 Progress = Callable[[float, int, int], None]
 
@@ -77,7 +76,7 @@ class _Sent:
 
 
 class Player:
-    """Sends a span of the year. `go`: clear while the replay must wait (a retrain is running). `paced_by`: services that must
+    """Sends a span of the year. `hold`: returns when the replay may go on (a retrain holds it). `paced_by`: services that must
     have read what they are to read before the replay goes far beyond it: `inference`, `monitor`.
     """
 
@@ -90,20 +89,27 @@ class Player:
         *,
         partitions: int,
         settle_s: float,
-        go: asyncio.Event,
+        hold: Callable[[], Awaitable[object]],
         paced_by: Sequence[str] = ("inference",),
     ) -> None:
         self._log, self._topics, self._schedule, self._applied = log, topics, schedule, applied
-        self._partitions, self._settle_s, self._go, self._paced_by = partitions, settle_s, go, tuple(paced_by)
+        self._partitions, self._settle_s = partitions, settle_s
+        self._playing = Playing(log, Pace(log, topics, paced_by), hold, look_every_s=DECIDED_EVERY_S)
         self._sent: dict[str, _Sent] = {}
         self._ends: dict[str, dict[TopicPartition, int]] = {}
-        self._requests_end: dict[TopicPartition, int] = {}
-        self._undecided: dict[TopicPartition, int] = {}
         self._movement, self._weather = 0, 0
         self._producer: Producer | None = None
-        self.requests_sent = 0
         self.messages_sent = 0
-        self.at_s = 0.0
+
+    @property
+    def requests_sent(self) -> int:
+        """How many went out."""
+        return self._playing.sent
+
+    @property
+    def at_s(self) -> float:
+        """The instant up to which requests are sent."""
+        return self._playing.at_s
 
     async def resume(self, from_s: float) -> float:
         """Find on the log what an earlier run that began at `from_s` has sent; returns the instant to play on from.
@@ -177,33 +183,33 @@ class Player:
         `speed`: event seconds per second, None for as fast as the offsets allow. `stop_when`: asked before every step; `at_s`
         says how far it came.
         """
-        self._producer = self._producer or await self._log.producer()
-        began_s, looked_s = asyncio.get_running_loop().time(), from_s
-        for start_s in np.arange(from_s, to_s, step_s):
-            end_s = min(start_s + step_s, to_s)
-            await self._go.wait()
-            if stop_when():
-                return
-            if start_s >= looked_s + DECIDED_EVERY_S:
-                looked_s = start_s
-                await self._await_decided()
-            if speed is not None:
-                await asyncio.sleep(max(0.0, began_s + (start_s - from_s) / speed - asyncio.get_running_loop().time()))
-            await self._send_messages(end_s + ahead_s)
-            await self._await_applied(end_s - self._settle_s)
-            await self._send_requests(start_s, end_s)
-            self.at_s = float(end_s)
+
+        def told(at_s: float, requests: int) -> None:
             if progress is not None:
-                progress(end_s, self.requests_sent, self.messages_sent)
+                progress(at_s, requests, self.messages_sent)
+
+        steps = self._steps(from_s, to_s, step_s, ahead_s)
+        await self._playing.play(steps, speed=speed, progress=told, stop_when=stop_when)
+
+    def _steps(self, from_s: float, to_s: float, step_s: float, ahead_s: float) -> Iterator[Step]:
+        for start_s in np.arange(from_s, to_s, step_s).tolist():
+            end_s = min(start_s + step_s, to_s)
+            yield Step(start_s, end_s, functools.partial(self._make, start_s, end_s, ahead_s))
+
+    async def _make(self, start_s: float, end_s: float, ahead_s: float) -> Sequence[Out]:
+        """The requests of a step, once inference knows what they are to be answered from."""
+        await self._send_messages(end_s + ahead_s)
+        await self._await_applied(end_s - self._settle_s)
+        return self._requests(start_s, end_s)
 
     async def finish(self, to_s: float) -> None:
         """Send the messages up to `to_s` without any request, so that late labels arrive; then close."""
-        self._producer = self._producer or await self._log.producer()
         await self._send_messages(to_s)
         await self.close()
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Give the connections back."""
+        await self._playing.close()
         if self._producer is not None:
             await self._producer.close()
             self._producer = None
@@ -251,39 +257,9 @@ class Player:
                 )
             await asyncio.sleep(0.005)
 
-    async def _await_decided(self) -> None:
-        """Until all requests but those since the last look (3 h) are decided: tiles keep one day behind their newest event, and no more."""
-        wanted, self._undecided = self._undecided, dict(self._requests_end)
-        loop = asyncio.get_running_loop()
-        give_up_s = loop.time() + STUCK_S
-        while wanted:
-            if await self._is_decided(wanted):
-                return
-            if loop.time() > give_up_s:
-                raise Retryable(
-                    f"for {STUCK_S:.0f} s {' or '.join(self._paced_by)} has not read what it is to read: see `headrace status`"
-                )
-            await asyncio.sleep(0.02)
-
-    async def _is_decided(self, wanted: Mapping[TopicPartition, int]) -> bool:
-        """Whether inference has decided these requests, and the monitor, if it paces, has read their decisions."""
-        with contextlib.suppress(Retryable):
-            reached = await self._log.committed(self._topics.group("inference"), wanted)
-            if not all(reached.get(tp, 0) >= end for tp, end in wanted.items()):
-                return False
-            return "monitor" not in self._paced_by or await self._is_seen_by_the_monitor()
-        return False
-
-    async def _is_seen_by_the_monitor(self) -> bool:
-        """Whether it is less than a few batches behind: what it lags, a rollout goes on without being judged."""
-        decisions = await self._log.partitions(self._topics.name("inference.decisions"))
-        ends = await self._log.end_offsets(decisions)
-        reached = await self._log.committed(self._topics.group("monitor"), decisions)
-        return all(end - reached.get(tp, 0) <= MONITOR_BEHIND for tp, end in ends.items())
-
-    async def _send_requests(self, from_s: float, to_s: float) -> None:
+    def _requests(self, from_s: float, to_s: float) -> Sequence[Out]:
         topic = self._topics.name("inference.requests")
-        outs = [
+        return [
             out(
                 topic,
                 asked.flight_id,
@@ -292,33 +268,19 @@ class Player:
             )
             for asked in self._schedule.requests(from_s, to_s)
         ]
-        if outs:
-            for ack in await self._send(outs):
-                tp = TopicPartition(ack.topic, ack.partition)
-                self._requests_end[tp] = max(self._requests_end.get(tp, 0), ack.offset + 1)
-            self.requests_sent += len(outs)
-
-    async def _send(self, outs: list[Out]) -> list[Ack]:
-        """Send until acknowledged. Only for requests: their ids are the flights', a copy is answered once."""
-        assert self._producer is not None
-        while True:
-            try:
-                return await self._producer.send(outs)
-            except Retryable:
-                await asyncio.sleep(RESEND_S)
 
     async def _send_once(self, topic: str, outs: list[Out]) -> list[Ack]:
         """Send raw messages without ever writing one twice: a copy would be a new origin, and count again.
 
         After an unknown outcome the partitions are read from where they ended before, and only what is missing is sent.
         """
-        assert self._producer is not None
+        producer = self._producer = self._producer or await self._log.producer()
         partitions = await self._log.partitions(topic)
         before = self._ends.get(topic) or await self._log.end_offsets(partitions)
         found: dict[tuple[int, bytes], Ack] = {}
         while missing := [out for out in outs if _identity(out) not in found]:
             try:
-                for written, ack in zip(missing, await self._producer.send(missing), strict=True):
+                for written, ack in zip(missing, await producer.send(missing), strict=True):
                     found[_identity(written)] = ack
             except Retryable:
                 await asyncio.sleep(RESEND_S)

@@ -45,16 +45,24 @@ def agreed_answers(
 ) -> Answers:
     """What a version answers, see the table. `classes`: what the user says they are, in the model's order. Raises `Misconfigured`."""
     kind = _kind(engine, output)
+    if output is None and _knows_two_of_them(engine, label):
+        kind = CLASSES
     if label is not None and label.kind != kind:
-        raise Misconfigured(_unlike(label, kind))
+        raise Misconfigured(_unlike(engine, label, kind))
     if kind == NUMBER:
         if classes:
             raise Misconfigured("--classes names classes, and the model predicts a number")
         return Answers(kind)
-    own = _own(engine, kind, tuple(classes), label)
+    own = _own(engine, kind, tuple(classes))
     if label is None or not label.classes:
-        return Answers(kind, own)
+        return _unnamed(kind, own, label)
     return _by_label(engine, kind, own, label)
+
+
+def _knows_two_of_them(engine: Engine, label: LabelDefinition | None) -> bool:
+    """Whether it was fitted on rows of two of a label's several classes: it answers as a model of two does."""
+    is_asked = label is not None and label.kind == CLASSES and engine.output == BINARY
+    return is_asked and isinstance(engine, SkopsEngine) and set(engine.labels) < set(label.classes)
 
 
 def _kind(engine: Engine, said: str | None) -> str:
@@ -77,13 +85,19 @@ def _kind(engine: Engine, said: str | None) -> str:
     raise Misconfigured(f"the model gives {_TOLD.get(found, found)}, it cannot be served with --output {said}")
 
 
-def _unlike(label: LabelDefinition, kind: str) -> str:
+def _unlike(engine: Engine, label: LabelDefinition, kind: str) -> str:
+    if kind == CLASSES and len(engine.labels) == 1 and label.kind != NUMBER:
+        return (
+            f"the model knows one class only ({engine.labels[0]}), and the label {label.name!r} wants"
+            f" {_TOLD[label.kind]}: fit it on rows of each"
+        )
+    may_be_share = (label.kind, kind) == (BINARY, NUMBER) and not isinstance(engine, SkopsEngine)
     way = "register a classifier" if label.kind != NUMBER else "register a regressor"
-    also = ", say --output binary where the number is a probability" if (label.kind, kind) == (BINARY, NUMBER) else ""
+    also = ", say --output binary where the number is a probability" if may_be_share else ""
     return f"the model gives {_TOLD[kind]}, and the label {label.name!r} wants {_TOLD[label.kind]}: {way}{also}, or declare another label"
 
 
-def _own(engine: Engine, kind: str, said: tuple[str, ...], label: LabelDefinition | None) -> tuple[str, ...]:
+def _own(engine: Engine, kind: str, said: tuple[str, ...]) -> tuple[str, ...]:
     labels = engine.labels or (("0", "1") if kind == BINARY else ())
     if not said:
         return labels
@@ -91,15 +105,43 @@ def _own(engine: Engine, kind: str, said: tuple[str, ...], label: LabelDefinitio
         raise Misconfigured(
             f"--classes names {', '.join(said)}, and the model gives {len(labels)} classes: name each once, in its order"
         )
-    if said != labels and not all(_is_number(name) for name in labels):
+    is_permuted = set(said) == set(labels) and not is_plain(labels)
+    if said != labels and (is_permuted or not all(map(_is_number, labels))):
         raise Misconfigured(
             f"--classes says {', '.join(said)}, the model's file says {', '.join(labels)}: leave --classes out"
         )
     return said
 
 
+def _unnamed(kind: str, own: tuple[str, ...], label: LabelDefinition | None) -> Answers:
+    """Of a label that names no classes. Its outcomes are 0 and 1, whatever the model calls these."""
+    if label is None or kind != BINARY:
+        return Answers(kind, own)
+    if own == ("1", "0"):
+        return Answers(kind, ("0", "1"), (1, 0))
+    if not all(map(_is_number, own)) or is_plain(own):
+        return Answers(kind, own)
+    named = ", ".join(f'"{name}"' for name in own)
+    return Answers(
+        kind,
+        own,
+        (),
+        (
+            f"outcomes of the label {label.name!r} are 0 for the model's class {own[0]} and 1 for its class {own[1]}:"
+            f" declare Binary({label.name!r}, ..., classes=({named})) to give them by these names",
+        ),
+    )
+
+
+def _as_named(name: str, wanted: Sequence[str]) -> str:
+    """A model's class as the label calls it. NB: one that was fitted on 1.0 and 2.0 knows the label's 1 and 2."""
+    whole = name.removesuffix(".0")
+    return whole if name not in wanted and whole in wanted else name
+
+
 def _by_label(engine: Engine, kind: str, own: tuple[str, ...], label: LabelDefinition) -> Answers:
     wanted = tuple(label.classes)
+    own = tuple(_as_named(name, wanted) for name in own)
     if set(own) <= set(wanted) and (len(own) == len(wanted) or kind == CLASSES):
         places = tuple(wanted.index(name) for name in own)
         lacking = [name for name in wanted if name not in own]
@@ -109,7 +151,8 @@ def _by_label(engine: Engine, kind: str, own: tuple[str, ...], label: LabelDefin
         raise Misconfigured(
             f"the model gives {len(own)} classes ({', '.join(own)}), and the label {label.name!r} has {len(wanted)} ({', '.join(wanted)})"
         )
-    if is_plain(wanted):
+    is_named = not all(map(_is_number, own))
+    if is_plain(wanted) and is_named and kind == BINARY:
         return Answers(kind, own)
     if not is_plain(own):
         way = (

@@ -13,6 +13,7 @@ import numpy as np
 from headrace.errors import Misconfigured, Poison
 from headrace.models import engine as engines
 from headrace.models import skops_format
+from headrace.models.matching import is_plain
 from headrace_cli.comparing import Rows, is_framed, rows_for
 
 WITHIN = 1e-6
@@ -36,6 +37,7 @@ class Converted:
 def convert(file: Path, out: Path | None, rows_file: Path | None) -> Converted:
     """Load a pickle, write it as skops (or the library's own format) and compare both. Raises `Misconfigured` with why not."""
     model = _unpickle(file)
+    _refuse_stand_in(model, file)
     data, suffix = _dumped(model)
     format = engines.SUFFIXES[suffix]
     try:
@@ -47,7 +49,27 @@ def convert(file: Path, out: Path | None, rows_file: Path | None) -> Converted:
     largest = _apart(wanted, rows.served(engine, is_frame=is_framed(engine, rows)), file)
     target = out if out is not None else file.with_suffix(suffix)
     target.write_bytes(data)
-    return Converted(target, format, rows.count, largest, engine.notes)
+    return Converted(target, format, rows.count, largest, (*engine.notes, *_classes_note(model, engine)))
+
+
+def _refuse_stand_in(model: Any, file: Path) -> None:
+    """A wrapper of XGBoost makes a missing value of a number (`missing=-1`), and no file of it says so."""
+    stand_in = getattr(model, "missing", None)
+    if type(model).__module__.partition(".")[0] == "xgboost" and stand_in is not None and stand_in == stand_in:
+        raise Misconfigured(
+            f"{file} takes {stand_in!r} for a missing value (missing={stand_in!r}), which its own file cannot say: it would be a number"
+            " there; train it on NaN in its place, and requests say null"
+        )
+
+
+def _classes_note(model: Any, engine: engines.Engine) -> tuple[str, ...]:
+    """What the pickle calls its classes, where the file that is made of it does not say."""
+    classes = tuple(str(found) for found in np.ravel(getattr(model, "classes_", ())))
+    if not engine.labels or len(classes) != len(engine.labels) or classes == engine.labels or is_plain(classes):
+        return ()
+    return (
+        f"its classes are {', '.join(classes)}, which this file does not say: register it with --classes {','.join(classes)}",
+    )
 
 
 def _fitting_rows(model: Any, engine: engines.Engine, rows_file: Path | None, file: Path) -> Rows:

@@ -27,7 +27,7 @@ def _sampled(*inputs: object, words: object = None, count: int = 200, seed: int 
         (1, 12),
         (0.7, 0.9),
         (0.1, 0.1),
-        (-1e39, 1e39),
+        (-3.4e38, 3.4e38),
         (2**53, 2**53 + 4),
         (0, 1e-30),
     ],

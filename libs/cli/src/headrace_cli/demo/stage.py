@@ -122,7 +122,7 @@ class Stage:
                 applied,
                 partitions=deployment[0].raw[0].partitions,
                 settle_s=deployment[1].settle_s,
-                go=story.go,
+                hold=story.go.wait,
                 paced_by=paced_by,
             )
 

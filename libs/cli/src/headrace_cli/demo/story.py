@@ -92,6 +92,10 @@ class Story:
 
     def _finished(self, event: TrainingFinished) -> str:
         self.stage = ""
+        if event.outcome == "registered" and not event.is_released:
+            self.go.set()
+            self.refusals.append(f"the version was registered and {event.reason}")
+            return f"[yellow]trainer: registered, and {event.reason}[/]"
         if event.outcome == "registered":
             return f"trainer: trained on {event.trained_rows:,} rows in {event.took_s:.1f} s, digest {event.model_digest[:12]}"
         self.go.set()

@@ -69,12 +69,16 @@ def parity(
     topics: Mapping[str, str],
     rows: Sequence[DecisionMade],
 ) -> Parity:
-    """Recompute the feature columns of `rows`. `topics`: full topic name per source."""
-    logged = [row for row in rows if row.row]
-    if not logged or not deployment.features:
-        return Parity(0, None, None, 0.0, 0.0)
+    """Recompute the feature columns of `rows`. `topics`: full topic name per source.
+
+    Rows of another number of columns are left out: they were made by other views than today's, or see inputs only.
+    """
     plans = [plan_view(project, binding.view) for binding in deployment.features]
     width = sum(len(plan.view.features) for plan in plans)
+    columns = sum(field.kind != "key" for field in deployment.inputs) + len(deployment.derived) + width
+    logged = [row for row in rows if len(row.row) == 4 * columns]
+    if not logged or not plans:
+        return Parity(0, None, None, 0.0, 0.0)
     served = np.array([np.frombuffer(row.row, "<f4")[-width:] for row in logged])
     seen = _Logged(deployment, plans, tables, topics, logged, served, np.array([row.at_s for row in logged]))
     found = [_fold(seen, plan) for plan in plans]

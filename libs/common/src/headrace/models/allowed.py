@@ -109,7 +109,10 @@ def why_strange(strangers: tuple[str, ...]) -> str:
 def _way_out(strangers: tuple[str, ...]) -> str:
     rooms = {name.partition(".")[0] for name in strangers}
     if rooms & {"xgboost", "lightgbm"}:
-        return "save the booster alone, in its library's own format (.ubj, .json, .txt), or the whole as ONNX"
+        return (
+            "save the booster alone, in its library's own format (.ubj, .json, .txt), where nothing stands before it in the pipeline"
+            " (what scales or encodes its columns would be lost in silence), or the whole as ONNX"
+        )
     search = "of a search, save `best_estimator_` alone: it leaves scorer and splitter behind"
     if rooms <= {"numpy", "scipy", "sklearn"}:
         onnx = "of others, save the model as ONNX (skl2onnx), or have the type read and listed with its reason in headrace.models.allowed"

@@ -4,7 +4,7 @@ Refused before the runtime sees them: tensors that lie in other files (a path is
 are not ONNX's own (they name shared libraries), and graphs whose input is not one float matrix.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ class OnnxEngine:
         inputs = session.get_inputs()
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 2:
             told = ", ".join(f"{found.name}: {found.type}{found.shape}" for found in inputs)
-            raise Poison(f"the graph must take one float matrix (rows, columns), it takes {told}")
+            raise Poison(f"the graph must take one float matrix (rows, columns), it takes {told}: {_way_out(inputs)}")
         self._input = inputs[0].name
         width = inputs[0].shape[1]
         self.columns: int | None = width if isinstance(width, int) else None
@@ -74,6 +74,12 @@ class OnnxEngine:
                 "the graph's classes have scores that are no probabilities (outside 0..1, or not adding up to 1): export it with raw_scores=False,"
                 " calibrate a classifier without probabilities first, and train one model per label of several"
             )
+
+
+def _way_out(inputs: Sequence[Any]) -> str:
+    if any(found.type == "tensor(string)" for found in inputs):
+        return "words become codes before it (--categories says which), or save the scikit-learn pipeline itself by skops.io.dump"
+    return "convert it with one, skl2onnx.to_onnx(model, X[:1].to_numpy('float32')) of a frame X, columns in the order of the inputs"
 
 
 def engine(data: bytes) -> OnnxEngine:

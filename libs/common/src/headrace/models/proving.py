@@ -33,6 +33,8 @@ from headrace.project.definition import DeploymentDefinition
 
 KEPT_ROWS, KEPT_BYTES = 64, 100_000
 WITHIN, ONNX_WITHIN, ROUNDED_WITHIN = 1e-6, 1e-4, 1e-4
+# As far outside of 0..1 as an instance lets through, and how far from 1 a graph's float32 shares may add up.
+SHARE_SLACK, ONNX_SLACK = 1e-6, 1e-3
 _MOST_TOLD = 300
 
 Scorer = Callable[[Sample], Any]
@@ -112,6 +114,8 @@ def prove(
     if wrong.any():
         wholly = bool(by_rounding[wrong].all())
         raise Unproven(_why(asked, said, wanted, np.where(wrong, gaps, 0.0), faults, by_rounding=wholly))
+    if (told := _why_no_shares(engine, answers, asked, known, format)) is not None:
+        raise Unproven(told)
     return _kept(engine, answers, asked, said, np.flatnonzero(known & (gaps <= near)))
 
 
@@ -148,6 +152,33 @@ def served(engine: Engine, answers: Answering, rows: NDArray[np.float32]) -> Flo
     """What an instance would say of `rows`, (n, values)."""
     shaped = frame_of(rows, answers.signature.columns) if answers.signature.frame else rows
     return answers.read(engine.predict(shaped, answers.output))
+
+
+def _why_no_shares(
+    engine: Engine, answers: Answering, asked: Sample, known: NDArray[np.bool_], format: str
+) -> str | None:
+    """Why what it answers is no probability, and would be refused of each request; None where it is, and where numbers are served.
+
+    Shares that do not add up to 1 are some makers' own (LightGBM's one-versus-all); of a graph, of which its user says that they are
+    shares, nothing else tells them from several numbers.
+    """
+    if answers.output == NUMBER:
+        return None
+    rows = asked.rows[known]
+    shaped = frame_of(rows, answers.signature.columns) if answers.signature.frame else rows
+    raw = shares(engine.predict(shaped, answers.output), answers.output)
+    wrong = ((raw < -SHARE_SLACK) | (raw > 1 + SHARE_SLACK)).any(axis=1)
+    if format == "onnx":
+        wrong |= np.abs(raw.sum(axis=1) - 1) > ONNX_SLACK
+    if not wrong.any():
+        return None
+    worst = int(np.flatnonzero(wrong)[np.abs(raw[wrong] - 0.5).max(axis=1, initial=0.0).argmax()])
+    told = ", ".join(f"{value:.6g}" for value in raw[worst][:8])
+    return (
+        f"{np.count_nonzero(wrong)} of {len(raw)} rows get no probabilities (0..1, adding up to 1): of"
+        f" {_told(asked.inputs[int(np.flatnonzero(known)[worst])])} the model says {told}; is it a margin, or a regression? Train it with an"
+        " objective that gives probabilities, or declare the label as a number"
+    )
 
 
 def _part(asked: Sample, places: NDArray[np.intp]) -> Sample:

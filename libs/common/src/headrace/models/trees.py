@@ -17,6 +17,8 @@ _TREE = "sklearn.tree._tree.Tree"
 _PREDICTOR = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
 _HANDS_ON = "sklearn.ensemble."
 _MOST_VALUES = 10_000_000
+# NB: a class too (an encoder's `dtype`): what it holds is no part of this model, and cannot be changed.
+_LEAVES = (str, bytes, int, float, np.generic, type(None), type)
 
 
 def refuse_wild_trees(model: Any) -> None:
@@ -37,7 +39,7 @@ def walk(model: Any) -> Iterator[tuple[Any, int | None]]:
     seen: set[int] = set()
     while waiting:
         value, columns = waiting.pop()
-        if id(value) in seen or isinstance(value, str | bytes | int | float | np.generic | type(None)):
+        if id(value) in seen or isinstance(value, _LEAVES):
             continue
         seen.add(id(value))
         if len(seen) > _MOST_VALUES:
