@@ -28,6 +28,7 @@ from headrace.errors import Misconfigured, Poison
 from headrace.models.engine import load
 from headrace.models.proving import Answering, Unproven, prove_file
 from headrace.project import Binary, Multiclass, Number, Regression
+from headrace_cli.answers import range_note
 
 DICE = np.random.default_rng(3)
 ROWS = DICE.normal(size=(300, 3)).astype(np.float32)
@@ -423,3 +424,16 @@ def test_a_graph_of_other_inputs_names_the_way_out(wide: bool, told: str) -> Non
     model = OneHotEncoder().fit([["a", "b"]]) if wide else LinearRegression().fit(ROWS, AMOUNT)
     with pytest.raises(Poison, match=told):
         load(to_onnx(model, initial_types=kinds).SerializeToString(), "onnx")
+
+
+@pytest.mark.parametrize(("times", "is_told"), [(1.0, False), (3600.0, True)])
+def test_numbers_in_another_unit_than_the_labels_are_told(times: float, is_told: bool) -> None:
+    """Hours were declared, seconds were trained on: each answer is one that no label can be."""
+    data = skops_of(RandomForestRegressor(5, random_state=0), np.clip(AMOUNT + 3, 1, 9) * times)
+    label = Regression("y", 0, 10, "1d")
+    served = registered(data, "skops", INPUTS, label)
+    golden = prove_file(data, "skops", served.deployment, Answering(served.signature, "number"))
+    notes = range_note(served.deployment.label, golden)
+    assert [note.partition(", such as")[0] for note in notes] == [
+        f"{len(golden)} of {len(golden)} rows that the contract allows get numbers that the label 'y' cannot be (0 to 10)"
+    ] * is_told

@@ -22,6 +22,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler,
 from tests.cases.imported import compiled, registered
 
 from headrace.errors import Misconfigured, Poison
+from headrace.models.engine import format_of
 from headrace.project import Category, Number
 from headrace_cli.registering import Registration, register_file
 from headrace_cli.sampling import MOST_ROWS, read_requests
@@ -247,9 +248,7 @@ def test_a_sample_gives_words_to_a_frame_and_not_to_codes(tmp_path: Path) -> Non
 def test_a_sample_of_which_the_model_knows_no_word_is_refused(tmp_path: Path) -> None:
     data = skops.io.dumps(PIPELINES["one-hot"].fit(FRAME, LIVED))
     requests = read_requests(sample_file(tmp_path, "csv", [{"sex": "M", "age": 1.0}]), compiled(INPUTS)[1])
-    with pytest.raises(
-        Misconfigured, match=r"none of the 1 values of 'sex' in the sample \(M\) is a word that the model knows"
-    ):
+    with pytest.raises(Misconfigured, match=r"no value of 'sex' in the sample \(M\) is a word that the model knows"):
         registered(data, "skops", INPUTS, requests=requests)
 
 
@@ -259,3 +258,62 @@ def test_an_encoder_that_knows_none_is_refused_for_missing_values_are_nan() -> N
     model = make_pipeline(by_columns(OneHotEncoder()), LogisticRegression()).fit(frame, LIVED)
     with pytest.raises((Misconfigured, Poison), match="the encoder of sex knows None"):
         registered(skops.io.dumps(model), "skops", INPUTS)
+
+
+def coded(kind: str, codes: np.ndarray) -> tuple[bytes, str]:
+    """A model of codes in the place of words, fitted on those given."""
+    rows = np.c_[codes, AGE].astype(np.float32)
+    if kind == "lightgbm":
+        model = lightgbm.LGBMClassifier(n_estimators=5, n_jobs=1, verbose=-1)
+        return model.fit(rows, LIVED, categorical_feature=[0]).booster_.model_to_string().encode(), kind
+    if kind == "one-hot":
+        encoder = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), [0]), remainder="passthrough")
+        return skops.io.dumps(make_pipeline(encoder, LogisticRegression()).fit(rows, LIVED)), "skops"
+    model = HistGradientBoostingClassifier(categorical_features=[0], max_iter=5)
+    return skops.io.dumps(model.fit(rows, LIVED)), "skops"
+
+
+@pytest.mark.parametrize("kind", ["histogram", "one-hot", "lightgbm"])
+@pytest.mark.parametrize(
+    ("first", "words", "told"),
+    [
+        (0, ("a", "b"), r"the model knows 3 codes of 'sex' \(0 to 2\), and --categories gives it 2 words"),
+        (1, ("a", "b", "c"), r"\(1 to 3\), which begin with 1: fit it on codes from 0 on"),
+    ],
+)
+def test_codes_that_no_word_has_are_refused(kind: str, first: int, words: tuple[str, ...], told: str) -> None:
+    """One word too few, or codes from 1 on, moved every word by a place or made the last one NaN."""
+    data, format = coded(kind, DICE.integers(first, first + 3, 400))
+    with pytest.raises(Misconfigured, match=told):
+        registered(data, format, INPUTS, words={"sex": words})
+
+
+@pytest.mark.parametrize("kind", ["histogram", "one-hot", "lightgbm"])
+def test_words_that_the_model_has_not_seen_yet_may_have_codes_too(kind: str) -> None:
+    data, format = coded(kind, DICE.integers(0, 3, 400))
+    served = registered(data, format, INPUTS, words={"sex": ("a", "b", "c", "d")})
+    assert served.signature.columns[0].vocabulary == ("a", "b", "c", "d")
+
+
+def test_a_samples_words_that_the_model_does_not_know_are_told(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("sex,age\nmale,3\nFemale,4\n")
+    model = PIPELINES["one-hot"].fit(FRAME, LIVED)
+    requests = read_requests(tmp_path / "rows.csv", compiled(INPUTS)[1])
+    notes = registered(skops.io.dumps(model), "skops", INPUTS, requests=requests).agreed.notes
+    assert "of the sample's values of 'sex' the model does not know 'Female'" in notes
+
+
+def test_a_category_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="it has 'sex' twice"):
+        read_words(tmp_path / "words.json", b'{"sex": ["f", "m"], "sex": ["m", "f"]}')
+
+
+def test_one_json_value_is_no_file_of_requests(tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_text('[{"sex": "male", "age": 3}]')
+    with pytest.raises(Misconfigured, match=r"give an object of inputs per line, and call it .jsonl"):
+        read_requests(tmp_path / "rows.json", compiled(INPUTS)[1])
+
+
+def test_a_pickle_is_sent_to_convert() -> None:
+    with pytest.raises(Misconfigured, match=r"`headrace model convert m\.pkl` where it was made writes such a file"):
+        format_of("m.pkl")

@@ -1,6 +1,6 @@
 """A model's file and a deployment, brought together before anything is published: columns, words, classes and outputs, each compared or refused."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headrace.errors import Misconfigured, Poison
@@ -8,6 +8,7 @@ from headrace.events.registry import Signature
 from headrace.features.rows import pin_signature
 from headrace.models.encoders import Known, known_to, refuse_texts, wants_names
 from headrace.models.engine import Engine, Words
+from headrace.models.lightgbm_format import LightgbmEngine
 from headrace.models.matching import model_names, why_not_columns
 from headrace.models.skops_format import SkopsEngine
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
@@ -53,6 +54,8 @@ def agree(engine: Engine, project: ProjectDefinition, deployment: DeploymentDefi
     _refuse_kinds(known, categories, deployment, is_frame=is_frame)
     sampled = said.requests.words(categories)
     words = agreed_words(categories, known.words, said.words, sampled, is_frame=is_frame)
+    if not is_frame:
+        _refuse_codes(known, words)
     answers = agreed_answers(engine, deployment.label, said.output, said.classes)
     signature = pin_signature(project, deployment, words, inputs_only=said.inputs_only, frame=is_frame)
     notes = (
@@ -60,6 +63,7 @@ def agree(engine: Engine, project: ProjectDefinition, deployment: DeploymentDefi
         *_frame_note(said, needs_frame),
         *engine.notes,
         *answers.notes,
+        *_sample_notes(words, sampled),
     )
     return Agreed(signature, answers, notes)
 
@@ -68,7 +72,9 @@ def _known(engine: Engine, signature: Signature) -> Known:
     """What the file knows of its columns' words, by the row's names."""
     names = model_names(engine.names, signature) or tuple(column.name for column in signature.columns)
     if not isinstance(engine, SkopsEngine):
-        return Known({model_names([name], signature)[0]: words for name, words in engine.words.items()})
+        codes = dict(zip(names, engine.codes, strict=False)) if isinstance(engine, LightgbmEngine) else {}
+        words = {model_names([name], signature)[0]: found for name, found in engine.words.items()}
+        return Known(words, {name: found for name, found in codes.items() if found and name not in words})
     refuse_texts(engine.estimator)
     return known_to(engine.estimator, names)
 
@@ -85,6 +91,33 @@ def _refuse_kinds(known: Known, categories: Sequence[str], deployment: Deploymen
                 f"the model's encoder knows numbers in {name!r}, which {deployment.name} declares as a Category, a text:"
                 f" declare it as Number({name!r})"
             )
+
+
+def _refuse_codes(known: Known, words: Words) -> None:
+    """Words are codes to a matrix, from 0 on: one that the model knows and no word has would never be asked."""
+    for name, found in words.items():
+        codes = known.numbers.get(name, ())
+        strange = [code for code in codes if code % 1 or not 0 <= code < len(found)]
+        if strange and name not in known.words:
+            from_one = ", which begin with 1: fit it on codes from 0 on" if codes[0] == 1 else ""
+            raise Misconfigured(
+                f"the model knows {len(codes)} codes of {name!r} ({_listed(codes)}){from_one}, and --categories gives it"
+                f" {len(found)} words, the codes 0 to {len(found) - 1}: one word per code, in code order"
+            )
+
+
+def _listed(codes: Sequence[float]) -> str:
+    return f"{codes[0]:g} to {codes[-1]:g}" if len(codes) > 1 else f"{codes[0]:g}"
+
+
+def _sample_notes(words: Words, sampled: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """What a sample has that the model does not know: written otherwise, perhaps."""
+    strange = {name: sorted(found - set(words[name])) for name, found in sampled.items() if name in words}
+    return tuple(
+        f"of the sample's values of {name!r} the model does not know {', '.join(map(repr, found[:8]))}{', ...' if len(found) > 8 else ''}"
+        for name, found in strange.items()
+        if found
+    )
 
 
 def _refuse_frame(engine: Engine, said: Said) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace.errors import Misconfigured
+from headrace.events.registry import GoldenRow
 from headrace.models.engine import BINARY, CLASSES, NUMBER, UNCLEAR, Engine
 from headrace.models.matching import is_plain
 from headrace.models.skops_format import SkopsEngine
@@ -170,6 +171,19 @@ def _by_label(engine: Engine, kind: str, own: tuple[str, ...], label: LabelDefin
         )
     return Answers(
         kind, wanted, (), (f"class {own[0]} of the model is {wanted[0]!r}, class {own[-1]} is {wanted[-1]!r}",)
+    )
+
+
+def range_note(label: LabelDefinition | None, proven: Sequence[GoldenRow]) -> tuple[str, ...]:
+    """What to tell of a model most of whose numbers no label can be: it was trained in another unit, perhaps."""
+    if label is None or label.kind != NUMBER or label.low is None or label.high is None:
+        return ()
+    outside = [found.value for found in proven if not label.low <= found.value <= label.high]
+    if 2 * len(outside) <= len(proven):
+        return ()
+    return (
+        f"{len(outside)} of {len(proven)} rows that the contract allows get numbers that the label {label.name!r} cannot be"
+        f" ({label.low:g} to {label.high:g}), such as {outside[0]:g}: was it trained in another unit?",
     )
 
 

@@ -27,6 +27,7 @@ from headrace.models.engine import load as load_engine
 from headrace.models.proving import Answering, prove_file
 from headrace.models.skops_format import SkopsEngine
 from headrace_cli.agreeing import Agreed, Said, agree
+from headrace_cli.answers import range_note
 from headrace_cli.facts import await_facts, me
 from headrace_cli.sampling import Requests, read_requests
 from headrace_cli.session import Session, run
@@ -103,7 +104,8 @@ def register_file(file: Path, about: Registration, format: str | None = None, na
             tags=about.tags,
             golden=golden,
         )
-        return Done(*await _carry_out(session, command), agreed.notes)
+        notes = (*agreed.notes, *range_note(found[1].label, golden))
+        return Done(*await _carry_out(session, command), notes)
 
     return run(work)
 

@@ -33,6 +33,10 @@ class Requests:
 
 def read_requests(path: Path, deployment: DeploymentDefinition) -> Requests:
     """The first `MOST_ROWS` requests of a file. Raises `Misconfigured` naming the row and the field that breaks the contract."""
+    if path.suffix.lower() == ".json":
+        raise Misconfigured(
+            f"{path} is one JSON value: give an object of inputs per line, and call it .jsonl (or .csv, .tsv, .parquet)"
+        )
     found: list[dict[str, Scalar]] = []
     for place, inputs in (
         _json_rows(path, deployment) if path.suffix.lower() in _JSON else _table_rows(path, deployment)

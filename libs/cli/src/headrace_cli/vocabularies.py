@@ -25,7 +25,9 @@ _MOST_TOLD = 8
 def read_words(path: Path, data: bytes) -> Words:
     """The words that a `--categories` file gives. Raises `Misconfigured` for one that gives none."""
     try:
-        said = json.loads(data)
+        said = json.loads(data, object_pairs_hook=_once)
+    except _Twice as twice:
+        raise Misconfigured(f"cannot read the categories {path}: it has {twice} twice") from None
     except (ValueError, RecursionError):
         raise Misconfigured(
             f"cannot read the categories {path}: it is not JSON; it holds the values of each category in code order, such as {_EXAMPLE}"
@@ -35,6 +37,18 @@ def read_words(path: Path, data: bytes) -> Words:
             f"cannot read the categories {path}: it holds {_told(said)}, not the values of each category by its name, such as {_EXAMPLE}"
         )
     return {name: _words(path, name, values) for name, values in said.items()}
+
+
+class _Twice(Exception):
+    """A name that stands twice in an object, of which JSON's reader would take the last."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(repr(next(name for name in names if names.count(name) > 1)))
+    return found
 
 
 def _words(path: Path, name: str, values: Any) -> tuple[str, ...]:
@@ -77,7 +91,7 @@ def agreed_words(
         asked = sampled.get(name)
         if asked and not asked & set(words):
             raise Misconfigured(
-                f"none of the {len(asked)} values of {name!r} in the sample ({_listed(sorted(asked))}) is a word that the model"
+                f"no value of {name!r} in the sample ({_listed(sorted(asked))}) is a word that the model"
                 f" knows ({_listed(words)})"
             )
     return found

@@ -16,7 +16,15 @@ from headrace.bus.reading import pin_offsets, read_up_to
 from headrace.codec import Message
 from headrace.envelope import Envelope
 from headrace.errors import Poison
-from headrace.events.inference import DecisionMade, FellBack, OutcomeObserved, Score, Served, ShadowScored
+from headrace.events.inference import (
+    DecisionMade,
+    FellBack,
+    OutcomeObserved,
+    PredictionRequested,
+    Score,
+    Served,
+    ShadowScored,
+)
 from headrace.events.registry import AliasMoved
 from headrace.features.dataset import is_foreign
 from headrace.policy.outcomes import Asked, key_of, labels_of, packed, table_of
@@ -90,7 +98,7 @@ class Gathered:
             self._shadow(event)
         elif isinstance(event, OutcomeObserved):
             self._observe(event, message.envelope)
-        else:
+        elif isinstance(event, PredictionRequested):
             self._ask(message.envelope.id)
 
     def _ask(self, ident: str) -> None:

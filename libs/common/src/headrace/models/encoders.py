@@ -23,16 +23,16 @@ Names = Sequence[str]
 
 @dataclass(frozen=True)
 class Known:
-    """`words`: per column those that its encoders know, in their order. `numbers`: columns whose encoders know numbers instead."""
+    """`words`: per column those that its encoders know, in their order. `numbers`: the numbers that they know instead, of a category its codes."""
 
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    numbers: frozenset[str] = frozenset()
+    numbers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def known_to(estimator: Any, names: Names) -> Known:
     """What the encoders of an estimator know of its columns, `names` in its order. Raises `Poison` for what no row can hold."""
     words: dict[str, dict[str, None]] = {}
-    numbers: set[str] = set()
+    numbers: dict[str, set[float]] = {}
     for name, category in _categories(estimator, list(names)):
         if any(value is None for value in category):
             raise Poison(
@@ -41,9 +41,9 @@ def known_to(estimator: Any, names: Names) -> Known:
         texts = [value for value in category if isinstance(value, str)]
         words.setdefault(name, {}).update(dict.fromkeys(texts))
         if not texts:
-            numbers.add(name)
+            numbers.setdefault(name, set()).update(float(value) for value in category if value == value)
     held = {name: tuple(found) for name, found in words.items() if found}
-    return Known(held, frozenset(numbers - held.keys()))
+    return Known(held, {name: tuple(sorted(found)) for name, found in numbers.items() if name not in held})
 
 
 def wants_names(estimator: Any) -> bool:

@@ -63,8 +63,14 @@ def format_of(name: str) -> str:
     if not found:
         raise Misconfigured(
             f"{name}: files that can be served end in {', '.join(SUFFIXES)}; save a scikit-learn model by skops.io.dump, never by pickle or joblib"
+            f"{_of_pickle(name)}"
         )
     return found
+
+
+def _of_pickle(name: str) -> str:
+    is_pickle = PurePath(name).suffix.lower() in (".pkl", ".pickle", ".joblib")
+    return f": `headrace model convert {name}` where it was made writes such a file" if is_pickle else ""
 
 
 def load(data: bytes, format: str) -> Engine:

@@ -18,6 +18,7 @@ class LightgbmEngine:
         # What it calls columns that were given no names.
         self.names = () if given == tuple(f"Column_{n}" for n in range(len(given))) else given
         self.words: Words = words_of(text, self.names)
+        self.codes = codes_of(text)
         self.notes: tuple[str, ...] = ()
         classes = booster.num_model_per_iteration()
         self.output, self.labels = NUMBER, ()
@@ -48,6 +49,17 @@ def words_of(text: str, names: tuple[str, ...]) -> Words:
     if not isinstance(lists, list) or len(lists) != len(places) or not all(place < len(names) for place in places):
         return {}
     return {names[place]: tuple(str(word) for word in words) for place, words in zip(places, lists, strict=True)}  # ty: ignore[not-iterable]  read as any
+
+
+def codes_of(text: str) -> tuple[tuple[float, ...], ...]:
+    """Per column the codes that it was trained on, () for numbers: `[-1:1] -1:0:2:1` are a number and a category (-1: missing)."""
+    told = _line_after(text, "feature_infos=").split()
+    return tuple(
+        tuple(sorted(float(code) for code in codes.split(":") if not code.startswith("-")))
+        if codes.replace(":", "").replace("-", "").isdigit()
+        else ()
+        for codes in told
+    )
 
 
 def _line_after(text: str, begin: str) -> str:

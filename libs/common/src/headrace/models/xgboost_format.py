@@ -89,4 +89,6 @@ def engine(data: bytes) -> XgboostEngine:
         raise
     except Exception as error:
         # NB: the library raises its own error type for whatever is wrong with a file.
-        raise Poison(f"XGBoost cannot load it: {str(error).splitlines()[0]}") from error
+        raise Poison(
+            f"XGBoost cannot load it, save it by booster.save_model('model.ubj') (or .json): {str(error).splitlines()[0]}"
+        ) from error
