@@ -1,0 +1,153 @@
+"""XGBoost's and LightGBM's own files, stopped early and with categories, and what skl2onnx makes of scikit-learn's models."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import xgboost
+from skl2onnx import to_onnx
+from tests.zoo.exhibits import Exhibit, Table, as_fitted, bundled, fare, matrix_of, said, voyage
+from tests.zoo.scikit import KEPT as SCIKIT
+
+from headrace_trainer.adapters.hist_trees import has_categories, rewrite
+
+Keeper = Callable[[str], Exhibit]
+STOPPED = {"n_estimators": 60, "max_depth": 3, "learning_rate": 0.3}
+
+
+def _halves(table: Table) -> tuple[Any, Any, np.ndarray, np.ndarray]:
+    """To fit on, and to stop by."""
+    codes = np.unique(table.labels, return_inverse=True)[1] if table.labels.dtype.kind in "OU" else table.labels
+    return table.frame[::2], table.frame[1::2], codes[::2], codes[1::2]
+
+
+def _xgboost(model: Any, table: Callable[[], Table], ending: str = "ubj") -> Keeper:
+    """Fitted on a frame of numbers, and stopped by the other half of it."""
+
+    def keep(name: str) -> Exhibit:
+        found = table()
+        fit, stop, labels, others = _halves(found)
+        model.fit(fit, labels, eval_set=[(stop, others)], verbose=False)
+        data = bytes(model.get_booster().save_raw("json" if ending == "json" else "ubj"))
+        return Exhibit(name, found.inputs, data, lambda asked: said(model)(as_fitted(asked).astype(float)), "xgboost")
+
+    return keep
+
+
+def _lightgbm(model: Any, table: Callable[[], Table]) -> Keeper:
+    def keep(name: str) -> Exhibit:
+        found = table()
+        fit, stop, labels, others = _halves(found)
+        model.fit(fit, labels, eval_set=[(stop, others)], callbacks=[lightgbm.early_stopping(5, verbose=False)])
+        own = said(model)
+        return Exhibit(name, found.inputs, _text(model), lambda asked: own(as_fitted(asked).astype(float)), "lightgbm")
+
+    return keep
+
+
+def _text(model: Any) -> bytes:
+    """As `save_model` writes it: up to the best iteration."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.txt"
+        model.booster_.save_model(file)
+        return file.read_bytes()
+
+
+def _categorical(asked: pd.DataFrame, table: Table) -> pd.DataFrame:
+    """Words as categories of pandas; those that are none become missing."""
+    frame = as_fitted(asked)
+    for name in frame:
+        known = sorted(table.words[name]) if name in table.words else None
+        frame[name] = frame[name].astype(float) if known is None else pd.Categorical(frame[name], categories=known)
+    return frame
+
+
+def _xgboost_words(name: str) -> Exhibit:
+    table = voyage().with_holes()
+    frame, codes = _categorical(table.frame, table), (table.labels == "yes").astype(int)
+    model = xgboost.XGBClassifier(**STOPPED, enable_categorical=True, early_stopping_rounds=5)
+    model.fit(frame[::2], codes[::2], eval_set=[(frame[1::2], codes[1::2])], verbose=False)
+    data = bytes(model.get_booster().save_raw("ubj"))
+    words = {name: sorted(known) for name, known in table.words.items()}
+    own = model.predict_proba
+    return Exhibit(name, table.inputs, data, lambda asked: own(_categorical(asked, table)), "xgboost", words)
+
+
+def _lightgbm_words(name: str) -> Exhibit:
+    table = voyage().with_holes()
+    frame, prices = _categorical(table.frame, table), fare(table)
+    model = lightgbm.LGBMRegressor(**STOPPED, verbose=-1)
+    stop = [lightgbm.early_stopping(5, verbose=False)]
+    model.fit(frame[::2], prices[::2], eval_set=[(frame[1::2], prices[1::2])], callbacks=stop)
+    words = {name: sorted(known) for name, known in table.words.items()}
+    own = model.predict
+    return Exhibit(name, table.inputs, _text(model), lambda asked: own(_categorical(asked, table)), "lightgbm", words)
+
+
+def _cancer() -> Table:
+    return bundled("cancer", 10)
+
+
+def _wine() -> Table:
+    return bundled("wine").with_holes()
+
+
+def _diabetes() -> Table:
+    return bundled("diabetes").with_holes()
+
+
+NATIVE: dict[str, Keeper] = {
+    "xgboost-binary": _xgboost(xgboost.XGBClassifier(**STOPPED, early_stopping_rounds=5), _cancer),
+    "xgboost-classes-holes": _xgboost(xgboost.XGBClassifier(**STOPPED, early_stopping_rounds=5), _wine, "json"),
+    "xgboost-number": _xgboost(xgboost.XGBRegressor(**STOPPED, early_stopping_rounds=5), _diabetes),
+    "xgboost-words": _xgboost_words,
+    "lightgbm-binary": _lightgbm(lightgbm.LGBMClassifier(**STOPPED, verbose=-1), _cancer),
+    "lightgbm-classes-holes": _lightgbm(lightgbm.LGBMClassifier(**STOPPED, verbose=-1), _wine),
+    "lightgbm-number": _lightgbm(lightgbm.LGBMRegressor(**STOPPED, verbose=-1), _diabetes),
+    "lightgbm-words": _lightgbm_words,
+}
+
+
+def _converted(which: str) -> Keeper:
+    """The same model as an ONNX graph."""
+
+    def keep(name: str) -> Exhibit:
+        made = SCIKIT[which](which)
+        columns = np.zeros((1, len(made.inputs)), np.float32)
+        options = {"zipmap": False} if hasattr(made.model, "predict_proba") else None
+        graph = to_onnx(made.model, columns, options=options)
+        if has_categories(made.model):  # as the trainer does: skl2onnx itself is silently wrong there
+            rewrite(made.model, graph.graph)
+        data = graph.SerializeToString()
+        own, words = said(made.model), made.words
+        return Exhibit(name, made.inputs, data, lambda asked: own(matrix_of(asked, words)), "onnx", words)
+
+    return keep
+
+
+CONVERTED: dict[str, Keeper] = {
+    f"onnx-{name}": _converted(name)
+    for name in (
+        "logistic",
+        "scaled-logistic",
+        "forest",
+        "boosted",
+        "hist-boosted-holes",
+        "hist-boosted-codes",
+        "tree",
+        "gaussian-bayes",
+        "svc-probability",
+        "network",
+        "pca",
+        "imputed",
+        "neighbours",
+        "linear",
+        "hist-boosted-number",
+        "forest-number",
+    )
+}
+KEPT = NATIVE | CONVERTED

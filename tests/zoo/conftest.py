@@ -1,0 +1,116 @@
+"""One gateway and one inference in this process, on the broker of all tests, for all exhibits of a test."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from tests.zoo.keeping import Kept
+
+from headrace.bus import artifacts
+from headrace.bus.admin import ensure_topics
+from headrace.bus.kafka import KafkaLog
+from headrace.bus.projects import Projects
+from headrace.clock import SystemClock
+from headrace.codec import Codec, out
+from headrace.envelope import Envelope
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import ModelVersion, Route
+from headrace.obs.health import Health
+from headrace.project import Project
+from headrace.project.compile import compile_project, digest
+from headrace.settings import Settings
+from headrace.testing.registry import version_of
+from headrace.topics import Topics
+from headrace_cli.client import AsyncClient
+from headrace_cli.client.kafka_way import OwnKafkaWay
+from headrace_gateway.app import wire as wire_gateway
+from headrace_gateway.settings import Limits
+from headrace_inference.app import wire as wire_inference
+
+
+@dataclass(frozen=True)
+class House:
+    """The ways in."""
+
+    web: httpx.AsyncClient
+    client: AsyncClient
+    kafka: AsyncClient
+
+
+# 200 rows of 64 numbers are more than a body may have by default.
+LIMITS = Limits(body_bytes=1024**2)
+Opened = Callable[[Sequence[Kept]], AbstractAsyncContextManager[House]]
+
+
+@pytest.fixture
+def opened(settings: Settings, kafka_log: KafkaLog) -> Opened:
+    """Serves exhibits."""
+
+    @asynccontextmanager
+    async def serve(kept: Sequence[Kept]) -> AsyncIterator[House]:
+        topics = Topics.load(settings.namespace)
+        codec, clock = Codec(topics), SystemClock()
+        project = compile_project(Project("zoo", [found.exhibit.deployment for found in kept]))
+        await ensure_topics(kafka_log, topics.specs(project))
+        await _put(
+            kafka_log, topics, "project.definitions", "zoo", ProjectApplied("zoo", digest(project), "", project, 0)
+        )
+        for found in kept:
+            await _register(kafka_log, topics, found)
+        stop = asyncio.Event()
+        projects = Projects(kafka_log, codec, topics)
+        await projects.start()
+        health = Health("inference", "inference-1", failures={})
+        parts = await wire_inference(kafka_log, codec, topics, projects, health, clock)
+        own = Health("gateway", "gateway-1", failures={})
+        gateway = await wire_gateway(kafka_log, codec, topics, projects, own, clock, ("127.0.0.1", 0), LIMITS)
+        tasks = [asyncio.create_task(part.run(stop)) for part in (*parts, gateway, projects)]
+        try:
+            await _until(lambda: len(health.loaded) == len(kept) and len(health.shards) > 0)
+            url = f"http://127.0.0.1:{gateway.port}"
+            async with (
+                httpx.AsyncClient(base_url=url, timeout=90) as web,
+                AsyncClient(url) as client,
+                AsyncClient(way=OwnKafkaWay(settings)) as kafka,
+            ):
+                yield House(web, client, kafka)
+        finally:
+            stop.set()
+            await asyncio.gather(*tasks)
+
+    return serve
+
+
+async def _register(log: KafkaLog, topics: Topics, kept: Kept) -> None:
+    """As the registry would have told it."""
+    name, agreed = kept.exhibit.name, kept.agreed
+    place = await artifacts.publish(log, topics, kept.exhibit.data, kept.exhibit.format, time.time(), "test")
+    registered = version_of(
+        1,
+        deployment=name,
+        model=name,
+        place=place,
+        signature=agreed.signature,
+        output=agreed.answers.output,
+        classes=agreed.answers.classes,
+        class_places=agreed.answers.places,
+        golden=kept.golden,
+    )
+    await _put(log, topics, "registry.models", f"{name}/1", ModelVersion(registered, "champion", ("champion",)))
+    await _put(log, topics, "registry.routes", name, Route(name, {1: 1.0}, "salt", 1, champion=1))
+
+
+async def _put(log: KafkaLog, topics: Topics, topic: str, key: str, event: object) -> None:
+    producer = await log.producer()
+    await producer.send([out(topics.name(topic), key, event, Envelope(f"{topic}-{key}", "", "test", time.time()))])
+    await producer.close()
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(100):
+        while not holds():
+            await asyncio.sleep(0.02)

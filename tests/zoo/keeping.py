@@ -1,0 +1,82 @@
+"""Registering an exhibit as the command does, and asking it as an instance would."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from tests.zoo.exhibits import Exhibit
+
+from headrace.events.registry import GoldenRow
+from headrace.features.samples import Sample, sample
+from headrace.models.engine import load
+from headrace.models.matching import matched
+from headrace.models.proving import Answering, prove_file, served, within
+from headrace.project import Project
+from headrace.project.compile import compile_project
+from headrace_cli.agreeing import Agreed, Said, agree
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A version that was not refused. `asked`: 200 requests that its contract allows; `own`: what its maker says of them, NaN where it raises."""
+
+    exhibit: Exhibit
+    agreed: Agreed
+    golden: tuple[GoldenRow, ...]
+    asked: Sample
+    own: np.ndarray
+
+    @property
+    def within(self) -> float:
+        return within(self.exhibit.format)
+
+    @property
+    def answering(self) -> Answering:
+        answers = self.agreed.answers
+        return Answering(self.agreed.signature, answers.output, len(answers.classes), answers.places)
+
+
+def registered(exhibit: Exhibit) -> Kept:
+    """What is registered of a file. Raises `Misconfigured` or `Poison` as the command does."""
+    project = compile_project(Project("zoo", [exhibit.deployment]))
+    deployment = project.deployment(exhibit.name)
+    words = {name: tuple(known) for name, known in exhibit.words.items()}
+    agreed = agree(
+        load(exhibit.data, exhibit.format), project, deployment, Said(words=words or None, frame=exhibit.frame)
+    )
+    answers = agreed.answers
+    answering = Answering(agreed.signature, answers.output, len(answers.classes), answers.places)
+    golden = prove_file(exhibit.data, exhibit.format, deployment, answering)
+    # NB: another seed than that of registration.
+    asked = sample(deployment, agreed.signature, seed=1)
+    return Kept(exhibit, agreed, golden, asked, own_of(exhibit, asked, answering))
+
+
+def own_of(exhibit: Exhibit, asked: Sample, answering: Answering) -> np.ndarray:
+    """The maker's own word on each request, (n, values), NaN where it raises: its own model, its own rows, nothing of ours."""
+    frame = pd.DataFrame(asked.inputs, columns=[found.name for found in exhibit.inputs], dtype=object)
+    frame = frame.where(frame.notna(), None)
+    try:
+        return answering.read(exhibit.own(frame))
+    except Exception:
+        # NB: what a maker's library raises is its own affair; row by row, to see of which.
+        rows = [_own_of_one(exhibit, frame.iloc[[row]].reset_index(drop=True), answering) for row in range(len(frame))]
+    width = max(len(found) for found in rows)
+    return np.array([found if len(found) == width else np.full(width, np.nan) for found in rows])
+
+
+def _own_of_one(exhibit: Exhibit, frame: pd.DataFrame, answering: Answering) -> np.ndarray:
+    try:
+        return answering.read(exhibit.own(frame))[0]
+    except Exception:
+        # NB: as above.
+        return np.empty(0)
+
+
+def served_by(kept: Kept) -> np.ndarray:
+    """What an instance says of the same requests where the maker says something."""
+    engine = matched(load(kept.exhibit.data, kept.exhibit.format), kept.agreed.signature)
+    known = np.isfinite(kept.own).all(axis=1)
+    found = np.full(kept.own.shape, np.nan)
+    found[known] = served(engine, kept.answering, kept.asked.rows[known])
+    return found

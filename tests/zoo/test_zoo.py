@@ -1,0 +1,98 @@
+"""Models of other people, each as its maker saves it: served to the digits of the maker's own word through every door, or refused by name.
+
+A model is registered by what `headrace model register` does; 200 requests that its contract allows (another seed than registration's)
+are asked by HTTP, V2 with binary tensors, the client, and the client over Kafka. Requests that the maker's own library refuses are left out.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.zoo import boosted, scikit
+from tests.zoo.doors import by_client, by_http, by_v2
+from tests.zoo.exhibits import Exhibit
+from tests.zoo.keeping import Kept, registered
+
+from headrace.errors import Misconfigured, Poison
+from headrace.models.proving import apart
+
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Found unknown categories:UserWarning"),
+]
+
+# Why a file cannot be served, in our words; there are no other reasons.
+FREE_TEXT = "reads free text, and a row holds numbers and the codes of known words"
+BARE_LABELS = "gives labels and no probabilities: calibrate it"
+SEVERAL = "predicts several labels at once, and an answer has one"
+REFUSED = {"counted-words": FREE_TEXT, "margins": BARE_LABELS, "two-targets": SEVERAL}
+
+# One of each sort, for every day.
+FEW = (
+    "scaled-logistic",
+    "forest",
+    "hist-boosted-codes",
+    "months",
+    "mixed-imputed",
+    "linear",
+    "xgboost-words",
+    "onnx-logistic",
+)
+EVERY = scikit.KEPT | boosted.KEPT
+
+
+def _kept(names: Sequence[str]) -> list[Kept]:
+    return [registered(EVERY[name](name)) for name in names if name not in REFUSED]
+
+
+async def _gaps(opened: Callable[..., Any], kept: Sequence[Kept]) -> dict[str, dict[str, float]]:
+    """Per exhibit and door how far the answers lie from the maker's word, where that is too far."""
+    found: dict[str, dict[str, float]] = {}
+    async with opened(kept) as house:
+        for one in kept:
+            known = np.isfinite(one.own).all(axis=1)
+            inputs = [asked for asked, is_known in zip(one.asked.inputs, known, strict=True) if is_known]
+            said = {
+                "http": await by_http(house.web, one, inputs),
+                "v2": await by_v2(house.web, one, inputs),
+                "client": await by_client(house.client, one, inputs),
+                "kafka": await by_client(house.kafka, one, inputs),
+            }
+            gaps = {door: float(apart(scores, one.own[known]).max()) for door, scores in said.items()}
+            found[one.exhibit.name] = {door: gap for door, gap in gaps.items() if not gap <= one.within}
+    return {name: gaps for name, gaps in found.items() if gaps}
+
+
+async def test_zoo_one_of_each_sort_is_served_as_its_maker_says_through_every_door(opened: Callable[..., Any]) -> None:
+    assert await _gaps(opened, _kept(FEW)) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [scikit.KEPT, boosted.NATIVE, boosted.CONVERTED], ids=["scikit", "native", "onnx"])
+async def test_zoo_all_are_served_as_their_makers_say_through_every_door(
+    opened: Callable[..., Any], part: dict[str, Callable[[str], Exhibit]]
+) -> None:
+    kept = _kept(list(part))
+    assert await _gaps(opened, kept) == {}
+    assert min(np.isfinite(one.own).all(axis=1).sum() for one in kept) >= 100
+
+
+def test_zoo_what_is_refused_is_refused_for_its_reason() -> None:
+    told = {}
+    for name in REFUSED:
+        exhibit = EVERY[name](name)
+        with pytest.raises((Misconfigured, Poison)) as refused:
+            registered(exhibit)
+        told[name] = str(refused.value)
+    assert {name: reason in told[name] for name, reason in REFUSED.items()} == dict.fromkeys(REFUSED, True)
+
+
+def test_zoo_has_forty_of_scikit_learn_and_refuses_at_most_six_of_them_and_none_of_the_boosters() -> None:
+    assert len(scikit.KEPT) == 40
+    assert len(REFUSED.keys() & scikit.KEPT.keys()) <= 6
+    assert not REFUSED.keys() & boosted.NATIVE.keys()
+    assert set(FEW) <= EVERY.keys() - REFUSED.keys()
