@@ -93,7 +93,7 @@ RIGHT: list[dict[str, object]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("changes", RIGHT, ids=str)
+@pytest.mark.parametrize("changes", RIGHT, ids=lambda changes: "-".join(changes) or "nothing")
 def test_what_can_work_is_not_refused(changes: dict[str, object]) -> None:
     assert definition(**changes).name == "d"
 
@@ -179,7 +179,7 @@ LATE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("changes", "says"), LATE, ids=lambda found: str(found)[:40])
+@pytest.mark.parametrize(("changes", "says"), LATE, ids=lambda found: "-".join(found) if isinstance(found, dict) else found[:40])
 def test_what_decides_late_or_never_is_a_note(changes: dict[str, object], says: str) -> None:
     project = applicable(Project("p", [declared(**changes)]))
     (told,) = warnings(project.deployments[0], project)
