@@ -179,7 +179,9 @@ LATE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("changes", "says"), LATE, ids=lambda found: "-".join(found) if isinstance(found, dict) else found[:40])
+@pytest.mark.parametrize(
+    ("changes", "says"), LATE, ids=lambda found: "-".join(found) if isinstance(found, dict) else found[:40]
+)
 def test_what_decides_late_or_never_is_a_note(changes: dict[str, object], says: str) -> None:
     project = applicable(Project("p", [declared(**changes)]))
     (told,) = warnings(project.deployments[0], project)
