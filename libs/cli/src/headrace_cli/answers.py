@@ -22,6 +22,7 @@ from headrace.models.engine import BINARY, CLASSES, NUMBER, UNCLEAR, Engine
 from headrace.models.matching import is_plain
 from headrace.models.skops_format import SkopsEngine
 from headrace.project.definition import LabelDefinition
+from headrace.project.labels import is_number
 
 _KINDS = (BINARY, CLASSES, NUMBER)
 _TOLD = {
@@ -107,7 +108,7 @@ def _own(engine: Engine, kind: str, said: tuple[str, ...]) -> tuple[str, ...]:
             f"--classes names {', '.join(said)}, and the model gives {len(labels)} classes: name each once, in its order"
         )
     is_permuted = set(said) == set(labels) and not is_plain(labels)
-    if said != labels and (is_permuted or not all(map(_is_number, labels))):
+    if said != labels and (is_permuted or not all(map(is_number, labels))):
         raise Misconfigured(
             f"--classes says {', '.join(said)}, the model's file says {', '.join(labels)}: leave --classes out"
         )
@@ -120,7 +121,7 @@ def _unnamed(kind: str, own: tuple[str, ...], label: LabelDefinition | None) -> 
         return Answers(kind, own)
     if own == ("1", "0"):
         return Answers(kind, ("0", "1"), (1, 0))
-    if not all(map(_is_number, own)) or is_plain(own):
+    if not all(map(is_number, own)) or is_plain(own):
         return Answers(kind, own)
     named = ", ".join(f'"{name}"' for name in own)
     return Answers(
@@ -152,13 +153,13 @@ def _by_label(engine: Engine, kind: str, own: tuple[str, ...], label: LabelDefin
         raise Misconfigured(
             f"the model gives {len(own)} classes ({', '.join(own)}), and the label {label.name!r} has {len(wanted)} ({', '.join(wanted)})"
         )
-    is_named = not all(map(_is_number, own))
+    is_named = not all(map(is_number, own))
     if is_plain(wanted) and is_named and kind == BINARY:
         return Answers(kind, own)
     if not is_plain(own):
         way = (
             "say what they are called, in this order, with --classes"
-            if all(map(_is_number, own))
+            if all(map(is_number, own))
             else "declare the label's classes by the model's names"
         )
         raise Misconfigured(
@@ -189,12 +190,4 @@ def range_note(label: LabelDefinition | None, proven: Sequence[GoldenRow]) -> tu
 
 def _in_order(names: Sequence[str]) -> list[str]:
     """As encoders of labels put them: numbers by size, words by their letters."""
-    return sorted(names, key=float) if all(map(_is_number, names)) else sorted(names)
-
-
-def _is_number(name: str) -> bool:
-    try:
-        float(name)
-    except ValueError:
-        return False
-    return True
+    return sorted(names, key=float) if all(map(is_number, names)) else sorted(names)

@@ -126,7 +126,7 @@ def why_no_rollout_verdict(label: LabelDefinition | None) -> str | None:
 
 def _place_of_name(label: LabelDefinition, name: str) -> int | None:
     """The place of a model's class. NB: one that was trained on 1.0 and 2.0 knows the classes "1" and "2"."""
-    if name in label.classes or not _is_number(name):
+    if name in label.classes or not is_number(name):
         return _place_of(label, name)
     return _place_of(label, float(name))
 
@@ -153,7 +153,7 @@ def _as_texts(value: float | bool) -> tuple[str, ...]:
 def _why_no_class(label: LabelDefinition, value: Label, what: str, told: str) -> str | None:
     shown = ", ".join(label.classes[:_SHOWN]) + (", ..." if len(label.classes) > _SHOWN else "")
     named = f"{what}one of {shown}, {told}"
-    if isinstance(value, str | bool) or any(_is_number(name) for name in label.classes):
+    if isinstance(value, str | bool) or any(is_number(name) for name in label.classes):
         return named if label.classes else f"{what}the index of a class, {told}"
     # Where the definition does not name them, it is not known how many there are.
     highest = (len(label.classes) or _MOST_CLASSES) - 1
@@ -162,7 +162,12 @@ def _why_no_class(label: LabelDefinition, value: Label, what: str, told: str) ->
     return f"{what}the index of a class, 0 to {highest}, {told}"
 
 
-def _is_number(name: str) -> bool:
+def is_number(name: str) -> bool:
+    """Whether a class is called by a number.
+
+    >>> is_number("1.0"), is_number("late")
+    (True, False)
+    """
     try:
         float(name)
     except ValueError:
