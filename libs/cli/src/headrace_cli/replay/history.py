@@ -16,7 +16,7 @@ from headrace.policy.outcomes import SKEW_S
 from headrace.project.definition import DeploymentDefinition, InputDefinition
 from headrace.project.durations import seconds
 from headrace.project.labels import why_not_label
-from headrace_cli import tables
+from headrace_cli import cells
 from headrace_cli.replay.spool import Asked, Known, Spool
 from headrace_cli.tables import BadRow, Column, Row, Table
 
@@ -110,12 +110,12 @@ class History:
 
     def _wanted(self) -> list[Column]:
         mapping = self._mapping
-        columns = [Column(mapping.unit, tables.text), Column(mapping.at, tables.instant)]
+        columns = [Column(mapping.unit, cells.text), Column(mapping.at, cells.instant)]
         if mapping.label is not None:
             declared = self._deployment.label
-            columns.append(Column(mapping.label, tables.label_among(declared.classes if declared else ())))
+            columns.append(Column(mapping.label, cells.label_among(declared.classes if declared else ())))
             if self._after_s is None:
-                columns.append(Column(mapping.known or "", tables.instant))
+                columns.append(Column(mapping.known or "", cells.instant))
         return columns + [Column(found.name, _reader(found)) for found in self.inputs]
 
     def _take(self, row: Row, spool: Spool, counted: Counted) -> str | None:
@@ -179,5 +179,5 @@ def _refuse_halves(deployment: DeploymentDefinition, mapping: Mapping) -> None:
         )
 
 
-def _reader(found: InputDefinition) -> tables.Read:
-    return tables.number if found.kind == "number" else tables.text
+def _reader(found: InputDefinition) -> cells.Read:
+    return cells.number if found.kind == "number" else cells.text
