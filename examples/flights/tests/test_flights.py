@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from headrace.bus.admin import ensure_topics
+from headrace.bus.feeding import Applied
 from headrace.bus.port import Record, TopicPartition
 from headrace.bus.views import read_all
 from headrace.codec import Codec, Message
@@ -20,7 +21,7 @@ from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
 from headrace_flights.events import Departure, Landing, Weather
 from headrace_flights.pipelines import follow_flights, read_weather
-from headrace_flights.player import Applied, Player
+from headrace_flights.player import Player
 from headrace_flights.project import project
 from headrace_flights.schedule import EPOCH_S, Schedule
 

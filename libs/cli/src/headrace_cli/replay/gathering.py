@@ -179,8 +179,8 @@ async def gather(
 
 
 async def ends_now(session: Session) -> dict[TopicPartition, int]:
-    """Where the topics of a replay end: what it writes from now on lies behind."""
-    return await pin_offsets(session.log, _names(session, NOUNS))
+    """Where requests and decisions end: what a replay writes from now on lies behind. Outcomes of its units may be there already."""
+    return await pin_offsets(session.log, _names(session, ("inference.requests", "inference.decisions")))
 
 
 def _names(session: Session, nouns: Iterable[str]) -> list[str]:

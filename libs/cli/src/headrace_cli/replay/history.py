@@ -17,7 +17,7 @@ from headrace.project.definition import DeploymentDefinition, InputDefinition
 from headrace.project.durations import seconds
 from headrace.project.labels import why_not_label
 from headrace_cli import cells
-from headrace_cli.replay.spool import Asked, Known, Spool
+from headrace_cli.replay.spool import Asked, Event, Known, Spool
 from headrace_cli.tables import BadRow, Column, Row, Table
 
 MOST_TOLD = 5
@@ -93,7 +93,7 @@ class History:
         if self.surplus:
             yield f"columns that are no input, not used: {', '.join(self.surplus)}"
 
-    def fill(self, spool: Spool, progress: Callable[[int], None]) -> Counted:
+    def fill(self, spool: Spool[Event], progress: Callable[[int], None]) -> Counted:
         """Read every row into `spool`; `progress` is told how many were read."""
         counted = Counted()
         for row in self.table.rows(self._columns):
@@ -118,7 +118,7 @@ class History:
                 columns.append(Column(mapping.known or "", cells.instant))
         return columns + [Column(found.name, _reader(found)) for found in self.inputs]
 
-    def _take(self, row: Row, spool: Spool, counted: Counted) -> str | None:
+    def _take(self, row: Row, spool: Spool[Event], counted: Counted) -> str | None:
         """Put a row's events into the spool; why it is none instead."""
         unit, at_s, label, known_s, values = self._split(row.cells)
         reason = self._why_not_request(unit, at_s) or self._why_not_outcome(at_s, label, known_s)
