@@ -46,7 +46,16 @@ async def play(to_s: float, speed: float | None) -> None:
             await asyncio.sleep(0.02)
 
     settle_s, partitions = definition.deployments[0].settle_s, definition.raw[0].partitions
-    player = Player(log, topics, Schedule(), applied, partitions=partitions, settle_s=settle_s, hold=hold)
+    player = Player(
+        log,
+        topics,
+        Schedule(),
+        applied,
+        partitions=partitions,
+        settle_s=settle_s,
+        hold=hold,
+        paced_by=("inference", "monitor"),
+    )
     try:
         from_s = await player.resume(EPOCH_S)
         step_s, ahead_s = (1200.0, LIVE_AHEAD_S) if speed else (6 * 3600.0, BACKFILL_AHEAD_S)
