@@ -30,7 +30,7 @@ from headrace_flights.project import project
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(3000)]
 
 NAME = "flight-delay"
-DAYS = 14
+DAYS = 9
 PROJECT = """
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ from headrace.project import Training
 from headrace_flights import project as flights
 from headrace_flights.train import build
 
-soon = Training(build, history="180d", holdout="2d", embargo="1d", first_after="8d", min_rows=1000)
+soon = Training(build, history="180d", holdout="1d", embargo="12h", first_after="5d", min_rows=1000)
 flight_delay = replace(flights.flight_delay, training=soon, gates=[])
 project = replace(flights.project, deployments=[flight_delay])
 """
@@ -131,8 +131,8 @@ def replayed(folder: Path) -> tuple[Lived, dict[str, Any]]:
         command = ["replay", "files/requests.parquet", "--deployment", NAME, "--unit", "flight_id", "--at", "at"]
         command += ["--events", "movements=files/movements.parquet:at:flight"]
         command += ["--events", "weather=files/weather.parquet:published_at:origin"]
-        assert ended_amid(shell, command, 3000, signal.SIGINT) == 130
-        assert ended_amid(shell, command, 9000, signal.SIGKILL) == -signal.SIGKILL
+        assert ended_amid(shell, command, 2000, signal.SIGINT) == 130
+        assert ended_amid(shell, command, 6000, signal.SIGKILL) == -signal.SIGKILL
         ran = shell.run(*command, "--json", within_s=1500)
         print(ran.stderr[-5000:])
         assert ran.returncode == 0
