@@ -68,8 +68,12 @@ def round_ticks(low: float, high: float, about: int = 5) -> list[float]:
 
     >>> round_ticks(0.104, 0.919)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    >>> round_ticks(0.6931471805599452, 0.6931471805599453), round_ticks(0.0, 0.0)
+    ([0.693, 0.6932], [0.0, 0.2])
     """
-    raw = ((high - low) or abs(high) or 1.0) / about
+    # NB: a prior's mean loss differs by its rounding alone, which no axis can show.
+    least = max(abs(low), abs(high)) * 1e-3
+    raw = (max(high - low, least) or 1.0) / about
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(n * power for n in (1, 2, 2.5, 5, 10) if n * power >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
