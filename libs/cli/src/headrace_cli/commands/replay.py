@@ -139,6 +139,9 @@ def _show(report: dict[str, Any], played: "Played") -> None:
         )
     answers = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report["answers"].items()))
     _line(f"answers: {answers or 'none'}; bad rows: {report['bad_rows']:,}")
+    if report["dead_lettered"]:
+        told = ", ".join(f"{count:,} by {service}" for service, count in sorted(report["dead_lettered"].items()))
+        _line(f"dead-lettered meanwhile: {told}: `headrace dlq list` says why")
     if not report["labelled"]:
         return
     columns = ["answered_mostly_by", "from", "to", "requests", "rows", "loss", "prior_loss", "auc"]

@@ -80,11 +80,6 @@ class Fed:
         return [source.stream.topic for source in self.sources if source.stream.is_raw]
 
     @property
-    def has_sent(self) -> bool:
-        """Whether any event of these files is on the log."""
-        return any(source.sent.requests.count for source in self.sources)
-
-    @property
     def left(self) -> int:
         """How many events are still to be sent."""
         return self._spool.count - sum(source.sent.requests.count for source in self.sources)

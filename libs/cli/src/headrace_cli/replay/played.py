@@ -14,7 +14,7 @@ from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_cli.render import instant
 from headrace_cli.replay.fed import Fed, Source, read_file
 from headrace_cli.replay.figures import Figures, counts
-from headrace_cli.replay.gathering import Gathered, ends_now, gather
+from headrace_cli.replay.gathering import Gathered, dead_letters_since, ends_now, ends_of_dead_letters, gather
 from headrace_cli.replay.history import Counted, History
 from headrace_cli.replay.history import Mapping as Columns
 from headrace_cli.replay.ids import Ids, Sent, find_sent
@@ -94,16 +94,18 @@ async def play(session: Session, wanted: Wanted, bar: Bar) -> Played:
         _tell_counted(wanted, source.counted, target, bar)
         fed = Fed(session, _read(wanted, streams, told, session.clock.now_s(), bar), told, Applied())
         _tell_features(project, target, streams, bar)
+        letters = await ends_of_dead_letters(session)
         async with _alone(session, wanted, streams, bar) as places:
             replay = Replay(session, target, source.ids, bar.tell, fed, places)
             starts, records_sent = await _run(replay, spool, fed, wanted, bar)
+            events_sent = replay.events_sent
         span = spool.first_s, spool.last_s
     bar.part("reading back", None)
     gathered = await gather(session, target, source.ids, starts)
     await fed.find(lambda done, total: None)
     figures = Figures(gathered)
     return Played(figures, {**_about(wanted, source, span), **_counts(gathered, fed), "records_sent": records_sent,
-        "events_sent": replay.events_sent, "holds": replay.holds, "held_s": round(replay.held_s, 1),
+        "events_sent": events_sent, "dead_lettered": await dead_letters_since(session, letters), "holds": replay.holds, "held_s": round(replay.held_s, 1),
         **figures.report()})  # fmt: skip
 
 

@@ -5,6 +5,7 @@ requests: that hides the lag, and leaks nothing, because a feature never reads p
 """
 
 import asyncio
+from array import array
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,8 +62,8 @@ class Due(NamedTuple):
 class _Sent:
     """Where the records of one partition lie: ascending instants, and the offset of each."""
 
-    instants: list[float] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
+    instants: array = field(default_factory=lambda: array("d"))
+    offsets: array = field(default_factory=lambda: array("q"))
 
     def last_by(self, at_s: float) -> int:
         """Offset of the newest record that was available at `at_s`; -1 for none."""
