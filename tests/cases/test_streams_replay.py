@@ -95,6 +95,7 @@ async def session_of(scene: Scene) -> AsyncIterator[Session]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_a_replay_that_was_killed_goes_on_and_sends_nothing_twice(scene: Scene) -> None:
     rows = Rows(2000)
     rows.write(scene.folder / "rides.csv")
@@ -109,6 +110,7 @@ async def test_a_replay_that_was_killed_goes_on_and_sends_nothing_twice(scene: S
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_a_replay_tells_the_figures_of_both_versions_and_of_the_switch(scene: Scene) -> None:
     rows = Rows(3000)
     rows.write(scene.folder / "rides.csv")
