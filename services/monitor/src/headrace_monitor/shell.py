@@ -109,7 +109,9 @@ class MonitorShard:
         await self._looks.begin()
         self._tell_changed(self.deployments.set_up_all())
         nouns = ("registry.facts", "registry.routes", "inference.facts", "training.facts", "alerts.silences")
-        return self._keeping.starts(committed, {*map(self._topics.name, nouns), *self._letters.topics})
+        starts = self._keeping.starts(committed, {*map(self._topics.name, nouns), *self._letters.topics})
+        self._intake.read_again(starts, self._keeping.whole_from_s)
+        return starts
 
     def apply(self, projects: Sequence[ProjectDefinition]) -> None:
         """Projects changed: taken up in place before the next step (not now: a window may be closing in a thread)."""
