@@ -1,6 +1,8 @@
 """Served rows are compared with what today's views make only where today's views made them."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,7 +13,7 @@ from headrace.clock import ManualClock
 from headrace.codec import Codec, Message
 from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, FellBack, Score
-from headrace.events.monitor import WindowClosed
+from headrace.events.monitor import FindingOpened, MonitorState, WindowClosed
 from headrace.events.registry import ModelVersion, Signature
 from headrace.features.as_of import as_of
 from headrace.features.events import EventTable
@@ -56,20 +58,23 @@ OLD, NEW = project_of("1h"), project_of("3h")
 WORDS = {"carrier": ("AA",)}
 
 
-def landed() -> EventTable:
+@cache
+def landed(count: int = 60) -> EventTable:
     found, struct = EventTable(NEW.sources[0]), event_struct(NEW.sources[0])
-    for offset in range(60):
+    for offset in range(count):
         found.add(struct(at=300.0 * offset, carrier="AA", delay=float(offset)), 0, offset)
     return found
 
 
-def served(project: ProjectDefinition, signature: Signature, n: int) -> DecisionMade:
+def served(
+    project: ProjectDefinition, signature: Signature, n: int, at_s: float | None = None, events: int = 60
+) -> DecisionMade:
     """A row as a project's views make it."""
-    at_s = 4 * HOUR + n
+    at_s = 4 * HOUR + n if at_s is None else at_s
     plan = plan_view(project, "carrier")
-    values = as_of(plan, landed(), ["AA"], np.array([at_s]), 0.0).values[0]
+    values = as_of(plan, landed(events), ["AA"], np.array([at_s]), 0.0).values[0]
     row = np.array([np.nan, *values], "<f4").tobytes()
-    answer, applied = FellBack("prior", "", Score(0, "", 0.5)), {"events.landings.v1/0": 60}
+    answer, applied = FellBack("prior", "", Score(0, "", 0.5)), {"events.landings.v1/0": events}
     return DecisionMade(f"r{n}", "d", f"u{n}", at_s, answer, n, row, signature.digest, {"carrier": "AA"}, applied)
 
 
@@ -165,3 +170,85 @@ async def test_a_version_is_known_from_before_a_start_and_from_its_registration(
     outs += (await shard.on_tick()).outs
     events = [CODEC.decode(Record(o.topic, 0, 0, o.key, o.value, o.headers)).event for o in outs]
     assert [event.parity_rows > 0 for event in events if isinstance(event, WindowClosed)][1:3] == [True, True]
+
+
+DAY, A_DAY = 86_400.0, 288
+
+
+class Days:
+    """Ten days of a view over an hour, then of one over seven; four requests a day."""
+
+    def __init__(self) -> None:
+        self.told, self.clock = Told(), ManualClock(NOW_S)
+        self.short, self.long = project_of("1h"), project_of("168h")
+        self.messages: list[Message] = []
+        self.events: list[Any] = []
+        self.shard = self.make(self.short)
+
+    def make(self, project: ProjectDefinition) -> MonitorShard:
+        return MonitorShard(TOPICS, [project], self.clock, Services(), self.told.behind, reread=self.told.reread)
+
+    def day(self, project: ProjectDefinition, day: int) -> list[Message]:
+        struct, bare = event_struct(project.sources[0]), bare_signature(project, project.deployments[0])
+        instants = [300.0 * n for n in range(day * A_DAY, (day + 1) * A_DAY)]
+        found = [
+            self.told.message("landings", struct(at=at_s, carrier="AA", delay=at_s / 300), at_s) for at_s in instants
+        ]
+        for n in range(4):
+            at_s = day * DAY + (n + 1) * 4 * HOUR
+            decision = served(project, bare, 4 * day + n, at_s, (day + 1) * A_DAY)
+            found.append(self.told.message("inference.decisions", decision, at_s))
+        self.messages += found
+        return found
+
+    async def read(self, batch: Sequence[Message]) -> None:
+        outs = (await self.shard.on_batch(batch)).outs
+        self.clock.advance(10)
+        outs += (await self.shard.on_tick()).outs
+        self.events += [CODEC.decode(Record(o.topic, 0, 0, o.key, o.value, o.headers)).event for o in outs]
+
+    def compared(self) -> dict[int, tuple[bool, float | None]]:
+        """Per day whether rows were compared, and which of them were equal."""
+        windows = [event for event in self.events if isinstance(event, WindowClosed)]
+        return {round(window.from_s / DAY): (window.parity_rows > 0, window.parity_tiles) for window in windows}
+
+
+async def begun() -> Days:
+    days = Days()
+    await days.shard.on_start({})
+    for day in range(10):
+        await days.read(days.day(days.short, day))
+    return days
+
+
+def nothing_false(days: Days) -> None:
+    assert [event for event in days.events if isinstance(event, FindingOpened) and event.kind == "skew"] == []
+    compared = days.compared()
+    assert compared[8] == (True, 1.0)
+    assert compared[10] == (False, None)
+    assert compared[16] == (True, 1.0)
+
+
+async def test_a_view_that_looks_back_further_is_compared_from_when_all_that_it_looks_at_is_kept() -> None:
+    days = await begun()
+    days.shard.apply([days.long])
+    for day in range(10, 19):
+        await days.read(days.day(days.long, day))
+    nothing_false(days)
+
+
+async def test_so_is_one_that_is_applied_while_the_monitor_is_away() -> None:
+    days = await begun()
+    state = [event for event in days.events if isinstance(event, MonitorState)][-1]
+    days.shard = days.make(days.long)
+    await days.shard.on_history(Message(days.messages[0].record, Envelope("s", "", "t", 0.0), state))
+    ends = {
+        TopicPartition(TOPICS.of_source("landings"), 0): 10 * A_DAY,
+        TopicPartition(TOPICS.name("inference.decisions"), 0): 40,
+    }
+    starts = await days.shard.on_start(ends)
+    assert 0 < starts[TopicPartition(TOPICS.of_source("landings"), 0)] < 10 * A_DAY
+    await days.read([m for m in days.messages if m.record.offset >= starts[TopicPartition(m.record.topic, 0)]])
+    for day in range(10, 19):
+        await days.read(days.day(days.long, day))
+    nothing_false(days)
