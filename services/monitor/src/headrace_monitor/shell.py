@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from headrace.bus.port import Out, TopicPartition
-from headrace.bus.shards import Outputs, Rebuild
+from headrace.bus.shards import Learn, Outputs, Rebuild
 from headrace.clock import Clock
 from headrace.codec import Message
 from headrace.errors import HeadraceError, Poison
@@ -46,7 +46,7 @@ _log = logging.getLogger("headrace.monitor")
 class MonitorShard:
     """All partitions of all inputs; one active instance.
 
-    `undecided`: requests without a decision, per partition (none when None). `reread`: decisions from the log again
+    `learn`: asked, before anything is taken that nobody declares, what is applied by now. `undecided`: requests without a decision, per partition (none when None). `reread`: decisions from the log again
     (without it windows close without parity). `progress`: told that work goes on.
     """
 
@@ -62,8 +62,10 @@ class MonitorShard:
         reread: Reread | None = None,
         health: Health | None = None,
         progress: Callable[[], None] = lambda: None,
+        learn: Learn | None = None,
     ) -> None:
         self._topics, self._clock, self._health = topics, clock, health or Health(SERVICE, "")
+        self._learn = learn
         self._applied: Sequence[ProjectDefinition] | None = None
         self.deployments, self._failing, self._serving, self._clocks = Deployments(), Failing(), Serving(), Clocks()
         self._alerts, self._signatures = Alerts(topics, clock, SERVICE), Signatures()
@@ -142,6 +144,9 @@ class MonitorShard:
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
         outputs = Outputs(outs=self._take_up())
+        if self._learn is not None and any(self._intake.is_strange(message.event) for message in batch):
+            await self._learn()
+            outputs.outs += self._take_up()
         self._looks.note(len(batch))
         now_s = self._clock.monotonic_s()
         for message in batch:

@@ -30,6 +30,7 @@ from headrace.events.training import (
 )
 from headrace.events.verdicts import Evidence
 from headrace.policy.holding import Holding
+from headrace.policy.telling import told
 from headrace_cli.render import instant
 
 Tell = Callable[[str], None]
@@ -181,6 +182,4 @@ def _why(evidence: Iterable[Evidence]) -> str:
 
 
 def _measured(one: Evidence) -> str:
-    value = "" if one.measured is None else f" {one.measured:.4g}"
-    limit = "" if one.limit is None else f" (limit {one.limit:.4g})"
-    return f"{one.metric} {one.verdict}:{value} {one.detail}{limit}".replace("  ", " ")
+    return f"{one.verdict}: {told(one)}"
