@@ -98,6 +98,7 @@ class Monitor:
                 reread=Rereader(context.log, context.codec, lambda: hosts[0].note_progress(0)).read,
                 health=context.health,
                 progress=lambda: hosts[0].note_progress(0),
+                learn=context.projects.learn,
             )
             return self._shard
 

@@ -53,6 +53,17 @@ class Intake:
         self.sources.keep(sources)
         self._source_topics = {self._topics.of_source(name): name for name in sources}
 
+    def is_strange(self, event: object) -> bool:
+        """Whether what is declared, as far as it is known here, has no place for a message."""
+        if type(event) is OutcomeObserved:
+            return why_not_outcome(event.deployment, self._declared.get(event.deployment), event.label) is not None
+        return getattr(event, "deployment", None) not in (None, *self._declared)
+
+    def read_again(self, starts: Mapping[TopicPartition, int], whole_from_s: float) -> None:
+        """A start goes on from these offsets: of sources that it does not read from their beginning, what lies before is not there."""
+        begun = {tp.topic for tp, offset in starts.items() if offset > 0}
+        self.sources.begin([name for topic, name in self._source_topics.items() if topic in begun], whole_from_s)
+
     def is_event(self, topic: str) -> bool:
         """Whether a topic is that of a source."""
         return topic in self._source_topics
@@ -86,7 +97,7 @@ class Intake:
         self._places.skip(place, record.offset)
         watched = self._watched.get(event.deployment)
         if watched is not None:
-            watched.windows.score_late(event)
+            watched.windows.score_late(event, record.partition, record.offset)
         self._rollouts.take_shadow(place, record.offset, event)
 
     def take_outcome(self, message: Message, event: OutcomeObserved, now_s: float) -> None:

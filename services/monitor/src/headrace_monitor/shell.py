@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from headrace.bus.port import Out, TopicPartition
-from headrace.bus.shards import Outputs, Rebuild
+from headrace.bus.shards import Learn, Outputs, Rebuild
 from headrace.clock import Clock
 from headrace.codec import Message
 from headrace.errors import HeadraceError, Poison
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import DecisionMade, OutcomeObserved, ShadowScored
 from headrace.events.monitor import MonitorState, RolloutJudged
-from headrace.events.registry import AliasMoved, Route
+from headrace.events.registry import AliasMoved, ModelVersion, Route, VersionRegistered
 from headrace.obs.health import Health
 from headrace.project.definition import ProjectDefinition
 from headrace.topics import Topics
@@ -30,6 +30,7 @@ from headrace_monitor.core.failing import ROLLOUT, WINDOWS, Failing, monitoring_
 from headrace_monitor.core.releases import alarms_of
 from headrace_monitor.core.services import Services
 from headrace_monitor.core.serving import OF_INSTANCES, InferenceFact, Serving
+from headrace_monitor.core.signatures import Signatures
 from headrace_monitor.intake import Intake
 from headrace_monitor.keeping import Keeping
 from headrace_monitor.letters import Letters
@@ -45,7 +46,7 @@ _log = logging.getLogger("headrace.monitor")
 class MonitorShard:
     """All partitions of all inputs; one active instance.
 
-    `undecided`: requests without a decision, per partition (none when None). `reread`: decisions from the log again
+    `learn`: asked, before anything is taken that nobody declares, what is applied by now. `undecided`: requests without a decision, per partition (none when None). `reread`: decisions from the log again
     (without it windows close without parity). `progress`: told that work goes on.
     """
 
@@ -61,11 +62,13 @@ class MonitorShard:
         reread: Reread | None = None,
         health: Health | None = None,
         progress: Callable[[], None] = lambda: None,
+        learn: Learn | None = None,
     ) -> None:
         self._topics, self._clock, self._health = topics, clock, health or Health(SERVICE, "")
+        self._learn = learn
         self._applied: Sequence[ProjectDefinition] | None = None
         self.deployments, self._failing, self._serving, self._clocks = Deployments(), Failing(), Serving(), Clocks()
-        self._alerts = Alerts(topics, clock, SERVICE)
+        self._alerts, self._signatures = Alerts(topics, clock, SERVICE), Signatures()
         self._letters = Letters(topics, clock, services, self._alerts)
         self._telling = Telling(topics, self._alerts, SERVICE)
         self._around = Around(clock, services, self._alerts, self._letters, self._failing, self._serving)
@@ -75,8 +78,8 @@ class MonitorShard:
         self._intake = Intake(topics, self.deployments, self._clocks, self._rollouts, self._keeping, self._letters)
         self._looks = Looks(topics, self.deployments, self._clocks, services, behind, undecided)
         self._closing = Closing(
-            topics, self.deployments, self._intake.sources, self._telling, self._keeping, self._failing, self._failed,
-            reread, progress,
+            topics, self.deployments, self._intake.sources, self._signatures, self._telling, self._keeping, self._failing,
+            self._failed, reread, progress,
         )  # fmt: skip
         self.deployments.declare(projects)
         self._intake.follow(self.deployments.sources())
@@ -84,7 +87,7 @@ class MonitorShard:
     # history, start, and what is applied meanwhile
 
     def rebuild(self) -> Sequence[Rebuild]:
-        return [Rebuild(self._topics.name(noun), whole=True) for noun in ("monitor.state", "alerts")]
+        return [Rebuild(self._topics.name(noun), whole=True) for noun in ("monitor.state", "alerts", "registry.models")]
 
     async def on_history(self, message: Message) -> None:
         event = message.event
@@ -92,6 +95,8 @@ class MonitorShard:
             self.deployments.states[event.deployment] = event
         elif isinstance(event, RolloutJudged):
             self._rollouts.restore(event)
+        elif isinstance(event, ModelVersion):
+            self._signatures.take(event.registered)
         elif isinstance(event, AlertChanged):
             self._alerts.restore(event)
             self._letters.restore(event)
@@ -104,7 +109,9 @@ class MonitorShard:
         await self._looks.begin()
         self._tell_changed(self.deployments.set_up_all())
         nouns = ("registry.facts", "registry.routes", "inference.facts", "training.facts", "alerts.silences")
-        return self._keeping.starts(committed, {*map(self._topics.name, nouns), *self._letters.topics})
+        starts = self._keeping.starts(committed, {*map(self._topics.name, nouns), *self._letters.topics})
+        self._intake.read_again(starts, self._keeping.whole_from_s)
+        return starts
 
     def apply(self, projects: Sequence[ProjectDefinition]) -> None:
         """Projects changed: taken up in place before the next step (not now: a window may be closing in a thread)."""
@@ -137,6 +144,9 @@ class MonitorShard:
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
         outputs = Outputs(outs=self._take_up())
+        if self._learn is not None and any(self._intake.is_strange(message.event) for message in batch):
+            await self._learn()
+            outputs.outs += self._take_up()
         self._looks.note(len(batch))
         now_s = self._clock.monotonic_s()
         for message in batch:
@@ -173,6 +183,8 @@ class MonitorShard:
         elif isinstance(event, TrainingFact):
             return self._on_training(message, event)
         elif record.topic == self._topics.name("registry.facts"):
+            if kind is VersionRegistered:
+                self._signatures.take(event)
             return [*self._rollouts.on_fact(message), *self._alerts.change(*alarms_of(event))]
         elif kind is Route:
             self._rollouts.on_route(event, record.offset)
