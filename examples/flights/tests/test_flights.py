@@ -12,6 +12,7 @@ import pytest
 
 from headrace.bus.admin import ensure_topics
 from headrace.bus.feeding import Applied
+from headrace.bus.partition import partition_of
 from headrace.bus.port import Record, TopicPartition
 from headrace.bus.views import read_all
 from headrace.codec import Codec, Message
@@ -203,9 +204,23 @@ async def test_a_player_that_was_interrupted_goes_on_without_repeating_or_leavin
     first = bench.player()
     await play(first, FROM_S, FROM_S + 6 * 3600)
     second = bench.player()
-    await play(second, await second.resume(0.0 if FROM_S < EPOCH_S else EPOCH_S), FROM_S + 12 * 3600)
+    await play(second, max(FROM_S, await second.resume(EPOCH_S)), FROM_S + 12 * 3600)
     asked = await bench.requests()
     low, high = np.searchsorted(bench.schedule.asked_s, (FROM_S, FROM_S + 12 * 3600))
     assert len(asked) == high - low
     ends = await bench.log.end_offsets(await bench.log.partitions(bench.topics.of_raw("movements")))
     assert sum(ends.values()) == int(np.searchsorted(bench.schedule.movements[0], FROM_S + 12 * 3600 + 2700))
+
+
+async def test_a_player_that_was_killed_amid_a_step_sends_what_is_missing_of_it(bench: Bench) -> None:
+    bench.report(10**9)
+    due = list(bench.schedule.requests(FROM_S + 3 * 3600, FROM_S + 9 * 3600))
+    other = bench.player()
+    sent = [out for out in other._requests(FROM_S + 3 * 3600, FROM_S + 9 * 3600) if partition_of(out.key or b"", 2)]
+    producer = await bench.log.producer()
+    await producer.send(sent)
+    player = bench.player()
+    assert await player.resume(FROM_S) <= due[0].at_s
+    await play(player, FROM_S + 3 * 3600, FROM_S + 9 * 3600)
+    assert 0 < len(sent) < len(due)
+    assert sorted(await bench.requests()) == [asked.at_s for asked in due]

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from headrace.bus.alone import of_replay
 from headrace.bus.connect import connect
 from headrace.bus.feeding import Applied
 from headrace.bus.kafka import KafkaLog
@@ -41,7 +42,11 @@ async def play(to_s: float, speed: float | None) -> None:
     )
     following = [asyncio.create_task(await _followed(view)) for view in (health, facts)]
 
+    places = of_replay(log, topics, holding.deployment, [(raw.name, topics.of_raw(raw.name)) for raw in definition.raw])
+
     async def hold() -> None:
+        for place in places:
+            await place.hold()
         while holding.waits_for:
             await asyncio.sleep(0.02)
 
@@ -57,6 +62,8 @@ async def play(to_s: float, speed: float | None) -> None:
         paced_by=("inference", "monitor"),
     )
     try:
+        for place in places:
+            await place.take(lambda line: print(line, file=sys.stderr))
         from_s = await player.resume(EPOCH_S)
         step_s, ahead_s = (1200.0, LIVE_AHEAD_S) if speed else (6 * 3600.0, BACKFILL_AHEAD_S)
         with Progress(
@@ -76,6 +83,8 @@ async def play(to_s: float, speed: float | None) -> None:
         for view in (health, facts):
             await view.stop()
         await player.close()
+        for place in places:
+            await place.leave()
         await log.stop()
 
 

@@ -24,6 +24,9 @@ from headrace_flights.schedule import Schedule
 LIVE_AHEAD_S = AHEAD_S
 BACKFILL_AHEAD_S = 9 * 3600.0
 DECIDED_EVERY_S = 3 * 3600.0
+LONGEST_STEP_S = 6 * 3600.0
+# Of one partition; a busy day has a thousand flights.
+_STEP_REQUESTS = 2000
 
 Progress = Callable[[float, int, int], None]
 
@@ -50,6 +53,7 @@ class Player:
         self._playing = Playing(log, Pace(log, topics, paced_by), hold, look_every_s=DECIDED_EVERY_S)
         self._feed = Feed(log, applied)
         self._movement, self._weather = 0, 0
+        self._asked: set[str] = set()
 
     @property
     def messages_sent(self) -> int:
@@ -88,8 +92,11 @@ class Player:
             )
         )
         self._movement, self._weather = first[0] + counts[0], first[1] + counts[1]
-        requests = await self._last_request_s()
-        return max(from_s, requests)
+        asked = await self._last_requests()
+        at_s = max(from_s, max(asked.values(), default=from_s) - LONGEST_STEP_S)
+        # NB: a player that is killed amid a step has written the newest request of one partition, and not the older ones of another.
+        self._asked = {ident for ident, asked_s in asked.items() if asked_s >= at_s}
+        return at_s
 
     async def _recover(self, stream: str, nth: Callable[[int], tuple[float, str, bytes]]) -> int:
         topic = self._topics.of_raw(stream)
@@ -107,18 +114,20 @@ class Player:
             raise Misconfigured(f"{topic} holds messages that this player did not send: it cannot go on there")
         return count
 
-    async def _last_request_s(self) -> float:
-        """Just past the newest request on the log; 0 when there is none."""
+    async def _last_requests(self) -> dict[str, float]:
+        """The newest requests on the log, by id: more than a step of any player."""
         topic = self._topics.name("inference.requests")
         ends = await self._log.end_offsets(await self._log.partitions(topic))
-        reader = await self._log.reader(list(ends), {tp: max(end - 1, 0) for tp, end in ends.items()})
-        newest = 0.0
+        reader = await self._log.reader(list(ends), {tp: max(end - _STEP_REQUESTS, 0) for tp, end in ends.items()})
+        found: dict[str, float] = {}
         try:
             while any([await reader.position(tp) < ends[tp] for tp in ends]):
-                newest = max([newest, *(read_headers(record).time_s for record in await reader.fetch(0.5))])
+                for record in await reader.fetch(0.5):
+                    envelope = read_headers(record)
+                    found[envelope.id] = envelope.time_s
         finally:
             await reader.close()
-        return newest + 1e-3 if newest else 0.0
+        return found
 
     async def play(
         self,
@@ -198,4 +207,5 @@ class Player:
                 Envelope(asked.flight_id, "prediction.requested", "flights-player", asked.at_s),
             )
             for asked in self._schedule.requests(from_s, to_s)
+            if asked.flight_id not in self._asked
         ]

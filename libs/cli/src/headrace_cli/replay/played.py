@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from headrace.bus.alone import Alone
+from headrace.bus.alone import Alone, of_replay
 from headrace.bus.feeding import Applied
 from headrace.bus.port import TopicPartition
 from headrace.errors import Misconfigured
@@ -128,9 +128,8 @@ def _read(wanted: Wanted, streams: Sequence[Stream], spool: Spool[Told], now_s: 
 @asynccontextmanager
 async def _alone(session: Session, wanted: Wanted, streams: Sequence[Stream], bar: Bar) -> AsyncIterator[list[Alone]]:
     """Nobody else plays to this deployment meanwhile, nor sends these streams."""
-    whats = {f"replay.{wanted.target}": f"playing history to {wanted.target}"}
-    whats |= {f"replay.{session.topics.base(found.topic)}": f"playing history of {found.name}" for found in streams}
-    places = [Alone(session.log, session.topics, name, what) for name, what in sorted(whats.items())]
+    named = [(stream.name, stream.topic) for stream in streams]
+    places = of_replay(session.log, session.topics, wanted.target, named)
     bar.part("taking its place", None)
     try:
         for place in places:

@@ -6,7 +6,7 @@ later. Of two that come at once the group gives its one partition to one.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from headrace.bus.port import Log, Member, TopicPartition
 from headrace.errors import HeadraceError, Retryable
@@ -19,6 +19,13 @@ _PLACE = "registry.routes"
 # A session of 10 s, and a beat.
 GONE_WITHIN_S = 13.0
 _LOOK_S = 0.25
+
+
+def of_replay(log: Log, topics: Topics, deployment: str, streams: Iterable[tuple[str, str]]) -> "list[Alone]":
+    """The places that a replay to a deployment must have, in the order in which all take them; `streams`: name and topic of each."""
+    whats = {f"replay.{deployment}": f"playing history to {deployment}"}
+    whats |= {f"replay.{topics.base(topic)}": f"playing history of {name}" for name, topic in streams}
+    return [Alone(log, topics, name, what) for name, what in sorted(whats.items())]
 
 
 class Taken(HeadraceError):
