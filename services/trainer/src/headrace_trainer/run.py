@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,13 +45,15 @@ T = TypeVar("T")
 class TrainingRun:
     """A run; `say` takes facts as they come, and the command to register just before the last of them.
 
-    `load`: finds the user's `build` (see `load_build`). `written`: where that is written.
+    `load`: finds the user's `build` (see `load_build`). `kept`: where what was read is kept, see `Gatherer`. `written`: where
+    `build` is written.
     """
 
     context: Context
     accepted: RetrainAccepted
     say: Say
     load: Callable[[str, str, str, Allowed], Any] = load_build
+    kept: Path | None = None
     command: RegisterVersion | None = None
     began_s: float = field(default_factory=time.monotonic)
     written: str = ""
@@ -77,7 +80,7 @@ class TrainingRun:
         # NB: importing runs the user's code; what must not be imported here is better known before all is read.
         build = await beside(self._build_of, applied, found[1])
         self.written = written_at(build)
-        gatherer = Gatherer(self.context, self.accepted, *found, self._patiently, self._progress)
+        gatherer = Gatherer(self.context, self.accepted, *found, self._patiently, self._progress, self.kept)
         rows, to_s, alike = await gatherer.rows()
         if alike is not None:
             self.say(GateJudged(name, self.accepted.run, alike))
