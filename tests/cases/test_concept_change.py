@@ -69,16 +69,13 @@ def test_an_abrupt_change_is_found_and_followed() -> None:
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("width", [0, 2000])
 def test_of_twenty_changes_nine_in_ten_are_found_in_time_and_followed(width: int) -> None:
-    """NB: a gradual change may be found, and its first version switched to, while both concepts are still asked about (STAGGER, seed 1: log-loss
-    .357 on the next 5,000 rows against .287): the versions that follow up make up for it.
-    """
     names = list(GENERATORS)
     stories = {seed: played(names[seed % len(names)], seed, width) for seed in range(SEEDS)}
     found = [seed for seed, story in stories.items() if is_found_in_time(story)]
     wrong = {stories[seed].stream.name: told for seed in stories if (told := follows(stories[seed]))}
     print(f"width {width}: {len(found)} of {SEEDS} found in time; not followed: {wrong}")
     assert len(found) >= 0.9 * SEEDS
-    assert len(wrong) <= (0.1 * SEEDS if width else 0)
+    assert wrong == {}
 
 
 @pytest.mark.slow

@@ -318,6 +318,19 @@ def test_a_run_that_lacks_rows_is_asked_for_again_when_they_are_there() -> None:
     assert [event.clock_s for event in days(found, dict.fromkeys(range(14, 25), 0.9))] == [17 * DAY]
 
 
+def test_what_was_rejected_is_asked_for_again_when_the_rows_beyond_the_change_have_grown_by_half() -> None:
+    found, _, request = risen()
+    finished(found, request, "rejected", changed_at_s=10 * DAY, rows_after_change=400, rows_wanted=100)
+    assert [event.clock_s for event in days(found, dict.fromkeys(range(14, 25), 0.9))] == [16 * DAY]
+
+
+@pytest.mark.parametrize("outcome", ["rejected", "failed"])
+def test_a_run_that_more_rows_would_not_help_is_asked_for_again_after_a_week_of_windows(outcome: str) -> None:
+    found, _, request = risen()
+    finished(found, request, outcome)
+    assert [event.clock_s for event in days(found, dict.fromkeys(range(14, 25), 0.9))] == [21 * DAY]
+
+
 def test_after_three_retrains_that_did_not_help_it_stops_asking_and_says_so() -> None:
     found, _, request = risen()
     said: list[Any] = []

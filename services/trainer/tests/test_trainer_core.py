@@ -22,7 +22,7 @@ from headrace.policy.losses import Yardstick, yardstick_of
 from headrace.project import Binary, Deployment, Number, Project, Retraining, Training
 from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition, GateDefinition
-from headrace_trainer.core.changed import history_of, locate
+from headrace_trainer.core.changed import Change, history_of, locate
 from headrace_trainer.core.closed import closed_to
 from headrace_trainer.core.gates import gates_of, judge, may_register, standing, undecided, used
 from headrace_trainer.core.intervals import estimate
@@ -83,6 +83,14 @@ def test_drifts_wait_for_the_cool_down_and_people_do_not() -> None:
     assert "96 h of event time are left" in refused.reason
     assert isinstance(asked(runs, request("manual"), "r3", DEPLOYMENT, 3 * DAY), RetrainAccepted)
     assert isinstance(asked(runs, request(), "r4", DEPLOYMENT, 7 * DAY), RetrainAccepted)
+
+
+@pytest.mark.parametrize("outcome", ["waiting", "rejected", "failed"])
+def test_a_run_of_which_no_version_came_begins_no_cool_down(outcome: str) -> None:
+    accepted = asked(Runs(), request(), "r1", DEPLOYMENT, 0.0)
+    assert isinstance(accepted, RetrainAccepted)
+    runs = apply(apply(Runs(), accepted), TrainingFinished("d", accepted.run, outcome, ""))
+    assert isinstance(asked(runs, request(), "r2", DEPLOYMENT, DAY), RetrainAccepted)
 
 
 def test_a_request_is_answered_once() -> None:
@@ -165,21 +173,23 @@ def test_older_rows_stay_or_go_by_the_loss_on_newer_ones_and_the_holdout_has_no_
     at_s = np.arange(30_000) * DAY / 1000
     span = span_at(at_s, 30 * DAY, changed_at_s=27 * DAY)
     judged_on: list[int] = []
+    rng = np.random.default_rng(0)
 
     def chosen(*losses: float) -> float:
         told = iter(losses)
 
-        def loss_of(fits: NDArray[np.bool_], judges: NDArray[np.bool_]) -> float:
+        def losses_of(fits: NDArray[np.bool_], judges: NDArray[np.bool_]) -> NDArray[np.float64]:
             assert not (fits & judges).any()
             assert at_s[fits | judges].max() < span.holdout_s
             judged_on.append(int(judges.sum()))
-            return next(told)
+            return next(told) + rng.normal(0, 0.3, int(judges.sum()))
 
-        return history_of(span, at_s, np.arange(30_000) % 2.0, loss_of)[0]
+        return history_of(span, at_s, np.arange(30_000) % 2.0, losses_of)[0]
 
     assert chosen(0.1, 0.2, 0.3) == span.from_s
     assert chosen(0.3, 0.1, 0.2) == 27 * DAY
     assert chosen(0.3, 0.2, 0.1) == 27.6 * DAY
+    assert chosen(0.3, 0.105, 0.1) == 27 * DAY  # by so much a coin is lower
     assert set(judged_on) == {600}
 
 
@@ -188,11 +198,22 @@ def test_the_change_is_where_the_champions_loss_steps_up() -> None:
     at_s = np.arange(4000) * DAY / 1000
     wrong = rng.random(4000) < np.where(at_s < 2.4 * DAY, 0.05, 0.4)
     losses = np.where(wrong, 3.0, 0.05)
-    assert locate(2 * DAY, DAY, at_s, losses) == pytest.approx(2.4 * DAY, abs=0.03 * DAY)
-    assert locate(0.5 * DAY, DAY, at_s, losses) == pytest.approx(2.4 * DAY, abs=0.03 * DAY)
+    for finding_s in (2 * DAY, 0.5 * DAY):
+        found = locate(finding_s, DAY, at_s, losses)
+        assert found.from_s == found.counted_s == pytest.approx(2.4 * DAY, abs=0.03 * DAY)
     worse_and_worse = np.where(at_s < 1 * DAY, 0.2, np.where(at_s < 3 * DAY, 0.5, 0.8)) + rng.normal(0, 0.3, 4000)
-    assert locate(1 * DAY, DAY, at_s, worse_and_worse) == pytest.approx(1 * DAY, abs=0.1 * DAY)
-    assert locate(2 * DAY, DAY, at_s, np.full(4000, np.nan)) == 2 * DAY
+    assert locate(1 * DAY, DAY, at_s, worse_and_worse).from_s == pytest.approx(1 * DAY, abs=0.1 * DAY)
+    assert locate(2 * DAY, DAY, at_s, np.full(4000, np.nan)) == Change(2 * DAY, 2 * DAY)
+
+
+def test_of_a_change_that_comes_by_and_by_rows_are_counted_from_where_most_of_it_has_come() -> None:
+    at_s = np.arange(4000) * DAY / 1000
+    share = np.clip(at_s / DAY - 1.5, 0.0, 1.0)
+    for seed in range(20):
+        is_new = np.random.default_rng(seed).random(4000) < share
+        found = locate(1 * DAY, DAY, at_s[:2500], np.where(is_new, 3.0, 0.05)[:2500])
+        assert 1.9 * DAY < found.counted_s < 2.5 * DAY
+        assert found.from_s < found.counted_s
 
 
 COIN = Yardstick("binary", np.asarray(0.5))

@@ -171,8 +171,8 @@ class DriftDefinition(msgspec.Struct, frozen=True):
 
 
 class RetrainingDefinition(msgspec.Struct, frozen=True):
-    """When to retrain. `on`: kinds of findings; `cooldown_s`: event time between two accepted runs; `unhelpful`: after so many that did
-    not bring the figure back a finding asks no more."""
+    """When to retrain. `on`: kinds of findings; `cooldown_s`: event time between a run of which a version came and the next one;
+    `unhelpful`: after so many that did not bring the figure back a finding asks no more."""
 
     on: tuple[str, ...]
     cooldown_s: float

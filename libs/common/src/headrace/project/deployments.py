@@ -153,7 +153,7 @@ class LossChange:
 
 @dataclass(frozen=True)
 class Retraining:
-    """Ask for a new version on these kinds of findings, at most one per `cooldown` of event time.
+    """Ask for a new version on these kinds of findings, at most one per `cooldown` of event time; runs that end without a version do not count.
 
     A finding stays open until the figure is back, and asks again meanwhile; after `unhelpful` retrains that did not bring it
     back it stops asking, under an alert.

@@ -5,7 +5,8 @@
 | ready    | no request is under way      | its instant and its number of labelled rows are there: it asks                          |
 | asked    | a request has no end yet     | refused: ready, not before the instant that the refusal names, else in `AGAIN_WINDOWS`  |
 |          |                              | waiting: ready when the rows that are missing are there                                 |
-|          |                              | rejected, failed: unhelpful, ready                                                      |
+|          |                              | rejected: unhelpful, ready when the rows beyond the change have grown by half           |
+|          |                              | failed: unhelpful, ready in `AGAIN_WINDOWS`                                             |
 |          |                              | registered: tried                                                                       |
 | tried    | a version came of it         | the figure is back: the finding is resolved, and all of this is forgotten               |
 |          |                              | not back in `JUDGED_WINDOWS` of its windows, or never champion: unhelpful, ready        |
@@ -86,8 +87,17 @@ def _on_finished(
             return replace(over, tried=True, changed_at_s=finished.changed_at_s or ask.changed_at_s)
         case _ if ask.key == FIRST:
             return replace(over, not_before_s=clock_s + AGAIN_WINDOWS * width_s)
+        case "failed":
+            return replace(over, unhelpful=ask.unhelpful + 1, not_before_s=clock_s + AGAIN_WINDOWS * width_s)
         case _:
-            return replace(over, unhelpful=ask.unhelpful + 1, not_before_s=clock_s + width_s)
+            return _rejected(replace(over, unhelpful=ask.unhelpful + 1), clock_s, width_s)
+
+
+def _rejected(over: RetrainAsk, clock_s: float, width_s: float) -> RetrainAsk:
+    """The same rows would say the same; where no change is known that more rows could lie beyond, time must bring others."""
+    if over.rows:
+        return replace(over, needs_labelled=_grown(over))
+    return replace(over, not_before_s=clock_s + AGAIN_WINDOWS * width_s)
 
 
 def on_window(ask: RetrainAsk, *, is_judged: bool) -> RetrainAsk:

@@ -1,46 +1,75 @@
 """Where in the rows the world changed, and what rows before that are still worth.
 
-A finding knows the window from which on the champion's loss rose; the rows know better. The change is put where one step explains most of
-the champion's loss per row (least squares with one break, Bai 1994), of losses cut at their 99th percentile, looked for
-from one window before the finding's on, provided that the loss was still as before until then: where it had risen already, as in a month of storms
-that get worse, the finding's instant stands. Older rows stay or go by what the rows after the change show: the recipe is fitted with
-and without them, and on the newer half of the rows beyond the change alone (it may have come by and by), each on the older two thirds of the rows after the
-change that may fit, and what has the lower loss on the others stands. Neither touches the holdout.
+A finding knows the window from which on the champion's loss rose; the rows know better. One step that explains most of
+the champion's loss per row (least squares with one break, Bai 1994), of losses cut at their 99th percentile, is looked for
+from one window before the finding's on. Rows from the step on are used, if the loss was still as before until then: where it had risen already, as in a month of storms
+that get worse, the finding's instant stands. What a run waits for is counted from the step on, and where the loss has gone on rising beyond it, from the next step on:
+a change that comes by and by has not come where it begins, and what is fitted half-way knows half of two worlds.
+
+Older rows stay or go by what the rows after the change show: the recipe is fitted with
+and without them, and on the newer half of the rows beyond the change alone, each on the older two thirds of the rows after the
+change that may fit, and judged on the others. What has the lower loss stands; of the newer half it must be lower by more than a standard error of the paired
+difference, or a coin would throw half of the new rows away. None touches the holdout.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace_trainer.core.splits import Span
 
+OLDER, ALL_NEW, NEWER_HALF = "with_older_rows", "without_older_rows", "with_newer_half"
 LEAST_LOSSES = 50
 LEAST_NEW = 100
 _CUT = 0.99
 # Up to this share of the rise a loss is still as before: of April's storms it had risen by .33 when the finding says that it began.
 _STILL = 0.25
+# Standard errors by which losses beyond a change must have risen to be rising still.
+_SURE = 2.0
 
 Floats = NDArray[np.float64]
 
 
-def locate(changed_at_s: float, width_s: float, at_s: Floats, losses: Floats) -> float:
-    """The instant of the first row after the change. `losses`: of the champion per row (n,), NaN where they say nothing; `at_s`: ascending;
-    `width_s`: of the windows in which the change was seen. Where too few losses are known: `changed_at_s`.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`from_s`: the instant from which on rows may be of the new world; `counted_s`: that from which on most are, never before `from_s`."""
+
+    from_s: float
+    counted_s: float
+
+
+def locate(changed_at_s: float, width_s: float, at_s: Floats, losses: Floats) -> Change:
+    """Where the world changed. `losses`: of the champion per row (n,), NaN where they say nothing; `at_s`: ascending;
+    `width_s`: of the windows in which the change was seen. Where too few losses are known: at `changed_at_s`.
     """
     known = ~np.isnan(losses)
     seen = known & (at_s >= changed_at_s - width_s)
     if seen.sum() < LEAST_LOSSES:
-        return changed_at_s
+        return Change(changed_at_s, changed_at_s)
     most = np.quantile(losses[seen], _CUT)
     found_s = _step(at_s[seen], np.minimum(losses[seen], most))
     if found_s is None:
-        return changed_at_s
+        return Change(changed_at_s, changed_at_s)
     parts = (at_s < changed_at_s, (at_s >= changed_at_s) & (at_s < found_s), at_s >= found_s)
     before, between, after = (np.minimum(losses[known & part], most) for part in parts)
-    if len(before) and len(between) and between.mean() - before.mean() > _STILL * (after.mean() - before.mean()):
-        return changed_at_s
-    return found_s
+    rise = after.mean() - before.mean() if len(before) else 0.0
+    counted_s = max(found_s, _settled(at_s[known & parts[2]], after, rise))
+    if len(before) and len(between) and between.mean() - before.mean() > _STILL * rise:
+        return Change(changed_at_s, counted_s)
+    return Change(found_s, counted_s)
+
+
+def _settled(at_s: Floats, losses: Floats, rise: float) -> float:
+    """The first instant from which on losses beyond a change rise no more; minus infinity where they do not."""
+    older, newer = np.split(losses, [len(losses) // 2])
+    if len(older) < LEAST_LOSSES:
+        return -math.inf
+    more, error = newer.mean() - older.mean(), math.sqrt((older.var() + newer.var()) / len(older))
+    found_s = _step(at_s, losses) if more > max(_STILL * rise, _SURE * error) else None
+    return -math.inf if found_s is None else found_s
 
 
 def _step(at_s: Floats, losses: Floats) -> float | None:
@@ -56,9 +85,9 @@ def history_of(
     span: Span,
     at_s: Floats,
     labels: Floats,
-    loss_of: Callable[[NDArray[np.bool_], NDArray[np.bool_]], float],
+    losses_of: Callable[[NDArray[np.bool_], NDArray[np.bool_]], Floats],
 ) -> tuple[float, dict[str, float]]:
-    """From which instant on rows are used, and the figures that decided it. `loss_of(fits, judges)`: the mean loss on one set of rows of
+    """From which instant on rows are used, and the figures that decided it. `losses_of(fits, judges)`: per row of one set, of
     the recipe fitted on another.
     """
     if span.changed_at_s is None or span.changed_at_s <= span.from_s:
@@ -72,12 +101,21 @@ def history_of(
     judges, fits_new, fits_newer = (np.zeros_like(new) for _ in range(3))
     fits_new[places[:cut]], fits_newer[places[cut // 2 : cut]], judges[places[cut:]] = True, True, True
     candidates = {
-        "loss_with_older_rows": (span.from_s, fits_new | (usable & ~new)),
-        "loss_without_older_rows": (span.changed_at_s, fits_new),
-        "loss_with_newer_half": (float(at_s[places[cut // 2]]), fits_newer),
+        OLDER: (span.from_s, fits_new | (usable & ~new)),
+        ALL_NEW: (span.changed_at_s, fits_new),
+        NEWER_HALF: (float(at_s[places[cut // 2]]), fits_newer),
     }
-    figures = {
-        name: loss_of(fits, judges) for name, (_, fits) in candidates.items() if len(np.unique(labels[fits])) > 1
+    losses = {
+        name: losses_of(fits, judges) for name, (_, fits) in candidates.items() if len(np.unique(labels[fits])) > 1
     }
-    best = min(figures, key=lambda name: figures[name])
-    return candidates[best][0], figures
+    figures = {f"loss_{name}": float(found.mean()) for name, found in losses.items()}
+    return candidates[_best(losses)][0], figures
+
+
+def _best(losses: Mapping[str, Floats]) -> str:
+    """The rows that are used, by losses on the same rows of what was fitted on them."""
+    best = min(losses, key=lambda name: losses[name].mean())
+    if best != NEWER_HALF or ALL_NEW not in losses:
+        return best
+    gain = losses[ALL_NEW] - losses[NEWER_HALF]
+    return best if gain.mean() > gain.std() / math.sqrt(len(gain)) else ALL_NEW

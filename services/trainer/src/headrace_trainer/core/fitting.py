@@ -55,11 +55,11 @@ def fit_gated(
 ) -> Gated:
     """Fit on the older rows, judge on the holdout. `champion`: its scores on all rows, NaN where they are not to be compared with."""
 
-    def loss_of(fits: NDArray[np.bool_], judges: NDArray[np.bool_]) -> float:
+    def losses_of(fits: NDArray[np.bool_], judges: NDArray[np.bool_]) -> Floats:
         scores = target.scores(target.fit(build(), matrix[fits], labels[fits]), matrix[judges])
-        return float(target.yardstick(labels[fits]).losses(scores, labels[judges]).mean())
+        return target.yardstick(labels[fits]).losses(scores, labels[judges])
 
-    from_s, figures = history_of(span, at_s, labels, loss_of)
+    from_s, figures = history_of(span, at_s, labels, losses_of)
     span = replace(span, from_s=from_s)
     fits, gates = masks(span, at_s)
     twin = target.fit(build(), matrix[fits], labels[fits])

@@ -1,7 +1,7 @@
 """Whether a retrain request is taken up: one run at a time per deployment, and a pause of event time between drifts.
 
-Manual requests, the first one and those that follow a change up do not wait for the pause, and a run that only found that rows are missing
-begins none. The topic is the users': what a request says is bounded
+Manual requests, the first one and those that follow a change up do not wait for the pause, and a run of which no version came
+begins none: there is nothing new to be judged. The topic is the users': what a request says is bounded
 before anything is done with it.
 """
 
@@ -24,8 +24,8 @@ from headrace.project.definition import DeploymentDefinition
 
 IMPATIENT = ("first", "manual", "follow_up")
 CAUSES = ("first", *FINDINGS, "follow_up", "schedule", "manual")
-# How a run ends that only found that rows are missing.
-WAITING = "waiting"
+# How a run ends of which a version came.
+REGISTERED = "registered"
 MAX_NAME, MAX_TEXT, MAX_WAIVERS = 200, 4_000, 50
 # Whose repeats are known: the newest requests by a hash of their ids, in so many groups of so many.
 GROUPS, GROUP = 100, 100
@@ -68,7 +68,7 @@ def apply(runs: Runs, fact: Any) -> Runs:
 
 def _over(runs: Runs, fact: TrainingFinished) -> Runs:
     running = {name: run for name, run in runs.running.items() if (name, run.run) != (fact.deployment, fact.run)}
-    if fact.outcome != WAITING or fact.deployment not in runs.before_s:
+    if fact.outcome == REGISTERED or fact.deployment not in runs.before_s:
         return replace(runs, running=running)
     last_clock_s = {**runs.last_clock_s, fact.deployment: runs.before_s[fact.deployment]}
     return replace(runs, running=running, last_clock_s=last_clock_s)
