@@ -48,10 +48,18 @@ class Intake:
         """`committed`: how far the owner before this one has read."""
         self._read_before = {f"{tp.topic}/{tp.partition}": offset for tp, offset in committed.items()}
 
-    def follow(self, sources: Mapping[str, SourceDefinition]) -> None:
-        """Take the events of these sources and no others."""
-        self.sources.keep(sources)
+    def follow(self, sources: Mapping[str, SourceDefinition]) -> list[str]:
+        """Take the events of these sources and no others; returns the topics of those of which nothing is held."""
+        begun = [self._topics.of_source(name) for name in self.sources.keep(sources)]
         self._source_topics = {self._topics.of_source(name): name for name in sources}
+        for topic in begun:
+            self._clocks.forget_source(topic)
+        return begun
+
+    @property
+    def source_topics(self) -> list[str]:
+        """The topics whose events are taken, sorted."""
+        return sorted(self._source_topics)
 
     def is_event(self, topic: str) -> bool:
         """Whether a topic is that of a source."""

@@ -5,7 +5,7 @@ its rollout is judged raises `MonitoringFailed` for it, and all others go on.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from headrace.bus.port import Out, TopicPartition
@@ -17,6 +17,7 @@ from headrace.events.alerts import AlertChanged
 from headrace.events.inference import DecisionMade, OutcomeObserved, ShadowScored
 from headrace.events.monitor import MonitorState, RolloutJudged
 from headrace.events.registry import AliasMoved, Route
+from headrace.instants import MAX_AHEAD_S
 from headrace.obs.health import Health
 from headrace.project.definition import ProjectDefinition
 from headrace.topics import Topics
@@ -30,6 +31,7 @@ from headrace_monitor.core.failing import ROLLOUT, WINDOWS, Failing, monitoring_
 from headrace_monitor.core.releases import alarms_of
 from headrace_monitor.core.services import Services
 from headrace_monitor.core.serving import OF_INSTANCES, InferenceFact, Serving
+from headrace_monitor.core.sources import SLACK_S
 from headrace_monitor.intake import Intake
 from headrace_monitor.keeping import Keeping
 from headrace_monitor.letters import Letters
@@ -39,6 +41,8 @@ from headrace_monitor.rollouts import Rollouts
 from headrace_monitor.telling import Telling
 
 SERVICE = "monitor"
+# The topics to read, those of them to be read anew, and from which instant on.
+ReadSources = Callable[[Sequence[str], Sequence[str], float], Awaitable[None]]
 _log = logging.getLogger("headrace.monitor")
 
 
@@ -46,7 +50,8 @@ class MonitorShard:
     """All partitions of all inputs; one active instance.
 
     `undecided`: requests without a decision, per partition (none when None). `reread`: decisions from the log again
-    (without it windows close without parity). `progress`: told that work goes on.
+    (without it windows close without parity). `read_sources`: has the topics of these sources read from now on, and some of them
+    from an instant on; `sources_read`: which are read now. `progress`: told that work goes on.
     """
 
     def __init__(
@@ -59,11 +64,14 @@ class MonitorShard:
         *,
         undecided: Undecided | None = None,
         reread: Reread | None = None,
+        read_sources: ReadSources | None = None,
+        sources_read: Sequence[str] = (),
         health: Health | None = None,
         progress: Callable[[], None] = lambda: None,
     ) -> None:
         self._topics, self._clock, self._health = topics, clock, health or Health(SERVICE, "")
         self._applied: Sequence[ProjectDefinition] | None = None
+        self._read_sources, self._sources_read = read_sources, sorted(sources_read)
         self.deployments, self._failing, self._serving, self._clocks = Deployments(), Failing(), Serving(), Clocks()
         self._alerts = Alerts(topics, clock, SERVICE)
         self._letters = Letters(topics, clock, services, self._alerts)
@@ -107,17 +115,30 @@ class MonitorShard:
         return self._keeping.starts(committed, {*map(self._topics.name, nouns), *self._letters.topics})
 
     def apply(self, projects: Sequence[ProjectDefinition]) -> None:
-        """Projects changed: taken up in place before the next step (not now: a window may be closing in a thread)."""
+        """Projects changed: taken up in place with the next step (not now: a window may be closing in a thread)."""
         self._applied = projects
 
-    def _take_up(self) -> list[Out]:
-        """Deployments that were added, removed or changed; of the others nothing is touched."""
+    async def _take_up(self) -> list[Out]:
+        """Deployments that were added, removed or changed; of the others nothing is touched, and nothing of theirs is read again."""
         projects, self._applied = self._applied, None
-        if projects is None:
-            return []
-        changed = self.deployments.apply(projects)
-        self._intake.follow(self.deployments.sources())
+        changed, begun = Changed((), (), {}), list[str]()
+        if projects is not None:
+            changed = self.deployments.apply(projects)
+            begun = self._intake.follow(self.deployments.sources())
+        await self._read_others(begun)
         return self._tell_changed(changed)
+
+    async def _read_others(self, begun: Sequence[str]) -> None:
+        """Read the sources that are wanted now. `begun`: topics of which nothing is held: from where open windows may look back."""
+        wanted, read = self._intake.source_topics, self._sources_read
+        if self._read_sources is None or (wanted == read and not begun):
+            return
+        anew = [topic for topic in wanted if topic in begun or topic not in read]
+        after_s = max((source.available_after_s for source in self.deployments.sources().values()), default=0.0)
+        since_s = self._keeping.needed_from_s - SLACK_S - after_s - MAX_AHEAD_S
+        await self._read_sources(wanted, anew, since_s)
+        self._sources_read = wanted
+        await self._looks.begin()
 
     def _tell_changed(self, changed: Changed) -> list[Out]:
         """What could be set up is well; what could not is told with the next look around; of what is gone all alerts end."""
@@ -136,7 +157,7 @@ class MonitorShard:
     # what is read
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
-        outputs = Outputs(outs=self._take_up())
+        outputs = Outputs()
         self._looks.note(len(batch))
         now_s = self._clock.monotonic_s()
         for message in batch:
@@ -149,12 +170,14 @@ class MonitorShard:
                     outputs.dead.append((message, error))
             except Exception as error:
                 outputs.outs += self._failed(getattr(message.event, "deployment", ""), error)
+        # NB: with the batch behind: of a source that is read anew nothing is taken twice.
+        outputs.outs += await self._take_up()
         outputs.outs += await self._look_at_data(is_idle=False)
         outputs.outs += self._look_around()
         return outputs
 
     async def on_tick(self) -> Outputs:
-        outs = self._take_up()
+        outs = await self._take_up()
         return Outputs(outs=outs + await self._look_at_data(is_idle=True) + self._look_around())
 
     def _take(self, message: Message, now_s: float) -> Sequence[Out]:
