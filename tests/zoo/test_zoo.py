@@ -72,7 +72,9 @@ async def test_zoo_one_of_each_sort_is_served_as_its_maker_says_through_every_do
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", [scikit.KEPT, boosted.NATIVE, boosted.CONVERTED], ids=["scikit", "native", "onnx"])
+@pytest.mark.parametrize(
+    "part", [scikit.KEPT, boosted.NATIVE, boosted.CONVERTED, boosted.TOOLS], ids=["scikit", "native", "onnx", "tools"]
+)
 async def test_zoo_all_are_served_as_their_makers_say_through_every_door(
     opened: Callable[..., Any], part: dict[str, Callable[[str], Exhibit]]
 ) -> None:
