@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from headrace.bus.port import Out, Record, TopicPartition
+from headrace.bus.shards import Learn
 from headrace.clock import ManualClock
 from headrace.codec import Codec, Message
 from headrace.envelope import Envelope
@@ -43,7 +44,8 @@ def compiled(*deployments: Deployment, name: str = "p") -> ProjectDefinition:
 class Monitor:
     """A shard with its inputs: what is put is read at once."""
 
-    def __init__(self, *projects: ProjectDefinition) -> None:
+    def __init__(self, *projects: ProjectDefinition, learn: Learn | None = None) -> None:
+        self.learn = learn
         self.clock, self.services = ManualClock(NOW), Services()
         self.ends: dict[TopicPartition, int] = {TopicPartition(t, 0): 0 for t in (DECISIONS, OUTCOMES, FACTS)}
         self.shard = self.make(projects)
@@ -54,7 +56,7 @@ class Monitor:
         async def behind() -> Mapping[TopicPartition, int]:
             return dict.fromkeys(self.ends, 0)
 
-        return MonitorShard(TOPICS, projects, self.clock, self.services, behind)
+        return MonitorShard(TOPICS, projects, self.clock, self.services, behind, learn=self.learn)
 
     async def start(self, committed: Mapping[TopicPartition, int] | None = None) -> Mapping[TopicPartition, int]:
         return await self.shard.on_start(committed or {})

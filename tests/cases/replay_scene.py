@@ -140,7 +140,7 @@ class Scene:
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "headrace_cli", *words]
         return subprocess.run(
-            command, env=self.environ, cwd=self.folder, capture_output=True, text=True, timeout=100, check=False
+            command, env=self.environ, cwd=self.folder, capture_output=True, text=True, timeout=400, check=False
         )
 
     def report(self, *words: str) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
 from headrace.policy.figures import FIGURES
 from headrace.policy.losses import BINARY, CLASSES, NUMBER
 from headrace.project import Binary, Deployment, Multiclass, Number, PageHinkley, Project, Regression
-from headrace.project.applicable import applicable
 from headrace.project.definition import DeploymentDefinition
+from headrace.project.faults import applicable
 from headrace_monitor.core.watch import watch_of
 
 DAY_S = 86_400.0

@@ -33,9 +33,10 @@ from headrace.project import (
     previous,
     prior,
 )
-from headrace.project.applicable import applicable, refusals, warnings
+from headrace.project.applicable import refusals, warnings
 from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition
+from headrace.project.faults import applicable
 from headrace.project.rules import broken
 from headrace_cli.applying import check_project
 from headrace_cli.planned import plan_of, rate_warnings
@@ -222,7 +223,18 @@ def test_the_plan_says_what_is_on_and_from_when_and_what_turns_the_rest_on(tmp_p
     }
     assert dict(plan_of(definition()))["off"] == (
         "features (features=[view.by(...)]); fallback (ladder=[previous, prior(...)]);"
-        " labels, for quality and training (label=Binary('late', horizon='24h'))"
+        " labels, for quality and training (label=Binary(...), Multiclass(...) or Regression(...))"
+    )
+    first, *_ = [
+        says for part, says in plan_of(checked(tmp_path, PROJECT).definition.deployments[0]) if part == "watches"
+    ]
+    assert first == (
+        "per window of 1d how requests were answered; whether feature rows equal recomputed ones, and whether the sources"
+        " of the views are as usual"
+    )
+    assert (
+        dict(plan_of(definition()))["watches"]
+        == "per window of 1d how requests were answered; no quality without a label"
     )
 
 

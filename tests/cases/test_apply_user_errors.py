@@ -65,10 +65,33 @@ def test_an_error_in_a_module_beside_it_is_told_with_that_ones_line(tmp_path: Pa
     assert str(refused.value).startswith(f"{tmp_path}/beside_it.py:2: NameError: name 'COLUMNS' is not defined")
 
 
-def test_a_project_of_another_name_is_found_and_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_folder", [False, True])
+def test_the_only_project_of_a_module_is_found_whatever_it_is_called(tmp_path: Path, by_folder: bool) -> None:
+    with written(tmp_path, HEAD + END.replace("project =", "mine =")) as file:
+        if by_folder:
+            (tmp_path / "mine").mkdir()
+            file = file.rename(tmp_path / "mine" / "project.py")
+        found = check_project(str(file.parent if by_folder else file))
+        sys.modules.pop("project", None)
+    assert found.definition.name == "p"
+    assert found.where.endswith(f"{file.stem}:mine")
+
+
+def test_one_of_several_projects_is_chosen_by_its_name(tmp_path: Path) -> None:
+    text = HEAD + END.replace("project =", "one = other =") + 'two = Project("q", [])\n'
+    with written(tmp_path, text) as file:
+        with pytest.raises(Misconfigured) as refused:
+            check_project(str(file))
+        assert str(refused.value) == f"{file} declares 2 projects, one, two: say which one, such as {file}:one"
+        assert check_project(f"{file}:two").definition.name == "q"
+        with pytest.raises(Misconfigured, match=f"{file} has no 'three'; apply {file}:one or {file}:two"):
+            check_project(f"{file}:three")
+
+
+def test_a_module_without_a_project_is_told_what_is_missing(tmp_path: Path) -> None:
     with (
-        written(tmp_path, HEAD + END.replace("project =", "mine =")) as file,
-        pytest.raises(Misconfigured, match=f"{file} has no 'project'; apply {file.stem}:mine"),
+        written(tmp_path, "x = 1\n") as file,
+        pytest.raises(Misconfigured, match=f"{file} declares no project: it ends with `project = Project"),
     ):
         check_project(str(file))
 
@@ -116,7 +139,8 @@ def test_what_can_be_applied_is_told_with_a_block_per_deployment(
     said = capsys.readouterr()
     assert (code, as_json, said.err) == (0, 0, "")
     assert said.out.startswith(
-        "deployment d\n  answers   about u; until the first version requests are refused\n  off       features (features="
+        "deployment d\n  answers   about u; until the first version requests are refused\n"
+        "  watches   per window of 1d how requests were answered; no quality without a label\n  off       features (features="
     )
     told = json.loads(said.out[said.out.index("{\n") :])
     assert [found["deployment"] for found in told["deployments"]] == ["d"]

@@ -1,8 +1,11 @@
 """A file is played on a real broker, killed amid it, and played on: every row once, every request decided, figures as by hand."""
 
+import asyncio
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,15 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 from tests.cases.replay_scene import COPY, NAME, Rows, Scene
 
+from headrace.bus import alone
+from headrace.bus.alone import Taken
 from headrace.bus.kafka import KafkaLog
+from headrace.bus.projects import Projects
+from headrace.clock import SystemClock
 from headrace.events.inference import DecisionMade, Served
 from headrace.settings import Settings
+from headrace_cli.replay.played import Wanted, play
+from headrace_cli.session import Session
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -33,6 +42,60 @@ async def scene(settings: Settings, kafka_log: KafkaLog, tmp_path: Path) -> Asyn
     print((tmp_path / "processes.log").read_text()[-4000:])
 
 
+class Bar:
+    """Hears what a replay tells."""
+
+    def __init__(self) -> None:
+        self.lines = list[str]()
+
+    def tell(self, line: str) -> None:
+        self.lines.append(line)
+
+    def part(self, what: str, total: float | None) -> None: ...
+    def reached(self, done: float, at: str) -> None: ...
+
+
+async def test_a_replay_that_ended_amid_goes_on_a_second_one_is_refused_and_nothing_goes_twice(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = Rows(400)
+    rows.write(scene.folder / "rides.csv")
+    await scene.until_ready()
+    monkeypatch.setattr(alone, "GONE_WITHIN_S", 0.5)
+    wanted = Wanted(scene.folder / "rides.csv", NAME, NAME, "rider", "asked", "late", "known", speed=8000.0)
+    async with session_of(scene) as session:
+        amid = asyncio.create_task(play(session, wanted, Bar()))
+        await scene.until(lambda: is_amid(scene, 100))
+        with pytest.raises(
+            Taken, match=f"somebody else is playing history to {NAME} .*: wait until that has ended, or end it"
+        ):
+            await play(session, wanted, Bar())
+        amid.cancel()
+        await asyncio.gather(amid, return_exceptions=True)
+        bar = Bar()
+        report = (await play(session, replace(wanted, speed=None), bar)).report
+    assert any("of the requests are on the log already: going on from there" in line for line in bar.lines)
+    await nothing_twice(scene, rows, report)
+    assert report["stretches"][0]["loss"] == pytest.approx(np.log(2))
+
+
+async def is_amid(scene: Scene, decided: int) -> bool:
+    return await scene.decided() > decided
+
+
+@asynccontextmanager
+async def session_of(scene: Scene) -> AsyncIterator[Session]:
+    """As a command has it."""
+    projects = Projects(scene.log, scene.codec, scene.topics)
+    await projects.start()
+    try:
+        yield Session(scene.log, scene.topics, scene.codec, projects, SystemClock())
+    finally:
+        await projects.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_a_replay_that_was_killed_goes_on_and_sends_nothing_twice(scene: Scene) -> None:
     rows = Rows(2000)
     rows.write(scene.folder / "rides.csv")
@@ -47,6 +110,7 @@ async def test_a_replay_that_was_killed_goes_on_and_sends_nothing_twice(scene: S
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_a_replay_tells_the_figures_of_both_versions_and_of_the_switch(scene: Scene) -> None:
     rows = Rows(3000)
     rows.write(scene.folder / "rides.csv")

@@ -4,11 +4,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from headrace.bus.admin import ensure_topics
+from headrace.bus.feeding import Applied
+from headrace.bus.partition import partition_of
 from headrace.bus.port import Record, TopicPartition
 from headrace.bus.views import read_all
 from headrace.codec import Codec, Message
@@ -18,9 +22,12 @@ from headrace.project import Outcome
 from headrace.project.compile import compile_project
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
+from headrace_cli.replay.spool import Spool, Told
+from headrace_cli.replay.streams import Events, streams_of
 from headrace_flights.events import Departure, Landing, Weather
+from headrace_flights.files import write_files
 from headrace_flights.pipelines import follow_flights, read_weather
-from headrace_flights.player import Applied, Player
+from headrace_flights.player import Player
 from headrace_flights.project import project
 from headrace_flights.schedule import EPOCH_S, Schedule
 
@@ -60,6 +67,37 @@ def test_a_request_is_asked_an_hour_before_departure_and_never_tells_the_outcome
 def test_messages_come_in_order_of_availability(schedule: Schedule) -> None:
     assert (np.diff(schedule.movements[0]) >= 0).all()
     assert (np.diff(schedule.weather_s) >= 0).all()
+
+
+def test_the_files_are_what_the_player_sends(schedule: Schedule, tmp_path: Path) -> None:
+    from_s = EPOCH_S + 5 * DAY
+    write_files(schedule, from_s, from_s + DAY, tmp_path)
+    at, places, kinds = schedule.movements
+    low, high = np.searchsorted(at, (from_s, from_s + 1.5 * DAY))
+    sent = [(at[n], *schedule.movement(at[n], int(places[n]), int(kinds[n]))) for n in range(low, high)]
+    assert same_messages(read_file(tmp_path, "movements", ":at:flight"), sent, ())
+    low, high = np.searchsorted(schedule.weather_s, (from_s, from_s + 1.5 * DAY))
+    sent = [(schedule.weather_s[n], *schedule.weather_row(n)) for n in range(low, high)]
+    assert same_messages(read_file(tmp_path, "weather", ":published_at:origin"), sent, ("published_at",))
+
+
+def read_file(folder: Path, stream: str, columns: str) -> list[Told]:
+    """A file's records in the order in which they are sent."""
+    (found,) = streams_of([f"{stream}={folder}/{stream}.parquet{columns}"], DEFINITION, Topics.load())
+    spool = Spool[Told]()
+    assert Events(found, 0, EPOCH_S + 10**9).fill(spool, print).bad == 0
+    return list(spool.events())
+
+
+def same_messages(told: list[Told], sent: list[tuple[float, str, bytes]], extra: tuple[str, ...]) -> bool:
+    """Both the same, in the same order; instants may be written differently."""
+
+    def plain(body: bytes) -> dict[str, Any]:
+        fields = {name: value for name, value in json.loads(body).items() if name not in extra}
+        return {n: v.replace("+00:00", "Z") if isinstance(v, str) else v for n, v in fields.items()}
+
+    mine = [(event.time_s, event.key, plain(event.value)) for event in told]
+    return len(sent) > 10 and mine == [(at_s, key, plain(body)) for at_s, key, body in sent]
 
 
 async def transformed(transform, *messages: dict) -> list:
@@ -166,9 +204,23 @@ async def test_a_player_that_was_interrupted_goes_on_without_repeating_or_leavin
     first = bench.player()
     await play(first, FROM_S, FROM_S + 6 * 3600)
     second = bench.player()
-    await play(second, await second.resume(0.0 if FROM_S < EPOCH_S else EPOCH_S), FROM_S + 12 * 3600)
+    await play(second, max(FROM_S, await second.resume(EPOCH_S)), FROM_S + 12 * 3600)
     asked = await bench.requests()
     low, high = np.searchsorted(bench.schedule.asked_s, (FROM_S, FROM_S + 12 * 3600))
     assert len(asked) == high - low
     ends = await bench.log.end_offsets(await bench.log.partitions(bench.topics.of_raw("movements")))
     assert sum(ends.values()) == int(np.searchsorted(bench.schedule.movements[0], FROM_S + 12 * 3600 + 2700))
+
+
+async def test_a_player_that_was_killed_amid_a_step_sends_what_is_missing_of_it(bench: Bench) -> None:
+    bench.report(10**9)
+    due = list(bench.schedule.requests(FROM_S + 3 * 3600, FROM_S + 9 * 3600))
+    other = bench.player()
+    sent = [out for out in other._requests(FROM_S + 3 * 3600, FROM_S + 9 * 3600) if partition_of(out.key or b"", 2)]
+    producer = await bench.log.producer()
+    await producer.send(sent)
+    player = bench.player()
+    assert await player.resume(FROM_S) <= due[0].at_s
+    await play(player, FROM_S + 3 * 3600, FROM_S + 9 * 3600)
+    assert 0 < len(sent) < len(due)
+    assert sorted(await bench.requests()) == [asked.at_s for asked in due]

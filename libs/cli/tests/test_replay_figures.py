@@ -96,10 +96,10 @@ def test_two_versions_are_told_before_and_after_a_switch_and_on_the_same_rows() 
     assert counts(told.gathered)["requests"] == counts(told.gathered)["decisions"] == COUNT
 
     picture = ElementTree.fromstring(svg(figures, "replay to <d>", "log-loss"))
-    texts = [found.text or "" for found in picture.iter("{http://www.w3.org/2000/svg}text")]
-    assert "replay to <d>" in texts
-    assert [text for text in texts if text.startswith("version")] == ["version 2"]
-    assert {text[2:] for text in texts if text[:1] == "\u25a0"} == {"version 1", "version 2", "prior"}
+    texts = list(picture.iter("{http://www.w3.org/2000/svg}text"))
+    assert "replay to <d>" in [found.text for found in texts]
+    assert [found.text for found in texts if found.get("class") == "switch"] == ["version 2"]
+    assert [found.text for found in texts if found.get("class") == "key"] == ["version 1", "version 2", "prior"]
     assert len(sparkline(course(figures))) == 60
 
 

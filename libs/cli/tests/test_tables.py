@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from headrace.errors import Misconfigured
-from headrace_cli import tables
+from headrace_cli import cells
 from headrace_cli.tables import BadRow, Column, Row, Table
 
 APRIL_S = 1364774400.0
@@ -24,10 +24,10 @@ def written(tmp_path: Path, content: str, name: str = "rows.csv") -> Table:
 def test_cells_are_read_as_what_their_column_must_hold(tmp_path: Path) -> None:
     table = written(tmp_path, "unit,at,price,city\n7,2013-04-01 00:00:00,1.5,Rome\n8,1364774400,NA,\n")
     wanted = [
-        Column("unit", tables.text),
-        Column("at", tables.instant),
-        Column("price", tables.number),
-        Column("city", tables.scalar),
+        Column("unit", cells.text),
+        Column("at", cells.instant),
+        Column("price", cells.number),
+        Column("city", cells.scalar),
     ]
     assert list(table.rows(wanted)) == [
         Row(1, 2, ("7", APRIL_S, 1.5, "Rome")),
@@ -42,11 +42,11 @@ def test_parquet_reads_the_same_from_its_own_types(tmp_path: Path) -> None:
     frame.write_parquet(tmp_path / "rows.parquet")
     table = Table(tmp_path / "rows.parquet")
     wanted = [
-        Column("unit", tables.text),
-        Column("at", tables.instant),
-        Column("day", tables.instant),
-        Column("late", tables.label),
-        Column("zoned", tables.instant),
+        Column("unit", cells.text),
+        Column("at", cells.instant),
+        Column("day", cells.instant),
+        Column("late", cells.label),
+        Column("zoned", cells.instant),
     ]
     assert list(table.rows(wanted)) == [
         Row(1, 1, ("7", APRIL_S, APRIL_S, True, APRIL_S - 7200)),
@@ -56,7 +56,7 @@ def test_parquet_reads_the_same_from_its_own_types(tmp_path: Path) -> None:
 
 def test_a_bad_row_has_its_line_and_the_others_go_on(tmp_path: Path) -> None:
     table = written(tmp_path, 'name,price\n"two\nlines",1\nb,cheap\nc\nd,inf\n\ne,2\n')
-    rows = list(table.rows([Column("price", tables.number)]))
+    rows = list(table.rows([Column("price", cells.number)]))
     assert rows == [
         Row(1, 2, (1.0,)),
         BadRow(2, 4, "price must be a number, got 'cheap'"),
@@ -80,14 +80,14 @@ def test_a_bad_row_has_its_line_and_the_others_go_on(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_instant_is_never_guessed(cell: object, told: str) -> None:
-    with pytest.raises(tables.BadCell) as caught:
-        tables.instant(cell)
+    with pytest.raises(cells.BadCell) as caught:
+        cells.instant(cell)
     assert str(caught.value) == told
 
 
 def test_instants_keep_their_zone_and_none_is_utc() -> None:
     at = datetime(2013, 4, 1, 0, 0, tzinfo=UTC)
-    assert [tables.instant(found) for found in (at, "2013-04-01T05:30:00+05:30", 1364774400, "1364774400.0")] == [
+    assert [cells.instant(found) for found in (at, "2013-04-01T05:30:00+05:30", 1364774400, "1364774400.0")] == [
         APRIL_S
     ] * 4
 
@@ -112,23 +112,23 @@ def test_a_file_that_is_no_table_is_refused_in_one_sentence(tmp_path: Path, cont
 def test_a_missing_column_is_named_with_the_one_that_is_meant(tmp_path: Path) -> None:
     table = written(tmp_path, "unit_id,at\n1,2\n")
     with pytest.raises(Misconfigured, match=r"has no column unit-id \(is it unit_id\?\), price; it has: unit_id, at"):
-        next(table.rows([Column("unit-id", tables.text), Column("price", tables.number)]))
+        next(table.rows([Column("unit-id", cells.text), Column("price", cells.number)]))
 
 
 def test_a_file_of_another_encoding_says_how_to_make_it_ours(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes("a\ncaf\xe9\n".encode("latin-1"))
     with pytest.raises(Misconfigured, match=r"is not UTF-8.*iconv"):
-        list(Table(tmp_path / "rows.csv").rows([Column("a", tables.text)]))
+        list(Table(tmp_path / "rows.csv").rows([Column("a", cells.text)]))
 
 
 def test_a_quote_that_is_never_closed_is_said(tmp_path: Path) -> None:
     table = written(tmp_path, 'a\n1\n"open' + "x" * 200_000)
     with pytest.raises(Misconfigured, match="is a quote opened and not closed"):
-        list(table.rows([Column("a", tables.text)]))
+        list(table.rows([Column("a", cells.text)]))
 
 
 def test_separators_byte_order_marks_and_gzip_are_taken(tmp_path: Path) -> None:
-    wanted = [Column("a", tables.number), Column("b", tables.text)]
+    wanted = [Column("a", cells.number), Column("b", cells.text)]
     semicolons = written(tmp_path, "\ufeffa;b\r\n1;x,y\r\n")
     assert list(semicolons.rows(wanted)) == [Row(1, 2, (1.0, "x,y"))]
     with gzip.open(tmp_path / "rows.tsv.gz", "wt") as opened:
@@ -145,7 +145,7 @@ def test_the_digest_is_of_the_bytes(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, name: str) -> None:
     frame = pl.DataFrame({"a": range(100_000), "b": [f"unit-{n}" for n in range(100_000)]})
     (frame.write_parquet if name.endswith("parquet") else frame.write_csv)(tmp_path / name)
-    wanted = [Column("a", tables.number), Column("b", tables.text)]
+    wanted = [Column("a", cells.number), Column("b", cells.text)]
     tracemalloc.start()
     count = sum(1 for _ in Table(tmp_path / name).rows(wanted))
     _, most_bytes = tracemalloc.get_traced_memory()

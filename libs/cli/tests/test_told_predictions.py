@@ -2,9 +2,10 @@
 
 import pytest
 
+from headrace.errors import HeadraceError, Misconfigured
 from headrace.events.inference import FellBack, Score, Served
 from headrace.policy.prediction import OutputKind, Prediction
-from headrace_cli.commands.daily import told_of
+from headrace_cli.commands.daily import told_of, unanswered
 from headrace_cli.explaining import told
 
 
@@ -23,14 +24,27 @@ def served(**fields: object) -> Prediction:
             served(label="owl", shares={"cat": 0.125, "owl": 0.875}),
             "[bold]owl[/] (owl 0.875, cat 0.125) by version 3",
         ),
-        (
-            Prediction(deployment="d", request_id="r", outcome="invalid", reason="x is missing"),
-            "[bold]invalid[/] x is missing",
-        ),
     ],
 )
 def test_an_answer_is_told_by_its_kind(found: Prediction, said: str) -> None:
     assert told_of(found) == said
+
+
+@pytest.mark.parametrize(
+    ("outcome", "retry_after_s", "kind", "said"),
+    [
+        ("invalid", None, Misconfigured, "the request is invalid: x is missing"),
+        ("refused", 2.0, HeadraceError, "the request was not answered (refused): x is missing; ask again in 2 s"),
+        ("expired", None, HeadraceError, "the request was not answered (expired): x is missing; ask again"),
+    ],
+)
+def test_what_is_no_answer_is_an_error_with_its_reason(
+    outcome: str, retry_after_s: float | None, kind: type[HeadraceError], said: str
+) -> None:
+    found = Prediction(
+        deployment="d", request_id="r", outcome=outcome, reason="x is missing", retry_after_s=retry_after_s
+    )
+    assert (type(unanswered(found)), str(unanswered(found))) == (kind, said)
 
 
 def test_a_decision_is_explained_with_the_names_of_its_classes() -> None:

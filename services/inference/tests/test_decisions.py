@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from headrace.clock import ManualClock
 from headrace.events.failures import NotLoaded, RowUnfit
+from headrace.events.features import FeatureShardAdvanced
 from headrace.events.inference import (
     Expired,
     FellBack,
@@ -14,7 +16,7 @@ from headrace.events.inference import (
     Score,
     Served,
 )
-from headrace.project import Deployment, Number, Project, prior
+from headrace.project import Count, Deployment, FeatureView, Number, Project, Source, prior
 from headrace.project.compile import compile_project
 
 Bench = Any  # the fixture of conftest.py
@@ -33,6 +35,37 @@ async def test_without_a_version_the_prior_answers_and_the_row_is_logged(bench: 
     assert bench.row(decision)[2:] == [15.0, 2.0]
     assert decision.entities == {"carrier": "AA"}
     assert decision.applied == {"events.landings.v1/0": 2, "events.landings.v1/1": 0}
+
+
+class Call(msgspec.Struct):
+    """A ship calls at a port."""
+
+    port: str
+    at: float
+
+
+async def test_a_source_of_which_a_view_is_not_built_yet_is_contained_in_no_row(bench: Bench) -> None:
+    """Else its features, which have no value yet, would be held against the events that they do not contain."""
+    calls = Source("calls", event=Call, event_time="at", key="port", partitions=2)
+    built, unbuilt = (FeatureView(name, calls, "port", {"calls": Count(name[1:])}) for name in ("v1h", "v3h"))
+    ship = Deployment(
+        "ship",
+        unit="ship",
+        inputs=[Number("port", 0, 9)],
+        features=[built.by("port"), unbuilt.by("port")],
+        ladder=[prior(0.5)],
+    )
+    project = compile_project(Project("ships", [ship], sources=[calls], views=[built, unbuilt]))
+    await bench.set_up(project)
+    topic = bench.topics.of_source("calls")
+    for partition in range(2):
+        applied, views = {f"{topic}/{partition}": 4}, (project.views[0].key,)
+        advanced = FeatureShardAdvanced("calls", partition, applied, views=views, max_event_s=1.0)
+        await bench.put("features.online", f"~shard/calls/{partition}", advanced, partition=partition)
+    async with bench.running():
+        await bench.ask("ship", {"port": 3})
+        (decision,) = await bench.decisions()
+    assert (decision.missing, decision.applied) == (("v3h.calls",), {})
 
 
 async def test_an_unknown_entity_is_served_and_its_features_are_marked_missing(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.registry import RolloutAdvanced, RolloutCompleted, RolloutStarted, Route
 from headrace.events.verdicts import Evidence, VerdictGiven
 from headrace.policy.outcomes import Told
+from headrace.policy.telling import told
 from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
 from headrace.project import Binary, Canary, Deployment, Guardrail, Number, Project
 from headrace.project.compile import compile_project
@@ -153,6 +154,45 @@ def test_each_guardrail_fails_on_what_it_guards(metric: str, new: Says) -> None:
     assert found.evidence(metric).verdict == FAIL
 
 
+BOUNDS = [
+    ("errors", Says(fails=Raised("ValueError: no")), r"its share is over 0.02 above its control's, 97.5 % sure"),
+    ("invalid_scores", Says(fails=InvalidScore("it is NaN")), r"its share is over 0.01 above its control's, 97.5 % sure"),
+    ("degraded", Says(fails=Hung("it did not end")), r"its share is over 0.05 above its control's, 97.5 % sure"),
+    ("distribution", Says(score=0.999), r"its scores' distribution lies over 0.5 from its control's, 97.5 % sure"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("metric", "new", "bound"), BOUNDS, ids=[metric for metric, _, _ in BOUNDS])
+def test_what_failed_is_told_by_the_bound_that_was_crossed(metric: str, new: Says, bound: str) -> None:
+    rail = next(rail for rail in RAILS if rail.metric == metric)
+    found = world(deployment(Guardrail(metric, rail.limit)), share=0.5)
+    found.serve(120, new=new)
+    evidence = found.evidence(metric)
+    assert evidence.bound == bound
+    assert told(evidence) == f"{metric}: {bound} ({evidence.detail})"
+
+
+def test_a_version_that_is_slow_now_and_then_is_not_told_to_be_within_its_limit() -> None:
+    found = world(deployment(Guardrail("latency", 3.0)), share=0.5)
+    for n in range(300):
+        found.serve(1, new=Says(took_ms=20.0 if n % 3 == 0 else 0.5))
+    evidence = found.evidence("latency")
+    assert evidence.verdict == FAIL
+    assert evidence.measured is not None
+    assert evidence.measured < 3
+    assert told(evidence).startswith(
+        "latency: it takes over 3 times as long as its control in over 10% of calls, less those the other way, 97.5 % sure ("
+    )
+    assert "over 3 times as long in 100 of them, its control in 0" in evidence.detail
+
+
+def test_failures_in_a_row_are_told_as_such() -> None:
+    found = world(deployment(Guardrail("errors", 1.0, consecutive=20)), share=0.5)
+    found.serve(38)
+    found.serve(60, new=Says(fails=Raised("ValueError: no")))
+    assert found.evidence("errors").bound.endswith("in a row failed beside a healthy control, 20 end it")
+
+
 def test_a_good_version_passes_every_guardrail_and_is_shown_to_be_no_worse() -> None:
     found = world()
     found.serve(60 * 24 * 3)
@@ -161,6 +201,7 @@ def test_a_good_version_passes_every_guardrail_and_is_shown_to_be_no_worse() -> 
         ("errors", "invalid_scores", "latency", "degraded", "distribution", "sample_ratio"), PASS
     )
     assert (last.guardrails, last.labels) == (PASS, PASS)
+    assert {e.bound for e in last.evidence} == {""}
     assert last.step_decisions == last.decisions > 20
 
 
@@ -171,6 +212,7 @@ def test_a_version_without_skill_fails_by_its_labels_and_the_evidence_names_the_
     brier = next(e for e in first.evidence if e.metric == "brier")
     assert first.guardrails == PASS
     assert (brier.measured or 0) > (brier.limit or 1)
+    assert brier.bound == "its Brier score is over 0.02 above its control's, 97.5 % sure"
     assert (brier.e_value or 0) >= 1 / (brier.alpha or 1)
     assert (brier.block_to_s or 0) - (brier.block_from_s or 0) == HOUR
 

@@ -43,6 +43,7 @@ from headrace_monitor.core.asking import request_id_of
 from headrace_monitor.core.drift import CohortDetector, restored
 from headrace_monitor.core.loss_change import Figure
 from headrace_monitor.core.places import Places
+from headrace_monitor.core.priors import Concern
 from headrace_monitor.core.quality import qualities_of
 from headrace_monitor.core.services import Services
 from headrace_monitor.core.watch import Watch, watch_of
@@ -378,11 +379,27 @@ def over_prior(day: int, over: float, version: int = 1, role: str = "champion") 
 def test_a_champion_that_stays_worse_than_the_prior_steps_down_until_it_is_better() -> None:
     found = watch()
     assert [found.on_window(over_prior(day, 0.2), 1, day * DAY) for day in range(2)] == [[], []]
-    (opened,) = found.on_window(over_prior(2, 0.2), 1, 3 * DAY)
+    opened, concern = found.on_window(over_prior(2, 0.2), 1, 3 * DAY)
+    assert concern == Concern(opened, True)
+    assert isinstance(opened, FindingOpened)
     assert (opened.kind, opened.version, opened.about) == ("worse_than_prior", 1, "version 1")
     assert found.on_window(over_prior(3, 0.2, role="shadow"), None, 4 * DAY) == []
     (resolved,) = found.on_window(over_prior(4, -0.1, role="shadow"), None, 5 * DAY)
     assert (resolved.kind, resolved.about) == ("worse_than_prior", "version 1")
+
+
+def test_of_a_version_that_is_not_champion_any_more_nobody_is_alarmed() -> None:
+    found = watch()
+    opened = next(event for day in range(3) for event in found.on_window(over_prior(day, 0.2), 1, day * DAY))
+    assert found.on_champion(2, 3 * DAY) == [Concern(opened, False)]
+    assert found.on_champion(1, 4 * DAY) == [Concern(opened, True)]
+
+
+def test_a_version_that_scores_along_is_passed_over_without_an_alarm() -> None:
+    found = watch()
+    found.on_champion(2, 0.0)
+    said = [event for day in range(3) for event in found.on_window(over_prior(day, 0.2, role="shadow"), 2, day * DAY)]
+    assert [type(event) for event in said] == [FindingOpened]
 
 
 def test_one_bad_window_less_than_it_takes_is_none() -> None:

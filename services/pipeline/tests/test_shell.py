@@ -10,6 +10,7 @@ import pytest
 
 from headrace.bus.admin import ensure_topics
 from headrace.bus.port import Out, Record, TopicPartition
+from headrace.bus.shards import Learn
 from headrace.bus.stops import Stops, stop_record
 from headrace.clock import SystemClock
 from headrace.codec import Codec, Message
@@ -79,7 +80,11 @@ class Bench:
         )
 
     async def shell(
-        self, producer: Any = None, topic_id: str = "", transform: Transform = first_landings.transform
+        self,
+        producer: Any = None,
+        topic_id: str = "",
+        transform: Transform = first_landings.transform,
+        learn: Learn | None = None,
     ) -> PipelineShell:
         """A worker that has just started."""
         compiled = PROJECT.pipelines[0]
@@ -98,6 +103,7 @@ class Bench:
             self.raw.topic,
             Rewind(self.log, int(compiled.remembers_s * 1000)),
             topic_id,
+            learn,
         )
 
     async def stops(self) -> Stops:
@@ -150,6 +156,23 @@ async def test_a_partition_that_was_elsewhere_for_a_while_is_remembered_whole(be
     await (await bench.shell()).handle(await bench.raw_records(1, 2))
     await shell.handle(await bench.raw_records(2))
     assert await bench.flights() == ["a", "b", "c"]
+
+
+async def test_what_a_project_that_was_applied_a_moment_ago_may_handle_is_no_dead_letter(bench: Bench) -> None:
+    asked = asyncio.Event()
+
+    async def changed() -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    await bench.send(landed("a"), {"at": 1.0})
+    handling = asyncio.create_task((await bench.shell(learn=changed)).handle(await bench.raw_records(0)))
+    async with asyncio.timeout(20):
+        await asked.wait()
+    handling.cancel()
+    await asyncio.gather(handling, return_exceptions=True)
+    assert await bench.written(bench.topics.dlq("pipeline")) == []
+    assert await bench.flights() == []
 
 
 async def test_a_message_on_which_the_transform_fails_costs_no_memory(bench: Bench) -> None:

@@ -1,15 +1,21 @@
-"""`python -m headrace_flights --to 2013-02-01`: plays the year into a running Headrace; interrupted, it goes on where it was."""
+"""`python -m headrace_flights --to 2013-02-01`: plays the year into a running Headrace; interrupted, it goes on where it was.
+
+With `--files FOLDER` nothing is played: the same history is written as the files that `headrace replay` takes.
+"""
 
 import argparse
 import asyncio
 import sys
 from collections.abc import Coroutine
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from headrace.bus.alone import of_replay
 from headrace.bus.connect import connect
+from headrace.bus.feeding import Applied
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.runtime import topics_of
 from headrace.bus.views import View
@@ -18,7 +24,8 @@ from headrace.errors import HeadraceError
 from headrace.policy.holding import TOPICS, Holding
 from headrace.project.compile import compile_project
 from headrace.settings import Settings
-from headrace_flights.player import BACKFILL_AHEAD_S, LIVE_AHEAD_S, Applied, Player
+from headrace_flights.files import write_files
+from headrace_flights.player import BACKFILL_AHEAD_S, LIVE_AHEAD_S, Player
 from headrace_flights.project import project
 from headrace_flights.schedule import EPOCH_S, Schedule
 
@@ -35,13 +42,28 @@ async def play(to_s: float, speed: float | None) -> None:
     )
     following = [asyncio.create_task(await _followed(view)) for view in (health, facts)]
 
+    places = of_replay(log, topics, holding.deployment, [(raw.name, topics.of_raw(raw.name)) for raw in definition.raw])
+
     async def hold() -> None:
+        for place in places:
+            await place.hold()
         while holding.waits_for:
             await asyncio.sleep(0.02)
 
     settle_s, partitions = definition.deployments[0].settle_s, definition.raw[0].partitions
-    player = Player(log, topics, Schedule(), applied, partitions=partitions, settle_s=settle_s, hold=hold)
+    player = Player(
+        log,
+        topics,
+        Schedule(),
+        applied,
+        partitions=partitions,
+        settle_s=settle_s,
+        hold=hold,
+        paced_by=("inference", "monitor"),
+    )
     try:
+        for place in places:
+            await place.take(lambda line: print(line, file=sys.stderr))
         from_s = await player.resume(EPOCH_S)
         step_s, ahead_s = (1200.0, LIVE_AHEAD_S) if speed else (6 * 3600.0, BACKFILL_AHEAD_S)
         with Progress(
@@ -61,6 +83,8 @@ async def play(to_s: float, speed: float | None) -> None:
         for view in (health, facts):
             await view.stop()
         await player.close()
+        for place in places:
+            await place.leave()
         await log.stop()
 
 
@@ -70,14 +94,24 @@ async def _followed(view: View) -> Coroutine[Any, Any, None]:
     return view.follow()
 
 
+def _instant_s(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
 def main() -> int:
     """Read the arguments and play; what goes wrong is one sentence."""
     parser = argparse.ArgumentParser(description="Play real flights into a running Headrace (apply the project first).")
+    parser.add_argument("--to", type=_instant_s, required=True, help="a day: requests before it")
+    parser.add_argument("--from", dest="from_s", type=_instant_s, default=EPOCH_S, help="a day (with --files)")
     parser.add_argument(
-        "--to", type=lambda text: datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp(), required=True
+        "--files", type=Path, help="write the files that `headrace replay` takes here, and play nothing"
     )
     parser.add_argument("--speed", type=float, help="event seconds per second; as fast as possible when not given")
     arguments = parser.parse_args()
+    if arguments.files is not None:
+        write_files(Schedule(), arguments.from_s, arguments.to, arguments.files)
+        print(f"requests.parquet, movements.parquet and weather.parquet are in {arguments.files}")
+        return 0
     try:
         asyncio.run(play(arguments.to, arguments.speed))
     except HeadraceError as error:

@@ -1,78 +1,34 @@
 """Plays the schedule: raw messages as they become available, each request one hour before its departure.
 
-Steps, pace and holds are those of `headrace.bus.playing`, as `headrace replay` has them; what is special here are the raw
-streams. They are paced by applied offsets: no request for instant t goes out before inference has applied what was
-available at t - settle. Messages may run ahead of requests: that hides the lag, and leaks nothing, because a feature
-never reads panes after t - settle. In a live replay they run 45 event minutes ahead; in a back-fill, which nobody
-answers for, 9 hours.
+Steps, pace and holds are those of `headrace.bus.playing`, raw messages go out by `headrace.bus.feeding`, as `headrace replay` has
+them; what is special here is that nothing is read from a file. In a live replay messages run 45 event minutes ahead; in a
+back-fill, which nobody answers for, 9 hours.
 """
 
-import asyncio
 import functools
-from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import numpy as np
 
+from headrace.bus.feeding import AHEAD_S, Applied, Due, Feed
 from headrace.bus.partition import partition_of
-from headrace.bus.playing import RESEND_S, STUCK_S, Pace, Playing, Step
-from headrace.bus.port import Ack, Log, Out, Producer, TopicPartition
-from headrace.codec import Message, out
+from headrace.bus.playing import Pace, Playing, Step
+from headrace.bus.port import Log, Out
+from headrace.codec import out
 from headrace.envelope import Envelope, read_headers
-from headrace.errors import Misconfigured, Retryable
+from headrace.errors import Misconfigured
 from headrace.events.inference import PredictionRequested
-from headrace.events.ops import HealthReported
 from headrace.topics import Topics
 from headrace_flights.schedule import Schedule
 
-LIVE_AHEAD_S = 45 * 60.0
+LIVE_AHEAD_S = AHEAD_S
 BACKFILL_AHEAD_S = 9 * 3600.0
 DECIDED_EVERY_S = 3 * 3600.0
-SILENT_S = 5.0
+LONGEST_STEP_S = 6 * 3600.0
+# Of one partition; a busy day has a thousand flights.
+_STEP_REQUESTS = 2000
 
 Progress = Callable[[float, int, int], None]
-
-
-@dataclass
-class Applied:
-    """What inference says that it has applied: per raw `topic/partition` the highest offset, of the slowest instance."""
-
-    by_instance: dict[str, dict[str, int]] = field(default_factory=dict)
-    _seen_ms: dict[str, int] = field(default_factory=dict)
-
-    def take(self, message: Message) -> None:
-        """A record of `ops.health`. An instance that has been silent while others spoke is dead, and holds nobody back."""
-        report = message.event
-        newest_ms = message.record.timestamp_ms
-        for instance in [i for i, seen_ms in self._seen_ms.items() if newest_ms - seen_ms > SILENT_S * 1000]:
-            self._seen_ms.pop(instance)
-            self.by_instance.pop(instance, None)
-        if not isinstance(report, HealthReported) or report.service != "inference":
-            return
-        if report.stopping:
-            self.by_instance.pop(report.instance, None)
-            self._seen_ms.pop(report.instance, None)
-        else:
-            self.by_instance[report.instance] = report.applied
-            self._seen_ms[report.instance] = newest_ms
-
-    def reached(self, place: str) -> int:
-        """Highest offset of a raw partition that every instance has applied; -1 for none."""
-        return min((applied.get(place, -1) for applied in self.by_instance.values()), default=-1)
-
-
-@dataclass
-class _Sent:
-    """Where the raw records of one partition lie: ascending instants, and the offset of each."""
-
-    instants: list[float] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-
-    def last_by(self, at_s: float) -> int:
-        """Offset of the newest record that was available at `at_s`; -1 for none."""
-        place = bisect_right(self.instants, at_s)
-        return self.offsets[place - 1] if place else -1
 
 
 class Player:
@@ -92,14 +48,17 @@ class Player:
         hold: Callable[[], Awaitable[object]],
         paced_by: Sequence[str] = ("inference",),
     ) -> None:
-        self._log, self._topics, self._schedule, self._applied = log, topics, schedule, applied
+        self._log, self._topics, self._schedule = log, topics, schedule
         self._partitions, self._settle_s = partitions, settle_s
         self._playing = Playing(log, Pace(log, topics, paced_by), hold, look_every_s=DECIDED_EVERY_S)
-        self._sent: dict[str, _Sent] = {}
-        self._ends: dict[str, dict[TopicPartition, int]] = {}
+        self._feed = Feed(log, applied)
         self._movement, self._weather = 0, 0
-        self._producer: Producer | None = None
-        self.messages_sent = 0
+        self._asked: set[str] = set()
+
+    @property
+    def messages_sent(self) -> int:
+        """How many raw messages went out."""
+        return self._feed.sent
 
     @property
     def requests_sent(self) -> int:
@@ -133,8 +92,11 @@ class Player:
             )
         )
         self._movement, self._weather = first[0] + counts[0], first[1] + counts[1]
-        requests = await self._last_request_s()
-        return max(from_s, requests)
+        asked = await self._last_requests()
+        at_s = max(from_s, max(asked.values(), default=from_s) - LONGEST_STEP_S)
+        # NB: a player that is killed amid a step has written the newest request of one partition, and not the older ones of another.
+        self._asked = {ident for ident, asked_s in asked.items() if asked_s >= at_s}
+        return at_s
 
     async def _recover(self, stream: str, nth: Callable[[int], tuple[float, str, bytes]]) -> int:
         topic = self._topics.of_raw(stream)
@@ -144,28 +106,28 @@ class Player:
         count = 0
         while sum(taken.values()) < sum(ends.values()):
             at_s, key, _ = nth(count)
-            partition = partition_of(key, self._partitions)
-            sent = self._sent.setdefault(f"{topic}/{partition}", _Sent())
-            sent.instants.append(at_s)
-            sent.offsets.append(taken[partition])
+            partition = self._partition(key)
+            self._feed.note(topic, partition, at_s, taken[partition])
             taken[partition] += 1
             count += 1
         if any(taken[tp.partition] != end for tp, end in ends.items()):
             raise Misconfigured(f"{topic} holds messages that this player did not send: it cannot go on there")
         return count
 
-    async def _last_request_s(self) -> float:
-        """Just past the newest request on the log; 0 when there is none."""
+    async def _last_requests(self) -> dict[str, float]:
+        """The newest requests on the log, by id: more than a step of any player."""
         topic = self._topics.name("inference.requests")
         ends = await self._log.end_offsets(await self._log.partitions(topic))
-        reader = await self._log.reader(list(ends), {tp: max(end - 1, 0) for tp, end in ends.items()})
-        newest = 0.0
+        reader = await self._log.reader(list(ends), {tp: max(end - _STEP_REQUESTS, 0) for tp, end in ends.items()})
+        found: dict[str, float] = {}
         try:
             while any([await reader.position(tp) < ends[tp] for tp in ends]):
-                newest = max([newest, *(read_headers(record).time_s for record in await reader.fetch(0.5))])
+                for record in await reader.fetch(0.5):
+                    envelope = read_headers(record)
+                    found[envelope.id] = envelope.time_s
         finally:
             await reader.close()
-        return newest + 1e-3 if newest else 0.0
+        return found
 
     async def play(
         self,
@@ -199,7 +161,7 @@ class Player:
     async def _make(self, start_s: float, end_s: float, ahead_s: float) -> Sequence[Out]:
         """The requests of a step, once inference knows what they are to be answered from."""
         await self._send_messages(end_s + ahead_s)
-        await self._await_applied(end_s - self._settle_s)
+        await self._feed.await_applied(end_s - self._settle_s)
         return self._requests(start_s, end_s)
 
     async def finish(self, to_s: float) -> None:
@@ -210,9 +172,7 @@ class Player:
     async def close(self) -> None:
         """Give the connections back."""
         await self._playing.close()
-        if self._producer is not None:
-            await self._producer.close()
-            self._producer = None
+        await self._feed.close()
 
     async def _send_messages(self, until_s: float) -> None:
         await self._send_raw("movements", self._due_movements(until_s))
@@ -230,32 +190,12 @@ class Player:
         return [(at[n], *self._schedule.weather_row(n)) for n in range(first, self._weather)]
 
     async def _send_raw(self, stream: str, due: list[tuple[float, str, bytes]]) -> None:
-        if not due:
-            return
         topic = self._topics.of_raw(stream)
-        outs = [Out(topic, key.encode(), body, (), partition_of(key, self._partitions)) for _, key, body in due]
-        acks = await self._send_once(topic, outs)
-        for (at_s, _, _), ack in zip(due, acks, strict=True):
-            sent = self._sent.setdefault(f"{topic}/{ack.partition}", _Sent())
-            sent.instants.append(at_s)
-            sent.offsets.append(ack.offset)
-        self.messages_sent += len(due)
+        made = [Due(at_s, Out(topic, key.encode(), body, (), self._partition(key))) for at_s, key, body in due]
+        await self._feed.send(topic, made)
 
-    async def _await_applied(self, at_s: float) -> None:
-        wanted = {place: sent.last_by(at_s) for place, sent in self._sent.items()}
-        loop = asyncio.get_running_loop()
-        stands, since_s = None, loop.time()
-        while missing := {p: offset for p, offset in wanted.items() if self._applied.reached(p) < offset}:
-            reached = {place: self._applied.reached(place) for place in missing}
-            if reached != stands:
-                stands, since_s = reached, loop.time()
-            elif loop.time() - since_s > STUCK_S:
-                place, offset = next(iter(missing.items()))
-                raise Retryable(
-                    f"for {STUCK_S:.0f} s inference has applied {place} only up to {reached[place]}, the replay needs {offset}: "
-                    "see `headrace status`"
-                )
-            await asyncio.sleep(0.005)
+    def _partition(self, key: str) -> int:
+        return partition_of(key, self._partitions)
 
     def _requests(self, from_s: float, to_s: float) -> Sequence[Out]:
         topic = self._topics.name("inference.requests")
@@ -267,40 +207,5 @@ class Player:
                 Envelope(asked.flight_id, "prediction.requested", "flights-player", asked.at_s),
             )
             for asked in self._schedule.requests(from_s, to_s)
+            if asked.flight_id not in self._asked
         ]
-
-    async def _send_once(self, topic: str, outs: list[Out]) -> list[Ack]:
-        """Send raw messages without ever writing one twice: a copy would be a new origin, and count again.
-
-        After an unknown outcome the partitions are read from where they ended before, and only what is missing is sent.
-        """
-        producer = self._producer = self._producer or await self._log.producer()
-        partitions = await self._log.partitions(topic)
-        before = self._ends.get(topic) or await self._log.end_offsets(partitions)
-        found: dict[tuple[int, bytes], Ack] = {}
-        while missing := [out for out in outs if _identity(out) not in found]:
-            try:
-                for written, ack in zip(missing, await producer.send(missing), strict=True):
-                    found[_identity(written)] = ack
-            except Retryable:
-                await asyncio.sleep(RESEND_S)
-                found |= await self._written_since(before)
-        acks = [found[_identity(out)] for out in outs]
-        self._ends[topic] = {**before, **{TopicPartition(topic, ack.partition): ack.offset + 1 for ack in sorted(acks)}}
-        return acks
-
-    async def _written_since(self, before: Mapping[TopicPartition, int]) -> dict[tuple[int, bytes], Ack]:
-        ends = await self._log.end_offsets(before)
-        reader = await self._log.reader(list(before), before)
-        found: dict[tuple[int, bytes], Ack] = {}
-        try:
-            while any([await reader.position(tp) < ends[tp] for tp in ends]):
-                for record in await reader.fetch(0.5):
-                    found[record.partition, record.value or b""] = Ack(record.topic, record.partition, record.offset)
-        finally:
-            await reader.close()
-        return found
-
-
-def _identity(out: Out) -> tuple[int, bytes]:
-    return (out.partition or 0, out.value or b"")

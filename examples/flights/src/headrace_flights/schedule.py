@@ -122,7 +122,6 @@ class Schedule:
     def movement(self, at_s: float, place: int, kind: int) -> tuple[str, bytes]:
         """Key and JSON of a movement message."""
         row, flight = self.rows[place], self.flight_ids[place]
-        scheduled_s = self.departs_s[place] + (row["block_min"] * 60.0 if kind in (LANDED, DIVERTED) else 0.0)
         body = {
             "kind": KINDS[kind],
             "flight": flight,
@@ -130,10 +129,15 @@ class Schedule:
             "origin": row["origin"],
             "dest": row["dest"],
             "tail": row["tail"],
-            "scheduled": iso(scheduled_s),
+            "scheduled": iso(self.scheduled_s(place, kind)),
             "at": iso(at_s),
         }
         return flight, msgspec.json.encode(body)
+
+    def scheduled_s(self, place: int, kind: int) -> float:
+        """When what a movement tells was to happen."""
+        block_s = self.rows[place]["block_min"] * 60.0
+        return float(self.departs_s[place]) + (block_s if kind in (LANDED, DIVERTED) else 0.0)
 
     @cached_property
     def weather_s(self) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import re
 import secrets
 import sys
 from collections.abc import Sequence
@@ -15,17 +16,23 @@ from headrace.bus.admin import ensure_topics
 from headrace.errors import Misconfigured
 from headrace.events.monitor import WindowClosed
 from headrace.events.project import ProjectApplied
-from headrace.project.applicable import applicable, warnings
-from headrace.project.compile import digest
+from headrace.project.applicable import warnings
+from headrace.project.compile import compiled_of, digest
 from headrace.project.declare import Project
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
+from headrace.project.faults import faults
 from headrace.project.lines import files_of, locate
-from headrace.project.load import load_project, note_applied
+from headrace.project.load import is_path, load_project, note_applied
 from headrace.project.owners import claims_of, taken
+from headrace.project.rules.bounds import named
+from headrace.project.rules.sentences import Sentence
 from headrace_cli.expectations import expectations
 from headrace_cli.local import Local
 from headrace_cli.planned import plan_of, rate_warnings
 from headrace_cli.session import Session
+
+_MOST_TOLD = 20
+_PLACE = re.compile(r"(.+?):(\d+): ")
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ async def apply_project(session: Session, reference: str) -> dict[str, Any]:
 def with_folder(reference: str) -> str:
     """`module:attribute` of a module that lies in this folder, with the folder: no process of ours looks where it stands."""
     module, is_module, _ = reference.partition(":")
-    if not is_module or "!" in module or os.path.exists(reference):
+    if not is_module or is_path(module) or "!" in module or os.path.exists(reference):
         return reference
     here, top = os.getcwd(), module.partition(".")[0]
     places = [place for place in sys.path if place and os.path.abspath(place) != here]
@@ -105,11 +112,25 @@ def _applied_file() -> Path:
 
 
 def _compiled(project: Project, where: str) -> ProjectDefinition:
-    """The definition; a refusal names the line to change."""
-    try:
-        return applicable(project)
-    except Misconfigured as refusal:
-        raise Misconfigured(located(refusal.args[0], where)) from None
+    """The definition; a refusal names the line to change of everything that must be changed."""
+    if found := faults(project):
+        raise Misconfigured(_told(project, found, where))
+    return compiled_of(project)
+
+
+def _told(project: Project, found: Sequence[Sentence], where: str) -> str:
+    """One fault as it is; of several a line each, as they stand in the files."""
+    lines = sorted((located(sentence, where) for sentence in found[:_MOST_TOLD]), key=_as_written)
+    if len(found) == 1:
+        return lines[0]
+    more = [f"and {len(found) - _MOST_TOLD} more"] if len(found) > _MOST_TOLD else []
+    return "\n  ".join([f"{named('project', str(project.name))} has {len(found)} faults:", *lines, *more])
+
+
+def _as_written(line: str) -> tuple[str, int]:
+    """By file, then by line; behind them what stands nowhere."""
+    place = _PLACE.match(line)
+    return ("\uffff", 0) if place is None else (place[1], int(place[2]))
 
 
 def located(sentence: str, where: str) -> str:

@@ -169,5 +169,7 @@ def _evidence_table(evidence: list[dict[str, Any]]) -> Table:
     for found in evidence:
         verdict = Text.from_markup(_coloured(found["verdict"]))
         cells = [cell(found[name]) for name in ("measured", "limit", "rows", "blocks")]
-        table.add_row(found["metric"], verdict, *cells, told(found["detail"]))
+        table.add_row(
+            found["metric"], verdict, *cells, told("; ".join(filter(None, (found["bound"], found["detail"]))))
+        )
     return table

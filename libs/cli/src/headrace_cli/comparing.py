@@ -20,6 +20,8 @@ from headrace.models.frames import frame_of
 from headrace.models.matching import matched
 from headrace.models.skops_format import SkopsEngine
 from headrace_cli import tables
+from headrace_cli.cells import label as label_cell
+from headrace_cli.cells import text as text_cell
 
 SAMPLE_ROWS = 200
 Columns = Mapping[str, NDArray[Any]]
@@ -97,7 +99,7 @@ def _read(file: Path, names: Sequence[str], *, is_named: bool) -> Columns:
     called = [name.removeprefix("# ") for name in table.columns]  # as numpy writes it
     if is_named:
         table.need([name for name in names if name not in called])
-    found = list(table.rows([tables.Column(name, tables.label) for name in table.columns]))
+    found = list(table.rows([tables.Column(name, label_cell) for name in table.columns]))
     bad = next((row for row in found if isinstance(row, tables.BadRow)), None)
     if bad is not None or not found:
         raise Misconfigured(f"{file}, line {bad.line}: {bad.reason}" if bad else f"{file} holds no rows")
@@ -114,7 +116,7 @@ def _by_place(names: Sequence[str], columns: Sequence[NDArray[Any]]) -> Columns:
 def _column(cells: list[Any]) -> NDArray[Any]:
     if any(isinstance(cell, str) for cell in cells):
         return np.array(
-            [np.nan if cell is None else cell if isinstance(cell, str) else tables.text(cell) for cell in cells], object
+            [np.nan if cell is None else cell if isinstance(cell, str) else text_cell(cell) for cell in cells], object
         )
     return np.array([np.nan if cell is None else float(cell) for cell in cells], np.float64)
 

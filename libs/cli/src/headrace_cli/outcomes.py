@@ -20,11 +20,12 @@ from headrace.events.inference import DecisionMade, OutcomeObserved
 from headrace.policy.asked import Unfit
 from headrace.policy.observed import Observed, observed, refuse
 from headrace.project.definition import DeploymentDefinition
+from headrace_cli.cells import instant as instant_cell
+from headrace_cli.cells import label_among, text
 from headrace_cli.labelled import fates_by_place
 from headrace_cli.render import instant
 from headrace_cli.session import Session
-from headrace_cli.tables import BadRow, Column, Row, Table, label_among, text
-from headrace_cli.tables import instant as instant_cell
+from headrace_cli.tables import BadRow, Column, Row, Table
 
 SOURCE = "import"
 _BATCH, _WITHIN_S = 2000, 60.0

@@ -95,6 +95,12 @@ def _training(found: d.DeploymentDefinition, labels_a_day: float | None) -> Iter
 
 
 def _watching(found: d.DeploymentDefinition) -> Iterator[Line]:
+    parts = [f"per window of {duration(found.cohort_s)} how requests were answered"]
+    if found.features:
+        parts.append("whether feature rows equal recomputed ones, and whether the sources of the views are as usual")
+    if found.label is None:
+        parts.append("no quality without a label")
+    yield "watches", "; ".join(parts)
     for test in found.monitoring:
         yield "watches", _detector(test)
     if found.retraining is not None:
@@ -142,7 +148,7 @@ def _off(found: d.DeploymentDefinition) -> Iterator[str]:
     if not found.ladder:
         yield "fallback (ladder=[previous, prior(...)])"
     if found.label is None:
-        yield "labels, for quality and training (label=Binary('late', horizon='24h'))"
+        yield "labels, for quality and training (label=Binary(...), Multiclass(...) or Regression(...))"
         return
     if not found.monitoring:
         yield "drift (monitoring=[PageHinkley()])"

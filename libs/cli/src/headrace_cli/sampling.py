@@ -13,11 +13,11 @@ from headrace.errors import Misconfigured
 from headrace.events.inference import Scalar
 from headrace.features.rows import check_inputs
 from headrace.project.definition import DeploymentDefinition
-from headrace_cli import tables
+from headrace_cli import cells, tables
 
 MOST_ROWS = 10_000
 _JSON = (".jsonl", ".ndjson")
-_READ = {"number": tables.number, "category": tables.text, "key": tables.scalar}
+_READ = {"number": cells.number, "category": cells.text, "key": cells.scalar}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from headrace.bus.port import TopicPartition
 from headrace.bus.stops import STOPPED, read_stops, way_on
 from headrace.codec import Message
 from headrace.events.ops import HealthReported, PartitionStopped
+from headrace.events.registry import Route
 from headrace.topics import Topics
 from headrace_cli.children import last_line
 from headrace_cli.local import SERVICES, Local
@@ -199,11 +200,17 @@ async def deployments(session: Session, rows: Sequence[Mapping[str, Any]] = ()) 
                 "project": project.name,
                 "champion": route.champion if route else None,
                 "shadows": list(route.shadows) if route else [],
-                "degraded": one_line(degraded.get(deployment.name, "")),
+                "degraded": "; ".join(_degraded(route, degraded.get(deployment.name, ""))),
                 "route": plain(route) if route else None,
             }
         )
     return found
+
+
+def _degraded(route: Route | None, told: str) -> list[str]:
+    """Why a deployment is not answered by whom its route names: what instances say, and who is passed over."""
+    over = [found for found in route.passed_over if found.version == route.champion] if route else []
+    return [*([one_line(told)] if told else []), *(one_line(found.reason) for found in over)]
 
 
 async def held_back(session: Session) -> list[str]:

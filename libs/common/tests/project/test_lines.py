@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import Misconfigured
-from headrace.project.applicable import applicable
 from headrace.project.compile import compile_project
+from headrace.project.faults import applicable
 from headrace.project.lines import files_of, locate
 
 PROJECT = """import msgspec

@@ -44,9 +44,16 @@ class Feature:
             max_batch=MAX_BATCH,
             linger_s=LINGER_S,
             decode=admission.decode,
+            learn=lambda: self._learn(built_from),
             watchdog_s=context.settings.watchdog_s,
         )
         await host.run(stop)
+
+    async def _learn(self, built_from: str) -> None:
+        """NB: the contract of an event that breaks it may have been changed a moment ago."""
+        await self._context.projects.learn()
+        if self._digest() != built_from:
+            raise Restart("sources or views changed: restarting")
 
     def _digest(self) -> str:
         return digest_of([(project.sources, project.views) for project in self._context.projects.definitions])

@@ -53,9 +53,13 @@ class Plane:
         """What a batch needs to know of a deployment, as it is now."""
         route, offset = self.control.route(name)
         rows = self.rows(project, deployment)
-        topics = {self.topics.of_source(source) for source in rows.sources}
-        applied = {p: n for p, n in self.store.applied.items() if topics and p.rpartition("/")[0] in topics}
-        return About(project, deployment, route, offset, rows, applied, self.loads.level(name))
+        return About(project, deployment, route, offset, rows, self._applied(rows), self.loads.level(name))
+
+    def _applied(self, rows: Rows) -> dict[str, int]:
+        """How far the sources of a deployment's features are contained in them; a source with a view that is not built yet is left out."""
+        unbuilt = {source for view, source in rows.views.items() if not self.store.is_built(view)}
+        topics = {self.topics.of_source(source) for source in rows.sources - unbuilt}
+        return {p: n for p, n in self.store.applied.items() if topics and p.rpartition("/")[0] in topics}
 
 
 class About(msgspec.Struct):

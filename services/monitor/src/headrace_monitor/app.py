@@ -84,6 +84,7 @@ class Monitor:
                 sources_read=[topic for topic in hosts[0].inputs if topic not in fixed],
                 health=context.health,
                 progress=lambda: hosts[0].note_progress(0),
+                learn=context.projects.learn,
             )
             return self._shard
 

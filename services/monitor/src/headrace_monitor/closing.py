@@ -15,6 +15,7 @@ from headrace_monitor.core.deployments import Deployments, Watched
 from headrace_monitor.core.evaluation import PARITY_ROWS, Seen, evaluate
 from headrace_monitor.core.failing import Failing
 from headrace_monitor.core.figures import needs_sample
+from headrace_monitor.core.signatures import Signatures
 from headrace_monitor.core.sources import Sources
 from headrace_monitor.core.windows import Rows
 from headrace_monitor.keeping import Keeping
@@ -31,6 +32,7 @@ class Closing:
         topics: Topics,
         deployments: Deployments,
         sources: Sources,
+        signatures: Signatures,
         telling: Telling,
         keeping: Keeping,
         failing: Failing,
@@ -38,7 +40,7 @@ class Closing:
         reread: Reread | None,
         progress: Callable[[], None],
     ) -> None:
-        self._topics, self._deployments, self._sources = topics, deployments, sources
+        self._topics, self._deployments, self._sources, self._signatures = topics, deployments, sources, signatures
         self._telling, self._keeping, self._failing, self._on_failed = telling, keeping, failing, on_failed
         self._reread, self._progress = reread, progress
 
@@ -92,6 +94,7 @@ class Closing:
             self._sources.tables(sources),
             {source: self._topics.of_source(source) for source in sources},
             self._sources.whole_from_s(sources),
+            self._signatures.alike(watched.project, watched.deployment),
         )
         statistic = watch.detectors[0].statistic if watch.detectors else None
         window = evaluate(seen, start_s, watched.late_since(), statistic)

@@ -61,6 +61,21 @@ class Intake:
         """The topics whose events are taken, sorted."""
         return sorted(self._source_topics)
 
+    def is_strange(self, event: object) -> bool:
+        """Whether what is declared, as far as it is known here, has no place for a message."""
+        if type(event) is OutcomeObserved:
+            return why_not_outcome(event.deployment, self._declared.get(event.deployment), event.label) is not None
+        return getattr(event, "deployment", None) not in (None, *self._declared)
+
+    def read_again(self, starts: Mapping[TopicPartition, int], whole_from_s: float) -> None:
+        """A start goes on from these offsets: of sources that it does not read from their beginning, what lies before is not there."""
+        begun = {tp.topic for tp, offset in starts.items() if offset > 0}
+        self.sources.begin([name for topic, name in self._source_topics.items() if topic in begun], whole_from_s)
+
+    def begin_anew(self, topics: Sequence[str], whole_from_s: float) -> None:
+        """Of these topics, amid the work, all is read that may be used from this instant on."""
+        self.sources.begin([self._source_topics[topic] for topic in topics], whole_from_s)
+
     def is_event(self, topic: str) -> bool:
         """Whether a topic is that of a source."""
         return topic in self._source_topics

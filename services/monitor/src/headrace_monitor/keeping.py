@@ -1,10 +1,11 @@
 """What is kept of each deployment on `monitor.state`, and from where a restart reads the inputs again."""
 
+import math
 from collections.abc import Collection, Mapping
 
 from headrace.bus.port import Out, TopicPartition
 from headrace_monitor.core.deployments import Deployments
-from headrace_monitor.core.places import Places
+from headrace_monitor.core.places import Places, day_of
 from headrace_monitor.rollouts import Rollouts
 from headrace_monitor.telling import Telling
 
@@ -27,9 +28,17 @@ class Keeping:
 
     def keep(self, name: str) -> Out:
         """The memory of a deployment as it is now."""
-        state = self._deployments.watched[name].state(self.places.from_day(self.needed_from_s))
+        needed_s = self.needed_from_s
+        state = self._deployments.watched[name].state(self.places.from_day(needed_s), day_of(needed_s))
         self._deployments.states[name] = state
         return self._telling.state(state)
+
+    @property
+    def whole_from_s(self) -> float:
+        """From which instant on a restart reads all that there is; -inf where that is not known, or all is read."""
+        states = self._deployments.states
+        needed = [states[name].needed_from_s for name in self._deployments.declared if name in states]
+        return min((-math.inf if at_s is None else at_s for at_s in needed), default=-math.inf)
 
     def starts(self, committed: Mapping[TopicPartition, int], once: Collection[str]) -> Mapping[TopicPartition, int]:
         """Open windows and blocks are rebuilt from the log, from where their states say. `once`: topics that are never read again."""

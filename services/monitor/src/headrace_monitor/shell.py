@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from headrace.bus.port import Out, TopicPartition
-from headrace.bus.shards import Outputs, Rebuild
+from headrace.bus.shards import Learn, Outputs, Rebuild
 from headrace.clock import Clock
 from headrace.codec import Message
 from headrace.errors import HeadraceError, Poison
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import DecisionMade, OutcomeObserved, ShadowScored
 from headrace.events.monitor import MonitorState, RolloutJudged
-from headrace.events.registry import AliasMoved, Route
+from headrace.events.registry import AliasMoved, ModelVersion, Route, VersionRegistered
 from headrace.instants import MAX_AHEAD_S
 from headrace.obs.health import Health
 from headrace.project.definition import ProjectDefinition
@@ -31,6 +31,7 @@ from headrace_monitor.core.failing import ROLLOUT, WINDOWS, Failing, monitoring_
 from headrace_monitor.core.releases import alarms_of
 from headrace_monitor.core.services import Services
 from headrace_monitor.core.serving import OF_INSTANCES, InferenceFact, Serving
+from headrace_monitor.core.signatures import Signatures
 from headrace_monitor.core.sources import SLACK_S
 from headrace_monitor.intake import Intake
 from headrace_monitor.keeping import Keeping
@@ -49,9 +50,10 @@ _log = logging.getLogger("headrace.monitor")
 class MonitorShard:
     """All partitions of all inputs; one active instance.
 
-    `undecided`: requests without a decision, per partition (none when None). `reread`: decisions from the log again
-    (without it windows close without parity). `read_sources`: has the topics of these sources read from now on, and some of them
-    from an instant on; `sources_read`: which are read now. `progress`: told that work goes on.
+    `learn`: asked, before anything is taken that nobody declares, what is applied by now. `undecided`: requests without a
+    decision, per partition (none when None). `reread`: decisions from the log again (without it windows close without parity).
+    `read_sources`: has the topics of these sources read from now on, and some of them from an instant on; `sources_read`: which
+    are read now. `progress`: told that work goes on.
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class MonitorShard:
         sources_read: Sequence[str] = (),
         health: Health | None = None,
         progress: Callable[[], None] = lambda: None,
+        learn: Learn | None = None,
     ) -> None:
         self._topics, self._clock, self._health = topics, clock, health or Health(SERVICE, "")
+        self._learn = learn
         self._applied: Sequence[ProjectDefinition] | None = None
-        self._read_sources, self._sources_read = read_sources, sorted(sources_read)
+        self._read_sources, self._sources_read, self._anew = read_sources, sorted(sources_read), set[str]()
         self.deployments, self._failing, self._serving, self._clocks = Deployments(), Failing(), Serving(), Clocks()
-        self._alerts = Alerts(topics, clock, SERVICE)
+        self._alerts, self._signatures = Alerts(topics, clock, SERVICE), Signatures()
         self._letters = Letters(topics, clock, services, self._alerts)
         self._telling = Telling(topics, self._alerts, SERVICE)
         self._around = Around(clock, services, self._alerts, self._letters, self._failing, self._serving)
@@ -83,8 +87,8 @@ class MonitorShard:
         self._intake = Intake(topics, self.deployments, self._clocks, self._rollouts, self._keeping, self._letters)
         self._looks = Looks(topics, self.deployments, self._clocks, services, behind, undecided)
         self._closing = Closing(
-            topics, self.deployments, self._intake.sources, self._telling, self._keeping, self._failing, self._failed,
-            reread, progress,
+            topics, self.deployments, self._intake.sources, self._signatures, self._telling, self._keeping, self._failing,
+            self._failed, reread, progress,
         )  # fmt: skip
         self.deployments.declare(projects)
         self._intake.follow(self.deployments.sources())
@@ -92,7 +96,7 @@ class MonitorShard:
     # history, start, and what is applied meanwhile
 
     def rebuild(self) -> Sequence[Rebuild]:
-        return [Rebuild(self._topics.name(noun), whole=True) for noun in ("monitor.state", "alerts")]
+        return [Rebuild(self._topics.name(noun), whole=True) for noun in ("monitor.state", "alerts", "registry.models")]
 
     async def on_history(self, message: Message) -> None:
         event = message.event
@@ -100,6 +104,8 @@ class MonitorShard:
             self.deployments.states[event.deployment] = event
         elif isinstance(event, RolloutJudged):
             self._rollouts.restore(event)
+        elif isinstance(event, ModelVersion):
+            self._signatures.take(event.registered)
         elif isinstance(event, AlertChanged):
             self._alerts.restore(event)
             self._letters.restore(event)
@@ -112,7 +118,9 @@ class MonitorShard:
         await self._looks.begin()
         self._tell_changed(self.deployments.set_up_all())
         nouns = ("registry.facts", "registry.routes", "inference.facts", "training.facts", "alerts.silences")
-        return self._keeping.starts(committed, {*map(self._topics.name, nouns), *self._letters.topics})
+        starts = self._keeping.starts(committed, {*map(self._topics.name, nouns), *self._letters.topics})
+        self._intake.read_again(starts, self._keeping.whole_from_s)
+        return starts
 
     def apply(self, projects: Sequence[ProjectDefinition]) -> None:
         """Projects changed: taken up in place with the next step (not now: a window may be closing in a thread)."""
@@ -135,8 +143,10 @@ class MonitorShard:
             return
         anew = [topic for topic in wanted if topic in begun or topic not in read]
         after_s = max((source.available_after_s for source in self.deployments.sources().values()), default=0.0)
-        since_s = self._keeping.needed_from_s - SLACK_S - after_s - MAX_AHEAD_S
-        await self._read_sources(wanted, anew, since_s)
+        whole_from_s = self._keeping.needed_from_s - SLACK_S
+        await self._read_sources(wanted, anew, whole_from_s - after_s - MAX_AHEAD_S)
+        self._intake.begin_anew(anew, whole_from_s)
+        self._anew.update(anew)
         self._sources_read = wanted
         await self._looks.begin()
 
@@ -157,7 +167,11 @@ class MonitorShard:
     # what is read
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
-        outputs = Outputs()
+        self._anew.clear()
+        outputs = Outputs(outs=await self._take_up())
+        if self._learn is not None and any(self._intake.is_strange(message.event) for message in batch):
+            await self._learn()
+            outputs.outs += await self._take_up()
         self._looks.note(len(batch))
         now_s = self._clock.monotonic_s()
         for message in batch:
@@ -170,8 +184,6 @@ class MonitorShard:
                     outputs.dead.append((message, error))
             except Exception as error:
                 outputs.outs += self._failed(getattr(message.event, "deployment", ""), error)
-        # NB: with the batch behind: of a source that is read anew nothing is taken twice.
-        outputs.outs += await self._take_up()
         outputs.outs += await self._look_at_data(is_idle=False)
         outputs.outs += self._look_around()
         return outputs
@@ -190,12 +202,16 @@ class MonitorShard:
         elif kind is ShadowScored:
             self._intake.take_shadow(event, record)
         elif self._intake.is_event(record.topic):
-            self._intake.take_event(message, now_s)
+            # NB: what was fetched before its source was to be read anew comes again.
+            if record.topic not in self._anew:
+                self._intake.take_event(message, now_s)
         elif kind is AliasMoved:
             return self._on_alias(message, event)
         elif isinstance(event, TrainingFact):
             return self._on_training(message, event)
         elif record.topic == self._topics.name("registry.facts"):
+            if kind is VersionRegistered:
+                self._signatures.take(event)
             return [*self._rollouts.on_fact(message), *self._alerts.change(*alarms_of(event))]
         elif kind is Route:
             self._rollouts.on_route(event, record.offset)

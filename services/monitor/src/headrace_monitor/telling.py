@@ -10,6 +10,7 @@ from headrace.events.training import RetrainRequested
 from headrace.instants import EARLIEST_S, LATEST_S
 from headrace.topics import Topics
 from headrace_monitor.alerts import Alerts
+from headrace_monitor.core import priors
 from headrace_monitor.core.asking import request_id_of
 from headrace_monitor.core.asks import GaveUp
 from headrace_monitor.core.findings import alarm_of, unhelpful
@@ -33,20 +34,24 @@ class Telling:
         return written, Message(_NOWHERE, envelope, window)
 
     def say(self, said: Sequence[Said], cause: Message | None) -> list[Out]:
-        """Findings and requests, each caused by the finding before it."""
+        """Findings, their alerts, and requests, each caused by the finding before it."""
         outs: list[Out] = []
         for event in said:
             match event:
                 case FindingOpened():
                     envelope = caused_by(cause, id=f"{event.finding}-opened", source=self._service, time_s=event.at_s)
                     outs.append(out(self._topics.name("monitor.findings"), event.deployment, event, envelope))
-                    outs += self._alerts.begin(alarm_of(event))
+                    # NB: of a version that does worse than the prior only a `Concern` says whether anybody has to act.
+                    outs += self._alerts.begin(alarm_of(event)) if event.kind != priors.KIND else []
                     cause = Message(_NOWHERE, envelope, event)
                 case FindingResolved():
                     envelope = caused_by(cause, id=f"{event.finding}-resolved", source=self._service, time_s=event.at_s)
                     outs.append(out(self._topics.name("monitor.findings"), event.deployment, event, envelope))
                     outs += self._alerts.end(alarm_of(event).fingerprint)
                     outs += self._alerts.end(unhelpful(event).fingerprint)
+                case priors.Concern(found, is_on):
+                    alarm = alarm_of(found)
+                    outs += self._alerts.begin(alarm) if is_on else self._alerts.end(alarm.fingerprint)
                 case GaveUp(found, summary):
                     outs += self._alerts.begin(unhelpful(found, summary))
                 case RetrainRequested():

@@ -51,14 +51,16 @@ class Pipelines:
         self._references = References(context.log, context.topics)
         self._in_hand = InHand(_beside(runs_folder(context.settings)))
         self._looked_s = context.clock.monotonic_s()
+        # What is hosted, by project, with its digest.
+        self._running: dict[str, str] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`."""
         context = self._context
         if not await context.projects.wait(stop, lambda projects: any(p.pipelines for p in projects.definitions)):
             return
-        running = {name: a.digest for name, a in context.projects.applied.items() if a.definition.pipelines}
-        context.projects.listen(lambda applied: _compare(running, applied))
+        self._running = {name: a.digest for name, a in context.projects.applied.items() if a.definition.pipelines}
+        context.projects.listen(lambda applied: _compare(self._running, applied))
         # NB: while something is imported too: an end that we were asked for is nobody's fault.
         ending = asyncio.create_task(stop.wait())
         ending.add_done_callback(lambda _: self._in_hand.end())
@@ -203,7 +205,14 @@ class Pipelines:
             raw,
             rewind,
             context.same.ids.get(raw, ""),
+            self._learn,
         )
+
+    async def _learn(self) -> None:
+        """Returns where what is hosted is what is applied; else never: this process is about to be restarted."""
+        await self._context.projects.learn()
+        if any(_is_changed(self._running, applied) for applied in self._context.projects.applied.values()):
+            await asyncio.Event().wait()
 
 
 def _beside(runs: Path) -> Path:
@@ -212,9 +221,13 @@ def _beside(runs: Path) -> Path:
 
 
 def _compare(running: dict[str, str], applied: ProjectApplied) -> None:
-    was_running = applied.name in running
-    if (applied.definition.pipelines or was_running) and running.get(applied.name) != applied.digest:
+    if _is_changed(running, applied):
         raise Restart(f"project {applied.name} changed: restarting")
+
+
+def _is_changed(running: dict[str, str], applied: ProjectApplied) -> bool:
+    was_running = applied.name in running
+    return (bool(applied.definition.pipelines) or was_running) and running.get(applied.name) != applied.digest
 
 
 async def build(context: Context) -> Sequence[Runnable]:

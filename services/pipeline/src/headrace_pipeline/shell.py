@@ -9,6 +9,7 @@ from typing import Any
 from headrace.bus.dlq import dead_letter
 from headrace.bus.poison import IN_A_ROW, PoisonLedger
 from headrace.bus.port import Out, Producer, Record
+from headrace.bus.shards import Learn
 from headrace.bus.stops import Stops, way_on
 from headrace.clock import Clock
 from headrace.codec import out
@@ -37,11 +38,12 @@ _WRITE_AFTER_S = 1.0
 
 @dataclass
 class _Written:
-    """What a batch amounts to: records to send, and where a partition stops, by place, with the reason."""
+    """What a batch amounts to: records to send, so many of them dead letters; where a partition stops, by place, with the reason."""
 
     outs: list[Out] = field(default_factory=list)
     done: list[Record] = field(default_factory=list)
     stops: dict[Place, tuple[int, str]] = field(default_factory=dict)
+    letters: int = 0
 
 
 class PipelineShell:
@@ -62,12 +64,13 @@ class PipelineShell:
         raw: str,
         rewind: Rewind | None = None,
         topic_id: str = "",
+        learn: Learn | None = None,
     ) -> None:
         self._topics, self._producer, self._health = topics, producer, health
         self._name, self._runner, self._contract = name, runner, contract
         self._marks, self._stops, self._clock = marks, stops, clock
         self._in_hand, self._slot = in_hand, in_hand.slot(name, raw)
-        self._topic_id = topic_id
+        self._topic_id, self._learn = topic_id, learn
         # Partitions of which what lies before their first record here is marked.
         self._begun: set[Place] = set()
         self._memory = Memory()
@@ -82,6 +85,8 @@ class PipelineShell:
         await self._begin(records)
         while records:
             written = await self._some(records)
+            if written.letters or written.stops:
+                await self._know_what_is_applied()
             await self._send(written.outs)
             await self._send(self._markers(_reached(written.done)))
             self._health.handled += len(written.done)
@@ -90,6 +95,20 @@ class PipelineShell:
             done = {(r.topic, r.partition, r.offset) for r in written.done}
             records = [r for r in records if (r.topic, r.partition, r.offset) not in done and not self._is_held(r)]
         return {(s.topic, s.partition): s.offset for s in self._stops.stopped}
+
+    async def _know_what_is_applied(self) -> None:
+        """NB: what could not be handled may be meant for what was applied a moment ago: then this process ends, and the next one does it."""
+        learn = self._learn
+        if learn is None:
+            return
+        for delay_s in delays_s(0.2, 3.0):
+            try:
+                await learn()
+            except Retryable as error:
+                _log.warning("%s; trying again in %.1f s", error, delay_s)
+                await asyncio.sleep(delay_s)
+            else:
+                return
 
     async def _begin(self, records: Sequence[Record]) -> None:
         """Say of which topic a partition's records are, before any of them: of one that was made again they are no repeats."""
@@ -221,6 +240,7 @@ class PipelineShell:
                 return
             self._health.dead_lettered += 1
             _log.warning("dead-lettered %s/%s/%s: %s", record.topic, record.partition, record.offset, poison)
+            written.letters += 1
             outs = [dead_letter(self._topics.dlq(SERVICE), record, poison, SERVICE)]
         else:
             self._ledger.good(place)

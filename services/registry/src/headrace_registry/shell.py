@@ -188,6 +188,8 @@ class RegistryShard:
             return self._publish(passing.on_finding(self._state, event), message)
         if not isinstance(event, RegisterVersion | _OF_ROLLOUTS) and type(event) not in _BY_HAND:
             return []
+        # NB: what is asked for right after an apply is judged by what was applied.
+        await self._projects.learn()
         refused = self._turned_away(event, ident)
         if refused is not None:
             return self._publish([refused], message)

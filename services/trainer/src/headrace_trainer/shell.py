@@ -64,6 +64,8 @@ class TrainerShard:
         outs: list[Out] = []
         for message in batch:
             if isinstance(message.event, RetrainRequested):
+                # NB: what is asked for right after an apply is judged by what was applied.
+                await self._context.projects.learn()
                 outs += self._on_request(message, message.event)
         return Outputs(outs=outs)
 

@@ -195,13 +195,15 @@ def predict(
     at: Annotated[str | None, typer.Option(help="The instant asked for, RFC 3339; now when not given.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a deployment, over Kafka, and show the answer."""
+    """Ask a deployment, over Kafka, and show the answer; exit code 2 where the request is invalid, 1 where it was not answered."""
     answered, told = run(lambda session: _predict(session, deployment, inputs or [], unit, at))
     if as_json:
         named = {"label": told.label, "shares": told.shares} if told.is_answered else {}
         say(plain(answered) | {"decision_id": decision_id(answered)} | named, as_json=True, line="")
-        return
-    console.print(harmless(told_of(told)), highlight=False, soft_wrap=True)
+    if not told.is_answered:
+        raise unanswered(told)
+    if not as_json:
+        console.print(harmless(told_of(told)), highlight=False, soft_wrap=True)
 
 
 async def _predict(
@@ -239,12 +241,18 @@ def _input(pair: str, kinds: dict[str, str]) -> tuple[str, Scalar]:
 
 def told_of(found: Prediction) -> str:
     """A prediction in one line: the class by its name, what is said of it, and who said it."""
-    if not found.is_answered:
-        return f"[bold]{found.outcome}[/] {escape(found.reason)}"
     who = f"version {found.version}" if found.outcome == "served" else f"{found.rung} ({escape(found.reason)})"
     missing = f"; missing: {', '.join(found.missing)}" if found.missing else ""
     stale = f"; stale: {', '.join(found.stale)}" if found.stale else ""
     return f"{_said(found)} by {who}{escape(missing + stale)}"
+
+
+def unanswered(found: Prediction) -> HeadraceError:
+    """Why there is no prediction: the request's own fault, or one that asking again may mend."""
+    if found.outcome == "invalid":
+        return Misconfigured(f"the request is invalid: {found.reason}")
+    again = "" if found.retry_after_s is None else f" in {found.retry_after_s:g} s"
+    return HeadraceError(f"the request was not answered ({found.outcome}): {found.reason}; ask again{again}")
 
 
 def _said(found: Prediction) -> str:

@@ -11,7 +11,7 @@ from headrace.codec import header
 from headrace.errors import Misconfigured
 from headrace_cli.commands.topic import stopped_row
 from headrace_cli.numbers import INT64
-from headrace_cli.render import console, harmless, show
+from headrace_cli.render import cell, console, harmless, show
 from headrace_cli.session import Session, run
 
 app = typer.Typer(help="Dead letters: records that could not be read, kept unchanged.", no_args_is_help=True)
@@ -73,7 +73,7 @@ def show_letter(
         console.print_json(data=found)
         return
     for name, value in found.items():
-        console.print(Text(name, "bold").append(f"  {harmless(str(value))}", "not bold"), soft_wrap=True)
+        console.print(Text(name, "bold").append(f"  {harmless(cell(value))}", "not bold"), soft_wrap=True)
 
 
 async def _records(session: Session, service: str) -> list[Record]:

@@ -119,10 +119,12 @@ def get(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print an entity's feature values: the newest from the online store, or as of an instant from the log."""
+    """Print an entity's feature values: from the online store, each as of the end of its newest pane; or as of an instant, from the log."""
     at_s = None if at is None else _instant(at)
 
     async def work(session: Session) -> list[dict[str, Any]]:
+        if view is not None:
+            _view(session, view)
         store = await _store(session)
         rows: list[dict[str, Any]] = []
         for project in session.projects.definitions:
@@ -156,13 +158,20 @@ async def _values(
         return _as_of_rows(plan, table, entity, at_s) if entity in table.codes(view.entity)[0] else []
     if not store.has(view.key, entity):
         return []
-    # The instant at which the newest event's pane of five minutes is complete.
-    now_s = (max(store.newest_s(view.source), 0.0) // 300 + 1) * 300
-    values = store.lookup(view.key, entity, now_s, 0.0)
-    return [
-        {"feature": name, "value": _known(value), "as_of": instant(now_s), "view": view.key}
-        for name, value in zip(plan.feature_names, values.tolist(), strict=True)
-    ]
+    return [_newest(plan, store, entity, place) for place in range(len(view.features))]
+
+
+def _newest(plan: ViewPlan, store: OnlineStore, entity: str, place: int) -> dict[str, Any]:
+    """A feature as of the instant at which the pane of the source's newest event is complete: panes of long windows are longer."""
+    width_s = pane_width_s(plan.view.features[place].window_s)
+    at_s = (max(store.newest_s(plan.view.source), 0.0) // width_s + 1) * width_s
+    value = float(store.lookup(plan.view.key, entity, at_s, 0.0)[place])
+    return {
+        "feature": plan.feature_names[place],
+        "value": _known(value),
+        "as_of": instant(at_s),
+        "view": plan.view.key,
+    }
 
 
 async def _table(session: Session, plan: ViewPlan) -> EventTable:

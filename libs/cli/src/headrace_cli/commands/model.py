@@ -75,7 +75,9 @@ def list_versions(
     holds = _filters(deployment, stage, tag or (), least or ())
     found = [version for version in run(lambda session: _versions(session, as_of)) if all(f(version) for f in holds)]
     columns = ["deployment", "version", "stage", "aliases", "tags", "trained_rows", "reason", "model_digest"]
-    show([_row(version) for version in found], columns, as_json=as_json, empty="no version is like that")
+    whose = f"{deployment} has no version yet" if deployment else "no version is registered yet"
+    empty = "no version is like that" if stage or tag or least else whose
+    show([_row(version) for version in found], columns, as_json=as_json, empty=empty)
 
 
 Holds = Callable[[ModelVersion], bool]

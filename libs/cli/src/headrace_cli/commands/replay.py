@@ -36,6 +36,14 @@ def replay(
     known: Annotated[
         str | None, typer.Option(help="When labels became known: a column, or +1h (after the request).")
     ] = None,
+    events: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STREAM=FILE[:AT[:KEY]]",
+            help="History of a raw stream or source that features come out of, played in step: AT is the column of the instant at"
+            " which a message came, KEY the one that keys it. May be repeated.",
+        ),
+    ] = None,
     to: Annotated[str | None, typer.Option(help="Ask this deployment instead of --deployment.")] = None,
     speed: Annotated[
         float | None,
@@ -48,7 +56,7 @@ def replay(
     plot: Annotated[Path | None, typer.Option(help="Where the SVG goes; DEPLOYMENT-replay.svg by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Play history as requests and outcomes in event time, and show what came of it.
+    """Play history as requests, outcomes and source events in event time, and show what came of it.
 
     It waits while a version is trained or released, so that a year in ten minutes decides like a year lived. Interrupted, the same
     command goes on where it was: what is on the log already is not sent again. Columns that bear the name of an input are that input.
@@ -57,7 +65,9 @@ def replay(
 
     if not deployment:
         raise Misconfigured("--deployment NAME says whose history it is")
-    wanted = Wanted(file, deployment, to or deployment, unit, at, label, known, speed, run_name, strict)
+    wanted = Wanted(
+        file, deployment, to or deployment, unit, at, label, known, speed, run_name, strict, tuple(events or ())
+    )
     wanted.refuse()
 
     async def work(session: Session) -> "Played":
@@ -123,8 +133,15 @@ def _show(report: dict[str, Any], played: "Played") -> None:
         f"{report['to']}: {report['requests']:,} requests are played, {report['decisions']:,} decided, {report['lost']:,} lost,"
         f" {report['duplicated']:,} twice; {report['labelled']:,} have a label; {report['records_sent']:,} records sent now"
     )
+    for file in report["events"]:
+        _line(
+            f"{file['stream']}: {file['events']:,} of the {file['rows']:,} events of {file['file']} are on the log, {file['duplicated']:,} twice"
+        )
     answers = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report["answers"].items()))
     _line(f"answers: {answers or 'none'}; bad rows: {report['bad_rows']:,}")
+    if report["dead_lettered"]:
+        told = ", ".join(f"{count:,} by {service}" for service, count in sorted(report["dead_lettered"].items()))
+        _line(f"dead-lettered meanwhile: {told}: `headrace dlq list` says why")
     if not report["labelled"]:
         return
     columns = ["answered_mostly_by", "from", "to", "requests", "rows", "loss", "prior_loss", "auc"]

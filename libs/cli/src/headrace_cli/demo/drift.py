@@ -18,12 +18,12 @@ from headrace_cli.demo.stage import (
 )
 from headrace_cli.session import Session
 
-LABELS_TO_S = LIVE_TO_S + 12 * 3600.0
 REPORT = "report.json"
 
 
 async def play(stage: Stage, session: Session, speed: float | None) -> dict[str, Any]:
     """January to April 2013, and the report."""
+    from headrace_flights.files import LABELS_AFTER_S
     from headrace_flights.player import BACKFILL_AHEAD_S, LIVE_AHEAD_S
 
     await stage.apply(session, "flights")
@@ -38,7 +38,7 @@ async def play(stage: Stage, session: Session, speed: float | None) -> dict[str,
             await player.play(
                 LIVE_FROM_S, LIVE_TO_S, step_s=LIVE_STEP_S, ahead_s=LIVE_AHEAD_S, speed=speed, progress=told
             )
-            await player.finish(LABELS_TO_S)
+            await player.finish(LIVE_TO_S + LABELS_AFTER_S)
             wall_s = time.monotonic() - began_s
             await until_quiet(stage, session)
     with stage.console.status("reading the report back from the log"):

@@ -133,7 +133,6 @@ class _Act:
     async def begin(self, asking: Any) -> int:
         """Ask for a version and wait until its rollout is under way; the replay waits. Returns the version."""
         story = self.story
-        story.go.clear()
         before, refused_before = set(story.begun), len(story.refusals)
         await asking
 
@@ -145,9 +144,7 @@ class _Act:
         def what() -> str:
             return f"a rollout to begin ({story.stage or 'a version is trained, registered and warmed'})"
 
-        version = await self.stage.wait_for(begun, what, lambda: (story.told, story.stage))
-        story.go.set()
-        return version
+        return await self.stage.wait_for(begun, what, lambda: (story.told, story.stage))
 
     async def until_ended(self, part: str, version: int, most_s: float) -> None:
         """Play on until the version's rollout has ended, or its time is over."""

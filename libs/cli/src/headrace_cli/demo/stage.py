@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from headrace.bus.feeding import Applied
 from headrace.bus.views import View
 from headrace.errors import HeadraceError
 from headrace_broker import free_port
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from headrace_flights.player import Player
 
 T = TypeVar("T")
+
+DEPLOYMENT = "flight-delay"
 
 BACKFILL_FROM_S = datetime(2013, 1, 1, tzinfo=UTC).timestamp()
 LIVE_FROM_S = datetime(2013, 4, 1, tzinfo=UTC).timestamp()
@@ -96,7 +99,7 @@ class Stage:
     @asynccontextmanager
     async def telling(self, session: Session, bar: Progress) -> AsyncIterator[Story]:
         """What happens from now on, told line by line as it happens."""
-        story = Story(lambda line: bar.console.print(line, highlight=False))
+        story = Story(DEPLOYMENT, lambda line: bar.console.print(line, highlight=False))
         view = View(session.log, session.codec, [session.topics.name(base) for base in TOPICS], story.take, start="end")
         async with _followed(view):
             yield story
@@ -106,11 +109,11 @@ class Stage:
         self, session: Session, story: Story, paced_by: tuple[str, ...] = ("inference",)
     ) -> AsyncIterator["Player"]:
         """The player of the flights, paced by what inference says that it has applied, held by the story."""
-        from headrace_flights.player import Applied, Player
+        from headrace_flights.player import Player
         from headrace_flights.schedule import Schedule
 
         schedule, applied = await asyncio.to_thread(Schedule), Applied()
-        deployment = session.projects.deployment("flight-delay")
+        deployment = session.projects.deployment(DEPLOYMENT)
         if deployment is None:
             raise HeadraceError("the flights project was not applied")
         health = View(session.log, session.codec, [session.topics.name("ops.health")], applied.take, committed=False)
@@ -122,7 +125,7 @@ class Stage:
                 applied,
                 partitions=deployment[0].raw[0].partitions,
                 settle_s=deployment[1].settle_s,
-                hold=story.go.wait,
+                hold=story.hold,
                 paced_by=paced_by,
             )
 

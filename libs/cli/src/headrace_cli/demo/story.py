@@ -1,4 +1,4 @@
-"""What happens, as sentences, from the facts on the log; and when the replay must wait."""
+"""What happens, as sentences, from the facts on the log; when the replay must wait is decided by `headrace.policy.holding`."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -29,6 +29,8 @@ from headrace.events.training import (
     TrainingProgressed,
 )
 from headrace.events.verdicts import Evidence
+from headrace.policy.holding import Holding
+from headrace.policy.telling import told
 from headrace_cli.render import instant
 
 Tell = Callable[[str], None]
@@ -36,16 +38,14 @@ TOPICS = ("monitor.windows", "monitor.findings", "training.requests", "training.
 
 
 class Story:
-    """Told message by message. `go` is set while the replay may go on: a retrain that it triggered holds it.
+    """Told message by message.
 
     `begun`, `ended`: versions whose rollout takes its first step, or has come to an end. `refusals`: why what was asked for will
     not come; `told`: how many facts there were.
     """
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
-        self.go = asyncio.Event()
-        self.go.set()
+    def __init__(self, deployment: str, tell: Tell) -> None:
+        self._tell, self._holding, self._moved = tell, Holding(deployment), asyncio.Event()
         self.windows: list[WindowClosed] = []
         self.stage = ""
         self.told = 0
@@ -54,9 +54,17 @@ class Story:
         self.ended: set[int] = set()
         self._step: tuple[int, str, float] | None = None
 
+    async def hold(self) -> None:
+        """Return when the replay may go on: while a version is under way it waits."""
+        while self._holding.waits_for:
+            self._moved.clear()
+            await self._moved.wait()
+
     def take(self, message: Message) -> None:
         """One fact."""
         self.told += 1
+        self._holding.take(message.event, message.envelope.id)
+        self._moved.set()
         line = self._line(message.event)
         if line:
             self._tell(f"[dim]{instant(message.envelope.time_s)[:16]}[/]  {line}")
@@ -67,7 +75,6 @@ class Story:
                 self.windows.append(event)
                 return None
             case RetrainRequested():
-                self.go.clear()
                 who = "the system asks" if event.by == "monitor" else f"{event.by} asks"
                 return f"[yellow]{who} for a new version[/] ({event.cause}): {event.reason} - [dim]the replay waits[/]"
             case RetrainAccepted():
@@ -75,7 +82,6 @@ class Story:
             case RetrainCoalesced():
                 return "trainer: joined to the run under way"
             case RetrainRefused():
-                self.go.set()
                 self.refusals.append(f"the trainer refused: {event.reason}")
                 return f"[red]trainer: refused[/]: {event.reason}"
             case TrainingProgressed():
@@ -93,12 +99,10 @@ class Story:
     def _finished(self, event: TrainingFinished) -> str:
         self.stage = ""
         if event.outcome == "registered" and not event.is_released:
-            self.go.set()
             self.refusals.append(f"the version was registered and {event.reason}")
             return f"[yellow]trainer: registered, and {event.reason}[/]"
         if event.outcome == "registered":
             return f"trainer: trained on {event.trained_rows:,} rows in {event.took_s:.1f} s, digest {event.model_digest[:12]}"
-        self.go.set()
         self.refusals.append(f"training ended, {event.outcome}: {event.reason}")
         return f"[red]trainer: {event.outcome}[/]: {event.reason}"
 
@@ -114,10 +118,8 @@ class Story:
             case RolloutCompleted() | RolloutAborted() | RolledBack():
                 return self._ended(event)
             case RolloutQueued():
-                self.go.set()
                 return f"registry: version {event.version} waits: {event.reason}"
             case CommandRefused():
-                self.go.set()
                 self.refusals.append(f"the registry refused: {event.reason}")
                 return f"[red]registry: {type(event).__name__}[/]: {event.reason}"
             case FindingOpened():
@@ -138,7 +140,6 @@ class Story:
             case RolloutAdvanced():
                 # What moves it now is traffic. A step is told again when its clock is known.
                 self.begun.add(event.version)
-                self.go.set()
                 told, self._step = self._step, (event.version, event.step, event.share)
                 if told == self._step:
                     return None
@@ -151,7 +152,6 @@ class Story:
                 return None
 
     def _ended(self, event: Any) -> str | None:
-        self.go.set()
         self.ended.add(event.version)
         match event:
             case RolloutCompleted():
@@ -182,6 +182,4 @@ def _why(evidence: Iterable[Evidence]) -> str:
 
 
 def _measured(one: Evidence) -> str:
-    value = "" if one.measured is None else f" {one.measured:.4g}"
-    limit = "" if one.limit is None else f" (limit {one.limit:.4g})"
-    return f"{one.metric} {one.verdict}:{value} {one.detail}{limit}".replace("  ", " ")
+    return f"{one.verdict}: {told(one)}"

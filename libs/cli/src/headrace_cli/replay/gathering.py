@@ -179,8 +179,22 @@ async def gather(
 
 
 async def ends_now(session: Session) -> dict[TopicPartition, int]:
-    """Where the topics of a replay end: what it writes from now on lies behind."""
-    return await pin_offsets(session.log, _names(session, NOUNS))
+    """Where requests and decisions end: what a replay writes from now on lies behind. Outcomes of its units may be there already."""
+    return await pin_offsets(session.log, _names(session, ("inference.requests", "inference.decisions")))
+
+
+async def ends_of_dead_letters(session: Session) -> dict[TopicPartition, int]:
+    """Where the dead letters of all services end."""
+    return await pin_offsets(session.log, [session.topics.dlq(service) for service in session.topics.services])
+
+
+async def dead_letters_since(session: Session, starts: dict[TopicPartition, int]) -> dict[str, int]:
+    """How many records each service has dead-lettered since; those that have none are left out."""
+    found: Counter[str] = Counter()
+    names = {session.topics.dlq(service): service for service in session.topics.services}
+    ends = await ends_of_dead_letters(session)
+    await read_up_to(session.log, ends, lambda record: found.update([names[record.topic]]), starts=starts)
+    return dict(found)
 
 
 def _names(session: Session, nouns: Iterable[str]) -> list[str]:

@@ -16,8 +16,8 @@ from headrace.policy.outcomes import SKEW_S
 from headrace.project.definition import DeploymentDefinition, InputDefinition
 from headrace.project.durations import seconds
 from headrace.project.labels import why_not_label
-from headrace_cli import tables
-from headrace_cli.replay.spool import Asked, Known, Spool
+from headrace_cli import cells
+from headrace_cli.replay.spool import Asked, Event, Known, Spool
 from headrace_cli.tables import BadRow, Column, Row, Table
 
 MOST_TOLD = 5
@@ -93,7 +93,7 @@ class History:
         if self.surplus:
             yield f"columns that are no input, not used: {', '.join(self.surplus)}"
 
-    def fill(self, spool: Spool, progress: Callable[[int], None]) -> Counted:
+    def fill(self, spool: Spool[Event], progress: Callable[[int], None]) -> Counted:
         """Read every row into `spool`; `progress` is told how many were read."""
         counted = Counted()
         for row in self.table.rows(self._columns):
@@ -110,15 +110,15 @@ class History:
 
     def _wanted(self) -> list[Column]:
         mapping = self._mapping
-        columns = [Column(mapping.unit, tables.text), Column(mapping.at, tables.instant)]
+        columns = [Column(mapping.unit, cells.text), Column(mapping.at, cells.instant)]
         if mapping.label is not None:
             declared = self._deployment.label
-            columns.append(Column(mapping.label, tables.label_among(declared.classes if declared else ())))
+            columns.append(Column(mapping.label, cells.label_among(declared.classes if declared else ())))
             if self._after_s is None:
-                columns.append(Column(mapping.known or "", tables.instant))
+                columns.append(Column(mapping.known or "", cells.instant))
         return columns + [Column(found.name, _reader(found)) for found in self.inputs]
 
-    def _take(self, row: Row, spool: Spool, counted: Counted) -> str | None:
+    def _take(self, row: Row, spool: Spool[Event], counted: Counted) -> str | None:
         """Put a row's events into the spool; why it is none instead."""
         unit, at_s, label, known_s, values = self._split(row.cells)
         reason = self._why_not_request(unit, at_s) or self._why_not_outcome(at_s, label, known_s)
@@ -179,5 +179,5 @@ def _refuse_halves(deployment: DeploymentDefinition, mapping: Mapping) -> None:
         )
 
 
-def _reader(found: InputDefinition) -> tables.Read:
-    return tables.number if found.kind == "number" else tables.text
+def _reader(found: InputDefinition) -> cells.Read:
+    return cells.number if found.kind == "number" else cells.text

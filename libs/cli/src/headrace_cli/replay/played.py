@@ -1,22 +1,27 @@
 """One replay from its command line to its report."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from headrace.bus.alone import Alone, of_replay
+from headrace.bus.feeding import Applied
+from headrace.bus.port import TopicPartition
 from headrace.errors import Misconfigured
-from headrace.project.definition import DeploymentDefinition
+from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_cli.render import instant
+from headrace_cli.replay.fed import Fed, Source, read_file
 from headrace_cli.replay.figures import Figures, counts
-from headrace_cli.replay.gathering import ends_now, gather
+from headrace_cli.replay.gathering import Gathered, dead_letters_since, ends_now, ends_of_dead_letters, gather
 from headrace_cli.replay.history import Counted, History
 from headrace_cli.replay.history import Mapping as Columns
 from headrace_cli.replay.ids import Ids, Sent, find_sent
 from headrace_cli.replay.recorded import Recorded
 from headrace_cli.replay.running import Replay
-from headrace_cli.replay.spool import Spool
+from headrace_cli.replay.spool import Event, Spool, Told
+from headrace_cli.replay.streams import Stream, feeding, streams_of
 from headrace_cli.session import Session
 from headrace_cli.tables import Table
 
@@ -43,6 +48,7 @@ class Wanted:
     speed: float | None = None
     run: str = ""
     strict: bool = False
+    events: tuple[str, ...] = ()
 
     def refuse(self) -> None:
         """Raise `Misconfigured` for options that do not go together."""
@@ -81,28 +87,64 @@ class _Source:
 
 async def play(session: Session, wanted: Wanted, bar: Bar) -> Played:
     """Play it, wait for all decisions, and read back what they say."""
-    target = _deployment(session, wanted.target)
-    with _spool() as spool:
+    project, target = _deployment(session, wanted.target)
+    streams = streams_of(wanted.events, project, session.topics)
+    with closing(Spool[Event]()) as spool, closing(Spool[Told]()) as told:
         source = await _fill(session, wanted, target, spool, bar)
         _tell_counted(wanted, source.counted, target, bar)
-        starts = await ends_now(session)
-        sent = await _sent(session, source.ids, bar)
-        has_begun = bool(sent.requests.count or sent.outcomes.count)
-        if has_begun:
-            bar.tell(f"{sent.requests.count:,} of the requests are on the log already: going on from there")
-        replay = Replay(session, target, source.ids, bar.tell)
-        records_sent = await _run(replay, spool, sent, wanted, bar)
+        fed = Fed(session, _read(wanted, streams, told, session.clock.now_s(), bar), told, Applied())
+        _tell_features(project, target, streams, bar)
+        letters = await ends_of_dead_letters(session)
+        async with _alone(session, wanted, streams, bar) as places:
+            replay = Replay(session, target, source.ids, bar.tell, fed, places)
+            starts, records_sent = await _run(replay, spool, fed, wanted, bar)
+            events_sent = replay.events_sent
         span = spool.first_s, spool.last_s
     bar.part("reading back", None)
-    gathered = await gather(session, target, source.ids, {} if has_begun else starts)
+    gathered = await gather(session, target, source.ids, starts)
+    await fed.find(lambda done, total: None)
     figures = Figures(gathered)
-    return Played(figures, {**_about(wanted, source, span), **counts(gathered), "records_sent": records_sent,
-        "holds": replay.holds, "held_s": round(replay.held_s, 1), **figures.report()})  # fmt: skip
+    return Played(figures, {**_about(wanted, source, span), **_counts(gathered, fed), "records_sent": records_sent,
+        "events_sent": events_sent, "dead_lettered": await dead_letters_since(session, letters), "holds": replay.holds, "held_s": round(replay.held_s, 1),
+        **figures.report()})  # fmt: skip
 
 
-async def _fill(session: Session, wanted: Wanted, target: DeploymentDefinition, spool: Spool, bar: Bar) -> _Source:
+def _counts(gathered: Gathered, fed: Fed) -> dict[str, Any]:
+    """Of requests and events: one that is there twice is no less wrong where it came from."""
+    found, files = counts(gathered), [source.told() for source in fed.sources]
+    return found | {"duplicated": found["duplicated"] + sum(file["duplicated"] for file in files), "events": files}
+
+
+def _read(wanted: Wanted, streams: Sequence[Stream], spool: Spool[Told], now_s: float, bar: Bar) -> list[Source]:
+    found = []
+    for shard, stream in enumerate(streams):
+        bar.part(f"reading {stream.table.path.name}"[-18:], None)
+        source = read_file(stream, shard, spool, now_s, bar.tell)
+        _tell_bad(wanted, source.counted, str(stream.table.path), bar)
+        found.append(source)
+    return found
+
+
+@asynccontextmanager
+async def _alone(session: Session, wanted: Wanted, streams: Sequence[Stream], bar: Bar) -> AsyncIterator[list[Alone]]:
+    """Nobody else plays to this deployment meanwhile, nor sends these streams."""
+    named = [(stream.name, stream.topic) for stream in streams]
+    places = of_replay(session.log, session.topics, wanted.target, named)
+    bar.part("taking its place", None)
+    try:
+        for place in places:
+            await place.take(bar.tell)
+        yield places
+    finally:
+        for place in places:
+            await place.leave()
+
+
+async def _fill(
+    session: Session, wanted: Wanted, target: DeploymentDefinition, spool: Spool[Event], bar: Bar
+) -> _Source:
     if wanted.file is None:
-        recorded = Recorded(session, _deployment(session, wanted.source), target)
+        recorded = Recorded(session, _deployment(session, wanted.source)[1], target)
         bar.part("reading the log", 1.0)
         digest = await recorded.digest()
         counted = await recorded.fill(spool, lambda done, total: bar.reached(done / max(total, 1), ""))
@@ -118,28 +160,41 @@ async def _fill(session: Session, wanted: Wanted, target: DeploymentDefinition, 
 
 
 def _tell_counted(wanted: Wanted, counted: Counted, target: DeploymentDefinition, bar: Bar) -> None:
-    for line in counted.told:
-        bar.tell(line)
-    if counted.bad and wanted.strict:
-        raise Misconfigured(
-            f"{counted.bad:,} of {counted.rows:,} rows cannot be read, the first: {counted.told[0]}; nothing was sent"
-        )
+    _tell_bad(wanted, counted, str(wanted.file or "the log"), bar)
     if counted.bad == counted.rows:
         raise Misconfigured(
             f"none of the {counted.rows:,} rows can be played{': ' + counted.told[0] if counted.told else ''}"
         )
-    if counted.bad:
-        bar.tell(f"{counted.bad:,} of {counted.rows:,} rows cannot be read and are left out (--strict refuses them)")
     if counted.beyond and target.label is not None:
         bar.tell(
             f"{counted.beyond:,} labels became known beyond the horizon of {target.label.horizon_s:,.0f} s: counted, not used"
         )
     if counted.unknown:
         bar.tell(f"{counted.unknown:,} labels say not when they became known: not sent")
-    if target.features:
-        views = ", ".join(dict.fromkeys(binding.view for binding in target.features))
+
+
+def _tell_bad(wanted: Wanted, counted: Counted, file: str, bar: Bar) -> None:
+    """Raises `Misconfigured` where no row may be left out."""
+    for line in counted.told:
+        bar.tell(line)
+    if counted.bad and wanted.strict:
+        raise Misconfigured(
+            f"{counted.bad:,} of {counted.rows:,} rows of {file} cannot be read, the first: {counted.told[0]}; nothing was sent"
+        )
+    if counted.bad:
         bar.tell(
-            f"{target.name} looks up {views}: their values are what the log holds of each instant; a replay sends no source events"
+            f"{counted.bad:,} of {counted.rows:,} rows of {file} cannot be read and are left out (--strict refuses them)"
+        )
+
+
+def _tell_features(
+    project: ProjectDefinition, target: DeploymentDefinition, streams: Sequence[Stream], bar: Bar
+) -> None:
+    missing = [name for name in feeding(project, target) if name not in {stream.name for stream in streams}]
+    if missing:
+        bar.tell(
+            f"the features of {target.name} come out of {', '.join(missing)}: without their history (--events"
+            f" {missing[0]}=FILE) requests find what is on the log of their instants, perhaps nothing"
         )
 
 
@@ -148,9 +203,19 @@ async def _sent(session: Session, ids: Ids, bar: Bar) -> Sent:
     return await find_sent(session.log, session.topics, ids, lambda done, total: bar.reached(done / max(total, 1), ""))
 
 
-async def _run(replay: Replay, spool: Spool, sent: Sent, wanted: Wanted, bar: Bar) -> int:
-    """Play what is left; when it ends early, say how to go on."""
-    left = spool.count - sent.requests.count - sent.outcomes.count
+async def _run(
+    replay: Replay, spool: Spool[Event], fed: Fed, wanted: Wanted, bar: Bar
+) -> tuple[dict[TopicPartition, int], int]:
+    """Play what is left; from where its records are to be read back, and how many were sent. When it ends early, say how to go on."""
+    starts = await ends_now(replay.session)
+    sent = await _sent(replay.session, replay.ids, bar)
+    bar.part("what is sent", 1.0)
+    await fed.find(lambda done, total: bar.reached(done / max(total, 1), ""))
+    if sent.requests.count or sent.outcomes.count:
+        bar.tell(f"{sent.requests.count:,} of the requests are on the log already: going on from there")
+        fed.refuse_forgotten()
+        starts = {}
+    left = spool.count - sent.requests.count - sent.outcomes.count + fed.left
     bar.part("playing", max(left, 1))
     reached = {"at": ""}
 
@@ -167,7 +232,7 @@ async def _run(replay: Replay, spool: Spool, sent: Sent, wanted: Wanted, bar: Ba
             bar.tell(
                 f"ended at {reached['at'] or 'the beginning'}: the same command goes on from there, nothing is sent twice"
             )
-    return count
+    return starts, count
 
 
 def _about(wanted: Wanted, source: _Source, span: tuple[float, float]) -> dict[str, Any]:
@@ -186,19 +251,10 @@ def _about(wanted: Wanted, source: _Source, span: tuple[float, float]) -> dict[s
     }
 
 
-@contextmanager
-def _spool() -> Iterator[Spool]:
-    spool = Spool()
-    try:
-        yield spool
-    finally:
-        spool.close()
-
-
-def _deployment(session: Session, name: str) -> DeploymentDefinition:
+def _deployment(session: Session, name: str) -> tuple[ProjectDefinition, DeploymentDefinition]:
     """Raises `Misconfigured` naming those that there are."""
     found = session.projects.deployment(name)
     if found is None:
         known = ", ".join(sorted(deployment.name for _, deployment in session.projects.deployments())) or "none"
         raise Misconfigured(f"no applied project declares {name!r} (declared: {known})")
-    return found[1]
+    return found

@@ -14,7 +14,7 @@ from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.features.own import is_foreign
 from headrace.project.definition import DeploymentDefinition
 from headrace_cli.replay.history import Counted
-from headrace_cli.replay.spool import Asked, Known, Spool
+from headrace_cli.replay.spool import Asked, Event, Known, Spool
 from headrace_cli.session import Session
 
 Place = tuple[int, int]
@@ -44,7 +44,7 @@ class Recorded:
         ids = await self._session.log.topic_ids([self._session.topics.name("inference.requests")])
         return f"{self._source} {sorted(ids.values())}"
 
-    async def fill(self, spool: Spool, progress: Callable[[int, int], None]) -> Counted:
+    async def fill(self, spool: Spool[Event], progress: Callable[[int, int], None]) -> Counted:
         """Read requests, then outcomes, up to their ends of now, into `spool`; `progress` is told how many of how many offsets."""
         # NB: an outcome names its request, which must be known by then.
         for noun in ("inference.requests", "inference.outcomes"):
@@ -52,7 +52,7 @@ class Recorded:
             await read_up_to(self._session.log, ends, lambda record: self._take(record, spool), progress)
         return self._counted
 
-    def _take(self, record: Record, spool: Spool) -> None:
+    def _take(self, record: Record, spool: Spool[Event]) -> None:
         if is_foreign(record, self._source):
             return
         try:
@@ -65,7 +65,7 @@ class Recorded:
         elif isinstance(event, OutcomeObserved) and event.deployment == self._source and self._keeps_labels:
             self._take_outcome(message, event, place, spool)
 
-    def _take_request(self, message: Message, event: PredictionRequested, place: Place, spool: Spool) -> None:
+    def _take_request(self, message: Message, event: PredictionRequested, place: Place, spool: Spool[Event]) -> None:
         if self._requests.setdefault(hash(message.envelope.id), place) != place:
             return
         self._counted.rows += 1
@@ -73,7 +73,7 @@ class Recorded:
         inputs = {name: value for name, value in event.inputs.items() if name in self._names}
         spool.add(Asked(message.envelope.time_s, *place, unit, inputs))
 
-    def _take_outcome(self, message: Message, event: OutcomeObserved, place: Place, spool: Spool) -> None:
+    def _take_outcome(self, message: Message, event: OutcomeObserved, place: Place, spool: Spool[Event]) -> None:
         if self._outcomes.setdefault(hash(message.envelope.id), place) != place:
             return
         self._counted.labelled += 1

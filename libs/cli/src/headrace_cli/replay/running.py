@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from headrace.bus.alone import Alone
 from headrace.bus.playing import Pace, Playing, Progress, Step
 from headrace.bus.port import Out
 from headrace.bus.views import View
@@ -21,6 +22,7 @@ from headrace.policy import holding
 from headrace.policy.holding import Holding
 from headrace.project.definition import DeploymentDefinition
 from headrace_cli import waiting
+from headrace_cli.replay.fed import LONGEST_STEP_S, Fed
 from headrace_cli.replay.ids import Ids, Sent
 from headrace_cli.replay.spool import Asked, Event
 from headrace_cli.session import Session
@@ -62,12 +64,19 @@ class Alive:
 
 
 class Replay:
-    """One replay of one deployment. `tell`: what a person should know meanwhile."""
+    """One replay of one deployment. `tell`: what a person should know meanwhile; `places`: what nobody else may have meanwhile."""
 
     def __init__(
-        self, session: Session, deployment: DeploymentDefinition, ids: Ids, tell: Callable[[str], None]
+        self,
+        session: Session,
+        deployment: DeploymentDefinition,
+        ids: Ids,
+        tell: Callable[[str], None],
+        fed: Fed | None = None,
+        places: Sequence[Alone] = (),
     ) -> None:
-        self._session, self._deployment, self.ids, self._tell = session, deployment, ids, tell
+        self.session, self._deployment, self.ids, self._tell = session, deployment, ids, tell
+        self._fed, self._places = fed, places
         self._holding, self._alive = Holding(deployment.name), Alive()
         self._views: list[asyncio.Task[None]] = []
         self.holds = 0
@@ -78,27 +87,49 @@ class Replay:
     ) -> int:
         """Send what is not in `sent`, until all is decided and nothing is under way; returns how many records went out."""
         async with self._following():
-            playing = Playing(
-                self._session.log, Pace(self._session.log, self._session.topics, self._paced_by()), self._hold
-            )
+            pace = Pace(self.session.log, self.session.topics, self._paced_by())
+            playing = Playing(self.session.log, pace, self._hold)
+
+            def told(at_s: float, count: int) -> None:
+                progress(at_s, count + self.events_sent)
+
             try:
-                fresh = (event for event in events if not _is_sent(event, sent))
-                await playing.play(self._steps(fresh, speed), speed=speed, progress=progress)
-                await playing.pace.drain()
+                await playing.play(self._steps(self._fresh(events, sent), pace, speed), speed=speed, progress=told)
+                if self._fed:
+                    await self._fed.finish(pace)
+                await pace.drain()
                 if wait_at_end:
-                    await playing.pace.look()
+                    await pace.look()
                     await self._hold()
             finally:
                 self.held_s = playing.held_s
                 await playing.close()
+                if self._fed:
+                    await self._fed.close()
         return playing.sent
+
+    @property
+    def events_sent(self) -> int:
+        """How many records of streams went out."""
+        return self._fed.feed.sent if self._fed else 0
+
+    def _fresh(self, events: Iterable[Event], sent: Sent) -> Iterator[Event]:
+        """What is not on the log. Raises `Misconfigured` where the first request would be answered from less than there was."""
+        is_first = True
+        for event in events:
+            if _is_sent(event, sent):
+                continue
+            if self._fed and is_first and isinstance(event, Asked):
+                is_first = False
+                self._fed.refuse_gone(event.time_s)
+            yield event
 
     @asynccontextmanager
     async def _following(self) -> AsyncIterator[None]:
-        session = self._session
+        session = self.session
         facts = View(session.log, session.codec, [session.topics.name(noun) for noun in holding.TOPICS], self._take)
         health = View(
-            session.log, session.codec, [session.topics.name("ops.health")], self._alive.take, committed=False
+            session.log, session.codec, [session.topics.name("ops.health")], self._take_health, committed=False
         )
         # NB: told to stop, not cancelled: a cancel that meets a record is lost (Python 3.11, `wait_for`).
         stop = asyncio.Event()
@@ -114,7 +145,12 @@ class Replay:
             await health.stop()
 
     def _has(self, service: str) -> bool:
-        return self._alive.has(service, self._session.clock.now_s())
+        return self._alive.has(service, self.session.clock.now_s())
+
+    def _take_health(self, message: Message) -> None:
+        self._alive.take(message)
+        if self._fed:
+            self._fed.feed.applied.take(message)
 
     def _take(self, message: Message) -> None:
         self._holding.take(message.event, message.envelope.id)
@@ -128,6 +164,11 @@ class Replay:
             raise HeadraceError(
                 f"no monitor reports, and {self._deployment.name} is trained or watched by what it finds: see `headrace status`"
             )
+        for service in (
+            ("pipeline", "feature") if self._fed and self._fed.raw_topics else ("feature",) * bool(self._fed)
+        ):
+            if not self._has(service):
+                raise HeadraceError(f"no {service} service reports, and events are to be played: see `headrace status`")
         return ("inference", "monitor") if self._has("monitor") else ("inference",)
 
     async def _hold(self) -> None:
@@ -135,6 +176,8 @@ class Replay:
         for view in self._views:
             if view.done():
                 view.result()
+        for place in self._places:
+            await place.hold()
         if not self._holding.waits_for:
             return
         self.holds += 1
@@ -153,21 +196,26 @@ class Replay:
             every_s=0.02,
         )
 
-    def _steps(self, events: Iterable[Event], speed: float | None) -> Iterator[Step]:
+    def _steps(self, events: Iterable[Event], pace: Pace, speed: float | None) -> Iterator[Step]:
+        if self._fed:
+            self._fed.begin()
         for events_of_step in cut(events, STEP_EVENTS, self._longest_s(speed)):
-            make = functools.partial(self._make, events_of_step)
+            make = functools.partial(self._make, events_of_step, pace)
             yield Step(events_of_step[0].time_s, events_of_step[-1].time_s, make)
 
     def _longest_s(self, speed: float | None) -> float:
         needs_monitor = self._deployment.training is not None or bool(self._deployment.monitoring)
         by_window_s = self._deployment.cohort_s / STEPS_A_WINDOW if needs_monitor else float("inf")
-        return min(by_window_s, speed * SMOOTH_S if speed else float("inf"))
+        by_feed_s = LONGEST_STEP_S if self._fed else float("inf")
+        return min(by_window_s, by_feed_s, speed * SMOOTH_S if speed else float("inf"))
 
-    async def _make(self, events: Sequence[Event]) -> Sequence[Out]:
+    async def _make(self, events: Sequence[Event], pace: Pace) -> Sequence[Out]:
+        if self._fed:
+            await self._fed.advance(events[-1].time_s, self._deployment.settle_s, pace)
         return [self._out(event) for event in events]
 
     def _out(self, event: Event) -> Out:
-        name, topics, ids = self._deployment.name, self._session.topics, self.ids
+        name, topics, ids = self._deployment.name, self.session.topics, self.ids
         if isinstance(event, Asked):
             ident = ids.request(event.shard, event.number)
             envelope = Envelope(ident, "", ids.mapping, event.time_s, correlation_id=ident)

@@ -6,7 +6,7 @@ In memory are one run while it is written, and one event per run while they are 
 import heapq
 import tempfile
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any, Generic, TypeVar
 
 import msgspec
 
@@ -38,26 +38,38 @@ class Known(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
     corrects: tuple[int, int] | None = None
 
 
+class Told(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
+    """A record that a raw stream or source is sent. `time_s`: when it may be used; `shard`: of which file; `at_s`: its domain time."""
+
+    time_s: float
+    shard: int
+    number: int
+    at_s: float
+    key: str | None
+    value: bytes
+
+
 Event = Asked | Known
+E = TypeVar("E", Asked | Known, Told)
 
 
-def order(event: Event) -> tuple[float, bool, int, int]:
+def order(event: Event | Told) -> tuple[float, bool, int, int]:
     """By time; of one instant the requests go first."""
     return event.time_s, isinstance(event, Known), event.shard, event.number
 
 
-class Spool:
+class Spool(Generic[E]):
     """Takes events in any order, gives them back in order. `count`: how many; `first_s`, `last_s`: their instants."""
 
     def __init__(self, run_events: int = RUN_EVENTS) -> None:
         self._run_events = run_events
-        self._run: list[Event] = []
+        self._run: list[E] = []
         self._files: list[IO[bytes]] = []
         self._encoder = msgspec.msgpack.Encoder()
         self.count = 0
         self.first_s, self.last_s = float("inf"), float("-inf")
 
-    def add(self, event: Event) -> None:
+    def add(self, event: E) -> None:
         """One event more."""
         self._run.append(event)
         self.count += 1
@@ -65,7 +77,7 @@ class Spool:
         if len(self._run) >= self._run_events:
             self._write()
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[E]:
         """All of them, in order; each call begins anew, and ends the one before."""
         self._run.sort(key=order)
         yield from heapq.merge(*map(_read, self._files), self._run, key=order)
@@ -88,8 +100,8 @@ class Spool:
         self._run = []
 
 
-def _read(file: IO[bytes]) -> Iterator[Event]:
-    decoder = msgspec.msgpack.Decoder(Event)
+def _read(file: IO[bytes]) -> Iterator[Any]:
+    decoder = msgspec.msgpack.Decoder(Event | Told)
     reading = open(file.fileno(), "rb", closefd=False)  # noqa: SIM115 - a buffer of its own on the same file
     reading.seek(0)
     while length := reading.read(_LENGTH_BYTES):

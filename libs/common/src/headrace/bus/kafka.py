@@ -7,7 +7,7 @@ all inputs is one shard; sessions of 10 s.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -179,21 +179,12 @@ class KafkaLog:
 
     async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         wanted = [_theirs(tp) for tp in partitions]
-        for delay_s in islice(delays_s(0.1, 1.0), 20):
-            try:
-                found = await self._ask(self.admin.list_consumer_group_offsets(group, partitions=wanted))
-            except Retryable as error:
-                # NB: a fresh broker makes its offsets topic on the first question, and answers the next one.
-                if not isinstance(error.__cause__, GroupCoordinatorNotAvailableError):
-                    raise
-                await asyncio.sleep(delay_s)
-            else:
-                stands = {_ours(tp): meta for tp, meta in found.items() if meta.offset >= 0}
-                ids = await self.topic_ids({tp.topic for tp, meta in stands.items() if meta.metadata})
-                return {
-                    tp: meta.offset for tp, meta in stands.items() if ids.get(tp.topic) in (None, "", meta.metadata)
-                }
-        raise Retryable(f"the broker at {self._settings.bootstrap_servers} has no coordinator for {group}")
+        found = await self._ask_coordinator(
+            group, lambda: self.admin.list_consumer_group_offsets(group, partitions=wanted)
+        )
+        stands = {_ours(tp): meta for tp, meta in found.items() if meta.offset >= 0}
+        ids = await self.topic_ids({tp.topic for tp, meta in stands.items() if meta.metadata})
+        return {tp: meta.offset for tp, meta in stands.items() if ids.get(tp.topic) in (None, "", meta.metadata)}
 
     async def producer(self) -> KafkaProducer:
         return await KafkaProducer.open(self._options)
@@ -249,6 +240,11 @@ class KafkaLog:
             raise
         return member
 
+    async def members(self, group: str) -> list[str]:
+        answers = await self._ask_coordinator(group, lambda: self.admin.describe_consumer_groups([group]))
+        groups = [found for answer in answers for found in answer.to_object()["groups"]]
+        return [member["client_host"].lstrip("/") for found in groups for member in found["members"]]
+
     async def _start_offsets(self, partitions: list[TopicPartition], start: Start) -> dict[TopicPartition, int]:
         if start == "end":
             return await self.end_offsets(partitions)
@@ -259,6 +255,17 @@ class KafkaLog:
         """Creation returns before every broker knows the topics."""
         while set(names) - set(await self.list_topics()):
             await asyncio.sleep(0.05)
+
+    async def _ask_coordinator(self, group: str, question: Callable[[], Awaitable[Any]]) -> Any:
+        for delay_s in islice(delays_s(0.1, 1.0), 20):
+            try:
+                return await self._ask(question())
+            except Retryable as error:
+                # NB: a fresh broker makes its offsets topic on the first question, and answers the next one.
+                if not isinstance(error.__cause__, GroupCoordinatorNotAvailableError):
+                    raise
+                await asyncio.sleep(delay_s)
+        raise Retryable(f"the broker at {self._settings.bootstrap_servers} has no coordinator for {group}")
 
     async def _ask(self, question: Awaitable[Any]) -> Any:
         with translated(f"the broker at {self._settings.bootstrap_servers} did not answer"):

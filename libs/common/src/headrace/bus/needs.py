@@ -19,11 +19,12 @@ _OWN: dict[str, tuple[str, ...]] = {
     ),
     "registry": (
         "registry.commands", "registry.facts", "registry.models", "registry.routes", "registry.artifacts",
-        "monitor.verdicts", "inference.facts",
+        "monitor.verdicts", "monitor.findings", "inference.facts",
     ),
     "monitor": (
         "inference.requests", "inference.decisions", "inference.outcomes", "inference.facts", "registry.facts", "registry.routes",
-        "monitor.findings", "monitor.verdicts", "monitor.windows", "monitor.state", "training.requests", "alerts", "alerts.silences",
+        "registry.models", "monitor.findings", "monitor.verdicts", "monitor.windows", "monitor.state", "training.requests", "training.facts",
+        "alerts", "alerts.silences",
     ),
     "trainer": (
         "training.requests", "training.facts", "registry.commands", "registry.models", "registry.artifacts",

@@ -59,10 +59,10 @@ class Pace:
         await self._reach(self._sent)
 
     async def _reach(self, wanted: Mapping[TopicPartition, int]) -> None:
-        await self._follow("inference", wanted, 0)
+        await self.follow("inference", wanted, 0)
         if "monitor" in self._services:
             # NB: the ends of this moment: behind those of others' traffic somebody always is.
-            await self._follow("monitor", await self._ends(), MONITOR_BEHIND)
+            await self.follow("monitor", await self._ends(), MONITOR_BEHIND)
 
     async def _ends(self) -> Mapping[TopicPartition, int]:
         """Of decisions and outcomes: what the monitor lags there, no drift is found and no rollout judged in time."""
@@ -72,7 +72,7 @@ class Pace:
                 return await pin_offsets(self._log, topics)
             await asyncio.sleep(RESEND_S)
 
-    async def _follow(self, service: str, ends: Mapping[TopicPartition, int], most: int) -> None:
+    async def follow(self, service: str, ends: Mapping[TopicPartition, int], most: int) -> None:
         """Until a service has at most so many records left before `ends`; as long as it comes closer.
 
         Raises `Retryable` when it has not for `STUCK_S`, or the broker has not answered for as long.

@@ -182,6 +182,10 @@ class Log(Protocol):
         """Join `group` with range assignment; never auto-commits; a partition without a commit starts at the beginning."""
         ...
 
+    async def members(self, group: str) -> list[str]:
+        """From which host each member of `group` comes, as the broker sees it; empty for a group that nobody is in."""
+        ...
+
     async def create_topics(self, specs: Sequence[TopicSpec]) -> None:
         """Create those that are missing; existing ones are left as they are."""
         ...

@@ -11,7 +11,7 @@ from headrace.bus.port import Log, Record
 from headrace.bus.views import View
 from headrace.codec import Codec, Message
 from headrace.envelope import Envelope
-from headrace.errors import Fatal, Poison
+from headrace.errors import Fatal, Poison, Retryable
 from headrace.events.project import ProjectApplied
 from headrace.instants import LATEST_S, why_not
 from headrace.project.compile import event_struct
@@ -25,6 +25,7 @@ _log = logging.getLogger("headrace.projects")
 
 # Definitions that cannot be believed, of which the reason is kept; beyond it the oldest is forgotten.
 MOST_BROKEN = 100
+LEARN_WITHIN_S = 10.0
 
 
 class _Definitions(Codec):
@@ -64,6 +65,13 @@ class Projects:
     async def catch_up(self) -> None:
         """Wait (a second at most) until all that is applied by now is known here."""
         await self._view.catch_up()
+
+    async def learn(self) -> None:
+        """Know all that is applied by now: whoever would refuse a record for good asks this first, since what is known here may be
+        older than the record. Raises `Retryable` where the log does not tell in time.
+        """
+        if self._view.is_ready and not self._view.is_stopped and not await self._view.catch_up(LEARN_WITHIN_S):
+            raise Retryable(f"what is applied by now was not read within {LEARN_WITHIN_S:.0f} s")
 
     async def stop(self) -> None:
         """Give the connection back."""

@@ -98,6 +98,17 @@ class _Read(NamedTuple):
     bad: set[tuple[str, int, int]]
 
 
+def _tried(decode: Callable[[Record], Any], record: Record) -> Any:
+    """A message, or the `Poison` that its record is. NB: as soon as one says that the loop must hold or end, no other is asked."""
+    try:
+        return decode(record)
+    except Exception as error:
+        poison = Poison.of(error)
+        if not isinstance(poison, Poison):
+            raise
+        return poison
+
+
 class Again(Retryable):
     """Rebuild the shard at once: what a batch raised is one record's, and must be found or left out."""
 
@@ -221,7 +232,7 @@ class Shard:
                     await _is_set(self.arrived, self.host.tick_s)
                 continue
             try:
-                read = self._decode(batch)
+                read = self._decode(batch, await self._tried(batch))
                 self.taken.update(read.handled)
                 outputs = await logic.on_batch(read.messages) if read.messages else Outputs()
                 await self._account(read, outputs, batch)
@@ -293,27 +304,33 @@ class Shard:
             del self.host.care[self.number]
         return [record]
 
-    def _decode(self, batch: list[Record]) -> "_Read":
+    async def _tried(self, batch: list[Record]) -> list[Any]:
+        """What each record is, or what was raised over it. NB: what could not be understood may be newer than what is known here."""
+        decode, learn = self.host.decode, self.host.learn
+        tried = [_tried(decode, record) for record in batch]
+        if learn is not None and any(isinstance(found, Poison) for found in tried):
+            await learn()
+            return [_tried(decode, batch[n]) if isinstance(found, Poison) else found for n, found in enumerate(tried)]
+        return tried
+
+    def _decode(self, batch: list[Record], tried: list[Any]) -> "_Read":
         """The messages of a batch, its dead letters, and how far each partition is handled: not past its stop."""
         read = _Read([], [], {}, {}, set())
         host = self.host
-        decode, condemned, good = host.decode, host.condemned, read.good
+        condemned, good = host.condemned, read.good
         stopped = {(found.topic, found.partition): found.offset for found in host.stops.stopped}
         reached: dict[tuple[str, int], int] = {}
-        for record in batch:
+        for record, found in zip(batch, tried, strict=True):
             place = (record.topic, record.partition)
             if stopped and record.offset >= stopped.get(place, _NEVER):
                 host.hold(TopicPartition(*place))
                 continue
-            try:
-                if condemned and (known := condemned.get((*place, record.offset))) is not None:
-                    raise known
-                read.messages.append(decode(record))
+            known = condemned.get((*place, record.offset)) if condemned else None
+            poison = known or (found if isinstance(found, Poison) else None)
+            if poison is None:
+                read.messages.append(found)
                 good[place] = good.get(place, 0) + 1
-            except Exception as error:
-                poison = Poison.of(error)
-                if not isinstance(poison, Poison):
-                    raise
+            else:
                 host.ledger.good(place, good.pop(place, 0))
                 read.bad.add((*place, record.offset))
                 what = self._judge(record, poison)

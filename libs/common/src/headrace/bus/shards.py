@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
@@ -25,7 +25,7 @@ from headrace.obs.health import Health
 from headrace.obs.starved import CoreWait, unhindered_s
 from headrace.topics import Topics
 
-__all__ = ["Outputs", "Rebuild", "ShardHost", "ShardLogic"]
+__all__ = ["Learn", "Outputs", "Rebuild", "ShardHost", "ShardLogic"]
 
 _log = logging.getLogger("headrace.bus")
 
@@ -38,13 +38,16 @@ LONGEST_TRANSACTION_MS = 60_000
 HELD_BACK_S = 20.0
 _MOST_CONDEMNED = 10_000
 
+Learn = Callable[[], Awaitable[None]]
+
 
 class ShardHost:
     """Joins the group and runs one logic per owned shard.
 
     `inputs`: full topic names with equal partition counts. `solo`: one active instance with standbys; whoever owns the
     one-partition topic `lock` reads all partitions of all inputs by hand. `decode`: what the logic's batches are made of,
-    whole messages when None. `linger_s`: how long a transaction that no reply waits for may gather more work.
+    whole messages when None. `linger_s`: how long a transaction that no reply waits for may gather more work. `learn`: asked before a
+    record is refused that may be newer than what is known here.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class ShardHost:
         watchdog_s: float = 60.0,
         decode: Callable[[Record], Any] | None = None,
         linger_s: float = 0.0,
+        learn: Learn | None = None,
     ) -> None:
         self.log, self.codec, self.topics, self.service, self.make, self.health = (
             log,
@@ -82,7 +86,7 @@ class ShardHost:
         # Records that raised when they were handled alone; per shard how far records are handled one at a time.
         self.condemned: dict[tuple[str, int, int], Poison] = {}
         self.care: dict[int, dict[TopicPartition, int]] = {}
-        self.linger_s = linger_s
+        self.linger_s, self.learn = linger_s, learn
         self._watchdog_s = watchdog_s
         self._held: set[TopicPartition] = set()
         self._shards: dict[int, Shard] = {}
@@ -148,7 +152,7 @@ class ShardHost:
         """Read these inputs from now on; what was read before of the others goes on from where it is. `anew`: partitions that are
         new, or are to be read again, and from where.
 
-        For a shard that reads all inputs by hand (`lock`): its logic calls it within a step, and has the batch behind it.
+        For a shard that reads all inputs by hand (`lock`): its logic calls it within a step, and leaves what it has in hand of `anew`.
         """
         change = _Change(list(inputs), dict(anew))
         self._change = change
@@ -248,10 +252,10 @@ class ShardHost:
         starts = await shard.read_also(fresh)
         found = await self.log.reader(wanted, going | starts)
         self.inputs, self._partitions, shard.partitions = change.inputs, [], frozenset(wanted)
-        await self._drop_reader()
         self._reader = found
         found.pause(wanted if shard.is_held else self._held & wanted)
-        return self._end_change()
+        self._end_change()
+        return await reader.close()
 
     def _end_change(self, why_not: str = "") -> None:
         change, self._change = self._change, None

@@ -44,6 +44,7 @@ class View:
         self._same = SameTopics(log)
         self.is_ready = False
         self.is_stopped = False
+        self._is_followed = False
         self.changed = asyncio.Event()
 
     async def start(self) -> None:
@@ -59,6 +60,7 @@ class View:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow until `stop`; `start` must have been called. While the log does not answer it holds."""
+        self._is_followed = True
         try:
             while not stop.is_set():
                 await self._step_or_hold()
@@ -67,11 +69,12 @@ class View:
 
     async def follow(self) -> None:
         """Follow until cancelled."""
+        self._is_followed = True
         while True:
             await self._step_or_hold()
 
-    async def catch_up(self, timeout_s: float = 1.0) -> None:
-        """Wait until what is there now has been taken, while somebody else follows.
+    async def catch_up(self, timeout_s: float = 1.0) -> bool:
+        """Wait until what is there now has been taken, by who follows, or here where nobody does; whether it has been.
 
         Gives up after `timeout_s`, and when the log does not answer: whoever asks goes on with what is known.
         """
@@ -79,7 +82,9 @@ class View:
             async with asyncio.timeout(timeout_s):
                 ends = await self._opened().end_offsets()
                 while not await self._has_reached(ends):
-                    await asyncio.sleep(0.005)
+                    await (asyncio.sleep(0.005) if self._is_followed else self._step(0.1))
+                return True
+        return False
 
     async def stop(self) -> None:
         """Give the connection back."""

@@ -172,7 +172,8 @@ class MonitorState(msgspec.Struct, frozen=True):
     `replay_from`: per `topic/partition` the offset from which the open cohorts can be rebuilt. `closed_to_s`: cohorts
     before it are closed and said. `profiles`: of the newest windows in which a source was as usual. `detector`: plain numbers of the drift detector, of `champion`.
     `asks`: what is being asked of the trainer. `worse`: per version (its digits) the windows in a row in which it did worse than the prior.
-    `late_requests`, `late_outcomes`: what came after its window had closed, since the beginning.
+    `late_requests`, `late_outcomes`: what came after its window had closed, since the beginning. `needed_from_s`: events that may be used
+    from this instant on lie at `replay_from` or behind it; None for all of them.
     """
 
     deployment: str
@@ -190,6 +191,7 @@ class MonitorState(msgspec.Struct, frozen=True):
     late_outcomes: int = 0
     asks: tuple[RetrainAsk, ...] = ()
     worse: dict[str, int] = {}
+    needed_from_s: float | None = None
 
 
 class RolloutJudged(msgspec.Struct, frozen=True):

@@ -12,7 +12,8 @@ WaitingFor = Literal["", "traffic", "decisions", "time", "labels"]
 class Evidence(msgspec.Struct, frozen=True):
     """One metric's word. `kind`: `guardrail` (needs no label) or `label`; `verdict`: PASS, INCONCLUSIVE, UNMEASURED or FAIL.
 
-    `measured` beside `limit` decides it. `rows`: decisions (or labels) that it rests on; `blocks`: closed blocks.
+    `measured` within `limit` is PASS; `bound`: of harm, what the test has shown, in units and with its confidence ("" where it has
+    shown nothing): that decides, and `measured` may lie on either side of `limit`. `rows`: decisions (or labels) that it rests on; `blocks`: closed blocks.
     `block_from_s`, `block_to_s`: the newest block. `e_value`: against harm; `alpha`: this metric's part of the
     rollout's error rate.
     """
@@ -29,6 +30,7 @@ class Evidence(msgspec.Struct, frozen=True):
     block_to_s: float | None = None
     e_value: float | None = None
     alpha: float | None = None
+    bound: str = ""
 
 
 class VerdictGiven(msgspec.Struct, frozen=True):

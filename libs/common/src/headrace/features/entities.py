@@ -58,10 +58,10 @@ def part_of(kind: str, value: Any) -> str | None:
 
 
 def text_of(value: float | str | bool) -> str | None:
-    """A value as a text field has it: a whole number is its digits; None for what is not finite.
+    """A value as a text field has it: a whole number is its digits, true and false are as in JSON; None for what is not finite.
 
-    >>> text_of(7), text_of(7.0), text_of("7"), text_of(7.5)
-    ('7', '7', '7', '7.5')
+    >>> text_of(7), text_of(7.0), text_of("7"), text_of(7.5), text_of(True)
+    ('7', '7', '7', '7.5', 'true')
     """
     return _text(value)
 
@@ -114,6 +114,8 @@ def _number(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
     return _of_float(value) if isinstance(value, float) else str(value)
 
 

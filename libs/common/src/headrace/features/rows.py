@@ -178,13 +178,21 @@ def _code(value: Scalar, codes: dict[str, float], unknown: float) -> float:
 
 
 def entities_of(deployment: DeploymentDefinition, inputs: Mapping[str, Scalar]) -> dict[str, str | None]:
-    """Per bound view the entity that a request asks for; None where a field is missing."""
+    """Per bound view the entity that a request asks for; None where a field is missing. True of a Number is 1, as in its row."""
     return {
         binding.view: entity_key(
-            binding.kinds or ("",) * len(binding.fields), [inputs.get(field) for field in binding.fields]
+            binding.kinds or ("",) * len(binding.fields),
+            [_naming(deployment, field, inputs.get(field)) for field in binding.fields],
         )
         for binding in deployment.features
     }
+
+
+def _naming(deployment: DeploymentDefinition, field: str, value: Scalar) -> Scalar:
+    is_flag = isinstance(value, bool)
+    if is_flag and any(found.name == field and found.kind == "number" for found in deployment.inputs):
+        return float(value)
+    return value
 
 
 def look_up_many(

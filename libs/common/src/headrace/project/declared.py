@@ -5,11 +5,13 @@ without a place. A text or a number where a duration belongs (`str | float`) is 
 """
 
 import inspect
+import math
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
+from numbers import Real
 from typing import Any
 
 from headrace.errors import Misconfigured
@@ -51,6 +53,11 @@ def wrong_arguments(project: Project) -> Iterator[Sentence]:
     yield from _of(project, named("project", _name(project)), (), is_own=True)
 
 
+def is_well_typed(found: Any) -> bool:
+    """Whether a declaration of a project, and all within it, is of the types that it must be."""
+    return type(found) in _SUBJECTS and not any(_of(found, "", (), is_own=True))
+
+
 def _name(found: Any) -> str:
     name = getattr(found, "name", "")
     return name if isinstance(name, str) else repr(name)[:80]
@@ -64,15 +71,16 @@ def _of(found: Any, subject: str, place: Place, *, is_own: bool = False) -> Iter
     told = "" if kind else f" of {_called(found, place)}"
     for name, wanted in _arguments(type(found)):
         value, here = getattr(found, name), (*place, name)
-        if name == "classes" and not isinstance(value, str) and isinstance(value, Sequence):
-            continue  # they are taken by what they are as texts
-        wrong = _why_not(wanted, value)
-        if wrong is not None:
+        faults = list(_wrong_classes(value) if name == "classes" and _is_list(value) else _wrongs(wanted, value))
+        for wrong in faults:
             where = wrong.places if isinstance(wrong, Sentence) else ((),)
             shown = "".join(f"[{step!r:.80}]" for step in where[0])
             yield Sentence(f"{subject}: {name}{shown}{told} {wrong}", (*here, *where[0]))
-        elif not _is_elsewhere(found, name):
-            yield from _within(value, subject, here)
+        if _is_elsewhere(found, name) or (faults and not _is_list(value)):
+            continue
+        yield from _within(
+            value, subject, here, {wrong.places[0][0] for wrong in faults if isinstance(wrong, Sentence)}
+        )
 
 
 def _called(found: Any, place: Place) -> str:
@@ -93,7 +101,8 @@ def _is_elsewhere(found: Any, name: str) -> bool:
     return not isinstance(found, Project) and name in ("source", "raw", "to", "enrich", "view")
 
 
-def _within(value: Any, subject: str, place: Place) -> Iterator[Sentence]:
+def _within(value: Any, subject: str, place: Place, wrong: Collection[object] = ()) -> Iterator[Sentence]:
+    """Of what a value holds, but for the elements at the places `wrong`."""
     if is_dataclass(value):
         yield from _of(value, subject, place)
     elif isinstance(value, Mapping):
@@ -101,7 +110,39 @@ def _within(value: Any, subject: str, place: Place) -> Iterator[Sentence]:
             yield from _within(part, subject, (*place, key))
     elif isinstance(value, Sequence) and not isinstance(value, str):
         for number, part in enumerate(value):
-            yield from _within(part, subject, (*place, number))
+            if number not in wrong:
+                yield from _within(part, subject, (*place, number))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _wrong_classes(classes: Sequence[Any]) -> Iterator[Sentence]:
+    """Names are texts, and numbers by what they are as texts, whoever made them: all else has no name that outcomes could give."""
+    for number, name in enumerate(classes):
+        # NB: numpy's truth values are no numbers of Python's.
+        is_number = isinstance(name, Real) or type(name).__name__ in ("bool_", "bool")
+        if not isinstance(name, str) and not (is_number and math.isfinite(name)):
+            yield Sentence(f"must be a text or a whole number, got {_got(name)}", (number,))
+
+
+def _wrongs(wanted: Any, value: Any) -> Iterator[str]:
+    """Why a value is not what is wanted; of a list each element that is not."""
+    lists = [option for option in _options(wanted) if _is_of_parts(option)]
+    if len(_options(wanted)) == 1 and lists and _is_list(value):
+        inner = typing.get_args(lists[0])[0]
+        for number, part in enumerate(value):
+            wrong = _why_not(inner, part)
+            yield from () if wrong is None else at((number,), [wrong])
+        return
+    wrong = _why_not(wanted, value)
+    yield from () if wrong is None else (wrong,)
+
+
+def _is_of_parts(option: Any) -> bool:
+    origin = typing.get_origin(option)
+    return inspect.isclass(origin) and issubclass(origin, Sequence)
 
 
 def _why_not(wanted: Any, value: Any) -> str | None:

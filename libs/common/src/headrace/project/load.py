@@ -15,6 +15,7 @@ import sysconfig
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from headrace.errors import Misconfigured
@@ -26,12 +27,15 @@ from headrace.project.threads import said
 GROUP = "headrace.projects"
 # Of projects, on this process's import path.
 _FOLDERS: set[str] = set()
+# Of projects of a module, in a sentence.
+_NAMED = 5
 
 
 def load_project(reference: str) -> tuple[Project, str]:
     """The project, and the reference under which other processes can import it too.
 
-    `reference`: an entry point's name, `package.module:attribute`, or a path to a package folder or a .py file.
+    `reference`: an entry point's name, `package.module:attribute`, or a path to a package folder or a .py file, behind which
+    `:attribute` may tell which one of several.
     """
     if "/" not in reference:
         for point in entry_points(group=GROUP):
@@ -39,12 +43,20 @@ def load_project(reference: str) -> tuple[Project, str]:
                 return _checked(_attribute(point.value), reference), point.value
     if Path(reference).exists():
         return _by_path(Path(reference).resolve())
+    path, _, attribute = reference.rpartition(":")
+    if is_path(path) and Path(path).exists():
+        return _by_path(Path(path).resolve(), attribute)
     if ":" in reference:
         return _checked(_of_folder(reference), reference), reference
     known = ", ".join(sorted(point.name for point in entry_points(group=GROUP))) or "none is installed"
     raise Misconfigured(
         f"no project {reference!r}: give a path, module:attribute, or one of the installed ones ({known})"
     )
+
+
+def is_path(text: str) -> bool:
+    """Whether this can only be a path: a module's name holds no slash, and does not end with `.py`."""
+    return "/" in text or text.endswith(".py")
 
 
 @dataclass(frozen=True)
@@ -143,7 +155,7 @@ def folder_of(reference: str) -> str:
     return reference.rpartition("!")[0]
 
 
-def _by_path(path: Path) -> tuple[Project, str]:
+def _by_path(path: Path, attribute: str = "") -> tuple[Project, str]:
     package = path.parent.name if path.name == "project.py" else path.name
     if path.is_dir():
         found = sorted({*path.glob("project.py"), *path.glob("src/*/project.py"), *path.glob("*/project.py")})
@@ -154,8 +166,29 @@ def _by_path(path: Path) -> tuple[Project, str]:
     is_package = (path.parent / "__init__.py").exists()
     folder = str(path.parent.parent if is_package else path.parent)
     module = f"{package}.{path.stem}" if is_package else path.stem
-    reference = f"{folder}!{module}:project"
-    return _checked(_of_folder(reference), str(path)), reference
+    imported = _of_folder(f"{folder}!{module}")
+    attribute = attribute or _the_one(imported, path)
+    return _checked(_got(imported, attribute, f"{path}:"), f"{path}:{attribute}"), f"{folder}!{module}:{attribute}"
+
+
+def _the_one(imported: ModuleType, path: Path) -> str:
+    """What the module calls its project: `project`, or the only one there is."""
+    names = _projects(imported)
+    if "project" in names or (hasattr(imported, "project") and not names):
+        return "project"
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise Misconfigured(f"{path} declares no project: it ends with `project = Project(...)`")
+    raise Misconfigured(
+        f"{path} declares {len(names)} projects, {', '.join(names)}: say which one, such as {path}:{names[0]}"
+    )
+
+
+def _projects(imported: ModuleType) -> list[str]:
+    """What the projects of a module are called, each by the first of its names."""
+    names = {id(value): name for name, value in reversed(vars(imported).items()) if isinstance(value, Project)}
+    return list(reversed(names.values()))
 
 
 def _of_folder(reference: str) -> Any:
@@ -191,18 +224,25 @@ def _on_path(folder: str) -> None:
 
 
 def _attribute(reference: str) -> Any:
+    """What `module:attribute` names; of `module` alone the module."""
     module, _, name = reference.partition(":")
     try:
         imported = importlib.import_module(module)
     except (Exception, SystemExit) as error:
         # NB: importing runs the user's module, which may raise whatever it likes.
         raise Misconfigured(_why_not_imported(module, error)) from error
+    return _got(imported, name, f"{module}:") if name else imported
+
+
+def _got(imported: ModuleType, name: str, before: str) -> Any:
+    """`before`: what stands before the name where one refers to it."""
     try:
         return getattr(imported, name)
     except AttributeError:
-        others = [key for key, value in vars(imported).items() if isinstance(value, Project)]
-        way_out = f"apply {module}:{others[0]}" if others else f"a project module ends with `{name} = Project(...)`"
-        raise Misconfigured(f"{getattr(imported, '__file__', None) or module} has no {name!r}; {way_out}") from None
+        others = " or ".join(f"{before}{other}" for other in _projects(imported)[:_NAMED])
+        way_out = f"apply {others}" if others else f"a project module ends with `{name} = Project(...)`"
+        where = getattr(imported, "__file__", None) or imported.__name__
+        raise Misconfigured(f"{where} has no {name!r}; {way_out}") from None
 
 
 def _why_not_imported(module: str, error: BaseException) -> str:

@@ -209,6 +209,24 @@ class LogConformance:
                 await first.fetch(0.1)
         await first.close()
 
+    async def test_who_is_in_a_group_is_told_and_nobody_is_once_all_have_left(self, log: Log) -> None:
+        topics, group = [await make_topic(log, partitions=1)], f"g{secrets.token_hex(4)}"
+        assert await log.members(group) == []
+        has_come = asyncio.Event()
+
+        async def assigned(partitions: frozenset[TopicPartition]) -> None:
+            has_come.set()
+
+        async def revoked(partitions: frozenset[TopicPartition]) -> None: ...
+
+        member = await log.member(group, topics, on_assigned=assigned, on_revoked=revoked)
+        async with asyncio.timeout(20):
+            await has_come.wait()
+        (host,) = await log.members(group)
+        assert host
+        await member.close()
+        assert await log.members(group) == []
+
     async def test_a_missing_topic_is_named(self, log: Log) -> None:
         with pytest.raises(Misconfigured, match=r"no\.such\.v1"):
             await log.partitions("no.such.v1")

@@ -41,12 +41,13 @@ def needs_views(signature: Signature) -> bool:
 
 
 class Rows:
-    """Makes rows of one deployment as it is defined now. `sources`: of its features."""
+    """Makes rows of one deployment as it is defined now. `views`: sources by the keys of its views."""
 
     def __init__(self, project: ProjectDefinition, deployment: DeploymentDefinition) -> None:
         self.deployment = deployment
         self.contract = Contract(deployment)
-        self.sources = {project.view(binding.view).source for binding in deployment.features}
+        self.views = {binding.key: project.view(binding.view).source for binding in deployment.features}
+        self.sources = set(self.views.values())
         self.bare = bare_signature(project, deployment)
         self._makers: dict[str, RowMaker] = {}
         own = len([field for field in deployment.inputs if field.kind != "key"]) + len(deployment.derived)

@@ -44,11 +44,12 @@ class Watched:
         self.told_late = (self.windows.late_requests, self.windows.late_outcomes)
         return self.told_late[0] - requests, self.told_late[1] - outcomes
 
-    def state(self, replay_from: dict[str, int]) -> MonitorState:
-        """Enough to go on after a restart."""
+    def state(self, replay_from: dict[str, int], needed_from_s: float | None) -> MonitorState:
+        """Enough to go on after a restart. `needed_from_s`: what lies before that instant may be missing from `replay_from` on."""
         closed_to_s = self.windows.closed_to_s if math.isfinite(self.windows.closed_to_s) else EARLIEST_S
         state = self.watch.state(replay_from, closed_to_s)
-        return replace(state, late_requests=self.told_late[0], late_outcomes=self.told_late[1])
+        late_requests, late_outcomes = self.told_late
+        return replace(state, late_requests=late_requests, late_outcomes=late_outcomes, needed_from_s=needed_from_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,8 @@ class Deployments:
         for name, found in old.items():
             # NB: of one that was never kept there is nothing to remember, and its first decision is yet to be kept.
             if name in self.states:
-                self.states[name] = found.state(self.states[name].replay_from)
+                kept = self.states[name]
+                self.states[name] = found.state(kept.replay_from, kept.needed_from_s)
         changed = self._set_up(others, gone)
         for name in old.keys() & self.watched.keys():
             self.watched[name].windows.adopt(old[name].windows)

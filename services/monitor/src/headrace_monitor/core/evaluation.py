@@ -1,6 +1,6 @@
 """What one deployment's closed window says: its figures from columns, parity from a sample of its decisions, profiles of its sources."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,8 @@ PARITY_ROWS = 5000
 @dataclass(frozen=True)
 class Seen:
     """What a window is judged by. `sample`: decisions read again; `tables`: of the sources that the deployment's views
-    read; `whole_from_s`: from when on they are whole; `topics`: full topic name per source.
+    read; `whole_from_s`: from when on they are whole; `topics`: full topic name per source; `alike`: signatures whose rows
+    today's views make, rows of others are not compared.
     """
 
     project: ProjectDefinition
@@ -31,6 +32,7 @@ class Seen:
     tables: Mapping[str, EventTable]
     topics: Mapping[str, str]
     whole_from_s: float
+    alike: Collection[str] = ()
 
 
 def sources_of(project: ProjectDefinition, deployment: DeploymentDefinition) -> list[str]:
@@ -51,6 +53,14 @@ def prior_of(deployment: DeploymentDefinition) -> float | tuple[float, ...] | No
     return None if found is None else found.shares or found.value
 
 
+def _comparable(seen: Seen) -> list[DecisionMade]:
+    """Decisions whose features can be made again: by views of today, from sources that are whole as far back as they look."""
+    if not seen.deployment.features:
+        return []
+    back_s = lookback_s(seen.project, seen.deployment)
+    return [row for row in seen.sample if row.signature in seen.alike and row.at_s - back_s >= seen.whole_from_s]
+
+
 def evaluate(seen: Seen, from_s: float, late: tuple[int, int], drift_statistic: float | None) -> WindowClosed:
     """The event of a window that has closed. `late`: requests and outcomes, see `WindowClosed`."""
     deployment, rows = seen.deployment, seen.rows
@@ -58,13 +68,12 @@ def evaluate(seen: Seen, from_s: float, late: tuple[int, int], drift_statistic: 
     known = ~np.isnan(rows.labels)
     labelled = int(known.sum())
     figures = figures_of(deployment.label, rows, seen.sample, prior_of(deployment))
-    back_s = lookback_s(seen.project, deployment)
     skew = parity(
         seen.project,
         deployment,
         seen.tables,
         seen.topics,
-        [row for row in seen.sample if deployment.features and row.at_s - back_s >= seen.whole_from_s],
+        _comparable(seen),
     )
     is_whole = from_s >= seen.whole_from_s
     return WindowClosed(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from headrace.events.verdicts import Evidence
-from headrace.policy.guardrails import DistanceTest, GuardrailTest, LatencyTest, ShareTest
+from headrace.policy.guardrails import LATENCY_SLACK, DistanceTest, GuardrailTest, LatencyTest, ShareTest
 from headrace.policy.pairs import shows_no_worse
 from headrace.policy.sequential import log_e_of_counts
 from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
@@ -24,7 +24,8 @@ _BEYOND = 700.0  # e to this is still a float
 def of_guardrail(rail: GuardrailDefinition, test: GuardrailTest, alpha: float) -> Evidence:
     """FAIL by the test or by so many bad cases in a row; PASS while the value measured is within the limit."""
     in_a_row = test.streak.longest if isinstance(test, ShareTest) and rail.consecutive else 0
-    has_failed = test.log_e >= -math.log(alpha) or 0 < rail.consecutive <= in_a_row
+    is_shown = test.log_e >= -math.log(alpha)
+    has_failed = is_shown or 0 < rail.consecutive <= in_a_row
     verdict, detail = _verdict(test.measured, rail.limit, has_failed=has_failed), _detail(test, rail, in_a_row)
     if rail.dry_run and verdict == FAIL:
         verdict, detail = INCONCLUSIVE, f"{detail}; dry run: would be FAIL"
@@ -38,6 +39,7 @@ def of_guardrail(rail: GuardrailDefinition, test: GuardrailTest, alpha: float) -
         _rows(test),
         e_value=_e(test.log_e),
         alpha=alpha,
+        bound=_bound(test, rail, alpha, in_a_row, is_shown=is_shown) if has_failed else "",
     )
 
 
@@ -117,8 +119,9 @@ def of_labels(totals: Mapping[str, float], margin: float, coverage: float, alpha
     verdict = FAIL if is_harm else PASS if is_shown else INCONCLUSIVE
     told = _told(totals, is_covered=is_covered)
     harm_e = _e(totals["harm_shown"] if is_harm else totals["harm"])
+    bound = f"its Brier score is over {margin:.4g} above its control's, {_sure(alpha)}" if is_harm else ""
     return (
-        _of_blocks(totals, "brier", verdict, mean, margin, told, harm_e, alpha),
+        _of_blocks(totals, "brier", verdict, mean, margin, told, harm_e, alpha, bound),
         _of_blocks(
             totals,
             "superiority",
@@ -141,6 +144,7 @@ def _of_blocks(
     detail: str,
     e_value: float,
     alpha: float,
+    bound: str = "",
 ) -> Evidence:
     """The newest block; of harm the one at whose closing it was shown."""
     block = "harm_" if verdict == FAIL else ""
@@ -157,6 +161,7 @@ def _of_blocks(
         totals[f"{block}to_s"],
         e_value,
         alpha,
+        bound,
     )
 
 
@@ -184,9 +189,35 @@ def _verdict(measured: float | None, limit: float, *, has_failed: bool) -> str:
     return FAIL if has_failed else PASS if measured <= limit else INCONCLUSIVE
 
 
+def _bound(test: GuardrailTest, rail: GuardrailDefinition, alpha: float, in_a_row: int, *, is_shown: bool) -> str:
+    """The bound that was crossed: of the interval that the test gives, or of failures in a row."""
+    if not is_shown:
+        return f"{in_a_row} in a row failed beside a healthy control, {rail.consecutive} end it"
+    if isinstance(test, LatencyTest):
+        told = f"it takes over {rail.limit:.4g} times as long as its control in over {LATENCY_SLACK:.0%} of calls, less those the other way"
+    elif isinstance(test, DistanceTest):
+        told = f"its scores' distribution lies over {rail.limit:.4g} from its control's"
+    else:
+        told = f"its share is over {rail.limit:.4g} above its control's"
+    return f"{told}, {_sure(alpha)}"
+
+
+def _sure(alpha: float) -> str:
+    """The confidence of a test of that error rate.
+
+    >>> _sure(0.0125)
+    '98.75 % sure'
+    """
+    return f"{100 * (1 - alpha):.4g} % sure"
+
+
 def _detail(test: GuardrailTest, rail: GuardrailDefinition, in_a_row: int) -> str:
     if isinstance(test, LatencyTest):
-        return f"times its control's, over {int(test.shares.new[0])} calls"
+        calls, slower, faster = int(test.shares.new[0]), int(test.shares.new[1]), int(test.shares.control[1])
+        ratio = "" if test.measured is None else f"{test.measured:.3g} times its control's in the geometric mean, "
+        return (
+            f"{ratio}over {calls} calls; over {rail.limit:g} times as long in {slower} of them, its control in {faster}"
+        )
     if isinstance(test, DistanceTest):
         return f"over {test.rows} requests scored by both"
     theirs = f"; control {int(test.control[1])} of {int(test.control[0])}"

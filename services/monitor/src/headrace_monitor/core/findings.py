@@ -8,7 +8,7 @@ _ALARMS = {
     "skew": ("FeatureSkew", "headrace topic tail monitor.findings"),
     "traffic": ("SourceStopped", "headrace feature list"),
     "contract": ("SourceChanged", "headrace topic tail monitor.findings"),
-    "worse_than_prior": ("ModelWorseThanPrior", "headrace topic tail monitor.findings"),
+    "worse_than_prior": ("ModelWorseThanPrior", "headrace explain {deployment}"),
 }
 
 
@@ -17,7 +17,9 @@ def alarm_of(found: FindingOpened | FindingResolved) -> Alarm:
     name, command = _ALARMS[found.kind]
     about = {"about": found.about} if found.about and found.kind not in ("drift", "skew") else {}
     summary = found.summary if isinstance(found, FindingOpened) else ""
-    return Alarm(name, {"deployment": found.deployment} | about, "warning", summary, command)
+    return Alarm(
+        name, {"deployment": found.deployment} | about, "warning", summary, command.format(deployment=found.deployment)
+    )
 
 
 def unhelpful(found: FindingOpened | FindingResolved, summary: str = "") -> Alarm:

@@ -14,6 +14,11 @@ LIMIT_BYTES = 64 * 1024 * 1024
 _PLACE_BYTES = 100
 
 
+def day_of(at_s: float) -> float | None:
+    """The beginning of an instant's day, from which on `Places.from_day` finds everything; None for no instant: all of it."""
+    return math.floor(at_s / DAY_S) * DAY_S if math.isfinite(at_s) else None
+
+
 @dataclass
 class Places:
     """Lowest offset per `topic/partition` and day of event time; `read_to`: the next offset per place."""

@@ -2,11 +2,11 @@
 
 Events become columns as they come (an event as an object takes four times as much). Over the bound the oldest go; rows
 that would look further back than what is kept are then not compared, and a source is not profiled for a window that
-begins before it.
+begins before it. So it is with what was dropped, or not read again at a start, while views looked back less far than today's do.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from headrace.codec import Message
 from headrace.features.events import EventTable
@@ -56,8 +56,12 @@ class Sources:
         """The tables of these sources."""
         return {name: self._tables[name] for name in names}
 
+    def begin(self, names: Collection[str], at_s: float) -> None:
+        """These are read again from where events of this instant begin."""
+        self._from_s |= dict.fromkeys(names, at_s)
+
     def whole_from_s(self, names: list[str]) -> float:
-        """From when on nothing of these sources was dropped for want of room; -inf when nothing was."""
+        """From when on nothing of these sources was dropped, or left unread; -inf when nothing was."""
         return max((self._from_s.get(name, -math.inf) for name in names), default=-math.inf)
 
     @property
@@ -88,7 +92,6 @@ class Sources:
             if len(available) < 2:
                 break
             at_s = available[len(available) // 4 + 1]
-            self._from_s[largest] = max(at_s, self._from_s.get(largest, -math.inf))
             self._drop(largest, at_s)
             if len(self._tables[largest]) == len(available):
                 break
@@ -97,6 +100,8 @@ class Sources:
         return len(self._tables[name]) * self._sizes[name]
 
     def _drop(self, name: str, before_s: float) -> None:
+        # NB: what is dropped because nothing looks back so far is missing when a changed view does.
+        self._from_s[name] = max(before_s, self._from_s.get(name, -math.inf))
         self._tables[name].drop_before(before_s)
         self._loose[name] = 0
 

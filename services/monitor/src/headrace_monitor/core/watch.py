@@ -25,7 +25,7 @@ from headrace_monitor.core.drift import Detector, detector_of, restored
 from headrace_monitor.core.loss_change import Figure, Rise
 from headrace_monitor.core.skew import skew_of
 
-Said = FindingOpened | FindingResolved | RetrainRequested | GaveUp
+Said = FindingOpened | FindingResolved | RetrainRequested | GaveUp | priors.Concern
 
 
 @dataclass
@@ -67,7 +67,8 @@ class Watch:
         self.asks.end(FIRST)
         for detector in self.detectors:
             detector.restart(version)
-        return []
+        worse = [found for key, found in self.open.items() if key.startswith(priors.KIND)]
+        return [priors.Concern(found, found.version == version) for found in worse]
 
     def on_training(self, fact: TrainingFact) -> list[Said]:
         """What the trainer said of the deployment."""
@@ -133,11 +134,10 @@ class Watch:
         for version, quality in found.items():
             key = f"{priors.KIND}:version {version}"
             if key in self.open and not priors.is_worse(quality):
-                said += self._resolve(
-                    key, f"{quality.loss_name} is {-(quality.over_prior or 0.0):.3f} below the prior's", clock_s
-                )
+                said += self._resolve(key, priors.not_worse(quality), clock_s)
             elif key not in self.open and self.worse.get(str(version), 0) >= after:
-                said += self._found(self._worse(window, quality, clock_s))
+                opened = self._worse(window, quality, clock_s)
+                said += [*self._found(opened), *([priors.Concern(opened, True)] if version == self.champion else [])]
         gone = [key for key in self.open if key.startswith(priors.KIND) and not self._is_scored(key, window)]
         return [*said, *(told for key in gone for told in self._resolve(key, "it is not asked any more", clock_s))]
 

@@ -119,4 +119,6 @@ def _warm(route: Route, *versions: int | None) -> tuple[int, ...]:
 
 
 def _next(route: Route, **changes: object) -> Route:
-    return replace(route, revision=route.revision + 1, **changes)
+    """One revision later. Who is named nowhere any more is not passed over either: else it would score along for ever."""
+    found = replace(route, revision=route.revision + 1, **changes)
+    return replace(found, passed_over=tuple(over for over in found.passed_over if names(found, over.version)))

@@ -13,6 +13,7 @@ as well. Not knowing holds the share, and a step without any request waits for t
 from dataclasses import dataclass
 
 from headrace.events.verdicts import Evidence, VerdictGiven
+from headrace.policy.telling import told
 from headrace.policy.verdict import FAIL, PASS
 from headrace.registry.state import CANARY, SHADOWING, TESTING, Rollout
 
@@ -100,23 +101,12 @@ def harm_of(verdict: VerdictGiven) -> Harm | None:
     """Harm by either kind of evidence, in words: which metric, which block, which value, which limit."""
     if FAIL not in (verdict.guardrails, verdict.labels):
         return None
-    return Harm("; ".join(map(described, failing(verdict))) or "the verdict is FAIL")
+    return Harm("; ".join(map(told, failing(verdict))) or "the verdict is FAIL")
 
 
 def failing(verdict: VerdictGiven) -> tuple[Evidence, ...]:
     """The evidence that failed."""
     return tuple(found for found in verdict.evidence if found.verdict == FAIL)
-
-
-def described(found: Evidence) -> str:
-    """One metric's word as a person reads it.
-
-    >>> described(Evidence("errors", "guardrail", "FAIL", 1.0, 0.02, "50 of 50 raised"))
-    'errors 1 against a limit of 0.02 (50 of 50 raised)'
-    """
-    measured = "unmeasured" if found.measured is None else f"{found.measured:.4g}"
-    limit = "" if found.limit is None else f" against a limit of {found.limit:.4g}"
-    return f"{found.metric} {measured}{limit}" + (f" ({found.detail})" if found.detail else "")
 
 
 def _after_shadowing(rollout: Rollout, passed_s: float) -> Next:

@@ -6,9 +6,7 @@ nobody may say, and decision 12). Each refusal is one sentence with the way out,
 
 from collections.abc import Iterator
 
-from headrace.errors import Misconfigured
 from headrace.project import definition as d
-from headrace.project.applicable.builds import build_refusals
 from headrace.project.applicable.labels import label_refusals
 from headrace.project.applicable.late import late_warnings
 from headrace.project.applicable.monitoring import monitoring_refusals
@@ -16,34 +14,27 @@ from headrace.project.applicable.rollouts import rollout_refusals
 from headrace.project.applicable.serving import serving_refusals
 from headrace.project.applicable.streams import stream_refusals
 from headrace.project.applicable.training import training_refusals
-from headrace.project.compile import compile_project
-from headrace.project.declare import Project
 from headrace.project.rules.bounds import named
 from headrace.project.rules.sentences import Sentence
 
-__all__ = ["applicable", "refusals", "warnings"]
-
-
-def applicable(project: Project) -> d.ProjectDefinition:
-    """The definition of a project that can work as it is declared. Raises `Misconfigured` with the first thing that cannot."""
-    compiled = compile_project(project)
-    for sentence in build_refusals(project):
-        raise Misconfigured(sentence)
-    for sentence in refusals(compiled):
-        raise Misconfigured(sentence)
-    return compiled
+__all__ = ["deployment_refusals", "refusals", "stream_refusals", "warnings"]
 
 
 def refusals(project: d.ProjectDefinition) -> Iterator[Sentence]:
     """What cannot work, a sentence each."""
     for found in project.deployments:
-        what = named("deployment", found.name)
-        yield from label_refusals(what, found)
-        yield from serving_refusals(what, project, found)
-        yield from training_refusals(what, found)
-        yield from monitoring_refusals(what, found)
-        yield from rollout_refusals(what, found)
+        yield from deployment_refusals(project, found)
     yield from stream_refusals(project)
+
+
+def deployment_refusals(project: d.ProjectDefinition, found: d.DeploymentDefinition) -> Iterator[Sentence]:
+    """What of one deployment cannot work."""
+    what = named("deployment", found.name)
+    yield from label_refusals(what, found)
+    yield from serving_refusals(what, project, found)
+    yield from training_refusals(what, found)
+    yield from monitoring_refusals(what, found)
+    yield from rollout_refusals(what, found)
 
 
 def warnings(found: d.DeploymentDefinition, project: d.ProjectDefinition) -> Iterator[Sentence]:

@@ -10,10 +10,10 @@ from headrace.project.rules.sentences import Sentence
 
 def stream_refusals(project: d.ProjectDefinition) -> Iterator[Sentence]:
     """Of a whole project."""
-    labelled = {found.name for found in project.deployments if found.label is not None}
+    unlabelled = {found.name for found in project.deployments if found.label is None}
     for pipeline in project.pipelines:
         for name in pipeline.outcomes:
-            if name not in labelled:
+            if name in unlabelled:
                 told = (
                     f"outcomes({name!r}) is of a deployment that takes none: give that one a label, such as {A_LABEL}"
                 )

@@ -18,7 +18,7 @@ from headrace.project.rules.sentences import at
 from headrace.project.rules.streams import partitions_alike, raw_rules, reference_rules, source_rules
 from headrace.project.rules.views import pane_width_s, view_rules
 
-__all__ = ["WITH_TOPICS", "broken", "check", "named", "names_of", "pane_width_s", "rollout_rules"]
+__all__ = ["WITH_TOPICS", "broken", "check", "deployment_rules", "named", "names_of", "pane_width_s", "rollout_rules"]
 
 
 def check(project: d.ProjectDefinition) -> None:

@@ -19,7 +19,8 @@ STEPS = ("previous", "baseline", "prior")
 def deployment_rules(project: d.ProjectDefinition, found: d.DeploymentDefinition) -> Iterator[str]:
     """The rules of one deployment that are broken."""
     what = bounds.named("deployment", found.name)
-    yield from (Sentence(f"{what}: {wrong}", ("model",)) for wrong in bounds.name("model", found.model))
+    if found.model != found.name:
+        yield from (Sentence(f"{what}: {wrong}", ("model",)) for wrong in bounds.name("model", found.model))
     yield from at(("unit",), bounds.text(what, "unit", found.unit, 200, 1))
     yield from _inputs(what, found)
     yield from _bindings(what, project, found)
@@ -135,12 +136,15 @@ def _prior(what: str, label: d.LabelDefinition | None, step: d.RungDefinition) -
         yield f"{what}: prior needs a number, got {step.value}"
     elif kind == "binary" and not 0 <= step.value <= 1:
         yield f"{what}: prior is a probability and must lie in 0..1, got {step.value:g} (percent?)"
-    elif (
-        label is not None
-        and kind == "number"
-        and not ((label.low is None or label.low <= step.value) and (label.high is None or step.value <= label.high))
-    ):
+    elif label is not None and kind == "number" and not _lies_in(label, step.value):
         yield f"{what}: prior must lie in the label's range, low {label.low} to high {label.high}, got {step.value:g}"
+
+
+def _lies_in(label: d.LabelDefinition, value: float) -> bool:
+    """Whether a number can be a label. NB: of a range that is none, the label's own rule tells."""
+    low = -math.inf if label.low is None else label.low
+    high = math.inf if label.high is None else label.high
+    return low <= value <= high or not low < high
 
 
 def _prior_of_classes(what: str, label: d.LabelDefinition | None, step: d.RungDefinition) -> Iterator[str]:
@@ -189,7 +193,7 @@ def _training(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
 
 def _monitoring(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
     for number, test in enumerate(found.monitoring):
-        yield from at(("monitoring", number), _detector(what, test))
+        yield from at(("monitoring", number), _detector(what, test, found.cohort_s))
     if found.retraining is not None:
         on, cooldown_s = found.retraining.on, found.retraining.cooldown_s
         yield from at(("retraining", "cooldown"), bounds.seconds(what, "retraining's cooldown", cooldown_s, 0))
@@ -200,10 +204,11 @@ def _monitoring(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
             yield from at(("retraining", "on", number), bounds.text(what, "a reason to retrain", kind, 100, 1))
 
 
-def _detector(what: str, test: d.DriftDefinition) -> Iterator[str]:
+def _detector(what: str, test: d.DriftDefinition, cohort_s: float) -> Iterator[str]:
     yield from bounds.one_of(what, "a detector", test.detector, DETECTORS)
     yield from at(("figure",), bounds.text(what, "a detector's figure", test.figure, 100, 1))
-    yield from bounds.seconds(what, "a detector's evaluation window", test.cohort_s, 1, 366 * bounds.DAY_S)
+    if test.cohort_s != cohort_s:
+        yield from bounds.seconds(what, "a detector's evaluation window", test.cohort_s, 1, 366 * bounds.DAY_S)
     if not (0 <= test.delta < math.inf and 0 < test.threshold < math.inf):
         told = f"a detector's delta must be at least 0 and its threshold above 0, got {test.delta}, {test.threshold}"
         is_delta = 0 < test.threshold < math.inf

@@ -1,0 +1,184 @@
+"""What of the streams' files goes out when: before the requests that may see it, in order of time, and nothing that is there already.
+
+An event belongs to the world, not to a deployment: its id follows from its stream, file and row alone. So another replay of the
+same files finds them on the log, whoever is asked.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from headrace.bus.feeding import AHEAD_S, Applied, Due, Feed
+from headrace.bus.partition import partition_of
+from headrace.bus.playing import Pace
+from headrace.bus.port import Out, Record, TopicPartition
+from headrace.bus.reading import Progress, pin_offsets, read_up_to
+from headrace.envelope import JSON, MSGPACK, Envelope, read_headers, write_headers
+from headrace.errors import Misconfigured
+from headrace.features.plan import SLACK_S
+from headrace_cli.render import instant
+from headrace_cli.replay.history import Counted
+from headrace_cli.replay.ids import Ids, Sent
+from headrace_cli.replay.spool import Spool, Told
+from headrace_cli.replay.streams import Events, Stream
+from headrace_cli.session import Session
+
+# A step of requests is no longer: with what runs ahead it lies within the day that values are kept beyond their windows.
+LONGEST_STEP_S = 6 * 3600.0
+_MOST = 5000
+_PIPELINE_BEHIND = 20_000
+
+
+@dataclass
+class Source:
+    """One file: its stream, its ids, what was read of it, and what of it is on the log."""
+
+    stream: Stream
+    ids: Ids
+    counted: Counted
+    sent: Sent = field(default_factory=Sent)
+
+    def told(self) -> dict[str, Any]:
+        """For the report."""
+        return {
+            "stream": self.stream.name,
+            "file": str(self.stream.table.path),
+            "rows": self.counted.rows,
+            "bad_rows": self.counted.bad,
+            "bad": self.counted.told,
+            "events": self.sent.requests.count,
+            "duplicated": self.sent.repeats,
+        }
+
+
+def read_file(stream: Stream, shard: int, spool: Spool[Told], now_s: float, tell: Callable[[str], None]) -> Source:
+    """A file into `spool`, as the `shard`-th."""
+    counted = Events(stream, shard, now_s).fill(spool, tell)
+    return Source(stream, Ids.of(stream.topic, stream.table.digest(), "", stream.words), counted)
+
+
+class Fed:
+    """The streams of one replay; it is false when there are none."""
+
+    def __init__(self, session: Session, sources: Sequence[Source], spool: Spool[Told], applied: Applied) -> None:
+        self._session, self.sources, self._spool = session, sources, spool
+        self.feed = Feed(session.log, applied)
+        self._partitions: dict[str, int] = {}
+        self._waiting: Told | None = None
+        self._events: Iterator[Told] = iter(())
+        self._viewed = [source.stream.topic for source in sources if source.stream.is_viewed]
+        self._is_whole = True
+
+    def __bool__(self) -> bool:
+        return bool(self.sources)
+
+    @property
+    def raw_topics(self) -> list[str]:
+        """What a pipeline must read."""
+        return [source.stream.topic for source in self.sources if source.stream.is_raw]
+
+    @property
+    def left(self) -> int:
+        """How many events are still to be sent."""
+        return self._spool.count - sum(source.sent.requests.count for source in self.sources)
+
+    async def find(self, progress: Progress) -> None:
+        """Read the streams from the beginning to their ends of now, for what of these files is there."""
+        if not self.sources:
+            return
+        self.feed = Feed(self._session.log, self.feed.applied)
+        for source in self.sources:
+            source.sent = Sent()
+        topics = list(dict.fromkeys(source.stream.topic for source in self.sources))
+        ends = await pin_offsets(self._session.log, topics)
+        self._partitions = {topic: sum(tp.topic == topic for tp in ends) for topic in topics}
+        self._is_whole = not any((await self._session.log.begin_offsets(ends)).values())
+        await read_up_to(self._session.log, ends, self._found, progress)
+
+    def _found(self, record: Record) -> None:
+        ident = dict(record.headers).get("ce_id") or b""
+        for source in self.sources:
+            place = source.ids.place(ident.decode("utf-8", "replace"))
+            if place is None or record.topic != source.stream.topic:
+                continue
+            envelope = read_headers(record)
+            if envelope.source != source.ids.mapping:
+                raise Misconfigured(
+                    f"{source.stream.table.path} was played to {source.stream.name} with other columns: give the same"
+                    " ones, what is there cannot be sent otherwise"
+                )
+            source.sent.repeats += not source.sent.requests.add(*place[:2])
+            self.feed.note(record.topic, record.partition, envelope.time_s + source.stream.after_s, record.offset)
+
+    def refuse_forgotten(self) -> None:
+        """Raise `Misconfigured` where what was sent of these files cannot be known any more; to be asked once a replay has begun."""
+        if not self._is_whole:
+            raise Misconfigured(
+                "a stream no longer holds its beginning (raw streams are kept for 7 days): what was sent of its file is not"
+                " known any more, and this replay cannot go on; play it under another HEADRACE_NAMESPACE"
+            )
+
+    def refuse_gone(self, first_s: float) -> None:
+        """Raise `Misconfigured` where a request at `first_s`, the next one, would be answered from less than there was."""
+        if self._viewed and self.feed.newest_s > first_s + SLACK_S:
+            raise Misconfigured(
+                f"the events of these files are on the log up to {instant(self.feed.newest_s)[:16]}, and values are kept for a"
+                f" day beyond their windows: a request of {instant(first_s)[:16]} would find none of them; play the files"
+                " under another HEADRACE_NAMESPACE, where nothing is yet"
+            )
+
+    async def advance(self, at_s: float, settle_s: float, pace: Pace) -> None:
+        """Send what comes up to `AHEAD_S` past `at_s`, and wait until inference answers from all that a request may see then."""
+        await self._send_until(at_s + AHEAD_S, pace)
+        await self.feed.await_applied(at_s - settle_s, self._viewed)
+
+    async def finish(self, pace: Pace) -> None:
+        """Send the rest, and wait until all of it is read."""
+        await self._send_until(float("inf"), pace)
+        await pace.follow("pipeline", self._ends(self.raw_topics), 0)
+        await self.feed.await_applied(float("inf"), self._viewed)
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        await self.feed.close()
+
+    async def _send_until(self, until_s: float, pace: Pace) -> None:
+        due = self._due(until_s)
+        while some := list(islice(due, _MOST)):
+            for topic, outs in self._by_topic(some).items():
+                await self.feed.send(topic, outs)
+            await pace.follow("pipeline", self._ends(self.raw_topics), _PIPELINE_BEHIND)
+            await asyncio.sleep(0)
+
+    def begin(self) -> None:
+        """From the first event that is not on the log."""
+        self._events = (event for event in self._spool.events() if not self._is_sent(event))
+        self._waiting = next(self._events, None)
+
+    def _due(self, until_s: float) -> Iterator[Told]:
+        while self._waiting is not None and self._waiting.time_s <= until_s:
+            yield self._waiting
+            self._waiting = next(self._events, None)
+
+    def _is_sent(self, event: Told) -> bool:
+        return (0, event.number) in self.sources[event.shard].sent.requests
+
+    def _by_topic(self, events: Iterable[Told]) -> dict[str, list[Due]]:
+        found: dict[str, list[Due]] = {}
+        for event in events:
+            source = self.sources[event.shard]
+            found.setdefault(source.stream.topic, []).append(Due(event.time_s, self._out(event, source)))
+        return found
+
+    def _out(self, event: Told, source: Source) -> Out:
+        stream, ident = source.stream, source.ids.request(0, event.number)
+        is_json = stream.is_raw and getattr(stream.declared, "format", "") == "json"
+        envelope = Envelope(ident, "", source.ids.mapping, event.at_s, content_type=JSON if is_json else MSGPACK)
+        key = None if event.key is None else event.key.encode()
+        partition = 0 if key is None else partition_of(key, self._partitions[stream.topic])
+        return Out(stream.topic, key, event.value, write_headers(envelope), partition)
+
+    def _ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        return {tp: end for tp, end in self.feed.ends().items() if tp.topic in topics}

@@ -1,0 +1,192 @@
+"""From a deployment as it is declared to what stands in the definition: durations in seconds, policies by their names."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.errors import Misconfigured
+from headrace.policy.figures import loss_of
+from headrace.project import definition as d
+from headrace.project.compile_streams import compile_source, compile_view
+from headrace.project.deployments import (
+    Binary,
+    Breaker,
+    Category,
+    Deployment,
+    Input,
+    Key,
+    LabelKind,
+    LossChange,
+    Multiclass,
+    Number,
+    PageHinkley,
+    Regression,
+    Rung,
+)
+from headrace.project.derived import trace
+from headrace.project.durations import seconds
+from headrace.project.labels import BINARY, CLASSES, NUMBER
+from headrace.project.rollouts import compile_rollout
+from headrace.project.rules.bounds import named
+from headrace.project.views import FeatureView
+
+
+def compile_deployment(found: Deployment) -> d.DeploymentDefinition:
+    """A deployment's part of the definition, with its digest. Raises `Misconfigured` naming it."""
+    compiled = d.DeploymentDefinition(
+        name=found.name,
+        model=found.model or found.name,
+        unit=found.unit,
+        inputs=tuple(_compile_input(field) for field in found.inputs),
+        features=tuple(
+            d.BindingDefinition(
+                binding.view.name, binding.fields, compile_view(binding.view).key, _kinds_of(binding.view)
+            )
+            for binding in found.features
+        ),
+        settle_s=seconds(found.settle),
+        label=_compile_label(found),
+        ladder=tuple(_compile_rung(found, rung) for rung in found.ladder),
+        training=_compile_training(found),
+        gates=tuple(d.GateDefinition(gate.kind, gate.margin, gate.unmeasured) for gate in found.gates),
+        monitoring=_compile_monitoring(found),
+        retraining=_compile_retraining(found),
+        rollout=compile_rollout(found.name, found.rollout),
+        cohort_s=seconds(found.cohort),
+        coverage=found.coverage,
+        answer=found.answer,
+        digest="",
+        derived=tuple(d.DerivedDefinition(derived.name, trace(derived)) for derived in found.derived),
+        breaker=_compile_breaker(found.breaker),
+        time_limit_s=seconds(found.time_limit),
+        degrade_when=found.degrade_when,
+        owner=found.owner,
+        intended_use=found.intended_use,
+        step_down_after=found.step_down_after,
+    )
+    return msgspec.structs.replace(compiled, digest=d.digest_of(compiled))
+
+
+def _compile_input(found: Input) -> d.InputDefinition:
+    match found:
+        case Number(name, low, high, nullable):
+            return d.InputDefinition(name, "number", low, high, nullable)
+        case Category(name, nullable):
+            return d.InputDefinition(name, "category", nullable=nullable)
+        case Key(name, nullable):
+            return d.InputDefinition(name, "key", nullable=nullable)
+
+
+def _kinds_of(view: FeatureView) -> tuple[str, ...]:
+    """The kinds of the source's fields that name the view's entity."""
+    entity = (view.entity,) if isinstance(view.entity, str) else tuple(view.entity)
+    kinds = {field.name: field.kind for field in compile_source(view.source).fields}
+    return tuple(kinds[name] for name in entity)
+
+
+def _compile_breaker(found: Breaker) -> d.BreakerDefinition:
+    return d.BreakerDefinition(
+        failure_share=found.failure_share,
+        slow_share=found.slow_share,
+        slow_s=seconds(found.slow),
+        window_s=seconds(found.window),
+        window_calls=found.window_calls,
+        min_calls=found.min_calls,
+        open_s=seconds(found.rest),
+        probes=found.probes,
+    )
+
+
+def _compile_label(found: Deployment) -> d.LabelDefinition | None:
+    label = found.label
+    match label:
+        case None:
+            return None
+        case Multiclass():
+            return d.LabelDefinition(label.name, CLASSES, seconds(label.horizon), classes=_names(label.classes))
+        case Regression():
+            return d.LabelDefinition(label.name, NUMBER, seconds(label.horizon), low=label.low, high=label.high)
+        case _:
+            return d.LabelDefinition(label.name, BINARY, seconds(label.horizon), label.absent, _names(label.classes))
+
+
+def _names(classes: Sequence[object]) -> tuple[str, ...]:
+    return tuple(str(name) for name in classes)
+
+
+def _compile_rung(found: Deployment, rung: Rung) -> d.RungDefinition:
+    value = rung.value
+    if value is None or isinstance(value, int | float):
+        return d.RungDefinition(rung.kind, value)
+    if isinstance(value, Mapping):
+        return _by_name(found, rung.kind, value)
+    return d.RungDefinition(rung.kind, shares=tuple(value))
+
+
+def _by_name(found: Deployment, kind: str, shares: Mapping[Any, Any]) -> d.RungDefinition:
+    """A prior by class. Raises `Misconfigured` where the label does not name the same ones."""
+    names = () if found.label is None or isinstance(found.label, Regression) else _names(found.label.classes)
+    by_name = {str(name): share for name, share in shares.items()}
+    if set(by_name) != set(names):
+        told = f"the label's classes are {', '.join(names)}" if names else "the label names no classes"
+        raise Misconfigured(
+            f"{named('deployment', found.name)}: prior names {', '.join(by_name)}, and {told}: give each class its probability"
+        )
+    in_order = tuple(by_name[name] for name in names)
+    return (
+        d.RungDefinition(kind, in_order[1])
+        if isinstance(found.label, Binary)
+        else d.RungDefinition(kind, None, in_order)
+    )
+
+
+def _compile_training(found: Deployment) -> d.TrainingDefinition | None:
+    training = found.training
+    if training is None:
+        return None
+    return d.TrainingDefinition(
+        build=reference_of(training.build),
+        history_s=seconds(training.history),
+        holdout_s=seconds(training.holdout),
+        embargo_s=seconds(training.embargo),
+        first_after_s=seconds(training.first_after),
+        min_rows=training.min_rows,
+        seed=training.seed,
+        first_after_rows=training.first_after_rows,
+        min_rows_after_change=training.min_rows_after_change,
+    )
+
+
+def _compile_retraining(found: Deployment) -> d.RetrainingDefinition | None:
+    policy = found.retraining
+    if policy is None:
+        return None
+    return d.RetrainingDefinition(tuple(policy.on), seconds(policy.cooldown), policy.unhelpful)
+
+
+def _compile_monitoring(found: Deployment) -> tuple[d.DriftDefinition, ...]:
+    loss = loss_of(_kind_of(found.label))
+    return tuple(_compile_detector(test, loss, seconds(found.cohort)) for test in found.monitoring)
+
+
+def _compile_detector(test: PageHinkley | LossChange, loss: str, cohort_s: float) -> d.DriftDefinition:
+    if isinstance(test, LossChange):
+        return d.DriftDefinition("loss_change", loss, cohort_s, test.rise, test.limit, test.windows)
+    figure = loss if test.figure is None else test.figure
+    return d.DriftDefinition("page_hinkley", figure, cohort_s, test.delta, test.threshold, test.min_cohorts)
+
+
+def _kind_of(label: LabelKind | None) -> str:
+    match label:
+        case Multiclass():
+            return CLASSES
+        case Regression():
+            return NUMBER
+        case _:
+            return BINARY
+
+
+def reference_of(function: Any) -> str:
+    """Where a function of the user's is found again."""
+    return f"{function.__module__}:{function.__qualname__}"
