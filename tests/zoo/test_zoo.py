@@ -83,6 +83,18 @@ async def test_zoo_all_are_served_as_their_makers_say_through_every_door(
     assert min(np.isfinite(one.own).all(axis=1).sum() for one in kept) >= 100
 
 
+WHOLE = boosted.NATIVE | boosted.CONVERTED | boosted.TOOLS | scikit.KEPT
+EIGHTS = [list(WHOLE)[begin : begin + 8] for begin in range(0, len(WHOLE), 8)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", EIGHTS, ids=[names[0] for names in EIGHTS])
+async def test_zoo_all_are_registered_by_command_tried_by_the_child_and_served_by_services_of_their_own(
+    opened_whole: Callable[..., Any], names: list[str]
+) -> None:
+    assert await _gaps(opened_whole, _kept(names)) == {}
+
+
 def test_zoo_what_is_refused_is_refused_for_its_reason() -> None:
     told = {}
     for name in REFUSED:
