@@ -54,8 +54,8 @@ def test_a_late_score_is_of_its_own_request_however_often_a_unit_is_asked_at_one
         windows.decide(decision, 0, n)
     for n, (request, value) in reversed(list(enumerate(told.items()))):
         scored = ShadowScored(request, "d", "u1", 2, n * apart_s, Score(2, "m", value))
-        windows.score_late(scored)
-        windows.score_late(scored)
+        windows.score_late(scored, 0, 0)
+        windows.score_late(scored, 0, 0)
     windows.observe(Told("u1", 1.0, HOUR_S))
     rows = windows.rows_of(0.0, 3 * HOUR_S)
     by_row = {int(row): float(score) for row, _, score in rows.shadows}

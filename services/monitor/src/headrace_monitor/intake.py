@@ -109,7 +109,7 @@ class Intake:
         self._places.skip(place, record.offset)
         watched = self._watched.get(event.deployment)
         if watched is not None:
-            watched.windows.score_late(event)
+            watched.windows.score_late(event, record.partition, record.offset)
         self._rollouts.take_shadow(place, record.offset, event)
 
     def take_outcome(self, message: Message, event: OutcomeObserved, now_s: float) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from headrace.bus.port import Log, Reader, TopicPartition
 from headrace.codec import Codec
-from headrace.events.inference import DecisionMade
+from headrace.events.inference import DecisionMade, ShadowScored
+from headrace.policy.shadowing import joined
 
 # A gap of more records than this is jumped over instead of read.
 _JUMP = 5000
@@ -24,7 +25,8 @@ class Rereader:
         self._log, self._codec, self._progress = log, codec, progress
 
     async def read(self, wanted: Mapping[TopicPartition, Sequence[int]]) -> list[DecisionMade]:
-        """Those that are still on the log, by partition and offset. `wanted`: offsets, ascending."""
+        """Those that are still on the log, by partition and offset, with what their shadows said later where that is wanted too. `wanted`:
+        offsets, ascending."""
         begins = await self._log.begin_offsets(wanted)
         left = {tp: [o for o in offsets if o >= begins[tp]] for tp, offsets in sorted(wanted.items())}
         left = {tp: offsets for tp, offsets in left.items() if offsets}
@@ -32,13 +34,13 @@ class Rereader:
             return []
         reader = await self._log.reader(list(left), {tp: offsets[0] for tp, offsets in left.items()})
         try:
-            return await self._read(reader, {tp: list(reversed(offsets)) for tp, offsets in left.items()})
+            return joined(await self._read(reader, {tp: list(reversed(offsets)) for tp, offsets in left.items()}))
         finally:
             await reader.close()
 
-    async def _read(self, reader: Reader, left: dict[TopicPartition, list[int]]) -> list[DecisionMade]:
+    async def _read(self, reader: Reader, left: dict[TopicPartition, list[int]]) -> list[DecisionMade | ShadowScored]:
         """`left`: offsets, descending: the next one is at the end."""
-        found: list[DecisionMade] = []
+        found: list[DecisionMade | ShadowScored] = []
         fruitless = 0
         while left and fruitless < _FRUITLESS:
             records = await reader.fetch(0.5, _CHUNK)
@@ -50,7 +52,7 @@ class Rereader:
                 if offsets and offsets[-1] == record.offset:
                     offsets.pop()
                     event = self._codec.decode(record).event
-                    if isinstance(event, DecisionMade):
+                    if isinstance(event, DecisionMade | ShadowScored):
                         found.append(event)
             if records:
                 self._progress()

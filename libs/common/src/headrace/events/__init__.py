@@ -43,4 +43,5 @@ def event_types() -> dict[str, type[msgspec.Struct]]:
 
 def _structs(noun: ModuleType) -> list[type[msgspec.Struct]]:
     found = (value for value in vars(noun).values() if isinstance(value, type) and issubclass(value, msgspec.Struct))
-    return [struct for struct in found if struct.__module__ == noun.__name__]
+    # NB: a noun with many of them is a package, and holds what its modules declare.
+    return [struct for struct in found if f"{struct.__module__}.".startswith(f"{noun.__name__}.")]

@@ -7,7 +7,7 @@
 | number  | squared error, in squares of a quarter of the declared range | RMSE, MAE, mean score | every labelled row                      |
 
 A score of several classes is as wide as there are classes, and waits nowhere until its label comes: of a window at most 5,000 decisions
-are read from the log again (those of the lowest hash of where they lie), with the shadows' scores that stand in them. A number's loss
+are read from the log again (those of the lowest hash of where they lie), with their shadows' scores, those that came later too. A number's loss
 is told in its range so that one threshold means the same for prices and for degrees.
 """
 

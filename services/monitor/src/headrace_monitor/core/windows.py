@@ -20,6 +20,9 @@ from headrace.events.inference import DecisionMade, Expired, FellBack, Invalid, 
 from headrace.policy.outcomes import BEYOND, SKEW_S, Asked, Table, Told, fates_of, key_of, labels_of
 from headrace.project.definition import DeploymentDefinition
 from headrace_monitor.core.labels import KEPT_S, Floats, Labels
+from headrace_monitor.core.late import SHADOW_DTYPE as _SHADOW_DTYPE
+from headrace_monitor.core.late import Late, nowhere
+from headrace_monitor.core.late import key_of as late_key
 
 HOUR_S = 3600.0
 MOST_WINDOWS = 10_000
@@ -36,11 +39,7 @@ _ROW_DTYPE = np.dtype(
      ("kind", "u1"), ("role", "u1"), ("request", "<u8")]
 )  # fmt: skip
 _SHADOW = struct.Struct("<Iid")
-_SHADOW_DTYPE = np.dtype([("row", "<u4"), ("version", "<i4"), ("score", "<f8")])
-_LATE = struct.Struct("<QHd")
-_LATE_DTYPE = np.dtype([("key", "<u8"), ("version", "<u2"), ("score", "<f8")])
 ROW_BYTES = _ROW.size
-_MASK = 2**64 - 1
 
 
 @dataclass(slots=True)
@@ -49,7 +48,7 @@ class Window:
 
     rows: bytearray = field(default_factory=bytearray)
     shadows: bytearray = field(default_factory=bytearray)
-    late: bytearray = field(default_factory=bytearray)
+    late: Late = field(default_factory=Late)
     looked_to_s: float = -math.inf
     # Before so many labels were observed in all, coverage cannot be reached.
     waits_for: int = 0
@@ -57,18 +56,20 @@ class Window:
     @property
     def held_bytes(self) -> int:
         """What they take."""
-        return len(self.rows) + len(self.shadows) + len(self.late)
+        return len(self.rows) + len(self.shadows) + self.late.held_bytes
 
 
 @dataclass(frozen=True)
 class Rows:
     """The rows of a closed window as columns. `labels`: NaN where there is none; `shadows`: row, version, score; `beyond`:
-    outcomes that came after the horizon of their requests, see `WindowClosed`."""
+    outcomes that came after the horizon of their requests, see `WindowClosed`; `late`: where scores of several classes lie that came after
+    their decision: row, partition, offset."""
 
     table: NDArray[np.void]
     labels: Floats
     shadows: NDArray[np.void]
     beyond: int = 0
+    late: NDArray[np.void] = field(default_factory=nowhere)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -96,11 +97,14 @@ class Rows:
         return versions[is_known], roles[is_known], scores[is_known], labels[is_known]
 
     def sample(self, most: int) -> dict[int, NDArray[np.int64]]:
-        """Offsets of at most so many decisions per partition, ascending: those of the lowest hash of where they lie."""
-        partitions, offsets = self.table["partition"], self.table["offset"]
+        """Offsets of at most so many decisions per partition, ascending: those of the lowest hash of where they lie; and of what their
+        shadows said later."""
+        partitions, offsets, late = self.table["partition"], self.table["offset"], self.late
         if len(offsets) > most:
             chosen = np.argpartition(_mixed(partitions, offsets), most)[:most]
-            partitions, offsets = partitions[chosen], offsets[chosen]
+            partitions, offsets, late = partitions[chosen], offsets[chosen], late[np.isin(late["row"], chosen)]
+        partitions = np.concatenate([partitions, late["partition"]])
+        offsets = np.concatenate([offsets, late["offset"]])
         return {int(p): np.sort(offsets[partitions == p]) for p in np.unique(partitions)}
 
 
@@ -166,13 +170,12 @@ class Windows:
             self.highest_s = at_s
         return True
 
-    def score_late(self, scored: ShadowScored) -> None:
-        """Take a shadow's score that came after its decision."""
+    def score_late(self, scored: ShadowScored, partition: int, offset: int) -> None:
+        """Take a shadow's score that came after its decision, from where it lies."""
         window = self.open.get(self.start_of(scored.at_s))
-        if window is not None and scored.score is not None and scored.score.value is not None:
-            key = _key(key_of(scored.unit), scored.at_s, key_of(scored.request_id))
-            window.late += _LATE.pack(key, scored.version & 0xFFFF, scored.score.value)
-            self._rows_bytes += _LATE.size
+        if window is not None and scored.score is not None:
+            key = late_key(key_of(scored.unit), scored.at_s, key_of(scored.request_id))
+            self._rows_bytes += window.late.take(key, scored.score, partition, offset)
 
     def observe(self, told: Told, *, is_new: bool = True) -> None:
         """Take an outcome; one known by the time at which a window has closed came too late for it."""
@@ -258,7 +261,7 @@ class Windows:
         self.highest_s, self.closed_to_s, self.closed_at_s = other.highest_s, other.closed_to_s, other.closed_at_s
         for window in other.open.values():
             table = _table(window.rows, _ROW_DTYPE)
-            shadows = _shadows(window, table)
+            shadows = window.late.joined(table, _table(window.shadows, _SHADOW_DTYPE))
             starts = np.floor(table["at_s"] / self.deployment.cohort_s) * self.deployment.cohort_s
             for start_s in np.unique(starts).tolist():
                 mine = np.flatnonzero(starts == start_s)
@@ -268,7 +271,9 @@ class Windows:
                 moved = shadows[np.isin(shadows["row"], mine)].copy()
                 moved["row"] = begin + np.searchsorted(mine, moved["row"])
                 taken.shadows += moved.tobytes()
-                self._rows_bytes += len(mine) * ROW_BYTES + len(moved) * _SHADOW.size
+                self._rows_bytes += (
+                    len(mine) * ROW_BYTES + len(moved) * _SHADOW.size + taken.late.adopt(window.late, table[mine])
+                )
         if self.labels is not None and other.labels is not None:
             self.labels.adopt(other.labels)
 
@@ -288,7 +293,8 @@ class Windows:
             told = _told(self.labels, table, max(over_s, closes_s))
             labels = labels_of(label, _asked(table), told, closes_s).labels
             beyond = self._beyond(table, told[told["known_s"] <= closes_s])
-        return Rows(table, labels, _shadows(window, table), beyond)
+        shadows = window.late.joined(table, _table(window.shadows, _SHADOW_DTYPE))
+        return Rows(table, labels, shadows, beyond, window.late.places(table))
 
     def _beyond(self, table: NDArray[np.void], told: Table) -> int:
         """How many of these came after the horizon of a request of these rows and belong to no open request."""
@@ -315,28 +321,6 @@ def _told(labels: Labels, table: NDArray[np.void], to_s: float) -> Table:
 
 def _asked(table: NDArray[np.void]) -> Asked:
     return Asked(*(np.ascontiguousarray(table[name]) for name in ("unit", "at_s", "request")))
-
-
-def _key(unit: int, at_s: float, request: int) -> int:
-    """Which request a late score is of. NB: the request's own id belongs to it: a unit may be asked often at one instant."""
-    return hash((unit, at_s, request)) & _MASK
-
-
-def _shadows(window: Window, table: NDArray[np.void]) -> NDArray[np.void]:
-    """Shadows' scores by row: those that came late are joined by request, and the first of a version stands."""
-    found, late = _table(window.shadows, _SHADOW_DTYPE), _table(window.late, _LATE_DTYPE)
-    if not len(late):
-        return found
-    columns = (table[name].tolist() for name in ("unit", "at_s", "request"))
-    by_key = {_key(*found): n for n, found in enumerate(zip(*columns, strict=True))}
-    known = set(zip(found["row"].tolist(), found["version"].tolist(), strict=True))
-    joined = []
-    for key, version, score in late.tolist():
-        row = by_key.get(key)
-        if row is not None and (row, version) not in known:
-            known.add((row, version))
-            joined.append((row, version, score))
-    return np.concatenate([found, np.array(joined, dtype=_SHADOW_DTYPE)])
 
 
 def _full_hour(at_s: float) -> float:
