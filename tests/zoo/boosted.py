@@ -1,4 +1,4 @@
-"""XGBoost's and LightGBM's own files, stopped early and with categories, and what skl2onnx makes of scikit-learn's models."""
+"""XGBoost's and LightGBM's own files, stopped early and with categories, their conversions by onnxmltools, and skl2onnx's of scikit-learn's models."""
 
 import tempfile
 from collections.abc import Callable
@@ -9,6 +9,8 @@ import lightgbm
 import numpy as np
 import pandas as pd
 import xgboost
+from onnxmltools import convert_lightgbm, convert_xgboost
+from onnxmltools.convert.common.data_types import FloatTensorType
 from skl2onnx import to_onnx
 from tests.zoo.exhibits import Exhibit, Table, as_fitted, bundled, fare, matrix_of, said, voyage
 from tests.zoo.scikit import KEPT as SCIKIT
@@ -88,6 +90,73 @@ def _lightgbm_words(name: str) -> Exhibit:
     return Exhibit(name, table.inputs, _text(model), lambda asked: own(_categorical(asked, table)), "lightgbm", words)
 
 
+def _by_xgboost(model: Any, table: Callable[[], Table]) -> Keeper:
+    """Fitted on an array (onnxmltools reads no names of columns), stopped by half of it, and converted."""
+
+    def keep(name: str) -> Exhibit:
+        found = table()
+        fit, stop, labels, others = _halves(Table(found.matrix, found.labels, found.inputs))  # type: ignore[arg-type]
+        if found.words:
+            model.set_params(feature_types=["c" if known.name in found.words else "float" for known in found.inputs])
+        model.fit(fit, labels, eval_set=[(stop, others)], verbose=False)
+        return _graph(name, found, said(model), convert_xgboost(model, initial_types=_columns(found)))
+
+    return keep
+
+
+def _by_lightgbm(model: Any, table: Callable[[], Table]) -> Keeper:
+    def keep(name: str) -> Exhibit:
+        found = table()
+        fit, stop, labels, others = _halves(Table(found.matrix, found.labels, found.inputs))  # type: ignore[arg-type]
+        coded = [place for place, known in enumerate(found.inputs) if known.name in found.words]
+        ends = [lightgbm.early_stopping(5, verbose=False)]
+        model.fit(fit, labels, eval_set=[(stop, others)], callbacks=ends, categorical_feature=coded or "auto")
+        return _graph(
+            name,
+            found,
+            _off_thresholds(said(model), coded),
+            convert_lightgbm(model, initial_types=_columns(found), zipmap=False),
+        )
+
+    return keep
+
+
+def _off_thresholds(own: Callable[[np.ndarray], np.ndarray], coded: list[int]) -> Callable[[np.ndarray], np.ndarray]:
+    """NaN for a row of which one value is, in float32, a threshold of the trees: LightGBM splits in float64, and the graph holds
+    float32, so there the conversion itself says the other side.
+    """
+
+    def said_off(rows: np.ndarray) -> np.ndarray:
+        found = np.array(own(rows), np.float64)
+        lower = np.nextafter(rows.astype(np.float32), np.float32(-np.inf)).astype(np.float64)
+        lower[:, coded] = rows[:, coded]
+        below = own(lower)
+        apart = np.abs(found - below) > 1e-9
+        found[apart.any(axis=1) if apart.ndim == 2 else apart] = np.nan
+        return found
+
+    return said_off
+
+
+def _columns(table: Table) -> list[tuple[str, Any]]:
+    return [("input", FloatTensorType([None, len(table.inputs)]))]
+
+
+def _graph(name: str, table: Table, own: Callable[[np.ndarray], Any], graph: Any) -> Exhibit:
+    words = table.words
+    data = graph.SerializeToString()
+    return Exhibit(name, table.inputs, data, lambda asked: own(matrix_of(asked, words)), "onnx", words)
+
+
+def _guests() -> Table:
+    return voyage().with_holes()
+
+
+def _fares() -> Table:
+    table = voyage().with_holes()
+    return Table(table.frame, fare(table), table.inputs, table.words)
+
+
 def _cancer() -> Table:
     return bundled("cancer", 10)
 
@@ -150,4 +219,15 @@ CONVERTED: dict[str, Keeper] = {
         "forest-number",
     )
 }
-KEPT = NATIVE | CONVERTED
+_XGBOOST, _LIGHTGBM = STOPPED | {"early_stopping_rounds": 5}, STOPPED | {"verbose": -1}
+TOOLS: dict[str, Keeper] = {
+    "onnx-xgboost-binary": _by_xgboost(xgboost.XGBClassifier(**_XGBOOST), _cancer),
+    "onnx-xgboost-classes-holes": _by_xgboost(xgboost.XGBClassifier(**_XGBOOST), _wine),
+    "onnx-xgboost-number": _by_xgboost(xgboost.XGBRegressor(**_XGBOOST), _diabetes),
+    "onnx-xgboost-words": _by_xgboost(xgboost.XGBClassifier(**_XGBOOST, enable_categorical=True), _guests),
+    "onnx-lightgbm-binary": _by_lightgbm(lightgbm.LGBMClassifier(**_LIGHTGBM), _cancer),
+    "onnx-lightgbm-classes-holes": _by_lightgbm(lightgbm.LGBMClassifier(**_LIGHTGBM), _wine),
+    "onnx-lightgbm-number": _by_lightgbm(lightgbm.LGBMRegressor(**_LIGHTGBM), _diabetes),
+    "onnx-lightgbm-words": _by_lightgbm(lightgbm.LGBMRegressor(**_LIGHTGBM), _fares),
+}
+KEPT = NATIVE | CONVERTED | TOOLS

@@ -5,18 +5,22 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
 from tests.zoo.keeping import Kept
+from tests.zoo.whole import Whole
 
 from headrace.bus import artifacts
 from headrace.bus.admin import ensure_topics
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.projects import Projects
+from headrace.bus.views import read_all
 from headrace.clock import SystemClock
 from headrace.codec import Codec, out
 from headrace.envelope import Envelope
+from headrace.events.inference import VersionWarmed
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import ModelVersion, Route
 from headrace.obs.health import Health
@@ -83,6 +87,50 @@ def opened(settings: Settings, kafka_log: KafkaLog) -> Opened:
             await asyncio.gather(*tasks)
 
     return serve
+
+
+@pytest.fixture
+def opened_whole(settings: Settings, kafka_log: KafkaLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
+    """Serves exhibits by services of their own, which are told of them by commands alone."""
+    whole = Whole(settings, tmp_path)
+    for name, value in whole.environ.items():
+        monkeypatch.setenv(name, value)
+
+    @asynccontextmanager
+    async def serve(kept: Sequence[Kept]) -> AsyncIterator[House]:
+        topics = Topics.load(settings.namespace)
+        project = compile_project(Project("zoo", [found.exhibit.deployment for found in kept]))
+        await ensure_topics(kafka_log, topics.specs(project))
+        applied = ProjectApplied("zoo", digest(project), "", project, 0)
+        await _put(kafka_log, topics, "project.definitions", "zoo", applied)
+        url = f"http://127.0.0.1:{whole.gateway_port}"
+        with whole.running():
+            done = await whole.register(kept)
+            assert {found.outcome for found in done.values()} == {"is registered and takes traffic"}
+            await _warmed_before_traffic(kafka_log, topics, [found.exhibit.name for found in kept])
+            async with (
+                httpx.AsyncClient(base_url=url, timeout=90) as web,
+                AsyncClient(url) as client,
+                AsyncClient(way=OwnKafkaWay(settings)) as kafka,
+            ):
+                yield House(web, client, kafka)
+
+    return serve
+
+
+async def _warmed_before_traffic(log: KafkaLog, topics: Topics, names: Sequence[str]) -> None:
+    """Each route that gives a version traffic was written after an instance had said that it is warm."""
+    read = [topics.name("inference.facts"), topics.name("registry.routes")]
+    messages = await read_all(log, Codec(topics), read)
+    warmed, routed = dict[str, int](), dict[str, int]()
+    for message in messages:
+        event, at_ms = message.event, message.record.timestamp_ms
+        if isinstance(event, VersionWarmed):
+            warmed.setdefault(event.deployment, at_ms)
+        elif isinstance(event, Route) and event.shares:
+            routed.setdefault(event.deployment, at_ms)
+    assert routed.keys() == warmed.keys() == set(names)
+    assert all(warmed[name] <= routed[name] for name in names)
 
 
 async def _register(log: KafkaLog, topics: Topics, kept: Kept) -> None:

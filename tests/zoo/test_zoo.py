@@ -72,13 +72,27 @@ async def test_zoo_one_of_each_sort_is_served_as_its_maker_says_through_every_do
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", [scikit.KEPT, boosted.NATIVE, boosted.CONVERTED], ids=["scikit", "native", "onnx"])
+@pytest.mark.parametrize(
+    "part", [scikit.KEPT, boosted.NATIVE, boosted.CONVERTED, boosted.TOOLS], ids=["scikit", "native", "onnx", "tools"]
+)
 async def test_zoo_all_are_served_as_their_makers_say_through_every_door(
     opened: Callable[..., Any], part: dict[str, Callable[[str], Exhibit]]
 ) -> None:
     kept = _kept(list(part))
     assert await _gaps(opened, kept) == {}
     assert min(np.isfinite(one.own).all(axis=1).sum() for one in kept) >= 100
+
+
+WHOLE = boosted.NATIVE | boosted.CONVERTED | boosted.TOOLS | scikit.KEPT
+EIGHTS = [list(WHOLE)[begin : begin + 8] for begin in range(0, len(WHOLE), 8)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", EIGHTS, ids=[names[0] for names in EIGHTS])
+async def test_zoo_all_are_registered_by_command_tried_by_the_child_and_served_by_services_of_their_own(
+    opened_whole: Callable[..., Any], names: list[str]
+) -> None:
+    assert await _gaps(opened_whole, _kept(names)) == {}
 
 
 def test_zoo_what_is_refused_is_refused_for_its_reason() -> None:

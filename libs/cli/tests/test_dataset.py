@@ -1,6 +1,5 @@
 """`dataset build` on the log in memory: the rows that serving saw, to one digest, reading only what is new."""
 
-import json
 from pathlib import Path
 
 import msgspec
@@ -19,6 +18,8 @@ from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
 from headrace.project import Binary, Category, Count, Deployment, Derived, FeatureView, Mean, Number, Project, Source
 from headrace.project.compile import compile_project, digest
+from headrace.reading.kept import State
+from headrace.reading.parts import framed
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
 from headrace_cli.dataset.building import Wanted, build_dataset
@@ -184,8 +185,10 @@ async def test_a_manifest_gives_the_rows_of_then_though_the_past_was_amended(ben
 
 async def test_a_broken_state_of_another_definition_is_read_anew(bench: Bench, tmp_path: Path) -> None:
     first, _ = await bench.build(tmp_path)
-    state = tmp_path / ".cache" / "state.json"
-    state.write_text(json.dumps(json.loads(state.read_text()) | {"made_for": "something else"}))
+    state = tmp_path / ".cache" / "state"
+    # NB: whole and readable, and the digest of other sources or topics.
+    of_another = msgspec.msgpack.encode(State("something else", file=0, size=10, next={"x/0": 7}))
+    state.write_bytes(framed(0.0, of_another))
     again, _ = await bench.build(tmp_path)
     assert again["records_read"] == first["records_read"] == 20
     assert again["digest"] == first["digest"]
@@ -210,15 +213,26 @@ async def test_of_topics_made_again_nothing_that_was_kept_is_given_and_no_old_ma
     assert same["digest"] == again["digest"]
 
 
-@pytest.mark.parametrize("broken", ["{", '{"made_for": 3}', None])
+@pytest.mark.parametrize("name", ["state", "parts-0"])
+@pytest.mark.parametrize("what", ["empty", "torn", "flipped", "gone", "nothing of ours"])
 async def test_a_cache_that_cannot_be_read_costs_a_reading_of_the_log(
-    bench: Bench, tmp_path: Path, broken: str | None
+    bench: Bench, tmp_path: Path, name: str, what: str
 ) -> None:
     first, _ = await bench.build(tmp_path)
-    if broken is None:
-        (tmp_path / ".cache" / "00000" / "records.msgpack").write_bytes(b"\xc1")
-    else:
-        (tmp_path / ".cache" / "state.json").write_text(broken)
+    path = tmp_path / ".cache" / name
+    data = path.read_bytes()
+    half = len(data) // 2
+    match what:
+        case "empty":
+            path.write_bytes(b"")
+        case "torn":
+            path.write_bytes(data[:half])
+        case "flipped":
+            path.write_bytes(data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :])
+        case "gone":
+            path.unlink()
+        case _:
+            path.write_bytes(b"\xc1" * 100)
     again, _ = await bench.build(tmp_path)
     assert again["records_read"] == first["records_read"]
     assert again["digest"] == first["digest"]

@@ -15,7 +15,11 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from headrace.features.rows import pin_signature
 from headrace.models.engine import load
+from headrace.models.proving import Answering, golden_row
+from headrace.project import Deployment, Number, Project
+from headrace.project.compile import compile_project
 from headrace_trainer.adapters.onnx import convert
 from headrace_trainer.core.gates import judge_onnx
 from headrace_trainer.core.target import Target
@@ -23,6 +27,7 @@ from headrace_trainer.core.target import Target
 RNG = np.random.default_rng(0)
 ROWS = np.hstack([RNG.normal(size=(2000, 3)), RNG.integers(0, 8, size=(2000, 1))]).astype(np.float32)
 TWO = Target("binary")
+PROJECT = compile_project(Project("p", [Deployment("d", unit="u", inputs=[Number(name) for name in "abcd"])]))
 LABELS = ((ROWS[:, 0] > 0) ^ (ROWS[:, 3] % 3 == 0)).astype(int)
 
 
@@ -142,3 +147,25 @@ def test_the_limits_of_parity(rows: int, off: float, count: int, verdict: str) -
 
 def test_flipped_labels_are_counted() -> None:
     assert "2000 labels flipped" in judge_onnx("digest", TWO, np.full(2000, 0.4), np.full(2000, 0.6)).detail
+
+
+def test_where_an_instance_would_refuse_it_for_a_golden_row_skops_serves_and_the_gate_says_so() -> None:
+    """Numbers of a large spread: what the replay may pass over as a share of the spread, a warming instance does not of a small one."""
+    fitted = LinearRegression().fit(ROWS, NUMBERS)
+    near_zero = ROWS[:2].copy()
+    near_zero[1] = 0.0
+    near_zero[1, 0] = -fitted.intercept_ / fitted.coef_[0]
+    answers = Answering(pin_signature(PROJECT, PROJECT.deployments[0], {}), "number")
+    said = fitted.predict(near_zero)
+    golden = [
+        golden_row(row, np.array([value]), "number")
+        for row, value in zip(near_zero, said + np.array([0.0, 0.01]), strict=True)
+    ]
+    data, result = convert(fitted, Target("number"), "digest", ROWS, answers, golden)
+    assert (data, result.verdict) == (None, "INCONCLUSIVE")
+    assert "; golden row 1 scores " in result.detail
+    assert result.detail.endswith("; skops serves")
+    same = [golden_row(near_zero[0], said[:1], "number")]
+    data, result = convert(fitted, Target("number"), "digest", ROWS, answers, same)
+    assert data is not None
+    assert result.detail.endswith("; ONNX serves")

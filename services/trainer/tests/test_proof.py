@@ -11,10 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from headrace.events.registry import GoldenRow
 from headrace.features.rows import pin_signature
 from headrace.models import skops_format
-from headrace.models.proving import Unproven
+from headrace.models.proving import Answering, Unproven
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.testing.registry import command
 from headrace_trainer.core.proof import golden_of
 from headrace_trainer.core.target import Target
 
@@ -29,8 +28,7 @@ MATRIX = np.column_stack([DICE.uniform(0, 100, 500), DICE.integers(0, 24, 500), 
 def golden(model: Any, kind: str, classes: Iterable[str] = ()) -> tuple[GoldenRow, ...]:
     """Of a version of this kind."""
     target = Target(kind, tuple(classes))
-    told = command(signature=SIGNATURE, output=kind, classes=target.classes)
-    return golden_of(model, DELAY, told, target, MATRIX)
+    return golden_of(model, DELAY, Answering(SIGNATURE, kind, len(target.classes)), target, MATRIX)
 
 
 def test_golden_rows_are_what_the_model_says_of_rows_from_all_over_and_of_requests() -> None:

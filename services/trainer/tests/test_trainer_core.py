@@ -191,6 +191,9 @@ def test_older_rows_stay_or_go_by_the_loss_on_newer_ones_and_the_holdout_has_no_
     assert chosen(0.3, 0.2, 0.1) == 27.6 * DAY
     assert chosen(0.3, 0.105, 0.1) == 27 * DAY  # by so much a coin is lower
     assert set(judged_on) == {600}
+    span = span_at(at_s, 30 * DAY, changed_at_s=27 * DAY, begun_s=25 * DAY)
+    assert chosen(0.3, 0.1, 0.2, 0.3) == 25 * DAY
+    assert chosen(0.3, 0.2, 0.1, 0.3) == 27 * DAY
 
 
 def test_the_change_is_where_the_champions_loss_steps_up() -> None:
@@ -200,9 +203,9 @@ def test_the_change_is_where_the_champions_loss_steps_up() -> None:
     losses = np.where(wrong, 3.0, 0.05)
     for finding_s in (2 * DAY, 0.5 * DAY):
         found = locate(finding_s, DAY, at_s, losses)
-        assert found.from_s == found.counted_s == pytest.approx(2.4 * DAY, abs=0.03 * DAY)
+        assert found.begun_s == found.come_s == pytest.approx(2.4 * DAY, abs=0.03 * DAY)
     worse_and_worse = np.where(at_s < 1 * DAY, 0.2, np.where(at_s < 3 * DAY, 0.5, 0.8)) + rng.normal(0, 0.3, 4000)
-    assert locate(1 * DAY, DAY, at_s, worse_and_worse).from_s == pytest.approx(1 * DAY, abs=0.1 * DAY)
+    assert locate(1 * DAY, DAY, at_s, worse_and_worse).begun_s == pytest.approx(1 * DAY, abs=0.1 * DAY)
     assert locate(2 * DAY, DAY, at_s, np.full(4000, np.nan)) == Change(2 * DAY, 2 * DAY)
 
 
@@ -212,8 +215,8 @@ def test_of_a_change_that_comes_by_and_by_rows_are_counted_from_where_most_of_it
     for seed in range(20):
         is_new = np.random.default_rng(seed).random(4000) < share
         found = locate(1 * DAY, DAY, at_s[:2500], np.where(is_new, 3.0, 0.05)[:2500])
-        assert 1.9 * DAY < found.counted_s < 2.5 * DAY
-        assert found.from_s < found.counted_s
+        assert 1.9 * DAY < found.come_s < 2.5 * DAY
+        assert found.begun_s < found.come_s
 
 
 COIN = Yardstick("binary", np.asarray(0.5))

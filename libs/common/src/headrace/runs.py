@@ -80,6 +80,11 @@ def runs_folder(settings: Settings) -> Path:
     return Path(tempfile.gettempdir()) / f"headrace-{os.getuid()}-{cluster}" / name
 
 
+def read_folder(settings: Settings) -> Path:
+    """Where runs keep what they have read of the log, a folder per deployment: wiped, the next run reads it again."""
+    return runs_folder(settings) / "read"
+
+
 def make_folder(folder: Path) -> Path:
     """Make the runs folder, for this user only. Raises `Misconfigured` when it belongs to somebody else."""
     try:

@@ -16,14 +16,13 @@ from headrace_monitor.undecided import Undecided
 
 
 class Monitor:
-    """Waits for a project, then watches its deployments. What is applied is taken up in place; only where other sources are to be
-    read the shard begins again, from the places that its state names."""
+    """Waits for a project, then watches its deployments. What is applied is taken up in place, other sources are read beside
+    what is read already."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._services = Services()
         self._shard: MonitorShard | None = None
-        self._changed = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`."""
@@ -39,34 +38,11 @@ class Monitor:
         async with asyncio.TaskGroup() as group:
             group.create_task(health.run(stop))
             group.create_task(stops.run(stop))
-            group.create_task(self._host_until(stop))
+            group.create_task(self._host(self._sources()).run(stop))
 
     def _on_applied(self) -> None:
-        self._changed.set()
         if self._shard is not None:
             self._shard.apply(self._context.projects.definitions)
-
-    async def _host_until(self, stop: asyncio.Event) -> None:
-        """One host after the other, each for the sources that are to be read meanwhile."""
-        while not stop.is_set():
-            ended = asyncio.Event()
-            hosting = asyncio.create_task(self._host(sources := self._sources()).run(ended))
-            waiting = asyncio.create_task(self._until_others(sources, stop))
-            try:
-                await asyncio.wait({hosting, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                ended.set()
-                waiting.cancel()
-                await hosting
-
-    async def _until_others(self, sources: list[str], stop: asyncio.Event) -> None:
-        while not stop.is_set() and self._sources() == sources:
-            try:
-                async with asyncio.timeout(0.5):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
-            self._changed.clear()
 
     def _sources(self) -> list[str]:
         """Topics of the sources that deployments' views read."""
@@ -82,10 +58,18 @@ class Monitor:
         nouns = (
             "inference.decisions", "inference.outcomes", "inference.facts", "registry.facts", "registry.routes", "training.facts", "alerts.silences",
         )  # fmt: skip
+        fixed = [*map(topics.name, nouns), *(topics.dlq(service) for service in topics.services)]
         hosts: list[ShardHost] = []
 
         async def behind() -> Mapping[TopicPartition, int]:
             return await hosts[0].behind()
+
+        async def read_sources(wanted: Sequence[str], anew: Sequence[str], since_s: float) -> None:
+            """NB: an event may be dated a little after it was appended, and long before."""
+            partitions = [tp for topic in anew for tp in await context.log.partitions(topic)]
+            since_ms = int(max(since_s, 0.0) * 1000)
+            starts = await context.log.offsets_at(partitions, since_ms) if since_ms else dict.fromkeys(partitions, 0)
+            await hosts[0].read_others([*fixed, *wanted], starts)
 
         def make(_: int) -> MonitorShard:
             self._shard = MonitorShard(
@@ -96,6 +80,8 @@ class Monitor:
                 behind,
                 undecided=Undecided(context.log, topics, self._services, context.clock).count,
                 reread=Rereader(context.log, context.codec, lambda: hosts[0].note_progress(0)).read,
+                read_sources=read_sources,
+                sources_read=[topic for topic in hosts[0].inputs if topic not in fixed],
                 health=context.health,
                 progress=lambda: hosts[0].note_progress(0),
                 learn=context.projects.learn,
@@ -107,7 +93,7 @@ class Monitor:
             context.codec,
             topics,
             service=SERVICE,
-            inputs=[*map(topics.name, nouns), *sources, *(topics.dlq(service) for service in topics.services)],
+            inputs=[*fixed, *sources],
             make=make,
             health=context.health,
             lock=topics.name("monitor.findings"),

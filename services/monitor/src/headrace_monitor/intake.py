@@ -48,10 +48,18 @@ class Intake:
         """`committed`: how far the owner before this one has read."""
         self._read_before = {f"{tp.topic}/{tp.partition}": offset for tp, offset in committed.items()}
 
-    def follow(self, sources: Mapping[str, SourceDefinition]) -> None:
-        """Take the events of these sources and no others."""
-        self.sources.keep(sources)
+    def follow(self, sources: Mapping[str, SourceDefinition]) -> list[str]:
+        """Take the events of these sources and no others; returns the topics of those of which nothing is held."""
+        begun = [self._topics.of_source(name) for name in self.sources.keep(sources)]
         self._source_topics = {self._topics.of_source(name): name for name in sources}
+        for topic in begun:
+            self._clocks.forget_source(topic)
+        return begun
+
+    @property
+    def source_topics(self) -> list[str]:
+        """The topics whose events are taken, sorted."""
+        return sorted(self._source_topics)
 
     def is_strange(self, event: object) -> bool:
         """Whether what is declared, as far as it is known here, has no place for a message."""
@@ -63,6 +71,10 @@ class Intake:
         """A start goes on from these offsets: of sources that it does not read from their beginning, what lies before is not there."""
         begun = {tp.topic for tp, offset in starts.items() if offset > 0}
         self.sources.begin([name for topic, name in self._source_topics.items() if topic in begun], whole_from_s)
+
+    def begin_anew(self, topics: Sequence[str], whole_from_s: float) -> None:
+        """Of these topics, amid the work, all is read that may be used from this instant on."""
+        self.sources.begin([self._source_topics[topic] for topic in topics], whole_from_s)
 
     def is_event(self, topic: str) -> bool:
         """Whether a topic is that of a source."""

@@ -42,7 +42,8 @@ class Looks:
         self._looked_idle_s = -math.inf
 
     async def begin(self) -> None:
-        """Which partitions there are."""
+        """Which partitions there are; again when there are others."""
+        self._inputs.clear()
         for tp in await self._behind():
             self._inputs.setdefault(tp.topic, []).append(f"{tp.topic}/{tp.partition}")
         self._all_unread = Reading(frozenset(place for places in self._inputs.values() for place in places))

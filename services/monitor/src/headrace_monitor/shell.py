@@ -5,7 +5,7 @@ its rollout is judged raises `MonitoringFailed` for it, and all others go on.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from headrace.bus.port import Out, TopicPartition
@@ -17,6 +17,7 @@ from headrace.events.alerts import AlertChanged
 from headrace.events.inference import DecisionMade, OutcomeObserved, ShadowScored
 from headrace.events.monitor import MonitorState, RolloutJudged
 from headrace.events.registry import AliasMoved, ModelVersion, Route, VersionRegistered
+from headrace.instants import MAX_AHEAD_S
 from headrace.obs.health import Health
 from headrace.project.definition import ProjectDefinition
 from headrace.topics import Topics
@@ -31,6 +32,7 @@ from headrace_monitor.core.releases import alarms_of
 from headrace_monitor.core.services import Services
 from headrace_monitor.core.serving import OF_INSTANCES, InferenceFact, Serving
 from headrace_monitor.core.signatures import Signatures
+from headrace_monitor.core.sources import SLACK_S
 from headrace_monitor.intake import Intake
 from headrace_monitor.keeping import Keeping
 from headrace_monitor.letters import Letters
@@ -40,14 +42,18 @@ from headrace_monitor.rollouts import Rollouts
 from headrace_monitor.telling import Telling
 
 SERVICE = "monitor"
+# The topics to read, those of them to be read anew, and from which instant on.
+ReadSources = Callable[[Sequence[str], Sequence[str], float], Awaitable[None]]
 _log = logging.getLogger("headrace.monitor")
 
 
 class MonitorShard:
     """All partitions of all inputs; one active instance.
 
-    `learn`: asked, before anything is taken that nobody declares, what is applied by now. `undecided`: requests without a decision, per partition (none when None). `reread`: decisions from the log again
-    (without it windows close without parity). `progress`: told that work goes on.
+    `learn`: asked, before anything is taken that nobody declares, what is applied by now. `undecided`: requests without a
+    decision, per partition (none when None). `reread`: decisions from the log again (without it windows close without parity).
+    `read_sources`: has the topics of these sources read from now on, and some of them from an instant on; `sources_read`: which
+    are read now. `progress`: told that work goes on.
     """
 
     def __init__(
@@ -60,6 +66,8 @@ class MonitorShard:
         *,
         undecided: Undecided | None = None,
         reread: Reread | None = None,
+        read_sources: ReadSources | None = None,
+        sources_read: Sequence[str] = (),
         health: Health | None = None,
         progress: Callable[[], None] = lambda: None,
         learn: Learn | None = None,
@@ -67,6 +75,7 @@ class MonitorShard:
         self._topics, self._clock, self._health = topics, clock, health or Health(SERVICE, "")
         self._learn = learn
         self._applied: Sequence[ProjectDefinition] | None = None
+        self._read_sources, self._sources_read, self._anew = read_sources, sorted(sources_read), set[str]()
         self.deployments, self._failing, self._serving, self._clocks = Deployments(), Failing(), Serving(), Clocks()
         self._alerts, self._signatures = Alerts(topics, clock, SERVICE), Signatures()
         self._letters = Letters(topics, clock, services, self._alerts)
@@ -114,17 +123,32 @@ class MonitorShard:
         return starts
 
     def apply(self, projects: Sequence[ProjectDefinition]) -> None:
-        """Projects changed: taken up in place before the next step (not now: a window may be closing in a thread)."""
+        """Projects changed: taken up in place with the next step (not now: a window may be closing in a thread)."""
         self._applied = projects
 
-    def _take_up(self) -> list[Out]:
-        """Deployments that were added, removed or changed; of the others nothing is touched."""
+    async def _take_up(self) -> list[Out]:
+        """Deployments that were added, removed or changed; of the others nothing is touched, and nothing of theirs is read again."""
         projects, self._applied = self._applied, None
-        if projects is None:
-            return []
-        changed = self.deployments.apply(projects)
-        self._intake.follow(self.deployments.sources())
+        changed, begun = Changed((), (), {}), list[str]()
+        if projects is not None:
+            changed = self.deployments.apply(projects)
+            begun = self._intake.follow(self.deployments.sources())
+        await self._read_others(begun)
         return self._tell_changed(changed)
+
+    async def _read_others(self, begun: Sequence[str]) -> None:
+        """Read the sources that are wanted now. `begun`: topics of which nothing is held: from where open windows may look back."""
+        wanted, read = self._intake.source_topics, self._sources_read
+        if self._read_sources is None or (wanted == read and not begun):
+            return
+        anew = [topic for topic in wanted if topic in begun or topic not in read]
+        after_s = max((source.available_after_s for source in self.deployments.sources().values()), default=0.0)
+        whole_from_s = self._keeping.needed_from_s - SLACK_S
+        await self._read_sources(wanted, anew, whole_from_s - after_s - MAX_AHEAD_S)
+        self._intake.begin_anew(anew, whole_from_s)
+        self._anew.update(anew)
+        self._sources_read = wanted
+        await self._looks.begin()
 
     def _tell_changed(self, changed: Changed) -> list[Out]:
         """What could be set up is well; what could not is told with the next look around; of what is gone all alerts end."""
@@ -143,10 +167,11 @@ class MonitorShard:
     # what is read
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
-        outputs = Outputs(outs=self._take_up())
+        self._anew.clear()
+        outputs = Outputs(outs=await self._take_up())
         if self._learn is not None and any(self._intake.is_strange(message.event) for message in batch):
             await self._learn()
-            outputs.outs += self._take_up()
+            outputs.outs += await self._take_up()
         self._looks.note(len(batch))
         now_s = self._clock.monotonic_s()
         for message in batch:
@@ -164,7 +189,7 @@ class MonitorShard:
         return outputs
 
     async def on_tick(self) -> Outputs:
-        outs = self._take_up()
+        outs = await self._take_up()
         return Outputs(outs=outs + await self._look_at_data(is_idle=True) + self._look_around())
 
     def _take(self, message: Message, now_s: float) -> Sequence[Out]:
@@ -177,7 +202,9 @@ class MonitorShard:
         elif kind is ShadowScored:
             self._intake.take_shadow(event, record)
         elif self._intake.is_event(record.topic):
-            self._intake.take_event(message, now_s)
+            # NB: what was fetched before its source was to be read anew comes again.
+            if record.topic not in self._anew:
+                self._intake.take_event(message, now_s)
         elif kind is AliasMoved:
             return self._on_alias(message, event)
         elif isinstance(event, TrainingFact):

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,11 +13,15 @@ from headrace.bus.runtime import Context
 from headrace.events.inference import DecisionMade, ShadowScored
 from headrace.events.registry import GateResult, Signature
 from headrace.events.training import RetrainAccepted
-from headrace.features.dataset import Gathered, Rows, is_foreign
+from headrace.features.dataset import Gathered, Rows
+from headrace.features.own import is_foreign
 from headrace.features.parity import parity
 from headrace.features.rows import bare_signature
 from headrace.instants import MAX_AHEAD_S
+from headrace.policy.outcomes import SKEW_S
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
+from headrace.reading.gathering import Gathering
+from headrace.reading.kept import bound
 from headrace_trainer.adapters.champion import Champion, Versions, engine_at, read_versions
 from headrace_trainer.core.closed import closed_to
 from headrace_trainer.core.served import judge_parity
@@ -24,6 +29,8 @@ from headrace_trainer.patience import beside
 
 # Per partition of decisions, how many of the newest are compared with what training makes of them.
 _NEWEST_SERVED = 2000
+# What all deployments' readings may take on disk together; beyond it the longest unused go.
+KEPT_BYTES = 4 * 2**30
 T = TypeVar("T")
 Patiently = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 Progress = Callable[[str, float, str], None]
@@ -31,7 +38,8 @@ Progress = Callable[[str, float, str], None]
 
 @dataclass(frozen=True)
 class Gatherer:
-    """Of one run. `patiently`: does a step that only touches the log, again until the log is there."""
+    """Of one run. `patiently`: does a step that only touches the log, again until the log is there. `kept`: where what was
+    read is kept from run to run, a folder per deployment; None for nowhere."""
 
     context: Context
     accepted: RetrainAccepted
@@ -39,6 +47,7 @@ class Gatherer:
     deployment: DeploymentDefinition
     patiently: Patiently
     progress: Progress
+    kept: Path | None = None
 
     @property
     def from_s(self) -> float:
@@ -48,20 +57,34 @@ class Gatherer:
 
     async def rows(self) -> tuple[Rows, float, GateResult | None]:
         """Labelled rows of closed windows, ascending; where those windows end; and the gate on parity with what was served."""
-        log, topics, clock_s = self.context.log, self.context.topics, self.accepted.clock_s
-        gathered = Gathered(self.project, self.deployment, topics, self.from_s, clock_s, clock_s)
+        log, topics = self.context.log, self.context.topics
         # NB: the decisions first: features of one that is made from now on may hold events that are not read here.
         served = await self.patiently(lambda: pin_offsets(log, [topics.name("inference.decisions")]))
-        ends = await self.patiently(lambda: pin_offsets(log, gathered.topic_names()))
-        starts = await self.patiently(lambda: gathered.starts(log))
-        self.progress("rows", 0.0, "")
-        codec = self.context.codec
-        await read_up_to(log, ends, lambda record: gathered.read(codec, record), self._read_so_far, starts)
+        gathered, ends = await self._read()
         offsets = {f"{topics.base(tp.topic)}/{tp.partition}": end for tp, end in sorted(ends.items())}
         self.progress("features", 0.4, "")
         rows, to_s = await beside(self._closed, gathered, offsets)
         self.progress("parity", 0.45, "")
         return rows, to_s, await self._parity(gathered, served)
+
+    async def _read(self) -> tuple[Gathered, Mapping[TopicPartition, int]]:
+        """What the rows are made of, and up to where it was read: what earlier runs kept, and what is new since."""
+        folder = None if self.kept is None else self.kept / f"{self.deployment.name}.kept"
+        gathering = Gathering(self.context.log, self.context.codec, self._nothing, folder, forgets=True)
+        try:
+            await self.patiently(gathering.begin)
+            ends = await self.patiently(gathering.pin)
+            self.progress("rows", 0.0, "")
+            await gathering.read(ends, self._read_so_far)
+        finally:
+            gathering.close()
+        if self.kept is not None:
+            bound(self.kept, KEPT_BYTES)
+        return gathering.gathered, ends
+
+    def _nothing(self) -> Gathered:
+        clock_s, from_s = self.accepted.clock_s, self.from_s
+        return Gathered(self.project, self.deployment, self.context.topics, from_s, clock_s, clock_s, from_s - SKEW_S)
 
     async def versions(self) -> Versions:
         """What is registered."""
@@ -92,7 +115,8 @@ class Gatherer:
     async def _parity(self, gathered: Gathered, ends: Mapping[TopicPartition, int]) -> GateResult | None:
         """The newest logged rows up to `ends` beside what training would make of them.
 
-        NB: rows that were made by other views than today's are left out: nothing here could make them again.
+        NB: rows that were made by other views than today's, or before the history, are left out: nothing here could make them
+        again.
         """
         project, deployment = self.project, self.deployment
         bare = bare_signature(project, deployment)
@@ -100,7 +124,7 @@ class Gatherer:
         served: list[DecisionMade] = []
 
         def take(event: DecisionMade | ShadowScored) -> None:
-            if isinstance(event, DecisionMade) and event.signature in alike:
+            if isinstance(event, DecisionMade) and event.signature in alike and event.at_s >= self.from_s:
                 served.append(event)
 
         await self._decisions(take, ends, {tp: end - _NEWEST_SERVED for tp, end in ends.items()})

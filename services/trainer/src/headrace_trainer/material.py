@@ -67,19 +67,19 @@ def prepared(
         champion = None
     scores = None if champion is None else champion.scores(target, deployment, rows)
     lineage = None if champion is None else champion.registered.lineage
-    changed_at_s = counted_s = accepted.changed_at_s
+    changed_at_s, begun_s = accepted.changed_at_s, None
     if changed_at_s is None and lineage is not None:
-        changed_at_s = counted_s = lineage.changed_at_s
+        changed_at_s = lineage.changed_at_s
     elif (
         changed_at_s is not None and lineage is not None and lineage.request_to_s <= changed_at_s + deployment.cohort_s
     ):
         assert scores is not None
         found = locate(changed_at_s, deployment.cohort_s, rows.at_s, _losses(target, scores, rows.labels))
-        changed_at_s, counted_s = found.from_s, found.counted_s
+        changed_at_s, begun_s = found.come_s, found.begun_s
     fair_from_s = None if champion is None else champion.known_to_s
     from_s = accepted.clock_s - training.history_s
-    span = span_of(training, rows.at_s, from_s, to_s, changed_at_s, fair_from_s)
-    after = 0 if counted_s is None else int((rows.at_s >= counted_s).sum())
+    span = span_of(training, rows.at_s, from_s, to_s, changed_at_s, fair_from_s, begun_s)
+    after = 0 if changed_at_s is None else int((rows.at_s >= changed_at_s).sum())
     wanted = 0 if accepted.changed_at_s is None else wanted_after(training, len(rows))
     told, missing = _lacking(training, span, rows, after, wanted)
     matrix = rows.matrix(deployment, signature)

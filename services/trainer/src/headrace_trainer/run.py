@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from headrace.events.project import ProjectApplied
 from headrace.events.registry import ArtifactPlace, GateResult, Lineage, RegisterVersion
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished, TrainingProgressed
 from headrace.models import skops_format
+from headrace.models.proving import Answering
 from headrace.project.definition import DeploymentDefinition
 from headrace.project.load import Allowed, load_build
 from headrace.project.raised import place_of
@@ -44,13 +46,15 @@ T = TypeVar("T")
 class TrainingRun:
     """A run; `say` takes facts as they come, and the command to register just before the last of them.
 
-    `load`: finds the user's `build` (see `load_build`). `written`: where that is written.
+    `load`: finds the user's `build` (see `load_build`). `kept`: where what was read is kept, see `Gatherer`. `written`: where
+    `build` is written.
     """
 
     context: Context
     accepted: RetrainAccepted
     say: Say
     load: Callable[[str, str, str, Allowed], Any] = load_build
+    kept: Path | None = None
     command: RegisterVersion | None = None
     began_s: float = field(default_factory=time.monotonic)
     written: str = ""
@@ -77,7 +81,7 @@ class TrainingRun:
         # NB: importing runs the user's code; what must not be imported here is better known before all is read.
         build = await beside(self._build_of, applied, found[1])
         self.written = written_at(build)
-        gatherer = Gatherer(self.context, self.accepted, *found, self._patiently, self._progress)
+        gatherer = Gatherer(self.context, self.accepted, *found, self._patiently, self._progress, self.kept)
         rows, to_s, alike = await gatherer.rows()
         if alike is not None:
             self.say(GateJudged(name, self.accepted.run, alike))
@@ -125,13 +129,15 @@ class TrainingRun:
         self._progress("refit", 0.75)
         fitted = await self._fitting(refit, target, build, matrix, labels, at_s, gated)
         self._progress("onnx", 0.85)
-        onnx, parity = await beside(convert, fitted.model, target, fitted.digest, matrix)
+        answers = _answering(material, fitted)
+        golden = await beside(golden_of, fitted.model, deployment, answers, target, matrix[_inside(material, gated)])
+        onnx, parity = await beside(convert, fitted.model, target, fitted.digest, matrix, answers, golden)
         self.say(GateJudged(deployment.name, self.accepted.run, parity))
         gates = [*([alike] if alike is not None else []), *gated.results, parity]
         command = await self._publish(deployment, material, gated, fitted, gates)
         place = await self._publish_bytes(onnx, "onnx") if onnx is not None else None
-        described = await beside(_described, deployment, command, material, gated, fitted)
-        self.command = replace(command, onnx=place, **described)
+        described = await beside(_described, material, gated)
+        self.command = replace(command, onnx=place, golden=golden, **described)
         size = len(self.context.codec.encode(self.command))
         if size > _COMMAND_BYTES:
             raise Unfit(
@@ -238,16 +244,24 @@ def _not_switched(open_gate: GateResult, deployment: str) -> str:
     )
 
 
-def _described(
-    deployment: DeploymentDefinition, command: RegisterVersion, material: Material, gated: Gated, fitted: Fitted
-) -> dict[str, Any]:
-    """Figures for the card, of all rows in the span and of the holdout by slice; and golden rows."""
-    rows, matrix, span, target = material.rows, material.matrix, gated.span, material.target
+def _answering(material: Material, fitted: Fitted) -> Answering:
+    """How the version that is registered answers."""
+    target = material.target
+    return Answering(material.signature, target.kind, len(target.classes), target.places(fitted.model))
+
+
+def _inside(material: Material, gated: Gated) -> np.ndarray:
+    """Which rows lie in the span."""
+    at_s, span = material.rows.at_s, gated.span
+    return (at_s >= span.from_s) & (at_s < span.to_s)
+
+
+def _described(material: Material, gated: Gated) -> dict[str, Any]:
+    """Figures for the card, of all rows in the span and of the holdout by slice."""
+    rows, span, target = material.rows, gated.span, material.target
     _, holdout = masks(span, rows.at_s)
-    inside = (rows.at_s >= span.from_s) & (rows.at_s < span.to_s)
     inputs = [rows.inputs[n] for n in np.flatnonzero(holdout)]
     return {
-        "profile": profile_of(material.signature, matrix[inside]),
+        "profile": profile_of(material.signature, material.matrix[_inside(material, gated)]),
         "slices": slices_of(material.signature, target, inputs, gated.scores, rows.labels[holdout]),
-        "golden": golden_of(fitted.model, deployment, command, target, matrix[inside]),
     }

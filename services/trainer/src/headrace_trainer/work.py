@@ -39,6 +39,7 @@ async def train(folder: Path) -> None:
     from headrace.clock import SystemClock
     from headrace.codec import Codec
     from headrace.obs.health import Health
+    from headrace.runs import read_folder
     from headrace.settings import Settings
     from headrace_trainer.patience import patiently
     from headrace_trainer.run import TrainingRun
@@ -57,7 +58,7 @@ async def train(folder: Path) -> None:
         await patiently(lambda: connect(log, settings.connect_timeout_s), journal.waiting)
         await patiently(projects.start, journal.waiting)
         await projects.stop()
-        await TrainingRun(context, journal.accepted, journal.say).run()
+        await TrainingRun(context, journal.accepted, journal.say, kept=read_folder(settings)).run()
     finally:
         await log.stop()
 

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import logging
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -14,15 +12,13 @@ import numpy as np
 import polars as pl
 
 from headrace.bus.port import TopicPartition
-from headrace.bus.reading import pin_offsets, read_up_to
+from headrace.bus.reading import pin_offsets
 from headrace.envelope import format_instant
 from headrace.errors import Misconfigured
 from headrace.features.dataset import Gathered, Rows
 from headrace.features.entities import text_of
-from headrace_cli.dataset.cache import Cache
+from headrace.reading.gathering import Gathering
 from headrace_cli.session import Session
-
-_log = logging.getLogger("headrace.dataset")
 
 
 @dataclass(frozen=True)
@@ -45,32 +41,32 @@ async def build_dataset(
     session: Session, wanted: Wanted, folder: Path, progress: Callable[[float], None]
 ) -> dict[str, Any]:
     """Write the rows to `folder` and return the manifest."""
-    gathered = _gathered(session, wanted)
-    ids = await session.log.topic_ids(sorted(gathered.topic_names()))
-    of_base = {session.topics.base(name): found for name, found in ids.items()}
-    _refuse_others(wanted, of_base)
-    ends = await _ends(session, wanted, gathered)
-    cache = Cache(folder / ".cache", gathered, ids)
+    gathering = Gathering(
+        session.log, session.codec, lambda: _gathered(session, wanted), folder / ".cache", forgets=False
+    )
     try:
-        starts = cache.load()
-    except Exception as error:
-        # NB: whatever is wrong with what is kept: it is only kept, and the log has it all.
-        _log.warning("the cache in %s cannot be read (%s): all is read anew", cache.folder, error)
-        shutil.rmtree(cache.folder, ignore_errors=True)
-        gathered = _gathered(session, wanted)
-        cache = Cache(folder / ".cache", gathered, ids)
-        starts = cache.load()
-    if any(starts.get(tp, 0) > end for tp, end in ends.items()):
+        return await _built(session, wanted, folder, progress, gathering)
+    finally:
+        gathering.close()
+
+
+async def _built(
+    session: Session, wanted: Wanted, folder: Path, progress: Callable[[float], None], gathering: Gathering
+) -> dict[str, Any]:
+    await gathering.begin()
+    ids = {session.topics.base(name): found for name, found in gathering.topic_ids.items()}
+    _refuse_others(wanted, ids)
+    ends = await _ends(session, wanted, gathering.gathered)
+    if any(gathering.starts[tp] > end for tp, end in ends.items()):
         raise Misconfigured(f"{folder} holds newer rows than the manifest asks for: give another --out")
 
     def told(done: int, total: int) -> None:
         progress(done / max(total, 1))
 
-    await read_up_to(session.log, ends, lambda record: cache.take(session.codec, record), told, starts)
-    cache.save(ends)
-    read = sum(ends[tp] - starts.get(tp, 0) for tp in ends)
+    read = await gathering.read(ends, told)
     offsets = {f"{session.topics.base(tp.topic)}/{tp.partition}": end for tp, end in sorted(ends.items())}
-    return _write(gathered, gathered.rows(offsets), folder, wanted, read, of_base)
+    rows = gathering.gathered.rows(offsets)
+    return _write(gathering.gathered, rows, folder, wanted, read, ids)
 
 
 def _gathered(session: Session, wanted: Wanted) -> Gathered:

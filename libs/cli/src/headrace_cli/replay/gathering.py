@@ -26,7 +26,7 @@ from headrace.events.inference import (
     ShadowScored,
 )
 from headrace.events.registry import AliasMoved
-from headrace.features.dataset import is_foreign
+from headrace.features.own import is_foreign
 from headrace.policy.outcomes import Asked, key_of, labels_of, packed, table_of
 from headrace.project.definition import DeploymentDefinition
 from headrace.project.labels import value_of, why_not_label

@@ -11,7 +11,7 @@ from headrace.bus.reading import pin_offsets, read_up_to
 from headrace.codec import Message
 from headrace.errors import Misconfigured, Poison
 from headrace.events.inference import OutcomeObserved, PredictionRequested
-from headrace.features.dataset import is_foreign
+from headrace.features.own import is_foreign
 from headrace.project.definition import DeploymentDefinition
 from headrace_cli.replay.history import Counted
 from headrace_cli.replay.spool import Asked, Event, Known, Spool

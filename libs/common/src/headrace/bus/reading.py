@@ -8,7 +8,7 @@ from headrace.bus.same_topics import SameTopics
 from headrace.errors import Retryable
 from headrace.policy.backoff import delays_s
 
-Take = Callable[[Record], None]
+Take = Callable[[Record], object]
 Progress = Callable[[int, int], None]
 
 _MOST = 5000

@@ -27,7 +27,7 @@ class SameTopics:
     async def look(self, names: Collection[str]) -> list[str]:
         """Those that are missing now, sorted. Raises `Restart` when one is not what it was."""
         self._looked_s = asyncio.get_running_loop().time()
-        before = self.ids.keys()
+        before = set(self.ids)
         there = await self._log.topic_ids(sorted(names))
         again = [name for name in there if self._is_another(name, there[name])]
         if again:
@@ -37,7 +37,9 @@ class SameTopics:
         # by another look that ran beside this one.
         beside = {name: found for name, found in self.ids.items() if name not in before}
         asked = {name: self.ids.get(name, there.get(name, "")) for name in names if name in self.ids or name in there}
-        self.ids = beside | asked
+        # NB: in place: whoever writes offsets of these topics holds this dictionary.
+        self.ids.clear()
+        self.ids.update(beside | asked)
         self._gone = frozenset(self.ids.keys() - there.keys())
         return sorted(set(names) - there.keys())
 

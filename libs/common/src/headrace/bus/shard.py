@@ -154,8 +154,8 @@ class Shard:
             )
             logic = host.make(self.number)
             await self._replay(logic)
-            self.committed = await self._committed()
-            self.start_at = await self._starts(await logic.on_start(self.committed))
+            self.committed = await self._committed(self.partitions)
+            self.start_at = await self._starts(await logic.on_start(self.committed), self.partitions)
             self.taken = dict(self.start_at)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._work(logic))
@@ -193,21 +193,33 @@ class Shard:
         finally:
             await reader.close()
 
-    async def _committed(self) -> dict[TopicPartition, int]:
+    async def _committed(self, partitions: frozenset[TopicPartition]) -> dict[TopicPartition, int]:
         """Where the group stands; of a topic that was made again, nothing."""
-        found = await self.host.log.committed(self.host.group, self.partitions)
+        found = await self.host.log.committed(self.host.group, partitions)
         ends = await self.host.log.end_offsets(found) if found else {}
         for tp in [tp for tp in found if found[tp] > ends[tp]]:
             _log.warning("%s/%s ends at %s, before what was committed: it was made again", *tp, ends[tp])
             del found[tp]
         return found
 
-    async def _starts(self, wanted: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        begins = await self.host.log.begin_offsets(self.partitions)
-        ends = await self.host.log.end_offsets(self.partitions)
-        starts = {tp: max(wanted.get(tp, 0), begins[tp]) for tp in self.partitions}
+    async def read_also(self, wanted: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Own these partitions too, or begin to read them anew; returns from where. What was fetched of them is dropped."""
+        starts = await self._starts(wanted, frozenset(wanted))
+        committed = await self._committed(frozenset(wanted) - self.partitions)
+        self.partitions |= frozenset(wanted)
+        self.committed = {**self.committed, **committed}
+        self.taken.update(starts)
+        self.backlog = deque(r for r in self.backlog if (r.topic, r.partition) not in starts)
+        return starts
+
+    async def _starts(
+        self, wanted: Mapping[TopicPartition, int], partitions: frozenset[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        begins = await self.host.log.begin_offsets(partitions)
+        ends = await self.host.log.end_offsets(partitions)
+        starts = {tp: max(wanted.get(tp, 0), begins[tp]) for tp in partitions}
         # NB: past what an operator has skipped, unless that lies beyond a topic that was made again.
-        skipped = {tp: self.host.stops.goes_on_at(*tp) for tp in self.partitions}
+        skipped = {tp: self.host.stops.goes_on_at(*tp) for tp in partitions}
         return {tp: max(start, skipped[tp]) if skipped[tp] <= ends[tp] else start for tp, start in starts.items()}
 
     async def _work(self, logic: ShardLogic) -> None:

@@ -9,7 +9,8 @@ import asyncio
 import itertools
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
@@ -103,6 +104,7 @@ class ShardHost:
         self._lost_since: CoreWait | None = None
         self._held_back: dict[TopicPartition, tuple[int, float]] = {}
         self._error: BaseException | None = None
+        self._change: _Change | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or a `Fatal`."""
@@ -145,6 +147,18 @@ class ShardHost:
             for record in shard.backlog:
                 found[TopicPartition(record.topic, record.partition)] += 1
         return found
+
+    async def read_others(self, inputs: Sequence[str], anew: Mapping[TopicPartition, int]) -> None:
+        """Read these inputs from now on; what was read before of the others goes on from where it is. `anew`: partitions that are
+        new, or are to be read again, and from where.
+
+        For a shard that reads all inputs by hand (`lock`): its logic calls it within a step, and leaves what it has in hand of `anew`.
+        """
+        change = _Change(list(inputs), dict(anew))
+        self._change = change
+        await change.done.wait()
+        if change.why_not:
+            raise Retryable(change.why_not)
 
     def note_progress(self, handled: int) -> None:
         """The watchdog's food."""
@@ -202,6 +216,8 @@ class ShardHost:
         await self._tend()
         if self.lock:
             await self._hold_lock()
+        if self._change is not None:
+            await self._take_change(self._change)
         # NB: only now: holding the lock may have let go of the reader.
         reader = self._reader if self.lock else self._member
         if reader is not None:
@@ -223,6 +239,29 @@ class ShardHost:
         # NB: not in `_on_revoked`: the loop may be waiting in this reader's fetch just then.
         if self._reader is not None and not any(shard.is_consuming for shard in self._shards.values()):
             await self._drop_reader()
+
+    async def _take_change(self, change: "_Change") -> None:
+        """Another reader, for what is to be read now. When the broker goes away meanwhile it is done again."""
+        shard, reader = self._shards.get(0), self._reader
+        if shard is None or reader is None or not shard.is_consuming or shard.failed is not None:
+            return self._end_change("the shard was let go of while its inputs changed")
+        await self.same.look(change.inputs)
+        wanted = {tp for topic in change.inputs for tp in await self.log.partitions(topic)}
+        going = {tp: await reader.position(tp) for tp in reader.assignment() if tp in wanted and tp not in change.anew}
+        fresh = {tp: change.anew.get(tp, 0) for tp in wanted - going.keys()}
+        starts = await shard.read_also(fresh)
+        found = await self.log.reader(wanted, going | starts)
+        self.inputs, self._partitions, shard.partitions = change.inputs, [], frozenset(wanted)
+        self._reader = found
+        found.pause(wanted if shard.is_held else self._held & wanted)
+        self._end_change()
+        return await reader.close()
+
+    def _end_change(self, why_not: str = "") -> None:
+        change, self._change = self._change, None
+        if change is not None:
+            change.why_not = why_not
+            change.done.set()
 
     async def _drop_reader(self) -> None:
         reader, self._reader = self._reader, None
@@ -261,6 +300,7 @@ class ShardHost:
 
     async def _on_revoked(self, partitions: frozenset[TopicPartition]) -> None:
         shards, self._shards = self._shards, {}
+        self._end_change("the shard was let go of while its inputs changed")
         await asyncio.gather(*(shard.close(5.0) for shard in shards.values()))
         # NB: a stop whose transaction was not finished in time is no fact: the next owner finds it again.
         for shard in shards.values():
@@ -447,6 +487,16 @@ class ShardHost:
         if self._producer is not None:
             await self._producer.close()
         await self.stops.close()
+
+
+@dataclass
+class _Change:
+    """Other inputs, asked for by a logic; `why_not`: why they are not read, once `done`."""
+
+    inputs: list[str]
+    anew: dict[TopicPartition, int]
+    why_not: str = ""
+    done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def _first(error: BaseException | None) -> BaseException | None:

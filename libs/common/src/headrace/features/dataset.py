@@ -15,18 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.bus.port import Log, Record, TopicPartition
-from headrace.codec import Codec, Message
+from headrace.codec import Codec
 from headrace.errors import Poison
-from headrace.events.inference import OutcomeObserved, PredictionRequested, Scalar
+from headrace.events.inference import PredictionRequested, Scalar
 from headrace.events.registry import Signature
 from headrace.features.as_of import as_of
 from headrace.features.events import EventTable
-from headrace.features.plan import plan_view
+from headrace.features.own import Own, own_of
+from headrace.features.plan import SLACK_S, plan_view
 from headrace.features.rows import RowMaker, check_inputs, entities_of, pin_signature
 from headrace.instants import MAX_AHEAD_S
 from headrace.policy.outcomes import asked, counts_of, fates_of, labels_of, packed, table_of
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
-from headrace.project.labels import value_of
+from headrace.project.labels import value_of, why_not_label
 from headrace.topics import Topics
 
 Floats = NDArray[np.float64]
@@ -167,7 +168,11 @@ class Rows:
 
 @dataclass
 class Gathered:
-    """What was read for one deployment: its requests of [from_s, to_s), outcomes, events of its sources."""
+    """What was read for one deployment: its requests of [from_s, to_s), outcomes, events of its sources.
+
+    `known_from_s`: outcomes that became known before are not taken: they are of no request of the span. Minus infinity: all
+    are, to say of each what became of it.
+    """
 
     project: ProjectDefinition
     deployment: DeploymentDefinition
@@ -175,6 +180,7 @@ class Gathered:
     from_s: float
     to_s: float
     clock_s: float
+    known_from_s: float = -math.inf
     tables: dict[str, EventTable] = field(default_factory=dict)
     _outcomes: bytearray = field(default_factory=bytearray)
     _seen: set[str] = field(default_factory=set)
@@ -192,33 +198,52 @@ class Gathered:
         """The topics to read, by their full names."""
         return [self.topics.name("inference.requests"), self.topics.name("inference.outcomes"), *self.tables]
 
-    async def starts(self, log: Log) -> dict[TopicPartition, int]:
-        """Where to begin to read: what was appended long before the span cannot hold a request of it."""
-        partitions = await log.partitions(self.topics.name("inference.requests"))
-        return await log.offsets_at(partitions, max(0, int((self.from_s - MAX_AHEAD_S) * 1000)))
+    @property
+    def events_from_s(self) -> float:
+        """No event from before can change a row: views look back by their windows."""
+        views = [self.project.view(binding.view) for binding in self.deployment.features]
+        windows = [feature.window_s for view in views for feature in view.features]
+        return self.from_s - max(windows, default=0) - self.deployment.settle_s - SLACK_S
 
-    def read(self, codec: Codec, record: Record) -> None:
-        """One record of any of the topics; what cannot be read was dead-lettered by its owner and is passed over."""
+    async def starts(self, log: Log) -> dict[TopicPartition, int]:
+        """Where to begin to read requests and outcomes: what was appended long before an instant cannot be dated after it."""
+        found: dict[TopicPartition, int] = {}
+        for noun, since_s in (("inference.requests", self.from_s), ("inference.outcomes", self.known_from_s)):
+            if math.isfinite(since_s):
+                partitions = await log.partitions(self.topics.name(noun))
+                found |= await log.offsets_at(partitions, max(0, int((since_s - MAX_AHEAD_S) * 1000)))
+        return found
+
+    def read(self, codec: Codec, record: Record) -> Own | None:
+        """One record of any of the topics; what cannot be read was dead-lettered by its owner and is passed over.
+
+        Returns what it was where it was a request or an outcome of this deployment.
+        """
+        if record.topic in self.tables:
+            self._read_event(codec, record)
+            return None
+        found = own_of(codec, record, self.deployment.name)
+        if found is not None:
+            self.give(found)
+        return found
+
+    def give(self, own: Own) -> None:
+        """A request or an outcome; one whose label is none of this kind is passed over."""
+        label, event = self.deployment.label, own.outcome
+        if own.request is not None:
+            self.request(own.id, own.at_s, own.unit, own.request)
+        if event is None or label is None or own.at_s < self.known_from_s or why_not_label(label, event.label):
+            return
+        self.label(own.unit, own.at_s, value_of(label, event.label), own.id, event.request_id, event.corrects)
+
+    def _read_event(self, codec: Codec, record: Record) -> None:
         try:
-            if record.topic in self.tables:
-                event, origin = codec.decode_event(record)
-                self.tables[record.topic].take_event(
-                    event, origin, record.partition, record.offset, record.timestamp_ms
-                )
-                self._compact(record.topic)
-            elif not is_foreign(record, self.deployment.name):
-                self.take(codec.decode(record))
+            event, origin = codec.decode_event(record)
         except Poison:
             return
-
-    def take(self, message: Message) -> None:
-        """A request or an outcome."""
-        event, time_s = message.event, message.envelope.time_s
-        if isinstance(event, PredictionRequested):
-            self.request(message.envelope.id, time_s, _unit_of(message), event)
-        elif isinstance(event, OutcomeObserved) and event.deployment == self.deployment.name and self.deployment.label:
-            value, ident = value_of(self.deployment.label, event.label), message.envelope.id
-            self.label(event.unit, time_s, value, ident, event.request_id, event.corrects)
+        table = self.tables[record.topic]
+        table.take_event(event, origin, record.partition, record.offset, record.timestamp_ms)
+        self._compact(record.topic)
 
     def request(self, ident: str, at_s: float, unit: str, request: PredictionRequested) -> None:
         """A request; the first one of its id counts, and only if its inputs are valid."""
@@ -284,44 +309,3 @@ class Gathered:
             self._compact_at[topic] = 2 * len(table)
             if not np.isnan(table.available).any():
                 table.drop_before(-math.inf)
-
-
-def is_foreign(record: Record, deployment: str) -> bool:
-    """Whether a request, outcome or decision in MessagePack certainly names another deployment: seen from its first
-    bytes, as all writers of ours make them. False for anything else, which is then decoded.
-
-    >>> from msgspec.msgpack import encode
-    >>> is_foreign(Record("t", 0, 0, None, encode({"deployment": "abc"})), "xyz")
-    True
-    >>> is_foreign(Record("t", 0, 0, None, b'{"deployment": "abc"}'), "xyz")
-    False
-    """
-    value = record.value or b""
-    first = value[0] if value else 0
-    at = 1 if 0x80 <= first <= 0x8F else 3 if first == 0xDE else -1
-    for _ in range(3):
-        if at < 0:
-            return False
-        key, at = _text(value, at)
-        found, at = _text(value, at)
-        if key == b"deployment":
-            return at >= 0 and found != deployment.encode()
-    return False
-
-
-def _text(value: bytes, at: int) -> tuple[bytes, int]:
-    """The text at a place of MessagePack bytes, and the place after it; -1 when there is none."""
-    if not 0 <= at < len(value):
-        return b"", -1
-    first = value[at]
-    if 0xA0 <= first <= 0xBF:
-        begin, size = at + 1, first & 0x1F
-    elif first == 0xD9 and at + 2 <= len(value):
-        begin, size = at + 2, value[at + 1]
-    else:
-        return b"", -1
-    return (value[begin : begin + size], begin + size) if begin + size <= len(value) else (b"", -1)
-
-
-def _unit_of(message: Message) -> str:
-    return message.event.unit or (message.record.key or b"").decode("utf-8", "replace")

@@ -118,6 +118,11 @@ class Clocks:
         """A deployment is no more."""
         self._own.pop(name, None)
 
+    def forget_source(self, topic: str) -> None:
+        """The events of a source are read anew, or no more."""
+        for place in [place for place in self._sources if place.rpartition("/")[0] == topic]:
+            del self._sources[place]
+
     def time_s(self, name: str, decisions: Iterable[str], others: Iterable[str], reading: Reading) -> float:
         """The clock of a deployment; -inf before it runs. `decisions`, `others`: the places that it depends on."""
         own: Mapping[str, Bulk] = self._own.get(name, {})

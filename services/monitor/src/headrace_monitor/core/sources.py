@@ -13,7 +13,8 @@ from headrace.features.events import EventTable
 from headrace.project.definition import SourceDefinition
 
 COMPACT_AFTER = 2000
-_SLACK_S = 86_400.0
+# Events are kept for so long before what open windows look back at.
+SLACK_S = 86_400.0
 # By estimate: a number in its column; a text with its pointer; an event that is no column yet.
 _NUMBER_BYTES, _TEXT_BYTES, _OBJECT_BYTES = 8, 64, 400
 
@@ -28,18 +29,21 @@ class Sources:
         self._loose: dict[str, int] = {}
         self._from_s: dict[str, float] = {}
 
-    def keep(self, wanted: Mapping[str, SourceDefinition]) -> None:
-        """Hold these sources and no others; one whose fields changed begins anew."""
+    def keep(self, wanted: Mapping[str, SourceDefinition]) -> list[str]:
+        """Hold these sources and no others; one whose fields changed begins anew. Returns those that hold nothing yet."""
+        begun = []
         for name in [name for name in self._tables if name not in wanted]:
             self._remove(name)
         for name, source in wanted.items():
             if name in self._tables and self._tables[name].source != source:
                 self._remove(name)
             if name not in self._tables:
+                begun.append(name)
                 self._tables[name] = EventTable(source)
                 texts = sum(field.kind not in ("number", "instant") for field in source.fields)
                 self._sizes[name] = 24 + _TEXT_BYTES * texts + _NUMBER_BYTES * (len(source.fields) - texts)
                 self._loose[name] = 0
+        return begun
 
     def take(self, name: str, message: Message) -> float | None:
         """An event of a source; from when it may be used, None when it is none (a marker, a repeat)."""
@@ -82,7 +86,7 @@ class Sources:
         """Make columns of what has come, and drop what is older than any open window looks back at."""
         for name, table in self._tables.items():
             if self._loose[name] > max(COMPACT_AFTER, len(table) // 8):
-                self._drop(name, needed_from_s - _SLACK_S)
+                self._drop(name, needed_from_s - SLACK_S)
         while self.held_bytes > self._limit_bytes and (largest := max(self._tables, key=self._bytes_of, default="")):
             available = sorted(self._tables[largest].available.tolist())
             if len(available) < 2:

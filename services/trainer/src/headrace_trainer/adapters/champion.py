@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.bus import artifacts
-from headrace.bus.port import Log
-from headrace.bus.views import read_all
+from headrace.bus.port import Log, Record
+from headrace.bus.reading import pin_offsets, read_up_to
 from headrace.codec import Codec
 from headrace.errors import Poison
 from headrace.events.inference import DecisionMade, FellBack, Score, Served, ShadowScored
 from headrace.events.registry import ArtifactPlace, ModelVersion, Signature, VersionRegistered
 from headrace.features.dataset import Rows
+from headrace.features.own import is_foreign
 from headrace.models.engine import Engine, load
 from headrace.models.matching import matched
 from headrace.project.definition import DeploymentDefinition
@@ -44,10 +45,14 @@ class Versions:
 
 
 async def read_versions(log: Log, codec: Codec, topics: Topics, deployment: str) -> Versions:
-    """From the registry's current state."""
+    """From the registry's current state; versions of other deployments are not decoded."""
     current: dict[bytes, ModelVersion | None] = {}
-    for message in await read_all(log, codec, [topics.name("registry.models")]):
-        current[message.record.key or b""] = message.event
+
+    def take(record: Record) -> None:
+        if record.value is None or not is_foreign(record, deployment):
+            current[record.key or b""] = codec.decode(record).event
+
+    await read_up_to(log, await pin_offsets(log, [topics.name("registry.models")]), take)
     ours = [found for found in current.values() if found and found.registered.deployment == deployment]
     champion = next((found.registered for found in ours if "champion" in found.aliases), None)
     return Versions(champion, [found.registered for found in ours])

@@ -2,12 +2,12 @@
 
 A finding knows the window from which on the champion's loss rose; the rows know better. One step that explains most of
 the champion's loss per row (least squares with one break, Bai 1994), of losses cut at their 99th percentile, is looked for
-from one window before the finding's on. Rows from the step on are used, if the loss was still as before until then: where it had risen already, as in a month of storms
-that get worse, the finding's instant stands. What a run waits for is counted from the step on, and where the loss has gone on rising beyond it, from the next step on:
-a change that comes by and by has not come where it begins, and what is fitted half-way knows half of two worlds.
+from one window before the finding's on. The change began there, if the loss was still as before until then: where it had risen already, as in a month of storms
+that get worse, with the finding's instant. It has come there too, unless the loss goes on rising beyond it: then at the next step. What a run waits for and gates on lies beyond
+that: what is fitted half-way knows half of two worlds.
 
-Older rows stay or go by what the rows after the change show: the recipe is fitted with
-and without them, and on the newer half of the rows beyond the change alone, each on the older two thirds of the rows after the
+Rows before it stay or go by what the rows after it show: the recipe is fitted with all of them, with those since the change began,
+without them, and on the newer half of the rows beyond the change alone, each on the older two thirds of the rows after the
 change that may fit, and judged on the others. What has the lower loss stands; of the newer half it must be lower by more than a standard error of the paired
 difference, or a coin would throw half of the new rows away. None touches the holdout.
 """
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from headrace_trainer.core.splits import Span
 
-OLDER, ALL_NEW, NEWER_HALF = "with_older_rows", "without_older_rows", "with_newer_half"
+OLDER, BEGUN = "with_older_rows", "since_it_began"
+ALL_NEW, NEWER_HALF = "without_older_rows", "with_newer_half"
 LEAST_LOSSES = 50
 LEAST_NEW = 100
 _CUT = 0.99
@@ -35,10 +36,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`from_s`: the instant from which on rows may be of the new world; `counted_s`: that from which on most are, never before `from_s`."""
+    """`begun_s`: the instant from which on rows may be of the new world; `come_s`: that from which on most are, never before `begun_s`."""
 
-    from_s: float
-    counted_s: float
+    begun_s: float
+    come_s: float
 
 
 def locate(changed_at_s: float, width_s: float, at_s: Floats, losses: Floats) -> Change:
@@ -56,10 +57,10 @@ def locate(changed_at_s: float, width_s: float, at_s: Floats, losses: Floats) ->
     parts = (at_s < changed_at_s, (at_s >= changed_at_s) & (at_s < found_s), at_s >= found_s)
     before, between, after = (np.minimum(losses[known & part], most) for part in parts)
     rise = after.mean() - before.mean() if len(before) else 0.0
-    counted_s = max(found_s, _settled(at_s[known & parts[2]], after, rise))
+    come_s = max(found_s, _settled(at_s[known & parts[2]], after, rise))
     if len(before) and len(between) and between.mean() - before.mean() > _STILL * rise:
-        return Change(changed_at_s, counted_s)
-    return Change(found_s, counted_s)
+        return Change(changed_at_s, come_s)
+    return Change(found_s, come_s)
 
 
 def _settled(at_s: Floats, losses: Floats, rise: float) -> float:
@@ -100,11 +101,15 @@ def history_of(
     cut = (2 * len(places)) // 3
     judges, fits_new, fits_newer = (np.zeros_like(new) for _ in range(3))
     fits_new[places[:cut]], fits_newer[places[cut // 2 : cut]], judges[places[cut:]] = True, True, True
+    begun_s = span.changed_at_s if span.begun_s is None else max(span.begun_s, span.from_s)
     candidates = {
         OLDER: (span.from_s, fits_new | (usable & ~new)),
+        BEGUN: (begun_s, fits_new | (usable & ~new & (at_s >= begun_s))),
         ALL_NEW: (span.changed_at_s, fits_new),
         NEWER_HALF: (float(at_s[places[cut // 2]]), fits_newer),
     }
+    if begun_s >= span.changed_at_s:
+        del candidates[BEGUN]
     losses = {
         name: losses_of(fits, judges) for name, (_, fits) in candidates.items() if len(np.unique(labels[fits])) > 1
     }
@@ -114,8 +119,8 @@ def history_of(
 
 def _best(losses: Mapping[str, Floats]) -> str:
     """The rows that are used, by losses on the same rows of what was fitted on them."""
-    best = min(losses, key=lambda name: losses[name].mean())
-    if best != NEWER_HALF or ALL_NEW not in losses:
+    best, *others = sorted(losses, key=lambda name: losses[name].mean())
+    if best != NEWER_HALF or not others:
         return best
-    gain = losses[ALL_NEW] - losses[NEWER_HALF]
-    return best if gain.mean() > gain.std() / math.sqrt(len(gain)) else ALL_NEW
+    gain = losses[others[0]] - losses[best]
+    return best if gain.mean() > gain.std() / math.sqrt(len(gain)) else others[0]

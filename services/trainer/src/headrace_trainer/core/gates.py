@@ -110,10 +110,10 @@ def _judged(gate: GateDefinition, artifact: str, found: Estimate, told: str, *, 
     return GateResult(gate.kind, verdict, found.mean, gate.margin, artifact, detail)
 
 
-def judge_onnx(artifact: str, target: Target, scores: Floats, onnx: Floats) -> GateResult:
+def judge_onnx(artifact: str, target: Target, scores: Floats, onnx: Floats, otherwise: str | None = None) -> GateResult:
     """Whether a converted model says the same as the fitted one on replayed rows: within 1e-4 (of the spread of numbers) on
-    99.9 % of at least 1000 rows, and no label flipped. Where it does not, the fitted one serves, so this never keeps a version
-    from registering.
+    99.9 % of at least 1000 rows, and no label flipped. `otherwise`: where it differs on a golden row, by which an instance would
+    refuse it. Where it does not say the same, the fitted one serves, so this never keeps a version from registering.
     """
     rows = len(scores)
     apart = target.apart(scores, onnx)
@@ -124,7 +124,9 @@ def judge_onnx(artifact: str, target: Target, scores: Floats, onnx: Floats) -> G
         return GateResult(
             ONNX_GATE, UNMEASURED, None, PARITY_SHARE, artifact, f"only {rows} rows to replay; skops serves"
         )
-    is_same = close >= PARITY_SHARE and flipped == 0
+    if otherwise is not None:
+        detail = f"{detail}; {otherwise}"
+    is_same = close >= PARITY_SHARE and flipped == 0 and otherwise is None
     verdict, served = (PASS, "ONNX serves") if is_same else (INCONCLUSIVE, "skops serves")
     return GateResult(ONNX_GATE, verdict, close, PARITY_SHARE, artifact, f"{detail}; {served}")
 

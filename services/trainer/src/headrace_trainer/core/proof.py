@@ -4,30 +4,30 @@ Half of them are rows that it was trained on, from all over; half are requests t
 not kept: only the rows that were made of them.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from headrace.events.registry import GoldenRow, RegisterVersion
+from headrace.events.registry import GoldenRow
 from headrace.features.samples import ROWS, Sample, sample
-from headrace.models.engine import load
-from headrace.models.proving import Answering, NoneScored, fitting, prove
+from headrace.models.engine import Engine, load
+from headrace.models.proving import Answering, NoneScored, apart, fitting, prove, served, within
 from headrace.models.skops_format import FORMAT, dump
 from headrace.project.definition import DeploymentDefinition
 from headrace_trainer.core.target import Target
 
 
 def golden_of(
-    model: Any, deployment: DeploymentDefinition, command: RegisterVersion, target: Target, matrix: NDArray[np.float32]
+    model: Any, deployment: DeploymentDefinition, answers: Answering, target: Target, matrix: NDArray[np.float32]
 ) -> tuple[GoldenRow, ...]:
     """Rows, and what a fitted model says of them. Raises `Unproven` when its skops file says otherwise.
 
-    `command`: how its version answers. `matrix`: what it was fitted on, float32 (n, columns).
+    `answers`: how its version does. `matrix`: what it was fitted on, float32 (n, columns).
     """
     engine = load(dump(model), FORMAT)
-    answers = Answering(command.signature, command.output, len(command.classes), command.class_places)
 
     def proven(asked: Sample) -> tuple[GoldenRow, ...]:
         return prove(engine, answers, asked, lambda part: target.scores(model, part.rows), FORMAT)
@@ -35,7 +35,24 @@ def golden_of(
     places = np.unique(np.linspace(0, len(matrix) - 1, ROWS).astype(int))
     known = proven(Sample([{}] * len(places), np.empty((len(places), 0)), matrix[places]))
     try:
-        drawn = proven(sample(deployment, command.signature))
+        drawn = proven(sample(deployment, answers.signature))
     except NoneScored:
         drawn = ()
     return fitting([*(replace(found, inputs=None) for found in known[::2]), *drawn[::2]])
+
+
+def why_otherwise(engine: Engine, answers: Answering, golden: Sequence[GoldenRow], format: str) -> str | None:
+    """Where another file of the model says something else of its golden rows, by the measure of the instance that warms it; None
+    where it says the same.
+    """
+    if not golden:
+        return None
+    rows = np.frombuffer(b"".join(found.row for found in golden), "<f4").reshape(len(golden), -1)
+    wanted = np.array([found.shares or (found.value,) for found in golden], np.float64)
+    said = served(engine, answers, rows)
+    gaps = apart(said, wanted)
+    worst = int(gaps.argmax())
+    if gaps[worst] <= within(format):
+        return None
+    column = int(np.nan_to_num(np.abs(said[worst] - wanted[worst]), nan=np.inf).argmax())
+    return f"golden row {worst} scores {said[worst, column]:.6g}, where the model says {wanted[worst, column]:.6g}"

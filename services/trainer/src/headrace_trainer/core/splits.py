@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True, slots=True)
 class Span:
     """Rows of a run have an instant in [from_s, to_s); those in [holdout_s, to_s) gate. `changed_at_s`: from when on the world is
-    another one, None for no change.
+    another one, None for no change; `begun_s`: from when on it began to be, of a change that came by and by.
     """
 
     from_s: float
@@ -32,6 +32,7 @@ class Span:
     holdout_s: float
     to_s: float
     changed_at_s: float | None = None
+    begun_s: float | None = None
 
 
 def span_of(
@@ -41,9 +42,10 @@ def span_of(
     to_s: float,
     changed_at_s: float | None = None,
     fair_from_s: float | None = None,
+    begun_s: float | None = None,
 ) -> Span:
     """The span of labelled rows at the instants `at_s` (n,), ascending, within [from_s, to_s). `fair_from_s`: rows before it are
-    known to the champion.
+    known to the champion; `changed_at_s`, `begun_s`: see `Span`.
     """
     inside = at_s[(at_s >= from_s) & (at_s < to_s)]
     begin_s = float(inside[0]) if len(inside) else from_s
@@ -56,7 +58,7 @@ def span_of(
         embargo_s = min(embargo_s, EMBARGO_AFTER_CHANGE * max(holdout_s - changed_at_s, 0.0))
     if fair_from_s is not None and fair_from_s > holdout_s and (inside >= fair_from_s).sum() >= LEAST_ROWS:
         holdout_s = fair_from_s
-    return Span(from_s, holdout_s - embargo_s, holdout_s, to_s, changed_at_s)
+    return Span(from_s, holdout_s - embargo_s, holdout_s, to_s, changed_at_s, begun_s)
 
 
 def masks(span: Span, at_s: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
