@@ -4,8 +4,10 @@ import asyncio
 import time
 
 import msgspec
+import pytest
 
 from headrace.bus.admin import ensure_topics
+from headrace.bus.port import Log
 from headrace.bus.projects import Projects
 from headrace.bus.runtime import Context
 from headrace.bus.views import read_all
@@ -37,8 +39,16 @@ PLAIN = Project("p", [Deployment("d", "u", [Number("x")])])
 WITH_SOURCE = Project("q", [Deployment("e", "u", [Key("who")], [VIEW.by("who")])], sources=[TICKS], views=[VIEW])
 
 
-async def test_a_new_source_is_read_by_the_same_shard_which_keeps_its_windows() -> None:
-    log, topics = MemoryLog(SystemClock()), Topics.load()
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=[pytest.mark.slow, pytest.mark.kafka])])
+def place(request: pytest.FixtureRequest) -> tuple[Log, Settings]:
+    """A log, and the settings under which it is read."""
+    if request.param == "memory":
+        return MemoryLog(SystemClock()), Settings()
+    return request.getfixturevalue("kafka_log"), request.getfixturevalue("settings")
+
+
+async def test_a_new_source_is_read_by_the_same_shard_which_keeps_its_windows(place: tuple[Log, Settings]) -> None:
+    log, topics = place[0], Topics.load(place[1].namespace)
     codec, stop = Codec(topics), asyncio.Event()
     await ensure_topics(log, topics.specs())
     producer = await log.producer()
@@ -69,7 +79,7 @@ async def test_a_new_source_is_read_by_the_same_shard_which_keeps_its_windows() 
     projects = Projects(log, codec, topics)
     await projects.start()
     context = Context(
-        "monitor", "m", Settings(), log, topics, codec, projects, Health("monitor", "m"), SystemClock(), stop
+        "monitor", "m", place[1], log, topics, codec, projects, Health("monitor", "m"), SystemClock(), stop
     )
     monitor = Monitor(context)
     running = [asyncio.create_task(projects.run(stop)), asyncio.create_task(monitor.run(stop))]
@@ -86,5 +96,6 @@ async def test_a_new_source_is_read_by_the_same_shard_which_keeps_its_windows() 
     found = await windows(before + 3)
     stop.set()
     await asyncio.gather(*running)
+    await producer.close()
     assert [w.from_s for w in found] == [n * DAY for n in range(len(found))]
     assert {(w.requests, w.late_requests) for w in found} == {(12, 0)}

@@ -120,7 +120,8 @@ def _compiled(project: Project, where: str) -> ProjectDefinition:
 
 def _told(project: Project, found: Sequence[Sentence], where: str) -> str:
     """One fault as it is; of several a line each, as they stand in the files."""
-    lines = sorted((located(sentence, where) for sentence in found[:_MOST_TOLD]), key=_as_written)
+    files = _files(where)
+    lines = sorted((_located(sentence, files) for sentence in found[:_MOST_TOLD]), key=_as_written)
     if len(found) == 1:
         return lines[0]
     more = [f"and {len(found) - _MOST_TOLD} more"] if len(found) > _MOST_TOLD else []
@@ -135,7 +136,15 @@ def _as_written(line: str) -> tuple[str, int]:
 
 def located(sentence: str, where: str) -> str:
     """A sentence about a declaration, with the line to change before it where that is found."""
-    line = locate(sentence, files_of(where.rpartition("!")[2].partition(":")[0]))
+    return _located(sentence, _files(where))
+
+
+def _files(where: str) -> list[Path]:
+    return files_of(where.rpartition("!")[2].partition(":")[0])
+
+
+def _located(sentence: str, files: Sequence[Path]) -> str:
+    line = locate(sentence, files)
     return f"{line}: {sentence}" if line else str(sentence)
 
 

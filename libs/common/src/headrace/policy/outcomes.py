@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.instants import MAX_AHEAD_S
+from headrace.policy.per_key import Line, numbered
 from headrace.project.definition import LabelDefinition
 
 Floats = NDArray[np.float64]
@@ -199,7 +200,7 @@ def _roots(unit: Ints, told: Table, fixes: Ints) -> tuple[Ints, Floats]:
     """Per correction the outcome at the end of its chain, -1 where there is none, and since when it counts."""
     if not len(fixes):
         return np.empty(0, np.int64), np.empty(0)
-    (of_ids, of_fixes) = _numbered((unit, told["id"]), (unit[fixes], told["corrects"][fixes]))
+    (of_ids, of_fixes) = numbered((unit, told["id"]), (unit[fixes], told["corrects"][fixes]))
     order = np.argsort(np.where(told["id"] != 0, of_ids, -1), kind="stable")
     at = np.minimum(np.searchsorted(np.where(told["id"] != 0, of_ids, -1)[order], of_fixes), len(told) - 1)
     named = order[at]
@@ -225,7 +226,7 @@ def _sources(log: _Log, asked: Asked, over_s: Floats, until_s: Floats) -> tuple[
         found = of_unit
         first_s = known_s[of_unit]
     else:
-        of_named, of_asked = _numbered((log.unit[named], log.told["request"][named]), (log.asked, asked.id))
+        of_named, of_asked = numbered((log.unit[named], log.told["request"][named]), (log.asked, asked.id))
         own = _first(of_named, named, known_s, of_asked, asked.at_s - SKEW_S, over_s)
         found = np.where(known_s[own] <= until_s, own, of_unit)
         first_s = np.minimum(known_s[own], known_s[of_unit])
@@ -234,7 +235,7 @@ def _sources(log: _Log, asked: Asked, over_s: Floats, until_s: Floats) -> tuple[
 
 def _first(keys: Ints, places: Ints, known_s: Floats, wanted: Ints, from_s: Floats, over_s: Floats) -> Ints:
     """Per wanted key the place of the outcome of it that became known first in [from, over]; -1 where there is none."""
-    line = _Line.of(keys, known_s[places])
+    line = Line.of(keys, known_s[places])
     at = line.position(wanted, from_s, "left")
     found = np.append(places[line.order], -1)[at]
     fits = np.append(keys[line.order], -1)[at] == wanted
@@ -244,7 +245,7 @@ def _first(keys: Ints, places: Ints, known_s: Floats, wanted: Ints, from_s: Floa
 def _correct(labels: Floats, log: _Log, source: Ints, until_s: Floats) -> None:
     """Set labels right by the newest correction known by then; of one instant the last on the log."""
     sound = np.flatnonzero(log.root >= 0)
-    line = _Line.of(log.root[sound], log.fixed_s[sound])
+    line = Line.of(log.root[sound], log.fixed_s[sound])
     at = line.position(source, until_s, "right") - 1
     roots, places = log.root[sound][line.order], log.fixes[sound][line.order]
     rows = np.flatnonzero((at >= 0) & (source >= 0))
@@ -256,7 +257,7 @@ def _plain_fates(log: _Log, asked: Asked, over_s: Floats) -> NDArray[np.int8]:
     """SECOND for an outcome that belongs to a request, BEYOND where one was asked so long before, else STRAY."""
     known_s, request = log.told["known_s"][log.plain], log.told["request"][log.plain]
     is_named = request != 0
-    of_told, of_asked = _numbered((log.unit[log.plain], request), (log.asked, asked.id))
+    of_told, of_asked = numbered((log.unit[log.plain], request), (log.asked, asked.id))
     fate = np.full(len(log.plain), STRAY, dtype=np.int8)
     for chosen, keys, wanted, skew_s in (
         (~is_named, log.asked, log.unit[log.plain], 0.0),
@@ -271,36 +272,6 @@ def _plain_fates(log: _Log, asked: Asked, over_s: Floats) -> NDArray[np.int8]:
 
 def _count(keys: Ints, at_s: Floats, wanted: Ints, by_s: Floats, side: Literal["left", "right"]) -> Ints:
     """Per wanted key how many entries of it lie before an instant (`right`: or at it)."""
-    line = _Line.of(keys, at_s)
+    line = Line.of(keys, at_s)
     before = line.position(wanted, np.full(len(wanted), -np.inf), "left")
     return line.position(wanted, by_s, side) - before
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """Entries by key and instant in one sorted line of numbers; those of one key and instant stay as they came."""
-
-    order: Ints
-    ranks: Ints
-    instants: Floats
-
-    @classmethod
-    def of(cls, keys: Ints, at_s: Floats) -> "_Line":
-        order = np.lexsort((at_s, keys))
-        instants, rank = np.unique(at_s[order], return_inverse=True)
-        return cls(order, keys[order] * (len(instants) + 1) + rank, instants)
-
-    def position(self, keys: Ints, at_s: Floats, side: Literal["left", "right"]) -> Ints:
-        """How many entries lie before each key and instant (`right`: or at it)."""
-        rank = np.searchsorted(self.instants, at_s, side=side)
-        return np.searchsorted(self.ranks, keys * (len(self.instants) + 1) + rank, side="left")
-
-
-def _numbered(one: tuple[Ints, Keys], other: tuple[Ints, Keys]) -> tuple[Ints, Ints]:
-    """Pairs as numbers: equal pairs have equal ones."""
-    first, second = np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]])
-    order = np.lexsort((second, first))
-    is_new = (first[order][1:] != first[order][:-1]) | (second[order][1:] != second[order][:-1])
-    numbers = np.empty(len(order), dtype=np.int64)
-    numbers[order] = np.concatenate([[0], np.cumsum(is_new)])[: len(order)]
-    return numbers[: len(one[0])], numbers[len(one[0]) :]

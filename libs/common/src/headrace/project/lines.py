@@ -13,6 +13,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from headrace import project as sdk
@@ -96,9 +97,15 @@ def _file(module: str) -> Path | None:
 def _read(files: Iterable[Path]) -> Iterator[Module]:
     for file in files:
         try:
-            yield Module(file, ast.parse(file.read_bytes()))
+            yield Module(file, _parsed(file.read_bytes()))
         except (OSError, SyntaxError, ValueError):
             continue
+
+
+@lru_cache(maxsize=256)
+def _parsed(source: bytes) -> ast.Module:
+    """NB: kept, since each of many refusals looks through the same files."""
+    return ast.parse(source)
 
 
 def _declaration(modules: Sequence[Module], kind: str, name: str) -> Spot | None:

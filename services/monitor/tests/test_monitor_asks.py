@@ -1,0 +1,155 @@
+"""Findings: opened, resolved by the figure being back, and the retrains that they ask for."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from services.monitor.tests.watched import DAY, DEPLOYMENT, PLAN, days, figure_of, finished, watch, window
+
+from headrace.events.monitor import FindingOpened, FindingResolved, VersionQuality, WindowClosed
+from headrace.events.training import RetrainRefused, RetrainRequested
+from headrace_monitor.core.asking import request_id_of
+from headrace_monitor.core.priors import Concern
+from headrace_monitor.core.watch import Watch, watch_of
+
+
+def risen() -> tuple[Watch, FindingOpened, RetrainRequested]:
+    """A deployment whose champion's loss has risen on day 10."""
+    found = watch()
+    finding, request = days(found, {day: 0.5 if day < 10 else 0.9 for day in range(14)})
+    return found, finding, request
+
+
+def test_a_rise_opens_one_finding_that_knows_since_when_and_asks_once() -> None:
+    found, finding, request = risen()
+    assert (finding.changed_at_s, request.changed_at_s, request.finding) == (10 * DAY, 10 * DAY, finding.finding)
+    assert finding.back_at == pytest.approx(0.7)
+    assert days(found, dict.fromkeys(range(14, 30), 0.9)) == []
+
+
+def test_a_new_champion_resolves_nothing_and_the_figure_that_is_back_does() -> None:
+    found, finding, request = risen()
+    finished(found, request, "registered")
+    assert found.on_champion(2, 15 * DAY) == []
+    assert [getattr(detector, "fed", None) for detector in found.detectors] == [()]
+    assert days(found, {15: 0.9}, 2) == []
+    (resolved,) = days(found, {16: 0.6}, 2)
+    assert isinstance(resolved, FindingResolved)
+    assert (resolved.finding, "back" in resolved.reason) == (finding.finding, True)
+
+
+def test_a_request_that_was_cooled_down_is_made_again_when_that_is_over() -> None:
+    found, finding, request = risen()
+    found.on_training(RetrainRefused("d", request_id_of(request), "cool-down", 20 * DAY))
+    said = days(found, dict.fromkeys(range(14, 25), 0.9))
+    assert [(type(event), event.finding, event.clock_s) for event in said] == [
+        (RetrainRequested, finding.finding, 20 * DAY)
+    ]
+    assert request_id_of(said[0]) != request_id_of(request)
+
+
+def test_a_run_that_lacks_rows_is_asked_for_again_when_they_are_there() -> None:
+    found, _, request = risen()
+    finished(found, request, "waiting", missing_rows=250)
+    assert [event.clock_s for event in days(found, dict.fromkeys(range(14, 25), 0.9))] == [17 * DAY]
+
+
+def test_what_was_rejected_is_asked_for_again_when_the_rows_beyond_the_change_have_grown_by_half() -> None:
+    found, _, request = risen()
+    finished(found, request, "rejected", changed_at_s=10 * DAY, rows_after_change=400, rows_wanted=100)
+    assert [event.clock_s for event in days(found, dict.fromkeys(range(14, 25), 0.9))] == [16 * DAY]
+
+
+@pytest.mark.parametrize("outcome", ["rejected", "failed"])
+def test_a_run_that_more_rows_would_not_help_is_asked_for_again_after_a_week_of_windows(outcome: str) -> None:
+    found, _, request = risen()
+    finished(found, request, outcome)
+    assert [event.clock_s for event in days(found, dict.fromkeys(range(14, 25), 0.9))] == [21 * DAY]
+
+
+def test_after_three_retrains_that_did_not_help_it_stops_asking_and_says_so() -> None:
+    found, _, request = risen()
+    said: list[Any] = []
+    for round_, outcome in enumerate(("registered", "rejected", "failed")):
+        finished(found, request, outcome)
+        if outcome == "registered":
+            found.on_champion(2, 15 * DAY)
+        said = days(found, dict.fromkeys(range(15 + 10 * round_, 25 + 10 * round_), 0.9), 2)
+        request = next((event for event in said if isinstance(event, RetrainRequested)), request)
+    given_up = found.asks.by_key["drift"]
+    assert given_up.unhelpful == 3
+    assert days(found, dict.fromkeys(range(50, 80), 0.9), 2) == []
+    (resolved,) = days(found, {80: 0.5}, 2)
+    assert isinstance(resolved, FindingResolved)
+    assert found.asks.by_key == {}
+
+
+def test_what_is_asked_survives_a_restart_of_the_monitor() -> None:
+    found, _, request = risen()
+    again = watch_of(DEPLOYMENT, found.state({}, 0.0))
+    finished(again, request, "waiting", missing_rows=250)
+    assert [event.clock_s for event in days(again, dict.fromkeys(range(14, 25), 0.9))] == [17 * DAY]
+
+
+def test_a_version_after_a_change_is_followed_up_as_its_rows_grow() -> None:
+    found, _, request = risen()
+    finished(found, request, "registered", changed_at_s=10 * DAY, rows_after_change=400, rows_wanted=100)
+    found.on_champion(2, 15 * DAY)
+    said = days(found, dict.fromkeys(range(15, 19), 0.5), 2)
+    assert [(type(event).__name__, getattr(event, "cause", "")) for event in said] == [
+        ("FindingResolved", ""),
+        ("RetrainRequested", "follow_up"),
+    ]
+    assert said[1].changed_at_s == 10 * DAY
+    assert "600 labelled rows lie beyond the change" in said[1].reason
+    finished(found, said[1], "registered", changed_at_s=10 * DAY, rows_after_change=1000, rows_wanted=100)
+    assert found.asks.by_key == {}
+
+
+def over_prior(day: int, over: float, version: int = 1, role: str = "champion") -> WindowClosed:
+    quality = VersionQuality(version, role, 100, 0.9, 0.9, 0.5, 0.3, over_prior=over, over_prior_error=0.01)
+    return window(day, 0.9, version, qualities=(quality,))
+
+
+def test_a_champion_that_stays_worse_than_the_prior_steps_down_until_it_is_better() -> None:
+    found = watch()
+    assert [found.on_window(over_prior(day, 0.2), 1, day * DAY) for day in range(2)] == [[], []]
+    opened, concern = found.on_window(over_prior(2, 0.2), 1, 3 * DAY)
+    assert concern == Concern(opened, True)
+    assert isinstance(opened, FindingOpened)
+    assert (opened.kind, opened.version, opened.about) == ("worse_than_prior", 1, "version 1")
+    assert found.on_window(over_prior(3, 0.2, role="shadow"), None, 4 * DAY) == []
+    (resolved,) = found.on_window(over_prior(4, -0.1, role="shadow"), None, 5 * DAY)
+    assert (resolved.kind, resolved.about) == ("worse_than_prior", "version 1")
+
+
+def test_of_a_version_that_is_not_champion_any_more_nobody_is_alarmed() -> None:
+    found = watch()
+    opened = next(event for day in range(3) for event in found.on_window(over_prior(day, 0.2), 1, day * DAY))
+    assert found.on_champion(2, 3 * DAY) == [Concern(opened, False)]
+    assert found.on_champion(1, 4 * DAY) == [Concern(opened, True)]
+
+
+def test_a_version_that_scores_along_is_passed_over_without_an_alarm() -> None:
+    found = watch()
+    found.on_champion(2, 0.0)
+    said = [event for day in range(3) for event in found.on_window(over_prior(day, 0.2, role="shadow"), 2, day * DAY)]
+    assert [type(event) for event in said] == [FindingOpened]
+
+
+def test_one_bad_window_less_than_it_takes_is_none() -> None:
+    found = watch()
+    overs = [0.2, 0.2, 0.01, 0.2, 0.2]
+    assert [
+        event for day, over in enumerate(overs) for event in found.on_window(over_prior(day, over), 1, day * DAY)
+    ] == []
+
+
+def test_each_detector_is_restored_with_its_own_figures() -> None:
+    two = msgspec.structs.replace(DEPLOYMENT, monitoring=(PLAN, msgspec.structs.replace(PLAN, threshold=9.0)))
+    found = watch_of(two, None)
+    found.on_champion(1, 0.0)
+    found.detectors[0].update(figure_of(0.5))
+    found.detectors[1].update(figure_of(0.7))
+    again = watch_of(two, found.state({}, 0.0))
+    assert [detector.fed for detector in again.detectors] == [(figure_of(0.5),), (figure_of(0.7),)]  # ty: ignore[unresolved-attribute]

@@ -1,0 +1,127 @@
+"""A deployment under a rollout machine, and its phases."""
+
+from typing import Any
+
+from headrace.events import type_name
+from headrace.events.registry import (
+    AbortRollout,
+    PauseRollout,
+    PromoteRollout,
+    ResumeRollout,
+    RetryRollout,
+    RollBack,
+    StartRollout,
+    TimedOut,
+)
+from headrace.policy.verdict import FAIL, UNMEASURED
+from headrace.project.definition import RolloutDefinition
+from headrace.testing.registry import CANARY, HOUR_S, folded, registered, verdict
+from headrace_registry.core.case import Unloadable, Warmed
+from headrace_registry.core.rollout import decide
+
+BLUE_GREEN = RolloutDefinition("blue_green")
+AB_TEST = RolloutDefinition("ab_test", shares=(0.5,), duration_s=HOUR_S, winner="rule")
+SHADOW = RolloutDefinition("shadow", duration_s=HOUR_S)
+
+
+class Machine:
+    """A deployment `d` with versions, and what was said of it."""
+
+    def __init__(self, versions: int = 3, plan: RolloutDefinition = CANARY) -> None:
+        self.state, self.plan, self.said = registered(versions), plan, []
+        self.serve(1)
+
+    @property
+    def entry(self) -> Any:
+        return self.state.entry("d")
+
+    @property
+    def route(self) -> Any:
+        return self.entry.route
+
+    def tell(self, message: Any, ident: str = "") -> list[Any]:
+        facts = decide(self.state, "d", message, ident or f"m{len(self.said)}", self.plan)
+        self.state, self.said = folded(self.state, facts), self.said + facts
+        return facts
+
+    def serve(self, version: int) -> None:
+        plan, self.plan = self.plan, BLUE_GREEN
+        self.start(version)
+        self.tell(Warmed())
+        self.plan = plan
+
+    def start(self, version: int, by: str = "me") -> list[Any]:
+        return self.tell(StartRollout("d", version, "r", by))
+
+    def judge(self, clock_s: float, **said: Any) -> list[Any]:
+        return self.tell(verdict(self.state, clock_s, **said))
+
+    def canary(self, version: int = 2) -> "Machine":
+        """Version under canary with its first share, since hour 1."""
+        self.start(version)
+        self.tell(Warmed())
+        self.judge(0.0)
+        self.judge(HOUR_S, labels=UNMEASURED, guardrails=UNMEASURED)
+        return self
+
+    def promoted(self) -> "Machine":
+        """Version 2 promoted by its canary, at hour 3."""
+        self.canary().judge(2 * HOUR_S)
+        self.judge(3 * HOUR_S)
+        return self
+
+
+def timed_out(machine: Machine, what: Any) -> TimedOut:
+    running = machine.entry.rollout
+    return TimedOut("d", running.id if running else "none", what, 600.0, f"waited for {what}")
+
+
+def names(facts: list[Any]) -> list[str]:
+    return [type_name(type(fact)) for fact in facts]
+
+
+def paused(machine: Machine) -> Machine:
+    machine.canary().tell(PauseRollout("d", "r", "me"))
+    return machine
+
+
+def held(machine: Machine) -> Machine:
+    machine.canary()
+    machine.tell(timed_out(machine, "hold"))
+    return machine
+
+
+def warming(machine: Machine) -> Machine:
+    machine.start(2)
+    return machine
+
+
+def shadowing(machine: Machine) -> Machine:
+    warming(machine).tell(Warmed())
+    return machine
+
+
+def in_test(machine: Machine) -> Machine:
+    machine.plan = AB_TEST
+    return shadowing(machine)
+
+
+MESSAGES = {
+    "start": lambda _: StartRollout("d", 3, "r", "me"),
+    "abort": lambda _: AbortRollout("d", "r", "me"),
+    "pause": lambda _: PauseRollout("d", "r", "me"),
+    "resume": lambda _: ResumeRollout("d", "r", "me"),
+    "promote": lambda _: PromoteRollout("d", 2, "r", "me"),
+    "retry": lambda _: RetryRollout("d", "r", "me"),
+    "roll back": lambda _: RollBack("d", 1, "r", "me"),
+    "warmed": lambda _: Warmed(),
+    "unloadable": lambda _: Unloadable(2, "r"),
+    "silent": lambda m: timed_out(m, "hold"),
+    "silent for long": lambda m: timed_out(m, "silence"),
+    "not warm": lambda m: timed_out(m, "warming"),
+    "not loaded": lambda m: timed_out(m, "load"),
+    "harm": lambda m: verdict(m.state, 1.5 * HOUR_S, labels=FAIL) if m.entry.rollout else timed_out(m, "hold"),
+}
+BEGUN = ["rollout.started", "route.changed"]
+BACK = ["rollout.aborted", "route.changed"]
+SWITCHED = ["rollout.advanced", "alias.moved", "alias.moved", "route.changed", "rollout.completed"]

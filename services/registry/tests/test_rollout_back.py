@@ -1,0 +1,67 @@
+"""What is rolled back after a promotion, and what is previous then."""
+
+from services.registry.tests.rollout_machine import BLUE_GREEN, Machine
+
+from headrace.events.registry import (
+    CommandRefused,
+    PromoteRollout,
+    RollBack,
+    RolledBack,
+)
+from headrace.policy.verdict import FAIL
+from headrace.testing.registry import CANARY, HOUR_S
+from headrace_registry.core.case import Unloadable
+
+
+def test_harm_after_the_promotion_rolls_back_while_the_window_lasts() -> None:
+    machine = Machine().promoted()
+    rolled, moved, changed = machine.judge(5 * HOUR_S, labels=FAIL)
+    assert isinstance(rolled, RolledBack)
+    assert (rolled.version, rolled.to, rolled.by, rolled.evidence[0].metric) == (2, 1, "monitor", "a_label")
+    assert (moved.alias, moved.version, moved.was) == ("champion", 1, 2)
+    assert changed.route.shares == {1: 1.0}
+    assert machine.entry.aliases == {"champion": 1}
+    assert machine.entry.stages[2] == "rejected"
+
+
+def test_after_the_window_nothing_is_rolled_back_and_the_pairing_ends() -> None:
+    machine = Machine().promoted()
+    late_s = 3 * HOUR_S + CANARY.rollback_window_s + 1
+    (changed,) = machine.judge(late_s, labels=FAIL)
+    assert (changed.route.shares, changed.route.shadows) == ({2: 1.0}, ())
+    assert machine.judge(late_s, labels=FAIL) == []
+
+
+def test_a_rolled_back_version_is_never_previous_and_what_was_previous_is_again() -> None:
+    machine = Machine(plan=BLUE_GREEN)
+    machine.serve(2)
+    machine.serve(3)
+    machine.tell(RollBack("d", 3, "r", "me"))
+    assert machine.entry.aliases == {"champion": 2, "previous": 1}
+    assert (machine.route.shares, machine.route.previous, machine.route.warm) == ({2: 1.0}, 1, (2, 1))
+    machine.tell(RollBack("d", 2, "r", "me"))
+    assert machine.entry.aliases == {"champion": 1}
+    (refused,) = machine.tell(RollBack("d", 1, "r", "me"))
+    assert "no version before 1" in refused.reason
+
+
+def test_what_was_previous_and_does_harm_on_its_way_back_is_previous_no_more() -> None:
+    machine = Machine(plan=BLUE_GREEN)
+    machine.serve(2)
+    machine.start(1)
+    machine.tell(Unloadable(1, "pickle"))
+    assert (machine.entry.aliases, machine.route.previous, machine.route.shadows) == ({"champion": 2}, None, ())
+
+
+def test_of_promote_and_rollback_at_once_one_wins_and_the_other_is_told_why() -> None:
+    for promote_first in (True, False):
+        machine = Machine(versions=4, plan=BLUE_GREEN)
+        machine.serve(2)
+        machine.plan = CANARY
+        machine.canary(3)
+        race = [PromoteRollout("d", 3, "r", "a"), RollBack("d", 2, "r", "b")]
+        won, lost = (machine.tell(command) for command in (race if promote_first else race[::-1]))
+        refused = [fact for fact in [*won, *lost] if isinstance(fact, CommandRefused)]
+        assert [fact.command for fact in refused] == ["roll.back"]
+        assert ("champion is 3, not 2" if promote_first else "is under way") in refused[0].reason
+        assert machine.entry.aliases == {"champion": 3, "previous": 2}

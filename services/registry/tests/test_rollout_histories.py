@@ -1,0 +1,151 @@
+"""What no history of a rollout may lead to."""
+
+from dataclasses import replace as replaced
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from services.registry.tests.rollout_machine import AB_TEST, BLUE_GREEN, MESSAGES, SHADOW, Machine
+
+from headrace.events.registry import (
+    ArchiveVersion,
+    PromoteRollout,
+    RollBack,
+    RolloutAborted,
+    RolloutAdvanced,
+    RolloutCompleted,
+    RolloutStarted,
+)
+from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS
+from headrace.project.definition import RolloutDefinition
+from headrace.registry.state import Fold, Registry, apply
+from headrace.testing.registry import CANARY, HOUR_S, folded, version_of
+from headrace_registry.core import versions
+from headrace_registry.core.case import Unloadable, Warmed
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("start"), st.integers(1, 4), st.sampled_from(["me", "trainer"])),
+        st.tuples(st.just("serve"), st.integers(1, 4), st.none()),
+        st.tuples(st.sampled_from(["abort", "pause", "resume", "retry", "archive"]), st.integers(1, 4), st.none()),
+        st.tuples(st.sampled_from(["promote", "roll back", "unloadable"]), st.integers(1, 4), st.none()),
+        st.tuples(
+            st.sampled_from(["warmed", "warmed", "silent", "silent for long", "not warm", "not loaded"]),
+            st.just(0),
+            st.none(),
+        ),
+        st.tuples(st.just("verdict"), st.sampled_from([PASS, PASS, PASS, FAIL, INCONCLUSIVE]), st.floats(0, 2)),
+    ),
+    max_size=40,
+)
+plans = st.sampled_from([CANARY, AB_TEST, SHADOW, BLUE_GREEN, replace(CANARY, approval=True)])
+
+
+def played(history: list, plan: RolloutDefinition) -> Machine:
+    """A history told to a fresh machine, checked after every message."""
+    machine, clock_s = Machine(versions=4, plan=plan), 0.0
+    for place, (kind, value, more) in enumerate(history):
+        match kind:
+            case "start":
+                machine.start(value, more)
+            case "serve":
+                machine.start(value)
+                machine.tell(Warmed())
+                machine.tell(PromoteRollout("d", value, "r", "me"))
+            case "archive":
+                facts = versions.on_archive(machine.state, ArchiveVersion("d", value, "r", "me"), f"a{place}")
+                machine.state, machine.said = folded(machine.state, facts), machine.said + facts
+            case "promote":
+                machine.tell(PromoteRollout("d", value, "r", "me"))
+            case "roll back":
+                machine.tell(RollBack("d", value, "r", "me"))
+            case "unloadable":
+                machine.tell(Unloadable(value, "r"))
+            case "verdict":
+                clock_s += more * HOUR_S
+                if machine.entry.rollout or machine.entry.last:
+                    machine.judge(clock_s, labels=value, guardrails=PASS if value == INCONCLUSIVE else value)
+            case _:
+                message = MESSAGES[kind](machine)
+                machine.tell(message)
+        check(machine)
+    return machine
+
+
+def check(machine: Machine) -> None:
+    entry, route = machine.entry, machine.route
+    assert list(entry.stages.values()).count("champion") == 1
+    assert entry.stages[entry.aliases["champion"]] == "champion"
+    assert abs(sum(route.shares.values()) - 1) < 1e-9
+    assert route.champion == entry.aliases["champion"]
+    assert entry.aliases.get("previous") != entry.aliases["champion"]
+    named = {*route.shares, *route.shadows, *route.warm, route.previous, route.champion, *entry.aliases.values()} - {
+        None
+    }
+    assert [v for v in named if entry.stages[v] in ("rejected", "archived", "deleted")] == []
+    if entry.rollout is None:
+        assert route.shares == {entry.aliases["champion"]: 1.0}
+
+
+@given(steps, plans)
+@settings(max_examples=300, deadline=None)
+def test_no_history_revives_an_ended_rollout_or_skips_a_step(history: list, plan: RolloutDefinition) -> None:
+    machine = played(history, plan)
+    started: list[str] = []
+    numbers: dict[str, int] = {}
+    over: set[str] = set()
+    for fact in machine.said:
+        ident = getattr(fact, "rollout", None)
+        if isinstance(fact, RolloutStarted):
+            assert ident not in started
+            assert not started or started[-1] in over
+            started.append(ident)
+        elif ident is not None:
+            assert ident == started[-1]
+            assert ident not in over
+        if isinstance(fact, RolloutAdvanced) and fact.step == "canary":
+            assert fact.number - numbers.get(ident, 0) in (0, 1)
+            numbers[ident] = fact.number
+        if isinstance(fact, RolloutCompleted | RolloutAborted):
+            over.add(ident)
+
+
+@given(steps, plans, st.data())
+@settings(max_examples=100, deadline=None)
+def test_facts_told_twice_and_facts_of_deployments_in_any_order_fold_to_the_same_state(
+    history: list, plan: RolloutDefinition, data: st.DataObject
+) -> None:
+    said = [*[version_of(n) for n in range(1, 5)], *played(history, plan).said]
+    once, again = Fold(), Fold()
+    told = list(enumerate(said))
+    for place, fact in told:
+        once.take(fact, f"f{place}")
+    for extra in data.draw(st.lists(st.integers(0, len(said) - 1), max_size=10)):
+        where = data.draw(st.integers(extra + 1, len(said)))
+        told.insert(told.index((extra, said[extra])) + 1 + max(where - extra - 1, 0), (extra, said[extra]))
+    others = [version_of(n, deployment="e") for n in range(1, 3)]
+    for place, fact in told:
+        if others and data.draw(st.booleans()):
+            other = others.pop(0)
+            again.take(other, f"e{other.version}")
+        again.take(fact, f"f{place}")
+    for other in others:
+        again.take(other, f"e{other.version}")
+    assert again.state.entry("d") == once.state.entry("d")
+    assert sorted(again.state.entry("e").versions) == [1, 2]
+
+
+def test_of_a_fact_told_twice_at_once_the_second_changes_nothing() -> None:
+    machine = Machine().promoted()
+    machine.judge(4 * HOUR_S, labels=FAIL)
+    facts = [*[version_of(n) for n in range(1, 4)], *machine.said]
+    state = Registry()
+    for fact in facts:
+        state = apply(state, fact)
+        twice = apply(state, fact)
+        assert uncounted(twice) == uncounted(state)
+
+
+def uncounted(state: Registry) -> Any:
+    return replaced(state.entry("d"), facts=0)

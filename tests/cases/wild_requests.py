@@ -1,0 +1,299 @@
+"""Wild requests, by seed: bodies, heads and tensors that nobody would write."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+import os
+import random
+import secrets
+import struct
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import strategies as st
+
+from headrace.bus.admin import ensure_topics
+from headrace.bus.port import Log
+from headrace.codec import out
+from headrace.envelope import Envelope
+from headrace.events.project import ProjectApplied
+from headrace.project import Category, Deployment, Number, Project, prior
+from headrace.project.compile import compile_project, digest
+from headrace.topics import Topics
+
+DEPLOYMENT = Deployment(
+    "delay", unit="flight", inputs=[Number("miles"), Category("carrier", nullable=True)], ladder=[prior(0.26)]
+)
+PROJECT = compile_project(Project("p", [DEPLOYMENT, Deployment("bare", unit="id", inputs=[])]))
+ALLOWED = {*range(200, 300), *range(400, 500), 503, 504}
+SEED = int(os.environ.get("HEADRACE_FUZZ_SEED", secrets.randbelow(2**32)))
+GOOD = {"inputs": {"miles": 500, "carrier": "AA"}, "unit": "good"}
+WILD: list[str] = [
+    "null", "true", "0", "-1", "1e308", "1e400", "NaN", "-Infinity", "1" + "0" * 400, "-1" + "0" * 5000, "18446744073709551616",
+    "9223372036854775808", "0.1", "1e-400", '""', '"x"', '"\\ud800"', '"\\udc00\\udc00"', '"\\u0000"', '"2500-01-01T00:00:00Z"',
+    '"9999-12-31T23:59:59-14:00"', '"0001-01-01T00:00:00+14:00"', '"yesterday"', "253402300799.9999", "-62135596801", "[]", "{}", "[[]]",
+    "[[1,2,3],[4]]", "[" * 2000, "[" * 2000 + "]" * 2000, '{"a":' * 2000 + "1" + "}" * 2000, '"' + "x" * 20_000 + '"', "[null]", "[1,2]",
+    "[9999999999999999999999]", "[-1]", "[0]", "[" + "9999," * 5000 + "9]", '"\xff"', "[true]", '["é"]', '{"name": "score"}',
+]  # fmt: skip
+PATHS = [
+    "/v2/models/delay/infer", "/v1/models/delay:predict", "/v1/deployments/delay/predict", "/v2/repository/index", "/v2",
+    "/v2/models/delay/versions/1/infer", "/v1/deployments/delay/versions/{}/predict", "/v2/models/{}/infer", "/v2/models/{}",
+    "/v1/deployments/{}/predict", "/v1/models/{}:predict", "/v2/models/delay/versions/{}/ready", "/v2/models/delay/ready",
+    "/v2/models/delay/config", "/v2/health/ready", "/v2/health/live", "/v2/health/{}", "/docs", "/docs/assets/{}", "/openapi.json", "/",
+    "/v1/models", "/v1/models/delay", "/docs/", "/v2/", "/v2/health/ready/", "/v1/deployments/delay/outcomes", "/metrics", "/{}", "/v2/models/bare/infer", "*", "delay", "",
+]  # fmt: skip
+PARTS = [
+    "a%2Fb", "..", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "%00", "%ff%fe", "é", "%C3%A9", "²", "%C2%B2", "٣", "%D9%A3", "nobody", "%",
+    "%zz", "a b", "1" * 30, "000000001" + "9" * 5000, "x" * 8000, "x" * 70_000, "-1", "%0d%0aX: y", "//", "a;b", "a?b", "x" * 300,
+]  # fmt: skip
+METHODS = ["POST", "GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT", "FOO"]
+NAMES = ["inputs", "outputs", "parameters", "id", "rows", "instances", "unit", "at", "deadline_ms", "ready", "name"]
+
+
+def wild(dice: random.Random) -> str:
+    return dice.choice(WILD)
+
+
+def tensor(dice: random.Random) -> str:
+    fields = {
+        "name": dice.choice(['"miles"', '"carrier"', '"flight"', '"x"', wild(dice)]),
+        "shape": dice.choice(["[1]", "[2]", "[2,2]", "[0]", "[1,1]", "[-1]", "[]", wild(dice)]),
+        "datatype": dice.choice(['"FP64"', '"BYTES"', '"INT64"', '"BOOL"', '"BF16"', '"FP128"', wild(dice)]),
+        "data": dice.choice(["[1]", '["a"]', "[[1,2,3],[4]]", "[[[[1]]]]", "[1,2]", wild(dice)]),
+        "parameters": dice.choice(
+            ["null", "{}", f'{{"binary_data_size": {dice.choice(["8", "-1", "1e9", wild(dice)])}}}']
+        ),
+    }
+    kept = {name: value for name, value in fields.items() if dice.random() < 0.9}
+    return "{" + ",".join(f'"{name}":{value}' for name, value in kept.items()) + "}"
+
+
+def document(dice: random.Random) -> str:
+    """JSON that is nearly a request, in one of the dialects."""
+    values = {
+        "inputs": dice.choice(
+            [
+                f"[{','.join(tensor(dice) for _ in range(dice.randint(0, 4)))}]",
+                f'{{"miles": {wild(dice)}, "carrier": {wild(dice)}}}',
+                wild(dice),
+            ]
+        ),
+        "instances": dice.choice([f"[{wild(dice)}]", f"[[{wild(dice)},{wild(dice)}]]", f'[{{"flight":{wild(dice)}}}]']),
+        "rows": dice.choice([f'[{{"inputs": {{"miles": {wild(dice)}}}, "at": {wild(dice)}}}]', wild(dice)]),
+        "parameters": dice.choice(
+            [
+                "null",
+                f'{{"{dice.choice(["at", "unit", "deadline_ms", "binary_data_output"])}": {wild(dice)}}}',
+                wild(dice),
+            ]
+        ),
+        "outputs": dice.choice(
+            ["null", '[{"name":"score"}]', '[{"name":"score"},{"name":"score"}]', f"[{wild(dice)}]"]
+        ),
+        "deadline_ms": dice.choice(["50", wild(dice)]),
+    }
+    chosen = [name for name in NAMES if dice.random() < 0.35]
+    return "{" + ",".join(f'"{name}":{values.get(name, wild(dice))}' for name in chosen) + "}"
+
+
+def a_body(dice: random.Random) -> bytes:
+    kind = dice.random()
+    if kind < 0.7:
+        return document(dice).encode("latin-1")[:70_000]
+    if kind < 0.8:
+        return binary(dice)
+    if kind < 0.9:
+        return mutated(json.dumps(GOOD).encode(), dice)
+    return dice.randbytes(dice.choice([0, 1, 10, 1000, 66_000]))
+
+
+def binary(dice: random.Random) -> bytes:
+    size = dice.choice([0, 3, 8, 9, 16, 2**31, 2**70])
+    head = {"name": "miles", "shape": [dice.choice([1, 2, 10**9])], "datatype": dice.choice(["FP64", "BYTES", "BOOL"])}
+    told = json.dumps({"inputs": [head | {"parameters": {"binary_data_size": size}}]}).encode()
+    tail = dice.choice(
+        [struct.pack("<d", float("nan")), b"\xff" * 8, b"\x01\x00\x00\x00\xff\x00\x00\x00", b"", bytes(17)]
+    )
+    return told + tail
+
+
+def mutated(good: bytes, dice: random.Random) -> bytes:
+    found = bytearray(good)
+    for _ in range(dice.randint(1, 6)):
+        at = dice.randrange(len(found) + 1)
+        match dice.randrange(3):
+            case 0:
+                found[at:at] = dice.randbytes(dice.randint(1, 4))
+            case 1:
+                del found[at : at + dice.randint(1, 5)]
+            case _:
+                found[at : at + 1] = dice.randbytes(1)
+    return bytes(found)
+
+
+def packed(body: bytes, dice: random.Random) -> tuple[str, bytes]:
+    match dice.randrange(6):
+        case 0:
+            return "gzip", gzip.compress(bytes(30_000_000)) if dice.random() < 0.1 else gzip.compress(body)
+        case 1:
+            return "deflate", zlib.compress(body)[: dice.choice([3, 10**9])]
+        case 2:
+            return dice.choice(["br", "gzip, gzip", "é", "x" * 5000, "gzip"]), body
+        case _:
+            return "", body
+
+
+def a_request(dice: random.Random) -> bytes:
+    """One request as bytes; its connection is closed after it."""
+    path = dice.choice(PATHS)
+    usual = "POST" if path.endswith(("infer", "predict", "index")) else "GET"
+    method = usual if dice.random() < 0.85 else dice.choice(METHODS)
+    path = path.replace("{}", dice.choice(PARTS)) + dice.choice(["", "", "", "?", "?a=b", "?" + "%" * 100, "?é", "#x"])
+    encoding, body = packed(a_body(dice), dice)
+    host = (
+        "x"
+        if dice.random() < 0.8
+        else dice.choice(["[", "é", "", "a b", "x" * 5000, "[::1]:99999999", "x:y", "http://x"])
+    )
+    headers = [("Host", host), ("Connection", "close"), *([("Content-Encoding", encoding)] if encoding else [])]
+    headers += a_few_headers(dice)
+    if dice.random() < 0.9:
+        headers.append(("Content-Length", str(len(body))))
+    elif dice.random() < 0.5:
+        headers.append(("Content-Length", dice.choice(["-1", "x", "9" * 30, "0", "3", str(len(body) // 2)])))
+    else:
+        headers.append(("Transfer-Encoding", "chunked"))
+        body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if dice.random() < 0.7 else body
+    head = f"{method} {path or '/'} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers) + "\r\n"
+    whole = head.encode("utf-8", "surrogatepass") + body
+    return mutated(whole, dice) if dice.random() < 0.1 else whole
+
+
+def a_few_headers(dice: random.Random) -> Iterator[tuple[str, str]]:
+    offers = {
+        "Inference-Header-Content-Length": ["0", "5", "-1", "²", "9" * 50, "x", "70000"],
+        "Idempotency-Key": ["k", "", "\t", "x" * 500, "x" * 60_000, "é", "a/b", "k\x7f"],
+        "Accept-Encoding": ["gzip", "gzip;q=0", "," * 1000, "deflate"],
+        "traceparent": ["00-" + "a" * 32 + "-" + "b" * 16 + "-01", "x" * 5000, "é"],
+        "Authorization": ["Bearer x", "Basic !", "Bearer " + "x" * 9000, "é"],
+        "Content-Type": ["text/plain", "é", ""],
+        "Expect": ["100-continue", "x"],
+        "Upgrade": ["h2c", "websocket"],
+        "X-Many": ["y"] * 1,
+    }
+    for name, values in offers.items():
+        if dice.random() < 0.15:
+            yield name, dice.choice(values)
+    if dice.random() < 0.02:
+        yield from ((f"X-{n}", "y" * 50) for n in range(1000))
+
+
+@dataclass
+class Fuzzer:
+    """Sends until `until_s`; `seen` counts statuses, `slowest_s` is the longest wait for an answer."""
+
+    port: int
+    until_s: float
+    seen: Counter[str]
+    slowest_s: float = 0.0
+
+    async def run(self, seed: int) -> None:
+        dice = random.Random(seed)
+        while time.monotonic() < self.until_s:
+            made = a_request(dice)
+            began_s = time.monotonic()
+            try:
+                answer = await asyncio.wait_for(said(self.port, made, ends=dice.random() < 0.1), 40)
+            except TimeoutError:
+                pytest.fail(f"no answer within 40 s to {made[:3000]!r}")
+            self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
+            self.look(made, answer)
+
+    def look(self, made: bytes, answer: bytes) -> None:
+        if not answer:
+            self.seen["hung up"] += 1
+            return
+        status = int(answer.removeprefix(b"HTTP/1.1 ")[:3])
+        self.seen[str(status)] += 1
+        assert status in ALLOWED, (made[:3000], answer[:600])
+        head, _, body = answer.partition(b"\r\n\r\n")
+        if status >= 400 and body and b"content-encoding" not in head.lower():
+            told = json.loads(body)
+            told = told if "error" in told or "reason" in told else told["rows"][0]
+            assert isinstance(told.get("error", told.get("reason")), str), answer[:600]
+
+
+async def said(port: int, made: bytes, *, ends: bool = False) -> bytes:
+    """One answer, whole; b"" when the server hangs up without one. `ends`: we say that we are done with sending, which
+    servers take for going away."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(made)
+        with contextlib.suppress(OSError):
+            await writer.drain()
+            if ends:
+                writer.write_eof()
+        return await an_answer(reader, made.startswith(b"HEAD "))
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return b""
+    finally:
+        writer.close()
+
+
+async def an_answer(reader: asyncio.StreamReader, is_head: bool) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    if head.startswith(b"HTTP/1.1 100 "):
+        return await an_answer(reader, is_head)
+    sizes = [int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return head if is_head or not sizes else head + await reader.readexactly(sizes[0])
+
+
+async def stay_served(port: int, until_s: float, within_s: float) -> int:
+    """A good client beside it: every call is 200, on a connection of its own."""
+    served = 0
+    body = json.dumps(GOOD | {"deadline_ms": int(within_s * 1000)}).encode()
+    made = b"POST /v1/deployments/delay/predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    made += b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+    while time.monotonic() < until_s:
+        answer = await said(port, made)
+        assert answer.startswith(b"HTTP/1.1 200 "), answer[:600]
+        served += 1
+        await asyncio.sleep(0.05)
+    return served
+
+
+async def attack(port: int, seconds: float, askers: int, within_s: float) -> tuple[Fuzzer, int]:
+    """Fuzz and be a good client at once."""
+    fuzzer = Fuzzer(port, time.monotonic() + seconds, Counter())
+    async with asyncio.TaskGroup() as group:
+        good = group.create_task(stay_served(port, fuzzer.until_s, within_s))
+        for n in range(askers):
+            group.create_task(fuzzer.run(SEED + n))
+    print(f"seed {SEED}: {dict(fuzzer.seen)}, slowest {fuzzer.slowest_s:.1f} s, {good.result()} good calls served")
+    return fuzzer, good.result()
+
+
+async def set_up(log: Log, topics: Topics) -> None:
+    await ensure_topics(log, topics.specs(PROJECT))
+    producer = await log.producer()
+    applied = ProjectApplied("p", digest(PROJECT), "", PROJECT, time.time())
+    await producer.send([out(topics.name("project.definitions"), "p", applied, Envelope("a", "", "test", 0.0))])
+    await producer.close()
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["", "x", "\u00e9", "2500-01-01T00:00:00Z"])
+    | st.sampled_from([10**400, -(2**64)])
+)
+values = st.recursive(
+    scalars, lambda some: st.lists(some, max_size=4) | st.dictionaries(st.sampled_from(NAMES), some), max_leaves=4
+)
