@@ -16,7 +16,7 @@ from tests.e2e.commands import Shell
 from tests.e2e.live import messages_of
 
 from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Out, Producer, TopicPartition
+from headrace.bus.port import Out, Producer
 from headrace.bus.runtime import topics_of
 from headrace.codec import out
 from headrace.envelope import Envelope
@@ -31,8 +31,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 SETTLE_S, PANE_S, KNOWN_AFTER_S = 900.0, 300.0, 600.0
-# Events come before the requests that may look at them, by far more than features lag: what differs then is a fault.
-LEAD_S = 20 * HOUR
+# Events come before the requests that may look at them, by more than features lag, and are not so far ahead that features forget what
+# requests look at (a day after the window): what differs then is a fault.
+LEAD_S, STEP_S, AHEAD_S = 8 * HOUR, 4 * HOUR, 8 * HOUR
 PLACES, HISTORY_S = 5, 3 * DAY
 PROJECT = """
 import msgspec
@@ -101,18 +102,16 @@ class Traffic:
             self.visits.append(visit)
             envelope = Envelope(f"v{len(self.visits)}", "visit", "test", visit.came_at)
             outs.append(out(self.topics.of_source("visited"), visit.place, visit, envelope))
-        self.written = await self.producer.send(outs)
+        await self.producer.send(outs)
 
-    async def folded(self) -> None:
-        """Until features contain what was told."""
-        ends: dict[TopicPartition, int] = {}
-        for ack in self.written:
-            tp = TopicPartition(ack.topic, ack.partition)
-            ends[tp] = max(ends.get(tp, 0), ack.offset + 1)
-        async with asyncio.timeout(120):
+    async def handled(self, topic: str, service: str, most: int = 0) -> None:
+        """Until a service has handled what a topic holds, but for so many records at most."""
+        partitions = await self.log.partitions(topic)
+        async with asyncio.timeout(180):
             while True:
-                reached = await self.log.committed(self.topics.group("feature"), ends)
-                if all(reached.get(tp, 0) >= end for tp, end in ends.items()):
+                ends = await self.log.end_offsets(partitions)
+                reached = await self.log.committed(self.topics.group(service), ends)
+                if sum(end - reached.get(tp, 0) for tp, end in ends.items()) <= most:
                     return
                 await asyncio.sleep(0.05)
 
@@ -141,17 +140,21 @@ class Traffic:
 
     async def go_back(self) -> None:
         """Some days of history, as fast as they are read."""
-        for hours in np.arange(6 * HOUR, HISTORY_S + 1, 6 * HOUR):
-            await self.tell(self.begin_s + hours + LEAD_S)
-            await self.folded()
-            await self.ask(self.begin_s + hours)
+        for passed_s in np.arange(STEP_S, HISTORY_S + 1, STEP_S):
+            await self.tell(self.begin_s + passed_s + LEAD_S)
+            await self.handled(self.topics.of_source("visited"), "feature")
+            await self.ask(self.begin_s + passed_s)
+            # NB: also since a run uses what is known at the deployment's clock when it is asked for, which decisions move.
+            await self.handled(self.topics.name("inference.requests"), "inference")
 
     @asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:
-        """Ten requests a second meanwhile."""
+        """Ten requests a second meanwhile, fewer where the machine is too slow for them."""
 
         async def flow() -> None:
             while True:
+                await self.handled(self.topics.of_source("visited"), "feature", int(LEAD_S / MINUTE) // 2)
+                await self.handled(self.topics.name("inference.requests"), "inference", int(AHEAD_S / MINUTE))
                 await self.tell(self.at_s + MINUTE + LEAD_S)
                 await self.ask(self.at_s + MINUTE)
                 await asyncio.sleep(0.1)
@@ -229,7 +232,7 @@ def retrain(shell: Shell, version: int, why: str) -> None:
 
     def champion() -> bool:
         for run in shell.json("training", "list"):
-            assert run["stage"] not in ("failed", "rejected"), run
+            assert run["stage"] == "registered" or run["share"] < 1, run
         return any(v["version"] == version and "champion" in v["aliases"] for v in shell.json("model", "list", "guess"))
 
     shell.until(champion, 400.0)
