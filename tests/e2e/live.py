@@ -111,3 +111,8 @@ def told_of(shell: Shell, stream: Stream, name: str) -> Told:
         "inference.decisions", "monitor.findings", "monitor.windows", "training.requests", "training.facts", "registry.facts", "alerts",
     )  # fmt: skip
     return Told(stream, name, messages_of(shell, *nouns))
+
+
+def row_at(stream: Stream, at_s: float) -> int:
+    """How many rows had been asked by an instant."""
+    return int(np.searchsorted(stream.at_s, at_s))

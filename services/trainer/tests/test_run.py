@@ -22,6 +22,7 @@ from headrace.events.inference import DecisionMade, Expired, OutcomeObserved, Pr
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import GateResult, ModelVersion, RegisterVersion, Signature, VersionRegistered
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished
+from headrace.features.rows import bare_signature
 from headrace.models.engine import load
 from headrace.obs.health import Health
 from headrace.project import (
@@ -190,6 +191,29 @@ async def test_a_retrain_that_follows_a_change_says_how_many_rows_it_waits_for(m
     assert isinstance(finished, TrainingFinished)
     assert (finished.outcome, finished.missing_rows, finished.rows_wanted) == ("waiting", 156, 236)
     assert "80 of 236 labelled rows beyond the change are there" in finished.reason
+
+
+async def test_rows_newer_than_the_clock_of_a_run_are_not_held_against_the_events_up_to_it(
+    memory_log: MemoryLog,
+) -> None:
+    """A request's clock is the monitor's: where that lags, rows were served since from events that the run does not read."""
+    deployment = dataclasses.replace(quickly(), inputs=[Number("x"), Category("place")], features=[VISITS.by("place")])
+    context = await played(memory_log, deployment)
+    bare = bare_signature(*next(iter(context.projects.deployments())))
+    at_s, clock_s = NOW_S - DAY, NOW_S - 2 * DAY
+    row = np.array([0.0, np.nan, 1.0], "<f4").tobytes()
+    applied = {"events.visits.v1/0": 1}
+    made = DecisionMade("new", "guess", "u", at_s, Expired(0), 0, row, bare.digest, {"visits": "p1"}, applied)
+    visit = Visit("p1", at_s - 3600)
+    producer = await memory_log.producer()
+    await producer.send(
+        [
+            out("events.visits.v1", "p1", visit, Envelope("v", "visit", "test", visit.came_at), 0),
+            out("inference.decisions.v1", "u", made, Envelope("d", "", "test", at_s), 0),
+        ]
+    )
+    _, said = await trained(context, "run-1", clock_s=clock_s)
+    assert judged_by(said, GATE) is None
 
 
 @pytest.mark.parametrize("change", ["added", "changed", "dropped"])

@@ -124,7 +124,10 @@ class Gatherer:
         served: list[DecisionMade] = []
 
         def take(event: DecisionMade | ShadowScored) -> None:
-            if isinstance(event, DecisionMade) and event.signature in alike and event.at_s >= self.from_s:
+            if not isinstance(event, DecisionMade) or event.signature not in alike:
+                return
+            # NB: events beyond the clock are not read: rows that look at them could not be made again.
+            if self.from_s <= event.at_s <= self.accepted.clock_s:
                 served.append(event)
 
         await self._decisions(take, ends, {tp: end - _NEWEST_SERVED for tp, end in ends.items()})
