@@ -8,13 +8,14 @@ import pytest
 import skops.io
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, TargetEncoder
+from sklearn.tree import DecisionTreeRegressor
 from tests.cases.imported import registered
 
 from headrace.models.proving import Answering, Unproven, prove_file
-from headrace.project import Binary, Number
+from headrace.project import Binary, Number, Regression
 
 DICE = np.random.default_rng(5)
 RATES = DICE.choice([0.1, 0.2, 0.3, 0.7], 400)
@@ -62,3 +63,23 @@ def test_numbers_that_rows_cannot_tell_apart_are_refused() -> None:
     model = encoded(OneHotEncoder(handle_unknown="ignore")).fit(frame, accounts % 2 == 0)
     with pytest.raises(Unproven, match=r"would be served wrongly.*rows are float32"):
         proven(skops.io.dumps(model), [Number("rate"), Number("size")])
+
+
+SECONDS = DICE.integers(1_600_000_000, 1_800_000_000, 400).astype(float)
+CLOCK = [Number("at", 1.6e9, 1.8e9), Number("size")]
+TIMES = pd.DataFrame({"at": SECONDS, "size": SIZES})
+
+
+def test_a_model_that_needs_more_digits_than_rows_hold_is_refused() -> None:
+    """The seconds of an hour, of seconds since 1970: a row holds each 128th second."""
+    model = make_pipeline(FunctionTransformer(np.sin), LinearRegression()).fit(TIMES, np.sin(SECONDS))
+    served = registered(skops.io.dumps(model), "skops", CLOCK, Regression("y", -1, 1, "1d"))
+    with pytest.raises(Unproven, match=r"of 200 rows.*'at'.*float32.*nearer"):
+        prove_file(served.data, "skops", served.deployment, Answering(served.signature, "number"))
+
+
+def test_a_model_that_needs_no_more_than_rows_hold_is_proven() -> None:
+    """Large numbers are no fault of their own: years show in seconds as rows hold them."""
+    model = DecisionTreeRegressor(max_depth=6).fit(TIMES, SECONDS // 3e7)
+    served = registered(skops.io.dumps(model), "skops", CLOCK, Regression("y", 50, 60, "1d"))
+    assert prove_file(served.data, "skops", served.deployment, Answering(served.signature, "number"))

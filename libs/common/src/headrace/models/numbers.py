@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from headrace.events.registry import Signature
-from headrace.features.precision import seen
-from headrace.features.samples import Inputs
+from headrace.features.precision import LARGEST, seen
+from headrace.features.samples import WHOLE_BELOW, Inputs
 from headrace.models.encoders import known_to
 from headrace.models.engine import Engine
+from headrace.models.golden import spread
 from headrace.models.matching import model_names
 from headrace.models.skops_format import SkopsEngine
 from headrace.project.definition import DeploymentDefinition, InputDefinition
@@ -49,12 +50,28 @@ def _said(by_held: Mapping[float, float], value: Any) -> Any:
 
 def with_known(inputs: Sequence[Inputs], numbers: Numbers) -> list[Inputs]:
     """Requests that ask for nothing but numbers that the model knows, in turn; from all over where there are more than requests."""
-    spread = {name: _spread(known, len(inputs)) for name, known in numbers.items()}
+    tried = {name: [known[place] for place in spread(len(known), len(inputs))] for name, known in numbers.items()}
     return [
-        {**asked, **{name: known[row % len(known)] for name, known in spread.items()}}
+        {**asked, **{name: known[row % len(known)] for name, known in tried.items()}}
         for row, asked in enumerate(inputs)
     ]
 
 
-def _spread(known: Sequence[float], most: int) -> list[float]:
-    return [known[place] for place in np.unique(np.linspace(0, len(known) - 1, min(len(known), most)).astype(int))]
+def wide_names(deployment: DeploymentDefinition) -> tuple[str, ...]:
+    """Inputs whose limits allow whole numbers that float32 cannot tell from their neighbours, such as seconds since 1970."""
+    return tuple(
+        field.name
+        for field in deployment.inputs
+        if field.kind == "number"
+        and field.low is not None
+        and field.high is not None
+        and WHOLE_BELOW < max(abs(field.low), abs(field.high)) < LARGEST
+    )
+
+
+def with_wide(inputs: Sequence[Inputs], deployment: DeploymentDefinition) -> list[Inputs]:
+    """Requests that say whole numbers from all over the limits of `wide_names`, as they are before a row holds them."""
+    dice = np.random.default_rng(0)
+    limits = {field.name: (field.low or 0.0, field.high or 0.0) for field in deployment.inputs}
+    drawn = {name: np.round(dice.uniform(*limits[name], len(inputs))).tolist() for name in wide_names(deployment)}
+    return [{**asked, **{name: found[row] for name, found in drawn.items()}} for row, asked in enumerate(inputs)]

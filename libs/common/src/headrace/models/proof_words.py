@@ -32,6 +32,19 @@ def why_unlike(
     return then
 
 
+def why_lost(
+    inputs: Sequence[Inputs], held: Floats, wanted: Floats, gaps: Floats, near: float, wide: Sequence[str]
+) -> str:
+    """That rows lose digits of `wide` inputs that the model needs, and the way out."""
+    worst = int(gaps.argmax())
+    value = int(np.abs(held[worst] - wanted[worst]).argmax())
+    return (
+        f"{np.count_nonzero(gaps > near)} of {len(gaps)} rows would be served wrongly: of {told_of(inputs[worst])} the model itself"
+        f" says {wanted[worst, value]:.6g}, of what a row holds of it {held[worst, value]:.6g}; of {', '.join(map(repr, wide))} float32"
+        " holds some seven digits: count it from a point nearer by, or in a coarser unit, in the model and in requests"
+    )
+
+
 def told_of(inputs: Any) -> str:
     """A request's inputs, at most some hundred characters of them."""
     text = ", ".join(f"{name}={value!r}" for name, value in inputs.items())

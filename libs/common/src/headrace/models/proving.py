@@ -12,7 +12,7 @@ Rows are float32. What a request loses by that alone may move a score by `ROUNDE
 float64 may hold a threshold that lies on a value of the data, and would take the other branch. A number may also lie off by a millionth
 of the model's median score: what a sum in float32 leaves of terms that cancel out.
 
-Some of the rows are kept with the version (`GoldenRow`), within `KEPT_BYTES`: each instance scores them again before it serves.
+Some of the rows are kept with the version (`GoldenRow`), within `headrace.models.golden`: each instance scores them again before it serves.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,15 +28,16 @@ from headrace.features.precision import seen
 from headrace.features.samples import ROWS, Inputs, Sample, sample, sampled
 from headrace.models.engine import BINARY, NUMBER, Engine, Floats, by_class, load, shares
 from headrace.models.frames import frame_of
+from headrace.models.golden import KEPT_ROWS, fitting, golden_row, spread
 from headrace.models.matching import matched
-from headrace.models.numbers import Numbers, as_known, known_numbers, with_known
+from headrace.models.numbers import Numbers, as_known, known_numbers, wide_names, with_known, with_wide
 from headrace.models.own import own_scores
-from headrace.models.proof_words import MOST_TOLD, first_of, told_of, why_unlike
+from headrace.models.proof_words import MOST_TOLD, first_of, told_of, why_lost, why_unlike
 from headrace.project.definition import DeploymentDefinition
 
-KEPT_ROWS, KEPT_BYTES = 64, 100_000
 WITHIN, ONNX_WITHIN, ROUNDED_WITHIN = 1e-6, 1e-4, 1e-4
 # As far outside of 0..1 as an instance lets through, and how far from 1 a graph's float32 shares may add up.
+_MOST_LOST = 0.05
 SHARE_SLACK, ONNX_SLACK = 1e-6, 1e-3
 
 Scorer = Callable[[Sample], Any]
@@ -156,7 +157,27 @@ def prove_file(
             # NB: a model that knows but few of the numbers that the contract allows can be proven by its user's rows, or its own numbers.
             if not golden:
                 raise
+    if wide := wide_names(deployment):
+        drawn = sample(deployment, signature)
+        told = replace(drawn, inputs=with_wide(drawn.inputs, deployment))
+        _refuse_lost(told, wide, lambda asked: answers.read(own(asked)), lambda asked: answers.read(rounded(asked)))
     return fitting(golden)
+
+
+def _refuse_lost(asked: Sample, wide: Sequence[str], own: Scorer, rounded: Scorer) -> None:
+    """Raise `Unproven` where more than a few scores are other ones for what a row holds of large numbers.
+
+    A few are those beside a tree's limits, which is what rows of float32 are.
+    """
+    count = len(asked.inputs)
+    wanted, _ = _each(lambda places: own(_part(asked, places)), count)
+    held, _ = _each(lambda places: rounded(_part(asked, places)), count)
+    if wanted.shape != held.shape:
+        return
+    known = _is_whole(wanted) & _is_whole(held)
+    gaps = np.where(known, apart(held, wanted), 0.0)
+    if np.count_nonzero(gaps > ROUNDED_WITHIN) > _MOST_LOST * count:
+        raise Unproven(why_lost(asked.inputs, held, wanted, gaps, ROUNDED_WITHIN, wide))
 
 
 def _drawn(deployment: DeploymentDefinition, signature: Signature, numbers: Numbers) -> Iterator[Sample]:
@@ -252,7 +273,7 @@ def _kept(
     """Rows from all over, with their requests, that score the same alone as beside others: a tie is nobody's proof."""
     golden = [
         golden_row(asked.rows[place], said[place], answers.output, dict(asked.inputs[place]))
-        for place in proven[_spread(len(proven), KEPT_ROWS)]
+        for place in proven[spread(len(proven), KEPT_ROWS)]
         if _is_same_alone(engine, answers, asked.rows[place], said[place])
     ]
     return fitting(golden)
@@ -261,24 +282,3 @@ def _kept(
 def _is_same_alone(engine: Engine, answers: Answering, row: NDArray[np.float32], said: Floats) -> bool:
     alone, faults = _each(lambda _: served(engine, answers, row.reshape(1, -1)), 1)
     return not faults and bool(apart(alone, said.reshape(1, -1))[0] <= WITHIN)
-
-
-def golden_row(row: NDArray[np.float32], said: Floats, output: str, inputs: dict[str, Any] | None = None) -> GoldenRow:
-    """A row and what is said of it. `said`: (values,), of two classes the positive one's."""
-    data = np.ascontiguousarray(row, "<f4").tobytes()
-    if output in (BINARY, NUMBER):
-        return GoldenRow(data, float(said[0]), (), inputs)
-    return GoldenRow(data, 0.0, tuple(said.tolist()), inputs)
-
-
-def fitting(golden: Sequence[GoldenRow], most_bytes: int = KEPT_BYTES) -> tuple[GoldenRow, ...]:
-    """As many rows from all over as fit, one at the least. A command must fit into a record of the log."""
-    if not golden:
-        return ()
-    largest = max(len(found.row) + 9 * len(found.shares) + len(repr(found.inputs)) for found in golden) + 16
-    count = min(len(golden), max(1, most_bytes // largest))
-    return tuple(golden[place] for place in _spread(len(golden), count))
-
-
-def _spread(count: int, most: int) -> NDArray[np.intp]:
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp)) if count else np.empty(0, np.intp)
