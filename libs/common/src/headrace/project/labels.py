@@ -3,8 +3,11 @@
 | kind    | declared by  | a label is                                               | as a number              |
 |---------|--------------|----------------------------------------------------------|--------------------------|
 | binary  | `Binary`     | 0 or 1, false or true, the name of a class where named   | 0.0 or 1.0               |
-| classes | `Multiclass` | the name of a class; its index where no name is a number | the index of the class   |
+| classes | `Multiclass` | the name of a class; its index where that says one thing | the index of the class   |
 | number  | `Regression` | a finite number within the declared range                | itself                   |
+
+An index says one thing where classes have no names, or names in alphabetical order, none of which is a number: encoders number them so. In
+another order the index of an encoder is not that of the declaration.
 """
 
 import math
@@ -155,6 +158,8 @@ def _why_no_class(label: LabelDefinition, value: Label, what: str, told: str) ->
     named = f"{what}one of {shown}, {told}"
     if isinstance(value, str | bool) or any(is_number(name) for name in label.classes):
         return named if label.classes else f"{what}the index of a class, {told}"
+    if list(label.classes) != sorted(label.classes):
+        return f"{named}: by its name, since most encoders number classes by the alphabet and the declaration does not"
     # Where the definition does not name them, it is not known how many there are.
     highest = (len(label.classes) or _MOST_CLASSES) - 1
     if float(value).is_integer() and 0 <= value <= highest:
