@@ -239,3 +239,12 @@ def test_an_index_is_a_label_only_where_it_says_one_thing() -> None:
     assert value_of(otherwise, "ant") == 1.0
     with pytest.raises(Poison, match="must be one of dog, ant, got 1: by its name, since most encoders"):
         value_of(otherwise, 1)
+
+
+def test_two_classes_that_are_called_by_numbers_are_told_by_those() -> None:
+    graded = LabelDefinition("grade", "binary", 60.0, classes=("1", "2"))
+    assert [value_of(graded, value) for value in (1, 2, "1", "2", 2.0)] == [0.0, 1.0, 0.0, 1.0, 1.0]
+    with pytest.raises(Poison, match="must be 1 or 2, got 0"):
+        value_of(graded, 0)
+    flags = LabelDefinition("late", "binary", 60.0, classes=("0", "1"))
+    assert [value_of(flags, value) for value in (0, 1, True, False, "1")] == [0.0, 1.0, 1.0, 0.0, 1.0]

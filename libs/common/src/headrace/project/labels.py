@@ -2,7 +2,7 @@
 
 | kind    | declared by  | a label is                                               | as a number              |
 |---------|--------------|----------------------------------------------------------|--------------------------|
-| binary  | `Binary`     | 0 or 1, false or true, the name of a class where named   | 0.0 or 1.0               |
+| binary  | `Binary`     | the name of a class; 0 or 1, where no name is a number   | 0.0 or 1.0               |
 | classes | `Multiclass` | the name of a class; its index where that says one thing | the index of the class   |
 | number  | `Regression` | a finite number within the declared range                | itself                   |
 
@@ -52,9 +52,12 @@ def why_not_label(label: LabelDefinition, value: Label) -> str | None:
     told = f"got {value!r}" if len(repr(value)) <= 100 else f"got {value!r:.100}..."
     what = f"the label of {label.name!r} must be"
     if label.kind == BINARY:
-        if not isinstance(value, str) and value in (0, 1):
+        # NB: of classes that are called 1 and 2 the number 1 is the first one, so 0 is none.
+        is_told = not are_plain(label.classes) and any(is_number(name) for name in label.classes)
+        by_place = () if is_told else ("0", "1")
+        if by_place and not isinstance(value, str) and value in (0, 1):
             return None
-        return f"{what} {' or '.join(('0', '1', *label.classes))}, {told}"
+        return f"{what} {' or '.join(dict.fromkeys((*by_place, *label.classes)))}, {told}"
     if label.kind == CLASSES:
         return _why_no_class(label, value, f"{what} ", told)
     if isinstance(value, str | bool):
