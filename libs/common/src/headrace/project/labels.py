@@ -112,6 +112,22 @@ def places_of(label: LabelDefinition, classes: Sequence[str]) -> tuple[int, ...]
     return () if places == tuple(range(len(wanted))) else places
 
 
+def are_its_answers(kind: str, wanted: Sequence[str], output: str, classes: Sequence[str]) -> bool:
+    """Whether scores of a kind, of `classes` in their order, are those of a label of `kind` with the classes `wanted`.
+
+    What is not known is not held against them: either may name no classes, or call them by numbers.
+
+    >>> cats = ("cat", "dog")
+    >>> are_its_answers("classes", cats, "classes", cats), are_its_answers("classes", cats, "classes", ("dog", "cat"))
+    (True, False)
+    """
+    if kind != output:
+        return False
+    if output == NUMBER or not wanted or not classes:
+        return True
+    return len(wanted) == len(classes) and (tuple(classes) == tuple(wanted) or are_plain(classes) or are_plain(wanted))
+
+
 def why_no_rollout_verdict(label: LabelDefinition | None) -> str | None:
     """Why a rollout cannot be judged by labels (it ends by its guardrails alone, or waits for a person); None when it can.
 
