@@ -297,7 +297,7 @@ class Player:
             return replace(finished, reason=f"{stands[0].gate} {stands[0].verdict} {stands[0].detail}")
         fitted = refit(material.target, make, *given, gated)
         self._switch(accepted, count, fitted.model, gated.span, material.after, gated.twin)
-        return replace(finished, outcome="registered", reason="")
+        return replace(finished, outcome="registered", reason="", trained_rows=fitted.rows)
 
     def _switch(self, accepted: RetrainAccepted, count: int, model: Any, span: Any, rows: int, twin: Any) -> None:
         self.version += 1

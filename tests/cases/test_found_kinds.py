@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 from msgspec.structs import replace
 
+from headrace.errors import Poison
 from headrace.events.inference import DecisionMade, Score, Served, ShadowScored
 from headrace.events.registry import (
     CommandRefused,
@@ -20,7 +21,7 @@ from headrace.policy.verdict import UNMEASURED
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition, LabelDefinition
-from headrace.project.labels import why_not_label
+from headrace.project.labels import value_of, why_not_label
 from headrace.registry.state import Registry
 from headrace.testing.registry import CANARY, command, folded, verdict, version_of
 from headrace_cli.board import Board
@@ -228,3 +229,22 @@ def test_a_rollout_by_a_label_of_less_than_two_classes_says_that_it_cannot_be_me
     assert verdict is not None
     assert verdict.labels == UNMEASURED
     assert any("names no classes" in found.detail for found in verdict.evidence)
+
+
+def test_an_index_is_a_label_only_where_it_says_one_thing() -> None:
+    by_alphabet, otherwise = (
+        LabelDefinition("kind", "classes", 60.0, classes=c) for c in (("ant", "dog"), ("dog", "ant"))
+    )
+    assert value_of(by_alphabet, 1) == 1.0
+    assert value_of(otherwise, "ant") == 1.0
+    with pytest.raises(Poison, match="must be one of dog, ant, got 1: by its name, since most encoders"):
+        value_of(otherwise, 1)
+
+
+def test_two_classes_that_are_called_by_numbers_are_told_by_those() -> None:
+    graded = LabelDefinition("grade", "binary", 60.0, classes=("1", "2"))
+    assert [value_of(graded, value) for value in (1, 2, "1", "2", 2.0)] == [0.0, 1.0, 0.0, 1.0, 1.0]
+    with pytest.raises(Poison, match="must be 1 or 2, got 0"):
+        value_of(graded, 0)
+    flags = LabelDefinition("late", "binary", 60.0, classes=("0", "1"))
+    assert [value_of(flags, value) for value in (0, 1, True, False, "1")] == [0.0, 1.0, 1.0, 0.0, 1.0]

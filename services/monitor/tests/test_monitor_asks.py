@@ -106,6 +106,14 @@ def test_a_version_after_a_change_is_followed_up_as_its_rows_grow() -> None:
     assert found.asks.by_key == {}
 
 
+def test_a_version_that_rests_on_older_rows_is_not_followed_up() -> None:
+    found, _, request = risen()
+    told = {"changed_at_s": 10 * DAY, "rows_after_change": 400, "rows_wanted": 100}
+    finished(found, request, "registered", trained_rows=5_000, **told)
+    found.on_champion(2, 15 * DAY)
+    assert [type(event) for event in days(found, dict.fromkeys(range(15, 40), 0.5), 2)] == [FindingResolved]
+
+
 def over_prior(day: int, over: float, version: int = 1, role: str = "champion") -> WindowClosed:
     quality = VersionQuality(version, role, 100, 0.9, 0.9, 0.5, 0.3, over_prior=over, over_prior_error=0.01)
     return window(day, 0.9, version, qualities=(quality,))

@@ -9,7 +9,7 @@
 | several, nobody knows | none                | refused: they may be several targets                     |
 
 Classes are the label's, in its order, where it names them: a model's own names meet them by name, whatever their order. A file
-without names (XGBoost, LightGBM, some ONNX graphs) takes the label's where these are in alphabetical order, which is also
+without names (XGBoost, LightGBM, some ONNX graphs, scikit-learn's fitted on codes of several) takes the label's where these are in alphabetical order, which is also
 the order that encoders of labels make; where they are not, `--classes` says the model's order.
 """
 
@@ -121,7 +121,7 @@ def _unnamed(kind: str, own: tuple[str, ...], label: LabelDefinition | None) -> 
         return Answers(kind, own)
     if own == ("1", "0"):
         return Answers(kind, ("0", "1"), (1, 0))
-    if not all(map(is_number, own)) or is_plain(own):
+    if is_plain(own):
         return Answers(kind, own)
     named = ", ".join(f'"{name}"' for name in own)
     return Answers(
@@ -165,7 +165,9 @@ def _by_label(engine: Engine, kind: str, own: tuple[str, ...], label: LabelDefin
         raise Misconfigured(
             f"the model's classes are {', '.join(own)}, and the label {label.name!r} has {', '.join(wanted)}: {way}"
         )
-    if not isinstance(engine, SkopsEngine) and list(wanted) != _in_order(wanted):
+    # NB: 0 and 1 of a scikit-learn model are those of a `Binary`, whose `classes` say what they are called; several have no such order.
+    is_told = isinstance(engine, SkopsEngine) and kind == BINARY
+    if not is_told and list(wanted) != _in_order(wanted):
         raise Misconfigured(
             f"the model's file does not name its classes, and the label {label.name!r} has {', '.join(wanted)}, which is not the"
             f" alphabetical order of most encoders: say the model's own order with --classes, such as --classes {','.join(_in_order(wanted))}"

@@ -6,7 +6,7 @@ on traffic, except by the labels a day of the windows that have closed already.
 
 from collections.abc import Iterator
 
-from headrace.policy.figures import windows_to_alarm
+from headrace.policy.figures import windows_to_alarm, windows_to_first
 from headrace.policy.prediction import name_of
 from headrace.project import definition as d
 from headrace.project.applicable.late import A_RISE
@@ -81,14 +81,14 @@ def _training(found: d.DeploymentDefinition, labels_a_day: float | None) -> Iter
     training, label = found.training, found.label
     if training is None or label is None:
         return
-    windows = max(round(training.first_after_s / found.cohort_s), 1)
+    windows = windows_to_first(training.first_after_s, found.cohort_s)
     rows = training.first_after_rows
     by_rows = "" if rows is None else f" or {rows:,} labels"
     days = f" (about {training.min_rows / labels_a_day:.3g} days' worth)" if labels_a_day else ""
     yield (
         "trains",
-        f"the first version is possible after {duration(training.first_after_s)} ({windows:,} closed windows){by_rows},"
-        f" with {training.min_rows:,} labels to fit on{days}; on the newest {duration(training.history_s)}",
+        f"the first version is possible after {duration(windows * found.cohort_s)} ({windows:,} closed window{'s' * (windows > 1)}){by_rows},"
+        f" with {training.min_rows:,} labels to fit on{days} beside the holdout's; on the newest {duration(training.history_s)}",
     )
     gates = ", ".join(f"{gate.kind} (margin {gate.margin:g})" for gate in found.gates) or "none"
     yield "gates", f"{gates}; on the newest {duration(training.holdout_s)} of labelled rows"
@@ -105,7 +105,9 @@ def _watching(found: d.DeploymentDefinition) -> Iterator[Line]:
         yield "watches", _detector(test)
     if found.retraining is not None:
         on = ", ".join(found.retraining.on)
-        yield "retrains", f"on {on}, at most once per {duration(found.retraining.cooldown_s)} of event time"
+        pause = duration(found.retraining.cooldown_s)
+        followed = "; a version after a change is followed up as its labelled rows grow by half"
+        yield "retrains", f"on {on}, at most once per {pause} of event time{followed}"
 
 
 def _detector(test: d.DriftDefinition) -> str:
@@ -151,7 +153,7 @@ def _off(found: d.DeploymentDefinition) -> Iterator[str]:
         yield "labels, for quality and training (label=Binary(...), Multiclass(...) or Regression(...))"
         return
     if not found.monitoring:
-        yield "drift (monitoring=[PageHinkley()])"
+        yield "drift (monitoring=[LossChange()])"
     if found.training is None:
         yield "training (training=Training(build))"
     elif found.retraining is None:

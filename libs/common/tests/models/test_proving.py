@@ -19,7 +19,8 @@ from headrace.events.registry import GoldenRow, Signature
 from headrace.features.rows import pin_signature
 from headrace.features.samples import Sample, sample
 from headrace.models.engine import load
-from headrace.models.proving import KEPT_BYTES, Answering, NoneScored, Unproven, fitting, prove, prove_file
+from headrace.models.golden import KEPT_BYTES, fitting
+from headrace.models.proving import Answering, NoneScored, Unproven, prove, prove_file
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition

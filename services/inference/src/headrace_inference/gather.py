@@ -16,6 +16,7 @@ from headrace_inference.adapters.models import LoadedModel
 from headrace_inference.core.admission import Admitted, admit, deadline_ms_of, due_ms, short_id, unit_of
 from headrace_inference.core.batching import Case, Failures
 from headrace_inference.core.ladder import Ask
+from headrace_inference.core.outputs import other_label
 from headrace_inference.core.overload import BASELINE, RETRY_AFTER_S, SHADOWS, is_refused, waited_share
 from headrace_inference.core.repeats import Answered
 from headrace_inference.core.routing import assign
@@ -181,6 +182,7 @@ class Gathering:
             failure = self._plane.shelf.why_not(name, breaker, as_shadow=name[1] not in answering)
             if failure is None and model is not None:
                 reason = misfit(model.registered.signature, about.rows.bare)
+                reason = reason or other_label(model.registered, about.deployment.label)
                 failure = RowUnfit(reason) if reason is not None else None
             if failure is not None:
                 batch.failures[name] = failure

@@ -28,7 +28,7 @@ from headrace.project.definition import DeploymentDefinition, InputDefinition
 ROWS = 200
 _HOLE_EVERY, _HOLES = 4, 0.3
 # Beyond these, whole numbers cannot be told from their neighbours in float32.
-_WHOLE_BELOW = 2.0**24
+WHOLE_BELOW = 2.0**24
 _DIGITS = 4
 _NOT_KNOWN = ("", "never seen before", "?", "0")
 
@@ -127,8 +127,8 @@ def _ends(low: float | None, high: float | None) -> tuple[float, float, float]:
 
 def _whole(low: float | None, high: float | None, dice: np.random.Generator) -> float | None:
     """A whole number within the limits, None where there is none that float32 tells from its neighbours."""
-    least = np.ceil(max(low if low is not None else -_WHOLE_BELOW, -_WHOLE_BELOW))
-    most = np.floor(min(high if high is not None else _WHOLE_BELOW, _WHOLE_BELOW))
+    least = np.ceil(max(low if low is not None else -WHOLE_BELOW, -WHOLE_BELOW))
+    most = np.floor(min(high if high is not None else WHOLE_BELOW, WHOLE_BELOW))
     if least > most:
         return None
     if low is not None and high is not None:

@@ -37,6 +37,21 @@ def last_of(estimator: Any) -> Any:
     return estimator
 
 
+def decision_notes(estimator: Any) -> tuple[str, ...]:
+    """What to tell of a classifier whose own `predict` is not its most probable class."""
+    last = last_of(estimator)
+    kind = type(last).__name__
+    if kind not in ("FixedThresholdClassifier", "TunedThresholdClassifierCV"):
+        return ()
+    threshold = getattr(last, "best_threshold_", None) if kind.startswith("Tuned") else last.threshold
+    if not isinstance(threshold, int | float) or threshold == 0.5:
+        return ()
+    return (
+        f"its own predict decides by a threshold of its own ({threshold:.6g}), which is not served: `label` is the most probable"
+        " class, `value` the probability to hold against it",
+    )
+
+
 def _is_classifier(estimator: Any) -> bool:
     from sklearn.base import is_classifier
 

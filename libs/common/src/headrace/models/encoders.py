@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.errors import Poison
 from headrace.models.trees import walk
@@ -44,6 +45,31 @@ def known_to(estimator: Any, names: Names) -> Known:
             numbers.setdefault(name, set()).update(float(value) for value in category if value == value)
     held = {name: tuple(found) for name, found in words.items() if found}
     return Known(held, {name: tuple(sorted(found)) for name, found in numbers.items() if name not in held})
+
+
+def encoders_of(estimator: Any, names: Names) -> Iterator[tuple[Any, list[str]]]:
+    """Fitted encoders, each with those of `names` (all columns, in order) that reach it as they came."""
+    yield from _encoders(estimator, list(names), 0)
+
+
+def know_as_rows_hold(estimator: Any, names: Names) -> None:
+    """Let encoders know their numbers as rows hold them, in float32: a request's 0.1 is then the 0.1 that they were fitted on.
+
+    `names`: of its columns, in its order. Numbers that float32 cannot tell apart (100000001, 100000002) are left as they are:
+    that rows lose them is found where the file is proven.
+    """
+    for step, given in encoders_of(estimator, names):
+        if len(step.categories_) == len(given):
+            step.categories_ = [_as_held(known) for known in step.categories_]
+
+
+def _as_held(known: NDArray[Any]) -> NDArray[Any]:
+    if known.dtype != np.float64:
+        return known
+    with np.errstate(over="ignore"):
+        held = known.astype(np.float32)
+    is_told_apart = len(np.unique(held)) == len(np.unique(known)) and np.array_equal(np.isinf(held), np.isinf(known))
+    return held.astype(np.float64) if is_told_apart else known
 
 
 def wants_names(estimator: Any) -> bool:
@@ -86,7 +112,7 @@ def _listed(columns: Any) -> list[Any]:
 
 def _categories(estimator: Any, names: list[str]) -> Iterator[tuple[str, Sequence[Any]]]:
     """Per column that an encoder sees as it came: its values there."""
-    for step, given in _encoders(estimator, names, 0):
+    for step, given in encoders_of(estimator, names):
         if len(step.categories_) == len(given):
             yield from zip(given, (category.tolist() for category in step.categories_), strict=True)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.registry import Signature
+from headrace.models.encoders import know_as_rows_hold
 from headrace.models.engine import Engine, Floats, Words, numbered
 from headrace.models.skops_format import SkopsEngine
 
@@ -41,8 +42,10 @@ class Matched:
 def matched(engine: Engine, signature: Signature) -> Engine:
     """The engine for rows of `signature`."""
     order = _order(model_names(engine.names, signature), [column.name for column in signature.columns])
-    if isinstance(engine, SkopsEngine) and engine.names and not signature.frame:
-        engine.forget_names()
+    if isinstance(engine, SkopsEngine):
+        know_as_rows_hold(engine.estimator, engine.names or tuple(column.name for column in signature.columns))
+        if engine.names and not signature.frame:
+            engine.forget_names()
     return engine if order is None else Matched(engine, order)
 
 

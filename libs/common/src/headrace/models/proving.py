@@ -12,10 +12,10 @@ Rows are float32. What a request loses by that alone may move a score by `ROUNDE
 float64 may hold a threshold that lies on a value of the data, and would take the other branch. A number may also lie off by a millionth
 of the model's median score: what a sum in float32 leaves of terms that cancel out.
 
-Some of the rows are kept with the version (`GoldenRow`), within `KEPT_BYTES`: each instance scores them again before it serves.
+Some of the rows are kept with the version (`GoldenRow`), within `headrace.models.golden`: each instance scores them again before it serves.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,15 +28,17 @@ from headrace.features.precision import seen
 from headrace.features.samples import ROWS, Inputs, Sample, sample, sampled
 from headrace.models.engine import BINARY, NUMBER, Engine, Floats, by_class, load, shares
 from headrace.models.frames import frame_of
+from headrace.models.golden import KEPT_ROWS, fitting, golden_row, spread
 from headrace.models.matching import matched
+from headrace.models.numbers import Numbers, as_known, known_numbers, wide_names, with_known, with_wide
 from headrace.models.own import own_scores
+from headrace.models.proof_words import MOST_TOLD, first_of, told_of, why_lost, why_unlike
 from headrace.project.definition import DeploymentDefinition
 
-KEPT_ROWS, KEPT_BYTES = 64, 100_000
 WITHIN, ONNX_WITHIN, ROUNDED_WITHIN = 1e-6, 1e-4, 1e-4
 # As far outside of 0..1 as an instance lets through, and how far from 1 a graph's float32 shares may add up.
+_MOST_LOST = 0.05
 SHARE_SLACK, ONNX_SLACK = 1e-6, 1e-3
-_MOST_TOLD = 300
 
 Scorer = Callable[[Sample], Any]
 
@@ -100,7 +102,7 @@ def prove(
     known = _is_whole(wanted)
     if not known.any():
         raise NoneScored(
-            f"the model itself scores none of {len(known)} rows that the contract allows ({_first(refusals)}):"
+            f"the model itself scores none of {len(known)} rows that the contract allows ({first_of(refusals)}):"
             " give some of your own with --sample FILE"
         )
     if said.shape[1] != wanted.shape[1]:
@@ -114,7 +116,7 @@ def prove(
     wrong = (gaps > np.where(by_rounding, ROUNDED_WITHIN, near)) & ~_is_cancelled(said, wanted, known, near)
     if wrong.any():
         wholly = bool(by_rounding[wrong].all())
-        raise Unproven(_why(asked, said, wanted, np.where(wrong, gaps, 0.0), faults, by_rounding=wholly))
+        raise Unproven(why_unlike(asked.inputs, said, wanted, np.where(wrong, gaps, 0.0), faults, by_rounding=wholly))
     if (told := _why_no_shares(engine, answers, asked, known, format)) is not None:
         raise Unproven(told)
     return _kept(engine, answers, asked, said, np.flatnonzero(known & (gaps <= near)))
@@ -135,7 +137,9 @@ def prove_file(
 ) -> tuple[GoldenRow, ...]:
     """The rows to keep with a version of a file. Raises `Unproven`. `given`: a user's own requests, before those that are drawn."""
     signature = answers.signature
-    engine = matched(load(data, format), signature)
+    engine = load(data, format)
+    numbers = known_numbers(engine, deployment, signature)
+    engine = matched(engine, signature)
 
     def own(asked: Sample) -> Floats:
         return own_scores(data, format, signature, answers.output, asked.inputs, asked.rows)
@@ -146,13 +150,43 @@ def prove_file(
     golden: list[GoldenRow] = []
     if given:
         golden += prove(engine, answers, sampled(deployment, signature, given[:ROWS]), own, format, rounded)
-    try:
-        golden += prove(engine, answers, sample(deployment, signature), own, format, rounded)
-    except NoneScored:
-        # NB: a model that knows but few of the numbers that the contract allows can be proven by its user's rows alone.
-        if not golden:
-            raise
+    for asked in _drawn(deployment, signature, numbers):
+        try:
+            golden += prove(engine, answers, asked, own, format, rounded)
+        except NoneScored:
+            # NB: a model that knows but few of the numbers that the contract allows can be proven by its user's rows, or its own numbers.
+            if not golden:
+                raise
+    if wide := wide_names(deployment):
+        drawn = sample(deployment, signature)
+        told = replace(drawn, inputs=with_wide(drawn.inputs, deployment))
+        _refuse_lost(told, wide, lambda asked: answers.read(own(asked)), lambda asked: answers.read(rounded(asked)))
     return fitting(golden)
+
+
+def _refuse_lost(asked: Sample, wide: Sequence[str], own: Scorer, rounded: Scorer) -> None:
+    """Raise `Unproven` where more than a few scores are other ones for what a row holds of large numbers.
+
+    A few are those beside a tree's limits, which is what rows of float32 are.
+    """
+    count = len(asked.inputs)
+    wanted, _ = _each(lambda places: own(_part(asked, places)), count)
+    held, _ = _each(lambda places: rounded(_part(asked, places)), count)
+    if wanted.shape != held.shape:
+        return
+    known = _is_whole(wanted) & _is_whole(held)
+    gaps = np.where(known, apart(held, wanted), 0.0)
+    if np.count_nonzero(gaps > ROUNDED_WITHIN) > _MOST_LOST * count:
+        raise Unproven(why_lost(asked.inputs, held, wanted, gaps, ROUNDED_WITHIN, wide))
+
+
+def _drawn(deployment: DeploymentDefinition, signature: Signature, numbers: Numbers) -> Iterator[Sample]:
+    """Of the numbers that the model's encoders know, where there are any, and of all that the contract allows."""
+    drawn = sample(deployment, signature)
+    if numbers:
+        told = with_known(drawn.inputs, numbers)
+        yield Sample(told, drawn.features, sampled(deployment, signature, told, drawn.features).rows)
+    yield replace(drawn, inputs=as_known(drawn.inputs, numbers))
 
 
 def _as_seen(inputs: Inputs) -> Inputs:
@@ -187,7 +221,7 @@ def _why_no_shares(
     told = ", ".join(f"{value:.6g}" for value in raw[worst][:8])
     return (
         f"{np.count_nonzero(wrong)} of {len(raw)} rows get no probabilities (0..1, adding up to 1): of"
-        f" {_told(asked.inputs[int(np.flatnonzero(known)[worst])])} the model says {told}; is it a margin, or a regression? Train it with an"
+        f" {told_of(asked.inputs[int(np.flatnonzero(known)[worst])])} the model says {told}; is it a margin, or a regression? Train it with an"
         " objective that gives probabilities, or declare the label as a number"
     )
 
@@ -221,7 +255,7 @@ def _one_by_one(score: Callable[[NDArray[np.intp]], Any], count: int) -> tuple[F
         except Exception as error:
             # NB: as above.
             found.append(None)
-            faults[place] = f"{type(error).__name__}: {error}"[:_MOST_TOLD]
+            faults[place] = f"{type(error).__name__}: {error}"[:MOST_TOLD]
     width = max((len(values) for values in found if values is not None), default=1)
     return np.array([np.full(width, np.nan) if values is None else values for values in found]).reshape(
         count, width
@@ -233,38 +267,13 @@ def _is_whole(scores: Floats) -> NDArray[np.bool_]:
     return np.logical_and.reduce(np.isfinite(scores), axis=1)
 
 
-def _first(faults: dict[int, str]) -> str:
-    return " ".join(next(iter(faults.values()), "its scores are NaN or infinite").split())
-
-
-def _why(
-    asked: Sample, said: Floats, wanted: Floats, gaps: Floats, faults: dict[int, str], *, by_rounding: bool
-) -> str:
-    """What is wrong with rows that would be served otherwise than the model says, and the way out. `gaps`: 0 where nothing is."""
-    worst = int(gaps.argmax())
-    value = int(np.nan_to_num(np.abs(said[worst] - wanted[worst]), nan=np.inf).argmax())
-    told = f"of {_told(asked.inputs[worst])} the model itself says {wanted[worst, value]:.6g}"
-    how_many = f"{np.count_nonzero(gaps)} of {len(gaps)} rows"
-    if worst in faults:
-        return f"{how_many} cannot be served: {told}, as a row it raises {faults[worst]}"
-    then = f"{how_many} would be served wrongly: {told}, as a row it would say {said[worst, value]:.6g}"
-    if by_rounding:
-        return f"{then}; rows are float32, and its limits lie between: fit it on float32 (X.astype('float32'))"
-    return then
-
-
-def _told(inputs: Any) -> str:
-    text = ", ".join(f"{name}={value!r}" for name, value in inputs.items())
-    return "{" + (text if len(text) <= _MOST_TOLD else text[:_MOST_TOLD] + " ...") + "}"
-
-
 def _kept(
     engine: Engine, answers: Answering, asked: Sample, said: Floats, proven: NDArray[np.intp]
 ) -> tuple[GoldenRow, ...]:
     """Rows from all over, with their requests, that score the same alone as beside others: a tie is nobody's proof."""
     golden = [
         golden_row(asked.rows[place], said[place], answers.output, dict(asked.inputs[place]))
-        for place in proven[_spread(len(proven), KEPT_ROWS)]
+        for place in proven[spread(len(proven), KEPT_ROWS)]
         if _is_same_alone(engine, answers, asked.rows[place], said[place])
     ]
     return fitting(golden)
@@ -273,24 +282,3 @@ def _kept(
 def _is_same_alone(engine: Engine, answers: Answering, row: NDArray[np.float32], said: Floats) -> bool:
     alone, faults = _each(lambda _: served(engine, answers, row.reshape(1, -1)), 1)
     return not faults and bool(apart(alone, said.reshape(1, -1))[0] <= WITHIN)
-
-
-def golden_row(row: NDArray[np.float32], said: Floats, output: str, inputs: dict[str, Any] | None = None) -> GoldenRow:
-    """A row and what is said of it. `said`: (values,), of two classes the positive one's."""
-    data = np.ascontiguousarray(row, "<f4").tobytes()
-    if output in (BINARY, NUMBER):
-        return GoldenRow(data, float(said[0]), (), inputs)
-    return GoldenRow(data, 0.0, tuple(said.tolist()), inputs)
-
-
-def fitting(golden: Sequence[GoldenRow], most_bytes: int = KEPT_BYTES) -> tuple[GoldenRow, ...]:
-    """As many rows from all over as fit, one at the least. A command must fit into a record of the log."""
-    if not golden:
-        return ()
-    largest = max(len(found.row) + 9 * len(found.shares) + len(repr(found.inputs)) for found in golden) + 16
-    count = min(len(golden), max(1, most_bytes // largest))
-    return tuple(golden[place] for place in _spread(len(golden), count))
-
-
-def _spread(count: int, most: int) -> NDArray[np.intp]:
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp)) if count else np.empty(0, np.intp)

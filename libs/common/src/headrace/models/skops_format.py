@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace.errors import Poison
 from headrace.models.allowed import ALLOWED_TYPES, why_strange
-from headrace.models.answering import refuse_unanswerable
+from headrace.models.answering import decision_notes, refuse_unanswerable
 from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, Words, shares
 from headrace.models.trees import refuse_wild_trees, walk
 
@@ -54,7 +54,7 @@ class SkopsEngine:
         self.columns: int | None = getattr(estimator, "n_features_in_", None)
         self.names = tuple(str(found) for found in getattr(estimator, "feature_names_in_", ()))
         self.words: Words = {}
-        self.notes: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = decision_notes(estimator)
         self.labels: tuple[str, ...] = ()
         self.output = NUMBER
         if hasattr(estimator, "predict_proba"):

@@ -4,6 +4,7 @@ Only what the monitor really feeds stands here: a detector on anything else woul
 of `VersionQuality`, and rises when a version becomes worse.
 """
 
+import math
 from collections.abc import Mapping
 
 from headrace.policy.losses import BINARY, CLASSES, NUMBER
@@ -22,6 +23,15 @@ def loss_of(kind: str) -> str:
     ('log_loss', 'squared_error')
     """
     return FIGURES[kind][0]
+
+
+def windows_to_first(first_after_s: float, window_s: float) -> int:
+    """How many windows must have closed before a first version is asked for: as many as `first_after` takes, one at the least.
+
+    >>> windows_to_first(0.0, 86_400.0), windows_to_first(1.5 * 86_400.0, 86_400.0), windows_to_first(86_400.0, 60 * 86_400.0)
+    (1, 2, 1)
+    """
+    return max(math.ceil(first_after_s / window_s - 1e-9), 1)
 
 
 def windows_to_alarm(rise: float, delta: float, threshold: float, least: int, most: int = 1000) -> int | None:

@@ -2,9 +2,12 @@
 
 | kind    | declared by  | a label is                                               | as a number              |
 |---------|--------------|----------------------------------------------------------|--------------------------|
-| binary  | `Binary`     | 0 or 1, false or true, the name of a class where named   | 0.0 or 1.0               |
-| classes | `Multiclass` | the name of a class; its index where no name is a number | the index of the class   |
+| binary  | `Binary`     | the name of a class; 0 or 1, where no name is a number   | 0.0 or 1.0               |
+| classes | `Multiclass` | the name of a class; its index where that says one thing | the index of the class   |
 | number  | `Regression` | a finite number within the declared range                | itself                   |
+
+An index says one thing where classes have no names, or names in alphabetical order, none of which is a number: encoders number them so. In
+another order the index of an encoder is not that of the declaration.
 """
 
 import math
@@ -49,9 +52,12 @@ def why_not_label(label: LabelDefinition, value: Label) -> str | None:
     told = f"got {value!r}" if len(repr(value)) <= 100 else f"got {value!r:.100}..."
     what = f"the label of {label.name!r} must be"
     if label.kind == BINARY:
-        if not isinstance(value, str) and value in (0, 1):
+        # NB: of classes that are called 1 and 2 the number 1 is the first one, so 0 is none.
+        is_told = not are_plain(label.classes) and any(is_number(name) for name in label.classes)
+        by_place = () if is_told else ("0", "1")
+        if by_place and not isinstance(value, str) and value in (0, 1):
             return None
-        return f"{what} {' or '.join(('0', '1', *label.classes))}, {told}"
+        return f"{what} {' or '.join(dict.fromkeys((*by_place, *label.classes)))}, {told}"
     if label.kind == CLASSES:
         return _why_no_class(label, value, f"{what} ", told)
     if isinstance(value, str | bool):
@@ -109,6 +115,22 @@ def places_of(label: LabelDefinition, classes: Sequence[str]) -> tuple[int, ...]
     return () if places == tuple(range(len(wanted))) else places
 
 
+def are_its_answers(kind: str, wanted: Sequence[str], output: str, classes: Sequence[str]) -> bool:
+    """Whether scores of a kind, of `classes` in their order, are those of a label of `kind` with the classes `wanted`.
+
+    What is not known is not held against them: either may name no classes, or call them by numbers.
+
+    >>> cats = ("cat", "dog")
+    >>> are_its_answers("classes", cats, "classes", cats), are_its_answers("classes", cats, "classes", ("dog", "cat"))
+    (True, False)
+    """
+    if kind != output:
+        return False
+    if output == NUMBER or not wanted or not classes:
+        return True
+    return len(wanted) == len(classes) and (tuple(classes) == tuple(wanted) or are_plain(classes) or are_plain(wanted))
+
+
 def why_no_rollout_verdict(label: LabelDefinition | None) -> str | None:
     """Why a rollout cannot be judged by labels (it ends by its guardrails alone, or waits for a person); None when it can.
 
@@ -155,6 +177,8 @@ def _why_no_class(label: LabelDefinition, value: Label, what: str, told: str) ->
     named = f"{what}one of {shown}, {told}"
     if isinstance(value, str | bool) or any(is_number(name) for name in label.classes):
         return named if label.classes else f"{what}the index of a class, {told}"
+    if list(label.classes) != sorted(label.classes):
+        return f"{named}: by its name, since most encoders number classes by the alphabet and the declaration does not"
     # Where the definition does not name them, it is not known how many there are.
     highest = (len(label.classes) or _MOST_CLASSES) - 1
     if float(value).is_integer() and 0 <= value <= highest:

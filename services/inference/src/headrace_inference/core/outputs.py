@@ -1,13 +1,27 @@
-"""What a model's raw output means, and when it must not be believed: wrong shape, NaN, shares outside 0..1."""
+"""What a model's raw output means, and when it must not be believed: wrong shape, NaN, shares outside 0..1, another label."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from headrace.events.inference import Score
+from headrace.events.registry import VersionRegistered
+from headrace.project.definition import LabelDefinition
+from headrace.project.labels import are_its_answers
 
 BINARY, NUMBER, CLASSES = "binary", "number", "classes"
 _SLACK = 1e-6
+_SHOWN = 10
+
+
+def other_label(registered: VersionRegistered, label: LabelDefinition | None) -> str | None:
+    """Why a version does not answer for a deployment's label as it is declared now, None when it does: it was registered for an earlier one."""
+    if label is None or are_its_answers(label.kind, label.classes, registered.output, registered.classes):
+        return None
+    if label.kind != registered.output:
+        return f"it is a version of {registered.output!r}, the label {label.name!r} is {label.kind!r} now"
+    ours, theirs = (", ".join(classes[:_SHOWN]) for classes in (registered.classes, label.classes))
+    return f"its classes are {ours}, those of the label {label.name!r} are {theirs} now"
 
 
 def fault_of(raw: np.ndarray, rows: int, output: str, classes: int = 0) -> str | None:

@@ -13,7 +13,8 @@
 | given up | so many were unhelpful       | the finding is resolved                                                                 |
 
 A finding has one request under way at the most. What follows a change up asks when the rows beyond it have grown by half since the last
-run, until that had ten times what a run waits for: the first version after a change has few rows, and no finding would say so.
+run, until that had ten times what a run waits for: the first version after a change has few rows, and no finding would say so. One that rests on older
+rows for the most part has many, and is not followed up: more would show little, and a day-old champion would give way to its like.
 """
 
 from msgspec.structs import replace
@@ -34,6 +35,8 @@ JUDGED_WINDOWS = 2
 # A rollout takes its time; a version that is not champion after so many windows has not helped.
 MOST_WINDOWS = 60
 GROWTH, ENOUGH = 1.5, 10
+# Of so many times the rows beyond the change, most lie before it.
+RESTS_ON = 2
 
 TrainingFact = RetrainAccepted | RetrainCoalesced | RetrainRefused | TrainingFinished
 
@@ -112,6 +115,8 @@ def on_window(ask: RetrainAsk, *, is_judged: bool) -> RetrainAsk:
 def follow_up(finished: TrainingFinished, labelled: int) -> RetrainAsk | None:
     """What a version that follows a change is followed up by; None where it follows none, or had rows enough."""
     if finished.outcome != "registered" or finished.changed_at_s is None or not finished.rows_wanted:
+        return None
+    if finished.trained_rows > RESTS_ON * finished.rows_after_change:
         return None
     found = RetrainAsk(
         FOLLOW_UP,

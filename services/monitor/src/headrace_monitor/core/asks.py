@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from headrace.envelope import format_instant
 from headrace.events.monitor import FindingOpened, RetrainAsk
 from headrace.events.training import RetrainRequested, TrainingFinished
+from headrace.policy.figures import windows_to_first
 from headrace.project.definition import DeploymentDefinition
 from headrace_monitor.core import asking
 from headrace_monitor.core.asking import FIRST, FOLLOW_UP, TrainingFact
@@ -105,7 +106,7 @@ class Asks:
         training = self.deployment.training
         if training is None or standing.champion is not None:
             return False
-        needed = max(round(training.first_after_s / self.deployment.cohort_s), 1)
+        needed = windows_to_first(training.first_after_s, self.deployment.cohort_s)
         rows = training.first_after_rows
         return standing.windows >= needed or (rows is not None and standing.labelled >= rows)
 

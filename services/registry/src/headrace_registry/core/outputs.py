@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from headrace.events.registry import RegisterVersion, VersionRegistered
 from headrace.project.definition import LabelDefinition
-from headrace.project.labels import are_plain
+from headrace.project.labels import are_its_answers, are_plain
 
 _BINARY, _CLASSES, _NUMBER = "binary", "classes", "number"
 _SHOWN = 10
@@ -21,7 +21,7 @@ def unlike_label(label: LabelDefinition | None, output: str, classes: Sequence[s
     >>> unlike_label(LabelDefinition("late", "binary", 60.0), "number", ())
     "the model gives a number, and the label 'late' wants the probability of one class: register such a model, say `--output binary` where that is what it gives, or declare another label"
     """
-    if label is None or (label.kind == output and _answer_for(label.classes, _named(output, classes))):
+    if label is None or are_its_answers(label.kind, label.classes, output, classes):
         return None
     wanted = _told(label.kind, label.classes)
     # A model that gives a column of numbers does not say what they are.
@@ -57,13 +57,6 @@ def unlike_control(version: VersionRegistered, control: VersionRegistered) -> st
 
 def _named(output: str, classes: Sequence[str]) -> Sequence[str]:
     return classes if output in (_BINARY, _CLASSES) else ()
-
-
-def _answer_for(wanted: Sequence[str], given: Sequence[str]) -> bool:
-    """Whether a version's classes are those of a label, in its order, as far as both are named."""
-    if not wanted or not given:
-        return True
-    return len(wanted) == len(given) and (tuple(wanted) == tuple(given) or are_plain(given) or are_plain(wanted))
 
 
 def _stand_alike(ours: Sequence[str], theirs: Sequence[str]) -> bool:

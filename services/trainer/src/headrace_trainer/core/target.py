@@ -22,7 +22,7 @@ from headrace.events.registry import VersionRegistered
 from headrace.models.engine import Engine, by_class, numbered
 from headrace.policy.losses import Yardstick, losses, scale_of, yardstick_of
 from headrace.project.definition import LabelDefinition
-from headrace.project.labels import BINARY, CLASSES, NUMBER
+from headrace.project.labels import BINARY, CLASSES, NUMBER, are_its_answers
 
 Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32]
@@ -106,9 +106,8 @@ class Target:
         return score.value
 
     def is_answered_by(self, registered: VersionRegistered) -> bool:
-        """Whether a version's scores are of the same kind, and of as many classes."""
-        is_sized = registered.output != CLASSES or len(registered.classes) in (0, len(self.classes))
-        return registered.output == self.kind and is_sized
+        """Whether a version's scores are of the same kind, and of the same classes in their order."""
+        return are_its_answers(self.kind, self.classes, registered.output, registered.classes)
 
     def yardstick(self, labels: Floats) -> Yardstick:
         """What losses are measured by, fitted on labels."""

@@ -7,9 +7,11 @@ from headrace.project import definition as d
 from headrace.project.applicable.words import KINDS, unknown
 from headrace.project.rules.sentences import Sentence
 
+# Of fewer windows `LossChange` does not know the spread.
+_LEAST_WINDOWS = 3
 # What a finding needs to be looked for at all: the argument, and how to write it.
 _NEEDS = {
-    "drift": ("monitoring", "monitoring=[PageHinkley()]"),
+    "drift": ("monitoring", "monitoring=[LossChange()]"),
     "skew": ("features", "features=[...]"),
     "contract": ("features", "features=[...]"),
     "traffic": ("features", "features=[...]"),
@@ -22,6 +24,8 @@ def monitoring_refusals(what: str, found: d.DeploymentDefinition) -> Iterator[Se
         return
     for number, test in enumerate(found.monitoring):
         yield from _detector(what, number, test, found.label)
+        if test in found.monitoring[:number]:
+            yield Sentence(f"{what}: the same detector stands in monitoring twice", ("monitoring", number))
     if found.retraining is not None:
         yield from _retraining(what, found, found.retraining)
 
@@ -31,6 +35,9 @@ def _detector(what: str, number: int, test: d.DriftDefinition, label: d.LabelDef
     if test.figure not in known:
         told = f"a detector of {KINDS[label.kind]} follows {' or '.join(known)}, {unknown(test.figure, known)}"
         yield Sentence(f"{what}: {told}", ("monitoring", number, "figure"))
+    if test.detector == "loss_change" and test.min_cohorts < _LEAST_WINDOWS:
+        told = f"LossChange(windows=...) must be at least {_LEAST_WINDOWS}, got {test.min_cohorts}"
+        yield Sentence(f"{what}: {told}", ("monitoring", number, "min_cohorts"), ("monitoring", number))
 
 
 def _retraining(what: str, found: d.DeploymentDefinition, policy: d.RetrainingDefinition) -> Iterator[Sentence]:

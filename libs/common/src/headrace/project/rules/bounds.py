@@ -65,7 +65,8 @@ def count(what: str, name: str, value: int, least: int, most: int) -> Iterator[s
 def seconds(what: str, name: str, value: float | None, least_s: float, most_s: float = LONGEST_S) -> Iterator[str]:
     """None is no duration at all, and fine; NaN lies nowhere."""
     if value is not None and not least_s <= value <= most_s:
-        bounds = f"at least {least_s:g} s and at most {most_s / DAY_S:g} d"
+        most = f"{most_s / DAY_S:g} d" if most_s >= DAY_S else f"{most_s:g} s"
+        bounds = f"at least {least_s:g} s and at most {most}"
         yield f"{what}: {name} must be {bounds}, got {figure(value)} s"
 
 

@@ -210,7 +210,10 @@ def _detector(what: str, test: d.DriftDefinition, cohort_s: float) -> Iterator[s
     if test.cohort_s != cohort_s:
         yield from bounds.seconds(what, "a detector's evaluation window", test.cohort_s, 1, 366 * bounds.DAY_S)
     if not (0 <= test.delta < math.inf and 0 < test.threshold < math.inf):
-        told = f"a detector's delta must be at least 0 and its threshold above 0, got {test.delta}, {test.threshold}"
+        names = ("rise", "limit") if test.detector == DETECTORS[1] else ("delta", "threshold")
+        told = (
+            f"a detector's {names[0]} must be at least 0 and its {names[1]} above 0, got {test.delta}, {test.threshold}"
+        )
         is_delta = 0 < test.threshold < math.inf
         yield Sentence(f"{what}: {told}", ("delta" if is_delta else "threshold",))
     yield from at(("min_cohorts",), bounds.count(what, "a detector's min_cohorts", test.min_cohorts, 1, 10**6))
