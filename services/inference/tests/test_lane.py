@@ -1,5 +1,6 @@
 """A version's thread: who waits for it, who is refused, and what becomes of calls that nobody waits for any more."""
 
+import asyncio
 import threading
 import time
 
@@ -44,7 +45,7 @@ async def test_what_a_call_raises_is_raised_and_the_thread_goes_on() -> None:
     lane.close()
 
 
-@pytest.mark.parametrize("ends", [SystemExit(3), KeyboardInterrupt(), StopIteration()])
+@pytest.mark.parametrize("ends", [SystemExit(3), KeyboardInterrupt(), StopIteration(), TimeoutError()])
 async def test_what_would_end_the_process_or_be_lost_is_an_error_like_others(ends: BaseException) -> None:
     lane = Lane("test")
 
@@ -54,6 +55,21 @@ async def test_what_would_end_the_process_or_be_lost_is_an_error_like_others(end
     with pytest.raises(Foreign):
         await lane.run(raises, 30)
     assert await lane.run(lambda: 2, 30) == 2
+    lane.close()
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_who_is_cancelled_as_the_result_of_his_call_comes_ends(turns: int) -> None:
+    lane, is_next = Lane("test"), threading.Event()
+    waiting = asyncio.create_task(lane.run(lambda: 1, 30))
+    behind = asyncio.create_task(lane.run(is_next.set, 30))
+    await asyncio.sleep(0)
+    assert is_next.wait(30)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    is_heard = waiting.cancel()
+    await asyncio.wait({waiting, behind})
+    assert waiting.cancelled() is is_heard
     lane.close()
 
 

@@ -96,13 +96,16 @@ class Alarms:
                 await asyncio.sleep(_LOOK_S)
             finally:
                 with quietly():
-                    await asyncio.wait_for(log.stop(), 2.0)
+                    async with asyncio.timeout(2.0):
+                        await log.stop()
 
     async def _follow(self, log: KafkaLog) -> None:
         topics = topics_of(self.settings)
         codec, pulse = Codec(topics), Pulse()
         # NB: not for ever: a broker that has just come back may not serve the partition yet.
-        for message in await asyncio.wait_for(read_all(log, codec, [topics.name("alerts")]), 60.0):
+        async with asyncio.timeout(60.0):
+            told = await read_all(log, codec, [topics.name("alerts")])
+        for message in told:
             self._adopt(message.event)
         partitions = await log.partitions(topics.name("ops.health"))
         reader = await log.reader(partitions, "end", committed=False)
@@ -134,7 +137,8 @@ class Alarms:
             if report is not None:
                 self._heard, self._stops = True, report.stopping
         # NB: without a broker `fetch` would only find nothing: this raises.
-        await asyncio.wait_for(log.end_offsets(reader.assignment()), 4.0)
+        async with asyncio.timeout(4.0):
+            await log.end_offsets(reader.assignment())
         await asyncio.sleep(max(0.0, _LOOK_S - (time.monotonic() - began_s)))
         return True
 

@@ -74,7 +74,8 @@ class HttpWay:
             if left_s <= 0:
                 break
             try:
-                response = await asyncio.wait_for(self._post(path, body, ident), left_s + SLACK_S)
+                async with asyncio.timeout(left_s + SLACK_S):
+                    response = await self._post(path, body, ident)
             except TimeoutError:
                 why, pause = "it is silent", pause_s
             except (httpx.HTTPError, OSError) as error:

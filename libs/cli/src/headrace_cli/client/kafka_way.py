@@ -132,7 +132,8 @@ class KafkaWay:
         found = self._projects.deployment(deployment)
         if found is None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._projects.catch_up(), CATCH_UP_S)
+                async with asyncio.timeout(CATCH_UP_S):
+                    await self._projects.catch_up()
             found = self._projects.deployment(deployment)
         if found is None:
             known = ", ".join(d.name for _, d in self._projects.deployments()) or "none"

@@ -39,6 +39,7 @@ async def connect(log: Log, timeout_s: float, settings: Settings | None = None) 
 async def _start(log: Log, within_s: float) -> None:
     """One try. A broker that is frozen takes the connection and says nothing: the client would wait for 40 s."""
     try:
-        await asyncio.wait_for(log.start(), min(max(within_s, 1.0), LONGEST_TRY_S))
+        async with asyncio.timeout(min(max(within_s, 1.0), LONGEST_TRY_S)):
+            await log.start()
     except TimeoutError:
         raise Retryable("the broker takes the connection and does not answer") from None

@@ -67,8 +67,10 @@ class KafkaLog:
         asker = AIOKafkaConsumer(**self._options, enable_auto_commit=False)
         try:
             with translated(f"no Kafka broker at {self._settings.bootstrap_servers}"):
-                await asyncio.wait_for(admin.start(), ASK_TIMEOUT_S)
-                await asyncio.wait_for(asker.start(), ASK_TIMEOUT_S)
+                async with asyncio.timeout(ASK_TIMEOUT_S):
+                    await admin.start()
+                async with asyncio.timeout(ASK_TIMEOUT_S):
+                    await asker.start()
         except BaseException:
             await _closed(admin.close())
             await _closed(asker.stop())
@@ -269,7 +271,8 @@ class KafkaLog:
 
     async def _ask(self, question: Awaitable[Any]) -> Any:
         with translated(f"the broker at {self._settings.bootstrap_servers} did not answer"):
-            return await asyncio.wait_for(question, ASK_TIMEOUT_S)
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                return await question
 
 
 class KafkaReader:
@@ -315,11 +318,13 @@ class KafkaReader:
 
     async def position(self, partition: TopicPartition) -> int:
         with translated(f"asking for the position in {partition.topic}/{partition.partition}"):
-            return await asyncio.wait_for(self._consumer.position(_theirs(partition)), ASK_TIMEOUT_S)
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                return await self._consumer.position(_theirs(partition))
 
     async def end_offsets(self) -> dict[TopicPartition, int]:
         with translated("asking for end offsets"):
-            found = await asyncio.wait_for(self._consumer.end_offsets(list(self._consumer.assignment())), ASK_TIMEOUT_S)
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                found = await self._consumer.end_offsets(list(self._consumer.assignment()))
         return {_ours(tp): offset for tp, offset in found.items()}
 
     def assignment(self) -> frozenset[TopicPartition]:
@@ -356,13 +361,13 @@ class KafkaMember(KafkaReader):
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         with translated("committing offsets"):
-            await asyncio.wait_for(
-                self._consumer.commit({_theirs(tp): offset for tp, offset in offsets.items()}), ASK_TIMEOUT_S
-            )
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                await self._consumer.commit({_theirs(tp): offset for tp, offset in offsets.items()})
 
     async def is_known(self) -> bool:
         with translated(f"asking who is in group {self._group}"):
-            answers: Any = await asyncio.wait_for(self._admin.describe_consumer_groups([self._group]), ASK_TIMEOUT_S)
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                answers: Any = await self._admin.describe_consumer_groups([self._group])
             members = {member[0] for answer in answers for group in answer.groups for member in group[5]}
         # NB: private to aiokafka 0.14 (pinned); `test_kafka_rules` fails when a new version moves it.
         coordinator: Any = self._consumer._coordinator
@@ -378,7 +383,8 @@ def _cut_record(r: Any) -> Record:
 async def _closed(closing: Awaitable[object]) -> None:
     """Close, whatever the client says of it, and within five seconds: the broker may be away."""
     with quietly():
-        await asyncio.wait_for(closing, CLOSE_TIMEOUT_S)
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await closing
 
 
 class _Listener(ConsumerRebalanceListener):

@@ -167,7 +167,8 @@ class KafkaTransactor:
 async def _started(producer: AIOKafkaProducer) -> None:
     try:
         with translated("the producer could not start"):
-            await asyncio.wait_for(producer.start(), SEND_TIMEOUT_S)
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await producer.start()
     except BaseException:
         await _stopped(producer)
         raise
@@ -176,7 +177,8 @@ async def _started(producer: AIOKafkaProducer) -> None:
 async def _stopped(producer: AIOKafkaProducer) -> None:
     """Stop within two seconds, whatever it says: with the broker away, or a transaction open, it would wait for ever."""
     with quietly():
-        await asyncio.wait_for(producer.stop(), 2.0)
+        async with asyncio.timeout(2.0):
+            await producer.stop()
     waiter = getattr(producer._txn_manager, "_transaction_waiter", None)
     if waiter is not None and waiter.done() and not waiter.cancelled():
         waiter.exception()  # aiokafka repeats a failure here that was already raised: without a reader asyncio would log it

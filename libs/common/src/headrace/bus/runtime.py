@@ -138,7 +138,8 @@ async def run_service(name: str, build: Build, settings: Settings, log: Log | No
     finally:
         server.stop()
         with contextlib.suppress(HeadraceError, TimeoutError):
-            await asyncio.wait_for(context.log.stop(), 3.0)
+            async with asyncio.timeout(3.0):
+                await context.log.stop()
         STOPPING.end()
 
 

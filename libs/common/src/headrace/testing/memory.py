@@ -206,7 +206,8 @@ class MemoryLog:
     async def wait(self, timeout_s: float) -> None:
         """Wait until something changes, at most `timeout_s`."""
         try:
-            await asyncio.wait_for(self._grown.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._grown.wait()
         except TimeoutError:
             return
 

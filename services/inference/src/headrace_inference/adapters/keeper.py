@@ -94,6 +94,7 @@ class Keeper:
 
 async def _pause(stop: asyncio.Event) -> None:
     try:
-        await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
+        async with asyncio.timeout(LOOK_EVERY_S):
+            await stop.wait()
     except TimeoutError:
         return

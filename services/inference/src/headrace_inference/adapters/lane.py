@@ -72,12 +72,13 @@ class Lane:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
         try:
-            return await asyncio.wait_for(done, limit_s)
-        except TimeoutError:
-            current = self._current
-            if current is None or current.done is not done:
-                raise LaneBusy from None
-            raise
+            await asyncio.wait({done}, timeout=limit_s)
+            if done.done():
+                return done.result()
+        finally:
+            done.cancel()
+        current = self._current
+        raise TimeoutError if current is not None and current.done is done else LaneBusy
 
     @property
     def waiting(self) -> int:
@@ -167,7 +168,7 @@ class Lane:
         error: Exception | None = None
         try:
             result = function()
-        except (StopIteration, StopAsyncIteration) as raised:  # no future takes these
+        except (StopIteration, StopAsyncIteration, TimeoutError) as raised:  # no future takes these; or a limit says it
             error = Foreign(repr(raised))
         except Exception as raised:
             error = raised

@@ -132,7 +132,8 @@ class Trials:
         if child.stdin is not None:
             child.stdin.close()
         try:
-            await asyncio.wait_for(child.wait(), _ENDS_WITHIN_S)
+            async with asyncio.timeout(_ENDS_WITHIN_S):
+                await child.wait()
         except TimeoutError:
             child.kill()
             await child.wait()

@@ -135,6 +135,7 @@ class Agents:
     async def stop(self) -> None:
         """Stop in order; after the limit leave the process, since a worker can hang while it stops."""
         try:
-            await asyncio.wait_for(self._app.stop(), _STOP_WITHIN_S)
+            async with asyncio.timeout(_STOP_WITHIN_S):
+                await self._app.stop()
         except TimeoutError:
             os._exit(0)

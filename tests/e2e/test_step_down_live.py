@@ -1,0 +1,142 @@
+"""A champion that stays worse than the prior is passed over and comes back, on a real broker; and whoever is on call can read why."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.cases.concept_streams import RATE, Stream
+from tests.e2e.commands import Shell
+from tests.e2e.live import Told, replayed, row_at, told_of
+
+from headrace.events.alerts import AlertChanged
+from headrace.events.inference import FellBack, Served, ShadowScored
+from headrace.events.monitor import FindingOpened, FindingResolved
+from headrace_broker import free_port
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
+
+WINDOW = RATE // 4
+WORSE_FROM, BETTER_FROM, ROWS = 6 * WINDOW, 16 * WINDOW, 22 * WINDOW
+DOWN_AT, UP_AT = WORSE_FROM + 3 * WINDOW, BETTER_FROM + WINDOW
+KIND = "worse_than_prior"
+# Windows close at the first full hour at which their labels are there; what is under way when a route changes is answered by the one before.
+HOUR, SLACK = RATE // 24 + 1, 4 * WINDOW
+SPEED = ("--speed", "10000")
+PROJECT = """
+from headrace.project import Binary, Deployment, Number, Project, prior
+
+steps = Deployment("steps", unit="row", inputs=[Number("x0"), Number("x1")], label=Binary("label", horizon="1d"), ladder=[prior(0.5)],
+    cohort="6h")
+project = Project("steps", deployments=[steps])
+"""
+MODEL = """
+import numpy as np
+import skops.io
+from sklearn.linear_model import LogisticRegression
+
+rows = np.random.default_rng(0).normal(size=(2000, 2)).astype("float32")
+skops.io.dump(LogisticRegression().fit(rows, rows[:, 0] + rows[:, 1] > 0), "steps.skops")
+"""
+
+
+def stream() -> Stream:
+    """What the model has learned, then for ten windows its contrary, then again what it has learned."""
+    dice = np.random.default_rng(5)
+    inputs = dice.normal(size=(ROWS, 2))
+    labels = inputs.sum(axis=1) + 0.3 * dice.normal(size=ROWS) > 0
+    labels[WORSE_FROM:BETTER_FROM] ^= True
+    return Stream("steps", inputs, labels.astype(float))
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    found = Shell(tmp_path_factory.mktemp("steps"))
+    try:
+        up = found.run("up", "--port", str(free_port()), within_s=400.0)
+        assert up.returncode == 0, up.stderr
+        (found.folder / "steps_project.py").write_text(PROJECT)
+        assert found.json("apply", "steps_project.py")["project"] == "steps"
+        (found.folder / "train.py").write_text(MODEL)
+        subprocess.run([sys.executable, "train.py"], cwd=found.folder, check=True, timeout=120)
+        assert found.json("model", "register", "steps.skops", "--deployment", "steps")["version"] == 1
+        yield found
+    finally:
+        assert found.run("down").returncode == 0
+
+
+def is_champion(shell: Shell) -> bool:
+    return any("champion" in version["aliases"] for version in shell.json("model", "list", "steps"))
+
+
+def worse_alerts(shell: Shell) -> list[dict[str, Any]]:
+    return [alert for alert in shell.json("alert", "list") if alert["alert"] == "ModelWorseThanPrior"]
+
+
+def scored_along(shell: Shell, unit: str) -> dict[str, Any] | None:
+    """What is told of a request, once the version that did not answer it has scored it too."""
+    found = shell.json("explain", "steps", unit)
+    return found if list(found["shadows"]) == ["1"] else None
+
+
+def flat(text: str) -> str:
+    """What a command prints, however its lines are broken."""
+    return " ".join(text.split())
+
+
+def test_a_champion_worse_than_the_prior_steps_down_is_told_and_comes_back(shell: Shell) -> None:
+    asked = stream()
+    shell.until(lambda: is_champion(shell))
+    replayed(shell, asked, "steps", range(BETTER_FROM), *SPEED)
+    whoever_is_on_call_reads_it(shell)
+    replayed(shell, asked, "steps", range(BETTER_FROM, ROWS), *SPEED)
+    shell.until(lambda: worse_alerts(shell) == [], 60.0)
+    (deployment,) = shell.json("status")["deployments"]
+    assert (deployment["degraded"], deployment["route"]["passed_over"]) == ("", [])
+    it_is_on_the_log(told_of(shell, asked, "steps"))
+
+
+def whoever_is_on_call_reads_it(shell: Shell) -> None:
+    """While it is passed over: status, alert, and why one request and all of them are answered as they are."""
+    why = "version 1 is worse than the prior: log-loss"
+    status, alerts = flat(shell.run("status").stdout), flat(shell.run("alert", "list").stdout)
+    one, route = (flat(shell.run("explain", "steps", *of).stdout) for of in ([f"row-{BETTER_FROM - 1}"], []))
+    print(status, alerts, one, route, sep="\n\n")
+    (deployment,) = shell.json("status")["deployments"]
+    assert why in deployment["degraded"]
+    (alert,) = worse_alerts(shell)
+    assert (alert["about"], alert["command"]) == ("deployment=steps about=version 1", "headrace explain steps")
+    found = shell.until(lambda: scored_along(shell, f"row-{BETTER_FROM - 1}"), 60.0)
+    assert (found["answer"]["kind"], found["answer"]["rung"], found["answer"]["value"]) == ("fell back", "prior", 0.5)
+    assert found["answer"]["reason"].startswith(f"champion (version 1): {why}")
+    for steps in (found["why_this_version"], shell.json("explain", "steps")["why_this_version"]):
+        told = {step["what"]: step["said"] for step in steps}
+        assert "version 1 is passed over" in told["route"]
+        assert why in told["finding.opened"]
+
+
+def it_is_on_the_log(told: Told) -> None:
+    """It steps down within a few hundred rows of the third window that speaks against it, and is back so soon after the first that does not."""
+    (opened,), (resolved,) = told.of(FindingOpened), told.of(FindingResolved)
+    assert (opened.kind, opened.version, resolved.kind, resolved.finding) == (KIND, 1, KIND, opened.finding)
+    assert (row_at(told.stream, opened.window_to_s), row_at(told.stream, opened.at_s)) == (DOWN_AT, DOWN_AT + HOUR)
+    assert row_at(told.stream, resolved.at_s) == UP_AT + HOUR
+    down_from, up_from = np.flatnonzero(np.diff(told.versions)) + 1
+    print(
+        f"passed over from row {down_from:,} ({down_from - DOWN_AT:,} after the window) to {up_from:,} ({up_from - UP_AT:,})"
+    )
+    assert DOWN_AT + HOUR <= down_from <= DOWN_AT + HOUR + SLACK
+    assert UP_AT + HOUR <= up_from <= UP_AT + HOUR + SLACK
+    answers = [decision.answer for decision in told.decided]
+    assert all(isinstance(answer, Served) for answer in [*answers[:down_from], *answers[up_from:]])
+    passed = told.decided[down_from:up_from]
+    late = {scored.request_id for scored in told.of(ShadowScored) if scored.score is not None and scored.version == 1}
+    for decision in passed:
+        assert isinstance(decision.answer, FellBack)
+        assert decision.answer.reason == f"champion (version 1): {opened.summary}"
+        assert decision.request_id in late or [score.version for score in decision.shadows] == [1]
+    alerts = [event for event in (message.event for message in told.messages) if isinstance(event, AlertChanged)]
+    worse = [alert.status for alert in alerts if alert.labels["alertname"] == "ModelWorseThanPrior"]
+    assert worse == ["firing", "resolved"]
