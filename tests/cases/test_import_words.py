@@ -91,6 +91,15 @@ def test_xgboost_knows_the_words_of_its_frame() -> None:
     assert wanted[0] > 0.6 > 0.4 > wanted[1]
 
 
+@pytest.mark.parametrize("words", [("é", "b"), ("ab", "éé"), ("日本", "a")])
+def test_words_that_xgboost_cuts_in_its_file_are_refused(words: tuple[str, str]) -> None:
+    """XGBoost 3.2 writes as many bytes as a word has letters: of "éé" it keeps "é", which reads as well and is another word."""
+    frame = pd.DataFrame({"sex": pd.Categorical(list(words) * 50), "age": np.arange(100.0)})
+    model = xgboost.XGBClassifier(n_estimators=2, n_jobs=1, enable_categorical=True).fit(frame, [0, 1] * 50)
+    with pytest.raises(Poison, match="XGBoost's file cuts words with letters beyond ASCII"):
+        registered(bytes(model.get_booster().save_raw("ubj")), "xgboost", [Category("sex"), Number("age")])
+
+
 @pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
 def test_categories_that_are_numbers_to_a_booster_are_words_to_a_request(library: str) -> None:
     frame = pd.DataFrame({"age": AGE, "sex": np.where(SEX == "male", 7, 12)}).astype({"sex": "category"})

@@ -141,6 +141,7 @@ async def test_a_list_is_taken_whole_in_its_order_with_ids_of_its_key(bench: Ben
         ("late", {"outcomes": [7]}, "outcomes[0] must be"),
         ("late", 7, "an outcome is"),
         ("late", b"{", "not JSON"),
+        ("late", b'{"outcomes": [{"unit": "a", "label": NaN}]}', "outcomes[0].label: NaN and infinities are no numbers of JSON"),
         ("late", b"[" * 5000, "not JSON"),
     ],
 )  # fmt: skip

@@ -70,6 +70,12 @@ def _column_values(found: dict[str, Any]) -> list[Any]:
     if not edges:
         return [int(value) if float(value).is_integer() else value for value in values]
     text = bytes(value & 0xFF for value in values)
+    if not text.isascii():
+        # NB: XGBoost 3.2 writes as many bytes as the words have letters: what is left may read as other words.
+        raise Poison(
+            "XGBoost's file cuts words with letters beyond ASCII, so that nobody can tell which they were: fit it on words in ASCII,"
+            " or on codes, and say their words with --categories FILE"
+        )
     return [text[start:end].decode() for start, end in itertools.pairwise(edges)]
 
 

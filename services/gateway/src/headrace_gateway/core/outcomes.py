@@ -9,6 +9,7 @@ import msgspec
 from headrace.policy.asked import Unfit, id_of
 from headrace.policy.observed import MAX_OUTCOMES, Observed, observed, refuse
 from headrace.project.definition import DeploymentDefinition
+from headrace.rereading import no_number
 from headrace_gateway.core.questions import Unclear
 
 
@@ -61,7 +62,7 @@ def read_outcomes(
     except Unfit as error:
         return Unclear(str(error))
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        return Unclear(f"not JSON: {error}")
+        return Unclear(no_number(body) or f"not JSON: {error}")
     try:
         base = make_id() if key is None else id_of(key, "Idempotency-Key")
         if isinstance(given, dict) and "outcomes" not in given:
