@@ -259,3 +259,12 @@ def test_of_two_classes_that_are_called_by_numbers_no_label_says_two_things(
     label = LabelDefinition("k", "binary", 60.0, classes=classes)
     assert [value_of(label, value) for value, _ in taken] == [wanted for _, wanted in taken]
     assert all(why_not_label(label, value) for value in refused)
+
+
+def test_two_classes_that_are_called_by_numbers_are_told_by_those() -> None:
+    graded = LabelDefinition("grade", "binary", 60.0, classes=("1", "2"))
+    assert [value_of(graded, value) for value in (1, 2, "1", "2", 2.0)] == [0.0, 1.0, 0.0, 1.0, 1.0]
+    with pytest.raises(Poison, match="must be 1 or 2, got 0"):
+        value_of(graded, 0)
+    flags = LabelDefinition("late", "binary", 60.0, classes=("0", "1"))
+    assert [value_of(flags, value) for value in (0, 1, True, False, "1")] == [0.0, 1.0, 1.0, 0.0, 1.0]

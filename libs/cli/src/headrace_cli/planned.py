@@ -88,7 +88,7 @@ def _training(found: d.DeploymentDefinition, labels_a_day: float | None) -> Iter
     yield (
         "trains",
         f"the first version is possible after {duration(windows * found.cohort_s)} ({windows:,} closed window{'s' * (windows > 1)}){by_rows},"
-        f" with {training.min_rows:,} labels to fit on{days}; on the newest {duration(training.history_s)}",
+        f" with {training.min_rows:,} labels to fit on{days} beside the holdout's; on the newest {duration(training.history_s)}",
     )
     gates = ", ".join(f"{gate.kind} (margin {gate.margin:g})" for gate in found.gates) or "none"
     yield "gates", f"{gates}; on the newest {duration(training.holdout_s)} of labelled rows"

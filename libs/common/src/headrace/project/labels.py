@@ -2,7 +2,7 @@
 
 | kind    | declared by  | a label is                                               | as a number              |
 |---------|--------------|----------------------------------------------------------|--------------------------|
-| binary  | `Binary`     | 0 or 1, false or true, the name of a class where named   | 0.0 or 1.0               |
+| binary  | `Binary`     | the name of a class; 0 or 1, where no name is a number   | 0.0 or 1.0               |
 | classes | `Multiclass` | the name of a class; its index where that says one thing | the index of the class   |
 | number  | `Regression` | a finite number within the declared range                | itself                   |
 
@@ -55,7 +55,7 @@ def why_not_label(label: LabelDefinition, value: Label) -> str | None:
         by_place = ("0", "1") if _may_go_by_place(label.classes) else ()
         if by_place and not isinstance(value, str) and value in (0, 1):
             return None
-        return f"{what} {' or '.join((*by_place, *label.classes))}, {told}"
+        return f"{what} {' or '.join(dict.fromkeys((*by_place, *label.classes)))}, {told}"
     if label.kind == CLASSES:
         return _why_no_class(label, value, f"{what} ", told)
     if isinstance(value, str | bool):
