@@ -241,6 +241,26 @@ def test_an_index_is_a_label_only_where_it_says_one_thing() -> None:
         value_of(otherwise, 1)
 
 
+@pytest.mark.parametrize(
+    ("classes", "taken", "refused"),
+    [
+        (("1", "2"), ((1, 0.0), (2, 1.0), ("1", 0.0), ("2", 1.0)), (0, True, False)),
+        (("1", "0"), ((1, 0.0), (0, 1.0)), (True, False)),
+        (("True", "False"), ((True, 0.0), (False, 1.0)), (0, 1)),
+        (("0", "1"), ((0, 0.0), (1, 1.0), (True, 1.0)), (2,)),
+        (("false", "true"), ((0, 0.0), (False, 0.0), (1.0, 1.0), ("true", 1.0)), ("yes",)),
+        (("no", "yes"), ((0, 0.0), (True, 1.0), ("yes", 1.0)), ("1", 2)),
+    ],
+)
+def test_of_two_classes_that_are_called_by_numbers_no_label_says_two_things(
+    classes: tuple[str, str], taken: tuple[tuple[float | str, float], ...], refused: tuple[float | str, ...]
+) -> None:
+    """Of classes "1" and "2" both 0 (by place) and 1 (by name) were the first."""
+    label = LabelDefinition("k", "binary", 60.0, classes=classes)
+    assert [value_of(label, value) for value, _ in taken] == [wanted for _, wanted in taken]
+    assert all(why_not_label(label, value) for value in refused)
+
+
 def test_two_classes_that_are_called_by_numbers_are_told_by_those() -> None:
     graded = LabelDefinition("grade", "binary", 60.0, classes=("1", "2"))
     assert [value_of(graded, value) for value in (1, 2, "1", "2", 2.0)] == [0.0, 1.0, 0.0, 1.0, 1.0]

@@ -73,7 +73,21 @@ def test_differences_name_what_is_added_removed_and_altered() -> None:
     altered = msgspec.structs.replace(
         project, raw=project.raw[:1], deployments=(msgspec.structs.replace(project.deployments[0], coverage=0.5),)
     )
-    assert differences(project, altered) == ["- raw stream weather", "~ deployment flight-delay"]
+    assert differences(project, altered) == ["- raw stream weather", "~ deployment flight-delay: coverage"]
+
+
+def test_a_label_that_becomes_another_one_says_what_follows() -> None:
+    """A probability was served as a number of the new label, and nobody had been told."""
+    project = compile_project(load_project("flights")[0])
+    (late,) = project.deployments
+    assert late.label is not None
+    number = msgspec.structs.replace(late.label, kind="number", classes=(), low=0.0, high=60.0)
+    (line,) = differences(
+        project, msgspec.structs.replace(project, deployments=(msgspec.structs.replace(late, label=number),))
+    )
+    assert line.startswith(
+        "~ deployment flight-delay: label (versions that answer for the label of before are passed over;"
+    )
 
 
 def test_settings_come_from_defaults_then_the_file_then_the_environment(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from headrace.bus.admin import ensure_topics
 from headrace.errors import Misconfigured
 from headrace.events.monitor import WindowClosed
@@ -19,8 +21,9 @@ from headrace.events.project import ProjectApplied
 from headrace.project.applicable import warnings
 from headrace.project.compile import compiled_of, digest
 from headrace.project.declare import Project
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
+from headrace.project.definition import DeploymentDefinition, LabelDefinition, ProjectDefinition, ViewDefinition
 from headrace.project.faults import faults
+from headrace.project.labels import are_its_answers
 from headrace.project.lines import files_of, locate
 from headrace.project.load import is_path, load_project, note_applied
 from headrace.project.owners import claims_of, taken
@@ -157,5 +160,23 @@ def differences(before: ProjectDefinition | None, after: ProjectDefinition) -> l
         noun = {"raw": "raw stream"}.get(group, group.removesuffix("s"))
         lines += [f"+ {noun} {name}" for name in new if name not in old]
         lines += [f"- {noun} {name}" for name in old if name not in new]
-        lines += [f"~ {noun} {name}" for name in new if name in old and old[name] != new[name]]
+        lines += [
+            f"~ {noun} {name}{_altered(old[name], new[name])}" for name in new if name in old and old[name] != new[name]
+        ]
     return lines
+
+
+def _altered(old: msgspec.Struct, new: msgspec.Struct) -> str:
+    """Which arguments of a part are others now, and what follows where that is not seen otherwise."""
+    names = [field.removesuffix("_s") for field in new.__struct_fields__ if getattr(old, field) != getattr(new, field)]
+    made = ("digest", "key") if isinstance(new, ViewDefinition) else ("digest",)
+    told = ", ".join(name for name in names if name not in made)
+    is_deployment = isinstance(old, DeploymentDefinition) and isinstance(new, DeploymentDefinition)
+    label = _altered_label(old.label, new.label) if is_deployment else ""
+    return f": {told}{label}" if told else ""
+
+
+def _altered_label(old: LabelDefinition | None, new: LabelDefinition | None) -> str:
+    if old is None or new is None or are_its_answers(new.kind, new.classes, old.kind, old.classes):
+        return ""
+    return " (versions that answer for the label of before are passed over; outcomes told before are read as labels of now)"

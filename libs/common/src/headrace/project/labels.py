@@ -7,7 +7,7 @@
 | number  | `Regression` | a finite number within the declared range                | itself                   |
 
 An index says one thing where classes have no names, or names in alphabetical order, none of which is a number: encoders number them so. In
-another order the index of an encoder is not that of the declaration.
+another order the index of an encoder is not that of the declaration. Of two classes 0 and 1 are the places, but where a name says otherwise ("1", "2").
 """
 
 import math
@@ -52,9 +52,7 @@ def why_not_label(label: LabelDefinition, value: Label) -> str | None:
     told = f"got {value!r}" if len(repr(value)) <= 100 else f"got {value!r:.100}..."
     what = f"the label of {label.name!r} must be"
     if label.kind == BINARY:
-        # NB: of classes that are called 1 and 2 the number 1 is the first one, so 0 is none.
-        is_told = not are_plain(label.classes) and any(is_number(name) for name in label.classes)
-        by_place = () if is_told else ("0", "1")
+        by_place = ("0", "1") if _may_go_by_place(label.classes) else ()
         if by_place and not isinstance(value, str) and value in (0, 1):
             return None
         return f"{what} {' or '.join(dict.fromkeys((*by_place, *label.classes)))}, {told}"
@@ -144,6 +142,17 @@ def why_no_rollout_verdict(label: LabelDefinition | None) -> str | None:
     if label.kind == CLASSES and len(label.classes) < 2:
         return f"the label {label.name!r} names no classes, or one only"
     return None
+
+
+def _may_go_by_place(classes: Sequence[str]) -> bool:
+    """Whether 0 and 1 may mean the places of two classes: none is called by a number, or a truth, that is not its place.
+
+    >>> _may_go_by_place(("no", "yes")), _may_go_by_place(("false", "true")), _may_go_by_place(("1", "2")), _may_go_by_place(("True", "False"))
+    (True, True, False, False)
+    """
+    truths = {"false": 0.0, "true": 1.0}
+    meant = [float(name) if is_number(name) else truths.get(name.lower()) for name in classes]
+    return all(number in (None, place) for place, number in enumerate(meant))
 
 
 def _place_of_name(label: LabelDefinition, name: str) -> int | None:
