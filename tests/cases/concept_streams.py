@@ -31,7 +31,7 @@ from headrace_monitor.core.windows import _ROW_DTYPE, _SHADOW_DTYPE
 from headrace_monitor.core.windows import Rows as WindowRows
 from headrace_trainer.adapters.champion import Champion
 from headrace_trainer.building import built
-from headrace_trainer.core.fitting import fit_gated, refit
+from headrace_trainer.core.fitting import Gated, fit_gated, refit
 from headrace_trainer.core.gates import standing
 from headrace_trainer.core.target import Target
 from headrace_trainer.core.triggers import Runs, apply, on_request
@@ -296,20 +296,21 @@ class Player:
         if stands := standing(gated.results, (), self.deployment.gates):
             return replace(finished, reason=f"{stands[0].gate} {stands[0].verdict} {stands[0].detail}")
         fitted = refit(material.target, make, *given, gated)
-        self._switch(accepted, count, fitted.model, gated.span, material.after, gated.twin)
+        self._switch(accepted, count, fitted.model, gated, material.after)
         return replace(finished, outcome="registered", reason="", trained_rows=fitted.rows)
 
-    def _switch(self, accepted: RetrainAccepted, count: int, model: Any, span: Any, rows: int, twin: Any) -> None:
+    def _switch(self, accepted: RetrainAccepted, count: int, model: Any, gated: Gated, rows: int) -> None:
         self.version += 1
+        span = gated.span
         lineage = Lineage(
-            request_from_s=span.from_s, request_to_s=span.to_s, twin_to_s=span.fit_to_s, changed_at_s=span.changed_at_s
+            request_from_s=span.from_s, request_to_s=span.to_s, twin_to_s=span.fit_to_s, changed_at_s=gated.changed_at_s
         )
         place = ArtifactPlace("d", 0, 1, 1)
         registered = VersionRegistered(
             "stream", "stream", self.version, place, "m", self.signature, "binary", (), lineage, {}, (), "", 0, "trainer",
             accepted.clock_s, accepted.run,
         )  # fmt: skip
-        self.champion = Champion(registered, Asked(model), Asked(twin))
+        self.champion = Champion(registered, Asked(model), Asked(gated.twin))
         self.model = model
         self.watch.on_champion(self.version, accepted.clock_s)
         self.story.switches.append(Switch(count, accepted.cause, model, rows))

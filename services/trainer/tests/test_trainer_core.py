@@ -24,9 +24,11 @@ from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition, GateDefinition
 from headrace_trainer.core.changed import Change, history_of, locate
 from headrace_trainer.core.closed import closed_to
+from headrace_trainer.core.fitting import fit_gated
 from headrace_trainer.core.gates import gates_of, judge, may_register, standing, undecided, used
 from headrace_trainer.core.intervals import estimate
 from headrace_trainer.core.splits import Span, masks, span_of, wanted_after, why_not
+from headrace_trainer.core.target import Target
 from headrace_trainer.core.triggers import Runs, apply, on_request
 
 DAY = 86_400.0
@@ -372,3 +374,16 @@ def test_waivers_go_with_the_run_that_was_accepted() -> None:
     accepted = asked(Runs(), RetrainRequested("d", "manual", "r", "ann", waivers=waivers), "r1", DEPLOYMENT, 0.0)
     assert isinstance(accepted, RetrainAccepted)
     assert accepted.waivers == waivers
+
+
+@pytest.mark.parametrize("is_another_world", [False, True])
+def test_a_change_is_remembered_where_the_rows_before_it_were_dropped(is_another_world: bool) -> None:
+    rng = np.random.default_rng(0)
+    at_s = np.arange(6_000) * DAY / 1000
+    matrix = rng.normal(size=(6_000, 2)).astype(np.float32)
+    turned = (at_s >= 3 * DAY) & is_another_world
+    labels = ((matrix[:, 0] > 0) != turned).astype(np.float64)
+    span = span_at(at_s, 6 * DAY, changed_at_s=3 * DAY)
+    gated = fit_gated(DEPLOYMENT, Target("binary"), span, lambda: build(None), matrix, labels, at_s, None)
+    dropped = (gated.span.from_s, gated.changed_at_s)
+    assert dropped == ((3 * DAY, 3 * DAY) if is_another_world else (span.from_s, None))

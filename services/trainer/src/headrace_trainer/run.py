@@ -170,7 +170,7 @@ class TrainingRun:
             parent=material.parent,
             packages={name: version(name) for name in _PACKAGES},
             twin_to_s=gated.span.fit_to_s,
-            changed_at_s=gated.span.changed_at_s,
+            changed_at_s=gated.changed_at_s,
         )
         is_released = undecided(gates, self.accepted.waivers, deployment.rollout.policy) is None
         return RegisterVersion(

@@ -24,13 +24,16 @@ Matrix = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Gated:
-    """The gated twin and what the gates said of it. `span`: of the rows that are used; `scores`: on the holdout."""
+    """The gated twin and what the gates said of it. `span`: of the rows that are used; `scores`: on the holdout.
+    `changed_at_s`: from when on the world is another one for later retrains too; None where older rows stayed, for they knew it.
+    """
 
     results: list[GateResult]
     metrics: dict[str, float]
     scores: Floats
     span: Span
     twin: Any
+    changed_at_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def fit_gated(
         return target.yardstick(labels[fits]).losses(scores, labels[judges])
 
     from_s, figures = history_of(span, at_s, labels, losses_of)
+    changed_at_s = span.changed_at_s if from_s > span.from_s else None
     span = replace(span, from_s=from_s)
     fits, gates = masks(span, at_s)
     twin = target.fit(build(), matrix[fits], labels[fits])
@@ -71,7 +75,7 @@ def fit_gated(
     judged = [judge(gate, digest, labels[gates], at_s[gates], scores, beside, measured) for gate in asked]
     told = {f"holdout_{name}": value for name, value in target.figures(scores, labels[gates]).items()}
     metrics = figures | told | {"holdout_rows": float(gates.sum()), "fit_rows": float(fits.sum())}
-    return Gated([result for result in judged if result is not None], metrics, scores, span, twin)
+    return Gated([result for result in judged if result is not None], metrics, scores, span, twin, changed_at_s)
 
 
 def _newest(fits: NDArray[np.bool_], span: Span, at_s: Floats) -> NDArray[np.bool_]:
