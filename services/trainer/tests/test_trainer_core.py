@@ -380,10 +380,10 @@ def test_waivers_go_with_the_run_that_was_accepted() -> None:
 def test_a_change_is_remembered_where_the_rows_before_it_were_dropped(is_another_world: bool) -> None:
     rng = np.random.default_rng(0)
     at_s = np.arange(6_000) * DAY / 1000
-    matrix = rng.normal(size=(6_000, 2)).astype(np.float32)
-    turned = (at_s >= 3 * DAY) & is_another_world
-    labels = ((matrix[:, 0] > 0) != turned).astype(np.float64)
-    span = span_at(at_s, 6 * DAY, changed_at_s=3 * DAY)
+    matrix = rng.normal(size=(6_000, 4)).astype(np.float32)
+    turned = (at_s >= 5 * DAY) & is_another_world
+    labels = ((matrix.sum(axis=1) + rng.normal(size=6_000) > 0) != turned).astype(np.float64)
+    span = span_at(at_s, 6 * DAY, changed_at_s=5 * DAY)
     gated = fit_gated(DEPLOYMENT, Target("binary"), span, lambda: build(None), matrix, labels, at_s, None)
     dropped = (gated.span.from_s, gated.changed_at_s)
-    assert dropped == ((3 * DAY, 3 * DAY) if is_another_world else (span.from_s, None))
+    assert dropped == ((5 * DAY, 5 * DAY) if is_another_world else (span.from_s, None))

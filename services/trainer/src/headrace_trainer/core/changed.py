@@ -8,8 +8,8 @@ that: what is fitted half-way knows half of two worlds.
 
 Rows before it stay or go by what the rows after it show: the recipe is fitted with all of them, with those since the change began,
 without them, and on the newer half of the rows beyond the change alone, each on the older two thirds of the rows after the
-change that may fit, and judged on the others. Fewer rows stand where their loss is lower by more than a standard error of the paired
-difference, or a coin would throw rows away. None touches the holdout.
+change that may fit, and judged on the others. What has the lower loss stands; of the newer half it must be lower by more than a standard error of the paired
+difference, or a coin would throw half of the new rows away. None touches the holdout.
 """
 
 import math
@@ -118,10 +118,9 @@ def history_of(
 
 
 def _best(losses: Mapping[str, Floats]) -> str:
-    """The rows that are used, by losses on the same rows of what was fitted on them. `losses`: of the most rows first."""
-    best, *others = losses
-    for name in others:
-        gain = losses[best] - losses[name]
-        if gain.mean() > gain.std() / math.sqrt(len(gain)):
-            best = name
-    return best
+    """The rows that are used, by losses on the same rows of what was fitted on them."""
+    best, *others = sorted(losses, key=lambda name: losses[name].mean())
+    if best != NEWER_HALF or not others:
+        return best
+    gain = losses[others[0]] - losses[best]
+    return best if gain.mean() > gain.std() / math.sqrt(len(gain)) else others[0]
