@@ -25,7 +25,8 @@ from headrace.project.labels import value_of, why_not_label
 from headrace.registry.state import Registry
 from headrace.testing.registry import CANARY, command, folded, verdict, version_of
 from headrace_cli.board import Board
-from headrace_monitor.core.analysis import Seen, begin
+from headrace_monitor.core.analysis import begin
+from headrace_monitor.core.counting import Seen
 from headrace_monitor.core.evidence import unmeasured
 from headrace_monitor.core.windows import Windows
 from headrace_registry.core import versions

@@ -16,8 +16,8 @@ from headrace.project.compile import compile_project
 from headrace.project.definition import ProjectDefinition
 from headrace.project.deployments import LabelKind
 from headrace.project.labels import value_of, why_no_rollout_verdict
-from headrace_monitor.core.analysis import Seen as OneDecision
 from headrace_monitor.core.analysis import begin
+from headrace_monitor.core.counting import Seen as OneDecision
 from headrace_monitor.core.evaluation import Seen, evaluate
 from headrace_monitor.core.watch import watch_of
 from headrace_monitor.core.windows import Windows

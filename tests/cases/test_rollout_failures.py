@@ -31,8 +31,9 @@ from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
 from headrace.project import Binary, Canary, Deployment, Guardrail, Number, Project
 from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition
-from headrace_monitor.core.analysis import Seen, Trial, begin
+from headrace_monitor.core.analysis import Trial, begin
 from headrace_monitor.core.arms import WAIT_BYTES
+from headrace_monitor.core.counting import Seen
 
 HOUR = 3600.0
 OLD, NEW = 1, 2
@@ -273,7 +274,7 @@ def test_over_two_percent_of_missing_pairs_leave_the_labels_unmeasured_and_it_is
 
 def test_shadows_that_never_come_are_bounded_in_memory() -> None:
     trial = trial_of(share=0.0)
-    trial._waits._limit = 100
+    trial._counting._waits._limit = 100
     feed(trial, *[decision(n, OLD, None, at_s=float(n)) for n in range(1000)])
     assert trial.held_bytes()["rollout_shadows_due"] == 100 * WAIT_BYTES
     found = verdict_of(trial, 6 * HOUR)

@@ -20,7 +20,8 @@ from headrace.project import Binary, Canary, Deployment, Guardrail, Number, Proj
 from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition, LabelDefinition
 from headrace.project.labels import why_no_rollout_verdict
-from headrace_monitor.core.analysis import Seen, Trial, begin
+from headrace_monitor.core.analysis import Trial, begin
+from headrace_monitor.core.counting import Seen
 
 HOUR = 3600.0
 OLD, NEW = 1, 2

@@ -22,7 +22,8 @@ from headrace.events.verdicts import VerdictGiven
 from headrace.policy.outcomes import Told
 from headrace.project.definition import DeploymentDefinition
 from headrace.topics import Topics
-from headrace_monitor.core.analysis import LIMITS, Seen, Trial, begin
+from headrace_monitor.core.analysis import LIMITS, Trial, begin
+from headrace_monitor.core.counting import Seen
 
 # The memory of a rollout is written with every verdict, and after so many decisions without one.
 _DECISIONS_UNWRITTEN = 5000
