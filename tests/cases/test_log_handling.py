@@ -9,7 +9,8 @@ import pytest
 from headrace.bus.admin import ensure_topics
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.port import Out, Record, TopicPartition, TopicSpec
-from headrace.bus.shards import Outputs, Rebuild, ShardHost
+from headrace.bus.shard_logic import Outputs, Rebuild
+from headrace.bus.shards import ShardHost
 from headrace.bus.stops import read_stops, stop_record
 from headrace.codec import Codec, Message, SourceEvent, caused_by, header, out
 from headrace.errors import Fatal, Poison

@@ -12,7 +12,7 @@ from headrace.bus.needs import needed, tended
 from headrace.bus.port import Log, Out, Record, TopicSpec
 from headrace.bus.runtime import Context, Runnable, run_service
 from headrace.bus.same_topics import SameTopics
-from headrace.bus.shards import Outputs
+from headrace.bus.shard_logic import Outputs
 from headrace.bus.views import View
 from headrace.errors import Restart
 from headrace.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 from headrace.bus.port import Record
 from headrace.bus.projects import Projects
 from headrace.bus.runtime import Context
-from headrace.bus.shards import Outputs
+from headrace.bus.shard_logic import Outputs
 from headrace.clock import ManualClock
 from headrace.codec import Codec, header
 from headrace.events.registry import ArtifactPlace, RegisterVersion, Signature

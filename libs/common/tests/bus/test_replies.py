@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from headrace.bus.port import Ack, Out, TopicPartition
-from headrace.bus.shards import Outputs
+from headrace.bus.shard_logic import Outputs
 from headrace.codec import Message
 from headrace.testing.memory import MemoryLog, MemoryProducer
 from headrace.testing.shards import Bench, Counter, total

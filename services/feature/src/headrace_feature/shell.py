@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from headrace.bus.port import Out, TopicPartition
-from headrace.bus.shards import Outputs, Rebuild
+from headrace.bus.shard_logic import Outputs, Rebuild
 from headrace.codec import Message, SourceEvent, Stamp, out, tombstone
 from headrace.envelope import Envelope, read_headers
 from headrace.events.features import FeatureShardAdvanced, IdentitiesSeen, PipelineAdvanced, Tile, ViewAdopted

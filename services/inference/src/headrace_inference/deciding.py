@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from headrace.bus.port import Headers, Out
-from headrace.bus.shards import Outputs
+from headrace.bus.shard_logic import Outputs
 from headrace.codec import Message, caused_by, out
 from headrace.envelope import derived_id
 from headrace.events.inference import Answer, DecisionMade, RungChanged

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from headrace.bus.port import Headers, TopicPartition
-from headrace.bus.shards import Outputs, Rebuild
+from headrace.bus.shard_logic import Outputs, Rebuild
 from headrace.codec import Message
 from headrace.errors import HeadraceError
 from headrace.events.inference import DecisionMade, Invalid, ShadowScored

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from headrace.bus.port import Out, TopicPartition
-from headrace.bus.shards import Learn, Outputs, Rebuild
+from headrace.bus.shard_logic import Outputs, Rebuild
+from headrace.bus.shards import Learn
 from headrace.clock import Clock
 from headrace.codec import Message
 from headrace.errors import HeadraceError, Poison

@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.bus.port import Out, Record, TopicPartition
 from headrace.bus.projects import Projects
-from headrace.bus.shards import Outputs, Rebuild
+from headrace.bus.shard_logic import Outputs, Rebuild
 from headrace.clock import Clock
 from headrace.codec import Message, caused_by, out, tombstone
 from headrace.envelope import Envelope, derived_id

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from headrace.bus.port import Out, TopicPartition
 from headrace.bus.runtime import Context
-from headrace.bus.shards import Outputs, Rebuild
+from headrace.bus.shard_logic import Outputs, Rebuild
 from headrace.codec import Message, caused_by, out
 from headrace.envelope import derived_id
 from headrace.events.registry import RegisterVersion

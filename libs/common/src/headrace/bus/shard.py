@@ -9,8 +9,8 @@ gather becomes the next one (group commit).
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -18,7 +18,7 @@ from headrace.bus.dlq import dead_letter
 from headrace.bus.poison import PoisonLedger
 from headrace.bus.port import Out, Record, TopicPartition, Transactor
 from headrace.bus.same_topics import SameTopics
-from headrace.codec import Message
+from headrace.bus.shard_logic import Closing, Outputs, ShardLogic
 from headrace.errors import Fatal, HeadraceError, NoTopic, Poison, Retryable, TooLarge
 
 if TYPE_CHECKING:
@@ -29,21 +29,6 @@ _log = logging.getLogger("headrace.bus")
 MAX_PENDING = 20_000
 
 
-class Outputs(msgspec.Struct):
-    """What one step of a shard wants written.
-
-    `outs`: in the shard's transaction, together with the input offsets. `before`: at once, outside of it, and certainly
-    before it is committed. `after`: once it is committed. `dead`: messages that turned out to be poison, dead-lettered in the same transaction. `deferred`:
-    makes more of `outs`, called only when they are about to be committed, so that `before` need not wait for it.
-    """
-
-    outs: list[Out] = []
-    before: list[Out] = []
-    after: list[Out] = []
-    dead: list[tuple[Message, Poison]] = []
-    deferred: Callable[[], list[Out]] | None = None
-
-
 class _Pending(msgspec.Struct):
     """What the next transaction commits. `count`: records, those not made yet included. `sends`: replies on their way."""
 
@@ -52,40 +37,6 @@ class _Pending(msgspec.Struct):
     after: list[Out] = []
     deferred: list[Callable[[], list[Out]]] = []
     count: int = 0
-
-
-class Rebuild(msgspec.Struct, frozen=True):
-    """A topic to read before anything is consumed: the shard's partition (all of them when `whole`), or only its tail."""
-
-    topic: str
-    tail_records: int | None = None
-    whole: bool = False
-
-
-class ShardLogic(Protocol):
-    """One shard of a stateful service, without Kafka in it."""
-
-    def rebuild(self) -> Sequence[Rebuild]: ...
-    async def on_history(self, message: Message) -> None: ...
-
-    async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """After the history: where to read from; `committed` as it is, normally. A missing partition starts at its beginning."""
-        ...
-
-    async def on_batch(self, batch: Sequence[Any]) -> Outputs:
-        """Messages, or whatever the host's `decode` makes of records."""
-        ...
-
-    async def on_tick(self) -> Outputs: ...
-
-
-@runtime_checkable
-class Closing(Protocol):
-    """A shard's logic that keeps something open beside."""
-
-    async def on_close(self) -> None:
-        """End it; called once, after the last step."""
-        ...
 
 
 class _Read(NamedTuple):

@@ -17,15 +17,14 @@ from typing import Any
 from headrace.bus.poison import PoisonLedger, Samples
 from headrace.bus.port import Log, Member, Out, Producer, Reader, Record, TopicPartition
 from headrace.bus.same_topics import SameTopics
-from headrace.bus.shard import Outputs, Rebuild, Shard, ShardLogic
+from headrace.bus.shard import Shard
+from headrace.bus.shard_logic import ShardLogic
 from headrace.bus.stops import Stops
 from headrace.codec import Codec
 from headrace.errors import Fatal, Fenced, Misconfigured, NoTopic, Poison, Retryable
 from headrace.obs.health import Health
 from headrace.obs.starved import CoreWait, unhindered_s
 from headrace.topics import Topics
-
-__all__ = ["Learn", "Outputs", "Rebuild", "ShardHost", "ShardLogic"]
 
 _log = logging.getLogger("headrace.bus")
 

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 from headrace.bus.admin import ensure_topics
 from headrace.bus.port import Log, Out, Record, TopicPartition
-from headrace.bus.shards import Outputs, Rebuild, ShardHost
+from headrace.bus.shard_logic import Outputs, Rebuild
+from headrace.bus.shards import ShardHost
 from headrace.bus.views import read_all
 from headrace.codec import Codec, Message, caused_by, out
 from headrace.errors import Retryable
