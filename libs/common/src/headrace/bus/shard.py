@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from headrace.bus.beginning import committed_of, replay, starts_of
 from headrace.bus.dlq import dead_letter
 from headrace.bus.poison import PoisonLedger
 from headrace.bus.port import Out, Record, TopicPartition, Transactor
-from headrace.bus.same_topics import SameTopics
 from headrace.bus.shard_logic import Closing, Outputs, ShardLogic
 from headrace.errors import Fatal, HeadraceError, NoTopic, Poison, Retryable, TooLarge
 
@@ -104,9 +104,10 @@ class Shard:
                 host.topics.transactional_id(host.service, self.number), host.group, host.same.ids
             )
             logic = host.make(self.number)
-            await self._replay(logic)
-            self.committed = await self._committed(self.partitions)
-            self.start_at = await self._starts(await logic.on_start(self.committed), self.partitions)
+            await replay(host.log, host.codec, self.number, logic)
+            self.committed = await committed_of(host.log, host.group, self.partitions)
+            wanted = await logic.on_start(self.committed)
+            self.start_at = await starts_of(host.log, host.stops, wanted, self.partitions)
             self.taken = dict(self.start_at)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._work(logic))
@@ -120,58 +121,16 @@ class Shard:
             if self._transactor is not None:
                 await self._transactor.close()
 
-    async def _replay(self, logic: ShardLogic) -> None:
-        for wanted in logic.rebuild():
-            partitions = await self.host.log.partitions(wanted.topic)
-            if not wanted.whole:
-                partitions = [tp for tp in partitions if tp.partition == self.number]
-            await self._replay_topic(logic, partitions, wanted.tail_records)
-
-    async def _replay_topic(self, logic: ShardLogic, partitions: list[TopicPartition], tail: int | None) -> None:
-        topics, same = {tp.topic for tp in partitions}, SameTopics(self.host.log)
-        await same.look(topics)
-        ends = await self.host.log.end_offsets(partitions)
-        begins = await self.host.log.begin_offsets(partitions)
-        starts = {tp: begins[tp] if tail is None else max(begins[tp], ends[tp] - tail) for tp in partitions}
-        reader = await self.host.log.reader(partitions, starts)
-        try:
-            while any([await reader.position(tp) < ends[tp] for tp in partitions]):
-                for record in await reader.fetch(0.5, 5000):
-                    await logic.on_history(self.host.codec.decode(record))
-                await same.look_now_and_then(topics)
-        except Poison as poison:
-            raise Fatal(f"shard {self.number} cannot be rebuilt: {poison}") from poison
-        finally:
-            await reader.close()
-
-    async def _committed(self, partitions: frozenset[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where the group stands; of a topic that was made again, nothing."""
-        found = await self.host.log.committed(self.host.group, partitions)
-        ends = await self.host.log.end_offsets(found) if found else {}
-        for tp in [tp for tp in found if found[tp] > ends[tp]]:
-            _log.warning("%s/%s ends at %s, before what was committed: it was made again", *tp, ends[tp])
-            del found[tp]
-        return found
-
     async def read_also(self, wanted: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Own these partitions too, or begin to read them anew; returns from where. What was fetched of them is dropped."""
-        starts = await self._starts(wanted, frozenset(wanted))
-        committed = await self._committed(frozenset(wanted) - self.partitions)
+        host = self.host
+        starts = await starts_of(host.log, host.stops, wanted, frozenset(wanted))
+        committed = await committed_of(host.log, host.group, frozenset(wanted) - self.partitions)
         self.partitions |= frozenset(wanted)
         self.committed = {**self.committed, **committed}
         self.taken.update(starts)
         self.backlog = deque(r for r in self.backlog if (r.topic, r.partition) not in starts)
         return starts
-
-    async def _starts(
-        self, wanted: Mapping[TopicPartition, int], partitions: frozenset[TopicPartition]
-    ) -> dict[TopicPartition, int]:
-        begins = await self.host.log.begin_offsets(partitions)
-        ends = await self.host.log.end_offsets(partitions)
-        starts = {tp: max(wanted.get(tp, 0), begins[tp]) for tp in partitions}
-        # NB: past what an operator has skipped, unless that lies beyond a topic that was made again.
-        skipped = {tp: self.host.stops.goes_on_at(*tp) for tp in partitions}
-        return {tp: max(start, skipped[tp]) if skipped[tp] <= ends[tp] else start for tp, start in starts.items()}
 
     async def _work(self, logic: ShardLogic) -> None:
         while not self.closing:
