@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from headrace.bus.judging import Learn
 from headrace.bus.port import Out, Record, TopicPartition
-from headrace.bus.shards import Learn
 from headrace.clock import ManualClock
 from headrace.codec import Codec, Message
 from headrace.envelope import Envelope

@@ -244,7 +244,7 @@ async def test_only_the_reader_of_a_topic_writes_its_dead_letters(bench: Bench) 
     field = await Field(bench).set_up()
     await field.put(BAD, GOOD)
     host = field.host()
-    host.service, host.dlq = "monitor", bench.topics.dlq("monitor")
+    host.judging.service, host.judging.dlq = "monitor", bench.topics.dlq("monitor")
     async with bench.running(host):
         await bench.until(lambda counts: counts.get("good") == [1])
     assert await bench.letters("monitor") == []

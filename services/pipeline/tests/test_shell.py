@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from headrace.bus.admin import ensure_topics
+from headrace.bus.judging import Learn
 from headrace.bus.port import Out, Record, TopicPartition
-from headrace.bus.shards import Learn
 from headrace.bus.stops import Stops, stop_record
 from headrace.clock import SystemClock
 from headrace.codec import Codec, Message

@@ -8,9 +8,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
+from headrace.bus.judging import Learn
 from headrace.bus.port import Out, TopicPartition
 from headrace.bus.shard_logic import Outputs, Rebuild
-from headrace.bus.shards import Learn
 from headrace.clock import Clock
 from headrace.codec import Message
 from headrace.errors import HeadraceError, Poison

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.bus.dlq import dead_letter
+from headrace.bus.judging import Learn
 from headrace.bus.poison import IN_A_ROW, PoisonLedger
 from headrace.bus.port import Out, Producer, Record
-from headrace.bus.shards import Learn
 from headrace.bus.stops import Stops, way_on
 from headrace.clock import Clock
 from headrace.codec import out

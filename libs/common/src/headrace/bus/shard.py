@@ -10,13 +10,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from headrace.bus.beginning import committed_of, replay, starts_of
-from headrace.bus.dlq import dead_letter
-from headrace.bus.poison import PoisonLedger
+from headrace.bus.judging import Again, Read, where
 from headrace.bus.port import Out, Record, TopicPartition, Transactor
 from headrace.bus.shard_logic import Closing, Outputs, ShardLogic
 from headrace.errors import Fatal, HeadraceError, NoTopic, Poison, Retryable, TooLarge
@@ -37,31 +36,6 @@ class _Pending(msgspec.Struct):
     after: list[Out] = []
     deferred: list[Callable[[], list[Out]]] = []
     count: int = 0
-
-
-class _Read(NamedTuple):
-    """A batch as read: what the logic gets, what is dead-lettered, the next offset per partition; how many of each were understood (since the last that was not)."""
-
-    messages: list[Any]
-    buried: list[Out]
-    handled: dict[TopicPartition, int]
-    good: dict[tuple[str, int], int]
-    bad: set[tuple[str, int, int]]
-
-
-def _tried(decode: Callable[[Record], Any], record: Record) -> Any:
-    """A message, or the `Poison` that its record is. NB: as soon as one says that the loop must hold or end, no other is asked."""
-    try:
-        return decode(record)
-    except Exception as error:
-        poison = Poison.of(error)
-        if not isinstance(poison, Poison):
-            raise
-        return poison
-
-
-class Again(Retryable):
-    """Rebuild the shard at once: what a batch raised is one record's, and must be found or left out."""
 
 
 class Shard:
@@ -133,19 +107,23 @@ class Shard:
         return starts
 
     async def _work(self, logic: ShardLogic) -> None:
+        judging = self.host.judging
         while not self.closing:
             await self._await_room()
             batch = self._next_batch()
             if not batch:
-                self._gather(await self._tick(logic), _Read([], [], {}, {}, set()))
+                self._gather(await self._tick(logic), Read.nothing())
                 if not self.backlog:
                     await _is_set(self.arrived, self.host.tick_s)
                 continue
             try:
-                read = self._decode(batch, await self._tried(batch))
+                tried = await judging.tried(batch)
+                read = judging.read(batch, tried, self.committed)
+                for tp in read.stopped:
+                    self.host.hold(tp)
                 self.taken.update(read.handled)
                 outputs = await logic.on_batch(read.messages) if read.messages else Outputs()
-                await self._account(read, outputs, batch)
+                await judging.account(read, outputs, batch, self.committed)
             except Exception as error:
                 self._blame(error)
                 raise
@@ -177,11 +155,11 @@ class Shard:
             return
         host, record = self.host, self.alone
         if record is not None:
-            place = _where(record)
+            place = where(record)
             if not host.codec.is_users(record.topic):
                 raise Fatal(f"{place} cannot be handled: {told}") from error
             _log.error("%s cannot be handled: %s", place, told, exc_info=error)
-            host.condemn(record, _of_handling(told))
+            host.judging.condemn(record, _of_handling(told))
             raise Again(f"{place} cannot be handled, and is left out") from error
         care = host.care.setdefault(self.number, {})
         if all(care.get(tp, 0) >= offset for tp, offset in self.taken.items()):
@@ -214,103 +192,7 @@ class Shard:
             del self.host.care[self.number]
         return [record]
 
-    async def _tried(self, batch: list[Record]) -> list[Any]:
-        """What each record is, or what was raised over it. NB: what could not be understood may be newer than what is known here."""
-        decode, learn = self.host.decode, self.host.learn
-        tried = [_tried(decode, record) for record in batch]
-        if learn is not None and any(isinstance(found, Poison) for found in tried):
-            await learn()
-            return [_tried(decode, batch[n]) if isinstance(found, Poison) else found for n, found in enumerate(tried)]
-        return tried
-
-    def _decode(self, batch: list[Record], tried: list[Any]) -> "_Read":
-        """The messages of a batch, its dead letters, and how far each partition is handled: not past its stop."""
-        read = _Read([], [], {}, {}, set())
-        host = self.host
-        condemned, good = host.condemned, read.good
-        stopped = {(found.topic, found.partition): found.offset for found in host.stops.stopped}
-        reached: dict[tuple[str, int], int] = {}
-        for record, found in zip(batch, tried, strict=True):
-            place = (record.topic, record.partition)
-            if stopped and record.offset >= stopped.get(place, _NEVER):
-                host.hold(TopicPartition(*place))
-                continue
-            known = condemned.get((*place, record.offset)) if condemned else None
-            poison = known or (found if isinstance(found, Poison) else None)
-            if poison is None:
-                read.messages.append(found)
-                good[place] = good.get(place, 0) + 1
-            else:
-                host.ledger.good(place, good.pop(place, 0))
-                read.bad.add((*place, record.offset))
-                what = self._judge(record, poison)
-                if what == _STOP:
-                    read.buried.append(host.stops.halt(*place, record.offset, f"{_TOO_MANY}: {poison}"))
-                    stopped[place] = record.offset
-                    host.hold(TopicPartition(*place))
-                    continue
-                self._bury(record, poison, what, read)
-            reached[place] = record.offset + 1
-        read.handled.update({TopicPartition(*place): offset for place, offset in reached.items()})
-        return read
-
-    def _judge(self, record: Record, poison: Poison) -> int:
-        """How many records the dead letter of this one stands for; 0 when it gets none; `_STOP` when its partition stops at it."""
-        host = self.host
-        rule, place = host.topics.rule(record.topic), (record.topic, record.partition)
-        if rule.audience != "users":
-            raise Fatal(f"{_where(record)} cannot be read: {poison}")
-        # NB: read again from further back, or read by the way: its letter was (or will be) written by who handles it.
-        is_own = rule.reader == host.service or (*place, record.offset) in host.condemned
-        if record.offset < self.committed.get(TopicPartition(*place), 0) or not is_own:
-            return 0
-        is_beyond = host.ledger.bad(place)
-        if is_beyond and rule.poison == "stop":
-            return _STOP
-        host.health.dead_lettered += 1
-        return host.samples.take(place, is_beyond=is_beyond)
-
-    def _bury(self, record: Record, poison: Poison, stands_for: int, read: "_Read") -> None:
-        if stands_for:
-            host = self.host
-            _log.warning("dead-lettered %s: %s", _where(record), poison)
-            read.buried.append(dead_letter(host.dlq, record, poison, host.service, stands_for=stands_for))
-
-    async def _account(self, read: "_Read", outputs: Outputs, batch: list[Record]) -> None:
-        """Count what was understood, and bury what turned out to be poison while it was handled."""
-        host = self.host
-        dead = {(m.record.topic, m.record.partition, m.record.offset): poison for m, poison in outputs.dead}
-        places = {found[:2] for found in dead}
-        for place, count in read.good.items():
-            if place not in places:
-                host.ledger.good(place, count)
-        if not dead:
-            return
-        before = host.ledger.copy()
-        for record in batch:
-            place = (record.topic, record.partition)
-            poison = dead.get((*place, record.offset))
-            if poison is not None:
-                what = self._judge(record, poison)
-                if what == _STOP:
-                    await self._stop_at(record, poison, batch, before)
-                self._bury(record, poison, what, read)
-            elif place in places and (*place, record.offset) not in read.bad:
-                host.ledger.good(place)
-
-    async def _stop_at(self, record: Record, poison: Poison, batch: list[Record], before: PoisonLedger) -> None:
-        """Stop a partition at a record whose batch is handled already; always raises.
-
-        NB: effects of the records behind it are among the outputs: so all of the batch is dropped and done again one record
-        at a time, and the one that stops its partition is then alone, and dropped.
-        """
-        if len(batch) > 1:
-            self.host.ledger.restore(before)
-            raise Poison(f"{record.topic}/{record.partition} must stop at {record.offset}: {poison}")
-        await self.host.stops.stop(record.topic, record.partition, record.offset, f"{_TOO_MANY}: {poison}")
-        raise Again(f"{record.topic}/{record.partition} stops at {record.offset}: {poison}")
-
-    def _gather(self, outputs: Outputs, read: "_Read") -> None:
+    def _gather(self, outputs: Outputs, read: Read) -> None:
         """Add to what the next transaction commits: outputs, dead letters and offsets together, or none of them."""
         pending = self.pending
         if outputs.before:
@@ -375,14 +257,6 @@ class Shard:
         for task in unfinished:
             task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
-
-
-_NEVER, _STOP = 2**63, -1
-_TOO_MANY = "too many records cannot be read"
-
-
-def _where(record: Record) -> str:
-    return f"{record.topic}/{record.partition}/{record.offset}"
 
 
 def _of_handling(told: HeadraceError) -> Poison:

@@ -9,19 +9,19 @@ import asyncio
 import itertools
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
-from headrace.bus.poison import PoisonLedger, Samples
+from headrace.bus.judging import Judging, Learn
 from headrace.bus.port import Log, Member, Out, Producer, Reader, Record, TopicPartition
 from headrace.bus.same_topics import SameTopics
 from headrace.bus.shard import Shard
 from headrace.bus.shard_logic import ShardLogic
 from headrace.bus.stops import Stops
 from headrace.codec import Codec
-from headrace.errors import Fatal, Fenced, Misconfigured, NoTopic, Poison, Retryable
+from headrace.errors import Fatal, Fenced, Misconfigured, NoTopic, Retryable
 from headrace.obs.health import Health
 from headrace.obs.starved import CoreWait, unhindered_s
 from headrace.topics import Topics
@@ -35,9 +35,6 @@ LOOK_EVERY_S = 5.0
 LOST_PLACE_S = 60.0
 LONGEST_TRANSACTION_MS = 60_000
 HELD_BACK_S = 20.0
-_MOST_CONDEMNED = 10_000
-
-Learn = Callable[[], Awaitable[None]]
 
 
 class ShardHost:
@@ -76,16 +73,13 @@ class ShardHost:
             health,
         )
         self.inputs, self.lock, self.tick_s, self.max_batch = list(inputs), lock, tick_s, max_batch
-        self.decode = decode or codec.decode
         self.group = topics.group(service)
-        self.dlq = topics.dlq(service)
-        self.ledger, self.samples = PoisonLedger(), Samples()
         self.same = SameTopics(log)
         self.stops = Stops(log, codec, topics, service, self.same)
-        # Records that raised when they were handled alone; per shard how far records are handled one at a time.
-        self.condemned: dict[tuple[str, int, int], Poison] = {}
+        self.judging = Judging(topics, service, decode or codec.decode, learn, self.stops, health)
+        # Per shard how far records are handled one at a time.
         self.care: dict[int, dict[TopicPartition, int]] = {}
-        self.linger_s, self.learn = linger_s, learn
+        self.linger_s = linger_s
         self._watchdog_s = watchdog_s
         self._held: set[TopicPartition] = set()
         self._shards: dict[int, Shard] = {}
@@ -170,12 +164,6 @@ class ShardHost:
         self._sends.add(task)
         task.add_done_callback(self._sends.discard)
         return task
-
-    def condemn(self, record: Record, poison: Poison) -> None:
-        """From now on this record is poison."""
-        while len(self.condemned) >= _MOST_CONDEMNED:
-            del self.condemned[next(iter(self.condemned))]
-        self.condemned[record.topic, record.partition, record.offset] = poison
 
     def hold(self, partition: TopicPartition) -> None:
         """Read a stopped partition no further."""
@@ -397,7 +385,7 @@ class ShardHost:
             # NB: what was fetched behind the stop is fetched again.
             shard.backlog = deque(r for r in shard.backlog if (r.topic, r.partition) != tp)
             await reader.seek({tp: offset})
-            self.ledger.forget(tuple(tp))
+            self.judging.ledger.forget(tuple(tp))
             self._held.discard(tp)
             if not shard.is_held:
                 reader.resume([tp])
