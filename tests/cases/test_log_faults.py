@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from headrace.bus import shards
+from headrace.bus import shards, watching
 from headrace.bus.connect import connect
 from headrace.bus.kafka import KafkaLog, client_options
 from headrace.bus.port import TopicSpec
@@ -41,7 +41,7 @@ async def until(holds, timeout_s: float = 60) -> None:
 async def test_a_strangers_open_transaction_is_named_with_what_it_holds_back(
     kafka_log: KafkaLog, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "HELD_BACK_S", 0.5)
+    monkeypatch.setattr(watching, "HELD_BACK_S", 0.5)
     monkeypatch.setattr(shards, "LOOK_EVERY_S", 0.3)
     bench = await Bench(kafka_log).set_up()
     stranger = AIOKafkaProducer(**client_options(settings), transactional_id=f"{bench.topics.namespace}-stranger")

@@ -7,7 +7,7 @@ import pytest
 
 from headrace.bus import poison
 from headrace.bus.kafka_writers import TRANSACTION_TIMEOUT_S
-from headrace.bus.shards import LONGEST_TRANSACTION_MS
+from headrace.bus.watching import LONGEST_TRANSACTION_MS
 from headrace.features.samples import ROWS
 from headrace.models import proving
 from headrace.policy.asked import LONGEST_WAIT_MS, MAX_ID_BYTES, MAX_ROWS

@@ -196,7 +196,7 @@ class Shard:
         """Add to what the next transaction commits: outputs, dead letters and offsets together, or none of them."""
         pending = self.pending
         if outputs.before:
-            pending.sends.append(self.host.send_later(outputs.before))
+            pending.sends.append(self.host.sends.later(outputs.before))
         pending.outs += read.buried
         pending.outs += outputs.outs
         pending.after += outputs.after
@@ -241,7 +241,7 @@ class Shard:
             self.host.note_progress(0)
             # NB: so only the replies of the last two transactions can be lost with this process.
             await asyncio.gather(*told)
-            told = [self.host.send_later(pending.after)] if pending.after else []
+            told = [self.host.sends.later(pending.after)] if pending.after else []
             if not self.gathered.is_set():
                 self.drained.set()
 

@@ -15,15 +15,16 @@ from operator import attrgetter
 from typing import Any
 
 from headrace.bus.judging import Judging, Learn
-from headrace.bus.port import Log, Member, Out, Producer, Reader, Record, TopicPartition
+from headrace.bus.port import Log, Member, Reader, Record, TopicPartition
 from headrace.bus.same_topics import SameTopics
+from headrace.bus.sends import Sends
 from headrace.bus.shard import Shard
 from headrace.bus.shard_logic import ShardLogic
 from headrace.bus.stops import Stops
+from headrace.bus.watching import Place, Transactions, Watchdog
 from headrace.codec import Codec
-from headrace.errors import Fatal, Fenced, Misconfigured, NoTopic, Retryable
+from headrace.errors import Fatal, Fenced, NoTopic, Retryable
 from headrace.obs.health import Health
-from headrace.obs.starved import CoreWait, unhindered_s
 from headrace.topics import Topics
 
 _log = logging.getLogger("headrace.bus")
@@ -32,9 +33,6 @@ MAX_BACKLOG = 20_000
 RETRY_S = 1.0
 LAG_EVERY_S = 2.0
 LOOK_EVERY_S = 5.0
-LOST_PLACE_S = 60.0
-LONGEST_TRANSACTION_MS = 60_000
-HELD_BACK_S = 20.0
 
 
 class ShardHost:
@@ -80,31 +78,25 @@ class ShardHost:
         # Per shard how far records are handled one at a time.
         self.care: dict[int, dict[TopicPartition, int]] = {}
         self.linger_s = linger_s
-        self._watchdog_s = watchdog_s
+        self.sends = Sends()
+        self._watchdog = Watchdog(watchdog_s)
+        self._place, self._transactions = Place(service, self.group, health), Transactions(log, health)
         self._held: set[TopicPartition] = set()
         self._shards: dict[int, Shard] = {}
         self._reader: Reader | None = None
         self._member: Member | None = None
-        self._producer: Producer | None = None
-        self._sends: set[asyncio.Task[None]] = set()
         self._partitions: list[TopicPartition] = []
-        self._progress = 0
-        self._watched_s = 0.0
-        self._seen_progress = -1
-        self._since = CoreWait.read()
         self._measured_s = 0.0
         self._looked_s = 0.0
-        self._lost_since: CoreWait | None = None
-        self._held_back: dict[TopicPartition, tuple[int, float]] = {}
         self._error: BaseException | None = None
         self._change: _Change | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or a `Fatal`."""
         await self.same.look(self.inputs)
-        self._producer = await self.log.producer()
+        await self.sends.start(self.log)
         topics = [self.lock] if self.lock else self.inputs
-        await self._warn_of_long_transactions()
+        await self._transactions.warn_of_long()
         await self.stops.start()
         await self.stops.forget_gone()
         following = asyncio.create_task(self.stops.follow())
@@ -155,15 +147,8 @@ class ShardHost:
 
     def note_progress(self, handled: int) -> None:
         """The watchdog's food."""
-        self._progress += 1
+        self._watchdog.note()
         self.health.handled += handled
-
-    def send_later(self, outs: list[Out]) -> asyncio.Task[None]:
-        """Send outside of transactions; kept track of, and finished before the end."""
-        task = asyncio.create_task(self._send(outs))
-        self._sends.add(task)
-        task.add_done_callback(self._sends.discard)
-        return task
 
     def hold(self, partition: TopicPartition) -> None:
         """Read a stopped partition no further."""
@@ -174,19 +159,6 @@ class ShardHost:
         reader = self._reader if self.lock else self._member
         if reader is not None:
             reader.pause([partition])
-
-    async def _send(self, outs: list[Out]) -> None:
-        while self._producer is not None:
-            try:
-                await self._producer.send(outs)
-            except Retryable as error:
-                _log.warning("replies are held back: %s", error)
-                await asyncio.sleep(RETRY_S)
-            except Misconfigured as error:
-                _log.error("%s records are not sent: %s", len(outs), error)
-                return
-            else:
-                return
 
     async def _step_or_hold(self) -> None:
         """A step; while the broker is away nothing is lost by waiting."""
@@ -403,76 +375,26 @@ class ShardHost:
             self.health.fail("inputs", f"topics are missing: {', '.join(missing)}; run `headrace topic apply`")
             raise Retryable(f"topics are missing: {', '.join(missing)}")
         self.health.clear("inputs")
-        await self._look_at_place()
-        await self._look_for_open_transactions()
-
-    async def _warn_of_long_transactions(self) -> None:
-        longest_ms = await self.log.longest_transaction_ms()
-        if longest_ms is not None and longest_ms > LONGEST_TRANSACTION_MS:
-            _log.warning(
-                "transaction.max.timeout.ms is %s on this broker: one producer that leaves a transaction open holds back"
-                " everybody's records for so long; set it to %s at most",
-                longest_ms,
-                LONGEST_TRANSACTION_MS,
-            )
-
-    async def _look_for_open_transactions(self) -> None:
-        """Name the transaction of another producer that holds back what this host reads."""
+        await self._place.look(self._reading())
         reader = self._reader if self.lock else self._member
-        if reader is None:
-            return
-        stable = await reader.end_offsets()
-        ends = await self.log.end_offsets(stable)
-        now_s = asyncio.get_running_loop().time()
-        for tp, offset in stable.items():
-            known, since_s = self._held_back.get(tp, (-1, now_s))
-            if ends[tp] <= offset:
-                self._held_back.pop(tp, None)
-            elif known != offset:
-                self._held_back[tp] = (offset, now_s)
-            elif now_s - since_s > HELD_BACK_S:
-                reason = (
-                    f"a transaction of another producer is open on {tp.topic}/{tp.partition} at offset {offset} for"
-                    f" {now_s - since_s:.0f} s; it holds back {ends[tp] - offset} records"
-                )
-                self.health.fail(f"transaction:{tp.topic}/{tp.partition}", reason)
-                continue
-            self.health.clear(f"transaction:{tp.topic}/{tp.partition}")
-
-    async def _look_at_place(self) -> None:
-        """A process that was frozen may have lost its place in the group unawares: then it ends, to join anew."""
-        if await self._reading().is_known():
-            self._lost_since = None
-            self.health.clear("group")
-            return
-        now = CoreWait.read()
-        self._lost_since = self._lost_since or now
-        self.health.fail("group", f"group {self.group} does not count this instance: it waits to be taken in again")
-        if unhindered_s(self._lost_since, now) > LOST_PLACE_S:
-            raise Fatal(f"{self.service} has lost its place in group {self.group}: starting anew")
+        if reader is not None:
+            await self._transactions.look(reader)
 
     def _watch(self) -> None:
-        """End when there is work and no progress, for as long as this process had a core or wanted none."""
-        now_s = asyncio.get_running_loop().time()
-        # NB: a reading costs as much as a step that fetches nothing.
-        if now_s - self._watched_s < min(1.0, self._watchdog_s / 4):
+        """End when there is work and no progress."""
+        if not self._watchdog.is_due():
             return
-        self._watched_s, reading = now_s, CoreWait.read()
-        waiting = any(shard.backlog or not shard.drained.is_set() for shard in self._shards.values())
-        if not waiting or self._progress != self._seen_progress:
-            self._since, self._seen_progress = reading, self._progress
-        elif unhindered_s(self._since, reading) > self._watchdog_s:
-            self._error = Fatal(f"{self.service} has work and made no progress for {self._watchdog_s:.0f} s")
+        has_work = any(shard.backlog or not shard.drained.is_set() for shard in self._shards.values())
+        if self._watchdog.is_stuck(has_work=has_work):
+            self._error = Fatal(f"{self.service} has work and made no progress for {self._watchdog.limit_s:.0f} s")
 
     async def _close(self) -> None:
         await self._on_revoked(frozenset())
         await self._drop_reader()
-        if self._sends:
-            await asyncio.wait(self._sends, timeout=3.0)
+        await self.sends.finish(3.0)
         if self._member is not None:
             await self._member.close()
-        if self._producer is not None:
-            await self._producer.close()
+        await self.sends.close()
         await self.stops.close()
 
 
