@@ -121,7 +121,7 @@ class ShardHost:
         if not self._partitions:
             self._partitions = [tp for topic in self.inputs for tp in await self.log.partitions(topic)]
         partitions = self._partitions
-        reader = self._reader if self.lock else self._member
+        reader = self._reads
         ends = await self.log.end_offsets(partitions)
         owned = reader.assignment() if reader is not None else frozenset()
         found = {
@@ -156,7 +156,7 @@ class ShardHost:
             return
         _log.error(self.stops.told(*partition) or f"{partition} is stopped")
         self._held.add(partition)
-        reader = self._reader if self.lock else self._member
+        reader = self._reads
         if reader is not None:
             reader.pause([partition])
 
@@ -178,7 +178,7 @@ class ShardHost:
         if self._change is not None:
             await self._take_change(self._change)
         # NB: only now: holding the lock may have let go of the reader.
-        reader = self._reader if self.lock else self._member
+        reader = self._reads
         if reader is not None:
             records = await reader.fetch(0.2, 5000)
             # NB: looked at before any of them is handled: none of a new topic is taken for one of the old.
@@ -230,7 +230,7 @@ class ShardHost:
     async def _measure_lag(self) -> None:
         """Every two seconds: how many records of its own partitions this host has not fetched, or fetched and not handled."""
         now_s = asyncio.get_running_loop().time()
-        reader = self._reader if self.lock else self._member
+        reader = self._reads
         if reader is None or now_s - self._measured_s < LAG_EVERY_S:
             return
         self._measured_s = now_s
@@ -314,6 +314,11 @@ class ShardHost:
         if self._shards.get(shard.number) is shard:
             self._shards[shard.number] = Shard(self, shard.number, shard.partitions)
 
+    @property
+    def _reads(self) -> Reader | None:
+        """Who reads the inputs; None while nobody does."""
+        return self._reader if self.lock else self._member
+
     def _reading(self) -> Member:
         if self._member is None:
             raise Fatal("the host is not running")
@@ -330,7 +335,7 @@ class ShardHost:
 
     def _balance(self) -> None:
         """Back-pressure: a shard with a long backlog is not fetched for."""
-        reader = self._reader if self.lock else self._member
+        reader = self._reads
         if reader is None:
             return
         for shard in self._shards.values():
@@ -346,10 +351,7 @@ class ShardHost:
     async def _resume(self) -> None:
         """Go on with partitions that somebody lets go on; be not ready for those that stand."""
         for tp in [tp for tp in self._held if self.stops.at(*tp) is None]:
-            reader, shard = (
-                self._reader if self.lock else self._member,
-                self._shards.get(0 if self.lock else tp.partition),
-            )
+            reader, shard = self._reads, self._shards.get(0 if self.lock else tp.partition)
             if reader is None or shard is None or not shard.is_consuming or shard.failed is not None:
                 continue
             offset = max(self.stops.goes_on_at(*tp), shard.taken.get(tp, 0))
@@ -376,7 +378,7 @@ class ShardHost:
             raise Retryable(f"topics are missing: {', '.join(missing)}")
         self.health.clear("inputs")
         await self._place.look(self._reading())
-        reader = self._reader if self.lock else self._member
+        reader = self._reads
         if reader is not None:
             await self._transactions.look(reader)
 
