@@ -83,6 +83,20 @@ async def test_the_monitor_paces_it_by_what_was_there_and_others_traffic_holds_n
     assert await bench.settled(found) == 1
 
 
+async def test_of_a_sparse_history_the_monitor_is_no_more_behind_than_a_step(bench: Bench) -> None:
+    bench.reached("inference", REQUESTS, 10)
+    partitions = 0
+    for noun in ("inference.decisions", "inference.outcomes"):
+        partitions += len(await bench.log.partitions(TOPICS.name(noun)))
+    for _ in range(partitions + 1):
+        bench.log.append(Out(DECISIONS.topic, b"u", b"{}", (), 0))
+    found = bench.play(3, ("inference", "monitor"))
+    assert await bench.settled(found) == 1
+    bench.reached("monitor", DECISIONS, 1)
+    await bench.tasks[0]
+    assert found.sent == 3
+
+
 async def test_it_holds_while_it_is_told_to_and_does_not_hurry_after_it(bench: Bench) -> None:
     bench.reached("inference", REQUESTS, 10)
     bench.go.clear()

@@ -41,10 +41,12 @@ class Pace:
         self._requests = topics.name("inference.requests")
         self._sent: dict[TopicPartition, int] = {}
         self._wanted: dict[TopicPartition, int] = {}
+        self._unseen = 0
 
     def note(self, acks: Iterable[Ack]) -> None:
         """These were written."""
         for ack in acks:
+            self._unseen += 1
             if ack.topic == self._requests:
                 tp = TopicPartition(ack.topic, ack.partition)
                 self._sent[tp] = max(self._sent.get(tp, 0), ack.offset + 1)
@@ -61,8 +63,11 @@ class Pace:
     async def _reach(self, wanted: Mapping[TopicPartition, int]) -> None:
         await self.follow("inference", wanted, 0)
         if "monitor" in self._services:
-            # NB: the ends of this moment: behind those of others' traffic somebody always is.
-            await self.follow("monitor", await self._ends(), MONITOR_BEHIND)
+            ends, unseen = await self._ends(), self._unseen or MONITOR_BEHIND
+            self._unseen = 0
+            # NB: the ends of this moment: behind those of others' traffic somebody always is, and behind the last record of a partition
+            # may stand the mark of its transaction. Of a sparse history a hundred records are days: no more than were sent since the last look.
+            await self.follow("monitor", ends, min(MONITOR_BEHIND, max(unseen, len(ends))))
 
     async def _ends(self) -> Mapping[TopicPartition, int]:
         """Of decisions and outcomes: what the monitor lags there, no drift is found and no rollout judged in time."""
