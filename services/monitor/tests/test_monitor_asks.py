@@ -7,7 +7,7 @@ import pytest
 from services.monitor.tests.watched import DAY, DEPLOYMENT, PLAN, days, figure_of, finished, watch, window
 
 from headrace.events.monitor import FindingOpened, FindingResolved, VersionQuality, WindowClosed
-from headrace.events.training import RetrainRefused, RetrainRequested
+from headrace.events.training import RetrainRefused, RetrainRequested, TrainingFinished
 from headrace_monitor.core.asking import request_id_of
 from headrace_monitor.core.priors import Concern
 from headrace_monitor.core.watch import Watch, watch_of
@@ -106,11 +106,22 @@ def test_a_version_after_a_change_is_followed_up_as_its_rows_grow() -> None:
     assert found.asks.by_key == {}
 
 
-def test_a_version_that_rests_on_older_rows_is_not_followed_up() -> None:
+def test_a_version_that_rests_on_older_rows_is_followed_up_once_newer_ones_may_outweigh_them() -> None:
     found, _, request = risen()
-    told = {"changed_at_s": 10 * DAY, "rows_after_change": 400, "rows_wanted": 100}
+    told = {"changed_at_s": 10 * DAY, "rows_after_change": 150, "rows_wanted": 100}
     finished(found, request, "registered", trained_rows=5_000, **told)
     found.on_champion(2, 15 * DAY)
+    said = days(found, dict.fromkeys(range(15, 40), 0.5), 2)
+    assert [type(event) for event in said] == [FindingResolved, RetrainRequested]
+    assert "750 labelled rows lie beyond the change" in said[1].reason
+
+
+def test_a_version_that_was_asked_for_otherwise_and_knows_no_change_ends_the_following_up() -> None:
+    found, _, request = risen()
+    told = {"changed_at_s": 10 * DAY, "rows_after_change": 400, "rows_wanted": 100}
+    finished(found, request, "registered", trained_rows=500, **told)
+    found.on_champion(2, 15 * DAY)
+    found.on_training(TrainingFinished("d", "by hand", "registered", ""))
     assert [type(event) for event in days(found, dict.fromkeys(range(15, 40), 0.5), 2)] == [FindingResolved]
 
 

@@ -106,7 +106,7 @@ def _watching(found: d.DeploymentDefinition) -> Iterator[Line]:
     if found.retraining is not None:
         on = ", ".join(found.retraining.on)
         pause = duration(found.retraining.cooldown_s)
-        followed = "; a version after a change is followed up as its labelled rows grow by half"
+        followed = "; a version after a change is followed up as its labelled rows grow"
         yield "retrains", f"on {on}, at most once per {pause} of event time{followed}"
 
 

@@ -156,8 +156,8 @@ class Retraining:
     """Ask for a new version on these kinds of findings, at most one per `cooldown` of event time; runs that end without a version do not count.
 
     A finding stays open until the figure is back, and asks again meanwhile; after `unhelpful` retrains that did not bring it
-    back it stops asking, under an alert. A version that rests on the rows after a change is followed up, without a pause, each time that they have grown by
-    half, until there are ten times `min_rows_after_change`.
+    back it stops asking, under an alert. A version that follows a change is followed up, without a pause, each time that the rows after it have grown by
+    half (fivefold where older rows stayed), until there are ten times `min_rows_after_change`.
     """
 
     on: Sequence[str] = ("drift",)

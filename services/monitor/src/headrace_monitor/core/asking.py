@@ -14,7 +14,7 @@
 
 A finding has one request under way at the most. What follows a change up asks when the rows beyond it have grown by half since the last
 run, until that had ten times what a run waits for: the first version after a change has few rows, and no finding would say so. One that rests on older
-rows for the most part has many, and is not followed up: more would show little, and a day-old champion would give way to its like.
+rows for the most part has many: half as many new ones more would show little, so it is followed up when there are five times as many, which may outweigh the older ones.
 """
 
 from msgspec.structs import replace
@@ -35,8 +35,8 @@ JUDGED_WINDOWS = 2
 # A rollout takes its time; a version that is not champion after so many windows has not helped.
 MOST_WINDOWS = 60
 GROWTH, ENOUGH = 1.5, 10
-# Of so many times the rows beyond the change, most lie before it.
-RESTS_ON = 2
+# Of more than so many times the rows beyond the change most lie before it; such a version waits for those to have grown by so much.
+RESTS_ON, OUTWEIGHS = 2, 5
 
 TrainingFact = RetrainAccepted | RetrainCoalesced | RetrainRefused | TrainingFinished
 
@@ -82,7 +82,7 @@ def _on_finished(
     over = replace(ask, request_id=None, run=None, windows=0, rows_at=labelled)
     over = replace(over, rows=finished.rows_after_change or over.rows, wanted=finished.rows_wanted or over.wanted)
     if ask.key == FOLLOW_UP:
-        return replace(over, needs_labelled=_grown(over))
+        return replace(over, needs_labelled=_grown(over, _growth(finished)))
     match finished.outcome:
         case "waiting":
             return replace(over, needs_labelled=labelled + max(finished.missing_rows, 1))
@@ -116,8 +116,6 @@ def follow_up(finished: TrainingFinished, labelled: int) -> RetrainAsk | None:
     """What a version that follows a change is followed up by; None where it follows none, or had rows enough."""
     if finished.outcome != "registered" or finished.changed_at_s is None or not finished.rows_wanted:
         return None
-    if finished.trained_rows > RESTS_ON * finished.rows_after_change:
-        return None
     found = RetrainAsk(
         FOLLOW_UP,
         changed_at_s=finished.changed_at_s,
@@ -125,7 +123,7 @@ def follow_up(finished: TrainingFinished, labelled: int) -> RetrainAsk | None:
         rows_at=labelled,
         wanted=finished.rows_wanted,
     )
-    return None if has_enough(found) else replace(found, needs_labelled=_grown(found))
+    return None if has_enough(found) else replace(found, needs_labelled=_grown(found, _growth(finished)))
 
 
 def has_enough(ask: RetrainAsk) -> bool:
@@ -133,6 +131,11 @@ def has_enough(ask: RetrainAsk) -> bool:
     return ask.rows >= ENOUGH * ask.wanted
 
 
-def _grown(ask: RetrainAsk) -> int:
-    """How many labelled rows there are in all when those beyond the change have grown by half."""
-    return ask.rows_at + max(round((GROWTH - 1) * ask.rows), 1)
+def _growth(finished: TrainingFinished) -> float:
+    """By how much rows beyond the change must have grown to be worth another run."""
+    return OUTWEIGHS if finished.trained_rows > RESTS_ON * finished.rows_after_change else GROWTH
+
+
+def _grown(ask: RetrainAsk, growth: float = GROWTH) -> int:
+    """How many labelled rows there are in all when those beyond the change have grown so."""
+    return ask.rows_at + max(round((growth - 1) * ask.rows), 1)

@@ -56,13 +56,20 @@ class Asks:
 
     def on_training(self, fact: TrainingFact, standing: Standing) -> list[GaveUp]:
         """What the trainer said of the deployment."""
-        if isinstance(fact, TrainingFinished) and (found := asking.follow_up(fact, standing.labelled)) is not None:
-            self.by_key.setdefault(FOLLOW_UP, found)
+        if isinstance(fact, TrainingFinished):
+            self._follow_up(fact, standing)
         width_s, said = self.deployment.cohort_s, list[GaveUp]()
         for key, ask in list(self.by_key.items()):
             after = asking.on_fact(ask, fact, standing.clock_s, width_s, standing.labelled)
             said += self._keep(key, ask, after, standing)
         return said
+
+    def _follow_up(self, finished: TrainingFinished, standing: Standing) -> None:
+        """Begin to, or end it where a version that knows no change has all rows that there are."""
+        if finished.outcome == "registered" and finished.changed_at_s is None:
+            self.end(FOLLOW_UP)
+        elif (found := asking.follow_up(finished, standing.labelled)) is not None:
+            self.by_key.setdefault(FOLLOW_UP, found)
 
     def on_window(self, served: int | None, standing: Standing) -> list[RetrainRequested | GaveUp]:
         """A window has closed, in which what is still open was not back; and what is asked for now."""
