@@ -24,6 +24,7 @@ from headrace.events.registry import (
 from headrace.models.digest import model_digest
 from headrace.models.engine import MAX_BYTES, Engine, format_of
 from headrace.models.engine import load as load_engine
+from headrace.models.gaps import gap_notes
 from headrace.models.proving import Answering, prove_file
 from headrace.models.skops_format import SkopsEngine
 from headrace_cli.agreeing import Agreed, Said, agree
@@ -85,7 +86,8 @@ def register_file(file: Path, about: Registration, format: str | None = None, na
         agreed = agree(model, *found, said)
         if not model.names:
             _refuse_order(named, agreed.signature, about.deployment)
-        golden = prove_file(data, format, found[1], _answering(agreed), requests.inputs)
+        answering = _answering(agreed)
+        golden = prove_file(data, format, found[1], answering, requests.inputs)
         now_s = session.clock.now_s()
         place = await artifacts.publish(session.log, session.topics, data, format, now_s, "cli")
         command = RegisterVersion(
@@ -104,7 +106,8 @@ def register_file(file: Path, about: Registration, format: str | None = None, na
             tags=about.tags,
             golden=golden,
         )
-        notes = (*agreed.notes, *range_note(found[1].label, golden))
+        gaps = gap_notes(model, found[1], answering, golden)
+        notes = (*agreed.notes, *range_note(found[1].label, golden), *gaps)
         return Done(*await _carry_out(session, command), notes)
 
     return run(work)

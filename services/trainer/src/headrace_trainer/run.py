@@ -216,8 +216,11 @@ class TrainingRun:
         self._finish("rejected", f"gate {result.gate}: {result.verdict}, {result.detail}", None, material)
 
     def _wait(self, material: Material) -> None:
-        outcome = "waiting" if material.missing_rows else "rejected"
-        self._finish(outcome, material.why_not, None, material)
+        outcome, why_not = "waiting" if material.missing_rows else "rejected", material.why_not
+        if outcome == "waiting" and self.accepted.cause == "manual":
+            # NB: the monitor asks again for what it asked itself.
+            why_not += "; ask again when they are there"
+        self._finish(outcome, why_not, None, material)
 
     def _finish(
         self, outcome: str, reason: str, fitted: Fitted | None = None, material: Material | None = None
