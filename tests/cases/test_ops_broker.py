@@ -23,7 +23,7 @@ from headrace.errors import Misconfigured, Retryable
 from headrace.settings import Settings
 from headrace.topics import Topics
 from headrace_broker import Broker, free_port
-from headrace_cli.supervisor import SERVICES
+from headrace_cli.services import SERVICES
 
 SECRET = "alice's secret"
 

@@ -12,7 +12,7 @@ from headrace.obs.health import Health
 from headrace.obs.metrics import page
 from headrace.settings import Settings
 from headrace_broker.config import LONGEST_TRANSACTION_MS, write_config
-from headrace_cli.supervisor import SERVICES
+from headrace_cli.services import SERVICES
 
 ROOT = Path(__file__).parents[2]
 

@@ -27,7 +27,7 @@ from headrace.settings import Settings
 from headrace_broker import free_port
 from headrace_cli.alarming import Alarms
 from headrace_cli.disk import Disk
-from headrace_cli.supervisor import SERVICES
+from headrace_cli.services import SERVICES
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

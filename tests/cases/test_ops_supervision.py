@@ -27,10 +27,11 @@ from headrace_cli.alarming import Alarms, Pulse, disk_almost_full
 from headrace_cli.children import Child, last_line, reunite, rotate
 from headrace_cli.commands.daily import _is_looping
 from headrace_cli.disk import Disk
+from headrace_cli.folder import LOCK_FILE, locked, sign
 from headrace_cli.local import Local, settings_here
 from headrace_cli.overseeing import AT_WORK_S, Look, Oversight, look_at
 from headrace_cli.standing import local_rows, one_line, service_row, service_rows, stopped_line
-from headrace_cli.supervisor import LOCK_FILE, Supervisor, locked, sign
+from headrace_cli.supervisor import Supervisor
 from headrace_cli.waiting import NothingMoves, Workers, wait_for
 
 

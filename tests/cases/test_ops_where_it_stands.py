@@ -20,7 +20,9 @@ from headrace.runs import end_runs
 from headrace.settings import Settings
 from headrace_broker import free_port
 from headrace_cli.applying import with_folder
-from headrace_cli.supervisor import SERVICES, Supervisor, _answers
+from headrace_cli.overseeing import is_answering
+from headrace_cli.services import SERVICES
+from headrace_cli.supervisor import Supervisor
 from headrace_inference.adapters.trials import _child
 from headrace_trainer.adapters.workers import Workers
 
@@ -98,7 +100,7 @@ async def test_services_do_not_import_what_lies_where_up_was_run(
         give_up_s = time.monotonic() + 90
         while len(live) < len(SERVICES) and not shadows():
             assert time.monotonic() < give_up_s
-            live |= {name for name, port in ports.items() if await _answers(port)}
+            live |= {name for name, port in ports.items() if await is_answering(port)}
         assert shadows() == []
     finally:
         for child in supervisor.children.values():

@@ -26,7 +26,7 @@ from headrace.events.alerts import AlertChanged
 from headrace.events.inference import DecisionMade
 from headrace.topics import Topics
 from headrace_cli.children import MISCONFIGURED, RESTART_AT_ONCE
-from headrace_cli.supervisor import SERVICES
+from headrace_cli.services import SERVICES
 
 if TYPE_CHECKING:
     from conftest import Installation

@@ -21,11 +21,9 @@ import psutil
 
 from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.settings import Settings, origins
+from headrace_cli.folder import LOCK_FILE, STATE_FILE, locked, sign
 from headrace_cli.overseeing import look_at
-from headrace_cli.supervisor import LOCK_FILE, SERVICES, STATE_FILE, locked, sign
 from headrace_cli.waiting import Patience, Workers
-
-__all__ = ["SERVICES", "Local", "settings_here"]
 
 STOP_WITHIN_S = 10.0
 

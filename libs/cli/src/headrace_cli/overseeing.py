@@ -5,6 +5,7 @@ answered. A process that waits for a core is late, not hung: those seconds do no
 looks was frozen itself: it begins anew, and judges nobody by the gap.
 """
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,3 +83,17 @@ def look_at(pid: int, at_s: float, answers: bool | None) -> Look | None:
         return None
     seen = CoreWait.of_all_threads(pid)
     return Look(at_s, state, seen.cpu_s, seen.waited_s, answers)
+
+
+async def is_answering(port: int) -> bool:
+    """Whether a health port says that its process lives, within two seconds."""
+    try:
+        async with asyncio.timeout(2.0):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(b"GET /live HTTP/1.1\r\n\r\n")
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.transport.abort()
+    except (OSError, TimeoutError):
+        return False

@@ -16,7 +16,8 @@ from headrace.events.ops import HealthReported, PartitionStopped
 from headrace.events.registry import Route
 from headrace.topics import Topics
 from headrace_cli.children import last_line
-from headrace_cli.local import SERVICES, Local
+from headrace_cli.local import Local
+from headrace_cli.services import SERVICES
 from headrace_cli.session import Session, plain
 
 FRESH_S = 5.0

@@ -1,136 +1,43 @@
 """`python -m headrace_cli.supervisor`: the broker and all services as child processes, restarted when they die or stand still.
 
-One folder holds everything of a run: the broker's data, a log per service, and `supervisor.json`, which says who lives where,
-and why what was restarted was. Who holds the lock of the folder (`supervisor.lock`) runs in it: a second one is refused, and
-files that a killed one left behind mean nothing. Children end with the supervisor, however it ends.
-
-A service that is stopped, or hung though it had a core, is replaced (kill -9: its successor goes on from the log). A broker that
-is stopped is continued first: it is healthy once it runs, and a restart costs everybody their connections.
+One folder holds everything of a run (`folder`): the broker's data and a log per service. Children end with the supervisor, however
+it ends. A service that is stopped, or hung though it had a core, is replaced (kill -9: its successor goes on from the log).
 """
 
 import argparse
 import asyncio
 import contextlib
-import fcntl
-import json
 import logging
 import os
 import signal
-import socket
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from headrace.bus.admin import ensure_topics
 from headrace.bus.connect import connect
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.runtime import topics_of
-from headrace.envelope import format_instant
 from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.obs.logs import set_up_logs
 from headrace.runs import end_runs
 from headrace.settings import Settings
-from headrace_broker import Broker, BrokerError, free_port, holder
+from headrace_broker import Broker, BrokerError
 from headrace_cli.alarming import Alarms
+from headrace_cli.broker_keeper import PAUSE_S, BrokerKeeper
 from headrace_cli.children import RESTART_AT_ONCE, Child, reunite, rotate
 from headrace_cli.disk import Disk
-from headrace_cli.overseeing import Oversight, look_at
-
-__all__ = ["LOCK_FILE", "RESTART_AT_ONCE", "SERVICES", "STATE_FILE", "Child", "Supervisor"]
+from headrace_cli.folder import StateFile, locked, sign
+from headrace_cli.overseeing import is_answering, look_at
+from headrace_cli.services import SERVICES, child_of, ports_of
 
 _log = logging.getLogger("headrace.supervisor")
 
-SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor", "trainer")
-STATE_FILE = "supervisor.json"
-LOCK_FILE = "supervisor.lock"
 LOOK_EVERY_S = 2.0
 HOUSEKEEPING_EVERY_S = 5.0
 # All of `down` within ten seconds: services get most of it, since they commit what they have in hand.
 SERVICES_STOP_WITHIN_S = 6.5
 BROKER_STOPS_WITHIN_S = 2.5
-BROKER_PAUSE_S = 3.0
-
-
-@dataclass
-class BrokerKeeper:
-    """The broker, started again when it ends. `reason`, `at`: why and when that last was."""
-
-    broker: Broker
-    restarts: int = 0
-    reason: str = ""
-    at: str = ""
-    oversight: Oversight = field(default_factory=Oversight)
-    _starting: asyncio.Task[Any] | None = None
-    _due_s: float = 0.0
-    _woken_s: float = 0.0
-    _is_replaced: bool = False
-    _is_told: bool = False
-
-    @property
-    def is_starting(self) -> bool:
-        """Whether it is being started again."""
-        return self._starting is not None
-
-    async def start(self) -> str:
-        """The first start; returns its address."""
-        return (await asyncio.to_thread(self.broker.start)).bootstrap_servers
-
-    def tend(self, now_s: float, disk: Disk) -> bool:
-        """Start it again, beside everything else, when it has ended; returns whether anything changed."""
-        if self._starting is not None:
-            return self._starting.done() and self._started(now_s)
-        if self.broker.is_alive or now_s < self._due_s:
-            return False
-        if disk.is_full:
-            self._due_s = now_s + BROKER_PAUSE_S
-            self._is_told = True
-            self._note(f"it ended, and is started again when there is room: {disk.told}")
-            return True
-        if not (self._is_replaced or self._is_told):
-            self._note("it ended")
-        self.restarts += 1
-        self._starting = asyncio.create_task(asyncio.to_thread(self.broker.start))
-        return True
-
-    def _started(self, now_s: float) -> bool:
-        starting, self._starting, self.oversight = self._starting, None, Oversight()
-        self._is_replaced = self._is_told = False
-        error = starting.exception() if starting is not None else None
-        if error is not None:
-            self._due_s = now_s + BROKER_PAUSE_S
-            self._note(f"it does not start: {error}")
-        return True
-
-    async def look(self, now_s: float) -> bool:
-        """Continue it when it is stopped, replace it when it hangs; returns whether anything changed."""
-        pid = self.broker.pid
-        if pid is None or self._starting is not None:
-            return False
-        look = look_at(pid, now_s, await asyncio.to_thread(lambda: self.broker.is_serving))
-        because = None if look is None else self.oversight.take(look)
-        if look is None or because is None:
-            return False
-        if look.state == "T" and now_s - self._woken_s > 60.0:
-            self._woken_s, self.oversight = now_s, Oversight()
-            self._note(f"continued: it was {because}")
-            self.broker.thaw()
-        else:
-            self._is_replaced = True
-            self._note(f"replaced: {because}")
-            await asyncio.to_thread(self.broker.kill)
-        return True
-
-    def _note(self, reason: str) -> None:
-        if reason != self.reason:
-            _log.warning("the broker: %s", reason)
-            self.reason, self.at = reason, format_instant(int(time.time()))
-
-    def told(self) -> dict[str, Any]:
-        """For `supervisor.json`."""
-        where = {"pid": self.broker.pid, "port": self.broker.port, "log": str(self.broker.log_file)}
-        return where | {"restarts": self.restarts, "reason": self.reason, "at": self.at}
 
 
 @dataclass
@@ -149,7 +56,9 @@ class Supervisor:
     _alarming: asyncio.Task[None] | None = None
     _alarms: Alarms | None = None
     _told_disk: bool = False
-    _written: str = ""
+
+    def __post_init__(self) -> None:
+        self._file = StateFile(self.home)
 
     async def run(self) -> int:
         """Until a signal."""
@@ -172,13 +81,13 @@ class Supervisor:
             await self._stop_all(working)
             stopping.cancel()
         with contextlib.suppress(OSError):
-            (self.home / STATE_FILE).unlink(missing_ok=True)
+            self._file.remove()
         return 0
 
     async def _work(self) -> None:
         (self.home / "logs").mkdir(parents=True, exist_ok=True)
         self.disk = Disk.under(self.home)
-        ports = self._ports()
+        ports = ports_of(self.settings, anywhere=self.anywhere)
         self._enter("starting the broker")
         bootstrap = await self._start_broker()
         self._enter("making topics")
@@ -191,18 +100,6 @@ class Supervisor:
     def _enter(self, phase: str) -> None:
         self.phase = phase
         self._write_state("")
-
-    def _ports(self) -> dict[str, int]:
-        """The health port of each service. Raises `Misconfigured` for a taken one, the gateway's too."""
-        settings, base = self.settings, self.settings.http_port_base
-        if not self.anywhere and settings.gateway_port:
-            _refuse_taken(settings.http_host, settings.gateway_port, "the gateway", "HEADRACE_GATEWAY_PORT")
-        if self.anywhere or base == 0:
-            return {name: free_port() for name in SERVICES}
-        ports = {name: base + number for number, name in enumerate(SERVICES)}
-        for name, port in ports.items():
-            _refuse_taken(settings.http_host, port, f"the health of {name}", "HEADRACE_HTTP_PORT_BASE")
-        return ports
 
     def _settings(self, bootstrap: str) -> Settings:
         return Settings.load({**os.environ, "KAFKA_BOOTSTRAP_SERVERS": bootstrap})
@@ -234,21 +131,7 @@ class Supervisor:
     def _start_services(self, bootstrap: str, ports: dict[str, int]) -> None:
         now_s = asyncio.get_running_loop().time()
         for name in SERVICES:
-            environ = {
-                **os.environ,
-                "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
-                "HEADRACE_INSTANCE": f"{name}-1",
-                "HEADRACE_HTTP_PORT": str(ports[name]),
-                "HEADRACE_APPLIED_FILE": os.environ.get("HEADRACE_APPLIED_FILE", str(self.home / "applied.json")),
-                "OMP_NUM_THREADS": "1",
-                "HEADRACE_RUNS_FOLDER": os.environ.get("HEADRACE_RUNS_FOLDER", str(self.home / "runs")),
-            }
-            if self.anywhere:
-                environ.setdefault("HEADRACE_GATEWAY_PORT", "0")
-            # NB: -P: a file that lies where `up` was run (queue.py) is not what a service imports by that name.
-            command = [sys.executable, "-P", "-m", f"headrace_{name}"]
-            log = self.home / "logs" / f"{name}.log"
-            self.children[name] = Child(name, command, log, environ, http_port=ports[name])
+            self.children[name] = child_of(name, self.home, bootstrap, ports[name], anywhere=self.anywhere)
             self.children[name].start(now_s)
         self.phase = "running"
         self._write_state(bootstrap)
@@ -281,7 +164,7 @@ class Supervisor:
             changed = child.tend(now_s)
         except OSError as error:
             _log.warning("%s cannot be started: %s", child.name, error)
-            child.due_s = now_s + BROKER_PAUSE_S
+            child.due_s = now_s + PAUSE_S
             return True
         if changed and child.process is None and (child.restarts, child.last_code) != before:
             level = logging.INFO if child.last_code == RESTART_AT_ONCE else logging.WARNING
@@ -299,7 +182,7 @@ class Supervisor:
         pid = child.pid
         if pid is None:
             return False
-        answers = await _answers(child.http_port)
+        answers = await is_answering(child.http_port)
         look = look_at(pid, asyncio.get_running_loop().time(), answers)
         # NB: asking took a moment: it may have ended, or be another process by now.
         if look is None or child.pid != pid:
@@ -325,17 +208,7 @@ class Supervisor:
         was_told, self._told_disk = self._told_disk, self.disk.is_almost_full
         if self._told_disk != was_told:
             _log.warning("%s", self.disk.told)
-        return self._told_disk != was_told or self._told_disk or self._is_state_lost()
-
-    def _is_state_lost(self) -> bool:
-        """Whether somebody removed or changed what we wrote: without it nobody finds the broker."""
-        try:
-            is_ours = (self.home / STATE_FILE).read_text(errors="replace") == self._written
-        except OSError:
-            is_ours = False
-        if not is_ours:
-            _log.warning("%s is not what was written: written again", STATE_FILE)
-        return not is_ours
+        return self._told_disk != was_told or self._told_disk or self._file.is_lost()
 
     def _look_after_alarms(self) -> None:
         """What the alerts are to say of the disk; who writes them is started again, should it ever end."""
@@ -380,59 +253,7 @@ class Supervisor:
             "broker_pid": broker["pid"] if broker else None,
             "disk": {"told": self.disk.told, "is_almost_full": self.disk.is_almost_full},
         }
-        scratch = self.home / f"{STATE_FILE}.new"
-        self._written = json.dumps(state, indent=2)
-        try:
-            scratch.write_text(self._written)
-            scratch.replace(self.home / STATE_FILE)
-        except OSError as failed:
-            # NB: a full disk must not end who looks after everything; what it says is old then.
-            _log.warning("%s is not written: %s", STATE_FILE, failed)
-
-
-def _refuse_taken(host: str, port: int, what: str, setting: str) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            raise Misconfigured(
-                f"port {port}, for {what}, is taken{holder(port)}: stop that, or set {setting} to another"
-            ) from None
-
-
-async def _answers(port: int) -> bool:
-    """Whether a health port says that its process lives, within two seconds."""
-    try:
-        async with asyncio.timeout(2.0):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            try:
-                writer.write(b"GET /live HTTP/1.1\r\n\r\n")
-                return b" 200 " in await reader.readline()
-            finally:
-                writer.transport.abort()
-    except (OSError, TimeoutError):
-        return False
-
-
-def locked(home: Path) -> int | None:
-    """The lock of a folder, as a file descriptor that holds it; None when somebody else does."""
-    opened = os.open(home / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-    # NB: never 0 to 2, where one of them was closed: a child gets its own input and outputs there.
-    descriptor = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 3)
-    os.close(opened)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def sign(lock: int, pid: int) -> None:
-    """Write into the lock's file who holds it."""
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(pid).encode(), 0)
+        self._file.write(state)
 
 
 def main() -> int:

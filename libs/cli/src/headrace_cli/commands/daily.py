@@ -21,9 +21,10 @@ from headrace_cli.applying import apply_project, check_project
 from headrace_cli.children import RESTART_AT_ONCE, last_line
 from headrace_cli.client.kafka_way import KafkaWay
 from headrace_cli.client.rows import Batch, Row
-from headrace_cli.local import SERVICES, Local
+from headrace_cli.local import Local
 from headrace_cli.render import console, harmless, say, show
 from headrace_cli.scaffold import write_project
+from headrace_cli.services import SERVICES
 from headrace_cli.session import Session, plain, run, session
 from headrace_cli.standing import broker_line, deployments, held_back, local_rows, services
 from headrace_cli.waiting import TELL_EVERY_S, Patience, Workers
