@@ -5,6 +5,7 @@ are evaluated, watched and asked about, requests are answered, rows prepared, fi
 functions; a registered version is champion at once.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -26,7 +27,7 @@ from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_monitor.core.asking import request_id_of
 from headrace_monitor.core.evaluation import Seen, evaluate
-from headrace_monitor.core.watch import watch_of
+from headrace_monitor.core.watch import Said, watch_of
 from headrace_monitor.core.windows import _ROW_DTYPE, _SHADOW_DTYPE
 from headrace_monitor.core.windows import Rows as WindowRows
 from headrace_trainer.adapters.champion import Champion
@@ -246,20 +247,21 @@ class Player:
         rows = WindowRows(table, self.stream.labels[part], np.empty(0, _SHADOW_DTYPE))
         window = evaluate(Seen(self.project, self.deployment, rows, (), {}, {}, 0.0), start_s, (0, 0), None)
         served = self.version if self.model is not None else None
-        for said in self.watch.on_window(window, served, closes_s):
-            match said:
+        saying = deque(self.watch.on_window(window, served, closes_s))
+        while saying:
+            match said := saying.popleft():
                 case FindingOpened(kind="drift"):
                     self.story.found_s.append(window.to_s)
                     self.story.changed_at_s.append(said.changed_at_s or 0.0)
                 case FindingResolved(kind="drift"):
                     self.story.resolved.append(said.reason)
                 case RetrainRequested():
-                    self._asked(said, day)
+                    saying += self._asked(said, day)
 
     def _scores(self, part: slice) -> Floats:
         return self.model.predict_proba(self.stream.inputs[part].astype(np.float32))[:, 1]
 
-    def _asked(self, request: RetrainRequested, day: int) -> None:
+    def _asked(self, request: RetrainRequested, day: int) -> list[Said]:
         assert request.clock_s is not None
         answer = on_request(
             self.runs, request, request_id_of(request), self.deployment, request.clock_s, int(request.clock_s * 1000)
@@ -267,14 +269,14 @@ class Player:
         assert answer is not None
         self.runs = apply(self.runs, answer)
         assert not isinstance(answer, TrainingFinished)
-        self.watch.on_training(answer)
-        if isinstance(answer, RetrainAccepted):
-            finished = self._run(answer, day)
-            self.story.runs.append((answer.cause, finished.outcome, finished.reason))
-            self.runs = apply(self.runs, finished)
-            self.watch.on_training(finished)
-        else:
+        said = self.watch.on_training(answer)
+        if not isinstance(answer, RetrainAccepted):
             self.story.runs.append((request.cause, "refused", getattr(answer, "reason", "")))
+            return said
+        finished = self._run(answer, day)
+        self.story.runs.append((answer.cause, finished.outcome, finished.reason))
+        self.runs = apply(self.runs, finished)
+        return said + self.watch.on_training(finished)
 
     def _run(self, accepted: RetrainAccepted, day: int) -> TrainingFinished:
         stream, count = self.stream, (day + 1) * RATE

@@ -51,13 +51,26 @@ def test_a_request_that_was_cooled_down_is_made_again_when_that_is_over() -> Non
 def test_a_run_that_lacks_rows_is_asked_for_again_when_they_are_there() -> None:
     found, _, request = risen()
     finished(found, request, "waiting", missing_rows=250)
-    assert [event.clock_s for event in days(found, dict.fromkeys(range(14, 25), 0.9))] == [17 * DAY]
+    assert [event.clock_s for event in days(found, dict.fromkeys(range(14, 25), 0.9))] == [16 * DAY]
+
+
+def test_rows_that_came_while_a_run_was_under_way_count_towards_the_next_however_late_it_is_told() -> None:
+    """A replay, or a run of an hour: windows close before the trainer says that rows were missing."""
+    found, _, request = risen()
+    assert days(found, {14: 0.9}) == []
+    finished(found, request, "waiting", missing_rows=250)
+    assert [event.clock_s for event in days(found, dict.fromkeys(range(15, 25), 0.9))] == [16 * DAY]
+    late, _, request = risen()
+    assert days(late, dict.fromkeys(range(14, 20), 0.9)) == []
+    (again,) = finished(late, request, "waiting", missing_rows=250)
+    assert (type(again), again.clock_s) == (RetrainRequested, 20 * DAY)
+    assert days(late, {20: 0.9}) == []
 
 
 def test_what_was_rejected_is_asked_for_again_when_the_rows_beyond_the_change_have_grown_by_half() -> None:
     found, _, request = risen()
     finished(found, request, "rejected", changed_at_s=10 * DAY, rows_after_change=400, rows_wanted=100)
-    assert [event.clock_s for event in days(found, dict.fromkeys(range(14, 25), 0.9))] == [16 * DAY]
+    assert [event.clock_s for event in days(found, dict.fromkeys(range(14, 25), 0.9))] == [15 * DAY]
 
 
 @pytest.mark.parametrize("outcome", ["rejected", "failed"])
@@ -88,7 +101,7 @@ def test_what_is_asked_survives_a_restart_of_the_monitor() -> None:
     found, _, request = risen()
     again = watch_of(DEPLOYMENT, found.state({}, 0.0))
     finished(again, request, "waiting", missing_rows=250)
-    assert [event.clock_s for event in days(again, dict.fromkeys(range(14, 25), 0.9))] == [17 * DAY]
+    assert [event.clock_s for event in days(again, dict.fromkeys(range(14, 25), 0.9))] == [16 * DAY]
 
 
 def test_a_version_after_a_change_is_followed_up_as_its_rows_grow() -> None:
@@ -114,6 +127,17 @@ def test_a_version_that_rests_on_older_rows_is_followed_up_once_newer_ones_may_o
     said = days(found, dict.fromkeys(range(15, 40), 0.5), 2)
     assert [type(event) for event in said] == [FindingResolved, RetrainRequested]
     assert "750 labelled rows lie beyond the change" in said[1].reason
+
+
+def test_what_is_followed_up_is_the_newest_version_with_the_rows_that_it_had() -> None:
+    found, _, request = risen()
+    told = {"changed_at_s": 10 * DAY, "rows_wanted": 100, "trained_rows": 500}
+    finished(found, request, "registered", rows_after_change=300, **told)
+    assert found.asks.by_key["follow_up"].needs_labelled == found.asks.by_key["drift"].asked_at + 150
+    assert found.on_training(TrainingFinished("d", "by hand", "registered", "", rows_after_change=900, **told)) == []
+    assert found.asks.by_key["follow_up"].needs_labelled == found.labelled_total + 450
+    found.on_training(TrainingFinished("d", "by hand 2", "registered", "", rows_after_change=1_000, **told))
+    assert "follow_up" not in found.asks.by_key
 
 
 def test_a_version_that_was_asked_for_otherwise_and_knows_no_change_ends_the_following_up() -> None:

@@ -106,8 +106,8 @@ def days(found: Watch, losses: dict[int, float], served: int | None = 1, **more:
     ]
 
 
-def finished(found: Watch, request: RetrainRequested, outcome: str, **more: Any) -> None:
-    """The trainer takes a request up, and its run ends."""
+def finished(found: Watch, request: RetrainRequested, outcome: str, **more: Any) -> list[Any]:
+    """The trainer takes a request up, and its run ends; what is said of that."""
     ident = request_id_of(request)
     found.on_training(RetrainAccepted("d", "run" + ident, ident, "drift", "", request.clock_s or 0.0))
-    found.on_training(TrainingFinished("d", "run" + ident, outcome, "", **more))
+    return found.on_training(TrainingFinished("d", "run" + ident, outcome, "", **more))

@@ -146,7 +146,8 @@ class RetrainAsk(msgspec.Struct, frozen=True):
     `asked`: so many times. `request_id`: of the request that has no end yet, None when there is none; `run`: that took it up. `not_before_s`, `needs_labelled`: the
     instant of the deployment's clock, and the number of labelled rows, before which it does not ask again. `champion`: when it was last asked;
     `tried`: a version came of the last run; `windows`: that have closed since then. `unhelpful`: runs in a row that did not bring the figure back. `rows`: labelled rows beyond the change that the last run had, and `rows_at`: how many
-    labelled rows there were in all by then; `wanted`: how many a run waits for.
+    labelled rows there were in all by then; `wanted`: how many a run waits for. `asked_at`: how many labelled rows there were when it last asked, which are those that
+    the run can have.
     """
 
     key: str
@@ -164,6 +165,7 @@ class RetrainAsk(msgspec.Struct, frozen=True):
     rows: int = 0
     rows_at: int = 0
     wanted: int = 0
+    asked_at: int = 0
 
 
 class MonitorState(msgspec.Struct, frozen=True):

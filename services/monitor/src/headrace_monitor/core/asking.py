@@ -57,13 +57,17 @@ def has_given_up(ask: RetrainAsk, most: int) -> bool:
     return ask.key not in (FIRST, FOLLOW_UP) and ask.unhelpful >= most
 
 
-def asked(ask: RetrainAsk, request: RetrainRequested, champion: int | None) -> RetrainAsk:
+def asked(ask: RetrainAsk, request: RetrainRequested, champion: int | None, labelled: int) -> RetrainAsk:
     """A request is under way."""
-    return replace(ask, asked=ask.asked + 1, request_id=request_id_of(request), run=None, champion=champion)
+    under_way = replace(ask, asked=ask.asked + 1, request_id=request_id_of(request), run=None)
+    return replace(under_way, champion=champion, asked_at=labelled)
 
 
-def on_fact(ask: RetrainAsk, fact: TrainingFact, clock_s: float, width_s: float, labelled: int) -> RetrainAsk:
-    """What the trainer said, if it is about this. `width_s`: of a window."""
+def on_fact(ask: RetrainAsk, fact: TrainingFact, clock_s: float, width_s: float) -> RetrainAsk:
+    """What the trainer said, if it is about this. `width_s`: of a window.
+
+    NB: a run has the rows that there were when it was asked for; those that came since are counted towards the next one, however late it is told.
+    """
     match fact:
         case RetrainAccepted() | RetrainCoalesced() if fact.request_id == ask.request_id:
             return replace(ask, run=fact.run)
@@ -71,21 +75,19 @@ def on_fact(ask: RetrainAsk, fact: TrainingFact, clock_s: float, width_s: float,
             later_s = fact.again_at_s if fact.again_at_s is not None else clock_s + AGAIN_WINDOWS * width_s
             return replace(ask, request_id=None, not_before_s=later_s)
         case TrainingFinished() if ask.run is not None and fact.run == ask.run:
-            return _on_finished(ask, fact, clock_s, width_s, labelled)
+            return _on_finished(ask, fact, clock_s, width_s)
         case _:
             return ask
 
 
-def _on_finished(
-    ask: RetrainAsk, finished: TrainingFinished, clock_s: float, width_s: float, labelled: int
-) -> RetrainAsk:
-    over = replace(ask, request_id=None, run=None, windows=0, rows_at=labelled)
+def _on_finished(ask: RetrainAsk, finished: TrainingFinished, clock_s: float, width_s: float) -> RetrainAsk:
+    over = replace(ask, request_id=None, run=None, windows=0, rows_at=ask.asked_at)
     over = replace(over, rows=finished.rows_after_change or over.rows, wanted=finished.rows_wanted or over.wanted)
     if ask.key == FOLLOW_UP:
         return replace(over, needs_labelled=_grown(over, _growth(finished)))
     match finished.outcome:
         case "waiting":
-            return replace(over, needs_labelled=labelled + max(finished.missing_rows, 1))
+            return replace(over, needs_labelled=over.rows_at + max(finished.missing_rows, 1))
         case "registered" if finished.is_released:
             return replace(over, tried=True, changed_at_s=finished.changed_at_s or ask.changed_at_s)
         case _ if ask.key == FIRST:
@@ -113,8 +115,8 @@ def on_window(ask: RetrainAsk, *, is_judged: bool) -> RetrainAsk:
 
 
 def follow_up(finished: TrainingFinished, labelled: int) -> RetrainAsk | None:
-    """What a version that follows a change is followed up by; None where it follows none, or had rows enough."""
-    if finished.outcome != "registered" or finished.changed_at_s is None or not finished.rows_wanted:
+    """What a version that follows a change is followed up by; None where it follows none, or had rows enough. `labelled`: rows when it was asked for."""
+    if finished.changed_at_s is None or not finished.rows_wanted:
         return None
     found = RetrainAsk(
         FOLLOW_UP,

@@ -54,22 +54,27 @@ class Asks:
         """It asks no more."""
         self.by_key.pop(key, None)
 
-    def on_training(self, fact: TrainingFact, standing: Standing) -> list[GaveUp]:
-        """What the trainer said of the deployment."""
+    def on_training(self, fact: TrainingFact, standing: Standing) -> list[RetrainRequested | GaveUp]:
+        """What the trainer said of the deployment; and what is asked for now, where the rows that it lacked have come meanwhile."""
         if isinstance(fact, TrainingFinished):
             self._follow_up(fact, standing)
-        width_s, said = self.deployment.cohort_s, list[GaveUp]()
+        width_s, said = self.deployment.cohort_s, list[RetrainRequested | GaveUp]()
         for key, ask in list(self.by_key.items()):
-            after = asking.on_fact(ask, fact, standing.clock_s, width_s, standing.labelled)
+            after = asking.on_fact(ask, fact, standing.clock_s, width_s)
             said += self._keep(key, ask, after, standing)
-        return said
+        return said + self._ask(standing)
 
     def _follow_up(self, finished: TrainingFinished, standing: Standing) -> None:
-        """Begin to, or end it where a version that knows no change has all rows that there are."""
-        if finished.outcome == "registered" and finished.changed_at_s is None:
+        """What a new version is followed up by, in place of what an older one was; one that had rows enough, or knows no change, is not."""
+        own = self.by_key.get(FOLLOW_UP)
+        if finished.outcome != "registered" or (own is not None and own.request_id is not None):
+            return
+        labelled = next((ask.asked_at for ask in self.by_key.values() if ask.run == finished.run), standing.labelled)
+        found = asking.follow_up(finished, labelled)
+        if found is None:
             self.end(FOLLOW_UP)
-        elif (found := asking.follow_up(finished, standing.labelled)) is not None:
-            self.by_key.setdefault(FOLLOW_UP, found)
+        else:
+            self.by_key[FOLLOW_UP] = found
 
     def on_window(self, served: int | None, standing: Standing) -> list[RetrainRequested | GaveUp]:
         """A window has closed, in which what is still open was not back; and what is asked for now."""
@@ -105,7 +110,7 @@ class Asks:
             is_due = asking.may_ask(ask, standing.clock_s, standing.labelled, self._most)
             if is_due and not (key == FOLLOW_UP and is_busy):
                 request = self._request(ask, standing)
-                self.by_key[key], is_busy = asking.asked(ask, request, standing.champion), True
+                self.by_key[key], is_busy = asking.asked(ask, request, standing.champion, standing.labelled), True
                 said.append(request)
         return said
 
