@@ -25,11 +25,11 @@ from headrace.models.digest import model_digest
 from headrace.models.engine import MAX_BYTES, Engine, format_of
 from headrace.models.engine import load as load_engine
 from headrace.models.gaps import gap_notes
-from headrace.models.proving import Answering, prove_file
 from headrace.models.skops_format import SkopsEngine
-from headrace_cli.agreeing import Agreed, Said, agree
+from headrace_cli.agreeing import Said, agree
 from headrace_cli.answers import range_note
 from headrace_cli.facts import await_facts, me
+from headrace_cli.proofs import answering, proven
 from headrace_cli.sampling import Requests, read_requests
 from headrace_cli.session import Session, run
 from headrace_cli.vocabularies import read_words
@@ -83,11 +83,9 @@ def register_file(file: Path, about: Registration, format: str | None = None, na
             raise Misconfigured(f"no applied project declares {about.deployment!r}: `headrace apply PROJECT` first")
         requests = read_requests(about.sample, found[1]) if about.sample else Requests()
         said = Said(words, about.output, about.classes, about.inputs_only, about.frame, requests)
-        agreed = agree(model, *found, said)
         if not model.names:
-            _refuse_order(named, agreed.signature, about.deployment)
-        answering = _answering(agreed)
-        golden = prove_file(data, format, found[1], answering, requests.inputs)
+            _refuse_order(named, agree(model, *found, said).signature, about.deployment)
+        agreed, golden = proven(data, format, model, *found, said)
         now_s = session.clock.now_s()
         place = await artifacts.publish(session.log, session.topics, data, format, now_s, "cli")
         command = RegisterVersion(
@@ -106,16 +104,11 @@ def register_file(file: Path, about: Registration, format: str | None = None, na
             tags=about.tags,
             golden=golden,
         )
-        gaps = gap_notes(model, found[1], answering, golden)
+        gaps = gap_notes(model, found[1], answering(agreed), golden)
         notes = (*agreed.notes, *range_note(found[1].label, golden), *gaps)
         return Done(*await _carry_out(session, command), notes)
 
     return run(work)
-
-
-def _answering(agreed: Agreed) -> Answering:
-    answers = agreed.answers
-    return Answering(agreed.signature, answers.output, len(answers.classes), answers.places)
 
 
 def read_file(file: Path, most_bytes: int) -> bytes:

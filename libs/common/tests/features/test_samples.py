@@ -32,12 +32,27 @@ def _sampled(*inputs: object, words: object = None, count: int = 200, seed: int 
         (0, 1e-30),
     ],
 )
-def test_numbers_lie_within_their_limits_and_are_such_as_float32_holds(low: float | None, high: float | None) -> None:
+def test_numbers_lie_within_their_limits_and_are_told_apart_by_float32(low: float | None, high: float | None) -> None:
     deployment, found = _sampled(Number("x", low, high))
     assert [check_inputs(deployment, inputs) for inputs in found.inputs] == [None] * 200
     values = np.array([inputs["x"] for inputs in found.inputs])
     assert np.isfinite(found.rows).all()
-    assert values.tolist() == values.astype(np.float32).tolist()
+    held = values.astype(np.float32).tolist()
+    assert all(float(f"{value:.7g}") == value or value == seen for value, seen in zip(values, held, strict=True))
+    limits = {limit for limit in (low, high) if limit is not None and abs(limit) < 2**24}
+    assert limits <= set(values)
+
+
+@pytest.mark.parametrize(("low", "high"), [(None, None), (0, None), (None, -5), (0, 120), (-1, 1)])
+def test_a_good_part_of_the_numbers_is_said_with_one_decimal_and_with_two(
+    low: float | None, high: float | None
+) -> None:
+    """As people send them: 35.8, of which a row holds 35.79999924."""
+    values = [inputs["x"] for inputs in _sampled(Number("x", low, high))[1].inputs]
+    decimals = [0 if value == int(value) else len(repr(value).partition(".")[2]) for value in values]
+    assert decimals.count(1) > 15
+    assert decimals.count(2) > 15
+    assert decimals.count(0) >= 100
 
 
 def test_half_of_the_numbers_are_whole_where_the_limits_hold_any() -> None:

@@ -4,12 +4,15 @@
 |----------------|------------------------------------------|-------------------------------|
 | 0, 1, 2        | all lowest, all highest, all in between  | a known word                  |
 | 3, 5, 7 ...    | whole ones, where the limits hold any    | each word in turn             |
-| 4, 6, 8 ...    | fractions                                | each word in turn             |
+| 4, 6, 8 ...    | with one decimal, with two, of four      | each word in turn             |
+|                | digits, some at a limit                  |                               |
 | each fourth    | null where nullable                      | unseen, or null where nullable|
 
 Whole rows are of one sort: a model that knows only whole numbers (months), or that refuses nulls, can score the others. Where
-a side has no limit, sizes are drawn from hundredths to ten thousands. Numbers are such as float32 holds, so that what a score
-differs by is not what a row rounds.
+a side has no limit, sizes are drawn from hundredths to ten thousands.
+
+Numbers are said as people send them: 35.8, of which a row holds 35.79999924. Those are the values that a model was fitted on, so it is
+among them that neighbours tie and thresholds lie. A number of more digits than float32 tells apart is said as a row holds it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +32,10 @@ ROWS = 200
 _HOLE_EVERY, _HOLES = 4, 0.3
 # Beyond these, whole numbers cannot be told from their neighbours in float32.
 WHOLE_BELOW = 2.0**24
-_DIGITS = 4
+# How many decimals fractions have, in equal parts; None for `_DIGITS` digits, wherever the point is.
+_DECIMALS: tuple[int | None, ...] = (1, 2, None)
+_DIGITS, _MOST_DIGITS = 4, 7
+_AT_LIMIT = 0.05
 _NOT_KNOWN = ("", "never seen before", "?", "0")
 
 Inputs = Mapping[str, Scalar]
@@ -122,7 +128,7 @@ def _ends(low: float | None, high: float | None) -> tuple[float, float, float]:
     last = high if high is not None else first + 1.0
     middle = first / 2 + last / 2
     whole = float(np.floor(middle))
-    return _held(first, low, high), _held(last, low, high), _held(whole if whole >= first else middle, low, high)
+    return _sent(first, low, high), _sent(last, low, high), _sent(whole if whole >= first else middle, low, high)
 
 
 def _whole(low: float | None, high: float | None, dice: np.random.Generator) -> float | None:
@@ -137,16 +143,22 @@ def _whole(low: float | None, high: float | None, dice: np.random.Generator) -> 
 
 
 def _fraction(low: float | None, high: float | None, dice: np.random.Generator) -> float:
-    if low is not None and high is not None:
-        share = dice.random()
-        return _held(_short(low * (1 - share) + high * share), low, high)
-    return _held(_short(_open(low, high, dice)), low, high)
+    limits = [limit for limit in (low, high) if limit is not None]
+    if limits and dice.random() < _AT_LIMIT:
+        return _sent(limits[dice.integers(0, len(limits))], low, high)
+    share, places = dice.random(), _DECIMALS[dice.integers(0, len(_DECIMALS))]
+    if low is None or high is None:
+        return _sent(_short(_open(low, high, dice), places), low, high)
+    is_wide = places is not None and high - low >= 10.0**-places
+    return _sent(_short(low * (1 - share) + high * share, places if is_wide else None), low, high)
 
 
-def _held(value: float, low: float | None, high: float | None) -> float:
-    """The number as a model sees it, within the limits as it sees them."""
+def _sent(value: float, low: float | None, high: float | None) -> float:
+    """The number as it is sent, within the limits; as a row holds it where it has more digits than that tells apart."""
     least, most = -LARGEST if low is None else low, LARGEST if high is None else high
-    return seen(min(max(value, least), most)) + 0.0
+    found = min(max(value, least), most) + 0.0
+    is_told_apart = abs(found) <= WHOLE_BELOW and float(f"{found:.{_MOST_DIGITS}g}") == found
+    return found if is_told_apart else seen(found)
 
 
 def _open(low: float | None, high: float | None, dice: np.random.Generator) -> float:
@@ -157,9 +169,9 @@ def _open(low: float | None, high: float | None, dice: np.random.Generator) -> f
     return low + size if low is not None else (high or 0.0) - size
 
 
-def _short(value: float) -> float:
-    """As people write numbers: a few digits."""
-    return float(f"{value:.{_DIGITS}g}")
+def _short(value: float, places: int | None) -> float:
+    """As people write numbers: with so many decimals, a few digits where None."""
+    return float(f"{value:.{_DIGITS}g}") if places is None else round(value, places)
 
 
 def _words(field: InputDefinition, words: Sequence[str], count: int, dice: np.random.Generator) -> list[Scalar]:

@@ -2,7 +2,8 @@
 
 Made from the very matrix that is logged, so a decision can be made again: words come from the codes of the signature's
 vocabularies, a missing one is NaN, and one that the version has never seen stands as a word that is in no vocabulary, so that
-the pipeline treats both as it was made to. Numbers are float64 of what a float32 holds. Some hundred times slower than arrays.
+the pipeline treats both as it was made to. Numbers are float64, as they were sent (`as_sent`): neighbours tie and thresholds lie among the
+values that it was fitted on. Some hundred times slower than arrays.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.registry import ColumnPin
+from headrace.features.precision import as_sent
 from headrace.models.engine import extra
 
 
@@ -27,7 +29,7 @@ def frame_of(rows: NDArray[np.float32], columns: Sequence[ColumnPin]) -> Any:
 
 def _values(column: NDArray[np.float32], pin: ColumnPin) -> NDArray[Any]:
     if pin.vocabulary is None:
-        return column.astype(np.float64)
+        return as_sent(column)
     count = len(pin.vocabulary)
     words = np.array([*pin.vocabulary, _stranger(pin.vocabulary), np.nan], dtype=object)
     codes = np.where(np.isnan(column), count + 1, np.clip(column, 0, count)).astype(np.int64)

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from headrace.errors import Poison
+from headrace.features.precision import as_sent
 from headrace.models.boosters import refuse_wild_lightgbm
 from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, Words, extra, numbered, shares
 
@@ -28,8 +29,8 @@ class LightgbmEngine:
             self.output, self.labels = BINARY if classes == 2 else CLASSES, numbered(classes)
 
     def predict(self, rows: Any, output: str) -> Floats:
-        """See `Engine`. NaN is a missing value, as in training."""
-        return shares(self._booster.predict(rows, num_threads=1), output)
+        """See `Engine`. NaN is a missing value, as in training; thresholds are float64, and lie on what people write."""
+        return shares(self._booster.predict(as_sent(rows), num_threads=1), output)
 
 
 def words_of(text: str, names: tuple[str, ...]) -> Words:

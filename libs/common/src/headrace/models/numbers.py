@@ -1,6 +1,7 @@
-"""Requests for a model whose encoders know numbers, said as its data had them: 0.1, of which a row holds the float32, 0.10000000149.
+"""Requests for a model that knows numbers, said as its data had them: 0.1, of which a row holds the float32, 0.10000000149.
 
-Drawn numbers are none of these, or only nearly: a model that knows 0.1, 0.2 and 0.3 would be proven on strangers alone.
+Encoders know theirs; trees and bins that count in float64 have thresholds, which lie on values of the data, or halfway between two. Drawn numbers
+are none of these, or only nearly: a model that knows 0.1, 0.2 and 0.3 would be proven on strangers alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,19 +17,23 @@ from headrace.models.engine import Engine
 from headrace.models.golden import spread
 from headrace.models.matching import model_names
 from headrace.models.skops_format import SkopsEngine
+from headrace.models.thresholds import written_thresholds
 from headrace.project.definition import DeploymentDefinition, InputDefinition
 
 Numbers = Mapping[str, Sequence[float]]
 
 
 def known_numbers(engine: Engine, deployment: DeploymentDefinition, signature: Signature) -> Numbers:
-    """Per input that is a number what the model's encoders know of it, within its limits. Ask before `matched`."""
+    """Per input that is a number what the model's encoders know of it, else its thresholds, of whichever column; within its limits.
+    Ask before `matched`.
+    """
     if not isinstance(engine, SkopsEngine):
         return {}
     names = model_names(engine.names, signature) or tuple(column.name for column in signature.columns)
     known = known_to(engine.estimator, names).numbers
     fields = {field.name: field for field in deployment.inputs if field.kind == "number"}
-    allowed = {name: [one for one in known.get(name, ()) if _is_allowed(one, fields[name])] for name in fields}
+    thresholds = written_thresholds(engine.estimator)
+    allowed = {name: [one for one in known.get(name, thresholds) if _is_allowed(one, fields[name])] for name in fields}
     return {name: found for name, found in allowed.items() if found}
 
 

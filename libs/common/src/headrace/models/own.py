@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.registry import ColumnPin, Signature
+from headrace.features.precision import as_sent
 from headrace.models import onnx_format, skops_format, xgboost_format
 from headrace.models.engine import NUMBER, Floats, extra, shares
 from headrace.models.matching import model_names
@@ -32,7 +33,7 @@ def _column(
     pin: ColumnPin, place: int, signature: Signature, inputs: Inputs, rows: NDArray[np.float32]
 ) -> NDArray[Any]:
     if not any(pin.name in found for found in inputs):
-        return rows[:, place].astype(np.float64)
+        return as_sent(rows[:, place])
     values = [found.get(pin.name) for found in inputs]
     if pin.vocabulary is None:
         return np.array([np.nan if value is None else float(value) for value in values], np.float64)

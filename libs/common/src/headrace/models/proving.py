@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import Misconfigured
 from headrace.events.registry import GoldenRow, Signature
-from headrace.features.precision import seen
+from headrace.features.precision import as_sent, seen
 from headrace.features.samples import ROWS, Inputs, Sample, sample, sampled
 from headrace.models.engine import BINARY, NUMBER, Engine, Floats, by_class, load, shares
 from headrace.models.frames import frame_of
@@ -62,6 +62,10 @@ class Answering:
 
 class Unproven(Misconfigured):
     """The file does not serve what its maker says; the message says where, and the way out."""
+
+
+class TooFine(Unproven):
+    """The model needs more digits of a request than a row holds."""
 
 
 class NoneScored(Unproven):
@@ -116,7 +120,8 @@ def prove(
     wrong = (gaps > np.where(by_rounding, ROUNDED_WITHIN, near)) & ~_is_cancelled(said, wanted, known, near)
     if wrong.any():
         wholly = bool(by_rounding[wrong].all())
-        raise Unproven(why_unlike(asked.inputs, said, wanted, np.where(wrong, gaps, 0.0), faults, by_rounding=wholly))
+        told = why_unlike(asked.inputs, said, wanted, np.where(wrong, gaps, 0.0), faults, by_rounding=wholly)
+        raise TooFine(told) if wholly else Unproven(told)
     if (told := _why_no_shares(engine, answers, asked, known, format)) is not None:
         raise Unproven(told)
     return _kept(engine, answers, asked, said, np.flatnonzero(known & (gaps <= near)))
@@ -140,12 +145,13 @@ def prove_file(
     engine = load(data, format)
     numbers = known_numbers(engine, deployment, signature)
     engine = matched(engine, signature)
+    is_sent = signature.frame or format == "lightgbm"
 
     def own(asked: Sample) -> Floats:
         return own_scores(data, format, signature, answers.output, asked.inputs, asked.rows)
 
     def rounded(asked: Sample) -> Floats:
-        return own(replace(asked, inputs=[_as_seen(inputs) for inputs in asked.inputs]))
+        return own(replace(asked, inputs=[_as_seen(inputs, is_sent=is_sent) for inputs in asked.inputs]))
 
     golden: list[GoldenRow] = []
     if given:
@@ -177,11 +183,11 @@ def _refuse_lost(asked: Sample, wide: Sequence[str], own: Scorer, rounded: Score
     known = _is_whole(wanted) & _is_whole(held)
     gaps = np.where(known, apart(held, wanted), 0.0)
     if np.count_nonzero(gaps > ROUNDED_WITHIN) > _MOST_LOST * count:
-        raise Unproven(why_lost(asked.inputs, held, wanted, gaps, ROUNDED_WITHIN, wide))
+        raise TooFine(why_lost(asked.inputs, held, wanted, gaps, ROUNDED_WITHIN, wide))
 
 
 def _drawn(deployment: DeploymentDefinition, signature: Signature, numbers: Numbers) -> Iterator[Sample]:
-    """Of the numbers that the model's encoders know, where there are any, and of all that the contract allows."""
+    """Of the numbers that the model itself knows, where there are any, and of all that the contract allows."""
     drawn = sample(deployment, signature)
     if numbers:
         told = with_known(drawn.inputs, numbers)
@@ -189,8 +195,12 @@ def _drawn(deployment: DeploymentDefinition, signature: Signature, numbers: Numb
     yield replace(drawn, inputs=as_known(drawn.inputs, numbers))
 
 
-def _as_seen(inputs: Inputs) -> Inputs:
-    return {name: seen(value) if isinstance(value, int | float) else value for name, value in inputs.items()}
+def _as_seen(inputs: Inputs, *, is_sent: bool) -> Inputs:
+    """What a row holds of a request. `is_sent`: as the engine reads it there, see `as_sent`."""
+    held = {name: seen(value) for name, value in inputs.items() if isinstance(value, int | float)}
+    if is_sent and held:
+        held = dict(zip(held, as_sent(np.array(list(held.values()), np.float32)).tolist(), strict=True))
+    return {**inputs, **held}
 
 
 def served(engine: Engine, answers: Answering, rows: NDArray[np.float32]) -> Floats:
