@@ -212,7 +212,7 @@ def test_the_plan_says_what_is_on_and_from_when_and_what_turns_the_rest_on(tmp_p
     assert plan == {
         "answers": "about flight; until the first version the prior answers, then falls back to previous, prior 0.25",
         "label": "late (Binary), up to 12h after the request; windows of 1d close at 98% of their labels, 12h after"
-        " their end at the latest",
+        " their end at the latest, and are judged by 50% or more",
         "trains": "the first version is possible after 30d (30 closed windows), with 1,000 labels to fit on beside the holdout's;"
         " on the newest 180d",
         "gates": "beats_prior (margin 0.01), not_worse_than_champion (margin 0.02); on the newest 7d of labelled rows",

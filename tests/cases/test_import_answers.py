@@ -10,11 +10,19 @@ import skops.io
 import xgboost
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import (
+    BaggingClassifier,
+    RandomForestClassifier,
+    RandomForestRegressor,
+    StackingClassifier,
+    VotingClassifier,
+)
 from sklearn.feature_selection import SelectKBest
 from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
@@ -232,6 +240,28 @@ def test_what_cannot_be_served_is_refused_in_our_words(model: Any, labels: Any, 
     ],
 )
 def test_ordinary_classifiers_are_served(model: Any) -> None:
+    served = registered(skops_of(model, FLAG), "skops", INPUTS)
+    assert served.says(ASKED) == pytest.approx(model.predict_proba(ROWS[:40]), abs=1e-9)
+
+
+FILLED = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        CalibratedClassifierCV(FILLED, cv=3),
+        CalibratedClassifierCV(FILLED, cv=3, ensemble=False),
+        BaggingClassifier(FILLED, 3),
+        OneVsRestClassifier(FILLED),
+        GridSearchCV(FILLED, {"logisticregression__C": [0.1, 1.0]}),
+        FixedThresholdClassifier(FILLED, threshold=0.3),
+        TunedThresholdClassifierCV(FILLED),
+        StackingClassifier([("a", FILLED)]),
+        VotingClassifier([("a", FILLED)], voting="soft"),
+    ],
+)
+def test_a_pipeline_inside_of_another_estimator_is_served(model: Any) -> None:
     served = registered(skops_of(model, FLAG), "skops", INPUTS)
     assert served.says(ASKED) == pytest.approx(model.predict_proba(ROWS[:40]), abs=1e-9)
 

@@ -19,7 +19,8 @@ from headrace.bus.alone import Taken
 from headrace.bus.kafka import KafkaLog
 from headrace.bus.projects import Projects
 from headrace.clock import SystemClock
-from headrace.events.inference import DecisionMade, Served
+from headrace.events.inference import DecisionMade, Served, VersionUnloadable
+from headrace.events.training import RetrainAccepted, TrainingFinished
 from headrace.settings import Settings
 from headrace_cli.replay.played import Wanted, play
 from headrace_cli.session import Session
@@ -42,6 +43,15 @@ async def scene(settings: Settings, kafka_log: KafkaLog, tmp_path: Path) -> Asyn
     print((tmp_path / "processes.log").read_text()[-4000:])
 
 
+def failed(run: str, version: int) -> list[tuple[str, str, Any]]:
+    """A run that failed, and a version that could not be loaded."""
+    return [
+        ("training.facts", NAME, RetrainAccepted(NAME, run, f"q-{run}", "first", "no version yet", 0.0)),
+        ("training.facts", NAME, TrainingFinished(NAME, run, "failed", "why")),
+        ("inference.facts", NAME, VersionUnloadable(NAME, version, "inference-1", "why")),
+    ]
+
+
 class Bar:
     """Hears what a replay tells."""
 
@@ -61,6 +71,7 @@ async def test_a_replay_that_ended_amid_goes_on_a_second_one_is_refused_and_noth
     rows = Rows(400)
     rows.write(scene.folder / "rides.csv")
     await scene.until_ready()
+    await scene.send(*failed("old", 1))
     monkeypatch.setattr(alone, "GONE_WITHIN_S", 0.5)
     wanted = Wanted(scene.folder / "rides.csv", NAME, NAME, "rider", "asked", "late", "known", speed=8000.0)
     async with session_of(scene) as session:
@@ -70,6 +81,7 @@ async def test_a_replay_that_ended_amid_goes_on_a_second_one_is_refused_and_noth
             Taken, match=f"somebody else is playing history to {NAME} .*: wait until that has ended, or end it"
         ):
             await play(session, wanted, Bar())
+        await scene.send(*failed("amid", 2))
         amid.cancel()
         await asyncio.gather(amid, return_exceptions=True)
         bar = Bar()
@@ -77,6 +89,8 @@ async def test_a_replay_that_ended_amid_goes_on_a_second_one_is_refused_and_noth
     assert any("of the requests are on the log already: going on from there" in line for line in bar.lines)
     await nothing_twice(scene, rows, report)
     assert report["stretches"][0]["loss"] == pytest.approx(np.log(2))
+    assert [(run["run"], run["outcome"], run["reason"]) for run in report["training"]] == [("amid", "failed", "why")]
+    assert [(found["version"], found["reason"]) for found in report["not_loaded"]] == [(2, "why")]
 
 
 async def is_amid(scene: Scene, decided: int) -> bool:

@@ -22,6 +22,7 @@ from headrace.reading.kept import State
 from headrace.reading.parts import framed
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
+from headrace_cli.commands.dataset import told_of
 from headrace_cli.dataset.building import Wanted, build_dataset
 from headrace_cli.session import Session
 
@@ -169,6 +170,22 @@ async def test_the_first_outcome_within_the_horizon_counts_and_what_became_of_ea
     more = {name: count - before["outcomes"][name] for name, count in manifest["outcomes"].items()}
     assert {name: count for name, count in more.items() if count} == {"used": 3, "second": 1, "beyond_horizon": 2}
     assert (await bench.build(tmp_path))[0]["digest"] == manifest["digest"]
+
+
+async def test_outcomes_of_requests_that_were_invalid_are_told_apart_from_those_of_no_request(
+    bench: Bench, tmp_path: Path
+) -> None:
+    before, _ = await bench.build(tmp_path)
+    broken = PredictionRequested("delay", {"miles": "many", "carrier": "AA"}, "broken")
+    await bench.put("inference.requests.v1", "broken", broken, START + 100, id="r-broken")
+    await bench.label("broken", 1.0, START + 200)
+    await bench.label("broken", 0.0, START + 300)
+    await bench.label("never asked", 1.0, START + 200)
+    manifest, _ = await bench.build(tmp_path)
+    more = {name: count - before["outcomes"][name] for name, count in manifest["outcomes"].items()}
+    assert {name: count for name, count in more.items() if count} == {"of_no_request": 1, "of_invalid_request": 2}
+    assert told_of(manifest["outcomes"]).endswith("4 used, 1 of no request, 2 of invalid request")
+    assert manifest["rows"] == before["rows"]
 
 
 async def test_a_manifest_gives_the_rows_of_then_though_the_past_was_amended(bench: Bench, tmp_path: Path) -> None:

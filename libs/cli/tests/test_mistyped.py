@@ -105,3 +105,20 @@ def test_help_is_no_mistake_and_a_group_without_a_verb_shows_its_own(capsys: pyt
     said = capsys.readouterr()
     assert "Show one version whole" in said.out
     assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "training request d", "rollout pause d", "rollout abort d", "rollout rollback d", "model approve d 1", "topic skip raw.x",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_a_reason_that_says_nothing_is_refused(capsys: pytest.CaptureFixture[str], line: str, reason: str) -> None:
+    said = told(capsys, *line.split(), "--reason", reason)
+    assert said.startswith("invalid value for '--reason': a reason must say something")
+
+
+def test_a_reason_that_the_trainer_would_not_take_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    said = told(capsys, "training", "request", "d", "--reason", "x" * 4_001)
+    assert said.startswith("invalid value for '--reason': a reason may have 4,000 characters at most, got 4,001")

@@ -3,7 +3,7 @@
 import pytest
 
 from headrace.bus.port import Record
-from headrace_cli.commands import topic
+from headrace_cli.commands import explain, topic
 from headrace_cli.render import say, show
 
 HOSTILE = "[/b] [red]\x1b[2J\x07[link=x]"
@@ -30,3 +30,16 @@ def test_a_record_whose_key_looks_like_markup_is_tailed(
     monkeypatch.setattr(topic, "_described", lambda *_: line)
     topic._print(None, Record("t", 0, 0, HOSTILE.encode(), b"", (), 0), as_json=False)  # ty: ignore[invalid-argument-type]
     assert SHOWN in capsys.readouterr().out
+
+
+def test_a_title_that_is_wider_than_its_table_stands_on_one_line(capsys: pytest.CaptureFixture) -> None:
+    show([{"x": 1}], ["x"], as_json=False, empty="", title="the row that it was answered from")
+    assert capsys.readouterr().out.splitlines()[0] == "the row that it was answered from"
+
+
+def test_the_row_of_a_decision_is_headed_in_one_line_however_narrow_it_is(capsys: pytest.CaptureFixture) -> None:
+    explain._show_decision({"answer": {"kind": "served"}, "row": {"x": 1.0}} | dict.fromkeys(explain._ABOUT))
+    explain._show_chain([{"at": "t", "what": "w", "said": "s", "place": "p"}], "d")
+    printed = capsys.readouterr().out.splitlines()
+    assert "the row that it was answered from" in printed
+    assert "why this version, newest first" in printed

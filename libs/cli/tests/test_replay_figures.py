@@ -128,6 +128,9 @@ def test_several_classes_and_numbers_are_told_by_their_own_loss() -> None:
     (version,) = Figures(told.gathered).report()["versions"]
     assert version["loss"] == pytest.approx(log_loss(label, shares, labels=[0, 1, 2]))
     assert version["auc"] is None
+    assert version["prior_loss"] == pytest.approx(
+        log_loss(label, np.tile(np.bincount(label) / 200, (200, 1)), labels=[0, 1, 2])
+    )
 
     numbers, said = dice.normal(20, 5, 200), dice.normal(20, 5, 200)
     told = Told(declared(Regression("degrees", -100, 100, "2h"), ()))
@@ -138,6 +141,16 @@ def test_several_classes_and_numbers_are_told_by_their_own_loss() -> None:
     assert version["loss"] == pytest.approx(mean_squared_error(numbers, said) / numbers.var())
     assert version["prior_loss"] == pytest.approx(1.0)  # what the mean of the labels costs
     assert figures.prior_from == "the labels of this replay"
+
+
+def test_several_classes_are_compared_with_the_prior_that_answers_them() -> None:
+    told = Told(declared(Multiclass("kind", ["a", "b", "c"], "2h"), (prior({"c": 0.2, "a": 0.5, "b": 0.3}),)))
+    for n in range(30):
+        told.row(n + 1, Score(0, "", None, (0.5, 0.3, 0.2)), "abc"[n % 2])
+    report = Figures(told.gathered).report()
+    (stretch,) = report["stretches"]
+    assert report["prior"] == {"value": [0.5, 0.3, 0.2], "from": "the deployment's ladder"}
+    assert stretch["prior_loss"] == stretch["loss"] == pytest.approx(-(np.log(0.5) + np.log(0.3)) / 2)
 
 
 def test_without_a_label_there_is_no_figure_and_no_fault() -> None:

@@ -5,13 +5,26 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from headrace.bus.admin import ensure_topics
 from headrace.bus.port import Record
-from headrace.codec import Message
+from headrace.bus.projects import Projects
+from headrace.clock import ManualClock
+from headrace.codec import Codec, Message, out
 from headrace.envelope import Envelope
 from headrace.errors import Misconfigured
+from headrace.events.project import ProjectApplied
 from headrace.events.training import RetrainAccepted, RetrainRefused, TrainingFinished, TrainingProgressed
+from headrace.project import Binary, Deployment, Number, Project, Training, not_worse_than_champion
+from headrace.project.compile import compile_project, digest
 from headrace.runs import Progress, RunFolder
-from headrace_cli.commands.training import _row, runs_of, stop
+from headrace.testing.memory import MemoryLog
+from headrace.topics import Topics
+from headrace_cli.commands.training import _row, refuse, runs_of, stop
+from headrace_cli.session import Session
+
+
+def build(signature: object) -> None:
+    """Never called."""
 
 
 def facts(*events: msgspec.Struct) -> list[Message]:
@@ -71,3 +84,36 @@ def test_a_run_that_is_not_here_is_refused_in_one_sentence(tmp_path: Path, monke
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
     with pytest.raises(Misconfigured, match="no run 'nope' lies on this machine"):
         stop("nope")
+
+
+@pytest.fixture
+async def session(memory_log: MemoryLog, clock: ManualClock) -> Session:
+    """A log on which a project with a deployment that trains, `d`, and one that does not, `still`, is applied."""
+    topics = Topics.load()
+    codec = Codec(topics)
+    trained = Deployment(
+        "d", "u", [Number("x")], label=Binary("y", "1h"), training=Training(build), gates=[not_worse_than_champion()]
+    )
+    still = Deployment("still", "u", [Number("x")], label=Binary("y", "1h"))
+    project = compile_project(Project("p", [trained, still]))
+    await ensure_topics(memory_log, topics.specs(project))
+    applied = ProjectApplied("p", digest(project), "", project, 0.0)
+    memory_log.append(out(topics.name("project.definitions"), "p", applied, Envelope("a", "", "test", 0.0)))
+    projects = Projects(memory_log, codec, topics)
+    await projects.start()
+    return Session(memory_log, topics, codec, projects, clock)  # type: ignore[arg-type]  # a log in memory
+
+
+async def test_what_the_trainer_would_refuse_or_not_heed_is_refused_at_once_with_the_way_out(session: Session) -> None:
+    with pytest.raises(
+        Misconfigured, match=r"still declares no training: give it training=Training\(build\) and apply again"
+    ):
+        refuse(session, "still", ())
+    with pytest.raises(Misconfigured, match="no applied project declares 'nope'"):
+        refuse(session, "nope", ())
+    said = (
+        "no gate 'nogate', 'onnx_parity' keeps a version of d away: --waive takes not_worse_than_champion, beats_prior"
+    )
+    with pytest.raises(Misconfigured, match=said):
+        refuse(session, "d", ["beats_prior", "nogate", "onnx_parity"])
+    refuse(session, "d", ["beats_prior", "not_worse_than_champion"])

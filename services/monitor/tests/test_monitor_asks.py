@@ -38,6 +38,15 @@ def test_a_new_champion_resolves_nothing_and_the_figure_that_is_back_does() -> N
     assert (resolved.finding, "back" in resolved.reason) == (finding.finding, True)
 
 
+def test_a_few_lucky_rows_bring_nothing_back() -> None:
+    found, _, _ = risen()
+    few = VersionQuality(1, "champion", 8, 0.6, 0.6, None, 0.3, loss_error=0.2)
+    assert found.on_window(window(14, 0.6, qualities=(few,)), 1, 15 * DAY) == []
+    many = msgspec.structs.replace(few, rows=800, loss_error=0.02)
+    (resolved,) = found.on_window(window(15, 0.6, qualities=(many,)), 1, 16 * DAY)
+    assert isinstance(resolved, FindingResolved)
+
+
 def test_a_request_that_was_cooled_down_is_made_again_when_that_is_over() -> None:
     found, finding, request = risen()
     found.on_training(RetrainRefused("d", request_id_of(request), "cool-down", 20 * DAY))

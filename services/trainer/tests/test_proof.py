@@ -5,8 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
 
 from headrace.events.registry import GoldenRow
 from headrace.features.rows import pin_signature
@@ -56,3 +60,14 @@ def test_a_model_whose_file_says_something_else_is_not_registered(monkeypatch: p
     monkeypatch.setattr("headrace_trainer.core.proof.dump", lambda _: skops_format.dump(other))
     with pytest.raises(Unproven, match="rows would be served wrongly"):
         golden(model, "binary")
+
+
+def test_golden_rows_are_made_by_the_file_as_an_instance_takes_it() -> None:
+    filled = make_pipeline(
+        SimpleImputer(), OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), LogisticRegression()
+    )
+    matrix = np.where(MATRIX > 90, np.float32(0.1), MATRIX.round(1))
+    model = CalibratedClassifierCV(filled, cv=3).fit(matrix, matrix[:, 0] > 50)
+    found = golden(model, "binary")
+    rows = np.frombuffer(b"".join(one.row for one in found), "<f4").reshape(-1, 3)
+    assert [one.value for one in found] == pytest.approx(model.predict_proba(rows)[:, 1].tolist(), abs=1e-12)

@@ -6,7 +6,7 @@ on traffic, except by the labels a day of the windows that have closed already.
 
 from collections.abc import Iterator
 
-from headrace.policy.figures import windows_to_alarm, windows_to_first
+from headrace.policy.figures import least_labelled, windows_to_alarm, windows_to_first
 from headrace.policy.prediction import name_of
 from headrace.project import definition as d
 from headrace.project.applicable.late import A_RISE
@@ -69,11 +69,11 @@ def _label(found: d.DeploymentDefinition) -> Iterator[Line]:
     label = found.label
     if label is None:
         return
-    kind, horizon = KINDS[label.kind], duration(label.horizon_s)
+    kind, horizon, least = KINDS[label.kind], duration(label.horizon_s), least_labelled(found.coverage)
     yield (
         "label",
         f"{label.name} ({kind}), up to {horizon} after the request; windows of {duration(found.cohort_s)} close at"
-        f" {found.coverage:.0%} of their labels, {horizon} after their end at the latest",
+        f" {found.coverage:.0%} of their labels, {horizon} after their end at the latest, and are judged by {least:.0%} or more",
     )
 
 

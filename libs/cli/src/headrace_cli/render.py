@@ -32,11 +32,18 @@ def show(
     if not rows:
         console.print(empty)
         return
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*[told(row.get(column)) for column in columns])
+    put(table, title)
+
+
+def put(table: Table, title: str = "") -> None:
+    """A table under its title. NB: rich breaks a title of its own to the table's width."""
+    if title:
+        console.print(Text(title, "italic"), soft_wrap=True)
     console.print(table)
 
 

@@ -44,13 +44,16 @@ async def test_of_two_that_come_at_once_one_stays(settings: Settings, kafka_log:
     await ensure_topics(kafka_log, topics.specs())
     both = [place(kafka_log, topics) for _ in range(2)]
 
+    is_decided = asyncio.Event()
+
     async def stays(one: Alone) -> bool:
         try:
             await one.take()
-            for _ in range(20):
+            while not is_decided.is_set():
                 await one.hold()
                 await asyncio.sleep(0.1)
         except Taken:
+            is_decided.set()
             await one.leave()
             return False
         return True

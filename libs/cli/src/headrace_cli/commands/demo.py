@@ -12,7 +12,7 @@ from rich.table import Table
 
 from headrace.errors import Misconfigured
 from headrace_cli.numbers import FASTEST
-from headrace_cli.render import cell, console
+from headrace_cli.render import cell, console, put
 from headrace_cli.session import session
 
 ACTS = ("drift", "rollout")
@@ -107,9 +107,7 @@ def _refuse_without_flights() -> None:
 
 
 def _show(report: dict[str, Any], folder: Path) -> None:
-    versions = Table(
-        title="versions (quality on all live requests that each scored)", title_justify="left", box=None, pad_edge=False
-    )
+    versions = Table(box=None, pad_edge=False)
     columns = ("id", "reason", "trained_rows", "scored_rows", "auc", "log_loss")
     for column in columns:
         versions.add_column(column.replace("_", " "))
@@ -119,14 +117,14 @@ def _show(report: dict[str, Any], folder: Path) -> None:
     for key in _KEYS:
         figures.add_row(key.replace("_", " "), cell(report[key]))
     console.print()
-    console.print(versions)
+    put(versions, "versions (quality on all live requests that each scored)")
     console.print()
     console.print(figures)
     console.print(f"\nthe report is {folder}/report.json, the log is kept in {folder}/kafka")
 
 
 def _show_rollouts(report: dict[str, Any], folder: Path) -> None:
-    table = Table(title="rollouts", title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     columns = ("part", "version", "outcome", "labels", "blocks", "decisions_assigned", "decisions_failed", "ms_to_end")
     for column in columns:
         table.add_column(column.replace("_", " "))
@@ -136,7 +134,7 @@ def _show_rollouts(report: dict[str, Any], folder: Path) -> None:
     for key in ("requests", "decisions", "lost", "duplicated", "wall_s"):
         figures.add_row(key.replace("_", " "), cell(report[key]))
     console.print()
-    console.print(table)
+    put(table, "rollouts")
     console.print()
     console.print(figures)
     console.print(f"\nthe report is {folder}/rollout.json, the log is kept in {folder}/rollout/kafka")

@@ -13,7 +13,7 @@ from rich.table import Table
 from headrace.errors import Misconfigured
 from headrace_broker import free_port
 from headrace_cli.numbers import DAY_S
-from headrace_cli.render import console
+from headrace_cli.render import console, put
 from headrace_cli.session import session
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -45,7 +45,7 @@ def drill(
     if as_json:
         print(json.dumps([asdict(outcome) for outcome in outcomes], indent=2))
     else:
-        console.print(_table(outcomes))
+        put(_table(outcomes), "drill")
         console.print("\nwhy, by the decisions on the log:")
         for outcome in outcomes:
             for reason, count in outcome.reasons.items():
@@ -83,7 +83,7 @@ def _set_apart(home: Path) -> None:
 
 
 def _table(outcomes: list[Any]) -> Table:
-    table = Table(title="drill", title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for column in ("act", "asked", "answered by", "worst s", "recovered s", "alerts", "held"):
         table.add_column(column, overflow="fold")
     for outcome in outcomes:

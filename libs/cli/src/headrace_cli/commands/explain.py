@@ -9,7 +9,7 @@ from rich.text import Text
 
 from headrace.errors import Misconfigured
 from headrace_cli.explaining import chain_of_route, explain_decision
-from headrace_cli.render import cell, console, harmless, told
+from headrace_cli.render import cell, console, harmless, put, told
 from headrace_cli.session import Session, run
 
 _ABOUT = (
@@ -66,21 +66,17 @@ def _show_decision(found: dict[str, Any]) -> None:
             told([f"{k}: {cell(v)}" for k, v in value.items()] if isinstance(value, dict) else value),
         )
     console.print(about)
-    row = Table(
-        title="\nthe row that it was answered from", title_justify="left", box=None, pad_edge=False, show_header=False
-    )
+    row = Table(box=None, pad_edge=False, show_header=False)
     for name, value in found["row"].items():
         row.add_row(told(name), told(value))
-    console.print(row)
+    put(row, "\nthe row that it was answered from")
 
 
 def _show_chain(steps: list[dict[str, Any]], deployment: str) -> None:
     if not steps:
         console.print(told(f"no route yet: {deployment} has no version, the ladder's prior answers"))
         return
-    chain = Table(
-        title="\nwhy this version, newest first", title_justify="left", box=None, pad_edge=False, show_header=False
-    )
+    chain = Table(box=None, pad_edge=False, show_header=False)
     for step in steps:
         chain.add_row(told(step["at"]), told(step["what"]), told(step["said"]), Text(step["place"], "dim"))
-    console.print(chain)
+    put(chain, "\nwhy this version, newest first")

@@ -24,6 +24,7 @@ from headrace_cli.converting import WARNING, convert
 from headrace_cli.facts import ask, entry_of, fold, me
 from headrace_cli.importing import find
 from headrace_cli.numbers import INT32
+from headrace_cli.reasons import Reason
 from headrace_cli.registering import Done, Registration, register_file
 from headrace_cli.render import console, instant, say, show
 from headrace_cli.session import Session, plain, run
@@ -52,7 +53,6 @@ Classes = Annotated[
     str | None,
     typer.Option(help="What its classes are called, in the model's order, where its file does not say: no,yes."),
 ]
-Reason = Annotated[str, typer.Option(help="Why; it stands in the log for ever.")]
 
 
 @app.callback()

@@ -127,6 +127,7 @@ def _draw(played: "Played", path: Path, name: str) -> bool:
 
 
 def _show(report: dict[str, Any], played: "Played") -> None:
+    from headrace_cli.replay.meanwhile import lines
     from headrace_cli.replay.plot import course, sparkline
 
     _line(
@@ -142,6 +143,8 @@ def _show(report: dict[str, Any], played: "Played") -> None:
     if report["dead_lettered"]:
         told = ", ".join(f"{count:,} by {service}" for service, count in sorted(report["dead_lettered"].items()))
         _line(f"dead-lettered meanwhile: {told}: `headrace dlq list` says why")
+    for line in lines(report):
+        _line(line)
     if not report["labelled"]:
         return
     columns = ["answered_mostly_by", "from", "to", "requests", "rows", "loss", "prior_loss", "auc"]

@@ -25,12 +25,12 @@ from headrace_cli.board import TOPICS, Board
 from headrace_cli.expectations import Expectations, expect
 from headrace_cli.facts import ask, entry_of, fold, me
 from headrace_cli.numbers import INT32
+from headrace_cli.reasons import Reason
 from headrace_cli.render import console, say
 from headrace_cli.session import Session, plain, run
 
 app = typer.Typer(help="Rollouts: how a version takes traffic.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Reason = Annotated[str, typer.Option(help="Why; it stands in the log for ever.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Follow it until it ends.")]
 POLICIES = ("blue_green", "canary", "ab_test", "shadow")
 _REFRESH_S = 0.25

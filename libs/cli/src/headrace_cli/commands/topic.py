@@ -18,6 +18,7 @@ from headrace.errors import Misconfigured, Poison
 from headrace.events.ops import PartitionResumed, PartitionStopped
 from headrace.topics import Topics
 from headrace_cli.numbers import INT32, INT64, MOST_SHOWN
+from headrace_cli.reasons import Reason
 from headrace_cli.render import console, harmless, instant, say, show
 from headrace_cli.session import Session, plain, run
 
@@ -105,7 +106,6 @@ Partition = Annotated[
     int | None, typer.Option("--partition", min=0, max=INT32, help="Only this one; else all that are stopped.")
 ]
 By = Annotated[str | None, typer.Option("--by", help="Who says so; you, when it is not given.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why, for whoever reads it later.")]
 Stoppable = Annotated[str, typer.Argument(help="A topic, with or without its version: raw.movements")]
 
 

@@ -2,7 +2,7 @@
 
 import getpass
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +13,11 @@ from headrace.codec import Message
 from headrace.errors import Misconfigured
 from headrace.events.registry import Waiver
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished, TrainingProgressed
+from headrace.policy.gates import waivable
 from headrace.runs import RunFolder, runs_folder
 from headrace_cli.local import Local, settings_here
 from headrace_cli.numbers import MOST_SHOWN
+from headrace_cli.reasons import Reason
 from headrace_cli.render import say, show
 from headrace_cli.session import Session, run
 
@@ -31,7 +33,7 @@ def _group() -> None:
 @app.command("request")
 def request(
     deployment: str,
-    reason: Annotated[str, typer.Option(help="Why; it stands in the log for ever.")],
+    reason: Reason,
     waive: Annotated[
         list[str] | None,
         typer.Option(help="A gate that it may fail, on your word: your name and the reason stand on its card."),
@@ -43,11 +45,7 @@ def request(
     waivers = tuple(Waiver(gate, getpass.getuser(), reason) for gate in waive or ())
 
     async def work(session: Session) -> None:
-        if session.projects.deployment(deployment) is None:
-            known = ", ".join(found.name for _, found in session.projects.deployments()) or "none"
-            raise Misconfigured(
-                f"no applied project declares {deployment!r} (declared: {known}); `headrace apply PROJECT` first"
-            )
+        refuse(session, deployment, waive or ())
         event = RetrainRequested(
             deployment, "manual", reason, getpass.getuser(), None, await _clock_s(session, deployment), waivers
         )
@@ -56,6 +54,26 @@ def request(
     run(work)
     line = f"requested ({ident}); `headrace training list` shows how far it is"
     say({"request": ident, "deployment": deployment}, as_json=as_json, line=line)
+
+
+def refuse(session: Session, deployment: str, waived: Sequence[str]) -> None:
+    """Raise `Misconfigured` for what the trainer would refuse, or would not heed, by the projects that are applied."""
+    found = session.projects.deployment(deployment)
+    if found is None:
+        known = ", ".join(found.name for _, found in session.projects.deployments()) or "none"
+        raise Misconfigured(
+            f"no applied project declares {deployment!r} (declared: {known}); `headrace apply PROJECT` first"
+        )
+    if found[1].training is None:
+        raise Misconfigured(
+            f"{deployment} declares no training: give it training=Training(build) and apply again, or register a model that you have"
+            " fitted (`headrace model register`)"
+        )
+    names = waivable(found[1])
+    if unknown := [name for name in waived if name not in names]:
+        raise Misconfigured(
+            f"no gate {', '.join(map(repr, unknown))} keeps a version of {deployment} away: --waive takes {', '.join(names)}"
+        )
 
 
 @dataclass

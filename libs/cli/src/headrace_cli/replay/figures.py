@@ -227,11 +227,12 @@ def binned(values: Floats, places: NDArray[np.int64], points: int) -> Sequence[f
 
 def _prior(deployment: DeploymentDefinition, known: Floats) -> tuple[Any, str]:
     """What is said without a look at a row, and where that is from."""
-    declared = [rung.value for rung in deployment.ladder if rung.kind == "prior" and rung.value is not None]
+    rungs = [rung for rung in deployment.ladder if rung.kind == "prior"]
     label = deployment.label
     if label is None:
         return None, "no label is declared"
-    if declared and label.kind != loss_of.CLASSES:
+    declared = [rung.shares if label.kind == loss_of.CLASSES else rung.value for rung in rungs]
+    if declared and declared[0] not in (None, ()):
         return np.asarray(declared[0]), "the deployment's ladder"
     if not len(known):
         return None, "no label is known"

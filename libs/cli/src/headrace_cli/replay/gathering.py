@@ -30,6 +30,7 @@ from headrace.features.own import is_foreign
 from headrace.policy.outcomes import Asked, key_of, labels_of, packed, table_of
 from headrace.project.definition import DeploymentDefinition
 from headrace.project.labels import value_of, why_not_label
+from headrace_cli.replay import meanwhile
 from headrace_cli.replay.ids import Ids, Rows
 from headrace_cli.session import Session
 
@@ -72,12 +73,13 @@ class Switch:
 
 
 class Gathered:
-    """All that is on the log of one replay, as it is read."""
+    """All that is on the log of one replay, as it is read. `began_ms`: when its first request was appended, 0 where there is none."""
 
     def __init__(self, deployment: DeploymentDefinition, ids: Ids) -> None:
         self.deployment, self.ids = deployment, ids
         self.requests, self.decided, self.outcomes = Rows(), Rows(), Rows()
         self.repeats = 0
+        self.began_ms = 0
         self.answers: Counter[str] = Counter()
         self.at_s, self.appended_ms = array("d"), array("q")
         self.answered_by, self.scores = array("q"), {}
@@ -99,11 +101,12 @@ class Gathered:
         elif isinstance(event, OutcomeObserved):
             self._observe(event, message.envelope)
         elif isinstance(event, PredictionRequested):
-            self._ask(message.envelope.id)
+            self._ask(message.envelope.id, message.record.timestamp_ms)
 
-    def _ask(self, ident: str) -> None:
+    def _ask(self, ident: str, appended_ms: int) -> None:
         place = self.ids.place(ident)
         if place is not None and not place[2]:
+            self.began_ms = min(self.began_ms or appended_ms, appended_ms)
             self.repeats += not self.requests.add(*place[:2])
 
     def _decide(self, event: DecisionMade, appended_ms: int) -> None:
@@ -179,8 +182,10 @@ async def gather(
 
 
 async def ends_now(session: Session) -> dict[TopicPartition, int]:
-    """Where requests and decisions end: what a replay writes from now on lies behind. Outcomes of its units may be there already."""
-    return await pin_offsets(session.log, _names(session, ("inference.requests", "inference.decisions")))
+    """Where requests, decisions and facts end: what a replay leads to lies behind. Outcomes of its units may be there already."""
+    return await pin_offsets(
+        session.log, _names(session, ("inference.requests", "inference.decisions", *meanwhile.NOUNS))
+    )
 
 
 async def ends_of_dead_letters(session: Session) -> dict[TopicPartition, int]:

@@ -18,6 +18,7 @@ from headrace_cli.replay.gathering import Gathered, dead_letters_since, ends_now
 from headrace_cli.replay.history import Counted, History
 from headrace_cli.replay.history import Mapping as Columns
 from headrace_cli.replay.ids import Ids, Sent, find_sent
+from headrace_cli.replay.meanwhile import meanwhile_of
 from headrace_cli.replay.recorded import Recorded
 from headrace_cli.replay.running import Replay
 from headrace_cli.replay.spool import Event, Spool, Told
@@ -102,11 +103,12 @@ async def play(session: Session, wanted: Wanted, bar: Bar) -> Played:
         span = spool.first_s, spool.last_s
     bar.part("reading back", None)
     gathered = await gather(session, target, source.ids, starts)
+    meanwhile = await meanwhile_of(session, target.name, starts, 0 if starts else gathered.began_ms)
     await fed.find(lambda done, total: None)
     figures = Figures(gathered)
     return Played(figures, {**_about(wanted, source, span), **_counts(gathered, fed), "records_sent": records_sent,
         "events_sent": events_sent, "dead_lettered": await dead_letters_since(session, letters), "holds": replay.holds, "held_s": round(replay.held_s, 1),
-        **figures.report()})  # fmt: skip
+        **meanwhile.report(), **figures.report()})  # fmt: skip
 
 
 def _counts(gathered: Gathered, fed: Fed) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class WindowClosed(msgspec.Struct, frozen=True):
 
 
 class FindingOpened(msgspec.Struct, frozen=True):
-    """Something is not as it should be. `kind`: `drift`, `contract`, `skew`, `quality`, `traffic`, `worse_than_prior`; `at_s`: event time.
+    """Something is not as it should be. `kind`: `drift`, `contract`, `skew`, `quality`, `traffic`, `labels`, `worse_than_prior`; `at_s`: event time.
 
     `about`: the source, column, feature or version that it is about, when it is not about the deployment as a whole. `changed_at_s`: from which request on it
     is so, as far as windows tell. `back_at`: the figure at which it is over.
@@ -174,6 +174,7 @@ class MonitorState(msgspec.Struct, frozen=True):
     `replay_from`: per `topic/partition` the offset from which the open cohorts can be rebuilt. `closed_to_s`: cohorts
     before it are closed and said. `profiles`: of the newest windows in which a source was as usual. `detector`: plain numbers of the drift detector, of `champion`.
     `asks`: what is being asked of the trainer. `worse`: per version (its digits) the windows in a row in which it did worse than the prior.
+    `unlabelled`: the windows in a row that too few labels came for.
     `late_requests`, `late_outcomes`: what came after its window had closed, since the beginning. `needed_from_s`: events that may be used
     from this instant on lie at `replay_from` or behind it; None for all of them.
     """
@@ -194,6 +195,7 @@ class MonitorState(msgspec.Struct, frozen=True):
     asks: tuple[RetrainAsk, ...] = ()
     worse: dict[str, int] = {}
     needed_from_s: float | None = None
+    unlabelled: int = 0
 
 
 class RolloutJudged(msgspec.Struct, frozen=True):

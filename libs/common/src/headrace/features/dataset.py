@@ -25,8 +25,21 @@ from headrace.features.own import Own, own_of
 from headrace.features.plan import SLACK_S, plan_view
 from headrace.features.rows import RowMaker, check_inputs, entities_of, pin_signature
 from headrace.instants import MAX_AHEAD_S
-from headrace.policy.outcomes import asked, counts_of, fates_of, labels_of, packed, table_of
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
+from headrace.policy.outcomes import (
+    SECOND,
+    STRAY,
+    USED,
+    Asked,
+    Table,
+    asked,
+    counts_of,
+    fates_of,
+    key_of,
+    labels_of,
+    packed,
+    table_of,
+)
+from headrace.project.definition import DeploymentDefinition, LabelDefinition, ProjectDefinition
 from headrace.project.labels import value_of, why_not_label
 from headrace.topics import Topics
 
@@ -167,6 +180,24 @@ class Rows:
 
 
 @dataclass
+class _Invalid:
+    """Requests whose inputs are none of the contract: units and ids as `key_of` makes them, and instants."""
+
+    units: "array[int]" = field(default_factory=lambda: array("Q"))
+    at_s: "array[float]" = field(default_factory=lambda: array("d"))
+    ids: "array[int]" = field(default_factory=lambda: array("Q"))
+
+    def add(self, unit: str, at_s: float, ident: str) -> None:
+        self.units.append(key_of(unit))
+        self.at_s.append(at_s)
+        self.ids.append(key_of(ident))
+
+    def asked(self) -> Asked:
+        units, ids = (np.array(found, dtype=np.uint64) for found in (self.units, self.ids))
+        return Asked(units, np.array(self.at_s, dtype=np.float64), ids)
+
+
+@dataclass
 class Gathered:
     """What was read for one deployment: its requests of [from_s, to_s), outcomes, events of its sources.
 
@@ -187,6 +218,7 @@ class Gathered:
     _ids: list[str] = field(default_factory=list)
     _units: list[str] = field(default_factory=list)
     _at_s: "array[float]" = field(default_factory=lambda: array("d"))
+    _invalid: "_Invalid" = field(default_factory=lambda: _Invalid())
     _compact_at: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -255,6 +287,8 @@ class Gathered:
             self._units.append(unit)
             self._at_s.append(at_s)
             self._inputs.add(request.inputs)
+        elif math.isinf(self.known_from_s):
+            self._invalid.add(unit, at_s, ident)
 
     def label(
         self,
@@ -285,12 +319,20 @@ class Gathered:
         return labels_of(label, asked(units, at_s, ids), table_of(self._outcomes), self.clock_s).labels
 
     def outcomes(self) -> dict[str, int]:
-        """What became of the outcomes that were read, by `FATES`, with respect to the requests that are rows."""
+        """What became of the outcomes that were read, by `FATES`, with respect to the requests that are rows; apart from those of no
+        request, `of_invalid_request`: theirs was asked, and its inputs are none of the contract.
+        """
         label, at_s = self.deployment.label, np.array(self._at_s, dtype=np.float64)
         told = table_of(self._outcomes)
         if label is None:
             return {}
-        return counts_of(fates_of(label, asked(self._units, at_s, self._ids), told))
+        fates = fates_of(label, asked(self._units, at_s, self._ids), told)
+        is_invalid = (fates == STRAY) & self._is_of_invalid(label, told)
+        return counts_of(fates[~is_invalid]) | {"of_invalid_request": int(is_invalid.sum())}
+
+    def _is_of_invalid(self, label: LabelDefinition, told: Table) -> NDArray[np.bool_]:
+        """Which outcomes would be labels of requests whose inputs are invalid, shape (m,)."""
+        return np.isin(fates_of(label, self._invalid.asked(), told), (USED, SECOND))
 
     def _features(self, inputs: Iterable[Mapping[str, Scalar]], at_s: Floats) -> Floats:
         entities = [entities_of(self.deployment, row) for row in inputs] if self.deployment.features else []

@@ -152,8 +152,11 @@ def _keeps_columns(step: Any, names: list[str]) -> bool:
         return step.func is None
     if type(step).__name__ != "SimpleImputer" or step.add_indicator:
         return False
-    dropped = [value for value in step.statistics_ if isinstance(value, float) and value != value]
-    return len(step.statistics_) == len(names) and not dropped
+    fills = getattr(
+        step, "statistics_", ()
+    )  # a search, a calibration or an ensemble keeps its pattern too, which is not fitted
+    dropped = [value for value in fills if isinstance(value, float) and value != value]
+    return len(fills) == len(names) and not dropped
 
 
 def _chosen(names: list[str], columns: Any) -> list[str]:

@@ -12,8 +12,20 @@ from headrace.policy.losses import BINARY, CLASSES, NUMBER
 FIGURES: Mapping[str, tuple[str, ...]] = {BINARY: ("log_loss",), CLASSES: ("log_loss",), NUMBER: ("squared_error",)}
 FINDINGS = ("drift", "skew", "contract", "traffic")
 
+# A window that has closed since the horizon of its labels has passed is judged by those that came, where so many did.
+LEAST_LABELLED = 0.5
+
 _USUAL_WINDOWS = 30
 _FADING = 0.9999
+
+
+def least_labelled(coverage: float) -> float:
+    """The share of labels below which a closed window is UNMEASURED. `coverage`: at which one closes before the horizon.
+
+    >>> least_labelled(0.98), least_labelled(0.2)
+    (0.5, 0.2)
+    """
+    return min(coverage, LEAST_LABELLED)
 
 
 def loss_of(kind: str) -> str:

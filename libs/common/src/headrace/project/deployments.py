@@ -316,7 +316,8 @@ class Deployment:
     `unit`: the name of what a request is about, and what traffic is split by. `inputs`: the contract of a request.
     `features`: views bound to request fields. `derived`: columns computed of inputs and features at request time.
     `settle`: the pipeline lag allowed for, in training and serving alike.
-    `cohort`: width of the windows in which labels are read; one closes when `coverage` of its labels have come.
+    `cohort`: width of the windows in which labels are read; one closes when `coverage` of its labels have come, or their horizon
+    has passed: then half of them (or `coverage`, where that is less) are enough for it to be judged.
     `answer`: `committed` replies after the decision is committed, `fast` before.
     `time_limit`: how long one call of a model may take. `breaker`: when a version is not asked any more. `degrade_when`:
     the share of view features that may be missing or stale; a request with more goes down to the baseline. None: it is served, and marked.

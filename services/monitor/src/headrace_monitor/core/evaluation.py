@@ -9,6 +9,7 @@ from headrace.events.inference import DecisionMade
 from headrace.events.monitor import WindowClosed
 from headrace.features.events import EventTable
 from headrace.features.parity import parity
+from headrace.policy.figures import least_labelled
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_monitor.core.figures import figures_of
 from headrace_monitor.core.profiles import profile_sources
@@ -76,6 +77,7 @@ def evaluate(seen: Seen, from_s: float, late: tuple[int, int], drift_statistic: 
         _comparable(seen),
     )
     is_whole = from_s >= seen.whole_from_s
+    lacking = _lacking(deployment, labelled, len(rows))
     return WindowClosed(
         deployment=deployment.name,
         from_s=from_s,
@@ -83,7 +85,7 @@ def evaluate(seen: Seen, from_s: float, late: tuple[int, int], drift_statistic: 
         requests=len(rows),
         labelled=labelled,
         positive_share=figures.positive_share,
-        verdict="PASS" if labelled >= deployment.coverage * len(rows) else "UNMEASURED",
+        verdict="UNMEASURED" if lacking else "PASS",
         qualities=figures.qualities,
         answers=rows.answers,
         parity_rows=skew.rows,
@@ -99,5 +101,13 @@ def evaluate(seen: Seen, from_s: float, late: tuple[int, int], drift_statistic: 
         outcomes_beyond=rows.beyond,
         class_shares=figures.class_shares,
         mean_label=figures.mean_label,
-        unmeasured=figures.unmeasured,
+        unmeasured=figures.unmeasured or lacking,
     )
+
+
+def _lacking(deployment: DeploymentDefinition, labelled: int, requests: int) -> str:
+    """Why a window that has closed is not judged: too few labels came, which are no fair sample; "" where enough did."""
+    least = least_labelled(deployment.coverage)
+    if labelled >= least * requests:
+        return ""
+    return f"{labelled:,} of {requests:,} requests have a label, {least:.0%} are needed"

@@ -1,13 +1,17 @@
-"""Which alarm a finding is: drift and skew once per deployment, the others once per source, column or version."""
+"""Which alarm a finding is: drift, skew and missing labels once per deployment, the others once per source, column or version."""
 
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace_monitor.core.alarm import Alarm
+
+# Kinds that a deployment has one of at the most.
+ONCE = ("drift", "skew", "labels")
 
 _ALARMS = {
     "drift": ("ModelDrift", "headrace topic tail monitor.findings"),
     "skew": ("FeatureSkew", "headrace topic tail monitor.findings"),
     "traffic": ("SourceStopped", "headrace feature list"),
     "contract": ("SourceChanged", "headrace topic tail monitor.findings"),
+    "labels": ("LabelsMissing", "headrace outcome list {deployment}"),
     "worse_than_prior": ("ModelWorseThanPrior", "headrace explain {deployment}"),
 }
 
@@ -15,7 +19,7 @@ _ALARMS = {
 def alarm_of(found: FindingOpened | FindingResolved) -> Alarm:
     """The alarm that begins with a finding, and ends with it."""
     name, command = _ALARMS[found.kind]
-    about = {"about": found.about} if found.about and found.kind not in ("drift", "skew") else {}
+    about = {"about": found.about} if found.about and found.kind not in ONCE else {}
     summary = found.summary if isinstance(found, FindingOpened) else ""
     return Alarm(
         name, {"deployment": found.deployment} | about, "warning", summary, command.format(deployment=found.deployment)

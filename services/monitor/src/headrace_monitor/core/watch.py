@@ -17,13 +17,17 @@ from headrace.events.monitor import (
 )
 from headrace.events.training import RetrainRequested
 from headrace.project.definition import DeploymentDefinition
-from headrace_monitor.core import priors
+from headrace_monitor.core import priors, unlabelled
 from headrace_monitor.core.asking import FIRST, TrainingFact
 from headrace_monitor.core.asks import Asks, GaveUp, Standing
 from headrace_monitor.core.contracts import WINDOWS_KEPT, Broken, judge
 from headrace_monitor.core.drift import Detector, detector_of, restored
+from headrace_monitor.core.findings import ONCE
 from headrace_monitor.core.loss_change import Figure, Rise
 from headrace_monitor.core.skew import skew_of
+
+# One-sided 95 %.
+SURE = 1.645
 
 Said = FindingOpened | FindingResolved | RetrainRequested | GaveUp | priors.Concern
 
@@ -40,6 +44,7 @@ class Watch:
     labelled_total: int = 0
     profiles: dict[str, list[SourceProfile]] = field(default_factory=dict)
     worse: dict[str, int] = field(default_factory=dict)
+    unlabelled: int = 0
     clock_s: float = 0.0
     asks: Asks = field(init=False)
 
@@ -54,6 +59,7 @@ class Watch:
         said = [
             *self._sources(window),
             *self._skew(window),
+            *self._labels(window, clock_s),
             *self._drift(window, served, clock_s),
             *self._priors(window, clock_s),
         ]
@@ -85,7 +91,8 @@ class Watch:
         rises = [detector.update(figure_of(window.from_s, quality)) for detector in self.detectors]
         known = self.open.get("drift")
         if known is not None:
-            is_back = known.back_at is not None and quality.loss <= known.back_at
+            # NB: of a sparse stream, or of the part of a window in which it still answered, a few lucky rows bring nothing back.
+            is_back = known.back_at is not None and quality.loss + SURE * quality.loss_error <= known.back_at
             told = f"{quality.loss_name} of version {quality.version} is back: {quality.loss:.3f}"
             return self._back(told, clock_s) if is_back else []
         found = next(((n, rise) for n, rise in enumerate(rises) if rise is not None), None)
@@ -215,6 +222,17 @@ class Watch:
             if key_of(found) not in self.asks.by_key:
                 self.asks.begin(key_of(found), found)
 
+    def _labels(self, window: WindowClosed, clock_s: float) -> list[Said]:
+        """Windows in a row that could not be judged, since too few labels came: nothing is found in them, and that must be known."""
+        if self.deployment.label is None:
+            return []
+        self.unlabelled = self.unlabelled + 1 if window.verdict != "PASS" else 0
+        if not self.unlabelled:
+            return self._resolve(unlabelled.KIND, "labels come again", clock_s)
+        if self.unlabelled < unlabelled.WINDOWS or unlabelled.KIND in self.open:
+            return []
+        return self._found(unlabelled.labels_missing(window, self.unlabelled, clock_s))
+
     def _skew(self, window: WindowClosed) -> list[Said]:
         if window.parity_tiles is None or window.parity_as_of is None:
             return []
@@ -246,6 +264,7 @@ class Watch:
             profiles=tuple(found for history in self.profiles.values() for found in history),
             asks=tuple(self.asks.by_key.values()),
             worse=self.worse,
+            unlabelled=self.unlabelled,
         )
 
 
@@ -262,6 +281,7 @@ def watch_of(deployment: DeploymentDefinition, state: MonitorState | None) -> Wa
         state.labelled_total,
         {name: [p for p in state.profiles if p.source == name] for name in {p.source for p in state.profiles}},
         dict(state.worse),
+        state.unlabelled,
         state.closed_to_s,
     )
     found.asks.by_key |= {ask.key: ask for ask in state.asks}
@@ -277,8 +297,8 @@ def figure_of(from_s: float, quality: VersionQuality) -> Figure:
 
 
 def key_of(found: FindingOpened) -> str:
-    """What a finding is open under: drift and skew once per deployment, the others once per source or column."""
-    return found.kind if found.kind in ("drift", "skew") else f"{found.kind}:{found.about}"
+    """What a finding is open under: drift, skew and missing labels once per deployment, the others once per source or column."""
+    return found.kind if found.kind in ONCE else f"{found.kind}:{found.about}"
 
 
 def _part(state: dict[str, float], number: int) -> dict[str, float]:

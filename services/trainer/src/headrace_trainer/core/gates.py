@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.registry import GateResult, Waiver
+from headrace.policy.gates import CHAMPION_GATE, PRIOR_GATE
 from headrace.policy.losses import Yardstick
 from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
 from headrace.project.definition import GateDefinition
 from headrace_trainer.core.intervals import LEAST_ROWS, Estimate, estimate
 from headrace_trainer.core.target import Target
 
-PRIOR_GATE, CHAMPION_GATE = "beats_prior", "not_worse_than_champion"
 # Rollouts that compare a version with the champion while it takes traffic.
 COMPARING = ("canary", "ab_test", "shadow")
 

@@ -16,7 +16,7 @@ CONFIDENCE = 0.95
 WIDTHS_S = (86_400.0, 21_600.0, 3_600.0)
 LEAST_BLOCKS = 5
 LEAST_ROWS = 30
-_NAMES = {86_400.0: "day", 21_600.0: "6 h", 3_600.0: "hour", 0.0: "row"}
+_NAMES = {86_400.0: "blocks of a day", 21_600.0: "blocks of 6 h", 3_600.0: "blocks of an hour", 0.0: "rows"}
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +54,7 @@ class Estimate:
     @property
     def told(self) -> str:
         """How it was measured, in words."""
-        return f"{self.rows:,} rows, error {self.error:.4f} by {self.blocks} {_NAMES[self.width_s]} blocks"
+        return f"{self.rows:,} rows, error {self.error:.4f} by {self.blocks} {_NAMES[self.width_s]}"
 
     def rows_to_decide(self, limit: float) -> int | None:
         """About how many rows would tell the mean from `limit`, if it stays where it is; None where a hundred times more would not."""
@@ -68,7 +68,7 @@ def estimate(values: Floats, at_s: Floats) -> Estimate:
     """The mean of `values` (n,), at the instants `at_s` (n,), n at least 1.
 
     >>> estimate(np.tile([0.0, 1.0], 50), np.arange(100) * 86_400.0 / 10).told
-    '100 rows, error 0.0000 by 10 day blocks'
+    '100 rows, error 0.0000 by 10 blocks of a day'
     """
     mean = float(values.mean())
     for width_s in WIDTHS_S:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from headrace.events.registry import GoldenRow
 from headrace.features.samples import ROWS, Sample, sample
 from headrace.models.engine import Engine, load
+from headrace.models.matching import matched
 from headrace.models.proving import Answering, NoneScored, apart, fitting, prove, served, within
 from headrace.models.skops_format import FORMAT, dump
 from headrace.project.definition import DeploymentDefinition
@@ -27,7 +28,7 @@ def golden_of(
 
     `answers`: how its version does. `matrix`: what it was fitted on, float32 (n, columns).
     """
-    engine = load(dump(model), FORMAT)
+    engine = matched(load(dump(model), FORMAT), answers.signature)  # as the instance that warms it does
 
     def proven(asked: Sample) -> tuple[GoldenRow, ...]:
         return prove(engine, answers, asked, lambda part: target.scores(model, part.rows), FORMAT)

@@ -6,9 +6,10 @@ holdout as it is; here it cannot hide.
 
 from headrace.events.registry import GateResult
 from headrace.features.parity import Parity
+from headrace.policy.gates import PARITY_GATE
 from headrace.policy.verdict import FAIL, PASS
 
-GATE = "parity_with_serving"
+GATE = PARITY_GATE
 
 
 def judge_parity(found: Parity) -> GateResult | None:
