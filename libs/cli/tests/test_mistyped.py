@@ -7,6 +7,7 @@ import pytest
 import typer.main
 from typer.core import TyperGroup
 
+from headrace_cli import reasons
 from headrace_cli.main import app, run
 
 
@@ -117,6 +118,16 @@ def test_help_is_no_mistake_and_a_group_without_a_verb_shows_its_own(capsys: pyt
 def test_a_reason_that_says_nothing_is_refused(capsys: pytest.CaptureFixture[str], line: str, reason: str) -> None:
     said = told(capsys, *line.split(), "--reason", reason)
     assert said.startswith("invalid value for '--reason': a reason must say something")
+
+
+def test_a_reason_that_is_given_where_nobody_gave_one_is_taken() -> None:
+    """A default goes through the same check as what is typed."""
+    waiting, defaults = [typer.main.get_command(app)], list[str]()
+    for command in waiting:
+        waiting += command.commands.values() if isinstance(command, TyperGroup) else ()
+        defaults += [one.default for one in command.params if one.name == "reason" and one.default is not None]
+    assert len(defaults) >= 8
+    assert [reasons.said(text) for text in defaults] == defaults
 
 
 def test_a_reason_that_the_trainer_would_not_take_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

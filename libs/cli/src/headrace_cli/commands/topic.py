@@ -135,7 +135,7 @@ def stopped_row(topics: Topics, stopped: PartitionStopped) -> dict[str, Any]:
 
 
 @app.command("resume")
-def resume(name: Stoppable, partition: Partition = None, by: By = None, reason: Reason = "", as_json: AsJson = False) -> None:  # fmt: skip
+def resume(name: Stoppable, partition: Partition = None, by: By = None, reason: Reason = "let go on by hand", as_json: AsJson = False) -> None:  # fmt: skip
     """Let stopped partitions go on where they stand; the limit counts anew."""
 
     async def work(session: Session) -> list[PartitionResumed]:
@@ -151,7 +151,7 @@ def skip(
     partition: Partition = None,
     to: Annotated[int | None, typer.Option("--to", min=0, max=INT64, help="The offset to go on at; the end of now, when it is not given.")] = None,
     by: By = None,
-    reason: Reason = "",
+    reason: Reason = "passed over by hand",
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Let stopped partitions go on further on: what lies between is never handled."""
