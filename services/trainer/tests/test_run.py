@@ -25,6 +25,7 @@ from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinish
 from headrace.features.rows import bare_signature
 from headrace.models.engine import load
 from headrace.obs.health import Health
+from headrace.policy.gates import PARITY_GATE
 from headrace.project import (
     Binary,
     Category,
@@ -44,7 +45,6 @@ from headrace.settings import Settings
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
 from headrace_flights.train import build
-from headrace_trainer.core.served import GATE
 from headrace_trainer.run import TrainingRun
 
 DAY = 86_400.0
@@ -106,7 +106,7 @@ async def test_a_decision_made_while_the_run_begins_is_not_held_against_what_it_
     ).run()
     judged = [fact.result.gate for fact in said if isinstance(fact, GateJudged)]
     assert "beats_prior" in judged
-    assert GATE not in judged
+    assert PARITY_GATE not in judged
 
 
 def quick(signature: Signature) -> LogisticRegression:
@@ -213,7 +213,7 @@ async def test_rows_newer_than_the_clock_of_a_run_are_not_held_against_the_event
         ]
     )
     _, said = await trained(context, "run-1", clock_s=clock_s)
-    assert judged_by(said, GATE) is None
+    assert judged_by(said, PARITY_GATE) is None
 
 
 @pytest.mark.parametrize("change", ["added", "changed", "dropped"])
@@ -250,7 +250,7 @@ async def test_a_view_that_changes_under_live_traffic_does_not_block_the_next_re
     second, said = await trained(context, "run-2")
     compared = judged_by(said, "not_worse_than_champion")
     assert compared is not None
-    assert (compared.verdict, judged_by(said, GATE)) == ("PASS", None)
+    assert (compared.verdict, judged_by(said, PARITY_GATE)) == ("PASS", None)
     assert compared.measured is not None
     assert compared.measured < -0.05
     assert isinstance(said[-1], TrainingFinished)

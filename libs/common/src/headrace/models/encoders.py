@@ -4,7 +4,7 @@ Followed are pipelines, column transformers, unions, imputers that keep their co
 members know different words, and the union of them is what it knows.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.errors import Poison
+from headrace.features.precision import as_sent
 from headrace.models.trees import walk
 
 _ENCODERS = ("OneHotEncoder", "OrdinalEncoder", "TargetEncoder")
@@ -58,9 +59,26 @@ def know_as_rows_hold(estimator: Any, names: Names) -> None:
     `names`: of its columns, in its order. Numbers that float32 cannot tell apart (100000001, 100000002) are left as they are:
     that rows lose them is found where the file is proven.
     """
+    _know(estimator, names, _as_held)
+
+
+def know_as_sent(estimator: Any, names: Names) -> None:
+    """Let encoders know the numbers that a row holds as a frame says them (`as_sent`). `names`: of its columns, in its order."""
+    _know(estimator, names, _as_sent)
+
+
+def _know(estimator: Any, names: Names, change: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
     for step, given in encoders_of(estimator, names):
         if len(step.categories_) == len(given):
-            step.categories_ = [_as_held(known) for known in step.categories_]
+            step.categories_ = [change(known) for known in step.categories_]
+
+
+def _as_sent(known: NDArray[Any]) -> NDArray[Any]:
+    if known.dtype != np.float64:
+        return known
+    with np.errstate(over="ignore"):
+        held = known.astype(np.float32)
+    return np.where(held == known, as_sent(held), known)
 
 
 def _as_held(known: NDArray[Any]) -> NDArray[Any]:

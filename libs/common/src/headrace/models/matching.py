@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.registry import Signature
-from headrace.features.precision import as_sent
-from headrace.models.encoders import encoders_of, know_as_rows_hold
+from headrace.models.encoders import know_as_rows_hold, know_as_sent
 from headrace.models.engine import Engine, Floats, Words, numbered
 from headrace.models.skops_format import SkopsEngine
 from headrace.models.thresholds import meet_as_rows_hold
@@ -48,27 +47,12 @@ def matched(engine: Engine, signature: Signature) -> Engine:
         names = engine.names or tuple(column.name for column in signature.columns)
         know_as_rows_hold(engine.estimator, names)
         if signature.frame:
-            _know_as_sent(engine.estimator, names)
+            know_as_sent(engine.estimator, names)
         else:
             meet_as_rows_hold(engine.estimator)
         if engine.names and not signature.frame:
             engine.forget_names()
     return engine if order is None else Matched(engine, order)
-
-
-def _know_as_sent(estimator: Any, names: Sequence[str]) -> None:
-    """Let encoders know the numbers that a row holds as a frame says them. `names`: of its columns, in its order."""
-    for step, given in encoders_of(estimator, names):
-        if len(step.categories_) == len(given):
-            step.categories_ = [_as_sent(known) for known in step.categories_]
-
-
-def _as_sent(known: NDArray[Any]) -> NDArray[Any]:
-    if known.dtype != np.float64:
-        return known
-    with np.errstate(over="ignore"):
-        held = known.astype(np.float32)
-    return np.where(held == known, as_sent(held), known)
 
 
 def model_names(names: Sequence[str], signature: Signature) -> tuple[str, ...]:

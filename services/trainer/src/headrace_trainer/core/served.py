@@ -9,8 +9,6 @@ from headrace.features.parity import Parity
 from headrace.policy.gates import PARITY_GATE
 from headrace.policy.verdict import FAIL, PASS
 
-GATE = PARITY_GATE
-
 
 def judge_parity(found: Parity) -> GateResult | None:
     """PASS when every row equals the fold up to the offsets that it was served from; None where no row with features was served
@@ -20,4 +18,4 @@ def judge_parity(found: Parity) -> GateResult | None:
     detail = f"{found.rows:,} served rows, {found.as_of:.2%} equal to all that was available at their instants"
     if found.tiles < 1.0 and found.skew is not None:
         detail = f"{found.skew.feature} differs in {found.skew.share:.1%} of {found.rows:,} rows: {found.skew.cause}"
-    return GateResult(GATE, PASS if found.tiles >= 1.0 else FAIL, found.tiles, 1.0, "", detail)
+    return GateResult(PARITY_GATE, PASS if found.tiles >= 1.0 else FAIL, found.tiles, 1.0, "", detail)
