@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from tests.cases.declared_projects import PROJECT, checked, spoiled
 
 from headrace.errors import Misconfigured
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import WindowClosed
 from headrace.project import (
     ABTest,
@@ -35,7 +36,6 @@ from headrace.project import (
 )
 from headrace.project.applicable import refusals, warnings
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
 from headrace.project.faults import applicable
 from headrace.project.rules import broken
 from headrace_cli.applying import check_project

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.bus.tls import tls_context
 from headrace.errors import Misconfigured
-from headrace.settings import Settings, environ_of, strangers
+from headrace.hosting.settings import Settings, environ_of, strangers
+from headrace.log.tls import tls_context
 from headrace_cli.local import Local
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headrace.bus.port import Record
+from headrace.log.port import Record
 from headrace_cli.commands import explain, topic
 from headrace_cli.render import say, show
 

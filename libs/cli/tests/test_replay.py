@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from headrace.errors import Misconfigured
+from headrace.events.definition import DeploymentDefinition
 from headrace.project import Binary, Category, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
 from headrace_cli.replay.figures import binned, interval
 from headrace_cli.replay.history import History, Mapping
 from headrace_cli.replay.ids import Ids, Rows

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from headrace.bus.port import Reader
-from headrace.codec import Message
-from headrace.envelope import parse_instant
 from headrace.errors import HeadraceError, Misconfigured, Poison
 from headrace.events.registry import CommandRefused
+from headrace.log.codec import Message
+from headrace.log.envelope import parse_instant
+from headrace.log.port import Reader
 from headrace.registry.state import Entry, Fold
 from headrace_cli.local import Local
 from headrace_cli.session import Session

@@ -14,7 +14,7 @@ import typer
 import typer.main
 
 from headrace.errors import HeadraceError, Misconfigured
-from headrace.settings import strangers
+from headrace.hosting.settings import strangers
 from headrace_broker import BrokerError
 from headrace_cli import mistyped
 from headrace_cli.commands import (

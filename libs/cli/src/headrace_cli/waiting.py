@@ -13,7 +13,7 @@ from typing import TypeVar
 import psutil
 
 from headrace.errors import HeadraceError
-from headrace.obs.starved import CoreWait
+from headrace.hosting.core_wait import CoreWait
 
 T = TypeVar("T")
 Tell = Callable[[str], None]

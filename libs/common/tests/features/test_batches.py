@@ -6,17 +6,17 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.features import batches
-from headrace.features.batches import Batch, fold_batch
-from headrace.features.plan import plan_view
-from headrace.features.tiles import TileState
-from headrace.project.definition import (
+from headrace.events.definition import (
     FeatureDefinition,
     FieldSpec,
     ProjectDefinition,
     SourceDefinition,
     ViewDefinition,
 )
+from headrace.features import batches
+from headrace.features.batches import Batch, fold_batch
+from headrace.features.plan import plan_view
+from headrace.features.tiles import TileState
 
 HOUR, DAY = 3600, 86_400
 START = 1_364_774_400.0

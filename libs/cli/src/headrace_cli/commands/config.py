@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.settings import origins
+from headrace.hosting.settings import origins
 from headrace_cli.local import environ_here
 from headrace_cli.render import show
 

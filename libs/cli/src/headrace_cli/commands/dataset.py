@@ -9,8 +9,8 @@ import msgspec
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from headrace.envelope import parse_instant
 from headrace.errors import HeadraceError, Misconfigured, Poison
+from headrace.log.envelope import parse_instant
 from headrace_cli.render import console, say
 from headrace_cli.session import Session, run
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 from rich.live import Live
 
-from headrace.bus.views import View
 from headrace.errors import Misconfigured
 from headrace.events.registry import (
     AbortRollout,
@@ -21,6 +20,7 @@ from headrace.events.registry import (
     SetOverride,
     StartRollout,
 )
+from headrace.log.views import View
 from headrace_cli.board import TOPICS, Board
 from headrace_cli.expectations import Expectations, expect
 from headrace_cli.facts import ask, entry_of, fold, me

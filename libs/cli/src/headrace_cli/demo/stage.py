@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from headrace.bus.feeding import Applied
-from headrace.bus.views import View
+from headrace.asking.feeding import Applied
 from headrace.errors import HeadraceError
+from headrace.log.views import View
 from headrace_broker import free_port
 from headrace_broker.jars import kafka_jars
 from headrace_cli.applying import apply_project
