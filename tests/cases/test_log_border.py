@@ -267,7 +267,7 @@ def taken(data: bytes, from_offset: int = 0) -> list[Record]:
 
 
 def KafkaRecord(found: Any) -> Record:  # noqa: N802 - reads as a type
-    from headrace.log.kafka import _cut_record
+    from headrace.log.kafka_readers import _cut_record
 
     return _cut_record(found)
 

@@ -64,13 +64,13 @@ class ShardGroup:
         learn: Learn | None = None,
     ) -> None:
         self.inputs = list(inputs)
-        self._log, self._service, self._health, self._lock = log, service, health, lock
+        self._log, self._service, self.health, self._lock = log, service, health, lock
         self._same, self._sends = SameTopics(log), Sends()
         self._stops = Stops(log, codec, topics, service, self._same)
         self._triage = Triage(topics, service, decode or codec.decode, learn, self._stops, health)
         self._common = Common(
             log, codec, topics, service, make, self._stops, self._triage, self._same, self._sends,
-            self._hold, self._note_progress, tick_s, max_batch, linger_s,
+            self._hold, self.note_progress, tick_s, max_batch, linger_s,
         )  # fmt: skip
         self._watchdog = Watchdog(watchdog_s)
         self._place, self._transactions = Place(service, self._common.group, health), Transactions(log, health)
@@ -127,9 +127,10 @@ class ShardGroup:
         if change.why_not:
             raise Retryable(change.why_not)
 
-    def _note_progress(self, handled: int) -> None:
+    def note_progress(self, handled: int) -> None:
+        """Say that work gets on, so that the watchdog is patient. `handled`: records that are done."""
         self._watchdog.note()
-        self._health.handled += handled
+        self.health.handled += handled
 
     def _hold(self, partition: TopicPartition) -> None:
         """Read a stopped partition no further."""
@@ -147,10 +148,10 @@ class ShardGroup:
             await self._step()
         except (Retryable, NoTopic) as error:
             _log.warning("%s holds: %s", self._service, error)
-            self._health.fail("log", f"the log does not answer: {error}"[:500])
+            self.health.fail("log", f"the log does not answer: {error}"[:500])
             await asyncio.sleep(RETRY_S)
         else:
-            self._health.clear("log")
+            self.health.clear("log")
 
     async def _step(self) -> None:
         await self._tend()
@@ -216,7 +217,7 @@ class ShardGroup:
             return
         self._measured_s = now_s
         lag = await lag_of(self._log, reader, reader.assignment() - self._held, self._waiting())
-        self._health.lag = {f"{tp.topic}/{tp.partition}": count for tp, count in lag.items()}
+        self.health.lag = {f"{tp.topic}/{tp.partition}": count for tp, count in lag.items()}
 
     def _waiting(self) -> Iterator[Record]:
         return (record for shard in self._shards.values() for record in shard.backlog)
@@ -233,7 +234,7 @@ class ShardGroup:
         self._held.clear()
         for number, owned in numbers.items():
             self._shards[number] = Shard(self._common, number, frozenset(owned))
-        self._health.shards = tuple(sorted(self._shards))
+        self.health.shards = tuple(sorted(self._shards))
 
     async def _on_revoked(self, partitions: frozenset[TopicPartition]) -> None:
         shards, self._shards = self._shards, {}
@@ -242,7 +243,7 @@ class ShardGroup:
         # NB: a stop whose transaction was not finished in time is no fact: the next owner finds it again.
         for shard in shards.values():
             self._stops.forget_unwritten(shard.partitions)
-        self._health.shards = ()
+        self.health.shards = ()
 
     async def _tend(self) -> None:
         """Start new shards, let rebuilt ones consume, replace failed ones."""
@@ -341,7 +342,7 @@ class ShardGroup:
             if not shard.is_held:
                 reader.resume([tp])
         owned = {tp for shard in self._shards.values() for tp in shard.partitions}
-        self._stops.tell(self._health, owned)
+        self._stops.tell(self.health, owned)
 
     async def _look_around(self) -> None:
         """Every five seconds: are the inputs there, and does the group still count this member?"""
@@ -351,9 +352,9 @@ class ShardGroup:
         self._looked_s = now_s
         missing = await self._same.look(self.inputs)
         if missing:
-            self._health.fail("inputs", f"topics are missing: {', '.join(missing)}; run `headrace topic apply`")
+            self.health.fail("inputs", f"topics are missing: {', '.join(missing)}; run `headrace topic apply`")
             raise Retryable(f"topics are missing: {', '.join(missing)}")
-        self._health.clear("inputs")
+        self.health.clear("inputs")
         await self._place.look(self._reading())
         reader = self._reads
         if reader is not None:

@@ -5,7 +5,6 @@ numbers, are read as well. What cannot be read is `Poison` with the field that i
 state folded without it would be wrong ("upgrade readers first").
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -17,11 +16,9 @@ from headrace.events import event_types, type_name
 from headrace.events.inference import PredictionRequested
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import Route, RouteChanged
-from headrace.instants import why_not
 from headrace.log.envelope import (
     JSON,
     MAX_HEADER_BYTES,
-    MAX_INT,
     MAX_TEXT_BYTES,
     MSGPACK,
     Envelope,
@@ -30,6 +27,15 @@ from headrace.log.envelope import (
     read_headers,
     write_headers,
 )
+from headrace.log.limits import (
+    BIG_JSON,
+    BIG_MSGPACK,
+    MAX_KEY_BYTES,
+    bounded_request,
+    refuse_ahead,
+    refuse_beyond,
+    refuse_oversized,
+)
 from headrace.log.port import MAX_VALUE_BYTES, Headers, Out, Record
 from headrace.log.topics import TopicRule, Topics
 from headrace.log.trace import child_of
@@ -37,12 +43,6 @@ from headrace.log.undecoded import second
 from headrace.log.undecoded import why_not as why_unread
 
 MAX_DEPTH = 16
-MAX_KEY_BYTES = 1024
-# A year: a request that waits longer is for ever.
-# Texts that name something, wherever a user's event has them; other texts are bounded by the value alone.
-_NAMES = frozenset(("deployment", "unit", "id", "model", "alias", "by", "finding", "cause", "tenant", "name"))
-# What only a value beyond ours can hold: an integer of more than 64 bits (JSON), one above 2^63 (MessagePack).
-_BIG_JSON, _BIG_MSGPACK = re.compile(rb"\d{19}").search, 0xCF
 _MSGPACK = MSGPACK.encode()
 # Events with maps that are keyed by a number here, and by its digits where they are written.
 _NUMBERED = frozenset((Route, RouteChanged, RolloutJudged))
@@ -112,7 +112,7 @@ class Codec:
     def _decode(self, record: Record, rule: TopicRule) -> Message:
         is_users = rule.audience == "users"
         if record.unread is not None or (is_users and record.key is not None and len(record.key) > MAX_KEY_BYTES):
-            _refuse_oversized(record)
+            refuse_oversized(record)
         envelope = read_headers(record, MAX_TEXT_BYTES if is_users else MAX_HEADER_BYTES)
         if is_users and envelope.time_s * 1000 > record.timestamp_ms and "prediction.requested" not in rule.types:
             refuse_ahead(record, envelope.time_s)
@@ -136,7 +136,7 @@ class Codec:
                 and len(value) <= MAX_TEXT_BYTES
                 and len(record.key or b"") <= MAX_KEY_BYTES
                 and joined.isascii()
-                and _BIG_MSGPACK not in value
+                and BIG_MSGPACK not in value
             ):
                 time, origin = found.get("ce_time"), found.get("ce_origin")
                 try:
@@ -195,9 +195,9 @@ class Codec:
             # NB: nearly every value shows by its bytes that nothing in it can be too long or too large.
             is_long = len(value) > MAX_TEXT_BYTES
             if wanted is PredictionRequested:
-                return _bounded_request(event, is_long, json or _BIG_MSGPACK in value)
-            if is_long or (_BIG_JSON(value) if json else _BIG_MSGPACK in value):
-                _refuse_beyond(event, "")
+                return bounded_request(event, is_long, json or BIG_MSGPACK in value)
+            if is_long or (BIG_JSON(value) if json else BIG_MSGPACK in value):
+                refuse_beyond(event, "")
         return event
 
     def _decoder(self, wanted: type, json: bool) -> msgspec.msgpack.Decoder[Any] | msgspec.json.Decoder[Any]:
@@ -223,81 +223,6 @@ def is_json(value: bytes, content_type: str) -> bool:
         return kind == JSON or (kind.startswith("application/") and kind.endswith("+json"))
     first = value[:1]
     return (value.lstrip()[:1] if first in _BLANK else first) in (b"{", b"[")
-
-
-def refuse_ahead(record: Record, time_s: float, name: str = "ce_time") -> None:
-    """Raise `Poison` when an instant lies too far past the append time of its record."""
-    reason = why_not(time_s, record.timestamp_ms, name) if record.timestamp_ms > 0 else None
-    if reason is not None:
-        raise Poison(reason, name)
-
-
-def _refuse_oversized(record: Record) -> None:
-    if record.unread is not None:
-        raise Poison(record.unread)
-    raise Poison(f"key has {len(record.key or b'')} bytes, at most {MAX_KEY_BYTES} are allowed", "key")
-
-
-def refuse_unreadable(key: bytes, value: bytes, event: msgspec.Struct) -> None:
-    """Raise `Poison` for what would be written to a topic of users' and refused by everybody who reads it there."""
-    if len(key) > MAX_KEY_BYTES:
-        raise Poison(f"key has {len(key)} bytes, at most {MAX_KEY_BYTES} are allowed", "key")
-    if len(value) > MAX_TEXT_BYTES or _BIG_MSGPACK in value:
-        _refuse_beyond(event, "")
-
-
-def _bounded_request(event: PredictionRequested, is_long: bool, may_have_big: bool) -> PredictionRequested:
-    """A request is answered whenever it can be: only what names it is refused here, its inputs by their contract.
-
-    Integers among its inputs that are beyond bounds become floats. `is_long`, `may_have_big`: whether a name may be too long,
-    or an integer too large, by the bytes that it was read from.
-    """
-    if is_long:
-        _refuse_beyond(event.deployment, "deployment")
-        _refuse_beyond(event.unit, "unit")
-    if not may_have_big:
-        return event
-    _refuse_beyond(event.deadline_ms, "deadline_ms")
-    if not _has_big(event.inputs):
-        return event
-    inputs = {name: _float(v) if type(v) is int and abs(v) > MAX_INT else v for name, v in event.inputs.items()}
-    return msgspec.structs.replace(event, inputs=inputs)
-
-
-def _has_big(inputs: dict[str, Any]) -> bool:
-    for value in inputs.values():  # noqa: SIM110 - once per record: a generator costs three times as much
-        if type(value) is int and not -MAX_INT <= value <= MAX_INT:
-            return True
-    return False
-
-
-def _float(value: int) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-
-
-def _refuse_beyond(value: Any, place: str) -> None:
-    """Raise `Poison` for an integer beyond 64 bits, or a name that is too long; nesting is bounded by the types."""
-    if isinstance(value, str):
-        # NB: a character has four bytes at most.
-        is_long = len(value) * 4 > MAX_TEXT_BYTES and len(value.encode()) > MAX_TEXT_BYTES
-        if is_long and place.rsplit(".", 1)[-1] in _NAMES:
-            raise Poison(f"{place} has {len(value.encode())} bytes, at most {MAX_TEXT_BYTES} are allowed", place)
-    elif isinstance(value, int):
-        if not -MAX_INT - 1 <= value <= MAX_INT:
-            raise Poison(f"{place} must be a whole number of 64 bits, got a larger one", place)
-    elif isinstance(value, msgspec.Struct):
-        for name in value.__struct_fields__:
-            _refuse_beyond(getattr(value, name), f"{place}.{name}".lstrip("."))
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            _refuse_beyond(key, place)
-            _refuse_beyond(item, f"{place}.{str(key)[:50]}".lstrip("."))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _refuse_beyond(item, place)
 
 
 def out(

@@ -6,56 +6,12 @@ It passes the same conformance suite as the real one. Append times come from the
 import asyncio
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from headrace.clock import Clock, ManualClock
 from headrace.errors import Fenced, Misconfigured, NoTopic, Retryable, TooLarge
+from headrace.log.memory_partition import ABORTED, COMMITTED, Partition, Transaction
 from headrace.log.partition import partition_of
 from headrace.log.port import NO_IDS, Ack, Assigned, Out, Record, Start, TopicPartition, TopicSpec, refuse_too_large
-
-_OPEN, _COMMITTED, _ABORTED = "open", "committed", "aborted"
-
-
-@dataclass(slots=True)
-class _Transaction:
-    state: str = _OPEN
-
-
-@dataclass(slots=True)
-class _Entry:
-    """A record, or (record None) a control marker; `transaction` None for plain writes."""
-
-    offset: int
-    record: Record | None
-    transaction: _Transaction | None = None
-
-    @property
-    def is_visible(self) -> bool:
-        return self.record is not None and (self.transaction is None or self.transaction.state == _COMMITTED)
-
-    @property
-    def is_open(self) -> bool:
-        return self.transaction is not None and self.transaction.state == _OPEN
-
-
-@dataclass(slots=True)
-class _Partition:
-    entries: list[_Entry] = field(default_factory=list)
-    end: int = 0
-
-    def append(self, record: Record | None, transaction: _Transaction | None = None) -> int:
-        offset = self.end
-        if record is not None:
-            record = Record(
-                record.topic, record.partition, offset, record.key, record.value, record.headers, record.timestamp_ms
-            )
-        self.entries.append(_Entry(offset, record, transaction))
-        self.end += 1
-        return offset
-
-    @property
-    def stable_end(self) -> int:
-        return next((entry.offset for entry in self.entries if entry.is_open), self.end)
 
 
 class MemoryLog:
@@ -64,7 +20,7 @@ class MemoryLog:
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or ManualClock()
         self._topics: dict[str, TopicSpec] = {}
-        self._partitions: dict[TopicPartition, _Partition] = {}
+        self._partitions: dict[TopicPartition, Partition] = {}
         self._owners: dict[str, object] = {}
         self._offsets: dict[tuple[str, TopicPartition], tuple[int, str]] = {}
         self._ids: dict[str, str] = {}
@@ -81,7 +37,7 @@ class MemoryLog:
             if spec.name not in self._topics:
                 self._topics[spec.name] = spec
                 self._ids[spec.name] = f"{next(self._made):032x}"
-                self._partitions |= {TopicPartition(spec.name, p): _Partition() for p in range(spec.partitions)}
+                self._partitions |= {TopicPartition(spec.name, p): Partition() for p in range(spec.partitions)}
 
     async def alter_topics(self, specs: Sequence[TopicSpec]) -> None:
         self._topics |= {spec.name: spec for spec in specs}
@@ -120,13 +76,13 @@ class MemoryLog:
     async def offsets_at(self, partitions: Iterable[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, int]:
         return {tp: self._offset_at(self._partition(tp), timestamp_ms) for tp in partitions}
 
-    def _partition(self, tp: TopicPartition) -> _Partition:
+    def _partition(self, tp: TopicPartition) -> Partition:
         found = self._partitions.get(tp)
         if found is None:
             raise Retryable(f"{tp.topic}/{tp.partition} is not there")
         return found
 
-    def _offset_at(self, partition: _Partition, timestamp_ms: int) -> int:
+    def _offset_at(self, partition: Partition, timestamp_ms: int) -> int:
         records = (entry.record for entry in partition.entries if entry.record is not None)
         return next((r.offset for r in records if r.timestamp_ms >= timestamp_ms), partition.stable_end)
 
@@ -186,7 +142,7 @@ class MemoryLog:
                 if entry.is_open or (entry.record and newest.get(entry.record.key) == entry.offset)
             ]
 
-    def append(self, out: Out, transaction: _Transaction | None = None) -> Ack:
+    def append(self, out: Out, transaction: Transaction | None = None) -> Ack:
         """Write one record now (open until its transaction ends)."""
         spec = self._topics.get(out.topic)
         if spec is None:
@@ -214,7 +170,7 @@ class MemoryLog:
     def owns(self, transactional_id: str, transactor: object) -> bool:
         return self._owners.get(transactional_id) is transactor
 
-    def finish(self, transaction: _Transaction, state: str, touched: Iterable[TopicPartition]) -> None:
+    def finish(self, transaction: Transaction, state: str, touched: Iterable[TopicPartition]) -> None:
         """End a transaction: its records show or vanish, and each partition gets a control record."""
         transaction.state = state
         for tp in touched:
@@ -228,7 +184,7 @@ class MemoryLog:
 
     def slice(self, tp: TopicPartition, position: int, committed: bool, limit: int) -> tuple[list[Record], int]:
         """Up to `limit` records from `position`, and the next position."""
-        partition = self._partitions.get(tp, _Partition())
+        partition = self._partitions.get(tp, Partition())
         end = partition.stable_end if committed else partition.end
         found: list[Record] = []
         for entry in partition.entries:
@@ -288,12 +244,12 @@ class MemoryTransactor:
 
     def __init__(self, log: MemoryLog, transactional_id: str, group: str, topic_ids: Mapping[str, str]) -> None:
         self._log, self._id, self._group, self._topic_ids = log, transactional_id, group, topic_ids
-        self._open: tuple[_Transaction, list[TopicPartition]] | None = None
+        self._open: tuple[Transaction, list[TopicPartition]] | None = None
 
     async def commit(self, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> list[Ack]:
         self._refuse_zombie()
         refuse_too_large(outs)
-        transaction = _Transaction()
+        transaction = Transaction()
         acks = [self._log.append(out, transaction) for out in outs]
         touched = sorted({TopicPartition(ack.topic, ack.partition) for ack in acks})
         self._open = (transaction, touched)
@@ -301,13 +257,13 @@ class MemoryTransactor:
         self._refuse_zombie()
         self._open = None
         self._log.commit_offsets(self._group, offsets, self._topic_ids)
-        self._log.finish(transaction, _COMMITTED, touched)
+        self._log.finish(transaction, COMMITTED, touched)
         return acks
 
     def abort_open(self) -> None:
         """What the coordinator does when the id gets a new owner."""
         if self._open is not None:
-            self._log.finish(self._open[0], _ABORTED, self._open[1])
+            self._log.finish(self._open[0], ABORTED, self._open[1])
             self._open = None
 
     async def close(self) -> None: ...

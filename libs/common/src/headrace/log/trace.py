@@ -15,7 +15,7 @@ def child_of(traceparent: str | None, of: str = "") -> str:
     The trace stays the same and the span is new. Without a valid `traceparent` a new trace begins.
 
     >>> child_of("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "decision-1")
-    '00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-47a7ff83b8d18ed9-01'
+    '00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-38c52157f5a458c8-01'
     """
     found = _FORM.fullmatch(traceparent or "")
     seed = f"{traceparent or ''}\n{of}".encode()

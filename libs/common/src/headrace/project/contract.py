@@ -13,8 +13,9 @@ from headrace.events.definition import LabelDefinition, PipelineDefinition, Proj
 from headrace.events.inference import OutcomeObserved
 from headrace.features.plan import refusal
 from headrace.instants import instant_s, why_not
-from headrace.log.codec import header, is_json, out, refuse_unreadable
+from headrace.log.codec import header, is_json, out
 from headrace.log.envelope import MAX_TEXT_BYTES, Envelope, Origin, derived_id
+from headrace.log.limits import refuse_unreadable
 from headrace.log.port import MAX_VALUE_BYTES, Out, Record
 from headrace.log.topics import Topics
 from headrace.project.compile_streams import event_struct
