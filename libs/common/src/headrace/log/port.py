@@ -1,7 +1,11 @@
 """The log as the rest of Headrace sees it: records in, records out, offsets, transactions.
 
-Two things implement it, and pass one conformance suite: `headrace.log.kafka.KafkaLog` and
-`headrace.log.memory.MemoryLog`. Nothing here decodes a value or knows an event type.
+`headrace.log.kafka.KafkaLog` and `headrace.log.memory.MemoryLog` implement these protocols and pass one conformance suite. Nothing
+here decodes a value or knows an event type.
+
+Every `async` method may wait for the broker, for at most the time limits of `headrace.log.kafka`, and raises `Retryable` when the
+broker does not answer within them. Methods that are not `async` answer from memory and never block. `NoTopic` means that a
+topic is not there, or was deleted and made again. What a method raises beyond that stands with it.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -84,67 +88,89 @@ Start = Literal["beginning", "end"] | Mapping[TopicPartition, int]
 
 
 class Producer(Protocol):
-    """Idempotent writer without transactions."""
+    """An idempotent writer without transactions."""
 
     async def send(self, outs: Sequence[Out]) -> list[Ack]:
-        """Write all, keep their order per partition, return when every one is acknowledged.
+        """Write all records, in their order per partition, and return when every one is acknowledged.
 
-        Raises `Retryable` when the time-out passes: the outcome is then unknown, send again with the same event ids.
+        Raises `Retryable` when the time limit passes: whether they were written is then unknown, so send them again with the same event
+        ids. Raises `Misconfigured` when a record is too large: nothing is written then.
         """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Give the connection back. Takes two seconds at most and raises nothing."""
+        ...
 
 
 class Transactor(Protocol):
-    """Writer of one shard: whole transactions, fenced by its transactional id."""
+    """The writer of one shard: whole transactions, fenced by its transactional id."""
 
     async def commit(self, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> list[Ack]:
-        """One transaction: all `outs` and the group's `offsets` (next offset to read), or nothing.
+        """Write all `outs` and commit the group's `offsets` (the next offset to read) in one transaction, or nothing of them.
 
-        Raises `Fenced` when another owner has taken the id, `Retryable` when the transaction failed and was dropped:
-        the transactor is then unusable; close it, make a new one (which aborts what was open), rebuild the shard.
+        Raises `Fenced` when another owner has taken the id. Raises `Retryable` when the transaction failed and was dropped: close
+        this transactor, make a new one (which aborts what was left open) and rebuild the shard.
         """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Give the connection back. Takes two seconds at most and raises nothing."""
+        ...
 
 
 class Reader(Protocol):
-    """Reads partitions assigned by hand, outside any group."""
+    """Reads partitions that are assigned by hand, outside of any group."""
 
     async def fetch(self, timeout_s: float, max_records: int = 1000) -> Sequence[Record]:
-        """Records of any assigned, unpaused partition, in offset order per partition; empty after `timeout_s`."""
+        """Return records of any assigned partition that is not paused, in offset order per partition.
+
+        Waits `timeout_s` at most, and returns an empty sequence when nothing came.
+        """
         ...
 
     def has_gone_back(self) -> bool:
-        """Whether records came, since this was last asked, from before what had come already: the topic may be another one."""
+        """Whether, since the last call, records came from an offset below one that had come already: the topic may be another one."""
         ...
 
     async def position(self, partition: TopicPartition) -> int:
-        """The next offset to be fetched (control records and gaps of compaction are passed over)."""
+        """The next offset to be fetched. Control records and gaps left by compaction are skipped."""
         ...
 
     async def end_offsets(self) -> dict[TopicPartition, int]:
-        """The end of every assigned partition (last stable offset when reading committed)."""
+        """The end of every assigned partition (the last stable offset when only committed records are read)."""
         ...
 
-    def assignment(self) -> frozenset[TopicPartition]: ...
-    async def seek(self, offsets: Mapping[TopicPartition, int]) -> None: ...
-    def pause(self, partitions: Iterable[TopicPartition]) -> None: ...
-    def resume(self, partitions: Iterable[TopicPartition]) -> None: ...
-    async def close(self) -> None: ...
+    def assignment(self) -> frozenset[TopicPartition]:
+        """The partitions that are read."""
+        ...
+
+    async def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions from these offsets on. A partition that is not assigned is left out."""
+        ...
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Fetch nothing of these partitions until `resume`. Partitions that are not assigned are left out."""
+        ...
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        """Fetch these partitions again."""
+        ...
+
+    async def close(self) -> None:
+        """Give the connection back. Takes five seconds at most and raises nothing."""
+        ...
 
 
 class Member(Reader, Protocol):
-    """A member of a consumer group; partitions come and go through the callbacks given at its making."""
+    """A member of a consumer group. Partitions come and go through the callbacks that `Log.member` was given."""
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Commit the next offsets to read. Raises `Retryable` when the group is rebalancing."""
+        """Commit the next offsets to read. Raises `Retryable` while the group is rebalancing."""
         ...
 
     async def is_known(self) -> bool:
-        """Whether the group counts this member now (a process that was frozen may have lost its place unawares)."""
+        """Whether the group counts this member now: a process that was frozen may have lost its place without knowing."""
         ...
 
 
@@ -155,20 +181,30 @@ class Log(Protocol):
     """A Kafka cluster, or something that behaves like one."""
 
     async def start(self) -> None:
-        """Connect; raises `Retryable` naming host, port and cause."""
+        """Connect. Raises `Retryable` naming host, port and cause."""
         ...
 
-    async def stop(self) -> None: ...
-    async def producer(self) -> Producer: ...
+    async def stop(self) -> None:
+        """Close the connections that are not a reader's or a writer's own."""
+        ...
+
+    async def producer(self) -> Producer:
+        """A new producer with a connection of its own."""
+        ...
 
     async def transactor(self, transactional_id: str, group: str, topic_ids: Mapping[str, str] = NO_IDS) -> Transactor:
-        """Make the shard's writer; its start fences the former owner and aborts what that one left open.
+        """A new writer of a shard. Its start fences the former owner of the id and aborts the transaction that one left open.
 
-        `topic_ids`: which topics the offsets that it commits are of.
+        `topic_ids`: the ids of the topics whose offsets it commits, so that offsets of a topic that was made again are refused.
         """
         ...
 
-    async def reader(self, partitions: Iterable[TopicPartition], start: Start, *, committed: bool = True) -> Reader: ...
+    async def reader(self, partitions: Iterable[TopicPartition], start: Start, *, committed: bool = True) -> Reader:
+        """A new reader of these partitions. `committed`: only records of committed transactions, and plain ones.
+
+        `start`: the beginning, the end, or an offset per partition; a partition that has no offset there starts at its beginning.
+        """
+        ...
 
     async def member(
         self,
@@ -179,28 +215,34 @@ class Log(Protocol):
         on_revoked: Assigned,
         instance_id: str | None = None,
     ) -> Member:
-        """Join `group` with range assignment; never auto-commits; a partition without a commit starts at the beginning."""
+        """Join `group`, with range assignment. A partition without a committed offset starts at its beginning.
+
+        Nothing is committed but by `Member.commit` or a transactor. The callbacks must not raise.
+        """
         ...
 
     async def members(self, group: str) -> list[str]:
-        """From which host each member of `group` comes, as the broker sees it; empty for a group that nobody is in."""
+        """The host of each member of `group`, as the broker sees it; empty for a group without members."""
         ...
 
     async def create_topics(self, specs: Sequence[TopicSpec]) -> None:
-        """Create those that are missing; existing ones are left as they are."""
+        """Create the topics that are missing; existing ones are left as they are. Raises `Misconfigured` when the broker refuses one."""
         ...
 
     async def alter_topics(self, specs: Sequence[TopicSpec]) -> None:
-        """Give existing topics these settings; partitions stay."""
+        """Give existing topics these settings. Their partitions stay as they are."""
         ...
 
     async def describe_topics(self, names: Iterable[str]) -> dict[str, TopicSpec]:
-        """The topics that exist, as they are."""
+        """Those of the named topics that exist, as they are."""
         ...
 
-    async def list_topics(self) -> list[str]: ...
+    async def list_topics(self) -> list[str]:
+        """The full names of all topics that we may see."""
+        ...
+
     async def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
-        """The id of each of these topics that exists: another one once it was deleted and made again, empty for unknown."""
+        """The id of each named topic that exists. It is another one once the topic was deleted and made again, and "" where it is unknown."""
         ...
 
     async def longest_transaction_ms(self) -> int | None:
@@ -208,15 +250,21 @@ class Log(Protocol):
         ...
 
     async def partitions(self, topic: str) -> list[TopicPartition]:
-        """All partitions of a topic; raises `Misconfigured` when it does not exist."""
+        """All partitions of a topic. Raises `NoTopic` when it does not exist."""
         ...
 
-    async def begin_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]: ...
-    async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]: ...
+    async def begin_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The first offset of each partition that is still there."""
+        ...
+
+    async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The end of each partition: the offset after its last stable record."""
+        ...
+
     async def offsets_at(self, partitions: Iterable[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, int]:
         """Per partition the first offset appended at or after `timestamp_ms`; its end when there is none."""
         ...
 
     async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The group's committed offsets; partitions without one, or with one of a topic that was made again, are left out."""
+        """The group's committed offsets. Left out are partitions without one, or with one of a topic that was made again."""
         ...
