@@ -38,10 +38,11 @@ from headrace.settings import Settings
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
 from headrace_gateway.adapters.catalogue import Catalogue
-from headrace_gateway.adapters.http import Doors, make_app
+from headrace_gateway.adapters.http import make_app
 from headrace_gateway.app import wire
 from headrace_gateway.core.callers import Caller
 from headrace_gateway.settings import Limits
+from headrace_gateway.shell import Api
 
 PROJECT = compile_project(
     Project(
@@ -179,8 +180,8 @@ class Bench:
         catalogue = Catalogue(self.log, self.codec, self.topics, self.projects, self.clock)
         await catalogue.start()
         observer = Observer(self.log, self.topics, instance)
-        doors = Doors(asker, observer, catalogue, self.health, self.clock, limits)
-        app = make_app(doors, catalogue, callers, self.clock, limits)
+        api = Api(asker, observer, catalogue, self.health, self.clock, limits, callers)
+        app = make_app(api, catalogue, limits, has_keys=bool(callers))
         await asker.start()
         stop = asyncio.Event()
         tasks = [asyncio.create_task(part(stop)) for part in (asker.run, self.respond)]

@@ -15,11 +15,14 @@ from headrace.events.inference import Expired, FellBack, Invalid, PredictionAnsw
 from headrace.policy.prediction import OutputKind, predicted
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace_gateway.core.admission import refuse_body, refuse_rows
+from headrace_gateway.core.admission import choose_caller, refuse_body, refuse_rate, refuse_rows
 from headrace_gateway.core.answers import Reply, named_reply, v1_reply, v2_reply
-from headrace_gateway.core.bodies import Broken, TooLarge, packed, unpacked
-from headrace_gateway.core.callers import Bucket, Caller, Nobody, digest_of, find_caller
-from headrace_gateway.core.questions import Asked, Call, Unclear, read_named, read_v1, read_v2
+from headrace_gateway.core.callers import ANYONE, Bucket, Caller, RateLimits, Unidentified, digest_of, find_caller
+from headrace_gateway.core.calls import Asked, Call, Unclear
+from headrace_gateway.core.compression import Broken, TooLarge, packed, unpacked
+from headrace_gateway.core.metadata import index_entries
+from headrace_gateway.core.readiness import why_cannot_ask, why_unready
+from headrace_gateway.core.requests import read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits
 
 NOW_S = 1_364_860_800.0
@@ -377,10 +380,10 @@ def test_a_key_is_known_until_it_expires() -> None:
     assert find_caller("s3cret", [shop, old], NOW_S) == shop
     assert find_caller("past", [shop, old], NOW_S - 1) == old
     assert [find_caller(key, [shop, old], NOW_S) for key in ("past", "", "S3cret", "x" * 10_000)] == [
-        Nobody.EXPIRED,
-        Nobody.NO_KEY,
-        Nobody.UNKNOWN,
-        Nobody.UNKNOWN,
+        Unidentified.EXPIRED,
+        Unidentified.NO_KEY,
+        Unidentified.UNKNOWN,
+        Unidentified.UNKNOWN,
     ]
 
 
@@ -391,3 +394,69 @@ def test_a_rate_lets_no_more_pass_than_burst_and_time_allow(pauses: list[float])
         now_s += pause_s
         passed += bucket.take(2.0, 3.0, now_s) is None
     assert passed <= 3 + 2.0 * now_s + 1e-6
+
+
+SHOP = Caller("shop", digest_of("s3cret"), per_s=1.0, burst=1.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "authorization", "found"),
+    [
+        ("/v2", b"Bearer s3cret", SHOP),
+        ("/v2", b"", ("Bearer", "an API key is needed")),
+        ("/v2", b"Basic OnMzY3JldA==", ("Bearer", "an API key is needed")),
+        ("/docs", b"Basic OnMzY3JldA==", SHOP),
+        ("/docs", b"Basic eDp4", ("Basic", "unknown key")),
+        ("/v2/health/ready", b"Bearer wrong", ANYONE),
+        ("/v2/health", b"", ("Bearer", "an API key is needed")),
+    ],
+)
+def test_a_path_needs_a_key_unless_it_is_health_and_only_pages_take_it_as_a_password(
+    path: str, authorization: bytes, found: Caller | tuple[str, str]
+) -> None:
+    chosen = choose_caller(path, authorization, b"", [SHOP], NOW_S)
+    if isinstance(chosen, Reply):
+        assert isinstance(found, tuple)
+        scheme, reason = found
+        assert (chosen.status, chosen.headers["WWW-Authenticate"].partition(" ")[0]) == (401, scheme)
+        assert reason in msgspec.json.decode(chosen.body)["error"]
+    else:
+        assert chosen == found
+    assert choose_caller(path, b"", b"", [], NOW_S) == ANYONE
+
+
+def test_each_caller_has_a_rate_of_its_own() -> None:
+    rates, other = RateLimits(), Caller("other", digest_of("x"), per_s=1.0)
+    assert [refuse_rate(found, rates, 0.0) is None for found in (SHOP, SHOP, other, ANYONE)] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+    refused = refuse_rate(SHOP, rates, 0.5)
+    assert refused is not None
+    assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
+
+
+def test_an_index_lists_what_is_routed_or_registered_and_whether_it_is_loaded() -> None:
+    def entries(routed: list[int], registered: list[int], loaded: list[int], **more: Any) -> list[tuple[str, str, str]]:
+        made = index_entries("d", routed, registered, loaded, more.get("why"), only_ready=more.get("only_ready", False))
+        return [(entry["version"], entry["state"], entry["reason"]) for entry in made]
+
+    assert entries([2, 3], [1, 2, 3], [3, 9]) == [
+        ("1", "UNAVAILABLE", "registered, not routed"),
+        ("2", "UNAVAILABLE", "routed, not loaded"),
+        ("3", "READY", ""),
+    ]
+    assert entries([2, 3], [1, 2, 3], [3], only_ready=True) == [("3", "READY", "")]
+    assert entries([], [], []) == [("0", "READY", "no version yet: the prior answers")]
+    assert entries([], [], [], why="no instance", only_ready=True) == []
+
+
+def test_the_gateway_says_each_reason_once_why_it_is_not_ready() -> None:
+    assert why_unready(why_cannot_ask(True, None), True, ()) is None
+    assert why_cannot_ask(False, None) == "answers cannot be received yet"
+    assert why_unready("the broker is away", False, ["the broker is away", "no heartbeat"]) == (
+        "the broker is away; no heartbeat"
+    )
+    assert why_unready(None, False, ()) == "it is stopping"

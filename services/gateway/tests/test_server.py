@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from headrace_gateway.adapters import server
+from headrace_gateway.adapters import connection
 from headrace_gateway.adapters.server import HttpServer
 from headrace_gateway.settings import Limits
 
@@ -152,7 +152,7 @@ async def test_line_ends_between_requests_hold_no_connection(bench: Bench) -> No
 
 
 async def test_who_does_not_read_his_answers_is_hung_up_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "READ_WITHIN_S", 0.3)
+    monkeypatch.setattr(connection, "READ_WITHIN_S", 0.3)
     row = b'{"inputs": {"miles": 500, "carrier": "AA"}},'
     body = b'{"rows": [' + (row * 256)[:-1] + b"]}"
     large = b"POST /v1/deployments/delay/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (
