@@ -30,7 +30,7 @@ from headrace.project.load import Allowed, load_function
 from headrace.settings import Settings
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
-from headrace_trainer.run import TrainingRun
+from headrace_trainer.adapters.run import TrainingRun
 
 DAY = 86_400.0
 NOW_S = 1_364_774_400.0

@@ -31,7 +31,7 @@ from headrace.reading.kept import bound
 from headrace.settings import Settings
 from headrace.testing.memory import MemoryLog, MemoryReader
 from headrace.topics import Topics
-from headrace_trainer.gathering import Gatherer
+from headrace_trainer.adapters.gathering import Gatherer
 
 DAY, HOUR = 86_400.0, 3600.0
 START = 1_364_774_400.0

@@ -52,6 +52,7 @@ class LimitedConnection(HttpToolsProtocol):
         self._plain_head = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
+        """Refuse a connection beyond the limit; of others a head is awaited."""
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections:
             self._end(503, f"{self._limits.connections} connections are open already", "Retry-After: 1\r\n")
@@ -59,6 +60,7 @@ class LimitedConnection(HttpToolsProtocol):
             self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """End all timers; nothing that waits is answered any more."""
         self._head_is_there()
         self._end_linger()
         self._is_read()
@@ -67,6 +69,7 @@ class LimitedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Parse bytes, and count them while they belong to a head."""
         if self._is_ended:
             return
         if self.timeout_keep_alive_task is not None:
@@ -98,9 +101,11 @@ class LimitedConnection(HttpToolsProtocol):
             return
 
     def send_400_response(self, msg: str) -> None:
+        """Answer bytes that the parser refuses. `msg` is uvicorn's own text, which is not sent."""
         self._end(400, "this is no HTTP/1.1 request")
 
     def on_message_begin(self) -> None:
+        """A request begins: refused where too many of this connection wait already."""
         if len(self.pipeline) >= PIPELINED:
             self._end(503, f"{PIPELINED} requests of this connection wait already: read their answers first")
             raise _Ended
@@ -109,15 +114,18 @@ class LimitedConnection(HttpToolsProtocol):
         self._await_head()
 
     def on_url(self, url: bytes) -> None:
+        """Count a part of the URL as part of the head."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header as part of the head."""
         # NB: a head that comes in one piece is complete before anybody has counted the piece.
         self._count(len(name) + len(value) + 4)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        """The head is complete: the request goes to the app, or is read again without its offer of an upgrade."""
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             kept = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
             line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
@@ -138,15 +146,18 @@ class LimitedConnection(HttpToolsProtocol):
         self._end(431, f"the head of a request may have {self._limits.header_bytes} bytes at most")
 
     def pause_writing(self) -> None:
+        """The client does not read fast enough: it has `READ_WITHIN_S` from now on."""
         super().pause_writing()
         if self._reading_timer is None:
             self._reading_timer = self.loop.call_later(READ_WITHIN_S, self.transport.abort)
 
     def resume_writing(self) -> None:
+        """The client has read."""
         self._is_read()
         super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection."""
         # NB: `close` waits until all is read, for ever if nobody does.
         if self.transport.get_write_buffer_size() > 0:
             self.transport.abort()
@@ -159,12 +170,14 @@ class LimitedConnection(HttpToolsProtocol):
             self._reading_timer = None
 
     def on_message_complete(self) -> None:
+        """The request is complete, unless it is read again without its offer of an upgrade."""
         if self._plain_head:
             return
         self._end_linger()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        """The answer is sent: the next request is begun, or the rest of this one is awaited."""
         if self.pipeline:
             self._answering = self.pipeline[-1][0]  # uvicorn begins it now
         super().on_response_complete()

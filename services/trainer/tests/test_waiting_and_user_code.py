@@ -3,15 +3,16 @@
 import pytest
 
 from headrace.errors import Poison, Retryable
-from headrace_trainer import patience
-from headrace_trainer.building import built
-from headrace_trainer.core.target import Target
-from headrace_trainer.patience import Unfit, beside, patiently
+from headrace_trainer.adapters import retrying
+from headrace_trainer.adapters.estimators import build_estimator
+from headrace_trainer.adapters.retrying import retried
+from headrace_trainer.adapters.user_code import in_thread
+from headrace_trainer.core.target import Target, Unfit
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "delays_s", lambda first_s, most_s: iter([0.0] * 1000))
+    monkeypatch.setattr(retrying, "delays_s", lambda first_s, most_s: iter([0.0] * 1000))
 
 
 class Log:
@@ -29,20 +30,20 @@ class Log:
 
 async def test_a_log_that_is_away_is_waited_for_however_long_and_the_reason_is_told() -> None:
     told: list[str] = []
-    assert await patiently(Log(500, Retryable("away")).ask, told.append) == "answered"
+    assert await retried(Log(500, Retryable("away")).ask, told.append) == "answered"
     assert set(told) == {"away"}
 
 
 async def test_an_error_that_nobody_knows_may_pass_but_does_not_last_for_ever() -> None:
-    assert await patiently(Log(3, AssertionError("odd")).ask, lambda _: None) == "answered"
+    assert await retried(Log(3, AssertionError("odd")).ask, lambda _: None) == "answered"
     with pytest.raises(AssertionError, match="odd"):
-        await patiently(Log(500, AssertionError("odd")).ask, lambda _: None)
+        await retried(Log(500, AssertionError("odd")).ask, lambda _: None)
 
 
 async def test_what_can_never_be_read_is_not_tried_again() -> None:
     log = Log(500, Poison("altered"))
     with pytest.raises(Poison):
-        await patiently(log.ask, lambda _: None)
+        await retried(log.ask, lambda _: None)
     assert log.left == 499
 
 
@@ -67,14 +68,14 @@ async def test_whatever_users_code_raises_becomes_one_line(error: BaseException,
         raise error
 
     with pytest.raises(Unfit) as found:
-        await beside(raises)
+        await in_thread(raises)
     assert str(found.value).startswith(told)
     assert len(str(found.value)) < 600
     with pytest.raises(Unfit, match="build\\(\\) failed: "):
-        built(raises, None, 0, Target("binary"))  # ty: ignore[invalid-argument-type]
+        build_estimator(raises, None, 0, Target("binary"))  # ty: ignore[invalid-argument-type]
 
 
 @pytest.mark.parametrize(("found", "lacks"), [(None, "fit and predict_proba"), ({}, "fit and predict_proba")])
 def test_an_estimator_is_what_can_be_fitted_and_asked(found: object, lacks: str) -> None:
     with pytest.raises(Unfit, match=f"without {lacks}"):
-        built(lambda _: found, None, 0, Target("binary"))  # ty: ignore[invalid-argument-type]
+        build_estimator(lambda _: found, None, 0, Target("binary"))  # ty: ignore[invalid-argument-type]
