@@ -1,5 +1,5 @@
 """Gateway and inference as real processes on a real broker; and the gateway alone on the log in memory, with an inference
-that answers as told.
+that answers as the test says.
 """
 
 import asyncio
@@ -236,9 +236,9 @@ class Bench:
 
     def report(self, *loaded: str, **changes: Any) -> None:
         """An inference instance reports."""
-        told = HealthReported("inference", "inference-1", True, loaded=loaded, **changes)
+        reported = HealthReported("inference", "inference-1", True, loaded=loaded, **changes)
         topic = self.topics.name("ops.health")
-        self.log.append(out(topic, "inference/inference-1", told, Envelope("h", "", "test", 0.0)))
+        self.log.append(out(topic, "inference/inference-1", reported, Envelope("h", "", "test", 0.0)))
 
     async def requests(self) -> list[Message]:
         return await read_all(self.log, self.codec, [self.topics.name("inference.requests")])

@@ -64,11 +64,11 @@ def asked(*inputs: dict[str, Any], **more: Any) -> Asked:
 
 def binary(*tensors: tuple[str, str, list[int], bytes], deployment: Any = DELAY, cut: int = 0) -> Asked | Unclear:
     """A V2 body whose tensors all lie in its binary part; `cut`: bytes missing at the end."""
-    told = [
+    described = [
         {"name": name, "datatype": datatype, "shape": shape, "parameters": {"binary_data_size": len(raw)}}
         for name, datatype, shape, raw in tensors
     ]
-    head = msgspec.json.encode({"inputs": told})
+    head = msgspec.json.encode({"inputs": described})
     body = b"".join([head, *(raw for _, _, _, raw in tensors)])
     return read_v2(body[: len(body) - cut], call(deployment=deployment, json_bytes=len(head)))
 
@@ -124,7 +124,7 @@ def test_a_tenants_key_is_not_another_tenants() -> None:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "more", "said"),
+    ("inputs", "more", "reason"),
     [
         ([tensor("height", 1)], {}, "takes no input 'height'"),
         ([tensor("miles", 1, 2), text("carrier", "AA")], {}, "same number of rows"),
@@ -145,10 +145,10 @@ def test_a_tenants_key_is_not_another_tenants() -> None:
         ([tensor("miles", 1)], {"key": "a\nb"}, "Idempotency-Key"),
     ],
 )
-def test_a_body_that_cannot_be_answered_says_why(inputs: list[Any], more: dict[str, Any], said: str) -> None:
+def test_a_body_that_cannot_be_answered_says_why(inputs: list[Any], more: dict[str, Any], reason: str) -> None:
     found = read(*inputs, **more)
     assert isinstance(found, Unclear)
-    assert said in found.reason
+    assert reason in found.reason
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_nan_in_binary_is_a_missing_value_where_one_may_be_missing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tensors", "cut", "said"),
+    ("tensors", "cut", "reason"),
     [
         ([("miles", "FP64", [1], bytes(7))], 0, "no whole number"),
         ([("miles", "FP64", [2], bytes(8))], 0, "wants 2 values"),
@@ -211,10 +211,10 @@ def test_nan_in_binary_is_a_missing_value_where_one_may_be_missing() -> None:
         ([("carrier", "BYTES", [1], b"\x01\x00\x00\x00\xff")], 0, "UTF-8"),
     ],
 )
-def test_binary_parts_that_do_not_fit_are_refused(tensors: list[Any], cut: int, said: str) -> None:
+def test_binary_parts_that_do_not_fit_are_refused(tensors: list[Any], cut: int, reason: str) -> None:
     found = binary(*tensors, cut=cut)
     assert isinstance(found, Unclear)
-    assert said in found.reason
+    assert reason in found.reason
 
 
 @given(st.binary(max_size=200), st.integers(0, 220))
@@ -251,12 +251,12 @@ def served(value: float | None = 0.5, **changes: Any) -> PredictionAnswered:
     return msgspec.structs.replace(answered, **changes)
 
 
-def told(*answers: PredictionAnswered | None, kind: OutputKind = OutputKind()) -> list[Any]:  # noqa: B008 - frozen
+def predictions(*answers: PredictionAnswered | None, kind: OutputKind = OutputKind()) -> list[Any]:  # noqa: B008 - frozen
     return [predicted("delay", f"r{n}", answered, lambda _: kind, 2000) for n, answered in enumerate(answers)]
 
 
 def v2(*answers: PredictionAnswered | None, kind: OutputKind = OutputKind(), **ask: Any) -> Reply:  # noqa: B008
-    return v2_reply(Asked((), 2000, **ask), told(*answers, kind=kind))
+    return v2_reply(Asked((), 2000, **ask), predictions(*answers, kind=kind))
 
 
 def test_a_prediction_is_200_with_score_label_and_version() -> None:
@@ -325,7 +325,7 @@ def test_a_fall_back_is_200_and_says_so() -> None:
 def test_each_refusal_has_its_status_and_names_the_request(
     answered: PredictionAnswered | None, status: int, outcome: str
 ) -> None:
-    for reply in (v2(served(), answered), v1_reply(told(served(), answered))):
+    for reply in (v2(served(), answered), v1_reply(predictions(served(), answered))):
         body = msgspec.json.decode(reply.body)
         assert (reply.status, body["request_id"], body["outcome"]) == (status, "r1", outcome)
         assert reply.headers.get("Retry-After") == ("3" if status == 503 else None)
@@ -333,14 +333,14 @@ def test_each_refusal_has_its_status_and_names_the_request(
 
 def test_for_people_each_row_has_its_own_outcome() -> None:
     invalid = served(answer=Invalid("miles is missing", "miles"))
-    reply = named_reply(Asked((), 2000), told(served(0.75), invalid))
+    reply = named_reply(Asked((), 2000), predictions(served(0.75), invalid))
     rows = msgspec.json.decode(reply.body)["rows"]
     assert reply.status == 200
     assert [(row["outcome"], row["value"], row["reason"]) for row in rows] == [
         ("served", 0.75, ""),
         ("invalid", None, "miles is missing"),
     ]
-    assert named_reply(Asked((), 2000, is_list=False), told(invalid)).status == 400
+    assert named_reply(Asked((), 2000, is_list=False), predictions(invalid)).status == 400
 
 
 def test_too_much_is_turned_away_at_the_door() -> None:

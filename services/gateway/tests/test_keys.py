@@ -57,7 +57,7 @@ def test_a_file_holds_digests_tenants_rates_and_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("", "holds no"),
         ("[[key]]\nname = 'x'", "needs `sha256`"),
@@ -67,10 +67,10 @@ def test_a_file_holds_digests_tenants_rates_and_ends(tmp_path: Path) -> None:
         ("[[key", "keys.toml"),
     ],
 )
-def test_a_file_that_cannot_be_meant_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_cannot_be_meant_is_refused_by_name(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(Misconfigured, match="HEADRACE_API_KEYS_FILE") as raised:
         load_callers(from_file(tmp_path, text))
-    assert said in str(raised.value)
+    assert reason in str(raised.value)
 
 
 def test_pairs_that_are_none_and_files_that_are_not_there_are_refused() -> None:

@@ -79,25 +79,25 @@ async def test_what_a_run_writes_is_published_once_and_the_command_leaves_with_i
 
 
 async def test_a_shard_that_is_built_anew_goes_on_where_the_facts_end_with_the_same_ids() -> None:
-    said = [progress(0.1), progress(0.2), COMMAND, TrainingFinished("d", "run-1", "registered", "")]
-    whole = await (await shard(Written(*said), ACCEPTED)).on_tick()
-    for done in range(len(said)):
-        first = await (await shard(Written(*said[:done]), ACCEPTED)).on_tick()
-        second = await (await shard(Written(*said), ACCEPTED, *first.outs)).on_tick()
+    entries = [progress(0.1), progress(0.2), COMMAND, TrainingFinished("d", "run-1", "registered", "")]
+    whole = await (await shard(Written(*entries), ACCEPTED)).on_tick()
+    for done in range(len(entries)):
+        first = await (await shard(Written(*entries[:done]), ACCEPTED)).on_tick()
+        second = await (await shard(Written(*entries), ACCEPTED, *first.outs)).on_tick()
         assert Counter(idents(first) + idents(second)) == Counter(idents(whole))
 
 
 async def test_a_second_attempt_repeats_no_fact_and_its_finish_counts() -> None:
-    said = [AttemptBegan(1, 7), progress(0.1), AttemptBegan(2, 8), progress(0.1), progress(0.2)]
-    running = Written(*said, TrainingFinished("d", "run-1", "failed", "no"))
+    entries = [AttemptBegan(1, 7), progress(0.1), AttemptBegan(2, 8), progress(0.1), progress(0.2)]
+    running = Written(*entries, TrainingFinished("d", "run-1", "failed", "no"))
     assert kinds(await (await shard(running, ACCEPTED)).on_tick()) == ["training.progressed"] * 2 + [
         "training.finished"
     ]
 
 
 async def test_a_run_that_writes_too_much_is_cut_short_but_for_its_end() -> None:
-    said = [progress(n / 10_000) for n in range(9_000)]
-    running = Written(*said, TrainingFinished("d", "run-1", "failed", "no"))
+    entries = [progress(n / 10_000) for n in range(9_000)]
+    running = Written(*entries, TrainingFinished("d", "run-1", "failed", "no"))
     published = kinds(await (await shard(running, ACCEPTED)).on_tick())
     assert len(published) <= MAX_FACTS + 2
     assert published[-1] == "training.finished"

@@ -151,8 +151,8 @@ def test_too_few_rows_name_the_argument_and_how_many_are_missing() -> None:
     assert DEPLOYMENT.training is not None
     at_s = np.arange(600) * DAY / 30
     labels = np.arange(600) % 2.0
-    told, missing = why_not(DEPLOYMENT.training, span_at(at_s, 20 * DAY), labels, at_s)
-    assert "holdout=7d (here 5.8 d) leaves 400 labelled rows to fit on, at least min_rows=1,000 are wanted" in told
+    reason, missing = why_not(DEPLOYMENT.training, span_at(at_s, 20 * DAY), labels, at_s)
+    assert "holdout=7d (here 5.8 d) leaves 400 labelled rows to fit on, at least min_rows=1,000 are wanted" in reason
     assert missing == 600
 
 
@@ -179,13 +179,13 @@ def test_older_rows_stay_or_go_by_the_loss_on_newer_ones_and_the_holdout_has_no_
     rng = np.random.default_rng(0)
 
     def chosen(*losses: float) -> float:
-        told = iter(losses)
+        remaining = iter(losses)
 
         def losses_of(fits: NDArray[np.bool_], judges: NDArray[np.bool_]) -> NDArray[np.float64]:
             assert not (fits & judges).any()
             assert at_s[fits | judges].max() < span.holdout_s
             judged_on.append(int(judges.sum()))
-            return next(told) + rng.normal(0, 0.3, int(judges.sum()))
+            return next(remaining) + rng.normal(0, 0.3, int(judges.sum()))
 
         return history_of(span, at_s, np.arange(30_000) % 2.0, losses_of)[0]
 

@@ -29,9 +29,9 @@ class Log:
 
 
 async def test_a_log_that_is_away_is_waited_for_however_long_and_the_reason_is_told() -> None:
-    told: list[str] = []
-    assert await retried(Log(500, Retryable("away")).ask, told.append) == "answered"
-    assert set(told) == {"away"}
+    reasons: list[str] = []
+    assert await retried(Log(500, Retryable("away")).ask, reasons.append) == "answered"
+    assert set(reasons) == {"away"}
 
 
 async def test_an_error_that_nobody_knows_may_pass_but_does_not_last_for_ever() -> None:
@@ -53,7 +53,7 @@ class Mute(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "sentence"),
     [
         (ValueError("a\nb" + "x" * 10_000), "ValueError: a b"),
         (StopIteration(), "StopIteration: "),
@@ -63,13 +63,13 @@ class Mute(Exception):
         (Mute(), "Mute: (its message cannot be read)"),
     ],
 )
-async def test_whatever_users_code_raises_becomes_one_line(error: BaseException, told: str) -> None:
+async def test_whatever_users_code_raises_becomes_one_line(error: BaseException, sentence: str) -> None:
     def raises(*_: object) -> None:
         raise error
 
     with pytest.raises(Unfit) as found:
         await in_thread(raises)
-    assert str(found.value).startswith(told)
+    assert str(found.value).startswith(sentence)
     assert len(str(found.value)) < 600
     with pytest.raises(Unfit, match="build\\(\\) failed: "):
         build_estimator(raises, None, 0, Target("binary"))  # ty: ignore[invalid-argument-type]
