@@ -108,7 +108,7 @@ class Supervisor:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(supervision.LOOK_S)
                 return ""
-            self._stop_if_told()
+            self._check_stop()
             usage, now_s = usage_below(os.getpid()), time.monotonic()
             idle_s = idleness.look(self.folder.said_at(), usage, now_s - seen_s) if IS_LINUX else 0.0
             seen_s = now_s
@@ -133,7 +133,7 @@ class Supervisor:
         detail = f"has neither computed nor read anything for {idle_s:.0f} s; it is ended after {left_s:.0f} s more"
         self.folder.append(TrainingProgressed(order.deployment, order.run, now.stage, now.share, detail))
 
-    def _stop_if_told(self) -> None:
+    def _check_stop(self) -> None:
         """Raise `_Stopped` where the run must stop."""
         touched, now_s = self.folder.touched_at(), time.monotonic()
         if touched != self._touched:
@@ -163,7 +163,7 @@ class Supervisor:
     def _pause(self, after_s: float) -> None:
         until_s = time.monotonic() + after_s
         while time.monotonic() < until_s:
-            self._stop_if_told()
+            self._check_stop()
             time.sleep(min(supervision.LOOK_S, after_s))
 
     def _record_stop(self, number: int, stop: Stop) -> None:
