@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from headrace.events.definition import SourceDefinition
 from numpy.typing import NDArray
 
 from bench.measure import ROOT, say
@@ -23,7 +24,6 @@ from headrace.features.events import AVAILABLE, OFFSET, PARTITION, EventTable
 from headrace.features.plan import plan_view
 from headrace.features.rows import RowMaker, entities_of, pin_signature
 from headrace.project.compile import compile_project
-from headrace.project.definition import SourceDefinition
 from headrace_flights.project import project
 from headrace_flights.schedule import DEPARTED, DIVERTED_KNOWN_AFTER_S, EPOCH_S, Schedule
 from headrace_flights.train import build

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from msgspec.structs import replace
 from numpy.typing import NDArray
 from river.datasets import synth
@@ -24,7 +25,6 @@ from headrace.features.dataset import Inputs, Rows
 from headrace.features.rows import pin_signature
 from headrace.project import Binary, Deployment, LossChange, Number, Project, Retraining, Training, prior
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_monitor.core.asking import request_id_of
 from headrace_monitor.core.evaluation import Seen, evaluate
 from headrace_monitor.core.watch import Said, watch_of

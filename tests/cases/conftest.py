@@ -4,11 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.kafka import KafkaLog
 from tests.cases.pipeline_place import Place
-
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.settings import Settings
 
 
 @pytest.fixture

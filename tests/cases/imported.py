@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 
 from headrace.events.registry import Signature
 from headrace.features.rows import RowMaker
@@ -14,7 +15,6 @@ from headrace.models.matching import matched
 from headrace.models.own import own_scores
 from headrace.project import Deployment, Project
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_cli.agreeing import Agreed, Said, agree
 
 Inputs = Sequence[Mapping[str, Any]]

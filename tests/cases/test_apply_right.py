@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from headrace.events.definition import DeploymentDefinition
 from msgspec.structs import replace
 from tests.cases.declared_projects import PROJECT, checked, spoiled
 
@@ -35,7 +36,6 @@ from headrace.project import (
 )
 from headrace.project.applicable import refusals, warnings
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
 from headrace.project.faults import applicable
 from headrace.project.rules import broken
 from headrace_cli.applying import check_project

@@ -7,10 +7,10 @@ import time
 
 import psutil
 import pytest
+from headrace.hosting.stops import Stops, stop_record
+from headrace.log.port import TopicPartition
 from tests.cases.pipeline_place import Place, has
 
-from headrace.bus.port import TopicPartition
-from headrace.bus.stops import Stops, stop_record
 from headrace.events.ops import PartitionResumed
 from headrace_broker import free_port
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 
-from headrace.bus.port import Record
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
 from headrace_gateway.core.answers import error_reply
 from headrace_gateway.core.calls import Asked, Call, Unclear
 from headrace_gateway.core.requests import read_named, read_v1, read_v2

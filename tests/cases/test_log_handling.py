@@ -5,19 +5,19 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 import pytest
+from headrace.hosting.group import ShardGroup
+from headrace.hosting.health import Health
+from headrace.hosting.logic import Outputs, Rebuild
+from headrace.hosting.stops import read_stops, stop_record
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message, SourceEvent, caused_by, header, out
+from headrace.log.kafka import KafkaLog
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Out, Record, TopicPartition, TopicSpec
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Out, Record, TopicPartition, TopicSpec
-from headrace.bus.shard_logic import Outputs, Rebuild
-from headrace.bus.shards import ShardHost
-from headrace.bus.stops import read_stops, stop_record
-from headrace.codec import Codec, Message, SourceEvent, caused_by, header, out
 from headrace.errors import Fatal, Poison
 from headrace.events.inference import OutcomeObserved
 from headrace.events.ops import PartitionResumed
-from headrace.obs.health import Health
-from headrace.testing.memory import MemoryLog
 from headrace.testing.shards import Bench, Counter, are_exact, total
 
 
@@ -144,8 +144,8 @@ class Field:
         await producer.send([Out(self.topic, b"k", value, partition=partition) for value in values])
         await producer.close()
 
-    def host(self) -> ShardHost:
-        return ShardHost(
+    def host(self) -> ShardGroup:
+        return ShardGroup(
             self.bench.log,
             self.codec,
             self.bench.topics,

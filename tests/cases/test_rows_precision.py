@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from headrace.events.definition import DeploymentDefinition
+from headrace.log.topics import Topics
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,8 +19,6 @@ from headrace.features.precision import LARGEST, seen
 from headrace.features.rows import RowMaker, check_inputs, entities_of, pin_signature
 from headrace.project import Category, Deployment, Derived, FeatureView, Key, Mean, Number, Project, Source, Sum
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
-from headrace.topics import Topics
 from headrace_inference.core.contract import Contract
 from headrace_inference.core.rows import Rows
 

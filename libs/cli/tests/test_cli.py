@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from headrace.hosting.settings import Settings, origins
 from typer.testing import CliRunner
 
 from headrace.errors import Misconfigured
@@ -18,7 +19,6 @@ from headrace.events.ops import HealthReported
 from headrace.models.engine import load as load_engine
 from headrace.project.compile import compile_project
 from headrace.project.load import load_project
-from headrace.settings import Settings, origins
 from headrace_cli.applying import differences
 from headrace_cli.children import Child
 from headrace_cli.drill import models

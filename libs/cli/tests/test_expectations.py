@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from headrace.events.definition import DeploymentDefinition
 
 from headrace.events.monitor import WindowClosed
 from headrace.project import Binary, BlueGreen, Canary, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
 from headrace_cli.expectations import expectations
 
 DAY_S = 86_400.0

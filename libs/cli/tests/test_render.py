@@ -1,8 +1,8 @@
 """What others wrote is printed as it is: it is no markup, and no order to the terminal."""
 
 import pytest
+from headrace.log.port import Record
 
-from headrace.bus.port import Record
 from headrace_cli.commands import explain, topic
 from headrace_cli.render import say, show
 

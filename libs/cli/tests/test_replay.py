@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from headrace.events.definition import DeploymentDefinition
 
 from headrace.errors import Misconfigured
 from headrace.project import Binary, Category, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
 from headrace_cli.replay.figures import binned, interval
 from headrace_cli.replay.history import History, Mapping
 from headrace_cli.replay.ids import Ids, Rows

@@ -1,10 +1,10 @@
 """What `headrace predict` and `headrace explain` say of each kind of answer."""
 
 import pytest
+from headrace.asking.prediction import OutputKind, Prediction
 
 from headrace.errors import HeadraceError, Misconfigured
 from headrace.events.inference import FellBack, Score, Served
-from headrace.policy.prediction import OutputKind, Prediction
 from headrace_cli.commands.daily import told_of, unanswered
 from headrace_cli.explaining import told
 

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-
-from headrace.obs.health import Health
-from headrace.obs.http import HealthServer
+from headrace.hosting.health import Health
+from headrace.hosting.http import HealthServer
 
 WITHIN_S = 20.0
 
@@ -19,10 +18,10 @@ PROGRAM = """
 import os, signal, sys, threading, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from headrace.forks import tie_children
-from headrace.obs.health import Health
-from headrace.obs.http import HealthServer
-from headrace.stopping import STOPPING
+from headrace.hosting.forks import tie_children
+from headrace.hosting.health import Health
+from headrace.hosting.http import HealthServer
+from headrace.hosting.stopping import STOPPING
 
 def grandchild(_):
     child = os.fork()

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from headrace.runs import RunFolder
+from headrace.hosting.runs import RunFolder
 
 
 @pytest.fixture

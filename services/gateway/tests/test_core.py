@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from headrace.asking.prediction import OutputKind, predicted
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.events.inference import Expired, FellBack, Invalid, PredictionAnswered, Refused, Score, Served
-from headrace.policy.prediction import OutputKind, predicted
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace_gateway.core.admission import choose_caller, refuse_body, refuse_rate, refuse_rows

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
+from headrace.log.codec import header
 
-from headrace.codec import header
 from headrace.events.inference import Answer, Invalid, Refused, Score, Served
 from headrace_gateway.settings import Limits
 

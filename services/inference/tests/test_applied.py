@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+from headrace.log.topics import Topics
 from msgspec import Struct
 
 from headrace.events.features import FeatureShardAdvanced
@@ -17,7 +18,6 @@ from headrace.project import (
     Source,
 )
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
 from headrace_inference.core.applied import contained
 
 

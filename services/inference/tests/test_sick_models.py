@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope
 from sklearn.tree import DecisionTreeClassifier
 
 from headrace.clock import ManualClock
-from headrace.codec import out
-from headrace.envelope import Envelope
 from headrace.events.failures import Shed
 from headrace.events.inference import (
     BreakerChanged,

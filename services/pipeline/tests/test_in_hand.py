@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from headrace.log.port import Record
 
-from headrace.bus.port import Record
 from headrace.errors import Misconfigured
 from headrace_pipeline.adapters.in_hand import ALONE_S, InHand
 
@@ -15,7 +15,7 @@ from headrace_pipeline.adapters.in_hand import ALONE_S, InHand
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from headrace.bus.port import Record
+from headrace.log.port import Record
 from headrace_pipeline.adapters.in_hand import InHand
 
 in_hand = InHand(Path(sys.argv[1]))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from headrace.hosting.runs import AttemptBegan
 
 from headrace.events.registry import ArtifactPlace, GateResult, RegisterVersion, Signature
 from headrace.events.training import (
@@ -12,7 +13,6 @@ from headrace.events.training import (
     TrainingFinished,
     TrainingProgressed,
 )
-from headrace.runs import AttemptBegan
 from headrace_trainer.core.progress import ProgressFacts
 from headrace_trainer.core.run_facts import MAX_FACTS, RunFacts
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
+
 from headrace.errors import Misconfigured, Poison
 from headrace.events.registry import Signature
 from headrace.features.rows import pin_signature
@@ -11,7 +13,6 @@ from headrace.models.engine import Engine, Words
 from headrace.models.lightgbm_format import LightgbmEngine
 from headrace.models.matching import model_names, why_not_columns
 from headrace.models.skops_format import SkopsEngine
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_cli.answers import Answers, agreed_answers
 from headrace_cli.sampling import Requests
 from headrace_cli.vocabularies import agreed_words

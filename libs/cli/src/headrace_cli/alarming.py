@@ -9,19 +9,20 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from headrace.bus.connect import connect
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.kafka_errors import quietly
-from headrace.bus.port import Reader, Record
-from headrace.bus.runtime import topics_of
-from headrace.bus.views import read_all
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
+from headrace.hosting.alerts import Alarm, fire, resolve
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec, out
+from headrace.log.connecting import connect
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.kafka_errors import quietly
+from headrace.log.port import Reader, Record
+from headrace.log.views import read_all
+
 from headrace.errors import HeadraceError, Poison
 from headrace.events.alerts import AlertChanged
 from headrace.events.ops import HealthReported
-from headrace.policy.alarm import Alarm, fire, resolve
-from headrace.settings import Settings
 from headrace_cli.disk import Disk
 
 _log = logging.getLogger("headrace.supervisor")

@@ -16,12 +16,13 @@ the order that encoders of labels make; where they are not, `--classes` says the
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headrace.events.definition import LabelDefinition
+
 from headrace.errors import Misconfigured
 from headrace.events.registry import GoldenRow
 from headrace.models.engine import BINARY, CLASSES, NUMBER, UNCLEAR, Engine
 from headrace.models.matching import is_plain
 from headrace.models.skops_format import SkopsEngine
-from headrace.project.definition import LabelDefinition
 from headrace.project.labels import is_number
 
 _KINDS = (BINARY, CLASSES, NUMBER)

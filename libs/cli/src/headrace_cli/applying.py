@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from headrace.events.definition import DeploymentDefinition, LabelDefinition, ProjectDefinition, ViewDefinition
+from headrace.log.admin import ensure_topics
 
-from headrace.bus.admin import ensure_topics
 from headrace.errors import Misconfigured
 from headrace.events.monitor import WindowClosed
 from headrace.events.project import ProjectApplied
 from headrace.project.applicable import warnings
 from headrace.project.compile import compiled_of, digest
 from headrace.project.declare import Project
-from headrace.project.definition import DeploymentDefinition, LabelDefinition, ProjectDefinition, ViewDefinition
 from headrace.project.faults import faults
 from headrace.project.labels import are_its_answers
 from headrace.project.lines import files_of, locate

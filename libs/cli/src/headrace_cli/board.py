@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from headrace.log.codec import Message
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from headrace.codec import Message
-from headrace.events.verdicts import Evidence, VerdictGiven
-from headrace.policy.verdict import UNMEASURED
+from headrace.events.verdicts import UNMEASURED, Evidence, VerdictGiven
 from headrace.registry.state import Entry, Fold, Rollout
 from headrace_cli.render import cell, harmless, instant, told
 

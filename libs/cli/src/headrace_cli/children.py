@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headrace.envelope import format_instant
+from headrace.log.envelope import format_instant
+
 from headrace_broker import die_with_parent
 from headrace_cli.overseeing import Oversight
 

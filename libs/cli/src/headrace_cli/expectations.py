@@ -3,7 +3,7 @@
 Labels and requests a day are those of the newest closed windows. A day has `86400 / block` blocks of label evidence. A
 canary cannot end before its steps have run and the labels of its first requests have come. How long the evidence takes depends
 on how far the versions lie apart: it is told for a version that is as good as the champion and differs from it as the
-champion and its shadow do now (`headrace.policy.planning`), and not guessed where there is no shadow.
+champion and its shadow do now (`headrace.stats.planning`), and not guessed where there is no shadow.
 """
 
 import math
@@ -12,15 +12,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from headrace.events.definition import DeploymentDefinition, RolloutDefinition
+from headrace.log.port import Record
+from headrace.log.reading import pin_offsets, read_up_to
+from headrace.stats.planning import blocks_to_show
+from headrace.stats.sequential import chains_needed
 
-from headrace.bus.port import Record
-from headrace.bus.reading import pin_offsets, read_up_to
 from headrace.errors import Misconfigured
 from headrace.events.inference import DecisionMade, Served
 from headrace.events.monitor import WindowClosed
-from headrace.policy.planning import blocks_to_show
-from headrace.policy.sequential import chains_needed
-from headrace.project.definition import DeploymentDefinition, RolloutDefinition
 from headrace_cli.session import Session
 
 NEWEST_WINDOWS = 7

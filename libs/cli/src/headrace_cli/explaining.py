@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from headrace.asking.decisions import joined
+from headrace.asking.output_kinds import named_by
+from headrace.asking.prediction import OutputKind, label_of, name_of
+from headrace.log.codec import Message
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from headrace.bus import artifacts
-from headrace.bus.outputs import named_by
-from headrace.codec import Message
 from headrace.errors import Misconfigured, Poison
 from headrace.events import type_name
 from headrace.events.inference import (
@@ -28,11 +29,10 @@ from headrace.events.inference import (
 )
 from headrace.events.registry import ModelVersion, Route, Signature, VersionRegistered
 from headrace.features.rows import bare_signature
+from headrace.models import artifacts
 from headrace.models.engine import Engine, by_class, load
 from headrace.models.frames import frame_of
 from headrace.models.matching import matched
-from headrace.policy.prediction import OutputKind, label_of, name_of
-from headrace.policy.shadowing import joined
 from headrace_cli.labelled import labels_by_request, said_of
 from headrace_cli.render import instant
 from headrace_cli.session import Session

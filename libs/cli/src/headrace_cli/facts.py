@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from headrace.bus.port import Reader
-from headrace.codec import Message
-from headrace.envelope import parse_instant
+from headrace.log.codec import Message
+from headrace.log.envelope import parse_instant
+from headrace.log.port import Reader
+
 from headrace.errors import HeadraceError, Misconfigured, Poison
 from headrace.events.registry import CommandRefused
 from headrace.registry.state import Entry, Fold

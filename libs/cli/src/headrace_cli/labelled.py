@@ -1,13 +1,13 @@
-"""The labels of decisions that were read from the log, by the rule of `headrace.policy.outcomes`."""
+"""The labels of decisions that were read from the log, by the rule of `headrace.features.outcomes`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from headrace.events.definition import DeploymentDefinition
+from headrace.features.outcomes import FATES, Asked, asked, fates_of, labels_of, packed, table_of
+from headrace.log.codec import Message
 
-from headrace.codec import Message
 from headrace.events.inference import DecisionMade, OutcomeObserved
-from headrace.policy.outcomes import FATES, Asked, asked, fates_of, labels_of, packed, table_of
-from headrace.project.definition import DeploymentDefinition
 from headrace.project.labels import value_of, why_not_label
 
 

@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headrace.bus.observing import Observer
-from headrace.bus.port import Record
-from headrace.bus.reading import pin_offsets, read_up_to
-from headrace.codec import Message, header
-from headrace.envelope import derived_id
+from headrace.asking.outcome_writer import Observer
+from headrace.asking.outcomes import Observed, observed, refuse
+from headrace.asking.requests import Unfit
+from headrace.events.definition import DeploymentDefinition
+from headrace.log.codec import Message, header
+from headrace.log.envelope import derived_id
+from headrace.log.port import Record
+from headrace.log.reading import pin_offsets, read_up_to
+
 from headrace.errors import Misconfigured
 from headrace.events.inference import DecisionMade, OutcomeObserved
-from headrace.policy.asked import Unfit
-from headrace.policy.observed import Observed, observed, refuse
-from headrace.project.definition import DeploymentDefinition
 from headrace_cli.cells import instant as instant_cell
 from headrace_cli.cells import label_among, text
 from headrace_cli.labelled import fates_by_place

@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.obs.starved import CoreWait
+from headrace.hosting.core_wait import CoreWait
 
 STOPPED_S = 10.0
 # Silent and asleep, or silent and at work: how much of either is borne.

@@ -12,12 +12,13 @@ A scikit-learn pipeline counts in the precision that it is given: a scaler, bins
 
 from dataclasses import replace
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
+
 from headrace.errors import Misconfigured, Poison
 from headrace.events.registry import GoldenRow
 from headrace.models.engine import Engine
 from headrace.models.proving import Answering, TooFine, Unproven, prove_file
 from headrace.models.skops_format import FORMAT
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_cli.agreeing import Agreed, Said, agree
 
 Golden = tuple[GoldenRow, ...]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headrace.bus import artifacts
-from headrace.codec import Message
+from headrace.log.codec import Message
+
 from headrace.errors import HeadraceError, Misconfigured, Poison
 from headrace.events.registry import (
     CommandRefused,
@@ -21,6 +21,7 @@ from headrace.events.registry import (
     Signature,
     VersionRegistered,
 )
+from headrace.models import artifacts
 from headrace.models.digest import model_digest
 from headrace.models.engine import MAX_BYTES, Engine, format_of
 from headrace.models.engine import load as load_engine

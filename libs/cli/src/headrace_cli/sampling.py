@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headrace.events.definition import DeploymentDefinition
+
 from headrace.errors import Misconfigured
 from headrace.events.inference import Scalar
 from headrace.features.rows import check_inputs
-from headrace.project.definition import DeploymentDefinition
 from headrace_cli import cells, tables
 
 MOST_ROWS = 10_000

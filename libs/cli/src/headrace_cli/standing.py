@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headrace.bus.port import TopicPartition
-from headrace.bus.stops import STOPPED, read_stops, way_on
-from headrace.codec import Message
+from headrace.hosting.stops import STOPPED, read_stops, way_on
+from headrace.log.codec import Message
+from headrace.log.port import TopicPartition
+from headrace.log.topics import Topics
+
 from headrace.events.ops import HealthReported, PartitionStopped
 from headrace.events.registry import Route
-from headrace.topics import Topics
 from headrace_cli.children import last_line
 from headrace_cli.local import Local
 from headrace_cli.services import SERVICES

@@ -12,8 +12,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from headrace.bus.port import MAX_VALUE_BYTES, Headers, Out, Record
-from headrace.envelope import (
+from headrace.errors import Fatal, Poison
+from headrace.events import event_types, type_name
+from headrace.events.inference import PredictionRequested
+from headrace.events.monitor import RolloutJudged
+from headrace.events.registry import Route, RouteChanged
+from headrace.instants import why_not
+from headrace.log.envelope import (
     JSON,
     MAX_HEADER_BYTES,
     MAX_INT,
@@ -25,16 +30,11 @@ from headrace.envelope import (
     read_headers,
     write_headers,
 )
-from headrace.errors import Fatal, Poison
-from headrace.events import event_types, type_name
-from headrace.events.inference import PredictionRequested
-from headrace.events.monitor import RolloutJudged
-from headrace.events.registry import Route, RouteChanged
-from headrace.instants import why_not
-from headrace.obs.trace import child_of
-from headrace.rereading import second
-from headrace.rereading import why_not as why_unread
-from headrace.topics import TopicRule, Topics
+from headrace.log.port import MAX_VALUE_BYTES, Headers, Out, Record
+from headrace.log.topics import TopicRule, Topics
+from headrace.log.trace import child_of
+from headrace.log.undecoded import second
+from headrace.log.undecoded import why_not as why_unread
 
 MAX_DEPTH = 16
 MAX_KEY_BYTES = 1024

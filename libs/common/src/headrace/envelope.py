@@ -12,9 +12,9 @@ from functools import lru_cache
 
 import msgspec
 
-from headrace.bus.port import Headers, Record
 from headrace.errors import Poison
 from headrace.instants import EARLIEST_S, LATEST_S, instant_s
+from headrace.log.port import Headers, Record
 
 MSGPACK = "application/msgpack"
 JSON = "application/json"

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from headrace.envelope import JSON, MSGPACK
 from headrace.events.inference import DecisionMade, OutcomeObserved, PredictionRequested
+from headrace.log.envelope import JSON, MSGPACK
 
 _BYTES = (bytes, bytearray, memoryview)
 _OF_UNITS = (PredictionRequested, OutcomeObserved)

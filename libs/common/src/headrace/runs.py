@@ -33,7 +33,7 @@ import msgspec
 from headrace.errors import Misconfigured
 from headrace.events import event_types, type_name
 from headrace.events.training import RetrainAccepted
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
 
 _FRAME = struct.Struct(">II")
 _POLL_S = 0.02

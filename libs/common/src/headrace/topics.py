@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from headrace.bus.port import TopicSpec
+from headrace.durations import seconds
 from headrace.errors import Misconfigured
-from headrace.project.definition import ProjectDefinition
-from headrace.project.durations import seconds
+from headrace.events.definition import ProjectDefinition
+from headrace.log.port import TopicSpec
 
 _AUDIENCES = ("users", "facts", "internal")
 _LIMITS = ("stop", "sample")

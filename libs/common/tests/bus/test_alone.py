@@ -3,14 +3,13 @@
 import asyncio
 
 import pytest
-
-from headrace.bus import alone
-from headrace.bus.admin import ensure_topics
-from headrace.bus.alone import Alone, Taken
-from headrace.bus.kafka import KafkaLog
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
+from headrace.hosting import exclusive as alone
+from headrace.hosting.exclusive import Alone, Taken
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.kafka import KafkaLog
+from headrace.log.memory import MemoryLog
+from headrace.log.topics import Topics
 
 TOPICS = Topics.load()
 

@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Sequence
 
 import pytest
+from headrace.log.codec import tombstone
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog, MemoryReader
+from headrace.log.port import Out, Record, Start, TopicPartition, TopicSpec
+from headrace.log.topics import Topics
 from msgspec.structs import replace
 
-from headrace.bus import artifacts
-from headrace.bus.port import Out, Record, Start, TopicPartition, TopicSpec
-from headrace.codec import tombstone
-from headrace.envelope import Envelope
 from headrace.errors import Poison
-from headrace.testing.memory import MemoryLog, MemoryReader
-from headrace.topics import Topics
+from headrace.models import artifacts
 
 TOPICS = Topics.load()
 TOPIC = TOPICS.name("registry.artifacts")

@@ -14,15 +14,15 @@ from contextlib import asynccontextmanager
 
 import aiokafka.producer.sender
 import pytest
+from headrace.hosting.settings import Settings
+from headrace.log import kafka_writers
+from headrace.log.connecting import connect
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import Out, TopicPartition, TopicSpec
+from headrace.log.views import View
+from headrace.project.service import run_service
 
-from headrace.bus import kafka_writers
-from headrace.bus.connect import connect
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Out, TopicPartition, TopicSpec
-from headrace.bus.runtime import run_service
-from headrace.bus.views import View
 from headrace.errors import Fenced, Misconfigured, Retryable
-from headrace.settings import Settings
 from headrace.testing.conformance import make_topic, outs, read_values
 from headrace.testing.shards import Bench, are_exact, total
 from headrace_broker import Broker, free_port
@@ -145,8 +145,8 @@ async def test_a_broker_killed_under_load_loses_nothing_and_needs_no_restart_of_
 
 _WORKER = """
 import asyncio, sys
-from headrace.bus.kafka import KafkaLog
-from headrace.settings import Settings
+from headrace.log.kafka import KafkaLog
+from headrace.hosting.settings import Settings
 from headrace.testing.shards import Bench
 async def main():
     log = KafkaLog(Settings(bootstrap_servers=sys.argv[1])); await log.start()

@@ -9,7 +9,7 @@ import pytest
 PROGRAM = """
 import sys
 import psutil
-from headrace.bus.runtime import give_back_buffers
+from headrace.hosting.runtime import give_back_buffers
 
 if sys.argv[1] == "given back":
     assert give_back_buffers()

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from headrace.asking import playback as playing
+from headrace.asking.playback import MONITOR_BEHIND, Pace, Playing, Step
+from headrace.log.admin import ensure_topics
+from headrace.log.memory import MemoryLog, MemoryProducer
+from headrace.log.port import Ack, Out, TopicPartition
+from headrace.log.topics import Topics
 
-from headrace.bus import playing
-from headrace.bus.admin import ensure_topics
-from headrace.bus.playing import MONITOR_BEHIND, Pace, Playing, Step
-from headrace.bus.port import Ack, Out, TopicPartition
 from headrace.errors import Retryable
-from headrace.testing.memory import MemoryLog, MemoryProducer
-from headrace.topics import Topics
 
 TOPICS = Topics.load(requests=1)
 REQUESTS = TopicPartition(TOPICS.name("inference.requests"), 0)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import pytest
+from headrace.log import reading
+from headrace.log.memory import MemoryLog, MemoryReader
+from headrace.log.port import Out, Record, TopicSpec
 
-from headrace.bus import reading
-from headrace.bus.port import Out, Record, TopicSpec
 from headrace.errors import Retryable
-from headrace.testing.memory import MemoryLog, MemoryReader
 
 
 @pytest.fixture

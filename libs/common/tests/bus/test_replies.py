@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from headrace.hosting.logic import Outputs
+from headrace.log.codec import Message
+from headrace.log.memory import MemoryLog, MemoryProducer
+from headrace.log.port import Ack, Out, TopicPartition
 
-from headrace.bus.port import Ack, Out, TopicPartition
-from headrace.bus.shard_logic import Outputs
-from headrace.codec import Message
-from headrace.testing.memory import MemoryLog, MemoryProducer
 from headrace.testing.shards import Bench, Counter, total
 
 

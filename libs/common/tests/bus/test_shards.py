@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from headrace.log.admin import drifted, ensure_topics, require_topics
+from headrace.log.codec import Message, header
+from headrace.log.kafka import KafkaLog
+from headrace.log.memory import MemoryLog
+from headrace.log.port import TopicSpec
+from headrace.log.views import View
 
-from headrace.bus.admin import drifted, ensure_topics, require_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import TopicSpec
-from headrace.bus.views import View
-from headrace.codec import Message, header
 from headrace.errors import Misconfigured
-from headrace.testing.memory import MemoryLog
 from headrace.testing.shards import Bench, Counter, Whole, are_exact, total
 
 

@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
+from headrace.hosting.health import Health
+from headrace.hosting.stops import Stops, read_stops, stop_record
+from headrace.log.memory import MemoryLog
+from headrace.log.port import TopicPartition, TopicSpec
+from headrace.log.same_topics import SameTopics
 
-from headrace.bus.port import TopicPartition, TopicSpec
-from headrace.bus.same_topics import SameTopics
-from headrace.bus.stops import Stops, read_stops, stop_record
 from headrace.events.ops import PartitionResumed
-from headrace.obs.health import Health
-from headrace.testing.memory import MemoryLog
 from headrace.testing.shards import Bench
 
 RAW = "raw.movements.v1"

@@ -3,10 +3,9 @@
 import ssl
 
 import pytest
-
-from headrace.bus.kafka import client_options
-from headrace.bus.tls import tls_context
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
+from headrace.log.kafka import client_options
+from headrace.log.tls import tls_context
 
 
 @pytest.mark.parametrize(

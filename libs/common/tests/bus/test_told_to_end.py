@@ -3,12 +3,11 @@
 import asyncio
 
 import pytest
-
-from headrace.bus.port import Out, TopicSpec
-from headrace.bus.views import View
-from headrace.codec import Codec
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
+from headrace.log.codec import Codec
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Out, TopicSpec
+from headrace.log.topics import Topics
+from headrace.log.views import View
 
 TOPIC = Topics.load("").name("inference.outcomes")
 

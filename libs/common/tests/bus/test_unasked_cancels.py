@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
+from headrace.log.kafka_errors import quietly, translated
 
-from headrace.bus.kafka_errors import quietly, translated
 from headrace.errors import Retryable
 
 

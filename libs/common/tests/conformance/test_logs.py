@@ -1,11 +1,11 @@
 """The log in memory and Kafka do the same."""
 
 import pytest
+from headrace.log.kafka import KafkaLog
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Log
 
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Log
 from headrace.testing.conformance import LogConformance
-from headrace.testing.memory import MemoryLog
 
 
 class TestMemoryLog(LogConformance):

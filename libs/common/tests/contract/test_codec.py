@@ -3,15 +3,15 @@
 import msgpack
 import msgspec
 import pytest
+from headrace.log.codec import Codec, caused_by, out
+from headrace.log.envelope import Envelope, Origin, format_instant, parse_instant, read_headers
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 
-from headrace.bus.port import Record
-from headrace.codec import Codec, caused_by, out
-from headrace.envelope import Envelope, Origin, format_instant, parse_instant, read_headers
 from headrace.errors import Fatal, Poison
 from headrace.events import event_types, type_name
 from headrace.events.features import PipelineAdvanced
 from headrace.events.inference import DecisionMade, FellBack, PredictionRequested, Score
-from headrace.topics import Topics
 
 TOPICS = Topics.load("test")
 REQUESTS = TOPICS.name("inference.requests")

@@ -6,17 +6,17 @@ import msgpack
 import msgspec
 import msgspec.inspect as kinds
 import pytest
+from headrace.asking.decisions import with_late
+from headrace.log.codec import Codec, written
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 
-from headrace.bus.port import Record
-from headrace.codec import Codec, written
 from headrace.errors import Poison
 from headrace.events import event_types, type_name
 from headrace.events.failures import NotLoaded, Raised
 from headrace.events.inference import DecisionMade, Score, Served, ShadowScored
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutStarted, Route, RouteChanged
-from headrace.policy.shadowing import with_late
-from headrace.topics import Topics
 
 TOPICS = Topics.load()
 

@@ -3,6 +3,13 @@
 import math
 
 import numpy as np
+from headrace.events.definition import (
+    FeatureDefinition,
+    FieldSpec,
+    ProjectDefinition,
+    SourceDefinition,
+    ViewDefinition,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,13 +17,6 @@ from headrace.features import batches
 from headrace.features.batches import Batch, fold_batch
 from headrace.features.plan import plan_view
 from headrace.features.tiles import TileState
-from headrace.project.definition import (
-    FeatureDefinition,
-    FieldSpec,
-    ProjectDefinition,
-    SourceDefinition,
-    ViewDefinition,
-)
 
 HOUR, DAY = 3600, 86_400
 START = 1_364_774_400.0

@@ -4,6 +4,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from headrace.events.definition import (
+    FeatureDefinition,
+    FieldSpec,
+    ProjectDefinition,
+    SourceDefinition,
+    ViewDefinition,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,13 +20,6 @@ from headrace.features.events import EventTable
 from headrace.features.finalise import finalise, finalise_many, merge_tiles
 from headrace.features.plan import ViewPlan, plan_view
 from headrace.features.tiles import TileState
-from headrace.project.definition import (
-    FeatureDefinition,
-    FieldSpec,
-    ProjectDefinition,
-    SourceDefinition,
-    ViewDefinition,
-)
 
 HOUR = 3600
 DAY = 86_400

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
+from headrace.events.definition import DeploymentDefinition
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_diabetes
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -23,7 +24,6 @@ from headrace.models.golden import KEPT_BYTES, fitting
 from headrace.models.proving import Answering, NoneScored, Unproven, prove, prove_file
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
 
 DICE = np.random.default_rng(0)
 X = DICE.uniform(0, 10, (400, 2))

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-
-from headrace.obs.starved import CoreWait, unhindered_s, was_starved
+from headrace.hosting.core_wait import CoreWait, unhindered_s, was_starved
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/schedstat"), reason="the kernel counts no waiting")
 SPIN = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); print(flush=True)\nwhile True: pass"

@@ -4,8 +4,9 @@ import itertools
 from typing import Any
 
 import pytest
+from headrace.log.envelope import derived_id
+from headrace.registry.under_way import Holding
 
-from headrace.envelope import derived_id
 from headrace.events.registry import CommandRefused, RolloutAdvanced, RolloutQueued, RolloutStarted
 from headrace.events.training import (
     RetrainAccepted,
@@ -15,7 +16,6 @@ from headrace.events.training import (
     TrainingFinished,
     TrainingProgressed,
 )
-from headrace.policy.holding import Holding
 from headrace.testing.registry import version_of
 
 COMMAND = derived_id("register", "r1")

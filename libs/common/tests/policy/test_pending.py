@@ -1,10 +1,9 @@
 """Which questions wait, and where an asker listens."""
 
+from headrace.asking.pending import Pending
+from headrace.asking.reply_partition import reply_partition
 from hypothesis import given
 from hypothesis import strategies as st
-
-from headrace.policy.pending import Pending
-from headrace.policy.reply_place import reply_partition
 
 
 def test_a_question_expires_once_and_a_late_answer_is_none() -> None:

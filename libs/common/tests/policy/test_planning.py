@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-
-from headrace.policy.planning import blocks_to_show
+from headrace.stats.planning import blocks_to_show
 
 SCORES = np.random.default_rng(1).beta(2, 5, 1000)
 

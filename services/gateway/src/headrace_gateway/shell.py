@@ -7,13 +7,14 @@ import secrets
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from headrace.bus.asking import Asker
-from headrace.bus.observing import Observer
+from headrace.asking.asker import Asker
+from headrace.asking.outcome_writer import Observer
+from headrace.asking.prediction import predicted
+from headrace.events.definition import DeploymentDefinition
+from headrace.hosting.health import Health
+
 from headrace.clock import Clock
 from headrace.errors import Misconfigured, Retryable
-from headrace.obs.health import Health
-from headrace.policy.prediction import predicted
-from headrace.project.definition import DeploymentDefinition
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.keyed_calls import KeyedCalls
 from headrace_gateway.core.admission import RETRY_AFTER_S, choose_caller, refuse_rate, refuse_rows

@@ -5,10 +5,11 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from headrace.bus.port import Headers, Out
-from headrace.bus.shard_logic import Outputs
-from headrace.codec import Message, caused_by, out
-from headrace.envelope import derived_id
+from headrace.hosting.logic import Outputs
+from headrace.log.codec import Message, caused_by, out
+from headrace.log.envelope import derived_id
+from headrace.log.port import Headers, Out
+
 from headrace.events.inference import Answer, DecisionMade, RungChanged
 from headrace.instants import why_not
 from headrace_inference.core.admission import MAX_TEXT_CHARS, short_id, unit_of

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-from headrace.bus.port import Headers, TopicPartition
-from headrace.bus.shard_logic import Outputs, Rebuild
-from headrace.codec import Message
+from headrace.hosting.logic import Outputs, Rebuild
+from headrace.log.codec import Message
+from headrace.log.port import Headers, TopicPartition
+
 from headrace.errors import HeadraceError
 from headrace.events.inference import DecisionMade, Invalid, ShadowScored
 from headrace_inference.core.faults import told

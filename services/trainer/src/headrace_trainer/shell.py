@@ -7,10 +7,11 @@ repeat has too. So it matters neither when this process ends nor how often it re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from headrace.bus.port import Out, TopicPartition
-from headrace.bus.runtime import Context
-from headrace.bus.shard_logic import Outputs, Rebuild
-from headrace.codec import Message, caused_by, out
+from headrace.hosting.logic import Outputs, Rebuild
+from headrace.log.codec import Message, caused_by, out
+from headrace.log.port import Out, TopicPartition
+from headrace.project.service import Context
+
 from headrace.events.registry import RegisterVersion
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
 from headrace_trainer.core.run_facts import Fact, RunFacts

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from headrace.asking.prediction import Prediction, decision_id
 from rich.markup import escape
 from rich.status import Status
 
 from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.events.inference import PredictionAnswered, Scalar
-from headrace.policy.prediction import Prediction, decision_id
 from headrace.project.compile import digest
 from headrace_cli.applying import apply_project, check_project
 from headrace_cli.children import RESTART_AT_ONCE, last_line

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
+from headrace.log.envelope import parse_instant
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from headrace.envelope import parse_instant
 from headrace.errors import HeadraceError, Misconfigured, Poison
 from headrace_cli.render import console, say
 from headrace_cli.session import Session, run

@@ -3,11 +3,11 @@
 from typing import Annotated, Any
 
 import typer
+from headrace.hosting.stops import read_stops, way_on
+from headrace.log.codec import header
+from headrace.log.port import Record
 from rich.text import Text
 
-from headrace.bus.port import Record
-from headrace.bus.stops import read_stops, way_on
-from headrace.codec import header
 from headrace.errors import Misconfigured
 from headrace_cli.commands.topic import stopped_row
 from headrace_cli.numbers import INT64

@@ -5,9 +5,9 @@ import json
 from typing import Annotated, Any
 
 import typer
+from headrace.log.views import View
 from rich.live import Live
 
-from headrace.bus.views import View
 from headrace.errors import Misconfigured
 from headrace.events.registry import (
     AbortRollout,

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from headrace.hosting.stops import read_stops, stop_record
+from headrace.log.admin import drifted, ensure_topics
+from headrace.log.port import Record, TopicPartition
+from headrace.log.topics import Topics
 from rich.text import Text
 
-from headrace.bus.admin import drifted, ensure_topics
-from headrace.bus.port import Record, TopicPartition
-from headrace.bus.stops import read_stops, stop_record
 from headrace.errors import Misconfigured, Poison
 from headrace.events.ops import PartitionResumed, PartitionStopped
-from headrace.topics import Topics
 from headrace_cli.numbers import INT32, INT64, MOST_SHOWN
 from headrace_cli.reasons import Reason
 from headrace_cli.render import console, harmless, instant, say, show

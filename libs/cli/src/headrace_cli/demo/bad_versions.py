@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from headrace.log.reading import pin_offsets, read_up_to
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
-from headrace.bus.reading import pin_offsets, read_up_to
 from headrace.events.inference import Scalar
 from headrace.events.registry import Signature
 from headrace.features.dataset import Floats, Gathered, Rows

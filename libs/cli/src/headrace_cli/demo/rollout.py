@@ -13,13 +13,12 @@ from typing import Any
 
 from rich.progress import Progress
 
-from headrace.bus import artifacts
 from headrace.errors import HeadraceError
 from headrace.events.registry import GateResult, Lineage, RegisterVersion, Waiver
 from headrace.events.training import RetrainRequested
-from headrace.models import skops_format
+from headrace.events.verdicts import FAIL
+from headrace.models import artifacts, skops_format
 from headrace.models.digest import model_digest
-from headrace.policy.verdict import FAIL
 from headrace_cli.demo import drift
 from headrace_cli.demo.bad_versions import BadVersion, gather, look_ahead, raising
 from headrace_cli.demo.rollout_report import build_rollout_report

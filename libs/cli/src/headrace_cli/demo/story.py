@@ -1,10 +1,12 @@
-"""What happens, as sentences, from the facts on the log; when the replay must wait is decided by `headrace.policy.holding`."""
+"""What happens, as sentences, from the facts on the log; when the replay must wait is decided by `headrace.registry.under_way`."""
 
 import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from headrace.codec import Message
+from headrace.log.codec import Message
+from headrace.registry.under_way import Holding
+
 from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
 from headrace.events.registry import (
     AliasMoved,
@@ -28,9 +30,7 @@ from headrace.events.training import (
     TrainingFinished,
     TrainingProgressed,
 )
-from headrace.events.verdicts import Evidence
-from headrace.policy.holding import Holding
-from headrace.policy.telling import told
+from headrace.events.verdicts import Evidence, told
 from headrace_cli.render import instant
 
 Tell = Callable[[str], None]

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from headrace.bus.feeding import AHEAD_S, Applied, Due, Feed
-from headrace.bus.partition import partition_of
-from headrace.bus.playing import Pace
-from headrace.bus.port import Out, Record, TopicPartition
-from headrace.bus.reading import Progress, pin_offsets, read_up_to
-from headrace.envelope import JSON, MSGPACK, Envelope, read_headers, write_headers
+from headrace.asking.feeding import AHEAD_S, Applied, Due, Feed
+from headrace.asking.playback import Pace
+from headrace.log.envelope import JSON, MSGPACK, Envelope, read_headers, write_headers
+from headrace.log.partition import partition_of
+from headrace.log.port import Out, Record, TopicPartition
+from headrace.log.reading import Progress, pin_offsets, read_up_to
+
 from headrace.errors import Misconfigured
 from headrace.features.plan import SLACK_S
 from headrace_cli.render import instant

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.bus.port import Record, TopicPartition
-from headrace.bus.reading import pin_offsets, read_up_to
-from headrace.codec import Message
-from headrace.envelope import derived_id
+from headrace.log.codec import Message
+from headrace.log.envelope import derived_id
+from headrace.log.port import Record, TopicPartition
+from headrace.log.reading import pin_offsets, read_up_to
+
 from headrace.errors import Poison
 from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
 from headrace.events.registry import CommandRefused, RolledBack, RolloutAborted, VersionRegistered

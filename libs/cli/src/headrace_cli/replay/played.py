@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from headrace.bus.alone import Alone, of_replay
-from headrace.bus.feeding import Applied
-from headrace.bus.port import TopicPartition
+from headrace.asking.feeding import Applied
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
+from headrace.hosting.exclusive import Alone, of_replay
+from headrace.log.port import TopicPartition
+
 from headrace.errors import Misconfigured
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_cli.render import instant
 from headrace_cli.replay.fed import Fed, Source, read_file
 from headrace_cli.replay.figures import Figures, counts

@@ -9,18 +9,19 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from headrace.bus.alone import Alone
-from headrace.bus.playing import Pace, Playing, Progress, Step
-from headrace.bus.port import Out
-from headrace.bus.views import View
-from headrace.codec import Message, out
-from headrace.envelope import Envelope
+from headrace.asking.playback import Pace, Playing, Progress, Step
+from headrace.events.definition import DeploymentDefinition
+from headrace.hosting.exclusive import Alone
+from headrace.log.codec import Message, out
+from headrace.log.envelope import Envelope
+from headrace.log.port import Out
+from headrace.log.views import View
+from headrace.registry.under_way import Holding
+
 from headrace.errors import HeadraceError
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.ops import HealthReported
-from headrace.policy import holding
-from headrace.policy.holding import Holding
-from headrace.project.definition import DeploymentDefinition
+from headrace.registry import under_way as holding
 from headrace_cli import waiting
 from headrace_cli.replay.fed import LONGEST_STEP_S, Fed
 from headrace_cli.replay.ids import Ids, Sent

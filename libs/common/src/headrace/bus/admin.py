@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from headrace.bus.diagnosis import denied_topics, principal
-from headrace.bus.port import Log, TopicSpec
 from headrace.errors import Misconfigured
+from headrace.log.diagnosis import denied_topics, principal
+from headrace.log.port import Log, TopicSpec
 
 _log = logging.getLogger("headrace.bus")
 

@@ -8,9 +8,9 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 
-from headrace.bus.port import Log, Member, TopicPartition
 from headrace.errors import HeadraceError, Retryable
-from headrace.topics import Topics
+from headrace.log.port import Log, Member, TopicPartition
+from headrace.log.topics import Topics
 
 Tell = Callable[[str], None]
 

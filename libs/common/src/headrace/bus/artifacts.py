@@ -11,13 +11,13 @@ from contextlib import aclosing
 
 from msgspec.structs import replace
 
-from headrace.bus.port import Log, Out, Record, TopicPartition
-from headrace.bus.same_topics import SameTopics
-from headrace.codec import out
-from headrace.envelope import Envelope
 from headrace.errors import Poison
 from headrace.events.registry import ArtifactManifest, ArtifactPlace
-from headrace.topics import Topics
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope
+from headrace.log.port import Log, Out, Record, TopicPartition
+from headrace.log.same_topics import SameTopics
+from headrace.log.topics import Topics
 
 CHUNK_BYTES = 512 * 1024
 # How many records are held at once while looking for an artifact among others.

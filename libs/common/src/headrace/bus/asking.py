@@ -14,17 +14,17 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 
-from headrace.bus.port import Headers, Log, Out, Producer, Reader, Record, TopicPartition
+from headrace.asking.pending import Pending, Question
+from headrace.asking.reply_partition import reply_partition
 from headrace.clock import Clock
-from headrace.codec import Codec, header, out
-from headrace.envelope import Envelope, format_instant
 from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.events.inference import PredictionAnswered, PredictionRequested
-from headrace.obs.health import Health
-from headrace.obs.trace import child_of
-from headrace.policy.pending import Pending, Question
-from headrace.policy.reply_place import reply_partition
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.log.codec import Codec, header, out
+from headrace.log.envelope import Envelope, format_instant
+from headrace.log.port import Headers, Log, Out, Producer, Reader, Record, TopicPartition
+from headrace.log.topics import Topics
+from headrace.log.trace import child_of
 
 _log = logging.getLogger("headrace.asking")
 

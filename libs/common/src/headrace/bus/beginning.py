@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Mapping
 
-from headrace.bus.port import Log, TopicPartition
-from headrace.bus.same_topics import SameTopics
-from headrace.bus.shard_logic import ShardLogic
-from headrace.bus.stops import Stops
-from headrace.codec import Codec
 from headrace.errors import Fatal, Poison
+from headrace.hosting.logic import ShardLogic
+from headrace.hosting.stops import Stops
+from headrace.log.codec import Codec
+from headrace.log.port import Log, TopicPartition
+from headrace.log.same_topics import SameTopics
 
 _log = logging.getLogger("headrace.bus")
 

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 
-from headrace.bus.diagnosis import refusal
-from headrace.bus.port import Log
 from headrace.errors import Misconfigured, Retryable
-from headrace.policy.backoff import delays_s
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
+from headrace.log.backoff import delays_s
+from headrace.log.diagnosis import refusal
+from headrace.log.port import Log
 
 _log = logging.getLogger("headrace.bus")
 

@@ -22,10 +22,10 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Log
-from headrace.bus.tls import tls_context
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import Log
+from headrace.log.tls import tls_context
 
 WITHIN_S = 3.0
 PLAIN_WITHIN_S = 1.0

@@ -6,8 +6,8 @@ digest of the whole value.
 
 import hashlib
 
-from headrace.bus.port import MAX_VALUE_BYTES, Headers, Out, Record
 from headrace.errors import Poison
+from headrace.log.port import MAX_VALUE_BYTES, Headers, Out, Record
 
 MAX_KEY_BYTES = 65_536
 MAX_HEADERS_BYTES = 65_536

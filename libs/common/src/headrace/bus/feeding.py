@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from headrace.bus.playing import RESEND_S, STUCK_S
-from headrace.bus.port import Ack, Log, Out, Producer, Record, TopicPartition
-from headrace.codec import Message
+from headrace.asking.playback import RESEND_S, STUCK_S
 from headrace.errors import Retryable
 from headrace.events.ops import HealthReported
+from headrace.log.codec import Message
+from headrace.log.port import Ack, Log, Out, Producer, Record, TopicPartition
 
 # A live replay runs so far ahead of its requests.
 AHEAD_S = 45 * 60.0

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 import msgspec
 
-from headrace.bus.needs import needed, tended
-from headrace.bus.port import Log, Producer
-from headrace.bus.projects import Projects
-from headrace.bus.same_topics import LOOK_EVERY_S, SameTopics
 from headrace.clock import Clock
-from headrace.codec import out
-from headrace.envelope import Envelope, format_instant
 from headrace.errors import HeadraceError, Restart
-from headrace.obs.health import Health
-from headrace.obs.starved import CoreWait, unhindered_s
-from headrace.topics import Topics
+from headrace.hosting.core_wait import CoreWait, unhindered_s
+from headrace.hosting.health import Health
+from headrace.hosting.needs import needed, tended
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope, format_instant
+from headrace.log.port import Log, Producer
+from headrace.log.same_topics import LOOK_EVERY_S, SameTopics
+from headrace.log.topics import Topics
+from headrace.project.applied import Projects
 
 _log = logging.getLogger("headrace.runtime")
 

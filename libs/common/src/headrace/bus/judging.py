@@ -8,14 +8,14 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from headrace.bus.dlq import dead_letter
-from headrace.bus.poison import PoisonLedger, Samples
-from headrace.bus.port import Out, Record, TopicPartition
-from headrace.bus.shard_logic import Outputs
-from headrace.bus.stops import Stops
 from headrace.errors import Fatal, Poison, Retryable
-from headrace.obs.health import Health
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.hosting.logic import Outputs
+from headrace.hosting.stops import Stops
+from headrace.log.dead_letters import dead_letter
+from headrace.log.poison import PoisonLedger, Samples
+from headrace.log.port import Out, Record, TopicPartition
+from headrace.log.topics import Topics
 
 _log = logging.getLogger("headrace.bus")
 
@@ -49,7 +49,7 @@ class Again(Retryable):
 
 class Judging:
     """For all shards of a host: it outlives them. `condemned`: records that raised when they were handled alone. `decode`, `learn`:
-    see `ShardHost`."""
+    see `ShardGroup`."""
 
     def __init__(
         self,

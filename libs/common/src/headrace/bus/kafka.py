@@ -22,15 +22,15 @@ from aiokafka.errors import (
     for_code,
 )
 
-from headrace.bus.kafka_errors import quietly, translated
-from headrace.bus.kafka_topic_ids import TopicIdsRequest, ids_of
-from headrace.bus.kafka_writers import KafkaProducer, KafkaTransactor
-from headrace.bus.port import NO_IDS, Assigned, Record, Start, TopicPartition, TopicSpec
-from headrace.bus.tls import tls_context
-from headrace.bus.unpacking import cut_of, install
 from headrace.errors import Misconfigured, NoTopic, Retryable
-from headrace.policy.backoff import delays_s
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
+from headrace.log.backoff import delays_s
+from headrace.log.kafka_errors import quietly, translated
+from headrace.log.kafka_topic_ids import TopicIdsRequest, ids_of
+from headrace.log.kafka_writers import KafkaProducer, KafkaTransactor
+from headrace.log.port import NO_IDS, Assigned, Record, Start, TopicPartition, TopicSpec
+from headrace.log.tls import tls_context
+from headrace.log.unpacking import cut_of, install
 
 install()
 

@@ -15,10 +15,10 @@ import aiokafka.producer.sender as _sender
 from aiokafka import AIOKafkaProducer
 from aiokafka import TopicPartition as ATopicPartition
 
-from headrace.bus.kafka_errors import quietly, translated
-from headrace.bus.partition import partition_of
-from headrace.bus.port import Ack, Out, TopicPartition, refuse_too_large
 from headrace.errors import Misconfigured, TooLarge
+from headrace.log.kafka_errors import quietly, translated
+from headrace.log.partition import partition_of
+from headrace.log.port import Ack, Out, TopicPartition, refuse_too_large
 
 # NB: private to aiokafka 0.14 (pinned); `test_kafka_rules` fails when a new version moves it.
 _sender.BACKOFF_OVERRIDE = 0.001

@@ -5,8 +5,8 @@ A service starts when these are there; the topics of a project (`events.*`, `raw
 
 from collections.abc import Iterable
 
-from headrace.project.definition import ProjectDefinition
-from headrace.topics import Topics
+from headrace.events.definition import ProjectDefinition
+from headrace.log.topics import Topics
 
 _ALL = ("project.definitions", "ops.health")
 _OWN: dict[str, tuple[str, ...]] = {

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
-from headrace.bus.port import Log, Out, Producer
-from headrace.codec import out
-from headrace.envelope import Envelope
+from headrace.asking.outcomes import Observed
 from headrace.errors import Retryable
 from headrace.events.inference import OutcomeObserved
-from headrace.policy.observed import Observed
-from headrace.topics import Topics
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope
+from headrace.log.port import Log, Out, Producer
+from headrace.log.topics import Topics
 
 SEND_WITHIN_S = 10.0
 

@@ -2,14 +2,14 @@
 
 import asyncio
 
-from headrace.bus.port import Log
-from headrace.bus.views import View
-from headrace.codec import Codec, Message
+from headrace.asking.prediction import BINARY, OutputKind
+from headrace.events.definition import DeploymentDefinition, LabelDefinition
 from headrace.events.registry import ModelVersion
-from headrace.policy.prediction import BINARY, OutputKind
-from headrace.project.definition import DeploymentDefinition, LabelDefinition
+from headrace.log.codec import Codec, Message
+from headrace.log.port import Log
+from headrace.log.topics import Topics
+from headrace.log.views import View
 from headrace.project.labels import are_plain
-from headrace.topics import Topics
 
 _UNUSABLE = ("rejected", "archived", "deleted")
 

@@ -11,10 +11,10 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from headrace.bus.port import Ack, Log, Out, Producer, TopicPartition
-from headrace.bus.reading import pin_offsets
 from headrace.errors import Retryable
-from headrace.topics import Topics
+from headrace.log.port import Ack, Log, Out, Producer, TopicPartition
+from headrace.log.reading import pin_offsets
+from headrace.log.topics import Topics
 
 RESEND_S = 1.0
 MONITOR_BEHIND = 100

@@ -1,7 +1,7 @@
 """The log as the rest of Headrace sees it: records in, records out, offsets, transactions.
 
-Two things implement it, and pass one conformance suite: `headrace.bus.kafka.KafkaLog` and
-`headrace.testing.memory.MemoryLog`. Nothing here decodes a value or knows an event type.
+Two things implement it, and pass one conformance suite: `headrace.log.kafka.KafkaLog` and
+`headrace.log.memory.MemoryLog`. Nothing here decodes a value or knows an event type.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence

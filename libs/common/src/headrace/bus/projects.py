@@ -7,19 +7,19 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 
-from headrace.bus.port import Log, Record
-from headrace.bus.views import View
-from headrace.codec import Codec, Message
-from headrace.envelope import Envelope
 from headrace.errors import Fatal, Poison, Retryable
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition, SourceDefinition
 from headrace.events.project import ProjectApplied
 from headrace.instants import LATEST_S, why_not
-from headrace.project.compile import event_struct
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition, SourceDefinition
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Log, Record
+from headrace.log.topics import Topics
+from headrace.log.views import View
+from headrace.project.compile_streams import event_struct
 from headrace.project.owners import accepted
 from headrace.project.rules import broken
 from headrace.project.threads import said
-from headrace.topics import Topics
 
 _log = logging.getLogger("headrace.projects")
 

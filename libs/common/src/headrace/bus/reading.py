@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from headrace.bus.port import Log, Reader, Record, TopicPartition
-from headrace.bus.same_topics import SameTopics
 from headrace.errors import Retryable
-from headrace.policy.backoff import delays_s
+from headrace.log.backoff import delays_s
+from headrace.log.port import Log, Reader, Record, TopicPartition
+from headrace.log.same_topics import SameTopics
 
 Take = Callable[[Record], object]
 Progress = Callable[[int, int], None]

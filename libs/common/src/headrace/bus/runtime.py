@@ -16,26 +16,26 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Protocol, TypeVar
 
-from headrace.bus.admin import require_topics
-from headrace.bus.connect import connect
-from headrace.bus.heartbeats import Heartbeats, Vitals
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.kafka_errors import is_told_to_end
-from headrace.bus.needs import needed, tended
-from headrace.bus.port import Log
-from headrace.bus.projects import Projects
-from headrace.bus.same_topics import SameTopics
 from headrace.clock import Clock, SystemClock
-from headrace.codec import Codec
 from headrace.errors import Fatal, HeadraceError, Misconfigured, Restart
-from headrace.forks import tie_children
-from headrace.obs.guard import LoopGuard
-from headrace.obs.health import FAILED, Health
-from headrace.obs.http import HealthServer
-from headrace.obs.logs import set_up_logs
-from headrace.settings import Settings, strangers
-from headrace.stopping import STOPPING
-from headrace.topics import Topics
+from headrace.hosting.forks import tie_children
+from headrace.hosting.health import FAILED, Health
+from headrace.hosting.heartbeats import Heartbeats, Vitals
+from headrace.hosting.http import HealthServer
+from headrace.hosting.logs import set_up_logs
+from headrace.hosting.loop_guard import LoopGuard
+from headrace.hosting.needs import needed, tended
+from headrace.hosting.settings import Settings, strangers
+from headrace.hosting.stopping import STOPPING
+from headrace.log.admin import require_topics
+from headrace.log.codec import Codec
+from headrace.log.connecting import connect
+from headrace.log.kafka import KafkaLog
+from headrace.log.kafka_errors import is_told_to_end
+from headrace.log.port import Log
+from headrace.log.same_topics import SameTopics
+from headrace.log.topics import Topics
+from headrace.project.applied import Projects
 
 _log = logging.getLogger("headrace.runtime")
 

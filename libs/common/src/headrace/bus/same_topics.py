@@ -9,8 +9,8 @@ NB: look once before anything is opened. What was made again in between is then 
 import asyncio
 from collections.abc import Collection
 
-from headrace.bus.port import Log
 from headrace.errors import Restart, Retryable
+from headrace.log.port import Log
 
 LOOK_EVERY_S = 5.0
 

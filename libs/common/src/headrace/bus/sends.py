@@ -3,8 +3,8 @@
 import asyncio
 import logging
 
-from headrace.bus.port import Log, Out, Producer
 from headrace.errors import Misconfigured, Retryable
+from headrace.log.port import Log, Out, Producer
 
 _log = logging.getLogger("headrace.bus")
 

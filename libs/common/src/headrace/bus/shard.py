@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headrace.bus.beginning import committed_of, replay, starts_of
-from headrace.bus.judging import Again, Read, where
-from headrace.bus.port import Out, Record, TopicPartition, Transactor
-from headrace.bus.shard_logic import Closing, Outputs, ShardLogic
 from headrace.errors import Fatal, HeadraceError, NoTopic, Poison, Retryable, TooLarge
+from headrace.hosting.logic import Closing, Outputs, ShardLogic
+from headrace.hosting.takeover import committed_of, replay, starts_of
+from headrace.hosting.triage import Again, Read, where
+from headrace.log.port import Out, Record, TopicPartition, Transactor
 
 if TYPE_CHECKING:
-    from headrace.bus.shards import ShardHost
+    from headrace.hosting.group import ShardGroup
 
 _log = logging.getLogger("headrace.bus")
 
@@ -46,7 +46,7 @@ class Shard:
     (`host.care`). The one that raises alone is condemned: it counts as poison from then on.
     """
 
-    def __init__(self, host: "ShardHost", number: int, partitions: frozenset[TopicPartition]) -> None:
+    def __init__(self, host: "ShardGroup", number: int, partitions: frozenset[TopicPartition]) -> None:
         self.host, self.number, self.partitions = host, number, partitions
         self.backlog: deque[Record] = deque()
         self.arrived = asyncio.Event()

@@ -5,9 +5,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from headrace.bus.port import Out, TopicPartition
-from headrace.codec import Message
 from headrace.errors import Poison
+from headrace.log.codec import Message
+from headrace.log.port import Out, TopicPartition
 
 
 class Outputs(msgspec.Struct):

@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
-from headrace.bus.judging import Judging, Learn
-from headrace.bus.port import Log, Member, Reader, Record, TopicPartition
-from headrace.bus.same_topics import SameTopics
-from headrace.bus.sends import Sends
-from headrace.bus.shard import Shard
-from headrace.bus.shard_logic import ShardLogic
-from headrace.bus.stops import Stops
-from headrace.bus.watching import Place, Transactions, Watchdog
-from headrace.codec import Codec
 from headrace.errors import Fatal, Fenced, NoTopic, Retryable
-from headrace.obs.health import Health
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.hosting.logic import ShardLogic
+from headrace.hosting.sends import Sends
+from headrace.hosting.shard import Shard
+from headrace.hosting.stops import Stops
+from headrace.hosting.triage import Judging, Learn
+from headrace.hosting.watchdog import Place, Transactions, Watchdog
+from headrace.log.codec import Codec
+from headrace.log.port import Log, Member, Reader, Record, TopicPartition
+from headrace.log.same_topics import SameTopics
+from headrace.log.topics import Topics
 
 _log = logging.getLogger("headrace.bus")
 
@@ -35,7 +35,7 @@ LAG_EVERY_S = 2.0
 LOOK_EVERY_S = 5.0
 
 
-class ShardHost:
+class ShardGroup:
     """Joins the group and runs one logic per owned shard.
 
     `inputs`: full topic names with equal partition counts. `solo`: one active instance with standbys; whoever owns the

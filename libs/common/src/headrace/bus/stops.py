@@ -9,16 +9,16 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 
-from headrace.bus.port import Log, Out, Producer, TopicPartition
-from headrace.bus.same_topics import SameTopics
-from headrace.bus.views import View
-from headrace.codec import Codec, Message, out, tombstone
-from headrace.envelope import Envelope
 from headrace.errors import Retryable
 from headrace.events.ops import PartitionResumed, PartitionStopped
-from headrace.obs.health import Health
-from headrace.policy.backoff import delays_s
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.log.backoff import delays_s
+from headrace.log.codec import Codec, Message, out, tombstone
+from headrace.log.envelope import Envelope
+from headrace.log.port import Log, Out, Producer, TopicPartition
+from headrace.log.same_topics import SameTopics
+from headrace.log.topics import Topics
+from headrace.log.views import View
 
 _log = logging.getLogger("headrace.bus")
 

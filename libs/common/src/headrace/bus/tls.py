@@ -3,7 +3,7 @@
 import ssl
 
 from headrace.errors import Misconfigured
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:

@@ -9,10 +9,10 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
-from headrace.bus.port import Log, Reader, Record, Start
-from headrace.bus.same_topics import SameTopics
-from headrace.codec import Codec, Message
 from headrace.errors import Fatal, Poison, Retryable
+from headrace.log.codec import Codec, Message
+from headrace.log.port import Log, Reader, Record, Start
+from headrace.log.same_topics import SameTopics
 
 _log = logging.getLogger("headrace.bus")
 

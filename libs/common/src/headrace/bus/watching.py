@@ -3,10 +3,10 @@
 import asyncio
 import logging
 
-from headrace.bus.port import Log, Member, Reader, TopicPartition
 from headrace.errors import Fatal
-from headrace.obs.health import Health
-from headrace.obs.starved import CoreWait, unhindered_s
+from headrace.hosting.core_wait import CoreWait, unhindered_s
+from headrace.hosting.health import Health
+from headrace.log.port import Log, Member, Reader, TopicPartition
 
 _log = logging.getLogger("headrace.bus")
 

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from headrace.obs.starved import CoreWait, unhindered_s
+from headrace.hosting.core_wait import CoreWait, unhindered_s
 
 LOOK_S = 1.0
 BEAT_S = 0.5

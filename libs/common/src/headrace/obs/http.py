@@ -11,9 +11,9 @@ import socket
 import threading
 
 from headrace.errors import Misconfigured
-from headrace.forks import in_each_child
-from headrace.obs.health import Health
-from headrace.obs.metrics import page
+from headrace.hosting.forks import in_each_child
+from headrace.hosting.health import Health
+from headrace.hosting.metrics import page
 
 CONNECTIONS = 64
 HEAD_WITHIN_S = 5.0

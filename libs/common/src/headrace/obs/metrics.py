@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
 
 
 class HealthCollector(Collector):

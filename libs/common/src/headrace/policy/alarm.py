@@ -5,8 +5,8 @@ Shared by the monitor, which writes all of them, and the supervisor, which write
 
 from dataclasses import dataclass
 
-from headrace.envelope import derived_id, format_instant
 from headrace.events.alerts import AlertChanged
+from headrace.log.envelope import derived_id, format_instant
 
 RUNBOOKS = "docs/runbooks"
 

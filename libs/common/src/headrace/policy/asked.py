@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from headrace.envelope import MAX_TEXT_BYTES, format_instant, parse_instant
 from headrace.errors import Poison
 from headrace.events.inference import Scalar
 from headrace.instants import instant_s, why_not
+from headrace.log.envelope import MAX_TEXT_BYTES, format_instant, parse_instant
 
 MAX_TEXT_CHARS = 512
 MAX_ID_BYTES = 512

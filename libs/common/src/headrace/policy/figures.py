@@ -7,7 +7,7 @@ of `VersionQuality`, and rises when a version becomes worse.
 import math
 from collections.abc import Mapping
 
-from headrace.policy.losses import BINARY, CLASSES, NUMBER
+from headrace.stats.losses import BINARY, CLASSES, NUMBER
 
 FIGURES: Mapping[str, tuple[str, ...]] = {BINARY: ("log_loss",), CLASSES: ("log_loss",), NUMBER: ("squared_error",)}
 FINDINGS = ("drift", "skew", "contract", "traffic")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from headrace.project.definition import DeploymentDefinition
+from headrace.events.definition import DeploymentDefinition
 
 PRIOR_GATE, CHAMPION_GATE = "beats_prior", "not_worse_than_champion"
 PARITY_GATE = "parity_with_serving"

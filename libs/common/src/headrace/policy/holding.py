@@ -17,7 +17,6 @@ are there: neither holds.
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.envelope import derived_id
 from headrace.events.registry import (
     CommandRefused,
     RolledBack,
@@ -36,6 +35,7 @@ from headrace.events.training import (
     TrainingFinished,
     TrainingProgressed,
 )
+from headrace.log.envelope import derived_id
 
 TOPICS = ("training.requests", "training.facts", "registry.facts")
 # The trainer answers to so much of an id.

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.envelope import MAX_TEXT_BYTES
-from headrace.policy.asked import Unfit, instant_of, shown, unit_of, value_of
-from headrace.project.definition import DeploymentDefinition
+from headrace.asking.requests import Unfit, instant_of, shown, unit_of, value_of
+from headrace.events.definition import DeploymentDefinition
+from headrace.log.envelope import MAX_TEXT_BYTES
 from headrace.project.labels import Label, why_not_outcome
 
 MAX_OUTCOMES = 1000

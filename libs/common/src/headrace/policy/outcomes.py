@@ -22,9 +22,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import LabelDefinition
+from headrace.features.per_key import Line, numbered
 from headrace.instants import MAX_AHEAD_S
-from headrace.policy.per_key import Line, numbered
-from headrace.project.definition import LabelDefinition
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

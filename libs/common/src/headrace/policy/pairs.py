@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from headrace.policy.sequential import BETS, Chains
+from headrace.stats.sequential import BETS, Chains
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from headrace.policy.pairs import BlockSum, PairTest, brier_losses, sum_up
+from headrace.stats.pairs import BlockSum, PairTest, brier_losses, sum_up
 
 Floats = NDArray[np.float64]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from headrace.envelope import derived_id
 from headrace.events.inference import Expired, FellBack, Invalid, PredictionAnswered, Refused, Score, Served
+from headrace.log.envelope import derived_id
 
 BINARY, NUMBER, CLASSES = "binary", "number", "classes"
 CHAMPION = "champion"

@@ -5,13 +5,13 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from headrace.bus.port import Log, Record, TopicPartition
-from headrace.bus.reading import Progress, pin_offsets, read_up_to
-from headrace.codec import Codec
 from headrace.errors import Restart
 from headrace.features.dataset import Gathered
 from headrace.features.own import Own
-from headrace.reading.kept import Kept
+from headrace.features.row_cache.cache import Kept
+from headrace.log.codec import Codec
+from headrace.log.port import Log, Record, TopicPartition
+from headrace.log.reading import Progress, pin_offsets, read_up_to
 
 _log = logging.getLogger("headrace.dataset")
 

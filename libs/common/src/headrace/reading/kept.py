@@ -22,11 +22,10 @@ from pathlib import Path
 
 import msgspec
 
-from headrace.bus.port import TopicPartition
+from headrace.events.definition import digest_of
 from headrace.features.dataset import Gathered
 from headrace.features.own import Own
-from headrace.project.definition import digest_of
-from headrace.reading.parts import (
+from headrace.features.row_cache.parts import (
     FRAME,
     OWN,
     Column,
@@ -40,6 +39,7 @@ from headrace.reading.parts import (
     of_own,
     restored,
 )
+from headrace.log.port import TopicPartition
 
 _log = logging.getLogger("headrace.dataset")
 

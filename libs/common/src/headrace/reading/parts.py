@@ -9,13 +9,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import SourceDefinition
 from headrace.events.features import IdentitiesSeen
 from headrace.features.events import AVAILABLE, EventTable
 from headrace.features.origins import Origins
 from headrace.features.own import Own
 from headrace.features.plan import SLACK_S
 from headrace.features.repeats import BUCKET_S, Repeats
-from headrace.project.definition import SourceDefinition
 
 # Length and CRC-32 of a part, its newest instant, and whether it holds requests and outcomes.
 FRAME = struct.Struct("<QId?")

@@ -8,10 +8,10 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headrace.bus.partition import partition_of
-from headrace.bus.port import NO_IDS, Ack, Assigned, Out, Record, Start, TopicPartition, TopicSpec, refuse_too_large
 from headrace.clock import Clock, ManualClock
 from headrace.errors import Fenced, Misconfigured, NoTopic, Retryable, TooLarge
+from headrace.log.partition import partition_of
+from headrace.log.port import NO_IDS, Ack, Assigned, Out, Record, Start, TopicPartition, TopicSpec, refuse_too_large
 
 _OPEN, _COMMITTED, _ABORTED = "open", "committed", "aborted"
 

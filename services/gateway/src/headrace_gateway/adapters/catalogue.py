@@ -4,18 +4,19 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
-from headrace.bus.outputs import OutputKinds
-from headrace.bus.port import Log
-from headrace.bus.projects import Projects
-from headrace.bus.views import View
+from headrace.asking.output_kinds import OutputKinds
+from headrace.asking.prediction import OutputKind
+from headrace.events.definition import DeploymentDefinition
+from headrace.log.codec import Codec, Message
+from headrace.log.port import Log
+from headrace.log.topics import Topics
+from headrace.log.views import View
+from headrace.project.applied import Projects
+
 from headrace.clock import Clock
-from headrace.codec import Codec, Message
 from headrace.errors import HeadraceError
 from headrace.events.ops import HealthReported
 from headrace.events.registry import Route
-from headrace.policy.prediction import OutputKind
-from headrace.project.definition import DeploymentDefinition
-from headrace.topics import Topics
 from headrace_gateway.adapters.reports import Reports
 
 CATCH_UP_S = 1.0

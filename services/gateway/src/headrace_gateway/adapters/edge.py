@@ -9,7 +9,8 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+
 from headrace_gateway.core.admission import refuse_body
 from headrace_gateway.core.answers import Reply, error_reply
 from headrace_gateway.core.callers import Caller

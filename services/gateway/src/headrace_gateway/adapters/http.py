@@ -6,11 +6,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from headrace.asking.requests import shown
+from headrace.hosting.health import Health
 from starlette.exceptions import HTTPException
 from starlette.routing import Route, compile_path
 
-from headrace.obs.health import Health
-from headrace.policy.asked import shown
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.docs import add_docs
 from headrace_gateway.adapters.edge import App, Edge, Receive, Scope, Send, request_of, respond

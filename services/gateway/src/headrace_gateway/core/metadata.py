@@ -3,8 +3,9 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from headrace.policy.prediction import OutputKind
-from headrace.project.definition import DeploymentDefinition, InputDefinition
+from headrace.asking.prediction import OutputKind
+from headrace.events.definition import DeploymentDefinition, InputDefinition
+
 from headrace_gateway.core.answers import described_outputs
 
 Entry = dict[str, str]

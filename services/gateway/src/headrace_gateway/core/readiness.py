@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.events.definition import DeploymentDefinition
+
 from headrace.events.ops import HealthReported
 from headrace.events.registry import Route
-from headrace.project.definition import DeploymentDefinition
 from headrace_gateway.core.answers import Reply, as_json
 
 LIVE_S = 5.0

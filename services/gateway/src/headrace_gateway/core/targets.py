@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from headrace.policy.asked import shown
+from headrace.asking.requests import shown
+
 from headrace_gateway.core.answers import Reply, error_reply
 from headrace_gateway.core.callers import Caller
 

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
+from headrace.hosting.runs import make_folder
+
 from headrace.errors import Misconfigured
-from headrace.runs import make_folder
 
 _log = logging.getLogger("headrace.inference")
 

@@ -6,13 +6,13 @@ A version's golden rows tell the requests that they were made of: this instance 
 from dataclasses import dataclass
 
 import numpy as np
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from numpy.typing import NDArray
 
 from headrace.events.inference import Scalar
 from headrace.events.registry import GoldenRow, Signature, VersionRegistered
 from headrace.features.rows import bare_signature
 from headrace.features.samples import maker_of, sample
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_inference.core.rows import misfit
 
 # Drawn by the contract: enough for each sort of row, few enough for a model that takes its time.

@@ -6,13 +6,13 @@ Both carry the same causes, story and trace; what is the same in all of them is 
 from collections.abc import Mapping
 
 import msgspec
+from headrace.log.codec import Message
+from headrace.log.envelope import MSGPACK, derived_id, format_instant
+from headrace.log.port import Headers, Out
+from headrace.log.trace import child_of
 
-from headrace.bus.port import Headers, Out
-from headrace.codec import Message
-from headrace.envelope import MSGPACK, derived_id, format_instant
 from headrace.events import type_name
 from headrace.events.inference import DecisionMade, PredictionAnswered, ShadowScored
-from headrace.obs.trace import child_of
 from headrace_inference.core.admission import MAX_TEXT_CHARS, short_id
 
 REPLY_PARTITION = "headrace_reply_partition"

@@ -17,9 +17,9 @@ run, until that had ten times what a run waits for: the first version after a ch
 rows for the most part has many: half as many new ones more would show little, so it is followed up when there are five times as many, which may outweigh the older ones.
 """
 
+from headrace.log.envelope import derived_id
 from msgspec.structs import replace
 
-from headrace.envelope import derived_id
 from headrace.events.monitor import RetrainAsk
 from headrace.events.training import (
     RetrainAccepted,

@@ -1,5 +1,6 @@
 """What operators and the trainer ask for: done, or refused with the reason."""
 
+from headrace.events.definition import RolloutDefinition
 from msgspec.structs import replace
 
 from headrace.events.registry import (
@@ -14,7 +15,6 @@ from headrace.events.registry import (
     RolloutResumed,
     StartRollout,
 )
-from headrace.project.definition import RolloutDefinition
 from headrace.registry.state import WARMING, Entry
 from headrace_registry.core.case import Case, Facts, refused, why_not
 from headrace_registry.core.outcomes import aborted, begun, rolled_back, switched

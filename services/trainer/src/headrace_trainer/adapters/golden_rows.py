@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from headrace.events.definition import DeploymentDefinition
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
@@ -17,7 +18,6 @@ from headrace.models.engine import Engine, load
 from headrace.models.matching import matched
 from headrace.models.proving import Answering, NoneScored, apart, fitting, prove, served, within
 from headrace.models.skops_format import FORMAT, dump
-from headrace.project.definition import DeploymentDefinition
 from headrace_trainer.core.target import Target
 
 

@@ -7,7 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
-from headrace.obs.starved import CoreWait
+from headrace.hosting.core_wait import CoreWait
+
 from headrace_trainer.core.supervision import Usage
 
 _PROC = Path("/proc")

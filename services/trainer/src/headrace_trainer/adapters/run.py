@@ -9,14 +9,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from headrace.bus import artifacts
-from headrace.bus.runtime import Context
+from headrace.events.definition import DeploymentDefinition
+from headrace.project.service import Context
+
 from headrace.errors import Misconfigured
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import ArtifactPlace, GateResult, RegisterVersion
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingProgressed
-from headrace.models import skops_format
-from headrace.project.definition import DeploymentDefinition
+from headrace.models import artifacts, skops_format
 from headrace.project.load import Allowed, load_build
 from headrace.project.raised import place_of
 from headrace_trainer.adapters.estimators import build_estimator, written_at

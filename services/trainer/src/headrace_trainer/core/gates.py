@@ -1,6 +1,6 @@
 """What a version must pass before it may ask for traffic, and what follows from the results of the gates.
 
-Losses are those of the label's kind (`headrace.policy.losses`); their differences are paired, row by row. A gate passes by the
+Losses are those of the label's kind (`headrace.stats.losses`); their differences are paired, row by row. A gate passes by the
 bound of its mean, not by the mean (`intervals`, one-sided, 95 %):
 
 | gate                      | PASS                          | FAIL                           | between them |
@@ -21,14 +21,14 @@ holdout as it is; this gate shows them.
 from collections.abc import Sequence
 
 import numpy as np
+from headrace.events.definition import GateDefinition
+from headrace.registry.waivers import CHAMPION_GATE, PARITY_GATE, PRIOR_GATE
+from headrace.stats.losses import Yardstick
 from numpy.typing import NDArray
 
 from headrace.events.monitor import SkewSeen
 from headrace.events.registry import GateResult, Waiver
-from headrace.policy.gates import CHAMPION_GATE, PARITY_GATE, PRIOR_GATE
-from headrace.policy.losses import Yardstick
-from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
-from headrace.project.definition import GateDefinition
+from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED
 from headrace_trainer.core.intervals import LEAST_ROWS, Estimate, estimate
 from headrace_trainer.core.target import Target
 
@@ -54,7 +54,7 @@ def judge(
 ) -> GateResult | None:
     """One gate's result on the holdout; None where it has nothing to compare with.
 
-    `scores`, `labels`: see `headrace.policy.losses`. `champion`: its scores on the same rows, NaN where it was trained on them itself, or
+    `scores`, `labels`: see `headrace.stats.losses`. `champion`: its scores on the same rows, NaN where it was trained on them itself, or
     they are not known; None when there is no champion. `measured`: the losses, fitted on the rows before the holdout.
     """
     if gate.kind == PRIOR_GATE:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from headrace.events.definition import DeploymentDefinition
 
 from headrace.events.registry import ArtifactPlace, GateResult, GoldenRow, Lineage, RegisterVersion
 from headrace.events.training import RetrainAccepted
-from headrace.project.definition import DeploymentDefinition
 from headrace_trainer.core.fitting import Fitted, Gated
 from headrace_trainer.core.gates import undecided, used
 from headrace_trainer.core.profiles import profile_of, slices_of

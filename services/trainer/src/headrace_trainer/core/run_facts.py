@@ -8,7 +8,8 @@ together with the run's last fact.
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.envelope import derived_id
+from headrace.log.envelope import derived_id
+
 from headrace.events.registry import RegisterVersion
 from headrace.events.training import (
     GateJudged,

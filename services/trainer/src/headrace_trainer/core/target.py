@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from headrace.events.definition import LabelDefinition
+from headrace.stats.losses import Yardstick, losses, scale_of, yardstick_of
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from headrace.events.inference import Score
 from headrace.events.registry import VersionRegistered
 from headrace.models.engine import Engine, by_class, numbered
-from headrace.policy.losses import Yardstick, losses, scale_of, yardstick_of
-from headrace.project.definition import LabelDefinition
 from headrace.project.labels import BINARY, CLASSES, NUMBER, are_its_answers
 
 Floats = NDArray[np.float64]
@@ -70,7 +70,7 @@ class Target:
         return () if known == tuple(range(len(self.classes))) else known
 
     def scores(self, model: Any, matrix: Matrix) -> Floats:
-        """A fitted model's scores of rows, see `headrace.policy.losses`. Raises `Unfit` for predictions of another shape."""
+        """A fitted model's scores of rows, see `headrace.stats.losses`. Raises `Unfit` for predictions of another shape."""
         if self.kind == NUMBER:
             numbers = np.asarray(model.predict(matrix), np.float64)
             if numbers.size != len(matrix):

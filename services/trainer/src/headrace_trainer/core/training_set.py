@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from headrace.events.definition import DeploymentDefinition, TrainingDefinition
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from headrace.events.registry import Signature, VersionRegistered
 from headrace.events.training import RetrainAccepted, TrainingFinished
-from headrace.project.definition import DeploymentDefinition, TrainingDefinition
 from headrace_trainer.core.change_point import locate
 from headrace_trainer.core.gates import fair_rows
 from headrace_trainer.core.splits import Span, span_of, wanted_after, why_not

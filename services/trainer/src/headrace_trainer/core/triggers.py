@@ -3,7 +3,7 @@
 The first request, manual ones and those that follow up a change do not wait for the cool-down. A run that registered no version
 begins none: there is nothing new to be judged. Users write to the topic of requests, so everything in a request is bounded
 before it is used, and a waiver of a gate that keeps no version away is refused by the rule of the command line
-(`headrace.policy.gates`).
+(`headrace.registry.waivers`).
 """
 
 import math
@@ -11,7 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from headrace.envelope import derived_id
+from headrace.events.definition import DeploymentDefinition
+from headrace.log.envelope import derived_id
+from headrace.registry.waivers import refuse_waivers
+from headrace.stats.figures import FINDINGS
+
 from headrace.events.training import (
     RetrainAccepted,
     RetrainCoalesced,
@@ -20,9 +24,6 @@ from headrace.events.training import (
     TrainingFinished,
 )
 from headrace.instants import why_not
-from headrace.policy.figures import FINDINGS
-from headrace.policy.gates import refuse_waivers
-from headrace.project.definition import DeploymentDefinition
 from headrace.step import Step
 
 # Causes that do not wait for the cool-down.
