@@ -10,7 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+
+from bench.flights import PARTITIONS, VIEWS, definition, departures, preload
+from bench.measure import RUNS, ForeignLoad, Row, Series, compare, peer_python, run_json, say
 from headrace.events.definition import FeatureDefinition, ProjectDefinition, SourceDefinition, ViewDefinition
+from headrace.events.features import FeatureShardAdvanced
+from headrace.features.as_of import as_of
+from headrace.features.events import EventTable
+from headrace.features.plan import available_s, plan_view
+from headrace.features.store import OnlineStore
+from headrace.features.tiles import TileState
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec, Message
 from headrace.log.envelope import Envelope
@@ -18,15 +27,6 @@ from headrace.log.kafka import KafkaLog
 from headrace.log.port import Record
 from headrace.log.reading import pin_offsets, read_up_to
 from headrace.log.topics import Topics
-
-from bench.flights import PARTITIONS, VIEWS, definition, departures, preload
-from bench.measure import RUNS, ForeignLoad, Row, Series, compare, peer_python, run_json, say
-from headrace.events.features import FeatureShardAdvanced
-from headrace.features.as_of import as_of
-from headrace.features.events import EventTable
-from headrace.features.plan import available_s, plan_view
-from headrace.features.store import OnlineStore
-from headrace.features.tiles import TileState
 from headrace.project.compile_streams import event_struct
 from headrace_broker import Broker
 

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from headrace.events.definition import SourceDefinition
 from numpy.typing import NDArray
 
 from bench.measure import ROOT, say
 from bench.rollout_sims import QUIET_S, Traffic
+from headrace.events.definition import SourceDefinition
 from headrace.features.as_of import as_of
 from headrace.features.events import AVAILABLE, OFFSET, PARTITION, EventTable
 from headrace.features.plan import plan_view

@@ -5,6 +5,7 @@ import asyncio
 import json
 import time
 
+from bench.flights import definition
 from headrace.hosting.group import ShardGroup
 from headrace.hosting.health import Health
 from headrace.hosting.runtime import collect_rarely
@@ -13,8 +14,6 @@ from headrace.log.codec import Codec, SourceEvent
 from headrace.log.kafka import KafkaLog
 from headrace.log.port import Record, TopicPartition
 from headrace.log.topics import Topics
-
-from bench.flights import definition
 from headrace.project.compile_streams import event_struct
 from headrace_feature.adapters.admission import Admission
 from headrace_feature.adapters.history import History

@@ -13,21 +13,21 @@ from typing import Any
 import msgspec
 import numpy as np
 import skops.io
+from skl2onnx import to_onnx
+
+from bench.asker import COLUMNS, DEPLOYMENTS
+from bench.measure import ROOT, run_json
+from bench.model import asked_rows
 from headrace.events.definition import ProjectDefinition
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import ModelVersion, Route
+from headrace.features.rows import pin_signature
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import out
 from headrace.log.envelope import Envelope
 from headrace.log.kafka import KafkaLog
 from headrace.log.topics import Topics
-from skl2onnx import to_onnx
-
-from bench.asker import COLUMNS, DEPLOYMENTS
-from bench.measure import ROOT, run_json
-from bench.model import asked_rows
-from headrace.events.project import ProjectApplied
-from headrace.events.registry import ModelVersion, Route
-from headrace.features.rows import pin_signature
 from headrace.models import artifacts, onnx_format
 from headrace.project import Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest

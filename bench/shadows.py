@@ -9,15 +9,14 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from headrace.hosting.settings import Settings
-from headrace.log.codec import Codec
-from headrace.log.kafka import KafkaLog
-from headrace.log.views import read_all
-
 from bench.measure import ForeignLoad, Row, Series, compare, say
 from bench.model import trained
 from bench.served import Served
 from headrace.events.inference import DecisionMade, ShadowScored
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec
+from headrace.log.kafka import KafkaLog
+from headrace.log.views import read_all
 from headrace_broker import Broker
 
 SECONDS, ROUNDS, SETTLED_WITHIN_S = 5.0, 5, 30.0

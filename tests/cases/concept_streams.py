@@ -12,12 +12,12 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from msgspec.structs import replace
 from numpy.typing import NDArray
 from river.datasets import synth
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import ArtifactPlace, Lineage, Signature, VersionRegistered
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished

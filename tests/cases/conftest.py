@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.cases.pipeline_place import Place
+
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
 from headrace.log.kafka import KafkaLog
-from tests.cases.pipeline_place import Place
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.registry import Signature
 from headrace.features.rows import RowMaker
 from headrace.models.engine import by_class, load

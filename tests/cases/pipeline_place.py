@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from headrace.events.ops import HealthReported
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec
 from headrace.log.kafka import KafkaLog
 from headrace.log.port import Out, Record
 from headrace.log.topics import Topics
-
-from headrace.events.ops import HealthReported
 
 CODE = """
 import asyncio, ctypes, os, re, time

@@ -13,6 +13,11 @@ from typing import Any
 
 import numpy as np
 import skops.io
+from sklearn.linear_model import LogisticRegression
+
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import AliasMoved, ModelVersion, Route
+from headrace.features.rows import pin_signature
 from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
@@ -20,11 +25,6 @@ from headrace.log.codec import Codec, Message, out
 from headrace.log.envelope import Envelope
 from headrace.log.kafka import KafkaLog
 from headrace.log.views import View, read_all
-from sklearn.linear_model import LogisticRegression
-
-from headrace.events.project import ProjectApplied
-from headrace.events.registry import AliasMoved, ModelVersion, Route
-from headrace.features.rows import pin_signature
 from headrace.models import artifacts
 from headrace.project import Binary, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest

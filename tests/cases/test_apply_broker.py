@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.cases.declared_projects import PROJECT, spoiled
+from tests.cases.pipeline_place import Place
+
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
 from headrace.log.kafka import KafkaLog
 from headrace.log.views import read_all
-from tests.cases.declared_projects import PROJECT, spoiled
-from tests.cases.pipeline_place import Place
 
 
 @pytest.mark.slow

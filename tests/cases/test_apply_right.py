@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from headrace.events.definition import DeploymentDefinition
 from msgspec.structs import replace
 from tests.cases.declared_projects import PROJECT, checked, spoiled
 
 from headrace.errors import Misconfigured
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import WindowClosed
 from headrace.project import (
     ABTest,

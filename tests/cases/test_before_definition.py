@@ -6,6 +6,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.cases.monitor_alone import DECISIONS, OUTCOMES, RELEASES, Monitor, compiled, one
+
+from headrace.clock import SystemClock
+from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import AliasMoved
+from headrace.events.training import RetrainRequested
 from headrace.hosting.health import Health
 from headrace.hosting.runtime import Restart
 from headrace.hosting.settings import Settings
@@ -16,18 +23,11 @@ from headrace.log.memory import MemoryLog
 from headrace.log.port import Out
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
-from headrace.project.applied import Projects
-from headrace.project.service import Context
-from tests.cases.monitor_alone import DECISIONS, OUTCOMES, RELEASES, Monitor, compiled, one
-
-from headrace.clock import SystemClock
-from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
-from headrace.events.project import ProjectApplied
-from headrace.events.registry import AliasMoved
-from headrace.events.training import RetrainRequested
 from headrace.models import artifacts
 from headrace.project import Binary, Count, Deployment, FeatureView, Key, Multiclass, Number, Project, Source, Training
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
+from headrace.project.service import Context
 from headrace.testing.registry import command
 from headrace_feature.app import Feature
 from headrace_registry.core.instances import Instances

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from headrace.features.outcomes import Told
-from headrace.stats.losses import losses
 from msgspec.structs import replace
 from river.datasets import synth
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -18,6 +16,7 @@ from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import Signature
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
 from headrace.features.dataset import Inputs
+from headrace.features.outcomes import Told
 from headrace.features.rows import pin_signature
 from headrace.project import (
     Deployment,
@@ -32,6 +31,7 @@ from headrace.project import (
 )
 from headrace.project.compile import compile_project
 from headrace.project.deployments import LabelKind, Rung
+from headrace.stats.losses import losses
 from headrace_monitor.core.evaluation import Seen, evaluate
 from headrace_monitor.core.watch import watch_of
 from headrace_monitor.core.windows import Windows

@@ -7,11 +7,11 @@ import time
 
 import psutil
 import pytest
-from headrace.hosting.stops import Stops, stop_record
-from headrace.log.port import TopicPartition
 from tests.cases.pipeline_place import Place, has
 
 from headrace.events.ops import PartitionResumed
+from headrace.hosting.stops import Stops, stop_record
+from headrace.log.port import TopicPartition
 from headrace_broker import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(300)]

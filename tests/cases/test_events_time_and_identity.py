@@ -9,10 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from headrace.log.codec import Codec, Message
-from headrace.log.envelope import Envelope, Origin
-from headrace.log.port import Record
-from headrace.log.topics import Topics
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +21,10 @@ from headrace.features.origins import MOST_PLACES, MOST_SPARSE, Origins
 from headrace.features.plan import plan_view, refusal
 from headrace.features.rows import entities_of
 from headrace.features.store import VALUES_BYTES, OnlineStore
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope, Origin
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace.project import Count, Deduplicate, Deployment, FeatureView, Join, Key, Mean, Number, Project, Source
 from headrace.project.compile import compile_project
 from headrace.project.compile_streams import event_struct

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from headrace.log.envelope import Origin
-from headrace.log.topics import Topics
 
 from headrace.errors import Misconfigured, Poison
+from headrace.log.envelope import Origin
+from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Key, Outcome, Project, RawStream, Source, outcomes, pipeline
 from headrace.project.compile import compile_project
 from headrace.project.contract import Contract

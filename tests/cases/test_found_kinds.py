@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 
 import pytest
-from headrace.events.definition import DeploymentDefinition, LabelDefinition
-from headrace.features.outcomes import Told
 from msgspec.structs import replace
 
 from headrace.errors import Poison
+from headrace.events.definition import DeploymentDefinition, LabelDefinition
 from headrace.events.inference import DecisionMade, Score, Served, ShadowScored
 from headrace.events.registry import (
     CommandRefused,
@@ -19,6 +18,7 @@ from headrace.events.registry import (
     VersionRegistered,
 )
 from headrace.events.verdicts import UNMEASURED
+from headrace.features.outcomes import Told
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace.project.labels import value_of, why_not_label

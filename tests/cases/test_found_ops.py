@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from headrace.hosting.settings import Settings, environ_of, strangers
-from headrace.log.tls import tls_context
 
 from headrace.errors import Misconfigured
+from headrace.hosting.settings import Settings, environ_of, strangers
+from headrace.log.tls import tls_context
 from headrace_cli.local import Local
 
 

@@ -6,9 +6,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+
 from headrace.asking import asker as asking
 from headrace.asking.asker import Asker
 from headrace.asking.pending import Pending, Question
+from headrace.clock import SystemClock
+from headrace.errors import Misconfigured, Retryable
+from headrace.events.inference import PredictionAnswered, PredictionRequested, Score, Served
 from headrace.hosting.health import Health
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
@@ -18,10 +22,6 @@ from headrace.log.kafka import KafkaLog
 from headrace.log.memory import MemoryLog, MemoryProducer
 from headrace.log.port import Ack, Log, Out, TopicPartition
 from headrace.log.topics import Topics
-
-from headrace.clock import SystemClock
-from headrace.errors import Misconfigured, Retryable
-from headrace.events.inference import PredictionAnswered, PredictionRequested, Score, Served
 
 ANSWER = Served(Score(3, "d", 0.5))
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from headrace.log.codec import Codec, out
 from headrace.log.envelope import Envelope
 from headrace.log.port import Record
 from headrace.log.topics import Topics
-
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace_gateway.core.answers import error_reply

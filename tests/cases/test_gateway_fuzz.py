@@ -11,6 +11,12 @@ from typing import Any
 
 import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.cases.wild_requests import NAMES, PROJECT, attack, set_up, values
+
+from headrace.clock import SystemClock
+from headrace.events.inference import PredictionAnswered, Score, Served
 from headrace.hosting.health import Health
 from headrace.log.codec import Codec, header, out
 from headrace.log.envelope import Envelope
@@ -18,12 +24,6 @@ from headrace.log.memory import MemoryLog
 from headrace.log.port import Out
 from headrace.log.topics import Topics
 from headrace.project.applied import Projects
-from hypothesis import given
-from hypothesis import strategies as st
-from tests.cases.wild_requests import NAMES, PROJECT, attack, set_up, values
-
-from headrace.clock import SystemClock
-from headrace.events.inference import PredictionAnswered, Score, Served
 from headrace_gateway.app import wire
 from headrace_gateway.core.answers import Reply
 from headrace_gateway.core.calls import Asked, Call, Unclear

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.cases.wild_requests import attack, said, set_up, stay_served
+
 from headrace.hosting.settings import Settings
 from headrace.log.kafka import KafkaLog
 from headrace.log.topics import Topics
-from tests.cases.wild_requests import attack, said, set_up, stay_served
 
 
 @contextmanager

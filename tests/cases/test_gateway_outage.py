@@ -14,6 +14,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from headrace.events.project import ProjectApplied
 from headrace.hosting.core_wait import CoreWait
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
@@ -22,8 +24,6 @@ from headrace.log.connecting import connect
 from headrace.log.envelope import Envelope
 from headrace.log.kafka import KafkaLog
 from headrace.log.topics import Topics
-
-from headrace.events.project import ProjectApplied
 from headrace.project import Category, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
 from headrace_broker import Broker, free_port

@@ -10,18 +10,17 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
+
+from headrace.clock import SystemClock
+from headrace.errors import Misconfigured
 from headrace.events.definition import ProjectDefinition
+from headrace.events.project import ProjectApplied
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec
 from headrace.log.kafka import KafkaLog
 from headrace.log.memory import MemoryLog
 from headrace.log.topics import Topics
-from headrace.project.applied import Projects
-
-from headrace.clock import SystemClock
-from headrace.errors import Misconfigured
-from headrace.events.project import ProjectApplied
 from headrace.project import (
     Binary,
     Category,
@@ -37,6 +36,7 @@ from headrace.project import (
     Source,
     prior,
 )
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
 from headrace.project.lines import locate
 from headrace.project.owners import taken

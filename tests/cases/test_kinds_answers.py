@@ -5,18 +5,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+
 from headrace.asking.output_kinds import OutputKinds
 from headrace.asking.prediction import OutputKind, Prediction, predicted
+from headrace.errors import Misconfigured
 from headrace.events.definition import DeploymentDefinition, LabelDefinition
+from headrace.events.inference import FellBack, PredictionAnswered, Score, Served
+from headrace.events.registry import ColumnPin, CommandRefused, ModelVersion, Signature, VersionRegistered
 from headrace.log.codec import Codec, out
 from headrace.log.envelope import Envelope
 from headrace.log.memory import MemoryLog
 from headrace.log.topics import Topics
-from sklearn.linear_model import LogisticRegression
-
-from headrace.errors import Misconfigured
-from headrace.events.inference import FellBack, PredictionAnswered, Score, Served
-from headrace.events.registry import ColumnPin, CommandRefused, ModelVersion, Signature, VersionRegistered
 from headrace.models.skops_format import SkopsEngine
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, Regression, prior
 from headrace.project.compile import compile_project

@@ -15,6 +15,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headrace.errors import Fatal, Poison
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec, header
 from headrace.log.dead_letters import dead_letter
@@ -22,10 +26,6 @@ from headrace.log.kafka import KafkaLog, client_options
 from headrace.log.port import Record, TopicPartition
 from headrace.log.topics import Topics
 from headrace.log.unpacking import MAX_UNPACKED_BYTES, Batches, TotalRecords
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-from headrace.errors import Fatal, Poison
 from headrace.testing.conformance import make_topic
 from headrace.testing.shards import Bench, are_exact, total
 
@@ -267,7 +267,7 @@ def taken(data: bytes, from_offset: int = 0) -> list[Record]:
 
 
 def KafkaRecord(found: Any) -> Record:  # noqa: N802 - reads as a type
-    from headrace.log.kafka import _cut_record
+    from headrace.log.kafka_readers import _cut_record
 
     return _cut_record(found)
 

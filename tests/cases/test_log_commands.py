@@ -4,16 +4,16 @@ import asyncio
 import json
 
 import pytest
+from typer.testing import CliRunner
+
+from headrace.errors import Misconfigured
+from headrace.events.ops import PartitionStopped
 from headrace.hosting.settings import Settings
 from headrace.hosting.stops import stop_record
 from headrace.log.admin import ensure_topics
 from headrace.log.kafka import KafkaLog
 from headrace.log.port import Out, TopicSpec
 from headrace.log.topics import Topics
-from typer.testing import CliRunner
-
-from headrace.errors import Misconfigured
-from headrace.events.ops import PartitionStopped
 from headrace_cli.main import app
 
 pytestmark = pytest.mark.kafka

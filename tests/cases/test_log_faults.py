@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import AIOKafkaProducer
+
+from headrace.errors import Restart
 from headrace.hosting import group as shards
 from headrace.hosting import watchdog as watching
 from headrace.hosting.settings import Settings
@@ -17,8 +19,6 @@ from headrace.log.connecting import connect
 from headrace.log.kafka import KafkaLog, client_options
 from headrace.log.port import TopicSpec
 from headrace.log.views import View
-
-from headrace.errors import Restart
 from headrace.testing.shards import Bench, Whole, are_exact, total
 from headrace_broker import Broker
 

@@ -4,10 +4,6 @@ import math
 
 import msgspec
 import pytest
-from headrace.events.definition import LabelDefinition
-from headrace.log.codec import Message
-from headrace.log.envelope import Envelope
-from headrace.log.port import Record, TopicPartition
 from tests.cases.monitor_alone import (
     DAY,
     DECISIONS,
@@ -21,6 +17,7 @@ from tests.cases.monitor_alone import (
 )
 
 from headrace.events.alerts import AlertChanged
+from headrace.events.definition import LabelDefinition
 from headrace.events.inference import (
     DecisionMade,
     OutcomeObserved,
@@ -30,6 +27,9 @@ from headrace.events.inference import (
 from headrace.events.monitor import MonitorState, RolloutJudged
 from headrace.events.registry import RolloutAborted, RolloutAdvanced, RolloutStarted, Route
 from headrace.events.verdicts import VerdictGiven
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record, TopicPartition
 from headrace.project import Canary, Count, Deployment, FeatureView, Key, Project, Source
 from headrace.project.compile import compile_project
 
@@ -316,7 +316,6 @@ async def test_events_of_a_source_that_nobody_asks_about_do_not_grow_beyond_thei
 
 def test_labels_of_units_that_are_never_asked_about_are_bounded_and_counted() -> None:
     from headrace.features.outcomes import Told
-
     from headrace_monitor.core.labels import Labels
 
     project = compiled(one("d"))

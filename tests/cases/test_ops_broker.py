@@ -12,6 +12,8 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+
+from headrace.errors import Misconfigured, Retryable
 from headrace.hosting.needs import needed
 from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
@@ -20,8 +22,6 @@ from headrace.log.connecting import connect
 from headrace.log.kafka import KafkaLog
 from headrace.log.port import Out
 from headrace.log.topics import Topics
-
-from headrace.errors import Misconfigured, Retryable
 from headrace_broker import Broker, free_port
 from headrace_cli.services import SERVICES
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+
 from headrace.hosting.health import Health
 from headrace.hosting.metrics import page
 from headrace.hosting.settings import Settings
-
 from headrace_broker.config import LONGEST_TRANSACTION_MS, write_config
 from headrace_cli.services import SERVICES
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
@@ -23,7 +24,6 @@ from headrace.log.codec import Codec
 from headrace.log.connecting import connect
 from headrace.log.kafka import KafkaLog
 from headrace.log.views import read_all
-
 from headrace_broker import free_port
 from headrace_cli.alarming import Alarms
 from headrace_cli.disk import Disk

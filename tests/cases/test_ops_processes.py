@@ -16,6 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from headrace.clock import ManualClock
+from headrace.errors import Fatal, Misconfigured
 from headrace.hosting import http as health_http
 from headrace.hosting.health import Health
 from headrace.hosting.heartbeats import Heartbeats, Vitals
@@ -27,9 +30,6 @@ from headrace.log.codec import Codec
 from headrace.log.memory import MemoryLog
 from headrace.log.topics import Topics
 from headrace.project.applied import Projects
-
-from headrace.clock import ManualClock
-from headrace.errors import Fatal, Misconfigured
 from headrace_broker import free_port
 from headrace_cli.children import last_line
 

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
+from headrace.errors import HeadraceError, Retryable
+from headrace.events.ops import HealthReported, PartitionStopped
 from headrace.hosting.settings import Settings
 from headrace.hosting.stops import way_on
 from headrace.log.codec import Message
 from headrace.log.envelope import Envelope
 from headrace.log.port import Record
 from headrace.log.topics import Topics
-
-from headrace.errors import HeadraceError, Retryable
-from headrace.events.ops import HealthReported, PartitionStopped
 from headrace_cli import supervisor as supervising
 from headrace_cli.alarming import Alarms, Pulse, disk_almost_full
 from headrace_cli.children import Child, last_line, reunite, rotate

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headrace.hosting.health import Health
-from headrace.hosting.runs import end_runs
-from headrace.hosting.settings import Settings
 
 from headrace.errors import Misconfigured
 from headrace.events.training import RetrainAccepted, TrainingProgressed
+from headrace.hosting.health import Health
+from headrace.hosting.runs import end_runs
+from headrace.hosting.settings import Settings
 from headrace.project.load import load_project
 from headrace_broker import free_port
 from headrace_cli.applying import with_folder

@@ -11,6 +11,9 @@ import httpx
 import numpy as np
 import pytest
 import pytest_asyncio
+
+from headrace.clock import SystemClock
+from headrace.events.project import ProjectApplied
 from headrace.hosting.health import Health
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec, Message, out
@@ -18,11 +21,8 @@ from headrace.log.envelope import Envelope
 from headrace.log.memory import MemoryLog
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
-from headrace.project.applied import Projects
-
-from headrace.clock import SystemClock
-from headrace.events.project import ProjectApplied
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, Regression
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
 from headrace_cli.client import AsyncClient, Client, Rejected
 from headrace_cli.client.kafka_way import KafkaWay

@@ -5,13 +5,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from headrace.events.definition import LabelDefinition
-from headrace.features.outcomes import FATES, Asked, counts_of, fates_of, labels_of, packed, table_of
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.cases.outcomes_oracle import HOUR, Outcome, Request, history, label_by_loops
 
+from headrace.events.definition import LabelDefinition
 from headrace.features import outcomes
+from headrace.features.outcomes import FATES, Asked, counts_of, fates_of, labels_of, packed, table_of
 
 H = 6 * HOUR
 

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-from headrace.log.envelope import parse_instant
-from headrace.log.port import Out
 from tests.cases.test_before_definition import Place
 
 from headrace.errors import Misconfigured
+from headrace.log.envelope import parse_instant
+from headrace.log.port import Out
 from headrace.project import Count, Deployment, FeatureView, Key, Last, Mean, Project, Source
 from headrace.project.compile import compile_view
 from headrace_cli.commands import feature

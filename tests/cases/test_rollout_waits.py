@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from headrace.events.definition import RolloutDefinition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.events.definition import RolloutDefinition
 from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
 from headrace.events.ops import HealthReported
 from headrace.events.registry import (

@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from headrace.log.codec import Codec
-from headrace.log.port import Record
-from headrace.log.topics import Topics
 
 from headrace.events.inference import PredictionRequested, Scalar
 from headrace.features.dataset import Inputs
 from headrace.features.rows import RowMaker, check_inputs, entities_of, pin_signature
+from headrace.log.codec import Codec
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace.project import Category, Count, Deployment, Derived, FeatureView, Key, Number, Project, Source
 from headrace.project.compile import compile_project
 from headrace_cli.client.rows import Row, plain

@@ -7,16 +7,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from headrace.events.definition import DeploymentDefinition
-from headrace.log.topics import Topics
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import Invalid, PredictionRequested
 from headrace.features.dataset import Gathered, Inputs
 from headrace.features.entities import entity_key, named_by
 from headrace.features.precision import LARGEST, seen
 from headrace.features.rows import RowMaker, check_inputs, entities_of, pin_signature
+from headrace.log.topics import Topics
 from headrace.project import Category, Deployment, Derived, FeatureView, Key, Mean, Number, Project, Source, Sum
 from headrace.project.compile import compile_project
 from headrace_inference.core.contract import Contract

@@ -9,7 +9,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
+
+from headrace.clock import ManualClock
 from headrace.events.definition import TrainingDefinition
+from headrace.events.features import PipelineAdvanced
+from headrace.events.inference import OutcomeObserved, PredictionRequested
+from headrace.events.project import ProjectApplied
+from headrace.events.training import RetrainAccepted
+from headrace.features.dataset import Rows
 from headrace.features.row_cache.cache import bound
 from headrace.hosting.health import Health
 from headrace.hosting.settings import Settings
@@ -19,18 +27,10 @@ from headrace.log.envelope import Envelope, Origin
 from headrace.log.memory import MemoryLog, MemoryReader
 from headrace.log.port import Record, TopicPartition
 from headrace.log.topics import Topics
-from headrace.project.applied import Projects
-from headrace.project.service import Context
-from msgspec.structs import replace
-
-from headrace.clock import ManualClock
-from headrace.events.features import PipelineAdvanced
-from headrace.events.inference import OutcomeObserved, PredictionRequested
-from headrace.events.project import ProjectApplied
-from headrace.events.training import RetrainAccepted
-from headrace.features.dataset import Rows
 from headrace.project import Category, Count, Deployment, FeatureView, Last, Mean, Multiclass, Number, Project, Source
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
+from headrace.project.service import Context
 from headrace_trainer.adapters.gathering import Gatherer
 
 DAY, HOUR = 86_400.0, 3600.0

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from headrace.hosting import exclusive as alone
-from headrace.hosting.exclusive import Taken
-from headrace.hosting.settings import Settings
-from headrace.log.kafka import KafkaLog
-from headrace.project.applied import Projects
 from sklearn.metrics import log_loss, roc_auc_score
 from tests.cases.replay_scene import COPY, NAME, Rows, Scene
 
 from headrace.clock import SystemClock
 from headrace.events.inference import DecisionMade, Served, VersionUnloadable
 from headrace.events.training import RetrainAccepted, TrainingFinished
+from headrace.hosting import exclusive as alone
+from headrace.hosting.exclusive import Taken
+from headrace.hosting.settings import Settings
+from headrace.log.kafka import KafkaLog
+from headrace.project.applied import Projects
 from headrace_cli.replay.played import Wanted, play
 from headrace_cli.session import Session
 

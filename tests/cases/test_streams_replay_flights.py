@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+from tests.e2e.commands import Shell
+
+from headrace.events.inference import DecisionMade, Served
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec
 from headrace.log.kafka import KafkaLog
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
-from sklearn.metrics import log_loss, roc_auc_score
-from tests.e2e.commands import Shell
-
-from headrace.events.inference import DecisionMade, Served
 from headrace.project.compile import compile_project
 from headrace_broker import free_port
 from headrace_cli.labelled import labels_by_request

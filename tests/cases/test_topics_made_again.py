@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+
+from headrace.errors import Restart
 from headrace.hosting import group as shards
 from headrace.hosting import heartbeats
 from headrace.hosting.logic import Outputs
@@ -18,10 +20,8 @@ from headrace.log.port import Log, Out, Record, TopicSpec
 from headrace.log.same_topics import SameTopics
 from headrace.log.topics import Topics
 from headrace.log.views import View
-from headrace.project.service import Context, run_service
-
-from headrace.errors import Restart
 from headrace.models import artifacts
+from headrace.project.service import Context, run_service
 from headrace.testing.shards import Bench, Counter
 
 TOPICS = Topics.load()

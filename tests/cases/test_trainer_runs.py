@@ -15,6 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
+
+from headrace.events.inference import OutcomeObserved, PredictionRequested
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import RegisterVersion
+from headrace.events.training import RetrainRequested, TrainingFinished, TrainingProgressed
 from headrace.hosting.runs import AttemptBegan, AttemptEnded, RunFolder, all_runs, end_runs, runs_folder
 from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings, environ_of
@@ -23,12 +29,6 @@ from headrace.log.codec import Codec, out
 from headrace.log.envelope import Envelope
 from headrace.log.kafka import KafkaLog
 from headrace.log.views import read_all
-from msgspec.structs import replace
-
-from headrace.events.inference import OutcomeObserved, PredictionRequested
-from headrace.events.project import ProjectApplied
-from headrace.events.registry import RegisterVersion
-from headrace.events.training import RetrainRequested, TrainingFinished, TrainingProgressed
 from headrace.project.compile import compile_project, digest
 from headrace.project.load import load_project
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headrace.hosting.runs import AttemptBegan, AttemptEnded, RunFolder, end_runs
 
 from headrace.events.training import RetrainAccepted, TrainingFinished
+from headrace.hosting.runs import AttemptBegan, AttemptEnded, RunFolder, end_runs
 
 # A supervisor whose pauses are short. The program is a piece of Python, given the run's folder and the supervisor's process.
 _SUPERVISOR = """

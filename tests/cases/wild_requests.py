@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import strategies as st
+
+from headrace.events.project import ProjectApplied
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import out
 from headrace.log.envelope import Envelope
 from headrace.log.port import Log
 from headrace.log.topics import Topics
-from hypothesis import strategies as st
-
-from headrace.events.project import ProjectApplied
 from headrace.project import Category, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
 

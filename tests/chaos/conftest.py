@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec
 from headrace.log.kafka import KafkaLog
 from headrace.log.views import read_all
-
 from headrace_broker import free_port
 
 ROOT = Path(__file__).parents[2]

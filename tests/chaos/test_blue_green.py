@@ -9,13 +9,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sklearn.datasets import load_breast_cancer
+
+from headrace.events.inference import DecisionMade, PredictionRequested, Served
 from headrace.log.codec import Message, out
 from headrace.log.envelope import Envelope
 from headrace.log.kafka import KafkaLog
 from headrace.log.topics import Topics
-from sklearn.datasets import load_breast_cancer
-
-from headrace.events.inference import DecisionMade, PredictionRequested, Served
 from headrace_tumour.project import COLUMNS
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import psutil
 import pytest
-from headrace.hosting.needs import needed, tended
-from headrace.log.kafka import KafkaLog
-from headrace.log.topics import Topics
 
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import DecisionMade
+from headrace.hosting.needs import needed, tended
+from headrace.log.kafka import KafkaLog
+from headrace.log.topics import Topics
 from headrace_cli.children import MISCONFIGURED, RESTART_AT_ONCE
 from headrace_cli.services import SERVICES
 

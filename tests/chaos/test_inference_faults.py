@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+
+from headrace.events.inference import DecisionMade, PredictionRequested
+from headrace.events.project import ProjectApplied
 from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
@@ -16,9 +19,6 @@ from headrace.log.envelope import Envelope
 from headrace.log.kafka import KafkaLog
 from headrace.log.port import Out
 from headrace.log.views import read_all
-
-from headrace.events.inference import DecisionMade, PredictionRequested
-from headrace.events.project import ProjectApplied
 from headrace.project import Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
 

@@ -10,6 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
+from sklearn.linear_model import LogisticRegression
+
+from headrace.events.inference import DecisionMade, PredictionRequested, Served, ShadowScored
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import ModelVersion, Route
+from headrace.features.rows import pin_signature
 from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
@@ -17,12 +23,6 @@ from headrace.log.codec import Codec, out
 from headrace.log.envelope import Envelope
 from headrace.log.kafka import KafkaLog
 from headrace.log.port import Out, Reader
-from sklearn.linear_model import LogisticRegression
-
-from headrace.events.inference import DecisionMade, PredictionRequested, Served, ShadowScored
-from headrace.events.project import ProjectApplied
-from headrace.events.registry import ModelVersion, Route
-from headrace.features.rows import pin_signature
 from headrace.models import artifacts
 from headrace.project import Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest

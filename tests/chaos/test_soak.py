@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import psutil
 import pytest
+
+from headrace.events.inference import DecisionMade, OutcomeObserved, PredictionRequested
+from headrace.events.ops import HealthReported
 from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import out
 from headrace.log.envelope import Envelope
-
-from headrace.events.inference import DecisionMade, OutcomeObserved, PredictionRequested
-from headrace.events.ops import HealthReported
 
 if TYPE_CHECKING:
     from conftest import Installation

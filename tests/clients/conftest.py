@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
 from headrace.log.kafka import KafkaLog
-from typer.testing import CliRunner
-
 from headrace_broker import free_port
 from headrace_cli.main import app
 

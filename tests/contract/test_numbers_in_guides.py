@@ -4,13 +4,13 @@ import inspect
 from pathlib import Path
 
 import pytest
+
 from headrace.asking.requests import LONGEST_WAIT_MS, MAX_ID_BYTES, MAX_ROWS
+from headrace.features.samples import ROWS
 from headrace.hosting.settings import Settings
 from headrace.hosting.watchdog import LONGEST_TRANSACTION_MS
 from headrace.log import poison
 from headrace.log.kafka_writers import TRANSACTION_TIMEOUT_S
-
-from headrace.features.samples import ROWS
 from headrace.models import proving
 from headrace.project import Breaker, Canary, pipeline
 from headrace.project.deployments import GUARDRAILS

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import typer.main
-from headrace.hosting.settings import strangers
 from typer.core import TyperGroup
 
+from headrace.hosting.settings import strangers
 from headrace_cli.main import app
 
 ROOT = Path(__file__).parents[2]

@@ -9,16 +9,16 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
-from headrace.hosting.runtime import topics_of
-from headrace.hosting.settings import Settings
-from headrace.log.codec import Codec, Message
-from headrace.log.kafka import KafkaLog
-from headrace.log.views import read_all
 from numpy.typing import NDArray
 from tests.cases.concept_streams import Floats, Stream
 from tests.e2e.commands import Shell
 
 from headrace.events.inference import DecisionMade, FellBack, Served
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec, Message
+from headrace.log.kafka import KafkaLog
+from headrace.log.views import read_all
 
 Event = TypeVar("Event")
 

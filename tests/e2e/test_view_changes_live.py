@@ -12,12 +12,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from headrace.hosting.runtime import topics_of
-from headrace.hosting.settings import Settings
-from headrace.log.codec import out
-from headrace.log.envelope import Envelope
-from headrace.log.kafka import KafkaLog
-from headrace.log.port import Out, Producer
 from tests.e2e.commands import Shell
 from tests.e2e.live import messages_of
 
@@ -25,6 +19,12 @@ from headrace.events.inference import DecisionMade, FellBack, OutcomeObserved, P
 from headrace.events.monitor import FindingOpened, WindowClosed
 from headrace.events.registry import VersionRegistered
 from headrace.events.training import TrainingFinished
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import Out, Producer
 from headrace_broker import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
+from sklearn.linear_model import LogisticRegression
+
+from headrace.clock import SystemClock
+from headrace.events.alerts import AlertChanged
 from headrace.events.definition import ProjectDefinition
+from headrace.events.inference import DecisionMade, FellBack, OutcomeObserved, PredictionRequested, Served
+from headrace.events.monitor import FindingOpened, FindingResolved
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import AliasMoved, ModelVersion, Route, RouteChanged
+from headrace.features.rows import pin_signature
 from headrace.hosting.health import Health
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
@@ -17,21 +26,12 @@ from headrace.log.envelope import Envelope
 from headrace.log.memory import MemoryLog
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
-from headrace.project.applied import Projects
-from headrace.project.service import Context
-from sklearn.linear_model import LogisticRegression
-
-from headrace.clock import SystemClock
-from headrace.events.alerts import AlertChanged
-from headrace.events.inference import DecisionMade, FellBack, OutcomeObserved, PredictionRequested, Served
-from headrace.events.monitor import FindingOpened, FindingResolved
-from headrace.events.project import ProjectApplied
-from headrace.events.registry import AliasMoved, ModelVersion, Route, RouteChanged
-from headrace.features.rows import pin_signature
 from headrace.models import artifacts
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, prior
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
 from headrace.project.deployments import LabelKind
+from headrace.project.service import Context
 from headrace.testing.registry import version_of
 from headrace_inference.app import wire
 from headrace_monitor.app import build as monitor

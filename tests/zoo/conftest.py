@@ -9,6 +9,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.zoo.keeping import Kept
+from tests.zoo.whole import Whole
+
+from headrace.clock import SystemClock
+from headrace.events.inference import VersionWarmed
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import ModelVersion, Route
 from headrace.hosting.health import Health
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
@@ -17,16 +24,9 @@ from headrace.log.envelope import Envelope
 from headrace.log.kafka import KafkaLog
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
-from headrace.project.applied import Projects
-from tests.zoo.keeping import Kept
-from tests.zoo.whole import Whole
-
-from headrace.clock import SystemClock
-from headrace.events.inference import VersionWarmed
-from headrace.events.project import ProjectApplied
-from headrace.events.registry import ModelVersion, Route
 from headrace.models import artifacts
 from headrace.project import Project
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
 from headrace.testing.registry import version_of
 from headrace_cli.client import AsyncClient

@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 import numpy as np
-from headrace.asking.prediction import Prediction
 from tests.zoo.keeping import Kept
 
+from headrace.asking.prediction import Prediction
 from headrace_cli.client import AsyncClient
 
 Inputs = Sequence[Mapping[str, Any]]

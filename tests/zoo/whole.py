@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headrace.hosting.settings import Settings
 from tests.zoo.keeping import Kept
 
+from headrace.hosting.settings import Settings
 from headrace_cli.registering import Done, Registration, register_file
 
 ENDINGS = {"skops": ".skops", "onnx": ".onnx", "xgboost": ".ubj", "lightgbm": ".txt"}

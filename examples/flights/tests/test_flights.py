@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from headrace.asking.feeding import Applied
+from headrace.events.ops import HealthReported
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec, Message
 from headrace.log.envelope import Envelope
@@ -18,8 +20,6 @@ from headrace.log.partition import partition_of
 from headrace.log.port import Record, TopicPartition
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
-
-from headrace.events.ops import HealthReported
 from headrace.project import Outcome
 from headrace.project.compile import compile_project
 from headrace_cli.replay.spool import Spool, Told

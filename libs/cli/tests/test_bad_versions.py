@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from headrace.log.topics import Topics
 from sklearn.metrics import roc_auc_score
 
 from headrace.events.inference import PredictionRequested
+from headrace.log.topics import Topics
 from headrace.models import skops_format
 from headrace.project.compile import compile_project
 from headrace.project.compile_streams import event_struct

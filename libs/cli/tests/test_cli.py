@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from headrace.hosting.settings import Settings, origins
 from typer.testing import CliRunner
 
 from headrace.errors import Misconfigured
 from headrace.events.ops import HealthReported
+from headrace.hosting.settings import Settings, origins
 from headrace.models.engine import load as load_engine
 from headrace.project.compile import compile_project
 from headrace.project.load import load_project

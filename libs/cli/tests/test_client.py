@@ -12,6 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import pytest_asyncio
+
+from headrace.clock import SystemClock
+from headrace.events.inference import Answer, FellBack, Invalid, PredictionAnswered, Refused, Score, Served
+from headrace.events.project import ProjectApplied
 from headrace.hosting.health import Health
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec, Message, header, out
@@ -20,12 +24,8 @@ from headrace.log.memory import MemoryLog
 from headrace.log.port import Out
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
-from headrace.project.applied import Projects
-
-from headrace.clock import SystemClock
-from headrace.events.inference import Answer, FellBack, Invalid, PredictionAnswered, Refused, Score, Served
-from headrace.events.project import ProjectApplied
 from headrace.project import Category, Deployment, Number, Project
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
 from headrace_cli.client import AsyncClient, Client, ClientError, NotAnswered, Rejected, Row, Unreachable, kafka_way
 from headrace_cli.client.http_way import HttpWay

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from headrace.events.definition import DeploymentDefinition
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import WindowClosed
 from headrace.project import Binary, BlueGreen, Canary, Deployment, Number, Project
 from headrace.project.compile import compile_project

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from headrace.events.definition import DeploymentDefinition
 
 from headrace.errors import Misconfigured
+from headrace.events.definition import DeploymentDefinition
 from headrace.project import Binary, Category, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project
 from headrace_cli.replay.figures import binned, interval

@@ -6,12 +6,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from headrace.events.definition import DeploymentDefinition
-from headrace.log.codec import Message
-from headrace.log.envelope import Envelope
-from headrace.log.port import Record
 from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import (
     DecisionMade,
     Invalid,
@@ -22,6 +19,9 @@ from headrace.events.inference import (
     ShadowScored,
 )
 from headrace.events.registry import AliasMoved
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, Regression, prior
 from headrace.project.compile import compile_project
 from headrace_cli.replay.figures import Figures, counts

@@ -4,6 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
+
+from headrace.clock import ManualClock
+from headrace.errors import HeadraceError
+from headrace.events.ops import HealthReported
+from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec, out
 from headrace.log.envelope import Envelope
@@ -11,13 +16,8 @@ from headrace.log.memory import MemoryLog
 from headrace.log.port import TopicPartition
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
-from headrace.project.applied import Projects
-
-from headrace.clock import ManualClock
-from headrace.errors import HeadraceError
-from headrace.events.ops import HealthReported
-from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
 from headrace.project import Binary, Deployment, Number, Project, prior
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
 from headrace_cli import waiting
 from headrace_cli.replay.ids import Ids, Sent

@@ -11,19 +11,18 @@ from typing import Any
 import msgspec
 import polars as pl
 import pytest
+
 from headrace.asking.feeding import AHEAD_S, Applied
 from headrace.asking.playback import Pace
+from headrace.clock import ManualClock
+from headrace.errors import Misconfigured
+from headrace.events.ops import HealthReported
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec, Message
 from headrace.log.envelope import Envelope
 from headrace.log.memory import MemoryLog
 from headrace.log.port import Out, Record, TopicPartition
 from headrace.log.topics import Topics
-from headrace.project.applied import Projects
-
-from headrace.clock import ManualClock
-from headrace.errors import Misconfigured
-from headrace.events.ops import HealthReported
 from headrace.project import (
     Binary,
     Count,
@@ -39,6 +38,7 @@ from headrace.project import (
     pipeline,
     prior,
 )
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
 from headrace_cli.replay.fed import Fed, read_file
 from headrace_cli.replay.fed import Source as File

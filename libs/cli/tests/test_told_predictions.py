@@ -1,8 +1,8 @@
 """What `headrace predict` and `headrace explain` say of each kind of answer."""
 
 import pytest
-from headrace.asking.prediction import OutputKind, Prediction
 
+from headrace.asking.prediction import OutputKind, Prediction
 from headrace.errors import HeadraceError, Misconfigured
 from headrace.events.inference import FellBack, Score, Served
 from headrace_cli.commands.daily import told_of, unanswered

@@ -16,8 +16,14 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+
 from headrace.asking.asker import Asker
 from headrace.asking.outcome_writer import Observer
+from headrace.clock import SystemClock
+from headrace.events.inference import Answer, PredictionAnswered, Score, Served
+from headrace.events.ops import HealthReported
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import Route
 from headrace.hosting.health import Health
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
@@ -28,14 +34,8 @@ from headrace.log.memory import MemoryLog
 from headrace.log.port import Out
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
-from headrace.project.applied import Projects
-
-from headrace.clock import SystemClock
-from headrace.events.inference import Answer, PredictionAnswered, Score, Served
-from headrace.events.ops import HealthReported
-from headrace.events.project import ProjectApplied
-from headrace.events.registry import Route
 from headrace.project import Category, Deployment, Number, Project, prior
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.http import make_app

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from headrace.log.codec import header
 
+from headrace.log.codec import header
 from headrace_gateway.core.callers import Caller, digest_of
 
 Bench = Any  # the fixture of conftest.py

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from headrace.asking.prediction import OutputKind, predicted
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.asking.prediction import OutputKind, predicted
 from headrace.events.inference import Expired, FellBack, Invalid, PredictionAnswered, Refused, Score, Served
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project

@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
+
 from headrace.hosting.settings import Settings
 from headrace.log.connecting import connect
 from headrace.log.kafka import KafkaLog
-
 from headrace_broker import Broker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(240)]

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from headrace.hosting.settings import Settings
 
 from headrace.errors import Misconfigured
+from headrace.hosting.settings import Settings
 from headrace_gateway.adapters.keys import load_callers
 from headrace_gateway.core.callers import Unidentified, digest_of, find_caller
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from headrace.log.port import Out
 
 Bench = Any  # the fixture of conftest.py

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-from headrace.log.codec import header
 
 from headrace.events.inference import Answer, Invalid, Refused, Score, Served
+from headrace.log.codec import header
 from headrace_gateway.settings import Limits
 
 Bench = Any  # the fixture of conftest.py

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 import pytest_asyncio
 import skops.io
+from sklearn.linear_model import LogisticRegression
+
+from headrace.clock import Clock, ManualClock
 from headrace.events.definition import ProjectDefinition
+from headrace.events.features import FeatureShardAdvanced
+from headrace.events.inference import DecisionMade, PredictionRequested
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import ModelVersion, Route, VersionRegistered
+from headrace.features.plan import plan_view
+from headrace.features.rows import pin_signature
+from headrace.features.tiles import TileState
 from headrace.hosting.group import ShardGroup
 from headrace.hosting.health import Health
 from headrace.log.admin import ensure_topics
@@ -21,17 +31,6 @@ from headrace.log.memory import MemoryLog
 from headrace.log.port import Log, Out
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
-from headrace.project.applied import Projects
-from sklearn.linear_model import LogisticRegression
-
-from headrace.clock import Clock, ManualClock
-from headrace.events.features import FeatureShardAdvanced
-from headrace.events.inference import DecisionMade, PredictionRequested
-from headrace.events.project import ProjectApplied
-from headrace.events.registry import ModelVersion, Route, VersionRegistered
-from headrace.features.plan import plan_view
-from headrace.features.rows import pin_signature
-from headrace.features.tiles import TileState
 from headrace.models import artifacts
 from headrace.project import (
     Category,
@@ -46,6 +45,7 @@ from headrace.project import (
     previous,
     prior,
 )
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
 from headrace.testing.registry import version_of
 from headrace_inference.adapters.warmer import Trial, Warmer

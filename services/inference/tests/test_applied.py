@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from headrace.log.topics import Topics
 from msgspec import Struct
 
 from headrace.events.features import FeatureShardAdvanced
+from headrace.log.topics import Topics
 from headrace.project import (
     Count,
     Deployment,

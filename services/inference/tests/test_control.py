@@ -5,7 +5,6 @@ from typing import Any
 from headrace.log.codec import tombstone
 from headrace.log.envelope import Envelope
 from headrace.log.views import read_all
-
 from headrace_inference.adapters.control import Control
 
 Bench = Any  # the fixture of conftest.py

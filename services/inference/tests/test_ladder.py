@@ -1,8 +1,8 @@
 """The ladder: who answers when the champion does not, and what is said of those above."""
 
 import pytest
-from headrace.events.definition import RungDefinition
 
+from headrace.events.definition import RungDefinition
 from headrace.events.failures import Raised
 from headrace.events.inference import (
     FellBack,

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from headrace.events.definition import ProjectDefinition
 
+from headrace.events.definition import ProjectDefinition
 from headrace.events.inference import FellBack
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, Regression, prior
 from headrace.project.compile import compile_project

@@ -6,10 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from headrace.log.codec import Message, out
-from headrace.log.envelope import Envelope
-from headrace.log.memory import MemoryLog
-from headrace.log.port import Record
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeClassifier
@@ -17,6 +13,10 @@ from sklearn.tree import DecisionTreeClassifier
 from headrace.clock import ManualClock
 from headrace.events.inference import DecisionMade, Invalid, PredictionRequested, Served
 from headrace.instants import EARLIEST_S, LATEST_S
+from headrace.log.codec import Message, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Record
 from headrace_inference import gather
 
 Bench = Any  # the fixture of conftest.py

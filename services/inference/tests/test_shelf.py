@@ -5,15 +5,15 @@ import threading
 from typing import Any
 
 import pytest
-from headrace.events.definition import BreakerDefinition
-from headrace.hosting.health import Health
-from headrace.hosting.metrics import page
-from headrace.log.topics import Topics
 
 from headrace.clock import ManualClock
 from headrace.errors import Fatal
+from headrace.events.definition import BreakerDefinition
 from headrace.events.failures import Busy
 from headrace.events.inference import BreakerChanged, OverloadChanged
+from headrace.hosting.health import Health
+from headrace.hosting.metrics import page
+from headrace.log.topics import Topics
 from headrace_inference.adapters.keeper import MAX_ABANDONED, Keeper
 from headrace_inference.adapters.lane import Lane
 from headrace_inference.adapters.loads import Loads

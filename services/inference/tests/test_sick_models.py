@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from headrace.log.codec import out
-from headrace.log.envelope import Envelope
 from sklearn.tree import DecisionTreeClassifier
 
 from headrace.clock import ManualClock
@@ -21,6 +19,8 @@ from headrace.events.inference import (
     Refused,
     Served,
 )
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope
 from headrace_inference.adapters import models
 
 Bench = Any  # the fixture of conftest.py

@@ -3,8 +3,8 @@
 from typing import Any
 
 import msgspec
-from headrace.events.definition import DriftDefinition
 
+from headrace.events.definition import DriftDefinition
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import VersionQuality, WindowClosed
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from headrace.log.port import Record
 
 from headrace.errors import Misconfigured
+from headrace.log.port import Record
 from headrace_pipeline.adapters.in_hand import ALONE_S, InHand
 
 # A process whose pipelines are at the messages given, and which then ends: by itself (`dies`), or because it was told to (`told`).

@@ -8,17 +8,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from headrace.hosting.health import Health
-from headrace.hosting.settings import Settings
-from headrace.log.admin import ensure_topics
-from headrace.log.codec import Codec, out
-from headrace.log.envelope import Envelope
-from headrace.log.memory import MemoryLog
-from headrace.log.port import Out, TopicPartition
-from headrace.log.topics import Topics
-from headrace.project.applied import Projects
-from headrace.project.service import Context
-from headrace.registry.waivers import PARITY_GATE
 from sklearn.linear_model import LogisticRegression
 
 from headrace.clock import ManualClock
@@ -27,6 +16,14 @@ from headrace.events.project import ProjectApplied
 from headrace.events.registry import GateResult, ModelVersion, RegisterVersion, Signature, VersionRegistered
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished
 from headrace.features.rows import bare_signature
+from headrace.hosting.health import Health
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Out, TopicPartition
+from headrace.log.topics import Topics
 from headrace.models import artifacts
 from headrace.models.engine import load
 from headrace.project import (
@@ -42,8 +39,11 @@ from headrace.project import (
     beats_prior,
     not_worse_than_champion,
 )
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
 from headrace.project.load import Allowed, load_function
+from headrace.project.service import Context
+from headrace.registry.waivers import PARITY_GATE
 from headrace_flights.train import build
 from headrace_trainer.adapters.run import TrainingRun
 

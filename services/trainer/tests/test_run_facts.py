@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from headrace.hosting.runs import AttemptBegan
 
 from headrace.events.registry import ArtifactPlace, GateResult, RegisterVersion, Signature
 from headrace.events.training import (
@@ -13,6 +12,7 @@ from headrace.events.training import (
     TrainingFinished,
     TrainingProgressed,
 )
+from headrace.hosting.runs import AttemptBegan
 from headrace_trainer.core.progress import ProgressFacts
 from headrace_trainer.core.run_facts import MAX_FACTS, RunFacts
 

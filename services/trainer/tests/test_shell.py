@@ -5,6 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from headrace.clock import ManualClock
+from headrace.events.registry import ArtifactPlace, RegisterVersion, Signature
+from headrace.events.training import RetrainAccepted, TrainingFinished, TrainingProgressed
 from headrace.hosting.health import Health
 from headrace.hosting.logic import Outputs
 from headrace.hosting.runs import AttemptBegan
@@ -15,10 +18,6 @@ from headrace.log.port import Record
 from headrace.log.topics import Topics
 from headrace.project.applied import Projects
 from headrace.project.service import Context
-
-from headrace.clock import ManualClock
-from headrace.events.registry import ArtifactPlace, RegisterVersion, Signature
-from headrace.events.training import RetrainAccepted, TrainingFinished, TrainingProgressed
 from headrace_trainer.core.run_facts import MAX_FACTS, Fact
 from headrace_trainer.shell import TrainerShard
 

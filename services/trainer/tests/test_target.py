@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from headrace.events.definition import LabelDefinition
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from headrace.events.definition import LabelDefinition
 from headrace.events.registry import ColumnPin, Signature
 from headrace_trainer.core.profiles import slices_of
 from headrace_trainer.core.target import Target, Unfit, target_of

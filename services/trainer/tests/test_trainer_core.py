@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from headrace.events.definition import DeploymentDefinition, GateDefinition
-from headrace.stats.losses import Yardstick, yardstick_of
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from headrace.events.definition import DeploymentDefinition, GateDefinition
 from headrace.events.registry import GateResult, Waiver
 from headrace.events.training import (
     RetrainAccepted,
@@ -22,6 +21,7 @@ from headrace.models.digest import model_digest
 from headrace.models.skops_format import dump, load
 from headrace.project import Binary, Deployment, Number, Project, Retraining, Training
 from headrace.project.compile import compile_project
+from headrace.stats.losses import Yardstick, yardstick_of
 from headrace_trainer.core.change_point import Change, history_of, locate
 from headrace_trainer.core.closed_windows import closed_until
 from headrace_trainer.core.fitting import fit_gated

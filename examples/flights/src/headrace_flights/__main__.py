@@ -11,7 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
 from headrace.asking.feeding import Applied
+from headrace.errors import HeadraceError
 from headrace.hosting.exclusive import of_replay
 from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
@@ -19,11 +22,8 @@ from headrace.log.codec import Codec
 from headrace.log.connecting import connect
 from headrace.log.kafka import KafkaLog
 from headrace.log.views import View
-from headrace.registry.under_way import TOPICS, Holding
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-from headrace.errors import HeadraceError
 from headrace.project.compile import compile_project
+from headrace.registry.under_way import TOPICS, Holding
 from headrace_flights.files import write_files
 from headrace_flights.player import BACKFILL_AHEAD_S, LIVE_AHEAD_S, Player
 from headrace_flights.project import project

@@ -9,16 +9,16 @@ import functools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import numpy as np
+
 from headrace.asking.feeding import AHEAD_S, Applied, Due, Feed
 from headrace.asking.playback import Pace, Playing, Step
+from headrace.errors import Misconfigured
+from headrace.events.inference import PredictionRequested
 from headrace.log.codec import out
 from headrace.log.envelope import Envelope, read_headers
 from headrace.log.partition import partition_of
 from headrace.log.port import Log, Out
 from headrace.log.topics import Topics
-
-from headrace.errors import Misconfigured
-from headrace.events.inference import PredictionRequested
 from headrace_flights.schedule import Schedule
 
 LIVE_AHEAD_S = AHEAD_S

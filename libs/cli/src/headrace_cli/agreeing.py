@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headrace.events.definition import DeploymentDefinition, ProjectDefinition
-
 from headrace.errors import Misconfigured, Poison
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.registry import Signature
 from headrace.features.rows import pin_signature
 from headrace.models.encoders import Known, known_to, refuse_texts, wants_names

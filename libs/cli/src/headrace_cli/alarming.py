@@ -9,6 +9,9 @@ import logging
 import time
 from dataclasses import dataclass, field
 
+from headrace.errors import HeadraceError, Poison
+from headrace.events.alerts import AlertChanged
+from headrace.events.ops import HealthReported
 from headrace.hosting.alerts import Alarm, fire, resolve
 from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
@@ -19,10 +22,6 @@ from headrace.log.kafka import KafkaLog
 from headrace.log.kafka_errors import quietly
 from headrace.log.port import Reader, Record
 from headrace.log.views import read_all
-
-from headrace.errors import HeadraceError, Poison
-from headrace.events.alerts import AlertChanged
-from headrace.events.ops import HealthReported
 from headrace_cli.disk import Disk
 
 _log = logging.getLogger("headrace.supervisor")

@@ -16,9 +16,8 @@ the order that encoders of labels make; where they are not, `--classes` says the
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headrace.events.definition import LabelDefinition
-
 from headrace.errors import Misconfigured
+from headrace.events.definition import LabelDefinition
 from headrace.events.registry import GoldenRow
 from headrace.models.engine import BINARY, CLASSES, NUMBER, UNCLEAR, Engine
 from headrace.models.matching import is_plain

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from headrace.events.definition import DeploymentDefinition, LabelDefinition, ProjectDefinition, ViewDefinition
-from headrace.log.admin import ensure_topics
 
 from headrace.errors import Misconfigured
+from headrace.events.definition import DeploymentDefinition, LabelDefinition, ProjectDefinition, ViewDefinition
 from headrace.events.monitor import WindowClosed
 from headrace.events.project import ProjectApplied
+from headrace.log.admin import ensure_topics
 from headrace.project.applicable import warnings
 from headrace.project.compile import compiled_of, digest
 from headrace.project.declare import Project

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.log.codec import Message
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from headrace.events.verdicts import UNMEASURED, Evidence, VerdictGiven
+from headrace.log.codec import Message
 from headrace.registry.state import Entry, Fold, Rollout
 from headrace_cli.render import cell, harmless, instant, told
 

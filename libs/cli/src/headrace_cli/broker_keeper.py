@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.log.envelope import format_instant
-
 from headrace_broker import Broker
 from headrace_cli.disk import Disk
 from headrace_cli.overseeing import Oversight, look_at

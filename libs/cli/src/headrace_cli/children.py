@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from headrace.log.envelope import format_instant
-
 from headrace_broker import die_with_parent
 from headrace_cli.overseeing import Oversight
 

@@ -12,15 +12,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+
+from headrace.errors import Misconfigured
 from headrace.events.definition import DeploymentDefinition, RolloutDefinition
+from headrace.events.inference import DecisionMade, Served
+from headrace.events.monitor import WindowClosed
 from headrace.log.port import Record
 from headrace.log.reading import pin_offsets, read_up_to
 from headrace.stats.planning import blocks_to_show
 from headrace.stats.sequential import chains_needed
-
-from headrace.errors import Misconfigured
-from headrace.events.inference import DecisionMade, Served
-from headrace.events.monitor import WindowClosed
 from headrace_cli.session import Session
 
 NEWEST_WINDOWS = 7

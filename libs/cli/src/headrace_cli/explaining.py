@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from headrace.asking.decisions import joined
-from headrace.asking.output_kinds import named_by
-from headrace.asking.prediction import OutputKind, label_of, name_of
-from headrace.log.codec import Message
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from headrace.asking.decisions import joined
+from headrace.asking.output_kinds import named_by
+from headrace.asking.prediction import OutputKind, label_of, name_of
 from headrace.errors import Misconfigured, Poison
 from headrace.events import type_name
 from headrace.events.inference import (
@@ -29,6 +28,7 @@ from headrace.events.inference import (
 )
 from headrace.events.registry import ModelVersion, Route, Signature, VersionRegistered
 from headrace.features.rows import bare_signature
+from headrace.log.codec import Message
 from headrace.models import artifacts
 from headrace.models.engine import Engine, by_class, load
 from headrace.models.frames import frame_of

@@ -6,12 +6,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from headrace.errors import HeadraceError, Misconfigured, Poison
+from headrace.events.registry import CommandRefused
 from headrace.log.codec import Message
 from headrace.log.envelope import parse_instant
 from headrace.log.port import Reader
-
-from headrace.errors import HeadraceError, Misconfigured, Poison
-from headrace.events.registry import CommandRefused
 from headrace.registry.state import Entry, Fold
 from headrace_cli.local import Local
 from headrace_cli.session import Session

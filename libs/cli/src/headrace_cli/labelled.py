@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+
 from headrace.events.definition import DeploymentDefinition
+from headrace.events.inference import DecisionMade, OutcomeObserved
 from headrace.features.outcomes import FATES, Asked, asked, fates_of, labels_of, packed, table_of
 from headrace.log.codec import Message
-
-from headrace.events.inference import DecisionMade, OutcomeObserved
 from headrace.project.labels import value_of, why_not_label
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from headrace.hosting.settings import Settings, origins
 
 from headrace.errors import HeadraceError, Misconfigured, Retryable
+from headrace.hosting.settings import Settings, origins
 from headrace_cli.folder import LOCK_FILE, STATE_FILE, locked, sign
 from headrace_cli.overseeing import look_at
 from headrace_cli.waiting import Patience, Workers

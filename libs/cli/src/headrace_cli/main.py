@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import typer
 import typer.main
-from headrace.hosting.settings import strangers
 
 from headrace.errors import HeadraceError, Misconfigured
+from headrace.hosting.settings import strangers
 from headrace_broker import BrokerError
 from headrace_cli import mistyped
 from headrace_cli.commands import (

@@ -13,14 +13,13 @@ from typing import Any
 from headrace.asking.outcome_writer import Observer
 from headrace.asking.outcomes import Observed, observed, refuse
 from headrace.asking.requests import Unfit
+from headrace.errors import Misconfigured
 from headrace.events.definition import DeploymentDefinition
+from headrace.events.inference import DecisionMade, OutcomeObserved
 from headrace.log.codec import Message, header
 from headrace.log.envelope import derived_id
 from headrace.log.port import Record
 from headrace.log.reading import pin_offsets, read_up_to
-
-from headrace.errors import Misconfigured
-from headrace.events.inference import DecisionMade, OutcomeObserved
 from headrace_cli.cells import instant as instant_cell
 from headrace_cli.cells import label_among, text
 from headrace_cli.labelled import fates_by_place

@@ -7,11 +7,10 @@ on traffic, except by the labels a day of the windows that have closed already.
 from collections.abc import Iterator
 
 from headrace.asking.prediction import name_of
-from headrace.stats.figures import least_labelled, windows_to_alarm, windows_to_first
-
 from headrace.events import definition as d
 from headrace.project.applicable.late import A_RISE
 from headrace.project.applicable.words import KINDS, duration
+from headrace.stats.figures import least_labelled, windows_to_alarm, windows_to_first
 
 DAY_S = 86_400.0
 # A holdout of fewer rows than this tells little.

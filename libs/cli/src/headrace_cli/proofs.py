@@ -12,9 +12,8 @@ A scikit-learn pipeline counts in the precision that it is given: a scaler, bins
 
 from dataclasses import replace
 
-from headrace.events.definition import DeploymentDefinition, ProjectDefinition
-
 from headrace.errors import Misconfigured, Poison
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.registry import GoldenRow
 from headrace.models.engine import Engine
 from headrace.models.proving import Answering, TooFine, Unproven, prove_file

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headrace.log.codec import Message
-
 from headrace.errors import HeadraceError, Misconfigured, Poison
 from headrace.events.registry import (
     CommandRefused,
@@ -21,6 +19,7 @@ from headrace.events.registry import (
     Signature,
     VersionRegistered,
 )
+from headrace.log.codec import Message
 from headrace.models import artifacts
 from headrace.models.digest import model_digest
 from headrace.models.engine import MAX_BYTES, Engine, format_of

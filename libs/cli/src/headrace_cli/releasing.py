@@ -11,13 +11,13 @@ from importlib.metadata import version
 from typing import Any
 
 import msgspec
+
+from headrace.errors import Misconfigured
 from headrace.events.definition import ProjectDefinition
+from headrace.events.project import ProjectApplied
 from headrace.log.codec import tombstone
 from headrace.log.envelope import Envelope
 from headrace.project.applied import Projects
-
-from headrace.errors import Misconfigured
-from headrace.events.project import ProjectApplied
 from headrace.project.compile import digest
 from headrace.project.owners import claims_of
 from headrace.project.rules import broken, names_of

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headrace.events.definition import DeploymentDefinition
-
 from headrace.errors import Misconfigured
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import Scalar
 from headrace.features.rows import check_inputs
 from headrace_cli import cells, tables

@@ -5,9 +5,8 @@ import socket
 import sys
 from pathlib import Path
 
-from headrace.hosting.settings import Settings
-
 from headrace.errors import Misconfigured
+from headrace.hosting.settings import Settings
 from headrace_broker import free_port, holder
 from headrace_cli.children import Child
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
+
+from headrace.clock import SystemClock
+from headrace.errors import Retryable
 from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec, Message, out
@@ -17,9 +20,6 @@ from headrace.log.kafka import KafkaLog
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
 from headrace.project.applied import Projects
-
-from headrace.clock import SystemClock
-from headrace.errors import Retryable
 from headrace_cli.local import Local, settings_here
 
 CONNECT_WITHIN_S = 3.0

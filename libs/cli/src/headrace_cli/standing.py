@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headrace.events.ops import HealthReported, PartitionStopped
+from headrace.events.registry import Route
 from headrace.hosting.stops import STOPPED, read_stops, way_on
 from headrace.log.codec import Message
 from headrace.log.port import TopicPartition
 from headrace.log.topics import Topics
-
-from headrace.events.ops import HealthReported, PartitionStopped
-from headrace.events.registry import Route
 from headrace_cli.children import last_line
 from headrace_cli.local import Local
 from headrace_cli.services import SERVICES

@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.hosting.logs import set_up_logs
 from headrace.hosting.runs import end_runs
 from headrace.hosting.runtime import topics_of
@@ -21,8 +22,6 @@ from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
 from headrace.log.connecting import connect
 from headrace.log.kafka import KafkaLog
-
-from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace_broker import Broker, BrokerError
 from headrace_cli.alarming import Alarms
 from headrace_cli.broker_keeper import PAUSE_S, BrokerKeeper

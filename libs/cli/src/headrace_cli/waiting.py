@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import psutil
-from headrace.hosting.core_wait import CoreWait
 
 from headrace.errors import HeadraceError
+from headrace.hosting.core_wait import CoreWait
 
 T = TypeVar("T")
 Tell = Callable[[str], None]

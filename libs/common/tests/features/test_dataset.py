@@ -3,10 +3,6 @@
 from typing import Any
 
 import msgspec
-from headrace.log.codec import Codec, out
-from headrace.log.envelope import Envelope
-from headrace.log.port import Record
-from headrace.log.topics import Topics
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +10,10 @@ from headrace.events.inference import DecisionMade, Expired, OutcomeObserved, Pr
 from headrace.features.dataset import Gathered, Inputs
 from headrace.features.own import is_foreign
 from headrace.features.rows import entities_of
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace.project import Binary, Category, Count, Deployment, FeatureView, Number, Project, Source
 from headrace.project.compile import compile_project
 

@@ -2,14 +2,14 @@
 
 import msgspec
 import pytest
-from headrace.log.codec import MAX_VALUE_BYTES, Codec, written
-from headrace.log.envelope import Origin
-from headrace.log.port import Record
-from headrace.log.topics import Topics
 
 from headrace.errors import Poison
 from headrace.events.features import FeatureShardAdvanced
 from headrace.features.origins import MOST_PLACES, MOST_SPARSE, ORIGINS_BYTES, Origins
+from headrace.log.codec import MAX_VALUE_BYTES, Codec, written
+from headrace.log.envelope import Origin
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 
 FAR = 2**47 - 2
 

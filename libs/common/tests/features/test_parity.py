@@ -4,6 +4,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from headrace.events.definition import (
     FeatureDefinition,
     FieldSpec,
@@ -11,9 +14,6 @@ from headrace.events.definition import (
     SourceDefinition,
     ViewDefinition,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from headrace.features import finalise as reads
 from headrace.features.as_of import as_of
 from headrace.features.events import EventTable

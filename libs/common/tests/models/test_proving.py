@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
-from headrace.events.definition import DeploymentDefinition
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_diabetes
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -16,6 +15,7 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.registry import GoldenRow, Signature
 from headrace.features.rows import pin_signature
 from headrace.features.samples import Sample, sample

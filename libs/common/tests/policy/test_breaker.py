@@ -1,10 +1,10 @@
 """The breaker: its table, and what no history of calls can do to it."""
 
 import pytest
-from headrace.events.definition import BreakerDefinition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.events.definition import BreakerDefinition
 from headrace.policy.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, Call, allows, at, failure_share, on_call
 
 PLAN = BreakerDefinition(slow_s=1.0, window_s=30.0, window_calls=5, min_calls=3, open_s=10.0, probes=2)

@@ -1,9 +1,9 @@
 """Rollout policies as they are declared, and the plans that they compile to."""
 
 import pytest
-from headrace.events.definition import GuardrailDefinition, RolloutDefinition
 
 from headrace.errors import Misconfigured
+from headrace.events.definition import GuardrailDefinition, RolloutDefinition
 from headrace.project import ABTest, BlueGreen, Canary, Deployment, Guardrail, Number, Project, Shadow
 from headrace.project.compile import compile_project
 

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Sequence
 
 from headrace.events.definition import digest_of
+from headrace.events.project import ProjectApplied
 from headrace.hosting.group import ShardGroup
 from headrace.hosting.runtime import Restart, Runnable
 from headrace.project.service import Context
-
-from headrace.events.project import ProjectApplied
 from headrace_feature.adapters.admission import Admission
 from headrace_feature.adapters.history import History
 from headrace_feature.settings import LINGER_S, MAX_BATCH

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from headrace.asking.asker import Asker
 from headrace.asking.outcome_writer import Observer
+from headrace.clock import Clock
 from headrace.hosting.health import Health
 from headrace.hosting.runtime import Runnable
 from headrace.log.codec import Codec
@@ -13,8 +14,6 @@ from headrace.log.port import Log
 from headrace.log.topics import Topics
 from headrace.project.applied import Projects
 from headrace.project.service import Context
-
-from headrace.clock import Clock
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.http import make_app
 from headrace_gateway.adapters.keys import load_callers

@@ -10,11 +10,10 @@ from functools import partial
 from headrace.asking.asker import Asker
 from headrace.asking.outcome_writer import Observer
 from headrace.asking.prediction import predicted
-from headrace.events.definition import DeploymentDefinition
-from headrace.hosting.health import Health
-
 from headrace.clock import Clock
 from headrace.errors import Misconfigured, Retryable
+from headrace.events.definition import DeploymentDefinition
+from headrace.hosting.health import Health
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.keyed_calls import KeyedCalls
 from headrace_gateway.core.admission import RETRY_AFTER_S, choose_caller, refuse_rate, refuse_rows
@@ -94,7 +93,7 @@ class Api:
             return error_reply(503, f"{error}; sent again under the same ids they change nothing", RETRY_AFTER_S)
         return as_json(202, accepted_body(reported))
 
-    async def ready(self, _: ApiRequest, __: Path) -> Reply:
+    async def ready(self, request: ApiRequest, path: Path) -> Reply:
         """Whether the gateway can ask and receive answers."""
         return readiness({}, self._why_unready())
 
@@ -121,7 +120,7 @@ class Api:
             return target
         return readiness({"name": target[0].name}, self._why_unready() or self._why_not_ready(*target))
 
-    async def index(self, request: ApiRequest, _: Path) -> Reply:
+    async def index(self, request: ApiRequest, path: Path) -> Reply:
         """The deployments that the caller may ask, with their versions."""
         only_ready = read_only_ready(request.body)
         if isinstance(only_ready, Unclear):
@@ -129,7 +128,7 @@ class Api:
         allowed = [found for found in self._catalogue.deployments if request.caller.may_ask(found.name)]
         return as_json(200, [entry for found in allowed for entry in self._entries(found, only_ready=only_ready)])
 
-    async def models(self, request: ApiRequest, _: Path) -> Reply:
+    async def models(self, request: ApiRequest, path: Path) -> Reply:
         """KServe's V1 list of models: those that the caller may ask."""
         names = [found.name for found in self._catalogue.deployments]
         return as_json(200, {"models": [name for name in names if request.caller.may_ask(name)]})

@@ -11,7 +11,6 @@ def run() -> int:
     # NB: before numpy and scikit-learn are imported: with more threads, one row's p99 is hundreds of times its median.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from headrace.project.service import main
-
     from headrace_inference.app import build
 
     return main("inference", build)

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from functools import partial
 
+from headrace.clock import Clock
+from headrace.events.failures import NotLoaded
+from headrace.features.store import OnlineStore, Tiles
 from headrace.hosting.group import ShardGroup
 from headrace.hosting.health import Health
 from headrace.hosting.runs import runs_folder
@@ -13,10 +16,6 @@ from headrace.log.topics import Topics
 from headrace.log.views import View
 from headrace.project.applied import Projects
 from headrace.project.service import Context
-
-from headrace.clock import Clock
-from headrace.events.failures import NotLoaded
-from headrace.features.store import OnlineStore, Tiles
 from headrace_inference.adapters.blackbox import Blackbox
 from headrace_inference.adapters.control import Control
 from headrace_inference.adapters.definitions import Definitions

@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+
+from headrace.clock import Clock
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition
+from headrace.events.registry import Route
+from headrace.features.store import OnlineStore
 from headrace.hosting.health import Health
 from headrace.log.port import TopicPartition
 from headrace.log.topics import Topics
-
-from headrace.clock import Clock
-from headrace.events.registry import Route
-from headrace.features.store import OnlineStore
 from headrace_inference.adapters.control import Control
 from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.loads import Loads

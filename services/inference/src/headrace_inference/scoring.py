@@ -5,8 +5,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from headrace.events.definition import BreakerDefinition
 
+from headrace.events.definition import BreakerDefinition
 from headrace.events.failures import Failure, Hung, NoTime, is_own
 from headrace.events.registry import Signature
 from headrace.policy.breaker import Culprit

@@ -2,13 +2,12 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
+from headrace.clock import Clock
+from headrace.events.alerts import AlertChanged
 from headrace.log.codec import out
 from headrace.log.envelope import Envelope, derived_id
 from headrace.log.port import Out
 from headrace.log.topics import Topics
-
-from headrace.clock import Clock
-from headrace.events.alerts import AlertChanged
 from headrace_monitor.core.alarm import Alarm, fire, resolve
 
 

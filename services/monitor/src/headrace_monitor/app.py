@@ -8,7 +8,6 @@ from headrace.hosting.runtime import Runnable
 from headrace.log.port import TopicPartition
 from headrace.log.views import View
 from headrace.project.service import Context
-
 from headrace_monitor.core.evaluation import sources_of
 from headrace_monitor.core.services import Services
 from headrace_monitor.rereading import Rereader

@@ -4,7 +4,6 @@ import math
 from collections.abc import Collection, Mapping
 
 from headrace.log.port import Out, TopicPartition
-
 from headrace_monitor.core.deployments import Deployments
 from headrace_monitor.core.places import Places, day_of
 from headrace_monitor.rollouts import Rollouts

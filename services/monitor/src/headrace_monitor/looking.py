@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
 from headrace.log.port import TopicPartition
 from headrace.log.topics import Topics
-
 from headrace_monitor.core.clock import Clocks, Reading
 from headrace_monitor.core.deployments import Deployments
 from headrace_monitor.core.services import Services

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace.clock import Clock
+from headrace.errors import Misconfigured, Poison, Retryable
+from headrace.events.features import PipelineAdvanced
 from headrace.hosting.health import Health
 from headrace.hosting.stops import Stops, way_on
 from headrace.hosting.triage import Learn
@@ -16,10 +19,6 @@ from headrace.log.envelope import Envelope, Origin
 from headrace.log.poison import IN_A_ROW, PoisonLedger
 from headrace.log.port import Out, Producer, Record
 from headrace.log.topics import Topics
-
-from headrace.clock import Clock
-from headrace.errors import Misconfigured, Poison, Retryable
-from headrace.events.features import PipelineAdvanced
 from headrace.project.contract import Contract, read_raw
 from headrace.project.hosting import Handled, TransformRunner
 from headrace.project.threads import MOST_HELD_BYTES

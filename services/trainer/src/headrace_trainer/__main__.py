@@ -7,7 +7,6 @@ def run() -> int:
     """Run the service; returns the exit code. Signals are handled before anything heavy is imported: one may come at any moment."""
     STOPPING.begin("trainer")
     from headrace.project.service import main
-
     from headrace_trainer.app import build
 
     return main("trainer", build)

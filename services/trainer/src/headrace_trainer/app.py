@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from headrace.hosting.group import ShardGroup
 from headrace.hosting.runtime import Runnable
 from headrace.project.service import Context
-
 from headrace_trainer.adapters.workers import Workers
 from headrace_trainer.settings import TICK_S
 from headrace_trainer.shell import SERVICE, TrainerShard

@@ -7,13 +7,12 @@ repeat has too. So it matters neither when this process ends nor how often it re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from headrace.events.registry import RegisterVersion
+from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
 from headrace.hosting.logic import Outputs, Rebuild
 from headrace.log.codec import Message, caused_by, out
 from headrace.log.port import Out, TopicPartition
 from headrace.project.service import Context
-
-from headrace.events.registry import RegisterVersion
-from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
 from headrace_trainer.core.run_facts import Fact, RunFacts
 from headrace_trainer.core.triggers import ANSWERED_BYTES, GROUP, GROUPS, Runs, apply, on_request
 

@@ -7,7 +7,6 @@
 """
 
 from headrace.asking.prediction import Prediction
-
 from headrace_cli.client.asynchronous import AsyncClient
 from headrace_cli.client.errors import ClientError, NotAnswered, Rejected, Unreachable
 from headrace_cli.client.rows import Row

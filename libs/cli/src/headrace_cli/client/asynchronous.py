@@ -8,7 +8,6 @@ from typing import Any, Self
 
 from headrace.asking.prediction import Prediction
 from headrace.asking.requests import shown
-
 from headrace.clock import SystemClock
 from headrace_cli.client.errors import NotAnswered, Rejected
 from headrace_cli.client.http_way import HttpWay

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import msgspec
+
 from headrace.asking.asker import Asker
 from headrace.asking.outcome_writer import Observer
 from headrace.asking.outcomes import Observed, refuse
@@ -14,7 +15,10 @@ from headrace.asking.output_kinds import OutputKinds
 from headrace.asking.pending import Question
 from headrace.asking.prediction import Prediction, predicted
 from headrace.asking.requests import Unfit, shown
+from headrace.clock import Clock, SystemClock
+from headrace.errors import HeadraceError, Retryable
 from headrace.events.definition import DeploymentDefinition
+from headrace.events.inference import PredictionAnswered, PredictionRequested
 from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec
@@ -23,10 +27,6 @@ from headrace.log.kafka import KafkaLog
 from headrace.log.port import Log
 from headrace.log.topics import Topics
 from headrace.project.applied import Projects
-
-from headrace.clock import Clock, SystemClock
-from headrace.errors import HeadraceError, Retryable
-from headrace.events.inference import PredictionAnswered, PredictionRequested
 from headrace_cli.client.errors import ClientError, Rejected, Unreachable
 from headrace_cli.client.rows import Batch
 

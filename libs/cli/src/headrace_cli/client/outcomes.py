@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+
 from headrace.asking.outcomes import Observed, observed
 from headrace.asking.requests import Unfit, id_of
-
 from headrace_cli.client.errors import Rejected
 
 # Below what a gateway takes in one body.

@@ -5,7 +5,6 @@ from typing import Protocol
 
 from headrace.asking.outcomes import Observed
 from headrace.asking.prediction import Prediction
-
 from headrace_cli.client.rows import Batch
 
 

@@ -3,8 +3,8 @@
 from typing import Annotated
 
 import typer
-from headrace.hosting.settings import origins
 
+from headrace.hosting.settings import origins
 from headrace_cli.local import environ_here
 from headrace_cli.render import show
 

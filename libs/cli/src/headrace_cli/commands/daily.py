@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from headrace.asking.prediction import Prediction, decision_id
 from rich.markup import escape
 from rich.status import Status
 
+from headrace.asking.prediction import Prediction, decision_id
 from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.events.inference import PredictionAnswered, Scalar
 from headrace.project.compile import digest

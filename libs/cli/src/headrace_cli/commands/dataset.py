@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from headrace.log.envelope import parse_instant
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from headrace.errors import HeadraceError, Misconfigured, Poison
+from headrace.log.envelope import parse_instant
 from headrace_cli.render import console, say
 from headrace_cli.session import Session, run
 

@@ -5,17 +5,17 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from headrace.events.definition import FeatureDefinition, ProjectDefinition, ViewDefinition
-from headrace.log.envelope import parse_instant
-from headrace.log.reading import pin_offsets, read_up_to
-from headrace.log.views import View
 
 from headrace.errors import Misconfigured, Poison
+from headrace.events.definition import FeatureDefinition, ProjectDefinition, ViewDefinition
 from headrace.features.as_of import as_of
 from headrace.features.entities import named_by
 from headrace.features.events import EventTable
 from headrace.features.plan import ViewPlan, kinds_of, plan_view
 from headrace.features.store import OnlineStore
+from headrace.log.envelope import parse_instant
+from headrace.log.reading import pin_offsets, read_up_to
+from headrace.log.views import View
 from headrace.project.rules import pane_width_s
 from headrace_cli.render import console, instant, say, show
 from headrace_cli.session import Session, plain, run

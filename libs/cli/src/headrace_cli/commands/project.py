@@ -3,8 +3,8 @@
 from typing import Annotated, Any
 
 import typer
-from headrace.project.applied import Projects
 
+from headrace.project.applied import Projects
 from headrace_cli.releasing import release
 from headrace_cli.render import instant, say, show
 from headrace_cli.session import Session, run

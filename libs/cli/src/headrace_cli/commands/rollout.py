@@ -5,7 +5,6 @@ import json
 from typing import Annotated, Any
 
 import typer
-from headrace.log.views import View
 from rich.live import Live
 
 from headrace.errors import Misconfigured
@@ -21,6 +20,7 @@ from headrace.events.registry import (
     SetOverride,
     StartRollout,
 )
+from headrace.log.views import View
 from headrace_cli.board import TOPICS, Board
 from headrace_cli.expectations import Expectations, expect
 from headrace_cli.facts import ask, entry_of, fold, me

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from headrace.hosting.runs import RunFolder, runs_folder
-from headrace.log.codec import Message
-from headrace.registry.waivers import refuse_waivers
 
 from headrace.errors import Misconfigured
 from headrace.events.registry import Waiver
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished, TrainingProgressed
+from headrace.hosting.runs import RunFolder, runs_folder
+from headrace.log.codec import Message
+from headrace.registry.waivers import refuse_waivers
 from headrace_cli.local import Local, settings_here
 from headrace_cli.numbers import MOST_SHOWN
 from headrace_cli.reasons import Reason

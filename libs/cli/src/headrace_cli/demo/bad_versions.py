@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from headrace.log.reading import pin_offsets, read_up_to
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
@@ -16,6 +15,7 @@ from sklearn.preprocessing import OrdinalEncoder
 from headrace.events.inference import Scalar
 from headrace.events.registry import Signature
 from headrace.features.dataset import Floats, Gathered, Rows
+from headrace.log.reading import pin_offsets, read_up_to
 from headrace.project.load import load_function
 from headrace_cli.session import Session
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from headrace.asking.decisions import joined
-from headrace.log.codec import Message
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from headrace.asking.decisions import joined
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import FindingOpened, WindowClosed
 from headrace.events.registry import RolloutCompleted, VersionRegistered
 from headrace.events.training import RetrainAccepted, TrainingFinished
+from headrace.log.codec import Message
 from headrace_cli.labelled import labels_by_request
 from headrace_cli.render import instant
 from headrace_cli.session import Session

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from headrace.asking.decisions import joined
-from headrace.log.codec import Message
 from msgspec.structs import replace
 
+from headrace.asking.decisions import joined
 from headrace.events.inference import DecisionMade, FellBack, Served
 from headrace.events.registry import RolledBack, RolloutAborted, RolloutAdvanced, RolloutCompleted, RolloutStarted
+from headrace.log.codec import Message
 from headrace_cli.demo.report import counts, labels_in
 from headrace_cli.render import instant
 from headrace_cli.session import Session

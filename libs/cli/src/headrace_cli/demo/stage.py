@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from headrace.asking.feeding import Applied
-from headrace.log.views import View
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from headrace.asking.feeding import Applied
 from headrace.errors import HeadraceError
+from headrace.log.views import View
 from headrace_broker import free_port
 from headrace_broker.jars import kafka_jars
 from headrace_cli.applying import apply_project

@@ -4,9 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from headrace.log.codec import Message
-from headrace.registry.under_way import Holding
-
 from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
 from headrace.events.registry import (
     AliasMoved,
@@ -31,6 +28,8 @@ from headrace.events.training import (
     TrainingProgressed,
 )
 from headrace.events.verdicts import Evidence, told
+from headrace.log.codec import Message
+from headrace.registry.under_way import Holding
 from headrace_cli.render import instant
 
 Tell = Callable[[str], None]

@@ -10,10 +10,9 @@ from typing import Any
 
 from headrace.asking.asker import Asker
 from headrace.asking.pending import Question
+from headrace.events.inference import Answer, FellBack, PredictionAnswered, PredictionRequested, Served
 from headrace.log.codec import out
 from headrace.log.envelope import Envelope
-
-from headrace.events.inference import Answer, FellBack, PredictionAnswered, PredictionRequested, Served
 from headrace_cli.drill.project import MACHINES, Pulse
 from headrace_cli.session import Session
 

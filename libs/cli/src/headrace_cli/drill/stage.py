@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headrace.log.codec import Message
-
 from headrace.errors import HeadraceError
 from headrace.events.registry import RegisterVersion, RolloutAborted, RolloutCompleted, SetAlias, VersionRegistered
 from headrace.features.rows import pin_signature
+from headrace.log.codec import Message
 from headrace.models import artifacts
 from headrace_broker import free_port
 from headrace_broker.jars import kafka_jars

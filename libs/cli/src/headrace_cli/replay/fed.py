@@ -12,13 +12,12 @@ from typing import Any
 
 from headrace.asking.feeding import AHEAD_S, Applied, Due, Feed
 from headrace.asking.playback import Pace
+from headrace.errors import Misconfigured
+from headrace.features.plan import SLACK_S
 from headrace.log.envelope import JSON, MSGPACK, Envelope, read_headers, write_headers
 from headrace.log.partition import partition_of
 from headrace.log.port import Out, Record, TopicPartition
 from headrace.log.reading import Progress, pin_offsets, read_up_to
-
-from headrace.errors import Misconfigured
-from headrace.features.plan import SLACK_S
 from headrace_cli.render import instant
 from headrace_cli.replay.history import Counted
 from headrace_cli.replay.ids import Ids, Sent

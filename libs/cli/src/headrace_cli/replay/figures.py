@@ -13,10 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition
-from headrace.stats import losses as loss_of
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition
+from headrace.stats import losses as loss_of
 from headrace_cli.render import instant
 from headrace_cli.replay.gathering import Gathered, Switch
 

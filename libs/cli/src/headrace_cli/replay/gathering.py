@@ -9,15 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition
-from headrace.features.outcomes import Asked, key_of, labels_of, packed, table_of
-from headrace.log.codec import Message
-from headrace.log.envelope import Envelope
-from headrace.log.port import Record, TopicPartition
-from headrace.log.reading import pin_offsets, read_up_to
 from numpy.typing import NDArray
 
 from headrace.errors import Poison
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import (
     DecisionMade,
     FellBack,
@@ -28,7 +23,12 @@ from headrace.events.inference import (
     ShadowScored,
 )
 from headrace.events.registry import AliasMoved
+from headrace.features.outcomes import Asked, key_of, labels_of, packed, table_of
 from headrace.features.own import is_foreign
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record, TopicPartition
+from headrace.log.reading import pin_offsets, read_up_to
 from headrace.project.labels import value_of, why_not_label
 from headrace_cli.replay import meanwhile
 from headrace_cli.replay.ids import Ids, Rows

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 
 from headrace.asking.requests import MAX_TEXT_CHARS
 from headrace.durations import seconds
+from headrace.errors import Misconfigured
 from headrace.events.definition import DeploymentDefinition, InputDefinition
 from headrace.features.outcomes import SKEW_S
-
-from headrace.errors import Misconfigured
 from headrace.instants import why_not
 from headrace.project.labels import why_not_label
 from headrace_cli import cells

@@ -7,12 +7,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from headrace.errors import Misconfigured
 from headrace.log.envelope import derived_id
 from headrace.log.port import Log, Record
 from headrace.log.reading import Progress, pin_offsets, read_up_to
 from headrace.log.topics import Topics
-
-from headrace.errors import Misconfigured
 
 _OUTCOME = "/label"
 _PREFIX_CHARS = 12

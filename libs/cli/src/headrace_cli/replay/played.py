@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from headrace.asking.feeding import Applied
+from headrace.errors import Misconfigured
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.hosting.exclusive import Alone, of_replay
 from headrace.log.port import TopicPartition
-
-from headrace.errors import Misconfigured
 from headrace_cli.render import instant
 from headrace_cli.replay.fed import Fed, Source, read_file
 from headrace_cli.replay.figures import Figures, counts

@@ -10,18 +10,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from headrace.asking.playback import Pace, Playing, Progress, Step
+from headrace.errors import HeadraceError
 from headrace.events.definition import DeploymentDefinition
+from headrace.events.inference import OutcomeObserved, PredictionRequested
+from headrace.events.ops import HealthReported
 from headrace.hosting.exclusive import Alone
 from headrace.log.codec import Message, out
 from headrace.log.envelope import Envelope
 from headrace.log.port import Out
 from headrace.log.views import View
-from headrace.registry.under_way import Holding
-
-from headrace.errors import HeadraceError
-from headrace.events.inference import OutcomeObserved, PredictionRequested
-from headrace.events.ops import HealthReported
 from headrace.registry import under_way as holding
+from headrace.registry.under_way import Holding
 from headrace_cli import waiting
 from headrace_cli.replay.fed import LONGEST_STEP_S, Fed
 from headrace_cli.replay.ids import Ids, Sent

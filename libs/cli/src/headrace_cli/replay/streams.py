@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from headrace.events.definition import DeploymentDefinition, ProjectDefinition, RawStreamDefinition, SourceDefinition
-from headrace.log.port import MAX_VALUE_BYTES
-from headrace.log.topics import Topics
 
 from headrace.errors import Misconfigured, Poison
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition, RawStreamDefinition, SourceDefinition
 from headrace.features.plan import entrance
 from headrace.instants import instant_s, utc, why_not
+from headrace.log.port import MAX_VALUE_BYTES
+from headrace.log.topics import Topics
 from headrace.project.compile_streams import event_struct
 from headrace_cli import cells
 from headrace_cli.replay.history import MOST_TOLD, Counted

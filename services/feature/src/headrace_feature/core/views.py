@@ -13,9 +13,9 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
-from headrace.events.definition import ProjectDefinition, SourceDefinition
 from numpy.typing import NDArray
 
+from headrace.events.definition import ProjectDefinition, SourceDefinition
 from headrace.events.features import ViewAdopted
 from headrace.features.batches import Batch, fold_batch
 from headrace.features.entities import LONGEST_PART, bounded, entity_key, part_of

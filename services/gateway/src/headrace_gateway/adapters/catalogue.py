@@ -6,17 +6,16 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from headrace.asking.output_kinds import OutputKinds
 from headrace.asking.prediction import OutputKind
+from headrace.clock import Clock
+from headrace.errors import HeadraceError
 from headrace.events.definition import DeploymentDefinition
+from headrace.events.ops import HealthReported
+from headrace.events.registry import Route
 from headrace.log.codec import Codec, Message
 from headrace.log.port import Log
 from headrace.log.topics import Topics
 from headrace.log.views import View
 from headrace.project.applied import Projects
-
-from headrace.clock import Clock
-from headrace.errors import HeadraceError
-from headrace.events.ops import HealthReported
-from headrace.events.registry import Route
 from headrace_gateway.adapters.reports import Reports
 
 CATCH_UP_S = 1.0

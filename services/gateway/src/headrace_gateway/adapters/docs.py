@@ -8,11 +8,11 @@ import msgspec
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
-from headrace.asking.prediction import Prediction
-from headrace.events.definition import DeploymentDefinition, InputDefinition
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from headrace.asking.prediction import Prediction
+from headrace.events.definition import DeploymentDefinition, InputDefinition
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.edge import request_of
 from headrace_gateway.core.metadata import datatype

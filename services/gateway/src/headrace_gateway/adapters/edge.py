@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any
 
 from headrace.hosting.health import Health
-
 from headrace_gateway.core.admission import refuse_body
 from headrace_gateway.core.answers import Reply, error_reply
 from headrace_gateway.core.callers import Caller

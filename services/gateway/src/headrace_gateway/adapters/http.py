@@ -1,28 +1,72 @@
 """The HTTP app: which path and method lead to which call of the shell. Open Inference V2, KServe V1, and named inputs for people."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from headrace.asking.requests import shown
-from headrace.hosting.health import Health
 from starlette.exceptions import HTTPException
 from starlette.routing import Route, compile_path
 
+from headrace.asking.requests import shown
+from headrace.hosting.health import Health
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.docs import add_docs
 from headrace_gateway.adapters.edge import App, Edge, Receive, Scope, Send, request_of, respond
 from headrace_gateway.core.answers import Reply, as_json
+from headrace_gateway.core.callers import Caller
 from headrace_gateway.core.calls import ApiRequest
 from headrace_gateway.core.dialects import NAMED, V1, V2, Dialect
 from headrace_gateway.settings import Limits
-from headrace_gateway.shell import Api
 
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "parameters"]
-Handler = Callable[[ApiRequest, dict[str, str]], Awaitable[Reply]]
+Path = Mapping[str, str]
+Handler = Callable[[ApiRequest, Path], Awaitable[Reply]]
 _VERSIONED = "/v2/models/{deployment}/versions/{version}"
+
+
+class Calls(Protocol):
+    """What can be called over HTTP: the shell. A `path` holds the parameters of a request's path.
+
+    Every method but `admit` may wait a second for a definition that was just applied. None raises what a client can cause.
+    """
+
+    def admit(self, path: str, headers: Mapping[bytes, bytes]) -> Caller | Reply:
+        """The caller of a request that may be made now, or the refusal. Does not block."""
+        ...
+
+    async def predict(self, dialect: Dialect, request: ApiRequest, path: Path) -> Reply:
+        """Predictions for the rows of a body. Waits for their answers, by the deadline that the body names."""
+        ...
+
+    async def observe(self, request: ApiRequest, path: Path) -> Reply:
+        """Outcomes of a deployment. Waits until all of them are on the log."""
+        ...
+
+    async def ready(self, request: ApiRequest, path: Path) -> Reply:
+        """Whether the gateway can ask and receive answers."""
+        ...
+
+    async def model(self, request: ApiRequest, path: Path) -> Reply:
+        """A deployment's inputs and outputs."""
+        ...
+
+    async def config(self, request: ApiRequest, path: Path) -> Reply:
+        """A deployment's inputs and outputs in Triton's words."""
+        ...
+
+    async def model_ready(self, request: ApiRequest, path: Path) -> Reply:
+        """Whether a deployment's champion answers."""
+        ...
+
+    async def index(self, request: ApiRequest, path: Path) -> Reply:
+        """The deployments that the caller may ask, with their versions."""
+        ...
+
+    async def models(self, request: ApiRequest, path: Path) -> Reply:
+        """KServe's V1 list of models."""
+        ...
 
 
 class _Endpoint:
@@ -39,7 +83,7 @@ class _Endpoint:
 
 
 def make_app(
-    api: Api, catalogue: Catalogue, limits: Limits, *, has_keys: bool, health: Health | None = None
+    api: Calls, catalogue: Catalogue, limits: Limits, *, has_keys: bool, health: Health | None = None
 ) -> FastAPI:
     """The ASGI app; its page at /docs shows calls that work for the applied deployments.
 
@@ -68,7 +112,7 @@ def make_app(
     return app
 
 
-def _predicting(api: Api) -> Sequence[tuple[str, App]]:
+def _predicting(api: Calls) -> Sequence[tuple[str, App]]:
     """The paths that ask for predictions."""
 
     def endpoint(dialect: Dialect) -> App:
@@ -84,7 +128,7 @@ def _predicting(api: Api) -> Sequence[tuple[str, App]]:
     ]
 
 
-def _describing(api: Api) -> Sequence[tuple[str, str, Handler]]:
+def _describing(api: Calls) -> Sequence[tuple[str, str, Handler]]:
     """The paths that describe what there is, and whether it is well."""
     server = {"name": "headrace", "version": version("headrace"), "extensions": EXTENSIONS}
     return [
@@ -107,7 +151,7 @@ def _describing(api: Api) -> Sequence[tuple[str, str, Handler]]:
 def _always(content: Any) -> Handler:
     """A handler whose answer depends on nothing."""
 
-    async def handler(_: ApiRequest, __: dict[str, str]) -> Reply:
+    async def handler(_: ApiRequest, __: Path) -> Reply:
         return as_json(200, content)
 
     return handler

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from headrace.hosting.settings import Settings
 
 from headrace.errors import Misconfigured
+from headrace.hosting.settings import Settings
 from headrace_gateway.core.callers import Caller, digest_of
 
 # The value of HEADRACE_API_KEYS that lets anyone ask from outside.

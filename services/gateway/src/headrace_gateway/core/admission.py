@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from headrace.asking.requests import shown
-
 from headrace_gateway.core.answers import Reply, error_reply
 from headrace_gateway.core.callers import (
     ANYONE,

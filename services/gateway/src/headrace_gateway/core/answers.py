@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
-from headrace.asking.prediction import CLASSES, NUMBER, OutputKind, Prediction
 
+from headrace.asking.prediction import CLASSES, NUMBER, OutputKind, Prediction
 from headrace_gateway.core.calls import Asked
 from headrace_gateway.core.tensors import to_binary
 

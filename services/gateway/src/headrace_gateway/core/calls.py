@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+
 from headrace.asking.pending import Question
 from headrace.asking.requests import MAX_ID_BYTES, shown
 from headrace.events.definition import DeploymentDefinition
-
 from headrace.events.inference import PredictionRequested, Scalar
 from headrace_gateway.core.callers import Caller
 from headrace_gateway.core.tensors import Wrong

@@ -5,7 +5,6 @@ from typing import Any
 
 from headrace.asking.prediction import OutputKind
 from headrace.events.definition import DeploymentDefinition, InputDefinition
-
 from headrace_gateway.core.answers import described_outputs
 
 Entry = dict[str, str]

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+
 from headrace.asking.outcomes import MAX_OUTCOMES, Observed, observed, refuse
 from headrace.asking.requests import Unfit, id_of
 from headrace.events.definition import DeploymentDefinition
 from headrace.log.envelope import format_instant
 from headrace.log.undecoded import no_number
-
 from headrace_gateway.core.calls import Unclear
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.events.definition import DeploymentDefinition
-
 from headrace.events.ops import HealthReported
 from headrace.events.registry import Route
 from headrace_gateway.core.answers import Reply, as_json

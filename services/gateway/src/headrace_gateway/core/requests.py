@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+
 from headrace.asking.requests import Unfit, instant_of, shown, unit_of, value_of
 from headrace.events.definition import DeploymentDefinition, InputDefinition
-from headrace.log.undecoded import no_number
-
 from headrace.events.inference import Scalar
+from headrace.log.undecoded import no_number
 from headrace_gateway.core.calls import Asked, Call, CallRow, Unclear, choose_deadline, questions_of, refuse_count
 from headrace_gateway.core.tensors import Tensor, Wrong, values_of
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 
 from headrace.asking.requests import shown
-
 from headrace_gateway.core.answers import Reply, error_reply
 from headrace_gateway.core.callers import Caller
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from headrace.asking.requests import Unfit, shown, value_of
 
+from headrace.asking.requests import Unfit, shown, value_of
 from headrace.events.inference import Scalar
 
 _NUMPY = {

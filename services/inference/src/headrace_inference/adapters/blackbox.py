@@ -14,9 +14,8 @@ from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
-from headrace.hosting.runs import make_folder
-
 from headrace.errors import Misconfigured
+from headrace.hosting.runs import make_folder
 
 _log = logging.getLogger("headrace.inference")
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable
 
+from headrace.events.registry import ModelVersion, Route, VersionRegistered
 from headrace.log.codec import Codec, Message
 from headrace.log.port import Log
 from headrace.log.topics import Topics
 from headrace.log.views import View
-
-from headrace.events.registry import ModelVersion, Route, VersionRegistered
 from headrace_inference.core.warming import Name
 
 

@@ -3,9 +3,8 @@ when their tiles are complete, and the one before answers until then.
 """
 
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition
-from headrace.project.applied import Projects
-
 from headrace.features.store import OnlineStore
+from headrace.project.applied import Projects
 
 Found = tuple[ProjectDefinition, DeploymentDefinition]
 

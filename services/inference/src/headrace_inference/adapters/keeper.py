@@ -6,12 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from headrace.hosting.health import Health
-from headrace.log.codec import out
-from headrace.log.envelope import Envelope, derived_id
-from headrace.log.port import Log, Out, Producer
-from headrace.log.topics import Topics
-
 from headrace.clock import Clock
 from headrace.errors import Fatal, Retryable
 from headrace.events.inference import (
@@ -22,6 +16,11 @@ from headrace.events.inference import (
     VersionUnloadable,
     VersionWarmed,
 )
+from headrace.hosting.health import Health
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope, derived_id
+from headrace.log.port import Log, Out, Producer
+from headrace.log.topics import Topics
 from headrace_inference.adapters.loads import Loads
 from headrace_inference.adapters.shelf import Shelf
 

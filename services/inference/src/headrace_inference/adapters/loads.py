@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
-from headrace.hosting.health import Health
-
 from headrace.clock import Clock
 from headrace.events.inference import OverloadChanged
+from headrace.hosting.health import Health
 from headrace_inference.core.overload import Load, on_pressure
 
 

@@ -2,11 +2,10 @@
 
 import asyncio
 
+from headrace.features.store import VALUES_BYTES, OnlineStore
 from headrace.hosting.health import Health
 from headrace.log.topics import Topics
 from headrace.project.applied import Projects
-
-from headrace.features.store import VALUES_BYTES, OnlineStore
 from headrace_inference.core.applied import contained
 
 EVERY_S = 0.02

@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from headrace.events.definition import BreakerDefinition
-from headrace.hosting.health import Health
-
 from headrace.clock import Clock
+from headrace.events.definition import BreakerDefinition
 from headrace.events.failures import Busy, Failure, NotLoaded
 from headrace.events.inference import BreakerChanged
+from headrace.hosting.health import Health
 from headrace.policy.breaker import (
     CLOSED,
     OPEN,

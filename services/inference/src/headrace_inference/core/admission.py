@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass
 
 from headrace.events.definition import DeploymentDefinition
-
 from headrace.events.inference import Expired, Invalid, PredictionRequested
 from headrace.features.rows import check_inputs
 from headrace.instants import why_not

@@ -6,9 +6,8 @@ A raw record is contained when every shard of every source that its pipelines wr
 from collections.abc import Iterable, Mapping
 
 from headrace.events.definition import ProjectDefinition, RawStreamDefinition
-from headrace.log.topics import Topics
-
 from headrace.events.features import FeatureShardAdvanced
+from headrace.log.topics import Topics
 
 Shard = tuple[str, int]
 

@@ -7,8 +7,8 @@ that step for all its requests, and the next round asks the steps below. Shadows
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.failures import Failure
 from headrace.events.inference import Score
 from headrace.events.registry import Route

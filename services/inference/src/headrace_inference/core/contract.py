@@ -8,8 +8,8 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import Scalar
 from headrace.features.precision import seen
 from headrace_inference.core.admission import MAX_TEXT_CHARS

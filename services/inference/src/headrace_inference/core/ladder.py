@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace.events.definition import RungDefinition
-
 from headrace.events.failures import Failure
 from headrace.events.inference import Answer, FellBack, Refused, Score, Served
 from headrace.events.registry import Route

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from headrace.events.definition import LabelDefinition
 
+from headrace.events.definition import LabelDefinition
 from headrace.events.inference import Score
 from headrace.events.registry import VersionRegistered
 from headrace.project.labels import are_its_answers

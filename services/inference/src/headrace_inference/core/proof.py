@@ -6,9 +6,9 @@ A version's golden rows tell the requests that they were made of: this instance 
 from dataclasses import dataclass
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.inference import Scalar
 from headrace.events.registry import GoldenRow, Signature, VersionRegistered
 from headrace.features.rows import bare_signature

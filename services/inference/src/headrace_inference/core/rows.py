@@ -7,8 +7,8 @@ changed: otherwise a number would mean another thing than the one that it was tr
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.registry import Signature
 from headrace.features.precision import gaps
 from headrace.features.rows import RowMaker, bare_signature

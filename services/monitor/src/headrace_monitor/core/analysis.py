@@ -11,13 +11,13 @@ that it waits for traffic.
 import math
 from collections.abc import Mapping, Sequence
 
-from headrace.events.definition import DeploymentDefinition
-from headrace.features.outcomes import Told
 from msgspec.structs import replace
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAdvanced, RolloutCompleted, RolloutStarted, Route
 from headrace.events.verdicts import PASS, Evidence, VerdictGiven, WaitingFor, worst
+from headrace.features.outcomes import Told
 from headrace.policy.guardrails import split_alpha
 from headrace_monitor.core.arms import WAIT_BYTES, range_of
 from headrace_monitor.core.blocks import LABELS_LIMIT_BYTES, PAIRS_LIMIT_BYTES

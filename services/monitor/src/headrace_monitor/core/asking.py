@@ -17,7 +17,6 @@ run, until that had ten times what a run waits for: the first version after a ch
 rows for the most part has many: half as many new ones more would show little, so it is followed up when there are five times as many, which may outweigh the older ones.
 """
 
-from headrace.log.envelope import derived_id
 from msgspec.structs import replace
 
 from headrace.events.monitor import RetrainAsk
@@ -28,6 +27,7 @@ from headrace.events.training import (
     RetrainRequested,
     TrainingFinished,
 )
+from headrace.log.envelope import derived_id
 
 FIRST, FOLLOW_UP = "first", "follow_up"
 AGAIN_WINDOWS = 7

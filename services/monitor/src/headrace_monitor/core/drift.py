@@ -7,9 +7,9 @@ anew with each champion, and their states are plain numbers, from which they are
 
 from typing import Protocol
 
-from headrace.events.definition import DriftDefinition
 from river.drift import PageHinkley
 
+from headrace.events.definition import DriftDefinition
 from headrace_monitor.core import loss_change
 from headrace_monitor.core.loss_change import BACK_SHARE, Figure, Rise, Sums, rise_of
 

@@ -5,7 +5,6 @@ make it again, so it is not compared.
 """
 
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition
-
 from headrace.events.registry import VersionRegistered
 from headrace.features.rows import bare_signature
 

@@ -9,9 +9,8 @@ import math
 from collections.abc import Collection, Mapping
 
 from headrace.events.definition import SourceDefinition
-from headrace.log.codec import Message
-
 from headrace.features.events import EventTable
+from headrace.log.codec import Message
 
 COMPACT_AFTER = 2000
 # Events are kept for so long before what open windows look back at.

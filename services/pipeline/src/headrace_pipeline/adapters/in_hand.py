@@ -21,11 +21,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from headrace.errors import Misconfigured, Poison
 from headrace.hosting.forks import in_each_child
 from headrace.hosting.runs import make_folder
 from headrace.log.port import Record
-
-from headrace.errors import Misconfigured, Poison
 
 _log = logging.getLogger("headrace.pipeline")
 

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.events.definition import RolloutDefinition
-
 from headrace.events import type_name
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import CommandRefused
 from headrace.registry.state import RUNNING, WARMING, Entry, Rollout
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from headrace.events.definition import RolloutDefinition
-from headrace.log.envelope import derived_id
 from msgspec.structs import replace
 
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
     AbortCause,
     AliasMoved,
@@ -17,6 +16,7 @@ from headrace.events.registry import (
     RouteChanged,
 )
 from headrace.events.verdicts import Evidence, VerdictGiven
+from headrace.log.envelope import derived_id
 from headrace.registry.state import SWITCHED, WARMING, Entry, Rollout
 from headrace_registry.core import routes
 from headrace_registry.core.case import Case, Facts

@@ -7,9 +7,8 @@ takes the artifacts that no other version refers to, never the facts.
 
 from typing import Any
 
-from headrace.events.definition import LabelDefinition
-
 from headrace.events import type_name
+from headrace.events.definition import LabelDefinition
 from headrace.events.registry import (
     AliasMoved,
     ApproveVersion,

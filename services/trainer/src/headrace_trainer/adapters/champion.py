@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition
-from headrace.log.codec import Codec
-from headrace.log.port import Log, Record
-from headrace.log.reading import pin_offsets, read_up_to
-from headrace.log.topics import Topics
 from numpy.typing import NDArray
 
 from headrace.errors import Poison
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import DecisionMade, FellBack, Score, Served, ShadowScored
 from headrace.events.registry import ArtifactPlace, ModelVersion, Signature, VersionRegistered
 from headrace.features.dataset import Rows
 from headrace.features.own import is_foreign
+from headrace.log.codec import Codec
+from headrace.log.port import Log, Record
+from headrace.log.reading import pin_offsets, read_up_to
+from headrace.log.topics import Topics
 from headrace.models import artifacts
 from headrace.models.engine import Engine, load
 from headrace.models.matching import matched

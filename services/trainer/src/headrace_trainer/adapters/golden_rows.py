@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.registry import GoldenRow, Signature
 from headrace.features.samples import ROWS, Sample, sample
 from headrace.models.engine import Engine, load

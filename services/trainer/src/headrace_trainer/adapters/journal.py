@@ -5,9 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from headrace.hosting.runs import Progress, RunFolder
-
 from headrace.events.training import TrainingProgressed
+from headrace.hosting.runs import Progress, RunFolder
 from headrace_trainer.core.progress import ProgressFacts
 
 # How often the file with the present progress is replaced within a stage.

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from headrace.hosting.core_wait import CoreWait
-
 from headrace_trainer.core.supervision import Usage
 
 _PROC = Path("/proc")

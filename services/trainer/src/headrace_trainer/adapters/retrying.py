@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from headrace.log.backoff import delays_s
-
 from headrace.errors import Poison, Retryable
+from headrace.log.backoff import delays_s
 
 # How often in a row a step may fail with an error that we do not know.
 _UNKNOWN_ERRORS = 8

@@ -9,16 +9,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from headrace.events.definition import DeploymentDefinition
-from headrace.project.service import Context
-
 from headrace.errors import Misconfigured
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import ArtifactPlace, GateResult, RegisterVersion
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingProgressed
 from headrace.models import artifacts, skops_format
 from headrace.project.load import Allowed, load_build
 from headrace.project.raised import place_of
+from headrace.project.service import Context
 from headrace_trainer.adapters.estimators import build_estimator, written_at
 from headrace_trainer.adapters.gathering import Gatherer, gather_training_set
 from headrace_trainer.adapters.golden_rows import answering, golden_rows_of

@@ -19,11 +19,11 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from headrace.hosting.runs import AttemptBegan, AttemptEnded, Progress, RunFolder
-from headrace.hosting.settings import Settings
 from msgspec import structs
 
 from headrace.events.training import TrainingFinished, TrainingProgressed
+from headrace.hosting.runs import AttemptBegan, AttemptEnded, Progress, RunFolder
+from headrace.hosting.settings import Settings
 from headrace_trainer.adapters.processes import (
     IS_LINUX,
     adopt_orphans,

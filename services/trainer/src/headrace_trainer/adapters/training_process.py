@@ -33,6 +33,7 @@ def limit(memory_bytes: int, cpu_s: float) -> None:
 async def train(folder: Path) -> None:
     """The run of this folder, to its end."""
     # Imported here: the limits of `main` must hold before anything heavy is loaded.
+    from headrace.clock import SystemClock
     from headrace.hosting.health import Health
     from headrace.hosting.runs import read_folder
     from headrace.hosting.runtime import topics_of
@@ -42,8 +43,6 @@ async def train(folder: Path) -> None:
     from headrace.log.kafka import KafkaLog
     from headrace.project.applied import Projects
     from headrace.project.service import Context
-
-    from headrace.clock import SystemClock
     from headrace_trainer.adapters.journal import Journal
     from headrace_trainer.adapters.retrying import retried
     from headrace_trainer.adapters.run import TrainingRun

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headrace.events.training import RetrainAccepted, TrainingFinished
 from headrace.hosting.health import Health
 from headrace.hosting.runs import Entry, RunFolder, all_runs, make_folder, runs_folder
 from headrace.hosting.settings import Settings, environ_of
-
-from headrace.events.training import RetrainAccepted, TrainingFinished
 from headrace_trainer.adapters.processes import wake_if_stopped
 from headrace_trainer.core.scheduling import BeginPauses, RunOnDisk, choose_begun, choose_removed
 

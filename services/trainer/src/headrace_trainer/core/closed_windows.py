@@ -8,8 +8,9 @@ the windows after it wait for it. See docs/decisions/011.
 import math
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition
 from numpy.typing import NDArray
+
+from headrace.events.definition import DeploymentDefinition
 
 Floats = NDArray[np.float64]
 

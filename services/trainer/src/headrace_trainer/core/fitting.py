@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.registry import GateResult
 from headrace.models.digest import model_digest
 from headrace_trainer.core.change_point import history_of

@@ -21,14 +21,14 @@ holdout as it is; this gate shows them.
 from collections.abc import Sequence
 
 import numpy as np
-from headrace.events.definition import GateDefinition
-from headrace.registry.waivers import CHAMPION_GATE, PARITY_GATE, PRIOR_GATE
-from headrace.stats.losses import Yardstick
 from numpy.typing import NDArray
 
+from headrace.events.definition import GateDefinition
 from headrace.events.monitor import SkewSeen
 from headrace.events.registry import GateResult, Waiver
 from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED
+from headrace.registry.waivers import CHAMPION_GATE, PARITY_GATE, PRIOR_GATE
+from headrace.stats.losses import Yardstick
 from headrace_trainer.core.intervals import LEAST_ROWS, Estimate, estimate
 from headrace_trainer.core.target import Target
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.registry import ArtifactPlace, GateResult, GoldenRow, Lineage, RegisterVersion
 from headrace.events.training import RetrainAccepted
 from headrace_trainer.core.fitting import Fitted, Gated

@@ -8,8 +8,6 @@ together with the run's last fact.
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.log.envelope import derived_id
-
 from headrace.events.registry import RegisterVersion
 from headrace.events.training import (
     GateJudged,
@@ -19,6 +17,7 @@ from headrace.events.training import (
     TrainingFinished,
     TrainingProgressed,
 )
+from headrace.log.envelope import derived_id
 from headrace.step import Step
 
 # Facts of one run that are published. No run of ours has so many; users' code may write anything into a journal.

@@ -8,9 +8,9 @@ the champion was trained on rows of the holdout, the holdout begins where those 
 from dataclasses import dataclass
 
 import numpy as np
-from headrace.events.definition import TrainingDefinition
 from numpy.typing import NDArray
 
+from headrace.events.definition import TrainingDefinition
 from headrace_trainer.core.intervals import LEAST_ROWS
 
 MOST_SHARE = 1 / 3

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from headrace.events.definition import LabelDefinition
-from headrace.stats.losses import Yardstick, losses, scale_of, yardstick_of
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from headrace.events.definition import LabelDefinition
 from headrace.events.inference import Score
 from headrace.events.registry import VersionRegistered
 from headrace.models.engine import Engine, by_class, numbered
 from headrace.project.labels import BINARY, CLASSES, NUMBER, are_its_answers
+from headrace.stats.losses import Yardstick, losses, scale_of, yardstick_of
 
 Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32]

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition, TrainingDefinition
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition, TrainingDefinition
 from headrace.events.registry import Signature, VersionRegistered
 from headrace.events.training import RetrainAccepted, TrainingFinished
 from headrace_trainer.core.change_point import locate

@@ -12,10 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from headrace.events.definition import DeploymentDefinition
-from headrace.log.envelope import derived_id
-from headrace.registry.waivers import refuse_waivers
-from headrace.stats.figures import FINDINGS
-
 from headrace.events.training import (
     RetrainAccepted,
     RetrainCoalesced,
@@ -24,6 +20,9 @@ from headrace.events.training import (
     TrainingFinished,
 )
 from headrace.instants import why_not
+from headrace.log.envelope import derived_id
+from headrace.registry.waivers import refuse_waivers
+from headrace.stats.figures import FINDINGS
 from headrace.step import Step
 
 # Causes that do not wait for the cool-down.
