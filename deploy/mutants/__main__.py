@@ -57,16 +57,19 @@ def _made(package: Package, path: Path) -> tuple[str, list[Mutant]]:
 
 
 def verdicts_of(package: Package) -> dict[str, str]:
-    """Verdicts that still hold, by the mutant's key."""
-    kept, stamp = package.build / "verdicts.jsonl", package.build / "judged.txt"
-    found = {v["key"]: v["verdict"] for v in map(json.loads, kept.read_text().splitlines())} if kept.exists() else {}
-    digest = package.digest()
+    """Verdicts by the mutant's key."""
+    kept = package.build / "verdicts.jsonl"
+    return {v["key"]: v["verdict"] for v in map(json.loads, kept.read_text().splitlines())} if kept.exists() else {}
+
+
+def forget_survivors(package: Package) -> None:
+    """Where code or tests have changed since: they may be noticed now."""
+    stamp, digest = package.build / "judged.txt", package.digest()
     if not stamp.exists() or stamp.read_text() != digest:
-        found = {key: verdict for key, verdict in found.items() if verdict in KILLED}
-        package.build.mkdir(parents=True, exist_ok=True)
-        kept.write_text("".join(json.dumps({"key": k, "verdict": v}) + "\n" for k, v in found.items()))
+        killed = {key: verdict for key, verdict in verdicts_of(package).items() if verdict in KILLED}
+        lines = [json.dumps({"key": key, "verdict": verdict}) + "\n" for key, verdict in killed.items()]
+        (package.build / "verdicts.jsonl").write_text("".join(lines))
         stamp.write_text(digest)
-    return found
 
 
 def judge(package: Package, mutants: Iterable[Mutant], until: float | None) -> None:
@@ -137,11 +140,11 @@ def main() -> int:
     elif until:
         # A part of the time shows a part of everything, not the first modules.
         wanted = {name: random.Random(chosen.seed).sample(mutants, len(mutants)) for name, mutants in wanted.items()}
-    for name, mutants in wanted.items():
-        known = verdicts_of(packages()[name])
-        judge(packages()[name], [m for m in mutants if m.key not in known], until)
     judged = {}
     for name, mutants in wanted.items():
+        forget_survivors(packages()[name])
+        known = verdicts_of(packages()[name])
+        judge(packages()[name], [m for m in mutants if m.key not in known], until)
         known = verdicts_of(packages()[name])
         judged[name] = [(m, known[m.key]) for m in mutants if m.key in known]
     return 0 if report(judged) else 1
