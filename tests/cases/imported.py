@@ -15,7 +15,7 @@ from headrace.models.matching import matched
 from headrace.models.own import own_scores
 from headrace.project import Deployment, Project
 from headrace.project.compile import compile_project
-from headrace_cli.agreeing import Agreed, Said, agree
+from headrace_cli.models.agreement import Agreed, Said, agree
 
 Inputs = Sequence[Mapping[str, Any]]
 

@@ -38,8 +38,8 @@ from headrace.project.applicable import refusals, warnings
 from headrace.project.compile import compile_project
 from headrace.project.faults import applicable
 from headrace.project.rules import broken
-from headrace_cli.applying import check_project
-from headrace_cli.planned import plan_of, rate_warnings
+from headrace_cli.projects.apply import check_project
+from headrace_cli.projects.plan import plan_of, rate_warnings
 
 DAY_S = 86_400.0
 

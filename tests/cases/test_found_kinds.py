@@ -24,7 +24,7 @@ from headrace.project.compile import compile_project
 from headrace.project.labels import value_of, why_not_label
 from headrace.registry.state import Registry
 from headrace.testing.registry import CANARY, command, folded, verdict, version_of
-from headrace_cli.board import Board
+from headrace_cli.evidence.rollouts import Board
 from headrace_monitor.core.analysis import begin
 from headrace_monitor.core.counting import Seen
 from headrace_monitor.core.evidence import unmeasured

@@ -11,7 +11,7 @@ import pytest
 from headrace.errors import Misconfigured
 from headrace.hosting.settings import Settings, environ_of, strangers
 from headrace.log.tls import tls_context
-from headrace_cli.local import Local
+from headrace_cli.installation.local import Local
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,9 @@ from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
 from headrace.project.lines import locate
 from headrace.project.owners import taken
-from headrace_cli.applying import apply_project
 from headrace_cli.commands.project import rows_of
-from headrace_cli.releasing import release, without
+from headrace_cli.projects.apply import apply_project
+from headrace_cli.projects.release import release, without
 from headrace_cli.session import Session
 
 

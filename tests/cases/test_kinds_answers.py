@@ -24,7 +24,7 @@ from headrace.project.deployments import LabelKind
 from headrace.project.labels import places_of
 from headrace.registry.state import Registry
 from headrace.testing.registry import command, version_of
-from headrace_cli.planned import plan_of
+from headrace_cli.projects.plan import plan_of
 from headrace_gateway.core.answers import described_outputs, outputs_of
 from headrace_inference.adapters.models import Pace, ask
 from headrace_inference.core.ladder import answer_of, choose_step, steps_of

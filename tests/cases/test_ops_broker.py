@@ -23,7 +23,7 @@ from headrace.log.kafka import KafkaLog
 from headrace.log.port import Out
 from headrace.log.topics import Topics
 from headrace_broker import Broker, free_port
-from headrace_cli.services import SERVICES
+from headrace_cli.installation.services import SERVICES
 
 SECRET = "alice's secret"
 

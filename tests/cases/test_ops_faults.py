@@ -25,9 +25,9 @@ from headrace.log.connecting import connect
 from headrace.log.kafka import KafkaLog
 from headrace.log.views import read_all
 from headrace_broker import free_port
-from headrace_cli.alarming import Alarms
-from headrace_cli.disk import Disk
-from headrace_cli.services import SERVICES
+from headrace_cli.installation.alerts import Alarms
+from headrace_cli.installation.disk import Disk
+from headrace_cli.installation.services import SERVICES
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

@@ -31,7 +31,7 @@ from headrace.log.memory import MemoryLog
 from headrace.log.topics import Topics
 from headrace.project.applied import Projects
 from headrace_broker import free_port
-from headrace_cli.children import last_line
+from headrace_cli.installation.children import last_line
 
 SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor", "trainer")
 

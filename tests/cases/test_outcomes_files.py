@@ -19,7 +19,7 @@ from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Multiclass, Number, Project
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
-from headrace_cli.outcomes import Wanted, import_file, newest, send_one
+from headrace_cli.outcomes.files import Wanted, import_file, newest, send_one
 from headrace_cli.session import Session
 
 X = [Number("x")]

@@ -16,7 +16,7 @@ from headrace.log.port import Record
 from headrace.log.topics import Topics
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace_cli.explaining import _signature, row_of
+from headrace_cli.evidence.explain import _signature, row_of
 
 TOPICS = Topics.load()
 CODEC = Codec(TOPICS)

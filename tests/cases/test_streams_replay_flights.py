@@ -24,7 +24,7 @@ from headrace.log.topics import Topics
 from headrace.log.views import read_all
 from headrace.project.compile import compile_project
 from headrace_broker import free_port
-from headrace_cli.labelled import labels_by_request
+from headrace_cli.outcomes.labelled import labels_by_request
 from headrace_flights.project import project
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(3000)]

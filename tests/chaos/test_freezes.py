@@ -25,8 +25,8 @@ from headrace.events.inference import DecisionMade
 from headrace.hosting.needs import needed, tended
 from headrace.log.kafka import KafkaLog
 from headrace.log.topics import Topics
-from headrace_cli.children import MISCONFIGURED, RESTART_AT_ONCE
-from headrace_cli.services import SERVICES
+from headrace_cli.installation.children import MISCONFIGURED, RESTART_AT_ONCE
+from headrace_cli.installation.services import SERVICES
 
 if TYPE_CHECKING:
     from conftest import Installation

@@ -16,7 +16,7 @@ from headrace.project import Breaker, Canary, pipeline
 from headrace.project.deployments import GUARDRAILS
 from headrace_cli.client import AsyncClient
 from headrace_cli.client.rows import LONGEST_DEADLINE_S
-from headrace_cli.sampling import MOST_ROWS
+from headrace_cli.models.samples import MOST_ROWS
 from headrace_gateway.settings import Limits
 from headrace_inference.core.overload import LINES
 

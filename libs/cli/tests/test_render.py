@@ -9,7 +9,7 @@ from headrace.log.codec import Codec
 from headrace.log.port import Record
 from headrace.log.topics import Topics
 from headrace_cli.commands import explain, topic
-from headrace_cli.render import say, show
+from headrace_cli.terminal.render import say, show
 
 HOSTILE = "[/b] [red]\x1b[2J\x07[link=x]"
 SHOWN = r"[/b] [red]\x1b[2J\x07[link=x]"

@@ -19,12 +19,12 @@ from headrace.log.views import read_all
 from headrace.project import Binary, Deployment, Number, Project, prior
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
-from headrace_cli import waiting
 from headrace_cli.replay.ids import Ids, Sent
 from headrace_cli.replay.running import Replay
 from headrace_cli.replay.spool import Asked, Known
 from headrace_cli.session import Session
-from headrace_cli.waiting import NothingMoves
+from headrace_cli.terminal import waiting
+from headrace_cli.terminal.waiting import NothingMoves
 
 TOPICS = Topics.load(requests=2)
 IDS = Ids("replay-a-", "headrace-replay/m")

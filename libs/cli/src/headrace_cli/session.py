@@ -20,7 +20,7 @@ from headrace.log.kafka import KafkaLog
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
 from headrace.project.applied import Projects
-from headrace_cli.local import Local, settings_here
+from headrace_cli.installation.local import Local, settings_here
 
 CONNECT_WITHIN_S = 3.0
 

@@ -11,9 +11,9 @@ from headrace.log.codec import header
 from headrace.log.port import Record
 from headrace.log.untyped import untyped
 from headrace_cli.commands.topic import stopped_row
-from headrace_cli.numbers import INT64
-from headrace_cli.render import cell, console, harmless, show
 from headrace_cli.session import Session, run
+from headrace_cli.terminal.numbers import INT64
+from headrace_cli.terminal.render import cell, console, harmless, show
 
 app = typer.Typer(help="Dead letters: records that could not be read, kept unchanged.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

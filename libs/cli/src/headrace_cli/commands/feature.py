@@ -17,8 +17,8 @@ from headrace.log.envelope import parse_instant
 from headrace.log.reading import pin_offsets, read_up_to
 from headrace.log.views import View
 from headrace.project.rules import pane_width_s
-from headrace_cli.render import console, instant, say, show
 from headrace_cli.session import Session, plain, run
+from headrace_cli.terminal.render import console, instant, say, show
 
 app = typer.Typer(help="Feature views and their values.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -19,10 +19,10 @@ from headrace.log.codec import header
 from headrace.log.port import Record, TopicPartition
 from headrace.log.topics import Topics
 from headrace.log.untyped import untyped
-from headrace_cli.numbers import INT32, INT64, MOST_SHOWN
-from headrace_cli.reasons import Reason
-from headrace_cli.render import console, harmless, instant, say, show
 from headrace_cli.session import Session, plain, run
+from headrace_cli.terminal.numbers import INT32, INT64, MOST_SHOWN
+from headrace_cli.terminal.reasons import Reason
+from headrace_cli.terminal.render import console, harmless, instant, say, show
 
 app = typer.Typer(help="Topics: as declared in schemas/topics.yaml.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -24,7 +24,7 @@ from headrace_cli.demo.bad_versions import BadVersion, gather, look_ahead, raisi
 from headrace_cli.demo.rollout_report import build_rollout_report
 from headrace_cli.demo.stage import BACKFILL_FROM_S, BACKFILL_STEP_S, LIVE_STEP_S, LIVE_TO_S, Stage, add_part, new_bar
 from headrace_cli.demo.story import Story
-from headrace_cli.local import Local, refuse_running
+from headrace_cli.installation.local import Local, refuse_running
 from headrace_cli.session import Session
 
 NAME = "flight-delay"

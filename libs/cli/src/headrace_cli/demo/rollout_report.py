@@ -11,8 +11,8 @@ from headrace.events.inference import DecisionMade, FellBack, Served
 from headrace.events.registry import RolledBack, RolloutAborted, RolloutAdvanced, RolloutCompleted, RolloutStarted
 from headrace.log.codec import Message
 from headrace_cli.demo.report import counts, labels_in
-from headrace_cli.render import instant
 from headrace_cli.session import Session
+from headrace_cli.terminal.render import instant
 
 _ENDS = (RolloutCompleted, RolloutAborted, RolledBack)
 

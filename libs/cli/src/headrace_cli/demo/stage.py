@@ -17,12 +17,12 @@ from headrace.errors import HeadraceError
 from headrace.log.views import View
 from headrace_broker import free_port
 from headrace_broker.jars import kafka_jars
-from headrace_cli.applying import apply_project
 from headrace_cli.demo.story import TOPICS, Story
-from headrace_cli.local import Local, refuse_running
-from headrace_cli.render import instant
+from headrace_cli.installation.local import Local, refuse_running
+from headrace_cli.projects.apply import apply_project
 from headrace_cli.session import Session
-from headrace_cli.waiting import NothingMoves, Workers, wait_for
+from headrace_cli.terminal.render import instant
+from headrace_cli.terminal.waiting import NothingMoves, Workers, wait_for
 
 if TYPE_CHECKING:
     from headrace_flights.player import Player

@@ -30,7 +30,7 @@ from headrace.events.training import (
 from headrace.events.verdicts import Evidence, told
 from headrace.log.codec import Message
 from headrace.registry.under_way import Holding
-from headrace_cli.render import instant
+from headrace_cli.terminal.render import instant
 
 Tell = Callable[[str], None]
 TOPICS = ("monitor.windows", "monitor.findings", "training.requests", "training.facts", "registry.facts")

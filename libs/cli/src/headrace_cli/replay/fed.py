@@ -18,12 +18,12 @@ from headrace.log.envelope import JSON, MSGPACK, Envelope, read_headers, write_h
 from headrace.log.partition import partition_of
 from headrace.log.port import Out, Record, TopicPartition
 from headrace.log.reading import Progress, pin_offsets, read_up_to
-from headrace_cli.render import instant
 from headrace_cli.replay.history import Counted
 from headrace_cli.replay.ids import Ids, Sent
 from headrace_cli.replay.spool import Spool, Told
 from headrace_cli.replay.streams import Events, Stream
 from headrace_cli.session import Session
+from headrace_cli.terminal.render import instant
 
 # A step of requests is no longer: with what runs ahead it lies within the day that values are kept beyond their windows.
 LONGEST_STEP_S = 6 * 3600.0

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from headrace.events.definition import DeploymentDefinition
 from headrace.stats import losses as loss_of
-from headrace_cli.render import instant
 from headrace_cli.replay.gathering import Gathered, Switch
+from headrace_cli.terminal.render import instant
 
 Floats = NDArray[np.float64]
 

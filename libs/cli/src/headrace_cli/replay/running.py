@@ -21,12 +21,12 @@ from headrace.log.port import Out
 from headrace.log.views import View
 from headrace.registry import under_way as holding
 from headrace.registry.under_way import Holding
-from headrace_cli import waiting
 from headrace_cli.replay.fed import LONGEST_STEP_S, Fed
 from headrace_cli.replay.ids import Ids, Sent
 from headrace_cli.replay.spool import Asked, Event
 from headrace_cli.session import Session
-from headrace_cli.waiting import wait_for
+from headrace_cli.terminal import waiting
+from headrace_cli.terminal.waiting import wait_for
 
 STEP_EVENTS = 500
 # Of an evaluation window: what the monitor decides by windows is then decided within a fraction of one.

@@ -26,13 +26,13 @@ from headrace.models.engine import MAX_BYTES, Engine, format_of
 from headrace.models.engine import load as load_engine
 from headrace.models.gaps import gap_notes
 from headrace.models.skops_format import SkopsEngine
-from headrace_cli.agreeing import Said, agree
-from headrace_cli.answers import range_note
-from headrace_cli.facts import await_facts, me
-from headrace_cli.proofs import answering, proven
-from headrace_cli.sampling import Requests, read_requests
+from headrace_cli.evidence.registry import await_facts, me
+from headrace_cli.models.agreement import Said, agree
+from headrace_cli.models.answers import range_note
+from headrace_cli.models.proofs import answering, proven
+from headrace_cli.models.samples import Requests, read_requests
+from headrace_cli.models.vocabularies import read_words
 from headrace_cli.session import Session, run
-from headrace_cli.vocabularies import read_words
 
 _MOST_CATEGORIES_BYTES = 16 * 1024**2
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from headrace.errors import Misconfigured
-from headrace_cli.cells import BadCell, Read
+from headrace_cli.tables.cells import BadCell, Read
 
 _CHUNK_ROWS = 16_384
 _BLOCK_BYTES = 1 << 20

@@ -10,7 +10,7 @@ from rich.text import Text
 from headrace.events.verdicts import UNMEASURED, Evidence, VerdictGiven
 from headrace.log.codec import Message
 from headrace.registry.state import Entry, Fold, Rollout
-from headrace_cli.render import cell, harmless, instant, told
+from headrace_cli.terminal.render import cell, harmless, instant, told
 
 TOPICS = ("registry.facts", "monitor.verdicts")
 _COLOURS = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow", "UNMEASURED": "dim"}

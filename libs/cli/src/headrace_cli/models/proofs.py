@@ -18,7 +18,7 @@ from headrace.events.registry import GoldenRow
 from headrace.models.engine import Engine
 from headrace.models.proving import Answering, TooFine, Unproven, prove_file
 from headrace.models.skops_format import FORMAT
-from headrace_cli.agreeing import Agreed, Said, agree
+from headrace_cli.models.agreement import Agreed, Said, agree
 
 Golden = tuple[GoldenRow, ...]
 _NOTE = "of float32 rows it says something else: it takes a frame in float64, some hundred times slower than a matrix (--frame)"

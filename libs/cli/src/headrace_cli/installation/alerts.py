@@ -22,7 +22,7 @@ from headrace.log.kafka import KafkaLog
 from headrace.log.kafka_errors import quietly
 from headrace.log.port import Reader, Record
 from headrace.log.views import read_all
-from headrace_cli.disk import Disk
+from headrace_cli.installation.disk import Disk
 
 _log = logging.getLogger("headrace.supervisor")
 

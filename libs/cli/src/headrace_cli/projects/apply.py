@@ -29,9 +29,9 @@ from headrace.project.load import is_path, load_project, note_applied
 from headrace.project.owners import claims_of, taken
 from headrace.project.rules.bounds import named
 from headrace.project.rules.sentences import Sentence
-from headrace_cli.expectations import expectations
-from headrace_cli.local import Local
-from headrace_cli.planned import plan_of, rate_warnings
+from headrace_cli.installation.local import Local
+from headrace_cli.projects.expectations import expectations
+from headrace_cli.projects.plan import plan_of, rate_warnings
 from headrace_cli.session import Session
 
 _MOST_TOLD = 20

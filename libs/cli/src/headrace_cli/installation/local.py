@@ -21,9 +21,9 @@ import psutil
 
 from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.hosting.settings import Settings, origins
-from headrace_cli.folder import LOCK_FILE, STATE_FILE, locked, sign
-from headrace_cli.overseeing import look_at
-from headrace_cli.waiting import Patience, Workers
+from headrace_cli.installation.folder import LOCK_FILE, STATE_FILE, locked, sign
+from headrace_cli.installation.hung import look_at
+from headrace_cli.terminal.waiting import Patience, Workers
 
 STOP_WITHIN_S = 10.0
 
@@ -95,7 +95,7 @@ class Local:
                 sys.executable,
                 "-P",
                 "-m",
-                "headrace_cli.supervisor",
+                "headrace_cli.installation.supervisor",
                 "--home",
                 str(self.home),
                 "--port",

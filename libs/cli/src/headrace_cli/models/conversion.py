@@ -14,7 +14,7 @@ from headrace.errors import Misconfigured, Poison
 from headrace.models import engine as engines
 from headrace.models import skops_format
 from headrace.models.matching import is_plain
-from headrace_cli.comparing import Rows, is_framed, rows_for
+from headrace_cli.models.comparison_rows import Rows, is_framed, rows_for
 
 WITHIN = 1e-6
 WARNING = "loading {file} runs whatever code stands in it: do this only with files that you made or trust"

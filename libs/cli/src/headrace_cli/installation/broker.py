@@ -12,8 +12,8 @@ from typing import Any
 
 from headrace.log.envelope import format_instant
 from headrace_broker import Broker
-from headrace_cli.disk import Disk
-from headrace_cli.overseeing import Oversight, look_at
+from headrace_cli.installation.disk import Disk
+from headrace_cli.installation.hung import Oversight, look_at
 
 _log = logging.getLogger("headrace.supervisor")
 

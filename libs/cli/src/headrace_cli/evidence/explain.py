@@ -33,9 +33,9 @@ from headrace.models import artifacts
 from headrace.models.engine import Engine, by_class, load
 from headrace.models.frames import frame_of
 from headrace.models.matching import matched
-from headrace_cli.labelled import labels_by_request, said_of
-from headrace_cli.render import instant
+from headrace_cli.outcomes.labelled import labels_by_request, said_of
 from headrace_cli.session import Session
+from headrace_cli.terminal.render import instant
 
 # Where causes lie: the control plane's topics, and what the monitor saw.
 CAUSES = (

@@ -15,9 +15,9 @@ from headrace.hosting.stops import STOPPED, read_stops, way_on
 from headrace.log.codec import Message
 from headrace.log.port import TopicPartition
 from headrace.log.topics import Topics
-from headrace_cli.children import last_line
-from headrace_cli.local import Local
-from headrace_cli.services import SERVICES
+from headrace_cli.installation.children import last_line
+from headrace_cli.installation.local import Local
+from headrace_cli.installation.services import SERVICES
 from headrace_cli.session import Session, plain
 
 FRESH_S = 5.0

@@ -20,12 +20,12 @@ from headrace.log.codec import Message, header
 from headrace.log.envelope import derived_id
 from headrace.log.port import Record
 from headrace.log.reading import pin_offsets, read_up_to
-from headrace_cli.cells import instant as instant_cell
-from headrace_cli.cells import label_among, text
-from headrace_cli.labelled import fates_by_place
-from headrace_cli.render import instant
+from headrace_cli.outcomes.labelled import fates_by_place
 from headrace_cli.session import Session
-from headrace_cli.tables import BadRow, Column, Row, Table
+from headrace_cli.tables.cells import instant as instant_cell
+from headrace_cli.tables.cells import label_among, text
+from headrace_cli.tables.files import BadRow, Column, Row, Table
+from headrace_cli.terminal.render import instant
 
 SOURCE = "import"
 _BATCH, _WITHIN_S = 2000, 60.0

@@ -12,9 +12,9 @@ from headrace.log.codec import Message
 from headrace.log.envelope import parse_instant
 from headrace.log.port import Reader
 from headrace.registry.state import Entry, Fold
-from headrace_cli.local import Local
+from headrace_cli.installation.local import Local
 from headrace_cli.session import Session
-from headrace_cli.waiting import NothingMoves, Workers, wait_for
+from headrace_cli.terminal.waiting import NothingMoves, Workers, wait_for
 
 T = TypeVar("T")
 

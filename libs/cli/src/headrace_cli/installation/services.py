@@ -8,7 +8,7 @@ from pathlib import Path
 from headrace.errors import Misconfigured
 from headrace.hosting.settings import Settings
 from headrace_broker import free_port, holder
-from headrace_cli.children import Child
+from headrace_cli.installation.children import Child
 
 SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor", "trainer")
 

@@ -12,9 +12,9 @@ from headrace.models.engine import Engine, Words
 from headrace.models.lightgbm_format import LightgbmEngine
 from headrace.models.matching import model_names, why_not_columns
 from headrace.models.skops_format import SkopsEngine
-from headrace_cli.answers import Answers, agreed_answers
-from headrace_cli.sampling import Requests
-from headrace_cli.vocabularies import agreed_words
+from headrace_cli.models.answers import Answers, agreed_answers
+from headrace_cli.models.samples import Requests
+from headrace_cli.models.vocabularies import agreed_words
 
 
 @dataclass(frozen=True)

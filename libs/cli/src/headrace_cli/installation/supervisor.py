@@ -1,4 +1,4 @@
-"""`python -m headrace_cli.supervisor`: the broker and all services as child processes, restarted when they die or stand still.
+"""`python -m headrace_cli.installation.supervisor`: the broker and all services as child processes, restarted when they die or stand still.
 
 One folder holds everything of a run (`folder`): the broker's data and a log per service. Children end with the supervisor, however
 it ends. A service that is stopped, or hung though it had a core, is replaced (kill -9: its successor goes on from the log).
@@ -23,13 +23,13 @@ from headrace.log.admin import ensure_topics
 from headrace.log.connecting import connect
 from headrace.log.kafka import KafkaLog
 from headrace_broker import Broker, BrokerError
-from headrace_cli.alarming import Alarms
-from headrace_cli.broker_keeper import PAUSE_S, BrokerKeeper
-from headrace_cli.children import RESTART_AT_ONCE, Child, reunite, rotate
-from headrace_cli.disk import Disk
-from headrace_cli.folder import StateFile, locked, sign
-from headrace_cli.overseeing import is_answering, look_at
-from headrace_cli.services import SERVICES, child_of, ports_of
+from headrace_cli.installation.alerts import Alarms
+from headrace_cli.installation.broker import PAUSE_S, BrokerKeeper
+from headrace_cli.installation.children import RESTART_AT_ONCE, Child, reunite, rotate
+from headrace_cli.installation.disk import Disk
+from headrace_cli.installation.folder import StateFile, locked, sign
+from headrace_cli.installation.hung import is_answering, look_at
+from headrace_cli.installation.services import SERVICES, child_of, ports_of
 
 _log = logging.getLogger("headrace.supervisor")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from headrace.log.envelope import format_instant
 from headrace_broker import die_with_parent
-from headrace_cli.overseeing import Oversight
+from headrace_cli.installation.hung import Oversight
 
 RESTART_AT_ONCE = 75
 MISCONFIGURED = 2
