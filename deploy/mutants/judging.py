@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deploy.mutants.places import Package, packages
+from deploy.mutants.places import Package, digest_of, packages
 from deploy.mutants.switch import Switch, turn_on
 
 LONGEST_TEST_S = 5.0
@@ -135,27 +135,38 @@ def fork(work: Callable[[], int], limit_s: float | None = None, log: str = os.de
 
 
 def watched(package: Package) -> dict[str, dict[str, Any]]:
-    """What each test of the package calls; from the last run where neither code nor tests have changed."""
-    kept, digest = package.build / "tests.json", package.digest()
-    if kept.exists() and (found := json.loads(kept.read_text()))["digest"] == digest:
-        return found["tests"]
+    """What each test of the package calls; a file of tests runs again where it, or the code, has changed."""
+    kept, code = package.build / "tests.json", package.digest_of_code()
+    known = json.loads(kept.read_text()) if kept.exists() else {}
+    digests = {str(path): digest_of([path]) for path in package.tests()}
+    files = {name: known["files"][name] for name in digests if name in known.get("files", {})}
+    files = {n: file for n, file in files.items() if known["code"] == code and file["digest"] == digests[n]}
+    new = [name for name in digests if name not in files]
 
     def work() -> int:
         watch = _Watch()
-        run_tests(package, map(str, package.tests()), plugins=[watch])
+        if new:
+            run_tests(package, new, plugins=[watch])
+        for name in new:
+            mine = {ident: test for ident, test in watch.tests.items() if ident.startswith(f"{name}::")}
+            files[name] = {"digest": digests[name], "tests": mine}
+        examples = {}
         for module in map(package.module_of, package.files()):
             if _examples_of(module):
                 Switch.hits, began = set(), time.monotonic()
                 held = _examples_hold(module)
                 seconds = time.monotonic() - began
-                watch.tests[module] = {"seconds": seconds, "passed": held, "calls": sorted(Switch.hits)}
-        kept.write_text(json.dumps({"digest": digest, "tests": watch.tests}))
+                examples[module] = {"seconds": seconds, "passed": held, "calls": sorted(Switch.hits)}
+        files["examples"] = {"digest": "", "tests": examples}
+        kept.write_text(json.dumps({"code": code, "files": files}))
         return 0
 
     log = package.build / "tests.log"
     if fork(work, log=str(log)) != 0:
         raise SystemExit(f"{package.name}: the tests could not be run without a mutant, see {log}")
-    return json.loads(kept.read_text())["tests"]
+    return {
+        name: test for file in json.loads(kept.read_text())["files"].values() for name, test in file["tests"].items()
+    }
 
 
 def judges(tests: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
