@@ -76,7 +76,7 @@ def packages() -> dict[str, Package]:
         "headrace",
         Path("libs/common/src"),
         COMMON,
-        tuple(Path("libs/common/tests", name) for name in ("stats", "features", "hosting")),
+        (Path("libs/common/tests/stats"),),
     )
     cores = [
         Package(root.name, f"headrace_{root.name}", root / "src", ("core/**/*.py",), (root / "tests",))

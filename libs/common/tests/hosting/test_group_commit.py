@@ -12,6 +12,8 @@ from headrace.hosting.commit import MAX_PENDING, GroupCommit, is_set
 from headrace.hosting.logic import Outputs
 from headrace.log.port import Out, TopicPartition
 
+# What takes longer never ends: each of these waits for turns of the loop alone.
+LIMIT_S = 5.0
 TP, OTHER = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
@@ -55,6 +57,10 @@ class Place:
     async def close(self) -> None:
         pass
 
+    async def flush(self) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            await self.group.flush()
+
     def gather(
         self, *outs: str, at: int | None = None, messages: int = 1, dead: Sequence[str] = (), **more: Any
     ) -> None:
@@ -70,7 +76,8 @@ class Place:
         finally:
             self.held.clear()
             self.group.close()
-            await asyncio.gather(task, return_exceptions=True)
+            _, running = await asyncio.wait([task], timeout=LIMIT_S)
+            assert not running
 
 
 async def turns(count: int = 50) -> None:
@@ -80,7 +87,7 @@ async def turns(count: int = 50) -> None:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         while not holds():
             await asyncio.sleep(0)
 
@@ -90,7 +97,7 @@ async def test_dead_letters_outputs_deferred_ones_and_offsets_are_one_transactio
     async with place.running():
         place.gather("a", at=5, dead=["poison"], deferred=lambda: [out("made")])
         place.group.gather(Outputs(outs=[out("b")]), [], {OTHER: 7}, 1)
-        await place.group.flush()
+        await place.flush()
     assert place.happened == [("committed", ["poison", "a", "b", "made"], {TP: 5, OTHER: 7})]
     assert place.group.committed == {TP: 5, OTHER: 7}
     assert place.progress == 1
@@ -102,7 +109,7 @@ async def test_what_is_deferred_is_made_only_when_it_is_about_to_be_committed() 
     assert made == []
     assert not place.group.is_drained
     async with place.running():
-        await place.group.flush()
+        await place.flush()
     assert place.happened == [("committed", ["made"], {})]
 
 
@@ -114,7 +121,7 @@ async def test_before_leaves_at_once_and_is_acknowledged_before_the_commit() -> 
         await turns()
         assert place.happened == []
         place.held = set()
-        await place.group.flush()
+        await place.flush()
     assert place.happened == [("sent", ["early"]), ("committed", ["a"], {TP: 1})]
 
 
@@ -144,7 +151,7 @@ async def test_offsets_alone_are_committed() -> None:
     place = Place()
     async with place.running():
         place.gather(at=3)
-        await place.group.flush()
+        await place.flush()
     assert place.happened == [("committed", [], {TP: 3})]
 
 
@@ -152,10 +159,10 @@ async def test_a_shard_that_reads_again_from_further_back_moves_no_offset_back()
     place = Place()
     async with place.running():
         place.gather("a", at=9)
-        await place.group.flush()
+        await place.flush()
         place.gather("b", at=4)
         place.group.gather(Outputs(), [], {OTHER: 2}, 1)
-        await place.group.flush()
+        await place.flush()
     assert place.happened[1] == ("committed", ["b"], {TP: 9, OTHER: 2})
     assert place.group.committed == {TP: 9, OTHER: 2}
 
@@ -214,10 +221,10 @@ async def test_a_flush_does_not_linger_and_waits_until_all_is_committed() -> Non
     place = Place(linger_s=600.0)
     async with place.running():
         place.gather("a", at=1)
-        await place.group.flush()
+        await place.flush()
         assert place.happened == [("committed", ["a"], {TP: 1})]
         assert place.group.is_drained
-        await place.group.flush()
+        await place.flush()
 
 
 @pytest.mark.parametrize(
@@ -254,7 +261,7 @@ async def test_close_commits_what_was_gathered_and_ends() -> None:
     place = Place(linger_s=600.0)
     place.gather("a", at=1)
     place.group.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         await place.group.run(place)
     assert place.happened == [("committed", ["a"], {TP: 1})]
 
@@ -274,7 +281,8 @@ async def test_a_transaction_that_fails_ends_the_run_and_commits_nothing() -> No
     place.fails = Retryable("fenced off")
     place.gather("a", at=1, after=[out("reply")])
     with pytest.raises(Retryable, match="fenced off"):
-        await place.group.run(place)
+        async with asyncio.timeout(LIMIT_S):
+            await place.group.run(place)
     await turns()
     assert place.happened == []
     assert place.group.committed == {}
