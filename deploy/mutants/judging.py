@@ -196,20 +196,21 @@ def judges(tests: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def verdicts(
-    package: Package, mutants: list[dict[str, str]], tests: dict[str, dict[str, Any]]
+    package: Package, mutants: list[dict[str, str]], tests: dict[str, dict[str, Any]], *, quickest_first: bool
 ) -> Iterator[dict[str, Any]]:
     """One verdict per mutant: killed, survived, timeout (counted as killed) or no test."""
     by_function = judges(tests)
+    seconds = {function: sum(tests[i]["seconds"] for i in ids) for function, ids in by_function.items()}
+    if quickest_first:
+        mutants = sorted(mutants, key=lambda m: seconds.get(f"{m['module']}:{m['function']}", 0.0))
     for mutant in mutants:
         ids = by_function.get(f"{mutant['module']}:{mutant['function']}", [])
         began = time.monotonic()
         verdict = "no test"
         if ids:
-            spent_s = sum(tests[i]["seconds"] for i in ids)
-
             switch = f"{mutant['module']}:{mutant['name']}"
             work = functools.partial(_judged, package, switch, ids)
-            code = fork(work, limit_s=20 + 10 * spent_s)
+            code = fork(work, limit_s=20 + 10 * seconds[f"{mutant['module']}:{mutant['function']}"])
             verdict = "timeout" if code is None else VERDICTS.get(code, f"error {code}")
         yield {"key": mutant["key"], "verdict": verdict, "seconds": round(time.monotonic() - began, 2)}
 
@@ -233,7 +234,9 @@ def main() -> int:
     gc.freeze()
     began, said, counts = time.monotonic(), time.monotonic(), dict[str, int]()
     with (package.build / "verdicts.jsonl").open("a") as out:
-        for done, verdict in enumerate(verdicts(package, plan["mutants"], tests), start=1):
+        for done, verdict in enumerate(
+            verdicts(package, plan["mutants"], tests, quickest_first=not plan["until"]), start=1
+        ):
             out.write(json.dumps(verdict) + "\n")
             out.flush()
             counts[verdict["verdict"]] = counts.get(verdict["verdict"], 0) + 1

@@ -36,12 +36,10 @@ class Package:
         return ".".join(path.relative_to(self.source).with_suffix("").parts)
 
     def tests(self) -> list[Path]:
-        """Its own tests, and the shared ones that name a mutated module or, of a service, the service."""
-        if self.imported == "headrace":
-            named = "|".join(re.escape(self.module_of(path)) for path in self.files())
-        else:
-            named = re.escape(self.imported)
-        wanted = re.compile(rf"\b({named})\b")
+        """Its own tests, and the shared ones that name what is mutated: one of the modules, or a service's core."""
+        modules = [self.module_of(path) for path in self.files()]
+        named = modules if self.imported == "headrace" else [f"{self.imported}.core"]
+        wanted = re.compile(rf"\b({'|'.join(map(re.escape, named))})\b")
         shared = [p for folder in ("cases", "flow", "contract") for p in Path("tests", folder).glob("test_*.py")]
         libs = [p for root in Path("libs").glob("*/tests") for p in root.rglob("test_*.py")]
         own = [p for root in self.own_tests for p in root.rglob("test_*.py")]

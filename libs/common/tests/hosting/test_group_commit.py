@@ -73,11 +73,13 @@ class Place:
         task = asyncio.create_task(self.group.run(self))
         try:
             yield task
-        finally:
-            self.held.clear()
-            self.group.close()
-            _, running = await asyncio.wait([task], timeout=LIMIT_S)
-            assert not running
+        except BaseException:
+            task.cancel()
+            raise
+        self.held.clear()
+        self.group.close()
+        _, running = await asyncio.wait([task], timeout=LIMIT_S)
+        assert not running
 
 
 async def turns(count: int = 50) -> None:
@@ -312,3 +314,28 @@ async def test_an_event_is_waited_for_as_long_as_said() -> None:
     asyncio.get_running_loop().call_later(0.01, event.set)
     assert await is_set(event, 20.0)
     assert await is_set(event, 0.0)
+
+
+async def test_the_replies_of_all_batches_of_a_transaction_leave_together() -> None:
+    place = Place()
+    place.gather("a", after=[out("one")])
+    place.gather("b", after=[out("two")])
+    async with place.running():
+        await until(lambda: len(place.happened) == 2)
+    assert place.happened == [("committed", ["a", "b"], {}), ("sent", ["one", "two"])]
+
+
+async def test_a_partition_of_which_nothing_is_handled_yet_stands_at_its_beginning() -> None:
+    place = Place()
+    async with place.running():
+        place.gather(at=0)
+        await place.flush()
+    assert place.happened == [("committed", [], {TP: 0})]
+
+
+async def test_as_many_as_one_transaction_should_hold_still_linger() -> None:
+    place = Place(linger_s=600.0)
+    async with place.running():
+        place.gather("a", messages=MAX_PENDING)
+        await turns()
+        assert place.happened == []
