@@ -52,6 +52,7 @@ def run() -> list[Row]:
 # the fold
 
 
+# long: one table of figures, measured in turns
 def _folds(broker: Broker, folder: Path) -> list[Row]:
     python = peer_python("quixstreams")
     ours, theirs, twice, many, spread = Series(), Series(), Series(), Series(), Series()
@@ -135,6 +136,7 @@ def _fold(broker: Broker, namespace: str) -> float:
 # reads
 
 
+# long: one table of figures, measured in turns
 def _reads(broker: Broker, folder: Path) -> list[Row]:
     python = peer_python("feast")
     namespace = _preloaded(broker, HISTORY, HISTORY_ENTITIES)

@@ -21,6 +21,7 @@ from headrace_feature.settings import MAX_BATCH
 from headrace_feature.shell import SERVICE, FeatureShard
 
 
+# long: one measurement from the start of the clock to its end
 async def fold(bootstrap_servers: str, namespace: str) -> dict[str, float]:
     """Fold everything once, exactly once."""
     log, topics, project = (

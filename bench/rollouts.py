@@ -16,18 +16,9 @@ import numpy as np
 from scipy.stats import beta, chisquare
 
 from bench.flight_scores import July, july, traffic_of
+from bench.guardrail_sims import BORDER, QUIET, Outcome, crash_decisions, roll_out
 from bench.measure import ForeignLoad, Row, say
-from bench.rollout_sims import (
-    BORDER,
-    HOURS,
-    PLAN,
-    QUIET,
-    Outcome,
-    crash_decisions,
-    draw_hours,
-    naive_arms,
-    roll_out,
-)
+from bench.rollout_sims import HOURS, PLAN, draw_hours, naive_arms
 from headrace.policy.guardrails import split_alpha
 from headrace.project.deployments import GUARDRAILS
 from headrace_inference.core.routing import choose_version

@@ -218,6 +218,7 @@ def _over_http(port: int, path: str, form: str) -> dict | None:
 # what comes out
 
 
+# long: one table of figures
 def _rows(figures: Figures, foreign: float) -> list[Row]:
     def rate(name: str, ours: str, peer: str, told: str, at_least: float | None) -> Row:
         return compare(

@@ -1,7 +1,8 @@
-"""Every service has the same rooms: read one, know all."""
+"""Every service has the same rooms, every module and function a size that a person can hold in mind."""
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,21 @@ ROOT = Path(__file__).parents[2]
 SERVICES = sorted(path.name for path in (ROOT / "services").iterdir() if (path / "pyproject.toml").exists())
 ROOMS = ("__init__.py", "__main__.py", "app.py", "settings.py", "shell.py", "core/__init__.py")
 HEADINGS = ("## Decides", "## Reads", "## Writes", "## Keeps", "## Settings", "## Alarms")
+
+
+# What may stand at the top of a package beside its rooms, and why.
+ALSO = {"pipeline": {"testing.py"}}  # the kit with which users test their transforms: it is imported by them
+MOST_SHELL_LINES, MOST_LINES, MOST_TEST_LINES, MOST_FUNCTION_LINES = 199, 400, 500, 40
+# Beside a longer function stands a comment that begins like this, and says why it is one.
+LONG = "# long:"
+TRACKED = subprocess.run(
+    ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
+).stdout.split()
+MODULES = [name for name in TRACKED if (ROOT / name).exists()]
+
+
+def is_test(name: str) -> bool:
+    return "tests" in Path(name).parts[:-1]
 
 
 def package(service: str) -> Path:
@@ -21,6 +37,72 @@ def test_a_service_has_every_room(service: str) -> None:
     missing = [room for room in ROOMS if not (package(service) / room).exists()]
     assert not missing
     assert list((ROOT / "services" / service / "tests").glob("test_*.py"))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_has_nothing_outside_of_its_rooms(service: str) -> None:
+    known = {room for room in ROOMS if "/" not in room} | {"core", "adapters", "__pycache__"} | ALSO.get(service, set())
+    assert {path.name for path in package(service).iterdir()} - known == set()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_shell_only_gathers_decides_and_acts(service: str) -> None:
+    assert len((package(service) / "shell.py").read_text().splitlines()) <= MOST_SHELL_LINES
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_steps_a_machine_returns_a_step(service: str) -> None:
+    """A function of a core that is named `on_<message>` returns a `Step`; a method of that name may also return nothing."""
+    others = []
+    for path in (package(service) / "core").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        methods = {item for node in tree.body if isinstance(node, ast.ClassDef) for item in node.body}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("on_"):
+                returned = ast.unparse(node.returns).strip("'\"") if node.returns else "nothing that is said"
+                allowed = ("Step", "None") if node in methods else ("Step",)
+                if not returned.startswith(allowed):
+                    others.append(f"{path.name}: {node.name} -> {returned}")
+    assert others == []
+
+
+def test_no_module_is_longer_than_a_person_can_hold_in_mind() -> None:
+    lengths = {name: len((ROOT / name).read_text().splitlines()) for name in MODULES}
+    assert {n: found for n, found in lengths.items() if found > (MOST_TEST_LINES if is_test(n) else MOST_LINES)} == {}
+
+
+def test_no_function_is_long_without_a_reason_beside_it() -> None:
+    found = {
+        f"{name}:{function.name}": length
+        for name in MODULES
+        if not is_test(name)
+        for function, length in long_functions((ROOT / name).read_text())
+    }
+    assert found == {}
+
+
+def long_functions(source: str) -> list[tuple[ast.FunctionDef | ast.AsyncFunctionDef, int]]:
+    """Those of more than 40 lines, the docstring not counted, without a comment `# long: ...` on the line of their name or above it."""
+    lines, found = source.splitlines(), []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            beside = lines[first - 2 : node.body[0].lineno - 1] if first > 1 else lines[: node.body[0].lineno - 1]
+            docstring = ast.get_docstring(node, clean=False)
+            length = (
+                (node.end_lineno or node.lineno) - node.lineno + 1 - (docstring.count("\n") + 1 if docstring else 0)
+            )
+            if length > MOST_FUNCTION_LINES and not any(LONG in line for line in beside):
+                found.append((node, length))
+    return found
+
+
+def test_a_long_function_is_found_unless_it_says_why_it_is_long() -> None:
+    body = "\n".join(f"    x = {n}" for n in range(50))
+    (found,) = long_functions(f'def f():\n    """Says.\n\n    Much."""\n{body}')
+    assert (found[0].name, found[1]) == ("f", 51)
+    assert long_functions(f"def f():  # long: a table\n{body}") == []
+    assert long_functions(f"# long: a table\ndef f():\n{body}") == []
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -4,17 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from bench.rollout_sims import (
-    BORDER,
-    QUIET,
-    SHOWN_LEVEL,
-    Outcome,
-    Traffic,
-    crash_decisions,
-    draw_hours,
-    naive_arms,
-    roll_out,
-)
+from bench.guardrail_sims import BORDER, QUIET, Outcome, crash_decisions, roll_out
+from bench.rollout_sims import SHOWN_LEVEL, Traffic, draw_hours, naive_arms
 from scipy.stats import binom
 
 RUNS, WEEKS = 100, 3

@@ -30,6 +30,7 @@ from headrace_flights.project import project
 from headrace_flights.schedule import EPOCH_S, Schedule
 
 
+# long: one option a line
 async def play(to_s: float, speed: float | None) -> None:
     """Play from where the log ends up to `to_s`; with a speed as if live, else as history."""
     settings = Settings.load()

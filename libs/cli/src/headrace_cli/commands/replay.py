@@ -24,6 +24,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("replay")(replay)
 
 
+# long: one option a line
 def replay(
     file: Annotated[
         Path | None,

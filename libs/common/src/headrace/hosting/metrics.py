@@ -21,6 +21,7 @@ class HealthCollector(Collector):
         self._health = health
 
     def collect(self) -> Iterator[Metric]:
+        """The metrics of this moment."""
         health = self._health
         yield _gauge(
             "headrace_ready", "1 when the instance does its work, 0 when not", health.service, float(health.is_ready)
@@ -51,17 +52,22 @@ class HealthCollector(Collector):
             )
         yield from _of_deployments(health)
         if health.service == "inference":
-            yield _breakers(health)
-            yield GaugeMetricFamily(
-                "headrace_inference_overload_level",
-                "0 none, 1 shadows are dropped, 2 the baseline too, 3 requests are refused; the worst deployment's",
-                value=max(health.overload.values(), default=0),
-            )
-            yield GaugeMetricFamily(
-                "headrace_inference_hung_calls",
-                "Calls of models that hang for good; each may use a core until the process is restarted",
-                value=sum(health.hung_calls.values()),
-            )
+            yield from _of_inference(health)
+
+
+def _of_inference(health: Health) -> Iterator[Metric]:
+    """What only inference has: breakers, overload, calls that hang."""
+    yield _breakers(health)
+    yield GaugeMetricFamily(
+        "headrace_inference_overload_level",
+        "0 none, 1 shadows are dropped, 2 the baseline too, 3 requests are refused; the worst deployment's",
+        value=max(health.overload.values(), default=0),
+    )
+    yield GaugeMetricFamily(
+        "headrace_inference_hung_calls",
+        "Calls of models that hang for good; each may use a core until the process is restarted",
+        value=sum(health.hung_calls.values()),
+    )
 
 
 def _breakers(health: Health) -> Metric:
