@@ -139,6 +139,7 @@ class Outcome:
 
     @property
     def share_back(self) -> float:
+        """Share of the runs that were rolled back."""
         return float(np.isfinite(self.back_h).mean())
 
     def first(self) -> dict[str, int]:

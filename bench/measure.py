@@ -40,10 +40,12 @@ class Series:
 
     @property
     def median(self) -> float:
+        """Their median."""
         return statistics.median(self.values)
 
     @property
     def spread(self) -> float:
+        """How far they lie apart, by their median."""
         return (max(self.values) - min(self.values)) / self.median if self.median else 0.0
 
 

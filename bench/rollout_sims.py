@@ -55,6 +55,7 @@ class Traffic:
 
     @property
     def days(self) -> int:
+        """How many days it covers."""
         return int(self.block.max()) // HOURS + 1
 
     def swapped(self) -> "Traffic":

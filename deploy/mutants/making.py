@@ -41,6 +41,7 @@ class Mutant:
 
     @property
     def switch(self) -> str:
+        """By what it is switched on."""
         return f"{self.module}:{self.name}"
 
 

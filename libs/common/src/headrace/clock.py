@@ -7,17 +7,24 @@ from typing import Protocol
 class Clock(Protocol):
     """Seconds since the epoch (`now_s`) and seconds of a clock that never jumps (`monotonic_s`)."""
 
-    def now_s(self) -> float: ...
-    def monotonic_s(self) -> float: ...
+    def now_s(self) -> float:
+        """Seconds since the epoch; may jump when somebody sets the clock. Never blocks."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds since some moment; never jumps. Never blocks."""
+        ...
 
 
 class SystemClock:
     """The machine's clocks."""
 
     def now_s(self) -> float:
+        """Seconds since the epoch."""
         return time.time()
 
     def monotonic_s(self) -> float:
+        """Seconds since some moment."""
         return time.monotonic()
 
 
@@ -29,9 +36,11 @@ class ManualClock:
         self._monotonic_s = 0.0
 
     def now_s(self) -> float:
+        """Seconds since the epoch, as set."""
         return self._now_s
 
     def monotonic_s(self) -> float:
+        """Seconds that have been advanced."""
         return self._monotonic_s
 
     def advance(self, seconds: float) -> None:

@@ -51,12 +51,14 @@ class HttpWay:
         await self._http.aclose()
 
     async def ask(self, deployment: str, batch: Batch, version: int | None, deadline_s: float) -> list[Prediction]:
+        """A prediction per row; see `Way.ask`."""
         preview = "" if version is None else f"/versions/{version}"
         name = quote(deployment, safe="")
         path, body = f"/v1/deployments/{name}{preview}/predict", _body(batch.plain(SystemClock().now_s()), deadline_s)
         return _read(await self._asked(path, body, batch.request_id, deadline_s), batch)
 
     async def observe(self, deployment: str, outcomes: Sequence[Observed], deadline_s: float) -> None:
+        """Return when all are on the log; see `Way.observe`."""
         path = f"/v1/deployments/{quote(deployment, safe='')}/outcomes"
         for part in cut(outcomes):
             rows = [row(one) for one in part]

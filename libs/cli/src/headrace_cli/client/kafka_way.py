@@ -81,6 +81,7 @@ class KafkaWay:
         await self._kinds.stop()
 
     async def ask(self, deployment: str, batch: Batch, version: int | None, deadline_s: float) -> list[Prediction]:
+        """A prediction per row; see `Way.ask`."""
         deadline_ms = max(1, int(deadline_s * 1000))
         with told(batch.request_id):
             found = await self._found(deployment)
@@ -92,6 +93,7 @@ class KafkaWay:
         ]
 
     async def observe(self, deployment: str, outcomes: Sequence[Observed], deadline_s: float) -> None:
+        """Return when all are on the log; see `Way.observe`."""
         with told(outcomes[0].id):
             found = await self._found(deployment)
             for number, one in enumerate(outcomes):
@@ -150,6 +152,7 @@ class OwnKafkaWay(KafkaWay):
         super().__init__(log, codec, topics, Projects(log, codec, topics), SystemClock())
 
     async def start(self) -> None:
+        """Connect and read what is applied; see `Way.start`."""
         try:
             with told(""):
                 await connect(self._log, CONNECT_WITHIN_S)
@@ -161,6 +164,7 @@ class OwnKafkaWay(KafkaWay):
         self._tasks.append(asyncio.create_task(self._projects.run(self._stop)))
 
     async def close(self) -> None:
+        """Give the connections back."""
         await super().close()
         await self._projects.stop()
         await self._log.stop()

@@ -11,7 +11,9 @@ from headrace_cli.client.rows import Batch
 class Way(Protocol):
     """Asks one batch; may be used for many at once."""
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        """Connect. Waits for the other end; raises `Unreachable`."""
+        ...
 
     async def ask(self, deployment: str, batch: Batch, version: int | None, deadline_s: float) -> list[Prediction]:
         """A prediction per row, whatever its outcome. Raises `Rejected` or `Unreachable`."""
@@ -21,4 +23,6 @@ class Way(Protocol):
         """Return when all are on the log. Raises `Rejected` or `Unreachable`."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Give the connections back. Raises nothing."""
+        ...

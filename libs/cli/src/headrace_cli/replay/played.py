@@ -30,9 +30,17 @@ from headrace_cli.terminal.render import instant
 class Bar(Protocol):
     """Where progress is told."""
 
-    def tell(self, line: str) -> None: ...
-    def part(self, what: str, total: float | None) -> None: ...
-    def reached(self, done: float, at: str) -> None: ...
+    def tell(self, line: str) -> None:
+        """Print a line above the bar."""
+        ...
+
+    def part(self, what: str, total: float | None) -> None:
+        """A new part of the work begins. `total`: how much it is, None where that is not known."""
+        ...
+
+    def reached(self, done: float, at: str) -> None:
+        """So much of the part is done. `at`: the instant that it has come to."""
+        ...
 
 
 @dataclass(frozen=True)

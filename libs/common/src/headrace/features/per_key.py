@@ -21,6 +21,7 @@ class Line:
 
     @classmethod
     def of(cls, keys: Ints, at_s: Floats) -> "Line":
+        """The line of entries with these keys and instants, shape (n,) each."""
         order = np.lexsort((at_s, keys))
         instants, rank = np.unique(at_s[order], return_inverse=True)
         return cls(order, keys[order] * (len(instants) + 1) + rank, instants)

@@ -36,8 +36,13 @@ class Rebuild(msgspec.Struct, frozen=True):
 class ShardLogic(Protocol):
     """One shard of a stateful service, without Kafka in it."""
 
-    def rebuild(self) -> Sequence[Rebuild]: ...
-    async def on_history(self, message: Message) -> None: ...
+    def rebuild(self) -> Sequence[Rebuild]:
+        """What is read before the first batch, so that the state is that of the former owner. Does not block."""
+        ...
+
+    async def on_history(self, message: Message) -> None:
+        """Take in one record of `rebuild`, in offset order per partition. What it raises ends the process."""
+        ...
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """After the history: where to read from; `committed` as it is, normally. A missing partition starts at its beginning."""
@@ -47,7 +52,9 @@ class ShardLogic(Protocol):
         """Messages, or whatever the host's `decode` makes of records."""
         ...
 
-    async def on_tick(self) -> Outputs: ...
+    async def on_tick(self) -> Outputs:
+        """Called when no batch waits, every `tick_s`; what it returns is written like that of a batch."""
+        ...
 
 
 @runtime_checkable

@@ -49,7 +49,9 @@ _M_MMAP_THRESHOLD = -3  # <malloc.h>
 class Runnable(Protocol):
     """A part of a service that works until `stop` is set."""
 
-    async def run(self, stop: asyncio.Event) -> None: ...
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set. What it raises ends the process; a `HeadraceError` by its meaning, anything else as a bug."""
+        ...
 
 
 D = TypeVar("D", bound=Definitions)

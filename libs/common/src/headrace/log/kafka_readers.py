@@ -150,6 +150,7 @@ class Listener(ConsumerRebalanceListener):
 
 
 def consumer_options(committed: bool) -> dict[str, Any]:
+    """How every consumer of ours reads: nothing is committed by itself."""
     return {
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
@@ -160,8 +161,10 @@ def consumer_options(committed: bool) -> dict[str, Any]:
 
 
 def ours(tp: ATopicPartition) -> TopicPartition:
+    """A partition of aiokafka as ours."""
     return TopicPartition(tp.topic, tp.partition)
 
 
 def theirs(tp: TopicPartition) -> ATopicPartition:
+    """A partition of ours as aiokafka's."""
     return ATopicPartition(tp.topic, tp.partition)

@@ -28,6 +28,7 @@ def refuse_ahead(record: Record, time_s: float, name: str = "ce_time") -> None:
 
 
 def refuse_oversized(record: Record) -> None:
+    """Raise `Poison` for a record that could not be taken whole, or whose key is too long."""
     if record.unread is not None:
         raise Poison(record.unread)
     raise Poison(f"key has {len(record.key or b'')} bytes, at most {MAX_KEY_BYTES} are allowed", "key")

@@ -9,6 +9,8 @@ OPEN, COMMITTED, ABORTED = "open", "committed", "aborted"
 
 @dataclass(slots=True)
 class Transaction:
+    """Whether it is open, committed or aborted."""
+
     state: str = OPEN
 
 
@@ -31,6 +33,8 @@ class Entry:
 
 @dataclass(slots=True)
 class Partition:
+    """Records and control records in the order of their offsets."""
+
     entries: list[Entry] = field(default_factory=list)
     end: int = 0
 

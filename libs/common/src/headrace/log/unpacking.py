@@ -79,9 +79,11 @@ class Batches:
         self._data, self._at = data, 0
 
     def size_in_bytes(self) -> int:
+        """How many bytes the answer has."""
         return len(self._data)
 
     def has_next(self) -> bool:
+        """Whether another whole batch follows."""
         return self._end() is not None
 
     def next_raw(self) -> bytes | None:

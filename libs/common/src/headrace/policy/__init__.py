@@ -1,0 +1,1 @@
+"""What moves to the one service that uses it."""

@@ -73,6 +73,7 @@ class Chains:
 
     @property
     def count(self) -> int:
+        """How many chains there are."""
         return self.wealth.shape[-2]
 
     def settle(self, gain: ArrayLike, at_risk: ArrayLike) -> None:

@@ -1,0 +1,1 @@
+"""What tests need: logs that can be compared, shards that count, builders, fixtures of pytest."""

@@ -25,15 +25,19 @@ class Counter:
         self.counts: dict[str, int] = {}
 
     def rebuild(self) -> Sequence[Rebuild]:
+        """Its own output."""
         return [Rebuild(self.topics.name("inference.outcomes"))]
 
     async def on_history(self, message: Message) -> None:
+        """Take over a count."""
         self.counts[message.event.unit] = int(message.event.label)
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        """From where the group stands."""
         return committed
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
+        """One outcome per request."""
         return Outputs(outs=[self._count(message) for message in batch])
 
     def _count(self, message: Message) -> Out:
@@ -51,6 +55,7 @@ class Counter:
         )
 
     async def on_tick(self) -> Outputs:
+        """Nothing."""
         return Outputs()
 
 
@@ -65,10 +70,12 @@ class Bench:
         self.health = Health("inference", "test", failures={})
 
     async def set_up(self) -> "Bench":
+        """Create the topics."""
         await ensure_topics(self.log, self.topics.specs())
         return self
 
     async def ask(self, count: int, start: int = 0) -> None:
+        """Write `count` requests of seven units."""
         producer = await self.log.producer()
         requests = [PredictionRequested("d", unit=f"u{n % 7}") for n in range(start, start + count)]
         await producer.send(
@@ -80,11 +87,13 @@ class Bench:
         await producer.close()
 
     async def put(self, *values: bytes, partition: int = 0) -> None:
+        """Write these bytes as requests."""
         producer = await self.log.producer()
         await producer.send([Out(self.requests, b"k", value, partition=partition) for value in values])
         await producer.close()
 
     def host(self, make: Callable[[int], Counter] | None = None, lock: str | None = None) -> ShardGroup:
+        """A group of one service that counts."""
         chosen = make or (lambda shard: Counter(self.topics, shard))
         return ShardGroup(
             self.log,
@@ -99,6 +108,7 @@ class Bench:
 
     @asynccontextmanager
     async def running(self, host: ShardGroup) -> AsyncIterator[None]:
+        """Run a group while the block lasts."""
         stop = asyncio.Event()
         task = asyncio.create_task(host.run(stop))
         try:
@@ -108,21 +118,25 @@ class Bench:
             await task
 
     async def counts(self) -> dict[str, list[int]]:
+        """All counts that were written, per unit."""
         found: dict[str, list[int]] = {}
         for message in await read_all(self.log, self.codec, [self.topics.name("inference.outcomes")]):
             found.setdefault(message.event.unit, []).append(int(message.event.label))
         return found
 
     async def until(self, holds: Callable[[dict[str, list[int]]], bool]) -> dict[str, list[int]]:
+        """Wait until the counts are as wanted, a minute at most."""
         async with asyncio.timeout(60):
             while not holds(found := await self.counts()):
                 await asyncio.sleep(0.02)
         return found
 
     async def dead(self) -> list[bytes | None]:
+        """The bytes of all dead letters."""
         return [record.value for record in await self.letters()]
 
     async def letters(self, service: str = "inference") -> list[Record]:
+        """All dead letters of a service."""
         partitions = await self.log.partitions(self.topics.dlq(service))
         ends = await self.log.end_offsets(partitions)
         reader = await self.log.reader(partitions, "beginning")
@@ -134,13 +148,18 @@ class Bench:
 
 
 class Whole(Counter):
+    """Counts with the state of all shards."""
+
     def rebuild(self) -> Sequence[Rebuild]:
+        """The output of all shards."""
         return [Rebuild(self.topics.name("inference.outcomes"), whole=True)]
 
 
 def total(counts: dict[str, list[int]]) -> int:
+    """How many counts there are."""
     return sum(map(len, counts.values()))
 
 
 def are_exact(counts: dict[str, list[int]]) -> bool:
+    """Whether each unit was counted once per request, in order."""
     return all(found == list(range(1, len(found) + 1)) for found in counts.values())

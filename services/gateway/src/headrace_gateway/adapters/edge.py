@@ -53,6 +53,7 @@ class Edge:
         self._shortcuts, self._health = tuple(shortcuts), health
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one call in, or answer it here."""
         if scope["type"] != "http":
             return
         watched = _Watched(send)
