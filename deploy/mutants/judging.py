@@ -235,7 +235,7 @@ def main() -> int:
     began, said, counts = time.monotonic(), time.monotonic(), dict[str, int]()
     with (package.build / "verdicts.jsonl").open("a") as out:
         for done, verdict in enumerate(
-            verdicts(package, plan["mutants"], tests, quickest_first=not plan["until"]), start=1
+            verdicts(package, plan["mutants"], tests, quickest_first=not plan["minutes"]), start=1
         ):
             out.write(json.dumps(verdict) + "\n")
             out.flush()
@@ -247,7 +247,7 @@ def main() -> int:
                 print(
                     f"{package.name}: {done} of {whole} ({said_counts}), about {left_s / 60:.0f} min left", flush=True
                 )
-            if plan["until"] and time.time() > plan["until"]:
+            if plan["minutes"] and now - began > 60 * plan["minutes"]:
                 print(f"{package.name}: the time given is used up; the next run goes on from here")
                 break
     return 0
