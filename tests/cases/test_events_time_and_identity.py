@@ -27,9 +27,8 @@ from headrace.features.store import VALUES_BYTES, OnlineStore
 from headrace.project import Count, Deduplicate, Deployment, FeatureView, Join, Key, Mean, Number, Project, Source
 from headrace.project.compile import compile_project, event_struct
 from headrace.topics import Topics
-from headrace_feature.adapters.admission import Admission
-from headrace_feature.core.views import SourceFold
-from headrace_feature.shell import take
+from headrace_feature.core.ingest import Admission
+from headrace_feature.core.source_fold import SourceFold
 
 START = 1_364_774_400.0
 NOW_MS = int(START * 1000)
@@ -83,7 +82,7 @@ class Both:
         for found in records:
             self.table.take(CODEC.decode(found))
             try:
-                take(self.fold, ADMISSION.decode(found))
+                self.fold.on_record(ADMISSION.decode(found))
             except Poison as poison:
                 self.refused.append(poison.reason)
         self.fold.fold()
@@ -130,7 +129,7 @@ def test_parts_that_hold_the_separator_are_two_entities() -> None:
     struct = event_struct(project.sources[0])
     for n, (x, y) in enumerate([("a|b", "c"), ("a", "b|c"), ("a\\", "b|c"), ("a", "\\|b|c")]):
         event = struct(at=START, x=x, y=y)
-        fold.take(event)
+        fold.on_event(event)
         table.add(event, 0, n)
     fold.fold()
     entities = {entity for _, entity in fold.tiles}

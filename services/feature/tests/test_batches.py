@@ -6,8 +6,6 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.features import batches
-from headrace.features.batches import Batch, fold_batch
 from headrace.features.plan import plan_view
 from headrace.features.tiles import TileState
 from headrace.project.definition import (
@@ -17,6 +15,8 @@ from headrace.project.definition import (
     SourceDefinition,
     ViewDefinition,
 )
+from headrace_feature.core import batches
+from headrace_feature.core.batches import Batch, fold_batch
 
 HOUR, DAY = 3600, 86_400
 START = 1_364_774_400.0
