@@ -15,8 +15,8 @@ from headrace.obs.health import Health
 from headrace.project.compile import event_struct
 from headrace.settings import Settings
 from headrace.topics import Topics
+from headrace_feature.adapters.admission import Admission
 from headrace_feature.adapters.history import History
-from headrace_feature.core.ingest import Admission
 from headrace_feature.settings import MAX_BATCH
 from headrace_feature.shell import SERVICE, FeatureShard
 

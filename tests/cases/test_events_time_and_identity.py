@@ -27,7 +27,7 @@ from headrace.features.store import VALUES_BYTES, OnlineStore
 from headrace.project import Count, Deduplicate, Deployment, FeatureView, Join, Key, Mean, Number, Project, Source
 from headrace.project.compile import compile_project, event_struct
 from headrace.topics import Topics
-from headrace_feature.core.ingest import Admission
+from headrace_feature.adapters.admission import Admission
 from headrace_feature.core.source_fold import SourceFold
 
 START = 1_364_774_400.0
@@ -254,7 +254,7 @@ import msgspec
 from headrace.features.plan import available_s
 from headrace.project import Source, Outcome
 from headrace.project.compile import compile_source
-from headrace.project.contract import _at_s
+from headrace_pipeline.core.contract import _at_s
 from headrace.project.streams import at_seconds
 class E(msgspec.Struct):
     at: datetime

@@ -27,8 +27,8 @@ from headrace.project.compile import compile_project, event_struct
 from headrace.project.definition import ProjectDefinition
 from headrace.testing.memory import MemoryLog
 from headrace.topics import Topics
+from headrace_feature.adapters.admission import Admission
 from headrace_feature.adapters.history import History
-from headrace_feature.core.ingest import Admission
 from headrace_feature.shell import FeatureShard
 
 START = 1_364_774_400.0

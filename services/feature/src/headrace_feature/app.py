@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from headrace.bus.runtime import Context, Runnable
 from headrace.bus.shards import ShardHost
+from headrace_feature.adapters.admission import Admission
 from headrace_feature.adapters.definitions import Definitions
 from headrace_feature.adapters.history import History
-from headrace_feature.core.ingest import Admission
 from headrace_feature.settings import LINGER_S, MAX_BATCH
 from headrace_feature.shell import SERVICE, FeatureShard
 

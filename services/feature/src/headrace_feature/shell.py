@@ -15,8 +15,9 @@ from headrace.project.definition import ProjectDefinition
 from headrace.topics import Topics
 from headrace_feature.adapters.building import ViewBuild
 from headrace_feature.adapters.history import History
+from headrace_feature.adapters.records import SERVICE, ShardRecords, deleted_by
 from headrace_feature.adapters.reporting import report_source
-from headrace_feature.core.records import SERVICE, ShardRecords
+from headrace_feature.core.facts import ViewDropped, Written
 from headrace_feature.core.shard import ShardState
 from headrace_feature.core.source_fold import SourceFold
 from headrace_feature.core.views import BuildStep, choose_build_step, plans_of
@@ -43,9 +44,9 @@ class FeatureShard:
         self._output = topics.name("features.online")
         defined = plans_of(projects)
         by_source = {name: topics.of_source(name) for name in defined}
-        self._state = ShardState(defined, by_source, shard, ShardRecords(self._output, shard))
+        self._state, self._records = ShardState(defined, by_source, shard), ShardRecords(self._output, shard)
         self._builds: dict[str, ViewBuild] = {}
-        self._to_write: Sequence[Out] = ()
+        self._to_write: tuple[Written, ...] = ()
 
     def rebuild(self) -> Sequence[Rebuild]:
         """The shard's own output: all that it needs to go on."""
@@ -53,13 +54,17 @@ class FeatureShard:
 
     async def on_history(self, message: Message) -> None:
         """Take a record of the shard's own output."""
-        self._state.apply(message.event, message.record.key)
+        if message.event is None:
+            self._state.forget(*deleted_by(message.record.key))
+        else:
+            self._state.apply(message.event)
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Start the folds and the building of views that are not complete; reading goes on where it was committed."""
         self._to_write = self._state.on_start().facts
-        for dropped in self._state.dropped:
-            _log.info("dropping view %s of %s: %s tiles", dropped.view, dropped.source, dropped.tiles)
+        for fact in [fact for written in self._to_write for fact in written.facts]:
+            if isinstance(fact, ViewDropped):
+                _log.info("dropping view %s of %s: %s tiles", fact.view, fact.source, len(fact.entities))
         for name, fold in self._state.to_build.items():
             self._begin_building(name, fold)
         return committed
@@ -69,11 +74,11 @@ class FeatureShard:
         step = self._state.on_batch(batch)
         for name in self._state.folded:
             report_source(self._health, name, self._shard, self._state.folds[name])
-        return Outputs(outs=[*self._take_to_write(), *step.facts, *await self._advance_builds()])
+        return Outputs(outs=self._take_to_write() + self._records.of(step.facts) + await self._advance_builds())
 
     async def on_tick(self) -> Outputs:
         """What the start left to be written, and views that were completed meanwhile."""
-        return Outputs(outs=[*self._take_to_write(), *await self._advance_builds()])
+        return Outputs(outs=self._take_to_write() + await self._advance_builds())
 
     async def on_close(self) -> None:
         """End the building of views."""
@@ -84,9 +89,9 @@ class FeatureShard:
         """The fold of one source, for inspection."""
         return self._state.folds[source]
 
-    def _take_to_write(self) -> Sequence[Out]:
-        outs, self._to_write = self._to_write, ()
-        return outs
+    def _take_to_write(self) -> list[Out]:
+        written, self._to_write = self._to_write, ()
+        return self._records.of(written)
 
     def _begin_building(self, name: str, fold: SourceFold) -> None:
         place = TopicPartition(self._topics.of_source(name), self._shard)
@@ -105,7 +110,7 @@ class FeatureShard:
                     build.begin(applied)
                 case BuildStep.ADOPT:
                     await build.read_to(applied)
-                    outs += self._state.on_built(name, build.fold).facts
+                    outs += self._records.of(self._state.on_built(name, build.fold).facts)
                     _log.info("built %s: %s tiles", ", ".join(build.fold.views), len(build.fold.tiles))
                     await build.close()
                     del self._builds[name], self._health.building[place]

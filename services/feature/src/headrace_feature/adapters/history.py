@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from headrace.bus.port import Log, Reader, Record, TopicPartition
 from headrace.codec import SourceEvent
 from headrace.errors import Poison
-from headrace_feature.core.ingest import Admission
+from headrace_feature.adapters.admission import Admission
 
 _CHUNK = 5000
 

@@ -1,50 +1,37 @@
 """The state of one shard: the folds of its sources, how far each has come, and what follows from history and from batches.
 
 A shard rebuilds itself from its own output (`apply`), decides what to do about the views of each source (`on_start`), and then
-folds batches (`on_batch`), writing each touched tile once and how far it came last. Views that are not complete are built
-beside the running ones, and taken over when they contain exactly the same records (`on_built`).
+folds batches (`on_batch`): each touched tile is written once, and how far the shard came last. Views that are not complete are
+built beside the running ones, and taken over when they contain exactly the same records (`on_built`).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-from headrace.bus.port import Out
-from headrace.codec import SourceEvent
-from headrace.envelope import Envelope, read_headers
+from headrace.bus.port import Record
 from headrace.events.features import FeatureShardAdvanced, IdentitiesSeen, Tile, ViewAdopted
 from headrace.features.plan import ViewPlan
 from headrace.features.tiles import TileState
 from headrace.project.definition import SourceDefinition
 from headrace.step import Step
-from headrace_feature.core.records import VIEW, ShardRecords, deleted_by
+from headrace_feature.core.facts import Fact, IdentitiesExpired, Read, ViewDropped, Written
 from headrace_feature.core.source_fold import SourceFold
 from headrace_feature.core.views import choose_duties
 
 Defined = Mapping[str, tuple[SourceDefinition, Mapping[str, ViewPlan]]]
 
 
-class Dropped(NamedTuple):
-    """A view that no project defines any more, and how many of its tiles are deleted."""
-
-    source: str
-    view: str
-    tiles: int
-
-
 class ShardState:
-    """Partition p of all sources. NB: it changes in place, as its folds do; the `state` of its steps is itself.
+    """Partition `shard` of all sources. `defined`: see `plans_of`. `topics`: the full topic name per source.
 
-    `defined`: see `plans_of`. `topics`: the full topic name per source. `to_build`: after `on_start` per source a fold of the
-    views that must be built from the beginning. `dropped`: the views that `on_start` deletes. `folded`: the sources that the last
-    batch had records of.
+    `to_build`: after `on_start` per source a fold of the views that must be built from the beginning. `folded`: the sources
+    that the last batch had records of. NB: it changes in place, as its folds do; the state of its steps is itself.
     """
 
-    def __init__(self, defined: Defined, topics: Mapping[str, str], shard: int, records: ShardRecords) -> None:
+    def __init__(self, defined: Defined, topics: Mapping[str, str], shard: int) -> None:
         self.folds = {name: SourceFold(source, ()) for name, (source, _) in defined.items()}
         self.to_build: dict[str, SourceFold] = {}
-        self.dropped: list[Dropped] = []
         self.folded: tuple[str, ...] = ()
-        self._defined, self._shard, self._records = defined, shard, records
+        self._defined, self._shard = defined, shard
         self._places = {name: f"{topics[name]}/{shard}" for name in defined}
         self._by_topic = {topics[name]: name for name in defined}
         self._reached: dict[str, FeatureShardAdvanced] = {}
@@ -53,11 +40,9 @@ class ShardState:
 
     # history
 
-    def apply(
-        self, event: Tile | FeatureShardAdvanced | ViewAdopted | IdentitiesSeen | None, key: bytes | None
-    ) -> None:
-        """Take a record of the shard's own output. None is a tombstone, of which the key says what it deletes."""
-        match event:
+    def apply(self, fact: Tile | FeatureShardAdvanced | ViewAdopted | IdentitiesSeen) -> None:
+        """Take a fact of the shard's own output."""
+        match fact:
             case Tile() as tile:
                 self._stored[tile.view, tile.entity] = tile
             case FeatureShardAdvanced() as advanced if advanced.source in self.folds:
@@ -66,43 +51,38 @@ class ShardState:
                 self._adopted[adopted.definition.key] = adopted
             case IdentitiesSeen() as seen if seen.source in self.folds:
                 self.folds[seen.source].repeats.restore(seen)
-            case None:
-                self._forget(key)
 
-    def _forget(self, key: bytes | None) -> None:
-        kind, name = deleted_by(key)
-        if kind == VIEW:
+    def forget(self, view: str | None, name: str) -> None:
+        """Take a tombstone of the shard's own output: of a tile by view and entity, or, for no view, of the adopted view `name`."""
+        if view is None:
             self._adopted.pop(name, None)
         else:
-            self._stored.pop((kind, name), None)
+            self._stored.pop((view, name), None)
 
-    def on_start(self) -> "Step[ShardState, Out]":
+    def on_start(self) -> "Step[ShardState, Written]":
         """Take up the views that are complete, begin to build those that are not, and drop what nobody needs."""
-        outs: list[Out] = []
-        for name in self.folds:
-            outs += self._start_source(name)
+        written = [self._start_source(name) for name in self.folds]
         self._restore_tiles()
-        return Step(self, tuple(outs))
+        return Step(self, tuple(found for found in written if found.facts))
 
-    def _start_source(self, name: str) -> list[Out]:
+    def _start_source(self, name: str) -> Written:
         fold, reached, (source, defined) = self.folds[name], self._reached.get(name), self._defined[name]
         adopted = [found for found in self._adopted.values() if found.source == name]
         duties = choose_duties(defined, source, None if reached is None else reached.views, adopted)
         fold.keep(duties.keep)
         if reached is not None:
             fold.go_on_from(reached)
-        outs = [written for view in duties.drop for written in self._drop(name, view)]
         if duties.build:
             self.to_build[name] = SourceFold(source, duties.build)
-        outs += self._adoptions(name, [key for key in fold.views if key not in self._adopted])
+        facts: list[Fact] = [self._drop(name, view) for view in duties.drop]
+        facts += self._adoptions(name, [key for key in fold.views if key not in self._adopted])
+        applied = self.applied(name)
         if reached is None or set(reached.views) != set(fold.views):
-            outs.append(self._advance(name, self.applied(name), None))
-        return outs
+            facts.append(self._advance(name, applied))
+        return Written(tuple(facts), applied)
 
-    def _drop(self, source: str, view: str) -> list[Out]:
-        entities = [entity for found, entity in self._stored if found == view]
-        self.dropped.append(Dropped(source, view, len(entities)))
-        return self._records.dropped(view, entities)
+    def _drop(self, source: str, view: str) -> ViewDropped:
+        return ViewDropped(source, view, tuple(entity for found, entity in self._stored if found == view))
 
     def _restore_tiles(self) -> None:
         for (view, entity), tile in self._stored.items():
@@ -114,56 +94,49 @@ class ShardState:
 
     # views that were built beside the running ones
 
-    def on_built(self, name: str, built: SourceFold) -> "Step[ShardState, Out]":
+    def on_built(self, name: str, built: SourceFold) -> "Step[ShardState, Written]":
         """Take over the views of a fold that has read as far as the running one, and write all of their tiles."""
-        fold = self.folds[name]
+        fold, applied = self.folds[name], self.applied(name)
         before = set(fold.views)
         fold.adopt(built)
-        applied = self.applied(name)
-        outs = [
-            *self._adoptions(name, [key for key in fold.views if key not in before]),
-            *self._touched(name, None, applied),
-            self._advance(name, applied, None),
-        ]
-        return Step(self, tuple(outs))
+        adopted = self._adoptions(name, [key for key in fold.views if key not in before])
+        facts = (*adopted, *self._touched(name), self._advance(name, applied))
+        return Step(self, (Written(facts, applied),))
 
-    def _adoptions(self, name: str, views: Sequence[str]) -> list[Out]:
+    def _adoptions(self, name: str, views: Sequence[str]) -> list[ViewAdopted]:
         plans = [self.folds[name].plan(view) for view in views]
-        return [self._records.adopted(name, plan) for plan in plans if plan is not None]
+        return [ViewAdopted(name, self._shard, plan.view, plan.settle_s) for plan in plans if plan is not None]
 
     # the running fold
 
-    def on_batch(self, batch: Sequence[SourceEvent]) -> "Step[ShardState, Out]":
-        """Fold a fetched batch: each touched tile once, then how far each source came."""
-        last: dict[str, SourceEvent] = {}
+    def on_batch(self, batch: Sequence[Read]) -> "Step[ShardState, Written]":
+        """Fold a fetched batch: per source each touched tile once, then how far it came."""
+        last: dict[str, Record] = {}
         for read in batch:
             name = self._by_topic[read.record.topic]
-            last[name] = read
+            last[name] = read.record
             self.folds[name].on_record(read)
-        outs: list[Out] = []
-        for name, read in last.items():
-            self.folds[name].fold()
-            cause = read_headers(read.record)
-            outs += self._touched(name, cause, read.record.offset)
-            outs.append(self._advance(name, read.record.offset + 1, cause))
         self.folded = tuple(last)
-        return Step(self, tuple(outs))
+        return Step(self, tuple([self._fold(name, record) for name, record in last.items()]))
+
+    def _fold(self, name: str, last: Record) -> Written:
+        self.folds[name].fold()
+        return Written((*self._touched(name), self._advance(name, last.offset + 1)), last.offset, last)
 
     def applied(self, name: str) -> int:
         """The next offset of a source that is not contained in its tiles."""
         reached = self._reached.get(name)
         return 0 if reached is None else reached.applied.get(self._places[name], 0)
 
-    def _touched(self, name: str, cause: Envelope | None, offset: int) -> list[Out]:
-        """The touched tiles, and the touched identities of a deduplicated source."""
-        fold, records = self.folds[name], self._records
-        return [
-            *records.tiles(fold.take_touched(), cause, offset),
-            *records.identities(fold.repeats.take_touched(self._shard), cause, offset),
-            *records.expired(name, fold.repeats.take_expired(), cause),
-        ]
+    def _touched(self, name: str) -> list[Fact]:
+        """The touched tiles, and of a deduplicated source the touched and the expired identities."""
+        fold, shard = self.folds[name], self._shard
+        facts: list[Fact] = [state.encode(plan, entity, shard) for plan, entity, state in fold.take_touched()]
+        facts += fold.repeats.take_touched(shard)
+        facts += [IdentitiesExpired(name, bucket, part) for bucket, part in fold.repeats.take_expired()]
+        return facts
 
-    def _advance(self, name: str, applied: int, cause: Envelope | None) -> Out:
+    def _advance(self, name: str, applied: int) -> FeatureShardAdvanced:
         fold = self.folds[name]
         reached = self._reached[name] = FeatureShardAdvanced(
             source=name,
@@ -177,4 +150,4 @@ class ShardState:
             max_event_s=fold.newest_s,
             topic_ids=dict(fold.origins.topic_ids),
         )
-        return self._records.advanced(reached, applied, cause)
+        return reached

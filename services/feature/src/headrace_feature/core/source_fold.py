@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.codec import SourceEvent
 from headrace.events.features import FeatureShardAdvanced, PipelineAdvanced
 from headrace.features.entities import LONGEST_PART, bounded, entity_key, part_of
 from headrace.features.origins import Origins
@@ -22,6 +21,7 @@ from headrace.features.repeats import Repeats
 from headrace.features.tiles import TileState
 from headrace.project.definition import SourceDefinition
 from headrace_feature.core.batches import Batch, fold_batch
+from headrace_feature.core.facts import Read
 
 # A tile in memory, and a pane of it (a list of a few numbers), by estimate.
 _TILE_BYTES, _PANE_BYTES = 600, 260
@@ -57,7 +57,7 @@ class SourceFold:
         longest_s = max((plan.keep_s for plan in self._plans.values()), default=0.0)
         self.repeats.keep_s = longest_s + self.source.dedupe_within_s
 
-    def on_record(self, read: SourceEvent) -> None:
+    def on_record(self, read: Read) -> None:
         """Take a record of the source's topic: an event, once per origin, or a pipeline's progress marker."""
         event = read.event
         if isinstance(event, PipelineAdvanced):

@@ -1,6 +1,6 @@
-"""Which records of a source are events at all: those that can be read and keep the source's contract.
+"""Reading a source's records. What cannot be read, or may not enter, is `Poison`, wherever the source is folded here.
 
-Whether an event counts once it was admitted is decided in `source_fold`: each origin once, and no repeat of a deduplicated source.
+Whether an event counts once it was admitted is decided in `core.source_fold`: each origin once, and no repeat of a deduplicated source.
 """
 
 from collections.abc import Iterable
