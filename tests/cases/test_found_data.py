@@ -22,8 +22,8 @@ from headrace.errors import Poison
 from headrace.events.failures import Raised
 from headrace.events.inference import BreakerChanged, DecisionMade, Invalid
 from headrace.events.ops import PartitionStopped
-from headrace.project.contract import read_raw
 from headrace.topics import Topics
+from headrace_pipeline.core.contract import read_raw
 
 NOW_MS = 1_700_000_000_000
 
