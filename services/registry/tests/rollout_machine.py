@@ -16,8 +16,8 @@ from headrace.events.registry import (
 from headrace.policy.verdict import FAIL, UNMEASURED
 from headrace.project.definition import RolloutDefinition
 from headrace.testing.registry import CANARY, HOUR_S, folded, registered, verdict
-from headrace_registry.core.case import Unloadable, Warmed
-from headrace_registry.core.rollout import decide
+from headrace_registry.core.machine import Unloadable, Warmed
+from headrace_registry.core.rollout import on_message
 
 BLUE_GREEN = RolloutDefinition("blue_green")
 AB_TEST = RolloutDefinition("ab_test", shares=(0.5,), duration_s=HOUR_S, winner="rule")
@@ -40,8 +40,10 @@ class Machine:
         return self.entry.route
 
     def tell(self, message: Any, ident: str = "") -> list[Any]:
-        facts = decide(self.state, "d", message, ident or f"m{len(self.said)}", self.plan)
-        self.state, self.said = folded(self.state, facts), self.said + facts
+        step = on_message(self.state, "d", message, ident or f"m{len(self.said)}", self.plan)
+        assert step.state == folded(self.state, step.facts)
+        facts = list(step.facts)
+        self.state, self.said = step.state, self.said + facts
         return facts
 
     def serve(self, version: int) -> None:

@@ -30,9 +30,9 @@ from headrace.events.registry import (
 from headrace.events.verdicts import Evidence
 from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
 from headrace.registry.state import apply
-from headrace.testing.registry import CANARY, HOUR_S, folded, registered, verdict
-from headrace_registry.core.case import Approved, Unloadable, Warmed
-from headrace_registry.core.rollout import decide
+from headrace.testing.registry import CANARY, HOUR_S, registered, verdict
+from headrace_registry.core.machine import Approved, Unloadable, Warmed
+from headrace_registry.core.rollout import on_message
 
 
 def test_a_rollout_first_warms_the_version_and_leaves_the_route_alone() -> None:
@@ -46,8 +46,8 @@ def test_a_rollout_first_warms_the_version_and_leaves_the_route_alone() -> None:
 
 def test_the_first_version_switches_as_soon_as_it_is_warm_whatever_the_policy() -> None:
     state = registered(1)
-    state = folded(state, decide(state, "d", StartRollout("d", 1, "r", "me"), "s", CANARY))
-    state = folded(state, decide(state, "d", Warmed(), "", CANARY))
+    state = on_message(state, "d", StartRollout("d", 1, "r", "me"), "s", CANARY).state
+    state = on_message(state, "d", Warmed(), "", CANARY).state
     assert state.entry("d").aliases == {"champion": 1}
 
 

@@ -10,7 +10,7 @@ from headrace.events.registry import (
 )
 from headrace.policy.verdict import FAIL
 from headrace.testing.registry import CANARY, HOUR_S
-from headrace_registry.core.case import Unloadable
+from headrace_registry.core.machine import Unloadable
 
 
 def test_harm_after_the_promotion_rolls_back_while_the_window_lasts() -> None:

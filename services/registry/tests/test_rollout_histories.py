@@ -20,9 +20,9 @@ from headrace.events.registry import (
 from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS
 from headrace.project.definition import RolloutDefinition
 from headrace.registry.state import Fold, Registry, apply
-from headrace.testing.registry import CANARY, HOUR_S, folded, version_of
+from headrace.testing.registry import CANARY, HOUR_S, version_of
 from headrace_registry.core import versions
-from headrace_registry.core.case import Unloadable, Warmed
+from headrace_registry.core.machine import Unloadable, Warmed
 
 steps = st.lists(
     st.one_of(
@@ -54,8 +54,8 @@ def played(history: list, plan: RolloutDefinition) -> Machine:
                 machine.tell(Warmed())
                 machine.tell(PromoteRollout("d", value, "r", "me"))
             case "archive":
-                facts = versions.on_archive(machine.state, ArchiveVersion("d", value, "r", "me"), f"a{place}")
-                machine.state, machine.said = folded(machine.state, facts), machine.said + facts
+                step = versions.on_archive(machine.state, ArchiveVersion("d", value, "r", "me"), f"a{place}")
+                machine.state, machine.said = step.state, [*machine.said, *step.facts]
             case "promote":
                 machine.tell(PromoteRollout("d", value, "r", "me"))
             case "roll back":

@@ -18,7 +18,7 @@ from services.registry.tests.rollout_machine import (
 from headrace.events.registry import (
     CommandRefused,
 )
-from headrace_registry.core.case import phase_of
+from headrace_registry.core.machine import phase_of
 
 PHASES = {
     "idle": lambda machine: machine,
