@@ -12,11 +12,19 @@ class Read(Protocol):
     """A record of a source as it was read: the event (or a pipeline's progress marker) and its origin; see `SourceEvent`."""
 
     @property
-    def record(self) -> Record: ...
+    def record(self) -> Record:
+        """Where it was read."""
+        ...
+
     @property
-    def event(self) -> Any: ...
+    def event(self) -> Any:
+        """An event of the source, or `PipelineAdvanced`."""
+        ...
+
     @property
-    def origin(self) -> Origin | None: ...
+    def origin(self) -> Origin | None:
+        """The raw record that the event was made of; None where its writer names none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

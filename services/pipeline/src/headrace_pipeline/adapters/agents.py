@@ -66,7 +66,7 @@ def _credentials(settings: Settings) -> faust.SASLCredentials | faust.SSLCredent
     return None if context is None else faust.SSLCredentials(context=context)
 
 
-def _let_go(app: faust.App, events: Sequence[EventT], stopped: Mapping[tuple[str, int], int]) -> None:
+def _acknowledge(app: faust.App, events: Sequence[EventT], stopped: Mapping[tuple[str, int], int]) -> None:
     """Let the end of the batch acknowledge what is done; keep what lies past a stop, so that the group's offset stays before it,
     and fetch no more of that.
 
@@ -106,7 +106,7 @@ def _add_agent(app: faust.App, name: str, topic: str, handle: Handle) -> None:
             for event in events:
                 event.message.incref()
             try:
-                _let_go(app, events, await handle([_record(event) for event in events]))
+                _acknowledge(app, events, await handle([_record(event) for event in events]))
             except asyncio.CancelledError:
                 raise
             except BaseException:

@@ -26,7 +26,7 @@ class Definitions:
     async def learn(self) -> None:
         """Returns when what is hosted is all that is applied by now; else never: this process is about to be restarted.
 
-        Raises `Retryable` when the log does not tell in time.
+        Raises `Retryable` when the log cannot be read to its end in time.
         """
         await self._projects.learn()
         if any(is_changed(self._running, applied) for applied in self._projects.applied.values()):

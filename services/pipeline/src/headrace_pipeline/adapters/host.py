@@ -28,11 +28,19 @@ class Handler(Protocol):
 
     stopped: set[Place]
 
-    async def handle(self, records: Sequence[Record]) -> Mapping[Place, int]: ...
+    async def handle(self, records: Sequence[Record]) -> Mapping[Place, int]:
+        """Returns when the records are done: per stopped partition the first offset that is not. It never raises for a record."""
+        ...
+
     @property
-    def hung_count(self) -> int: ...
+    def hung_count(self) -> int:
+        """Threads that hang and could not be ended."""
+        ...
+
     @property
-    def held_bytes(self) -> int: ...
+    def held_bytes(self) -> int:
+        """What is kept of records on which the transform failed, by estimate."""
+        ...
 
 
 # Imports and wires a pipeline. Raises `Misconfigured` when it cannot.

@@ -55,7 +55,7 @@ class Slot:
 class InFlight:
     """The notes of one process. `folder`: made when needed; each process has a pair of files of its own in it.
 
-    Where no file can be written (no disk, a full one) the process works without, and says so once in the log.
+    Where no file can be written (no disk, a full one) the process works without, and warns once in the log.
     """
 
     def __init__(self, folder: Path, now_s: Callable[[], float] = time.monotonic) -> None:

@@ -72,7 +72,7 @@ class TransformRunner:
         handled, failure = await self._try(messages, on_taken)
         if (
             failure is not None and not handled
-        ):  # it ended as it was fed (by a time-out of its own, say): none is to blame
+        ):  # it ended as it was fed (by a time-out of its own): no message is to blame
             handled, failure = await self._try(messages, on_taken)
         if failure is not None and not handled:
             raise Misconfigured(f"pipeline {self._name} cannot start: {failure}")

@@ -65,7 +65,7 @@ class TransformThread:
     def feed(
         self, messages: Sequence[Any], on_taken: Callable[[int], None] | None = None
     ) -> concurrent.futures.Future[None]:
-        """Done when all are handled, the transform ended, or what is held of it is enough for now; see `handled`.
+        """Done when all are handled, the transform ended, or what is kept of it is enough for now; see `handled`.
 
         `on_taken`: called on the thread with the place of each message before the transform gets it.
         """
@@ -112,7 +112,7 @@ class TransformThread:
         while not self._is_closing:
             try:
                 self._loop.run_forever()
-            except BaseException as error:  # a task of the user's own that raised SystemExit, say
+            except BaseException as error:  # from a task of the user's own that raised SystemExit, for instance
                 self._note(error)
         try:
             self._loop.close()
@@ -148,7 +148,7 @@ class TransformThread:
         except BaseException as error:
             self._note(error)
         for stream in (outputs, messages):
-            with contextlib.suppress(BaseException):  # one that goes on yielding when it is told to end, say
+            with contextlib.suppress(BaseException):  # one that goes on yielding although it was asked to end
                 await stream.aclose()  # ty: ignore[unresolved-attribute] - of a transform that is no generator
         self._finish()
 

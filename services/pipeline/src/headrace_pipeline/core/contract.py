@@ -67,7 +67,7 @@ class Contract:
         self._checks = {name: msgspec.msgpack.Decoder(event_struct(source)) for name, source in self._sources.items()}
 
     def measure(self, yielded: Any) -> int:
-        """The bytes that a yielded value takes on the topic, 0 for what cannot be written: `write` says why."""
+        """The bytes that a yielded value takes on the topic, 0 for what cannot be written (`write` raises the reason)."""
         try:
             return len(self._encoder.encode(yielded))
         except Exception:  # NB: a value of the user's; encoding one may raise whatever its class raises

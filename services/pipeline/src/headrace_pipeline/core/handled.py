@@ -8,7 +8,7 @@ from headrace.errors import Poison
 # One message may become so much: more is a loop without end, or a mistake.
 MOST_OUTPUTS = 10_000
 MOST_OUTPUT_BYTES = 8 * 1_048_576
-# Outputs of a batch that are held in memory before they are written.
+# Outputs of a batch that are kept in memory before they are written.
 MOST_HELD_BYTES = 16 * 1_048_576
 
 

@@ -1,6 +1,6 @@
 """Which earlier records a transform must be fed again, so that its own variables are as they were.
 
-A pipeline that says `remembers="6h"` keeps state of its own that reaches so far back. What its transform has seen of a partition
+A pipeline with `remembers="6h"` keeps state of its own that reaches so far back. What its transform has seen of a partition
 reaches from some offset to the next one that it has not seen. Before a record that lies further on (after a start, or when the
 partition came back from another worker) the gap is read again. When the transform fails on a record it starts anew with
 no state: everything is fed again, except the records on which it failed.

@@ -1,7 +1,7 @@
 """Which progress markers a pipeline writes: on every partition of its sources, how far it came in each raw partition.
 
-A marker at a raw offset says that everything that follows from the records up to it has been written. So it comes after all outputs of a
-batch. Before the first record of a partition a marker says of which topic the records are, since in a raw topic that was deleted and
+A marker at a raw offset promises that everything that follows from the records up to it has been written. So it comes after all outputs of a
+batch. Before the first record of a partition a marker names the topic that the records are of, since in a raw topic that was deleted and
 made again the same offsets are other records.
 """
 

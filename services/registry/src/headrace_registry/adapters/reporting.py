@@ -1,4 +1,4 @@
-"""What the registry's growing states hold, reported in the health record now and then."""
+"""What the registry's growing states take, reported in the health record now and then."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ class Report:
         self._clock, self._holds, self._reported_s = clock, holds, 0.0
 
     def make(self, fold: Fold, instances: Instances) -> None:
-        """Report what these hold, unless that was done a moment ago."""
+        """Report what these take, unless that was done a moment ago."""
         now_s = self._clock.monotonic_s()
         if self._holds is None or now_s - self._reported_s < REPORT_EVERY_S:
             return

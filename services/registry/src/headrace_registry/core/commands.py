@@ -16,15 +16,16 @@ from headrace.events.registry import (
 )
 from headrace.project.definition import RolloutDefinition
 from headrace.registry.state import WARMING, Entry, Registry
+from headrace.step import Step
 from headrace_registry.core.compatibility import control_mismatch
-from headrace_registry.core.machine import About, RegistryStep, refused, running, step_of, why_not
+from headrace_registry.core.machine import About, Fact, refused, running, step_of, why_not
 from headrace_registry.core.transitions import aborted, begun, rolled_back, switched
 
 DEFAULT_SHARES = {"canary": (0.01, 0.05, 0.25, 1.0), "ab_test": (0.5,)}
 
 
-def on_start(state: Registry, command: StartRollout, about: About) -> RegistryStep:
-    """Begin, or say why not; what the trainer asks for waits where an operator is refused."""
+def on_start(state: Registry, command: StartRollout, about: About) -> Step[Registry, Fact]:
+    """Begin, or refuse with the reason. What the trainer asks for waits where an operator would be refused."""
     entry, plan = state.entry(about.deployment), _plan(about.plan, command.policy)
     reason = why_unfit(entry, command) or why_incomparable(entry, command.version, plan)
     if reason is not None:
@@ -75,7 +76,7 @@ def _plan(plan: RolloutDefinition, policy: str | None) -> RolloutDefinition:
     return replace(plan, policy=policy, shares=DEFAULT_SHARES.get(policy, ()))
 
 
-def on_retry(state: Registry, command: RetryRollout, about: About) -> RegistryStep:
+def on_retry(state: Registry, command: RetryRollout, about: About) -> Step[Registry, Fact]:
     """The last rollout once more, by the same plan."""
     entry = state.entry(about.deployment)
     last = entry.last
@@ -92,26 +93,26 @@ def on_retry(state: Registry, command: RetryRollout, about: About) -> RegistrySt
     return step_of(state, begun(entry, about, version, plan, command.reason, command.by))
 
 
-def on_abort(state: Registry, command: AbortRollout, about: About) -> RegistryStep:
+def on_abort(state: Registry, command: AbortRollout, about: About) -> Step[Registry, Fact]:
     """An operator stops it."""
     reason = f"aborted by {command.by}: {command.reason}"
     entry, rollout = state.entry(about.deployment), running(state, about)
     return step_of(state, aborted(entry, about.deployment, rollout, reason, cause="operator"))
 
 
-def on_pause(state: Registry, command: PauseRollout, about: About) -> RegistryStep:
+def on_pause(state: Registry, command: PauseRollout, about: About) -> Step[Registry, Fact]:
     """An operator keeps it at its share."""
     rollout, reason = running(state, about), f"paused by {command.by}: {command.reason}"
     return step_of(state, [RolloutPaused(about.deployment, rollout.id, rollout.version, reason)])
 
 
-def on_resume(state: Registry, command: ResumeRollout, about: About) -> RegistryStep:
+def on_resume(state: Registry, command: ResumeRollout, about: About) -> Step[Registry, Fact]:
     """An operator lets it go on."""
     rollout, reason = running(state, about), f"resumed by {command.by}: {command.reason}"
     return step_of(state, [RolloutResumed(about.deployment, rollout.id, rollout.version, reason)])
 
 
-def on_promote(state: Registry, command: PromoteRollout, about: About) -> RegistryStep:
+def on_promote(state: Registry, command: PromoteRollout, about: About) -> Step[Registry, Fact]:
     """An operator does not wait for evidence."""
     entry, rollout = state.entry(about.deployment), running(state, about)
     if command.version != rollout.version:
@@ -123,7 +124,7 @@ def on_promote(state: Registry, command: PromoteRollout, about: About) -> Regist
     return step_of(state, switched(entry, about.deployment, rollout, reason, (), rollout.since_s))
 
 
-def on_roll_back(state: Registry, command: RollBack, about: About) -> RegistryStep:
+def on_roll_back(state: Registry, command: RollBack, about: About) -> Step[Registry, Fact]:
     """An operator takes a promotion back."""
     entry = state.entry(about.deployment)
     champion, before = entry.aliases.get("champion"), entry.aliases.get("previous")
@@ -137,8 +138,8 @@ def on_roll_back(state: Registry, command: RollBack, about: About) -> RegistrySt
     return step_of(state, rolled_back(entry, about.deployment, command.expected, reason, command.by))
 
 
-def on_roll_back_while_rolling(state: Registry, command: RollBack, about: About) -> RegistryStep:
-    """A rollout is under way: which of the two is meant must be said."""
+def on_roll_back_while_rolling(state: Registry, command: RollBack, about: About) -> Step[Registry, Fact]:
+    """A rollout is under way: the operator must choose which of the two is meant."""
     version = running(state, about).version
     return refused(
         state,

@@ -25,8 +25,8 @@ def label_mismatch(label: LabelDefinition | None, output: str, classes: Sequence
         return None
     wanted = _described(label.kind, label.classes)
     # A model that gives a column of numbers does not say what they are.
-    said = f", say `--output {label.kind}` where that is what it gives" if output == _NUMBER != label.kind else ""
-    way = f"register such a model{said}, or declare another label"
+    hint = f", say `--output {label.kind}` where that is what it gives" if output == _NUMBER != label.kind else ""
+    way = f"register such a model{hint}, or declare another label"
     return f"the model gives {_described(output, classes)}, and the label {label.name!r} wants {wanted}: {way}"
 
 

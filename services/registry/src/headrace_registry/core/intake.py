@@ -31,9 +31,10 @@ from headrace.events.registry import (
 from headrace.events.verdicts import VerdictGiven
 from headrace.project.definition import DeploymentDefinition, RolloutDefinition
 from headrace.registry.state import Registry
+from headrace.step import Step
 from headrace_registry.core import registration, rollout, versions
 from headrace_registry.core.card import write_card
-from headrace_registry.core.machine import UNDECLARED, Approved, RegistryStep, Unloadable, Warmed, step_of
+from headrace_registry.core.machine import UNDECLARED, Approved, Fact, Unloadable, Warmed, step_of
 from headrace_registry.core.passed_over import on_finding
 
 _OF_VERSIONS = {
@@ -83,7 +84,7 @@ def is_command(event: Any) -> bool:
     return isinstance(event, RegisterVersion | _OF_ROLLOUTS) or type(event) in _OF_VERSIONS
 
 
-def on_message(state: Registry, deployment: str, message: Any, ident: str, known: Known) -> RegistryStep:
+def on_message(state: Registry, deployment: str, message: Any, ident: str, known: Known) -> Step[Registry, Fact]:
     """What follows from a message with the id `ident`; nothing from one that is not for the registry."""
     match message:
         case RegisterVersion():

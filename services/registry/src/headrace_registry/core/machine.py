@@ -12,8 +12,8 @@ from headrace.step import Step
 
 # Where no applied project declares the deployment any more.
 UNDECLARED = RolloutDefinition("blue_green")
-# The registry after a message, and the facts that follow from the message.
-RegistryStep = Step[Registry, Any]
+# One of the facts of `headrace.events.registry`.
+Fact = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def running(state: Registry, about: About) -> Rollout:
     return rollout
 
 
-def step_of(state: Registry, facts: Iterable[Any] = ()) -> RegistryStep:
+def step_of(state: Registry, facts: Iterable[Fact] = ()) -> Step[Registry, Fact]:
     """The step that publishes these facts: the state after them.
 
     NB: whoever publishes folds them again by their ids (`Fold`), so that a refusal that is repeated counts once.
@@ -69,7 +69,7 @@ def step_of(state: Registry, facts: Iterable[Any] = ()) -> RegistryStep:
     return Step(state, published)
 
 
-def refused(state: Registry, command: Any, ident: str, reason: str) -> RegistryStep:
+def refused(state: Registry, command: Any, ident: str, reason: str) -> Step[Registry, Fact]:
     """The step that refuses a command with the reason, and changes nothing else."""
     return step_of(state, [CommandRefused(command.deployment, type_name(type(command)), ident, reason)])
 

@@ -3,13 +3,14 @@
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import PassedOver, RouteChanged
 from headrace.registry.state import Registry
+from headrace.step import Step
 from headrace_registry.core import routes
-from headrace_registry.core.machine import RegistryStep, step_of
+from headrace_registry.core.machine import Fact, step_of
 
 KIND = "worse_than_prior"
 
 
-def on_finding(state: Registry, finding: FindingOpened | FindingResolved) -> RegistryStep:
+def on_finding(state: Registry, finding: FindingOpened | FindingResolved) -> Step[Registry, Fact]:
     """The route that follows from a finding; nothing where it is of another kind, changes nothing, or names no routed version."""
     entry, deployment = state.entry(finding.deployment), finding.deployment
     if finding.kind != KIND or entry.route is None:

@@ -5,9 +5,9 @@
     ab_test      testing with one share for `duration_s`, then the winner, by rule or by hand
     shadow       shadowing for `duration_s`, then completed, without effect
 
-A canary's step ends when the verdict on it says guardrails PASS and labels not FAIL, `min_decisions` units were decided in it
+A canary's step ends when the verdict on it has guardrails PASS and labels not FAIL, `min_decisions` units were decided in it
 and `step_s` of the deployment's clock have passed. The last step gives the version all traffic: that needs labels PASS
-as well. Not knowing holds the share, and a step without any request waits for them without end. In shadowing no unit is assigned to the
+as well. Not knowing leaves the share as it is, and a step without any request waits for them without end. In shadowing no unit is assigned to the
 version, so guardrails need only not to fail.
 """
 

@@ -1,6 +1,6 @@
 """Which versions are registered: immutable, counted from 1 per deployment, registered once per command.
 
-A gate that failed keeps a version out unless a named person waives it and says why. A version is refused too when it does not give what
+A gate that failed keeps a version out unless a named person waives it with a reason. A version is refused too when it does not give what
 its deployment's labels are, when its artifacts are not there, when no clock could go on from it, and when the registry has no room.
 """
 
@@ -9,8 +9,9 @@ from headrace.instants import EARLIEST_S, LATEST_S
 from headrace.policy.verdict import FAIL
 from headrace.project.definition import LabelDefinition
 from headrace.registry.state import Registry
+from headrace.step import Step
 from headrace_registry.core.compatibility import classes_mismatch, label_mismatch
-from headrace_registry.core.machine import RegistryStep, refused, step_of
+from headrace_registry.core.machine import Fact, refused, step_of
 
 VERSIONS_BYTES = 256 * 2**20
 CHUNKS = 100_000
@@ -26,7 +27,7 @@ def on_register(
     has_artifact: bool,
     now_s: float,
     label: LabelDefinition | None = None,
-) -> RegistryStep:
+) -> Step[Registry, Fact]:
     """A new version, nothing for a repeated command, or why not.
 
     `is_declared`: whether an applied project declares the deployment; `label`: the deployment's, None when it has none.

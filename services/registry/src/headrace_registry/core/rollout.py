@@ -39,7 +39,7 @@ from headrace_registry.core.machine import (
     UNDECLARED,
     About,
     Approved,
-    RegistryStep,
+    Fact,
     Unloadable,
     Warmed,
     phase_of,
@@ -69,7 +69,7 @@ _MOVING = {
 }
 _STANDING = {**_MOVING, "resume.rollout": on_resume}
 
-Handler = Callable[[Registry, Any, About], RegistryStep]
+Handler = Callable[[Registry, Any, About], Step[Registry, Fact]]
 
 
 def _table(phases: Mapping[str, Mapping[str, Handler | None]]) -> dict[tuple[str, str], Handler]:
@@ -105,7 +105,7 @@ def on_message(
     message: Any,
     ident: str = "",
     plan: RolloutDefinition = UNDECLARED,
-) -> RegistryStep:
+) -> Step[Registry, Fact]:
     """What follows from a message; when a rollout ends by it, the version that waits begins. `ident`, `plan`: see `About`."""
     about = About(deployment, ident, plan)
     step = _by_table(state, message, about)
@@ -113,7 +113,7 @@ def on_message(
     return Step(following.state, step.facts + following.facts)
 
 
-def _by_table(state: Registry, message: Any, about: About) -> RegistryStep:
+def _by_table(state: Registry, message: Any, about: About) -> Step[Registry, Fact]:
     entry = state.entry(about.deployment)
     phase = phase_of(entry)
     handler = TABLE.get((phase, type_name(type(message))))
@@ -124,7 +124,7 @@ def _by_table(state: Registry, message: Any, about: About) -> RegistryStep:
     return refused(state, message, about.ident, why_not(entry, phase))
 
 
-def _next_in_line(step: RegistryStep, message: Any, about: About) -> RegistryStep:
+def _next_in_line(step: Step[Registry, Fact], message: Any, about: About) -> Step[Registry, Fact]:
     """The version that waits begins, as soon as nothing is in its way any more."""
     state = step.state
     entry = state.entry(about.deployment)
@@ -142,6 +142,6 @@ def _next_in_line(step: RegistryStep, message: Any, about: About) -> RegistrySte
     return step_of(state, begun(entry, waiting, queued.version, about.plan, reason, queued.by))
 
 
-def _has_become_free(step: RegistryStep, message: Any) -> bool:
+def _has_become_free(step: Step[Registry, Fact], message: Any) -> bool:
     ends = (RolloutCompleted, RolloutAborted)
     return any(isinstance(fact, ends) for fact in step.facts) or isinstance(message, Approved)

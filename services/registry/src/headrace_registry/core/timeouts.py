@@ -9,7 +9,7 @@ warming   | the rollout begins, an instance is warm    | no inference instance r
           |                                            | one that reports loads others first                    |                 |
 load      | the rollout begins, the instance is warm   | counted, per rollout and instance                      | `LOADS` times   | load: abort, retryable
 
-A monitor that has no requests to judge says so in its verdicts: that is no silence, and is waited for without end. A wait that has run out
+A monitor that has no requests to judge reports that in its verdicts: that is no silence, and is waited for without end. A wait that has run out
 goes through the log as a `TimedOut` and is acted on when it is read (`on_timed_out`): a replay has no clock.
 """
 
@@ -20,7 +20,7 @@ from headrace.events.registry import RolloutPaused, TimedOut, WaitedFor
 from headrace.registry.state import HELD, PAUSED, RUNNING, WARMING, Registry, Rollout
 from headrace.step import Step
 from headrace_registry.core.instances import Instances, lag_of, names_of
-from headrace_registry.core.machine import About, RegistryStep, running, step_of
+from headrace_registry.core.machine import About, Fact, running, step_of
 from headrace_registry.core.transitions import aborted
 
 # A look counts as so much at the most: who was stopped for ten minutes has not waited for ten minutes.
@@ -154,8 +154,8 @@ class Timeouts:
         return Step(self)
 
 
-def on_timed_out(state: Registry, waited: TimedOut, about: About) -> RegistryStep:
-    """A wait ran out: hold where it is, or end so that it may be tried again. What was written in another phase is over."""
+def on_timed_out(state: Registry, waited: TimedOut, about: About) -> Step[Registry, Fact]:
+    """A wait ran out: put the rollout on hold, or abort it so that it may be tried again. A wait of another phase is over."""
     rollout, deployment = running(state, about), about.deployment
     is_running = rollout.standing == RUNNING
     if waited.rollout != rollout.id:
@@ -176,7 +176,7 @@ def on_timed_out(state: Registry, waited: TimedOut, about: About) -> RegistrySte
             assert_never(waited.what)
 
 
-def _aborted(state: Registry, deployment: str, rollout: Rollout, waited: TimedOut) -> RegistryStep:
+def _aborted(state: Registry, deployment: str, rollout: Rollout, waited: TimedOut) -> Step[Registry, Fact]:
     assert waited.what != "hold", "a rollout that is on hold is not over"
     reason = f"{waited.reason}: `headrace rollout retry {deployment}` tries again"
     return step_of(state, aborted(state.entry(deployment), deployment, rollout, reason, cause=waited.what))

@@ -68,7 +68,7 @@ def followed(entry: Entry, deployment: str, rollout: Rollout, chosen: Next, verd
 def switched(
     entry: Entry, deployment: str, rollout: Rollout, reason: str, evidence: Sequence[Evidence], clock_s: float | None
 ) -> Facts:
-    """The version becomes champion with all traffic, and the rollout is completed. `clock_s`: None where no verdict says it."""
+    """The version becomes champion with all traffic, and the rollout is completed. `clock_s`: the deployment's clock, None where no verdict has one."""
     aliases, new, old = entry.aliases, rollout.version, entry.aliases.get("champion")
     why = entry.versions[new].reason if rollout.plan.policy == "blue_green" else reason
     at_s = clock_s if clock_s is not None else _clock_s(entry, rollout)

@@ -3,13 +3,14 @@
 from headrace.events.registry import RolloutResumed, RouteChanged
 from headrace.events.verdicts import VerdictGiven
 from headrace.registry.state import Ended, Entry, Registry, Rollout
+from headrace.step import Step
 from headrace_registry.core import routes
-from headrace_registry.core.machine import About, RegistryStep, running, step_of
+from headrace_registry.core.machine import About, Fact, running, step_of
 from headrace_registry.core.policies import choose_next_step, failing, harm_of
 from headrace_registry.core.transitions import followed, rolled_back
 
 
-def on_verdict(state: Registry, verdict: VerdictGiven, about: About) -> RegistryStep:
+def on_verdict(state: Registry, verdict: VerdictGiven, about: About) -> Step[Registry, Fact]:
     """While the rollout runs: whatever its policy makes of the verdict."""
     rollout = running(state, about)
     if not _is_about(rollout, verdict):
@@ -18,7 +19,7 @@ def on_verdict(state: Registry, verdict: VerdictGiven, about: About) -> Registry
     return step_of(state, followed(state.entry(about.deployment), about.deployment, rollout, chosen, verdict))
 
 
-def on_verdict_while_paused(state: Registry, verdict: VerdictGiven, about: About) -> RegistryStep:
+def on_verdict_while_paused(state: Registry, verdict: VerdictGiven, about: About) -> Step[Registry, Fact]:
     """While an operator has paused it: only harm counts."""
     rollout = running(state, about)
     harm = harm_of(verdict) if _is_about(rollout, verdict) else None
@@ -27,8 +28,8 @@ def on_verdict_while_paused(state: Registry, verdict: VerdictGiven, about: About
     return step_of(state, followed(state.entry(about.deployment), about.deployment, rollout, harm, verdict))
 
 
-def on_verdict_while_held(state: Registry, verdict: VerdictGiven, about: About) -> RegistryStep:
-    """While it is on hold for want of verdicts: it goes on."""
+def on_verdict_while_held(state: Registry, verdict: VerdictGiven, about: About) -> Step[Registry, Fact]:
+    """While it is on hold because no verdict came: it goes on."""
     rollout = running(state, about)
     if not _is_about(rollout, verdict):
         return step_of(state)
@@ -38,7 +39,7 @@ def on_verdict_while_held(state: Registry, verdict: VerdictGiven, about: About) 
     return step_of(state, [resumed, *facts])
 
 
-def on_verdict_when_idle(state: Registry, verdict: VerdictGiven, about: About) -> RegistryStep:
+def on_verdict_when_idle(state: Registry, verdict: VerdictGiven, about: About) -> Step[Registry, Fact]:
     """After a promotion the version is judged while the rollback window lasts."""
     entry = state.entry(about.deployment)
     last = _promoted(entry, verdict)

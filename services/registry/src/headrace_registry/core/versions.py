@@ -23,15 +23,16 @@ from headrace.events.registry import (
     VersionTagged,
 )
 from headrace.registry.state import Entry, Registry
+from headrace.step import Step
 from headrace_registry.core import routes
-from headrace_registry.core.machine import RegistryStep, refused, step_of
+from headrace_registry.core.machine import Fact, refused, step_of
 from headrace_registry.core.registration import TAGS, places_of
 
 TENANTS = 1_000
 
 
-def on_set_alias(state: Registry, command: SetAlias, command_id: str) -> RegistryStep:
-    """Move an alias by compare-and-set: of two operators at once one wins, the other is told why."""
+def on_set_alias(state: Registry, command: SetAlias, command_id: str) -> Step[Registry, Fact]:
+    """Move an alias by compare-and-set: of two operators at once one wins, the other is refused with the reason."""
     entry = state.entry(command.deployment)
     stands_at = entry.aliases.get(command.alias)
     if command.alias in ("champion", "previous"):
@@ -52,7 +53,7 @@ def on_set_alias(state: Registry, command: SetAlias, command_id: str) -> Registr
     return step_of(state, [moved, RouteChanged(command.deployment, route)])
 
 
-def on_set_override(state: Registry, command: SetOverride, command_id: str) -> RegistryStep:
+def on_set_override(state: Registry, command: SetOverride, command_id: str) -> Step[Registry, Fact]:
     """Give a tenant a version of its own, or the route again."""
     entry = state.entry(command.deployment)
     if command.version is not None:
@@ -69,7 +70,7 @@ def on_set_override(state: Registry, command: SetOverride, command_id: str) -> R
     return step_of(state, [RouteChanged(command.deployment, route)])
 
 
-def on_approve(state: Registry, command: ApproveVersion, command_id: str) -> RegistryStep:
+def on_approve(state: Registry, command: ApproveVersion, command_id: str) -> Step[Registry, Fact]:
     """A named person vouches for a version."""
     entry = state.entry(command.deployment)
     unknown = _not_usable(entry, command.deployment, command.version)
@@ -80,7 +81,7 @@ def on_approve(state: Registry, command: ApproveVersion, command_id: str) -> Reg
     return step_of(state, [VersionApproved(command.deployment, command.version, command.reason, command.by)])
 
 
-def on_tag(state: Registry, command: TagVersion, command_id: str) -> RegistryStep:
+def on_tag(state: Registry, command: TagVersion, command_id: str) -> Step[Registry, Fact]:
     """Set tags, or take away those with an empty value."""
     entry = state.entry(command.deployment)
     if command.version not in entry.versions:
@@ -92,7 +93,7 @@ def on_tag(state: Registry, command: TagVersion, command_id: str) -> RegistrySte
     return step_of(state, [VersionTagged(command.deployment, command.version, tags, command.by)])
 
 
-def on_archive(state: Registry, command: ArchiveVersion, command_id: str) -> RegistryStep:
+def on_archive(state: Registry, command: ArchiveVersion, command_id: str) -> Step[Registry, Fact]:
     """Take a version out of use, unless something uses it."""
     entry = state.entry(command.deployment)
     reason = _not_archivable(entry, command.deployment, command.version)
@@ -101,7 +102,7 @@ def on_archive(state: Registry, command: ArchiveVersion, command_id: str) -> Reg
     return step_of(state, [VersionArchived(command.deployment, command.version, command.reason, command.by)])
 
 
-def on_delete(state: Registry, command: DeleteVersion, command_id: str) -> RegistryStep:
+def on_delete(state: Registry, command: DeleteVersion, command_id: str) -> Step[Registry, Fact]:
     """Give up an archived version's artifacts, those that nothing else refers to."""
     entry = state.entry(command.deployment)
     if entry.stages.get(command.version) != "archived":
