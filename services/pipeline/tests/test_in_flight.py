@@ -12,7 +12,7 @@ from headrace.errors import Misconfigured
 from headrace_pipeline.adapters.in_flight import InFlight
 from headrace_pipeline.core.suspects import ALONE_S
 
-# A process whose pipelines are at the messages given, and which then ends: by itself (`dies`), or because it was told to (`told`).
+# A process whose pipelines are at the messages given, and which then ends: by itself (`dies`), or because it was asked to (`asked`).
 PROGRAM = """
 import os, sys
 from pathlib import Path
@@ -23,7 +23,7 @@ in_flight = InFlight(Path(sys.argv[1]))
 for at in sys.argv[3:]:
     pipeline, offset = at.split("/")
     in_flight.slot(pipeline, "raw.a.v1").take(Record("raw.a.v1", 1, int(offset), b"k", b"v", (), 1000))
-if sys.argv[2] == "told":
+if sys.argv[2] == "asked":
     in_flight.end()
 if sys.argv[2] == "leaves" and not os.fork():
     os.read(0, 1)  # until its parent's parent lets it go
@@ -59,7 +59,7 @@ def test_a_child_that_a_transform_left_behind_does_not_keep_the_notes_from_the_n
 
 def test_once_or_in_an_end_that_was_asked_for_says_nothing(tmp_path: Path) -> None:
     process(tmp_path, "dies", "land/7")
-    process(tmp_path, "told", "land/7")
+    process(tmp_path, "asked", "land/7")
     assert InFlight(tmp_path).why_not("land", record(7)) is None
 
 
@@ -151,7 +151,7 @@ in_flight = InFlight(Path(sys.argv[1]))
 with in_flight.importing("calm", "d0"):
     pass
 with in_flight.importing("wild", sys.argv[2]):
-    if sys.argv[3] == "told":
+    if sys.argv[3] == "asked":
         in_flight.end()
     if sys.argv[3] == "raises":
         raise ImportError
@@ -177,7 +177,7 @@ def test_a_project_whose_import_ends_the_process_twice_is_left_out_until_another
         pass
 
 
-@pytest.mark.parametrize(("how", "code"), [("told", 3), ("raises", 1)])
+@pytest.mark.parametrize(("how", "code"), [("asked", 3), ("raises", 1)])
 def test_an_import_that_raises_or_during_which_the_process_was_asked_to_end_is_not_blamed(
     tmp_path: Path, how: str, code: int
 ) -> None:

@@ -55,7 +55,7 @@ def test_what_follows_from_a_message_in_a_phase(message: str, phase: str) -> Non
     machine = PHASES[phase](Machine())
     assert phase_of(machine.entry) == phase
     row = ROWS[message]
-    facts = machine.tell(MESSAGES[message](machine))
+    facts = machine.take(MESSAGES[message](machine))
     assert names(facts) == row.get(phase, row["moving"])
     for fact in facts:
         assert not isinstance(fact, CommandRefused) or len(fact.reason) > 15

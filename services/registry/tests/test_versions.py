@@ -1,4 +1,4 @@
-"""Which versions exist, what is said of them, and how aliases move."""
+"""Which versions exist, what becomes of them, and how aliases move."""
 
 import pytest
 
