@@ -3,18 +3,18 @@
 import math
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from headrace.features.plan import plan_view
-from headrace.features.tiles import TileState
-from headrace.project.definition import (
+from headrace.events.definition import (
     FeatureDefinition,
     FieldSpec,
     ProjectDefinition,
     SourceDefinition,
     ViewDefinition,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.features.plan import plan_view
+from headrace.features.tiles import TileState
 from headrace_feature.core import batches
 from headrace_feature.core.batches import Batch, fold_batch
 

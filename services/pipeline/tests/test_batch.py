@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
+from headrace.log.poison import IN_A_ROW, PoisonLedger
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 
-from headrace.bus.poison import IN_A_ROW, PoisonLedger
-from headrace.bus.port import Record
 from headrace.errors import Poison
 from headrace.project import Deployment, Key, Project, RawStream, Source, pipeline
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
 from headrace_pipeline.core.batch import WRITE_AFTER_S, Decided, Stop, choose_way, decide_batch, is_enough, reached
 from headrace_pipeline.core.contract import Contract, targets_of
 from headrace_pipeline.core.handled import MOST_HELD_BYTES, MOST_OUTPUT_BYTES, MOST_OUTPUTS, Handled

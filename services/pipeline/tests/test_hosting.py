@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
+from headrace.events.definition import PipelineDefinition, ProjectDefinition
+from headrace.log.codec import Codec
+from headrace.log.port import Out, Record
+from headrace.log.topics import Topics
 
-from headrace.bus.port import Out, Record
-from headrace.codec import Codec
 from headrace.events.features import PipelineAdvanced
 from headrace.events.project import ProjectApplied
-from headrace.project.definition import PipelineDefinition, ProjectDefinition
-from headrace.topics import Topics
 from headrace_pipeline.core import suspects
 from headrace_pipeline.core.hosting import hosted, is_changed, why_restart
 from headrace_pipeline.core.progress import Progress, on_arrived, on_written

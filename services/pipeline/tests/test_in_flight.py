@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from headrace.log.port import Record
 
-from headrace.bus.port import Record
 from headrace.errors import Misconfigured
 from headrace_pipeline.adapters.in_flight import InFlight
 from headrace_pipeline.core.suspects import ALONE_S
@@ -16,7 +16,7 @@ from headrace_pipeline.core.suspects import ALONE_S
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from headrace.bus.port import Record
+from headrace.log.port import Record
 from headrace_pipeline.adapters.in_flight import InFlight
 
 in_flight = InFlight(Path(sys.argv[1]))

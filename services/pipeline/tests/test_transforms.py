@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
+from headrace.log.envelope import Origin, read_headers
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 
-from headrace.bus.port import Record
-from headrace.envelope import Origin, read_headers
 from headrace.errors import Misconfigured, Poison
 from headrace.project import Binary, Outcome, Project, RawStream, Source, outcomes, pipeline
 from headrace.project.compile import compile_project
 from headrace.project.deployments import Deployment, Key
-from headrace.topics import Topics
 from headrace_pipeline.adapters.runner import TransformRunner
 from headrace_pipeline.core.contract import Contract, read_raw, targets_of
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from headrace.events.definition import RolloutDefinition
+
 from headrace.events import type_name
 from headrace.events.registry import (
     AbortRollout,
@@ -13,8 +15,7 @@ from headrace.events.registry import (
     StartRollout,
     TimedOut,
 )
-from headrace.policy.verdict import FAIL, UNMEASURED
-from headrace.project.definition import RolloutDefinition
+from headrace.events.verdicts import FAIL, UNMEASURED
 from headrace.testing.registry import CANARY, HOUR_S, folded, registered, verdict
 from headrace_registry.core.machine import Unloadable, Warmed
 from headrace_registry.core.rollout import on_message

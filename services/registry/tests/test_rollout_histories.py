@@ -3,6 +3,7 @@
 from dataclasses import replace as replaced
 from typing import Any
 
+from headrace.events.definition import RolloutDefinition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -17,8 +18,7 @@ from headrace.events.registry import (
     RolloutCompleted,
     RolloutStarted,
 )
-from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS
-from headrace.project.definition import RolloutDefinition
+from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS
 from headrace.registry.state import Fold, Registry, apply
 from headrace.testing.registry import CANARY, HOUR_S, version_of
 from headrace_registry.core import versions

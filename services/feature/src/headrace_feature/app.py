@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
-from headrace.bus.runtime import Context, Runnable
-from headrace.bus.shards import ShardHost
+from headrace.hosting.group import ShardGroup
+from headrace.hosting.runtime import Runnable
+from headrace.project.service import Context
+
 from headrace_feature.adapters.admission import Admission
 from headrace_feature.adapters.definitions import Definitions
 from headrace_feature.adapters.history import History
@@ -25,7 +27,7 @@ class Feature:
         if not await definitions.wait(stop):
             return
         admission = Admission(context.codec, context.topics, context.projects.sources)
-        host = ShardHost(
+        host = ShardGroup(
             context.log,
             context.codec,
             context.topics,

@@ -7,12 +7,13 @@ ones, and reports.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from headrace.bus.port import Out, TopicPartition
-from headrace.bus.shard_logic import Outputs, Rebuild
-from headrace.codec import Message, SourceEvent
-from headrace.obs.health import Health
-from headrace.project.definition import ProjectDefinition
-from headrace.topics import Topics
+from headrace.events.definition import ProjectDefinition
+from headrace.hosting.health import Health
+from headrace.hosting.logic import Outputs, Rebuild
+from headrace.log.codec import Message, SourceEvent
+from headrace.log.port import Out, TopicPartition
+from headrace.log.topics import Topics
+
 from headrace_feature.adapters.building import ViewBuild
 from headrace_feature.adapters.history import History
 from headrace_feature.adapters.records import SERVICE, ShardRecords, deleted_by

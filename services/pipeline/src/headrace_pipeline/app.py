@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 
-from headrace.bus.port import Producer
-from headrace.bus.runtime import Context, Runnable
-from headrace.bus.stops import Stops
+from headrace.events.definition import PipelineDefinition
+from headrace.hosting.runs import runs_folder
+from headrace.hosting.runtime import Runnable
+from headrace.hosting.stops import Stops
+from headrace.log.port import Producer
+from headrace.project.service import Context
+
 from headrace.events.project import ProjectApplied
-from headrace.project.definition import PipelineDefinition
-from headrace.runs import runs_folder
 from headrace_pipeline.adapters.definitions import Definitions
 from headrace_pipeline.adapters.feed import Feed
 from headrace_pipeline.adapters.host import Host

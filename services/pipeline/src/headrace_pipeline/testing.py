@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
+from headrace.events.definition import PipelineDefinition, ProjectDefinition
+from headrace.log.envelope import Origin
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 
-from headrace.bus.port import Record
-from headrace.envelope import Origin
 from headrace.errors import Poison
 from headrace.project.compile import compile_source
-from headrace.project.definition import PipelineDefinition, ProjectDefinition
 from headrace.project.pipelines import OutcomesOf, Pipeline
 from headrace.project.sources import Source
-from headrace.topics import Topics
 from headrace_pipeline.adapters.runner import TransformRunner
 from headrace_pipeline.core.contract import Contract, read_raw, targets_of
 from headrace_pipeline.core.handled import Handled

@@ -4,16 +4,17 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from headrace.bus.port import Out, Record, TopicPartition
-from headrace.bus.projects import Projects
-from headrace.bus.shard_logic import Outputs, Rebuild
+from headrace.hosting.logic import Outputs, Rebuild
+from headrace.log.codec import Message
+from headrace.log.port import Out, Record, TopicPartition
+from headrace.log.topics import Topics
+from headrace.project.applied import Projects
+
 from headrace.clock import Clock
-from headrace.codec import Message
 from headrace.errors import Fatal, Poison, Retryable
 from headrace.events.registry import ArtifactPlace, RegisterVersion, RolloutStarted
 from headrace.events.verdicts import VerdictGiven
 from headrace.registry.state import Fold, Registry, Rollout
-from headrace.topics import Topics
 from headrace_registry.adapters.records import SERVICE, Records
 from headrace_registry.adapters.reporting import Holds, Report
 from headrace_registry.core import admission, intake, versions

@@ -2,10 +2,11 @@
 
 import asyncio
 
-from headrace.bus.projects import Projects
+from headrace.events.definition import digest_of
+from headrace.project.applied import Projects
+
 from headrace.errors import Restart
 from headrace.events.project import ProjectApplied
-from headrace.project.definition import digest_of
 
 
 class Definitions:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from headrace.bus.port import Record
-from headrace.envelope import Origin
+from headrace.log.envelope import Origin
+from headrace.log.port import Record
+
 from headrace.events.features import FeatureShardAdvanced, IdentitiesSeen, Tile, ViewAdopted
 
 

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
+from headrace.events.definition import SourceDefinition
 from numpy.typing import NDArray
 
 from headrace.events.features import FeatureShardAdvanced, PipelineAdvanced
@@ -19,7 +20,6 @@ from headrace.features.origins import Origins
 from headrace.features.plan import ViewPlan, available_s, kinds_of
 from headrace.features.repeats import Repeats
 from headrace.features.tiles import TileState
-from headrace.project.definition import SourceDefinition
 from headrace_feature.core.batches import Batch, fold_batch
 from headrace_feature.core.facts import Read
 

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from headrace.events.definition import ProjectDefinition, SourceDefinition
+
 from headrace.events.features import ViewAdopted
 from headrace.features.plan import ViewPlan, plan_definition, plan_view
-from headrace.project.definition import ProjectDefinition, SourceDefinition
 
 # Views under construction that lag by at most so many offsets catch up with the running ones within one step.
 NEAR_OFFSETS = 5000

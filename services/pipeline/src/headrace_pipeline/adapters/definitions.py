@@ -2,7 +2,8 @@
 
 import asyncio
 
-from headrace.bus.projects import Projects
+from headrace.project.applied import Projects
+
 from headrace.errors import Restart
 from headrace.events.project import ProjectApplied
 from headrace_pipeline.core.hosting import hosted, is_changed

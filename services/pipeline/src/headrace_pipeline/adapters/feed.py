@@ -4,7 +4,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.bus.port import Record
+from headrace.log.port import Record
+
 from headrace.errors import Poison
 from headrace_pipeline.adapters.in_flight import InFlight
 from headrace_pipeline.adapters.runner import TransformRunner

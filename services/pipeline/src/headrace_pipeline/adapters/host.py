@@ -6,13 +6,14 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
-from headrace.bus.admin import require_topics
-from headrace.bus.port import Record, TopicPartition
-from headrace.bus.runtime import Context
-from headrace.bus.stops import Stops
+from headrace.events.definition import PipelineDefinition
+from headrace.hosting.stops import Stops
+from headrace.log.admin import require_topics
+from headrace.log.port import Record, TopicPartition
+from headrace.project.service import Context
+
 from headrace.errors import Misconfigured, NoTopic, Restart, Retryable
 from headrace.events.project import ProjectApplied
-from headrace.project.definition import PipelineDefinition
 from headrace_pipeline.adapters.agents import Agents
 from headrace_pipeline.adapters.in_flight import InFlight
 from headrace_pipeline.adapters.references import References

@@ -1,11 +1,12 @@
 """Importing the users' code, as far as this host allows it."""
 
+from headrace.events.definition import PipelineDefinition
+from headrace.hosting.settings import Settings
+
 from headrace.errors import Misconfigured
 from headrace.events.project import ProjectApplied
-from headrace.project.definition import PipelineDefinition
 from headrace.project.load import Allowed, load_allowed
 from headrace.project.pipelines import Pipeline
-from headrace.settings import Settings
 from headrace_pipeline.adapters.in_flight import InFlight
 from headrace_pipeline.adapters.threads import on_own_thread
 from headrace_pipeline.settings import IMPORT_WITHIN_S

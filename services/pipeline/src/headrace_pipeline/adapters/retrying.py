@@ -5,9 +5,10 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from headrace.bus.port import Out, Producer
+from headrace.log.backoff import delays_s
+from headrace.log.port import Out, Producer
+
 from headrace.errors import Retryable
-from headrace.policy.backoff import delays_s
 
 _log = logging.getLogger("headrace.pipeline")
 

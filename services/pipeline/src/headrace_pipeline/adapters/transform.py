@@ -4,11 +4,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from headrace.bus.port import Record
+from headrace.hosting.health import Health
+from headrace.log.backoff import delays_s
+from headrace.log.port import Record
+
 from headrace.clock import Clock
 from headrace.errors import Misconfigured, Poison
-from headrace.obs.health import Health
-from headrace.policy.backoff import delays_s
 from headrace_pipeline.adapters.feed import Feed
 from headrace_pipeline.adapters.lookback import Refill
 from headrace_pipeline.adapters.raw_history import RawHistory

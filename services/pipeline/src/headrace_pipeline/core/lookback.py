@@ -9,7 +9,7 @@ no state: everything is fed again, except the records on which it failed.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from headrace.bus.port import Record
+from headrace.log.port import Record
 
 Place = tuple[str, int]
 

@@ -8,9 +8,10 @@ made again the same offsets are other records.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from headrace.bus.port import Out, Record
-from headrace.codec import out
-from headrace.envelope import Envelope
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope
+from headrace.log.port import Out, Record
+
 from headrace.events.features import PipelineAdvanced
 from headrace.step import Step
 from headrace_pipeline.core.batch import reached

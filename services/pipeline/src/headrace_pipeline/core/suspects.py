@@ -7,7 +7,7 @@ exactly one record in flight: it is dead-lettered from then on. The same holds f
 
 from collections.abc import Iterable, Mapping
 
-from headrace.bus.port import Record
+from headrace.log.port import Record
 
 MOST_CRASHES = 2
 MOST_KNOWN = 1000

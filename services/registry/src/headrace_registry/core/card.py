@@ -6,9 +6,10 @@ read (`tags`, `metrics`, `model-index`). Nothing is made up: what nobody has sta
 
 from collections.abc import Mapping, Sequence
 
-from headrace.envelope import format_instant
+from headrace.events.definition import DeploymentDefinition
+from headrace.log.envelope import format_instant
+
 from headrace.events.registry import VersionRegistered
-from headrace.project.definition import DeploymentDefinition
 
 NOT_STATED = "Not stated."
 

@@ -1,5 +1,6 @@
 """What operators and the trainer ask of a rollout: done, or refused with the reason."""
 
+from headrace.events.definition import RolloutDefinition
 from msgspec.structs import replace
 
 from headrace.events.registry import (
@@ -14,7 +15,6 @@ from headrace.events.registry import (
     RolloutResumed,
     StartRollout,
 )
-from headrace.project.definition import RolloutDefinition
 from headrace.registry.state import WARMING, Entry, Registry
 from headrace.step import Step
 from headrace_registry.core.compatibility import control_mismatch

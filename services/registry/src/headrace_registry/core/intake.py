@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.events.definition import DeploymentDefinition, RolloutDefinition
+
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import (
     AbortRollout,
@@ -29,7 +31,6 @@ from headrace.events.registry import (
     VersionRegistered,
 )
 from headrace.events.verdicts import VerdictGiven
-from headrace.project.definition import DeploymentDefinition, RolloutDefinition
 from headrace.registry.state import Registry
 from headrace.step import Step
 from headrace_registry.core import registration, rollout, versions

@@ -13,9 +13,7 @@ version, so guardrails need only not to fail.
 
 from dataclasses import dataclass
 
-from headrace.events.verdicts import Evidence, VerdictGiven
-from headrace.policy.telling import told
-from headrace.policy.verdict import FAIL, PASS
+from headrace.events.verdicts import FAIL, PASS, Evidence, VerdictGiven, told
 from headrace.registry.state import CANARY, SHADOWING, TESTING, Rollout
 
 

@@ -4,10 +4,11 @@ A gate that failed keeps a version out unless a named person waives it with a re
 its deployment's labels are, when its artifacts are not there, when no clock could go on from it, and when the registry has no room.
 """
 
+from headrace.events.definition import LabelDefinition
+
 from headrace.events.registry import ArtifactPlace, RegisterVersion, VersionRegistered
+from headrace.events.verdicts import FAIL
 from headrace.instants import EARLIEST_S, LATEST_S
-from headrace.policy.verdict import FAIL
-from headrace.project.definition import LabelDefinition
 from headrace.registry.state import Registry
 from headrace.step import Step
 from headrace_registry.core.compatibility import classes_mismatch, label_mismatch

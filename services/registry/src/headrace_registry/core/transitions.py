@@ -6,9 +6,10 @@ Whether it does so is decided elsewhere: on commands, verdicts, warm instances a
 from collections.abc import Sequence
 from typing import Any
 
+from headrace.events.definition import RolloutDefinition
+from headrace.log.envelope import derived_id
 from msgspec.structs import replace
 
-from headrace.envelope import derived_id
 from headrace.events.registry import (
     AbortCause,
     AliasMoved,
@@ -20,7 +21,6 @@ from headrace.events.registry import (
     RouteChanged,
 )
 from headrace.events.verdicts import Evidence, VerdictGiven
-from headrace.project.definition import RolloutDefinition
 from headrace.registry.state import SWITCHED, WARMING, Entry, Rollout
 from headrace_registry.core import routes
 from headrace_registry.core.machine import About
