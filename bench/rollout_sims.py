@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import RolloutDefinition
 from headrace.policy.guardrails import (
     LATENCY_SLACK,
     THRESHOLDS,
@@ -21,10 +22,9 @@ from headrace.policy.guardrails import (
     staked_on_shares,
     stretches,
 )
-from headrace.policy.pairs import BlockSum, PairTest, brier_losses, shows_harm, shows_no_worse, sum_up
-from headrace.policy.sequential import chains_needed, log_mean_exp
-from headrace.project.definition import RolloutDefinition
 from headrace.project.deployments import GUARDRAILS
+from headrace.stats.pairs import BlockSum, PairTest, brier_losses, shows_harm, shows_no_worse, sum_up
+from headrace.stats.sequential import chains_needed, log_mean_exp
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

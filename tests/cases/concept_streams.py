@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from river.datasets import synth
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import ArtifactPlace, Lineage, Signature, VersionRegistered
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
@@ -24,7 +25,6 @@ from headrace.features.dataset import Inputs, Rows
 from headrace.features.rows import pin_signature
 from headrace.project import Binary, Deployment, LossChange, Number, Project, Retraining, Training, prior
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_monitor.core.asking import request_id_of
 from headrace_monitor.core.evaluation import Seen, evaluate
 from headrace_monitor.core.watch import Said, watch_of

@@ -2,12 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from headrace.bus.judging import Learn
-from headrace.bus.port import Out, Record, TopicPartition
 from headrace.clock import ManualClock
-from headrace.codec import Codec, Message
-from headrace.envelope import Envelope
 from headrace.events.alerts import AlertChanged
+from headrace.events.definition import ProjectDefinition
 from headrace.events.inference import (
     DecisionMade,
     OutcomeObserved,
@@ -16,10 +13,13 @@ from headrace.events.inference import (
 )
 from headrace.events.monitor import WindowClosed
 from headrace.events.ops import HealthReported
+from headrace.hosting.triage import Learn
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Out, Record, TopicPartition
+from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.project.definition import ProjectDefinition
-from headrace.topics import Topics
 from headrace_monitor.core.services import Services
 from headrace_monitor.shell import MonitorShard
 

@@ -2,12 +2,12 @@
 
 import pytest
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
-from headrace.policy.figures import FIGURES
-from headrace.policy.losses import BINARY, CLASSES, NUMBER
 from headrace.project import Binary, Deployment, Multiclass, Number, PageHinkley, Project, Regression
-from headrace.project.definition import DeploymentDefinition
 from headrace.project.faults import applicable
+from headrace.stats.figures import FIGURES
+from headrace.stats.losses import BINARY, CLASSES, NUMBER
 from headrace_monitor.core.watch import watch_of
 
 DAY_S = 86_400.0

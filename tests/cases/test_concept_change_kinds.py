@@ -16,9 +16,8 @@ from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import Signature
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
 from headrace.features.dataset import Inputs
+from headrace.features.outcomes import Told
 from headrace.features.rows import pin_signature
-from headrace.policy.losses import losses
-from headrace.policy.outcomes import Told
 from headrace.project import (
     Deployment,
     LossChange,
@@ -32,6 +31,7 @@ from headrace.project import (
 )
 from headrace.project.compile import compile_project
 from headrace.project.deployments import LabelKind, Rung
+from headrace.stats.losses import losses
 from headrace_monitor.core.evaluation import Seen, evaluate
 from headrace_monitor.core.watch import watch_of
 from headrace_monitor.core.windows import Windows

@@ -12,11 +12,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from headrace.envelope import Origin
 from headrace.errors import Misconfigured, Poison
+from headrace.log.envelope import Origin
+from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Key, Outcome, Project, RawStream, Source, outcomes, pipeline
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
 from headrace_pipeline.adapters.runner import TransformRunner
 from headrace_pipeline.core.contract import Contract, targets_of
 from headrace_pipeline.core.handled import MOST_OUTPUT_BYTES, MOST_OUTPUTS

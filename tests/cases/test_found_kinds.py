@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from headrace.errors import Poison
+from headrace.events.definition import DeploymentDefinition, LabelDefinition
 from headrace.events.inference import DecisionMade, Score, Served, ShadowScored
 from headrace.events.registry import (
     CommandRefused,
@@ -16,15 +17,14 @@ from headrace.events.registry import (
     StartRollout,
     VersionRegistered,
 )
-from headrace.policy.outcomes import Told
-from headrace.policy.verdict import UNMEASURED
+from headrace.events.verdicts import UNMEASURED
+from headrace.features.outcomes import Told
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition, LabelDefinition
 from headrace.project.labels import value_of, why_not_label
 from headrace.registry.state import Registry
 from headrace.testing.registry import CANARY, command, folded, verdict, version_of
-from headrace_cli.board import Board
+from headrace_cli.evidence.rollouts import Board
 from headrace_monitor.core.analysis import begin
 from headrace_monitor.core.counting import Seen
 from headrace_monitor.core.evidence import unmeasured

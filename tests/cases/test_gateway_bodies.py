@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.bus.port import Record
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
 from headrace_gateway.core.answers import turned_away
 from headrace_gateway.core.questions import Asked, Call, Unclear, read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits

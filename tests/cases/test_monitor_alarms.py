@@ -3,9 +3,6 @@
 import pytest
 from tests.cases.monitor_alone import DECISIONS, FACTS, NOW, ROUTES, Monitor, compiled, one
 
-from headrace.bus.port import Record
-from headrace.codec import Message
-from headrace.envelope import Envelope
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import (
     BreakerChanged,
@@ -17,6 +14,9 @@ from headrace.events.inference import (
 )
 from headrace.events.ops import PartitionResumed, PartitionStopped
 from headrace.events.registry import Route
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record
 from headrace_monitor.core.serving import InferenceFact
 
 

@@ -16,10 +16,8 @@ from tests.cases.monitor_alone import (
     one,
 )
 
-from headrace.bus.port import Record, TopicPartition
-from headrace.codec import Message
-from headrace.envelope import Envelope
 from headrace.events.alerts import AlertChanged
+from headrace.events.definition import LabelDefinition
 from headrace.events.inference import (
     DecisionMade,
     OutcomeObserved,
@@ -29,9 +27,11 @@ from headrace.events.inference import (
 from headrace.events.monitor import MonitorState, RolloutJudged
 from headrace.events.registry import RolloutAborted, RolloutAdvanced, RolloutStarted, Route
 from headrace.events.verdicts import VerdictGiven
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record, TopicPartition
 from headrace.project import Canary, Count, Deployment, FeatureView, Key, Project, Source
 from headrace.project.compile import compile_project
-from headrace.project.definition import LabelDefinition
 
 
 async def test_a_window_that_cannot_be_evaluated_is_told_and_all_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,7 +315,7 @@ async def test_events_of_a_source_that_nobody_asks_about_do_not_grow_beyond_thei
 
 
 def test_labels_of_units_that_are_never_asked_about_are_bounded_and_counted() -> None:
-    from headrace.policy.outcomes import Told
+    from headrace.features.outcomes import Told
     from headrace_monitor.core.labels import Labels
 
     project = compiled(one("d"))

@@ -10,10 +10,10 @@ from tests.cases.outcomes_oracle import HOUR, Outcome, Request, history, label_b
 
 from headrace.events.inference import DecisionMade, PredictionRequested, Score, Served
 from headrace.features.dataset import Gathered
-from headrace.policy.outcomes import Told
+from headrace.features.outcomes import Told
+from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
 from headrace_monitor.core.blocks import Blocks
 from headrace_monitor.core.windows import Windows
 

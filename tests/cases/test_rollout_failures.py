@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.failures import (
     Busy,
     Failure,
@@ -25,12 +26,10 @@ from headrace.events.failures import (
 from headrace.events.inference import DecisionMade, FellBack, Refused, Score, Served, ShadowScored
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAdvanced, RolloutStarted, Route
-from headrace.events.verdicts import Evidence, VerdictGiven
-from headrace.policy.outcomes import Told
-from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
+from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evidence, VerdictGiven
+from headrace.features.outcomes import Told
 from headrace.project import Binary, Canary, Deployment, Guardrail, Number, Project
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
 from headrace_monitor.core.analysis import Trial, begin
 from headrace_monitor.core.arms import WAIT_BYTES
 from headrace_monitor.core.counting import Seen

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from headrace.events.training import RetrainAccepted, TrainingFinished
-from headrace.runs import AttemptBegan, AttemptEnded, RunFolder, end_runs
+from headrace.hosting.runs import AttemptBegan, AttemptEnded, RunFolder, end_runs
 
 # A keeper whose pauses are short. The work is a piece of Python, given the run's folder and the keeper's process.
 _KEEPER = """
@@ -26,7 +26,7 @@ raise SystemExit(keeper.main(sys.argv[1], ["-c", sys.argv[2]]))
 _FINISHES = """
 from pathlib import Path
 from headrace.events.training import TrainingFinished
-from headrace.runs import RunFolder
+from headrace.hosting.runs import RunFolder
 RunFolder(Path(sys.argv[1])).append(TrainingFinished("d", "run", "registered", ""))
 """
 _DIES = "from headrace_trainer.adapters.processes import die_with; die_with(int(sys.argv[2]));"

@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 
 from headrace.events.training import RetrainAccepted, TrainingFinished
-from headrace.obs.health import Health
-from headrace.runs import RunFolder, all_runs, end_runs, runs_folder
-from headrace.settings import Settings
+from headrace.hosting.health import Health
+from headrace.hosting.runs import RunFolder, all_runs, end_runs, runs_folder
+from headrace.hosting.settings import Settings
 from headrace_trainer.adapters import workers as adapter
 from headrace_trainer.adapters.workers import KEPT, Workers
 

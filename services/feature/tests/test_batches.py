@@ -3,6 +3,9 @@
 import math
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from headrace.events.definition import (
     FeatureDefinition,
     FieldSpec,
@@ -10,9 +13,6 @@ from headrace.events.definition import (
     SourceDefinition,
     ViewDefinition,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from headrace.features.plan import plan_view
 from headrace.features.tiles import TileState
 from headrace_feature.core import batches

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 import pytest
+
+from headrace.clock import ManualClock
 from headrace.events.definition import ProjectDefinition
+from headrace.events.features import PipelineAdvanced
+from headrace.features.events import EventTable
+from headrace.features.origins import PLACES_BYTES, Origins
+from headrace.features.repeats import PART_IDENTITIES
+from headrace.features.store import OnlineStore
 from headrace.hosting.group import ShardGroup
 from headrace.hosting.health import Health
 from headrace.hosting.metrics import page
@@ -18,13 +25,6 @@ from headrace.log.memory import MemoryLog
 from headrace.log.port import Out, TopicPartition
 from headrace.log.topics import Topics
 from headrace.log.views import View
-
-from headrace.clock import ManualClock
-from headrace.events.features import PipelineAdvanced
-from headrace.features.events import EventTable
-from headrace.features.origins import PLACES_BYTES, Origins
-from headrace.features.repeats import PART_IDENTITIES
-from headrace.features.store import OnlineStore
 from headrace.project import Count, Deployment, FeatureView, Key, Max, Mean, Project, Source
 from headrace.project.compile import compile_project
 from headrace.project.compile_streams import event_struct

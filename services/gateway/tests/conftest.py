@@ -17,26 +17,26 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.asking import Asker
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.observing import Observer
-from headrace.bus.port import Out
-from headrace.bus.projects import Projects
-from headrace.bus.views import read_all
+from headrace.asking.asker import Asker
+from headrace.asking.outcome_writer import Observer
 from headrace.clock import SystemClock
-from headrace.codec import Codec, Message, header, out
-from headrace.envelope import Envelope
 from headrace.events.inference import Answer, PredictionAnswered, Score, Served
 from headrace.events.ops import HealthReported
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import Route
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message, header, out
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Out
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
 from headrace.project import Category, Deployment, Number, Project, prior
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.http import Doors, make_app
 from headrace_gateway.app import wire

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from headrace.codec import header
+from headrace.log.codec import header
 from headrace_gateway.core.callers import Caller, digest_of
 
 Bench = Any  # the fixture of conftest.py

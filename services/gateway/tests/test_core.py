@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.asking.prediction import OutputKind, predicted
 from headrace.events.inference import Expired, FellBack, Invalid, PredictionAnswered, Refused, Score, Served
-from headrace.policy.prediction import OutputKind, predicted
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace_gateway.core.admission import refuse_body, refuse_rows

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from headrace.bus.connect import connect
-from headrace.bus.kafka import KafkaLog
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
+from headrace.log.connecting import connect
+from headrace.log.kafka import KafkaLog
 from headrace_broker import Broker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(240)]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import Misconfigured
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
 from headrace_gateway.adapters.keys import load_callers
 from headrace_gateway.core.callers import Nobody, digest_of, find_caller
 

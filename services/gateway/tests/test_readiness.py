@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from headrace.bus.port import Out
+from headrace.log.port import Out
 
 Bench = Any  # the fixture of conftest.py
 

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from headrace.codec import header
 from headrace.events.inference import Answer, Invalid, Refused, Score, Served
+from headrace.log.codec import header
 from headrace_gateway.settings import Limits
 
 Bench = Any  # the fixture of conftest.py

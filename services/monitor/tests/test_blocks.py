@@ -2,9 +2,9 @@
 
 import pytest
 
+from headrace.events.definition import LabelDefinition
 from headrace.events.inference import Score
-from headrace.policy.outcomes import Told
-from headrace.project.definition import LabelDefinition
+from headrace.features.outcomes import Told
 from headrace_monitor.core.blocks import Blocks, Closed, Pair
 
 HOUR = 3600.0

@@ -2,10 +2,10 @@
 
 import pytest
 
-from headrace.bus.port import Record
-from headrace.codec import Message
-from headrace.envelope import Envelope
 from headrace.events.ops import HealthReported
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record
 from headrace_monitor.core.services import Services
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.events.definition import DriftDefinition
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import VersionQuality, WindowClosed
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
@@ -21,7 +22,6 @@ from headrace.project import (
     Training,
 )
 from headrace.project.compile import compile_project
-from headrace.project.definition import DriftDefinition
 from headrace_monitor.core.asking import request_id_of
 from headrace_monitor.core.loss_change import Figure
 from headrace_monitor.core.watch import Watch, watch_of

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
+
+from headrace.errors import Poison
 from headrace.log.poison import IN_A_ROW, PoisonLedger
 from headrace.log.port import Record
 from headrace.log.topics import Topics
-
-from headrace.errors import Poison
 from headrace.project import Deployment, Key, Project, RawStream, Source, pipeline
 from headrace.project.compile import compile_project
 from headrace_pipeline.core.batch import WRITE_AFTER_S, Decided, Stop, choose_way, decide_batch, is_enough, reached

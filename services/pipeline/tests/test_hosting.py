@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
+
 from headrace.events.definition import PipelineDefinition, ProjectDefinition
+from headrace.events.features import PipelineAdvanced
+from headrace.events.project import ProjectApplied
 from headrace.log.codec import Codec
 from headrace.log.port import Out, Record
 from headrace.log.topics import Topics
-
-from headrace.events.features import PipelineAdvanced
-from headrace.events.project import ProjectApplied
 from headrace_pipeline.core import suspects
 from headrace_pipeline.core.hosting import hosted, is_changed, why_restart
 from headrace_pipeline.core.progress import Progress, on_arrived, on_written

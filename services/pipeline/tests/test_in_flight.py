@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from headrace.log.port import Record
 
 from headrace.errors import Misconfigured
+from headrace.log.port import Record
 from headrace_pipeline.adapters.in_flight import InFlight
 from headrace_pipeline.core.suspects import ALONE_S
 

@@ -7,6 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
+
+from headrace.clock import SystemClock
+from headrace.errors import Retryable
+from headrace.events.features import PipelineAdvanced
+from headrace.events.ops import PartitionResumed
 from headrace.hosting.health import Health
 from headrace.hosting.stops import Stops, stop_record
 from headrace.hosting.triage import Learn
@@ -16,11 +21,6 @@ from headrace.log.envelope import Envelope
 from headrace.log.memory import MemoryLog
 from headrace.log.port import Out, Record, TopicPartition
 from headrace.log.topics import Topics
-
-from headrace.clock import SystemClock
-from headrace.errors import Retryable
-from headrace.events.features import PipelineAdvanced
-from headrace.events.ops import PartitionResumed
 from headrace.project import Deduplicate, Project, RawStream, Reference, Source, pipeline
 from headrace.project.compile import compile_project
 from headrace.project.compile_streams import event_struct

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
+
+from headrace.errors import Misconfigured, Poison
 from headrace.log.envelope import Origin, read_headers
 from headrace.log.port import Record
 from headrace.log.topics import Topics
-
-from headrace.errors import Misconfigured, Poison
 from headrace.project import Binary, Outcome, Project, RawStream, Source, outcomes, pipeline
 from headrace.project.compile import compile_project
 from headrace.project.deployments import Deployment, Key

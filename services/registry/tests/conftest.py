@@ -9,6 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest_asyncio
+
+from headrace.clock import Clock, ManualClock, SystemClock
+from headrace.events.ops import HealthReported
+from headrace.events.project import ProjectApplied
+from headrace.events.registry import ArtifactPlace, RolloutAdvanced, RolloutCompleted, RolloutStarted
+from headrace.events.verdicts import FAIL, PASS, Evidence, VerdictGiven
 from headrace.hosting.group import ShardGroup
 from headrace.hosting.health import Health
 from headrace.hosting.settings import Settings
@@ -20,15 +26,9 @@ from headrace.log.memory import MemoryLog
 from headrace.log.port import Log
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
-from headrace.project.applied import Projects
-
-from headrace.clock import Clock, ManualClock, SystemClock
-from headrace.events.ops import HealthReported
-from headrace.events.project import ProjectApplied
-from headrace.events.registry import ArtifactPlace, RolloutAdvanced, RolloutCompleted, RolloutStarted
-from headrace.events.verdicts import FAIL, PASS, Evidence, VerdictGiven
 from headrace.models import artifacts
 from headrace.project import Canary, Deployment, Number, Project
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
 from headrace.testing.registry import command
 from headrace_registry.core.instances import Instances

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from headrace.events.definition import RolloutDefinition
-
 from headrace.events import type_name
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
     AbortRollout,
     PauseRollout,

@@ -3,12 +3,12 @@
 from dataclasses import replace as replaced
 from typing import Any
 
-from headrace.events.definition import RolloutDefinition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from services.registry.tests.rollout_machine import AB_TEST, BLUE_GREEN, MESSAGES, SHADOW, Machine
 
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
     ArchiveVersion,
     PromoteRollout,

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.codec import Codec
 from headrace.events.registry import Waiver
 from headrace.events.training import RetrainAccepted, RetrainCoalesced, RetrainRefused, RetrainRequested
-from headrace.policy.figures import FINDINGS
+from headrace.log.codec import Codec
+from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Number, Project, Retraining, Training
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
+from headrace.stats.figures import FINDINGS
 from headrace_flights.train import build
 from headrace_trainer.core.triggers import CAUSES, GROUP, GROUPS, Runs, apply, on_request
 

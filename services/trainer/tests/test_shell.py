@@ -5,19 +5,19 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.bus.port import Record
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import Context
-from headrace.bus.shard_logic import Outputs
 from headrace.clock import ManualClock
-from headrace.codec import Codec, header
 from headrace.events.registry import ArtifactPlace, RegisterVersion, Signature
 from headrace.events.training import RetrainAccepted, TrainingFinished, TrainingProgressed
-from headrace.obs.health import Health
-from headrace.runs import AttemptBegan
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.hosting.logic import Outputs
+from headrace.hosting.runs import AttemptBegan
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec, header
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Record
+from headrace.log.topics import Topics
+from headrace.project.applied import Projects
+from headrace.project.service import Context
 from headrace_trainer.shell import MAX_FACTS, TrainerShard
 
 TOPICS = Topics.load()

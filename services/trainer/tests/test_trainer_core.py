@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from headrace.events.definition import DeploymentDefinition, GateDefinition
 from headrace.events.registry import GateResult, Waiver
 from headrace.events.training import (
     RetrainAccepted,
@@ -18,10 +19,9 @@ from headrace.events.training import (
 )
 from headrace.models.digest import model_digest
 from headrace.models.skops_format import dump, load
-from headrace.policy.losses import Yardstick, yardstick_of
 from headrace.project import Binary, Deployment, Number, Project, Retraining, Training
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition, GateDefinition
+from headrace.stats.losses import Yardstick, yardstick_of
 from headrace_trainer.core.changed import Change, history_of, locate
 from headrace_trainer.core.closed import closed_to
 from headrace_trainer.core.fitting import fit_gated

@@ -7,19 +7,19 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.features import finalise as reads
-from headrace.features.as_of import as_of
-from headrace.features.events import EventTable
-from headrace.features.finalise import finalise, finalise_many, merge_tiles
-from headrace.features.plan import ViewPlan, plan_view
-from headrace.features.tiles import TileState
-from headrace.project.definition import (
+from headrace.events.definition import (
     FeatureDefinition,
     FieldSpec,
     ProjectDefinition,
     SourceDefinition,
     ViewDefinition,
 )
+from headrace.features import finalise as reads
+from headrace.features.as_of import as_of
+from headrace.features.events import EventTable
+from headrace.features.finalise import finalise, finalise_many, merge_tiles
+from headrace.features.plan import ViewPlan, plan_view
+from headrace.features.tiles import TileState
 
 HOUR = 3600
 DAY = 86_400

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from headrace.hosting.group import ShardGroup
 from headrace.hosting.runtime import Runnable
 from headrace.project.service import Context
-
 from headrace_feature.adapters.admission import Admission
 from headrace_feature.adapters.definitions import Definitions
 from headrace_feature.adapters.history import History

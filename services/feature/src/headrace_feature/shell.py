@@ -13,7 +13,6 @@ from headrace.hosting.logic import Outputs, Rebuild
 from headrace.log.codec import Message, SourceEvent
 from headrace.log.port import Out, TopicPartition
 from headrace.log.topics import Topics
-
 from headrace_feature.adapters.building import ViewBuild
 from headrace_feature.adapters.history import History
 from headrace_feature.adapters.records import SERVICE, ShardRecords, deleted_by

@@ -1,6 +1,6 @@
 """`python -m headrace_gateway`."""
 
-from headrace.stopping import STOPPING
+from headrace.hosting.stopping import STOPPING
 
 
 def run() -> int:
@@ -8,7 +8,7 @@ def run() -> int:
     STOPPING.begin("gateway")
     import uvloop
 
-    from headrace.bus.runtime import main
+    from headrace.project.service import main
     from headrace_gateway.app import build
 
     return main("gateway", build, uvloop.new_event_loop)

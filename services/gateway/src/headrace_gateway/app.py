@@ -4,15 +4,16 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from headrace.bus.asking import Asker
-from headrace.bus.observing import Observer
-from headrace.bus.port import Log
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import Context, Runnable
+from headrace.asking.asker import Asker
+from headrace.asking.outcome_writer import Observer
 from headrace.clock import Clock
-from headrace.codec import Codec
-from headrace.obs.health import Health
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.hosting.runtime import Runnable
+from headrace.log.codec import Codec
+from headrace.log.port import Log
+from headrace.log.topics import Topics
+from headrace.project.applied import Projects
+from headrace.project.service import Context
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.http import Doors, make_app
 from headrace_gateway.adapters.keys import load_callers

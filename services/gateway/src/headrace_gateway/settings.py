@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from headrace.policy.asked import LONGEST_WAIT_MS, MAX_ROWS
+from headrace.asking.requests import LONGEST_WAIT_MS, MAX_ROWS
 
 
 @dataclass(frozen=True, slots=True)

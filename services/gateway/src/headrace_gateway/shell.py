@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
 from headrace_gateway.core.answers import Reply, turned_away
 from headrace_gateway.core.joining import Keys, Meaning
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
-from headrace.bus.port import Out
 from headrace.clock import Clock
-from headrace.codec import out
-from headrace.envelope import Envelope, derived_id
 from headrace.events.alerts import AlertChanged
-from headrace.topics import Topics
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope, derived_id
+from headrace.log.port import Out
+from headrace.log.topics import Topics
 from headrace_monitor.core.alarm import Alarm, fire, resolve
 
 

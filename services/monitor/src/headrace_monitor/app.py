@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from headrace.bus.port import TopicPartition
-from headrace.bus.runtime import Context, Runnable
-from headrace.bus.shards import ShardHost
-from headrace.bus.views import View
+from headrace.hosting.group import ShardGroup
+from headrace.hosting.runtime import Runnable
+from headrace.log.port import TopicPartition
+from headrace.log.views import View
+from headrace.project.service import Context
 from headrace_monitor.core.evaluation import sources_of
 from headrace_monitor.core.services import Services
 from headrace_monitor.rereading import Rereader
@@ -53,13 +54,13 @@ class Monitor:
         }
         return sorted(map(self._context.topics.of_source, found))
 
-    def _host(self, sources: list[str]) -> ShardHost:
+    def _host(self, sources: list[str]) -> ShardGroup:
         context, topics = self._context, self._context.topics
         nouns = (
             "inference.decisions", "inference.outcomes", "inference.facts", "registry.facts", "registry.routes", "training.facts", "alerts.silences",
         )  # fmt: skip
         fixed = [*map(topics.name, nouns), *(topics.dlq(service) for service in topics.services)]
-        hosts: list[ShardHost] = []
+        hosts: list[ShardGroup] = []
 
         async def behind() -> Mapping[TopicPartition, int]:
             return await hosts[0].behind()
@@ -88,7 +89,7 @@ class Monitor:
             )
             return self._shard
 
-        host = ShardHost(
+        host = ShardGroup(
             context.log,
             context.codec,
             topics,

@@ -2,11 +2,11 @@
 
 import math
 
-from headrace.bus.port import Out
 from headrace.clock import Clock
-from headrace.envelope import parse_instant
 from headrace.events.alerts import AlertChanged
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+from headrace.log.envelope import parse_instant
+from headrace.log.port import Out
 from headrace_monitor.alerts import Alerts
 from headrace_monitor.core.deployments import Deployments
 from headrace_monitor.core.failing import Failing

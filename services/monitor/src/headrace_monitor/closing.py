@@ -6,11 +6,11 @@ A window that cannot be evaluated is told as UNMEASURED, with an alert about its
 import asyncio
 from collections.abc import Callable, Sequence
 
-from headrace.bus.port import Out, TopicPartition
 from headrace.errors import HeadraceError
 from headrace.events.inference import DecisionMade
 from headrace.events.monitor import WindowClosed
-from headrace.topics import Topics
+from headrace.log.port import Out, TopicPartition
+from headrace.log.topics import Topics
 from headrace_monitor.core.deployments import Deployments, Watched
 from headrace_monitor.core.evaluation import PARITY_ROWS, Seen, evaluate
 from headrace_monitor.core.failing import Failing

@@ -5,15 +5,15 @@ Each goes into the open windows of its deployment, into the analysis of its roll
 
 from collections.abc import Mapping, Sequence
 
-from headrace.bus.port import Out, Record, TopicPartition
-from headrace.codec import Message
 from headrace.errors import Poison
+from headrace.events.definition import SourceDefinition
 from headrace.events.inference import DecisionMade, Invalid, OutcomeObserved, ShadowScored
+from headrace.features.outcomes import Told
 from headrace.instants import EARLIEST_S, LATEST_S, MAX_AHEAD_S, why_not
-from headrace.policy.outcomes import Told
-from headrace.project.definition import SourceDefinition
+from headrace.log.codec import Message
+from headrace.log.port import Out, Record, TopicPartition
+from headrace.log.topics import Topics
 from headrace.project.labels import value_of, why_not_outcome
-from headrace.topics import Topics
 from headrace_monitor.core.clock import Clocks
 from headrace_monitor.core.dead import INSTANT_FIELDS
 from headrace_monitor.core.deployments import Deployments

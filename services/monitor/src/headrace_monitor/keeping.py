@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Mapping
 
-from headrace.bus.port import Out, TopicPartition
+from headrace.log.port import Out, TopicPartition
 from headrace_monitor.core.deployments import Deployments
 from headrace_monitor.core.places import Places, day_of
 from headrace_monitor.rollouts import Rollouts

@@ -1,10 +1,10 @@
 """Dead letters of all services, and the clocks of senders that some of them tell of: as alerts."""
 
-from headrace.bus.port import Out
 from headrace.clock import Clock
-from headrace.codec import Message, header
 from headrace.events.alerts import AlertChanged
-from headrace.topics import Topics
+from headrace.log.codec import Message, header
+from headrace.log.port import Out
+from headrace.log.topics import Topics
 from headrace_monitor.alerts import Alerts
 from headrace_monitor.core.dead import INSTANT_FIELDS, DeadLetters, dead_lettered
 from headrace_monitor.core.services import Services

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
-from headrace.bus.port import TopicPartition
-from headrace.topics import Topics
+from headrace.log.port import TopicPartition
+from headrace.log.topics import Topics
 from headrace_monitor.core.clock import Clocks, Reading
 from headrace_monitor.core.deployments import Deployments
 from headrace_monitor.core.services import Services

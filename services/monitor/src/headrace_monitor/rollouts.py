@@ -4,10 +4,8 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from headrace.bus.port import Out
-from headrace.codec import Message, out
-from headrace.envelope import Envelope, derived_id
 from headrace.errors import HeadraceError
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import DecisionMade, ShadowScored
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import (
@@ -19,9 +17,11 @@ from headrace.events.registry import (
     Route,
 )
 from headrace.events.verdicts import VerdictGiven
-from headrace.policy.outcomes import Told
-from headrace.project.definition import DeploymentDefinition
-from headrace.topics import Topics
+from headrace.features.outcomes import Told
+from headrace.log.codec import Message, out
+from headrace.log.envelope import Envelope, derived_id
+from headrace.log.port import Out
+from headrace.log.topics import Topics
 from headrace_monitor.core.analysis import LIMITS, Trial, begin
 from headrace_monitor.core.counting import Seen
 

@@ -8,20 +8,20 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
-from headrace.bus.judging import Learn
-from headrace.bus.port import Out, TopicPartition
-from headrace.bus.shard_logic import Outputs, Rebuild
 from headrace.clock import Clock
-from headrace.codec import Message
 from headrace.errors import HeadraceError, Poison
 from headrace.events.alerts import AlertChanged
+from headrace.events.definition import ProjectDefinition
 from headrace.events.inference import DecisionMade, OutcomeObserved, ShadowScored
 from headrace.events.monitor import MonitorState, RolloutJudged
 from headrace.events.registry import AliasMoved, ModelVersion, Route, VersionRegistered
+from headrace.hosting.health import Health
+from headrace.hosting.logic import Outputs, Rebuild
+from headrace.hosting.triage import Learn
 from headrace.instants import MAX_AHEAD_S
-from headrace.obs.health import Health
-from headrace.project.definition import ProjectDefinition
-from headrace.topics import Topics
+from headrace.log.codec import Message
+from headrace.log.port import Out, TopicPartition
+from headrace.log.topics import Topics
 from headrace_monitor.alerts import Alerts
 from headrace_monitor.around import Around, tell_held
 from headrace_monitor.closing import Closing

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from headrace.bus.port import Out, Record
-from headrace.codec import Message, caused_by, out
-from headrace.envelope import Envelope, derived_id
 from headrace.events.monitor import FindingOpened, FindingResolved, MonitorState, WindowClosed
 from headrace.events.training import RetrainRequested
 from headrace.instants import EARLIEST_S, LATEST_S
-from headrace.topics import Topics
+from headrace.log.codec import Message, caused_by, out
+from headrace.log.envelope import Envelope, derived_id
+from headrace.log.port import Out, Record
+from headrace.log.topics import Topics
 from headrace_monitor.alerts import Alerts
 from headrace_monitor.core import priors
 from headrace_monitor.core.asking import request_id_of

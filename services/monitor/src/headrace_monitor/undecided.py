@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from headrace.bus.port import Log, TopicPartition
 from headrace.clock import Clock
-from headrace.topics import Topics
+from headrace.log.port import Log, TopicPartition
+from headrace.log.topics import Topics
 from headrace_monitor.core.services import Services
 
 # Offsets at a partition's end that inference reports to have passed, for so long unchanged, are no requests (markers of a transaction).

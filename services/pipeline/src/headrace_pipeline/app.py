@@ -4,13 +4,12 @@ import asyncio
 from collections.abc import Sequence
 
 from headrace.events.definition import PipelineDefinition
+from headrace.events.project import ProjectApplied
 from headrace.hosting.runs import runs_folder
 from headrace.hosting.runtime import Runnable
 from headrace.hosting.stops import Stops
 from headrace.log.port import Producer
 from headrace.project.service import Context
-
-from headrace.events.project import ProjectApplied
 from headrace_pipeline.adapters.definitions import Definitions
 from headrace_pipeline.adapters.feed import Feed
 from headrace_pipeline.adapters.host import Host

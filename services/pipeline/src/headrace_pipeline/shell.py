@@ -3,14 +3,13 @@
 import logging
 from collections.abc import Mapping, Sequence
 
+from headrace.clock import Clock
 from headrace.hosting.health import Health
 from headrace.hosting.stops import Stops, way_on
 from headrace.hosting.triage import Learn
 from headrace.log.poison import PoisonLedger
 from headrace.log.port import Out, Producer, Record
 from headrace.log.topics import Topics
-
-from headrace.clock import Clock
 from headrace_pipeline.adapters.retrying import send_all, until_done
 from headrace_pipeline.adapters.transform import HostedTransform
 from headrace_pipeline.core.batch import SERVICE, Decided, Stop, choose_way, decide_batch

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
+
+from headrace.errors import Poison
 from headrace.events.definition import PipelineDefinition, ProjectDefinition
 from headrace.log.envelope import Origin
 from headrace.log.port import Record
 from headrace.log.topics import Topics
-
-from headrace.errors import Poison
 from headrace.project.compile import compile_source
 from headrace.project.pipelines import OutcomesOf, Pipeline
 from headrace.project.sources import Source

@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 
+from headrace.events.registry import ArtifactPlace
 from headrace.hosting.group import ShardGroup
 from headrace.hosting.runtime import Runnable
 from headrace.log.codec import Message
 from headrace.log.views import View
-from headrace.project.service import Context
-
-from headrace.events.registry import ArtifactPlace
 from headrace.models import artifacts
+from headrace.project.service import Context
 from headrace_registry.core.instances import Instances
 from headrace_registry.settings import TICK_S
 from headrace_registry.shell import SERVICE, RegistryShard

@@ -4,16 +4,15 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from headrace.clock import Clock
+from headrace.errors import Fatal, Poison, Retryable
+from headrace.events.registry import ArtifactPlace, RegisterVersion, RolloutStarted
+from headrace.events.verdicts import VerdictGiven
 from headrace.hosting.logic import Outputs, Rebuild
 from headrace.log.codec import Message
 from headrace.log.port import Out, Record, TopicPartition
 from headrace.log.topics import Topics
 from headrace.project.applied import Projects
-
-from headrace.clock import Clock
-from headrace.errors import Fatal, Poison, Retryable
-from headrace.events.registry import ArtifactPlace, RegisterVersion, RolloutStarted
-from headrace.events.verdicts import VerdictGiven
 from headrace.registry.state import Fold, Registry, Rollout
 from headrace_registry.adapters.records import SERVICE, Records
 from headrace_registry.adapters.reporting import Holds, Report

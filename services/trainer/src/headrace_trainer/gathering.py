@@ -7,21 +7,21 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from headrace.bus.port import Record, TopicPartition
-from headrace.bus.reading import pin_offsets, read_up_to
-from headrace.bus.runtime import Context
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.inference import DecisionMade, ShadowScored
 from headrace.events.registry import GateResult, Signature
 from headrace.events.training import RetrainAccepted
 from headrace.features.dataset import Gathered, Rows
+from headrace.features.outcomes import SKEW_S
 from headrace.features.own import is_foreign
 from headrace.features.parity import parity
+from headrace.features.row_cache.cache import bound
+from headrace.features.row_cache.gathering import Gathering
 from headrace.features.rows import bare_signature
 from headrace.instants import MAX_AHEAD_S
-from headrace.policy.outcomes import SKEW_S
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
-from headrace.reading.gathering import Gathering
-from headrace.reading.kept import bound
+from headrace.log.port import Record, TopicPartition
+from headrace.log.reading import pin_offsets, read_up_to
+from headrace.project.service import Context
 from headrace_trainer.adapters.champion import Champion, Versions, engine_at, read_versions
 from headrace_trainer.core.closed import closed_to
 from headrace_trainer.core.served import judge_parity

@@ -21,8 +21,8 @@ from typing import IO
 from msgspec.structs import replace
 
 from headrace.events.training import TrainingFinished, TrainingProgressed
-from headrace.runs import AttemptBegan, AttemptEnded, Progress, RunFolder
-from headrace.settings import Settings
+from headrace.hosting.runs import AttemptBegan, AttemptEnded, Progress, RunFolder
+from headrace.hosting.settings import Settings
 from headrace_trainer.adapters.processes import (
     IS_LINUX,
     Usage,

@@ -6,10 +6,10 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition, TrainingDefinition
 from headrace.events.registry import Signature
 from headrace.events.training import RetrainAccepted, TrainingFinished
 from headrace.features.dataset import Rows
-from headrace.project.definition import DeploymentDefinition, TrainingDefinition
 from headrace_trainer.adapters.champion import Champion
 from headrace_trainer.core.changed import locate
 from headrace_trainer.core.gates import fair_rows

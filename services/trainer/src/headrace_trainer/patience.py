@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from headrace.errors import Poison, Retryable
-from headrace.policy.backoff import delays_s
+from headrace.log.backoff import delays_s
 from headrace.project.raised import place_of
 from headrace_trainer.core.target import Unfit
 

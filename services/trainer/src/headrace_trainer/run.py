@@ -12,17 +12,16 @@ from typing import Any, TypeVar
 import numpy as np
 from msgspec.structs import replace
 
-from headrace.bus import artifacts
-from headrace.bus.runtime import Context
 from headrace.errors import Misconfigured
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import ArtifactPlace, GateResult, Lineage, RegisterVersion
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished, TrainingProgressed
-from headrace.models import skops_format
+from headrace.models import artifacts, skops_format
 from headrace.models.proving import Answering
-from headrace.project.definition import DeploymentDefinition
 from headrace.project.load import Allowed, load_build
 from headrace.project.raised import place_of
+from headrace.project.service import Context
 from headrace_trainer.adapters.onnx import convert
 from headrace_trainer.building import built, written_at
 from headrace_trainer.core.described import profile_of, slices_of

@@ -8,11 +8,6 @@ leaves together with the run's last fact.
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from headrace.bus.port import Out, TopicPartition
-from headrace.bus.runtime import Context
-from headrace.bus.shard_logic import Outputs, Rebuild
-from headrace.codec import Message, caused_by, out
-from headrace.envelope import derived_id
 from headrace.events.registry import RegisterVersion
 from headrace.events.training import (
     GateJudged,
@@ -21,6 +16,11 @@ from headrace.events.training import (
     TrainingFinished,
     TrainingProgressed,
 )
+from headrace.hosting.logic import Outputs, Rebuild
+from headrace.log.codec import Message, caused_by, out
+from headrace.log.envelope import derived_id
+from headrace.log.port import Out, TopicPartition
+from headrace.project.service import Context
 from headrace_trainer.core.triggers import ANSWERED_BYTES, GROUP, GROUPS, Runs, apply, on_request
 
 SERVICE = "trainer"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.events.training import TrainingProgressed
-from headrace.runs import Progress, RunFolder
+from headrace.hosting.runs import Progress, RunFolder
 
 TELL_EVERY_S = 0.25
 # A stage's progress becomes a fact at most this often, and only when the share has grown by a hundredth of the run.

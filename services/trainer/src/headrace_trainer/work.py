@@ -32,15 +32,16 @@ def limit(memory_bytes: int, cpu_s: float) -> None:
 
 async def train(folder: Path) -> None:
     """The run of this folder, to its end."""
-    from headrace.bus.connect import connect
-    from headrace.bus.kafka import KafkaLog
-    from headrace.bus.projects import Projects
-    from headrace.bus.runtime import Context, topics_of
     from headrace.clock import SystemClock
-    from headrace.codec import Codec
-    from headrace.obs.health import Health
-    from headrace.runs import read_folder
-    from headrace.settings import Settings
+    from headrace.hosting.health import Health
+    from headrace.hosting.runs import read_folder
+    from headrace.hosting.runtime import topics_of
+    from headrace.hosting.settings import Settings
+    from headrace.log.codec import Codec
+    from headrace.log.connecting import connect
+    from headrace.log.kafka import KafkaLog
+    from headrace.project.applied import Projects
+    from headrace.project.service import Context
     from headrace_trainer.patience import patiently
     from headrace_trainer.run import TrainingRun
     from headrace_trainer.telling import Journal
@@ -66,8 +67,8 @@ async def train(folder: Path) -> None:
 def main(folder: str, keeper: str) -> int:
     """Train, and leave without waiting for threads that the user's code has begun."""
     die_with(int(keeper))
-    from headrace.obs.logs import set_up_logs
-    from headrace.settings import Settings
+    from headrace.hosting.logs import set_up_logs
+    from headrace.hosting.settings import Settings
 
     settings = Settings.load()
     set_up_logs("training", settings.log_level)

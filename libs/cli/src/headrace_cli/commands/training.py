@@ -9,17 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.codec import Message
 from headrace.errors import Misconfigured
 from headrace.events.registry import Waiver
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished, TrainingProgressed
-from headrace.policy.gates import waivable
-from headrace.runs import RunFolder, runs_folder
-from headrace_cli.local import Local, settings_here
-from headrace_cli.numbers import MOST_SHOWN
-from headrace_cli.reasons import Reason
-from headrace_cli.render import say, show
+from headrace.hosting.runs import RunFolder, runs_folder
+from headrace.log.codec import Message
+from headrace.registry.waivers import waivable
+from headrace_cli.installation.local import Local, settings_here
 from headrace_cli.session import Session, run
+from headrace_cli.terminal.numbers import MOST_SHOWN
+from headrace_cli.terminal.reasons import Reason
+from headrace_cli.terminal.render import say, show
 
 app = typer.Typer(help="Training.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import FeatureDefinition
 from headrace.features.events import EventTable
 from headrace.features.plan import NEEDS, ViewPlan, WidthPlan, features_of_width
-from headrace.project.definition import FeatureDefinition
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -8,9 +8,9 @@ from operator import attrgetter
 from typing import Any
 
 from headrace.errors import Poison
+from headrace.events.definition import FeatureDefinition, ProjectDefinition, SourceDefinition, ViewDefinition
 from headrace.instants import instant_s, why_not
-from headrace.project.compile import pane_width_s
-from headrace.project.definition import FeatureDefinition, ProjectDefinition, SourceDefinition, ViewDefinition
+from headrace.project.rules import pane_width_s
 
 SLACK_S = 86_400.0
 

@@ -6,12 +6,11 @@ Whether an event counts once it was admitted is decided in `core.source_fold`: e
 from collections.abc import Iterable
 
 from headrace.events.definition import SourceDefinition
+from headrace.events.features import PipelineAdvanced
+from headrace.features.plan import admission
 from headrace.log.codec import Codec, SourceEvent
 from headrace.log.port import Record
 from headrace.log.topics import Topics
-
-from headrace.events.features import PipelineAdvanced
-from headrace.features.plan import admission
 
 
 class Admission:

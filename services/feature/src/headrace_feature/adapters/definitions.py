@@ -2,11 +2,10 @@
 
 import asyncio
 
-from headrace.events.definition import digest_of
-from headrace.project.applied import Projects
-
 from headrace.errors import Restart
+from headrace.events.definition import digest_of
 from headrace.events.project import ProjectApplied
+from headrace.project.applied import Projects
 
 
 class Definitions:

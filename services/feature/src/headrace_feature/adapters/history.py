@@ -2,10 +2,9 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+from headrace.errors import Poison
 from headrace.log.codec import SourceEvent
 from headrace.log.port import Log, Reader, Record, TopicPartition
-
-from headrace.errors import Poison
 from headrace_feature.adapters.admission import Admission
 
 _CHUNK = 5000

@@ -13,11 +13,10 @@ All of them go to the partition of the shard, so that one partition holds all th
 from collections.abc import Iterable
 from typing import Any, assert_never
 
+from headrace.events.features import FeatureShardAdvanced, IdentitiesSeen, Tile, ViewAdopted
 from headrace.log.codec import Stamp, out, tombstone
 from headrace.log.envelope import Envelope, read_headers
 from headrace.log.port import Out
-
-from headrace.events.features import FeatureShardAdvanced, IdentitiesSeen, Tile, ViewAdopted
 from headrace_feature.core.facts import Fact, IdentitiesExpired, ViewDropped, Written
 
 SERVICE = "feature"

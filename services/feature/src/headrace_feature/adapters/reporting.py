@@ -1,8 +1,7 @@
 """What a shard reports about its sources in the health record of the service."""
 
-from headrace.hosting.health import Health
-
 from headrace.features.origins import MOST_PLACES, MOST_SPARSE
+from headrace.hosting.health import Health
 from headrace_feature.core.source_fold import SourceFold
 from headrace_feature.settings import STATE_BYTES
 

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from headrace.events.features import FeatureShardAdvanced, IdentitiesSeen, Tile, ViewAdopted
 from headrace.log.envelope import Origin
 from headrace.log.port import Record
-
-from headrace.events.features import FeatureShardAdvanced, IdentitiesSeen, Tile, ViewAdopted
 
 
 class Read(Protocol):

@@ -8,11 +8,10 @@ built beside the running ones, and taken over when they contain exactly the same
 from collections.abc import Mapping, Sequence
 
 from headrace.events.definition import SourceDefinition
-from headrace.log.port import Record
-
 from headrace.events.features import FeatureShardAdvanced, IdentitiesSeen, Tile, ViewAdopted
 from headrace.features.plan import ViewPlan
 from headrace.features.tiles import TileState
+from headrace.log.port import Record
 from headrace.step import Step
 from headrace_feature.core.facts import Fact, IdentitiesExpired, Read, ViewDropped, Written
 from headrace_feature.core.source_fold import SourceFold

@@ -11,9 +11,9 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
-from headrace.events.definition import SourceDefinition
 from numpy.typing import NDArray
 
+from headrace.events.definition import SourceDefinition
 from headrace.events.features import FeatureShardAdvanced, PipelineAdvanced
 from headrace.features.entities import LONGEST_PART, bounded, entity_key, part_of
 from headrace.features.origins import Origins

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from enum import Enum
 
 from headrace.events.definition import ProjectDefinition, SourceDefinition
-
 from headrace.events.features import ViewAdopted
 from headrace.features.plan import ViewPlan, plan_definition, plan_view
 

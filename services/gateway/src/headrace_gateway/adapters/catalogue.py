@@ -5,17 +5,17 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from headrace.bus.outputs import OutputKinds
-from headrace.bus.port import Log
-from headrace.bus.projects import Projects
-from headrace.bus.views import View
+from headrace.asking.output_kinds import OutputKinds
+from headrace.asking.prediction import OutputKind
 from headrace.clock import Clock
-from headrace.codec import Codec, Message
 from headrace.errors import HeadraceError
+from headrace.events.definition import DeploymentDefinition, InputDefinition
 from headrace.events.registry import Route
-from headrace.policy.prediction import OutputKind
-from headrace.project.definition import DeploymentDefinition, InputDefinition
-from headrace.topics import Topics
+from headrace.log.codec import Codec, Message
+from headrace.log.port import Log
+from headrace.log.topics import Topics
+from headrace.log.views import View
+from headrace.project.applied import Projects
 from headrace_gateway.adapters.reports import Reports
 from headrace_gateway.core.answers import described_outputs
 from headrace_gateway.core.readiness import loaded_on, why_not_ready

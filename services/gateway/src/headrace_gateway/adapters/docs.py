@@ -11,8 +11,8 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from headrace.policy.prediction import Prediction
-from headrace.project.definition import DeploymentDefinition, InputDefinition
+from headrace.asking.prediction import Prediction
+from headrace.events.definition import DeploymentDefinition, InputDefinition
 from headrace_gateway.adapters.catalogue import Catalogue, datatype
 from headrace_gateway.adapters.edge import knock_of
 from headrace_gateway.core.outcomes import OutcomesTold, OutcomeTaken, OutcomeTold

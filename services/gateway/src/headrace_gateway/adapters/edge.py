@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.clock import Clock
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
 from headrace_gateway.core.admission import refuse_body
 from headrace_gateway.core.answers import Reply, turned_away
 from headrace_gateway.core.bodies import PLAIN, Broken, TooLarge, accepted, packed, unpacked

@@ -14,15 +14,15 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Route, compile_path
 
-from headrace.bus.asking import Asker
-from headrace.bus.observing import Observer
+from headrace.asking.asker import Asker
+from headrace.asking.outcome_writer import Observer
+from headrace.asking.prediction import Prediction, predicted
+from headrace.asking.requests import shown
 from headrace.clock import Clock
-from headrace.envelope import format_instant
 from headrace.errors import Misconfigured, Retryable
-from headrace.obs.health import Health
-from headrace.policy.asked import shown
-from headrace.policy.prediction import Prediction, predicted
-from headrace.project.definition import DeploymentDefinition
+from headrace.events.definition import DeploymentDefinition
+from headrace.hosting.health import Health
+from headrace.log.envelope import format_instant
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.docs import add_docs
 from headrace_gateway.adapters.edge import App, Edge, Knock, Receive, Scope, Send, knock_of, respond

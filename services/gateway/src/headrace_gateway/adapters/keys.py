@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import Misconfigured
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
 from headrace_gateway.core.callers import Caller, digest_of
 
 NONE = "none"

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 
-from headrace.bus.port import Log, Reader, Record
 from headrace.clock import Clock
-from headrace.codec import Codec
 from headrace.errors import HeadraceError, Retryable
 from headrace.events.ops import HealthReported
-from headrace.topics import Topics
+from headrace.log.codec import Codec
+from headrace.log.port import Log, Reader, Record
+from headrace.log.topics import Topics
 from headrace_gateway.core.readiness import LIVE_S, Reported, living
 
 _log = logging.getLogger("headrace.gateway")

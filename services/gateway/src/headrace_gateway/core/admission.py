@@ -1,6 +1,6 @@
 """What is turned away at the door, before anything is asked: bodies too large, too many waiting, not ready yet."""
 
-from headrace.policy.asked import shown
+from headrace.asking.requests import shown
 from headrace_gateway.core.answers import Reply, turned_away
 from headrace_gateway.core.bodies import ENCODINGS
 from headrace_gateway.settings import Limits

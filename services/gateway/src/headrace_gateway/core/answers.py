@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from headrace.codec import in_text
-from headrace.policy.prediction import CLASSES, NUMBER, OutputKind, Prediction
+from headrace.asking.prediction import CLASSES, NUMBER, OutputKind, Prediction
+from headrace.log.codec import in_text
 from headrace_gateway.core.questions import Asked
 from headrace_gateway.core.tensors import to_binary
 

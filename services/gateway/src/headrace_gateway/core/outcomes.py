@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from headrace.policy.asked import Unfit, id_of
-from headrace.policy.observed import MAX_OUTCOMES, Observed, observed, refuse
-from headrace.project.definition import DeploymentDefinition
-from headrace.rereading import no_number
+from headrace.asking.outcomes import MAX_OUTCOMES, Observed, observed, refuse
+from headrace.asking.requests import Unfit, id_of
+from headrace.events.definition import DeploymentDefinition
+from headrace.log.undecoded import no_number
 from headrace_gateway.core.questions import Unclear
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
+from headrace.asking.pending import Question
+from headrace.asking.requests import MAX_ID_BYTES, Unfit, instant_of, shown, unit_of, value_of
+from headrace.events.definition import DeploymentDefinition, InputDefinition
 from headrace.events.inference import PredictionRequested, Scalar
-from headrace.policy.asked import MAX_ID_BYTES, Unfit, instant_of, shown, unit_of, value_of
-from headrace.policy.pending import Question
-from headrace.project.definition import DeploymentDefinition, InputDefinition
-from headrace.rereading import no_number
+from headrace.log.undecoded import no_number
 from headrace_gateway.core.tensors import Tensor, Wrong, values_of
 from headrace_gateway.settings import Limits
 

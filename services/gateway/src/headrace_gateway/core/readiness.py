@@ -6,9 +6,9 @@ An instance lives while its last report is at most `LIVE_S` old and does not say
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.ops import HealthReported
 from headrace.events.registry import Route
-from headrace.project.definition import DeploymentDefinition
 
 LIVE_S = 5.0
 

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from headrace.asking.requests import Unfit, shown, value_of
 from headrace.events.inference import Scalar
-from headrace.policy.asked import Unfit, shown, value_of
 
 _NUMPY = {
     "BOOL": "?",

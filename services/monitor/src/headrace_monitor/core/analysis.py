@@ -13,13 +13,12 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAdvanced, RolloutCompleted, RolloutStarted, Route
-from headrace.events.verdicts import Evidence, VerdictGiven, WaitingFor
+from headrace.events.verdicts import PASS, Evidence, VerdictGiven, WaitingFor, worst
+from headrace.features.outcomes import Told
 from headrace.policy.guardrails import split_alpha
-from headrace.policy.outcomes import Told
-from headrace.policy.verdict import PASS, worst
-from headrace.project.definition import DeploymentDefinition
 from headrace_monitor.core.arms import WAIT_BYTES, range_of
 from headrace_monitor.core.blocks import LABELS_LIMIT_BYTES, PAIRS_LIMIT_BYTES
 from headrace_monitor.core.counting import UNIT_BYTES, UNITS_KEPT, WAITS_KEPT, Counting, Seen

@@ -19,7 +19,6 @@ rows for the most part has many: half as many new ones more would show little, s
 
 from msgspec.structs import replace
 
-from headrace.envelope import derived_id
 from headrace.events.monitor import RetrainAsk
 from headrace.events.training import (
     RetrainAccepted,
@@ -28,6 +27,7 @@ from headrace.events.training import (
     RetrainRequested,
     TrainingFinished,
 )
+from headrace.log.envelope import derived_id
 
 FIRST, FOLLOW_UP = "first", "follow_up"
 AGAIN_WINDOWS = 7

@@ -7,11 +7,11 @@ ends the asking for the first.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from headrace.envelope import format_instant
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import FindingOpened, RetrainAsk
 from headrace.events.training import RetrainRequested, TrainingFinished
-from headrace.policy.figures import windows_to_first
-from headrace.project.definition import DeploymentDefinition
+from headrace.log.envelope import format_instant
+from headrace.stats.figures import windows_to_first
 from headrace_monitor.core import asking
 from headrace_monitor.core.asking import FIRST, FOLLOW_UP, TrainingFact
 

@@ -1,7 +1,7 @@
 """Paired requests of a rollout, in blocks of event time, until their labels are there.
 
 A block [from, to) closes when the deployment's clock has passed its end and the label delay. Which outcome is the label of a
-request, as known by then, `headrace.policy.outcomes` says.
+request, as known by then, `headrace.features.outcomes` says.
 
 A request that only one of the versions was able to score is no pair. One whose shadow was due and never came by the closing, or
 came to nothing by no fault of its own, is *missing*: counted with its block, since what is missing is no fair sample.
@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import LabelDefinition
 from headrace.events.inference import Score
-from headrace.policy.losses import losses
-from headrace.policy.outcomes import SKEW_S, Asked, Table, Told, key_of, labels_of, packed, table_of
-from headrace.policy.pairs import EMPTY, BlockSum, brier_losses, brier_losses_of_classes, sum_up
-from headrace.project.definition import LabelDefinition
+from headrace.features.outcomes import SKEW_S, Asked, Table, Told, key_of, labels_of, packed, table_of
 from headrace.project.labels import CLASSES
+from headrace.stats.losses import losses
+from headrace.stats.pairs import EMPTY, BlockSum, brier_losses, brier_losses_of_classes, sum_up
 
 Floats = NDArray[np.float64]
 

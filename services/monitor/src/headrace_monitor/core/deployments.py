@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition, SourceDefinition
 from headrace.events.monitor import MonitorState
 from headrace.instants import EARLIEST_S
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition, SourceDefinition
 from headrace_monitor.core.evaluation import lookback_s, sources_of
 from headrace_monitor.core.watch import Watch, watch_of
 from headrace_monitor.core.windows import Windows

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from river.drift import PageHinkley
 
-from headrace.project.definition import DriftDefinition
+from headrace.events.definition import DriftDefinition
 from headrace_monitor.core import loss_change
 from headrace_monitor.core.loss_change import BACK_SHARE, Figure, Rise, Sums, rise_of
 

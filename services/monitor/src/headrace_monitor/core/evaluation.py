@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.inference import DecisionMade
 from headrace.events.monitor import WindowClosed
 from headrace.features.events import EventTable
 from headrace.features.parity import parity
-from headrace.policy.figures import least_labelled
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
+from headrace.stats.figures import least_labelled
 from headrace_monitor.core.figures import figures_of
 from headrace_monitor.core.profiles import profile_sources
 from headrace_monitor.core.windows import Rows

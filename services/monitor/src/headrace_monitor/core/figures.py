@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import LabelDefinition
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import VersionQuality
-from headrace.policy.losses import losses
-from headrace.policy.outcomes import key_of
-from headrace.project.definition import LabelDefinition
+from headrace.features.outcomes import key_of
 from headrace.project.labels import CLASSES, NUMBER
+from headrace.stats.losses import losses
 from headrace_monitor.core.quality import errors_of, qualities_of
 from headrace_monitor.core.windows import ROLES, Rows
 

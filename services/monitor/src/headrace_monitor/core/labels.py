@@ -1,4 +1,4 @@
-"""The outcomes of one deployment that its windows may need; which of them is whose label, `headrace.policy.outcomes` says.
+"""The outcomes of one deployment that its windows may need; which of them is whose label, `headrace.features.outcomes` says.
 
 They wait as 48 bytes each, in chunks as they were read. What is a day older than every open window can label nothing any
 more, and is dropped (a repeat is known as one for that long); a correction stays as long as what was read before it. Over
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.policy.outcomes import OUTCOME_BYTES, Table, Told, packed, table_of
-from headrace.project.definition import LabelDefinition
+from headrace.events.definition import LabelDefinition
+from headrace.features.outcomes import OUTCOME_BYTES, Table, Told, packed, table_of
 
 Floats = NDArray[np.float64]
 

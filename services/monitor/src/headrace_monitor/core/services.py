@@ -8,9 +8,9 @@ was away, knows nothing, and says nothing.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from headrace.codec import Message
 from headrace.events.ops import HealthReported, PartitionResumed, PartitionStopped
-from headrace.obs.health import FAILED
+from headrace.hosting.health import FAILED
+from headrace.log.codec import Message
 from headrace_monitor.core.alarm import Alarm
 
 SILENT_S = 10.0

@@ -4,9 +4,9 @@ A row that other views made (before a view was added, changed or dropped) has an
 make it again, so it is not compared.
 """
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.registry import VersionRegistered
 from headrace.features.rows import bare_signature
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 
 
 class Signatures:

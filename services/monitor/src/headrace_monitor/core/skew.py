@@ -1,7 +1,7 @@
 """When served rows differ too much from recomputed ones: any by `parity_tiles`, one in a thousand by `parity_as_of`."""
 
-from headrace.envelope import derived_id
 from headrace.events.monitor import FindingOpened, WindowClosed
+from headrace.log.envelope import derived_id
 
 PARITY_TILES = 1.0
 PARITY_AS_OF = 0.999

@@ -8,9 +8,9 @@ begins before it. So it is with what was dropped, or not read again at a start, 
 import math
 from collections.abc import Collection, Mapping
 
-from headrace.codec import Message
+from headrace.events.definition import SourceDefinition
 from headrace.features.events import EventTable
-from headrace.project.definition import SourceDefinition
+from headrace.log.codec import Message
 
 COMPACT_AFTER = 2000
 # Events are kept for so long before what open windows look back at.

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import GuardrailDefinition
 from headrace.events.inference import DecisionMade
 from headrace.policy.guardrails import LatencyTest, Once, ShareTest, guardrail_test
-from headrace.project.definition import GuardrailDefinition
 from headrace_monitor.core.arms import BAD, GOOD, UNASKED, Kind, Range, Said, Wait, calls, shares
 
 Numbers = Mapping[str, Mapping[str, Sequence[float]]]

@@ -1,7 +1,7 @@
 """When too few labels come: windows in a row that could not be judged are a finding, for nothing else can be found meanwhile."""
 
-from headrace.envelope import derived_id
 from headrace.events.monitor import FindingOpened, WindowClosed
+from headrace.log.envelope import derived_id
 
 KIND = "labels"
 # One window may lack them by chance, or since they come late.

@@ -6,7 +6,7 @@ for retrains as `asking` says, and so does a deployment without a version, from 
 
 from dataclasses import dataclass, field
 
-from headrace.envelope import derived_id, format_instant
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import (
     FindingOpened,
     FindingResolved,
@@ -16,7 +16,7 @@ from headrace.events.monitor import (
     WindowClosed,
 )
 from headrace.events.training import RetrainRequested
-from headrace.project.definition import DeploymentDefinition
+from headrace.log.envelope import derived_id, format_instant
 from headrace_monitor.core import priors, unlabelled
 from headrace_monitor.core.asking import FIRST, TrainingFact
 from headrace_monitor.core.asks import Asks, GaveUp, Standing

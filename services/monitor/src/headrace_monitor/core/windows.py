@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import DecisionMade, Expired, FellBack, Invalid, Refused, Score, Served, ShadowScored
-from headrace.policy.outcomes import BEYOND, SKEW_S, Asked, Table, Told, fates_of, key_of, labels_of
-from headrace.project.definition import DeploymentDefinition
+from headrace.features.outcomes import BEYOND, SKEW_S, Asked, Table, Told, fates_of, key_of, labels_of
 from headrace_monitor.core.labels import KEPT_S, Floats, Labels
 from headrace_monitor.core.late import SHADOW_DTYPE as _SHADOW_DTYPE
 from headrace_monitor.core.late import Late, nowhere

@@ -12,6 +12,7 @@ from typing import Any
 
 import faust
 from faust.types import TP, EventT
+
 from headrace.hosting.settings import Settings
 from headrace.log.port import Record
 from headrace.log.tls import tls_context

@@ -2,10 +2,9 @@
 
 import asyncio
 
-from headrace.project.applied import Projects
-
 from headrace.errors import Restart
 from headrace.events.project import ProjectApplied
+from headrace.project.applied import Projects
 from headrace_pipeline.core.hosting import hosted, is_changed
 
 

@@ -4,9 +4,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.log.port import Record
-
 from headrace.errors import Poison
+from headrace.log.port import Record
 from headrace_pipeline.adapters.in_flight import InFlight
 from headrace_pipeline.adapters.runner import TransformRunner
 from headrace_pipeline.core.contract import read_raw

@@ -6,14 +6,13 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+from headrace.errors import Misconfigured, NoTopic, Restart, Retryable
 from headrace.events.definition import PipelineDefinition
+from headrace.events.project import ProjectApplied
 from headrace.hosting.stops import Stops
 from headrace.log.admin import require_topics
 from headrace.log.port import Record, TopicPartition
 from headrace.project.service import Context
-
-from headrace.errors import Misconfigured, NoTopic, Restart, Retryable
-from headrace.events.project import ProjectApplied
 from headrace_pipeline.adapters.agents import Agents
 from headrace_pipeline.adapters.in_flight import InFlight
 from headrace_pipeline.adapters.references import References

@@ -1,10 +1,9 @@
 """Importing the users' code, as far as this host allows it."""
 
-from headrace.events.definition import PipelineDefinition
-from headrace.hosting.settings import Settings
-
 from headrace.errors import Misconfigured
+from headrace.events.definition import PipelineDefinition
 from headrace.events.project import ProjectApplied
+from headrace.hosting.settings import Settings
 from headrace.project.load import Allowed, load_allowed
 from headrace.project.pipelines import Pipeline
 from headrace_pipeline.adapters.in_flight import InFlight

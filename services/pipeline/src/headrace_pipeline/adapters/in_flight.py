@@ -20,11 +20,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from headrace.errors import Misconfigured, Poison
 from headrace.hosting.forks import in_each_child
 from headrace.hosting.runs import make_folder
 from headrace.log.port import Record
-
-from headrace.errors import Misconfigured, Poison
 from headrace_pipeline.core import suspects
 from headrace_pipeline.core.suspects import MOST_CRASHES, Key
 

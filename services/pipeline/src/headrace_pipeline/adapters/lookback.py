@@ -7,9 +7,8 @@ import logging
 from collections.abc import Sequence
 from contextlib import aclosing
 
-from headrace.log.port import Record
-
 from headrace.errors import Poison
+from headrace.log.port import Record
 from headrace_pipeline.adapters.feed import Feed
 from headrace_pipeline.adapters.raw_history import RawHistory
 from headrace_pipeline.core.lookback import Lookback, Pass, passes

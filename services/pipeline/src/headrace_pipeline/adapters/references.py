@@ -5,13 +5,12 @@ import logging
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
+from headrace.errors import Poison
 from headrace.log.codec import Codec, Message
 from headrace.log.envelope import read_headers
 from headrace.log.port import Log, Record
 from headrace.log.topics import Topics
 from headrace.log.views import View
-
-from headrace.errors import Poison
 from headrace_pipeline.core.contract import read_raw
 
 # What a message takes as a dict, by estimate: so many times its bytes, and so much more.

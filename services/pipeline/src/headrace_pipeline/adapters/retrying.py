@@ -5,10 +5,9 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from headrace.errors import Retryable
 from headrace.log.backoff import delays_s
 from headrace.log.port import Out, Producer
-
-from headrace.errors import Retryable
 
 _log = logging.getLogger("headrace.pipeline")
 

@@ -4,12 +4,11 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from headrace.clock import Clock
+from headrace.errors import Misconfigured, Poison
 from headrace.hosting.health import Health
 from headrace.log.backoff import delays_s
 from headrace.log.port import Record
-
-from headrace.clock import Clock
-from headrace.errors import Misconfigured, Poison
 from headrace_pipeline.adapters.feed import Feed
 from headrace_pipeline.adapters.lookback import Refill
 from headrace_pipeline.adapters.raw_history import RawHistory

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from headrace.errors import Poison
 from headrace.log.dead_letters import dead_letter
 from headrace.log.envelope import Origin
 from headrace.log.poison import IN_A_ROW, PoisonLedger
 from headrace.log.port import Out, Record
-
-from headrace.errors import Poison
 from headrace_pipeline.core.contract import Contract
 from headrace_pipeline.core.handled import MOST_HELD_BYTES, Handled
 from headrace_pipeline.core.lookback import Place, place_of

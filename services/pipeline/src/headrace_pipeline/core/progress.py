@@ -8,11 +8,10 @@ made again the same offsets are other records.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from headrace.events.features import PipelineAdvanced
 from headrace.log.codec import out
 from headrace.log.envelope import Envelope
 from headrace.log.port import Out, Record
-
-from headrace.events.features import PipelineAdvanced
 from headrace.step import Step
 from headrace_pipeline.core.batch import reached
 from headrace_pipeline.core.lookback import Place, place_of

@@ -3,13 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
+from headrace.clock import Clock
+from headrace.events.registry import ArtifactPlace, TimedOut
 from headrace.log.codec import Message, caused_by, out, tombstone
 from headrace.log.envelope import Envelope
 from headrace.log.port import Out
 from headrace.log.topics import Topics
-
-from headrace.clock import Clock
-from headrace.events.registry import ArtifactPlace, TimedOut
 from headrace.registry.state import Entry
 from headrace_registry.core.publication import changed_route, changed_versions, route_id, version_id
 

@@ -7,9 +7,8 @@ read (`tags`, `metrics`, `model-index`). Nothing is made up: what nobody has sta
 from collections.abc import Mapping, Sequence
 
 from headrace.events.definition import DeploymentDefinition
-from headrace.log.envelope import format_instant
-
 from headrace.events.registry import VersionRegistered
+from headrace.log.envelope import format_instant
 
 NOT_STATED = "Not stated."
 

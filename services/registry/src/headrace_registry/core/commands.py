@@ -1,8 +1,8 @@
 """What operators and the trainer ask of a rollout: done, or refused with the reason."""
 
-from headrace.events.definition import RolloutDefinition
 from msgspec.structs import replace
 
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
     AbortRollout,
     PauseRollout,

@@ -8,7 +8,6 @@ refused: a label or a version may name no classes, or call them by numbers; of t
 from collections.abc import Sequence
 
 from headrace.events.definition import LabelDefinition
-
 from headrace.events.registry import RegisterVersion, VersionRegistered
 from headrace.project.labels import are_its_answers, are_plain
 

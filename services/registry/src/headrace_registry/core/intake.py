@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.events.definition import DeploymentDefinition, RolloutDefinition
-
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import (
     AbortRollout,

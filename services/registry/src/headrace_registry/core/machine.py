@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.events.definition import RolloutDefinition
-
 from headrace.events import type_name
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import CommandRefused
 from headrace.registry.state import RUNNING, WARMING, Entry, Registry, Rollout, apply
 from headrace.step import Step

@@ -5,9 +5,8 @@ Ids derive from the cause and the state, so that a replay repeats them and no fa
 
 from typing import Any
 
-from headrace.log.envelope import derived_id
-
 from headrace.events.registry import CommandRefused, ModelVersion, Route, RouteChanged, TimedOut
+from headrace.log.envelope import derived_id
 from headrace.registry.state import Entry, Registry
 
 

@@ -5,7 +5,6 @@ its deployment's labels are, when its artifacts are not there, when no clock cou
 """
 
 from headrace.events.definition import LabelDefinition
-
 from headrace.events.registry import ArtifactPlace, RegisterVersion, VersionRegistered
 from headrace.events.verdicts import FAIL
 from headrace.instants import EARLIEST_S, LATEST_S

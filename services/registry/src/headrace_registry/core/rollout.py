@@ -16,9 +16,8 @@ refused with the reason, an observation changes nothing.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from headrace.events.definition import RolloutDefinition
-
 from headrace.events import type_name
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import RolloutAborted, RolloutCompleted, StartRollout, TimedOut
 from headrace.events.verdicts import VerdictGiven
 from headrace.registry.state import HELD, PAUSED, WARMING, Registry

@@ -6,10 +6,9 @@ Whether it does so is decided elsewhere: on commands, verdicts, warm instances a
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.events.definition import RolloutDefinition
-from headrace.log.envelope import derived_id
 from msgspec.structs import replace
 
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
     AbortCause,
     AliasMoved,
@@ -21,6 +20,7 @@ from headrace.events.registry import (
     RouteChanged,
 )
 from headrace.events.verdicts import Evidence, VerdictGiven
+from headrace.log.envelope import derived_id
 from headrace.registry.state import SWITCHED, WARMING, Entry, Rollout
 from headrace_registry.core import routes
 from headrace_registry.core.machine import About

@@ -14,19 +14,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.bus import artifacts
-from headrace.bus.port import Log, Record
-from headrace.bus.reading import pin_offsets, read_up_to
-from headrace.codec import Codec
 from headrace.errors import Poison
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import DecisionMade, FellBack, Score, Served, ShadowScored
 from headrace.events.registry import ArtifactPlace, ModelVersion, Signature, VersionRegistered
 from headrace.features.dataset import Rows
 from headrace.features.own import is_foreign
+from headrace.log.codec import Codec
+from headrace.log.port import Log, Record
+from headrace.log.reading import pin_offsets, read_up_to
+from headrace.log.topics import Topics
+from headrace.models import artifacts
 from headrace.models.engine import Engine, load
 from headrace.models.matching import matched
-from headrace.project.definition import DeploymentDefinition
-from headrace.topics import Topics
 from headrace_trainer.core.target import Target
 
 Floats = NDArray[np.float64]
@@ -95,7 +95,7 @@ class Champion:
                 self.logged.setdefault(event.request_id, score)
 
     def scores(self, target: Target, deployment: DeploymentDefinition, rows: Rows) -> Floats:
-        """Its scores on rows, see `headrace.policy.losses`, NaN where there is none that may be compared with."""
+        """Its scores on rows, see `headrace.stats.losses`, NaN where there is none that may be compared with."""
         own = self.registered
         if self.engine is None:
             return self._logged_scores(target, rows)

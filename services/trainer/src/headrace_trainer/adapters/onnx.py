@@ -7,10 +7,10 @@ import numpy as np
 
 from headrace.errors import Poison
 from headrace.events.registry import GateResult, GoldenRow
+from headrace.events.verdicts import PASS, UNMEASURED
 from headrace.models.answering import last_of
 from headrace.models.engine import load
 from headrace.models.proving import Answering
-from headrace.policy.verdict import PASS, UNMEASURED
 from headrace.project.labels import NUMBER
 from headrace_trainer.adapters.hist_trees import has_categories, rewrite
 from headrace_trainer.core.gates import ONNX_GATE, judge_onnx

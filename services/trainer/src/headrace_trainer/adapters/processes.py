@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.obs.starved import CoreWait
+from headrace.hosting.core_wait import CoreWait
 
 _PROC = Path("/proc")
 _TICKS_S = 1.0 / os.sysconf("SC_CLK_TCK")

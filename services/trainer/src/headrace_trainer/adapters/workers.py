@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.events.training import RetrainAccepted, TrainingFinished
-from headrace.obs.health import Health
-from headrace.runs import Entry, RunFolder, all_runs, make_folder, runs_folder
-from headrace.settings import Settings, environ_of
+from headrace.hosting.health import Health
+from headrace.hosting.runs import Entry, RunFolder, all_runs, make_folder, runs_folder
+from headrace.hosting.settings import Settings, environ_of
 from headrace_trainer.adapters.processes import wake_if_stopped
 from headrace_trainer.core.attempts import FIRST_PAUSE_S, LONGEST_PAUSE_S
 

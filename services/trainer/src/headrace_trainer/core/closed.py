@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.project.definition import DeploymentDefinition
+from headrace.events.definition import DeploymentDefinition
 
 Floats = NDArray[np.float64]
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.registry import GateResult
 from headrace.models.digest import model_digest
-from headrace.project.definition import DeploymentDefinition
 from headrace_trainer.core.changed import history_of
 from headrace_trainer.core.gates import gates_of, judge
 from headrace_trainer.core.splits import Span, masks

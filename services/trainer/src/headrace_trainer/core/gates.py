@@ -1,6 +1,6 @@
 """What a version must pass before it may ask for traffic, and what follows from what the gates say.
 
-Losses are those of the label's kind (`headrace.policy.losses`); their differences are paired, row by row. A gate passes by the
+Losses are those of the label's kind (`headrace.stats.losses`); their differences are paired, row by row. A gate passes by the
 bound of its mean, not by the mean (`intervals`, one-sided, 95 %):
 
 | gate                      | PASS                          | FAIL                           | between them |
@@ -19,11 +19,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import GateDefinition
 from headrace.events.registry import GateResult, Waiver
-from headrace.policy.gates import CHAMPION_GATE, PRIOR_GATE
-from headrace.policy.losses import Yardstick
-from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
-from headrace.project.definition import GateDefinition
+from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED
+from headrace.registry.waivers import CHAMPION_GATE, PRIOR_GATE
+from headrace.stats.losses import Yardstick
 from headrace_trainer.core.intervals import LEAST_ROWS, Estimate, estimate
 from headrace_trainer.core.target import Target
 

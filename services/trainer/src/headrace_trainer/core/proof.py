@@ -11,13 +11,13 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.registry import GoldenRow
 from headrace.features.samples import ROWS, Sample, sample
 from headrace.models.engine import Engine, load
 from headrace.models.matching import matched
 from headrace.models.proving import Answering, NoneScored, apart, fitting, prove, served, within
 from headrace.models.skops_format import FORMAT, dump
-from headrace.project.definition import DeploymentDefinition
 from headrace_trainer.core.target import Target
 
 

@@ -5,9 +5,9 @@ holdout as it is; here it cannot hide.
 """
 
 from headrace.events.registry import GateResult
+from headrace.events.verdicts import FAIL, PASS
 from headrace.features.parity import Parity
-from headrace.policy.gates import PARITY_GATE
-from headrace.policy.verdict import FAIL, PASS
+from headrace.registry.waivers import PARITY_GATE
 
 
 def judge_parity(found: Parity) -> GateResult | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.project.definition import TrainingDefinition
+from headrace.events.definition import TrainingDefinition
 from headrace_trainer.core.intervals import LEAST_ROWS
 
 MOST_SHARE = 1 / 3
@@ -69,7 +69,7 @@ def masks(span: Span, at_s: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_
 def wanted_after(training: TrainingDefinition, rows: int) -> int:
     """How many labelled rows beyond a change a retrain waits for, of a history of so many rows.
 
-    >>> from headrace.project.definition import TrainingDefinition
+    >>> from headrace.events.definition import TrainingDefinition
     >>> wanted_after(TrainingDefinition("m:f", 1.0, 1.0, 0.0, 1.0, 1), 4_321)
     433
     """

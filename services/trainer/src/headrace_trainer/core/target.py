@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from headrace.events.definition import LabelDefinition
 from headrace.events.inference import Score
 from headrace.events.registry import VersionRegistered
 from headrace.models.engine import Engine, by_class, numbered
-from headrace.policy.losses import Yardstick, losses, scale_of, yardstick_of
-from headrace.project.definition import LabelDefinition
 from headrace.project.labels import BINARY, CLASSES, NUMBER, are_its_answers
+from headrace.stats.losses import Yardstick, losses, scale_of, yardstick_of
 
 Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32]
@@ -70,7 +70,7 @@ class Target:
         return () if known == tuple(range(len(self.classes))) else known
 
     def scores(self, model: Any, matrix: Matrix) -> Floats:
-        """What a fitted model says of rows, see `headrace.policy.losses`. Raises `Unfit` for what cannot be read so."""
+        """What a fitted model says of rows, see `headrace.stats.losses`. Raises `Unfit` for what cannot be read so."""
         if self.kind == NUMBER:
             said = np.asarray(model.predict(matrix), np.float64)
             if said.size != len(matrix):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from headrace.envelope import derived_id
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.training import (
     RetrainAccepted,
     RetrainCoalesced,
@@ -19,8 +19,8 @@ from headrace.events.training import (
     TrainingFinished,
 )
 from headrace.instants import why_not
-from headrace.policy.figures import FINDINGS
-from headrace.project.definition import DeploymentDefinition
+from headrace.log.envelope import derived_id
+from headrace.stats.figures import FINDINGS
 
 IMPATIENT = ("first", "manual", "follow_up")
 CAUSES = ("first", *FINDINGS, "follow_up", "schedule", "manual")
