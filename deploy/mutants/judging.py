@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deploy.mutants.places import Package, packages
+from deploy.mutants.places import Package, digest_of, packages
 from deploy.mutants.switch import Switch, turn_on
 
 LONGEST_TEST_S = 5.0
 TESTS_S = 30.0
+IDLE_S = 15.0
 SAY_EACH_S = 20.0
 PYTEST = [
     "-q",
@@ -97,7 +98,10 @@ def _judged(package: Package, mutant: str, ids: list[str]) -> int:
 
 
 def fork(work: Callable[[], int], limit_s: float | None = None, log: str = os.devnull) -> int | None:
-    """Run `work` in a child and return what it returned; None when it used up `limit_s` of CPU, or three times that by the clock."""
+    """Run `work` in a child and return what it returned; None when it used up `limit_s` of CPU, or did nothing for `IDLE_S`.
+
+    NB: not a limit by the clock alone: on a busy machine slow is not hung.
+    """
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
@@ -117,11 +121,12 @@ def fork(work: Callable[[], int], limit_s: float | None = None, log: str = os.de
         finally:
             sys.stdout.flush()
             os._exit(code)
-    until = time.monotonic() + 3 * limit_s if limit_s is not None else float("inf")
-    pause_s = 0.005
+    pause_s, cpu_s, worked_at = 0.005, 0.0, time.monotonic()
     try:
         while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
-            if time.monotonic() > until:
+            if limit_s is not None and (now_s := _cpu_s(pid)) != cpu_s:
+                cpu_s, worked_at = now_s, time.monotonic()
+            if limit_s is not None and time.monotonic() - worked_at > IDLE_S:
                 return None
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.3, 0.1)
@@ -134,28 +139,46 @@ def fork(work: Callable[[], int], limit_s: float | None = None, log: str = os.de
             os.waitpid(pid, 0)
 
 
+def _cpu_s(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
 def watched(package: Package) -> dict[str, dict[str, Any]]:
-    """What each test of the package calls; from the last run where neither code nor tests have changed."""
-    kept, digest = package.build / "tests.json", package.digest()
-    if kept.exists() and (found := json.loads(kept.read_text()))["digest"] == digest:
-        return found["tests"]
+    """What each test of the package calls; a file of tests runs again where it, or the code, has changed."""
+    kept, code = package.build / "tests.json", package.digest_of_code()
+    known = json.loads(kept.read_text()) if kept.exists() else {}
+    digests = {str(path): digest_of([path]) for path in package.tests()}
+    files = {name: known["files"][name] for name in digests if name in known.get("files", {})}
+    files = {n: file for n, file in files.items() if known["code"] == code and file["digest"] == digests[n]}
+    new = [name for name in digests if name not in files]
 
     def work() -> int:
         watch = _Watch()
-        run_tests(package, map(str, package.tests()), plugins=[watch])
+        if new:
+            run_tests(package, new, plugins=[watch])
+        for name in new:
+            mine = {ident: test for ident, test in watch.tests.items() if ident.startswith(f"{name}::")}
+            files[name] = {"digest": digests[name], "tests": mine}
+        examples = {}
         for module in map(package.module_of, package.files()):
             if _examples_of(module):
                 Switch.hits, began = set(), time.monotonic()
                 held = _examples_hold(module)
                 seconds = time.monotonic() - began
-                watch.tests[module] = {"seconds": seconds, "passed": held, "calls": sorted(Switch.hits)}
-        kept.write_text(json.dumps({"digest": digest, "tests": watch.tests}))
+                examples[module] = {"seconds": seconds, "passed": held, "calls": sorted(Switch.hits)}
+        files["examples"] = {"digest": "", "tests": examples}
+        kept.write_text(json.dumps({"code": code, "files": files}))
         return 0
 
     log = package.build / "tests.log"
     if fork(work, log=str(log)) != 0:
         raise SystemExit(f"{package.name}: the tests could not be run without a mutant, see {log}")
-    return json.loads(kept.read_text())["tests"]
+    return {
+        name: test for file in json.loads(kept.read_text())["files"].values() for name, test in file["tests"].items()
+    }
 
 
 def judges(tests: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
@@ -173,20 +196,21 @@ def judges(tests: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def verdicts(
-    package: Package, mutants: list[dict[str, str]], tests: dict[str, dict[str, Any]]
+    package: Package, mutants: list[dict[str, str]], tests: dict[str, dict[str, Any]], *, quickest_first: bool
 ) -> Iterator[dict[str, Any]]:
     """One verdict per mutant: killed, survived, timeout (counted as killed) or no test."""
     by_function = judges(tests)
+    seconds = {function: sum(tests[i]["seconds"] for i in ids) for function, ids in by_function.items()}
+    if quickest_first:
+        mutants = sorted(mutants, key=lambda m: seconds.get(f"{m['module']}:{m['function']}", 0.0))
     for mutant in mutants:
         ids = by_function.get(f"{mutant['module']}:{mutant['function']}", [])
         began = time.monotonic()
         verdict = "no test"
         if ids:
-            spent_s = sum(tests[i]["seconds"] for i in ids)
-
             switch = f"{mutant['module']}:{mutant['name']}"
             work = functools.partial(_judged, package, switch, ids)
-            code = fork(work, limit_s=20 + 10 * spent_s)
+            code = fork(work, limit_s=20 + 10 * seconds[f"{mutant['module']}:{mutant['function']}"])
             verdict = "timeout" if code is None else VERDICTS.get(code, f"error {code}")
         yield {"key": mutant["key"], "verdict": verdict, "seconds": round(time.monotonic() - began, 2)}
 
@@ -210,7 +234,9 @@ def main() -> int:
     gc.freeze()
     began, said, counts = time.monotonic(), time.monotonic(), dict[str, int]()
     with (package.build / "verdicts.jsonl").open("a") as out:
-        for done, verdict in enumerate(verdicts(package, plan["mutants"], tests), start=1):
+        for done, verdict in enumerate(
+            verdicts(package, plan["mutants"], tests, quickest_first=not plan["until"]), start=1
+        ):
             out.write(json.dumps(verdict) + "\n")
             out.flush()
             counts[verdict["verdict"]] = counts.get(verdict["verdict"], 0) + 1

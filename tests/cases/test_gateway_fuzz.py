@@ -26,7 +26,8 @@ from headrace.log.topics import Topics
 from headrace.project.applied import Projects
 from headrace_gateway.app import wire
 from headrace_gateway.core.answers import Reply
-from headrace_gateway.core.questions import Asked, Call, Unclear, read_named, read_v1, read_v2
+from headrace_gateway.core.calls import Asked, Call, Unclear
+from headrace_gateway.core.requests import read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits
 
 

@@ -30,7 +30,7 @@ from headrace.project.compile import compile_project, digest
 from headrace.project.deployments import LabelKind, beats_prior, not_worse_than_champion
 from headrace.project.load import Allowed, load_function
 from headrace.project.service import Context
-from headrace_trainer.run import TrainingRun
+from headrace_trainer.adapters.run import TrainingRun
 
 DAY = 86_400.0
 NOW_S = 1_364_774_400.0

@@ -28,8 +28,8 @@ from headrace_cli.client import AsyncClient, Client, Rejected
 from headrace_cli.client.kafka_way import KafkaWay
 from headrace_gateway.app import wire
 from headrace_gateway.core.callers import Caller, digest_of
+from headrace_gateway.core.calls import Unclear
 from headrace_gateway.core.outcomes import read_outcomes
-from headrace_gateway.core.questions import Unclear
 
 X = [Number("x")]
 PROJECT = compile_project(
@@ -178,7 +178,7 @@ async def test_the_page_shows_the_path_and_its_examples_work(bench: Bench) -> No
     for name, example in examples.items():
         assert (await bench.post(example["value"], name)).status_code == 202
     assert "202" in post["responses"]
-    assert "OutcomeTold" in page["components"]["schemas"]
+    assert "OutcomeReport" in page["components"]["schemas"]
 
 
 @asynccontextmanager

@@ -17,7 +17,8 @@ from headrace.project import Category, Count, Deployment, Derived, FeatureView, 
 from headrace.project.compile import compile_project
 from headrace_cli.client.rows import Row, plain
 from headrace_cli.replay.history import _reader
-from headrace_gateway.core.questions import Asked, Call, read_named, read_v1, read_v2
+from headrace_gateway.core.calls import Asked, Call
+from headrace_gateway.core.requests import read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits
 from headrace_inference.core.contract import Contract
 

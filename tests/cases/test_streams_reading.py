@@ -31,7 +31,7 @@ from headrace.project import Category, Count, Deployment, FeatureView, Last, Mea
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
 from headrace.project.service import Context
-from headrace_trainer.gathering import Gatherer
+from headrace_trainer.adapters.gathering import Gatherer
 
 DAY, HOUR = 86_400.0, 3600.0
 START = 1_364_774_400.0

@@ -248,9 +248,9 @@ async def test_a_killed_worker_is_begun_again_and_one_version_results(bench: Ben
     await bench.fitting()
     os.kill(bench.fits()[0], signal.SIGKILL)
     await bench.until(lambda: len(set(bench.fits())) == 2)
-    keeper = bench.runs()[0].holder()
-    assert keeper is not None
-    os.kill(keeper, signal.SIGKILL)
+    supervisor = bench.runs()[0].holder()
+    assert supervisor is not None
+    os.kill(supervisor, signal.SIGKILL)
     await bench.until(lambda: len(set(bench.fits())) == 3)
     bench.let_go()
     await registered_once(bench, "by-slow")

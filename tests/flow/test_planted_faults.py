@@ -28,7 +28,7 @@ from headrace_monitor.core.contracts import judge
 from headrace_monitor.core.profiles import profile_sources
 from headrace_monitor.core.watch import Watch, watch_of
 from headrace_pipeline.testing import run_pipeline
-from headrace_trainer.core.served import judge_parity
+from headrace_trainer.core.gates import judge_parity
 
 DAY = 86_400.0
 DAYS = 16
@@ -193,7 +193,9 @@ def test_a_view_stamped_with_the_schedule_in_training_is_caught_by_monitor_and_t
     assert finding.kind == "skew"
     assert finding.about.split(".")[0] in {plan.view.name for plan in PLANS}
     assert "delay" in finding.about or "3h" in finding.about
-    gate = judge_parity(parity(PROJECT, DEPLOYMENT, offline, TOPICS, rows))
+    compared = parity(PROJECT, DEPLOYMENT, offline, TOPICS, rows)
+    gate = judge_parity(compared.rows, compared.tiles, compared.as_of, compared.skew)
+    assert gate is not None
     assert gate.verdict == "FAIL"
     assert finding.about in gate.detail
 

@@ -13,6 +13,7 @@ from headrace.events.definition import (
     SourceDefinition,
     ViewDefinition,
 )
+from headrace.features.partials import AGGREGATIONS
 from headrace.features.plan import plan_view
 from headrace.features.tiles import TileState
 from headrace_feature.core import batches
@@ -24,7 +25,7 @@ SOURCE = SourceDefinition("s", (FieldSpec("at", "number"), FieldSpec("x", "numbe
 FEATURES = tuple(
     FeatureDefinition(f"{kind}_{window}", kind, None if kind == "count" else "x", window)
     for window in (HOUR, DAY)
-    for kind in ("count", "sum", "mean", "min", "max", "std", "last")
+    for kind in AGGREGATIONS
 )
 PLAN = plan_view(
     ProjectDefinition("p", (), (SOURCE,), (ViewDefinition("v", "s", ("who",), FEATURES, ""),), (), ()), "v"

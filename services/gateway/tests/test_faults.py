@@ -31,7 +31,7 @@ def memory_mib(pid: int) -> float:
 
 
 async def _said(reader: asyncio.StreamReader) -> bytes:
-    """The first line that was said; b"" when nothing was said within two seconds."""
+    """The first line of the answer; b"" when none came within two seconds."""
     try:
         return await asyncio.wait_for(reader.readline(), 2)
     except (TimeoutError, ConnectionError):

@@ -4,7 +4,7 @@ from headrace.hosting.stopping import STOPPING
 
 
 def run() -> int:
-    """The exit code. Signals are heeded before anything heavy is imported: one may come at any moment."""
+    """Run the service; returns the exit code. Signals are handled before anything heavy is imported: one may come at any moment."""
     STOPPING.begin("gateway")
     import uvloop
 

@@ -11,7 +11,10 @@ from headrace_trainer.shell import SERVICE, TrainerShard
 
 
 async def build(context: Context) -> Sequence[Runnable]:
-    """The parts of the service. The workers outlive its shards: a rebalance leaves them alone."""
+    """The parts of the service. The workers outlive its shards: a rebalance does not touch the runs.
+
+    Raises `Misconfigured` for a folder of runs that cannot be used.
+    """
     requests = context.topics.name("training.requests")
     workers = Workers(context.settings, context.health)
     host = ShardGroup(

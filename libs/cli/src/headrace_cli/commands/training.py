@@ -14,7 +14,7 @@ from headrace.events.registry import Waiver
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished, TrainingProgressed
 from headrace.hosting.runs import RunFolder, runs_folder
 from headrace.log.codec import Message
-from headrace.registry.waivers import waivable
+from headrace.registry.waivers import refuse_waivers
 from headrace_cli.installation.local import Local, settings_here
 from headrace_cli.session import Session, run
 from headrace_cli.terminal.numbers import MOST_SHOWN
@@ -69,11 +69,8 @@ def refuse(session: Session, deployment: str, waived: Sequence[str]) -> None:
             f"{deployment} declares no training: give it training=Training(build) and apply again, or register a model that you have"
             " fitted (`headrace model register`)"
         )
-    names = waivable(found[1])
-    if unknown := [name for name in waived if name not in names]:
-        raise Misconfigured(
-            f"no gate {', '.join(map(repr, unknown))} keeps a version of {deployment} away: --waive takes {', '.join(names)}"
-        )
+    if (of_no_gate := refuse_waivers(found[1], waived)) is not None:
+        raise Misconfigured(of_no_gate)
 
 
 @dataclass

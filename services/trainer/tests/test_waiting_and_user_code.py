@@ -3,15 +3,16 @@
 import pytest
 
 from headrace.errors import Poison, Retryable
-from headrace_trainer import patience
-from headrace_trainer.building import built
-from headrace_trainer.core.target import Target
-from headrace_trainer.patience import Unfit, beside, patiently
+from headrace_trainer.adapters import retrying
+from headrace_trainer.adapters.estimators import build_estimator
+from headrace_trainer.adapters.retrying import retried
+from headrace_trainer.adapters.user_code import in_thread
+from headrace_trainer.core.target import Target, Unfit
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "delays_s", lambda first_s, most_s: iter([0.0] * 1000))
+    monkeypatch.setattr(retrying, "delays_s", lambda first_s, most_s: iter([0.0] * 1000))
 
 
 class Log:
@@ -28,21 +29,21 @@ class Log:
 
 
 async def test_a_log_that_is_away_is_waited_for_however_long_and_the_reason_is_told() -> None:
-    told: list[str] = []
-    assert await patiently(Log(500, Retryable("away")).ask, told.append) == "answered"
-    assert set(told) == {"away"}
+    reasons: list[str] = []
+    assert await retried(Log(500, Retryable("away")).ask, reasons.append) == "answered"
+    assert set(reasons) == {"away"}
 
 
 async def test_an_error_that_nobody_knows_may_pass_but_does_not_last_for_ever() -> None:
-    assert await patiently(Log(3, AssertionError("odd")).ask, lambda _: None) == "answered"
+    assert await retried(Log(3, AssertionError("odd")).ask, lambda _: None) == "answered"
     with pytest.raises(AssertionError, match="odd"):
-        await patiently(Log(500, AssertionError("odd")).ask, lambda _: None)
+        await retried(Log(500, AssertionError("odd")).ask, lambda _: None)
 
 
 async def test_what_can_never_be_read_is_not_tried_again() -> None:
     log = Log(500, Poison("altered"))
     with pytest.raises(Poison):
-        await patiently(log.ask, lambda _: None)
+        await retried(log.ask, lambda _: None)
     assert log.left == 499
 
 
@@ -52,7 +53,7 @@ class Mute(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "sentence"),
     [
         (ValueError("a\nb" + "x" * 10_000), "ValueError: a b"),
         (StopIteration(), "StopIteration: "),
@@ -62,19 +63,19 @@ class Mute(Exception):
         (Mute(), "Mute: (its message cannot be read)"),
     ],
 )
-async def test_whatever_users_code_raises_becomes_one_line(error: BaseException, told: str) -> None:
+async def test_whatever_users_code_raises_becomes_one_line(error: BaseException, sentence: str) -> None:
     def raises(*_: object) -> None:
         raise error
 
     with pytest.raises(Unfit) as found:
-        await beside(raises)
-    assert str(found.value).startswith(told)
+        await in_thread(raises)
+    assert str(found.value).startswith(sentence)
     assert len(str(found.value)) < 600
     with pytest.raises(Unfit, match="build\\(\\) failed: "):
-        built(raises, None, 0, Target("binary"))  # ty: ignore[invalid-argument-type]
+        build_estimator(raises, None, 0, Target("binary"))  # ty: ignore[invalid-argument-type]
 
 
 @pytest.mark.parametrize(("found", "lacks"), [(None, "fit and predict_proba"), ({}, "fit and predict_proba")])
 def test_an_estimator_is_what_can_be_fitted_and_asked(found: object, lacks: str) -> None:
     with pytest.raises(Unfit, match=f"without {lacks}"):
-        built(lambda _: found, None, 0, Target("binary"))  # ty: ignore[invalid-argument-type]
+        build_estimator(lambda _: found, None, 0, Target("binary"))  # ty: ignore[invalid-argument-type]

@@ -1,7 +1,7 @@
-"""The golden rows of a version: what the fitted model says, compared with what its file will say in serving.
+"""The golden rows of a version: scores of the fitted model, which its file must reproduce in serving.
 
-Half of them are rows that it was trained on, from all over; half are requests that the contract allows, drawn. Requests of users are
-not kept: only the rows that were made of them.
+Half of the rows are rows that it was trained on, from all over; half are made of requests that the contract allows. Requests of users
+are not kept: only the rows that were made of them.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from headrace.events.definition import DeploymentDefinition
-from headrace.events.registry import GoldenRow
+from headrace.events.registry import GoldenRow, Signature
 from headrace.features.samples import ROWS, Sample, sample
 from headrace.models.engine import Engine, load
 from headrace.models.matching import matched
@@ -21,10 +21,15 @@ from headrace.models.skops_format import FORMAT, dump
 from headrace_trainer.core.target import Target
 
 
-def golden_of(
+def answering(model: Any, target: Target, signature: Signature) -> Answering:
+    """How a version of a fitted model answers."""
+    return Answering(signature, target.kind, len(target.classes), target.places(model))
+
+
+def golden_rows_of(
     model: Any, deployment: DeploymentDefinition, answers: Answering, target: Target, matrix: NDArray[np.float32]
 ) -> tuple[GoldenRow, ...]:
-    """Rows, and what a fitted model says of them. Raises `Unproven` when its skops file says otherwise.
+    """Rows, with a fitted model's scores of them. Raises `Unproven` when its skops file scores them otherwise.
 
     `answers`: how its version does. `matrix`: what it was fitted on, float32 (n, columns).
     """
@@ -42,18 +47,18 @@ def golden_of(
     return fitting([*(replace(found, inputs=None) for found in known[::2]), *drawn[::2]])
 
 
-def why_otherwise(engine: Engine, answers: Answering, golden: Sequence[GoldenRow], format: str) -> str | None:
-    """Where another file of the model says something else of its golden rows, by the measure of the instance that warms it; None
-    where it says the same.
+def why_different(engine: Engine, answers: Answering, golden: Sequence[GoldenRow], format: str) -> str | None:
+    """Where another file of the model scores its golden rows otherwise, by the measure of the instance that warms it; None where it does
+    not.
     """
     if not golden:
         return None
     rows = np.frombuffer(b"".join(found.row for found in golden), "<f4").reshape(len(golden), -1)
     wanted = np.array([found.shares or (found.value,) for found in golden], np.float64)
-    said = served(engine, answers, rows)
-    gaps = apart(said, wanted)
+    scores = served(engine, answers, rows)
+    gaps = apart(scores, wanted)
     worst = int(gaps.argmax())
     if gaps[worst] <= within(format):
         return None
-    column = int(np.nan_to_num(np.abs(said[worst] - wanted[worst]), nan=np.inf).argmax())
-    return f"golden row {worst} scores {said[worst, column]:.6g}, where the model says {wanted[worst, column]:.6g}"
+    column = int(np.nan_to_num(np.abs(scores[worst] - wanted[worst]), nan=np.inf).argmax())
+    return f"golden row {worst} scores {scores[worst, column]:.6g}, where the model says {wanted[worst, column]:.6g}"

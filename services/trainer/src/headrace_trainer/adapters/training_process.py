@@ -1,7 +1,7 @@
-"""`python -m headrace_trainer.work FOLDER KEEPER`: the process that trains; begun, watched and ended by its keeper.
+"""`python -m headrace_trainer.adapters.training_process FOLDER SUPERVISOR`: the process that trains.
 
-The only process of the trainer that imports users' code. It has its own connection to the log and joins no group. What
-goes wrong in it ends this run and nothing else.
+Its supervisor begins, watches and ends it; see `supervisor`. It is the only process of the trainer that imports users' code. It has its
+own connection to the log and joins no group. What goes wrong in it ends this run and nothing else.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from pathlib import Path
 from headrace_trainer.adapters.processes import die_with
 
 NICE = 5
-# Whom the kernel ends first when memory is short: a run can be begun again, serving must not stop.
+# The kernel ends this process first when memory is short: a run can be begun again, serving must not stop.
 OOM_SCORE = 500
 
 
 def limit(memory_bytes: int, cpu_s: float) -> None:
-    """What this process and each of its children may take; serving goes first."""
+    """Limit what this process and each of its children may use; serving has priority."""
     for what, most in ((resource.RLIMIT_DATA, memory_bytes), (resource.RLIMIT_CPU, int(cpu_s) + 1)):
         with contextlib.suppress(ValueError, OSError):
             _, hard = resource.getrlimit(what)
@@ -32,6 +32,7 @@ def limit(memory_bytes: int, cpu_s: float) -> None:
 
 async def train(folder: Path) -> None:
     """The run of this folder, to its end."""
+    # Imported here: the limits of `main` must hold before anything heavy is loaded.
     from headrace.clock import SystemClock
     from headrace.hosting.health import Health
     from headrace.hosting.runs import read_folder
@@ -42,9 +43,9 @@ async def train(folder: Path) -> None:
     from headrace.log.kafka import KafkaLog
     from headrace.project.applied import Projects
     from headrace.project.service import Context
-    from headrace_trainer.patience import patiently
-    from headrace_trainer.run import TrainingRun
-    from headrace_trainer.telling import Journal
+    from headrace_trainer.adapters.journal import Journal
+    from headrace_trainer.adapters.retrying import retried
+    from headrace_trainer.adapters.run import TrainingRun
 
     settings = Settings.load()
     journal = Journal(folder)
@@ -56,17 +57,17 @@ async def train(folder: Path) -> None:
         "trainer", f"run-{folder.name}", settings, log, topics, codec, projects, health, SystemClock(), asyncio.Event()
     )
     try:
-        await patiently(lambda: connect(log, settings.connect_timeout_s), journal.waiting)
-        await patiently(projects.start, journal.waiting)
+        await retried(lambda: connect(log, settings.connect_timeout_s), journal.waiting)
+        await retried(projects.start, journal.waiting)
         await projects.stop()
-        await TrainingRun(context, journal.accepted, journal.say, kept=read_folder(settings)).run()
+        await TrainingRun(context, journal.accepted, journal.emit, cache=read_folder(settings)).run()
     finally:
         await log.stop()
 
 
-def main(folder: str, keeper: str) -> int:
-    """Train, and leave without waiting for threads that the user's code has begun."""
-    die_with(int(keeper))
+def main(folder: str, supervisor: str) -> int:
+    """Train, and leave without waiting for threads that the user's code has begun. `supervisor`: its process id."""
+    die_with(int(supervisor))
     from headrace.hosting.logs import set_up_logs
     from headrace.hosting.settings import Settings
 

@@ -18,21 +18,21 @@ from headrace.models import skops_format
 from headrace.models.proving import Answering, Unproven
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace_trainer.core.proof import golden_of
+from headrace_trainer.adapters.golden_rows import golden_rows_of
 from headrace_trainer.core.target import Target
 
 INPUTS = [Number("miles", 0, 100), Number("hour", 0, 23), Category("carrier")]
 PROJECT = compile_project(Project("p", [Deployment("delay", unit="flight", inputs=INPUTS)]))
 DELAY = PROJECT.deployment("delay")
 SIGNATURE = pin_signature(PROJECT, DELAY, {"carrier": ["AA", "UA"]})
-DICE = np.random.default_rng(0)
-MATRIX = np.column_stack([DICE.uniform(0, 100, 500), DICE.integers(0, 24, 500), DICE.integers(0, 2, 500)]).astype("<f4")
+RNG = np.random.default_rng(0)
+MATRIX = np.column_stack([RNG.uniform(0, 100, 500), RNG.integers(0, 24, 500), RNG.integers(0, 2, 500)]).astype("<f4")
 
 
 def golden(model: Any, kind: str, classes: Iterable[str] = ()) -> tuple[GoldenRow, ...]:
     """Of a version of this kind."""
     target = Target(kind, tuple(classes))
-    return golden_of(model, DELAY, Answering(SIGNATURE, kind, len(target.classes)), target, MATRIX)
+    return golden_rows_of(model, DELAY, Answering(SIGNATURE, kind, len(target.classes)), target, MATRIX)
 
 
 def test_golden_rows_are_what_the_model_says_of_rows_from_all_over_and_of_requests() -> None:
@@ -57,7 +57,7 @@ def test_golden_rows_of_several_classes_hold_a_share_of_each_and_those_of_a_numb
 
 def test_a_model_whose_file_says_something_else_is_not_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     model, other = (LogisticRegression().fit(MATRIX, MATRIX[:, 0] > limit) for limit in (50, 60))
-    monkeypatch.setattr("headrace_trainer.core.proof.dump", lambda _: skops_format.dump(other))
+    monkeypatch.setattr("headrace_trainer.adapters.golden_rows.dump", lambda _: skops_format.dump(other))
     with pytest.raises(Unproven, match="rows would be served wrongly"):
         golden(model, "binary")
 

@@ -1,4 +1,4 @@
-"""The user's estimator: `build(signature)` or `build(signature, seed)`, with the declared seed wherever it left chance open."""
+"""The user's estimator: `build(signature)` or `build(signature, seed)`. The declared seed is set wherever `build` left chance open."""
 
 import inspect
 import traceback
@@ -7,17 +7,17 @@ from typing import Any
 
 from headrace.events.registry import Signature
 from headrace.project.labels import NUMBER
+from headrace_trainer.adapters.user_code import sentence_of
 from headrace_trainer.core.target import Target, Unfit
-from headrace_trainer.patience import told_of
 
 
-def built(build: Callable[..., Any], signature: Signature, seed: int, target: Target) -> Any:
-    """An estimator that is not fitted. Raises `Unfit` in the user's words where it cannot be made."""
+def build_estimator(build: Callable[..., Any], signature: Signature, seed: int, target: Target) -> Any:
+    """An estimator that is not fitted. Raises `Unfit` with the user's error where `build` fails or returns something else."""
     try:
         found = build(signature, seed) if takes_seed(build) else build(signature)
     except BaseException as error:
         traceback.print_exc()
-        raise Unfit(f"build() failed: {told_of(error, build.__module__)}") from error
+        raise Unfit(f"build() failed: {sentence_of(error, build.__module__)}") from error
     lacking = [name for name in target.needs if not callable(getattr(found, name, None))]
     if lacking:
         what = "a regressor" if target.kind == NUMBER else "a classifier"
@@ -46,7 +46,7 @@ def takes_seed(build: Callable[..., Any]) -> bool:
 
 
 def seeded(estimator: Any, seed: int) -> Any:
-    """The same, with `random_state` set wherever it was left None, in the steps of a pipeline too."""
+    """The same estimator, with `random_state` set wherever it was left None, in the steps of a pipeline too."""
     if not (callable(getattr(estimator, "get_params", None)) and callable(getattr(estimator, "set_params", None))):
         return estimator
     open_ = {

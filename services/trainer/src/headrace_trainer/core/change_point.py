@@ -1,15 +1,16 @@
-"""Where in the rows the world changed, and what rows before that are still worth.
+"""Where in the rows the data changed, and whether older rows are still used.
 
-A finding knows the window from which on the champion's loss rose; the rows know better. One step that explains most of
-the champion's loss per row (least squares with one break, Bai 1994), of losses cut at their 99th percentile, is looked for
-from one window before the finding's on. The change began there, if the loss was still as before until then: where it had risen already, as in a month of storms
-that get worse, with the finding's instant. It has come there too, unless the loss goes on rising beyond it: then at the next step. What a run waits for and gates on lies beyond
-that: what is fitted half-way knows half of two worlds.
+A finding names the window from which on the champion's loss rose; the rows show it more exactly. One step that explains most of
+the champion's loss per row (least squares with one break, Bai 1994), of losses cut at their 99th percentile, is searched
+from one window before the finding's on. If the loss did not rise before that step, the change began there. If it had risen already, as
+in a month of storms that get worse, the change began at the finding's instant. The change is complete at the step, unless the loss goes on
+rising beyond it: then at the next step. A run waits for rows beyond that instant and gates on them: a model that is fitted half-way
+through a change learns half of the old data.
 
-Rows before it stay or go by what the rows after it show: the recipe is fitted with all of them, with those since the change began,
-without them, and on the newer half of the rows beyond the change alone, each on the older two thirds of the rows after the
-change that may fit, and judged on the others. What has the lower loss stands; of the newer half it must be lower by more than a standard error of the paired
-difference, or a coin would throw half of the new rows away. None touches the holdout.
+Rows before the change stay or go by what the rows after it show. The recipe is fitted with all of them, with those since the change began,
+without them, and on the newer half of the rows beyond the change alone. Each fit takes the older two thirds of the rows after the
+change that may fit, and is judged on the others. The lowest loss decides. That of the newer half must be lower by more than a standard
+error of the paired difference; otherwise chance would drop half of the new rows. No fit touches the holdout.
 """
 
 import math
@@ -26,9 +27,9 @@ ALL_NEW, NEWER_HALF = "without_older_rows", "with_newer_half"
 LEAST_LOSSES = 50
 LEAST_NEW = 100
 _CUT = 0.99
-# Up to this share of the rise a loss is still as before: of April's storms it had risen by .33 when the finding says that it began.
-_STILL = 0.25
-# Standard errors by which losses beyond a change must have risen to be rising still.
+# Up to this share of the rise a loss counts as unchanged: in April's storms it had risen by .33 at the instant that the finding names.
+_UNCHANGED = 0.25
+# Standard errors by which losses beyond a change must have risen to count as still rising.
 _SURE = 2.0
 
 Floats = NDArray[np.float64]
@@ -36,15 +37,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`begun_s`: the instant from which on rows may be of the new world; `come_s`: that from which on most are, never before `begun_s`."""
+    """`begun_s`: the instant from which on rows may follow the new pattern; `complete_s`: that from which on most do, never before `begun_s`."""
 
     begun_s: float
-    come_s: float
+    complete_s: float
 
 
 def locate(changed_at_s: float, width_s: float, at_s: Floats, losses: Floats) -> Change:
-    """Where the world changed. `losses`: of the champion per row (n,), NaN where they say nothing; `at_s`: ascending;
-    `width_s`: of the windows in which the change was seen. Where too few losses are known: at `changed_at_s`.
+    """Where the data changed; at `changed_at_s` where too few losses are known.
+
+    `losses`: of the champion per row (n,), NaN where they are not known. `at_s`: ascending. `width_s`: of the windows in which the change was found.
     """
     known = ~np.isnan(losses)
     seen = known & (at_s >= changed_at_s - width_s)
@@ -57,19 +59,19 @@ def locate(changed_at_s: float, width_s: float, at_s: Floats, losses: Floats) ->
     parts = (at_s < changed_at_s, (at_s >= changed_at_s) & (at_s < found_s), at_s >= found_s)
     before, between, after = (np.minimum(losses[known & part], most) for part in parts)
     rise = after.mean() - before.mean() if len(before) else 0.0
-    come_s = max(found_s, _settled(at_s[known & parts[2]], after, rise))
-    if len(before) and len(between) and between.mean() - before.mean() > _STILL * rise:
-        return Change(changed_at_s, come_s)
-    return Change(found_s, come_s)
+    complete_s = max(found_s, _end_of_rise(at_s[known & parts[2]], after, rise))
+    if len(before) and len(between) and between.mean() - before.mean() > _UNCHANGED * rise:
+        return Change(changed_at_s, complete_s)
+    return Change(found_s, complete_s)
 
 
-def _settled(at_s: Floats, losses: Floats, rise: float) -> float:
+def _end_of_rise(at_s: Floats, losses: Floats, rise: float) -> float:
     """The first instant from which on losses beyond a change rise no more; minus infinity where they do not."""
     older, newer = np.split(losses, [len(losses) // 2])
     if len(older) < LEAST_LOSSES:
         return -math.inf
     more, error = newer.mean() - older.mean(), math.sqrt((older.var() + newer.var()) / len(older))
-    found_s = _step(at_s, losses) if more > max(_STILL * rise, _SURE * error) else None
+    found_s = _step(at_s, losses) if more > max(_UNCHANGED * rise, _SURE * error) else None
     return -math.inf if found_s is None else found_s
 
 
@@ -88,8 +90,9 @@ def history_of(
     labels: Floats,
     losses_of: Callable[[NDArray[np.bool_], NDArray[np.bool_]], Floats],
 ) -> tuple[float, dict[str, float]]:
-    """From which instant on rows are used, and the figures that decided it. `losses_of(fits, judges)`: per row of one set, of
-    the recipe fitted on another.
+    """From which instant on rows are used, and the losses that decided it.
+
+    `losses_of(fits, judges)`: the losses per row of the second set of rows, by the recipe fitted on the first.
     """
     if span.changed_at_s is None or span.changed_at_s <= span.from_s:
         return span.from_s, {}
@@ -118,7 +121,7 @@ def history_of(
 
 
 def _best(losses: Mapping[str, Floats]) -> str:
-    """The rows that are used, by losses on the same rows of what was fitted on them."""
+    """The candidate with the lowest mean loss; `losses`: per candidate, on the same rows."""
     best, *others = sorted(losses, key=lambda name: losses[name].mean())
     if best != NEWER_HALF or not others:
         return best

@@ -1,4 +1,4 @@
-"""What ends a run's process, and what its keeper makes of it; real processes, no log."""
+"""What ends a run's process, and what its supervisor makes of it; real processes, no log."""
 
 import contextlib
 import os
@@ -15,13 +15,13 @@ import pytest
 from headrace.events.training import RetrainAccepted, TrainingFinished
 from headrace.hosting.runs import AttemptBegan, AttemptEnded, RunFolder, end_runs
 
-# A keeper whose pauses are short. The work is a piece of Python, given the run's folder and the keeper's process.
-_KEEPER = """
+# A supervisor whose pauses are short. The program is a piece of Python, given the run's folder and the supervisor's process.
+_SUPERVISOR = """
 import sys
-from headrace_trainer.core import attempts
-from headrace_trainer import keeper
-attempts.FIRST_PAUSE_S, keeper.LOOK_S = 0.01, 0.05
-raise SystemExit(keeper.main(sys.argv[1], ["-c", sys.argv[2]]))
+from headrace_trainer.adapters import supervisor
+from headrace_trainer.core import attempts, supervision
+attempts.FIRST_PAUSE_S, supervision.LOOK_S = 0.01, 0.05
+raise SystemExit(supervisor.main(sys.argv[1], ["-c", sys.argv[2]]))
 """
 _FINISHES = """
 from pathlib import Path
@@ -32,23 +32,23 @@ RunFolder(Path(sys.argv[1])).append(TrainingFinished("d", "run", "registered", "
 _DIES = "from headrace_trainer.adapters.processes import die_with; die_with(int(sys.argv[2]));"
 
 
-class Kept:
-    """One run and its keeper."""
+class Supervised:
+    """One run and its supervisor."""
 
     def __init__(self, path: Path) -> None:
         self.folder = RunFolder(path / "run")
         self.folder.write_order(RetrainAccepted("d", "run", "q", "manual", "", 0.0))
-        self.keepers: list[subprocess.Popen[bytes]] = []
+        self.supervisors: list[subprocess.Popen[bytes]] = []
 
-    def keep(self, work: str, **limits: float) -> subprocess.Popen[bytes]:
+    def supervise(self, work: str, **limits: float) -> subprocess.Popen[bytes]:
         environ = os.environ | {f"HEADRACE_TRAINING_{name.upper()}": str(most) for name, most in limits.items()}
-        command = [sys.executable, "-c", _KEEPER, str(self.folder.path), f"import os, sys, time\n{work}"]
-        self.keepers.append(subprocess.Popen(command, env=environ, start_new_session=True))
-        return self.keepers[-1]
+        command = [sys.executable, "-c", _SUPERVISOR, str(self.folder.path), f"import os, sys, time\n{work}"]
+        self.supervisors.append(subprocess.Popen(command, env=environ, start_new_session=True))
+        return self.supervisors[-1]
 
-    def kept(self, work: str, **limits: float) -> list[Any]:
-        """The journal after the keeper's end."""
-        assert self.keep(work, **limits).wait(60) == 0
+    def ended(self, work: str, **limits: float) -> list[Any]:
+        """The journal after the supervisor's end."""
+        assert self.supervise(work, **limits).wait(60) == 0
         return self.folder.read()[0]
 
     def until(self, holds: Callable[[], Any]) -> None:
@@ -62,12 +62,12 @@ class Kept:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Kept]:
-    found = Kept(tmp_path)
+def run(tmp_path: Path) -> Iterator[Supervised]:
+    found = Supervised(tmp_path)
     yield found
-    for keeper in found.keepers:
-        keeper.kill()
-        keeper.wait()
+    for supervisor in found.supervisors:
+        supervisor.kill()
+        supervisor.wait()
 
 
 def lives(pid: int) -> bool:
@@ -91,111 +91,110 @@ def lives(pid: int) -> bool:
     ],
 )  # fmt: skip
 def test_a_run_whose_process_ends_early_fails_with_its_cause_after_so_many_attempts(
-    run: Kept, work: str, limits: dict[str, float], attempts: int, reason: str
+    run: Supervised, work: str, limits: dict[str, float], attempts: int, reason: str
 ) -> None:
-    *_, last = run.kept(work, **{name: int(most) if name == "memory_bytes" else most for name, most in limits.items()})
+    *_, last = run.ended(work, **{name: int(most) if name == "memory_bytes" else most for name, most in limits.items()})
     assert isinstance(last, TrainingFinished)
     assert last.outcome == "failed"
     assert reason in last.reason
     assert len(run.began()) == attempts
 
 
-def test_a_process_that_was_killed_once_is_begun_again_and_finishes(run: Kept) -> None:
+def test_a_process_that_was_killed_once_is_begun_again_and_finishes(run: Supervised) -> None:
     once = "mark = sys.argv[1] + '/mark'\nif not os.path.exists(mark):\n  open(mark, 'w'); os.kill(os.getpid(), 9)\n"
-    entries = run.kept(once + _FINISHES)
+    entries = run.ended(once + _FINISHES)
     assert [entry.how for entry in entries if isinstance(entry, AttemptEnded)] == ["killed"]
     assert entries[-1] == TrainingFinished("d", "run", "registered", "")
 
 
-def test_what_a_run_prints_is_kept_within_two_megabytes_and_holds_nothing_up(run: Kept) -> None:
-    run.kept("for _ in range(20_000): print('x' * 500)\n" + _FINISHES)
+def test_what_a_run_prints_is_kept_within_two_megabytes_and_holds_nothing_up(run: Supervised) -> None:
+    run.ended("for _ in range(20_000): print('x' * 500)\n" + _FINISHES)
     assert 2**20 < sum(path.stat().st_size for path in run.folder.path.glob("out.log*")) <= 2 * 2**20
 
 
-def test_what_a_run_forks_ends_with_it_even_in_another_session(run: Kept) -> None:
+def test_what_a_run_forks_ends_with_it_even_in_another_session(run: Supervised) -> None:
     forks = "if os.fork() == 0:\n  os.setsid()\n  open(sys.argv[1] + '/pid', 'w').write(str(os.getpid())); time.sleep(600)\n"
     waits = "while not os.path.exists(sys.argv[1] + '/pid'): time.sleep(.01)\n"
-    run.kept(forks + waits + _FINISHES)
+    run.ended(forks + waits + _FINISHES)
     assert not lives(int((run.folder.path / "pid").read_text()))
 
 
-def test_memory_that_forks_share_with_a_run_counts_once(run: Kept) -> None:
+def test_memory_that_forks_share_with_a_run_counts_once(run: Supervised) -> None:
     forks = "x = b'x' * 10**8\nfor _ in range(3):\n  if os.fork() == 0: time.sleep(600)\ntime.sleep(1)\n"
-    assert run.kept(forks + _FINISHES, memory_bytes=2 * 10**8)[-1].outcome == "registered"
+    assert run.ended(forks + _FINISHES, memory_bytes=2 * 10**8)[-1].outcome == "registered"
 
 
-def test_a_run_is_kept_once_however_many_keepers_are_begun(run: Kept) -> None:
-    keeper = run.keep("time.sleep(600)")
+def test_a_run_is_supervised_once_however_many_supervisors_are_begun(run: Supervised) -> None:
+    supervisor = run.supervise("time.sleep(600)")
     run.until(run.began)
-    assert run.folder.holder() == keeper.pid
-    assert run.keep("time.sleep(600)").wait(20) == 0
+    assert run.folder.holder() == supervisor.pid
+    assert run.supervise("time.sleep(600)").wait(20) == 0
     assert len(run.began()) == 1
 
 
-def test_a_keeper_that_is_killed_takes_its_process_along_and_the_next_one_counts_it(run: Kept) -> None:
-    keeper = run.keep(_DIES + "time.sleep(600)")
+def test_a_supervisor_that_is_killed_takes_its_process_along_and_the_next_one_counts_it(run: Supervised) -> None:
+    supervisor = run.supervise(_DIES + "time.sleep(600)")
     run.until(run.began)
     (began,) = run.began()
-    keeper.kill()
-    keeper.wait()
+    supervisor.kill()
+    supervisor.wait()
     run.until(lambda: not lives(began.pid))
     assert run.folder.holder() is None
-    entries = run.kept(_FINISHES)
+    entries = run.ended(_FINISHES)
     assert [entry.how for entry in entries if isinstance(entry, AttemptEnded)] == ["killed"]
     assert isinstance(entries[-1], TrainingFinished)
 
 
-def test_a_run_that_a_person_stops_fails_with_the_name_and_one_stopped_for_now_goes_on_later(run: Kept) -> None:
-    run.keep("time.sleep(600)")
+def test_a_run_that_a_person_stops_fails_with_the_name_and_one_stopped_for_now_goes_on_later(run: Supervised) -> None:
+    run.supervise("time.sleep(600)")
     run.until(run.began)
     assert end_runs(run.folder.path.parent) == 1
     assert run.folder.holder() is None
     assert run.folder.read()[0][-1].how == "stopped"
-    keeper = run.keep("time.sleep(600)")
+    supervisor = run.supervise("time.sleep(600)")
     run.until(lambda: len(run.began()) == 2)
     run.folder.ask_to_stop("ada")
-    assert keeper.wait(20) == 0
+    assert supervisor.wait(20) == 0
     *_, last = run.folder.read()[0]
     assert last == TrainingFinished("d", "run", "failed", "it was stopped by ada")
 
 
-def test_a_run_that_nobody_looks_after_ends_by_itself(run: Kept) -> None:
-    *_, last = run.kept("time.sleep(600)", alone_s=0.5)
+def test_a_run_that_nobody_looks_after_ends_by_itself(run: Supervised) -> None:
+    *_, last = run.ended("time.sleep(600)", alone_s=0.5)
     assert last.reason == "no trainer has looked after it for 0 s"
 
 
-def test_a_run_whose_folder_is_gone_ends(run: Kept) -> None:
-    keeper = run.keep("time.sleep(600)")
+def test_a_run_whose_folder_is_gone_ends(run: Supervised) -> None:
+    supervisor = run.supervise("time.sleep(600)")
     run.until(run.began)
     (began,) = run.began()
     run.folder.remove()
-    assert keeper.wait(20) == 0
+    assert supervisor.wait(20) == 0
     assert not lives(began.pid)
 
 
-def test_what_a_killed_writer_left_half_written_is_cut_off(run: Kept) -> None:
+def test_what_a_killed_writer_left_half_written_is_cut_off(run: Supervised) -> None:
     run.folder.append(AttemptBegan(1, 1))
     run.folder.append(AttemptEnded(1, "stopped", ""))
     whole = run.folder.read()[1]
     with (run.folder.path / "journal").open("ab") as journal:
         journal.write(b"\x00\x00\x00\x40torn")
     assert run.folder.read()[1] == whole
-    assert isinstance(run.kept(_FINISHES)[-1], TrainingFinished)
+    assert isinstance(run.ended(_FINISHES)[-1], TrainingFinished)
 
 
-def test_a_stopped_process_is_not_told_idle_while_it_waits_for_a_core() -> None:
-    from headrace_trainer.adapters.processes import Usage
-    from headrace_trainer.keeper import Still
+def test_a_stopped_process_does_not_count_as_idle_while_it_waits_for_a_core() -> None:
+    from headrace_trainer.core.supervision import Idleness, Usage
 
-    still = Still()
+    still = Idleness()
     assert [still.look(1, Usage(0.0, float(n)), 1.0) for n in range(1, 5)] == [0.0, 0.0, 0.0, 0.0]
     assert still.look(1, Usage(0.0, 4.0), 1.0) == 1.0
     assert still.look(2, Usage(0.0, 4.0), 1.0) == 0.0
 
 
 def test_signals_are_named() -> None:
-    from headrace_trainer.core.attempts import Again, Ended, Limits, on_end
+    from headrace_trainer.core.attempts import Again, Ended, Limits, decide_next
 
-    decided = on_end(Ended(-signal.SIGHUP), Limits(1, 1, 1), [])
+    decided = decide_next(Ended(-signal.SIGHUP), Limits(1, 1, 1), [])
     assert isinstance(decided, Again)
     assert "SIGHUP" in decided.reason

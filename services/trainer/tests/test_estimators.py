@@ -8,15 +8,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from headrace.events.registry import Signature
-from headrace_trainer.building import built
-from headrace_trainer.core.target import Target
-from headrace_trainer.patience import Unfit
+from headrace_trainer.adapters.estimators import build_estimator
+from headrace_trainer.core.target import Target, Unfit
 
 SIGNATURE = Signature((), "d")
 
 
 def test_a_build_that_takes_the_seed_gets_it() -> None:
-    found = built(
+    found = build_estimator(
         lambda signature, seed: RandomForestClassifier(random_state=seed + 1), SIGNATURE, 41, Target("binary")
     )
     assert found.random_state == 42
@@ -29,8 +28,8 @@ def test_what_was_left_to_chance_gets_the_seed_and_what_was_chosen_stays() -> No
     def chosen(signature: Any, *, trees: int = 3) -> Any:
         return RandomForestClassifier(trees, random_state=7)
 
-    assert built(open_, SIGNATURE, 5, Target("binary"))[-1].random_state == 5
-    assert built(chosen, SIGNATURE, 5, Target("binary")).random_state == 7
+    assert build_estimator(open_, SIGNATURE, 5, Target("binary"))[-1].random_state == 5
+    assert build_estimator(chosen, SIGNATURE, 5, Target("binary")).random_state == 7
 
 
 def test_what_build_raises_is_told_with_the_users_file_and_line() -> None:
@@ -38,7 +37,7 @@ def test_what_build_raises_is_told_with_the_users_file_and_line() -> None:
         return signature.colums
 
     with pytest.raises(Unfit) as raised:
-        built(broken, SIGNATURE, 1, Target("binary"))
+        build_estimator(broken, SIGNATURE, 1, Target("binary"))
     line = broken.__code__.co_firstlineno + 1
     assert str(raised.value) == (
         f"build() failed: AttributeError: 'Signature' object has no attribute 'colums' ({__file__}:{line})"
@@ -50,5 +49,5 @@ def test_what_build_returns_is_told_with_the_line_of_build() -> None:
         return {}
 
     with pytest.raises(Unfit) as raised:
-        built(a_dict, SIGNATURE, 1, Target("binary"))
+        build_estimator(a_dict, SIGNATURE, 1, Target("binary"))
     assert str(raised.value).endswith(f"that is not fitted yet ({__file__}:{a_dict.__code__.co_firstlineno})")

@@ -1,6 +1,6 @@
-"""What a body asks, in three dialects: V2 (tensors), KServe's V1 (instances), and named inputs for people.
+"""Which questions a body asks, in three dialects: V2 (tensors), KServe's V1 (instances), and named inputs for people.
 
-All become one request per row. Of V2, tensors are named by the deployment's inputs, shape [n] or [n, 1]; or one matrix
+Every row becomes one question. In V2, tensors are named by the deployment's inputs, shape [n] or [n, 1]; or one matrix
 [n, k] under any name holds all k numbers in the order of the inputs. The unit is a tensor (or a value) of the unit's name, else
 `parameters.unit`, else the request's own id. The instant is `parameters.at` (RFC 3339, or seconds since the epoch), else
 now. A NaN in a binary tensor stands for a missing value, where the input may be missing.
@@ -8,18 +8,16 @@ now. A NaN in a binary tensor stands for a missing value, where the input may be
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from headrace.asking.pending import Question
-from headrace.asking.requests import MAX_ID_BYTES, Unfit, instant_of, shown, unit_of, value_of
+from headrace.asking.requests import Unfit, instant_of, shown, unit_of, value_of
 from headrace.events.definition import DeploymentDefinition, InputDefinition
-from headrace.events.inference import PredictionRequested, Scalar
+from headrace.events.inference import Scalar
 from headrace.log.undecoded import no_number
+from headrace_gateway.core.calls import Asked, Call, CallRow, Unclear, choose_deadline, questions_of, refuse_count
 from headrace_gateway.core.tensors import Tensor, Wrong, values_of
-from headrace_gateway.settings import Limits
 
 MAX_OUTPUTS = 16
 
@@ -48,8 +46,11 @@ class InstancesRequest(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One thing to predict. `inputs`: values by name; `unit`: what it is about; `at`: the instant asked for, RFC 3339 or
-    seconds since the epoch, now when not given."""
+    """One thing to predict.
+
+    `inputs`: values by name. `unit`: what it is about. `at`: the instant of the prediction, RFC 3339 or seconds since the epoch, now
+    when not given.
+    """
 
     inputs: dict[str, Any]
     unit: str | int | float | None = None
@@ -59,7 +60,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of POST /v1/deployments/{name}/predict: one thing, or a list of them under `rows`.
 
-    `deadline_ms`: how long the answer is waited for. `unit` and `at` stand for rows that have none of their own.
+    `deadline_ms`: how long the client waits for the answer. `unit` and `at` hold for rows that have none of their own.
     """
 
     inputs: dict[str, Any] | None = None
@@ -67,49 +68,6 @@ class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at: str | float | None = None
     rows: list[Row] | None = None
     deadline_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What an HTTP call says beside its body. `key`: its Idempotency-Key, whose row ids are repeated by a repeated call;
-    `make_id`: for a call without one. `json_bytes`: length of the JSON part, None when there is no other."""
-
-    deployment: DeploymentDefinition
-    limits: Limits
-    now_s: float
-    make_id: Callable[[], str]
-    key: str | None = None
-    json_bytes: int | None = None
-    version: int | None = None
-    tenant: str | None = None
-    traceparent: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """All rows of one HTTP request. `echo`: the client's own id; `deadline_ms`: how long it waits; `outputs`: the wanted
-    ones (empty: all) with whether each comes as binary; `is_binary`: what holds for the others; `is_list`: rows were given."""
-
-    questions: tuple[Question, ...]
-    deadline_ms: int
-    echo: str | None = None
-    outputs: tuple[tuple[str, bool], ...] = ()
-    is_binary: bool = False
-    is_list: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Unclear:
-    """A body that asks nothing that could be answered: HTTP 400 with this reason."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    inputs: dict[str, Scalar]
-    unit: str | None
-    at_s: float
 
 
 _V2 = msgspec.json.Decoder(InferRequest)
@@ -140,11 +98,10 @@ def _read(reader: Callable[[bytes, Call], Asked], body: bytes, call: Call, what:
     except RecursionError:
         return Unclear(f"not {what}: it is nested too deep")
     except (msgspec.DecodeError, ValueError, OverflowError) as error:
-        return Unclear(no_number(body) or f"not {what}: {_told(error)}")
+        return Unclear(no_number(body) or f"not {what}: {_shortened(str(error))}")
 
 
-def _told(error: Exception) -> str:
-    text = str(error)
+def _shortened(text: str) -> str:
     return text if len(text) <= 300 else f"{text[:300]}[...]"
 
 
@@ -153,18 +110,24 @@ def _v2(body: bytes, call: Call) -> Asked:
     if not 0 < head <= len(body):
         raise Wrong(f"Inference-Header-Content-Length must lie in 1..{len(body)}, got {head}")
     asked = _V2.decode(body[:head])
-    told = asked.parameters or {}
-    at_s, unit = instant_of(told.get("at"), call.now_s, "parameters.at"), unit_of(told.get("unit"), "parameters.unit")
+    parameters = asked.parameters or {}
+    at_s, unit = _instant_and_unit(parameters, call)
     rows, units = _columns_to_rows(asked.inputs, _parts(asked.inputs, memoryview(body)[head:]), call)
-    is_binary = told.get("binary_data_output") is True
+    is_binary = parameters.get("binary_data_output") is True
     wanted = _wanted(asked.outputs, is_binary) if asked.outputs else ()
-    made = [_Row(row, own or unit, at_s) for row, own in zip(rows, units, strict=True)]
-    deadline_ms = _deadline(told.get("deadline_ms"), call.limits)
-    return Asked(_questions(made, call, deadline_ms), deadline_ms, asked.id, wanted, is_binary)
+    call_rows = [CallRow(row, own or unit, at_s) for row, own in zip(rows, units, strict=True)]
+    deadline_ms = choose_deadline(parameters.get("deadline_ms"), call.limits)
+    return Asked(questions_of(call_rows, call, deadline_ms), deadline_ms, asked.id, wanted, is_binary)
+
+
+def _instant_and_unit(parameters: Mapping[str, Any], call: Call) -> tuple[float, str | None]:
+    """What holds for all rows that have neither of their own."""
+    at_s = instant_of(parameters.get("at"), call.now_s, "parameters.at")
+    return at_s, unit_of(parameters.get("unit"), "parameters.unit")
 
 
 def _wanted(outputs: Sequence[WantedOutput], is_binary: bool) -> tuple[tuple[str, bool], ...]:
-    """The outputs asked for, each once: asked for a thousand times, one would make a huge answer of a small body."""
+    """The wanted outputs, each once: one that is named a thousand times would make a huge answer of a small body."""
     names = {output.name for output in outputs}
     if len(names) < len(outputs) or len(names) > MAX_OUTPUTS:
         raise Wrong(f"outputs must name each output once, {MAX_OUTPUTS} at most; got {len(outputs)}")
@@ -172,7 +135,7 @@ def _wanted(outputs: Sequence[WantedOutput], is_binary: bool) -> tuple[tuple[str
 
 
 def _parts(tensors: Sequence[Tensor], tail: memoryview) -> list[memoryview | None]:
-    """The binary part, cut into the tensors that say how much of it is theirs."""
+    """The binary part, cut by the `binary_data_size` of each tensor; None for a tensor without it."""
     parts: list[memoryview | None] = []
     at = 0
     for tensor in tensors:
@@ -207,7 +170,7 @@ def _transposed(columns: dict[str, list[Scalar]], call: Call) -> tuple[list[dict
     if len(counts) > 1:
         raise Wrong(f"all inputs must have the same number of rows, got {sorted(counts)}")
     count = counts.pop() if counts else 1
-    _refuse_count(count, call)
+    refuse_count(count, call)
     units = columns.get(call.deployment.unit) or [None] * count
     if all(field.name != call.deployment.unit for field in call.deployment.inputs):
         columns.pop(call.deployment.unit, None)
@@ -243,13 +206,13 @@ def _gaps(values: list[Scalar]) -> list[Scalar]:
 
 def _v1(body: bytes, call: Call) -> Asked:
     asked = _V1.decode(body)
-    told = asked.parameters or {}
-    at_s, unit = instant_of(told.get("at"), call.now_s, "parameters.at"), unit_of(told.get("unit"), "parameters.unit")
-    _refuse_count(len(asked.instances), call)
+    parameters = asked.parameters or {}
+    at_s, unit = _instant_and_unit(parameters, call)
+    refuse_count(len(asked.instances), call)
     rows = [_instance(given, call.deployment) for given in asked.instances]
-    made = [_Row(inputs, own or unit, at_s) for inputs, own in rows]
-    deadline_ms = _deadline(told.get("deadline_ms"), call.limits)
-    return Asked(_questions(made, call, deadline_ms), deadline_ms)
+    call_rows = [CallRow(inputs, own or unit, at_s) for inputs, own in rows]
+    deadline_ms = choose_deadline(parameters.get("deadline_ms"), call.limits)
+    return Asked(questions_of(call_rows, call, deadline_ms), deadline_ms)
 
 
 def _instance(
@@ -267,11 +230,13 @@ def _instance(
 def _named(body: bytes, call: Call) -> Asked:
     asked = _NAMED.decode(body)
     rows = _rows(asked)
-    _refuse_count(len(rows), call)
+    refuse_count(len(rows), call)
     at_s, unit = instant_of(asked.at, call.now_s), unit_of(asked.unit)
-    made = [_Row(_values(row.inputs), unit_of(row.unit) or unit, instant_of(row.at, at_s, "at")) for row in rows]
-    deadline_ms = _deadline(asked.deadline_ms, call.limits)
-    return Asked(_questions(made, call, deadline_ms), deadline_ms, is_list=asked.rows is not None)
+    call_rows = [
+        CallRow(_values(row.inputs), unit_of(row.unit) or unit, instant_of(row.at, at_s, "at")) for row in rows
+    ]
+    deadline_ms = choose_deadline(asked.deadline_ms, call.limits)
+    return Asked(questions_of(call_rows, call, deadline_ms), deadline_ms, is_list=asked.rows is not None)
 
 
 def _rows(asked: PredictRequest) -> Sequence[Row]:
@@ -292,44 +257,3 @@ def _values(given: dict[str, Any]) -> dict[str, Scalar]:
 
 def _value(name: str, given: Any) -> Scalar:
     return value_of(f"input {name if len(name) <= 80 else shown(name)}", given)
-
-
-def _refuse_count(count: int, call: Call) -> None:
-    if not 0 < count <= call.limits.rows:
-        raise Wrong(f"a request must have 1..{call.limits.rows} rows, got {count}")
-
-
-def _questions(rows: Sequence[_Row], call: Call, deadline_ms: int) -> tuple[Question, ...]:
-    ids = _ids(len(rows), call)
-    name = call.deployment.name
-    return tuple(
-        Question(
-            ident,
-            PredictionRequested(name, row.inputs, row.unit or ident, deadline_ms),
-            row.at_s,
-            call.version,
-            call.tenant,
-            call.traceparent,
-        )
-        for ident, row in zip(ids, rows, strict=True)
-    )
-
-
-def _ids(count: int, call: Call) -> list[str]:
-    if call.key is None:
-        return [call.make_id() for _ in range(count)]
-    # NB: without the tenant, one tenant's key would be answered with what another one asked.
-    key = f"{call.tenant}/{call.key}" if call.tenant else call.key
-    if not call.key.isprintable() or len(f"{key}/{call.limits.rows}".encode()) > MAX_ID_BYTES:
-        raise Wrong(
-            f"Idempotency-Key must be printable and make ids of {MAX_ID_BYTES} bytes at most, got {shown(call.key)}"
-        )
-    return [key] if count == 1 else [f"{key}/{n}" for n in range(count)]
-
-
-def _deadline(given: Any, limits: Limits) -> int:
-    if given is None:
-        return limits.deadline_ms
-    if isinstance(given, bool) or not isinstance(given, int) or not 0 < given <= limits.longest_deadline_ms:
-        raise Wrong(f"deadline_ms must be a whole number in 1..{limits.longest_deadline_ms}, got {shown(given)}")
-    return given

@@ -1,4 +1,4 @@
-"""What a version's card tells of its data."""
+"""What a version's card says of its data."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from headrace.events.registry import ColumnPin, Signature
-from headrace_trainer.core.described import profile_of, slices_of
+from headrace_trainer.core.profiles import profile_of, slices_of
 from headrace_trainer.core.target import Target
 
 SIGNATURE = Signature((ColumnPin("miles"), ColumnPin("carrier", ("AA", "UA"))), "s")

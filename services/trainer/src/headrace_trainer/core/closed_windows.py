@@ -1,8 +1,8 @@
 """Up to which instant rows may be used: as far as their evaluation windows have closed, by the monitor's rule.
 
-Labels that come fast are not like those that come late (on-time flights report first), so a row is used only where nearly all rows
-around it have their label too: a window [s, s + cohort) has closed when `coverage` of its requests have a label, or the
-label's horizon has passed; and those after it wait for it. See docs/decisions/011.
+Labels that come early differ from those that come late (on-time flights report first), so a row is used only where nearly all rows
+around it have their label too. A window has closed when `coverage` of its requests have a label, or the label's horizon has passed;
+the windows after it wait for it. See docs/decisions/011.
 """
 
 import math
@@ -15,8 +15,8 @@ from headrace.events.definition import DeploymentDefinition
 Floats = NDArray[np.float64]
 
 
-def closed_to(deployment: DeploymentDefinition, at_s: Floats, labels: Floats, clock_s: float) -> float:
-    """The end of the newest window that has closed by `clock_s`; where that is longer ago, the clock less the horizon.
+def closed_until(deployment: DeploymentDefinition, at_s: Floats, labels: Floats, clock_s: float) -> float:
+    """The end of the newest window that has closed by `clock_s`, and at least the clock less the label's horizon.
 
     `at_s`: instants of all requests, `labels`: as they are known by the clock, NaN where they are not; both shape (n,).
     """
@@ -32,5 +32,5 @@ def closed_to(deployment: DeploymentDefinition, at_s: Floats, labels: Floats, cl
     known = np.bincount(window, weights=~np.isnan(labels[newer]), minlength=windows)[:windows]
     is_open = known < deployment.coverage * asked - 1e-9
     closed = int(np.argmax(is_open)) if is_open.any() else windows
-    # NB: windows without a request have closed and say nothing: what is before them is as new as what there is.
+    # NB: a window without a request counts as closed: no label is awaited in it, and it must not hold back the windows after it.
     return max(to_s, start_s + closed * width_s)

@@ -1,4 +1,4 @@
-"""What a body holds: plain, gzip or deflate, within the limit once it is uncompressed. A bomb is never unpacked further."""
+"""Which compression a body has, and whether it stays within the limit once it is uncompressed. Nothing is unpacked beyond the limit."""
 
 import zlib
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ ENCODINGS = frozenset([*PLAIN, *_WINDOWS])
 
 @dataclass(frozen=True, slots=True)
 class TooLarge:
-    """Uncompressed it has more bytes than the limit."""
+    """The uncompressed body has more bytes than the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """It cannot be uncompressed."""
+    """The body cannot be uncompressed, for this reason."""
 
     reason: str
 
 
 def unpacked(body: bytes, encoding: str, limit_bytes: int) -> bytes | TooLarge | Broken:
-    """The uncompressed bytes; at most one byte more than the limit is ever made of them.
+    """The uncompressed bytes; at most one byte more than the limit is ever unpacked.
 
     >>> unpacked(zlib.compress(bytes(1_000_000)), "deflate", 1000)
     TooLarge()
@@ -51,10 +51,10 @@ def packed(body: bytes, encoding: str) -> bytes:
     return packer.compress(body) + packer.flush()
 
 
-def accepted(accept_encoding: str, size_bytes: int, worth_bytes: int = 1024) -> str | None:
-    """How an answer of this size is compressed for a client that accepts these encodings; None for not at all.
+def choose_encoding(accept_encoding: str, size_bytes: int, worth_bytes: int = 1024) -> str | None:
+    """The encoding of an answer of this size for a client that accepts these encodings; None where it stays uncompressed.
 
-    >>> accepted("gzip, deflate", 5000), accepted("gzip", 100), accepted("gzip;q=0, br", 5000)
+    >>> choose_encoding("gzip, deflate", 5000), choose_encoding("gzip", 100), choose_encoding("gzip;q=0, br", 5000)
     ('gzip', None, None)
     """
     if size_bytes < worth_bytes or not accept_encoding:

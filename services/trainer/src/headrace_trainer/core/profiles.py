@@ -1,4 +1,4 @@
-"""What a version tells of its data: figures per column of the rows, and how it did per value of a category.
+"""How a version's card describes its data: figures per column of the rows, and how good the version is per value of a category.
 
 Slices are measured on the holdout, by the gated twin: the first three categories, their most frequent values with at
 least 100 rows each (the standard error of a mean log-loss is then near .05).
@@ -23,7 +23,7 @@ Figures = dict[str, dict[str, float]]
 
 
 def profile_of(signature: Signature, matrix: NDArray[np.float32]) -> Figures:
-    """Per column mean, std, min, max (of what is there) and the share of nulls; a category only its share of nulls."""
+    """Per column the share of nulls and, except for categories, mean, std, min and max of the other values. `matrix`: (n, columns)."""
     return {
         column.name: _figures(matrix[:, place].astype(np.float64), is_category=column.vocabulary is not None)
         for place, column in enumerate(signature.columns)
@@ -42,7 +42,10 @@ def _figures(values: Floats, *, is_category: bool) -> dict[str, float]:
 def slices_of(
     signature: Signature, target: Target, inputs: Sequence[dict[str, Any]], scores: Floats, labels: Floats
 ) -> Figures:
-    """Per `column=value` rows, mean label and mean score (of two classes and of numbers), and the figures of the label's kind."""
+    """Per `column=value` the number of rows, mean label and mean score (of two classes and of numbers), and the figures of the label's kind.
+
+    `inputs`, `scores`, `labels`: of the same rows.
+    """
     categories = [column for column in signature.columns if column.vocabulary is not None][:CATEGORIES]
     found: Figures = {}
     for column in categories:
