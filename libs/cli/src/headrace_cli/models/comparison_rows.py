@@ -19,9 +19,9 @@ from headrace.models.engine import Engine, Floats, Words, extra
 from headrace.models.frames import frame_of
 from headrace.models.matching import matched
 from headrace.models.skops_format import SkopsEngine
+from headrace_cli.tables import files as tables
 from headrace_cli.tables.cells import label as label_cell
 from headrace_cli.tables.cells import text as text_cell
-from headrace_cli.tables.files import files as tables
 
 SAMPLE_ROWS = 200
 _GRID = 64

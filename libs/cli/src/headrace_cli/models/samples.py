@@ -13,8 +13,8 @@ from headrace.errors import Misconfigured
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import Scalar
 from headrace.features.rows import check_inputs
-from headrace_cli.tables.files import cells
-from headrace_cli.tables.files import files as tables
+from headrace_cli.tables import cells
+from headrace_cli.tables import files as tables
 
 MOST_ROWS = 10_000
 _JSON = (".jsonl", ".ndjson")

@@ -17,7 +17,8 @@ from headrace.features.outcomes import SKEW_S
 from headrace.instants import why_not
 from headrace.project.labels import why_not_label
 from headrace_cli.replay.spool import Asked, Event, Known, Spool
-from headrace_cli.tables.files import BadRow, Column, Row, Table, cells
+from headrace_cli.tables import cells
+from headrace_cli.tables.files import BadRow, Column, Row, Table
 
 MOST_TOLD = 5
 _LONGEST_S = 100 * 366 * 86_400.0

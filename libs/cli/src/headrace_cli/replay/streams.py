@@ -29,7 +29,8 @@ from headrace.log.topics import Topics
 from headrace.project.compile_streams import event_struct
 from headrace_cli.replay.history import MOST_TOLD, Counted
 from headrace_cli.replay.spool import Spool, Told
-from headrace_cli.tables.files import BadRow, Column, Row, Table, cells
+from headrace_cli.tables import cells
+from headrace_cli.tables.files import BadRow, Column, Row, Table
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _FLAGS = {"true": True, "false": False}
