@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAdvanced, RolloutCompleted, RolloutStarted, Route
 from headrace.events.verdicts import Evidence, VerdictGiven, WaitingFor
-from headrace.policy.guardrails import split_alpha
 from headrace.policy.outcomes import Told
 from headrace.policy.verdict import PASS, worst
 from headrace.project.definition import DeploymentDefinition
@@ -24,6 +23,7 @@ from headrace_monitor.core.arms import WAIT_BYTES, range_of
 from headrace_monitor.core.blocks import LABELS_LIMIT_BYTES, PAIRS_LIMIT_BYTES
 from headrace_monitor.core.counting import UNIT_BYTES, UNITS_KEPT, WAITS_KEPT, Counting, Seen
 from headrace_monitor.core.evidence import of_guardrail, of_split, of_unasked, unmeasured
+from headrace_monitor.core.guardrails import split_alpha
 from headrace_monitor.core.label_evidence import LabelEvidence, open_blocks, why_unmeasured
 from headrace_monitor.core.tally import Tally
 

@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 
 from headrace.events.verdicts import Evidence
-from headrace.policy.guardrails import LATENCY_SLACK, DistanceTest, GuardrailTest, LatencyTest, ShareTest
 from headrace.policy.pairs import shows_no_worse
 from headrace.policy.sequential import log_e_of_counts
 from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
 from headrace.project.definition import GuardrailDefinition
+from headrace_monitor.core.guardrails import LATENCY_SLACK, DistanceTest, GuardrailTest, LatencyTest, ShareTest
 
 # At which level non-inferiority and superiority count as shown; an unequal split of units.
 SHOWN_LEVEL = 0.05

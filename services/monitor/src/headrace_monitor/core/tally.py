@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.inference import DecisionMade
-from headrace.policy.guardrails import LatencyTest, Once, ShareTest, guardrail_test
 from headrace.project.definition import GuardrailDefinition
 from headrace_monitor.core.arms import BAD, GOOD, UNASKED, Kind, Range, Said, Wait, calls, shares
+from headrace_monitor.core.guardrails import LatencyTest, SeenFailures, ShareTest, guardrail_test
 
 Numbers = Mapping[str, Mapping[str, Sequence[float]]]
 
@@ -54,7 +54,7 @@ class Tally:
         within: Range | None = None,
     ) -> None:
         self.tests = {metric: guardrail_test(metric, rail.limit, numbers.get(metric)) for metric, rail in rails.items()}
-        self._new, self._control, self._streak = (Once.restored(numbers.get(f"once.{arm}")) for arm in _ARMS)
+        self._new, self._control, self._streak = (SeenFailures.restored(numbers.get(f"once.{arm}")) for arm in _ARMS)
         self._within = within
         self._call: tuple[float, float] | None = None
         if "call" in numbers:

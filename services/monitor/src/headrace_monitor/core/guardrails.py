@@ -1,32 +1,35 @@
-"""Label-free limits on a version under rollout, each a sequential test against its control in the same stretch of traffic.
+"""Label-free limits on a version under rollout: each one is a sequential test against the control in the same traffic.
 
-    errors, invalid_scores   share of requests that the version was asked and gave no score by its own fault; gave NaN or nonsense
-    degraded                 share of its own units' requests that another step of the fallback answered, or none
-    latency                  share of calls in which it took more than `limit` times as long as its control did, less the
-                             share in which it was the control that took so much longer; the test allows a tenth
-    distribution             largest difference between the two cumulative distributions of scores, on the same requests
-                             (Kolmogorov's distance at nine thresholds: an e-process per threshold and side, averaged)
+    errors, invalid_scores   share of the requests that the version was asked and did not score by its own fault, or scored
+                             with NaN or another invalid number
+    degraded                 share of the requests of its own units that another step of the fallback chain answered, or none
+    latency                  share of the calls in which the version took more than `limit` times as long as its control, less
+                             the share in which the control took more than `limit` times as long; the test allows a tenth
+    distribution             the largest difference between the two cumulative distributions of scores, on the same requests
+                             (Kolmogorov's distance at nine thresholds: one e-process per threshold and direction, averaged)
 
-A share is tested in bets of one stretch each: traffic is cut as soon as both arms have had a decision, and the bettor
-gains (share in the new arm) - (share in the control arm) - limit. What strikes both arms at once costs him nothing. Which
-arm a unit is in is a hash, so the cut tells nothing of the outcome.
+A share is tested by bets, one per interval of traffic. An interval ends as soon as both arms have had a decision, and the
+bettor gains (share in the new arm) - (share in the control arm) - limit. What hits both arms at once costs the version
+nothing. A hash decides which arm a unit is in, so where an interval ends says nothing about the outcome.
 
-A rollout's error rate alpha is split once, for all its steps: a test goes on from step to step and is never begun anew.
-Half goes to the label evidence, half in equal parts to the guardrails that are no dry run; without the one or the other,
-all to what there is. `consecutive` failures in a row fail at once, by count, and are no part of alpha (`Streak`).
+The error rate alpha of a rollout is split once, for all of its steps: a test continues from step to step and never begins
+anew. Half of alpha goes to the label evidence, and half in equal parts to the guardrails that are no dry run. Where one of
+the two is missing, the other one gets all of it. `consecutive` failures in a row fail the version at once, by count, and are
+no part of alpha (`Streak`).
 
-**Whose fault it is.** What counts is decided by the type of a failure (`headrace.events.failures`), never by its words: only
-a version's own (Raised, InvalidScore, Hung) are bad cases. A version that gave no score for another reason (not loaded,
-busy, no time, shed, a row that it does not take) was not asked: the request is no case of its arm, in errors and degraded alike.
+**Whose fault a failure is.** The type of a failure (`headrace.events.failures`) decides what counts, and never its words: only
+a version's own failures (Raised, InvalidScore, Hung) are bad cases. A version that gave no score for another reason (not
+loaded, busy, no time, shed, a row that it does not take) was not asked: the request is no case of its arm, neither in `errors`
+nor in `degraded`.
 
-**Per unit and row.** Bad cases of one unit, or of one identical row, count once per arm (`Once`): twenty retries of one
-request are one failure, in the shares and in the streak.
+**Once per unit and row.** Bad cases of one unit, or of one identical row, count once per arm (`SeenFailures`): twenty retries
+of one request are one failure, in the shares and in the streak.
 
-**In a row** means: bad cases of the new arm with no good one of it between them, each beside a healthy control. That is the
-control's word on the same request where it was asked (as its answer, as the fallback's, in shadow, late or not): one that
-both fail is passed over, it neither counts nor ends the streak. Where the control was not asked on it, its next
-case decides: a good one lets the failures since its case before count, a bad one drops them. So while both arms fail the
-streak stands still, and without any word of the control nothing is failed by count.
+**In a row** means: bad cases of the new arm without a good case of it between them, each beside a healthy control. What the
+control returned for the same request decides, where the control was asked (as the answer, in the fallback chain, or in
+shadow, in time or late): a request that both fail is passed over, it neither counts nor ends the streak. Where the control
+was not asked, its next case decides: if it is good, the failures since its case before count, and if it is bad, they are
+dropped. So while both arms fail, the streak stands still, and without any result of the control nothing fails by count.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,14 +44,19 @@ from headrace.policy.sequential import BETS, log_mean_exp, staked
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+# The share of calls in which a version may be slower than its control by more than the limit.
 LATENCY_SLACK = 0.1
 THRESHOLDS: Floats = np.arange(1, 10) / 10
 # How many failing units, and rows, are remembered per arm: four bytes each, the newest ones.
 FAILURES_KEPT = 256
+# Calls shorter than this count as if they had taken so long: the logarithm of their ratio must exist.
+_LEAST_MS = 1e-3
 
 
 def split_alpha(alpha: float, guardrails: Sequence[str], *, has_labels: bool) -> dict[str, float]:
-    """The part of each metric that can roll back; `labels` for the label evidence.
+    """The part of the error rate of each metric that can roll back; the key `labels` is the label evidence.
+
+    `guardrails`: the metrics that are no dry run.
 
     >>> split_alpha(0.05, ["errors", "latency"], has_labels=True)
     {'labels': 0.025, 'errors': 0.0125, 'latency': 0.0125}
@@ -58,11 +66,11 @@ def split_alpha(alpha: float, guardrails: Sequence[str], *, has_labels: bool) ->
     return parts | {metric: left / len(guardrails) for metric in guardrails}
 
 
-class Once:
-    """Which units and rows have failed in one arm: the newest `FAILURES_KEPT` of each, by checksum.
+class SeenFailures:
+    """The units and rows that have failed in one arm: the newest `FAILURES_KEPT` of each, by checksum.
 
-    >>> once = Once()
-    >>> once.is_first("ann", b"1"), once.is_first("ann", b"2"), once.is_first("bob", b"1"), once.is_first("bob", b"")
+    >>> seen = SeenFailures()
+    >>> seen.is_first("ann", b"1"), seen.is_first("ann", b"2"), seen.is_first("bob", b"1"), seen.is_first("bob", b"")
     (True, False, False, True)
     """
 
@@ -71,7 +79,10 @@ class Once:
         self._rows = dict.fromkeys(int(row) for row in rows)
 
     def is_first(self, unit: str, row: bytes) -> bool:
-        """Whether a failure is the first one of its unit and of its row (b"": not known), and remember it if it is."""
+        """Whether this failure is the first one of its unit and of its row; if so, it is remembered.
+
+        `row`: the bytes of the feature row; b"" when it is not known.
+        """
         of_unit, of_row = crc32(unit.encode("utf-8", "surrogatepass")), crc32(row)
         if of_unit in self._units or (row and of_row in self._rows):
             return False
@@ -84,24 +95,25 @@ class Once:
         return True
 
     def state(self) -> dict[str, list[float]]:
-        """Plain numbers, from which `restored` makes it again."""
+        """Plain numbers from which `restored` makes an equal object."""
         return {"units": [float(unit) for unit in self._units], "rows": [float(row) for row in self._rows]}
 
     @classmethod
-    def restored(cls, state: Mapping[str, Sequence[float]] | None) -> "Once":
-        """From its state; one that remembers nothing where there is none."""
+    def restored(cls, state: Mapping[str, Sequence[float]] | None) -> "SeenFailures":
+        """The object behind a `state`; an empty one when `state` is None."""
         return cls() if state is None else cls(state.get("units", ()), state.get("rows", ()))
 
 
 @dataclass
 class Streak:
-    """Bad cases of the new arm in a row beside a healthy control, as the module says.
+    """Bad cases of the new arm in a row beside a healthy control; the module's docstring has the rule.
 
-    `length`: those that count by now; `waiting`: those since that wait for the control's next case; `longest`: ever.
+    `length`: how many count now. `waiting`: how many of the newest wait for the next case of the control. `longest`: the
+    highest `length` so far.
 
     >>> streak = Streak()
     >>> yes, no = np.ones(3, dtype=bool), np.zeros(3, dtype=bool)
-    >>> streak.take(yes, yes, yes, no), streak.take(yes, yes, yes, yes)  # the control is well, and then it fails too
+    >>> streak.take(yes, yes, yes, no), streak.take(yes, yes, yes, yes)  # the control is healthy, and then it fails too
     (None, None)
     >>> streak.length
     3
@@ -112,7 +124,11 @@ class Streak:
     waiting: int = 0
 
     def take(self, in_new: Bools, bad_new: Bools, in_control: Bools, bad_control: Bools) -> None:
-        """Requests in order, shape (n,): cases of the new arm; whether the control was asked on them too, or on others."""
+        """Take requests in order; all arguments have shape (n,).
+
+        `in_new`, `in_control`: whether a request is a case of the arm (perhaps of both). `bad_new`, `bad_control`: whether it
+        was bad there.
+        """
         bad = in_new & bad_new
         if not bad.any():
             return self._take_good(in_new, in_control, bad_control)
@@ -129,7 +145,7 @@ class Streak:
         return None
 
     def _take_good(self, in_new: Bools, in_control: Bools, bad_control: Bools) -> None:
-        """Nothing failed in the new arm: at most the control's first case decides on what waits, then the streak is over."""
+        """Nothing failed in the new arm: at most the first case of the control decides, then the streak is over."""
         if not self.length and not self.waiting:
             return
         first_good = int(np.argmax(in_new)) if in_new.any() else len(in_new)
@@ -149,10 +165,11 @@ class Streak:
 
 @dataclass
 class ShareTest:
-    """Whether bad cases are more frequent in the new arm than in the control's by more than `limit`.
+    """Tests whether bad cases are more frequent in the new arm than in the control's by more than `limit`.
 
-    `wealth`: logarithms, one per bet. `new`, `control`: cases and bad ones so far; `open_new`, `open_control`: those of the
-    stretch that is not cut yet. `streak`: see `Streak`; fed apart where the control's word on a request comes another way.
+    `wealth`: logarithms, one per bet. `new`, `control`: cases and bad cases so far, shape (2,). `open_new`, `open_control`:
+    those of the interval that has not ended yet. `streak`: see `Streak`; it is fed apart where the control's result for a
+    request arrives another way.
     """
 
     limit: float
@@ -164,12 +181,12 @@ class ShareTest:
     streak: Streak = field(default_factory=Streak)
 
     def take(self, in_new: Bools, bad_new: Bools, in_control: Bools, bad_control: Bools) -> None:
-        """Decisions in order, shape (n,): which arm each counts for (perhaps both), and whether it was bad there."""
+        """Take decisions in order, for the shares and for the streak; the arguments are those of `Streak.take`."""
         self.streak.take(in_new, bad_new, in_control, bad_control)
         self.bet(in_new, bad_new, in_control, bad_control)
 
     def bet(self, in_new: Bools, bad_new: Bools, in_control: Bools, bad_control: Bools) -> None:
-        """The same for the shares alone."""
+        """Take decisions in order for the shares alone; the arguments are those of `Streak.take`."""
         new = np.stack([in_new, in_new & bad_new], axis=1).astype(np.float64)
         control = np.stack([in_control, in_control & bad_control], axis=1).astype(np.float64)
         self.new = self.new + new.sum(axis=0)
@@ -177,28 +194,28 @@ class ShareTest:
         self._bet(new, control)
 
     def _bet(self, new: Floats, control: Floats) -> None:
-        """Cut into stretches, and settle a bet on each."""
+        """Divide the decisions into intervals, and decide one bet on each."""
         all_new, all_control = np.vstack([self.open_new, new]), np.vstack([self.open_control, control])
-        ends, differences = stretches(all_new, all_control)
+        ends, differences = intervals(all_new, all_control)
         last = ends[-1] + 1 if len(ends) else 0
         self.open_new, self.open_control = all_new[last:].sum(axis=0), all_control[last:].sum(axis=0)
         self.wealth = self.wealth + staked_on_shares(differences, self.limit).sum(axis=0)
 
     @property
     def log_e(self) -> float:
-        """Logarithm of the evidence that the limit is broken."""
+        """The logarithm of the evidence that the limit is exceeded."""
         return float(log_mean_exp(self.wealth))
 
     @property
     def measured(self) -> float | None:
-        """The difference of the shares so far; None before the new arm has any case."""
+        """The difference of the shares so far; None while the new arm has no case."""
         if not self.new[0]:
             return None
         theirs = self.control[1] / self.control[0] if self.control[0] else 0.0
         return float(self.new[1] / self.new[0] - theirs)
 
     def state(self) -> dict[str, list[float]]:
-        """Plain numbers, from which `restored` makes the test again."""
+        """Plain numbers from which `restored` makes an equal test."""
         arms = [self.new, self.control, self.open_new, self.open_control]
         return {
             "wealth": self.wealth.tolist(),
@@ -208,19 +225,19 @@ class ShareTest:
 
     @classmethod
     def restored(cls, limit: float, state: Mapping[str, Sequence[float]]) -> "ShareTest":
-        """The test from its state."""
+        """The test behind a `state`."""
         new, control, open_new, open_control = np.array(state["arms"], dtype=np.float64).reshape(4, 2)
         wealth = np.array(state["wealth"], dtype=np.float64)
         streak = Streak(*(int(count) for count in state["streak"]))
         return cls(limit, wealth, new, control, open_new, open_control, streak)
 
 
-def stretches(new: Floats, control: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """Where each stretch ends, and the new arm's share of bad cases less the control's in it.
+def intervals(new: Floats, control: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """The index at which each interval ends, and in each the new arm's share of bad cases less the control's.
 
-    `new`, `control`: cases and bad cases per decision, shape (n, 2).
+    `new`, `control`: cases and bad cases per decision, shape (n, 2). Both results have shape (intervals,).
     """
-    ends = np.array(_cuts(new[:, 0] > 0, control[:, 0] > 0), dtype=np.int64)
+    ends = np.array(_ends(new[:, 0] > 0, control[:, 0] > 0), dtype=np.int64)
     if not len(ends):
         return ends, np.empty(0)
     starts = np.concatenate([[0], ends[:-1] + 1])
@@ -233,39 +250,43 @@ def staked_on_shares(differences: Floats, limit: float) -> Floats:
     return staked((differences - limit) / (1 + limit))
 
 
-def _cuts(has_new: Bools, has_control: Bools) -> list[int]:
-    """Where each stretch ends: as soon as both arms have had a case since the last end.
+def _ends(has_new: Bools, has_control: Bools) -> list[int]:
+    """Where each interval ends: as soon as both arms have had a case since the end before.
 
-    >>> _cuts(np.array([False, True, False, True, True]), np.array([True, False, True, False, False]))
+    >>> _ends(np.array([False, True, False, True, True]), np.array([True, False, True, False, False]))
     [1, 3]
     """
     count = len(has_new)
     next_new, next_control = _next_true(has_new), _next_true(has_control)
+    # Per index the end of an interval that begins there; `count` where it does not end.
     ends = np.maximum(next_new, next_control).tolist()
-    cuts: list[int] = []
-    place = 0
-    while place < count and ends[place] < count:
-        cuts.append(ends[place])
-        place = ends[place] + 1
-    return cuts
+    found: list[int] = []
+    start = 0
+    while start < count and ends[start] < count:
+        found.append(ends[start])
+        start = ends[start] + 1
+    return found
 
 
 def _next_true(flags: Bools) -> NDArray[np.int64]:
-    """Per place the first true one from there on; the length where there is none."""
+    """Per index the first true one from there on; the length where there is none."""
     places = np.where(flags, np.arange(len(flags)), len(flags))
     return np.minimum.accumulate(places[::-1])[::-1]
 
 
 @dataclass
 class LatencyTest:
-    """Whether calls of the new version take more than `limit` times as long as its control's calls on the same rows."""
+    """Tests whether calls of the new version take more than `limit` times as long as its control's on the same rows.
+
+    `shares`: the test on the shares of slow calls. `log_ratio`: the sum of the logarithms of (new / control) over all calls.
+    """
 
     limit: float
     shares: ShareTest = field(default_factory=lambda: ShareTest(LATENCY_SLACK))
     log_ratio: float = 0.0
 
     def take(self, new_ms: ArrayLike, control_ms: ArrayLike) -> None:
-        """Calls on the same rows, shape (n,). Rows of one call count once: their times are one measurement."""
+        """Take calls on the same rows, shape (n,). Rows of one call must come once: their times are one measurement."""
         new, control = np.asarray(new_ms, dtype=np.float64), np.asarray(control_ms, dtype=np.float64)
         both = np.ones(len(new), dtype=bool)
         self.shares.take(both, new > self.limit * control, both, control > self.limit * new)
@@ -273,32 +294,30 @@ class LatencyTest:
 
     @property
     def log_e(self) -> float:
-        """Logarithm of the evidence that the limit is broken."""
+        """The logarithm of the evidence that the limit is exceeded."""
         return self.shares.log_e
 
     @property
     def measured(self) -> float | None:
-        """How many times as long the new version takes, in the geometric mean; None before any call."""
+        """How many times as long the new version takes, as a geometric mean; None before the first call."""
         return float(np.exp(self.log_ratio / self.shares.new[0])) if self.shares.new[0] else None
 
     def state(self) -> dict[str, list[float]]:
-        """Plain numbers, from which `restored` makes the test again."""
+        """Plain numbers from which `restored` makes an equal test."""
         return {**self.shares.state(), "log_ratio": [self.log_ratio]}
 
     @classmethod
     def restored(cls, limit: float, state: Mapping[str, Sequence[float]]) -> "LatencyTest":
-        """The test from its state."""
+        """The test behind a `state`."""
         return cls(limit, ShareTest.restored(LATENCY_SLACK, state), float(state["log_ratio"][0]))
-
-
-_LEAST_MS = 1e-3
 
 
 @dataclass
 class DistanceTest:
-    """Whether the scores of two versions of the same requests are distributed differently by more than `limit`.
+    """Tests whether the scores of two versions of the same requests are distributed differently by more than `limit`.
 
-    `counts`: per threshold how often only the new score, and only the control's, was not above it. `rows`: pairs so far.
+    `counts`: per threshold how often only the new score, and only the control's, did not exceed it, shape (2, thresholds).
+    `rows`: the number of pairs so far.
     """
 
     limit: float
@@ -306,7 +325,7 @@ class DistanceTest:
     rows: int = 0
 
     def take(self, new: ArrayLike, control: ArrayLike) -> None:
-        """Scores in 0..1 of the same requests, shape (n,)."""
+        """Take scores in 0..1 of the same requests, shape (n,)."""
         below_new = np.asarray(new, dtype=np.float64)[:, None] <= THRESHOLDS
         below_control = np.asarray(control, dtype=np.float64)[:, None] <= THRESHOLDS
         only_new, only_control = below_new & ~below_control, below_control & ~below_new
@@ -315,34 +334,36 @@ class DistanceTest:
 
     @property
     def log_e(self) -> float:
-        """Logarithm of the evidence that the limit is broken. A pair's gain is -1, 0 or 1, less the limit: the counts tell all."""
+        """The logarithm of the evidence that the limit is exceeded."""
         return float(distance_log_e(self.counts[0], self.counts[1], self.rows, self.limit))
 
     @property
     def measured(self) -> float | None:
-        """The distance so far; None before any pair."""
+        """The distance so far; None before the first pair."""
         return float(np.abs(self.counts[0] - self.counts[1]).max() / self.rows) if self.rows else None
 
     def state(self) -> dict[str, list[float]]:
-        """Plain numbers, from which `restored` makes the test again."""
+        """Plain numbers from which `restored` makes an equal test."""
         return {"counts": self.counts.ravel().tolist(), "rows": [self.rows]}
 
     @classmethod
     def restored(cls, limit: float, state: Mapping[str, Sequence[float]]) -> "DistanceTest":
-        """The test from its state."""
+        """The test behind a `state`."""
         return cls(limit, np.array(state["counts"], dtype=np.float64).reshape(2, -1), int(state["rows"][0]))
 
 
 def distance_log_e(only_new: ArrayLike, only_control: ArrayLike, rows: ArrayLike, limit: float) -> Floats:
-    """Logarithm of the evidence that two distributions lie further apart than `limit`, shape (...).
+    """The logarithm of the evidence that two distributions lie further apart than `limit`, shape (...).
 
-    `only_new`, `only_control`: per threshold how often only the one score was not above it, shape (..., thresholds); `rows`: pairs.
+    `only_new`, `only_control`: per threshold how often only the one score did not exceed it, shape (..., thresholds). `rows`:
+    the number of pairs, shape (...).
     """
     up, down = np.asarray(only_new, dtype=np.float64)[..., None], np.asarray(only_control, dtype=np.float64)[..., None]
     rest = np.asarray(rows, dtype=np.float64)[..., None, None] - up - down
+    # The gain of a pair is -1, 0 or 1, less the limit: so the counts are enough, and no pair is kept.
     gain, none, loss = staked_on_shares(np.array([1.0, 0.0, -1.0]), limit)
-    sides = [up * gain + down * loss + rest * none, down * gain + up * loss + rest * none]
-    return log_mean_exp(np.stack(sides), axis=(0, -2, -1))
+    directions = [up * gain + down * loss + rest * none, down * gain + up * loss + rest * none]
+    return log_mean_exp(np.stack(directions), axis=(0, -2, -1))
 
 
 GuardrailTest = ShareTest | LatencyTest | DistanceTest
@@ -356,6 +377,6 @@ _KINDS: dict[str, type[ShareTest] | type[LatencyTest] | type[DistanceTest]] = {
 
 
 def guardrail_test(metric: str, limit: float, state: Mapping[str, Sequence[float]] | None = None) -> GuardrailTest:
-    """The test behind a guardrail, at its beginning or as it was left."""
+    """The test behind the guardrail of a metric: a new one when `state` is None, else the one behind that state."""
     kind = _KINDS[metric]
     return kind(limit) if state is None else kind.restored(limit, state)
