@@ -27,7 +27,7 @@ from headrace.project.compile import compile_project
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.facts import FindingFact
-from headrace_monitor.core.findings import findings_of, on_training, on_window
+from headrace_monitor.core.findings import findings_of, on_champion, on_training, on_window
 from headrace_monitor.core.late_scores import SHADOW_DTYPE
 from headrace_monitor.core.retrain_requests import TrainingFact, request_id_of
 from headrace_monitor.core.windows import ROW_DTYPE
@@ -323,7 +323,7 @@ class Player:
         )  # fmt: skip
         self.champion = Champion(registered, Asked(model), Asked(gated.twin))
         self.model = model
-        self.watch.on_champion(self.version, accepted.clock_s)
+        self.findings = on_champion(self.findings, self.version).state
         self.story.switches.append(Switch(count, accepted.cause, model, rows))
 
 

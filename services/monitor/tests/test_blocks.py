@@ -106,11 +106,11 @@ def test_a_pair_costs_forty_bytes_and_a_label_forty_eight_and_over_the_bound_pai
 
 def test_a_label_counts_if_it_was_known_within_the_horizon_and_only_a_correction_changes_it() -> None:
     found = blocks()
-    for unit in ("in time", "told twice", "corrected", "too late"):
+    for unit in ("in time", "reported twice", "corrected", "too late"):
         found.add_pair(pair(unit, 0.0))
     found.add_outcome(Told("in time", 1.0, HOUR))
-    found.add_outcome(Told("told twice", 1.0, HOUR))
-    found.add_outcome(Told("told twice", 0.0, 2 * HOUR))
+    found.add_outcome(Told("reported twice", 1.0, HOUR))
+    found.add_outcome(Told("reported twice", 0.0, 2 * HOUR))
     found.add_outcome(Told("corrected", 1.0, HOUR, "a"))
     found.add_outcome(Told("corrected", 0.0, 2 * HOUR, "b", corrects="a"))
     found.add_outcome(Told("too late", 1.0, 4 * HOUR + 1))

@@ -1,4 +1,4 @@
-"""What a shadow says of several classes after its decision counts in the window like what it says in time."""
+"""Scores of several classes that a shadow returns after the decision count in the window like scores in time."""
 
 from itertools import pairwise
 
@@ -43,7 +43,7 @@ PROJECT = compile_project(
 async def test_a_version_of_several_classes_that_is_passed_over_is_compared_with_the_prior_though_it_scores_late(
     memory_log: MemoryLog, is_applied_amid: bool
 ) -> None:
-    """Else it would be passed over for ever: its scores come after the decisions, and no window would say that it is better again."""
+    """Otherwise it would be passed over for ever: its scores come after the decisions, and no window would show that it is better again."""
     topics, deployment = Topics.load(), PROJECT.deployments[0]
     await ensure_topics(memory_log, topics.specs(PROJECT))
     windows, name = Windows(deployment), topics.name("inference.decisions")

@@ -32,7 +32,7 @@ def test_a_service_is_down_when_the_log_went_on_without_it_unless_it_stopped_by_
     assert liveness.down()["feature"] is False
 
 
-def test_a_service_that_ended_by_a_failure_is_down_though_it_said_that_it_stops() -> None:
+def test_a_service_that_ended_by_a_failure_is_down_although_it_reported_that_it_stops() -> None:
     liveness = Liveness()
     read(liveness, beat("old", 1_000, stopping=True, failing=("end",)))
     read(liveness, beat("m", 100_000, "monitor"))

@@ -50,7 +50,7 @@ def test_rows_of_another_number_of_columns_were_made_by_other_views_and_are_left
     assert (found.rows, found.tiles) == (1, 1.0)
 
 
-def test_features_that_came_late_show_in_one_figure_only_and_say_how_late() -> None:
+def test_features_that_came_late_show_in_one_figure_only_with_how_late_they_came() -> None:
     found = parity(PROJECT, DEPLOYMENT, {"landings": table()}, TOPICS, [served_row(table(), 7200.0, 10)])
     assert (found.tiles, found.as_of) == (1.0, 0.0)
     assert found.max_lag_s == 7200.0 - (1000.0 + 300 * 10)

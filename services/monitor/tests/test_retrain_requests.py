@@ -50,11 +50,11 @@ def test_a_few_lucky_rows_bring_nothing_back() -> None:
 def test_a_request_that_was_cooled_down_is_made_again_when_that_is_over() -> None:
     found, finding, request = risen()
     found.on_training(RetrainRefused("d", request_id_of(request), "cool-down", 20 * DAY))
-    said = days(found, dict.fromkeys(range(14, 25), 0.9))
-    assert [(type(event), event.finding, event.clock_s) for event in said] == [
+    facts = days(found, dict.fromkeys(range(14, 25), 0.9))
+    assert [(type(event), event.finding, event.clock_s) for event in facts] == [
         (RetrainRequested, finding.finding, 20 * DAY)
     ]
-    assert request_id_of(said[0]) != request_id_of(request)
+    assert request_id_of(facts[0]) != request_id_of(request)
 
 
 def test_a_run_that_lacks_rows_is_asked_for_again_when_they_are_there() -> None:
@@ -63,8 +63,8 @@ def test_a_run_that_lacks_rows_is_asked_for_again_when_they_are_there() -> None:
     assert [event.clock_s for event in days(found, dict.fromkeys(range(14, 25), 0.9))] == [16 * DAY]
 
 
-def test_rows_that_came_while_a_run_was_under_way_count_towards_the_next_however_late_it_is_told() -> None:
-    """A replay, or a run of an hour: windows close before the trainer says that rows were missing."""
+def test_rows_that_came_while_a_run_was_under_way_count_towards_the_next_however_late_it_is_reported() -> None:
+    """A replay, or a run of an hour: windows close before the trainer reports that rows were missing."""
     found, _, request = risen()
     assert days(found, {14: 0.9}) == []
     finished(found, request, "waiting", missing_rows=250)
@@ -89,15 +89,15 @@ def test_a_run_that_more_rows_would_not_help_is_asked_for_again_after_a_week_of_
     assert [event.clock_s for event in days(found, dict.fromkeys(range(14, 25), 0.9))] == [21 * DAY]
 
 
-def test_after_three_retrains_that_did_not_help_it_stops_asking_and_says_so() -> None:
+def test_after_three_retrains_that_did_not_help_it_stops_asking_and_gives_up() -> None:
     found, _, request = risen()
-    said: list[Any] = []
+    facts: list[Any] = []
     for round_, outcome in enumerate(("registered", "rejected", "failed")):
         finished(found, request, outcome)
         if outcome == "registered":
             found.on_champion(2)
-        said = days(found, dict.fromkeys(range(15 + 10 * round_, 25 + 10 * round_), 0.9), 2)
-        request = next((event for event in said if isinstance(event, RetrainRequested)), request)
+        facts = days(found, dict.fromkeys(range(15 + 10 * round_, 25 + 10 * round_), 0.9), 2)
+        request = next((event for event in facts if isinstance(event, RetrainRequested)), request)
     given_up = found.state.requests.by_key["drift"]
     assert given_up.unhelpful == 3
     assert days(found, dict.fromkeys(range(50, 80), 0.9), 2) == []
@@ -117,14 +117,14 @@ def test_a_version_after_a_change_is_followed_up_as_its_rows_grow() -> None:
     found, _, request = risen()
     finished(found, request, "registered", changed_at_s=10 * DAY, rows_after_change=400, rows_wanted=100)
     found.on_champion(2)
-    said = days(found, dict.fromkeys(range(15, 19), 0.5), 2)
-    assert [(type(event).__name__, getattr(event, "cause", "")) for event in said] == [
+    facts = days(found, dict.fromkeys(range(15, 19), 0.5), 2)
+    assert [(type(event).__name__, getattr(event, "cause", "")) for event in facts] == [
         ("FindingResolved", ""),
         ("RetrainRequested", "follow_up"),
     ]
-    assert said[1].changed_at_s == 10 * DAY
-    assert "600 labelled rows lie beyond the change" in said[1].reason
-    finished(found, said[1], "registered", changed_at_s=10 * DAY, rows_after_change=1000, rows_wanted=100)
+    assert facts[1].changed_at_s == 10 * DAY
+    assert "600 labelled rows lie beyond the change" in facts[1].reason
+    finished(found, facts[1], "registered", changed_at_s=10 * DAY, rows_after_change=1000, rows_wanted=100)
     assert found.state.requests.by_key == {}
 
 
@@ -133,9 +133,9 @@ def test_a_version_that_rests_on_older_rows_is_followed_up_once_newer_ones_may_o
     run = {"changed_at_s": 10 * DAY, "rows_after_change": 150, "rows_wanted": 100}
     finished(found, request, "registered", trained_rows=5_000, **run)
     found.on_champion(2)
-    said = days(found, dict.fromkeys(range(15, 40), 0.5), 2)
-    assert [type(event) for event in said] == [FindingResolved, RetrainRequested]
-    assert "750 labelled rows lie beyond the change" in said[1].reason
+    facts = days(found, dict.fromkeys(range(15, 40), 0.5), 2)
+    assert [type(event) for event in facts] == [FindingResolved, RetrainRequested]
+    assert "750 labelled rows lie beyond the change" in facts[1].reason
 
 
 def test_what_is_followed_up_is_the_newest_version_with_the_rows_that_it_had() -> None:
@@ -187,8 +187,8 @@ def test_of_a_version_that_is_not_champion_any_more_nobody_is_alarmed() -> None:
 def test_a_version_that_scores_along_is_passed_over_without_an_alarm() -> None:
     found = watch()
     found.on_champion(2)
-    said = [event for day in range(3) for event in found.on_window(over_prior(day, 0.2, role="shadow"), 2, day * DAY)]
-    assert [type(event) for event in said] == [FindingOpened]
+    facts = [event for day in range(3) for event in found.on_window(over_prior(day, 0.2, role="shadow"), 2, day * DAY)]
+    assert [type(event) for event in facts] == [FindingOpened]
 
 
 def test_one_bad_window_less_than_it_takes_is_none() -> None:

@@ -1,4 +1,4 @@
-"""Which alarms follow from what the registry says of rollouts."""
+"""Which alarms follow from the facts of the registry about rollouts."""
 
 from typing import Any
 

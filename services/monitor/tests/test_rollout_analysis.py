@@ -1,4 +1,4 @@
-"""What the monitor says of a running rollout, from its decisions and outcomes alone."""
+"""The verdicts about a running rollout, from its decisions and outcomes alone."""
 
 import math
 from collections.abc import Iterable
@@ -162,7 +162,7 @@ BOUNDS = [
 
 
 @pytest.mark.parametrize(("metric", "new", "bound"), BOUNDS, ids=[metric for metric, _, _ in BOUNDS])
-def test_what_failed_is_told_by_the_bound_that_was_crossed(metric: str, new: Behaviour, bound: str) -> None:
+def test_what_failed_is_described_by_the_bound_that_was_crossed(metric: str, new: Behaviour, bound: str) -> None:
     rail = next(rail for rail in RAILS if rail.metric == metric)
     found = world(deployment(Guardrail(metric, rail.limit)), share=0.5)
     found.serve(120, new=new)
@@ -171,7 +171,7 @@ def test_what_failed_is_told_by_the_bound_that_was_crossed(metric: str, new: Beh
     assert told(evidence) == f"{metric}: {bound} ({evidence.detail})"
 
 
-def test_a_version_that_is_slow_now_and_then_is_not_told_to_be_within_its_limit() -> None:
+def test_a_version_that_is_slow_now_and_then_is_not_described_as_within_its_limit() -> None:
     found = world(deployment(Guardrail("latency", 3.0)), share=0.5)
     for n in range(300):
         found.serve(1, new=Behaviour(took_ms=20.0 if n % 3 == 0 else 0.5))
@@ -185,7 +185,7 @@ def test_a_version_that_is_slow_now_and_then_is_not_told_to_be_within_its_limit(
     assert "over 3 times as long in 100 of them, its control in 0" in evidence.detail
 
 
-def test_failures_in_a_row_are_told_as_such() -> None:
+def test_failures_in_a_row_are_described_as_such() -> None:
     found = world(deployment(Guardrail("errors", 1.0, consecutive=20)), share=0.5)
     found.serve(38)
     found.serve(60, new=Behaviour(fails=Raised("ValueError: no")))
@@ -225,7 +225,7 @@ def test_what_strikes_both_arms_alike_is_not_held_against_the_new_one() -> None:
     assert FAIL not in {verdict.guardrails for verdict in found.verdicts}
 
 
-def test_a_dry_run_is_told_and_has_no_effect() -> None:
+def test_a_dry_run_is_described_and_has_no_effect() -> None:
     found = world(deployment(Guardrail("errors", 0.02, consecutive=5, dry_run=True), Guardrail("degraded", 1.0)))
     found.serve(300, new=Behaviour(fails=Raised("ValueError: no")))
     assert found.evidence("errors").detail.endswith("dry run: would be FAIL")
@@ -260,7 +260,7 @@ def test_a_version_that_fails_where_it_is_hard_gains_nothing_by_it() -> None:
     assert next(v for v in found.verdicts if v.labels == FAIL)
 
 
-def test_nothing_is_said_of_labels_before_their_delay_is_over() -> None:
+def test_labels_give_no_evidence_before_their_delay_is_over() -> None:
     found = world()
     found.serve(60 * 2 + 50)
     assert {verdict.labels for verdict in found.verdicts} == {UNMEASURED}
@@ -323,7 +323,7 @@ def stable(verdict: VerdictGiven) -> VerdictGiven:
     return msgspec.structs.replace(verdict, evidence=kept)
 
 
-def test_a_rollout_without_a_bounded_score_or_a_control_says_why_labels_tell_nothing() -> None:
+def test_a_rollout_without_a_bounded_score_or_a_control_has_the_reason_why_no_label_judges_it() -> None:
     number = msgspec.structs.replace(deployment(), label=LabelDefinition("y", "number", HOUR))
     started = RolloutStarted("d", "r1", NEW, "canary", "", number.rollout, OLD, clock_s=0.0)
     for found, fact, why in (

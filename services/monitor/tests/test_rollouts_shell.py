@@ -131,10 +131,10 @@ async def test_after_a_restart_verdicts_go_on_with_the_same_ids_and_the_same_res
     assert 0 < len(rest) < len(log.messages)
     after = await feed(second, rest, 100)
 
-    told = {m.envelope.id: m.event.labels for m in [*before, *after] if isinstance(m.event, VerdictGiven)}
+    given = {m.envelope.id: m.event.labels for m in [*before, *after] if isinstance(m.event, VerdictGiven)}
     wanted = {m.envelope.id: m.event.labels for m in whole if isinstance(m.event, VerdictGiven)}
-    assert {told[ident] for ident in told.keys() & wanted.keys()} == set(wanted.values())
-    assert len(told.keys() & wanted.keys()) >= len(wanted) - 2
+    assert {given[ident] for ident in given.keys() & wanted.keys()} == set(wanted.values())
+    assert len(given.keys() & wanted.keys()) >= len(wanted) - 2
     again, once = (shard.core.rollouts._analyses["d"].memory({}) for shard in (second, straight))
     assert (again.decisions, again.totals, again.folded) == (once.decisions, once.totals, once.folded)
     assert again.tests["errors"]["wealth"] == pytest.approx(once.tests["errors"]["wealth"])

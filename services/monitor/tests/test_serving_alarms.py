@@ -41,7 +41,7 @@ def test_load_that_is_shed_raises_the_alarm_until_it_is_over() -> None:
     )
 
 
-def test_a_load_that_goes_on_is_told_as_such_and_not_as_a_failure() -> None:
+def test_a_load_that_goes_on_is_described_as_such_and_not_as_a_failure() -> None:
     fact = VersionLoadFailed("delay", 3, "i-1", "time", "its load has taken 120 s so far and goes on", goes_on=True)
     serving = ServingAlarms()
     ((alarm,), _) = serving.alarms_of(fact)

@@ -90,7 +90,7 @@ def closed(signatures: Signatures, decisions: list[DecisionMade]) -> WindowClose
     return evaluate(inputs, 0.0, (0, 0), None)
 
 
-def test_rows_of_a_view_that_had_as_many_columns_are_not_held_against_todays() -> None:
+def test_rows_of_a_view_that_had_as_many_columns_are_not_compared_with_todays() -> None:
     old, new = (bare_signature(project, project.deployments[0]) for project in (OLD, NEW))
     window = closed(
         Signatures(), [*(served(OLD, old, n) for n in range(5)), *(served(NEW, new, n) for n in range(5, 8))]
@@ -99,7 +99,7 @@ def test_rows_of_a_view_that_had_as_many_columns_are_not_held_against_todays() -
     assert skew_of("d", window) is None
 
 
-def test_a_window_of_rows_that_other_views_made_says_nothing_of_skew() -> None:
+def test_a_window_of_rows_that_other_views_made_shows_nothing_about_skew() -> None:
     old = bare_signature(OLD, OLD.deployments[0])
     window = closed(Signatures(), [served(OLD, old, n) for n in range(5)])
     assert (window.parity_rows, window.parity_tiles, window.parity_as_of) == (0, None, None)

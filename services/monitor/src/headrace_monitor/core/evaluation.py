@@ -83,7 +83,7 @@ def close(
 
 def unmeasured(deployment: DeploymentDefinition, champion: int | None, from_s: float, requests: int) -> WindowReported:
     """A window that could not be evaluated: that it is over, and nothing else. `requests`: how many it held."""
-    why = "it could not be evaluated; the alert MonitoringFailed says why"
+    why = "it could not be evaluated: the alert MonitoringFailed has the reason"
     to_s = from_s + deployment.cohort_s
     window = WindowClosed(deployment.name, from_s, to_s, requests, 0, None, UNMEASURED, unmeasured=why)
     return WindowReported(window, champion)

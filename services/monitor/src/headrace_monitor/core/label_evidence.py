@@ -101,7 +101,7 @@ def why_unmeasured(deployment: DeploymentDefinition, control: int | None) -> str
     """Why no label judges a rollout that has no blocks."""
     if control is None:
         return "there is no control to compare with"
-    return why_no_rollout_verdict(deployment.label) or "nothing tells"
+    return why_no_rollout_verdict(deployment.label) or "no label judges it"
 
 
 def _summed(closed: Closed) -> dict[str, float]:

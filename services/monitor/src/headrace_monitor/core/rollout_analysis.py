@@ -120,11 +120,11 @@ class RolloutAnalysis:
         """
         if self.state.ended:
             return Step(self.state)
-        has_clock, said = math.isfinite(clock_s), self.state.said
+        has_clock, last = math.isfinite(clock_s), self.state.said
         if has_clock:
             self._close_blocks(clock_s)
         # NB: after a restart the inputs are read again from further back, and the clock goes back with them.
-        known_s = [said.clock_s] if said is not None and said.has_clock else []
+        known_s = [last.clock_s] if last is not None and last.has_clock else []
         verdict = self._verdict(max([*known_s, *([clock_s] if has_clock else [])], default=None))
         is_given = self._is_to_be_given(verdict, is_silent=is_silent)
         if is_given:
@@ -144,16 +144,16 @@ class RolloutAnalysis:
 
     def _is_to_be_given(self, verdict: VerdictGiven, *, is_silent: bool) -> bool:
         """Whether a verdict is given, by the rules of the module."""
-        said = self.state.said
-        if said is None or self._is_due or is_silent:
+        last = self.state.said
+        if last is None or self._is_due or is_silent:
             return True
-        if (said.number, said.guardrails, said.labels) != (verdict.number, verdict.guardrails, verdict.labels):
+        if (last.number, last.guardrails, last.labels) != (verdict.number, verdict.guardrails, verdict.labels):
             return True
         if not verdict.has_clock:
             return False
-        if not said.has_clock or verdict.clock_s - said.clock_s >= self.plan.block_s:
+        if not last.has_clock or verdict.clock_s - last.clock_s >= self.plan.block_s:
             return True
-        return any(said.clock_s < at_s <= verdict.clock_s for at_s in self._appointments())
+        return any(last.clock_s < at_s <= verdict.clock_s for at_s in self._appointments())
 
     def _appointments(self) -> list[float]:
         """The instants of event time at which the registry waits for a verdict."""
