@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from msgspec.structs import replace
 from numpy.typing import NDArray
 from river.datasets import synth
@@ -24,7 +25,6 @@ from headrace.features.dataset import Inputs, Rows
 from headrace.features.rows import pin_signature
 from headrace.project import Binary, Deployment, LossChange, Number, Project, Retraining, Training, prior
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.facts import FindingFact
 from headrace_monitor.core.findings import findings_of, on_champion, on_training, on_window

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from headrace.bus.judging import Learn
-from headrace.bus.port import Out, Record, TopicPartition
+from headrace.events.definition import ProjectDefinition
+from headrace.hosting.triage import Learn
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Out, Record, TopicPartition
+from headrace.log.topics import Topics
+
 from headrace.clock import ManualClock
-from headrace.codec import Codec, Message
-from headrace.envelope import Envelope
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import (
     DecisionMade,
@@ -18,8 +21,6 @@ from headrace.events.monitor import WindowClosed
 from headrace.events.ops import HealthReported
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.project.definition import ProjectDefinition
-from headrace.topics import Topics
 from headrace_monitor.adapters.outside import Outside
 from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.shell import MonitorShard

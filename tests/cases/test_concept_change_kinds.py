@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from headrace.features.outcomes import Told
+from headrace.stats.losses import losses
 from msgspec.structs import replace
 from river.datasets import synth
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -17,8 +19,6 @@ from headrace.events.registry import Signature
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
 from headrace.features.dataset import Inputs
 from headrace.features.rows import pin_signature
-from headrace.policy.losses import losses
-from headrace.policy.outcomes import Told
 from headrace.project import (
     Deployment,
     LossChange,

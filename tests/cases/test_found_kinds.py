@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 import pytest
+from headrace.events.definition import DeploymentDefinition, LabelDefinition
+from headrace.features.outcomes import Told
 from msgspec.structs import replace
 
 from headrace.errors import Poison
@@ -16,11 +18,9 @@ from headrace.events.registry import (
     StartRollout,
     VersionRegistered,
 )
-from headrace.policy.outcomes import Told
-from headrace.policy.verdict import UNMEASURED
+from headrace.events.verdicts import UNMEASURED
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition, LabelDefinition
 from headrace.project.labels import value_of, why_not_label
 from headrace.registry.state import Registry
 from headrace.testing.registry import CANARY, command, folded, verdict, version_of

@@ -4,16 +4,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+from headrace.events.definition import ProjectDefinition
+from headrace.features.outcomes import Told
 from msgspec.structs import replace
 from sklearn.metrics import log_loss
 
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
 from headrace.events.registry import RolloutStarted
-from headrace.policy.outcomes import Told
 from headrace.project import Binary, Canary, Deployment, Multiclass, Number, PageHinkley, Project, Regression
 from headrace.project.compile import compile_project
-from headrace.project.definition import ProjectDefinition
 from headrace.project.deployments import LabelKind
 from headrace.project.labels import value_of, why_no_rollout_verdict
 from headrace_monitor.core.evaluation import WindowInputs, evaluate

@@ -1,9 +1,9 @@
 """Alerts on what services say of themselves: they begin and end with the state that they tell."""
 
 import pytest
+from headrace.log.port import Record
 from tests.cases.monitor_alone import DECISIONS, FACTS, NOW, ROUTES, Monitor, compiled, one
 
-from headrace.bus.port import Record
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import (
     BreakerChanged,

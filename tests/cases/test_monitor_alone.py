@@ -4,6 +4,10 @@ import math
 
 import msgspec
 import pytest
+from headrace.events.definition import LabelDefinition
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record, TopicPartition
 from tests.cases.monitor_alone import (
     DAY,
     DECISIONS,
@@ -16,9 +20,6 @@ from tests.cases.monitor_alone import (
     one,
 )
 
-from headrace.bus.port import Record, TopicPartition
-from headrace.codec import Message
-from headrace.envelope import Envelope
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import (
     DecisionMade,
@@ -31,7 +32,6 @@ from headrace.events.registry import RolloutAborted, RolloutAdvanced, RolloutSta
 from headrace.events.verdicts import VerdictGiven
 from headrace.project import Canary, Count, Deployment, FeatureView, Key, Project, Source
 from headrace.project.compile import compile_project
-from headrace.project.definition import LabelDefinition
 
 
 async def test_a_window_that_cannot_be_evaluated_is_told_and_all_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,7 +315,8 @@ async def test_events_of_a_source_that_nobody_asks_about_do_not_grow_beyond_thei
 
 
 def test_labels_of_units_that_are_never_asked_about_are_bounded_and_counted() -> None:
-    from headrace.policy.outcomes import Told
+    from headrace.features.outcomes import Told
+
     from headrace_monitor.core.labels import Labels
 
     project = compiled(one("d"))

@@ -5,16 +5,16 @@ import tracemalloc
 from collections.abc import Mapping
 
 import pytest
+from headrace.hosting.health import Health
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record, TopicPartition
+from headrace.log.topics import Topics
 
-from headrace.bus.port import Record, TopicPartition
 from headrace.clock import ManualClock
-from headrace.codec import Message
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
-from headrace.obs.health import Health
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
 from headrace_monitor.adapters.outside import Outside
 from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.shell import MonitorShard

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import pytest
+from headrace.events.definition import ProjectDefinition
+from headrace.hosting.health import Health
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Out, Record, TopicPartition
+from headrace.log.topics import Topics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.bus.port import Out, Record, TopicPartition
 from headrace.clock import ManualClock
-from headrace.codec import Codec, Message
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, Invalid, OutcomeObserved, Score, Served
 from headrace.events.monitor import WindowClosed
-from headrace.obs.health import Health
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.project.definition import ProjectDefinition
-from headrace.topics import Topics
 from headrace_monitor.adapters.outside import Outside
 from headrace_monitor.core.clock import Clocks, Reading, level
 from headrace_monitor.core.liveness import Liveness

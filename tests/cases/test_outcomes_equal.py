@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
+from headrace.features.outcomes import Told
+from headrace.log.topics import Topics
 from tests.cases.outcomes_oracle import HOUR, Outcome, Request, history, label_by_loops
 
 from headrace.events.inference import DecisionMade, PredictionRequested, Score, Served
 from headrace.features.dataset import Gathered
-from headrace.policy.outcomes import Told
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
 from headrace_monitor.core.blocks import Blocks
 from headrace_monitor.core.windows import Windows
 

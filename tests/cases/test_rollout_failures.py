@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 import pytest
+from headrace.events.definition import DeploymentDefinition
+from headrace.features.outcomes import Told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,12 +27,9 @@ from headrace.events.failures import (
 from headrace.events.inference import DecisionMade, FellBack, Refused, Score, Served, ShadowScored
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAdvanced, RolloutStarted, Route
-from headrace.events.verdicts import Evidence, VerdictGiven
-from headrace.policy.outcomes import Told
-from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
+from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evidence, VerdictGiven
 from headrace.project import Binary, Canary, Deployment, Guardrail, Number, Project
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
 from headrace_monitor.core.arms import PENDING_BYTES
 from headrace_monitor.core.rollout_analysis import RolloutAnalysis, begin
 from headrace_monitor.core.rollout_requests import Seen

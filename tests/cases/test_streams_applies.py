@@ -7,24 +7,24 @@ from typing import Any
 
 import msgspec
 import pytest
+from headrace.hosting.health import Health
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog, MemoryReader
+from headrace.log.port import TopicPartition
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
+from headrace.project.applied import Projects
+from headrace.project.service import Context
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import TopicPartition
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import Context
-from headrace.bus.views import read_all
 from headrace.clock import ManualClock, SystemClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
 from headrace.events.monitor import WindowClosed
 from headrace.events.project import ProjectApplied
-from headrace.obs.health import Health
 from headrace.project import Binary, Count, Deployment, FeatureView, Key, Mean, Number, Project, Source
 from headrace.project.compile import compile_project
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog, MemoryReader
-from headrace.topics import Topics
 from headrace_monitor.app import Monitor
 
 DAY = 86_400.0

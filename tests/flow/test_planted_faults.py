@@ -18,7 +18,8 @@ from headrace.features.events import EventTable
 from headrace.features.parity import parity
 from headrace.features.plan import plan_view
 from headrace.features.rows import entities_of
-from headrace.project.compile import compile_project, event_struct
+from headrace.project.compile import compile_project
+from headrace.project.compile_streams import event_struct
 from headrace.testing.pipelines import run_pipeline
 from headrace_flights.events import Departure, Landing, Weather
 from headrace_flights.pipelines import follow_flights, read_weather

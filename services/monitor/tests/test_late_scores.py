@@ -4,18 +4,18 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from headrace.features.outcomes import Told
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.port import TopicPartition
+from headrace.log.topics import Topics
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import TopicPartition
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, FellBack, Score, ShadowScored
 from headrace.events.monitor import VersionQuality
-from headrace.policy.outcomes import Told
 from headrace.project import Deployment, Multiclass, Number, Project, prior
 from headrace.project.compile import compile_project
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
 from headrace_monitor.adapters.decision_reader import DecisionReader
 from headrace_monitor.core import worse_than_prior
 from headrace_monitor.core.evaluation import WindowInputs, evaluate

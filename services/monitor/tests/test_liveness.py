@@ -1,10 +1,10 @@
 """When a service is down."""
 
 import pytest
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record
 
-from headrace.bus.port import Record
-from headrace.codec import Message
-from headrace.envelope import Envelope
 from headrace.events.ops import HealthReported
 from headrace_monitor.core.liveness import Liveness
 

@@ -14,7 +14,7 @@ from headrace.features.as_of import as_of
 from headrace.features.events import EventTable
 from headrace.features.parity import parity
 from headrace.features.plan import plan_view
-from headrace.project.compile import event_struct
+from headrace.project.compile_streams import event_struct
 from headrace_monitor.core.replay import ReplayOffsets
 
 

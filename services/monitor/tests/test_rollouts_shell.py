@@ -4,21 +4,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Out, Record, TopicPartition
+from headrace.log.topics import Topics
 from msgspec.structs import replace
 
-from headrace.bus.port import Out, Record, TopicPartition
 from headrace.clock import ManualClock
-from headrace.codec import Codec, Message
-from headrace.envelope import Envelope
 from headrace.events.failures import Raised
 from headrace.events.inference import DecisionMade, FellBack, OutcomeObserved, Score, Served, ShadowScored
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAborted, RolloutAdvanced, RolloutStarted, Route
-from headrace.events.verdicts import VerdictGiven
-from headrace.policy.verdict import FAIL, PASS, UNMEASURED
+from headrace.events.verdicts import FAIL, PASS, UNMEASURED, VerdictGiven
 from headrace.project import Binary, Canary, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
 from headrace_monitor.adapters.outside import Outside
 from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.shell import MonitorShard

@@ -7,11 +7,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from headrace.events.definition import ProjectDefinition
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record, TopicPartition
+from headrace.log.topics import Topics
 
-from headrace.bus.port import Record, TopicPartition
 from headrace.clock import ManualClock
-from headrace.codec import Codec, Message
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, FellBack, Score
 from headrace.events.monitor import FindingOpened, MonitorState, WindowClosed
 from headrace.events.registry import ModelVersion, Signature
@@ -20,10 +22,9 @@ from headrace.features.events import EventTable
 from headrace.features.plan import plan_view
 from headrace.features.rows import bare_signature, pin_signature
 from headrace.project import Binary, Category, Count, Deployment, FeatureView, Mean, Project, Source
-from headrace.project.compile import compile_project, event_struct
-from headrace.project.definition import ProjectDefinition
+from headrace.project.compile import compile_project
+from headrace.project.compile_streams import event_struct
 from headrace.testing.registry import version_of
-from headrace.topics import Topics
 from headrace_monitor.adapters.outside import Outside
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.liveness import Liveness

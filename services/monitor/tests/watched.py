@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from headrace.events.definition import DeploymentDefinition, DriftDefinition
 
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import MonitorState, VersionQuality, WindowClosed
@@ -22,7 +23,6 @@ from headrace.project import (
     Training,
 )
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition, DriftDefinition
 from headrace_monitor.core import findings
 from headrace_monitor.core.findings import FindingStep, findings_of
 from headrace_monitor.core.loss_change import Figure

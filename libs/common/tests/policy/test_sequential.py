@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 import pytest
-
-from headrace.policy.pairs import PairTest, brier_losses, brier_losses_of_classes, sum_up
-from headrace.policy.sequential import BETS, Chains, log_e_of_counts, log_mean_exp
+from headrace.stats.pairs import PairTest, brier_losses, brier_losses_of_classes, sum_up
+from headrace.stats.sequential import BETS, Chains, log_e_of_counts, log_mean_exp
 
 ALPHA = 0.05
 RUNS = 2000

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
-from headrace.bus.runtime import Context, Runnable
-from headrace.bus.shards import ShardHost
+from headrace.hosting.group import ShardGroup
+from headrace.hosting.runtime import Runnable
+from headrace.project.service import Context
+
 from headrace_monitor.adapters.decision_reader import DecisionReader
 from headrace_monitor.adapters.inputs import Inputs
 from headrace_monitor.adapters.outside import Outside
@@ -55,9 +57,9 @@ class Monitor:
         }
         return sorted(map(self._context.topics.of_source, found))
 
-    def _host(self) -> ShardHost:
+    def _host(self) -> ShardGroup:
         context = self._context
-        return ShardHost(
+        return ShardGroup(
             context.log,
             context.codec,
             context.topics,

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from headrace.bus.port import Log, Reader, TopicPartition
-from headrace.codec import Codec
+from headrace.asking.decisions import joined
+from headrace.log.codec import Codec
+from headrace.log.port import Log, Reader, TopicPartition
+
 from headrace.events.inference import DecisionMade, ShadowScored
-from headrace.policy.shadowing import joined
 
 # A gap of more records than this is jumped over and not read.
 _JUMP = 5000

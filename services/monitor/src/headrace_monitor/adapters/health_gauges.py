@@ -1,6 +1,7 @@
 """What the monitor reports of itself beyond the common: how much its states hold, and what came too late."""
 
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+
 from headrace_monitor.core.monitoring import Monitoring
 
 

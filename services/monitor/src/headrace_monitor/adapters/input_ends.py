@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from headrace.bus.port import TopicPartition
+from headrace.log.port import TopicPartition
+
 from headrace_monitor.core.clock import InputPlaces, Reading
 from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.core.replay import place_of

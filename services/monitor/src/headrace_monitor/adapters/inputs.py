@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from headrace.bus.port import Log, TopicPartition
-from headrace.bus.shards import ShardHost
-from headrace.topics import Topics
+from headrace.hosting.group import ShardGroup
+from headrace.log.port import Log, TopicPartition
+from headrace.log.topics import Topics
+
 from headrace_monitor.core.intake import SourcesToRead
 from headrace_monitor.core.monitoring import TopicNames
 
@@ -40,14 +41,14 @@ class Inputs:
     def __init__(self, log: Log, topics: Topics) -> None:
         self._log = log
         self.fixed = [*map(topics.name, _NOUNS), *(topics.dlq(service) for service in topics.services)]
-        self._host: ShardHost | None = None
+        self._host: ShardGroup | None = None
 
-    def follow(self, host: ShardHost) -> None:
+    def follow(self, host: ShardGroup) -> None:
         """The host that reads them; to be called once, before the shard is made."""
         self._host = host
 
     @property
-    def host(self) -> ShardHost:
+    def host(self) -> ShardGroup:
         """The host. Raises `RuntimeError` before `follow`."""
         if self._host is None:
             raise RuntimeError("the inputs have no host yet: call follow() first")

@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from headrace.bus.judging import Learn
+from headrace.hosting.triage import Learn
+
 from headrace_monitor.adapters.input_ends import Behind, Undecided
 from headrace_monitor.adapters.window_evaluation import Reread
 from headrace_monitor.core.intake import SourcesToRead

@@ -1,9 +1,10 @@
 """The views of what services report: `ops.health` (not transactional) and `ops.stops`."""
 
-from headrace.bus.port import Log
-from headrace.bus.views import View
-from headrace.codec import Codec, Message
-from headrace.topics import Topics
+from headrace.log.codec import Codec, Message
+from headrace.log.port import Log
+from headrace.log.topics import Topics
+from headrace.log.views import View
+
 from headrace_monitor.core.liveness import Liveness
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from headrace.bus.port import Log, TopicPartition
+from headrace.log.port import Log, TopicPartition
+from headrace.log.topics import Topics
+
 from headrace.clock import Clock
-from headrace.topics import Topics
 from headrace_monitor.core.liveness import Liveness
 
 # Offsets at the end of a partition, unchanged for so long, that inference reports to have passed are no requests but the

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from headrace.bus.port import TopicPartition
+from headrace.log.port import TopicPartition
+
 from headrace.events.inference import DecisionMade
 from headrace.step import Step
 from headrace_monitor.core.deployments import Watched

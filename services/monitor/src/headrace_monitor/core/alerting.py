@@ -7,10 +7,11 @@ what fires already.
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
-from headrace.envelope import parse_instant
+from headrace.hosting.alerts import Alarm
+from headrace.log.envelope import parse_instant
+
 from headrace.events.alerts import AlertChanged
 from headrace.events.registry import Route
-from headrace.policy.alarm import Alarm
 from headrace.step import Step
 from headrace_monitor.core import alarm_table, finding_alarms, rollout_alarms
 from headrace_monitor.core.alarm_table import AlarmStep, AlarmTable

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import assert_never
 
+from headrace.events.definition import LabelDefinition
+
 from headrace.events.failures import (
     Busy,
     Failure,
@@ -26,7 +28,6 @@ from headrace.events.failures import (
     Shed,
 )
 from headrace.events.inference import DecisionMade, FellBack, Score, Served, ShadowScored
-from headrace.project.definition import LabelDefinition
 from headrace.project.labels import NUMBER
 
 Range = tuple[float, float]

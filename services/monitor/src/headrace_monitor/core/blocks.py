@@ -1,7 +1,7 @@
 """Paired requests of a rollout, in blocks of event time, until their labels are there.
 
 A block [from, to) closes when the deployment's clock has passed its end and the label delay. Which outcome is the label of a
-request, as known by then, `headrace.policy.outcomes` decides.
+request, as known by then, `headrace.features.outcomes` decides.
 
 A request that only one of the versions was able to score is no pair. A request is *missing* whose shadow was due and did not
 come before its block closed, or gave no score by no fault of its own. Missing requests are counted with their block, because
@@ -17,13 +17,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from headrace.events.definition import LabelDefinition
+from headrace.features.outcomes import SKEW_S, Asked, Table, Told, key_of, labels_of, packed, table_of
+from headrace.stats.losses import losses
+from headrace.stats.pairs import EMPTY, BlockSum, brier_losses, brier_losses_of_classes, sum_up
 from numpy.typing import NDArray
 
 from headrace.events.inference import Score
-from headrace.policy.losses import losses
-from headrace.policy.outcomes import SKEW_S, Asked, Table, Told, key_of, labels_of, packed, table_of
-from headrace.policy.pairs import EMPTY, BlockSum, brier_losses, brier_losses_of_classes, sum_up
-from headrace.project.definition import LabelDefinition
 from headrace.project.labels import CLASSES
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,8 @@ their instant lies too far ahead, and is over after five minutes without one.
 from collections import deque
 from dataclasses import dataclass, field
 
-from headrace.policy.alarm import Alarm
+from headrace.hosting.alerts import Alarm
+
 from headrace_monitor.core.liveness import Liveness
 
 QUIET_S = 60.0

@@ -8,11 +8,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition, SourceDefinition
 from msgspec.structs import replace
 
 from headrace.events.monitor import MonitorState
 from headrace.instants import EARLIEST_S
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition, SourceDefinition
 from headrace_monitor.core.evaluation import lookback_s, sources_of
 from headrace_monitor.core.findings import Findings, findings_of, forget_profiles, memory_of
 from headrace_monitor.core.windows import Windows

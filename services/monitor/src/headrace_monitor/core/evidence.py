@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping
 
-from headrace.events.verdicts import Evidence
-from headrace.policy.pairs import shows_no_worse
-from headrace.policy.sequential import log_e_of_counts
-from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
-from headrace.project.definition import GuardrailDefinition
+from headrace.events.definition import GuardrailDefinition
+from headrace.stats.pairs import shows_no_worse
+from headrace.stats.sequential import log_e_of_counts
+
+from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evidence
 from headrace_monitor.core.guardrails import LATENCY_SLACK, DistanceTest, GuardrailTest, LatencyTest, ShareTest
 
 # The level at which non-inferiority and superiority count as shown.

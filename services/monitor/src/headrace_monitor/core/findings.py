@@ -8,7 +8,9 @@ open it asks for retrains, as `retrain_requests` decides. Which window shows wha
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from headrace.envelope import derived_id
+from headrace.events.definition import DeploymentDefinition
+from headrace.log.envelope import derived_id
+
 from headrace.events.monitor import (
     FindingOpened,
     FindingResolved,
@@ -17,8 +19,7 @@ from headrace.events.monitor import (
     VersionQuality,
     WindowClosed,
 )
-from headrace.policy.verdict import PASS
-from headrace.project.definition import DeploymentDefinition
+from headrace.events.verdicts import PASS
 from headrace.step import Step
 from headrace_monitor.core import drift, missing_labels, retrain_requests, skew, worse_than_prior
 from headrace_monitor.core.contracts import WINDOWS_KEPT, Broken, judge

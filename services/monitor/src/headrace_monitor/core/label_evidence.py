@@ -1,18 +1,18 @@
 """What the labels show about a running rollout: the paired test over closed blocks of event time.
 
-The pairs are in `blocks`, the test is in `headrace.policy.pairs`. The label evidence is UNMEASURED where more than
+The pairs are in `blocks`, the test is in `headrace.stats.pairs`. The label evidence is UNMEASURED where more than
 `MISSING_LIMIT` of a rollout's pairs are missing (a shadow was due and never came, or a version was not asked by no fault of its
 own): what remains is no fair sample.
 """
 
 from collections.abc import Mapping
 
+from headrace.events.definition import DeploymentDefinition, RolloutDefinition
+from headrace.stats.pairs import PairTest, shows_harm
+from headrace.stats.sequential import chains_needed
+
 from headrace.events.monitor import RolloutJudged
-from headrace.events.verdicts import Evidence
-from headrace.policy.pairs import PairTest, shows_harm
-from headrace.policy.sequential import chains_needed
-from headrace.policy.verdict import PASS
-from headrace.project.definition import DeploymentDefinition, RolloutDefinition
+from headrace.events.verdicts import PASS, Evidence
 from headrace.project.labels import why_no_rollout_verdict
 from headrace_monitor.core.blocks import Blocks, Closed
 from headrace_monitor.core.evidence import (

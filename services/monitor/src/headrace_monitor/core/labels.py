@@ -1,5 +1,5 @@
 """The outcomes of one deployment that its windows may need. Which outcome is the label of which request,
-`headrace.policy.outcomes` decides.
+`headrace.features.outcomes` decides.
 
 An outcome takes 48 bytes, in chunks in the order read. One that is a day older than every open window can label nothing any
 more and is dropped (a repeat is recognised for that long). A correction stays as long as what was read before it. Over the
@@ -10,10 +10,9 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from headrace.events.definition import LabelDefinition
+from headrace.features.outcomes import OUTCOME_BYTES, Table, Told, packed, table_of
 from numpy.typing import NDArray
-
-from headrace.policy.outcomes import OUTCOME_BYTES, Table, Told, packed, table_of
-from headrace.project.definition import LabelDefinition
 
 Floats = NDArray[np.float64]
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.bus.port import Record
+from headrace.hosting.alerts import Alarm
+from headrace.hosting.health import FAILED
+from headrace.log.port import Record
+
 from headrace.events.ops import HealthReported, PartitionResumed, PartitionStopped
-from headrace.obs.health import FAILED
-from headrace.policy.alarm import Alarm
 
 SILENT_S = 10.0
 # An instance that was silent for so long is forgotten; the newest instance of a service never is.

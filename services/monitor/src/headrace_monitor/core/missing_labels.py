@@ -1,6 +1,7 @@
 """When too few labels come: several windows in a row that could not be judged are a finding, as nothing else can be found."""
 
-from headrace.envelope import derived_id
+from headrace.log.envelope import derived_id
+
 from headrace.events.monitor import FindingOpened, WindowClosed
 
 KIND = "labels"

@@ -9,7 +9,7 @@ import math
 from collections.abc import Container
 from dataclasses import dataclass, field
 
-from headrace.policy.alarm import Alarm
+from headrace.hosting.alerts import Alarm
 
 FAILING_S = 600.0
 # Which part of a deployment's monitoring fails: its windows, or the analysis of its rollout.

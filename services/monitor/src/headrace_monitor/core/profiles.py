@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 
 from headrace.events.monitor import ColumnProfile, SourceProfile
 from headrace.features.events import EventTable
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 
 
 def profile_sources(

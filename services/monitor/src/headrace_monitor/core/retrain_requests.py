@@ -27,9 +27,11 @@ for the first one any more.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from headrace.events.definition import DeploymentDefinition
+from headrace.log.envelope import derived_id, format_instant
+from headrace.stats.figures import windows_to_first
 from msgspec.structs import replace
 
-from headrace.envelope import derived_id, format_instant
 from headrace.events.monitor import FindingOpened, RetrainAsk
 from headrace.events.training import (
     RetrainAccepted,
@@ -38,8 +40,6 @@ from headrace.events.training import (
     RetrainRequested,
     TrainingFinished,
 )
-from headrace.policy.figures import windows_to_first
-from headrace.project.definition import DeploymentDefinition
 from headrace.step import Step
 from headrace_monitor.core.facts import GaveUp
 

@@ -11,6 +11,8 @@ completed with a promotion            ends          ends
 
 from typing import Any
 
+from headrace.hosting.alerts import Alarm
+
 from headrace.events.registry import (
     RolledBack,
     RolloutAborted,
@@ -19,7 +21,6 @@ from headrace.events.registry import (
     RolloutResumed,
     RolloutStarted,
 )
-from headrace.policy.alarm import Alarm
 
 HELD, ROLLED_BACK, ABORTED = "RolloutHeld", "RolloutRolledBack", "RolloutAborted"
 

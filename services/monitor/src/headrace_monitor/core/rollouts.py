@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from headrace.events.definition import DeploymentDefinition
+from headrace.features.outcomes import Told
+
 from headrace.errors import HeadraceError
 from headrace.events.inference import DecisionMade, ShadowScored
 from headrace.events.monitor import RolloutJudged
@@ -19,8 +22,6 @@ from headrace.events.registry import (
     RolloutStarted,
     Route,
 )
-from headrace.policy.outcomes import Told
-from headrace.project.definition import DeploymentDefinition
 from headrace.step import Step
 from headrace_monitor.core.facts import MonitoringFailed, RolloutFact, RolloutRemembered, VerdictReached
 from headrace_monitor.core.monitoring_failures import ROLLOUT

@@ -5,9 +5,10 @@ that other views made (before a view was added, changed or dropped) has another 
 rows. Nothing could recompute it, so it is not compared.
 """
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
+
 from headrace.events.registry import VersionRegistered
 from headrace.features.rows import bare_signature
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 
 
 class Signatures:

@@ -10,10 +10,11 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from headrace.bus.port import Record
-from headrace.envelope import Origin
+from headrace.events.definition import SourceDefinition
+from headrace.log.envelope import Origin
+from headrace.log.port import Record
+
 from headrace.features.events import EventTable
-from headrace.project.definition import SourceDefinition
 
 COMPACT_AFTER = 2000
 # Events are kept for so long before what open windows look back at.

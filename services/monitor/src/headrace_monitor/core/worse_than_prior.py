@@ -9,7 +9,8 @@ to know.
 
 from collections.abc import Mapping, Sequence
 
-from headrace.envelope import derived_id
+from headrace.log.envelope import derived_id
+
 from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
 
 KIND = "worse_than_prior"
