@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from river.datasets import synth
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import ArtifactPlace, Lineage, Signature, VersionRegistered
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
@@ -33,12 +34,12 @@ from headrace_monitor.core.retrain_requests import TrainingFact, request_id_of
 from headrace_monitor.core.windows import ROW_DTYPE
 from headrace_monitor.core.windows import Rows as WindowRows
 from headrace_trainer.adapters.champion import Champion
-from headrace_trainer.building import built
+from headrace_trainer.adapters.estimators import build_estimator
+from headrace_trainer.adapters.gathering import gather_training_set
 from headrace_trainer.core.fitting import Gated, fit_gated, refit
-from headrace_trainer.core.gates import standing
+from headrace_trainer.core.gates import blocking
 from headrace_trainer.core.target import Target
 from headrace_trainer.core.triggers import Runs, apply, on_request
-from headrace_trainer.material import prepared
 
 DAY, HOUR = 86_400.0, 3600.0
 BEGIN_S = 1_600_041_600.0
@@ -212,7 +213,7 @@ class Played:
     def fitted(self, begin: int, rows: int) -> Any:
         """The same recipe, fitted on these rows."""
         part = slice(begin, begin + rows)
-        model = built(build, Signature((), ""), 0, Target("binary"))
+        model = build_estimator(build, Signature((), ""), 0, Target("binary"))
         return model.fit(self.stream.inputs[part].astype(np.float32), self.stream.labels[part])
 
 
@@ -267,7 +268,7 @@ class Player:
 
     def _asked(self, request: RetrainRequested, day: int) -> list[FindingFact]:
         assert request.clock_s is not None
-        answer = on_request(
+        step = on_request(
             self.runs, request, request_id_of(request), self.deployment, request.clock_s, int(request.clock_s * 1000)
         )
         assert answer is not None
@@ -294,20 +295,22 @@ class Player:
         ids = [f"r{n}" for n in kept]
         inputs, labels = stream.inputs[kept], stream.labels[kept]
         rows = Table(ids, ids, Inputs(self.deployment), inputs, labels, at_s[kept])
-        material = prepared(self.deployment, accepted, rows, BEGIN_S + (day + 1) * DAY, self.signature, self.champion)
-        finished = material.told(TrainingFinished("stream", accepted.run, "rejected", material.why_not))
-        if material.why_not:
-            return replace(finished, outcome="waiting" if material.missing_rows else "rejected")
+        training_set = gather_training_set(
+            self.deployment, accepted, rows, BEGIN_S + (day + 1) * DAY, self.signature, self.champion
+        )
+        finished = training_set.with_change(TrainingFinished("stream", accepted.run, "rejected", training_set.why_not))
+        if training_set.why_not:
+            return replace(finished, outcome="waiting" if training_set.missing_rows else "rejected")
 
         def make() -> Any:
-            return built(build, self.signature, material.seed, material.target)
+            return build_estimator(build, self.signature, training_set.seed, training_set.target)
 
-        given = (material.matrix, labels, at_s[kept])
-        gated = fit_gated(self.deployment, material.target, material.span, make, *given, material.champion)
-        if stands := standing(gated.results, (), self.deployment.gates):
+        given = (training_set.rows.matrix, labels, at_s[kept])
+        gated = fit_gated(self.deployment, training_set.target, training_set.span, make, *given, training_set.champion)
+        if stands := blocking(gated.results, (), self.deployment.gates):
             return replace(finished, reason=f"{stands[0].gate} {stands[0].verdict} {stands[0].detail}")
-        fitted = refit(material.target, make, *given, gated)
-        self._switch(accepted, count, fitted.model, gated, material.after)
+        fitted = refit(training_set.target, make, *given, gated)
+        self._switch(accepted, count, fitted.model, gated, training_set.after)
         return replace(finished, outcome="registered", reason="", trained_rows=fitted.rows)
 
     def _switch(self, accepted: RetrainAccepted, count: int, model: Any, gated: Gated, rows: int) -> None:

@@ -11,6 +11,7 @@ from headrace.log.topics import Topics
 
 from headrace.clock import ManualClock
 from headrace.events.alerts import AlertChanged
+from headrace.events.definition import ProjectDefinition
 from headrace.events.inference import (
     DecisionMade,
     OutcomeObserved,
@@ -19,6 +20,11 @@ from headrace.events.inference import (
 )
 from headrace.events.monitor import WindowClosed
 from headrace.events.ops import HealthReported
+from headrace.hosting.triage import Learn
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Out, Record, TopicPartition
+from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace_monitor.adapters.outside import Outside

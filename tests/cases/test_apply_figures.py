@@ -5,6 +5,7 @@ from headrace.events.definition import DeploymentDefinition
 from headrace.stats.figures import FIGURES
 from headrace.stats.losses import BINARY, CLASSES, NUMBER
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
 from headrace.project import Binary, Deployment, Multiclass, Number, PageHinkley, Project, Regression
 from headrace.project.faults import applicable

@@ -18,6 +18,7 @@ from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import Signature
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
 from headrace.features.dataset import Inputs
+from headrace.features.outcomes import Told
 from headrace.features.rows import pin_signature
 from headrace.project import (
     Deployment,
@@ -36,11 +37,11 @@ from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.findings import findings_of, on_window
 from headrace_monitor.core.windows import Windows
 from headrace_trainer.adapters.champion import Champion
-from headrace_trainer.building import built
+from headrace_trainer.adapters.estimators import build_estimator
+from headrace_trainer.adapters.gathering import gather_training_set
 from headrace_trainer.core.fitting import fit_gated, refit
-from headrace_trainer.core.gates import standing
+from headrace_trainer.core.gates import blocking
 from headrace_trainer.core.target import target_of
-from headrace_trainer.material import prepared
 
 BEFORE, AFTER, WORST = 15_400, 8_600, 1.2
 NAMES = ("ash", "birch", "cedar", "fir", "oak")
@@ -145,23 +146,25 @@ class PlayerOf(Player):
         at_s, labels = stream.at_s[:count], stream.labels[:count]
         ids = [f"r{n}" for n in range(count)]
         rows = Table(ids, ids, Inputs(self.deployment), stream.inputs[:count], labels, at_s)
-        material = prepared(self.deployment, accepted, rows, BEGIN_S + (day + 1) * DAY, self.signature, self.champion)
-        finished = material.told(TrainingFinished("stream", accepted.run, "rejected", material.why_not))
-        if material.why_not:
-            return replace(finished, outcome="waiting" if material.missing_rows else "rejected")
+        training_set = gather_training_set(
+            self.deployment, accepted, rows, BEGIN_S + (day + 1) * DAY, self.signature, self.champion
+        )
+        finished = training_set.with_change(TrainingFinished("stream", accepted.run, "rejected", training_set.why_not))
+        if training_set.why_not:
+            return replace(finished, outcome="waiting" if training_set.missing_rows else "rejected")
 
         def make() -> Any:
-            return built(self.kind.build, self.signature, material.seed, material.target)
+            return build_estimator(self.kind.build, self.signature, training_set.seed, training_set.target)
 
-        given = (material.matrix, labels, at_s)
-        gated = fit_gated(self.deployment, material.target, material.span, make, *given, material.champion)
-        if stands := standing(gated.results, (), self.deployment.gates):
+        given = (training_set.rows.matrix, labels, at_s)
+        gated = fit_gated(self.deployment, training_set.target, training_set.span, make, *given, training_set.champion)
+        if stands := blocking(gated.results, (), self.deployment.gates):
             return replace(finished, reason=f"{stands[0].gate} {stands[0].verdict} {stands[0].detail}")
         fitted = refit(material.target, make, *given, gated)
         self._switch(accepted, count, fitted.model, gated, material.after)
         assert self.champion is not None
         names = NAMES if self.kind is CLASSES else ()
-        registered = replace(self.champion.registered, output=material.target.kind, classes=names)
+        registered = replace(self.champion.registered, output=training_set.target.kind, classes=names)
         self.champion = Champion(registered, Asked(fitted.model, self.kind), Asked(gated.twin, self.kind))  # ty: ignore[invalid-argument-type]
         return replace(finished, outcome="registered", reason="")
 
@@ -174,7 +177,7 @@ class PlayerOf(Player):
     def fitted(self, begin: int, rows: int) -> Any:
         """The same recipe, fitted on these rows."""
         part = slice(begin, begin + rows)
-        model = built(self.kind.build, self.signature, 0, self.target)
+        model = build_estimator(self.kind.build, self.signature, 0, self.target)
         return self.target.fit(model, self.stream.inputs[part].astype(np.float32), self.stream.labels[part])
 
 

@@ -12,9 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bus.port import Record
-from headrace.codec import Codec, Message
-from headrace.envelope import Envelope, Origin
 from headrace.errors import Poison
 from headrace.events.features import FeatureShardAdvanced, Tile
 from headrace.features.as_of import as_of
@@ -24,9 +21,13 @@ from headrace.features.origins import MOST_PLACES, MOST_SPARSE, Origins
 from headrace.features.plan import plan_view, refusal
 from headrace.features.rows import entities_of
 from headrace.features.store import VALUES_BYTES, OnlineStore
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope, Origin
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace.project import Count, Deduplicate, Deployment, FeatureView, Join, Key, Mean, Number, Project, Source
-from headrace.project.compile import compile_project, event_struct
-from headrace.topics import Topics
+from headrace.project.compile import compile_project
+from headrace.project.compile_streams import event_struct
 from headrace_feature.adapters.admission import Admission
 from headrace_feature.core.views import SourceFold
 from headrace_feature.shell import take

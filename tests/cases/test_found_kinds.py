@@ -8,6 +8,7 @@ from headrace.features.outcomes import Told
 from msgspec.structs import replace
 
 from headrace.errors import Poison
+from headrace.events.definition import DeploymentDefinition, LabelDefinition
 from headrace.events.inference import DecisionMade, Score, Served, ShadowScored
 from headrace.events.registry import (
     CommandRefused,

@@ -7,24 +7,24 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from headrace.bus.outputs import OutputKinds
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
+from headrace.asking.output_kinds import OutputKinds
+from headrace.asking.prediction import OutputKind, Prediction, predicted
 from headrace.errors import Misconfigured
+from headrace.events.definition import DeploymentDefinition, LabelDefinition
 from headrace.events.inference import FellBack, PredictionAnswered, Score, Served
 from headrace.events.registry import ColumnPin, CommandRefused, ModelVersion, Signature, VersionRegistered
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.topics import Topics
 from headrace.models.skops_format import SkopsEngine
-from headrace.policy.prediction import OutputKind, Prediction, predicted
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, Regression, prior
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition, LabelDefinition
 from headrace.project.deployments import LabelKind
 from headrace.project.labels import places_of
 from headrace.registry.state import Registry
-from headrace.testing.memory import MemoryLog
 from headrace.testing.registry import command, version_of
-from headrace.topics import Topics
-from headrace_cli.planned import plan_of
+from headrace_cli.projects.plan import plan_of
 from headrace_gateway.core.answers import described_outputs, outputs_of
 from headrace_inference.adapters.models import Pace, ask
 from headrace_inference.core.ladder import answer_of, choose_step, steps_of

@@ -9,6 +9,7 @@ from headrace.features.outcomes import Told
 from msgspec.structs import replace
 from sklearn.metrics import log_loss
 
+from headrace.events.definition import ProjectDefinition
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
 from headrace.events.registry import RolloutStarted

@@ -21,6 +21,7 @@ from tests.cases.monitor_alone import (
 )
 
 from headrace.events.alerts import AlertChanged
+from headrace.events.definition import LabelDefinition
 from headrace.events.inference import (
     DecisionMade,
     OutcomeObserved,
@@ -30,6 +31,9 @@ from headrace.events.inference import (
 from headrace.events.monitor import MonitorState, RolloutJudged
 from headrace.events.registry import RolloutAborted, RolloutAdvanced, RolloutStarted, Route
 from headrace.events.verdicts import VerdictGiven
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record, TopicPartition
 from headrace.project import Canary, Count, Deployment, FeatureView, Key, Project, Source
 from headrace.project.compile import compile_project
 

@@ -22,6 +22,7 @@ from headrace.events.inference import DecisionMade, Score, Served
 from headrace.events.monitor import WindowClosed
 from headrace.events.project import ProjectApplied
 from headrace.project import Count, Deployment, FeatureView, Key, Number, Project, Source
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
 from headrace_monitor.app import Monitor
 

@@ -28,6 +28,7 @@ from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Serv
 from headrace.events.monitor import MonitorState, WindowClosed
 from headrace.events.project import ProjectApplied
 from headrace.project import Binary, Deployment, Number, Project
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
 from headrace_broker import free_port
 from headrace_monitor.app import Monitor

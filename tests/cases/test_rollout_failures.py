@@ -13,6 +13,7 @@ from headrace.features.outcomes import Told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.failures import (
     Busy,
     Failure,

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.events.definition import RolloutDefinition
 from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
 from headrace.events.ops import HealthReported
 from headrace.events.registry import (
@@ -29,8 +30,7 @@ from headrace.events.registry import (
     TagVersion,
     TimedOut,
 )
-from headrace.policy.verdict import UNMEASURED
-from headrace.project.definition import RolloutDefinition
+from headrace.events.verdicts import UNMEASURED
 from headrace.registry import state as registry
 from headrace.registry.state import Fold, Registry
 from headrace.testing.registry import CANARY, HOUR_S, command, folded, registered, verdict, version_of

@@ -24,6 +24,7 @@ from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Serv
 from headrace.events.monitor import WindowClosed
 from headrace.events.project import ProjectApplied
 from headrace.project import Binary, Count, Deployment, FeatureView, Key, Mean, Number, Project, Source
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
 from headrace_monitor.app import Monitor
 

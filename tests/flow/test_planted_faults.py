@@ -199,7 +199,9 @@ def test_a_view_stamped_with_the_schedule_in_training_is_caught_by_monitor_and_t
     assert finding.kind == "skew"
     assert finding.about.split(".")[0] in {plan.view.name for plan in PLANS}
     assert "delay" in finding.about or "3h" in finding.about
-    gate = judge_parity(parity(PROJECT, DEPLOYMENT, offline, TOPICS, rows))
+    compared = parity(PROJECT, DEPLOYMENT, offline, TOPICS, rows)
+    gate = judge_parity(compared.rows, compared.tiles, compared.as_of, compared.skew)
+    assert gate is not None
     assert gate.verdict == "FAIL"
     assert finding.about in gate.detail
 

@@ -8,25 +8,26 @@ import msgspec
 import numpy as np
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import Out, TopicPartition
-from headrace.bus.shards import ShardHost
-from headrace.bus.views import View
 from headrace.clock import ManualClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope, Origin
+from headrace.events.definition import ProjectDefinition
 from headrace.events.features import PipelineAdvanced
 from headrace.features.events import EventTable
 from headrace.features.origins import PLACES_BYTES, Origins
 from headrace.features.repeats import PART_IDENTITIES
 from headrace.features.store import OnlineStore
-from headrace.obs.health import Health
-from headrace.obs.metrics import page
+from headrace.hosting.group import ShardGroup
+from headrace.hosting.health import Health
+from headrace.hosting.metrics import page
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope, Origin
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Out, TopicPartition
+from headrace.log.topics import Topics
+from headrace.log.views import View
 from headrace.project import Count, Deployment, FeatureView, Key, Max, Mean, Project, Source
-from headrace.project.compile import compile_project, event_struct
-from headrace.project.definition import ProjectDefinition
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
+from headrace.project.compile import compile_project
+from headrace.project.compile_streams import event_struct
 from headrace_feature.adapters.admission import Admission
 from headrace_feature.adapters.history import History
 from headrace_feature.shell import FeatureShard
@@ -104,7 +105,7 @@ class Bench:
             shards[number] = FeatureShard(self.topics, [self.project], number, self.history, self.health)
             return shards[number]
 
-        host = ShardHost(
+        host = ShardGroup(
             self.log,
             self.codec,
             self.topics,

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from headrace.bus.port import Record
 from headrace.errors import Misconfigured
+from headrace.log.port import Record
 from headrace_pipeline.adapters.in_hand import ALONE_S, InHand
 
 # A process whose pipelines are at the messages given, and which then ends: by itself (`dies`), or because it was told to (`told`).
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from headrace.bus.port import Record
+from headrace.log.port import Record
 from headrace_pipeline.adapters.in_hand import InHand
 
 in_hand = InHand(Path(sys.argv[1]))

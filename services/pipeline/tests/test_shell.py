@@ -8,25 +8,26 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.judging import Learn
-from headrace.bus.port import Out, Record, TopicPartition
-from headrace.bus.stops import Stops, stop_record
 from headrace.clock import SystemClock
-from headrace.codec import Codec, Message
-from headrace.envelope import Envelope
 from headrace.errors import Retryable
 from headrace.events.features import PipelineAdvanced
 from headrace.events.ops import PartitionResumed
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+from headrace.hosting.stops import Stops, stop_record
+from headrace.hosting.triage import Learn
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Out, Record, TopicPartition
+from headrace.log.topics import Topics
 from headrace.project import Deduplicate, Project, RawStream, Reference, Source, pipeline
-from headrace.project.compile import compile_project, event_struct
+from headrace.project.compile import compile_project
+from headrace.project.compile_streams import event_struct
 from headrace.project.contract import Contract
 from headrace.project.deployments import Deployment, Key
 from headrace.project.hosting import TransformRunner, targets_of
 from headrace.project.threads import Transform
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
 from headrace_pipeline.adapters.in_hand import InHand
 from headrace_pipeline.adapters.references import References
 from headrace_pipeline.adapters.rewind import Rewind

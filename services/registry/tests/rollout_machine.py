@@ -3,6 +3,7 @@
 from typing import Any
 
 from headrace.events import type_name
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
     AbortRollout,
     PauseRollout,
@@ -13,8 +14,7 @@ from headrace.events.registry import (
     StartRollout,
     TimedOut,
 )
-from headrace.policy.verdict import FAIL, UNMEASURED
-from headrace.project.definition import RolloutDefinition
+from headrace.events.verdicts import FAIL, UNMEASURED
 from headrace.testing.registry import CANARY, HOUR_S, folded, registered, verdict
 from headrace_registry.core.case import Unloadable, Warmed
 from headrace_registry.core.rollout import decide

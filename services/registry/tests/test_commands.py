@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.events.registry import RolloutAborted, RolloutAdvanced, RolloutCompleted, RolloutStarted
-from headrace.policy.verdict import FAIL
+from headrace.events.verdicts import FAIL
 from headrace_cli.main import app
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]

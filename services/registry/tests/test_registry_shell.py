@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from headrace.bus import artifacts
 from headrace.events.registry import (
     AbortRollout,
     ApproveVersion,
@@ -24,7 +23,8 @@ from headrace.events.registry import (
     VersionDeleted,
     VersionRegistered,
 )
-from headrace.policy.verdict import FAIL
+from headrace.events.verdicts import FAIL
+from headrace.models import artifacts
 from headrace.testing.registry import command
 from headrace_registry.core.card import write_card
 

@@ -27,8 +27,7 @@ from headrace.events.registry import (
     StartRollout,
     VersionApproved,
 )
-from headrace.events.verdicts import Evidence
-from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
+from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evidence
 from headrace.registry.state import apply
 from headrace.testing.registry import CANARY, HOUR_S, folded, registered, verdict
 from headrace_registry.core.case import Approved, Unloadable, Warmed

@@ -8,7 +8,7 @@ from headrace.events.registry import (
     RollBack,
     RolledBack,
 )
-from headrace.policy.verdict import FAIL
+from headrace.events.verdicts import FAIL
 from headrace.testing.registry import CANARY, HOUR_S
 from headrace_registry.core.case import Unloadable
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from services.registry.tests.rollout_machine import AB_TEST, BLUE_GREEN, MESSAGES, SHADOW, Machine
 
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
     ArchiveVersion,
     PromoteRollout,
@@ -17,8 +18,7 @@ from headrace.events.registry import (
     RolloutCompleted,
     RolloutStarted,
 )
-from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS
-from headrace.project.definition import RolloutDefinition
+from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS
 from headrace.registry.state import Fold, Registry, apply
 from headrace.testing.registry import CANARY, HOUR_S, folded, version_of
 from headrace_registry.core import versions

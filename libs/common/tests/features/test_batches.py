@@ -6,17 +6,18 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.features import batches
-from headrace.features.batches import Batch, fold_batch
-from headrace.features.plan import plan_view
-from headrace.features.tiles import TileState
-from headrace.project.definition import (
+from headrace.events.definition import (
     FeatureDefinition,
     FieldSpec,
     ProjectDefinition,
     SourceDefinition,
     ViewDefinition,
 )
+from headrace.features import batches
+from headrace.features.batches import Batch, fold_batch
+from headrace.features.partials import AGGREGATIONS
+from headrace.features.plan import plan_view
+from headrace.features.tiles import TileState
 
 HOUR, DAY = 3600, 86_400
 START = 1_364_774_400.0
@@ -24,7 +25,7 @@ SOURCE = SourceDefinition("s", (FieldSpec("at", "number"), FieldSpec("x", "numbe
 FEATURES = tuple(
     FeatureDefinition(f"{kind}_{window}", kind, None if kind == "count" else "x", window)
     for window in (HOUR, DAY)
-    for kind in ("count", "sum", "mean", "min", "max", "std", "last")
+    for kind in AGGREGATIONS
 )
 PLAN = plan_view(
     ProjectDefinition("p", (), (SOURCE,), (ViewDefinition("v", "s", ("who",), FEATURES, ""),), (), ()), "v"

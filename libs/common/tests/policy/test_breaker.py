@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.events.definition import BreakerDefinition
 from headrace.policy.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, Call, allows, at, failure_share, on_call
-from headrace.project.definition import BreakerDefinition
 
 PLAN = BreakerDefinition(slow_s=1.0, window_s=30.0, window_calls=5, min_calls=3, open_s=10.0, probes=2)
 GOOD, BAD, SLOW = {"failed": 0.0}, {"failed": 1.0, "reason": "NaN"}, {"took_s": 1.0}

@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from headrace.bus.port import Record
-from headrace.envelope import Origin, read_headers
 from headrace.errors import Misconfigured, Poison
+from headrace.log.envelope import Origin, read_headers
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace.project import Binary, Outcome, Project, RawStream, Source, outcomes, pipeline
 from headrace.project.compile import compile_project
 from headrace.project.contract import Contract, read_raw
 from headrace.project.deployments import Deployment, Key
 from headrace.project.hosting import TransformRunner, targets_of
-from headrace.topics import Topics
 
 
 class Landing(msgspec.Struct):

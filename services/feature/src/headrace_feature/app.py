@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 
-from headrace.bus.runtime import Context, Restart, Runnable
-from headrace.bus.shards import ShardHost
+from headrace.events.definition import digest_of
 from headrace.events.project import ProjectApplied
-from headrace.project.definition import digest_of
+from headrace.hosting.group import ShardGroup
+from headrace.hosting.runtime import Restart, Runnable
+from headrace.project.service import Context
 from headrace_feature.adapters.admission import Admission
 from headrace_feature.adapters.history import History
 from headrace_feature.settings import LINGER_S, MAX_BATCH
@@ -27,7 +28,7 @@ class Feature:
         built_from = self._digest()
         context.projects.listen(lambda applied: self._compare(built_from, applied))
         admission = Admission(context.codec, context.topics, context.projects.sources)
-        host = ShardHost(
+        host = ShardGroup(
             context.log,
             context.codec,
             context.topics,

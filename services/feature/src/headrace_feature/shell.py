@@ -4,16 +4,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from headrace.bus.port import Out, TopicPartition
-from headrace.bus.shard_logic import Outputs, Rebuild
-from headrace.codec import Message, SourceEvent, Stamp, out, tombstone
-from headrace.envelope import Envelope, read_headers
+from headrace.events.definition import ProjectDefinition
 from headrace.events.features import FeatureShardAdvanced, IdentitiesSeen, PipelineAdvanced, Tile, ViewAdopted
 from headrace.features.origins import MOST_PLACES, MOST_SPARSE, Origins
 from headrace.features.tiles import TileState
-from headrace.obs.health import Health
-from headrace.project.definition import ProjectDefinition
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.hosting.logic import Outputs, Rebuild
+from headrace.log.codec import Message, SourceEvent, Stamp, out, tombstone
+from headrace.log.envelope import Envelope, read_headers
+from headrace.log.port import Out, TopicPartition
+from headrace.log.topics import Topics
 from headrace_feature.adapters.history import History
 from headrace_feature.core.views import SourceFold, duties_of, plans_of
 from headrace_feature.settings import STATE_BYTES

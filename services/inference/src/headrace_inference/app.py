@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from functools import partial
 
-from headrace.bus.port import Log, TopicPartition
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import Context, Runnable
-from headrace.bus.shards import ShardHost
-from headrace.bus.views import View
 from headrace.clock import Clock
-from headrace.codec import Codec
 from headrace.events.failures import NotLoaded
 from headrace.features.store import OnlineStore, Tiles
-from headrace.obs.health import Health
-from headrace.runs import runs_folder
-from headrace.topics import Topics
+from headrace.hosting.group import ShardGroup
+from headrace.hosting.health import Health
+from headrace.hosting.runs import runs_folder
+from headrace.hosting.runtime import Runnable
+from headrace.log.codec import Codec
+from headrace.log.port import Log, TopicPartition
+from headrace.log.topics import Topics
+from headrace.log.views import View
+from headrace.project.applied import Projects
+from headrace.project.service import Context
 from headrace_inference.adapters.blackbox import Blackbox
 from headrace_inference.adapters.control import Control
 from headrace_inference.adapters.definitions import Definitions
@@ -99,7 +100,7 @@ async def wire(
         return await log.end_offsets(partitions)
 
     plane = Plane(definitions, control, shelf, loads, store, topics, clock, health, ends)
-    host = ShardHost(
+    host = ShardGroup(
         log,
         codec,
         topics,

@@ -7,11 +7,11 @@ from functools import partial
 
 import numpy as np
 
-from headrace.codec import Message
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.failures import RowUnfit, Shed
 from headrace.events.inference import Answer, Refused, Score
 from headrace.features.rows import entities_of, look_up_many
-from headrace.project.definition import DeploymentDefinition
+from headrace.log.codec import Message
 from headrace_inference.adapters.models import LoadedModel
 from headrace_inference.core.admission import Admitted, admit, deadline_ms_of, due_ms, short_id, unit_of
 from headrace_inference.core.batching import Case, Failures

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from headrace.bus.port import TopicPartition
 from headrace.clock import Clock
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.registry import Route
 from headrace.features.store import OnlineStore
-from headrace.obs.health import Health
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.log.port import TopicPartition
+from headrace.log.topics import Topics
 from headrace_inference.adapters.control import Control
 from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.loads import Loads

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from headrace.events.definition import BreakerDefinition
 from headrace.events.failures import Failure, Hung, NoTime, is_own
 from headrace.events.registry import Signature
 from headrace.policy.breaker import Culprit
-from headrace.project.definition import BreakerDefinition
 from headrace_inference.adapters.models import LoadedModel, NotScored, Scored
 from headrace_inference.adapters.shelf import Shelf
 from headrace_inference.core.admission import call_limit_s

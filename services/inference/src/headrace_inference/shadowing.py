@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from headrace.bus.port import Headers, Out
+from headrace.events.definition import BreakerDefinition
 from headrace.events.failures import Failure, NoTime, NotLoaded, Shed
 from headrace.events.inference import DecisionMade, Score, ShadowScored
-from headrace.project.definition import BreakerDefinition
+from headrace.log.port import Headers, Out
 from headrace_inference.adapters.models import LoadedModel, NotScored
 from headrace_inference.core.batching import Call
 from headrace_inference.core.records import Records

@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-from headrace.bus.port import Headers, TopicPartition
-from headrace.bus.shard_logic import Outputs, Rebuild
-from headrace.codec import Message
 from headrace.errors import HeadraceError
 from headrace.events.inference import DecisionMade, Invalid, ShadowScored
+from headrace.hosting.logic import Outputs, Rebuild
+from headrace.log.codec import Message
+from headrace.log.port import Headers, TopicPartition
 from headrace_inference.core.faults import told
 from headrace_inference.core.records import Records, answered_by, kept_causes
 from headrace_inference.core.repeats import WINDOW, WINDOW_BYTES, Answered, Untold

@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headrace.bus.admin import require_topics
-from headrace.bus.port import Producer, TopicPartition
-from headrace.bus.runtime import Context, Restart, Runnable
-from headrace.bus.stops import Stops
 from headrace.errors import Misconfigured, NoTopic, Retryable
+from headrace.events.definition import PipelineDefinition
 from headrace.events.project import ProjectApplied
+from headrace.hosting.runs import runs_folder
+from headrace.hosting.runtime import Restart, Runnable
+from headrace.hosting.stops import Stops
+from headrace.log.admin import require_topics
+from headrace.log.port import Producer, TopicPartition
 from headrace.project.contract import Contract
-from headrace.project.definition import PipelineDefinition
 from headrace.project.hosting import TransformRunner, targets_of
 from headrace.project.load import Allowed, load_allowed
 from headrace.project.pipelines import Pipeline
+from headrace.project.service import Context
 from headrace.project.threads import beside
-from headrace.runs import runs_folder
 from headrace_pipeline.adapters.agents import Agents, add_agent, make_app
 from headrace_pipeline.adapters.in_hand import InHand
 from headrace_pipeline.adapters.references import References

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
-from headrace.bus.port import Record
 from headrace.errors import Poison
+from headrace.log.port import Record
 from headrace.project.hosting import Handled
 from headrace_pipeline.adapters.rewind import Rewind
 from headrace_pipeline.core.memory import MOST_PASSES, ONE_BY_ONE, Memory

@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.bus.dlq import dead_letter
-from headrace.bus.judging import Learn
-from headrace.bus.poison import IN_A_ROW, PoisonLedger
-from headrace.bus.port import Out, Producer, Record
-from headrace.bus.stops import Stops, way_on
 from headrace.clock import Clock
-from headrace.codec import out
-from headrace.envelope import Envelope, Origin
 from headrace.errors import Misconfigured, Poison, Retryable
 from headrace.events.features import PipelineAdvanced
-from headrace.obs.health import Health
-from headrace.policy.backoff import delays_s
+from headrace.hosting.health import Health
+from headrace.hosting.stops import Stops, way_on
+from headrace.hosting.triage import Learn
+from headrace.log.backoff import delays_s
+from headrace.log.codec import out
+from headrace.log.dead_letters import dead_letter
+from headrace.log.envelope import Envelope, Origin
+from headrace.log.poison import IN_A_ROW, PoisonLedger
+from headrace.log.port import Out, Producer, Record
+from headrace.log.topics import Topics
 from headrace.project.contract import Contract, read_raw
 from headrace.project.hosting import Handled, TransformRunner
 from headrace.project.threads import MOST_HELD_BYTES
-from headrace.topics import Topics
 from headrace_pipeline.adapters.in_hand import InHand
 from headrace_pipeline.adapters.rewind import Rewind
 from headrace_pipeline.core.memory import Memory, Place, place_of

@@ -4,13 +4,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from headrace.bus.port import Out, Record, TopicPartition
-from headrace.bus.projects import Projects
-from headrace.bus.shard_logic import Outputs, Rebuild
 from headrace.clock import Clock
-from headrace.codec import Message, caused_by, out, tombstone
-from headrace.envelope import Envelope, derived_id
 from headrace.errors import Fatal, Poison, Retryable
+from headrace.events.definition import DeploymentDefinition, RolloutDefinition
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import (
     AbortRollout,
@@ -38,9 +34,13 @@ from headrace.events.registry import (
     VersionRegistered,
 )
 from headrace.events.verdicts import VerdictGiven
-from headrace.project.definition import DeploymentDefinition, RolloutDefinition
+from headrace.hosting.logic import Outputs, Rebuild
+from headrace.log.codec import Message, caused_by, out, tombstone
+from headrace.log.envelope import Envelope, derived_id
+from headrace.log.port import Out, Record, TopicPartition
+from headrace.log.topics import Topics
+from headrace.project.applied import Projects
 from headrace.registry.state import ID_BYTES, IDS_KEPT, Entry, Fold, Registry, Rollout
-from headrace.topics import Topics
 from headrace_registry.core import admission, passing, rollout, versions
 from headrace_registry.core.card import write_card
 from headrace_registry.core.case import UNDECLARED, Approved, Unloadable, Warmed

@@ -4,12 +4,13 @@ Events of a batch are grouped by tile and pane; within a group numpy adds in the
 pane held. A batch that brings an event which its tile may have to refuse (too late) is folded one by one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.features.partials import add_values
 from headrace.features.plan import ViewPlan, WidthPlan
 from headrace.features.tiles import Pane, TileState
 
@@ -97,36 +98,7 @@ def _fold_width(
     table[:, 0] += np.bincount(cell, minlength=len(keys))
     place = 1
     for name, parts in width.columns:
-        _fold_column(table[:, place : place + len(parts)], parts, cell, column(name)[alive], at_s)
+        add_values(table[:, place : place + len(parts)], parts, cell, column(name)[alive], at_s)
         place += len(parts)
     for owner, number, pane in zip(owners, panes_at, table.tolist(), strict=True):
         states[owner].panes[n][number] = pane
-
-
-def _fold_column(table: Floats, parts: Sequence[str], cell: Ints, values: Floats, at_s: Floats) -> None:
-    known = ~np.isnan(values)
-    at, seen = cell[known], values[known]
-    for n, part in enumerate(parts):
-        column = table[:, n]
-        if part in _FOLDS:
-            ufunc, of = _FOLDS[part]
-            ufunc.at(column, at, of(seen))
-        elif part == "last":
-            _fold_last(column, table[:, n + 1], cell, values, at_s)
-
-
-_FOLDS: Mapping[str, tuple[np.ufunc, Callable[[Floats], Any]]] = {
-    "n": (np.add, lambda values: np.ones(len(values))),
-    "sum": (np.add, lambda values: values),
-    "sum_squares": (np.add, lambda values: values * values),
-    "min": (np.minimum, lambda values: values),
-    "max": (np.maximum, lambda values: values),
-}
-
-
-def _fold_last(last: Floats, last_at: Floats, cell: Ints, values: Floats, at_s: Floats) -> None:
-    """The newest event of each cell, of equally new ones the later; it replaces what is not newer."""
-    order = np.lexsort((np.arange(len(cell)), at_s, cell))
-    ends = order[np.append(cell[order][1:] != cell[order][:-1], True)]
-    ends = ends[at_s[ends] >= last_at[cell[ends]]]
-    last[cell[ends]], last_at[cell[ends]] = values[ends], at_s[ends]

@@ -17,7 +17,7 @@ such a row) counts among neither the slow calls nor the quick ones, and as a pro
 
 from dataclasses import dataclass, replace
 
-from headrace.project.definition import BreakerDefinition
+from headrace.events.definition import BreakerDefinition
 
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 Culprit = tuple[int, int]

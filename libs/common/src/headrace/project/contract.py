@@ -8,19 +8,20 @@ from typing import Any
 
 import msgspec
 
-from headrace.bus.port import MAX_VALUE_BYTES, Out, Record
-from headrace.codec import header, is_json, out, refuse_unreadable
-from headrace.envelope import MAX_TEXT_BYTES, Envelope, Origin, derived_id
 from headrace.errors import Poison
+from headrace.events.definition import LabelDefinition, PipelineDefinition, ProjectDefinition, SourceDefinition
 from headrace.events.inference import OutcomeObserved
 from headrace.features.plan import refusal
 from headrace.instants import instant_s, why_not
-from headrace.project.compile import event_struct
-from headrace.project.definition import LabelDefinition, PipelineDefinition, ProjectDefinition, SourceDefinition
+from headrace.log.codec import header, is_json, out
+from headrace.log.envelope import MAX_TEXT_BYTES, Envelope, Origin, derived_id
+from headrace.log.limits import refuse_unreadable
+from headrace.log.port import MAX_VALUE_BYTES, Out, Record
+from headrace.log.topics import Topics
+from headrace.project.compile_streams import event_struct
 from headrace.project.labels import Label, why_not_label
 from headrace.project.pipelines import Outcome
 from headrace.project.threads import said
-from headrace.topics import Topics
 
 
 def read_raw(record: Record) -> Any:

@@ -13,16 +13,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from headrace.bus.port import Record
-from headrace.envelope import Origin
 from headrace.errors import Poison
+from headrace.events.definition import PipelineDefinition, ProjectDefinition
+from headrace.log.envelope import Origin
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace.project.compile import compile_source
 from headrace.project.contract import Contract, read_raw
-from headrace.project.definition import PipelineDefinition, ProjectDefinition
 from headrace.project.hosting import Handled, TransformRunner, targets_of
 from headrace.project.pipelines import OutcomesOf, Pipeline
 from headrace.project.sources import Source
-from headrace.topics import Topics
 
 T = TypeVar("T")
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-from headrace.bus.port import Record
-from headrace.codec import Codec, SourceEvent
+from headrace.events.definition import SourceDefinition
 from headrace.events.features import PipelineAdvanced
 from headrace.features.plan import admission
-from headrace.project.definition import SourceDefinition
-from headrace.topics import Topics
+from headrace.log.codec import Codec, SourceEvent
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 
 
 class Admission:

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Sequence
 
-from headrace.bus.port import Log, Reader, Record, TopicPartition
-from headrace.codec import SourceEvent
 from headrace.errors import Poison
+from headrace.log.codec import SourceEvent
+from headrace.log.port import Log, Reader, Record, TopicPartition
 from headrace_feature.adapters.admission import Admission
 
 _CHUNK = 5000

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import ProjectDefinition, SourceDefinition
 from headrace.events.features import ViewAdopted
 from headrace.features.batches import Batch, fold_batch
 from headrace.features.entities import LONGEST_PART, bounded, entity_key, part_of
@@ -22,7 +23,6 @@ from headrace.features.origins import Origins
 from headrace.features.plan import ViewPlan, available_s, kinds_of, plan_definition, plan_view
 from headrace.features.repeats import Repeats
 from headrace.features.tiles import TileState
-from headrace.project.definition import ProjectDefinition, SourceDefinition
 
 # A tile in memory, and a pane of it (a list of a few numbers), by estimate.
 _TILE_BYTES, _PANE_BYTES = 600, 260

@@ -6,10 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from headrace.bus.port import Log, Out, Producer
 from headrace.clock import Clock
-from headrace.codec import out
-from headrace.envelope import Envelope, derived_id
 from headrace.errors import Fatal, Retryable
 from headrace.events.inference import (
     BreakerChanged,
@@ -19,8 +16,11 @@ from headrace.events.inference import (
     VersionUnloadable,
     VersionWarmed,
 )
-from headrace.obs.health import Health
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope, derived_id
+from headrace.log.port import Log, Out, Producer
+from headrace.log.topics import Topics
 from headrace_inference.adapters.loads import Loads
 from headrace_inference.adapters.shelf import Shelf
 

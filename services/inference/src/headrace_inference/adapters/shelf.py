@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from headrace.clock import Clock
+from headrace.events.definition import BreakerDefinition
 from headrace.events.failures import Busy, Failure, NotLoaded
 from headrace.events.inference import BreakerChanged
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
 from headrace.policy.breaker import (
     CLOSED,
     OPEN,
@@ -22,7 +23,6 @@ from headrace.policy.breaker import (
     slow_share,
     trip,
 )
-from headrace.project.definition import BreakerDefinition
 from headrace_inference.adapters.lane import Lane, Pulse
 from headrace_inference.adapters.models import LoadedModel
 from headrace_inference.core.lateness import is_hung

@@ -8,10 +8,10 @@ import hashlib
 import math
 from dataclasses import dataclass
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import Expired, Invalid, PredictionRequested
 from headrace.features.rows import check_inputs
 from headrace.instants import why_not
-from headrace.project.definition import DeploymentDefinition
 
 # What users name is echoed in decisions: without a limit one record of theirs makes one of ours that no broker takes.
 MAX_TEXT_CHARS = 512

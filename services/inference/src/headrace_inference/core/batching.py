@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.failures import Failure
 from headrace.events.inference import Score
 from headrace.events.registry import Route
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_inference.core.ladder import Ask, Chosen, Step, choose_step, passed_over
 from headrace_inference.core.routing import Assigned
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from headrace.bus.port import Headers, Out
-from headrace.codec import Message
-from headrace.envelope import MSGPACK, derived_id, format_instant
 from headrace.events import type_name
 from headrace.events.inference import DecisionMade, PredictionAnswered, ShadowScored
-from headrace.obs.trace import child_of
+from headrace.log.codec import Message
+from headrace.log.envelope import MSGPACK, derived_id, format_instant
+from headrace.log.port import Headers, Out
+from headrace.log.trace import child_of
 from headrace_inference.core.admission import MAX_TEXT_CHARS, short_id
 
 REPLY_PARTITION = "headrace_reply_partition"
@@ -85,7 +85,11 @@ def causes_of(request: Message, found: Mapping[str, bytes], at_s: float | None =
         ("ce_causationid", name),
         ("ce_correlationid", _short(found.get("ce_correlationid")) or name),
     )
-    return (*causes, ("traceparent", child_of(envelope.traceparent).encode())) if envelope.traceparent else causes
+    return (
+        (*causes, ("traceparent", child_of(envelope.traceparent, name.decode()).encode()))
+        if envelope.traceparent
+        else causes
+    )
 
 
 def reply_partition(found: Mapping[str, bytes], partitions: int) -> int | None:

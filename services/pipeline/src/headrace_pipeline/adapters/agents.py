@@ -13,10 +13,10 @@ from typing import Any
 import faust
 from faust.types import TP, EventT
 
-from headrace.bus.port import Record
-from headrace.bus.tls import tls_context
-from headrace.bus.unpacking import cut_of
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
+from headrace.log.port import Record
+from headrace.log.tls import tls_context
+from headrace.log.unpacking import cut_of
 
 _MOST = 2000
 _WITHIN_S = 0.02

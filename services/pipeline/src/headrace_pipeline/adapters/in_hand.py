@@ -21,10 +21,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from headrace.bus.port import Record
 from headrace.errors import Misconfigured, Poison
-from headrace.forks import in_each_child
-from headrace.runs import make_folder
+from headrace.hosting.forks import in_each_child
+from headrace.hosting.runs import make_folder
+from headrace.log.port import Record
 
 _log = logging.getLogger("headrace.pipeline")
 

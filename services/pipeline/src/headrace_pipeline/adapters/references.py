@@ -5,13 +5,13 @@ import logging
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
-from headrace.bus.port import Log, Record
-from headrace.bus.views import View
-from headrace.codec import Codec, Message
-from headrace.envelope import read_headers
 from headrace.errors import Poison
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import read_headers
+from headrace.log.port import Log, Record
+from headrace.log.topics import Topics
+from headrace.log.views import View
 from headrace.project.contract import read_raw
-from headrace.topics import Topics
 
 # What a message takes as a dict, by estimate: so many times its bytes, and so much more.
 _GROWTH, _OBJECT_BYTES = 4, 400

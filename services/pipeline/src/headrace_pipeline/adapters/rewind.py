@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 
-from headrace.bus.port import Log, Record, TopicPartition
+from headrace.log.port import Log, Record, TopicPartition
 
 _CHUNK = 2000
 

@@ -8,7 +8,7 @@ a record it starts anew and knows nothing: everything is shown again, except the
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from headrace.bus.port import Record
+from headrace.log.port import Record
 
 Place = tuple[str, int]
 

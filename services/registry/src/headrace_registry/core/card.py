@@ -6,9 +6,9 @@ read (`tags`, `metrics`, `model-index`). Nothing is made up: what nobody said is
 
 from collections.abc import Mapping, Sequence
 
-from headrace.envelope import format_instant
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.registry import VersionRegistered
-from headrace.project.definition import DeploymentDefinition
+from headrace.log.envelope import format_instant
 
 NOT_STATED = "Not stated."
 

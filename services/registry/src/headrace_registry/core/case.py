@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.events import type_name
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import CommandRefused
-from headrace.project.definition import RolloutDefinition
 from headrace.registry.state import RUNNING, WARMING, Entry, Rollout
 
 Facts = list[Any]

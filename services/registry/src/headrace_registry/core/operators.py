@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
     AbortRollout,
     PauseRollout,
@@ -14,7 +15,6 @@ from headrace.events.registry import (
     RolloutResumed,
     StartRollout,
 )
-from headrace.project.definition import RolloutDefinition
 from headrace.registry.state import WARMING, Entry
 from headrace_registry.core.case import Case, Facts, refused, why_not
 from headrace_registry.core.outcomes import aborted, begun, rolled_back, switched

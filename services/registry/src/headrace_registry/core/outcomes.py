@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from headrace.envelope import derived_id
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
     AbortCause,
     AliasMoved,
@@ -16,7 +16,7 @@ from headrace.events.registry import (
     RouteChanged,
 )
 from headrace.events.verdicts import Evidence, VerdictGiven
-from headrace.project.definition import RolloutDefinition
+from headrace.log.envelope import derived_id
 from headrace.registry.state import SWITCHED, WARMING, Entry, Rollout
 from headrace_registry.core import routes
 from headrace_registry.core.case import Case, Facts

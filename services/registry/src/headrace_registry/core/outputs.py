@@ -7,8 +7,8 @@ not refused: a label or a version may name no classes, or call them by numbers; 
 
 from collections.abc import Sequence
 
+from headrace.events.definition import LabelDefinition
 from headrace.events.registry import RegisterVersion, VersionRegistered
-from headrace.project.definition import LabelDefinition
 from headrace.project.labels import are_its_answers, are_plain
 
 _BINARY, _CLASSES, _NUMBER = "binary", "classes", "number"

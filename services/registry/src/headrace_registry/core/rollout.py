@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from headrace.events import type_name
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import RolloutAborted, RolloutCompleted, StartRollout, TimedOut
 from headrace.events.verdicts import VerdictGiven
-from headrace.project.definition import RolloutDefinition
 from headrace.registry.state import HELD, PAUSED, WARMING, Registry, apply
 from headrace_registry.core.case import (
     UNDECLARED,

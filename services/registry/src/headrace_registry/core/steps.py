@@ -12,9 +12,7 @@ as well. Not knowing holds the share, and a step without any request waits for t
 
 from dataclasses import dataclass
 
-from headrace.events.verdicts import Evidence, VerdictGiven
-from headrace.policy.telling import told
-from headrace.policy.verdict import FAIL, PASS
+from headrace.events.verdicts import FAIL, PASS, Evidence, VerdictGiven, told
 from headrace.registry.state import CANARY, SHADOWING, TESTING, Rollout
 
 

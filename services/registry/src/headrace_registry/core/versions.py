@@ -8,6 +8,7 @@ takes the artifacts that no other version refers to, never the facts.
 from typing import Any
 
 from headrace.events import type_name
+from headrace.events.definition import LabelDefinition
 from headrace.events.registry import (
     AliasMoved,
     ApproveVersion,
@@ -26,9 +27,8 @@ from headrace.events.registry import (
     VersionRegistered,
     VersionTagged,
 )
+from headrace.events.verdicts import FAIL
 from headrace.instants import EARLIEST_S, LATEST_S
-from headrace.policy.verdict import FAIL
-from headrace.project.definition import LabelDefinition
 from headrace.registry.state import Entry, Registry
 from headrace_registry.core import routes
 from headrace_registry.core.outputs import unlike_file, unlike_label
