@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from headrace.events.definition import RolloutDefinition
-from headrace.stats.pairs import BlockSum, PairTest, brier_losses, shows_harm, shows_no_worse, sum_up
-from headrace.stats.sequential import chains_needed, log_mean_exp
 from numpy.typing import NDArray
 
+from headrace.events.definition import RolloutDefinition
 from headrace.project.deployments import GUARDRAILS
+from headrace.stats.pairs import BlockSum, PairTest, brier_losses, shows_harm, shows_no_worse, sum_up
+from headrace.stats.sequential import chains_needed, log_mean_exp
 from headrace_monitor.core.guardrails import (
     LATENCY_SLACK,
     THRESHOLDS,

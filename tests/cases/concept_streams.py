@@ -12,7 +12,6 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from msgspec.structs import replace
 from numpy.typing import NDArray
 from river.datasets import synth
@@ -271,9 +270,7 @@ class Player:
         step = on_request(
             self.runs, request, request_id_of(request), self.deployment, request.clock_s, int(request.clock_s * 1000)
         )
-        assert answer is not None
-        self.runs = apply(self.runs, answer)
-        assert not isinstance(answer, TrainingFinished)
+        (answer,), self.runs = step.facts, step.state
         facts = self._reported(answer)
         if not isinstance(answer, RetrainAccepted):
             self.story.runs.append((request.cause, "refused", getattr(answer, "reason", "")))

@@ -2,13 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from headrace.events.definition import ProjectDefinition
-from headrace.hosting.triage import Learn
-from headrace.log.codec import Codec, Message
-from headrace.log.envelope import Envelope
-from headrace.log.port import Out, Record, TopicPartition
-from headrace.log.topics import Topics
-
 from headrace.clock import ManualClock
 from headrace.events.alerts import AlertChanged
 from headrace.events.definition import ProjectDefinition

@@ -1,14 +1,13 @@
 """Every figure and every finding that `apply` accepts is really fed and really opened by the monitor."""
 
 import pytest
-from headrace.events.definition import DeploymentDefinition
-from headrace.stats.figures import FIGURES
-from headrace.stats.losses import BINARY, CLASSES, NUMBER
 
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
 from headrace.project import Binary, Deployment, Multiclass, Number, PageHinkley, Project, Regression
 from headrace.project.faults import applicable
+from headrace.stats.figures import FIGURES
+from headrace.stats.losses import BINARY, CLASSES, NUMBER
 from headrace_monitor.core.findings import findings_of, on_champion, on_window
 
 DAY_S = 86_400.0

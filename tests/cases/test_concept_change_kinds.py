@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from headrace.features.outcomes import Told
-from headrace.stats.losses import losses
 from msgspec.structs import replace
 from river.datasets import synth
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -33,6 +31,7 @@ from headrace.project import (
 )
 from headrace.project.compile import compile_project
 from headrace.project.deployments import LabelKind, Rung
+from headrace.stats.losses import losses
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.findings import findings_of, on_window
 from headrace_monitor.core.windows import Windows
@@ -160,8 +159,8 @@ class PlayerOf(Player):
         gated = fit_gated(self.deployment, training_set.target, training_set.span, make, *given, training_set.champion)
         if stands := blocking(gated.results, (), self.deployment.gates):
             return replace(finished, reason=f"{stands[0].gate} {stands[0].verdict} {stands[0].detail}")
-        fitted = refit(material.target, make, *given, gated)
-        self._switch(accepted, count, fitted.model, gated, material.after)
+        fitted = refit(training_set.target, make, *given, gated)
+        self._switch(accepted, count, fitted.model, gated, training_set.after)
         assert self.champion is not None
         names = NAMES if self.kind is CLASSES else ()
         registered = replace(self.champion.registered, output=training_set.target.kind, classes=names)

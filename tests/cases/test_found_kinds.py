@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 import pytest
-from headrace.events.definition import DeploymentDefinition, LabelDefinition
-from headrace.features.outcomes import Told
+from headrace_cli.board import Board
 from msgspec.structs import replace
 
 from headrace.errors import Poison
@@ -20,12 +19,12 @@ from headrace.events.registry import (
     VersionRegistered,
 )
 from headrace.events.verdicts import UNMEASURED
+from headrace.features.outcomes import Told
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace.project.labels import value_of, why_not_label
 from headrace.registry.state import Registry
 from headrace.testing.registry import CANARY, command, folded, verdict, version_of
-from headrace_cli.board import Board
 from headrace_monitor.core.evidence import unmeasured
 from headrace_monitor.core.rollout_analysis import begin
 from headrace_monitor.core.rollout_requests import Seen

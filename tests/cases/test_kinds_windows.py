@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from headrace.events.definition import ProjectDefinition
-from headrace.features.outcomes import Told
 from msgspec.structs import replace
 from sklearn.metrics import log_loss
 
@@ -13,6 +11,7 @@ from headrace.events.definition import ProjectDefinition
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
 from headrace.events.registry import RolloutStarted
+from headrace.features.outcomes import Told
 from headrace.project import Binary, Canary, Deployment, Multiclass, Number, PageHinkley, Project, Regression
 from headrace.project.compile import compile_project
 from headrace.project.deployments import LabelKind

@@ -1,7 +1,6 @@
 """Alerts on what services say of themselves: they begin and end with the state that they tell."""
 
 import pytest
-from headrace.log.port import Record
 from tests.cases.monitor_alone import DECISIONS, FACTS, NOW, ROUTES, Monitor, compiled, one
 
 from headrace.events.alerts import AlertChanged
@@ -15,6 +14,7 @@ from headrace.events.inference import (
 )
 from headrace.events.ops import PartitionResumed, PartitionStopped
 from headrace.events.registry import Route
+from headrace.log.port import Record
 from headrace_monitor.core.serving_alarms import InferenceFact
 
 

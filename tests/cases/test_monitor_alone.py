@@ -4,10 +4,6 @@ import math
 
 import msgspec
 import pytest
-from headrace.events.definition import LabelDefinition
-from headrace.log.codec import Message
-from headrace.log.envelope import Envelope
-from headrace.log.port import Record, TopicPartition
 from tests.cases.monitor_alone import (
     DAY,
     DECISIONS,
@@ -320,7 +316,6 @@ async def test_events_of_a_source_that_nobody_asks_about_do_not_grow_beyond_thei
 
 def test_labels_of_units_that_are_never_asked_about_are_bounded_and_counted() -> None:
     from headrace.features.outcomes import Told
-
     from headrace_monitor.core.labels import Labels
 
     project = compiled(one("d"))

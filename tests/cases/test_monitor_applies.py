@@ -5,6 +5,11 @@ import time
 
 import msgspec
 import pytest
+
+from headrace.clock import SystemClock
+from headrace.events.inference import DecisionMade, Score, Served
+from headrace.events.monitor import WindowClosed
+from headrace.events.project import ProjectApplied
 from headrace.hosting.health import Health
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
@@ -14,16 +19,10 @@ from headrace.log.memory import MemoryLog
 from headrace.log.port import Log
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
-from headrace.project.applied import Projects
-from headrace.project.service import Context
-
-from headrace.clock import SystemClock
-from headrace.events.inference import DecisionMade, Score, Served
-from headrace.events.monitor import WindowClosed
-from headrace.events.project import ProjectApplied
 from headrace.project import Count, Deployment, FeatureView, Key, Number, Project, Source
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
+from headrace.project.service import Context
 from headrace_monitor.app import Monitor
 
 DAY = 86_400.0

@@ -11,6 +11,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+
+from headrace.clock import SystemClock
+from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
+from headrace.events.monitor import MonitorState, WindowClosed
+from headrace.events.project import ProjectApplied
 from headrace.hosting.health import Health
 from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
@@ -20,16 +25,10 @@ from headrace.log.envelope import Envelope
 from headrace.log.kafka import KafkaLog
 from headrace.log.port import Log, Out
 from headrace.log.views import read_all
-from headrace.project.applied import Projects
-from headrace.project.service import Context
-
-from headrace.clock import SystemClock
-from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
-from headrace.events.monitor import MonitorState, WindowClosed
-from headrace.events.project import ProjectApplied
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
+from headrace.project.service import Context
 from headrace_broker import free_port
 from headrace_monitor.app import Monitor
 

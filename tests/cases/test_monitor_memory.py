@@ -5,14 +5,14 @@ import tracemalloc
 from collections.abc import Mapping
 
 import pytest
+
+from headrace.clock import ManualClock
+from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
 from headrace.hosting.health import Health
 from headrace.log.codec import Message
 from headrace.log.envelope import Envelope
 from headrace.log.port import Record, TopicPartition
 from headrace.log.topics import Topics
-
-from headrace.clock import ManualClock
-from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace_monitor.adapters.outside import Outside

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.clock import ManualClock
 from headrace.events.definition import ProjectDefinition
+from headrace.events.inference import DecisionMade, Invalid, OutcomeObserved, Score, Served
+from headrace.events.monitor import WindowClosed
 from headrace.hosting.health import Health
 from headrace.log.codec import Codec, Message
 from headrace.log.envelope import Envelope
 from headrace.log.port import Out, Record, TopicPartition
 from headrace.log.topics import Topics
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from headrace.clock import ManualClock
-from headrace.events.inference import DecisionMade, Invalid, OutcomeObserved, Score, Served
-from headrace.events.monitor import WindowClosed
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace_monitor.adapters.outside import Outside

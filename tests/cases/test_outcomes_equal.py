@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
-from headrace.features.outcomes import Told
-from headrace.log.topics import Topics
 from tests.cases.outcomes_oracle import HOUR, Outcome, Request, history, label_by_loops
 
 from headrace.events.inference import DecisionMade, PredictionRequested, Score, Served
 from headrace.features.dataset import Gathered
+from headrace.features.outcomes import Told
+from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace_monitor.core.blocks import Blocks

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 import pytest
-from headrace.events.definition import DeploymentDefinition
-from headrace.features.outcomes import Told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +27,7 @@ from headrace.events.inference import DecisionMade, FellBack, Refused, Score, Se
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAdvanced, RolloutStarted, Route
 from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evidence, VerdictGiven
+from headrace.features.outcomes import Told
 from headrace.project import Binary, Canary, Deployment, Guardrail, Number, Project
 from headrace.project.compile import compile_project
 from headrace_monitor.core.arms import PENDING_BYTES

@@ -7,6 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
+
+from headrace.clock import ManualClock, SystemClock
+from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
+from headrace.events.monitor import WindowClosed
+from headrace.events.project import ProjectApplied
 from headrace.hosting.health import Health
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
@@ -16,16 +21,10 @@ from headrace.log.memory import MemoryLog, MemoryReader
 from headrace.log.port import TopicPartition
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
-from headrace.project.applied import Projects
-from headrace.project.service import Context
-
-from headrace.clock import ManualClock, SystemClock
-from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
-from headrace.events.monitor import WindowClosed
-from headrace.events.project import ProjectApplied
 from headrace.project import Binary, Count, Deployment, FeatureView, Key, Mean, Number, Project, Source
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
+from headrace.project.service import Context
 from headrace_monitor.app import Monitor
 
 DAY = 86_400.0

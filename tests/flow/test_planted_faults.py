@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 import pytest
+from headrace_trainer.core.served import judge_parity
 
 from headrace.events.inference import DecisionMade, FellBack, Score
 from headrace.events.monitor import ColumnProfile, FindingOpened, SourceProfile, WindowClosed
@@ -28,7 +29,6 @@ from headrace_flights.schedule import EPOCH_S, Schedule
 from headrace_monitor.core.contracts import judge
 from headrace_monitor.core.findings import Findings, findings_of, on_window
 from headrace_monitor.core.profiles import profile_sources
-from headrace_trainer.core.served import judge_parity
 
 DAY = 86_400.0
 DAYS = 16

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from headrace.hosting.alerts import Alarm, fire
 
 from headrace.errors import Poison
+from headrace.hosting.alerts import Alarm, fire
 from headrace_monitor.core import alarm_table
 from headrace_monitor.core.alarm_table import AlarmStep, AlarmTable, apply, change, end, set_to
 from headrace_monitor.core.alerting import Alerting

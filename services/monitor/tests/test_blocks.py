@@ -1,10 +1,10 @@
 """When a block of paired requests closes, which labels count in it, and what its open neighbours are worth by then."""
 
 import pytest
-from headrace.events.definition import LabelDefinition
-from headrace.features.outcomes import Told
 
+from headrace.events.definition import LabelDefinition
 from headrace.events.inference import Score
+from headrace.features.outcomes import Told
 from headrace_monitor.core.blocks import Blocks, Closed, Pair
 
 HOUR = 3600.0

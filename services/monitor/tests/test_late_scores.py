@@ -4,6 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+
+from headrace.events.inference import DecisionMade, FellBack, Score, ShadowScored
+from headrace.events.monitor import VersionQuality
 from headrace.features.outcomes import Told
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec, out
@@ -11,9 +14,6 @@ from headrace.log.envelope import Envelope
 from headrace.log.memory import MemoryLog
 from headrace.log.port import TopicPartition
 from headrace.log.topics import Topics
-
-from headrace.events.inference import DecisionMade, FellBack, Score, ShadowScored
-from headrace.events.monitor import VersionQuality
 from headrace.project import Deployment, Multiclass, Number, Project, prior
 from headrace.project.compile import compile_project
 from headrace_monitor.adapters.decision_reader import DecisionReader

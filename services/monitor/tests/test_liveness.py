@@ -1,11 +1,11 @@
 """When a service is down."""
 
 import pytest
+
+from headrace.events.ops import HealthReported
 from headrace.log.codec import Message
 from headrace.log.envelope import Envelope
 from headrace.log.port import Record
-
-from headrace.events.ops import HealthReported
 from headrace_monitor.core.liveness import Liveness
 
 

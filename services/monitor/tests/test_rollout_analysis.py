@@ -8,13 +8,13 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 import pytest
-from headrace.events.definition import DeploymentDefinition, LabelDefinition
-from headrace.features.outcomes import Told
 
+from headrace.events.definition import DeploymentDefinition, LabelDefinition
 from headrace.events.failures import Failure, Hung, InvalidScore, Raised, Shed
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.registry import RolloutAdvanced, RolloutCompleted, RolloutStarted, Route
 from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evidence, VerdictGiven, told
+from headrace.features.outcomes import Told
 from headrace.project import Binary, Canary, Deployment, Guardrail, Number, Project
 from headrace.project.compile import compile_project
 from headrace.project.labels import why_no_rollout_verdict

@@ -4,10 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
-from headrace.log.codec import Codec, Message
-from headrace.log.envelope import Envelope
-from headrace.log.port import Out, Record, TopicPartition
-from headrace.log.topics import Topics
 from msgspec.structs import replace
 
 from headrace.clock import ManualClock
@@ -16,6 +12,10 @@ from headrace.events.inference import DecisionMade, FellBack, OutcomeObserved, S
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAborted, RolloutAdvanced, RolloutStarted, Route
 from headrace.events.verdicts import FAIL, PASS, UNMEASURED, VerdictGiven
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Out, Record, TopicPartition
+from headrace.log.topics import Topics
 from headrace.project import Binary, Canary, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace_monitor.adapters.outside import Outside

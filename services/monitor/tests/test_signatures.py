@@ -7,13 +7,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from headrace.events.definition import ProjectDefinition
-from headrace.log.codec import Codec, Message
-from headrace.log.envelope import Envelope
-from headrace.log.port import Record, TopicPartition
-from headrace.log.topics import Topics
 
 from headrace.clock import ManualClock
+from headrace.events.definition import ProjectDefinition
 from headrace.events.inference import DecisionMade, FellBack, Score
 from headrace.events.monitor import FindingOpened, MonitorState, WindowClosed
 from headrace.events.registry import ModelVersion, Signature
@@ -21,6 +17,10 @@ from headrace.features.as_of import as_of
 from headrace.features.events import EventTable
 from headrace.features.plan import plan_view
 from headrace.features.rows import bare_signature, pin_signature
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record, TopicPartition
+from headrace.log.topics import Topics
 from headrace.project import Binary, Category, Count, Deployment, FeatureView, Mean, Project, Source
 from headrace.project.compile import compile_project
 from headrace.project.compile_streams import event_struct

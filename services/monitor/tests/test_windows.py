@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from headrace.features.outcomes import Told
 from services.monitor.tests.watched import DAY, DEPLOYMENT, decision, windows
 from sklearn.metrics import log_loss
 
 from headrace.events.inference import DecisionMade, Score
+from headrace.features.outcomes import Told
 from headrace_monitor.core.quality import qualities_of
 from headrace_monitor.core.windows import Rows, Windows
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from headrace.events.definition import DeploymentDefinition, DriftDefinition
 
+from headrace.events.definition import DeploymentDefinition, DriftDefinition
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import MonitorState, VersionQuality, WindowClosed
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished

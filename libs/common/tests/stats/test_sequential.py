@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from headrace.stats.pairs import PairTest, brier_losses, brier_losses_of_classes, sum_up
 from headrace.stats.sequential import BETS, Chains, log_e_of_counts, log_mean_exp
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from headrace.hosting.group import ShardGroup
 from headrace.hosting.runtime import Runnable
 from headrace.project.service import Context
-
 from headrace_monitor.adapters.decision_reader import DecisionReader
 from headrace_monitor.adapters.inputs import Inputs
 from headrace_monitor.adapters.outside import Outside

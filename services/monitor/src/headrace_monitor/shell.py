@@ -8,15 +8,14 @@ monitoring stays its own: an error while its records are taken, its window is cl
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
+from headrace.clock import Clock
+from headrace.errors import HeadraceError, Poison
 from headrace.events.definition import ProjectDefinition
 from headrace.hosting.health import Health
 from headrace.hosting.logic import Outputs, Rebuild
 from headrace.log.codec import Message
 from headrace.log.port import Out, TopicPartition
 from headrace.log.topics import Topics
-
-from headrace.clock import Clock
-from headrace.errors import HeadraceError, Poison
 from headrace_monitor.adapters import health_gauges
 from headrace_monitor.adapters.input_ends import InputEnds
 from headrace_monitor.adapters.inputs import names_of, read_once

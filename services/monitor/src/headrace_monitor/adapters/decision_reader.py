@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from headrace.asking.decisions import joined
+from headrace.events.inference import DecisionMade, ShadowScored
 from headrace.log.codec import Codec
 from headrace.log.port import Log, Reader, TopicPartition
-
-from headrace.events.inference import DecisionMade, ShadowScored
 
 # A gap of more records than this is jumped over and not read.
 _JUMP = 5000

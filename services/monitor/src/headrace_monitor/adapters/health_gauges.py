@@ -1,7 +1,6 @@
 """What the monitor reports of itself beyond the common: how much its states hold, and what came too late."""
 
 from headrace.hosting.health import Health
-
 from headrace_monitor.core.monitoring import Monitoring
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Mapping
 
 from headrace.log.port import TopicPartition
-
 from headrace_monitor.core.clock import InputPlaces, Reading
 from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.core.replay import place_of

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from headrace.hosting.group import ShardGroup
 from headrace.log.port import Log, TopicPartition
 from headrace.log.topics import Topics
-
 from headrace_monitor.core.intake import SourcesToRead
 from headrace_monitor.core.monitoring import TopicNames
 

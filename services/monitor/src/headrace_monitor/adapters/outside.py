@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from headrace.hosting.triage import Learn
-
 from headrace_monitor.adapters.input_ends import Behind, Undecided
 from headrace_monitor.adapters.window_evaluation import Reread
 from headrace_monitor.core.intake import SourcesToRead

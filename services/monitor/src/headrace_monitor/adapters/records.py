@@ -4,15 +4,14 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from headrace.log.codec import Message, caused_by, out
-from headrace.log.envelope import Envelope, derived_id
-from headrace.log.port import Out, Record
-from headrace.log.topics import Topics
-
 from headrace.events.alerts import AlertChanged
 from headrace.events.monitor import FindingOpened, FindingResolved, MonitorState
 from headrace.events.training import RetrainRequested
 from headrace.instants import EARLIEST_S, LATEST_S
+from headrace.log.codec import Message, caused_by, out
+from headrace.log.envelope import Envelope, derived_id
+from headrace.log.port import Out, Record
+from headrace.log.topics import Topics
 from headrace_monitor.core.facts import Published, RolloutRemembered, VerdictReached, WindowReported
 from headrace_monitor.core.retrain_requests import request_id_of
 

@@ -4,7 +4,6 @@ from headrace.log.codec import Codec, Message
 from headrace.log.port import Log
 from headrace.log.topics import Topics
 from headrace.log.views import View
-
 from headrace_monitor.core.liveness import Liveness
 
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
+from headrace.clock import Clock
 from headrace.log.port import Log, TopicPartition
 from headrace.log.topics import Topics
-
-from headrace.clock import Clock
 from headrace_monitor.core.liveness import Liveness
 
 # Offsets at the end of a partition, unchanged for so long, that inference reports to have passed are no requests but the

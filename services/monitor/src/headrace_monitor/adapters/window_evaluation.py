@@ -3,9 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from headrace.log.port import TopicPartition
-
 from headrace.events.inference import DecisionMade
+from headrace.log.port import TopicPartition
 from headrace.step import Step
 from headrace_monitor.core.deployments import Watched
 from headrace_monitor.core.evaluation import close, sample_of

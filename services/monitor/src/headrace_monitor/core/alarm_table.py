@@ -28,9 +28,8 @@ RetrainingUnhelpful    a finding asks for no more retrains            the findin
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headrace.hosting.alerts import Alarm, fire, resolve
-
 from headrace.events.alerts import AlertChanged
+from headrace.hosting.alerts import Alarm, fire, resolve
 from headrace.step import Step
 
 

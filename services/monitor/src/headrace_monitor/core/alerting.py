@@ -7,11 +7,10 @@ what fires already.
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
-from headrace.hosting.alerts import Alarm
-from headrace.log.envelope import parse_instant
-
 from headrace.events.alerts import AlertChanged
 from headrace.events.registry import Route
+from headrace.hosting.alerts import Alarm
+from headrace.log.envelope import parse_instant
 from headrace.step import Step
 from headrace_monitor.core import alarm_table, finding_alarms, rollout_alarms
 from headrace_monitor.core.alarm_table import AlarmStep, AlarmTable

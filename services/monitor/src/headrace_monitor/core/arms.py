@@ -15,7 +15,6 @@ from enum import IntEnum
 from typing import assert_never
 
 from headrace.events.definition import LabelDefinition
-
 from headrace.events.failures import (
     Busy,
     Failure,

@@ -17,14 +17,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from headrace.events.definition import LabelDefinition
-from headrace.features.outcomes import SKEW_S, Asked, Table, Told, key_of, labels_of, packed, table_of
-from headrace.stats.losses import losses
-from headrace.stats.pairs import EMPTY, BlockSum, brier_losses, brier_losses_of_classes, sum_up
 from numpy.typing import NDArray
 
+from headrace.events.definition import LabelDefinition
 from headrace.events.inference import Score
+from headrace.features.outcomes import SKEW_S, Asked, Table, Told, key_of, labels_of, packed, table_of
 from headrace.project.labels import CLASSES
+from headrace.stats.losses import losses
+from headrace.stats.pairs import EMPTY, BlockSum, brier_losses, brier_losses_of_classes, sum_up
 
 Floats = NDArray[np.float64]
 

@@ -9,7 +9,6 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from headrace.hosting.alerts import Alarm
-
 from headrace_monitor.core.liveness import Liveness
 
 QUIET_S = 60.0

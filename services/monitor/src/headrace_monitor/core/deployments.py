@@ -8,9 +8,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headrace.events.definition import DeploymentDefinition, ProjectDefinition, SourceDefinition
 from msgspec.structs import replace
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition, SourceDefinition
 from headrace.events.monitor import MonitorState
 from headrace.instants import EARLIEST_S
 from headrace_monitor.core.evaluation import lookback_s, sources_of

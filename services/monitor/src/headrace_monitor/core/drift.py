@@ -10,11 +10,11 @@ import copy
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from headrace.events.definition import DriftDefinition
-from headrace.log.envelope import derived_id, format_instant
 from river.drift import PageHinkley
 
+from headrace.events.definition import DriftDefinition
 from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
+from headrace.log.envelope import derived_id, format_instant
 from headrace.step import Step
 from headrace_monitor.core import loss_change
 from headrace_monitor.core.loss_change import BACK_SHARE, Figure, Rise, Sums, rise_of

@@ -7,15 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition, ProjectDefinition
-from headrace.stats.figures import least_labelled
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.inference import DecisionMade
 from headrace.events.monitor import WindowClosed
 from headrace.events.verdicts import PASS, UNMEASURED
 from headrace.features.events import EventTable
 from headrace.features.parity import parity
+from headrace.stats.figures import least_labelled
 from headrace.step import Step
 from headrace_monitor.core.facts import FindingFact, WindowReported
 from headrace_monitor.core.findings import Findings, on_window

@@ -4,10 +4,9 @@ import math
 from collections.abc import Mapping
 
 from headrace.events.definition import GuardrailDefinition
+from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evidence
 from headrace.stats.pairs import shows_no_worse
 from headrace.stats.sequential import log_e_of_counts
-
-from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evidence
 from headrace_monitor.core.guardrails import LATENCY_SLACK, DistanceTest, GuardrailTest, LatencyTest, ShareTest
 
 # The level at which non-inferiority and superiority count as shown.

@@ -4,9 +4,8 @@ The subject of a finding is the source, the column or the version that it is abo
 the prior raises no alarm by itself: only its `Concern` tells whether anybody has to act.
 """
 
-from headrace.hosting.alerts import Alarm
-
 from headrace.events.monitor import FindingOpened, FindingResolved
+from headrace.hosting.alerts import Alarm
 from headrace_monitor.core import worse_than_prior
 from headrace_monitor.core.facts import Concern, GaveUp
 

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from headrace.events.definition import DeploymentDefinition
-from headrace.log.envelope import derived_id
-
 from headrace.events.monitor import (
     FindingOpened,
     FindingResolved,
@@ -20,6 +18,7 @@ from headrace.events.monitor import (
     WindowClosed,
 )
 from headrace.events.verdicts import PASS
+from headrace.log.envelope import derived_id
 from headrace.step import Step
 from headrace_monitor.core import drift, missing_labels, retrain_requests, skew, worse_than_prior
 from headrace_monitor.core.contracts import WINDOWS_KEPT, Broken, judge

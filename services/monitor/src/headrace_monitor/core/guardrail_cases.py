@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from headrace.events.definition import GuardrailDefinition
 from numpy.typing import NDArray
 
+from headrace.events.definition import GuardrailDefinition
 from headrace.events.inference import DecisionMade
 from headrace_monitor.core.arms import BAD, GOOD, UNASKED, Kind, PendingRequest, Range, Result, calls, scaled_scores
 from headrace_monitor.core.guardrails import LatencyTest, SeenFailures, ShareTest, guardrail_test

@@ -37,8 +37,9 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 import numpy as np
-from headrace.stats.sequential import BETS, log_mean_exp, staked
 from numpy.typing import ArrayLike, NDArray
+
+from headrace.stats.sequential import BETS, log_mean_exp, staked
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

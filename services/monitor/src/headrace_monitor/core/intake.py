@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.events.inference import DecisionMade, Invalid, OutcomeObserved, ShadowScored
 from headrace.features.outcomes import Told
+from headrace.instants import EARLIEST_S, LATEST_S, MAX_AHEAD_S, why_not
 from headrace.log.envelope import Envelope
 from headrace.log.port import Record, TopicPartition
-
-from headrace.events.inference import DecisionMade, Invalid, OutcomeObserved, ShadowScored
-from headrace.instants import EARLIEST_S, LATEST_S, MAX_AHEAD_S, why_not
 from headrace.project.labels import value_of, why_not_outcome
 from headrace.step import Step
 from headrace_monitor.core.clock import Clocks

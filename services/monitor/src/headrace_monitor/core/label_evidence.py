@@ -8,12 +8,11 @@ own): what remains is no fair sample.
 from collections.abc import Mapping
 
 from headrace.events.definition import DeploymentDefinition, RolloutDefinition
-from headrace.stats.pairs import PairTest, shows_harm
-from headrace.stats.sequential import chains_needed
-
 from headrace.events.monitor import RolloutJudged
 from headrace.events.verdicts import PASS, Evidence
 from headrace.project.labels import why_no_rollout_verdict
+from headrace.stats.pairs import PairTest, shows_harm
+from headrace.stats.sequential import chains_needed
 from headrace_monitor.core.blocks import Blocks, Closed
 from headrace_monitor.core.evidence import (
     MISSING_LIMIT,

@@ -10,9 +10,10 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
+
 from headrace.events.definition import LabelDefinition
 from headrace.features.outcomes import OUTCOME_BYTES, Table, Told, packed, table_of
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace.events.ops import HealthReported, PartitionResumed, PartitionStopped
 from headrace.hosting.alerts import Alarm
 from headrace.hosting.health import FAILED
 from headrace.log.port import Record
-
-from headrace.events.ops import HealthReported, PartitionResumed, PartitionStopped
 
 SILENT_S = 10.0
 # An instance that was silent for so long is forgotten; the newest instance of a service never is.

@@ -1,8 +1,7 @@
 """When too few labels come: several windows in a row that could not be judged are a finding, as nothing else can be found."""
 
-from headrace.log.envelope import derived_id
-
 from headrace.events.monitor import FindingOpened, WindowClosed
+from headrace.log.envelope import derived_id
 
 KIND = "labels"
 # A single window may lack labels by chance, or because they come late.

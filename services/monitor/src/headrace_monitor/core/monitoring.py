@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, get_args
 
-from headrace.events.definition import ProjectDefinition
-from headrace.log.envelope import Envelope
-from headrace.log.port import Record, TopicPartition
-
 from headrace.events.alerts import AlertChanged
+from headrace.events.definition import ProjectDefinition
 from headrace.events.inference import DecisionMade, OutcomeObserved, ShadowScored
 from headrace.events.monitor import MonitorState, RolloutJudged
 from headrace.events.registry import AliasMoved, ModelVersion, Route, VersionRegistered
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record, TopicPartition
 from headrace.step import Step
 from headrace_monitor.core import findings
 from headrace_monitor.core.alerting import Alerting

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.monitor import ColumnProfile, SourceProfile
 from headrace.features.events import EventTable
 

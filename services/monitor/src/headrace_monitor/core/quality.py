@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from headrace.events.definition import LabelDefinition
-from headrace.features.outcomes import key_of
-from headrace.stats.losses import losses
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from headrace.events.definition import LabelDefinition
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import VersionQuality
+from headrace.features.outcomes import key_of
 from headrace.project.labels import CLASSES, NUMBER
+from headrace.stats.losses import losses
 from headrace_monitor.core.windows import ROLES, Rows
 
 Floats = NDArray[np.float64]

@@ -9,9 +9,8 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from headrace.log.port import TopicPartition
-
 from headrace.events.monitor import MonitorState
+from headrace.log.port import TopicPartition
 from headrace_monitor.core.deployments import Deployments
 from headrace_monitor.core.rollouts import Rollouts
 

@@ -27,11 +27,9 @@ for the first one any more.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from headrace.events.definition import DeploymentDefinition
-from headrace.log.envelope import derived_id, format_instant
-from headrace.stats.figures import windows_to_first
 from msgspec.structs import replace
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import FindingOpened, RetrainAsk
 from headrace.events.training import (
     RetrainAccepted,
@@ -40,6 +38,8 @@ from headrace.events.training import (
     RetrainRequested,
     TrainingFinished,
 )
+from headrace.log.envelope import derived_id, format_instant
+from headrace.stats.figures import windows_to_first
 from headrace.step import Step
 from headrace_monitor.core.facts import GaveUp
 

@@ -11,8 +11,6 @@ completed with a promotion            ends          ends
 
 from typing import Any
 
-from headrace.hosting.alerts import Alarm
-
 from headrace.events.registry import (
     RolledBack,
     RolloutAborted,
@@ -21,6 +19,7 @@ from headrace.events.registry import (
     RolloutResumed,
     RolloutStarted,
 )
+from headrace.hosting.alerts import Alarm
 
 HELD, ROLLED_BACK, ABORTED = "RolloutHeld", "RolloutRolledBack", "RolloutAborted"
 

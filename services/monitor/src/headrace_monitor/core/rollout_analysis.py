@@ -12,13 +12,13 @@ request: then the verdict is that the rollout waits for traffic.
 import math
 from collections.abc import Mapping, Sequence
 
-from headrace.events.definition import DeploymentDefinition
-from headrace.features.outcomes import Told
 from msgspec.structs import replace
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAdvanced, RolloutCompleted, RolloutStarted, Route
 from headrace.events.verdicts import PASS, Evidence, VerdictGiven, WaitingFor, worst
+from headrace.features.outcomes import Told
 from headrace.step import Step
 from headrace_monitor.core.arms import PENDING_BYTES, range_of
 from headrace_monitor.core.blocks import LABELS_LIMIT_BYTES, PAIRS_LIMIT_BYTES

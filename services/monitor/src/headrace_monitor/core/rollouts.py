@@ -8,10 +8,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from headrace.events.definition import DeploymentDefinition
-from headrace.features.outcomes import Told
-
 from headrace.errors import HeadraceError
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import DecisionMade, ShadowScored
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import (
@@ -22,6 +20,7 @@ from headrace.events.registry import (
     RolloutStarted,
     Route,
 )
+from headrace.features.outcomes import Told
 from headrace.step import Step
 from headrace_monitor.core.facts import MonitoringFailed, RolloutFact, RolloutRemembered, VerdictReached
 from headrace_monitor.core.monitoring_failures import ROLLOUT

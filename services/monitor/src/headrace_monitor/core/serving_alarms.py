@@ -7,8 +7,6 @@ reports no more is in no state, and nobody asks about a version that the route n
 
 from collections.abc import Iterable
 
-from headrace.hosting.alerts import Alarm
-
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import (
     BreakerChanged,
@@ -19,6 +17,7 @@ from headrace.events.inference import (
 )
 from headrace.events.ops import HealthReported
 from headrace.events.registry import Route
+from headrace.hosting.alerts import Alarm
 
 InferenceFact = BreakerChanged | OverloadChanged | VersionWarmed | VersionLoadFailed | VersionUnloadable
 Alarms = list[Alarm]

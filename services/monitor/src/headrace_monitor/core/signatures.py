@@ -6,7 +6,6 @@ rows. Nothing could recompute it, so it is not compared.
 """
 
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition
-
 from headrace.events.registry import VersionRegistered
 from headrace.features.rows import bare_signature
 

@@ -5,9 +5,8 @@ that serving and recomputing use different code. `parity_as_of` (the logged row 
 available at its instant) may miss 1 by one row in a thousand: it also falls while features lag.
 """
 
-from headrace.log.envelope import derived_id
-
 from headrace.events.monitor import FindingOpened, WindowClosed
+from headrace.log.envelope import derived_id
 
 KIND = "skew"
 PARITY_TILES = 1.0

@@ -11,10 +11,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from headrace.events.definition import SourceDefinition
+from headrace.features.events import EventTable
 from headrace.log.envelope import Origin
 from headrace.log.port import Record
-
-from headrace.features.events import EventTable
 
 COMPACT_AFTER = 2000
 # Events are kept for so long before what open windows look back at.

@@ -14,11 +14,11 @@ import struct
 from dataclasses import dataclass, field
 
 import numpy as np
-from headrace.events.definition import DeploymentDefinition
-from headrace.features.outcomes import BEYOND, SKEW_S, Asked, Table, Told, fates_of, key_of, labels_of
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import DecisionMade, Expired, FellBack, Invalid, Refused, Score, Served, ShadowScored
+from headrace.features.outcomes import BEYOND, SKEW_S, Asked, Table, Told, fates_of, key_of, labels_of
 from headrace_monitor.core.labels import KEPT_S, Floats, Labels
 from headrace_monitor.core.late_scores import SHADOW_DTYPE, LateScores, nowhere
 from headrace_monitor.core.late_scores import key_of as late_key

@@ -9,9 +9,8 @@ to know.
 
 from collections.abc import Mapping, Sequence
 
-from headrace.log.envelope import derived_id
-
 from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
+from headrace.log.envelope import derived_id
 
 KIND = "worse_than_prior"
 # One-sided 95 % of the normal distribution.
