@@ -29,9 +29,9 @@ from headrace_monitor.core.evidence import unmeasured
 from headrace_monitor.core.rollout_analysis import begin
 from headrace_monitor.core.rollout_requests import Seen
 from headrace_monitor.core.windows import Windows
-from headrace_registry.core import versions
-from headrace_registry.core.case import Warmed
-from headrace_registry.core.rollout import decide
+from headrace_registry.core.machine import Warmed
+from headrace_registry.core.registration import on_register
+from headrace_registry.core.rollout import on_message
 
 HOUR_S = 3600.0
 
@@ -79,9 +79,9 @@ GIVEN = {
 
 
 def registered(label: LabelDefinition | None, given: Mapping[str, object]) -> VersionRegistered | CommandRefused:
-    (fact,) = versions.on_register(
+    (fact,) = on_register(
         Registry(), command(**given), "c", is_declared=True, has_artifact=True, now_s=0.0, label=label
-    )
+    ).facts
     return fact
 
 
@@ -158,17 +158,17 @@ def test_two_versions_that_give_different_things_are_not_compared_but_may_be_swi
     champion: Mapping[str, object], challenger: Mapping[str, object], is_alike: bool
 ) -> None:
     state = folded(Registry(), [version_of(1, **champion), version_of(2, **challenger)])
-    state = folded(state, decide(state, "d", StartRollout("d", 1, "r", "me"), "s1"))
-    state = folded(state, decide(state, "d", Warmed()))
+    state = on_message(state, "d", StartRollout("d", 1, "r", "me"), "s1").state
+    state = on_message(state, "d", Warmed()).state
     assert state.entry("d").aliases["champion"] == 1
-    compared = decide(state, "d", StartRollout("d", 2, "r", "me"), "s2", CANARY)
+    compared = on_message(state, "d", StartRollout("d", 2, "r", "me"), "s2", CANARY).facts
     if is_alike:
         assert any(isinstance(fact, RolloutStarted) for fact in compared)
         return
     (refused,) = compared
     assert isinstance(refused, CommandRefused)
     assert "--policy blue-green" in refused.reason
-    switched = decide(state, "d", StartRollout("d", 2, "r", "me", policy="blue_green"), "s3", CANARY)
+    switched = on_message(state, "d", StartRollout("d", 2, "r", "me", policy="blue_green"), "s3", CANARY).facts
     assert any(isinstance(fact, RolloutStarted) for fact in switched)
 
 
@@ -176,11 +176,11 @@ def test_a_version_that_waited_and_can_no_longer_be_compared_is_told_of_and_begi
     state = folded(Registry(), [version_of(n, **GIVEN["binary"]) for n in (1, 2)])
     state = folded(state, [version_of(3, **GIVEN["number"])])
     for version in (1, 2):
-        state = folded(state, decide(state, "d", StartRollout("d", version, "r", "me"), f"s{version}"))
+        state = on_message(state, "d", StartRollout("d", version, "r", "me"), f"s{version}").state
         if version == 1:
-            state = folded(state, decide(state, "d", Warmed()))
+            state = on_message(state, "d", Warmed()).state
     state = folded(state, [RolloutQueued("d", 3, "version 2 is under way", "trainer")])
-    facts = decide(state, "d", Warmed(), plan=CANARY)
+    facts = on_message(state, "d", Warmed(), plan=CANARY).facts
     assert any(isinstance(fact, RolloutCompleted) for fact in facts)
     assert not any(isinstance(fact, RolloutStarted) for fact in facts)
     (refused,) = [fact for fact in facts if isinstance(fact, CommandRefused)]
@@ -189,10 +189,10 @@ def test_a_version_that_waited_and_can_no_longer_be_compared_is_told_of_and_begi
 
 def test_a_rollout_that_is_on_the_log_goes_on_whatever_its_versions_give() -> None:
     state = folded(Registry(), [version_of(1, **GIVEN["binary"]), version_of(2, **GIVEN["number"])])
-    state = folded(state, decide(state, "d", StartRollout("d", 1, "r", "me"), "s1"))
-    state = folded(state, decide(state, "d", Warmed()))
+    state = on_message(state, "d", StartRollout("d", 1, "r", "me"), "s1").state
+    state = on_message(state, "d", Warmed()).state
     state = folded(state, [RolloutStarted("d", "r1", 2, "canary", "r", CANARY, 1)])
-    assert any(isinstance(fact, RolloutAdvanced) for fact in decide(state, "d", Warmed(), plan=CANARY))
+    assert any(isinstance(fact, RolloutAdvanced) for fact in on_message(state, "d", Warmed(), plan=CANARY).facts)
 
 
 def test_a_rollout_that_waits_for_labels_says_why_there_are_none() -> None:

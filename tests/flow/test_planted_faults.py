@@ -21,7 +21,6 @@ from headrace.features.plan import plan_view
 from headrace.features.rows import entities_of
 from headrace.project.compile import compile_project
 from headrace.project.compile_streams import event_struct
-from headrace.testing.pipelines import run_pipeline
 from headrace_flights.events import Departure, Landing, Weather
 from headrace_flights.pipelines import follow_flights, read_weather
 from headrace_flights.project import project
@@ -29,6 +28,8 @@ from headrace_flights.schedule import EPOCH_S, Schedule
 from headrace_monitor.core.contracts import judge
 from headrace_monitor.core.findings import Findings, findings_of, on_window
 from headrace_monitor.core.profiles import profile_sources
+from headrace_pipeline.testing import run_pipeline
+from headrace_trainer.core.gates import judge_parity
 
 DAY = 86_400.0
 DAYS = 16

@@ -339,3 +339,32 @@ async def test_as_many_as_one_transaction_should_hold_still_linger() -> None:
         place.gather("a", messages=MAX_PENDING)
         await turns()
         assert place.happened == []
+
+
+async def test_without_work_it_goes_on_waiting_until_there_is_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def passed(event: asyncio.Event, timeout_s: float) -> bool:
+        """Time passes at once."""
+        waits.append(timeout_s)
+        await asyncio.sleep(0)
+        return event.is_set()
+
+    monkeypatch.setattr("headrace.hosting.commit.is_set", passed)
+    place = Place()
+    async with place.running():
+        await until(lambda: len(waits) > 3)
+        place.gather("a")
+        await place.flush()
+    assert place.happened == [("committed", ["a"], {})]
+    # It looks whether it was closed, and nothing lingers.
+    assert len(set(waits)) == 1
+
+
+async def test_what_many_batches_have_deferred_is_made_turn_by_turn_without_a_pause() -> None:
+    place = Place()
+    for n in range(6):
+        place.gather(deferred=lambda n=n: [out(f"made {n}")])
+    async with place.running():
+        await place.flush()
+    assert place.happened == [("committed", [f"made {n}" for n in range(6)], {})]

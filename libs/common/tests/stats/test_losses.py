@@ -71,6 +71,7 @@ def test_a_yardstick_measures_as_its_parts_do(kind: str, name: str) -> None:
 
 def test_a_yardstick_of_classes_knows_of_two_where_nothing_is_said() -> None:
     assert yardstick_of("classes", np.array([0.0, 0.0])).prior.tolist() == [1.0, 0.0]
+    assert yardstick_of("classes", np.array([0.0, 0.0]), 3).prior.tolist() == [1.0, 0.0, 0.0]
     assert Yardstick("number", np.asarray(0.0)).scale == 1.0
 
 

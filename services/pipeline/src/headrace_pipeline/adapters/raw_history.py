@@ -1,4 +1,4 @@
-"""Reading a raw partition again, for transforms that remember: what lies before the first record of a batch."""
+"""Reading a raw partition again, for transforms with a look-back: what lies before the first record of a batch."""
 
 from collections.abc import AsyncGenerator, Sequence
 
@@ -7,17 +7,20 @@ from headrace.log.port import Log, Record, TopicPartition
 _CHUNK = 2000
 
 
-class Rewind:
-    """Looks back `back_ms` of append time."""
+class RawHistory:
+    """Looks back `back_ms` milliseconds of append time."""
 
     def __init__(self, log: Log, back_ms: int) -> None:
         self._log, self._back_ms = log, back_ms
 
-    async def before(self, first: Record, known_to: int | None) -> AsyncGenerator[Sequence[Record], None]:
-        """The records before `first` of its partition, from `known_to` or as far back as is remembered, in chunks."""
+    async def before(self, first: Record, seen_to: int | None) -> AsyncGenerator[Sequence[Record], None]:
+        """The records before `first` of its partition, in chunks: from the offset `seen_to`, or, when None, as far back as it looks.
+
+        It waits for the broker. Raises `Retryable` when the broker does not answer.
+        """
         tp = TopicPartition(first.topic, first.partition)
         oldest = (await self._log.offsets_at([tp], first.timestamp_ms - self._back_ms))[tp]
-        start = max(oldest, known_to or 0, (await self._log.begin_offsets([tp]))[tp])
+        start = max(oldest, seen_to or 0, (await self._log.begin_offsets([tp]))[tp])
         if start >= first.offset:
             return
         reader = await self._log.reader([tp], {tp: start})

@@ -13,11 +13,11 @@ from headrace.events.definition import (
     SourceDefinition,
     ViewDefinition,
 )
-from headrace.features import batches
-from headrace.features.batches import Batch, fold_batch
 from headrace.features.partials import AGGREGATIONS
 from headrace.features.plan import plan_view
 from headrace.features.tiles import TileState
+from headrace_feature.core import batches
+from headrace_feature.core.batches import Batch, fold_batch
 
 HOUR, DAY = 3600, 86_400
 START = 1_364_774_400.0

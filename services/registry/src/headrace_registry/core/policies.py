@@ -1,13 +1,14 @@
-"""What a rollout does next, by policy, on a verdict about it.
+"""What a rollout does next, by its policy, when its version is warm and on each verdict about it.
 
     blue_green   nothing: it switched as soon as it was warm; afterwards it is judged while the rollback window lasts
     canary       shadowing -> shares[0] -> ... -> switched
     ab_test      testing with one share for `duration_s`, then the winner, by rule or by hand
     shadow       shadowing for `duration_s`, then completed, without effect
 
-A canary's step ends when the verdict on it says guardrails PASS and labels not FAIL, `min_decisions` units were decided in it
+A canary's step ends when the verdict on it has guardrails PASS and labels not FAIL, `min_decisions` units were decided in it
 and `step_s` of the deployment's clock have passed. The last step gives the version all traffic: that needs labels PASS
-as well. Not knowing holds the share, and a step without any request waits for them without end. In shadowing no unit is assigned to the version, so guardrails need only not to fail.
+as well. Not knowing leaves the share as it is, and a step without any request waits for them without end. In shadowing no unit is assigned to the
+version, so guardrails need only not to fail.
 """
 
 from dataclasses import dataclass
@@ -62,8 +63,8 @@ class Harm:
 Next = Stay | Begin | Advance | Switch | Finish | Harm
 
 
-def first_step(rollout: Rollout) -> Advance | Switch:
-    """What follows when the version is warm on every instance."""
+def choose_first_step(rollout: Rollout) -> Advance | Switch:
+    """What follows when the version is warm on every live instance."""
     plan = rollout.plan
     if plan.policy == "blue_green" or rollout.control is None:
         return Switch(rollout.reason)
@@ -73,7 +74,7 @@ def first_step(rollout: Rollout) -> Advance | Switch:
     return Advance(step, plan.shares[0], 0, f"takes {plan.shares[0]:.3g} of the traffic")
 
 
-def next_step(rollout: Rollout, verdict: VerdictGiven) -> Next:
+def choose_next_step(rollout: Rollout, verdict: VerdictGiven) -> Next:
     """What follows from a verdict on a running rollout."""
     harm = harm_of(verdict)
     if harm is not None:
@@ -96,7 +97,7 @@ def next_step(rollout: Rollout, verdict: VerdictGiven) -> Next:
 
 
 def harm_of(verdict: VerdictGiven) -> Harm | None:
-    """Harm by either kind of evidence, in words: which metric, which block, which value, which limit."""
+    """The harm that a verdict shows by either kind of evidence, with the reason in words; None when it shows none."""
     if FAIL not in (verdict.guardrails, verdict.labels):
         return None
     return Harm("; ".join(map(told, failing(verdict))) or "the verdict is FAIL")

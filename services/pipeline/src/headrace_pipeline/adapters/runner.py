@@ -1,7 +1,7 @@
-"""Which transforms run here, and how one is fed: message by message, its state kept between batches.
+"""One running transform, fed message by message, on a thread of its own; its state is kept between batches.
 
-What a transform yields before it takes the next message belongs to the present one. A message on which it fails or hangs
-is poison; the transform is then started anew, and goes on with the next. It runs on a thread of its own (see `threads`).
+What a transform yields before it takes the next message belongs to the present one. A message on which it fails or hangs is
+poison; the transform is then started anew, and goes on with the next. See `TransformThread` for what happens on the thread.
 """
 
 import asyncio
@@ -10,26 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headrace.errors import Misconfigured, Poison
-from headrace.project.pipelines import Pipeline
-from headrace.project.sources import Source
-from headrace.project.threads import Handled, Measure, Transform, TransformThread
-
-__all__ = ["LIMIT_S", "Handled", "TransformRunner", "targets_of"]
+from headrace_pipeline.adapters.threads import Measure, Transform, TransformThread
+from headrace_pipeline.core.handled import Handled
 
 # A transform that makes no step for longer hangs on its message: time without a core is not counted.
 LIMIT_S = 30.0
 # How long a transform that is asked to end may take, before its thread is left behind.
 _END_WITHIN_S = 1.0
 _LOOK_EVERY_S = 0.25
-
-
-def targets_of(pipeline: Pipeline) -> dict[type, str]:
-    """The source for each event type that a pipeline may yield. Raises `Misconfigured` when two sources share a type."""
-    sources = [target for target in pipeline.to if isinstance(target, Source)]
-    targets: dict[type, str] = {source.event: source.name for source in sources}
-    if len(targets) != len(sources):
-        raise Misconfigured(f"pipeline {pipeline.name}: two of its sources have the same event type; give each its own")
-    return targets
 
 
 class TransformRunner:
@@ -50,7 +38,9 @@ class TransformRunner:
         self._left: list[TransformThread] = []
 
     async def run(self, messages: Sequence[Any]) -> list[Handled]:
-        """Feed `messages` and return what became of each, in order; after a failure the transform goes on without memory."""
+        """Feed `messages` and return what became of each, in order. After a failure the transform starts anew, and has forgotten
+        what it saw. Raises `Misconfigured` when it cannot start.
+        """
         handled: list[Handled] = []
         while len(handled) < len(messages):
             handled += await self.run_to_failure(messages[len(handled) :])
@@ -59,22 +49,22 @@ class TransformRunner:
     async def run_to_failure(
         self, messages: Sequence[Any], on_taken: Callable[[int], None] | None = None
     ) -> list[Handled]:
-        """The same, but only up to the first message on which the transform fails, which comes last, or up to as many
-        outputs as should be held at once: so at least one, and maybe not all. Raises `Misconfigured` when it cannot start.
+        """Feed `messages` up to the first one on which the transform fails, which comes last, or up to as many outputs as should
+        be held at once: so at least one message is handled, and maybe not all. Raises `Misconfigured` when it cannot start.
 
         `on_taken`: called on the transform's thread with the place of each message before the transform gets it.
         """
         return await self._feed(messages, on_taken) if messages else []
 
     async def close(self) -> None:
-        """End the transform."""
+        """End the transform. One that does not end within a second is left behind on its thread."""
         if self._thread is not None:
             await self._end(self._thread)
             self._thread = None
 
     @property
     def left_count(self) -> int:
-        """How many threads run still that were left behind: they hang, and cannot be ended."""
+        """How many threads that were left behind still run: they hang, and Python cannot end a thread."""
         self._left = [thread for thread in self._left if thread.is_alive]
         return len(self._left)
 
@@ -82,7 +72,7 @@ class TransformRunner:
         handled, failure = await self._try(messages, on_taken)
         if (
             failure is not None and not handled
-        ):  # it ended as it was fed (by a time-out of its own, say): none is to blame
+        ):  # it ended as it was fed (by a time-out of its own): no message is to blame
             handled, failure = await self._try(messages, on_taken)
         if failure is not None and not handled:
             raise Misconfigured(f"pipeline {self._name} cannot start: {failure}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.errors import Poison
+from headrace.errors import Misconfigured, Poison
 from headrace.events.definition import LabelDefinition, PipelineDefinition, ProjectDefinition, SourceDefinition
 from headrace.events.inference import OutcomeObserved
 from headrace.features.plan import refusal
@@ -20,7 +20,8 @@ from headrace.log.port import MAX_VALUE_BYTES, Out, Record
 from headrace.log.topics import Topics
 from headrace.project.compile_streams import event_struct
 from headrace.project.labels import Label, why_not_label
-from headrace.project.pipelines import Outcome
+from headrace.project.pipelines import Outcome, Pipeline
+from headrace.project.sources import Source
 from headrace.project.threads import said
 
 
@@ -44,20 +45,30 @@ def read_raw(record: Record) -> Any:
     return found
 
 
+def targets_of(pipeline: Pipeline) -> dict[type, str]:
+    """The source for each event type that a pipeline may yield. Raises `Misconfigured` when two sources share a type."""
+    sources = [target for target in pipeline.to if isinstance(target, Source)]
+    targets: dict[type, str] = {source.event: source.name for source in sources}
+    if len(targets) != len(sources):
+        raise Misconfigured(f"pipeline {pipeline.name}: two of its sources have the same event type; give each its own")
+    return targets
+
+
 class Contract:
-    """Turns what a transform yields into records of its sources and outcomes."""
+    """Turns what a transform yields into records of its sources and outcomes. `targets`: see `targets_of`; `pipeline`: its name."""
 
     def __init__(
         self, topics: Topics, project: ProjectDefinition, pipeline: PipelineDefinition, targets: dict[type, str]
     ) -> None:
-        self._topics, self._pipeline, self._targets = topics, pipeline, targets
+        self.pipeline = pipeline.name
+        self._topics, self._outcomes, self._targets = topics, pipeline.outcomes, targets
         self._sources = {name: project.source(name) for name in pipeline.sources}
         self._labels = {found.name: found.label for found in project.deployments}
         self._encoder = msgspec.msgpack.Encoder()
         self._checks = {name: msgspec.msgpack.Decoder(event_struct(source)) for name, source in self._sources.items()}
 
     def measure(self, yielded: Any) -> int:
-        """The bytes that a yielded value takes on the topic, 0 for what cannot be written: `write` says why."""
+        """The bytes that a yielded value takes on the topic, 0 for what cannot be written (`write` raises the reason)."""
         try:
             return len(self._encoder.encode(yielded))
         except Exception:  # NB: a value of the user's; encoding one may raise whatever its class raises
@@ -71,21 +82,18 @@ class Contract:
         try:
             return self._write(yielded, origin, cause_id, append_ms)
         except Poison as poison:
-            raise Poison(f"pipeline {self._pipeline.name} {poison.reason}", poison.field) from None
+            raise Poison(f"pipeline {self.pipeline} {poison.reason}", poison.field) from None
         except Exception as error:  # NB: a value of the user's; reading one may raise whatever its class raises
             raise Poison(
-                f"pipeline {self._pipeline.name} yielded {type(yielded).__name__}, which cannot be written: {said(error)}"
+                f"pipeline {self.pipeline} yielded {type(yielded).__name__}, which cannot be written: {said(error)}"
             ) from None
 
     def _write(self, yielded: Any, origin: Origin, cause_id: str, append_ms: int) -> list[Out]:
         if isinstance(yielded, Outcome):
-            return [
-                self._outcome(yielded, deployment, origin, cause_id, append_ms)
-                for deployment in self._pipeline.outcomes
-            ]
+            return [self._outcome(yielded, deployment, origin, cause_id, append_ms) for deployment in self._outcomes]
         name = self._targets.get(type(yielded))
         if name is None:
-            known = ", ".join([kind.__name__ for kind in self._targets] + ["Outcome"] * bool(self._pipeline.outcomes))
+            known = ", ".join([kind.__name__ for kind in self._targets] + ["Outcome"] * bool(self._outcomes))
             raise Poison(f"yielded {type(yielded).__name__}; its outputs are {known}")
         return [self._event(yielded, self._sources[name], origin, cause_id, append_ms)]
 
@@ -98,9 +106,7 @@ class Contract:
         if refused is not None:
             raise Poison(f"broke the contract of {source.name}: {refused}", refused.field)
         time_s = instant_s(getattr(event, source.available_at or source.event_time))
-        envelope = Envelope(
-            derived_id(source.name, origin), "", self._pipeline.name, time_s, cause_id, cause_id, origin
-        )
+        envelope = Envelope(derived_id(source.name, origin), "", self.pipeline, time_s, cause_id, cause_id, origin)
         return out(self._topics.of_source(source.name), key, event, envelope)
 
     def _check(self, event: msgspec.Struct, key: str, source: str) -> None:
@@ -135,13 +141,13 @@ class Contract:
         if named["corrects"] == ident:
             raise Poison(f"yielded an Outcome that corrects itself, {ident}", "corrects")
         event = OutcomeObserved(deployment, unit, label, named["request_id"], named["corrects"])
-        envelope = Envelope(ident, "", self._pipeline.name, at_s, cause_id, cause_id, origin)
+        envelope = Envelope(ident, "", self.pipeline, at_s, cause_id, cause_id, origin)
         return out(self._topics.name("inference.outcomes"), unit, event, envelope)
 
 
 def _unit(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise Poison(f"yielded an Outcome whose unit must be a text, got {_told(value)}: write str(...)", "unit")
+        raise Poison(f"yielded an Outcome whose unit must be a text, got {_described(value)}: write str(...)", "unit")
     if len(value.encode()) > MAX_TEXT_BYTES:
         raise Poison(f"yielded an Outcome whose unit has more than {MAX_TEXT_BYTES} bytes", "unit")
     return value
@@ -153,7 +159,7 @@ def _id(value: Any, name: str) -> str | None:
         return None
     if not isinstance(value, str) or not value.isprintable() or not 0 < len(value.encode()) <= MAX_TEXT_BYTES:
         raise Poison(
-            f"yielded an Outcome whose {name} must be a printable text of at most {MAX_TEXT_BYTES} bytes, got {_told(value)}",
+            f"yielded an Outcome whose {name} must be a printable text of at most {MAX_TEXT_BYTES} bytes, got {_described(value)}",
             name,
         )
     return value
@@ -166,7 +172,7 @@ def _label(value: Any, wanted: LabelDefinition | None) -> Label:
     elif isinstance(value, str) and wanted is not None:
         label = str(value)
     else:
-        raise Poison(f"yielded an Outcome whose label must be a finite number, got {_told(value)}", "label")
+        raise Poison(f"yielded an Outcome whose label must be a finite number, got {_described(value)}", "label")
     why = None if wanted is None else why_not_label(wanted, label)
     if why is not None:
         raise Poison(f"yielded an Outcome: {why}", "label")
@@ -187,7 +193,7 @@ def _at_s(value: Any) -> float:
         except OverflowError:
             pass
     raise Poison(
-        f"yielded an Outcome whose at must be a datetime or seconds since the epoch, got {_told(value)}:"
+        f"yielded an Outcome whose at must be a datetime or seconds since the epoch, got {_described(value)}:"
         " datetime.fromisoformat(...) reads a text",
         "at",
     )
@@ -198,6 +204,6 @@ def _field_of(error: msgspec.ValidationError) -> str | None:
     return None if found is None else found[1] or found[2]
 
 
-def _told(value: Any) -> str:
-    told = f"{type(value).__name__} {value!r}"
-    return told if len(told) <= 100 else f"{told[:100]}..."
+def _described(value: Any) -> str:
+    text = f"{type(value).__name__} {value!r}"
+    return text if len(text) <= 100 else f"{text[:100]}..."

@@ -1,4 +1,6 @@
-"""Running a pipeline without a broker, with the platform's contract around it.
+"""Running a pipeline in a test without a broker, with the platform's contract around it.
+
+This is what users import in their own tests, so it stands at the top of the package and not in a room: it is no part of the service.
 
 ran = run_pipeline(follow_flights, [{"kind": "departed", ...}, {"kind": "landed", ...}])
 assert ran.of(Landing) == [Landing(...)]
@@ -19,10 +21,11 @@ from headrace.log.envelope import Origin
 from headrace.log.port import Record
 from headrace.log.topics import Topics
 from headrace.project.compile import compile_source
-from headrace.project.contract import Contract, read_raw
-from headrace.project.hosting import Handled, TransformRunner, targets_of
 from headrace.project.pipelines import OutcomesOf, Pipeline
 from headrace.project.sources import Source
+from headrace_pipeline.adapters.runner import TransformRunner
+from headrace_pipeline.core.contract import Contract, read_raw, targets_of
+from headrace_pipeline.core.handled import Handled
 
 T = TypeVar("T")
 
@@ -51,7 +54,7 @@ def run_pipeline(
     *,
     limit_s: float = 5.0,
 ) -> Ran:
-    """Feed `messages` (objects, or bytes as they would lie on the topic) to a pipeline, and hold its outputs to their contract.
+    """Feed `messages` (objects, or bytes as they would lie on the topic) to a pipeline, and check its outputs against their contract.
 
     `references`: per reference of `enrich` its mapping. `limit_s`: how long one message may take.
     """
@@ -66,18 +69,18 @@ async def _run(
     read = [_read(n, message) for n, message in enumerate(messages)]
     try:
         good = [message for message in read if not isinstance(message, Poison)]
-        results = iter(await (_run_remembering(runner, good) if pipeline.remembers else runner.run(good)))
+        results = iter(await (_run_with_lookback(runner, good) if pipeline.remembers else runner.run(good)))
     finally:
         await runner.close()
     handled = [Handled(poison=found) if isinstance(found, Poison) else next(results) for found in read]
     contract = _contract(pipeline)
     for n, found in enumerate(handled):
-        _hold(contract, found, n)
+        _check(contract, found, n)
     reasons = {n: str(found.poison) for n, found in enumerate(handled) if found.poison is not None}
     return Ran([[] if found.poison else found.yielded for found in handled], reasons)
 
 
-async def _run_remembering(runner: TransformRunner, messages: list[Any]) -> list[Handled]:
+async def _run_with_lookback(runner: TransformRunner, messages: list[Any]) -> list[Handled]:
     """As the service does it: after a failure the transform is shown again what it had seen."""
     handled: list[Handled] = []
     while len(handled) < len(messages):
@@ -96,7 +99,7 @@ def _read(number: int, message: Any) -> Any:
         return poison
 
 
-def _hold(contract: Contract, handled: Handled, number: int) -> None:
+def _check(contract: Contract, handled: Handled, number: int) -> None:
     try:
         for index, yielded in enumerate(handled.yielded):
             contract.write(yielded, Origin("raw.test.v1", 0, number, index), "test", int(time.time() * 1000))
