@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 import pytest
-from headrace_trainer.core.served import judge_parity
 
 from headrace.events.inference import DecisionMade, FellBack, Score
 from headrace.events.monitor import ColumnProfile, FindingOpened, SourceProfile, WindowClosed
