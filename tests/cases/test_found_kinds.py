@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import pytest
-from headrace_cli.board import Board
 from msgspec.structs import replace
 
 from headrace.errors import Poison
@@ -25,6 +24,7 @@ from headrace.project.compile import compile_project
 from headrace.project.labels import value_of, why_not_label
 from headrace.registry.state import Registry
 from headrace.testing.registry import CANARY, command, folded, verdict, version_of
+from headrace_cli.evidence.rollouts import Board
 from headrace_monitor.core.evidence import unmeasured
 from headrace_monitor.core.rollout_analysis import begin
 from headrace_monitor.core.rollout_requests import Seen
