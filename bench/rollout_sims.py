@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.definition import RolloutDefinition
-from headrace.policy.guardrails import (
-    THRESHOLDS,
-)
 from headrace.project.deployments import GUARDRAILS
 from headrace.stats.pairs import BlockSum, PairTest, brier_losses, shows_harm, shows_no_worse, sum_up
 from headrace.stats.sequential import chains_needed
+from headrace_monitor.core.guardrails import (
+    THRESHOLDS,
+)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -19,9 +19,9 @@ from bench.flight_scores import July, july, traffic_of
 from bench.guardrail_sims import BORDER, QUIET, Outcome, crash_decisions, roll_out
 from bench.measure import ForeignLoad, Row, say
 from bench.rollout_sims import HOURS, PLAN, draw_hours, naive_arms
-from headrace.policy.guardrails import split_alpha
 from headrace.project.deployments import GUARDRAILS
 from headrace_inference.core.routing import choose_version
+from headrace_monitor.core.guardrails import split_alpha
 
 RUNS, WEEKS = 1000, 4
 BAD_RUNS, BAD_WEEKS = 200, 6

@@ -25,9 +25,9 @@ from headrace.project.labels import value_of, why_not_label
 from headrace.registry.state import Registry
 from headrace.testing.registry import CANARY, command, folded, verdict, version_of
 from headrace_cli.evidence.rollouts import Board
-from headrace_monitor.core.analysis import begin
-from headrace_monitor.core.counting import Seen
 from headrace_monitor.core.evidence import unmeasured
+from headrace_monitor.core.rollout_analysis import begin
+from headrace_monitor.core.rollout_requests import Seen
 from headrace_monitor.core.windows import Windows
 from headrace_registry.core.machine import Warmed
 from headrace_registry.core.registration import on_register
@@ -53,12 +53,12 @@ def test_a_late_score_is_of_its_own_request_however_often_a_unit_is_asked_at_one
     for n, request in enumerate(told):
         answer = Served(Score(1, "m", 0.5))
         decision = DecisionMade(request, "d", "u1", n * apart_s, answer, n, shadows_due=(2,))
-        windows.decide(decision, 0, n)
+        windows.add_decision(decision, 0, n)
     for n, (request, value) in reversed(list(enumerate(told.items()))):
         scored = ShadowScored(request, "d", "u1", 2, n * apart_s, Score(2, "m", value))
-        windows.score_late(scored, 0, 0)
-        windows.score_late(scored, 0, 0)
-    windows.observe(Told("u1", 1.0, HOUR_S))
+        windows.add_late_score(scored, 0, 0)
+        windows.add_late_score(scored, 0, 0)
+    windows.add_outcome(Told("u1", 1.0, HOUR_S))
     rows = windows.rows_of(0.0, 3 * HOUR_S)
     by_row = {int(row): float(score) for row, _, score in rows.shadows}
     assert by_row == dict(enumerate(told.values()))
@@ -220,14 +220,13 @@ def test_a_rollout_by_a_label_of_less_than_two_classes_says_that_it_cannot_be_me
     classes: tuple[str, ...],
 ) -> None:
     deployment = replace(binary(), label=replace(KINDS["classes"], classes=classes))
-    trial = begin(deployment, RolloutStarted("d", "r1", 2, "canary", "r", CANARY, 1))
+    analysis = begin(deployment, RolloutStarted("d", "r1", 2, "canary", "r", CANARY, 1))
     for n in range(3_000):
         control, new = Score(1, "m", None, (0.2, 0.8)), Score(2, "n", None, (0.3, 0.7))
         decision = DecisionMade(f"r{n}", "d", f"u{n}", n * 60.0, Served(control), n, shadows=(new,), assigned=1)
-        trial.take([Seen("p/0", n, decision)])
-        trial.observe(Told(f"u{n}", 1.0, n * 60.0 + 1))
-    verdict = trial.look(3_000 * 60.0)
-    assert verdict is not None
+        analysis.take([Seen("p/0", n, decision)])
+        analysis.add_outcome(Told(f"u{n}", 1.0, n * 60.0 + 1))
+    (verdict,) = analysis.look(3_000 * 60.0).facts
     assert verdict.labels == UNMEASURED
     assert any("names no classes" in found.detail for found in verdict.evidence)
 
