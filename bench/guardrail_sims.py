@@ -30,9 +30,9 @@ from headrace.stats.sequential import log_mean_exp
 from headrace_monitor.core.guardrails import (
     LATENCY_SLACK,
     distance_log_e,
+    intervals,
     split_alpha,
     staked_on_shares,
-    intervals,
 )
 
 

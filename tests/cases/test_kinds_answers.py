@@ -27,7 +27,7 @@ from headrace.testing.registry import command, version_of
 from headrace_cli.projects.plan import plan_of
 from headrace_gateway.core.answers import described_outputs, outputs_of
 from headrace_inference.adapters.models import Pace, ask
-from headrace_inference.core.ladder import answer_of, choose_step, steps_of
+from headrace_inference.core.fallback import answer_of, choose_step, steps_of
 from headrace_registry.core.registration import on_register
 
 KIND = Multiclass("kind", ["cat", "dog", "owl"], "1h")

@@ -1,4 +1,4 @@
-"""A version serves only where it says what it said where it was made: of rows, of every kind, and of the requests behind them."""
+"""A version serves only where it gives the scores that it gave where it was made: for rows, of every kind, and for the requests behind them."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from headrace.models.proving import Answering, prove_file
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace.testing.registry import version_of
-from headrace_inference.adapters.trials import Trials
+from headrace_inference.adapters.load_checks import LoadChecks
 from headrace_inference.core.proof import asked_of
 
 Bench = Any
@@ -30,7 +30,7 @@ MODELS = {
 
 
 def _nudged(found: GoldenRow) -> GoldenRow:
-    """As another machine might have said it, or another library."""
+    """As another machine might have scored it, or another library."""
     shares = tuple(np.add(found.shares, (1e-5, -1e-5, 0)).tolist()) if found.shares else ()
     return msgspec.structs.replace(found, value=found.value + 1e-4 * max(1.0, abs(found.value)), shares=shares)
 
@@ -42,9 +42,9 @@ async def test_a_proof_of_each_kind_is_scored_again_before_a_version_is_warm(ben
 
 @pytest.mark.slow
 async def test_a_proof_is_scored_again_in_the_child_that_tries_a_version(bench: Bench) -> None:
-    bench.trial = Trials()
+    bench.load_check = LoadChecks()
     await _shows_that_a_proof_decides(bench, "classes")
-    assert bench.trial.pid is None
+    assert bench.load_check.pid is None
 
 
 async def _shows_that_a_proof_decides(bench: Bench, kind: str) -> None:

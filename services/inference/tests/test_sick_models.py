@@ -21,7 +21,7 @@ from headrace.events.inference import (
 )
 from headrace.log.codec import out
 from headrace.log.envelope import Envelope
-from headrace_inference.adapters import models
+from headrace_inference.adapters import model_calls, models
 
 Bench = Any  # the fixture of conftest.py
 
@@ -154,7 +154,7 @@ async def test_under_overload_shadows_go_first_then_the_baseline_then_requests(
 
 
 def levels(facts: list[Any]) -> list[int]:
-    """The levels told, in order."""
+    """The published levels, in order."""
     return [fact.event.level for fact in facts if isinstance(fact.event, OverloadChanged)]
 
 
@@ -170,7 +170,7 @@ async def test_requests_without_a_deadline_wait_and_are_never_refused(bench: Ben
 
 
 @pytest.mark.parametrize("deadline_ms", [None, 1000])
-async def test_what_a_slow_model_does_not_reach_in_time_is_asked_on_or_goes_down_the_ladder(
+async def test_what_a_slow_model_does_not_reach_in_time_is_asked_on_or_goes_down_the_fallback_chain(
     bench: Bench, deadline_ms: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound, spent = models.predict, SpentByTheModel()
@@ -180,7 +180,8 @@ async def test_what_a_slow_model_does_not_reach_in_time_is_asked_on_or_goes_down
         return sound(engine, rows, output)
 
     monkeypatch.setattr(models, "predict", predict)
-    monkeypatch.setattr(models, "time", spent)
+    for measuring in (models, model_calls):
+        monkeypatch.setattr(measuring, "time", spent)
     await bench.register("delay", 1)
     await bench.route("delay", {1: 1.0}, champion=1)
     await bench.land("AA", [10.0])
@@ -228,13 +229,35 @@ async def ask_in_turn(bench: Bench, count: int, first: int, **more: Any) -> list
 
 
 def breakers(facts: list[Any]) -> list[tuple[str, str]]:
-    """The changes told: from which state to which."""
+    """The published changes: from which state to which."""
     return [(f.event.was, f.event.state) for f in facts if isinstance(f.event, BreakerChanged)]
 
 
 def signed(sign: int) -> Any:
-    """A model that tells by the sign of its first weight which one it is, and that can live with NaN-free rows only."""
+    """A model that shows by the sign of its first weight which one it is, and that takes only rows without NaN."""
     from sklearn.linear_model import LogisticRegression
 
     rows = np.random.default_rng(0).normal(size=(100, 4))
     return LogisticRegression().fit(rows, sign * rows[:, 0] > 0)
+
+
+async def test_an_error_of_a_model_that_is_no_text_costs_no_request_its_decision(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a surrogate pair cannot be written: the whole batch failed after some of its answers had been remembered."""
+
+    def predict(engine: Any, rows: np.ndarray, output: str) -> np.ndarray:
+        raise ValueError("\udc00")
+
+    await bench.register("delay", 1)
+    await bench.route("delay", {1: 1.0}, champion=1)
+    async with bench.running():
+        await bench.until(lambda: bench.health.shards == (0, 1))
+        monkeypatch.setattr(models, "predict", predict)
+        topic = bench.topics.name("inference.requests")
+        requests = [PredictionRequested("fast", {"x": 1.0}, "u1"), PredictionRequested("delay", FLIGHT, "u1")]
+        await bench.send([out(topic, "u1", r, Envelope(f"r{n}", "", "test", AT_S)) for n, r in enumerate(requests)])
+        decisions = await bench.decisions(2)
+    (fallen,) = [decision.answer for decision in decisions if decision.deployment == "delay"]
+    assert isinstance(fallen, FellBack)
+    assert "ValueError: \\udc00" in fallen.reason

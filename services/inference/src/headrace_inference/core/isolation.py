@@ -1,12 +1,12 @@
 """How many rows a model gets at once, and which of them are to blame when it raises.
 
-A model that is slow for its load is asked in portions of about `PORTION_S` each, by the pace of its last calls, so that
-what is done when time is up counts, and the rest goes down the ladder. One row that a model cannot stand must not cost the others
-their version: a portion that raises is asked again in halves.
+A model that is slow for its load is asked in portions of about `PORTION_S` each, by the pace of its last calls. So what is done when
+time is up counts, and the rest goes down the fallback chain. One row on which a model raises must not cost the others their version:
+a portion that raises is asked again in halves.
 
-Equal rows are asked once, and rows with a hole (NaN, infinity, an unknown category) apart from the others, since they are the likely ones.
-Level by level, so that a model on which everything fails is found out soon: at most `MAX_CALLS` calls in all. Rows that
-are not cleared by then fail with it. One bad row in 1000 takes 21 calls.
+Equal rows are asked once. Rows with a hole (NaN, infinity, an unknown category) are asked apart from the others, since they are the
+likely ones. The search goes level by level, so that a model on which everything fails is found out soon, and takes at most `MAX_CALLS`
+calls in all. Rows that are not cleared by then fail with it. One bad row in 1000 takes 21 calls.
 """
 
 from collections import deque
@@ -17,19 +17,19 @@ import numpy as np
 
 from headrace.events.failures import Failure, NoTime
 from headrace.events.registry import ColumnPin
-from headrace_inference.core.faults import holes_of, raised, told, unfit
+from headrace_inference.core.faults import holes_of, raised, text_of, unfit
 
 MAX_CALLS = 32
 PORTION_S = 0.05
 _LEAST_ROWS = 16
-# How much of the newest call's pace goes into the mean.
+# The weight of the newest call in the mean.
 _WEIGHT = 0.3
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(slots=True)
 class Pace:
-    """How fast a model is: seconds per row, a mean that forgets; 0 before the first call.
+    """How fast a model is, in seconds per row: an exponentially weighted mean, 0 before the first call.
 
     `good`: a row without a hole that it has scored, shape (columns,), None before there was one.
     """
@@ -72,14 +72,33 @@ def predict_in_portions(
     until_s: float,
     columns: Sequence[ColumnPin] = (),
 ) -> Predicted:
-    """All rows, portion by portion, until `until_s` of the clock `now_s`; at least one portion. `columns`: what the rows hold."""
+    """All rows, portion by portion, until `until_s` of the clock `now_s`; at least one portion. `columns`: what the rows hold.
+
+    Raises `MemoryError` where the model does, and nothing else that it raises.
+
+    >>> def picky(rows): return np.array([1 / value for value in rows[:, 0].tolist()])
+    >>> predict_in_portions(picky, np.array([[1.0], [0.0], [2.0]]), Pace(), lambda: 0.0, 1.0).faults
+    {1: Raised(reason='predict raised ZeroDivisionError: float division by zero')}
+    """
     parts: list[tuple[int, np.ndarray]] = []
     faults: dict[int, Failure] = {}
     start = 0
     while start < len(rows) and (start == 0 or now_s() < until_s):
         portion = rows[start : start + pace.portion(len(rows) - start)]
         began_s = now_s()
-        raw, found = predict_apart(predict, portion, lambda: now_s() < until_s, columns, pace)
+        raw: np.ndarray | None
+        found: dict[int, Failure] = {}
+        try:
+            raw = predict(portion)
+        except MemoryError:
+            raise
+        except Exception as error:
+            # NB: a model is foreign code and may raise anything.
+            search = _Search(predict, portion, lambda: now_s() < until_s, columns, pace)
+            raw, found = search.run(text_of(error))
+        else:
+            if pace.good is None and not holes_of(portion[:1], columns).any():
+                pace.good = portion[0].copy()
         if raw is not None:
             parts.append((start, raw))
         faults.update({start + row: failure for row, failure in found.items()})
@@ -87,32 +106,6 @@ def predict_in_portions(
         start += len(portion)
     whole = _joined(parts, len(rows)) if parts else None
     return Predicted(whole, faults, tuple(range(start, len(rows))))
-
-
-def predict_apart(
-    predict: Predict,
-    rows: np.ndarray,
-    may_go_on: Callable[[], bool],
-    columns: Sequence[ColumnPin] = (),
-    pace: Pace | None = None,
-) -> tuple[np.ndarray | None, dict[int, Failure]]:
-    """Results of all rows, NaN where a row failed (None when all did), and why per failed row. `may_go_on`: False when time is up.
-
-    >>> def picky(rows): return np.array([1 / value for value in rows[:, 0].tolist()])
-    >>> predict_apart(picky, np.array([[1.0], [0.0], [2.0]]), lambda: True)[1]
-    {1: Raised(reason='predict raised ZeroDivisionError: float division by zero')}
-    """
-    pace = pace or Pace()
-    try:
-        raw = predict(rows)
-    except MemoryError:
-        raise
-    except Exception as error:
-        # NB: a model is foreign code and may raise anything.
-        return _Search(predict, rows, may_go_on, columns, pace).run(told(error))
-    if pace.good is None and len(rows) and not holes_of(rows[:1], columns).any():
-        pace.good = rows[0].copy()
-    return raw, {}
 
 
 class _Search:
@@ -135,7 +128,7 @@ class _Search:
         self._late: dict[int, str] = {}
 
     def run(self, reason: str) -> tuple[np.ndarray | None, dict[int, Failure]]:
-        """See `predict_apart`. `reason`: what the whole call raised."""
+        """The results of all rows, NaN where a row failed (None when all did), and why per failed row. `reason`: what the whole call raised."""
         firsts, same_as = _distinct(self._rows)
         self._halve(firsts, reason)
         if not self._cleared:
@@ -181,7 +174,7 @@ class _Search:
             raise
         except Exception as error:
             # NB: a model is foreign code and may raise anything.
-            return told(error)
+            return text_of(error)
         self._cleared.append((places, raw))
         return None
 
@@ -195,7 +188,7 @@ class _Search:
         }
 
     def _stands_without_holes(self, places: Sequence[int]) -> bool:
-        """Whether the model scores these rows when their holes are filled; when nobody knows with what, they get the blame."""
+        """Whether the model scores these rows when their holes are filled. When it is not known with what, the rows get the blame."""
         good = next(
             (self._rows[found[0]] for found, _ in self._cleared if not self._has_hole[found[0]]), self._pace.good
         )

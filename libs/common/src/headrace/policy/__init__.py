@@ -1,1 +1,0 @@
-"""What moves to the one service that uses it."""
