@@ -69,7 +69,7 @@ class MonitorShard:
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Open windows are rebuilt from the log. What was closed and published is not published again. See `ShardLogic`."""
         await self._ends.refresh()
-        return self.core.on_start(committed, read_once(self._topics))
+        return self.core.start_offsets(committed, read_once(self._topics))
 
     def apply(self, projects: Sequence[ProjectDefinition]) -> None:
         """Projects changed. The next step takes that up, and not this call: a window may be closing in a thread."""

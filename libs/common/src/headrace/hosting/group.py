@@ -63,7 +63,7 @@ class ShardGroup:
         linger_s: float = 0.0,
         learn: Learn | None = None,
     ) -> None:
-        self.inputs = list(inputs)
+        self.inputs, self.make = list(inputs), make
         self._log, self._service, self.health, self._lock = log, service, health, lock
         self._same, self._sends = SameTopics(log), Sends()
         self._stops = Stops(log, codec, topics, service, self._same)

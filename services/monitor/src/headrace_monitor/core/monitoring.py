@@ -95,7 +95,7 @@ class Monitoring:
             case AlertChanged():
                 self.alerting.on_history(event, now)
 
-    def on_start(
+    def start_offsets(
         self, committed: Mapping[TopicPartition, int], read_once: Sequence[str]
     ) -> Mapping[TopicPartition, int]:
         """The history is read. Returns from which offset each partition is read, so that open windows are rebuilt.
