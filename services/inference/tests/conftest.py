@@ -48,7 +48,7 @@ from headrace.project.definition import ProjectDefinition
 from headrace.testing.memory import MemoryLog
 from headrace.testing.registry import version_of
 from headrace.topics import Topics
-from headrace_inference.adapters.warmer import Trial, Warmer
+from headrace_inference.adapters.model_loader import LoadCheck, ModelLoader
 from headrace_inference.app import wire
 from headrace_inference.shell import InferenceShard
 
@@ -103,7 +103,7 @@ class Bench:
         self.codec = Codec(self.topics)
         self.health = Health("inference", "inference-1", failures={})
         self.model_memory_bytes = 2**31
-        self.trial: Trial | None = None
+        self.load_check: LoadCheck | None = None
         self.versions: dict[tuple[str, int], VersionRegistered] = {}
 
     trained = staticmethod(trained)
@@ -191,7 +191,7 @@ class Bench:
             self.health,
             self.clock,
             model_memory_bytes=limit,
-            trial=self.trial,
+            load_check=self.load_check,
         )
         tasks = [asyncio.create_task(part.run(stop)) for part in (*parts, projects)]
         try:
@@ -204,9 +204,11 @@ class Bench:
         """One shard of the service, with nothing around it."""
         projects = Projects(self.log, self.codec, self.topics)
         await projects.start()
-        parts = await wire(self.log, self.codec, self.topics, projects, self.health, self.clock, trial=self.trial)
+        parts = await wire(
+            self.log, self.codec, self.topics, projects, self.health, self.clock, load_check=self.load_check
+        )
         for part in parts:
-            if isinstance(part, Warmer):
+            if isinstance(part, ModelLoader):
                 stop = asyncio.Event()
                 stop.set()
                 await part.run(stop)

@@ -19,15 +19,15 @@ from headrace.project import (
     Project,
 )
 from headrace.project.compile import compile_project
-from headrace_inference.core.admission import Admitted, admit
+from headrace_inference.core.admission import LetIn, admit
 from headrace_inference.core.contract import Contract
 
 DEPLOYMENT = compile_project(Project("p", [Deployment("d", unit="u", inputs=[Number("x", 0, 10)])])).deployment("d")
 
 
 def test_a_request_within_the_contract_is_let_in_with_its_unit() -> None:
-    assert admit(PredictionRequested("d", {"x": 1.0}), b"key", DEPLOYMENT, 0, 0) == Admitted("key")
-    assert admit(PredictionRequested("d", {"x": 1.0}, "own"), b"key", DEPLOYMENT, 0, 0) == Admitted("own")
+    assert admit(PredictionRequested("d", {"x": 1.0}), b"key", DEPLOYMENT, 0, 0) == LetIn("key")
+    assert admit(PredictionRequested("d", {"x": 1.0}, "own"), b"key", DEPLOYMENT, 0, 0) == LetIn("own")
 
 
 @pytest.mark.parametrize("x", [float("nan"), float("inf"), 10**400, 11, 1e39, "text", None])
@@ -47,7 +47,7 @@ def test_an_unknown_deployment_is_invalid() -> None:
 
 def test_a_deadline_counts_from_the_append_time() -> None:
     request = PredictionRequested("d", {"x": 1.0}, deadline_ms=100)
-    assert admit(request, b"k", DEPLOYMENT, appended_ms=1000, now_ms=1100) == Admitted("k")
+    assert admit(request, b"k", DEPLOYMENT, appended_ms=1000, now_ms=1100) == LetIn("k")
     assert admit(request, b"k", DEPLOYMENT, appended_ms=1000, now_ms=1130) == Expired(30)
 
 
@@ -67,7 +67,7 @@ def test_what_is_vouched_for_keeps_the_contract(asked: list[dict[str, Any]]) -> 
     asked = asked * 4
     for inputs, kept in zip(asked, Contract(VOUCHED).vouches(asked), strict=True):
         request_ = PredictionRequested("d", inputs, "u")
-        assert not kept or isinstance(admit(request_, None, VOUCHED, 0, 0), Admitted)
+        assert not kept or isinstance(admit(request_, None, VOUCHED, 0, 0), LetIn)
 
 
 def test_ordinary_requests_are_vouched_for_beside_odd_ones() -> None:

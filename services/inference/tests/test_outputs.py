@@ -8,8 +8,8 @@ import pytest
 from headrace.events.inference import (
     Score,
 )
+from headrace_inference.adapters.records import REPLY_PARTITION, reply_partition
 from headrace_inference.core.outputs import fault_of, faults_of_rows, scores_of
-from headrace_inference.core.records import REPLY_PARTITION, reply_partition
 
 
 @pytest.mark.parametrize(

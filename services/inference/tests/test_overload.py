@@ -9,7 +9,7 @@ def loaded_after(*looks: tuple[float, float]) -> int:
     """The level after looks at the queue: (second, pressure)."""
     load = Load()
     for now_s, pressure in looks:
-        load = on_pressure(load, pressure, now_s)
+        load = on_pressure(load, pressure, now_s).state
     return load.level
 
 

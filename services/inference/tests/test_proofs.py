@@ -17,7 +17,7 @@ from headrace.models.proving import Answering, prove_file
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace.testing.registry import version_of
-from headrace_inference.adapters.trials import Trials
+from headrace_inference.adapters.load_checks import LoadChecks
 from headrace_inference.core.proof import asked_of
 
 Bench = Any
@@ -42,9 +42,9 @@ async def test_a_proof_of_each_kind_is_scored_again_before_a_version_is_warm(ben
 
 @pytest.mark.slow
 async def test_a_proof_is_scored_again_in_the_child_that_tries_a_version(bench: Bench) -> None:
-    bench.trial = Trials()
+    bench.load_check = LoadChecks()
     await _shows_that_a_proof_decides(bench, "classes")
-    assert bench.trial.pid is None
+    assert bench.load_check.pid is None
 
 
 async def _shows_that_a_proof_decides(bench: Bench, kind: str) -> None:

@@ -17,7 +17,7 @@ from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, Invalid, PredictionRequested, Served
 from headrace.instants import EARLIEST_S, LATEST_S
 from headrace.testing.memory import MemoryLog
-from headrace_inference import gather
+from headrace_inference.core import admission
 
 Bench = Any  # the fixture of conftest.py
 AT_S = 1_364_774_400.0
@@ -111,14 +111,14 @@ async def test_what_nobody_can_mean_is_invalid_and_names_its_field(
 async def test_what_raises_over_one_request_is_refused_alone_and_the_others_are_answered(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = gather.admit
+    sound = admission.admit
 
     def admit(request: PredictionRequested, *more: Any, **named: Any) -> Any:
         if request.inputs.get("x") == 13.0:
             raise ZeroDivisionError("planted")
         return sound(request, *more, **named)
 
-    monkeypatch.setattr(gather, "admit", admit)
+    monkeypatch.setattr(admission, "admit", admit)
     model = DecisionTreeClassifier(max_depth=1).fit(np.array([[0.0], [1.0]]), [0, 1])
     await bench.register("plain", 1, model=model, vocabularies={})
     await bench.route("plain", {1: 1.0}, champion=1)

@@ -10,8 +10,8 @@ import pytest
 from headrace.codec import Message
 from headrace.events.failures import NoTime, NotLoaded, Raised, RowUnfit, Shed
 from headrace.events.inference import DecisionMade, Served, ShadowScored
-from headrace_inference import shadowing
-from headrace_inference.adapters import models
+from headrace_inference.adapters import models, shadow_scoring
+from headrace_inference.core import shadows
 
 Bench = Any  # the fixture of conftest.py
 
@@ -135,8 +135,8 @@ async def test_what_is_owed_waits_for_a_version_that_is_loaded_again_and_not_for
 async def test_beyond_their_budget_shadows_are_dropped_and_say_so(
     bench: Bench, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shadowing, "MOST_ROWS", 5)
-    monkeypatch.setattr(shadowing, "_FIRST_ROWS", 1)
+    monkeypatch.setattr(shadows, "MOST_ROWS", 5)
+    monkeypatch.setattr(shadows, "FIRST_ROWS", 1)
     await shadowed(bench)
     async with bench.running():
         await decided(bench, 20, "u")
@@ -206,8 +206,8 @@ def asked(found: list[Message]) -> list[DecisionMade]:
 async def test_late_scores_are_written_in_portions_and_all_of_them_once(
     bench: Bench, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shadowing, "_BESIDE", 3)
-    monkeypatch.setattr(shadowing, "_AT_ONCE", 2)
+    monkeypatch.setattr(shadow_scoring, "_BESIDE", 3)
+    monkeypatch.setattr(shadow_scoring, "_AT_ONCE", 2)
     await shadowed(bench)
     async with bench.running():
         await decided(bench, 20, "u")

@@ -1,6 +1,7 @@
 """The one wiring place."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from headrace.bus.port import Log, TopicPartition
@@ -15,25 +16,27 @@ from headrace.features.store import OnlineStore, Tiles
 from headrace.obs.health import Health
 from headrace.runs import runs_folder
 from headrace.topics import Topics
-from headrace_inference.adapters.blackbox import Blackbox
-from headrace_inference.adapters.control import Control
+from headrace_inference.adapters.crash_log import CrashLog
 from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.disk_tiles import DiskTiles
-from headrace_inference.adapters.keeper import Fact, Keeper
-from headrace_inference.adapters.loads import Loads
+from headrace_inference.adapters.fact_publisher import FactPublisher
+from headrace_inference.adapters.load_checks import LoadChecks
+from headrace_inference.adapters.load_shedding import LoadShedding
+from headrace_inference.adapters.model_cache import ModelCache
+from headrace_inference.adapters.model_loader import MEMORY_BYTES, LoadCheck, ModelLoader, NoCheck
 from headrace_inference.adapters.progress import Progress
-from headrace_inference.adapters.shelf import Shelf
-from headrace_inference.adapters.trials import Trials
-from headrace_inference.adapters.warmer import MEMORY_BYTES, Trial, Trust, Warmer
+from headrace_inference.adapters.registry_view import RegistryView
+from headrace_inference.adapters.serving_views import ServingViews
+from headrace_inference.adapters.supervisor import Supervisor
+from headrace_inference.core.batch import Name
+from headrace_inference.core.loading import degraded
 from headrace_inference.core.proof import asked_of
-from headrace_inference.core.warming import Name, degraded
-from headrace_inference.plane import Plane
 from headrace_inference.settings import LINGER_S, MAX_BATCH
 from headrace_inference.shell import InferenceShard
 
 
 async def build(context: Context) -> Sequence[Runnable]:
-    """Everything that runs, ready to be run: views at their ends, wanted versions warm, as far as that goes in a while."""
+    """Everything that runs, ready to be run: views at their ends, wanted versions loaded, as far as that goes in a while."""
     tiles = DiskTiles() if context.settings.online_store == "disk" else None
     runs = runs_folder(context.settings)
     return await wire(
@@ -45,8 +48,8 @@ async def build(context: Context) -> Sequence[Runnable]:
         context.clock,
         tiles,
         model_memory_bytes=context.settings.model_memory_bytes,
-        trial=Trials(),
-        blackbox=Blackbox(runs.with_name(f"{runs.name}.{context.name}")),
+        load_check=LoadChecks(),
+        crash_log=CrashLog(runs.with_name(f"{runs.name}.{context.name}")),
     )
 
 
@@ -60,73 +63,99 @@ async def wire(
     tiles: Tiles | None = None,
     *,
     model_memory_bytes: int = MEMORY_BYTES,
-    trial: Trial | None = None,
-    blackbox: Blackbox | None = None,
+    load_check: LoadCheck | None = None,
+    crash_log: CrashLog | None = None,
 ) -> Sequence[Runnable]:
     """The parts of the service on any log; `projects` must have been started. `tiles`: where they are kept, memory for None.
 
-    `trial`: how versions are tried before they are loaded here; None trusts them all.
+    `load_check`: how versions are checked before they are loaded here; None trusts them all.
     """
-    store, control = OnlineStore(tiles), Control(log, codec, topics)
-    facts: list[Fact] = []
-    shelf, loads = Shelf(clock, health, facts.append), Loads(clock, health, facts.append)
-    store.define(projects.definitions)
-    projects.listen(lambda _: store.define(projects.definitions))
-    features = View(log, codec, [topics.name("features.online")], store.apply)
-    health.fail("views", "reading features, routes and models")
-    await features.start()
-    await control.view.start()
-    definitions = Definitions(projects, store)
-    warmer = Warmer(
+    parts = _Parts(log, codec, topics, projects, health, clock)
+    features, views, facts = await parts.views(tiles)
+    loader = ModelLoader(
         log,
         topics,
-        control,
-        shelf,
+        views.registry,
+        views.models,
         health,
         clock,
-        trial=trial or Trust(),
-        asks=lambda registered: asked_of(definitions.newest(registered.deployment), registered),
-        tell=facts.append,
+        load_check=load_check or NoCheck(),
+        first_rows=lambda registered: asked_of(views.definitions.newest(registered.deployment), registered),
+        publish=facts.add,
         limit_bytes=model_memory_bytes,
-        blackbox=blackbox,
+        crash_log=crash_log,
     )
-    await warmer.begin()
-    progress = Progress(store, projects, topics, health)
+    await loader.begin()
+    progress = Progress(views.store, projects, topics, health)
     progress.report()
     health.clear("views")
 
-    async def ends(partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        return await log.end_offsets(partitions)
-
-    plane = Plane(definitions, control, shelf, loads, store, topics, clock, health, ends)
-    host = ShardHost(
-        log,
-        codec,
-        topics,
-        service="inference",
-        inputs=[topics.name("inference.requests")],
-        make=lambda number: InferenceShard(plane, number),
-        health=health,
-        max_batch=MAX_BATCH,
-        linger_s=LINGER_S,
-    )
-
     def report() -> None:
-        warmer.look()
-        health.degraded = degraded(control.routes, partial(_why_not, definitions, shelf, warmer))
+        loader.look()
+        health.degraded = degraded(views.registry.routes, partial(_why_not, views, loader))
 
-    keeper = Keeper(log, topics, facts, shelf, loads, health, clock, report)
+    supervisor = Supervisor(facts, views.models, views.load, report)
+    host = parts.host(views)
     report()
-    return [features, control.view, warmer, progress, keeper, host]
+    return [features, views.registry.view, loader, progress, supervisor, host]
 
 
-def _why_not(definitions: Definitions, shelf: Shelf, warmer: Warmer, name: Name) -> str | None:
+@dataclass(frozen=True)
+class _Parts:
+    """What every part is made with."""
+
+    log: Log
+    codec: Codec
+    topics: Topics
+    projects: Projects
+    health: Health
+    clock: Clock
+
+    async def views(self, tiles: Tiles | None) -> tuple[View, ServingViews, FactPublisher]:
+        """The view of the features, all that answers are given from, and where facts of it are published. Waits for the views' ends."""
+        health, clock, projects = self.health, self.clock, self.projects
+        store, registry = OnlineStore(tiles), RegistryView(self.log, self.codec, self.topics)
+        facts = FactPublisher(self.log, self.topics, health, clock)
+        models, load = ModelCache(clock, health, facts.add), LoadShedding(clock, health, facts.add)
+        store.define(projects.definitions)
+        projects.listen(lambda _: store.define(projects.definitions))
+        features = View(self.log, self.codec, [self.topics.name("features.online")], store.apply)
+        health.fail("views", "reading features, routes and models")
+        await features.start()
+        await registry.view.start()
+        definitions = Definitions(projects, store)
+        return (
+            features,
+            ServingViews(definitions, registry, models, load, store, self.topics, clock, health, self.ends),
+            facts,
+        )
+
+    async def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """The ends of partitions, as the log has them now."""
+        return await self.log.end_offsets(partitions)
+
+    def host(self, views: ServingViews) -> ShardHost:
+        """Runs the shards."""
+        return ShardHost(
+            self.log,
+            self.codec,
+            self.topics,
+            service="inference",
+            inputs=[self.topics.name("inference.requests")],
+            make=lambda number: InferenceShard(views, number),
+            health=self.health,
+            max_batch=MAX_BATCH,
+            linger_s=LINGER_S,
+        )
+
+
+def _why_not(views: ServingViews, loader: ModelLoader, name: Name) -> str | None:
     """Why a version cannot answer at all, None when it can, or is only busy."""
-    found = definitions.newest(name[0])
+    found = views.definitions.newest(name[0])
     if found is None:
         return None
-    match shelf.why_not(name, found[1].breaker):
+    match views.models.why_not(name, found[1].breaker):
         case NotLoaded(reason):
-            return warmer.why_not(name) or reason
+            return loader.why_not(name) or reason
         case _:
             return None

@@ -1,93 +1,89 @@
-"""One shard of inference: gather (features), score, decide (core), act (decisions and replies). No Kafka in here."""
+"""One shard of inference: it gathers what a batch is decided by, lets the core decide, and acts on it. No Kafka in here."""
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
-from headrace.bus.port import Headers, TopicPartition
+from headrace.bus.port import TopicPartition
 from headrace.bus.shard_logic import Outputs, Rebuild
 from headrace.codec import Message
 from headrace.errors import HeadraceError
-from headrace.events.inference import DecisionMade, Invalid, ShadowScored
-from headrace_inference.core.faults import told
-from headrace_inference.core.records import Records, answered_by, kept_causes
-from headrace_inference.core.repeats import WINDOW, WINDOW_BYTES, Answered, Untold
-from headrace_inference.deciding import Deciding
-from headrace_inference.gather import Gathering
-from headrace_inference.plane import Plane
-from headrace_inference.scoring import Scoring
-from headrace_inference.shadowing import MOST_BYTES, Shadows
+from headrace.events.inference import DecisionMade, ShadowScored
+from headrace_inference.adapters.model_calls import ModelCalls
+from headrace_inference.adapters.records import Records, answer_to, kept_causes
+from headrace_inference.adapters.serving_views import ServingViews
+from headrace_inference.adapters.shadow_scoring import ShadowScoring
+from headrace_inference.core.admission import admit_all
+from headrace_inference.core.answering import AnsweringSteps
+from headrace_inference.core.batch import Decided, Gathered, Repeat
+from headrace_inference.core.decide import decide, next_calls, refused, start, with_results
+from headrace_inference.core.eligibility import gathered, versions_of
+from headrace_inference.core.faults import text_of
+from headrace_inference.core.overload import longest_waits
+from headrace_inference.core.repeats import WINDOW, WINDOW_BYTES, AnswerWindow
+from headrace_inference.core.request import short_id
+from headrace_inference.core.shadows import MOST_BYTES, Shadowed
+from headrace_inference.core.takeover import Takeover
 
 _log = logging.getLogger("headrace.inference")
 
-# Of how many shadows per decision the late scores are read past, to find as many decisions in the tail as the window has.
+# At a takeover, late scores of so many shadows per decision are read past, to find as many decisions in the tail as the window has.
 _MOST_SHADOWS = 3
 
 
 class InferenceShard:
     """Partition p of requests and decisions."""
 
-    def __init__(self, plane: Plane, number: int) -> None:
-        self._plane, self._number = plane, number
-        self._answered, self._untold = Answered(), Untold()
-        self._requests = plane.topics.name("inference.requests")
-        self._decisions = plane.topics.name("inference.decisions")
-        replies, reply_partitions = plane.topics.name("inference.replies"), plane.topics.count("replies")
-        records = Records(self._decisions, replies, reply_partitions)
-        self._gathering, self._scoring = Gathering(plane, self._answered), Scoring(plane)
-        self._shadows = Shadows(plane, self._scoring, records, number)
-        self._deciding = Deciding(plane, self._gathering, self._scoring, self._shadows, records, self._answered)
-        self._owed: dict[tuple[str, str], tuple[DecisionMade, set[int], Headers]] = {}
+    def __init__(self, views: ServingViews, number: int) -> None:
+        self._views, self._number = views, number
+        self._requests, self._decisions = (
+            views.topics.name("inference.requests"),
+            views.topics.name("inference.decisions"),
+        )
+        self._answers = AnswerWindow()
+        self._takeover, self._steps = Takeover(self._answers), AnsweringSteps()
+        self._calls, self._records = ModelCalls(views.models, views.clock), Records(views.topics, views.health.instance)
+        self._shadows = ShadowScoring(views, self._calls, self._records, number)
+        # Requests below `_recover_until` were found at the takeover; those below `_decided_until` were decided by the former owner.
+        self._recover_until = self._decided_until = 0
 
     def rebuild(self) -> Sequence[Rebuild]:
-        """The tail of its own decisions, with the late scores among them."""
-        most = max((len(route.shadows) for route in self._plane.control.routes), default=0)
+        """The tail of the shard's own decisions, with the late scores among them."""
+        most = max((len(route.shadows) for route in self._views.registry.routes), default=0)
         return [Rebuild(self._decisions, tail_records=WINDOW * (1 + min(_MOST_SHADOWS, most)))]
 
     async def on_history(self, message: Message) -> None:
-        """Take in a record of its own: what was answered, and which scores of shadows are owed."""
-        event = message.event
-        if isinstance(event, DecisionMade):
-            decided_ms = message.record.timestamp_ms
-            self._answered.remember(event.deployment, event.request_id, answered_by(event), decided_ms)
-            self._untold.on_decision(decided_ms, event.request_offset)
-            if event.shadows_due:
-                causes = kept_causes(message.record.headers)
-                self._owed[event.deployment, event.request_id] = (event, set(event.shadows_due), causes)
-        elif isinstance(event, ShadowScored):
-            self._on_shadow(event)
-
-    def _on_shadow(self, event: ShadowScored) -> None:
-        identity = (event.deployment, event.request_id)
-        owed = self._owed.get(identity)
-        if owed is None:
-            return
-        owed[1].discard(event.version)
-        if not owed[1]:
-            del self._owed[identity]
+        """Take in a record of the shard's own: what was answered, and which scores of shadows are owed."""
+        match message.event:
+            case DecisionMade() as decision:
+                record = message.record
+                causes = kept_causes(record.headers)
+                self._takeover.on_decision(decision, answer_to(decision), record.timestamp_ms, causes)
+            case ShadowScored() as scored:
+                self._takeover.on_shadow_scored(scored)
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """Begin: the former owner's shadows first; its last answers are told once more."""
+        """Begin with the shadows of the former owner; its last replies are sent once more."""
         tp = TopicPartition(self._requests, self._number)
-        self._gathering.recover_until = (await self._plane.ends([tp]))[tp]
-        self._deciding.decided_until = committed.get(tp, 0)
-        owed, self._owed = self._owed, {}
-        for decision, versions, causes in owed.values():
-            for version in sorted(versions):
-                self._shadows.owe(decision, version, causes)
-        return {place: self._untold.first(offset) for place, offset in committed.items()}
+        self._recover_until = (await self._views.ends([tp]))[tp]
+        self._decided_until = committed.get(tp, 0)
+        for owed in self._takeover.take_owed():
+            self._shadows.owe(owed)
+        return {place: self._takeover.first_offset(offset) for place, offset in committed.items()}
 
     async def on_tick(self) -> Outputs:
-        """Nothing was asked: only what shadows have said meanwhile is written."""
+        """Nothing was asked: only late scores of shadows are written."""
         self._report()
         return Outputs(outs=self._shadows.take())
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
         """Answer requests."""
-        named = {message.event.deployment for message in batch}
-        if any(self._plane.definitions.deployment(name) is None for name in named):
+        definitions = self._views.definitions
+        if any(definitions.deployment(name) is None for name in {message.event.deployment for message in batch}):
             # A deployment that was published a moment ago must not look unknown.
-            await self._plane.definitions.catch_up()
-        outputs = await self._handle(batch)
+            await definitions.catch_up()
+        outputs = await self._answer(batch)
         outputs.outs += self._shadows.take(len(batch))
         self._report()
         return outputs
@@ -96,26 +92,65 @@ class InferenceShard:
         """Let the shadows go."""
         await self._shadows.close()
 
-    async def _handle(self, messages: Sequence[Message]) -> Outputs:
+    async def _answer(self, requests: Sequence[Message]) -> Outputs:
         """Whatever raises over one request is that request's: it is looked for in halves, and refused alone."""
+        code_version = self._views.health.code_version
         try:
-            made = self._gathering.gather(messages)
-            await self._scoring.score(made)
-            return self._deciding.act(made)
+            found = self._gather(requests)
+            scored = start(found)
+            while calls := next_calls(found, scored, self._views.clock.now_s()):
+                # NB: one call, as nearly always, needs no task of its own.
+                alone = [await self._calls.ask(calls[0])] if len(calls) == 1 else None
+                scored = with_results(found, scored, alone or await asyncio.gather(*map(self._calls.ask, calls)))
+            return self._act(decide(found, scored, self._recover_until, code_version))
         except HeadraceError:
             raise
         except Exception as error:
             # NB: a bug of ours, or a value that nobody thought of: either way it must not stop the others.
-            if len(messages) == 1:
-                _log.exception("request %.200s cannot be handled", messages[0].envelope.id)
-                answer = Invalid(f"this request cannot be handled: {told(error)}")
-                return self._deciding.refuse(messages[0], answer)
-            middle = len(messages) // 2
-            return _joined(await self._handle(messages[:middle]), await self._handle(messages[middle:]))
+            if len(requests) == 1:
+                _log.exception("request %.200s cannot be handled", requests[0].envelope.id)
+                reason = f"this request cannot be handled: {text_of(error)}"
+                return self._act(refused(requests[0], reason, self._recover_until, code_version))
+            middle = len(requests) // 2
+            return _joined(await self._answer(requests[:middle]), await self._answer(requests[middle:]))
+
+    def _gather(self, requests: Sequence[Message]) -> Gathered:
+        views, now_ms = self._views, int(self._views.clock.now_s() * 1000)
+        levels = views.note_waits(longest_waits(requests, now_ms, self._recover_until))
+        states = views.states(dict.fromkeys(request.event.deployment for request in requests))
+        admitted = admit_all(requests, states, self._answers, now_ms, self._recover_until)
+        return gathered(admitted, views.features(admitted), views.versions(admitted, versions_of(admitted)), levels)
+
+    def _act(self, decided: Decided) -> Outputs:
+        """What a batch wants written. NB: nothing is remembered before all of it is made: what raises before leaves no trace."""
+        records, outputs = self._records, Outputs([], [], [], [])
+        prepared = [records.prepared(decision) for decision in decided.decisions]
+        due = (place for place, one in enumerate(prepared) if one.decision.is_shadowed)
+        shadowed = {place: Shadowed.of(prepared[place].decision.made, prepared[place].causes) for place in due}
+        outputs.outs += map(records.step_changed, self._steps.on_batch(decided.cases, decided.chosen).facts)
+        for one in prepared:
+            event, record = one.decision.request.event, one.decision.request.record
+            self._answers.remember(event.deployment, one.decision.made.request_id, one.answer, record.timestamp_ms)
+            if one.reply is not None:
+                (outputs.before if one.decision.is_fast else outputs.after).append(one.reply)
+        for repeat in decided.repeats:
+            self._repeat(outputs, repeat)
+        for call in decided.shadow_calls:
+            self._shadows.add(call, shadowed)
+        outputs.deferred = partial(records.decisions, prepared, shadowed)
+        return outputs
+
+    def _repeat(self, outputs: Outputs, repeat: Repeat) -> None:
+        event, record = repeat.request.event, repeat.request.record
+        answer = self._answers.find(event.deployment, short_id(repeat.request.envelope.id))
+        reply = self._records.repeated(repeat, answer) if answer is not None else None
+        if reply is not None:
+            # NB: what a former owner committed must be sent before these requests are behind us once more.
+            (outputs.before if record.offset < self._decided_until else outputs.after).append(reply)
 
     def _report(self) -> None:
-        health, number = self._plane.health, self._number
-        health.holds(f"answers of shard {number}", self._answered.bytes, WINDOW_BYTES)
+        health, number = self._views.health, self._number
+        health.holds(f"answers of shard {number}", self._answers.bytes, WINDOW_BYTES)
         health.holds(f"shadows of shard {number}", self._shadows.bytes, MOST_BYTES)
 
 

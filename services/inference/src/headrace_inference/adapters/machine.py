@@ -1,15 +1,15 @@
-"""What the kernel says of this machine and of processes on it; None where it has no /proc."""
+"""What the kernel reports of this machine and of processes on it; None where it has no /proc."""
 
 import os
 from pathlib import Path
 
-from headrace_inference.core.trial import Life
+from headrace_inference.core.load_check import ProcessTimes
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def free_bytes() -> int | None:
-    """Memory that could be had now, within the limit of this process's control group too."""
+    """Memory that is available now, within the limit of this process's control group too."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
@@ -28,18 +28,18 @@ def _group_room_bytes() -> int | None:
         return None
 
 
-def life_of(pid: int) -> Life | None:
-    """What a process has had so far, all its threads together; None when it is gone, or nobody knows."""
+def times_of(pid: int) -> ProcessTimes | None:
+    """What a process has had so far, all its threads together; None when it is gone, or that is not known."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         waited_ns = sum(int(path.read_text().split()[1]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
-        return Life((int(fields[10]) + int(fields[11])) / _TICKS, waited_ns / 1e9, state == "D")
+        return ProcessTimes((int(fields[10]) + int(fields[11])) / _TICKS, waited_ns / 1e9, state == "D")
     except (OSError, IndexError, ValueError):
         return None
 
 
 def data_bytes() -> int | None:
-    """What this process has of the memory that `RLIMIT_DATA` counts."""
+    """How much of the memory that `RLIMIT_DATA` counts this process has."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData"))

@@ -1,7 +1,7 @@
-"""Models from artifacts: checked, loaded as data (never as code), warmed up, then asked.
+"""Models from artifacts: checked, loaded as data (never as code), asked for the first time, then served.
 
-What may be loaded, and how, stands in `headrace.models`: one module per format. `try_out` is what a trial does in a child
-process, and what the service does again, once the trial is passed, in the version's own thread.
+What may be loaded, and how, is in `headrace.models`, one module per format. `try_out` is what a load check does in a child
+process. The service does the same again in the version's own thread, once the load check is passed.
 """
 
 import hashlib
@@ -15,24 +15,24 @@ import numpy as np
 
 from headrace.errors import Poison
 from headrace.events.failures import Busy, Failure, Hung, InvalidScore, NotLoaded
-from headrace.events.inference import Score
 from headrace.events.registry import ArtifactPlace, VersionRegistered
 from headrace.models.engine import Engine, Floats, by_class, footprint_bytes
 from headrace.models.engine import load as load_engine
 from headrace.models.frames import frame_of
 from headrace.models.matching import matched
 from headrace.models.proving import apart, within
-from headrace_inference.adapters.lane import Lane, LaneBusy, LaneClosed, Pulse
+from headrace_inference.adapters.model_worker import Heartbeat, ModelWorker, WorkerBusy, WorkerClosed
+from headrace_inference.core.batch import RowScores
 from headrace_inference.core.constancy import ROWS, why_inconstant
-from headrace_inference.core.faults import raised, told
+from headrace_inference.core.faults import raised, text_of
 from headrace_inference.core.isolation import Pace, predict_in_portions
-from headrace_inference.core.lateness import is_hung
+from headrace_inference.core.lateness import Spent, is_hung
 from headrace_inference.core.outputs import BINARY, CLASSES, NUMBER, fault_of, faults_of_rows, scores_of
 
 PREDICT_WITHIN_S = 5.0
 WARM_ROWS = 64
 _ASKING_SHARE = 0.8
-# How far what should be one score may lie apart; the second for what counts in float32.
+# How far two scores that should be one may lie apart; the second for engines that count in float32.
 WITHIN, NEARLY = 1e-6, 1e-3
 _CONSTANCY_CPU_S = 2.0
 
@@ -41,87 +41,67 @@ class Unloadable(Exception):
     """This artifact must not be served, here or anywhere; the message says why."""
 
 
-class NotScored(Exception):
-    """A call gave nothing at all; `failure` says why."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.reason)
-        self.failure = failure
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """What a call gave: a score per row, in order (none when every row has a fault). `faults`: rows whose score must not be served, and why;
-    `unasked`: rows that were not reached in time.
-    """
-
-    scores: Sequence[Score]
-    faults: dict[int, Failure]
-    unasked: tuple[int, ...] = ()
-
-    @property
-    def is_split(self) -> bool:
-        """Whether rows were asked anew in parts, to find those that fail: how long it all took says nothing of one call then."""
-        return any(not isinstance(failure, InvalidScore) for failure in self.faults.values())
-
-
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A version that can be asked, in its own thread; as a shadow in another, so that shadows never make an answer wait."""
+    """A version that can be asked, by its `worker`. As a shadow it is asked by another, so that shadows never make an answer wait.
+
+    `pace`: how fast it answers; `footprint_bytes`: an estimate of the memory that it takes.
+    """
 
     registered: VersionRegistered
     engine: Engine
-    lane: Lane
+    worker: ModelWorker
     footprint_bytes: int = 0
     pace: Pace = field(default_factory=Pace)
-    shadow_lane: Lane = field(default_factory=lambda: Lane("shadow"))
+    shadow_worker: ModelWorker = field(default_factory=lambda: ModelWorker("shadow"))
 
-    async def score(self, rows: np.ndarray, limit_s: float, pulse: Pulse) -> Scored:
-        """Scores of `rows` (float32, shape (n, columns)) within `limit_s`. Raises `NotScored`."""
-        return await self._ask(self.lane, rows, limit_s, pulse, self.pace)
+    async def score(
+        self, rows: np.ndarray, limit_s: float, heartbeat: Heartbeat, *, as_shadow: bool = False
+    ) -> RowScores | Failure:
+        """Scores of `rows` (float32, shape (n, columns)) within `limit_s`, or why there are none at all.
 
-    async def score_along(self, rows: np.ndarray, limit_s: float, pulse: Pulse) -> Scored:
-        """The same as a shadow: all rows at once, however long they take."""
-        return await self._ask(self.shadow_lane, rows, limit_s, pulse, Pace())
-
-    async def _ask(self, lane: Lane, rows: np.ndarray, limit_s: float, pulse: Pulse, pace: Pace) -> Scored:
+        `as_shadow`: by the other worker, all rows at once, whatever the pace. Raises `MemoryError` where the model does, and nothing else.
+        """
+        worker, pace = (self.shadow_worker, Pace()) if as_shadow else (self.worker, self.pace)
         # NB: a portion that is begun shortly before the limit would look like a hang.
         until_s = time.monotonic() + limit_s * _ASKING_SHARE
         try:
-            return await lane.run(partial(ask, self.registered, self.engine, rows, pace, until_s), limit_s)
+            return await worker.run(partial(ask, self.registered, self.engine, rows, pace, until_s), limit_s)
         except TimeoutError:
-            raise NotScored(_late(lane, limit_s, pulse)) from None
-        except LaneBusy:
-            raise NotScored(Busy(f"its thread was at other calls for {limit_s:.3g} s")) from None
-        except LaneClosed:
-            raise NotScored(NotLoaded("it was let go")) from None
+            return _why_late(worker.spent(heartbeat), limit_s)
+        except WorkerBusy:
+            return Busy(f"its thread was at other calls for {limit_s:.3g} s")
+        except WorkerClosed:
+            return NotLoaded("it was let go")
 
 
-def _late(lane: Lane, limit_s: float, pulse: Pulse) -> Failure:
-    """Why a call has not returned: it hangs, or it was not let run."""
-    spent = lane.spent(pulse)
-    told = f"predict took over {limit_s:.3g} s"
+def _why_late(spent: Spent, limit_s: float) -> Failure:
+    """Why a call has not returned: it hangs, or it was not allowed to run."""
+    reason = f"predict took over {limit_s:.3g} s"
     if is_hung(spent, limit_s):
-        return Hung(told)
-    return Busy(f"{told}, {spent.waited_s:.2g} s of them waiting for a core")
+        return Hung(reason)
+    return Busy(f"{reason}, {spent.waited_s:.2g} s of them waiting for a core")
 
 
-def ask(registered: VersionRegistered, engine: Engine, rows: np.ndarray, pace: Pace, until_s: float) -> Scored:
-    """One call, and what it gave, whatever the model does. `until_s`: of the monotonic clock, when to begin no further portion."""
+def ask(registered: VersionRegistered, engine: Engine, rows: np.ndarray, pace: Pace, until_s: float) -> RowScores:
+    """One call, in the thread of a worker, and what it gave, whatever the model does. `until_s`: when to begin no further portion, on the monotonic clock.
+
+    Raises `MemoryError` only.
+    """
     output, columns = registered.output, registered.signature.columns
 
     def predict_rows(part: np.ndarray) -> Floats:
-        said = predict(engine, frame_of(part, columns) if registered.signature.frame else part, output)
-        return by_class(said, len(registered.classes), registered.class_places)
+        raw = predict(engine, frame_of(part, columns) if registered.signature.frame else part, output)
+        return by_class(raw, len(registered.classes), registered.class_places)
 
     count = len(rows)
     try:
         predicted = predict_in_portions(predict_rows, rows, pace, time.monotonic, until_s, columns)
         raw = predicted.raw
         if raw is None:
-            return Scored((), predicted.faults, predicted.unasked)
+            return RowScores((), predicted.faults, predicted.unasked)
         if (fault := fault_of(raw, count, output, len(registered.classes))) is not None:
-            return Scored((), dict.fromkeys(range(count), InvalidScore(fault)))
+            return RowScores((), dict.fromkeys(range(count), InvalidScore(fault)))
         found = faults_of_rows(raw[: count - len(predicted.unasked)], output)
         faults: dict[int, Failure] = {row: InvalidScore(reason) for row, reason in found.items()}
         scores = scores_of(raw, output, registered.version, registered.model_digest)
@@ -129,8 +109,8 @@ def ask(registered: VersionRegistered, engine: Engine, rows: np.ndarray, pace: P
         raise
     except BaseException as error:
         # NB: a model is foreign code: whatever it raises is its failure, not a bug of this loop.
-        return Scored((), dict.fromkeys(range(count), raised(told(error))))
-    return Scored(scores, faults | predicted.faults, predicted.unasked)
+        return RowScores((), dict.fromkeys(range(count), raised(text_of(error))))
+    return RowScores(scores, faults | predicted.faults, predicted.unasked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +122,14 @@ class Tried:
     footprint_bytes: int
     pace: Pace = field(default_factory=Pace)
 
-    def ask(self, rows: np.ndarray) -> Scored:
-        """Rows as they are, with no limit."""
+    def ask(self, rows: np.ndarray) -> RowScores:
+        """The scores of rows, without a limit of time."""
         return ask(self.registered, self.engine, rows, self.pace, math.inf)
 
 
 def try_out(registered: VersionRegistered, place: ArtifactPlace, data: bytes, rows: np.ndarray) -> Tried:
-    """Check, load, score the golden rows and compare, ask rows that the contract allows (`rows`), and compare a few rows alone
-    with the same rows together. Raises `Unloadable`.
+    """Check and load a version, compare its scores of the golden rows, ask rows that the contract allows (`rows`), and compare a few rows
+    alone with the same rows together. May take long. Raises `Unloadable`, and `MemoryError`.
     """
     check(data, place, registered.output)
     engine = matched(load(data, place.format), registered.signature)
@@ -180,12 +160,12 @@ def load(data: bytes, format: str = "skops") -> Engine:
     except MemoryError:
         raise
     except Poison as poison:
-        if "bad_alloc" in poison.reason:  # what C++ says of it
+        if "bad_alloc" in poison.reason:  # as C++ names it
             raise MemoryError(poison.reason) from poison
         raise Unloadable(poison.reason) from poison
     except Exception as error:
         # NB: crafted bytes make a library raise anything.
-        raise Unloadable(f"artifact cannot be loaded: {told(error)}") from error
+        raise Unloadable(f"artifact cannot be loaded: {text_of(error)}") from error
 
 
 def footprint(data: bytes, format: str) -> int:
@@ -198,8 +178,8 @@ def footprint(data: bytes, format: str) -> int:
 
 
 def _warm_by(tried: Tried, batches: Sequence[np.ndarray], *, is_proven: bool) -> None:
-    """It must score some row of all these: what its contract allows, or, where that is not known, zeros. `is_proven`: it has scored
-    its golden rows already.
+    """The version must score some row of all these: rows that its contract allows, or zeros where that is not known. `is_proven`: it has
+    scored its golden rows already.
     """
     first: Failure | None = None
     for rows in batches:
@@ -214,27 +194,27 @@ def _warm_by(tried: Tried, batches: Sequence[np.ndarray], *, is_proven: bool) ->
 
 
 def _try_golden(tried: Tried, format: str) -> None:
-    """It must say here what it said where it was made (an ONNX twin nearly so: it counts in float32)."""
+    """The scores of the golden rows here must be those where the version was made (of an ONNX twin nearly so: it counts in float32)."""
     golden, columns = tried.registered.golden, len(tried.registered.signature.columns)
     if not golden:
         return
     rows = np.frombuffer(b"".join(found.row for found in golden), "<f4")
     if len(rows) != len(golden) * columns:
         raise Unloadable(f"its golden rows have {len(rows)} values, {len(golden)} rows of {columns} were expected")
-    said = _values(tried, rows.reshape(len(golden), columns))
+    scores = _values(tried, rows.reshape(len(golden), columns))
     for place, found in enumerate(golden):
         wanted = np.array([found.shares or (found.value,)], np.float64)
-        if said.shape[1] != wanted.shape[1]:
-            raise Unloadable(f"golden row {place} has {wanted.shape[1]} values, here it scores {said.shape[1]}")
-        if not apart(said[place : place + 1], wanted)[0] <= within(format):
-            worst = int(np.nan_to_num(np.abs(said[place] - wanted[0]), nan=np.inf).argmax())
-            was, now = wanted[0, worst], said[place, worst]
+        if scores.shape[1] != wanted.shape[1]:
+            raise Unloadable(f"golden row {place} has {wanted.shape[1]} values, here it scores {scores.shape[1]}")
+        if not apart(scores[place : place + 1], wanted)[0] <= within(format):
+            worst = int(np.nan_to_num(np.abs(scores[place] - wanted[0]), nan=np.inf).argmax())
+            was, now = wanted[0, worst], scores[place, worst]
             raise Unloadable(f"golden row {place} scores {now:.6g} here, where it was made {was:.6g}")
 
 
 def _try_constancy(tried: Tried, rows: np.ndarray, within: float) -> None:
-    """A row's score must be its own: half of the rows that are asked are such as the contract allows, half are drawn. Of a slow
-    model fewer are asked.
+    """The score of a row must depend on that row alone. Half of the rows that are asked are such as the contract allows, half are drawn.
+    A slow model is asked fewer of them.
     """
     columns = len(tried.registered.signature.columns)
     drawn = np.random.default_rng(0).normal(size=(ROWS - len(rows[: ROWS // 2]), columns)).astype(np.float32)
@@ -250,8 +230,8 @@ def _try_constancy(tried: Tried, rows: np.ndarray, within: float) -> None:
 
 
 def _values(tried: Tried, rows: np.ndarray, until_s: float = math.inf) -> np.ndarray:
-    """What is said of rows, shape (rows, values), NaN where nothing is, nor asked after `until_s` of this process's CPU."""
-    # NB: with a pace of its own: a row alone is a slow one.
+    """The scores of rows, shape (rows, values), NaN where there is none, or when more CPU than `until_s` was used by this process."""
+    # NB: with a pace of its own, for a row alone is a slow one.
     late = time.process_time() > until_s
     scored = None if late else ask(tried.registered, tried.engine, rows, Pace(), math.inf)
     if scored is None or not scored.scores:
@@ -262,5 +242,5 @@ def _values(tried: Tried, rows: np.ndarray, until_s: float = math.inf) -> np.nda
 
 
 def predict(engine: Engine, rows: np.ndarray, output: str) -> Floats:
-    """Shares of shape (n, classes), or numbers of shape (n,), as float64."""
+    """Probabilities of shape (n, classes), or numbers of shape (n,), as float64."""
     return engine.predict(rows, output)

@@ -1,4 +1,4 @@
-"""Tells in the health record how far the features have come, at most every 20 ms."""
+"""Reports in the health record how far the features have come, at most every 20 ms."""
 
 import asyncio
 
@@ -12,18 +12,18 @@ EVERY_S = 0.02
 
 
 class Progress:
-    """Follows the store."""
+    """Follows the online store."""
 
     def __init__(self, store: OnlineStore, projects: Projects, topics: Topics, health: Health) -> None:
         self._store, self._projects, self._topics, self._health = store, projects, topics, health
 
     async def run(self, stop: asyncio.Event) -> None:
         """Report until `stop`."""
-        told: object = None
+        reported: object = None
         while not stop.is_set():
-            # NB: the store makes a new dict with every shard's report: identity tells whether anything moved.
-            if self._store.applied is not told:
-                told = self._store.applied
+            # NB: the store makes a new dict with every report of a shard: by its identity one sees whether anything moved.
+            if self._store.applied is not reported:
+                reported = self._store.applied
                 self.report()
             await asyncio.sleep(EVERY_S)
 

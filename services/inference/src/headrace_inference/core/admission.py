@@ -1,30 +1,99 @@
-"""Which requests are worth a model call: known deployment, a unit, inputs within the contract, still in time.
+"""Which requests are worth a model call: known deployment, a unit, inputs within the contract, still in time, not answered before.
 
-Everything that is turned away here still gets its decision; deadlines count from the append time, by the broker's clock.
+Every request that is turned away here still gets its decision. Deadlines count from the append time, by the broker's clock.
 What a sender chose is bounded here: texts, ids, deadlines, and how far ahead of the log the instant lies.
 """
 
-import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from headrace.events.inference import Expired, Invalid, PredictionRequested
 from headrace.features.rows import check_inputs
 from headrace.instants import why_not
 from headrace.project.definition import DeploymentDefinition
+from headrace_inference.core.batch import Admitted, Case, Chain, DeploymentState, Repeat, TurnedAway
+from headrace_inference.core.deadlines import MAX_DEADLINE_MS, deadline_ms_of, due_ms, lateness_ms
+from headrace_inference.core.fallback import steps_for
+from headrace_inference.core.overload import REQUESTS, why_refused
+from headrace_inference.core.repeats import AnswerWindow
+from headrace_inference.core.request import MAX_TEXT_CHARS, Request, short_id, unit_of
+from headrace_inference.core.routing import Assigned, assign
 
-# What users name is echoed in decisions: without a limit one record of theirs makes one of ours that no broker takes.
-MAX_TEXT_CHARS = 512
-# About thirty years: whatever is longer was not meant.
-MAX_DEADLINE_MS = 1_000_000_000_000
 INSTANT = "ce_time"
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """A request that will be answered, and the unit it is about."""
+class LetIn(msgspec.Struct, frozen=True, gc=False):
+    """A request that a version, or what stands in for it, will answer, and the unit it is about."""
 
     unit: str
+
+
+def admit_all(
+    requests: Sequence[Request],
+    states: Mapping[str, DeploymentState],
+    answers: AnswerWindow,
+    now_ms: int,
+    recover_until: int,
+) -> Admitted:
+    """Let each request in, turn it away, or find that it is a repeat. `states`: of the deployments that exist.
+
+    `answers`: what was answered before; `recover_until`: requests below this offset were found at a takeover.
+    """
+    seen: set[tuple[str, str]] = set()
+    cases: list[Case] = []
+    turned_away: list[TurnedAway] = []
+    repeats: list[Repeat] = []
+    by_deployment: dict[str, list[Case]] = {name: [] for name in states}
+    chains: dict[tuple[str, Assigned], Chain] = {}
+    tightest_ms = math.inf
+    for index, (request, kept) in enumerate(zip(requests, _vouched(requests, states), strict=True)):
+        event, record, ident = request.event, request.record, request.envelope.id
+        name, headers, appended_ms = event.deployment, dict(record.headers), record.timestamp_ms
+        identity = (name, short_id(ident))
+        if identity in seen or answers.find(*identity) is not None:
+            repeats.append(Repeat(request, headers))
+            continue
+        seen.add(identity)
+        state = states.get(name)
+        definition, at_s = state.definition if state is not None else None, request.envelope.time_s
+        verdict = admit(event, record.key, definition, appended_ms, now_ms, kept, at_s=at_s, request_id=ident)
+        if state is not None and state.level >= REQUESTS and isinstance(verdict, LetIn):
+            verdict = why_refused(event, record, state.level, now_ms, recover_until) or verdict
+        if not isinstance(verdict, LetIn):
+            turned_away.append(TurnedAway(request, headers, unit_of(event, record.key), verdict))
+            continue
+        assert state is not None  # nothing is let in to a deployment that does not exist
+        assigned, others = assign(state.route, verdict.unit, headers), by_deployment[name]
+        chain = chains.get((name, assigned))
+        if chain is None:
+            steps = steps_for(state.definition.ladder, state.route, assigned)
+            chain = chains[name, assigned] = Chain(name, state, assigned, steps)
+        case = Case(index, len(others), request, headers, verdict.unit, chain)
+        cases.append(case)
+        others.append(case)
+        if event.deadline_ms is not None:
+            tightest_ms = min(tightest_ms, due_ms(event, appended_ms))
+    return Admitted(cases, turned_away, repeats, by_deployment, tuple(chains.values()), tightest_ms)
+
+
+def _vouched(requests: Sequence[Request], states: Mapping[str, DeploymentState]) -> Sequence[bool]:
+    """Per request whether its inputs keep the contract beyond doubt."""
+    if len(states) == 1:
+        ((name, state),) = states.items()
+        if all(request.event.deployment == name for request in requests):
+            return state.rows.contract.vouches([request.event.inputs for request in requests])
+    kept = [False] * len(requests)
+    by_deployment: dict[str, list[int]] = {}
+    for index, request in enumerate(requests):
+        by_deployment.setdefault(request.event.deployment, []).append(index)
+    for name, indexes in by_deployment.items():
+        if name in states:
+            found = states[name].rows.contract.vouches([requests[index].event.inputs for index in indexes])
+            for index, is_kept in zip(indexes, found, strict=True):
+                kept[index] = is_kept
+    return kept
 
 
 def admit(
@@ -37,10 +106,10 @@ def admit(
     *,
     at_s: float | None = None,
     request_id: str = "",
-) -> Admitted | Expired | Invalid:
+) -> LetIn | Expired | Invalid:
     """Let a request in or say why not. `found`: its deployment, None when there is no such; times in ms since the epoch.
 
-    `vouched`: its inputs are known to keep the contract. `at_s`: the instant that it is about, not looked at when None.
+    `vouched`: its inputs are known to keep the contract. `at_s`: the instant that it is about, which is not looked at when None.
     """
     unit = unit_of(request, key)
     if len(request_id) > MAX_TEXT_CHARS:
@@ -60,16 +129,7 @@ def admit(
     late_ms = lateness_ms(request, appended_ms, now_ms)
     if late_ms > 0:
         return Expired(late_ms)
-    return (None if vouched else check_inputs(found, request.inputs)) or Admitted(unit)
-
-
-def unit_of(request: PredictionRequested, key: bytes | None) -> str:
-    """The request's unit, else the record's key; "" when there is neither.
-
-    >>> unit_of(PredictionRequested("d"), b"AA-1")
-    'AA-1'
-    """
-    return request.unit or (key or b"").decode("utf-8", "replace")
+    return (None if vouched else check_inputs(found, request.inputs)) or LetIn(unit)
 
 
 def overlong(request: PredictionRequested, unit: str, vouched: bool = False) -> str | None:
@@ -82,51 +142,3 @@ def overlong(request: PredictionRequested, unit: str, vouched: bool = False) -> 
         return None
     texts = (text for pair in request.inputs.items() for text in pair if isinstance(text, str))
     return "an input" if any(len(text) > MAX_TEXT_CHARS for text in texts) else None
-
-
-def lateness_ms(request: PredictionRequested, appended_ms: int, now_ms: int) -> int:
-    """How long the deadline has passed; 0 or less while there is time."""
-    deadline_ms = deadline_ms_of(request)
-    return 0 if deadline_ms is None else now_ms - appended_ms - deadline_ms
-
-
-# Of the time left until the tightest deadline, a model call may take this share; the rest is for the rungs below and the reply.
-_CALL_SHARE = 0.5
-# No deadline shortens a call below this: a client that allows a millisecond must not fail everybody's version.
-_SHORTEST_CALL_S = 0.05
-
-
-def due_ms(request: PredictionRequested, appended_ms: int) -> float:
-    """When the deadline passes, in ms since the epoch; infinite when there is none."""
-    deadline_ms = deadline_ms_of(request)
-    return math.inf if deadline_ms is None else appended_ms + deadline_ms
-
-
-def deadline_ms_of(request: PredictionRequested) -> int | None:
-    """The deadline that a request gives; None for none, and for one that nobody can mean.
-
-    >>> deadline_ms_of(PredictionRequested("d", deadline_ms=250)), deadline_ms_of(PredictionRequested("d", deadline_ms=-1))
-    (250, None)
-    """
-    found = request.deadline_ms
-    return found if found is not None and 0 <= found <= MAX_DEADLINE_MS else None
-
-
-def short_id(request_id: str) -> str:
-    """A request's id as it is written: one that is too long is cut, and stays its own.
-
-    >>> short_id("r1"), len(short_id("r" * 60_000))
-    ('r1', 289)
-    """
-    if len(request_id) <= MAX_TEXT_CHARS:
-        return request_id
-    return f"{request_id[:256]}~{hashlib.blake2b(request_id.encode(), digest_size=16).hexdigest()}"
-
-
-def call_limit_s(time_limit_s: float, left_s: float) -> float:
-    """How long a batch may wait for a model. `left_s`: time until the tightest deadline in it.
-
-    >>> call_limit_s(5.0, math.inf), call_limit_s(5.0, 1.0), call_limit_s(5.0, 0.001)
-    (5.0, 0.5, 0.05)
-    """
-    return max(_SHORTEST_CALL_S, min(time_limit_s, left_s * _CALL_SHARE))

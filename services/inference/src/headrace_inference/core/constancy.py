@@ -1,9 +1,10 @@
 """Whether a model's score of a row is a function of that row: the same each time, and whatever is asked beside it.
 
-Rows of strangers share a call, and a decision is scored anew to be explained. A network that was exported in training mode
-breaks both without an error: batch normalisation takes its means from the call's rows, dropout draws anew. Such a model changes
-nearly all rows. One that is sound may change a few, where rounding (other by the call's size) decides a tie: a tree behind a
-projection, a nearest neighbour. So it takes more than a quarter of the rows, and more than one, to reject.
+Rows of different clients share a call, and a decision is scored anew to be explained. A network that was exported in training mode
+breaks both without an error: batch normalisation takes its means from the rows of the call, and dropout draws anew. Such a model
+changes the scores of nearly all rows. A sound model may change a few, where rounding (which depends on the size of the call) decides a
+tie: a tree behind a projection, a nearest neighbour. So a model is rejected when more than a quarter of the rows change, and more than
+one.
 """
 
 import numpy as np
@@ -22,14 +23,14 @@ def why_inconstant(together: np.ndarray, again: np.ndarray, alone: np.ndarray, w
     >>> why_inconstant(scores, scores, scores[::-1], 1e-6)
     'its score of a row depends on the rows beside it: 0 in a call with others, 1 alone'
     """
-    for other, told, where in (
+    for other, reason, where in (
         (again, "its score of the same row differs each time", ("first", "then")),
         (alone, "its score of a row depends on the rows beside it", ("in a call with others", "alone")),
     ):
         compared, apart = _apart(together, other, within)
         if len(apart) > max(MOST_ROWS, MOST_SHARE * compared):
             row, value = apart[0]
-            return f"{told}: {together[row, value]:.6g} {where[0]}, {other[row, value]:.6g} {where[1]}"
+            return f"{reason}: {together[row, value]:.6g} {where[0]}, {other[row, value]:.6g} {where[1]}"
     return None
 
 

@@ -1,6 +1,6 @@
-"""Which requests of a batch certainly keep their deployment's contract: all of them checked at once, as arrays.
+"""Which requests of a batch certainly keep the contract of their deployment: all of them are checked at once, as arrays.
 
-What cannot be vouched for here is not refused: `check_inputs` looks at it alone, and says what is wrong.
+A request that cannot be vouched for here is not refused: `check_inputs` looks at it alone, and names what is wrong.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +12,10 @@ import numpy as np
 from headrace.events.inference import Scalar
 from headrace.features.precision import seen
 from headrace.project.definition import DeploymentDefinition
-from headrace_inference.core.admission import MAX_TEXT_CHARS
+from headrace_inference.core.request import MAX_TEXT_CHARS
 
 _PLAIN = {float, int}
-# Fewer than so many are looked at one by one in less time than arrays of them take.
+# Fewer requests than this are checked one by one in less time than arrays of them take.
 _WORTH_IT = 4
 Inputs = Mapping[str, Scalar]
 
@@ -34,7 +34,7 @@ class Contract:
         self._highest = np.array([np.inf if field.high is None else seen(field.high) for field in numbers])
 
     def vouches(self, asked: Sequence[Inputs]) -> list[bool]:
-        """Per request whether it keeps the contract beyond doubt; one with a null, say, is left to a closer look."""
+        """Per request whether it keeps the contract beyond doubt. One with a null, for example, is left to a closer look."""
         if len(asked) < _WORTH_IT:
             return [False] * len(asked)
         kept = [self._is_plain(inputs) for inputs in asked]
@@ -45,18 +45,18 @@ class Contract:
         except OverflowError:  # an integer that no float64 can hold
             return [False] * len(kept)
         within = np.all(np.isfinite(values) & (values >= self._lowest) & (values <= self._highest), axis=1)
-        told = iter(within.tolist())
-        return [fine and next(told) for fine in kept]
+        verdicts = iter(within.tolist())
+        return [fine and next(verdicts) for fine in kept]
 
     def _is_plain(self, inputs: Inputs) -> bool:
-        """Exactly the declared names, numbers that are numbers, and texts that are texts of a decent length."""
+        """Whether the names are exactly the declared ones, the numbers are numbers, and the texts are texts that are not too long."""
         if inputs.keys() != self._names or not _PLAIN.issuperset(map(type, self._numbers(inputs))):
             return False
         return all(type(text) is str and len(text) <= MAX_TEXT_CHARS for text in self._texts(inputs))
 
 
 def _seen(values: Sequence[tuple[float, ...]]) -> np.ndarray:
-    """As the model sees them; by way of float64, as everywhere."""
+    """The values as the model sees them, in float32. They go through float64, as everywhere else."""
     with np.errstate(over="ignore"):
         return np.array(values, np.float64).astype(np.float32)
 

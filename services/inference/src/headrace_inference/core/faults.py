@@ -1,5 +1,5 @@
-"""Whose fault it is when a model raises on a row: the row's, where it holds a hole (a null, an unknown category, an infinity) and the
-model stands the same row without it; else the version's own.
+"""Whose fault it is when a model raises on a row. It is the row's, when the row holds a hole (a null, an unknown category, an infinity)
+and the model scores the same row without it. Otherwise it is the version's own.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def unfit(reason: str, row: np.ndarray, columns: Sequence[ColumnPin]) -> Failure
 
 
 def holes_of(rows: np.ndarray, columns: Sequence[ColumnPin]) -> np.ndarray:
-    """Which places hold nothing that a model must know, bool (n, columns): a null, an infinity, an unknown category.
+    """Which places hold a hole, something that a model need not know, bool (n, columns): a null, an infinity, an unknown category.
 
     >>> holes_of(np.array([[0.0, 1.0], [np.nan, 0.0]]), [ColumnPin("x"), ColumnPin("c", ("AA",))]).tolist()
     [[False, True], [True, False]]
@@ -43,11 +43,12 @@ def holes_of(rows: np.ndarray, columns: Sequence[ColumnPin]) -> np.ndarray:
     return ~np.isfinite(rows) | (rows >= counts)
 
 
-def told(error: BaseException) -> str:
-    """What a model raised, short enough for a record."""
+def text_of(error: BaseException) -> str:
+    """What a model raised, short enough for a record, and such that it can be written."""
     try:
         text = str(error)
     except Exception:
-        # NB: foreign code again.
+        # NB: the exception is of foreign code too.
         text = "?"
-    return f"{type(error).__name__}: {text}"[:_MOST_CHARS]
+    # NB: half of a surrogate pair is no text in any record.
+    return f"{type(error).__name__}: {text}"[:_MOST_CHARS].encode("utf-8", "backslashreplace").decode()

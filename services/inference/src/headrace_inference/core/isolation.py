@@ -1,12 +1,12 @@
 """How many rows a model gets at once, and which of them are to blame when it raises.
 
-A model that is slow for its load is asked in portions of about `PORTION_S` each, by the pace of its last calls, so that
-what is done when time is up counts, and the rest goes down the ladder. One row that a model cannot stand must not cost the others
-their version: a portion that raises is asked again in halves.
+A model that is slow for its load is asked in portions of about `PORTION_S` each, by the pace of its last calls. So what is done when
+time is up counts, and the rest goes down the fallback chain. One row on which a model raises must not cost the others their version:
+a portion that raises is asked again in halves.
 
-Equal rows are asked once, and rows with a hole (NaN, infinity, an unknown category) apart from the others, since they are the likely ones.
-Level by level, so that a model on which everything fails is found out soon: at most `MAX_CALLS` calls in all. Rows that
-are not cleared by then fail with it. One bad row in 1000 takes 21 calls.
+Equal rows are asked once. Rows with a hole (NaN, infinity, an unknown category) are asked apart from the others, since they are the
+likely ones. The search goes level by level, so that a model on which everything fails is found out soon, and takes at most `MAX_CALLS`
+calls in all. Rows that are not cleared by then fail with it. One bad row in 1000 takes 21 calls.
 """
 
 from collections import deque
@@ -17,19 +17,19 @@ import numpy as np
 
 from headrace.events.failures import Failure, NoTime
 from headrace.events.registry import ColumnPin
-from headrace_inference.core.faults import holes_of, raised, told, unfit
+from headrace_inference.core.faults import holes_of, raised, text_of, unfit
 
 MAX_CALLS = 32
 PORTION_S = 0.05
 _LEAST_ROWS = 16
-# How much of the newest call's pace goes into the mean.
+# The weight of the newest call in the mean.
 _WEIGHT = 0.3
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(slots=True)
 class Pace:
-    """How fast a model is: seconds per row, a mean that forgets; 0 before the first call.
+    """How fast a model is, in seconds per row: an exponentially weighted mean, 0 before the first call.
 
     `good`: a row without a hole that it has scored, shape (columns,), None before there was one.
     """
@@ -109,7 +109,7 @@ def predict_apart(
         raise
     except Exception as error:
         # NB: a model is foreign code and may raise anything.
-        return _Search(predict, rows, may_go_on, columns, pace).run(told(error))
+        return _Search(predict, rows, may_go_on, columns, pace).run(text_of(error))
     if pace.good is None and len(rows) and not holes_of(rows[:1], columns).any():
         pace.good = rows[0].copy()
     return raw, {}
@@ -181,7 +181,7 @@ class _Search:
             raise
         except Exception as error:
             # NB: a model is foreign code and may raise anything.
-            return told(error)
+            return text_of(error)
         self._cleared.append((places, raw))
         return None
 
@@ -195,7 +195,7 @@ class _Search:
         }
 
     def _stands_without_holes(self, places: Sequence[int]) -> bool:
-        """Whether the model scores these rows when their holes are filled; when nobody knows with what, they get the blame."""
+        """Whether the model scores these rows when their holes are filled. When it is not known with what, the rows get the blame."""
         good = next(
             (self._rows[found[0]] for found, _ in self._cleared if not self._has_hole[found[0]]), self._pace.good
         )

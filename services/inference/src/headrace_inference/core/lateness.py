@@ -1,13 +1,13 @@
 """Whether a call that did not return in time is hung, or merely late.
 
-Hung is what used the CPU that it may use, or sat still although it could have run: its thread did not wait for a core, and
-the control, a thread of the same process that only beats, kept its beat all the while. Everything else is late: on a machine
+A call is hung when it used all the CPU that it may use, or sat still although it could have run: its thread did not wait for a core, and
+the control, a thread of the same process that only beats, kept its beat all the while. Every other call is late: on a machine
 that is short of cores every model looks hung.
 """
 
 from dataclasses import dataclass
 
-# Of the limit: what a thread may have waited for a core and be called hung all the same.
+# Of the limit: for how long a thread may have waited for a core and count as hung all the same.
 _WAITED_SHARE = 0.1
 _BEATS_SHARE = 0.5
 

@@ -1,4 +1,4 @@
-"""What a model's raw output means, and when it must not be believed: wrong shape, NaN, shares outside 0..1, another label."""
+"""What the raw output of a model means, and when it must not be served: wrong shape, NaN, probabilities outside 0..1, another label."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ _SHOWN = 10
 
 
 def other_label(registered: VersionRegistered, label: LabelDefinition | None) -> str | None:
-    """Why a version does not answer for a deployment's label as it is declared now, None when it does: it was registered for an earlier one."""
+    """Why a version does not answer for the label of a deployment as it is declared now (it was registered for an earlier one), None when it does."""
     if label is None or are_its_answers(label.kind, label.classes, registered.output, registered.classes):
         return None
     if label.kind != registered.output:
@@ -62,8 +62,8 @@ def faults_of_rows(raw: np.ndarray, output: str) -> dict[int, str]:
 
 
 def scores_of(raw: np.ndarray, output: str, version: int, model_digest: str) -> Sequence[Score]:
-    """One score per row of a result that is sound as a whole (whatever its rows are worth)."""
+    """One score per row of a result whose shape is right, whether the row may be served or not."""
     if output == CLASSES:
-        return [Score(version, model_digest, None, tuple(shares)) for shares in raw.tolist()]
+        return [Score(version, model_digest, None, tuple(probabilities)) for probabilities in raw.tolist()]
     values = raw[:, 1] if output == BINARY else raw
     return [Score(version, model_digest, value) for value in values.tolist()]

@@ -1,6 +1,6 @@
-"""What a version is asked before it serves, and whether rows are made here as they were made where its proof was.
+"""What a version is asked before it serves, and whether rows are made here as the rows of its proof were.
 
-A version's golden rows tell the requests that they were made of: this instance makes the rows anew, to the bit.
+The golden rows of a version come with the requests that they were made of. This instance makes these rows anew, to the bit.
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ DRAWN_ROWS = 32
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """`rows`: such as the contract allows, float32 (n, columns), none where the version does not fit it any more. `otherwise`: why
-    rows are not made here as its proof was, None where they are.
+    """`rows`: such as the contract allows, float32 (n, columns), none where the version does not fit the contract any more. `otherwise`:
+    why rows are not made here as those of its proof were, None where they are.
     """
 
     rows: NDArray[np.float32]
@@ -30,7 +30,7 @@ class Asked:
 
 
 def asked_of(found: tuple[ProjectDefinition, DeploymentDefinition] | None, registered: VersionRegistered) -> Asked:
-    """What to ask a version first. `found`: its deployment as it is defined now, None when nobody declares it."""
+    """What to ask a version first. `found`: its deployment as it is defined now, None when no project declares it."""
     signature = registered.signature
     if found is None or not _is_made_for(*found, signature):
         return Asked(np.empty((0, len(signature.columns)), np.float32))
@@ -49,13 +49,13 @@ def _is_made_for(project: ProjectDefinition, deployment: DeploymentDefinition, s
 
 
 def why_otherwise(deployment: DeploymentDefinition, signature: Signature, golden: tuple[GoldenRow, ...]) -> str | None:
-    """Why the rows of a proof would be others here, None where they are the same, or nobody knows their requests."""
-    told = [(found, found.inputs) for found in golden if found.inputs is not None]
+    """Why the rows of a proof would be others here, None where they are the same, or their requests are not known."""
+    known = [(found, found.inputs) for found in golden if found.inputs is not None]
     columns = len(signature.columns)
-    if not told or any(len(found.row) != 4 * columns for found, _ in told):
+    if not known or any(len(found.row) != 4 * columns for found, _ in known):
         return None
-    wanted = np.frombuffer(b"".join(found.row for found, _ in told), "<f4").reshape(-1, columns)
-    made = _made(deployment, signature, [inputs for _, inputs in told], wanted)
+    wanted = np.frombuffer(b"".join(found.row for found, _ in known), "<f4").reshape(-1, columns)
+    made = _made(deployment, signature, [inputs for _, inputs in known], wanted)
     same = (made == wanted) | (np.isnan(made) & np.isnan(wanted))
     if same.all():
         return None

@@ -9,28 +9,28 @@ from collections import deque
 WINDOW = 100_000
 WINDOW_MS = 3_600_000
 WINDOW_BYTES = 64 * 1024**2
-# What an answer costs beside its bytes and its name: entries of a dictionary and a queue.
+# What an answer takes beside its bytes and its name: entries of a dictionary and a queue.
 _ENTRY_BYTES = 200
 
 
-class Answered:
-    """The newest answers of one partition, oldest forgotten first: at most `limit`, none older than `limit_ms`, `limit_bytes` in all.
+class AnswerWindow:
+    """The newest answers of one partition, the oldest forgotten first: at most `limit`, none older than `limit_ms`, `limit_bytes` in all.
 
-    `bytes`: what they take, by estimate.
+    `bytes`: an estimate of what they take.
     """
 
     def __init__(self, limit: int = WINDOW, limit_ms: int = WINDOW_MS, limit_bytes: int = WINDOW_BYTES) -> None:
         self._limit, self._limit_ms, self._limit_bytes = limit, limit_ms, limit_bytes
         self.bytes = 0
         self._answers: dict[str, bytes] = {}
-        # NB: beside the dictionary: finding a dictionary's first key again and again walks over all that was deleted.
+        # NB: the order is kept beside the dictionary: finding the first key of a dictionary walks over all keys that were deleted.
         self._order: deque[tuple[int, str]] = deque()
 
     def __len__(self) -> int:
         return len(self._answers)
 
     def remember(self, deployment: str, request_id: str, answer: bytes, at_ms: int) -> None:
-        """Keep an answer; the first one given to an id stands. `at_ms`: when its request was appended."""
+        """Keep an answer; of several to the same id the first stands. `at_ms`: when its request was appended."""
         name = _name(deployment, request_id)
         if name in self._answers:
             return
@@ -38,7 +38,7 @@ class Answered:
         order = self._order
         order.append((at_ms, name))
         self.bytes += _size(answer, name)
-        # NB: the newest one stays, whatever its size: it may be asked for again at once.
+        # NB: the newest answer stays, whatever its size: its request may come again at once.
         while len(order) > 1 and (
             len(order) > self._limit or order[0][0] < at_ms - self._limit_ms or self.bytes > self._limit_bytes
         ):
@@ -56,29 +56,3 @@ def _size(answer: bytes, name: str) -> int:
 
 def _name(deployment: str, request_id: str) -> str:
     return f"{deployment}\x1f{request_id}"
-
-
-# A reply leaves right after the commit, outside of it: whoever dies in between has decided and told nobody.
-TOLD_WITHIN_MS = 2_000
-_MOST_AGAIN = 10_000
-
-
-class Untold:
-    """The requests whose replies may not have left when a shard changed hands: those decided just before its last decision.
-
-    They are read once more: each is a repeat by then, and gets its stored answer.
-    """
-
-    def __init__(self) -> None:
-        self._decided: deque[tuple[int, int]] = deque()
-
-    def on_decision(self, at_ms: int, request_offset: int) -> None:
-        """A decision of the past, in order. `at_ms`: its append time."""
-        decided = self._decided
-        decided.append((at_ms, request_offset))
-        while decided[0][0] < at_ms - TOLD_WITHIN_MS or len(decided) > _MOST_AGAIN:
-            decided.popleft()
-
-    def first(self, next_offset: int) -> int:
-        """Where to read on from, `next_offset` being the first request that is not decided."""
-        return min([next_offset, *(offset for _, offset in self._decided)])

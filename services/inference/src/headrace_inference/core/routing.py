@@ -1,7 +1,7 @@
 """Which version a unit's traffic goes to: a pure hash of (deployment, salt, unit), the same for ever.
 
-Two headers of a request set the shares aside: `headrace_version` previews a version, whatever the route says, and
-`headrace_tenant` names who asks, looked up in the route's overrides.
+Two headers of a request take precedence over the shares: `headrace_version` previews a version, whatever the route names, and
+`headrace_tenant` names who asks, which is looked up in the overrides of the route.
 
 Weighted rendezvous hashing (Thaler & Ravishankar 1998; logarithmic weights by Schindelhauer & Schomaker 2005): every
 version draws a number in (0, 1) for the unit, and the lowest `-ln(draw) / share` wins. When one version's share grows,
@@ -22,8 +22,8 @@ _DRAWS = 2**64
 
 
 class Assigned(NamedTuple):
-    """Who is to answer a unit, None when nobody is. `override`: `preview`, `tenant`, or "" where the shares decided;
-    `next`: who would have answered without a preview.
+    """The version that is to answer a unit, None when there is none. `override`: `preview`, `tenant`, or "" where the shares decided;
+    `next`: the version that would have answered without a preview.
     """
 
     version: int | None
@@ -32,27 +32,25 @@ class Assigned(NamedTuple):
 
 
 def assign(route: Route | None, unit: str, headers: Mapping[str, bytes]) -> Assigned:
-    """A preview before a tenant's override before the draw; a preview header that is no number is passed over.
+    """A preview before the override of a tenant before the shares; a preview header that is not a number is ignored.
 
     >>> assign(Route("d", {3: 1.0}, "s", 1), "AA-1", {VERSION: b"9"})
     Assigned(version=9, override='preview', next=3)
     >>> assign(Route("d", {3: 1.0}, "s", 1, overrides={"acme": 2}), "AA-1", {TENANT: b"acme"})
     Assigned(version=2, override='tenant', next=None)
     """
+    routed = Assigned(None)
+    if route is not None:
+        tenant = headers.get(TENANT) if route.overrides else None
+        own = route.overrides.get(tenant.decode("utf-8", "replace")) if tenant else None
+        if own is not None:
+            routed = Assigned(own, "tenant")
+        else:
+            routed = Assigned(choose_version(route.deployment, route.salt, unit, route.shares))
     preview = headers.get(VERSION)
     if preview and preview.isdigit() and len(preview) < 10:
-        return Assigned(int(preview), PREVIEW, _routed(route, unit, headers).version)
-    return _routed(route, unit, headers)
-
-
-def _routed(route: Route | None, unit: str, headers: Mapping[str, bytes]) -> Assigned:
-    if route is None:
-        return Assigned(None)
-    if route.overrides and (tenant := headers.get(TENANT)):
-        own = route.overrides.get(tenant.decode("utf-8", "replace"))
-        if own is not None:
-            return Assigned(own, "tenant")
-    return Assigned(choose_version(route.deployment, route.salt, unit, route.shares))
+        return Assigned(int(preview), PREVIEW, routed.version)
+    return routed
 
 
 def choose_version(deployment: str, salt: str, unit: str, shares: Mapping[int, float]) -> int | None:

@@ -1,10 +1,10 @@
-"""Which row a version sees for a request: made once per signature, shared by versions whose signatures agree.
+"""Which row a version sees for a request.
 
-A version fits a deployment as long as its columns are the deployment's columns and the views behind them have not
-changed: otherwise a number would mean another thing than the one that it was trained on.
+A version fits a deployment as long as its columns are the columns of the deployment and the views behind them have not
+changed. Otherwise a number would mean something else than the one that the version was trained on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from headrace.features.rows import RowMaker, bare_signature
 from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_inference.core.contract import Contract
 
-# Of versions that come and go; a handful are asked at a time.
+# Versions come and go, and a handful are asked at a time: beyond so many makers all are forgotten.
 _MOST_MAKERS = 64
 
 
@@ -36,7 +36,7 @@ def misfit(signature: Signature, bare: Signature) -> str | None:
 
 
 def needs_views(signature: Signature) -> bool:
-    """Whether a version sees more than a request's own inputs; one that does not survives a feature outage."""
+    """Whether a version sees more than the inputs of a request; one that does not survives an outage of the features."""
     return signature.views_digest != ""
 
 
@@ -65,7 +65,7 @@ class Rows:
         maker = self._makers.get(signature.digest)
         if maker is None:
             if len(self._makers) >= _MOST_MAKERS:
-                self._makers.clear()  # they are made again as they are asked for
+                self._makers.clear()
             maker = self._makers[signature.digest] = RowMaker(self.deployment, self._whole(signature))
         return maker.rows(inputs, features)[:, : len(signature.columns)]
 
@@ -76,7 +76,7 @@ class Rows:
         return Signature((*signature.columns, *self.bare.columns[len(signature.columns) :]), signature.digest)
 
     def lack(self, missing: Sequence[str], stale: Sequence[str]) -> str | None:
-        """Why a request must go down to a rung that needs no view; None when enough features are there and fresh."""
+        """Why a request must go down to a step that needs no view; None when enough features are there and fresh."""
         limit, count = self.deployment.degrade_when, len(set(missing) | set(stale))
         if limit is None or count <= limit * len(self._feature_names):
             return None
@@ -84,11 +84,23 @@ class Rows:
 
     def missing(self, features: np.ndarray) -> tuple[str, ...]:
         """Names of the view features without a value; `features`: float64 (view features,)."""
-        found = gaps(features)
-        return tuple(name for name, gap in zip(self._feature_names, found, strict=True) if gap) if found.any() else ()
+        return self.missing_of_each(features.reshape(1, -1))[0]
 
-    def stale(self, at_s: float, newest_s: Callable[[str], float]) -> tuple[str, ...]:
-        """Names of the view features whose source has sent nothing newer than their limit. `newest_s`: per source."""
+    def missing_of_each(self, features: np.ndarray) -> list[tuple[str, ...]]:
+        """The same for many requests; `features`: float64 (n, view features)."""
+        found = gaps(features)
+        missing: list[tuple[str, ...]] = [()] * len(found)
+        for place in np.flatnonzero(found.any(axis=1)).tolist():
+            missing[place] = tuple(name for name, gap in zip(self._feature_names, found[place], strict=True) if gap)
+        return missing
+
+    @property
+    def timed_sources(self) -> set[str]:
+        """The sources whose features have a limit to their age."""
+        return {source for _, source, _ in self._limits}
+
+    def stale(self, at_s: float, newest_s: Mapping[str, float]) -> tuple[str, ...]:
+        """Names of the view features whose source has sent nothing newer than their limit. `newest_s`: of each of `timed_sources`."""
         if not self._limits:
             return ()
-        return tuple(name for name, source, limit_s in self._limits if at_s - newest_s(source) > limit_s)
+        return tuple(name for name, source, limit_s in self._limits if at_s - newest_s[source] > limit_s)

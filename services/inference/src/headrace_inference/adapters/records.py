@@ -1,0 +1,155 @@
+"""The records of answered requests: the decision, the reply to the client that waits, late scores of shadows.
+
+All of them carry the same causes, correlation and trace. What is the same in all of them is encoded once.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
+
+import msgspec
+
+from headrace.bus.port import Headers, Out
+from headrace.codec import Message, caused_by, out
+from headrace.envelope import MSGPACK, derived_id, format_instant
+from headrace.events import type_name
+from headrace.events.inference import DecisionMade, PredictionAnswered, RungChanged, ShadowScored
+from headrace.obs.trace import child_of
+from headrace.topics import Topics
+from headrace_inference.core.answering import StepChanged
+from headrace_inference.core.batch import Decision, Repeat
+from headrace_inference.core.request import MAX_TEXT_CHARS, Request, short_id
+from headrace_inference.core.shadows import Shadowed
+
+REPLY_PARTITION = "headrace_reply_partition"
+REPLY_ID = "headrace_reply_id"
+SOURCE = "inference"
+_ENCODE = msgspec.msgpack.Encoder().encode
+_SAME: Headers = (
+    ("ce_specversion", b"1.0"),
+    ("ce_source", SOURCE.encode()),
+    ("content-type", MSGPACK.encode()),
+)
+_DECISION = ("ce_type", type_name(DecisionMade).encode())
+_SHADOW = ("ce_type", type_name(ShadowScored).encode())
+_CAUSES = frozenset(
+    {"ce_time", "ce_specversion", "ce_source", "content-type", "ce_causationid", "ce_correlationid", "traceparent"}
+)
+_REPLY = ("ce_type", type_name(PredictionAnswered).encode())
+
+
+class Prepared(NamedTuple):
+    """A decision with what is written about it. `answer`: the reply's value, as it is remembered; `reply`: None when none is asked for;
+    `causes`: the headers that everything which follows from the request shares.
+    """
+
+    decision: Decision
+    causes: Headers
+    answer: bytes
+    reply: Out | None
+
+
+class Records:
+    """Makes the records of one shard. Nothing here waits."""
+
+    def __init__(self, topics: Topics, instance: str) -> None:
+        self._decisions, self._replies = topics.name("inference.decisions"), topics.name("inference.replies")
+        self._facts, self._reply_partitions = topics.name("inference.facts"), topics.count("replies")
+        self._instance = instance
+
+    def decisions(self, prepared: Sequence[Prepared], shadowed: Mapping[int, Shadowed]) -> list[Out]:
+        """The records of decisions: keyed by unit, in the same partition as their requests, at the requests' instants.
+
+        `shadowed`: those that shadows are to score, by place: from now on their scores are late.
+        """
+        outs: list[Out] = []
+        for place, one in enumerate(prepared):
+            made = one.decision.made
+            if place in shadowed:
+                made = shadowed[place].with_scores(made)
+            identity = derived_id("decision", made.deployment, made.request_id)
+            headers = (("ce_id", identity.encode()), _DECISION, *one.causes)
+            partition = one.decision.request.record.partition
+            outs.append(Out(self._decisions, made.unit.encode(), _ENCODE(made), headers, partition))
+        return outs
+
+    def prepared(self, decision: Decision) -> Prepared:
+        """A decision with its reply; the reply of a fast answer is marked as provisional."""
+        causes = causes_of(decision.request, decision.headers, decision.at_s)
+        answer = answer_to(decision.made)
+        sent = answer_to(decision.made, provisional=True) if decision.is_fast else answer
+        return Prepared(decision, causes, answer, self._reply(decision.request, decision.headers, sent, causes))
+
+    def repeated(self, repeat: Repeat, answer: bytes) -> Out | None:
+        """The reply to a request that was answered before; None when none is asked for."""
+        return self._reply(repeat.request, repeat.headers, answer, causes_of(repeat.request, repeat.headers))
+
+    def shadow(self, scored: ShadowScored, causes: Headers, partition: int) -> Out:
+        """The record of a shadow's late score: beside the decision that it belongs to."""
+        identity = derived_id("shadow", scored.deployment, scored.request_id, scored.version)
+        headers = (("ce_id", identity.encode()), _SHADOW, *causes)
+        return Out(self._decisions, scored.unit.encode(), _ENCODE(scored), headers, partition)
+
+    def step_changed(self, change: StepChanged) -> Out:
+        """The fact that another step of a fallback chain answers."""
+        request, deployment = change.case.request, change.case.chain.deployment
+        fact = RungChanged(deployment, change.rung, change.version, change.reason, self._instance)
+        identity = derived_id("rung", deployment, short_id(request.envelope.id), change.rung, change.version)
+        envelope = caused_by(cast(Message, request), id=identity, source=SOURCE, time_s=request.envelope.time_s)
+        return out(self._facts, deployment, fact, envelope)
+
+    def _reply(self, request: Request, headers: Mapping[str, bytes], answer: bytes, causes: Headers) -> Out | None:
+        partition = reply_partition(headers, self._reply_partitions)
+        if partition is None:
+            return None
+        name = short_id(request.envelope.id)
+        identity = f"reply-{request.record.partition}-{request.record.offset}-{name}".encode()
+        correlation = _short(headers.get(REPLY_ID)) or name.encode()
+        return Out(
+            self._replies, None, answer, (("ce_id", identity), _REPLY, *causes, (REPLY_ID, correlation)), partition
+        )
+
+
+def _short(value: bytes | None) -> bytes | None:
+    """What a sender chose and we echo, as long as it is short; None when it is not."""
+    return value if value is not None and len(value) <= MAX_TEXT_CHARS else None
+
+
+def kept_causes(headers: Headers) -> Headers:
+    """The causes among the headers of a decision that was written before, for what still follows from it."""
+    return tuple(pair for pair in headers if pair[0] in _CAUSES)
+
+
+def causes_of(request: Request, found: Mapping[str, bytes], at_s: float | None = None) -> Headers:
+    """The headers that everything which follows from a request shares. `found`: the request's own headers; `at_s`: the instant that
+    stands for its own, None to keep that.
+    """
+    envelope = request.envelope
+    name = short_id(envelope.id).encode()
+    own = _short(found.get("ce_time")) if at_s is None else None
+    causes = (
+        ("ce_time", own or format_instant(envelope.time_s if at_s is None else at_s).encode()),
+        *_SAME,
+        ("ce_causationid", name),
+        ("ce_correlationid", _short(found.get("ce_correlationid")) or name),
+    )
+    return (*causes, ("traceparent", child_of(envelope.traceparent).encode())) if envelope.traceparent else causes
+
+
+def reply_partition(found: Mapping[str, bytes], partitions: int) -> int | None:
+    """The partition of `inference.replies` that the client listens on; None for none, or one that does not exist.
+
+    >>> reply_partition({REPLY_PARTITION: b"3"}, 8)
+    3
+    """
+    named = found.get(REPLY_PARTITION)
+    if named is None or not named.isdigit() or len(named) > 6 or int(named) >= partitions:
+        return None
+    return int(named)
+
+
+def answer_to(decision: DecisionMade, provisional: bool = False) -> bytes:
+    """The reply that a waiting client gets, encoded."""
+    answered = PredictionAnswered(
+        decision.request_id, decision.deployment, decision.answer, decision.missing, provisional, decision.stale
+    )
+    return _ENCODE(answered)
