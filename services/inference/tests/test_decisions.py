@@ -45,7 +45,7 @@ class Call(msgspec.Struct):
 
 
 async def test_a_source_of_which_a_view_is_not_built_yet_is_contained_in_no_row(bench: Bench) -> None:
-    """Else its features, which have no value yet, would be held against the events that they do not contain."""
+    """Else its features, which have no value yet, would count against the events that they do not contain."""
     calls = Source("calls", event=Call, event_time="at", key="port", partitions=2)
     built, unbuilt = (FeatureView(name, calls, "port", {"calls": Count(name[1:])}) for name in ("v1h", "v3h"))
     ship = Deployment(
@@ -76,7 +76,7 @@ async def test_an_unknown_entity_is_served_and_its_features_are_marked_missing(b
     assert "carrier.mean" in decision.missing
 
 
-async def test_a_deployment_without_ladder_and_version_is_refused_with_the_way_out(bench: Bench) -> None:
+async def test_a_deployment_without_fallback_and_version_is_refused_with_the_way_out(bench: Bench) -> None:
     async with bench.running():
         await bench.ask("plain", {"x": 1.0})
         (decision,) = await bench.decisions()
@@ -113,7 +113,9 @@ async def test_the_champion_answers_and_the_previous_version_shadows_the_same_re
     assert bench.row(decision)[:2] == [500.0, 0.0]
 
 
-async def test_a_decision_tells_who_was_to_answer_how_long_it_took_and_which_shadow_gave_nothing(bench: Bench) -> None:
+async def test_a_decision_records_who_was_to_answer_how_long_it_took_and_which_shadow_gave_nothing(
+    bench: Bench,
+) -> None:
     await bench.register("plain", 1, vocabularies={})
     await bench.register("plain", 2, vocabularies={})
     await bench.route("plain", {2: 1.0}, champion=2, shadows=(1, 7))
@@ -137,7 +139,7 @@ async def test_a_preview_is_answered_by_the_named_version_whatever_the_route_say
     assert (decision.assigned, decision.override) == (1, "preview")
 
 
-async def test_a_preview_that_is_not_loaded_falls_to_the_ladder_with_the_reason(bench: Bench) -> None:
+async def test_a_preview_that_is_not_loaded_goes_down_the_fallback_chain_with_the_reason(bench: Bench) -> None:
     await bench.register("plain", 2, vocabularies={})
     await bench.route("plain", {2: 1.0}, champion=2)
     async with bench.running():

@@ -1,4 +1,4 @@
-"""How a model is asked: in portions, and rows that it cannot stand apart from the others."""
+"""How a model is asked: in portions, and rows on which it raises apart from the others."""
 
 import math
 from typing import Any
@@ -9,7 +9,23 @@ from hypothesis import strategies as st
 
 from headrace.events.failures import NoTime, Raised, RowUnfit
 from headrace.events.registry import ColumnPin
-from headrace_inference.core.isolation import MAX_CALLS, Pace, predict_apart, predict_in_portions
+from headrace_inference.core.isolation import MAX_CALLS, Pace, predict_in_portions
+
+
+def predict_at_once(
+    predict: Any, rows: np.ndarray, may_go_on: Any, columns: Any = (), pace: Pace | None = None
+) -> tuple[np.ndarray | None, dict[int, Any]]:
+    """Results and faults of one portion. `may_go_on`: asked before each further call, False when time is up."""
+    begun: list[bool] = []
+
+    def clock() -> float:
+        if not begun:
+            begun.append(True)
+            return 0.0
+        return 0.0 if may_go_on() else 2.0
+
+    found = predict_in_portions(predict, rows, pace or Pace(), clock, 1.0, columns)
+    return found.raw, found.faults
 
 
 def counted_picky(bad: set[float]) -> tuple[Any, list[int]]:
@@ -27,11 +43,11 @@ def counted_picky(bad: set[float]) -> tuple[Any, list[int]]:
 
 @settings(deadline=None)
 @given(st.integers(1, 300), st.sets(st.integers(0, 299), max_size=4))
-def test_rows_that_a_model_cannot_stand_fail_alone(count: int, bad: set[int]) -> None:
+def test_rows_on_which_a_model_raises_fail_alone(count: int, bad: set[int]) -> None:
     rows = np.arange(count, dtype=np.float32).reshape(-1, 1)
     hit = {row for row in bad if row < count}
     predict, sizes = counted_picky({float(row) for row in hit})
-    raw, faults = predict_apart(predict, rows, lambda: True)
+    raw, faults = predict_at_once(predict, rows, lambda: True)
     if raw is None:
         assert len(hit) > 0
         assert len(faults) == count
@@ -44,13 +60,13 @@ def test_rows_that_a_model_cannot_stand_fail_alone(count: int, bad: set[int]) ->
 
 def test_one_bad_row_of_a_thousand_is_found_in_21_calls() -> None:
     predict, sizes = counted_picky({617.0})
-    _, faults = predict_apart(predict, np.arange(1000, dtype=np.float32).reshape(-1, 1), lambda: True)
+    _, faults = predict_at_once(predict, np.arange(1000, dtype=np.float32).reshape(-1, 1), lambda: True)
     assert (set(faults), len(sizes)) == ({617}, 21)
 
 
 def test_a_model_on_which_everything_fails_is_not_asked_for_every_row() -> None:
     predict, sizes = counted_picky(set(map(float, range(1000))))
-    raw, faults = predict_apart(predict, np.arange(1000, dtype=np.float32).reshape(-1, 1), lambda: True)
+    raw, faults = predict_at_once(predict, np.arange(1000, dtype=np.float32).reshape(-1, 1), lambda: True)
     assert raw is None
     assert set(faults.values()) == {Raised("predict raised ValueError: unknown value")}
     assert len(sizes) <= MAX_CALLS
@@ -59,7 +75,7 @@ def test_a_model_on_which_everything_fails_is_not_asked_for_every_row() -> None:
 def test_when_time_is_up_the_rows_not_cleared_fail() -> None:
     predict, sizes = counted_picky({0.0})
     left = iter([True, True])
-    _, faults = predict_apart(predict, np.arange(8, dtype=np.float32).reshape(-1, 1), lambda: next(left, False))
+    _, faults = predict_at_once(predict, np.arange(8, dtype=np.float32).reshape(-1, 1), lambda: next(left, False))
     assert set(faults) == {0, 1, 2, 3}
     assert {type(failure) for failure in faults.values()} == {NoTime}
     assert len(sizes) == 3
@@ -77,35 +93,35 @@ def no_holes(rows: np.ndarray) -> np.ndarray:
 
 
 def test_a_row_with_a_hole_that_the_model_does_not_take_is_unfit_and_names_its_column() -> None:
-    raw, faults = predict_apart(no_holes, holed(1, math.nan, 2, math.inf), lambda: True, (ColumnPin("x"),))
+    raw, faults = predict_at_once(no_holes, holed(1, math.nan, 2, math.inf), lambda: True, (ColumnPin("x"),))
     assert raw is not None
     assert [type(faults[row]) for row in (1, 3)] == [RowUnfit, RowUnfit]
     assert faults[1].field == "x"
     assert raw[[0, 2]].tolist() == [1.0, 2.0]
 
 
-def test_a_row_with_a_hole_alone_is_unfit_too_since_the_model_stands_it_without() -> None:
+def test_a_row_with_a_hole_alone_is_unfit_too_since_the_model_scores_it_without() -> None:
     pace = Pace()
-    predict_apart(no_holes, holed(1), lambda: True, pace=pace)
-    _, faults = predict_apart(no_holes, holed(math.nan), lambda: True, pace=pace)
+    predict_at_once(no_holes, holed(1), lambda: True, pace=pace)
+    _, faults = predict_at_once(no_holes, holed(math.nan), lambda: True, pace=pace)
     assert isinstance(faults[0], RowUnfit)
 
 
 def test_a_model_that_raises_on_everything_is_to_blame_for_rows_with_holes_as_well() -> None:
     pace = Pace()
-    predict_apart(no_holes, holed(1), lambda: True, pace=pace)
+    predict_at_once(no_holes, holed(1), lambda: True, pace=pace)
 
     def broken(rows: np.ndarray) -> np.ndarray:
         raise ValueError("broken")
 
-    _, faults = predict_apart(broken, holed(math.nan, 2), lambda: True, pace=pace)
+    _, faults = predict_at_once(broken, holed(math.nan, 2), lambda: True, pace=pace)
     assert {type(failure) for failure in faults.values()} == {Raised}
 
 
 def test_twenty_equal_bad_rows_are_found_like_one() -> None:
     predict, sizes = counted_picky({7.0})
     rows = np.array([7.0] * 20 + [float(n) for n in range(100, 200)], np.float32).reshape(-1, 1)
-    raw, faults = predict_apart(predict, rows, lambda: True)
+    raw, faults = predict_at_once(predict, rows, lambda: True)
     assert set(faults) == set(range(20))
     assert len(sizes) < 20
     assert raw is not None
@@ -129,7 +145,7 @@ class Slow:
         return self.now_s
 
 
-def test_a_slow_model_is_asked_in_portions_and_what_it_did_not_reach_in_time_is_told() -> None:
+def test_a_slow_model_is_asked_in_portions_and_what_it_did_not_reach_in_time_is_named() -> None:
     model, rows = Slow(), np.arange(100, dtype=np.float32).reshape(-1, 1)
     found = predict_in_portions(model.predict, rows, Pace(1.0), model.clock, until_s=40.0)
     assert model.sizes == [16, 16, 16]

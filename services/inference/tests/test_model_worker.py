@@ -73,7 +73,7 @@ async def test_who_is_cancelled_as_the_result_of_his_call_comes_ends(turns: int)
     worker.close()
 
 
-async def test_a_call_that_computes_is_told_from_one_that_sits_still() -> None:
+async def test_a_call_that_computes_is_distinguished_from_one_that_sits_still() -> None:
     worker, heartbeat, release = ModelWorker("test"), Heartbeat(), threading.Event()
 
     def computes() -> None:

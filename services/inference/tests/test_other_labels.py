@@ -24,7 +24,7 @@ def loans(label: LabelKind | None, rung: Rung) -> ProjectDefinition:
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "wanted"),
     [
         (PRICE, "a version of 'binary', the label 'due' is 'number' now"),
         (GRADE, "a version of 'binary', the label 'due' is 'classes' now"),
@@ -32,7 +32,7 @@ def loans(label: LabelKind | None, rung: Rung) -> ProjectDefinition:
     ],
 )
 async def test_a_version_is_passed_over_once_the_label_is_another_one(
-    bench: Bench, changed: tuple[LabelKind, Rung], told: str
+    bench: Bench, changed: tuple[LabelKind, Rung], wanted: str
 ) -> None:
     """Else a probability is served as a price, as a class of three, or of the other class."""
     await bench.set_up(loans(*NAMED))
@@ -47,7 +47,7 @@ async def test_a_version_is_passed_over_once_the_label_is_another_one(
     assert before.answer.score.version == 1
     assert isinstance(after.answer, FellBack)
     assert after.answer.rung == "prior"
-    assert told in str(after.failure_of(1))
+    assert wanted in str(after.failure_of(1))
 
 
 async def test_a_version_of_a_deployment_that_names_its_classes_later_goes_on(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""A version serves only where it says what it said where it was made: of rows, of every kind, and of the requests behind them."""
+"""A version serves only where it gives the scores that it gave where it was made: for rows, of every kind, and for the requests behind them."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ MODELS = {
 
 
 def _nudged(found: GoldenRow) -> GoldenRow:
-    """As another machine might have said it, or another library."""
+    """As another machine might have scored it, or another library."""
     shares = tuple(np.add(found.shares, (1e-5, -1e-5, 0)).tolist()) if found.shares else ()
     return msgspec.structs.replace(found, value=found.value + 1e-4 * max(1.0, abs(found.value)), shares=shares)
 

@@ -41,7 +41,7 @@ async def test_repeats_are_known_after_a_restart_too(bench: Bench) -> None:
     assert len(decisions) == 1
 
 
-async def test_answers_given_just_before_a_takeover_are_told_again_without_a_second_decision(bench: Bench) -> None:
+async def test_answers_given_just_before_a_takeover_are_sent_again_without_a_second_decision(bench: Bench) -> None:
     async with bench.running():
         await bench.ask("delay", FLIGHT, id="r1", headers=REPLY)
         await bench.read("inference.replies")

@@ -32,21 +32,21 @@ async def decided(bench: Bench, count: int, unit: str = "u{}") -> list[DecisionM
     return await bench.decisions(count)
 
 
-def said(found: list[Message]) -> dict[str, list[Any]]:
-    """Per request what its shadow said, wherever that stands."""
-    told: dict[str, list[Any]] = {}
+def results(found: list[Message]) -> dict[str, list[Any]]:
+    """Per request the results of its shadow, in the decision or after it."""
+    known: dict[str, list[Any]] = {}
     for message in found:
         event = message.event
         if isinstance(event, DecisionMade):
             failed = [found for found in [event.failure_of(1)] if found is not None]
-            told.setdefault(event.request_id, []).extend([*event.shadows, *failed])
+            known.setdefault(event.request_id, []).extend([*event.shadows, *failed])
         elif isinstance(event, ShadowScored):
-            told.setdefault(event.request_id, []).append(event.score or event.failure)
-    return told
+            known.setdefault(event.request_id, []).append(event.score or event.failure)
+    return known
 
 
-def are_told(count: int) -> Any:
-    return lambda found: sum(map(bool, said(found).values())) >= count
+def are_known(count: int) -> Any:
+    return lambda found: sum(map(bool, results(found).values())) >= count
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def test_an_answer_does_not_wait_for_its_shadow_whose_score_follows_beside
     async with bench.running():
         decisions = await decided(bench, 20)
         gate.set()
-        found = await bench.read("inference.decisions", are_told(20))
+        found = await bench.read("inference.decisions", are_known(20))
     assert [type(decision.answer) for decision in decisions] == [Served] * 20, [
         d for d in decisions if not isinstance(d.answer, Served)
     ][:1]
@@ -95,12 +95,12 @@ async def test_what_a_former_owner_owed_is_scored_by_the_next_one_from_the_logge
         await decided(bench, 10)
     gate.set()
     async with bench.running():
-        await bench.read("inference.decisions", are_told(10))
+        await bench.read("inference.decisions", are_known(10))
     async with bench.running():
         await bench.ask("plain", {"x": 0.5}, id="last")
-        found = await bench.read("inference.decisions", are_told(11))
-    told = said(found)
-    assert all(len(scores) == 1 and scores[0].version == 1 for scores in told.values())
+        found = await bench.read("inference.decisions", are_known(11))
+    known = results(found)
+    assert all(len(scores) == 1 and scores[0].version == 1 for scores in known.values())
 
 
 async def test_what_cannot_be_made_again_after_a_takeover_says_so(bench: Bench, gate: threading.Event) -> None:
@@ -113,8 +113,8 @@ async def test_what_cannot_be_made_again_after_a_takeover_says_so(bench: Bench, 
         await bench.decisions(1)
     gate.set()
     async with bench.running():
-        found = await bench.read("inference.decisions", are_told(1))
-    (failure,) = said(found)["r0"]
+        found = await bench.read("inference.decisions", are_known(1))
+    (failure,) = results(found)["r0"]
     assert isinstance(failure, NoTime | RowUnfit)
 
 
@@ -128,8 +128,8 @@ async def test_what_is_owed_waits_for_a_version_that_is_loaded_again_and_not_for
     gate.set()
     await bench.route("plain", {2: 1.0}, champion=2)
     async with bench.running():
-        found = await bench.read("inference.decisions", are_told(1))
-    assert isinstance(said(found)["r0"][0], NotLoaded)
+        found = await bench.read("inference.decisions", are_known(1))
+    assert isinstance(results(found)["r0"][0], NotLoaded)
 
 
 async def test_beyond_their_budget_shadows_are_dropped_and_say_so(
@@ -140,13 +140,13 @@ async def test_beyond_their_budget_shadows_are_dropped_and_say_so(
     await shadowed(bench)
     async with bench.running():
         await decided(bench, 20, "u")
-        await bench.read("inference.decisions", are_told(10))
+        await bench.read("inference.decisions", are_known(10))
         gate.set()
-        found = await bench.read("inference.decisions", are_told(20))
-    told = [scores[0] for scores in said(found).values()]
-    assert len(told) == 20
-    assert sum(isinstance(one, Shed) for one in told) >= 10
-    assert all(len(scores) == 1 for scores in said(found).values())
+        found = await bench.read("inference.decisions", are_known(20))
+    known = [scores[0] for scores in results(found).values()]
+    assert len(known) == 20
+    assert sum(isinstance(one, Shed) for one in known) >= 10
+    assert all(len(scores) == 1 for scores in results(found).values())
 
 
 async def test_a_shadow_that_raises_counts_against_itself_and_costs_no_answer(
@@ -165,13 +165,13 @@ async def test_a_shadow_that_raises_counts_against_itself_and_costs_no_answer(
     async with bench.running():
         for n in range(6):
             await bench.ask("plain", {"x": n / 10}, f"u{n}", id=f"r{n}")
-            await bench.read("inference.decisions", are_told(n + 1))
+            await bench.read("inference.decisions", are_known(n + 1))
         await bench.until(lambda: "plain/1" in bench.health.breakers)
-        found = await bench.read("inference.decisions", are_told(6))
+        found = await bench.read("inference.decisions", are_known(6))
     answers = [m.event.answer for m in found if isinstance(m.event, DecisionMade)]
     assert all(isinstance(answer, Served) and answer.score.version == 2 for answer in answers)
-    assert isinstance(said(found)["r0"][0], Raised)
-    assert isinstance(said(found)["r5"][0], NotLoaded)
+    assert isinstance(results(found)["r0"][0], Raised)
+    assert isinstance(results(found)["r5"][0], NotLoaded)
 
 
 async def test_a_slow_shadow_does_not_keep_the_same_version_from_answering(
@@ -212,11 +212,11 @@ async def test_late_scores_are_written_in_portions_and_all_of_them_once(
     async with bench.running():
         await decided(bench, 20, "u")
         gate.set()
-        found = await bench.read("inference.decisions", are_told(20))
-    assert all(len(scores) == 1 and scores[0].version == 1 for scores in said(found).values())
+        found = await bench.read("inference.decisions", are_known(20))
+    assert all(len(scores) == 1 and scores[0].version == 1 for scores in results(found).values())
 
 
-async def test_what_a_call_took_that_was_split_to_find_a_bad_row_is_said_of_no_row_and_opens_no_breaker(
+async def test_what_a_call_took_that_was_split_to_find_a_bad_row_is_recorded_of_no_row_and_opens_no_breaker(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = models.predict
@@ -231,9 +231,9 @@ async def test_what_a_call_took_that_was_split_to_find_a_bad_row_is_said_of_no_r
     for n in range(20):
         await bench.ask("plain", {"x": 9.0 if n == 7 else n / 100}, f"u{n}", id=f"r{n}")
     async with bench.running():
-        found = await bench.read("inference.decisions", are_told(20))
+        found = await bench.read("inference.decisions", are_known(20))
         await bench.ask("plain", {"x": 0.5}, "alone", id="alone")
-        found = await bench.read("inference.decisions", are_told(21))
+        found = await bench.read("inference.decisions", are_known(21))
     decisions = {decision.request_id: decision for decision in asked(found)}
     assert sum(isinstance(decision.answer, Served) for decision in decisions.values()) == 20
     lies = {m.event.request_id: m.record.partition for m in found if isinstance(m.event, DecisionMade)}

@@ -21,7 +21,7 @@ from headrace.events.inference import (
     Refused,
     Served,
 )
-from headrace_inference.adapters import models
+from headrace_inference.adapters import model_calls, models
 
 Bench = Any  # the fixture of conftest.py
 
@@ -154,7 +154,7 @@ async def test_under_overload_shadows_go_first_then_the_baseline_then_requests(
 
 
 def levels(facts: list[Any]) -> list[int]:
-    """The levels told, in order."""
+    """The published levels, in order."""
     return [fact.event.level for fact in facts if isinstance(fact.event, OverloadChanged)]
 
 
@@ -170,7 +170,7 @@ async def test_requests_without_a_deadline_wait_and_are_never_refused(bench: Ben
 
 
 @pytest.mark.parametrize("deadline_ms", [None, 1000])
-async def test_what_a_slow_model_does_not_reach_in_time_is_asked_on_or_goes_down_the_ladder(
+async def test_what_a_slow_model_does_not_reach_in_time_is_asked_on_or_goes_down_the_fallback_chain(
     bench: Bench, deadline_ms: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound, spent = models.predict, SpentByTheModel()
@@ -180,7 +180,8 @@ async def test_what_a_slow_model_does_not_reach_in_time_is_asked_on_or_goes_down
         return sound(engine, rows, output)
 
     monkeypatch.setattr(models, "predict", predict)
-    monkeypatch.setattr(models, "time", spent)
+    for measuring in (models, model_calls):
+        monkeypatch.setattr(measuring, "time", spent)
     await bench.register("delay", 1)
     await bench.route("delay", {1: 1.0}, champion=1)
     await bench.land("AA", [10.0])
@@ -228,12 +229,12 @@ async def ask_in_turn(bench: Bench, count: int, first: int, **more: Any) -> list
 
 
 def breakers(facts: list[Any]) -> list[tuple[str, str]]:
-    """The changes told: from which state to which."""
+    """The published changes: from which state to which."""
     return [(f.event.was, f.event.state) for f in facts if isinstance(f.event, BreakerChanged)]
 
 
 def signed(sign: int) -> Any:
-    """A model that tells by the sign of its first weight which one it is, and that can live with NaN-free rows only."""
+    """A model that shows by the sign of its first weight which one it is, and that takes only rows without NaN."""
     from sklearn.linear_model import LogisticRegression
 
     rows = np.random.default_rng(0).normal(size=(100, 4))

@@ -1,4 +1,4 @@
-"""Versions: every kind of model is served, and what must not be loaded, or finds no room, is told and harms nobody."""
+"""Versions: every kind of model is served, and what must not be loaded, or finds no room, is published and harms nothing."""
 
 import pickle
 import re
@@ -42,7 +42,7 @@ def split() -> Any:
     return DecisionTreeClassifier(max_depth=2).fit(rows, rows[:, 0] > 0.1)
 
 
-async def test_a_new_version_is_warmed_beside_the_traffic_and_told(bench: Bench) -> None:
+async def test_a_new_version_is_warmed_beside_the_traffic_and_published(bench: Bench) -> None:
     async with bench.running():
         await bench.register("delay", 1)
         await bench.route("delay", {}, warm=(1,))
@@ -66,7 +66,7 @@ async def test_a_version_that_is_no_longer_wanted_is_unloaded(bench: Bench) -> N
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reason"),
     [
         ({"data": b"not a model"}, "zip"),
         ({"data": b"\x80\x04\x95pickle"}, "zip"),
@@ -74,8 +74,8 @@ async def test_a_version_that_is_no_longer_wanted_is_unloaded(bench: Bench) -> N
         ({"output": "classes", "model": object}, "predict"),
     ],
 )
-async def test_a_version_that_cannot_be_loaded_is_told_and_the_ladder_answers(
-    bench: Bench, changes: dict[str, Any], told: str
+async def test_a_version_that_cannot_be_loaded_is_published_and_the_fallback_answers(
+    bench: Bench, changes: dict[str, Any], reason: str
 ) -> None:
     if changes.get("model") is object:
         changes = {"model": wide_model()}
@@ -86,10 +86,10 @@ async def test_a_version_that_cannot_be_loaded_is_told_and_the_ladder_answers(
         (decision,) = await bench.decisions()
         facts = await bench.read("inference.facts")
     unloadable = [fact.event for fact in facts if isinstance(fact.event, VersionUnloadable)]
-    assert told in unloadable[0].reason
+    assert reason in unloadable[0].reason
     assert isinstance(decision.answer, FellBack)
     assert decision.answer.rung == "prior"
-    assert told in decision.answer.reason
+    assert reason in decision.answer.reason
 
 
 async def test_a_version_that_scores_its_golden_rows_otherwise_than_where_it_was_made_is_not_served(
@@ -140,9 +140,9 @@ async def test_regressors_and_classifiers_of_many_classes_are_served(bench: Benc
         await bench.ask("plain", {"x": float(rows[7, 0])})
         (decision,) = await bench.decisions()
     score = decision.answer.score
-    said = score.value if output == "number" else score.classes
+    scored = score.value if output == "number" else score.classes
     wanted = float(labels[7]) if output == "number" else tuple(model.predict_proba(rows[7:8])[0])
-    assert said == pytest.approx(wanted)
+    assert scored == pytest.approx(wanted)
 
 
 def as_onnx(model: Any, columns: int) -> bytes:
@@ -220,7 +220,7 @@ def untrusted() -> bytes:
 
 
 def external() -> bytes:
-    """An ONNX graph whose weights are said to lie in a file of the machine."""
+    """An ONNX graph whose weights claim to lie in a file of the machine."""
     import onnx
 
     model = onnx.load_model_from_string(as_onnx(signed_one(1), 1))
@@ -231,7 +231,7 @@ def external() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reason"),
     [
         ({"digest": "0" * 64}, "incomplete or altered"),
         ({"size_bytes": 17}, "incomplete or altered"),
@@ -242,8 +242,8 @@ def external() -> bytes:
         ({"data": as_onnx(signed_one(1), 3), "format": "onnx"}, "predict raised"),
     ],
 )
-async def test_a_file_that_must_not_be_loaded_is_refused_and_told_and_the_old_version_keeps_serving(
-    bench: Bench, changes: dict[str, Any], told: str
+async def test_a_file_that_must_not_be_loaded_is_refused_and_published_and_the_old_version_keeps_serving(
+    bench: Bench, changes: dict[str, Any], reason: str
 ) -> None:
     await bench.register("plain", 1, model=signed_one(1), vocabularies={})
     await bench.route("plain", {1: 1.0}, champion=1)
@@ -259,10 +259,10 @@ async def test_a_file_that_must_not_be_loaded_is_refused_and_told_and_the_old_ve
         (decision,) = await bench.decisions()
     (refused,) = unloadable(facts)
     assert refused.version == 2
-    assert re.search(told, refused.reason)
+    assert re.search(reason, refused.reason)
     assert isinstance(decision.answer, Served)
 
 
 def unloadable(facts: list[Any]) -> list[VersionUnloadable]:
-    """The refusals told."""
+    """The refusals that were published."""
     return [fact.event for fact in facts if isinstance(fact.event, VersionUnloadable)]

@@ -94,10 +94,9 @@ async def wire(
         loader.look()
         health.degraded = degraded(views.registry.routes, partial(_why_not, views, loader))
 
-    supervisor = Supervisor(facts, views.models, views.load, report)
-    host = parts.host(views)
     report()
-    return [features, views.registry.view, loader, progress, supervisor, host]
+    supervisor = Supervisor(facts, views.models, views.load, report)
+    return [features, views.registry.view, loader, progress, supervisor, parts.host(views)]
 
 
 @dataclass(frozen=True)

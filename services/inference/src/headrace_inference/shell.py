@@ -11,12 +11,12 @@ from headrace.codec import Message
 from headrace.errors import HeadraceError
 from headrace.events.inference import DecisionMade, ShadowScored
 from headrace_inference.adapters.model_calls import ModelCalls
-from headrace_inference.adapters.records import Records, answer_to, kept_causes
+from headrace_inference.adapters.records import Records, answer_to, causes_of, kept_causes
 from headrace_inference.adapters.serving_views import ServingViews
 from headrace_inference.adapters.shadow_scoring import ShadowScoring
 from headrace_inference.core.admission import admit_all
 from headrace_inference.core.answering import AnsweringSteps
-from headrace_inference.core.batch import Decided, Gathered, Repeat
+from headrace_inference.core.batch import Decided, Repeat
 from headrace_inference.core.decide import decide, next_calls, refused, start, with_results
 from headrace_inference.core.eligibility import gathered, versions_of
 from headrace_inference.core.faults import text_of
@@ -37,10 +37,8 @@ class InferenceShard:
 
     def __init__(self, views: ServingViews, number: int) -> None:
         self._views, self._number = views, number
-        self._requests, self._decisions = (
-            views.topics.name("inference.requests"),
-            views.topics.name("inference.decisions"),
-        )
+        self._requests = views.topics.name("inference.requests")
+        self._decisions = views.topics.name("inference.decisions")
         self._answers = AnswerWindow()
         self._takeover, self._steps = Takeover(self._answers), AnsweringSteps()
         self._calls, self._records = ModelCalls(views.models, views.clock), Records(views.topics, views.health.instance)
@@ -93,12 +91,17 @@ class InferenceShard:
         await self._shadows.close()
 
     async def _answer(self, requests: Sequence[Message]) -> Outputs:
-        """Whatever raises over one request is that request's: it is looked for in halves, and refused alone."""
-        code_version = self._views.health.code_version
+        """Answer requests. A request over which something raises is found by halving the batch, and is refused alone."""
+        views, code_version = self._views, self._views.health.code_version
         try:
-            found = self._gather(requests)
+            now_ms = int(views.clock.now_s() * 1000)
+            levels = views.note_waits(longest_waits(requests, now_ms, self._recover_until))
+            states = views.states(dict.fromkeys(request.event.deployment for request in requests))
+            admitted = admit_all(requests, states, self._answers, now_ms, self._recover_until)
+            versions = views.versions(admitted, versions_of(admitted))
+            found = gathered(admitted, views.features(admitted), versions, levels)
             scored = start(found)
-            while calls := next_calls(found, scored, self._views.clock.now_s()):
+            while calls := next_calls(found, scored, views.clock.now_s()):
                 # NB: one call, as nearly always, needs no task of its own.
                 alone = [await self._calls.ask(calls[0])] if len(calls) == 1 else None
                 scored = with_results(found, scored, alone or await asyncio.gather(*map(self._calls.ask, calls)))
@@ -106,7 +109,7 @@ class InferenceShard:
         except HeadraceError:
             raise
         except Exception as error:
-            # NB: a bug of ours, or a value that nobody thought of: either way it must not stop the others.
+            # NB: a bug of ours, or a value that was not foreseen: in either case it must not stop the others.
             if len(requests) == 1:
                 _log.exception("request %.200s cannot be handled", requests[0].envelope.id)
                 reason = f"this request cannot be handled: {text_of(error)}"
@@ -114,30 +117,23 @@ class InferenceShard:
             middle = len(requests) // 2
             return _joined(await self._answer(requests[:middle]), await self._answer(requests[middle:]))
 
-    def _gather(self, requests: Sequence[Message]) -> Gathered:
-        views, now_ms = self._views, int(self._views.clock.now_s() * 1000)
-        levels = views.note_waits(longest_waits(requests, now_ms, self._recover_until))
-        states = views.states(dict.fromkeys(request.event.deployment for request in requests))
-        admitted = admit_all(requests, states, self._answers, now_ms, self._recover_until)
-        return gathered(admitted, views.features(admitted), views.versions(admitted, versions_of(admitted)), levels)
-
     def _act(self, decided: Decided) -> Outputs:
         """What a batch wants written. NB: nothing is remembered before all of it is made: what raises before leaves no trace."""
         records, outputs = self._records, Outputs([], [], [], [])
-        prepared = [records.prepared(decision) for decision in decided.decisions]
-        due = (place for place, one in enumerate(prepared) if one.decision.is_shadowed)
-        shadowed = {place: Shadowed.of(prepared[place].decision.made, prepared[place].causes) for place in due}
+        made = [(one, causes_of(one.request, one.headers, one.at_s)) for one in decided.decisions]
+        replies = [(answer := answer_to(one.made), records.reply(one, answer, causes)) for one, causes in made]
+        shadowed = {place: Shadowed.of(one.made, causes) for place, (one, causes) in enumerate(made) if one.is_shadowed}
         outputs.outs += map(records.step_changed, self._steps.on_batch(decided.cases, decided.chosen).facts)
-        for one in prepared:
-            event, record = one.decision.request.event, one.decision.request.record
-            self._answers.remember(event.deployment, one.decision.made.request_id, one.answer, record.timestamp_ms)
-            if one.reply is not None:
-                (outputs.before if one.decision.is_fast else outputs.after).append(one.reply)
+        for one, (answer, reply) in zip(decided.decisions, replies, strict=True):
+            appended_ms = one.request.record.timestamp_ms
+            self._answers.remember(one.request.event.deployment, one.made.request_id, answer, appended_ms)
+            if reply is not None:
+                (outputs.before if one.is_fast else outputs.after).append(reply)
         for repeat in decided.repeats:
             self._repeat(outputs, repeat)
         for call in decided.shadow_calls:
             self._shadows.add(call, shadowed)
-        outputs.deferred = partial(records.decisions, prepared, shadowed)
+        outputs.deferred = partial(records.decisions, made, shadowed)
         return outputs
 
     def _repeat(self, outputs: Outputs, repeat: Repeat) -> None:

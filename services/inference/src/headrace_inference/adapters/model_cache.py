@@ -76,7 +76,7 @@ class ModelCache:
             del self._breakers[name]
 
     def find(self, name: Name) -> LoadedModel | None:
-        """The model, whatever its state; None when it is not loaded."""
+        """The model, in any state; None when it is not loaded."""
         return self._models.get(name)
 
     def why_not(self, name: Name, plan: BreakerDefinition, *, as_shadow: bool = False) -> Failure | None:

@@ -1,51 +1,54 @@
 """Calls of loaded models: each within its limit, and recorded with the breaker of its version."""
 
-from collections.abc import Sequence
-
-import numpy as np
+import time
+from functools import partial
 
 from headrace.clock import Clock
-from headrace.events.failures import Failure, NotLoaded
-from headrace.project.definition import BreakerDefinition
+from headrace.events.failures import Busy, Failure, NotLoaded
+from headrace_inference.adapters import models
 from headrace_inference.adapters.model_cache import ModelCache
-from headrace_inference.core.batch import CallResult, ModelCall, Name, RowScores
+from headrace_inference.adapters.model_worker import WorkerBusy, WorkerClosed
+from headrace_inference.core.batch import CallResult, ModelCall, RowScores
 from headrace_inference.core.evidence import evidence_of, recorded
+from headrace_inference.core.isolation import Pace
+from headrace_inference.core.lateness import why_late
 
-_GONE = NotLoaded("it was let go")
+_ASKING_SHARE = 0.8
+_GONE = NotLoaded("it was unloaded")
 
 
 class ModelCalls:
-    """Asks the versions of a cache. Waits for one no longer than the limit of the call, and raises `MemoryError` where a model does."""
+    """Asks the versions of a cache."""
 
-    def __init__(self, models: ModelCache, clock: Clock) -> None:
-        self._models, self._clock = models, clock
+    def __init__(self, cache: ModelCache, clock: Clock) -> None:
+        self._cache, self._clock = cache, clock
 
     async def ask(self, call: ModelCall) -> CallResult:
-        """What a version answers."""
-        model = self._models.find(call.name)
+        """The scores of a version, or why there are none at all. Waits no longer than the limit of the call.
+
+        Raises `MemoryError` where the model does.
+        """
+        model = self._cache.find(call.name)
         if model is None:
             return CallResult(call, _GONE, 0.0)
+        # A shadow is asked by another worker, all rows at once.
+        worker, pace = (model.shadow_worker, Pace()) if call.as_shadow else (model.worker, model.pace)
         began_s = self._clock.monotonic_s()
-        given = await model.score(call.rows, call.limit_s, self._models.heartbeat)
-        given, now_s = recorded(given, is_short=call.is_short), self._clock.monotonic_s()
-        units = [case.unit for case in call.cases]
-        evidence = evidence_of(given, call.rows, units, now_s, now_s - began_s)
-        if evidence is not None:
-            self._models.note(call.name, call.breaker, evidence)
-        return CallResult(call, given, now_s - began_s)
-
-    async def ask_shadow(
-        self, name: Name, rows: np.ndarray, units: Sequence[str], limit_s: float, plan: BreakerDefinition
-    ) -> tuple[RowScores | Failure, float]:
-        """What a version says that only scores along, and how long that took."""
-        model = self._models.find(name)
-        if model is None:
-            return _GONE, 0.0
-        began_s = self._clock.monotonic_s()
-        given = await model.score(rows, limit_s, self._models.heartbeat, as_shadow=True)
+        # NB: a portion that is begun shortly before the limit would look like a hang.
+        until_s = time.monotonic() + call.limit_s * _ASKING_SHARE
+        given: RowScores | Failure
+        try:
+            ask = partial(models.ask, model.registered, model.engine, call.rows, pace, until_s)
+            given = await worker.run(ask, call.limit_s)
+        except TimeoutError:
+            given = why_late(worker.spent(self._cache.heartbeat), call.limit_s)
+        except WorkerBusy:
+            given = Busy(f"its thread was at other calls for {call.limit_s:.3g} s")
+        except WorkerClosed:
+            given = _GONE
         now_s = self._clock.monotonic_s()
-        # NB: the duration says nothing against the version: how many rows it got at once was our choice.
-        evidence = evidence_of(given, rows, units, now_s, took_s=0.0)
+        result = CallResult(call, recorded(given, is_short=call.is_short), now_s - began_s)
+        evidence = evidence_of(result, now_s)
         if evidence is not None:
-            self._models.note(name, plan, evidence)
-        return given, now_s - began_s
+            self._cache.note(call.name, call.breaker, evidence)
+        return result

@@ -136,7 +136,7 @@ class ModelLoader:
                 self._crash_log.end()
 
     def why_not(self, name: Name) -> str | None:
-        """Why a version is not loaded yet, when there is more to say than that; None otherwise."""
+        """Why a version is not loaded yet, when more than that is known; None otherwise."""
         if self._loading is not None and self._loading.name == name:
             minutes = int((self._clock.monotonic_s() - self._loading.began_s) / 60)
             return f"loading it has taken {minutes} min so far" if minutes else None

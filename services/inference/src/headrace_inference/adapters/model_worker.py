@@ -25,7 +25,7 @@ class WorkerBusy(Exception):
 
 
 class WorkerClosed(Exception):
-    """The version was let go."""
+    """The version was unloaded."""
 
 
 class Foreign(Exception):

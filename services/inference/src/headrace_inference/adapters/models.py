@@ -9,29 +9,26 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
 from headrace.errors import Poison
-from headrace.events.failures import Busy, Failure, Hung, InvalidScore, NotLoaded
+from headrace.events.failures import Failure, InvalidScore
 from headrace.events.registry import ArtifactPlace, VersionRegistered
 from headrace.models.engine import Engine, Floats, by_class, footprint_bytes
 from headrace.models.engine import load as load_engine
 from headrace.models.frames import frame_of
 from headrace.models.matching import matched
 from headrace.models.proving import apart, within
-from headrace_inference.adapters.model_worker import Heartbeat, ModelWorker, WorkerBusy, WorkerClosed
+from headrace_inference.adapters.model_worker import ModelWorker
 from headrace_inference.core.batch import RowScores
 from headrace_inference.core.constancy import ROWS, why_inconstant
 from headrace_inference.core.faults import raised, text_of
 from headrace_inference.core.isolation import Pace, predict_in_portions
-from headrace_inference.core.lateness import Spent, is_hung
 from headrace_inference.core.outputs import BINARY, CLASSES, NUMBER, fault_of, faults_of_rows, scores_of
 
 PREDICT_WITHIN_S = 5.0
 WARM_ROWS = 64
-_ASKING_SHARE = 0.8
 # How far two scores that should be one may lie apart; the second for engines that count in float32.
 WITHIN, NEARLY = 1e-6, 1e-3
 _CONSTANCY_CPU_S = 2.0
@@ -55,36 +52,9 @@ class LoadedModel:
     pace: Pace = field(default_factory=Pace)
     shadow_worker: ModelWorker = field(default_factory=lambda: ModelWorker("shadow"))
 
-    async def score(
-        self, rows: np.ndarray, limit_s: float, heartbeat: Heartbeat, *, as_shadow: bool = False
-    ) -> RowScores | Failure:
-        """Scores of `rows` (float32, shape (n, columns)) within `limit_s`, or why there are none at all.
-
-        `as_shadow`: by the other worker, all rows at once, whatever the pace. Raises `MemoryError` where the model does, and nothing else.
-        """
-        worker, pace = (self.shadow_worker, Pace()) if as_shadow else (self.worker, self.pace)
-        # NB: a portion that is begun shortly before the limit would look like a hang.
-        until_s = time.monotonic() + limit_s * _ASKING_SHARE
-        try:
-            return await worker.run(partial(ask, self.registered, self.engine, rows, pace, until_s), limit_s)
-        except TimeoutError:
-            return _why_late(worker.spent(heartbeat), limit_s)
-        except WorkerBusy:
-            return Busy(f"its thread was at other calls for {limit_s:.3g} s")
-        except WorkerClosed:
-            return NotLoaded("it was let go")
-
-
-def _why_late(spent: Spent, limit_s: float) -> Failure:
-    """Why a call has not returned: it hangs, or it was not allowed to run."""
-    reason = f"predict took over {limit_s:.3g} s"
-    if is_hung(spent, limit_s):
-        return Hung(reason)
-    return Busy(f"{reason}, {spent.waited_s:.2g} s of them waiting for a core")
-
 
 def ask(registered: VersionRegistered, engine: Engine, rows: np.ndarray, pace: Pace, until_s: float) -> RowScores:
-    """One call, in the thread of a worker, and what it gave, whatever the model does. `until_s`: when to begin no further portion, on the monotonic clock.
+    """One call, in the thread of a worker, and what it gave. `until_s`: when to begin no further portion, on the monotonic clock.
 
     Raises `MemoryError` only.
     """

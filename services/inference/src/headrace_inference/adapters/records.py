@@ -4,7 +4,7 @@ All of them carry the same causes, correlation and trace. What is the same in al
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import msgspec
 
@@ -37,17 +37,6 @@ _CAUSES = frozenset(
 _REPLY = ("ce_type", type_name(PredictionAnswered).encode())
 
 
-class Prepared(NamedTuple):
-    """A decision with what is written about it. `answer`: the reply's value, as it is remembered; `reply`: None when none is asked for;
-    `causes`: the headers that everything which follows from the request shares.
-    """
-
-    decision: Decision
-    causes: Headers
-    answer: bytes
-    reply: Out | None
-
-
 class Records:
     """Makes the records of one shard. Nothing here waits."""
 
@@ -56,28 +45,24 @@ class Records:
         self._facts, self._reply_partitions = topics.name("inference.facts"), topics.count("replies")
         self._instance = instance
 
-    def decisions(self, prepared: Sequence[Prepared], shadowed: Mapping[int, Shadowed]) -> list[Out]:
-        """The records of decisions: keyed by unit, in the same partition as their requests, at the requests' instants.
+    def decisions(self, made: Sequence[tuple[Decision, Headers]], shadowed: Mapping[int, Shadowed]) -> list[Out]:
+        """The records of decisions, each with its causes: keyed by unit, in the same partition as their requests, at their instants.
 
         `shadowed`: those that shadows are to score, by place: from now on their scores are late.
         """
         outs: list[Out] = []
-        for place, one in enumerate(prepared):
-            made = one.decision.made
-            if place in shadowed:
-                made = shadowed[place].with_scores(made)
-            identity = derived_id("decision", made.deployment, made.request_id)
-            headers = (("ce_id", identity.encode()), _DECISION, *one.causes)
-            partition = one.decision.request.record.partition
-            outs.append(Out(self._decisions, made.unit.encode(), _ENCODE(made), headers, partition))
+        for place, (one, causes) in enumerate(made):
+            decision = shadowed[place].with_scores(one.made) if place in shadowed else one.made
+            identity = derived_id("decision", decision.deployment, decision.request_id)
+            headers = (("ce_id", identity.encode()), _DECISION, *causes)
+            partition = one.request.record.partition
+            outs.append(Out(self._decisions, decision.unit.encode(), _ENCODE(decision), headers, partition))
         return outs
 
-    def prepared(self, decision: Decision) -> Prepared:
-        """A decision with its reply; the reply of a fast answer is marked as provisional."""
-        causes = causes_of(decision.request, decision.headers, decision.at_s)
-        answer = answer_to(decision.made)
-        sent = answer_to(decision.made, provisional=True) if decision.is_fast else answer
-        return Prepared(decision, causes, answer, self._reply(decision.request, decision.headers, sent, causes))
+    def reply(self, one: Decision, answer: bytes, causes: Headers) -> Out | None:
+        """The reply to a decision, None when none is asked for. `answer`: its value; that of a fast answer is marked as provisional."""
+        sent = answer_to(one.made, provisional=True) if one.is_fast else answer
+        return self._reply(one.request, one.headers, sent, causes)
 
     def repeated(self, repeat: Repeat, answer: bytes) -> Out | None:
         """The reply to a request that was answered before; None when none is asked for."""
@@ -121,7 +106,7 @@ def kept_causes(headers: Headers) -> Headers:
 
 def causes_of(request: Request, found: Mapping[str, bytes], at_s: float | None = None) -> Headers:
     """The headers that everything which follows from a request shares. `found`: the request's own headers; `at_s`: the instant that
-    stands for its own, None to keep that.
+    replaces its own, None to keep that.
     """
     envelope = request.envelope
     name = short_id(envelope.id).encode()

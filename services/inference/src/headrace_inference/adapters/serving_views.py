@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from headrace.bus.port import TopicPartition
 from headrace.clock import Clock
-from headrace.events.failures import Failure, NotLoaded
+from headrace.events.failures import Failure
 from headrace.events.registry import VersionRegistered
 from headrace.features.rows import entities_of, look_up_many
 from headrace.features.store import OnlineStore
@@ -19,7 +19,7 @@ from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.load_shedding import LoadShedding
 from headrace_inference.adapters.model_cache import ModelCache
 from headrace_inference.adapters.registry_view import RegistryView
-from headrace_inference.core.batch import Admitted, Case, DeploymentState, Features, Name, shadows_of
+from headrace_inference.core.batch import Admitted, DeploymentState, Features, Name, shadows_of
 from headrace_inference.core.overload import Waited
 from headrace_inference.core.rows import Rows
 
@@ -57,8 +57,15 @@ class ServingViews:
         """The view features of a batch, all those of a deployment at once; deployments without any are left out."""
         found: dict[str, Features] = {}
         for name, cases in admitted.by_deployment.items():
-            if cases and cases[0].chain.state.definition.features:
-                found[name] = self._look_up(cases)
+            state = cases[0].chain.state if cases else None
+            if state is None or not state.definition.features:
+                continue
+            entities = [entities_of(state.definition, case.request.event.inputs) for case in cases]
+            at_s = [case.request.envelope.time_s for case in cases]
+            values = look_up_many(self.store, state.definition, entities, at_s)
+            named = [{view: entity for view, entity in own.items() if entity is not None} for own in entities]
+            newest_s = {source: self.store.newest_s(source) for source in state.rows.timed_sources}
+            found[name] = Features(values, named, newest_s)
         return found
 
     def versions(self, admitted: Admitted, asked: Mapping[Name, bool]) -> dict[Name, VersionRegistered | Failure]:
@@ -67,7 +74,10 @@ class ServingViews:
         found: dict[Name, VersionRegistered | Failure] = {}
         for name, is_shadow in asked.items():
             model, failure = self.models.find(name), self.models.why_not(name, plans[name[0]], as_shadow=is_shadow)
-            found[name] = model.registered if model is not None and failure is None else failure or NotLoaded("")
+            if failure is not None:
+                found[name] = failure
+            elif model is not None:
+                found[name] = model.registered
         return found
 
     def _state(self, name: str, project: ProjectDefinition, deployment: DeploymentDefinition) -> DeploymentState:
@@ -90,12 +100,3 @@ class ServingViews:
         unbuilt = {source for view, source in rows.views.items() if not self.store.is_built(view)}
         topics = {self.topics.of_source(source) for source in rows.sources - unbuilt}
         return {p: n for p, n in self.store.applied.items() if topics and p.rpartition("/")[0] in topics}
-
-    def _look_up(self, cases: Sequence[Case]) -> Features:
-        state = cases[0].chain.state
-        entities = [entities_of(state.definition, case.request.event.inputs) for case in cases]
-        at_s = [case.request.envelope.time_s for case in cases]
-        values = look_up_many(self.store, state.definition, entities, at_s)
-        named = [{view: entity for view, entity in found.items() if entity is not None} for found in entities]
-        newest_s = {source: self.store.newest_s(source) for source in state.rows.timed_sources}
-        return Features(values, named, newest_s)

@@ -12,7 +12,7 @@ from headrace.project.definition import BreakerDefinition
 from headrace_inference.adapters.model_calls import ModelCalls
 from headrace_inference.adapters.records import Records
 from headrace_inference.adapters.serving_views import ServingViews
-from headrace_inference.core.batch import Name, RowScores, ShadowCall
+from headrace_inference.core.batch import ModelCall, Name, ShadowCall
 from headrace_inference.core.shadows import Late, Shadowed, ShadowQueues, Waiting, is_awaited, results_of, why_lost
 from headrace_inference.core.takeover import Owed
 
@@ -102,7 +102,7 @@ class ShadowScoring:
                 continue
             waiting = self._queues.take(name)
             if failure is not None:
-                self._record(results_of(waiting, name[1], failure, 0, None))
+                self._record(late for one in waiting for late in one.shadowed.take(name[1], failure))
             else:
                 await self._call(name, waiting, limit_s, breaker)
         self._queues.on_idle(name)
@@ -119,11 +119,9 @@ class ShadowScoring:
         columns = len(waiting[0].row) // 4
         rows = np.frombuffer(b"".join(one.row for one in waiting), "<f4").reshape(len(waiting), columns)
         units = [one.shadowed.unit for one in waiting]
-        given, took_s = await self._calls.ask_shadow(name, rows, units, limit_s, breaker)
-        is_given = isinstance(given, RowScores)
-        self._queues.on_called(name, len(rows), took_s if is_given else None, limit_s)
-        took_ms = took_s * 1000 if isinstance(given, RowScores) and not given.is_split else None
+        result = await self._calls.ask(ModelCall(name, rows, units, limit_s, breaker, as_shadow=True))
+        self._queues.on_result(result)
         for start in range(0, len(waiting), _AT_ONCE):
             if start:
                 await asyncio.sleep(0)
-            self._record(results_of(waiting[start : start + _AT_ONCE], name[1], given, start, took_ms))
+            self._record(results_of(waiting[start : start + _AT_ONCE], result, start))

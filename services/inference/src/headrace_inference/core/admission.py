@@ -14,6 +14,7 @@ from headrace.features.rows import check_inputs
 from headrace.instants import why_not
 from headrace.project.definition import DeploymentDefinition
 from headrace_inference.core.batch import Admitted, Case, Chain, DeploymentState, Repeat, TurnedAway
+from headrace_inference.core.contract import Inputs
 from headrace_inference.core.deadlines import MAX_DEADLINE_MS, deadline_ms_of, due_ms, lateness_ms
 from headrace_inference.core.fallback import steps_for
 from headrace_inference.core.overload import REQUESTS, why_refused
@@ -22,20 +23,17 @@ from headrace_inference.core.request import MAX_TEXT_CHARS, Request, short_id, u
 from headrace_inference.core.routing import Assigned, assign
 
 INSTANT = "ce_time"
+States = Mapping[str, DeploymentState]
 
 
 class LetIn(msgspec.Struct, frozen=True, gc=False):
-    """A request that a version, or what stands in for it, will answer, and the unit it is about."""
+    """A request that its fallback chain is to answer, and the unit it is about."""
 
     unit: str
 
 
 def admit_all(
-    requests: Sequence[Request],
-    states: Mapping[str, DeploymentState],
-    answers: AnswerWindow,
-    now_ms: int,
-    recover_until: int,
+    requests: Sequence[Request], states: States, answers: AnswerWindow, now_ms: int, recover_until: int
 ) -> Admitted:
     """Let each request in, turn it away, or find that it is a repeat. `states`: of the deployments that exist.
 
@@ -48,15 +46,19 @@ def admit_all(
     by_deployment: dict[str, list[Case]] = {name: [] for name in states}
     chains: dict[tuple[str, Assigned], Chain] = {}
     tightest_ms = math.inf
-    for index, (request, kept) in enumerate(zip(requests, _vouched(requests, states), strict=True)):
+    asked: dict[str, list[Inputs]] = {request.event.deployment: [] for request in requests}
+    for request in requests:
+        asked[request.event.deployment].append(request.event.inputs)
+    vouched = {name: iter(state.rows.contract.vouches(asked[name])) for name, state in states.items()}
+    for index, request in enumerate(requests):
         event, record, ident = request.event, request.record, request.envelope.id
         name, headers, appended_ms = event.deployment, dict(record.headers), record.timestamp_ms
-        identity = (name, short_id(ident))
+        state, identity = states.get(name), (name, short_id(ident))
+        kept = state is not None and next(vouched[name])
         if identity in seen or answers.find(*identity) is not None:
             repeats.append(Repeat(request, headers))
             continue
         seen.add(identity)
-        state = states.get(name)
         definition, at_s = state.definition if state is not None else None, request.envelope.time_s
         verdict = admit(event, record.key, definition, appended_ms, now_ms, kept, at_s=at_s, request_id=ident)
         if state is not None and state.level >= REQUESTS and isinstance(verdict, LetIn):
@@ -70,30 +72,10 @@ def admit_all(
         if chain is None:
             steps = steps_for(state.definition.ladder, state.route, assigned)
             chain = chains[name, assigned] = Chain(name, state, assigned, steps)
-        case = Case(index, len(others), request, headers, verdict.unit, chain)
-        cases.append(case)
-        others.append(case)
-        if event.deadline_ms is not None:
-            tightest_ms = min(tightest_ms, due_ms(event, appended_ms))
+        others.append(Case(index, len(others), request, headers, verdict.unit, chain))
+        cases.append(others[-1])
+        tightest_ms = min(tightest_ms, math.inf if event.deadline_ms is None else due_ms(event, appended_ms))
     return Admitted(cases, turned_away, repeats, by_deployment, tuple(chains.values()), tightest_ms)
-
-
-def _vouched(requests: Sequence[Request], states: Mapping[str, DeploymentState]) -> Sequence[bool]:
-    """Per request whether its inputs keep the contract beyond doubt."""
-    if len(states) == 1:
-        ((name, state),) = states.items()
-        if all(request.event.deployment == name for request in requests):
-            return state.rows.contract.vouches([request.event.inputs for request in requests])
-    kept = [False] * len(requests)
-    by_deployment: dict[str, list[int]] = {}
-    for index, request in enumerate(requests):
-        by_deployment.setdefault(request.event.deployment, []).append(index)
-    for name, indexes in by_deployment.items():
-        if name in states:
-            found = states[name].rows.contract.vouches([requests[index].event.inputs for index in indexes])
-            for index, is_kept in zip(indexes, found, strict=True):
-                kept[index] = is_kept
-    return kept
 
 
 def admit(
@@ -126,7 +108,7 @@ def admit(
         )
     if not unit:
         return Invalid("a request needs a unit: in the field `unit`, or as the record's key (UTF-8)", "unit")
-    late_ms = lateness_ms(request, appended_ms, now_ms)
+    late_ms = lateness_ms(request, appended_ms, now_ms) if request.deadline_ms is not None else 0
     if late_ms > 0:
         return Expired(late_ms)
     return (None if vouched else check_inputs(found, request.inputs)) or LetIn(unit)

@@ -143,7 +143,7 @@ class Failures:
         return found
 
     def joined(self, versions: Mapping[Name, Failure], rows: Mapping[int, Mapping[Name, Failure]]) -> "Failures":
-        """These and more of them; of two about the same row the newer one stands."""
+        """These and more of them; of two about the same row the newer one counts."""
         both = {**self.rows, **{index: {**self.rows.get(index, {}), **found} for index, found in rows.items()}}
         return Failures({**self.versions, **versions}, both, self.shadows)
 
@@ -163,16 +163,19 @@ class Gathered:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelCall:
-    """One call of a version. `rows`: float32 (n, columns), one per case. `is_short`: only a tight deadline made the limit so short
-    that it is no fair one.
+    """One call of a version. `rows`: float32 (n, columns), and the unit of each; `cases`: what they were made of, empty for a shadow.
+
+    `is_short`: only a tight deadline made the limit so short that it is no fair one; `as_shadow`: the version only scores along.
     """
 
     name: Name
-    cases: Sequence[Case]
     rows: np.ndarray
+    units: Sequence[str]
     limit_s: float
-    is_short: bool
     breaker: BreakerDefinition
+    cases: Sequence[Case] = ()
+    is_short: bool = False
+    as_shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +220,7 @@ class Scored:
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """A decision to be written. `at_s`: the instant that stands for the request's own, None to keep that; `is_fast`: whether the
+    """A decision to be written. `at_s`: the instant that replaces the request's own, None to keep that; `is_fast`: whether the
     reply leaves before the commit; `is_shadowed`: whether a shadow is to score it.
     """
 

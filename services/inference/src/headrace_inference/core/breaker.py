@@ -76,7 +76,7 @@ def on_call(breaker: Breaker, plan: BreakerDefinition, call: Call) -> BreakerSte
 
 
 def on_hang(breaker: Breaker, plan: BreakerDefinition, now_s: float, reason: str) -> BreakerStep:
-    """A call of the version hangs: open at once, whatever the window holds, for every further call would wait for that one."""
+    """A call of the version hangs: open at once, without regard to the window, for every further call would wait for that one."""
     if breaker.state == OPEN:
         return Step(breaker)
     return _step(breaker, Breaker(OPEN, now_s, breaker.window, reason), plan, reason)
@@ -95,8 +95,8 @@ def on_removal(breaker: Breaker, now_s: float) -> BreakerStep:
 def _step(before: Breaker, after: Breaker, plan: BreakerDefinition, reason: str) -> BreakerStep:
     if after.state == before.state:
         return Step(after)
-    held = (len(after.window), failure_share(after), slow_share(after, plan))
-    return Step(after, (Transition(after.state, before.state, reason, *held),))
+    window = (len(after.window), failure_share(after), slow_share(after, plan))
+    return Step(after, (Transition(after.state, before.state, reason, *window),))
 
 
 def failure_share(breaker: Breaker) -> float:
@@ -121,7 +121,7 @@ def allows(breaker: Breaker) -> bool:
 
 
 def at(breaker: Breaker, plan: BreakerDefinition, now_s: float) -> Breaker:
-    """The breaker as it is at `now_s`, after whatever time has passed."""
+    """The breaker as it is at `now_s`."""
     if breaker.state == OPEN and now_s >= breaker.since_s + plan.open_s:
         return Breaker(HALF_OPEN, now_s, (), breaker.reason, breaker.suspects or _culprits(breaker))
     return breaker

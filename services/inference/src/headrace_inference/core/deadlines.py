@@ -7,7 +7,7 @@ import math
 
 from headrace.events.inference import PredictionRequested
 
-# About thirty years: whatever is longer was not meant.
+# About thirty years: nobody means a longer one.
 MAX_DEADLINE_MS = 1_000_000_000_000
 # Of the time left until the tightest deadline, a model call may take this share; the rest is for the steps below it and the reply.
 _CALL_SHARE = 0.5
@@ -16,7 +16,7 @@ _SHORTEST_CALL_S = 0.05
 
 
 def deadline_ms_of(event: PredictionRequested) -> int | None:
-    """The deadline that a request gives; None for none, and for one that nobody can mean.
+    """The deadline that a request gives; None for none, and for one out of bounds.
 
     >>> deadline_ms_of(PredictionRequested("d", deadline_ms=250)), deadline_ms_of(PredictionRequested("d", deadline_ms=-1))
     (250, None)

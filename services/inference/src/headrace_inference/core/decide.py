@@ -56,16 +56,17 @@ def next_calls(gathered: Gathered, scored: Scored, now_s: float) -> list[ModelCa
             name = (case.chain.deployment, chosen.step.version)
             if case.index not in scored.scores.get(name, _NONE):
                 open_cases.setdefault(name, []).append(case)
-    return [_call(gathered, name, cases, now_s) for name, cases in open_cases.items()]
-
-
-def _call(gathered: Gathered, name: Name, cases: Sequence[Case], now_s: float) -> ModelCall:
-    definition = cases[0].chain.state.definition
-    limit_s = call_limit_s(definition.time_limit_s, gathered.admitted.due_ms / 1000 - now_s)
-    # NB: a limit that only a client's tight deadline made so short says nothing against the version.
-    is_short = limit_s < min(definition.time_limit_s, definition.breaker.slow_s)
-    rows = make_rows(gathered, cases, gathered.versions[name].signature)
-    return ModelCall(name, cases, rows, limit_s, is_short, definition.breaker)
+    calls: list[ModelCall] = []
+    for name, cases in open_cases.items():
+        definition, rows = (
+            cases[0].chain.state.definition,
+            make_rows(gathered, cases, gathered.versions[name].signature),
+        )
+        limit_s = call_limit_s(definition.time_limit_s, gathered.admitted.due_ms / 1000 - now_s)
+        # NB: a limit that only a client's tight deadline made so short says nothing against the version.
+        is_short = limit_s < min(definition.time_limit_s, definition.breaker.slow_s)
+        calls.append(ModelCall(name, rows, [case.unit for case in cases], limit_s, definition.breaker, cases, is_short))
+    return calls
 
 
 def make_rows(gathered: Gathered, cases: Sequence[Case], signature: Signature) -> np.ndarray:
@@ -78,7 +79,8 @@ def make_rows(gathered: Gathered, cases: Sequence[Case], signature: Signature) -
         values = features.values
     else:
         values = features.values[[case.place for case in cases]]
-    return chain.state.rows.make(signature, [case.request.event.inputs for case in cases], values)
+    maker, inputs = chain.state.rows.maker(signature), [case.request.event.inputs for case in cases]
+    return maker.rows(inputs, values)[:, : len(signature.columns)]
 
 
 def with_results(gathered: Gathered, scored: Scored, results: Sequence[CallResult]) -> Scored:
@@ -94,8 +96,13 @@ def with_results(gathered: Gathered, scored: Scored, results: Sequence[CallResul
         if not isinstance(given, RowScores):
             versions[name] = given
             continue
-        new, took = _scores_of(result, given)
-        scores[name], took_ms[name] = _joined(scores.get(name), new), _joined(took_ms.get(name), took)
+        indexes, took = [case.index for case in call.cases], {str(name[1]): result.took_s * 1000}
+        new_scores: dict[int, Score] = dict(zip(indexes, given.scores, strict=bool(given.scores)))
+        new_took = {} if given.is_split else dict.fromkeys(indexes, took)
+        for place in (*given.faults, *given.unasked):
+            new_scores.pop(indexes[place], None)
+            new_took.pop(indexes[place], None)
+        scores[name], took_ms[name] = _joined(scores.get(name), new_scores), _joined(took_ms.get(name), new_took)
         if len(given.faults) == len(call.cases) and all(map(is_own, given.faults.values())):
             # NB: when all that it was asked failed by its own fault, the version is to blame, and not the rows.
             versions[name] = given.faults[0]
@@ -116,20 +123,6 @@ def bytes_of(rows: np.ndarray, cases: Sequence[Case]) -> dict[int, bytes]:
     """By the index of each case the bytes of its row."""
     data, width = rows.tobytes(), rows.itemsize * rows.shape[1]
     return {case.index: data[place * width : (place + 1) * width] for place, case in enumerate(cases)}
-
-
-def _scores_of(result: CallResult, given: RowScores) -> tuple[dict[int, Score], dict[int, dict[str, float]]]:
-    """The scores that may be served, and how long each took, by the index of the case."""
-    if not given.scores:
-        return {}, {}
-    indexes = [case.index for case in result.call.cases]
-    scores = dict(zip(indexes, given.scores, strict=True))
-    took_ms = {str(result.call.name[1]): result.took_s * 1000}
-    took = {} if given.is_split else dict.fromkeys(indexes, took_ms)
-    for place in (*given.faults, *given.unasked):
-        del scores[indexes[place]]
-        took.pop(indexes[place], None)
-    return scores, took
 
 
 def _blame_rows(faults: dict[int, dict[Name, Failure]], result: CallResult, given: RowScores, due_ms: float) -> None:

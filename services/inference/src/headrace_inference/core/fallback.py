@@ -1,6 +1,6 @@
 """The fallback chain: who answers when the routed version cannot. Champion -> previous -> baseline -> prior.
 
-The step of the champion is whatever version the route chose. A step that cannot answer is passed over, and the answer names the
+The step of the champion is the version that the route chose. A step that cannot answer is passed over, and the answer names the
 reason: its version failed, or a finding that is open says that it does worse than the prior. A version is in the chain only once, at its highest step.
 """
 

@@ -72,14 +72,33 @@ def predict_in_portions(
     until_s: float,
     columns: Sequence[ColumnPin] = (),
 ) -> Predicted:
-    """All rows, portion by portion, until `until_s` of the clock `now_s`; at least one portion. `columns`: what the rows hold."""
+    """All rows, portion by portion, until `until_s` of the clock `now_s`; at least one portion. `columns`: what the rows hold.
+
+    Raises `MemoryError` where the model does, and nothing else that it raises.
+
+    >>> def picky(rows): return np.array([1 / value for value in rows[:, 0].tolist()])
+    >>> predict_in_portions(picky, np.array([[1.0], [0.0], [2.0]]), Pace(), lambda: 0.0, 1.0).faults
+    {1: Raised(reason='predict raised ZeroDivisionError: float division by zero')}
+    """
     parts: list[tuple[int, np.ndarray]] = []
     faults: dict[int, Failure] = {}
     start = 0
     while start < len(rows) and (start == 0 or now_s() < until_s):
         portion = rows[start : start + pace.portion(len(rows) - start)]
         began_s = now_s()
-        raw, found = predict_apart(predict, portion, lambda: now_s() < until_s, columns, pace)
+        raw: np.ndarray | None
+        found: dict[int, Failure] = {}
+        try:
+            raw = predict(portion)
+        except MemoryError:
+            raise
+        except Exception as error:
+            # NB: a model is foreign code and may raise anything.
+            search = _Search(predict, portion, lambda: now_s() < until_s, columns, pace)
+            raw, found = search.run(text_of(error))
+        else:
+            if pace.good is None and not holes_of(portion[:1], columns).any():
+                pace.good = portion[0].copy()
         if raw is not None:
             parts.append((start, raw))
         faults.update({start + row: failure for row, failure in found.items()})
@@ -87,32 +106,6 @@ def predict_in_portions(
         start += len(portion)
     whole = _joined(parts, len(rows)) if parts else None
     return Predicted(whole, faults, tuple(range(start, len(rows))))
-
-
-def predict_apart(
-    predict: Predict,
-    rows: np.ndarray,
-    may_go_on: Callable[[], bool],
-    columns: Sequence[ColumnPin] = (),
-    pace: Pace | None = None,
-) -> tuple[np.ndarray | None, dict[int, Failure]]:
-    """Results of all rows, NaN where a row failed (None when all did), and why per failed row. `may_go_on`: False when time is up.
-
-    >>> def picky(rows): return np.array([1 / value for value in rows[:, 0].tolist()])
-    >>> predict_apart(picky, np.array([[1.0], [0.0], [2.0]]), lambda: True)[1]
-    {1: Raised(reason='predict raised ZeroDivisionError: float division by zero')}
-    """
-    pace = pace or Pace()
-    try:
-        raw = predict(rows)
-    except MemoryError:
-        raise
-    except Exception as error:
-        # NB: a model is foreign code and may raise anything.
-        return _Search(predict, rows, may_go_on, columns, pace).run(text_of(error))
-    if pace.good is None and len(rows) and not holes_of(rows[:1], columns).any():
-        pace.good = rows[0].copy()
-    return raw, {}
 
 
 class _Search:
@@ -135,7 +128,7 @@ class _Search:
         self._late: dict[int, str] = {}
 
     def run(self, reason: str) -> tuple[np.ndarray | None, dict[int, Failure]]:
-        """See `predict_apart`. `reason`: what the whole call raised."""
+        """The results of all rows, NaN where a row failed (None when all did), and why per failed row. `reason`: what the whole call raised."""
         firsts, same_as = _distinct(self._rows)
         self._halve(firsts, reason)
         if not self._cleared:

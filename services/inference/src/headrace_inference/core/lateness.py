@@ -7,6 +7,8 @@ that is short of cores every model looks hung.
 
 from dataclasses import dataclass
 
+from headrace.events.failures import Busy, Failure, Hung
+
 # Of the limit: for how long a thread may have waited for a core and count as hung all the same.
 _WAITED_SHARE = 0.1
 _BEATS_SHARE = 0.5
@@ -34,3 +36,15 @@ def is_hung(spent: Spent, limit_s: float) -> bool:
         return True
     could_run_s = spent.took_s - spent.waited_s
     return could_run_s >= limit_s * (1 - _WAITED_SHARE) and spent.beats_share >= _BEATS_SHARE
+
+
+def why_late(spent: Spent, limit_s: float) -> Failure:
+    """Why a call has not returned within `limit_s`: it hangs, or it was not allowed to run.
+
+    >>> why_late(Spent(5.0, 0.1, 0.0), 5.0)
+    Hung(reason='predict took over 5 s')
+    """
+    reason = f"predict took over {limit_s:.3g} s"
+    if is_hung(spent, limit_s):
+        return Hung(reason)
+    return Busy(f"{reason}, {spent.waited_s:.2g} s of them waiting for a core")

@@ -110,7 +110,7 @@ def judge(
         )
     number = -exit_code if exit_code is not None and exit_code < 0 else 0
     if number in FATAL_SIGNALS:
-        return Crashed(f"its process died of {signal.Signals(number).name} while it was loaded and first asked")
+        return Crashed(f"its process was ended by {signal.Signals(number).name} while it was loaded and first asked")
     if number == signal.SIGXCPU:
         return Rejected(f"loading and first asking it used more than {cpu_s} s of CPU")
     if number == signal.SIGKILL:

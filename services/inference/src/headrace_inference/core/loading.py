@@ -43,7 +43,7 @@ def plan_loads(
 ) -> Plan:
     """Compare what the routes name with what is loaded. The first version of each deployment goes before the second of any other. Among
     each of these, what was never tried goes before what has failed, which may fail again and take long, and what has been due for
-    longest before the others. So each gets its turn, whatever becomes of the rest.
+    longest before the others. So each gets its turn, even when others fail again and again.
 
     `known`: versions that are registered; `refused`: those that are never tried again here; `tries`: those that have failed, each left
     alone until it is due; `now_s`: on the monotonic clock.

@@ -60,14 +60,14 @@ class Rows:
             if feature.stale_after_s is not None
         ]
 
-    def make(self, signature: Signature, inputs: Sequence[Mapping], features: np.ndarray) -> np.ndarray:
-        """Rows in the order of `signature`, float32 (n, columns). `features`: float64 (n, view features)."""
+    def maker(self, signature: Signature) -> RowMaker:
+        """Makes rows in the order of `signature`. They may have more columns than it: those are not the version's."""
         maker = self._makers.get(signature.digest)
         if maker is None:
             if len(self._makers) >= _MOST_MAKERS:
                 self._makers.clear()
             maker = self._makers[signature.digest] = RowMaker(self.deployment, self._whole(signature))
-        return maker.rows(inputs, features)[:, : len(signature.columns)]
+        return maker
 
     def _whole(self, signature: Signature) -> Signature:
         """The signature with the columns behind the inputs, which a version of inputs only does not see."""

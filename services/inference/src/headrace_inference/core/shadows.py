@@ -15,7 +15,7 @@ from headrace.events.failures import Failure, NoTime, Shed
 from headrace.events.inference import DecisionMade, Score, ShadowScored
 from headrace.events.registry import Route
 from headrace.step import Step
-from headrace_inference.core.batch import Name, RowScores
+from headrace_inference.core.batch import CallResult, Name, RowScores
 
 MOST_ROWS, MOST_BYTES = 20_000, 32 * 1024**2
 # What a row that waits takes beside its bytes.
@@ -139,13 +139,13 @@ class ShadowQueues:
         self._bytes -= sum(len(one.row) + _ENTRY_BYTES for one in found)
         return found
 
-    def on_called(self, name: Name, rows: int, took_s: float | None, limit_s: float) -> None:
-        """A call of a version with so many rows has ended. `took_s`: None when it gave nothing at all."""
-        queue = self._queues[name]
-        if took_s is None:
-            queue.at_once = max(1, queue.at_once // 4)
+    def on_result(self, result: CallResult) -> None:
+        """A call of a version has ended: from its duration follows how many rows the next one has."""
+        call, queue = result.call, self._queues[result.call.name]
+        if isinstance(result.given, RowScores):
+            queue.at_once = rows_at_once(queue.at_once, len(call.rows), result.took_s, call.limit_s)
         else:
-            queue.at_once = rows_at_once(queue.at_once, rows, took_s, limit_s)
+            queue.at_once = max(1, queue.at_once // 4)
 
     def on_idle(self, name: Name) -> None:
         """No row waits for a version any more: its queue ends, and how many rows it gets at once is remembered."""
@@ -154,18 +154,18 @@ class ShadowQueues:
         self._sizes[name] = self._queues.pop(name).at_once
 
 
-def results_of(
-    waiting: Sequence[Waiting], version: int, given: RowScores | Failure, first: int, took_ms: float | None
-) -> Iterable[Late]:
+def results_of(waiting: Sequence[Waiting], result: CallResult, first: int) -> Iterable[Late]:
     """Give each waiting row what a call gave for it; yields what is late. `first`: the place of these rows in the call."""
+    given, version = result.given, result.call.name[1]
+    took_ms = result.took_s * 1000 if isinstance(given, RowScores) and not given.is_split else None
     for place, one in enumerate(waiting, first):
         if not isinstance(given, RowScores):
-            result: Score | Failure = given
+            found: Score | Failure = given
         elif (fault := given.faults.get(place)) is not None or not given.scores:
-            result = fault or NoTime("it was not reached")
+            found = fault or NoTime("it was not reached")
         else:
-            result = given.scores[place]
-        yield from one.shadowed.take(version, result, took_ms)
+            found = given.scores[place]
+        yield from one.shadowed.take(version, found, took_ms)
 
 
 def rows_at_once(now: int, rows: int, took_s: float, limit_s: float) -> int:
