@@ -27,7 +27,7 @@ from headrace.topics import Topics
 from headrace_cli.planned import plan_of
 from headrace_gateway.core.answers import described_outputs, outputs_of
 from headrace_inference.adapters.models import Pace, ask
-from headrace_inference.core.ladder import answer_of, choose_step, steps_of
+from headrace_inference.core.fallback import answer_of, choose_step, steps_of
 from headrace_registry.core import versions
 
 KIND = Multiclass("kind", ["cat", "dog", "owl"], "1h")

@@ -23,7 +23,7 @@ from headrace_cli.applying import with_folder
 from headrace_cli.overseeing import is_answering
 from headrace_cli.services import SERVICES
 from headrace_cli.supervisor import Supervisor
-from headrace_inference.adapters.trials import _child
+from headrace_inference.adapters.load_checks import start_child
 from headrace_trainer.adapters.workers import Workers
 
 ROOT = Path(__file__).parents[2]
@@ -61,10 +61,10 @@ def test_every_python_that_we_start_is_told_not_to_look_where_it_stands() -> Non
     assert [where for where in started if where[1] != '"-P"'] == []
 
 
-async def test_the_process_that_tries_versions_does_not_import_what_lies_where_inference_was_started(
+async def test_the_process_that_checks_versions_does_not_import_what_lies_where_inference_was_started(
     shadows: Callable[[], list[str]],
 ) -> None:
-    child = await _child()
+    child = await start_child()
     assert child.stdin is not None
     child.stdin.close()
     assert await asyncio.wait_for(child.wait(), 60) == 0

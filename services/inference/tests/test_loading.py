@@ -1,7 +1,7 @@
 """Which versions are loaded, in which order, and which fit their deployment's columns."""
 
 from headrace.events.registry import ColumnPin, Route, Signature
-from headrace_inference.core.loading import LONGEST_WAIT_S, Tries, plan_loads, wait_s
+from headrace_inference.core.loading import LONGEST_WAIT_S, Tries, on_failure, plan_loads
 from headrace_inference.core.rows import misfit
 
 
@@ -31,9 +31,7 @@ def test_however_long_the_loads_that_fail_take_every_version_gets_its_turn_again
         turns.append(load[0])
         # NB: each takes longer than the longest wait between tries: whoever has failed is due again before the next one has ended.
         now_s += 10 * LONGEST_WAIT_S
-        failed = tries.setdefault(load[0], Tries())
-        failed.failures += 1
-        failed.due_s = now_s + wait_s(failed.failures)
+        tries[load[0]] = on_failure(tries.get(load[0], Tries()), now_s).state
     assert turns[:3] == [("a", 1), ("b", 1), ("c", 1)]
     assert {turns[n : n + 12] == turns[n + 6 : n + 18] for n in range(50, 150)} == {True}
     assert set(turns[50:56]) == known

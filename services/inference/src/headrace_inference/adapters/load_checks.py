@@ -85,7 +85,7 @@ class LoadChecks:
             await self._end()
 
     async def _check(self, task: Task) -> Verdict:
-        child = self._child = self._child or await _child()
+        child = self._child = self._child or await start_child()
         assert child.stdin is not None and child.stdout is not None  # noqa: PT018 - both are pipes
         # NB: read before the check: what it takes is given back as soon as it ends.
         free = free_bytes()
@@ -143,7 +143,8 @@ class LoadChecks:
         self._child = None
 
 
-async def _child() -> asyncio.subprocess.Process:
+async def start_child() -> asyncio.subprocess.Process:
+    """A process that does tasks until its standard input ends. Raises `OSError` when it cannot be started."""
     # NB: a session of its own, for a Ctrl-C at the terminal is the service's to handle.
     return await asyncio.create_subprocess_exec(
         sys.executable,

@@ -8,7 +8,7 @@ again and again, at growing intervals, for a machine that is short of memory or 
 import asyncio
 import logging
 from collections.abc import Callable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -29,8 +29,29 @@ from headrace_inference.adapters.models import LoadedModel, Tried, Unloadable, f
 from headrace_inference.adapters.registry_view import RegistryView
 from headrace_inference.core.batch import Name
 from headrace_inference.core.faults import text_of
-from headrace_inference.core.load_check import CHILD, LOG, MEMORY, TIME, Crashed, Failed, Passed, Rejected, Verdict
-from headrace_inference.core.loading import PATIENCE_S, Plan, Tries, failures_of, plan_loads, wait_s
+from headrace_inference.core.load_check import (
+    CHILD,
+    LOG,
+    MEMORY,
+    TIME,
+    Crashed,
+    Failed,
+    Passed,
+    Rejected,
+    Verdict,
+    after_crash,
+    why_no_room,
+)
+from headrace_inference.core.loading import (
+    PATIENCE_S,
+    Plan,
+    Tries,
+    failures_of,
+    on_failure,
+    on_room,
+    plan_loads,
+    wait_s,
+)
 from headrace_inference.core.proof import Asked
 
 _log = logging.getLogger("headrace.inference")
@@ -222,10 +243,8 @@ class ModelLoader:
             self._try_again(name, found)
 
     def _try_again(self, name: Name, failed: Failed) -> None:
-        tries = self._tries.setdefault(name, Tries())
-        tries.failures += 1
-        after_s = wait_s(tries.failures)
-        tries.due_s = self._clock.monotonic_s() + after_s
+        tries = on_failure(self._tries.get(name, Tries()), self._clock.monotonic_s()).state
+        self._tries[name], after_s = tries, wait_s(tries.failures)
         self._models.waits[name] = f"its load failed: {failed.reason}"
         _log.warning(
             "version %s of %s could not be loaded, again in %.0f s: %s", name[1], name[0], after_s, failed.reason
@@ -244,8 +263,10 @@ class ModelLoader:
             _log.warning(
                 "version %s of %s is served without ONNX: %s", registered.version, registered.deployment, found.reason
             )
-            if (registered.deployment, registered.version) in self._tries:
-                self._tries[registered.deployment, registered.version].crashes = 0
+            name = (registered.deployment, registered.version)
+            if name in self._tries:
+                # The crashes were those of the other artifact.
+                self._tries[name] = replace(self._tries[name], crashes=0)
         return await self._fetch_from(registered, registered.place)
 
     async def _fetch_from(self, registered: VersionRegistered, place: ArtifactPlace) -> LoadedModel | Rejected | Failed:
@@ -264,12 +285,8 @@ class ModelLoader:
         verdict = await self._judge(registered, place, data, asked.rows)
         if isinstance(verdict, Rejected | Failed):
             return verdict
-        if self._models.bytes + verdict.footprint_bytes > self._limit_bytes:
-            return Failed(
-                MEMORY,
-                f"it takes about {verdict.footprint_bytes:,} bytes, and {self._models.bytes:,} of {self._limit_bytes:,} are taken:"
-                " raise HEADRACE_MODEL_MEMORY_BYTES",
-            )
+        if (no_room := why_no_room(verdict.footprint_bytes, self._models.bytes, self._limit_bytes)) is not None:
+            return no_room
         name = (registered.deployment, registered.version)
         on_begin = crashes.note_thread(*name, place.digest) if crashes is not None else _nothing
         return await _load_here(registered, place, data, asked.rows, on_begin)
@@ -279,7 +296,8 @@ class ModelLoader:
     ) -> Passed | Rejected | Failed:
         """The verdict of the load check. A version on which a child crashed once must pass twice, and two crashes are enough to reject it."""
         name = (registered.deployment, registered.version)
-        crashes = self._tries[name].crashes if name in self._tries else 0
+        tries = self._tries.get(name, Tries())
+        crashes = tries.crashes
         verdict: Verdict = Failed(LOG, "")
         for _ in range(1 + crashes):
             verdict = await self._load_check.judge(registered, place, data, rows, fresh=crashes > 0)
@@ -287,17 +305,16 @@ class ModelLoader:
                 break
         if not isinstance(verdict, Crashed):
             return verdict
-        self._tries.setdefault(name, Tries()).crashes += 1
-        return Rejected(f"{verdict.reason}, twice") if crashes else Failed(CHILD, verdict.reason)
+        self._tries[name] = replace(tries, crashes=crashes + 1)
+        return after_crash(verdict, crashes)
 
     def _unload(self, plan: Plan) -> None:
         for name in plan.unload:
             self._models.drop(name)
             _log.info("version %s of %s is no longer wanted", name[1], name[0])
         if plan.unload:
-            # A version that found no room may find some now.
-            for tries in self._tries.values():
-                tries.due_s = min(tries.due_s, self._clock.monotonic_s())
+            now_s = self._clock.monotonic_s()
+            self._tries = {name: on_room(tries, now_s).state for name, tries in self._tries.items()}
         self._report()
 
     def look(self) -> None:

@@ -156,3 +156,23 @@ def is_alive(before: ProcessTimes, now: ProcessTimes) -> bool:
     (True, False)
     """
     return now.is_on_disk or now.cpu_s > before.cpu_s or now.waited_s > before.waited_s + 0.005
+
+
+def after_crash(crashed: Crashed, crashes: int) -> Rejected | Failed:
+    """The verdict on a version on which a child crashed, after as many `crashes` before: two are enough to reject it.
+
+    >>> after_crash(Crashed("its process was ended by SIGSEGV"), 1)
+    Rejected(reason='its process was ended by SIGSEGV, twice')
+    """
+    return Rejected(f"{crashed.reason}, twice") if crashes else Failed(CHILD, crashed.reason)
+
+
+def why_no_room(footprint_bytes: int, taken_bytes: int, limit_bytes: int) -> Failed | None:
+    """Why a version that passed its check cannot be loaded beside the others; None when there is room for it."""
+    if taken_bytes + footprint_bytes <= limit_bytes:
+        return None
+    return Failed(
+        MEMORY,
+        f"it takes about {footprint_bytes:,} bytes, and {taken_bytes:,} of {limit_bytes:,} are taken:"
+        " raise HEADRACE_MODEL_MEMORY_BYTES",
+    )

@@ -3,10 +3,12 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Never
 
 from headrace.events.registry import Route
+from headrace.step import Step
 from headrace_inference.core.batch import Name
 
 
@@ -18,7 +20,7 @@ class Plan:
     unload: tuple[Name, ...]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Tries:
     """The tries of a version so far. `due_s`: when to try again, on the monotonic clock; `crashes`: children that crashed on it."""
 
@@ -99,3 +101,19 @@ def wait_s(attempt: int) -> float:
     [1.0, 2.0, 4.0, 60.0, 60.0]
     """
     return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(attempt - 1, 10))
+
+
+def on_failure(tries: Tries, now_s: float) -> Step[Tries, Never]:
+    """A version could not be loaded. `now_s`, and when to try it again, are on the monotonic clock.
+
+    >>> on_failure(Tries(failures=2), 100.0)
+    Step(state=Tries(failures=3, due_s=104.0, crashes=0), facts=(), wake_at_s=104.0)
+    """
+    due_s = now_s + wait_s(tries.failures + 1)
+    return Step(replace(tries, failures=tries.failures + 1, due_s=due_s), (), due_s)
+
+
+def on_room(tries: Tries, now_s: float) -> Step[Tries, Never]:
+    """Another version was unloaded: one that found no room may find some now."""
+    due_s = min(tries.due_s, now_s)
+    return Step(replace(tries, due_s=due_s), (), due_s)
