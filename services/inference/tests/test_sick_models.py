@@ -239,3 +239,25 @@ def signed(sign: int) -> Any:
 
     rows = np.random.default_rng(0).normal(size=(100, 4))
     return LogisticRegression().fit(rows, sign * rows[:, 0] > 0)
+
+
+async def test_an_error_of_a_model_that_is_no_text_costs_no_request_its_decision(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a surrogate pair cannot be written: the whole batch failed after some of its answers had been remembered."""
+
+    def predict(engine: Any, rows: np.ndarray, output: str) -> np.ndarray:
+        raise ValueError("\udc00")
+
+    await bench.register("delay", 1)
+    await bench.route("delay", {1: 1.0}, champion=1)
+    async with bench.running():
+        await bench.until(lambda: bench.health.shards == (0, 1))
+        monkeypatch.setattr(models, "predict", predict)
+        topic = bench.topics.name("inference.requests")
+        requests = [PredictionRequested("fast", {"x": 1.0}, "u1"), PredictionRequested("delay", FLIGHT, "u1")]
+        await bench.send([out(topic, "u1", r, Envelope(f"r{n}", "", "test", AT_S)) for n, r in enumerate(requests)])
+        decisions = await bench.decisions(2)
+    (fallen,) = [decision.answer for decision in decisions if decision.deployment == "delay"]
+    assert isinstance(fallen, FellBack)
+    assert "ValueError: \\udc00" in fallen.reason
