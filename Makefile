@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 # Many short processes: without compiled modules each start of scikit-learn costs seconds of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check fmt test slow faults bench demo up down schemas lock new-service
+.PHONY: help setup check fmt test slow faults mutants bench demo up down schemas lock new-service
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ slow: setup ## tests that take minutes
 
 faults: setup ## kill and freeze real processes
 	@$(BIN)/pytest -m faults
+
+mutants: setup ## change cores in small ways, count what no test notices (ONLY=registry, SAMPLE=40, SEED=1, MINUTES=30)
+	@nice -n 10 $(BIN)/python -m deploy.mutants $(if $(ONLY),--only $(ONLY)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: setup ## side by side with peers (ONLY=features, serving, shadows, rollouts)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))

@@ -13,21 +13,21 @@ import polars as pl
 
 from bench.flights import PARTITIONS, VIEWS, definition, departures, preload
 from bench.measure import RUNS, ForeignLoad, Row, Series, compare, peer_python, run_json, say
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Record
-from headrace.bus.reading import pin_offsets, read_up_to
-from headrace.codec import Codec, Message
-from headrace.envelope import Envelope
+from headrace.events.definition import FeatureDefinition, ProjectDefinition, SourceDefinition, ViewDefinition
 from headrace.events.features import FeatureShardAdvanced
 from headrace.features.as_of import as_of
 from headrace.features.events import EventTable
 from headrace.features.plan import available_s, plan_view
 from headrace.features.store import OnlineStore
 from headrace.features.tiles import TileState
-from headrace.project.compile import event_struct
-from headrace.project.definition import FeatureDefinition, ProjectDefinition, SourceDefinition, ViewDefinition
-from headrace.settings import Settings
-from headrace.topics import Topics
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import Record
+from headrace.log.reading import pin_offsets, read_up_to
+from headrace.log.topics import Topics
+from headrace.project.compile_streams import event_struct
 from headrace_broker import Broker
 
 EVENTS = 400_000

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from bench.measure import ROOT, say
 from bench.rollout_sims import QUIET_S, Traffic
+from headrace.events.definition import SourceDefinition
 from headrace.features.as_of import as_of
 from headrace.features.events import AVAILABLE, OFFSET, PARTITION, EventTable
 from headrace.features.plan import plan_view
 from headrace.features.rows import RowMaker, entities_of, pin_signature
 from headrace.project.compile import compile_project
-from headrace.project.definition import SourceDefinition
 from headrace_flights.project import project
 from headrace_flights.schedule import DEPARTED, DIVERTED_KNOWN_AFTER_S, EPOCH_S, Schedule
 from headrace_flights.train import build

@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 import msgspec
 import numpy as np
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Out
-from headrace.codec import out
-from headrace.envelope import Envelope, Origin
+from headrace.events.definition import ProjectDefinition
 from headrace.events.features import PipelineAdvanced
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope, Origin
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import Out
+from headrace.log.topics import Topics
 from headrace.project.compile import compile_project
-from headrace.project.definition import ProjectDefinition
-from headrace.topics import Topics
 from headrace_flights.events import Departure
 from headrace_flights.project import project
 from headrace_flights.schedule import EPOCH_S, Schedule

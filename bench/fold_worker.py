@@ -6,15 +6,15 @@ import json
 import time
 
 from bench.flights import definition
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Record, TopicPartition
-from headrace.bus.runtime import collect_rarely
-from headrace.bus.shards import ShardHost
-from headrace.codec import Codec, SourceEvent
-from headrace.obs.health import Health
-from headrace.project.compile import event_struct
-from headrace.settings import Settings
-from headrace.topics import Topics
+from headrace.hosting.group import ShardGroup
+from headrace.hosting.health import Health
+from headrace.hosting.runtime import collect_rarely
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec, SourceEvent
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import Record, TopicPartition
+from headrace.log.topics import Topics
+from headrace.project.compile_streams import event_struct
 from headrace_feature.adapters.admission import Admission
 from headrace_feature.adapters.history import History
 from headrace_feature.settings import MAX_BATCH
@@ -44,7 +44,7 @@ async def fold(bootstrap_servers: str, namespace: str) -> dict[str, float]:
     def make(shard: int) -> FeatureShard:
         return FeatureShard(topics, [project], shard, lambda tp: History(log, admission, tp), health)
 
-    host = ShardHost(
+    host = ShardGroup(
         log,
         codec,
         topics,

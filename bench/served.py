@@ -18,21 +18,20 @@ from skl2onnx import to_onnx
 from bench.asker import COLUMNS, DEPLOYMENTS
 from bench.measure import ROOT, run_json
 from bench.model import asked_rows
-from headrace.bus import artifacts
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.codec import out
-from headrace.envelope import Envelope
+from headrace.events.definition import ProjectDefinition
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import ModelVersion, Route
 from headrace.features.rows import pin_signature
-from headrace.models import onnx_format
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.topics import Topics
+from headrace.models import artifacts, onnx_format
 from headrace.project import Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
-from headrace.project.definition import ProjectDefinition
-from headrace.settings import Settings
 from headrace.testing.registry import version_of
-from headrace.topics import Topics
 from headrace_broker import Broker
 
 WAIT_S = 60.0
@@ -147,8 +146,8 @@ class Served:
 
     async def _until_ready(self, services: Sequence[str], since_s: float) -> None:
         """Until every service says that it is ready (and inference that it owns its shards)."""
-        from headrace.bus.views import read_all
-        from headrace.codec import Codec
+        from headrace.log.codec import Codec
+        from headrace.log.views import read_all
 
         log = KafkaLog(Settings(self.broker.bootstrap_servers, namespace=self.namespace))
         await log.start()

@@ -21,9 +21,9 @@ from pathlib import Path
 from bench.measure import RUNS, ForeignLoad, Row, Series, compare, peer_python, run_json, say
 from bench.model import trained
 from bench.served import WAIT_S, Served, ask
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import TopicSpec
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import TopicSpec
 from headrace_broker import Broker, free_port
 
 SECONDS = 3.0

@@ -12,11 +12,11 @@ from pathlib import Path
 from bench.measure import ForeignLoad, Row, Series, compare, say
 from bench.model import trained
 from bench.served import Served
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.views import read_all
-from headrace.codec import Codec
 from headrace.events.inference import DecisionMade, ShadowScored
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec
+from headrace.log.kafka import KafkaLog
+from headrace.log.views import read_all
 from headrace_broker import Broker
 
 SECONDS, ROUNDS, SETTLED_WITHIN_S = 5.0, 5, 30.0

@@ -58,13 +58,13 @@ headrace = {{ workspace = true }}
 """
 _MAIN = '''"""`python -m headrace_{name}`."""
 
-from headrace.stopping import STOPPING
+from headrace.hosting.stopping import STOPPING
 
 
 def run() -> int:
     """The exit code. Signals are heeded before anything heavy is imported: one may come at any moment."""
     STOPPING.begin("{name}")
-    from headrace.bus.runtime import main
+    from headrace.project.service import main
     from headrace_{name}.app import build
 
     return main("{name}", build)
@@ -77,7 +77,8 @@ _APP = '''"""The one place where {name} is wired."""
 
 from collections.abc import Sequence
 
-from headrace.bus.runtime import Context, Runnable
+from headrace.hosting.runtime import Runnable
+from headrace.project.service import Context
 
 
 async def build(context: Context) -> Sequence[Runnable]:

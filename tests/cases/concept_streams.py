@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from river.datasets import synth
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import ArtifactPlace, Lineage, Signature, VersionRegistered
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
@@ -24,19 +25,20 @@ from headrace.features.dataset import Inputs, Rows
 from headrace.features.rows import pin_signature
 from headrace.project import Binary, Deployment, LossChange, Number, Project, Retraining, Training, prior
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
-from headrace_monitor.core.asking import request_id_of
-from headrace_monitor.core.evaluation import Seen, evaluate
-from headrace_monitor.core.watch import Said, watch_of
-from headrace_monitor.core.windows import _ROW_DTYPE, _SHADOW_DTYPE
+from headrace_monitor.core.evaluation import WindowInputs, evaluate
+from headrace_monitor.core.facts import FindingFact
+from headrace_monitor.core.findings import findings_of, on_champion, on_training, on_window
+from headrace_monitor.core.late_scores import SHADOW_DTYPE
+from headrace_monitor.core.retrain_requests import TrainingFact, request_id_of
+from headrace_monitor.core.windows import ROW_DTYPE
 from headrace_monitor.core.windows import Rows as WindowRows
 from headrace_trainer.adapters.champion import Champion
-from headrace_trainer.building import built
+from headrace_trainer.adapters.estimators import build_estimator
+from headrace_trainer.adapters.gathering import gather_training_set
 from headrace_trainer.core.fitting import Gated, fit_gated, refit
-from headrace_trainer.core.gates import standing
+from headrace_trainer.core.gates import blocking
 from headrace_trainer.core.target import Target
 from headrace_trainer.core.triggers import Runs, apply, on_request
-from headrace_trainer.material import prepared
 
 DAY, HOUR = 86_400.0, 3600.0
 BEGIN_S = 1_600_041_600.0
@@ -210,7 +212,7 @@ class Played:
     def fitted(self, begin: int, rows: int) -> Any:
         """The same recipe, fitted on these rows."""
         part = slice(begin, begin + rows)
-        model = built(build, Signature((), ""), 0, Target("binary"))
+        model = build_estimator(build, Signature((), ""), 0, Target("binary"))
         return model.fit(self.stream.inputs[part].astype(np.float32), self.stream.labels[part])
 
 
@@ -224,7 +226,7 @@ class Player:
         self.project = project_of(self.stream.inputs.shape[1])
         self.deployment = self.project.deployments[0]
         self.signature = pin_signature(self.project, self.deployment, {})
-        self.watch = watch_of(self.deployment, None)
+        self.findings = findings_of(self.deployment, None)
         self.runs, self.champion, self.version = Runs(), None, 0
         self.story = Played(self.stream)
         self.champion: Champion | None
@@ -240,43 +242,48 @@ class Player:
         part = slice(day * RATE, (day + 1) * RATE)
         start_s = BEGIN_S + day * DAY
         closes_s = start_s + DAY + HOUR
-        table = np.zeros(RATE, _ROW_DTYPE)
+        table = np.zeros(RATE, ROW_DTYPE)
         table["at_s"] = self.stream.at_s[part]
         table["version"], table["kind"], table["role"] = (self.version, 0, 1) if self.model is not None else (0, 1, 4)
         table["score"] = 0.5 if self.model is None else self._scores(part)
-        rows = WindowRows(table, self.stream.labels[part], np.empty(0, _SHADOW_DTYPE))
-        window = evaluate(Seen(self.project, self.deployment, rows, (), {}, {}, 0.0), start_s, (0, 0), None)
+        rows = WindowRows(table, self.stream.labels[part], np.empty(0, SHADOW_DTYPE))
+        window = evaluate(WindowInputs(self.project, self.deployment, rows, (), {}, {}, 0.0), start_s, (0, 0), None)
         served = self.version if self.model is not None else None
-        saying = deque(self.watch.on_window(window, served, closes_s))
-        while saying:
-            match said := saying.popleft():
+        step = on_window(self.findings, window, served, closes_s)
+        self.findings = step.state
+        facts = deque(step.facts)
+        while facts:
+            match fact := facts.popleft():
                 case FindingOpened(kind="drift"):
                     self.story.found_s.append(window.to_s)
-                    self.story.changed_at_s.append(said.changed_at_s or 0.0)
+                    self.story.changed_at_s.append(fact.changed_at_s or 0.0)
                 case FindingResolved(kind="drift"):
-                    self.story.resolved.append(said.reason)
+                    self.story.resolved.append(fact.reason)
                 case RetrainRequested():
-                    saying += self._asked(said, day)
+                    facts += self._asked(fact, day)
 
     def _scores(self, part: slice) -> Floats:
         return self.model.predict_proba(self.stream.inputs[part].astype(np.float32))[:, 1]
 
-    def _asked(self, request: RetrainRequested, day: int) -> list[Said]:
+    def _asked(self, request: RetrainRequested, day: int) -> list[FindingFact]:
         assert request.clock_s is not None
-        answer = on_request(
+        step = on_request(
             self.runs, request, request_id_of(request), self.deployment, request.clock_s, int(request.clock_s * 1000)
         )
-        assert answer is not None
-        self.runs = apply(self.runs, answer)
-        assert not isinstance(answer, TrainingFinished)
-        said = self.watch.on_training(answer)
+        (answer,), self.runs = step.facts, step.state
+        facts = self._reported(answer)
         if not isinstance(answer, RetrainAccepted):
             self.story.runs.append((request.cause, "refused", getattr(answer, "reason", "")))
-            return said
+            return facts
         finished = self._run(answer, day)
         self.story.runs.append((answer.cause, finished.outcome, finished.reason))
         self.runs = apply(self.runs, finished)
-        return said + self.watch.on_training(finished)
+        return facts + self._reported(finished)
+
+    def _reported(self, fact: TrainingFact) -> list[FindingFact]:
+        step = on_training(self.findings, fact)
+        self.findings = step.state
+        return list(step.facts)
 
     def _run(self, accepted: RetrainAccepted, day: int) -> TrainingFinished:
         stream, count = self.stream, (day + 1) * RATE
@@ -285,20 +292,22 @@ class Player:
         ids = [f"r{n}" for n in kept]
         inputs, labels = stream.inputs[kept], stream.labels[kept]
         rows = Table(ids, ids, Inputs(self.deployment), inputs, labels, at_s[kept])
-        material = prepared(self.deployment, accepted, rows, BEGIN_S + (day + 1) * DAY, self.signature, self.champion)
-        finished = material.told(TrainingFinished("stream", accepted.run, "rejected", material.why_not))
-        if material.why_not:
-            return replace(finished, outcome="waiting" if material.missing_rows else "rejected")
+        training_set = gather_training_set(
+            self.deployment, accepted, rows, BEGIN_S + (day + 1) * DAY, self.signature, self.champion
+        )
+        finished = training_set.with_change(TrainingFinished("stream", accepted.run, "rejected", training_set.why_not))
+        if training_set.why_not:
+            return replace(finished, outcome="waiting" if training_set.missing_rows else "rejected")
 
         def make() -> Any:
-            return built(build, self.signature, material.seed, material.target)
+            return build_estimator(build, self.signature, training_set.seed, training_set.target)
 
-        given = (material.matrix, labels, at_s[kept])
-        gated = fit_gated(self.deployment, material.target, material.span, make, *given, material.champion)
-        if stands := standing(gated.results, (), self.deployment.gates):
+        given = (training_set.rows.matrix, labels, at_s[kept])
+        gated = fit_gated(self.deployment, training_set.target, training_set.span, make, *given, training_set.champion)
+        if stands := blocking(gated.results, (), self.deployment.gates):
             return replace(finished, reason=f"{stands[0].gate} {stands[0].verdict} {stands[0].detail}")
-        fitted = refit(material.target, make, *given, gated)
-        self._switch(accepted, count, fitted.model, gated, material.after)
+        fitted = refit(training_set.target, make, *given, gated)
+        self._switch(accepted, count, fitted.model, gated, training_set.after)
         return replace(finished, outcome="registered", reason="", trained_rows=fitted.rows)
 
     def _switch(self, accepted: RetrainAccepted, count: int, model: Any, gated: Gated, rows: int) -> None:
@@ -314,7 +323,7 @@ class Player:
         )  # fmt: skip
         self.champion = Champion(registered, Asked(model), Asked(gated.twin))
         self.model = model
-        self.watch.on_champion(self.version, accepted.clock_s)
+        self.findings = on_champion(self.findings, self.version).state
         self.story.switches.append(Switch(count, accepted.cause, model, rows))
 
 

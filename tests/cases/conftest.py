@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from tests.cases.pipeline_place import Place
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.kafka import KafkaLog
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from headrace_cli.applying import Checked, check_project
+from headrace_cli.projects.apply import Checked, check_project
 
 PROJECT = """from datetime import datetime
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.registry import Signature
 from headrace.features.rows import RowMaker
 from headrace.models.engine import by_class, load
@@ -14,8 +15,7 @@ from headrace.models.matching import matched
 from headrace.models.own import own_scores
 from headrace.project import Deployment, Project
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
-from headrace_cli.agreeing import Agreed, Said, agree
+from headrace_cli.models.agreement import Agreed, Said, agree
 
 Inputs = Sequence[Mapping[str, Any]]
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import msgspec
 
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Out, Record
-from headrace.codec import Codec
 from headrace.events.ops import HealthReported
-from headrace.settings import Settings
-from headrace.topics import Topics
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import Out, Record
+from headrace.log.topics import Topics
 
 CODE = """
 import asyncio, ctypes, os, re, time

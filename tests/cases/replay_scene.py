@@ -15,19 +15,19 @@ import numpy as np
 import skops.io
 from sklearn.linear_model import LogisticRegression
 
-from headrace.bus import artifacts
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.runtime import topics_of
-from headrace.bus.views import View, read_all
-from headrace.codec import Codec, Message, out
-from headrace.envelope import Envelope
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import AliasMoved, ModelVersion, Route
 from headrace.features.rows import pin_signature
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message, out
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.views import View, read_all
+from headrace.models import artifacts
 from headrace.project import Binary, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
-from headrace.settings import Settings
 from headrace.testing.registry import version_of
 
 NAME, COPY = "riding", "riding-copy"

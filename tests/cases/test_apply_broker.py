@@ -8,10 +8,10 @@ import pytest
 from tests.cases.declared_projects import PROJECT, spoiled
 from tests.cases.pipeline_place import Place
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.views import read_all
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.kafka import KafkaLog
+from headrace.log.views import read_all
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from tests.cases.declared_projects import PROJECT, checked, spoiled
 
 from headrace.errors import Misconfigured
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import WindowClosed
 from headrace.project import (
     ABTest,
@@ -35,11 +36,10 @@ from headrace.project import (
 )
 from headrace.project.applicable import refusals, warnings
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
 from headrace.project.faults import applicable
 from headrace.project.rules import broken
-from headrace_cli.applying import check_project
-from headrace_cli.planned import plan_of, rate_warnings
+from headrace_cli.projects.apply import check_project
+from headrace_cli.projects.plan import plan_of, rate_warnings
 
 DAY_S = 86_400.0
 

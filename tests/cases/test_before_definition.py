@@ -8,26 +8,27 @@ import msgspec
 import pytest
 from tests.cases.monitor_alone import DECISIONS, OUTCOMES, RELEASES, Monitor, compiled, one
 
-from headrace.bus import artifacts
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import Out
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import Context, Restart
-from headrace.bus.views import read_all
 from headrace.clock import SystemClock
-from headrace.codec import Codec, header, out
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import AliasMoved
 from headrace.events.training import RetrainRequested
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+from headrace.hosting.runtime import Restart
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, header, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Out
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
+from headrace.models import artifacts
 from headrace.project import Binary, Count, Deployment, FeatureView, Key, Multiclass, Number, Project, Source, Training
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog
+from headrace.project.service import Context
 from headrace.testing.registry import command
-from headrace.topics import Topics
 from headrace_feature.app import Feature
 from headrace_registry.core.instances import Instances
 from headrace_registry.shell import RegistryShard

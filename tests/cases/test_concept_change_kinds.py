@@ -16,9 +16,8 @@ from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import Signature
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
 from headrace.features.dataset import Inputs
+from headrace.features.outcomes import Told
 from headrace.features.rows import pin_signature
-from headrace.policy.losses import losses
-from headrace.policy.outcomes import Told
 from headrace.project import (
     Deployment,
     LossChange,
@@ -32,15 +31,16 @@ from headrace.project import (
 )
 from headrace.project.compile import compile_project
 from headrace.project.deployments import LabelKind, Rung
-from headrace_monitor.core.evaluation import Seen, evaluate
-from headrace_monitor.core.watch import watch_of
+from headrace.stats.losses import losses
+from headrace_monitor.core.evaluation import WindowInputs, evaluate
+from headrace_monitor.core.findings import findings_of, on_window
 from headrace_monitor.core.windows import Windows
 from headrace_trainer.adapters.champion import Champion
-from headrace_trainer.building import built
+from headrace_trainer.adapters.estimators import build_estimator
+from headrace_trainer.adapters.gathering import gather_training_set
 from headrace_trainer.core.fitting import fit_gated, refit
-from headrace_trainer.core.gates import standing
+from headrace_trainer.core.gates import blocking
 from headrace_trainer.core.target import target_of
-from headrace_trainer.material import prepared
 
 BEFORE, AFTER, WORST = 15_400, 8_600, 1.2
 NAMES = ("ash", "birch", "cedar", "fir", "oak")
@@ -99,7 +99,7 @@ class PlayerOf(Player):
         assert self.deployment.label is not None
         self.target = target_of(self.deployment.label, stream.labels)
         self.signature = pin_signature(self.project, self.deployment, {})
-        self.watch = watch_of(self.deployment, None)
+        self.findings = findings_of(self.deployment, None)
 
     def _day(self, day: int) -> None:
         windows, closes_s = Windows(self.deployment), BEGIN_S + (day + 1) * DAY + HOUR
@@ -108,22 +108,24 @@ class PlayerOf(Player):
             self._decided(row, said) for row, said in zip(range(*part.indices(10**9)), self._said(part), strict=True)
         ]
         for n, decision in enumerate(decisions):
-            windows.decide(decision, 0, n)
+            windows.add_decision(decision, 0, n)
             label = float(self.stream.labels[part][n])
-            windows.observe(Told(decision.unit, label, decision.at_s + HOUR, f"o{decision.unit}"))
+            windows.add_outcome(Told(decision.unit, label, decision.at_s + HOUR, f"o{decision.unit}"))
         rows = windows.rows_of(BEGIN_S + day * DAY, closes_s)
         window = evaluate(
-            Seen(self.project, self.deployment, rows, decisions, {}, {}, 0.0), BEGIN_S + day * DAY, (0, 0), None
+            WindowInputs(self.project, self.deployment, rows, decisions, {}, {}, 0.0), BEGIN_S + day * DAY, (0, 0), None
         )
         assert window.verdict == "PASS"
-        for said in self.watch.on_window(window, rows.served_version, closes_s):
-            match said:
+        step = on_window(self.findings, window, rows.served_version, closes_s)
+        self.findings = step.state
+        for fact in step.facts:
+            match fact:
                 case FindingOpened(kind="drift"):
                     self.story.found_s.append(window.to_s)
                 case FindingResolved(kind="drift"):
-                    self.story.resolved.append(said.reason)
+                    self.story.resolved.append(fact.reason)
                 case RetrainRequested():
-                    self._asked(said, day)
+                    self._asked(fact, day)
 
     def _said(self, part: slice) -> Any:
         if self.model is None:
@@ -143,23 +145,25 @@ class PlayerOf(Player):
         at_s, labels = stream.at_s[:count], stream.labels[:count]
         ids = [f"r{n}" for n in range(count)]
         rows = Table(ids, ids, Inputs(self.deployment), stream.inputs[:count], labels, at_s)
-        material = prepared(self.deployment, accepted, rows, BEGIN_S + (day + 1) * DAY, self.signature, self.champion)
-        finished = material.told(TrainingFinished("stream", accepted.run, "rejected", material.why_not))
-        if material.why_not:
-            return replace(finished, outcome="waiting" if material.missing_rows else "rejected")
+        training_set = gather_training_set(
+            self.deployment, accepted, rows, BEGIN_S + (day + 1) * DAY, self.signature, self.champion
+        )
+        finished = training_set.with_change(TrainingFinished("stream", accepted.run, "rejected", training_set.why_not))
+        if training_set.why_not:
+            return replace(finished, outcome="waiting" if training_set.missing_rows else "rejected")
 
         def make() -> Any:
-            return built(self.kind.build, self.signature, material.seed, material.target)
+            return build_estimator(self.kind.build, self.signature, training_set.seed, training_set.target)
 
-        given = (material.matrix, labels, at_s)
-        gated = fit_gated(self.deployment, material.target, material.span, make, *given, material.champion)
-        if stands := standing(gated.results, (), self.deployment.gates):
+        given = (training_set.rows.matrix, labels, at_s)
+        gated = fit_gated(self.deployment, training_set.target, training_set.span, make, *given, training_set.champion)
+        if stands := blocking(gated.results, (), self.deployment.gates):
             return replace(finished, reason=f"{stands[0].gate} {stands[0].verdict} {stands[0].detail}")
-        fitted = refit(material.target, make, *given, gated)
-        self._switch(accepted, count, fitted.model, gated.span, material.after, gated.twin)
+        fitted = refit(training_set.target, make, *given, gated)
+        self._switch(accepted, count, fitted.model, gated, training_set.after)
         assert self.champion is not None
         names = NAMES if self.kind is CLASSES else ()
-        registered = replace(self.champion.registered, output=material.target.kind, classes=names)
+        registered = replace(self.champion.registered, output=training_set.target.kind, classes=names)
         self.champion = Champion(registered, Asked(fitted.model, self.kind), Asked(gated.twin, self.kind))  # ty: ignore[invalid-argument-type]
         return replace(finished, outcome="registered", reason="")
 
@@ -172,7 +176,7 @@ class PlayerOf(Player):
     def fitted(self, begin: int, rows: int) -> Any:
         """The same recipe, fitted on these rows."""
         part = slice(begin, begin + rows)
-        model = built(self.kind.build, self.signature, 0, self.target)
+        model = build_estimator(self.kind.build, self.signature, 0, self.target)
         return self.target.fit(model, self.stream.inputs[part].astype(np.float32), self.stream.labels[part])
 
 

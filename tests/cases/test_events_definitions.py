@@ -9,14 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.bus.port import Record
-from headrace.bus.projects import Projects
-from headrace.codec import Codec
 from headrace.errors import Misconfigured
+from headrace.events.definition import ProjectDefinition
 from headrace.events.project import ProjectApplied
 from headrace.features.derived import OPERATORS
 from headrace.features.plan import plan_view
 from headrace.features.rows import RowMaker, bare_signature
+from headrace.log.codec import Codec
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace.project import (
     Binary,
     Breaker,
@@ -43,12 +45,11 @@ from headrace.project import (
     pipeline,
     prior,
 )
-from headrace.project.compile import compile_project, digest, event_struct
-from headrace.project.definition import ProjectDefinition
+from headrace.project.applied import Projects
+from headrace.project.compile import compile_project, digest
+from headrace.project.compile_streams import event_struct
 from headrace.project.rules import broken, names_of
 from headrace.project.rules.derived import ARITIES
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
 
 
 class Landing(msgspec.Struct):

@@ -9,9 +9,9 @@ import psutil
 import pytest
 from tests.cases.pipeline_place import Place, has
 
-from headrace.bus.port import TopicPartition
-from headrace.bus.stops import Stops, stop_record
 from headrace.events.ops import PartitionResumed
+from headrace.hosting.stops import Stops, stop_record
+from headrace.log.port import TopicPartition
 from headrace_broker import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(300)]

@@ -8,13 +8,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.cases.pipeline_place import Place, has
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.projects import Projects
-from headrace.bus.stops import read_stops
+from headrace.events.definition import ProjectDefinition
 from headrace.events.features import PipelineAdvanced
 from headrace.features.origins import Origins
-from headrace.project.definition import ProjectDefinition
+from headrace.hosting.stops import read_stops
+from headrace.log.admin import ensure_topics
+from headrace.log.kafka import KafkaLog
+from headrace.project.applied import Projects
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(300)]
 

@@ -12,9 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bus.port import Record
-from headrace.codec import Codec, Message
-from headrace.envelope import Envelope, Origin
 from headrace.errors import Poison
 from headrace.events.features import FeatureShardAdvanced, Tile
 from headrace.features.as_of import as_of
@@ -24,12 +21,15 @@ from headrace.features.origins import MOST_PLACES, MOST_SPARSE, Origins
 from headrace.features.plan import plan_view, refusal
 from headrace.features.rows import entities_of
 from headrace.features.store import VALUES_BYTES, OnlineStore
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope, Origin
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace.project import Count, Deduplicate, Deployment, FeatureView, Join, Key, Mean, Number, Project, Source
-from headrace.project.compile import compile_project, event_struct
-from headrace.topics import Topics
+from headrace.project.compile import compile_project
+from headrace.project.compile_streams import event_struct
 from headrace_feature.adapters.admission import Admission
-from headrace_feature.core.views import SourceFold
-from headrace_feature.shell import take
+from headrace_feature.core.source_fold import SourceFold
 
 START = 1_364_774_400.0
 NOW_MS = int(START * 1000)
@@ -83,7 +83,7 @@ class Both:
         for found in records:
             self.table.take(CODEC.decode(found))
             try:
-                take(self.fold, ADMISSION.decode(found))
+                self.fold.on_record(ADMISSION.decode(found))
             except Poison as poison:
                 self.refused.append(poison.reason)
         self.fold.fold()
@@ -130,7 +130,7 @@ def test_parts_that_hold_the_separator_are_two_entities() -> None:
     struct = event_struct(project.sources[0])
     for n, (x, y) in enumerate([("a|b", "c"), ("a", "b|c"), ("a\\", "b|c"), ("a", "\\|b|c")]):
         event = struct(at=START, x=x, y=y)
-        fold.take(event)
+        fold.on_event(event)
         table.add(event, 0, n)
     fold.fold()
     entities = {entity for _, entity in fold.tiles}
@@ -255,7 +255,7 @@ import msgspec
 from headrace.features.plan import available_s
 from headrace.project import Source, Outcome
 from headrace.project.compile import compile_source
-from headrace.project.contract import _at_s
+from headrace_pipeline.core.contract import _at_s
 from headrace.project.streams import at_seconds
 class E(msgspec.Struct):
     at: datetime

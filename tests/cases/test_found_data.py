@@ -14,16 +14,16 @@ import pytest
 from aiokafka.consumer import fetcher
 from aiokafka.record.util import calc_crc32c
 
-from headrace.bus.port import Record
-from headrace.bus.unpacking import MAX_UNPACKED_BYTES, MAX_WORK_BYTES, Batches, TotalRecords
-from headrace.codec import out
-from headrace.envelope import Envelope
 from headrace.errors import Poison
 from headrace.events.failures import Raised
 from headrace.events.inference import BreakerChanged, DecisionMade, Invalid
 from headrace.events.ops import PartitionStopped
-from headrace.project.contract import read_raw
-from headrace.topics import Topics
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record
+from headrace.log.topics import Topics
+from headrace.log.unpacking import MAX_UNPACKED_BYTES, MAX_WORK_BYTES, Batches, TotalRecords
+from headrace_pipeline.core.contract import read_raw
 
 NOW_MS = 1_700_000_000_000
 
@@ -97,12 +97,13 @@ def test_a_raw_record_whose_content_type_is_no_text_is_refused_in_a_sentence() -
 
 DEAF = """
 import asyncio, sys
-import headrace.stopping as stopping
+import headrace.hosting.stopping as stopping
 stopping.STOP_WITHIN_S = 1.5
-from headrace.bus.runtime import _run, _context
 from headrace.errors import Fatal
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog
+from headrace.hosting.runtime import _context, _run
+from headrace.hosting.settings import Settings
+from headrace.log.memory import MemoryLog
+from headrace.project.applied import Projects
 
 class Deaf:
     async def run(self, stop):
@@ -121,7 +122,7 @@ async def build(context):
     return [Deaf(), Failing()]
 
 async def main():
-    context = _context("gateway", Settings(), log := MemoryLog())
+    context = _context("gateway", Projects, Settings(), log := MemoryLog())
     await log.create_topics(context.topics.specs())
     await context.projects.start()
     return await _run(context, build)

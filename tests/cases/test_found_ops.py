@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from headrace.bus.tls import tls_context
 from headrace.errors import Misconfigured
-from headrace.settings import Settings, environ_of, strangers
-from headrace_cli.local import Local
+from headrace.hosting.settings import Settings, environ_of, strangers
+from headrace.log.tls import tls_context
+from headrace_cli.installation.local import Local
 
 
 @pytest.mark.parametrize(

@@ -7,21 +7,21 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from headrace.bus import asking
-from headrace.bus.admin import ensure_topics
-from headrace.bus.asking import Asker
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Ack, Log, Out, TopicPartition
+from headrace.asking import asker as asking
+from headrace.asking.asker import Asker
+from headrace.asking.pending import Pending, Question
 from headrace.clock import SystemClock
-from headrace.codec import Codec, header, out
-from headrace.envelope import Envelope
 from headrace.errors import Misconfigured, Retryable
 from headrace.events.inference import PredictionAnswered, PredictionRequested, Score, Served
-from headrace.obs.health import Health
-from headrace.policy.pending import Pending, Question
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog, MemoryProducer
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, header, out
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.memory import MemoryLog, MemoryProducer
+from headrace.log.port import Ack, Log, Out, TopicPartition
+from headrace.log.topics import Topics
 
 ANSWER = Served(Score(3, "d", 0.5))
 

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.bus.port import Record
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
-from headrace_gateway.core.answers import turned_away
-from headrace_gateway.core.questions import Asked, Call, Unclear, read_named, read_v1, read_v2
+from headrace_gateway.core.answers import error_reply
+from headrace_gateway.core.calls import Asked, Call, Unclear
+from headrace_gateway.core.requests import read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits
 
 NOW_S = 1_700_000_000.0
@@ -227,7 +228,7 @@ def test_bytes_that_are_no_text_or_nested_without_end_are_unclear(reader: Any, b
 
 @pytest.mark.parametrize("reader", [read_v2, read_v1, read_named])
 def test_what_is_told_of_a_body_is_text_whatever_the_body_holds(reader: Any) -> None:
-    said = turned_away(400, reason(reader(b'{"name": "\\udc00", "id": 1e400}', call())))
+    said = error_reply(400, reason(reader(b'{"name": "\\udc00", "id": 1e400}', call())))
     assert "udc00.id: NaN and infinities are no numbers of JSON" in json.loads(said.body.decode())["error"]
 
 

@@ -15,18 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.cases.wild_requests import NAMES, PROJECT, attack, set_up, values
 
-from headrace.bus.port import Out
-from headrace.bus.projects import Projects
 from headrace.clock import SystemClock
-from headrace.codec import Codec, header, out
-from headrace.envelope import Envelope
 from headrace.events.inference import PredictionAnswered, Score, Served
-from headrace.obs.health import Health
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.log.codec import Codec, header, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Out
+from headrace.log.topics import Topics
+from headrace.project.applied import Projects
 from headrace_gateway.app import wire
 from headrace_gateway.core.answers import Reply
-from headrace_gateway.core.questions import Asked, Call, Unclear, read_named, read_v1, read_v2
+from headrace_gateway.core.calls import Asked, Call, Unclear
+from headrace_gateway.core.requests import read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from tests.cases.wild_requests import attack, said, set_up, stay_served
 
-from headrace.bus.kafka import KafkaLog
-from headrace.settings import Settings
-from headrace.topics import Topics
+from headrace.hosting.settings import Settings
+from headrace.log.kafka import KafkaLog
+from headrace.log.topics import Topics
 
 
 @contextmanager

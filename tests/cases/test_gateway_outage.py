@@ -15,17 +15,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.connect import connect
-from headrace.bus.kafka import KafkaLog
-from headrace.codec import out
-from headrace.envelope import Envelope
 from headrace.events.project import ProjectApplied
-from headrace.obs.starved import CoreWait
+from headrace.hosting.core_wait import CoreWait
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import out
+from headrace.log.connecting import connect
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.topics import Topics
 from headrace.project import Category, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
-from headrace.settings import Settings
-from headrace.topics import Topics
 from headrace_broker import Broker, free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(400)]

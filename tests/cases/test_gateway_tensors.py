@@ -9,7 +9,8 @@ import pytest
 
 from headrace.project import Deployment, Key, Number, Project
 from headrace.project.compile import compile_project
-from headrace_gateway.core.questions import Asked, Call, Unclear, read_v2
+from headrace_gateway.core.calls import Asked, Call, Unclear
+from headrace_gateway.core.requests import read_v2
 from headrace_gateway.settings import Limits
 
 PROJECT = compile_project(

@@ -11,13 +11,16 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.projects import Projects
 from headrace.clock import SystemClock
-from headrace.codec import Codec
 from headrace.errors import Misconfigured
+from headrace.events.definition import ProjectDefinition
 from headrace.events.project import ProjectApplied
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec
+from headrace.log.kafka import KafkaLog
+from headrace.log.memory import MemoryLog
+from headrace.log.topics import Topics
 from headrace.project import (
     Binary,
     Category,
@@ -33,16 +36,13 @@ from headrace.project import (
     Source,
     prior,
 )
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
-from headrace.project.definition import ProjectDefinition
 from headrace.project.lines import locate
 from headrace.project.owners import taken
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
-from headrace_cli.applying import apply_project
 from headrace_cli.commands.project import rows_of
-from headrace_cli.releasing import release, without
+from headrace_cli.projects.apply import apply_project
+from headrace_cli.projects.release import release, without
 from headrace_cli.session import Session
 
 

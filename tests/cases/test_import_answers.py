@@ -36,7 +36,7 @@ from headrace.errors import Misconfigured, Poison
 from headrace.models.engine import load
 from headrace.models.proving import Answering, Unproven, prove_file
 from headrace.project import Binary, Multiclass, Number, Regression
-from headrace_cli.answers import range_note
+from headrace_cli.models.answers import range_note
 
 DICE = np.random.default_rng(3)
 ROWS = DICE.normal(size=(300, 3)).astype(np.float32)

@@ -16,7 +16,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 from headrace.errors import Misconfigured
-from headrace_cli.converting import convert
+from headrace_cli.models.conversion import convert
 
 DICE = np.random.default_rng(2)
 FRAME = pd.DataFrame({"b": DICE.normal(size=300), "sex": DICE.choice(["m", "f"], 300), "a": DICE.normal(size=300)})

@@ -18,9 +18,9 @@ from tests.cases.imported import Served, compiled
 from headrace.errors import Misconfigured
 from headrace.models.engine import load
 from headrace.project import Binary, Number
-from headrace_cli.agreeing import Said
-from headrace_cli.proofs import proven
-from headrace_cli.sampling import Requests
+from headrace_cli.models.agreement import Said
+from headrace_cli.models.proofs import proven
+from headrace_cli.models.samples import Requests
 
 DICE = np.random.default_rng(5)
 AGE = np.round(DICE.uniform(18, 90, 600), 1)

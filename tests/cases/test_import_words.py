@@ -24,9 +24,9 @@ from tests.cases.imported import compiled, registered
 from headrace.errors import Misconfigured, Poison
 from headrace.models.engine import format_of
 from headrace.project import Category, Number
-from headrace_cli.registering import Registration, register_file
-from headrace_cli.sampling import MOST_ROWS, read_requests
-from headrace_cli.vocabularies import read_words
+from headrace_cli.models.registration import Registration, register_file
+from headrace_cli.models.samples import MOST_ROWS, read_requests
+from headrace_cli.models.vocabularies import read_words
 
 DICE = np.random.default_rng(5)
 SEX = DICE.choice(["male", "female"], 400)

@@ -7,28 +7,28 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from headrace.bus.outputs import OutputKinds
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
+from headrace.asking.output_kinds import OutputKinds
+from headrace.asking.prediction import OutputKind, Prediction, predicted
 from headrace.errors import Misconfigured
+from headrace.events.definition import DeploymentDefinition, LabelDefinition
 from headrace.events.inference import FellBack, PredictionAnswered, Score, Served
 from headrace.events.registry import ColumnPin, CommandRefused, ModelVersion, Signature, VersionRegistered
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.topics import Topics
 from headrace.models.skops_format import SkopsEngine
-from headrace.policy.prediction import OutputKind, Prediction, predicted
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, Regression, prior
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition, LabelDefinition
 from headrace.project.deployments import LabelKind
 from headrace.project.labels import places_of
 from headrace.registry.state import Registry
-from headrace.testing.memory import MemoryLog
 from headrace.testing.registry import command, version_of
-from headrace.topics import Topics
-from headrace_cli.planned import plan_of
+from headrace_cli.projects.plan import plan_of
 from headrace_gateway.core.answers import described_outputs, outputs_of
 from headrace_inference.adapters.models import Pace, ask
 from headrace_inference.core.fallback import answer_of, choose_step, steps_of
-from headrace_registry.core import versions
+from headrace_registry.core.registration import on_register
 
 KIND = Multiclass("kind", ["cat", "dog", "owl"], "1h")
 PETS = LabelDefinition("kind", "classes", 3600.0, classes=("cat", "dog", "owl"))
@@ -193,7 +193,7 @@ def test_a_file_with_another_number_of_classes_than_are_named_is_not_served() ->
 @pytest.mark.parametrize("places", [(0, 0), (3, 1), (-1, 0)])
 def test_places_that_are_none_are_refused(places: tuple[int, ...]) -> None:
     asked = command(output="classes", classes=PETS.classes, class_places=places)
-    (fact,) = versions.on_register(Registry(), asked, "c", is_declared=True, has_artifact=True, now_s=0.0, label=PETS)
+    (fact,) = on_register(Registry(), asked, "c", is_declared=True, has_artifact=True, now_s=0.0, label=PETS).facts
     assert isinstance(fact, CommandRefused)
     assert "class_places" in fact.reason
 

@@ -10,27 +10,27 @@ import pytest
 from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeRegressor
 
-from headrace.bus import artifacts
-from headrace.bus.admin import ensure_topics
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import Context
 from headrace.clock import ManualClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import GateResult, ModelVersion, RegisterVersion, Signature, VersionRegistered
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished
+from headrace.hosting.health import Health
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.topics import Topics
+from headrace.models import artifacts
 from headrace.models.engine import load
-from headrace.obs.health import Health
 from headrace.project import Category, Deployment, Multiclass, Number, Project, Regression, Training
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
 from headrace.project.deployments import LabelKind, beats_prior, not_worse_than_champion
 from headrace.project.load import Allowed, load_function
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
-from headrace_trainer.run import TrainingRun
+from headrace.project.service import Context
+from headrace_trainer.adapters.run import TrainingRun
 
 DAY = 86_400.0
 NOW_S = 1_364_774_400.0

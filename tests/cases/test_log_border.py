@@ -18,16 +18,16 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.bus.dlq import dead_letter
-from headrace.bus.kafka import KafkaLog, client_options
-from headrace.bus.port import Record, TopicPartition
-from headrace.bus.unpacking import MAX_UNPACKED_BYTES, Batches, TotalRecords
-from headrace.codec import Codec, header
 from headrace.errors import Fatal, Poison
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec, header
+from headrace.log.dead_letters import dead_letter
+from headrace.log.kafka import KafkaLog, client_options
+from headrace.log.port import Record, TopicPartition
+from headrace.log.topics import Topics
+from headrace.log.unpacking import MAX_UNPACKED_BYTES, Batches, TotalRecords
 from headrace.testing.conformance import make_topic
 from headrace.testing.shards import Bench, are_exact, total
-from headrace.topics import Topics
 
 TOPICS = Topics.load("border")
 REQUESTS = TOPICS.name("inference.requests")
@@ -267,7 +267,7 @@ def taken(data: bytes, from_offset: int = 0) -> list[Record]:
 
 
 def KafkaRecord(found: Any) -> Record:  # noqa: N802 - reads as a type
-    from headrace.bus.kafka import _cut_record
+    from headrace.log.kafka_readers import _cut_record
 
     return _cut_record(found)
 
@@ -423,8 +423,8 @@ async def test_random_bytes_in_every_codec_neither_stop_a_service_nor_the_reques
 
 @pytest.mark.kafka
 async def test_an_older_topic_gets_the_brokers_times_when_topics_are_applied(kafka_log: KafkaLog) -> None:
-    from headrace.bus.admin import ensure_topics
-    from headrace.bus.port import TopicSpec
+    from headrace.log.admin import ensure_topics
+    from headrace.log.port import TopicSpec
 
     topic = await make_topic(kafka_log)
     await ensure_topics(kafka_log, [TopicSpec(topic, 1, {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"})])  # fmt: skip

@@ -6,14 +6,14 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Out, TopicSpec
-from headrace.bus.stops import stop_record
 from headrace.errors import Misconfigured
 from headrace.events.ops import PartitionStopped
-from headrace.settings import Settings
-from headrace.topics import Topics
+from headrace.hosting.settings import Settings
+from headrace.hosting.stops import stop_record
+from headrace.log.admin import ensure_topics
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import Out, TopicSpec
+from headrace.log.topics import Topics
 from headrace_cli.main import app
 
 pytestmark = pytest.mark.kafka

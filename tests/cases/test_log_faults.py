@@ -11,13 +11,14 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from headrace.bus import shards, watching
-from headrace.bus.connect import connect
-from headrace.bus.kafka import KafkaLog, client_options
-from headrace.bus.port import TopicSpec
-from headrace.bus.views import View
 from headrace.errors import Restart
-from headrace.settings import Settings
+from headrace.hosting import group as shards
+from headrace.hosting import watchdog as watching
+from headrace.hosting.settings import Settings
+from headrace.log.connecting import connect
+from headrace.log.kafka import KafkaLog, client_options
+from headrace.log.port import TopicSpec
+from headrace.log.views import View
 from headrace.testing.shards import Bench, Whole, are_exact, total
 from headrace_broker import Broker
 
@@ -123,8 +124,8 @@ async def test_to_catch_up_has_a_true_limit_when_the_broker_is_frozen_and_the_vi
 
 _SOLO = """
 import asyncio, sys
-from headrace.bus.kafka import KafkaLog
-from headrace.settings import Settings
+from headrace.log.kafka import KafkaLog
+from headrace.hosting.settings import Settings
 from headrace.testing.shards import Bench, Whole
 async def main():
     log = KafkaLog(Settings(bootstrap_servers=sys.argv[1])); await log.start()

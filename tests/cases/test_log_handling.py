@@ -6,18 +6,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import msgspec
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Out, Record, TopicPartition, TopicSpec
-from headrace.bus.shard_logic import Outputs, Rebuild
-from headrace.bus.shards import ShardHost
-from headrace.bus.stops import read_stops, stop_record
-from headrace.codec import Codec, Message, SourceEvent, caused_by, header, out
 from headrace.errors import Fatal, Poison
 from headrace.events.inference import OutcomeObserved
 from headrace.events.ops import PartitionResumed
-from headrace.obs.health import Health
-from headrace.testing.memory import MemoryLog
+from headrace.hosting.group import ShardGroup
+from headrace.hosting.health import Health
+from headrace.hosting.logic import Outputs, Rebuild
+from headrace.hosting.stops import read_stops, stop_record
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message, SourceEvent, caused_by, header, out
+from headrace.log.kafka import KafkaLog
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Out, Record, TopicPartition, TopicSpec
 from headrace.testing.shards import Bench, Counter, are_exact, total
 
 
@@ -144,12 +144,12 @@ class Field:
         await producer.send([Out(self.topic, b"k", value, partition=partition) for value in values])
         await producer.close()
 
-    def host(self) -> ShardHost:
-        return ShardHost(
+    def host(self, service: str = "feature") -> ShardGroup:
+        return ShardGroup(
             self.bench.log,
             self.codec,
             self.bench.topics,
-            service="feature",
+            service=service,
             inputs=[self.topic],
             make=lambda shard: Landings(self.bench.topics, shard),
             health=self.health,
@@ -243,8 +243,6 @@ async def test_who_reads_again_from_further_back_buries_nothing_twice_and_moves_
 async def test_only_the_reader_of_a_topic_writes_its_dead_letters(bench: Bench) -> None:
     field = await Field(bench).set_up()
     await field.put(BAD, GOOD)
-    host = field.host()
-    host.judging.service, host.judging.dlq = "monitor", bench.topics.dlq("monitor")
-    async with bench.running(host):
+    async with bench.running(field.host("monitor")):
         await bench.until(lambda counts: counts.get("good") == [1])
     assert await bench.letters("monitor") == []

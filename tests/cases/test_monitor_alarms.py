@@ -3,9 +3,6 @@
 import pytest
 from tests.cases.monitor_alone import DECISIONS, FACTS, NOW, ROUTES, Monitor, compiled, one
 
-from headrace.bus.port import Record
-from headrace.codec import Message
-from headrace.envelope import Envelope
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import (
     BreakerChanged,
@@ -17,12 +14,13 @@ from headrace.events.inference import (
 )
 from headrace.events.ops import PartitionResumed, PartitionStopped
 from headrace.events.registry import Route
-from headrace_monitor.core.serving import InferenceFact
+from headrace.log.port import Record
+from headrace_monitor.core.serving_alarms import InferenceFact
 
 
 def stop_of(monitor: Monitor, event: object) -> None:
     record = Record("ops.stops.v1", 0, 0, b"feature/events.x.v1/1", None, (), int(NOW * 1000))
-    monitor.services.take(Message(record, Envelope("", "", "", 0.0), event))
+    monitor.liveness.on_record(event, record)
 
 
 async def test_a_stopped_partition_alerts_until_it_goes_on() -> None:

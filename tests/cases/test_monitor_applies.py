@@ -6,23 +6,23 @@ import time
 import msgspec
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import Log
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import Context
-from headrace.bus.views import read_all
 from headrace.clock import SystemClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, Score, Served
 from headrace.events.monitor import WindowClosed
 from headrace.events.project import ProjectApplied
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Log
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
 from headrace.project import Count, Deployment, FeatureView, Key, Number, Project, Source
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
+from headrace.project.service import Context
 from headrace_monitor.app import Monitor
 
 DAY = 86_400.0
@@ -89,7 +89,7 @@ async def test_a_new_source_is_read_by_the_same_shard_which_keeps_its_windows(pl
     await ensure_topics(log, topics.specs(compile_project(WITH_SOURCE)))
     await apply(WITH_SOURCE)
     async with asyncio.timeout(30):
-        while monitor._shard is None or "e" not in monitor._shard.deployments.watched:
+        while monitor._shard is None or "e" not in monitor._shard.core.deployments.watched:
             await asyncio.sleep(0.02)
     assert monitor._shard is first
     await ask(90, 180)

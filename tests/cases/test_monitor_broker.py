@@ -12,22 +12,23 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Log, Out
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import Context, topics_of
-from headrace.bus.views import read_all
 from headrace.clock import SystemClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
 from headrace.events.monitor import MonitorState, WindowClosed
 from headrace.events.project import ProjectApplied
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import Log, Out
+from headrace.log.views import read_all
 from headrace.project import Binary, Deployment, Number, Project
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
-from headrace.settings import Settings
+from headrace.project.service import Context
 from headrace_broker import free_port
 from headrace_monitor.app import Monitor
 
@@ -121,7 +122,7 @@ async def test_a_replay_at_full_speed_partition_by_partition_gives_whole_windows
         shard, states = monitor._shard, len(await world.read("monitor.state", MonitorState))
         await world.apply(applied("other", project="q"))
         async with asyncio.timeout(20):
-            while shard is not None and "other" not in shard.deployments.declared:
+            while shard is not None and "other" not in shard.core.deployments.declared:
                 await asyncio.sleep(0.05)
         assert monitor._shard is shard
         assert len(await world.read("monitor.state", MonitorState)) == states

@@ -13,17 +13,17 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from headrace.bus.admin import ensure_topics, require_topics
-from headrace.bus.connect import connect
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.needs import needed
-from headrace.bus.port import Out
-from headrace.bus.runtime import topics_of
 from headrace.errors import Misconfigured, Retryable
-from headrace.settings import Settings
-from headrace.topics import Topics
+from headrace.hosting.needs import needed
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics, require_topics
+from headrace.log.connecting import connect
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import Out
+from headrace.log.topics import Topics
 from headrace_broker import Broker, free_port
-from headrace_cli.services import SERVICES
+from headrace_cli.installation.services import SERVICES
 
 SECRET = "alice's secret"
 

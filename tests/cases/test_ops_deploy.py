@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from headrace.obs.health import Health
-from headrace.obs.metrics import page
-from headrace.settings import Settings
+from headrace.hosting.health import Health
+from headrace.hosting.metrics import page
+from headrace.hosting.settings import Settings
 from headrace_broker.config import LONGEST_TRANSACTION_MS, write_config
-from headrace_cli.services import SERVICES
+from headrace_cli.installation.services import SERVICES
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,17 +17,17 @@ from typing import Any
 import psutil
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.connect import connect
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.runtime import topics_of
-from headrace.bus.views import read_all
-from headrace.codec import Codec
-from headrace.settings import Settings
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec
+from headrace.log.connecting import connect
+from headrace.log.kafka import KafkaLog
+from headrace.log.views import read_all
 from headrace_broker import free_port
-from headrace_cli.alarming import Alarms
-from headrace_cli.disk import Disk
-from headrace_cli.services import SERVICES
+from headrace_cli.installation.alerts import Alarms
+from headrace_cli.installation.disk import Disk
+from headrace_cli.installation.services import SERVICES
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

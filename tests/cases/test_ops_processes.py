@@ -17,21 +17,21 @@ from pathlib import Path
 
 import pytest
 
-from headrace.bus.heartbeats import Heartbeats, Vitals
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import Restart, _end, _whole, _worst
 from headrace.clock import ManualClock
-from headrace.codec import Codec
 from headrace.errors import Fatal, Misconfigured
-from headrace.obs import http as health_http
-from headrace.obs.guard import LoopGuard, Silence
-from headrace.obs.health import Health
-from headrace.obs.http import HealthServer
-from headrace.obs.logs import OF_ONE_KIND, Flood
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
+from headrace.hosting import http as health_http
+from headrace.hosting.health import Health
+from headrace.hosting.heartbeats import Heartbeats, Vitals
+from headrace.hosting.http import HealthServer
+from headrace.hosting.logs import OF_ONE_KIND, Flood
+from headrace.hosting.loop_guard import LoopGuard, Silence
+from headrace.hosting.runtime import Restart, _end, _whole, _worst
+from headrace.log.codec import Codec
+from headrace.log.memory import MemoryLog
+from headrace.log.topics import Topics
+from headrace.project.applied import Projects
 from headrace_broker import free_port
-from headrace_cli.children import last_line
+from headrace_cli.installation.children import last_line
 
 SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor", "trainer")
 
@@ -86,7 +86,7 @@ def test_sigterm_at_every_moment_of_a_start_without_a_broker_ends_with_0(service
 
 def test_a_second_signal_ends_a_process_at_once_with_130() -> None:
     script = (
-        "import time\nfrom headrace.stopping import STOPPING\nSTOPPING.begin('x')\nSTOPPING.hand_over(lambda: None)\n"
+        "import time\nfrom headrace.hosting.stopping import STOPPING\nSTOPPING.begin('x')\nSTOPPING.hand_over(lambda: None)\n"
         "print('on', flush=True)\ntime.sleep(60)"
     )
     process = subprocess.Popen(

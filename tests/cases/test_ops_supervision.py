@@ -14,25 +14,25 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headrace.bus.port import Record
-from headrace.bus.stops import way_on
-from headrace.codec import Message
-from headrace.envelope import Envelope
 from headrace.errors import HeadraceError, Retryable
 from headrace.events.ops import HealthReported, PartitionStopped
-from headrace.settings import Settings
-from headrace.topics import Topics
-from headrace_cli import supervisor as supervising
-from headrace_cli.alarming import Alarms, Pulse, disk_almost_full
-from headrace_cli.children import Child, last_line, reunite, rotate
+from headrace.hosting.settings import Settings
+from headrace.hosting.stops import way_on
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace_cli.commands.daily import _is_looping
-from headrace_cli.disk import Disk
-from headrace_cli.folder import LOCK_FILE, locked, sign
-from headrace_cli.local import Local, settings_here
-from headrace_cli.overseeing import AT_WORK_S, Look, Oversight, look_at
-from headrace_cli.standing import local_rows, one_line, service_row, service_rows, stopped_line
-from headrace_cli.supervisor import Supervisor
-from headrace_cli.waiting import NothingMoves, Workers, wait_for
+from headrace_cli.evidence.status import local_rows, one_line, service_row, service_rows, stopped_line
+from headrace_cli.installation import supervisor as supervising
+from headrace_cli.installation.alerts import Alarms, Pulse, disk_almost_full
+from headrace_cli.installation.children import Child, last_line, reunite, rotate
+from headrace_cli.installation.disk import Disk
+from headrace_cli.installation.folder import LOCK_FILE, locked, sign
+from headrace_cli.installation.hung import AT_WORK_S, Look, Oversight, look_at
+from headrace_cli.installation.local import Local, settings_here
+from headrace_cli.installation.supervisor import Supervisor
+from headrace_cli.terminal.waiting import NothingMoves, Workers, wait_for
 
 
 def _until(holds: Callable[[], bool]) -> None:
@@ -154,7 +154,7 @@ async def test_a_folder_that_is_away_for_a_moment_does_not_end_who_looks_after_e
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     home, away = tmp_path / "home", tmp_path / "away"
-    monkeypatch.setattr("headrace_cli.supervisor.HOUSEKEEPING_EVERY_S", 0.0)
+    monkeypatch.setattr("headrace_cli.installation.supervisor.HOUSEKEEPING_EVERY_S", 0.0)
     away.mkdir()
     supervisor = Supervisor(home, 1, False, Settings())
     tending = asyncio.create_task(supervisor._tend(""))

@@ -14,15 +14,15 @@ import pytest
 
 from headrace.errors import Misconfigured
 from headrace.events.training import RetrainAccepted, TrainingProgressed
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+from headrace.hosting.runs import end_runs
+from headrace.hosting.settings import Settings
 from headrace.project.load import load_project
-from headrace.runs import end_runs
-from headrace.settings import Settings
 from headrace_broker import free_port
-from headrace_cli.applying import with_folder
-from headrace_cli.overseeing import is_answering
-from headrace_cli.services import SERVICES
-from headrace_cli.supervisor import Supervisor
+from headrace_cli.installation.hung import is_answering
+from headrace_cli.installation.services import SERVICES
+from headrace_cli.installation.supervisor import Supervisor
+from headrace_cli.projects.apply import with_folder
 from headrace_inference.adapters.load_checks import start_child
 from headrace_trainer.adapters.workers import Workers
 

@@ -6,17 +6,17 @@ import polars as pl
 import pytest
 from tests.cases.outcomes_oracle import HOUR, Outcome, Request, history, label_by_loops
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.projects import Projects
 from headrace.clock import SystemClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Number, Project
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
 from headrace_cli.dataset.building import Wanted, build_dataset
 from headrace_cli.session import Session
 

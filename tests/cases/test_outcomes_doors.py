@@ -12,24 +12,24 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.projects import Projects
-from headrace.bus.views import read_all
 from headrace.clock import SystemClock
-from headrace.codec import Codec, Message, out
-from headrace.envelope import Envelope
 from headrace.events.project import ProjectApplied
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, Regression
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
 from headrace_cli.client import AsyncClient, Client, Rejected
 from headrace_cli.client.kafka_way import KafkaWay
 from headrace_gateway.app import wire
 from headrace_gateway.core.callers import Caller, digest_of
+from headrace_gateway.core.calls import Unclear
 from headrace_gateway.core.outcomes import read_outcomes
-from headrace_gateway.core.questions import Unclear
 
 X = [Number("x")]
 PROJECT = compile_project(
@@ -178,7 +178,7 @@ async def test_the_page_shows_the_path_and_its_examples_work(bench: Bench) -> No
     for name, example in examples.items():
         assert (await bench.post(example["value"], name)).status_code == 202
     assert "202" in post["responses"]
-    assert "OutcomeTold" in page["components"]["schemas"]
+    assert "OutcomeReport" in page["components"]["schemas"]
 
 
 @asynccontextmanager

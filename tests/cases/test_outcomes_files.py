@@ -7,19 +7,19 @@ import polars as pl
 import pytest
 import pytest_asyncio
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.projects import Projects
 from headrace.clock import SystemClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.errors import Misconfigured
 from headrace.events.inference import DecisionMade, Score, Served
 from headrace.events.project import ProjectApplied
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Multiclass, Number, Project
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
-from headrace_cli.outcomes import Wanted, import_file, newest, send_one
+from headrace_cli.outcomes.files import Wanted, import_file, newest, send_one
 from headrace_cli.session import Session
 
 X = [Number("x")]

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.cases.outcomes_oracle import HOUR, Outcome, Request, history, label_by_loops
 
-from headrace.policy import outcomes
-from headrace.policy.outcomes import FATES, Asked, counts_of, fates_of, labels_of, packed, table_of
-from headrace.project.definition import LabelDefinition
+from headrace.events.definition import LabelDefinition
+from headrace.features import outcomes
+from headrace.features.outcomes import FATES, Asked, counts_of, fates_of, labels_of, packed, table_of
 
 H = 6 * HOUR
 

@@ -6,11 +6,11 @@ import pytest
 from tests.cases.monitor_alone import DECISIONS, OUTCOMES, Monitor, compiled, one
 from tests.cases.outcomes_oracle import HOUR, Outcome, Request, history, label_by_loops
 
-from headrace.bus.port import Record, TopicPartition
-from headrace.codec import Message
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
 from headrace.events.monitor import MonitorState, WindowClosed
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record, TopicPartition
 from headrace.project import Binary
 
 H = 6 * HOUR

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from tests.cases.test_before_definition import Place
 
-from headrace.bus.port import Out
-from headrace.envelope import parse_instant
 from headrace.errors import Misconfigured
+from headrace.log.envelope import parse_instant
+from headrace.log.port import Out
 from headrace.project import Count, Deployment, FeatureView, Key, Last, Mean, Project, Source
 from headrace.project.compile import compile_view
 from headrace_cli.commands import feature

@@ -7,17 +7,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from headrace.bus.port import Record
-from headrace.codec import Codec
 from headrace.events.inference import PredictionRequested, Scalar
 from headrace.features.dataset import Inputs
 from headrace.features.rows import RowMaker, check_inputs, entities_of, pin_signature
+from headrace.log.codec import Codec
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace.project import Category, Count, Deployment, Derived, FeatureView, Key, Number, Project, Source
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
 from headrace_cli.client.rows import Row, plain
 from headrace_cli.replay.history import _reader
-from headrace_gateway.core.questions import Asked, Call, read_named, read_v1, read_v2
+from headrace_gateway.core.calls import Asked, Call
+from headrace_gateway.core.requests import read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits
 from headrace_inference.core.contract import Contract
 

@@ -8,15 +8,15 @@ import msgpack
 import numpy as np
 import pytest
 
-from headrace.bus.port import Record
-from headrace.codec import Codec
 from headrace.errors import Poison
 from headrace.events.inference import DecisionMade, FellBack, Score
 from headrace.features.rows import bare_signature
+from headrace.log.codec import Codec
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
-from headrace_cli.explaining import _signature, row_of
+from headrace_cli.evidence.explain import _signature, row_of
 
 TOPICS = Topics.load()
 CODEC = Codec(TOPICS)

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import Invalid, PredictionRequested
 from headrace.features.dataset import Gathered, Inputs
 from headrace.features.entities import entity_key, named_by
 from headrace.features.precision import LARGEST, seen
 from headrace.features.rows import RowMaker, check_inputs, entities_of, pin_signature
+from headrace.log.topics import Topics
 from headrace.project import Category, Deployment, Derived, FeatureView, Key, Mean, Number, Project, Source, Sum
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
-from headrace.topics import Topics
 from headrace_inference.core.contract import Contract
 from headrace_inference.core.rows import Rows
 

@@ -8,23 +8,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import TopicPartition
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import Context
-from headrace.bus.views import read_all
 from headrace.clock import ManualClock, SystemClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
 from headrace.events.monitor import WindowClosed
 from headrace.events.project import ProjectApplied
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog, MemoryReader
+from headrace.log.port import TopicPartition
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
 from headrace.project import Binary, Count, Deployment, FeatureView, Key, Mean, Number, Project, Source
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog, MemoryReader
-from headrace.topics import Topics
+from headrace.project.service import Context
 from headrace_monitor.app import Monitor
 
 DAY = 86_400.0
@@ -134,7 +134,7 @@ class Place:
 
     @property
     def watched(self) -> dict[str, Any]:
-        return self.monitor._shard.deployments.watched if self.monitor._shard is not None else {}
+        return self.monitor._shard.core.deployments.watched if self.monitor._shard is not None else {}
 
     def taken(self) -> dict[str, int]:
         """How often records were given out since the last look, by topic."""
@@ -200,7 +200,7 @@ async def test_a_source_whose_fields_change_is_read_anew_and_nothing_else_is(pla
         "q", [Deployment("e", "u", [Key("who")], [view.by("who")], label=LABEL)], sources=[source], views=[view]
     )
     await place.apply(changed)
-    tables = lambda: shard._intake.sources._tables  # type: ignore[union-attr]  # noqa: E731
+    tables = lambda: shard.core.intake.sources._tables  # type: ignore[union-attr]  # noqa: E731
     await place.until(lambda: len(tables()["ticks"].source.fields) == 3 and len(tables()["ticks"]) >= 20)
     seen = place.taken()
     assert set(seen) == {place.topics.of_source("ticks")}

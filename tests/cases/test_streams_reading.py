@@ -11,27 +11,27 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import Record, TopicPartition
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import Context
 from headrace.clock import ManualClock
-from headrace.codec import Codec, Message, out
-from headrace.envelope import Envelope, Origin
+from headrace.events.definition import TrainingDefinition
 from headrace.events.features import PipelineAdvanced
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
 from headrace.events.training import RetrainAccepted
 from headrace.features.dataset import Rows
-from headrace.obs.health import Health
+from headrace.features.row_cache.cache import bound
+from headrace.hosting.health import Health
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message, out
+from headrace.log.envelope import Envelope, Origin
+from headrace.log.memory import MemoryLog, MemoryReader
+from headrace.log.port import Record, TopicPartition
+from headrace.log.topics import Topics
 from headrace.project import Category, Count, Deployment, FeatureView, Last, Mean, Multiclass, Number, Project, Source
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
-from headrace.project.definition import TrainingDefinition
-from headrace.reading.kept import bound
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog, MemoryReader
-from headrace.topics import Topics
-from headrace_trainer.gathering import Gatherer
+from headrace.project.service import Context
+from headrace_trainer.adapters.gathering import Gatherer
 
 DAY, HOUR = 86_400.0, 3600.0
 START = 1_364_774_400.0

@@ -14,14 +14,14 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 from tests.cases.replay_scene import COPY, NAME, Rows, Scene
 
-from headrace.bus import alone
-from headrace.bus.alone import Taken
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.projects import Projects
 from headrace.clock import SystemClock
 from headrace.events.inference import DecisionMade, Served, VersionUnloadable
 from headrace.events.training import RetrainAccepted, TrainingFinished
-from headrace.settings import Settings
+from headrace.hosting import exclusive as alone
+from headrace.hosting.exclusive import Taken
+from headrace.hosting.settings import Settings
+from headrace.log.kafka import KafkaLog
+from headrace.project.applied import Projects
 from headrace_cli.replay.played import Wanted, play
 from headrace_cli.session import Session
 

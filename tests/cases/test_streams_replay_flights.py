@@ -16,15 +16,15 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 from tests.e2e.commands import Shell
 
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.views import read_all
-from headrace.codec import Codec
 from headrace.events.inference import DecisionMade, Served
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec
+from headrace.log.kafka import KafkaLog
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
 from headrace.project.compile import compile_project
-from headrace.settings import Settings
-from headrace.topics import Topics
 from headrace_broker import free_port
-from headrace_cli.labelled import labels_by_request
+from headrace_cli.outcomes.labelled import labels_by_request
 from headrace_flights.project import project
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(3000)]

@@ -6,19 +6,23 @@ from typing import Any
 
 import pytest
 
-from headrace.bus import artifacts, heartbeats, reading, same_topics, shards
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.needs import needed, tended
-from headrace.bus.port import Log, Out, Record, TopicSpec
-from headrace.bus.runtime import Context, Runnable, run_service
-from headrace.bus.same_topics import SameTopics
-from headrace.bus.shard_logic import Outputs
-from headrace.bus.views import View
 from headrace.errors import Restart
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog, MemoryReader
+from headrace.hosting import group as shards
+from headrace.hosting import heartbeats
+from headrace.hosting.logic import Outputs
+from headrace.hosting.needs import needed, tended
+from headrace.hosting.runtime import Runnable
+from headrace.hosting.settings import Settings
+from headrace.log import reading, same_topics
+from headrace.log.kafka import KafkaLog
+from headrace.log.memory import MemoryLog, MemoryReader
+from headrace.log.port import Log, Out, Record, TopicSpec
+from headrace.log.same_topics import SameTopics
+from headrace.log.topics import Topics
+from headrace.log.views import View
+from headrace.models import artifacts
+from headrace.project.service import Context, run_service
 from headrace.testing.shards import Bench, Counter
-from headrace.topics import Topics
 
 TOPICS = Topics.load()
 

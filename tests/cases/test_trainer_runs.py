@@ -17,20 +17,20 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.runtime import topics_of
-from headrace.bus.views import read_all
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import RegisterVersion
 from headrace.events.training import RetrainRequested, TrainingFinished, TrainingProgressed
+from headrace.hosting.runs import AttemptBegan, AttemptEnded, RunFolder, all_runs, end_runs, runs_folder
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings, environ_of
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.views import read_all
 from headrace.project.compile import compile_project, digest
 from headrace.project.load import load_project
-from headrace.runs import AttemptBegan, AttemptEnded, RunFolder, all_runs, end_runs, runs_folder
-from headrace.settings import Settings, environ_of
 
 if TYPE_CHECKING:
     from headrace_broker import Broker
@@ -248,9 +248,9 @@ async def test_a_killed_worker_is_begun_again_and_one_version_results(bench: Ben
     await bench.fitting()
     os.kill(bench.fits()[0], signal.SIGKILL)
     await bench.until(lambda: len(set(bench.fits())) == 2)
-    keeper = bench.runs()[0].holder()
-    assert keeper is not None
-    os.kill(keeper, signal.SIGKILL)
+    supervisor = bench.runs()[0].holder()
+    assert supervisor is not None
+    os.kill(supervisor, signal.SIGKILL)
     await bench.until(lambda: len(set(bench.fits())) == 3)
     bench.let_go()
     await registered_once(bench, "by-slow")

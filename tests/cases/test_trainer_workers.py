@@ -1,4 +1,4 @@
-"""Who looks after runs on this machine, and what is cleared away; real keepers, no broker."""
+"""Who looks after runs on this machine, and what is cleared away; real supervisors, no broker."""
 
 import asyncio
 import os
@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 
 from headrace.events.training import RetrainAccepted, TrainingFinished
-from headrace.obs.health import Health
-from headrace.runs import RunFolder, all_runs, end_runs, runs_folder
-from headrace.settings import Settings
+from headrace.hosting.health import Health
+from headrace.hosting.runs import RunFolder, all_runs, end_runs, runs_folder
+from headrace.hosting.settings import Settings
 from headrace_trainer.adapters import workers as adapter
 from headrace_trainer.adapters.workers import KEPT, Workers
 
@@ -52,13 +52,13 @@ async def test_so_many_runs_at_once_and_another_trainer_takes_them_up_instead_of
     first, wanted = workers(), [accepted("a"), accepted("b"), accepted("c")]
     await first.tend(wanted)
     await until(lambda: first.of("a").holder() and first.of("b").holder())
-    keepers = [first.of(run).holder() for run in "abc"]
-    assert keepers[2] is None
+    supervisors = [first.of(run).holder() for run in "abc"]
+    assert supervisors[2] is None
     second = workers()
     for _ in range(5):
         await second.tend(wanted)
     assert second._begun == {}
-    assert [second.of(run).holder() for run in "abc"] == keepers
+    assert [second.of(run).holder() for run in "abc"] == supervisors
     first.of("a").append(TrainingFinished("d-a", "a", "failed", "no"))
     await second.tend(wanted)
     assert list(second._begun) == ["c"]
@@ -96,7 +96,7 @@ async def test_a_run_that_cannot_be_begun_degrades_the_trainer_and_is_tried_late
             await found.tend([accepted("a")])
     assert len(tries) == 1
     assert "No space left on device" in found.health.degraded["runs"]
-    found._due_s.clear()
+    found.pauses.due_s.clear()
     await found.tend([accepted("a")])
     assert "runs" not in found.health.degraded
 

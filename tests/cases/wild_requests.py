@@ -17,14 +17,14 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import strategies as st
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import Log
-from headrace.codec import out
-from headrace.envelope import Envelope
 from headrace.events.project import ProjectApplied
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope
+from headrace.log.port import Log
+from headrace.log.topics import Topics
 from headrace.project import Category, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
-from headrace.topics import Topics
 
 DEPLOYMENT = Deployment(
     "delay", unit="flight", inputs=[Number("miles"), Category("carrier", nullable=True)], ladder=[prior(0.26)]

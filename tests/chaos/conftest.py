@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.runtime import topics_of
-from headrace.bus.views import read_all
-from headrace.codec import Codec
-from headrace.settings import Settings
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec
+from headrace.log.kafka import KafkaLog
+from headrace.log.views import read_all
 from headrace_broker import free_port
 
 ROOT = Path(__file__).parents[2]

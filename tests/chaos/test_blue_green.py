@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sklearn.datasets import load_breast_cancer
 
-from headrace.bus.kafka import KafkaLog
-from headrace.codec import Message, out
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, PredictionRequested, Served
-from headrace.topics import Topics
+from headrace.log.codec import Message, out
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.topics import Topics
 from headrace_tumour.project import COLUMNS
 
 if TYPE_CHECKING:

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Record, TopicPartition
-from headrace.bus.reading import pin_offsets, read_up_to
-from headrace.bus.views import View
-from headrace.codec import Codec
 from headrace.features.as_of import as_of
 from headrace.features.events import EventTable
 from headrace.features.plan import plan_view
 from headrace.features.store import OnlineStore
-from headrace.project.compile import compile_project, event_struct
-from headrace.topics import Topics
+from headrace.log.codec import Codec
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import Record, TopicPartition
+from headrace.log.reading import pin_offsets, read_up_to
+from headrace.log.topics import Topics
+from headrace.log.views import View
+from headrace.project.compile import compile_project
+from headrace.project.compile_streams import event_struct
 from headrace_flights.project import project
 
 if TYPE_CHECKING:

@@ -20,13 +20,13 @@ import msgspec
 import psutil
 import pytest
 
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.needs import needed, tended
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import DecisionMade
-from headrace.topics import Topics
-from headrace_cli.children import MISCONFIGURED, RESTART_AT_ONCE
-from headrace_cli.services import SERVICES
+from headrace.hosting.needs import needed, tended
+from headrace.log.kafka import KafkaLog
+from headrace.log.topics import Topics
+from headrace_cli.installation.children import MISCONFIGURED, RESTART_AT_ONCE
+from headrace_cli.installation.services import SERVICES
 
 if TYPE_CHECKING:
     from conftest import Installation

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Out
-from headrace.bus.runtime import topics_of
-from headrace.bus.views import read_all
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, PredictionRequested
 from headrace.events.project import ProjectApplied
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import Out
+from headrace.log.views import read_all
 from headrace.project import Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
-from headrace.settings import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(200)]
 

@@ -12,20 +12,20 @@ import pytest
 import skops.io
 from sklearn.linear_model import LogisticRegression
 
-from headrace.bus import artifacts
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Out, Reader
-from headrace.bus.runtime import topics_of
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, PredictionRequested, Served, ShadowScored
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import ModelVersion, Route
 from headrace.features.rows import pin_signature
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import Out, Reader
+from headrace.models import artifacts
 from headrace.project import Deployment, Number, Project, prior
 from headrace.project.compile import compile_project, digest
-from headrace.settings import Settings
 from headrace.testing.registry import version_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(550)]

@@ -12,12 +12,12 @@ import msgspec
 import psutil
 import pytest
 
-from headrace.bus.runtime import topics_of
-from headrace.codec import out
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, OutcomeObserved, PredictionRequested
 from headrace.events.ops import HealthReported
-from headrace.settings import Settings
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope
 
 if TYPE_CHECKING:
     from conftest import Installation

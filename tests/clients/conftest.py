@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.runtime import topics_of
-from headrace.settings import Settings
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.kafka import KafkaLog
 from headrace_broker import free_port
 from headrace_cli.main import app
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.runtime import topics_of
-from headrace.settings import Settings
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.kafka import KafkaLog
 from headrace_broker import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]

@@ -12,6 +12,7 @@ PACKAGES = (
     "headrace_gateway",
     "headrace_inference",
     "headrace_feature",
+    "headrace_pipeline.core",
     "headrace_registry",
     "headrace_monitor",
     "headrace_trainer",
@@ -33,6 +34,6 @@ def test_the_examples_of_all_modules_hold() -> None:
     assert attempted > 15
 
 
-@pytest.mark.parametrize("name", ["headrace.envelope", "headrace.policy.verdict", "headrace.project.durations"])
+@pytest.mark.parametrize("name", ["headrace.log.envelope", "headrace.events.verdicts", "headrace.durations"])
 def test_the_rules_in_prose_have_an_example(name: str) -> None:
     assert doctest.DocTestFinder().find(importlib.import_module(name))

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from headrace.bus import poison
-from headrace.bus.kafka_writers import TRANSACTION_TIMEOUT_S
-from headrace.bus.watching import LONGEST_TRANSACTION_MS
+from headrace.asking.requests import LONGEST_WAIT_MS, MAX_ID_BYTES, MAX_ROWS
 from headrace.features.samples import ROWS
+from headrace.hosting.settings import Settings
+from headrace.hosting.watchdog import LONGEST_TRANSACTION_MS
+from headrace.log import poison
+from headrace.log.kafka_writers import TRANSACTION_TIMEOUT_S
 from headrace.models import proving
-from headrace.policy.asked import LONGEST_WAIT_MS, MAX_ID_BYTES, MAX_ROWS
 from headrace.project import Breaker, Canary, pipeline
 from headrace.project.deployments import GUARDRAILS
-from headrace.settings import Settings
 from headrace_cli.client import AsyncClient
 from headrace_cli.client.rows import LONGEST_DEADLINE_S
-from headrace_cli.sampling import MOST_ROWS
+from headrace_cli.models.samples import MOST_ROWS
 from headrace_gateway.settings import Limits
 from headrace_inference.core.overload import LINES
 

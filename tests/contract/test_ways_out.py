@@ -8,7 +8,7 @@ import pytest
 import typer.main
 from typer.core import TyperGroup
 
-from headrace.settings import strangers
+from headrace.hosting.settings import strangers
 from headrace_cli.main import app
 
 ROOT = Path(__file__).parents[2]

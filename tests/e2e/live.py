@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from tests.cases.concept_streams import Floats, Stream
 from tests.e2e.commands import Shell
 
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.runtime import topics_of
-from headrace.bus.views import read_all
-from headrace.codec import Codec, Message
 from headrace.events.inference import DecisionMade, FellBack, Served
-from headrace.settings import Settings
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec, Message
+from headrace.log.kafka import KafkaLog
+from headrace.log.views import read_all
 
 Event = TypeVar("Event")
 

@@ -12,7 +12,7 @@ from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import Signature, VersionRegistered
 from headrace.events.training import RetrainRequested, TrainingFinished
 from headrace_broker import free_port
-from headrace_trainer.building import built
+from headrace_trainer.adapters.estimators import build_estimator
 from headrace_trainer.core.target import Target
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -67,7 +67,7 @@ def alike(stream: Stream, rows: int, asked: slice) -> float:
     assert stream.changed is not None
     known = slice(stream.changed, stream.changed + rows)
     inputs = stream.inputs.astype(np.float32)
-    model = built(build, Signature((), ""), 0, Target("binary")).fit(inputs[known], stream.labels[known])
+    model = build_estimator(build, Signature((), ""), 0, Target("binary")).fit(inputs[known], stream.labels[known])
     return log_loss(stream.labels[asked], model.predict_proba(inputs[asked])[:, 1])
 
 

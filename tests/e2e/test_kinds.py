@@ -16,12 +16,12 @@ import pytest
 from sklearn.datasets import load_diabetes, load_digits
 from tests.e2e.commands import Shell
 
-from headrace.bus.kafka import KafkaLog
-from headrace.codec import out
-from headrace.envelope import Envelope
 from headrace.events.inference import OutcomeObserved, PredictionRequested
-from headrace.settings import Settings
-from headrace.topics import Topics
+from headrace.hosting.settings import Settings
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.topics import Topics
 from headrace_broker import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(1500)]

@@ -15,16 +15,16 @@ import pytest
 from tests.e2e.commands import Shell
 from tests.e2e.live import messages_of
 
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Out, Producer
-from headrace.bus.runtime import topics_of
-from headrace.codec import out
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, FellBack, OutcomeObserved, PredictionRequested, Served
 from headrace.events.monitor import FindingOpened, WindowClosed
 from headrace.events.registry import VersionRegistered
 from headrace.events.training import TrainingFinished
-from headrace.settings import Settings
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import Out, Producer
 from headrace_broker import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]

@@ -10,29 +10,29 @@ import pytest
 import skops.io
 from sklearn.linear_model import LogisticRegression
 
-from headrace.bus import artifacts
-from headrace.bus.admin import ensure_topics
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import Context
-from headrace.bus.views import read_all
 from headrace.clock import SystemClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.events.alerts import AlertChanged
+from headrace.events.definition import ProjectDefinition
 from headrace.events.inference import DecisionMade, FellBack, OutcomeObserved, PredictionRequested, Served
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import AliasMoved, ModelVersion, Route, RouteChanged
 from headrace.features.rows import pin_signature
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
+from headrace.models import artifacts
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, prior
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
-from headrace.project.definition import ProjectDefinition
 from headrace.project.deployments import LabelKind
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog
+from headrace.project.service import Context
 from headrace.testing.registry import version_of
-from headrace.topics import Topics
 from headrace_inference.app import wire
 from headrace_monitor.app import build as monitor
 from headrace_registry.app import build as registry

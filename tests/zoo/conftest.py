@@ -12,23 +12,23 @@ import pytest
 from tests.zoo.keeping import Kept
 from tests.zoo.whole import Whole
 
-from headrace.bus import artifacts
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.projects import Projects
-from headrace.bus.views import read_all
 from headrace.clock import SystemClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.events.inference import VersionWarmed
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import ModelVersion, Route
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
+from headrace.models import artifacts
 from headrace.project import Project
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
-from headrace.settings import Settings
 from headrace.testing.registry import version_of
-from headrace.topics import Topics
 from headrace_cli.client import AsyncClient
 from headrace_cli.client.kafka_way import OwnKafkaWay
 from headrace_gateway.app import wire as wire_gateway

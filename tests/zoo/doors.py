@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 from tests.zoo.keeping import Kept
 
-from headrace.policy.prediction import Prediction
+from headrace.asking.prediction import Prediction
 from headrace_cli.client import AsyncClient
 
 Inputs = Sequence[Mapping[str, Any]]

@@ -14,8 +14,8 @@ from headrace.models.matching import matched
 from headrace.models.proving import Answering, served, within
 from headrace.project import Project
 from headrace.project.compile import compile_project
-from headrace_cli.agreeing import Agreed, Said
-from headrace_cli.proofs import answering, proven
+from headrace_cli.models.agreement import Agreed, Said
+from headrace_cli.models.proofs import answering, proven
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tests.zoo.keeping import Kept
 
-from headrace.settings import Settings
-from headrace_cli.registering import Done, Registration, register_file
+from headrace.hosting.settings import Settings
+from headrace_cli.models.registration import Done, Registration, register_file
 
 ENDINGS = {"skops": ".skops", "onnx": ".onnx", "xgboost": ".ubj", "lightgbm": ".txt"}
 SERVICES = ("registry", "inference", "gateway")

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.feeding import Applied
-from headrace.bus.partition import partition_of
-from headrace.bus.port import Record, TopicPartition
-from headrace.bus.views import read_all
-from headrace.codec import Codec, Message
-from headrace.envelope import Envelope
+from headrace.asking.feeding import Applied
 from headrace.events.ops import HealthReported
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.partition import partition_of
+from headrace.log.port import Record, TopicPartition
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
 from headrace.project import Outcome
 from headrace.project.compile import compile_project
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
 from headrace_cli.replay.spool import Spool, Told
 from headrace_cli.replay.streams import Events, streams_of
 from headrace_flights.events import Departure, Landing, Weather

@@ -15,22 +15,24 @@ from typer.testing import CliRunner
 
 from headrace.errors import Misconfigured
 from headrace.events.ops import HealthReported
+from headrace.hosting.settings import Settings, origins
 from headrace.models.engine import load as load_engine
 from headrace.project.compile import compile_project
 from headrace.project.load import load_project
-from headrace.settings import Settings, origins
-from headrace_cli.applying import differences
-from headrace_cli.children import Child
 from headrace_cli.drill import models
+from headrace_cli.evidence.status import service_row
+from headrace_cli.installation.children import Child
 from headrace_cli.main import app, run
+from headrace_cli.projects.apply import differences
 from headrace_cli.scaffold import write_project
-from headrace_cli.standing import service_row
 
 CLOSED = ["sh", "-c", 'exec "$0" "$@" <&- >&-', sys.executable]
 
 
 def test_the_lock_of_a_folder_is_no_input_or_output_though_those_were_closed(tmp_path: Path) -> None:
-    told = "import pathlib, sys; from headrace_cli.folder import locked; sys.exit(locked(pathlib.Path('.')))"
+    told = (
+        "import pathlib, sys; from headrace_cli.installation.folder import locked; sys.exit(locked(pathlib.Path('.')))"
+    )
     assert subprocess.run([*CLOSED, "-c", told], cwd=tmp_path, check=False, timeout=60).returncode >= 3
 
 

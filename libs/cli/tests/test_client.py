@@ -13,20 +13,20 @@ import pandas as pd
 import pytest
 import pytest_asyncio
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import Out
-from headrace.bus.projects import Projects
-from headrace.bus.views import read_all
 from headrace.clock import SystemClock
-from headrace.codec import Codec, Message, header, out
-from headrace.envelope import Envelope
 from headrace.events.inference import Answer, FellBack, Invalid, PredictionAnswered, Refused, Score, Served
 from headrace.events.project import ProjectApplied
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message, header, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Out
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
 from headrace.project import Category, Deployment, Number, Project
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
 from headrace_cli.client import AsyncClient, Client, ClientError, NotAnswered, Rejected, Row, Unreachable, kafka_way
 from headrace_cli.client.http_way import HttpWay
 from headrace_cli.client.kafka_way import KafkaWay

@@ -7,21 +7,21 @@ import numpy as np
 import polars as pl
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.projects import Projects
 from headrace.clock import ManualClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope, Origin
 from headrace.errors import Misconfigured
 from headrace.events.features import PipelineAdvanced
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
+from headrace.features.row_cache.cache import State
+from headrace.features.row_cache.parts import framed
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope, Origin
+from headrace.log.memory import MemoryLog
+from headrace.log.topics import Topics
 from headrace.project import Binary, Category, Count, Deployment, Derived, FeatureView, Mean, Number, Project, Source
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
-from headrace.reading.kept import State
-from headrace.reading.parts import framed
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
 from headrace_cli.commands.dataset import told_of
 from headrace_cli.dataset.building import Wanted, build_dataset
 from headrace_cli.session import Session

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import WindowClosed
 from headrace.project import Binary, BlueGreen, Canary, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
-from headrace_cli.expectations import expectations
+from headrace_cli.projects.expectations import expectations
 
 DAY_S = 86_400.0
 WINDOWS = [WindowClosed("d", n * DAY_S, (n + 1) * DAY_S, 1000, 900, 0.2, "PASS") for n in range(9)]

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from headrace.errors import Misconfigured
 from headrace.models import skops_format
-from headrace_cli.converting import convert
-from headrace_cli.importing import find
 from headrace_cli.main import app
+from headrace_cli.models.conversion import convert
+from headrace_cli.models.mlflow import find
 
 ROWS = np.random.default_rng(1).normal(size=(100, 3)).astype(np.float32)
 LABELS = (ROWS[:, 0] > 0).astype(int)

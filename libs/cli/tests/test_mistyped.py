@@ -7,8 +7,8 @@ import pytest
 import typer.main
 from typer.core import TyperGroup
 
-from headrace_cli import reasons
 from headrace_cli.main import app, run
+from headrace_cli.terminal import reasons
 
 
 def commands() -> Iterator[tuple[str, ...]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import Misconfigured
-from headrace_cli.registering import Registration, read_file, register_file
+from headrace_cli.models.registration import Registration, read_file, register_file
 
 ABOUT = Registration("flight-delay", "to see")
 

@@ -1,10 +1,15 @@
 """What others wrote is printed as it is: it is no markup, and no order to the terminal."""
 
+from types import SimpleNamespace
+
+import msgpack
 import pytest
 
-from headrace.bus.port import Record
+from headrace.log.codec import Codec
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace_cli.commands import explain, topic
-from headrace_cli.render import say, show
+from headrace_cli.terminal.render import say, show
 
 HOSTILE = "[/b] [red]\x1b[2J\x07[link=x]"
 SHOWN = r"[/b] [red]\x1b[2J\x07[link=x]"
@@ -43,3 +48,15 @@ def test_the_row_of_a_decision_is_headed_in_one_line_however_narrow_it_is(capsys
     printed = capsys.readouterr().out.splitlines()
     assert "the row that it was answered from" in printed
     assert "why this version, newest first" in printed
+
+
+def test_a_record_that_the_codec_cannot_read_is_tailed_with_what_it_holds_and_why_it_is_not_read(
+    capsys: pytest.CaptureFixture,
+) -> None:
+    topics = Topics.load()
+    session = SimpleNamespace(topics=topics, codec=Codec(topics))
+    record = Record(topics.name("inference.requests"), 0, 7, b"u", msgpack.packb({"unit": "u", "inputs": 5}), (), 1_000)
+    topic._print(session, record, as_json=False)  # ty: ignore[invalid-argument-type]  what it reads of a session
+    printed = capsys.readouterr().out
+    assert '{"unit": "u", "inputs": 5}' in printed
+    assert "Expected `object`, got `int` - at `$.inputs`" in printed

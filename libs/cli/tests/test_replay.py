@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from headrace.errors import Misconfigured
+from headrace.events.definition import DeploymentDefinition
 from headrace.project import Binary, Category, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
 from headrace_cli.replay.figures import binned, interval
 from headrace_cli.replay.history import History, Mapping
 from headrace_cli.replay.ids import Ids, Rows
 from headrace_cli.replay.played import Wanted
 from headrace_cli.replay.spool import Asked, Known, Spool
-from headrace_cli.tables import Table
+from headrace_cli.tables.files import Table
 
 NOW_S = 2e9
 FULL = Mapping("unit", "at", "late", "known")

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
 
-from headrace.bus.port import Record
-from headrace.codec import Message
-from headrace.envelope import Envelope
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import (
     DecisionMade,
     Invalid,
@@ -21,9 +19,11 @@ from headrace.events.inference import (
     ShadowScored,
 )
 from headrace.events.registry import AliasMoved
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, Regression, prior
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
 from headrace_cli.replay.figures import Figures, counts
 from headrace_cli.replay.gathering import Gathered
 from headrace_cli.replay.ids import Ids

@@ -4,18 +4,18 @@ from typing import Any
 
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import TopicPartition
-from headrace.bus.projects import Projects
 from headrace.clock import ManualClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope, derived_id
 from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
 from headrace.events.registry import CommandRefused, RolledBack, RolloutAborted
 from headrace.events.training import RetrainAccepted, TrainingFinished, TrainingProgressed
-from headrace.testing.memory import MemoryLog
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope, derived_id
+from headrace.log.memory import MemoryLog
+from headrace.log.port import TopicPartition
+from headrace.log.topics import Topics
+from headrace.project.applied import Projects
 from headrace.testing.registry import version_of
-from headrace.topics import Topics
 from headrace_cli.replay.gathering import ends_now
 from headrace_cli.replay.meanwhile import lines, meanwhile_of
 from headrace_cli.session import Session

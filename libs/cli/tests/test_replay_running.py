@@ -5,26 +5,26 @@ from typing import Any
 
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import TopicPartition
-from headrace.bus.projects import Projects
-from headrace.bus.views import read_all
 from headrace.clock import ManualClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.errors import HeadraceError
 from headrace.events.ops import HealthReported
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.port import TopicPartition
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
 from headrace.project import Binary, Deployment, Number, Project, prior
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
-from headrace_cli import waiting
 from headrace_cli.replay.ids import Ids, Sent
 from headrace_cli.replay.running import Replay
 from headrace_cli.replay.spool import Asked, Known
 from headrace_cli.session import Session
-from headrace_cli.waiting import NothingMoves
+from headrace_cli.terminal import waiting
+from headrace_cli.terminal.waiting import NothingMoves
 
 TOPICS = Topics.load(requests=2)
 IDS = Ids("replay-a-", "headrace-replay/m")

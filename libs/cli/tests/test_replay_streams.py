@@ -12,16 +12,17 @@ import msgspec
 import polars as pl
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.feeding import AHEAD_S, Applied
-from headrace.bus.playing import Pace
-from headrace.bus.port import Out, Record, TopicPartition
-from headrace.bus.projects import Projects
+from headrace.asking.feeding import AHEAD_S, Applied
+from headrace.asking.playback import Pace
 from headrace.clock import ManualClock
-from headrace.codec import Codec, Message
-from headrace.envelope import Envelope
 from headrace.errors import Misconfigured
 from headrace.events.ops import HealthReported
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Out, Record, TopicPartition
+from headrace.log.topics import Topics
 from headrace.project import (
     Binary,
     Count,
@@ -37,9 +38,8 @@ from headrace.project import (
     pipeline,
     prior,
 )
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
 from headrace_cli.replay.fed import Fed, read_file
 from headrace_cli.replay.fed import Source as File
 from headrace_cli.replay.spool import Spool, Told

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from headrace.errors import Misconfigured
-from headrace_cli import cells
-from headrace_cli.tables import BadRow, Column, Row, Table
+from headrace_cli.tables import cells
+from headrace_cli.tables.files import BadRow, Column, Row, Table
 
 APRIL_S = 1364774400.0
 

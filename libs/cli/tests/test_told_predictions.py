@@ -2,11 +2,11 @@
 
 import pytest
 
+from headrace.asking.prediction import OutputKind, Prediction
 from headrace.errors import HeadraceError, Misconfigured
 from headrace.events.inference import FellBack, Score, Served
-from headrace.policy.prediction import OutputKind, Prediction
 from headrace_cli.commands.daily import told_of, unanswered
-from headrace_cli.explaining import told
+from headrace_cli.evidence.explain import told
 
 
 def served(**fields: object) -> Prediction:

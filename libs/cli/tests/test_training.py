@@ -5,20 +5,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import Record
-from headrace.bus.projects import Projects
 from headrace.clock import ManualClock
-from headrace.codec import Codec, Message, out
-from headrace.envelope import Envelope
 from headrace.errors import Misconfigured
 from headrace.events.project import ProjectApplied
 from headrace.events.training import RetrainAccepted, RetrainRefused, TrainingFinished, TrainingProgressed
+from headrace.hosting.runs import Progress, RunFolder
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Number, Project, Training, not_worse_than_champion
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
-from headrace.runs import Progress, RunFolder
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
 from headrace_cli.commands.training import _row, refuse, runs_of, stop
 from headrace_cli.session import Session
 

@@ -8,25 +8,26 @@ import msgspec
 import numpy as np
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import Out, TopicPartition
-from headrace.bus.shards import ShardHost
-from headrace.bus.views import View
 from headrace.clock import ManualClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope, Origin
+from headrace.events.definition import ProjectDefinition
 from headrace.events.features import PipelineAdvanced
 from headrace.features.events import EventTable
 from headrace.features.origins import PLACES_BYTES, Origins
 from headrace.features.repeats import PART_IDENTITIES
 from headrace.features.store import OnlineStore
-from headrace.obs.health import Health
-from headrace.obs.metrics import page
+from headrace.hosting.group import ShardGroup
+from headrace.hosting.health import Health
+from headrace.hosting.metrics import page
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope, Origin
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Out, TopicPartition
+from headrace.log.topics import Topics
+from headrace.log.views import View
 from headrace.project import Count, Deployment, FeatureView, Key, Max, Mean, Project, Source
-from headrace.project.compile import compile_project, event_struct
-from headrace.project.definition import ProjectDefinition
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
+from headrace.project.compile import compile_project
+from headrace.project.compile_streams import event_struct
 from headrace_feature.adapters.admission import Admission
 from headrace_feature.adapters.history import History
 from headrace_feature.shell import FeatureShard
@@ -104,7 +105,7 @@ class Bench:
             shards[number] = FeatureShard(self.topics, [self.project], number, self.history, self.health)
             return shards[number]
 
-        host = ShardHost(
+        host = ShardGroup(
             self.log,
             self.codec,
             self.topics,
@@ -168,8 +169,8 @@ async def test_events_of_a_raw_topic_that_was_made_again_are_no_repeats_whoever_
     topic = bench.topics.of_source("landings")
 
     def marker(offset: int, topic_id: str) -> Out:
-        said = PipelineAdvanced("land", "raw.m.v1", 0, offset, topic_id)
-        return out(topic, None, said, Envelope(f"m{offset}", "", "t", START), 0)
+        event = PipelineAdvanced("land", "raw.m.v1", 0, offset, topic_id)
+        return out(topic, None, event, Envelope(f"m{offset}", "", "t", START), 0)
 
     old, new = [bench.landing(n, 1.0) for n in range(10)], [bench.landing(n, 4.0) for n in range(5)]
     await bench.send(marker(-1, "old"), *old, marker(9, "old"), *old)
@@ -191,9 +192,9 @@ async def test_markers_that_somebody_invents_never_make_the_shards_own_record_on
     bench: Bench,
 ) -> None:
     def marker(n: int, topic: str) -> Out:
-        said = {"pipeline": "x", "topic": topic, "partition": 0, "offset": 2**46, "topic_id": f"{n:036}"}
+        event = {"pipeline": "x", "topic": topic, "partition": 0, "offset": 2**46, "topic_id": f"{n:036}"}
         headers = (("ce_type", b"pipeline.advanced"),)
-        return Out(bench.topics.of_source("landings"), b"AA", msgspec.msgpack.encode(said), headers, partition=0)
+        return Out(bench.topics.of_source("landings"), b"AA", msgspec.msgpack.encode(event), headers, partition=0)
 
     impossible = [marker(n, f"{n:04}" + "\U0001f600" * 290) for n in range(10)]
     longest = [marker(n, f"{n:04}".ljust(249, "x")) for n in range(1000)]

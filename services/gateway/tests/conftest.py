@@ -1,5 +1,5 @@
 """Gateway and inference as real processes on a real broker; and the gateway alone on the log in memory, with an inference
-that answers as told.
+that answers as the test says.
 """
 
 import asyncio
@@ -17,31 +17,32 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.asking import Asker
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.observing import Observer
-from headrace.bus.port import Out
-from headrace.bus.projects import Projects
-from headrace.bus.views import read_all
+from headrace.asking.asker import Asker
+from headrace.asking.outcome_writer import Observer
 from headrace.clock import SystemClock
-from headrace.codec import Codec, Message, header, out
-from headrace.envelope import Envelope
 from headrace.events.inference import Answer, PredictionAnswered, Score, Served
 from headrace.events.ops import HealthReported
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import Route
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message, header, out
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Out
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
 from headrace.project import Category, Deployment, Number, Project, prior
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
 from headrace_gateway.adapters.catalogue import Catalogue
-from headrace_gateway.adapters.http import Doors, make_app
+from headrace_gateway.adapters.http import make_app
 from headrace_gateway.app import wire
 from headrace_gateway.core.callers import Caller
 from headrace_gateway.settings import Limits
+from headrace_gateway.shell import Api
 
 PROJECT = compile_project(
     Project(
@@ -179,8 +180,8 @@ class Bench:
         catalogue = Catalogue(self.log, self.codec, self.topics, self.projects, self.clock)
         await catalogue.start()
         observer = Observer(self.log, self.topics, instance)
-        doors = Doors(asker, observer, catalogue, self.health, self.clock, limits)
-        app = make_app(doors, catalogue, callers, self.clock, limits)
+        api = Api(asker, observer, catalogue, self.health, self.clock, limits, callers)
+        app = make_app(api, catalogue, limits, has_keys=bool(callers))
         await asker.start()
         stop = asyncio.Event()
         tasks = [asyncio.create_task(part(stop)) for part in (asker.run, self.respond)]
@@ -235,9 +236,9 @@ class Bench:
 
     def report(self, *loaded: str, **changes: Any) -> None:
         """An inference instance reports."""
-        told = HealthReported("inference", "inference-1", True, loaded=loaded, **changes)
+        reported = HealthReported("inference", "inference-1", True, loaded=loaded, **changes)
         topic = self.topics.name("ops.health")
-        self.log.append(out(topic, "inference/inference-1", told, Envelope("h", "", "test", 0.0)))
+        self.log.append(out(topic, "inference/inference-1", reported, Envelope("h", "", "test", 0.0)))
 
     async def requests(self) -> list[Message]:
         return await read_all(self.log, self.codec, [self.topics.name("inference.requests")])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from headrace.codec import header
+from headrace.log.codec import header
 from headrace_gateway.core.callers import Caller, digest_of
 
 Bench = Any  # the fixture of conftest.py
@@ -43,7 +43,7 @@ async def test_who_has_no_valid_key_gets_401_and_nothing_is_asked(bench: Bench, 
 
 
 @pytest.mark.parametrize(
-    ("headers", "said"),
+    ("headers", "reason"),
     [
         ({}, "an API key is needed"),
         ({"Authorization": "Bearer wrong"}, "unknown key"),
@@ -51,9 +51,9 @@ async def test_who_has_no_valid_key_gets_401_and_nothing_is_asked(bench: Bench, 
         ({"Authorization": "Bearer gone"}, "the key has expired"),
     ],
 )
-async def test_401_says_which_of_the_three_it_is(bench: Bench, headers: dict[str, str], said: str) -> None:
+async def test_401_says_which_of_the_three_it_is(bench: Bench, headers: dict[str, str], reason: str) -> None:
     async with bench.client(callers=KEYS) as client:
-        assert said in (await client.post(bench.path, json=bench.body, headers=headers)).json()["error"]
+        assert reason in (await client.post(bench.path, json=bench.body, headers=headers)).json()["error"]
 
 
 async def test_a_key_for_other_deployments_is_403_and_neither_sees_nor_asks_them(bench: Bench) -> None:

@@ -11,15 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.asking.prediction import OutputKind, predicted
 from headrace.events.inference import Expired, FellBack, Invalid, PredictionAnswered, Refused, Score, Served
-from headrace.policy.prediction import OutputKind, predicted
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace_gateway.core.admission import refuse_body, refuse_rows
+from headrace_gateway.core.admission import choose_caller, refuse_body, refuse_rate, refuse_rows
 from headrace_gateway.core.answers import Reply, named_reply, v1_reply, v2_reply
-from headrace_gateway.core.bodies import Broken, TooLarge, packed, unpacked
-from headrace_gateway.core.callers import Bucket, Caller, Nobody, digest_of, find_caller
-from headrace_gateway.core.questions import Asked, Call, Unclear, read_named, read_v1, read_v2
+from headrace_gateway.core.callers import ANYONE, Bucket, Caller, RateLimits, Unidentified, digest_of, find_caller
+from headrace_gateway.core.calls import Asked, Call, Unclear
+from headrace_gateway.core.compression import Broken, TooLarge, packed, unpacked
+from headrace_gateway.core.metadata import index_entries
+from headrace_gateway.core.readiness import why_cannot_ask, why_unready
+from headrace_gateway.core.requests import read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits
 
 NOW_S = 1_364_860_800.0
@@ -61,11 +64,11 @@ def asked(*inputs: dict[str, Any], **more: Any) -> Asked:
 
 def binary(*tensors: tuple[str, str, list[int], bytes], deployment: Any = DELAY, cut: int = 0) -> Asked | Unclear:
     """A V2 body whose tensors all lie in its binary part; `cut`: bytes missing at the end."""
-    told = [
+    described = [
         {"name": name, "datatype": datatype, "shape": shape, "parameters": {"binary_data_size": len(raw)}}
         for name, datatype, shape, raw in tensors
     ]
-    head = msgspec.json.encode({"inputs": told})
+    head = msgspec.json.encode({"inputs": described})
     body = b"".join([head, *(raw for _, _, _, raw in tensors)])
     return read_v2(body[: len(body) - cut], call(deployment=deployment, json_bytes=len(head)))
 
@@ -121,7 +124,7 @@ def test_a_tenants_key_is_not_another_tenants() -> None:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "more", "said"),
+    ("inputs", "more", "reason"),
     [
         ([tensor("height", 1)], {}, "takes no input 'height'"),
         ([tensor("miles", 1, 2), text("carrier", "AA")], {}, "same number of rows"),
@@ -142,10 +145,10 @@ def test_a_tenants_key_is_not_another_tenants() -> None:
         ([tensor("miles", 1)], {"key": "a\nb"}, "Idempotency-Key"),
     ],
 )
-def test_a_body_that_cannot_be_answered_says_why(inputs: list[Any], more: dict[str, Any], said: str) -> None:
+def test_a_body_that_cannot_be_answered_says_why(inputs: list[Any], more: dict[str, Any], reason: str) -> None:
     found = read(*inputs, **more)
     assert isinstance(found, Unclear)
-    assert said in found.reason
+    assert reason in found.reason
 
 
 @pytest.mark.parametrize(
@@ -199,7 +202,7 @@ def test_nan_in_binary_is_a_missing_value_where_one_may_be_missing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tensors", "cut", "said"),
+    ("tensors", "cut", "reason"),
     [
         ([("miles", "FP64", [1], bytes(7))], 0, "no whole number"),
         ([("miles", "FP64", [2], bytes(8))], 0, "wants 2 values"),
@@ -208,10 +211,10 @@ def test_nan_in_binary_is_a_missing_value_where_one_may_be_missing() -> None:
         ([("carrier", "BYTES", [1], b"\x01\x00\x00\x00\xff")], 0, "UTF-8"),
     ],
 )
-def test_binary_parts_that_do_not_fit_are_refused(tensors: list[Any], cut: int, said: str) -> None:
+def test_binary_parts_that_do_not_fit_are_refused(tensors: list[Any], cut: int, reason: str) -> None:
     found = binary(*tensors, cut=cut)
     assert isinstance(found, Unclear)
-    assert said in found.reason
+    assert reason in found.reason
 
 
 @given(st.binary(max_size=200), st.integers(0, 220))
@@ -248,12 +251,12 @@ def served(value: float | None = 0.5, **changes: Any) -> PredictionAnswered:
     return msgspec.structs.replace(answered, **changes)
 
 
-def told(*answers: PredictionAnswered | None, kind: OutputKind = OutputKind()) -> list[Any]:  # noqa: B008 - frozen
+def predictions(*answers: PredictionAnswered | None, kind: OutputKind = OutputKind()) -> list[Any]:  # noqa: B008 - frozen
     return [predicted("delay", f"r{n}", answered, lambda _: kind, 2000) for n, answered in enumerate(answers)]
 
 
 def v2(*answers: PredictionAnswered | None, kind: OutputKind = OutputKind(), **ask: Any) -> Reply:  # noqa: B008
-    return v2_reply(Asked((), 2000, **ask), told(*answers, kind=kind))
+    return v2_reply(Asked((), 2000, **ask), predictions(*answers, kind=kind))
 
 
 def test_a_prediction_is_200_with_score_label_and_version() -> None:
@@ -322,7 +325,7 @@ def test_a_fall_back_is_200_and_says_so() -> None:
 def test_each_refusal_has_its_status_and_names_the_request(
     answered: PredictionAnswered | None, status: int, outcome: str
 ) -> None:
-    for reply in (v2(served(), answered), v1_reply(told(served(), answered))):
+    for reply in (v2(served(), answered), v1_reply(predictions(served(), answered))):
         body = msgspec.json.decode(reply.body)
         assert (reply.status, body["request_id"], body["outcome"]) == (status, "r1", outcome)
         assert reply.headers.get("Retry-After") == ("3" if status == 503 else None)
@@ -330,14 +333,14 @@ def test_each_refusal_has_its_status_and_names_the_request(
 
 def test_for_people_each_row_has_its_own_outcome() -> None:
     invalid = served(answer=Invalid("miles is missing", "miles"))
-    reply = named_reply(Asked((), 2000), told(served(0.75), invalid))
+    reply = named_reply(Asked((), 2000), predictions(served(0.75), invalid))
     rows = msgspec.json.decode(reply.body)["rows"]
     assert reply.status == 200
     assert [(row["outcome"], row["value"], row["reason"]) for row in rows] == [
         ("served", 0.75, ""),
         ("invalid", None, "miles is missing"),
     ]
-    assert named_reply(Asked((), 2000, is_list=False), told(invalid)).status == 400
+    assert named_reply(Asked((), 2000, is_list=False), predictions(invalid)).status == 400
 
 
 def test_too_much_is_turned_away_at_the_door() -> None:
@@ -377,10 +380,10 @@ def test_a_key_is_known_until_it_expires() -> None:
     assert find_caller("s3cret", [shop, old], NOW_S) == shop
     assert find_caller("past", [shop, old], NOW_S - 1) == old
     assert [find_caller(key, [shop, old], NOW_S) for key in ("past", "", "S3cret", "x" * 10_000)] == [
-        Nobody.EXPIRED,
-        Nobody.NO_KEY,
-        Nobody.UNKNOWN,
-        Nobody.UNKNOWN,
+        Unidentified.EXPIRED,
+        Unidentified.NO_KEY,
+        Unidentified.UNKNOWN,
+        Unidentified.UNKNOWN,
     ]
 
 
@@ -391,3 +394,69 @@ def test_a_rate_lets_no_more_pass_than_burst_and_time_allow(pauses: list[float])
         now_s += pause_s
         passed += bucket.take(2.0, 3.0, now_s) is None
     assert passed <= 3 + 2.0 * now_s + 1e-6
+
+
+SHOP = Caller("shop", digest_of("s3cret"), per_s=1.0, burst=1.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "authorization", "found"),
+    [
+        ("/v2", b"Bearer s3cret", SHOP),
+        ("/v2", b"", ("Bearer", "an API key is needed")),
+        ("/v2", b"Basic OnMzY3JldA==", ("Bearer", "an API key is needed")),
+        ("/docs", b"Basic OnMzY3JldA==", SHOP),
+        ("/docs", b"Basic eDp4", ("Basic", "unknown key")),
+        ("/v2/health/ready", b"Bearer wrong", ANYONE),
+        ("/v2/health", b"", ("Bearer", "an API key is needed")),
+    ],
+)
+def test_a_path_needs_a_key_unless_it_is_health_and_only_pages_take_it_as_a_password(
+    path: str, authorization: bytes, found: Caller | tuple[str, str]
+) -> None:
+    chosen = choose_caller(path, authorization, b"", [SHOP], NOW_S)
+    if isinstance(chosen, Reply):
+        assert isinstance(found, tuple)
+        scheme, reason = found
+        assert (chosen.status, chosen.headers["WWW-Authenticate"].partition(" ")[0]) == (401, scheme)
+        assert reason in msgspec.json.decode(chosen.body)["error"]
+    else:
+        assert chosen == found
+    assert choose_caller(path, b"", b"", [], NOW_S) == ANYONE
+
+
+def test_each_caller_has_a_rate_of_its_own() -> None:
+    rates, other = RateLimits(), Caller("other", digest_of("x"), per_s=1.0)
+    assert [refuse_rate(found, rates, 0.0) is None for found in (SHOP, SHOP, other, ANYONE)] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+    refused = refuse_rate(SHOP, rates, 0.5)
+    assert refused is not None
+    assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
+
+
+def test_an_index_lists_what_is_routed_or_registered_and_whether_it_is_loaded() -> None:
+    def entries(routed: list[int], registered: list[int], loaded: list[int], **more: Any) -> list[tuple[str, str, str]]:
+        made = index_entries("d", routed, registered, loaded, more.get("why"), only_ready=more.get("only_ready", False))
+        return [(entry["version"], entry["state"], entry["reason"]) for entry in made]
+
+    assert entries([2, 3], [1, 2, 3], [3, 9]) == [
+        ("1", "UNAVAILABLE", "registered, not routed"),
+        ("2", "UNAVAILABLE", "routed, not loaded"),
+        ("3", "READY", ""),
+    ]
+    assert entries([2, 3], [1, 2, 3], [3], only_ready=True) == [("3", "READY", "")]
+    assert entries([], [], []) == [("0", "READY", "no version yet: the prior answers")]
+    assert entries([], [], [], why="no instance", only_ready=True) == []
+
+
+def test_the_gateway_says_each_reason_once_why_it_is_not_ready() -> None:
+    assert why_unready(why_cannot_ask(True, None), True, ()) is None
+    assert why_cannot_ask(False, None) == "answers cannot be received yet"
+    assert why_unready("the broker is away", False, ["the broker is away", "no heartbeat"]) == (
+        "the broker is away; no heartbeat"
+    )
+    assert why_unready(None, False, ()) == "it is stopping"

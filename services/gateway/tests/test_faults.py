@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from headrace.bus.connect import connect
-from headrace.bus.kafka import KafkaLog
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
+from headrace.log.connecting import connect
+from headrace.log.kafka import KafkaLog
 from headrace_broker import Broker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(240)]
@@ -31,7 +31,7 @@ def memory_mib(pid: int) -> float:
 
 
 async def _said(reader: asyncio.StreamReader) -> bytes:
-    """The first line that was said; b"" when nothing was said within two seconds."""
+    """The first line of the answer; b"" when none came within two seconds."""
     try:
         return await asyncio.wait_for(reader.readline(), 2)
     except (TimeoutError, ConnectionError):

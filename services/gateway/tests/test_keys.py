@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import Misconfigured
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
 from headrace_gateway.adapters.keys import load_callers
-from headrace_gateway.core.callers import Nobody, digest_of, find_caller
+from headrace_gateway.core.callers import Unidentified, digest_of, find_caller
 
 NOW_S = 1_800_000_000.0
 
@@ -34,7 +34,7 @@ def test_keys_of_the_environment_name_their_tenant() -> None:
     found = find_caller("a=b", callers, NOW_S)
     assert found is not None
     assert (found.name, found.tenant, found.per_s) == ("shop", "shop", None)
-    assert find_caller("shop", callers, NOW_S) is Nobody.UNKNOWN
+    assert find_caller("shop", callers, NOW_S) is Unidentified.UNKNOWN
 
 
 def test_a_file_holds_digests_tenants_rates_and_ends(tmp_path: Path) -> None:
@@ -52,12 +52,12 @@ def test_a_file_holds_digests_tenants_rates_and_ends(tmp_path: Path) -> None:
     shop, office = load_callers(from_file(tmp_path, text))
     assert (shop.tenant, shop.per_s, shop.burst, shop.expires_s) == ("eu", 50, 100, 1_798_761_600.0)
     assert find_caller("plain", (shop, office), NOW_S) == office
-    assert find_caller("s3cret", (shop, office), NOW_S) is Nobody.EXPIRED
+    assert find_caller("s3cret", (shop, office), NOW_S) is Unidentified.EXPIRED
     assert find_caller("s3cret", (shop, office), 1_700_000_000.0) == shop
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("", "holds no"),
         ("[[key]]\nname = 'x'", "needs `sha256`"),
@@ -67,10 +67,10 @@ def test_a_file_holds_digests_tenants_rates_and_ends(tmp_path: Path) -> None:
         ("[[key", "keys.toml"),
     ],
 )
-def test_a_file_that_cannot_be_meant_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_cannot_be_meant_is_refused_by_name(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(Misconfigured, match="HEADRACE_API_KEYS_FILE") as raised:
         load_callers(from_file(tmp_path, text))
-    assert said in str(raised.value)
+    assert reason in str(raised.value)
 
 
 def test_pairs_that_are_none_and_files_that_are_not_there_are_refused() -> None:

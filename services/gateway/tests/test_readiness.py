@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from headrace.bus.port import Out
+from headrace.log.port import Out
 
 Bench = Any  # the fixture of conftest.py
 
@@ -34,14 +34,14 @@ async def test_a_deployment_is_ready_while_its_champion_is_loaded_on_an_instance
         assert "no inference instance" in (await client.get(ready)).json()["reason"]
         bench.report("delay/3")
         await bench.until_ready(client, "delay")
-        for report, said in (
+        for report, reason in (
             ({"loaded": ("delay/2",)}, "degraded: version 3 is not loaded (loaded: 2)"),
             ({"loaded": ("delay/3",), "degraded": {"delay": "its breaker is open"}}, "degraded: its breaker is open"),
             ({"loaded": ("delay/3",), "stopping": True}, "no inference instance"),
         ):
             bench.report(*report.pop("loaded"), **report)
             async with asyncio.timeout(10):
-                while said not in (await client.get(ready)).json().get("reason", ""):
+                while reason not in (await client.get(ready)).json().get("reason", ""):
                     await asyncio.sleep(0.01)
             assert (await client.get(ready)).status_code == 503
             bench.report("delay/3")

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from headrace_gateway.adapters import server
+from headrace_gateway.adapters import connection
 from headrace_gateway.adapters.server import HttpServer
 from headrace_gateway.settings import Limits
 
@@ -22,8 +22,8 @@ async def test_a_real_server_answers_and_ends_in_order(bench: Bench) -> None:
         assert (await client.post(bench.path, json=bench.body)).status_code == 200
 
 
-async def said(port: int, *parts: bytes) -> bytes:
-    """All that the server says before it hangs up, when it is sent `parts`."""
+async def received(port: int, *parts: bytes) -> bytes:
+    """All that the server sends before it closes the connection, when it is sent `parts`."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.writelines(parts)
     try:
@@ -41,7 +41,7 @@ POST = b"POST /v2/models/delay/infer HTTP/1.1\r\nHost: x\r\n"
 )
 async def test_who_sends_slowly_gets_408_and_the_others_are_served(bench: Bench, parts: tuple[bytes, ...]) -> None:
     async with bench.serving(Limits(head_within_s=0.3, body_within_s=0.3)) as port:
-        slow = asyncio.create_task(said(port, *parts))
+        slow = asyncio.create_task(received(port, *parts))
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.post(bench.path, json=bench.body)).status_code == 200
         assert (await slow).startswith(b"HTTP/1.1 408 ")
@@ -49,10 +49,10 @@ async def test_who_sends_slowly_gets_408_and_the_others_are_served(bench: Bench,
 
 async def test_a_head_without_end_is_431_and_a_bad_one_400(bench: Bench) -> None:
     async with bench.serving() as port:
-        assert (await said(port, POST, *[b"X-%d: %s\r\n" % (n, b"x" * 2000) for n in range(100)])).startswith(
+        assert (await received(port, POST, *[b"X-%d: %s\r\n" % (n, b"x" * 2000) for n in range(100)])).startswith(
             b"HTTP/1.1 431 "
         )
-        assert (await said(port, b"\x16\x03\x01 garbage\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+        assert (await received(port, b"\x16\x03\x01 garbage\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
 
 
 async def test_connections_over_the_limit_are_503_and_the_others_are_served(bench: Bench) -> None:
@@ -60,7 +60,7 @@ async def test_connections_over_the_limit_are_503_and_the_others_are_served(benc
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.post(bench.path, json=bench.body)).status_code == 200
             _, second = await asyncio.open_connection("127.0.0.1", port)
-            answer = await said(port)
+            answer = await received(port)
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b"Retry-After: 1" in answer
             assert (await client.post(bench.path, json=bench.body)).status_code == 200
@@ -90,7 +90,7 @@ async def test_requests_sent_ahead_are_answered_in_order_and_too_many_end_the_co
             size = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
             await reader.readexactly(size)
         writer.close()
-        assert (await said(port, PREDICT * 300)).startswith(b"HTTP/1.1 503 ")
+        assert (await received(port, PREDICT * 300)).startswith(b"HTTP/1.1 503 ")
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.post(bench.path, json=bench.body)).status_code == 200
     assert bench.health.unforeseen == 0
@@ -123,9 +123,9 @@ async def test_an_upgrade_that_is_offered_is_ignored_and_the_body_is_read(
                 writer.write(piece)
                 await asyncio.sleep(0)
             writer.write(request * 2 + last)  # sent ahead
-            told = await asyncio.wait_for(reader.read(), 20)
-            assert told.count(b"HTTP/1.1 200 ") == 4
-            assert told.count(b"HTTP/1.1 ") == 4
+            answers = await asyncio.wait_for(reader.read(), 20)
+            assert answers.count(b"HTTP/1.1 200 ") == 4
+            assert answers.count(b"HTTP/1.1 ") == 4
             writer.close()
     assert bench.health.unforeseen == 0
 
@@ -133,10 +133,10 @@ async def test_an_upgrade_that_is_offered_is_ignored_and_the_body_is_read(
 async def test_who_only_offers_an_upgrade_is_answered_and_kept(bench: Bench) -> None:
     async with bench.serving() as port:
         asked = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n" + WEBSOCKET + b"\r\n"
-        told = await said(port, asked, asked.replace(b"keep-alive", b"close"))
-        assert told.count(b"HTTP/1.1 200 ") == 2
-        assert (await said(port, b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
-        assert (await said(port, POST, H2C, *[b"X-%d: %s\r\n" % (n, b"x" * 2000) for n in range(100)])).startswith(
+        answers = await received(port, asked, asked.replace(b"keep-alive", b"close"))
+        assert answers.count(b"HTTP/1.1 200 ") == 2
+        assert (await received(port, b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+        assert (await received(port, POST, H2C, *[b"X-%d: %s\r\n" % (n, b"x" * 2000) for n in range(100)])).startswith(
             b"HTTP/1.1 431 "
         )
 
@@ -152,7 +152,7 @@ async def test_line_ends_between_requests_hold_no_connection(bench: Bench) -> No
 
 
 async def test_who_does_not_read_his_answers_is_hung_up_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "READ_WITHIN_S", 0.3)
+    monkeypatch.setattr(connection, "READ_WITHIN_S", 0.3)
     row = b'{"inputs": {"miles": 500, "carrier": "AA"}},'
     body = b'{"rows": [' + (row * 256)[:-1] + b"]}"
     large = b"POST /v1/deployments/delay/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (
@@ -183,7 +183,7 @@ async def send_for_ever(unread: socket.socket, made: bytes) -> None:
 )
 async def test_a_head_over_the_limit_is_431_though_it_comes_in_one_piece(bench: Bench, head: bytes) -> None:
     async with bench.serving() as port:
-        assert (await said(port, head)).startswith(b"HTTP/1.1 431 ")
+        assert (await received(port, head)).startswith(b"HTTP/1.1 431 ")
 
 
 def test_a_taken_port_is_a_clear_error() -> None:

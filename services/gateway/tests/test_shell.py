@@ -1,4 +1,4 @@
-"""The gateway on the log in memory, with an inference that answers as told: what is asked, and what comes back over HTTP."""
+"""The gateway on the log in memory, with an inference that answers as the test says: what is asked, and what comes back over HTTP."""
 
 import asyncio
 import gzip
@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from headrace.codec import header
 from headrace.events.inference import Answer, Invalid, Refused, Score, Served
+from headrace.log.codec import header
 from headrace_gateway.settings import Limits
 
 Bench = Any  # the fixture of conftest.py
@@ -173,10 +173,10 @@ async def test_people_ask_with_named_inputs(bench: Bench) -> None:
         answer = await client.post(
             "/v1/deployments/delay/predict", json={"inputs": {"miles": 500, "carrier": "AA"}, "unit": "F1"}
         )
-    told = answer.json()
+    body = answer.json()
     assert answer.status_code == 200
-    assert (told["value"], told["version"], told["rung"], told["outcome"]) == (0.5, 3, "champion", "served")
-    assert told["decision_id"]
+    assert (body["value"], body["version"], body["rung"], body["outcome"]) == (0.5, 3, "champion", "served")
+    assert body["decision_id"]
 
 
 async def test_two_calls_at_once_under_one_key_are_one_request_with_one_answer(bench: Bench) -> None:

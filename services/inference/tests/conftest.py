@@ -13,15 +13,8 @@ import pytest_asyncio
 import skops.io
 from sklearn.linear_model import LogisticRegression
 
-from headrace.bus import artifacts
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import Log, Out
-from headrace.bus.projects import Projects
-from headrace.bus.shards import ShardHost
-from headrace.bus.views import read_all
 from headrace.clock import Clock, ManualClock
-from headrace.codec import Codec, Message, out
-from headrace.envelope import Envelope
+from headrace.events.definition import ProjectDefinition
 from headrace.events.features import FeatureShardAdvanced
 from headrace.events.inference import DecisionMade, PredictionRequested
 from headrace.events.project import ProjectApplied
@@ -29,7 +22,16 @@ from headrace.events.registry import ModelVersion, Route, VersionRegistered
 from headrace.features.plan import plan_view
 from headrace.features.rows import pin_signature
 from headrace.features.tiles import TileState
-from headrace.obs.health import Health
+from headrace.hosting.group import ShardGroup
+from headrace.hosting.health import Health
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Log, Out
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
+from headrace.models import artifacts
 from headrace.project import (
     Category,
     Count,
@@ -43,11 +45,9 @@ from headrace.project import (
     previous,
     prior,
 )
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
-from headrace.project.definition import ProjectDefinition
-from headrace.testing.memory import MemoryLog
 from headrace.testing.registry import version_of
-from headrace.topics import Topics
 from headrace_inference.adapters.model_loader import LoadCheck, ModelLoader
 from headrace_inference.app import wire
 from headrace_inference.shell import InferenceShard
@@ -212,7 +212,7 @@ class Bench:
                 stop = asyncio.Event()
                 stop.set()
                 await part.run(stop)
-        (host,) = [part for part in parts if isinstance(part, ShardHost)]
+        (host,) = [part for part in parts if isinstance(part, ShardGroup)]
         return host.make(0)  # ty: ignore[invalid-return-type] - the host knows its logic as a protocol
 
     async def read(self, topic: str, holds: Callable[[list[Message]], bool] = bool) -> list[Message]:

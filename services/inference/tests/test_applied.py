@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from headrace.events.features import FeatureShardAdvanced
+from headrace.log.topics import Topics
 from headrace.project import (
     Count,
     Deployment,
@@ -17,7 +18,6 @@ from headrace.project import (
     Source,
 )
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
 from headrace_inference.core.applied import contained
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.project.definition import BreakerDefinition
+from headrace.events.definition import BreakerDefinition
 from headrace_inference.core.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, Call, allows, at, failure_share, on_call
 
 PLAN = BreakerDefinition(slow_s=1.0, window_s=30.0, window_calls=5, min_calls=3, open_s=10.0, probes=2)

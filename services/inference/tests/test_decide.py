@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.bus.port import Record
-from headrace.codec import Message
-from headrace.envelope import Envelope
 from headrace.events.failures import Failure, Hung, NoTime, NotLoaded, Raised
 from headrace.events.inference import FellBack, PredictionRequested, Score, Served
 from headrace.events.registry import Route, VersionRegistered
 from headrace.features.rows import pin_signature
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record
 from headrace.project import Deployment, Number, Project, previous, prior
 from headrace.project.compile import compile_project
 from headrace.testing.registry import version_of

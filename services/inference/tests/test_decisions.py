@@ -193,7 +193,7 @@ async def test_a_request_whose_deadline_has_passed_expires(bench: Bench, clock: 
 
 
 async def test_garbage_is_dead_lettered_and_the_next_request_is_decided(bench: Bench) -> None:
-    from headrace.bus.port import Out
+    from headrace.log.port import Out
 
     topic = bench.topics.name("inference.requests")
     async with bench.running():
@@ -204,7 +204,7 @@ async def test_garbage_is_dead_lettered_and_the_next_request_is_decided(bench: B
 
 
 async def test_a_plain_json_request_is_decided_at_the_instant_of_its_header(bench: Bench) -> None:
-    from headrace.bus.port import Out
+    from headrace.log.port import Out
 
     value = b'{"deployment": "delay", "inputs": {"miles": 500, "carrier": "AA"}}'
     headers = (("ce_time", b"2013-03-31T12:00:00Z"),)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from headrace.events.definition import RungDefinition
 from headrace.events.failures import Raised
 from headrace.events.inference import (
     FellBack,
@@ -19,7 +20,6 @@ from headrace.project import (
     prior,
 )
 from headrace.project.compile import compile_project
-from headrace.project.definition import RungDefinition
 from headrace_inference.core.fallback import Ask, Constant, answer_of, choose_step, rung_of, steps_of
 
 RUNGS = (RungDefinition("previous"), RungDefinition("baseline"), RungDefinition("prior", 0.26))

@@ -176,7 +176,7 @@ async def test_models_whose_scores_are_of_one_row_pass(bench: Bench, model: Any)
 
 async def registered(bench: Bench, version: int = 1, **changes: Any) -> tuple[VersionRegistered, ArtifactPlace, bytes]:
     """A version, and what a load check is given of it."""
-    from headrace.bus import artifacts
+    from headrace.models import artifacts
 
     made = await bench.register("plain", version, vocabularies={}, **changes)
     return made, made.place, await artifacts.fetch(bench.log, bench.topics, made.place)

@@ -8,12 +8,12 @@ import pytest
 
 from headrace.clock import ManualClock
 from headrace.errors import Fatal
+from headrace.events.definition import BreakerDefinition
 from headrace.events.failures import Busy
 from headrace.events.inference import BreakerChanged, OverloadChanged
-from headrace.obs.health import Health
-from headrace.obs.metrics import page
-from headrace.project.definition import BreakerDefinition
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.hosting.metrics import page
+from headrace.log.topics import Topics
 from headrace_inference.adapters.fact_publisher import FactPublisher
 from headrace_inference.adapters.load_shedding import LoadShedding
 from headrace_inference.adapters.model_cache import ABANDON_AFTER_S, ModelCache

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from headrace.events.definition import ProjectDefinition
 from headrace.events.inference import FellBack
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, Regression, prior
 from headrace.project.compile import compile_project
-from headrace.project.definition import ProjectDefinition
 from headrace.project.deployments import LabelKind, Rung
 
 Bench = Any  # the fixture of conftest.py

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from headrace.bus.views import read_all
-from headrace.codec import tombstone
-from headrace.envelope import Envelope
+from headrace.log.codec import tombstone
+from headrace.log.envelope import Envelope
+from headrace.log.views import read_all
 from headrace_inference.adapters.registry_view import RegistryView
 
 Bench = Any  # the fixture of conftest.py

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from headrace.codec import header
+from headrace.log.codec import header
 
 Bench = Any  # the fixture of conftest.py
 

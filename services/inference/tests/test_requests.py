@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeClassifier
 
-from headrace.bus.port import Record
 from headrace.clock import ManualClock
-from headrace.codec import Message, out
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, Invalid, PredictionRequested, Served
 from headrace.instants import EARLIEST_S, LATEST_S
-from headrace.testing.memory import MemoryLog
+from headrace.log.codec import Message, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Record
 from headrace_inference.core import admission
 
 Bench = Any  # the fixture of conftest.py

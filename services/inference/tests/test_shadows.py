@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.codec import Message
 from headrace.events.failures import NoTime, NotLoaded, Raised, RowUnfit, Shed
 from headrace.events.inference import DecisionMade, Served, ShadowScored
+from headrace.log.codec import Message
 from headrace_inference.adapters import models, shadow_scoring
 from headrace_inference.core import shadows
 

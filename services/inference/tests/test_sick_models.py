@@ -9,8 +9,6 @@ import pytest
 from sklearn.tree import DecisionTreeClassifier
 
 from headrace.clock import ManualClock
-from headrace.codec import out
-from headrace.envelope import Envelope
 from headrace.events.failures import Shed
 from headrace.events.inference import (
     BreakerChanged,
@@ -21,6 +19,8 @@ from headrace.events.inference import (
     Refused,
     Served,
 )
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope
 from headrace_inference.adapters import model_calls, models
 
 Bench = Any  # the fixture of conftest.py

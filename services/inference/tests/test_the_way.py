@@ -8,10 +8,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from headrace.bus.port import Record
-from headrace.codec import Message
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, PredictionRequested, Served
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record
 
 Bench = Any  # the fixture of conftest.py
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from headrace.bus import artifacts
 from headrace.events.inference import (
     FellBack,
     RungChanged,
@@ -20,6 +19,7 @@ from headrace.events.inference import (
     VersionWarmed,
 )
 from headrace.events.registry import GoldenRow
+from headrace.models import artifacts
 from headrace_inference.adapters import models
 
 Bench = Any  # the fixture of conftest.py

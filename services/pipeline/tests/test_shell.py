@@ -8,29 +8,33 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.judging import Learn
-from headrace.bus.port import Out, Record, TopicPartition
-from headrace.bus.stops import Stops, stop_record
 from headrace.clock import SystemClock
-from headrace.codec import Codec, Message
-from headrace.envelope import Envelope
 from headrace.errors import Retryable
 from headrace.events.features import PipelineAdvanced
 from headrace.events.ops import PartitionResumed
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
+from headrace.hosting.stops import Stops, stop_record
+from headrace.hosting.triage import Learn
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Out, Record, TopicPartition
+from headrace.log.topics import Topics
 from headrace.project import Deduplicate, Project, RawStream, Reference, Source, pipeline
-from headrace.project.compile import compile_project, event_struct
-from headrace.project.contract import Contract
+from headrace.project.compile import compile_project
+from headrace.project.compile_streams import event_struct
 from headrace.project.deployments import Deployment, Key
-from headrace.project.hosting import TransformRunner, targets_of
-from headrace.project.threads import Transform
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
-from headrace_pipeline.adapters.in_hand import InHand
+from headrace_pipeline.adapters.feed import Feed
+from headrace_pipeline.adapters.in_flight import InFlight
+from headrace_pipeline.adapters.raw_history import RawHistory
 from headrace_pipeline.adapters.references import References
-from headrace_pipeline.adapters.rewind import Rewind
-from headrace_pipeline.core.memory import MOST_PASSES, Memory
+from headrace_pipeline.adapters.runner import TransformRunner
+from headrace_pipeline.adapters.threads import Transform
+from headrace_pipeline.adapters.transform import HostedTransform
+from headrace_pipeline.core.contract import Contract, targets_of
+from headrace_pipeline.core.lookback import MOST_PASSES, Lookback
+from headrace_pipeline.core.progress import Progress
 from headrace_pipeline.shell import PipelineShell
 
 
@@ -89,20 +93,17 @@ class Bench:
         """A worker that has just started."""
         compiled = PROJECT.pipelines[0]
         self.runners.append(TransformRunner("first_landings", transform))
+        clock, history = SystemClock(), RawHistory(self.log, int(compiled.remembers_s * 1000))
+        feed = Feed("first_landings", self.runners[-1], InFlight(self.folder), self.raw.topic)
         return PipelineShell(
             self.topics,
             producer or await self.log.producer(),
             self.health,
-            "first_landings",
-            self.runners[-1],
+            HostedTransform(feed, clock, self.health, history),
             Contract(self.topics, PROJECT, compiled, targets_of(first_landings)),
-            [(self.topics.of_source("landings"), 2)],
+            Progress("first_landings", ((self.topics.of_source("landings"), 2),), topic_id),
             await self.stops(),
-            SystemClock(),
-            InHand(self.folder),
-            self.raw.topic,
-            Rewind(self.log, int(compiled.remembers_s * 1000)),
-            topic_id,
+            clock,
             learn,
         )
 
@@ -330,12 +331,11 @@ def record(offset: int, partition: int = 0) -> Record:
 
 
 def test_only_partitions_with_a_gap_before_them_are_shown_again() -> None:
-    memory = Memory()
+    seen = Lookback()
     batch = [record(3), record(4), record(7, 1)]
-    assert memory.firsts(batch, range(3)) == [batch[0], batch[2]]
-    for found in batch:
-        memory.handled(found)
-    assert memory.firsts([record(5), record(9, 1)], range(2)) == [record(9, 1)]
-    memory.lost(record(5))
-    assert memory.firsts([record(6)], range(1)) == [record(6)]
-    assert memory.is_bad(record(5))
+    assert seen.gaps(batch) == [batch[0], batch[2]]
+    seen.on_handled(batch)
+    assert seen.gaps([record(5), record(9, 1)]) == [record(9, 1)]
+    seen.on_failed(record(5))
+    assert seen.gaps([record(6)]) == [record(6)]
+    assert seen.has_failed(record(5))

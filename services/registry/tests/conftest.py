@@ -10,28 +10,27 @@ from typing import Any
 
 import pytest_asyncio
 
-from headrace.bus import artifacts
-from headrace.bus.admin import ensure_topics
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.port import Log
-from headrace.bus.projects import Projects
-from headrace.bus.shards import ShardHost
-from headrace.bus.views import read_all
 from headrace.clock import Clock, ManualClock, SystemClock
-from headrace.codec import Codec, Message, out
-from headrace.envelope import Envelope
 from headrace.events.ops import HealthReported
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import ArtifactPlace, RolloutAdvanced, RolloutCompleted, RolloutStarted
-from headrace.events.verdicts import Evidence, VerdictGiven
-from headrace.obs.health import Health
-from headrace.policy.verdict import FAIL, PASS
+from headrace.events.verdicts import FAIL, PASS, Evidence, VerdictGiven
+from headrace.hosting.group import ShardGroup
+from headrace.hosting.health import Health
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message, out
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Log
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
+from headrace.models import artifacts
 from headrace.project import Canary, Deployment, Number, Project
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog
 from headrace.testing.registry import command
-from headrace.topics import Topics
 from headrace_registry.core.instances import Instances
 from headrace_registry.shell import RegistryShard
 
@@ -75,18 +74,18 @@ class Bench:
         return await self.send("registry.commands", "d", command(place=place, **changes))
 
     def warm(self, *versions: int, handled: int = 0) -> None:
-        """An instance says that it has these warm, now, and how many records it has handled."""
+        """An instance reports these as warm, now, and how many records it has handled."""
         names = tuple(f"d/{version}" for version in versions)
         report = HealthReported("inference", "i", True, loaded=names, warmed=names, handled_total=handled)
         self.instances.take(report, self.clock.now_s())
 
     def watch(self, handled: int = 0, lag: int = 0) -> None:
-        """The monitor says that it lives."""
+        """The monitor reports that it lives."""
         report = HealthReported("monitor", "m", True, shards=(0,), lag={"t/0": lag}, handled_total=handled)
         self.instances.take(report, self.clock.now_s())
 
     async def pass_until(self, kind: type, tick: Callable[[int], None] = lambda _: None) -> Message:
-        """Time passes in steps of three seconds, `tick` told the how manieth, until there is such a fact."""
+        """Time passes in steps of three seconds, `tick` is called with the number of each, until there is such a fact."""
         assert isinstance(self.clock, ManualClock)
         async with asyncio.timeout(60):
             for step in itertools.count(1):
@@ -133,7 +132,7 @@ class Bench:
         async def has_artifact(place: ArtifactPlace) -> bool:
             return await artifacts.is_there(self.log, self.topics, place)
 
-        host = ShardHost(
+        host = ShardGroup(
             self.log,
             self.codec,
             self.topics,

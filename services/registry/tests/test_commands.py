@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.events.registry import RolloutAborted, RolloutAdvanced, RolloutCompleted, RolloutStarted
-from headrace.policy.verdict import FAIL
+from headrace.events.verdicts import FAIL
 from headrace_cli.main import app
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -118,7 +118,7 @@ async def test_versions_are_found_described_named_and_taken_out_of_use(
 
 
 async def keep_warm(bench: Bench) -> None:
-    """An inference instance that has both versions warm and says so."""
+    """An inference instance that reports both versions as warm."""
     while True:
         bench.warm(1, 2)
         await asyncio.sleep(0.5)

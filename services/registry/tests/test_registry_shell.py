@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from headrace.bus import artifacts
 from headrace.events.registry import (
     AbortRollout,
     ApproveVersion,
@@ -24,7 +23,8 @@ from headrace.events.registry import (
     VersionDeleted,
     VersionRegistered,
 )
-from headrace.policy.verdict import FAIL
+from headrace.events.verdicts import FAIL
+from headrace.models import artifacts
 from headrace.testing.registry import command
 from headrace_registry.core.card import write_card
 
@@ -146,7 +146,7 @@ async def test_what_one_command_raises_is_its_own_dead_letter_and_the_next_one_i
             raise ZeroDivisionError("a card that cannot be written")
         return write_card(fact, definition)
 
-    monkeypatch.setattr("headrace_registry.shell.write_card", raises)
+    monkeypatch.setattr("headrace_registry.core.intake.write_card", raises)
     async with bench.running():
         bench.warm(1)
         await bench.register(metrics={"auc": 0.5})

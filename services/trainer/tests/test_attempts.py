@@ -14,7 +14,7 @@ from headrace_trainer.core.attempts import (
     Ended,
     Failed,
     Limits,
-    on_end,
+    decide_next,
 )
 
 LIMITS = Limits(2**30, 60.0, 600.0)
@@ -25,7 +25,7 @@ ends = st.builds(Ended, st.integers(-64, 255), st.sampled_from(["", "", "", "mem
 def test_no_history_of_ends_goes_on_for_ever(history: list[Ended]) -> None:
     before: list[str] = []
     for ended in history:
-        decided = on_end(ended, LIMITS, before)
+        decided = decide_next(ended, LIMITS, before)
         if isinstance(decided, Failed):
             return
         assert 0 < decided.after_s <= LONGEST_PAUSE_S
@@ -35,15 +35,18 @@ def test_no_history_of_ends_goes_on_for_ever(history: list[Ended]) -> None:
 
 @pytest.mark.parametrize("code", [0, 1, 137])
 def test_who_leaves_by_itself_is_not_begun_again(code: int) -> None:
-    assert isinstance(on_end(Ended(code), LIMITS, []), Failed)
+    assert isinstance(decide_next(Ended(code), LIMITS, []), Failed)
 
 
 def test_a_killed_process_is_begun_again_later_each_time() -> None:
-    pauses = [on_end(Ended(-signal.SIGKILL), LIMITS, ["killed"] * n) for n in range(MOST_KILLED - 1)]
+    pauses = [decide_next(Ended(-signal.SIGKILL), LIMITS, ["killed"] * n) for n in range(MOST_KILLED - 1)]
     assert [found.after_s for found in pauses if isinstance(found, Again)] == [1.0, 2.0, 4.0, 8.0]
 
 
 def test_the_kernels_memory_killer_is_not_the_users_limit() -> None:
-    killed, over = on_end(Ended(-signal.SIGKILL), LIMITS, []), on_end(Ended(-signal.SIGKILL, "memory"), LIMITS, [])
+    killed, over = (
+        decide_next(Ended(-signal.SIGKILL), LIMITS, []),
+        decide_next(Ended(-signal.SIGKILL, "memory"), LIMITS, []),
+    )
     assert isinstance(killed, Again)
     assert isinstance(over, Failed)

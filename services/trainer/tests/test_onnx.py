@@ -156,16 +156,16 @@ def test_where_an_instance_would_refuse_it_for_a_golden_row_skops_serves_and_the
     near_zero[1] = 0.0
     near_zero[1, 0] = -fitted.intercept_ / fitted.coef_[0]
     answers = Answering(pin_signature(PROJECT, PROJECT.deployments[0], {}), "number")
-    said = fitted.predict(near_zero)
+    numbers = fitted.predict(near_zero)
     golden = [
         golden_row(row, np.array([value]), "number")
-        for row, value in zip(near_zero, said + np.array([0.0, 0.01]), strict=True)
+        for row, value in zip(near_zero, numbers + np.array([0.0, 0.01]), strict=True)
     ]
     data, result = convert(fitted, Target("number"), "digest", ROWS, answers, golden)
     assert (data, result.verdict) == (None, "INCONCLUSIVE")
     assert "; golden row 1 scores " in result.detail
     assert result.detail.endswith("; skops serves")
-    same = [golden_row(near_zero[0], said[:1], "number")]
+    same = [golden_row(near_zero[0], numbers[:1], "number")]
     data, result = convert(fitted, Target("number"), "digest", ROWS, answers, same)
     assert data is not None
     assert result.detail.endswith("; ONNX serves")

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.codec import Codec
 from headrace.events.registry import Waiver
 from headrace.events.training import RetrainAccepted, RetrainCoalesced, RetrainRefused, RetrainRequested
-from headrace.policy.figures import FINDINGS
+from headrace.log.codec import Codec
+from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Number, Project, Retraining, Training
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
+from headrace.stats.figures import FINDINGS
 from headrace_flights.train import build
 from headrace_trainer.core.triggers import CAUSES, GROUP, GROUPS, Runs, apply, on_request
 
@@ -57,19 +57,21 @@ def test_every_request_gets_a_fact_that_fits_into_a_record_and_only_sound_ones_a
 ) -> None:
     runs, codec = Runs(), Codec(Topics.load())
     for request, ident, clock_s, is_known in history:
-        fact = on_request(runs, request, ident, DEPLOYMENT if is_known else None, clock_s, NOW_MS)
+        step = on_request(runs, request, ident, DEPLOYMENT if is_known else None, clock_s, NOW_MS)
+        (fact,) = step.facts or (None,)
         assert isinstance(fact, RetrainAccepted | RetrainCoalesced | RetrainRefused) or runs.has_answered(ident)
         if isinstance(fact, RetrainAccepted):
             assert math.isfinite(clock_s)
             assert clock_s <= NOW_S + 300
         assert fact is None or len(codec.encode(fact)) < 500_000
-        runs = apply(runs, fact)
+        assert step.state == (runs if fact is None else apply(runs, fact))
+        runs = step.state
     assert len(runs.running) <= len(history)
 
 
 def test_what_is_out_of_bounds_is_refused_with_what_was_got_and_what_is_allowed() -> None:
     def reason(request: RetrainRequested, clock_s: float = NOW_S) -> str:
-        fact = on_request(Runs(), request, "r", DEPLOYMENT, clock_s, NOW_MS)
+        (fact,) = on_request(Runs(), request, "r", DEPLOYMENT, clock_s, NOW_MS).facts
         assert isinstance(fact, RetrainRefused)
         return fact.reason
 
@@ -102,25 +104,42 @@ def test_answers_to_ever_more_requests_take_no_more_memory_than_the_newest_ten_t
 
 
 def test_a_request_without_a_clock_amid_a_replay_does_not_pause_drifts_for_years() -> None:
-    runs = apply(Runs(), on_request(Runs(), RetrainRequested("d", "manual", "", "me"), "r1", DEPLOYMENT, NOW_S, NOW_MS))
+    runs = on_request(Runs(), RetrainRequested("d", "manual", "", "me"), "r1", DEPLOYMENT, NOW_S, NOW_MS).state
     (run,) = runs.running.values()
     runs = Runs({}, runs.last_clock_s, runs.answered)
     old_s = NOW_S - 10 * 365 * 86_400
-    assert isinstance(
-        on_request(runs, RetrainRequested("d", "drift", "", "monitor"), "r2", DEPLOYMENT, old_s, NOW_MS),
-        RetrainAccepted,
-    )
+    step = on_request(runs, RetrainRequested("d", "drift", "", "monitor"), "r2", DEPLOYMENT, old_s, NOW_MS)
+    assert isinstance(step.facts[0], RetrainAccepted)
     assert run.run != ""
 
 
 def test_the_same_request_on_another_log_is_another_run() -> None:
     request = RetrainRequested("d", "first", "", "monitor")
-    runs = [on_request(Runs(), request, "r", DEPLOYMENT, NOW_S, NOW_MS + later) for later in (0, 0, 1)]
-    idents = [run.run for run in runs if isinstance(run, RetrainAccepted)]
+    steps = [on_request(Runs(), request, "r", DEPLOYMENT, NOW_S, NOW_MS + later) for later in (0, 0, 1)]
+    idents = [step.facts[0].run for step in steps if isinstance(step.facts[0], RetrainAccepted)]
     assert idents[0] == idents[1] != idents[2]
 
 
 @pytest.mark.parametrize("kind", FINDINGS)
 def test_every_finding_that_a_project_may_retrain_on_is_taken_up(kind: str) -> None:
     asked = RetrainRequested("d", kind, "because", "monitor", "f", NOW_S)
-    assert isinstance(on_request(Runs(), asked, "r", DEPLOYMENT, NOW_S, NOW_MS), RetrainAccepted)
+    assert isinstance(on_request(Runs(), asked, "r", DEPLOYMENT, NOW_S, NOW_MS).facts[0], RetrainAccepted)
+
+
+@pytest.mark.parametrize("by", ["ann", "a service"])
+def test_a_waiver_of_a_gate_that_keeps_no_version_away_is_refused_whoever_sends_it(by: str) -> None:
+    def answer(*gates: str) -> object:
+        waivers_of = tuple(Waiver(gate, by, "an experiment") for gate in gates)
+        asked = RetrainRequested("d", "manual", "because", by, waivers=waivers_of)
+        (fact,) = on_request(Runs(), asked, "r", DEPLOYMENT, NOW_S, NOW_MS).facts
+        return fact
+
+    assert answer("nogate", "beats_prior", "onnx_parity", "nogate") == RetrainRefused(
+        "d", "r", "no gate 'nogate', 'onnx_parity' keeps a version of d away: --waive takes beats_prior"
+    )
+    many = answer(*(f"g{n}" for n in range(50)))
+    assert isinstance(many, RetrainRefused)
+    assert "'g4' and 45 more keeps a version of d away" in many.reason
+    sound = answer("beats_prior")
+    assert isinstance(sound, RetrainAccepted)
+    assert [waiver.gate for waiver in sound.waivers] == ["beats_prior"]

@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from headrace.bus import artifacts
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import Out, TopicPartition
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import Context
 from headrace.clock import ManualClock
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, Expired, OutcomeObserved, PredictionRequested, Score, Served
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import GateResult, ModelVersion, RegisterVersion, Signature, VersionRegistered
 from headrace.events.training import GateJudged, RetrainAccepted, TrainingFinished
 from headrace.features.rows import bare_signature
+from headrace.hosting.health import Health
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.memory import MemoryLog
+from headrace.log.port import Out, TopicPartition
+from headrace.log.topics import Topics
+from headrace.models import artifacts
 from headrace.models.engine import load
-from headrace.obs.health import Health
-from headrace.policy.gates import PARITY_GATE
 from headrace.project import (
     Binary,
     Category,
@@ -39,13 +39,13 @@ from headrace.project import (
     beats_prior,
     not_worse_than_champion,
 )
+from headrace.project.applied import Projects
 from headrace.project.compile import compile_project, digest
 from headrace.project.load import Allowed, load_function
-from headrace.settings import Settings
-from headrace.testing.memory import MemoryLog
-from headrace.topics import Topics
+from headrace.project.service import Context
+from headrace.registry.waivers import PARITY_GATE
 from headrace_flights.train import build
-from headrace_trainer.run import TrainingRun
+from headrace_trainer.adapters.run import TrainingRun
 
 DAY = 86_400.0
 NOW_S = 1_364_774_400.0
@@ -92,7 +92,7 @@ async def test_a_decision_made_while_the_run_begins_is_not_held_against_what_it_
         label=Binary("yes", horizon="1d"),
         training=Training(build=build, history="60d", holdout="10d", embargo="1d", first_after="1d", min_rows=500),
     )  # fmt: skip
-    context, said = await played(log, deployment), []
+    context, emitted = await played(log, deployment), []
     at_s = NOW_S - DAY
     row = np.array([0.0, np.nan, 1.0], "<f4").tobytes()
     made = DecisionMade(
@@ -102,9 +102,9 @@ async def test_a_decision_made_while_the_run_begins_is_not_held_against_what_it_
     log.events = [out("events.visits.v1", "p1", visit, Envelope("v", "visit", "test", visit.came_at), 0)]
     log.decisions = [out("inference.decisions.v1", "u", made, Envelope("d", "", "test", at_s), 0)]
     await TrainingRun(
-        context, RetrainAccepted("guess", "run-1", "q", "manual", "test", NOW_S), said.append, load_here
+        context, RetrainAccepted("guess", "run-1", "q", "manual", "test", NOW_S), emitted.append, load_here
     ).run()
-    judged = [fact.result.gate for fact in said if isinstance(fact, GateJudged)]
+    judged = [fact.result.gate for fact in emitted if isinstance(fact, GateJudged)]
     assert "beats_prior" in judged
     assert PARITY_GATE not in judged
 
@@ -146,48 +146,48 @@ async def register(context: Context, command: RegisterVersion) -> None:
 async def trained(
     context: Context, run: str, cause: str = "manual", clock_s: float = NOW_S, **more: Any
 ) -> tuple[TrainingRun, list[Any]]:
-    """A run to its end, and what it said."""
-    said: list[Any] = []
+    """A run to its end, and the facts that it emitted."""
+    emitted: list[Any] = []
     accepted = RetrainAccepted("guess", run, "q", cause, "test", clock_s, **more)
-    found = TrainingRun(context, accepted, said.append, load_here)
+    found = TrainingRun(context, accepted, emitted.append, load_here)
     await found.run()
-    return found, said
+    return found, emitted
 
 
-def judged_by(said: list[Any], gate: str) -> GateResult | None:
-    return next((fact.result for fact in said if isinstance(fact, GateJudged) and fact.result.gate == gate), None)
+def judged_by(emitted: list[Any], gate: str) -> GateResult | None:
+    return next((fact.result for fact in emitted if isinstance(fact, GateJudged) and fact.result.gate == gate), None)
 
 
 async def test_a_retrain_right_after_the_first_is_compared_with_the_champions_gated_twin(memory_log: MemoryLog) -> None:
     gated = msgspec.structs.replace
     deployment = dataclasses.replace(quickly(), gates=(beats_prior(), not_worse_than_champion(0.02)))
     context = await played(memory_log, deployment)
-    first, said = await trained(context, "run-1")
-    assert judged_by(said, "not_worse_than_champion") is None
+    first, emitted = await trained(context, "run-1")
+    assert judged_by(emitted, "not_worse_than_champion") is None
     assert first.command is not None
     assert (first.command.rollout, first.command.lineage.seed) == (True, 0)
     await register(context, first.command)
-    second, said = await trained(context, "run-2")
-    found = judged_by(said, "not_worse_than_champion")
+    second, emitted = await trained(context, "run-2")
+    found = judged_by(emitted, "not_worse_than_champion")
     assert found is not None
     assert (found.verdict, found.measured) == ("PASS", 0.0)
     assert "400 rows" in found.detail
     alone = gated(first.command, twin=None)
     await register(context, alone)
-    third, said = await trained(context, "run-3")
-    found = judged_by(said, "not_worse_than_champion")
+    third, emitted = await trained(context, "run-3")
+    found = judged_by(emitted, "not_worse_than_champion")
     assert found is not None
     assert found.verdict == "UNMEASURED"
-    assert isinstance(said[-1], TrainingFinished)
-    assert said[-1].outcome == "rejected"
-    assert "0 labelled rows are newer than what the champion was trained on" in said[-1].reason
+    assert isinstance(emitted[-1], TrainingFinished)
+    assert emitted[-1].outcome == "rejected"
+    assert "0 labelled rows are newer than what the champion was trained on" in emitted[-1].reason
     assert (second.command is not None, third.command) == (True, None)
 
 
 async def test_a_retrain_that_follows_a_change_says_how_many_rows_it_waits_for(memory_log: MemoryLog) -> None:
     context = await played(memory_log, quickly())
-    _, said = await trained(context, "run-1", "drift", changed_at_s=NOW_S - 3 * DAY)
-    finished = said[-1]
+    _, emitted = await trained(context, "run-1", "drift", changed_at_s=NOW_S - 3 * DAY)
+    finished = emitted[-1]
     assert isinstance(finished, TrainingFinished)
     assert (finished.outcome, finished.missing_rows, finished.rows_wanted) == ("waiting", 156, 236)
     assert "80 of 236 labelled rows beyond the change are there" in finished.reason
@@ -212,15 +212,15 @@ async def test_rows_newer_than_the_clock_of_a_run_are_not_held_against_the_event
             out("inference.decisions.v1", "u", made, Envelope("d", "", "test", at_s), 0),
         ]
     )
-    _, said = await trained(context, "run-1", clock_s=clock_s)
-    assert judged_by(said, PARITY_GATE) is None
+    _, emitted = await trained(context, "run-1", clock_s=clock_s)
+    assert judged_by(emitted, PARITY_GATE) is None
 
 
 @pytest.mark.parametrize("change", ["added", "changed", "dropped"])
 async def test_a_view_that_changes_under_live_traffic_does_not_block_the_next_retrain(
     memory_log: MemoryLog, change: str
 ) -> None:
-    """The rows that the old views made are not compared with today's, and the champion by what it said of them then."""
+    """The rows that the old views made are not compared with today's, and the champion by its logged scores of them."""
     old = [] if change == "added" else [VISITS.by("place")]
     other = FeatureView("visits", VISITED, "place", {"count": Count("1h")})
     new = {"added": [VISITS.by("place")], "changed": [other.by("place")], "dropped": []}[change]
@@ -247,14 +247,14 @@ async def test_a_view_that_changes_under_live_traffic_does_not_block_the_next_re
         ]
     )
     context = await apply_now(context, after)
-    second, said = await trained(context, "run-2")
-    compared = judged_by(said, "not_worse_than_champion")
+    second, emitted = await trained(context, "run-2")
+    compared = judged_by(emitted, "not_worse_than_champion")
     assert compared is not None
-    assert (compared.verdict, judged_by(said, PARITY_GATE)) == ("PASS", None)
+    assert (compared.verdict, judged_by(emitted, PARITY_GATE)) == ("PASS", None)
     assert compared.measured is not None
     assert compared.measured < -0.05
-    assert isinstance(said[-1], TrainingFinished)
-    assert (said[-1].outcome, said[-1].reason) == ("registered", "")
+    assert isinstance(emitted[-1], TrainingFinished)
+    assert (emitted[-1].outcome, emitted[-1].reason) == ("registered", "")
     assert second.command is not None
     assert second.command.waivers == ()
 
@@ -295,9 +295,9 @@ async def played(log: MemoryLog, deployment: Deployment) -> Context:
         at_s, x, place = NOW_S - 60 * DAY + n * 60 * DAY / ROWS, float(rng.normal()), int(rng.integers(9))
         inputs = {"x": x, **({"place": f"p{place}"} if len(deployment.inputs) > 1 else {})}
         label = float(x + (place % 3) * (len(inputs) > 1) + rng.normal() > 0.5)
-        asked, told = Envelope(f"r{n}", "", "test", at_s), Envelope(f"o{n}", "", "test", at_s + 3600)
+        asked, observed = Envelope(f"r{n}", "", "test", at_s), Envelope(f"o{n}", "", "test", at_s + 3600)
         outs.append(out(topics.name("inference.requests"), f"u{n}", PredictionRequested("guess", inputs), asked))
-        outs.append(out(topics.name("inference.outcomes"), f"u{n}", OutcomeObserved("guess", f"u{n}", label), told))
+        outs.append(out(topics.name("inference.outcomes"), f"u{n}", OutcomeObserved("guess", f"u{n}", label), observed))
     producer = await log.producer()
     await producer.send(outs)
     projects = Projects(log, codec, topics)
@@ -310,13 +310,13 @@ async def played(log: MemoryLog, deployment: Deployment) -> Context:
 async def test_a_run_registers_with_onnx_where_it_says_the_same_categories_or_not(
     memory_log: MemoryLog, with_category: bool
 ) -> None:
-    context, said = await played(memory_log, declared(with_category)), []
+    context, emitted = await played(memory_log, declared(with_category)), []
     accepted = RetrainAccepted("guess", "run-1", "q", "manual", "test", NOW_S)
-    run = TrainingRun(context, accepted, said.append, load_here)
+    run = TrainingRun(context, accepted, emitted.append, load_here)
     await run.run()
-    (finished,) = [fact for fact in said if isinstance(fact, TrainingFinished)]
+    (finished,) = [fact for fact in emitted if isinstance(fact, TrainingFinished)]
     assert (finished.outcome, finished.reason) == ("registered", "")
-    judged = {fact.result.gate: fact.result.verdict for fact in said if isinstance(fact, GateJudged)}
+    judged = {fact.result.gate: fact.result.verdict for fact in emitted if isinstance(fact, GateJudged)}
     assert judged["onnx_parity"] == "PASS"
     assert run.command is not None
     assert run.command.onnx is not None
@@ -337,10 +337,10 @@ async def test_what_a_library_says_of_an_estimator_is_told_with_where_build_is_w
     found = declared(False)
     assert found.training is not None
     wrong = dataclasses.replace(found, training=dataclasses.replace(found.training, build=wrong_parameter))
-    context, said = await played(memory_log, wrong), []
+    context, emitted = await played(memory_log, wrong), []
     accepted = RetrainAccepted("guess", "run-1", "q", "manual", "test", NOW_S)
-    await TrainingRun(context, accepted, said.append, load_here).run()
-    finished = said[-1]
+    await TrainingRun(context, accepted, emitted.append, load_here).run()
+    finished = emitted[-1]
     assert isinstance(finished, TrainingFinished)
     assert finished.outcome == "failed"
     assert finished.reason.startswith("InvalidParameterError: The 'C' parameter of LogisticRegression must be a float")

@@ -7,9 +7,9 @@ import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from headrace.events.definition import LabelDefinition
 from headrace.events.registry import ColumnPin, Signature
-from headrace.project.definition import LabelDefinition
-from headrace_trainer.core.described import slices_of
+from headrace_trainer.core.profiles import slices_of
 from headrace_trainer.core.target import Target, Unfit, target_of
 
 ROWS = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from headrace.events.definition import DeploymentDefinition, GateDefinition
 from headrace.events.registry import GateResult, Waiver
 from headrace.events.training import (
     RetrainAccepted,
@@ -18,14 +19,13 @@ from headrace.events.training import (
 )
 from headrace.models.digest import model_digest
 from headrace.models.skops_format import dump, load
-from headrace.policy.losses import Yardstick, yardstick_of
 from headrace.project import Binary, Deployment, Number, Project, Retraining, Training
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition, GateDefinition
-from headrace_trainer.core.changed import Change, history_of, locate
-from headrace_trainer.core.closed import closed_to
+from headrace.stats.losses import Yardstick, yardstick_of
+from headrace_trainer.core.change_point import Change, history_of, locate
+from headrace_trainer.core.closed_windows import closed_until
 from headrace_trainer.core.fitting import fit_gated
-from headrace_trainer.core.gates import gates_of, judge, may_register, standing, undecided, used
+from headrace_trainer.core.gates import blocking, gates_of, judge, may_register, undecided, used
 from headrace_trainer.core.intervals import estimate
 from headrace_trainer.core.splits import Span, masks, span_of, wanted_after, why_not
 from headrace_trainer.core.target import Target
@@ -62,7 +62,8 @@ def asked(
     runs: Runs, request: RetrainRequested, ident: str, deployment: DeploymentDefinition | None, clock_s: float
 ) -> RetrainAccepted | RetrainCoalesced | RetrainRefused | None:
     """The answer to a request of 200 days after the epoch."""
-    return on_request(runs, request, ident, deployment, clock_s, NOW_MS)
+    step = on_request(runs, request, ident, deployment, clock_s, NOW_MS)
+    return step.facts[0] if step.facts else None
 
 
 def request(cause: str = "drift") -> RetrainRequested:
@@ -150,8 +151,8 @@ def test_too_few_rows_name_the_argument_and_how_many_are_missing() -> None:
     assert DEPLOYMENT.training is not None
     at_s = np.arange(600) * DAY / 30
     labels = np.arange(600) % 2.0
-    told, missing = why_not(DEPLOYMENT.training, span_at(at_s, 20 * DAY), labels, at_s)
-    assert "holdout=7d (here 5.8 d) leaves 400 labelled rows to fit on, at least min_rows=1,000 are wanted" in told
+    reason, missing = why_not(DEPLOYMENT.training, span_at(at_s, 20 * DAY), labels, at_s)
+    assert "holdout=7d (here 5.8 d) leaves 400 labelled rows to fit on, at least min_rows=1,000 are wanted" in reason
     assert missing == 600
 
 
@@ -165,10 +166,10 @@ def test_rows_of_windows_that_have_closed_are_used_and_no_newer_ones() -> None:
     labels = np.zeros(len(at_s))
     clock_s = 109.5 * DAY
     asked = at_s < clock_s
-    assert closed_to(DEPLOYMENT, at_s[asked], labels[asked], clock_s) == 109 * DAY
+    assert closed_until(DEPLOYMENT, at_s[asked], labels[asked], clock_s) == 109 * DAY
     early = np.where((at_s >= 108 * DAY) & (np.arange(len(at_s)) % 10 == 0), np.nan, labels)
-    assert closed_to(DEPLOYMENT, at_s[asked], early[asked], clock_s) == 108.5 * DAY
-    assert closed_to(DEPLOYMENT, at_s[:0], labels[:0], clock_s) >= 108.5 * DAY
+    assert closed_until(DEPLOYMENT, at_s[asked], early[asked], clock_s) == 108.5 * DAY
+    assert closed_until(DEPLOYMENT, at_s[:0], labels[:0], clock_s) >= 108.5 * DAY
 
 
 def test_older_rows_stay_or_go_by_the_loss_on_newer_ones_and_the_holdout_has_no_say() -> None:
@@ -178,13 +179,13 @@ def test_older_rows_stay_or_go_by_the_loss_on_newer_ones_and_the_holdout_has_no_
     rng = np.random.default_rng(0)
 
     def chosen(*losses: float) -> float:
-        told = iter(losses)
+        remaining = iter(losses)
 
         def losses_of(fits: NDArray[np.bool_], judges: NDArray[np.bool_]) -> NDArray[np.float64]:
             assert not (fits & judges).any()
             assert at_s[fits | judges].max() < span.holdout_s
             judged_on.append(int(judges.sum()))
-            return next(told) + rng.normal(0, 0.3, int(judges.sum()))
+            return next(remaining) + rng.normal(0, 0.3, int(judges.sum()))
 
         return history_of(span, at_s, np.arange(30_000) % 2.0, losses_of)[0]
 
@@ -205,7 +206,7 @@ def test_the_change_is_where_the_champions_loss_steps_up() -> None:
     losses = np.where(wrong, 3.0, 0.05)
     for finding_s in (2 * DAY, 0.5 * DAY):
         found = locate(finding_s, DAY, at_s, losses)
-        assert found.begun_s == found.come_s == pytest.approx(2.4 * DAY, abs=0.03 * DAY)
+        assert found.begun_s == found.complete_s == pytest.approx(2.4 * DAY, abs=0.03 * DAY)
     worse_and_worse = np.where(at_s < 1 * DAY, 0.2, np.where(at_s < 3 * DAY, 0.5, 0.8)) + rng.normal(0, 0.3, 4000)
     assert locate(1 * DAY, DAY, at_s, worse_and_worse).begun_s == pytest.approx(1 * DAY, abs=0.1 * DAY)
     assert locate(2 * DAY, DAY, at_s, np.full(4000, np.nan)) == Change(2 * DAY, 2 * DAY)
@@ -217,8 +218,8 @@ def test_of_a_change_that_comes_by_and_by_rows_are_counted_from_where_most_of_it
     for seed in range(20):
         is_new = np.random.default_rng(seed).random(4000) < share
         found = locate(1 * DAY, DAY, at_s[:2500], np.where(is_new, 3.0, 0.05)[:2500])
-        assert 1.9 * DAY < found.come_s < 2.5 * DAY
-        assert found.begun_s < found.come_s
+        assert 1.9 * DAY < found.complete_s < 2.5 * DAY
+        assert found.begun_s < found.complete_s
 
 
 COIN = Yardstick("binary", np.asarray(0.5))
@@ -293,8 +294,8 @@ def test_without_a_champion_it_is_not_asked() -> None:
 def test_what_should_compare_and_cannot_blocks_unless_the_project_says_otherwise() -> None:
     unmeasured = [GateResult("not_worse_than_champion", "UNMEASURED", None, 0.01, "m")]
     assert not may_register(unmeasured)
-    assert standing(unmeasured, (), [GateDefinition("not_worse_than_champion", 0.01, "passes")]) == []
-    assert standing(unmeasured, (Waiver("not_worse_than_champion", "ann", "an experiment"),)) == []
+    assert blocking(unmeasured, (), [GateDefinition("not_worse_than_champion", 0.01, "passes")]) == []
+    assert blocking(unmeasured, (Waiver("not_worse_than_champion", "ann", "an experiment"),)) == []
 
 
 def test_a_gate_passes_by_its_interval_and_says_how_many_rows_would_decide() -> None:
@@ -315,11 +316,11 @@ def test_a_gate_passes_by_its_interval_and_says_how_many_rows_would_decide() -> 
 
 def test_what_rows_cannot_tell_goes_to_a_rollout_that_compares_and_is_not_switched_without_one() -> None:
     result = GateResult("not_worse_than_champion", "INCONCLUSIVE", 0.004, 0.01, "m")
-    assert standing([result]) == []
+    assert blocking([result]) == []
     assert undecided([result], (), "canary") is None
     assert undecided([result], (), "blue_green") == result
     assert undecided([result], (Waiver(result.gate, "ann", "I have looked"),), "blue_green") is None
-    assert standing([GateResult("beats_prior", "INCONCLUSIVE", 0.004, 0.0, "m")]) != []
+    assert blocking([GateResult("beats_prior", "INCONCLUSIVE", 0.004, 0.0, "m")]) != []
 
 
 def test_a_champion_that_a_change_has_left_worse_than_the_prior_is_no_measure() -> None:
@@ -370,7 +371,7 @@ def test_a_gate_that_failed_passes_by_the_word_of_a_named_person_only() -> None:
 
 
 def test_waivers_go_with_the_run_that_was_accepted() -> None:
-    waivers = (Waiver("a", "ann", "an experiment"),)
+    waivers = (Waiver("beats_prior", "ann", "an experiment"),)
     accepted = asked(Runs(), RetrainRequested("d", "manual", "r", "ann", waivers=waivers), "r1", DEPLOYMENT, 0.0)
     assert isinstance(accepted, RetrainAccepted)
     assert accepted.waivers == waivers

@@ -13,17 +13,17 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from headrace.bus.alone import of_replay
-from headrace.bus.connect import connect
-from headrace.bus.feeding import Applied
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.runtime import topics_of
-from headrace.bus.views import View
-from headrace.codec import Codec
+from headrace.asking.feeding import Applied
 from headrace.errors import HeadraceError
-from headrace.policy.holding import TOPICS, Holding
+from headrace.hosting.exclusive import of_replay
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec
+from headrace.log.connecting import connect
+from headrace.log.kafka import KafkaLog
+from headrace.log.views import View
 from headrace.project.compile import compile_project
-from headrace.settings import Settings
+from headrace.registry.under_way import TOPICS, Holding
 from headrace_flights.files import write_files
 from headrace_flights.player import BACKFILL_AHEAD_S, LIVE_AHEAD_S, Player
 from headrace_flights.project import project

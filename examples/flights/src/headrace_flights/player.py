@@ -1,6 +1,6 @@
 """Plays the schedule: raw messages as they become available, each request one hour before its departure.
 
-Steps, pace and holds are those of `headrace.bus.playing`, raw messages go out by `headrace.bus.feeding`, as `headrace replay` has
+Steps, pace and holds are those of `headrace.asking.playback`, raw messages go out by `headrace.asking.feeding`, as `headrace replay` has
 them; what is special here is that nothing is read from a file. In a live replay messages run 45 event minutes ahead; in a
 back-fill, which nobody answers for, 9 hours.
 """
@@ -10,15 +10,15 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import numpy as np
 
-from headrace.bus.feeding import AHEAD_S, Applied, Due, Feed
-from headrace.bus.partition import partition_of
-from headrace.bus.playing import Pace, Playing, Step
-from headrace.bus.port import Log, Out
-from headrace.codec import out
-from headrace.envelope import Envelope, read_headers
+from headrace.asking.feeding import AHEAD_S, Applied, Due, Feed
+from headrace.asking.playback import Pace, Playing, Step
 from headrace.errors import Misconfigured
 from headrace.events.inference import PredictionRequested
-from headrace.topics import Topics
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope, read_headers
+from headrace.log.partition import partition_of
+from headrace.log.port import Log, Out
+from headrace.log.topics import Topics
 from headrace_flights.schedule import Schedule
 
 LIVE_AHEAD_S = AHEAD_S

@@ -14,9 +14,8 @@ import typer
 import typer.main
 
 from headrace.errors import HeadraceError, Misconfigured
-from headrace.settings import strangers
+from headrace.hosting.settings import strangers
 from headrace_broker import BrokerError
-from headrace_cli import mistyped
 from headrace_cli.commands import (
     alert,
     config,
@@ -35,7 +34,8 @@ from headrace_cli.commands import (
     topic,
     training,
 )
-from headrace_cli.render import harmless
+from headrace_cli.terminal import mistyped
+from headrace_cli.terminal.render import harmless
 
 # What is written to is full, or may not grow: no fault of ours.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -8,19 +8,19 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from headrace.bus.connect import connect
-from headrace.bus.diagnosis import is_listening
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import topics_of
-from headrace.bus.views import read_all
 from headrace.clock import SystemClock
-from headrace.codec import Codec, Message, out
-from headrace.envelope import Envelope
 from headrace.errors import Retryable
-from headrace.settings import Settings
-from headrace.topics import Topics
-from headrace_cli.local import Local, settings_here
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec, Message, out
+from headrace.log.connecting import connect
+from headrace.log.diagnosis import is_listening
+from headrace.log.envelope import Envelope
+from headrace.log.kafka import KafkaLog
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
+from headrace.project.applied import Projects
+from headrace_cli.installation.local import Local, settings_here
 
 CONNECT_WITHIN_S = 3.0
 

@@ -6,16 +6,16 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bus.port import Record
-from headrace.codec import Codec, out
-from headrace.envelope import Envelope
 from headrace.events.inference import DecisionMade, Expired, OutcomeObserved, PredictionRequested
 from headrace.features.dataset import Gathered, Inputs
 from headrace.features.own import is_foreign
 from headrace.features.rows import entities_of
+from headrace.log.codec import Codec, out
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 from headrace.project import Binary, Category, Count, Deployment, FeatureView, Number, Project, Source
 from headrace.project.compile import compile_project
-from headrace.topics import Topics
 
 
 class Visit(msgspec.Struct):

@@ -3,13 +3,13 @@
 import msgspec
 import pytest
 
-from headrace.bus.port import Record
-from headrace.codec import MAX_VALUE_BYTES, Codec, written
-from headrace.envelope import Origin
 from headrace.errors import Poison
 from headrace.events.features import FeatureShardAdvanced
 from headrace.features.origins import MOST_PLACES, MOST_SPARSE, ORIGINS_BYTES, Origins
-from headrace.topics import Topics
+from headrace.log.codec import MAX_VALUE_BYTES, Codec, written
+from headrace.log.envelope import Origin
+from headrace.log.port import Record
+from headrace.log.topics import Topics
 
 FAR = 2**47 - 2
 

@@ -15,6 +15,7 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.registry import GoldenRow, Signature
 from headrace.features.rows import pin_signature
 from headrace.features.samples import Sample, sample
@@ -23,7 +24,6 @@ from headrace.models.golden import KEPT_BYTES, fitting
 from headrace.models.proving import Answering, NoneScored, Unproven, prove, prove_file
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace.project.definition import DeploymentDefinition
 
 DICE = np.random.default_rng(0)
 X = DICE.uniform(0, 10, (400, 2))

@@ -3,9 +3,9 @@
 import pytest
 
 from headrace.errors import Misconfigured
+from headrace.events.definition import GuardrailDefinition, RolloutDefinition
 from headrace.project import ABTest, BlueGreen, Canary, Deployment, Guardrail, Number, Project, Shadow
 from headrace.project.compile import compile_project
-from headrace.project.definition import GuardrailDefinition, RolloutDefinition
 
 
 def plan(rollout: BlueGreen | Canary | ABTest | Shadow) -> RolloutDefinition:

@@ -1,14 +1,14 @@
 """`python -m headrace_gateway`."""
 
-from headrace.stopping import STOPPING
+from headrace.hosting.stopping import STOPPING
 
 
 def run() -> int:
-    """The exit code. Signals are heeded before anything heavy is imported: one may come at any moment."""
+    """Run the service; returns the exit code. Signals are handled before anything heavy is imported: one may come at any moment."""
     STOPPING.begin("gateway")
     import uvloop
 
-    from headrace.bus.runtime import main
+    from headrace.project.service import main
     from headrace_gateway.app import build
 
     return main("gateway", build, uvloop.new_event_loop)

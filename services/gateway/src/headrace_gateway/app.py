@@ -1,30 +1,32 @@
-"""The one wiring place."""
+"""The one place where the gateway is wired."""
 
 import asyncio
 import logging
 from collections.abc import Sequence
 
-from headrace.bus.asking import Asker
-from headrace.bus.observing import Observer
-from headrace.bus.port import Log
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import Context, Runnable
+from headrace.asking.asker import Asker
+from headrace.asking.outcome_writer import Observer
 from headrace.clock import Clock
-from headrace.codec import Codec
-from headrace.obs.health import Health
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.hosting.runtime import Runnable
+from headrace.log.codec import Codec
+from headrace.log.port import Log
+from headrace.log.topics import Topics
+from headrace.project.applied import Projects
+from headrace.project.service import Context
 from headrace_gateway.adapters.catalogue import Catalogue
-from headrace_gateway.adapters.http import Doors, make_app
+from headrace_gateway.adapters.http import make_app
 from headrace_gateway.adapters.keys import load_callers
 from headrace_gateway.adapters.server import HttpServer
 from headrace_gateway.core.callers import Caller
 from headrace_gateway.settings import Limits
+from headrace_gateway.shell import Api
 
 _log = logging.getLogger("headrace.gateway")
 
 
 class Gateway:
-    """HTTP and the asker behind it; at the end the doors close first, while answers are still heard."""
+    """HTTP and the asker behind it. At the end HTTP closes first, while answers are still received."""
 
     def __init__(self, asker: Asker, observer: Observer, server: HttpServer, catalogue: Catalogue) -> None:
         self._asker, self._observer, self._server, self._catalogue = asker, observer, server, catalogue
@@ -35,18 +37,18 @@ class Gateway:
         return self._server.port
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop`."""
-        quiet = asyncio.Event()
+        """Serve until `stop`; every call that was taken by then is answered."""
+        is_closed = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._asker.run(quiet))
-            group.create_task(self._catalogue.run(quiet))
+            group.create_task(self._asker.run(is_closed))
+            group.create_task(self._catalogue.run(is_closed))
             await self._server.run(stop)
-            quiet.set()
+            is_closed.set()
         await self._observer.close()
 
 
 async def build(context: Context) -> Sequence[Runnable]:
-    """Everything that runs, ready to be run."""
+    """The gateway of a process, started on its log. Raises `Misconfigured` for an address or keys that cannot be used."""
     settings = context.settings
     callers = load_callers(settings)
     if not callers:
@@ -77,7 +79,7 @@ async def wire(
     limits: Limits = Limits(),  # noqa: B008 - frozen
     callers: Sequence[Caller] = (),
 ) -> Gateway:
-    """The parts of the service on any log; `projects` must have been started."""
+    """The parts of the service on any log; `projects` must have been started. `address`: host and port, 0 for a free one."""
 
     def on_answer() -> None:
         health.handled += 1
@@ -85,7 +87,8 @@ async def wire(
     asker = Asker(log, codec, topics, clock, f"gateway/{health.instance}", on_answer, health)
     observer = Observer(log, topics, f"gateway/{health.instance}")
     catalogue = Catalogue(log, codec, topics, projects, clock)
-    app = make_app(Doors(asker, observer, catalogue, health, clock, limits), catalogue, callers, clock, limits, health)
+    api = Api(asker, observer, catalogue, health, clock, limits, callers)
+    app = make_app(api, catalogue, limits, has_keys=bool(callers), health=health)
     server = HttpServer(app, *address, limits)
     await catalogue.start()
     await asker.start()

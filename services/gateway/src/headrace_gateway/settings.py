@@ -1,8 +1,8 @@
-"""What a gateway lets in, and how long it waits; ports, keys and the two limits that sites differ in are common settings."""
+"""The limits of a gateway process. Ports, keys and the two limits that differ between sites are common settings (`HEADRACE_*`)."""
 
 from dataclasses import dataclass
 
-from headrace.policy.asked import LONGEST_WAIT_MS, MAX_ROWS
+from headrace.asking.requests import LONGEST_WAIT_MS, MAX_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +11,7 @@ class Limits:
 
     `body_bytes`: of one HTTP body, uncompressed. `header_bytes`: of the head of a request. `connections`: open at once.
     `in_flight`: rows that wait for an answer. `rows`: of one HTTP request.
-    `deadline_ms`: how long a request waits unless it says otherwise; `longest_deadline_ms`: what it may say.
+    `deadline_ms`: how long a request waits unless it names a deadline; `longest_deadline_ms`: the longest that it may name.
     `head_within_s`, `body_within_s`: how long a client may take to send the head and the body.
     `remembered_keys`: Idempotency-Keys whose bodies are compared with later ones.
     """

@@ -2,7 +2,7 @@
 
 import os
 
-from headrace.stopping import STOPPING
+from headrace.hosting.stopping import STOPPING
 
 
 def run() -> int:
@@ -10,7 +10,7 @@ def run() -> int:
     STOPPING.begin("inference")
     # NB: before numpy and scikit-learn are imported: with more threads, one row's p99 is hundreds of times its median.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from headrace.bus.runtime import main
+    from headrace.project.service import main
     from headrace_inference.app import build
 
     return main("inference", build)

@@ -4,18 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from headrace.bus.port import Log, TopicPartition
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import Context, Runnable
-from headrace.bus.shards import ShardHost
-from headrace.bus.views import View
 from headrace.clock import Clock
-from headrace.codec import Codec
 from headrace.events.failures import NotLoaded
 from headrace.features.store import OnlineStore, Tiles
-from headrace.obs.health import Health
-from headrace.runs import runs_folder
-from headrace.topics import Topics
+from headrace.hosting.group import ShardGroup
+from headrace.hosting.health import Health
+from headrace.hosting.runs import runs_folder
+from headrace.hosting.runtime import Runnable
+from headrace.log.codec import Codec
+from headrace.log.port import Log, TopicPartition
+from headrace.log.topics import Topics
+from headrace.log.views import View
+from headrace.project.applied import Projects
+from headrace.project.service import Context
 from headrace_inference.adapters.crash_log import CrashLog
 from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.disk_tiles import DiskTiles
@@ -133,9 +134,9 @@ class _Parts:
         """The ends of partitions, as the log has them now."""
         return await self.log.end_offsets(partitions)
 
-    def host(self, views: ServingViews) -> ShardHost:
+    def host(self, views: ServingViews) -> ShardGroup:
         """Runs the shards."""
-        return ShardHost(
+        return ShardGroup(
             self.log,
             self.codec,
             self.topics,

@@ -5,11 +5,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from headrace.bus.port import TopicPartition
-from headrace.bus.shard_logic import Outputs, Rebuild
-from headrace.codec import Message
 from headrace.errors import HeadraceError
 from headrace.events.inference import DecisionMade, ShadowScored
+from headrace.hosting.logic import Outputs, Rebuild
+from headrace.log.codec import Message
+from headrace.log.port import TopicPartition
 from headrace_inference.adapters.model_calls import ModelCalls
 from headrace_inference.adapters.records import Records, answer_to, causes_of, kept_causes
 from headrace_inference.adapters.serving_views import ServingViews

@@ -1,12 +1,12 @@
 """`python -m headrace_registry`."""
 
-from headrace.stopping import STOPPING
+from headrace.hosting.stopping import STOPPING
 
 
 def run() -> int:
     """The exit code. Signals are heeded before anything heavy is imported: one may come at any moment."""
     STOPPING.begin("registry")
-    from headrace.bus.runtime import main
+    from headrace.project.service import main
     from headrace_registry.app import build
 
     return main("registry", build)

@@ -3,19 +3,20 @@
 import asyncio
 from collections.abc import Sequence
 
-from headrace.bus import artifacts
-from headrace.bus.runtime import Context, Runnable
-from headrace.bus.shards import ShardHost
-from headrace.bus.views import View
-from headrace.codec import Message
 from headrace.events.registry import ArtifactPlace
+from headrace.hosting.group import ShardGroup
+from headrace.hosting.runtime import Runnable
+from headrace.log.codec import Message
+from headrace.log.views import View
+from headrace.models import artifacts
+from headrace.project.service import Context
 from headrace_registry.core.instances import Instances
 from headrace_registry.settings import TICK_S
 from headrace_registry.shell import SERVICE, RegistryShard
 
 
 class RegistryService:
-    """Follows what inference says, carries out commands, and acts on verdicts."""
+    """Follows what instances report, carries out commands, and acts on verdicts."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -35,7 +36,7 @@ class RegistryService:
         async def has_artifact(place: ArtifactPlace) -> bool:
             return await artifacts.is_there(context.log, topics, place)
 
-        host = ShardHost(
+        host = ShardGroup(
             context.log,
             context.codec,
             topics,

@@ -1,4 +1,4 @@
 """Settings of the trainer beyond the common ones."""
 
-# How often facts of running trainings are read and leave.
+# How often the journals of runs are read, and their facts published.
 TICK_S = 0.1

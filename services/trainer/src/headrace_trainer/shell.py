@@ -1,81 +1,80 @@
-"""The trainer's one shard: requests are answered at once; runs are processes of their own, whose facts are published here.
+"""The trainer's one shard: retrain requests are answered at once; the facts of runs, which are processes of their own, are published here.
 
-A run has a journal; what it holds and `training.facts` does not is published in this shard's transaction, with ids that a
-repeat repeats. So it matters neither when this process ends nor how often it reads a journal. The command to register
-leaves together with the run's last fact.
+A run writes a journal. What it holds and `training.facts` does not is published in this shard's transaction, under ids that a
+repeat has too. So it matters neither when this process ends nor how often it reads a journal.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from headrace.bus.port import Out, TopicPartition
-from headrace.bus.runtime import Context
-from headrace.bus.shard_logic import Outputs, Rebuild
-from headrace.codec import Message, caused_by, out
-from headrace.envelope import derived_id
 from headrace.events.registry import RegisterVersion
-from headrace.events.training import (
-    GateJudged,
-    RetrainAccepted,
-    RetrainRequested,
-    TrainingFinished,
-    TrainingProgressed,
-)
+from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
+from headrace.hosting.logic import Outputs, Rebuild
+from headrace.log.codec import Message, caused_by, out
+from headrace.log.port import Out, TopicPartition
+from headrace.project.service import Context
+from headrace_trainer.core.run_facts import Fact, RunFacts
 from headrace_trainer.core.triggers import ANSWERED_BYTES, GROUP, GROUPS, Runs, apply, on_request
 
 SERVICE = "trainer"
-# Facts of one run that are published: no run of ours says so many.
-MAX_FACTS = 2_000
 
 
-class Running(Protocol):
+class TrainingProcesses(Protocol):
     """Where runs are done."""
 
     async def tend(self, wanted: Sequence[RetrainAccepted]) -> None:
-        """See to it that the wanted runs are done, and no others."""
+        """See to it that the wanted runs are done, and no others. Begins processes in a thread; a run that cannot be begun raises nothing."""
         ...
 
     def read(self, run: str, position: int) -> tuple[list[Any], int]:
-        """What a run has said from a position on, and the next position."""
+        """The entries of a run's journal from a position on, and the next position. Blocks while it reads a file; none is no error."""
         ...
 
 
 class TrainerShard:
     """All retrain requests; one active instance."""
 
-    def __init__(self, context: Context, running: Running) -> None:
-        self._context, self._topics, self._running = context, context.topics, running
-        self._runs = Runs()
+    def __init__(self, context: Context, processes: TrainingProcesses) -> None:
+        self._context, self._topics, self._processes = context, context.topics, processes
+        self._runs, self._facts = Runs(), RunFacts()
+        # Per run under way, the message that caused it, and up to where its journal was read.
         self._causes: dict[str, Message] = {}
-        self._known: dict[str, set[str]] = {}
         self._read: dict[str, int] = {}
-        self._commands: dict[str, RegisterVersion] = {}
 
     def rebuild(self) -> Sequence[Rebuild]:
+        """The topic that holds this shard's history, read from its start."""
         return [Rebuild(self._topics.name("training.facts"), whole=True)]
 
     async def on_history(self, message: Message) -> None:
-        self._take(message.event, message.envelope.id, message)
+        """Fold a fact that was published before this instance became active."""
+        self._runs = apply(self._runs, message.event)
+        self._facts.apply(message.event, message.envelope.id)
+        self._note(message.event, message)
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        """Requests are read from the committed offsets on."""
         return committed
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
+        """Answer requests. Waits for the definitions that were applied by now."""
         outs: list[Out] = []
         for message in batch:
             if isinstance(message.event, RetrainRequested):
-                # NB: what is asked for right after an apply is judged by what was applied.
+                # NB: a request right after an apply is judged by what was applied.
                 await self._context.projects.learn()
                 outs += self._on_request(message, message.event)
         return Outputs(outs=outs)
 
     async def on_tick(self) -> Outputs:
-        await self._running.tend(list(self._runs.running.values()))
+        """Look after the runs under way, and publish what is new in their journals."""
+        under_way = list(self._runs.running.values())
+        await self._processes.tend(under_way)
         outs: list[Out] = []
-        for accepted in list(self._runs.running.values()):
-            said, self._read[accepted.run] = self._running.read(accepted.run, self._read.get(accepted.run, 0))
-            for entry in said:
-                outs += self._on_said(accepted, entry)
+        for accepted in under_way:
+            entries, position = self._processes.read(accepted.run, self._read.get(accepted.run, 0))
+            self._read[accepted.run] = position
+            for entry in entries:
+                outs += self._on_entry(accepted, entry)
         groups = self._runs.answered
         self._context.health.holds("answered", ANSWERED_BYTES * sum(map(len, groups)), ANSWERED_BYTES * GROUP * GROUPS)
         return Outputs(outs=outs)
@@ -83,57 +82,38 @@ class TrainerShard:
     def _on_request(self, message: Message, request: RetrainRequested) -> list[Out]:
         found = self._context.projects.deployment(request.deployment)
         clock_s = request.clock_s if request.clock_s is not None else message.envelope.time_s
-        fact = on_request(
+        step = on_request(
             self._runs, request, message.envelope.id, found and found[1], clock_s, message.record.timestamp_ms
         )
-        return [] if fact is None else self._fact(fact, derived_id(type(fact).__name__, fact.request_id), message)
+        self._runs = step.state
+        facts = [fact for answer in step.facts for fact in self._facts.on_answer(answer).facts]
+        return self._publish(facts, message)
 
-    def _on_said(self, accepted: RetrainAccepted, entry: Any) -> list[Out]:
-        """What a run's entry has this service say; an attempt is nobody's business but the run's."""
-        cause, run = self._causes.get(accepted.run), accepted.run
-        match entry:
-            case RegisterVersion():
-                self._commands[run] = entry
-                return []
-            case TrainingFinished():
-                return self._register(accepted, cause) + self._fact(entry, derived_id("finished", run), cause)
-            case GateJudged(result=result):
-                return self._fact(entry, derived_id("gate", run, result.gate), cause)
-            case TrainingProgressed():
-                # NB: told again by a second attempt it is the same fact; how far it was does not go back.
-                return self._fact(entry, derived_id("progress", run, entry.stage, entry.share, entry.detail), cause)
-            case _:
-                return []
+    def _on_entry(self, accepted: RetrainAccepted, entry: Any) -> list[Out]:
+        facts, cause = self._facts.on_entry(accepted, entry).facts, self._causes.get(accepted.run)
+        for fact in facts:
+            self._runs = apply(self._runs, fact.event)
+        return self._publish(facts, cause)
 
-    def _register(self, accepted: RetrainAccepted, cause: Message | None) -> list[Out]:
-        command = self._commands.pop(accepted.run, None)
-        if command is None:
-            return []
-        ident = derived_id("register", accepted.run)
-        envelope = caused_by(cause, id=ident, source=SERVICE, time_s=accepted.clock_s)
-        return [out(self._topics.name("registry.commands"), accepted.deployment, command, envelope)]
+    def _publish(self, facts: Iterable[Fact], cause: Message | None) -> list[Out]:
+        outs = []
+        for fact in facts:
+            self._note(fact.event, cause)
+            outs.append(self._out(fact, cause))
+        return outs
 
-    def _fact(self, fact: Any, ident: str, cause: Message | None) -> list[Out]:
-        run = getattr(fact, "run", "")
-        known = self._known.get(run, set())
-        is_last = isinstance(fact, TrainingFinished)
-        if ident in known or (len(known) > MAX_FACTS and not is_last):
-            return []
-        self._take(fact, ident, cause)
-        time_s = cause.envelope.time_s if cause else self._context.clock.now_s()
-        envelope = caused_by(cause, id=ident, source=SERVICE, time_s=time_s)
-        return [out(self._topics.name("training.facts"), fact.deployment, fact, envelope)]
+    def _out(self, fact: Fact, cause: Message | None) -> Out:
+        topic = "registry.commands" if isinstance(fact.event, RegisterVersion) else "training.facts"
+        time_s = fact.at_s
+        if time_s is None:
+            time_s = self._context.clock.now_s() if cause is None else cause.envelope.time_s
+        envelope = caused_by(cause, id=fact.id, source=SERVICE, time_s=time_s)
+        return out(self._topics.name(topic), fact.event.deployment, fact.event, envelope)
 
-    def _take(self, fact: Any, ident: str, message: Message | None) -> None:
-        """Keep what a fact, told by us or by who was here before, says of the runs under way."""
-        self._runs = apply(self._runs, fact)
-        run = getattr(fact, "run", "")
-        if isinstance(fact, RetrainAccepted):
-            self._known[run] = set()
-            if message is not None:
-                self._causes[run] = message
-        elif isinstance(fact, TrainingFinished):
-            for kept in (self._known, self._causes, self._read, self._commands):
-                kept.pop(run, None)
-        if run in self._known:
-            self._known[run].add(ident)
+    def _note(self, event: Any, cause: Message | None) -> None:
+        """Keep what later facts of a run need; forget it with the run."""
+        if isinstance(event, RetrainAccepted) and cause is not None:
+            self._causes[event.run] = cause
+        elif isinstance(event, TrainingFinished):
+            self._causes.pop(event.run, None)
+            self._read.pop(event.run, None)

@@ -6,7 +6,7 @@
 `Client` blocks, `AsyncClient` does not. An address `kafka://host:port` asks over the log, without a gateway between.
 """
 
-from headrace.policy.prediction import Prediction
+from headrace.asking.prediction import Prediction
 from headrace_cli.client.asynchronous import AsyncClient
 from headrace_cli.client.errors import ClientError, NotAnswered, Rejected, Unreachable
 from headrace_cli.client.rows import Row

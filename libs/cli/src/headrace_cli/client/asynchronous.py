@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from headrace.asking.prediction import Prediction
+from headrace.asking.requests import shown
 from headrace.clock import SystemClock
-from headrace.policy.asked import shown
-from headrace.policy.prediction import Prediction
 from headrace_cli.client.errors import NotAnswered, Rejected
 from headrace_cli.client.http_way import HttpWay
 from headrace_cli.client.kafka_way import KafkaWay

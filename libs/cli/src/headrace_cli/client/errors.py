@@ -1,7 +1,7 @@
 """What can go wrong with a question, told apart by what the caller can do about it."""
 
+from headrace.asking.prediction import Prediction
 from headrace.errors import HeadraceError
-from headrace.policy.prediction import Prediction
 
 
 class ClientError(HeadraceError):

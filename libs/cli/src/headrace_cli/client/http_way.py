@@ -14,11 +14,11 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from headrace.asking.outcomes import Observed
+from headrace.asking.prediction import Prediction
+from headrace.asking.requests import LONGEST_WAIT_MS
 from headrace.clock import SystemClock
-from headrace.policy.asked import LONGEST_WAIT_MS
-from headrace.policy.backoff import delays_s
-from headrace.policy.observed import Observed
-from headrace.policy.prediction import Prediction
+from headrace.log.backoff import delays_s
 from headrace_cli.client.errors import Rejected, Unreachable
 from headrace_cli.client.outcomes import cut, row
 from headrace_cli.client.rows import Batch, Plain

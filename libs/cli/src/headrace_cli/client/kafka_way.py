@@ -8,25 +8,25 @@ from functools import partial
 
 import msgspec
 
-from headrace.bus.asking import Asker
-from headrace.bus.connect import connect
-from headrace.bus.kafka import KafkaLog
-from headrace.bus.observing import Observer
-from headrace.bus.outputs import OutputKinds
-from headrace.bus.port import Log
-from headrace.bus.projects import Projects
-from headrace.bus.runtime import topics_of
+from headrace.asking.asker import Asker
+from headrace.asking.outcome_writer import Observer
+from headrace.asking.outcomes import Observed, refuse
+from headrace.asking.output_kinds import OutputKinds
+from headrace.asking.pending import Question
+from headrace.asking.prediction import Prediction, predicted
+from headrace.asking.requests import Unfit, shown
 from headrace.clock import Clock, SystemClock
-from headrace.codec import Codec
 from headrace.errors import HeadraceError, Retryable
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import PredictionAnswered, PredictionRequested
-from headrace.policy.asked import Unfit, shown
-from headrace.policy.observed import Observed, refuse
-from headrace.policy.pending import Question
-from headrace.policy.prediction import Prediction, predicted
-from headrace.project.definition import DeploymentDefinition
-from headrace.settings import Settings
-from headrace.topics import Topics
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec
+from headrace.log.connecting import connect
+from headrace.log.kafka import KafkaLog
+from headrace.log.port import Log
+from headrace.log.topics import Topics
+from headrace.project.applied import Projects
 from headrace_cli.client.errors import ClientError, Rejected, Unreachable
 from headrace_cli.client.rows import Batch
 

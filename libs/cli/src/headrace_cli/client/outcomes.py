@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from headrace.policy.asked import Unfit, id_of
-from headrace.policy.observed import Observed, observed
+from headrace.asking.outcomes import Observed, observed
+from headrace.asking.requests import Unfit, id_of
 from headrace_cli.client.errors import Rejected
 
 # Below what a gateway takes in one body.

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from headrace.asking.requests import MAX_ROWS, MAX_TEXT_CHARS, Unfit, id_of, instant_of, shown, unit_of, value_of
 from headrace.events.inference import Scalar
-from headrace.policy.asked import MAX_ROWS, MAX_TEXT_CHARS, Unfit, id_of, instant_of, shown, unit_of, value_of
 from headrace_cli.client.errors import Rejected
 
 MOST_ROWS = MAX_ROWS

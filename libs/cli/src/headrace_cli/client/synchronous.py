@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from headrace.policy.prediction import Prediction
+from headrace.asking.prediction import Prediction
 from headrace_cli.client.asynchronous import AsyncClient
 from headrace_cli.client.errors import Rejected
 from headrace_cli.client.rows import MOST_ROWS, Instant, Row

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from headrace.policy.observed import Observed
-from headrace.policy.prediction import Prediction
+from headrace.asking.outcomes import Observed
+from headrace.asking.prediction import Prediction
 from headrace_cli.client.rows import Batch
 
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from headrace_cli.render import show
 from headrace_cli.session import Session, plain, run
+from headrace_cli.terminal.render import show
 
 app = typer.Typer(help="Alerts: what fires, and what to do about it.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from headrace.settings import origins
-from headrace_cli.local import environ_here
-from headrace_cli.render import show
+from headrace.hosting.settings import origins
+from headrace_cli.installation.local import environ_here
+from headrace_cli.terminal.render import show
 
 app = typer.Typer(help="Settings.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

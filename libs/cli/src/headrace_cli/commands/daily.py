@@ -13,21 +13,21 @@ import typer
 from rich.markup import escape
 from rich.status import Status
 
+from headrace.asking.prediction import Prediction, decision_id
 from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.events.inference import PredictionAnswered, Scalar
-from headrace.policy.prediction import Prediction, decision_id
 from headrace.project.compile import digest
-from headrace_cli.applying import apply_project, check_project
-from headrace_cli.children import RESTART_AT_ONCE, last_line
 from headrace_cli.client.kafka_way import KafkaWay
 from headrace_cli.client.rows import Batch, Row
-from headrace_cli.local import Local
-from headrace_cli.render import console, harmless, say, show
+from headrace_cli.evidence.status import broker_line, deployments, held_back, local_rows, services
+from headrace_cli.installation.children import RESTART_AT_ONCE, last_line
+from headrace_cli.installation.local import Local
+from headrace_cli.installation.services import SERVICES
+from headrace_cli.projects.apply import apply_project, check_project
 from headrace_cli.scaffold import write_project
-from headrace_cli.services import SERVICES
 from headrace_cli.session import Session, plain, run, session
-from headrace_cli.standing import broker_line, deployments, held_back, local_rows, services
-from headrace_cli.waiting import TELL_EVERY_S, Patience, Workers
+from headrace_cli.terminal.render import console, harmless, say, show
+from headrace_cli.terminal.waiting import TELL_EVERY_S, Patience, Workers
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _CONNECT_WITHIN_S = 60.0

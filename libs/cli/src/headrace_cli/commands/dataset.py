@@ -9,10 +9,10 @@ import msgspec
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from headrace.envelope import parse_instant
 from headrace.errors import HeadraceError, Misconfigured, Poison
-from headrace_cli.render import console, say
+from headrace.log.envelope import parse_instant
 from headrace_cli.session import Session, run
+from headrace_cli.terminal.render import console, say
 
 if TYPE_CHECKING:
     from headrace_cli.dataset.building import Wanted

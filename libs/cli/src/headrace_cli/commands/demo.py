@@ -11,9 +11,9 @@ import typer
 from rich.table import Table
 
 from headrace.errors import Misconfigured
-from headrace_cli.numbers import FASTEST
-from headrace_cli.render import cell, console, put
 from headrace_cli.session import session
+from headrace_cli.terminal.numbers import FASTEST
+from headrace_cli.terminal.render import cell, console, put
 
 ACTS = ("drift", "rollout")
 _KEYS = (

@@ -5,14 +5,15 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from headrace.bus.port import Record
-from headrace.bus.stops import read_stops, way_on
-from headrace.codec import header
 from headrace.errors import Misconfigured
+from headrace.hosting.stops import read_stops, way_on
+from headrace.log.codec import header
+from headrace.log.port import Record
+from headrace.log.untyped import untyped
 from headrace_cli.commands.topic import stopped_row
-from headrace_cli.numbers import INT64
-from headrace_cli.render import cell, console, harmless, show
 from headrace_cli.session import Session, run
+from headrace_cli.terminal.numbers import INT64
+from headrace_cli.terminal.render import cell, console, harmless, show
 
 app = typer.Typer(help="Dead letters: records that could not be read, kept unchanged.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -66,7 +67,9 @@ def show_letter(
             raise Misconfigured(f"dlq.{service} has no offset {offset}: `headrace dlq list --service {service}`")
         (record,) = found
         headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
-        return {**_row(service, record), "key": _text(record.key), "value": _text(record.value), "headers": headers}
+        value = untyped(record.value, headers.get("content-type", ""))
+        texts = {"key": _text(record.key), "value": _text(record.value)}
+        return {**_row(service, record), **texts, "decoded": value, "headers": headers}
 
     found = run(work)
     if as_json:

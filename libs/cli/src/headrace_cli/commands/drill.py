@@ -12,9 +12,9 @@ from rich.table import Table
 
 from headrace.errors import Misconfigured
 from headrace_broker import free_port
-from headrace_cli.numbers import DAY_S
-from headrace_cli.render import console, put
 from headrace_cli.session import session
+from headrace_cli.terminal.numbers import DAY_S
+from headrace_cli.terminal.render import console, put
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

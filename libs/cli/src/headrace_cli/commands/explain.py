@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.errors import Misconfigured
-from headrace_cli.explaining import chain_of_route, explain_decision
-from headrace_cli.render import cell, console, harmless, put, told
+from headrace_cli.evidence.explain import chain_of_route, explain_decision
 from headrace_cli.session import Session, run
+from headrace_cli.terminal.render import cell, console, harmless, put, told
 
 _ABOUT = (
     "request", "unit", "at", "assigned_version", "failed_versions", "shadows", "missing", "stale", "outcome", "recovered",

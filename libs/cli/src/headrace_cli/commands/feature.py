@@ -6,19 +6,19 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from headrace.bus.reading import pin_offsets, read_up_to
-from headrace.bus.views import View
-from headrace.envelope import parse_instant
 from headrace.errors import Misconfigured, Poison
+from headrace.events.definition import FeatureDefinition, ProjectDefinition, ViewDefinition
 from headrace.features.as_of import as_of
 from headrace.features.entities import named_by
 from headrace.features.events import EventTable
 from headrace.features.plan import ViewPlan, kinds_of, plan_view
 from headrace.features.store import OnlineStore
-from headrace.project.compile import pane_width_s
-from headrace.project.definition import FeatureDefinition, ProjectDefinition, ViewDefinition
-from headrace_cli.render import console, instant, say, show
+from headrace.log.envelope import parse_instant
+from headrace.log.reading import pin_offsets, read_up_to
+from headrace.log.views import View
+from headrace.project.rules import pane_width_s
 from headrace_cli.session import Session, plain, run
+from headrace_cli.terminal.render import console, instant, say, show
 
 app = typer.Typer(help="Feature views and their values.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

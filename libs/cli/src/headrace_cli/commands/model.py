@@ -20,14 +20,14 @@ from headrace.events.registry import (
     TagVersion,
     VersionDeleted,
 )
-from headrace_cli.converting import WARNING, convert
-from headrace_cli.facts import ask, entry_of, fold, me
-from headrace_cli.importing import find
-from headrace_cli.numbers import INT32
-from headrace_cli.reasons import Reason
-from headrace_cli.registering import Done, Registration, register_file
-from headrace_cli.render import console, instant, say, show
+from headrace_cli.evidence.registry import ask, entry_of, fold, me
+from headrace_cli.models.conversion import WARNING, convert
+from headrace_cli.models.mlflow import find
+from headrace_cli.models.registration import Done, Registration, register_file
 from headrace_cli.session import Session, plain, run
+from headrace_cli.terminal.numbers import INT32
+from headrace_cli.terminal.reasons import Reason
+from headrace_cli.terminal.render import console, instant, say, show
 
 app = typer.Typer(help="Models and their versions.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

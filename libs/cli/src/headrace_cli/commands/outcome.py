@@ -8,12 +8,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from headrace_cli.numbers import INT32
-from headrace_cli.render import console, harmless, say, show
 from headrace_cli.session import Session, run
+from headrace_cli.terminal.numbers import INT32
+from headrace_cli.terminal.render import console, harmless, say, show
 
 if TYPE_CHECKING:
-    from headrace_cli.outcomes import Imported
+    from headrace_cli.outcomes.files import Imported
 
 app = typer.Typer(help="Outcomes: the ground truth of earlier requests.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -39,7 +39,7 @@ def send(
     as_json: AsJson = False,
 ) -> None:
     """Tell what became of one request; prints the outcome's id, which a correction names."""
-    from headrace_cli.outcomes import send_one  # late: it brings numpy
+    from headrace_cli.outcomes.files import send_one  # late: it brings numpy
 
     given = {"unit": unit, "label": label, "at": at, "request_id": request, "corrects": corrects, "id": ident}
     told = run(lambda session: send_one(session, deployment, given, secrets.token_hex(16)))
@@ -61,8 +61,8 @@ def import_file(
     as_json: AsJson = False,
 ) -> None:
     """Tell what became of many requests, from a file. Imported again, or after an interruption, nothing is sent twice."""
-    from headrace_cli.outcomes import Wanted
-    from headrace_cli.outcomes import import_file as put
+    from headrace_cli.outcomes.files import Wanted
+    from headrace_cli.outcomes.files import import_file as put
 
     wanted = Wanted(file, deployment, unit, label, at, request, corrects, ident, strict)
 
@@ -95,7 +95,7 @@ def list_outcomes(
     as_json: AsJson = False,
 ) -> None:
     """List the newest outcomes, and what became of them all: used as a label, beyond the horizon, of no request, ..."""
-    from headrace_cli.outcomes import newest
+    from headrace_cli.outcomes.files import newest
 
     async def work(session: Session) -> tuple[list[dict[str, Any]], dict[str, int]]:
         return await newest(session, deployment, number)

@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.bus.projects import Projects
-from headrace_cli.releasing import release
-from headrace_cli.render import instant, say, show
+from headrace.project.applied import Projects
+from headrace_cli.projects.release import release
 from headrace_cli.session import Session, run
+from headrace_cli.terminal.render import instant, say, show
 
 app = typer.Typer(help="Applied projects, and the names that they own.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -11,9 +11,9 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from headrace.errors import Misconfigured
-from headrace_cli.numbers import FASTEST
-from headrace_cli.render import cell, console, harmless, instant, show
 from headrace_cli.session import Session, run
+from headrace_cli.terminal.numbers import FASTEST
+from headrace_cli.terminal.render import cell, console, harmless, instant, show
 
 if TYPE_CHECKING:
     from headrace_cli.replay.played import Played

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 from rich.live import Live
 
-from headrace.bus.views import View
 from headrace.errors import Misconfigured
 from headrace.events.registry import (
     AbortRollout,
@@ -21,13 +20,14 @@ from headrace.events.registry import (
     SetOverride,
     StartRollout,
 )
-from headrace_cli.board import TOPICS, Board
-from headrace_cli.expectations import Expectations, expect
-from headrace_cli.facts import ask, entry_of, fold, me
-from headrace_cli.numbers import INT32
-from headrace_cli.reasons import Reason
-from headrace_cli.render import console, say
+from headrace.log.views import View
+from headrace_cli.evidence.registry import ask, entry_of, fold, me
+from headrace_cli.evidence.rollouts import TOPICS, Board
+from headrace_cli.projects.expectations import Expectations, expect
 from headrace_cli.session import Session, plain, run
+from headrace_cli.terminal.numbers import INT32
+from headrace_cli.terminal.reasons import Reason
+from headrace_cli.terminal.render import console, say
 
 app = typer.Typer(help="Rollouts: how a version takes traffic.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

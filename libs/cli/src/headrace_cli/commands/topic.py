@@ -11,16 +11,18 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from headrace.bus.admin import drifted, ensure_topics
-from headrace.bus.port import Record, TopicPartition
-from headrace.bus.stops import read_stops, stop_record
-from headrace.errors import Misconfigured, Poison
+from headrace.errors import Fatal, Misconfigured, Poison
 from headrace.events.ops import PartitionResumed, PartitionStopped
-from headrace.topics import Topics
-from headrace_cli.numbers import INT32, INT64, MOST_SHOWN
-from headrace_cli.reasons import Reason
-from headrace_cli.render import console, harmless, instant, say, show
+from headrace.hosting.stops import read_stops, stop_record
+from headrace.log.admin import drifted, ensure_topics
+from headrace.log.codec import header
+from headrace.log.port import Record, TopicPartition
+from headrace.log.topics import Topics
+from headrace.log.untyped import untyped
 from headrace_cli.session import Session, plain, run
+from headrace_cli.terminal.numbers import INT32, INT64, MOST_SHOWN
+from headrace_cli.terminal.reasons import Reason
+from headrace_cli.terminal.render import console, harmless, instant, say, show
 
 app = typer.Typer(help="Topics: as declared in schemas/topics.yaml.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -266,25 +268,29 @@ def _print(session: Session, record: Record, as_json: bool) -> None:
     short = body if len(body) <= 400 else f"{body[:400]}..."
     parts = [(line["time"], "dim"), (line["type"], "cyan"), (line["place"], "dim"), (line["key"], "")]
     console.print(Text(" ").join(Text(harmless(text), style) for text, style in parts))
-    console.print(f"  {short}", highlight=False, markup=False)
+    console.print(f"  {harmless(short)}", highlight=False, markup=False)
+    if "reason" in line:
+        console.print(f"  {harmless(line['reason'])}", style="red", highlight=False, markup=False)
 
 
 def _described(session: Session, record: Record) -> dict[str, Any]:
     place = f"{record.partition}/{record.offset}"
     key = (record.key or b"").decode("utf-8", "replace")
+    value = untyped(record.value, header(record.headers, "content-type") or "")
     try:
         message = session.codec.decode(record)
-    except Poison as poison:
+    except (Poison, Fatal) as error:
         return {
             "time": instant(record.timestamp_ms / 1000),
             "type": "unreadable",
             "place": place,
             "key": key,
-            "event": str(poison),
+            "event": value,
+            "reason": str(error),
         }
     envelope = message.envelope
     kind = envelope.type or (type(message.event).__name__ if message.event is not None else "raw")
-    event = plain(message.event) if message.event is not None else (record.value or b"").decode("utf-8", "replace")
+    event = plain(message.event) if message.event is not None else value
     return {
         "time": instant(envelope.time_s),
         "type": kind,

@@ -9,17 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.codec import Message
 from headrace.errors import Misconfigured
 from headrace.events.registry import Waiver
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished, TrainingProgressed
-from headrace.policy.gates import waivable
-from headrace.runs import RunFolder, runs_folder
-from headrace_cli.local import Local, settings_here
-from headrace_cli.numbers import MOST_SHOWN
-from headrace_cli.reasons import Reason
-from headrace_cli.render import say, show
+from headrace.hosting.runs import RunFolder, runs_folder
+from headrace.log.codec import Message
+from headrace.registry.waivers import refuse_waivers
+from headrace_cli.installation.local import Local, settings_here
 from headrace_cli.session import Session, run
+from headrace_cli.terminal.numbers import MOST_SHOWN
+from headrace_cli.terminal.reasons import Reason
+from headrace_cli.terminal.render import say, show
 
 app = typer.Typer(help="Training.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -69,11 +69,8 @@ def refuse(session: Session, deployment: str, waived: Sequence[str]) -> None:
             f"{deployment} declares no training: give it training=Training(build) and apply again, or register a model that you have"
             " fitted (`headrace model register`)"
         )
-    names = waivable(found[1])
-    if unknown := [name for name in waived if name not in names]:
-        raise Misconfigured(
-            f"no gate {', '.join(map(repr, unknown))} keeps a version of {deployment} away: --waive takes {', '.join(names)}"
-        )
+    if (of_no_gate := refuse_waivers(found[1], waived)) is not None:
+        raise Misconfigured(of_no_gate)
 
 
 @dataclass

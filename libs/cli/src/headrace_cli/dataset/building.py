@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from headrace.bus.port import TopicPartition
-from headrace.bus.reading import pin_offsets
-from headrace.envelope import format_instant
 from headrace.errors import Misconfigured
 from headrace.features.dataset import Gathered, Rows
 from headrace.features.entities import text_of
-from headrace.reading.gathering import Gathering
+from headrace.features.row_cache.gathering import Gathering
+from headrace.log.envelope import format_instant
+from headrace.log.port import TopicPartition
+from headrace.log.reading import pin_offsets
 from headrace_cli.session import Session
 
 

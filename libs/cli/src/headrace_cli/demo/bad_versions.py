@@ -12,10 +12,10 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
-from headrace.bus.reading import pin_offsets, read_up_to
 from headrace.events.inference import Scalar
 from headrace.events.registry import Signature
 from headrace.features.dataset import Floats, Gathered, Rows
+from headrace.log.reading import pin_offsets, read_up_to
 from headrace.project.load import load_function
 from headrace_cli.session import Session
 

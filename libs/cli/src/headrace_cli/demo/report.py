@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from headrace.codec import Message
+from headrace.asking.decisions import joined
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import FindingOpened, WindowClosed
 from headrace.events.registry import RolloutCompleted, VersionRegistered
 from headrace.events.training import RetrainAccepted, TrainingFinished
-from headrace.policy.shadowing import joined
-from headrace_cli.labelled import labels_by_request
-from headrace_cli.render import instant
+from headrace.log.codec import Message
+from headrace_cli.outcomes.labelled import labels_by_request
 from headrace_cli.session import Session
+from headrace_cli.terminal.render import instant
 
 DAY_S = 86_400.0
 _LEAST = 1e-15

@@ -13,19 +13,18 @@ from typing import Any
 
 from rich.progress import Progress
 
-from headrace.bus import artifacts
 from headrace.errors import HeadraceError
 from headrace.events.registry import GateResult, Lineage, RegisterVersion, Waiver
 from headrace.events.training import RetrainRequested
-from headrace.models import skops_format
+from headrace.events.verdicts import FAIL
+from headrace.models import artifacts, skops_format
 from headrace.models.digest import model_digest
-from headrace.policy.verdict import FAIL
 from headrace_cli.demo import drift
 from headrace_cli.demo.bad_versions import BadVersion, gather, look_ahead, raising
 from headrace_cli.demo.rollout_report import build_rollout_report
 from headrace_cli.demo.stage import BACKFILL_FROM_S, BACKFILL_STEP_S, LIVE_STEP_S, LIVE_TO_S, Stage, add_part, new_bar
 from headrace_cli.demo.story import Story
-from headrace_cli.local import Local, refuse_running
+from headrace_cli.installation.local import Local, refuse_running
 from headrace_cli.session import Session
 
 NAME = "flight-delay"

@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from headrace.codec import Message
+from headrace.asking.decisions import joined
 from headrace.events.inference import DecisionMade, FellBack, Served
 from headrace.events.registry import RolledBack, RolloutAborted, RolloutAdvanced, RolloutCompleted, RolloutStarted
-from headrace.policy.shadowing import joined
+from headrace.log.codec import Message
 from headrace_cli.demo.report import counts, labels_in
-from headrace_cli.render import instant
 from headrace_cli.session import Session
+from headrace_cli.terminal.render import instant
 
 _ENDS = (RolloutCompleted, RolloutAborted, RolledBack)
 

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from headrace.bus.feeding import Applied
-from headrace.bus.views import View
+from headrace.asking.feeding import Applied
 from headrace.errors import HeadraceError
+from headrace.log.views import View
 from headrace_broker import free_port
 from headrace_broker.jars import kafka_jars
-from headrace_cli.applying import apply_project
 from headrace_cli.demo.story import TOPICS, Story
-from headrace_cli.local import Local, refuse_running
-from headrace_cli.render import instant
+from headrace_cli.installation.local import Local, refuse_running
+from headrace_cli.projects.apply import apply_project
 from headrace_cli.session import Session
-from headrace_cli.waiting import NothingMoves, Workers, wait_for
+from headrace_cli.terminal.render import instant
+from headrace_cli.terminal.waiting import NothingMoves, Workers, wait_for
 
 if TYPE_CHECKING:
     from headrace_flights.player import Player

@@ -1,10 +1,9 @@
-"""What happens, as sentences, from the facts on the log; when the replay must wait is decided by `headrace.policy.holding`."""
+"""What happens, as sentences, from the facts on the log; when the replay must wait is decided by `headrace.registry.under_way`."""
 
 import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from headrace.codec import Message
 from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
 from headrace.events.registry import (
     AliasMoved,
@@ -28,10 +27,10 @@ from headrace.events.training import (
     TrainingFinished,
     TrainingProgressed,
 )
-from headrace.events.verdicts import Evidence
-from headrace.policy.holding import Holding
-from headrace.policy.telling import told
-from headrace_cli.render import instant
+from headrace.events.verdicts import Evidence, told
+from headrace.log.codec import Message
+from headrace.registry.under_way import Holding
+from headrace_cli.terminal.render import instant
 
 Tell = Callable[[str], None]
 TOPICS = ("monitor.windows", "monitor.findings", "training.requests", "training.facts", "registry.facts")

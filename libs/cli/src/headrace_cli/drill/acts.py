@@ -17,7 +17,7 @@ import psutil
 
 from headrace.events.inference import Answer, DecisionMade, FellBack, Refused
 from headrace_cli.drill.load import Inputs, Load, Pulses, is_champion, rung_of
-from headrace_cli.local import Local
+from headrace_cli.installation.local import Local
 from headrace_cli.session import Session
 
 GOOD_S = 1.5

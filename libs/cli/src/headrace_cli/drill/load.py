@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.bus.asking import Asker
-from headrace.codec import out
-from headrace.envelope import Envelope
+from headrace.asking.asker import Asker
+from headrace.asking.pending import Question
 from headrace.events.inference import Answer, FellBack, PredictionAnswered, PredictionRequested, Served
-from headrace.policy.pending import Question
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope
 from headrace_cli.drill.project import MACHINES, Pulse
 from headrace_cli.session import Session
 

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headrace.bus import artifacts
-from headrace.codec import Message
 from headrace.errors import HeadraceError
 from headrace.events.registry import RegisterVersion, RolloutAborted, RolloutCompleted, SetAlias, VersionRegistered
 from headrace.features.rows import pin_signature
+from headrace.log.codec import Message
+from headrace.models import artifacts
 from headrace_broker import free_port
 from headrace_broker.jars import kafka_jars
-from headrace_cli.applying import apply_project
 from headrace_cli.drill.acts import Act, Outcome, Scene, perform
 from headrace_cli.drill.load import Pulses
-from headrace_cli.facts import ask, await_facts
-from headrace_cli.local import Local
-from headrace_cli.render import console
+from headrace_cli.evidence.registry import ask, await_facts
+from headrace_cli.installation.local import Local
+from headrace_cli.projects.apply import apply_project
 from headrace_cli.session import Session
-from headrace_cli.waiting import Workers, wait_for
+from headrace_cli.terminal.render import console
+from headrace_cli.terminal.waiting import Workers, wait_for
 
 PROJECT = "headrace_cli.drill.project:project"
 NEEDED = ("inference", "feature", "registry", "monitor")

@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from headrace.bus.feeding import AHEAD_S, Applied, Due, Feed
-from headrace.bus.partition import partition_of
-from headrace.bus.playing import Pace
-from headrace.bus.port import Out, Record, TopicPartition
-from headrace.bus.reading import Progress, pin_offsets, read_up_to
-from headrace.envelope import JSON, MSGPACK, Envelope, read_headers, write_headers
+from headrace.asking.feeding import AHEAD_S, Applied, Due, Feed
+from headrace.asking.playback import Pace
 from headrace.errors import Misconfigured
 from headrace.features.plan import SLACK_S
-from headrace_cli.render import instant
+from headrace.log.envelope import JSON, MSGPACK, Envelope, read_headers, write_headers
+from headrace.log.partition import partition_of
+from headrace.log.port import Out, Record, TopicPartition
+from headrace.log.reading import Progress, pin_offsets, read_up_to
 from headrace_cli.replay.history import Counted
 from headrace_cli.replay.ids import Ids, Sent
 from headrace_cli.replay.spool import Spool, Told
 from headrace_cli.replay.streams import Events, Stream
 from headrace_cli.session import Session
+from headrace_cli.terminal.render import instant
 
 # A step of requests is no longer: with what runs ahead it lies within the day that values are kept beyond their windows.
 LONGEST_STEP_S = 6 * 3600.0

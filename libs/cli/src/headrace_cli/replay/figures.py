@@ -1,7 +1,7 @@
 """What a replay shows: what the answers cost before and after each switch, beside the prior, and beside the version before on
 the same rows.
 
-Losses are those of `headrace.policy.losses`. A stretch runs from one switch to the next, by the order in which decisions were
+Losses are those of `headrace.stats.losses`. A stretch runs from one switch to the next, by the order in which decisions were
 written. A difference of two versions is over the rows that both scored (the old one as a shadow), its interval with days as
 blocks: the mean of daily sums, by the normal approximation.
 """
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.policy import losses as loss_of
-from headrace.project.definition import DeploymentDefinition
-from headrace_cli.render import instant
+from headrace.events.definition import DeploymentDefinition
+from headrace.stats import losses as loss_of
 from headrace_cli.replay.gathering import Gathered, Switch
+from headrace_cli.terminal.render import instant
 
 Floats = NDArray[np.float64]
 

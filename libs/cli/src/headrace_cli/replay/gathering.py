@@ -11,11 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.bus.port import Record, TopicPartition
-from headrace.bus.reading import pin_offsets, read_up_to
-from headrace.codec import Message
-from headrace.envelope import Envelope
 from headrace.errors import Poison
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import (
     DecisionMade,
     FellBack,
@@ -26,9 +23,12 @@ from headrace.events.inference import (
     ShadowScored,
 )
 from headrace.events.registry import AliasMoved
+from headrace.features.outcomes import Asked, key_of, labels_of, packed, table_of
 from headrace.features.own import is_foreign
-from headrace.policy.outcomes import Asked, key_of, labels_of, packed, table_of
-from headrace.project.definition import DeploymentDefinition
+from headrace.log.codec import Message
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record, TopicPartition
+from headrace.log.reading import pin_offsets, read_up_to
 from headrace.project.labels import value_of, why_not_label
 from headrace_cli.replay import meanwhile
 from headrace_cli.replay.ids import Ids, Rows

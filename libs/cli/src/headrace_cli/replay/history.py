@@ -9,16 +9,16 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from headrace.asking.requests import MAX_TEXT_CHARS
+from headrace.durations import seconds
 from headrace.errors import Misconfigured
+from headrace.events.definition import DeploymentDefinition, InputDefinition
+from headrace.features.outcomes import SKEW_S
 from headrace.instants import why_not
-from headrace.policy.asked import MAX_TEXT_CHARS
-from headrace.policy.outcomes import SKEW_S
-from headrace.project.definition import DeploymentDefinition, InputDefinition
-from headrace.project.durations import seconds
 from headrace.project.labels import why_not_label
-from headrace_cli import cells
 from headrace_cli.replay.spool import Asked, Event, Known, Spool
-from headrace_cli.tables import BadRow, Column, Row, Table
+from headrace_cli.tables import cells
+from headrace_cli.tables.files import BadRow, Column, Row, Table
 
 MOST_TOLD = 5
 _LONGEST_S = 100 * 366 * 86_400.0

@@ -7,11 +7,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from headrace.bus.port import Log, Record
-from headrace.bus.reading import Progress, pin_offsets, read_up_to
-from headrace.envelope import derived_id
 from headrace.errors import Misconfigured
-from headrace.topics import Topics
+from headrace.log.envelope import derived_id
+from headrace.log.port import Log, Record
+from headrace.log.reading import Progress, pin_offsets, read_up_to
+from headrace.log.topics import Topics
 
 _OUTCOME = "/label"
 _PREFIX_CHARS = 12

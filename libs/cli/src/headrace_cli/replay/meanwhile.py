@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.bus.port import Record, TopicPartition
-from headrace.bus.reading import pin_offsets, read_up_to
-from headrace.codec import Message
-from headrace.envelope import derived_id
 from headrace.errors import Poison
 from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
 from headrace.events.registry import CommandRefused, RolledBack, RolloutAborted, VersionRegistered
 from headrace.events.training import RetrainAccepted, TrainingFinished, TrainingProgressed
 from headrace.features.own import is_foreign
+from headrace.log.codec import Message
+from headrace.log.envelope import derived_id
+from headrace.log.port import Record, TopicPartition
+from headrace.log.reading import pin_offsets, read_up_to
 from headrace_cli.session import Session
 
 NOUNS = ("training.facts", "registry.facts", "inference.facts")

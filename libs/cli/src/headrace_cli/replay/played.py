@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from headrace.bus.alone import Alone, of_replay
-from headrace.bus.feeding import Applied
-from headrace.bus.port import TopicPartition
+from headrace.asking.feeding import Applied
 from headrace.errors import Misconfigured
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
-from headrace_cli.render import instant
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
+from headrace.hosting.exclusive import Alone, of_replay
+from headrace.log.port import TopicPartition
 from headrace_cli.replay.fed import Fed, Source, read_file
 from headrace_cli.replay.figures import Figures, counts
 from headrace_cli.replay.gathering import Gathered, dead_letters_since, ends_now, ends_of_dead_letters, gather
@@ -24,7 +23,8 @@ from headrace_cli.replay.running import Replay
 from headrace_cli.replay.spool import Event, Spool, Told
 from headrace_cli.replay.streams import Stream, feeding, streams_of
 from headrace_cli.session import Session
-from headrace_cli.tables import Table
+from headrace_cli.tables.files import Table
+from headrace_cli.terminal.render import instant
 
 
 class Bar(Protocol):

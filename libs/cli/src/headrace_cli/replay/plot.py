@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from headrace_cli.render import instant
 from headrace_cli.replay.figures import POINTS, Figures, binned
+from headrace_cli.terminal.render import instant
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDTH, _HEIGHT = 960, 400

@@ -6,13 +6,13 @@ id is one request. Of each request its id's hash and its place are kept meanwhil
 
 from collections.abc import Callable
 
-from headrace.bus.port import Record
-from headrace.bus.reading import pin_offsets, read_up_to
-from headrace.codec import Message
 from headrace.errors import Misconfigured, Poison
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.features.own import is_foreign
-from headrace.project.definition import DeploymentDefinition
+from headrace.log.codec import Message
+from headrace.log.port import Record
+from headrace.log.reading import pin_offsets, read_up_to
 from headrace_cli.replay.history import Counted
 from headrace_cli.replay.spool import Asked, Event, Known, Spool
 from headrace_cli.session import Session

@@ -9,24 +9,24 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from headrace.bus.alone import Alone
-from headrace.bus.playing import Pace, Playing, Progress, Step
-from headrace.bus.port import Out
-from headrace.bus.views import View
-from headrace.codec import Message, out
-from headrace.envelope import Envelope
+from headrace.asking.playback import Pace, Playing, Progress, Step
 from headrace.errors import HeadraceError
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.ops import HealthReported
-from headrace.policy import holding
-from headrace.policy.holding import Holding
-from headrace.project.definition import DeploymentDefinition
-from headrace_cli import waiting
+from headrace.hosting.exclusive import Alone
+from headrace.log.codec import Message, out
+from headrace.log.envelope import Envelope
+from headrace.log.port import Out
+from headrace.log.views import View
+from headrace.registry import under_way as holding
+from headrace.registry.under_way import Holding
 from headrace_cli.replay.fed import LONGEST_STEP_S, Fed
 from headrace_cli.replay.ids import Ids, Sent
 from headrace_cli.replay.spool import Asked, Event
 from headrace_cli.session import Session
-from headrace_cli.waiting import wait_for
+from headrace_cli.terminal import waiting
+from headrace_cli.terminal.waiting import wait_for
 
 STEP_EVENTS = 500
 # Of an evaluation window: what the monitor decides by windows is then decided within a fraction of one.

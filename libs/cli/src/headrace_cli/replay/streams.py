@@ -20,17 +20,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from headrace.bus.port import MAX_VALUE_BYTES
 from headrace.errors import Misconfigured, Poison
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition, RawStreamDefinition, SourceDefinition
 from headrace.features.plan import entrance
 from headrace.instants import instant_s, utc, why_not
-from headrace.project.compile import event_struct
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition, RawStreamDefinition, SourceDefinition
-from headrace.topics import Topics
-from headrace_cli import cells
+from headrace.log.port import MAX_VALUE_BYTES
+from headrace.log.topics import Topics
+from headrace.project.compile_streams import event_struct
 from headrace_cli.replay.history import MOST_TOLD, Counted
 from headrace_cli.replay.spool import Spool, Told
-from headrace_cli.tables import BadRow, Column, Row, Table
+from headrace_cli.tables import cells
+from headrace_cli.tables.files import BadRow, Column, Row, Table
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _FLAGS = {"true": True, "false": False}

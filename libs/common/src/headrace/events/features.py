@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from headrace.project.definition import ViewDefinition
+from headrace.events.definition import ViewDefinition
 
 # What Kafka lets a topic be called, and its id: whoever writes to a source may write a marker.
 RAW_TOPIC = "[a-zA-Z0-9._-]{1,249}"

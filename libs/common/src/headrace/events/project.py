@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.project.definition import ProjectDefinition
+from headrace.events.definition import ProjectDefinition
 
 
 class ProjectApplied(msgspec.Struct, frozen=True):

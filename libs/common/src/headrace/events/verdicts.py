@@ -1,8 +1,15 @@
-"""Verdicts on running rollouts, and the evidence behind them."""
+"""Verdicts on running rollouts, the evidence behind them, and the order in which verdicts are worse than each other.
 
+Not knowing is not failing, and "not failed" is not "passed".
+"""
+
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
+
+PASS, INCONCLUSIVE, UNMEASURED, FAIL = "PASS", "INCONCLUSIVE", "UNMEASURED", "FAIL"
+_ORDER = {PASS: 0, INCONCLUSIVE: 1, UNMEASURED: 2, FAIL: 3}
 
 # What a verdict waits for before it can say more: any request of the deployment in this step; enough decisions for the step; its
 # least time; labels; nothing.
@@ -57,3 +64,28 @@ class VerdictGiven(msgspec.Struct, frozen=True):
     evidence: tuple[Evidence, ...] = ()
     waiting_for: WaitingFor = ""
     has_clock: bool = True
+
+
+def worst(verdicts: Iterable[str]) -> str:
+    """The verdict over several: the worst of them; PASS over none.
+
+    >>> worst([PASS, UNMEASURED, INCONCLUSIVE])
+    'UNMEASURED'
+    """
+    return max(verdicts, key=_ORDER.__getitem__, default=PASS)
+
+
+def told(found: Evidence) -> str:
+    """One metric of a verdict as a person reads it: what the test has shown, else the measured value beside the limit.
+
+    >>> told(Evidence("errors", "guardrail", "FAIL", 1.0, 0.02, "50 of 50 raised"))
+    'errors 1 against a limit of 0.02 (50 of 50 raised)'
+    >>> told(Evidence("errors", "guardrail", "FAIL", 1.0, 0.02, "50 of 50", bound="over 0.02 above its control's share, 98.8 % sure"))
+    "errors: over 0.02 above its control's share, 98.8 % sure (50 of 50)"
+    """
+    detail = f" ({found.detail})" if found.detail else ""
+    if found.bound:
+        return f"{found.metric}: {found.bound}{detail}"
+    measured = "unmeasured" if found.measured is None else f"{found.measured:.4g}"
+    limit = "" if found.limit is None else f" against a limit of {found.limit:.4g}"
+    return f"{found.metric} {measured}{limit}{detail}"

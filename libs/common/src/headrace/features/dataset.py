@@ -1,6 +1,6 @@
 """Point-in-time rows: the requests of a span with their labels, and their features folded as serving folds them.
 
-A row's features are those of its instant; which outcome is its label `headrace.policy.outcomes` says. So the rows of a
+A row's features are those of its instant; which outcome is its label `headrace.features.outcomes` says. So the rows of a
 span whose horizon has passed stay the same however far the log has grown since. Everything is kept in columns:
 a million requests are some hundred megabytes, not gigabytes.
 """
@@ -14,18 +14,13 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.bus.port import Log, Record, TopicPartition
-from headrace.codec import Codec
 from headrace.errors import Poison
+from headrace.events.definition import DeploymentDefinition, LabelDefinition, ProjectDefinition
 from headrace.events.inference import PredictionRequested, Scalar
 from headrace.events.registry import Signature
 from headrace.features.as_of import as_of
 from headrace.features.events import EventTable
-from headrace.features.own import Own, own_of
-from headrace.features.plan import SLACK_S, plan_view
-from headrace.features.rows import RowMaker, check_inputs, entities_of, pin_signature
-from headrace.instants import MAX_AHEAD_S
-from headrace.policy.outcomes import (
+from headrace.features.outcomes import (
     SECOND,
     STRAY,
     USED,
@@ -39,9 +34,14 @@ from headrace.policy.outcomes import (
     packed,
     table_of,
 )
-from headrace.project.definition import DeploymentDefinition, LabelDefinition, ProjectDefinition
+from headrace.features.own import Own, own_of
+from headrace.features.plan import SLACK_S, plan_view
+from headrace.features.rows import RowMaker, check_inputs, entities_of, pin_signature
+from headrace.instants import MAX_AHEAD_S
+from headrace.log.codec import Codec
+from headrace.log.port import Log, Record, TopicPartition
+from headrace.log.topics import Topics
 from headrace.project.labels import value_of, why_not_label
-from headrace.topics import Topics
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

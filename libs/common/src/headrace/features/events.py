@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.codec import Message
-from headrace.envelope import Origin
+from headrace.events.definition import SourceDefinition
 from headrace.events.features import PipelineAdvanced
 from headrace.features.entities import entity_key, part_of
 from headrace.features.origins import Origins
 from headrace.features.plan import available_s, entrance, kinds_of
 from headrace.features.repeats import Repeats
 from headrace.instants import instant_s
-from headrace.project.definition import SourceDefinition
+from headrace.log.codec import Message
+from headrace.log.envelope import Origin
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

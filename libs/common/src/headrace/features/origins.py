@@ -14,8 +14,8 @@ written (`ORIGINS_BYTES`), and a place is one that Kafka could have. Whatever el
 import re
 from dataclasses import dataclass, field
 
-from headrace.envelope import Origin
 from headrace.events.features import RAW_TOPIC, TOPIC_ID
+from headrace.log.envelope import Origin
 
 _INDEX_LIMIT = 65_536
 _LARGEST_OFFSET = 2**47 - 1

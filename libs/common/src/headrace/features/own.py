@@ -2,10 +2,10 @@
 
 import msgspec
 
-from headrace.bus.port import Record
-from headrace.codec import Codec, Message
 from headrace.errors import Poison
 from headrace.events.inference import OutcomeObserved, PredictionRequested
+from headrace.log.codec import Codec, Message
+from headrace.log.port import Record
 
 
 class Own(msgspec.Struct, array_like=True, gc=False):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.inference import DecisionMade
 from headrace.events.monitor import SkewSeen
 from headrace.features.as_of import AsOf, as_of
@@ -19,7 +20,6 @@ from headrace.features.differences import cause_of
 from headrace.features.events import EventTable
 from headrace.features.plan import ViewPlan, features_of_width, plan_view
 from headrace.features.precision import as_seen, filled
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 
 Floats32 = NDArray[np.float32]
 Tables = Mapping[str, EventTable]

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from headrace.events.definition import SourceDefinition
 from headrace.events.features import IdentitiesSeen
-from headrace.project.definition import SourceDefinition
 
 BUCKET_S = 300
 # Of 16 bytes each: a part is a record of 32 KB at most, written again with each batch until it is full.

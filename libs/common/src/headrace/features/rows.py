@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition, InputDefinition, ProjectDefinition, digest_of
 from headrace.events.inference import Invalid, Scalar
 from headrace.events.registry import ColumnPin, Signature
 from headrace.features.derived import evaluate, refuse_unknown
 from headrace.features.entities import entity_key, text_of
 from headrace.features.precision import LARGEST, as_seen, filled, seen
 from headrace.features.store import OnlineStore
-from headrace.project.definition import DeploymentDefinition, InputDefinition, ProjectDefinition, digest_of
 
 Vocabularies = Mapping[str, Sequence[str]]
 

@@ -22,11 +22,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition, InputDefinition
 from headrace.events.inference import Scalar
 from headrace.events.registry import ColumnPin, Signature
 from headrace.features.precision import LARGEST, seen
 from headrace.features.rows import RowMaker
-from headrace.project.definition import DeploymentDefinition, InputDefinition
 
 ROWS = 200
 _HOLE_EVERY, _HOLES = 4, 0.3

@@ -6,11 +6,11 @@ from typing import Protocol
 
 import numpy as np
 
-from headrace.codec import Message
+from headrace.events.definition import ProjectDefinition
 from headrace.events.features import FeatureShardAdvanced, Tile
 from headrace.features.finalise import Floats, Panes, edge, finalise, finalise_many, merge_tiles
 from headrace.features.plan import ViewPlan, plan_view
-from headrace.project.definition import ProjectDefinition
+from headrace.log.codec import Message
 
 _MOST_CACHED = 50_000
 # Values remembered per entity and instant: all are dropped at the bound. A row costs its numbers and so much more.

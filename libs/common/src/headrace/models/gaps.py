@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.registry import GoldenRow
 from headrace.features.samples import sampled
 from headrace.models.engine import Engine
 from headrace.models.matching import matched
 from headrace.models.proving import Answering, served
-from headrace.project.definition import DeploymentDefinition
 
 
 def gap_notes(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from headrace.events.definition import DeploymentDefinition, InputDefinition
 from headrace.events.registry import Signature
 from headrace.features.precision import LARGEST, seen
 from headrace.features.samples import WHOLE_BELOW, Inputs
@@ -18,7 +19,6 @@ from headrace.models.golden import spread
 from headrace.models.matching import model_names
 from headrace.models.skops_format import SkopsEngine
 from headrace.models.thresholds import written_thresholds
-from headrace.project.definition import DeploymentDefinition, InputDefinition
 
 Numbers = Mapping[str, Sequence[float]]
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.errors import Misconfigured
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.registry import GoldenRow, Signature
 from headrace.features.precision import as_sent, seen
 from headrace.features.samples import ROWS, Inputs, Sample, sample, sampled
@@ -33,7 +34,6 @@ from headrace.models.matching import matched
 from headrace.models.numbers import Numbers, as_known, known_numbers, wide_names, with_known, with_wide
 from headrace.models.own import own_scores
 from headrace.models.proof_words import MOST_TOLD, first_of, told_of, why_lost, why_unlike
-from headrace.project.definition import DeploymentDefinition
 
 WITHIN, ONNX_WITHIN, ROUNDED_WITHIN = 1e-6, 1e-4, 1e-4
 # As far outside of 0..1 as an instance lets through, and how far from 1 a graph's float32 shares may add up.

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from headrace.durations import seconds
 from headrace.errors import Misconfigured
-from headrace.project import definition as d
+from headrace.events import definition as d
 from headrace.project.compile_deployments import compile_deployment, reference_of
-from headrace.project.compile_streams import compile_source, compile_view, event_struct
+from headrace.project.compile_streams import compile_source, compile_view
 from headrace.project.declare import Project
 from headrace.project.declared import wrong_arguments
-from headrace.project.durations import seconds
 from headrace.project.pipelines import OutcomesOf, Pipeline
-from headrace.project.rules import check, named, pane_width_s
+from headrace.project.rules import check, named
 from headrace.project.sources import Source
 from headrace.project.threads import said
 
@@ -23,8 +23,6 @@ __all__ = [
     "compile_view",
     "compiled_of",
     "digest",
-    "event_struct",
-    "pane_width_s",
     "translated",
 ]
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
+from headrace.durations import seconds
 from headrace.errors import Misconfigured
-from headrace.policy.figures import loss_of
-from headrace.project import definition as d
+from headrace.events import definition as d
 from headrace.project.compile_streams import compile_source, compile_view
 from headrace.project.deployments import (
     Binary,
@@ -25,11 +25,11 @@ from headrace.project.deployments import (
     Rung,
 )
 from headrace.project.derived import trace
-from headrace.project.durations import seconds
 from headrace.project.labels import BINARY, CLASSES, NUMBER
 from headrace.project.rollouts import compile_rollout
 from headrace.project.rules.bounds import named
 from headrace.project.views import FeatureView
+from headrace.stats.figures import loss_of
 
 
 def compile_deployment(found: Deployment) -> d.DeploymentDefinition:

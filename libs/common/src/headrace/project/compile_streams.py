@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
+from headrace.durations import seconds
 from headrace.errors import Misconfigured
-from headrace.project import definition as d
-from headrace.project.durations import seconds
+from headrace.events import definition as d
 from headrace.project.rules.bounds import named
 from headrace.project.rules.sentences import Sentence
 from headrace.project.sources import Source

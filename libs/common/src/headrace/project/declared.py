@@ -14,10 +14,10 @@ from functools import cache
 from numbers import Real
 from typing import Any
 
+from headrace.durations import seconds
 from headrace.errors import Misconfigured
 from headrace.project.declare import Project
 from headrace.project.deployments import Deployment
-from headrace.project.durations import seconds
 from headrace.project.pipelines import Pipeline
 from headrace.project.rules.bounds import named
 from headrace.project.rules.sentences import Place, Sentence, at

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from headrace.errors import Misconfigured
-from headrace.project import definition as d
+from headrace.events import definition as d
 from headrace.project.applicable import deployment_refusals, stream_refusals
 from headrace.project.applicable.builds import build_refusals
 from headrace.project.compile import (

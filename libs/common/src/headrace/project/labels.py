@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 
 from headrace.errors import Poison
-from headrace.project.definition import DeploymentDefinition, LabelDefinition
+from headrace.events.definition import DeploymentDefinition, LabelDefinition
 
 BINARY, NUMBER, CLASSES = "binary", "number", "classes"
 # What float32 holds: scores are compared with it.

@@ -7,8 +7,8 @@ because the topic is compacted, and its order is not that of the first declarati
 
 from collections.abc import Iterable, Mapping
 
+from headrace.events.definition import ProjectDefinition
 from headrace.events.project import ProjectApplied
-from headrace.project.definition import ProjectDefinition
 from headrace.project.rules import WITH_TOPICS, names_of
 
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from headrace.durations import seconds
 from headrace.errors import Misconfigured
-from headrace.project import definition as d
+from headrace.events import definition as d
 from headrace.project.deployments import ABTest, BlueGreen, Canary, Guardrail, Rollout, Shadow
-from headrace.project.durations import seconds
 from headrace.project.rules import rollout_rules
 from headrace.project.rules.sentences import at
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from headrace.envelope import parse_instant
+from headrace.durations import seconds
 from headrace.errors import Poison
 from headrace.instants import EARLIEST_S, LATEST_S, instant_s
-from headrace.project.durations import seconds
+from headrace.log.envelope import parse_instant
 
 At = datetime | float | str
 

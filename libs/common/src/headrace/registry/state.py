@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
     AliasMoved,
     CommandRefused,
@@ -36,7 +37,6 @@ from headrace.events.registry import (
     VersionRegistered,
     VersionTagged,
 )
-from headrace.project.definition import RolloutDefinition
 
 WARMING, SHADOWING, CANARY, TESTING, SWITCHED = "warming", "shadowing", "canary", "testing", "switched"
 RUNNING, PAUSED, HELD = "running", "paused", "held"

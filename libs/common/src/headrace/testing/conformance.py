@@ -8,8 +8,8 @@ import secrets
 
 import pytest
 
-from headrace.bus.port import MAX_VALUE_BYTES, Log, Out, Record, TopicPartition, TopicSpec
 from headrace.errors import Fenced, Misconfigured, TooLarge
+from headrace.log.port import MAX_VALUE_BYTES, Log, Out, Record, TopicPartition, TopicSpec
 
 
 def outs(topic: str, *values: bytes, partition: int = 0) -> list[Out]:

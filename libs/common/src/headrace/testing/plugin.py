@@ -14,10 +14,10 @@ import pytest
 import pytest_asyncio
 
 if TYPE_CHECKING:
-    from headrace.bus.kafka import KafkaLog
     from headrace.clock import ManualClock
-    from headrace.settings import Settings
-    from headrace.testing.memory import MemoryLog
+    from headrace.hosting.settings import Settings
+    from headrace.log.kafka import KafkaLog
+    from headrace.log.memory import MemoryLog
     from headrace_broker import Broker
 
 
@@ -32,7 +32,7 @@ def clock() -> "ManualClock":
 @pytest.fixture
 def memory_log(clock: "ManualClock") -> "MemoryLog":
     """A fresh log in memory."""
-    from headrace.testing.memory import MemoryLog
+    from headrace.log.memory import MemoryLog
 
     return MemoryLog(clock)
 
@@ -60,7 +60,7 @@ def own_broker(tmp_path: Path) -> Iterator["Broker"]:
 @pytest.fixture
 def settings(kafka: str) -> "Settings":
     """Settings for the real Kafka, under a namespace that no other test has."""
-    from headrace.settings import Settings
+    from headrace.hosting.settings import Settings
 
     return Settings(bootstrap_servers=kafka, namespace=f"t{secrets.token_hex(4)}")
 
@@ -68,7 +68,7 @@ def settings(kafka: str) -> "Settings":
 @pytest_asyncio.fixture
 async def kafka_log(settings: "Settings") -> AsyncIterator["KafkaLog"]:
     """A connection to the real Kafka."""
-    from headrace.bus.kafka import KafkaLog
+    from headrace.log.kafka import KafkaLog
 
     log = KafkaLog(settings)
     await log.start()

@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import ArtifactPlace, RegisterVersion, Signature, VersionRegistered
-from headrace.events.verdicts import Evidence, VerdictGiven
-from headrace.policy.verdict import FAIL, PASS
-from headrace.project.definition import RolloutDefinition
+from headrace.events.verdicts import FAIL, PASS, Evidence, VerdictGiven
 from headrace.registry.state import Registry, apply
 
 PLACE = ArtifactPlace("a" * 64, 0, 1, 1)

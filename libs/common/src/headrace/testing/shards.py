@@ -5,16 +5,16 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from headrace.bus.admin import ensure_topics
-from headrace.bus.port import Log, Out, Record, TopicPartition
-from headrace.bus.shard_logic import Outputs, Rebuild
-from headrace.bus.shards import ShardHost
-from headrace.bus.views import read_all
-from headrace.codec import Codec, Message, caused_by, out
 from headrace.errors import Retryable
 from headrace.events.inference import OutcomeObserved, PredictionRequested
-from headrace.obs.health import Health
-from headrace.topics import Topics
+from headrace.hosting.group import ShardGroup
+from headrace.hosting.health import Health
+from headrace.hosting.logic import Outputs, Rebuild
+from headrace.log.admin import ensure_topics
+from headrace.log.codec import Codec, Message, caused_by, out
+from headrace.log.port import Log, Out, Record, TopicPartition
+from headrace.log.topics import Topics
+from headrace.log.views import read_all
 
 
 class Counter:
@@ -84,9 +84,9 @@ class Bench:
         await producer.send([Out(self.requests, b"k", value, partition=partition) for value in values])
         await producer.close()
 
-    def host(self, make: Callable[[int], Counter] | None = None, lock: str | None = None) -> ShardHost:
+    def host(self, make: Callable[[int], Counter] | None = None, lock: str | None = None) -> ShardGroup:
         chosen = make or (lambda shard: Counter(self.topics, shard))
-        return ShardHost(
+        return ShardGroup(
             self.log,
             self.codec,
             self.topics,
@@ -98,7 +98,7 @@ class Bench:
         )
 
     @asynccontextmanager
-    async def running(self, host: ShardHost) -> AsyncIterator[None]:
+    async def running(self, host: ShardGroup) -> AsyncIterator[None]:
         stop = asyncio.Event()
         task = asyncio.create_task(host.run(stop))
         try:

@@ -1,4 +1,4 @@
-"""The page at /docs: every path, and bodies that the applied deployments answer. Its scripts are ours: no CDN is asked."""
+"""The page at /docs: every path, and bodies that the applied deployments answer. Its scripts are served here, not by a CDN."""
 
 from importlib import resources
 from pathlib import Path
@@ -11,17 +11,18 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from headrace.policy.prediction import Prediction
-from headrace.project.definition import DeploymentDefinition, InputDefinition
-from headrace_gateway.adapters.catalogue import Catalogue, datatype
-from headrace_gateway.adapters.edge import knock_of
-from headrace_gateway.core.outcomes import OutcomesTold, OutcomeTaken, OutcomeTold
-from headrace_gateway.core.questions import InferRequest, InstancesRequest, PredictRequest, Row
+from headrace.asking.prediction import Prediction
+from headrace.events.definition import DeploymentDefinition, InputDefinition
+from headrace_gateway.adapters.catalogue import Catalogue
+from headrace_gateway.adapters.edge import request_of
+from headrace_gateway.core.metadata import datatype
+from headrace_gateway.core.outcomes import OutcomeAccepted, OutcomeList, OutcomeReport
+from headrace_gateway.core.requests import InferRequest, InstancesRequest, PredictRequest, Row
 
 _REF = "#/components/schemas/{name}"
 _PEOPLE, _V2, _V1 = "For people", "Open Inference Protocol V2", "KServe V1"
 INTRODUCTION = (
-    "Predictions over HTTP. Every answer says which version and which rung of the ladder gave it, and what it lacked. "
+    "Predictions over HTTP. Every answer says which version and which step of the fallback chain gave it, and what it lacked. "
     "An `Idempotency-Key` makes a call safe to repeat: the same decision answers."
 )
 
@@ -30,7 +31,7 @@ def add_docs(app: FastAPI, catalogue: Catalogue, *, has_keys: bool) -> None:
     """Add /docs and /openapi.json, with examples for the deployments that the caller may ask."""
 
     async def openapi(request: Request) -> JSONResponse:
-        caller = knock_of(request.scope).caller
+        caller = request_of(request.scope).caller
         shown = [found for found in catalogue.deployments if caller.may_ask(found.name)]
         return JSONResponse(page(app, shown, has_keys=has_keys))
 
@@ -54,7 +55,16 @@ def add_docs(app: FastAPI, catalogue: Catalogue, *, has_keys: bool) -> None:
 
 def page(app: FastAPI, deployments: list[DeploymentDefinition], *, has_keys: bool) -> dict[str, Any]:
     """The OpenAPI document."""
-    types = [Row, PredictRequest, InferRequest, InstancesRequest, Prediction, OutcomeTold, OutcomesTold, OutcomeTaken]
+    types = [
+        Row,
+        PredictRequest,
+        InferRequest,
+        InstancesRequest,
+        Prediction,
+        OutcomeReport,
+        OutcomeList,
+        OutcomeAccepted,
+    ]
     _, components = msgspec.json.schema_components(types, ref_template=_REF)
     document: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -73,7 +83,7 @@ def _paths(deployments: list[DeploymentDefinition]) -> dict[str, Any]:
     lists = {f"{d.name}, a list": {"rows": [named_example(d)]} for d in deployments}
     v2, v1 = {d.name: example(d) for d in deployments}, {d.name: v1_example(d) for d in deployments}
     first = deployments[0].name if deployments else None
-    asks = {
+    predicting = {
         "/v1/deployments/{deployment}/predict": (
             _PEOPLE,
             "Predict, with named inputs",
@@ -83,7 +93,7 @@ def _paths(deployments: list[DeploymentDefinition]) -> dict[str, Any]:
         "/v2/models/{deployment}/infer": (_V2, "Infer", "InferRequest", v2),
         "/v1/models/{deployment}:predict": (_V1, "Predict", "InstancesRequest", v1),
     }
-    paths = {path: {"post": _asking(path, first, *told)} for path, told in asks.items()}
+    paths = {path: {"post": _predicting(path, first, *described)} for path, described in predicting.items()}
     paths["/v1/deployments/{deployment}/outcomes"] = {"post": _observing(first, deployments)}
     for path, tag, summary in _READS:
         paths[path] = {"get": _operation(tag, summary, path, first)}
@@ -92,12 +102,12 @@ def _paths(deployments: list[DeploymentDefinition]) -> dict[str, Any]:
 
 
 _READS = [
-    ("/v2", _V2, "What answers here"),
-    ("/v2/health/live", _V2, "The process runs"),
-    ("/v2/health/ready", _V2, "It can ask and hear"),
+    ("/v2", _V2, "The name and the extensions of this server"),
+    ("/v2/health/live", _V2, "Whether the process runs"),
+    ("/v2/health/ready", _V2, "Whether the gateway can ask and receive answers"),
     ("/v2/models/{deployment}", _V2, "Inputs and outputs of a model"),
     ("/v2/models/{deployment}/ready", _V2, "Whether a model has anything to answer with"),
-    ("/v2/models/{deployment}/config", _V2, "The same, in Triton's words"),
+    ("/v2/models/{deployment}/config", _V2, "Inputs and outputs of a model in Triton's words"),
     ("/v1/models", _V1, "All models"),
     ("/v1/models/{deployment}", _V1, "Whether a model has anything to answer with"),
 ]
@@ -114,7 +124,7 @@ _REFUSALS = {
 }
 
 
-def _asking(
+def _predicting(
     path: str, first: str | None, tag: str, summary: str, schema: str, bodies: dict[str, Any]
 ) -> dict[str, Any]:
     operation = _operation(tag, summary, path, first)
@@ -137,18 +147,18 @@ def _asking(
 def _observing(first: str | None, deployments: list[DeploymentDefinition]) -> dict[str, Any]:
     """The path of outcomes."""
     path = "/v1/deployments/{deployment}/outcomes"
-    operation = _operation(_PEOPLE, "Tell what became of earlier requests", path, first)
+    operation = _operation(_PEOPLE, "Report what became of earlier requests", path, first)
     key = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"}, "description": "one per call"}
     operation["parameters"].append(key)
     bodies = {d.name: outcome_example(d) for d in deployments if d.label is not None}
     examples = {name.replace(" ", "-"): {"summary": name, "value": value} for name, value in bodies.items()}
-    schema = {"anyOf": [{"$ref": _REF.format(name=name)} for name in ("OutcomeTold", "OutcomesTold")]}
+    schema = {"anyOf": [{"$ref": _REF.format(name=name)} for name in ("OutcomeReport", "OutcomeList")]}
     content: dict[str, Any] = {"schema": schema}
     operation["requestBody"] = {
         "required": True,
         "content": {"application/json": content | ({"examples": examples} if examples else {})},
     }
-    taken = {"application/json": {"schema": {"$ref": _REF.format(name="OutcomeTaken")}}}
+    taken = {"application/json": {"schema": {"$ref": _REF.format(name="OutcomeAccepted")}}}
     refused = {status: _REFUSALS[status] for status in ("401", "403", "404", "413", "429")}
     refused |= {
         "400": "an outcome that cannot be taken, with the field that is to blame; none of the call was taken",

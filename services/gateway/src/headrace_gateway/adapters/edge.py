@@ -1,108 +1,83 @@
-"""What stands before every handler: who asks (401), how often (429), how much (413) and how slowly (408).
+"""What every request passes before its handler: whether it is admitted (401, 429), how large its body is (413) and how slow (408).
 
-A handler finds the caller and the whole, uncompressed body in the scope: `knock_of(scope)`.
+A handler finds the caller and the whole, uncompressed body in the scope: `request_of(scope)`.
 """
 
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
-from headrace.clock import Clock
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
 from headrace_gateway.core.admission import refuse_body
-from headrace_gateway.core.answers import Reply, turned_away
-from headrace_gateway.core.bodies import PLAIN, Broken, TooLarge, accepted, packed, unpacked
-from headrace_gateway.core.callers import ANYONE, Bucket, Caller, Nobody, find_caller, password, presented
+from headrace_gateway.core.answers import Reply, error_reply
+from headrace_gateway.core.callers import Caller
+from headrace_gateway.core.calls import ApiRequest
+from headrace_gateway.core.compression import PLAIN, Broken, TooLarge, choose_encoding, packed, unpacked
 from headrace_gateway.settings import Limits
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = Mapping[bytes, bytes]
 
 _log = logging.getLogger("headrace.gateway")
 
-OPEN = ("/v2/health/live", "/v2/health/ready")
-# What a browser opens: it asks its user for a name and a password, which is the key. Only there: a browser sends what it was
-# once told along with every page's requests, also with those of strangers.
-PAGES = ("/docs", "/openapi.json")
-BEARER, BASIC = b"Bearer", b'Basic realm="Headrace: any name, and an API key as the password", charset="UTF-8"'
 _WITH_BODY = ("POST", "PUT", "PATCH")
-_KNOCK = "headrace.knock"
+_REQUEST = "headrace.request"
 
 
-@dataclass(frozen=True, slots=True)
-class Knock:
-    """One HTTP call that was let in."""
-
-    caller: Caller
-    headers: dict[bytes, bytes]
-    body: bytes
-
-    def header(self, name: bytes) -> str:
-        """One header, "" when it is not there."""
-        return self.headers.get(name, b"").decode("latin-1")
-
-
-def knock_of(scope: Scope) -> Knock:
-    """What the edge found out of a call."""
-    return scope[_KNOCK]
+def request_of(scope: Scope) -> ApiRequest:
+    """The request that the edge admitted."""
+    return scope[_REQUEST]
 
 
 class Edge:
-    """ASGI around the app. `callers`: () lets anyone in.
+    """ASGI around the app. `admit`: the caller of a path with these headers, or the refusal.
 
-    `shortcuts`: paths that are asked for all day, and their endpoints; past the app's own routing and middleware, which
+    `shortcuts`: the paths that are called all day, and their endpoints. They skip the app's own routing and middleware, which
     would cost a quarter of such a call (measured).
     """
 
     def __init__(
         self,
         app: App,
-        callers: Sequence[Caller],
-        clock: Clock,
+        admit: Callable[[str, Headers], Caller | Reply],
         limits: Limits,
         shortcuts: Sequence[tuple[re.Pattern[str], App]] = (),
         health: Health | None = None,
     ) -> None:
-        self._app, self._callers, self._clock, self._limits = app, tuple(callers), clock, limits
+        self._app, self._admit, self._limits = app, admit, limits
         self._shortcuts, self._health = tuple(shortcuts), health
-        self._buckets: dict[str, Bucket] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         watched = _Watched(send)
         try:
-            await self._let_in(scope, receive, watched)
+            await self._handle(scope, receive, watched)
         except Exception:
-            # One call's fault is that call's; there is none that we know of, so each is worth a traceback and a count.
+            # The error of one call ends that call only. We know of none, so each is worth a traceback and a count.
             _log.exception("%s %s failed", scope["method"], scope["path"][:200])
             if self._health is not None:
                 self._health.unforeseen += 1
             if not watched.has_begun:
-                await respond(watched, turned_away(500, "this call failed; it is logged"), {}, close=True)
+                await respond(watched, error_reply(500, "this call failed; it is logged"), {}, close=True)
 
-    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        is_page = scope["path"].startswith(PAGES)
-        caller = self._caller(headers, is_page)
-        if isinstance(caller, Nobody):
-            if not (scope["path"] == "/" or scope["path"] in OPEN):
-                wanted = BASIC if is_page else BEARER
-                await respond(send, turned_away(401, caller.value), headers, challenge=wanted)
-                return
-            caller = ANYONE
-        refusal = self._too_often(caller)
-        body = refusal or (await self._body(headers, receive) if scope["method"] in _WITH_BODY else b"")
+        caller = self._admit(scope["path"], headers)
+        if isinstance(caller, Reply):
+            await respond(send, caller, headers)
+            return
+        body = await self._body(headers, receive) if scope["method"] in _WITH_BODY else b""
         if isinstance(body, Reply):
-            # NB: only who is slow is hung up on; others must be able to read the answer while they still send.
+            # NB: only a slow client is hung up on; others must be able to read the answer while they still send.
             await respond(send, body, headers, close=body.status == 408)
             return
-        scope[_KNOCK] = Knock(caller, headers, body)
+        scope[_REQUEST] = ApiRequest(caller, headers, body)
         await self._endpoint(scope)(scope, receive, send)
 
     def _endpoint(self, scope: Scope) -> App:
@@ -114,25 +89,7 @@ class Edge:
                     return endpoint
         return self._app
 
-    def _caller(self, headers: dict[bytes, bytes], is_page: bool) -> Caller | Nobody:
-        """Who asks. Anyone is known where there are no keys."""
-        if not self._callers:
-            return ANYONE
-        authorization, api_key = headers.get(b"authorization", b""), headers.get(b"x-api-key", b"")
-        key = presented(authorization, api_key) or (password(authorization) if is_page else "")
-        return find_caller(key, self._callers, self._clock.now_s())
-
-    def _too_often(self, caller: Caller) -> Reply | None:
-        if caller.per_s is None:
-            return None
-        now_s = self._clock.monotonic_s()
-        bucket = self._buckets.setdefault(caller.digest, Bucket(caller.burst, now_s))
-        wait_s = bucket.take(caller.per_s, caller.burst, now_s)
-        if wait_s is None:
-            return None
-        return turned_away(429, f"{caller.name} may call {caller.per_s:g} times a second", wait_s)
-
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | Reply:
+    async def _body(self, headers: Headers, receive: Receive) -> bytes | Reply:
         announced = headers.get(b"content-length", b"")
         encoding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
         size = int(announced) if announced.isdigit() and len(announced) < 20 else 0
@@ -143,7 +100,7 @@ class Edge:
             async with asyncio.timeout(self._limits.body_within_s):
                 body = await self._collect(receive)
         except TimeoutError:
-            return turned_away(408, f"the body did not come within {self._limits.body_within_s:g} s")
+            return error_reply(408, f"the body did not come within {self._limits.body_within_s:g} s")
         return body if isinstance(body, Reply) or encoding in PLAIN else self._unpacked(body, encoding)
 
     async def _collect(self, receive: Receive) -> bytes | Reply:
@@ -151,7 +108,7 @@ class Edge:
         while True:
             message = await receive()
             if message["type"] != "http.request":
-                return turned_away(400, "the client went away")
+                return error_reply(400, "the client went away")
             collected += message.get("body", b"")
             refusal = refuse_body(len(collected), "", self._limits)
             if refusal is not None:
@@ -162,9 +119,9 @@ class Edge:
     def _unpacked(self, body: bytes, encoding: str) -> bytes | Reply:
         match unpacked(body, encoding, self._limits.body_bytes):
             case TooLarge():
-                return refuse_body(self._limits.body_bytes + 1, "", self._limits) or turned_away(413, "too large")
+                return refuse_body(self._limits.body_bytes + 1, "", self._limits) or error_reply(413, "too large")
             case Broken(reason):
-                return turned_away(400, reason)
+                return error_reply(400, reason)
             case found:
                 return found
 
@@ -182,20 +139,16 @@ class _Watched:
         await self._send(message)
 
 
-async def respond(
-    send: Send, reply: Reply, asked: dict[bytes, bytes], *, close: bool = False, challenge: bytes | None = None
-) -> None:
-    """Send a reply, compressed where the client takes that and it is worth it. `challenge`: how to say who one is (401)."""
+async def respond(send: Send, reply: Reply, request_headers: Headers, *, close: bool = False) -> None:
+    """Send a reply, compressed where the client accepts that and the size is worth it. `close`: end the connection after it."""
     body = reply.body
-    encoding = accepted(asked.get(b"accept-encoding", b"").decode("latin-1"), len(body))
+    encoding = choose_encoding(request_headers.get(b"accept-encoding", b"").decode("latin-1"), len(body))
     headers = [(b"content-type", reply.content_type.encode())]
     if encoding is not None:
         body = packed(body, encoding)
         headers += [(b"content-encoding", encoding.encode()), (b"vary", b"accept-encoding")]
     headers.append((b"content-length", b"%d" % len(body)))
     headers += [(name.lower().encode(), value.encode()) for name, value in reply.headers.items()]
-    if challenge is not None:
-        headers.append((b"www-authenticate", challenge))
     if close:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})

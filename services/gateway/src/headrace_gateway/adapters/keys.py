@@ -20,9 +20,10 @@ from typing import Any
 import msgspec
 
 from headrace.errors import Misconfigured
-from headrace.settings import Settings
+from headrace.hosting.settings import Settings
 from headrace_gateway.core.callers import Caller, digest_of
 
+# The value of HEADRACE_API_KEYS that lets anyone ask from outside.
 NONE = "none"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -47,7 +48,10 @@ class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_callers(settings: Settings) -> tuple[Caller, ...]:
-    """Who may ask; () for anyone. Raises `Misconfigured` when anyone could ask from outside and nobody said so."""
+    """The callers who have a key; () where anyone may ask.
+
+    Raises `Misconfigured` for keys that cannot be read, and where anyone could ask from outside without `HEADRACE_API_KEYS=none`.
+    """
     given = settings.api_keys
     if settings.api_keys_file:
         return _from_file(Path(settings.api_keys_file))

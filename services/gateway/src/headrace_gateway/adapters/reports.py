@@ -1,14 +1,14 @@
-"""The newest report of each inference instance, off `ops.health`. What cannot be read there is passed over."""
+"""The newest report of each inference instance, off `ops.health`. A record that cannot be read is skipped."""
 
 import asyncio
 import logging
 
-from headrace.bus.port import Log, Reader, Record
 from headrace.clock import Clock
-from headrace.codec import Codec
 from headrace.errors import HeadraceError, Retryable
 from headrace.events.ops import HealthReported
-from headrace.topics import Topics
+from headrace.log.codec import Codec
+from headrace.log.port import Log, Reader, Record
+from headrace.log.topics import Topics
 from headrace_gateway.core.readiness import LIVE_S, Reported, living
 
 _log = logging.getLogger("headrace.gateway")
@@ -18,7 +18,7 @@ RETRY_S = 0.2
 
 
 class Reports:
-    """Listens from the end: a report of before is older than the next one soon."""
+    """The reports of inference instances. They are read from the end of the topic: the next report of each comes within a second."""
 
     def __init__(self, log: Log, codec: Codec, topics: Topics, clock: Clock) -> None:
         self._log, self._codec, self._clock = log, codec, clock
@@ -31,11 +31,11 @@ class Reports:
         return living(self._known.values(), self._clock.monotonic_s())
 
     async def start(self) -> None:
-        """Listen from now on."""
+        """Read from the end of the topic on. Raises what the log raises when the broker is away."""
         self._reader = await self._log.reader(await self._log.partitions(self._topic), "end", committed=False)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow until `stop`."""
+        """Follow the topic until `stop`."""
         reader = self._reader
         while reader is not None and not stop.is_set():
             try:

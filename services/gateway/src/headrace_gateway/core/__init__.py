@@ -1,1 +1,1 @@
-"""Pure decisions: no I/O, no clock, no broker."""
+"""Pure decisions of the gateway: no I/O, clock, random generator or logging in here."""

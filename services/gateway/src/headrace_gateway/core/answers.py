@@ -1,25 +1,26 @@
-"""What an HTTP client gets for an outcome, in three dialects, and one status per kind of refusal.
+"""What an HTTP client receives for an outcome, in three dialects, and one status per kind of refusal.
 
 | outcome | status |
 |---|---|
-| served, fell_back | 200 (a fall-back is told in `parameters`) |
+| served, fell_back | 200 (`parameters` name a fallback) |
 | invalid | 400 |
 | refused | 503 with Retry-After |
 | expired, or unknown: no answer in time | 504 with the request's id |
 
-V2 allows only scalars in `parameters`: what all rows share stands once, what differs is joined by commas in their order.
+V2 allows only scalars in `parameters`: what all rows share stands once, what differs is joined by commas in the order of the rows.
 """
 
+import json
 import math
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
-from headrace.codec import in_text
-from headrace.policy.prediction import CLASSES, NUMBER, OutputKind, Prediction
-from headrace_gateway.core.questions import Asked
+from headrace.asking.prediction import CLASSES, NUMBER, OutputKind, Prediction
+from headrace_gateway.core.calls import Asked
 from headrace_gateway.core.tensors import to_binary
 
 JSON_TYPE, BINARY_TYPE = "application/json", "application/octet-stream"
@@ -36,6 +37,10 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = JSON_TYPE
 
+    def with_header(self, name: str, value: str) -> "Reply":
+        """The same answer with one more header."""
+        return replace(self, headers=self.headers | {name: value})
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -48,21 +53,30 @@ class Output:
 
 
 _ENCODE = msgspec.json.Encoder().encode
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def as_json(status: int, body: Any, headers: dict[str, str] | None = None) -> Reply:
-    """A reply with a JSON body. What is said of a caller's body may hold what is no text (half of a surrogate pair): it is escaped."""
+    """A reply with a JSON body.
+
+    A reason may quote half of a surrogate pair out of a caller's body. No UTF-8 can hold it, so it is escaped.
+
+    >>> as_json(400, {"error": chr(0xDC00)}).body
+    b'{"error":"\\\\\\\\udc00"}'
+    """
     try:
-        said = _ENCODE(body)
+        content = _ENCODE(body)
     except UnicodeEncodeError:
-        said = _ENCODE(in_text(msgspec.to_builtins(body)))
-    return Reply(status, said, headers or {})
+        text = json.dumps(msgspec.to_builtins(body), ensure_ascii=False, separators=(",", ":"))
+        # NB: such a half stands in a text of the document only; the doubled backslash makes it text of six characters there.
+        content = _SURROGATE.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text).encode()
+    return Reply(status, content, headers or {})
 
 
-def turned_away(status: int, error: str, retry_after_s: float | None = None, **more: str) -> Reply:
+def error_reply(status: int, error: str, retry_after_s: float | None = None, **more: str) -> Reply:
     """A refusal in V2's form.
 
-    >>> turned_away(503, "busy", 1.0).headers
+    >>> error_reply(503, "busy", 1.0).headers
     {'Retry-After': '1'}
     """
     headers = {} if retry_after_s is None else {"Retry-After": str(max(1, math.ceil(retry_after_s)))}
@@ -76,7 +90,7 @@ def refusal_of(predictions: Sequence[Prediction]) -> Reply | None:
         return None
     ids = {"request_id": failed.request_id, "outcome": failed.outcome}
     ids |= {"decision_id": failed.decision_id} if failed.decision_id else {}
-    return turned_away(STATUS[failed.outcome], failed.reason, failed.retry_after_s, **ids)
+    return error_reply(STATUS[failed.outcome], failed.reason, failed.retry_after_s, **ids)
 
 
 def v2_reply(asked: Asked, predictions: Sequence[Prediction]) -> Reply:
@@ -84,31 +98,32 @@ def v2_reply(asked: Asked, predictions: Sequence[Prediction]) -> Reply:
     refusal = refusal_of(predictions)
     if refusal is not None:
         return refusal
-    made = {output.name: output for output in outputs_of(predictions)}
-    wanted = asked.outputs or tuple((name, asked.is_binary) for name in made)
-    unknown = [name for name, _ in wanted if name not in made]
+    outputs = {output.name: output for output in outputs_of(predictions)}
+    wanted = asked.outputs or tuple((name, asked.is_binary) for name in outputs)
+    unknown = [name for name, _ in wanted if name not in outputs]
     if unknown:
-        return turned_away(400, f"there is no output {unknown[0]!r}; there are {', '.join(made)}")
+        return error_reply(400, f"there is no output {unknown[0]!r}; there are {', '.join(outputs)}")
     body = {
         "model_name": predictions[0].deployment,
         "model_version": str(predictions[0].version or 0),
         "parameters": parameters_of(predictions),
     }
     return _assembled(
-        body | ({"id": asked.echo} if asked.echo is not None else {}), [(made[name], binary) for name, binary in wanted]
+        body | ({"id": asked.echo} if asked.echo is not None else {}),
+        [(outputs[name], binary) for name, binary in wanted],
     )
 
 
 def _assembled(body: dict[str, Any], chosen: Sequence[tuple[Output, bool]]) -> Reply:
-    told, tail = [], []
+    described, tail = [], []
     for output, binary in chosen:
         head: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": output.shape}
         if binary:
             tail.append(to_binary(output.datatype, output.data))
-            told.append(head | {"parameters": {"binary_data_size": len(tail[-1])}})
+            described.append(head | {"parameters": {"binary_data_size": len(tail[-1])}})
         else:
-            told.append(head | {"data": output.data})
-    text = _ENCODE(body | {"outputs": told})
+            described.append(head | {"data": output.data})
+    text = _ENCODE(body | {"outputs": described})
     if not tail:
         return Reply(200, text)
     return Reply(200, b"".join([text, *tail]), {HEADER_LENGTH: str(len(text))}, BINARY_TYPE)
@@ -151,8 +166,8 @@ def _named_classes(kind: OutputKind) -> dict[str, Any]:
 
 
 def parameters_of(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """How an answer was made, in V2's `parameters`."""
-    told: dict[str, Any] = {
+    """How an answer came about, in V2's `parameters`."""
+    shared: dict[str, Any] = {
         "request_id": ",".join(found.request_id for found in predictions),
         "decision_id": ",".join(found.decision_id or "" for found in predictions),
         "outcome": _joined(found.outcome for found in predictions),
@@ -165,11 +180,12 @@ def parameters_of(predictions: Sequence[Prediction]) -> dict[str, Any]:
         "missing": ",".join(dict.fromkeys(name for found in predictions for name in found.missing)),
         "stale": ",".join(dict.fromkeys(name for found in predictions for name in found.stale)),
     }
-    return told | {kind: names for kind, names in gaps.items() if names}
+    return shared | {kind: names for kind, names in gaps.items() if names}
 
 
 def _joined(words: Iterable[str]) -> str:
-    """
+    """One word where all rows share it, else those of the rows, joined by commas.
+
     >>> _joined(["a", "a"]), _joined(["a", "b"])
     ('a', 'a,b')
     """
@@ -178,7 +194,7 @@ def _joined(words: Iterable[str]) -> str:
 
 
 def v1_reply(predictions: Sequence[Prediction]) -> Reply:
-    """The answer in KServe's V1: per instance the figure, or the shares of the classes in their order."""
+    """The answer in KServe's V1: per instance the figure, or the probabilities of the classes in their order."""
     refusal = refusal_of(predictions)
     if refusal is not None:
         return refusal
@@ -187,19 +203,19 @@ def v1_reply(predictions: Sequence[Prediction]) -> Reply:
 
 
 def named_reply(asked: Asked, predictions: Sequence[Prediction]) -> Reply:
-    """The answer for people: each row with its own outcome. The status is the first row's where none got a prediction."""
+    """The answer for people: each row with its own outcome. The status is the first row's where no row got a prediction."""
     status = 200 if any(found.is_answered for found in predictions) else STATUS[predictions[0].outcome]
     headers: dict[str, str] = {}
     if status != 200:
-        headers = turned_away(status, "", predictions[0].retry_after_s).headers
-    told = [_named(found) for found in predictions]
-    return as_json(status, {"rows": told} if asked.is_list else told[0], headers)
+        headers = error_reply(status, "", predictions[0].retry_after_s).headers
+    rows = [_named(found) for found in predictions]
+    return as_json(status, {"rows": rows} if asked.is_list else rows[0], headers)
 
 
 def _named(found: Prediction) -> dict[str, Any]:
-    told = {name: getattr(found, name) for name in found.__struct_fields__}
+    row = {name: getattr(found, name) for name in found.__struct_fields__}
     if not found.shares:
-        del told["shares"]
+        del row["shares"]
     if found.retry_after_s is None:
-        del told["retry_after_s"]
-    return told | ({} if found.is_answered else {"error": found.reason})
+        del row["retry_after_s"]
+    return row | ({} if found.is_answered else {"error": found.reason})

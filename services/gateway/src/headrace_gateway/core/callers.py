@@ -1,6 +1,6 @@
-"""Who asks: API keys, known by their SHA-256, and how often each may ask.
+"""Who calls: API keys, known by their SHA-256, and how often each key may call.
 
-Every key is compared in constant time with all that are known, so that the time taken tells nothing. A rate is a token
+Every key is compared in constant time with all known keys, so that the response time reveals nothing. A rate is a token
 bucket (Turner 1986): `per_s` calls a second on average, `burst` at once.
 """
 
@@ -17,8 +17,11 @@ MAX_KEY_CHARS = 512
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who may ask. `digest`: SHA-256 of the key, hex. `expires_s`: since the epoch. `per_s`, `burst`: calls; None for any.
-    `deployments`: those that the key is for; () for all."""
+    """Who may call.
+
+    `digest`: SHA-256 of the key, hex. `expires_s`: since the epoch, None for never. `per_s`, `burst`: calls; None for any number.
+    `deployments`: those that the key is for; () for all.
+    """
 
     name: str
     digest: str
@@ -36,8 +39,8 @@ class Caller:
 ANYONE = Caller("anyone", "")
 
 
-class Nobody(Enum):
-    """Why a call comes from nobody who is known; the value is told to the client."""
+class Unidentified(Enum):
+    """Why the caller is not known; the client receives the value."""
 
     NO_KEY = "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"
     UNKNOWN = "unknown key"
@@ -65,9 +68,9 @@ def password(authorization: bytes) -> str:
     >>> password(b"Basic " + base64.b64encode(b"me:s3cret")), password(b"Basic %%%")
     ('s3cret', '')
     """
-    scheme, _, told = authorization.partition(b" ")
+    scheme, _, encoded = authorization.partition(b" ")
     try:
-        pair = base64.b64decode(told.strip(), validate=True) if scheme.lower() == b"basic" else b""
+        pair = base64.b64decode(encoded.strip(), validate=True) if scheme.lower() == b"basic" else b""
     except (binascii.Error, ValueError):
         return ""
     return _text(pair.partition(b":")[2])
@@ -77,19 +80,19 @@ def _text(raw: bytes) -> str:
     return raw.strip().decode("utf-8", "replace")
 
 
-def find_caller(key: str, callers: Iterable[Caller], now_s: float) -> Caller | Nobody:
-    """Whose key it is, or why it is nobody's."""
+def find_caller(key: str, callers: Iterable[Caller], now_s: float) -> Caller | Unidentified:
+    """The caller whose key it is, or why nobody has that key."""
     if not key:
-        return Nobody.NO_KEY
+        return Unidentified.NO_KEY
     if len(key) > MAX_KEY_CHARS:
-        return Nobody.UNKNOWN
+        return Unidentified.UNKNOWN
     digest, found = digest_of(key), None
     for caller in callers:
         if hmac.compare_digest(caller.digest, digest):
             found = caller
     if found is None:
-        return Nobody.UNKNOWN
-    return found if found.expires_s is None or now_s < found.expires_s else Nobody.EXPIRED
+        return Unidentified.UNKNOWN
+    return found if found.expires_s is None or now_s < found.expires_s else Unidentified.EXPIRED
 
 
 @dataclass(slots=True)
@@ -112,3 +115,17 @@ class Bucket:
             return (1 - self.tokens) / per_s
         self.tokens -= 1
         return None
+
+
+class RateLimits:
+    """The token bucket of every caller who has a rate. There are as many as there are keys: calls without a valid key get none."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, Bucket] = {}
+
+    def take(self, caller: Caller, now_s: float) -> float | None:
+        """Take one call of a caller at `now_s` (monotonic); None when it may be made, else the seconds until it may."""
+        if caller.per_s is None:
+            return None
+        bucket = self._buckets.setdefault(caller.digest, Bucket(caller.burst, now_s))
+        return bucket.take(caller.per_s, caller.burst, now_s)

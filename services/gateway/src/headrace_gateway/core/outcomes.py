@@ -1,4 +1,4 @@
-"""What a body of POST /v1/deployments/{name}/outcomes tells: one outcome, or a list of them; all of them, or none."""
+"""Which outcomes a body of POST /v1/deployments/{name}/outcomes reports: one, or a list; all of them are taken, or none."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,18 +6,21 @@ from typing import Any
 
 import msgspec
 
-from headrace.policy.asked import Unfit, id_of
-from headrace.policy.observed import MAX_OUTCOMES, Observed, observed, refuse
-from headrace.project.definition import DeploymentDefinition
-from headrace.rereading import no_number
-from headrace_gateway.core.questions import Unclear
+from headrace.asking.outcomes import MAX_OUTCOMES, Observed, observed, refuse
+from headrace.asking.requests import Unfit, id_of
+from headrace.events.definition import DeploymentDefinition
+from headrace.log.envelope import format_instant
+from headrace.log.undecoded import no_number
+from headrace_gateway.core.calls import Unclear
 
 
-class OutcomeTold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The ground truth of an earlier request. `unit`: what that was about; `label`: 0 or 1, the name of a class, or a
-    number; `at`: when it became known (RFC 3339, or seconds since the epoch), now when not given; `request_id`: of the request,
-    where it is known: then it belongs to that one; `corrects`: the id of the outcome that it sets right; `id`: its own, made
-    where there is none, and given back."""
+class OutcomeReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ground truth of an earlier request.
+
+    `unit`: what the request was about. `label`: 0 or 1, the name of a class, or a number. `at`: when it became known (RFC 3339, or
+    seconds since the epoch), now when not given. `request_id`: of the request, where it is known: the outcome then belongs to that one.
+    `corrects`: the id of the outcome that it corrects. `id`: its own; one is made where it is missing, and returned.
+    """
 
     unit: str | int | float
     label: str | bool | int | float
@@ -27,14 +30,14 @@ class OutcomeTold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str | None = None
 
 
-class OutcomesTold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OutcomeList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Many outcomes in one call."""
 
-    outcomes: list[OutcomeTold]
+    outcomes: list[OutcomeReport]
 
 
-class OutcomeTaken(msgspec.Struct, frozen=True):
-    """An outcome that is on the log: its id (`corrects` names it), its unit, and when it became known."""
+class OutcomeAccepted(msgspec.Struct, frozen=True):
+    """An outcome that is on the log: its id (a correction names it), its unit, and when it became known."""
 
     id: str
     unit: str
@@ -42,8 +45,8 @@ class OutcomeTaken(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """The outcomes of a body; `is_list`: they came as one."""
+class Reported:
+    """The outcomes of a body; `is_list`: the body held a list of them."""
 
     outcomes: tuple[Observed, ...]
     is_list: bool
@@ -54,8 +57,11 @@ _WHAT = '{"unit": ..., "label": ...}, or {"outcomes": [...]} with such in it'
 
 def read_outcomes(
     body: bytes, deployment: DeploymentDefinition, now_s: float, key: str | None, make_id: Callable[[], str]
-) -> Told | Unclear:
-    """The outcomes of a body. `key`: the call's Idempotency-Key, of which ids are made that a repeated call repeats."""
+) -> Reported | Unclear:
+    """The outcomes of a body, or why none is taken.
+
+    `key`: the call's Idempotency-Key; ids are made of it, so that a repeated call has the same ids. `make_id`: for a call without one.
+    """
     try:
         refuse(deployment.name, deployment)
         given = msgspec.json.decode(body)
@@ -66,16 +72,16 @@ def read_outcomes(
     try:
         base = make_id() if key is None else id_of(key, "Idempotency-Key")
         if isinstance(given, dict) and "outcomes" not in given:
-            return Told((_one(given, "", deployment, now_s, base),), is_list=False)
+            return Reported((_one(given, "", deployment, now_s, base),), is_list=False)
         rows = given["outcomes"] if isinstance(given, dict) and len(given) == 1 else given
         if not isinstance(rows, list):
             return Unclear(f"an outcome is {_WHAT}")
         if not 0 < len(rows) <= MAX_OUTCOMES:
             return Unclear(f"outcomes: 1..{MAX_OUTCOMES} in a call, got {len(rows)}")
-        told = [_one(row, f"outcomes[{n}]: ", deployment, now_s, f"{base}/{n}") for n, row in enumerate(rows)]
+        found = [_one(row, f"outcomes[{n}]: ", deployment, now_s, f"{base}/{n}") for n, row in enumerate(rows)]
     except Unfit as error:
         return Unclear(str(error))
-    return Told(tuple(told), is_list=True)
+    return Reported(tuple(found), is_list=True)
 
 
 def _one(given: Any, where: str, deployment: DeploymentDefinition, now_s: float, ident: str) -> Observed:
@@ -84,8 +90,14 @@ def _one(given: Any, where: str, deployment: DeploymentDefinition, now_s: float,
             f"{where.rstrip(': ') or 'an outcome'} must be {_WHAT.partition(',')[0]}, got {type(given).__name__}"
         )
     try:
-        told = observed(given, ident, now_s)
-        refuse(deployment.name, deployment, told)
-        return told
+        found = observed(given, ident, now_s)
+        refuse(deployment.name, deployment, found)
+        return found
     except Unfit as error:
         raise Unfit(f"{where}{error}") from None
+
+
+def accepted_body(reported: Reported) -> dict[str, list[OutcomeAccepted]] | OutcomeAccepted:
+    """The body of the 202 once all outcomes are on the log."""
+    taken = [OutcomeAccepted(one.id, one.unit, format_instant(one.at_s)) for one in reported.outcomes]
+    return {"outcomes": taken} if reported.is_list else taken[0]

@@ -1,7 +1,7 @@
-"""Tensors of the Open Inference Protocol V2 and its binary extension: little-endian, row-major, after the JSON part.
+"""Which values a tensor of the Open Inference Protocol V2 holds, as JSON or by the binary extension (little-endian, row-major).
 
-A BYTES element is its length (4 bytes) and then its bytes, which must be UTF-8 here. Numbers become Python's, one list
-per tensor; each must be one of its datatype, or the binary form of the same request would ask another thing.
+A BYTES element is its length (4 bytes) and then its bytes, which must be UTF-8 here. Numbers become Python numbers, one list
+per tensor. Each must fit its datatype; otherwise the binary form of the same request would ask something else.
 """
 
 import math
@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from headrace.asking.requests import Unfit, shown, value_of
 from headrace.events.inference import Scalar
-from headrace.policy.asked import Unfit, shown, value_of
 
 _NUMPY = {
     "BOOL": "?",
@@ -29,12 +29,12 @@ _NUMPY = {
     "UINT64": "<u8",
 }
 DATATYPES = frozenset([*_NUMPY, "BF16", "BYTES"])
-# Kinds of JSON's values that need no closer look.
+# Types of JSON values that need no further check.
 _PLAIN = {"FP64": {float, bool, type(None)}, "BOOL": {bool, type(None)}}
 MAX_RANK = 8
 _NONE = type(None)
 _TEXTS, _NUMBERS = {str, _NONE}, {int, float, bool, _NONE}
-# Numbers of the floating types lie between these (exclusive: what is as large is rounded to an infinity), others within (inclusive).
+# Numbers of the floating types lie between these bounds (exclusive: a number as large is rounded to an infinity), others within (inclusive).
 _FLOATS = {"FP16": 65_520.0, "BF16": 2.0**128 - 2.0**119, "FP32": 2.0**128 - 2.0**103, "FP64": math.inf}
 _WHOLE = {name: (int(np.iinfo(kind).min), int(np.iinfo(kind).max)) for name, kind in _NUMPY.items() if "INT" in name}
 
@@ -50,7 +50,7 @@ class Tensor(msgspec.Struct, frozen=True):
 
 
 class Wrong(Unfit):
-    """A body asks nothing that could be answered; never leaves the core."""
+    """A body asks nothing that could be answered. It is raised and caught within the core."""
 
 
 def values_of(tensor: Tensor, binary: memoryview | None) -> list[Scalar]:
@@ -67,7 +67,8 @@ def values_of(tensor: Tensor, binary: memoryview | None) -> list[Scalar]:
 
 
 def _called(tensor: Tensor) -> str:
-    """
+    """The tensor in a message.
+
     >>> _called(Tensor("miles", [1], "FP64"))
     'input miles'
     """
@@ -75,7 +76,7 @@ def _called(tensor: Tensor) -> str:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """The ordinary case, told by the types of the values alone: many small tensors make one request."""
+    """Whether the types of the values alone show that all fit: a fast path, since many small tensors make one request."""
     kinds = set(map(type, tensor.data or ()))
     return kinds <= (_TEXTS if tensor.datatype == "BYTES" else _PLAIN.get(tensor.datatype, set()))
 
@@ -103,7 +104,7 @@ def _from_json(tensor: Tensor) -> list[Scalar]:
 
 
 def _refuse_beyond(tensor: Tensor, values: list[Any]) -> None:
-    """Numbers that are none of the tensor's datatype."""
+    """Raise `Wrong` for a number that does not fit the tensor's datatype."""
     there = [value for value in values if value is not None]
     if not there:
         return
@@ -126,7 +127,7 @@ def _is_whole(value: float) -> bool:
 
 
 def _flat(tensor: Tensor, level: list[Any], shape: Sequence[int]) -> list[Any]:
-    """Nested data, row by row; it must be nested as the shape says, or two rows would become others without a word."""
+    """Nested data, row by row. It must be nested as the shape says; otherwise values would move between rows unnoticed."""
     if len(level) != shape[0]:
         raise Wrong(f"{_called(tensor)}: shape {shown(tensor.shape)} wants lists of {shape[0]}, one has {len(level)}")
     if len(shape) == 1:

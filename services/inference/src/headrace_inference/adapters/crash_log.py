@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 
 from headrace.errors import Misconfigured
-from headrace.runs import make_folder
+from headrace.hosting.runs import make_folder
 
 _log = logging.getLogger("headrace.inference")
 

@@ -2,9 +2,9 @@
 when their tiles are complete, and the one before answers until then.
 """
 
-from headrace.bus.projects import Projects
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.features.store import OnlineStore
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
+from headrace.project.applied import Projects
 
 Found = tuple[ProjectDefinition, DeploymentDefinition]
 

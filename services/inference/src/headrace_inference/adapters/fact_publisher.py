@@ -2,10 +2,7 @@
 
 import logging
 
-from headrace.bus.port import Log, Out, Producer
 from headrace.clock import Clock
-from headrace.codec import out
-from headrace.envelope import Envelope, derived_id
 from headrace.errors import Retryable
 from headrace.events.inference import (
     BreakerChanged,
@@ -14,8 +11,11 @@ from headrace.events.inference import (
     VersionUnloadable,
     VersionWarmed,
 )
-from headrace.obs.health import Health
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.log.codec import out
+from headrace.log.envelope import Envelope, derived_id
+from headrace.log.port import Log, Out, Producer
+from headrace.log.topics import Topics
 
 _log = logging.getLogger("headrace.inference")
 

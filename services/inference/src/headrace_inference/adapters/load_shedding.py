@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from headrace.clock import Clock
 from headrace.events.inference import OverloadChanged
-from headrace.obs.health import Health
+from headrace.hosting.health import Health
 from headrace_inference.core.overload import Load, Waited, on_pressure
 
 

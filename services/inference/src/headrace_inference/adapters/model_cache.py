@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from headrace.clock import Clock
+from headrace.events.definition import BreakerDefinition
 from headrace.events.failures import Busy, Failure, Hung, NotLoaded
 from headrace.events.inference import BreakerChanged
-from headrace.obs.health import Health
-from headrace.project.definition import BreakerDefinition
+from headrace.hosting.health import Health
 from headrace_inference.adapters.model_worker import Heartbeat, ModelWorker
 from headrace_inference.adapters.models import LoadedModel
 from headrace_inference.core.batch import Name

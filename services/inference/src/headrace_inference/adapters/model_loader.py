@@ -14,14 +14,14 @@ from typing import Protocol
 
 import numpy as np
 
-from headrace.bus import artifacts
-from headrace.bus.port import Log
 from headrace.clock import Clock
 from headrace.errors import Poison, Retryable
 from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
 from headrace.events.registry import ArtifactPlace, VersionRegistered
-from headrace.obs.health import Health
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.log.port import Log
+from headrace.log.topics import Topics
+from headrace.models import artifacts
 from headrace_inference.adapters.crash_log import CrashLog
 from headrace_inference.adapters.model_cache import ModelCache
 from headrace_inference.adapters.model_worker import ModelWorker

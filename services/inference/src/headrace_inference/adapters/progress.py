@@ -2,10 +2,10 @@
 
 import asyncio
 
-from headrace.bus.projects import Projects
 from headrace.features.store import VALUES_BYTES, OnlineStore
-from headrace.obs.health import Health
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.log.topics import Topics
+from headrace.project.applied import Projects
 from headrace_inference.core.applied import contained
 
 EVERY_S = 0.02

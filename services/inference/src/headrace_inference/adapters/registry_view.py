@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from headrace.bus.port import Log
-from headrace.bus.views import View
-from headrace.codec import Codec, Message
 from headrace.events.registry import ModelVersion, Route, VersionRegistered
-from headrace.topics import Topics
+from headrace.log.codec import Codec, Message
+from headrace.log.port import Log
+from headrace.log.topics import Topics
+from headrace.log.views import View
 from headrace_inference.core.batch import Name
 
 

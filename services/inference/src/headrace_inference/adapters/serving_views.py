@@ -6,15 +6,15 @@ No method waits: all of it is followed in the background. (Tiles that are kept o
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headrace.bus.port import TopicPartition
 from headrace.clock import Clock
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.failures import Failure
 from headrace.events.registry import VersionRegistered
 from headrace.features.rows import entities_of, look_up_many
 from headrace.features.store import OnlineStore
-from headrace.obs.health import Health
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
-from headrace.topics import Topics
+from headrace.hosting.health import Health
+from headrace.log.port import TopicPartition
+from headrace.log.topics import Topics
 from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.load_shedding import LoadShedding
 from headrace_inference.adapters.model_cache import ModelCache

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from headrace.bus.port import Out
+from headrace.events.definition import BreakerDefinition
 from headrace.events.failures import NotLoaded
 from headrace.events.inference import Score
-from headrace.project.definition import BreakerDefinition
+from headrace.log.port import Out
 from headrace_inference.adapters.model_calls import ModelCalls
 from headrace_inference.adapters.records import Records
 from headrace_inference.adapters.serving_views import ServingViews

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import Expired, Invalid, PredictionRequested
 from headrace.features.rows import check_inputs
 from headrace.instants import why_not
-from headrace.project.definition import DeploymentDefinition
 from headrace_inference.core.batch import Admitted, Case, Chain, DeploymentState, Repeat, TurnedAway
 from headrace_inference.core.contract import Inputs
 from headrace_inference.core.deadlines import MAX_DEADLINE_MS, deadline_ms_of, due_ms, lateness_ms

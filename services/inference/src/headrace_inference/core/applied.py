@@ -5,9 +5,9 @@ A raw record is contained when every shard of every source that its pipelines wr
 
 from collections.abc import Iterable, Mapping
 
+from headrace.events.definition import ProjectDefinition, RawStreamDefinition
 from headrace.events.features import FeatureShardAdvanced
-from headrace.project.definition import ProjectDefinition, RawStreamDefinition
-from headrace.topics import Topics
+from headrace.log.topics import Topics
 
 Shard = tuple[str, int]
 

@@ -18,7 +18,7 @@ row) counts among neither the slow calls nor the quick ones, and as a probe it g
 
 from dataclasses import dataclass, replace
 
-from headrace.project.definition import BreakerDefinition
+from headrace.events.definition import BreakerDefinition
 from headrace.step import Step
 
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"

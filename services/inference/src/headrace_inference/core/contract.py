@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import Scalar
 from headrace.features.precision import seen
-from headrace.project.definition import DeploymentDefinition
 from headrace_inference.core.request import MAX_TEXT_CHARS
 
 _PLAIN = {float, int}

@@ -8,10 +8,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from headrace.events.definition import RungDefinition
 from headrace.events.failures import Failure
 from headrace.events.inference import Answer, FellBack, Refused, Score, Served
 from headrace.events.registry import Route
-from headrace.project.definition import RungDefinition
 from headrace_inference.core.routing import PREVIEW, Assigned
 
 CHAMPION = "champion"

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from headrace.events.definition import LabelDefinition
 from headrace.events.inference import Score
 from headrace.events.registry import VersionRegistered
-from headrace.project.definition import LabelDefinition
 from headrace.project.labels import are_its_answers
 
 BINARY, NUMBER, CLASSES = "binary", "number", "classes"

@@ -14,8 +14,8 @@ Requests without a deadline can wait: they exert no pressure and are never refus
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headrace.bus.port import Record
 from headrace.events.inference import PredictionRequested, Refused
+from headrace.log.port import Record
 from headrace.step import Step
 from headrace_inference.core.deadlines import deadline_ms_of
 from headrace_inference.core.request import Request

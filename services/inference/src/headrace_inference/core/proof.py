@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.inference import Scalar
 from headrace.events.registry import GoldenRow, Signature, VersionRegistered
 from headrace.features.rows import bare_signature
 from headrace.features.samples import maker_of, sample
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_inference.core.rows import misfit
 
 # Drawn by the contract: enough for each sort of row, few enough for a model that takes its time.

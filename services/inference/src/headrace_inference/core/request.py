@@ -6,9 +6,9 @@ What a sender chose is echoed in decisions, so it is bounded here.
 import hashlib
 from typing import Protocol
 
-from headrace.bus.port import Record
-from headrace.envelope import Envelope
 from headrace.events.inference import PredictionRequested
+from headrace.log.envelope import Envelope
+from headrace.log.port import Record
 
 # Without a limit one record of a user's would make one of ours that no broker takes.
 MAX_TEXT_CHARS = 512

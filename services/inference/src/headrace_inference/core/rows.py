@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.registry import Signature
 from headrace.features.precision import gaps
 from headrace.features.rows import RowMaker, bare_signature
-from headrace.project.definition import DeploymentDefinition, ProjectDefinition
 from headrace_inference.core.contract import Contract
 
 # Versions come and go, and a handful are asked at a time: beyond so many makers all are forgotten.

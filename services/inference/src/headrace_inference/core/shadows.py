@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from headrace.bus.port import Headers
 from headrace.events.failures import Failure, NoTime, Shed
 from headrace.events.inference import DecisionMade, Score, ShadowScored
 from headrace.events.registry import Route
+from headrace.log.port import Headers
 from headrace.step import Step
 from headrace_inference.core.batch import CallResult, Name, RowScores
 

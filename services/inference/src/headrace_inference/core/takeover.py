@@ -7,8 +7,8 @@ So the requests that were decided just before its last decision are read once mo
 from collections import deque
 from dataclasses import dataclass
 
-from headrace.bus.port import Headers
 from headrace.events.inference import DecisionMade, ShadowScored
+from headrace.log.port import Headers
 from headrace_inference.core.repeats import AnswerWindow
 
 # How long before the last decision replies may not have left.

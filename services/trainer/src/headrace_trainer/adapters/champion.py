@@ -1,10 +1,10 @@
-"""The present champion and what it says of rows: asked again where its rows can be made, else as the log has it.
+"""The present champion and its scores of rows: predicted again where its rows can be made, else as the log has them.
 
-| rows                                             | its score                                                     |
-|--------------------------------------------------|---------------------------------------------------------------|
-| newer than what it was trained on                | the champion's                                                |
-| older, of its own holdout                        | its gated twin's: the same recipe, that has not seen them     |
-| older still                                      | none (NaN): a comparison there would flatter it               |
+| rows                                              | its score                                                    |
+|---------------------------------------------------|--------------------------------------------------------------|
+| newer than what it was trained on                 | the champion's                                               |
+| older, of its own holdout                         | its gated twin's: the same recipe, fitted without them       |
+| older still                                       | none (NaN): a comparison there would flatter it              |
 | its views, derived columns or inputs have changed | as it was logged when they were served, joined by request id |
 """
 
@@ -14,19 +14,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.bus import artifacts
-from headrace.bus.port import Log, Record
-from headrace.bus.reading import pin_offsets, read_up_to
-from headrace.codec import Codec
 from headrace.errors import Poison
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import DecisionMade, FellBack, Score, Served, ShadowScored
 from headrace.events.registry import ArtifactPlace, ModelVersion, Signature, VersionRegistered
 from headrace.features.dataset import Rows
 from headrace.features.own import is_foreign
+from headrace.log.codec import Codec
+from headrace.log.port import Log, Record
+from headrace.log.reading import pin_offsets, read_up_to
+from headrace.log.topics import Topics
+from headrace.models import artifacts
 from headrace.models.engine import Engine, load
 from headrace.models.matching import matched
-from headrace.project.definition import DeploymentDefinition
-from headrace.topics import Topics
 from headrace_trainer.core.target import Target
 
 Floats = NDArray[np.float64]
@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 
 @dataclass
 class Versions:
-    """What is registered for a deployment, and who of them is champion."""
+    """The registered versions of a deployment, and the champion among them."""
 
     champion: VersionRegistered | None
     registered: Sequence[VersionRegistered]
@@ -45,7 +45,7 @@ class Versions:
 
 
 async def read_versions(log: Log, codec: Codec, topics: Topics, deployment: str) -> Versions:
-    """From the registry's current state; versions of other deployments are not decoded."""
+    """The versions in the registry's current state. Those of other deployments are not decoded. Raises `Retryable` while the log is away."""
     current: dict[bytes, ModelVersion | None] = {}
 
     def take(record: Record) -> None:
@@ -60,7 +60,7 @@ async def read_versions(log: Log, codec: Codec, topics: Topics, deployment: str)
 
 @dataclass
 class Champion:
-    """The champion. `engine`, `twin`: None where they cannot be asked; `logged`: its score per request id, as it was served."""
+    """The champion. `engine`, `twin`: None where they cannot predict; `logged`: its score per request id, as it was served."""
 
     registered: VersionRegistered
     engine: Engine | None = None
@@ -69,21 +69,21 @@ class Champion:
 
     @property
     def known_to_s(self) -> float:
-        """Rows from here on can be compared with it."""
+        """The instant from which on rows can be compared with it."""
         lineage = self.registered.lineage
         if self.twin is not None and self.engine is not None and lineage.twin_to_s is not None:
             return min(lineage.twin_to_s, lineage.request_to_s)
         return lineage.request_to_s
 
-    def may_be_asked(self, signature: Signature) -> bool:
-        """Whether rows of today's definition are rows of its own: the same views, and columns of the same names."""
+    def can_predict(self, signature: Signature) -> bool:
+        """Whether rows of `signature` (today's definition) are rows of its own: the same views, and columns of the same names."""
         own = self.registered.signature
         names = [column.name for column in own.columns]
         is_same = own.views_digest == signature.views_digest and names == [column.name for column in signature.columns]
         return is_same and not own.frame
 
     def note(self, event: DecisionMade | ShadowScored) -> None:
-        """What it said of a request."""
+        """Note its score of a request, where it gave one."""
         version = self.registered.version
         if isinstance(event, ShadowScored):
             found = [event.score] if event.score is not None else []
@@ -95,7 +95,7 @@ class Champion:
                 self.logged.setdefault(event.request_id, score)
 
     def scores(self, target: Target, deployment: DeploymentDefinition, rows: Rows) -> Floats:
-        """Its scores on rows, see `headrace.policy.losses`, NaN where there is none that may be compared with."""
+        """Its scores of rows, see `headrace.stats.losses`; NaN where there is none that may be compared with."""
         own = self.registered
         if self.engine is None:
             return self._logged_scores(target, rows)
@@ -111,14 +111,17 @@ class Champion:
         found = target.unknown(len(rows))
         for row in np.flatnonzero(rows.at_s >= self.registered.lineage.request_to_s):
             score = self.logged.get(rows.ids[row])
-            said = None if score is None else target.score_of(score)
-            if said is not None:
-                found[row] = said
+            figures = None if score is None else target.score_of(score)
+            if figures is not None:
+                found[row] = figures
         return found
 
 
 async def engine_at(log: Log, topics: Topics, place: ArtifactPlace | None, signature: Signature) -> Engine | None:
-    """The model that lies there, for rows of `signature`; None where there is none, or it cannot be loaded."""
+    """The model at a place on the log, for rows of `signature`; None where there is none, or it cannot be loaded.
+
+    Raises `Retryable` while the log is away.
+    """
     if place is None:
         return None
     try:

@@ -1,12 +1,12 @@
-"""Trees of HistGradientBoosting for ONNX, categories and all: skl2onnx asks of a category what it asks of a number, and of the wrong column.
+"""Trees of HistGradientBoosting for ONNX, with categories: skl2onnx converts a split by category like one by number, and for the wrong column.
 
-scikit-learn puts categories first and numbers their values anew (`_preprocessor`); the trees speak of those places and numbers. A split by
-category becomes a chain of equalities over one of its sides, whose other side is where missing and unknown values go:
+scikit-learn puts categories first and renumbers their values (`_preprocessor`); its trees refer to those places and numbers. A split by
+category becomes a chain of equalities over the categories of one branch; missing and unknown values go to the other branch:
 
     category in {2, 5} goes left, missing goes right  ->  is it 2? left : is it 5? left : right
 
-NaN equals nothing, so that it falls through the chain as well. Thresholds are rounded down to float32, in which rows are: x <= t stays true.
-(ai.onnx.ml TreeEnsemble operators, version 3; a node that several others lead to is how LightGBM's converter does it too.)
+NaN equals nothing, so it falls through the chain as well. Thresholds are rounded down to float32, the type of the rows: x <= t stays true.
+(ai.onnx.ml TreeEnsemble operators, version 3. LightGBM's converter, too, has several nodes lead to one.)
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 LEQ, EQ, LEAF = "BRANCH_LEQ", "BRANCH_EQ", "LEAF"
-# Equals no code: of a split that knows no value on the side that is asked for.
+# Equals no code: for a split without a value in the branch that is compared.
 _NOTHING = -1.0
 _BITS = 32
 
@@ -36,26 +36,26 @@ class _Nodes:
     leaves: list[tuple[int, int, int, float]] = field(default_factory=list)
 
     def add(
-        self, tree: int, place: int, mode: str, column: int, value: float, sides: tuple[int, int], missing: int
+        self, tree: int, place: int, mode: str, column: int, value: float, branches: tuple[int, int], missing: int
     ) -> None:
-        """A node. `sides`: where true and false lead; `missing`: whether NaN is true."""
+        """Add a node. `branches`: the nodes for true and for false; `missing`: whether NaN counts as true."""
         self.tree.append(tree)
         self.place.append(place)
         self.mode.append(mode)
         self.column.append(column)
         self.value.append(value)
-        self.true.append(sides[0])
-        self.false.append(sides[1])
+        self.true.append(branches[0])
+        self.false.append(branches[1])
         self.missing.append(missing)
 
 
 def has_categories(model: Any) -> bool:
-    """Whether a model is a HistGradientBoosting with categories, whose trees must be written here."""
+    """Whether a model is a HistGradientBoosting with categories, whose trees must be converted here."""
     return getattr(model, "_preprocessor", None) is not None and hasattr(model, "_predictors")
 
 
 def rewrite(model: Any, graph: Any) -> None:
-    """Put the trees of a fitted model with categories into the graph that skl2onnx made of it."""
+    """Replace the trees in the graph that skl2onnx made of a fitted model with categories."""
     (node,) = [found for found in graph.node if found.op_type.startswith("TreeEnsemble")]
     leaf = "class" if node.op_type == "TreeEnsembleClassifier" else "target"
     given = {found.name: found for found in node.attribute}
@@ -107,14 +107,14 @@ def _add_tree(found: _Nodes, tree: int, predictor: Any, columns: list[Any], code
             found.add(tree, place, LEAF, 0, 0.0, (0, 0), 0)
             found.leaves.append((tree, place, answers, float(node["value"])))
             continue
-        column, sides = int(columns[node["feature_idx"]]), (int(node["left"]), int(node["right"]))
+        column, branches = int(columns[node["feature_idx"]]), (int(node["left"]), int(node["right"]))
         if not node["is_categorical"]:
             missing = int(node["missing_go_to_left"])
-            found.add(tree, place, LEQ, column, _down(float(node["num_threshold"])), sides, missing)
+            found.add(tree, place, LEQ, column, _down(float(node["num_threshold"])), branches, missing)
             continue
         known = codes[node["feature_idx"]]
         left = _members(predictor.raw_left_cat_bitsets[node["bitset_idx"]], len(known))
-        to, rest = (sides[1], sides[0]) if node["missing_go_to_left"] else sides
+        to, rest = (branches[1], branches[0]) if node["missing_go_to_left"] else branches
         asked = known[~left if node["missing_go_to_left"] else left]
         asked = [float(code) for code in asked if code == code] or [_NOTHING]
         chain = [place, *range(extra, extra + len(asked) - 1)]

@@ -1,4 +1,7 @@
-"""The same model for ONNX Runtime, and whether it is the same: converted by skl2onnx (trees with categories by us), replayed on rows that it was fitted on."""
+"""A fitted model converted for ONNX Runtime, and whether it still has the same scores.
+
+skl2onnx converts it (trees with categories: `hist_trees`); rows that it was fitted on are replayed.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,17 +10,17 @@ import numpy as np
 
 from headrace.errors import Poison
 from headrace.events.registry import GateResult, GoldenRow
+from headrace.events.verdicts import PASS, UNMEASURED
 from headrace.models.answering import last_of
 from headrace.models.engine import load
 from headrace.models.proving import Answering
-from headrace.policy.verdict import PASS, UNMEASURED
 from headrace.project.labels import NUMBER
+from headrace_trainer.adapters.golden_rows import why_different
 from headrace_trainer.adapters.hist_trees import has_categories, rewrite
 from headrace_trainer.core.gates import ONNX_GATE, judge_onnx
-from headrace_trainer.core.proof import why_otherwise
 from headrace_trainer.core.target import Target
 
-# The newest rows are replayed: they are the likest to what will be asked.
+# So many of the newest rows are replayed: they resemble future requests most.
 REPLAYED = 5000
 
 
@@ -29,22 +32,22 @@ def convert(
     answers: Answering | None = None,
     golden: Sequence[GoldenRow] = (),
 ) -> tuple[bytes | None, GateResult]:
-    """The ONNX file of a fitted model, None when it must not be served, and what the gate on their parity said.
+    """The ONNX file of a fitted model, None when it must not be served, and the result of the gate on their parity.
 
-    `matrix`: float32 (n, columns), in time order. `golden`: rows by which an instance would refuse it, as its version `answers`.
+    `matrix`: float32 (n, columns), in time order. `golden`: rows by which an instance would refuse the file, as its version `answers`.
     """
     replayed = matrix[-REPLAYED:]
     try:
         data = _converted(model, target, matrix.shape[1])
         engine = load(data, "onnx")
         onnx = target.ask(engine, replayed, target.places(model))
-        otherwise = why_otherwise(engine, answers, golden, "onnx") if answers is not None else None
+        different = why_different(engine, answers, golden, "onnx") if answers is not None else None
     except Exception as error:
         # NB: the converter raises anything for what it does not know; skops serves then.
         reason = error.reason if isinstance(error, Poison) else f"{type(error).__name__}: {error}"
-        told = f"cannot be converted, skops serves: {reason[:200]}"
-        return None, GateResult(ONNX_GATE, UNMEASURED, None, None, digest, told)
-    result = judge_onnx(digest, target, target.scores(model, replayed), onnx, otherwise)
+        detail = f"cannot be converted, skops serves: {reason[:200]}"
+        return None, GateResult(ONNX_GATE, UNMEASURED, None, None, digest, detail)
+    result = judge_onnx(digest, target, target.scores(model, replayed), onnx, different)
     return (data if result.verdict == PASS else None), result
 
 

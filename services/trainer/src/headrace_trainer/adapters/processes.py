@@ -1,30 +1,20 @@
-"""What the processes below this one use, and their end: read from /proc. Elsewhere than on Linux nothing is known."""
+"""What the processes below this one use, by /proc, and how they are ended. On other systems than Linux nothing is known of them."""
 
 import contextlib
 import ctypes
 import os
 import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.obs.starved import CoreWait
+from headrace.hosting.core_wait import CoreWait
+from headrace_trainer.core.supervision import Usage
 
 _PROC = Path("/proc")
 _TICKS_S = 1.0 / os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 IS_LINUX = sys.platform == "linux"
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Of all processes below one. `cpu_s`: used by those that live, `waited_s`: waited for a core (both only grow with
-    time while the same processes live). `memory_bytes`: resident, what is shared counted in each."""
-
-    cpu_s: float = 0.0
-    waited_s: float = 0.0
-    memory_bytes: int = 0
 
 
 def usage_below(pid: int) -> Usage:
@@ -40,7 +30,7 @@ def usage_below(pid: int) -> Usage:
 
 
 def memory_below(pid: int) -> int:
-    """Bytes that all processes below `pid` take, what they share counted once: exact, and not cheap."""
+    """Bytes that all processes below `pid` take, shared memory counted once: exact, and not cheap."""
     found = 0
     for descendant in below(pid):
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -50,7 +40,7 @@ def memory_below(pid: int) -> int:
 
 
 def below(pid: int) -> list[int]:
-    """All descendants of `pid`, orphans that it adopted included."""
+    """All descendants of `pid`, with the orphans that it adopted."""
     children: dict[int, list[int]] = {}
     for path in _PROC.glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -64,7 +54,7 @@ def below(pid: int) -> list[int]:
 
 
 def wake_if_stopped(pid: int) -> bool:
-    """Let a process go on that somebody has stopped (SIGSTOP); whether it was."""
+    """Continue a process that somebody has stopped (SIGSTOP); returns whether it was stopped."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         if _stat(pid)[0] == "T":
             os.kill(pid, signal.SIGCONT)
@@ -73,13 +63,13 @@ def wake_if_stopped(pid: int) -> bool:
 
 
 def adopt_orphans() -> None:
-    """What descendants leave behind becomes a child of this process, so that it can be found and ended."""
+    """Make the orphans of descendants children of this process, so that they can be found and ended."""
     if IS_LINUX:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with(parent: int) -> None:
-    """This process ends when its parent, which is `parent`, ends, however that ends."""
+    """End this process when its parent ends, in whatever way. It ends at once where its parent is not `parent` any more."""
     if IS_LINUX:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -87,8 +77,8 @@ def die_with(parent: int) -> None:
 
 
 def end_below(pid: int) -> None:
-    """Kill everything below `pid`, which is this process or its child, and reap what was left to it."""
-    for _ in range(10):  # what forks faster than it is killed
+    """Kill everything below `pid`, which is this process or its child, and reap the children of this process."""
+    for _ in range(10):  # something may fork faster than it is killed
         found = below(pid)
         for descendant in found:
             with contextlib.suppress(OSError):

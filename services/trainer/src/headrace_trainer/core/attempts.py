@@ -1,13 +1,13 @@
-"""What the end of a run's process means: done, begun again, or failed; so that nothing goes in circles.
+"""What follows when a run's process has ended: another attempt or failure, so that no run is attempted for ever.
 
-| how it ended | means |
+| how it ended | what follows |
 |---|---|
-| SIGKILL and other signals from outside, or its keeper was lost | killed: again, later each time, `MOST_KILLED` times |
-| SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE | a fault in native code: once more, then failed |
-| neither computed nor said anything for too long | idle: once more, then failed |
-| over its memory or its CPU time | failed |
-| left by itself before it was done | failed |
-| asked to stop for now | again when somebody wants it, not counted |
+| by SIGKILL or another signal from outside, or its supervisor was lost | killed: another attempt, later each time, `MOST_KILLED` times |
+| by SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE | a fault in native code: one more attempt, then failed |
+| it neither computed nor wrote anything for too long | idle: one more attempt, then failed |
+| it exceeded its memory or its CPU time | failed |
+| it left by itself before it was done | failed |
+| it was asked to stop for now | another attempt when a trainer wants it, not counted |
 """
 
 import signal
@@ -18,12 +18,12 @@ MOST_KILLED = 5
 MOST_CRASHED = 2
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
-_TWICE = {"crashed": MOST_CRASHED, "idle": MOST_CRASHED, "killed": MOST_KILLED}
+_MOST_TIMES = {"crashed": MOST_CRASHED, "idle": MOST_CRASHED, "killed": MOST_KILLED}
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one run may take. `idle_s`: how long it may neither compute nor say anything while it could have a core."""
+    """What one run may use. `idle_s`: how long it may neither compute nor write anything while it could have a core."""
 
     memory_bytes: int
     cpu_s: float
@@ -32,17 +32,18 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A process of a run ended without a finish. `code`: exit code, or minus the signal. `over`: the limit for which its
-    keeper ended it (`memory`, `cpu`, `idle`), else "".
+    """A process of a run ended before the run finished.
+
+    `code`: its exit code, or minus the signal. `exceeded`: the limit for which its supervisor ended it (`memory`, `cpu`, `idle`), else "".
     """
 
     code: int
-    over: str = ""
+    exceeded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Begin once more after a pause."""
+    """Begin another attempt after a pause. `how`: how this one ended, as `AttemptEnded` names it."""
 
     how: str
     reason: str
@@ -51,40 +52,40 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Do not."""
+    """Begin no other attempt: the run has failed for this reason."""
 
     reason: str
 
 
-def on_end(ended: Ended, limits: Limits, before: Sequence[str]) -> Again | Failed:
-    """What to do about an end. `before`: how the attempts before it ended."""
-    if ended.over == "memory":
+def decide_next(ended: Ended, limits: Limits, before: Sequence[str]) -> Again | Failed:
+    """What follows the end of an attempt. `before`: how the attempts before it ended."""
+    if ended.exceeded == "memory":
         return Failed(
             f"it took more than {limits.memory_bytes / 2**20:,.0f} MiB of memory (HEADRACE_TRAINING_MEMORY_BYTES):"
             " a shorter history, a smaller model, or a higher limit"
         )
-    if ended.over == "cpu" or ended.code == -signal.SIGXCPU:
+    if ended.exceeded == "cpu" or ended.code == -signal.SIGXCPU:
         return Failed(
             f"it used more than {limits.cpu_s:,.0f} s of CPU (HEADRACE_TRAINING_CPU_S): a smaller model, or a higher limit"
         )
-    if ended.code >= 0 and not ended.over:
+    if ended.code >= 0 and not ended.exceeded:
         return Failed(
             f"its process left with code {ended.code} before it was done: does build() or the estimator call os._exit?"
         )
     how, reason = _how(ended, limits)
-    return again(how, reason, before)
+    return decide_again(how, reason, before)
 
 
-def again(how: str, reason: str, before: Sequence[str]) -> Again | Failed:
-    """Once more, later each time, unless it ended like this too often."""
+def decide_again(how: str, reason: str, before: Sequence[str]) -> Again | Failed:
+    """Another attempt, later each time, unless too many have ended like this one."""
     times = 1 + sum(found == how for found in before)
-    if times >= _TWICE[how]:
+    if times >= _MOST_TIMES[how]:
         return Failed(f"{reason}, {times} times")
     return Again(how, reason, min(FIRST_PAUSE_S * 2 ** (times - 1), LONGEST_PAUSE_S))
 
 
 def _how(ended: Ended, limits: Limits) -> tuple[str, str]:
-    if ended.over == "idle":
+    if ended.exceeded == "idle":
         return "idle", f"it neither computed nor read anything for {limits.idle_s:,.0f} s though it had a core"
     number = -ended.code
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"

@@ -1,6 +1,6 @@
-"""Fit, gate, refit: the gated artifact is fitted on rows older than the holdout; what is registered is fitted on all.
+"""Fit, gate, refit: the gated artifact is fitted on rows older than the holdout; the artifact that is registered is fitted on all rows.
 
-The refit is proven against its gated twin: how far their scores lie apart on the holdout is part of the metrics.
+The refit is compared with its gated twin: how far their scores lie apart on the holdout is part of the metrics.
 """
 
 from collections.abc import Callable
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.registry import GateResult
 from headrace.models.digest import model_digest
-from headrace.project.definition import DeploymentDefinition
-from headrace_trainer.core.changed import history_of
+from headrace_trainer.core.change_point import history_of
 from headrace_trainer.core.gates import gates_of, judge
 from headrace_trainer.core.splits import Span, masks
 from headrace_trainer.core.target import Target
@@ -24,8 +24,10 @@ Matrix = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Gated:
-    """The gated twin and what the gates said of it. `span`: of the rows that are used; `scores`: on the holdout.
-    `changed_at_s`: from when on the world is another one for later retrains too; None where older rows stayed, for they knew it.
+    """The gated twin and the results of its gates.
+
+    `span`: of the rows that are used. `scores`: on the holdout. `changed_at_s`: the change that later retrains have to respect too; None where
+    older rows stayed.
     """
 
     results: list[GateResult]
@@ -38,7 +40,7 @@ class Gated:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What is registered."""
+    """The artifact that is registered. `rows`: that it was fitted on."""
 
     model: Any
     digest: str
@@ -56,7 +58,11 @@ def fit_gated(
     at_s: Floats,
     champion: Floats | None,
 ) -> Gated:
-    """Fit on the older rows, judge on the holdout. `champion`: its scores on all rows, NaN where they are not to be compared with."""
+    """Fit on the older rows, and judge on the holdout.
+
+    `build`: makes an estimator that is not fitted; users' code runs in it and in the fits, and may raise anything. `champion`: its scores on
+    all rows, NaN where it must not be compared with; None without one.
+    """
 
     def losses_of(fits: NDArray[np.bool_], judges: NDArray[np.bool_]) -> Floats:
         scores = target.scores(target.fit(build(), matrix[fits], labels[fits]), matrix[judges])
@@ -73,13 +79,13 @@ def fit_gated(
     asked = gates_of(deployment.gates, span.changed_at_s, labels[gates], beside, measured)
     digest = model_digest(twin)
     judged = [judge(gate, digest, labels[gates], at_s[gates], scores, beside, measured) for gate in asked]
-    told = {f"holdout_{name}": value for name, value in target.figures(scores, labels[gates]).items()}
-    metrics = figures | told | {"holdout_rows": float(gates.sum()), "fit_rows": float(fits.sum())}
+    holdout = {f"holdout_{name}": value for name, value in target.figures(scores, labels[gates]).items()}
+    metrics = figures | holdout | {"holdout_rows": float(gates.sum()), "fit_rows": float(fits.sum())}
     return Gated([result for result in judged if result is not None], metrics, scores, span, twin, changed_at_s)
 
 
 def _newest(fits: NDArray[np.bool_], span: Span, at_s: Floats) -> NDArray[np.bool_]:
-    """The rows by which the prior is set: after a change those beyond it, or a candidate would be measured by the old world's."""
+    """The rows that set the prior: after a change those beyond it, since the old prior would be no measure for a candidate."""
     after = fits & (at_s >= (span.changed_at_s or span.from_s))
     return after if after.any() else fits
 

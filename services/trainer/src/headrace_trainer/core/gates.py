@@ -1,6 +1,6 @@
-"""What a version must pass before it may ask for traffic, and what follows from what the gates say.
+"""What a version must pass before it may ask for traffic, and what follows from the results of the gates.
 
-Losses are those of the label's kind (`headrace.policy.losses`); their differences are paired, row by row. A gate passes by the
+Losses are those of the label's kind (`headrace.stats.losses`); their differences are paired, row by row. A gate passes by the
 bound of its mean, not by the mean (`intervals`, one-sided, 95 %):
 
 | gate                      | PASS                          | FAIL                           | between them |
@@ -8,10 +8,14 @@ bound of its mean, not by the mean (`intervals`, one-sided, 95 %):
 | `beats_prior`             | gain's lower bound > margin   | gain's upper bound <= margin   | INCONCLUSIVE |
 | `not_worse_than_champion` | loss' upper bound <= margin   | loss' lower bound > margin     | INCONCLUSIVE |
 
-A gate that has nothing to compare with is not asked: there is no champion. One that should compare and cannot is UNMEASURED,
-and blocks, unless the project says otherwise (`unmeasured="passes"`) or a named person waives it. What is not shown to be worse than
-the champion goes on to a rollout that compares (canary, A/B test, shadow); where the deployment has none, the version is registered and
-not switched: a week of rows cannot see less than about .02 (day-block error .008), and must not lock training up for ever.
+A gate is not asked where there is nothing to compare with: there is no champion. One that should compare and cannot is UNMEASURED,
+and blocks, unless the project declares `unmeasured="passes"` or a named person waives it. A version that is not shown to be worse than
+the champion goes on to a rollout that compares (canary, A/B test, shadow). Where the deployment has none, the version is registered and
+not released: a week of rows cannot show less than about .02 (day-block error .008), and must not block training for ever.
+
+`parity_with_serving` asks whether the rows to be trained on are the rows that were served: the newest logged ones, recomputed as
+training does it. A view with a wrong time, a look into the future, or another unit in training may leave every metric of the
+holdout as it is; this gate shows them.
 """
 
 from collections.abc import Sequence
@@ -19,15 +23,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.events.definition import GateDefinition
+from headrace.events.monitor import SkewSeen
 from headrace.events.registry import GateResult, Waiver
-from headrace.policy.gates import CHAMPION_GATE, PRIOR_GATE
-from headrace.policy.losses import Yardstick
-from headrace.policy.verdict import FAIL, INCONCLUSIVE, PASS, UNMEASURED
-from headrace.project.definition import GateDefinition
+from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED
+from headrace.registry.waivers import CHAMPION_GATE, PARITY_GATE, PRIOR_GATE
+from headrace.stats.losses import Yardstick
 from headrace_trainer.core.intervals import LEAST_ROWS, Estimate, estimate
 from headrace_trainer.core.target import Target
 
-# Rollouts that compare a version with the champion while it takes traffic.
+# Policies of rollouts that compare a version with the champion while it takes traffic.
 COMPARING = ("canary", "ab_test", "shadow")
 
 ONNX_GATE = "onnx_parity"
@@ -47,27 +52,28 @@ def judge(
     champion: Floats | None,
     measured: Yardstick,
 ) -> GateResult | None:
-    """One gate's result on the holdout; None where it has nothing to compare with. `scores`, `labels`: see `losses`. `champion`: its
-    scores on the same rows, NaN where it was trained on them itself, or they are not known; None when there is no champion.
-    `measured`: fitted on the rows before the holdout.
+    """One gate's result on the holdout; None where it has nothing to compare with.
+
+    `scores`, `labels`: see `headrace.stats.losses`. `champion`: its scores on the same rows, NaN where it was trained on them itself, or
+    they are not known; None when there is no champion. `measured`: the losses, fitted on the rows before the holdout.
     """
     if gate.kind == PRIOR_GATE:
         losses, against = measured.losses(scores, labels), measured.prior_losses(labels)
-        told = f"{measured.name} {losses.mean():.4f}, the prior's {against.mean():.4f}"
-        return _judged(gate, artifact, estimate(against - losses, at_s), told, is_gain=True)
+        figures = f"{measured.name} {losses.mean():.4f}, the prior's {against.mean():.4f}"
+        return _judged(gate, artifact, estimate(against - losses, at_s), figures, is_gain=True)
     if gate.kind == CHAMPION_GATE:
         if champion is None:
             return None
         fair = fair_rows(champion)
         if fair.sum() < LEAST_ROWS:
-            told = (
+            reason = (
                 f"{fair.sum()} labelled rows are newer than what the champion was trained on, {LEAST_ROWS} are wanted"
             )
-            return GateResult(gate.kind, UNMEASURED, None, gate.margin, artifact, told)
+            return GateResult(gate.kind, UNMEASURED, None, gate.margin, artifact, reason)
         worse = measured.losses(scores[fair], labels[fair]) - measured.losses(champion[fair], labels[fair])
         found = estimate(worse, at_s[fair])
-        told = f"{measured.name} minus the champion's: {found.mean:+.4f}"
-        return _judged(gate, artifact, found, told, is_gain=False)
+        figures = f"{measured.name} minus the champion's: {found.mean:+.4f}"
+        return _judged(gate, artifact, found, figures, is_gain=False)
     return GateResult(gate.kind, FAIL, None, None, artifact, f"no gate is called {gate.kind!r}")
 
 
@@ -78,8 +84,9 @@ def gates_of(
     champion: Floats | None,
     measured: Yardstick,
 ) -> list[GateDefinition]:
-    """The gates that are asked: the project's. After a change that has left the champion worse than the prior (on the rows of the holdout), the
-    prior is what a candidate must beat, whether the project asks for it or not: being better than that champion says nothing.
+    """The gates that are asked: those of the project, and `beats_prior` after a change that has left the champion worse than the prior.
+
+    To be better than such a champion is no evidence. Its losses and the prior's are compared on the rows of the holdout.
     """
     found = list(gates)
     if changed_at_s is None or champion is None or any(gate.kind == PRIOR_GATE for gate in gates):
@@ -92,28 +99,44 @@ def gates_of(
 
 
 def fair_rows(champion: Floats) -> NDArray[np.bool_]:
-    """Where a champion's scores can be compared with: shape (n,)."""
+    """The rows on which a champion may be compared with: where all its scores are known. Shape (n,)."""
     return np.asarray(~np.isnan(champion.reshape(len(champion), -1)).any(axis=1))
 
 
-def _judged(gate: GateDefinition, artifact: str, found: Estimate, told: str, *, is_gain: bool) -> GateResult:
+def _judged(gate: GateDefinition, artifact: str, found: Estimate, figures: str, *, is_gain: bool) -> GateResult:
     if not found.is_measured:
-        told = f"{told} on {found.rows} rows: too few to say how sure that is, {LEAST_ROWS} are wanted"
-        return GateResult(gate.kind, UNMEASURED, found.mean, gate.margin, artifact, told)
+        reason = f"{figures} on {found.rows} rows: too few to say how sure that is, {LEAST_ROWS} are wanted"
+        return GateResult(gate.kind, UNMEASURED, found.mean, gate.margin, artifact, reason)
     is_above, is_below = found.low > gate.margin, found.high <= gate.margin
     good, bad = (is_above, is_below) if is_gain else (is_below, is_above)
     verdict = PASS if good else FAIL if bad else INCONCLUSIVE
-    detail = f"{told} ({found.told}; between {found.low:+.4f} and {found.high:+.4f})"
+    detail = f"{figures} ({found.described}; between {found.low:+.4f} and {found.high:+.4f})"
     if verdict == INCONCLUSIVE:
         wanted = found.rows_to_decide(gate.margin)
         detail += f"; {'no number of rows at hand' if wanted is None else f'about {wanted:,} rows'} would decide"
     return GateResult(gate.kind, verdict, found.mean, gate.margin, artifact, detail)
 
 
-def judge_onnx(artifact: str, target: Target, scores: Floats, onnx: Floats, otherwise: str | None = None) -> GateResult:
-    """Whether a converted model says the same as the fitted one on replayed rows: within 1e-4 (of the spread of numbers) on
-    99.9 % of at least 1000 rows, and no label flipped. `otherwise`: where it differs on a golden row, by which an instance would
-    refuse it. Where it does not say the same, the fitted one serves, so this never keeps a version from registering.
+def judge_parity(rows: int, tiles: float | None, as_of: float | None, skew: SkewSeen | None) -> GateResult | None:
+    """Whether served rows equal the fold of the events up to the offsets that they were served from. The gate measures no artifact.
+
+    `tiles`: the share of `rows` that do; `as_of`: the share that equals all that was available; both None where no row with features
+    was served yet: then there is no result. `skew`: the feature that differs in most rows.
+    """
+    if tiles is None or as_of is None:
+        return None
+    detail = f"{rows:,} served rows, {as_of:.2%} equal to all that was available at their instants"
+    if tiles < 1.0 and skew is not None:
+        detail = f"{skew.feature} differs in {skew.share:.1%} of {rows:,} rows: {skew.cause}"
+    return GateResult(PARITY_GATE, PASS if tiles >= 1.0 else FAIL, tiles, 1.0, "", detail)
+
+
+def judge_onnx(artifact: str, target: Target, scores: Floats, onnx: Floats, different: str | None = None) -> GateResult:
+    """Whether a converted model has the scores of the fitted one on replayed rows.
+
+    They must lie within 1e-4 (of the spread of numbers) on 99.9 % of at least 1000 rows, and no label may flip. `different`: where the
+    converted model differs on a golden row, by which an instance would refuse it. Where the scores are not the same, the fitted model
+    serves, so this gate never keeps a version from registering.
     """
     rows = len(scores)
     apart = target.apart(scores, onnx)
@@ -124,18 +147,18 @@ def judge_onnx(artifact: str, target: Target, scores: Floats, onnx: Floats, othe
         return GateResult(
             ONNX_GATE, UNMEASURED, None, PARITY_SHARE, artifact, f"only {rows} rows to replay; skops serves"
         )
-    if otherwise is not None:
-        detail = f"{detail}; {otherwise}"
-    is_same = close >= PARITY_SHARE and flipped == 0 and otherwise is None
+    if different is not None:
+        detail = f"{detail}; {different}"
+    is_same = close >= PARITY_SHARE and flipped == 0 and different is None
     verdict, served = (PASS, "ONNX serves") if is_same else (INCONCLUSIVE, "skops serves")
     return GateResult(ONNX_GATE, verdict, close, PARITY_SHARE, artifact, f"{detail}; {served}")
 
 
-def standing(
+def blocking(
     results: Sequence[GateResult], waivers: Sequence[Waiver] = (), gates: Sequence[GateDefinition] = ()
 ) -> list[GateResult]:
-    """The gates that keep the version from being registered. `gates`: as the project declares them."""
-    waived = {waiver.gate for waiver in waivers if waiver.by.strip() and waiver.reason.strip()}
+    """The results that keep the version from being registered. `gates`: as the project declares them."""
+    waived = _waived(waivers)
     let_pass = {gate.kind for gate in gates if gate.unmeasured == "passes"}
     return [
         result
@@ -148,24 +171,29 @@ def standing(
 
 
 def may_register(results: Sequence[GateResult], waivers: Sequence[Waiver] = ()) -> bool:
-    """Whether no gate keeps the version away."""
-    return not standing(results, waivers)
+    """Whether no gate keeps the version from being registered."""
+    return not blocking(results, waivers)
 
 
 def undecided(results: Sequence[GateResult], waivers: Sequence[Waiver], policy: str) -> GateResult | None:
-    """The gate that keeps a registered version from being released by a rollout of this policy; None when it may be."""
-    waived = {waiver.gate for waiver in waivers if waiver.by.strip() and waiver.reason.strip()}
+    """The result that keeps a registered version from being released by a rollout of this policy; None when it may be released."""
+    waived = _waived(waivers)
     if policy in COMPARING:
         return None
     return next((result for result in results if _is_open(result) and result.gate not in waived), None)
 
 
+def _waived(waivers: Sequence[Waiver]) -> set[str]:
+    """The gates that are waived: a waiver counts with a name and a reason only."""
+    return {waiver.gate for waiver in waivers if waiver.by.strip() and waiver.reason.strip()}
+
+
 def _is_open(result: GateResult) -> bool:
-    """Not shown to be worse than the champion, and not shown not to be: traffic can tell."""
+    """Whether rows can show neither that a version is worse than the champion nor that it is not: traffic can."""
     return result.gate == CHAMPION_GATE and result.verdict == INCONCLUSIVE
 
 
 def used(results: Sequence[GateResult], waivers: Sequence[Waiver]) -> tuple[Waiver, ...]:
-    """The waivers that made a difference."""
+    """The waivers of gates that did not pass. `onnx_parity` blocks nothing, so that a waiver of it makes no difference."""
     stood = {result.gate for result in results if result.verdict != PASS and result.gate != ONNX_GATE}
     return tuple(waiver for waiver in waivers if waiver.gate in stood)

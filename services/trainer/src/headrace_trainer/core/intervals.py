@@ -1,8 +1,8 @@
-"""How sure a mean over rows is, when rows of one time share their weather: one-sided 95 % bounds by blocks of time.
+"""How sure a mean over rows is, when rows of one time resemble each other: one-sided 95 % bounds by blocks of time.
 
 Blocks are days where there are at least five of them, else six hours, else hours, else single rows, at least thirty: the widest
-that leave enough of them. The error is that of a ratio estimator over blocks (Cochran 1977, eq. 6.13, blocks as clusters), so that a
-row weighs as a row, and its quantile Student's with one degree less than there are blocks.
+that leave enough of them. The error is that of a ratio estimator over blocks (Cochran 1977, eq. 6.13, blocks as clusters), so that
+every row has the same weight. Its quantile is Student's with one degree of freedom less than there are blocks.
 """
 
 import math
@@ -33,7 +33,7 @@ class Estimate:
 
     @property
     def is_measured(self) -> bool:
-        """Whether there was enough to say how sure it is."""
+        """Whether there were enough rows to say how sure the mean is."""
         return math.isfinite(self.error)
 
     @property
@@ -52,12 +52,13 @@ class Estimate:
         return self.mean + self.reach
 
     @property
-    def told(self) -> str:
-        """How it was measured, in words."""
+    def described(self) -> str:
+        """How the mean was measured, in words."""
         return f"{self.rows:,} rows, error {self.error:.4f} by {self.blocks} {_NAMES[self.width_s]}"
 
     def rows_to_decide(self, limit: float) -> int | None:
-        """About how many rows would tell the mean from `limit`, if it stays where it is; None where a hundred times more would not."""
+        """About how many rows would show on which side of `limit` the mean lies, if it stays as it is; None where a hundred times as many
+        would not."""
         apart = abs(self.mean - limit)
         if not self.is_measured or apart <= self.reach / 10:
             return None
@@ -67,7 +68,7 @@ class Estimate:
 def estimate(values: Floats, at_s: Floats) -> Estimate:
     """The mean of `values` (n,), at the instants `at_s` (n,), n at least 1.
 
-    >>> estimate(np.tile([0.0, 1.0], 50), np.arange(100) * 86_400.0 / 10).told
+    >>> estimate(np.tile([0.0, 1.0], 50), np.arange(100) * 86_400.0 / 10).described
     '100 rows, error 0.0000 by 10 blocks of a day'
     """
     mean = float(values.mean())

@@ -1,8 +1,8 @@
-"""Which rows fit and which gate: by time. The newest `holdout` is kept to gate on, `embargo` before it is left out.
+"""Which rows fit and which gate: by time. The newest `holdout` is kept to gate on, and the `embargo` before it is left out.
 
-Both shrink by one factor while they would take more than a third of the time that there are rows of. After a change the newest third
-of the rows beyond it gate, if that is less, and the embargo is at most a tenth of what lies between the change and them. Where the
-champion was trained on rows of the holdout it begins where those end (rolling origin), while enough rows are left.
+Both shrink by one factor while they would take more than a third of the time that the rows span. After a change the newest third
+of the rows beyond it gate, if that is less, and the embargo is at most a tenth of the time between the change and the holdout. Where
+the champion was trained on rows of the holdout, the holdout begins where those end (rolling origin), while enough rows are left.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.project.definition import TrainingDefinition
+from headrace.events.definition import TrainingDefinition
 from headrace_trainer.core.intervals import LEAST_ROWS
 
 MOST_SHARE = 1 / 3
@@ -23,8 +23,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Rows of a run have an instant in [from_s, to_s); those in [holdout_s, to_s) gate. `changed_at_s`: from when on the world is
-    another one, None for no change; `begun_s`: from when on it began to be, of a change that came by and by.
+    """The rows of a run have an instant in [from_s, to_s); those before `fit_to_s` fit, those in [holdout_s, to_s) gate.
+
+    `changed_at_s`: the instant from which on the data has changed, None for no change. `begun_s`: the instant at which a gradual change began.
     """
 
     from_s: float
@@ -44,8 +45,9 @@ def span_of(
     fair_from_s: float | None = None,
     begun_s: float | None = None,
 ) -> Span:
-    """The span of labelled rows at the instants `at_s` (n,), ascending, within [from_s, to_s). `fair_from_s`: rows before it are
-    known to the champion; `changed_at_s`, `begun_s`: see `Span`.
+    """The span of labelled rows at the instants `at_s` (n,), ascending, within [from_s, to_s).
+
+    `fair_from_s`: the champion was trained on rows before it. `changed_at_s`, `begun_s`: see `Span`.
     """
     inside = at_s[(at_s >= from_s) & (at_s < to_s)]
     begin_s = float(inside[0]) if len(inside) else from_s
@@ -69,7 +71,7 @@ def masks(span: Span, at_s: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_
 def wanted_after(training: TrainingDefinition, rows: int) -> int:
     """How many labelled rows beyond a change a retrain waits for, of a history of so many rows.
 
-    >>> from headrace.project.definition import TrainingDefinition
+    >>> from headrace.events.definition import TrainingDefinition
     >>> wanted_after(TrainingDefinition("m:f", 1.0, 1.0, 0.0, 1.0, 1), 4_321)
     433
     """
@@ -79,15 +81,15 @@ def wanted_after(training: TrainingDefinition, rows: int) -> int:
 
 
 def why_not(training: TrainingDefinition, span: Span, labels: Floats, at_s: Floats) -> tuple[str, int]:
-    """Why there is too little to train on, naming the argument, and how many rows are missing; "" when there is enough."""
+    """Why there are too few rows to train on, naming the argument, and how many are missing; "" and 0 when there are enough."""
     fits, gates = masks(span, at_s)
     days = (span.to_s - span.holdout_s) / 86_400
     left = f"holdout={training.holdout_s / 86_400:g}d (here {days:.2g} d) leaves {fits.sum():,} labelled rows to fit on"
     if fits.sum() < training.min_rows:
         return f"{left}, at least min_rows={training.min_rows:,} are wanted", int(training.min_rows - fits.sum())
     if gates.sum() < LEAST_ROWS:
-        told = f"and {gates.sum()} to gate on, at least {LEAST_ROWS} are wanted: a longer holdout holds more"
-        return f"{left} {told}", int(LEAST_ROWS - gates.sum())
+        gating = f"and {gates.sum()} to gate on, at least {LEAST_ROWS} are wanted: a longer holdout holds more"
+        return f"{left} {gating}", int(LEAST_ROWS - gates.sum())
     if len(np.unique(labels[fits])) < 2:
         return "all rows to fit on have the same label", 0
     return "", 0

@@ -1,4 +1,4 @@
-"""What is fitted and what is read of a model, per kind of label; a model that cannot be read so is refused with the reason.
+"""What is fitted and how a model's predictions are read, per kind of label; a model that cannot be read so is refused with the reason.
 
 | kind    | `build` returns                  | `fit(X, y)` gets in y        | scores                            | figures on the holdout      |
 |---------|----------------------------------|------------------------------|-----------------------------------|-----------------------------|
@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from headrace.events.definition import LabelDefinition
 from headrace.events.inference import Score
 from headrace.events.registry import VersionRegistered
 from headrace.models.engine import Engine, by_class, numbered
-from headrace.policy.losses import Yardstick, losses, scale_of, yardstick_of
-from headrace.project.definition import LabelDefinition
 from headrace.project.labels import BINARY, CLASSES, NUMBER, are_its_answers
+from headrace.stats.losses import Yardstick, losses, scale_of, yardstick_of
 
 Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32]
@@ -30,12 +30,12 @@ _MISSING_SHOWN = 5
 
 
 class Unfit(Exception):
-    """The run cannot be done: the user's code, or what it made of the data. The message is the outcome's reason."""
+    """The run cannot go on because of the user's code, or of what it made of the data. The message is the reason of the outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is trained for. `classes`: their names, of two the negative one first; () for a number, and for two without names."""
+    """The label that is predicted. `classes`: their names, of two the negative one first; () for a number, and for two without names."""
 
     kind: str
     classes: tuple[str, ...] = ()
@@ -55,8 +55,8 @@ class Target:
             missing = self._without_rows(labels)
             if not missing:
                 raise
-            told = f"fit failed: {type(error).__name__}: {error} (no row to fit on is of {', '.join(missing)})"
-            raise Unfit(" ".join(told.split())[:500]) from error
+            reason = f"fit failed: {type(error).__name__}: {error} (no row to fit on is of {', '.join(missing)})"
+            raise Unfit(" ".join(reason.split())[:500]) from error
 
     def _without_rows(self, labels: Floats) -> list[str]:
         seen = set(labels.astype(np.int64).tolist())
@@ -70,37 +70,37 @@ class Target:
         return () if known == tuple(range(len(self.classes))) else known
 
     def scores(self, model: Any, matrix: Matrix) -> Floats:
-        """What a fitted model says of rows, see `headrace.policy.losses`. Raises `Unfit` for what cannot be read so."""
+        """A fitted model's scores of rows, see `headrace.stats.losses`. Raises `Unfit` for predictions of another shape."""
         if self.kind == NUMBER:
-            said = np.asarray(model.predict(matrix), np.float64)
-            if said.size != len(matrix):
-                raise Unfit(f"predict gave shape {said.shape} for {len(matrix)} rows: one number per row is wanted")
-            return said.reshape(len(matrix))
+            numbers = np.asarray(model.predict(matrix), np.float64)
+            if numbers.size != len(matrix):
+                raise Unfit(f"predict gave shape {numbers.shape} for {len(matrix)} rows: one number per row is wanted")
+            return numbers.reshape(len(matrix))
         places = self.places(model)
         count = 2 if self.kind == BINARY else len(places or self.classes)
-        said = np.asarray(model.predict_proba(matrix), np.float64)
-        if said.shape != (len(matrix), count):
-            raise Unfit(f"predict_proba gave shape {said.shape} for {len(matrix)} rows of {count} classes")
-        return said[:, 1] if self.kind == BINARY else by_class(said, len(self.classes), places)
+        found = np.asarray(model.predict_proba(matrix), np.float64)
+        if found.shape != (len(matrix), count):
+            raise Unfit(f"predict_proba gave shape {found.shape} for {len(matrix)} rows of {count} classes")
+        return found[:, 1] if self.kind == BINARY else by_class(found, len(self.classes), places)
 
     def ask(self, engine: Engine, matrix: Matrix, places: Sequence[int]) -> Floats:
-        """The same of an engine. `places`: where its classes stand among the label's, () where they are the same."""
-        said = by_class(engine.predict(matrix, self.kind), len(self.classes) or 2, places)
-        return said[:, 1] if self.kind == BINARY else said
+        """An engine's scores of rows. `places`: where its classes stand among the label's, () where they are the same."""
+        found = by_class(engine.predict(matrix, self.kind), len(self.classes) or 2, places)
+        return found[:, 1] if self.kind == BINARY else found
 
     def places_of_twin(self, engine: Engine) -> tuple[int, ...]:
-        """Where the classes of an estimator that was trained here stand: it knows them by their indices."""
+        """Where the classes of a gated twin stand among the label's: it was trained here, and knows them by their indices."""
         if self.kind != CLASSES:
             return ()
         known = tuple(int(float(found)) for found in engine.labels)
         return () if known == tuple(range(len(self.classes))) else known
 
     def unknown(self, rows: int) -> Floats:
-        """Scores that nobody knows: NaN for each row."""
+        """Scores that are not known: NaN for each row."""
         return np.full((rows, len(self.classes)) if self.kind == CLASSES else rows, np.nan)
 
     def score_of(self, score: Score) -> float | tuple[float, ...] | None:
-        """What a logged score says; None where it is of another kind, or of another number of classes."""
+        """The figures of a logged score; None where it is of another kind, or of another number of classes."""
         if self.kind == CLASSES:
             return score.classes if score.classes is not None and len(score.classes) == len(self.classes) else None
         return score.value
@@ -110,11 +110,11 @@ class Target:
         return are_its_answers(self.kind, self.classes, registered.output, registered.classes)
 
     def yardstick(self, labels: Floats) -> Yardstick:
-        """What losses are measured by, fitted on labels."""
+        """The losses of this kind of label, fitted on labels."""
         return yardstick_of(self.kind, labels, len(self.classes))
 
     def figures(self, scores: Floats, labels: Floats) -> dict[str, float]:
-        """How good scores are, by name; what these labels do not tell is left out."""
+        """How good scores are, by name; a figure that these labels do not determine is left out."""
         if self.kind == NUMBER:
             return _figures_of_numbers(scores, labels)
         found = {"log_loss": float(losses(self.kind, scores, labels).mean())}
@@ -138,7 +138,7 @@ class Target:
 
 
 def target_of(label: LabelDefinition, labels: Sequence[float] | Floats) -> Target:
-    """What a deployment is trained for. Where several classes have no names, there are as many as `labels` tell."""
+    """The target of a deployment. Where several classes have no names, there are as many as the largest of `labels` implies."""
     if label.kind != CLASSES or label.classes:
         return Target(label.kind, label.classes)
     return Target(label.kind, numbered(int(max(labels, default=0.0)) + 1))

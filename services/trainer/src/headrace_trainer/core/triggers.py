@@ -1,8 +1,9 @@
-"""Whether a retrain request is taken up: one run at a time per deployment, and a pause of event time between drifts.
+"""Whether a retrain request is accepted: one run at a time per deployment, and a cool-down in event time between drifts.
 
-Manual requests, the first one and those that follow a change up do not wait for the pause, and a run of which no version came
-begins none: there is nothing new to be judged. The topic is the users': what a request says is bounded
-before anything is done with it.
+The first request, manual ones and those that follow up a change do not wait for the cool-down. A run that registered no version
+begins none: there is nothing new to be judged. Users write to the topic of requests, so everything in a request is bounded
+before it is used, and a waiver of a gate that keeps no version away is refused by the rule of the command line
+(`headrace.registry.waivers`).
 """
 
 import math
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from headrace.envelope import derived_id
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.training import (
     RetrainAccepted,
     RetrainCoalesced,
@@ -19,23 +20,31 @@ from headrace.events.training import (
     TrainingFinished,
 )
 from headrace.instants import why_not
-from headrace.policy.figures import FINDINGS
-from headrace.project.definition import DeploymentDefinition
+from headrace.log.envelope import derived_id
+from headrace.registry.waivers import refuse_waivers
+from headrace.stats.figures import FINDINGS
+from headrace.step import Step
 
-IMPATIENT = ("first", "manual", "follow_up")
+# Causes that do not wait for the cool-down.
+WITHOUT_COOLDOWN = ("first", "manual", "follow_up")
 CAUSES = ("first", *FINDINGS, "follow_up", "schedule", "manual")
-# How a run ends of which a version came.
+# The outcome of a run that registered a version.
 REGISTERED = "registered"
 MAX_NAME, MAX_TEXT, MAX_WAIVERS = 200, 4_000, 50
-# Whose repeats are known: the newest requests by a hash of their ids, in so many groups of so many.
+# The newest answered requests are known by a hash of their ids, in so many groups of so many: repeats are not answered again.
 GROUPS, GROUP = 100, 100
 ANSWERED_BYTES = 130
+
+Answer = RetrainAccepted | RetrainCoalesced | RetrainRefused
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What was taken up: the run under way and the last accepted clock, per deployment (`before_s`: the one before it); the newest
-    requests that were answered, in groups, the newest group first."""
+    """What was accepted.
+
+    `running`: the run under way per deployment. `last_clock_s`: the clock of the last accepted request per deployment; `before_s`: that of
+    the one before it. `answered`: hashes of the newest answered requests, in groups, the newest group first.
+    """
 
     running: Mapping[str, RetrainAccepted] = field(default_factory=dict)
     last_clock_s: Mapping[str, float] = field(default_factory=dict)
@@ -61,12 +70,13 @@ def apply(runs: Runs, fact: Any) -> Runs:
         case RetrainCoalesced() | RetrainRefused():
             return replace(runs, answered=_with(runs.answered, fact.request_id))
         case TrainingFinished():
-            return _over(runs, fact)
+            return _without(runs, fact)
         case _:
             return runs
 
 
-def _over(runs: Runs, fact: TrainingFinished) -> Runs:
+def _without(runs: Runs, fact: TrainingFinished) -> Runs:
+    """Without a run that has finished; where it registered no version, the cool-down is as before it."""
     running = {name: run for name, run in runs.running.items() if (name, run.run) != (fact.deployment, fact.run)}
     if fact.outcome == REGISTERED or fact.deployment not in runs.before_s:
         return replace(runs, running=running)
@@ -79,7 +89,7 @@ def _mark(request_id: str) -> str:
 
 
 def _with(answered: tuple[frozenset[str], ...], request_id: str) -> tuple[frozenset[str], ...]:
-    """With one more; the oldest group is forgotten when there are too many."""
+    """The same with one more request; the oldest group is forgotten when there are too many."""
     mark = _mark(request_id)
     if answered and len(answered[0]) < GROUP:
         return (answered[0] | {mark}, *answered[1:])
@@ -87,7 +97,7 @@ def _with(answered: tuple[frozenset[str], ...], request_id: str) -> tuple[frozen
 
 
 def why_unfit(request: RetrainRequested, request_id: str, clock_s: float, appended_ms: int) -> str | None:
-    """What is wrong with a request, whatever it is for; None when it may be looked at."""
+    """Why a request cannot be considered, whatever deployment it is for; None when it can. `appended_ms`: its append time on the log."""
     names = {"deployment": request.deployment, "by": request.by, "finding": request.finding or "", "id": request_id}
     names |= {"a waiver's gate": "", "a waiver's name": ""}
     for waiver in request.waivers[:MAX_WAIVERS]:
@@ -115,15 +125,30 @@ def on_request(
     deployment: DeploymentDefinition | None,
     clock_s: float,
     appended_ms: int = 0,
-) -> RetrainAccepted | RetrainCoalesced | RetrainRefused | None:
-    """The answer to a request appended at `appended_ms`; None when it was answered before."""
+) -> Step[Runs, Answer]:
+    """The answer to a request; no fact when it was answered before.
+
+    `deployment`: None where no applied project declares it. `clock_s`: of the deployment, when this was asked. `appended_ms`: the append
+    time of the request on the log.
+    """
     if runs.has_answered(request_id):
-        return None
+        return Step(runs)
+    answer = _answer(runs, request, request_id, deployment, clock_s, appended_ms)
+    return Step(apply(runs, answer), (answer,))
+
+
+def _answer(
+    runs: Runs,
+    request: RetrainRequested,
+    request_id: str,
+    deployment: DeploymentDefinition | None,
+    clock_s: float,
+    appended_ms: int,
+) -> Answer:
     name = request.deployment[:MAX_NAME]
-    known = request_id[:MAX_NAME]
 
     def refused(reason: str, again_at_s: float | None = None) -> RetrainRefused:
-        return RetrainRefused(name, known, reason, again_at_s)
+        return RetrainRefused(name, request_id[:MAX_NAME], reason, again_at_s)
 
     unfit = why_unfit(request, request_id, clock_s, appended_ms)
     if unfit is not None:
@@ -132,24 +157,34 @@ def on_request(
         return refused(f"no applied project declares a deployment {name!r}")
     if deployment.training is None:
         return refused(f"deployment {name} declares no training=Training(...)")
+    of_no_gate = refuse_waivers(deployment, (waiver.gate for waiver in request.waivers))
+    if of_no_gate is not None:
+        return refused(of_no_gate)
     if name in runs.running:
         return RetrainCoalesced(name, runs.running[name].run, request_id)
-    waits_s = _pause_left_s(runs, request, deployment, clock_s)
+    waits_s = _cooldown_left_s(runs, request, deployment, clock_s)
     if waits_s > 0:
         return refused(
             f"cool-down: {math.ceil(waits_s / 3600)} h of event time are left; a manual request does not wait",
             clock_s + waits_s,
         )
-    # NB: with its append time: on another log the same request is another run, whatever lies about of the former.
+    # NB: with the append time: on a log that was made anew the same request is another run, and folders of the former one may be left.
     run = derived_id("run", name, request_id, appended_ms)[:16]
     return RetrainAccepted(
         name, run, request_id, request.cause, request.reason, clock_s, request.waivers, request.changed_at_s
     )
 
 
-def _pause_left_s(runs: Runs, request: RetrainRequested, deployment: DeploymentDefinition, clock_s: float) -> float:
-    """What is left of the pause; none when the last run's clock lies further ahead than a pause: that was another story."""
-    if request.cause in IMPATIENT or deployment.retraining is None or request.deployment not in runs.last_clock_s:
+def _cooldown_left_s(runs: Runs, request: RetrainRequested, deployment: DeploymentDefinition, clock_s: float) -> float:
+    """What is left of the cool-down, in event time; 0 or less for none.
+
+    There is none either when the last run's clock lies further ahead than a cool-down: that was another replay.
+    """
+    if (
+        request.cause in WITHOUT_COOLDOWN
+        or deployment.retraining is None
+        or request.deployment not in runs.last_clock_s
+    ):
         return 0.0
     cooldown_s = deployment.retraining.cooldown_s
     left_s = runs.last_clock_s[request.deployment] + cooldown_s - clock_s

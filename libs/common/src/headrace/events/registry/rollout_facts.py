@@ -2,9 +2,9 @@
 
 import msgspec
 
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry.commands import AbortCause
 from headrace.events.verdicts import Evidence
-from headrace.project.definition import RolloutDefinition
 
 
 class RolloutStarted(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ nobody may say, and decision 12). Each refusal is one sentence with the way out,
 
 from collections.abc import Iterator
 
-from headrace.project import definition as d
+from headrace.events import definition as d
 from headrace.project.applicable.labels import label_refusals
 from headrace.project.applicable.late import late_warnings
 from headrace.project.applicable.monitoring import monitoring_refusals

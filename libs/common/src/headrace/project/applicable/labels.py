@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from headrace.policy.losses import BINARY, CLASSES, NUMBER
-from headrace.project import definition as d
+from headrace.events import definition as d
 from headrace.project.applicable.words import A_LABEL
 from headrace.project.deployments import Deployment
 from headrace.project.rules.sentences import Sentence
+from headrace.stats.losses import BINARY, CLASSES, NUMBER
 
 # What stands there when the user says nothing.
 USUAL_GATES = tuple(d.GateDefinition(gate.kind, gate.margin) for gate in Deployment("d", "u", ()).gates)

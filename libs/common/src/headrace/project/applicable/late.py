@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from headrace.policy.figures import windows_to_alarm
-from headrace.project import definition as d
+from headrace.events import definition as d
 from headrace.project.applicable.words import duration
 from headrace.project.labels import why_no_rollout_verdict
 from headrace.project.rules.sentences import Sentence
+from headrace.stats.figures import windows_to_alarm
 
 # A rise of a figure that everybody would want to know of, and within how many windows.
 A_RISE, SOON_WINDOWS = 0.1, 60

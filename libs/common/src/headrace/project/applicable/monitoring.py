@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from headrace.policy.figures import FIGURES, FINDINGS
-from headrace.project import definition as d
+from headrace.events import definition as d
 from headrace.project.applicable.words import KINDS, unknown
 from headrace.project.rules.sentences import Sentence
+from headrace.stats.figures import FIGURES, FINDINGS
 
 # Of fewer windows `LossChange` does not know the spread.
 _LEAST_WINDOWS = 3

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from headrace.project import definition as d
+from headrace.events import definition as d
 from headrace.project.applicable.words import duration
 from headrace.project.rules.sentences import Sentence
 

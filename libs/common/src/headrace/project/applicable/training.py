@@ -7,11 +7,11 @@ older is fitted on. Margins are in the label's loss: of a constant guess it is a
 import math
 from collections.abc import Iterator
 
-from headrace.policy.losses import NUMBER
-from headrace.project import definition as d
+from headrace.events import definition as d
 from headrace.project.applicable.labels import USUAL_GATES
 from headrace.project.applicable.words import KINDS, duration
 from headrace.project.rules.sentences import Sentence
+from headrace.stats.losses import NUMBER
 
 
 def training_refusals(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:

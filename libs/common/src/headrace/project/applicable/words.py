@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from headrace.policy.losses import BINARY, CLASSES, NUMBER
+from headrace.stats.losses import BINARY, CLASSES, NUMBER
 
 KINDS = {BINARY: "Binary", CLASSES: "Multiclass", NUMBER: "Regression"}
 A_LABEL = "label=Binary('late', horizon='24h')"

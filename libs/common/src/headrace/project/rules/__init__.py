@@ -7,7 +7,7 @@ of no length, loop over a million partitions, or make a topic of somebody's typi
 from collections.abc import Iterator
 
 from headrace.errors import Misconfigured
-from headrace.project import definition as d
+from headrace.events import definition as d
 from headrace.project.rules import bounds
 from headrace.project.rules.bounds import named
 from headrace.project.rules.deployments import deployment_rules

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from headrace.project import definition as d
+from headrace.events import definition as d
 from headrace.project.rules import bounds
 from headrace.project.rules.derived import derived_rules
 from headrace.project.rules.rollouts import rollout_rules

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.project import definition as d
+from headrace.events import definition as d
 from headrace.project.rules import bounds
 from headrace.project.rules.sentences import Sentence, at
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from headrace.project import definition as d
+from headrace.events import definition as d
 from headrace.project.rules import bounds
 from headrace.project.rules.sentences import Sentence, at
 

@@ -1,0 +1,1 @@
+"""What the log says about services, versions, rollouts and decisions."""

@@ -1,0 +1,1 @@
+"""A local installation: its supervisor, its processes, its folder and its alerts."""

@@ -1,0 +1,100 @@
+"""The broker of an installation: started again when it ends, continued when it is stopped, replaced when it hangs.
+
+A broker that is stopped is continued first: it is healthy once it runs, and a restart costs everybody their connections. While
+the disk is full it is not started: it would end again.
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.log.envelope import format_instant
+from headrace_broker import Broker
+from headrace_cli.installation.disk import Disk
+from headrace_cli.installation.hung import Oversight, look_at
+
+_log = logging.getLogger("headrace.supervisor")
+
+PAUSE_S = 3.0
+
+
+@dataclass
+class BrokerKeeper:
+    """The broker, started again when it ends. `reason`, `at`: why and when that last was."""
+
+    broker: Broker
+    restarts: int = 0
+    reason: str = ""
+    at: str = ""
+    oversight: Oversight = field(default_factory=Oversight)
+    _starting: asyncio.Task[Any] | None = None
+    _due_s: float = 0.0
+    _woken_s: float = 0.0
+    _is_replaced: bool = False
+    _is_told: bool = False
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it is being started again."""
+        return self._starting is not None
+
+    async def start(self) -> str:
+        """The first start; returns its address."""
+        return (await asyncio.to_thread(self.broker.start)).bootstrap_servers
+
+    def tend(self, now_s: float, disk: Disk) -> bool:
+        """Start it again, beside everything else, when it has ended; returns whether anything changed."""
+        if self._starting is not None:
+            return self._starting.done() and self._started(now_s)
+        if self.broker.is_alive or now_s < self._due_s:
+            return False
+        if disk.is_full:
+            self._due_s = now_s + PAUSE_S
+            self._is_told = True
+            self._note(f"it ended, and is started again when there is room: {disk.told}")
+            return True
+        if not (self._is_replaced or self._is_told):
+            self._note("it ended")
+        self.restarts += 1
+        self._starting = asyncio.create_task(asyncio.to_thread(self.broker.start))
+        return True
+
+    def _started(self, now_s: float) -> bool:
+        starting, self._starting, self.oversight = self._starting, None, Oversight()
+        self._is_replaced = self._is_told = False
+        error = starting.exception() if starting is not None else None
+        if error is not None:
+            self._due_s = now_s + PAUSE_S
+            self._note(f"it does not start: {error}")
+        return True
+
+    async def look(self, now_s: float) -> bool:
+        """Continue it when it is stopped, replace it when it hangs; returns whether anything changed."""
+        pid = self.broker.pid
+        if pid is None or self._starting is not None:
+            return False
+        look = look_at(pid, now_s, await asyncio.to_thread(lambda: self.broker.is_serving))
+        because = None if look is None else self.oversight.take(look)
+        if look is None or because is None:
+            return False
+        if look.state == "T" and now_s - self._woken_s > 60.0:
+            self._woken_s, self.oversight = now_s, Oversight()
+            self._note(f"continued: it was {because}")
+            self.broker.thaw()
+        else:
+            self._is_replaced = True
+            self._note(f"replaced: {because}")
+            await asyncio.to_thread(self.broker.kill)
+        return True
+
+    def _note(self, reason: str) -> None:
+        if reason != self.reason:
+            _log.warning("the broker: %s", reason)
+            self.reason, self.at = reason, format_instant(int(time.time()))
+
+    def told(self) -> dict[str, Any]:
+        """For `supervisor.json`."""
+        where = {"pid": self.broker.pid, "port": self.broker.port, "log": str(self.broker.log_file)}
+        return where | {"restarts": self.restarts, "reason": self.reason, "at": self.at}

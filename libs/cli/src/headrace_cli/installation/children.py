@@ -1,0 +1,202 @@
+"""One supervised process: started, started again after a growing pause, replaced, its log kept short."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headrace.log.envelope import format_instant
+from headrace_broker import die_with_parent
+from headrace_cli.installation.hung import Oversight
+
+RESTART_AT_ONCE = 75
+MISCONFIGURED = 2
+LOG_BYTES = 8 * 1024 * 1024
+_LONGEST_PAUSE_S = 10.0
+_LIVED_LONG_S = 30.0
+
+
+@dataclass
+class Child:
+    """One supervised process. `restarts` counts how often it was started again; `reason`, `at`: why and when it last ended."""
+
+    name: str
+    command: list[str]
+    log: Path
+    environ: dict[str, str]
+    http_port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+    pause_s: float = 0.0
+    due_s: float = 0.0
+    started_s: float = 0.0
+    last_code: int | None = None
+    reason: str = ""
+    at: str = ""
+    oversight: Oversight = field(default_factory=Oversight)
+    _replaced_because: str = ""
+    _cannot_start: str = ""
+
+    def start(self, now_s: float) -> None:
+        """Start the process; it ends when we do. Raises `OSError` when it cannot be started, which `told` says too."""
+        self.started_s, self.oversight, self._replaced_because = now_s, Oversight(), ""
+        try:
+            self._start()
+        except OSError as error:
+            self._cannot_start = f"cannot be started: {error}"
+            raise
+        self._cannot_start = ""
+
+    def _start(self) -> None:
+        self.log.parent.mkdir(exist_ok=True)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.environ,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                preexec_fn=_before_exec,
+            )
+
+    @property
+    def pid(self) -> int | None:
+        """While it lives."""
+        return self.process.pid if self.process is not None and self.process.poll() is None else None
+
+    def tend(self, now_s: float) -> bool:
+        """Restart it when it has ended and its pause is over; returns whether anything changed."""
+        if self.process is not None and self.process.poll() is None:
+            return False
+        if self.process is not None:
+            self._note_end(self.process.returncode, now_s)
+            return True
+        if now_s < self.due_s:
+            return False
+        self.start(now_s)
+        self.restarts += 1
+        return True
+
+    def _note_end(self, code: int, now_s: float) -> None:
+        self.process, self.last_code = None, code
+        self.reason, self.at = self._replaced_because or _ended(code, self.log), format_instant(int(time.time()))
+        # NB: who is wrongly configured did not live, however long a busy machine took to start it.
+        lived_long = now_s - self.started_s > _LIVED_LONG_S and code != MISCONFIGURED
+        quick = code == RESTART_AT_ONCE or lived_long
+        self.pause_s = 0.0 if quick else min(max(self.pause_s * 2, 0.5), _LONGEST_PAUSE_S)
+        self.due_s = now_s + self.pause_s
+
+    def replace(self, reason: str) -> None:
+        """End it at once, frozen or not; `tend` starts it anew. Nothing is lost: it is fenced, and its successor goes on from the log."""
+        self._replaced_because = f"replaced: {reason}"
+        if self.process is not None:
+            self.process.kill()
+
+    def stop(self) -> None:
+        """Ask it to end; a stopped one has to be woken to hear it."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+
+    def kill(self) -> None:
+        """End it."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def told(self) -> dict[str, Any]:
+        """For `supervisor.json`."""
+        return {
+            "pid": self.pid,
+            "http_port": self.http_port,
+            "log": str(self.log),
+            "restarts": self.restarts,
+            "last_code": self.last_code,
+            "reason": "; ".join(filter(None, (self.reason, self._cannot_start))),
+            "at": self.at,
+        }
+
+
+def _before_exec() -> None:
+    """Between fork and exec: end with the supervisor, and lose no SIGTERM that comes before the process listens for it."""
+    die_with_parent()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+
+def _ended(code: int, log: Path) -> str:
+    if code == RESTART_AT_ONCE:
+        said = last_line(log)
+        return "restarted itself" + (f"; it said: {said}" if said else "")
+    if code == MISCONFIGURED:
+        return "ended with 2: wrongly configured"
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+
+
+def rotate(log: Path, most_bytes: int = LOG_BYTES) -> bool:
+    """Keep a log below `most_bytes`, with one older part beside it; its writer appends, and does not notice.
+
+    On a full disk the older part is given up, so that the newer lines have room. A line written meanwhile may be lost.
+    """
+    try:
+        if log.stat().st_size < most_bytes:
+            return False
+    except OSError:
+        return False
+    older = log.with_suffix(log.suffix + ".1")
+    try:
+        shutil.copyfile(log, older)
+    except OSError:
+        older.unlink(missing_ok=True)
+    try:
+        os.truncate(log, 0)
+    except OSError:
+        return False
+    return True
+
+
+def reunite(log: Path, pid: int | None) -> bool:
+    """A log that somebody removed while `pid` writes it lies at its path again, a look late: what was written meanwhile is moved
+    there, so that it is found, and bounded. Returns whether there was anything to do.
+    """
+    written = Path(f"/proc/{pid}/fd/1")
+    try:
+        if os.readlink(written) != f"{log.parent.resolve() / log.name} (deleted)":
+            return False
+        log.parent.mkdir(exist_ok=True)
+        with written.open("rb") as lost, log.open("ab") as found:
+            shutil.copyfileobj(lost, found)
+        os.truncate(written, 0)
+    except OSError:
+        return False
+    return True
+
+
+def last_line(log: Path) -> str:
+    """The last thing that a process said itself, in short; empty when it said nothing. What its libraries say while it ends is
+    no reason: it counts where there is nothing else.
+    """
+    try:
+        with log.open("rb") as opened:
+            opened.seek(max(log.stat().st_size - 20_000, 0))
+            lines = [line.strip() for line in opened.read().decode(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return ""
+    said = [_said(line) for line in lines]
+    own = [text for logger, text in said if logger.startswith("headrace")]
+    return (own or [text for _, text in said] or [""])[-1]
+
+
+def _said(line: str) -> tuple[str, str]:
+    """The logger and the text of a line; what is none of ours (a traceback, a print) counts as the process's own word."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return "headrace", line[:300]
+    if not isinstance(found, dict):
+        return "headrace", line[:300]
+    return str(found.get("logger", "headrace")), str(found.get("message", line))[:300]

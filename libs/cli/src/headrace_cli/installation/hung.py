@@ -1,0 +1,99 @@
+"""Which processes are replaced: those that are stopped, and those that do nothing though they had a core or did not want one.
+
+A look at a process says its state, the seconds for which its threads had a core or waited for one, and whether its health port
+answered. A process that waits for a core is late, not hung: those seconds do not count. Where a look comes late, the one who
+looks was frozen itself: it begins anew, and judges nobody by the gap.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.hosting.core_wait import CoreWait
+
+STOPPED_S = 10.0
+# Silent and asleep, or silent and at work: how much of either is borne.
+ASLEEP_S = 30.0
+AT_WORK_S = 60.0
+LATE_LOOK_S = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look. `state`: as /proc/PID/stat has it, "T" is stopped. `answers`: None where nobody asked."""
+
+    at_s: float
+    state: str
+    cpu_s: float
+    waited_s: float
+    answers: bool | None
+
+
+@dataclass
+class Oversight:
+    """What one process was seen doing, look by look.
+
+    >>> seen = Oversight()
+    >>> [seen.take(Look(at_s, "T", 1.0, 0.0, False)) for at_s in (0, 4, 8, 12)]
+    [None, None, None, 'stopped for 12 s']
+    """
+
+    stopped_since_s: float | None = None
+    silent_since: Look | None = None
+    last: Look | None = None
+
+    def take(self, look: Look) -> str | None:
+        """Why it is to be replaced; None for let be."""
+        last, self.last = self.last, look
+        if last is not None and look.at_s - last.at_s > LATE_LOOK_S:
+            self.stopped_since_s = self.silent_since = None
+        return self._stopped(look) or self._silent(look)
+
+    def _stopped(self, look: Look) -> str | None:
+        if look.state != "T":
+            self.stopped_since_s = None
+            return None
+        if self.stopped_since_s is None:
+            self.stopped_since_s = look.at_s
+        stopped_s = look.at_s - self.stopped_since_s
+        return f"stopped for {stopped_s:.0f} s" if stopped_s >= STOPPED_S else None
+
+    def _silent(self, look: Look) -> str | None:
+        if look.answers is not False or look.state == "T":
+            self.silent_since = None
+            return None
+        if self.silent_since is None:
+            self.silent_since = look
+        since = self.silent_since
+        worked_s, waited_s = look.cpu_s - since.cpu_s, look.waited_s - since.waited_s
+        silent_s = look.at_s - since.at_s
+        if worked_s > AT_WORK_S:
+            return f"hung: silent for {silent_s:.0f} s while it used {worked_s:.0f} s of a core"
+        # NB: what waits for a core most of the time sleeps a little in between, for a page or a lock.
+        if silent_s - worked_s - waited_s > max(ASLEEP_S, waited_s):
+            return f"hung: silent for {silent_s:.0f} s and asleep, not waiting for a core"
+        return None
+
+
+def look_at(pid: int, at_s: float, answers: bool | None) -> Look | None:
+    """A look at a process with all its threads; None when it has ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return None
+    seen = CoreWait.of_all_threads(pid)
+    return Look(at_s, state, seen.cpu_s, seen.waited_s, answers)
+
+
+async def is_answering(port: int) -> bool:
+    """Whether a health port says that its process lives, within two seconds."""
+    try:
+        async with asyncio.timeout(2.0):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(b"GET /live HTTP/1.1\r\n\r\n")
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.transport.abort()
+    except (OSError, TimeoutError):
+        return False

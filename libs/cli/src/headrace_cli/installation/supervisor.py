@@ -1,0 +1,285 @@
+"""`python -m headrace_cli.installation.supervisor`: the broker and all services as child processes, restarted when they die or stand still.
+
+One folder holds everything of a run (`folder`): the broker's data and a log per service. Children end with the supervisor, however
+it ends. A service that is stopped, or hung though it had a core, is replaced (kill -9: its successor goes on from the log).
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headrace.errors import HeadraceError, Misconfigured, Retryable
+from headrace.hosting.logs import set_up_logs
+from headrace.hosting.runs import end_runs
+from headrace.hosting.runtime import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.admin import ensure_topics
+from headrace.log.connecting import connect
+from headrace.log.kafka import KafkaLog
+from headrace_broker import Broker, BrokerError
+from headrace_cli.installation.alerts import Alarms
+from headrace_cli.installation.broker import PAUSE_S, BrokerKeeper
+from headrace_cli.installation.children import RESTART_AT_ONCE, Child, reunite, rotate
+from headrace_cli.installation.disk import Disk
+from headrace_cli.installation.folder import StateFile, locked, sign
+from headrace_cli.installation.hung import is_answering, look_at
+from headrace_cli.installation.services import SERVICES, child_of, ports_of
+
+_log = logging.getLogger("headrace.supervisor")
+
+LOOK_EVERY_S = 2.0
+HOUSEKEEPING_EVERY_S = 5.0
+# All of `down` within ten seconds: services get most of it, since they commit what they have in hand.
+SERVICES_STOP_WITHIN_S = 6.5
+BROKER_STOPS_WITHIN_S = 2.5
+
+
+@dataclass
+class Supervisor:
+    """Everything of one run, in one folder. `anywhere`: health and gateway on any free ports."""
+
+    home: Path
+    port: int
+    fresh: bool
+    settings: Settings
+    anywhere: bool = False
+    children: dict[str, Child] = field(default_factory=dict)
+    keeper: BrokerKeeper | None = None
+    disk: Disk = field(default_factory=lambda: Disk(0, 1))
+    phase: str = "starting"
+    _alarming: asyncio.Task[None] | None = None
+    _alarms: Alarms | None = None
+    _told_disk: bool = False
+
+    def __post_init__(self) -> None:
+        self._file = StateFile(self.home)
+
+    async def run(self) -> int:
+        """Until a signal."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        self._write_state("")
+        working, stopping = asyncio.create_task(self._work()), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+            self._enter("stopping")
+        except (HeadraceError, BrokerError, OSError) as error:
+            _log.error("%s", error)
+            self._write_state("", str(error))
+            return 1
+        finally:
+            self.phase = "stopping"
+            await self._stop_all(working)
+            stopping.cancel()
+        with contextlib.suppress(OSError):
+            self._file.remove()
+        return 0
+
+    async def _work(self) -> None:
+        (self.home / "logs").mkdir(parents=True, exist_ok=True)
+        self.disk = Disk.under(self.home)
+        ports = ports_of(self.settings, anywhere=self.anywhere)
+        self._enter("starting the broker")
+        bootstrap = await self._start_broker()
+        self._enter("making topics")
+        await self._apply_topics(bootstrap)
+        self._start_services(bootstrap, ports)
+        self._alarms = Alarms(self._settings(bootstrap))
+        self._alarming = asyncio.create_task(self._alarms.run())
+        await self._tend(bootstrap)
+
+    def _enter(self, phase: str) -> None:
+        self.phase = phase
+        self._write_state("")
+
+    def _settings(self, bootstrap: str) -> Settings:
+        return Settings.load({**os.environ, "KAFKA_BOOTSTRAP_SERVERS": bootstrap})
+
+    async def _start_broker(self) -> str:
+        given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+        if given:
+            return given
+        self.keeper = BrokerKeeper(Broker(self.home / "kafka", self.port, fresh=self.fresh))
+        return await self.keeper.start()
+
+    async def _apply_topics(self, bootstrap: str) -> None:
+        settings = self._settings(bootstrap)
+        log = KafkaLog(settings)
+        try:
+            await connect(log, settings.connect_timeout_s, settings)
+        except Retryable as error:
+            if self.keeper is not None:
+                raise
+            raise Retryable(
+                f"{error}: KAFKA_BOOTSTRAP_SERVERS names that broker, so `headrace up` starts none of its own;"
+                " start it, or unset the variable"
+            ) from error
+        try:
+            await ensure_topics(log, topics_of(settings).specs())
+        finally:
+            await log.stop()
+
+    def _start_services(self, bootstrap: str, ports: dict[str, int]) -> None:
+        now_s = asyncio.get_running_loop().time()
+        for name in SERVICES:
+            self.children[name] = child_of(name, self.home, bootstrap, ports[name], anywhere=self.anywhere)
+            self.children[name].start(now_s)
+        self.phase = "running"
+        self._write_state(bootstrap)
+
+    async def _tend(self, bootstrap: str) -> None:
+        loop = asyncio.get_running_loop()
+        looked_s = kept_s = 0.0
+        while True:
+            changed = [self._tend_child(child, loop.time()) for child in self.children.values()]
+            if self.keeper is not None:
+                changed.append(self.keeper.tend(loop.time(), self.disk))
+            try:
+                if loop.time() - looked_s >= LOOK_EVERY_S:
+                    looked_s = loop.time()
+                    changed += await self._look_at_all()
+                if loop.time() - kept_s >= HOUSEKEEPING_EVERY_S:
+                    kept_s = loop.time()
+                    changed.append(self._keep_house())
+            except OSError as error:
+                # NB: a folder that is away for a moment (unmounted, moved) must not end who looks after everything.
+                _log.warning("housekeeping did not get on, and is tried again: %s", error)
+            if any(changed):
+                self._write_state(bootstrap)
+            await asyncio.sleep(0.1)
+
+    def _tend_child(self, child: Child, now_s: float) -> bool:
+        """What cannot be started now (a full disk) is tried again with the next turn."""
+        before = child.restarts, child.last_code
+        try:
+            changed = child.tend(now_s)
+        except OSError as error:
+            _log.warning("%s cannot be started: %s", child.name, error)
+            child.due_s = now_s + PAUSE_S
+            return True
+        if changed and child.process is None and (child.restarts, child.last_code) != before:
+            level = logging.INFO if child.last_code == RESTART_AT_ONCE else logging.WARNING
+            _log.log(level, "%s %s; started again in %.1f s", child.name, child.reason, child.pause_s)
+        return changed
+
+    async def _look_at_all(self) -> list[bool]:
+        """Replace services that stand still; returns whether anything changed."""
+        looks = [self._look(child) for child in self.children.values()]
+        if self.keeper is not None:
+            looks.append(self.keeper.look(asyncio.get_running_loop().time()))
+        return await asyncio.gather(*looks)
+
+    async def _look(self, child: Child) -> bool:
+        pid = child.pid
+        if pid is None:
+            return False
+        answers = await is_answering(child.http_port)
+        look = look_at(pid, asyncio.get_running_loop().time(), answers)
+        # NB: asking took a moment: it may have ended, or be another process by now.
+        if look is None or child.pid != pid:
+            return False
+        because = child.oversight.take(look)
+        if because is None:
+            return False
+        _log.warning("%s (process %d) is replaced: %s", child.name, pid, because)
+        child.replace(because)
+        return True
+
+    def _keep_house(self) -> bool:
+        """Logs kept short, the disk looked at; returns whether there is news."""
+        self.disk = Disk.under(self.home)
+        logs = {child.log: child.pid for child in self.children.values()}
+        logs[self.home / "supervisor.log"] = os.getpid()
+        if self.keeper is not None:
+            logs[self.keeper.broker.log_file] = self.keeper.broker.pid
+        for log, pid in logs.items():
+            reunite(log, pid)
+            rotate(log)
+        self._look_after_alarms()
+        was_told, self._told_disk = self._told_disk, self.disk.is_almost_full
+        if self._told_disk != was_told:
+            _log.warning("%s", self.disk.told)
+        return self._told_disk != was_told or self._told_disk or self._file.is_lost()
+
+    def _look_after_alarms(self) -> None:
+        """What the alerts are to say of the disk; who writes them is started again, should it ever end."""
+        if self._alarms is None:
+            return
+        self._alarms.disk = self.disk
+        if self._alarming is not None and self._alarming.done():
+            _log.error("nobody writes the supervisor's alerts: started again: %r", self._alarming)
+            self._alarming = asyncio.create_task(self._alarms.run())
+
+    async def _stop_all(self, working: asyncio.Task[None]) -> None:
+        if self.keeper is not None and (self.keeper.is_starting or not self.children):
+            self.keeper.broker.give_up()
+        for task in (working, self._alarming):
+            if task is not None:
+                task.cancel()
+        for child in self.children.values():
+            child.stop()
+        give_up_s = asyncio.get_running_loop().time() + SERVICES_STOP_WITHIN_S
+        while any(c.pid for c in self.children.values()) and asyncio.get_running_loop().time() < give_up_s:
+            await asyncio.sleep(0.05)
+        for child in self.children.values():
+            if child.pid:
+                _log.warning("%s did not end within %.1f s: killed", child.name, SERVICES_STOP_WITHIN_S)
+            child.kill()
+        # NB: training runs outlive the trainer, but not the installation.
+        await asyncio.to_thread(end_runs, self.home / "runs")
+        if self.keeper is not None:
+            await asyncio.to_thread(self.keeper.broker.stop, BROKER_STOPS_WITHIN_S)
+            self.keeper.broker.give_up()  # nothing starts it any more
+        await asyncio.gather(working, *([self._alarming] if self._alarming else []), return_exceptions=True)
+
+    def _write_state(self, bootstrap: str, error: str = "") -> None:
+        broker = self.keeper.told() if self.keeper is not None else None
+        state = {
+            "pid": os.getpid(),
+            "phase": self.phase,
+            "bootstrap_servers": bootstrap,
+            "error": error,
+            "services": {name: child.told() for name, child in self.children.items()},
+            "broker": broker,
+            "broker_pid": broker["pid"] if broker else None,
+            "disk": {"told": self.disk.told, "is_almost_full": self.disk.is_almost_full},
+        }
+        self._file.write(state)
+
+
+def main() -> int:
+    """Run in the foreground; returns the exit code."""
+    parser = argparse.ArgumentParser(description="The broker and all services, supervised.")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--port", type=int, default=19092)
+    parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--anywhere", action="store_true", help="health and gateway on any free ports")
+    parser.add_argument("--lock", type=int, help="the descriptor that holds the folder's lock, from who starts us")
+    arguments = parser.parse_args()
+    arguments.home.mkdir(parents=True, exist_ok=True)
+    set_up_logs("supervisor", "INFO")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    lock = arguments.lock if arguments.lock is not None else locked(arguments.home)
+    if lock is None:
+        print(f"headrace up: another supervisor runs in {arguments.home}", file=sys.stderr)
+        return 1
+    sign(lock, os.getpid())
+    try:
+        supervisor = Supervisor(arguments.home, arguments.port, arguments.fresh, Settings.load(), arguments.anywhere)
+    except Misconfigured as error:
+        print(f"headrace up: {error}", file=sys.stderr)
+        return 2
+    return asyncio.run(supervisor.run())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Outcomes from files, and the labels that they become."""

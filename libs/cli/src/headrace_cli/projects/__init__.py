@@ -1,0 +1,1 @@
+"""Projects: applied, planned, released."""

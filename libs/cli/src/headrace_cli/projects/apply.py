@@ -1,0 +1,182 @@
+"""Applying a project: validate, compare with what is applied, make its topics, publish."""
+
+import getpass
+import os
+import re
+import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.errors import Misconfigured
+from headrace.events.definition import DeploymentDefinition, LabelDefinition, ProjectDefinition, ViewDefinition
+from headrace.events.monitor import WindowClosed
+from headrace.events.project import ProjectApplied
+from headrace.log.admin import ensure_topics
+from headrace.project.applicable import warnings
+from headrace.project.compile import compiled_of, digest
+from headrace.project.declare import Project
+from headrace.project.faults import faults
+from headrace.project.labels import are_its_answers
+from headrace.project.lines import files_of, locate
+from headrace.project.load import is_path, load_project, note_applied
+from headrace.project.owners import claims_of, taken
+from headrace.project.rules.bounds import named
+from headrace.project.rules.sentences import Sentence
+from headrace_cli.installation.local import Local
+from headrace_cli.projects.expectations import expectations
+from headrace_cli.projects.plan import plan_of, rate_warnings
+from headrace_cli.session import Session
+
+_MOST_TOLD = 20
+_PLACE = re.compile(r"(.+?):(\d+): ")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A project that can work as it is declared, and the reference under which others import it."""
+
+    definition: ProjectDefinition
+    where: str
+
+    def told(self, windows: Sequence[WindowClosed] = ()) -> list[dict[str, Any]]:
+        """Per deployment what it will do and from when, and what decides late or never, with the line. `windows`: those closed."""
+        return [
+            self._told(found, [one for one in windows if one.deployment == found.name])
+            for found in self.definition.deployments
+        ]
+
+    def _told(self, found: DeploymentDefinition, windows: Sequence[WindowClosed]) -> dict[str, Any]:
+        labels = expectations(found, windows, found.rollout.policy).labels_a_day if found.label is not None else None
+        late = [located(sentence, self.where) for sentence in warnings(found, self.definition)]
+        late += [f"deployment {found.name}: {said}" for said in rate_warnings(found, labels)]
+        plan = [{"part": part, "says": says} for part, says in plan_of(found, labels)]
+        return {"deployment": found.name, "plan": plan, "warnings": late}
+
+
+def check_project(reference: str) -> Checked:
+    """The project at `reference`. Raises `Misconfigured` with file and line of what cannot work; asks no broker."""
+    project, where = load_project(with_folder(reference))
+    return Checked(_compiled(project, where), where)
+
+
+async def apply_project(session: Session, reference: str) -> dict[str, Any]:
+    """Publish the project found at `reference`; nothing is published when nothing changed."""
+    checked = check_project(reference)
+    definition, where = checked.definition, checked.where
+    applied = session.projects.applied.get(definition.name)
+    if refused := taken(definition, session.projects.applied.values()):
+        raise Misconfigured(f"project {definition.name}: {refused}")
+    changes = differences(applied.definition if applied else None, definition)
+    note_applied(_applied_file(), definition.name, where)
+    made = await ensure_topics(session.log, session.topics.specs(definition))
+    if changes or applied is None or applied.reference != where:
+        event = ProjectApplied(
+            definition.name,
+            digest(definition),
+            where,
+            definition,
+            session.clock.now_s(),
+            getpass.getuser(),
+            version("headrace"),
+            claims_of(definition, applied, session.clock.now_s()),
+        )
+        await session.send("project.definitions", definition.name, event, f"apply-{secrets.token_hex(8)}")
+    told = checked.told([message.event for message in await session.all_of("monitor.windows")])
+    return {
+        "project": definition.name,
+        "digest": digest(definition),
+        "changes": changes,
+        "topics_created": made,
+        "deployments": told,
+    }
+
+
+def with_folder(reference: str) -> str:
+    """`module:attribute` of a module that lies in this folder, with the folder: no process of ours looks where it stands."""
+    module, is_module, _ = reference.partition(":")
+    if not is_module or is_path(module) or "!" in module or os.path.exists(reference):
+        return reference
+    here, top = os.getcwd(), module.partition(".")[0]
+    places = [place for place in sys.path if place and os.path.abspath(place) != here]
+    is_installed = PathFinder.find_spec(top, places) is not None
+    return reference if is_installed or PathFinder.find_spec(top, [here]) is None else f"{here}!{reference}"
+
+
+def _applied_file() -> Path:
+    """Where pipeline and trainer of this machine learn what was applied here."""
+    return Path(os.environ.get("HEADRACE_APPLIED_FILE") or Local.here().home / "applied.json")
+
+
+def _compiled(project: Project, where: str) -> ProjectDefinition:
+    """The definition; a refusal names the line to change of everything that must be changed."""
+    if found := faults(project):
+        raise Misconfigured(_told(project, found, where))
+    return compiled_of(project)
+
+
+def _told(project: Project, found: Sequence[Sentence], where: str) -> str:
+    """One fault as it is; of several a line each, as they stand in the files."""
+    files = _files(where)
+    lines = sorted((_located(sentence, files) for sentence in found[:_MOST_TOLD]), key=_as_written)
+    if len(found) == 1:
+        return lines[0]
+    more = [f"and {len(found) - _MOST_TOLD} more"] if len(found) > _MOST_TOLD else []
+    return "\n  ".join([f"{named('project', str(project.name))} has {len(found)} faults:", *lines, *more])
+
+
+def _as_written(line: str) -> tuple[str, int]:
+    """By file, then by line; behind them what stands nowhere."""
+    place = _PLACE.match(line)
+    return ("\uffff", 0) if place is None else (place[1], int(place[2]))
+
+
+def located(sentence: str, where: str) -> str:
+    """A sentence about a declaration, with the line to change before it where that is found."""
+    return _located(sentence, _files(where))
+
+
+def _files(where: str) -> list[Path]:
+    return files_of(where.rpartition("!")[2].partition(":")[0])
+
+
+def _located(sentence: str, files: Sequence[Path]) -> str:
+    line = locate(sentence, files)
+    return f"{line}: {sentence}" if line else str(sentence)
+
+
+def differences(before: ProjectDefinition | None, after: ProjectDefinition) -> list[str]:
+    """What changes, a line each: added, removed, or altered parts by their names."""
+    lines: list[str] = []
+    for group in ("raw", "references", "sources", "views", "pipelines", "deployments"):
+        old = {part.name: part for part in getattr(before, group, ())}
+        new = {part.name: part for part in getattr(after, group)}
+        noun = {"raw": "raw stream"}.get(group, group.removesuffix("s"))
+        lines += [f"+ {noun} {name}" for name in new if name not in old]
+        lines += [f"- {noun} {name}" for name in old if name not in new]
+        lines += [
+            f"~ {noun} {name}{_altered(old[name], new[name])}" for name in new if name in old and old[name] != new[name]
+        ]
+    return lines
+
+
+def _altered(old: msgspec.Struct, new: msgspec.Struct) -> str:
+    """Which arguments of a part are others now, and what follows where that is not seen otherwise."""
+    names = [field.removesuffix("_s") for field in new.__struct_fields__ if getattr(old, field) != getattr(new, field)]
+    made = ("digest", "key") if isinstance(new, ViewDefinition) else ("digest",)
+    told = ", ".join(name for name in names if name not in made)
+    is_deployment = isinstance(old, DeploymentDefinition) and isinstance(new, DeploymentDefinition)
+    label = _altered_label(old.label, new.label) if is_deployment else ""
+    return f": {told}{label}" if told else ""
+
+
+def _altered_label(old: LabelDefinition | None, new: LabelDefinition | None) -> str:
+    if old is None or new is None or are_its_answers(new.kind, new.classes, old.kind, old.classes):
+        return ""
+    return " (versions that answer for the label of before are passed over; outcomes told before are read as labels of now)"

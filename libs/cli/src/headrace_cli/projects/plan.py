@@ -1,0 +1,160 @@
+"""What an applied deployment will do, and from when: one block of lines, in the order of a version's life.
+
+What is on says what it does and when it begins; what is off names the one argument that turns it on. Nothing is promised that depends
+on traffic, except by the labels a day of the windows that have closed already.
+"""
+
+from collections.abc import Iterator
+
+from headrace.asking.prediction import name_of
+from headrace.events import definition as d
+from headrace.project.applicable.late import A_RISE
+from headrace.project.applicable.words import KINDS, duration
+from headrace.stats.figures import least_labelled, windows_to_alarm, windows_to_first
+
+DAY_S = 86_400.0
+# A holdout of fewer rows than this tells little.
+_FEW_ROWS = 100
+
+Line = tuple[str, str]
+
+
+def plan_of(found: d.DeploymentDefinition, labels_a_day: float | None = None) -> list[Line]:
+    """A word and what is said of it, a line each. `labels_a_day`: of the newest closed windows, None where none has closed."""
+    on = [("answers", _answers(found)), *_label(found), *_training(found, labels_a_day), *_watching(found)]
+    if found.training is not None or found.rollout != d.RolloutDefinition("blue_green"):
+        on.append(("releases", _releases(found)))
+    off = list(_off(found))
+    return [*on, ("off", "; ".join(off))] if off else on
+
+
+def rate_warnings(found: d.DeploymentDefinition, labels_a_day: float | None) -> Iterator[str]:
+    """What so few labels will not do."""
+    training = found.training
+    if training is None or labels_a_day is None:
+        return
+    most = labels_a_day * training.history_s / DAY_S
+    if most < training.min_rows:
+        yield (
+            f"min_rows {training.min_rows:,} is more than history {duration(training.history_s)} holds:"
+            f" about {most:,.0f} rows at {labels_a_day:,.3g} labels a day"
+        )
+    held = labels_a_day * training.holdout_s / DAY_S
+    if held < _FEW_ROWS:
+        yield (
+            f"holdout {duration(training.holdout_s)} holds about {held:,.0f} rows at {labels_a_day:,.3g} labels a day:"
+            " gates will not tell much"
+        )
+
+
+def _answers(found: d.DeploymentDefinition) -> str:
+    steps = [" ".join((step.kind, *_constant(found, step))) for step in found.ladder]
+    prior = next((step for step in found.ladder if step.kind == "prior"), None)
+    until = "the prior answers" if prior else "requests are refused"
+    falls = f", then falls back to {', '.join(steps)}" if steps else ""
+    return f"about {found.unit}; until the first version {until}{falls}"
+
+
+def _constant(found: d.DeploymentDefinition, step: d.RungDefinition) -> Iterator[str]:
+    """What a prior says: the number, or the likeliest of several classes."""
+    if step.value is not None:
+        yield f"{step.value:g}"
+    elif step.shares:
+        share, place = max((share, -place) for place, share in enumerate(step.shares))
+        names = found.label.classes if found.label is not None else ()
+        yield f"of {len(step.shares)} classes (most probable {name_of(-place, names)}, {share:g})"
+
+
+def _label(found: d.DeploymentDefinition) -> Iterator[Line]:
+    label = found.label
+    if label is None:
+        return
+    kind, horizon, least = KINDS[label.kind], duration(label.horizon_s), least_labelled(found.coverage)
+    yield (
+        "label",
+        f"{label.name} ({kind}), up to {horizon} after the request; windows of {duration(found.cohort_s)} close at"
+        f" {found.coverage:.0%} of their labels, {horizon} after their end at the latest, and are judged by {least:.0%} or more",
+    )
+
+
+def _training(found: d.DeploymentDefinition, labels_a_day: float | None) -> Iterator[Line]:
+    training, label = found.training, found.label
+    if training is None or label is None:
+        return
+    windows = windows_to_first(training.first_after_s, found.cohort_s)
+    rows = training.first_after_rows
+    by_rows = "" if rows is None else f" or {rows:,} labels"
+    days = f" (about {training.min_rows / labels_a_day:.3g} days' worth)" if labels_a_day else ""
+    yield (
+        "trains",
+        f"the first version is possible after {duration(windows * found.cohort_s)} ({windows:,} closed window{'s' * (windows > 1)}){by_rows},"
+        f" with {training.min_rows:,} labels to fit on{days} beside the holdout's; on the newest {duration(training.history_s)}",
+    )
+    gates = ", ".join(f"{gate.kind} (margin {gate.margin:g})" for gate in found.gates) or "none"
+    yield "gates", f"{gates}; on the newest {duration(training.holdout_s)} of labelled rows"
+
+
+def _watching(found: d.DeploymentDefinition) -> Iterator[Line]:
+    parts = [f"per window of {duration(found.cohort_s)} how requests were answered"]
+    if found.features:
+        parts.append("whether feature rows equal recomputed ones, and whether the sources of the views are as usual")
+    if found.label is None:
+        parts.append("no quality without a label")
+    yield "watches", "; ".join(parts)
+    for test in found.monitoring:
+        yield "watches", _detector(test)
+    if found.retraining is not None:
+        on = ", ".join(found.retraining.on)
+        pause = duration(found.retraining.cooldown_s)
+        followed = "; a version after a change is followed up as its labelled rows grow"
+        yield "retrains", f"on {on}, at most once per {pause} of event time{followed}"
+
+
+def _detector(test: d.DriftDefinition) -> str:
+    first = duration(test.min_cohorts * test.cohort_s)
+    if test.detector != "page_hinkley":
+        return (
+            f"the loss per window: an alarm is possible {test.min_cohorts} windows ({first}) into a version, of a rise by"
+            f" {test.delta:.0%} and more"
+        )
+    after = windows_to_alarm(A_RISE, test.delta, test.threshold, test.min_cohorts)
+    rise = "is not found" if after is None else f"is found after {after} windows, {duration(after * test.cohort_s)}"
+    return (
+        f"{test.figure} per window: an alarm is possible {test.min_cohorts} windows ({first}) into a version;"
+        f" a rise of {A_RISE:g} {rise} (threshold {test.threshold:g} is a sum over windows)"
+    )
+
+
+def _releases(found: d.DeploymentDefinition) -> str:
+    plan = found.rollout
+    by_hand = ", once a person approved it" if plan.approval else ""
+    match plan.policy:
+        case "canary":
+            steps = ", ".join(f"{share:g}" for share in plan.shares)
+            least = duration(plan.shadow_first_s + (len(plan.shares) - 1) * plan.step_s)
+            return f"canary: shares {steps}, {least} at the least{by_hand}"
+        case "ab_test":
+            ends = "by rule" if plan.winner == "rule" else "by hand"
+            return f"A/B test: share {plan.shares[0]:g} for {duration(plan.duration_s)}, decided {ends}{by_hand}"
+        case "shadow":
+            return f"shadow: scores along for {duration(plan.duration_s)}{by_hand}"
+        case _:
+            window = duration(plan.rollback_window_s)
+            return f"blue-green: switches when warm everywhere, may roll back for {window}{by_hand}"
+
+
+def _off(found: d.DeploymentDefinition) -> Iterator[str]:
+    """The next steps from here: nothing that needs another one first."""
+    if not found.features:
+        yield "features (features=[view.by(...)])"
+    if not found.ladder:
+        yield "fallback (ladder=[previous, prior(...)])"
+    if found.label is None:
+        yield "labels, for quality and training (label=Binary(...), Multiclass(...) or Regression(...))"
+        return
+    if not found.monitoring:
+        yield "drift (monitoring=[LossChange()])"
+    if found.training is None:
+        yield "training (training=Training(build))"
+    elif found.retraining is None:
+        yield "retraining (retraining=Retraining())" + ("" if found.monitoring else ", which needs drift")

@@ -1,0 +1,81 @@
+"""Reads what a deployment's rows are made of: what earlier readings kept, and of the log only what is new."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from headrace.errors import Restart
+from headrace.features.dataset import Gathered
+from headrace.features.own import Own
+from headrace.features.row_cache.cache import Kept
+from headrace.log.codec import Codec
+from headrace.log.port import Log, Record, TopicPartition
+from headrace.log.reading import Progress, pin_offsets, read_up_to
+
+_log = logging.getLogger("headrace.dataset")
+
+
+class Gathering:
+    """One reading. `make`: what is read goes into what it returns. `folder`: where readings of this deployment are kept, None
+    for nowhere. `forgets`: what is older than what is needed now is neither read nor kept.
+
+    NB: `begin` before the ends are pinned: so what was kept never lies beyond them.
+    """
+
+    def __init__(
+        self, log: Log, codec: Codec, make: Callable[[], Gathered], folder: Path | None, *, forgets: bool
+    ) -> None:
+        self._log, self._codec, self._make, self._folder, self._forgets = log, codec, make, folder, forgets
+        self._kept: Kept | None = None
+        self._fresh: list[Own] = []
+        self.gathered = make()
+        self.topic_ids: dict[str, str] = {}
+        self.starts: dict[TopicPartition, int] = {}
+
+    async def begin(self) -> None:
+        """Take up what was kept, and find out from where the log is to be read."""
+        names = self.gathered.topic_names()
+        self.topic_ids = await self._log.topic_ids(sorted(names))
+        begins = await self._log.begin_offsets([tp for name in names for tp in await self._log.partitions(name)])
+        bounds = await self.gathered.starts(self._log) if self._forgets else {}
+        # NB: the last step, and one that asks the log nothing: whatever was raised before, all can be done again.
+        found = {} if self._folder is None else await asyncio.to_thread(self._load, self._folder, begins)
+        self.starts = {tp: max(begin, found.get(tp, 0), bounds.get(tp, 0)) for tp, begin in begins.items()}
+
+    async def pin(self) -> dict[TopicPartition, int]:
+        """Where the log ends now."""
+        return await pin_offsets(self._log, self.gathered.topic_names())
+
+    async def read(self, ends: Mapping[TopicPartition, int], progress: Progress) -> int:
+        """Read up to `ends` and keep it; returns of how many offsets. Raises `Restart` when a topic was made again meanwhile."""
+        await read_up_to(self._log, ends, self._take, progress, self.starts)
+        if await self._log.topic_ids(sorted(self.topic_ids)) != self.topic_ids:
+            raise Restart("a topic was deleted and made again while it was read: what was read of it counts no more")
+        if self._kept is not None:
+            await asyncio.to_thread(self._kept.save, self._fresh, self.starts, ends)
+        return sum(max(end - self.starts.get(tp, 0), 0) for tp, end in ends.items())
+
+    def close(self) -> None:
+        """Let others have the folder."""
+        if self._kept is not None:
+            self._kept.close()
+
+    def _load(self, folder: Path, begins: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        kept = Kept(folder, self.gathered, self.topic_ids, self._forgets)
+        if not kept.open():
+            return {}
+        self._kept = kept
+        try:
+            return kept.load(begins)
+        except Exception as error:
+            # NB: whatever is wrong with what is kept: it is only kept, and the log has it all.
+            _log.warning("what is kept in %s cannot be read (%s): all is read anew", folder, error)
+            self.gathered = kept.gathered = self._make()
+            kept.throw_away()
+            return {}
+
+    def _take(self, record: Record) -> None:
+        own = self.gathered.read(self._codec, record)
+        if own is not None and self._kept is not None:
+            self._fresh.append(own)

@@ -1,0 +1,18 @@
+"""TLS towards the broker, for every client that we start."""
+
+import ssl
+
+from headrace.errors import Misconfigured
+from headrace.log.access import BrokerAccess
+
+
+def tls_context(settings: BrokerAccess) -> ssl.SSLContext | None:
+    """The context for SSL and SASL_SSL, with the host name checked; None for the plaintext protocols."""
+    if not settings.security_protocol.endswith("SSL"):
+        return None
+    try:
+        return ssl.create_default_context(cafile=settings.ssl_cafile or None)
+    except (OSError, ssl.SSLError) as error:
+        raise Misconfigured(
+            f"HEADRACE_SSL_CAFILE={settings.ssl_cafile} is no readable file of certificates (PEM): {error}"
+        ) from None

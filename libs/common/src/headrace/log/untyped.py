@@ -1,0 +1,80 @@
+"""Bytes as values without any type of ours: for people who look at a record that the codec cannot read, or of another's type.
+
+MessagePack is read by the `msgpack` package, JSON by the standard library, anything else is shown as text or as escaped
+bytes. What is read is bounded before it is built: a record is whatever its sender made of it.
+"""
+
+import json
+from typing import Any
+
+import msgpack
+
+from headrace.log.codec import is_json
+
+# Nothing larger is decoded; and of one record at most so many values are built.
+MAX_BYTES = 8 * 1024 * 1024
+MAX_ITEMS = 100_000
+_SHOWN_BYTES = 2_000
+
+
+def untyped(value: bytes | None, content_type: str = "") -> Any:
+    """What the bytes of a record hold: maps, lists, texts and numbers. Never raises.
+
+    None for a tombstone. Bytes that are neither MessagePack nor JSON come back as text, with what is not printable escaped, and cut
+    after 2,000 bytes.
+
+    >>> untyped(b"\\x81\\xa1a\\x01"), untyped(b'{"a": 1}'), untyped(b"\\xc1\\x00"), untyped(b"hello")
+    ({'a': 1}, {'a': 1}, '\\\\xc1\\\\x00', 'hello')
+    """
+    if value is None:
+        return None
+    if len(value) > MAX_BYTES:
+        return f"{shown(value)} ({len(value):,} bytes, more than is decoded here)"
+    try:
+        return json.loads(value) if is_json(value, content_type) else _unpacked(value)
+    except (ValueError, RecursionError, msgpack.UnpackException, UnicodeDecodeError):
+        return shown(value)
+
+
+def _unpacked(value: bytes) -> Any:
+    # NB: ASCII begins with what MessagePack reads as one small number: then text is meant.
+    if value[:1] and value[0] < 0x80 and len(value) > 1:
+        raise ValueError("text")
+    return _plain(
+        msgpack.unpackb(
+            value,
+            strict_map_key=False,
+            max_str_len=MAX_BYTES,
+            max_bin_len=MAX_BYTES,
+            max_array_len=MAX_ITEMS,
+            max_map_len=MAX_ITEMS,
+            max_ext_len=MAX_BYTES,
+            ext_hook=lambda code, data: f"ext {code}: {shown(data)}",
+        )
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Binary values as text, and map keys as text: what can be printed as JSON. Depth is bounded by the unpacker."""
+    if isinstance(value, bytes):
+        return shown(value)
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else str(_plain(key)): _plain(found) for key, found in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(found) for found in value]
+    return value
+
+
+def shown(raw: bytes) -> str:
+    """Bytes as text; where they are no UTF-8, with escapes. Cut after 2,000 bytes.
+
+    >>> shown(b"caf\\xc3\\xa9"), shown(b"\\xff\\x00")
+    ('café', '\\\\xff\\\\x00')
+    """
+    head = raw[:_SHOWN_BYTES]
+    more = f"... ({len(raw):,} bytes)" if len(raw) > len(head) else ""
+    try:
+        text = head.decode()
+    except UnicodeDecodeError:
+        text = repr(head)[2:-1]
+    return text + more

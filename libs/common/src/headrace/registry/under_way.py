@@ -1,0 +1,101 @@
+"""When a replay must wait: while a version of its deployment is asked for, trained, registered or warmed.
+
+Whoever lives through the same months has the new version within minutes of event time; a replay that went on meanwhile would
+give days of requests to the old one. Facts come from three topics in any order, so each pair is kept as two sets:
+
+| waits for                            | from                              | to                                                      |
+|--------------------------------------|-----------------------------------|---------------------------------------------------------|
+| the trainer's answer                 | `RetrainRequested`                | `RetrainAccepted`, `RetrainCoalesced`, `RetrainRefused` |
+| the run                              | `RetrainAccepted`                 | `TrainingFinished`                                      |
+| the registry's answer                | `TrainingFinished` (`registered`) | `VersionRegistered`, `CommandRefused`                   |
+| the first step of the rollout        | `RolloutStarted`                  | any later fact of that rollout                          |
+
+From its first step on a rollout is moved by traffic, and a run that ended as `waiting` (for rows) is asked for again when they
+are there: neither holds.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.events.registry import (
+    CommandRefused,
+    RolledBack,
+    RolloutAborted,
+    RolloutAdvanced,
+    RolloutCompleted,
+    RolloutPaused,
+    RolloutStarted,
+    VersionRegistered,
+)
+from headrace.events.training import (
+    RetrainAccepted,
+    RetrainCoalesced,
+    RetrainRefused,
+    RetrainRequested,
+    TrainingFinished,
+    TrainingProgressed,
+)
+from headrace.log.envelope import derived_id
+
+TOPICS = ("training.requests", "training.facts", "registry.facts")
+# The trainer answers to so much of an id.
+_ID_CHARS = 200
+
+_MOVED = (RolloutAdvanced, RolloutPaused, RolloutCompleted, RolloutAborted, RolledBack)
+
+
+@dataclass
+class Holding:
+    """What is under way for one deployment, by the facts taken so far."""
+
+    deployment: str
+    _asked: set[str] = field(default_factory=set)
+    _answered: set[str] = field(default_factory=set)
+    _runs: dict[str, str] = field(default_factory=dict)
+    _finished: set[str] = field(default_factory=set)
+    _commands: set[str] = field(default_factory=set)
+    _settled: set[str] = field(default_factory=set)
+    _beginning: set[int] = field(default_factory=set)
+
+    def take(self, event: Any, ident: str) -> None:
+        """One fact or request, and its id; those of other deployments are passed over."""
+        if getattr(event, "deployment", None) != self.deployment:
+            return
+        match event:
+            case RetrainRequested():
+                self._asked.add(ident[:_ID_CHARS])
+            case RetrainAccepted():
+                self._answered.add(event.request_id[:_ID_CHARS])
+                self._runs.setdefault(event.run, "")
+            case RetrainCoalesced() | RetrainRefused():
+                self._answered.add(event.request_id[:_ID_CHARS])
+            case TrainingProgressed():
+                self._runs[event.run] = event.stage
+            case TrainingFinished():
+                self._finish(event)
+            case VersionRegistered() | CommandRefused():
+                self._settled.add(event.command_id)
+            case RolloutStarted():
+                self._beginning.add(event.version)
+            case _ if isinstance(event, _MOVED):
+                self._beginning.discard(event.version)
+
+    def _finish(self, event: TrainingFinished) -> None:
+        self._finished.add(event.run)
+        if event.outcome == "registered":
+            self._commands.add(derived_id("register", event.run))
+
+    @property
+    def waits_for(self) -> str:
+        """What a replay must wait for, in words; "" for nothing."""
+        if self._asked - self._answered:
+            return "the trainer to answer a retrain request"
+        runs = {run: stage for run, stage in self._runs.items() if run not in self._finished}
+        if runs:
+            run, stage = next(iter(runs.items()))
+            return f"training run {run}{f' ({stage})' if stage else ''}"
+        if self._commands - self._settled:
+            return "the registry to register a trained version"
+        if self._beginning:
+            return f"version {min(self._beginning)} to be warmed"
+        return ""

@@ -1,0 +1,30 @@
+"""What the gates are called that may keep a trained version away, and so may be waived."""
+
+from collections.abc import Iterable
+
+from headrace.events.definition import DeploymentDefinition
+
+PRIOR_GATE, CHAMPION_GATE = "beats_prior", "not_worse_than_champion"
+PARITY_GATE = "parity_with_serving"
+# Unknown gates that a refusal lists: whoever sends a request may waive many.
+_LISTED = 5
+
+
+def waivable(deployment: DeploymentDefinition) -> tuple[str, ...]:
+    """The gates of a deployment that trains: its project's; `beats_prior`, which a change may bring in; where it has features, parity.
+
+    `onnx_parity` is none: it keeps no version away, the fitted file serves where the converted one differs.
+    """
+    names = [gate.kind for gate in deployment.gates]
+    names += [PRIOR_GATE] + [PARITY_GATE] * bool(deployment.features)
+    return tuple(dict.fromkeys(names))
+
+
+def refuse_waivers(deployment: DeploymentDefinition, gates: Iterable[str]) -> str | None:
+    """Why waivers of these gates are refused: some of them keep no version of the deployment away. None where all may be waived."""
+    names = waivable(deployment)
+    unknown = [gate for gate in dict.fromkeys(gates) if gate not in names]
+    if not unknown:
+        return None
+    listed = ", ".join(map(repr, unknown[:_LISTED])) + f" and {len(unknown) - _LISTED} more" * (len(unknown) > _LISTED)
+    return f"no gate {listed} keeps a version of {deployment.name} away: --waive takes {', '.join(names)}"

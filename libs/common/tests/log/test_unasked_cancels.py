@@ -1,0 +1,52 @@
+"""A client that closes a connection cancels what waits for its answers: that is an answer that did not come, not an order to end."""
+
+import asyncio
+
+import pytest
+
+from headrace.errors import Retryable
+from headrace.log.kafka_errors import quietly, translated
+
+
+def let_go_of() -> asyncio.Future[None]:
+    """A future as aiokafka leaves it."""
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+    return future
+
+
+async def test_a_cancel_that_nobody_sent_is_retried() -> None:
+    with pytest.raises(Retryable, match="asking: the client let go of its connection"), translated("asking"):
+        await asyncio.wait_for(let_go_of(), 1.0)
+    with pytest.raises(Retryable), translated("asking"):
+        await let_go_of()
+
+
+async def test_closing_goes_on_after_a_cancel_that_nobody_sent() -> None:
+    with quietly():
+        await let_go_of()
+    with quietly():
+        raise OSError
+
+
+async def test_a_task_that_is_told_to_end_ends() -> None:
+    async def work(*, closes: bool) -> None:
+        with quietly() if closes else translated("asking"):
+            await asyncio.sleep(60)
+
+    for closes in (True, False):
+        task = asyncio.create_task(work(closes=closes))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled()
+
+
+async def test_a_limit_of_time_is_a_limit_of_time() -> None:
+    async def work() -> None:
+        async with asyncio.timeout(0.01):
+            with translated("asking"):
+                await asyncio.sleep(60)
+
+    with pytest.raises(TimeoutError):
+        await work()

@@ -1,0 +1,60 @@
+"""Any bytes can be looked at: what they hold where that can be said, else the bytes themselves, and never an error."""
+
+import json
+import os
+
+import msgpack
+import msgspec
+import pytest
+
+from headrace.events import event_types
+from headrace.log.untyped import MAX_BYTES, MAX_ITEMS, untyped
+
+
+def test_a_record_of_ours_is_read_without_its_type() -> None:
+    alert = event_types()["alert.changed"]("firing", {"alertname": "X"}, {}, "2013-04-01T00:00:00Z", "", "f1")
+    found = untyped(msgspec.msgpack.encode(alert))
+    assert found["status"] == "firing"
+    assert found["labels"] == {"alertname": "X"}
+
+
+def test_keys_and_values_that_json_has_no_word_for_become_text() -> None:
+    packed = msgpack.packb({1: b"\xff\x00", None: [b"ok"], "x": msgpack.ExtType(7, b"hi")})
+    assert untyped(packed) == {"1": "\\xff\\x00", "None": ["ok"], "x": "ext 7: hi"}
+    json.dumps(untyped(packed))
+
+
+@pytest.mark.parametrize(
+    ("value", "content_type", "expected"),
+    [
+        (None, "", None),
+        (b"", "", ""),
+        (b"5 apples", "", "5 apples"),
+        (b'[{"a": 1}]', "", [{"a": 1}]),
+        (b'{"a": }', "", '{"a": }'),
+        (b'{"a": 1}', "application/json", {"a": 1}),
+        (b"\x93\x01\x02", "", "\\x93\\x01\\x02"),
+        (b"\x91" * 5_000, "", None),
+    ],
+)
+def test_what_is_whole_is_read_and_what_is_not_is_shown(
+    value: bytes | None, content_type: str, expected: object
+) -> None:
+    found = untyped(value, content_type)
+    if expected is None and value is not None:
+        assert isinstance(found, str)
+        assert found.endswith("(5,000 bytes)")
+    else:
+        assert found == expected
+
+
+def test_a_length_that_is_claimed_and_not_there_costs_nothing() -> None:
+    claimed = b"\xdd\xff\xff\xff\xff\x01"
+    assert untyped(claimed) == "\\xdd\\xff\\xff\\xff\\xff\\x01"
+    assert isinstance(untyped(msgpack.packb([0] * (MAX_ITEMS + 1))), str)
+    assert "more than is decoded here" in untyped(b"\x81" + b"x" * MAX_BYTES)
+
+
+def test_no_bytes_raise() -> None:
+    for length in range(200):
+        json.dumps(untyped(os.urandom(length)), allow_nan=True)
