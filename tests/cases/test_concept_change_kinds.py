@@ -158,7 +158,7 @@ class PlayerOf(Player):
         if stands := blocking(gated.results, (), self.deployment.gates):
             return replace(finished, reason=f"{stands[0].gate} {stands[0].verdict} {stands[0].detail}")
         fitted = refit(training_set.target, make, *given, gated)
-        self._switch(accepted, count, fitted.model, gated.span, training_set.after, gated.twin)
+        self._switch(accepted, count, fitted.model, gated, training_set.after)
         assert self.champion is not None
         names = NAMES if self.kind is CLASSES else ()
         registered = replace(self.champion.registered, output=training_set.target.kind, classes=names)
