@@ -14,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.definition import RolloutDefinition
-from headrace.policy.guardrails import (
-    LATENCY_SLACK,
-    THRESHOLDS,
-    distance_log_e,
-    split_alpha,
-    staked_on_shares,
-    stretches,
-)
 from headrace.project.deployments import GUARDRAILS
 from headrace.stats.pairs import BlockSum, PairTest, brier_losses, shows_harm, shows_no_worse, sum_up
 from headrace.stats.sequential import chains_needed, log_mean_exp
+from headrace_monitor.core.guardrails import (
+    LATENCY_SLACK,
+    THRESHOLDS,
+    distance_log_e,
+    intervals,
+    split_alpha,
+    staked_on_shares,
+)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -325,7 +325,7 @@ def _share_fails(dice, metric, hour, is_new, share, is_out, how: Behaviour, alph
         luck < np.maximum(how.bad_control[metric], worse),
     )
     new, control = np.stack([in_new, in_new & bad_new], 1), np.stack([in_control, in_control & bad_control], 1)
-    ends, differences = stretches(new.astype(float), control.astype(float))
+    ends, differences = intervals(new.astype(float), control.astype(float))
     path = log_mean_exp(np.cumsum(staked_on_shares(differences, rail.limit), axis=0)) if len(ends) else np.empty(0)
     over = np.flatnonzero(path >= -np.log(alpha))
     by_test = float(hour[ends[over[0]]]) if len(over) else NEVER
@@ -421,7 +421,7 @@ def crash_decisions(dice: np.random.Generator, share: float, alpha: float) -> in
     is_new = dice.random(20_000) < share
     flags = np.stack([is_new, is_new], axis=1).astype(np.float64)
     others = np.stack([~is_new, np.zeros(len(is_new))], axis=1).astype(np.float64)
-    ends, differences = stretches(flags, others)
+    ends, differences = intervals(flags, others)
     path = log_mean_exp(np.cumsum(staked_on_shares(differences, rail.limit), axis=0))
     over = np.flatnonzero(path >= -np.log(alpha))
     by_test = int(is_new[: ends[over[0]] + 1].sum()) if len(over) else len(is_new)

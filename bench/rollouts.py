@@ -28,9 +28,9 @@ from bench.rollout_sims import (
     naive_arms,
     roll_out,
 )
-from headrace.policy.guardrails import split_alpha
 from headrace.project.deployments import GUARDRAILS
 from headrace_inference.core.routing import choose_version
+from headrace_monitor.core.guardrails import split_alpha
 
 RUNS, WEEKS = 1000, 4
 BAD_RUNS, BAD_WEEKS = 200, 6

@@ -12,7 +12,6 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -72,12 +71,12 @@ def forget_survivors(package: Package) -> None:
         stamp.write_text(digest)
 
 
-def judge(package: Package, mutants: Iterable[Mutant], until: float | None) -> None:
-    """Judge in a process that imports the mutated copy. `until`: when to stop, None for never."""
+def judge(package: Package, mutants: Iterable[Mutant], minutes: float | None) -> None:
+    """Judge in a process that imports the mutated copy. `minutes`: when to stop, None for never."""
     mutants = [asdict(mutant) for mutant in mutants]
     if not mutants:
         return
-    (package.build / "plan.json").write_text(json.dumps({"mutants": mutants, "until": until}))
+    (package.build / "plan.json").write_text(json.dumps({"mutants": mutants, "minutes": minutes}))
     path = os.pathsep.join([str((package.build / "src").resolve()), os.environ.get("PYTHONPATH", "")]).rstrip(
         os.pathsep
     )
@@ -122,7 +121,7 @@ def main() -> int:
     parser.add_argument("--match", default="", help="only functions whose module:name contains this")
     parser.add_argument("--sample", type=int, help="so many mutants, by chance, of those chosen")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
-    parser.add_argument("--minutes", type=float, help="stop after so long; the next run goes on")
+    parser.add_argument("--minutes", type=float, help="judge so long per package; the next run goes on")
     parser.add_argument("--fresh", action="store_true", help="forget all verdicts first")
     chosen = parser.parse_args()
     if chosen.fresh:
@@ -130,21 +129,20 @@ def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     lock = (BUILD / "lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)  # NB: two runs would write into the same copies; held until the process ends.
-    until = time.time() + 60 * chosen.minutes if chosen.minutes else None
     wanted = {name: make_copy(packages()[name]) for name in chosen.only or packages()}
     wanted = {n: [m for m in ms if chosen.match in f"{m.module}:{m.function}"] for n, ms in wanted.items()}
     if chosen.sample:
         every = sorted((m.key, name) for name, mutants in wanted.items() for m in mutants)
         drawn = set(random.Random(chosen.seed).sample(every, min(chosen.sample, len(every))))
         wanted = {name: [m for m in mutants if (m.key, name) in drawn] for name, mutants in wanted.items()}
-    elif until:
+    elif chosen.minutes:
         # A part of the time shows a part of everything, not the first modules.
         wanted = {name: random.Random(chosen.seed).sample(mutants, len(mutants)) for name, mutants in wanted.items()}
     judged = {}
     for name, mutants in wanted.items():
         forget_survivors(packages()[name])
         known = verdicts_of(packages()[name])
-        judge(packages()[name], [m for m in mutants if m.key not in known], until)
+        judge(packages()[name], [m for m in mutants if m.key not in known], chosen.minutes)
         known = verdicts_of(packages()[name])
         judged[name] = [(m, known[m.key]) for m in mutants if m.key in known]
     return 0 if report(judged) else 1

@@ -1,8 +1,9 @@
 """Judges the mutants of one package, in a process of its own that imports the mutated copy: `python -m deploy.mutants.judging NAME`.
 
-1. The package's tests run once, with no mutant on: which mutated functions each test calls, and how long it takes.
-2. Per mutant a fork of this process runs the tests that call its function, quickest first, until one fails. The parent has
-   imported everything and run nothing, so that a fork costs a fraction of a second and inherits no thread.
+1. The package's tests are collected once, and run once in a fork with no mutant on: which mutated functions each test calls,
+   and how long it takes. A file of tests runs again where it, or the code, has changed.
+2. Per mutant a fork runs the tests that call its function, quickest first, until one fails. The parent has imported and
+   collected everything and run nothing, so that a fork costs a fraction of a second and inherits no thread.
 
 A test judges no mutant if it fails without one, or takes longer than `LONGEST_TEST_S`; a mutant is judged by at most
 `TESTS_S` seconds of tests. Both can only let a mutant live that a test would have killed.
@@ -10,7 +11,6 @@ A test judges no mutant if it fails without one, or takes longer than `LONGEST_T
 
 import contextlib
 import doctest
-import functools
 import gc
 import importlib
 import json
@@ -20,16 +20,17 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from deploy.mutants.places import Package, packages
+from deploy.mutants.places import Package, digest_of, packages
 from deploy.mutants.switch import Switch, turn_on
 
-LONGEST_TEST_S = 5.0
-TESTS_S = 30.0
+LONGEST_TEST_S = 3.0
+TESTS_S = 10.0
+IDLE_S = 15.0
 SAY_EACH_S = 20.0
 PYTEST = [
     "-q",
@@ -41,7 +42,7 @@ PYTEST = [
     "-m",
     "not kafka and not slow and not faults",
 ]
-VERDICTS = {0: "survived", 1: "killed", 2: "killed", 3: "killed"}
+VERDICTS = {0: "survived", 1: "killed"}
 
 
 class _Watch:
@@ -50,19 +51,121 @@ class _Watch:
     def __init__(self) -> None:
         self.tests: dict[str, dict[str, Any]] = {}
 
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
+    def begin(self, nodeid: str) -> None:
+        """The next test."""
         Switch.hits = set()
-        self.tests[nodeid] = {"seconds": 0.0, "passed": False, "calls": []}
+        self.tests[nodeid] = {"seconds": 0.0, "passed": True, "calls": []}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         test = self.tests[report.nodeid]
         test["seconds"] += report.duration
-        if report.when == "call":
-            test["passed"] = report.passed
-        elif report.failed:
-            test["passed"] = False
-        if report.when == "teardown":
-            test["calls"] = sorted(Switch.hits or ())
+        test["passed"] &= not report.failed
+        test["calls"] = sorted(Switch.hits or ())
+
+
+class Judge:
+    """A pytest plugin that judges mutants where pytest would run the tests."""
+
+    def __init__(self, package: Package, plan: dict[str, Any]) -> None:
+        self.package, self.plan = package, plan
+        self._watch = _Watch()
+        self._items: dict[str, pytest.Item] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Instead of running what was collected."""
+        session.config.pluginmanager.register(self._watch)
+        session.config.pluginmanager.unregister(name="terminalreporter")
+        self._items = {item.nodeid: item for item in session.items}
+        tests = self._watched()
+        failing = sorted(name for name, test in tests.items() if not test["passed"])
+        if failing:
+            print(f"{self.package.name}: {len(failing)} tests fail without a mutant and judge nothing: {failing[:5]}")
+        self._judge_all(tests)
+        return True
+
+    def _run(self, ids: Sequence[str], *, stop: bool) -> bool:
+        """Run tests in this process; a module's name stands for the examples in its docstrings. Whether all passed."""
+        for ident, following in zip(ids, [*ids[1:], ""], strict=True):
+            self._watch.begin(ident)
+            if ident in self._items:
+                item, after = self._items[ident], self._items.get(following)
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+            else:
+                began = time.monotonic()
+                test = self._watch.tests[ident]
+                test |= {"passed": _examples_hold(ident), "calls": sorted(Switch.hits or ())}
+                test["seconds"] = time.monotonic() - began
+            if stop and not self._watch.tests[ident]["passed"]:
+                return False
+        return True
+
+    def _watched(self) -> dict[str, dict[str, Any]]:
+        """What each test of the package calls."""
+        kept, code = self.package.build / "tests.json", self.package.digest_of_code()
+        known = json.loads(kept.read_text()) if kept.exists() else {}
+        found = {name: file for name, file in known.get("files", {}).items() if known["code"] == code}
+        digests = {str(path): digest_of([path]) for path in self.package.tests()}
+        files = {name: found[name] for name in digests if found.get(name, {}).get("digest") == digests[name]}
+        new = [name for name in digests if name not in files]
+
+        def work() -> int:
+            modules = [module for module in map(self.package.module_of, self.package.files()) if _examples_of(module)]
+            self._run([*(i for i in self._items if i.partition("::")[0] in new), *modules], stop=False)
+            for name in new:
+                mine = {i: test for i, test in self._watch.tests.items() if i.startswith(f"{name}::")}
+                files[name] = {"digest": digests[name], "tests": mine}
+            files["examples"] = {"digest": "", "tests": {module: self._watch.tests[module] for module in modules}}
+            kept.write_text(json.dumps({"code": code, "files": files}))
+            return 0
+
+        log = self.package.build / "tests.log"
+        if fork(work, log=str(log)) != 0:
+            raise SystemExit(f"{self.package.name}: the tests could not be run without a mutant, see {log}")
+        files = json.loads(kept.read_text())["files"]
+        found = {ident: test for file in files.values() for ident, test in file["tests"].items()}
+        return {ident: test for ident, test in found.items() if ident in self._items or ".py" not in ident}
+
+    def _judge_all(self, tests: dict[str, dict[str, Any]]) -> None:
+        mutants, minutes = self.plan["mutants"], self.plan["minutes"]
+        by_function = judges(tests)
+        seconds = {function: sum(tests[i]["seconds"] for i in ids) for function, ids in by_function.items()}
+        if not minutes:
+            mutants = sorted(mutants, key=lambda m: seconds.get(m["called"], 0.0))
+        gc.collect()
+        gc.freeze()
+        began = said = time.monotonic()
+        counts: dict[str, int] = {}
+        with (self.package.build / "verdicts.jsonl").open("a") as out:
+            for done, mutant in enumerate(mutants, start=1):
+                ids = by_function.get(mutant["called"], [])
+                verdict = self._verdict(mutant, ids, seconds.get(mutant["called"], 0.0))
+                out.write(json.dumps({"key": mutant["key"], "verdict": verdict}) + "\n")
+                out.flush()
+                counts[verdict] = counts.get(verdict, 0) + 1
+                now = time.monotonic()
+                if now - said > SAY_EACH_S or done == len(mutants):
+                    said, left_s = now, (now - began) / done * (len(mutants) - done)
+                    told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+                    print(
+                        f"{self.package.name}: {done} of {len(mutants)} ({told}), {left_s / 60:.0f} min left",
+                        flush=True,
+                    )
+                if minutes and now - began > 60 * minutes:
+                    print(f"{self.package.name}: the time given is used up; the next run goes on from here")
+                    break
+
+    def _verdict(self, mutant: dict[str, str], ids: list[str], seconds: float) -> str:
+        """Killed, survived, timeout (counted as killed), no test, or an error of ours."""
+        if not ids:
+            return "no test"
+
+        def work() -> int:
+            turn_on(f"{mutant['module']}:{mutant['name']}")
+            return 0 if self._run(ids, stop=True) else 1
+
+        code = fork(work, limit_s=20 + 10 * seconds)
+        return "timeout" if code is None else VERDICTS.get(code, f"error {code}")
 
 
 def _examples_of(name: str) -> list[doctest.DocTest]:
@@ -82,22 +185,11 @@ def _examples_hold(module: str) -> bool:
     return not runner.failures
 
 
-def run_tests(package: Package, ids: Iterable[str], *options: str, plugins: Iterable[object] = ()) -> int:
-    """Run tests in this process: pytest's exit code. `ids`: node ids or files of pytest."""
-    return int(pytest.main([*PYTEST, f"--basetemp={package.build / 'tmp'}", *options, *ids], plugins=list(plugins)))
-
-
-def _judged(package: Package, mutant: str, ids: list[str]) -> int:
-    """With a mutant on: 0 when all of `ids` pass. A module's name stands for the examples in its docstrings."""
-    turn_on(mutant)
-    if not all(_examples_hold(module) for module in ids if ".py" not in module):
-        return 1
-    tests = [i for i in ids if ".py" in i]
-    return run_tests(package, tests, "-x") if tests else 0
-
-
 def fork(work: Callable[[], int], limit_s: float | None = None, log: str = os.devnull) -> int | None:
-    """Run `work` in a child and return what it returned; None when it used up `limit_s` of CPU, or three times that by the clock."""
+    """Run `work` in a child and return what it returned; None when it used up `limit_s` of CPU, or did nothing for `IDLE_S`.
+
+    NB: not a limit by the clock alone: on a busy machine slow is not hung.
+    """
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
@@ -117,11 +209,12 @@ def fork(work: Callable[[], int], limit_s: float | None = None, log: str = os.de
         finally:
             sys.stdout.flush()
             os._exit(code)
-    until = time.monotonic() + 3 * limit_s if limit_s is not None else float("inf")
-    pause_s = 0.005
+    pause_s, cpu_s, worked_at = 0.005, 0.0, time.monotonic()
     try:
         while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
-            if time.monotonic() > until:
+            if limit_s is not None and (now_s := _cpu_s(pid)) != cpu_s:
+                cpu_s, worked_at = now_s, time.monotonic()
+            if limit_s is not None and time.monotonic() - worked_at > IDLE_S:
                 return None
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.3, 0.1)
@@ -134,28 +227,11 @@ def fork(work: Callable[[], int], limit_s: float | None = None, log: str = os.de
             os.waitpid(pid, 0)
 
 
-def watched(package: Package) -> dict[str, dict[str, Any]]:
-    """What each test of the package calls; from the last run where neither code nor tests have changed."""
-    kept, digest = package.build / "tests.json", package.digest()
-    if kept.exists() and (found := json.loads(kept.read_text()))["digest"] == digest:
-        return found["tests"]
-
-    def work() -> int:
-        watch = _Watch()
-        run_tests(package, map(str, package.tests()), plugins=[watch])
-        for module in map(package.module_of, package.files()):
-            if _examples_of(module):
-                Switch.hits, began = set(), time.monotonic()
-                held = _examples_hold(module)
-                seconds = time.monotonic() - began
-                watch.tests[module] = {"seconds": seconds, "passed": held, "calls": sorted(Switch.hits)}
-        kept.write_text(json.dumps({"digest": digest, "tests": watch.tests}))
-        return 0
-
-    log = package.build / "tests.log"
-    if fork(work, log=str(log)) != 0:
-        raise SystemExit(f"{package.name}: the tests could not be run without a mutant, see {log}")
-    return json.loads(kept.read_text())["tests"]
+def _cpu_s(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def judges(tests: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
@@ -172,27 +248,8 @@ def judges(tests: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
     return found
 
 
-def verdicts(
-    package: Package, mutants: list[dict[str, str]], tests: dict[str, dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    """One verdict per mutant: killed, survived, timeout (counted as killed) or no test."""
-    by_function = judges(tests)
-    for mutant in mutants:
-        ids = by_function.get(f"{mutant['module']}:{mutant['function']}", [])
-        began = time.monotonic()
-        verdict = "no test"
-        if ids:
-            spent_s = sum(tests[i]["seconds"] for i in ids)
-
-            switch = f"{mutant['module']}:{mutant['name']}"
-            work = functools.partial(_judged, package, switch, ids)
-            code = fork(work, limit_s=20 + 10 * spent_s)
-            verdict = "timeout" if code is None else VERDICTS.get(code, f"error {code}")
-        yield {"key": mutant["key"], "verdict": verdict, "seconds": round(time.monotonic() - began, 2)}
-
-
 def main() -> int:
-    """Judge the mutants whose keys stand in the package's `plan.json`, and add a line to `verdicts.jsonl` for each."""
+    """Judge the mutants of the package's `plan.json`, and add a line to `verdicts.jsonl` for each."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     package = packages()[sys.argv[1]]
     plan = json.loads((package.build / "plan.json").read_text())
@@ -200,31 +257,11 @@ def main() -> int:
         place = importlib.import_module(name).__file__ or ""
         if not Path(place).resolve().is_relative_to(package.build.resolve()):
             raise SystemExit(f"{name} is imported from {place}, not from its mutated copy in {package.build}")
-    tests = watched(package)
-    failing = sorted(name for name, test in tests.items() if not test["passed"])
-    if failing:
-        print(f"{package.name}: {len(failing)} tests fail without a mutant and judge nothing: {failing[:5]}")
-    with open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
-        run_tests(package, map(str, package.tests()), "--collect-only")
-    gc.collect()
-    gc.freeze()
-    began, said, counts = time.monotonic(), time.monotonic(), dict[str, int]()
-    with (package.build / "verdicts.jsonl").open("a") as out:
-        for done, verdict in enumerate(verdicts(package, plan["mutants"], tests), start=1):
-            out.write(json.dumps(verdict) + "\n")
-            out.flush()
-            counts[verdict["verdict"]] = counts.get(verdict["verdict"], 0) + 1
-            now, whole = time.monotonic(), len(plan["mutants"])
-            if now - said > SAY_EACH_S or done == whole:
-                said, left_s = now, (now - began) / done * (whole - done)
-                said_counts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-                print(
-                    f"{package.name}: {done} of {whole} ({said_counts}), about {left_s / 60:.0f} min left", flush=True
-                )
-            if plan["until"] and time.time() > plan["until"]:
-                print(f"{package.name}: the time given is used up; the next run goes on from here")
-                break
-    return 0
+    for mutant in plan["mutants"]:
+        mutant["called"] = f"{mutant['module']}:{mutant['function']}"
+    arguments = [*PYTEST, f"--basetemp={package.build / 'tmp'}", *map(str, package.tests())]
+    code = pytest.main(arguments, plugins=[Judge(package, plan)])
+    return 0 if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) else 1
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +36,10 @@ class Package:
         return ".".join(path.relative_to(self.source).with_suffix("").parts)
 
     def tests(self) -> list[Path]:
-        """Its own tests, and the shared ones that name a mutated module or, of a service, the service."""
-        if self.imported == "headrace":
-            named = "|".join(re.escape(self.module_of(path)) for path in self.files())
-        else:
-            named = re.escape(self.imported)
-        wanted = re.compile(rf"\b({named})\b")
+        """Its own tests, and the shared ones that name what is mutated: one of the modules, or a service's core."""
+        modules = [self.module_of(path) for path in self.files()]
+        named = modules if self.imported == "headrace" else [f"{self.imported}.core"]
+        wanted = re.compile(rf"\b({'|'.join(map(re.escape, named))})\b")
         shared = [p for folder in ("cases", "flow", "contract") for p in Path("tests", folder).glob("test_*.py")]
         libs = [p for root in Path("libs").glob("*/tests") for p in root.rglob("test_*.py")]
         own = [p for root in self.own_tests for p in root.rglob("test_*.py")]
@@ -49,16 +48,34 @@ class Package:
 
     def digest(self) -> str:
         """Changes when anything does that may change a verdict on a mutant that lives: the package's code, or its tests."""
-        found = hashlib.sha256()
+        return digest_of([*self._code(), *self.tests()])
+
+    def digest_of_code(self) -> str:
+        """Changes when anything does that may change which functions a test calls, the tests themselves aside."""
+        return digest_of(self._code())
+
+    def _code(self) -> list[Path]:
         places = [self.source / self.imported, *self.own_tests, Path("tests")]
-        for path in sorted(p for place in places for p in place.rglob("*.py")):
-            found.update(f"{path}\n".encode() + path.read_bytes())
-        return found.hexdigest()[:16]
+        return [p for place in places for p in place.rglob("*.py") if not p.name.startswith("test_")]
+
+
+def digest_of(paths: Iterable[Path]) -> str:
+    """Of files and their names."""
+    found = hashlib.sha256()
+    for path in sorted(paths):
+        found.update(f"{path}\n".encode() + path.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def packages() -> dict[str, Package]:
     """All that `make mutants` goes through, by name."""
-    common = Package("common", "headrace", Path("libs/common/src"), COMMON, (Path("libs/common/tests"),))
+    common = Package(
+        "common",
+        "headrace",
+        Path("libs/common/src"),
+        COMMON,
+        (Path("libs/common/tests/stats"),),
+    )
     cores = [
         Package(root.name, f"headrace_{root.name}", root / "src", ("core/**/*.py",), (root / "tests",))
         for root in sorted(Path("services").iterdir())

@@ -25,10 +25,12 @@ from headrace.features.dataset import Inputs, Rows
 from headrace.features.rows import pin_signature
 from headrace.project import Binary, Deployment, LossChange, Number, Project, Retraining, Training, prior
 from headrace.project.compile import compile_project
-from headrace_monitor.core.asking import request_id_of
-from headrace_monitor.core.evaluation import Seen, evaluate
-from headrace_monitor.core.watch import Said, watch_of
-from headrace_monitor.core.windows import _ROW_DTYPE, _SHADOW_DTYPE
+from headrace_monitor.core.evaluation import WindowInputs, evaluate
+from headrace_monitor.core.facts import FindingFact
+from headrace_monitor.core.findings import findings_of, on_champion, on_training, on_window
+from headrace_monitor.core.late_scores import SHADOW_DTYPE
+from headrace_monitor.core.retrain_requests import TrainingFact, request_id_of
+from headrace_monitor.core.windows import ROW_DTYPE
 from headrace_monitor.core.windows import Rows as WindowRows
 from headrace_trainer.adapters.champion import Champion
 from headrace_trainer.adapters.estimators import build_estimator
@@ -224,7 +226,7 @@ class Player:
         self.project = project_of(self.stream.inputs.shape[1])
         self.deployment = self.project.deployments[0]
         self.signature = pin_signature(self.project, self.deployment, {})
-        self.watch = watch_of(self.deployment, None)
+        self.findings = findings_of(self.deployment, None)
         self.runs, self.champion, self.version = Runs(), None, 0
         self.story = Played(self.stream)
         self.champion: Champion | None
@@ -240,41 +242,48 @@ class Player:
         part = slice(day * RATE, (day + 1) * RATE)
         start_s = BEGIN_S + day * DAY
         closes_s = start_s + DAY + HOUR
-        table = np.zeros(RATE, _ROW_DTYPE)
+        table = np.zeros(RATE, ROW_DTYPE)
         table["at_s"] = self.stream.at_s[part]
         table["version"], table["kind"], table["role"] = (self.version, 0, 1) if self.model is not None else (0, 1, 4)
         table["score"] = 0.5 if self.model is None else self._scores(part)
-        rows = WindowRows(table, self.stream.labels[part], np.empty(0, _SHADOW_DTYPE))
-        window = evaluate(Seen(self.project, self.deployment, rows, (), {}, {}, 0.0), start_s, (0, 0), None)
+        rows = WindowRows(table, self.stream.labels[part], np.empty(0, SHADOW_DTYPE))
+        window = evaluate(WindowInputs(self.project, self.deployment, rows, (), {}, {}, 0.0), start_s, (0, 0), None)
         served = self.version if self.model is not None else None
-        saying = deque(self.watch.on_window(window, served, closes_s))
-        while saying:
-            match said := saying.popleft():
+        step = on_window(self.findings, window, served, closes_s)
+        self.findings = step.state
+        facts = deque(step.facts)
+        while facts:
+            match fact := facts.popleft():
                 case FindingOpened(kind="drift"):
                     self.story.found_s.append(window.to_s)
-                    self.story.changed_at_s.append(said.changed_at_s or 0.0)
+                    self.story.changed_at_s.append(fact.changed_at_s or 0.0)
                 case FindingResolved(kind="drift"):
-                    self.story.resolved.append(said.reason)
+                    self.story.resolved.append(fact.reason)
                 case RetrainRequested():
-                    saying += self._asked(said, day)
+                    facts += self._asked(fact, day)
 
     def _scores(self, part: slice) -> Floats:
         return self.model.predict_proba(self.stream.inputs[part].astype(np.float32))[:, 1]
 
-    def _asked(self, request: RetrainRequested, day: int) -> list[Said]:
+    def _asked(self, request: RetrainRequested, day: int) -> list[FindingFact]:
         assert request.clock_s is not None
         step = on_request(
             self.runs, request, request_id_of(request), self.deployment, request.clock_s, int(request.clock_s * 1000)
         )
         (answer,), self.runs = step.facts, step.state
-        said = self.watch.on_training(answer)
+        facts = self._reported(answer)
         if not isinstance(answer, RetrainAccepted):
             self.story.runs.append((request.cause, "refused", getattr(answer, "reason", "")))
-            return said
+            return facts
         finished = self._run(answer, day)
         self.story.runs.append((answer.cause, finished.outcome, finished.reason))
         self.runs = apply(self.runs, finished)
-        return said + self.watch.on_training(finished)
+        return facts + self._reported(finished)
+
+    def _reported(self, fact: TrainingFact) -> list[FindingFact]:
+        step = on_training(self.findings, fact)
+        self.findings = step.state
+        return list(step.facts)
 
     def _run(self, accepted: RetrainAccepted, day: int) -> TrainingFinished:
         stream, count = self.stream, (day + 1) * RATE
@@ -314,7 +323,7 @@ class Player:
         )  # fmt: skip
         self.champion = Champion(registered, Asked(model), Asked(gated.twin))
         self.model = model
-        self.watch.on_champion(self.version, accepted.clock_s)
+        self.findings = on_champion(self.findings, self.version).state
         self.story.switches.append(Switch(count, accepted.cause, model, rows))
 
 

@@ -20,7 +20,8 @@ from headrace.log.port import Out, Record, TopicPartition
 from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace_monitor.core.services import Services
+from headrace_monitor.adapters.outside import Outside
+from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.shell import MonitorShard
 
 DAY = 86_400.0
@@ -46,7 +47,7 @@ class Monitor:
 
     def __init__(self, *projects: ProjectDefinition, learn: Learn | None = None) -> None:
         self.learn = learn
-        self.clock, self.services = ManualClock(NOW), Services()
+        self.clock, self.liveness = ManualClock(NOW), Liveness()
         self.ends: dict[TopicPartition, int] = {TopicPartition(t, 0): 0 for t in (DECISIONS, OUTCOMES, FACTS)}
         self.shard = self.make(projects)
         self.outs: list[Out] = []
@@ -56,7 +57,7 @@ class Monitor:
         async def behind() -> Mapping[TopicPartition, int]:
             return dict.fromkeys(self.ends, 0)
 
-        return MonitorShard(TOPICS, projects, self.clock, self.services, behind, learn=self.learn)
+        return MonitorShard(TOPICS, projects, self.clock, self.liveness, Outside(behind, learn=self.learn))
 
     async def start(self, committed: Mapping[TopicPartition, int] | None = None) -> Mapping[TopicPartition, int]:
         return await self.shard.on_start(committed or {})
@@ -93,7 +94,7 @@ class Monitor:
         for who in (service, "monitor"):
             report = HealthReported(who, (who == service and instance) or who, True, **(more if who == service else {}))  # type: ignore[arg-type]
             record = Record("ops.health.v1", 0, 0, None, None, (), int(self.clock.now_s() * 1000))
-            self.services.take(Message(record, Envelope("", "", "", 0.0), report))
+            self.liveness.on_record(report, record)
 
     @property
     def events(self) -> list:

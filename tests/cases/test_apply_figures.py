@@ -8,7 +8,7 @@ from headrace.project import Binary, Deployment, Multiclass, Number, PageHinkley
 from headrace.project.faults import applicable
 from headrace.stats.figures import FIGURES
 from headrace.stats.losses import BINARY, CLASSES, NUMBER
-from headrace_monitor.core.watch import watch_of
+from headrace_monitor.core.findings import findings_of, on_champion, on_window
 
 DAY_S = 86_400.0
 LABELS = {
@@ -34,14 +34,13 @@ def window(day: int, figure: str, value: float) -> WindowClosed:
 
 @pytest.mark.parametrize(("kind", "figure"), ALL)
 def test_a_figure_that_is_accepted_is_fed_and_named_in_the_finding(kind: str, figure: str) -> None:
-    watch = watch_of(deployment(kind, figure), None)
-    watch.on_champion(1, 0.0)
-    said = [
-        found
-        for day in range(40)
-        for found in watch.on_window(window(day, figure, 0.3 if day < 20 else 0.8), 1, day * DAY_S)
-    ]
-    (opened,) = [found for found in said if isinstance(found, FindingOpened)]
+    findings = on_champion(findings_of(deployment(kind, figure), None), 1).state
+    facts = []
+    for day in range(40):
+        step = on_window(findings, window(day, figure, 0.3 if day < 20 else 0.8), 1, day * DAY_S)
+        findings = step.state
+        facts += step.facts
+    (opened,) = [found for found in facts if isinstance(found, FindingOpened)]
     assert opened.kind == "drift"
     assert opened.summary.startswith(f"{TOLD[figure]} of version 1 has risen from 0.300 to 0.800")
     assert opened.at_s >= 20 * DAY_S

@@ -8,9 +8,9 @@ import pytest
 from tests.cases.declared_projects import written
 
 from headrace.errors import Misconfigured
-from headrace.project.threads import TransformThread
 from headrace_cli.main import run
 from headrace_cli.projects.apply import check_project
+from headrace_pipeline.adapters.threads import TransformThread
 
 HEAD = "from headrace.project import *\n\n"
 END = '\nproject = Project("p", [Deployment("d", unit="u", inputs=[Number("x")])])\n'

@@ -32,8 +32,8 @@ from headrace.project import (
 from headrace.project.compile import compile_project
 from headrace.project.deployments import LabelKind, Rung
 from headrace.stats.losses import losses
-from headrace_monitor.core.evaluation import Seen, evaluate
-from headrace_monitor.core.watch import watch_of
+from headrace_monitor.core.evaluation import WindowInputs, evaluate
+from headrace_monitor.core.findings import findings_of, on_window
 from headrace_monitor.core.windows import Windows
 from headrace_trainer.adapters.champion import Champion
 from headrace_trainer.adapters.estimators import build_estimator
@@ -99,7 +99,7 @@ class PlayerOf(Player):
         assert self.deployment.label is not None
         self.target = target_of(self.deployment.label, stream.labels)
         self.signature = pin_signature(self.project, self.deployment, {})
-        self.watch = watch_of(self.deployment, None)
+        self.findings = findings_of(self.deployment, None)
 
     def _day(self, day: int) -> None:
         windows, closes_s = Windows(self.deployment), BEGIN_S + (day + 1) * DAY + HOUR
@@ -108,22 +108,24 @@ class PlayerOf(Player):
             self._decided(row, said) for row, said in zip(range(*part.indices(10**9)), self._said(part), strict=True)
         ]
         for n, decision in enumerate(decisions):
-            windows.decide(decision, 0, n)
+            windows.add_decision(decision, 0, n)
             label = float(self.stream.labels[part][n])
-            windows.observe(Told(decision.unit, label, decision.at_s + HOUR, f"o{decision.unit}"))
+            windows.add_outcome(Told(decision.unit, label, decision.at_s + HOUR, f"o{decision.unit}"))
         rows = windows.rows_of(BEGIN_S + day * DAY, closes_s)
         window = evaluate(
-            Seen(self.project, self.deployment, rows, decisions, {}, {}, 0.0), BEGIN_S + day * DAY, (0, 0), None
+            WindowInputs(self.project, self.deployment, rows, decisions, {}, {}, 0.0), BEGIN_S + day * DAY, (0, 0), None
         )
         assert window.verdict == "PASS"
-        for said in self.watch.on_window(window, rows.served_version, closes_s):
-            match said:
+        step = on_window(self.findings, window, rows.served_version, closes_s)
+        self.findings = step.state
+        for fact in step.facts:
+            match fact:
                 case FindingOpened(kind="drift"):
                     self.story.found_s.append(window.to_s)
                 case FindingResolved(kind="drift"):
-                    self.story.resolved.append(said.reason)
+                    self.story.resolved.append(fact.reason)
                 case RetrainRequested():
-                    self._asked(said, day)
+                    self._asked(fact, day)
 
     def _said(self, part: slice) -> Any:
         if self.model is None:

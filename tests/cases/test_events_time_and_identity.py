@@ -29,8 +29,7 @@ from headrace.project import Count, Deduplicate, Deployment, FeatureView, Join, 
 from headrace.project.compile import compile_project
 from headrace.project.compile_streams import event_struct
 from headrace_feature.adapters.admission import Admission
-from headrace_feature.core.views import SourceFold
-from headrace_feature.shell import take
+from headrace_feature.core.source_fold import SourceFold
 
 START = 1_364_774_400.0
 NOW_MS = int(START * 1000)
@@ -84,7 +83,7 @@ class Both:
         for found in records:
             self.table.take(CODEC.decode(found))
             try:
-                take(self.fold, ADMISSION.decode(found))
+                self.fold.on_record(ADMISSION.decode(found))
             except Poison as poison:
                 self.refused.append(poison.reason)
         self.fold.fold()
@@ -131,7 +130,7 @@ def test_parts_that_hold_the_separator_are_two_entities() -> None:
     struct = event_struct(project.sources[0])
     for n, (x, y) in enumerate([("a|b", "c"), ("a", "b|c"), ("a\\", "b|c"), ("a", "\\|b|c")]):
         event = struct(at=START, x=x, y=y)
-        fold.take(event)
+        fold.on_event(event)
         table.add(event, 0, n)
     fold.fold()
     entities = {entity for _, entity in fold.tiles}
@@ -256,7 +255,7 @@ import msgspec
 from headrace.features.plan import available_s
 from headrace.project import Source, Outcome
 from headrace.project.compile import compile_source
-from headrace.project.contract import _at_s
+from headrace_pipeline.core.contract import _at_s
 from headrace.project.streams import at_seconds
 class E(msgspec.Struct):
     at: datetime

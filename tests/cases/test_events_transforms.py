@@ -17,9 +17,9 @@ from headrace.log.envelope import Origin
 from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Key, Outcome, Project, RawStream, Source, outcomes, pipeline
 from headrace.project.compile import compile_project
-from headrace.project.contract import Contract
-from headrace.project.hosting import TransformRunner, targets_of
-from headrace.project.threads import MOST_OUTPUT_BYTES, MOST_OUTPUTS
+from headrace_pipeline.adapters.runner import TransformRunner
+from headrace_pipeline.core.contract import Contract, targets_of
+from headrace_pipeline.core.handled import MOST_OUTPUT_BYTES, MOST_OUTPUTS
 
 NOW_MS = 1_364_774_400_000
 NOW_S = NOW_MS / 1000

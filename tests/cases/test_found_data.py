@@ -23,7 +23,7 @@ from headrace.log.envelope import Envelope
 from headrace.log.port import Record
 from headrace.log.topics import Topics
 from headrace.log.unpacking import MAX_UNPACKED_BYTES, MAX_WORK_BYTES, Batches, TotalRecords
-from headrace.project.contract import read_raw
+from headrace_pipeline.core.contract import read_raw
 
 NOW_MS = 1_700_000_000_000
 

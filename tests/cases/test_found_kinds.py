@@ -25,13 +25,13 @@ from headrace.project.labels import value_of, why_not_label
 from headrace.registry.state import Registry
 from headrace.testing.registry import CANARY, command, folded, verdict, version_of
 from headrace_cli.evidence.rollouts import Board
-from headrace_monitor.core.analysis import begin
-from headrace_monitor.core.counting import Seen
 from headrace_monitor.core.evidence import unmeasured
+from headrace_monitor.core.rollout_analysis import begin
+from headrace_monitor.core.rollout_requests import Seen
 from headrace_monitor.core.windows import Windows
-from headrace_registry.core import versions
-from headrace_registry.core.case import Warmed
-from headrace_registry.core.rollout import decide
+from headrace_registry.core.machine import Warmed
+from headrace_registry.core.registration import on_register
+from headrace_registry.core.rollout import on_message
 
 HOUR_S = 3600.0
 
@@ -53,12 +53,12 @@ def test_a_late_score_is_of_its_own_request_however_often_a_unit_is_asked_at_one
     for n, request in enumerate(told):
         answer = Served(Score(1, "m", 0.5))
         decision = DecisionMade(request, "d", "u1", n * apart_s, answer, n, shadows_due=(2,))
-        windows.decide(decision, 0, n)
+        windows.add_decision(decision, 0, n)
     for n, (request, value) in reversed(list(enumerate(told.items()))):
         scored = ShadowScored(request, "d", "u1", 2, n * apart_s, Score(2, "m", value))
-        windows.score_late(scored, 0, 0)
-        windows.score_late(scored, 0, 0)
-    windows.observe(Told("u1", 1.0, HOUR_S))
+        windows.add_late_score(scored, 0, 0)
+        windows.add_late_score(scored, 0, 0)
+    windows.add_outcome(Told("u1", 1.0, HOUR_S))
     rows = windows.rows_of(0.0, 3 * HOUR_S)
     by_row = {int(row): float(score) for row, _, score in rows.shadows}
     assert by_row == dict(enumerate(told.values()))
@@ -79,9 +79,9 @@ GIVEN = {
 
 
 def registered(label: LabelDefinition | None, given: Mapping[str, object]) -> VersionRegistered | CommandRefused:
-    (fact,) = versions.on_register(
+    (fact,) = on_register(
         Registry(), command(**given), "c", is_declared=True, has_artifact=True, now_s=0.0, label=label
-    )
+    ).facts
     return fact
 
 
@@ -158,17 +158,17 @@ def test_two_versions_that_give_different_things_are_not_compared_but_may_be_swi
     champion: Mapping[str, object], challenger: Mapping[str, object], is_alike: bool
 ) -> None:
     state = folded(Registry(), [version_of(1, **champion), version_of(2, **challenger)])
-    state = folded(state, decide(state, "d", StartRollout("d", 1, "r", "me"), "s1"))
-    state = folded(state, decide(state, "d", Warmed()))
+    state = on_message(state, "d", StartRollout("d", 1, "r", "me"), "s1").state
+    state = on_message(state, "d", Warmed()).state
     assert state.entry("d").aliases["champion"] == 1
-    compared = decide(state, "d", StartRollout("d", 2, "r", "me"), "s2", CANARY)
+    compared = on_message(state, "d", StartRollout("d", 2, "r", "me"), "s2", CANARY).facts
     if is_alike:
         assert any(isinstance(fact, RolloutStarted) for fact in compared)
         return
     (refused,) = compared
     assert isinstance(refused, CommandRefused)
     assert "--policy blue-green" in refused.reason
-    switched = decide(state, "d", StartRollout("d", 2, "r", "me", policy="blue_green"), "s3", CANARY)
+    switched = on_message(state, "d", StartRollout("d", 2, "r", "me", policy="blue_green"), "s3", CANARY).facts
     assert any(isinstance(fact, RolloutStarted) for fact in switched)
 
 
@@ -176,11 +176,11 @@ def test_a_version_that_waited_and_can_no_longer_be_compared_is_told_of_and_begi
     state = folded(Registry(), [version_of(n, **GIVEN["binary"]) for n in (1, 2)])
     state = folded(state, [version_of(3, **GIVEN["number"])])
     for version in (1, 2):
-        state = folded(state, decide(state, "d", StartRollout("d", version, "r", "me"), f"s{version}"))
+        state = on_message(state, "d", StartRollout("d", version, "r", "me"), f"s{version}").state
         if version == 1:
-            state = folded(state, decide(state, "d", Warmed()))
+            state = on_message(state, "d", Warmed()).state
     state = folded(state, [RolloutQueued("d", 3, "version 2 is under way", "trainer")])
-    facts = decide(state, "d", Warmed(), plan=CANARY)
+    facts = on_message(state, "d", Warmed(), plan=CANARY).facts
     assert any(isinstance(fact, RolloutCompleted) for fact in facts)
     assert not any(isinstance(fact, RolloutStarted) for fact in facts)
     (refused,) = [fact for fact in facts if isinstance(fact, CommandRefused)]
@@ -189,10 +189,10 @@ def test_a_version_that_waited_and_can_no_longer_be_compared_is_told_of_and_begi
 
 def test_a_rollout_that_is_on_the_log_goes_on_whatever_its_versions_give() -> None:
     state = folded(Registry(), [version_of(1, **GIVEN["binary"]), version_of(2, **GIVEN["number"])])
-    state = folded(state, decide(state, "d", StartRollout("d", 1, "r", "me"), "s1"))
-    state = folded(state, decide(state, "d", Warmed()))
+    state = on_message(state, "d", StartRollout("d", 1, "r", "me"), "s1").state
+    state = on_message(state, "d", Warmed()).state
     state = folded(state, [RolloutStarted("d", "r1", 2, "canary", "r", CANARY, 1)])
-    assert any(isinstance(fact, RolloutAdvanced) for fact in decide(state, "d", Warmed(), plan=CANARY))
+    assert any(isinstance(fact, RolloutAdvanced) for fact in on_message(state, "d", Warmed(), plan=CANARY).facts)
 
 
 def test_a_rollout_that_waits_for_labels_says_why_there_are_none() -> None:
@@ -220,14 +220,13 @@ def test_a_rollout_by_a_label_of_less_than_two_classes_says_that_it_cannot_be_me
     classes: tuple[str, ...],
 ) -> None:
     deployment = replace(binary(), label=replace(KINDS["classes"], classes=classes))
-    trial = begin(deployment, RolloutStarted("d", "r1", 2, "canary", "r", CANARY, 1))
+    analysis = begin(deployment, RolloutStarted("d", "r1", 2, "canary", "r", CANARY, 1))
     for n in range(3_000):
         control, new = Score(1, "m", None, (0.2, 0.8)), Score(2, "n", None, (0.3, 0.7))
         decision = DecisionMade(f"r{n}", "d", f"u{n}", n * 60.0, Served(control), n, shadows=(new,), assigned=1)
-        trial.take([Seen("p/0", n, decision)])
-        trial.observe(Told(f"u{n}", 1.0, n * 60.0 + 1))
-    verdict = trial.look(3_000 * 60.0)
-    assert verdict is not None
+        analysis.take([Seen("p/0", n, decision)])
+        analysis.add_outcome(Told(f"u{n}", 1.0, n * 60.0 + 1))
+    (verdict,) = analysis.look(3_000 * 60.0).facts
     assert verdict.labels == UNMEASURED
     assert any("names no classes" in found.detail for found in verdict.evidence)
 

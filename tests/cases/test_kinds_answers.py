@@ -28,7 +28,7 @@ from headrace_cli.projects.plan import plan_of
 from headrace_gateway.core.answers import described_outputs, outputs_of
 from headrace_inference.adapters.models import Pace, ask
 from headrace_inference.core.ladder import answer_of, choose_step, steps_of
-from headrace_registry.core import versions
+from headrace_registry.core.registration import on_register
 
 KIND = Multiclass("kind", ["cat", "dog", "owl"], "1h")
 PETS = LabelDefinition("kind", "classes", 3600.0, classes=("cat", "dog", "owl"))
@@ -193,7 +193,7 @@ def test_a_file_with_another_number_of_classes_than_are_named_is_not_served() ->
 @pytest.mark.parametrize("places", [(0, 0), (3, 1), (-1, 0)])
 def test_places_that_are_none_are_refused(places: tuple[int, ...]) -> None:
     asked = command(output="classes", classes=PETS.classes, class_places=places)
-    (fact,) = versions.on_register(Registry(), asked, "c", is_declared=True, has_artifact=True, now_s=0.0, label=PETS)
+    (fact,) = on_register(Registry(), asked, "c", is_declared=True, has_artifact=True, now_s=0.0, label=PETS).facts
     assert isinstance(fact, CommandRefused)
     assert "class_places" in fact.reason
 

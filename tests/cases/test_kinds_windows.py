@@ -16,10 +16,10 @@ from headrace.project import Binary, Canary, Deployment, Multiclass, Number, Pag
 from headrace.project.compile import compile_project
 from headrace.project.deployments import LabelKind
 from headrace.project.labels import value_of, why_no_rollout_verdict
-from headrace_monitor.core.analysis import begin
-from headrace_monitor.core.counting import Seen as OneDecision
-from headrace_monitor.core.evaluation import Seen, evaluate
-from headrace_monitor.core.watch import watch_of
+from headrace_monitor.core.evaluation import WindowInputs, evaluate
+from headrace_monitor.core.findings import findings_of, on_champion, on_window
+from headrace_monitor.core.rollout_analysis import begin
+from headrace_monitor.core.rollout_requests import Seen
 from headrace_monitor.core.windows import Windows
 
 DAY_S, HOUR_S = 86_400.0, 3600.0
@@ -41,13 +41,13 @@ def closed(
     deployment = project.deployment("d")
     windows = Windows(deployment)
     for n, decision in enumerate(decisions):
-        windows.decide(decision, 0, n)
+        windows.add_decision(decision, 0, n)
     for decision, found in zip(decisions, labels, strict=False):
         if deployment.label is not None:
             value = value_of(deployment.label, found)  # ty: ignore[invalid-argument-type]  # of every kind
-            windows.observe(Told(decision.unit, value, decision.at_s + HOUR_S, f"o-{decision.request_id}"))
+            windows.add_outcome(Told(decision.unit, value, decision.at_s + HOUR_S, f"o-{decision.request_id}"))
     rows = windows.rows_of(0.0, DAY_S + 2 * HOUR_S)
-    seen = Seen(project, deployment, rows, decisions if reads_again else (), {}, {}, 0.0)
+    seen = WindowInputs(project, deployment, rows, decisions if reads_again else (), {}, {}, 0.0)
     return evaluate(seen, 0.0, (0, 0), None)
 
 
@@ -125,8 +125,7 @@ def test_what_is_not_measured_says_why(
 @pytest.mark.parametrize(("label", "field"), [(TREE, "log_loss"), (PRICE, "squared_error")])
 def test_the_loss_of_every_kind_is_watched_for_drift(label: LabelKind, field: str) -> None:
     project = declared(label)
-    watch = watch_of(project.deployment("d"), None)
-    watch.on_champion(1, 0.0)
+    findings = on_champion(findings_of(project.deployment("d"), None), 1).state
     opened: list[int] = []
     for day in range(20):
         loss = 0.3 if day < 10 else 0.9
@@ -134,7 +133,9 @@ def test_the_loss_of_every_kind_is_watched_for_drift(label: LabelKind, field: st
         window = WindowClosed(
             "d", day * DAY_S, (day + 1) * DAY_S, 1000, 1000, None, "PASS", (replace(known, **{field: loss}),)
         )
-        opened += [day for found in watch.on_window(window, 1, (day + 1) * DAY_S) if isinstance(found, FindingOpened)]
+        step = on_window(findings, window, 1, (day + 1) * DAY_S)
+        findings = step.state
+        opened += [day for found in step.facts if isinstance(found, FindingOpened)]
     assert opened
     assert 10 <= opened[0] <= 12
 
@@ -144,7 +145,7 @@ def test_the_scores_of_two_regressions_are_compared_within_the_declared_range() 
     canary = compile_project(
         Project("p", deployments=[Deployment("d", "u", [Number("x")], label=PRICE, rollout=Canary())])
     ).deployment("d")
-    trial = begin(deployment, RolloutStarted("d", "r1", 2, "canary", "r", canary.rollout, 1))
+    analysis = begin(deployment, RolloutStarted("d", "r1", 2, "canary", "r", canary.rollout, 1))
     for n in range(500):
         decision = DecisionMade(
             f"r{n}",
@@ -156,9 +157,8 @@ def test_the_scores_of_two_regressions_are_compared_within_the_declared_range() 
             shadows=(Score(2, "n", 300 + n % 100),),
             assigned=1,
         )
-        trial.take([OneDecision("p/0", n, decision)])
-    verdict = trial.look(500 * 60.0)
-    assert verdict is not None
+        analysis.take([Seen("p/0", n, decision)])
+    (verdict,) = analysis.look(500 * 60.0).facts
     (distance,) = [found for found in verdict.evidence if found.metric == "distribution"]
     assert (distance.verdict, distance.measured) == ("FAIL", 1.0)
     (labels,) = [found for found in verdict.evidence if found.kind == "label"]

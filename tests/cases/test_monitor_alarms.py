@@ -14,15 +14,13 @@ from headrace.events.inference import (
 )
 from headrace.events.ops import PartitionResumed, PartitionStopped
 from headrace.events.registry import Route
-from headrace.log.codec import Message
-from headrace.log.envelope import Envelope
 from headrace.log.port import Record
-from headrace_monitor.core.serving import InferenceFact
+from headrace_monitor.core.serving_alarms import InferenceFact
 
 
 def stop_of(monitor: Monitor, event: object) -> None:
     record = Record("ops.stops.v1", 0, 0, b"feature/events.x.v1/1", None, (), int(NOW * 1000))
-    monitor.services.take(Message(record, Envelope("", "", "", 0.0), event))
+    monitor.liveness.on_record(event, record)
 
 
 async def test_a_stopped_partition_alerts_until_it_goes_on() -> None:

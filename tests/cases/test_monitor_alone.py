@@ -35,16 +35,16 @@ from headrace.project.compile import compile_project
 
 
 async def test_a_window_that_cannot_be_evaluated_is_told_and_all_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from headrace_monitor import closing
+    from headrace_monitor.core import evaluation
 
-    evaluate = closing.evaluate
+    evaluate = evaluation.evaluate
 
-    def fails(seen, *more):
-        if seen.deployment.name == "bad" and more[0] == 0.0:
+    def fails(inputs, *more):
+        if inputs.deployment.name == "bad" and more[0] == 0.0:
             raise ZeroDivisionError("float division by zero")
-        return evaluate(seen, *more)
+        return evaluate(inputs, *more)
 
-    monkeypatch.setattr(closing, "evaluate", fails)
+    monkeypatch.setattr(evaluation, "evaluate", fails)
     monitor = Monitor(compiled(one("bad"), one("good")))
     await monitor.start()
     await monitor.live("bad")
@@ -61,7 +61,7 @@ async def released(*names: str) -> Monitor:
     monitor = Monitor(compiled(*(one(name, rollout=Canary(min_decisions=5)) for name in names)))
     await monitor.start()
     for name in names:
-        plan = monitor.shard.deployments.declared[name].rollout
+        plan = monitor.shard.core.deployments.declared[name].rollout
         for topic, event in (
             (RELEASES, RolloutStarted(name, f"r-{name}", 2, "canary", "", plan, 1, clock_s=0.0)),
             (ROUTES, Route(name, {1: 0.5, 2: 0.5}, "s", 1, rollout=f"r-{name}")),
@@ -73,16 +73,16 @@ async def released(*names: str) -> Monitor:
 
 def breaks(patch: pytest.MonkeyPatch, what: str, name: str) -> None:
     """A step of the analysis raises, for one deployment."""
-    from headrace_monitor.core.analysis import Trial
+    from headrace_monitor.core.rollout_analysis import RolloutAnalysis
 
-    works = getattr(Trial, what)
+    works = getattr(RolloutAnalysis, what)
 
-    def step(trial: Trial, *more: object, **most: object) -> object:
-        if trial.deployment.name == name:
+    def step(analysis: RolloutAnalysis, *more: object, **most: object) -> object:
+        if analysis.deployment.name == name:
             raise ZeroDivisionError("float division by zero")
-        return works(trial, *more, **most)
+        return works(analysis, *more, **most)
 
-    patch.setattr(Trial, what, step)
+    patch.setattr(RolloutAnalysis, what, step)
 
 
 @pytest.mark.parametrize("what", ["on_advanced", "take", "look"])
@@ -194,15 +194,15 @@ async def test_an_apply_of_another_project_touches_nothing() -> None:
     monitor = Monitor(mine)
     await monitor.start()
     await monitor.live("d")
-    windows, watch, count = (
-        monitor.shard.deployments.watched["d"].windows,
-        monitor.shard.deployments.watched["d"].watch,
+    windows, findings, count = (
+        monitor.shard.core.deployments.watched["d"].windows,
+        monitor.shard.core.deployments.watched["d"].findings,
         len(monitor.outs),
     )
     monitor.shard.apply([mine, compiled(one("other"), name="q")])
     await monitor.tick()
-    assert monitor.shard.deployments.watched["d"].windows is windows
-    assert monitor.shard.deployments.watched["d"].watch is watch
+    assert monitor.shard.core.deployments.watched["d"].windows is windows
+    assert monitor.shard.core.deployments.watched["d"].findings is findings
     assert len(monitor.outs) == count
     await monitor.live("other")
     assert [w.requests for w in monitor.windows("other")] == [10, 10]
@@ -212,10 +212,10 @@ async def test_a_deployment_that_changed_keeps_its_open_requests_and_its_memory(
     monitor = Monitor(compiled(one("d")))
     await monitor.start()
     await monitor.live("d", days=3)
-    before = monitor.shard.deployments.watched["d"].watch.closed_cohorts
+    before = monitor.shard.core.deployments.watched["d"].findings.windows_closed
     monitor.shard.apply([compiled(one("d", cohort="48h", owner="me"))])
     await monitor.live("d", since=3)
-    assert monitor.shard.deployments.watched["d"].watch.closed_cohorts == before + 1
+    assert monitor.shard.core.deployments.watched["d"].findings.windows_closed == before + 1
     last = monitor.windows("d")[-1]
     assert (last.from_s, last.to_s - last.from_s, last.requests) == (2 * DAY, 2 * DAY, 20)
 
@@ -306,7 +306,7 @@ async def test_events_of_a_source_that_nobody_asks_about_do_not_grow_beyond_thei
     struct = msgspec.defstruct("Tick", [("at", float), ("who", str), ("size", float)], frozen=True)
     for n in range(60_000):
         record = Record("events.ticks.v1", 0, n, b"k", None, (), int(NOW * 1000))
-        sources.take("ticks", Message(record, Envelope("", "", "", n * 1.0), struct(float(n), "AA", 1.0)))
+        sources.add("ticks", struct(float(n), "AA", 1.0), None, record)
         if sources.is_loose:
             sources.tidy(-math.inf)
     sources.tidy(-math.inf)
@@ -323,7 +323,7 @@ def test_labels_of_units_that_are_never_asked_about_are_bounded_and_counted() ->
     assert label is not None
     labels = Labels(label, limit_bytes=48 * 1000)
     for n in range(3000):
-        labels.observe(Told(f"u{n}", 1.0, n * 600.0))
+        labels.add(Told(f"u{n}", 1.0, n * 600.0))
     assert 800 <= len(labels) <= 1000
     assert labels.held_bytes <= 48_000
     assert labels.dropped == 3000 - len(labels)

@@ -89,7 +89,7 @@ async def test_a_new_source_is_read_by_the_same_shard_which_keeps_its_windows(pl
     await ensure_topics(log, topics.specs(compile_project(WITH_SOURCE)))
     await apply(WITH_SOURCE)
     async with asyncio.timeout(30):
-        while monitor._shard is None or "e" not in monitor._shard.deployments.watched:
+        while monitor._shard is None or "e" not in monitor._shard.core.deployments.watched:
             await asyncio.sleep(0.02)
     assert monitor._shard is first
     await ask(90, 180)

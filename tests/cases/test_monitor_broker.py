@@ -122,7 +122,7 @@ async def test_a_replay_at_full_speed_partition_by_partition_gives_whole_windows
         shard, states = monitor._shard, len(await world.read("monitor.state", MonitorState))
         await world.apply(applied("other", project="q"))
         async with asyncio.timeout(20):
-            while shard is not None and "other" not in shard.deployments.declared:
+            while shard is not None and "other" not in shard.core.deployments.declared:
                 await asyncio.sleep(0.05)
         assert monitor._shard is shard
         assert len(await world.read("monitor.state", MonitorState)) == states

@@ -15,7 +15,8 @@ from headrace.log.port import Record, TopicPartition
 from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace_monitor.core.services import Services
+from headrace_monitor.adapters.outside import Outside
+from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.shell import MonitorShard
 
 DAY = 86_400.0
@@ -31,7 +32,7 @@ class Stream:
         self.per_day, self.count = per_day, 0
         self.health, self.clock = Health("monitor", "m"), ManualClock(NOW)
         project = compile_project(Project("p", [Deployment("d", "u", [Number("x")], label=Binary("y", horizon="36h"))]))
-        self.shard = MonitorShard(TOPICS, [project], self.clock, Services(), self.behind, health=self.health)
+        self.shard = MonitorShard(TOPICS, [project], self.clock, Liveness(), Outside(self.behind), self.health)
 
     async def behind(self) -> Mapping[TopicPartition, int]:
         return {TopicPartition(t, p): 0 for t in (DECISIONS, OUTCOMES) for p in (0, 1)}
@@ -104,4 +105,4 @@ async def test_half_an_hour_at_200_a_second_with_labels_a_day_late_does_not_grow
     assert now <= 1.1 * then
     states, limits = stream.health.state_bytes, stream.health.state_limits
     assert all(states[name] <= limits[name] for name in states)
-    assert stream.shard.deployments.watched["d"].watch.closed_cohorts >= 12
+    assert stream.shard.core.deployments.watched["d"].findings.windows_closed >= 12

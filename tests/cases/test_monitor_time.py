@@ -21,8 +21,9 @@ from headrace.log.port import Out, Record, TopicPartition
 from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
+from headrace_monitor.adapters.outside import Outside
 from headrace_monitor.core.clock import Clocks, Reading, level
-from headrace_monitor.core.services import Services
+from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.shell import MonitorShard
 
 DAY = 86_400.0
@@ -179,9 +180,8 @@ class Replay:
         async def undecided() -> Mapping[int, int]:
             return {p: len(self.log[TopicPartition(DECISIONS, p)]) - self.decided[p] for p in range(PARTITIONS)}
 
-        shard = MonitorShard(
-            TOPICS, [project()], self.clock, Services(), behind, undecided=undecided, health=self.health
-        )
+        outside = Outside(behind, undecided=undecided)
+        shard = MonitorShard(TOPICS, [project()], self.clock, Liveness(), outside, self.health)
         await shard.on_start({})
         return shard
 
@@ -306,5 +306,5 @@ async def test_requests_of_more_days_than_there_may_be_windows_close_the_oldest_
     for tp in list(replay.log)[:2]:
         outs += (await shard.on_batch(replay.log[tp])).outs
     outs += (await shard.on_tick()).outs
-    assert len(shard.deployments.watched["d"].windows.open) <= 50
+    assert len(shard.core.deployments.watched["d"].windows.open) <= 50
     assert {w.verdict for w in closed(outs)} == {"UNMEASURED"}

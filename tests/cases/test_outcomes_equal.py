@@ -61,10 +61,10 @@ def test_every_window_closes_with_the_labels_of_plain_loops(seed: int, absent: s
             windows.drop(start_s, closes_s)
         if isinstance(found, Request):
             by_offset[len(by_offset)] = found
-            windows.decide(decision(found, 0), 0, len(by_offset) - 1)
+            windows.add_decision(decision(found, 0), 0, len(by_offset) - 1)
         elif isinstance(found, Outcome):
             log.append(found)
-            windows.observe(told(found))
+            windows.add_outcome(told(found))
     assert seen == len(requests)
     assert known > 60
 
@@ -89,7 +89,7 @@ def test_every_block_of_a_rollout_closes_with_the_labels_of_plain_loops(seed: in
             blocks.put(found.unit, found.at_s, Score(2, "", 0.9), Score(1, "", 0.5), found.id)
         elif isinstance(found, Outcome):
             log.append(found)
-            blocks.observe(told(found))
+            blocks.add_outcome(told(found))
     assert labelled > 60
 
 

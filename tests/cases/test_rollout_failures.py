@@ -30,9 +30,9 @@ from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evide
 from headrace.features.outcomes import Told
 from headrace.project import Binary, Canary, Deployment, Guardrail, Number, Project
 from headrace.project.compile import compile_project
-from headrace_monitor.core.analysis import Trial, begin
-from headrace_monitor.core.arms import WAIT_BYTES
-from headrace_monitor.core.counting import Seen
+from headrace_monitor.core.arms import PENDING_BYTES
+from headrace_monitor.core.rollout_analysis import RolloutAnalysis, begin
+from headrace_monitor.core.rollout_requests import Seen
 
 HOUR = 3600.0
 OLD, NEW = 1, 2
@@ -53,12 +53,12 @@ def deployment(*rails: Guardrail) -> DeploymentDefinition:
     return compile_project(Project("p", raw=[], sources=[], views=[], deployments=[found])).deployments[0]
 
 
-def trial_of(found: DeploymentDefinition | None = None, share: float = 0.5) -> Trial:
+def analysis_of(found: DeploymentDefinition | None = None, share: float = 0.5) -> RolloutAnalysis:
     found = found or deployment()
-    trial = begin(found, RolloutStarted("d", "r1", NEW, "canary", "", found.rollout, OLD, clock_s=0.0))
-    trial.on_route(Route("d", {OLD: 1 - share, NEW: share}, "s", 1), 0)
-    trial.on_advanced(RolloutAdvanced("d", "r1", NEW, "canary", share, 0, clock_s=0.0))
-    return trial
+    analysis = begin(found, RolloutStarted("d", "r1", NEW, "canary", "", found.rollout, OLD, clock_s=0.0))
+    analysis.on_route(Route("d", {OLD: 1 - share, NEW: share}, "s", 1), 0)
+    analysis.on_advanced(RolloutAdvanced("d", "r1", NEW, "canary", share, 0, clock_s=0.0))
+    return analysis
 
 
 def decision(
@@ -108,18 +108,19 @@ def late(number: int, version: int, said: Failure | float, at_s: float | None = 
     return ShadowScored(f"r{number}", "d", f"u{number}", version, at_s or number * 60.0, score, failure, 1.0)
 
 
-def feed(trial: Trial, *events: DecisionMade | ShadowScored, place: str = "decisions/0", start: int = 0) -> None:
-    trial.take([Seen(place, start + n, event) for n, event in enumerate(events)])
+def feed(
+    analysis: RolloutAnalysis, *events: DecisionMade | ShadowScored, place: str = "decisions/0", start: int = 0
+) -> None:
+    analysis.take([Seen(place, start + n, event) for n, event in enumerate(events)])
 
 
-def verdict_of(trial: Trial, clock_s: float = 0.0) -> VerdictGiven:
-    found = trial.look(clock_s, is_silent=True)
-    assert found is not None
+def verdict_of(analysis: RolloutAnalysis, clock_s: float = 0.0) -> VerdictGiven:
+    (found,) = analysis.look(clock_s, is_silent=True).facts
     return found
 
 
-def evidence(trial: Trial, metric: str, clock_s: float = 0.0) -> Evidence | None:
-    return next((found for found in verdict_of(trial, clock_s).evidence if found.metric == metric), None)
+def evidence(analysis: RolloutAnalysis, metric: str, clock_s: float = 0.0) -> Evidence | None:
+    return next((found for found in verdict_of(analysis, clock_s).evidence if found.metric == metric), None)
 
 
 # whose fault
@@ -127,19 +128,19 @@ def evidence(trial: Trial, metric: str, clock_s: float = 0.0) -> Evidence | None
 
 @pytest.mark.parametrize("failure", OWN)
 def test_what_is_a_versions_own_fault_counts_in_the_shares_and_in_the_streak(failure: Failure) -> None:
-    trial = trial_of()
-    feed(trial, *[decision(n, NEW, new=failure) for n in range(20)])
-    assert verdict_of(trial).guardrails == FAIL
+    analysis = analysis_of()
+    feed(analysis, *[decision(n, NEW, new=failure) for n in range(20)])
+    assert verdict_of(analysis).guardrails == FAIL
 
 
 @pytest.mark.parametrize("failure", NOT_OWN)
 def test_what_is_not_its_own_fault_never_fails_it_whatever_the_words_and_holds_the_share(failure: Failure) -> None:
     rails = (Guardrail("errors", 0.02, consecutive=5), Guardrail("invalid_scores", 0.01), Guardrail("degraded", 0.05))
-    trial = trial_of(deployment(*rails))
-    feed(trial, *[decision(n, NEW if n % 2 else OLD, new=failure) for n in range(2000)])
-    verdict = verdict_of(trial)
+    analysis = analysis_of(deployment(*rails))
+    feed(analysis, *[decision(n, NEW if n % 2 else OLD, new=failure) for n in range(2000)])
+    verdict = verdict_of(analysis)
     assert verdict.guardrails != FAIL
-    held = evidence(trial, "not_asked")
+    held = evidence(analysis, "not_asked")
     assert held is not None
     assert (held.verdict, held.measured) == (INCONCLUSIVE, 1.0)
 
@@ -150,16 +151,16 @@ def test_what_is_not_its_own_fault_never_fails_it_whatever_the_words_and_holds_t
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
 @pytest.mark.parametrize("failure", [Raised("no such column"), Hung("it did not end")])
 def test_both_arms_failing_on_the_same_requests_never_rejects(failure: Failure, share: float) -> None:
-    trial, dice = trial_of(share=share), np.random.default_rng(1)
+    analysis, dice = analysis_of(share=share), np.random.default_rng(1)
     for n in range(0, 600, 100):
-        feed(trial, *[decision(n + i, NEW if dice.random() < share else OLD) for i in range(50)], start=n)
+        feed(analysis, *[decision(n + i, NEW if dice.random() < share else OLD) for i in range(50)], start=n)
         bad = [decision(n + i, NEW if dice.random() < share else OLD, failure, failure) for i in range(50, 100)]
-        feed(trial, *bad, start=n + 50)
-    assert verdict_of(trial).guardrails != FAIL
+        feed(analysis, *bad, start=n + 50)
+    assert verdict_of(analysis).guardrails != FAIL
 
 
 def test_an_outage_that_both_arms_see_without_scoring_along_never_rejects() -> None:
-    trial = trial_of(deployment(Guardrail("errors", 0.02, consecutive=20)))
+    analysis = analysis_of(deployment(Guardrail("errors", 0.02, consecutive=20)))
     events = [
         msgspec.structs.replace(
             made, failures={str(arm): Raised("no")}, shadows=(), answer=Refused("nothing can answer")
@@ -168,48 +169,48 @@ def test_an_outage_that_both_arms_see_without_scoring_along_never_rejects() -> N
         for arm in [NEW if n % 2 else OLD]
         for made in [decision(n, arm)]
     ]
-    feed(trial, *events)
-    assert verdict_of(trial).guardrails != FAIL
+    feed(analysis, *events)
+    assert verdict_of(analysis).guardrails != FAIL
 
 
 @pytest.mark.parametrize("same", ["unit", "row"])
 def test_a_clients_retries_of_one_unit_or_one_row_count_once(same: str) -> None:
-    trial = trial_of(deployment(Guardrail("errors", 0.02, consecutive=20), Guardrail("degraded", 0.02)))
+    analysis = analysis_of(deployment(Guardrail("errors", 0.02, consecutive=20), Guardrail("degraded", 0.02)))
     events = []
     for n in range(0, 400, 2):
         one = {"unit": "ann"} if same == "unit" else {"row": b"\0\0\x80\x7f"}
         events += [decision(n, NEW, Raised("no"), **one), decision(n + 1, OLD)]
-    feed(trial, *events)
-    assert verdict_of(trial).guardrails != FAIL
-    found = evidence(trial, "errors")
+    feed(analysis, *events)
+    assert verdict_of(analysis).guardrails != FAIL
+    found = evidence(analysis, "errors")
     assert found is not None
     assert found.detail.startswith("1 of 1;")
 
 
 def test_a_version_that_raises_on_everything_is_found_at_its_twentieth_unit() -> None:
-    trial, failed_at = trial_of(), None
+    analysis, failed_at = analysis_of(), None
     for n in range(100):
-        feed(trial, decision(n, NEW if n % 2 else OLD, Raised("no")), start=n)
-        if failed_at is None and verdict_of(trial).guardrails == FAIL:
+        feed(analysis, decision(n, NEW if n % 2 else OLD, Raised("no")), start=n)
+        if failed_at is None and verdict_of(analysis).guardrails == FAIL:
             failed_at = n
     assert failed_at == 39  # the twentieth unit of the new arm
 
 
 def test_by_shares_it_is_found_within_a_dozen_units_and_without_any_count() -> None:
-    trial = trial_of(deployment(Guardrail("errors", 0.02)))
+    analysis = analysis_of(deployment(Guardrail("errors", 0.02)))
     events = [decision(n, NEW if n % 2 else OLD, Raised("no")) for n in range(24)]
-    feed(trial, *events)
-    assert verdict_of(trial).guardrails == FAIL
+    feed(analysis, *events)
+    assert verdict_of(analysis).guardrails == FAIL
 
 
 def test_a_streak_is_ended_by_a_good_score_and_not_by_what_both_fail() -> None:
-    trial = trial_of()
-    feed(trial, *[decision(n, NEW, Raised("no")) for n in range(19)])
-    feed(trial, *[decision(n, NEW, Raised("no"), Raised("no")) for n in range(19, 60)], start=19)
-    assert verdict_of(trial).guardrails != FAIL
-    feed(trial, decision(60, NEW, Raised("no")), start=60)
-    assert verdict_of(trial).guardrails == FAIL
-    other = trial_of()
+    analysis = analysis_of()
+    feed(analysis, *[decision(n, NEW, Raised("no")) for n in range(19)])
+    feed(analysis, *[decision(n, NEW, Raised("no"), Raised("no")) for n in range(19, 60)], start=19)
+    assert verdict_of(analysis).guardrails != FAIL
+    feed(analysis, decision(60, NEW, Raised("no")), start=60)
+    assert verdict_of(analysis).guardrails == FAIL
+    other = analysis_of()
     feed(
         other, *[decision(n, NEW, Raised("no")) for n in range(19)], decision(19, NEW), decision(20, NEW, Raised("no"))
     )
@@ -221,26 +222,26 @@ def test_a_streak_is_ended_by_a_good_score_and_not_by_what_both_fail() -> None:
 
 def test_a_shadow_that_comes_late_counts_as_if_it_had_stood_in_the_decision() -> None:
     rails = (Guardrail("errors", 0.02, consecutive=30), Guardrail("distribution", 0.5), Guardrail("latency", 3.0))
-    on_time, behind = trial_of(deployment(*rails), share=0.0), trial_of(deployment(*rails), share=0.0)
+    on_time, behind = analysis_of(deployment(*rails), share=0.0), analysis_of(deployment(*rails), share=0.0)
     offset = 0
     for n in range(200):
         said = Raised("no") if n % 7 == 0 else 0.2 + 0.003 * n
         feed(on_time, decision(n, OLD, said), start=n)
         feed(behind, decision(n, OLD, None), late(n, NEW, said), late(n, NEW, 0.9), start=offset)
         offset += 3
-        for trial in (on_time, behind):
-            trial.observe(Told(f"u{n}", float(n % 3 == 0), n * 60.0 + 600))
-    one, two = (verdict_of(trial, 200 * 60.0) for trial in (on_time, behind))
+        for analysis in (on_time, behind):
+            analysis.add_outcome(Told(f"u{n}", float(n % 3 == 0), n * 60.0 + 600))
+    one, two = (verdict_of(analysis, 200 * 60.0) for analysis in (on_time, behind))
     assert [e for e in one.evidence if e.metric != "latency"] == [e for e in two.evidence if e.metric != "latency"]
     assert one.evidence[-1].rows > 50
 
 
 def test_a_late_shadow_that_raises_on_everything_is_found_and_the_streak_waits_for_a_late_control() -> None:
-    trial = trial_of(share=0.0)
+    analysis = analysis_of(share=0.0)
     for n in range(20):
-        feed(trial, decision(n, OLD, None), late(n, NEW, Raised("no")), start=2 * n)
-        assert (verdict_of(trial).guardrails == FAIL) == (n == 19)
-    both = trial_of()
+        feed(analysis, decision(n, OLD, None), late(n, NEW, Raised("no")), start=2 * n)
+        assert (verdict_of(analysis).guardrails == FAIL) == (n == 19)
+    both = analysis_of()
     feed(both, *[decision(n, NEW, Raised("no"), None) for n in range(40)])
     assert verdict_of(both).guardrails != FAIL
     feed(both, *[late(n, OLD, Raised("no")) for n in range(20)], start=40)
@@ -252,16 +253,16 @@ def test_a_late_shadow_that_raises_on_everything_is_found_and_the_streak_waits_f
 @pytest.mark.parametrize("how", ["never came", *NOT_OWN])
 def test_over_two_percent_of_missing_pairs_leave_the_labels_unmeasured_and_it_is_told(how: Failure | str) -> None:
     for missing, verdict in ((2, INCONCLUSIVE), (3, UNMEASURED)):
-        trial, offset = trial_of(share=0.0), 0
+        analysis, offset = analysis_of(share=0.0), 0
         for n in range(100):
             at_s = n * 30.0
             is_missing = n < missing
-            feed(trial, decision(n, OLD, None if is_missing else 0.3, at_s=at_s), start=offset)
+            feed(analysis, decision(n, OLD, None if is_missing else 0.3, at_s=at_s), start=offset)
             if is_missing and not isinstance(how, str):
-                feed(trial, late(n, NEW, how, at_s), start=offset + 1)
+                feed(analysis, late(n, NEW, how, at_s), start=offset + 1)
             offset += 2
-            trial.observe(Told(f"u{n}", float(n % 2), at_s + 60))
-        found = verdict_of(trial, 6 * HOUR)
+            analysis.add_outcome(Told(f"u{n}", float(n % 2), at_s + 60))
+        found = verdict_of(analysis, 6 * HOUR)
         told = next(e for e in found.evidence if e.metric == "missing_pairs")
         assert told.measured == missing / 100
         assert (found.labels if verdict == UNMEASURED else INCONCLUSIVE) == verdict
@@ -272,12 +273,12 @@ def test_over_two_percent_of_missing_pairs_leave_the_labels_unmeasured_and_it_is
 
 
 def test_shadows_that_never_come_are_bounded_in_memory() -> None:
-    trial = trial_of(share=0.0)
-    trial._counting._waits._limit = 100
-    feed(trial, *[decision(n, OLD, None, at_s=float(n)) for n in range(1000)])
-    assert trial.held_bytes()["rollout_shadows_due"] == 100 * WAIT_BYTES
-    found = verdict_of(trial, 6 * HOUR)
-    assert trial.held_bytes()["rollout_shadows_due"] == 0
+    analysis = analysis_of(share=0.0)
+    analysis._requests._pending._limit = 100
+    feed(analysis, *[decision(n, OLD, None, at_s=float(n)) for n in range(1000)])
+    assert analysis.held_bytes()["rollout_shadows_due"] == 100 * PENDING_BYTES
+    found = verdict_of(analysis, 6 * HOUR)
+    assert analysis.held_bytes()["rollout_shadows_due"] == 0
     assert next(e for e in found.evidence if e.metric == "missing_pairs").rows == 1000
 
 
@@ -286,36 +287,35 @@ def test_shadows_that_never_come_are_bounded_in_memory() -> None:
 
 @dataclass
 class Journal:
-    """A trial with its log, read record by record with a look after each; its memory is kept as it is written."""
+    """An analysis with its log, read record by record with a look after each; its memory is kept as it is written."""
 
     found: DeploymentDefinition
     share: float
     items: Sequence[tuple[str, int, object]]
-    trial: Trial = field(init=False)
+    analysis: RolloutAnalysis = field(init=False)
     said: dict[int, VerdictGiven] = field(default_factory=dict)
     memory: tuple[int, RolloutJudged] | None = None
 
     def __post_init__(self) -> None:
-        self.trial = trial_of(self.found, self.share)
+        self.analysis = analysis_of(self.found, self.share)
         instants = (event.at_s if isinstance(event, DecisionMade) else 0.0 for _, _, event in self.items)
         self.clocks = list(itertools.accumulate(instants, max))
 
     def read(self, index: int) -> None:
         place, offset, event = self.items[index]
         if isinstance(event, Told):
-            self.trial.observe(event)
+            self.analysis.add_outcome(event)
         else:
-            self.trial.take([Seen(place, offset, event)])
-        verdict = self.trial.look(self.clocks[index])
-        if verdict is not None:
-            self.said[self.trial.state.sequence] = verdict
-            written = self.trial.judged({})
+            self.analysis.take([Seen(place, offset, event)])
+        for verdict in self.analysis.look(self.clocks[index]).facts:
+            self.said[self.analysis.state.sequence] = verdict
+            written = self.analysis.memory({})
             again = msgspec.msgpack.decode(msgspec.msgpack.encode(written), type=RolloutJudged)
             self.memory = (index, msgspec.structs.replace(again, replay_from=self.replay_from()))
 
     def replay_from(self) -> dict[str, int]:
-        open_s = self.trial.open_from_s
-        found = dict(self.trial.folded)
+        open_s = self.analysis.open_from_s
+        found = dict(self.analysis.folded)
         for place, offset, event in self.items:
             if isinstance(event, DecisionMade) and open_s is not None and event.at_s >= open_s and place in found:
                 found[place] = min(found[place], offset)
@@ -324,18 +324,18 @@ class Journal:
     def restart(self, index: int) -> None:
         """Killed after the record `index` was read: from its memory, the log from where it asks, and on to where it was."""
         if self.memory is None:
-            self.trial = trial_of(self.found, self.share)
+            self.analysis = analysis_of(self.found, self.share)
             for place in range(index + 1):
                 self.read(place)
             return
         written_at, memory = self.memory
-        self.trial = Trial(self.found, memory)
+        self.analysis = RolloutAnalysis(self.found, memory)
         for place in range(written_at + 1):
             where, offset, event = self.items[place]
             if isinstance(event, Told):
-                self.trial.observe(event)
+                self.analysis.add_outcome(event)
             elif offset >= memory.replay_from.get(where, 0):
-                self.trial.take([Seen(where, offset, event)])
+                self.analysis.take([Seen(where, offset, event)])
         for place in range(written_at + 1, index + 1):
             self.read(place)
 
@@ -411,7 +411,7 @@ def test_restarts_at_any_record_lead_to_the_same_verdicts_as_none(
         broken.read(index)
         if index in killed:
             broken.restart(index)
-    wanted, got = straight.trial.judged({}), broken.trial.judged({})
+    wanted, got = straight.analysis.memory({}), broken.analysis.memory({})
     for name in (
         "totals",
         "decisions",
@@ -431,9 +431,9 @@ def test_restarts_at_any_record_lead_to_the_same_verdicts_as_none(
 
 
 def test_the_label_verdict_is_the_same_with_all_pairs_there() -> None:
-    trial = trial_of(share=0.0)
+    analysis = analysis_of(share=0.0)
     for n in range(100):
-        feed(trial, decision(n, OLD, 0.3, at_s=n * 30.0), start=n)
-        trial.observe(Told(f"u{n}", float(n % 2), n * 30.0 + 60))
-    assert evidence(trial, "missing_pairs", 6 * HOUR) is None
-    assert verdict_of(trial, 6 * HOUR).labels in (PASS, INCONCLUSIVE)
+        feed(analysis, decision(n, OLD, 0.3, at_s=n * 30.0), start=n)
+        analysis.add_outcome(Told(f"u{n}", float(n % 2), n * 30.0 + 60))
+    assert evidence(analysis, "missing_pairs", 6 * HOUR) is None
+    assert verdict_of(analysis, 6 * HOUR).labels in (PASS, INCONCLUSIVE)

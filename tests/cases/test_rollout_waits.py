@@ -34,10 +34,10 @@ from headrace.events.verdicts import UNMEASURED
 from headrace.registry import state as registry
 from headrace.registry.state import Fold, Registry
 from headrace.testing.registry import CANARY, HOUR_S, command, folded, registered, verdict, version_of
-from headrace_registry.core import admission, rollout, versions
-from headrace_registry.core.case import Unloadable, Warmed
+from headrace_registry.core import admission, registration, rollout, versions
 from headrace_registry.core.instances import REPORTS_KEPT, Instances
-from headrace_registry.core.patience import LOADS, Over, Patience
+from headrace_registry.core.machine import Unloadable, Warmed
+from headrace_registry.core.timeouts import LOADS, Timeouts
 
 BLUE_GREEN = RolloutDefinition("blue_green")
 
@@ -51,14 +51,14 @@ class Scene:
             self.tell(StartRollout("d", version, "r", "me"), by)
             if version == 1:
                 self.tell(Warmed())
-        self.instances, self.patience, self.now_s = Instances(), Patience(), 1000.0
+        self.instances, self.timeouts, self.now_s = Instances(), Timeouts(), 1000.0
         self.served = self.watched = 0
         self.lines: tuple[str, ...] = ()
 
     def tell(self, message: Any, plan: RolloutDefinition = CANARY) -> list[Any]:
-        facts = rollout.decide(self.state, "d", message, f"m{self.state.entry('d').facts}", plan)
-        self.state = folded(self.state, facts)
-        return facts
+        step = rollout.on_message(self.state, "d", message, f"m{self.state.entry('d').facts}", plan)
+        self.state = step.state
+        return list(step.facts)
 
     @property
     def running(self) -> Any:
@@ -80,7 +80,7 @@ class Scene:
         )
 
     def passes(self, seconds: float, *, inference: bool = True, monitor: bool = True, lag: int = 0, gets_on: bool = False,
-               serves: bool = True, step_s: float = 2.0) -> list[Over]:  # fmt: skip
+               serves: bool = True, step_s: float = 2.0) -> list[TimedOut]:  # fmt: skip
         """What runs out meanwhile."""
         found = []
         for _ in range(math.ceil(seconds / step_s)):
@@ -91,9 +91,7 @@ class Scene:
             if monitor:
                 report = HealthReported("monitor", "m", True, shards=(0,), lag={"t/0": lag}, handled_total=self.watched)
                 self.instances.take(report, self.now_s)
-            over = self.patience.look("d", self.running, 0.0, self.instances, self.now_s, self.now_s)
-            if over is not None:
-                found.append(over)
+            found += self.timeouts.on_look("d", self.running, self.instances, self.now_s, self.now_s).facts
         return found
 
 
@@ -108,7 +106,7 @@ def test_a_canary_that_nobody_asks_waits_for_ever_and_its_time_begins_with_the_f
             scene.state, 0.0, labels=UNMEASURED, step_decisions=0, waiting_for="traffic", has_clock=day > 200
         )
         assert scene.tell(waits) == []
-        scene.patience.hear("d")
+        scene.timeouts.on_verdict("d")
         assert scene.passes(200.0, serves=False) == []
     assert (scene.running.since_s, scene.running.standing) == (None, "running")
     scene.tell(verdict(scene.state, 400 * 86_400.0))
@@ -319,15 +317,15 @@ def test_ids_and_ended_rollouts_and_reports_are_bounded(monkeypatch: pytest.Monk
 
 def test_a_registration_is_refused_where_the_registry_has_no_room_or_no_clock_could_go_on_from_it() -> None:
     said = {"is_declared": True, "has_artifact": True, "now_s": 0.0}
-    full = Registry(versions_bytes=versions.VERSIONS_BYTES + 1)
-    (refused,) = versions.on_register(full, command(), "c", **said)
+    full = Registry(versions_bytes=registration.VERSIONS_BYTES + 1)
+    (refused,) = registration.on_register(full, command(), "c", **said).facts
     assert "model delete" in refused.reason
     for wild in (math.inf, math.nan, 1e300):
         lineage = msgspec.structs.replace(command().lineage, request_to_s=wild)
-        (refused,) = versions.on_register(Registry(), command(lineage=lineage), "c", **said)
+        (refused,) = registration.on_register(Registry(), command(lineage=lineage), "c", **said).facts
         assert "1..9999" in refused.reason
     place = msgspec.structs.replace(command().place, chunk_count=10**18)
-    (refused,) = versions.on_register(Registry(), command(place=place), "c", **said)
+    (refused,) = registration.on_register(Registry(), command(place=place), "c", **said).facts
     assert "chunks" in refused.reason
 
 
@@ -389,12 +387,13 @@ def test_no_command_raises_and_what_strangers_write_does_not_grow(history: list)
             facts: list[Any] = [refused]
         elif isinstance(event, RegisterVersion):
             said = {"is_declared": event.deployment == "d", "has_artifact": True, "now_s": 0.0}
-            facts = list(versions.on_register(state, event, ident, **said))
+            facts = list(registration.on_register(state, event, ident, **said).facts)
         elif type(event) in BY_HAND:
-            facts = BY_HAND[type(event)](state, event, ident)
+            facts = list(BY_HAND[type(event)](state, event, ident).facts)
         else:
-            facts = rollout.decide(state, event.deployment, event, ident, CANARY)
-        facts += rollout.decide(folded(state, facts), "d", Warmed(), "", CANARY) if is_warm else []
+            facts = list(rollout.on_message(state, event.deployment, event, ident, CANARY).facts)
+        if is_warm:
+            facts += rollout.on_message(folded(state, facts), "d", Warmed(), "", CANARY).facts
         for fact in facts:
             assert len(msgspec.msgpack.encode(fact)) < 900_000
         state = folded(state, facts)

@@ -134,7 +134,7 @@ class Place:
 
     @property
     def watched(self) -> dict[str, Any]:
-        return self.monitor._shard.deployments.watched if self.monitor._shard is not None else {}
+        return self.monitor._shard.core.deployments.watched if self.monitor._shard is not None else {}
 
     def taken(self) -> dict[str, int]:
         """How often records were given out since the last look, by topic."""
@@ -200,7 +200,7 @@ async def test_a_source_whose_fields_change_is_read_anew_and_nothing_else_is(pla
         "q", [Deployment("e", "u", [Key("who")], [view.by("who")], label=LABEL)], sources=[source], views=[view]
     )
     await place.apply(changed)
-    tables = lambda: shard._intake.sources._tables  # type: ignore[union-attr]  # noqa: E731
+    tables = lambda: shard.core.intake.sources._tables  # type: ignore[union-attr]  # noqa: E731
     await place.until(lambda: len(tables()["ticks"].source.fields) == 3 and len(tables()["ticks"]) >= 20)
     seen = place.taken()
     assert set(seen) == {place.topics.of_source("ticks")}

@@ -12,6 +12,7 @@ PACKAGES = (
     "headrace_gateway",
     "headrace_inference",
     "headrace_feature",
+    "headrace_pipeline.core",
     "headrace_registry",
     "headrace_monitor",
     "headrace_trainer",

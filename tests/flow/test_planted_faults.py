@@ -20,14 +20,14 @@ from headrace.features.plan import plan_view
 from headrace.features.rows import entities_of
 from headrace.project.compile import compile_project
 from headrace.project.compile_streams import event_struct
-from headrace.testing.pipelines import run_pipeline
 from headrace_flights.events import Departure, Landing, Weather
 from headrace_flights.pipelines import follow_flights, read_weather
 from headrace_flights.project import project
 from headrace_flights.schedule import EPOCH_S, Schedule
 from headrace_monitor.core.contracts import judge
+from headrace_monitor.core.findings import Findings, findings_of, on_window
 from headrace_monitor.core.profiles import profile_sources
-from headrace_monitor.core.watch import Watch, watch_of
+from headrace_pipeline.testing import run_pipeline
 from headrace_trainer.core.gates import judge_parity
 
 DAY = 86_400.0
@@ -120,16 +120,25 @@ def window(rows: list[DecisionMade], tables: dict[str, EventTable], day: int) ->
     )  # fmt: skip
 
 
-def findings(watch: Watch, closed: WindowClosed) -> list[FindingOpened]:
-    return [said for said in watch.on_window(closed, None, closed.to_s) if isinstance(said, FindingOpened)]
+def opened(known: Findings, closed: WindowClosed) -> list[FindingOpened]:
+    """The findings that a window opens."""
+    facts = on_window(known, closed, None, closed.to_s).facts
+    return [fact for fact in facts if isinstance(fact, FindingOpened)]
 
 
-def after_two_good_weeks(world: World, tables: dict[str, EventTable]) -> Watch:
-    """A monitor that has seen every day up to the broken one, and found nothing."""
-    watch = watch_of(UNTRAINED, None)
-    for day in range(1, BROKEN_DAY):
-        assert findings(watch, window(served(world, tables, day), tables, day)) == []
-    return watch
+def after_two_good_weeks(world: World, tables: dict[str, EventTable]) -> Findings:
+    """What the monitor knows after every day up to the broken one, in which it has found nothing."""
+    return after_days(findings_of(UNTRAINED, None), world, tables, range(1, BROKEN_DAY))
+
+
+def after_days(known: Findings, world: World, tables: dict[str, EventTable], days: range) -> Findings:
+    """The same after these days; none of them may open a finding."""
+    for day in days:
+        closed = window(served(world, tables, day), tables, day)
+        step = on_window(known, closed, None, closed.to_s)
+        assert not [fact for fact in step.facts if isinstance(fact, FindingOpened)]
+        known = step.state
+    return known
 
 
 def test_a_year_of_real_days_alarms_on_at_most_one_column_day_in_a_thousand() -> None:
@@ -162,14 +171,11 @@ def broken_sources(world: World, change: Change) -> list[FindingOpened]:
     """What the monitor says of the first day on which the sources changed, for all alike."""
     day_s = EPOCH_S + BROKEN_DAY * DAY
     tables = world.tables(lambda event, at_s: event if at_s < day_s else change(event, at_s))
-    watch = after_two_good_weeks(world, tables)
-    return findings(watch, window(served(world, tables, BROKEN_DAY), tables, BROKEN_DAY))
+    return opened(after_two_good_weeks(world, tables), window(served(world, tables, BROKEN_DAY), tables, BROKEN_DAY))
 
 
 def test_real_days_without_a_fault_open_nothing(world: World, good: dict[str, EventTable]) -> None:
-    watch = after_two_good_weeks(world, good)
-    for day in range(BROKEN_DAY, DAYS - 1):
-        assert findings(watch, window(served(world, good, day), good, day)) == []
+    after_days(after_two_good_weeks(world, good), world, good, range(BROKEN_DAY, DAYS - 1))
 
 
 def scheduled(event: msgspec.Struct, at_s: float) -> msgspec.Struct:
@@ -189,7 +195,7 @@ def test_a_view_stamped_with_the_schedule_in_training_is_caught_by_monitor_and_t
 ) -> None:
     rows = served(world, good, BROKEN_DAY)
     offline = world.tables(scheduled)
-    (finding,) = findings(watch_of(UNTRAINED, None), window(rows, offline, BROKEN_DAY))
+    (finding,) = opened(findings_of(UNTRAINED, None), window(rows, offline, BROKEN_DAY))
     assert finding.kind == "skew"
     assert finding.about.split(".")[0] in {plan.view.name for plan in PLANS}
     assert "delay" in finding.about or "3h" in finding.about
@@ -206,14 +212,14 @@ def test_one_ulp_in_one_feature_of_one_row_is_caught(world: World, good: dict[st
     place = INPUTS + NAMES.index("dest.delay_24h")
     values[place] = np.nextafter(values[place], np.float32(np.inf))
     rows[7] = msgspec.structs.replace(rows[7], row=values.tobytes())
-    (finding,) = findings(watch_of(UNTRAINED, None), window(rows, good, BROKEN_DAY))
+    (finding,) = opened(findings_of(UNTRAINED, None), window(rows, good, BROKEN_DAY))
     assert (finding.kind, finding.about) == ("skew", "dest.delay_24h")
     assert "the last bits differ" in finding.summary
 
 
 def test_an_hour_of_look_into_the_future_is_named_as_such(world: World, good: dict[str, EventTable]) -> None:
     rows = served(world, good, BROKEN_DAY, later_s=3600.0)
-    (finding,) = findings(watch_of(UNTRAINED, None), window(rows, good, BROKEN_DAY))
+    (finding,) = opened(findings_of(UNTRAINED, None), window(rows, good, BROKEN_DAY))
     assert "the values are those of 60 minutes later: a look into the future" in finding.summary
 
 
@@ -225,7 +231,7 @@ def test_another_unit_in_serving_only_is_named_with_its_factor(world: World, goo
         values = np.frombuffer(row.row, "<f4").copy()
         values[place] *= 60
         changed.append(msgspec.structs.replace(row, row=values.tobytes()))
-    (finding,) = findings(watch_of(UNTRAINED, None), window(changed, good, BROKEN_DAY))
+    (finding,) = opened(findings_of(UNTRAINED, None), window(changed, good, BROKEN_DAY))
     assert finding.about == "origin.delay_24h"
     assert "a factor of 60: another unit" in finding.summary
 
@@ -265,7 +271,7 @@ def test_late_events_and_lag_are_told_apart(world: World, good: dict[str, EventT
     seen = int(np.searchsorted(table.available, day_s))
     lagging = {name: t.select(t.available < day_s) for name, t in good.items()}
     behind = [replace_applied(row, lagging) for row in served(world, lagging, BROKEN_DAY)]
-    (lag,) = findings(watch_of(UNTRAINED, None), window(behind, good, BROKEN_DAY))
+    (lag,) = opened(findings_of(UNTRAINED, None), window(behind, good, BROKEN_DAY))
     assert "lag: features came up to" in lag.summary
     # The same events in another order: those of one hour come after all the others.
     held = (table.available >= day_s + 36_000) & (table.available < day_s + 39_600)
@@ -278,7 +284,7 @@ def test_late_events_and_lag_are_told_apart(world: World, good: dict[str, EventT
         replace_applied(row, late | {"departures": first})
         for row in served(world, late | {"departures": first}, BROKEN_DAY)
     ]
-    (finding,) = findings(watch_of(UNTRAINED, None), window(without, late, BROKEN_DAY))
+    (finding,) = opened(findings_of(UNTRAINED, None), window(without, late, BROKEN_DAY))
     assert "late events: they came after newer ones" in finding.summary
     assert (len(rows) > 0, seen > 0) == (True, True)
 

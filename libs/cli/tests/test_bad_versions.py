@@ -9,12 +9,12 @@ from headrace.log.topics import Topics
 from headrace.models import skops_format
 from headrace.project.compile import compile_project
 from headrace.project.compile_streams import event_struct
-from headrace.testing.pipelines import run_pipeline
 from headrace_cli.demo.bad_versions import Gathered, _LookingAhead, look_ahead, raising
 from headrace_flights.events import Departure, Landing
 from headrace_flights.pipelines import follow_flights
 from headrace_flights.project import project
 from headrace_flights.schedule import EPOCH_S, Schedule
+from headrace_pipeline.testing import run_pipeline
 
 DAYS = 6
 UNTIL_S = EPOCH_S + DAYS * 86_400.0

@@ -169,8 +169,8 @@ async def test_events_of_a_raw_topic_that_was_made_again_are_no_repeats_whoever_
     topic = bench.topics.of_source("landings")
 
     def marker(offset: int, topic_id: str) -> Out:
-        said = PipelineAdvanced("land", "raw.m.v1", 0, offset, topic_id)
-        return out(topic, None, said, Envelope(f"m{offset}", "", "t", START), 0)
+        event = PipelineAdvanced("land", "raw.m.v1", 0, offset, topic_id)
+        return out(topic, None, event, Envelope(f"m{offset}", "", "t", START), 0)
 
     old, new = [bench.landing(n, 1.0) for n in range(10)], [bench.landing(n, 4.0) for n in range(5)]
     await bench.send(marker(-1, "old"), *old, marker(9, "old"), *old)
@@ -192,9 +192,9 @@ async def test_markers_that_somebody_invents_never_make_the_shards_own_record_on
     bench: Bench,
 ) -> None:
     def marker(n: int, topic: str) -> Out:
-        said = {"pipeline": "x", "topic": topic, "partition": 0, "offset": 2**46, "topic_id": f"{n:036}"}
+        event = {"pipeline": "x", "topic": topic, "partition": 0, "offset": 2**46, "topic_id": f"{n:036}"}
         headers = (("ce_type", b"pipeline.advanced"),)
-        return Out(bench.topics.of_source("landings"), b"AA", msgspec.msgpack.encode(said), headers, partition=0)
+        return Out(bench.topics.of_source("landings"), b"AA", msgspec.msgpack.encode(event), headers, partition=0)
 
     impossible = [marker(n, f"{n:04}" + "\U0001f600" * 290) for n in range(10)]
     longest = [marker(n, f"{n:04}".ljust(249, "x")) for n in range(1000)]

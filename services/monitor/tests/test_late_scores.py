@@ -1,4 +1,4 @@
-"""What a shadow says of several classes after its decision counts in the window like what it says in time."""
+"""Scores of several classes that a shadow returns after the decision count in the window like scores in time."""
 
 from itertools import pairwise
 
@@ -16,10 +16,10 @@ from headrace.log.port import TopicPartition
 from headrace.log.topics import Topics
 from headrace.project import Deployment, Multiclass, Number, Project, prior
 from headrace.project.compile import compile_project
-from headrace_monitor.core import priors
-from headrace_monitor.core.evaluation import Seen, evaluate
+from headrace_monitor.adapters.decision_reader import DecisionReader
+from headrace_monitor.core import worse_than_prior
+from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.windows import Windows
-from headrace_monitor.rereading import Rereader
 
 DAY, HOUR, COUNT = 86_400.0, 3600.0, 200
 NAMES = ("ash", "birch", "cedar", "fir", "oak")
@@ -43,7 +43,7 @@ PROJECT = compile_project(
 async def test_a_version_of_several_classes_that_is_passed_over_is_compared_with_the_prior_though_it_scores_late(
     memory_log: MemoryLog, is_applied_amid: bool
 ) -> None:
-    """Else it would be passed over for ever: its scores come after the decisions, and no window would say that it is better again."""
+    """Otherwise it would be passed over for ever: its scores come after the decisions, and no window would show that it is better again."""
     topics, deployment = Topics.load(), PROJECT.deployments[0]
     await ensure_topics(memory_log, topics.specs(PROJECT))
     windows, name = Windows(deployment), topics.name("inference.decisions")
@@ -58,11 +58,11 @@ async def test_a_version_of_several_classes_that_is_passed_over_is_compared_with
         ]
     )
     for decision, ack in zip(decisions, acks, strict=False):
-        windows.decide(decision, ack.partition, ack.offset)
+        windows.add_decision(decision, ack.partition, ack.offset)
     for scored, ack in zip(late, acks[COUNT:], strict=True):
-        windows.score_late(scored, ack.partition, ack.offset)
+        windows.add_late_score(scored, ack.partition, ack.offset)
     for n in range(COUNT):
-        windows.observe(Told(f"u{n}", float(n % 5), 400.0 * n + HOUR))
+        windows.add_outcome(Told(f"u{n}", float(n % 5), 400.0 * n + HOUR))
     if is_applied_amid:
         before, windows = windows, Windows(deployment)
         windows.adopt(before)
@@ -72,11 +72,11 @@ async def test_a_version_of_several_classes_that_is_passed_over_is_compared_with
         TopicPartition(name, partition): offsets.tolist() for partition, offsets in rows.sample(COUNT // 2).items()
     }
     assert all(one < other for offsets in wanted.values() for one, other in pairwise(offsets))
-    sample = await Rereader(memory_log, Codec(topics)).read(wanted)
-    window = evaluate(Seen(PROJECT, deployment, rows, sample, {}, {}, 0.0), 0.0, (0, 0), None)
-    found: dict[int, VersionQuality] = priors.by_version(window.qualities)
+    sample = await DecisionReader(memory_log, Codec(topics)).read(wanted)
+    window = evaluate(WindowInputs(PROJECT, deployment, rows, sample, {}, {}, 0.0), 0.0, (0, 0), None)
+    found: dict[int, VersionQuality] = worse_than_prior.by_version(window.qualities)
     assert (found[1].role, found[1].rows, found[1].accuracy) == ("shadow", COUNT // 2, 1.0)
-    assert not priors.is_worse(found[1])
+    assert not worse_than_prior.is_worse(found[1])
     windows.drop(0.0, DAY + 2 * HOUR)
     assert windows.held_bytes == 0
 

@@ -18,7 +18,8 @@ from headrace.log.port import Out, Record, TopicPartition
 from headrace.log.topics import Topics
 from headrace.project import Binary, Canary, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace_monitor.core.services import Services
+from headrace_monitor.adapters.outside import Outside
+from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.shell import MonitorShard
 
 CANARY = Canary(shares=[0.5, 1], margin=0.05, min_decisions=20)
@@ -35,7 +36,7 @@ class Log:
 
     def __init__(self, *, fails: bool = False) -> None:
         self.messages: list[Message] = []
-        self.dice = np.random.default_rng(1)
+        self.rng = np.random.default_rng(1)
         plan = PROJECT.deployments[0].rollout
         self.put(FACTS, RolloutStarted("d", "r1", 2, "canary", "", plan, 1, clock_s=0.0), 0.0)
         self.put(ROUTES, Route("d", {1: 0.5, 2: 0.5}, "s", 1, rollout="r1"), 0.0)
@@ -50,8 +51,8 @@ class Log:
         )
 
     def request(self, n: int, *, fails: bool) -> None:
-        at_s, risk = n * 60.0, 0.8 if self.dice.random() < 0.5 else 0.2
-        assigned = 2 if self.dice.random() < 0.5 else 1
+        at_s, risk = n * 60.0, 0.8 if self.rng.random() < 0.5 else 0.2
+        assigned = 2 if self.rng.random() < 0.5 else 1
         failures = {2: Raised("ValueError: no")} if fails else {}
         scores = {v: Score(v, "", risk) for v in (1, 2) if v not in failures}
         answer = Served(scores[assigned]) if assigned in scores else FellBack("previous", "it failed", scores[1])
@@ -62,7 +63,7 @@ class Log:
                          failures={str(v): found for v, found in failures.items()}, took_ms=dict.fromkeys(map(str, scores), 1.0 + n)),
             at_s,
         )  # fmt: skip
-        self.put(OUTCOMES, OutcomeObserved("d", f"u{n}", float(self.dice.random() < risk)), at_s + 600)
+        self.put(OUTCOMES, OutcomeObserved("d", f"u{n}", float(self.rng.random() < risk)), at_s + 600)
 
     def places(self) -> Mapping[TopicPartition, int]:
         return {TopicPartition(message.record.topic, 0): 0 for message in self.messages}
@@ -74,7 +75,7 @@ async def shard_of(
     async def behind() -> Mapping[TopicPartition, int]:
         return log.places()
 
-    shard = MonitorShard(TOPICS, [PROJECT], ManualClock(), Services(), behind)
+    shard = MonitorShard(TOPICS, [PROJECT], ManualClock(), Liveness(), Outside(behind))
     for message in memory:
         await shard.on_history(message)
     return shard, await shard.on_start(committed)
@@ -101,7 +102,7 @@ async def test_a_good_version_gets_verdicts_that_let_it_go_on() -> None:
     assert found[-1].step_decisions == pytest.approx(720, abs=80)
 
 
-async def test_a_version_that_raises_fails_at_once_and_nothing_is_said_after_its_rollout_has_ended() -> None:
+async def test_a_version_that_raises_fails_at_once_and_no_verdict_follows_after_its_rollout_has_ended() -> None:
     log = Log(fails=True)
     shard, _ = await shard_of(log, [], {})
     found = verdicts(await feed(shard, log.messages[:103], 50))
@@ -113,7 +114,7 @@ async def test_a_version_that_raises_fails_at_once_and_nothing_is_said_after_its
     assert verdicts(await feed(shard, log.messages[103:400], 50)) == []
 
 
-async def test_after_a_restart_verdicts_go_on_with_the_same_ids_and_the_same_words() -> None:
+async def test_after_a_restart_verdicts_go_on_with_the_same_ids_and_the_same_results() -> None:
     log = Log()
     straight, _ = await shard_of(log, [], {})
     whole = await feed(straight, log.messages, 100)
@@ -129,16 +130,16 @@ async def test_after_a_restart_verdicts_go_on_with_the_same_ids_and_the_same_wor
     assert 0 < len(rest) < len(log.messages)
     after = await feed(second, rest, 100)
 
-    told = {m.envelope.id: m.event.labels for m in [*before, *after] if isinstance(m.event, VerdictGiven)}
+    given = {m.envelope.id: m.event.labels for m in [*before, *after] if isinstance(m.event, VerdictGiven)}
     wanted = {m.envelope.id: m.event.labels for m in whole if isinstance(m.event, VerdictGiven)}
-    assert {told[ident] for ident in told.keys() & wanted.keys()} == set(wanted.values())
-    assert len(told.keys() & wanted.keys()) >= len(wanted) - 2
-    again, once = (shard._rollouts._trials["d"].judged({}) for shard in (second, straight))
+    assert {given[ident] for ident in given.keys() & wanted.keys()} == set(wanted.values())
+    assert len(given.keys() & wanted.keys()) >= len(wanted) - 2
+    again, once = (shard.core.rollouts._analyses["d"].memory({}) for shard in (second, straight))
     assert (again.decisions, again.totals, again.folded) == (once.decisions, once.totals, once.folded)
     assert again.tests["errors"]["wealth"] == pytest.approx(once.tests["errors"]["wealth"])
 
 
-async def test_without_any_request_it_says_that_it_waits_for_traffic_as_long_as_it_takes() -> None:
+async def test_without_any_request_the_verdict_is_that_it_waits_for_traffic_as_long_as_it_takes() -> None:
     log = Log()
     log.messages = log.messages[:3]
     shard, _ = await shard_of(log, [], {})
@@ -182,5 +183,5 @@ async def test_late_shadows_are_read_from_the_topic_of_decisions() -> None:
     wanted = verdicts(await feed(straight, log.messages, 100))
     assert (found[-1].labels, found[-1].label_count) == (wanted[-1].labels, wanted[-1].label_count)
     assert found[-1].guardrails == PASS
-    held, limit = shard._rollouts.holds()["rollout_shadows_due"]
+    held, limit = shard.core.rollouts.holds()["rollout_shadows_due"]
     assert held < limit

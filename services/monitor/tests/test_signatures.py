@@ -25,8 +25,9 @@ from headrace.project import Binary, Category, Count, Deployment, FeatureView, M
 from headrace.project.compile import compile_project
 from headrace.project.compile_streams import event_struct
 from headrace.testing.registry import version_of
-from headrace_monitor.core.evaluation import Seen, evaluate
-from headrace_monitor.core.services import Services
+from headrace_monitor.adapters.outside import Outside
+from headrace_monitor.core.evaluation import WindowInputs, evaluate
+from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.core.signatures import Signatures
 from headrace_monitor.core.skew import skew_of
 from headrace_monitor.core.windows import Windows
@@ -83,14 +84,14 @@ def closed(signatures: Signatures, decisions: list[DecisionMade]) -> WindowClose
     deployment = NEW.deployments[0]
     windows = Windows(deployment)
     for n, decision in enumerate(decisions):
-        windows.decide(decision, 0, n)
+        windows.add_decision(decision, 0, n)
     rows = windows.rows_of(0.0, 30 * HOUR)
     tables, topics = {"landings": landed()}, {"landings": "events.landings.v1"}
-    seen = Seen(NEW, deployment, rows, decisions, tables, topics, 0.0, signatures.alike(NEW, deployment))
-    return evaluate(seen, 0.0, (0, 0), None)
+    inputs = WindowInputs(NEW, deployment, rows, decisions, tables, topics, 0.0, signatures.comparable(NEW, deployment))
+    return evaluate(inputs, 0.0, (0, 0), None)
 
 
-def test_rows_of_a_view_that_had_as_many_columns_are_not_held_against_todays() -> None:
+def test_rows_of_a_view_that_had_as_many_columns_are_not_compared_with_todays() -> None:
     old, new = (bare_signature(project, project.deployments[0]) for project in (OLD, NEW))
     window = closed(
         Signatures(), [*(served(OLD, old, n) for n in range(5)), *(served(NEW, new, n) for n in range(5, 8))]
@@ -99,7 +100,7 @@ def test_rows_of_a_view_that_had_as_many_columns_are_not_held_against_todays() -
     assert skew_of("d", window) is None
 
 
-def test_a_window_of_rows_that_other_views_made_says_nothing_of_skew() -> None:
+def test_a_window_of_rows_that_other_views_made_shows_nothing_about_skew() -> None:
     old = bare_signature(OLD, OLD.deployments[0])
     window = closed(Signatures(), [served(OLD, old, n) for n in range(5)])
     assert (window.parity_rows, window.parity_tiles, window.parity_as_of) == (0, None, None)
@@ -109,7 +110,7 @@ def test_a_window_of_rows_that_other_views_made_says_nothing_of_skew() -> None:
 def test_rows_of_a_version_are_compared_where_its_views_are_todays(project: ProjectDefinition, rows: int) -> None:
     pinned = pin_signature(project, project.deployments[0], WORDS)
     signatures = Signatures()
-    signatures.take(version_of(1, deployment="d", signature=pinned))
+    signatures.add(version_of(1, deployment="d", signature=pinned))
     assert closed(signatures, [served(project, pinned, n) for n in range(2)]).parity_rows == rows
 
 
@@ -120,7 +121,7 @@ def test_true_skew_of_todays_views_is_still_found() -> None:
     assert found.about in ("carrier.mean", "carrier.count")
 
 
-class Told:
+class Inputs:
     """A shard's inputs, as records; decisions are read again as they were put."""
 
     def __init__(self) -> None:
@@ -148,24 +149,24 @@ class Told:
 
 @pytest.mark.parametrize("is_before", [True, False])
 async def test_a_version_is_known_from_before_a_start_and_from_its_registration(is_before: bool) -> None:
-    told, clock = Told(), ManualClock(NOW_S)
-    shard = MonitorShard(TOPICS, [NEW], clock, Services(), told.behind, reread=told.reread)
+    inputs, clock = Inputs(), ManualClock(NOW_S)
+    shard = MonitorShard(TOPICS, [NEW], clock, Liveness(), Outside(inputs.behind, reread=inputs.reread))
     pinned = pin_signature(NEW, NEW.deployments[0], WORDS)
     version = version_of(1, deployment="d", signature=pinned)
     if is_before:
-        await shard.on_history(told.message("registry.models", ModelVersion(version, "champion"), 0.0))
+        await shard.on_history(inputs.message("registry.models", ModelVersion(version, "champion"), 0.0))
     await shard.on_start({})
-    batch = [] if is_before else [told.message("registry.facts", version, 0.0)]
+    batch = [] if is_before else [inputs.message("registry.facts", version, 0.0)]
     struct = event_struct(NEW.sources[0])
     batch += [
-        told.message("landings", struct(at=300.0 * n, carrier="AA", delay=float(n)), 300.0 * n) for n in range(60)
+        inputs.message("landings", struct(at=300.0 * n, carrier="AA", delay=float(n)), 300.0 * n) for n in range(60)
     ]
     # NB: the first windows are not compared: what lies before their sources were read may be missing.
     days = [
         msgspec.structs.replace(served(NEW, pinned, 0), request_id=f"r{n}", unit=f"u{n}", at_s=n * 8640.0)
         for n in range(40)
     ]
-    batch += [told.message("inference.decisions", decision, decision.at_s) for decision in days]
+    batch += [inputs.message("inference.decisions", decision, decision.at_s) for decision in days]
     outs = (await shard.on_batch(batch)).outs
     clock.advance(10)
     outs += (await shard.on_tick()).outs
@@ -180,25 +181,27 @@ class Days:
     """Ten days of a view over an hour, then of one over seven; four requests a day."""
 
     def __init__(self) -> None:
-        self.told, self.clock = Told(), ManualClock(NOW_S)
+        self.inputs, self.clock = Inputs(), ManualClock(NOW_S)
         self.short, self.long = project_of("1h"), project_of("168h")
         self.messages: list[Message] = []
         self.events: list[Any] = []
         self.shard = self.make(self.short)
 
     def make(self, project: ProjectDefinition) -> MonitorShard:
-        return MonitorShard(TOPICS, [project], self.clock, Services(), self.told.behind, reread=self.told.reread)
+        return MonitorShard(
+            TOPICS, [project], self.clock, Liveness(), Outside(self.inputs.behind, reread=self.inputs.reread)
+        )
 
     def day(self, project: ProjectDefinition, day: int) -> list[Message]:
         struct, bare = event_struct(project.sources[0]), bare_signature(project, project.deployments[0])
         instants = [300.0 * n for n in range(day * A_DAY, (day + 1) * A_DAY)]
         found = [
-            self.told.message("landings", struct(at=at_s, carrier="AA", delay=at_s / 300), at_s) for at_s in instants
+            self.inputs.message("landings", struct(at=at_s, carrier="AA", delay=at_s / 300), at_s) for at_s in instants
         ]
         for n in range(4):
             at_s = day * DAY + (n + 1) * 4 * HOUR
             decision = served(project, bare, 4 * day + n, at_s, (day + 1) * A_DAY)
-            found.append(self.told.message("inference.decisions", decision, at_s))
+            found.append(self.inputs.message("inference.decisions", decision, at_s))
         self.messages += found
         return found
 

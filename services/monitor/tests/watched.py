@@ -1,12 +1,13 @@
 """A deployment that is watched, its decisions and its windows."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from headrace.events.definition import DriftDefinition
+from headrace.events.definition import DeploymentDefinition, DriftDefinition
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
-from headrace.events.monitor import VersionQuality, WindowClosed
+from headrace.events.monitor import MonitorState, VersionQuality, WindowClosed
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
 from headrace.project import (
     Binary,
@@ -22,9 +23,10 @@ from headrace.project import (
     Training,
 )
 from headrace.project.compile import compile_project
-from headrace_monitor.core.asking import request_id_of
+from headrace_monitor.core import findings
+from headrace_monitor.core.findings import FindingStep, findings_of
 from headrace_monitor.core.loss_change import Figure
-from headrace_monitor.core.watch import Watch, watch_of
+from headrace_monitor.core.retrain_requests import TrainingFact, request_id_of
 from headrace_monitor.core.windows import Windows
 
 DAY = 86_400.0
@@ -76,7 +78,7 @@ def decision(unit: str, at_s: float, value: float = 0.5, version: int = 1, **mor
 def windows(rows: int = 100) -> Windows:
     found = Windows(DEPLOYMENT)
     for number in range(rows):
-        found.decide(decision(f"u{number}", number * DAY / rows), number % 2, number)
+        found.add_decision(decision(f"u{number}", number * DAY / rows), number % 2, number)
     return found
 
 
@@ -90,15 +92,38 @@ def window(day: int, loss: float, version: int = 1, **more: object) -> WindowClo
     return WindowClosed("d", day * DAY, (day + 1) * DAY, 100, positive_share=0.3, **fields)  # type: ignore[arg-type]
 
 
-def watch(champion: int | None = 1) -> Watch:
-    found = watch_of(DEPLOYMENT, None)
+class Watched:
+    """The findings of a deployment as they change; each call returns the facts that follow."""
+
+    def __init__(self, deployment: DeploymentDefinition = DEPLOYMENT, memory: MonitorState | None = None) -> None:
+        self.state = findings_of(deployment, memory)
+
+    def on_window(self, closed: WindowClosed, served: int | None, clock_s: float) -> Sequence[Any]:
+        return self._facts(findings.on_window(self.state, closed, served, clock_s))
+
+    def on_champion(self, version: int) -> Sequence[Any]:
+        return self._facts(findings.on_champion(self.state, version))
+
+    def on_training(self, fact: TrainingFact) -> Sequence[Any]:
+        return self._facts(findings.on_training(self.state, fact))
+
+    def _facts(self, step: FindingStep) -> Sequence[Any]:
+        self.state = step.state
+        return list(step.facts)
+
+    def memory(self) -> MonitorState:
+        return findings.memory_of(self.state, {}, 0.0)
+
+
+def watch(champion: int | None = 1) -> Watched:
+    found = Watched()
     if champion is not None:
-        found.on_champion(champion, 0.0)
+        found.on_champion(champion)
     return found
 
 
-def days(found: Watch, losses: dict[int, float], served: int | None = 1, **more: object) -> list[Any]:
-    """What is said of windows of so many days."""
+def days(found: Watched, losses: dict[int, float], served: int | None = 1, **more: object) -> list[Any]:
+    """The facts that follow from windows of so many days."""
     return [
         event
         for day, loss in losses.items()
@@ -106,8 +131,8 @@ def days(found: Watch, losses: dict[int, float], served: int | None = 1, **more:
     ]
 
 
-def finished(found: Watch, request: RetrainRequested, outcome: str, **more: Any) -> list[Any]:
-    """The trainer takes a request up, and its run ends; what is said of that."""
+def finished(found: Watched, request: RetrainRequested, outcome: str, **more: Any) -> Sequence[Any]:
+    """The trainer takes a request up, and its run ends; the facts that follow from the end."""
     ident = request_id_of(request)
     found.on_training(RetrainAccepted("d", "run" + ident, ident, "drift", "", request.clock_s or 0.0))
     return found.on_training(TrainingFinished("d", "run" + ident, outcome, "", **more))

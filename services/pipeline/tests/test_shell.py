@@ -24,14 +24,17 @@ from headrace.log.topics import Topics
 from headrace.project import Deduplicate, Project, RawStream, Reference, Source, pipeline
 from headrace.project.compile import compile_project
 from headrace.project.compile_streams import event_struct
-from headrace.project.contract import Contract
 from headrace.project.deployments import Deployment, Key
-from headrace.project.hosting import TransformRunner, targets_of
-from headrace.project.threads import Transform
-from headrace_pipeline.adapters.in_hand import InHand
+from headrace_pipeline.adapters.feed import Feed
+from headrace_pipeline.adapters.in_flight import InFlight
+from headrace_pipeline.adapters.raw_history import RawHistory
 from headrace_pipeline.adapters.references import References
-from headrace_pipeline.adapters.rewind import Rewind
-from headrace_pipeline.core.memory import MOST_PASSES, Memory
+from headrace_pipeline.adapters.runner import TransformRunner
+from headrace_pipeline.adapters.threads import Transform
+from headrace_pipeline.adapters.transform import HostedTransform
+from headrace_pipeline.core.contract import Contract, targets_of
+from headrace_pipeline.core.lookback import MOST_PASSES, Lookback
+from headrace_pipeline.core.progress import Progress
 from headrace_pipeline.shell import PipelineShell
 
 
@@ -90,20 +93,17 @@ class Bench:
         """A worker that has just started."""
         compiled = PROJECT.pipelines[0]
         self.runners.append(TransformRunner("first_landings", transform))
+        clock, history = SystemClock(), RawHistory(self.log, int(compiled.remembers_s * 1000))
+        feed = Feed("first_landings", self.runners[-1], InFlight(self.folder), self.raw.topic)
         return PipelineShell(
             self.topics,
             producer or await self.log.producer(),
             self.health,
-            "first_landings",
-            self.runners[-1],
+            HostedTransform(feed, clock, self.health, history),
             Contract(self.topics, PROJECT, compiled, targets_of(first_landings)),
-            [(self.topics.of_source("landings"), 2)],
+            Progress("first_landings", ((self.topics.of_source("landings"), 2),), topic_id),
             await self.stops(),
-            SystemClock(),
-            InHand(self.folder),
-            self.raw.topic,
-            Rewind(self.log, int(compiled.remembers_s * 1000)),
-            topic_id,
+            clock,
             learn,
         )
 
@@ -331,12 +331,11 @@ def record(offset: int, partition: int = 0) -> Record:
 
 
 def test_only_partitions_with_a_gap_before_them_are_shown_again() -> None:
-    memory = Memory()
+    seen = Lookback()
     batch = [record(3), record(4), record(7, 1)]
-    assert memory.firsts(batch, range(3)) == [batch[0], batch[2]]
-    for found in batch:
-        memory.handled(found)
-    assert memory.firsts([record(5), record(9, 1)], range(2)) == [record(9, 1)]
-    memory.lost(record(5))
-    assert memory.firsts([record(6)], range(1)) == [record(6)]
-    assert memory.is_bad(record(5))
+    assert seen.gaps(batch) == [batch[0], batch[2]]
+    seen.on_handled(batch)
+    assert seen.gaps([record(5), record(9, 1)]) == [record(9, 1)]
+    seen.on_failed(record(5))
+    assert seen.gaps([record(6)]) == [record(6)]
+    assert seen.has_failed(record(5))

@@ -74,18 +74,18 @@ class Bench:
         return await self.send("registry.commands", "d", command(place=place, **changes))
 
     def warm(self, *versions: int, handled: int = 0) -> None:
-        """An instance says that it has these warm, now, and how many records it has handled."""
+        """An instance reports these as warm, now, and how many records it has handled."""
         names = tuple(f"d/{version}" for version in versions)
         report = HealthReported("inference", "i", True, loaded=names, warmed=names, handled_total=handled)
         self.instances.take(report, self.clock.now_s())
 
     def watch(self, handled: int = 0, lag: int = 0) -> None:
-        """The monitor says that it lives."""
+        """The monitor reports that it lives."""
         report = HealthReported("monitor", "m", True, shards=(0,), lag={"t/0": lag}, handled_total=handled)
         self.instances.take(report, self.clock.now_s())
 
     async def pass_until(self, kind: type, tick: Callable[[int], None] = lambda _: None) -> Message:
-        """Time passes in steps of three seconds, `tick` told the how manieth, until there is such a fact."""
+        """Time passes in steps of three seconds, `tick` is called with the number of each, until there is such a fact."""
         assert isinstance(self.clock, ManualClock)
         async with asyncio.timeout(60):
             for step in itertools.count(1):

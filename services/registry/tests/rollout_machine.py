@@ -16,8 +16,8 @@ from headrace.events.registry import (
 )
 from headrace.events.verdicts import FAIL, UNMEASURED
 from headrace.testing.registry import CANARY, HOUR_S, folded, registered, verdict
-from headrace_registry.core.case import Unloadable, Warmed
-from headrace_registry.core.rollout import decide
+from headrace_registry.core.machine import Unloadable, Warmed
+from headrace_registry.core.rollout import on_message
 
 BLUE_GREEN = RolloutDefinition("blue_green")
 AB_TEST = RolloutDefinition("ab_test", shares=(0.5,), duration_s=HOUR_S, winner="rule")
@@ -25,10 +25,10 @@ SHADOW = RolloutDefinition("shadow", duration_s=HOUR_S)
 
 
 class Machine:
-    """A deployment `d` with versions, and what was said of it."""
+    """A deployment `d` with versions, and all facts about it."""
 
     def __init__(self, versions: int = 3, plan: RolloutDefinition = CANARY) -> None:
-        self.state, self.plan, self.said = registered(versions), plan, []
+        self.state, self.plan, self.facts = registered(versions), plan, []
         self.serve(1)
 
     @property
@@ -39,27 +39,29 @@ class Machine:
     def route(self) -> Any:
         return self.entry.route
 
-    def tell(self, message: Any, ident: str = "") -> list[Any]:
-        facts = decide(self.state, "d", message, ident or f"m{len(self.said)}", self.plan)
-        self.state, self.said = folded(self.state, facts), self.said + facts
+    def take(self, message: Any, ident: str = "") -> list[Any]:
+        step = on_message(self.state, "d", message, ident or f"m{len(self.facts)}", self.plan)
+        assert step.state == folded(self.state, step.facts)
+        facts = list(step.facts)
+        self.state, self.facts = step.state, self.facts + facts
         return facts
 
     def serve(self, version: int) -> None:
         plan, self.plan = self.plan, BLUE_GREEN
         self.start(version)
-        self.tell(Warmed())
+        self.take(Warmed())
         self.plan = plan
 
     def start(self, version: int, by: str = "me") -> list[Any]:
-        return self.tell(StartRollout("d", version, "r", by))
+        return self.take(StartRollout("d", version, "r", by))
 
-    def judge(self, clock_s: float, **said: Any) -> list[Any]:
-        return self.tell(verdict(self.state, clock_s, **said))
+    def judge(self, clock_s: float, **changes: Any) -> list[Any]:
+        return self.take(verdict(self.state, clock_s, **changes))
 
     def canary(self, version: int = 2) -> "Machine":
         """Version under canary with its first share, since hour 1."""
         self.start(version)
-        self.tell(Warmed())
+        self.take(Warmed())
         self.judge(0.0)
         self.judge(HOUR_S, labels=UNMEASURED, guardrails=UNMEASURED)
         return self
@@ -81,13 +83,13 @@ def names(facts: list[Any]) -> list[str]:
 
 
 def paused(machine: Machine) -> Machine:
-    machine.canary().tell(PauseRollout("d", "r", "me"))
+    machine.canary().take(PauseRollout("d", "r", "me"))
     return machine
 
 
 def held(machine: Machine) -> Machine:
     machine.canary()
-    machine.tell(timed_out(machine, "hold"))
+    machine.take(timed_out(machine, "hold"))
     return machine
 
 
@@ -97,7 +99,7 @@ def warming(machine: Machine) -> Machine:
 
 
 def shadowing(machine: Machine) -> Machine:
-    warming(machine).tell(Warmed())
+    warming(machine).take(Warmed())
     return machine
 
 

@@ -1,4 +1,4 @@
-"""Model cards: what is known is told, what is not is not made up, and no text breaks the page."""
+"""Model cards: what is known is stated, what is not is not made up, and no text breaks the page."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def test_the_front_matter_has_tags_metrics_and_a_model_index() -> None:
 
 
 def test_lineage_profile_slices_gates_and_waivers_are_told() -> None:
-    told = card(
+    written = card(
         lineage=Lineage({"inference.requests.v1/0": 7}, 0.0, 86_400.0, "0.1", "dd", 4, 2, {"numpy": "2"}),
         trained_rows=1234,
         gates=(GateResult("beats_prior", "FAIL", 0.7, 0.5, "m", "worse than the prior"),),
@@ -51,22 +51,22 @@ def test_lineage_profile_slices_gates_and_waivers_are_told() -> None:
         "- beats_prior: waived by ann, an experiment",
         "2 columns, signature `s`: `miles`, `carrier` (category, 2 values).",
     ):
-        assert line in told
+        assert line in written
 
 
 def test_what_nobody_said_is_named_as_not_stated() -> None:
-    told = card()
-    assert "## Intended use\nNot stated." in told
-    assert "| owner | Not stated. |" in told
-    assert "## Waivers" not in told
-    assert "metrics" not in front_matter(told)
+    written = card()
+    assert "## Intended use\nNot stated." in written
+    assert "| owner | Not stated. |" in written
+    assert "## Waivers" not in written
+    assert "metrics" not in front_matter(written)
 
 
 @pytest.mark.parametrize("text", ['a "quoted" one', "two\nlines", "a | b", "---\nx: 1", "back\\slash", "café"])
 def test_no_text_breaks_the_page(text: str) -> None:
-    told = card(owner=text, intended_use="fine", model=text, reason=text, tags={text: text})
-    matter = front_matter(told)
+    written = card(owner=text, intended_use="fine", model=text, reason=text, tags={text: text})
+    matter = front_matter(written)
     assert matter["version"] == 3
     assert matter["model_name"] == text.replace("\n", " ")
-    (row,) = [line for line in told.splitlines() if line.startswith("| owner")]
+    (row,) = [line for line in written.splitlines() if line.startswith("| owner")]
     assert row.replace("\\|", "").count("|") == 3

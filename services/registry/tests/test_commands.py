@@ -118,7 +118,7 @@ async def test_versions_are_found_described_named_and_taken_out_of_use(
 
 
 async def keep_warm(bench: Bench) -> None:
-    """An inference instance that has both versions warm and says so."""
+    """An inference instance that reports both versions as warm."""
     while True:
         bench.warm(1, 2)
         await asyncio.sleep(0.5)

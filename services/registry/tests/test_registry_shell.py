@@ -146,7 +146,7 @@ async def test_what_one_command_raises_is_its_own_dead_letter_and_the_next_one_i
             raise ZeroDivisionError("a card that cannot be written")
         return write_card(fact, definition)
 
-    monkeypatch.setattr("headrace_registry.shell.write_card", raises)
+    monkeypatch.setattr("headrace_registry.core.intake.write_card", raises)
     async with bench.running():
         bench.warm(1)
         await bench.register(metrics={"auc": 0.5})

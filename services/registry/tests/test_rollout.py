@@ -29,9 +29,9 @@ from headrace.events.registry import (
 )
 from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evidence
 from headrace.registry.state import apply
-from headrace.testing.registry import CANARY, HOUR_S, folded, registered, verdict
-from headrace_registry.core.case import Approved, Unloadable, Warmed
-from headrace_registry.core.rollout import decide
+from headrace.testing.registry import CANARY, HOUR_S, registered, verdict
+from headrace_registry.core.machine import Approved, Unloadable, Warmed
+from headrace_registry.core.rollout import on_message
 
 
 def test_a_rollout_first_warms_the_version_and_leaves_the_route_alone() -> None:
@@ -45,8 +45,8 @@ def test_a_rollout_first_warms_the_version_and_leaves_the_route_alone() -> None:
 
 def test_the_first_version_switches_as_soon_as_it_is_warm_whatever_the_policy() -> None:
     state = registered(1)
-    state = folded(state, decide(state, "d", StartRollout("d", 1, "r", "me"), "s", CANARY))
-    state = folded(state, decide(state, "d", Warmed(), "", CANARY))
+    state = on_message(state, "d", StartRollout("d", 1, "r", "me"), "s", CANARY).state
+    state = on_message(state, "d", Warmed(), "", CANARY).state
     assert state.entry("d").aliases == {"champion": 1}
 
 
@@ -85,7 +85,7 @@ def test_a_canary_goes_from_share_to_share_and_is_promoted() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "changes",
     [
         {"guardrails": INCONCLUSIVE},
         {"guardrails": UNMEASURED},
@@ -95,9 +95,9 @@ def test_a_canary_goes_from_share_to_share_and_is_promoted() -> None:
         {"rollout": "another"},
     ],
 )
-def test_not_knowing_holds_the_share(said: dict) -> None:
+def test_not_knowing_holds_the_share(changes: dict) -> None:
     machine = Machine().canary()
-    assert machine.tell(replace(verdict(machine.state, 2 * HOUR_S), **said)) == []
+    assert machine.take(replace(verdict(machine.state, 2 * HOUR_S), **changes)) == []
 
 
 @pytest.mark.parametrize("labels", [INCONCLUSIVE, UNMEASURED])
@@ -107,10 +107,10 @@ def test_labels_that_do_not_know_let_a_share_grow_but_not_the_last_one(labels: s
     assert machine.judge(30 * HOUR_S, labels=labels) == []
 
 
-@pytest.mark.parametrize("said", [{"guardrails": FAIL}, {"labels": FAIL}])
-def test_harm_takes_all_traffic_away_at_once_and_says_by_what(said: dict) -> None:
+@pytest.mark.parametrize("changes", [{"guardrails": FAIL}, {"labels": FAIL}])
+def test_harm_takes_all_traffic_away_at_once_and_names_the_evidence(changes: dict) -> None:
     machine = Machine().canary()
-    aborted, _ = machine.judge(HOUR_S, **said)
+    aborted, _ = machine.judge(HOUR_S, **changes)
     assert (aborted.harmful, aborted.evidence[0].measured, aborted.evidence[0].limit) == (True, 1.0, 0.5)
     assert "1 against a limit of 0.5" in aborted.reason
     assert (machine.route.shares, machine.route.shadows, machine.route.warm) == ({1: 1.0}, (), (1,))
@@ -121,7 +121,7 @@ def test_harm_takes_all_traffic_away_at_once_and_says_by_what(said: dict) -> Non
 def test_a_paused_rollout_stays_whatever_the_verdicts_say_harm_excepted() -> None:
     machine = paused(Machine())
     assert machine.judge(9 * HOUR_S) == []
-    machine.tell(ResumeRollout("d", "r", "me"))
+    machine.take(ResumeRollout("d", "r", "me"))
     assert names(machine.judge(9 * HOUR_S)) == ["rollout.advanced", "route.changed"]
 
 
@@ -129,7 +129,7 @@ def test_a_held_rollout_goes_on_with_the_next_verdict_and_is_aborted_without_one
     machine = held(Machine())
     assert names(machine.judge(2 * HOUR_S)) == ["rollout.resumed", "rollout.advanced", "route.changed"]
     silent = held(Machine())
-    aborted, _ = silent.tell(timed_out(silent, "silence"))
+    aborted, _ = silent.take(timed_out(silent, "silence"))
     assert (aborted.harmful, aborted.cause) == (False, "silence")
 
 
@@ -137,7 +137,7 @@ def test_a_trained_version_waits_for_the_running_rollout_and_the_newest_replaces
     machine = Machine(versions=4).canary()
     assert names(machine.start(3, "trainer")) == ["rollout.queued"]
     assert names(machine.start(4, "trainer")) == ["rollout.queued"]
-    facts = machine.tell(AbortRollout("d", "r", "me"))
+    facts = machine.take(AbortRollout("d", "r", "me"))
     assert names(facts) == [*BACK, *BEGUN]
     assert (machine.entry.rollout.version, machine.entry.rollout.plan, machine.entry.queued) == (4, CANARY, None)
 
@@ -147,26 +147,26 @@ def test_a_trained_version_waits_for_its_approval() -> None:
     (refused,) = machine.start(2)
     assert "headrace model approve d 2" in refused.reason
     assert names(machine.start(2, "trainer")) == ["rollout.queued"]
-    assert machine.tell(Approved()) == []
+    assert machine.take(Approved()) == []
     machine.state = apply(machine.state, VersionApproved("d", 2, "r", "ann"))
-    assert names(machine.tell(Approved())) == BEGUN
+    assert names(machine.take(Approved())) == BEGUN
 
 
 def test_what_was_aborted_without_harm_can_be_tried_again_by_the_same_plan() -> None:
     machine = Machine().canary()
-    machine.tell(AbortRollout("d", "r", "me"))
+    machine.take(AbortRollout("d", "r", "me"))
     machine.plan = BLUE_GREEN
-    started, _ = machine.tell(RetryRollout("d", "again", "me"))
+    started, _ = machine.take(RetryRollout("d", "again", "me"))
     assert (started.version, started.plan) == (2, CANARY)
-    machine.tell(Unloadable(2, "pickle"))
-    assert "did harm" in machine.tell(RetryRollout("d", "again", "me"))[0].reason
+    machine.take(Unloadable(2, "pickle"))
+    assert "did harm" in machine.take(RetryRollout("d", "again", "me"))[0].reason
 
 
 def test_another_policy_may_be_chosen_for_one_rollout() -> None:
     machine = Machine(plan=BLUE_GREEN)
-    started, _ = machine.tell(StartRollout("d", 2, "r", "me", "canary"))
+    started, _ = machine.take(StartRollout("d", 2, "r", "me", "canary"))
     assert (started.policy, started.plan.shares) == ("canary", (0.01, 0.05, 0.25, 1.0))
-    (refused,) = Machine().tell(StartRollout("d", 2, "r", "me", "big_bang"))
+    (refused,) = Machine().take(StartRollout("d", 2, "r", "me", "big_bang"))
     assert "must be blue_green, canary, ab_test or shadow" in refused.reason
 
 
@@ -186,7 +186,7 @@ def test_a_test_decided_by_hand_waits_for_its_operator() -> None:
     machine = shadowing(Machine(plan=replace(AB_TEST, winner="hand")))
     machine.judge(0.0)
     assert machine.judge(99 * HOUR_S, evidence=(Evidence("superiority", "label", PASS),)) == []
-    machine.tell(PromoteRollout("d", 2, "r", "me"))
+    machine.take(PromoteRollout("d", 2, "r", "me"))
     assert machine.entry.aliases["champion"] == 2
 
 

@@ -10,7 +10,7 @@ from headrace.events.registry import (
 )
 from headrace.events.verdicts import FAIL
 from headrace.testing.registry import CANARY, HOUR_S
-from headrace_registry.core.case import Unloadable
+from headrace_registry.core.machine import Unloadable
 
 
 def test_harm_after_the_promotion_rolls_back_while_the_window_lasts() -> None:
@@ -36,12 +36,12 @@ def test_a_rolled_back_version_is_never_previous_and_what_was_previous_is_again(
     machine = Machine(plan=BLUE_GREEN)
     machine.serve(2)
     machine.serve(3)
-    machine.tell(RollBack("d", 3, "r", "me"))
+    machine.take(RollBack("d", 3, "r", "me"))
     assert machine.entry.aliases == {"champion": 2, "previous": 1}
     assert (machine.route.shares, machine.route.previous, machine.route.warm) == ({2: 1.0}, 1, (2, 1))
-    machine.tell(RollBack("d", 2, "r", "me"))
+    machine.take(RollBack("d", 2, "r", "me"))
     assert machine.entry.aliases == {"champion": 1}
-    (refused,) = machine.tell(RollBack("d", 1, "r", "me"))
+    (refused,) = machine.take(RollBack("d", 1, "r", "me"))
     assert "no version before 1" in refused.reason
 
 
@@ -49,7 +49,7 @@ def test_what_was_previous_and_does_harm_on_its_way_back_is_previous_no_more() -
     machine = Machine(plan=BLUE_GREEN)
     machine.serve(2)
     machine.start(1)
-    machine.tell(Unloadable(1, "pickle"))
+    machine.take(Unloadable(1, "pickle"))
     assert (machine.entry.aliases, machine.route.previous, machine.route.shadows) == ({"champion": 2}, None, ())
 
 
@@ -60,7 +60,7 @@ def test_of_promote_and_rollback_at_once_one_wins_and_the_other_is_told_why() ->
         machine.plan = CANARY
         machine.canary(3)
         race = [PromoteRollout("d", 3, "r", "a"), RollBack("d", 2, "r", "b")]
-        won, lost = (machine.tell(command) for command in (race if promote_first else race[::-1]))
+        won, lost = (machine.take(command) for command in (race if promote_first else race[::-1]))
         refused = [fact for fact in [*won, *lost] if isinstance(fact, CommandRefused)]
         assert [fact.command for fact in refused] == ["roll.back"]
         assert ("champion is 3, not 2" if promote_first else "is under way") in refused[0].reason

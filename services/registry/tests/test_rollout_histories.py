@@ -20,9 +20,9 @@ from headrace.events.registry import (
 )
 from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS
 from headrace.registry.state import Fold, Registry, apply
-from headrace.testing.registry import CANARY, HOUR_S, folded, version_of
+from headrace.testing.registry import CANARY, HOUR_S, version_of
 from headrace_registry.core import versions
-from headrace_registry.core.case import Unloadable, Warmed
+from headrace_registry.core.machine import Unloadable, Warmed
 
 steps = st.lists(
     st.one_of(
@@ -43,7 +43,7 @@ plans = st.sampled_from([CANARY, AB_TEST, SHADOW, BLUE_GREEN, replace(CANARY, ap
 
 
 def played(history: list, plan: RolloutDefinition) -> Machine:
-    """A history told to a fresh machine, checked after every message."""
+    """A history that a fresh machine takes, checked after every message."""
     machine, clock_s = Machine(versions=4, plan=plan), 0.0
     for place, (kind, value, more) in enumerate(history):
         match kind:
@@ -51,24 +51,24 @@ def played(history: list, plan: RolloutDefinition) -> Machine:
                 machine.start(value, more)
             case "serve":
                 machine.start(value)
-                machine.tell(Warmed())
-                machine.tell(PromoteRollout("d", value, "r", "me"))
+                machine.take(Warmed())
+                machine.take(PromoteRollout("d", value, "r", "me"))
             case "archive":
-                facts = versions.on_archive(machine.state, ArchiveVersion("d", value, "r", "me"), f"a{place}")
-                machine.state, machine.said = folded(machine.state, facts), machine.said + facts
+                step = versions.on_archive(machine.state, ArchiveVersion("d", value, "r", "me"), f"a{place}")
+                machine.state, machine.facts = step.state, [*machine.facts, *step.facts]
             case "promote":
-                machine.tell(PromoteRollout("d", value, "r", "me"))
+                machine.take(PromoteRollout("d", value, "r", "me"))
             case "roll back":
-                machine.tell(RollBack("d", value, "r", "me"))
+                machine.take(RollBack("d", value, "r", "me"))
             case "unloadable":
-                machine.tell(Unloadable(value, "r"))
+                machine.take(Unloadable(value, "r"))
             case "verdict":
                 clock_s += more * HOUR_S
                 if machine.entry.rollout or machine.entry.last:
                     machine.judge(clock_s, labels=value, guardrails=PASS if value == INCONCLUSIVE else value)
             case _:
                 message = MESSAGES[kind](machine)
-                machine.tell(message)
+                machine.take(message)
         check(machine)
     return machine
 
@@ -95,7 +95,7 @@ def test_no_history_revives_an_ended_rollout_or_skips_a_step(history: list, plan
     started: list[str] = []
     numbers: dict[str, int] = {}
     over: set[str] = set()
-    for fact in machine.said:
+    for fact in machine.facts:
         ident = getattr(fact, "rollout", None)
         if isinstance(fact, RolloutStarted):
             assert ident not in started
@@ -113,19 +113,19 @@ def test_no_history_revives_an_ended_rollout_or_skips_a_step(history: list, plan
 
 @given(steps, plans, st.data())
 @settings(max_examples=100, deadline=None)
-def test_facts_told_twice_and_facts_of_deployments_in_any_order_fold_to_the_same_state(
+def test_facts_read_twice_and_facts_of_deployments_in_any_order_fold_to_the_same_state(
     history: list, plan: RolloutDefinition, data: st.DataObject
 ) -> None:
-    said = [*[version_of(n) for n in range(1, 5)], *played(history, plan).said]
+    facts = [*[version_of(n) for n in range(1, 5)], *played(history, plan).facts]
     once, again = Fold(), Fold()
-    told = list(enumerate(said))
-    for place, fact in told:
+    sent = list(enumerate(facts))
+    for place, fact in sent:
         once.take(fact, f"f{place}")
-    for extra in data.draw(st.lists(st.integers(0, len(said) - 1), max_size=10)):
-        where = data.draw(st.integers(extra + 1, len(said)))
-        told.insert(told.index((extra, said[extra])) + 1 + max(where - extra - 1, 0), (extra, said[extra]))
+    for extra in data.draw(st.lists(st.integers(0, len(facts) - 1), max_size=10)):
+        where = data.draw(st.integers(extra + 1, len(facts)))
+        sent.insert(sent.index((extra, facts[extra])) + 1 + max(where - extra - 1, 0), (extra, facts[extra]))
     others = [version_of(n, deployment="e") for n in range(1, 3)]
-    for place, fact in told:
+    for place, fact in sent:
         if others and data.draw(st.booleans()):
             other = others.pop(0)
             again.take(other, f"e{other.version}")
@@ -136,10 +136,10 @@ def test_facts_told_twice_and_facts_of_deployments_in_any_order_fold_to_the_same
     assert sorted(again.state.entry("e").versions) == [1, 2]
 
 
-def test_of_a_fact_told_twice_at_once_the_second_changes_nothing() -> None:
+def test_of_a_fact_read_twice_at_once_the_second_changes_nothing() -> None:
     machine = Machine().promoted()
     machine.judge(4 * HOUR_S, labels=FAIL)
-    facts = [*[version_of(n) for n in range(1, 4)], *machine.said]
+    facts = [*[version_of(n) for n in range(1, 4)], *machine.facts]
     state = Registry()
     for fact in facts:
         state = apply(state, fact)

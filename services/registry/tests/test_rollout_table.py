@@ -18,7 +18,7 @@ from services.registry.tests.rollout_machine import (
 from headrace.events.registry import (
     CommandRefused,
 )
-from headrace_registry.core.case import phase_of
+from headrace_registry.core.machine import phase_of
 
 PHASES = {
     "idle": lambda machine: machine,
@@ -55,7 +55,7 @@ def test_what_follows_from_a_message_in_a_phase(message: str, phase: str) -> Non
     machine = PHASES[phase](Machine())
     assert phase_of(machine.entry) == phase
     row = ROWS[message]
-    facts = machine.tell(MESSAGES[message](machine))
+    facts = machine.take(MESSAGES[message](machine))
     assert names(facts) == row.get(phase, row["moving"])
     for fact in facts:
         assert not isinstance(fact, CommandRefused) or len(fact.reason) > 15

@@ -18,8 +18,10 @@ from headrace.features import finalise as reads
 from headrace.features.as_of import as_of
 from headrace.features.events import EventTable
 from headrace.features.finalise import finalise, finalise_many, merge_tiles
+from headrace.features.partials import AGGREGATIONS
 from headrace.features.plan import ViewPlan, plan_view
 from headrace.features.tiles import TileState
+from headrace.project.rules.views import AGGREGATIONS as DECLARABLE
 
 HOUR = 3600
 DAY = 86_400
@@ -31,7 +33,7 @@ SOURCE = SourceDefinition(
 FEATURES = tuple(
     FeatureDefinition(f"{kind}_{window}", kind, None if kind == "count" else "x", window)
     for window in (HOUR, 3 * HOUR, DAY, 7 * DAY)
-    for kind in ("count", "sum", "mean", "min", "max", "std", "last")
+    for kind in AGGREGATIONS
 )
 VIEW = ViewDefinition("v", "landings", ("who",), FEATURES, "")
 PLAN = plan_view(ProjectDefinition("p", (), (SOURCE,), (VIEW,), (), ()), "v")
@@ -71,13 +73,13 @@ def _brute_value(kind: str, inside: list[tuple[int, int, int, Event]]) -> float:
         return total
     if not known:
         return math.nan
-    if kind == "mean":
+    if kind in ("mean", "share"):
         return total / len(known)
     if kind == "std":
         mean = total / len(known)
         # Two products, as the definition says: the C library's pow, behind `mean ** 2`, may round another way.
         return math.sqrt(max(squares / len(known) - mean * mean, 0.0))
-    return (min if kind == "min" else max)(c[3].x for c in known)
+    return {"min": min, "max": max}[kind](c[3].x for c in known)
 
 
 def _sum(known, of) -> float:
@@ -160,3 +162,7 @@ def test_rows_with_events_past_their_offsets_are_marked() -> None:
     at = np.array([START + 600, START + 600])
     found = as_of(PLAN, table, ["a", "a"], at, 0.0, {0: np.array([10, 11])})
     assert found.beyond.tolist() == [True, False]
+
+
+def test_a_project_may_declare_exactly_the_aggregations_that_can_be_folded_and_read() -> None:
+    assert set(DECLARABLE) == set(AGGREGATIONS)

@@ -93,3 +93,37 @@ def test_of_too_many_the_lower_half_of_the_fullest_partition_is_forgotten() -> N
     assert origins.held_bytes == (kept + 10) * 100
     assert origins.is_repeat(at(MOST_SPARSE))
     assert min(origins.sparse[PLACE]) == (MOST_SPARSE - 9) // 2 * 65_536
+
+
+def test_an_index_belongs_to_its_offset_when_a_marker_passes() -> None:
+    origins = Origins()
+    for origin in (at(5, 3), at(6, 0), at(6, 2), Origin("raw.other.v1", 0, 1)):
+        assert not origins.is_repeat(origin)
+    origins.advance(PLACE, 5)
+    assert origins.sparse == {PLACE: {6 * 65_536, 6 * 65_536 + 2}, "raw.other.v1/0": {65_536}}
+    assert origins.held_bytes == 3 * 100 + 300
+
+
+def test_the_highest_offset_is_known_and_what_lies_beyond_it_is_not() -> None:
+    origins, highest = Origins(), 2**47 - 1
+    assert [origins.is_repeat(at(highest, 65_535)) for _ in range(2)] == [False, True]
+    assert [origins.is_repeat(at(highest + 1)) for _ in range(2)] == [False, False]
+    assert not origins.advance(PLACE, highest + 1)
+    assert origins.advance(PLACE, highest)
+    assert origins.sparse == {PLACE: set()}
+
+
+def test_a_topic_whose_id_is_first_heard_later_is_the_one_that_was_known() -> None:
+    origins = Origins()
+    origins.advance(PLACE, 5)
+    assert not origins.advance(PLACE, 4, "first")
+    assert origins.is_repeat(at(5))
+    assert origins.topic_ids == {PLACE: "first"}
+
+
+def test_of_a_topic_made_again_before_its_first_marker_moved_nothing_is_left() -> None:
+    origins = Origins()
+    assert not origins.advance(PLACE, -1, "first")
+    origins.is_repeat(at(3))
+    assert origins.advance(PLACE, -1, "second")
+    assert origins.sparse == {}

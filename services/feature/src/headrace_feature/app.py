@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 
-from headrace.events.definition import digest_of
-from headrace.events.project import ProjectApplied
 from headrace.hosting.group import ShardGroup
-from headrace.hosting.runtime import Restart, Runnable
+from headrace.hosting.runtime import Runnable
 from headrace.project.service import Context
 from headrace_feature.adapters.admission import Admission
+from headrace_feature.adapters.definitions import Definitions
 from headrace_feature.adapters.history import History
 from headrace_feature.settings import LINGER_S, MAX_BATCH
 from headrace_feature.shell import SERVICE, FeatureShard
@@ -21,12 +20,11 @@ class Feature:
         self._context = context
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`."""
+        """Until `stop`. Raises `Restart` when sources or views change."""
         context = self._context
-        if not await context.projects.wait(stop, lambda projects: bool(projects.sources)):
+        definitions = Definitions(context.projects)
+        if not await definitions.wait(stop):
             return
-        built_from = self._digest()
-        context.projects.listen(lambda applied: self._compare(built_from, applied))
         admission = Admission(context.codec, context.topics, context.projects.sources)
         host = ShardGroup(
             context.log,
@@ -45,23 +43,10 @@ class Feature:
             max_batch=MAX_BATCH,
             linger_s=LINGER_S,
             decode=admission.decode,
-            learn=lambda: self._learn(built_from),
+            learn=definitions.learn,
             watchdog_s=context.settings.watchdog_s,
         )
         await host.run(stop)
-
-    async def _learn(self, built_from: str) -> None:
-        """NB: the contract of an event that breaks it may have been changed a moment ago."""
-        await self._context.projects.learn()
-        if self._digest() != built_from:
-            raise Restart("sources or views changed: restarting")
-
-    def _digest(self) -> str:
-        return digest_of([(project.sources, project.views) for project in self._context.projects.definitions])
-
-    def _compare(self, built_from: str, applied: ProjectApplied) -> None:
-        if self._digest() != built_from:
-            raise Restart(f"sources or views of project {applied.name} changed: restarting")
 
 
 async def build(context: Context) -> Sequence[Runnable]:

@@ -4,5 +4,5 @@
 MAX_BATCH = 5000
 # A transaction may gather for so long: it costs the broker and us as much as hundreds of events.
 LINGER_S = 0.02
-# What the tiles, or the identities, of one source's partition may take before the service says that it is too much.
+# What the tiles, or the identities, of one source's partition may take before the service is not ready any more.
 STATE_BYTES = 512 * 1_048_576

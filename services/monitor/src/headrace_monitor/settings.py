@@ -1,6 +1,6 @@
 """Settings of the monitor beyond the common ones."""
 
-# Records taken between two looks at which cohorts may close.
+# How many records are taken between two looks at which evaluation windows may close.
 MAX_BATCH = 2000
-# A transaction may gather for so long: nobody waits for the offsets of what was read.
+# How long a transaction may gather, in seconds: nobody waits for the offsets of what was read.
 LINGER_S = 0.05

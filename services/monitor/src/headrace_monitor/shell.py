@@ -1,268 +1,192 @@
-"""The monitor's one shard: gather decisions, outcomes and events; close windows; publish what follows in one transaction.
+"""The monitor's one shard: gathers what the log and the projects hold, has the core decide, and returns what is published.
 
-What one deployment does to its own monitoring stays its own: an error while its records are taken, its window is closed or
-its rollout is judged raises `MonitoringFailed` for it, and all others go on.
+All that a step publishes is written in one transaction with the offsets that it read. What one deployment does to its own
+monitoring stays its own: an error while its records are taken, its window is closed or its rollout is judged raises the alarm
+`MonitoringFailed` for it, and all others go on.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 
 from headrace.clock import Clock
 from headrace.errors import HeadraceError, Poison
-from headrace.events.alerts import AlertChanged
 from headrace.events.definition import ProjectDefinition
-from headrace.events.inference import DecisionMade, OutcomeObserved, ShadowScored
-from headrace.events.monitor import MonitorState, RolloutJudged
-from headrace.events.registry import AliasMoved, ModelVersion, Route, VersionRegistered
 from headrace.hosting.health import Health
 from headrace.hosting.logic import Outputs, Rebuild
-from headrace.hosting.triage import Learn
-from headrace.instants import MAX_AHEAD_S
 from headrace.log.codec import Message
 from headrace.log.port import Out, TopicPartition
 from headrace.log.topics import Topics
-from headrace_monitor.alerts import Alerts
-from headrace_monitor.around import Around, tell_held
-from headrace_monitor.closing import Closing
-from headrace_monitor.core.asking import TrainingFact
-from headrace_monitor.core.clock import Clocks
-from headrace_monitor.core.deployments import Changed, Deployments
-from headrace_monitor.core.failing import ROLLOUT, WINDOWS, Failing, monitoring_failed
-from headrace_monitor.core.releases import alarms_of
-from headrace_monitor.core.services import Services
-from headrace_monitor.core.serving import OF_INSTANCES, InferenceFact, Serving
-from headrace_monitor.core.signatures import Signatures
-from headrace_monitor.core.sources import SLACK_S
-from headrace_monitor.intake import Intake
-from headrace_monitor.keeping import Keeping
-from headrace_monitor.letters import Letters
-from headrace_monitor.looking import Behind, Looks, Undecided
-from headrace_monitor.rereading import Reread
-from headrace_monitor.rollouts import Rollouts
-from headrace_monitor.telling import Telling
+from headrace_monitor.adapters import health_gauges
+from headrace_monitor.adapters.input_ends import InputEnds
+from headrace_monitor.adapters.inputs import names_of, read_once
+from headrace_monitor.adapters.outside import Outside
+from headrace_monitor.adapters.records import Records
+from headrace_monitor.adapters.window_evaluation import WindowEvaluation
+from headrace_monitor.core.cadence import Cadence
+from headrace_monitor.core.facts import Fact, MonitoringFailed, Refused
+from headrace_monitor.core.liveness import Liveness
+from headrace_monitor.core.monitoring import Monitoring
+from headrace_monitor.core.monitoring_failures import WINDOWS
+from headrace_monitor.core.now import Now
 
 SERVICE = "monitor"
-# The topics to read, those of them to be read anew, and from which instant on.
-ReadSources = Callable[[Sequence[str], Sequence[str], float], Awaitable[None]]
 _log = logging.getLogger("headrace.monitor")
 
 
 class MonitorShard:
-    """All partitions of all inputs; one active instance.
-
-    `learn`: asked, before anything is taken that nobody declares, what is applied by now. `undecided`: requests without a
-    decision, per partition (none when None). `reread`: decisions from the log again (without it windows close without parity).
-    `read_sources`: has the topics of these sources read from now on, and some of them from an instant on; `sources_read`: which
-    are read now. `progress`: told that work goes on.
-    """
+    """All partitions of all inputs; one active instance. `core`: everything that it knows and decides."""
 
     def __init__(
         self,
         topics: Topics,
         projects: Sequence[ProjectDefinition],
         clock: Clock,
-        services: Services,
-        behind: Behind,
-        *,
-        undecided: Undecided | None = None,
-        reread: Reread | None = None,
-        read_sources: ReadSources | None = None,
-        sources_read: Sequence[str] = (),
+        liveness: Liveness,
+        outside: Outside,
         health: Health | None = None,
-        progress: Callable[[], None] = lambda: None,
-        learn: Learn | None = None,
     ) -> None:
-        self._topics, self._clock, self._health = topics, clock, health or Health(SERVICE, "")
-        self._learn = learn
+        self._topics, self._clock, self._outside, self._health = topics, clock, outside, health or Health(SERVICE, "")
+        names = names_of(topics)
+        self.core = Monitoring(names, projects, liveness)
+        self._records, self._cadence = Records(topics, SERVICE), Cadence()
+        self._ends = InputEnds(names.decisions, names.outcomes, liveness, outside.behind, outside.undecided)
+        self._evaluation = WindowEvaluation(self.core, names.decisions, outside.reread)
         self._applied: Sequence[ProjectDefinition] | None = None
-        self._read_sources, self._sources_read, self._anew = read_sources, sorted(sources_read), set[str]()
-        self.deployments, self._failing, self._serving, self._clocks = Deployments(), Failing(), Serving(), Clocks()
-        self._alerts, self._signatures = Alerts(topics, clock, SERVICE), Signatures()
-        self._letters = Letters(topics, clock, services, self._alerts)
-        self._telling = Telling(topics, self._alerts, SERVICE)
-        self._around = Around(clock, services, self._alerts, self._letters, self._failing, self._serving)
-        on_failed = partial(self._failed, about=ROLLOUT)
-        self._rollouts = Rollouts(topics, self.deployments.declared, SERVICE, on_failed)
-        self._keeping = Keeping(self.deployments, self._rollouts, self._telling)
-        self._intake = Intake(topics, self.deployments, self._clocks, self._rollouts, self._keeping, self._letters)
-        self._looks = Looks(topics, self.deployments, self._clocks, services, behind, undecided)
-        self._closing = Closing(
-            topics, self.deployments, self._intake.sources, self._signatures, self._telling, self._keeping, self._failing,
-            self._failed, reread, progress,
-        )  # fmt: skip
-        self.deployments.declare(projects)
-        self._intake.follow(self.deployments.sources())
+        self._sources_read = outside.sources_read
+        # The source topics that this step began to read again.
+        self._anew = set[str]()
 
-    # history, start, and what is applied meanwhile
+    # the start, and what is applied meanwhile
 
     def rebuild(self) -> Sequence[Rebuild]:
+        """See `ShardLogic`."""
         return [Rebuild(self._topics.name(noun), whole=True) for noun in ("monitor.state", "alerts", "registry.models")]
 
     async def on_history(self, message: Message) -> None:
-        event = message.event
-        if isinstance(event, MonitorState):
-            self.deployments.states[event.deployment] = event
-        elif isinstance(event, RolloutJudged):
-            self._rollouts.restore(event)
-        elif isinstance(event, ModelVersion):
-            self._signatures.take(event.registered)
-        elif isinstance(event, AlertChanged):
-            self._alerts.restore(event)
-            self._letters.restore(event)
-            if event.status == "firing" and event.labels.get("alertname") in OF_INSTANCES:
-                self._serving.remember(event.fingerprint)
+        """See `ShardLogic`."""
+        self.core.on_history(message.event, self._now())
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """Open windows are rebuilt from the log, from where each deployment's state says; what was closed and said is not said again."""
-        self._intake.begin(committed)
-        await self._looks.begin()
-        self._tell_changed(self.deployments.set_up_all())
-        nouns = ("registry.facts", "registry.routes", "inference.facts", "training.facts", "alerts.silences")
-        starts = self._keeping.starts(committed, {*map(self._topics.name, nouns), *self._letters.topics})
-        self._intake.read_again(starts, self._keeping.whole_from_s)
-        return starts
+        """Open windows are rebuilt from the log. What was closed and published is not published again. See `ShardLogic`."""
+        await self._ends.refresh()
+        return self.core.on_start(committed, read_once(self._topics))
 
     def apply(self, projects: Sequence[ProjectDefinition]) -> None:
-        """Projects changed: taken up in place with the next step (not now: a window may be closing in a thread)."""
+        """Projects changed. The next step takes that up, and not this call: a window may be closing in a thread."""
         self._applied = projects
 
     async def _take_up(self) -> list[Out]:
-        """Deployments that were added, removed or changed; of the others nothing is touched, and nothing of theirs is read again."""
+        """Take up what was applied, and have other sources read where deployments want that."""
         projects, self._applied = self._applied, None
-        changed, begun = Changed((), (), {}), list[str]()
-        if projects is not None:
-            changed = self.deployments.apply(projects)
-            begun = self._intake.follow(self.deployments.sources())
-        await self._read_others(begun)
-        return self._tell_changed(changed)
+        begun, facts = ([], ()) if projects is None else self.core.on_applied(projects, self._now())
+        await self._read_sources(begun)
+        return self._published(facts)
 
-    async def _read_others(self, begun: Sequence[str]) -> None:
-        """Read the sources that are wanted now. `begun`: topics of which nothing is held: from where open windows may look back."""
-        wanted, read = self._intake.source_topics, self._sources_read
-        if self._read_sources is None or (wanted == read and not begun):
+    async def _read_sources(self, begun: Sequence[str]) -> None:
+        """`begun`: the source topics of which nothing is held."""
+        if (read_sources := self._outside.read_sources) is None:
             return
-        anew = [topic for topic in wanted if topic in begun or topic not in read]
-        after_s = max((source.available_after_s for source in self.deployments.sources().values()), default=0.0)
-        whole_from_s = self._keeping.needed_from_s - SLACK_S
-        await self._read_sources(wanted, anew, whole_from_s - after_s - MAX_AHEAD_S)
-        self._intake.begin_anew(anew, whole_from_s)
-        self._anew.update(anew)
-        self._sources_read = wanted
-        await self._looks.begin()
+        if (plan := self.core.intake.sources_to_read(self._sources_read, begun)) is None:
+            return
+        await read_sources(plan)
+        self.core.intake.begin_anew(plan)
+        self._anew.update(plan.anew)
+        self._sources_read = plan.topics
+        await self._ends.refresh()
 
-    def _tell_changed(self, changed: Changed) -> list[Out]:
-        """What could be set up is well; what could not is told with the next look around; of what is gone all alerts end."""
-        for name in changed.set_up:
-            self._failing.is_well(name)
-        for name, why in changed.refused.items():
-            self._failing.refuse(name, why)
-        for name in changed.gone:
-            self._failing.forget(name)
-            self._clocks.forget(name)
-            for counted in (self._health.late_requests, self._health.late_outcomes):
-                counted.pop(name, None)
-        over = [found.fingerprint for found in self._alerts.firing if found.labels.get("deployment") in changed.gone]
-        return [written for fingerprint in over for written in self._alerts.end(fingerprint)]
-
-    # what is read
+    # steps
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
+        """See `ShardLogic`."""
         self._anew.clear()
         outputs = Outputs(outs=await self._take_up())
-        if self._learn is not None and any(self._intake.is_strange(message.event) for message in batch):
-            await self._learn()
+        if self._outside.learn is not None and any(self.core.intake.is_undeclared(message.event) for message in batch):
+            await self._outside.learn()
             outputs.outs += await self._take_up()
-        self._looks.note(len(batch))
-        now_s = self._clock.monotonic_s()
+        self._cadence.note_records(len(batch))
+        now = self._now()
         for message in batch:
-            try:
-                outputs.outs += self._take(message, now_s)
-            except HeadraceError as error:
-                if not isinstance(error, Poison):
-                    raise
-                if not self._intake.is_again(message.record):
-                    outputs.dead.append((message, error))
-            except Exception as error:
-                outputs.outs += self._failed(getattr(message.event, "deployment", ""), error)
-        outputs.outs += await self._look_at_data(is_idle=False)
-        outputs.outs += self._look_around()
+            facts = self._taken(message, now)
+            if facts:
+                outputs.outs += self._published(facts, message)
+                outputs.dead += self._refused(facts, message)
+        outputs.outs += await self._look_at_windows(is_idle=False)
+        outputs.outs += self._look_at_services()
         return outputs
 
     async def on_tick(self) -> Outputs:
+        """See `ShardLogic`."""
         outs = await self._take_up()
-        return Outputs(outs=outs + await self._look_at_data(is_idle=True) + self._look_around())
+        return Outputs(outs=outs + await self._look_at_windows(is_idle=True) + self._look_at_services())
 
-    def _take(self, message: Message, now_s: float) -> Sequence[Out]:
-        event, record = message.event, message.record
-        kind = type(event)
-        if kind is DecisionMade:
-            return self._intake.take_decision(event, record, now_s)
-        if kind is OutcomeObserved:
-            self._intake.take_outcome(message, event, now_s)
-        elif kind is ShadowScored:
-            self._intake.take_shadow(event, record)
-        elif self._intake.is_event(record.topic):
-            # NB: what was fetched before its source was to be read anew comes again.
-            if record.topic not in self._anew:
-                self._intake.take_event(message, now_s)
-        elif kind is AliasMoved:
-            return self._on_alias(message, event)
-        elif isinstance(event, TrainingFact):
-            return self._on_training(message, event)
-        elif record.topic == self._topics.name("registry.facts"):
-            if kind is VersionRegistered:
-                self._signatures.take(event)
-            return [*self._rollouts.on_fact(message), *self._alerts.change(*alarms_of(event))]
-        elif kind is Route:
-            self._rollouts.on_route(event, record.offset)
-            self._serving.on_route(event)
-        elif isinstance(event, InferenceFact):
-            return self._alerts.change(*self._serving.take(event))
-        elif self._topics.base(record.topic).startswith("dlq."):
-            return self._letters.take(message)
-        return ()
+    def _taken(self, message: Message, now: Now) -> Sequence[Fact]:
+        """What follows from one record; what is raised over it becomes a fact."""
+        if message.record.topic in self._anew:
+            # NB: it was fetched before its source was to be read again, and comes again.
+            return ()
+        try:
+            return self.core.on_record(message.event, message.record, message.envelope, now)
+        except Poison as poison:
+            return (Refused(poison.reason, poison.field),)
+        except HeadraceError:
+            raise
+        except Exception as error:
+            return (MonitoringFailed(getattr(message.event, "deployment", ""), WINDOWS, error),)
 
-    def _on_alias(self, message: Message, event: AliasMoved) -> list[Out]:
-        watched = self.deployments.watched.get(event.deployment)
-        if watched is None or event.alias != "champion":
-            return []
-        said = watched.watch.on_champion(event.version, message.envelope.time_s)
-        return [*self._telling.say(said, message), self._keeping.keep(event.deployment)]
-
-    def _on_training(self, message: Message, event: TrainingFact) -> list[Out]:
-        watched = self.deployments.watched.get(event.deployment)
-        if watched is None:
-            return []
-        said = watched.watch.on_training(event)
-        return [*self._telling.say(said, message), self._keeping.keep(event.deployment)]
-
-    # what follows
-
-    async def _look_at_data(self, *, is_idle: bool) -> list[Out]:
-        """Close what all inputs have been read past; only an idle shard knows which of them are read to their end."""
-        outs = self._rollouts.fold()
-        now_s = self._clock.monotonic_s()
-        is_waiting = self._rollouts.is_waiting(now_s)
-        due = self._closing.due() if self._looks.is_time(now_s, is_idle=is_idle) else []
+    async def _look_at_windows(self, *, is_idle: bool) -> list[Out]:
+        """Close the windows and judge the rollouts for which the clocks have come far enough."""
+        core, now_s = self.core, self._clock.monotonic_s()
+        outs = self._published(core.rollouts.fold().facts)
+        due = core.due() if self._cadence.is_time_for_windows(now_s, is_idle=is_idle) else []
+        is_waiting = core.rollouts.is_waiting(now_s)
         if not due and not is_waiting:
             return outs
-        clocks = await self._looks.clocks(now_s, is_idle=is_idle)
+        clock_of = core.clock_of(self._ends.places, await self._ends.reading(now_s, is_idle=is_idle))
         for name in due:
-            outs += await self._closing.close_by(name, clocks[name])
+            outs += await self._close_windows(name, clock_of(name))
         if is_waiting:
-            outs += self._rollouts.look(clocks, now_s, self._keeping.places.since, is_idle=is_idle)
+            looked = core.rollouts.look(clock_of, now_s, core.replay.offsets.since, is_idle=is_idle)
+            outs += self._published(looked.facts)
         return outs
 
-    def _look_around(self) -> list[Out]:
-        if not self._around.is_time():
-            return []
-        tell_held(self._health, self.deployments, self._intake.sources, self._rollouts, self._keeping.places)
-        return self._around.look(self.deployments)
+    async def _close_windows(self, name: str, clock_s: float) -> list[Out]:
+        """Close every window of a deployment that may close by its clock."""
+        watched, outs = self.core.deployments.watched[name], list[Out]()
+        while (closing := watched.windows.closable(clock_s)) is not None:
+            try:
+                step = await self._evaluation.closed(watched, *closing)
+            except HeadraceError:
+                raise
+            except Exception as error:
+                facts = self.core.on_window_failed(watched, *closing, error)
+            else:
+                facts = self.core.on_window_closed(watched, *closing, step)
+            outs += self._published(facts)
+            self._outside.progress()
+        return outs
 
-    def _failed(self, name: str, error: Exception, about: str = WINDOWS) -> list[Out]:
-        """Monitoring of one deployment failed: an alert, and its trace once."""
-        why = f"{type(error).__name__}: {error}"
-        if self._failing.note(name, about, why, self._clock.monotonic_s()):
-            _log.error("monitoring of %s failed", name or "a deployment", exc_info=error)
-        return self._alerts.begin(monitoring_failed(name, about, why))
+    def _look_at_services(self) -> list[Out]:
+        now = self._now()
+        if not self._cadence.is_time_for_services(now.monotonic_s):
+            return []
+        health_gauges.report(self._health, self.core)
+        return self._published(self.core.alerting.look(self.core.deployments.watched, now).facts)
+
+    # what is published
+
+    def _published(self, facts: Iterable[Fact], cause: Message | None = None) -> list[Out]:
+        """The records of these facts, and of the alerts that follow from them. A failure that is news is logged."""
+        facts, now = list(facts), self._now()
+        for fact in facts:
+            if isinstance(fact, MonitoringFailed) and self.core.alerting.is_news(fact):
+                _log.error("The monitoring of %s failed.", fact.deployment or "a deployment", exc_info=fact.error)
+        return self._records.of(self.core.alerting.published(facts, now), cause, now.wall_s)
+
+    def _refused(self, facts: Iterable[Fact], message: Message) -> list[tuple[Message, Poison]]:
+        """What is dead-lettered: not again what the owner before this one has read."""
+        if self.core.intake.is_replayed(message.record):
+            return []
+        return [(message, Poison(fact.reason, fact.field)) for fact in facts if isinstance(fact, Refused)]
+
+    def _now(self) -> Now:
+        return Now(self._clock.now_s(), self._clock.monotonic_s())

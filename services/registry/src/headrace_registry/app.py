@@ -16,7 +16,7 @@ from headrace_registry.shell import SERVICE, RegistryShard
 
 
 class RegistryService:
-    """Follows what inference says, carries out commands, and acts on verdicts."""
+    """Follows what instances report, carries out commands, and acts on verdicts."""
 
     def __init__(self, context: Context) -> None:
         self._context = context

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from headrace.events.definition import FeatureDefinition
 from headrace.features.events import EventTable
-from headrace.features.plan import NEEDS, ViewPlan, WidthPlan, features_of_width
+from headrace.features.partials import AGGREGATIONS, EMPTY, PARTIALS, add_values, figures
+from headrace.features.plan import ViewPlan, WidthPlan, features_of_width
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -87,50 +88,16 @@ def _cells(table: EventTable, width: WidthPlan, codes: Ints) -> _Cells:
     size = len(unique)
     newest = np.full(size, -1, dtype=np.int64)
     np.maximum.at(newest, cell, offsets[used])
-    parts = {
-        f"{name}:{part}": column
-        for name, wanted in width.columns
-        for part, column in _reduce(wanted, table.column(name)[used], available[used], cell, size).items()
-    }
-    parts["count"] = np.bincount(cell, minlength=size).astype(np.float64)
+    parts = {"count": np.bincount(cell, minlength=size).astype(np.float64)}
+    for name, wanted in width.columns:
+        table_of = np.tile([EMPTY[part] for part in wanted], (size, 1))
+        add_values(table_of, wanted, cell, table.column(name)[used], available[used])
+        parts |= {f"{name}:{part}": table_of[:, n].copy() for n, part in enumerate(wanted)}
     return _Cells(unique, unique % _PARTITIONS, newest, parts)
 
 
 def _key(codes: Ints, panes: Ints) -> Ints:
     return codes * _PANES + panes
-
-
-def _reduce(wanted: tuple[str, ...], values: Floats, available: Floats, cell: Ints, size: int) -> dict[str, Floats]:
-    """Partial aggregates per cell; events come in offset order, and bincount adds in that order."""
-    known = ~np.isnan(values)
-    at, seen = cell[known], values[known]
-    found: dict[str, Floats] = {}
-    for part in wanted:
-        if part == "n":
-            found[part] = np.bincount(at, minlength=size).astype(np.float64)
-        elif part == "sum":
-            found[part] = np.bincount(at, weights=seen, minlength=size).astype(np.float64)
-        elif part == "sum_squares":
-            found[part] = np.bincount(at, weights=seen * seen, minlength=size).astype(np.float64)
-        elif part == "min":
-            found[part] = np.full(size, np.inf)
-            np.minimum.at(found[part], at, seen)
-        elif part == "max":
-            found[part] = np.full(size, -np.inf)
-            np.maximum.at(found[part], at, seen)
-    if "last" in wanted:
-        found |= _last_of_cells(values, available, cell, size)
-    return found
-
-
-def _last_of_cells(values: Floats, available: Floats, cell: Ints, size: int) -> dict[str, Floats]:
-    """The newest event of each cell; of equally new ones the later offset."""
-    order = np.lexsort((np.arange(len(cell)), available, cell))
-    last = np.flatnonzero(np.append(cell[order][1:] != cell[order][:-1], True)) if len(cell) else order
-    found = {"last": np.full(size, np.nan), "last_at": np.full(size, -np.inf)}
-    found["last"][cell[order][last]] = values[order][last]
-    found["last_at"][cell[order][last]] = available[order][last]
-    return found
 
 
 @dataclass(frozen=True)
@@ -155,22 +122,19 @@ def _runs(cells: _Cells, wanted: Ints, first: Ints, end: Ints) -> _Runs:
     return _Runs(low[order], (high - low)[order], place[row])
 
 
-_STARTS = {"min": np.inf, "max": -np.inf, "last": np.nan, "last_at": -np.inf}
-
-
 def _parts_of(features: Sequence[tuple[int, FeatureDefinition]]) -> list[str]:
     needed: set[str] = set()
     for _, feature in features:
         if feature.aggregation == "count":
             needed.add("count")
         else:
-            needed |= {f"{feature.column}:{part}" for part in NEEDS[feature.aggregation]}
+            needed |= {f"{feature.column}:{part}" for part in AGGREGATIONS[feature.aggregation].needs}
     return sorted(needed)
 
 
 def _merged(cells: _Cells, runs: _Runs, parts: Sequence[str], partitions: Sequence[int]) -> dict[str, Floats]:
     """The merged partial aggregates of each run, and per partition the newest offset in it, cell after cell in order."""
-    found = {part: np.full(len(runs.low), _STARTS.get(part.rpartition(":")[2], 0.0)) for part in parts}
+    found = {part: np.full(len(runs.low), EMPTY.get(part.rpartition(":")[2], 0.0)) for part in parts}
     newest = {partition: np.full(len(runs.low), -1.0) for partition in partitions}
     for step in range(int(runs.length[0]) if len(runs.length) else 0):
         going = int(np.searchsorted(-runs.length, -step, side="left"))
@@ -193,29 +157,14 @@ def _add(part: str, found: dict[str, Floats], cells: _Cells, at: Ints, going: in
         newer = at_s >= newest[:going]
         total[:going] = np.where(newer, cells.parts[part][at], total[:going])
         newest[:going] = np.where(newer, at_s, newest[:going])
-    elif kind == "min":
-        total[:going] = np.minimum(total[:going], cells.parts[part][at])
-    elif kind == "max":
-        total[:going] = np.maximum(total[:going], cells.parts[part][at])
     else:
-        total[:going] += cells.parts[part][at]
+        # NB: the count of events has no partial of its own: it is added up like one.
+        ufunc = PARTIALS[kind].ufunc if kind in PARTIALS else np.add
+        total[:going] = ufunc(total[:going], cells.parts[part][at])
 
 
 def _value(feature: FeatureDefinition, merged: Mapping[str, Floats]) -> Floats:
-    kind, column = feature.aggregation, feature.column
-    if kind == "count":
-        return merged["count"]
-    if kind in ("sum", "last"):
-        return merged[f"{column}:{kind}"]
-    counted = merged[f"{column}:n"]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(counted == 0, np.nan, _combined(kind, counted, merged, f"{column}:"))
-
-
-def _combined(kind: str, counted: Floats, merged: Mapping[str, Floats], column: str) -> Floats:
-    if kind in ("mean", "share"):
-        return merged[f"{column}sum"] / counted
-    if kind == "std":
-        mean = merged[f"{column}sum"] / counted
-        return np.sqrt(np.maximum(merged[f"{column}sum_squares"] / counted - mean * mean, 0.0))
-    return merged[f"{column}{kind}"]
+    part, kind = (lambda name: merged[f"{feature.column}:{name}"]), feature.aggregation
+    if kind == "last":
+        return part("last")
+    return figures(kind, merged["count"] if kind == "count" else part("n"), part)

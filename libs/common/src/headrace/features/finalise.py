@@ -11,12 +11,14 @@ never compensated). NaN means missing.
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.features import PaneColumns, Tile
+from headrace.features.partials import PARTIALS, figure, figures
 from headrace.features.plan import FeatureRead, ViewPlan, WidthPlan
 
 Floats = NDArray[np.float64]
@@ -113,11 +115,12 @@ def _value(read: FeatureRead, panes: Panes, low: int, high: int) -> float:
     if read.aggregation == "last":
         return _last(panes, read.column, low, high)
     running = panes.counted[read.counted]
-    counted = running[high] - running[low]
-    if read.aggregation == "count":
-        return counted
-    return combine(
-        read.aggregation, counted, lambda part: _accumulate(part, panes.parts[f"{read.column}:{part}"][low:high])
+    return float(
+        figure(
+            read.aggregation,
+            running[high] - running[low],
+            lambda part: _merge(part, panes.parts[f"{read.column}:{part}"][low:high]),
+        )
     )
 
 
@@ -127,27 +130,13 @@ def _last(panes: Panes, column: str | None, low: int, high: int) -> float:
     return float(panes.parts[f"{column}:last"][low:high][newest])
 
 
-def _accumulate(part: str, values: Floats) -> float:
-    if part == "min":
-        return float(values.min())
-    if part == "max":
-        return float(values.max())
+def _merge(part: str, values: Floats) -> Any:
+    """One partial aggregate over panes, shape (n, ...): over the first axis, one pane after the other."""
+    ufunc = PARTIALS[part].ufunc
+    if ufunc is not np.add:
+        return ufunc.reduce(values, axis=0)
     # NB: np.sum adds in pairs; accumulate adds one after the other, as the definition says. `+ 0.0` makes -0.0 to 0.0.
-    return float(np.add.accumulate(values)[-1]) + 0.0
-
-
-def combine(aggregation: str, counted: float, part: Callable[[str], float]) -> float:
-    """The value of an aggregation from its merged partial aggregates."""
-    if aggregation == "sum":
-        return part("sum")
-    if counted == 0:
-        return math.nan
-    if aggregation in ("mean", "share"):
-        return part("sum") / counted
-    if aggregation == "std":
-        mean = part("sum") / counted
-        return math.sqrt(max(part("sum_squares") / counted - mean * mean, 0.0))
-    return part(aggregation)
+    return np.add.accumulate(values, axis=0)[-1] + 0.0
 
 
 def finalise_many(
@@ -227,33 +216,17 @@ class _Windows:
         return np.where(seen == 0, read.empty, found)
 
     def _of(self, read: FeatureRead, inside: NDArray[np.bool_]) -> Floats:
-        counted = self._total(read.counted, inside)
-        if read.aggregation == "count":
-            return counted
-        if read.aggregation == "sum":
-            return self._sum(f"{read.column}:sum", inside)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(counted == 0, np.nan, self._combined(read, counted, inside))
-
-    def _combined(self, read: FeatureRead, counted: Floats, inside: NDArray[np.bool_]) -> Floats:
-        part = f"{read.column}:{read.aggregation}"
-        if read.aggregation == "min":
-            return self._matrix(part, inside, math.inf).min(axis=0)
-        if read.aggregation == "max":
-            return self._matrix(part, inside, -math.inf).max(axis=0)
-        mean = self._sum(f"{read.column}:sum", inside) / counted
-        if read.aggregation != "std":
-            return mean
-        return np.sqrt(np.maximum(self._sum(f"{read.column}:sum_squares", inside) / counted - mean * mean, 0.0))
+        # Filled up with the partial of no value before the first pane, which changes no merged one.
+        return figures(
+            read.aggregation,
+            self._total(read.counted, inside),
+            lambda part: _merge(part, self._matrix(f"{read.column}:{part}", inside, PARTIALS[part].empty)),
+        )
 
     def _total(self, part: str, inside: NDArray[np.bool_]) -> Floats:
         """Whole numbers: exact in any order."""
         found = np.bincount(self._owner[inside], weights=self._part(part)[inside], minlength=self._shape[1])
         return found.astype(np.float64)
-
-    def _sum(self, part: str, inside: NDArray[np.bool_]) -> Floats:
-        # Zeros before the first pane change no sum; -0.0 becomes 0.0, as in `finalise`.
-        return np.add.accumulate(self._matrix(part, inside, 0.0), axis=0)[-1] + 0.0
 
     def _last(self, column: str | None, inside: NDArray[np.bool_]) -> Floats:
         at = self._matrix(f"{column}:last_at", inside, -math.inf)

@@ -1,6 +1,5 @@
 """What a view keeps: for each pane width, which partial aggregates of which columns, and for how long."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,31 +8,11 @@ from typing import Any
 
 from headrace.errors import Poison
 from headrace.events.definition import FeatureDefinition, ProjectDefinition, SourceDefinition, ViewDefinition
+from headrace.features.partials import AGGREGATIONS, EMPTY, ORDER
 from headrace.instants import instant_s, why_not
 from headrace.project.rules import pane_width_s
 
 SLACK_S = 86_400.0
-
-# Per aggregation of a column the partial aggregates that finalise needs; `n` counts the values that are not null.
-NEEDS = {
-    "sum": ("n", "sum"),
-    "mean": ("n", "sum"),
-    "share": ("n", "sum"),
-    "std": ("n", "sum", "sum_squares"),
-    "min": ("n", "min"),
-    "max": ("n", "max"),
-    "last": ("last", "last_at"),
-}
-EMPTY = {
-    "n": 0.0,
-    "sum": 0.0,
-    "sum_squares": 0.0,
-    "min": math.inf,
-    "max": -math.inf,
-    "last": math.nan,
-    "last_at": -math.inf,
-}
-PARTIALS = ("n", "sum", "sum_squares", "min", "max", "last", "last_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +82,8 @@ def _plan_width(view: ViewDefinition, width_s: int, settle_s: float) -> WidthPla
     needs: dict[str, set[str]] = {}
     for feature in features:
         if feature.column is not None:
-            needs.setdefault(feature.column, set()).update(NEEDS[feature.aggregation])
-    columns = tuple((name, tuple(part for part in PARTIALS if part in needs[name])) for name in sorted(needs))
+            needs.setdefault(feature.column, set()).update(AGGREGATIONS[feature.aggregation].needs)
+    columns = tuple((name, tuple(part for part in ORDER if part in needs[name])) for name in sorted(needs))
     parts = tuple(f"{name}:{part}" for name, found in columns for part in found)
     longest_s = max(feature.window_s for feature in features)
     empty = (0.0, *(EMPTY[part.rpartition(":")[2]] for part in parts))
@@ -115,8 +94,8 @@ def _plan_width(view: ViewDefinition, width_s: int, settle_s: float) -> WidthPla
 
 def _plan_read(place: int, feature: FeatureDefinition, width_s: int) -> FeatureRead:
     counted = "count" if feature.aggregation == "count" else f"{feature.column}:n"
-    empty = 0.0 if feature.aggregation in ("count", "sum") else math.nan
-    return FeatureRead(place, feature.window_s // width_s, feature.aggregation, feature.column, counted, empty)
+    nothing = AGGREGATIONS[feature.aggregation].nothing
+    return FeatureRead(place, feature.window_s // width_s, feature.aggregation, feature.column, counted, nothing)
 
 
 def features_of_width(view: ViewDefinition, width_s: int) -> list[tuple[int, FeatureDefinition]]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from headrace.events.features import PaneColumns, Tile
+from headrace.features.partials import add_value
 from headrace.features.plan import ViewPlan, WidthPlan
 
 Pane = list[float]
@@ -97,25 +98,6 @@ def _add(pane: Pane, width: WidthPlan, event: Any, at_s: float) -> None:
     place = 1
     for name, parts in width.columns:
         value = getattr(event, name)
-        # NB: `last` remembers a null too (as NaN): the newest event counts, not the newest value.
-        number = math.nan if value is None else float(value)
-        is_null = number != number
-        for part in parts:
-            if part == "last_at":
-                pass
-            elif part == "last":
-                if at_s >= pane[place + 1]:
-                    pane[place], pane[place + 1] = number, at_s
-            elif is_null:
-                pass
-            elif part == "n":
-                pane[place] += 1
-            elif part == "sum":
-                pane[place] += number
-            elif part == "sum_squares":
-                pane[place] += number * number
-            elif part == "min":
-                pane[place] = min(pane[place], number)
-            else:
-                pane[place] = max(pane[place], number)
-            place += 1
+        # NB: a null is NaN: `last` remembers it too, since the newest event counts and not the newest value.
+        add_value(pane, place, parts, math.nan if value is None else float(value), at_s)
+        place += len(parts)

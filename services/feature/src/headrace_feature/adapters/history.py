@@ -11,7 +11,7 @@ _CHUNK = 5000
 
 
 class History:
-    """Reads one partition in order, up to offsets that the reader is told."""
+    """Reads one partition in order, up to the offset that each call names. `position`: the next offset that it reads."""
 
     def __init__(self, log: Log, admission: Admission, partition: TopicPartition) -> None:
         self._log, self._admission, self._partition = log, admission, partition
@@ -19,7 +19,10 @@ class History:
         self.position = 0
 
     async def up_to(self, offset: int) -> AsyncIterator[Sequence[SourceEvent]]:
-        """The messages from where the last call ended to `offset` (exclusive), in chunks; what is poison is left out."""
+        """The messages from where the last call ended to `offset` (exclusive), in chunks. Poison is left out.
+
+        It waits for the broker. Raises `Retryable` when the broker does not answer.
+        """
         if self._reader is None:
             self._reader = await self._log.reader([self._partition], "beginning")
             self.position = await self._reader.position(self._partition)

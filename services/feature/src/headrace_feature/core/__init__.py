@@ -1,1 +1,1 @@
-"""Pure decisions of the feature service: no I/O, clock, dice or logging in here."""
+"""Pure decisions of the feature service: no I/O, clock, random generator or logging in here."""

@@ -1,1 +1,1 @@
-"""Pure decisions of the monitor: no I/O, clock, dice or logging in here."""
+"""Pure decisions of the monitor: no I/O, clock, random numbers or logging in here."""

@@ -1,11 +1,12 @@
 """A request as the two arms of a rollout see it.
 
-An arm holds the units that the route gave to its version, whoever answered in the end. Where the version has no traffic of its own (in
-shadow, or after the switch the control), the requests that it scored along with count instead. A version that gave no score by no
-fault of its own was not asked: what counts is the type of the failure (`headrace.events.failures`).
+An arm holds the units that the route gave to its version, whichever version answered in the end. Where the version has no
+traffic of its own (in shadow, or as the control after the switch), the requests that it scored in shadow count instead. A
+version that gave no score by no fault of its own was not asked: what counts is the type of the failure
+(`headrace.events.failures`).
 
-What a shadow says after its decision was committed (`ShadowScored`) counts as if it had stood in the decision: `Wait` keeps
-what is needed of the request until then.
+What a shadow returned after its decision was committed (`ShadowScored`) counts as if it had stood in the decision:
+`PendingRequest` keeps what is needed of the request until then.
 """
 
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ Range = tuple[float, float]
 
 
 class Kind(IntEnum):
-    """What a version did with a request; from `BAD` on it counts against it."""
+    """What a version did with a request; from `BAD` on it counts against the version."""
 
     UNASKED = 0
     GOOD = 1
@@ -40,12 +41,12 @@ class Kind(IntEnum):
     INVALID = 3
 
 
-# NB: looking a member up on its enumeration costs more than what is done with it, for every request.
+# NB: for every request, looking a member up on its enumeration would cost more than what is done with it.
 UNASKED, GOOD, BAD = Kind.UNASKED, Kind.GOOD, Kind.BAD
 
 
 def kind_of(score: Score | None, failure: Failure | None) -> Kind:
-    """A score is one whatever else is told.
+    """What a version did. A score is one, whatever failure is reported beside it.
 
     >>> kind_of(None, Raised("ValueError")).name, kind_of(None, NotLoaded("not yet")).name, kind_of(None, None).name
     ('BAD', 'UNASKED', 'UNASKED')
@@ -64,37 +65,40 @@ def kind_of(score: Score | None, failure: Failure | None) -> Kind:
 
 
 @dataclass(slots=True)
-class Said:
-    """What one version said of a request. `took_ms`: of the call that scored it; None when it is not known."""
+class Result:
+    """What one version returned for a request. `took_ms`: of the call that scored it; None when it is not known."""
 
     score: Score | None
     kind: Kind
     took_ms: float | None
 
 
-def said_of(decision: DecisionMade, version: int) -> Said | None:
-    """By the decision; None when nothing stands in it: the version was not to score it, or has yet to."""
+def result_of(decision: DecisionMade, version: int) -> Result | None:
+    """What a version returned, by the decision; None when the decision holds nothing of it.
+
+    Then the version was not to score the request, or has yet to.
+    """
     score = score_of(decision, version)
     if score is not None:
-        return Said(score, GOOD, decision.took_ms_of(version))
+        return Result(score, GOOD, decision.took_ms_of(version))
     failure = decision.failure_of(version)
-    return None if failure is None else Said(None, kind_of(None, failure), decision.took_ms_of(version))
+    return None if failure is None else Result(None, kind_of(None, failure), decision.took_ms_of(version))
 
 
-def said_late(event: ShadowScored) -> Said:
-    """By what came later."""
-    return Said(event.score, kind_of(event.score, event.failure), event.took_ms or None)
+def late_result_of(event: ShadowScored) -> Result:
+    """What a version returned after the decision."""
+    return Result(event.score, kind_of(event.score, event.failure), event.took_ms or None)
 
 
 def assigned(decision: DecisionMade) -> int | None:
-    """The version of the unit's arm; of records without it, whoever answered."""
+    """The version in whose arm the unit is. In records that do not tell, the version that answered; None where none did."""
     if decision.assigned is None and isinstance(decision.answer, Served):
         return decision.answer.score.version
     return decision.assigned
 
 
 def score_of(decision: DecisionMade, version: int) -> Score | None:
-    """What a version said of the request, as its answer or in shadow."""
+    """The score of a version, as the answer or in shadow; None when it gave none."""
     answer = decision.answer
     if isinstance(answer, Served | FellBack) and answer.score.version == version:
         return answer.score
@@ -105,11 +109,12 @@ def score_of(decision: DecisionMade, version: int) -> Score | None:
 
 
 @dataclass(slots=True)
-class Wait:
-    """A request of which a version has yet to speak. `block`: the number of its block of event time.
+class PendingRequest:
+    """A request for which a version has yet to return something. `block`: the number of its block of event time.
 
-    `new`, `control`: what they said so far. `new_due`, `control_due`: who has yet to. `share`: of the new version when it was
-    drawn; `is_drawn`: not a preview or a tenant's override. `in_streak`: a failure of the new arm that waits for the control's word.
+    `new`, `control`: what they returned so far; None when nothing. `new_due`, `control_due`: which of them has yet to.
+    `share`: of the new version when the request was routed. `is_drawn`: it is no preview and no override of a tenant.
+    `in_streak`: a failure of the new arm that waits for the result of the control.
     """
 
     unit: str
@@ -118,62 +123,64 @@ class Wait:
     row: bytes
     share: float
     is_drawn: bool
-    new: Said | None
-    control: Said | None
+    new: Result | None
+    control: Result | None
     new_due: bool
     control_due: bool
     in_streak: Kind = Kind.UNASKED
 
 
-# About what one `Wait` holds in memory: itself, its key and texts, its row, and what was said.
-WAIT_BYTES = 640
+# About what one `PendingRequest` takes in memory: itself, its key and texts, its row, and its results.
+PENDING_BYTES = 640
 
 
-class Waits:
-    """Requests whose shadows are due, by request id; at most `limit`, then the oldest one is given up."""
+class PendingRequests:
+    """The requests whose shadows are due, by request id. At most `limit` are kept, then the oldest one is given up."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._waits: dict[str, Wait] = {}
+        self._pending: dict[str, PendingRequest] = {}
 
     def __len__(self) -> int:
-        return len(self._waits)
+        return len(self._pending)
 
-    def put(self, request_id: str, wait: Wait) -> list[Wait]:
-        """One more; those that are given up for it."""
-        given_up = [found for found in [self._waits.pop(request_id, None)] if found is not None]
-        self._waits[request_id] = wait
-        while len(self._waits) > self._limit:
-            given_up.append(self._waits.pop(next(iter(self._waits))))
+    def put(self, request_id: str, pending: PendingRequest) -> list[PendingRequest]:
+        """Keep one more; returns those that are given up for it."""
+        given_up = [found for found in [self._pending.pop(request_id, None)] if found is not None]
+        self._pending[request_id] = pending
+        while len(self._pending) > self._limit:
+            given_up.append(self._pending.pop(next(iter(self._pending))))
         return given_up
 
-    def get(self, request_id: str) -> Wait | None:
-        """The request, as long as somebody is due."""
-        return self._waits.get(request_id)
+    def get(self, request_id: str) -> PendingRequest | None:
+        """The request, as long as a version is due for it."""
+        return self._pending.get(request_id)
 
-    def done(self, request_id: str) -> None:
-        """Nobody is due any more."""
-        self._waits.pop(request_id, None)
+    def remove(self, request_id: str) -> None:
+        """No version is due for the request any more."""
+        self._pending.pop(request_id, None)
 
-    def end_blocks(self, before: int) -> list[Wait]:
-        """Take out those of the blocks before one: their shadows never came."""
-        if not any(wait.block < before for wait in self._waits.values()):
+    def pop_before(self, block: int) -> list[PendingRequest]:
+        """Take out the requests of the blocks before this one: their shadows never came."""
+        if not any(pending.block < block for pending in self._pending.values()):
             return []
-        ended = [wait for wait in self._waits.values() if wait.block < before]
-        self._waits = {ident: wait for ident, wait in self._waits.items() if wait.block >= before}
+        ended = [pending for pending in self._pending.values() if pending.block < block]
+        self._pending = {ident: pending for ident, pending in self._pending.items() if pending.block >= block}
         return ended
 
     @property
     def oldest_block(self) -> int | None:
-        """The lowest block that somebody is due in."""
-        return min((wait.block for wait in self._waits.values()), default=None)
+        """The lowest block in which a version is due; None when none is."""
+        return min((pending.block for pending in self._pending.values()), default=None)
 
 
-def share_of(score: Score | None, within: Range | None = None) -> float | None:
-    """A score in 0..1; of several classes the largest share; a number by its place in the range that it is declared `within`, None
-    for other numbers.
+def scaled_score(score: Score | None, within: Range | None = None) -> float | None:
+    """A score in 0..1.
 
-    >>> share_of(Score(1, "m", 150.0), (100.0, 300.0))
+    Of several classes it is the highest probability, of a number its place in the range that is declared (`within`). None
+    without a score, and for a number without a range.
+
+    >>> scaled_score(Score(1, "m", 150.0), (100.0, 300.0))
     0.25
     """
     if score is None:
@@ -186,16 +193,19 @@ def share_of(score: Score | None, within: Range | None = None) -> float | None:
 
 
 def range_of(label: LabelDefinition | None) -> Range | None:
-    """The range that a number is declared within; None for other labels."""
+    """The range that a number is declared to lie in; None for other labels."""
     if label is None or label.kind != NUMBER or label.low is None or label.high is None:
         return None
     return label.low, label.high
 
 
 def calls(
-    pairs: Sequence[tuple[Said, Said]], before: tuple[float, float] | None
+    pairs: Sequence[tuple[Result, Result]], before: tuple[float, float] | None
 ) -> tuple[list[float], list[float], tuple[float, float] | None]:
-    """How long either version took on the same rows; rows in a row with the same times were one call. `before`: the call before, and at the end the last."""
+    """How long the calls of both versions took on the same rows, in milliseconds, and the last call.
+
+    Rows in a row with the same times were one call, which counts once. `before`: the last call before these.
+    """
     ours: list[float] = []
     theirs: list[float] = []
     for new, control in pairs:
@@ -209,8 +219,10 @@ def calls(
     return ours, theirs, before
 
 
-def shares(pairs: Sequence[tuple[Said, Said]], within: Range | None = None) -> tuple[list[float], list[float]]:
-    """Both versions' scores of the same requests, where both gave one, see `share_of`."""
-    found = [(share_of(new.score, within), share_of(control.score, within)) for new, control in pairs]
+def scaled_scores(
+    pairs: Sequence[tuple[Result, Result]], within: Range | None = None
+) -> tuple[list[float], list[float]]:
+    """The scores of both versions of the same requests, where both gave one; see `scaled_score`."""
+    found = [(scaled_score(new.score, within), scaled_score(control.score, within)) for new, control in pairs]
     both = [(ours, theirs) for ours, theirs in found if ours is not None and theirs is not None]
     return [ours for ours, _ in both], [theirs for _, theirs in both]

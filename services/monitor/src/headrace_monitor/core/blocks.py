@@ -1,13 +1,14 @@
 """Paired requests of a rollout, in blocks of event time, until their labels are there.
 
 A block [from, to) closes when the deployment's clock has passed its end and the label delay. Which outcome is the label of a
-request, as known by then, `headrace.features.outcomes` says.
+request, as known by then, `headrace.features.outcomes` decides.
 
-A request that only one of the versions was able to score is no pair. One whose shadow was due and never came by the closing, or
-came to nothing by no fault of its own, is *missing*: counted with its block, since what is missing is no fair sample.
+A request that only one of the versions was able to score is no pair. A request is *missing* whose shadow was due and did not
+come before its block closed, or gave no score by no fault of its own. Missing requests are counted with their block, because
+what is missing is no fair sample.
 
-What it costs: a pair 24 bytes and 8 per number of its two scores (40 for a binary one), a label 48, in plain arrays. Blocks without requests
-cost nothing, and are passed over without a turn each: no loop's length depends on an instant.
+A pair takes 24 bytes and 8 per number of its two scores (40 for a binary label), an outcome takes 48, in plain arrays. Blocks
+without requests take nothing, and are passed over without a turn each, so no loop's length depends on an instant.
 """
 
 import math
@@ -35,7 +36,7 @@ LABELS_LIMIT_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One request scored by both versions; None for one that failed."""
+    """One request that both versions were asked. `new`, `control`: their scores; None for a version that failed."""
 
     unit: str
     at_s: float
@@ -46,8 +47,12 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """What became of one block, after `empty` blocks without requests that closed before it. `missing`: requests of it that
-    are no pairs. `open_after`: the sums of the blocks behind it that had begun when it closed."""
+    """What one closed block adds up to.
+
+    `closed_s`: when it closed, by event time. `log_loss`: sums of the new version and of the control, over the labelled rows
+    that both scored. `open_after`: the sums of the blocks behind it that had begun when it closed. `missing`: how many of its
+    requests should have been pairs and are none. `empty`: how many blocks without requests closed before it.
+    """
 
     from_s: float
     to_s: float
@@ -60,7 +65,7 @@ class Closed:
 
 
 class _Rows:
-    """The pairs of one block, in columns. Units and requests by the process's own hash; NaN for a score that failed."""
+    """The pairs of one block, in columns. Units and requests are hashes of this process; NaN is a version that failed."""
 
     def __init__(self) -> None:
         self.units, self.requests, self.at_s = array("Q"), array("Q"), array("d")
@@ -69,7 +74,12 @@ class _Rows:
 
 @dataclass
 class Blocks:
-    """The open blocks of one rollout. `open_from_s`: start of the oldest one, None before the first request."""
+    """The open blocks of one rollout.
+
+    `block_s`, `delay_s`: the length of a block and the label delay. `margin`: of the rollout. `open_from_s`: the start of the
+    oldest open block, None before the first request. `late`: requests that came after their block had closed. `foreign`:
+    outcomes that are no label of the deployment's kind. `has_closed`: whether any block has closed.
+    """
 
     label: LabelDefinition
     block_s: float
@@ -87,7 +97,7 @@ class Blocks:
     has_closed: bool = False
 
     def __post_init__(self) -> None:
-        # NB: worked out once: each of these is asked for with every request.
+        # NB: computed once, because each of these is asked for with every request.
         self._start = None if self.open_from_s is None else round(self.open_from_s / self.block_s)
         self._is_binary = self.label.kind == "binary"
         self._width = 1 if self._is_binary else len(self.label.classes)
@@ -97,10 +107,10 @@ class Blocks:
     # what comes
 
     def expect(self, at_s: float, *, is_first_time: bool = True) -> bool:
-        """A request that is or will be a pair; False for one of a closed block, which is counted as late.
+        """Whether a request may be a pair. False for one of a closed block, which is counted as late.
 
-        Until the first block has closed an earlier request moves the beginning back: one request of today amid a replay of
-        ten years ago must not make all others late. One that is read again (not `is_first_time`) moves nothing.
+        Until the first block has closed, an earlier request moves the beginning back: one request of today amid a replay of
+        ten years ago must not make all others late. A request that is read again (not `is_first_time`) moves nothing.
         """
         number, start = math.floor(at_s / self.block_s), self._start
         if start is not None and number >= start:
@@ -114,8 +124,8 @@ class Blocks:
     def _open_at(self, number: int) -> None:
         self._start, self.open_from_s = number, number * self.block_s
 
-    def take(self, pair: Pair, *, is_first_time: bool = True) -> None:
-        """A pair of the first block or a later one. Over the bound in bytes it is missing instead."""
+    def add_pair(self, pair: Pair, *, is_first_time: bool = True) -> None:
+        """Take a pair of an open block. Over the bound in bytes it counts as missing instead."""
         self.put(pair.unit, pair.at_s, pair.new, pair.control, pair.request_id, is_first_time=is_first_time)
 
     def put(
@@ -128,7 +138,7 @@ class Blocks:
         *,
         is_first_time: bool = True,
     ) -> None:
-        """The same by its parts."""
+        """The same as `add_pair`, without an object per request."""
         number = math.floor(at_s / self.block_s)
         if (self._start is None or number < self._start) and not self.expect(at_s, is_first_time=is_first_time):
             return
@@ -146,7 +156,7 @@ class Blocks:
         self._held += 1
 
     def miss(self, at_s: float, *, is_first_time: bool = True) -> None:
-        """A request that should have been a pair, and is none."""
+        """Count a request that should have been a pair and is none."""
         if self.expect(at_s, is_first_time=is_first_time):
             self._miss(at_s)
 
@@ -154,34 +164,37 @@ class Blocks:
         number = self.number_of(at_s)
         self._missing[number] = self._missing.get(number, 0) + 1
 
-    def observe(self, told: Told) -> None:
+    def add_outcome(self, outcome: Told) -> None:
         """Take an outcome. One that is no label of the deployment's kind is only counted."""
-        if not (float(told.value).is_integer() and 0 <= told.value < self._classes):
+        if not (float(outcome.value).is_integer() and 0 <= outcome.value < self._classes):
             self.foreign += 1
             return
-        self._outcomes += packed(*told)
+        self._outcomes += packed(*outcome)
         if len(self._outcomes) > self.labels_limit_bytes:
             self._thin_out()
 
     def _thin_out(self) -> None:
-        """At the bound: first what belongs to no open request goes, then the oldest tenth."""
-        told = table_of(self._outcomes)
+        """At the bound, drop the outcomes that belong to no open request, and if these are few the oldest tenth."""
+        outcomes = table_of(self._outcomes)
         open_units = [np.array(rows.units, dtype=np.uint64) for rows in self._rows.values()]
-        kept = np.isin(told["unit"], np.concatenate(open_units)) if open_units else np.zeros(len(told), dtype=bool)
+        kept = (
+            np.isin(outcomes["unit"], np.concatenate(open_units)) if open_units else np.zeros(len(outcomes), dtype=bool)
+        )
         if kept.mean() > 0.9:
-            kept &= told["known_s"] > np.quantile(told["known_s"], 0.1)
-        self._keep(told, kept)
+            kept &= outcomes["known_s"] > np.quantile(outcomes["known_s"], 0.1)
+        self._keep(outcomes, kept)
 
-    def _keep(self, told: Table, kept: NDArray[np.bool_]) -> None:
+    def _keep(self, outcomes: Table, kept: NDArray[np.bool_]) -> None:
         if not kept.all():
-            self._outcomes = bytearray(told[kept].tobytes())
+            self._outcomes = bytearray(outcomes[kept].tobytes())
 
     # what closes
 
     def close_next(self, clock_s: float) -> Closed | None:
-        """The oldest block that has requests, or is near one that has, if it may close by then; what lies before it is passed over.
+        """Close the oldest block that has requests, or lies near one that has, if it may close by this clock.
 
-        None when nothing may close; blocks that lie empty before the clock are passed over by the one that closes next.
+        Empty blocks before it are passed over. None when nothing may close: then the block that closes next passes over the
+        empty ones.
         """
         if self._start is None:
             return None
@@ -204,15 +217,20 @@ class Blocks:
         return Closed(from_s, to_s, closed_s, own, log_loss, tuple(behind), missing, empty)
 
     def _empty_by(self, clock_s: float, start: int) -> int:
-        """How many blocks from the oldest on are empty, as are all that are looked at when they close. Bounded by the last
-        block that may close by the clock."""
+        """How many blocks from the oldest on are empty, like all blocks that are looked at when they close.
+
+        At most up to the last block that may close by the clock.
+        """
         last = self.last_closed_by(clock_s)
         nearest = min((*self._rows, *self._missing), default=None)
         near = last if nearest is None else nearest - math.ceil(self.delay_s / self.block_s)
         return max(min(near, last) - start, 0)
 
     def _sum(self, labels: Floats | None, number: int, now_s: float, *, is_final: bool) -> BlockSum:
-        """A block as it closes, or as it stands by then: labels still to come count as worst, and so does one that has not ended."""
+        """The sums of a block as it closes (`is_final`), or as it stands by then.
+
+        Labels that are still to come count as the worst ones, and a block that has not ended counts as lost.
+        """
         if labels is None:
             sums = EMPTY
         else:
@@ -224,7 +242,10 @@ class Blocks:
         return BlockSum(sums.rows, 0, 0.0, -_ALL, sums.harm_risk, -_ALL, sums.margin_risk, -_ALL, sums.better_risk)
 
     def _labels_by_block(self, numbers: Iterable[int], now_s: float) -> dict[int, Floats]:
-        """Per block that has requests their labels as known by then; NaN where there is none. After the horizon an absent one may mean negative."""
+        """Per block that has requests their labels as known by then; NaN where a request has none.
+
+        After the horizon an absent label may mean negative.
+        """
         found = {number: self._rows[number] for number in numbers if number in self._rows}
         if not found:
             return {}
@@ -233,8 +254,7 @@ class Blocks:
             for name in ("units", "requests")
         )
         at_s = np.concatenate([np.array(rows.at_s, dtype=np.float64) for rows in found.values()])
-        told = table_of(self._outcomes)
-        labels = labels_of(self.label, Asked(units, at_s, requests), told, now_s).labels
+        labels = labels_of(self.label, Asked(units, at_s, requests), table_of(self._outcomes), now_s).labels
         parts = np.split(labels, np.cumsum([len(rows.units) for rows in found.values()])[:-1])
         return dict(zip(found, parts, strict=True))
 
@@ -245,7 +265,7 @@ class Blocks:
         return brier_losses_of_classes(values.reshape(-1, self._width))
 
     def _log_losses(self, number: int, labelled: Mapping[int, Floats]) -> tuple[float, float]:
-        """Sums of log-loss of both over the labelled rows that both scored, only to be told; 0 where there is none."""
+        """The sums of the log-loss of both over the labelled rows that both scored, for people to read; 0 without any."""
         if number not in labelled:
             return 0.0, 0.0
         rows, labels = self._rows[number], labelled[number]
@@ -259,12 +279,13 @@ class Blocks:
         return of_new, of_control
 
     def _forget(self, closed_to_s: float) -> None:
-        """Drop the outcomes that were known before the oldest open request; corrections go with what they set right."""
+        """Drop the outcomes that were known before the oldest open request, and corrections with what they correct."""
         if self._outcomes:
-            told = table_of(self._outcomes)
-            kept = told["known_s"] >= closed_to_s - SKEW_S
-            kept |= np.isin(told["corrects"], told["id"][(kept | (told["corrects"] != 0)) & (told["id"] != 0)])
-            self._keep(told, kept)
+            outcomes = table_of(self._outcomes)
+            ids, corrects = outcomes["id"], outcomes["corrects"]
+            kept = outcomes["known_s"] >= closed_to_s - SKEW_S
+            kept |= np.isin(corrects, ids[(kept | (corrects != 0)) & (ids != 0)])
+            self._keep(outcomes, kept)
 
     # what it holds
 
@@ -278,20 +299,20 @@ class Blocks:
 
     @property
     def pairs_bytes(self) -> int:
-        """What all open pairs cost."""
+        """How many bytes the open pairs take."""
         return self._held * self.pair_bytes
 
     @property
     def labels_bytes(self) -> int:
-        """What all labels cost."""
+        """How many bytes the outcomes take."""
         return len(self._outcomes)
 
     def _put(self, column: array, score: Score | None) -> None:
-        """The numbers of a score; NaN where there is none, or one of another shape or out of 0..1."""
+        """Append the numbers of a score; NaN where there is none, or where it has another shape or lies outside 0..1."""
         if self._is_binary:
             value = math.nan if score is None or score.value is None else score.value
             column.append(value if 0 <= value <= 1 else math.nan)
             return
         values = () if score is None or score.classes is None else score.classes
-        is_sound = len(values) == self._width and all(0 <= value <= 1 for value in values)
-        column.extend(values if is_sound else (math.nan,) * self._width)
+        is_valid = len(values) == self._width and all(0 <= value <= 1 for value in values)
+        column.extend(values if is_valid else (math.nan,) * self._width)

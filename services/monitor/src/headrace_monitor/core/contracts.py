@@ -1,14 +1,15 @@
 """Whether a source is as usual: it still sends, its columns are still filled, and their numbers have the same size.
 
-Each is judged against the newest windows in which the source was as usual, at least a week of them:
-- it has stopped when fewer than a fifth of the median count came;
-- a column goes null when its null share lies .5 above the highest of these windows (the storm of February 2013 cancelled
-  up to 70 % of a day's flights, whose delays are null);
-- its unit has changed when the logarithm of its magnitude (the .9 quantile of absolute values) lies further from their
-  median than log 3, six normal-consistent median absolute deviations, and one and a half times their largest deviation.
-On the flights of 2013 (two delays, eight weather columns, a day per window) the last rule has to be this wide: storms
-move delays tenfold. As it is, it found something on one of 3,600 column-days, and it finds minutes sent as seconds or
-hours; a factor below three it cannot tell from weather.
+Each is judged against the newest windows in which the source was as usual, at least seven of them:
+- The source has stopped when fewer than a fifth of the median count of events came.
+- A column goes null when its null share lies .5 above the highest one of these windows. (The storm of February 2013
+  cancelled up to 70 % of a day's flights, whose delays are null.)
+- The unit of a column has changed when the logarithm of its magnitude (the .9 quantile of absolute values) lies further from
+  the median of these windows than log 3, than six normal-consistent median absolute deviations, and than one and a half times
+  their largest deviation.
+On the flights of 2013 (two delays, eight weather columns, a day per window) the last rule has to be this wide, because storms
+move delays tenfold. As it is, it found something on one of 3,600 column-days, and it finds minutes that are sent as seconds or
+as hours. A factor below three cannot be told from weather.
 """
 
 import math
@@ -28,7 +29,11 @@ _MAD_TO_SIGMA = 1.4826
 
 @dataclass(frozen=True)
 class Broken:
-    """One thing that is not as usual. `about`: the source, or `source.column`."""
+    """One thing that is not as usual.
+
+    `kind`: `traffic` or `contract`. `about`: the source, or `source.column`. `summary`: in words. `measured`, `limit`: the
+    figure and what it was compared with.
+    """
 
     kind: str
     about: str
@@ -38,7 +43,10 @@ class Broken:
 
 
 def judge(history: Sequence[SourceProfile], now: SourceProfile) -> list[Broken]:
-    """What is not as usual. `history`: profiles of the same source, newest last."""
+    """What is not as usual; nothing while the history is shorter than seven windows.
+
+    `history`: profiles of the same source in windows in which it was as usual, newest last.
+    """
     usual = list(history)[-WINDOWS_KEPT:]
     if len(usual) < _FEWEST_WINDOWS:
         return []

@@ -1,12 +1,12 @@
-"""Which deployments are monitored: what is declared, what waits in the windows of each, and what is remembered of it.
+"""Which deployments are monitored: what is declared, what is open in each, and what is remembered of each.
 
-An apply touches only those that were added, removed or changed. One that changed keeps its memory and its open requests; the
-state of one that was taken away stays, for the day on which it is declared again.
+An apply touches only the deployments that were added, removed or changed. One that changed keeps its memory and its open
+requests. The memory of one that was removed is kept for the day on which it is declared again.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
@@ -14,23 +14,26 @@ from headrace.events.definition import DeploymentDefinition, ProjectDefinition, 
 from headrace.events.monitor import MonitorState
 from headrace.instants import EARLIEST_S
 from headrace_monitor.core.evaluation import lookback_s, sources_of
-from headrace_monitor.core.watch import Watch, watch_of
+from headrace_monitor.core.findings import Findings, findings_of, forget_profiles, memory_of
 from headrace_monitor.core.windows import Windows
 
 
 @dataclass(slots=True)
 class Watched:
-    """A deployment that is monitored. `told_late`: how many requests and outcomes were told to have come too late."""
+    """A deployment that is monitored.
+
+    `reported_late`: how many requests and outcomes that came too late were reported so far, see `WindowClosed`.
+    """
 
     project: ProjectDefinition
     deployment: DeploymentDefinition
     windows: Windows
-    watch: Watch
-    told_late: tuple[int, int]
+    findings: Findings
+    reported_late: tuple[int, int]
 
     @property
     def sources(self) -> list[str]:
-        """What its views read."""
+        """The names of the sources that its views read."""
         return sources_of(self.project, self.deployment)
 
     @property
@@ -38,43 +41,44 @@ class Watched:
         """The oldest instant that its open windows may still look at; -inf before its first window."""
         return self.windows.open_from_s - lookback_s(self.project, self.deployment)
 
-    def late_since(self) -> tuple[int, int]:
-        """What came too late since the window before was told."""
-        requests, outcomes = self.told_late
-        self.told_late = (self.windows.late_requests, self.windows.late_outcomes)
-        return self.told_late[0] - requests, self.told_late[1] - outcomes
+    def report_late(self) -> tuple[int, int]:
+        """How many requests and outcomes came too late since the last report; this is the next report."""
+        requests, outcomes = self.reported_late
+        self.reported_late = (self.windows.late_requests, self.windows.late_outcomes)
+        return self.reported_late[0] - requests, self.reported_late[1] - outcomes
 
-    def state(self, replay_from: dict[str, int], needed_from_s: float | None) -> MonitorState:
-        """Enough to go on after a restart. `needed_from_s`: what lies before that instant may be missing from `replay_from` on."""
+    def memory(self, replay_from: dict[str, int], needed_from_s: float | None) -> MonitorState:
+        """Enough to go on after a restart. The arguments are those of `MonitorState`."""
         closed_to_s = self.windows.closed_to_s if math.isfinite(self.windows.closed_to_s) else EARLIEST_S
-        state = self.watch.state(replay_from, closed_to_s)
-        late_requests, late_outcomes = self.told_late
-        return replace(state, late_requests=late_requests, late_outcomes=late_outcomes, needed_from_s=needed_from_s)
+        memory = memory_of(self.findings, replay_from, closed_to_s)
+        late_requests, late_outcomes = self.reported_late
+        return replace(memory, late_requests=late_requests, late_outcomes=late_outcomes, needed_from_s=needed_from_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What became of deployments: those that are no more, those that were set up, and why others cannot be monitored."""
+    """What became of deployments: those that are gone, those that were set up, and why others cannot be monitored."""
 
-    gone: tuple[str, ...]
-    set_up: tuple[str, ...]
-    refused: Mapping[str, str]
+    gone: tuple[str, ...] = ()
+    set_up: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 class Deployments:
-    """All that are declared (`declared`), those of them that are monitored (`watched`), and what was last kept (`states`)."""
+    """The deployments that are declared (`declared`), those of them that are monitored (`watched`), and the newest memory of
+    each deployment (`memories`), all by name."""
 
     def __init__(self) -> None:
         self.declared: dict[str, DeploymentDefinition] = {}
         self.watched: dict[str, Watched] = {}
-        self.states: dict[str, MonitorState] = {}
+        self.memories: dict[str, MonitorState] = {}
         self._projects: dict[str, ProjectDefinition] = {}
 
     def declare(self, projects: Sequence[ProjectDefinition]) -> None:
-        """These and no others are declared from now on."""
+        """The deployments of these projects and no others are declared from now on."""
         found = [(project, deployment) for project in projects for deployment in project.deployments]
         self._projects = {deployment.name: project for project, deployment in found}
-        # NB: in place: others hold this dictionary.
+        # NB: in place, because others hold this dictionary.
         self.declared.clear()
         self.declared.update({deployment.name: deployment for _, deployment in found})
 
@@ -87,37 +91,54 @@ class Deployments:
         return found
 
     def sources_of(self, name: str) -> list[str]:
-        """The sources that views of a deployment read."""
+        """The names of the sources that views of a declared deployment read."""
         return sources_of(self._projects[name], self.declared[name])
 
     def set_up_all(self) -> Changed:
-        """At the start: from what was last kept."""
+        """Set up every declared deployment from its memory, at the start."""
         return self._set_up(list(self.declared), gone=())
 
-    def apply(self, projects: Sequence[ProjectDefinition]) -> Changed:
-        """Take up what is declared now."""
+    def redeclare(self, projects: Sequence[ProjectDefinition]) -> Changed:
+        """These projects are declared from now on: set up what is new or changed, and leave alone what did not change."""
         before = dict(self.declared)
         self.declare(projects)
         others = [name for name, deployment in self.declared.items() if before.get(name) != deployment]
         gone = [name for name in before if name not in self.declared]
         old = {name: self.watched.pop(name) for name in (*others, *gone) if name in self.watched}
         for name, found in old.items():
-            # NB: of one that was never kept there is nothing to remember, and its first decision is yet to be kept.
-            if name in self.states:
-                kept = self.states[name]
-                self.states[name] = found.state(kept.replay_from, kept.needed_from_s)
+            # NB: of one that has no memory yet there is nothing to remember: its first decision is still to come.
+            if name in self.memories:
+                kept = self.memories[name]
+                self.memories[name] = found.memory(kept.replay_from, kept.needed_from_s)
         changed = self._set_up(others, gone)
         for name in old.keys() & self.watched.keys():
             self.watched[name].windows.adopt(old[name].windows)
         self._follow_projects()
         return changed
 
+    def needed_from_s(self, others_s: Iterable[float]) -> float:
+        """The oldest instant that an open window may look at, or a row of one of the instants `others_s`; -inf without any."""
+        own = [found.needed_from_s for found in self.watched.values() if math.isfinite(found.windows.open_from_s)]
+        back_s = max((lookback_s(self._projects[name], found) for name, found in self.declared.items()), default=0.0)
+        return min([*own, *(at_s - back_s for at_s in others_s)], default=-math.inf)
+
+    def due(self) -> list[str]:
+        """The deployments of which a window may have come to an hour at which it closes."""
+        return [name for name, found in self.watched.items() if found.windows.may_close_by(found.windows.highest_s)]
+
+    def holds(self) -> dict[str, tuple[int, int]]:
+        """How many bytes the open windows and their labels hold, and the bound of each."""
+        windows = [found.windows for found in self.watched.values()]
+        limit = max((found.limit_bytes for found in windows), default=0) * max(len(windows), 1)
+        labels = [found.labels.held_bytes for found in windows if found.labels is not None]
+        return {"windows": (sum(found.held_bytes for found in windows), limit), "labels": (sum(labels), limit)}
+
     def _follow_projects(self) -> None:
-        """Of a deployment that is the same in a project that is not: where it reads other sources, these are new to it."""
+        """A deployment that is the same in a project that is not may read other sources from now on."""
         for name, found in self.watched.items():
             before, found.project = found.sources, self._projects[name]
             if found.sources != before:
-                found.watch.profiles.clear()
+                found.findings = forget_profiles(found.findings)
 
     def _set_up(self, names: Sequence[str], gone: Sequence[str]) -> Changed:
         refused: dict[str, str] = {}
@@ -129,16 +150,10 @@ class Deployments:
         return Changed(tuple(gone), tuple(name for name in names if name not in refused), refused)
 
     def _watched(self, name: str) -> Watched:
-        deployment, state = self.declared[name], self.states.get(name)
-        watch, windows = watch_of(deployment, state), Windows(deployment)
-        if state is not None:
-            windows.closed_to_s = state.closed_to_s if state.closed_to_s > EARLIEST_S else -math.inf
-            windows.late_requests, windows.late_outcomes = state.late_requests, state.late_outcomes
-        told_late = (windows.late_requests, windows.late_outcomes)
-        return Watched(self._projects[name], deployment, windows, watch, told_late)
-
-    def needed_from_s(self, others_s: Iterable[float]) -> float:
-        """The oldest instant that an open window, or a row of one of these instants, may look at; -inf while there is none."""
-        own = [found.needed_from_s for found in self.watched.values() if math.isfinite(found.windows.open_from_s)]
-        back_s = max((lookback_s(self._projects[name], found) for name, found in self.declared.items()), default=0.0)
-        return min([*own, *(at_s - back_s for at_s in others_s)], default=-math.inf)
+        deployment, memory = self.declared[name], self.memories.get(name)
+        findings, windows = findings_of(deployment, memory), Windows(deployment)
+        if memory is not None:
+            windows.closed_to_s = memory.closed_to_s if memory.closed_to_s > EARLIEST_S else -math.inf
+            windows.late_requests, windows.late_outcomes = memory.late_requests, memory.late_outcomes
+        reported_late = (windows.late_requests, windows.late_outcomes)
+        return Watched(self._projects[name], deployment, windows, findings, reported_late)

@@ -1,18 +1,26 @@
-"""What one deployment's closed window says: its figures from columns, parity from a sample of its decisions, profiles of its sources."""
+"""What a closed window of one deployment shows: its figures, the parity of its rows, the profiles of its sources.
+
+The figures come from the columns of the window, parity from a sample of its decisions that is read from the log again.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.inference import DecisionMade
 from headrace.events.monitor import WindowClosed
+from headrace.events.verdicts import PASS, UNMEASURED
 from headrace.features.events import EventTable
 from headrace.features.parity import parity
 from headrace.stats.figures import least_labelled
-from headrace_monitor.core.figures import figures_of
+from headrace.step import Step
+from headrace_monitor.core.facts import FindingFact, WindowReported
+from headrace_monitor.core.findings import Findings, on_window
 from headrace_monitor.core.profiles import profile_sources
+from headrace_monitor.core.quality import figures_of, needs_sample
 from headrace_monitor.core.windows import Rows
 
 # So many rows of a window are compared with recomputed ones.
@@ -20,10 +28,12 @@ PARITY_ROWS = 5000
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a window is judged by. `sample`: decisions read again; `tables`: of the sources that the deployment's views
-    read; `whole_from_s`: from when on they are whole; `topics`: full topic name per source; `alike`: signatures whose rows
-    today's views make, rows of others are not compared.
+class WindowInputs:
+    """What a window is judged by.
+
+    `sample`: decisions of it, read again. `tables`: of the sources that the deployment's views read, by name.
+    `whole_from_s`: the instant from which on these are whole. `topics`: the full topic name per source. `comparable`: digests
+    of the signatures whose rows today's views make; rows of other signatures are not compared.
     """
 
     project: ProjectDefinition
@@ -33,50 +43,60 @@ class Seen:
     tables: Mapping[str, EventTable]
     topics: Mapping[str, str]
     whole_from_s: float
-    alike: Collection[str] = ()
+    comparable: Collection[str] = ()
 
 
 def sources_of(project: ProjectDefinition, deployment: DeploymentDefinition) -> list[str]:
-    """The sources that a deployment's views read."""
+    """The names of the sources that a deployment's views read, sorted."""
     return sorted({project.view(binding.view).source for binding in deployment.features})
 
 
 def lookback_s(project: ProjectDefinition, deployment: DeploymentDefinition) -> float:
-    """How far before its instant a row may look, with an hour to spare."""
+    """How far before its instant a row may look, in seconds, with an hour to spare."""
     views = [project.view(binding.view) for binding in deployment.features]
     windows = [feature.window_s for view in views for feature in view.features]
     return max(windows, default=0) + deployment.settle_s + 3600.0
 
 
 def prior_of(deployment: DeploymentDefinition) -> float | tuple[float, ...] | None:
-    """What the last rung of the ladder says; None where it has none."""
-    found = next((rung for rung in deployment.ladder if rung.kind == "prior"), None)
+    """What the prior at the end of the fallback chain answers; None where the chain has none."""
+    found = next((step for step in deployment.ladder if step.kind == "prior"), None)
     return None if found is None else found.shares or found.value
 
 
-def _comparable(seen: Seen) -> list[DecisionMade]:
-    """Decisions whose features can be made again: by views of today, from sources that are whole as far back as they look."""
-    if not seen.deployment.features:
-        return []
-    back_s = lookback_s(seen.project, seen.deployment)
-    return [row for row in seen.sample if row.signature in seen.alike and row.at_s - back_s >= seen.whole_from_s]
+def sample_of(deployment: DeploymentDefinition, rows: Rows) -> dict[int, NDArray[np.int64]]:
+    """Which decisions of a window must be read again: their offsets per partition, ascending; none where none is needed."""
+    return rows.sample(PARITY_ROWS) if deployment.features or needs_sample(deployment.label) else {}
 
 
-def evaluate(seen: Seen, from_s: float, late: tuple[int, int], drift_statistic: float | None) -> WindowClosed:
-    """The event of a window that has closed. `late`: requests and outcomes, see `WindowClosed`."""
-    deployment, rows = seen.deployment, seen.rows
+def close(
+    findings: Findings, inputs: WindowInputs, from_s: float, closes_s: float, late: tuple[int, int]
+) -> Step[Findings, WindowReported | FindingFact]:
+    """A window that begins at `from_s` has closed at `closes_s` of event time: what it shows, and what follows from that.
+
+    `late`: how many requests and outcomes came too late since the last report, see `WindowClosed`.
+    """
+    window = evaluate(inputs, from_s, late, findings.drift_statistic)
+    step = on_window(findings, window, inputs.rows.served_version, closes_s)
+    return Step(step.state, (WindowReported(window, findings.champion), *step.facts))
+
+
+def unmeasured(deployment: DeploymentDefinition, champion: int | None, from_s: float, requests: int) -> WindowReported:
+    """A window that could not be evaluated: that it is over, and nothing else. `requests`: how many it held."""
+    why = "it could not be evaluated: the alert MonitoringFailed has the reason"
     to_s = from_s + deployment.cohort_s
-    known = ~np.isnan(rows.labels)
-    labelled = int(known.sum())
-    figures = figures_of(deployment.label, rows, seen.sample, prior_of(deployment))
-    skew = parity(
-        seen.project,
-        deployment,
-        seen.tables,
-        seen.topics,
-        _comparable(seen),
-    )
-    is_whole = from_s >= seen.whole_from_s
+    window = WindowClosed(deployment.name, from_s, to_s, requests, 0, None, UNMEASURED, unmeasured=why)
+    return WindowReported(window, champion)
+
+
+def evaluate(inputs: WindowInputs, from_s: float, late: tuple[int, int], drift_statistic: float | None) -> WindowClosed:
+    """The event of a window that has closed. `late`: requests and outcomes, see `WindowClosed`."""
+    deployment, rows = inputs.deployment, inputs.rows
+    to_s = from_s + deployment.cohort_s
+    labelled = int((~np.isnan(rows.labels)).sum())
+    figures = figures_of(deployment.label, rows, inputs.sample, prior_of(deployment))
+    skew = parity(inputs.project, deployment, inputs.tables, inputs.topics, _comparable(inputs))
+    is_whole = from_s >= inputs.whole_from_s
     lacking = _lacking(deployment, labelled, len(rows))
     return WindowClosed(
         deployment=deployment.name,
@@ -85,7 +105,7 @@ def evaluate(seen: Seen, from_s: float, late: tuple[int, int], drift_statistic: 
         requests=len(rows),
         labelled=labelled,
         positive_share=figures.positive_share,
-        verdict="UNMEASURED" if lacking else "PASS",
+        verdict=UNMEASURED if lacking else PASS,
         qualities=figures.qualities,
         answers=rows.answers,
         parity_rows=skew.rows,
@@ -95,7 +115,7 @@ def evaluate(seen: Seen, from_s: float, late: tuple[int, int], drift_statistic: 
         max_feature_lag_s=skew.max_lag_s,
         drift_statistic=drift_statistic,
         skew=skew.skew,
-        sources=profile_sources(seen.project, deployment, seen.tables, from_s, to_s) if is_whole else (),
+        sources=profile_sources(inputs.project, deployment, inputs.tables, from_s, to_s) if is_whole else (),
         late_requests=late[0],
         late_outcomes=late[1],
         outcomes_beyond=rows.beyond,
@@ -105,8 +125,20 @@ def evaluate(seen: Seen, from_s: float, late: tuple[int, int], drift_statistic: 
     )
 
 
+def _comparable(inputs: WindowInputs) -> list[DecisionMade]:
+    """The decisions whose features can be recomputed: by views of today, from sources that are whole as far as they look back."""
+    if not inputs.deployment.features:
+        return []
+    back_s = lookback_s(inputs.project, inputs.deployment)
+    return [
+        decision
+        for decision in inputs.sample
+        if decision.signature in inputs.comparable and decision.at_s - back_s >= inputs.whole_from_s
+    ]
+
+
 def _lacking(deployment: DeploymentDefinition, labelled: int, requests: int) -> str:
-    """Why a window that has closed is not judged: too few labels came, which are no fair sample; "" where enough did."""
+    """Why a closed window is not judged: too few labels came, which are no fair sample. "" where enough came."""
     least = least_labelled(deployment.coverage)
     if labelled >= least * requests:
         return ""

@@ -1,7 +1,8 @@
-"""What the labels say of a running rollout: the paired test over closed blocks of event time (`blocks`, `headrace.stats.pairs`).
+"""What the labels show about a running rollout: the paired test over closed blocks of event time.
 
-Where more than `MISSING_LIMIT` of a rollout's pairs are missing (a shadow was due and never came, or a version was not asked by no fault
-of its own), it is UNMEASURED: what is there is no fair sample.
+The pairs are in `blocks`, the test is in `headrace.stats.pairs`. The label evidence is UNMEASURED where more than
+`MISSING_LIMIT` of a rollout's pairs are missing (a shadow was due and never came, or a version was not asked by no fault of its
+own): what remains is no fair sample.
 """
 
 from collections.abc import Mapping
@@ -22,12 +23,16 @@ from headrace_monitor.core.evidence import (
     unmeasured,
 )
 
-# Blocks are made wider than the plan says where their labels would be later than so many of them.
+# Blocks are made longer than the plan says where their labels would come later than so many of them.
 CHAINS_LIMIT = 5_000
 
 
 class LabelEvidence:
-    """The label evidence of one rollout. `blocks`: its pairs until they close. `coverage`: which share of the labels must come. `alpha`: the part of the error rate that is for harm."""
+    """The label evidence of one rollout.
+
+    `blocks`: its pairs until they close. `coverage`: the share of labels that must come. `alpha`: the part of the error rate
+    that is for harm. `state`: what is remembered of the rollout.
+    """
 
     def __init__(
         self, blocks: Blocks, plan: RolloutDefinition, coverage: float, alpha: float, state: RolloutJudged
@@ -38,7 +43,7 @@ class LabelEvidence:
         self._totals = dict(state.totals)
 
     def close_next(self, clock_s: float) -> Closed | None:
-        """The oldest block that may close, taken into the tests; None when there is none."""
+        """Take the oldest block that may close by this clock into the tests; None when no block may close."""
         closed = self.blocks.close_next(clock_s)
         if closed is None:
             return None
@@ -53,7 +58,7 @@ class LabelEvidence:
         return closed
 
     def _note_harm(self, closed: Closed) -> None:
-        """Harm that was shown at one look stays shown: the test is valid at each."""
+        """Harm that was shown at one look stays shown, because the test is valid at each look."""
         mean = mean_difference(self._totals)
         is_shown = shows_harm(self._totals["harm"], mean, self._margin, self._alpha)
         if is_shown and missing_share(self._totals) <= MISSING_LIMIT and "harm_from_s" not in self._totals:
@@ -64,12 +69,12 @@ class LabelEvidence:
         missing = of_missing(self._totals)
         if missing is not None and missing.verdict != PASS and "harm_shown" not in self._totals:
             return (unmeasured(self._margin, missing.detail), missing)
-        told = () if missing is None else (missing,)
+        beside = () if missing is None else (missing,)
         if not self._totals.get("labelled"):
-            return (unmeasured(self._margin, "no block with labels has closed yet"), *told)
-        return (*of_labels(self._totals, self._margin, self._coverage, self._alpha), *told)
+            return (unmeasured(self._margin, "no block with labels has closed yet"), *beside)
+        return (*of_labels(self._totals, self._margin, self._coverage, self._alpha), *beside)
 
-    # what is kept
+    # what is remembered
 
     @property
     def totals(self) -> Mapping[str, float]:
@@ -77,12 +82,12 @@ class LabelEvidence:
         return self._totals
 
     def tests(self) -> dict[str, dict[str, list[float]]]:
-        """The tests as plain numbers, from which they go on."""
+        """The tests as plain numbers from which they continue after a restart."""
         return self._test.state()
 
 
 def open_blocks(deployment: DeploymentDefinition, plan: RolloutDefinition, state: RolloutJudged) -> Blocks | None:
-    """The blocks of a rollout as its memory has them; None where no label can judge it, see `why_unmeasured`."""
+    """The blocks of a rollout behind its memory; None where no label can judge it, see `why_unmeasured`."""
     label = deployment.label
     if state.started.control is None or label is None or why_no_rollout_verdict(label) is not None:
         return None
@@ -95,7 +100,7 @@ def why_unmeasured(deployment: DeploymentDefinition, control: int | None) -> str
     """Why no label judges a rollout that has no blocks."""
     if control is None:
         return "there is no control to compare with"
-    return why_no_rollout_verdict(deployment.label) or "nothing tells"
+    return why_no_rollout_verdict(deployment.label) or "no label judges it"
 
 
 def _summed(closed: Closed) -> dict[str, float]:

@@ -1,8 +1,9 @@
-"""The outcomes of one deployment that its windows may need; which of them is whose label, `headrace.features.outcomes` says.
+"""The outcomes of one deployment that its windows may need. Which outcome is the label of which request,
+`headrace.features.outcomes` decides.
 
-They wait as 48 bytes each, in chunks as they were read. What is a day older than every open window can label nothing any
-more, and is dropped (a repeat is known as one for that long); a correction stays as long as what was read before it. Over
-the bound in bytes the chunk of the oldest outcomes goes, and is counted.
+An outcome takes 48 bytes, in chunks in the order read. One that is a day older than every open window can label nothing any
+more and is dropped (a repeat is recognised for that long). A correction stays as long as what was read before it. Over the
+bound in bytes the chunk of the oldest outcomes is dropped, and counted.
 """
 
 import math
@@ -22,37 +23,40 @@ CHUNK_ROWS = 65_536
 
 @dataclass(slots=True)
 class _Chunk:
-    """Outcomes as they were read. `low_s`, `high_s`: when they became known, of corrections `level_s` instead: the latest
-    that any outcome read before became known."""
+    """Outcomes in the order read.
+
+    `low_s`, `high_s`: when the first and the last of them became known; a correction counts as `level_s`, the latest instant
+    at which any outcome read before became known. `has_corrections`: whether there is any.
+    """
 
     rows: bytearray = field(default_factory=bytearray)
     low_s: float = math.inf
     high_s: float = -math.inf
     level_s: float = -math.inf
-    has_fixes: bool = False
+    has_corrections: bool = False
 
     def __len__(self) -> int:
         return len(self.rows) // OUTCOME_BYTES
 
-    def add(self, told: Told) -> None:
-        self.rows += packed(*told)
-        stays_s = max(told.known_s, self.level_s) if told.corrects else told.known_s
-        self.has_fixes |= bool(told.corrects)
+    def add(self, outcome: Told) -> None:
+        self.rows += packed(*outcome)
+        stays_s = max(outcome.known_s, self.level_s) if outcome.corrects else outcome.known_s
+        self.has_corrections |= bool(outcome.corrects)
         self.level_s = max(self.level_s, stays_s)
         self.low_s, self.high_s = min(self.low_s, stays_s), max(self.high_s, stays_s)
 
     def between(self, from_s: float, to_s: float) -> Table:
-        """Those known in [from, to], and all corrections."""
-        if not self.has_fixes and (self.low_s > to_s or self.high_s < from_s):
+        """The outcomes known in [from_s, to_s], and all corrections."""
+        if not self.has_corrections and (self.low_s > to_s or self.high_s < from_s):
             return table_of(b"")
         table = table_of(self.rows)
         known_s = table["known_s"]
         return table[((known_s >= from_s) & (known_s <= to_s)) | (table["corrects"] != 0)]
 
     def forget_before(self, at_s: float) -> None:
-        """NB: only where that is much: a chunk is gone through once per day of event time."""
+        # NB: only where much is old: each chunk is scanned once per day of event time.
         if self.high_s < at_s:
-            self.rows, self.low_s, self.has_fixes = bytearray(), math.inf, False
+            self.rows, self.low_s, self.has_corrections = bytearray(), math.inf, False
         elif self.low_s < at_s - KEPT_S:
             table = table_of(self.rows)
             self.rows = bytearray(table[(table["known_s"] >= at_s) | (table["corrects"] != 0)].tobytes())
@@ -61,8 +65,11 @@ class _Chunk:
 
 @dataclass
 class Labels:
-    """The outcomes of one deployment that an open window, or one to come, may need. `limit_bytes`: what they may take;
-    `dropped`: over it; `observed`: how many came in all."""
+    """The outcomes of one deployment that an open window, or a later one, may need.
+
+    `limit_bytes`: how many bytes they may take. `dropped`: how many were dropped over that bound. `observed`: how many came in
+    all.
+    """
 
     label: LabelDefinition
     limit_bytes: int
@@ -76,23 +83,23 @@ class Labels:
 
     @property
     def held_bytes(self) -> int:
-        """What they take."""
+        """How many bytes they take."""
         return self._bytes
 
-    def observe(self, told: Told) -> None:
+    def add(self, outcome: Told) -> None:
         """Take an outcome."""
         last = self._chunks[-1]
         if len(last) >= min(CHUNK_ROWS, max(self.limit_bytes // OUTCOME_BYTES // 8, 1)):
             last = _Chunk(level_s=last.level_s)
             self._chunks.append(last)
-        last.add(told)
+        last.add(outcome)
         self._bytes += OUTCOME_BYTES
         self.observed += 1
         if self._bytes > self.limit_bytes:
             self._drop_oldest()
 
     def forget_before(self, at_s: float) -> None:
-        """What became known a day before this instant is needed no more."""
+        """Drop what became known a day before this instant; corrections stay."""
         for chunk in self._chunks:
             chunk.forget_before(at_s - KEPT_S)
         *done, last = self._chunks
@@ -100,11 +107,11 @@ class Labels:
         self._bytes = sum(len(chunk.rows) for chunk in self._chunks)
 
     def between(self, from_s: float, to_s: float) -> Table:
-        """Those known in [from, to], and all corrections, in the order read."""
+        """The outcomes known in [from_s, to_s], and all corrections, in the order read."""
         return np.concatenate([chunk.between(from_s, to_s) for chunk in self._chunks])
 
     def adopt(self, other: "Labels") -> None:
-        """Take over what another definition's labels hold, if they are of the same kind."""
+        """Take over the outcomes that the labels of another definition hold, if they are of the same kind."""
         if (self.label.kind, self.label.classes) == (other.label.kind, other.label.classes):
             self._chunks, self._bytes, self.dropped = other._chunks, other._bytes, other.dropped
 

@@ -1,4 +1,4 @@
-"""What a source's events look like in a window: how many, how often null, how large."""
+"""What the events of a source look like in a window: how many there are, how often a column is null, how large its numbers are."""
 
 from collections.abc import Iterable, Mapping
 
@@ -16,7 +16,10 @@ def profile_sources(
     from_s: float,
     to_s: float,
 ) -> tuple[SourceProfile, ...]:
-    """Of every source that the deployment's views read, over the events that became available in [from_s, to_s)."""
+    """The profile of every source that the deployment's views read, over the events that became available in [from_s, to_s).
+
+    `tables`: the events by source name; each source that a view reads must be there.
+    """
     views = [project.view(binding.view) for binding in deployment.features]
     columns: dict[str, set[str]] = {view.source: set() for view in views}
     for view in views:
@@ -25,7 +28,7 @@ def profile_sources(
 
 
 def profile(source: str, table: EventTable, columns: Iterable[str], from_s: float, to_s: float) -> SourceProfile:
-    """Of one source."""
+    """The profile of one source over the events that became available in [from_s, to_s). `columns`: the numeric ones that views read."""
     inside = np.flatnonzero((table.available >= from_s) & (table.available < to_s))
     found = {name: _column(table.column(name)[inside]) for name in columns} if len(inside) else {}
     return SourceProfile(source, len(inside), found)

@@ -1,78 +1,264 @@
-"""How well versions did on the labelled rows of a closed evaluation window."""
+"""Quality: how well versions did on the labelled rows of a closed window, by the kind of label, or why there are no figures.
+
+| kind    | loss                                                          | beside it             | from                               |
+|---------|---------------------------------------------------------------|-----------------------|------------------------------------|
+| binary  | log-loss                                                      | AUC, mean score       | every labelled row                 |
+| classes | log-loss                                                      | accuracy              | a sample of decisions, read again  |
+| number  | squared error, in squares of a quarter of the declared range  | RMSE, MAE, mean score | every labelled row                 |
+
+A score of several classes is as wide as there are classes, so it is not kept until its label comes: at most 5,000 decisions
+of a window are read from the log again (those of the lowest hash of where they lie), with the scores of their shadows, also
+those that came later. The loss of a number is measured in its range, so that one threshold means the same for prices and for
+degrees.
+"""
 
 import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from headrace.events.definition import LabelDefinition
+from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import VersionQuality
+from headrace.features.outcomes import key_of
+from headrace.project.labels import CLASSES, NUMBER
+from headrace.stats.losses import losses
 from headrace_monitor.core.windows import ROLES, Rows
 
-_LEAST = 1e-15
-
 Floats = NDArray[np.float64]
+Group = tuple[int, str]
+# What the prior of the fallback chain answers: a probability or a number, or one probability per class; None without a prior.
+Prior = float | tuple[float, ...] | None
+
+_LEAST = 1e-15
+# The standard deviation of labels that fill their range as a bell does, as a share of the range.
+_SPREAD_SHARE = 0.25
 
 
-def qualities_of(rows: Rows, prior: float | None = None) -> tuple[VersionQuality, ...]:
-    """One entry per (version, role) among the labelled rows of a closed window; binary labels. The fallback's scores count for the
-    version that answered (0: the prior). `prior`: of the ladder."""
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the labels of a window show.
+
+    `qualities`: one entry per (version, role). `positive_share`: of two classes; `class_shares`: of several, by name;
+    `mean_label`: of numbers. `unmeasured`: why nothing is known of versions; "" when something is.
+    """
+
+    qualities: tuple[VersionQuality, ...] = ()
+    positive_share: float | None = None
+    class_shares: dict[str, float] | None = None
+    mean_label: float | None = None
+    unmeasured: str = ""
+
+
+def needs_sample(label: LabelDefinition | None) -> bool:
+    """Whether decisions must be read again to know how versions did."""
+    return label is not None and label.kind == CLASSES
+
+
+def figures_of(
+    label: LabelDefinition | None, rows: Rows, sample: Sequence[DecisionMade], prior: Prior = None
+) -> Figures:
+    """The figures of the rows of a window. `sample`: decisions of it, read again; see `needs_sample`."""
+    if label is None:
+        return Figures(unmeasured="no label is declared")
+    known = rows.labels[~np.isnan(rows.labels)]
+    if not len(known):
+        return Figures(unmeasured="no label has come" if len(rows) else "nothing was asked")
+    match label.kind:
+        case "binary":
+            qualities = qualities_of(rows, prior if isinstance(prior, float) else None)
+            return _explained(Figures(qualities, positive_share=float(known.sum()) / len(known)))
+        case "number":
+            return _explained(Figures(_number_qualities(label, rows, prior), mean_label=float(known.mean())))
+        case _:
+            qualities = _class_qualities(label, rows, sample, prior)
+            return _explained(Figures(qualities, class_shares=_class_shares(label, known)))
+
+
+def _explained(found: Figures) -> Figures:
+    if found.qualities:
+        return found
+    why = "no labelled request has a score of the label's kind"
+    return Figures((), found.positive_share, found.class_shares, found.mean_label, why)
+
+
+def _class_shares(label: LabelDefinition, known: Floats) -> dict[str, float]:
+    indexes, counts = np.unique(known.astype(np.int64), return_counts=True)
+    names = [label.classes[index] if index < len(label.classes) else str(index) for index in indexes]
+    return {name: int(count) / len(known) for name, count in zip(names, counts, strict=True)}
+
+
+def _by_version(rows: Rows) -> Iterator[tuple[int, str, Floats, Floats]]:
+    """Version, role, scores and labels of each (version, role) that has labelled rows, in that order."""
     versions, roles, scores, labels = rows.scores()
     keys = versions.astype(np.int64) * len(ROLES) + roles
     groups = sorted((int(key) // len(ROLES), ROLES[int(key) % len(ROLES)], key) for key in np.unique(keys))
-    return tuple(
-        quality(version, role, scores[keys == key], labels[keys == key], prior) for version, role, key in groups
-    )
+    for version, role, key in groups:
+        yield version, role, scores[keys == key], labels[keys == key]
+
+
+# Two classes
+
+
+def qualities_of(rows: Rows, prior: float | None = None) -> tuple[VersionQuality, ...]:
+    """One entry per (version, role) among the labelled rows of a closed window with a binary label.
+
+    The scores of the fallback chain count for the version that answered (0 is the prior). `prior`: its probability.
+    """
+    return tuple(quality(*group, prior) for group in _by_version(rows))
 
 
 def quality(version: int, role: str, scores: Floats, labels: Floats, prior: float | None = None) -> VersionQuality:
-    """Log-loss in nats, AUC (None when one class is missing), the loss that the scores themselves lead one to expect, and that of the prior."""
-    losses = log_losses(scores, labels)
+    """How one version did on rows with a binary label; `scores` and `labels` have shape (n,).
+
+    Log-loss in nats, AUC (None when one class is missing), the loss that the scores themselves lead one to expect, and by how
+    much the loss lies above that of the prior.
+    """
+    row_losses = log_losses(scores, labels)
     clipped = np.clip(scores, _LEAST, 1 - _LEAST)
     entropy = -(clipped * np.log(clipped) + (1 - clipped) * np.log(1 - clipped))
     both = 0 < labels.sum() < len(labels)
     auc = float(roc_auc_score(labels, scores)) if both else None
-    over = None if prior is None else losses - log_losses(np.full(len(labels), prior), labels)
+    over = None if prior is None else row_losses - log_losses(np.full(len(labels), prior), labels)
     return VersionQuality(
         version,
         role,
         len(labels),
-        float(losses.mean()),
+        float(row_losses.mean()),
         float(entropy.mean()),
         auc,
         float(scores.mean()),
-        **errors_of(losses, losses - entropy, over),
+        **errors_of(row_losses, row_losses - entropy, over),
     )
 
 
-def errors_of(losses: Floats, excess: Floats, over: Floats | None) -> dict[str, Any]:
-    """How sure the means of a window's rows are, as `VersionQuality` tells it. `over`: losses less those of the prior, None without one."""
-    return {
-        "loss_error": error_of(losses),
-        "excess_error": error_of(excess),
-        "loss_skew": skew_of(losses),
-        "over_prior": None if over is None else float(over.mean()),
-        "over_prior_error": 0.0 if over is None else error_of(over),
-    }
-
-
-def error_of(values: Floats) -> float:
-    """Standard error of the mean of rows that have nothing to do with each other; 0 for a single one."""
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
-
-
-def skew_of(values: Floats) -> float:
-    """Skewness of the mean of rows: that of the rows over the root of their number; 0 where they are all the same."""
-    spread = float(values.std())
-    return float((((values - values.mean()) / spread) ** 3).mean() / math.sqrt(len(values))) if spread > 0 else 0.0
-
-
 def log_losses(scores: Floats, labels: Floats) -> Floats:
-    """Per row, in nats; scores are kept 1e-15 away from 0 and 1.
+    """The log-loss of each row, in nats; scores are kept 1e-15 away from 0 and 1.
 
     >>> log_losses(np.array([0.5]), np.array([1.0])).round(3).tolist()
     [0.693]
     """
     clipped = np.clip(scores, _LEAST, 1 - _LEAST)
     return -(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped))
+
+
+# Numbers
+
+
+def _number_qualities(label: LabelDefinition, rows: Rows, prior: Prior) -> tuple[VersionQuality, ...]:
+    scale = None if label.low is None or label.high is None else (label.high - label.low) * _SPREAD_SHARE
+    return tuple(_number_quality(*group, scale, prior) for group in _by_version(rows))
+
+
+def _number_quality(
+    version: int, role: str, scores: Floats, labels: Floats, scale: float | None, prior: Prior
+) -> VersionQuality:
+    errors = scores - labels
+    squared = float((errors**2).mean())
+    row_losses = None if scale is None else losses(NUMBER, scores, labels, scale)
+    over = None
+    if row_losses is not None and isinstance(prior, float):
+        over = row_losses - losses(NUMBER, np.full(len(labels), prior), labels, scale or 1.0)
+    return VersionQuality(
+        version,
+        role,
+        len(labels),
+        None,
+        None,
+        None,
+        float(scores.mean()),
+        rmse=squared**0.5,
+        mae=float(np.abs(errors).mean()),
+        squared_error=None if row_losses is None else float(row_losses.mean()),
+        **({} if row_losses is None else errors_of(row_losses, row_losses, over)),
+    )
+
+
+# Several classes
+
+
+def _class_qualities(
+    label: LabelDefinition, rows: Rows, sample: Sequence[DecisionMade], prior: Prior
+) -> tuple[VersionQuality, ...]:
+    columns = (rows.table[name].tolist() for name in ("unit", "at_s", "request"))
+    by_request = {request: row for row, request in enumerate(zip(*columns, strict=True))}
+    groups: dict[Group, tuple[list[tuple[float, ...]], list[float]]] = {}
+    for decision in sample:
+        row = by_request.get((key_of(decision.unit), decision.at_s, key_of(decision.request_id)))
+        label_value = np.nan if row is None else float(rows.labels[row])
+        if math.isnan(label_value):
+            continue
+        for role, score in _scores(decision):
+            probabilities = score.classes or ()
+            # NB: without declared classes a score fits when it has a probability for the label.
+            if len(probabilities) == len(label.classes) or (not label.classes and label_value < len(probabilities)):
+                scored, true = groups.setdefault((score.version, role), ([], []))
+                scored.append(probabilities)
+                true.append(label_value)
+    return tuple(_class_quality(*group, *found, prior) for group, found in sorted(groups.items()))
+
+
+def _class_quality(
+    version: int, role: str, scored: Sequence[tuple[float, ...]], true: Sequence[float], prior: Prior
+) -> VersionQuality:
+    width = max(len(probabilities) for probabilities in scored)
+    probabilities = np.array([(*found, *[0.0] * (width - len(found))) for found in scored])
+    labels = np.array(true)
+    clipped = np.clip(probabilities, _LEAST, 1.0)
+    row_losses = losses(CLASSES, probabilities, labels)
+    expected = -(probabilities * np.log(clipped)).sum(axis=1)
+    fits = isinstance(prior, tuple) and len(prior) == width
+    over = row_losses - losses(CLASSES, np.tile(np.array(prior), (len(labels), 1)), labels) if fits else None
+    return VersionQuality(
+        version,
+        role,
+        len(labels),
+        float(row_losses.mean()),
+        float(expected.mean()),
+        None,
+        None,
+        accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
+        **errors_of(row_losses, row_losses - expected, over),
+    )
+
+
+def _scores(decision: DecisionMade) -> list[tuple[str, Score]]:
+    """The scores of a decision with the role of each."""
+    answer, found = decision.answer, [("shadow", score) for score in decision.shadows]
+    if isinstance(answer, Served):
+        return [("champion", answer.score), *found]
+    if isinstance(answer, FellBack):
+        return [(answer.rung if answer.rung in ROLES else "fallback", answer.score), *found]
+    return found
+
+
+# How sure the means are
+
+
+def errors_of(row_losses: Floats, excess: Floats, over: Floats | None) -> dict[str, Any]:
+    """How sure the means of a window's rows are, as fields of `VersionQuality`.
+
+    `row_losses`, `excess`: shape (n,); `over`: the losses less those of the prior, None without a prior.
+    """
+    return {
+        "loss_error": error_of(row_losses),
+        "excess_error": error_of(excess),
+        "loss_skew": skew_of(row_losses),
+        "over_prior": None if over is None else float(over.mean()),
+        "over_prior_error": 0.0 if over is None else error_of(over),
+    }
+
+
+def error_of(values: Floats) -> float:
+    """The standard error of the mean of independent rows; 0 for a single one."""
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def skew_of(values: Floats) -> float:
+    """The skewness of the mean of rows: that of the rows over the root of their number; 0 where all are the same."""
+    spread = float(values.std())
+    return float((((values - values.mean()) / spread) ** 3).mean() / math.sqrt(len(values))) if spread > 0 else 0.0

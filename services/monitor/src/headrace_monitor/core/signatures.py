@@ -1,7 +1,8 @@
-"""Which served rows today's views would make: those logged under the deployment's own signature, or under one of a version of the same views.
+"""Which served rows can be compared with recomputed ones: those that today's views of the deployment would make.
 
-A row that other views made (before a view was added, changed or dropped) has another meaning, be it as long as today's: nothing here could
-make it again, so it is not compared.
+These are the rows logged under the deployment's own signature, or under the signature of a version of the same views. A row
+that other views made (before a view was added, changed or dropped) has another meaning, even when it is as long as today's
+rows. Nothing could recompute it, so it is not compared.
 """
 
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition
@@ -15,13 +16,13 @@ class Signatures:
     def __init__(self) -> None:
         self._views: dict[str, dict[str, str]] = {}
 
-    def take(self, registered: VersionRegistered) -> None:
-        """A version that there is."""
+    def add(self, registered: VersionRegistered) -> None:
+        """Note the signature of a registered version."""
         signature = registered.signature
         self._views.setdefault(registered.deployment, {})[signature.digest] = signature.views_digest
 
-    def alike(self, project: ProjectDefinition, deployment: DeploymentDefinition) -> frozenset[str]:
-        """Digests of the signatures whose rows today's views make."""
+    def comparable(self, project: ProjectDefinition, deployment: DeploymentDefinition) -> frozenset[str]:
+        """The digests of the signatures whose rows today's views make."""
         bare = bare_signature(project, deployment)
         known = self._views.get(deployment.name, {})
         return frozenset({bare.digest, *(digest for digest, views in known.items() if views == bare.views_digest)})

@@ -1,16 +1,19 @@
 """The events of sources that open windows look back at: kept no longer than needed, and never beyond a bound in bytes.
 
-Events become columns as they come (an event as an object takes four times as much). Over the bound the oldest go; rows
-that would look further back than what is kept are then not compared, and a source is not profiled for a window that
-begins before it. So it is with what was dropped, or not read again at a start, while views looked back less far than today's do.
+Events become columns as they come (an event as an object takes four times as much). Over the bound the oldest events are
+dropped: rows that would look further back than what is kept are then not compared, and a source is not profiled for a window
+that begins before it. The same holds for what was dropped, or not read again at a start, while views looked back less far than
+today's do.
 """
 
 import math
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from headrace.events.definition import SourceDefinition
 from headrace.features.events import EventTable
-from headrace.log.codec import Message
+from headrace.log.envelope import Origin
+from headrace.log.port import Record
 
 COMPACT_AFTER = 2000
 # Events are kept for so long before what open windows look back at.
@@ -20,7 +23,7 @@ _NUMBER_BYTES, _TEXT_BYTES, _OBJECT_BYTES = 8, 64, 400
 
 
 class Sources:
-    """Tables of the sources that deployments' views read, by source name. `limit_bytes`: of all of them together."""
+    """Tables of the sources that views of deployments read, by source name. `limit_bytes`: of all of them together."""
 
     def __init__(self, limit_bytes: int = 256 * 1024 * 1024) -> None:
         self._limit_bytes = limit_bytes
@@ -45,9 +48,13 @@ class Sources:
                 self._loose[name] = 0
         return begun
 
-    def take(self, name: str, message: Message) -> float | None:
-        """An event of a source; from when it may be used, None when it is none (a marker, a repeat)."""
-        at_s = self._tables[name].take(message)
+    def add(self, name: str, event: Any, origin: Origin | None, record: Record) -> float | None:
+        """Take an event of a source. Raises `Poison` when it breaks the contract of its source.
+
+        Returns the instant from which it may be used; None for what adds nothing (a progress marker, a repeat).
+        """
+        table = self._tables[name]
+        at_s = table.take_event(event, origin, record.partition, record.offset, record.timestamp_ms)
         if at_s is not None:
             self._loose[name] += 1
         return at_s
@@ -57,16 +64,16 @@ class Sources:
         return {name: self._tables[name] for name in names}
 
     def begin(self, names: Collection[str], at_s: float) -> None:
-        """These are read again from where events of this instant begin."""
+        """These sources are read again, from where the events of this instant lie."""
         self._from_s |= dict.fromkeys(names, at_s)
 
     def whole_from_s(self, names: list[str]) -> float:
-        """From when on nothing of these sources was dropped, or left unread; -inf when nothing was."""
+        """The instant from which on nothing of these sources was dropped or left unread; -inf when nothing was."""
         return max((self._from_s.get(name, -math.inf) for name in names), default=-math.inf)
 
     @property
     def held_bytes(self) -> int:
-        """What the tables take, by estimate."""
+        """How many bytes the tables take, by estimate."""
         return sum(
             (len(table) - self._loose[name]) * self._sizes[name] + self._loose[name] * _OBJECT_BYTES
             for name, table in self._tables.items()
@@ -74,7 +81,7 @@ class Sources:
 
     @property
     def limit_bytes(self) -> int:
-        """The bound."""
+        """The bound of `held_bytes`."""
         return self._limit_bytes
 
     @property
@@ -100,7 +107,7 @@ class Sources:
         return len(self._tables[name]) * self._sizes[name]
 
     def _drop(self, name: str, before_s: float) -> None:
-        # NB: what is dropped because nothing looks back so far is missing when a changed view does.
+        # NB: what no view looks back at today is missing when a changed view does.
         self._from_s[name] = max(before_s, self._from_s.get(name, -math.inf))
         self._tables[name].drop_before(before_s)
         self._loose[name] = 0

@@ -1,12 +1,12 @@
-"""Evaluation windows of request time: labels are read only when a window has closed.
+"""Evaluation windows of request time: when each closes, and which labels its requests have by then.
 
-Early labels are biased (on-time flights report first), so a window [from, to) closes when the deployment's clock has
-passed its end and either `coverage` of its requests have a label known by then, or the label horizon has passed too: at
-the first full hour at which that holds, found by arithmetic, so that it depends neither on how records were batched nor
-on how far an instant lies away.
+Early labels are biased (on-time flights report first), so labels are read only when a window has closed. A window [from, to)
+closes when the deployment's clock has passed its end and either `coverage` of its requests have a label known by then, or the
+label horizon has passed too. It closes at the first full hour at which that holds. The hour is found by arithmetic, so it
+depends neither on how records were batched nor on how far away an instant lies.
 
-A decision waits as 48 bytes (and 16 per shadow's score); whatever else of it is needed when its window closes is read
-from the log again. Over the bound of bytes or windows the oldest window closes with what there is.
+A waiting decision takes 48 bytes, and 16 more per score of a shadow. Whatever else of it is needed when its window closes is
+read from the log again. Over the bound of bytes or of windows the oldest window closes with what there is.
 """
 
 import math
@@ -20,9 +20,8 @@ from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import DecisionMade, Expired, FellBack, Invalid, Refused, Score, Served, ShadowScored
 from headrace.features.outcomes import BEYOND, SKEW_S, Asked, Table, Told, fates_of, key_of, labels_of
 from headrace_monitor.core.labels import KEPT_S, Floats, Labels
-from headrace_monitor.core.late import SHADOW_DTYPE as _SHADOW_DTYPE
-from headrace_monitor.core.late import Late, nowhere
-from headrace_monitor.core.late import key_of as late_key
+from headrace_monitor.core.late_scores import SHADOW_DTYPE, LateScores, nowhere
+from headrace_monitor.core.late_scores import key_of as late_key
 
 HOUR_S = 3600.0
 MOST_WINDOWS = 10_000
@@ -34,7 +33,7 @@ CHAMPION, SHADOW = 1, 6
 _KIND: dict[type, int] = {found: n for n, found in enumerate(ANSWERS)}
 _ROLE = {name: n for n, name in enumerate(ROLES)}
 _ROW = struct.Struct("<QdqdiHBBQ")
-_ROW_DTYPE = np.dtype(
+ROW_DTYPE = np.dtype(
     [("unit", "<u8"), ("at_s", "<f8"), ("offset", "<i8"), ("score", "<f8"), ("version", "<i4"), ("partition", "<u2"),
      ("kind", "u1"), ("role", "u1"), ("request", "<u8")]
 )  # fmt: skip
@@ -44,26 +43,32 @@ ROW_BYTES = _ROW.size
 
 @dataclass(slots=True)
 class Window:
-    """What waits in one window: rows, shadows' scores by row, and those that came after their decision."""
+    """What waits in one window: rows of ROW_DTYPE, the scores of shadows by row, and those that came after their decision.
+
+    `looked_to_s`: the next full hour that was not looked at yet. `waits_for`: before so many labels came in all, coverage
+    cannot be reached.
+    """
 
     rows: bytearray = field(default_factory=bytearray)
     shadows: bytearray = field(default_factory=bytearray)
-    late: Late = field(default_factory=Late)
+    late: LateScores = field(default_factory=LateScores)
     looked_to_s: float = -math.inf
-    # Before so many labels were observed in all, coverage cannot be reached.
     waits_for: int = 0
 
     @property
     def held_bytes(self) -> int:
-        """What they take."""
+        """How many bytes they take."""
         return len(self.rows) + len(self.shadows) + self.late.held_bytes
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a closed window as columns. `labels`: NaN where there is none; `shadows`: row, version, score; `beyond`:
-    outcomes that came after the horizon of their requests, see `WindowClosed`; `late`: where scores of several classes lie that came after
-    their decision: row, partition, offset."""
+    """The rows of a closed window as columns, shape (n,).
+
+    `table`: of ROW_DTYPE. `labels`: NaN where a request has none. `shadows`: of SHADOW_DTYPE. `beyond`: how many outcomes came
+    after the horizon of their requests, see `WindowClosed`. `late`: where scores of several classes lie that came after their
+    decision, of PLACED_DTYPE.
+    """
 
     table: NDArray[np.void]
     labels: Floats
@@ -82,12 +87,12 @@ class Rows:
 
     @property
     def served_version(self) -> int | None:
-        """The one version that was champion for the whole window; None when there were several, or none."""
+        """The version that was champion for the whole window; None when there were several, or none."""
         versions = np.unique(self.table["version"][self.table["kind"] == _KIND[Served]])
         return int(versions[0]) if len(versions) == 1 else None
 
     def scores(self) -> tuple[NDArray[np.int32], NDArray[np.uint8], Floats, Floats]:
-        """Every finite score of a labelled row: version, role, score, label."""
+        """Every finite score of a labelled row, as four columns: version, role (an index of ROLES), score, label."""
         table, shadows = self.table, self.shadows
         versions = np.concatenate([table["version"], shadows["version"]])
         roles = np.concatenate([table["role"], np.full(len(shadows), SHADOW, dtype=np.uint8)])
@@ -97,8 +102,10 @@ class Rows:
         return versions[is_known], roles[is_known], scores[is_known], labels[is_known]
 
     def sample(self, most: int) -> dict[int, NDArray[np.int64]]:
-        """Offsets of at most so many decisions per partition, ascending: those of the lowest hash of where they lie; and of what their
-        shadows said later."""
+        """The offsets of at most `most` decisions, per partition and ascending: those of the lowest hash of where they lie.
+
+        The offsets of their late scores of several classes are among them.
+        """
         partitions, offsets, late = self.table["partition"], self.table["offset"], self.late
         if len(offsets) > most:
             chosen = np.argpartition(_mixed(partitions, offsets), most)[:most]
@@ -110,9 +117,11 @@ class Rows:
 
 @dataclass
 class Windows:
-    """The open windows of one deployment. `limit_bytes`: of rows and of labels, each.
+    """The open windows of one deployment, by the start of each. Raises `ValueError` for a length or a horizon that is no time.
 
-    `late_requests`, `late_outcomes`: what came after its window had closed, since the beginning.
+    `limit_bytes`: the bound of the rows, and of the labels. `closed_to_s`: the end of the newest closed window, and
+    `closed_at_s`: the event time at which it closed; -inf before the first. `late_requests`, `late_outcomes`: what came after
+    its window had closed, since the beginning. `highest_s`: the highest instant of a request so far.
     """
 
     deployment: DeploymentDefinition
@@ -136,8 +145,11 @@ class Windows:
                 raise ValueError(f"the horizon of a label must be a time, got {label.horizon_s!r} s")
             self.labels = Labels(label, self.limit_bytes)
 
-    def decide(self, decision: DecisionMade, partition: int, offset: int, *, is_new: bool = True) -> bool:
-        """Take a decision; False for one of a closed window, counted as late when it `is_new` (not read again)."""
+    def add_decision(self, decision: DecisionMade, partition: int, offset: int, *, is_new: bool = True) -> bool:
+        """Take a decision that lies there; False for one of a closed window.
+
+        `is_new`: it is not read again after a restart; a decision of a closed window then counts as late.
+        """
         at_s = decision.at_s
         start_s = self.start_of(at_s)
         if start_s < self.closed_to_s:
@@ -170,51 +182,57 @@ class Windows:
             self.highest_s = at_s
         return True
 
-    def score_late(self, scored: ShadowScored, partition: int, offset: int) -> None:
-        """Take a shadow's score that came after its decision, from where it lies."""
+    def add_late_score(self, scored: ShadowScored, partition: int, offset: int) -> None:
+        """Take the score of a shadow that came after its decision, and lies there."""
         window = self.open.get(self.start_of(scored.at_s))
         if window is not None and scored.score is not None:
             key = late_key(key_of(scored.unit), scored.at_s, key_of(scored.request_id))
-            self._rows_bytes += window.late.take(key, scored.score, partition, offset)
+            self._rows_bytes += window.late.add(key, scored.score, partition, offset)
 
-    def observe(self, told: Told, *, is_new: bool = True) -> None:
-        """Take an outcome; one known by the time at which a window has closed came too late for it."""
+    def add_outcome(self, outcome: Told, *, is_new: bool = True) -> None:
+        """Take an outcome. One that was known when the newest closed window closed came too late, and is counted.
+
+        `is_new`: it is not read again after a restart.
+        """
         if self.labels is None:
             return
-        if is_new and told.known_s <= self.closed_at_s:
+        if is_new and outcome.known_s <= self.closed_at_s:
             self.late_outcomes += 1
-        if told.known_s >= self.closed_to_s - KEPT_S or told.corrects:
-            self.labels.observe(told)
+        if outcome.known_s >= self.closed_to_s - KEPT_S or outcome.corrects:
+            self.labels.add(outcome)
 
     @property
     def held_bytes(self) -> int:
-        """What the rows of open windows take."""
+        """How many bytes the rows of open windows take."""
         return self._rows_bytes
 
     @property
     def open_from_s(self) -> float:
-        """Start of the oldest open window; where the next one would start when none is open; -inf before the first."""
+        """The start of the oldest open window, or of the next one when none is open; -inf before the first."""
         return min(self.open, default=self.closed_to_s)
 
     def may_close_by(self, clock_s: float) -> bool:
-        """Whether the oldest open window has come to an hour not looked at yet: a cheap look before a thorough one."""
+        """Whether the oldest open window has come to an hour that was not looked at yet: a cheap look before `closable`."""
         if not self.open:
             return False
         start_s = min(self.open)
-        return clock_s >= max(start_s + self.deployment.cohort_s, self.open[start_s].looked_to_s) or self._is_over
+        return clock_s >= max(start_s + self.deployment.cohort_s, self.open[start_s].looked_to_s) or self._is_over_bound
 
     def closable(self, clock_s: float) -> tuple[float, float] | None:
-        """The oldest open window if it may close, as (start, the hour at which it closed); it holds back those after it."""
+        """The oldest open window if it may close, as (start, the hour at which it closed).
+
+        None when it may not close, or when no window is open. Windows close in order: the oldest one holds back the others.
+        """
         if not self.open:
             return None
         start_s = min(self.open)
         closes_s = self._closes_s(start_s, clock_s)
-        if closes_s is None and self._is_over:
+        if closes_s is None and self._is_over_bound:
             return start_s, start_s + self.deployment.cohort_s
         return None if closes_s is None else (start_s, closes_s)
 
     @property
-    def _is_over(self) -> bool:
+    def _is_over_bound(self) -> bool:
         return self._rows_bytes > self.limit_bytes or len(self.open) > MOST_WINDOWS
 
     def _closes_s(self, start_s: float, clock_s: float) -> float | None:
@@ -232,11 +250,12 @@ class Windows:
         return None
 
     def _covered_s(self, window: Window, end_s: float) -> float:
-        """When `coverage` of the rows had a label, inf when they have not."""
-        label, table = self.deployment.label, _table(window.rows, _ROW_DTYPE)
+        """When `coverage` of the rows had a label; inf when they do not have one yet."""
+        label, table = self.deployment.label, _table(window.rows, ROW_DTYPE)
         if label is None or self.labels is None:
             return math.inf
-        first_s = labels_of(label, _asked(table), _told(self.labels, table, end_s + label.horizon_s)).first_s
+        outcomes = _outcomes(self.labels, table, end_s + label.horizon_s)
+        first_s = labels_of(label, _asked(table), outcomes).first_s
         if label.absent == "negative":
             first_s = np.minimum(first_s, table["at_s"] + label.horizon_s)
         needed = min(math.ceil(self.deployment.coverage * len(table) - 1e-9), len(table))
@@ -256,12 +275,12 @@ class Windows:
         return self._rows(self.open[start_s], start_s, closes_s)
 
     def adopt(self, other: "Windows") -> None:
-        """Take over what another definition's windows hold: rows by where these windows begin, labels, and what was counted."""
+        """Take over what the windows of another definition hold: their rows, divided anew, their labels, and what was counted."""
         self.late_requests, self.late_outcomes = other.late_requests, other.late_outcomes
         self.highest_s, self.closed_to_s, self.closed_at_s = other.highest_s, other.closed_to_s, other.closed_at_s
         for window in other.open.values():
-            table = _table(window.rows, _ROW_DTYPE)
-            shadows = window.late.joined(table, _table(window.shadows, _SHADOW_DTYPE))
+            table = _table(window.rows, ROW_DTYPE)
+            shadows = window.late.joined(table, _table(window.shadows, SHADOW_DTYPE))
             starts = np.floor(table["at_s"] / self.deployment.cohort_s) * self.deployment.cohort_s
             for start_s in np.unique(starts).tolist():
                 mine = np.flatnonzero(starts == start_s)
@@ -278,7 +297,7 @@ class Windows:
             self.labels.adopt(other.labels)
 
     def drop(self, start_s: float, closes_s: float) -> None:
-        """A window is over."""
+        """A window that closed at `closes_s` is over; its rows and the labels that nobody needs any more are dropped."""
         self._rows_bytes -= self.open.pop(start_s).held_bytes
         self.closed_to_s = start_s + self.deployment.cohort_s
         self.closed_at_s = max(self.closed_at_s, closes_s)
@@ -286,36 +305,36 @@ class Windows:
             self.labels.forget_before(self.open_from_s)
 
     def _rows(self, window: Window, start_s: float, closes_s: float) -> Rows:
-        table, label = _table(window.rows, _ROW_DTYPE), self.deployment.label
+        table, label = _table(window.rows, ROW_DTYPE), self.deployment.label
         labels, beyond = np.full(len(table), np.nan), 0
         if label is not None and self.labels is not None:
             over_s = start_s + self.deployment.cohort_s + label.horizon_s
-            told = _told(self.labels, table, max(over_s, closes_s))
-            labels = labels_of(label, _asked(table), told, closes_s).labels
-            beyond = self._beyond(table, told[told["known_s"] <= closes_s])
-        shadows = window.late.joined(table, _table(window.shadows, _SHADOW_DTYPE))
+            outcomes = _outcomes(self.labels, table, max(over_s, closes_s))
+            labels = labels_of(label, _asked(table), outcomes, closes_s).labels
+            beyond = self._beyond(table, outcomes[outcomes["known_s"] <= closes_s])
+        shadows = window.late.joined(table, _table(window.shadows, SHADOW_DTYPE))
         return Rows(table, labels, shadows, beyond, window.late.places(table))
 
-    def _beyond(self, table: NDArray[np.void], told: Table) -> int:
-        """How many of these came after the horizon of a request of these rows and belong to no open request."""
+    def _beyond(self, table: NDArray[np.void], outcomes: Table) -> int:
+        """How many outcomes came after the horizon of a request of these rows and belong to no open request."""
         label = self.deployment.label
-        if label is None or not (late := fates_of(label, _asked(table), told) == BEYOND).any():
+        if label is None or not (late := fates_of(label, _asked(table), outcomes) == BEYOND).any():
             return 0
-        everything = np.concatenate([_table(window.rows, _ROW_DTYPE) for window in self.open.values()])
-        return int((late & (fates_of(label, _asked(everything), told) == BEYOND)).sum())
+        everything = np.concatenate([_table(window.rows, ROW_DTYPE) for window in self.open.values()])
+        return int((late & (fates_of(label, _asked(everything), outcomes) == BEYOND)).sum())
 
     def start_of(self, at_s: float) -> float:
-        """Start of the window that an instant falls into."""
+        """The start of the window that an instant falls into."""
         return math.floor(at_s / self.deployment.cohort_s) * self.deployment.cohort_s
 
 
 def _table(rows: bytearray, dtype: np.dtype) -> NDArray[np.void]:
-    # NB: a copy: a bytearray that is looked into cannot grow.
+    # NB: a copy, because a bytearray that an array looks into cannot grow.
     return np.frombuffer(bytes(rows), dtype=dtype)
 
 
-def _told(labels: Labels, table: NDArray[np.void], to_s: float) -> Table:
-    """The outcomes that may belong to these rows and are known by an instant."""
+def _outcomes(labels: Labels, table: NDArray[np.void], to_s: float) -> Table:
+    """The outcomes that may belong to these rows and were known by `to_s`."""
     return labels.between(float(table["at_s"].min()) - SKEW_S, to_s)
 
 
@@ -328,7 +347,7 @@ def _full_hour(at_s: float) -> float:
 
 
 def _mixed(partitions: NDArray[np.uint16], offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """A hash of where a record lies (splitmix64, Steele 2014): the same after a restart."""
+    """A hash of where a record lies (splitmix64, Steele 2014); it is the same after a restart."""
     with np.errstate(over="ignore"):
         z = offsets.astype(np.uint64) + partitions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -29,7 +29,7 @@ _FETCHED = 500
 Handle = Callable[[Sequence[Record]], Awaitable[Mapping[tuple[str, int], int]]]
 
 
-def make_app(group: str, settings: Settings) -> faust.App:
+def _make_app(group: str, settings: Settings) -> faust.App:
     """A Faust app that starts nothing by itself."""
     return faust.App(
         group,
@@ -66,29 +66,7 @@ def _credentials(settings: Settings) -> faust.SASLCredentials | faust.SSLCredent
     return None if context is None else faust.SSLCredentials(context=context)
 
 
-def add_agent(app: faust.App, name: str, topic: str, handle: Handle) -> None:
-    """An agent that hands batches of `topic` to `handle`."""
-    stream_topic = app.topic(topic, key_serializer="raw", value_serializer="raw", key_type=bytes, value_type=bytes)
-
-    async def read(stream: Any) -> None:
-        async for events in stream.take_events(_MOST, within=_WITHIN_S):
-            # NB: Faust acknowledges a batch whose work is cancelled, and does so before the work hears of it: the stop would commit
-            # what is not done. So all of it is held until it is done.
-            for event in events:
-                event.message.incref()
-            try:
-                _let_go(app, events, await handle([_record(event) for event in events]))
-            except asyncio.CancelledError:
-                raise
-            except BaseException:
-                # NB: leaving the body in any other way would acknowledge the batch: end before that.
-                app.log.exception("pipeline %s cannot go on", name)
-                os._exit(1)
-
-    app.agent(stream_topic, name=f"{app.conf.id}.{name}", concurrency=1)(read)
-
-
-def _let_go(app: faust.App, events: Sequence[EventT], stopped: Mapping[tuple[str, int], int]) -> None:
+def _acknowledge(app: faust.App, events: Sequence[EventT], stopped: Mapping[tuple[str, int], int]) -> None:
     """Let the end of the batch acknowledge what is done; keep what lies past a stop, so that the group's offset stays before it,
     and fetch no more of that.
 
@@ -118,11 +96,36 @@ def _record(event: EventT) -> Record:
     )
 
 
-class Agents:
-    """The running app."""
+def _add_agent(app: faust.App, name: str, topic: str, handle: Handle) -> None:
+    stream_topic = app.topic(topic, key_serializer="raw", value_serializer="raw", key_type=bytes, value_type=bytes)
 
-    def __init__(self, app: faust.App) -> None:
-        self._app = app
+    async def read(stream: Any) -> None:
+        async for events in stream.take_events(_MOST, within=_WITHIN_S):
+            # NB: Faust acknowledges a batch whose work is cancelled, and does so before the work knows of it: the stop would
+            # commit what is not done. So all of it is kept until it is done.
+            for event in events:
+                event.message.incref()
+            try:
+                _acknowledge(app, events, await handle([_record(event) for event in events]))
+            except asyncio.CancelledError:
+                raise
+            except BaseException:
+                # NB: leaving the body in any other way would acknowledge the batch: end before that.
+                app.log.exception("pipeline %s cannot go on", name)
+                os._exit(1)
+
+    app.agent(stream_topic, name=f"{app.conf.id}.{name}", concurrency=1)(read)
+
+
+class Agents:
+    """The agents of this process, in one Faust app and one consumer group."""
+
+    def __init__(self, group: str, settings: Settings) -> None:
+        self._app = _make_app(group, settings)
+
+    def add(self, name: str, topic: str, handle: Handle) -> None:
+        """Add an agent that hands batches of `topic` to `handle`; before `start`."""
+        _add_agent(self._app, name, topic, handle)
 
     async def start(self) -> None:
         """Join the group."""

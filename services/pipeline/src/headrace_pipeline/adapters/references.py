@@ -11,7 +11,7 @@ from headrace.log.envelope import read_headers
 from headrace.log.port import Log, Record
 from headrace.log.topics import Topics
 from headrace.log.views import View
-from headrace.project.contract import read_raw
+from headrace_pipeline.core.contract import read_raw
 
 # What a message takes as a dict, by estimate: so many times its bytes, and so much more.
 _GROWTH, _OBJECT_BYTES = 4, 400
@@ -32,8 +32,11 @@ class _Raw(Codec):
             raise poison from None
 
 
-class Looked(Mapping[str, Any]):
-    """A reference as a transform sees it. What is gone through is as it stood when that began: it changes meanwhile, on another thread."""
+class Snapshots(Mapping[str, Any]):
+    """A reference as a transform sees it: each lookup gives the newest message, each iteration goes through the reference as it was when it began.
+
+    The reference changes on another thread meanwhile.
+    """
 
     def __init__(self, current: dict[str, Any]) -> None:
         self._current = current
@@ -48,23 +51,23 @@ class Looked(Mapping[str, Any]):
         return iter(self._current.copy())
 
     def keys(self) -> KeysView[str]:
-        """Of now."""
+        """As they are now."""
         return self._current.copy().keys()
 
     def values(self) -> ValuesView[Any]:
-        """Of now."""
+        """As they are now."""
         return self._current.copy().values()
 
     def items(self) -> ItemsView[str, Any]:
-        """Of now."""
+        """As they are now."""
         return self._current.copy().items()
 
 
 class References:
     """One mapping per reference, shared by all pipelines of this process.
 
-    All of them together are kept up to `limit_bytes` (by estimate): beyond it keys that are not known yet are left out, and
-    counted.
+    All of them together are kept up to `limit_bytes` (by estimate). Beyond it keys that are not known yet are left out and counted
+    in `left_out`. `held_bytes`: what is kept now, by the same estimate.
     """
 
     limit_bytes = 256 * 1_048_576
@@ -78,23 +81,26 @@ class References:
         self.left_out = 0
 
     async def mapping(self, name: str) -> Mapping[str, Any]:
-        """The newest message per key, as it is now and as it changes."""
+        """The newest message per key, as it is now and as it changes. The first call of a name reads the topic to its end.
+
+        Raises `Retryable` when the broker does not answer.
+        """
         if name not in self._views:
             self._mappings[name] = {}
             topic = self._topics.of_reference(name)
             view = self._views[name] = View(self._log, _Raw(self._topics), [topic], lambda m: self._put(name, m))
             await view.start()
-        return Looked(self._mappings[name])
+        return Snapshots(self._mappings[name])
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow all of them until `stop`."""
+        """Follow all references until `stop`."""
         async with asyncio.TaskGroup() as group:
             for view in self._views.values():
                 group.create_task(view.run(stop))
             group.create_task(stop.wait())
 
     async def stop(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         for view in self._views.values():
             await view.stop()
 

@@ -1,1 +1,1 @@
-"""Pure decisions of the registry: no I/O, clock, dice or logging in here."""
+"""Pure decisions of the registry: no I/O, clock, random generator or logging in here."""

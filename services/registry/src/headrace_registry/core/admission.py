@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.errors import Poison
 from headrace.events import type_name
 from headrace.events.registry import CommandRefused, RegisterVersion
 from headrace.registry.state import Registry
@@ -22,7 +23,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def why_dead(deployment: str, ident: str) -> str | None:
-    """Why a command is dead-lettered; None when it is not."""
+    """Why a command is dead-lettered; None when it is not. `ident`: its id."""
     for what, text in (("deployment", deployment), ("ce_id", ident)):
         if len(text) > NAME_CHARS:
             return f"{what} has {len(text):,} characters, at most {NAME_CHARS} are allowed"
@@ -32,7 +33,13 @@ def why_dead(deployment: str, ident: str) -> str | None:
 
 
 def refusal(state: Registry, declared: Iterable[str], command: Any, ident: str) -> CommandRefused | None:
-    """Why a command is refused before it is looked at; None when it is not."""
+    """Why a command is refused before it is looked at; None when it is not.
+
+    `declared`: the deployments of all applied projects. Raises `Poison` where nobody could be answered (`why_dead`).
+    """
+    dead = why_dead(command.deployment, ident)
+    if dead is not None:
+        raise Poison(dead)
     reason = _too_large(command) or _stranger(state, declared, command)
     return None if reason is None else CommandRefused(command.deployment, type_name(type(command)), ident, reason)
 

@@ -1,7 +1,7 @@
 """The model card of a version, written at its registration from what is known of it: Markdown with YAML front matter.
 
 The sections follow Mitchell et al. 2019, "Model Cards for Model Reporting"; the front matter has the keys that model hubs
-read (`tags`, `metrics`, `model-index`). Nothing is made up: what nobody said is left out, or named as not stated.
+read (`tags`, `metrics`, `model-index`). Nothing is made up: what nobody has stated is left out, or named as not stated.
 """
 
 from collections.abc import Mapping, Sequence
@@ -114,10 +114,10 @@ def _columns(found: VersionRegistered) -> str:
     columns = found.signature.columns
     if not columns:
         return ""
-    said = [
+    names = [
         f"`{c.name}`" + ("" if c.vocabulary is None else f" (category, {len(c.vocabulary)} values)") for c in columns
     ]
-    return f"{len(columns)} columns, signature `{found.signature.digest}`: {', '.join(said)}."
+    return f"{len(columns)} columns, signature `{found.signature.digest}`: {', '.join(names)}."
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,8 +1,8 @@
-"""Which instances of inference and monitor live, and what they have done: by `ops.health` and `inference.facts`.
+"""Which instances of inference and monitor live, and what they have done, by `ops.health` and `inference.facts`.
 
-An instance that has not reported for `FRESH_S` is not waited for: it serves nobody. How long was waited is told by what was
-recorded: the time between heartbeats that follow each other closely (`living_s`); while nobody reports, it stands still.
-A load that failed is forgotten when the instance has the version warm; a rejection never.
+An instance that has not reported for `FRESH_S` is not waited for: it serves nobody. How long the registry has waited is counted by what
+was recorded: the time between heartbeats that follow each other closely (`living_s`). While nobody reports, that time stands still.
+A load that failed is forgotten when the instance has the version warm; a rejection is never forgotten.
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,10 @@ class Failing:
 
 
 class Instances:
-    """What instances said last."""
+    """What each instance has reported last, and which versions it could not load.
+
+    NB: it changes in place, with every heartbeat of every instance. `living_s`: see above.
+    """
 
     def __init__(self) -> None:
         self._reports: dict[tuple[str, str], tuple[float, HealthReported]] = {}
@@ -42,7 +45,7 @@ class Instances:
         self.living_s = 0.0
 
     def take(self, event: Any, seen_s: float) -> None:
-        """A heartbeat, or a fact of inference, and when it was written."""
+        """Note a heartbeat, or a fact of inference; `seen_s`: when it was written, seconds since the epoch."""
         match event:
             case HealthReported(service="inference" | "monitor"):
                 self._take_report(event, seen_s)
@@ -82,11 +85,11 @@ class Instances:
         return {r.instance: r.ready and name in r.warmed for r in self._live("inference", now_s)}
 
     def in_line(self, name: str, now_s: float) -> bool:
-        """Whether version `deployment/version` waits on a live instance until others are loaded; one that died keeps nobody waiting."""
+        """Whether version `deployment/version` waits on a live instance until others are loaded. An instance that died does not count."""
         return any(name in report.in_line for report in self._live("inference", now_s))
 
     def warmings(self, deployment: str, version: int) -> int:
-        """How often an instance has said that it has the version warm: a sign that something goes on."""
+        """How often instances have reported the version as newly warm: a sign that something goes on."""
         return self._warmed.get((deployment, version), 0)
 
     def unloadable(self, deployment: str, version: int) -> str | None:
@@ -121,7 +124,7 @@ class Instances:
         ]
 
     def held_bytes(self) -> tuple[int, int]:
-        """About what is held, and its bound."""
+        """What is kept, by estimate, and its bound."""
         held = len(self._reports) * REPORT_BYTES + len(self._failing) * LOAD_BYTES
         held += (len(self._unloadable) + len(self._warmed)) * REJECTION_BYTES
         bound = REPORTS_KEPT * REPORT_BYTES + LOADS_KEPT * LOAD_BYTES + 2 * REJECTIONS_KEPT * REJECTION_BYTES

@@ -41,7 +41,7 @@ def switched(entry: Entry, deployment: str, rollout: Rollout, reason: str) -> Ro
     )
 
 
-def taken_back(entry: Entry, deployment: str, rollout: Rollout, reason: str, *, is_harmful: bool) -> Route:
+def restored(entry: Entry, deployment: str, rollout: Rollout, reason: str, *, is_harmful: bool) -> Route:
     """As it was before the rollout; a harmful version is named nowhere any more."""
     before = rollout.before or Route(deployment, {}, deployment, 0)
     route = replace(route_of(entry, deployment), shares=before.shares, shadows=before.shadows)
@@ -76,7 +76,7 @@ def unpaired(entry: Entry, deployment: str) -> Route:
 
 
 def with_baseline(entry: Entry, deployment: str, version: int, reason: str) -> Route:
-    """`version` is the baseline of the ladder from now on."""
+    """`version` is the baseline of the fallback chain from now on."""
     return _next(route_of(entry, deployment), baseline=version, reason=reason)
 
 
@@ -92,7 +92,7 @@ def with_override(entry: Entry, deployment: str, tenant: str, version: int | Non
 
 
 def passing_over(entry: Entry, deployment: str, found: PassedOver) -> Route:
-    """A version answers nothing any more; what the ladder has below it does."""
+    """A version answers nothing any more; what the fallback chain has below it does."""
     route = route_of(entry, deployment)
     return _next(route, passed_over=(*route.passed_over, found), reason=f"version {found.version} is passed over")
 

@@ -1,0 +1,156 @@
+"""What is kept of a column in a pane, and what is made of it: every partial aggregate and every aggregation, once.
+
+A pane holds its count of events and, per column, some partial aggregates. Two folds fill them and agree to the last bit: `add_value`
+adds one event, `add_values` many (the vectorised twin). Two readers merge them and agree too: `finalise` walks the panes of one
+or many entities, `as_of` the cells of many requests. All four ask the tables below, so a new aggregation is a line in `AGGREGATIONS`,
+and a line in `PARTIALS` where what it needs is not kept yet.
+
+| partial           | over the values that are not null                    | of no value |
+|-------------------|------------------------------------------------------|-------------|
+| `n`               | how many there are                                   | 0           |
+| `sum`             | their sum, in offset order                           | 0           |
+| `sum_squares`     | the sum of their squares, in offset order            | 0           |
+| `min`, `max`      | the smallest, the largest                            | inf, -inf   |
+| `last`, `last_at` | the value of the newest event, even null; its instant | NaN, -inf  |
+"""
+
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A partial aggregate. `empty`: of no value. `add`: what is there, with one more value.
+
+    The same for arrays: `of` the values is added by `ufunc`, which also merges the partial aggregates of several panes.
+    """
+
+    empty: float
+    add: Callable[[float, float], float]
+    ufunc: np.ufunc
+    of: Callable[[Floats], Floats]
+
+
+def _itself(values: Floats) -> Floats:
+    return values
+
+
+# In the order in which they are stored.
+PARTIALS: Mapping[str, Partial] = {
+    "n": Partial(0.0, lambda there, value: there + 1.0, np.add, np.ones_like),
+    "sum": Partial(0.0, operator.add, np.add, _itself),
+    "sum_squares": Partial(0.0, lambda there, value: there + value * value, np.add, np.square),
+    "min": Partial(math.inf, min, np.minimum, _itself),
+    "max": Partial(-math.inf, max, np.maximum, _itself),
+}
+# The newest event's value and instant are replaced together, which no ufunc of one column does: every fold and reader knows them.
+NEWEST = ("last", "last_at")
+EMPTY: Mapping[str, float] = {name: found.empty for name, found in PARTIALS.items()} | {
+    "last": math.nan,
+    "last_at": -math.inf,
+}
+ORDER = (*PARTIALS, *NEWEST)
+
+
+Read = Callable[[str], Any]
+Value = Callable[[Any, Read], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregation:
+    """A figure of a window. `needs`: the partials that it is made of. `value`: from how many values there are and the merged partials.
+
+    `value` takes numbers and arrays alike, and is not asked where there is no value: then the figure is `nothing`. None for
+    `last`, which is read off the newest event.
+    """
+
+    needs: tuple[str, ...]
+    value: Value | None
+    nothing: float = math.nan
+
+
+def _mean(counted: Any, part: Read) -> Any:
+    return part("sum") / counted
+
+
+def _std(counted: Any, part: Read) -> Any:
+    mean = part("sum") / counted
+    return np.sqrt(np.maximum(part("sum_squares") / counted - mean * mean, 0.0))
+
+
+AGGREGATIONS: Mapping[str, Aggregation] = {
+    "count": Aggregation((), lambda counted, part: counted, nothing=0.0),
+    "sum": Aggregation(("n", "sum"), lambda counted, part: part("sum"), nothing=0.0),
+    "mean": Aggregation(("n", "sum"), _mean),
+    "share": Aggregation(("n", "sum"), _mean),
+    "std": Aggregation(("n", "sum", "sum_squares"), _std),
+    "min": Aggregation(("n", "min"), lambda counted, part: part("min")),
+    "max": Aggregation(("n", "max"), lambda counted, part: part("max")),
+    "last": Aggregation(NEWEST, None),
+}
+
+
+def add_value(pane: list[float], place: int, parts: Sequence[str], value: float, at_s: float) -> None:
+    """Add one event's value of a column to a pane, whose partials of that column begin at `place`. NaN stands for null."""
+    is_null = value != value
+    for part in parts:
+        add = _ADD.get(part)
+        if add is None:
+            if part == "last" and at_s >= pane[place + 1]:
+                pane[place], pane[place + 1] = value, at_s
+        elif not is_null:
+            pane[place] = add(pane[place], value)
+        place += 1
+
+
+# NB: looked up once per value of an event: an attribute of `PARTIALS` costs a third more.
+_ADD = {name: found.add for name, found in PARTIALS.items()}
+
+
+def add_values(table: Floats, parts: Sequence[str], cell: Ints, values: Floats, at_s: Floats) -> None:
+    """Add many events' values of a column, in their order, to panes: `table` has shape (panes, len(parts)).
+
+    `cell`: the pane of each event. The same as `add_value` one after the other, to the last bit: `ufunc.at` adds in order.
+    """
+    known = ~np.isnan(values)
+    at, seen = cell[known], values[known]
+    for n, part in enumerate(parts):
+        found = PARTIALS.get(part)
+        if found is not None:
+            found.ufunc.at(table[:, n], at, found.of(seen))
+        elif part == "last" and len(cell):
+            _replace_newest(table[:, n], table[:, n + 1], cell, values, at_s)
+
+
+def _replace_newest(last: Floats, last_at: Floats, cell: Ints, values: Floats, at_s: Floats) -> None:
+    """The newest event of each cell, of equally new ones the later; it replaces what is not newer."""
+    order = np.lexsort((np.arange(len(cell)), at_s, cell))
+    ends = order[np.append(cell[order][1:] != cell[order][:-1], True)]
+    ends = ends[at_s[ends] >= last_at[cell[ends]]]
+    last[cell[ends]], last_at[cell[ends]] = values[ends], at_s[ends]
+
+
+def figures(aggregation: str, counted: Floats, part: Read) -> Floats:
+    """An aggregation of many windows, shape (n,). `counted`: values per window, shape (n,); `part`: their merged partials by name."""
+    found = AGGREGATIONS[aggregation]
+    if found.value is None:
+        return part("last")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(counted == 0, found.nothing, found.value(counted, part))
+
+
+def figure(aggregation: str, counted: float, part: Read) -> float:
+    """The same of one window."""
+    found = AGGREGATIONS[aggregation]
+    if found.value is None:
+        return part("last")
+    return found.nothing if counted == 0 else found.value(counted, part)

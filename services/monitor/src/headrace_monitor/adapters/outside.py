@@ -1,0 +1,31 @@
+"""What the shard asks of the outside: functions that the application provides, or a test."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from headrace.hosting.triage import Learn
+from headrace_monitor.adapters.input_ends import Behind, Undecided
+from headrace_monitor.adapters.window_evaluation import Reread
+from headrace_monitor.core.intake import SourcesToRead
+
+ReadSources = Callable[[SourcesToRead], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Each function may block on the log, and raises `Retryable` while the log does not answer.
+
+    `behind`: how many records of each input partition are not read yet. `undecided`: how many requests of each partition have
+    no decision yet; None counts all as decided. `reread`: decisions from the log again; without it windows close without
+    parity. `read_sources`: has other source topics read; without it they stay as they are. `sources_read`: the source topics
+    that are read when the shard is made, sorted. `learn`: learns what is applied by now, before a record of something that
+    nobody declares is taken; without it nothing is learnt. `progress`: called while a long step goes on, for the watchdog.
+    """
+
+    behind: Behind
+    undecided: Undecided | None = None
+    reread: Reread | None = None
+    read_sources: ReadSources | None = None
+    sources_read: Sequence[str] = ()
+    learn: Learn | None = None
+    progress: Callable[[], None] = lambda: None

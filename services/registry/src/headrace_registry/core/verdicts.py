@@ -1,0 +1,73 @@
+"""What follows from a verdict of the monitor, by the phase in which it comes."""
+
+from headrace.events.registry import RolloutResumed, RouteChanged
+from headrace.events.verdicts import VerdictGiven
+from headrace.registry.state import Ended, Entry, Registry, Rollout
+from headrace.step import Step
+from headrace_registry.core import routes
+from headrace_registry.core.machine import About, Fact, running, step_of
+from headrace_registry.core.policies import choose_next_step, failing, harm_of
+from headrace_registry.core.transitions import followed, rolled_back
+
+
+def on_verdict(state: Registry, verdict: VerdictGiven, about: About) -> Step[Registry, Fact]:
+    """While the rollout runs: whatever its policy makes of the verdict."""
+    rollout = running(state, about)
+    if not _is_about(rollout, verdict):
+        return step_of(state)
+    chosen = choose_next_step(rollout, verdict)
+    return step_of(state, followed(state.entry(about.deployment), about.deployment, rollout, chosen, verdict))
+
+
+def on_verdict_while_paused(state: Registry, verdict: VerdictGiven, about: About) -> Step[Registry, Fact]:
+    """While an operator has paused it: only harm counts."""
+    rollout = running(state, about)
+    harm = harm_of(verdict) if _is_about(rollout, verdict) else None
+    if harm is None:
+        return step_of(state)
+    return step_of(state, followed(state.entry(about.deployment), about.deployment, rollout, harm, verdict))
+
+
+def on_verdict_while_held(state: Registry, verdict: VerdictGiven, about: About) -> Step[Registry, Fact]:
+    """While it is on hold because no verdict came: it goes on."""
+    rollout = running(state, about)
+    if not _is_about(rollout, verdict):
+        return step_of(state)
+    resumed = RolloutResumed(about.deployment, rollout.id, rollout.version, "verdicts come again")
+    chosen = choose_next_step(rollout, verdict)
+    facts = followed(state.entry(about.deployment), about.deployment, rollout, chosen, verdict)
+    return step_of(state, [resumed, *facts])
+
+
+def on_verdict_when_idle(state: Registry, verdict: VerdictGiven, about: About) -> Step[Registry, Fact]:
+    """After a promotion the version is judged while the rollback window lasts."""
+    entry = state.entry(about.deployment)
+    last = _promoted(entry, verdict)
+    if last is None:
+        return step_of(state)
+    if verdict.has_clock and verdict.clock_s - last.clock_s > last.rollout.plan.rollback_window_s:
+        return step_of(state, _unpaired(entry, about.deployment, last.rollout))
+    harm = harm_of(verdict)
+    if harm is None or not entry.may_serve(entry.aliases.get("previous")):
+        return step_of(state)
+    clock_s = verdict.clock_s if verdict.has_clock else None
+    facts = rolled_back(entry, about.deployment, verdict.version, harm.reason, "monitor", failing(verdict), clock_s)
+    return step_of(state, facts)
+
+
+def _unpaired(entry: Entry, deployment: str, rollout: Rollout) -> list[RouteChanged]:
+    """The rollback window is over: the version before does not score along any more."""
+    is_paired = rollout.plan.policy != "blue_green" and entry.route is not None and entry.route.shadows
+    return [RouteChanged(deployment, routes.unpaired(entry, deployment))] if is_paired else []
+
+
+def _promoted(entry: Entry, verdict: VerdictGiven) -> Ended | None:
+    """The last rollout, if it made the verdict's version champion and that still is; else None."""
+    last = entry.last
+    if last is None or last.outcome != "promoted" or not _is_about(last.rollout, verdict):
+        return None
+    return last if entry.aliases.get("champion") == verdict.version else None
+
+
+def _is_about(rollout: Rollout, verdict: VerdictGiven) -> bool:
+    return (verdict.rollout, verdict.version) == (rollout.id, rollout.version)
