@@ -212,8 +212,8 @@ class Bench:
                 stop = asyncio.Event()
                 stop.set()
                 await part.run(stop)
-        (host,) = [part for part in parts if isinstance(part, ShardGroup)]
-        return host.make(0)  # ty: ignore[invalid-return-type] - the host knows its logic as a protocol
+        (group,) = [part for part in parts if isinstance(part, ShardGroup)]
+        return group.make(0)  # ty: ignore[invalid-return-type] - the group knows its logic as a protocol
 
     async def read(self, topic: str, holds: Callable[[list[Message]], bool] = bool) -> list[Message]:
         """All messages of a topic as soon as they satisfy `holds`."""

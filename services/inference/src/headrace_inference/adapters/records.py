@@ -108,16 +108,17 @@ def causes_of(request: Request, found: Mapping[str, bytes], at_s: float | None =
     """The headers that everything which follows from a request shares. `found`: the request's own headers; `at_s`: the instant that
     replaces its own, None to keep that.
     """
-    envelope = request.envelope
-    name = short_id(envelope.id).encode()
+    envelope, ident = request.envelope, short_id(request.envelope.id)
     own = _short(found.get("ce_time")) if at_s is None else None
     causes = (
         ("ce_time", own or format_instant(envelope.time_s if at_s is None else at_s).encode()),
         *_SAME,
-        ("ce_causationid", name),
-        ("ce_correlationid", _short(found.get("ce_correlationid")) or name),
+        ("ce_causationid", ident.encode()),
+        ("ce_correlationid", _short(found.get("ce_correlationid")) or ident.encode()),
     )
-    return (*causes, ("traceparent", child_of(envelope.traceparent).encode())) if envelope.traceparent else causes
+    if not envelope.traceparent:
+        return causes
+    return (*causes, ("traceparent", child_of(envelope.traceparent, ident).encode()))
 
 
 def reply_partition(found: Mapping[str, bytes], partitions: int) -> int | None:
