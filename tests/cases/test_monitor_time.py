@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.clock import ManualClock
@@ -125,6 +125,8 @@ def test_only_what_was_appended_within_a_day_of_the_newest_counts() -> None:
     assert time_of(found) == TODAY + 2
 
 
+# Drawing 200 tuples takes long on a busy machine: that is no fault of the test.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.floats(-1e9, 1e9), st.integers(0, 30)), max_size=200), st.integers(0, 199))
 def test_one_record_more_moves_a_level_no_further_than_the_next_unit(seen: list[tuple[float, int]], drop: int) -> None:
     whole = [(at_s, unit, TODAY) for at_s, unit in seen]

@@ -110,7 +110,7 @@ def judge(
         )
     number = -exit_code if exit_code is not None and exit_code < 0 else 0
     if number in FATAL_SIGNALS:
-        return Crashed(f"its process was ended by {signal.Signals(number).name} while it was loaded and first asked")
+        return Crashed(f"its process died of {signal.Signals(number).name} while it was loaded and first asked")
     if number == signal.SIGXCPU:
         return Rejected(f"loading and first asking it used more than {cpu_s} s of CPU")
     if number == signal.SIGKILL:
@@ -161,8 +161,8 @@ def is_alive(before: ProcessTimes, now: ProcessTimes) -> bool:
 def after_crash(crashed: Crashed, crashes: int) -> Rejected | Failed:
     """The verdict on a version on which a child crashed, after as many `crashes` before: two are enough to reject it.
 
-    >>> after_crash(Crashed("its process was ended by SIGSEGV"), 1)
-    Rejected(reason='its process was ended by SIGSEGV, twice')
+    >>> after_crash(Crashed("its process died of SIGSEGV"), 1)
+    Rejected(reason='its process died of SIGSEGV, twice')
     """
     return Rejected(f"{crashed.reason}, twice") if crashes else Failed(CHILD, crashed.reason)
 
