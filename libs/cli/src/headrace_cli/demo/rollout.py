@@ -22,7 +22,16 @@ from headrace.models.digest import model_digest
 from headrace_cli.demo import drift
 from headrace_cli.demo.bad_versions import BadVersion, gather, look_ahead, raising
 from headrace_cli.demo.rollout_report import build_rollout_report
-from headrace_cli.demo.stage import BACKFILL_FROM_S, BACKFILL_STEP_S, LIVE_STEP_S, LIVE_TO_S, Stage, add_part, new_bar
+from headrace_cli.demo.stage import (
+    BACKFILL_FROM_S,
+    BACKFILL_STEP_S,
+    LIVE_STEP_S,
+    LIVE_TO_S,
+    Stage,
+    add_part,
+    new_bar,
+    until_quiet,
+)
 from headrace_cli.demo.story import Story
 from headrace_cli.installation.local import Local, refuse_running
 from headrace_cli.session import Session
@@ -71,6 +80,8 @@ async def play(stage: Stage, session: Session, *, has_log: bool) -> dict[str, An
             broken = await act.begin(act.register(await asyncio.to_thread(raising, gathered), "it raises", False))
             await act.until_ended("raising", broken, RAISING_S)
             await player.close()
+            # NB: the rollback ends the replay in the middle of a step, whose requests are not decided yet.
+            await until_quiet(stage, session)
     with stage.console.status("reading the report back from the log"):
         parts = {"canary": challenger, "look ahead": bad, "raising": broken}
         report = await build_rollout_report(session, NAME, parts, time.monotonic() - began_s)

@@ -258,7 +258,7 @@ class Log(Protocol):
         ...
 
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The end of each partition: the offset after its last stable record."""
+        """The end of each partition: the offset after its last record. In Kafka those of an open transaction count too."""
         ...
 
     async def offsets_at(self, partitions: Iterable[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, int]:
