@@ -18,7 +18,7 @@ from skl2onnx import to_onnx
 from bench.asker import COLUMNS, DEPLOYMENTS
 from bench.measure import ROOT, run_json
 from bench.model import asked_rows
-from headrace.events.definition import ProjectDefinition
+from headrace.events.definition import ProjectDefinition, digest_of
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import ModelVersion, Route
 from headrace.features.rows import pin_signature
@@ -30,7 +30,7 @@ from headrace.log.kafka import KafkaLog
 from headrace.log.topics import Topics
 from headrace.models import artifacts, onnx_format
 from headrace.project import Deployment, Number, Project, prior
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace.testing.registry import version_of
 from headrace_broker import Broker
 
@@ -122,7 +122,7 @@ class Served:
         place = await artifacts.publish(log, self.topics, skops.io.dumps(model), "skops", 0.0, "bench")
         onnx = await artifacts.publish(log, self.topics, in_onnx(model), "onnx", 0.0, "bench")
         facts: list[tuple[str, str, msgspec.Struct]] = [
-            ("project.definitions", project.name, ProjectApplied(project.name, digest(project), "", project, 0.0))
+            ("project.definitions", project.name, ProjectApplied(project.name, digest_of(project), "", project, 0.0))
         ]
         for deployment in project.deployments:
             name = deployment.name

@@ -15,6 +15,7 @@ import numpy as np
 import skops.io
 from sklearn.linear_model import LogisticRegression
 
+from headrace.events.definition import digest_of
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import AliasMoved, ModelVersion, Route
 from headrace.features.rows import pin_signature
@@ -27,7 +28,7 @@ from headrace.log.kafka import KafkaLog
 from headrace.log.views import View, read_all
 from headrace.models import artifacts
 from headrace.project import Binary, Deployment, Number, Project, prior
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace.testing.registry import version_of
 
 NAME, COPY = "riding", "riding-copy"
@@ -88,7 +89,7 @@ class Scene:
     async def set_up(self) -> None:
         """The project alone: the prior answers."""
         await ensure_topics(self.log, self.topics.specs(PROJECT))
-        applied = ProjectApplied(PROJECT.name, digest(PROJECT), "", PROJECT, 0.0)
+        applied = ProjectApplied(PROJECT.name, digest_of(PROJECT), "", PROJECT, 0.0)
         await self.send(("project.definitions", PROJECT.name, applied))
 
     async def register(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.cases.monitor_alone import DECISIONS, OUTCOMES, RELEASES, Monitor, compiled, one
 
 from headrace.clock import SystemClock
+from headrace.events.definition import digest_of
 from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import AliasMoved
@@ -26,7 +27,7 @@ from headrace.log.views import read_all
 from headrace.models import artifacts
 from headrace.project import Binary, Count, Deployment, FeatureView, Key, Multiclass, Number, Project, Source, Training
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace.project.service import Context
 from headrace.testing.registry import command
 from headrace_feature.app import Feature
@@ -55,7 +56,7 @@ class Place:
         for project in projects:
             definition = compile_project(project)
             await ensure_topics(self.log, self.topics.specs(definition))
-            event = ProjectApplied(project.name, digest(definition), "", definition, self.clock.now_s())
+            event = ProjectApplied(project.name, digest_of(definition), "", definition, self.clock.now_s())
             await self.send("project.definitions", project.name, event)
 
     async def send(self, base: str, key: str, event: Any) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import Misconfigured
-from headrace.events.definition import ProjectDefinition
+from headrace.events.definition import ProjectDefinition, digest_of
 from headrace.events.project import ProjectApplied
 from headrace.features.derived import OPERATORS
 from headrace.features.plan import plan_view
@@ -46,7 +46,7 @@ from headrace.project import (
     prior,
 )
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace.project.compile_streams import event_struct
 from headrace.project.rules import broken, names_of
 from headrace.project.rules.derived import ARITIES
@@ -251,7 +251,7 @@ class Reader:
         view._take(Record(TOPIC, 0, self.offset, key, value, headers, 0))
 
     def apply(self, definition: ProjectDefinition, at_s: float, **claims: float) -> None:
-        event = ProjectApplied(definition.name, digest(definition), "", definition, at_s, claims=claims)
+        event = ProjectApplied(definition.name, digest_of(definition), "", definition, at_s, claims=claims)
         self.read(msgspec.msgpack.encode(event), definition.name.encode())
 
 

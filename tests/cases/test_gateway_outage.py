@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from headrace.events.definition import digest_of
 from headrace.events.project import ProjectApplied
 from headrace.hosting.core_wait import CoreWait
 from headrace.hosting.settings import Settings
@@ -25,7 +26,7 @@ from headrace.log.envelope import Envelope
 from headrace.log.kafka import KafkaLog
 from headrace.log.topics import Topics
 from headrace.project import Category, Deployment, Number, Project, prior
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace_broker import Broker, free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(400)]
@@ -66,7 +67,7 @@ async def standing(broker: Broker) -> AsyncIterator[Stand]:
     await connect(log, 60)
     await ensure_topics(log, topics.specs(PROJECT))
     producer = await log.producer()
-    applied = ProjectApplied("p", digest(PROJECT), "", PROJECT, time.time())
+    applied = ProjectApplied("p", digest_of(PROJECT), "", PROJECT, time.time())
     await producer.send([out(topics.name("project.definitions"), "p", applied, Envelope("a", "", "test", 0.0))])
     await producer.close()
     await log.stop()

@@ -11,6 +11,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeRegressor
 
 from headrace.clock import ManualClock
+from headrace.events.definition import digest_of
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import GateResult, ModelVersion, RegisterVersion, Signature, VersionRegistered
@@ -26,7 +27,7 @@ from headrace.models import artifacts
 from headrace.models.engine import load
 from headrace.project import Category, Deployment, Multiclass, Number, Project, Regression, Training
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace.project.deployments import LabelKind, beats_prior, not_worse_than_champion
 from headrace.project.load import Allowed, load_function
 from headrace.project.service import Context
@@ -77,7 +78,7 @@ async def played(label: LabelKind, build: Callable[[Signature], Any], label_of: 
     log, topics = MemoryLog(), Topics.load("")
     codec = Codec(topics)
     await ensure_topics(log, topics.specs(project))
-    applied = ProjectApplied("guesses", digest(project), "", project, NOW_S)
+    applied = ProjectApplied("guesses", digest_of(project), "", project, NOW_S)
     outs = [out(topics.name("project.definitions"), "guesses", applied, Envelope("p", "", "test", NOW_S))]
     rng = np.random.default_rng(0)
     for n in range(ROWS):

@@ -7,6 +7,7 @@ import pytest
 from tests.cases.outcomes_oracle import HOUR, Outcome, Request, history, label_by_loops
 
 from headrace.clock import SystemClock
+from headrace.events.definition import digest_of
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
 from headrace.log.admin import ensure_topics
@@ -16,7 +17,7 @@ from headrace.log.memory import MemoryLog
 from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace_cli.dataset.building import Wanted, build_dataset
 from headrace_cli.session import Session
 
@@ -31,7 +32,7 @@ async def test_dataset_build_gives_the_labels_of_plain_loops(tmp_path: Path, see
     topics, clock = Topics.load(), SystemClock()
     log, codec = MemoryLog(clock), Codec(topics)
     await ensure_topics(log, topics.specs(project))
-    applied = ProjectApplied("p", digest(project), "", project, 0.0)
+    applied = ProjectApplied("p", digest_of(project), "", project, 0.0)
     log.append(out(topics.name("project.definitions"), "p", applied, Envelope("a", "", "test", 0.0)))
     projects = Projects(log, codec, topics)
     await projects.start()

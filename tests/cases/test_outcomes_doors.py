@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from headrace.clock import SystemClock
+from headrace.events.definition import digest_of
 from headrace.events.project import ProjectApplied
 from headrace.hosting.health import Health
 from headrace.log.admin import ensure_topics
@@ -23,11 +24,12 @@ from headrace.log.topics import Topics
 from headrace.log.views import read_all
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, Regression
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace_cli.client import AsyncClient, Client, Rejected
 from headrace_cli.client.kafka_way import KafkaWay
 from headrace_gateway.app import wire
-from headrace_gateway.core.callers import Caller, digest_of
+from headrace_gateway.core.callers import Caller
+from headrace_gateway.core.callers import digest_of as digest_of_key
 from headrace_gateway.core.calls import Unclear
 from headrace_gateway.core.outcomes import read_outcomes
 
@@ -57,7 +59,7 @@ class Bench:
 
     async def set_up(self) -> None:
         await ensure_topics(self.log, self.topics.specs(PROJECT))
-        applied = ProjectApplied("p", digest(PROJECT), "", PROJECT, 0.0)
+        applied = ProjectApplied("p", digest_of(PROJECT), "", PROJECT, 0.0)
         self.log.append(out(self.topics.name("project.definitions"), "p", applied, Envelope("a", "", "test", 0.0)))
         await self.projects.start()
 
@@ -82,7 +84,7 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     found = Bench(MemoryLog(SystemClock()))
     await found.set_up()
-    keys = (Caller("shop", digest_of("s3cret")), Caller("other", digest_of("0ther"), deployments=("kind",)))
+    keys = (Caller("shop", digest_of_key("s3cret")), Caller("other", digest_of_key("0ther"), deployments=("kind",)))
     health = Health("gateway", "gateway-1", failures={})
     gateway = await wire(
         found.log, found.codec, found.topics, found.projects, health, found.clock, ("127.0.0.1", 0), callers=keys

@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from headrace.clock import SystemClock
 from headrace.errors import Misconfigured
+from headrace.events.definition import digest_of
 from headrace.events.inference import DecisionMade, Score, Served
 from headrace.events.project import ProjectApplied
 from headrace.log.admin import ensure_topics
@@ -18,7 +19,7 @@ from headrace.log.memory import MemoryLog
 from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Multiclass, Number, Project
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace_cli.outcomes.files import Wanted, import_file, newest, send_one
 from headrace_cli.session import Session
 
@@ -41,7 +42,7 @@ async def session() -> Session:
     topics, clock = Topics.load(), SystemClock()
     log, codec = MemoryLog(clock), Codec(topics)
     await ensure_topics(log, topics.specs(PROJECT))
-    applied = ProjectApplied("p", digest(PROJECT), "", PROJECT, 0.0)
+    applied = ProjectApplied("p", digest_of(PROJECT), "", PROJECT, 0.0)
     log.append(out(topics.name("project.definitions"), "p", applied, Envelope("a", "", "test", 0.0)))
     projects = Projects(log, codec, topics)
     await projects.start()

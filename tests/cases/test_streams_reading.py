@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from headrace.clock import ManualClock
-from headrace.events.definition import TrainingDefinition
+from headrace.events.definition import TrainingDefinition, digest_of
 from headrace.events.features import PipelineAdvanced
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
@@ -29,7 +29,7 @@ from headrace.log.port import Record, TopicPartition
 from headrace.log.topics import Topics
 from headrace.project import Category, Count, Deployment, FeatureView, Last, Mean, Multiclass, Number, Project, Source
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace.project.service import Context
 from headrace_trainer.adapters.gathering import Gatherer
 
@@ -101,7 +101,7 @@ class World:
 
     async def begin(self) -> "World":
         await ensure_topics(self.log, self.topics.specs(PROJECT))
-        applied = ProjectApplied("p", digest(PROJECT), "", PROJECT, 0.0)
+        applied = ProjectApplied("p", digest_of(PROJECT), "", PROJECT, 0.0)
         self.put("project.definitions", "p", applied, START)
         return self
 

@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
+from headrace.events.definition import digest_of
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import RegisterVersion
@@ -29,7 +30,7 @@ from headrace.log.codec import Codec, out
 from headrace.log.envelope import Envelope
 from headrace.log.kafka import KafkaLog
 from headrace.log.views import read_all
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace.project.load import load_project
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Bench:
         """Topics, the project, and rows."""
         definition = compile_project(PROJECT)
         await ensure_topics(self.log, self.topics.specs(definition))
-        applied = ProjectApplied("trained", digest(definition), REFERENCE, definition, NOW_S)
+        applied = ProjectApplied("trained", digest_of(definition), REFERENCE, definition, NOW_S)
         outs = [out(self.topics.name("project.definitions"), "trained", applied, Envelope("p", "", "test", NOW_S))]
         rng = np.random.default_rng(0)
         for n in range(rows):

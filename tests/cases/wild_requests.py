@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import strategies as st
 
+from headrace.events.definition import digest_of
 from headrace.events.project import ProjectApplied
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import out
@@ -24,7 +25,7 @@ from headrace.log.envelope import Envelope
 from headrace.log.port import Log
 from headrace.log.topics import Topics
 from headrace.project import Category, Deployment, Number, Project, prior
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 
 DEPLOYMENT = Deployment(
     "delay", unit="flight", inputs=[Number("miles"), Category("carrier", nullable=True)], ladder=[prior(0.26)]
@@ -281,7 +282,7 @@ async def attack(port: int, seconds: float, askers: int, within_s: float) -> tup
 async def set_up(log: Log, topics: Topics) -> None:
     await ensure_topics(log, topics.specs(PROJECT))
     producer = await log.producer()
-    applied = ProjectApplied("p", digest(PROJECT), "", PROJECT, time.time())
+    applied = ProjectApplied("p", digest_of(PROJECT), "", PROJECT, time.time())
     await producer.send([out(topics.name("project.definitions"), "p", applied, Envelope("a", "", "test", 0.0))])
     await producer.close()
 

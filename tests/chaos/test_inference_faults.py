@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from headrace.events.definition import digest_of
 from headrace.events.inference import DecisionMade, PredictionRequested
 from headrace.events.project import ProjectApplied
 from headrace.hosting.runtime import topics_of
@@ -20,7 +21,7 @@ from headrace.log.kafka import KafkaLog
 from headrace.log.port import Out
 from headrace.log.views import read_all
 from headrace.project import Deployment, Number, Project, prior
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(200)]
 
@@ -50,7 +51,7 @@ class Load:
 
     async def set_up(self) -> None:
         await ensure_topics(self.log, self.topics.specs(PROJECT))
-        applied = ProjectApplied(PROJECT.name, digest(PROJECT), "", PROJECT, 0.0)
+        applied = ProjectApplied(PROJECT.name, digest_of(PROJECT), "", PROJECT, 0.0)
         producer = await self.log.producer()
         definition = out(
             self.topics.name("project.definitions"), PROJECT.name, applied, Envelope("applied", "", "test", 0.0)

@@ -12,6 +12,7 @@ import pytest
 import skops.io
 from sklearn.linear_model import LogisticRegression
 
+from headrace.events.definition import digest_of
 from headrace.events.inference import DecisionMade, PredictionRequested, Served, ShadowScored
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import ModelVersion, Route
@@ -25,7 +26,7 @@ from headrace.log.kafka import KafkaLog
 from headrace.log.port import Out, Reader
 from headrace.models import artifacts
 from headrace.project import Deployment, Number, Project, prior
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace.testing.registry import version_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(550)]
@@ -70,7 +71,9 @@ class Scene:
 
     async def set_up(self) -> None:
         await ensure_topics(self.log, self.topics.specs(PROJECT))
-        facts = [("project.definitions", PROJECT.name, ProjectApplied(PROJECT.name, digest(PROJECT), "", PROJECT, 0.0))]
+        facts = [
+            ("project.definitions", PROJECT.name, ProjectApplied(PROJECT.name, digest_of(PROJECT), "", PROJECT, 0.0))
+        ]
         for version, model in self.models.items():
             data = skops.io.dumps(model)
             place = await artifacts.publish(self.log, self.topics, data, "skops", 0.0, "test")

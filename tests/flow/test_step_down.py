@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from headrace.clock import SystemClock
 from headrace.events.alerts import AlertChanged
-from headrace.events.definition import ProjectDefinition
+from headrace.events.definition import ProjectDefinition, digest_of
 from headrace.events.inference import DecisionMade, FellBack, OutcomeObserved, PredictionRequested, Served
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.project import ProjectApplied
@@ -29,7 +29,7 @@ from headrace.log.views import read_all
 from headrace.models import artifacts
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, prior
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace.project.deployments import LabelKind
 from headrace.project.service import Context
 from headrace.testing.registry import version_of
@@ -64,7 +64,7 @@ class Flow:
         version = version_of(1, place=place, signature=signature, **kind)
         route = Route("d", {1: 1.0}, "salt", 1, champion=1, warm=(1,))
         await self.send(
-            ("project.definitions", "p", ProjectApplied("p", digest(self.project), "", self.project, 0.0), BEGIN_S),
+            ("project.definitions", "p", ProjectApplied("p", digest_of(self.project), "", self.project, 0.0), BEGIN_S),
             ("registry.facts", "d", version, BEGIN_S),
             ("registry.facts", "d", AliasMoved("d", "champion", 1, None, "the first"), BEGIN_S),
             ("registry.facts", "d", RouteChanged("d", route), BEGIN_S),

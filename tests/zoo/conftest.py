@@ -13,6 +13,7 @@ from tests.zoo.keeping import Kept
 from tests.zoo.whole import Whole
 
 from headrace.clock import SystemClock
+from headrace.events.definition import digest_of
 from headrace.events.inference import VersionWarmed
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import ModelVersion, Route
@@ -27,7 +28,7 @@ from headrace.log.views import read_all
 from headrace.models import artifacts
 from headrace.project import Project
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace.testing.registry import version_of
 from headrace_cli.client import AsyncClient
 from headrace_cli.client.kafka_way import OwnKafkaWay
@@ -61,7 +62,7 @@ def opened(settings: Settings, kafka_log: KafkaLog) -> Opened:
         project = compile_project(Project("zoo", [found.exhibit.deployment for found in kept]))
         await ensure_topics(kafka_log, topics.specs(project))
         await _put(
-            kafka_log, topics, "project.definitions", "zoo", ProjectApplied("zoo", digest(project), "", project, 0)
+            kafka_log, topics, "project.definitions", "zoo", ProjectApplied("zoo", digest_of(project), "", project, 0)
         )
         for found in kept:
             await _register(kafka_log, topics, found)
@@ -101,7 +102,7 @@ def opened_whole(settings: Settings, kafka_log: KafkaLog, tmp_path: Path, monkey
         topics = Topics.load(settings.namespace)
         project = compile_project(Project("zoo", [found.exhibit.deployment for found in kept]))
         await ensure_topics(kafka_log, topics.specs(project))
-        applied = ProjectApplied("zoo", digest(project), "", project, 0)
+        applied = ProjectApplied("zoo", digest_of(project), "", project, 0)
         await _put(kafka_log, topics, "project.definitions", "zoo", applied)
         url = f"http://127.0.0.1:{whole.gateway_port}"
         with whole.running():

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from headrace.clock import SystemClock
+from headrace.events.definition import digest_of
 from headrace.events.inference import Answer, FellBack, Invalid, PredictionAnswered, Refused, Score, Served
 from headrace.events.project import ProjectApplied
 from headrace.hosting.health import Health
@@ -26,12 +27,13 @@ from headrace.log.topics import Topics
 from headrace.log.views import read_all
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace_cli.client import AsyncClient, Client, ClientError, NotAnswered, Rejected, Row, Unreachable, kafka_way
 from headrace_cli.client.http_way import HttpWay
 from headrace_cli.client.kafka_way import KafkaWay
 from headrace_gateway.app import Gateway, wire
-from headrace_gateway.core.callers import Caller, digest_of
+from headrace_gateway.core.callers import Caller
+from headrace_gateway.core.callers import digest_of as digest_of_key
 
 PROJECT = compile_project(
     Project("p", [Deployment("delay", unit="flight", inputs=[Number("miles"), Category("carrier")])])
@@ -50,13 +52,13 @@ class Bench:
 
     async def set_up(self) -> None:
         await ensure_topics(self.log, self.topics.specs(PROJECT))
-        applied = ProjectApplied("p", digest(PROJECT), "", PROJECT, 0.0)
+        applied = ProjectApplied("p", digest_of(PROJECT), "", PROJECT, 0.0)
         self.log.append(out(self.topics.name("project.definitions"), "p", applied, Envelope("a", "", "test", 0.0)))
         await self.projects.start()
 
     async def gateway(self) -> Gateway:
         health = Health("gateway", "gateway-1", failures={})
-        address, keys = ("127.0.0.1", 0), (Caller("shop", digest_of("s3cret"), "shop"),)
+        address, keys = ("127.0.0.1", 0), (Caller("shop", digest_of_key("s3cret"), "shop"),)
         return await wire(self.log, self.codec, self.topics, self.projects, health, self.clock, address, callers=keys)
 
     async def respond(self, stop: asyncio.Event) -> None:

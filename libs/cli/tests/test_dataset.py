@@ -9,6 +9,7 @@ import pytest
 
 from headrace.clock import ManualClock
 from headrace.errors import Misconfigured
+from headrace.events.definition import digest_of
 from headrace.events.features import PipelineAdvanced
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
@@ -21,7 +22,7 @@ from headrace.log.memory import MemoryLog
 from headrace.log.topics import Topics
 from headrace.project import Binary, Category, Count, Deployment, Derived, FeatureView, Mean, Number, Project, Source
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace_cli.commands.dataset import told_of
 from headrace_cli.dataset.building import Wanted, build_dataset
 from headrace_cli.session import Session
@@ -72,7 +73,7 @@ class Bench:
     async def set_up(self) -> "Bench":
         await ensure_topics(self.log, self.topics.specs(PROJECT))
         await self.put(
-            "project.definitions.v1", "flights", ProjectApplied("flights", digest(PROJECT), "", PROJECT, START)
+            "project.definitions.v1", "flights", ProjectApplied("flights", digest_of(PROJECT), "", PROJECT, START)
         )
         await self.projects.start()
         return self

@@ -7,6 +7,7 @@ import pytest
 
 from headrace.clock import ManualClock
 from headrace.errors import Misconfigured
+from headrace.events.definition import digest_of
 from headrace.events.project import ProjectApplied
 from headrace.events.training import RetrainAccepted, RetrainRefused, TrainingFinished, TrainingProgressed
 from headrace.hosting.runs import Progress, RunFolder
@@ -18,7 +19,7 @@ from headrace.log.port import Record
 from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Number, Project, Training, not_worse_than_champion
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace_cli.commands.training import _row, refuse, runs_of, stop
 from headrace_cli.session import Session
 
@@ -97,7 +98,7 @@ async def session(memory_log: MemoryLog, clock: ManualClock) -> Session:
     still = Deployment("still", "u", [Number("x")], label=Binary("y", "1h"))
     project = compile_project(Project("p", [trained, still]))
     await ensure_topics(memory_log, topics.specs(project))
-    applied = ProjectApplied("p", digest(project), "", project, 0.0)
+    applied = ProjectApplied("p", digest_of(project), "", project, 0.0)
     memory_log.append(out(topics.name("project.definitions"), "p", applied, Envelope("a", "", "test", 0.0)))
     projects = Projects(memory_log, codec, topics)
     await projects.start()

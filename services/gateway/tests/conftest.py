@@ -20,6 +20,7 @@ import pytest_asyncio
 from headrace.asking.asker import Asker
 from headrace.asking.outcome_writer import Observer
 from headrace.clock import SystemClock
+from headrace.events.definition import digest_of
 from headrace.events.inference import Answer, PredictionAnswered, Score, Served
 from headrace.events.ops import HealthReported
 from headrace.events.project import ProjectApplied
@@ -36,7 +37,7 @@ from headrace.log.topics import Topics
 from headrace.log.views import read_all
 from headrace.project import Category, Deployment, Number, Project, prior
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.http import make_app
 from headrace_gateway.app import wire
@@ -102,7 +103,7 @@ async def _running(settings: Settings, log: KafkaLog) -> AsyncIterator[Stack]:
 
 async def _apply(log: KafkaLog, topics: Topics) -> None:
     producer = await log.producer()
-    applied = ProjectApplied("p", digest(PROJECT), "", PROJECT, time.time())
+    applied = ProjectApplied("p", digest_of(PROJECT), "", PROJECT, time.time())
     await producer.send([out(topics.name("project.definitions"), "p", applied, Envelope("a", "", "test", 0.0))])
     await producer.close()
 
@@ -162,7 +163,7 @@ class Bench:
 
     async def set_up(self) -> "Bench":
         await ensure_topics(self.log, self.topics.specs(TWO))
-        applied = ProjectApplied("p", digest(TWO), "", TWO, 0.0)
+        applied = ProjectApplied("p", digest_of(TWO), "", TWO, 0.0)
         topic = self.topics.name("project.definitions")
         self.log.append(out(topic, "p", applied, Envelope("a", "", "test", 0.0)))
         await self.projects.start()

@@ -14,7 +14,7 @@ import skops.io
 from sklearn.linear_model import LogisticRegression
 
 from headrace.clock import Clock, ManualClock
-from headrace.events.definition import ProjectDefinition
+from headrace.events.definition import ProjectDefinition, digest_of
 from headrace.events.features import FeatureShardAdvanced
 from headrace.events.inference import DecisionMade, PredictionRequested
 from headrace.events.project import ProjectApplied
@@ -46,7 +46,7 @@ from headrace.project import (
     prior,
 )
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace.testing.registry import version_of
 from headrace_inference.adapters.model_loader import LoadCheck, ModelLoader
 from headrace_inference.app import wire
@@ -121,7 +121,7 @@ class Bench:
 
     async def apply(self, project: ProjectDefinition) -> None:
         """Publish a definition."""
-        applied = ProjectApplied(project.name, digest(project), "", project, AT_S)
+        applied = ProjectApplied(project.name, digest_of(project), "", project, AT_S)
         await self.put("project.definitions", project.name, applied)
 
     async def put(self, topic: str, key: str | None, event: Any, **more: Any) -> None:

@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from headrace.asking.headers import REPLY_PARTITION
 from headrace.events.inference import (
     Score,
 )
-from headrace_inference.adapters.records import REPLY_PARTITION, reply_partition
+from headrace_inference.adapters.records import reply_partition
 from headrace_inference.core.outputs import fault_of, faults_of_rows, scores_of
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from headrace.asking.headers import VERSION
 from headrace.events.registry import Route
-from headrace_inference.core.routing import PREVIEW, VERSION, assign
+from headrace_inference.core.routing import PREVIEW, assign
 
 ROUTE = Route("d", {3: 1.0}, "s", 1)
 

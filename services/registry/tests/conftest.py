@@ -11,6 +11,7 @@ from typing import Any
 import pytest_asyncio
 
 from headrace.clock import Clock, ManualClock, SystemClock
+from headrace.events.definition import digest_of
 from headrace.events.ops import HealthReported
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import ArtifactPlace, RolloutAdvanced, RolloutCompleted, RolloutStarted
@@ -29,7 +30,7 @@ from headrace.log.views import read_all
 from headrace.models import artifacts
 from headrace.project import Canary, Deployment, Number, Project
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace.testing.registry import command
 from headrace_registry.core.instances import Instances
 from headrace_registry.shell import RegistryShard
@@ -55,7 +56,7 @@ class Bench:
     async def apply(self, release: Canary) -> None:
         deployment = Deployment("d", "unit", [Number("x")], rollout=release, owner="ann", intended_use="To try things.")
         project = compile_project(Project("p", [deployment]))
-        await self.send("project.definitions", "p", ProjectApplied("p", digest(project), "", project, 0.0))
+        await self.send("project.definitions", "p", ProjectApplied("p", digest_of(project), "", project, 0.0))
 
     async def with_shares(self, shares: tuple[float, ...]) -> "Bench":
         """The same with other steps; for registries that are started after it."""

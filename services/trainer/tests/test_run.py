@@ -11,6 +11,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from headrace.clock import ManualClock
+from headrace.events.definition import digest_of
 from headrace.events.inference import DecisionMade, Expired, OutcomeObserved, PredictionRequested, Score, Served
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import GateResult, ModelVersion, RegisterVersion, Signature, VersionRegistered
@@ -40,7 +41,7 @@ from headrace.project import (
     not_worse_than_champion,
 )
 from headrace.project.applied import Projects
-from headrace.project.compile import compile_project, digest
+from headrace.project.compile import compile_project
 from headrace.project.load import Allowed, load_function
 from headrace.project.service import Context
 from headrace.registry.waivers import PARITY_GATE
@@ -264,7 +265,7 @@ async def apply_now(context: Context, deployment: Deployment) -> Context:
     views = [binding.view for binding in deployment.features]
     project = compile_project(Project("guesses", [deployment], sources=[VISITED] if views else [], views=views))
     await ensure_topics(context.log, context.topics.specs(project))
-    applied = ProjectApplied("guesses", digest(project), "", project, NOW_S)
+    applied = ProjectApplied("guesses", digest_of(project), "", project, NOW_S)
     producer = await context.log.producer()
     topic = context.topics.name("project.definitions")
     await producer.send([out(topic, "guesses", applied, Envelope("p2", "", "test", NOW_S))])
@@ -288,7 +289,7 @@ async def played(log: MemoryLog, deployment: Deployment) -> Context:
     topics = Topics.load("")
     codec, clock = Codec(topics), ManualClock(NOW_S)
     await ensure_topics(log, topics.specs(project))
-    applied = ProjectApplied("guesses", digest(project), "", project, NOW_S)
+    applied = ProjectApplied("guesses", digest_of(project), "", project, NOW_S)
     outs = [out(topics.name("project.definitions"), "guesses", applied, Envelope("p", "", "test", NOW_S))]
     rng = np.random.default_rng(0)
     for n in range(ROWS):

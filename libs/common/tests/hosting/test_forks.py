@@ -1,5 +1,6 @@
 """What a user's code forks off a service ends with it, holds nothing of it, and can be ended by itself."""
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -63,7 +64,8 @@ def service() -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         yield process
         for left in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else ():
-            left.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # one that ended with another meanwhile
+                left.kill()
         process.kill()
 
 

@@ -15,8 +15,8 @@ from rich.status import Status
 
 from headrace.asking.prediction import Prediction, decision_id
 from headrace.errors import HeadraceError, Misconfigured, Retryable
+from headrace.events.definition import digest_of
 from headrace.events.inference import PredictionAnswered, Scalar
-from headrace.project.compile import digest
 from headrace_cli.client.kafka_way import KafkaWay
 from headrace_cli.client.rows import Batch, Row
 from headrace_cli.evidence.status import broker_line, deployments, held_back, local_rows, services
@@ -173,7 +173,7 @@ def check(
     if not as_json:
         _tell(told)
     say(
-        {"project": checked.definition.name, "digest": digest(checked.definition), "deployments": told},
+        {"project": checked.definition.name, "digest": digest_of(checked.definition), "deployments": told},
         as_json=as_json,
         line=f"project {checked.definition.name} can be applied",
     )

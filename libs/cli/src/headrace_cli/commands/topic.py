@@ -276,7 +276,6 @@ def _print(session: Session, record: Record, as_json: bool) -> None:
 def _described(session: Session, record: Record) -> dict[str, Any]:
     place = f"{record.partition}/{record.offset}"
     key = (record.key or b"").decode("utf-8", "replace")
-    value = untyped(record.value, header(record.headers, "content-type") or "")
     try:
         message = session.codec.decode(record)
     except (Poison, Fatal) as error:
@@ -285,12 +284,12 @@ def _described(session: Session, record: Record) -> dict[str, Any]:
             "type": "unreadable",
             "place": place,
             "key": key,
-            "event": value,
+            "event": _untyped(record),
             "reason": str(error),
         }
     envelope = message.envelope
     kind = envelope.type or (type(message.event).__name__ if message.event is not None else "raw")
-    event = plain(message.event) if message.event is not None else value
+    event = plain(message.event) if message.event is not None else _untyped(record)
     return {
         "time": instant(envelope.time_s),
         "type": kind,
@@ -300,3 +299,7 @@ def _described(session: Session, record: Record) -> dict[str, Any]:
         "key": key,
         "event": event,
     }
+
+
+def _untyped(record: Record) -> Any:
+    return untyped(record.value, header(record.headers, "content-type") or "")

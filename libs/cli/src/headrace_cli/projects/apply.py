@@ -15,12 +15,18 @@ from typing import Any
 import msgspec
 
 from headrace.errors import Misconfigured
-from headrace.events.definition import DeploymentDefinition, LabelDefinition, ProjectDefinition, ViewDefinition
+from headrace.events.definition import (
+    DeploymentDefinition,
+    LabelDefinition,
+    ProjectDefinition,
+    ViewDefinition,
+    digest_of,
+)
 from headrace.events.monitor import WindowClosed
 from headrace.events.project import ProjectApplied
 from headrace.log.admin import ensure_topics
 from headrace.project.applicable import warnings
-from headrace.project.compile import compiled_of, digest
+from headrace.project.compile import compiled_of
 from headrace.project.declare import Project
 from headrace.project.faults import faults
 from headrace.project.labels import are_its_answers
@@ -79,7 +85,7 @@ async def apply_project(session: Session, reference: str) -> dict[str, Any]:
     if changes or applied is None or applied.reference != where:
         event = ProjectApplied(
             definition.name,
-            digest(definition),
+            digest_of(definition),
             where,
             definition,
             session.clock.now_s(),
@@ -91,7 +97,7 @@ async def apply_project(session: Session, reference: str) -> dict[str, Any]:
     told = checked.told([message.event for message in await session.all_of("monitor.windows")])
     return {
         "project": definition.name,
-        "digest": digest(definition),
+        "digest": digest_of(definition),
         "changes": changes,
         "topics_created": made,
         "deployments": told,

@@ -13,12 +13,11 @@ from typing import Any
 import msgspec
 
 from headrace.errors import Misconfigured
-from headrace.events.definition import ProjectDefinition
+from headrace.events.definition import ProjectDefinition, digest_of
 from headrace.events.project import ProjectApplied
 from headrace.log.codec import tombstone
 from headrace.log.envelope import Envelope
 from headrace.project.applied import Projects
-from headrace.project.compile import digest
 from headrace.project.owners import claims_of
 from headrace.project.rules import broken, names_of
 from headrace_cli.session import Session
@@ -46,7 +45,7 @@ async def release(session: Session, name: str, only: Sequence[str]) -> dict[str,
     now_s = session.clock.now_s()
     event = ProjectApplied(
         name,
-        digest(definition),
+        digest_of(definition),
         applied.reference,
         definition,
         now_s,

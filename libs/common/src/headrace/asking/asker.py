@@ -14,6 +14,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 
+from headrace.asking.headers import REPLY_ID, REPLY_PARTITION, TENANT, VERSION
 from headrace.asking.pending import Pending, Question
 from headrace.asking.reply_partition import reply_partition
 from headrace.clock import Clock
@@ -28,8 +29,6 @@ from headrace.log.trace import child_of
 
 _log = logging.getLogger("headrace.asking")
 
-REPLY_PARTITION, REPLY_ID = "headrace_reply_partition", "headrace_reply_id"
-VERSION, TENANT = "headrace_version", "headrace_tenant"
 TICK_S = 0.02
 RETRY_S = 0.2
 PROBE_EVERY_S = 1.5

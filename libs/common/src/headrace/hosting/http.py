@@ -4,6 +4,7 @@ The server is the threaded one of `prometheus_client`. A connection is closed af
 `CONNECTIONS` open ones the oldest is closed, so that a probe is always answered.
 """
 
+import contextlib
 import json
 import socket
 import socketserver
@@ -101,7 +102,7 @@ class _Server(ThreadingWSGIServer):
             self._open[request] = None
             oldest = next(iter(self._open)) if len(self._open) > CONNECTIONS else None
         if oldest is not None:
-            self.shutdown_request(oldest)
+            _hang_up(oldest)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
@@ -114,12 +115,18 @@ class _Server(ThreadingWSGIServer):
         """Close the port and every open connection."""
         super().server_close()
         for request in list(self._open):
-            self.shutdown_request(request)
+            _hang_up(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Report what was raised; a peer that goes away in the middle is no error of ours."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
+
+
+def _hang_up(request: socket.socket) -> None:
+    """End a connection of another thread, which wakes up and closes it itself: what it waits for is over at once."""
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        request.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(WSGIRequestHandler):

@@ -9,7 +9,7 @@ from hashlib import blake2b
 _FORM = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
-def child_of(traceparent: str | None, of: str = "") -> str:
+def child_of(traceparent: str | None, of: str) -> str:
     """The traceparent of the record with the id `of`, which follows from one with `traceparent`.
 
     The trace stays the same and the span is new. Without a valid `traceparent` a new trace begins.

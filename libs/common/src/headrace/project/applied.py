@@ -18,8 +18,8 @@ from headrace.log.topics import Topics
 from headrace.log.views import View
 from headrace.project.compile_streams import event_struct
 from headrace.project.owners import accepted
+from headrace.project.raised import said
 from headrace.project.rules import broken
-from headrace.project.threads import said
 
 _log = logging.getLogger("headrace.projects")
 

@@ -11,9 +11,9 @@ from headrace.project.compile_streams import compile_source, compile_view
 from headrace.project.declare import Project
 from headrace.project.declared import wrong_arguments
 from headrace.project.pipelines import OutcomesOf, Pipeline
+from headrace.project.raised import said
 from headrace.project.rules import check, named
 from headrace.project.sources import Source
-from headrace.project.threads import said
 
 __all__ = [
     "compile_deployment",
@@ -22,7 +22,6 @@ __all__ = [
     "compile_source",
     "compile_view",
     "compiled_of",
-    "digest",
     "translated",
 ]
 
@@ -60,11 +59,6 @@ def compiled_of(project: Project) -> d.ProjectDefinition:
         deployments=tuple(compile_deployment(found) for found in project.deployments),
         references=tuple(d.ReferenceDefinition(found.name, found.partitions) for found in project.references),
     )
-
-
-def digest(project: d.ProjectDefinition) -> str:
-    """The digest of a whole definition."""
-    return d.digest_of(project)
 
 
 def compile_pipeline(pipeline: Pipeline) -> d.PipelineDefinition:

@@ -21,8 +21,7 @@ from typing import Any
 from headrace.errors import Misconfigured
 from headrace.project.declare import Project
 from headrace.project.namesakes import file_of, namesake
-from headrace.project.raised import place_of, told
-from headrace.project.threads import said
+from headrace.project.raised import place_of, said, told
 
 GROUP = "headrace.projects"
 # Of projects, on this process's import path.

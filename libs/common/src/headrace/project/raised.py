@@ -27,6 +27,7 @@ _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib",
 # What the guides call it, and what the argument is called.
 _SYNONYMS = {"fallback": "ladder", "feature_delay": "settle", "min": "low", "max": "high", "window": "cohort"}
 _LONGEST = 500
+_LONGEST_REASON = 1000
 
 
 def told(error: BaseException, own: str = "") -> str:
@@ -187,3 +188,17 @@ def _wrong_import(node: ast.ImportFrom) -> str | None:
             hint = f": did you mean {close[0]!r}?" if close else ""
             return f"ImportError: {node.module} has no {name.name!r}{hint}"
     return None
+
+
+def said(error: BaseException) -> str:
+    """A foreign exception in one line of bounded length; even one that cannot say what it is.
+
+    >>> said(ValueError("no such gate"))
+    'ValueError: no such gate'
+    """
+    try:
+        text = str(error)
+    except BaseException:
+        text = "(it cannot say what is wrong)"
+    told = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return told if len(told) <= _LONGEST_REASON else f"{told[:_LONGEST_REASON]}..."

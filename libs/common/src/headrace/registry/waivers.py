@@ -1,8 +1,9 @@
-"""What the gates are called that may keep a trained version away, and so may be waived."""
+"""What the gates are called that may keep a trained version away, which of them may be waived, and which waivers count."""
 
 from collections.abc import Iterable
 
 from headrace.events.definition import DeploymentDefinition
+from headrace.events.registry import Waiver
 
 PRIOR_GATE, CHAMPION_GATE = "beats_prior", "not_worse_than_champion"
 PARITY_GATE = "parity_with_serving"
@@ -28,3 +29,8 @@ def refuse_waivers(deployment: DeploymentDefinition, gates: Iterable[str]) -> st
         return None
     listed = ", ".join(map(repr, unknown[:_LISTED])) + f" and {len(unknown) - _LISTED} more" * (len(unknown) > _LISTED)
     return f"no gate {listed} keeps a version of {deployment.name} away: --waive takes {', '.join(names)}"
+
+
+def waived(waivers: Iterable[Waiver]) -> set[str]:
+    """The gates that are waived. A waiver counts only with a name and a reason."""
+    return {waiver.gate for waiver in waivers if waiver.by.strip() and waiver.reason.strip()}

@@ -8,6 +8,7 @@ from typing import cast
 
 import msgspec
 
+from headrace.asking.headers import REPLY_ID, REPLY_PARTITION
 from headrace.events import type_name
 from headrace.events.inference import DecisionMade, PredictionAnswered, RungChanged, ShadowScored
 from headrace.log.codec import Message, caused_by, out
@@ -20,8 +21,6 @@ from headrace_inference.core.batch import Decision, Repeat
 from headrace_inference.core.request import MAX_TEXT_CHARS, Request, short_id
 from headrace_inference.core.shadows import Shadowed
 
-REPLY_PARTITION = "headrace_reply_partition"
-REPLY_ID = "headrace_reply_id"
 SOURCE = "inference"
 _ENCODE = msgspec.msgpack.Encoder().encode
 _SAME: Headers = (

@@ -13,10 +13,9 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from headrace.asking.headers import TENANT, VERSION
 from headrace.events.registry import Route
 
-VERSION = "headrace_version"
-TENANT = "headrace_tenant"
 PREVIEW = "preview"
 _DRAWS = 2**64
 

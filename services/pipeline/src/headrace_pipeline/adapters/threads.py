@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import Misconfigured, Poison
-from headrace.project.raised import place_of
-from headrace.project.threads import said
+from headrace.project.raised import place_of, said
 from headrace_pipeline.core.handled import MOST_HELD_BYTES, Handled
 
 _LOOK_S = 0.25

@@ -21,8 +21,8 @@ from headrace.log.topics import Topics
 from headrace.project.compile_streams import event_struct
 from headrace.project.labels import Label, why_not_label
 from headrace.project.pipelines import Outcome, Pipeline
+from headrace.project.raised import said
 from headrace.project.sources import Source
-from headrace.project.threads import said
 
 
 def read_raw(record: Record) -> Any:

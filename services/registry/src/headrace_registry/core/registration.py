@@ -9,6 +9,7 @@ from headrace.events.registry import ArtifactPlace, RegisterVersion, VersionRegi
 from headrace.events.verdicts import FAIL
 from headrace.instants import EARLIEST_S, LATEST_S
 from headrace.registry.state import Registry
+from headrace.registry.waivers import waived
 from headrace.step import Step
 from headrace_registry.core.compatibility import classes_mismatch, label_mismatch
 from headrace_registry.core.machine import Fact, refused, step_of
@@ -90,8 +91,8 @@ def _no_registration(command: RegisterVersion, is_declared: bool, has_artifact: 
         return (
             f"artifact {command.place.digest[:12]} is not complete on registry.artifacts: publish it before registering"
         )
-    waived = {waiver.gate for waiver in command.waivers if waiver.by.strip() and waiver.reason.strip()}
-    failed = [gate for gate in command.gates if gate.verdict == FAIL and gate.gate not in waived]
+    passed_by = waived(command.waivers)
+    failed = [gate for gate in command.gates if gate.verdict == FAIL and gate.gate not in passed_by]
     if failed:
         return f"gate {failed[0].gate} failed: measured {failed[0].measured}, limit {failed[0].limit}; only a waiver with a name and a reason lets it pass"
     return None

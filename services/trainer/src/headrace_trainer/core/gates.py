@@ -27,7 +27,7 @@ from headrace.events.definition import GateDefinition
 from headrace.events.monitor import SkewSeen
 from headrace.events.registry import GateResult, Waiver
 from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED
-from headrace.registry.waivers import CHAMPION_GATE, PARITY_GATE, PRIOR_GATE
+from headrace.registry.waivers import CHAMPION_GATE, PARITY_GATE, PRIOR_GATE, waived
 from headrace.stats.losses import Yardstick
 from headrace_trainer.core.intervals import LEAST_ROWS, Estimate, estimate
 from headrace_trainer.core.target import Target
@@ -158,13 +158,13 @@ def blocking(
     results: Sequence[GateResult], waivers: Sequence[Waiver] = (), gates: Sequence[GateDefinition] = ()
 ) -> list[GateResult]:
     """The results that keep the version from being registered. `gates`: as the project declares them."""
-    waived = _waived(waivers)
+    passed_by = waived(waivers)
     let_pass = {gate.kind for gate in gates if gate.unmeasured == "passes"}
     return [
         result
         for result in results
         if result.verdict != PASS
-        and result.gate not in waived
+        and result.gate not in passed_by
         and not (result.verdict == UNMEASURED and result.gate in let_pass)
         and not _is_open(result)
     ]
@@ -177,15 +177,10 @@ def may_register(results: Sequence[GateResult], waivers: Sequence[Waiver] = ()) 
 
 def undecided(results: Sequence[GateResult], waivers: Sequence[Waiver], policy: str) -> GateResult | None:
     """The result that keeps a registered version from being released by a rollout of this policy; None when it may be released."""
-    waived = _waived(waivers)
+    passed_by = waived(waivers)
     if policy in COMPARING:
         return None
-    return next((result for result in results if _is_open(result) and result.gate not in waived), None)
-
-
-def _waived(waivers: Sequence[Waiver]) -> set[str]:
-    """The gates that are waived: a waiver counts with a name and a reason only."""
-    return {waiver.gate for waiver in waivers if waiver.by.strip() and waiver.reason.strip()}
+    return next((result for result in results if _is_open(result) and result.gate not in passed_by), None)
 
 
 def _is_open(result: GateResult) -> bool:
