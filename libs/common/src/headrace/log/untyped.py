@@ -50,18 +50,26 @@ def _unpacked(value: bytes) -> Any:
             max_map_len=MAX_ITEMS,
             max_ext_len=MAX_BYTES,
             ext_hook=lambda code, data: f"ext {code}: {shown(data)}",
+            # A key may be a list or a map, which Python cannot hash: pairs take any key.
+            object_pairs_hook=_Pairs,
         )
     )
+
+
+class _Pairs(list[tuple[Any, Any]]):
+    """The entries of one map as they came."""
 
 
 def _plain(value: Any) -> Any:
     """Binary values as text, and map keys as text: what can be printed as JSON. Depth is bounded by the unpacker."""
     if isinstance(value, bytes):
         return shown(value)
-    if isinstance(value, dict):
-        return {key if isinstance(key, str) else str(_plain(key)): _plain(found) for key, found in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, _Pairs):
+        return {key if isinstance(key, str) else str(_plain(key)): _plain(found) for key, found in value}
+    if isinstance(value, list):
         return [_plain(found) for found in value]
+    if isinstance(value, msgpack.Timestamp):
+        return f"{value.seconds}.{value.nanoseconds:09d} s since 1970"
     return value
 
 
