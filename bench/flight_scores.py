@@ -75,15 +75,15 @@ def _make() -> July:
     labels = _labels(schedule)[:count]
     march, june = at_s < _instant(4), at_s < _instant(7)
     tested = ~june
-    dice = np.random.default_rng(7)
+    rng = np.random.default_rng(7)
     scores: dict[str, Floats] = {}
     for name in VERSIONS:
         say(f"fitting {name}")
         chosen = march if name == "champion" else june
         if name.startswith("resample"):
-            chosen = june & (dice.random(count) < SHARE)
+            chosen = june & (rng.random(count) < SHARE)
         truth = labels[chosen]
-        truth = dice.permutation(truth) if name == "shuffled" else 1 - truth if name == "flipped" else truth
+        truth = rng.permutation(truth) if name == "shuffled" else 1 - truth if name == "flipped" else truth
         model = build(signature).fit((ahead if name == "skewed" else rows)[chosen], truth)
         scores[name] = model.predict_proba(rows[tested])[:, 1]
     lag_s = _known_s(schedule)[:count] - at_s
@@ -114,7 +114,7 @@ def _features(inputs: list[dict], at_s: Floats, tables: dict[str, EventTable]) -
     for binding in DEPLOYMENT.features:
         plan = plan_view(PROJECT, binding.view)
         keys = [row[binding.view] for row in entities]
-        parts.append(as_of(plan, tables[plan.view.source], keys, at_s, DEPLOYMENT.settle_s).values)
+        parts.append(as_of(plan, tables[plan.view.source], keys, at_s, DEPLOYMENT.feature_delay_s).values)
     return np.hstack(parts)
 
 

@@ -54,7 +54,7 @@ BORDER = Behaviour(
 
 
 def judge_rails(
-    dice: np.random.Generator, table: Table, hours: Ints, shown_h: Floats, how: Behaviour, alphas: Mapping[str, float]
+    rng: np.random.Generator, table: Table, hours: Ints, shown_h: Floats, how: Behaviour, alphas: Mapping[str, float]
 ) -> dict[str, Floats]:
     """Per metric the hour at which it fails, per run; NEVER where it does not. `shown_h`: when each run goes to all traffic."""
     found = {
@@ -65,21 +65,21 @@ def judge_rails(
         rows = table.pairs[hours[run]].astype(np.int64)
         hour = np.repeat(np.arange(len(rows)), rows)
         share = shares_of(len(rows), shown_h[run])[hour]
-        is_new = dice.random(len(hour)) < share
-        is_out = (dice.random(len(rows)) < how.outage_share)[hour]
+        is_new = rng.random(len(hour)) < share
+        is_out = (rng.random(len(rows)) < how.outage_share)[hour]
         for metric in ("errors", "invalid_scores", "degraded"):
-            found[metric][run] = _share_fails(dice, metric, hour, is_new, share, is_out, how, alphas[metric])
-        found["latency"][run] = _latency_fails(dice, hour, how, alphas["latency"])
+            found[metric][run] = _share_fails(rng, metric, hour, is_new, share, is_out, how, alphas[metric])
+        found["latency"][run] = _latency_fails(rng, hour, how, alphas["latency"])
     found["distribution"] = _distance_fails(table, hours, alphas["distribution"])
     return found
 
 
-def _share_fails(dice, metric, hour, is_new, share, is_out, how: Behaviour, alpha: float) -> float:
+def _share_fails(rng, metric, hour, is_new, share, is_out, how: Behaviour, alpha: float) -> float:
     rail = LIMITS[metric]
     in_new, in_control = is_new, ~is_new
     if metric != "degraded":  # where an arm has no units of its own its shadow's requests count
         in_new, in_control = in_new | (share == 0), in_control | (share == 1)
-    luck = dice.random(len(hour))
+    luck = rng.random(len(hour))
     worse = np.where(is_out, how.outage_bad, 0.0)
     bad_new, bad_control = (
         luck < np.maximum(how.bad_new[metric], worse),
@@ -101,9 +101,9 @@ def _in_a_row(bad: NDArray[np.bool_], hour: Ints, consecutive: int) -> float:
     return float(hour[hits[0] + consecutive - 1]) if len(hits) else NEVER
 
 
-def _latency_fails(dice, hour, how: Behaviour, alpha: float) -> float:
-    calls = np.unique(hour * 1000 + dice.integers(0, 20, len(hour)))  # up to twenty calls an hour
-    luck = dice.random(len(calls))
+def _latency_fails(rng, hour, how: Behaviour, alpha: float) -> float:
+    calls = np.unique(hour * 1000 + rng.integers(0, 20, len(hour)))  # up to twenty calls an hour
+    luck = rng.random(len(calls))
     slow_new = luck < how.bad_new["latency"]
     slow_control = (luck >= how.bad_new["latency"]) & (luck < how.bad_new["latency"] + how.bad_control["latency"])
     path = log_mean_exp(np.cumsum(staked_on_shares(slow_new.astype(float) - slow_control, LATENCY_SLACK), axis=0))
@@ -162,25 +162,25 @@ def roll_out(
 ) -> Outcome:
     """`runs` whole rollouts of `days`. `null`: "" for the versions as they are, `zero` or `border` for differences with random
     signs, one per `flip_hours`, around 0 or around the margin."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     delay_h = round((plan.label_delay_s or DAY_S) / HOUR_S)
     table = tabulate(traffic, plan.margin, delay_h)
-    hours = draw_hours(dice, runs, days, traffic.days)
+    hours = draw_hours(rng, runs, days, traffic.days)
     alphas = split_alpha(plan.alpha, [rail.metric for rail in GUARDRAILS], has_labels=True)
     other, made = None, None
     if null:
         other = tabulate(traffic.swapped(), plan.margin, delay_h)
-        signs = dice.choice([-1.0, 1.0], (runs, -(-hours.shape[1] // flip_hours))).repeat(flip_hours, axis=1)
+        signs = rng.choice([-1.0, 1.0], (runs, -(-hours.shape[1] // flip_hours))).repeat(flip_hours, axis=1)
         made = Null(signs[:, : hours.shape[1]], plan.margin if null == "border" else 0.0)
     labels = judge_labels(table, other, hours, plan, alphas["labels"], made)
-    rails = judge_rails(dice, table, hours, labels.shown_h, how, alphas)
+    rails = judge_rails(rng, table, hours, labels.shown_h, how, alphas)
     return Outcome({"labels": labels.harm_h, **rails}, labels)
 
 
-def crash_decisions(dice: np.random.Generator, share: float, alpha: float) -> int:
+def crash_decisions(rng: np.random.Generator, share: float, alpha: float) -> int:
     """How many of its own units' requests a version that always raises gets, without a shadow first, until it is rolled back."""
     rail = LIMITS["errors"]
-    is_new = dice.random(20_000) < share
+    is_new = rng.random(20_000) < share
     flags = np.stack([is_new, is_new], axis=1).astype(np.float64)
     others = np.stack([~is_new, np.zeros(len(is_new))], axis=1).astype(np.float64)
     ends, differences = intervals(flags, others)

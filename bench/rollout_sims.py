@@ -117,19 +117,19 @@ def tabulate(traffic: Traffic, margin: float, delay_h: int) -> Table:
     )
 
 
-def draw_days(dice: np.random.Generator, runs: int, days: int, pool: int) -> Ints:
+def draw_days(rng: np.random.Generator, runs: int, days: int, pool: int) -> Ints:
     """Days of the pool for each run, shape (runs, days): stretches of random length that go round at the end."""
-    fresh = dice.random((runs, days)) < 1 / STRETCH_DAYS
+    fresh = rng.random((runs, days)) < 1 / STRETCH_DAYS
     fresh[:, 0] = True
-    starts = dice.integers(0, pool, (runs, days))
+    starts = rng.integers(0, pool, (runs, days))
     places = np.arange(days)
     last = np.maximum.accumulate(np.where(fresh, places, 0), axis=1)
     return (np.take_along_axis(starts, last, axis=1) + places - last) % pool
 
 
-def draw_hours(dice: np.random.Generator, runs: int, days: int, pool: int) -> Ints:
+def draw_hours(rng: np.random.Generator, runs: int, days: int, pool: int) -> Ints:
     """The same as blocks of the pool, shape (runs, 24 days)."""
-    return (draw_days(dice, runs, days, pool)[:, :, None] * HOURS + np.arange(HOURS)).reshape(runs, -1)
+    return (draw_days(rng, runs, days, pool)[:, :, None] * HOURS + np.arange(HOURS)).reshape(runs, -1)
 
 
 @dataclass
@@ -241,7 +241,7 @@ def shares_of(count: int, shown_h: float) -> Floats:
     return share
 
 
-def naive_arms(dice: np.random.Generator, traffic: Traffic, hours: Ints) -> Floats:
+def naive_arms(rng: np.random.Generator, traffic: Traffic, hours: Ints) -> Floats:
     """The hour at which a t-test of the Brier scores of the two arms' units, repeated every hour, calls the new arm worse, per run."""
     order = np.argsort(traffic.block, kind="stable")
     bounds = np.searchsorted(traffic.block[order], np.arange(traffic.days * HOURS + 1))
@@ -251,7 +251,7 @@ def naive_arms(dice: np.random.Generator, traffic: Traffic, hours: Ints) -> Floa
         sizes = bounds[blocks + 1] - bounds[blocks]
         ends = np.cumsum(sizes)
         rows = np.repeat(bounds[blocks] - ends + sizes, sizes) + np.arange(ends[-1])
-        is_new = dice.random(len(rows)) < np.repeat(shares_of(len(blocks), NEVER), sizes)
+        is_new = rng.random(len(rows)) < np.repeat(shares_of(len(blocks), NEVER), sizes)
         new, control = (_moments(loss[rows], mask)[ends - 1] for mask in (is_new, ~is_new))
         spread = np.sqrt(new[:, 2] / new[:, 0] + control[:, 2] / control[:, 0])
         worse = (new[:, 0] >= 30) & (new[:, 1] - control[:, 1] > 1.645 * spread)

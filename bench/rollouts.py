@@ -48,8 +48,8 @@ def null_rows(found: July) -> list[Row]:
     same = traffic_of(found, "challenger", "challenger")
     say(f"{RUNS} rollouts of the same version")
     aa = roll_out(same, runs=RUNS, days=7 * WEEKS, seed=11)
-    dice = np.random.default_rng(12)
-    naive = naive_arms(dice, same, draw_hours(dice, RUNS, 7 * WEEKS, same.days))
+    rng = np.random.default_rng(12)
+    naive = naive_arms(rng, same, draw_hours(rng, RUNS, 7 * WEEKS, same.days))
     rows += _null("aa", aa, float(np.isfinite(naive).mean()))
     for name, null, flip, how in (
         ("zero", "zero", 1, QUIET),

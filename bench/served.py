@@ -42,8 +42,8 @@ SHADOW = 2
 def definition() -> ProjectDefinition:
     """Two deployments of thirty numbers with limits: one answers fast, the other when the decision is committed."""
     inputs = [Number(name, -100, 100) for name in COLUMNS]
-    fast = Deployment(DEPLOYMENTS["fast"], unit="id", inputs=inputs, ladder=[prior(0.5)], answer="fast")
-    committed = Deployment(DEPLOYMENTS["committed"], unit="id", inputs=inputs, ladder=[prior(0.5)])
+    fast = Deployment(DEPLOYMENTS["fast"], unit="id", inputs=inputs, fallback=[prior(0.5)], answer="fast")
+    committed = Deployment(DEPLOYMENTS["committed"], unit="id", inputs=inputs, fallback=[prior(0.5)])
     return compile_project(Project("bench", [fast, committed]))
 
 

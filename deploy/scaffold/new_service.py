@@ -36,7 +36,7 @@ def files(name: str) -> dict[str, str]:
         f"{package}/app.py": _APP.format(name=name),
         f"{package}/settings.py": f'"""Settings of {name} beyond the common ones."""\n',
         f"{package}/shell.py": '"""Gather, decide, act."""\n',
-        f"{package}/core/__init__.py": f'"""Pure decisions of {name}: no I/O, clock, dice or logging in here."""\n',
+        f"{package}/core/__init__.py": f'"""Pure decisions of {name}: no I/O, clock, random generator or logging in here."""\n',
         f"tests/test_{name}_core.py": f'"""What {name} decides."""\n',
     }
 

@@ -147,7 +147,7 @@ def project_of(columns: int) -> ProjectDefinition:
         training=Training(build),
         monitoring=[LossChange()],
         retraining=Retraining(),
-        ladder=[prior(0.5)],
+        fallback=[prior(0.5)],
     )
     return compile_project(Project("streams", [deployment]))
 
@@ -205,9 +205,11 @@ class Played:
     def loss(self, model: Any, begin: int, rows: int) -> float:
         """Mean log-loss of a model on rows of the stream."""
         part = slice(begin, begin + rows)
-        shares = np.clip(model.predict_proba(self.stream.inputs[part].astype(np.float32))[:, 1], 1e-15, 1 - 1e-15)
+        probabilities = np.clip(
+            model.predict_proba(self.stream.inputs[part].astype(np.float32))[:, 1], 1e-15, 1 - 1e-15
+        )
         labels = self.stream.labels[part]
-        return float(-(labels * np.log(shares) + (1 - labels) * np.log(1 - shares)).mean())
+        return float(-(labels * np.log(probabilities) + (1 - labels) * np.log(1 - probabilities)).mean())
 
     def fitted(self, begin: int, rows: int) -> Any:
         """The same recipe, fitted on these rows."""
@@ -228,7 +230,7 @@ class Player:
         self.signature = pin_signature(self.project, self.deployment, {})
         self.findings = findings_of(self.deployment, None)
         self.runs, self.champion, self.version = Runs(), None, 0
-        self.story = Played(self.stream)
+        self.history = Played(self.stream)
         self.champion: Champion | None
         self.model: Any = None
 
@@ -236,7 +238,7 @@ class Player:
         """To the end."""
         for day in range(len(self.stream.labels) // RATE):
             self._day(day)
-        return self.story
+        return self.history
 
     def _day(self, day: int) -> None:
         part = slice(day * RATE, (day + 1) * RATE)
@@ -255,10 +257,10 @@ class Player:
         while facts:
             match fact := facts.popleft():
                 case FindingOpened(kind="drift"):
-                    self.story.found_s.append(window.to_s)
-                    self.story.changed_at_s.append(fact.changed_at_s or 0.0)
+                    self.history.found_s.append(window.to_s)
+                    self.history.changed_at_s.append(fact.changed_at_s or 0.0)
                 case FindingResolved(kind="drift"):
-                    self.story.resolved.append(fact.reason)
+                    self.history.resolved.append(fact.reason)
                 case RetrainRequested():
                     facts += self._asked(fact, day)
 
@@ -273,10 +275,10 @@ class Player:
         (answer,), self.runs = step.facts, step.state
         facts = self._reported(answer)
         if not isinstance(answer, RetrainAccepted):
-            self.story.runs.append((request.cause, "refused", getattr(answer, "reason", "")))
+            self.history.runs.append((request.cause, "refused", getattr(answer, "reason", "")))
             return facts
         finished = self._run(answer, day)
-        self.story.runs.append((answer.cause, finished.outcome, finished.reason))
+        self.history.runs.append((answer.cause, finished.outcome, finished.reason))
         self.runs = apply(self.runs, finished)
         return facts + self._reported(finished)
 
@@ -324,7 +326,7 @@ class Player:
         self.champion = Champion(registered, Asked(model), Asked(gated.twin))
         self.model = model
         self.findings = on_champion(self.findings, self.version).state
-        self.story.switches.append(Switch(count, accepted.cause, model, rows))
+        self.history.switches.append(Switch(count, accepted.cause, model, rows))
 
 
 def play(stream: Stream) -> Played:

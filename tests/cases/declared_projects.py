@@ -78,8 +78,8 @@ late = Deployment(
         horizon="12h",
         absent="unknown",
     ),
-    settle="15m",
-    ladder=[
+    feature_delay="15m",
+    fallback=[
         previous,
         prior(0.25),
     ],
@@ -101,7 +101,7 @@ late = Deployment(
             "log_loss",
             delta=0.02,
             threshold=0.8,
-            min_cohorts=7,
+            min_windows=7,
         ),
     ],
     retraining=Retraining(
@@ -117,7 +117,7 @@ late = Deployment(
             Guardrail("latency", 3.0),
         ],
     ),
-    cohort="1d",
+    evaluation_window="1d",
     coverage=0.98,
     breaker=Breaker(
         failure_share=0.5,

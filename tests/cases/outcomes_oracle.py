@@ -64,45 +64,45 @@ def _chain(outcome: Outcome, mine: dict[str, Outcome]) -> list[Outcome]:
 
 def history(seed: int, users: int = 6, horizon_s: float = 6 * HOUR) -> tuple[list[Request], list[Outcome]]:
     """Requests, and outcomes in the order of the log. Instants lie on a grid of minutes, so that they meet."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     requests, told = [], []
     for user in range(users):
         unit = f"user {user}"
-        asked = [Request(f"{unit} r{n}", unit, 60.0 * dice.randrange(120 * 60)) for n in range(20)]
+        asked = [Request(f"{unit} r{n}", unit, 60.0 * rng.randrange(120 * 60)) for n in range(20)]
         own: list[Outcome] = []
         for request in asked:
-            own += _of_request(request, dice, horizon_s, len(own))
+            own += _of_request(request, rng, horizon_s, len(own))
         for n in range(8):
-            known_s = 60.0 * dice.randrange(130 * 60)
-            own.append(Outcome(f"{unit} event {n}", unit, known_s, float(dice.randrange(2))))
+            known_s = 60.0 * rng.randrange(130 * 60)
+            own.append(Outcome(f"{unit} event {n}", unit, known_s, float(rng.randrange(2))))
         for n in range(16):
-            own.append(_correction(own, n, dice))
+            own.append(_correction(own, n, rng))
         own += [Outcome(f"stranger {user}", f"stranger {user}", 0.0, 1.0)]
-        own += [_again(dice.choice(own), dice) for _ in range(6)]
-        dice.shuffle(own)
+        own += [_again(rng.choice(own), rng) for _ in range(6)]
+        rng.shuffle(own)
         # Mostly they come when they become known, sometimes much later.
-        own = [replace(o, arrives_s=o.known_s + (dice.random() < 0.1) * dice.uniform(0.0, 30 * HOUR)) for o in own]
+        own = [replace(o, arrives_s=o.known_s + (rng.random() < 0.1) * rng.uniform(0.0, 30 * HOUR)) for o in own]
         requests += asked
         told += own
     return sorted(requests, key=lambda r: r.at_s), sorted(told, key=lambda o: o.arrives_s)
 
 
-def _of_request(request: Request, dice: random.Random, horizon_s: float, number: int) -> list[Outcome]:
-    if dice.random() < 0.4:
+def _of_request(request: Request, rng: random.Random, horizon_s: float, number: int) -> list[Outcome]:
+    if rng.random() < 0.4:
         return []
-    known_s = request.at_s + 60.0 * dice.randrange(-8, int(1.5 * horizon_s / 60))
-    named = request.id if dice.random() < 0.5 else None
-    return [Outcome(f"{request.id} o{number}", request.unit, known_s, float(dice.randrange(2)), named)]
+    known_s = request.at_s + 60.0 * rng.randrange(-8, int(1.5 * horizon_s / 60))
+    named = request.id if rng.random() < 0.5 else None
+    return [Outcome(f"{request.id} o{number}", request.unit, known_s, float(rng.randrange(2)), named)]
 
 
-def _correction(own: list[Outcome], number: int, dice: random.Random) -> Outcome:
-    right = dice.choice(own)
-    corrects = right.id if dice.random() < 0.85 else "never told"
-    known_s = right.known_s + 60.0 * dice.randrange(-30, 300)
+def _correction(own: list[Outcome], number: int, rng: random.Random) -> Outcome:
+    right = rng.choice(own)
+    corrects = right.id if rng.random() < 0.85 else "never told"
+    known_s = right.known_s + 60.0 * rng.randrange(-30, 300)
     ident = f"{right.unit} fix {number}"
-    return Outcome(ident, right.unit, known_s, float(dice.randrange(2)), None, corrects)
+    return Outcome(ident, right.unit, known_s, float(rng.randrange(2)), None, corrects)
 
 
-def _again(outcome: Outcome, dice: random.Random) -> Outcome:
+def _again(outcome: Outcome, rng: random.Random) -> Outcome:
     """The same id once more, with another value and instant."""
     return replace(outcome, known_s=outcome.known_s + 60.0, value=1.0 - outcome.value)

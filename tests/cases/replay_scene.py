@@ -39,7 +39,7 @@ PROJECT = compile_project(
         "replays",
         [
             Deployment(
-                name, unit="rider", inputs=[Number("x", -10, 10)], label=Binary("late", "6h"), ladder=[prior(0.5)]
+                name, unit="rider", inputs=[Number("x", -10, 10)], label=Binary("late", "6h"), fallback=[prior(0.5)]
             )
             for name in (NAME, COPY)
         ],
@@ -51,12 +51,12 @@ class Rows:
     """Labelled rows: `x`, `label` (NaN: never known), unsorted in the file; a rider comes again and again."""
 
     def __init__(self, count: int, seed: int = 7) -> None:
-        dice = np.random.default_rng(seed)
-        self.x = dice.normal(size=count).round(4)
-        self.label = (self.x + dice.normal(size=count) > 0).astype(float)
-        self.label[dice.random(count) < 0.05] = np.nan
+        rng = np.random.default_rng(seed)
+        self.x = rng.normal(size=count).round(4)
+        self.label = (self.x + rng.normal(size=count) > 0).astype(float)
+        self.label[rng.random(count) < 0.05] = np.nan
         self.at_s = BEGIN_S + EVERY_S * np.arange(count)
-        self.order = dice.permutation(count)
+        self.order = rng.permutation(count)
 
     def write(self, path: Path) -> None:
         with path.open("w", newline="") as opened:

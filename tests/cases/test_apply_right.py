@@ -66,10 +66,10 @@ RIGHT: list[dict[str, object]] = [
     {"inputs": [Number("x", 3, 3), Key("k")]},
     {"label": Binary("y", "1d")},
     {"label": Binary("y", 60, absent="negative")},
-    {"label": Binary("y", "1d", classes=("no", "yes")), "ladder": [prior({"no": 0.75, "yes": 0.25})]},
-    {"label": Multiclass("y", ["a", "b", "c"], "1d"), "ladder": [prior([0.25, 0.25, 0.5])]},
+    {"label": Binary("y", "1d", classes=("no", "yes")), "fallback": [prior({"no": 0.75, "yes": 0.25})]},
+    {"label": Multiclass("y", ["a", "b", "c"], "1d"), "fallback": [prior([0.25, 0.25, 0.5])]},
     {"label": Multiclass("grade", [1, 2, 3], "1d")},
-    {"label": Regression("y", 0, 90, "1d"), "ladder": [prior(30)]},
+    {"label": Regression("y", 0, 90, "1d"), "fallback": [prior(30)]},
     {"label": Regression("y", -1.5, 1.5, "90s"), "training": Training(build)},
     {"label": Binary("y", "12h"), "training": Training(build, history="10d", holdout="7d", embargo="1d", first_after="9d")},
     {"label": Binary("y", "12h"), "training": Training(build_with_seed, seed=7)},
@@ -77,7 +77,7 @@ RIGHT: list[dict[str, object]] = [
     {"label": Binary("y", "12h"), "training": Training(build), "gates": [not_worse_than_champion(0.0), beats_prior(0.1)]},
     {"label": Multiclass("y", list("abcdefgh"), "1d"), "training": Training(build), "gates": [beats_prior(1.5)]},
     {"label": Binary("y", "12h"), "monitoring": [PageHinkley()]},
-    {"label": Binary("y", "12h"), "monitoring": [PageHinkley("log_loss", 0, 0.1, 1)], "cohort": "1h"},
+    {"label": Binary("y", "12h"), "monitoring": [PageHinkley("log_loss", 0, 0.1, 1)], "evaluation_window": "1h"},
     {"label": Binary("y", "1d"), "training": Training(build), "monitoring": [PageHinkley()], "retraining": Retraining()},
     {"rollout": Canary()},
     {"rollout": Canary(shares=(0.5, 1)), "label": Binary("y", "1d")},
@@ -86,10 +86,10 @@ RIGHT: list[dict[str, object]] = [
     {"rollout": ABTest(winner="rule"), "label": Binary("y", "1d")},
     {"rollout": Shadow(duration="1h", block="1h")},
     {"rollout": BlueGreen(rollback_window=0, guardrails=[Guardrail("distribution", 0.3)])},
-    {"ladder": [previous, baseline, prior(0.5)]},
+    {"fallback": [previous, baseline, prior(0.5)]},
     {"time_limit": 0.2},
     {"breaker": Breaker(slow="2s", failure_share=1)},
-    {"cohort": "30d"},
+    {"evaluation_window": "30d"},
     {"owner": "me", "intended_use": "see\nthe card", "model": "another"},
 ]  # fmt: skip
 
@@ -149,7 +149,7 @@ def test_compiling_alone_is_as_lenient_as_readers_are() -> None:
 def test_to_step_down_there_must_be_a_prior_to_compare_with() -> None:
     with pytest.raises(Misconfigured, match="step_down_after compares a version with the prior, and there is none"):
         definition(step_down_after=5)
-    assert definition(step_down_after=5, ladder=[prior(0.5)]).step_down_after == 5
+    assert definition(step_down_after=5, fallback=[prior(0.5)]).step_down_after == 5
 
 
 def test_two_builds_of_one_name_could_not_be_told_apart() -> None:
@@ -172,11 +172,11 @@ LATE = [
     ({"label": Binary("y", "1d"), "monitoring": [PageHinkley(delta=0.2)]},
      "PageHinkley(delta=0.2, threshold=0.8) does not find a rise of 0.1 within 60 windows"),
     ({"inputs": [Key("k")]}, "no model has a column here: give inputs=[Number('x')], Category('c'), or features=[...]"),
-    ({"label": Binary("y", "12h"), "training": Training(build, first_after="8d"), "ladder": [prior(0.5)]},
+    ({"label": Binary("y", "12h"), "training": Training(build, first_after="8d"), "fallback": [prior(0.5)]},
      "first_after 8d is not longer than horizon 12h + holdout 7d + embargo 1d = 8.5d: the first holdout is cut to a third"),
-    ({"label": Binary("y", "1d"), "cohort": "10m"}, "cohort 10m: evaluation windows close at full hours only"),
+    ({"label": Binary("y", "1d"), "evaluation_window": "10m"}, "evaluation_window 10m: evaluation windows close at full hours only"),
     ({"label": Binary("y", "1d"), "training": Training(build)},
-     "until the first version is there every request is refused: ladder=[prior(...)] would answer"),
+     "until the first version is there every request is refused: fallback=[prior(...)] would answer"),
 ]  # fmt: skip
 
 
@@ -192,8 +192,12 @@ def test_what_decides_late_or_never_is_a_note(changes: dict[str, object], says: 
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('settle="15m"', "settle=0", "settle 0 allows for no lag"),
-        ('settle="15m"', 'settle="3h"', "settle 3h is not shorter than the window of carrier.delay_3h, 3h"),
+        ('feature_delay="15m"', "feature_delay=0", "feature_delay 0 allows for no lag"),
+        (
+            'feature_delay="15m"',
+            'feature_delay="3h"',
+            "feature_delay 3h is not shorter than the window of carrier.delay_3h, 3h",
+        ),
     ],
 )
 def test_a_note_leads_to_its_line(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -201,7 +205,7 @@ def test_a_note_leads_to_its_line(tmp_path: Path, old: str, new: str, says: str)
     found = checked(tmp_path, text)
     (told,) = warnings(found.definition.deployments[0], found.definition)
     assert says in told
-    assert told.places == (("settle",),)
+    assert told.places == (("feature_delay",),)
 
 
 # -- what it will do
@@ -224,7 +228,7 @@ def test_the_plan_says_what_is_on_and_from_when_and_what_turns_the_rest_on(tmp_p
     early = definition(label=Binary("y", "12h"), training=Training(build, first_after="36h"))
     assert dict(plan_of(early))["trains"].startswith("the first version is possible after 2d (2 closed windows), ")
     assert dict(plan_of(definition()))["off"] == (
-        "features (features=[view.by(...)]); fallback (ladder=[previous, prior(...)]);"
+        "features (features=[view.by(...)]); fallback (fallback=[previous, prior(...)]);"
         " labels, for quality and training (label=Binary(...), Multiclass(...) or Regression(...))"
     )
     first, *_ = [

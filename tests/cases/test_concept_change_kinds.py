@@ -30,7 +30,7 @@ from headrace.project import (
     prior,
 )
 from headrace.project.compile import compile_project
-from headrace.project.deployments import LabelKind, Rung
+from headrace.project.deployments import FallbackStep, LabelKind
 from headrace.stats.losses import losses
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.findings import findings_of, on_window
@@ -59,7 +59,7 @@ class Kind:
     """A kind of label: how it is declared, what says nothing of it, and what is trained."""
 
     label: LabelKind
-    rung: Rung
+    step: FallbackStep
     build: Callable[..., Any]
     said: Callable[[Any, Floats], Floats]
 
@@ -92,7 +92,7 @@ class PlayerOf(Player):
         super().__init__(stream)
         deployment = Deployment(
             "stream", unit="row", inputs=[Number(f"x{n}") for n in range(stream.inputs.shape[1])], label=kind.label,
-            training=Training(kind.build, first_after="8d"), monitoring=[LossChange()], retraining=Retraining(), ladder=[kind.rung],
+            training=Training(kind.build, first_after="8d"), monitoring=[LossChange()], retraining=Retraining(), fallback=[kind.step],
         )  # fmt: skip
         self.project, self.kind = compile_project(Project("streams", [deployment])), kind
         self.deployment = self.project.deployments[0]
@@ -121,9 +121,9 @@ class PlayerOf(Player):
         for fact in step.facts:
             match fact:
                 case FindingOpened(kind="drift"):
-                    self.story.found_s.append(window.to_s)
+                    self.history.found_s.append(window.to_s)
                 case FindingResolved(kind="drift"):
-                    self.story.resolved.append(fact.reason)
+                    self.history.resolved.append(fact.reason)
                 case RetrainRequested():
                     self._asked(fact, day)
 
@@ -135,7 +135,7 @@ class PlayerOf(Player):
     def _decided(self, row: int, said: Any) -> DecisionMade:
         at_s, ident = float(self.stream.at_s[row]), f"r{row}"
         if said is None:
-            score = Score(0, "", self.kind.rung.value) if self.kind is NUMBERS else Score(0, "", None, (0.2,) * 5)
+            score = Score(0, "", self.kind.step.value) if self.kind is NUMBERS else Score(0, "", None, (0.2,) * 5)
             return DecisionMade(ident, "stream", ident, at_s, FellBack("prior", "no version yet", score), row)  # ty: ignore[invalid-argument-type]
         score = Score(self.version, "m", said) if self.kind is NUMBERS else Score(self.version, "m", None, tuple(said))
         return DecisionMade(ident, "stream", ident, at_s, Served(score), row)
@@ -207,18 +207,18 @@ def classes(seed: int) -> Stream:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_an_abrupt_change_is_found_and_followed(kind: Kind, stream: Callable[[int], Stream], seed: int) -> None:
     player = PlayerOf(stream(seed), kind)
-    story = player.play()
+    history = player.play()
     second_s = BEGIN_S + (np.ceil(BEFORE / RATE) + 2) * DAY
-    new = next(switch for switch in story.switches if switch.cause == "drift")
-    count = min(5_000, len(story.stream.labels) - new.row)
+    new = next(switch for switch in history.switches if switch.cause == "drift")
+    count = min(5_000, len(history.stream.labels) - new.row)
     ours, theirs = (
         player.loss(model, new.row, count) for model in (new.model, player.fitted(BEFORE, new.row - BEFORE))
     )
-    was = player.loss(story.switches[0].model, new.row, count)
+    was = player.loss(history.switches[0].model, new.row, count)
     print(
-        f"{story.stream.name} {seed}: found {[(found_s - BEGIN_S) / DAY for found_s in story.found_s]}, new version {new.row - BEFORE:,} rows"
-        f" after; loss {ours:.3f}, of the recipe on as many {theirs:.3f}, of the old version {was:.3f}; {[run[:2] for run in story.runs]}"
+        f"{history.stream.name} {seed}: found {[(found_s - BEGIN_S) / DAY for found_s in history.found_s]}, new version {new.row - BEFORE:,} rows"
+        f" after; loss {ours:.3f}, of the recipe on as many {theirs:.3f}, of the old version {was:.3f}; {[run[:2] for run in history.runs]}"
     )
-    assert story.stream.at_s[BEFORE] < story.found_s[0] <= second_s
+    assert history.stream.at_s[BEFORE] < history.found_s[0] <= second_s
     assert new.row <= BEFORE + 1_000 + 3 * RATE
     assert ours <= WORST * theirs

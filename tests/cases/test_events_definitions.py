@@ -86,7 +86,7 @@ def deployment(**changes: Any) -> Deployment:
             "monitoring": [PageHinkley()],
             "retraining": Retraining(),
             "rollout": Canary(),
-            "ladder": [baseline, prior(0.2)],
+            "fallback": [baseline, prior(0.2)],
         }
         | changes
     )
@@ -127,17 +127,17 @@ def view(window: Any = "3h", **changes: Any) -> Callable[[], Project]:
     ("declared", "says"),
     [
         (
-            of(cohort="0s"),
-            r"deployment late: evaluation window \(cohort\) must be at least 1 s and at most 366 d, got 0",
+            of(evaluation_window="0s"),
+            r"deployment late: evaluation_window must be at least 1 s and at most 366 d, got 0",
         ),
-        (of(cohort=-5), r"evaluation window \(cohort\) must be at least 1 s.*, got -5"),
-        (of(cohort="99999d"), "at most 366 d, got"),
-        (of(cohort=float("nan")), "a duration is written like"),
-        (of(cohort=True), "a duration is written like"),
-        (of(cohort=None), "a duration is written like"),
-        (of(cohort="a while"), "a duration is written like 15m, 3h or 180d, got 'a while'"),
-        (of(settle="-1h"), "a duration is written like"),
-        (of(settle=-1), r"feature delay \(settle\) must be at least 0 s"),
+        (of(evaluation_window=-5), r"evaluation_window must be at least 1 s.*, got -5"),
+        (of(evaluation_window="99999d"), "at most 366 d, got"),
+        (of(evaluation_window=float("nan")), "a duration is written like"),
+        (of(evaluation_window=True), "a duration is written like"),
+        (of(evaluation_window=None), "a duration is written like"),
+        (of(evaluation_window="a while"), "a duration is written like 15m, 3h or 180d, got 'a while'"),
+        (of(feature_delay="-1h"), "a duration is written like"),
+        (of(feature_delay=-1), r"feature_delay must be at least 0 s"),
         (of(label=Binary("late", 0)), "the label's horizon must be at least 1 s"),
         (of(label=Binary("late", "1d", "maybe")), "absent must be unknown or negative, got 'maybe'"),
         (of(inputs=[Number("x", 5, 1), Key("carrier")], derived=()), "x must lie in low..high, got low 5 above high 1"),
@@ -153,10 +153,10 @@ def view(window: Any = "3h", **changes: Any) -> Callable[[], Project]:
             "the number of inputs must lie",
         ),
         (of(inputs=None), "deployment late: inputs must be a list, got None"),
-        (of(ladder=[prior(1.5)]), "prior is a probability and must lie in 0..1, got 1.5"),
-        (of(ladder=[prior(float("nan"))]), "prior needs a number, got nan"),
-        (of(ladder=[prior(0.5), baseline]), "prior is always the last step of the fallback"),
-        (of(ladder=[baseline, baseline]), "stands there twice"),
+        (of(fallback=[prior(1.5)]), "prior is a probability and must lie in 0..1, got 1.5"),
+        (of(fallback=[prior(float("nan"))]), "prior needs a number, got nan"),
+        (of(fallback=[prior(0.5), baseline]), "prior is always the last step of the fallback"),
+        (of(fallback=[baseline, baseline]), "stands there twice"),
         (of(coverage=98), r"coverage must lie in 0..1, got 98 \(percent\?\)"),
         (of(name="a/b"), "deployment 'a/b': a deployment's name is 1 to 100 letters"),
         (of(name=""), "deployment '': a deployment's name is"),
@@ -166,8 +166,8 @@ def view(window: Any = "3h", **changes: Any) -> Callable[[], Project]:
         (of(time_limit=0), "time_limit must be at least"),
         (of(training=Training(build, history=0)), "training's history must be"),
         (of(training=Training(build, min_rows=-1)), "training's min_rows must lie in 1.."),
-        (of(training=Training(build), label=None, ladder=()), "training needs a label"),
-        (of(monitoring=[PageHinkley(min_cohorts=0)]), "min_cohorts must lie in 1.."),
+        (of(training=Training(build), label=None, fallback=()), "training needs a label"),
+        (of(monitoring=[PageHinkley(min_windows=0)]), "min_windows must lie in 1.."),
         (of(monitoring=[PageHinkley(delta=float("inf"))]), "a detector's delta"),
         (of(retraining=Retraining(cooldown=-1)), "cooldown must be at least 0 s"),
         (of(rollout=Canary(block=0)), "rollout block must be at least 1 s"),
@@ -346,8 +346,10 @@ def test_a_broken_change_of_a_project_leaves_it_as_it_was_and_a_right_one_mends_
     reader = Reader()
     reader.apply(GOOD, 1.0)
     late = GOOD.deployments[0]
-    reader.apply(msgspec.structs.replace(GOOD, deployments=(msgspec.structs.replace(late, cohort_s=0.0),)), 2.0)
-    assert "evaluation window" in reader.projects.refused["p"]
+    reader.apply(
+        msgspec.structs.replace(GOOD, deployments=(msgspec.structs.replace(late, evaluation_window_s=0.0),)), 2.0
+    )
+    assert "evaluation_window" in reader.projects.refused["p"]
     assert reader.projects.definitions == [GOOD]
     reader.apply(GOOD, 3.0)
     assert reader.projects.refused == {}

@@ -54,7 +54,7 @@ PROJECT = compile_project(
                 "u",
                 [Number("user"), Key("shop")],
                 [USER.by("user"), PAIR.by("shop", "user")],
-                settle=0,
+                feature_delay=0,
             )
         ],
         sources=[ORDERS],

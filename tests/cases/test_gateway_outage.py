@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(400)]
 
 PROJECT = compile_project(
     Project(
-        "p", [Deployment("delay", unit="flight", inputs=[Number("miles"), Category("carrier")], ladder=[prior(0.26)])]
+        "p", [Deployment("delay", unit="flight", inputs=[Number("miles"), Category("carrier")], fallback=[prior(0.26)])]
     )
 )
 ASK, READY = "/v1/deployments/delay/predict", "/v2/health/ready"

@@ -119,7 +119,7 @@ def test_inputs_labels_and_classes_are_called_what_their_data_calls_them(name: s
     ("project", "says"),
     [
         (deployed(inputs=[Number("x", 5, 1)]), "x must lie in low..high, got low 5 above high 1"),
-        (deployed(label=Binary("y", "1h"), ladder=[prior(1.5)]), "prior is a probability and must lie in 0..1, got 1.5"),
+        (deployed(label=Binary("y", "1h"), fallback=[prior(1.5)]), "prior is a probability and must lie in 0..1, got 1.5"),
         (deployed(inputs=[Number("x", low=1e39)]), "low of x must be within float32"),
         (
             Project("p", [], sources=[source()], views=[FeatureView("v", source(), "who", {"m": Mean("x", "3h", default=1e39)})]),

@@ -34,8 +34,8 @@ KIND = Multiclass("kind", ["cat", "dog", "owl"], "1h")
 PETS = LabelDefinition("kind", "classes", 3600.0, classes=("cat", "dog", "owl"))
 
 
-def deployment(label: LabelKind | None, *ladder: object) -> DeploymentDefinition:
-    found = Deployment("d", "u", [Number("x")], label=label, ladder=ladder)
+def deployment(label: LabelKind | None, *chain: object) -> DeploymentDefinition:
+    found = Deployment("d", "u", [Number("x")], label=label, fallback=chain)
     return compile_project(Project("p", deployments=[found])).deployment("d")
 
 
@@ -95,7 +95,7 @@ async def test_each_answer_is_told_in_the_names_of_the_version_that_gave_it() ->
         return predicted("d", "r", answered, lambda version: kinds.of(plain, version), 100)
 
     assert [label(1).label, label(2).label] == ["dog", "yak"]
-    assert label(1).shares == {"cat": 0.2, "dog": 0.8}
+    assert label(1).probabilities == {"cat": 0.2, "dog": 0.8}
 
 
 # -- the prior
@@ -113,7 +113,7 @@ async def test_each_answer_is_told_in_the_names_of_the_version_that_gave_it() ->
     ],
 )
 def test_a_prior_answers_for_its_kind_of_label(label: LabelKind | None, given: object, score: Score) -> None:
-    steps = steps_of(deployment(label, prior(given)).ladder, None, None)  # type: ignore[arg-type]  # of each kind
+    steps = steps_of(deployment(label, prior(given)).fallback, None, None)  # type: ignore[arg-type]  # of each kind
     answer = answer_of(choose_step(steps, {}), None, "d")
     assert answer == FellBack("prior", "no version yet", score)
 
@@ -121,7 +121,7 @@ def test_a_prior_answers_for_its_kind_of_label(label: LabelKind | None, given: o
 def test_a_prior_of_classes_is_told_by_name() -> None:
     answer = FellBack("prior", "no version yet", Score(0, "", None, (0.2, 0.3, 0.5)))
     told = predicted("d", "r", PredictionAnswered("r", "d", answer), lambda _: OutputKind("classes", PETS.classes), 100)
-    assert (told.label, told.shares, told.version) == ("owl", {"cat": 0.2, "dog": 0.3, "owl": 0.5}, None)
+    assert (told.label, told.probabilities, told.version) == ("owl", {"cat": 0.2, "dog": 0.3, "owl": 0.5}, None)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_version_that_knows_some_of_the_classes_answers_for_all_of_them_by_nam
     )
     scored = ask(registered, SkopsEngine(model), rows[:3], Pace(), time.monotonic() + 5)
     wanted = model.predict_proba(rows[:3])
-    assert [score.classes for score in scored.scores] == [(cat, 0.0, owl) for cat, owl in wanted.tolist()]
+    assert [score.probabilities for score in scored.scores] == [(cat, 0.0, owl) for cat, owl in wanted.tolist()]
 
 
 def test_a_file_with_another_number_of_classes_than_are_named_is_not_served() -> None:
@@ -200,7 +200,7 @@ def test_places_that_are_none_are_refused(places: tuple[int, ...]) -> None:
 
 def test_apply_says_what_a_prior_of_classes_answers() -> None:
     compiled = compile_project(
-        Project("p", deployments=[Deployment("d", "u", [Number("x")], label=KIND, ladder=[prior([0.2, 0.3, 0.5])])])
+        Project("p", deployments=[Deployment("d", "u", [Number("x")], label=KIND, fallback=[prior([0.2, 0.3, 0.5])])])
     )
     told = dict(plan_of(compiled.deployment("d")))
     assert told["answers"].endswith("falls back to prior of 3 classes (most probable owl, 0.5)")

@@ -154,9 +154,9 @@ async def test_five_classes_are_trained_under_their_names_and_compared_with_thei
     assert (command.output, command.classes, command.class_places) == ("classes", CLASSES, ())
     assert {"holdout_log_loss", "holdout_accuracy"} < set(command.metrics)
     assert command.metrics["holdout_accuracy"] > 0.7
-    shares = (await engine_of(context, command)).predict(np.array([[-2.0, 0.0]], np.float32), "classes")
-    assert shares.argmax() == CLASSES.index("ash")
-    assert len(command.golden[0].shares) == 5
+    probabilities = (await engine_of(context, command)).predict(np.array([[-2.0, 0.0]], np.float32), "classes")
+    assert probabilities.argmax() == CLASSES.index("ash")
+    assert len(command.golden[0].probabilities) == 5
     await make_champion(context, command)
     _, finished, gates = await trained(context)
     assert (finished.outcome, gates["not_worse_than_champion"].verdict) == ("registered", "PASS")
@@ -168,7 +168,7 @@ async def test_a_class_that_was_never_seen_keeps_its_place() -> None:
     assert (finished.outcome, finished.reason) == ("registered", "")
     assert command is not None
     assert (command.classes, command.class_places) == (CLASSES, (0, 1, 3, 4))
-    assert all(found.shares[CLASSES.index("cedar")] == 0.0 for found in command.golden)
+    assert all(found.probabilities[CLASSES.index("cedar")] == 0.0 for found in command.golden)
 
 
 async def test_a_build_of_another_kind_than_the_label_is_refused_in_a_sentence() -> None:

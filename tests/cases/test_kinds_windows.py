@@ -61,18 +61,18 @@ def asked(
 
 
 def test_several_classes_are_told_by_log_loss_and_accuracy_of_every_version() -> None:
-    shares = RNG.dirichlet(np.ones(5), 300)
-    true = np.array([RNG.choice(5, p=row) for row in shares])
+    probabilities = RNG.dirichlet(np.ones(5), 300)
+    true = np.array([RNG.choice(5, p=row) for row in probabilities])
     flat = (0.2,) * 5
-    decisions = asked(300, lambda n: Score(1, "m", None, tuple(shares[n])), lambda n: Score(2, "n", None, flat))
+    decisions = asked(300, lambda n: Score(1, "m", None, tuple(probabilities[n])), lambda n: Score(2, "n", None, flat))
     window = closed(TREE, decisions, [CLASSES[found] for found in true])
     champion, shadow = window.qualities
     assert (champion.version, champion.role, champion.rows, champion.auc, champion.mean_score) == (
         1, "champion", 300, None, None,
     )  # fmt: skip
-    assert champion.loss == pytest.approx(log_loss(true, shares, labels=range(5)))
+    assert champion.loss == pytest.approx(log_loss(true, probabilities, labels=range(5)))
     assert champion.expected_log_loss == pytest.approx(champion.loss, abs=0.15)
-    assert champion.accuracy == pytest.approx((shares.argmax(axis=1) == true).mean())
+    assert champion.accuracy == pytest.approx((probabilities.argmax(axis=1) == true).mean())
     assert (shadow.version, shadow.role, shadow.loss) == (2, "shadow", pytest.approx(np.log(5)))
     assert window.class_shares == {name: pytest.approx((true == n).mean()) for n, name in enumerate(CLASSES)}
     assert (window.verdict, window.unmeasured, window.positive_share, window.mean_label) == ("PASS", "", None, None)

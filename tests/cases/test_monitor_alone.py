@@ -130,7 +130,7 @@ async def test_a_rollout_ends_although_what_was_read_before_could_not_be_judged(
 @pytest.mark.parametrize("length_s", [0.0, -1.0, math.nan, math.inf, 1e-9])
 async def test_a_deployment_whose_windows_have_no_length_is_told_and_all_others_are_monitored(length_s: float) -> None:
     project = compiled(one("bad"), one("good"))
-    broken = msgspec.structs.replace(project.deployments[0], cohort_s=length_s)
+    broken = msgspec.structs.replace(project.deployments[0], evaluation_window_s=length_s)
     monitor = Monitor(msgspec.structs.replace(project, deployments=(broken, *project.deployments[1:])))
     await monitor.start()
     await monitor.live("bad")
@@ -213,7 +213,7 @@ async def test_a_deployment_that_changed_keeps_its_open_requests_and_its_memory(
     await monitor.start()
     await monitor.live("d", days=3)
     before = monitor.shard.core.deployments.watched["d"].findings.windows_closed
-    monitor.shard.apply([compiled(one("d", cohort="48h", owner="me"))])
+    monitor.shard.apply([compiled(one("d", evaluation_window="48h", owner="me"))])
     await monitor.live("d", since=3)
     assert monitor.shard.core.deployments.watched["d"].findings.windows_closed == before + 1
     last = monitor.windows("d")[-1]
@@ -232,7 +232,7 @@ async def test_a_deployment_that_changed_before_its_first_request_is_kept_with_t
 
 async def test_a_deployment_that_is_taken_away_ends_its_alerts() -> None:
     project = compiled(one("d"), one("e"))
-    broken = msgspec.structs.replace(project.deployments[0], cohort_s=0.0)
+    broken = msgspec.structs.replace(project.deployments[0], evaluation_window_s=0.0)
     monitor = Monitor(msgspec.structs.replace(project, deployments=(broken, project.deployments[1])))
     await monitor.start()
     await monitor.tick()

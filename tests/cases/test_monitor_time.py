@@ -39,7 +39,7 @@ ALL_READ = Reading(frozenset(), quiet_before_s=1.0)
 @cache
 def project(label: bool = True) -> ProjectDefinition:
     declared = Binary("y", horizon="24h") if label else None
-    return compile_project(Project("p", [Deployment("d", "u", [Number("x")], label=declared, cohort="24h")]))
+    return compile_project(Project("p", [Deployment("d", "u", [Number("x")], label=declared, evaluation_window="24h")]))
 
 
 # the clock

@@ -140,12 +140,12 @@ def test_what_became_of_each_outcome_is_told() -> None:
 
 
 def test_many_outcomes_of_many_requests_are_joined_without_a_loop() -> None:
-    dice = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     count = 100_000
     found = np.zeros(2 * count, dtype=table([]).dtype)
-    found["unit"] = dice.integers(1, 10_000, 2 * count)
-    found["known_s"] = dice.uniform(0, 30 * 24 * HOUR, 2 * count)
-    found["id"] = dice.integers(1, 2**63, 2 * count)
-    some = Asked(found["unit"][:count].copy(), dice.uniform(0, 30 * 24 * HOUR, count), found["id"][:count].copy())
+    found["unit"] = rng.integers(1, 10_000, 2 * count)
+    found["known_s"] = rng.uniform(0, 30 * 24 * HOUR, 2 * count)
+    found["id"] = rng.integers(1, 2**63, 2 * count)
+    some = Asked(found["unit"][:count].copy(), rng.uniform(0, 30 * 24 * HOUR, count), found["id"][:count].copy())
     joined = labels_of(label(), some, found)
     assert 0.05 < np.mean(~np.isnan(joined.labels)) < 0.5

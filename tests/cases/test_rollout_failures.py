@@ -56,10 +56,10 @@ def test_what_is_not_its_own_fault_never_fails_it_whatever_the_words_and_holds_t
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
 @pytest.mark.parametrize("failure", [Raised("no such column"), Hung("it did not end")])
 def test_both_arms_failing_on_the_same_requests_never_rejects(failure: Failure, share: float) -> None:
-    analysis, dice = analysis_of(share=share), np.random.default_rng(1)
+    analysis, rng = analysis_of(share=share), np.random.default_rng(1)
     for n in range(0, 600, 100):
-        feed(analysis, *[decision(n + i, NEW if dice.random() < share else OLD) for i in range(50)], start=n)
-        bad = [decision(n + i, NEW if dice.random() < share else OLD, failure, failure) for i in range(50, 100)]
+        feed(analysis, *[decision(n + i, NEW if rng.random() < share else OLD) for i in range(50)], start=n)
+        bad = [decision(n + i, NEW if rng.random() < share else OLD, failure, failure) for i in range(50, 100)]
         feed(analysis, *bad, start=n + 50)
     assert verdict_of(analysis).guardrails != FAIL
 

@@ -117,14 +117,14 @@ def test_a_monitor_that_is_only_late_is_waited_for_and_one_that_stands_still_is_
     scene = Scene().at_work()
     assert scene.passes(3600.0, lag=50_000, gets_on=True) == []
     (held, *_) = scene.passes(400.0, lag=50_000, gets_on=False)
-    assert (held.what, "the monitor runs" in held.reason) == ("hold", True)
+    assert (held.what, "the monitor runs" in held.reason) == ("pause", True)
 
 
 @pytest.mark.parametrize(("monitor", "why"), [(True, "the monitor runs, and says nothing"), (False, "does not run")])
 def test_silence_holds_and_then_ends_only_while_requests_are_decided(monitor: bool, why: str) -> None:
     scene = Scene().at_work()
     (held, *_) = scene.passes(320.0, monitor=monitor)
-    assert held.what == "hold"
+    assert held.what == "pause"
     assert why in held.reason
     scene.tell(TimedOut("d", scene.running.id, held.what, held.for_s, held.reason))
     assert scene.passes(7200.0, monitor=monitor, serves=False) == []
@@ -141,7 +141,7 @@ def test_a_registry_that_was_stopped_for_an_hour_has_not_waited_for_an_hour() ->
 
 def test_a_wait_that_was_recorded_twice_or_in_another_phase_changes_nothing() -> None:
     scene = Scene().at_work()
-    hold = TimedOut("d", scene.running.id, "hold", 300.0, "r")
+    hold = TimedOut("d", scene.running.id, "pause", 300.0, "r")
     assert len(scene.tell(hold)) == 1
     assert scene.tell(hold) == []
     assert scene.tell(TimedOut("d", "another", "silence", 600.0, "r")) == []
@@ -357,7 +357,7 @@ def commands(draw: st.DrawFn) -> Any:
             case "for_s":
                 values[name] = draw(st.floats())
             case "what":
-                values[name] = draw(st.sampled_from(["hold", "silence", "warming", "load"]))
+                values[name] = draw(st.sampled_from(["pause", "silence", "warming", "load"]))
             case "policy":
                 values[name] = draw(st.none() | texts)
             case _:

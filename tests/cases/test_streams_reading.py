@@ -95,7 +95,7 @@ class World:
 
     def __init__(self, seed: int = 0) -> None:
         self.clock = ManualClock(START)
-        self.log, self.topics, self.dice = CountingLog(self.clock), Topics.load(), random.Random(seed)
+        self.log, self.topics, self.rng = CountingLog(self.clock), Topics.load(), random.Random(seed)
         self.codec = CountingCodec(self.topics)
         self.now_s, self.count = START, 0
 
@@ -127,36 +127,36 @@ class World:
 
     def live(self, hours: int) -> None:
         """Hours of a world with everything that may happen: repeats, corrections, JSON, labels of no kind, late ones, gaps."""
-        dice = self.dice
+        rng = self.rng
         for _ in range(hours):
             self.clock.advance(HOUR)
             self.now_s += HOUR
             self.mark()
             for n in range(3):
-                name, unit = dice.choice(NAMES), f"u{dice.randrange(20)}"
-                at_s = self.now_s - dice.choice((0, 9 * HOUR, 9 * HOUR, 30 * HOUR))
-                inputs = {"x": dice.choice((None, 1, 2.5, dice.random())), "place": f"p{dice.randrange(4)}"}
-                ident, is_json = f"r{dice.randrange(10**6)}", dice.random() < 0.2
+                name, unit = rng.choice(NAMES), f"u{rng.randrange(20)}"
+                at_s = self.now_s - rng.choice((0, 9 * HOUR, 9 * HOUR, 30 * HOUR))
+                inputs = {"x": rng.choice((None, 1, 2.5, rng.random())), "place": f"p{rng.randrange(4)}"}
+                ident, is_json = f"r{rng.randrange(10**6)}", rng.random() < 0.2
                 self.put("inference.requests", unit, PredictionRequested(name, inputs, unit), at_s, ident, json=is_json)
-                label = dice.choice(("cat", "dog", "owl", "owl", "cow"))
-                named = ident if dice.random() < 0.4 else None
-                known_s = min(at_s + dice.choice((-60.0, HOUR, 5 * HOUR, 9 * HOUR)), self.now_s)
-                own = f"o{dice.randrange(10**6)}"
+                label = rng.choice(("cat", "dog", "owl", "owl", "cow"))
+                named = ident if rng.random() < 0.4 else None
+                known_s = min(at_s + rng.choice((-60.0, HOUR, 5 * HOUR, 9 * HOUR)), self.now_s)
+                own = f"o{rng.randrange(10**6)}"
                 self.put(
                     "inference.outcomes", unit, OutcomeObserved(name, unit, label, named), known_s, own, json=is_json
                 )
-                if dice.random() < 0.2:
+                if rng.random() < 0.2:
                     fixed = OutcomeObserved(name, unit, "dog", None, own)
                     self.put("inference.outcomes", unit, fixed, min(known_s + HOUR, self.now_s))
                     self.put("inference.outcomes", unit, OutcomeObserved(name, unit, "owl"), known_s, own)
                 seen = Seen(
                     self.now_s - 600 * n,
-                    f"p{dice.randrange(4)}",
-                    f"w{dice.randrange(9)}",
-                    dice.choice((None, 1.5, 4.0)),
+                    f"p{rng.randrange(4)}",
+                    f"w{rng.randrange(9)}",
+                    rng.choice((None, 1.5, 4.0)),
                 )
                 origin = Origin("raw.x.v1", 0, self.count, 0)
-                for _ in range(dice.choice((1, 1, 2))):
+                for _ in range(rng.choice((1, 1, 2))):
                     self.put("seen", seen.place, seen, seen.at, origin=origin)
 
     async def rows(self, kept: Path | None, history_s: float = 10 * DAY, clock_s: float | None = None) -> Rows:
@@ -239,12 +239,12 @@ async def test_rows_are_the_same_bits_with_and_without_what_was_kept_however_tim
     world = await World(seed).begin()
     history_s, back_s = 3 * DAY, 0.0
     for _ in range(10):
-        world.live(world.dice.choice((0, 1, 20, 40)))
-        match world.dice.randrange(6):
+        world.live(world.rng.choice((0, 1, 20, 40)))
+        match world.rng.randrange(6):
             case 0:
-                history_s = world.dice.choice((1, 3, 6)) * DAY
+                history_s = world.rng.choice((1, 3, 6)) * DAY
             case 1:
-                back_s = world.dice.choice((0, 2)) * DAY
+                back_s = world.rng.choice((0, 2)) * DAY
         clock_s = world.now_s - back_s
         kept = await world.rows(tmp_path, history_s, clock_s)
         assert bits(kept) == bits(await world.rows(None, history_s, clock_s))

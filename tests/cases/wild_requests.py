@@ -28,7 +28,7 @@ from headrace.project import Category, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project
 
 DEPLOYMENT = Deployment(
-    "delay", unit="flight", inputs=[Number("miles"), Category("carrier", nullable=True)], ladder=[prior(0.26)]
+    "delay", unit="flight", inputs=[Number("miles"), Category("carrier", nullable=True)], fallback=[prior(0.26)]
 )
 PROJECT = compile_project(Project("p", [DEPLOYMENT, Deployment("bare", unit="id", inputs=[])]))
 ALLOWED = {*range(200, 300), *range(400, 500), 503, 504}
@@ -56,126 +56,124 @@ METHODS = ["POST", "GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", 
 NAMES = ["inputs", "outputs", "parameters", "id", "rows", "instances", "unit", "at", "deadline_ms", "ready", "name"]
 
 
-def wild(dice: random.Random) -> str:
-    return dice.choice(WILD)
+def wild(rng: random.Random) -> str:
+    return rng.choice(WILD)
 
 
-def tensor(dice: random.Random) -> str:
+def tensor(rng: random.Random) -> str:
     fields = {
-        "name": dice.choice(['"miles"', '"carrier"', '"flight"', '"x"', wild(dice)]),
-        "shape": dice.choice(["[1]", "[2]", "[2,2]", "[0]", "[1,1]", "[-1]", "[]", wild(dice)]),
-        "datatype": dice.choice(['"FP64"', '"BYTES"', '"INT64"', '"BOOL"', '"BF16"', '"FP128"', wild(dice)]),
-        "data": dice.choice(["[1]", '["a"]', "[[1,2,3],[4]]", "[[[[1]]]]", "[1,2]", wild(dice)]),
-        "parameters": dice.choice(
-            ["null", "{}", f'{{"binary_data_size": {dice.choice(["8", "-1", "1e9", wild(dice)])}}}']
+        "name": rng.choice(['"miles"', '"carrier"', '"flight"', '"x"', wild(rng)]),
+        "shape": rng.choice(["[1]", "[2]", "[2,2]", "[0]", "[1,1]", "[-1]", "[]", wild(rng)]),
+        "datatype": rng.choice(['"FP64"', '"BYTES"', '"INT64"', '"BOOL"', '"BF16"', '"FP128"', wild(rng)]),
+        "data": rng.choice(["[1]", '["a"]', "[[1,2,3],[4]]", "[[[[1]]]]", "[1,2]", wild(rng)]),
+        "parameters": rng.choice(
+            ["null", "{}", f'{{"binary_data_size": {rng.choice(["8", "-1", "1e9", wild(rng)])}}}']
         ),
     }
-    kept = {name: value for name, value in fields.items() if dice.random() < 0.9}
+    kept = {name: value for name, value in fields.items() if rng.random() < 0.9}
     return "{" + ",".join(f'"{name}":{value}' for name, value in kept.items()) + "}"
 
 
-def document(dice: random.Random) -> str:
+def document(rng: random.Random) -> str:
     """JSON that is nearly a request, in one of the dialects."""
     values = {
-        "inputs": dice.choice(
+        "inputs": rng.choice(
             [
-                f"[{','.join(tensor(dice) for _ in range(dice.randint(0, 4)))}]",
-                f'{{"miles": {wild(dice)}, "carrier": {wild(dice)}}}',
-                wild(dice),
+                f"[{','.join(tensor(rng) for _ in range(rng.randint(0, 4)))}]",
+                f'{{"miles": {wild(rng)}, "carrier": {wild(rng)}}}',
+                wild(rng),
             ]
         ),
-        "instances": dice.choice([f"[{wild(dice)}]", f"[[{wild(dice)},{wild(dice)}]]", f'[{{"flight":{wild(dice)}}}]']),
-        "rows": dice.choice([f'[{{"inputs": {{"miles": {wild(dice)}}}, "at": {wild(dice)}}}]', wild(dice)]),
-        "parameters": dice.choice(
+        "instances": rng.choice([f"[{wild(rng)}]", f"[[{wild(rng)},{wild(rng)}]]", f'[{{"flight":{wild(rng)}}}]']),
+        "rows": rng.choice([f'[{{"inputs": {{"miles": {wild(rng)}}}, "at": {wild(rng)}}}]', wild(rng)]),
+        "parameters": rng.choice(
             [
                 "null",
-                f'{{"{dice.choice(["at", "unit", "deadline_ms", "binary_data_output"])}": {wild(dice)}}}',
-                wild(dice),
+                f'{{"{rng.choice(["at", "unit", "deadline_ms", "binary_data_output"])}": {wild(rng)}}}',
+                wild(rng),
             ]
         ),
-        "outputs": dice.choice(
-            ["null", '[{"name":"score"}]', '[{"name":"score"},{"name":"score"}]', f"[{wild(dice)}]"]
-        ),
-        "deadline_ms": dice.choice(["50", wild(dice)]),
+        "outputs": rng.choice(["null", '[{"name":"score"}]', '[{"name":"score"},{"name":"score"}]', f"[{wild(rng)}]"]),
+        "deadline_ms": rng.choice(["50", wild(rng)]),
     }
-    chosen = [name for name in NAMES if dice.random() < 0.35]
-    return "{" + ",".join(f'"{name}":{values.get(name, wild(dice))}' for name in chosen) + "}"
+    chosen = [name for name in NAMES if rng.random() < 0.35]
+    return "{" + ",".join(f'"{name}":{values.get(name, wild(rng))}' for name in chosen) + "}"
 
 
-def a_body(dice: random.Random) -> bytes:
-    kind = dice.random()
+def a_body(rng: random.Random) -> bytes:
+    kind = rng.random()
     if kind < 0.7:
-        return document(dice).encode("latin-1")[:70_000]
+        return document(rng).encode("latin-1")[:70_000]
     if kind < 0.8:
-        return binary(dice)
+        return binary(rng)
     if kind < 0.9:
-        return mutated(json.dumps(GOOD).encode(), dice)
-    return dice.randbytes(dice.choice([0, 1, 10, 1000, 66_000]))
+        return mutated(json.dumps(GOOD).encode(), rng)
+    return rng.randbytes(rng.choice([0, 1, 10, 1000, 66_000]))
 
 
-def binary(dice: random.Random) -> bytes:
-    size = dice.choice([0, 3, 8, 9, 16, 2**31, 2**70])
-    head = {"name": "miles", "shape": [dice.choice([1, 2, 10**9])], "datatype": dice.choice(["FP64", "BYTES", "BOOL"])}
+def binary(rng: random.Random) -> bytes:
+    size = rng.choice([0, 3, 8, 9, 16, 2**31, 2**70])
+    head = {"name": "miles", "shape": [rng.choice([1, 2, 10**9])], "datatype": rng.choice(["FP64", "BYTES", "BOOL"])}
     told = json.dumps({"inputs": [head | {"parameters": {"binary_data_size": size}}]}).encode()
-    tail = dice.choice(
+    tail = rng.choice(
         [struct.pack("<d", float("nan")), b"\xff" * 8, b"\x01\x00\x00\x00\xff\x00\x00\x00", b"", bytes(17)]
     )
     return told + tail
 
 
-def mutated(good: bytes, dice: random.Random) -> bytes:
+def mutated(good: bytes, rng: random.Random) -> bytes:
     found = bytearray(good)
-    for _ in range(dice.randint(1, 6)):
-        at = dice.randrange(len(found) + 1)
-        match dice.randrange(3):
+    for _ in range(rng.randint(1, 6)):
+        at = rng.randrange(len(found) + 1)
+        match rng.randrange(3):
             case 0:
-                found[at:at] = dice.randbytes(dice.randint(1, 4))
+                found[at:at] = rng.randbytes(rng.randint(1, 4))
             case 1:
-                del found[at : at + dice.randint(1, 5)]
+                del found[at : at + rng.randint(1, 5)]
             case _:
-                found[at : at + 1] = dice.randbytes(1)
+                found[at : at + 1] = rng.randbytes(1)
     return bytes(found)
 
 
-def packed(body: bytes, dice: random.Random) -> tuple[str, bytes]:
-    match dice.randrange(6):
+def packed(body: bytes, rng: random.Random) -> tuple[str, bytes]:
+    match rng.randrange(6):
         case 0:
-            return "gzip", gzip.compress(bytes(30_000_000)) if dice.random() < 0.1 else gzip.compress(body)
+            return "gzip", gzip.compress(bytes(30_000_000)) if rng.random() < 0.1 else gzip.compress(body)
         case 1:
-            return "deflate", zlib.compress(body)[: dice.choice([3, 10**9])]
+            return "deflate", zlib.compress(body)[: rng.choice([3, 10**9])]
         case 2:
-            return dice.choice(["br", "gzip, gzip", "é", "x" * 5000, "gzip"]), body
+            return rng.choice(["br", "gzip, gzip", "é", "x" * 5000, "gzip"]), body
         case _:
             return "", body
 
 
-def a_request(dice: random.Random) -> bytes:
+def a_request(rng: random.Random) -> bytes:
     """One request as bytes; its connection is closed after it."""
-    path = dice.choice(PATHS)
+    path = rng.choice(PATHS)
     usual = "POST" if path.endswith(("infer", "predict", "index")) else "GET"
-    method = usual if dice.random() < 0.85 else dice.choice(METHODS)
-    path = path.replace("{}", dice.choice(PARTS)) + dice.choice(["", "", "", "?", "?a=b", "?" + "%" * 100, "?é", "#x"])
-    encoding, body = packed(a_body(dice), dice)
+    method = usual if rng.random() < 0.85 else rng.choice(METHODS)
+    path = path.replace("{}", rng.choice(PARTS)) + rng.choice(["", "", "", "?", "?a=b", "?" + "%" * 100, "?é", "#x"])
+    encoding, body = packed(a_body(rng), rng)
     host = (
         "x"
-        if dice.random() < 0.8
-        else dice.choice(["[", "é", "", "a b", "x" * 5000, "[::1]:99999999", "x:y", "http://x"])
+        if rng.random() < 0.8
+        else rng.choice(["[", "é", "", "a b", "x" * 5000, "[::1]:99999999", "x:y", "http://x"])
     )
     headers = [("Host", host), ("Connection", "close"), *([("Content-Encoding", encoding)] if encoding else [])]
-    headers += a_few_headers(dice)
-    if dice.random() < 0.9:
+    headers += a_few_headers(rng)
+    if rng.random() < 0.9:
         headers.append(("Content-Length", str(len(body))))
-    elif dice.random() < 0.5:
-        headers.append(("Content-Length", dice.choice(["-1", "x", "9" * 30, "0", "3", str(len(body) // 2)])))
+    elif rng.random() < 0.5:
+        headers.append(("Content-Length", rng.choice(["-1", "x", "9" * 30, "0", "3", str(len(body) // 2)])))
     else:
         headers.append(("Transfer-Encoding", "chunked"))
-        body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if dice.random() < 0.7 else body
+        body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if rng.random() < 0.7 else body
     head = f"{method} {path or '/'} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers) + "\r\n"
     whole = head.encode("utf-8", "surrogatepass") + body
-    return mutated(whole, dice) if dice.random() < 0.1 else whole
+    return mutated(whole, rng) if rng.random() < 0.1 else whole
 
 
-def a_few_headers(dice: random.Random) -> Iterator[tuple[str, str]]:
+def a_few_headers(rng: random.Random) -> Iterator[tuple[str, str]]:
     offers = {
         "Inference-Header-Content-Length": ["0", "5", "-1", "²", "9" * 50, "x", "70000"],
         "Idempotency-Key": ["k", "", "\t", "x" * 500, "x" * 60_000, "é", "a/b", "k\x7f"],
@@ -188,9 +186,9 @@ def a_few_headers(dice: random.Random) -> Iterator[tuple[str, str]]:
         "X-Many": ["y"] * 1,
     }
     for name, values in offers.items():
-        if dice.random() < 0.15:
-            yield name, dice.choice(values)
-    if dice.random() < 0.02:
+        if rng.random() < 0.15:
+            yield name, rng.choice(values)
+    if rng.random() < 0.02:
         yield from ((f"X-{n}", "y" * 50) for n in range(1000))
 
 
@@ -204,12 +202,12 @@ class Fuzzer:
     slowest_s: float = 0.0
 
     async def run(self, seed: int) -> None:
-        dice = random.Random(seed)
+        rng = random.Random(seed)
         while time.monotonic() < self.until_s:
-            made = a_request(dice)
+            made = a_request(rng)
             began_s = time.monotonic()
             try:
-                answer = await asyncio.wait_for(said(self.port, made, ends=dice.random() < 0.1), 40)
+                answer = await asyncio.wait_for(said(self.port, made, ends=rng.random() < 0.1), 40)
             except TimeoutError:
                 pytest.fail(f"no answer within 40 s to {made[:3000]!r}")
             self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)

@@ -29,8 +29,8 @@ def test_in_every_act_requests_are_answered_in_time_and_the_champion_comes_back_
     assert set(outcomes) == {*ACTS, "load"}, ran.stderr
     assert {name: found["faults"] for name, found in outcomes.items() if found["faults"]} == {}
     assert ran.returncode == 0
-    for name, rung in ACTS.items():
-        assert outcomes[name]["answers"][rung] > 0
+    for name, step in ACTS.items():
+        assert outcomes[name]["answers"][step] > 0
     for name in ("raises", "nan", "hangs"):
         assert "BreakerOpen" in outcomes[name]["alerts"]
     assert "Overload" in outcomes["load"]["alerts"]

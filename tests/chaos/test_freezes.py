@@ -45,7 +45,7 @@ SPEED = "7200"
 
 PLAIN = """
 from headrace.project import Deployment, Number, Project, prior
-project = Project("plain", [Deployment("plain", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)])])
+project = Project("plain", [Deployment("plain", unit="thing", inputs=[Number("x")], fallback=[prior(0.5)])])
 """
 
 

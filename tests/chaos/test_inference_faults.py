@@ -29,8 +29,8 @@ PROJECT = compile_project(
     Project(
         "faults",
         [
-            Deployment("fast", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)], answer="fast"),
-            Deployment("committed", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)]),
+            Deployment("fast", unit="thing", inputs=[Number("x")], fallback=[prior(0.5)], answer="fast"),
+            Deployment("committed", unit="thing", inputs=[Number("x")], fallback=[prior(0.5)]),
         ],
     )
 )

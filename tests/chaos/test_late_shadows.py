@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(550)]
 
 PROJECT = compile_project(
     Project(
-        "shadows", [Deployment("shadowed", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)], time_limit=20.0)]
+        "shadows", [Deployment("shadowed", unit="thing", inputs=[Number("x")], fallback=[prior(0.5)], time_limit=20.0)]
     )
 )
 NAME, CHAMPION, SHADOW = "shadowed", 1, 2

@@ -43,7 +43,7 @@ class Pulse(msgspec.Struct):
 pulses = Source("pulses", event=Pulse, event_time="at", key="machine")
 pulse = FeatureView("pulse", source=pulses, entity="machine", features={"load_3h": Mean("load", "3h"), "count_1h": Count("1h")})
 soak = Deployment("soak", unit="job", inputs=[Number("size", 0, 1), Key("machine")], features=[pulse.by("machine")],
-    settle="15m", label=Binary("fails", horizon="36h"), monitoring=[PageHinkley("log_loss")], ladder=[prior(0.3)])
+    feature_delay="15m", label=Binary("fails", horizon="36h"), monitoring=[PageHinkley("log_loss")], fallback=[prior(0.3)])
 project = Project("soak", [soak], sources=[pulses], views=[pulse])
 """
 
@@ -59,7 +59,7 @@ class Pulse(msgspec.Struct):
 async def load(installation: "Installation", seconds: float) -> int:
     """Requests, pulses, and the outcomes of a day before, at a steady rate; how many requests were sent."""
     topics = topics_of(Settings())
-    dice = random.Random(7)
+    rng = random.Random(7)
     waiting: deque[tuple[float, str]] = deque()
     sent, began_s = 0, time.monotonic()
     async with installation.log() as log:
@@ -68,17 +68,17 @@ async def load(installation: "Installation", seconds: float) -> int:
             outs, now_s = [], FROM_S + passed_s * SPEED
             for number in range(sent, int(passed_s * PER_S)):
                 unit, machine = f"job-{number}", f"machine-{number % 20}"
-                request = PredictionRequested("soak", {"size": dice.random(), "machine": machine})
+                request = PredictionRequested("soak", {"size": rng.random(), "machine": machine})
                 outs.append(out(topics.name("inference.requests"), unit, request, Envelope(unit, "", "soak", now_s)))
                 waiting.append((now_s + DAY_S, unit))
                 if number % 4 == 0:
-                    event = Pulse(machine, dice.random(), now_s)
+                    event = Pulse(machine, rng.random(), now_s)
                     pulse = out(topics.of_source("pulses"), machine, event, Envelope(f"p-{number}", "", "soak", now_s))
                     outs.append(pulse)
                 sent += 1
             while waiting and waiting[0][0] <= now_s:
                 known_s, unit = waiting.popleft()
-                label = OutcomeObserved("soak", unit, float(dice.random() < 0.3))
+                label = OutcomeObserved("soak", unit, float(rng.random() < 0.3))
                 outs.append(
                     out(topics.name("inference.outcomes"), unit, label, Envelope(f"o-{unit}", "", "soak", known_s))
                 )

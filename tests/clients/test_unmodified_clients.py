@@ -46,7 +46,7 @@ def test_kserve_asks_in_v2_and_in_v1(stack: Any, environment: Environments) -> N
         "model_ready": [True, False],
         "id": "mine",
         "scores": [scores, scores],
-        "rung": "champion",
+        "step": "champion",
     }
     assert (told["v1"]["live"], told["v1"]["model_ready"], told["v1"]["scores"]) == (True, True, scores)
     assert "1..256 rows" in told["v1"]["error"]

@@ -31,7 +31,7 @@ def build(signature):
 
 def declared(name, columns):
     return Deployment(name, unit="row", inputs=[Number(f"x{{n}}") for n in range(columns)], label=Binary("label", horizon="1d"),
-        training=Training(build, first_after="8d"), monitoring=[LossChange()], retraining=Retraining(), ladder=[prior(0.5)])
+        training=Training(build, first_after="8d"), monitoring=[LossChange()], retraining=Retraining(), fallback=[prior(0.5)])
 
 
 project = Project("streams", deployments=[declared(name, columns) for name, columns in COLUMNS.items()])
@@ -57,9 +57,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         assert found.run("down").returncode == 0
 
 
-def log_loss(labels: np.ndarray, shares: np.ndarray) -> float:
-    shares = np.clip(shares, 1e-15, 1 - 1e-15)
-    return float(-(labels * np.log(shares) + (1 - labels) * np.log(1 - shares)).mean())
+def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    probabilities = np.clip(probabilities, 1e-15, 1 - 1e-15)
+    return float(-(labels * np.log(probabilities) + (1 - labels) * np.log(1 - probabilities)).mean())
 
 
 def alike(stream: Stream, rows: int, asked: slice) -> float:

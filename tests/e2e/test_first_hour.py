@@ -69,7 +69,7 @@ def test_a_model_of_ones_own_is_served_by_the_readme_alone(shell: Shell) -> None
     assert shell.json("model", "register", "model.skops", "--deployment", "my-model")["version"] == 1
     answer = shell.json("predict", "my-model", *IRIS)["answer"]
     assert answer["type"] == "served"
-    assert answer["score"]["classes"][0] > 0.9
+    assert answer["score"]["probabilities"][0] > 0.9
 
 
 def test_a_decision_is_explained_and_made_again_from_the_log_alone(shell: Shell) -> None:
@@ -96,7 +96,7 @@ def test_http_says_the_same_as_kafka(shell: Shell) -> None:
     )
     with urllib.request.urlopen(request, timeout=20) as response:
         outputs = {found["name"]: found["data"] for found in json.load(response)["outputs"]}
-    assert outputs["classes"] == shell.json("predict", "my-model", *IRIS)["answer"]["score"]["classes"]
+    assert outputs["probabilities"] == shell.json("predict", "my-model", *IRIS)["answer"]["score"]["probabilities"]
 
 
 def test_a_missing_input_gets_a_decision_that_names_it_and_a_script_sees_that_it_failed(shell: Shell) -> None:

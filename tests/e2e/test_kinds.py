@@ -46,9 +46,9 @@ def softmax(signature):
 
 LEARNS = dict(history="60d", holdout="10d", embargo="2h", first_after="365d", min_rows=100)
 progress = Deployment("progress", unit="patient", inputs=[Number(f"x{n}", -1, 1) for n in range(10)],
-    label=Regression("progress", 0, 400, "2h"), ladder=[prior(150.0)], training=Training(ridge, **LEARNS), monitoring=[PageHinkley()])
+    label=Regression("progress", 0, 400, "2h"), fallback=[prior(150.0)], training=Training(ridge, **LEARNS), monitoring=[PageHinkley()])
 digit = Deployment("digit", unit="picture", inputs=[Number(f"x{n}", 0, 16) for n in range(16)],
-    label=Multiclass("digit", NAMES, "2h"), ladder=[prior(dict.fromkeys(NAMES, 0.2))], training=Training(softmax, **LEARNS),
+    label=Multiclass("digit", NAMES, "2h"), fallback=[prior(dict.fromkeys(NAMES, 0.2))], training=Training(softmax, **LEARNS),
     monitoring=[PageHinkley()])
 watched = Deployment("watched", unit="patient", inputs=[Number(f"x{n}", -1, 1) for n in range(10)])
 project = Project("kinds", deployments=[progress, digit, watched])
@@ -153,7 +153,7 @@ def over_http(shell: Shell, deployment: str, row: Sequence[float]) -> dict[str, 
 def test_a_number_is_trained_served_switched_and_watched(shell: Shell) -> None:
     rows, labels = diabetes()
     first = shell.json("predict", "progress", *words(rows[0]))
-    assert (first["answer"]["score"]["value"], first["label"], first["shares"]) == (150.0, None, {})
+    assert (first["answer"]["score"]["value"], first["label"], first["probabilities"]) == (150.0, None, {})
     asyncio.run(play(shell.state["bootstrap_servers"], "progress", rows, labels))
     shell.until(lambda: len(windows(shell, "progress")) >= 35, 400.0)
     by_prior = windows(shell, "progress")[0]
@@ -175,7 +175,7 @@ def test_a_number_is_trained_served_switched_and_watched(shell: Shell) -> None:
 def test_five_classes_are_trained_served_switched_and_watched_by_name(shell: Shell) -> None:
     rows, labels = digits()
     first = shell.json("predict", "digit", *words(rows[0]))
-    assert first["shares"] == dict.fromkeys(NAMES, 0.2)
+    assert first["probabilities"] == dict.fromkeys(NAMES, 0.2)
     asyncio.run(play(shell.state["bootstrap_servers"], "digit", rows, labels))
     shell.until(lambda: len(windows(shell, "digit")) >= 35, 400.0)
     by_prior = windows(shell, "digit")[0]
@@ -185,7 +185,7 @@ def test_five_classes_are_trained_served_switched_and_watched_by_name(shell: She
     assert figures["holdout_accuracy"] > 0.85
     answer = over_http(shell, "digit", rows[4])
     assert (answer["outcome"], answer["label"], answer["version"], answer["value"]) == ("served", labels[4], 1, None)
-    assert list(answer["shares"]) == list(NAMES)
+    assert list(answer["probabilities"]) == list(NAMES)
     trained(shell, "digit", 2)
     assert over_http(shell, "digit", rows[4])["version"] == 2
     said = shell.run("predict", "digit", *words(rows[4])).stdout

@@ -28,8 +28,8 @@ SPEED = ("--speed", "10000")
 PROJECT = """
 from headrace.project import Binary, Deployment, Number, Project, prior
 
-steps = Deployment("steps", unit="row", inputs=[Number("x0"), Number("x1")], label=Binary("label", horizon="1d"), ladder=[prior(0.5)],
-    cohort="6h")
+steps = Deployment("steps", unit="row", inputs=[Number("x0"), Number("x1")], label=Binary("label", horizon="1d"), fallback=[prior(0.5)],
+    evaluation_window="6h")
 project = Project("steps", deployments=[steps])
 """
 MODEL = """
@@ -44,9 +44,9 @@ skops.io.dump(LogisticRegression().fit(rows, rows[:, 0] + rows[:, 1] > 0), "step
 
 def stream() -> Stream:
     """What the model has learned, then for ten windows its contrary, then again what it has learned."""
-    dice = np.random.default_rng(5)
-    inputs = dice.normal(size=(ROWS, 2))
-    labels = inputs.sum(axis=1) + 0.3 * dice.normal(size=ROWS) > 0
+    rng = np.random.default_rng(5)
+    inputs = rng.normal(size=(ROWS, 2))
+    labels = inputs.sum(axis=1) + 0.3 * rng.normal(size=ROWS) > 0
     labels[WORSE_FROM:BETTER_FROM] ^= True
     return Stream("steps", inputs, labels.astype(float))
 
@@ -109,7 +109,7 @@ def whoever_is_on_call_reads_it(shell: Shell) -> None:
     (alert,) = worse_alerts(shell)
     assert (alert["about"], alert["command"]) == ("deployment=steps about=version 1", "headrace explain steps")
     found = shell.until(lambda: scored_along(shell, f"row-{BETTER_FROM - 1}"), 60.0)
-    assert (found["answer"]["kind"], found["answer"]["rung"], found["answer"]["value"]) == ("fell back", "prior", 0.5)
+    assert (found["answer"]["kind"], found["answer"]["step"], found["answer"]["value"]) == ("fell back", "prior", 0.5)
     assert found["answer"]["reason"].startswith(f"champion (version 1): {why}")
     for steps in (found["why_this_version"], shell.json("explain", "steps")["why_this_version"]):
         told = {step["what"]: step["said"] for step in steps}

@@ -58,7 +58,7 @@ visited = Source("visited", event=Visit, event_time="came_at", key="place")
 VIEWS
 views = [found for found in (globals().get("visits"), globals().get("spent")) if found is not None]
 guess = Deployment("guess", unit="thing", inputs=[Number("x"), Key("place")], features=[view.by("place") for view in views],
-    label=Binary("yes", horizon="1h"), cohort="1h", ladder=[prior(0.5)],
+    label=Binary("yes", horizon="1h"), evaluation_window="1h", fallback=[prior(0.5)],
     training=Training(build, history="30d", holdout="12h", embargo="1h", first_after="3650d", min_rows=500),
     gates=[beats_prior(), not_worse_than_champion(0.3)])
 project = Project("views", deployments=[guess], sources=[visited], views=views)
@@ -168,7 +168,7 @@ class Traffic:
             await asyncio.gather(flowing, return_exceptions=True)
 
     def row(self, ident: str, looks_up: tuple[int, int | None]) -> list[float]:
-        """The row of a request by hand: of a place's visits, those of whole panes before its instant less `settle`."""
+        """The row of a request by hand: of a place's visits, those of whole panes before its instant less `feature_delay`."""
         at_s, x, place = self.asked[ident]
         edge_s = math.floor((at_s - SETTLE_S) / PANE_S) * PANE_S
         counted, averaged = looks_up
@@ -296,7 +296,7 @@ def rows_are_right(traffic: Traffic, decisions: list[DecisionMade], versions: li
         if isinstance(answer, Served):
             assert answer.score.version == stage + 1
         else:
-            assert answer.rung == "prior"
+            assert answer.step == "prior"
             assert "no version yet" in answer.reason or "any more" in answer.reason or "have changed" in answer.reason
         counts[stage, type(answer).__name__] += 1
     print("answers by definition:", dict(sorted(counts.items())))

@@ -94,7 +94,9 @@ def served(world: World, tables: dict[str, EventTable], day: int, later_s: float
     at_s = np.array([a.at_s for a in asked]) + later_s
     entities = [entities_of(DEPLOYMENT, a.inputs) for a in asked]
     parts = [
-        as_of(plan, tables[plan.view.source], [e[plan.view.name] for e in entities], at_s, DEPLOYMENT.settle_s).values
+        as_of(
+            plan, tables[plan.view.source], [e[plan.view.name] for e in entities], at_s, DEPLOYMENT.feature_delay_s
+        ).values
         for plan in PLANS
     ]
     # NB: what the views are not looked at for is there all the same: a row is known by how long it is.

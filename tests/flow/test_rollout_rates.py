@@ -16,15 +16,15 @@ MOST = int(binom.ppf(0.999, RUNS, 0.05))
 @pytest.fixture(scope="module")
 def traffic() -> Traffic:
     """Twenty days of 40 requests an hour by day; storms of nine hours make half of what goes out late, and both versions see them half."""
-    dice = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     hours = np.arange(20 * 24)
     sizes = np.where(hours % 24 < 18, 40, 0)
-    storm = (dice.random(len(hours) // 8 + 1) < 0.25).repeat(8)[: len(hours)]
-    at_s = (np.repeat(hours, sizes) + dice.random(sizes.sum())) * 3600
-    late = np.repeat(np.where(storm, 0.6, 0.2), sizes) + dice.normal(0, 0.12, len(at_s))
-    labels = (dice.random(len(at_s)) < late).astype(float)
-    new, control = (np.clip(late + dice.normal(0, 0.1, len(at_s)), 0.02, 0.98) for _ in range(2))
-    return Traffic(at_s, dice.uniform(1, 12, len(at_s)) * 3600, labels, new, control)
+    storm = (rng.random(len(hours) // 8 + 1) < 0.25).repeat(8)[: len(hours)]
+    at_s = (np.repeat(hours, sizes) + rng.random(sizes.sum())) * 3600
+    late = np.repeat(np.where(storm, 0.6, 0.2), sizes) + rng.normal(0, 0.12, len(at_s))
+    labels = (rng.random(len(at_s)) < late).astype(float)
+    new, control = (np.clip(late + rng.normal(0, 0.1, len(at_s)), 0.02, 0.98) for _ in range(2))
+    return Traffic(at_s, rng.uniform(1, 12, len(at_s)) * 3600, labels, new, control)
 
 
 def count(outcome: Outcome) -> int:
@@ -36,8 +36,8 @@ def test_the_same_version_on_different_units_is_seldom_rolled_back_and_a_repeate
 ) -> None:
     same = Traffic(traffic.at_s, traffic.lag_s, traffic.labels, traffic.new, traffic.new)
     assert count(roll_out(same, runs=RUNS, days=7 * WEEKS, seed=2)) <= MOST
-    dice = np.random.default_rng(3)
-    naive = naive_arms(dice, same, draw_hours(dice, RUNS, 7 * WEEKS, same.days))
+    rng = np.random.default_rng(3)
+    naive = naive_arms(rng, same, draw_hours(rng, RUNS, 7 * WEEKS, same.days))
     assert np.isfinite(naive).sum() > 2 * MOST
 
 

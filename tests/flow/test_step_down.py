@@ -50,8 +50,8 @@ class Flow:
     def __init__(self, log: MemoryLog, label: LabelKind) -> None:
         self.log, self.topics, self.classes = log, Topics.load(""), NAMES if label is FIVE else ()
         self.codec, self.asked = Codec(self.topics), 0
-        rung = prior(dict.fromkeys(NAMES, 0.2)) if self.classes else prior(0.5)
-        deployment = Deployment("d", "u", [Number("x")], label=label, ladder=[rung], cohort="1h")
+        step = prior(dict.fromkeys(NAMES, 0.2)) if self.classes else prior(0.5)
+        deployment = Deployment("d", "u", [Number("x")], label=label, fallback=[step], evaluation_window="1h")
         self.project: ProjectDefinition = compile_project(Project("p", [deployment]))
 
     async def set_up(self) -> None:

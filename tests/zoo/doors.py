@@ -20,13 +20,13 @@ async def by_http(web: httpx.AsyncClient, kept: Kept, inputs: Inputs) -> np.ndar
     answer = await web.post(f"/v1/deployments/{kept.exhibit.name}/predict", json={"rows": rows, "deadline_ms": 30_000})
     assert answer.status_code == 200, answer.text[:500]
     predictions = answer.json()["rows"]
-    return _scores(kept, [(found["outcome"], found.get("value"), found.get("shares")) for found in predictions])
+    return _scores(kept, [(found["outcome"], found.get("value"), found.get("probabilities")) for found in predictions])
 
 
 async def by_client(client: AsyncClient, kept: Kept, inputs: Inputs) -> np.ndarray:
     """`predict_many`, over HTTP or over Kafka."""
     found: list[Prediction] = await client.predict_many(kept.exhibit.name, list(inputs), deadline_s=30)
-    return _scores(kept, [(one.outcome, one.value, one.shares) for one in found])
+    return _scores(kept, [(one.outcome, one.value, one.probabilities) for one in found])
 
 
 async def by_v2(web: httpx.AsyncClient, kept: Kept, inputs: Inputs) -> np.ndarray:
@@ -51,7 +51,7 @@ async def _by_v2(web: httpx.AsyncClient, kept: Kept, inputs: Inputs, left_out: t
         size = {"binary_data_size": len(raw)}
         kind = "BYTES" if is_text else "FP64"
         tensors.append({"name": field.name, "shape": [len(inputs)], "datatype": kind, "parameters": size})
-    wanted = "classes" if kept.agreed.answers.output == "classes" else "score"
+    wanted = "probabilities" if kept.agreed.answers.output == "classes" else "score"
     head = json.dumps({"inputs": tensors, "parameters": {"deadline_ms": 30_000}}).encode()
     headers = {"Inference-Header-Content-Length": str(len(head))}
     answer = await web.post(f"/v2/models/{kept.exhibit.name}/infer", content=b"".join([head, *parts]), headers=headers)
@@ -74,5 +74,5 @@ def _scores(kept: Kept, answers: Sequence[tuple[str, float | None, Mapping[str, 
     is_many = kept.agreed.answers.output == "classes"
     assert {outcome for outcome, _, _ in answers} == {"served"}
     if is_many:
-        return np.array([[(shares or {})[name] for name in classes] for _, _, shares in answers])
+        return np.array([[(probabilities or {})[name] for name in classes] for _, _, probabilities in answers])
     return np.array([[value] for _, value, _ in answers], np.float64)

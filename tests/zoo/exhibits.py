@@ -129,18 +129,18 @@ CABINS = ["first", "second", "third", "crew"]
 
 def voyage(rows: int = 800) -> Table:
     """Passengers: a number with gaps to come, whole numbers, two columns of words; seeded."""
-    dice = np.random.default_rng(11)
+    rng = np.random.default_rng(11)
     frame = pd.DataFrame(
         {
-            "age": np.round(dice.uniform(0, 80, rows), 1),
-            "month": dice.integers(1, 13, rows).astype(float),
-            "port": np.array(PORTS)[dice.choice(3, rows, p=[0.2, 0.1, 0.7])],
-            "cabin": np.array(CABINS)[dice.choice(4, rows)],
+            "age": np.round(rng.uniform(0, 80, rows), 1),
+            "month": rng.integers(1, 13, rows).astype(float),
+            "port": np.array(PORTS)[rng.choice(3, rows, p=[0.2, 0.1, 0.7])],
+            "cabin": np.array(CABINS)[rng.choice(4, rows)],
         }
     )
     pull = 0.03 * (40 - frame["age"]) + frame["cabin"].map({"first": 1.5, "second": 0.5, "third": -1, "crew": -0.5})
     pull += frame["port"].map({"Cherbourg": 0.8, "Queenstown": 0.0, "Southampton": -0.3}) + 0.1 * (frame["month"] - 6)
-    labels = np.where(dice.random(rows) < 1 / (1 + np.exp(-pull)), "yes", "no")
+    labels = np.where(rng.random(rows) < 1 / (1 + np.exp(-pull)), "yes", "no")
     inputs = [Number("age", 0, 80), Number("month", 1, 12), Category("port"), Category("cabin")]
     return Table(frame, labels, inputs, {"port": PORTS, "cabin": CABINS})
 

@@ -155,7 +155,9 @@ class Bench:
     def player(self) -> Player:
         go = asyncio.Event()
         go.set()
-        return Player(self.log, self.topics, self.schedule, self.applied, partitions=2, settle_s=900.0, hold=go.wait)
+        return Player(
+            self.log, self.topics, self.schedule, self.applied, partitions=2, feature_delay_s=900.0, hold=go.wait
+        )
 
     def report(self, offset: int, at_ms: int = 0, instance: str = "i") -> None:
         requests = [TopicPartition(self.topics.name("inference.requests"), p) for p in (0, 1)]

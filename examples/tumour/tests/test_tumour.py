@@ -19,7 +19,7 @@ def patient(number: int) -> dict[str, float]:
 
 
 def test_only_name_unit_and_inputs_are_declared() -> None:
-    assert (DEPLOYMENT.training, DEPLOYMENT.features, DEPLOYMENT.label, DEPLOYMENT.ladder) == (None, (), None, ())
+    assert (DEPLOYMENT.training, DEPLOYMENT.features, DEPLOYMENT.label, DEPLOYMENT.fallback) == (None, (), None, ())
     assert len(COLUMNS) == 30
 
 

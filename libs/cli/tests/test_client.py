@@ -122,7 +122,7 @@ async def test_a_prediction_is_typed_and_its_request_says_what_was_asked(bench: 
     async with over(bench) as client:
         found = await client.predict("delay", INPUTS, unit="F1", at=datetime(2013, 4, 1, 12, tzinfo=UTC))
     (request,) = await bench.requests()
-    assert (found.value, found.label, found.version, found.rung, found.outcome) == (0.5, 1, 3, "champion", "served")
+    assert (found.value, found.label, found.version, found.step, found.outcome) == (0.5, 1, 3, "champion", "served")
     assert (request.event.unit, request.envelope.time_s) == ("F1", 1_364_817_600.0)
     assert request.event.inputs == INPUTS
 
@@ -144,7 +144,7 @@ async def test_a_fall_back_is_an_answer_and_says_so(bench: Bench, over: Callable
     bench.answer = lambda _: FellBack("prior", "no version yet", Score(0, "", 0.26))
     async with over(bench) as client:
         found = await client.predict("delay", INPUTS)
-    assert (found.outcome, found.rung, found.version, found.reason) == ("fell_back", "prior", None, "no version yet")
+    assert (found.outcome, found.step, found.version, found.reason) == ("fell_back", "prior", None, "no version yet")
 
 
 @both

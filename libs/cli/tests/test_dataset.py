@@ -119,7 +119,7 @@ async def test_rows_hold_inputs_derived_columns_features_with_defaults_and_label
     assert (manifest["rows"], manifest["labelled"]) == (4, 4)
     assert rows["unit"].to_list() == ["u0", "u1", "u2", "u3"]
     assert rows["kilo_miles"].to_list() == [1.5] * 4
-    # At +1h with 15 minutes of settle: landings 1, 2 and 4 (delays 1, 2, 4) of AA lie in complete panes.
+    # At +1h with 15 minutes of feature delay: landings 1, 2 and 4 (delays 1, 2, 4) of AA lie in complete panes.
     assert rows["carrier.mean"][0] == np.float32(7 / 3)
     assert rows["label"].to_list() == [0.0, 1.0, 0.0, 1.0]
 

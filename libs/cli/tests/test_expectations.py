@@ -21,9 +21,9 @@ def deployment(rollout: Canary | BlueGreen) -> DeploymentDefinition:
 
 
 def pairs(noise: float) -> list[tuple[float, float]]:
-    dice = np.random.default_rng(0)
-    new = dice.beta(2, 5, 300)
-    return list(zip(new.tolist(), np.clip(new + dice.normal(0, noise, 300), 0.01, 0.99).tolist(), strict=True))
+    rng = np.random.default_rng(0)
+    new = rng.beta(2, 5, 300)
+    return list(zip(new.tolist(), np.clip(new + rng.normal(0, noise, 300), 0.01, 0.99).tolist(), strict=True))
 
 
 def test_without_a_shadow_only_the_least_is_told() -> None:

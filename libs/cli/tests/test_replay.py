@@ -26,7 +26,7 @@ def declared(**changes: object) -> DeploymentDefinition:
         "unit": "rider",
         "inputs": [Number("x", 0, 10), Category("city", nullable=True)],
         "label": Binary("late", "1h"),
-        "ladder": [prior(0.5)],
+        "fallback": [prior(0.5)],
     } | changes
     return compile_project(Project("p", [Deployment("d", **fields)])).deployment("d")
 
@@ -142,9 +142,9 @@ def test_ids_follow_from_deployment_file_and_run() -> None:
 
 
 def test_a_set_of_rows_knows_what_it_holds() -> None:
-    rows, dice = Rows(), np.random.default_rng(1)
+    rows, rng = Rows(), np.random.default_rng(1)
     added: set[tuple[int, int]] = set()
-    for shard, number in dice.integers((0, 0), (3, 5000), size=(4000, 2)).tolist():
+    for shard, number in rng.integers((0, 0), (3, 5000), size=(4000, 2)).tolist():
         assert rows.add(shard, number) == ((shard, number) not in added)
         added.add((shard, number))
     assert rows.count == len(added)

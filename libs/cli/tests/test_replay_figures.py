@@ -33,8 +33,8 @@ IDS = Ids("replay-a-", "m")
 COUNT, SWITCHED_AT, DAY_S = 600, 400, 86_400.0
 
 
-def declared(label: Any, ladder: tuple = (prior(0.3),)) -> DeploymentDefinition:
-    deployment = Deployment("d", unit="u", inputs=[Number("x")], label=label, ladder=list(ladder))
+def declared(label: Any, chain: tuple = (prior(0.3),)) -> DeploymentDefinition:
+    deployment = Deployment("d", unit="u", inputs=[Number("x")], label=label, fallback=list(chain))
     return compile_project(Project("p", [deployment])).deployment("d")
 
 
@@ -62,9 +62,9 @@ class Told:
 
 
 def test_two_versions_are_told_before_and_after_a_switch_and_on_the_same_rows() -> None:
-    dice = np.random.default_rng(3)
-    label = dice.integers(0, 2, COUNT).astype(float)
-    one, two = (np.clip(0.5 + pull * (label - 0.5) + dice.normal(0, 0.2, COUNT), 0.01, 0.99) for pull in (0.2, 0.6))
+    rng = np.random.default_rng(3)
+    label = rng.integers(0, 2, COUNT).astype(float)
+    one, two = (np.clip(0.5 + pull * (label - 0.5) + rng.normal(0, 0.2, COUNT), 0.01, 0.99) for pull in (0.2, 0.6))
     told = Told(declared(Binary("late", "2h")))
     told.tell(AliasMoved("d", "champion", 1, None, "the first, before it all"))
     for n in range(COUNT):
@@ -119,20 +119,20 @@ def test_repeats_and_what_is_lost_are_counted_and_others_are_not() -> None:
 
 
 def test_several_classes_and_numbers_are_told_by_their_own_loss() -> None:
-    dice = np.random.default_rng(5)
-    shares = dice.dirichlet([1, 1, 1], 200)
-    label = dice.integers(0, 3, 200)
+    rng = np.random.default_rng(5)
+    probabilities = rng.dirichlet([1, 1, 1], 200)
+    label = rng.integers(0, 3, 200)
     told = Told(declared(Multiclass("kind", ["a", "b", "c"], "2h"), ()))
     for n in range(200):
-        told.row(n + 1, Score(1, "", None, tuple(shares[n])), "abc"[label[n]])
+        told.row(n + 1, Score(1, "", None, tuple(probabilities[n])), "abc"[label[n]])
     (version,) = Figures(told.gathered).report()["versions"]
-    assert version["loss"] == pytest.approx(log_loss(label, shares, labels=[0, 1, 2]))
+    assert version["loss"] == pytest.approx(log_loss(label, probabilities, labels=[0, 1, 2]))
     assert version["auc"] is None
     assert version["prior_loss"] == pytest.approx(
         log_loss(label, np.tile(np.bincount(label) / 200, (200, 1)), labels=[0, 1, 2])
     )
 
-    numbers, said = dice.normal(20, 5, 200), dice.normal(20, 5, 200)
+    numbers, said = rng.normal(20, 5, 200), rng.normal(20, 5, 200)
     told = Told(declared(Regression("degrees", -100, 100, "2h"), ()))
     for n in range(200):
         told.row(n + 1, Score(1, "", said[n]), numbers[n])
@@ -149,7 +149,7 @@ def test_several_classes_are_compared_with_the_prior_that_answers_them() -> None
         told.row(n + 1, Score(0, "", None, (0.5, 0.3, 0.2)), "abc"[n % 2])
     report = Figures(told.gathered).report()
     (stretch,) = report["stretches"]
-    assert report["prior"] == {"value": [0.5, 0.3, 0.2], "from": "the deployment's ladder"}
+    assert report["prior"] == {"value": [0.5, 0.3, 0.2], "from": "the deployment's fallback chain"}
     assert stretch["prior_loss"] == stretch["loss"] == pytest.approx(-(np.log(0.5) + np.log(0.3)) / 2)
 
 

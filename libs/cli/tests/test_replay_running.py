@@ -29,7 +29,7 @@ from headrace_cli.terminal.waiting import NothingMoves
 TOPICS = Topics.load(requests=2)
 IDS = Ids("replay-a-", "headrace-replay/m")
 DEPLOYMENT = compile_project(
-    Project("p", [Deployment("d", unit="u", inputs=[Number("x")], label=Binary("late", "1h"), ladder=[prior(0.5)])])
+    Project("p", [Deployment("d", unit="u", inputs=[Number("x")], label=Binary("late", "1h"), fallback=[prior(0.5)])])
 ).deployment("d")
 EVENTS = [Asked(10.0, 0, 1, "u1", {"x": 1.0}), Asked(20.0, 0, 2, "u2", {}), Known(70.0, 0, 1, "u1", 1.0, (0, 1))]
 ASKED = RetrainRequested("d", "drift", "why", "monitor")

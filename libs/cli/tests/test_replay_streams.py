@@ -94,7 +94,7 @@ PROJECT = compile_project(
                 inputs=[Number("x"), Key("city")],
                 features=[by_ride.by("city"), by_click.by("city")],
                 label=Binary("late", "1h"),
-                ladder=[prior(0.5)],
+                fallback=[prior(0.5)],
             )
         ],
     )

@@ -10,7 +10,7 @@ from headrace_cli.evidence.explain import told
 
 
 def served(**fields: object) -> Prediction:
-    return Prediction(deployment="d", request_id="r", outcome="served", rung="champion", version=3, **fields)  # ty: ignore[invalid-argument-type]  # of every kind
+    return Prediction(deployment="d", request_id="r", outcome="served", step="champion", version=3, **fields)  # ty: ignore[invalid-argument-type]  # of every kind
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def served(**fields: object) -> Prediction:
         (served(value=0.9, label="late"), "[bold]late[/] (probability 0.9) by version 3"),
         (served(value=152.5), "[bold]152.5[/] by version 3"),
         (
-            served(label="owl", shares={"cat": 0.125, "owl": 0.875}),
+            served(label="owl", probabilities={"cat": 0.125, "owl": 0.875}),
             "[bold]owl[/] (owl 0.875, cat 0.125) by version 3",
         ),
     ],
@@ -50,7 +50,11 @@ def test_what_is_no_answer_is_an_error_with_its_reason(
 def test_a_decision_is_explained_with_the_names_of_its_classes() -> None:
     answer = FellBack("prior", "no version yet", Score(0, "", None, (0.25, 0.75)))
     found = told(answer, OutputKind("classes", ("cat", "dog")))
-    assert (found["label"], found["shares"], found["reason"]) == ("dog", {"cat": 0.25, "dog": 0.75}, "no version yet")
+    assert (found["label"], found["probabilities"], found["reason"]) == (
+        "dog",
+        {"cat": 0.25, "dog": 0.75},
+        "no version yet",
+    )
     number = told(Served(Score(2, "m", 0.75)), OutputKind("number"))
     assert (number["label"], number["value"]) == (None, 0.75)
     assert told(Served(Score(2, "m", 0.75)), OutputKind("binary", ("no", "yes")))["label"] == "yes"

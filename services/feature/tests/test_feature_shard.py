@@ -48,7 +48,7 @@ CARRIER = FeatureView(
 PROJECT = compile_project(
     Project(
         "p",
-        [Deployment("d", "u", [Key("carrier")], [CARRIER.by("carrier")], settle=0)],
+        [Deployment("d", "u", [Key("carrier")], [CARRIER.by("carrier")], feature_delay=0)],
         sources=[LANDINGS],
         views=[CARRIER],
     )
@@ -222,7 +222,7 @@ OTHER = FeatureView("carrier", source=LANDINGS, entity="carrier", features={"mos
 CHANGED = compile_project(
     Project(
         "p",
-        [Deployment("d", "u", [Key("carrier")], [OTHER.by("carrier")], settle=0)],
+        [Deployment("d", "u", [Key("carrier")], [OTHER.by("carrier")], feature_delay=0)],
         sources=[LANDINGS],
         views=[OTHER],
     )
@@ -275,7 +275,7 @@ COUNTED = FeatureView("carrier", source=UNIQUE, entity="carrier", features={"n":
 DEDUPED = compile_project(
     Project(
         "p",
-        [Deployment("d", "u", [Key("carrier")], [COUNTED.by("carrier")], settle=0)],
+        [Deployment("d", "u", [Key("carrier")], [COUNTED.by("carrier")], feature_delay=0)],
         sources=[UNIQUE],
         views=[COUNTED],
     )

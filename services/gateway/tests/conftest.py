@@ -47,7 +47,7 @@ from headrace_gateway.shell import Api
 
 PROJECT = compile_project(
     Project(
-        "p", [Deployment("delay", unit="flight", inputs=[Number("miles"), Category("carrier")], ladder=[prior(0.26)])]
+        "p", [Deployment("delay", unit="flight", inputs=[Number("miles"), Category("carrier")], fallback=[prior(0.26)])]
     )
 )
 INFER = "/v2/models/delay/infer"
@@ -140,7 +140,7 @@ TWO = compile_project(
     Project(
         "p",
         [
-            Deployment("delay", unit="flight", inputs=[Number("miles"), Category("carrier")], ladder=[prior(0.26)]),
+            Deployment("delay", unit="flight", inputs=[Number("miles"), Category("carrier")], fallback=[prior(0.26)]),
             Deployment("plain", unit="thing", inputs=[Number("x")]),
         ],
     )

@@ -45,7 +45,7 @@ def test_a_number_has_no_label() -> None:
 def test_classes_come_as_rows_of_shares_with_the_name_of_the_likeliest() -> None:
     kind = OutputKind("classes", ("cat", "dog"))
     body = msgspec.json.decode(v2(served(answer=Served(Score(3, "d", None, (0.2, 0.8)))), kind=kind).body)
-    assert body["outputs"][0] == {"name": "classes", "datatype": "FP64", "shape": [1, 2], "data": [0.2, 0.8]}
+    assert body["outputs"][0] == {"name": "probabilities", "datatype": "FP64", "shape": [1, 2], "data": [0.2, 0.8]}
     assert body["outputs"][1] == {"name": "label", "datatype": "BYTES", "shape": [1], "data": ["dog"]}
 
 
@@ -68,9 +68,9 @@ def test_a_fall_back_is_200_and_says_so() -> None:
     reply = v2(served(answer=fell, missing=("carrier.mean",), stale=("origin.mean",), provisional=True))
     parameters = msgspec.json.decode(reply.body)["parameters"]
     assert reply.status == 200
-    assert {name: parameters[name] for name in ("outcome", "rung", "version", "reason", "missing", "stale")} == {
+    assert {name: parameters[name] for name in ("outcome", "step", "version", "reason", "missing", "stale")} == {
         "outcome": "fell_back",
-        "rung": "prior",
+        "step": "prior",
         "version": "0",
         "reason": "no version yet",
         "missing": "carrier.mean",

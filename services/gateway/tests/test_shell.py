@@ -175,7 +175,7 @@ async def test_people_ask_with_named_inputs(bench: Bench) -> None:
         )
     body = answer.json()
     assert answer.status_code == 200
-    assert (body["value"], body["version"], body["rung"], body["outcome"]) == (0.5, 3, "champion", "served")
+    assert (body["value"], body["version"], body["step"], body["outcome"]) == (0.5, 3, "champion", "served")
     assert body["decision_id"]
 
 

@@ -59,7 +59,7 @@ def test_a_unit_that_is_an_input_stands_once() -> None:
         (
             OutputKind("classes", ("a", "b", "c")),
             [
-                {"name": "classes", "datatype": "FP64", "shape": [-1, 3], "parameters": {"classes": "a,b,c"}},
+                {"name": "probabilities", "datatype": "FP64", "shape": [-1, 3], "parameters": {"classes": "a,b,c"}},
                 {"name": "label", "datatype": "BYTES", "shape": [-1], "parameters": {"classes": "a,b,c"}},
                 VERSION,
             ],
@@ -67,7 +67,7 @@ def test_a_unit_that_is_an_input_stands_once() -> None:
         (
             OutputKind("classes", ()),
             [
-                {"name": "classes", "datatype": "FP64", "shape": [-1, -1]},
+                {"name": "probabilities", "datatype": "FP64", "shape": [-1, -1]},
                 {"name": "label", "datatype": "INT64", "shape": [-1]},
                 VERSION,
             ],

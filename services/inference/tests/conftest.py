@@ -70,19 +70,19 @@ DELAY = Deployment(
     unit="flight",
     inputs=[Number("miles", 0, 6000), Category("carrier")],
     features=[CARRIER.by("carrier")],
-    settle="15m",
-    ladder=[previous, prior(0.26)],
+    feature_delay="15m",
+    fallback=[previous, prior(0.26)],
     time_limit=0.5,
 )
 PLAIN = Deployment("plain", unit="thing", inputs=[Number("x")])
-FAST = Deployment("fast", unit="thing", inputs=[Number("x")], ladder=[prior(0.5)], answer="fast")
+FAST = Deployment("fast", unit="thing", inputs=[Number("x")], fallback=[prior(0.5)], answer="fast")
 SAFE = Deployment(
     "safe",
     unit="flight",
     inputs=[Number("miles", 0, 6000), Category("carrier")],
     features=[CARRIER.by("carrier")],
-    settle="15m",
-    ladder=[previous, baseline, prior(0.26)],
+    feature_delay="15m",
+    fallback=[previous, baseline, prior(0.26)],
     degrade_when=0.4,
 )
 PROJECT = compile_project(Project("flights", [DELAY, PLAIN, FAST, SAFE], sources=[LANDINGS], views=[CARRIER]))

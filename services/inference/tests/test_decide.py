@@ -34,7 +34,7 @@ from headrace_inference.core.repeats import AnswerWindow
 from headrace_inference.core.rows import Rows
 
 PROJECT = compile_project(
-    Project("p", [Deployment("d", unit="u", inputs=[Number("x")], ladder=[previous, prior(0.5)])])
+    Project("p", [Deployment("d", unit="u", inputs=[Number("x")], fallback=[previous, prior(0.5)])])
 )
 DEFINITION = PROJECT.deployment("d")
 SIGNATURE = pin_signature(PROJECT, DEFINITION, {})

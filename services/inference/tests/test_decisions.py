@@ -53,7 +53,7 @@ async def test_a_source_of_which_a_view_is_not_built_yet_is_contained_in_no_row(
         unit="ship",
         inputs=[Number("port", 0, 9)],
         features=[built.by("port"), unbuilt.by("port")],
-        ladder=[prior(0.5)],
+        fallback=[prior(0.5)],
     )
     project = compile_project(Project("ships", [ship], sources=[calls], views=[built, unbuilt]))
     await bench.set_up(project)
@@ -146,7 +146,7 @@ async def test_a_preview_that_is_not_loaded_goes_down_the_fallback_chain_with_th
         await bench.ask("plain", {"x": 0.5}, headers=(("headrace_version", b"9"),))
         (decision,) = await bench.decisions()
     assert isinstance(decision.answer, FellBack)
-    assert (decision.answer.rung, decision.answer.score.version) == ("champion", 2)
+    assert (decision.answer.step, decision.answer.score.version) == ("champion", 2)
     assert decision.answer.reason == "preview (version 9): not loaded yet"
     assert decision.failures == {"9": NotLoaded("not loaded yet")}
 
@@ -225,7 +225,7 @@ async def test_a_request_that_lacks_features_goes_down_to_the_baseline_which_nee
         found = {decision.request_id: decision for decision in await bench.decisions(2)}
     assert isinstance(found["known"].answer, Served)
     fallen = found["unknown"]
-    assert fallen.answer.rung == "baseline"
+    assert fallen.answer.step == "baseline"
     assert fallen.answer.reason == "champion (version 2): 1 of 2 features are missing or stale, 40% may be"
     assert fallen.failures == {"2": RowUnfit("1 of 2 features are missing or stale, 40% may be")}
     assert fallen.signature == bench.versions["safe", 1].signature.digest
@@ -242,7 +242,7 @@ async def test_applied_origins_appear_in_health(bench: Bench) -> None:
 async def test_a_definition_that_changed_its_columns_no_longer_asks_the_old_version(bench: Bench) -> None:
     await bench.register("plain", 1, vocabularies={})
     await bench.route("plain", {1: 1.0}, champion=1)
-    changed = Deployment("plain", unit="thing", inputs=[Number("y")], ladder=[prior(0.1)])
+    changed = Deployment("plain", unit="thing", inputs=[Number("y")], fallback=[prior(0.1)])
     async with bench.running():
         await bench.apply(compile_project(Project("flights", [changed])))
         await bench.until(lambda: bench.projects.deployment("plain")[1].inputs[0].name == "y")

@@ -8,7 +8,7 @@ from headrace.events.definition import ProjectDefinition
 from headrace.events.inference import FellBack
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, Regression, prior
 from headrace.project.compile import compile_project
-from headrace.project.deployments import LabelKind, Rung
+from headrace.project.deployments import FallbackStep, LabelKind
 
 Bench = Any  # the fixture of conftest.py
 
@@ -18,8 +18,8 @@ SWAPPED = Binary("due", horizon="1h", classes=("yes", "no")), prior(0.4)
 NAMED = Binary("due", horizon="1h", classes=("no", "yes")), prior(0.4)
 
 
-def loans(label: LabelKind | None, rung: Rung) -> ProjectDefinition:
-    loan = Deployment("loan", unit="client", inputs=[Number("x")], label=label, ladder=[rung])
+def loans(label: LabelKind | None, step: FallbackStep) -> ProjectDefinition:
+    loan = Deployment("loan", unit="client", inputs=[Number("x")], label=label, fallback=[step])
     return compile_project(Project("loans", [loan]))
 
 
@@ -32,7 +32,7 @@ def loans(label: LabelKind | None, rung: Rung) -> ProjectDefinition:
     ],
 )
 async def test_a_version_is_passed_over_once_the_label_is_another_one(
-    bench: Bench, changed: tuple[LabelKind, Rung], wanted: str
+    bench: Bench, changed: tuple[LabelKind, FallbackStep], wanted: str
 ) -> None:
     """Else a probability is served as a price, as a class of three, or of the other class."""
     await bench.set_up(loans(*NAMED))
@@ -46,7 +46,7 @@ async def test_a_version_is_passed_over_once_the_label_is_another_one(
         after = (await bench.decisions(2))[-1]
     assert before.answer.score.version == 1
     assert isinstance(after.answer, FellBack)
-    assert after.answer.rung == "prior"
+    assert after.answer.step == "prior"
     assert wanted in str(after.failure_of(1))
 
 

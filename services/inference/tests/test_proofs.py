@@ -31,8 +31,10 @@ MODELS = {
 
 def _nudged(found: GoldenRow) -> GoldenRow:
     """As another machine might have scored it, or another library."""
-    shares = tuple(np.add(found.shares, (1e-5, -1e-5, 0)).tolist()) if found.shares else ()
-    return msgspec.structs.replace(found, value=found.value + 1e-4 * max(1.0, abs(found.value)), shares=shares)
+    probabilities = tuple(np.add(found.probabilities, (1e-5, -1e-5, 0)).tolist()) if found.probabilities else ()
+    return msgspec.structs.replace(
+        found, value=found.value + 1e-4 * max(1.0, abs(found.value)), probabilities=probabilities
+    )
 
 
 @pytest.mark.parametrize("kind", list(MODELS))

@@ -53,7 +53,7 @@ async def test_a_model_that_fails_is_passed_over_and_its_breaker_opens_until_its
         clock.advance(11)
         well = await ask_in_turn(bench, 4, 4)
         facts = await bench.read("inference.facts", lambda found: len(breakers(found)) >= 3)
-    assert [answer.rung for answer in failed] == ["previous"] * 4
+    assert [answer.step for answer in failed] == ["previous"] * 4
     assert failed[0].score.version == 1
     assert failed[0].reason.startswith("champion (version 2): predict")
     assert "breaker is open: 100% of the rows of 3 calls failed" in failed[3].reason
@@ -145,7 +145,7 @@ async def test_under_overload_shadows_go_first_then_the_baseline_then_requests(
     assert without_shadows.shadows == ()
     assert without_shadows.failures == {"3": Shed("overload: shadows do not score along")}
     assert isinstance(without_shadows.answer, Served)
-    assert without_baseline.answer.rung == "prior"
+    assert without_baseline.answer.step == "prior"
     assert "overload: the baseline is not asked" in without_baseline.answer.reason
     assert isinstance(refused.answer, Refused)
     assert refused.answer.retry_after_s == 1.0

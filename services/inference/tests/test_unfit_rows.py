@@ -33,7 +33,7 @@ async def test_rows_that_a_model_cannot_take_fall_back_alone_name_their_column_a
     served = [d for name, d in decisions.items() if name.startswith("UA")]
     unknown = [d for name, d in decisions.items() if name.startswith("??")]
     assert all(isinstance(d.answer, Served) for d in served)
-    assert all(isinstance(d.answer, FellBack) and d.answer.rung == "prior" for d in unknown)
+    assert all(isinstance(d.answer, FellBack) and d.answer.step == "prior" for d in unknown)
     failures = [d.failure_of(1) for d in unknown]
     assert all(isinstance(found, RowUnfit) and found.field == "carrier" for found in failures)
     assert bench.health.breakers == {}

@@ -11,8 +11,8 @@ import pytest
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from headrace.events.inference import (
+    FallbackChanged,
     FellBack,
-    RungChanged,
     Served,
     VersionLoadFailed,
     VersionUnloadable,
@@ -53,7 +53,7 @@ async def test_a_new_version_is_warmed_beside_the_traffic_and_published(bench: B
         await bench.route("delay", {1: 1.0}, champion=1)
     events = [fact.event for fact in facts]
     assert any(isinstance(event, VersionWarmed) and event.version == 1 for event in events)
-    assert any(isinstance(event, RungChanged) and event.rung == "prior" for event in events)
+    assert any(isinstance(event, FallbackChanged) and event.step == "prior" for event in events)
 
 
 async def test_a_version_that_is_no_longer_wanted_is_unloaded(bench: Bench) -> None:
@@ -88,7 +88,7 @@ async def test_a_version_that_cannot_be_loaded_is_published_and_the_fallback_ans
     unloadable = [fact.event for fact in facts if isinstance(fact.event, VersionUnloadable)]
     assert reason in unloadable[0].reason
     assert isinstance(decision.answer, FellBack)
-    assert decision.answer.rung == "prior"
+    assert decision.answer.step == "prior"
     assert reason in decision.answer.reason
 
 
@@ -140,7 +140,7 @@ async def test_regressors_and_classifiers_of_many_classes_are_served(bench: Benc
         await bench.ask("plain", {"x": float(rows[7, 0])})
         (decision,) = await bench.decisions()
     score = decision.answer.score
-    scored = score.value if output == "number" else score.classes
+    scored = score.value if output == "number" else score.probabilities
     wanted = float(labels[7]) if output == "number" else tuple(model.predict_proba(rows[7:8])[0])
     assert scored == pytest.approx(wanted)
 

@@ -32,7 +32,7 @@ PROJECT = compile_project(
                 "u",
                 [Number("x")],
                 label=Multiclass("tree", NAMES, "2h"),
-                ladder=[prior(dict.fromkeys(NAMES, 0.2))],
+                fallback=[prior(dict.fromkeys(NAMES, 0.2))],
             )
         ],
     )

@@ -51,7 +51,7 @@ def project_of(window: str) -> ProjectDefinition:
     """One view of two columns, over `window`: another one makes other numbers, as many."""
     view = FeatureView("carrier", LANDINGS, "carrier", {"mean": Mean("delay", window), "count": Count(window)})
     deployment = Deployment(
-        "d", "u", [Category("carrier")], features=[view.by("carrier")], label=Binary("y", "1h"), settle="0s"
+        "d", "u", [Category("carrier")], features=[view.by("carrier")], label=Binary("y", "1h"), feature_delay="0s"
     )
     return compile_project(Project("p", [deployment], sources=[LANDINGS], views=[view]))
 

@@ -56,7 +56,7 @@ PROJECT = compile_project(
                 [Key("carrier")],
                 [VIEW.by("carrier")],
                 label=Binary("late", "24h"),
-                settle=0,
+                feature_delay=0,
                 training=Training(build, first_after="3d"),
                 monitoring=[PageHinkley()],
                 retraining=Retraining(),

@@ -87,9 +87,9 @@ def paused(machine: Machine) -> Machine:
     return machine
 
 
-def held(machine: Machine) -> Machine:
+def unjudged(machine: Machine) -> Machine:
     machine.canary()
-    machine.take(timed_out(machine, "hold"))
+    machine.take(timed_out(machine, "pause"))
     return machine
 
 
@@ -118,11 +118,11 @@ MESSAGES = {
     "roll back": lambda _: RollBack("d", 1, "r", "me"),
     "warmed": lambda _: Warmed(),
     "unloadable": lambda _: Unloadable(2, "r"),
-    "silent": lambda m: timed_out(m, "hold"),
+    "silent": lambda m: timed_out(m, "pause"),
     "silent for long": lambda m: timed_out(m, "silence"),
     "not warm": lambda m: timed_out(m, "warming"),
     "not loaded": lambda m: timed_out(m, "load"),
-    "harm": lambda m: verdict(m.state, 1.5 * HOUR_S, labels=FAIL) if m.entry.rollout else timed_out(m, "hold"),
+    "harm": lambda m: verdict(m.state, 1.5 * HOUR_S, labels=FAIL) if m.entry.rollout else timed_out(m, "pause"),
 }
 BEGUN = ["rollout.started", "route.changed"]
 BACK = ["rollout.aborted", "route.changed"]

@@ -41,7 +41,7 @@ def take(state: Registry, message: Any, known: Known = KNOWN) -> tuple[Any, ...]
         (command(), True),
         (StartRollout("d", 1, "r", "me"), True),
         (TagVersion("d", 1, {}, "me"), True),
-        (TimedOut("d", "r", "hold", 1.0, "r"), True),
+        (TimedOut("d", "r", "pause", 1.0, "r"), True),
         (RouteChanged("d", None), False),  # type: ignore[arg-type]
         (None, False),
     ],

@@ -64,18 +64,18 @@ async def test_a_rollout_goes_on_where_it_was_after_a_restart(bench: Bench) -> N
     assert len(idents) == len(set(idents))
 
 
-async def test_without_verdicts_a_rollout_is_held_and_then_aborted_while_requests_are_decided(bench: Bench) -> None:
+async def test_without_verdicts_a_rollout_is_paused_and_then_aborted_while_requests_are_decided(bench: Bench) -> None:
     async with bench.running():
         await bench.start_canary()
-        held = await bench.pass_until(RolloutPaused)
+        paused = await bench.pass_until(RolloutPaused)
         aborted = await bench.pass_until(RolloutAborted, lambda step: bench.warm(1, 2, handled=step))
         waits = [m for m in await bench.read("registry.commands") if isinstance(m.event, TimedOut)]
-    assert held.event.held
-    assert "the monitor does not run" in held.event.reason
+    assert paused.event.unjudged
+    assert "the monitor does not run" in paused.event.reason
     assert (aborted.event.harmful, aborted.event.cause) == (False, "silence")
     assert "headrace rollout retry d" in aborted.event.reason
-    assert [m.event.what for m in waits] == ["hold", "silence"]
-    assert [m.envelope.id for m in waits] == [held.envelope.causation_id, aborted.envelope.causation_id]
+    assert [m.event.what for m in waits] == ["pause", "silence"]
+    assert [m.envelope.id for m in waits] == [paused.envelope.causation_id, aborted.envelope.causation_id]
 
 
 async def test_a_version_trained_meanwhile_waits_its_turn(bench: Bench) -> None:

@@ -10,12 +10,12 @@ from services.registry.tests.rollout_machine import (
     SHADOW,
     SWITCHED,
     Machine,
-    held,
     in_test,
     names,
     paused,
     shadowing,
     timed_out,
+    unjudged,
     warming,
 )
 
@@ -126,9 +126,9 @@ def test_a_paused_rollout_stays_whatever_the_verdicts_say_harm_excepted() -> Non
 
 
 def test_a_held_rollout_goes_on_with_the_next_verdict_and_is_aborted_without_one() -> None:
-    machine = held(Machine())
+    machine = unjudged(Machine())
     assert names(machine.judge(2 * HOUR_S)) == ["rollout.resumed", "rollout.advanced", "route.changed"]
-    silent = held(Machine())
+    silent = unjudged(Machine())
     aborted, _ = silent.take(timed_out(silent, "silence"))
     assert (aborted.harmful, aborted.cause) == (False, "silence")
 

@@ -7,11 +7,11 @@ from services.registry.tests.rollout_machine import (
     MESSAGES,
     SWITCHED,
     Machine,
-    held,
     in_test,
     names,
     paused,
     shadowing,
+    unjudged,
     warming,
 )
 
@@ -27,25 +27,25 @@ PHASES = {
     "canary": Machine.canary,
     "testing": in_test,
     "paused": paused,
-    "held": held,
+    "unjudged": unjudged,
 }
 REFUSED = ["command.refused"]
 ROWS: dict[str, dict[str, list[str]]] = {
-    #             idle           warming         moving                   paused                held
-    "start":      {"idle": BEGUN, "warming": REFUSED, "moving": REFUSED, "paused": REFUSED, "held": REFUSED},
-    "abort":      {"idle": REFUSED, "warming": BACK, "moving": BACK, "paused": BACK, "held": BACK},
-    "pause":      {"idle": REFUSED, "warming": ["rollout.paused"], "moving": ["rollout.paused"], "paused": REFUSED, "held": ["rollout.paused"]},
-    "resume":     {"idle": REFUSED, "warming": REFUSED, "moving": REFUSED, "paused": ["rollout.resumed"], "held": ["rollout.resumed"]},
-    "promote":    {"idle": REFUSED, "warming": REFUSED, "moving": SWITCHED, "paused": SWITCHED, "held": SWITCHED},
-    "retry":      {"idle": REFUSED, "warming": REFUSED, "moving": REFUSED, "paused": REFUSED, "held": REFUSED},
-    "roll back":  {"idle": REFUSED, "warming": REFUSED, "moving": REFUSED, "paused": REFUSED, "held": REFUSED},
-    "warmed":     {"idle": [], "warming": ["rollout.advanced", "route.changed"], "moving": [], "paused": [], "held": []},
-    "unloadable": {"idle": [], "warming": BACK, "moving": BACK, "paused": BACK, "held": BACK},
-    "silent":     {"idle": [], "warming": [], "moving": ["rollout.paused"], "paused": [], "held": []},
-    "silent for long": {"idle": [], "warming": [], "moving": [], "paused": [], "held": BACK},
-    "not warm":   {"idle": [], "warming": BACK, "moving": [], "paused": [], "held": []},
-    "not loaded": {"idle": [], "warming": BACK, "moving": BACK, "paused": BACK, "held": BACK},
-    "harm":       {"idle": [], "warming": [], "moving": BACK, "paused": BACK, "held": ["rollout.resumed", *BACK]},
+    #             idle           warming         moving                   paused                unjudged
+    "start":      {"idle": BEGUN, "warming": REFUSED, "moving": REFUSED, "paused": REFUSED, "unjudged": REFUSED},
+    "abort":      {"idle": REFUSED, "warming": BACK, "moving": BACK, "paused": BACK, "unjudged": BACK},
+    "pause":      {"idle": REFUSED, "warming": ["rollout.paused"], "moving": ["rollout.paused"], "paused": REFUSED, "unjudged": ["rollout.paused"]},
+    "resume":     {"idle": REFUSED, "warming": REFUSED, "moving": REFUSED, "paused": ["rollout.resumed"], "unjudged": ["rollout.resumed"]},
+    "promote":    {"idle": REFUSED, "warming": REFUSED, "moving": SWITCHED, "paused": SWITCHED, "unjudged": SWITCHED},
+    "retry":      {"idle": REFUSED, "warming": REFUSED, "moving": REFUSED, "paused": REFUSED, "unjudged": REFUSED},
+    "roll back":  {"idle": REFUSED, "warming": REFUSED, "moving": REFUSED, "paused": REFUSED, "unjudged": REFUSED},
+    "warmed":     {"idle": [], "warming": ["rollout.advanced", "route.changed"], "moving": [], "paused": [], "unjudged": []},
+    "unloadable": {"idle": [], "warming": BACK, "moving": BACK, "paused": BACK, "unjudged": BACK},
+    "silent":     {"idle": [], "warming": [], "moving": ["rollout.paused"], "paused": [], "unjudged": []},
+    "silent for long": {"idle": [], "warming": [], "moving": [], "paused": [], "unjudged": BACK},
+    "not warm":   {"idle": [], "warming": BACK, "moving": [], "paused": [], "unjudged": []},
+    "not loaded": {"idle": [], "warming": BACK, "moving": BACK, "paused": BACK, "unjudged": BACK},
+    "harm":       {"idle": [], "warming": [], "moving": BACK, "paused": BACK, "unjudged": ["rollout.resumed", *BACK]},
 }  # fmt: skip
 
 

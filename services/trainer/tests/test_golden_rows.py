@@ -49,10 +49,10 @@ def test_golden_rows_are_what_the_model_says_of_rows_from_all_over_and_of_reques
 def test_golden_rows_of_several_classes_hold_a_share_of_each_and_those_of_a_number_the_number() -> None:
     model = LogisticRegression(max_iter=1000).fit(MATRIX, np.digitize(MATRIX[:, 0], [30, 60]))
     found = golden(model, "classes", "abc")
-    assert found[0].shares == pytest.approx(model.predict_proba(MATRIX[:1])[0], abs=1e-12)
+    assert found[0].probabilities == pytest.approx(model.predict_proba(MATRIX[:1])[0], abs=1e-12)
     number = HistGradientBoostingRegressor(max_iter=5).fit(MATRIX, MATRIX[:, 0] * 3)
     found = golden(number, "number")
-    assert (found[0].value, found[0].shares) == (number.predict(MATRIX[:1])[0], ())
+    assert (found[0].value, found[0].probabilities) == (number.predict(MATRIX[:1])[0], ())
 
 
 def test_a_model_whose_file_says_something_else_is_not_registered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,9 +100,9 @@ def test_figures_are_those_of_the_kind() -> None:
         "mae": 1.0,
         "r2": pytest.approx(0.2),
     }
-    shares = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]])
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]])
     three = Target("classes", ("a", "b", "c"))
-    assert three.figures(shares, np.array([0.0, 1.0])) == {
+    assert three.figures(probabilities, np.array([0.0, 1.0])) == {
         "log_loss": pytest.approx(-np.log([0.7, 0.2]).mean()),
         "accuracy": 0.5,
     }

@@ -5,6 +5,6 @@ from headrace.project import Category, Deployment, Number, Project, prior
 FLOWER = [Number(name, 0, 30) for name in ("sepal_length", "sepal_width", "petal_length", "petal_width")]
 
 flower = Deployment("flower", unit="id", inputs=FLOWER)
-late = Deployment("late", unit="flight", inputs=[Number("miles"), Category("carrier")], ladder=[prior(0.26)])
+late = Deployment("late", unit="flight", inputs=[Number("miles"), Category("carrier")], fallback=[prior(0.26)])
 fare = Deployment("fare", unit="flight", inputs=[Number("miles"), Number("bags", nullable=True)], answer="fast")
 project = Project("clients", deployments=[flower, late, fare])

@@ -28,7 +28,7 @@ async def over_v2() -> dict:
         "model_ready": [await client.is_model_ready(URL, "late"), await client.is_model_ready(URL, "nobody")],
         "id": answers[0].id,
         "scores": [answer.outputs[0].as_numpy().tolist() for answer in answers],
-        "rung": answers[0].parameters["rung"],
+        "step": answers[0].parameters["step"],
     }
 
 

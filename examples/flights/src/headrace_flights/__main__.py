@@ -51,14 +51,14 @@ async def play(to_s: float, speed: float | None) -> None:
         while holding.waits_for:
             await asyncio.sleep(0.02)
 
-    settle_s, partitions = definition.deployments[0].settle_s, definition.raw[0].partitions
+    feature_delay_s, partitions = definition.deployments[0].feature_delay_s, definition.raw[0].partitions
     player = Player(
         log,
         topics,
         Schedule(),
         applied,
         partitions=partitions,
-        settle_s=settle_s,
+        feature_delay_s=feature_delay_s,
         hold=hold,
         paced_by=("inference", "monitor"),
     )

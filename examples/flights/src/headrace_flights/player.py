@@ -44,12 +44,12 @@ class Player:
         applied: Applied,
         *,
         partitions: int,
-        settle_s: float,
+        feature_delay_s: float,
         hold: Callable[[], Awaitable[object]],
         paced_by: Sequence[str] = ("inference",),
     ) -> None:
         self._log, self._topics, self._schedule = log, topics, schedule
-        self._partitions, self._settle_s = partitions, settle_s
+        self._partitions, self._feature_delay_s = partitions, feature_delay_s
         self._playing = Playing(log, Pace(log, topics, paced_by), hold, look_every_s=DECIDED_EVERY_S)
         self._feed = Feed(log, applied)
         self._movement, self._weather = 0, 0
@@ -161,7 +161,7 @@ class Player:
     async def _make(self, start_s: float, end_s: float, ahead_s: float) -> Sequence[Out]:
         """The requests of a step, once inference knows what they are to be answered from."""
         await self._send_messages(end_s + ahead_s)
-        await self._feed.await_applied(end_s - self._settle_s)
+        await self._feed.await_applied(end_s - self._feature_delay_s)
         return self._requests(start_s, end_s)
 
     async def finish(self, to_s: float) -> None:

@@ -57,13 +57,13 @@ flight_delay = Deployment(
         origin.by("origin"), carrier.by("carrier"), carrier_here.by("origin", "carrier"), dest.by("dest"),
         carrier_landings.by("carrier"), everywhere.by(), aircraft.by("tail"), sky.by("origin"),
     ],
-    settle="15m",
+    feature_delay="15m",
     training=Training(build, history="180d", holdout="7d", embargo="1d", first_after="90d"),
     gates=[beats_prior(), not_worse_than_champion(margin=0.01)],
-    monitoring=[PageHinkley("log_loss", delta=0.02, threshold=0.8, min_cohorts=7)],
+    monitoring=[PageHinkley("log_loss", delta=0.02, threshold=0.8, min_windows=7)],
     retraining=Retraining(on=["drift"], cooldown="7d"),
     rollout=BlueGreen(shadow_previous=True),
-    ladder=[previous, prior(0.26)],
+    fallback=[previous, prior(0.26)],
 )  # fmt: skip
 
 project = Project(

@@ -46,12 +46,14 @@ class Event:
     x: float | None
 
 
-def brute(plan: ViewPlan, cells: list[tuple[int, int, Event]], who: str, at_s: float, settle_s: float) -> list[float]:
+def brute(
+    plan: ViewPlan, cells: list[tuple[int, int, Event]], who: str, at_s: float, feature_delay_s: float
+) -> list[float]:
     """By the definition's words: events are (partition, offset, event)."""
     values = []
     for feature in plan.view.features:
         width = 300 if feature.window_s <= 3 * HOUR else HOUR if feature.window_s <= 3 * DAY else DAY
-        end = math.floor((at_s - settle_s) / width)
+        end = math.floor((at_s - feature_delay_s) / width)
         inside = [
             (math.floor(e.at / width), p, o, e)
             for p, o, e in cells
@@ -114,7 +116,9 @@ def folded(cells: list[tuple[int, int, Event]], who: str) -> dict:
 @given(
     st.lists(st.tuples(st.integers(0, 2), events), max_size=40), st.integers(0, 12 * DAY), st.sampled_from([0.0, 900.0])
 )
-def test_tiles_the_vectorised_fold_and_brute_force_agree_to_the_bit(found: list, after: int, settle_s: float) -> None:
+def test_tiles_the_vectorised_fold_and_brute_force_agree_to_the_bit(
+    found: list, after: int, feature_delay_s: float
+) -> None:
     cells = [(partition, offset, event) for offset, (partition, event) in enumerate(found)]
     # Rings keep window + 1 day: ask no later than that after the newest event, and about nothing older than the ring.
     at_s = max([e.at for _, _, e in cells], default=START) + after % DAY
@@ -122,13 +126,13 @@ def test_tiles_the_vectorised_fold_and_brute_force_agree_to_the_bit(found: list,
     for partition, offset, event in cells:
         table.add(event, partition, offset)
     for who in "ab":
-        wanted = np.array(brute(PLAN, cells, who, at_s, settle_s))
-        tiles = finalise(PLAN, folded(cells, who), at_s, settle_s)
-        vectors = as_of(PLAN, table, [who], np.array([at_s]), settle_s).values[0]
+        wanted = np.array(brute(PLAN, cells, who, at_s, feature_delay_s))
+        tiles = finalise(PLAN, folded(cells, who), at_s, feature_delay_s)
+        vectors = as_of(PLAN, table, [who], np.array([at_s]), feature_delay_s).values[0]
         assert tiles.tobytes() == vectors.tobytes(), (tiles, vectors)
         # Others beside it, with fewer, more and no panes, change nothing.
         beside = [folded(cells, other) for other in "abc"] * reads.FEWEST
-        many = finalise_many(PLAN, [*beside, folded(cells, who)], [at_s] * (len(beside) + 1), settle_s)
+        many = finalise_many(PLAN, [*beside, folded(cells, who)], [at_s] * (len(beside) + 1), feature_delay_s)
         assert many[-1].tobytes() == tiles.tobytes(), (tiles, many[-1])
         np.testing.assert_array_equal(tiles, wanted + 0.0)
 
@@ -139,7 +143,7 @@ def test_an_event_of_the_running_pane_is_not_seen_before_the_pane_is_complete() 
     assert finalise(PLAN, folded(cells, "a"), START + 300, 0.0)[0] == 1
 
 
-def test_settle_moves_the_edge_back_in_training_and_serving_alike() -> None:
+def test_a_feature_delay_moves_the_edge_back_in_training_and_serving_alike() -> None:
     cells = [(0, 0, Event(START, "a", 1.0))]
     assert finalise(PLAN, folded(cells, "a"), START + 900, 900.0)[0] == 0
     assert finalise(PLAN, folded(cells, "a"), START + 1200, 900.0)[0] == 1

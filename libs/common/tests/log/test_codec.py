@@ -42,9 +42,9 @@ def test_plain_msgpack_reads_a_decision_without_any_type_of_ours() -> None:
     plain = msgpack.unpackb(codec().encode(decision))
     assert plain["answer"] == {
         "type": "fell_back",
-        "rung": "prior",
+        "step": "prior",
         "reason": "no version yet",
-        "score": {"version": 0, "model_digest": "", "value": 0.26, "classes": None},
+        "score": {"version": 0, "model_digest": "", "value": 0.26, "probabilities": None},
     }
 
 

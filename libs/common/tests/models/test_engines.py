@@ -78,7 +78,7 @@ def test_an_engine_answers_as_its_library_does(format: str, output: str) -> None
     assert len(loaded.labels) == {"binary": 2, "classes": 3, "number": 0}[output]
     said = loaded.predict(ROWS, output)
     assert said.shape == {"binary": (300, 2), "classes": (300, 3), "number": (300,)}[output]
-    assert said == pytest.approx(engine.shares(wanted, output), abs=1e-5)
+    assert said == pytest.approx(engine.as_served(wanted, output), abs=1e-5)
     assert engine.footprint_bytes(data, format) >= len(data)
 
 

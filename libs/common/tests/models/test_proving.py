@@ -25,8 +25,8 @@ from headrace.models.proving import Answering, NoneScored, Unproven, prove, prov
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
 
-DICE = np.random.default_rng(0)
-X = DICE.uniform(0, 10, (400, 2))
+RNG = np.random.default_rng(0)
+X = RNG.uniform(0, 10, (400, 2))
 
 
 def declared(*inputs: Any, words: Any = None, frame: bool = False) -> tuple[DeploymentDefinition, Signature]:
@@ -45,7 +45,7 @@ NUMBERS = declared(Number("a", 0, 10), Number("b", 0, 10))
 
 
 @pytest.mark.parametrize(
-    ("model", "shares"),
+    ("model", "probabilities"),
     [
         (LogisticRegression().fit(X, X[:, 0] > 5), 0),
         (LogisticRegression().fit(X, np.digitize(X[:, 0], [3, 6])), 3),
@@ -53,14 +53,14 @@ NUMBERS = declared(Number("a", 0, 10), Number("b", 0, 10))
     ],
     ids=["binary", "classes", "number"],
 )
-def test_rows_of_every_kind_are_kept_with_their_requests(model: Any, shares: int) -> None:
+def test_rows_of_every_kind_are_kept_with_their_requests(model: Any, probabilities: int) -> None:
     golden = proven(model, NUMBERS)
     assert len(golden) == 64
-    assert {len(found.shares) for found in golden} == {shares}
+    assert {len(found.probabilities) for found in golden} == {probabilities}
     assert golden[0].inputs == {"a": 0.0, "b": 0.0}
     row = np.array([[golden[5].inputs["a"], golden[5].inputs["b"]]])
     own = model.predict_proba(row)[0] if hasattr(model, "predict_proba") else model.predict(row)
-    assert (golden[5].shares or (golden[5].value,)) == pytest.approx(own[-max(1, shares) :], abs=1e-6)
+    assert (golden[5].probabilities or (golden[5].value,)) == pytest.approx(own[-max(1, probabilities) :], abs=1e-6)
 
 
 def test_trees_whose_limits_lie_on_values_that_float32_rounds_are_served_as_they_are() -> None:
@@ -93,7 +93,7 @@ def test_free_text_is_refused_for_words_that_nobody_saw_would_be_one() -> None:
 
 
 def test_a_model_that_knows_few_numbers_is_proven_by_those_or_asks_for_a_sample() -> None:
-    months = DICE.integers(1, 13, 400).reshape(-1, 1)
+    months = RNG.integers(1, 13, 400).reshape(-1, 1)
     model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(months, months[:, 0] > 6)
     golden = proven(model, declared(Number("month", 1, 12)))
     assert {found.inputs["month"] for found in golden} <= set(range(1, 13))

@@ -116,7 +116,7 @@ project = hp.Project("p", deployments=[late])
     ("change", "file", "line"),
     [
         (("", ""), "parts", '    history="5d",'),
-        (("training=HOW", "cohort=-5"), "project", "    cohort=-5,"),
+        (("training=HOW", "evaluation_window=-5"), "project", "    evaluation_window=-5,"),
         (('[hp.Number("hour")]', '[hp.Number("hour", 5, 1)]'), "project", '    [hp.Number("hour", 5, 1)],'),
         (("    NAME,", '    f"{NAME}",'), "parts", '    history="5d",'),
     ],

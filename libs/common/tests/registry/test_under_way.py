@@ -27,7 +27,7 @@ REGISTERED = ("v2", version_of(2, command_id=COMMAND))
 STARTED = ("s2", RolloutStarted("d", "o", 2, "blue_green", ""))
 SWITCHED = ("w2", RolloutAdvanced("d", "o", 2, "switched", 1.0))
 
-STORY = [
+HISTORY = [
     (ASKED, "the trainer to answer a retrain request"),
     (ACCEPTED, "training run r1"),
     (FITTING, "training run r1 (fit)"),
@@ -46,8 +46,8 @@ def after(*facts: tuple[str, Any]) -> str:
 
 
 def test_a_retrain_holds_until_its_version_takes_the_first_step() -> None:
-    facts = [fact for fact, _ in STORY]
-    assert [after(*facts[: n + 1]) for n in range(len(facts))] == [told for _, told in STORY]
+    facts = [fact for fact, _ in HISTORY]
+    assert [after(*facts[: n + 1]) for n in range(len(facts))] == [told for _, told in HISTORY]
 
 
 def test_topics_may_be_read_in_any_order() -> None:

@@ -49,8 +49,8 @@ def test_the_prior_is_the_mean_or_the_share_of_each_class_those_unseen_included(
 
 def test_a_prior_costs_as_if_it_were_said_of_every_row() -> None:
     labels = np.array([0.0, 2.0, 2.0])
-    shares = np.array([0.5, 0.25, 0.25])
-    assert prior_losses("classes", shares, labels) == pytest.approx([math.log(2), math.log(4), math.log(4)])
+    probabilities = np.array([0.5, 0.25, 0.25])
+    assert prior_losses("classes", probabilities, labels) == pytest.approx([math.log(2), math.log(4), math.log(4)])
     assert prior_losses("number", np.asarray(1.0), labels, 0.5).tolist() == [4.0, 4.0, 4.0]
     assert prior_losses("number", np.asarray(1.0), labels).tolist() == [1.0, 1.0, 1.0]
 

@@ -56,9 +56,9 @@ def test_a_block_without_rows_is_the_empty_one() -> None:
 
 
 def test_of_several_classes_half_the_sum_of_squares_is_lost() -> None:
-    shares = np.array([[0.5, 0.3, 0.2], [0.2, np.nan, 0.8]])
-    by_hand = [sum((p - (k == true)) ** 2 for k, p in enumerate(shares[0])) / 2 for true in range(3)]
-    assert brier_losses_of_classes(shares) == pytest.approx(np.array([by_hand, [1.0, 1.0, 1.0]]))
+    probabilities = np.array([[0.5, 0.3, 0.2], [0.2, np.nan, 0.8]])
+    by_hand = [sum((p - (k == true)) ** 2 for k, p in enumerate(probabilities[0])) / 2 for true in range(3)]
+    assert brier_losses_of_classes(probabilities) == pytest.approx(np.array([by_hand, [1.0, 1.0, 1.0]]))
 
 
 BLOCK = BlockSum(5, 5, 0.0, 0.3, 0.5, -0.2, 0.4, 0.1, 0.7)

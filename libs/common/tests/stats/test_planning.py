@@ -30,5 +30,5 @@ def test_what_takes_too_long_is_not_told() -> None:
     assert blocks(0.3, margin=0.0005, most=50) is None
 
 
-def test_the_same_dice_give_the_same_answer() -> None:
+def test_the_same_seed_gives_the_same_answer() -> None:
     assert blocks(0.1) == blocks(0.1)

@@ -25,15 +25,15 @@ def highest(gains: np.ndarray, chains: int, risk: float = 1.0) -> np.ndarray:
 
 
 def test_a_fair_game_is_rejected_at_most_as_often_as_stated_however_often_one_looks() -> None:
-    dice = np.random.default_rng(1)
-    rejected = highest(dice.choice([-1.0, 1.0], (RUNS, 300)), 1) >= -math.log(ALPHA)
+    rng = np.random.default_rng(1)
+    rejected = highest(rng.choice([-1.0, 1.0], (RUNS, 300)), 1) >= -math.log(ALPHA)
     assert 0.005 < rejected.mean() <= ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / RUNS)
 
 
 def test_blocks_that_share_their_fate_with_those_beside_them_are_no_more_often_rejected() -> None:
     """Outcomes come four blocks late, and what happens strikes five neighbouring blocks alike: one chain would be wrong."""
-    dice = np.random.default_rng(2)
-    shocks = dice.choice([-1.0, 1.0], (RUNS, 60)).repeat(5, axis=1)
+    rng = np.random.default_rng(2)
+    shocks = rng.choice([-1.0, 1.0], (RUNS, 60)).repeat(5, axis=1)
     limit = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / RUNS)
     assert (highest(shocks, 5) >= -math.log(ALPHA)).mean() <= limit
     naive = Chains.new(1, 0.01, (RUNS,))
@@ -46,9 +46,9 @@ def test_blocks_that_share_their_fate_with_those_beside_them_are_no_more_often_r
 
 def test_the_running_mean_is_tested_and_not_each_mean_by_itself() -> None:
     """Gains whose conditional means go up and down, but never lead the running mean above 0."""
-    dice = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     means = np.tile([-0.4] * 10 + [0.4] * 10, 15)
-    gains = np.where(dice.random((RUNS, len(means))) < (1 + means) / 2, 1.0, -1.0)
+    gains = np.where(rng.random((RUNS, len(means))) < (1 + means) / 2, 1.0, -1.0)
     rejected = highest(gains, 1) >= -math.log(ALPHA)
     assert rejected.mean() <= ALPHA
 
@@ -70,8 +70,8 @@ def test_a_block_of_hardly_any_risk_weighs_less_than_a_full_one() -> None:
 
 
 def test_evidence_agrees_with_the_plain_product_of_bets() -> None:
-    dice = np.random.default_rng(4)
-    gains = dice.uniform(-1, 1.5, 40)
+    rng = np.random.default_rng(4)
+    gains = rng.uniform(-1, 1.5, 40)
     test = Chains.new(1, 1.0)
     for gain in gains:
         test.settle(gain, 1.0)
@@ -80,8 +80,8 @@ def test_evidence_agrees_with_the_plain_product_of_bets() -> None:
 
 
 def test_units_split_as_stated_are_accepted_and_a_broken_split_is_found() -> None:
-    dice = np.random.default_rng(5)
-    found = [log_e_of_counts(new, 2000 - new, 0.05) for new in dice.binomial(2000, 0.05, RUNS)]
+    rng = np.random.default_rng(5)
+    found = [log_e_of_counts(new, 2000 - new, 0.05) for new in rng.binomial(2000, 0.05, RUNS)]
     assert np.mean(np.array(found) >= -math.log(0.01)) <= 0.01 + 3 * math.sqrt(0.01 / RUNS)
     assert log_e_of_counts(160, 1840, 0.05) > -math.log(0.001)
     assert log_e_of_counts(1, 5, 0.0) == math.inf

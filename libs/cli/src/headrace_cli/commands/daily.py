@@ -44,11 +44,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def up(
-    port: Annotated[int, typer.Option(min=1, max=65_535, help="The broker's port.")] = 19092, as_json: AsJson = False
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="The broker's port.")] = 19092,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the log of this installation first.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Start a local broker and all services; they are restarted when they die or stand still."""
     local = Local.here()
-    process = local.start(port, anywhere=False)
+    process = local.start(port, fresh=fresh, anywhere=False)
     try:
         state, rows, ended = asyncio.run(_started(local, process, quiet=as_json))
     except SystemExit:
@@ -199,7 +201,7 @@ def predict(
     """Ask a deployment, over Kafka, and show the answer; exit code 2 where the request is invalid, 1 where it was not answered."""
     answered, told = run(lambda session: _predict(session, deployment, inputs or [], unit, at))
     if as_json:
-        named = {"label": told.label, "shares": told.shares} if told.is_answered else {}
+        named = {"label": told.label, "probabilities": told.probabilities} if told.is_answered else {}
         say(plain(answered) | {"decision_id": decision_id(answered)} | named, as_json=True, line="")
     if not told.is_answered:
         raise unanswered(told)
@@ -242,7 +244,7 @@ def _input(pair: str, kinds: dict[str, str]) -> tuple[str, Scalar]:
 
 def told_of(found: Prediction) -> str:
     """A prediction in one line: the class by its name, what is said of it, and who said it."""
-    who = f"version {found.version}" if found.outcome == "served" else f"{found.rung} ({escape(found.reason)})"
+    who = f"version {found.version}" if found.outcome == "served" else f"{found.step} ({escape(found.reason)})"
     missing = f"; missing: {', '.join(found.missing)}" if found.missing else ""
     stale = f"; stale: {', '.join(found.stale)}" if found.stale else ""
     return f"{_said(found)} by {who}{escape(missing + stale)}"
@@ -257,11 +259,9 @@ def unanswered(found: Prediction) -> HeadraceError:
 
 
 def _said(found: Prediction) -> str:
-    if found.shares:
-        shown = sorted(found.shares.items(), key=lambda share: -share[1])[:_CLASSES_SHOWN]
-        return (
-            f"[bold]{escape(str(found.label))}[/] ({escape(', '.join(f'{name} {share:.4g}' for name, share in shown))})"
-        )
+    if found.probabilities:
+        shown = sorted(found.probabilities.items(), key=lambda one: -one[1])[:_CLASSES_SHOWN]
+        return f"[bold]{escape(str(found.label))}[/] ({escape(', '.join(f'{name} {one:.4g}' for name, one in shown))})"
     if isinstance(found.label, str):
         value = found.value or 0.0
         return f"[bold]{escape(found.label)}[/] (probability {max(value, 1 - value):.4g})"

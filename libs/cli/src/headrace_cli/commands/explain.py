@@ -74,7 +74,7 @@ def _show_decision(found: dict[str, Any]) -> None:
 
 def _show_chain(steps: list[dict[str, Any]], deployment: str) -> None:
     if not steps:
-        console.print(told(f"no route yet: {deployment} has no version, the ladder's prior answers"))
+        console.print(told(f"no route yet: {deployment} has no version, the fallback chain's prior answers"))
         return
     chain = Table(box=None, pad_edge=False, show_header=False)
     for step in steps:

@@ -201,7 +201,7 @@ class _Window:
 
 
 def _as_of_rows(plan: ViewPlan, table: EventTable, entity: str, at_s: float) -> list[dict[str, Any]]:
-    values = as_of(plan, table, [entity], np.array([at_s]), plan.settle_s).values[0]
+    values = as_of(plan, table, [entity], np.array([at_s]), plan.feature_delay_s).values[0]
     rows = []
     for feature, name, value in zip(plan.view.features, plan.feature_names, values.tolist(), strict=True):
         window = _window(plan, table, entity, feature, at_s)
@@ -220,7 +220,7 @@ def _as_of_rows(plan: ViewPlan, table: EventTable, entity: str, at_s: float) -> 
 
 def _window(plan: ViewPlan, table: EventTable, entity: str, feature: FeatureDefinition, at_s: float) -> _Window:
     width_s = pane_width_s(feature.window_s)
-    to_s = np.floor((at_s - plan.settle_s) / width_s) * width_s
+    to_s = np.floor((at_s - plan.feature_delay_s) / width_s) * width_s
     from_s = to_s - feature.window_s
     index, codes = table.codes(plan.view.entity)
     inside = (codes == index[entity]) & (table.available >= from_s) & (table.available < to_s)

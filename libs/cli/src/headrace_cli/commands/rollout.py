@@ -150,7 +150,7 @@ def pause(deployment: str, reason: Reason, as_json: AsJson = False) -> None:
 
 @app.command("resume")
 def resume(deployment: str, reason: Reason = "resumed by hand", as_json: AsJson = False) -> None:
-    """Go on with a paused or held rollout."""
+    """Go on with a paused rollout."""
     _tell(ResumeRollout(deployment, reason, me()), as_json, f"the rollout of {deployment} goes on")
 
 

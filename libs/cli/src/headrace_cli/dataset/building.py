@@ -129,7 +129,7 @@ def _write(
         "topic_ids": dict(sorted(ids.items())),
         "definition_digest": gathered.deployment.digest,
         "views": {b.view: b.key for b in gathered.deployment.features},
-        "settle_s": gathered.deployment.settle_s,
+        "feature_delay_s": gathered.deployment.feature_delay_s,
         "vocabularies": {c.name: list(c.vocabulary) for c in signature.columns if c.vocabulary is not None},
         "records_read": read,
         "made_by": f"headrace {version('headrace')}",

@@ -29,7 +29,7 @@ async def play(stage: Stage, session: Session, speed: float | None) -> dict[str,
     await stage.apply(session, "flights")
     began_s = time.monotonic()
     with new_bar(stage.console) as bar:
-        async with stage.telling(session, bar) as story, stage.player(session, story) as player:
+        async with stage.telling(session, bar) as narration, stage.player(session, narration) as player:
             told = add_part(bar, "back-fill", BACKFILL_FROM_S, LIVE_FROM_S)
             await player.play(
                 BACKFILL_FROM_S, LIVE_FROM_S, step_s=BACKFILL_STEP_S, ahead_s=BACKFILL_AHEAD_S, progress=told

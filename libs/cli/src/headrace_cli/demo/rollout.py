@@ -21,6 +21,7 @@ from headrace.models import artifacts, skops_format
 from headrace.models.digest import model_digest
 from headrace_cli.demo import drift
 from headrace_cli.demo.bad_versions import BadVersion, gather, look_ahead, raising
+from headrace_cli.demo.narration import Narration
 from headrace_cli.demo.rollout_report import build_rollout_report
 from headrace_cli.demo.stage import (
     BACKFILL_FROM_S,
@@ -32,7 +33,7 @@ from headrace_cli.demo.stage import (
     new_bar,
     until_quiet,
 )
-from headrace_cli.demo.story import Story
+from headrace_cli.installation.folder import BROKER_FOLDER, LOG_FORMAT, format_of
 from headrace_cli.installation.local import Local, refuse_running
 from headrace_cli.session import Session
 
@@ -51,9 +52,9 @@ def prepare(stage: Stage) -> tuple[Local, bool]:
     refuse_running(Local(home.absolute()))
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    has_log = (stage.folder / drift.REPORT).exists() and (stage.folder / "kafka").exists()
+    has_log = (stage.folder / drift.REPORT).exists() and format_of(stage.folder) == LOG_FORMAT
     if has_log:
-        shutil.copytree(stage.folder / "kafka", home / "kafka")
+        shutil.copytree(stage.folder / BROKER_FOLDER, home / BROKER_FOLDER)
     return Local(home.absolute()), has_log
 
 
@@ -65,11 +66,11 @@ async def play(stage: Stage, session: Session, *, has_log: bool) -> dict[str, An
     await stage.apply(session, PROJECT)
     with new_bar(stage.console) as bar:
         async with (
-            stage.telling(session, bar) as story,
-            stage.player(session, story, paced_by=("inference", "monitor")) as player,
+            stage.telling(session, bar) as narration,
+            stage.player(session, narration, paced_by=("inference", "monitor")) as player,
         ):
             at_s = max(LIVE_TO_S, await player.resume(BACKFILL_FROM_S))
-            act = _Act(stage, session, story, player, bar, at_s)
+            act = _Act(stage, session, narration, player, bar, at_s)
             challenger = await act.begin(act.ask_for_a_version())
             await act.until_ended("canary", challenger, GOOD_S)
             gathered = await gather(session, NAME, act.at_s)
@@ -96,7 +97,7 @@ async def _play_the_months_before(stage: Stage, session: Session) -> None:
     stage.console.print("no log of the first act here: playing January to April first, fast")
     await stage.apply(session, "flights")
     with new_bar(stage.console) as bar:
-        async with stage.telling(session, bar) as story, stage.player(session, story) as player:
+        async with stage.telling(session, bar) as narration, stage.player(session, narration) as player:
             told = add_part(bar, "before", BACKFILL_FROM_S, LIVE_TO_S)
             await player.play(
                 BACKFILL_FROM_S, LIVE_TO_S, step_s=BACKFILL_STEP_S, ahead_s=BACKFILL_AHEAD_S, progress=told
@@ -107,9 +108,11 @@ async def _play_the_months_before(stage: Stage, session: Session) -> None:
 class _Act:
     """One replay that goes on from part to part. `at_s`: the instant that it has reached."""
 
-    def __init__(self, stage: Stage, session: Session, story: Story, player: Any, bar: Progress, at_s: float) -> None:
+    def __init__(
+        self, stage: Stage, session: Session, narration: Narration, player: Any, bar: Progress, at_s: float
+    ) -> None:
         self.stage = stage
-        self.session, self.story, self.player, self.bar, self.at_s = session, story, player, bar, at_s
+        self.session, self.narration, self.player, self.bar, self.at_s = session, narration, player, bar, at_s
 
     async def ask_for_a_version(self) -> None:
         """A manual retrain request, as `headrace training request` sends it."""
@@ -142,19 +145,19 @@ class _Act:
 
     async def begin(self, asking: Any) -> int:
         """Ask for a version and wait until its rollout is under way; the replay waits. Returns the version."""
-        story = self.story
-        before, refused_before = set(story.begun), len(story.refusals)
+        narration = self.narration
+        before, refused_before = set(narration.begun), len(narration.refusals)
         await asking
 
         async def begun() -> int | None:
-            if len(story.refusals) > refused_before:
-                raise HeadraceError(f"no rollout begins: {story.refusals[-1]}")
-            return next(iter(set(story.begun) - before), None)
+            if len(narration.refusals) > refused_before:
+                raise HeadraceError(f"no rollout begins: {narration.refusals[-1]}")
+            return next(iter(set(narration.begun) - before), None)
 
         def what() -> str:
-            return f"a rollout to begin ({story.stage or 'a version is trained, registered and warmed'})"
+            return f"a rollout to begin ({narration.stage or 'a version is trained, registered and warmed'})"
 
-        return await self.stage.wait_for(begun, what, lambda: (story.told, story.stage))
+        return await self.stage.wait_for(begun, what, lambda: (narration.told, narration.stage))
 
     async def until_ended(self, part: str, version: int, most_s: float) -> None:
         """Play on until the version's rollout has ended, or its time is over."""
@@ -167,6 +170,6 @@ class _Act:
             step_s=LIVE_STEP_S,
             ahead_s=LIVE_AHEAD_S,
             progress=told,
-            stop_when=lambda: version in self.story.ended,
+            stop_when=lambda: version in self.narration.ended,
         )
         self.at_s = self.player.at_s

@@ -1,4 +1,4 @@
-"""What the acts of the demo share: own broker, all services, the story as it happens, and the player."""
+"""What the acts of the demo share: own broker, all services, the narration as it happens, and the player."""
 
 import asyncio
 import shutil
@@ -17,7 +17,7 @@ from headrace.errors import HeadraceError
 from headrace.log.views import View
 from headrace_broker import free_port
 from headrace_broker.jars import kafka_jars
-from headrace_cli.demo.story import TOPICS, Story
+from headrace_cli.demo.narration import TOPICS, Narration
 from headrace_cli.installation.local import Local, refuse_running
 from headrace_cli.projects.apply import apply_project
 from headrace_cli.session import Session
@@ -97,18 +97,20 @@ class Stage:
         return found is not None and found.digest == applied["digest"]
 
     @asynccontextmanager
-    async def telling(self, session: Session, bar: Progress) -> AsyncIterator[Story]:
+    async def telling(self, session: Session, bar: Progress) -> AsyncIterator[Narration]:
         """What happens from now on, told line by line as it happens."""
-        story = Story(DEPLOYMENT, lambda line: bar.console.print(line, highlight=False))
-        view = View(session.log, session.codec, [session.topics.name(base) for base in TOPICS], story.take, start="end")
+        narration = Narration(DEPLOYMENT, lambda line: bar.console.print(line, highlight=False))
+        view = View(
+            session.log, session.codec, [session.topics.name(base) for base in TOPICS], narration.take, start="end"
+        )
         async with _followed(view):
-            yield story
+            yield narration
 
     @asynccontextmanager
     async def player(
-        self, session: Session, story: Story, paced_by: tuple[str, ...] = ("inference",)
+        self, session: Session, narration: Narration, paced_by: tuple[str, ...] = ("inference",)
     ) -> AsyncIterator["Player"]:
-        """The player of the flights, paced by what inference says that it has applied, held by the story."""
+        """The player of the flights, paced by what inference says that it has applied, held by the narration."""
         from headrace_flights.player import Player
         from headrace_flights.schedule import Schedule
 
@@ -124,8 +126,8 @@ class Stage:
                 schedule,
                 applied,
                 partitions=deployment[0].raw[0].partitions,
-                settle_s=deployment[1].settle_s,
-                hold=story.hold,
+                feature_delay_s=deployment[1].feature_delay_s,
+                hold=narration.hold,
                 paced_by=paced_by,
             )
 

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from headrace.events.inference import Answer, DecisionMade, FellBack, Refused
-from headrace_cli.drill.load import Inputs, Load, Pulses, is_champion, rung_of
+from headrace_cli.drill.load import Inputs, Load, Pulses, is_champion, step_of
 from headrace_cli.installation.local import Local
 from headrace_cli.session import Session
 
@@ -213,12 +213,12 @@ def _judged(
     began_s: float,
     alerts: tuple[str, ...],
 ) -> Outcome:
-    answers = Counter(rung_of(asked.answer) for asked in load.asked)
+    answers = Counter(step_of(asked.answer) for asked in load.asked)
     during = [d for asked in load.asked if asked.at_s >= began_s for d in decisions.get(asked.request_id, [])]
     faults = [*_faults_of(load, decisions), *([] if during else ["nothing was asked during the fault"])]
     if recovered_s is None:
         faults.append(f"the champion did not answer again within {RECOVERS_WITHIN_S:.0f} s")
-    degraded = Counter(rung_of(d.answer) for d in during) - Counter({"served": len(during)})
+    degraded = Counter(step_of(d.answer) for d in during) - Counter({"served": len(during)})
     if act.name != "control" and not degraded and not any(d.failures for d in during):
         faults.append("the fault had no effect: the act proves nothing")
     if act.name == "control" and degraded:
@@ -242,7 +242,7 @@ def _faults_of(load: Load, decisions: dict[str, list[DecisionMade]]) -> list[str
     heard = [(asked.answer, found[0].answer) for asked, found in zip(load.asked, made, strict=True) if found]
     counted = {
         "were not answered within their deadline": sum(asked.answer is None for asked in load.asked),
-        "expired": sum(rung_of(asked.answer) == "expired" for asked in load.asked),
+        "expired": sum(step_of(asked.answer) == "expired" for asked in load.asked),
         "have no decision": sum(not found for found in made),
         "have more than one decision": sum(len(found) > 1 for found in made),
         "were decided otherwise than answered": sum(told is not None and told != decided for told, decided in heard),

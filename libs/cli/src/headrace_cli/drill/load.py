@@ -135,12 +135,12 @@ def is_champion(answer: Answer | None, version: int) -> bool:
     return isinstance(answer, Served) and answer.score.version == version
 
 
-def rung_of(answer: Answer | None) -> str:
-    """Who answered, in a word: `served`, a rung, `refused`, `expired`, `invalid`, or `none`."""
+def step_of(answer: Answer | None) -> str:
+    """Who answered, in a word: `served`, a step, `refused`, `expired`, `invalid`, or `none`."""
     match answer:
         case None:
             return "none"
-        case FellBack(rung=rung):
-            return rung
+        case FellBack(step=step):
+            return step
         case _:
             return type(answer).__name__.lower()

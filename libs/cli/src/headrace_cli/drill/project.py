@@ -1,4 +1,4 @@
-"""What the drill runs: machines that send a pulse, and a deployment with every rung of the ladder.
+"""What the drill runs: machines that send a pulse, and a deployment with every step of the fallback chain.
 
 A request's inputs choose what the champion suffers from: a `code` that it never saw makes it raise, a `level` other than 0
 makes it return NaN, a missing `depth` makes it look through all its memory (see `models.py`).
@@ -45,8 +45,8 @@ drill = Deployment(
     unit="job",
     inputs=[Number("code"), Number("level"), Number("depth", nullable=True), Number("size"), Key("machine")],
     features=[pulse.by("machine")],
-    settle="0s",
-    ladder=[previous, baseline, prior(0.5)],
+    feature_delay="0s",
+    fallback=[previous, baseline, prior(0.5)],
     rollout=BlueGreen(guardrails=()),
     time_limit="1.5s",
     breaker=Breaker(slow="10s", rest="2s", window="4s"),

@@ -70,7 +70,7 @@ async def explain_decision(session: Session, deployment: str, wanted: str, *, ag
         "failed_versions": {
             name: f"{type(failure).__name__}: {failure.reason}" for name, failure in decision.failures.items()
         },
-        "shadows": {str(score.version): score.classes or score.value for score in decision.shadows},
+        "shadows": {str(score.version): score.probabilities or score.value for score in decision.shadows},
         "row": row_of(decision, _signature(session, decision, registered)),
         "missing": list(decision.missing),
         "stale": list(decision.stale),
@@ -131,7 +131,7 @@ async def _again(session: Session, decision: DecisionMade, registered: VersionRe
         model = matched(load(data, place.format), registered.signature)
     except Poison as poison:
         return {"done": False, "why": str(poison)}
-    then = list(score.classes) if score.classes is not None else [score.value or 0.0]
+    then = list(score.probabilities) if score.probabilities is not None else [score.value or 0.0]
     now = _scored(model, registered, np.frombuffer(decision.row, "<f4").reshape(1, -1))
     return {
         "done": True,
@@ -173,10 +173,10 @@ def told(answer: Answer, kind: OutputKind) -> dict[str, Any]:
     match answer:
         case Served(score):
             return {"kind": "served", "version": score.version, **_named(score, kind)}
-        case FellBack(rung, reason, score):
+        case FellBack(step, reason, score):
             return {
                 "kind": "fell back",
-                "rung": rung,
+                "step": step,
                 "version": score.version,
                 **_named(score, kind),
                 "reason": reason,
@@ -188,10 +188,8 @@ def told(answer: Answer, kind: OutputKind) -> dict[str, Any]:
 
 
 def _named(score: Score, kind: OutputKind) -> dict[str, Any]:
-    said = {"label": label_of(score, kind), "value": score.value, "classes": score.classes}
-    if score.classes is None:
-        return said
-    return said | {"shares": {str(name_of(n, kind.classes)): share for n, share in enumerate(score.classes)}}
+    named = {str(name_of(n, kind.classes)): found for n, found in enumerate(score.probabilities or ())}
+    return {"label": label_of(score, kind), "value": score.value, "probabilities": named}
 
 
 def row_of(decision: DecisionMade, signature: Signature | None) -> dict[str, float | str | None]:

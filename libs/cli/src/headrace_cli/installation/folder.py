@@ -1,7 +1,8 @@
 """The folder of an installation: who runs in it, and what that one says of itself.
 
 Who holds the lock (`supervisor.lock`) runs in it: a second one is refused, and files that a killed one left behind mean nothing.
-`supervisor.json` only says more: who lives where, and why what was restarted was.
+`supervisor.json` only says more: who lives where, and why what was restarted was. `kafka/log-format` names the format of the records
+in the broker's log: another one is not read.
 """
 
 import fcntl
@@ -12,10 +13,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from headrace.errors import Misconfigured
+
 _log = logging.getLogger("headrace.supervisor")
 
 STATE_FILE = "supervisor.json"
 LOCK_FILE = "supervisor.lock"
+BROKER_FOLDER, _FORMAT_FILE = "kafka", "log-format"
+# The format of records that this version writes and reads. It is raised when old records can no longer be read.
+LOG_FORMAT = "2"
 
 
 class StateFile:
@@ -49,6 +55,33 @@ class StateFile:
     def remove(self) -> None:
         """Nobody runs here any more."""
         self._path.unlink(missing_ok=True)
+
+
+def write_format(home: Path) -> None:
+    """Note that the broker's log in this folder is in this version's format."""
+    (home / BROKER_FOLDER / _FORMAT_FILE).write_text(f"{LOG_FORMAT}\n")
+
+
+def format_of(home: Path) -> str | None:
+    """The format of the broker's log in this folder; None where it holds no record of ours."""
+    folder = home / BROKER_FOLDER
+    # The broker's own topics begin with two underscores.
+    if not any("-" in found.name and not found.name.startswith("__") for found in (folder / "log").glob("*/")):
+        return None
+    try:
+        return (folder / _FORMAT_FILE).read_text(errors="replace").strip()[:20]
+    except OSError:
+        return "1"
+
+
+def refuse_other_format(home: Path) -> None:
+    """Raises `Misconfigured` when another version of Headrace wrote the broker's log in this folder, in another format."""
+    found = format_of(home)
+    if found not in (None, LOG_FORMAT):
+        raise Misconfigured(
+            f"the log in {home / BROKER_FOLDER} has format {found}, this version of Headrace reads format {LOG_FORMAT}:"
+            " `headrace up --fresh` deletes that log and begins an empty one; with another HEADRACE_HOME it is kept"
+        )
 
 
 def locked(home: Path) -> int | None:

@@ -80,7 +80,8 @@ class Local:
     def start(self, port: int, *, fresh: bool = False, anywhere: bool = True) -> subprocess.Popen[bytes]:
         """Start a supervisor of its own session, with its log in the folder. `anywhere`: health and gateway on free ports.
 
-        Raises `HeadraceError` when one runs here, or starts, already, or when a setting is wrong.
+        `fresh`: the broker's log is deleted first. Raises `HeadraceError` when one runs here, or starts, already, or when a
+        setting is wrong.
         """
         Settings.load()
         try:

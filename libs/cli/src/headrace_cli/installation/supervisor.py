@@ -27,7 +27,7 @@ from headrace_cli.installation.alerts import Alarms
 from headrace_cli.installation.broker import PAUSE_S, BrokerKeeper
 from headrace_cli.installation.children import RESTART_AT_ONCE, Child, reunite, rotate
 from headrace_cli.installation.disk import Disk
-from headrace_cli.installation.folder import StateFile, locked, sign
+from headrace_cli.installation.folder import BROKER_FOLDER, StateFile, locked, refuse_other_format, sign, write_format
 from headrace_cli.installation.hung import is_answering, look_at
 from headrace_cli.installation.services import SERVICES, child_of, ports_of
 
@@ -106,10 +106,19 @@ class Supervisor:
 
     async def _start_broker(self) -> str:
         given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+        if given and self.fresh:
+            raise Misconfigured(
+                f"--fresh deletes the log of this installation's own broker, and KAFKA_BOOTSTRAP_SERVERS={given} names another:"
+                " unset one of the two"
+            )
         if given:
             return given
-        self.keeper = BrokerKeeper(Broker(self.home / "kafka", self.port, fresh=self.fresh))
-        return await self.keeper.start()
+        if not self.fresh:
+            refuse_other_format(self.home)
+        self.keeper = BrokerKeeper(Broker(self.home / BROKER_FOLDER, self.port, fresh=self.fresh))
+        address = await self.keeper.start()
+        write_format(self.home)
+        return address
 
     async def _apply_topics(self, bootstrap: str) -> None:
         settings = self._settings(bootstrap)

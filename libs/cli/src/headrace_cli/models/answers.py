@@ -4,7 +4,7 @@
 |-----------------------|---------------------|----------------------------------------------------------|
 | a number              | none, number        | a number                                                 |
 | a number              | binary              | a probability, where it is no scikit-learn regressor     |
-| shares of classes     | none, the same      | those                                                    |
+| probabilities         | none, the same      | those                                                    |
 | several, nobody knows | binary, classes     | that                                                     |
 | several, nobody knows | none                | refused: they may be several targets                     |
 

@@ -82,11 +82,11 @@ def is_framed(engine: Engine, rows: Rows) -> bool:
 
 def _drawn(names: Sequence[str], words: Words) -> Columns:
     """Numbers that float32 and six decimals hold both: the file is compared with its model, not rows with requests."""
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     return {
-        name: dice.choice(np.array(words[name], object), SAMPLE_ROWS)
+        name: rng.choice(np.array(words[name], object), SAMPLE_ROWS)
         if name in words
-        else np.round(dice.normal(size=SAMPLE_ROWS) * _GRID) / _GRID
+        else np.round(rng.normal(size=SAMPLE_ROWS) * _GRID) / _GRID
         for name in names
     }
 

@@ -122,7 +122,7 @@ def _dumped(model: Any) -> tuple[bytes, str]:
 def _own(model: Any, rows: Rows, output: str, file: Path) -> np.ndarray:
     """What the pickled model itself says of the rows, in the shape that is served."""
     try:
-        return engines.shares(_asked(model, rows), output)
+        return engines.as_served(_asked(model, rows), output)
     except (ValueError, TypeError, KeyError) as error:
         raise Misconfigured(
             f"{file} cannot score the rows to compare on ({str(error).splitlines()[0]}): give some with --rows FILE.csv"

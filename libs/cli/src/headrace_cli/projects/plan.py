@@ -48,21 +48,21 @@ def rate_warnings(found: d.DeploymentDefinition, labels_a_day: float | None) -> 
 
 
 def _answers(found: d.DeploymentDefinition) -> str:
-    steps = [" ".join((step.kind, *_constant(found, step))) for step in found.ladder]
-    prior = next((step for step in found.ladder if step.kind == "prior"), None)
+    steps = [" ".join((step.kind, *_constant(found, step))) for step in found.fallback]
+    prior = next((step for step in found.fallback if step.kind == "prior"), None)
     until = "the prior answers" if prior else "requests are refused"
     falls = f", then falls back to {', '.join(steps)}" if steps else ""
     return f"about {found.unit}; until the first version {until}{falls}"
 
 
-def _constant(found: d.DeploymentDefinition, step: d.RungDefinition) -> Iterator[str]:
+def _constant(found: d.DeploymentDefinition, step: d.FallbackStepDefinition) -> Iterator[str]:
     """What a prior says: the number, or the likeliest of several classes."""
     if step.value is not None:
         yield f"{step.value:g}"
-    elif step.shares:
-        share, place = max((share, -place) for place, share in enumerate(step.shares))
+    elif step.probabilities:
+        highest, place = max((found, -place) for place, found in enumerate(step.probabilities))
         names = found.label.classes if found.label is not None else ()
-        yield f"of {len(step.shares)} classes (most probable {name_of(-place, names)}, {share:g})"
+        yield f"of {len(step.probabilities)} classes (most probable {name_of(-place, names)}, {highest:g})"
 
 
 def _label(found: d.DeploymentDefinition) -> Iterator[Line]:
@@ -72,7 +72,7 @@ def _label(found: d.DeploymentDefinition) -> Iterator[Line]:
     kind, horizon, least = KINDS[label.kind], duration(label.horizon_s), least_labelled(found.coverage)
     yield (
         "label",
-        f"{label.name} ({kind}), up to {horizon} after the request; windows of {duration(found.cohort_s)} close at"
+        f"{label.name} ({kind}), up to {horizon} after the request; windows of {duration(found.evaluation_window_s)} close at"
         f" {found.coverage:.0%} of their labels, {horizon} after their end at the latest, and are judged by {least:.0%} or more",
     )
 
@@ -81,13 +81,13 @@ def _training(found: d.DeploymentDefinition, labels_a_day: float | None) -> Iter
     training, label = found.training, found.label
     if training is None or label is None:
         return
-    windows = windows_to_first(training.first_after_s, found.cohort_s)
+    windows = windows_to_first(training.first_after_s, found.evaluation_window_s)
     rows = training.first_after_rows
     by_rows = "" if rows is None else f" or {rows:,} labels"
     days = f" (about {training.min_rows / labels_a_day:.3g} days' worth)" if labels_a_day else ""
     yield (
         "trains",
-        f"the first version is possible after {duration(windows * found.cohort_s)} ({windows:,} closed window{'s' * (windows > 1)}){by_rows},"
+        f"the first version is possible after {duration(windows * found.evaluation_window_s)} ({windows:,} closed window{'s' * (windows > 1)}){by_rows},"
         f" with {training.min_rows:,} labels to fit on{days} beside the holdout's; on the newest {duration(training.history_s)}",
     )
     gates = ", ".join(f"{gate.kind} (margin {gate.margin:g})" for gate in found.gates) or "none"
@@ -95,7 +95,7 @@ def _training(found: d.DeploymentDefinition, labels_a_day: float | None) -> Iter
 
 
 def _watching(found: d.DeploymentDefinition) -> Iterator[Line]:
-    parts = [f"per window of {duration(found.cohort_s)} how requests were answered"]
+    parts = [f"per window of {duration(found.evaluation_window_s)} how requests were answered"]
     if found.features:
         parts.append("whether feature rows equal recomputed ones, and whether the sources of the views are as usual")
     if found.label is None:
@@ -111,16 +111,20 @@ def _watching(found: d.DeploymentDefinition) -> Iterator[Line]:
 
 
 def _detector(test: d.DriftDefinition) -> str:
-    first = duration(test.min_cohorts * test.cohort_s)
+    first = duration(test.min_windows * test.evaluation_window_s)
     if test.detector != "page_hinkley":
         return (
-            f"the loss per window: an alarm is possible {test.min_cohorts} windows ({first}) into a version, of a rise by"
+            f"the loss per window: an alarm is possible {test.min_windows} windows ({first}) into a version, of a rise by"
             f" {test.delta:.0%} and more"
         )
-    after = windows_to_alarm(A_RISE, test.delta, test.threshold, test.min_cohorts)
-    rise = "is not found" if after is None else f"is found after {after} windows, {duration(after * test.cohort_s)}"
+    after = windows_to_alarm(A_RISE, test.delta, test.threshold, test.min_windows)
+    rise = (
+        "is not found"
+        if after is None
+        else f"is found after {after} windows, {duration(after * test.evaluation_window_s)}"
+    )
     return (
-        f"{test.figure} per window: an alarm is possible {test.min_cohorts} windows ({first}) into a version;"
+        f"{test.figure} per window: an alarm is possible {test.min_windows} windows ({first}) into a version;"
         f" a rise of {A_RISE:g} {rise} (threshold {test.threshold:g} is a sum over windows)"
     )
 
@@ -147,8 +151,8 @@ def _off(found: d.DeploymentDefinition) -> Iterator[str]:
     """The next steps from here: nothing that needs another one first."""
     if not found.features:
         yield "features (features=[view.by(...)])"
-    if not found.ladder:
-        yield "fallback (ladder=[previous, prior(...)])"
+    if not found.fallback:
+        yield "fallback (fallback=[previous, prior(...)])"
     if found.label is None:
         yield "labels, for quality and training (label=Binary(...), Multiclass(...) or Regression(...))"
         return

@@ -129,10 +129,10 @@ class Fed:
                 " under another HEADRACE_NAMESPACE, where nothing is yet"
             )
 
-    async def advance(self, at_s: float, settle_s: float, pace: Pace) -> None:
+    async def advance(self, at_s: float, feature_delay_s: float, pace: Pace) -> None:
         """Send what comes up to `AHEAD_S` past `at_s`, and wait until inference answers from all that a request may see then."""
         await self._send_until(at_s + AHEAD_S, pace)
-        await self.feed.await_applied(at_s - settle_s, self._viewed)
+        await self.feed.await_applied(at_s - feature_delay_s, self._viewed)
 
     async def finish(self, pace: Pace) -> None:
         """Send the rest, and wait until all of it is read."""

@@ -227,13 +227,13 @@ def binned(values: Floats, places: NDArray[np.int64], points: int) -> Sequence[f
 
 def _prior(deployment: DeploymentDefinition, known: Floats) -> tuple[Any, str]:
     """What is said without a look at a row, and where that is from."""
-    rungs = [rung for rung in deployment.ladder if rung.kind == "prior"]
+    steps = [step for step in deployment.fallback if step.kind == "prior"]
     label = deployment.label
     if label is None:
         return None, "no label is declared"
-    declared = [rung.shares if label.kind == loss_of.CLASSES else rung.value for rung in rungs]
+    declared = [step.probabilities if label.kind == loss_of.CLASSES else step.value for step in steps]
     if declared and declared[0] not in (None, ()):
-        return np.asarray(declared[0]), "the deployment's ladder"
+        return np.asarray(declared[0]), "the deployment's fallback chain"
     if not len(known):
         return None, "no label is known"
     return loss_of.prior_of(label.kind, known, len(label.classes) or 2), "the labels of this replay"

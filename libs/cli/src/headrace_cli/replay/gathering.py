@@ -49,7 +49,7 @@ class Scores:
 
     def add(self, row: int, score: Score) -> None:
         """One score; the first one of a row stands."""
-        said = score.classes if self.width > 1 else (score.value,)
+        said = score.probabilities if self.width > 1 else (score.value,)
         if said is None or None in said or len(said) != self.width or not self._seen.add(0, row):
             return
         self.rows.append(row)

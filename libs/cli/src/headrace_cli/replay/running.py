@@ -205,13 +205,13 @@ class Replay:
 
     def _longest_s(self, speed: float | None) -> float:
         needs_monitor = self._deployment.training is not None or bool(self._deployment.monitoring)
-        by_window_s = self._deployment.cohort_s / STEPS_A_WINDOW if needs_monitor else float("inf")
+        by_window_s = self._deployment.evaluation_window_s / STEPS_A_WINDOW if needs_monitor else float("inf")
         by_feed_s = LONGEST_STEP_S if self._fed else float("inf")
         return min(by_window_s, by_feed_s, speed * SMOOTH_S if speed else float("inf"))
 
     async def _make(self, events: Sequence[Event], pace: Pace) -> Sequence[Out]:
         if self._fed:
-            await self._fed.advance(events[-1].time_s, self._deployment.settle_s, pace)
+            await self._fed.advance(events[-1].time_s, self._deployment.feature_delay_s, pace)
         return [self._out(event) for event in events]
 
     def _out(self, event: Event) -> Out:

@@ -1,7 +1,7 @@
 """History of raw streams and sources in step with the requests that are answered from it: each record once, none too late.
 
-No request for instant t goes out before inference has applied what was available at t - settle. Records may run ahead of
-requests: that hides the lag, and leaks nothing, because a feature never reads panes after t - settle.
+No request for instant t goes out before inference has applied what was available at t - feature_delay. Records may run ahead of
+requests: that hides the lag, and leaks nothing, because a feature never reads panes after t - feature_delay.
 """
 
 import asyncio

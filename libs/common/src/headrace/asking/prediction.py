@@ -27,10 +27,10 @@ class OutputKind:
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """One answer.
 
-    `outcome`: `served`; `fell_back` (a lower rung answered, `reason` says why); `invalid` (asking again does not help);
+    `outcome`: `served`; `fell_back` (a lower step answered, `reason` says why); `invalid` (asking again does not help);
     `refused` (ask again, as a new request, after `retry_after_s`); `expired` (decided, but too late: ask as a new
     request); `unknown` (no answer came in time: ask again under the same id, it may have been decided).
-    `value`: probability of the positive class, or the number; None for several classes, whose `shares` add up to 1.
+    `value`: probability of the positive class, or the number; None for several classes, whose `probabilities` add up to 1.
     `label`: the name of the most probable class, its number (0 or 1 for two) where it has none, None for a number. `version`: None when the prior answered.
     `missing`, `stale`: features without a value, and those whose source has gone silent. `provisional`: not yet committed.
     `decision_id`: the `ce_id` of the decision on the log.
@@ -41,9 +41,9 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
     value: float | None = None
     label: str | int | None = None
-    shares: dict[str, float] = {}
+    probabilities: dict[str, float] = {}
     version: int | None = None
-    rung: str | None = None
+    step: str | None = None
     reason: str = ""
     missing: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
@@ -94,8 +94,8 @@ def label_of(score: Score, kind: OutputKind) -> str | int | None:
     >>> label_of(Score(1, "d", 0.8), OutputKind("binary", ("no", "yes"))), label_of(Score(1, "d", 0.8), OutputKind())
     ('yes', 1)
     """
-    if score.classes is not None:
-        best = max(range(len(score.classes)), key=score.classes.__getitem__)
+    if score.probabilities is not None:
+        best = max(range(len(score.probabilities)), key=score.probabilities.__getitem__)
         return name_of(best, kind.classes)
     if kind.kind != BINARY or score.value is None:
         return None
@@ -111,8 +111,8 @@ def _outcome(answered: PredictionAnswered, kind_of: Callable[[int | None], Outpu
     match answered.answer:
         case Served(score):
             return _scored("served", CHAMPION, "", score, kind_of(score.version or None))
-        case FellBack(rung, reason, score):
-            return _scored("fell_back", rung, reason, score, kind_of(score.version or None))
+        case FellBack(step, reason, score):
+            return _scored("fell_back", step, reason, score, kind_of(score.version or None))
         case Invalid(reason, _):
             return {"outcome": "invalid", "reason": reason}
         case Refused(reason, retry_after_s):
@@ -121,14 +121,14 @@ def _outcome(answered: PredictionAnswered, kind_of: Callable[[int | None], Outpu
             return {"outcome": "expired", "reason": f"the deadline had passed by {late_ms} ms"}
 
 
-def _scored(outcome: str, rung: str, reason: str, score: Score, kind: OutputKind) -> dict[str, Any]:
-    shares = {str(name_of(index, kind.classes)): share for index, share in enumerate(score.classes or ())}
+def _scored(outcome: str, step: str, reason: str, score: Score, kind: OutputKind) -> dict[str, Any]:
+    probabilities = {str(name_of(index, kind.classes)): one for index, one in enumerate(score.probabilities or ())}
     return {
         "outcome": outcome,
         "value": score.value,
         "label": label_of(score, kind),
-        "shares": shares,
+        "probabilities": probabilities,
         "version": score.version or None,
-        "rung": rung,
+        "step": step,
         "reason": reason,
     }

@@ -120,14 +120,14 @@ class LabelDefinition(msgspec.Struct, frozen=True):
     high: float | None = None
 
 
-class RungDefinition(msgspec.Struct, frozen=True):
-    """A rung of the ladder below the champion: `previous`, `baseline`, or `prior` with its `value`, or for several classes
-    its `shares`, in the order of the label's classes.
+class FallbackStepDefinition(msgspec.Struct, frozen=True):
+    """A step of the fallback chain below the champion: `previous`, `baseline`, or `prior` with its `value`, or for several classes
+    its `probabilities`, in the order of the label's classes.
     """
 
     kind: str
     value: float | None = None
-    shares: tuple[float, ...] = ()
+    probabilities: tuple[float, ...] = ()
 
 
 class GateDefinition(msgspec.Struct, frozen=True):
@@ -140,7 +140,7 @@ class GateDefinition(msgspec.Struct, frozen=True):
 
 class TrainingDefinition(msgspec.Struct, frozen=True):
     """How versions are trained. `build`: `module:function` of the user's code. `holdout_s`: the newest rows, kept to gate
-    on; `embargo_s`: left out before them. `first_after_s`: closed cohorts before the first version is asked for, or
+    on; `embargo_s`: left out before them. `first_after_s`: closed evaluation windows before the first version is asked for, or
     `first_after_rows` labelled rows, None for never by rows. `min_rows_after_change`: what a retrain that follows a change waits for; None
     for 1,000 or a tenth of the history's rows, whichever is less.
     """
@@ -157,17 +157,17 @@ class TrainingDefinition(msgspec.Struct, frozen=True):
 
 
 class DriftDefinition(msgspec.Struct, frozen=True):
-    """A detector on a figure of closed cohorts. `detector`: `page_hinkley` or `loss_change`; `figure`: `log_loss`; `cohort_s`: its width.
+    """A detector on a figure of closed evaluation windows. `detector`: `page_hinkley` or `loss_change`; `figure`: `log_loss`; `evaluation_window_s`: its width.
 
-    Of `loss_change`, `delta` is the least rise as a share of the loss, and `min_cohorts` how many come before the first comparison.
+    Of `loss_change`, `delta` is the least rise as a share of the loss, and `min_windows` how many come before the first comparison.
     """
 
     detector: str
     figure: str
-    cohort_s: float
+    evaluation_window_s: float
     delta: float
     threshold: float
-    min_cohorts: int
+    min_windows: int
 
 
 class RetrainingDefinition(msgspec.Struct, frozen=True):
@@ -202,7 +202,7 @@ class RolloutDefinition(msgspec.Struct, frozen=True):
     version that does no harm, per rollout. `margin`: the Brier difference up to which a version counts as not worse.
     `block_s`: width of the blocks of label evidence; `label_delay_s`: how long after its end one waits for its labels, None for the label's
     horizon; a label that is not there by then counts as the worst. `duration_s`: how long a test or a shadow runs. `winner`: of an A/B test, `rule` or
-    `hand`. `silence_s`: wall time without a verdict after which it is held, after twice as long aborted.
+    `hand`. `silence_s`: wall time without a verdict after which it is paused, after twice as long aborted.
     `rollback_window_s`: event time for which the old version stays warm and the new one is judged still. `approval`: a named person
     must approve the version first.
     """
@@ -243,7 +243,7 @@ class BreakerDefinition(msgspec.Struct, frozen=True):
 
 class DeploymentDefinition(msgspec.Struct, frozen=True):
     """What answers requests. `time_limit_s`: of one model call. `degrade_when`: the share of view features that may be missing
-    or stale before a request goes down to a rung that needs none; None for any share. `step_down_after`: windows in a row in which a version
+    or stale before a request goes down to a step that needs none; None for any share. `step_down_after`: windows in a row in which a version
     does worse than the prior before it is passed over; None for never.
     """
 
@@ -252,15 +252,15 @@ class DeploymentDefinition(msgspec.Struct, frozen=True):
     unit: str
     inputs: tuple[InputDefinition, ...]
     features: tuple[BindingDefinition, ...]
-    settle_s: float
+    feature_delay_s: float
     label: LabelDefinition | None
-    ladder: tuple[RungDefinition, ...]
+    fallback: tuple[FallbackStepDefinition, ...]
     training: TrainingDefinition | None
     gates: tuple[GateDefinition, ...]
     monitoring: tuple[DriftDefinition, ...]
     retraining: RetrainingDefinition | None
     rollout: RolloutDefinition
-    cohort_s: float
+    evaluation_window_s: float
     coverage: float
     answer: str
     digest: str

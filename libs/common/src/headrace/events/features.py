@@ -61,13 +61,13 @@ class FeatureShardAdvanced(msgspec.Struct, frozen=True):
 
 class ViewAdopted(msgspec.Struct, frozen=True):
     """A shard keeps this view's tiles: written when they are complete, so that they can be kept on while a changed view
-    is built beside them. `definition`, `settle_s`: all that folding needs.
+    is built beside them. `definition`, `feature_delay_s`: all that folding needs.
     """
 
     source: str
     partition: int
     definition: ViewDefinition
-    settle_s: float
+    feature_delay_s: float
 
 
 class IdentitiesSeen(msgspec.Struct, frozen=True, gc=False):

@@ -21,12 +21,12 @@ class PredictionRequested(msgspec.Struct, frozen=True, gc=False):
 
 
 class Score(msgspec.Struct, frozen=True, gc=False):
-    """What one version said. `value`: probability of the positive class, or the regressed number; `classes`: share per class."""
+    """The answer of one version. `value`: probability of the positive class, or the regressed number; `probabilities`: one per class of several."""
 
     version: int
     model_digest: str
     value: float | None = None
-    classes: tuple[float, ...] | None = None
+    probabilities: tuple[float, ...] | None = None
 
 
 class Served(msgspec.Struct, frozen=True, gc=False, tag="served"):
@@ -36,15 +36,15 @@ class Served(msgspec.Struct, frozen=True, gc=False, tag="served"):
 
 
 class FellBack(msgspec.Struct, frozen=True, gc=False, tag="fell_back"):
-    """A lower rung of the ladder answered. `rung`: `previous`, `baseline` or `prior`; `score.version` is 0 for the prior."""
+    """A lower step of the fallback chain answered. `step`: `previous`, `baseline` or `prior`; `score.version` is 0 for the prior."""
 
-    rung: str
+    step: str
     reason: str
     score: Score
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False, tag="refused"):
-    """Not answered now: overload, or nothing on the ladder can answer."""
+    """Not answered now: overload, or nothing on the fallback chain can answer."""
 
     reason: str
     retry_after_s: float = 1.0
@@ -194,11 +194,11 @@ class VersionLoadFailed(msgspec.Struct, frozen=True, gc=False):
     goes_on: bool = False
 
 
-class RungChanged(msgspec.Struct, frozen=True, gc=False):
-    """The rung that answers a deployment's requests changed. `rung`: `champion`, `previous`, `baseline` or `prior`."""
+class FallbackChanged(msgspec.Struct, frozen=True, gc=False):
+    """The step that answers a deployment's requests changed. `step`: `champion`, `previous`, `baseline` or `prior`."""
 
     deployment: str
-    rung: str
+    step: str
     version: int
     reason: str
     instance: str

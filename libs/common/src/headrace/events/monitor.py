@@ -14,7 +14,7 @@ class VersionQuality(msgspec.Struct, frozen=True):
     `squared_error`: in squares of a quarter of the label's declared range, None where it declares none. `loss`: by which versions
     are compared and watched, `log_loss` or `squared_error`. `loss_error`,
     `excess_error`: standard errors, by rows, of the loss and of its excess over the expected one; `loss_skew`: skewness of the mean loss. `over_prior`: by how much the loss is
-    above that of the ladder's prior on the same rows, with `over_prior_error`; None where it has no prior.
+    above that of the fallback chain's prior on the same rows, with `over_prior_error`; None where it has no prior.
     """
 
     version: int
@@ -69,7 +69,7 @@ class SkewSeen(msgspec.Struct, frozen=True):
 
 
 class WindowClosed(msgspec.Struct, frozen=True):
-    """One cohort of requests (by their instant) has closed: coverage was reached or the label horizon has passed.
+    """One evaluation window of requests (by their instant) has closed: coverage was reached or the label horizon has passed.
 
     `parity_tiles`: share of logged rows equal to the fold up to the offsets that they name; `parity_as_of`: equal to the
     fold of all that was available at their instant; None when no row had features. `parity_rows`: how many rows were compared, at most
@@ -171,7 +171,7 @@ class RetrainAsk(msgspec.Struct, frozen=True):
 class MonitorState(msgspec.Struct, frozen=True):
     """The monitor's own state of one deployment, enough to go on after a restart from `replay_from`.
 
-    `replay_from`: per `topic/partition` the offset from which the open cohorts can be rebuilt. `closed_to_s`: cohorts
+    `replay_from`: per `topic/partition` the offset from which the open evaluation windows can be rebuilt. `closed_to_s`: evaluation windows
     before it are closed and said. `profiles`: of the newest windows in which a source was as usual. `detector`: plain numbers of the drift detector, of `champion`.
     `asks`: what is being asked of the trainer. `worse`: per version (its digits) the windows in a row in which it did worse than the prior.
     `unlabelled`: the windows in a row that too few labels came for.
@@ -185,7 +185,7 @@ class MonitorState(msgspec.Struct, frozen=True):
     champion: int | None
     detector: dict[str, float]
     open_findings: tuple[FindingOpened, ...] = ()
-    closed_cohorts: int = 0
+    closed_windows: int = 0
     first_request_s: float | None = None
     asked_first: bool = False
     labelled_total: int = 0

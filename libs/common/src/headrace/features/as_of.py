@@ -44,7 +44,7 @@ def as_of(
     table: EventTable,
     entities: Sequence[str | None],
     at_s: Floats,
-    settle_s: float,
+    feature_delay_s: float,
     limits: Mapping[int, Ints] | None = None,
 ) -> AsOf:
     """Values at each request's instant, of all events in `table`.
@@ -58,7 +58,7 @@ def as_of(
     beyond = np.zeros(len(at_s), dtype=bool)
     for width in plan.widths:
         cells = _cells(table, width, per_event)
-        ends = np.floor((at_s - settle_s) / width.width_s).astype(np.int64)
+        ends = np.floor((at_s - feature_delay_s) / width.width_s).astype(np.int64)
         for window_s, features in _by_window(plan, width.width_s):
             runs = _runs(cells, wanted, ends - window_s // width.width_s, ends)
             merged = _merged(cells, runs, _parts_of(features), sorted(limits or ()))

@@ -235,7 +235,7 @@ class Gathered:
         """No event from before can change a row: views look back by their windows."""
         views = [self.project.view(binding.view) for binding in self.deployment.features]
         windows = [feature.window_s for view in views for feature in view.features]
-        return self.from_s - max(windows, default=0) - self.deployment.settle_s - SLACK_S
+        return self.from_s - max(windows, default=0) - self.deployment.feature_delay_s - SLACK_S
 
     async def starts(self, log: Log) -> dict[TopicPartition, int]:
         """Where to begin to read requests and outcomes: what was appended long before an instant cannot be dated after it."""
@@ -340,7 +340,7 @@ class Gathered:
         for binding in self.deployment.features:
             plan = plan_view(self.project, binding.view)
             table = self.tables[self.topics.of_source(plan.view.source)]
-            found = as_of(plan, table, [row[binding.view] for row in entities], at_s, self.deployment.settle_s)
+            found = as_of(plan, table, [row[binding.view] for row in entities], at_s, self.deployment.feature_delay_s)
             parts.append(found.values)
         return np.hstack(parts) if parts else np.empty((len(at_s), 0))
 

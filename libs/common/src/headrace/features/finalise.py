@@ -1,6 +1,6 @@
 """From tiles to values: one pure function that inference, trainer and monitor share.
 
-The value at `at` covers the complete panes [E - window/width, E) with E = floor((at - settle) / width). Sums add over
+The value at `at` covers the complete panes [E - window/width, E) with E = floor((at - feature_delay) / width). Sums add over
 panes ascending and, within a pane, over source partitions ascending, one after the other in float64 (never pairwise,
 never compensated). NaN means missing.
 
@@ -73,12 +73,12 @@ def merge_tiles(tiles: Sequence[Tile]) -> dict[int, Panes]:
     return {w: Panes.merge([found for tile in tiles for found in tile.panes if found.width_s == w]) for w in widths}
 
 
-def edge(at_s: float, settle_s: float, width_s: int) -> int:
-    """E: the first pane that is not complete yet at `at_s - settle_s`."""
-    return math.floor((at_s - settle_s) / width_s)
+def edge(at_s: float, feature_delay_s: float, width_s: int) -> int:
+    """E: the first pane that is not complete yet at `at_s - feature_delay_s`."""
+    return math.floor((at_s - feature_delay_s) / width_s)
 
 
-def finalise(plan: ViewPlan, panes: Mapping[int, Panes], at_s: float, settle_s: float) -> Floats:
+def finalise(plan: ViewPlan, panes: Mapping[int, Panes], at_s: float, feature_delay_s: float) -> Floats:
     """Values of the view's features at `at_s`, shape (n_features,), float64; NaN where there is none."""
     values = [math.nan] * len(plan.view.features)
     for width in plan.widths:
@@ -86,7 +86,7 @@ def finalise(plan: ViewPlan, panes: Mapping[int, Panes], at_s: float, settle_s: 
         if found is None:
             _fill_empty(width, values)
         else:
-            _read(width, found, edge(at_s, settle_s, width.width_s), values)
+            _read(width, found, edge(at_s, feature_delay_s, width.width_s), values)
     return np.array(values)
 
 
@@ -140,24 +140,28 @@ def _merge(part: str, values: Floats) -> Any:
 
 
 def finalise_many(
-    plan: ViewPlan, panes: Sequence[Mapping[int, Panes]], at_s: Sequence[float], settle_s: float
+    plan: ViewPlan, panes: Sequence[Mapping[int, Panes]], at_s: Sequence[float], feature_delay_s: float
 ) -> Floats:
     """The same for many entities, each at its own instant: shape (n_entities, n_features), to the last bit."""
     if len(panes) < FEWEST:
-        rows = [finalise(plan, found, at, settle_s) for found, at in zip(panes, at_s, strict=True)]
+        rows = [finalise(plan, found, at, feature_delay_s) for found, at in zip(panes, at_s, strict=True)]
         return np.array(rows).reshape(len(rows), len(plan.view.features))
     values = np.full((len(plan.view.features), len(panes)), np.nan)
     for width in plan.widths:
-        _read_many(width, panes, at_s, settle_s, values)
+        _read_many(width, panes, at_s, feature_delay_s, values)
     return values.T
 
 
 def _read_many(
-    width: WidthPlan, panes: Sequence[Mapping[int, Panes]], at_s: Sequence[float], settle_s: float, values: Floats
+    width: WidthPlan,
+    panes: Sequence[Mapping[int, Panes]],
+    at_s: Sequence[float],
+    feature_delay_s: float,
+    values: Floats,
 ) -> None:
     """Fill `values`, shape (n_features, n_entities), with what panes of this width tell."""
     longest = max(read.span for read in width.reads)
-    ends, newest, runs = _runs(width.width_s, panes, at_s, settle_s, longest)
+    ends, newest, runs = _runs(width.width_s, panes, at_s, feature_delay_s, longest)
     for read in width.reads:
         values[read.place] = read.empty
     if runs:
@@ -172,14 +176,14 @@ _Run = tuple[int, Panes, int, int]
 
 
 def _runs(
-    width_s: int, panes: Sequence[Mapping[int, Panes]], at_s: Sequence[float], settle_s: float, longest: int
+    width_s: int, panes: Sequence[Mapping[int, Panes]], at_s: Sequence[float], feature_delay_s: float, longest: int
 ) -> tuple[Ints, Ints, list[_Run]]:
     """Per entity E and its newest pane; and where panes of the longest window lie, of those that have any."""
     ends: list[int] = []
     newest: list[int] = []
     runs: list[_Run] = []
     for place, (found, at) in enumerate(zip(panes, at_s, strict=True)):
-        one, end = found.get(width_s), edge(at, settle_s, width_s)
+        one, end = found.get(width_s), edge(at, feature_delay_s, width_s)
         ends.append(end)
         if one is None or not one.numbers:
             newest.append(-(2**62))

@@ -1,8 +1,8 @@
-"""Training-serving skew as two figures, over every logged row of a cohort.
+"""Training-serving skew as two figures, over every logged row of an evaluation window.
 
 `parity_tiles`: the row equals the fold of the events up to the offsets that the decision names; anything but 1 means
 that online and offline code or definitions differ. `parity_as_of`: it equals the fold of all events that were available
-at its instant; it falls when features arrive later than `settle` allows. When either falls, the feature that differs in
+at its instant; it falls when features arrive later than `feature_delay` allows. When either falls, the feature that differs in
 most rows is named, with the cause as far as it can be told.
 """
 
@@ -108,7 +108,7 @@ def _fold(seen: _Logged, plan: ViewPlan) -> AsOf:
         )
         for partition in np.unique(seen.tables[source].partitions).tolist()
     }
-    return as_of(plan, seen.tables[source], entities, seen.at_s, seen.deployment.settle_s, limits)
+    return as_of(plan, seen.tables[source], entities, seen.at_s, seen.deployment.feature_delay_s, limits)
 
 
 def _row_of(plans: Sequence[ViewPlan], parts: Sequence[NDArray[np.float64]]) -> Floats32:
@@ -134,7 +134,7 @@ def _below_limits(seen: _Logged, plan: ViewPlan, places: NDArray[np.int64]) -> N
     entities = [row.entities.get(plan.view.name) for row in rows]
     code = np.array([-2 if e is None else index.get(e, -2) for e in entities], dtype=np.int64)
     at_s = seen.at_s[places]
-    first_s, last_s = _reach(plan, at_s, seen.deployment.settle_s)
+    first_s, last_s = _reach(plan, at_s, seen.deployment.feature_delay_s)
     begins, ends = np.searchsorted(codes, code, side="left"), np.searchsorted(codes, code, side="right")
     limits = {
         partition: np.array([row.applied.get(f"{topic}/{partition}", 0) for row in rows], dtype=np.int64)
@@ -152,7 +152,7 @@ def _below_limits(seen: _Logged, plan: ViewPlan, places: NDArray[np.int64]) -> N
         keeps = table.offsets[events] < limit
         names = [None if entities[n] is None else str(place) for place, n in enumerate(chunk)]
         small = table.regrouped(events[keeps], plan.view.entity, owner[keeps], len(chunk))
-        found[chunk] = as_of(plan, small, names, at_s[chunk], seen.deployment.settle_s).values
+        found[chunk] = as_of(plan, small, names, at_s[chunk], seen.deployment.feature_delay_s).values
     return found
 
 
@@ -169,11 +169,11 @@ def _chunks(counts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return np.split(np.arange(len(counts)), cuts)
 
 
-def _reach(plan: ViewPlan, at_s: NDArray[np.float64], settle_s: float) -> tuple[NDArray[np.float64], ...]:
+def _reach(plan: ViewPlan, at_s: NDArray[np.float64], feature_delay_s: float) -> tuple[NDArray[np.float64], ...]:
     """Between which instants events can count for a row; a pane more at either end costs nothing."""
     first_s, last_s = at_s.copy(), at_s.copy()
     for width in plan.widths:
-        ends = np.floor((at_s - settle_s) / width.width_s)
+        ends = np.floor((at_s - feature_delay_s) / width.width_s)
         longest_s = max(feature.window_s for _, feature in features_of_width(plan.view, width.width_s))
         first_s = np.minimum(first_s, (ends - longest_s // width.width_s - 1) * width.width_s)
         last_s = np.maximum(last_s, (ends + 1) * width.width_s)
@@ -226,7 +226,7 @@ def _code_cause(seen: _Logged, applied: Floats32, place: int, rows: NDArray[np.i
 
     def at_other_time(shift_s: float) -> NDArray[np.float32]:
         found = as_of(
-            plan, seen.tables[plan.view.source], entities, seen.at_s[rows] + shift_s, seen.deployment.settle_s
+            plan, seen.tables[plan.view.source], entities, seen.at_s[rows] + shift_s, seen.deployment.feature_delay_s
         )
         return found.values[:, within].astype(np.float32)
 
@@ -255,10 +255,10 @@ def _time_cause(seen: _Logged, place: int, rows: NDArray[np.int64]) -> str:
             came_late = table.available[missed] < newest_s - 300.0
             late, lagged = late + int(came_late.sum()), lagged + int((~came_late).sum())
             worst_s = max(worst_s, row.at_s - float(table.available[missed].min()))
-    settle_s = seen.deployment.settle_s
+    feature_delay_s = seen.deployment.feature_delay_s
     if late > lagged:
-        return f"late events: they came after newer ones, up to {worst_s:.0f} s after they were due (settle {settle_s:.0f} s)"
-    return f"lag: features came up to {worst_s:.0f} s late (settle {settle_s:.0f} s)"
+        return f"late events: they came after newer ones, up to {worst_s:.0f} s after they were due (feature_delay {feature_delay_s:.0f} s)"
+    return f"lag: features came up to {worst_s:.0f} s late (feature_delay {feature_delay_s:.0f} s)"
 
 
 def _max_lag_s(

@@ -51,7 +51,7 @@ class ViewPlan:
     view: ViewDefinition
     source: SourceDefinition
     widths: tuple[WidthPlan, ...]
-    settle_s: float = 0.0
+    feature_delay_s: float = 0.0
 
     @property
     def keep_s(self) -> float:
@@ -65,19 +65,21 @@ class ViewPlan:
 
 
 def plan_view(project: ProjectDefinition, name: str) -> ViewPlan:
-    """The plan of a view; its ring is kept for window + settle (the longest that binds it) + one day."""
+    """The plan of a view; its ring is kept for window + feature_delay (the longest that binds it) + one day."""
     view = project.view(name)
-    settles_s = [d.settle_s for d in project.deployments if any(b.view == name for b in d.features)]
-    return plan_definition(view, project.source(view.source), max(settles_s, default=0.0))
+    delays_s = [d.feature_delay_s for d in project.deployments if any(b.view == name for b in d.features)]
+    return plan_definition(view, project.source(view.source), max(delays_s, default=0.0))
 
 
-def plan_definition(view: ViewDefinition, source: SourceDefinition, settle_s: float) -> ViewPlan:
-    """The plan of a view by its definition, with the longest settle of the deployments that bind it."""
+def plan_definition(view: ViewDefinition, source: SourceDefinition, feature_delay_s: float) -> ViewPlan:
+    """The plan of a view by its definition, with the longest feature delay of the deployments that bind it."""
     widths = sorted({pane_width_s(feature.window_s) for feature in view.features})
-    return ViewPlan(view, source, tuple(_plan_width(view, width_s, settle_s) for width_s in widths), settle_s)
+    return ViewPlan(
+        view, source, tuple(_plan_width(view, width_s, feature_delay_s) for width_s in widths), feature_delay_s
+    )
 
 
-def _plan_width(view: ViewDefinition, width_s: int, settle_s: float) -> WidthPlan:
+def _plan_width(view: ViewDefinition, width_s: int, feature_delay_s: float) -> WidthPlan:
     features = [feature for feature in view.features if pane_width_s(feature.window_s) == width_s]
     needs: dict[str, set[str]] = {}
     for feature in features:
@@ -87,7 +89,7 @@ def _plan_width(view: ViewDefinition, width_s: int, settle_s: float) -> WidthPla
     parts = tuple(f"{name}:{part}" for name, found in columns for part in found)
     longest_s = max(feature.window_s for feature in features)
     empty = (0.0, *(EMPTY[part.rpartition(":")[2]] for part in parts))
-    keep_panes = int((longest_s + settle_s + SLACK_S) // width_s) + 2
+    keep_panes = int((longest_s + feature_delay_s + SLACK_S) // width_s) + 2
     reads = tuple(_plan_read(place, feature, width_s) for place, feature in features_of_width(view, width_s))
     return WidthPlan(width_s, columns, parts, keep_panes, empty, reads)
 

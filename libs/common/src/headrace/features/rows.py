@@ -92,7 +92,7 @@ def pin_signature(
     columns += [
         ColumnPin(f"{view.name}.{feature.name}", None, feature.default) for view in views for feature in view.features
     ]
-    views_digest = digest_of(*(view.digest for view in views), deployment.settle_s, *deployment.derived)
+    views_digest = digest_of(*(view.digest for view in views), deployment.feature_delay_s, *deployment.derived)
     asked_for = ("frame",) if frame else ()
     return Signature(tuple(columns), digest_of(tuple(columns), views_digest, *asked_for), views_digest, frame)
 
@@ -203,7 +203,7 @@ def look_up_many(
 ) -> NDArray[np.float64]:
     """All view features of many requests from the online store, in row order: (n_requests, n_features)."""
     found = [
-        store.lookup_many(binding.key, [named[binding.view] for named in entities], at_s, deployment.settle_s)
+        store.lookup_many(binding.key, [named[binding.view] for named in entities], at_s, deployment.feature_delay_s)
         for binding in deployment.features
     ]
     return np.hstack(found) if found else np.empty((len(at_s), 0))

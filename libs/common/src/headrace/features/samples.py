@@ -55,10 +55,10 @@ class Sample:
 
 def sample(deployment: DeploymentDefinition, signature: Signature, count: int = ROWS, seed: int = 0) -> Sample:
     """`count` requests that the contract allows, the same for the same seed."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     words = {pin.name: pin.vocabulary or () for pin in signature.columns}
-    inputs = sample_inputs(deployment, words, count, dice)
-    return sampled(deployment, signature, inputs, _features(_view_columns(deployment, signature), count, dice))
+    inputs = sample_inputs(deployment, words, count, rng)
+    return sampled(deployment, signature, inputs, _features(_view_columns(deployment, signature), count, rng))
 
 
 def sampled(
@@ -89,13 +89,13 @@ def sample_inputs(
     deployment: DeploymentDefinition,
     vocabularies: Mapping[str, Sequence[str]],
     count: int,
-    dice: np.random.Generator,
+    rng: np.random.Generator,
 ) -> list[dict[str, Scalar]]:
     """Inputs of `count` requests. `vocabularies`: the words of each category that a version knows."""
     columns = {
-        field.name: _numbers(field, count, dice)
+        field.name: _numbers(field, count, rng)
         if field.kind == "number"
-        else _words(field, vocabularies.get(field.name, ()), count, dice)
+        else _words(field, vocabularies.get(field.name, ()), count, rng)
         for field in deployment.inputs
     }
     return [{name: values[row] for name, values in columns.items()} for row in range(count)]
@@ -105,13 +105,13 @@ def _has_holes(row: int) -> bool:
     return row > 2 and row % _HOLE_EVERY == 0
 
 
-def _numbers(field: InputDefinition, count: int, dice: np.random.Generator) -> list[Scalar]:
+def _numbers(field: InputDefinition, count: int, rng: np.random.Generator) -> list[Scalar]:
     low, high = _within_float32(field.low, -1), _within_float32(field.high, 1)
     found: list[Scalar] = [*_ends(low, high)]
     for row in range(len(found), count):
-        is_null = field.nullable and _has_holes(row) and dice.random() < _HOLES
-        value = _whole(low, high, dice) if row % 2 else None
-        found.append(None if is_null else value if value is not None else _fraction(low, high, dice))
+        is_null = field.nullable and _has_holes(row) and rng.random() < _HOLES
+        value = _whole(low, high, rng) if row % 2 else None
+        found.append(None if is_null else value if value is not None else _fraction(low, high, rng))
     return found[:count]
 
 
@@ -131,24 +131,24 @@ def _ends(low: float | None, high: float | None) -> tuple[float, float, float]:
     return _sent(first, low, high), _sent(last, low, high), _sent(whole if whole >= first else middle, low, high)
 
 
-def _whole(low: float | None, high: float | None, dice: np.random.Generator) -> float | None:
+def _whole(low: float | None, high: float | None, rng: np.random.Generator) -> float | None:
     """A whole number within the limits, None where there is none that float32 tells from its neighbours."""
     least = np.ceil(max(low if low is not None else -WHOLE_BELOW, -WHOLE_BELOW))
     most = np.floor(min(high if high is not None else WHOLE_BELOW, WHOLE_BELOW))
     if least > most:
         return None
     if low is not None and high is not None:
-        return float(dice.integers(int(least), int(most), endpoint=True))
-    return float(np.clip(np.round(_open(low, high, dice)), least, most))
+        return float(rng.integers(int(least), int(most), endpoint=True))
+    return float(np.clip(np.round(_open(low, high, rng)), least, most))
 
 
-def _fraction(low: float | None, high: float | None, dice: np.random.Generator) -> float:
+def _fraction(low: float | None, high: float | None, rng: np.random.Generator) -> float:
     limits = [limit for limit in (low, high) if limit is not None]
-    if limits and dice.random() < _AT_LIMIT:
-        return _sent(limits[dice.integers(0, len(limits))], low, high)
-    share, places = dice.random(), _DECIMALS[dice.integers(0, len(_DECIMALS))]
+    if limits and rng.random() < _AT_LIMIT:
+        return _sent(limits[rng.integers(0, len(limits))], low, high)
+    share, places = rng.random(), _DECIMALS[rng.integers(0, len(_DECIMALS))]
     if low is None or high is None:
-        return _sent(_short(_open(low, high, dice), places), low, high)
+        return _sent(_short(_open(low, high, rng), places), low, high)
     is_wide = places is not None and high - low >= 10.0**-places
     return _sent(_short(low * (1 - share) + high * share, places if is_wide else None), low, high)
 
@@ -161,11 +161,11 @@ def _sent(value: float, low: float | None, high: float | None) -> float:
     return found if is_told_apart else seen(found)
 
 
-def _open(low: float | None, high: float | None, dice: np.random.Generator) -> float:
+def _open(low: float | None, high: float | None, rng: np.random.Generator) -> float:
     """A number where one side at least has no limit."""
-    size = 10.0 ** dice.uniform(-2, 4)
+    size = 10.0 ** rng.uniform(-2, 4)
     if low is None and high is None:
-        return size if dice.random() < 0.5 else -size
+        return size if rng.random() < 0.5 else -size
     return low + size if low is not None else (high or 0.0) - size
 
 
@@ -174,33 +174,33 @@ def _short(value: float, places: int | None) -> float:
     return float(f"{value:.{_DIGITS}g}") if places is None else round(value, places)
 
 
-def _words(field: InputDefinition, words: Sequence[str], count: int, dice: np.random.Generator) -> list[Scalar]:
+def _words(field: InputDefinition, words: Sequence[str], count: int, rng: np.random.Generator) -> list[Scalar]:
     if field.kind == "key":
-        return [f"k{dice.integers(0, 10)}" for _ in range(count)]
-    first = int(dice.integers(0, max(1, len(words))))
+        return [f"k{rng.integers(0, 10)}" for _ in range(count)]
+    first = int(rng.integers(0, max(1, len(words))))
     found: list[Scalar] = []
     for row in range(count):
-        if not words or (_has_holes(row) and dice.random() < _HOLES):
-            found.append(None if field.nullable and dice.random() < 0.5 else _stranger(words, dice))
+        if not words or (_has_holes(row) and rng.random() < _HOLES):
+            found.append(None if field.nullable and rng.random() < 0.5 else _stranger(words, rng))
         else:
             found.append(words[(first + row) % len(words)])
     return found
 
 
-def _stranger(words: Sequence[str], dice: np.random.Generator) -> str:
+def _stranger(words: Sequence[str], rng: np.random.Generator) -> str:
     """A word that a version does not know: half of them made of words that it knows, as texts are."""
-    known = [words[int(dice.integers(0, len(words)))] for _ in range(2)] if words else []
-    found = " ".join(known) if known and dice.random() < 0.5 else _NOT_KNOWN[dice.integers(0, len(_NOT_KNOWN))]
+    known = [words[int(rng.integers(0, len(words)))] for _ in range(2)] if words else []
+    found = " ".join(known) if known and rng.random() < 0.5 else _NOT_KNOWN[rng.integers(0, len(_NOT_KNOWN))]
     while found in words:
         found += "~"
     return found
 
 
-def _features(columns: Sequence[ColumnPin], count: int, dice: np.random.Generator) -> Floats:
+def _features(columns: Sequence[ColumnPin], count: int, rng: np.random.Generator) -> Floats:
     """Values of view features, float64 (count, features): most between 0 and some hundreds, some without a value."""
-    drawn = np.round(10.0 ** dice.uniform(-1, 2.5, size=(count, len(columns))), 2)
+    drawn = np.round(10.0 ** rng.uniform(-1, 2.5, size=(count, len(columns))), 2)
     drawn[1:4:2] = np.round(drawn[1:4:2])
-    holes = (dice.random(drawn.shape) < _HOLES) & np.array([[_has_holes(row)] for row in range(count)], bool).reshape(
+    holes = (rng.random(drawn.shape) < _HOLES) & np.array([[_has_holes(row)] for row in range(count)], bool).reshape(
         -1, 1
     )
     return np.where(holes, np.nan, drawn)

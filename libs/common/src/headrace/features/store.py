@@ -133,7 +133,7 @@ class OnlineStore:
         """Per `source topic/partition` the next offset that is not contained yet. Shared: do not change it."""
         return self._applied
 
-    def lookup(self, view: str, entity: str | None, at_s: float, settle_s: float) -> Floats:
+    def lookup(self, view: str, entity: str | None, at_s: float, feature_delay_s: float) -> Floats:
         """The view's values for an entity at an instant, float64 (n_features,). `view`: its key.
 
         An entity that no event named has no values (counts and sums are 0). All are NaN where the entity is None, and
@@ -142,15 +142,17 @@ class OnlineStore:
         plan = self._plans[view]
         if entity is None or view not in self._built:
             return np.full(len(plan.view.features), np.nan)
-        edges = tuple([edge(at_s, settle_s, width.width_s) for width in plan.widths])
+        edges = tuple([edge(at_s, feature_delay_s, width.width_s) for width in plan.widths])
         known = self._values.get((view, entity))
         if known is not None and edges in known:
             return known[edges]
-        values = finalise(plan, self._merged((view, entity)), at_s, settle_s)
+        values = finalise(plan, self._merged((view, entity)), at_s, feature_delay_s)
         self._remember((view, entity), edges, values)
         return values
 
-    def lookup_many(self, view: str, entities: Sequence[str | None], at_s: Sequence[float], settle_s: float) -> Floats:
+    def lookup_many(
+        self, view: str, entities: Sequence[str | None], at_s: Sequence[float], feature_delay_s: float
+    ) -> Floats:
         """The same for many, each entity at its own instant: float64 (n, n_features)."""
         plan = self._plans[view]
         values = np.full((len(entities), len(plan.view.features)), np.nan)
@@ -162,14 +164,14 @@ class OnlineStore:
             if entity is not None:
                 edges = edges_at.get(at)
                 if edges is None:
-                    edges = edges_at[at] = tuple([edge(at, settle_s, width.width_s) for width in plan.widths])
+                    edges = edges_at[at] = tuple([edge(at, feature_delay_s, width.width_s) for width in plan.widths])
                 known = self._values.get((view, entity))
                 if known is not None and edges in known:
                     values[place] = known[edges]
                 else:
                     wanted.setdefault((entity, edges), []).append(place)
         if wanted:
-            self._make(plan, wanted, at_s, settle_s, values)
+            self._make(plan, wanted, at_s, feature_delay_s, values)
         return values
 
     def _make(
@@ -177,13 +179,13 @@ class OnlineStore:
         plan: ViewPlan,
         wanted: Mapping[tuple[str, tuple[int, ...]], Sequence[int]],
         at_s: Sequence[float],
-        settle_s: float,
+        feature_delay_s: float,
         values: Floats,
     ) -> None:
         """Make the values that are not known yet, each once, and put them where they are wanted."""
         view = plan.view.key
         panes = [self._merged((view, entity)) for entity, _ in wanted]
-        made = finalise_many(plan, panes, [at_s[places[0]] for places in wanted.values()], settle_s)
+        made = finalise_many(plan, panes, [at_s[places[0]] for places in wanted.values()], feature_delay_s)
         for ((entity, edges), places), row in zip(wanted.items(), made, strict=True):
             values[list(places)] = row
             self._remember((view, entity), edges, row.copy())  # NB: a row of `made` would keep all of it in memory

@@ -1,4 +1,4 @@
-"""How long to wait before the next try: doubling up to a limit. No dice: our retries are few, and tests repeat."""
+"""How long to wait before the next try: doubling up to a limit. No random generator: our retries are few, and tests repeat."""
 
 from collections.abc import Iterator
 

@@ -102,10 +102,10 @@ def extra(name: str) -> ModuleType:
         raise Poison(f"{name} is not installed here: pip install 'headrace-inference[{name}]' ({error})") from None
 
 
-def shares(raw: Any, output: str) -> Floats:
-    """What a model library returns, in the shape that is served: a single share of a binary model becomes two.
+def as_served(raw: Any, output: str) -> Floats:
+    """What a model library returns, in the shape that is served: the single probability of a binary model becomes two.
 
-    >>> shares([[0.25]], "binary").tolist()
+    >>> as_served([[0.25]], "binary").tolist()
     [[0.75, 0.25]]
     """
     found = np.asarray(raw, np.float64)
@@ -118,8 +118,8 @@ def shares(raw: Any, output: str) -> Floats:
 
 
 def by_class(raw: Floats, count: int, places: Sequence[int]) -> Floats:
-    """Shares per class of a label, shape (n, count), of shares per class of a model, (n, len(places)); `places`: where those
-    of the model stand, () where they are the same. A class that the model does not know has share 0.
+    """Probabilities per class of a label, shape (n, count), of probabilities per class of a model, (n, len(places)); `places`: where those
+    of the model stand, () where they are the same. A class that the model does not know has probability 0.
 
     >>> by_class(np.array([[0.25, 0.75]]), 3, (2, 0)).tolist()
     [[0.75, 0.0, 0.25]]

@@ -24,7 +24,7 @@ def fitting(golden: Sequence[GoldenRow], most_bytes: int = KEPT_BYTES) -> tuple[
     """As many rows from all over as fit, one at the least. A command must fit into a record of the log."""
     if not golden:
         return ()
-    largest = max(len(found.row) + 9 * len(found.shares) + len(repr(found.inputs)) for found in golden) + 16
+    largest = max(len(found.row) + 9 * len(found.probabilities) + len(repr(found.inputs)) for found in golden) + 16
     count = min(len(golden), KEPT_ROWS, max(1, most_bytes // largest))
     return tuple(golden[place] for place in spread(len(golden), count))
 

@@ -6,7 +6,7 @@ from typing import Any
 from headrace.errors import Poison
 from headrace.features.precision import as_sent
 from headrace.models.boosters import refuse_wild_lightgbm
-from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, Words, extra, numbered, shares
+from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, Words, as_served, extra, numbered
 
 
 class LightgbmEngine:
@@ -30,7 +30,7 @@ class LightgbmEngine:
 
     def predict(self, rows: Any, output: str) -> Floats:
         """See `Engine`. NaN is a missing value, as in training; thresholds are float64, and lie on what people write."""
-        return shares(self._booster.predict(as_sent(rows), num_threads=1), output)
+        return as_served(self._booster.predict(as_sent(rows), num_threads=1), output)
 
 
 def words_of(text: str, names: tuple[str, ...]) -> Words:

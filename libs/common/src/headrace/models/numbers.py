@@ -76,7 +76,7 @@ def wide_names(deployment: DeploymentDefinition) -> tuple[str, ...]:
 
 def with_wide(inputs: Sequence[Inputs], deployment: DeploymentDefinition) -> list[Inputs]:
     """Requests that say whole numbers from all over the limits of `wide_names`, as they are before a row holds them."""
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     limits = {field.name: (field.low or 0.0, field.high or 0.0) for field in deployment.inputs}
-    drawn = {name: np.round(dice.uniform(*limits[name], len(inputs))).tolist() for name in wide_names(deployment)}
+    drawn = {name: np.round(rng.uniform(*limits[name], len(inputs))).tolist() for name in wide_names(deployment)}
     return [{**asked, **{name: found[row] for name, found in drawn.items()}} for row, asked in enumerate(inputs)]

@@ -1,7 +1,7 @@
-"""What an ONNX graph answers, told by its structure: which output is served, whether it is shares of classes, and the classes' names.
+"""What an ONNX graph answers, told by its structure: which output is served, whether it is probabilities of classes, and the classes' names.
 
-A graph answers shares when it has an output of labels beside them, or when its answer comes out of a classifier of ONNX's machine-learning
-operators or out of a softmax. Nothing else tells shares from several numbers, so nothing else is taken for them.
+A graph answers probabilities when it has an output of labels beside them, or when its answer comes out of a classifier of ONNX's machine-learning
+operators or out of a softmax. Nothing else tells probabilities from several numbers, so nothing else is taken for them.
 """
 
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ _NAMES = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
 
 @dataclass(frozen=True)
 class Answers:
-    """`output`: the name of the served one. `is_shares`: of classes. `labels`: the classes' names, () where the graph has none."""
+    """`output`: the name of the served one. `is_probabilities`: of classes. `labels`: the classes' names, () where the graph has none."""
 
     output: str
-    is_shares: bool
+    is_probabilities: bool
     labels: tuple[str, ...]
 
 
@@ -35,8 +35,8 @@ def answers_of(model: Any) -> Answers:
         raise Poison(f"the graph returns no float tensor but {told}; convert a classifier with zipmap=False")
     served = _only(floats)
     node = _behind(served, made_by)
-    is_shares = bool(labels) or (node is not None and node.op_type in _CLASSIFIERS)
-    return Answers(served, is_shares, _labels(graph, labels, made_by) if is_shares else ())
+    is_probabilities = bool(labels) or (node is not None and node.op_type in _CLASSIFIERS)
+    return Answers(served, is_probabilities, _labels(graph, labels, made_by) if is_probabilities else ())
 
 
 def _kind(output: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from headrace.errors import Poison
-from headrace.models.engine import BINARY, CLASSES, NUMBER, UNCLEAR, Floats, Words, extra, numbered, shares
+from headrace.models.engine import BINARY, CLASSES, NUMBER, UNCLEAR, Floats, Words, as_served, extra, numbered
 from headrace.models.onnx_answers import Answers, answers_of
 
 _DRAWN, _SLACK = 16, 1e-3
@@ -36,13 +36,13 @@ class OnnxEngine:
 
     def predict(self, rows: Any, output: str) -> Floats:
         """See `Engine`."""
-        return shares(self._run(np.ascontiguousarray(rows, np.float32)), output)
+        return as_served(self._run(np.ascontiguousarray(rows, np.float32)), output)
 
     def _run(self, rows: np.ndarray) -> np.ndarray:
         return self._session.run([self._answer], {self._input: rows})[0]
 
     def _look(self, answers: Answers) -> tuple[str, tuple[str, ...]]:
-        """What it predicts, and of which classes. Numbers that nothing tells apart from shares are `UNCLEAR`: only their maker knows."""
+        """What it predicts, and of which classes. Numbers that nothing tells apart from probabilities are `UNCLEAR`: only their maker knows."""
         if self.columns is None:
             raise Poison("the graph does not say how many columns it takes; export it with a fixed second dimension")
         raw = self._run(np.zeros((2, self.columns), np.float32))
@@ -51,7 +51,7 @@ class OnnxEngine:
                 f"the graph answers an array of shape {raw.shape} for 2 rows: one row of values each is served"
             )
         width = raw.shape[1] if raw.ndim == 2 else 1
-        if not answers.is_shares:
+        if not answers.is_probabilities:
             return (NUMBER, ()) if width == 1 else (UNCLEAR, numbered(width))
         count = max(2, width)
         self._refuse_scores(raw)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from headrace.events.registry import ColumnPin, Signature
 from headrace.features.precision import as_sent
 from headrace.models import onnx_format, skops_format, xgboost_format
-from headrace.models.engine import NUMBER, Floats, extra, shares
+from headrace.models.engine import NUMBER, Floats, as_served, extra
 from headrace.models.matching import model_names
 
 Inputs = Sequence[Mapping[str, Any]]
@@ -26,7 +26,7 @@ def own_scores(
     `inputs`: as they were sent, numbers in float64. `rows`: the same as they are served; columns that are no inputs are taken from them.
     """
     columns = {pin.name: _column(pin, place, signature, inputs, rows) for place, pin in enumerate(signature.columns)}
-    return shares(_ASKED[format](data, columns, signature, output), output)
+    return as_served(_ASKED[format](data, columns, signature, output), output)
 
 
 def _column(

@@ -27,7 +27,7 @@ from headrace.events.definition import DeploymentDefinition
 from headrace.events.registry import GoldenRow, Signature
 from headrace.features.precision import as_sent, seen
 from headrace.features.samples import ROWS, Inputs, Sample, sample, sampled
-from headrace.models.engine import BINARY, NUMBER, Engine, Floats, by_class, load, shares
+from headrace.models.engine import BINARY, NUMBER, Engine, Floats, as_served, by_class, load
 from headrace.models.frames import frame_of
 from headrace.models.golden import KEPT_ROWS, fitting, golden_row, spread
 from headrace.models.matching import matched
@@ -36,7 +36,7 @@ from headrace.models.own import own_scores
 from headrace.models.proof_words import MOST_TOLD, first_of, told_of, why_lost, why_unlike
 
 WITHIN, ONNX_WITHIN, ROUNDED_WITHIN = 1e-6, 1e-4, 1e-4
-# As far outside of 0..1 as an instance lets through, and how far from 1 a graph's float32 shares may add up.
+# As far outside of 0..1 as an instance lets through, and how far from 1 a graph's float32 probabilities may add up.
 _MOST_LOST = 0.05
 SHARE_SLACK, ONNX_SLACK = 1e-6, 1e-3
 
@@ -54,7 +54,7 @@ class Answering:
 
     def read(self, raw: Any) -> Floats:
         """Scores as they are compared, (n, values), in the version's order: of two classes the positive one's."""
-        found = by_class(shares(raw, self.output), self.classes, self.places)
+        found = by_class(as_served(raw, self.output), self.classes, self.places)
         if self.output == BINARY and found.ndim == 2 and found.shape[1] == 2:
             return found[:, 1:]
         return found.reshape(len(found), -1)
@@ -122,7 +122,7 @@ def prove(
         wholly = bool(by_rounding[wrong].all())
         told = why_unlike(asked.inputs, said, wanted, np.where(wrong, gaps, 0.0), faults, by_rounding=wholly)
         raise TooFine(told) if wholly else Unproven(told)
-    if (told := _why_no_shares(engine, answers, asked, known, format)) is not None:
+    if (told := _why_no_probabilities(engine, answers, asked, known, format)) is not None:
         raise Unproven(told)
     return _kept(engine, answers, asked, said, np.flatnonzero(known & (gaps <= near)))
 
@@ -209,19 +209,19 @@ def served(engine: Engine, answers: Answering, rows: NDArray[np.float32]) -> Flo
     return answers.read(engine.predict(shaped, answers.output))
 
 
-def _why_no_shares(
+def _why_no_probabilities(
     engine: Engine, answers: Answering, asked: Sample, known: NDArray[np.bool_], format: str
 ) -> str | None:
     """Why what it answers is no probability, and would be refused of each request; None where it is, and where numbers are served.
 
     Shares that do not add up to 1 are some makers' own (LightGBM's one-versus-all); of a graph, of which its user says that they are
-    shares, nothing else tells them from several numbers.
+    probabilities, nothing else tells them from several numbers.
     """
     if answers.output == NUMBER:
         return None
     rows = asked.rows[known]
     shaped = frame_of(rows, answers.signature.columns) if answers.signature.frame else rows
-    raw = shares(engine.predict(shaped, answers.output), answers.output)
+    raw = as_served(engine.predict(shaped, answers.output), answers.output)
     wrong = ((raw < -SHARE_SLACK) | (raw > 1 + SHARE_SLACK)).any(axis=1)
     if format == "onnx":
         wrong |= np.abs(raw.sum(axis=1) - 1) > ONNX_SLACK

@@ -10,7 +10,7 @@ from typing import Any
 from headrace.errors import Poison
 from headrace.models.allowed import ALLOWED_TYPES, why_strange
 from headrace.models.answering import decision_notes, refuse_unanswerable
-from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, Words, shares
+from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, Words, as_served
 from headrace.models.trees import refuse_wild_trees, walk
 
 FORMAT = "skops"
@@ -65,7 +65,7 @@ class SkopsEngine:
         """See `Engine`. A frame is for an estimator that was fitted on one."""
         given = rows.to_numpy(object) if hasattr(rows, "columns") and not self.names else rows
         raw = self.estimator.predict(given) if output == NUMBER else self.estimator.predict_proba(given)
-        return shares(raw, output)
+        return as_served(raw, output)
 
     def forget_names(self) -> None:
         """Let it take rows by position, without a warning for each: for matrices whose columns are already in its order."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace.errors import Poison
 from headrace.models.boosters import refuse_wild_xgboost
-from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, Words, extra, numbered, shares
+from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, Words, as_served, extra, numbered
 
 # Objectives that answer with labels or with raw margins, and the one to train with instead.
 _MISTAKEN = {"multi:softmax": "multi:softprob", "binary:logitraw": "binary:logistic", "binary:hinge": "binary:logistic"}
@@ -24,7 +24,7 @@ class XgboostEngine:
         learner = json.loads(booster.save_config())["learner"]
         objective = learner["objective"]["name"]
         if objective in _MISTAKEN:
-            raise Poison(f"objective {objective} gives no shares: train with {_MISTAKEN[objective]}")
+            raise Poison(f"objective {objective} gives no probabilities: train with {_MISTAKEN[objective]}")
         self._rounds, self.notes = _rounds(booster)
         classes = int(learner["learner_model_param"]["num_class"])
         self.output, self.labels = NUMBER, ()
@@ -38,7 +38,7 @@ class XgboostEngine:
     def predict(self, rows: Any, output: str) -> Floats:
         """See `Engine`. NaN is a missing value, as in training."""
         matrix = self._library.DMatrix(rows, nthread=1)
-        return shares(self._booster.predict(matrix, validate_features=False, iteration_range=self._rounds), output)
+        return as_served(self._booster.predict(matrix, validate_features=False, iteration_range=self._rounds), output)
 
 
 def _rounds(booster: Any) -> tuple[tuple[int, int], tuple[str, ...]]:

@@ -14,6 +14,7 @@ from headrace.project.deployments import (
     Breaker,
     Category,
     Deployment,
+    FallbackStep,
     Input,
     Key,
     LabelKind,
@@ -22,7 +23,6 @@ from headrace.project.deployments import (
     Number,
     PageHinkley,
     Regression,
-    Rung,
 )
 from headrace.project.derived import trace
 from headrace.project.labels import BINARY, CLASSES, NUMBER
@@ -45,15 +45,15 @@ def compile_deployment(found: Deployment) -> d.DeploymentDefinition:
             )
             for binding in found.features
         ),
-        settle_s=seconds(found.settle),
+        feature_delay_s=seconds(found.feature_delay),
         label=_compile_label(found),
-        ladder=tuple(_compile_rung(found, rung) for rung in found.ladder),
+        fallback=tuple(_compile_step(found, step) for step in found.fallback),
         training=_compile_training(found),
         gates=tuple(d.GateDefinition(gate.kind, gate.margin, gate.unmeasured) for gate in found.gates),
         monitoring=_compile_monitoring(found),
         retraining=_compile_retraining(found),
         rollout=compile_rollout(found.name, found.rollout),
-        cohort_s=seconds(found.cohort),
+        evaluation_window_s=seconds(found.evaluation_window),
         coverage=found.coverage,
         answer=found.answer,
         digest="",
@@ -115,16 +115,16 @@ def _names(classes: Sequence[object]) -> tuple[str, ...]:
     return tuple(str(name) for name in classes)
 
 
-def _compile_rung(found: Deployment, rung: Rung) -> d.RungDefinition:
-    value = rung.value
+def _compile_step(found: Deployment, step: FallbackStep) -> d.FallbackStepDefinition:
+    value = step.value
     if value is None or isinstance(value, int | float):
-        return d.RungDefinition(rung.kind, value)
+        return d.FallbackStepDefinition(step.kind, value)
     if isinstance(value, Mapping):
-        return _by_name(found, rung.kind, value)
-    return d.RungDefinition(rung.kind, shares=tuple(value))
+        return _by_name(found, step.kind, value)
+    return d.FallbackStepDefinition(step.kind, probabilities=tuple(value))
 
 
-def _by_name(found: Deployment, kind: str, shares: Mapping[Any, Any]) -> d.RungDefinition:
+def _by_name(found: Deployment, kind: str, shares: Mapping[Any, Any]) -> d.FallbackStepDefinition:
     """A prior by class. Raises `Misconfigured` where the label does not name the same ones."""
     names = () if found.label is None or isinstance(found.label, Regression) else _names(found.label.classes)
     by_name = {str(name): share for name, share in shares.items()}
@@ -135,9 +135,9 @@ def _by_name(found: Deployment, kind: str, shares: Mapping[Any, Any]) -> d.RungD
         )
     in_order = tuple(by_name[name] for name in names)
     return (
-        d.RungDefinition(kind, in_order[1])
+        d.FallbackStepDefinition(kind, in_order[1])
         if isinstance(found.label, Binary)
-        else d.RungDefinition(kind, None, in_order)
+        else d.FallbackStepDefinition(kind, None, in_order)
     )
 
 
@@ -167,14 +167,14 @@ def _compile_retraining(found: Deployment) -> d.RetrainingDefinition | None:
 
 def _compile_monitoring(found: Deployment) -> tuple[d.DriftDefinition, ...]:
     loss = loss_of(_kind_of(found.label))
-    return tuple(_compile_detector(test, loss, seconds(found.cohort)) for test in found.monitoring)
+    return tuple(_compile_detector(test, loss, seconds(found.evaluation_window)) for test in found.monitoring)
 
 
-def _compile_detector(test: PageHinkley | LossChange, loss: str, cohort_s: float) -> d.DriftDefinition:
+def _compile_detector(test: PageHinkley | LossChange, loss: str, evaluation_window_s: float) -> d.DriftDefinition:
     if isinstance(test, LossChange):
-        return d.DriftDefinition("loss_change", loss, cohort_s, test.rise, test.limit, test.windows)
+        return d.DriftDefinition("loss_change", loss, evaluation_window_s, test.rise, test.limit, test.windows)
     figure = loss if test.figure is None else test.figure
-    return d.DriftDefinition("page_hinkley", figure, cohort_s, test.delta, test.threshold, test.min_cohorts)
+    return d.DriftDefinition("page_hinkley", figure, evaluation_window_s, test.delta, test.threshold, test.min_windows)
 
 
 def _kind_of(label: LabelKind | None) -> str:

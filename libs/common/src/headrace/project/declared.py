@@ -40,7 +40,7 @@ _DURATION = frozenset({str, float})
 # How a user writes what is made by a function.
 _MEANT = {
     "Binding": "a view bound by its .by(...)",
-    "Rung": "previous, baseline or prior(...)",
+    "FallbackStep": "previous, baseline or prior(...)",
     "Gate": "beats_prior(...) or not_worse_than_champion(...)",
     "Aggregation": "Count('3h'), Mean('delay', '3h') or the like",
     "OutcomesOf": "outcomes('...')",

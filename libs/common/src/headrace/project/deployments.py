@@ -126,15 +126,15 @@ def not_worse_than_champion(margin: float = 0.005, unmeasured: str = "blocks") -
 
 @dataclass(frozen=True)
 class PageHinkley:
-    """Page's cumulative test (Page 1954; Hinkley 1971) for a rise of a closed cohort's figure, started anew with each champion.
+    """Page's cumulative test (Page 1954; Hinkley 1971) for a rise of a closed evaluation window's figure, started anew with each champion.
 
-    `figure`: None for the loss of the label's kind. `threshold`: of a sum over cohorts, of what lies more than `delta` above the mean.
+    `figure`: None for the loss of the label's kind. `threshold`: of a sum over evaluation windows, of what lies more than `delta` above the mean.
     """
 
     figure: str | None = None
     delta: float = 0.02
     threshold: float = 0.8
-    min_cohorts: int = 7
+    min_windows: int = 7
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ class Canary:
     version that does no harm, over the whole rollout. `margin`: the Brier difference up to which a version counts as not
     worse. `block`: width of the blocks of label evidence; `label_delay`: by when nearly all labels are there (None: the label's
     horizon): the shorter, the sooner there is a decision. `silence`: wall time without a verdict after which the rollout is
-    held; after twice that it is aborted.
+    paused; after twice that it is aborted.
     """
 
     shares: Sequence[float] = (0.01, 0.05, 0.25, 1.0)
@@ -289,24 +289,24 @@ class Breaker:
 
 
 @dataclass(frozen=True)
-class Rung:
-    """A rung of the ladder below the champion."""
+class FallbackStep:
+    """A step of the fallback chain below the champion."""
 
     kind: str
     value: float | Mapping[str, float] | Sequence[float] | None = None
 
 
-previous = Rung("previous")
-baseline = Rung("baseline")
+previous = FallbackStep("previous")
+baseline = FallbackStep("baseline")
 
 
-def prior(value: float | Mapping[str, float] | Sequence[float]) -> Rung:
-    """The last rung: a constant that needs no model and no features.
+def prior(value: float | Mapping[str, float] | Sequence[float]) -> FallbackStep:
+    """The last step: a constant that needs no model and no features.
 
     `value`: the probability of the positive class, or the number; of several classes a probability each, by name
     (`prior({"cat": 0.2, "dog": 0.8})`) or in the label's order.
     """
-    return Rung("prior", value)
+    return FallbackStep("prior", value)
 
 
 @dataclass(frozen=True)
@@ -315,14 +315,14 @@ class Deployment:
 
     `unit`: the name of what a request is about, and what traffic is split by. `inputs`: the contract of a request.
     `features`: views bound to request fields. `derived`: columns computed of inputs and features at request time.
-    `settle`: the pipeline lag allowed for, in training and serving alike.
-    `cohort`: width of the windows in which labels are read; one closes when `coverage` of its labels have come, or their horizon
+    `feature_delay`: the pipeline lag allowed for, in training and serving alike.
+    `evaluation_window`: width of the windows in which labels are read; one closes when `coverage` of its labels have come, or their horizon
     has passed: then half of them (or `coverage`, where that is less) are enough for it to be judged.
     `answer`: `committed` replies after the decision is committed, `fast` before.
     `time_limit`: how long one call of a model may take. `breaker`: when a version is not asked any more. `degrade_when`:
     the share of view features that may be missing or stale; a request with more goes down to the baseline. None: it is served, and marked.
     `owner`, `intended_use`: for model cards. `step_down_after`: for so many windows in a row a version must do worse than the
-    `prior(...)` of the ladder before requests pass over it, until it does better again; None: never.
+    `prior(...)` of the fallback chain before requests pass over it, until it does better again; None: never.
     """
 
     name: str
@@ -331,14 +331,14 @@ class Deployment:
     features: Sequence[Binding] = ()
     derived: Sequence[Derived] = ()
     label: LabelKind | None = None
-    settle: str | float = "15m"
-    ladder: Sequence[Rung] = ()
+    feature_delay: str | float = "15m"
+    fallback: Sequence[FallbackStep] = ()
     training: Training | None = None
     gates: Sequence[Gate] = (beats_prior(),)
     monitoring: Sequence[PageHinkley | LossChange] = ()
     retraining: Retraining | None = None
     rollout: Rollout = field(default_factory=BlueGreen)
-    cohort: str | float = "1d"
+    evaluation_window: str | float = "1d"
     coverage: float = 0.98
     answer: str = "committed"
     model: str | None = None

@@ -25,7 +25,13 @@ _OURS = {
 }
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 # What the guides call it, and what the argument is called.
-_SYNONYMS = {"fallback": "ladder", "feature_delay": "settle", "min": "low", "max": "high", "window": "cohort"}
+_SYNONYMS = {
+    "fallback_chain": "fallback",
+    "delay": "feature_delay",
+    "min": "low",
+    "max": "high",
+    "window": "evaluation_window",
+}
 _LONGEST = 500
 _LONGEST_REASON = 1000
 

@@ -39,7 +39,7 @@ from headrace.events.registry import (
 )
 
 WARMING, SHADOWING, CANARY, TESTING, SWITCHED = "warming", "shadowing", "canary", "testing", "switched"
-RUNNING, PAUSED, HELD = "running", "paused", "held"
+RUNNING, PAUSED, UNJUDGED = "running", "paused", "unjudged"
 # Stages in which a version may not take traffic any more.
 ENDED_STAGES = ("rejected", "archived", "deleted")
 IDS_KEPT = 100_000
@@ -55,7 +55,7 @@ class Rollout:
 
     `plan` is followed to the end whatever is applied meanwhile. `control`: the champion that `version` is compared with.
     `before`: the route that an abort goes back to. `step`: `warming` until every inference instance has the version warm.
-    `since_s`: the deployment's clock at which the step began, None until it is known. `standing`: running, paused or held.
+    `since_s`: the deployment's clock at which the step began, None until it is known. `standing`: running, paused by an operator, or unjudged: paused until the next verdict comes.
     """
 
     id: str
@@ -249,8 +249,8 @@ def _apply_to_rollout(entry: Entry, fact: Any) -> Entry:
     match fact:
         case RolloutAdvanced():
             return _advanced(entry, rollout, fact)
-        case RolloutPaused(held=held, reason=reason):
-            return replace(entry, rollout=replace(rollout, standing=HELD if held else PAUSED, reason=reason))
+        case RolloutPaused(unjudged=unjudged, reason=reason):
+            return replace(entry, rollout=replace(rollout, standing=UNJUDGED if unjudged else PAUSED, reason=reason))
         case RolloutResumed():
             return replace(entry, rollout=replace(rollout, standing=RUNNING, reason=""))
         case RolloutCompleted(promoted=promoted):

@@ -1,7 +1,7 @@
 """Label evidence on a version under rollout: both versions' scores of the same requests, by closed blocks of event time.
 
 The score is Brier's, in 0..1 (of several classes half the sum of squares). A version that gave no score has the worst
-one, 1, whatever the label: an answer by another rung is no merit of its own, and failing where it is hard must not pay.
+one, 1, whatever the label: an answer by another step is no merit of its own, and failing where it is hard must not pay.
 A block's gain is the sum over its labelled requests of (difference - margin), by `rows + SMOOTHING`: nearly the block's mean,
 but a block of few requests counts for less. How bad a block can come out is known from its scores before any label:
 where two versions nearly agree little is at risk, and much may be staked. Two tests of one border, each at a level of its own:
@@ -61,13 +61,13 @@ def brier_losses(scores: ArrayLike) -> Floats:
     return np.where(np.isnan(p)[:, None], WORST, np.stack([p**2, (1 - p) ** 2], axis=1))
 
 
-def brier_losses_of_classes(shares: ArrayLike) -> Floats:
-    """The same for shares per class, shape (n, classes); rows of NaN are failures.
+def brier_losses_of_classes(probabilities: ArrayLike) -> Floats:
+    """The same for probabilities per class, shape (n, classes); rows of NaN are failures.
 
     >>> brier_losses_of_classes([[1.0, 0.0, 0.0], [np.nan] * 3]).tolist()
     [[0.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
     """
-    p = np.asarray(shares, dtype=np.float64)
+    p = np.asarray(probabilities, dtype=np.float64)
     losses = ((p**2).sum(axis=1)[:, None] - 2 * p + 1) / 2
     has_failed = np.isnan(p).any(axis=1, keepdims=True)
     return np.where(has_failed, WORST, losses)

@@ -20,7 +20,7 @@ LEVEL = 0.05
 
 
 def blocks_to_show(
-    pairs: ArrayLike, rows: int, margin: float, chains: int, most: int, dice: np.random.Generator, level: float = LEVEL
+    pairs: ArrayLike, rows: int, margin: float, chains: int, most: int, rng: np.random.Generator, level: float = LEVEL
 ) -> float | None:
     """The median number of closed blocks until non-inferiority is shown; None when half of the runs need more than `most`.
 
@@ -31,18 +31,18 @@ def blocks_to_show(
     True
     """
     scores = np.asarray(pairs, dtype=np.float64)
-    found = sorted(_run(scores, rows, margin, chains, most, dice, -math.log(level)) for _ in range(RUNS))
+    found = sorted(_run(scores, rows, margin, chains, most, rng, -math.log(level)) for _ in range(RUNS))
     median = found[RUNS // 2]
     return median if math.isfinite(median) else None
 
 
 def _run(
-    scores: Floats, rows: int, margin: float, chains: int, most: int, dice: np.random.Generator, wanted: float
+    scores: Floats, rows: int, margin: float, chains: int, most: int, rng: np.random.Generator, wanted: float
 ) -> float:
     test = PairTest.new(chains, margin)
     waiting: deque[tuple[BlockSum, BlockSum]] = deque()
     for block in range(1, most + chains):
-        waiting.append(_block(scores[dice.integers(0, len(scores), rows)], margin, dice))
+        waiting.append(_block(scores[rng.integers(0, len(scores), rows)], margin, rng))
         if len(waiting) < chains:
             continue
         closed, _ = waiting.popleft()
@@ -52,10 +52,10 @@ def _run(
     return math.inf
 
 
-def _block(drawn: Floats, margin: float, dice: np.random.Generator) -> tuple[BlockSum, BlockSum]:
+def _block(drawn: Floats, margin: float, rng: np.random.Generator) -> tuple[BlockSum, BlockSum]:
     """A block with its labels, and the same while none is known."""
     new, control = brier_losses(drawn[:, 0]), brier_losses(drawn[:, 1])
-    labels = (dice.random(len(drawn)) < drawn.mean(axis=1)).astype(np.float64)
+    labels = (rng.random(len(drawn)) < drawn.mean(axis=1)).astype(np.float64)
     unknown = np.full(len(drawn), np.nan)
     closed = sum_up(new, control, labels, margin, missing_is_worst=False)
     return closed, sum_up(new, control, unknown, margin, missing_is_worst=True)

@@ -105,7 +105,7 @@ class ShardState:
 
     def _adoptions(self, name: str, views: Sequence[str]) -> list[ViewAdopted]:
         plans = [self.folds[name].plan(view) for view in views]
-        return [ViewAdopted(name, self._shard, plan.view, plan.settle_s) for plan in plans if plan is not None]
+        return [ViewAdopted(name, self._shard, plan.view, plan.feature_delay_s) for plan in plans if plan is not None]
 
     # the running fold
 

@@ -49,7 +49,7 @@ def choose_duties(
     kept = [plan for key, plan in defined.items() if key in complete]
     if not build:
         return Duties(tuple(kept), (), tuple(sorted(old)))
-    kept += [plan_definition(found.definition, source, found.settle_s) for found in old.values()]
+    kept += [plan_definition(found.definition, source, found.feature_delay_s) for found in old.values()]
     return Duties(tuple(kept), build, ())
 
 

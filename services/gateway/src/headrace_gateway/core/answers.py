@@ -130,13 +130,13 @@ def _assembled(body: dict[str, Any], chosen: Sequence[tuple[Output, bool]]) -> R
 
 
 def outputs_of(predictions: Sequence[Prediction]) -> list[Output]:
-    """The tensors of an answer: `score` or `classes`, `label` where there are classes, and `version` (0: the prior)."""
+    """The tensors of an answer: `score` or `probabilities`, `label` where there are classes, and `version` (0: the prior)."""
     rows = [len(predictions)]
     versions = Output("version", "INT64", rows, [found.version or 0 for found in predictions])
     labels = [found.label for found in predictions]
-    if all(found.shares for found in predictions):
-        flat = [share for found in predictions for share in found.shares.values()]
-        main = Output("classes", "FP64", [*rows, len(predictions[0].shares)], flat)
+    if all(found.probabilities for found in predictions):
+        flat = [one for found in predictions for one in found.probabilities.values()]
+        main = Output("probabilities", "FP64", [*rows, len(predictions[0].probabilities)], flat)
     else:
         main = Output("score", "FP64", rows, [found.value for found in predictions])
     if all(label is None for label in labels):
@@ -154,7 +154,7 @@ def described_outputs(kind: OutputKind) -> list[dict[str, Any]]:
     version = {"name": "version", "datatype": "INT64", "shape": [-1]}
     label = {"name": "label", "datatype": "BYTES" if kind.classes else "INT64", "shape": [-1]}
     if kind.kind == CLASSES:
-        main = {"name": "classes", "datatype": "FP64", "shape": [-1, len(kind.classes) or -1]}
+        main = {"name": "probabilities", "datatype": "FP64", "shape": [-1, len(kind.classes) or -1]}
         return [main | _named_classes(kind), label | _named_classes(kind), version]
     score = {"name": "score", "datatype": "FP64", "shape": [-1]}
     return [score, version] if kind.kind == NUMBER else [score, label | _named_classes(kind), version]
@@ -171,7 +171,7 @@ def parameters_of(predictions: Sequence[Prediction]) -> dict[str, Any]:
         "request_id": ",".join(found.request_id for found in predictions),
         "decision_id": ",".join(found.decision_id or "" for found in predictions),
         "outcome": _joined(found.outcome for found in predictions),
-        "rung": _joined(found.rung or "" for found in predictions),
+        "step": _joined(found.step or "" for found in predictions),
         "version": _joined(str(found.version or 0) for found in predictions),
         "provisional": any(found.provisional for found in predictions),
     }
@@ -198,7 +198,7 @@ def v1_reply(predictions: Sequence[Prediction]) -> Reply:
     refusal = refusal_of(predictions)
     if refusal is not None:
         return refusal
-    figures = [list(found.shares.values()) if found.shares else found.value for found in predictions]
+    figures = [list(found.probabilities.values()) if found.probabilities else found.value for found in predictions]
     return as_json(200, {"predictions": figures, "parameters": parameters_of(predictions)})
 
 
@@ -214,8 +214,8 @@ def named_reply(asked: Asked, predictions: Sequence[Prediction]) -> Reply:
 
 def _named(found: Prediction) -> dict[str, Any]:
     row = {name: getattr(found, name) for name in found.__struct_fields__}
-    if not found.shares:
-        del row["shares"]
+    if not found.probabilities:
+        del row["probabilities"]
     if found.retry_after_s is None:
         del row["retry_after_s"]
     return row | ({} if found.is_answered else {"error": found.reason})

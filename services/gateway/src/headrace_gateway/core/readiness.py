@@ -78,7 +78,7 @@ def why_not_ready(
     loaded = loaded_on(alive, deployment.name)
     wanted = version if version is not None else _champion(route)
     if wanted is None:
-        has_prior = any(step.kind == "prior" for step in deployment.ladder)
+        has_prior = any(step.kind == "prior" for step in deployment.fallback)
         return None if has_prior else "no version takes traffic yet, and there is no prior"
     if wanted not in loaded:
         known = ", ".join(map(str, loaded)) or "none"

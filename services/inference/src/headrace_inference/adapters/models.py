@@ -173,7 +173,7 @@ def _try_golden(tried: Tried, format: str) -> None:
         raise Unloadable(f"its golden rows have {len(rows)} values, {len(golden)} rows of {columns} were expected")
     scores = _values(tried, rows.reshape(len(golden), columns))
     for place, found in enumerate(golden):
-        wanted = np.array([found.shares or (found.value,)], np.float64)
+        wanted = np.array([found.probabilities or (found.value,)], np.float64)
         if scores.shape[1] != wanted.shape[1]:
             raise Unloadable(f"golden row {place} has {wanted.shape[1]} values, here it scores {scores.shape[1]}")
         if not apart(scores[place : place + 1], wanted)[0] <= within(format):
@@ -206,7 +206,7 @@ def _values(tried: Tried, rows: np.ndarray, until_s: float = math.inf) -> np.nda
     scored = None if late else ask(tried.registered, tried.engine, rows, Pace(), math.inf)
     if scored is None or not scored.scores:
         return np.full((len(rows), 1), np.nan)
-    found = np.array([score.classes or (score.value,) for score in scored.scores], np.float64)
+    found = np.array([score.probabilities or (score.value,) for score in scored.scores], np.float64)
     found[list(scored.faults)] = np.nan
     return found
 

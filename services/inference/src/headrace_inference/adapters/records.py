@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.asking.headers import REPLY_ID, REPLY_PARTITION
 from headrace.events import type_name
-from headrace.events.inference import DecisionMade, PredictionAnswered, RungChanged, ShadowScored
+from headrace.events.inference import DecisionMade, FallbackChanged, PredictionAnswered, ShadowScored
 from headrace.log.codec import Message, caused_by, out
 from headrace.log.envelope import MSGPACK, derived_id, format_instant
 from headrace.log.port import Headers, Out
@@ -76,8 +76,8 @@ class Records:
     def step_changed(self, change: StepChanged) -> Out:
         """The fact that another step of a fallback chain answers."""
         request, deployment = change.case.request, change.case.chain.deployment
-        fact = RungChanged(deployment, change.rung, change.version, change.reason, self._instance)
-        identity = derived_id("rung", deployment, short_id(request.envelope.id), change.rung, change.version)
+        fact = FallbackChanged(deployment, change.step, change.version, change.reason, self._instance)
+        identity = derived_id("step", deployment, short_id(request.envelope.id), change.step, change.version)
         envelope = caused_by(cast(Message, request), id=identity, source=SOURCE, time_s=request.envelope.time_s)
         return out(self._facts, deployment, fact, envelope)
 

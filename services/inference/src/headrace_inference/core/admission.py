@@ -70,7 +70,7 @@ def admit_all(
         assigned, others = assign(state.route, verdict.unit, headers), by_deployment[name]
         chain = chains.get((name, assigned))
         if chain is None:
-            steps = steps_for(state.definition.ladder, state.route, assigned)
+            steps = steps_for(state.definition.fallback, state.route, assigned)
             chain = chains[name, assigned] = Chain(name, state, assigned, steps)
         others.append(Case(index, len(others), request, headers, verdict.unit, chain))
         cases.append(others[-1])

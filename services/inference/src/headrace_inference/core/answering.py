@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from headrace.step import Step
 from headrace_inference.core.batch import Case
-from headrace_inference.core.fallback import Chosen, rung_of
+from headrace_inference.core.fallback import Chosen, step_of
 from headrace_inference.core.routing import PREVIEW
 
 # Versions come and go: what answered for them last is forgotten when there are too many of them.
@@ -13,10 +13,10 @@ _MOST_KNOWN = 10_000
 
 
 class StepChanged(NamedTuple):
-    """Another step answers than before, from the request of `case` on. `rung`, `version`: see `fallback.rung_of`."""
+    """Another step answers than before, from the request of `case` on. `step`, `version`: see `fallback.step_of`."""
 
     case: Case
-    rung: str
+    step: str
     version: int
     reason: str
 
@@ -29,14 +29,14 @@ class AnsweringSteps:
 
     def on_batch(self, cases: Sequence[Case], chosen: Sequence[Chosen]) -> Step["AnsweringSteps", StepChanged]:
         """A batch was decided. Of each deployment and assigned version its last request counts; previews do not."""
-        newest = {case.chain: (case, step) for case, step in zip(cases, chosen, strict=True)}
+        newest = {case.chain: (case, one) for case, one in zip(cases, chosen, strict=True)}
         changes: list[StepChanged] = []
-        for chain, (case, step) in newest.items():
-            rung, known_as = rung_of(step), (chain.deployment, chain.assigned.version)
-            if chain.assigned.override == PREVIEW or self._steps.get(known_as) == rung:
+        for chain, (case, taken) in newest.items():
+            step, known_as = step_of(taken), (chain.deployment, chain.assigned.version)
+            if chain.assigned.override == PREVIEW or self._steps.get(known_as) == step:
                 continue
             if len(self._steps) >= _MOST_KNOWN:
                 self._steps.clear()
-            self._steps[known_as] = rung
-            changes.append(StepChanged(case, *rung, step.reason))
+            self._steps[known_as] = step
+            changes.append(StepChanged(case, *step, taken.reason))
         return Step(self, tuple(changes))

@@ -91,7 +91,7 @@ def _unfit_for(gathered: Gathered, case: Case) -> dict[Name, Failure]:
             if registered is not None and needs_views(registered.signature):
                 found[deployment, version] = RowUnfit(lack)
     if state.level >= BASELINE:
-        spared = [step.version for step in case.chain.steps if isinstance(step, Ask) and step.rung == "baseline"]
+        spared = [step.version for step in case.chain.steps if isinstance(step, Ask) and step.name == "baseline"]
         found |= {(deployment, version): _NO_BASELINE for version in spared}
     return found
 

@@ -16,7 +16,7 @@ BreakerOpen            a breaker opens on an instance                 no instanc
 Overload               an instance sheds load                         no instance does                         serving_alarms
 VersionLoadFailed      an instance could not load a version           every instance has loaded it, or the     serving_alarms
                                                                       route names it no more
-RolloutHeld            a rollout is on hold for lack of verdicts      it goes on, or ends                      rollout_alarms
+RolloutUnjudged        a rollout is paused for lack of verdicts       it goes on, or ends                      rollout_alarms
 RolloutRolledBack      a version was rolled back for harm             a later rollout promotes its version     rollout_alarms
 RolloutAborted         a rollout ended because a wait ran out         the next one starts, or harm is shown    rollout_alarms
 ModelDrift, FeatureSkew, SourceStopped, SourceChanged, LabelsMissing  the finding is resolved                  finding_alarms

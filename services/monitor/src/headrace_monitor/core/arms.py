@@ -185,7 +185,7 @@ def scaled_score(score: Score | None, within: Range | None = None) -> float | No
     """
     if score is None:
         return None
-    value = max(score.classes, default=None) if score.classes is not None else score.value
+    value = max(score.probabilities, default=None) if score.probabilities is not None else score.value
     if value is not None and within is not None:
         low, high = within
         return min(max((value - low) / (high - low), 0.0), 1.0)

@@ -313,6 +313,6 @@ class Blocks:
             value = math.nan if score is None or score.value is None else score.value
             column.append(value if 0 <= value <= 1 else math.nan)
             return
-        values = () if score is None or score.classes is None else score.classes
+        values = () if score is None or score.probabilities is None else score.probabilities
         is_valid = len(values) == self._width and all(0 <= value <= 1 for value in values)
         column.extend(values if is_valid else (math.nan,) * self._width)

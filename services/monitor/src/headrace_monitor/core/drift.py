@@ -56,7 +56,7 @@ class Detector(Protocol):
 
 
 def _page_hinkley(plan: DriftDefinition) -> PageHinkley:
-    return PageHinkley(min_instances=plan.min_cohorts, delta=plan.delta, threshold=plan.threshold, mode="up")
+    return PageHinkley(min_instances=plan.min_windows, delta=plan.delta, threshold=plan.threshold, mode="up")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +119,7 @@ class LossChangeDetector:
 
     def on_figure(self, figure: Figure) -> Step[Detector, Rise]:
         """See `Detector`."""
-        sums = loss_change.after_window(self.sums, figure, self.plan.delta, self.plan.min_cohorts)
+        sums = loss_change.after_window(self.sums, figure, self.plan.delta, self.plan.min_windows)
         return Step(replace(self, sums=sums), (rise_of(sums),) if sums.sum >= self.plan.threshold else ())
 
     def resolved(self) -> "LossChangeDetector":

@@ -55,13 +55,13 @@ def lookback_s(project: ProjectDefinition, deployment: DeploymentDefinition) -> 
     """How far before its instant a row may look, in seconds, with an hour to spare."""
     views = [project.view(binding.view) for binding in deployment.features]
     windows = [feature.window_s for view in views for feature in view.features]
-    return max(windows, default=0) + deployment.settle_s + 3600.0
+    return max(windows, default=0) + deployment.feature_delay_s + 3600.0
 
 
 def prior_of(deployment: DeploymentDefinition) -> float | tuple[float, ...] | None:
     """What the prior at the end of the fallback chain answers; None where the chain has none."""
-    found = next((step for step in deployment.ladder if step.kind == "prior"), None)
-    return None if found is None else found.shares or found.value
+    found = next((step for step in deployment.fallback if step.kind == "prior"), None)
+    return None if found is None else found.probabilities or found.value
 
 
 def sample_of(deployment: DeploymentDefinition, rows: Rows) -> dict[int, NDArray[np.int64]]:
@@ -84,7 +84,7 @@ def close(
 def unmeasured(deployment: DeploymentDefinition, champion: int | None, from_s: float, requests: int) -> WindowReported:
     """A window that could not be evaluated: that it is over, and nothing else. `requests`: how many it held."""
     why = "it could not be evaluated: the alert MonitoringFailed has the reason"
-    to_s = from_s + deployment.cohort_s
+    to_s = from_s + deployment.evaluation_window_s
     window = WindowClosed(deployment.name, from_s, to_s, requests, 0, None, UNMEASURED, unmeasured=why)
     return WindowReported(window, champion)
 
@@ -92,7 +92,7 @@ def unmeasured(deployment: DeploymentDefinition, champion: int | None, from_s: f
 def evaluate(inputs: WindowInputs, from_s: float, late: tuple[int, int], drift_statistic: float | None) -> WindowClosed:
     """The event of a window that has closed. `late`: requests and outcomes, see `WindowClosed`."""
     deployment, rows = inputs.deployment, inputs.rows
-    to_s = from_s + deployment.cohort_s
+    to_s = from_s + deployment.evaluation_window_s
     labelled = int((~np.isnan(rows.labels)).sum())
     figures = figures_of(deployment.label, rows, inputs.sample, prior_of(deployment))
     skew = parity(inputs.project, deployment, inputs.tables, inputs.topics, _comparable(inputs))

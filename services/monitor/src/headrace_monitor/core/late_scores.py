@@ -37,7 +37,7 @@ class LateScores:
         before = self.held_bytes
         if score.value is not None:
             self._numbers += _NUMBER.pack(key, score.version & 0xFFFF, score.value)
-        elif score.classes is not None:
+        elif score.probabilities is not None:
             self._places += _PLACE.pack(key, partition, offset)
         return self.held_bytes - before
 

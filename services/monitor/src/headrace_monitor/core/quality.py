@@ -193,7 +193,7 @@ def _class_qualities(
         if math.isnan(label_value):
             continue
         for role, score in _scores(decision):
-            probabilities = score.classes or ()
+            probabilities = score.probabilities or ()
             # NB: without declared classes a score fits when it has a probability for the label.
             if len(probabilities) == len(label.classes) or (not label.classes and label_value < len(probabilities)):
                 scored, true = groups.setdefault((score.version, role), ([], []))
@@ -232,7 +232,7 @@ def _scores(decision: DecisionMade) -> list[tuple[str, Score]]:
     if isinstance(answer, Served):
         return [("champion", answer.score), *found]
     if isinstance(answer, FellBack):
-        return [(answer.rung if answer.rung in ROLES else "fallback", answer.score), *found]
+        return [(answer.step if answer.step in ROLES else "fallback", answer.score), *found]
     return found
 
 

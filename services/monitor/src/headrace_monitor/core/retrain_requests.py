@@ -120,7 +120,7 @@ def on_training(requests: RetrainRequests, fact: TrainingFact, standing: Standin
     """The trainer reported about the deployment. The facts are what is asked for now, and which findings give up."""
     if isinstance(fact, TrainingFinished):
         requests = _followed_up(requests, fact, standing)
-    width_s = requests.deployment.cohort_s
+    width_s = requests.deployment.evaluation_window_s
     after = {key: _after_training(ask, fact, standing.clock_s, width_s) for key, ask in requests.by_key.items()}
     return _moved(requests, after, standing)
 
@@ -176,7 +176,7 @@ def _may_have_first(deployment: DeploymentDefinition, standing: Standing) -> boo
     training = deployment.training
     if training is None or standing.champion is not None:
         return False
-    needed = windows_to_first(training.first_after_s, deployment.cohort_s)
+    needed = windows_to_first(training.first_after_s, deployment.evaluation_window_s)
     rows = training.first_after_rows
     return standing.windows >= needed or (rows is not None and standing.labelled >= rows)
 

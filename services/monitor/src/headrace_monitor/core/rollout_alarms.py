@@ -1,6 +1,6 @@
 """Which alarms follow from the facts of the registry about rollouts.
 
-fact                                  RolloutHeld   RolloutRolledBack   RolloutAborted
+fact                                  RolloutUnjudged   RolloutRolledBack   RolloutAborted
 paused for lack of verdicts           begins
 resumed, completed, aborted           ends
 aborted for harm, or rolled back      ends          begins              ends
@@ -21,7 +21,7 @@ from headrace.events.registry import (
 )
 from headrace.hosting.alerts import Alarm
 
-HELD, ROLLED_BACK, ABORTED = "RolloutHeld", "RolloutRolledBack", "RolloutAborted"
+UNJUDGED, ROLLED_BACK, ABORTED = "RolloutUnjudged", "RolloutRolledBack", "RolloutAborted"
 
 Alarms = list[Alarm]
 
@@ -29,28 +29,28 @@ Alarms = list[Alarm]
 def alarms_of(fact: Any) -> tuple[Alarms, Alarms]:
     """The alarms that a fact begins, and those that it ends; none of either for a fact that is not about rollouts."""
     match fact:
-        case RolloutPaused(held=True):
-            return [_held(fact.deployment, f"rollout of version {fact.version}: {fact.reason}")], []
+        case RolloutPaused(unjudged=True):
+            return [_unjudged(fact.deployment, f"rollout of version {fact.version}: {fact.reason}")], []
         case RolloutResumed() | RolloutPaused():
-            return [], [_held(fact.deployment)]
+            return [], [_unjudged(fact.deployment)]
         case RolloutAborted(harmful=True) | RolledBack():
             summary = f"version {fact.version} was rolled back: {fact.reason}"
-            return [_rolled_back(fact.deployment, summary)], [_held(fact.deployment), _aborted(fact.deployment)]
+            return [_rolled_back(fact.deployment, summary)], [_unjudged(fact.deployment), _aborted(fact.deployment)]
         case RolloutAborted(cause="silence" | "warming" | "load"):
             summary = f"rollout of version {fact.version} ended and may be tried again: {fact.reason}"
-            return [_aborted(fact.deployment, summary)], [_held(fact.deployment)]
+            return [_aborted(fact.deployment, summary)], [_unjudged(fact.deployment)]
         case RolloutAborted():
-            return [], [_held(fact.deployment)]
+            return [], [_unjudged(fact.deployment)]
         case RolloutStarted():
             return [], [_aborted(fact.deployment)]
         case RolloutCompleted(promoted=promoted):
-            return [], [_held(fact.deployment), *([_rolled_back(fact.deployment)] if promoted else [])]
+            return [], [_unjudged(fact.deployment), *([_rolled_back(fact.deployment)] if promoted else [])]
         case _:
             return [], []
 
 
-def _held(deployment: str, summary: str = "") -> Alarm:
-    return Alarm(HELD, {"deployment": deployment}, "warning", summary, f"headrace rollout status {deployment}")
+def _unjudged(deployment: str, summary: str = "") -> Alarm:
+    return Alarm(UNJUDGED, {"deployment": deployment}, "warning", summary, f"headrace rollout status {deployment}")
 
 
 def _aborted(deployment: str, summary: str = "") -> Alarm:

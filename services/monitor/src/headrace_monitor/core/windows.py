@@ -136,7 +136,7 @@ class Windows:
     _rows_bytes: int = 0
 
     def __post_init__(self) -> None:
-        length_s = self.deployment.cohort_s
+        length_s = self.deployment.evaluation_window_s
         if not (math.isfinite(length_s) and length_s >= 1.0):
             raise ValueError(f"an evaluation window must be at least 1 s long, got {length_s!r} s")
         label = self.deployment.label
@@ -164,7 +164,7 @@ class Windows:
         if isinstance(answer, Served):
             score, role = answer.score, CHAMPION
         elif isinstance(answer, FellBack):
-            score, role = answer.score, _ROLE.get(answer.rung, 5)
+            score, role = answer.score, _ROLE.get(answer.step, 5)
         value = math.nan if score is None or score.value is None else score.value
         version = 0 if score is None else score.version
         unit = key_of(decision.unit)
@@ -216,7 +216,10 @@ class Windows:
         if not self.open:
             return False
         start_s = min(self.open)
-        return clock_s >= max(start_s + self.deployment.cohort_s, self.open[start_s].looked_to_s) or self._is_over_bound
+        return (
+            clock_s >= max(start_s + self.deployment.evaluation_window_s, self.open[start_s].looked_to_s)
+            or self._is_over_bound
+        )
 
     def closable(self, clock_s: float) -> tuple[float, float] | None:
         """The oldest open window if it may close, as (start, the hour at which it closed).
@@ -228,7 +231,7 @@ class Windows:
         start_s = min(self.open)
         closes_s = self._closes_s(start_s, clock_s)
         if closes_s is None and self._is_over_bound:
-            return start_s, start_s + self.deployment.cohort_s
+            return start_s, start_s + self.deployment.evaluation_window_s
         return None if closes_s is None else (start_s, closes_s)
 
     @property
@@ -236,7 +239,7 @@ class Windows:
         return self._rows_bytes > self.limit_bytes or len(self.open) > MOST_WINDOWS
 
     def _closes_s(self, start_s: float, clock_s: float) -> float | None:
-        window, label, end_s = self.open[start_s], self.deployment.label, start_s + self.deployment.cohort_s
+        window, label, end_s = self.open[start_s], self.deployment.label, start_s + self.deployment.evaluation_window_s
         if clock_s < _full_hour(max(end_s, window.looked_to_s)):
             return None
         if label is None:
@@ -281,7 +284,7 @@ class Windows:
         for window in other.open.values():
             table = _table(window.rows, ROW_DTYPE)
             shadows = window.late.joined(table, _table(window.shadows, SHADOW_DTYPE))
-            starts = np.floor(table["at_s"] / self.deployment.cohort_s) * self.deployment.cohort_s
+            starts = np.floor(table["at_s"] / self.deployment.evaluation_window_s) * self.deployment.evaluation_window_s
             for start_s in np.unique(starts).tolist():
                 mine = np.flatnonzero(starts == start_s)
                 taken = self.open.setdefault(start_s, Window())
@@ -299,7 +302,7 @@ class Windows:
     def drop(self, start_s: float, closes_s: float) -> None:
         """A window that closed at `closes_s` is over; its rows and the labels that nobody needs any more are dropped."""
         self._rows_bytes -= self.open.pop(start_s).held_bytes
-        self.closed_to_s = start_s + self.deployment.cohort_s
+        self.closed_to_s = start_s + self.deployment.evaluation_window_s
         self.closed_at_s = max(self.closed_at_s, closes_s)
         if self.labels is not None:
             self.labels.forget_before(self.open_from_s)
@@ -308,7 +311,7 @@ class Windows:
         table, label = _table(window.rows, ROW_DTYPE), self.deployment.label
         labels, beyond = np.full(len(table), np.nan), 0
         if label is not None and self.labels is not None:
-            over_s = start_s + self.deployment.cohort_s + label.horizon_s
+            over_s = start_s + self.deployment.evaluation_window_s + label.horizon_s
             outcomes = _outcomes(self.labels, table, max(over_s, closes_s))
             labels = labels_of(label, _asked(table), outcomes, closes_s).labels
             beyond = self._beyond(table, outcomes[outcomes["known_s"] <= closes_s])
@@ -325,7 +328,7 @@ class Windows:
 
     def start_of(self, at_s: float) -> float:
         """The start of the window that an instant falls into."""
-        return math.floor(at_s / self.deployment.cohort_s) * self.deployment.cohort_s
+        return math.floor(at_s / self.deployment.evaluation_window_s) * self.deployment.evaluation_window_s
 
 
 def _table(rows: bytearray, dtype: np.dtype) -> NDArray[np.void]:

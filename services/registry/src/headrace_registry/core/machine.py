@@ -44,7 +44,7 @@ class About:
 
 
 def phase_of(entry: Entry) -> str:
-    """`idle`, `paused`, `held`, or the step of the running rollout."""
+    """`idle`, `paused`, `unjudged` (paused for lack of verdicts), or the step of the running rollout."""
     rollout = entry.rollout
     if rollout is None:
         return "idle"

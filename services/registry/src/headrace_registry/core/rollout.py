@@ -2,7 +2,7 @@
 
 One rollout at a time per deployment. It begins by warming the version on every inference instance. From then on only two
 things move it: verdicts (what follows from one is decided by policy in `policies`) and operators. A paused rollout stays at
-its share whatever the verdicts say, harm excepted; one that gets no verdict for `silence_s` is on hold, and goes on with
+its share whatever the verdicts say, harm excepted; one that gets no verdict for `silence_s` is paused, and goes on with
 the next verdict; after twice that it is aborted (`timeouts` says what counts as silence; a monitor that waits for traffic is not
 silent). A version that cannot be loaded here and now ends its rollout after a while, and may be tried again. Harm, found by evidence
 at any time, takes all traffic away at once and rejects the version for ever; after a promotion it does so while the rollback
@@ -20,7 +20,7 @@ from headrace.events import type_name
 from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import RolloutAborted, RolloutCompleted, StartRollout, TimedOut
 from headrace.events.verdicts import VerdictGiven
-from headrace.registry.state import HELD, PAUSED, WARMING, Registry
+from headrace.registry.state import PAUSED, UNJUDGED, WARMING, Registry
 from headrace.step import Step
 from headrace_registry.core.commands import (
     on_abort,
@@ -52,8 +52,8 @@ from headrace_registry.core.transitions import begun
 from headrace_registry.core.verdicts import (
     on_verdict,
     on_verdict_when_idle,
-    on_verdict_while_held,
     on_verdict_while_paused,
+    on_verdict_while_unjudged,
 )
 from headrace_registry.core.warming import on_unloadable, on_warmed
 
@@ -94,7 +94,7 @@ TABLE: dict[tuple[str, str], Handler] = _table(
         "canary": _MOVING,
         "testing": _MOVING,
         PAUSED: {**_STANDING, "pause.rollout": None, "verdict.given": on_verdict_while_paused},
-        HELD: {**_STANDING, "verdict.given": on_verdict_while_held},
+        UNJUDGED: {**_STANDING, "verdict.given": on_verdict_while_unjudged},
     }
 )
 

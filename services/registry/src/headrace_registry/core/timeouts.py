@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from headrace.events.registry import RolloutPaused, TimedOut, WaitedFor
-from headrace.registry.state import HELD, PAUSED, RUNNING, WARMING, Registry, Rollout
+from headrace.registry.state import PAUSED, RUNNING, UNJUDGED, WARMING, Registry, Rollout
 from headrace.step import Step
 from headrace_registry.core.instances import Instances, lag_of, names_of
 from headrace_registry.core.machine import About, Fact, running, step_of
@@ -96,9 +96,9 @@ class Timeouts:
     def _wait(self, deployment: str, rollout: Rollout, instances: Instances, monotonic_s: float) -> _Wait:
         wait = self._waits.get(deployment)
         if wait is None or wait.rollout != rollout:
-            is_held_now = wait is not None and wait.rollout.id == rollout.id and rollout.standing == HELD
-            waited_s = wait.waited_s if wait is not None and is_held_now else 0.0
-            looked_s = wait.looked_s if wait is not None and is_held_now else monotonic_s
+            is_unjudged_now = wait is not None and wait.rollout.id == rollout.id and rollout.standing == UNJUDGED
+            waited_s = wait.waited_s if wait is not None and is_unjudged_now else 0.0
+            looked_s = wait.looked_s if wait is not None and is_unjudged_now else monotonic_s
             wait = self._waits[deployment] = _Wait(
                 rollout,
                 looked_s,
@@ -148,35 +148,35 @@ class Timeouts:
         why = "the monitor does not run" if monitor is None else "the monitor runs, and says nothing of it"
         reason = f"no verdict for {waited_s:.0f} s: {why}"
         if rollout.standing == RUNNING and waited_s >= silence_s:
-            return self._over(deployment, rollout, "hold", waited_s, reason)
-        if rollout.standing == HELD and waited_s >= 2 * silence_s and wait.did_serve:
+            return self._over(deployment, rollout, "pause", waited_s, reason)
+        if rollout.standing == UNJUDGED and waited_s >= 2 * silence_s and wait.did_serve:
             return self._over(deployment, rollout, "silence", waited_s, f"{reason}, while requests are decided")
         return Step(self)
 
 
 def on_timed_out(state: Registry, waited: TimedOut, about: About) -> Step[Registry, Fact]:
-    """A wait ran out: put the rollout on hold, or abort it so that it may be tried again. A wait of another phase is over."""
+    """A wait ran out: pause the rollout, or abort it so that it may be tried again. A wait of another phase is over."""
     rollout, deployment = running(state, about), about.deployment
     is_running = rollout.standing == RUNNING
     if waited.rollout != rollout.id:
         return step_of(state)
     match waited.what:
-        case "hold" if rollout.step != WARMING and is_running:
-            paused = RolloutPaused(deployment, rollout.id, rollout.version, waited.reason, held=True)
+        case "pause" if rollout.step != WARMING and is_running:
+            paused = RolloutPaused(deployment, rollout.id, rollout.version, waited.reason, unjudged=True)
             return step_of(state, [paused])
-        case "silence" if rollout.standing == HELD:
+        case "silence" if rollout.standing == UNJUDGED:
             return _aborted(state, deployment, rollout, waited)
         case "warming" if rollout.step == WARMING and is_running:
             return _aborted(state, deployment, rollout, waited)
         case "load":
             return _aborted(state, deployment, rollout, waited)
-        case "hold" | "silence" | "warming":
+        case "pause" | "silence" | "warming":
             return step_of(state)
         case _:
             assert_never(waited.what)
 
 
 def _aborted(state: Registry, deployment: str, rollout: Rollout, waited: TimedOut) -> Step[Registry, Fact]:
-    assert waited.what != "hold", "a rollout that is on hold is not over"
+    assert waited.what != "pause", "a rollout that is paused is not over"
     reason = f"{waited.reason}: `headrace rollout retry {deployment}` tries again"
     return step_of(state, aborted(state.entry(deployment), deployment, rollout, reason, cause=waited.what))

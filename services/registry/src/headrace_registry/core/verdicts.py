@@ -28,8 +28,8 @@ def on_verdict_while_paused(state: Registry, verdict: VerdictGiven, about: About
     return step_of(state, followed(state.entry(about.deployment), about.deployment, rollout, harm, verdict))
 
 
-def on_verdict_while_held(state: Registry, verdict: VerdictGiven, about: About) -> Step[Registry, Fact]:
-    """While it is on hold because no verdict came: it goes on."""
+def on_verdict_while_unjudged(state: Registry, verdict: VerdictGiven, about: About) -> Step[Registry, Fact]:
+    """While it is paused because no verdict came: it goes on."""
     rollout = running(state, about)
     if not _is_about(rollout, verdict):
         return step_of(state)

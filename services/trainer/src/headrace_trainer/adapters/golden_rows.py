@@ -54,7 +54,7 @@ def why_different(engine: Engine, answers: Answering, golden: Sequence[GoldenRow
     if not golden:
         return None
     rows = np.frombuffer(b"".join(found.row for found in golden), "<f4").reshape(len(golden), -1)
-    wanted = np.array([found.shares or (found.value,) for found in golden], np.float64)
+    wanted = np.array([found.probabilities or (found.value,) for found in golden], np.float64)
     scores = served(engine, answers, rows)
     gaps = apart(scores, wanted)
     worst = int(gaps.argmax())

@@ -20,7 +20,7 @@ def closed_until(deployment: DeploymentDefinition, at_s: Floats, labels: Floats,
 
     `at_s`: instants of all requests, `labels`: as they are known by the clock, NaN where they are not; both shape (n,).
     """
-    label, width_s = deployment.label, deployment.cohort_s
+    label, width_s = deployment.label, deployment.evaluation_window_s
     if label is None:
         raise ValueError(f"deployment {deployment.name} declares no label")
     to_s = clock_s - label.horizon_s

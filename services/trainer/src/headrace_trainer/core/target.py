@@ -102,7 +102,11 @@ class Target:
     def score_of(self, score: Score) -> float | tuple[float, ...] | None:
         """The figures of a logged score; None where it is of another kind, or of another number of classes."""
         if self.kind == CLASSES:
-            return score.classes if score.classes is not None and len(score.classes) == len(self.classes) else None
+            return (
+                score.probabilities
+                if score.probabilities is not None and len(score.probabilities) == len(self.classes)
+                else None
+            )
         return score.value
 
     def is_answered_by(self, registered: VersionRegistered) -> bool:

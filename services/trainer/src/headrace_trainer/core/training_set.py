@@ -113,7 +113,7 @@ def _change(
     A request without a change takes over that of the champion's own training. Where the champion was trained before the change, its
     losses show more exactly where the change lies.
     """
-    changed_at_s, width_s = accepted.changed_at_s, deployment.cohort_s
+    changed_at_s, width_s = accepted.changed_at_s, deployment.evaluation_window_s
     if champion is None:
         return changed_at_s, None
     lineage = champion.registered.lineage

@@ -83,7 +83,7 @@ class PauseRollout(msgspec.Struct, frozen=True):
 
 
 class ResumeRollout(msgspec.Struct, frozen=True):
-    """Command: go on with a paused or held rollout."""
+    """Command: go on with a paused rollout."""
 
     deployment: str
     reason: str
@@ -162,9 +162,9 @@ class SetOverride(msgspec.Struct, frozen=True):
     by: str
 
 
-# What ran out: `hold`, no verdict for `silence_s`; `silence`, none for twice as long while it was held; `warming`, no live instance
+# What ran out: `pause`, no verdict for `silence_s`; `silence`, none for twice as long while it was paused for that; `warming`, no live instance
 # got the version warm; `load`, an instance has failed to load it too often.
-WaitedFor = Literal["hold", "silence", "warming", "load"]
+WaitedFor = Literal["pause", "silence", "warming", "load"]
 # Who or what ended a rollout: an operator, evidence of harm, a version that was rejected by its bytes, or a wait that ran out.
 AbortCause = Literal["", "operator", "harm", "unloadable", "silence", "warming", "load"]
 

@@ -52,13 +52,13 @@ class RolloutAdvanced(msgspec.Struct, frozen=True):
 
 
 class RolloutPaused(msgspec.Struct, frozen=True):
-    """An operator has paused it, or (`held`) no verdict came for long."""
+    """An operator has paused it; or, `unjudged`, no verdict came for `silence_s`: then it goes on with the next one."""
 
     deployment: str
     rollout: str
     version: int
     reason: str
-    held: bool = False
+    unjudged: bool = False
     clock_s: float | None = None
 
 

@@ -35,8 +35,8 @@ class Route(msgspec.Struct, frozen=True):
     """Current route of a deployment.
 
     `shares`: traffic per version, sums to 1 (empty: no version yet, the prior answers). `shadows`: versions that score
-    along. `warm`: versions to keep loaded. `overrides`: versions per tenant. `rollout`: the id of the one under way. `previous`: the rung below the champion.
-    `revision` counts changes. `passed_over`: versions that steps of the ladder pass over, by findings that are open.
+    along. `warm`: versions to keep loaded. `overrides`: versions per tenant. `rollout`: the id of the one under way. `previous`: the step below the champion.
+    `revision` counts changes. `passed_over`: versions that steps of the fallback chain pass over, by findings that are open.
     """
 
     deployment: str
@@ -56,6 +56,6 @@ class Route(msgspec.Struct, frozen=True):
     @property
     def named(self) -> tuple[int, ...]:
         """The versions that it names in whatever role, those with traffic first: what is kept loaded."""
-        rungs = [version for version in (self.previous, self.baseline) if version is not None]
-        found = [*self.shares, *rungs, *self.overrides.values(), *self.warm, *self.shadows]
+        steps = [version for version in (self.previous, self.baseline) if version is not None]
+        found = [*self.shares, *steps, *self.overrides.values(), *self.warm, *self.shadows]
         return tuple(dict.fromkeys(found))

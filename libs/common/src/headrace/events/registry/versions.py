@@ -88,13 +88,13 @@ class Waiver(msgspec.Struct, frozen=True):
 
 
 class GoldenRow(msgspec.Struct, frozen=True):
-    """A row and what the version said of it where it was made. `row`: float32 little-endian bytes; `value`: the positive
-    class's probability, or the number; `shares`: the probability per class of several, () otherwise. `inputs`: the request that
+    """A row, and what the version answered for it where it was made. `row`: float32 little-endian bytes; `value`: the positive
+    class's probability, or the number; `probabilities`: one per class of several, () otherwise. `inputs`: the request that
     the row was made of, None where it was not made of one. An instance that makes another row of it, or scores it otherwise,
     does not serve the version.
     """
 
     row: bytes
     value: float
-    shares: tuple[float, ...] = ()
+    probabilities: tuple[float, ...] = ()
     inputs: dict[str, float | int | str | bool | None] | None = None

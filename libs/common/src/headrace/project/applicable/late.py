@@ -20,9 +20,9 @@ def late_warnings(what: str, found: d.DeploymentDefinition, project: d.ProjectDe
     yield from _rollout(what, found, found.rollout)
     yield from _columns(what, found)
     yield from _first(what, found)
-    if found.training is not None and not found.ladder:
-        told = "until the first version is there every request is refused: ladder=[prior(...)] would answer"
-        yield Sentence(f"{what}: {told}", ("ladder",), ("training",))
+    if found.training is not None and not found.fallback:
+        told = "until the first version is there every request is refused: fallback=[prior(...)] would answer"
+        yield Sentence(f"{what}: {told}", ("fallback",), ("training",))
 
 
 def _columns(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
@@ -48,25 +48,25 @@ def _first(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
 def _features(what: str, found: d.DeploymentDefinition, project: d.ProjectDefinition) -> Iterator[Sentence]:
     if not found.features:
         return
-    if found.settle_s == 0:
-        told = "settle 0 allows for no lag: an event that comes late makes served rows differ from recomputed ones"
-        yield Sentence(f"{what}: {told}", ("settle",))
+    if found.feature_delay_s == 0:
+        told = (
+            "feature_delay 0 allows for no lag: an event that comes late makes served rows differ from recomputed ones"
+        )
+        yield Sentence(f"{what}: {told}", ("feature_delay",))
     views = {view.name: view for view in project.views}
     for binding in found.features:
         for feature in views[binding.view].features:
-            if found.settle_s >= feature.window_s:
+            if found.feature_delay_s >= feature.window_s:
                 window = f"the window of {binding.view}.{feature.name}, {duration(feature.window_s)}"
-                told = (
-                    f"settle {duration(found.settle_s)} is not shorter than {window}: it tells of what was long before"
-                )
-                yield Sentence(f"{what}: {told}", ("settle",))
+                told = f"feature_delay {duration(found.feature_delay_s)} is not shorter than {window}: it tells of what was long before"
+                yield Sentence(f"{what}: {told}", ("feature_delay",))
                 return
 
 
 def _windows(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
-    if found.label is not None and found.cohort_s < _HOUR_S:
-        told = f"cohort {duration(found.cohort_s)}: evaluation windows close at full hours only"
-        yield Sentence(f"{what}: {told}", ("cohort",))
+    if found.label is not None and found.evaluation_window_s < _HOUR_S:
+        told = f"evaluation_window {duration(found.evaluation_window_s)}: evaluation windows close at full hours only"
+        yield Sentence(f"{what}: {told}", ("evaluation_window",))
     for number, test in enumerate(found.monitoring):
         if test.detector == "page_hinkley" and _alarm(test) is None:
             told = (
@@ -77,7 +77,7 @@ def _windows(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
 
 
 def _alarm(test: d.DriftDefinition) -> int | None:
-    return windows_to_alarm(A_RISE, test.delta, test.threshold, test.min_cohorts, SOON_WINDOWS)
+    return windows_to_alarm(A_RISE, test.delta, test.threshold, test.min_windows, SOON_WINDOWS)
 
 
 def _rollout(what: str, found: d.DeploymentDefinition, plan: d.RolloutDefinition) -> Iterator[Sentence]:

@@ -35,9 +35,9 @@ def _detector(what: str, number: int, test: d.DriftDefinition, label: d.LabelDef
     if test.figure not in known:
         told = f"a detector of {KINDS[label.kind]} follows {' or '.join(known)}, {unknown(test.figure, known)}"
         yield Sentence(f"{what}: {told}", ("monitoring", number, "figure"))
-    if test.detector == "loss_change" and test.min_cohorts < _LEAST_WINDOWS:
-        told = f"LossChange(windows=...) must be at least {_LEAST_WINDOWS}, got {test.min_cohorts}"
-        yield Sentence(f"{what}: {told}", ("monitoring", number, "min_cohorts"), ("monitoring", number))
+    if test.detector == "loss_change" and test.min_windows < _LEAST_WINDOWS:
+        told = f"LossChange(windows=...) must be at least {_LEAST_WINDOWS}, got {test.min_windows}"
+        yield Sentence(f"{what}: {told}", ("monitoring", number, "min_windows"), ("monitoring", number))
 
 
 def _retraining(what: str, found: d.DeploymentDefinition, policy: d.RetrainingDefinition) -> Iterator[Sentence]:

@@ -32,16 +32,16 @@ def _columns(what: str, project: d.ProjectDefinition, found: d.DeploymentDefinit
 
 
 def _fallback(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
-    kinds = [step.kind for step in found.ladder]
+    kinds = [step.kind for step in found.fallback]
     if "baseline" in kinds and all(field.kind == "key" for field in found.inputs):
         told = "baseline answers from the inputs alone, and none is a Number or Category"
-        yield Sentence(f"{what}: {told}", ("ladder", kinds.index("baseline")), ("ladder",))
+        yield Sentence(f"{what}: {told}", ("fallback", kinds.index("baseline")), ("fallback",))
     if found.step_down_after not in (None, _USUAL_STEP_DOWN) and "prior" not in kinds:
-        told = "step_down_after compares a version with the prior, and there is none: add prior(...) to ladder=[...]"
+        told = "step_down_after compares a version with the prior, and there is none: add prior(...) to fallback=[...]"
         yield Sentence(f"{what}: {told}", ("step_down_after",))
     if found.degrade_when is not None and not {"baseline", "prior"} & set(kinds):
         told = "degrade_when sends requests down to a step that needs no features, and there is none"
-        yield Sentence(f"{what}: {told}: add baseline or prior(...) to ladder=[...]", ("degrade_when",))
+        yield Sentence(f"{what}: {told}: add baseline or prior(...) to fallback=[...]", ("degrade_when",))
 
 
 def _breaker(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:

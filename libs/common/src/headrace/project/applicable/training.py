@@ -45,9 +45,9 @@ def _history(
         told = f"first_after_rows {training.first_after_rows:,} is fewer than min_rows {training.min_rows:,} to fit on"
         places = ("training", "first_after_rows"), ("training", "min_rows")
         yield Sentence(f"{what}: {told}: ask for more, or fit on less", *places)
-    if found.cohort_s > history_s:
-        told = f"evaluation window (cohort) {duration(found.cohort_s)} is longer than history {duration(history_s)}"
-        yield Sentence(f"{what}: {told}", ("cohort",), ("training", "history"))
+    if found.evaluation_window_s > history_s:
+        told = f"evaluation_window {duration(found.evaluation_window_s)} is longer than history {duration(history_s)}"
+        yield Sentence(f"{what}: {told}", ("evaluation_window",), ("training", "history"))
 
 
 def _margin(what: str, number: int, gate: d.GateDefinition, label: d.LabelDefinition) -> Iterator[Sentence]:

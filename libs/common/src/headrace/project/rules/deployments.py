@@ -25,9 +25,12 @@ def deployment_rules(project: d.ProjectDefinition, found: d.DeploymentDefinition
     yield from _inputs(what, found)
     yield from _bindings(what, project, found)
     yield from derived_rules(what, project, found)
-    yield from at(("settle",), bounds.seconds(what, "feature delay (settle)", found.settle_s, 0, 31 * bounds.DAY_S))
     yield from at(
-        ("cohort",), bounds.seconds(what, "evaluation window (cohort)", found.cohort_s, 1, 366 * bounds.DAY_S)
+        ("feature_delay",), bounds.seconds(what, "feature_delay", found.feature_delay_s, 0, 31 * bounds.DAY_S)
+    )
+    yield from at(
+        ("evaluation_window",),
+        bounds.seconds(what, "evaluation_window", found.evaluation_window_s, 1, 366 * bounds.DAY_S),
     )
     if not 0 < found.coverage <= 1:
         told = bounds.figure(found.coverage)
@@ -112,25 +115,25 @@ def _label(what: str, label: d.LabelDefinition | None) -> Iterator[str]:
 
 
 def _fallback(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
-    kinds = [step.kind for step in found.ladder]
-    for number, step in enumerate(found.ladder):
-        here = ("ladder", number)
+    kinds = [step.kind for step in found.fallback]
+    for number, step in enumerate(found.fallback):
+        here = ("fallback", number)
         yield from at(here, bounds.one_of(what, "a step of the fallback", step.kind, STEPS))
         if step.kind == "prior":
             yield from at(here, _prior(what, found.label, step))
     if len(set(kinds)) < len(kinds):
         second = next(place for place, kind in enumerate(kinds) if kind in kinds[:place])
         told = f"a step of the fallback stands there twice: {', '.join(kinds)}"
-        yield Sentence(f"{what}: {told}", ("ladder", second), ("ladder",))
+        yield Sentence(f"{what}: {told}", ("fallback", second), ("fallback",))
     if "prior" in kinds and kinds[-1] != "prior":
         yield Sentence(
-            f"{what}: prior is always the last step of the fallback", ("ladder", kinds.index("prior")), ("ladder",)
+            f"{what}: prior is always the last step of the fallback", ("fallback", kinds.index("prior")), ("fallback",)
         )
 
 
-def _prior(what: str, label: d.LabelDefinition | None, step: d.RungDefinition) -> Iterator[str]:
+def _prior(what: str, label: d.LabelDefinition | None, step: d.FallbackStepDefinition) -> Iterator[str]:
     kind = None if label is None else label.kind
-    if step.shares or kind == "classes":
+    if step.probabilities or kind == "classes":
         yield from _prior_of_classes(what, label, step)
     elif step.value is None or not math.isfinite(step.value):
         yield f"{what}: prior needs a number, got {step.value}"
@@ -147,17 +150,17 @@ def _lies_in(label: d.LabelDefinition, value: float) -> bool:
     return low <= value <= high or not low < high
 
 
-def _prior_of_classes(what: str, label: d.LabelDefinition | None, step: d.RungDefinition) -> Iterator[str]:
+def _prior_of_classes(what: str, label: d.LabelDefinition | None, step: d.FallbackStepDefinition) -> Iterator[str]:
     if label is not None and label.kind != "classes":
-        yield f"{what}: prior needs one number for a label of kind {label.kind!r}, got {len(step.shares)} probabilities"
-    elif not step.shares:
+        yield f"{what}: prior needs one number for a label of kind {label.kind!r}, got {len(step.probabilities)} probabilities"
+    elif not step.probabilities:
         yield f"{what}: prior of several classes needs a probability for each, such as prior({{'a': 0.2, 'b': 0.8}})"
-    elif label is not None and label.classes and len(step.shares) != len(label.classes):
-        yield f"{what}: prior needs {len(label.classes)} probabilities, one per class, got {len(step.shares)}"
-    elif not all(0 <= share <= 1 for share in step.shares):
-        yield f"{what}: prior's probabilities must lie in 0..1, got {', '.join(f'{share:g}' for share in step.shares[:10])}"
-    elif abs(sum(step.shares) - 1) > 1e-6:
-        yield f"{what}: prior's probabilities must add up to 1, got {sum(step.shares):g}"
+    elif label is not None and label.classes and len(step.probabilities) != len(label.classes):
+        yield f"{what}: prior needs {len(label.classes)} probabilities, one per class, got {len(step.probabilities)}"
+    elif not all(0 <= one <= 1 for one in step.probabilities):
+        yield f"{what}: prior's probabilities must lie in 0..1, got {', '.join(f'{one:g}' for one in step.probabilities[:10])}"
+    elif abs(sum(step.probabilities) - 1) > 1e-6:
+        yield f"{what}: prior's probabilities must add up to 1, got {sum(step.probabilities):g}"
 
 
 def _training(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
@@ -193,7 +196,7 @@ def _training(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
 
 def _monitoring(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
     for number, test in enumerate(found.monitoring):
-        yield from at(("monitoring", number), _detector(what, test, found.cohort_s))
+        yield from at(("monitoring", number), _detector(what, test, found.evaluation_window_s))
     if found.retraining is not None:
         on, cooldown_s = found.retraining.on, found.retraining.cooldown_s
         yield from at(("retraining", "cooldown"), bounds.seconds(what, "retraining's cooldown", cooldown_s, 0))
@@ -204,11 +207,13 @@ def _monitoring(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
             yield from at(("retraining", "on", number), bounds.text(what, "a reason to retrain", kind, 100, 1))
 
 
-def _detector(what: str, test: d.DriftDefinition, cohort_s: float) -> Iterator[str]:
+def _detector(what: str, test: d.DriftDefinition, evaluation_window_s: float) -> Iterator[str]:
     yield from bounds.one_of(what, "a detector", test.detector, DETECTORS)
     yield from at(("figure",), bounds.text(what, "a detector's figure", test.figure, 100, 1))
-    if test.cohort_s != cohort_s:
-        yield from bounds.seconds(what, "a detector's evaluation window", test.cohort_s, 1, 366 * bounds.DAY_S)
+    if test.evaluation_window_s != evaluation_window_s:
+        yield from bounds.seconds(
+            what, "a detector's evaluation window", test.evaluation_window_s, 1, 366 * bounds.DAY_S
+        )
     if not (0 <= test.delta < math.inf and 0 < test.threshold < math.inf):
         names = ("rise", "limit") if test.detector == DETECTORS[1] else ("delta", "threshold")
         told = (
@@ -216,7 +221,7 @@ def _detector(what: str, test: d.DriftDefinition, cohort_s: float) -> Iterator[s
         )
         is_delta = 0 < test.threshold < math.inf
         yield Sentence(f"{what}: {told}", ("delta" if is_delta else "threshold",))
-    yield from at(("min_cohorts",), bounds.count(what, "a detector's min_cohorts", test.min_cohorts, 1, 10**6))
+    yield from at(("min_windows",), bounds.count(what, "a detector's min_windows", test.min_windows, 1, 10**6))
 
 
 def _breaker(what: str, found: d.DeploymentDefinition) -> Iterator[str]:

@@ -36,7 +36,7 @@ Tell = Callable[[str], None]
 TOPICS = ("monitor.windows", "monitor.findings", "training.requests", "training.facts", "registry.facts")
 
 
-class Story:
+class Narration:
     """Told message by message.
 
     `begun`, `ended`: versions whose rollout takes its first step, or has come to an end. `refusals`: why what was asked for will
@@ -144,7 +144,7 @@ class Story:
                     return None
                 return f"[bold]version {event.version}: {_STEPS.get(event.step, event.step)}[/]{_share(event)}{_why(event.evidence)}"
             case RolloutPaused():
-                return f"[yellow]version {event.version}: {'held' if event.held else 'paused'}[/]: {event.reason}"
+                return f"[yellow]version {event.version}: paused[/]: {event.reason}"
             case RolloutResumed():
                 return f"version {event.version}: goes on, {event.reason}"
             case _:
