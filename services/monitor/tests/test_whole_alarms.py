@@ -334,7 +334,9 @@ def test_a_service_that_has_read_all_has_recovered_and_one_that_stopped_has_not(
     dead.add("feature", 0.0, liveness)
     liveness.on_record(PartitionStopped("feature", "t", 3, 42, "r"), Record("ops.stops.v1", 0, 0, b"k", b"", (), 0))
     assert dead.pop_over(QUIET_S + 1, liveness) == []
-    liveness.on_record(PartitionResumed("feature", "t", 3, 42, "r", "ann"), Record("ops.stops.v1", 0, 1, b"k", b"", (), 0))
+    liveness.on_record(
+        PartitionResumed("feature", "t", 3, 42, "r", "ann"), Record("ops.stops.v1", 0, 1, b"k", b"", (), 0)
+    )
     assert dead.pop_over(QUIET_S + 1, liveness) == [DEAD]
 
 
