@@ -309,6 +309,18 @@ def test_a_failure_of_a_unit_counts_once_per_arm_and_in_the_streak() -> None:
     assert again.numbers() == counted.cases.numbers()
 
 
+def test_the_last_call_is_remembered_so_that_it_counts_once() -> None:
+    latency = {"latency": GuardrailDefinition("latency", 2.0)}
+    first = GuardrailCases(latency, {}, has_control=True)
+    assert "call" not in first.numbers()
+    call = [(Result(ONE, GOOD, 4.0), Result(TWO, GOOD, 1.0))]
+    first.add([], call)
+    again = GuardrailCases(latency, first.numbers(), has_control=True)
+    again.add([], call)
+    test: Any = again.tests["latency"]
+    assert (again.numbers(), test.shares.new.tolist()) == (first.numbers(), [1, 1])
+
+
 def test_a_failure_that_waits_for_the_control_counts_when_it_came_and_without_one_at_once() -> None:
     counted = Counted()
     waits = counted.cases.row(decision(Served(ONE)), 0.5, NEW_OWN, (BAD, UNASKED), waits=True)

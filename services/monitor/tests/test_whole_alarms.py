@@ -236,6 +236,15 @@ def test_a_service_is_down_after_ten_seconds_of_the_log_without_it() -> None:
     assert liveness.read_to_s == 100.1 + SILENT_S
 
 
+def test_of_two_instances_that_report_at_the_same_instant_either_is_enough() -> None:
+    liveness = Liveness()
+    for instance in ("i", "j"):
+        beat(liveness, 100.0, instance=instance)
+    assert liveness.down() == {"feature": False}
+    beat(liveness, 101.0, instance="k", stopping=True)
+    assert [found.instance for found in liveness.live("feature")] == ["i", "j"]
+
+
 def test_a_service_that_ends_again_and_again_is_down() -> None:
     liveness = Liveness()
     for number in range(MOST_ENDS):

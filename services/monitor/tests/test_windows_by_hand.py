@@ -147,7 +147,13 @@ def test_rows_hold_answers_scores_and_labels() -> None:
         found.add_outcome(told(unit, float(n % 2), 100.0))
     rows = found.rows_of(0.0, 2 * DAY)
     assert (len(rows), rows.served_version) == (7, 1)
-    assert rows.answers == {"served": 1, "fell_back": 3, "expired": 1, "refused": 1, "invalid": 1}
+    assert list(rows.answers.items()) == [
+        ("served", 1),
+        ("fell_back", 3),
+        ("expired", 1),
+        ("refused", 1),
+        ("invalid", 1),
+    ]
     versions, roles, scores, labels = rows.scores()
     assert list(zip(versions.tolist(), roles.tolist(), scores.tolist(), labels.tolist(), strict=True)) == [
         (1, 1, 0.1, 0.0), (2, 2, 0.2, 1.0), (3, 5, 0.3, 0.0), (0, 4, 0.4, 0.0), (2, 6, 0.6, 0.0),
