@@ -75,7 +75,7 @@ def opened(settings: Settings, kafka_log: KafkaLog) -> Opened:
         gateway = await wire_gateway(kafka_log, codec, topics, projects, own, clock, ("127.0.0.1", 0), LIMITS)
         tasks = [asyncio.create_task(part.run(stop)) for part in (*parts, gateway, projects)]
         try:
-            await _until(lambda: len(health.loaded) == len(kept) and len(health.shards) > 0)
+            await _until(lambda: len(health.warmed) == len(kept) and len(health.shards) > 0)
             url = f"http://127.0.0.1:{gateway.port}"
             async with (
                 httpx.AsyncClient(base_url=url, timeout=90) as web,

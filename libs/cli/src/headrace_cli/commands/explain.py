@@ -50,11 +50,7 @@ def explain(
 
 def _show_decision(found: dict[str, Any]) -> None:
     answer = found["answer"]
-    parts = [
-        f"{name} {cell(value)}"
-        for name, value in answer.items()
-        if name not in ("kind", "classes") and value is not None
-    ]
+    parts = [f"{name} {_value(value)}" for name, value in answer.items() if name != "kind" and value is not None]
     console.print(Text.assemble((answer["kind"], "bold"), f"  {harmless('  '.join(parts))}"))
     if again := found.get("made_again"):
         console.print(plain_text("made again: " + "  ".join(f"{name} {value}" for name, value in again.items())))
@@ -70,6 +66,13 @@ def _show_decision(found: dict[str, Any]) -> None:
     for name, value in found["row"].items():
         row.add_row(plain_text(name), plain_text(value))
     put(row, "\nthe row that it was answered from")
+
+
+def _value(value: Any) -> str:
+    """One value of an answer; of several probabilities each with the name of its class."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {probability:.4g}" for name, probability in value.items())
+    return cell(value)
 
 
 def _show_chain(steps: list[dict[str, Any]], deployment: str) -> None:

@@ -188,8 +188,10 @@ def described(answer: Answer, kind: OutputKind) -> dict[str, Any]:
 
 
 def _named(score: Score, kind: OutputKind) -> dict[str, Any]:
-    named = {str(name_of(n, kind.classes)): found for n, found in enumerate(score.probabilities or ())}
-    return {"label": label_of(score, kind), "value": score.value, "probabilities": named}
+    found = {"label": label_of(score, kind), "value": score.value, "probabilities": None}
+    if score.probabilities is None:
+        return found
+    return found | {"probabilities": {str(name_of(n, kind.classes)): p for n, p in enumerate(score.probabilities)}}
 
 
 def row_of(decision: DecisionMade, signature: Signature | None) -> dict[str, float | str | None]:
