@@ -4,10 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from msgspec.structs import replace as changed
 
-from headrace.events.inference import VersionLoadFailed, VersionWarmed
-from headrace.events.ops import HealthReported
+from headrace.events.ops import FailedLoads, HealthReported
 from headrace.events.registry import TimedOut
 from headrace.registry.state import PAUSED, RUNNING, UNJUDGED, Rollout
 from headrace.testing.registry import CANARY
@@ -28,6 +26,7 @@ class Watch:
         self.served = self.handled = self.lag = 0
         self.warm: tuple[str, ...] = ("d/1",)
         self.in_line: tuple[str, ...] = ()
+        self.failed_loads: dict[str, FailedLoads] = {}
         self.lives, self.monitor_lives = True, True
 
     def look(self, after_s: float = STEP_S) -> TimedOut | None:
@@ -35,7 +34,13 @@ class Watch:
         self.now_s += after_s
         if self.lives:
             report = HealthReported(
-                "inference", "i", True, warmed=self.warm, in_line=self.in_line, handled_total=self.served
+                "inference",
+                "i",
+                True,
+                warmed=self.warm,
+                in_line=self.in_line,
+                handled_total=self.served,
+                failed_loads=dict(self.failed_loads),
             )
             self.instances.take(report, self.now_s)
         if self.monitor_lives:
@@ -217,9 +222,10 @@ def test_an_instance_that_gets_warm_lets_warming_begin_anew() -> None:
     watch = begun(WARMING)
     for _ in range(100):
         watch.look()
-    watch.instances.take(VersionWarmed("d", 7, "j", 1.0), watch.now_s)
+    # NB: another instance, which stops at once, so that it is not waited for.
+    watch.instances.take(HealthReported("inference", "j", True, warmed=("d/7",), stopping=True), watch.now_s)
     assert watch.look() is None
-    watch.instances.take(VersionWarmed("d", 2, "j", 1.0), watch.now_s)
+    watch.instances.take(HealthReported("inference", "j", True, warmed=("d/7", "d/2"), stopping=True), watch.now_s)
     assert watch.look() is None
     assert watch.seconds_until_over() == 3 * SILENCE_S
 
@@ -228,10 +234,9 @@ def test_a_rollout_that_is_paused_while_it_warms_is_waited_for() -> None:
     assert begun(replace(WARMING, standing=PAUSED)).seconds_until_over() is None
 
 
-def fail(watch: Watch, times: int, **changes: Any) -> None:
-    for _ in range(times):
-        failed = changed(VersionLoadFailed("d", 2, "i", "memory", "too large"), **changes)
-        watch.instances.take(failed, watch.now_s)
+def fail(watch: Watch, times: int, name: str = "d/2") -> None:
+    before = watch.failed_loads[name].at_s if name in watch.failed_loads else ()
+    watch.failed_loads[name] = FailedLoads((*before, *[watch.now_s] * times), "memory", "too large")
 
 
 @pytest.mark.parametrize("rollout", [WARMING, MOVING])
@@ -248,7 +253,7 @@ def test_a_version_that_cannot_be_loaded_ends_its_rollout_after_some_tries(rollo
 def test_loads_that_failed_before_the_rollout_or_of_another_version_count_for_nothing() -> None:
     watch = begun()
     fail(watch, LOADS)
-    fail(watch, LOADS, version=3)
-    fail(watch, LOADS, deployment="e")
+    fail(watch, LOADS, "d/3")
+    fail(watch, LOADS, "e/2")
     watch.timeouts.on_started("d", watch.now_s + 1.0)
     assert watch.look() is None

@@ -2,13 +2,28 @@
 
 import msgspec
 
+# Of how many versions at most a report says that they were rejected, and of how many that their loads failed.
+LOADS_REPORTED = 16
+
+
+class FailedLoads(msgspec.Struct, frozen=True):
+    """Loads of one version that failed on one instance since it had it warm last.
+
+    `at_s`: when each failed, seconds since the epoch, the newest ones. `cause`, `reason`: of the last one, see `VersionLoadFailed`.
+    """
+
+    at_s: tuple[float, ...]
+    cause: str
+    reason: str
+
 
 class HealthReported(msgspec.Struct, frozen=True):
     """What one instance of a service is doing now; published each second, and on change at most every 50 ms.
 
     `shards`: partitions owned. `lag`: records behind, per `topic/partition`. `late`: events that came too late to count, per `source/partition`. `applied`: per raw or source partition
     (`topic/partition`) the highest offset whose effects are contained in what this instance answers from (inclusive).
-    `loaded`, `warmed`: versions, as `deployment/version`. `breakers`: those whose breaker is not closed, `STATE: why`.
+    `warmed`: versions that are loaded and have been run once, as `deployment/version`; `rejected`: those that a route names and that are never tried
+    here again, and why; `failed_loads`: those that are tried again (the newest `LOADS_REPORTED` each). `breakers`: those whose breaker is not closed, `STATE: why`.
     `overload`: deployments whose load is shed, and the level (see `OverloadChanged`). `started_s`: wall clock. `stopping`: a last report, by design unless `end` is among `failing`.
     `degraded`: deployments that a fallback answers for, and why. `state_bytes`: what each state that grows holds now, by estimate; `state_limits`: its bound.
     `in_line`: versions (`deployment/version`) that wait to be loaded while others are. `failing`: keys of what is not as it should be (`transaction:PLACE` and the like), of which `reason` holds the words. Of the monitor, per
@@ -23,8 +38,9 @@ class HealthReported(msgspec.Struct, frozen=True):
     shards: tuple[int, ...] = ()
     lag: dict[str, int] = {}
     applied: dict[str, int] = {}
-    loaded: tuple[str, ...] = ()
     warmed: tuple[str, ...] = ()
+    rejected: dict[str, str] = {}
+    failed_loads: dict[str, FailedLoads] = {}
     breakers: dict[str, str] = {}
     handled_total: int = 0
     dead_lettered_total: int = 0
