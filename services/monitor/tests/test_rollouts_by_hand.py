@@ -368,6 +368,21 @@ def test_a_verdict_goes_with_its_memory_and_is_asked_for_again_when_all_is_silen
     assert not found.is_waiting(2 * silence_s - 1)
 
 
+def test_decisions_from_before_a_rollout_are_none_of_its() -> None:
+    found = Rollouts({"d": D})
+    found.on_record("t/0", 6, decided(0, NEW))
+    found.on_registry_fact(STATE.started, "corr")
+    for offset in (6, 7):
+        found.on_record("t/0", offset, decided(offset, NEW))
+    found.fold()
+    (_, remembered) = look(found)
+    assert (remembered.memory.decisions, remembered.memory.folded) == (1, {"t/0": 8})
+
+
+def test_units_are_counted_anew_after_a_restart() -> None:
+    assert RolloutAnalysis(D, replace(STATE, step_units=(5, 7))).state.step_units == (0, 0)
+
+
 def test_what_was_read_makes_a_look_due_until_the_inputs_are_idle() -> None:
     found = rollouts()
     look(found)

@@ -259,6 +259,15 @@ def test_a_service_that_ends_again_and_again_is_down() -> None:
     assert liveness.ends("feature") == 3
 
 
+def test_old_processes_are_forgotten_when_a_new_one_comes() -> None:
+    liveness = Liveness()
+    for number in range(5):
+        beat(liveness, 100.0 + number * ENDS_WITHIN_S, started_s=float(number))
+    assert len(liveness._lives["feature"]) == 2
+    beat(liveness, 100.0 + 9 * ENDS_WITHIN_S, started_s=4.0)
+    assert len(liveness._lives["feature"]) == 2
+
+
 def test_an_instance_that_was_replaced_long_ago_is_forgotten() -> None:
     liveness = Liveness()
     beat(liveness, 100.0, instance="old")

@@ -303,3 +303,33 @@ def test_labels_are_missing_after_three_windows_and_come_again() -> None:
     assert facts[2] == [labels_missing(unlabelled[2], 3, 3 * DAY)]
     (resolved,) = found.on_window(window(4, 0.5), 1, 5 * DAY)
     assert resolved == FindingResolved(facts[2][0].finding, "d", "labels", "labels come again", 5 * DAY)
+
+
+def test_a_version_is_passed_over_until_a_window_speaks_for_it_and_the_reason_is_told() -> None:
+    found = watch()
+    after = found.state.deployment.step_down_after
+    assert after is not None
+    bad = [window(day, 0.9, qualities=(quality(1),)) for day in range(after)]
+    facts = [fact for one in bad for fact in found.on_window(one, 1, one.to_s)]
+    assert facts[0] == worse_than_prior.finding_of(bad[-1], quality(1), after, bad[-1].to_s)
+    good = quality(1, over=-0.1)
+    (resolved,) = found.on_window(window(after, 0.9, qualities=(good,)), 1, (after + 1) * DAY)
+    assert resolved == FindingResolved(
+        facts[0].finding,
+        "d",
+        "worse_than_prior",
+        worse_than_prior.why_not_worse(good),
+        (after + 1) * DAY,
+        "version 1",
+        1,
+    )
+
+
+def test_a_version_that_is_not_asked_any_more_is_passed_over_no_longer() -> None:
+    found = watch()
+    found.on_champion(2)
+    shadow = quality(1, role="shadow")
+    facts = [fact for day in range(9) for fact in found.on_window(window(day, 0.9, qualities=(shadow,)), 2, day * DAY)]
+    assert [type(fact) for fact in facts] == [FindingOpened]
+    (resolved,) = found.on_window(window(9, 0.9, 2), 2, 10 * DAY)
+    assert (resolved.reason, resolved.at_s, resolved.version) == ("it is not asked any more", 10 * DAY, 1)
