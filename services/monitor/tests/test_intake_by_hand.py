@@ -263,7 +263,7 @@ def test_the_events_of_sources_are_kept_as_columns_within_a_bound() -> None:
     assert sources.held_bytes == 10 * 400
     sources._loose["landings"] = 0
     assert sources.held_bytes == 10 * (24 + 64 + 2 * 8)
-    for n in range(10, COMPACT_AFTER + 1):
+    for n in range(10, COMPACT_AFTER + 11):
         sources.add("landings", Landing(float(n), "AA"), Origin("raw", 0, n), record(LANDINGS, n))
     assert sources.is_loose
     sources.tidy(1_000.0 + 86_400.0)
