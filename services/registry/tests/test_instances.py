@@ -4,19 +4,16 @@ from typing import Any
 
 import pytest
 
-from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
-from headrace.events.ops import HealthReported
+from headrace.events.ops import LOADS_REPORTED, FailedLoads, HealthReported
 from headrace_registry.core import instances
 from headrace_registry.core.instances import (
-    FAILURES_KEPT,
     FRESH_S,
     GAP_S,
     LOAD_BYTES,
-    LOADS_KEPT,
-    REJECTION_BYTES,
-    REJECTIONS_KEPT,
     REPORT_BYTES,
     REPORTS_KEPT,
+    WARMING_BYTES,
+    WARMINGS_KEPT,
     Instances,
     lag_of,
     names_of,
@@ -27,12 +24,6 @@ from headrace_registry.core.warming import observed
 
 def report(instance: str = "i", service: str = "inference", **more: Any) -> HealthReported:
     return HealthReported(service, instance, more.pop("ready", True), **more)
-
-
-def failed(instance: str = "i", version: int = 2, **more: Any) -> VersionLoadFailed:
-    return VersionLoadFailed(
-        more.pop("deployment", "d"), version, instance, more.pop("cause", "memory"), more.pop("reason", "r"), **more
-    )
 
 
 def reported(*reports: HealthReported, seen_s: float = 100.0) -> Instances:
@@ -69,10 +60,9 @@ def test_a_version_was_observed_once_all_instances_have_it_or_one_rejected_it() 
     assert observed(reported(report("a", warmed=("d/2",)), report("b")), "d", 2, 100.0) == []
     found = reported(report("a", warmed=("d/2",)), report("b", warmed=("d/2", "d/3")))
     assert observed(found, "d", 2, 100.0) == [Warmed()]
-    found.take(VersionUnloadable("d", 2, "a", "p" * 400), 100.0)
+    found.take(report("b", warmed=("d/2",), rejected={"d/2": "p" * 400}), 100.0)
     assert observed(found, "d", 2, 100.0) == [Unloadable(2, "p" * 300), Warmed()]
-    assert observed(found, "d", 3, 100.0) == []
-    assert (found.unloadable("d", 3), found.unloadable("e", 2)) == (None, None)
+    assert (observed(found, "d", 3, 100.0), observed(found, "d", 2, 200.0)) == ([], [Unloadable(2, "p" * 300)])
 
 
 def test_time_is_counted_between_heartbeats_that_follow_each_other() -> None:
@@ -94,53 +84,35 @@ def test_time_is_counted_between_heartbeats_that_follow_each_other() -> None:
     assert found.living_s == 3.0 + GAP_S
 
 
+def loads(*at_s: float, reason: str = "r") -> dict[str, FailedLoads]:
+    return {"d/2": FailedLoads(at_s, "memory", reason), "d/3": FailedLoads((101.0,) * 9, "time", "slow")}
+
+
 def test_the_live_instance_with_most_failures_since_then_is_named() -> None:
-    found = reported(report("a"), report("b"))
-    for instance, seen_s in (("a", 90.0), ("a", 100.0), ("b", 100.0), ("b", 101.0), ("gone", 101.0)):
-        found.take(failed(instance, reason=f"{seen_s}"), seen_s)
-    found.take(failed("b", goes_on=True), 101.0)
-    found.take(failed("b", version=3), 101.0)
-    instance, count, failing = found.failing("d", 2, 100.0, 101.0) or ("", 0, None)
-    assert (instance, count) == ("b", 2)
-    assert failing is not None
-    assert (failing.cause, failing.reason, failing.at_s) == ("memory", "101.0", [100.0, 101.0])
-    assert [
-        found.failing(*given) for given in (("d", 2, 101.5, 101.0), ("e", 2, 0.0, 101.0), ("d", 2, 0.0, 200.0))
-    ] == [None] * 3
-    earlier = found.failing("d", 2, 0.0, 101.0)
-    assert earlier is not None
-    assert earlier[:2] == ("b", 2)
+    found = reported(
+        report("a", failed_loads=loads(90.0, 91.0, 100.0)),
+        report("b", failed_loads=loads(100.0, 101.0, reason="why")),
+        report("c"),
+    )
+    found.take(report("gone", failed_loads=loads(*[101.0] * 9)), 1.0)
+    assert found.failing("d/2", 100.0, 101.0) == ("b", 2, FailedLoads((100.0, 101.0), "memory", "why"))
+    assert (found.failing("d/2", 0.0, 101.0) or ("", 0))[:2] == ("a", 3)
+    assert [found.failing(*given) for given in (("d/2", 101.5, 101.0), ("e/2", 0.0, 101.0), ("d/2", 0.0, 200.0))] == [
+        None
+    ] * 3
 
 
-def test_a_failure_is_forgotten_when_the_version_is_warm_there() -> None:
-    for event in (VersionWarmed("d", 2, "a", 1.0), report("a", warmed=("d/2",))):
-        found = reported(report("a"), report("b"))
-        found.take(failed("a"), 100.0)
-        found.take(failed("b"), 100.0)
-        found.take(event, 101.0)
-        rest = found.failing("d", 2, 0.0, 101.0)
-        assert rest is not None
-        assert rest[0] == "b"
-    other = reported(report("a"))
-    other.take(failed("a"), 100.0)
-    other.take(report("a", warmed=("d/3", "e/2")), 101.0)
-    assert other.failing("d", 2, 0.0, 101.0) is not None
-
-
-def test_so_many_failures_of_one_version_are_remembered() -> None:
-    found = reported(report("a"))
-    for n in range(FAILURES_KEPT + 4):
-        found.take(failed("a", reason="r" * 400), 100.0 + n / 100)
-    kept = found.failing("d", 2, 0.0, 101.0)
-    assert kept is not None
-    assert (kept[1], kept[2].at_s[0], len(kept[2].reason)) == (FAILURES_KEPT, 100.04, 300)
-
-
-def test_warmings_are_counted_per_version() -> None:
-    found = reported()
-    for version in (2, 2, 3):
-        found.take(VersionWarmed("d", version, "a", 1.0), 1.0)
-    assert [found.warmings("d", version) for version in (2, 3, 4)] == [2, 1, 0]
+def test_each_instance_that_has_a_version_newly_warm_counts_once() -> None:
+    found = reported(
+        report("a", warmed=("d/2",)),
+        report("a", warmed=("d/2", "d/3")),
+        report("b", warmed=("d/2",)),
+        report("m", "monitor", warmed=("d/2",)),
+    )
+    assert [found.warmings(name) for name in ("d/2", "d/3", "d/4")] == [2, 1, 0]
+    found.take(report("a"), 101.0)
+    found.take(report("a", warmed=("d/2",)), 102.0)
+    assert found.warmings("d/2") == 3
 
 
 def test_what_inference_has_served_and_which_monitor_counts() -> None:
@@ -158,16 +130,15 @@ def test_what_inference_has_served_and_which_monitor_counts() -> None:
 
 
 def test_what_is_held_is_bounded_and_the_newest_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    bound = REPORTS_KEPT * REPORT_BYTES + LOADS_KEPT * LOAD_BYTES + 2 * REJECTIONS_KEPT * REJECTION_BYTES
-    found = reported(report("a"), report("b"))
-    found.take(failed("a"), 100.0)
-    found.take(VersionUnloadable("d", 2, "a", "r"), 100.0)
-    found.take(VersionWarmed("d", 3, "a", 1.0), 100.0)
-    assert found.held_bytes() == (2 * REPORT_BYTES + LOAD_BYTES + 2 * REJECTION_BYTES, bound)
-    monkeypatch.setattr(instances, "REJECTIONS_KEPT", 2)
-    for version in (2, 3, 2, 4):
-        found.take(VersionUnloadable("d", version, "a", "r"), 100.0)
-    assert [found.unloadable("d", version) for version in (2, 3, 4)] == ["r", None, "r"]
+    bound = REPORTS_KEPT * (REPORT_BYTES + 2 * LOADS_REPORTED * LOAD_BYTES) + WARMINGS_KEPT * WARMING_BYTES
+    found = reported(
+        report("a", warmed=("d/3",), failed_loads=loads(1.0), rejected={"d/4": "r"}), report("b", rejected={"d/4": "r"})
+    )
+    assert found.held_bytes() == (2 * REPORT_BYTES + 4 * LOAD_BYTES + WARMING_BYTES, bound)
+    monkeypatch.setattr(instances, "REPORTS_KEPT", 2)
+    for instance in ("a", "c"):
+        found.take(report(instance), 100.0)
+    assert list(found.warmed("d/3", 100.0)) == ["a", "c"]
 
 
 def test_names_and_lags_for_people() -> None:
