@@ -46,6 +46,6 @@ def test_a_figure_that_is_accepted_is_fed_and_named_in_the_finding(kind: str, fi
     assert opened.at_s >= 20 * DAY_S
 
 
-def test_every_kind_of_label_has_a_figure_that_is_followed_when_nothing_is_said() -> None:
+def test_every_kind_of_label_has_a_figure_that_is_followed_when_none_is_declared() -> None:
     followed = {kind: deployment(kind, None).monitoring[0].figure for kind in LABELS}
     assert followed == {BINARY: "log_loss", CLASSES: "log_loss", NUMBER: "squared_error"}

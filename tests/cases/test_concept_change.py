@@ -78,7 +78,7 @@ def test_of_twenty_changes_nine_in_ten_are_found_in_time_and_followed(width: int
     names = list(GENERATORS)
     histories = {seed: played(names[seed % len(names)], seed, width) for seed in range(SEEDS)}
     found = [seed for seed, history in histories.items() if is_found_in_time(history, width)]
-    wrong = {histories[seed].stream.name: told for seed in histories if (told := follows(histories[seed]))}
+    wrong = {histories[seed].stream.name: reason for seed in histories if (reason := follows(histories[seed]))}
     print(f"width {width}: {len(found)} of {SEEDS} found in time; not followed: {wrong}")
     assert len(found) >= 0.9 * SEEDS
     assert wrong == {}

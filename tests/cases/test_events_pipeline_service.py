@@ -23,11 +23,11 @@ async def test_a_hung_a_broken_and_a_poisoned_pipeline_harm_neither_the_service_
     await place.send("good", {"name": "a"})
     await place.until(lambda: has(place.names("seen"), "a"))
 
-    async def is_told() -> bool:
+    async def is_reported() -> bool:
         beat = await place.health()
         return beat is not None and "cannot start: RuntimeError: no such table" in beat.reason
 
-    await place.until(is_told)
+    await place.until(is_reported)
     # One hangs: its message alone is parked, and the other pipeline answers meanwhile.
     await place.send("bad", {"do": "ok", "name": "n0"}, {"do": "spin", "name": "-"}, {"do": "ok", "name": "n1"})
     await place.until(lambda: has(place.names("noted"), "n0"))

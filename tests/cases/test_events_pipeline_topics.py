@@ -90,11 +90,11 @@ async def test_a_project_that_lacks_a_topic_is_left_out_until_it_is_there(place:
     await place.until(is_gone)
     place.start()
 
-    async def is_told() -> bool:
+    async def is_reported() -> bool:
         beat = await place.health()
         return beat is not None and f"project mischief: topics are missing: {third}" in beat.reason
 
-    await place.until(is_told)
+    await place.until(is_reported)
     await ensure_topics(place.log, specs)
     assert place.service is not None
     assert await asyncio.to_thread(place.service.wait, 60) == 75

@@ -266,7 +266,7 @@ print(available_s(compile_source(Source("s", E, "at", "k")), E(noon, "k")), at_s
 
 
 @pytest.mark.parametrize("zone", ["America/New_York"])
-def test_an_instant_without_a_zone_is_utc_whatever_the_machine_says(zone: str) -> None:
+def test_an_instant_without_a_zone_is_utc_whatever_the_zone_of_the_machine(zone: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", ZONELESS],
         env={**os.environ, "TZ": zone},
@@ -292,8 +292,8 @@ def test_many_instants_under_one_entity_take_bounded_memory(monkeypatch: pytest.
         at_s = [START + 300.0 * n for n in range(begin, begin + 5000)]
         store.lookup_many(key, ["7"] * 5000, at_s, 0.0)
         assert store.values_bytes <= limit
-    held = sum(map(len, store._values.values()))
-    assert held * 350 <= limit
+    values_bytes = sum(map(len, store._values.values()))
+    assert values_bytes * 350 <= limit
     store._put(key, "7", 0, None)
     assert store.values_bytes == 0
 

@@ -305,14 +305,14 @@ def too_few() -> AsyncIterator[Any]:
         (lambda messages: sys.exit(3), "SystemExit: 3"),
     ],
 )
-async def test_a_transform_that_cannot_start_is_told_and_blames_no_message(transform: Any, reason: str) -> None:
+async def test_a_transform_that_cannot_start_is_reported_and_blames_no_message(transform: Any, reason: str) -> None:
     runner = TransformRunner("land", transform)
     with pytest.raises(Misconfigured, match=f"pipeline land cannot start: .*{re.escape(reason)}"):
         await runner.run(["a"])
     await runner.close()
 
 
-async def test_a_transform_that_goes_on_yielding_when_it_is_told_to_end_ends() -> None:
+async def test_a_transform_that_goes_on_yielding_when_it_is_asked_to_end_ends() -> None:
     async def stubborn(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for message in messages:
             try:

@@ -47,7 +47,7 @@ def test_a_folder_that_is_listed_or_was_applied_here_is_hosted(folder: Path) -> 
         load_allowed("p", f"{folder}!evil:project", Allowed(applied_file=str(applied)))
 
 
-def test_an_installed_entry_point_is_hosted_unless_the_list_says_otherwise() -> None:
+def test_an_installed_entry_point_is_hosted_unless_the_list_excludes_it() -> None:
     _, where = load_project("flights")
     assert load_allowed("flights", where, Allowed()).name == "flights"
     assert load_allowed("flights", where, Allowed("flights")).name == "flights"

@@ -132,7 +132,7 @@ sys.exit(asyncio.run(main()))
 
 
 @pytest.mark.parametrize("heeds", ["stop", "nothing"])
-def test_a_service_of_which_a_part_failed_ends_with_1_and_says_why_though_another_part_does_not_heed_its_cancellation(
+def test_a_service_of_which_a_part_failed_ends_with_1_and_logs_why_though_another_part_does_not_heed_its_cancellation(
     heeds: str,
 ) -> None:
     ended = subprocess.run([sys.executable, "-c", DEAF, heeds], capture_output=True, text=True, timeout=60, check=False)

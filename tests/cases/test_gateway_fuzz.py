@@ -70,7 +70,7 @@ class Stand:
                 self.log.append(Out(made.topic, None, made.value, headers, int(found["headrace_reply_partition"])))
 
 
-async def test_wild_requests_get_an_answer_that_says_why_and_good_ones_are_served_meanwhile() -> None:
+async def test_wild_requests_get_an_answer_with_the_reason_and_good_ones_are_served_meanwhile() -> None:
     stand = Stand(MemoryLog(SystemClock()))
     async with stand.serving() as port:
         fuzzer, served = await attack(port, 2.0, askers=6, within_s=5.0)

@@ -71,7 +71,7 @@ def test_rows_that_float32_cannot_hold_are_not_waved_through(tmp_path: Path) -> 
         convert(tmp_path / "m.pkl", None, tmp_path / "rows.csv")
 
 
-def test_what_cannot_be_served_is_said_when_it_is_converted(tmp_path: Path) -> None:
+def test_what_cannot_be_served_is_reported_when_it_is_converted(tmp_path: Path) -> None:
     joblib.dump(LinearSVC().fit(NUMBERS, FLAG), tmp_path / "m.pkl")
     with pytest.raises(Misconfigured, match="gives labels and no probabilities: calibrate it"):
         convert(tmp_path / "m.pkl", None, None)
@@ -87,7 +87,7 @@ def test_a_number_that_stands_for_a_missing_value_is_refused(tmp_path: Path) -> 
     assert not (tmp_path / "model.ubj").exists()
 
 
-def test_classes_that_a_file_does_not_name_are_told_in_its_order(tmp_path: Path) -> None:
+def test_classes_that_a_file_does_not_name_are_declared_in_its_order(tmp_path: Path) -> None:
     named = np.where(FLAG == 1, "no", "yes")
     joblib.dump(lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(NUMBERS, named), tmp_path / "model.pkl")
     assert any(

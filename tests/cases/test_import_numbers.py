@@ -46,17 +46,17 @@ def proven(data: bytes, inputs: Any = INPUTS) -> Any:
 def test_the_numbers_that_an_encoder_knows_are_known_as_rows_hold_them(name: str) -> None:
     model = encoded(ENCODERS[name]).fit(FRAME, LATE)
     served, golden = proven(skops.io.dumps(model))
-    assert served.says(ASKED) == pytest.approx(model.predict_proba(FRAME[:80]), abs=1e-6)
+    assert served.scores(ASKED) == pytest.approx(model.predict_proba(FRAME[:80]), abs=1e-6)
     assert {found.inputs["rate"] for found in golden} >= {0.1, 0.2, 0.3, 0.7}  # what it knows is what it is tried on
 
 
 def test_a_matrix_and_the_members_of_a_calibration_know_their_numbers_too() -> None:
     model = CalibratedClassifierCV(encoded(OneHotEncoder(handle_unknown="ignore"), 0), cv=3).fit(FRAME.to_numpy(), LATE)
     served, _ = proven(skops.io.dumps(model))
-    assert served.says(ASKED) == pytest.approx(model.predict_proba(FRAME[:80].to_numpy()), abs=1e-6)
+    assert served.scores(ASKED) == pytest.approx(model.predict_proba(FRAME[:80].to_numpy()), abs=1e-6)
 
 
-def test_numbers_that_rows_cannot_tell_apart_are_refused() -> None:
+def test_numbers_that_rows_cannot_distinguish_are_refused() -> None:
     """Accounts from 100,000,000 on: a float32 holds each eighth of them."""
     accounts = 1e8 + DICE.integers(0, 64, 400)
     frame = pd.DataFrame({"rate": accounts, "size": SIZES})

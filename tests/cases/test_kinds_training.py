@@ -83,11 +83,11 @@ async def played(label: LabelKind, build: Callable[[Signature], Any], label_of: 
     rng = np.random.default_rng(0)
     for n in range(ROWS):
         at_s, x = NOW_S - 60 * DAY + n * 60 * DAY / ROWS, float(rng.normal())
-        asked, told = Envelope(f"r{n}", "", "test", at_s), Envelope(f"o{n}", "", "test", at_s + 3600)
+        asked, labelled = Envelope(f"r{n}", "", "test", at_s), Envelope(f"o{n}", "", "test", at_s + 3600)
         request = PredictionRequested("guess", {"x": x, "place": f"p{n % 3}"})
         outs.append(out(topics.name("inference.requests"), f"u{n}", request, asked))
         observed = OutcomeObserved("guess", f"u{n}", label_of(x, rng))
-        outs.append(out(topics.name("inference.outcomes"), f"u{n}", observed, told))
+        outs.append(out(topics.name("inference.outcomes"), f"u{n}", observed, labelled))
     await (await log.producer()).send(outs)
     projects = Projects(log, codec, topics)
     await projects.start()
@@ -102,12 +102,12 @@ def load_here(project: str, reference: str, build: str, allowed: Allowed) -> Any
 
 
 async def trained(context: Context) -> tuple[RegisterVersion | None, TrainingFinished, dict[str, GateResult]]:
-    said: list[Any] = []
+    facts: list[Any] = []
     accepted = RetrainAccepted("guess", "run-1", "q", "manual", "test", NOW_S)
-    run = TrainingRun(context, accepted, said.append, load_here)
+    run = TrainingRun(context, accepted, facts.append, load_here)
     await run.run()
-    (finished,) = [fact for fact in said if isinstance(fact, TrainingFinished)]
-    return run.command, finished, {fact.result.gate: fact.result for fact in said if isinstance(fact, GateJudged)}
+    (finished,) = [fact for fact in facts if isinstance(fact, TrainingFinished)]
+    return run.command, finished, {fact.result.gate: fact.result for fact in facts if isinstance(fact, GateJudged)}
 
 
 async def make_champion(context: Context, command: RegisterVersion) -> None:

@@ -51,7 +51,9 @@ async def test_requests_of_any_codec_are_handled_and_a_bomb_among_them_is_one_le
 
 
 @pytest.mark.kafka
-async def test_the_append_time_is_the_brokers_whatever_the_sender_says(kafka_log: KafkaLog, settings: Settings) -> None:
+async def test_the_append_time_is_the_brokers_whatever_the_sender_writes(
+    kafka_log: KafkaLog, settings: Settings
+) -> None:
     bench = await Bench(kafka_log).set_up()
     producer = AIOKafkaProducer(**client_options(settings), compression_type="zstd")
     await producer.start()

@@ -60,7 +60,7 @@ async def test_a_strangers_open_transaction_is_named_with_what_it_holds_back(
     await stranger.stop()
 
 
-async def test_a_topic_that_is_deleted_and_made_again_is_told_and_the_service_starts_anew(
+async def test_a_topic_that_is_deleted_and_made_again_is_logged_and_the_service_starts_anew(
     kafka_log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shards, "LOOK_EVERY_S", 0.3)
@@ -95,7 +95,7 @@ async def test_a_member_is_known_to_its_group_until_it_is_gone(kafka_log: KafkaL
     assert not await member.is_known()
 
 
-async def test_transactions_of_the_broker_are_bounded_or_told(kafka_log: KafkaLog) -> None:
+async def test_transactions_of_the_broker_are_bounded_or_reported(kafka_log: KafkaLog) -> None:
     assert (await kafka_log.longest_transaction_ms() or 0) >= 15_000
 
 

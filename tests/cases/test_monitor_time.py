@@ -83,8 +83,8 @@ def test_a_partition_with_unread_records_holds_the_clock_back_and_one_read_to_it
     ahead = [(PLACES[0], n * DAY, f"u{n}") for n in range(100)]
     behind = [(PLACES[1], n * 3600.0, f"v{n}") for n in range(30)]
     found = clocks(*ahead, *behind)
-    held = time_of(found, Reading(frozenset({PLACES[1]})))
-    assert 20 * 3600 <= held <= 29 * 3600
+    clock_s = time_of(found, Reading(frozenset({PLACES[1]})))
+    assert 20 * 3600 <= clock_s <= 29 * 3600
     assert time_of(found) > 80 * DAY
     assert time_of(found, Reading(frozenset({PLACES[1]}), frozenset({PLACES[1]}), 1.0)) > 80 * DAY
 
@@ -171,9 +171,9 @@ class Replay:
         self.put(DECISIONS, partition, DecisionMade(f"r{unit}", "d", unit, at_s, answer, 0), at_s)
 
     def put(self, topic: str, partition: int, event: object, time_s: float) -> None:
-        held = self.log[TopicPartition(topic, partition)]
-        record = Record(topic, partition, len(held), b"k", None, (), int(TODAY * 1000))
-        held.append(Message(record, Envelope(f"{topic}{partition}{len(held)}", "", "t", time_s), event))
+        records = self.log[TopicPartition(topic, partition)]
+        record = Record(topic, partition, len(records), b"k", None, (), int(TODAY * 1000))
+        records.append(Message(record, Envelope(f"{topic}{partition}{len(records)}", "", "t", time_s), event))
 
     async def shard(self) -> MonitorShard:
         async def behind() -> Mapping[TopicPartition, int]:

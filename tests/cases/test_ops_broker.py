@@ -38,7 +38,7 @@ def test_a_service_needs_rights_on_its_own_topics_only() -> None:
         assert needed(topics, service) < everything
 
 
-async def test_a_frozen_broker_is_told_from_one_that_is_away(tmp_path: Path) -> None:
+async def test_a_frozen_broker_is_distinguished_from_one_that_is_away(tmp_path: Path) -> None:
     import socket
 
     with socket.socket() as silent:
@@ -176,7 +176,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-async def test_a_broker_that_refuses_us_says_which(guarded: Guarded, wrong: dict[str, str], sentence: str) -> None:
+async def test_the_error_of_a_broker_that_refuses_us_names_it(
+    guarded: Guarded, wrong: dict[str, str], sentence: str
+) -> None:
     given = dict(wrong)
     if "bootstrap_servers" in given:
         given["bootstrap_servers"] = guarded.outside.bootstrap_servers.replace("localhost", "127.0.0.1")
@@ -203,7 +205,7 @@ async def test_a_principal_without_rights_is_named_and_so_are_the_topics(guarded
 
 
 @pytest.mark.faults
-def test_a_command_with_a_wrong_password_says_so_and_not_that_a_broker_be_started(
+def test_a_command_with_a_wrong_password_reports_that_and_does_not_advise_to_start_a_broker(
     guarded: Guarded, tmp_path: Path
 ) -> None:
     outside = guarded.outside

@@ -50,7 +50,7 @@ async def until(holds: Callable[[], Any], within_s: float = 60.0) -> None:
         await asyncio.sleep(0.05)
 
 
-def test_every_python_that_we_start_is_told_not_to_look_where_it_stands() -> None:
+def test_every_python_that_we_start_is_kept_from_looking_where_it_stands() -> None:
     sources = [*(ROOT / "libs").glob("*/src/**/*.py"), *(ROOT / "services").glob("*/src/**/*.py")]
     started = [
         (path.name, follows)

@@ -27,7 +27,7 @@ def compiled(absent: str = "unknown"):
     return compile_project(Project("p", [Deployment("d", "u", [Number("x")], label=label)]))
 
 
-def told(outcome: Outcome) -> Told:
+def for_monitor(outcome: Outcome) -> Told:
     return Told(outcome.unit, outcome.value, outcome.known_s, outcome.id, outcome.request, outcome.corrects)
 
 
@@ -64,7 +64,7 @@ def test_every_window_closes_with_the_labels_of_plain_loops(seed: int, absent: s
             windows.add_decision(decision(found, 0), 0, len(by_offset) - 1)
         elif isinstance(found, Outcome):
             log.append(found)
-            windows.add_outcome(told(found))
+            windows.add_outcome(for_monitor(found))
     assert seen == len(requests)
     assert known > 60
 
@@ -89,7 +89,7 @@ def test_every_block_of_a_rollout_closes_with_the_labels_of_plain_loops(seed: in
             blocks.put(found.unit, found.at_s, Score(2, "", 0.9), Score(1, "", 0.5), found.id)
         elif isinstance(found, Outcome):
             log.append(found)
-            blocks.add_outcome(told(found))
+            blocks.add_outcome(for_monitor(found))
     assert labelled > 60
 
 

@@ -100,7 +100,7 @@ async def test_an_outcome_that_nobody_can_use_is_a_dead_letter_with_the_reason(
     assert [reason for _, reason in monitor.dead] == [why]
 
 
-async def test_outcomes_that_came_beyond_the_horizon_are_told_with_the_window() -> None:
+async def test_outcomes_that_came_beyond_the_horizon_are_reported_with_the_window() -> None:
     monitor = Monitor(compiled(one("d")))
     await monitor.start()
     await monitor.live("d", days=1)

@@ -45,9 +45,9 @@ def test_what_is_not_its_own_fault_never_fails_it_whatever_the_words_and_holds_t
     feed(analysis, *[decision(n, NEW if n % 2 else OLD, new=failure) for n in range(2000)])
     verdict = verdict_of(analysis)
     assert verdict.guardrails != FAIL
-    held = evidence(analysis, "not_asked")
-    assert held is not None
-    assert (held.verdict, held.measured) == (INCONCLUSIVE, 1.0)
+    not_asked = evidence(analysis, "not_asked")
+    assert not_asked is not None
+    assert (not_asked.verdict, not_asked.measured) == (INCONCLUSIVE, 1.0)
 
 
 # case 29

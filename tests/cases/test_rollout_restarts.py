@@ -19,7 +19,7 @@ from tests.cases.rollout_failures_scene import (
     evidence,
     feed,
     late,
-    said,
+    results,
     verdict_of,
 )
 
@@ -44,7 +44,7 @@ class Journal:
     share: float
     items: Sequence[tuple[str, int, object]]
     analysis: RolloutAnalysis = field(init=False)
-    said: dict[int, VerdictGiven] = field(default_factory=dict)
+    verdicts: dict[int, VerdictGiven] = field(default_factory=dict)
     memory: tuple[int, RolloutJudged] | None = None
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class Journal:
         else:
             self.analysis.take([Seen(place, offset, event)])
         for verdict in self.analysis.look(self.clocks[index]).facts:
-            self.said[self.analysis.state.sequence] = verdict
+            self.verdicts[self.analysis.state.sequence] = verdict
             written = self.analysis.memory({})
             again = msgspec.msgpack.decode(msgspec.msgpack.encode(written), type=RolloutJudged)
             self.memory = (index, msgspec.structs.replace(again, replay_from=self.replay_from()))
@@ -93,8 +93,8 @@ class Journal:
 
 requests = st.tuples(
     st.sampled_from([OLD, NEW]),  # the arm
-    said,
-    said,
+    results,
+    results,
     st.integers(0, 1),  # the partition
     st.integers(1, 6),  # how many records later the shadow comes, if it does
     st.booleans(),
@@ -173,7 +173,7 @@ def test_restarts_at_any_record_lead_to_the_same_verdicts_as_none(
     for name, numbers in wanted.tests.items():
         for key, values in numbers.items():
             assert got.tests[name][key] == pytest.approx(values), (name, key)
-    assert {n: stable(v) for n, v in broken.said.items()} == {n: stable(v) for n, v in straight.said.items()}
+    assert {n: stable(v) for n, v in broken.verdicts.items()} == {n: stable(v) for n, v in straight.verdicts.items()}
     assert math.isfinite(sum(wanted.totals.values()))
 
 

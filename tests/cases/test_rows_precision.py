@@ -146,7 +146,7 @@ def test_no_row_holds_an_infinity_and_what_is_too_large_is_missing() -> None:
     ]
 
 
-def test_a_feature_that_is_too_large_is_told_as_missing() -> None:
+def test_a_feature_that_is_too_large_counts_as_missing() -> None:
     rows = Rows(PROJECT, DEPLOYMENT)
     assert rows.missing(np.array([1e39, 3.0])) == ("user.mean",)
     assert rows.missing(np.array([1.0, -math.inf])) == ("user.sum",)

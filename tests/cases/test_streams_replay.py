@@ -125,7 +125,7 @@ async def test_a_replay_that_was_killed_goes_on_and_sends_nothing_twice(scene: S
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-async def test_a_replay_tells_the_figures_of_both_versions_and_of_the_switch(scene: Scene) -> None:
+async def test_a_replay_reports_the_figures_of_both_versions_and_of_the_switch(scene: Scene) -> None:
     rows = Rows(3000)
     rows.write(scene.folder / "rides.csv")
     await scene.register()
@@ -182,19 +182,19 @@ def by_hand(report: dict[str, Any], rows: Rows, scene: Scene, decisions: list[De
         answered[row_of[int(decision.request_id.rpartition("-")[2])]] = decision.answer.score.version
     known = ~np.isnan(rows.label)
 
-    for version, told in zip((1, 2), report["versions"], strict=True):
-        assert told["loss"] == pytest.approx(log_loss(rows.label[known], scores[version][known]), abs=1e-6)
-        assert told["auc"] == pytest.approx(roc_auc_score(rows.label[known], scores[version][known]), abs=1e-9)
-        assert told["prior_loss"] == pytest.approx(np.log(2))
-        assert (told["answered"], told["rows"]) == ((answered == version).sum(), known.sum())
+    for version, figures in zip((1, 2), report["versions"], strict=True):
+        assert figures["loss"] == pytest.approx(log_loss(rows.label[known], scores[version][known]), abs=1e-6)
+        assert figures["auc"] == pytest.approx(roc_auc_score(rows.label[known], scores[version][known]), abs=1e-9)
+        assert figures["prior_loss"] == pytest.approx(np.log(2))
+        assert (figures["answered"], figures["rows"]) == ((answered == version).sum(), known.sum())
 
     before, after = report["intervals"]
-    for version, told in ((1, before), (2, after)):
+    for version, figures in ((1, before), (2, after)):
         mine = known & (answered == version)
-        assert told["answered_mostly_by"] == version
+        assert figures["answered_mostly_by"] == version
         # NB: what was written within the millisecond of the switch may stand on its other side.
-        assert told["rows"] == pytest.approx(mine.sum(), abs=10)
-        assert told["loss"] == pytest.approx(log_loss(rows.label[mine], scores[version][mine]), abs=0.01)
+        assert figures["rows"] == pytest.approx(mine.sum(), abs=10)
+        assert figures["loss"] == pytest.approx(log_loss(rows.label[mine], scores[version][mine]), abs=0.01)
     (switch,) = report["switches"]
     same = switch["same_rows"]
     assert (switch["version"], switch["was"]) == (2, 1)

@@ -67,10 +67,13 @@ class Bench:
         for n in range(rows):
             at_s, x = NOW_S - 60 * DAY + n * 60 * DAY / rows, float(rng.normal())
             for name in deployments:
-                asked, told = Envelope(f"{name}/{n}", "", "test", at_s), Envelope(f"{name}/o{n}", "", "test", at_s + 60)
+                asked, labelled = (
+                    Envelope(f"{name}/{n}", "", "test", at_s),
+                    Envelope(f"{name}/o{n}", "", "test", at_s + 60),
+                )
                 request, outcome = PredictionRequested(name, {"x": x}), OutcomeObserved(name, f"u{n}", float(x > 0))
                 outs.append(out(self.topics.name("inference.requests"), f"u{n}", request, asked))
-                outs.append(out(self.topics.name("inference.outcomes"), f"u{n}", outcome, told))
+                outs.append(out(self.topics.name("inference.outcomes"), f"u{n}", outcome, labelled))
         await self.send(*outs)
 
     async def send(self, *outs: Any) -> None:
@@ -107,7 +110,7 @@ class Bench:
             if len(found) >= count:
                 assert len(found) == count
                 return {fact.deployment: fact for fact in found}
-            assert time.monotonic() < give_up_s, self.told()
+            assert time.monotonic() < give_up_s, self.printed()
             await asyncio.sleep(0.2)
 
     def runs(self) -> list[RunFolder]:
@@ -118,7 +121,7 @@ class Bench:
         """Entries of one kind in all journals."""
         return [entry for run in self.runs() for entry in run.read()[0] if isinstance(entry, kind)]
 
-    def told(self) -> str:
+    def printed(self) -> str:
         """What the trainers and runs printed."""
         logs = [*self.folder.glob("*.log"), *runs_folder(self.settings).glob("*/*.log")]
         return "\n".join(f"{path.name}: {path.read_text()[-2000:]}" for path in logs)
@@ -126,7 +129,7 @@ class Bench:
     async def until(self, holds: Callable[[], Any], within_s: float = 240.0) -> None:
         give_up_s = time.monotonic() + within_s
         while not holds():
-            assert time.monotonic() < give_up_s, self.told()
+            assert time.monotonic() < give_up_s, self.printed()
             await asyncio.sleep(0.05)
 
     async def until_members(self, count: int) -> None:
@@ -233,7 +236,7 @@ async def test_whatever_a_users_build_does_ends_its_own_run_with_one_sentence_an
         assert len(finished[f"by-{name}"].reason) < 1000
     assert {finished[f"by-{name}"].outcome for name in right} == {"registered"}
     assert trainer.poll() is None
-    assert bench.told().count("Traceback") < 20
+    assert bench.printed().count("Traceback") < 20
 
 
 @pytest.mark.faults

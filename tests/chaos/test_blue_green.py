@@ -122,8 +122,8 @@ async def decided_by(installation: "Installation", version: int, more: int = 300
 async def all_decided(installation: "Installation", sent: int) -> tuple[list[Message], list[Message]]:
     deadline = time.monotonic() + 60
     while True:
-        said, routes = await installation.read("inference.decisions", "registry.routes")
-        decisions = [message for message in said if isinstance(message.event, DecisionMade)]
+        decided, routes = await installation.read("inference.decisions", "registry.routes")
+        decisions = [message for message in decided if isinstance(message.event, DecisionMade)]
         if len(decisions) >= sent or time.monotonic() > deadline:
             return decisions, routes
         await asyncio.sleep(0.5)

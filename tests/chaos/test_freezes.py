@@ -85,7 +85,7 @@ async def until_ready(installation: "Installation", name: str, within_s: float) 
     return await until(is_ready, within_s, f"{name} is ready")
 
 
-async def told(installation: "Installation") -> list[tuple[str, str, str]]:
+async def alerts_of(installation: "Installation") -> list[tuple[str, str, str]]:
     """All alerts that were written: name, service, status."""
     (found,) = await installation.read("alerts")
     alerts = [message.event for message in found if isinstance(message.event, AlertChanged)]
@@ -144,10 +144,10 @@ async def test_each_frozen_service_is_replaced_within_30_s_its_alert_opens_and_r
         alarm = "MonitorDown" if name == "monitor" else "ServiceDown"
 
         async def is_over(name: str = name, alarm: str = alarm) -> bool:
-            return (alarm, name, "resolved") in await told(installation)
+            return (alarm, name, "resolved") in await alerts_of(installation)
 
         over_s = await until(is_over, 30, f"{alarm} of {name} is opened and resolved")
-        assert (alarm, name, "firing") in await told(installation)
+        assert (alarm, name, "firing") in await alerts_of(installation)
         print(
             f"{name}: replaced after {replaced_s:.1f} s, ready {ready_s:.1f} s later, alert over {over_s:.1f} s later"
         )
@@ -185,7 +185,7 @@ async def test_after_a_minute_in_which_the_whole_machine_slept_all_is_well_withi
     print(f"{await check_decided(installation)} requests, each decided once")
 
     async def are_over() -> bool:
-        newest = {(alarm, service): status for alarm, service, status in await told(installation)}
+        newest = {(alarm, service): status for alarm, service, status in await alerts_of(installation)}
         return not any(newest[found] == "firing" for found in newest if found[0] in ("ServiceDown", "MonitorDown"))
 
     await until(are_over, 30, "no alert about a service stays")
@@ -213,8 +213,8 @@ async def test_requests_deleted_and_made_again_turn_gateway_and_inference_red_an
     for name in ("gateway", "inference"):
 
         async def is_red(name: str = name) -> bool:
-            status, said = await readiness(installation, name)
-            return status == 503 and "inference.requests.v1" in said
+            status, text = await readiness(installation, name)
+            return status == 503 and "inference.requests.v1" in text
 
         took_s = await until(is_red, 20, f"{name} says that the topic is missing")
         print(f"{name} is red after {took_s:.1f} s: {(await readiness(installation, name))[1]}")

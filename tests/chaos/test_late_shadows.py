@@ -169,17 +169,17 @@ async def test_each_decision_has_one_word_of_its_shadow_whoever_was_killed_amid_
     decided, late = scene.decided, scene.late
     assert {decision.request_id for decision in decided} == scene.asked.keys()
     assert set(Counter(decision.request_id for decision in decided).values()) == {1}
-    words: dict[str, list[Any]] = {name: [] for name in scene.asked}
+    results_of: dict[str, list[Any]] = {name: [] for name in scene.asked}
     for decision in decided:
-        words[decision.request_id] += [score for score in decision.shadows if score.version == SHADOW]
-        words[decision.request_id] += [found for found in [decision.failure_of(SHADOW)] if found is not None]
+        results_of[decision.request_id] += [score for score in decision.shadows if score.version == SHADOW]
+        results_of[decision.request_id] += [found for found in [decision.failure_of(SHADOW)] if found is not None]
     for scored in late:
         assert scored.version == SHADOW
-        words[scored.request_id].append(scored.score or scored.failure)
-    assert {name: said for name, said in words.items() if len(said) != 1} == {}
+        results_of[scored.request_id].append(scored.score or scored.failure)
+    assert {name: results for name, results in results_of.items() if len(results) != 1} == {}
     assert left_behind
     assert {scored.request_id for scored in late} >= left_behind
-    _check_scores(scene, decided, words)
+    _check_scores(scene, decided, results_of)
 
 
 def _is_amid(scene: Scene, decided: int, known: set[str]) -> bool:
@@ -187,11 +187,11 @@ def _is_amid(scene: Scene, decided: int, known: set[str]) -> bool:
     return len(scene.decided) >= decided and bool(scene.owed - known)
 
 
-def _check_scores(scene: Scene, decided: list[DecisionMade], words: dict[str, list[Any]]) -> None:
+def _check_scores(scene: Scene, decided: list[DecisionMade], results_of: dict[str, list[Any]]) -> None:
     """What was scored is what the model says, and nearly all was: a typed failure only while a version was being loaded."""
-    scores = {name: said[0].value for name, said in words.items() if hasattr(said[0], "value")}
+    scores = {name: results[0].value for name, results in results_of.items() if hasattr(results[0], "value")}
     rows = np.array([[scene.asked[name]] for name in scores], np.float32)
     wanted = scene.models[SHADOW].predict_proba(rows)[:, 1]
     assert list(scores.values()) == pytest.approx(wanted.tolist(), abs=1e-9)
-    assert len(scores) >= 0.9 * len(scene.asked), Counter(type(said[0]).__name__ for said in words.values())
+    assert len(scores) >= 0.9 * len(scene.asked), Counter(type(results[0]).__name__ for results in results_of.values())
     assert sum(isinstance(decision.answer, Served) for decision in decided) >= 0.9 * len(decided)

@@ -108,10 +108,10 @@ async def test_memory_stands_still_and_no_state_passes_its_bound(installation: "
     (health,) = await installation.read("ops.health")
     reports = [message.event for message in health if isinstance(message.event, HealthReported)]
     over = {
-        (report.service, state): held
+        (report.service, state): used_bytes
         for report in reports
-        for state, held in report.state_bytes.items()
-        if held > report.state_limits[state]
+        for state, used_bytes in report.state_bytes.items()
+        if used_bytes > report.state_limits[state]
     }
     assert over == {}
     assert {name: after[name] / before[name] for name in after if after[name] > before[name] * 1.1} == {}

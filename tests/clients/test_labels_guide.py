@@ -85,22 +85,22 @@ async def _make_topics(settings: Settings) -> None:
     await log.stop()
 
 
-def _is_answered(said: str) -> bool:
-    return said.startswith("{") and "error" not in json.loads(said)
+def _is_answered(output: str) -> bool:
+    return output.startswith("{") and "error" not in json.loads(output)
 
 
 def test_the_guide_leads_from_a_model_that_answers_to_windows_with_figures(reader: Reader) -> None:
     (_, project), *blocks = BLOCKS
     (reader.folder / "delays.py").write_text(project)
-    said = []
+    outputs = []
     for language, block in blocks:
         if "monitor.windows" in block:
-            said.append(reader.until(block, lambda found: found.count("labelled") >= 2))
+            outputs.append(reader.until(block, lambda found: found.count("labelled") >= 2))
         elif "/predict" in block:
-            said.append(reader.until(block, _is_answered))
+            outputs.append(reader.until(block, _is_answered))
         else:
-            said.append(reader.run(language, block))
-    assert "2 rows: 2 sent, 0 were there already, 0 bad" in "\n".join(said)
-    listed = next(found for found in said if "became" in found)
+            outputs.append(reader.run(language, block))
+    assert "2 rows: 2 sent, 0 were there already, 0 bad" in "\n".join(outputs)
+    listed = next(found for found in outputs if "became" in found)
     assert [word in listed for word in ("second", "used", "of no request")] == [False, True, True]
-    assert "UNMEASURED" not in said[-1]
+    assert "UNMEASURED" not in outputs[-1]

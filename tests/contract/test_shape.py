@@ -113,7 +113,7 @@ def long_functions(source: str) -> list[tuple[ast.FunctionDef | ast.AsyncFunctio
     return found
 
 
-def test_a_long_function_is_found_unless_it_says_why_it_is_long() -> None:
+def test_a_long_function_is_found_unless_a_comment_explains_why_it_is_long() -> None:
     body = "\n".join(f"    x = {n}" for n in range(50))
     (found,) = long_functions(f'def f():\n    """Says.\n\n    Much."""\n{body}')
     assert (found[0].name, found[1]) == ("f", 51)
@@ -122,14 +122,14 @@ def test_a_long_function_is_found_unless_it_says_why_it_is_long() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_says_in_one_sentence_what_it_decides(service: str) -> None:
+def test_the_readme_of_a_service_states_in_one_sentence_what_it_decides(service: str) -> None:
     sentence = ast.get_docstring(ast.parse((package(service) / "__init__.py").read_text())) or ""
     assert sentence.startswith("Decides")
     assert sentence.count(".") == 1
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_tells_what_it_reads_writes_and_keeps(service: str) -> None:
+def test_the_readme_of_a_service_lists_what_it_reads_writes_and_keeps(service: str) -> None:
     text = (ROOT / "services" / service / "README.md").read_text().lower()
     assert [heading for heading in HEADINGS if heading.lower() not in text] == []
 

@@ -44,20 +44,20 @@ def missing(text: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "wanted"),
     [
         ("`headrace logs monitor`", ["headrace logs monitor"]),
         ('"headrace topic resume x --partition 1 --service y"', ["headrace topic resume --service"]),
         ("`headrace topic resume x --partition 1`, `headrace up`", []),
     ],
 )
-def test_a_command_that_is_not_there_is_found(text: str, said: list[str]) -> None:
-    assert list(missing(text)) == said
+def test_a_command_that_is_not_there_is_found(text: str, wanted: list[str]) -> None:
+    assert list(missing(text)) == wanted
 
 
 def test_every_command_that_is_named_is_there_with_its_options() -> None:
     assert len(FILES) > 200
-    assert {str(path.relative_to(ROOT)): told for path in FILES if (told := list(missing(text_of(path))))} == {}
+    assert {str(path.relative_to(ROOT)): commands for path in FILES if (commands := list(missing(text_of(path))))} == {}
 
 
 def test_every_variable_that_is_named_is_a_setting_or_known_to_be_none() -> None:

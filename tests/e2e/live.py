@@ -39,7 +39,7 @@ def messages_of(shell: Shell, *nouns: str) -> list[Message]:
 
 
 @dataclass(frozen=True)
-class Told:
+class Played:
     """What the log says of one stream that was played to a deployment."""
 
     stream: Stream
@@ -105,12 +105,12 @@ def replayed(shell: Shell, stream: Stream, name: str, rows: range | None = None,
     return report
 
 
-def told_of(shell: Shell, stream: Stream, name: str) -> Told:
+def played_of(shell: Shell, stream: Stream, name: str) -> Played:
     """What the log says of a deployment."""
     nouns = (
         "inference.decisions", "monitor.findings", "monitor.windows", "training.requests", "training.facts", "registry.facts", "alerts",
     )  # fmt: skip
-    return Told(stream, name, messages_of(shell, *nouns))
+    return Played(stream, name, messages_of(shell, *nouns))
 
 
 def row_at(stream: Stream, at_s: float) -> int:

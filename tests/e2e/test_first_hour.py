@@ -86,7 +86,7 @@ def test_a_decision_is_explained_and_made_again_from_the_log_alone(shell: Shell)
     assert "has no decision on 'nobody'" in nobody.stderr
 
 
-def test_http_says_the_same_as_kafka(shell: Shell) -> None:
+def test_http_answers_the_same_as_kafka(shell: Shell) -> None:
     tensors = [
         {"name": n, "shape": [1], "datatype": "FP64", "data": [float(v)]} for n, v in (pair.split("=") for pair in IRIS)
     ]
@@ -106,8 +106,8 @@ def test_a_missing_input_gets_a_decision_that_names_it_and_a_script_sees_that_it
     assert ran.returncode == 2
     assert ran.stderr.startswith("headrace: the request is invalid: ")
     assert "sepal_length" in ran.stderr
-    told = shell.run("predict", "my-model", *IRIS[1:])
-    assert (told.returncode, told.stdout, told.stderr) == (2, "", ran.stderr)
+    refused = shell.run("predict", "my-model", *IRIS[1:])
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", ran.stderr)
 
 
 def test_wrong_words_get_one_sentence_with_the_way_out(shell: Shell) -> None:

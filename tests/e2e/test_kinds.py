@@ -188,11 +188,11 @@ def test_five_classes_are_trained_served_switched_and_watched_by_name(shell: She
     assert list(answer["probabilities"]) == list(NAMES)
     trained(shell, "digit", 2)
     assert over_http(shell, "digit", rows[4])["version"] == 2
-    said = shell.run("predict", "digit", *words(rows[4])).stdout
-    assert said.startswith(f"{labels[4]} ({labels[4]} ")
+    output = shell.run("predict", "digit", *words(rows[4])).stdout
+    assert output.startswith(f"{labels[4]} ({labels[4]} ")
 
 
-def test_without_labels_it_is_served_and_watched_and_says_what_is_not_measured(shell: Shell) -> None:
+def test_without_labels_it_is_served_and_watched_and_what_is_not_measured_is_reported(shell: Shell) -> None:
     (shell.folder / "train.py").write_text(MODEL)
     subprocess.run([sys.executable, "train.py"], cwd=shell.folder, check=True, timeout=120)
     assert shell.json("model", "register", "watched.skops", "--deployment", "watched")["version"] == 1

@@ -88,17 +88,17 @@ class Traffic:
     def __init__(self, log: KafkaLog, topics: Any, producer: Producer) -> None:
         self.log, self.topics, self.producer = log, topics, producer
         self.at_s = self.begin_s = math.floor((time.time() - 8 * DAY) / HOUR) * HOUR
-        self.told_to_s = self.begin_s
+        self.sent_to_s = self.begin_s
         self.visits: list[Visit] = []
         self.asked: dict[str, tuple[float, float, str]] = {}
-        self._dice, self._known = np.random.default_rng(3), list[tuple[float, str, float]]()
+        self._rng, self._known = np.random.default_rng(3), list[tuple[float, str, float]]()
 
-    async def tell(self, to_s: float) -> None:
+    async def send_visits(self, to_s: float) -> None:
         """Visits up to an instant, and until features contain them."""
         outs: list[Out] = []
-        while self.told_to_s < to_s:
-            self.told_to_s += MINUTE
-            visit = Visit(f"p{self._dice.integers(PLACES)}", self.told_to_s, float(self._dice.integers(100)))
+        while self.sent_to_s < to_s:
+            self.sent_to_s += MINUTE
+            visit = Visit(f"p{self._rng.integers(PLACES)}", self.sent_to_s, float(self._rng.integers(100)))
             self.visits.append(visit)
             envelope = Envelope(f"v{len(self.visits)}", "visit", "test", visit.came_at)
             outs.append(out(self.topics.of_source("visited"), visit.place, visit, envelope))
@@ -120,13 +120,13 @@ class Traffic:
         outs: list[Out] = []
         while self.at_s < to_s:
             self.at_s += MINUTE
-            ident, x, place = f"r{len(self.asked)}", float(self._dice.normal()), f"p{self._dice.integers(PLACES)}"
+            ident, x, place = f"r{len(self.asked)}", float(self._rng.normal()), f"p{self._rng.integers(PLACES)}"
             self.asked[ident] = (self.at_s, x, place)
             request = PredictionRequested("guess", {"x": x, "place": place})
             outs.append(
                 out(self.topics.name("inference.requests"), ident, request, Envelope(ident, "", "test", self.at_s))
             )
-            label = float(x + self._dice.normal() > 0)
+            label = float(x + self._rng.normal() > 0)
             self._known.append((self.at_s + KNOWN_AFTER_S, ident, label))
         while self._known and self._known[0][0] <= self.at_s:
             known_s, ident, label = self._known.pop(0)
@@ -141,7 +141,7 @@ class Traffic:
     async def go_back(self) -> None:
         """Some days of history, as fast as they are read."""
         for passed_s in np.arange(STEP_S, HISTORY_S + 1, STEP_S):
-            await self.tell(self.begin_s + passed_s + LEAD_S)
+            await self.send_visits(self.begin_s + passed_s + LEAD_S)
             await self.handled(self.topics.of_source("visited"), "feature")
             await self.ask(self.begin_s + passed_s)
             # NB: also since a run uses what is known at the deployment's clock when it is asked for, which decisions move.
@@ -155,7 +155,7 @@ class Traffic:
             while True:
                 await self.handled(self.topics.of_source("visited"), "feature", int(LEAD_S / MINUTE) // 2)
                 await self.handled(self.topics.name("inference.requests"), "inference", int(AHEAD_S / MINUTE))
-                await self.tell(self.at_s + MINUTE + LEAD_S)
+                await self.send_visits(self.at_s + MINUTE + LEAD_S)
                 await self.ask(self.at_s + MINUTE)
                 await asyncio.sleep(0.1)
 

@@ -266,7 +266,7 @@ def test_a_column_that_goes_null_is_caught(world: World) -> None:
     assert "goes null: 100% of its values, usually 0%" in finding.summary
 
 
-def test_late_events_and_lag_are_told_apart(world: World, good: dict[str, EventTable]) -> None:
+def test_late_events_and_lag_are_distinguished(world: World, good: dict[str, EventTable]) -> None:
     rows = served(world, good, BROKEN_DAY)
     table = good["departures"]
     day_s = EPOCH_S + BROKEN_DAY * DAY
@@ -276,12 +276,12 @@ def test_late_events_and_lag_are_told_apart(world: World, good: dict[str, EventT
     (lag,) = opened(findings_of(UNTRAINED, None), window(behind, good, BROKEN_DAY))
     assert "lag: features came up to" in lag.summary
     # The same events in another order: those of one hour come after all the others.
-    held = (table.available >= day_s + 36_000) & (table.available < day_s + 39_600)
-    order = np.concatenate([np.flatnonzero(~held), np.flatnonzero(held)])
+    delayed = (table.available >= day_s + 36_000) & (table.available < day_s + 39_600)
+    order = np.concatenate([np.flatnonzero(~delayed), np.flatnonzero(delayed)])
     columns = {name: values[order] for name, values in table.columns().items()}
     columns["_offset"] = np.arange(len(order))
     late = good | {"departures": EventTable(table.source, columns)}
-    first = late["departures"].select(np.arange(len(order)) < (~held).sum())
+    first = late["departures"].select(np.arange(len(order)) < (~delayed).sum())
     without = [
         replace_applied(row, late | {"departures": first})
         for row in served(world, late | {"departures": first}, BROKEN_DAY)

@@ -73,7 +73,7 @@ def test_a_version_that_always_raises_is_rolled_back_within_fifty_of_its_own_dec
     assert max(crash_decisions(np.random.default_rng(n), 0.01, 0.005) for n in range(20)) <= 50
 
 
-def test_a_rollout_is_drawn_in_stretches_of_neighbouring_days() -> None:
+def test_a_rollout_is_drawn_in_blocks_of_neighbouring_days() -> None:
     hours = draw_hours(np.random.default_rng(7), 50, 20, 30)
     days = hours[:, ::24] // 24
     follows = (days[:, 1:] - days[:, :-1]) % 30 == 1

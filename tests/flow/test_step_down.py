@@ -98,9 +98,12 @@ class Flow:
         await self.send(*asked)
         await self.until(lambda: self.decided(self.asked))
         labels = {n: x if is_as_learned else (x + 1) % width for n, x in places.items()}
-        said = {n: NAMES[y] if self.classes else float(y) for n, y in labels.items()}
+        observed = {n: NAMES[y] if self.classes else float(y) for n, y in labels.items()}
         await self.send(
-            *[("inference.outcomes", f"u{n}", OutcomeObserved("d", f"u{n}", y), at_s[n] + 60) for n, y in said.items()]
+            *[
+                ("inference.outcomes", f"u{n}", OutcomeObserved("d", f"u{n}", y), at_s[n] + 60)
+                for n, y in observed.items()
+            ]
         )
 
     async def read(self, noun: str, kind: type) -> list[Any]:

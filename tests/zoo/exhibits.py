@@ -36,7 +36,7 @@ class Exhibit:
         return Deployment(self.name, unit="thing", inputs=list(self.inputs))
 
 
-def said(model: Any) -> Callable[[Any], Any]:
+def scoring(model: Any) -> Callable[[Any], Any]:
     """`predict_proba` where there is one."""
     return model.predict_proba if hasattr(model, "predict_proba") else model.predict
 
@@ -44,7 +44,7 @@ def said(model: Any) -> Callable[[Any], Any]:
 def by_matrix(name: str, model: Any, columns: "Table", **more: Any) -> Exhibit:
     """A model that was fitted on an array of numbers."""
     return Exhibit(
-        name, columns.inputs, skops.io.dumps(model), lambda asked: said(model)(matrix_of(asked, columns.words)),
+        name, columns.inputs, skops.io.dumps(model), lambda asked: scoring(model)(matrix_of(asked, columns.words)),
         words=columns.words, model=model, **more,
     )  # fmt: skip
 
@@ -52,7 +52,7 @@ def by_matrix(name: str, model: Any, columns: "Table", **more: Any) -> Exhibit:
 def by_frame(name: str, model: Any, columns: "Table", words: Words | None = None) -> Exhibit:
     """A pipeline that was fitted on a frame with names and words."""
     return Exhibit(
-        name, columns.inputs, skops.io.dumps(model), lambda asked: said(model)(as_fitted(asked)),
+        name, columns.inputs, skops.io.dumps(model), lambda asked: scoring(model)(as_fitted(asked)),
         words=columns.words if words is None else words, frame=True, model=model,
     )  # fmt: skip
 

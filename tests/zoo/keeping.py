@@ -42,18 +42,18 @@ def registered(exhibit: Exhibit) -> Kept:
     project = compile_project(Project("zoo", [exhibit.deployment]))
     deployment = project.deployment(exhibit.name)
     words = {name: tuple(known) for name, known in exhibit.words.items()}
-    said = Declared(words=words or None, frame=exhibit.frame)
+    declared = Declared(words=words or None, frame=exhibit.frame)
     model = load(exhibit.data, exhibit.format)
-    agreed, golden = proven(exhibit.data, exhibit.format, model, project, deployment, said)
+    agreed, golden = proven(exhibit.data, exhibit.format, model, project, deployment, declared)
     # NB: another seed than that of registration.
     asked = sample(deployment, agreed.signature, seed=1)
     if not (agreed.signature.frame or exhibit.format == "lightgbm"):
         # A matrix is asked with what float32 holds, which may move a score by more than the doors may: see `headrace.models.proving`.
-        asked = replace(asked, inputs=[_held(inputs) for inputs in asked.inputs])
+        asked = replace(asked, inputs=[_as_rows_hold(inputs) for inputs in asked.inputs])
     return Kept(exhibit, agreed, golden, asked, own_of(exhibit, asked, answering(agreed)))
 
 
-def _held(inputs: Inputs) -> Inputs:
+def _as_rows_hold(inputs: Inputs) -> Inputs:
     return {name: seen(value) if isinstance(value, float) else value for name, value in inputs.items()}
 
 

@@ -35,27 +35,27 @@ from sklearn.preprocessing import (
 )
 from tests.zoo.exhibits import Exhibit, Table, bundled, by_frame, by_matrix, fare, voyage
 
-Keeper = Callable[[str], Exhibit]
+Builder = Callable[[str], Exhibit]
 
 
-def _fitted(model: object, which: Callable[[], Table]) -> Keeper:
+def _fitted(model: object, which: Callable[[], Table]) -> Builder:
     """Fitted on an array."""
 
-    def keep(name: str) -> Exhibit:
+    def build(name: str) -> Exhibit:
         table = which()
         return by_matrix(name, model.fit(table.matrix, table.labels), table)
 
-    return keep
+    return build
 
 
-def _framed(model: object, which: Callable[[], Table]) -> Keeper:
+def _framed(model: object, which: Callable[[], Table]) -> Builder:
     """Fitted on a frame with names and words."""
 
-    def keep(name: str) -> Exhibit:
+    def build(name: str) -> Exhibit:
         table = which()
         return by_frame(name, model.fit(table.frame, table.labels), table)
 
-    return keep
+    return build
 
 
 def _iris() -> Table:
@@ -140,7 +140,7 @@ def _bayes_of_words() -> object:
 
 
 FOREST = ensemble.RandomForestClassifier(10, random_state=0)
-KEPT: dict[str, Keeper] = {
+KEPT: dict[str, Builder] = {
     "logistic": _fitted(LogisticRegression(max_iter=1000), _iris),
     "scaled-logistic": _fitted(make_pipeline(StandardScaler(), LogisticRegression()), _cancer),
     "forest": _fitted(FOREST, _wine),
