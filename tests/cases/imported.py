@@ -27,7 +27,7 @@ def compiled(inputs: Sequence[Any], label: Any = None) -> tuple[ProjectDefinitio
 
 @dataclass(frozen=True)
 class Served:
-    """A version, as it would be served."""
+    """A version as it would be served."""
 
     data: bytes
     format: str
@@ -53,6 +53,6 @@ class Served:
 
 
 def registered(data: bytes, format: str, inputs: Sequence[Any], label: Any = None, **declared: Any) -> Served:
-    """What registering a file agrees on. Raises `Misconfigured` or `Poison` as it would."""
+    """Registers a file and returns what was agreed. Raises `Misconfigured` or `Poison`, as the command does."""
     project, deployment = compiled(inputs, label)
     return Served(data, format, agree(load(data, format), project, deployment, Declared(**declared)), deployment)

@@ -58,7 +58,7 @@ def decision(
     at_s: float | None = None,
     override: str = "",
 ) -> DecisionMade:
-    """What either version said: its score, why it has none, or None when it is due."""
+    """A decision with the result of each version: its score, the failure instead of one, or None while it is due."""
     scores_or_failures = {NEW: new, OLD: old}
     scores = {v: Score(v, "", found) for v, found in scores_or_failures.items() if isinstance(found, float)}
     other = OLD if assigned == NEW else NEW

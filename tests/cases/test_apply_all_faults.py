@@ -1,4 +1,4 @@
-"""`check` and `apply` tell every fault of a project that can be told by itself, not one per run."""
+"""`check` and `apply` report all independent faults of a project at once, not one per run."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.cases.declared_projects import PROJECT, checked, written
 from headrace.errors import Misconfigured
 from headrace_cli.main import run
 
-# Each is one fault, at each stage that refuses: types, compiling, rules, what cannot work.
+# Each entry is one fault. Together they cover every stage that refuses: types, compiling, rules, and what cannot work.
 FAULTS = [
     ("partitions=2,", "partitions=0,", "raw stream feed: partitions must lie in 1..1,000, got 0"),
     ('key="carrier"', 'key="carier"', "source landings: key='carier' is not a field of Landing"),

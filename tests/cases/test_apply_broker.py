@@ -1,4 +1,4 @@
-"""`headrace apply` on a broker: what is refused is not published, and what is applied says what it will do."""
+"""`headrace apply` on a broker: a refused project is not published, and an applied one is printed with its effects."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`apply` refuses what cannot work: file, line, the argument at fault, and the way out."""
+"""`apply` refuses what cannot work, and names file, line, the wrong argument and the way out."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tests.cases.declared_projects import PROJECT, checked, spoiled
 
 from headrace.errors import Misconfigured
 
-# old, new (whose first line is the one that the message must point at), what is said
+# old text, new text (the message must point at its first line), expected message
 WRONG = [
     # names
     ('    "late",\n    unit="flight"', '    "a/b",\n    unit="flight"', "deployment 'a/b': a deployment's name is 1 to"),
@@ -115,7 +115,7 @@ BINARY = """    label=Binary(
         absent="unknown",
     ),
 """
-# what is cut out or put in, and what is said of which line
+# old text, new text, the line that the message must point at, expected message
 CONTRADICTIONS = [
     (BINARY, "", "    training=Training(", "deployment late: training needs a label, such as label=Binary"),
     ("    training=Training(\n        build,\n        history=\"180d\",\n        holdout=\"7d\",\n        embargo=\"1d\",\n"
@@ -138,7 +138,7 @@ CONTRADICTIONS = [
 
 
 def faulty_line(folder: Path, text: str, message: str) -> str:
-    """The line that the refusal points at, as it is written; beside it at most one more that is true by itself."""
+    """The line of text that the refusal points at. The refusal may report at most one more fault, which is true too."""
     with pytest.raises(Misconfigured) as refused:
         checked(folder, text)
     *_, last = lines = str(refused.value).splitlines()

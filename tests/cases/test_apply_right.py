@@ -1,4 +1,4 @@
-"""What can work is applied without a refusal; readers believe what an older version accepted; what decides late is a note."""
+"""A project that can work is applied without a refusal. Readers accept what an older version accepted. What decides late is a note."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -162,7 +162,7 @@ def test_two_builds_of_one_name_are_refused() -> None:
         applicable(Project("p", deployments))
 
 
-# -- what decides late
+# -- settings that decide late or never
 
 LATE = [
     ({"label": Binary("y", "10d"), "rollout": BlueGreen()},
@@ -210,7 +210,7 @@ def test_a_note_leads_to_its_line(tmp_path: Path, old: str, new: str, expected: 
     assert note.places == (("feature_delay",),)
 
 
-# -- what it will do
+# -- the plan of a deployment
 
 
 def test_the_plan_lists_what_is_on_and_from_when_and_what_turns_the_rest_on(tmp_path: Path) -> None:

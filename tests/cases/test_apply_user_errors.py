@@ -1,4 +1,4 @@
-"""A user's own error shows his file, his line, his words, and no traceback of ours."""
+"""An error in a user's module is shown with its file, line and message, and without our traceback."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from headrace_pipeline.adapters.threads import TransformThread
 HEAD = "from headrace.project import *\n\n"
 END = '\nproject = Project("p", [Deployment("d", unit="u", inputs=[Number("x")])])\n'
 
-# what the module holds between head and end; the line of the error, counted in it from 1; what is said
+# the middle of the module; the line of the error, counted in it from 1; the expected message
 ERRORS = [
     ("import lightgbmm", 1, "ModuleNotFoundError: No module named 'lightgbmm'; install it where Headrace runs"),
     ("from headrace.project import PageHinkly", 1,

@@ -56,7 +56,7 @@ def classifier(signature: Signature) -> HistGradientBoostingClassifier:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of label: how it is declared, what says nothing of it, and what is trained."""
+    """A kind of label: its declaration, its prior, its estimator, and how to score rows with a model."""
 
     label: LabelKind
     step: FallbackStep
@@ -75,7 +75,7 @@ CLASSES = Kind(
 
 @dataclass
 class Asked:
-    """A model as a version is asked."""
+    """A model with the interface of a loaded version."""
 
     model: Any
     kind: Kind
@@ -86,7 +86,7 @@ class Asked:
 
 
 class PlayerOf(Player):
-    """Plays a stream whose label is of any kind; windows take decisions and outcomes as the monitor's do."""
+    """Plays a stream whose label is of any kind. Windows receive decisions and outcomes as the monitor's windows do."""
 
     def __init__(self, stream: Stream, kind: Kind) -> None:
         super().__init__(stream)
@@ -186,7 +186,7 @@ class PlayerOf(Player):
 
 
 def one_after_the_other(name: str, old: Any, new: Any, swaps: bool) -> Stream:
-    """Rows of one generator, then of another. `swaps`: of the new rows, what the first columns say the last ones say."""
+    """Rows of one generator, then of another. `swaps`: in the new rows the first and the last columns change places."""
     (inputs, labels), (after, after_labels) = drawn(old, BEFORE), drawn(new, AFTER)
     after = after[:, ::-1] if swaps else after
     return Stream(name, np.vstack([inputs, after]), np.concatenate([labels, after_labels]), BEFORE)

@@ -1,4 +1,4 @@
-"""Cases 9 and 17: what a definition may say is one list of rules, for `apply` and for every reader alike."""
+"""Cases 9 and 17: one list of rules for definitions holds for `apply` and for every reader."""
 
 import copy
 from collections.abc import Callable
@@ -228,7 +228,7 @@ def test_a_join_of_a_negative_time_is_refused_like_any_duration() -> None:
         Join("-1h").match("a", "k", 1, 0.0)
 
 
-# ---- what comes onto the topic by another way
+# ---- definitions that reach the topic by another way
 
 TOPICS = Topics.load()
 TOPIC = TOPICS.name("project.definitions")
@@ -236,7 +236,7 @@ GOOD = compile_project(project())
 
 
 class Reader:
-    """Projects as a service sees them, fed record by record."""
+    """The projects as a service reads them, record by record."""
 
     def __init__(self) -> None:
         self.codec = Codec(TOPICS)
@@ -256,7 +256,7 @@ class Reader:
 
 
 def use_all_of_it(projects: Projects) -> None:
-    """What services do with what they believe."""
+    """Do what services do with the definitions that they accept."""
     for definition in projects.definitions:
         for found in definition.views:
             plan_view(definition, found.name)
@@ -314,7 +314,7 @@ def believe_or_ignore(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
                 place = place[key]
             place[path[-1]] = value
         except (TypeError, IndexError, KeyError):
-            continue  # an earlier change took the place away
+            continue  # an earlier change removed it
     event = {"name": "p", "digest": "", "reference": "", "definition": definition, "applied_at_s": 5.0}
     reader = Reader()
     reader.read(msgspec.msgpack.encode(event))

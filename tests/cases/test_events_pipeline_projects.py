@@ -1,4 +1,4 @@
-"""The pipeline service on a real broker: projects that are not allowed, end the process when imported, or have another one's names."""
+"""The pipeline service on a real broker: projects that are not allowed, that end the process when imported, or that have the names of others."""
 
 import asyncio
 import signal
@@ -112,7 +112,7 @@ async def test_a_project_whose_module_has_the_name_of_another_ones_does_not_run_
         return beat is not None and message in beat.reason and "has this name in this process" in beat.reason
 
     await place.until(is_reported)
-    # Whichever of the two came first is hosted, and neither runs the other's code.
+    # The one that came first is hosted, and neither runs the code of the other.
     beat = await place.health()
     assert beat is not None
     hosted = "twins-seen" if f"{message}{place.folder} " in beat.reason else "seen"

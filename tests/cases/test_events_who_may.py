@@ -1,4 +1,4 @@
-"""Case 21: a definition on the topic makes no service import what its host does not allow."""
+"""Case 21: no definition on the topic makes a service import what its host does not allow."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ project = Project("p", [Deployment("d", "u", [Key("k")], label=Binary("y", "1d")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A project that somebody wrote, and beside it what would tell that it was imported."""
+    """A project that somebody wrote, and beside it a module that leaves a file when it is imported."""
     (tmp_path / f"own_{tmp_path.name}.py").write_text(PROJECT)
     (tmp_path / "evil.py").write_text("import pathlib; pathlib.Path(__file__).with_suffix('.ran').touch()")
     return tmp_path

@@ -1,4 +1,4 @@
-"""What the capabilities did on deployments of other kinds: several classes, a number, no label, many requests per unit."""
+"""Deployments of other kinds: several classes, a number, no label, many requests per unit."""
 
 from collections.abc import Mapping
 
@@ -64,7 +64,7 @@ def test_a_late_score_is_of_its_own_request_however_often_a_unit_is_asked_at_one
     assert by_row == dict(enumerate(scores.values()))
 
 
-# -- what a version gives, and what is labelled
+# -- the output of a version, and its label
 
 KINDS = {
     "binary": LabelDefinition("y", "binary", HOUR_S),
@@ -102,7 +102,7 @@ def test_a_version_of_another_kind_than_its_label_is_refused_by_name(label: str 
         (("cat", "dog", "owl"), True),
         (("0", "1", "2"), True),  # trained on indexes
         (("0.0", "1.0", "2.0"), True),
-        ((), True),  # its file does not say
+        ((), True),  # its file does not name them
         (("cat", "owl", "dog"), False),
         (("1", "2", "3"), False),
         (("cat", "dog"), False),
@@ -255,7 +255,7 @@ def test_an_index_is_a_label_only_where_it_means_one_thing() -> None:
 def test_of_two_classes_that_are_called_by_numbers_no_label_means_two_things(
     classes: tuple[str, str], taken: tuple[tuple[float | str, float], ...], refused: tuple[float | str, ...]
 ) -> None:
-    """Of classes "1" and "2" both 0 (by place) and 1 (by name) were the first."""
+    """With the classes "1" and "2", both 0 (by place) and 1 (by name) meant the first one."""
     label = LabelDefinition("k", "binary", 60.0, classes=classes)
     assert [value_of(label, value) for value, _ in taken] == [wanted for _, wanted in taken]
     assert all(why_not_label(label, value) for value in refused)

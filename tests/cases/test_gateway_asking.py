@@ -1,4 +1,4 @@
-"""What an asker survives: a broker that takes nothing, garbage among the replies, topics that are gone and made again."""
+"""The client side of the gateway survives a broker that accepts nothing, garbage among the replies, and topics that are deleted and created again."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ ANSWER = Served(Score(3, "d", 0.5))
 
 
 class Gate(MemoryLog):
-    """While it is shut nothing is acknowledged; `gone` are topics that nobody finds."""
+    """A log that acknowledges nothing while it is shut. `gone`: topics that are not found."""
 
     def __init__(self) -> None:
         super().__init__(SystemClock())
@@ -48,7 +48,7 @@ class Gate(MemoryLog):
 
 
 class Gated(MemoryProducer):
-    """A writer that waits at the gate."""
+    """A producer that waits while the log is shut."""
 
     def __init__(self, log: Gate) -> None:
         super().__init__(log)
@@ -60,7 +60,7 @@ class Gated(MemoryProducer):
 
 
 class Bench:
-    """An asker on a log, and somebody who answers."""
+    """An asker on a log, and a task that answers."""
 
     def __init__(self, log: Log, namespace: str = "") -> None:
         self.log, self.topics, self.health = log, Topics.load(namespace), Health("gateway", "g", failures={})

@@ -1,4 +1,4 @@
-"""What a body over HTTP means, and what it is told when it means nothing: values, no sockets."""
+"""How a body over HTTP is read, and the error where it cannot be read: values only, no sockets."""
 
 import json
 import math
@@ -191,7 +191,7 @@ def test_an_instant_without_a_zone_is_utc_whatever_the_machines_zone_is(
     assert found.questions[0].at_s == 1_362_918_600.0
 
 
-# Case 26: what is told
+# Case 26: the error messages
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""Whatever bytes come over HTTP: an answer of 2xx, 4xx, 503 or 504 with one sentence, memory flat, and the others are served.
+"""Any bytes over HTTP get an answer of 2xx, 4xx, 503 or 504 with one sentence. Memory stays flat, and other clients are served.
 
-A sample, on the log in memory. A failure prints the bytes that made it; `HEADRACE_FUZZ_SEED` repeats a run.
+This is a sample on the log in memory. A failure prints the bytes that caused it; `HEADRACE_FUZZ_SEED` repeats a run.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from headrace_gateway.settings import Limits
 
 
 class Stand:
-    """A gateway on the log in memory, and somebody who answers."""
+    """A gateway on the log in memory, and a task that answers."""
 
     def __init__(self, log: MemoryLog) -> None:
         self.log, self.topics, self.health = log, Topics.load(), Health("gateway", "gateway-1", failures={})

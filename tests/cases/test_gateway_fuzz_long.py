@@ -1,4 +1,4 @@
-"""The same on a real broker, gateway and inference process, for `HEADRACE_FUZZ_SECONDS` (300)."""
+"""The fuzz test on a real broker with real gateway and inference processes, for `HEADRACE_FUZZ_SECONDS` (300)."""
 
 import asyncio
 import contextlib

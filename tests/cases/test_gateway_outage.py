@@ -1,4 +1,4 @@
-"""Broker killed or frozen: the gateway says so within ten seconds, keeps nobody waiting, holds no more memory, and goes on by itself."""
+"""While the broker is killed or frozen, the gateway reports it within ten seconds, keeps no client waiting and no more memory, and recovers by itself."""
 
 import asyncio
 import os
@@ -54,7 +54,7 @@ class Stand:
         return int(Path(f"/proc/{self.pids[0]}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def waits(self) -> tuple[float, float, float]:
-        """Now, and the seconds for which the gateway and this process have waited for a core."""
+        """The present instant, and the seconds for which the gateway and this process have waited for a core."""
         return time.monotonic(), CoreWait.read(self.pids[0]).waited_s, CoreWait.read().waited_s
 
     def are_alive(self) -> bool:
@@ -92,7 +92,7 @@ def process(module: str, environ: dict[str, str]) -> Iterator[subprocess.Popen[b
 
 
 async def until_served(stand: Stand, within_s: float) -> None:
-    """Ready, and a question is answered."""
+    """Whether the gateway is ready and answers a request."""
     async with asyncio.timeout(within_s), httpx.AsyncClient(base_url=stand.url, timeout=40) as client:
         while True:
             try:
@@ -125,7 +125,7 @@ async def test_without_its_broker_the_gateway_reports_it_answers_in_time_and_goe
                     *(client.post(ASK, json=BODY) for _ in range(50)),
                 )
                 took_s, *waits_s = (after - before for after, before in zip(stand.waits(), sent, strict=True))
-                # NB: both wait at once; the sum would take off too much.
+                # NB: both wait at the same time, so the sum would subtract too much.
                 waited_s = max(waits_s)
                 slowest_s, starved_s = max(slowest_s, took_s - waited_s), max(starved_s, waited_s)
                 statuses += Counter(answer.status_code for answer in answers)
@@ -141,7 +141,7 @@ async def test_without_its_broker_the_gateway_reports_it_answers_in_time_and_goe
         assert statuses.keys() <= {200, 503, 504}, statuses
         assert unready_after_s is not None
         assert unready_after_s <= UNREADY_WITHIN_S
-        # A deadline of 1 s, and a second for the unknown model; what anybody waited for a core is not the gateway's.
+        # A deadline of 1 s, and a second for the unknown model. Time in which a process waited for a core is not counted.
         assert slowest_s < 3, (slowest_s, starved_s)
         busy_s = CoreWait.read(stand.pids[0]).cpu_s - used.cpu_s
         assert stand.memory_mib() < before_mib + 30

@@ -1,4 +1,4 @@
-"""Case 25 and its class: a tensor whose values are none of its datatype is 400 and named, as JSON and in the binary part."""
+"""Case 25 and its class: a tensor whose values are not of its datatype is refused with 400 and its name, as JSON and in the binary part."""
 
 import json
 import math

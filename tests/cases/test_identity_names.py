@@ -1,5 +1,5 @@
-"""Cases 16 and 17: names that Kafka, HTTP or a person cannot carry are refused with their line; a project's names are its own
-until they are released."""
+"""Cases 16 and 17: names that Kafka or HTTP cannot carry, or that nobody can read, are refused with their line. A project keeps
+its names until they are released."""
 
 import asyncio
 import secrets
@@ -72,7 +72,7 @@ NAMED: dict[str, Callable[[str], Project]] = {
     "raw stream": lambda name: Project("p", [], raw=[RawStream(name)]),
     "view": viewed,
 }
-# What people read, and JSON carries: any text that can be seen.
+# What people read and JSON carries may be any visible text.
 CALLED: dict[str, Callable[[str], Project]] = {
     "feature": lambda name: viewed("v", name),
     "unit": lambda name: deployed(unit=name),

@@ -1,4 +1,4 @@
-"""Which estimators are served as data, and what of a crafted file is refused before it is asked."""
+"""Which estimators are served as data, and which crafted files are refused before they are asked."""
 
 from typing import Any
 
@@ -95,7 +95,7 @@ def test_what_is_not_on_the_list_names_the_way_out(model: Any, message: str) -> 
 
 
 def crafted(model: Any, change: Any) -> bytes:
-    """A file whose arrays were changed by somebody."""
+    """A file whose arrays were changed after it was saved."""
     model.fit(ROWS, FLAG)
     change(model)
     return skops.io.dumps(model)

@@ -1,4 +1,4 @@
-"""Cases 2 and 5 to 7: the maker's own rounds, classes by their names, outputs that nothing tells apart, one number and several."""
+"""Cases 2 and 5 to 7: the rounds of a model that was stopped early, classes by name, outputs that cannot be distinguished, one number and several."""
 
 from typing import Any
 

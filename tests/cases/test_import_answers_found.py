@@ -1,4 +1,4 @@
-"""The maker's own scores, and files that contradict what is declared: found by people who brought their own models."""
+"""The maker's own scores, and files that contradict their declaration. People who brought their own models found these."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ from headrace.models.proving import Answering, Unproven, prove_file
 from headrace.project import Binary, Multiclass, Regression
 from headrace_cli.models.answers import range_note
 
-# -- the maker's word is found by another path than the served one
+# -- the maker's scores are computed by another path than the served ones
 
 
 @pytest.mark.parametrize("maker", ["skops", "xgboost", "lightgbm", "onnx"])
@@ -59,7 +59,7 @@ def test_a_class_that_the_model_does_not_know_has_no_share() -> None:
     assert "it does not know top: their probability is 0" in served.agreed.notes
 
 
-# -- what a stranger found: names that contradict, classes that are few, numbers that are no probabilities
+# -- found by strangers: contradicting names, too few classes, numbers that are no probabilities
 
 
 def test_classes_that_contradict_the_files_own_are_refused() -> None:
@@ -126,7 +126,7 @@ def test_a_regressor_of_scikit_learn_is_not_sent_to_an_option_that_refuses_it() 
 
 
 def margins(kind: str) -> bytes:
-    """A file whose numbers are no probabilities, whatever is said of them."""
+    """A file whose numbers are no probabilities, whatever is declared about them."""
     if kind == "onnx":
         wanted = LinearRegression().fit(ROWS, np.column_stack([AMOUNT, AMOUNT + 0.5]))
         return to_onnx(wanted, ROWS[:1]).SerializeToString()
@@ -155,7 +155,7 @@ def test_a_graph_of_other_inputs_names_the_way_out(wide: bool, message: str) -> 
 
 @pytest.mark.parametrize(("times", "is_noted"), [(1.0, False), (3600.0, True)])
 def test_numbers_in_another_unit_than_the_labels_are_noted(times: float, is_noted: bool) -> None:
-    """Hours were declared, seconds were trained on: each answer is one that no label can be."""
+    """The contract declares hours and the model was trained on seconds, so each answer lies outside the range of the label."""
     data = skops_of(RandomForestRegressor(5, random_state=0), np.clip(AMOUNT + 3, 1, 9) * times)
     label = Regression("y", 0, 10, "1d")
     served = registered(data, "skops", INPUTS, label)

@@ -1,4 +1,4 @@
-"""A champion that was imported is compared with what is trained here by the label's classes, whatever their order in its file."""
+"""An imported champion is compared with a version that is trained here by the classes of the label, whatever their order in its file."""
 
 import numpy as np
 import pytest

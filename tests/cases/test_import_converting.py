@@ -1,4 +1,4 @@
-"""Case 2 and its kin: a pickle is compared with its file as its maker asks it: a frame under its own names, up to its best iteration."""
+"""Case 2 and its class: a converted file is compared with its pickle as the maker calls it: with a frame under its own names, up to its best iteration."""
 
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def test_what_cannot_be_served_is_reported_when_it_is_converted(tmp_path: Path) 
 
 
 def test_a_number_that_stands_for_a_missing_value_is_refused(tmp_path: Path) -> None:
-    """No row that is drawn holds it: the file would be written, and take it for a number."""
+    """No drawn row contains the value, so the file would be written and would treat it as a number."""
     model = xgboost.XGBClassifier(n_estimators=3, missing=-999.0, n_jobs=1).fit(NUMBERS, FLAG)
     joblib.dump(model, tmp_path / "model.pkl")
     with pytest.raises(Misconfigured, match=r"takes -999.0 for a missing value .*train it on NaN in its place"):

@@ -1,4 +1,4 @@
-"""What the contract lets be missing and the model does not is told when it is registered."""
+"""Registration reports inputs that the contract lets be missing and the model does not."""
 
 from typing import Any
 

@@ -124,7 +124,7 @@ def test_the_order_of_columns_is_that_of_the_declaration_and_not_of_the_file() -
     ],
 )
 def test_a_model_that_holds_a_class_is_served_by_names_too(model: Any) -> None:
-    """An encoder's `dtype` is a class: looked into for names to forget, it ended registration with a traceback."""
+    """An encoder's `dtype` is a class. When registration searched it for names to remove, it ended with a traceback."""
     frame = pd.DataFrame({"b": DICE.normal(size=300).round(), "a": DICE.integers(0, 3, 300)}, dtype=float)
     model.fit(frame, (frame.a + frame.b > 0).astype(int))
     served = registered(skops.io.dumps(model), "skops", [Number("a", 0, 2), Number("b")])

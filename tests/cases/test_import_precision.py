@@ -1,4 +1,4 @@
-"""Models that count in float64, and rows of float32: whatever is sent with a few digits is answered as the maker answers it, or refused."""
+"""Models that compute in float64, and rows of float32. A request with few digits is answered as the maker's model answers it, or refused."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def notes_of(found: Served) -> str:
 
 
 def test_neighbours_that_tie_are_those_that_the_maker_found() -> None:
-    """Between 35.7 and 35.9 lies 35.8, and not 35.79999924: another neighbour was averaged, a probability off by 0.1."""
+    """35.8 is midway between 35.7 and 35.9, and 35.79999924 is not: another neighbour was averaged, and a probability was off by 0.1."""
     model = make_pipeline(KNNImputer(n_neighbors=1), StandardScaler(), LogisticRegression()).fit(FRAME, LATE)
     found = served(skops.io.dumps(model))
     assert found.scores(ASKED) == pytest.approx(model.predict_proba(FRAME), abs=1e-6)
@@ -54,7 +54,7 @@ def test_neighbours_that_tie_are_those_that_the_maker_found() -> None:
 
 @pytest.mark.parametrize("rows", [FRAME, FRAME.to_numpy()], ids=["names", "matrix"])
 def test_thresholds_on_what_people_write_are_met_as_the_maker_meets_them(rows: Any) -> None:
-    """Of many values a threshold is one of them: 35.9 goes left of 35.9, and 35.90000153 does not."""
+    """With many values a threshold equals one of them: 35.9 goes left of the threshold 35.9, and 35.90000153 does not."""
     model = HistGradientBoostingClassifier(max_iter=10).fit(rows, LATE)
     found = served(skops.io.dumps(model))
     assert found.scores(ASKED) == pytest.approx(model.predict_proba(rows), abs=1e-6)
@@ -62,7 +62,7 @@ def test_thresholds_on_what_people_write_are_met_as_the_maker_meets_them(rows: A
 
 
 def test_so_are_those_of_lightgbm() -> None:
-    """Halfway between 35.8 and 35.9 lies 35.85."""
+    """35.85 lies halfway between 35.8 and 35.9."""
     model = lightgbm.train({"verbose": -1, "objective": "binary"}, lightgbm.Dataset(FRAME, LATE), 20)
     found = served(model.model_to_string().encode(), format="lightgbm")
     halfway = [{"age": round(age + 0.05, 2), "spend": 100.0} for age in AGE.tolist()]
@@ -92,7 +92,7 @@ def test_what_rows_serve_with_the_makers_scores_stays_with_rows() -> None:
 
 
 def test_digits_that_no_row_holds_are_refused_with_figures_that_differ() -> None:
-    """A frame does not help: the eighth digit is gone. What is sent shows it."""
+    """A frame does not help, because the eighth digit is lost. The sent requests show the difference."""
     model = make_pipeline(FunctionTransformer(np.rint), SimpleImputer(), LogisticRegression()).fit(FRAME, LATE)
     sent = Requests([{"age": 36.5 + 2e-9 * n, "spend": 1.0} for n in range(1, 20)])
     with pytest.raises(Misconfigured, match=r"would be served wrongly.*rows are float32.*six digits") as refused:

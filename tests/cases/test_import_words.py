@@ -93,7 +93,7 @@ def test_xgboost_knows_the_words_of_its_frame() -> None:
 
 @pytest.mark.parametrize("words", [("é", "b"), ("ab", "éé"), ("日本", "a")])
 def test_words_that_xgboost_cuts_in_its_file_are_refused(words: tuple[str, str]) -> None:
-    """XGBoost 3.2 writes as many bytes as a word has letters: of "éé" it keeps "é", which reads as well and is another word."""
+    """XGBoost 3.2 writes as many bytes as a word has letters. It cuts "éé" to "é", which is valid text and another word."""
     frame = pd.DataFrame({"sex": pd.Categorical(list(words) * 50), "age": np.arange(100.0)})
     model = xgboost.XGBClassifier(n_estimators=2, n_jobs=1, enable_categorical=True).fit(frame, [0, 1] * 50)
     with pytest.raises(Poison, match="XGBoost's file cuts words with letters beyond ASCII"):
@@ -171,7 +171,7 @@ def test_free_text_is_no_category() -> None:
         registered(data, "skops", INPUTS, words={"sex": ("male", "female")})
 
 
-# -- case 4: what is no file of words
+# -- case 4: files that are no files of words
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_an_encoder_that_knows_none_is_refused_for_missing_values_are_nan() -> N
 
 
 def coded(kind: str, codes: np.ndarray) -> tuple[bytes, str]:
-    """A model of codes in the place of words, fitted on those given."""
+    """A model that was fitted on codes instead of words."""
     rows = np.c_[codes, AGE].astype(np.float32)
     if kind == "lightgbm":
         model = lightgbm.LGBMClassifier(n_estimators=5, n_jobs=1, verbose=-1)
@@ -291,7 +291,7 @@ def coded(kind: str, codes: np.ndarray) -> tuple[bytes, str]:
     ],
 )
 def test_codes_that_no_word_has_are_refused(kind: str, first: int, words: tuple[str, ...], message: str) -> None:
-    """One word too few, or codes from 1 on, moved every word by a place or made the last one NaN."""
+    """One word too few, or codes that begin at 1, shifted every word by one place or made the last one NaN."""
     data, format = coded(kind, DICE.integers(first, first + 3, 400))
     with pytest.raises(Misconfigured, match=message):
         registered(data, format, INPUTS, words={"sex": words})

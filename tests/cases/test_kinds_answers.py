@@ -1,4 +1,4 @@
-"""What an answer says for each kind of label: names of classes, a prior per class, and versions with other classes."""
+"""What an answer contains for each kind of label: names of classes, a prior per class, and versions with other classes."""
 
 import time
 from collections.abc import Sequence
@@ -150,7 +150,7 @@ def test_a_prior_of_another_kind_than_the_label_is_refused(label: LabelKind | No
         deployment(label, prior(given))  # type: ignore[arg-type]  # what a user writes
 
 
-# -- versions whose classes are others than the label's
+# -- versions with other classes than the label
 
 
 @pytest.mark.parametrize(

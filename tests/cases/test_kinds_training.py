@@ -1,4 +1,4 @@
-"""Whole training runs for a number and for several classes: what is registered, by which figures, and beside which champion."""
+"""Whole training runs for a number and for several classes: what is registered, with which figures, compared with which champion."""
 
 import asyncio
 from collections.abc import Callable
@@ -97,7 +97,7 @@ async def played(label: LabelKind, build: Callable[[Signature], Any], label_of: 
 
 
 def load_here(project: str, reference: str, build: str, allowed: Allowed) -> Any:
-    """The `build` of this file: it belongs to no project that could be imported."""
+    """The `build` function of this file, which belongs to no project that could be imported."""
     return load_function(build)
 
 
@@ -111,7 +111,7 @@ async def trained(context: Context) -> tuple[RegisterVersion | None, TrainingFin
 
 
 async def make_champion(context: Context, command: RegisterVersion) -> None:
-    """The version is champion; it was trained on rows of long ago, so that all of the holdout compares."""
+    """Make the version champion. It was trained on old rows, so that the whole holdout can be compared."""
     fields = {name: getattr(command, name) for name in command.__struct_fields__ if name not in ("rollout", "lineage")}
     lineage = msgspec.structs.replace(command.lineage, request_to_s=NOW_S - 50 * DAY)
     registered = VersionRegistered(**fields, lineage=lineage, version=1, registered_at_s=0.0, command_id="c")

@@ -1,4 +1,4 @@
-"""What a closed window says for each kind of label, and why it says nothing where it does."""
+"""What a closed window measures for each kind of label, and the reason where it measures nothing."""
 
 from collections.abc import Callable, Sequence
 
@@ -36,7 +36,7 @@ def declared(label: LabelKind | None) -> ProjectDefinition:
 def closed(
     label: LabelKind | None, decisions: Sequence[DecisionMade], labels: Sequence[object], *, reads_again: bool = True
 ) -> WindowClosed:
-    """The first day's window of these decisions; each label comes an hour after its request."""
+    """The first day's window of these decisions. Each label arrives an hour after its request."""
     project = declared(label)
     deployment = project.deployment("d")
     windows = Windows(deployment)

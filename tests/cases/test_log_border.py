@@ -1,4 +1,4 @@
-"""Faults 1-4: whatever bytes, codec, headers and instants a producer sends, it becomes a message or ONE dead letter that fits."""
+"""Faults 1-4: whatever bytes, codec, headers and instants a producer sends, a record becomes a message or exactly one dead letter that fits."""
 
 import hashlib
 import os
@@ -155,7 +155,7 @@ def _is_plain(found: object) -> bool:
 
 
 def decodes_or_is_poison(found: Record) -> None:
-    """Nothing but a message or poison comes of it, by either way of reading, and its dead letter fits."""
+    """Either way of reading returns a message or raises `Poison`, and the dead letter fits."""
     outcomes = []
     for read in (CODEC.decode, CODEC.decode_event):
         try:

@@ -1,4 +1,4 @@
-"""Fault 14: commands list what is stopped, and let it go on under a name, in one sentence each."""
+"""Fault 14: commands list the stopped partitions and resume them under an operator's name, with one sentence each."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.kafka
 
 @pytest.fixture
 def topics(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Topics:
-    """A namespace with a raw stream whose partition 0 is stopped at 3 of 5."""
+    """A namespace with a raw stream whose partition 0 is stopped at offset 3 of 5."""
     topics = Topics.load(settings.namespace)
     raw = topics.of_raw("movements")
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", settings.bootstrap_servers)
