@@ -1,5 +1,5 @@
-"""The rule of outcomes by plain loops over plain values, and histories of users to try it on: 20 requests each, horizons
-that overlap, corrections (of corrections, of nothing, before what they correct), repeats, events of the same user."""
+"""The rule of outcomes as plain loops over plain values, and histories of users to test it: 20 requests each, overlapping
+horizons, corrections (of corrections, of nothing, before what they correct), repeats, and events of the same user."""
 
 import math
 import random
@@ -55,7 +55,7 @@ def label_by_loops(
 
 
 def _chain(outcome: Outcome, mine: dict[str, Outcome]) -> list[Outcome]:
-    """A correction and what it sets right, to the end; it ends in a correction where that sets nothing right."""
+    """The chain of a correction and the outcomes that it corrects. It ends with a correction if that corrects nothing."""
     chain = [outcome]
     while (wanted := chain[-1].corrects) is not None and wanted in mine and mine[wanted] not in chain:
         chain.append(mine[wanted])
@@ -80,7 +80,7 @@ def history(seed: int, users: int = 6, horizon_s: float = 6 * HOUR) -> tuple[lis
         own += [Outcome(f"stranger {user}", f"stranger {user}", 0.0, 1.0)]
         own += [_again(rng.choice(own), rng) for _ in range(6)]
         rng.shuffle(own)
-        # Mostly they come when they become known, sometimes much later.
+        # Most outcomes arrive when they become known, some much later.
         own = [replace(o, arrives_s=o.known_s + (rng.random() < 0.1) * rng.uniform(0.0, 30 * HOUR)) for o in own]
         requests += asked
         outcomes += own
@@ -104,5 +104,5 @@ def _correction(own: list[Outcome], number: int, rng: random.Random) -> Outcome:
 
 
 def _again(outcome: Outcome, rng: random.Random) -> Outcome:
-    """The same id once more, with another value and instant."""
+    """The same id again, with another value and instant."""
     return replace(outcome, known_s=outcome.known_s + 60.0, value=1.0 - outcome.value)

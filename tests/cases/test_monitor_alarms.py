@@ -1,4 +1,4 @@
-"""Alerts on what services say of themselves: they begin and end with the state that they tell."""
+"""Alerts on what services report about themselves begin and end with the reported state."""
 
 import pytest
 from tests.cases.monitor_alone import DECISIONS, FACTS, NOW, ROUTES, Monitor, compiled, one

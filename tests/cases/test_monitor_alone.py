@@ -1,4 +1,4 @@
-"""No deployment, no label and no apply stops or blinds the monitor, and its alerts say what is."""
+"""No deployment, label or apply stops or blinds the monitor, and its alerts report the state as it is."""
 
 import math
 
@@ -59,7 +59,7 @@ async def test_a_window_that_cannot_be_evaluated_is_reported_and_all_others_go_o
 
 
 async def released(*names: str) -> Monitor:
-    """Deployments with a canary under way each."""
+    """Deployments that each have a canary under way."""
     monitor = Monitor(compiled(*(one(name, rollout=Canary(min_decisions=5)) for name in names)))
     await monitor.start()
     for name in names:
@@ -74,7 +74,7 @@ async def released(*names: str) -> Monitor:
 
 
 def breaks(patch: pytest.MonkeyPatch, what: str, name: str) -> None:
-    """A step of the analysis raises, for one deployment."""
+    """Let a step of the analysis raise for one deployment."""
     from headrace_monitor.core.rollout_analysis import RolloutAnalysis
 
     works = getattr(RolloutAnalysis, what)

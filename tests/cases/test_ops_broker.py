@@ -1,4 +1,4 @@
-"""What strangers on the broker may do to us, and what a broker that refuses us says: on real brokers."""
+"""Real brokers: what strangers on the broker can do to us, and the errors of a broker that refuses us."""
 
 import os
 import subprocess
@@ -85,7 +85,7 @@ async def test_a_strangers_open_transaction_holds_back_readers_no_longer_than_th
         assert time.monotonic() - began_s < 12
         await reader.close()
         await ours.close()
-        with pytest.raises(KafkaError):  # it was aborted behind the stranger's back
+        with pytest.raises(KafkaError):  # our service aborted it meanwhile
             await stranger.commit_transaction()
         await stranger.stop()
         await log.stop()
@@ -93,7 +93,7 @@ async def test_a_strangers_open_transaction_holds_back_readers_no_longer_than_th
 
 @dataclass(frozen=True)
 class Guarded:
-    """A broker with a plaintext door for its owner, and one with certificates and passwords for everybody else."""
+    """A broker with a plaintext listener for its owner, and a listener with certificates and passwords for all others."""
 
     inside: Settings
     outside: Settings
@@ -104,7 +104,7 @@ def _openssl(folder: Path, *words: str) -> None:
 
 
 def _certificates(folder: Path) -> None:
-    """An authority, another one, and the broker's certificate for `localhost` alone."""
+    """A certificate authority, another one, and the broker's certificate for `localhost` only."""
     folder.mkdir()
     for name in ("ca", "other"):
         _openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem",

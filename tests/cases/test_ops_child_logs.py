@@ -33,7 +33,7 @@ def test_a_log_that_was_removed_is_at_its_path_again_and_bounded_while_its_write
     script = 'for _ in $(seq 100); do echo "an old line"; done; exec sleep 60'
     log = tmp_path / "logs" / "x.log"
     child = Child("x", ["sh", "-c", script], log, {"PATH": "/usr/bin:/bin"})
-    child.start(0.0)  # the folder is not there either
+    child.start(0.0)  # the folder does not exist either
     _until(lambda: log.stat().st_size == 1200)
     shutil.rmtree(log.parent)
     assert not reunite(log, 0)

@@ -1,4 +1,4 @@
-"""Real processes, stopped, killed, starved of room and refused: an installation of its own per test."""
+"""Real processes are stopped, killed, refused or left without disk space. Each test has an installation of its own."""
 
 import asyncio
 import contextlib
@@ -75,7 +75,7 @@ class House:
             return 0, str(error)
 
     def alerts(self) -> list[tuple[str, str, str]]:
-        """All that was written: name, service, status."""
+        """All alerts that were written: name, service, status."""
 
         async def read() -> list[tuple[str, str, str]]:
             settings = Settings(bootstrap_servers=self.state["bootstrap_servers"])
@@ -90,7 +90,7 @@ class House:
         return asyncio.run(read())
 
     def end(self) -> None:
-        """Whatever a test left."""
+        """Ends the processes that a test left."""
         with contextlib.suppress(OSError, ValueError, KeyError):
             state = self.state
             pids = [state["pid"], state["broker_pid"], *(found["pid"] for found in state["services"].values())]
@@ -230,7 +230,7 @@ def test_commands_without_a_broker_or_with_a_frozen_one_end_soon_with_one_senten
     house = House(tmp_path / "home")
     house.environ["KAFKA_BOOTSTRAP_SERVERS"] = own_broker.bootstrap_servers
     commands = (("status",), ("alert", "list"), ("topic", "apply"), ("predict", "x"), ("dlq", "list"))
-    start_s = house.run("--help")[2]  # what the interpreter alone takes here
+    start_s = house.run("--help")[2]  # the time that the interpreter alone takes here
     own_broker.freeze()
     for words in commands:
         code, output, took_s = house.run(*words)
@@ -291,7 +291,7 @@ def test_a_disk_that_fills_up_is_reported_before_is_survived_when_full_and_goes_
         supervisor = house.state["pid"]
         broker = house.state["broker_pid"]
         if broker is not None:
-            os.kill(broker, signal.SIGKILL)  # as it would itself with its next record
+            os.kill(broker, signal.SIGKILL)  # as the process would itself with its next record
         began_s = time.monotonic()
         while time.monotonic() - began_s < 20:
             assert psutil.pid_exists(supervisor)
@@ -339,7 +339,7 @@ async def test_the_supervisors_alerts_go_on_after_the_broker_was_killed_and_star
         while "DiskAlmostFull" not in alarms.firing:
             await asyncio.sleep(0.1)
     own_broker.kill()
-    await asyncio.sleep(20)  # what is tested is time: its clients give up, and try again
+    await asyncio.sleep(20)  # time itself is tested: its clients give up, and try again
     alarms.disk = Disk(2**30, 99 * 2**30)
     await asyncio.to_thread(own_broker.start)
     async with asyncio.timeout(60):

@@ -1,4 +1,4 @@
-"""What a process says of itself and how it ends: signals at any moment, hung or starved, health over HTTP, floods of log lines."""
+"""What a process reports about itself and how it ends: signals at any moment, hung or starved loops, health over HTTP, floods of log lines."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor"
 def _started(service: str, bootstrap: str, **environ: str) -> subprocess.Popen[str]:
     given = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": bootstrap, "HEADRACE_GATEWAY_PORT": "0", **environ}
     command = [sys.executable, "-m", f"headrace_{service}"]
-    # NB: as the supervisor does: SIGTERM is held back until the process listens for it.
+    # NB: SIGTERM is blocked until the process listens for it, as by the supervisor.
     return subprocess.Popen(
         command,
         env=given,
@@ -239,7 +239,7 @@ async def test_health_is_answered_while_the_services_loop_hangs(server: tuple[He
     found: list[int] = []
     asking = threading.Thread(target=lambda: found.append(_ask(port, "/live")[0]))
     asking.start()
-    asking.join(5)  # the loop of this test stands still meanwhile
+    asking.join(5)  # the loop of this test is blocked meanwhile
     assert found == [200]
 
 

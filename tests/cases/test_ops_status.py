@@ -1,4 +1,4 @@
-"""What `headrace status` says of an installation: what should run, what is silent, what is over its bound."""
+"""What `headrace status` shows of an installation: which services should run, which are silent, and which state is over its bound."""
 
 import msgspec
 

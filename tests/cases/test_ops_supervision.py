@@ -1,4 +1,4 @@
-"""Which processes are replaced and which are not, and what is written about it: without a broker."""
+"""Which processes are replaced and which are not, and what is reported about it, without a broker."""
 
 import asyncio
 import os

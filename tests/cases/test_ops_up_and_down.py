@@ -1,4 +1,4 @@
-"""Starting and ending an installation: who holds its folder, and what its files mean."""
+"""Starting and ending an installation: which process owns its folder, and what its files mean."""
 
 import asyncio
 import json
@@ -70,7 +70,7 @@ WRONG = (
 
 @pytest.fixture
 def locked_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder in which a supervisor runs, as its lock says, and nothing names a broker."""
+    """A folder in which a supervisor runs according to the lock, and no file names a broker."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
     monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)

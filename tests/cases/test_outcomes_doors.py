@@ -1,5 +1,5 @@
-"""Outcomes by every door: HTTP, the Python client (over HTTP and Kafka), a pipeline. What cannot be taken is refused at once,
-in the words in which the monitor would bury it, and nothing of the call is taken."""
+"""Outcomes by every way in: HTTP, the Python client (over HTTP and Kafka), a pipeline. An outcome that is not valid is refused at
+once, with the reason that the monitor would write into its dead letter, and no outcome of the call is accepted."""
 
 import asyncio
 import json

@@ -1,5 +1,5 @@
-"""Monitor (windows, rollout blocks, a shard that was restarted), trainer and `dataset build` give every request the label
-that plain loops give it: users with 20 requests each, see `outcomes_oracle`."""
+"""Monitor (windows, rollout blocks, a shard that was restarted), trainer and `dataset build` give every request the same label
+as plain loops. Users have 20 requests each, see `outcomes_oracle`."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ def for_monitor(outcome: Outcome) -> Told:
 
 
 def as_they_come(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> Iterator[tuple[float, object]]:
-    """Both in one stream, with the instant at which each comes."""
+    """Requests and outcomes in one stream, with the instant at which each arrives."""
     stream = [(found.at_s, 0, n, found) for n, found in enumerate(requests)]
     stream += [(found.arrives_s, 1, n, found) for n, found in enumerate(outcomes)]  # type: ignore[misc]
     return ((at_s, found) for at_s, _, _, found in sorted(stream, key=lambda one: one[:3]))

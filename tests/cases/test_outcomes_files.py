@@ -1,5 +1,5 @@
-"""`headrace outcome send|import|list` on the log in memory: each row once however often a file is imported, bad rows told with
-their line, and what became of each outcome."""
+"""`headrace outcome send|import|list` on the log in memory: each row is written once however often a file is imported, bad rows
+are reported with their line, and `list` shows what became of each outcome."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which outcome is the label of which request, by brute force: the join, at any clock; what became of each outcome."""
+"""The join of outcomes and requests at any clock equals brute force, and so does the fate of each outcome."""
 
 import math
 from collections import Counter

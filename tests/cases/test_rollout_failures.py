@@ -1,4 +1,4 @@
-"""Failures that are a version's own and those that are not, and streaks: cases 28 and 29, from decisions alone."""
+"""Cases 28 and 29, from decisions alone: failures that are a version's own and those that are not, and streaks."""
 
 import msgspec
 import numpy as np
@@ -28,7 +28,7 @@ from headrace.project import Guardrail
 OWN: list[Failure] = [Raised("ValueError: no"), InvalidScore("NaN"), Hung("it did not end")]
 
 
-# whose fault
+# which failures count against a version
 
 
 @pytest.mark.parametrize("failure", OWN)

@@ -1,4 +1,4 @@
-"""Scores of shadows that come late, or never, in the verdict about a rollout."""
+"""Late and missing scores of shadows in the verdict about a rollout."""
 
 import pytest
 from tests.cases.rollout_failures_scene import (

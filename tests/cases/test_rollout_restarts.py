@@ -38,7 +38,7 @@ from headrace_monitor.core.rollout_requests import Seen
 
 @dataclass
 class Journal:
-    """An analysis with its log, read record by record with a look after each; its memory is kept as it is written."""
+    """An analysis with its log. It reads record by record, looks after each, and keeps its memory as it would be written."""
 
     found: DeploymentDefinition
     share: float
@@ -73,7 +73,7 @@ class Journal:
         return found
 
     def restart(self, index: int) -> None:
-        """Killed after the record `index` was read: from its memory, the log from where it asks, and on to where it was."""
+        """Restart after the record `index` was read: from the memory, with the log from the offsets that it asks for, up to that record."""
         if self.memory is None:
             self.analysis = analysis_of(self.found, self.share)
             for place in range(index + 1):
@@ -96,11 +96,11 @@ requests = st.tuples(
     results,
     results,
     st.integers(0, 1),  # the partition
-    st.integers(1, 6),  # how many records later the shadow comes, if it does
+    st.integers(1, 6),  # how many records later the shadow's score arrives, if at all
     st.booleans(),
     st.integers(0, 12),  # the unit
     st.integers(20, 1500),  # seconds to the next request
-    st.booleans(),  # whether its shadow comes at all
+    st.booleans(),  # whether the shadow's score arrives at all
 )
 
 
@@ -117,7 +117,7 @@ def log_of(history: list) -> list[tuple[str, int, object]]:
     for n, (arm, new, old, partition, delay, is_twice, unit, gap_s, comes) in enumerate(history):
         mine = {NEW: new, OLD: old}
         if mine[arm] is None:
-            mine[arm] = 0.5  # who answers is never due
+            mine[arm] = 0.5  # the version that answers is never due
         put(partition, decision(n, arm, mine[NEW], mine[OLD], unit=f"u{unit}", at_s=at_s))
         for version, what in mine.items():
             if what is None and comes:
@@ -134,7 +134,7 @@ def log_of(history: list) -> list[tuple[str, int, object]]:
 
 
 def stable(verdict: VerdictGiven) -> VerdictGiven:
-    """Without the split of units, which is counted anew after a restart."""
+    """The verdict without the split of units, which is counted again after a restart."""
     kept = tuple(e for e in verdict.evidence if e.metric != "sample_ratio")
     return msgspec.structs.replace(verdict, evidence=kept, guardrails="")
 

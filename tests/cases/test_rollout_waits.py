@@ -1,4 +1,4 @@
-"""Rollouts that wait, and what they wait for: cases 26, 27 and 28, and what strangers may write to the registry."""
+"""Cases 26, 27 and 28: rollouts that wait, what they wait for, and what strangers can write to the registry."""
 
 import math
 from typing import Any
@@ -42,7 +42,7 @@ BLUE_GREEN = RolloutDefinition("blue_green")
 
 
 class Scene:
-    """Version 1 of `d` serves, version 2 is released; a monitor and an inference instance live, and time passes in steps."""
+    """Version 1 of `d` serves and version 2 is released. A monitor and an inference instance are alive, and time passes in steps."""
 
     def __init__(self, plan: RolloutDefinition = CANARY) -> None:
         self.state = registered(2)
@@ -66,7 +66,7 @@ class Scene:
         return self.state.entry("d").rollout
 
     def at_work(self) -> "Scene":
-        """The canary has its first share."""
+        """Give the canary its first share."""
         self.send(Warmed())
         self.send(verdict(self.state, 0.0))
         self.send(verdict(self.state, HOUR_S))
@@ -85,12 +85,12 @@ class Scene:
         )  # fmt: skip
 
     def fails_to_load(self) -> None:
-        """One more load of version 2 fails on the instance."""
+        """Let one more load of version 2 fail on the instance."""
         self.failed_at_s = (*self.failed_at_s, self.now_s)
 
     def passes(self, seconds: float, *, inference: bool = True, monitor: bool = True, lag: int = 0, gets_on: bool = False,
                serves: bool = True, step_s: float = 2.0) -> list[TimedOut]:  # fmt: skip
-        """What runs out meanwhile."""
+        """Let time pass. Returns the timeouts that expire meanwhile."""
         found = []
         for _ in range(math.ceil(seconds / step_s)):
             self.now_s += step_s
@@ -216,7 +216,7 @@ def test_warming_runs_out_in_the_time_of_living_instances_and_an_instance_that_i
     scene.lives()
     assert scene.passes(7200.0, inference=False) == []
     assert scene.passes(3 * 300.0 - 20.0) == []
-    # NB: another instance, which stops at once: it is not waited for, and what it did begins the wait anew.
+    # NB: another instance, which stops at once. Nobody waits for it, and its activity begins the wait again.
     scene.instances.take(HealthReported("inference", "j", True, warmed=("d/2",), stopping=True), scene.now_s)
     assert scene.passes(3 * 300.0 - 20.0) == []
     over = scene.passes(40.0)[0]
@@ -355,7 +355,7 @@ kinds = st.sampled_from(
 
 @st.composite
 def commands(draw: st.DrawFn) -> Any:
-    """Any command with any values of the right types, as a codec lets them through."""
+    """Any command with any values of the right types, as a codec accepts them."""
     kind = draw(kinds)
     if kind is RegisterVersion:
         return command(deployment=draw(texts), reason=draw(texts), tags=draw(st.dictionaries(texts, texts, max_size=3)),

@@ -1,4 +1,4 @@
-"""True and false, by one rule at every door: of a Number 1 and 0, also where it names an entity; of a Key the text that JSON has."""
+"""True and false follow one rule at every way in: for a Number they are 1 and 0, also in an entity key; for a Key they are the text of JSON."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Cases 15 and 26: what a plain producer writes is read by one meaning, or told what is wrong in words of his own."""
+"""Cases 15 and 26: a record of a plain producer has one meaning, or is refused in terms that its writer knows."""
 
 import json
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Training runs as processes of their own, on a real broker: what users' code may do to them, and what nobody may."""
+"""Training runs as separate processes on a real broker: what users' code can do to them, and what it cannot do."""
 
 import asyncio
 import os
@@ -58,7 +58,7 @@ class Bench:
         self.codec = Codec(self.topics)
 
     async def set_up(self, *deployments: str, rows: int = 600) -> None:
-        """Topics, the project, and rows."""
+        """Create the topics, apply the project, and write rows."""
         definition = compile_project(PROJECT)
         await ensure_topics(self.log, self.topics.specs(definition))
         applied = ProjectApplied("trained", digest_of(definition), REFERENCE, definition, NOW_S)
@@ -82,14 +82,14 @@ class Bench:
         await producer.close()
 
     async def ask(self, *deployments: str) -> None:
-        """Ask for a version of each."""
+        """Request a version of each deployment."""
         topic = self.topics.name("training.requests")
         for name in deployments:
             request = RetrainRequested(name, "manual", "because", "test", None, NOW_S)
             await self.send(out(topic, name, request, Envelope(f"ask-{name}", "", "test", NOW_S)))
 
     def start(self, instance: str = "trainer-1") -> subprocess.Popen[bytes]:
-        """A trainer, as the supervisor would start it."""
+        """Start a trainer as the supervisor would."""
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE_", "KAFKA_"))}
         environ |= environ_of(replace(self.settings, instance=instance)) | {"SLOW_FOLDER": str(self.folder)}
         with (self.folder / f"{instance}.log").open("ab") as log:
@@ -103,7 +103,7 @@ class Bench:
         return await read_all(self.log, self.codec, [self.topics.name(topic)])
 
     async def finished(self, count: int = 1, within_s: float = 240.0) -> dict[str, TrainingFinished]:
-        """The last facts of the runs, by deployment, once there are so many."""
+        """Wait for the last facts of so many runs. Returns them by deployment."""
         give_up_s = time.monotonic() + within_s
         while True:
             found = [m.event for m in await self.read("training.facts") if isinstance(m.event, TrainingFinished)]
@@ -133,13 +133,13 @@ class Bench:
             await asyncio.sleep(0.05)
 
     async def until_members(self, count: int) -> None:
-        """Until so many trainers share the work."""
+        """Wait until so many trainers share the work."""
         async with asyncio.timeout(60):
             while len(await self.log.members(self.topics.group("trainer"))) < count:
                 await asyncio.sleep(0.1)
 
     async def fitting(self) -> subprocess.Popen[bytes]:
-        """A trainer whose run fits, and goes no further until let go."""
+        """Start a trainer whose run fits and does not go on until `let_go`."""
         await self.set_up("by-slow")
         self.hold()
         trainer = self.start()
@@ -148,7 +148,7 @@ class Bench:
         return trainer
 
     def hold(self) -> None:
-        """Slow runs do not go on until let go."""
+        """Slow runs do not go on until `let_go`."""
         (self.folder / "hold").touch()
 
     def let_go(self) -> None:
@@ -185,7 +185,7 @@ async def bench(settings: Settings, kafka_log: KafkaLog, tmp_path: Path) -> Asyn
 
 
 async def registered_once(bench: Bench, name: str) -> None:
-    """One command to register a deployment's version, and one last fact, that says so."""
+    """Check for exactly one command to register a deployment's version, and one last fact that reports it."""
     finished = (await bench.finished())[name]
     assert (finished.outcome, finished.reason) == ("registered", "")
     commands = await bench.read("registry.commands")
@@ -276,7 +276,7 @@ async def test_a_trainer_whose_disk_was_wiped_begins_the_run_anew_and_one_versio
     bench.settings = replace(bench.settings, runs_folder=str(bench.folder / "another"))
     bench.start("trainer-2")
     await bench.until(lambda: len(set(bench.fits())) == 2)
-    bench.let_go()  # both go on, and nobody reads what the first one says
+    bench.let_go()  # both go on, and nobody reads the output of the first one
     await registered_once(bench, "by-slow")
     end_runs(bench.folder)
 
@@ -291,7 +291,7 @@ async def test_a_broker_that_is_killed_in_mid_run_is_waited_for(own_broker: "Bro
         await bench.fitting()
         own_broker.kill()
         bench.let_go()
-        await bench.until(lambda: bench.entries(TrainingFinished))  # and nobody can publish it
+        await bench.until(lambda: bench.entries(TrainingFinished))  # and no trainer can publish it
         await asyncio.to_thread(own_broker.start)
         await registered_once(bench, "by-slow")
         assert len(bench.entries(AttemptBegan)) == 1

@@ -1,4 +1,4 @@
-"""Who looks after runs on this machine, and what is cleared away; real supervisors, no broker."""
+"""Which trainer supervises the runs on this machine, and what is removed. Real supervisors, no broker."""
 
 import asyncio
 import os

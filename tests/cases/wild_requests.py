@@ -1,4 +1,4 @@
-"""Wild requests, by seed: bodies, heads and tensors that nobody would write."""
+"""Random invalid requests by seed: bodies, heads and tensors that no client would write."""
 
 import asyncio
 import contextlib
@@ -75,7 +75,7 @@ def tensor(rng: random.Random) -> str:
 
 
 def document(rng: random.Random) -> str:
-    """JSON that is nearly a request, in one of the dialects."""
+    """JSON that is nearly a request, in one of the protocols."""
     values = {
         "inputs": rng.choice(
             [
@@ -148,7 +148,7 @@ def packed(body: bytes, rng: random.Random) -> tuple[str, bytes]:
 
 
 def a_request(rng: random.Random) -> bytes:
-    """One request as bytes; its connection is closed after it."""
+    """One request as bytes. Its connection is closed afterwards."""
     path = rng.choice(PATHS)
     usual = "POST" if path.endswith(("infer", "predict", "index")) else "GET"
     method = usual if rng.random() < 0.85 else rng.choice(METHODS)
@@ -228,8 +228,8 @@ class Fuzzer:
 
 
 async def answer_to(port: int, made: bytes, *, ends: bool = False) -> bytes:
-    """One answer, whole; b"" when the server hangs up without one. `ends`: we say that we are done with sending, which
-    servers take for going away."""
+    """One complete answer; b"" if the server closes the connection without one. `ends`: the client closes its sending half, which
+    servers may treat as a disconnect."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(made)
@@ -253,7 +253,7 @@ async def an_answer(reader: asyncio.StreamReader, is_head: bool) -> bytes:
 
 
 async def stay_served(port: int, until_s: float, within_s: float) -> int:
-    """A good client beside it: every call is 200, on a connection of its own."""
+    """A valid client beside the fuzzing ones: every call is answered 200, on a connection of its own."""
     served = 0
     body = json.dumps(GOOD | {"deadline_ms": int(within_s * 1000)}).encode()
     made = b"POST /v1/deployments/delay/predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
@@ -267,7 +267,7 @@ async def stay_served(port: int, until_s: float, within_s: float) -> int:
 
 
 async def attack(port: int, seconds: float, askers: int, within_s: float) -> tuple[Fuzzer, int]:
-    """Fuzz and be a good client at once."""
+    """Send random requests and valid ones at the same time."""
     fuzzer = Fuzzer(port, time.monotonic() + seconds, Counter())
     async with asyncio.TaskGroup() as group:
         good = group.create_task(stay_served(port, fuzzer.until_s, within_s))
