@@ -1,4 +1,4 @@
-"""Inference is killed amid late shadows, under load: each decision gets one word of its shadow, from whoever owns the shard by then."""
+"""Inference is killed amid late shadows, under load. Each decision gets one result of its shadow, from the instance that owns the shard by then."""
 
 import asyncio
 import signal
@@ -51,12 +51,12 @@ def trained(seed: int) -> Any:
 
 
 def asked_of(number: int) -> float:
-    """What the request of this number asks."""
+    """The input of the request of this number."""
     return (number % 400) / 100 - 2
 
 
 class Scene:
-    """A deployment whose shadow is late, and requests without end."""
+    """A deployment with a slow shadow, and requests without end."""
 
     def __init__(self, log: KafkaLog, settings: Settings) -> None:
         self.log, self.settings, self.topics = log, settings, topics_of(settings)
@@ -95,7 +95,7 @@ class Scene:
         await producer.close()
 
     async def ask(self) -> None:
-        """Requests, until it is told to stop."""
+        """Send requests until `stop` is set."""
         producer = await self.log.producer()
         while not self.stop.is_set():
             first = len(self.asked)
@@ -115,7 +115,7 @@ class Scene:
         await producer.close()
 
     async def read(self) -> None:
-        """What has been committed since the last look."""
+        """Read what has been committed since the last call."""
         if self.reader is None:
             partitions = await self.log.partitions(self.topics.name("inference.decisions"))
             self.reader = await self.log.reader(partitions, await self.log.begin_offsets(partitions))
@@ -133,12 +133,12 @@ class Scene:
                 break
 
     async def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         if self.reader is not None:
             await self.reader.close()
 
     async def until(self, holds: Callable[[], bool], process: asyncio.subprocess.Process) -> None:
-        """Read until something holds, while a process lives."""
+        """Read until a condition holds, while a process lives."""
         while not holds():
             assert process.returncode is None
             await self.read()
@@ -183,12 +183,12 @@ async def test_each_decision_has_one_word_of_its_shadow_whoever_was_killed_amid_
 
 
 def _is_amid(scene: Scene, decided: int, known: set[str]) -> bool:
-    """Whether so many are decided, and shadows of others than those known are late."""
+    """Whether so many requests are decided, and shadows of other requests than `known` are late."""
     return len(scene.decided) >= decided and bool(scene.owed - known)
 
 
 def _check_scores(scene: Scene, decided: list[DecisionMade], results_of: dict[str, list[Any]]) -> None:
-    """What was scored is what the model says, and nearly all was: a typed failure only while a version was being loaded."""
+    """The scores are those of the model, and nearly all exist: a typed failure occurs only while a version is being loaded."""
     scores = {name: results[0].value for name, results in results_of.items() if hasattr(results[0], "value")}
     rows = np.array([[scene.asked[name]] for name in scores], np.float32)
     wanted = scene.models[SHADOW].predict_proba(rows)[:, 1]

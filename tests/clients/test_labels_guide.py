@@ -1,4 +1,4 @@
-"""What the guide on labels shows is what happens: its blocks are run in their order, on a real broker."""
+"""The blocks of the guide on labels are run in their order on a real broker, and do what the guide shows."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ SERVICES = ("inference", "gateway", "monitor")
 
 
 class Reader:
-    """Somebody who does what the guide says, in an empty folder, beside an installation without any model."""
+    """A reader who follows the guide in an empty folder, beside an installation without any model."""
 
     def __init__(self, environ: dict[str, str], port: int, folder: Path) -> None:
         self.folder, self._port = folder, port
@@ -49,7 +49,7 @@ class Reader:
         while True:
             try:
                 found = self.run("bash", block)
-            except AssertionError as error:  # curl: nobody listens yet
+            except AssertionError as error:  # curl: the port does not listen yet
                 found = str(error)
             if is_there(found):
                 return found

@@ -1,4 +1,4 @@
-"""Clients that know nothing of Headrace get their predictions: each in an environment of its own, as it is published."""
+"""Clients that know nothing of Headrace get their predictions. Each runs as published, in an environment of its own."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 def expected(stack: Any) -> list[float | None]:
-    """What our own client is told of the two flights that all clients ask about."""
+    """The answers that our own client gets for the two flights that all clients send."""
     with Client(stack.url) as client:
         rows = [{"miles": 0.1, "carrier": "AA"}, {"miles": 0.9, "carrier": "UA"}]
         return [found.value for found in client.predict_many("late", rows)]

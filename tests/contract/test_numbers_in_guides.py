@@ -1,4 +1,4 @@
-"""Numbers in the guides and the README that stand for a default or a limit: each is read from the code, and must stand there as it is."""
+"""A number in the guides that states a default or a limit is read from the code, and must stand there as it is."""
 
 import inspect
 from pathlib import Path
@@ -31,7 +31,7 @@ shed, baseline, requests = (f"{share:.0%}".replace("%", " %") for share in LINES
 breaker = Breaker()
 distribution = next(rail for rail in GUARDRAILS if rail.metric == "distribution")
 
-# the guide, and what stands in it
+# the guide, and the text that it must contain
 NUMBERS = [
     ("write-a-pipeline", f"takes longer than `limit` ({str(default_of(pipeline, 'limit'))[:-1]} s)"),
     ("write-a-pipeline", f"More than\n  {poison.IN_A_ROW} in a row, or {poison.SHARE:.0%}".replace("%", " %")),

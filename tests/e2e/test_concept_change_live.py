@@ -78,7 +78,7 @@ def played(shell: Shell, name: str) -> Played:
 
 
 def follows(records: Played) -> None:
-    """Found in time, answered by a version of the new world in time, which is as good as one fitted on as many new rows."""
+    """Check that the change is found in time, and that a version trained on new rows answers in time and is as good as one fitted by hand on as many."""
     stream = records.stream
     assert stream.changed is not None
     opened = [found for found in records.of(FindingOpened) if found.kind == "drift"]

@@ -1,4 +1,4 @@
-"""A newcomer's first hour, typed as the README says: real processes, a real broker, garbage, and a kill -9."""
+"""A newcomer's first hour, following the README: real processes, a real broker, garbage, and a kill -9."""
 
 import json
 import os
@@ -31,7 +31,7 @@ INPUTS = {
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     found = Shell(tmp_path_factory.mktemp("hour"))
-    # NB: it gives up by itself where nothing moves; a busy machine may take minutes.
+    # NB: the command gives up by itself where nothing progresses; a busy machine may take minutes.
     up = found.run("up", "--port", str(free_port()), within_s=300.0)
     assert up.returncode == 0, up.stderr
     yield found
@@ -41,7 +41,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 
 def send(shell: Shell, topic: str, *values: bytes) -> None:
-    """With plain aiokafka, in a process that knows nothing of Headrace."""
+    """Write with plain aiokafka, in a process that knows nothing of Headrace."""
     program = (
         "import asyncio, sys\nfrom aiokafka import AIOKafkaProducer\n"
         "async def main():\n"
@@ -146,7 +146,7 @@ def test_garbage_on_every_input_is_dead_lettered_with_its_reason_and_the_next_re
         lambda: any(t["topic"] == "inference.outcomes.v1" and t["records"] >= 2 for t in shell.json("topic", "list"))
     )
     assert shell.json("predict", "my-model", *IRIS)["answer"]["type"] == "served"
-    # NB: an alert that has fired may be resolved by now, a minute after the last letter.
+    # NB: an alert that has fired may be resolved by now, a minute after the last dead letter.
     shell.until(lambda: "DeadLettered" in shell.run("topic", "tail", "alerts", "-n", "100").stdout)
 
 

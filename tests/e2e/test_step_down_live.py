@@ -1,4 +1,4 @@
-"""A champion that stays worse than the prior is passed over and comes back, on a real broker; and whoever is on call can read why."""
+"""On a real broker, a champion that stays worse than the prior is passed over and comes back, and an operator can read why."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ WINDOW = RATE // 4
 WORSE_FROM, BETTER_FROM, ROWS = 6 * WINDOW, 16 * WINDOW, 22 * WINDOW
 DOWN_AT, UP_AT = WORSE_FROM + 3 * WINDOW, BETTER_FROM + WINDOW
 KIND = "worse_than_prior"
-# Windows close at the first full hour at which their labels are there; what is under way when a route changes is answered by the one before.
+# Windows close at the first full hour at which their labels are known. Requests that are under way when a route changes follow the old route.
 HOUR, SLACK = RATE // 24 + 1, 4 * WINDOW
 SPEED = ("--speed", "10000")
 PROJECT = """
@@ -43,7 +43,7 @@ skops.io.dump(LogisticRegression().fit(rows, rows[:, 0] + rows[:, 1] > 0), "step
 
 
 def stream() -> Stream:
-    """What the model has learned, then for ten windows its contrary, then again what it has learned."""
+    """The concept that the model has learned, then for ten windows its contrary, then the first again."""
     rng = np.random.default_rng(5)
     inputs = rng.normal(size=(ROWS, 2))
     labels = inputs.sum(axis=1) + 0.3 * rng.normal(size=ROWS) > 0
@@ -76,13 +76,13 @@ def worse_alerts(shell: Shell) -> list[dict[str, Any]]:
 
 
 def scored_along(shell: Shell, unit: str) -> dict[str, Any] | None:
-    """What is told of a request, once the version that did not answer it has scored it too."""
+    """What `explain` prints of a request, once the version that did not answer it has scored it too."""
     found = shell.json("explain", "steps", unit)
     return found if list(found["shadows"]) == ["1"] else None
 
 
 def flat(text: str) -> str:
-    """What a command prints, however its lines are broken."""
+    """The output of a command without its line breaks."""
     return " ".join(text.split())
 
 
@@ -99,7 +99,7 @@ def test_a_champion_worse_than_the_prior_steps_down_is_reported_and_comes_back(s
 
 
 def whoever_is_on_call_reads_it(shell: Shell) -> None:
-    """While it is passed over: status, alert, and why one request and all of them are answered as they are."""
+    """While the champion is passed over, check status, alert, and the explanations of one request and of the deployment."""
     why = "version 1 is worse than the prior: log-loss"
     status, alerts = flat(shell.run("status").stdout), flat(shell.run("alert", "list").stdout)
     one, route = (flat(shell.run("explain", "steps", *of).stdout) for of in ([f"row-{BETTER_FROM - 1}"], []))
@@ -118,7 +118,7 @@ def whoever_is_on_call_reads_it(shell: Shell) -> None:
 
 
 def it_is_on_the_log(played: Played) -> None:
-    """It steps down within a few hundred rows of the third window that speaks against it, and is back so soon after the first that does not."""
+    """The champion steps down within a few hundred rows of the third bad window, and is back as soon after the first good one."""
     (opened,), (resolved,) = played.of(FindingOpened), played.of(FindingResolved)
     assert (opened.kind, opened.version, resolved.kind, resolved.finding) == (KIND, 1, KIND, opened.finding)
     assert (row_at(played.stream, opened.window_to_s), row_at(played.stream, opened.at_s)) == (DOWN_AT, DOWN_AT + HOUR)

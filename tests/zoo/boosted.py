@@ -1,4 +1,4 @@
-"""XGBoost's and LightGBM's own files, stopped early and with categories, their conversions by onnxmltools, and skl2onnx's of scikit-learn's models."""
+"""Files of XGBoost and LightGBM (stopped early, with categories), their conversions by onnxmltools, and conversions of scikit-learn's models by skl2onnx."""
 
 import tempfile
 from collections.abc import Callable
@@ -22,13 +22,13 @@ STOPPED = {"n_estimators": 60, "max_depth": 3, "learning_rate": 0.3}
 
 
 def _halves(table: Table) -> tuple[Any, Any, np.ndarray, np.ndarray]:
-    """To fit on, and to stop by."""
+    """The rows and labels to fit on, and those to stop by."""
     codes = np.unique(table.labels, return_inverse=True)[1] if table.labels.dtype.kind in "OU" else table.labels
     return table.frame[::2], table.frame[1::2], codes[::2], codes[1::2]
 
 
 def _xgboost(model: Any, table: Callable[[], Table], ending: str = "ubj") -> Builder:
-    """Fitted on a frame of numbers, and stopped by the other half of it."""
+    """A model that is fitted on one half of a frame of numbers and stopped by the other."""
 
     def build(name: str) -> Exhibit:
         found = table()
@@ -54,7 +54,7 @@ def _lightgbm(model: Any, table: Callable[[], Table]) -> Builder:
 
 
 def _text(model: Any) -> bytes:
-    """As `save_model` writes it: up to the best iteration."""
+    """The model as `save_model` writes it: up to the best iteration."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.txt"
         model.booster_.save_model(file)
@@ -62,7 +62,7 @@ def _text(model: Any) -> bytes:
 
 
 def _categorical(asked: pd.DataFrame, table: Table) -> pd.DataFrame:
-    """Words as categories of pandas; those that are none become missing."""
+    """Words as categories of pandas. Unknown words become missing."""
     frame = as_fitted(asked)
     for name in frame:
         known = sorted(table.words[name]) if name in table.words else None
@@ -93,7 +93,7 @@ def _lightgbm_words(name: str) -> Exhibit:
 
 
 def _by_xgboost(model: Any, table: Callable[[], Table]) -> Builder:
-    """Fitted on an array (onnxmltools reads no names of columns), stopped by half of it, and converted."""
+    """A model that is fitted on half of an array (onnxmltools reads no names of columns), stopped by the other, and converted."""
 
     def build(name: str) -> Exhibit:
         found = table()
@@ -124,8 +124,8 @@ def _by_lightgbm(model: Any, table: Callable[[], Table]) -> Builder:
 
 
 def _off_thresholds(own: Callable[[np.ndarray], np.ndarray], coded: list[int]) -> Callable[[np.ndarray], np.ndarray]:
-    """NaN for a row of which one value is, in float32, a threshold of the trees: LightGBM splits in float64, and the graph holds
-    float32, so there the conversion itself says the other side.
+    """Scores that are NaN for a row with a value that is, in float32, a threshold of the trees. LightGBM splits in float64 and the
+    graph in float32, so there the conversion itself takes the other branch.
     """
 
     def scores(rows: np.ndarray) -> np.ndarray:
@@ -191,7 +191,7 @@ def _converted(which: str) -> Builder:
         columns = np.zeros((1, len(made.inputs)), np.float32)
         options = {"zipmap": False} if hasattr(made.model, "predict_proba") else None
         graph = to_onnx(made.model, columns, options=options)
-        if has_categories(made.model):  # as the trainer does: skl2onnx itself is silently wrong there
+        if has_categories(made.model):  # as the trainer does, because skl2onnx itself is silently wrong there
             rewrite(made.model, graph.graph)
         data = graph.SerializeToString()
         own, words = scoring(made.model), made.words

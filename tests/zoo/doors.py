@@ -1,4 +1,4 @@
-"""The ways in: HTTP by name, V2 with binary tensors, the client, and the client straight over Kafka. Each gives scores, (n, values)."""
+"""The ways in: HTTP by name, V2 with binary tensors, the client, and the client straight over Kafka. Each returns scores, (n, values)."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What an exhibit of the zoo is: a fitted model of somebody else's, its contract, and what it says itself of requests."""
+"""An exhibit of the zoo: a fitted model of another library, its contract, and its own scores of requests."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +18,8 @@ Words = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A file and its maker's word. `own`: of requests (a frame in the order of the inputs, None for null) what the maker's model says,
-    (n, classes) or (n,). `words`: of each category, in code order. `frame`: the model wants names and words.
+    """A file and its maker's scores. `own`: from requests (a frame in the order of the inputs, None for null) to the scores of the maker's
+    model, (n, classes) or (n,). `words`: those of each category, in code order. `frame`: the model needs names and words.
     """
 
     name: str
@@ -63,7 +63,7 @@ def as_fitted(asked: pd.DataFrame) -> pd.DataFrame:
 
 
 def matrix_of(asked: pd.DataFrame, words: Words) -> np.ndarray:
-    """Numbers, and codes of words, float64; NaN for what is missing or unknown."""
+    """Numbers and codes of words as float64, NaN where a value is missing or unknown."""
     columns = []
     for name in asked:
         if name in words:
@@ -88,7 +88,7 @@ class Table:
         return matrix_of(self.frame.astype(object).where(self.frame.notna(), None), self.words)
 
     def with_holes(self, share: float = 0.1) -> "Table":
-        """The same with nulls here and there."""
+        """The same table with some nulls."""
         holes = np.random.default_rng(3).random(self.frame.shape) < share
         inputs = [
             Category(f.name, nullable=True) if isinstance(f, Category) else Number(f.name, f.low, f.high, nullable=True)
@@ -128,7 +128,7 @@ CABINS = ["first", "second", "third", "crew"]
 
 
 def voyage(rows: int = 800) -> Table:
-    """Passengers: a number with gaps to come, whole numbers, two columns of words; seeded."""
+    """Passengers with a seed: a number (gaps can be added), whole numbers, two columns of words."""
     rng = np.random.default_rng(11)
     frame = pd.DataFrame(
         {
@@ -153,7 +153,7 @@ def fare(table: Table) -> np.ndarray:
 
 
 def saved(write: Callable[[io.BytesIO], Any]) -> bytes:
-    """What is written to a file."""
+    """The bytes that a function writes to a file."""
     file = io.BytesIO()
     write(file)
     return file.getvalue()

@@ -39,7 +39,7 @@ Builder = Callable[[str], Exhibit]
 
 
 def _fitted(model: object, which: Callable[[], Table]) -> Builder:
-    """Fitted on an array."""
+    """A model that is fitted on an array."""
 
     def build(name: str) -> Exhibit:
         table = which()
@@ -49,7 +49,7 @@ def _fitted(model: object, which: Callable[[], Table]) -> Builder:
 
 
 def _framed(model: object, which: Callable[[], Table]) -> Builder:
-    """Fitted on a frame with names and words."""
+    """A model that is fitted on a frame with names and words."""
 
     def build(name: str) -> Exhibit:
         table = which()
@@ -114,13 +114,13 @@ NUMBERS, TEXTS = ["age", "month"], ["port", "cabin"]
 
 
 def _mixed(words: object, model: object, numbers: object | None = None) -> object:
-    """Numbers by one way, words by another, found by their names."""
+    """Numbers and words are transformed separately, and found by their names."""
     parts = [("numbers", numbers or StandardScaler(), NUMBERS), ("words", words, TEXTS)]
     return make_pipeline(compose.ColumnTransformer(parts), model)
 
 
 def _months(name: str) -> Exhibit:
-    """An encoder that knows whole months only, and raises for anything else."""
+    """An encoder that knows only whole months, and raises for all other values."""
     table = voyage()
     months = Table(table.frame[["month"]], table.labels, [found for found in table.inputs if found.name == "month"])
     return by_matrix(
@@ -129,7 +129,7 @@ def _months(name: str) -> Exhibit:
 
 
 def _coded_trees(name: str) -> Exhibit:
-    """Trees that are told which columns hold codes of words, and have gaps."""
+    """Trees with a declaration of the columns that hold codes of words, and with gaps."""
     table = voyage().with_holes()
     model = ensemble.HistGradientBoostingClassifier(max_iter=20, categorical_features=[2, 3])
     return by_matrix(name, model.fit(table.matrix, table.labels), table)

@@ -1,7 +1,7 @@
-"""Models of other people, each as its maker saves it: served to the digits of the maker's own word through every door, or refused by name.
+"""Models of other libraries, as their makers save them, are served with the maker's own scores through every way in, or refused by name.
 
-A model is registered by what `headrace model register` does; 200 requests that its contract allows (another seed than registration's)
-are asked by HTTP, V2 with binary tensors, the client, and the client over Kafka. Requests that the maker's own library refuses are left out.
+A model is registered as by `headrace model register`. 200 requests that its contract allows (with another seed than at registration)
+are sent by HTTP, V2 with binary tensors, the client, and the client over Kafka. Requests that the maker's own library refuses are left out.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,13 +25,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Found unknown categories:UserWarning"),
 ]
 
-# Why a file cannot be served, in our words; there are no other reasons.
+# Why a file cannot be served. There are no other reasons.
 FREE_TEXT = "reads free text, and a row holds numbers and the codes of known words"
 BARE_LABELS = "gives labels and no probabilities: calibrate it"
 SEVERAL = "predicts several labels at once, and an answer has one"
 REFUSED = {"counted-words": FREE_TEXT, "margins": BARE_LABELS, "two-targets": SEVERAL}
 
-# One of each sort, for every day.
+# One of each sort, for the daily run.
 FEW = (
     "scaled-logistic",
     "forest",
@@ -50,7 +50,7 @@ def _kept(names: Sequence[str]) -> list[Kept]:
 
 
 async def _gaps(opened: Callable[..., Any], kept: Sequence[Kept]) -> dict[str, dict[str, float]]:
-    """Per exhibit and door how far the answers lie from the maker's word, where that is too far."""
+    """The differences between answers and the maker's scores that are too large, per exhibit and way in."""
     found: dict[str, dict[str, float]] = {}
     async with opened(kept) as house:
         for one in kept:

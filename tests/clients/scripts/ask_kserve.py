@@ -1,4 +1,4 @@
-"""kserve's REST client, V2 and V1. Prints what it was told, as JSON."""
+"""kserve's REST client, V2 and V1. Prints the answers as JSON."""
 
 import asyncio
 import json

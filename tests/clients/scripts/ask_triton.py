@@ -1,4 +1,4 @@
-"""tritonclient[http]: JSON and binary tensors, compression, outputs, metadata. Prints what it was told, as JSON."""
+"""tritonclient[http]: JSON and binary tensors, compression, outputs, metadata. Prints the answers as JSON."""
 
 import json
 import sys
