@@ -84,7 +84,7 @@ def test_a_model_without_names_is_taken_by_position_and_says_so() -> None:
     model = LogisticRegression().fit(FRAME.to_numpy(), LABELS)
     served = registered(skops.io.dumps(model), "skops", [Number("b"), Number("a")])
     assert served.says(ASKED) == pytest.approx(model.predict_proba(WANTED.to_numpy()))
-    assert served.agreed.notes == ("its file has no names of columns: they are taken by position (b, a)",)
+    assert served.agreed.notes == ("its file has no column names: columns are taken by position (b, a)",)
 
 
 def test_a_name_with_a_blank_is_the_one_that_lightgbm_writes_with_an_underscore() -> None:

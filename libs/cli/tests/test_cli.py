@@ -87,9 +87,7 @@ def test_a_label_that_becomes_another_one_says_what_follows() -> None:
     (line,) = differences(
         project, msgspec.structs.replace(project, deployments=(msgspec.structs.replace(late, label=number),))
     )
-    assert line.startswith(
-        "~ deployment flight-delay: label (versions that answer for the label of before are passed over;"
-    )
+    assert line.startswith("~ deployment flight-delay: label (versions for the former label are skipped;")
 
 
 def test_settings_come_from_defaults_then_the_file_then_the_environment(tmp_path: Path) -> None:
@@ -131,7 +129,7 @@ def test_a_child_that_dies_is_restarted_after_a_growing_pause_and_at_once_when_i
     child.log.write_text('{"logger": "headrace.runtime", "message": "features.online.v1 was deleted and made again"}')
     child._note_end(75, 2.0)
     assert child.pause_s == 0.0
-    assert child.reason == "restarted itself; it said: features.online.v1 was deleted and made again"
+    assert child.reason == "restarted itself; last log line: features.online.v1 was deleted and made again"
 
 
 def test_status_tells_breakers_that_are_not_closed_and_load_that_is_shed() -> None:
@@ -144,7 +142,7 @@ def test_status_tells_breakers_that_are_not_closed_and_load_that_is_shed() -> No
 
 def test_status_tells_which_versions_wait_in_line_to_be_loaded() -> None:
     report = HealthReported("inference", "i-1", True, in_line=("delay/4", "price/2"))
-    assert service_row(report, {})["reason"] == "in line to be loaded: delay/4, price/2"
+    assert service_row(report, {})["reason"] == "queued for loading: delay/4, price/2"
 
 
 def test_the_drill_names_its_acts_to_who_asks_for_another() -> None:
@@ -185,9 +183,9 @@ def test_an_interrupt_while_the_command_is_still_being_read_in_ends_it_without_a
     ("words", "shell", "code", "sentence"),
     [
         ("config show", ">&-", 0, ""),
-        ("config show", "> /dev/full", 1, "not all could be written: No space left on device"),
-        ("config show --json", "> /dev/full", 1, "not all could be written: No space left on device"),
-        ("--help", "> /dev/full", 1, "not all could be written: No space left on device"),
+        ("config show", "> /dev/full", 1, "the output could not be written completely: No space left on device"),
+        ("config show --json", "> /dev/full", 1, "the output could not be written completely: No space left on device"),
+        ("--help", "> /dev/full", 1, "the output could not be written completely: No space left on device"),
         ("config show", "2>&- > /dev/null", 0, ""),
         ("config show", ">&- 2>&-", 0, ""),
     ],

@@ -319,7 +319,7 @@ NOT_TO_BE_ASKED = [
     ({"inputs": {"miles": np.array([1.0, 2.0])}}, "got ndarray"),
     ({"inputs": {"carrier": "x" * 1000}}, "512 characters"),
     ({"inputs": {"carrier": "\ud800"}}, "surrogate"),
-    ({"inputs": {7: 1}}, "named by text"),
+    ({"inputs": {7: 1}}, "is text"),
     ({"inputs": None}, "a mapping"),
     ({"unit": True}, "unit must be"),
     ({"unit": math.nan}, "unit must be"),
@@ -345,8 +345,8 @@ NOT_TO_BE_ASKED = [
     ({"deadline_s": math.inf}, "deadline_s must lie"),
     ({"deadline_s": -1}, "deadline_s must lie"),
     ({"deadline_s": "2"}, "deadline_s must lie"),
-    ({"deployment": None}, "named by text"),
-    ({"deployment": ""}, "named by text"),
+    ({"deployment": None}, "is text"),
+    ({"deployment": ""}, "is text"),
 ]
 
 

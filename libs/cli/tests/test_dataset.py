@@ -225,7 +225,7 @@ async def test_of_topics_made_again_nothing_that_was_kept_is_given_and_no_old_ma
     again, rows = await bench.build(tmp_path)
     assert (again["rows"], again["records_read"]) == (40, first["records_read"] - 4 + 40)
     assert all(unit.startswith("new") for unit in rows["unit"])
-    with pytest.raises(Misconfigured, match=r"^inference\.requests\.v1: deleted and made again since the manifest"):
+    with pytest.raises(Misconfigured, match=r"^inference\.requests\.v1: deleted and created again since the manifest"):
         await bench.build(tmp_path / "other", offsets=first["offsets"], topic_ids=first["topic_ids"])
     same, _ = await bench.build(tmp_path / "other", offsets=again["offsets"], topic_ids=again["topic_ids"])
     assert same["digest"] == again["digest"]

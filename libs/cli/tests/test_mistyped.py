@@ -44,14 +44,14 @@ def test_an_option_that_is_not_there_is_one_sentence_of_the_command_that_was_mea
     [
         (
             "model show",
-            "missing argument 'deployment'; it goes `headrace model show [OPTIONS] {deployment} {version}`,"
-            " and `headrace model show -h` tells more",
+            "missing argument 'deployment'; usage: `headrace model show [OPTIONS] {deployment} {version}`,"
+            " and `headrace model show -h` shows its help",
         ),
-        ("model show d 1 2 3", "got unexpected extra argument(s) (2 3); it goes `headrace model show "),
-        ("rollot", "no such command 'rollot'. Did you mean 'rollout'? `headrace -h` shows what there is"),
-        ("topic nope", "no such command 'nope'; `headrace topic -h` shows what there is"),
-        ("up --prot 3", "no such option: --prot (Possible options: --port); it goes `headrace up [OPTIONS]`"),
-        ("up --port", "option '--port' requires an argument; `headrace up -h` tells more"),
+        ("model show d 1 2 3", "got unexpected extra argument(s) (2 3); usage: `headrace model show "),
+        ("rollot", "no such command 'rollot'. Did you mean 'rollout'? `headrace -h` lists the commands"),
+        ("topic nope", "no such command 'nope'; `headrace topic -h` lists the commands"),
+        ("up --prot 3", "no such option: --prot (Possible options: --port); usage: `headrace up [OPTIONS]`"),
+        ("up --port", "option '--port' requires an argument; `headrace up -h` shows its help"),
         (
             "up --port x",
             "invalid value for '--port': Input should be a valid integer, unable to parse string as an integer, got 'x'; ",
@@ -104,7 +104,7 @@ def test_help_is_no_mistake_and_a_group_without_a_verb_shows_its_own(capsys: pyt
     assert run(["model", "show", "-h"]) == 0
     assert run(["model"]) == 2
     said = capsys.readouterr()
-    assert "Show one version whole" in said.out
+    assert "Show one version in full" in said.out
     assert said.err == ""
 
 
@@ -117,7 +117,7 @@ def test_help_is_no_mistake_and_a_group_without_a_verb_shows_its_own(capsys: pyt
 @pytest.mark.parametrize("reason", ["", "  "])
 def test_a_reason_that_says_nothing_is_refused(capsys: pytest.CaptureFixture[str], line: str, reason: str) -> None:
     said = told(capsys, *line.split(), "--reason", reason)
-    assert said.startswith("invalid value for '--reason': a reason must say something")
+    assert said.startswith("invalid value for '--reason': a reason must not be empty")
 
 
 def test_a_reason_that_is_given_where_nobody_gave_one_is_taken() -> None:

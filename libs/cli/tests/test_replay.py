@@ -70,8 +70,8 @@ def test_bad_rows_are_told_with_their_line_and_the_others_are_played(tmp_path: P
     )
     assert [line.split(": ", 1)[1] for line in counted.reasons] == [
         "x must be a number, got 'dear'",
-        "unit is missing: a request is about a unit",
-        "at is missing: a request has an instant",
+        "unit is missing: a request needs a unit",
+        "at is missing: a request needs an instant",
         "the label of 'late' must be 0 or 1, got 2.0",
         "its label is known 740 s before it is asked: is known right?",
     ]
@@ -87,10 +87,10 @@ def test_bad_rows_are_told_with_their_line_and_the_others_are_played(tmp_path: P
             "unit,at,y",
             Mapping("unit", "at"),
             {},
-            "has no column for the input x of d; its other columns are y: rename what is meant, or declare the input nullable",
+            "has no column for the input x of d; its other columns are y: rename the right column, or declare the input nullable",
         ),
         ("unit,when,x", Mapping("unit", "at"), {}, "has no column at"),
-        ("unit,at,x,late", Mapping("unit", "at", "late"), {}, "--label needs --known: the column that says when"),
+        ("unit,at,x,late", Mapping("unit", "at", "late"), {}, "--label needs --known: the column of the instant"),
         ("unit,at,x", Mapping("unit", "at", None, "+1h"), {}, "give --label COLUMN too"),
         (
             "unit,at,x,late",
@@ -113,14 +113,14 @@ def test_absent_and_surplus_columns_are_told(tmp_path: Path) -> None:
     found = history(tmp_path, "unit,at,x,why,late,known\n")
     assert list(found.notes()) == [
         "inputs without a column, sent as missing: city",
-        "columns that are no input, not used: why",
+        "columns that are not inputs, not used: why",
     ]
 
 
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
-        (Wanted(None, "d", "d"), "give a FILE to play, or --to NAME"),
+        (Wanted(None, "d", "d"), "give a FILE to replay, or --to NAME"),
         (Wanted(None, "d", "e", unit="u"), "--unit names columns of a file"),
         (Wanted(Path("f.csv"), "d", "d"), "--unit and --at COLUMN must be given"),
     ],

@@ -101,7 +101,7 @@ async def test_a_version_that_was_not_loaded_stands_with_its_reason_and_one_that
     assert list(lines(await told.report())) == [
         "version 1 could not be loaded on inference-1: golden row 3 differs",
         "version 3 could not be loaded so far on inference-1: not done within 60 s",
-        "version 4 was stopped on its way to traffic: harm was seen",
+        "version 4 was stopped before it took traffic: harm was seen",
         "version 5 was rolled back: worse than before",
     ]
 

@@ -98,7 +98,7 @@ async def test_where_nobody_works_at_it_the_wait_ends_with_the_way_on(
     await bench.alive("inference")
     await bench.tell("training.requests", "q1", ASKED)
     with pytest.raises(
-        NothingMoves, match="the trainer to answer a retrain request; the same command goes on from here"
+        NothingMoves, match="the trainer to answer a retrain request; the same command continues from here"
     ):
         await bench.run()
     assert await bench.ids() == []

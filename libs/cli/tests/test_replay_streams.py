@@ -119,7 +119,7 @@ def test_a_row_of_a_csv_is_an_object_of_numbers_flags_and_texts(tmp_path: Path) 
         {"at": 200, "city": "Rome", "n": 1.5, "code": "007", "ok": True, "none": None},
     ]
     assert (counted.rows, counted.bad) == (2, 0)
-    assert said == ["feed: one.csv: numbers are at, n, none, the others are texts or flags"]
+    assert said == ["feed: one.csv: numbers are at, n, none, the others are texts or booleans"]
 
 
 def test_parquet_keeps_its_types_and_the_stream_its_format(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_parquet_keeps_its_types_and_the_stream_its_format(tmp_path: Path) -> No
     assert (event.time_s, event.key, said) == (1364774400.0, None, [])
     found = msgspec.msgpack.decode(event.value)
     assert (found["u"], found["n"], found["tags"]) == ("7", 1.0, ["a"])
-    assert counted.reasons == [f"{tmp_path}/noise.parquet, row 2: at is missing: a message came at an instant"]
+    assert counted.reasons == [f"{tmp_path}/noise.parquet, row 2: at is missing: a message needs an instant"]
 
 
 def test_events_of_a_source_are_held_to_its_contract_and_come_when_they_may_be_used(tmp_path: Path) -> None:
@@ -160,12 +160,12 @@ def test_events_of_a_source_are_held_to_its_contract_and_come_when_they_may_be_u
     [
         ("feed", "--events takes STREAM=FILE:AT[:KEY]"),
         ("feed=no.csv:at", "there is no file no.csv"),
-        ("feed={file}", "must say which column is the instant at which a message came: feed={file}:COLUMN"),
+        ("feed={file}", "must name the column of the instant at which a message came: feed={file}:COLUMN"),
         ("feed={file}:when", "has no column when"),
         ("fed={file}:at", "p has no such raw stream or source (it has: feed, noise, unread, rides, clicks)"),
-        ("unread={file}:at", "no pipeline reads it, so nothing would come of it"),
-        ("clicks={file}", "pipelines make it out of feed (by click): give the file of that"),
-        ("rides={file}:at", "a source's own fields say when its events may be used, and key them: leave :at away"),
+        ("unread={file}:at", "no pipeline reads it, so it would have no effect"),
+        ("clicks={file}", "pipelines write it from feed (by click): give the file of that stream"),
+        ("rides={file}:at", "a source's own fields hold the key and the instants of its events: omit :at"),
         ("rides={file}", "has no column ended"),
     ],
 )
@@ -267,5 +267,5 @@ async def test_a_copy_is_told_and_other_columns_are_refused(bench: Bench) -> Non
     await producer.send([Out(copied.topic, copied.key, copied.value, copied.headers, copied.partition)])
     await fed.find(lambda done, total: None)
     assert fed.sources[0].report()["duplicated"] == 1
-    with pytest.raises(Misconfigured, match=r"feed\.csv was played to feed with other columns"):
+    with pytest.raises(Misconfigured, match=r"feed\.csv was replayed to feed with other columns"):
         await bench.fed("at:city")

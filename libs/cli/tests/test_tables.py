@@ -96,9 +96,9 @@ def test_instants_keep_their_zone_and_none_is_utc() -> None:
     ("content", "name", "told"),
     [
         ("", "rows.csv", "is empty: its first line must name the columns"),
-        ("a,a\n1,2\n", "rows.csv", "has two columns of one name: a"),
+        ("a,a\n1,2\n", "rows.csv", "has two columns with the same name: a"),
         ("PAR1 no", "rows.parquet", "cannot be read as Parquet"),
-        ("a,b\n", "rows.xlsx", "is neither CSV nor Parquet by its name: call it .csv, .csv.gz, .tsv or .parquet"),
+        ("a,b\n", "rows.xlsx", "is neither CSV nor Parquet by its name: name it .csv, .csv.gz, .tsv or .parquet"),
         ("a,b\n", "rows.csv.gz", "cannot be read: Not a gzipped file"),
     ],
 )

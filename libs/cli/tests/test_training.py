@@ -83,7 +83,7 @@ def test_a_run_that_has_ended_is_not_told_to_stop_and_its_outcome_is_said(
 
 def test_a_run_that_is_not_here_is_refused_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
-    with pytest.raises(Misconfigured, match="no run 'nope' lies on this machine"):
+    with pytest.raises(Misconfigured, match="there is no run 'nope' on this machine"):
         stop("nope")
 
 
@@ -107,7 +107,7 @@ async def session(memory_log: MemoryLog, clock: ManualClock) -> Session:
 
 async def test_what_the_trainer_would_refuse_or_not_heed_is_refused_at_once_with_the_way_out(session: Session) -> None:
     with pytest.raises(
-        Misconfigured, match=r"still declares no training: give it training=Training\(build\) and apply again"
+        Misconfigured, match=r"still declares no training: add training=Training\(build\) and apply it again"
     ):
         refuse(session, "still", ())
     with pytest.raises(Misconfigured, match="no applied project declares 'nope'"):
