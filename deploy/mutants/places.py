@@ -13,7 +13,7 @@ COMMON = ("stats/*.py", "hosting/commit.py", "features/origins.py")
 
 @dataclass(frozen=True)
 class Package:
-    """`name`: as `ONLY=` says it. `source`: the folder on the import path. `patterns`: what is mutated below the package."""
+    """`name`: for `ONLY=`. `source`: the folder on the import path. `patterns`: what is mutated below the package."""
 
     name: str
     imported: str

@@ -206,16 +206,16 @@ def test_a_taken_port_is_one_sentence_with_the_setting(house: House) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         for words, environ, sentence in (
-            (("--port", str(port)), {}, f"port {port} is taken by"),
+            (("--port", str(port)), {}, f"port {port} is in use by"),
             (
                 ("--port", str(free_port())),
                 {"HEADRACE_GATEWAY_PORT": str(port)},
-                f"port {port}, for the gateway, is taken by",
+                f"port {port}, for the gateway, is in use by",
             ),
             (
                 ("--port", str(free_port())),
                 {"HEADRACE_HTTP_PORT_BASE": str(port)},
-                f"port {port}, for the health of pipeline, is taken",
+                f"port {port}, for the health of pipeline, is in use",
             ),
         ):
             house.environ |= {"HEADRACE_GATEWAY_PORT": str(free_port()), "HEADRACE_HTTP_PORT_BASE": "0"} | environ

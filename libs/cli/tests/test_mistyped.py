@@ -44,8 +44,8 @@ def test_an_option_that_is_not_there_is_one_sentence_of_the_command_that_was_mea
     [
         (
             "model show",
-            "missing argument 'deployment'; usage: `headrace model show [OPTIONS] {deployment} {version}`,"
-            " and `headrace model show -h` shows its help",
+            "missing argument 'deployment'; usage: `headrace model show [OPTIONS] {deployment} {version}`;"
+            " `headrace model show -h` shows its help",
         ),
         ("model show d 1 2 3", "got unexpected extra argument(s) (2 3); usage: `headrace model show "),
         ("rollot", "no such command 'rollot'. Did you mean 'rollout'? `headrace -h` lists the commands"),
