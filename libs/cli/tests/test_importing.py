@@ -85,7 +85,7 @@ def test_a_directory_without_description_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "model", [LogisticRegression(), HistGradientBoostingClassifier(max_iter=3), LinearRegression()]
 )
-def test_a_pickle_becomes_a_skops_file_that_says_the_same(tmp_path: Path, dump: Any, model: Any) -> None:
+def test_a_pickle_becomes_a_skops_file_with_the_same_answers(tmp_path: Path, dump: Any, model: Any) -> None:
     file = tmp_path / "model.pkl"
     with file.open("wb") as opened:
         dump(model.fit(ROWS, LABELS), opened)

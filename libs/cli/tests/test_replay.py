@@ -62,7 +62,7 @@ def test_a_label_may_be_known_some_time_after_its_request(tmp_path: Path) -> Non
     assert counted.beyond == 1  # the horizon is an hour
 
 
-def test_bad_rows_are_told_with_their_line_and_the_others_are_played(tmp_path: Path) -> None:
+def test_bad_rows_are_reported_with_their_line_and_the_others_are_sent(tmp_path: Path) -> None:
     rows = ["a,100,dear,,1,160", ",100,1,,1,160", "a,,1,,1,160", "a,100,1,,2,160", "a,900,1,,1,160", "a,100,1,,1,9e9"]
     spool = Spool()
     counted = history(tmp_path, "unit,at,x,city,late,known\n" + "\n".join([*rows, "a,100,99,,1,160"])).fill(
@@ -81,7 +81,7 @@ def test_bad_rows_are_told_with_their_line_and_the_others_are_played(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("header", "mapping", "changes", "told"),
+    ("header", "mapping", "changes", "expected"),
     [
         (
             "unit,at,y",
@@ -102,14 +102,14 @@ def test_bad_rows_are_told_with_their_line_and_the_others_are_played(tmp_path: P
     ],
 )
 def test_columns_that_do_not_fit_are_refused_before_a_row_is_read(
-    tmp_path: Path, header: str, mapping: Mapping, changes: dict, told: str
+    tmp_path: Path, header: str, mapping: Mapping, changes: dict, expected: str
 ) -> None:
     with pytest.raises(Misconfigured) as caught:
         history(tmp_path, f"{header}\n", mapping, declared(**changes))
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
 
 
-def test_absent_and_surplus_columns_are_told(tmp_path: Path) -> None:
+def test_absent_and_surplus_columns_are_reported(tmp_path: Path) -> None:
     found = history(tmp_path, "unit,at,x,why,late,known\n")
     assert list(found.notes()) == [
         "inputs without a column, sent as missing: city",
@@ -118,15 +118,15 @@ def test_absent_and_surplus_columns_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "expected"),
     [
         (Wanted(None, "d", "d"), "give a FILE to replay, or --to NAME"),
         (Wanted(None, "d", "e", unit="u"), "--unit names columns of a file"),
         (Wanted(Path("f.csv"), "d", "d"), "--unit and --at COLUMN must be given"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(wanted: Wanted, told: str) -> None:
-    with pytest.raises(Misconfigured, match=told):
+def test_options_that_cannot_be_combined_are_refused(wanted: Wanted, expected: str) -> None:
+    with pytest.raises(Misconfigured, match=expected):
         wanted.refuse()
 
 
@@ -160,5 +160,5 @@ def test_a_difference_is_judged_by_days() -> None:
     assert interval(np.ones(5), np.zeros(5)) is None
 
 
-def test_stretches_without_a_figure_are_gaps() -> None:
+def test_intervals_without_a_figure_are_gaps() -> None:
     assert binned(np.array([1.0, np.nan, 3.0]), np.array([0, 1, 0]), 3) == [2.0, None, None]

@@ -192,7 +192,9 @@ def alias(
     version: Version,
     expected: Annotated[
         int | None,
-        typer.Option(min=0, max=INT32, help="The version that it must have now, 0 for none; not checked by default."),
+        typer.Option(
+            min=0, max=INT32, help="The version that it must have now, 0 for none; the current one by default."
+        ),
     ] = None,
     reason: Reason = "set by hand",
     as_json: AsJson = False,

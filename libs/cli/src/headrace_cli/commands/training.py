@@ -21,13 +21,13 @@ from headrace_cli.terminal.numbers import MOST_SHOWN
 from headrace_cli.terminal.reasons import Reason
 from headrace_cli.terminal.render import show, show_result
 
-app = typer.Typer(help="Training.", no_args_is_help=True)
+app = typer.Typer(help="Training runs: request, list and stop them.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.callback()
 def _group() -> None:
-    """Training."""
+    """Training runs."""
 
 
 @app.command("request")

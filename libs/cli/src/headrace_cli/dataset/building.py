@@ -60,10 +60,10 @@ async def _built(
     if any(gathering.starts[tp] > end for tp, end in ends.items()):
         raise Misconfigured(f"{folder} holds newer rows than the manifest: choose another --out")
 
-    def told(done: int, total: int) -> None:
+    def progressed(done: int, total: int) -> None:
         progress(done / max(total, 1))
 
-    read = await gathering.read(ends, told)
+    read = await gathering.read(ends, progressed)
     offsets = {f"{session.topics.base(tp.topic)}/{tp.partition}": end for tp, end in sorted(ends.items())}
     rows = gathering.gathered.rows(offsets)
     return _write(gathering.gathered, rows, folder, wanted, read, ids)

@@ -185,7 +185,7 @@ def broker_line(state: Mapping[str, Any]) -> str:
             f"broker: {'runs' if broker.get('pid') else 'does not run'}{count}; last: {broker.get('reason') or '-'} {broker.get('at', '')}".rstrip()
         )
     if disk.get("is_almost_full"):
-        parts.append(disk["told"])
+        parts.append(disk["text"])
     return "; ".join(parts)
 
 

@@ -260,7 +260,7 @@ class Supervisor:
             "services": {name: child.report() for name, child in self.children.items()},
             "broker": broker,
             "broker_pid": broker["pid"] if broker else None,
-            "disk": {"told": self.disk.text, "is_almost_full": self.disk.is_almost_full},
+            "disk": {"text": self.disk.text, "is_almost_full": self.disk.is_almost_full},
         }
         self._file.write(state)
 
