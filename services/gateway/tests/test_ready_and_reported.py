@@ -63,7 +63,7 @@ def error(reply: Reply | None) -> tuple[int, str, dict[str, str]]:
 
 
 def instance(name: str, *loaded: str, **changes: Any) -> HealthReported:
-    return HealthReported("inference", name, True, loaded=loaded, **changes)
+    return HealthReported("inference", name, True, warmed=loaded, **changes)
 
 
 def route(champion: int | None, shares: dict[int, float] | None = None) -> Route:

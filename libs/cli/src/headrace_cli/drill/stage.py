@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,6 +160,3 @@ def _line(outcome: Outcome) -> str:
     back = "not recovered" if outcome.recovered_s is None else f"recovered in {outcome.recovered_s:.1f} s"
     mark = "[green]well[/]" if outcome.is_well else f"[red]{'; '.join(outcome.faults)}[/]"
     return f"[bold]{outcome.act}[/] {outcome.about}: {answers}; {back}; {mark}"
-
-
-Work = Callable[[Session], Awaitable[list[Outcome]]]

@@ -46,7 +46,6 @@ class ArtifactManifest(msgspec.Struct, frozen=True):
     """Written last, in the same transaction as the chunks: a set of chunks without it is not complete."""
 
     place: ArtifactPlace
-    chunk_digests: tuple[str, ...]
 
 
 class Lineage(msgspec.Struct, frozen=True):
