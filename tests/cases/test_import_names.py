@@ -52,7 +52,7 @@ def test_columns_in_another_order_are_found_by_name(maker: Any) -> None:
     assert said == pytest.approx(own(WANTED), abs=1e-6)
     assert said[0] > 0.8 > 0.2 > said[1]
     assert served.maker_says(ASKED)[:, 1] == pytest.approx(own(WANTED), abs=1e-6)
-    assert served.agreed.notes == ("its columns are in another order than those of d: each is found by its name",)
+    assert served.agreed.notes == ("its columns are in another order than those of d: they are matched by name",)
 
 
 @pytest.mark.parametrize("maker", MAKERS)

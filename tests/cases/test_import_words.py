@@ -245,7 +245,7 @@ def test_a_large_sample_is_read_as_far_as_it_helps(tmp_path: Path) -> None:
 def test_a_sample_gives_words_to_a_frame_and_not_to_codes(tmp_path: Path) -> None:
     deployment = compiled(INPUTS)[1]
     requests = read_requests(sample_file(tmp_path, "csv", ASKED), deployment)
-    with pytest.raises(Misconfigured, match="0 for the first word, which no sample tells"):
+    with pytest.raises(Misconfigured, match="0 for the first word, which no sample shows"):
         registered(matrix_model(), "skops", INPUTS, requests=requests)
     unread = make_pipeline(make_column_transformer((StandardScaler(), ["age"])), LogisticRegression()).fit(FRAME, LIVED)
     served = registered(skops.io.dumps(unread), "skops", INPUTS, requests=requests)
