@@ -18,7 +18,7 @@ _SLOW = re.compile(r"async def test_|@given|pytest\.mark\.(?:kafka|slow|faults)"
 
 @dataclass(frozen=True)
 class Package:
-    """`name`: as `ONLY=` says it. `source`: the folder on the import path. `patterns`: what is mutated below the package.
+    """`name`: for `ONLY=`. `source`: the folder on the import path. `patterns`: what is mutated below the package.
 
     `part`: only these modules are mutated, and judged by quick tests; empty for all.
     """

@@ -94,9 +94,9 @@ def test_where_up_runs_and_its_broker_is_not_known_commands_refuse_instead_of_as
 
 
 def test_while_up_starts_commands_report_its_phase_and_then_find_its_broker(locked_folder: Path) -> None:
-    supervisor = Supervisor(locked_folder, 1, False, Settings(), phase="making topics")
+    supervisor = Supervisor(locked_folder, 1, False, Settings(), phase="creating topics")
     supervisor._write_state("")
-    with pytest.raises(Retryable, match="it is making topics; try again in a moment"):
+    with pytest.raises(Retryable, match="it is creating topics; try again in a moment"):
         settings_here()
     supervisor._write_state("b:8")
     assert settings_here().bootstrap_servers == "b:8"
@@ -128,9 +128,7 @@ def test_a_supervisor_that_is_stopped_is_reported_with_the_way_on(tmp_path: Path
         os.kill(process.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
         message = Local(tmp_path).why_unattended()
-        assert message.startswith(
-            f"the supervisor (process {process.pid}) is stopped: nothing that ends is started again"
-        )
+        assert message.startswith(f"the supervisor (process {process.pid}) is stopped: it restarts nothing that ends")
         assert f"kill -CONT {process.pid}" in message
     finally:
         process.kill()
