@@ -12,15 +12,13 @@ BUILD = Path("build/mutants")
 COMMON = ("stats/*.py", "hosting/commit.py", "features/origins.py")
 # Of each package so many modules are mutated in a quick run.
 QUICK_MODULES = 5
-# What a test module holds that takes its time: a coroutine runs a service on a log, and a property draws many examples.
-_SLOW = re.compile(r"async def test_|@given|pytest\.mark\.(?:kafka|slow|faults)")
 
 
 @dataclass(frozen=True)
 class Package:
     """`name`: as `ONLY=` says it. `source`: the folder on the import path. `patterns`: what is mutated below the package.
 
-    `part`: only these modules are mutated, and judged by quick tests; empty for all.
+    `part`: only these modules are mutated, and judged by the tests that run no service; empty for all.
     """
 
     name: str
@@ -60,8 +58,7 @@ class Package:
         libs = [p for root in Path("libs").glob("*/tests") for p in root.rglob("test_*.py")]
         own = [p for root in self.own_tests for p in root.rglob("test_*.py")]
         others = [p for p in shared + libs if wanted.search(p.read_text())]
-        found = sorted({*own, *others} - {Path("tests/contract/test_doctests.py")})
-        return [p for p in found if not _SLOW.search(p.read_text())] if self.part else found
+        return sorted({*own, *others} - {Path("tests/contract/test_doctests.py")})
 
     def digest(self) -> str:
         """Changes when anything does that may change a verdict on a mutant that lives: the package's code, or its tests."""
