@@ -45,7 +45,7 @@ class VerdictGiven(msgspec.Struct, frozen=True):
 
     `guardrails`, `labels`: the verdict by each kind of evidence: guardrails FAIL or labels FAIL mean harm; labels PASS
     means non-inferiority is shown. `number`: the canary step that it is about. `clock_s`: the deployment's clock (the
-    highest closed watermark of its decisions). `step_decisions`: of units assigned to the version in this step.
+    event time that the bulk of its decisions has reached). `step_decisions`: of units assigned to the version in this step.
     `waiting_for`: see `WaitingFor`; `traffic`: nobody has asked since the step began. `has_clock`: False while the deployment's
     clock does not run yet; then `clock_s` means nothing.
     """

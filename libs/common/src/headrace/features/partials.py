@@ -44,13 +44,18 @@ def _itself(values: Floats) -> Floats:
     return values
 
 
+def _unsigned_zero(value: Any) -> Any:
+    """The value itself, but 0.0 for -0.0: of two zeros Python's `min` keeps the first and numpy's either, so their bits would differ."""
+    return value + 0.0
+
+
 # In the order in which they are stored.
 PARTIALS: Mapping[str, Partial] = {
     "n": Partial(0.0, lambda there, value: there + 1.0, np.add, np.ones_like),
     "sum": Partial(0.0, operator.add, np.add, _itself),
     "sum_squares": Partial(0.0, lambda there, value: there + value * value, np.add, np.square),
-    "min": Partial(math.inf, min, np.minimum, _itself),
-    "max": Partial(-math.inf, max, np.maximum, _itself),
+    "min": Partial(math.inf, lambda there, value: min(there, value + 0.0), np.minimum, _unsigned_zero),
+    "max": Partial(-math.inf, lambda there, value: max(there, value + 0.0), np.maximum, _unsigned_zero),
 }
 # The newest event's value and instant are replaced together, which no ufunc of one column does: every fold and reader knows them.
 NEWEST = ("last", "last_at")
