@@ -160,9 +160,10 @@ def test_what_comes_after_all_its_panes_were_dropped_is_late() -> None:
     assert without.facts[-1].late == 0
 
 
+@pytest.mark.parametrize("hours", [lambda n: (n % 7) / 2, lambda n: n, lambda n: (n * 37) % 50])
 @pytest.mark.parametrize("count", [FEWEST - 1, FEWEST, 3 * FEWEST])
-def test_many_at_once_are_folded_as_one_after_the_other(count: int) -> None:
-    events = [landed(n, (n % 7) * HOUR / 2, "ABC"[n % 3], delay=None if n % 5 == 0 else float(n)) for n in range(count)]
+def test_many_at_once_are_folded_as_one_after_the_other(count: int, hours: Any) -> None:
+    events = [landed(n, hours(n) * HOUR, "ABC"[n % 3], delay=None if n % 5 == 0 else float(n)) for n in range(count)]
     whole, single = shard(BY_CARRIER)[0], shard(BY_CARRIER)[0]
     (at_once,) = whole.on_batch(events).facts
     written = [state for one in events for state in single.on_batch([one]).facts]
