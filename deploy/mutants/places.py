@@ -16,7 +16,7 @@ QUICK_MODULES = 3
 
 @dataclass(frozen=True)
 class Package:
-    """`name`: as `ONLY=` says it. `source`: the folder on the import path. `patterns`: what is mutated below the package.
+    """`name`: for `ONLY=`. `source`: the folder on the import path. `patterns`: what is mutated below the package.
 
     `part`: only these modules are mutated, and judged by the tests that run no service; empty for all.
     """

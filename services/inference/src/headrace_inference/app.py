@@ -21,6 +21,7 @@ from headrace_inference.adapters.crash_log import CrashLog
 from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.disk_tiles import DiskTiles
 from headrace_inference.adapters.fact_publisher import FactPublisher
+from headrace_inference.adapters.housekeeping import Housekeeping
 from headrace_inference.adapters.load_checks import LoadChecks
 from headrace_inference.adapters.load_shedding import LoadShedding
 from headrace_inference.adapters.model_cache import ModelCache
@@ -28,7 +29,6 @@ from headrace_inference.adapters.model_loader import MEMORY_BYTES, LoadCheck, Mo
 from headrace_inference.adapters.progress import Progress
 from headrace_inference.adapters.registry_view import RegistryView
 from headrace_inference.adapters.serving_views import ServingViews
-from headrace_inference.adapters.supervisor import Supervisor
 from headrace_inference.core.batch import Name
 from headrace_inference.core.loading import degraded
 from headrace_inference.core.proof import asked_of
@@ -96,8 +96,8 @@ async def wire(
         health.degraded = degraded(views.registry.routes, partial(_why_not, views, loader))
 
     report()
-    supervisor = Supervisor(facts, views.models, views.load, report)
-    return [features, views.registry.view, loader, progress, supervisor, parts.host(views)]
+    housekeeping = Housekeeping(facts, views.models, views.load, report)
+    return [features, views.registry.view, loader, progress, housekeeping, parts.host(views)]
 
 
 @dataclass(frozen=True)
