@@ -87,7 +87,7 @@ def test_where_up_runs_and_its_broker_is_not_known_commands_refuse_instead_of_as
 ) -> None:
     if lies is not None:
         (locked_folder / "supervisor.json").write_text(lies)
-    with pytest.raises(Retryable, match=rf"runs here \(process {os.getpid()}\).*supervisor.json is gone or broken"):
+    with pytest.raises(Retryable, match=rf"runs here \(process {os.getpid()}\).*supervisor.json is missing or damaged"):
         settings_here()
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "b:7")
     assert settings_here().bootstrap_servers == "b:7"
