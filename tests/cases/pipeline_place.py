@@ -154,7 +154,7 @@ class Place:
         ]
         return [msgspec.msgpack.decode(r.value)["name"] for r in records]
 
-    async def buried(self) -> list[str]:
+    async def dead_letters(self) -> list[str]:
         found = await self.records(self.topics.dlq("pipeline"))
         return [dict(r.headers)["__connect.errors.exception.message"].decode() for r in found]
 

@@ -117,4 +117,4 @@ async def test_a_project_whose_module_has_the_name_of_another_ones_does_not_run_
     assert beat is not None
     hosted = "twins-seen" if f"{message}{place.folder} " in beat.reason else "seen"
     await place.until(lambda: has(place.names(hosted), "t of twin" if hosted == "twins-seen" else "b"))
-    assert await place.buried() == []
+    assert await place.dead_letters() == []

@@ -34,7 +34,7 @@ async def test_a_hung_a_broken_and_a_poisoned_pipeline_harm_neither_the_service_
     await place.send("good", *[{"name": f"g{n}"} for n in range(20_000)])
     await place.until(lambda: has(place.names("seen"), "g19999"))
     await place.until(lambda: has(place.names("noted"), "n1"))
-    assert [reason for reason in await place.buried() if "hung" in reason] == [
+    assert [reason for reason in await place.dead_letters() if "hung" in reason] == [
         "pipeline naughty failed: hung: it made no step for 2 s"
     ]
 
@@ -53,7 +53,7 @@ async def test_a_hung_a_broken_and_a_poisoned_pipeline_harm_neither_the_service_
     assert stops.at(bad, 0) == 3 + 100
     await place.send("bad", {"do": "ok", "name": "m1"}, partition=1)
     await place.until(lambda: has(place.names("noted"), "m1"))
-    assert len(await place.buried()) == 101
+    assert len(await place.dead_letters()) == 101
     assert "n2" not in await place.names("noted")
 
     # The partition stays stopped over a restart, and nothing past the stop is committed.
@@ -69,7 +69,7 @@ async def test_a_hung_a_broken_and_a_poisoned_pipeline_harm_neither_the_service_
         return beat is not None and "too many of its messages" in beat.reason
 
     await place.until(names_the_stop)
-    assert len(await place.buried()) == 101
+    assert len(await place.dead_letters()) == 101
 
     # An operator skips the poison records, and the partition goes on behind them.
     resumed = PartitionResumed("pipeline", bad, 0, 153, "skip", "ann")
@@ -80,7 +80,7 @@ async def test_a_hung_a_broken_and_a_poisoned_pipeline_harm_neither_the_service_
     assert await asyncio.to_thread(place.service.wait, 60) == 75  # the supervisor starts it again
     place.start()
     await place.until(lambda: has(place.names("noted"), "n2"))
-    assert len(await place.buried()) == 101
+    assert len(await place.dead_letters()) == 101
     assert sorted(await place.names("noted")) == ["m0", "m1", "m2", "n0", "n1", "n2"]
     following.cancel()
     await stops.close()
@@ -100,7 +100,7 @@ async def test_a_message_that_ends_the_process_or_holds_the_interpreter_is_parke
     await place.until(lambda: has(place.names("seen"), "b"))
     assert place.service is not None
     assert place.service.poll() is None
-    assert set(await place.buried()) == {"pipeline naughty ended its process on it, 2 times"}
+    assert set(await place.dead_letters()) == {"pipeline naughty ended its process on it, 2 times"}
     assert set(await place.names("noted")) == {"n0", "n1"}
     assert set(await place.names("seen")) == {"a", "b"}
 
@@ -138,7 +138,7 @@ async def test_a_pipeline_with_a_process_pool_comes_back_at_the_same_port_howeve
         else:
             assert await asyncio.to_thread(place.end) == 0
         assert not psutil.wait_procs(forked, 10)[1]
-    assert set(await place.buried()) == {"pipeline pooled ended its process on it, 2 times"}
+    assert set(await place.dead_letters()) == {"pipeline pooled ended its process on it, 2 times"}
 
 
 async def test_what_is_in_hand_when_the_service_is_asked_to_end_is_not_acknowledged_and_is_done_after_the_restart(

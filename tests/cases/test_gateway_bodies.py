@@ -108,7 +108,7 @@ def test_null_parameters_of_tensors_outputs_and_v1_are_absent() -> None:
 # Case 15: one unit, one instant
 
 
-def test_a_unit_is_the_same_by_every_door_and_type() -> None:
+def test_a_unit_is_the_same_by_every_way_in_and_type() -> None:
     given = [
         v2(tensor("a", [1]), tensor("user", [5.0])),
         v2(tensor("a", [1]), tensor("user", [5], "INT64")),
@@ -133,7 +133,7 @@ def binary_unit(datatype: str, raw: bytes) -> Asked | Unclear:
 
 
 @pytest.mark.parametrize("unit", [True, [], {}, "x" * 600])
-def test_what_is_no_unit_is_400_by_every_door(unit: Any) -> None:
+def test_what_is_no_unit_is_400_by_every_way_in(unit: Any) -> None:
     assert "unit" in reason(v2(tensor("a", [1]), parameters={"unit": unit}))
     assert "user" in reason(read_v1(json.dumps({"instances": [{"a": 1, "user": unit}]}).encode(), call()))
     assert "unit" in reason(read_named(json.dumps({"inputs": {"a": 1}, "unit": unit}).encode(), call()))

@@ -173,7 +173,7 @@ async def test_a_class_or_number_that_cannot_be_is_a_dead_letter(kind: str, labe
     assert [reason.endswith(why) for _, reason in monitor.dead] == [True]
 
 
-async def test_a_restart_does_not_bury_again_what_it_reads_again() -> None:
+async def test_a_restart_writes_no_second_dead_letter_of_what_it_reads_again() -> None:
     monitor = Monitor(compiled(one("d")))
     await monitor.start({TopicPartition(OUTCOMES, 0): 1})
     await monitor.read(

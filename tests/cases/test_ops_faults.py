@@ -32,7 +32,7 @@ from headrace_cli.installation.services import SERVICES
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 
-class House:
+class Installation:
     """The `headrace` command in a folder of its own."""
 
     def __init__(self, home: Path) -> None:
@@ -111,94 +111,100 @@ def until(has: Callable[[], Any], within_s: float, what: str) -> float:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    found = House(tmp_path / "home")
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    found = Installation(tmp_path / "home")
     yield found
     found.end()
 
 
-def test_every_service_that_is_stopped_is_replaced_within_30_s_and_alerts_open_and_resolve(house: House) -> None:
-    code, output, _ = house.run("up", "--port", str(free_port()))
+def test_every_service_that_is_stopped_is_replaced_within_30_s_and_alerts_open_and_resolve(
+    installation: Installation,
+) -> None:
+    code, output, _ = installation.run("up", "--port", str(free_port()))
     assert code == 0, output
     for name in ("monitor", "inference", *(n for n in SERVICES if n not in ("monitor", "inference"))):
-        before = house.service(name)
+        before = installation.service(name)
         os.kill(before["pid"], signal.SIGSTOP)
         took_s = until(
-            lambda name=name, before=before: house.service(name)["pid"] not in (None, before["pid"]),
+            lambda name=name, before=before: installation.service(name)["pid"] not in (None, before["pid"]),
             30.0,
             f"{name} is replaced",
         )
-        until(lambda name=name: house.ready(name)[0] == 200, 90.0, f"{name} is ready again")
+        until(lambda name=name: installation.ready(name)[0] == 200, 90.0, f"{name} is ready again")
         print(f"{name} was replaced after {took_s:.1f} s")
-        assert house.service(name)["reason"].startswith("replaced: stopped for 1")
-        assert house.service(name)["restarts"] == before["restarts"] + 1
-    until(lambda: ("MonitorDown", "monitor", "resolved") in house.alerts(), 60.0, "MonitorDown is resolved")
-    assert ("MonitorDown", "monitor", "firing") in house.alerts()
-    code, output, _ = house.run("status")
+        assert installation.service(name)["reason"].startswith("replaced: stopped for 1")
+        assert installation.service(name)["restarts"] == before["restarts"] + 1
+    until(lambda: ("MonitorDown", "monitor", "resolved") in installation.alerts(), 60.0, "MonitorDown is resolved")
+    assert ("MonitorDown", "monitor", "firing") in installation.alerts()
+    code, output, _ = installation.run("status")
     assert (code, "replaced: stopped for 1" in output) == (0, True)
 
 
 def test_a_frozen_broker_turns_every_service_red_within_10_s_is_continued_and_they_are_green_again(
-    house: House,
+    installation: Installation,
 ) -> None:
-    code, output, _ = house.run("up", "--port", str(free_port()))
+    code, output, _ = installation.run("up", "--port", str(free_port()))
     assert code == 0, output
-    os.kill(house.state["broker_pid"], signal.SIGSTOP)
-    took_s = until(lambda: all(house.ready(name)[0] == 503 for name in SERVICES), 10.0, "all are red")
-    assert "the broker at" in house.ready("feature")[1]
+    os.kill(installation.state["broker_pid"], signal.SIGSTOP)
+    took_s = until(lambda: all(installation.ready(name)[0] == 503 for name in SERVICES), 10.0, "all are red")
+    assert "the broker at" in installation.ready("feature")[1]
     print(f"all red after {took_s:.1f} s")
     until(
-        lambda: house.state["broker"]["reason"].startswith("continued: it was stopped"), 20.0, "the broker is continued"
+        lambda: installation.state["broker"]["reason"].startswith("continued: it was stopped"),
+        20.0,
+        "the broker is continued",
     )
-    until(lambda: house.ready("gateway")[0] == 200, 15.0, "green again")
-    before = house.state["broker_pid"]
+    until(lambda: installation.ready("gateway")[0] == 200, 15.0, "green again")
+    before = installation.state["broker_pid"]
     os.kill(before, signal.SIGKILL)
-    until(lambda: house.state["broker_pid"] not in (None, before), 60.0, "the broker is started again")
-    until(lambda: house.ready("gateway")[0] == 200, 60.0, "green again")
-    assert all(found["restarts"] == 0 for found in house.state["services"].values())
+    until(lambda: installation.state["broker_pid"] not in (None, before), 60.0, "the broker is started again")
+    until(lambda: installation.ready("gateway")[0] == 200, 60.0, "green again")
+    assert all(found["restarts"] == 0 for found in installation.state["services"].values())
 
 
-def test_up_that_cannot_start_a_service_names_it_its_reason_and_its_log_and_exits_1(house: House) -> None:
-    house.environ["HEADRACE_API_KEYS_FILE"] = "/no/such/file"
-    code, output, _ = house.run("up", "--port", str(free_port()))
+def test_up_that_cannot_start_a_service_names_it_its_reason_and_its_log_and_exits_1(installation: Installation) -> None:
+    installation.environ["HEADRACE_API_KEYS_FILE"] = "/no/such/file"
+    code, output, _ = installation.run("up", "--port", str(free_port()))
     assert code == 1
     assert "6 of 7 services are ready" in output
     assert "gateway: " in output
     assert "ended with 2: wrongly configured" in output
     assert "/no/such/file" in output
-    assert f"log {house.home}/logs/gateway.log" in output
-    code, output, _ = house.run("status")
+    assert f"log {installation.home}/logs/gateway.log" in output
+    code, output, _ = installation.run("status")
     assert "last end: ended with 2: wrongly configured" in output
 
 
-def test_down_at_any_moment_of_a_start_ends_everything_within_10_s(house: House) -> None:
-    start_s = house.run("--help")[2]
+def test_down_at_any_moment_of_a_start_ends_everything_within_10_s(installation: Installation) -> None:
+    start_s = installation.run("--help")[2]
     for delay_s in (0.5, 2.0, 4.0, 7.0):
-        up = house.start("up", "--port", str(free_port()))
+        up = installation.start("up", "--port", str(free_port()))
         with contextlib.suppress(subprocess.TimeoutExpired):
             up.wait(delay_s)
-        was_there = (house.home / "supervisor.lock").exists()
-        code, output, took_s = house.run("down")
+        was_there = (installation.home / "supervisor.lock").exists()
+        code, output, took_s = installation.run("down")
         assert (code, took_s - start_s < 12) == (0, True), (delay_s, took_s, output)
         _, wrong = up.communicate(timeout=30)
         if "nothing was running" in output:
             assert not was_there or up.returncode != 0
-        mine = [p for p in psutil.process_iter(["cmdline"]) if str(house.home) in " ".join(p.info["cmdline"] or [])]
+        mine = [
+            p for p in psutil.process_iter(["cmdline"]) if str(installation.home) in " ".join(p.info["cmdline"] or [])
+        ]
         assert mine == [], (delay_s, mine, wrong)
 
 
-def test_after_a_killed_supervisor_up_comes_up_again_with_the_same_ports(house: House) -> None:
+def test_after_a_killed_supervisor_up_comes_up_again_with_the_same_ports(installation: Installation) -> None:
     port = free_port()
-    assert house.run("up", "--port", str(port))[0] == 0
-    frozen = house.service("trainer")["pid"]
+    assert installation.run("up", "--port", str(port))[0] == 0
+    frozen = installation.service("trainer")["pid"]
     os.kill(frozen, signal.SIGSTOP)
-    os.kill(house.state["pid"], signal.SIGKILL)
-    code, output, _ = house.run("up", "--port", str(port))
+    os.kill(installation.state["pid"], signal.SIGKILL)
+    code, output, _ = installation.run("up", "--port", str(port))
     assert code == 0, output
     assert not psutil.pid_exists(frozen)
 
 
-def test_a_taken_port_is_one_sentence_with_the_setting(house: House) -> None:
+def test_a_taken_port_is_one_sentence_with_the_setting(installation: Installation) -> None:
     import socket
 
     with socket.socket() as taken:
@@ -218,8 +224,11 @@ def test_a_taken_port_is_one_sentence_with_the_setting(house: House) -> None:
                 f"port {port}, for the health of pipeline, is in use",
             ),
         ):
-            house.environ |= {"HEADRACE_GATEWAY_PORT": str(free_port()), "HEADRACE_HTTP_PORT_BASE": "0"} | environ
-            code, output, _ = house.run("up", *words)
+            installation.environ |= {
+                "HEADRACE_GATEWAY_PORT": str(free_port()),
+                "HEADRACE_HTTP_PORT_BASE": "0",
+            } | environ
+            code, output, _ = installation.run("up", *words)
             assert (code, len(output.strip().splitlines())) == (1, 1), output
             assert sentence in output
 
@@ -227,30 +236,30 @@ def test_a_taken_port_is_one_sentence_with_the_setting(house: House) -> None:
 def test_commands_without_a_broker_or_with_a_frozen_one_end_soon_with_one_sentence(
     own_broker: Any, tmp_path: Path
 ) -> None:
-    house = House(tmp_path / "home")
-    house.environ["KAFKA_BOOTSTRAP_SERVERS"] = own_broker.bootstrap_servers
+    installation = Installation(tmp_path / "home")
+    installation.environ["KAFKA_BOOTSTRAP_SERVERS"] = own_broker.bootstrap_servers
     commands = (("status",), ("alert", "list"), ("topic", "apply"), ("predict", "x"), ("dlq", "list"))
-    start_s = house.run("--help")[2]  # the time that the interpreter alone takes here
+    start_s = installation.run("--help")[2]  # the time that the interpreter alone takes here
     own_broker.freeze()
     for words in commands:
-        code, output, took_s = house.run(*words)
+        code, output, took_s = installation.run(*words)
         assert (code, len(output.strip().splitlines())) == (1, 1), output
         assert "accepts the connection but does not answer" in output
         assert took_s - start_s < 8
     own_broker.thaw()
     own_broker.kill()
     for words in commands:
-        code, output, took_s = house.run(*words)
+        code, output, took_s = installation.run(*words)
         assert (code, len(output.strip().splitlines())) == (1, 1), output
         assert "start one with `headrace up`" in output
         assert took_s - start_s < 8
 
 
 def test_ctrl_c_is_quiet_and_130(own_broker: Any, tmp_path: Path) -> None:
-    house = House(tmp_path / "home")
-    house.environ["KAFKA_BOOTSTRAP_SERVERS"] = own_broker.bootstrap_servers
-    assert house.run("topic", "apply")[0] == 0
-    tail = house.start("topic", "tail", "alerts", "--follow")
+    installation = Installation(tmp_path / "home")
+    installation.environ["KAFKA_BOOTSTRAP_SERVERS"] = own_broker.bootstrap_servers
+    assert installation.run("topic", "apply")[0] == 0
+    tail = installation.start("topic", "tail", "alerts", "--follow")
     with contextlib.suppress(subprocess.TimeoutExpired):
         tail.wait(4)
     tail.send_signal(signal.SIGINT)
@@ -273,23 +282,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_fills_up_is_reported_before_is_survived_when_full_and_goes_on_with_room(small_disk: Path) -> None:
-    house = House(small_disk / "home")
+    installation = Installation(small_disk / "home")
     try:
-        code, output, _ = house.run("up", "--port", str(free_port()))
+        code, output, _ = installation.run("up", "--port", str(free_port()))
         assert code == 0, output
         ballast = small_disk / "ballast"
         found = os.statvfs(small_disk)
         with ballast.open("wb") as opened:
             opened.write(b"\0" * (found.f_bavail * found.f_frsize - 12 * 2**20))
-        until(lambda: house.state["disk"]["is_almost_full"], 30.0, "the state says so")
-        assert "the disk is full: 9" in house.run("status")[1]
-        until(lambda: ("DiskAlmostFull", "broker", "firing") in house.alerts(), 30.0, "it alerts")
+        until(lambda: installation.state["disk"]["is_almost_full"], 30.0, "the state reports a full disk")
+        assert "the disk is full: 9" in installation.run("status")[1]
+        until(lambda: ("DiskAlmostFull", "broker", "firing") in installation.alerts(), 30.0, "it alerts")
         with contextlib.suppress(OSError), (small_disk / "more").open("wb") as opened:
             while True:
                 opened.write(b"\0" * 65536)
                 opened.flush()
-        supervisor = house.state["pid"]
-        broker = house.state["broker_pid"]
+        supervisor = installation.state["pid"]
+        broker = installation.state["broker_pid"]
         if broker is not None:
             os.kill(broker, signal.SIGKILL)  # as the process would itself with its next record
         began_s = time.monotonic()
@@ -298,30 +307,30 @@ def test_a_disk_that_fills_up_is_reported_before_is_survived_when_full_and_goes_
             time.sleep(0.5)
         (small_disk / "more").unlink()
         ballast.unlink()
-        until(lambda: house.state["broker_pid"] not in (None, broker), 90.0, "the broker is back")
+        until(lambda: installation.state["broker_pid"] not in (None, broker), 90.0, "the broker is back")
         until(
-            lambda: all(house.ready(name)[0] == 200 for name in ("inference", "gateway", "registry")),
+            lambda: all(installation.ready(name)[0] == 200 for name in ("inference", "gateway", "registry")),
             90.0,
             "they are back",
         )
-        assert house.state["pid"] == supervisor
-        until(lambda: ("DiskAlmostFull", "broker", "resolved") in house.alerts(), 60.0, "the alert is resolved")
+        assert installation.state["pid"] == supervisor
+        until(lambda: ("DiskAlmostFull", "broker", "resolved") in installation.alerts(), 60.0, "the alert is resolved")
     finally:
-        house.end()
+        installation.end()
 
 
-def test_a_broker_that_is_away_for_a_minute_costs_each_log_less_than_100_kb(house: House) -> None:
-    assert house.run("up", "--port", str(free_port()))[0] == 0
-    assert house.run("apply", "flights")[0] == 0
-    before = {name: (house.home / "logs" / f"{name}.log").stat().st_size for name in SERVICES}
-    broker = house.state["broker_pid"]
+def test_a_broker_that_is_away_for_a_minute_costs_each_log_less_than_100_kb(installation: Installation) -> None:
+    assert installation.run("up", "--port", str(free_port()))[0] == 0
+    assert installation.run("apply", "flights")[0] == 0
+    before = {name: (installation.home / "logs" / f"{name}.log").stat().st_size for name in SERVICES}
+    broker = installation.state["broker_pid"]
     began_s = time.monotonic()
     while time.monotonic() - began_s < 60:
         with contextlib.suppress(OSError):
-            if house.state["broker_pid"] is not None:
-                os.kill(house.state["broker_pid"], signal.SIGKILL)
+            if installation.state["broker_pid"] is not None:
+                os.kill(installation.state["broker_pid"], signal.SIGKILL)
         time.sleep(0.3)
-    grown = {name: (house.home / "logs" / f"{name}.log").stat().st_size - before[name] for name in SERVICES}
+    grown = {name: (installation.home / "logs" / f"{name}.log").stat().st_size - before[name] for name in SERVICES}
     print(grown)
     assert broker is not None
     assert max(grown.values()) < 100_000, grown

@@ -256,7 +256,7 @@ def test_a_version_is_waited_for_until_its_turn_has_come_on_every_instance_that_
     assert scene.passes(3 * 300.0 + 60.0)[0].what == "warming"
 
 
-def test_time_in_line_does_not_take_back_what_has_been_waited_so_that_the_wait_of_one_that_returns_there_ends() -> None:
+def test_time_in_line_does_not_reset_what_has_been_waited_so_that_the_wait_of_one_that_returns_there_ends() -> None:
     scene = Scene()
     for _ in range(8):
         scene.lines = ()

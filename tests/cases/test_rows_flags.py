@@ -93,7 +93,7 @@ def by_replay(x: bool) -> dict[str, Scalar]:
     return {found.name: _reader(found)(x) for found in DEPLOYMENT.inputs}
 
 
-DOORS = {
+WAYS_IN = {
     "client": by_client, "client, numpy": lambda x: by_client(np.bool_(x)), "HTTP": by_http, "V1": by_v1,
     "V2 BOOL": by_tensor("BOOL"), "V2 FP64": by_tensor("FP64"), "Kafka, JSON": by_kafka(msgspec.json.encode),
     "Kafka, MessagePack": by_kafka(msgspec.msgpack.encode), "replay": by_replay,
@@ -101,9 +101,9 @@ DOORS = {
 
 
 @pytest.mark.parametrize("x", [True, False])
-@pytest.mark.parametrize("door", DOORS)
-def test_a_flag_is_the_same_number_and_names_the_same_at_every_door_and_in_training(door: str, x: bool) -> None:
-    inputs = DOORS[door](x)
+@pytest.mark.parametrize("way_in", WAYS_IN)
+def test_a_flag_is_the_same_number_and_names_the_same_by_every_way_in_and_in_training(way_in: str, x: bool) -> None:
+    inputs = WAYS_IN[way_in](x)
     assert check_inputs(DEPLOYMENT, inputs) is None
     text = "true" if x else "false"
     named = {"by_text": str(int(x)), "by_whole": str(int(x)), "by_real": str(float(x)), "by_flag": str(x)}
@@ -137,7 +137,7 @@ def test_a_key_that_is_a_flag_is_named_as_a_file_has_it(kind: str) -> None:
         assert entities_of(deployment, {"k": _reader(deployment.inputs[0])(True)}) == {"by_text": wanted}
 
 
-def test_a_category_is_a_text_at_every_door() -> None:
+def test_a_category_is_a_text_by_every_way_in() -> None:
     (found,) = compile_project(Project("p", [Deployment("d", "u", inputs=[Category("c")])])).deployments
     refused = check_inputs(found, {"c": True})
     assert refused is not None

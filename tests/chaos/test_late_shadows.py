@@ -144,7 +144,7 @@ class Scene:
             await self.read()
 
 
-async def test_each_decision_has_one_word_of_its_shadow_whoever_was_killed_amid_late_ones(
+async def test_each_decision_has_one_result_of_its_shadow_whoever_was_killed_amid_late_ones(
     kafka_log: KafkaLog, settings: Settings, instance: Instance
 ) -> None:
     scene = Scene(kafka_log, settings)

@@ -73,7 +73,7 @@ def alike(stream: Stream, rows: int, asked: slice) -> float:
 
 def played(shell: Shell, name: str) -> Played:
     report = replayed(shell, STREAMS[name], name)
-    print(f"{name}: {report['wall_s']:.0f} s, {report['held_s']:.0f} s of them held")
+    print(f"{name}: {report['wall_s']:.0f} s, {report['held_s']:.0f} s of them paused")
     return played_of(shell, STREAMS[name], name)
 
 

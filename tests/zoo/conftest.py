@@ -38,8 +38,8 @@ from headrace_inference.app import wire as wire_inference
 
 
 @dataclass(frozen=True)
-class House:
-    """The ways in."""
+class Clients:
+    """Clients for each way in: HTTP, our client, our client over Kafka."""
 
     web: httpx.AsyncClient
     client: AsyncClient
@@ -48,7 +48,7 @@ class House:
 
 # 200 rows of 64 numbers are more than a body may have by default.
 LIMITS = Limits(body_bytes=1024**2)
-Opened = Callable[[Sequence[Kept]], AbstractAsyncContextManager[House]]
+Opened = Callable[[Sequence[Kept]], AbstractAsyncContextManager[Clients]]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def opened(settings: Settings, kafka_log: KafkaLog) -> Opened:
     """Serves exhibits by services in this process."""
 
     @asynccontextmanager
-    async def serve(kept: Sequence[Kept]) -> AsyncIterator[House]:
+    async def serve(kept: Sequence[Kept]) -> AsyncIterator[Clients]:
         topics = Topics.load(settings.namespace)
         codec, clock = Codec(topics), SystemClock()
         project = compile_project(Project("zoo", [found.exhibit.deployment for found in kept]))
@@ -82,7 +82,7 @@ def opened(settings: Settings, kafka_log: KafkaLog) -> Opened:
                 AsyncClient(url) as client,
                 AsyncClient(transport=OwnKafkaTransport(settings)) as kafka,
             ):
-                yield House(web, client, kafka)
+                yield Clients(web, client, kafka)
         finally:
             stop.set()
             await asyncio.gather(*tasks)
@@ -98,7 +98,7 @@ def opened_whole(settings: Settings, kafka_log: KafkaLog, tmp_path: Path, monkey
         monkeypatch.setenv(name, value)
 
     @asynccontextmanager
-    async def serve(kept: Sequence[Kept]) -> AsyncIterator[House]:
+    async def serve(kept: Sequence[Kept]) -> AsyncIterator[Clients]:
         topics = Topics.load(settings.namespace)
         project = compile_project(Project("zoo", [found.exhibit.deployment for found in kept]))
         await ensure_topics(kafka_log, topics.specs(project))
@@ -114,7 +114,7 @@ def opened_whole(settings: Settings, kafka_log: KafkaLog, tmp_path: Path, monkey
                 AsyncClient(url) as client,
                 AsyncClient(transport=OwnKafkaTransport(settings)) as kafka,
             ):
-                yield House(web, client, kafka)
+                yield Clients(web, client, kafka)
 
     return serve
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.zoo import boosted, scikit
-from tests.zoo.doors import by_client, by_http, by_v2
+from tests.zoo.clients import by_client, by_http, by_v2
 from tests.zoo.exhibits import Exhibit
 from tests.zoo.keeping import Kept, registered
 
@@ -52,22 +52,22 @@ def _kept(names: Sequence[str]) -> list[Kept]:
 async def _gaps(opened: Callable[..., Any], kept: Sequence[Kept]) -> dict[str, dict[str, float]]:
     """The differences between answers and the maker's scores that are too large, per exhibit and way in."""
     found: dict[str, dict[str, float]] = {}
-    async with opened(kept) as house:
+    async with opened(kept) as clients:
         for one in kept:
             known = np.isfinite(one.own).all(axis=1)
             inputs = [asked for asked, is_known in zip(one.asked.inputs, known, strict=True) if is_known]
             answers = {
-                "http": await by_http(house.web, one, inputs),
-                "v2": await by_v2(house.web, one, inputs),
-                "client": await by_client(house.client, one, inputs),
-                "kafka": await by_client(house.kafka, one, inputs),
+                "http": await by_http(clients.web, one, inputs),
+                "v2": await by_v2(clients.web, one, inputs),
+                "client": await by_client(clients.client, one, inputs),
+                "kafka": await by_client(clients.kafka, one, inputs),
             }
-            gaps = {door: float(apart(scores, one.own[known]).max()) for door, scores in answers.items()}
-            found[one.exhibit.name] = {door: gap for door, gap in gaps.items() if not gap <= one.within}
+            gaps = {way: float(apart(scores, one.own[known]).max()) for way, scores in answers.items()}
+            found[one.exhibit.name] = {way: gap for way, gap in gaps.items() if not gap <= one.within}
     return {name: gaps for name, gaps in found.items() if gaps}
 
 
-async def test_zoo_one_of_each_sort_is_served_with_its_makers_scores_through_every_door(
+async def test_zoo_one_of_each_sort_is_served_with_its_makers_scores_by_every_way_in(
     opened: Callable[..., Any],
 ) -> None:
     assert await _gaps(opened, _kept(FEW)) == {}
@@ -77,7 +77,7 @@ async def test_zoo_one_of_each_sort_is_served_with_its_makers_scores_through_eve
 @pytest.mark.parametrize(
     "part", [scikit.KEPT, boosted.NATIVE, boosted.CONVERTED, boosted.TOOLS], ids=["scikit", "native", "onnx", "tools"]
 )
-async def test_zoo_all_are_served_with_their_makers_scores_through_every_door(
+async def test_zoo_all_are_served_with_their_makers_scores_by_every_way_in(
     opened: Callable[..., Any], part: dict[str, Callable[[str], Exhibit]]
 ) -> None:
     kept = _kept(list(part))
