@@ -266,6 +266,6 @@ async def test_whatever_is_deleted_and_made_again_who_needs_it_begins_anew_with_
         served_s = await until(is_served, 60, "predictions go on")
         codes = {name: installation.state["services"][name]["last_code"] for name in needing}
         print(f"{', '.join(wave)}: {', '.join(needing)} anew after {anew_s:.1f} s, served {served_s:.1f} s later")
-        # NB: a service that restarted because of the test before may still be starting. Without a topic it would be wrongly configured.
+        # NB: a service that restarted because of the wave before may still be starting. Without a topic it would be wrongly configured.
         allowed = {RESTART_AT_ONCE} if wave is WAVES[0] else {RESTART_AT_ONCE, MISCONFIGURED}
         assert set(codes.values()) <= allowed, codes

@@ -99,7 +99,7 @@ def served(world: World, tables: dict[str, EventTable], day: int, later_s: float
         ).values
         for plan in PLANS
     ]
-    # NB: columns that these views do not fill exist nevertheless, because the length identifies a row.
+    # NB: nothing here reads the columns of inputs. They exist nevertheless, because a row is identified by its length.
     rows = np.hstack([np.zeros((len(asked), INPUTS)), *parts]).astype(np.float32)
     applied = {f"{TOPICS[name]}/0": len(table) for name, table in tables.items()}
     answer = FellBack("prior", "no version yet", Score(0, "", 0.26))

@@ -15,7 +15,9 @@ MOST = int(binom.ppf(0.999, RUNS, 0.05))
 
 @pytest.fixture(scope="module")
 def traffic() -> Traffic:
-    """Twenty days with 40 requests an hour by day. In storms of nine hours half of the flights are late, and both versions know half of that."""
+    """Twenty days with 40 requests an hour by day. In storms of eight hours six of ten flights are late instead of two, and both versions
+    know the probability but for some noise.
+    """
     rng = np.random.default_rng(1)
     hours = np.arange(20 * 24)
     sizes = np.where(hours % 24 < 18, 40, 0)
