@@ -7,9 +7,9 @@ import skops.io
 
 from headrace.project import Number
 
-DICE = np.random.default_rng(3)
-ROWS = DICE.normal(size=(300, 3)).astype(np.float32)
-FLAG = (ROWS[:, 0] + DICE.normal(size=300) > 0).astype(int)
+RNG = np.random.default_rng(3)
+ROWS = RNG.normal(size=(300, 3)).astype(np.float32)
+FLAG = (ROWS[:, 0] + RNG.normal(size=300) > 0).astype(int)
 GRADE = np.digitize(ROWS[:, 0], [-0.5, 0.5])
 AMOUNT = ROWS[:, 1].astype(float)
 INPUTS = [Number("a"), Number("b"), Number("c")]

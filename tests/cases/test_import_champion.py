@@ -14,8 +14,8 @@ from headrace.testing.registry import version_of
 from headrace_trainer.adapters.champion import Champion
 from headrace_trainer.core.target import target_of
 
-DICE = np.random.default_rng(5)
-ROWS = DICE.normal(size=(300, 2)).astype(np.float32)
+RNG = np.random.default_rng(5)
+ROWS = RNG.normal(size=(300, 2)).astype(np.float32)
 
 
 @pytest.mark.parametrize("classes", [("yes", "no"), ("no", "yes")])

@@ -18,9 +18,9 @@ from sklearn.svm import LinearSVC
 from headrace.errors import Misconfigured
 from headrace_cli.models.conversion import convert
 
-DICE = np.random.default_rng(2)
-FRAME = pd.DataFrame({"b": DICE.normal(size=300), "sex": DICE.choice(["m", "f"], 300), "a": DICE.normal(size=300)})
-FLAG = ((FRAME.b + (FRAME.sex == "f") + DICE.normal(size=300)) > 0.5).astype(int).to_numpy()
+RNG = np.random.default_rng(2)
+FRAME = pd.DataFrame({"b": RNG.normal(size=300), "sex": RNG.choice(["m", "f"], 300), "a": RNG.normal(size=300)})
+FLAG = ((FRAME.b + (FRAME.sex == "f") + RNG.normal(size=300)) > 0.5).astype(int).to_numpy()
 NUMBERS, WORDS = FRAME[["b", "a"]], FRAME.astype({"sex": "category"})
 BY_WORD = make_column_transformer((OneHotEncoder(), ["sex"]), (StandardScaler(), ["a", "b"]))
 

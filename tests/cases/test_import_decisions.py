@@ -14,9 +14,9 @@ from tests.cases.imported import registered
 from headrace.errors import Misconfigured
 from headrace.project import Binary, Multiclass, Number
 
-DICE = np.random.default_rng(3)
-ROWS = DICE.normal(size=(300, 2))
-FLAG = (ROWS[:, 0] + DICE.normal(size=300) > 0).astype(int)
+RNG = np.random.default_rng(3)
+ROWS = RNG.normal(size=(300, 2))
+FLAG = (ROWS[:, 0] + RNG.normal(size=300) > 0).astype(int)
 GRADE = np.digitize(ROWS[:, 0], [-0.5, 0.5])
 INPUTS = [Number("a"), Number("b")]
 ASKED = [dict(zip("ab", row.tolist(), strict=True)) for row in ROWS[:40]]

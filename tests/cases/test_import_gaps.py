@@ -16,8 +16,8 @@ from headrace.models.gaps import gap_notes
 from headrace.models.proving import Answering, prove_file
 from headrace.project import Binary, Number
 
-DICE = np.random.default_rng(3)
-ROWS = DICE.normal(size=(300, 2))
+RNG = np.random.default_rng(3)
+ROWS = RNG.normal(size=(300, 2))
 FLAG = (ROWS[:, 0] > 0).astype(int)
 
 

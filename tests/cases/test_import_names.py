@@ -19,8 +19,8 @@ from tests.cases.imported import Served, registered
 from headrace.errors import Misconfigured
 from headrace.project import Number
 
-DICE = np.random.default_rng(0)
-FRAME = pd.DataFrame(DICE.normal(size=(400, 2)).astype(np.float32).astype(float), columns=["b", "a"])
+RNG = np.random.default_rng(0)
+FRAME = pd.DataFrame(RNG.normal(size=(400, 2)).astype(np.float32).astype(float), columns=["b", "a"])
 LABELS = (FRAME.b - 2 * FRAME.a > 0).astype(int).to_numpy()
 ASKED = [{"a": -3.0, "b": 1.0}, {"a": 3.0, "b": 1.0}, {"a": 0.25, "b": -0.5}]
 WANTED = pd.DataFrame(ASKED)[["b", "a"]]
@@ -125,7 +125,7 @@ def test_the_order_of_columns_is_that_of_the_declaration_and_not_of_the_file() -
 )
 def test_a_model_that_holds_a_class_is_served_by_names_too(model: Any) -> None:
     """An encoder's `dtype` is a class. When registration searched it for names to remove, it ended with a traceback."""
-    frame = pd.DataFrame({"b": DICE.normal(size=300).round(), "a": DICE.integers(0, 3, 300)}, dtype=float)
+    frame = pd.DataFrame({"b": RNG.normal(size=300).round(), "a": RNG.integers(0, 3, 300)}, dtype=float)
     model.fit(frame, (frame.a + frame.b > 0).astype(int))
     served = registered(skops.io.dumps(model), "skops", [Number("a", 0, 2), Number("b")])
     asked = frame[:20]

@@ -17,9 +17,9 @@ from tests.cases.imported import registered
 from headrace.models.proving import Answering, Unproven, prove_file
 from headrace.project import Binary, Number, Regression
 
-DICE = np.random.default_rng(5)
-RATES = DICE.choice([0.1, 0.2, 0.3, 0.7], 400)
-SIZES = DICE.normal(size=400)
+RNG = np.random.default_rng(5)
+RATES = RNG.choice([0.1, 0.2, 0.3, 0.7], 400)
+SIZES = RNG.normal(size=400)
 LATE = ((RATES == 0.3) | (SIZES > 1)).astype(int)
 FRAME = pd.DataFrame({"rate": RATES, "size": SIZES})
 ASKED = FRAME[:80].to_dict("records")
@@ -63,14 +63,14 @@ def test_a_matrix_and_the_members_of_a_calibration_know_their_numbers_too() -> N
 
 def test_numbers_that_rows_cannot_distinguish_are_refused() -> None:
     """Account numbers from 100,000,000 on. A float32 can represent every eighth of them."""
-    accounts = 1e8 + DICE.integers(0, 64, 400)
+    accounts = 1e8 + RNG.integers(0, 64, 400)
     frame = pd.DataFrame({"rate": accounts, "size": SIZES})
     model = encoded(OneHotEncoder(handle_unknown="ignore")).fit(frame, accounts % 2 == 0)
     with pytest.raises(Unproven, match=r"would be served wrongly.*rows are float32"):
         proven(skops.io.dumps(model), [Number("rate"), Number("size")])
 
 
-SECONDS = DICE.integers(1_600_000_000, 1_800_000_000, 400).astype(float)
+SECONDS = RNG.integers(1_600_000_000, 1_800_000_000, 400).astype(float)
 CLOCK = [Number("at", 1.6e9, 1.8e9), Number("size")]
 TIMES = pd.DataFrame({"at": SECONDS, "size": SIZES})
 

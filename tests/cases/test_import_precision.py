@@ -22,11 +22,11 @@ from headrace_cli.models.agreement import Declared
 from headrace_cli.models.proofs import proven
 from headrace_cli.models.samples import Requests
 
-DICE = np.random.default_rng(5)
-AGE = np.round(DICE.uniform(18, 90, 600), 1)
-SPEND = np.where(DICE.random(600) < 0.2, np.nan, np.round(DICE.normal(100, 40, 600), 2))
+RNG = np.random.default_rng(5)
+AGE = np.round(RNG.uniform(18, 90, 600), 1)
+SPEND = np.where(RNG.random(600) < 0.2, np.nan, np.round(RNG.normal(100, 40, 600), 2))
 FRAME = pd.DataFrame({"age": AGE, "spend": SPEND})
-LATE = (AGE / 15 + DICE.normal(size=600) > 4).astype(int)
+LATE = (AGE / 15 + RNG.normal(size=600) > 4).astype(int)
 INPUTS = [Number("age", 0, 120), Number("spend", nullable=True)]
 ASKED = [{name: None if value != value else value for name, value in row.items()} for row in FRAME.to_dict("records")]
 

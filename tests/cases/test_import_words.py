@@ -28,11 +28,11 @@ from headrace_cli.models.registration import Registration, register_file
 from headrace_cli.models.samples import MOST_ROWS, read_requests
 from headrace_cli.models.vocabularies import read_words
 
-DICE = np.random.default_rng(5)
-SEX = DICE.choice(["male", "female"], 400)
-AGE = DICE.integers(1, 80, 400).astype(float)
+RNG = np.random.default_rng(5)
+SEX = RNG.choice(["male", "female"], 400)
+AGE = RNG.integers(1, 80, 400).astype(float)
 FRAME = pd.DataFrame({"age": AGE, "sex": SEX})
-LIVED = ((SEX == "female") ^ (DICE.random(400) < 0.1)).astype(int)
+LIVED = ((SEX == "female") ^ (RNG.random(400) < 0.1)).astype(int)
 INPUTS = [Category("sex"), Number("age", 0, 120)]
 ASKED = [{"sex": "female", "age": 30.0}, {"sex": "male", "age": 30.0}]
 WANTED = pd.DataFrame(ASKED)[["age", "sex"]]
@@ -292,14 +292,14 @@ def coded(kind: str, codes: np.ndarray) -> tuple[bytes, str]:
 )
 def test_codes_that_no_word_has_are_refused(kind: str, first: int, words: tuple[str, ...], message: str) -> None:
     """One word too few, or codes that begin at 1, shifted every word by one place or made the last one NaN."""
-    data, format = coded(kind, DICE.integers(first, first + 3, 400))
+    data, format = coded(kind, RNG.integers(first, first + 3, 400))
     with pytest.raises(Misconfigured, match=message):
         registered(data, format, INPUTS, words={"sex": words})
 
 
 @pytest.mark.parametrize("kind", ["histogram", "one-hot", "lightgbm"])
 def test_words_that_the_model_has_not_seen_yet_may_have_codes_too(kind: str) -> None:
-    data, format = coded(kind, DICE.integers(0, 3, 400))
+    data, format = coded(kind, RNG.integers(0, 3, 400))
     served = registered(data, format, INPUTS, words={"sex": ("a", "b", "c", "d")})
     assert served.signature.columns[0].vocabulary == ("a", "b", "c", "d")
 

@@ -39,7 +39,7 @@ def test_what_is_a_versions_own_fault_counts_in_the_shares_and_in_the_streak(fai
 
 
 @pytest.mark.parametrize("failure", NOT_OWN)
-def test_what_is_not_its_own_fault_never_fails_it_whatever_the_words_and_holds_the_share(failure: Failure) -> None:
+def test_what_is_not_its_own_fault_never_fails_it_whatever_the_words_and_keeps_the_share(failure: Failure) -> None:
     rails = (Guardrail("errors", 0.02, consecutive=5), Guardrail("invalid_scores", 0.01), Guardrail("degraded", 0.05))
     analysis = analysis_of(deployment(*rails))
     feed(analysis, *[decision(n, NEW if n % 2 else OLD, new=failure) for n in range(2000)])

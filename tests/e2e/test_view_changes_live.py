@@ -30,7 +30,7 @@ from headrace_broker import free_port
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
-SETTLE_S, PANE_S, KNOWN_AFTER_S = 900.0, 300.0, 600.0
+FEATURE_DELAY_S, PANE_S, KNOWN_AFTER_S = 900.0, 300.0, 600.0
 # Events come before the requests that use them, by more than features lag, and not so far ahead that features forget what requests
 # use (a day after the window). So any difference is a fault.
 LEAD_S, STEP_S, AHEAD_S = 8 * HOUR, 4 * HOUR, 8 * HOUR
@@ -170,7 +170,7 @@ class Traffic:
     def row(self, ident: str, looks_up: tuple[int, int | None]) -> list[float]:
         """The row of a request, computed by hand from a place's visits in whole panes before its instant less `feature_delay`."""
         at_s, x, place = self.asked[ident]
-        edge_s = math.floor((at_s - SETTLE_S) / PANE_S) * PANE_S
+        edge_s = math.floor((at_s - FEATURE_DELAY_S) / PANE_S) * PANE_S
         counted, averaged = looks_up
         known = [visit for visit in self.visits_of(place) if visit.came_at < edge_s]
         found = [x, float(sum(visit.came_at >= edge_s - counted * HOUR for visit in known))]
