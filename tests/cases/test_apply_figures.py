@@ -16,7 +16,7 @@ LABELS = {
     CLASSES: Multiclass("y", ["a", "b", "c"], "1d"),
     NUMBER: Regression("y", 0, 90, "1d"),
 }
-TOLD = {"log_loss": "log-loss", "squared_error": "squared error"}
+TITLES = {"log_loss": "log-loss", "squared_error": "squared error"}
 ALL = [(kind, figure) for kind, figures in FIGURES.items() for figure in figures]
 
 
@@ -42,7 +42,7 @@ def test_a_figure_that_is_accepted_is_fed_and_named_in_the_finding(kind: str, fi
         facts += step.facts
     (opened,) = [found for found in facts if isinstance(found, FindingOpened)]
     assert opened.kind == "drift"
-    assert opened.summary.startswith(f"{TOLD[figure]} of version 1 has risen from 0.300 to 0.800")
+    assert opened.summary.startswith(f"{TITLES[figure]} of version 1 has risen from 0.300 to 0.800")
     assert opened.at_s >= 20 * DAY_S
 
 

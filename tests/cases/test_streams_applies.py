@@ -28,7 +28,7 @@ from headrace.project.service import Context
 from headrace_monitor.app import Monitor
 
 DAY = 86_400.0
-SIDE = ("project.definitions", "ops.", "monitor.", "alerts")
+OWN_TOPICS = ("project.definitions", "ops.", "monitor.", "alerts")
 
 
 class Tick(msgspec.Struct):
@@ -54,7 +54,7 @@ class CountingReader(MemoryReader):
     async def fetch(self, timeout_s: float, max_records: int = 1000) -> Any:
         found = await super().fetch(timeout_s, max_records)
         for record in found:
-            if not record.topic.startswith(SIDE):
+            if not record.topic.startswith(OWN_TOPICS):
                 self._log.fetched.append((record.topic, record.partition, record.offset))  # type: ignore[attr-defined]
         return found
 
