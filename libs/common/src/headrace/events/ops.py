@@ -1,19 +1,21 @@
-"""Health as each instance tells it."""
+"""Health reports of instances, and partitions that are stopped."""
 
 import msgspec
 
 
 class HealthReported(msgspec.Struct, frozen=True):
-    """What one instance of a service is doing now; published each second, and on change at most every 50 ms.
+    """What one instance of a service is doing now. It is published each second, and on a change at most every 50 ms.
 
-    `shards`: partitions owned. `lag`: records behind, per `topic/partition`. `late`: events that came too late to count, per `source/partition`. `applied`: per raw or source partition
-    (`topic/partition`) the highest offset whose effects are contained in what this instance answers from (inclusive).
-    `loaded`, `warmed`: versions, as `deployment/version`. `breakers`: those whose breaker is not closed, `STATE: why`.
-    `overload`: deployments whose load is shed, and the level (see `OverloadChanged`). `started_s`: wall clock. `stopping`: a last report, by design unless `end` is among `failing`.
-    `degraded`: deployments that a fallback answers for, and why. `state_bytes`: what each state that grows holds now, by estimate; `state_limits`: its bound.
-    `in_line`: versions (`deployment/version`) that wait to be loaded while others are. `failing`: keys of what is not as it should be (`transaction:PLACE` and the like), of which `reason` holds the words. Of the monitor, per
-    deployment: `late_requests`, `late_outcomes`, what came after its evaluation window had closed.
-    `hung_calls`: per version, calls that hang for good on threads that cannot be ended before the process is.
+    `shards`: the partitions owned. `lag`: records behind, per `topic/partition`. `late`: events that came too late to
+    count, per `source/partition`. `applied`: per raw or source `topic/partition` the highest offset whose effects are
+    contained in what this instance answers from (inclusive). `loaded`, `warmed`: versions, as `deployment/version`.
+    `breakers`: the breakers that are not closed, as `STATE: why`. `overload`: deployments whose load is shed, with the
+    level of `OverloadChanged`. `started_s`: wall clock. `stopping`: the last report, of an intended end unless `end` is
+    among `failing`. `degraded`: deployments that a fallback answers for, and why. `state_bytes`: the estimated size of
+    each growing state. `state_limits`: its bound. `in_line`: versions (`deployment/version`) that wait for other loads.
+    `failing`: keys of what is wrong (`transaction:PLACE` and others), which `reason` describes. `late_requests`,
+    `late_outcomes`: of the monitor, per deployment, what came after its evaluation window had closed. `hung_calls`: per
+    version the calls that hang on threads which only the end of the process can end.
     """
 
     service: str
@@ -46,10 +48,10 @@ class HealthReported(msgspec.Struct, frozen=True):
 
 
 class PartitionStopped(msgspec.Struct, frozen=True):
-    """A service reads a partition no further: too many of its records cannot be understood.
+    """A service has stopped reading a partition, because too many of its records cannot be read.
 
-    `offset`: the first record that is not handled. It stays so over restarts, until a `PartitionResumed` follows under the same key.
-    `topic_id`: of the topic as it was; of one that was made again it says nothing.
+    `offset`: the first record that is not handled. The stop outlasts restarts and ends with a `PartitionResumed` under
+    the same key. `topic_id`: the id of the topic; the stop does not apply to a topic that was created again.
     """
 
     service: str
@@ -61,7 +63,10 @@ class PartitionStopped(msgspec.Struct, frozen=True):
 
 
 class PartitionResumed(msgspec.Struct, frozen=True):
-    """An operator lets a stopped partition go on at `offset`: where it stood (`how` is `resume`), or further on (`skip`). `by`: who says so."""
+    """An operator lets a stopped partition continue at `offset`.
+
+    `how`: `resume` for the offset where it stopped, `skip` for a later one. `by`: the operator.
+    """
 
     service: str
     topic: str
