@@ -55,7 +55,7 @@ def test_0_and_1_of_two_classes_are_the_labels_as_it_says() -> None:
 )
 def test_a_threshold_of_the_models_own_is_told(model: Any, told: str | None) -> None:
     found = notes_of(model)
-    assert (f"decides by a threshold of its own ({told}" in found) == (told is not None), found
+    assert (f"decides by its own threshold ({told}" in found) == (told is not None), found
     assert ("`label` is the most probable class" in found) == (told is not None)
 
 

@@ -60,7 +60,7 @@ def test_a_run_that_goes_on_here_is_shown_as_it_stands_this_moment_with_process_
     folder = RunFolder(tmp_path / "runs" / "default" / "one")
     folder.write_order(told.accepted)
     folder.log.touch()
-    folder.tell(Progress("rows", 0.125, "312,000 of 1,040,000 records", 77))
+    folder.write_progress(Progress("rows", 0.125, "312,000 of 1,040,000 records", 77))
     assert (_row(told)["pid"], _row(told)["told"]) == (None, "")
     lock = folder.hold()
     assert lock is not None

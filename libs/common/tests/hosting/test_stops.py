@@ -71,12 +71,12 @@ async def test_only_who_owns_a_stopped_partition_is_not_ready(bench: Bench) -> N
     stops, following = await opened(bench)
     stops.halt(RAW, 0, 7, "poison")
     health = Health("pipeline", "a", failures={})
-    stops.tell(health, [TopicPartition(RAW, 1)])
+    stops.report_to(health, [TopicPartition(RAW, 1)])
     assert health.is_ready
-    stops.tell(health, [TopicPartition(RAW, 0)])
+    stops.report_to(health, [TopicPartition(RAW, 0)])
     said = f"{RAW}/0 is stopped at offset 7: poison; `headrace topic resume {RAW}` once what writes it is mended, or"
     assert health.failures == {f"stopped:{RAW}/0": f"{said} `headrace topic skip {RAW}`"}
-    stops.tell(health, [])
+    stops.report_to(health, [])
     assert health.is_ready
     following.cancel()
 

@@ -16,7 +16,7 @@ def let_go_of() -> asyncio.Future[None]:
 
 
 async def test_a_cancel_that_nobody_sent_is_retried() -> None:
-    with pytest.raises(Retryable, match="asking: the client let go of its connection"), translated("asking"):
+    with pytest.raises(Retryable, match="asking: the client closed its connection"), translated("asking"):
         await asyncio.wait_for(let_go_of(), 1.0)
     with pytest.raises(Retryable), translated("asking"):
         await let_go_of()

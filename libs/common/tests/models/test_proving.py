@@ -88,7 +88,7 @@ def test_free_text_is_refused_for_words_that_nobody_saw_would_be_one() -> None:
     model = make_pipeline(make_column_transformer((CountVectorizer(), "text")), MultinomialNB())
     model.fit(frame, ["yes", "no", "yes", "no"] * 20)
     words = {"text": ["good day", "bad day", "good", "bad"]}
-    with pytest.raises(Unproven, match=r"would be served wrongly: of \{text='"):
+    with pytest.raises(Unproven, match=r"would be served wrongly: for \{text='"):
         proven(model, declared(Category("text"), words=words, frame=True))
 
 

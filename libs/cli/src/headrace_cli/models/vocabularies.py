@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import Misconfigured
-from headrace.models.engine import Words
+from headrace.models.engine import Vocabularies
 
 _EXAMPLE = '{"carrier": ["AA", "UA"]}'
 _MOST_TOLD = 8
 
 
-def read_words(path: Path, data: bytes) -> Words:
+def read_words(path: Path, data: bytes) -> Vocabularies:
     """The words that a `--categories` file gives. Raises `Misconfigured` for one that gives none."""
     try:
         said = json.loads(data, object_pairs_hook=_once)
@@ -74,7 +74,12 @@ def _words(path: Path, name: str, values: Any) -> tuple[str, ...]:
 
 
 def agreed_words(
-    categories: Sequence[str], known: Words, said: Words | None, sampled: Mapping[str, set[str]], *, is_frame: bool
+    categories: Sequence[str],
+    known: Vocabularies,
+    said: Vocabularies | None,
+    sampled: Mapping[str, set[str]],
+    *,
+    is_frame: bool,
 ) -> dict[str, tuple[str, ...]]:
     """The words of each of `categories`, see the table. Raises `Misconfigured`.
 
