@@ -15,7 +15,7 @@ from headrace.models.matching import matched
 from headrace.models.own import own_scores
 from headrace.project import Deployment, Project
 from headrace.project.compile import compile_project
-from headrace_cli.models.agreement import Agreed, Said, agree
+from headrace_cli.models.agreement import Agreed, Declared, agree
 
 Inputs = Sequence[Mapping[str, Any]]
 
@@ -55,4 +55,4 @@ class Served:
 def registered(data: bytes, format: str, inputs: Sequence[Any], label: Any = None, **said: Any) -> Served:
     """What registering a file agrees on. Raises `Misconfigured` or `Poison` as it would."""
     project, deployment = compiled(inputs, label)
-    return Served(data, format, agree(load(data, format), project, deployment, Said(**said)), deployment)
+    return Served(data, format, agree(load(data, format), project, deployment, Declared(**said)), deployment)

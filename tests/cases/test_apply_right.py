@@ -104,7 +104,7 @@ def test_what_can_work_is_not_refused(changes: dict[str, object]) -> None:
 )
 def test_the_examples_are_applied_without_a_word(reference: str) -> None:
     found = check_project(reference)
-    assert [told["warnings"] for told in found.told()] == [[]]
+    assert [one["warnings"] for one in found.outlook()] == [[]]
 
 
 # -- readers
@@ -258,5 +258,5 @@ def test_labels_that_come_slowly_are_told_from_the_windows_that_have_closed() ->
 def test_the_windows_of_the_deployment_itself_are_counted() -> None:
     windows = [WindowClosed("flight-delay", n * DAY_S, (n + 1) * DAY_S, 900, 800, 0.2, "PASS") for n in range(3)]
     windows += [WindowClosed("another", 0, DAY_S, 5, 5, 0.2, "PASS")]
-    (told,) = check_project("flights").told(windows)
+    (told,) = check_project("flights").outlook(windows)
     assert any("(about 1.25 days' worth)" in line["says"] for line in told["plan"])

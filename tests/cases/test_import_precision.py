@@ -18,7 +18,7 @@ from tests.cases.imported import Served, compiled
 from headrace.errors import Misconfigured
 from headrace.models.engine import load
 from headrace.project import Binary, Number
-from headrace_cli.models.agreement import Said
+from headrace_cli.models.agreement import Declared
 from headrace_cli.models.proofs import proven
 from headrace_cli.models.samples import Requests
 
@@ -34,7 +34,7 @@ ASKED = [{name: None if value != value else value for name, value in row.items()
 def served(data: bytes, format: str = "skops", **said: Any) -> Served:
     """As `headrace model register` does it, without `--sample`."""
     project, deployment = compiled(INPUTS, Binary("late", "1d"))
-    agreed, golden = proven(data, format, load(data, format), project, deployment, Said(**said))
+    agreed, golden = proven(data, format, load(data, format), project, deployment, Declared(**said))
     assert golden
     return Served(data, format, agreed, deployment)
 

@@ -77,7 +77,7 @@ def test_a_replaced_child_says_why_and_when(tmp_path: Path) -> None:
     child.replace("stopped for 10 s")
     process.wait()
     child.tend(1.0)
-    told = child.told()
+    told = child.report()
     assert (told["pid"], told["reason"], told["last_code"]) == (None, "replaced: stopped for 10 s", -9)
     assert told["at"].endswith("Z")
 
@@ -93,14 +93,14 @@ def test_a_child_that_restarted_itself_says_why_in_its_own_words(tmp_path: Path)
 
 
 def test_the_monitor_is_away_after_its_silence_and_not_while_the_broker_is_or_while_it_starts() -> None:
-    def away(seconds: int, *, hears: bool = True, stops: bool = False) -> bool:
+    def away(seconds: int, *, is_connected: bool = True, stops: bool = False) -> bool:
         pulse = Pulse()
-        pulse.note(0.0, heard=True, hears=True, stops=stops)
-        return [pulse.note(float(at_s), heard=False, hears=hears) for at_s in range(1, seconds)][-1]
+        pulse.note(0.0, reported=True, is_connected=True, stops=stops)
+        return [pulse.note(float(at_s), reported=False, is_connected=is_connected) for at_s in range(1, seconds)][-1]
 
     assert not away(10)
     assert away(15)
-    assert not away(600, hears=False)
+    assert not away(600, is_connected=False)
     assert not away(60, stops=True)
     assert away(200, stops=True)
 

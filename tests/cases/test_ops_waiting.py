@@ -16,14 +16,14 @@ async def test_a_wait_goes_on_while_something_moves_and_ends_when_nothing_does()
         return next(moves) == 5 or None
 
     assert await wait_for(
-        has, what=lambda: "x", tell=lambda _: None, sign=lambda: time.monotonic(), quiet_s=0.01, every_s=0.02
+        has, what=lambda: "x", report=lambda _: None, sign=lambda: time.monotonic(), quiet_s=0.01, every_s=0.02
     )
 
     async def never() -> bool | None:
         return None
 
     with pytest.raises(NothingMoves, match="a rollout: nothing has moved for 0 s"):
-        await wait_for(never, what=lambda: "a rollout", tell=lambda _: None, quiet_s=0.05, every_s=0.02)
+        await wait_for(never, what=lambda: "a rollout", report=lambda _: None, quiet_s=0.05, every_s=0.02)
 
 
 def test_workers_that_work_are_busy() -> None:
@@ -31,7 +31,7 @@ def test_workers_that_work_are_busy() -> None:
     try:
         workers = Workers(lambda: [process.pid])
         assert workers.are_busy()
-        workers._looked_s = 0.0
+        workers._read_s = 0.0
         began_s = time.monotonic()
         while time.monotonic() - began_s < 0.3:
             pass

@@ -26,7 +26,7 @@ from headrace.project import Binary, Deployment, Multiclass, Number, Project, Re
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
 from headrace_cli.client import AsyncClient, Client, Rejected
-from headrace_cli.client.kafka_way import KafkaWay
+from headrace_cli.client.kafka_transport import KafkaTransport
 from headrace_gateway.app import wire
 from headrace_gateway.core.callers import Caller
 from headrace_gateway.core.callers import digest_of as digest_of_key
@@ -191,8 +191,8 @@ async def over_http(bench: Bench) -> AsyncIterator[AsyncClient]:
 
 @asynccontextmanager
 async def over_kafka(bench: Bench) -> AsyncIterator[AsyncClient]:
-    way = KafkaWay(bench.log, bench.codec, bench.topics, bench.projects, bench.clock)
-    async with AsyncClient(way=way) as client:
+    transport = KafkaTransport(bench.log, bench.codec, bench.topics, bench.projects, bench.clock)
+    async with AsyncClient(transport=transport) as client:
         yield client
 
 

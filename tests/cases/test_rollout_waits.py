@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.events.definition import RolloutDefinition
-from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
-from headrace.events.ops import HealthReported
+from headrace.events.ops import LOADS_REPORTED, FailedLoads, HealthReported
 from headrace.events.registry import (
     AbortRollout,
     ApproveVersion,
@@ -54,6 +53,8 @@ class Scene:
         self.instances, self.timeouts, self.now_s = Instances(), Timeouts(), 1000.0
         self.served = self.watched = 0
         self.lines: tuple[str, ...] = ()
+        self.rejected: dict[str, str] = {}
+        self.failed_at_s: tuple[float, ...] = ()
 
     def tell(self, message: Any, plan: RolloutDefinition = CANARY) -> list[Any]:
         step = rollout.on_message(self.state, "d", message, f"m{self.state.entry('d').facts}", plan)
@@ -74,10 +75,18 @@ class Scene:
 
     def lives(self, *, warm: bool = False, ready: bool = True) -> None:
         names = ("d/1", "d/2") if warm else ("d/1",)
+        failed = {"d/2": FailedLoads(self.failed_at_s, "memory", "no room")} if self.failed_at_s else {}
         self.instances.take(
-            HealthReported("inference", "i", ready, warmed=names, handled_total=self.served, in_line=self.lines),
+            HealthReported(
+                "inference", "i", ready, warmed=names, handled_total=self.served, in_line=self.lines,
+                rejected=self.rejected, failed_loads=failed,
+            ),
             self.now_s,
-        )
+        )  # fmt: skip
+
+    def fails_to_load(self) -> None:
+        """One more load of version 2 fails on the instance."""
+        self.failed_at_s = (*self.failed_at_s, self.now_s)
 
     def passes(self, seconds: float, *, inference: bool = True, monitor: bool = True, lag: int = 0, gets_on: bool = False,
                serves: bool = True, step_s: float = 2.0) -> list[TimedOut]:  # fmt: skip
@@ -154,10 +163,9 @@ def test_a_wait_that_was_recorded_twice_or_in_another_phase_changes_nothing() ->
 def test_loads_that_fail_end_a_rollout_so_that_it_may_be_tried_again_and_never_reject_the_version() -> None:
     scene = Scene()
     scene.lives()
-    for attempt in range(LOADS):
+    for _ in range(LOADS):
         assert scene.passes(2.0) == []
-        failed = VersionLoadFailed("d", 2, "i", "memory", "no room", attempt + 1)
-        scene.instances.take(failed, scene.now_s)
+        scene.fails_to_load()
     (over,) = scene.passes(2.0)
     assert (over.what, "5 times (memory): no room" in over.reason) == ("load", True)
     aborted, _ = scene.tell(TimedOut("d", scene.running.id, over.what, over.for_s, over.reason))
@@ -166,30 +174,41 @@ def test_loads_that_fail_end_a_rollout_so_that_it_may_be_tried_again_and_never_r
     assert next(type(fact) for fact in scene.tell(RetryRollout("d", "r", "me"))) is RolloutStarted
 
 
+def failing(name: str, *at_s: float) -> HealthReported:
+    return HealthReported("inference", name, True, failed_loads={"d/2": FailedLoads(at_s, "time", "slow")})
+
+
 def test_failed_loads_count_per_rollout_and_instance_and_are_cleared_by_a_warm_version() -> None:
     instances = Instances()
-    for name in ("a", "b"):
-        instances.take(HealthReported("inference", name, True), 100.0)
-    for at_s, name in ((10.0, "a"), (20.0, "a"), (60.0, "a"), (70.0, "b"), (80.0, "b")):
-        instances.take(VersionLoadFailed("d", 2, name, "time", "slow"), at_s)
-    assert (found := instances.failing("d", 2, 0.0, 100.0))
-    assert found[:2] == ("a", 3)
-    assert (found := instances.failing("d", 2, 50.0, 100.0))
-    assert found[:2] == ("b", 2)
-    instances.take(VersionWarmed("d", 2, "b", 1.0), 90.0)
-    assert (found := instances.failing("d", 2, 50.0, 100.0))
+    instances.take(failing("a", 10.0, 20.0, 60.0), 100.0)
+    instances.take(failing("b", 70.0, 80.0), 100.0)
+    assert instances.failing("d/2", 0.0, 100.0) == ("a", 3, FailedLoads((10.0, 20.0, 60.0), "time", "slow"))
+    assert instances.failing("d/2", 50.0, 100.0) == ("b", 2, FailedLoads((70.0, 80.0), "time", "slow"))
+    assert instances.failing("d/2", 60.0, 100.0) == ("b", 2, FailedLoads((70.0, 80.0), "time", "slow"))
+    assert instances.failing("d/1", 0.0, 100.0) is None
+    instances.take(HealthReported("inference", "b", True, warmed=("d/2",)), 101.0)
+    assert (found := instances.failing("d/2", 60.0, 101.0))
     assert found[:2] == ("a", 1)
     instances.take(HealthReported("inference", "a", True, warmed=("d/2",)), 101.0)
-    assert instances.failing("d", 2, 0.0, 101.0) is None
+    assert instances.failing("d/2", 0.0, 101.0) is None
+
+
+def test_a_version_counts_as_warmed_once_per_instance_and_again_after_it_was_lost() -> None:
+    instances = Instances()
+    for at_s, name, warmed in ((1.0, "a", ()), (2.0, "a", ("d/2",)), (3.0, "a", ("d/2",)), (4.0, "b", ("d/2", "d/1"))):
+        instances.take(HealthReported("inference", name, True, warmed=warmed), at_s)
+    assert [instances.warmings(name) for name in ("d/1", "d/2", "d/3")] == [1, 2, 0]
+    instances.take(HealthReported("inference", "a", True), 5.0)
+    instances.take(HealthReported("inference", "a", True, warmed=("d/2",)), 6.0)
+    assert instances.warmings("d/2") == 3
 
 
 def test_an_instance_that_died_is_not_waited_for() -> None:
     instances = Instances()
-    instances.take(HealthReported("inference", "dead", True), 0.0)
-    instances.take(VersionLoadFailed("d", 2, "dead", "memory", "no room"), 1.0)
+    instances.take(failing("dead", 1.0), 0.0)
     instances.take(HealthReported("inference", "alive", True, warmed=("d/2",)), 60.0)
     assert instances.warmed("d/2", 60.0) == {"alive": True}
-    assert instances.failing("d", 2, 0.0, 60.0) is None
+    assert instances.failing("d/2", 0.0, 60.0) is None
 
 
 def test_warming_runs_out_in_the_time_of_living_instances_and_an_instance_that_is_warm_begins_it_anew() -> None:
@@ -197,7 +216,8 @@ def test_warming_runs_out_in_the_time_of_living_instances_and_an_instance_that_i
     scene.lives()
     assert scene.passes(7200.0, inference=False) == []
     assert scene.passes(3 * 300.0 - 20.0) == []
-    scene.instances.take(VersionWarmed("d", 2, "j", 1.0), scene.now_s)
+    # NB: another instance, which stops at once: it is not waited for, and what it did begins the wait anew.
+    scene.instances.take(HealthReported("inference", "j", True, warmed=("d/2",), stopping=True), scene.now_s)
     assert scene.passes(3 * 300.0 - 20.0) == []
     over = scene.passes(40.0)[0]
     assert (over.what, "not warm on i after" in over.reason) == ("warming", True)
@@ -251,26 +271,19 @@ def test_time_in_line_does_not_take_back_what_has_been_waited_so_that_the_wait_o
 def test_a_version_whose_loads_fail_ends_its_rollout_in_line_or_not(in_line: bool) -> None:
     scene = Scene()
     scene.lines = ("d/2",) if in_line else ()
-    for attempt in range(1, LOADS + 1):
+    for _ in range(LOADS):
         assert scene.passes(60.0) == []
-        scene.instances.take(VersionLoadFailed("d", 2, "i", "memory", "no room", attempt), scene.now_s)
+        scene.fails_to_load()
     assert scene.passes(2.0)[0].what == "load"
-
-
-def test_a_load_that_takes_long_has_not_failed_however_often_that_is_told() -> None:
-    scene = Scene()
-    scene.lives()
-    for _ in range(10 * LOADS):
-        told = VersionLoadFailed("d", 2, "i", "time", "its load has taken 120 s so far", 0, goes_on=True)
-        scene.instances.take(told, scene.now_s)
-        assert scene.passes(2.0) == []
 
 
 def test_only_a_version_that_was_rejected_for_good_is_never_released_again() -> None:
     scene = Scene()
-    scene.instances.take(VersionUnloadable("d", 2, "i", "it died twice of SIGSEGV"), 0.0)
-    reason = scene.instances.unloadable("d", 2)
-    assert reason is not None
+    assert scene.instances.unloadable("d/2") is None
+    scene.rejected = {"d/2": "it died twice of SIGSEGV"}
+    scene.lives()
+    reason = scene.instances.unloadable("d/2")
+    assert reason == "it died twice of SIGSEGV"
     aborted, _ = scene.tell(Unloadable(2, reason))
     assert (aborted.harmful, aborted.cause) == (True, "unloadable")
     assert not scene.state.entry("d").may_serve(2)
@@ -309,8 +322,9 @@ def test_ids_and_ended_rollouts_and_reports_are_bounded(monkeypatch: pytest.Monk
     assert not fold.state.has_registered("c1" * 1000)
     instances = Instances()
     for n in range(REPORTS_KEPT * 2):
-        instances.take(HealthReported("inference", f"i{n}", True), float(n))
-        instances.take(VersionLoadFailed("d", n, f"i{n}", "memory", "r" * 10_000), float(n))
+        failed = {f"d/{version}": FailedLoads((float(n),), "memory", "no room") for version in range(LOADS_REPORTED)}
+        report = HealthReported("inference", f"i{n}", True, failed_loads=failed, rejected=dict.fromkeys(failed, "no"))
+        instances.take(report, float(n))
     held, bound = instances.held_bytes()
     assert held <= bound
 

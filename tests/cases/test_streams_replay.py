@@ -88,7 +88,7 @@ async def test_a_replay_that_ended_amid_goes_on_a_second_one_is_refused_and_noth
         report = (await play(session, replace(wanted, speed=None), bar)).report
     assert any("of the requests are on the log already: going on from there" in line for line in bar.lines)
     await nothing_twice(scene, rows, report)
-    assert report["stretches"][0]["loss"] == pytest.approx(np.log(2))
+    assert report["intervals"][0]["loss"] == pytest.approx(np.log(2))
     assert [(run["run"], run["outcome"], run["reason"]) for run in report["training"]] == [("amid", "failed", "why")]
     assert [(found["version"], found["reason"]) for found in report["not_loaded"]] == [(2, "why")]
 
@@ -120,7 +120,7 @@ async def test_a_replay_that_was_killed_goes_on_and_sends_nothing_twice(scene: S
     known = ~np.isnan(rows.label)
     assert report["answers"] == {"fell_back": len(rows.label)}
     assert report["labelled"] == known.sum()
-    assert report["stretches"][0]["loss"] == pytest.approx(np.log(2))
+    assert report["intervals"][0]["loss"] == pytest.approx(np.log(2))
 
 
 @pytest.mark.slow
@@ -188,7 +188,7 @@ def by_hand(report: dict[str, Any], rows: Rows, scene: Scene, decisions: list[De
         assert told["prior_loss"] == pytest.approx(np.log(2))
         assert (told["answered"], told["rows"]) == ((answered == version).sum(), known.sum())
 
-    before, after = report["stretches"]
+    before, after = report["intervals"]
     for version, told in ((1, before), (2, after)):
         mine = known & (answered == version)
         assert told["answered_mostly_by"] == version
@@ -209,7 +209,7 @@ async def asked_of_another(scene: Scene, rows: Rows, decisions: list[DecisionMad
     count = len(rows.x)
     assert [report[name] for name in counted] == [count, count, 0, 0, {"fell_back": count}]
     assert report["labelled"] == int((~np.isnan(rows.label)).sum())
-    assert report["stretches"][0]["loss"] == pytest.approx(np.log(2))
+    assert report["intervals"][0]["loss"] == pytest.approx(np.log(2))
     made = [m.event for m in await scene.read("inference.decisions") if isinstance(m.event, DecisionMade)]
     asked = Counter((decision.unit, decision.at_s) for decision in made if decision.deployment == COPY)
     assert asked == Counter((decision.unit, decision.at_s) for decision in decisions)

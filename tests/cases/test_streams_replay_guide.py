@@ -44,5 +44,5 @@ def test_the_guide_finds_the_drift_and_ends_with_a_better_version(tmp_path: Path
     assert later
     assert all("2021-06-15" < switch["at"] < "2021-06-25" for switch in later)
     # NB: a switch is told by traffic; the last one has the new world behind it.
-    assert report["stretches"][-1]["loss"] < 0.6 * report["stretches"][-1]["prior_loss"]
+    assert report["intervals"][-1]["loss"] < 0.6 * report["intervals"][-1]["prior_loss"]
     assert "rides-replay.svg" in report["plot"]

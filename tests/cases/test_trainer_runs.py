@@ -129,6 +129,12 @@ class Bench:
             assert time.monotonic() < give_up_s, self.told()
             await asyncio.sleep(0.05)
 
+    async def until_members(self, count: int) -> None:
+        """Until so many trainers share the work."""
+        async with asyncio.timeout(60):
+            while len(await self.log.members(self.topics.group("trainer"))) < count:
+                await asyncio.sleep(0.1)
+
     async def fitting(self) -> subprocess.Popen[bytes]:
         """A trainer whose run fits, and goes no further until let go."""
         await self.set_up("by-slow")
@@ -235,7 +241,7 @@ async def test_whatever_a_users_build_does_ends_its_own_run_with_one_sentence_an
 async def test_a_second_trainer_that_joins_and_a_first_one_that_leaves_cost_the_run_nothing(bench: Bench) -> None:
     first = await bench.fitting()
     bench.start("trainer-2")
-    await asyncio.sleep(3)
+    await bench.until_members(2)
     first.terminate()
     await bench.until(lambda: first.poll() is not None)
     bench.let_go()
@@ -281,8 +287,8 @@ async def test_a_broker_that_is_killed_in_mid_run_is_waited_for(own_broker: "Bro
     try:
         await bench.fitting()
         own_broker.kill()
-        bench.let_go()  # what is fitted now cannot be published
-        await asyncio.sleep(8)
+        bench.let_go()
+        await bench.until(lambda: bench.entries(TrainingFinished))  # and nobody can publish it
         await asyncio.to_thread(own_broker.start)
         await registered_once(bench, "by-slow")
         assert len(bench.entries(AttemptBegan)) == 1

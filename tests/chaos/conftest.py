@@ -84,6 +84,15 @@ class Installation:
         yield log
         await log.stop()
 
+    async def grown(self, base: str, *, by: int, within_s: float = 60.0) -> None:
+        """Until every partition of a topic has so many more records than now."""
+        names = topics_of(Settings(bootstrap_servers=self.state["bootstrap_servers"]))
+        async with self.log() as log, asyncio.timeout(within_s):
+            partitions = await log.partitions(names.name(base))
+            begun = await log.end_offsets(partitions)
+            while any(end < begun[partition] + by for partition, end in (await log.end_offsets(partitions)).items()):
+                await asyncio.sleep(0.2)
+
     async def read(self, *topics: str) -> list[list[Any]]:
         """All messages per topic."""
         names = topics_of(Settings(bootstrap_servers=self.state["bootstrap_servers"]))

@@ -38,14 +38,15 @@ async def test_killed_frozen_and_joining_feature_workers_leave_exact_tiles(insta
     installation.run("apply", "flights")
     player = installation.play("2013-01-20")
     second = installation.beside("headrace_feature", HEADRACE_INSTANCE="feature-second")
-    time.sleep(8)  # noqa: ASYNC251 - the player and the services run in processes of their own
+    # Every partition is written to: by the two workers, by who is left, by who took over from the frozen one, and again.
+    await installation.grown("features.online", by=20)
     installation.kill("feature")
-    time.sleep(8)  # noqa: ASYNC251
+    await installation.grown("features.online", by=20)
     os.kill(second.pid, signal.SIGSTOP)
-    time.sleep(15)  # noqa: ASYNC251 - longer than a session: the other worker takes over
+    await installation.grown("features.online", by=20)
     os.kill(second.pid, signal.SIGCONT)
     third = installation.beside("headrace_feature", HEADRACE_INSTANCE="feature-third")
-    time.sleep(6)  # noqa: ASYNC251
+    await installation.grown("features.online", by=20)
     third.send_signal(signal.SIGTERM)
     assert third.wait(20) == 0
     assert player.wait(240) == 0

@@ -20,7 +20,7 @@ async def test_every_service_is_killed_and_nothing_is_lost_or_repeated(installat
     installation.run("apply", "flights")
     player = installation.play("2013-01-15")
     for service in SERVICES:
-        time.sleep(4)  # noqa: ASYNC251 - the player and the services run in processes of their own
+        await installation.grown("inference.decisions", by=10)
         installation.kill(service)
     assert player.wait(240) == 0
     deadline = time.monotonic() + 60

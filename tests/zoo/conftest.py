@@ -31,7 +31,7 @@ from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
 from headrace.testing.registry import version_of
 from headrace_cli.client import AsyncClient
-from headrace_cli.client.kafka_way import OwnKafkaWay
+from headrace_cli.client.kafka_transport import OwnKafkaTransport
 from headrace_gateway.app import wire as wire_gateway
 from headrace_gateway.settings import Limits
 from headrace_inference.app import wire as wire_inference
@@ -75,12 +75,12 @@ def opened(settings: Settings, kafka_log: KafkaLog) -> Opened:
         gateway = await wire_gateway(kafka_log, codec, topics, projects, own, clock, ("127.0.0.1", 0), LIMITS)
         tasks = [asyncio.create_task(part.run(stop)) for part in (*parts, gateway, projects)]
         try:
-            await _until(lambda: len(health.loaded) == len(kept) and len(health.shards) > 0)
+            await _until(lambda: len(health.warmed) == len(kept) and len(health.shards) > 0)
             url = f"http://127.0.0.1:{gateway.port}"
             async with (
                 httpx.AsyncClient(base_url=url, timeout=90) as web,
                 AsyncClient(url) as client,
-                AsyncClient(way=OwnKafkaWay(settings)) as kafka,
+                AsyncClient(transport=OwnKafkaTransport(settings)) as kafka,
             ):
                 yield House(web, client, kafka)
         finally:
@@ -112,7 +112,7 @@ def opened_whole(settings: Settings, kafka_log: KafkaLog, tmp_path: Path, monkey
             async with (
                 httpx.AsyncClient(base_url=url, timeout=90) as web,
                 AsyncClient(url) as client,
-                AsyncClient(way=OwnKafkaWay(settings)) as kafka,
+                AsyncClient(transport=OwnKafkaTransport(settings)) as kafka,
             ):
                 yield House(web, client, kafka)
 

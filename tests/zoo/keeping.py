@@ -14,7 +14,7 @@ from headrace.models.matching import matched
 from headrace.models.proving import Answering, served, within
 from headrace.project import Project
 from headrace.project.compile import compile_project
-from headrace_cli.models.agreement import Agreed, Said
+from headrace_cli.models.agreement import Agreed, Declared
 from headrace_cli.models.proofs import answering, proven
 
 
@@ -42,7 +42,7 @@ def registered(exhibit: Exhibit) -> Kept:
     project = compile_project(Project("zoo", [exhibit.deployment]))
     deployment = project.deployment(exhibit.name)
     words = {name: tuple(known) for name, known in exhibit.words.items()}
-    said = Said(words=words or None, frame=exhibit.frame)
+    said = Declared(words=words or None, frame=exhibit.frame)
     model = load(exhibit.data, exhibit.format)
     agreed, golden = proven(exhibit.data, exhibit.format, model, project, deployment, said)
     # NB: another seed than that of registration.

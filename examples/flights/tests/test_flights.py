@@ -22,7 +22,7 @@ from headrace.log.topics import Topics
 from headrace.log.views import read_all
 from headrace.project import Outcome
 from headrace.project.compile import compile_project
-from headrace_cli.replay.spool import Spool, Told
+from headrace_cli.replay.spool import Spool, StreamRecord
 from headrace_cli.replay.streams import Events, streams_of
 from headrace_flights.events import Departure, Landing, Weather
 from headrace_flights.files import write_files
@@ -81,15 +81,15 @@ def test_the_files_are_what_the_player_sends(schedule: Schedule, tmp_path: Path)
     assert same_messages(read_file(tmp_path, "weather", ":published_at:origin"), sent, ("published_at",))
 
 
-def read_file(folder: Path, stream: str, columns: str) -> list[Told]:
+def read_file(folder: Path, stream: str, columns: str) -> list[StreamRecord]:
     """A file's records in the order in which they are sent."""
     (found,) = streams_of([f"{stream}={folder}/{stream}.parquet{columns}"], DEFINITION, Topics.load())
-    spool = Spool[Told]()
+    spool = Spool[StreamRecord]()
     assert Events(found, 0, EPOCH_S + 10**9).fill(spool, print).bad == 0
     return list(spool.events())
 
 
-def same_messages(told: list[Told], sent: list[tuple[float, str, bytes]], extra: tuple[str, ...]) -> bool:
+def same_messages(told: list[StreamRecord], sent: list[tuple[float, str, bytes]], extra: tuple[str, ...]) -> bool:
     """Both the same, in the same order; instants may be written differently."""
 
     def plain(body: bytes) -> dict[str, Any]:

@@ -28,9 +28,18 @@ from headrace.log.views import read_all
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
-from headrace_cli.client import AsyncClient, Client, ClientError, NotAnswered, Rejected, Row, Unreachable, kafka_way
-from headrace_cli.client.http_way import HttpWay
-from headrace_cli.client.kafka_way import KafkaWay
+from headrace_cli.client import (
+    AsyncClient,
+    Client,
+    ClientError,
+    NotAnswered,
+    Rejected,
+    Row,
+    Unreachable,
+    kafka_transport,
+)
+from headrace_cli.client.http_transport import HttpTransport
+from headrace_cli.client.kafka_transport import KafkaTransport
 from headrace_gateway.app import Gateway, wire
 from headrace_gateway.core.callers import Caller
 from headrace_gateway.core.callers import digest_of as digest_of_key
@@ -109,8 +118,8 @@ async def over_http(bench: Bench) -> AsyncIterator[AsyncClient]:
 
 @asynccontextmanager
 async def over_kafka(bench: Bench) -> AsyncIterator[AsyncClient]:
-    way = KafkaWay(bench.log, bench.codec, bench.topics, bench.projects, bench.clock)
-    async with AsyncClient(way=way) as client:
+    transport = KafkaTransport(bench.log, bench.codec, bench.topics, bench.projects, bench.clock)
+    async with AsyncClient(transport=transport) as client:
         yield client
 
 
@@ -213,9 +222,9 @@ class Flaky(httpx.AsyncBaseTransport):
 
 async def test_a_lost_answer_is_asked_for_again_under_the_same_id(bench: Bench) -> None:
     async with serving(bench) as url:
-        async with AsyncClient(way=HttpWay(url, "s3cret", 3, Flaky(2))) as flaky:
+        async with AsyncClient(transport=HttpTransport(url, "s3cret", 3, Flaky(2))) as flaky:
             found = await flaky.predict("delay", INPUTS, request_id="r1")
-        async with AsyncClient(way=HttpWay(url, "s3cret", 1, Flaky(2))) as flaky:
+        async with AsyncClient(transport=HttpTransport(url, "s3cret", 1, Flaky(2))) as flaky:
             with pytest.raises(Unreachable, match="the answer was lost"):
                 await flaky.predict("delay", INPUTS)
     assert found.value == 0.5
@@ -378,14 +387,14 @@ def test_what_is_no_address_is_an_error_of_the_clients(address: str) -> None:
 )
 async def test_what_is_no_gateway_is_told_in_our_words(body: bytes) -> None:
     stranger = httpx.MockTransport(lambda _: httpx.Response(200, content=body))
-    async with AsyncClient(way=HttpWay("http://x", None, 0, stranger)) as client:
+    async with AsyncClient(transport=HttpTransport("http://x", None, 0, stranger)) as client:
         for asked in ([INPUTS], [INPUTS, INPUTS]):
             with pytest.raises(ClientError):
                 await client.predict_many("delay", asked, deadline_s=0.2)
 
 
 async def test_no_broker_is_unreachable_and_the_next_call_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka_way, "CONNECT_WITHIN_S", 0.2)
+    monkeypatch.setattr(kafka_transport, "CONNECT_WITHIN_S", 0.2)
     client = AsyncClient("kafka://127.0.0.1:9")
     for _ in range(2):
         with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):

@@ -23,7 +23,7 @@ from headrace.log.topics import Topics
 from headrace.project import Binary, Category, Count, Deployment, Derived, FeatureView, Mean, Number, Project, Source
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
-from headrace_cli.commands.dataset import told_of
+from headrace_cli.commands.dataset import outcome_counts
 from headrace_cli.dataset.building import Wanted, build_dataset
 from headrace_cli.session import Session
 
@@ -185,7 +185,7 @@ async def test_outcomes_of_requests_that_were_invalid_are_told_apart_from_those_
     manifest, _ = await bench.build(tmp_path)
     more = {name: count - before["outcomes"][name] for name, count in manifest["outcomes"].items()}
     assert {name: count for name, count in more.items() if count} == {"of_no_request": 1, "of_invalid_request": 2}
-    assert told_of(manifest["outcomes"]).endswith("4 used, 1 of no request, 2 of invalid request")
+    assert outcome_counts(manifest["outcomes"]).endswith("4 used, 1 of no request, 2 of invalid request")
     assert manifest["rows"] == before["rows"]
 
 

@@ -127,7 +127,7 @@ def test_a_reason_that_is_given_where_nobody_gave_one_is_taken() -> None:
         waiting += command.commands.values() if isinstance(command, TyperGroup) else ()
         defaults += [one.default for one in command.params if one.name == "reason" and one.default is not None]
     assert len(defaults) >= 8
-    assert [reasons.said(text) for text in defaults] == defaults
+    assert [reasons.checked_reason(text) for text in defaults] == defaults
 
 
 def test_a_reason_that_the_trainer_would_not_take_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

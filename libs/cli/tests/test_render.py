@@ -9,7 +9,7 @@ from headrace.log.codec import Codec
 from headrace.log.port import Record
 from headrace.log.topics import Topics
 from headrace_cli.commands import explain, topic
-from headrace_cli.terminal.render import say, show
+from headrace_cli.terminal.render import show, show_result
 
 HOSTILE = "[/b] [red]\x1b[2J\x07[link=x]"
 SHOWN = r"[/b] [red]\x1b[2J\x07[link=x]"
@@ -24,7 +24,7 @@ def test_a_table_shows_texts_that_look_like_markup_or_orders_to_the_terminal(cap
 
 
 def test_a_line_shows_texts_that_look_like_markup_or_orders_to_the_terminal(capsys: pytest.CaptureFixture) -> None:
-    say({}, as_json=False, line=HOSTILE)
+    show_result({}, as_json=False, line=HOSTILE)
     assert SHOWN in capsys.readouterr().out
 
 

@@ -68,14 +68,14 @@ def test_bad_rows_are_told_with_their_line_and_the_others_are_played(tmp_path: P
     counted = history(tmp_path, "unit,at,x,city,late,known\n" + "\n".join([*rows, "a,100,99,,1,160"])).fill(
         spool, lambda rows: None
     )
-    assert [line.split(": ", 1)[1] for line in counted.told] == [
+    assert [line.split(": ", 1)[1] for line in counted.reasons] == [
         "x must be a number, got 'dear'",
         "unit is missing: a request is about a unit",
         "at is missing: a request has an instant",
         "the label of 'late' must be 0 or 1, got 2.0",
         "its label is known 740 s before it is asked: is known right?",
     ]
-    assert counted.told[0].startswith(f"{tmp_path}/rows.csv, line 2: ")
+    assert counted.reasons[0].startswith(f"{tmp_path}/rows.csv, line 2: ")
     # NB: a row that breaks the contract (99 is beyond 10) is played: a live one would come too.
     assert (counted.rows, counted.bad, spool.count) == (7, 6, 2)
 

@@ -83,7 +83,7 @@ def test_two_versions_are_told_before_and_after_a_switch_and_on_the_same_rows() 
         assert found["loss"] == pytest.approx(log_loss(label[known], scores[known]))
         assert found["auc"] == pytest.approx(roc_auc_score(label[known], scores[known]))
         assert found["prior_loss"] == pytest.approx(log_loss(label[known], np.full(known.sum(), 0.3)))
-    for found, mine, scores in zip(report["stretches"], (before, after), (one, two), strict=True):
+    for found, mine, scores in zip(report["intervals"], (before, after), (one, two), strict=True):
         assert found["rows"] == mine.sum()
         assert found["loss"] == pytest.approx(log_loss(label[mine], scores[mine]))
         assert found["auc"] == pytest.approx(roc_auc_score(label[mine], scores[mine]))
@@ -148,7 +148,7 @@ def test_several_classes_are_compared_with_the_prior_that_answers_them() -> None
     for n in range(30):
         told.row(n + 1, Score(0, "", None, (0.5, 0.3, 0.2)), "abc"[n % 2])
     report = Figures(told.gathered).report()
-    (stretch,) = report["stretches"]
+    (stretch,) = report["intervals"]
     assert report["prior"] == {"value": [0.5, 0.3, 0.2], "from": "the deployment's fallback chain"}
     assert stretch["prior_loss"] == stretch["loss"] == pytest.approx(-(np.log(0.5) + np.log(0.3)) / 2)
 

@@ -42,7 +42,7 @@ from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
 from headrace_cli.replay.fed import Fed, read_file
 from headrace_cli.replay.fed import Source as File
-from headrace_cli.replay.spool import Spool, Told
+from headrace_cli.replay.spool import Spool, StreamRecord
 from headrace_cli.replay.streams import Events, feeding, streams_of
 from headrace_cli.session import Session
 
@@ -101,10 +101,10 @@ PROJECT = compile_project(
 )
 
 
-def read(given: str) -> tuple[list[Told], Any, list[str]]:
+def read(given: str) -> tuple[list[StreamRecord], Any, list[str]]:
     """The records of one file, what was counted, and what was told."""
     said: list[str] = []
-    with closing(Spool[Told]()) as spool:
+    with closing(Spool[StreamRecord]()) as spool:
         counted = Events(streams_of([given], PROJECT, TOPICS)[0], 0, NOW_S).fill(spool, said.append)
         return list(spool.events()), counted, said
 
@@ -130,7 +130,7 @@ def test_parquet_keeps_its_types_and_the_stream_its_format(tmp_path: Path) -> No
     assert (event.time_s, event.key, said) == (1364774400.0, None, [])
     found = msgspec.msgpack.decode(event.value)
     assert (found["u"], found["n"], found["tags"]) == ("7", 1.0, ["a"])
-    assert counted.told == [f"{tmp_path}/noise.parquet, row 2: at is missing: a message came at an instant"]
+    assert counted.reasons == [f"{tmp_path}/noise.parquet, row 2: at is missing: a message came at an instant"]
 
 
 def test_events_of_a_source_are_held_to_its_contract_and_come_when_they_may_be_used(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_events_of_a_source_are_held_to_its_contract_and_come_when_they_may_be_u
         (3600.0, 0.0, "Rome"),
     ]
     assert msgspec.msgpack.decode(told[1].value, type=Ride).fare == 12.5
-    assert [line.partition(", line ")[2][0] for line in counted.told] == ["4", "5", "6"]
-    assert counted.told[0].endswith(
+    assert [line.partition(", line ")[2][0] for line in counted.reasons] == ["4", "5", "6"]
+    assert counted.reasons[0].endswith(
         "line 4: ended must be an instant such as 2013-04-01T12:00:00Z, or seconds since the epoch, got 'soon'"
     )
 
@@ -186,7 +186,7 @@ class Bench:
     """Two files, a log, and what inference and the pipeline say that they have read."""
 
     def __init__(self, log: MemoryLog, folder: Path) -> None:
-        self.log, self.folder, self.spool = log, folder, Spool[Told]()
+        self.log, self.folder, self.spool = log, folder, Spool[StreamRecord]()
         codec = Codec(TOPICS)
         self.session = Session(log, TOPICS, codec, Projects(log, codec, TOPICS), ManualClock())  # type: ignore[arg-type]  # a log in memory
         self.applied, self.pace = Applied(), Pace(log, TOPICS)
@@ -195,7 +195,7 @@ class Bench:
         (folder / "rides.csv").write_text("ended,city\n" + "\n".join(rows))
 
     async def fed(self, at: str = "at") -> Fed:
-        self.spool = Spool[Told]()
+        self.spool = Spool[StreamRecord]()
         streams = streams_of([f"feed={self.folder}/feed.csv:{at}", f"rides={self.folder}/rides.csv"], PROJECT, TOPICS)
         files: list[File] = [read_file(s, n, self.spool, NOW_S, lambda line: None) for n, s in enumerate(streams)]
         found = Fed(self.session, files, self.spool, self.applied)
@@ -254,7 +254,7 @@ async def test_what_is_on_the_log_is_not_sent_again_whoever_sent_it(bench: Bench
     await again.finish(bench.pace)
     assert (again.feed.sent, await bench.counted()) == (97 - first.feed.sent, [49, 48])
     await again.find(lambda done, total: None)
-    assert [(file.told()["events"], file.told()["duplicated"]) for file in again.sources] == [(49, 0), (48, 0)]
+    assert [(file.report()["events"], file.report()["duplicated"]) for file in again.sources] == [(49, 0), (48, 0)]
 
 
 async def test_a_copy_is_told_and_other_columns_are_refused(bench: Bench) -> None:
@@ -266,6 +266,6 @@ async def test_a_copy_is_told_and_other_columns_are_refused(bench: Bench) -> Non
     producer = await bench.log.producer()
     await producer.send([Out(copied.topic, copied.key, copied.value, copied.headers, copied.partition)])
     await fed.find(lambda done, total: None)
-    assert fed.sources[0].told()["duplicated"] == 1
+    assert fed.sources[0].report()["duplicated"] == 1
     with pytest.raises(Misconfigured, match=r"feed\.csv was played to feed with other columns"):
         await bench.fed("at:city")

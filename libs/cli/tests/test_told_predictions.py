@@ -5,8 +5,8 @@ import pytest
 from headrace.asking.prediction import OutputKind, Prediction
 from headrace.errors import HeadraceError, Misconfigured
 from headrace.events.inference import FellBack, Score, Served
-from headrace_cli.commands.daily import told_of, unanswered
-from headrace_cli.evidence.explain import told
+from headrace_cli.commands.daily import prediction_line, unanswered
+from headrace_cli.evidence.explain import described
 
 
 def served(**fields: object) -> Prediction:
@@ -27,7 +27,7 @@ def served(**fields: object) -> Prediction:
     ],
 )
 def test_an_answer_is_told_by_its_kind(found: Prediction, said: str) -> None:
-    assert told_of(found) == said
+    assert prediction_line(found) == said
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_what_is_no_answer_is_an_error_with_its_reason(
 
 def test_a_decision_is_explained_with_the_names_of_its_classes() -> None:
     answer = FellBack("prior", "no version yet", Score(0, "", None, (0.25, 0.75)))
-    found = told(answer, OutputKind("classes", ("cat", "dog")))
+    found = described(answer, OutputKind("classes", ("cat", "dog")))
     assert (found["label"], found["probabilities"], found["reason"]) == (
         "dog",
         {"cat": 0.25, "dog": 0.75},
         "no version yet",
     )
-    number = told(Served(Score(2, "m", 0.75)), OutputKind("number"))
+    number = described(Served(Score(2, "m", 0.75)), OutputKind("number"))
     assert (number["label"], number["value"]) == (None, 0.75)
-    assert told(Served(Score(2, "m", 0.75)), OutputKind("binary", ("no", "yes")))["label"] == "yes"
+    assert described(Served(Score(2, "m", 0.75)), OutputKind("binary", ("no", "yes")))["label"] == "yes"

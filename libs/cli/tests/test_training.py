@@ -45,7 +45,7 @@ def test_each_run_stands_once_with_its_newest_word() -> None:
             TrainingFinished("d", "one", "failed", "build() failed"), TrainingProgressed("d", "stranger", "fit", 0.5),
         )
     )  # fmt: skip
-    assert [(told.accepted.run, told.stage, told.told) for told in found] == [
+    assert [(one.accepted.run, one.stage, one.detail) for one in found] == [
         ("one", "failed", "build() failed"),
         ("two", "waits", ""),
     ]

@@ -237,7 +237,7 @@ class Bench:
 
     def report(self, *loaded: str, **changes: Any) -> None:
         """An inference instance reports."""
-        reported = HealthReported("inference", "inference-1", True, loaded=loaded, **changes)
+        reported = HealthReported("inference", "inference-1", True, warmed=loaded, **changes)
         topic = self.topics.name("ops.health")
         self.log.append(out(topic, "inference/inference-1", reported, Envelope("h", "", "test", 0.0)))
 

@@ -36,7 +36,7 @@ def health() -> Health:
 def cached(clock: ManualClock, health: Health, facts: list[Any]) -> ModelCache:
     models = ModelCache(clock, health, facts.append)
     models.put(NAME, LoadedModel(None, None, ModelWorker("test")))  # ty: ignore[invalid-argument-type] - never asked here
-    health.loaded = {"delay/3"}
+    health.warmed = {"delay/3"}
     return models
 
 

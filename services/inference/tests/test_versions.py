@@ -60,9 +60,9 @@ async def test_a_version_that_is_no_longer_wanted_is_unloaded(bench: Bench) -> N
     await bench.register("delay", 1)
     await bench.route("delay", {1: 1.0})
     async with bench.running():
-        assert bench.health.loaded == {"delay/1"}
+        assert bench.health.warmed == {"delay/1"}
         await bench.route("delay", {})
-        await bench.until(lambda: not bench.health.loaded)
+        await bench.until(lambda: not bench.health.warmed)
 
 
 @pytest.mark.parametrize(

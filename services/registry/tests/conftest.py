@@ -77,7 +77,7 @@ class Bench:
     def warm(self, *versions: int, handled: int = 0) -> None:
         """An instance reports these as warm, now, and how many records it has handled."""
         names = tuple(f"d/{version}" for version in versions)
-        report = HealthReported("inference", "i", True, loaded=names, warmed=names, handled_total=handled)
+        report = HealthReported("inference", "i", True, warmed=names, handled_total=handled)
         self.instances.take(report, self.clock.now_s())
 
     def watch(self, handled: int = 0, lag: int = 0) -> None:

@@ -6,11 +6,17 @@ from headrace.events import type_name
 from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
     AbortRollout,
+    AliasMoved,
+    CommandRefused,
     PauseRollout,
     PromoteRollout,
     ResumeRollout,
     RetryRollout,
     RollBack,
+    RolledBack,
+    RolloutQueued,
+    RolloutStarted,
+    RouteChanged,
     StartRollout,
     TimedOut,
 )
@@ -40,11 +46,44 @@ class Machine:
         return self.entry.route
 
     def take(self, message: Any, ident: str = "") -> list[Any]:
-        step = on_message(self.state, "d", message, ident or f"m{len(self.facts)}", self.plan)
+        ident = ident or f"m{len(self.facts)}"
+        step = on_message(self.state, "d", message, ident, self.plan)
         assert step.state == folded(self.state, step.facts)
         facts = list(step.facts)
+        self._check_names(message, ident, facts)
         self.state, self.facts = step.state, self.facts + facts
         return facts
+
+    def _check_names(self, message: Any, ident: str, facts: list[Any]) -> None:
+        """Each fact names what it is about: the deployment, the rollout and its version, what an alias named, the command."""
+        state = self.state
+        for fact in facts:
+            before, running = state.entry("d"), state.entry("d").rollout
+            assert fact.deployment == "d"
+            match fact:
+                case RouteChanged(route=route):
+                    assert (route.deployment, route.salt) == ("d", "d")
+                    assert route.revision == (before.route.revision if before.route else 0) + 1
+                    assert route.rollout in ("", running.id if running else "")
+                case AliasMoved():
+                    # A rollback takes the champion's name away before another version gets it.
+                    of = self.entry if fact.alias == "champion" else before
+                    assert fact.was == of.aliases.get(fact.alias)
+                case CommandRefused():
+                    asked = (type_name(type(message)), ident)
+                    assert (fact.command, fact.command_id) in (
+                        asked,
+                        ("start.rollout", f"queued-{waiting_version(before)}"),
+                    )
+                case RolloutStarted():
+                    assert (running, fact.control) == (None, before.aliases.get("champion"))
+                case RolledBack():
+                    assert (fact.version, fact.to) == (before.aliases["champion"], before.aliases["previous"])
+                case RolloutQueued():
+                    assert fact.version == message.version
+                case _:
+                    assert (fact.rollout, fact.version) == (running.id, running.version)
+            state = folded(state, [fact])
 
     def serve(self, version: int) -> None:
         plan, self.plan = self.plan, BLUE_GREEN
@@ -71,6 +110,11 @@ class Machine:
         self.canary().judge(2 * HOUR_S)
         self.judge(3 * HOUR_S)
         return self
+
+
+def waiting_version(entry: Any) -> int:
+    """The version that waits."""
+    return entry.queued.version if entry.queued is not None else 0
 
 
 def timed_out(machine: Machine, what: Any) -> TimedOut:

@@ -77,7 +77,7 @@ async def heartbeats(bench: Bench) -> AsyncIterator[None]:
     async def beat() -> None:
         names = ("d/1", "d/2")
         while True:
-            report = HealthReported("inference", "i", True, loaded=names, warmed=names)
+            report = HealthReported("inference", "i", True, warmed=names)
             await bench.send("ops.health", "inference/i", report)
             await asyncio.sleep(0.5)
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from headrace.events.ops import HealthReported
 from headrace.events.registry import (
@@ -100,6 +101,9 @@ def test_ids_of_facts_follow_the_state_and_those_of_refusals_the_command() -> No
     tagged, refused = VersionTagged("d", 1, {}, "me"), CommandRefused("d", "tag.version", "c1", "r")
     assert fact_id(one, tagged) != fact_id(two, tagged)
     assert fact_id(one, refused) == fact_id(two, refused)
+    others = [replace(refused, deployment="e"), replace(refused, command_id="c2")]
+    assert len({fact_id(one, each) for each in [refused, *others]}) == 3
+    assert fact_id(one, replace(tagged, deployment="e")) != fact_id(Registry(), tagged)
 
 
 def test_only_what_facts_have_changed_is_published_again() -> None:

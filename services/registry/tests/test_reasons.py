@@ -69,6 +69,13 @@ def test_tags_are_merged_and_empty_ones_taken_away() -> None:
     assert step.facts == (VersionTagged("d", 2, {"a": "1", "c": "3"}, "bob"),)
 
 
+def test_tags_have_a_limit() -> None:
+    full = on_tag(registered(3), TagVersion("d", 2, {f"t{i}": "x" for i in range(100)}, "ann"), "c1")
+    assert isinstance(full.facts[0], VersionTagged)
+    (refused,) = on_tag(full.state, TagVersion("d", 2, {"more": "x"}, "ann"), "c2").facts
+    assert refused == CommandRefused("d", "tag.version", "c2", "a version has at most 100 tags, got 101")
+
+
 def only(facts: list[Any], kind: type) -> list[Any]:
     return [fact for fact in facts if isinstance(fact, kind)]
 

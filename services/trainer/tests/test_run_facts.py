@@ -80,6 +80,7 @@ def test_an_answer_has_an_id_of_its_request() -> None:
         ([(0.0, "rows", 0.0), (0.5, "rows", 0.5)], [True, False]),
         ([(0.0, "rows", 0.0), (1.5, "rows", 0.005)], [True, False]),
         ([(0.0, "rows", 0.0), (1.5, "rows", 0.01)], [True, True]),
+        ([(0.0, "rows", 0.5), (1.5, "rows", 0.505), (2.0, "rows", 0.49)], [True, False, True]),
         ([(0.0, "rows", 0.0), (0.1, "fit", 0.5), (0.2, "rows", 0.0)], [True, True, True]),
         ([(0.0, "rows", 0.0), (0.9, "rows", 0.4), (1.1, "rows", 0.4)], [True, False, True]),
     ],

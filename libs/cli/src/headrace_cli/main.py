@@ -72,7 +72,7 @@ def main() -> None:
     for chatty in ("aiokafka", "headrace", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)  # what matters comes back as one sentence below
     if ignored := strangers():
-        _say(f"headrace: {ignored}")
+        _print_error(f"headrace: {ignored}")
     raise SystemExit(run(sys.argv[1:]))
 
 
@@ -84,21 +84,23 @@ def run(words: Sequence[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
-        if told := mistyped.sentence(error, typer.main.get_command(app), words):
-            _say(f"headrace: {told}")
+        if sentence := mistyped.sentence(error, typer.main.get_command(app), words):
+            _print_error(f"headrace: {sentence}")
         return error.exit_code
     except (HeadraceError, BrokerError) as error:
-        _say(f"headrace: {error}")
+        _print_error(f"headrace: {error}")
         return 2 if isinstance(error, Misconfigured) else 1
     except BrokenPipeError:
         _give_up_output()  # who read us has gone (`| head`)
         return 1
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            _say(f"headrace: not all could be written: {error.strerror}: make room, or send the output elsewhere")
+            _print_error(
+                f"headrace: not all could be written: {error.strerror}: make room, or send the output elsewhere"
+            )
             _give_up_output()
         else:
-            _say(f"headrace: this is a bug: {type(error).__name__}: {error}{_written_down()}")
+            _print_error(f"headrace: this is a bug: {type(error).__name__}: {error}{_written_down()}")
         return 1
 
 
@@ -124,7 +126,7 @@ def _written_down() -> str:
     return f"; what is needed to mend it is in {path}"
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     with contextlib.suppress(OSError):
         print(harmless(text), file=sys.stderr)
 

@@ -18,9 +18,11 @@ class HeldProducer(MemoryProducer):
 
     def __init__(self, log: "HeldLog") -> None:
         super().__init__(log)
-        self._gate = log.gate
+        self._log, self._gate = log, log.gate
 
     async def send(self, outs: Sequence[Out]) -> list[Ack]:
+        if not self._gate.is_set():
+            self._log.has_waiting.set()
         await self._gate.wait()
         return await super().send(outs)
 
@@ -30,7 +32,7 @@ class HeldLog(MemoryLog):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gate = asyncio.Event()
+        self.gate, self.has_waiting = asyncio.Event(), asyncio.Event()
         self.gate.set()
 
     async def producer(self) -> HeldProducer:
@@ -94,7 +96,10 @@ async def test_replies_that_leave_before_the_commit_are_acknowledged_before_it()
         log.gate.clear()
         held = asyncio.create_task(_ask_past(log, bench))
         await until(lambda: _is_handled(host, 20))
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(20):
+            await log.has_waiting.wait()
+        for _ in range(100):  # a commit that did not wait for them would be done by then
+            await asyncio.sleep(0)
         assert total(await bench.counts()) == 10
         log.gate.set()
         await held

@@ -25,12 +25,11 @@ class RegistryService:
         """Until `stop`."""
         context, topics = self._context, self._context.topics
         instances = Instances()
-        followed = [topics.name("ops.health"), topics.name("inference.facts")]
 
         def follow(message: Message) -> None:
             instances.take(message.event, message.record.timestamp_ms / 1000)
 
-        view = View(context.log, context.codec, followed, follow, committed=False)
+        view = View(context.log, context.codec, [topics.name("ops.health")], follow, committed=False)
         await view.start()
 
         async def has_artifact(place: ArtifactPlace) -> bool:

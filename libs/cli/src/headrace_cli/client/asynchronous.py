@@ -10,11 +10,11 @@ from headrace.asking.prediction import Prediction
 from headrace.asking.requests import shown
 from headrace.clock import SystemClock
 from headrace_cli.client.errors import NotAnswered, Rejected
-from headrace_cli.client.http_way import HttpWay
-from headrace_cli.client.kafka_way import KafkaWay
-from headrace_cli.client.outcomes import told
+from headrace_cli.client.http_transport import HttpTransport
+from headrace_cli.client.kafka_transport import KafkaTransport
+from headrace_cli.client.outcomes import checked
 from headrace_cli.client.rows import MOST_ROWS, Batch, Instant, Row, Terms, batches_of, plain, terms
-from headrace_cli.client.ways import Way
+from headrace_cli.client.transport import Transport
 
 AT_ONCE = 4
 
@@ -23,7 +23,7 @@ class AsyncClient:
     """Asks deployments at `address`: `http://host:port` of a gateway, or `kafka://host:port` of a broker.
 
     `key`: the API key, over HTTP. `deadline_s`: how long an answer is waited for, repeats included, unless a call says
-    otherwise. `retries`: how often a call over HTTP is repeated, under the same id. `way`: instead of an address.
+    otherwise. `retries`: how often a call over HTTP is repeated, under the same id. `transport`: instead of an address.
     """
 
     def __init__(
@@ -33,9 +33,9 @@ class AsyncClient:
         key: str | None = None,
         deadline_s: float = 2.0,
         retries: int = 3,
-        way: Way | None = None,
+        transport: Transport | None = None,
     ) -> None:
-        self._way = way or _way_to(address, key, retries)
+        self._transport = transport or _transport_to(address, key, retries)
         self._deadline_s = deadline_s
         self._clock = SystemClock()
         self._starting: asyncio.Task[None] | None = None
@@ -53,7 +53,7 @@ class AsyncClient:
     async def close(self) -> None:
         """Give all connections back."""
         self._is_closed = True
-        await self._way.close()
+        await self._transport.close()
 
     async def predict(
         self,
@@ -156,10 +156,10 @@ class AsyncClient:
         is_one: bool = False,
     ) -> list[str]:
         agreed = self._terms(call_id, None, deadline_s)
-        found = told(outcomes, agreed.request_id, self._clock.now_s(), is_one=is_one)
+        found = checked(outcomes, agreed.request_id, self._clock.now_s(), is_one=is_one)
         if found:
             await self._ready(deployment)
-            await self._way.observe(deployment, found, agreed.deadline_s)
+            await self._transport.observe(deployment, found, agreed.deadline_s)
         return [one.id for one in found]
 
     def _terms(self, request_id: str | None, version: int | None, deadline_s: float | None) -> Terms:
@@ -168,7 +168,7 @@ class AsyncClient:
 
     async def _ask(self, deployment: str, batch: Batch, agreed: Terms) -> list[Prediction]:
         await self._ready(deployment)
-        return await self._way.ask(deployment, batch, agreed.version, agreed.deadline_s)
+        return await self._transport.ask(deployment, batch, agreed.version, agreed.deadline_s)
 
     async def _ready(self, deployment: str) -> None:
         if not isinstance(deployment, str) or not deployment:
@@ -179,18 +179,18 @@ class AsyncClient:
         if self._is_closed:
             raise Rejected("this client is closed")
         if self._starting is None or (self._starting.done() and self._starting.exception() is not None):
-            self._starting = asyncio.create_task(self._way.start())
+            self._starting = asyncio.create_task(self._transport.start())
         await asyncio.shield(self._starting)
 
 
-def _way_to(address: str, key: str | None, retries: int) -> Way:
+def _transport_to(address: str, key: str | None, retries: int) -> Transport:
     scheme, _, rest = address.partition("://") if isinstance(address, str) else ("", "", "")
     if not isinstance(retries, int) or retries < 0:
         raise Rejected(f"retries must be a whole number from 0, got {shown(retries)}")
     if key is not None and not (isinstance(key, str) and key.isprintable() and key.isascii()):
         raise Rejected("an API key is printable ASCII text")
     if scheme in ("http", "https") and rest:
-        return HttpWay(address, key, retries)
+        return HttpTransport(address, key, retries)
     if scheme == "kafka" and rest:
-        return KafkaWay.at(rest)
+        return KafkaTransport.at(rest)
     raise Rejected(f"an address is http://host:port, https://host:port or kafka://host:port, got {shown(address)}")

@@ -13,10 +13,12 @@ from headrace_cli.client.errors import Rejected
 MOST_AT_ONCE, MOST_BYTES = 256, 48_000
 
 
-def told(outcomes: Iterable[Mapping[str, Any]], call_id: str, now_s: float, *, is_one: bool = False) -> list[Observed]:
+def checked(
+    outcomes: Iterable[Mapping[str, Any]], call_id: str, now_s: float, *, is_one: bool = False
+) -> list[Observed]:
     """Outcomes as they are sent; those without an id of their own get one of the call's. Raises `Rejected`, naming the field.
 
-    >>> told([{"unit": 7, "label": 1}, {"unit": "a", "label": 0, "id": "mine"}], "c", 0.0)[0].id
+    >>> checked([{"unit": 7, "label": 1}, {"unit": "a", "label": 0, "id": "mine"}], "c", 0.0)[0].id
     'c/0'
     """
     found = []
@@ -42,13 +44,13 @@ def row(one: Observed) -> dict[str, Any]:
 def cut(outcomes: Sequence[Observed]) -> Iterator[list[Observed]]:
     """Calls of `MOST_AT_ONCE` outcomes and `MOST_BYTES` bytes at most, in their order."""
     part: list[Observed] = []
-    held = 0
+    size_bytes = 0
     for one in outcomes:
         size = len(msgspec.json.encode(row(one))) + 1
-        if part and (len(part) >= MOST_AT_ONCE or held + size > MOST_BYTES):
+        if part and (len(part) >= MOST_AT_ONCE or size_bytes + size > MOST_BYTES):
             yield part
-            part, held = [], 0
+            part, size_bytes = [], 0
         part.append(one)
-        held += size
+        size_bytes += size
     if part:
         yield part

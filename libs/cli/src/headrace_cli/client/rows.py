@@ -140,12 +140,12 @@ def batches_of(rows: Sequence[Plain], request_id: str, most: int, most_bytes: in
 
 def _parts(rows: Iterable[Plain], most: int, most_bytes: int) -> Iterator[list[Plain]]:
     part: list[Plain] = []
-    held = 0
+    size_bytes = 0
     for row in rows:
-        if part and (len(part) >= most or held + row.size_bytes > most_bytes):
+        if part and (len(part) >= most or size_bytes + row.size_bytes > most_bytes):
             yield part
-            part, held = [], 0
+            part, size_bytes = [], 0
         part.append(row)
-        held += row.size_bytes
+        size_bytes += row.size_bytes
     if part:
         yield part

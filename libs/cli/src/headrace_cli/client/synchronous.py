@@ -97,10 +97,10 @@ class Client:
         deadline_s: float | None = None,
     ) -> str:
         """Tell what became of an earlier request; see `AsyncClient.observe`."""
-        told = self._client.observe(
+        observing = self._client.observe(
             deployment, unit, label, at=at, request_id=request_id, corrects=corrects, id=id, deadline_s=deadline_s
         )
-        return self._run(told)
+        return self._run(observing)
 
     def observe_many(
         self,

@@ -17,7 +17,7 @@ from headrace.asking.prediction import Prediction, decision_id
 from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.events.definition import digest_of
 from headrace.events.inference import PredictionAnswered, Scalar
-from headrace_cli.client.kafka_way import KafkaWay
+from headrace_cli.client.kafka_transport import KafkaTransport
 from headrace_cli.client.rows import Batch, Row
 from headrace_cli.evidence.status import broker_line, deployments, held_back, local_rows, services
 from headrace_cli.installation.children import RESTART_AT_ONCE, last_line
@@ -26,8 +26,8 @@ from headrace_cli.installation.services import SERVICES
 from headrace_cli.projects.apply import apply_project, check_project
 from headrace_cli.scaffold import write_project
 from headrace_cli.session import Session, plain, run, session
-from headrace_cli.terminal.render import console, harmless, say, show
-from headrace_cli.terminal.waiting import TELL_EVERY_S, Patience, Workers
+from headrace_cli.terminal.render import console, harmless, show, show_result
+from headrace_cli.terminal.waiting import REPORT_EVERY_S, Patience, Workers
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _CONNECT_WITHIN_S = 60.0
@@ -61,12 +61,12 @@ def up(
         raise
     ready = [row for row in rows if row["ready"]]
     line = f"up: broker {state['bootstrap_servers']}, {len(ready)} of {len(SERVICES)} services ready; logs in {local.home}/logs"
-    say({"bootstrap_servers": state["bootstrap_servers"], "services": rows}, as_json=as_json, line=line)
+    show_result({"bootstrap_servers": state["bootstrap_servers"], "services": rows}, as_json=as_json, line=line)
     if len(ready) < len(SERVICES):
         waiting = [row for row in rows if not row["ready"]]
-        told = "".join(f"\n  {_why_not(row)}" for row in waiting)
+        reasons = "".join(f"\n  {_why_not(row)}" for row in waiting)
         raise HeadraceError(
-            f"{len(ready)} of {len(SERVICES)} services are ready ({ended}; `headrace down` ends all){told}"
+            f"{len(ready)} of {len(SERVICES)} services are ready ({ended}; `headrace down` ends all){reasons}"
         )
     if not as_json and not any(row["deployment"] for row in run(deployments)):
         console.print("next: `headrace apply PROJECT` (a path, or an installed example such as `flights`)")
@@ -76,7 +76,7 @@ def down(as_json: AsJson = False) -> None:
     """End all services and the broker; the log is kept for the next `up`."""
     local = Local.here()
     was_up = local.stop()
-    say(
+    show_result(
         {"was_up": was_up},
         as_json=as_json,
         line=f"down; the log is kept in {local.home}" if was_up else "nothing was up",
@@ -100,7 +100,7 @@ def status(as_json: AsJson = False) -> None:
         rows, deployed, held = local_rows(state), [], [str(error)]
     held = [*filter(None, [local.why_unattended()]), *held]
     if as_json:
-        say(
+        show_result(
             {"services": rows, "deployments": deployed, "held_back": held, "broker": state.get("broker")},
             as_json=True,
             line="",
@@ -143,7 +143,7 @@ def new(
     """Write a project package of your own: a model, its inputs, and how to train it."""
     path = write_project(name, folder)
     line = f"written to {path}; next: read {path}/README.md, then `headrace up` and `headrace apply {path}`"
-    say({"path": str(path)}, as_json=as_json, line=line)
+    show_result({"path": str(path)}, as_json=as_json, line=line)
 
 
 def apply(
@@ -155,8 +155,8 @@ def apply(
     for line in [] if as_json else changes["changes"]:
         _line(f"  {line}")
     if not as_json and changes["changes"]:
-        _tell(changes["deployments"])
-    say(
+        _show_outlook(changes["deployments"])
+    show_result(
         changes,
         as_json=as_json,
         line=f"project {changes['project']} is applied"
@@ -171,17 +171,17 @@ def check(
 ) -> None:
     """Validate a project and show what each deployment would do, without a broker; nothing is published."""
     checked = check_project(project)
-    told = checked.told()
+    outlook = checked.outlook()
     if not as_json:
-        _tell(told)
-    say(
-        {"project": checked.definition.name, "digest": digest_of(checked.definition), "deployments": told},
+        _show_outlook(outlook)
+    show_result(
+        {"project": checked.definition.name, "digest": digest_of(checked.definition), "deployments": outlook},
         as_json=as_json,
         line=f"project {checked.definition.name} can be applied",
     )
 
 
-def _tell(deployments: list[dict[str, Any]]) -> None:
+def _show_outlook(deployments: list[dict[str, Any]]) -> None:
     """A block per deployment."""
     for found in deployments:
         _line(f"deployment {found['deployment']}")
@@ -199,14 +199,14 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Ask a deployment, over Kafka, and show the answer; exit code 2 where the request is invalid, 1 where it was not answered."""
-    answered, told = run(lambda session: _predict(session, deployment, inputs or [], unit, at))
+    answered, prediction = run(lambda session: _predict(session, deployment, inputs or [], unit, at))
     if as_json:
-        named = {"label": told.label, "probabilities": told.probabilities} if told.is_answered else {}
-        say(plain(answered) | {"decision_id": decision_id(answered)} | named, as_json=True, line="")
-    if not told.is_answered:
-        raise unanswered(told)
+        named = {"label": prediction.label, "probabilities": prediction.probabilities} if prediction.is_answered else {}
+        show_result(plain(answered) | {"decision_id": decision_id(answered)} | named, as_json=True, line="")
+    if not prediction.is_answered:
+        raise unanswered(prediction)
     if not as_json:
-        console.print(harmless(told_of(told)), highlight=False, soft_wrap=True)
+        console.print(harmless(prediction_line(prediction)), highlight=False, soft_wrap=True)
 
 
 async def _predict(
@@ -218,16 +218,16 @@ async def _predict(
         raise Misconfigured(f"no applied project declares {deployment!r} (declared: {known})")
     kinds = {field.name: field.kind for field in found[1].inputs}
     row = Row(dict(_input(pair, kinds) for pair in pairs), unit or f"cli-{secrets.token_hex(4)}", at)
-    way = KafkaWay(session.log, session.codec, session.topics, session.projects, session.clock)
-    await way.start()
+    transport = KafkaTransport(session.log, session.codec, session.topics, session.projects, session.clock)
+    await transport.start()
     try:
         batch = Batch(f"cli-{secrets.token_hex(8)}", (row,))
-        (answered,) = await way.answers(deployment, batch, None, int(_ANSWER_WITHIN_S * 1000))
+        (answered,) = await transport.answers(deployment, batch, None, int(_ANSWER_WITHIN_S * 1000))
         if answered is None:
             raise HeadraceError(f"no answer within {_ANSWER_WITHIN_S:.0f} s: is inference ready? `headrace status`")
-        return answered, way.told(found[1], answered)
+        return answered, transport.prediction(found[1], answered)
     finally:
-        await way.close()
+        await transport.close()
 
 
 def _input(pair: str, kinds: dict[str, str]) -> tuple[str, Scalar]:
@@ -242,12 +242,12 @@ def _input(pair: str, kinds: dict[str, str]) -> tuple[str, Scalar]:
         raise Misconfigured(f"{name} is a number, got {value!r}") from None
 
 
-def told_of(found: Prediction) -> str:
+def prediction_line(found: Prediction) -> str:
     """A prediction in one line: the class by its name, what is said of it, and who said it."""
-    who = f"version {found.version}" if found.outcome == "served" else f"{found.step} ({escape(found.reason)})"
+    by = f"version {found.version}" if found.outcome == "served" else f"{found.step} ({escape(found.reason)})"
     missing = f"; missing: {', '.join(found.missing)}" if found.missing else ""
     stale = f"; stale: {', '.join(found.stale)}" if found.stale else ""
-    return f"{_said(found)} by {who}{escape(missing + stale)}"
+    return f"{_answer_text(found)} by {by}{escape(missing + stale)}"
 
 
 def unanswered(found: Prediction) -> HeadraceError:
@@ -258,7 +258,7 @@ def unanswered(found: Prediction) -> HeadraceError:
     return HeadraceError(f"the request was not answered ({found.outcome}): {found.reason}; ask again{again}")
 
 
-def _said(found: Prediction) -> str:
+def _answer_text(found: Prediction) -> str:
     if found.probabilities:
         shown = sorted(found.probabilities.items(), key=lambda one: -one[1])[:_CLASSES_SHOWN]
         return f"[bold]{escape(str(found.label))}[/] ({escape(', '.join(f'{name} {one:.4g}' for name, one in shown))})"
@@ -273,13 +273,13 @@ async def _started(
 ) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
     """Until all services are ready, or some of them will not be; what the supervisor says, the rows, and why it ended."""
     with contextlib.nullcontext() if quiet else Status("starting", console=console, spinner="dots") as shown:
-        told = _Told(shown)
-        state = await local.await_started(process, told.now)
+        progress = _StartProgress(shown)
+        state = await local.await_started(process, progress.now)
         async with session(_CONNECT_WITHIN_S) as opened:
-            return state, *await _until_ready(opened, local, told)
+            return state, *await _until_ready(opened, local, progress)
 
 
-async def _until_ready(opened: Session, local: Local, told: "_Told") -> tuple[list[dict[str, Any]], str]:
+async def _until_ready(opened: Session, local: Local, progress: "_StartProgress") -> tuple[list[dict[str, Any]], str]:
     """Waits as long as something moves; a service that ends again and again is given up."""
     patience, workers = Patience(), Workers(local.pids)
     while True:
@@ -295,7 +295,7 @@ async def _until_ready(opened: Session, local: Local, told: "_Told") -> tuple[li
         what = ", ".join(_named(row) for row in waiting) or "the first reports"
         if not patience.note(what, is_busy=workers.are_busy()):
             return rows, f"nothing has moved for {patience.quiet_s:.0f} s"
-        told.now(what)
+        progress.now(what)
         await asyncio.sleep(0.3)
 
 
@@ -306,9 +306,9 @@ def _named(row: dict[str, Any]) -> str:
 def _why_not(row: dict[str, Any]) -> str:
     """All that is known of a service that did not get ready."""
     # NB: of one that does not run, the reason says it already.
-    said = last_line(Path(row["log"])) if row["last_end"] and row["pid"] is not None else ""
+    last = last_line(Path(row["log"])) if row["last_end"] and row["pid"] is not None else ""
     ended = f"{row['last_end']}, {row['restarts']} restarts" if row["last_end"] else ""
-    parts = (row["reason"] or "not ready", ended, f"it said: {said}" if said else "", f"log {row['log']}")
+    parts = (row["reason"] or "not ready", ended, f"it said: {last}" if last else "", f"log {row['log']}")
     return f"{row['service']}: {'; '.join(filter(None, parts))}"
 
 
@@ -316,12 +316,12 @@ def _is_looping(child: dict[str, Any]) -> bool:
     return child["restarts"] >= _LOOPS and child["last_code"] not in (0, RESTART_AT_ONCE)
 
 
-class _Told:
+class _StartProgress:
     """What a start is at: in the spinner at once, as a line of its own every fifteen seconds."""
 
     def __init__(self, shown: Status | None) -> None:
         self._shown = shown
-        self._began_s = self._said_s = time.monotonic()
+        self._began_s = self._printed_s = time.monotonic()
 
     def now(self, what: str) -> None:
         """It is at this."""
@@ -329,6 +329,6 @@ class _Told:
             return
         now_s = time.monotonic()
         self._shown.update(f"{what}, {now_s - self._began_s:.0f} s")
-        if now_s - self._said_s >= TELL_EVERY_S:
-            self._said_s = now_s
+        if now_s - self._printed_s >= REPORT_EVERY_S:
+            self._printed_s = now_s
             _line(f"still starting: {what}, {now_s - self._began_s:.0f} s; Ctrl-C leaves it running")

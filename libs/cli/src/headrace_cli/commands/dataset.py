@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from headrace.errors import HeadraceError, Misconfigured, Poison
 from headrace.log.envelope import parse_instant
 from headrace_cli.session import Session, run
-from headrace_cli.terminal.render import console, say
+from headrace_cli.terminal.render import console, show_result
 
 if TYPE_CHECKING:
     from headrace_cli.dataset.building import Wanted
@@ -57,13 +57,13 @@ def build(
         f"{manifest['rows']:,} rows ({manifest['labelled']:,} labelled) in {folder}/rows.parquet; "
         f"digest {manifest['digest']}{same}; read {manifest['records_read']:,} new records"
     )
-    say(manifest, as_json=as_json, line=line + told_of(manifest["outcomes"]))
+    show_result(manifest, as_json=as_json, line=line + outcome_counts(manifest["outcomes"]))
 
 
-def told_of(outcomes: Mapping[str, int]) -> str:
+def outcome_counts(outcomes: Mapping[str, int]) -> str:
     """What became of outcomes, in a sentence; nothing where there are none.
 
-    >>> told_of({"used": 2, "beyond_horizon": 1, "second": 0})
+    >>> outcome_counts({"used": 2, "beyond_horizon": 1, "second": 0})
     '; of 3 outcomes 2 used, 1 beyond horizon'
     """
     parts = [f"{count:,} {name.replace('_', ' ')}" for name, count in outcomes.items() if count]

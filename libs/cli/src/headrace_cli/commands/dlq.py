@@ -36,7 +36,7 @@ def list_letters(
 
     async def work(session: Session) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         services = [service] if service else session.topics.services
-        _refuse_stranger(service, session.topics.services)
+        _refuse_unknown(service, session.topics.services)
         letters = [_row(name, record) for name in services for record in await _records(session, name)]
         stopped = await read_stops(session.log, session.codec, session.topics)
         return letters, [stopped_row(session.topics, s) for s in stopped.values() if s.service in services]
@@ -61,7 +61,7 @@ def show_letter(
     """Show one dead letter whole: bytes, headers, reason."""
 
     async def work(session: Session) -> dict[str, Any]:
-        _refuse_stranger(service, session.topics.services)
+        _refuse_unknown(service, session.topics.services)
         found = [record for record in await _records(session, service) if record.offset == offset]
         if not found:
             raise Misconfigured(f"dlq.{service} has no offset {offset}: `headrace dlq list --service {service}`")
@@ -111,6 +111,6 @@ def _text(raw: bytes | None) -> str | None:
     return None if raw is None else repr(raw)[2:-1]
 
 
-def _refuse_stranger(service: str | None, services: tuple[str, ...]) -> None:
+def _refuse_unknown(service: str | None, services: tuple[str, ...]) -> None:
     if service is not None and service not in services:
         raise Misconfigured(f"no service is called {service!r}; there are {', '.join(services)}")

@@ -37,9 +37,9 @@ def drill(
     from headrace_cli.drill.acts import ACTS  # late: what it needs takes a while to import
 
     names = [act.name for act in ACTS]
-    strangers = sorted(set(only or ()) - set(names))
-    if strangers:
-        raise Misconfigured(f"there is no act {strangers[0]!r}; there are: {', '.join(names)}")
+    unknown = sorted(set(only or ()) - set(names))
+    if unknown:
+        raise Misconfigured(f"there is no act {unknown[0]!r}; there are: {', '.join(names)}")
     chosen = [act for act in ACTS if not only or act.name in only]
     outcomes = _played(chosen, seconds, folder, as_json)
     if as_json:
@@ -87,10 +87,16 @@ def _table(outcomes: list[Any]) -> Table:
     for column in ("act", "asked", "answered by", "worst s", "recovered s", "alerts", "held"):
         table.add_column(column, overflow="fold")
     for outcome in outcomes:
-        answers = ", ".join(f"{who} {count:,}" for who, count in outcome.answers.items())
+        answers = ", ".join(f"{by} {count:,}" for by, count in outcome.answers.items())
         back = "never" if outcome.recovered_s is None else f"{outcome.recovered_s:.1f}"
-        held = "yes" if outcome.is_well else "; ".join(outcome.faults)
+        result = "yes" if outcome.is_well else "; ".join(outcome.faults)
         table.add_row(
-            outcome.act, f"{outcome.asked:,}", answers, f"{outcome.worst_s:.2f}", back, ", ".join(outcome.alerts), held
+            outcome.act,
+            f"{outcome.asked:,}",
+            answers,
+            f"{outcome.worst_s:.2f}",
+            back,
+            ", ".join(outcome.alerts),
+            result,
         )
     return table

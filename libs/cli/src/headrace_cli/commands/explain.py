@@ -10,7 +10,7 @@ from rich.text import Text
 from headrace.errors import Misconfigured
 from headrace_cli.evidence.explain import chain_of_route, explain_decision
 from headrace_cli.session import Session, run
-from headrace_cli.terminal.render import cell, console, harmless, put, told
+from headrace_cli.terminal.render import cell, console, harmless, plain_text, put
 
 _ABOUT = (
     "request", "unit", "at", "assigned_version", "failed_versions", "shadows", "missing", "stale", "outcome", "recovered",
@@ -50,33 +50,38 @@ def explain(
 
 def _show_decision(found: dict[str, Any]) -> None:
     answer = found["answer"]
-    parts = [
-        f"{name} {cell(value)}"
-        for name, value in answer.items()
-        if name not in ("kind", "classes") and value is not None
-    ]
+    parts = [f"{name} {_value(value)}" for name, value in answer.items() if name != "kind" and value is not None]
     console.print(Text.assemble((answer["kind"], "bold"), f"  {harmless('  '.join(parts))}"))
     if again := found.get("made_again"):
-        console.print(told("made again: " + "  ".join(f"{name} {value}" for name, value in again.items())))
+        console.print(plain_text("made again: " + "  ".join(f"{name} {value}" for name, value in again.items())))
     about = Table(box=None, pad_edge=False, show_header=False)
     for name in _ABOUT:
         value = found[name]
         about.add_row(
             name.replace("_", " "),
-            told([f"{k}: {cell(v)}" for k, v in value.items()] if isinstance(value, dict) else value),
+            plain_text([f"{k}: {cell(v)}" for k, v in value.items()] if isinstance(value, dict) else value),
         )
     console.print(about)
     row = Table(box=None, pad_edge=False, show_header=False)
     for name, value in found["row"].items():
-        row.add_row(told(name), told(value))
+        row.add_row(plain_text(name), plain_text(value))
     put(row, "\nthe row that it was answered from")
+
+
+def _value(value: Any) -> str:
+    """One value of an answer; of several probabilities each with the name of its class."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {probability:.4g}" for name, probability in value.items())
+    return cell(value)
 
 
 def _show_chain(steps: list[dict[str, Any]], deployment: str) -> None:
     if not steps:
-        console.print(told(f"no route yet: {deployment} has no version, the fallback chain's prior answers"))
+        console.print(plain_text(f"no route yet: {deployment} has no version, the fallback chain's prior answers"))
         return
     chain = Table(box=None, pad_edge=False, show_header=False)
     for step in steps:
-        chain.add_row(told(step["at"]), told(step["what"]), told(step["said"]), Text(step["place"], "dim"))
+        chain.add_row(
+            plain_text(step["at"]), plain_text(step["what"]), plain_text(step["said"]), Text(step["place"], "dim")
+        )
     put(chain, "\nwhy this version, newest first")

@@ -18,7 +18,7 @@ from headrace.log.reading import pin_offsets, read_up_to
 from headrace.log.views import View
 from headrace.project.rules import pane_width_s
 from headrace_cli.session import Session, plain, run
-from headrace_cli.terminal.render import console, instant, say, show
+from headrace_cli.terminal.render import console, instant, show, show_result
 
 app = typer.Typer(help="Feature views and their values.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -77,7 +77,7 @@ def show_view(view: Annotated[str, typer.Argument(help="A view's name.")], as_js
         "features": [plain(feature) for feature in found.features],
     }
     if as_json:
-        say(about, as_json=True, line="")
+        show_result(about, as_json=True, line="")
         return
     console.print(
         f"[bold]{found.name}[/] of {source.name} (written by {', '.join(about['written_by'])}), "

@@ -27,7 +27,7 @@ from headrace_cli.models.registration import Done, Registration, register_file
 from headrace_cli.session import Session, plain, run
 from headrace_cli.terminal.numbers import INT32
 from headrace_cli.terminal.reasons import Reason
-from headrace_cli.terminal.render import console, instant, say, show
+from headrace_cli.terminal.render import console, instant, show, show_result
 
 app = typer.Typer(help="Models and their versions.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -75,8 +75,8 @@ def list_versions(
     holds = _filters(deployment, stage, tag or (), least or ())
     found = [version for version in run(lambda session: _versions(session, as_of)) if all(f(version) for f in holds)]
     columns = ["deployment", "version", "stage", "aliases", "tags", "trained_rows", "reason", "model_digest"]
-    whose = f"{deployment} has no version yet" if deployment else "no version is registered yet"
-    empty = "no version is like that" if stage or tag or least else whose
+    none = f"{deployment} has no version yet" if deployment else "no version is registered yet"
+    empty = "no version is like that" if stage or tag or least else none
     show([_row(version) for version in found], columns, as_json=as_json, empty=empty)
 
 
@@ -179,7 +179,9 @@ def card(
         out.write_text(markdown)
     line = markdown if out is None else f"the card is in {out}"
     if as_json or out is not None:
-        return say({"deployment": deployment, "version": version, "markdown": markdown}, as_json=as_json, line=line)
+        return show_result(
+            {"deployment": deployment, "version": version, "markdown": markdown}, as_json=as_json, line=line
+        )
     return print(markdown)
 
 
@@ -201,28 +203,28 @@ def alias(
         return await ask(session, SetAlias(deployment, name, version, stands_at, reason, me()))
 
     facts = run(work)
-    say({"facts": plain(facts)}, as_json=as_json, line=f"{name} of {deployment} is version {version}")
+    show_result({"facts": plain(facts)}, as_json=as_json, line=f"{name} of {deployment} is version {version}")
 
 
 @app.command("tag")
 def tag(deployment: str, version: Version, tags: list[str], as_json: AsJson = False) -> None:
     """Set tags of a version, as name=value; an empty value takes one away."""
     command = TagVersion(deployment, version, pairs(tags, "a tag"), me())
-    _tell(command, as_json, f"version {version} of {deployment} is tagged")
+    _send(command, as_json, f"version {version} of {deployment} is tagged")
 
 
 @app.command("approve")
 def approve(deployment: str, version: Version, reason: Reason, as_json: AsJson = False) -> None:
     """Approve a version with your name, where the project asks for it; one that waits is released."""
     command = ApproveVersion(deployment, version, reason, me())
-    _tell(command, as_json, f"version {version} of {deployment} is approved by {me()}")
+    _send(command, as_json, f"version {version} of {deployment} is approved by {me()}")
 
 
 @app.command("archive")
 def archive(deployment: str, version: Version, reason: Reason, as_json: AsJson = False) -> None:
     """Take a version out of use; refused while anything uses it."""
     command = ArchiveVersion(deployment, version, reason, me())
-    _tell(command, as_json, f"version {version} of {deployment} is archived")
+    _send(command, as_json, f"version {version} of {deployment} is archived")
 
 
 @app.command("delete")
@@ -234,13 +236,15 @@ def delete(deployment: str, version: Version, reason: Reason, as_json: AsJson = 
 
     facts = run(work)
     gone = next(fact for fact in facts if isinstance(fact, VersionDeleted)).artifacts
-    told = f"{len(gone)} artifact(s) are gone" if gone else "its artifact stays: another version refers to it"
-    say({"facts": plain(facts)}, as_json=as_json, line=f"version {version} of {deployment} is deleted; {told}")
+    artifacts = f"{len(gone)} artifact(s) are gone" if gone else "its artifact stays: another version refers to it"
+    show_result(
+        {"facts": plain(facts)}, as_json=as_json, line=f"version {version} of {deployment} is deleted; {artifacts}"
+    )
 
 
-def _tell(command: Any, as_json: bool, line: str) -> None:
+def _send(command: Any, as_json: bool, line: str) -> None:
     facts = run(lambda session: ask(session, command))
-    say({"facts": plain(facts)}, as_json=as_json, line=line)
+    show_result({"facts": plain(facts)}, as_json=as_json, line=line)
 
 
 @app.command("register")
@@ -267,7 +271,7 @@ def register(
     about = Registration(
         deployment, reason, categories, owner, tags, release, output, inputs_only, frame, sample, _names(classes)
     )
-    _tell_of(register_file(file, about), "", as_json)
+    _show_registered(register_file(file, about), "", as_json)
 
 
 @app.command("import")
@@ -292,19 +296,19 @@ def import_model(
     about = Registration(
         deployment, reason, categories, owner, tags, release, output, inputs_only, frame, sample, _names(classes)
     )
-    _tell_of(register_file(found.file, about, found.format, found.columns), f" (from {found.file})", as_json)
+    _show_registered(register_file(found.file, about, found.format, found.columns), f" (from {found.file})", as_json)
 
 
 def _names(listed: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (listed or "").split(",") if name.strip())
 
 
-def _tell_of(done: Done, origin: str, as_json: bool) -> None:
+def _show_registered(done: Done, origin: str, as_json: bool) -> None:
     registered = done.registered
     for note in done.notes:
         print(f"headrace: {note}", file=sys.stderr)
     line = f"version {registered.version} of {registered.deployment} {done.outcome}{origin}"
-    say(plain(registered), as_json=as_json, line=line)
+    show_result(plain(registered), as_json=as_json, line=line)
 
 
 @app.command("convert")
@@ -322,4 +326,4 @@ def convert_pickle(
     for note in done.notes:
         print(f"headrace: {note}", file=sys.stderr)
     line = f"{done.file} ({done.format}): {done.rows} rows compared, largest difference {done.largest_difference:.3g}"
-    say(asdict(done), as_json=as_json, line=line)
+    show_result(asdict(done), as_json=as_json, line=line)

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from headrace_cli.session import Session, run
 from headrace_cli.terminal.numbers import INT32
-from headrace_cli.terminal.render import console, harmless, say, show
+from headrace_cli.terminal.render import console, harmless, show, show_result
 
 if TYPE_CHECKING:
     from headrace_cli.outcomes.files import Imported
@@ -42,9 +42,9 @@ def send(
     from headrace_cli.outcomes.files import send_one  # late: it brings numpy
 
     given = {"unit": unit, "label": label, "at": at, "request_id": request, "corrects": corrects, "id": ident}
-    told = run(lambda session: send_one(session, deployment, given, secrets.token_hex(16)))
-    line = f"outcome {told.id}: {told.unit} is {told.label}"
-    say({"id": told.id, "unit": told.unit, "label": told.label, "at_s": told.at_s}, as_json=as_json, line=line)
+    sent = run(lambda session: send_one(session, deployment, given, secrets.token_hex(16)))
+    line = f"outcome {sent.id}: {sent.unit} is {sent.label}"
+    show_result({"id": sent.id, "unit": sent.unit, "label": sent.label, "at_s": sent.at_s}, as_json=as_json, line=line)
 
 
 @app.command("import")
@@ -75,17 +75,17 @@ def import_file(
     done = run(work)
     counts = {"rows": done.rows, "sent": done.sent, "there_already": done.there_already, "bad": len(done.bad)}
     if not as_json:
-        _tell_bad(done.bad)
+        _show_bad(done.bad)
     line = f"{done.rows:,} rows: {done.sent:,} sent, {done.there_already:,} were there already, {len(done.bad):,} bad"
-    say(counts | {"reasons": done.bad[:_SHOWN]}, as_json=as_json, line=line)
+    show_result(counts | {"reasons": done.bad[:_SHOWN]}, as_json=as_json, line=line)
 
 
-def _tell_bad(bad: list[str]) -> None:
-    told = Console(stderr=True)
+def _show_bad(bad: list[str]) -> None:
+    errors = Console(stderr=True)
     for sentence in bad[:_SHOWN]:
-        told.print(harmless(sentence), markup=False, highlight=False, soft_wrap=True)
+        errors.print(harmless(sentence), markup=False, highlight=False, soft_wrap=True)
     if len(bad) > _SHOWN:
-        told.print(f"and {len(bad) - _SHOWN:,} more")
+        errors.print(f"and {len(bad) - _SHOWN:,} more")
 
 
 @app.command("list")
@@ -102,7 +102,7 @@ def list_outcomes(
 
     rows, counts = run(work)
     if as_json:
-        say({"outcomes": rows, "became": counts}, as_json=True, line="")
+        show_result({"outcomes": rows, "became": counts}, as_json=True, line="")
         return
     columns = ["known", "unit", "label", "request_id", "corrects", "id", "became"]
     show(rows, columns, as_json=False, empty="no outcomes yet: `headrace outcome send` tells one")

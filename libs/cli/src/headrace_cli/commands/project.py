@@ -7,7 +7,7 @@ import typer
 from headrace.project.applied import Projects
 from headrace_cli.projects.release import release
 from headrace_cli.session import Session, run
-from headrace_cli.terminal.render import instant, say, show
+from headrace_cli.terminal.render import instant, show, show_result
 
 app = typer.Typer(help="Applied projects, and the names that they own.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -65,6 +65,6 @@ def release_names(
 
     done = run(work)
     freed = ", ".join(done["freed"]) or "nothing else"
-    say(
+    show_result(
         done, as_json=as_json, line=f"project {project} {'is no more' if done['deleted'] else 'goes on'}; free: {freed}"
     )

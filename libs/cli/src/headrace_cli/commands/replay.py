@@ -93,7 +93,7 @@ class _Bar:
     def __init__(self, bar: Progress) -> None:
         self._bar, self._task = bar, bar.add_task("", total=None, what="connecting", at="")
 
-    def tell(self, line: str) -> None:
+    def report(self, line: str) -> None:
         """A line of its own."""
         self._bar.console.print(harmless(line), style="dim", markup=False, highlight=False, soft_wrap=True)
 
@@ -142,8 +142,8 @@ def _show(report: dict[str, Any], played: "Played") -> None:
     answers = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report["answers"].items()))
     _line(f"answers: {answers or 'none'}; bad rows: {report['bad_rows']:,}")
     if report["dead_lettered"]:
-        told = ", ".join(f"{count:,} by {service}" for service, count in sorted(report["dead_lettered"].items()))
-        _line(f"dead-lettered meanwhile: {told}: `headrace dlq list` says why")
+        by_service = ", ".join(f"{count:,} by {service}" for service, count in sorted(report["dead_lettered"].items()))
+        _line(f"dead-lettered meanwhile: {by_service}: `headrace dlq list` says why")
     for line in lines(report):
         _line(line)
     if not report["labelled"]:
@@ -151,14 +151,14 @@ def _show(report: dict[str, Any], played: "Played") -> None:
     columns = ["answered_mostly_by", "from", "to", "requests", "rows", "loss", "prior_loss", "auc"]
     console.print()
     show(
-        report["stretches"], columns, as_json=False, empty="", title=f"before and after each switch ({report['loss']})"
+        report["intervals"], columns, as_json=False, empty="", title=f"before and after each switch ({report['loss']})"
     )
     console.print()
     columns = ["version", "answered", "rows", "loss", "prior_loss", "auc"]
-    versions = [told | {"version": told["version"] or "prior"} for told in report["versions"]]
+    versions = [one | {"version": one["version"] or "prior"} for one in report["versions"]]
     show(versions, columns, as_json=False, empty="", title="each version, on all rows that it scored")
     for switch in report["switches"]:
-        _line(_told(switch))
+        _line(_switch_line(switch))
     line = sparkline(course(played.figures))
     console.print()
     _line(
@@ -168,7 +168,7 @@ def _show(report: dict[str, Any], played: "Played") -> None:
         _line(f"the picture is {report['plot']}")
 
 
-def _told(switch: dict[str, Any]) -> str:
+def _switch_line(switch: dict[str, Any]) -> str:
     was = "the prior" if switch["was"] is None else f"version {switch['was']}"
     head = f"{switch['at'][:16]}  version {switch['version']} in place of {was}"
     same = switch["same_rows"]

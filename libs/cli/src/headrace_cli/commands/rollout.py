@@ -27,7 +27,7 @@ from headrace_cli.projects.expectations import Expectations, expect
 from headrace_cli.session import Session, plain, run
 from headrace_cli.terminal.numbers import INT32
 from headrace_cli.terminal.reasons import Reason
-from headrace_cli.terminal.render import console, say
+from headrace_cli.terminal.render import console, show_result
 
 app = typer.Typer(help="Rollouts: how a version takes traffic.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -66,7 +66,7 @@ def start(
 
     expected, started = run(work)
     line = f"rollout {started.rollout} of version {version} has begun by {started.policy}: `headrace rollout status {deployment} --watch`"
-    say(plain(started) | {"expected": expected.values()}, as_json=as_json, line=line)
+    show_result(plain(started) | {"expected": expected.values()}, as_json=as_json, line=line)
     if watch:
         run(lambda session: _follow(session, deployment, as_json))
 
@@ -132,10 +132,10 @@ async def _show_live(board: Board, deployment: str | None) -> None:
 
 
 async def _print_changes(board: Board, deployment: str | None) -> None:
-    told = -1
+    printed = -1
     while True:
-        if board.changes != told:
-            told = board.changes
+        if board.changes != printed:
+            printed = board.changes
             print(json.dumps(board.rows(deployment), default=str), flush=True)
         if deployment is not None and board.is_over(deployment):
             return
@@ -145,25 +145,25 @@ async def _print_changes(board: Board, deployment: str | None) -> None:
 @app.command("pause")
 def pause(deployment: str, reason: Reason, as_json: AsJson = False) -> None:
     """Stay at the present share whatever the verdicts say, harm excepted."""
-    _tell(PauseRollout(deployment, reason, me()), as_json, f"the rollout of {deployment} is paused")
+    _send(PauseRollout(deployment, reason, me()), as_json, f"the rollout of {deployment} is paused")
 
 
 @app.command("resume")
 def resume(deployment: str, reason: Reason = "resumed by hand", as_json: AsJson = False) -> None:
     """Go on with a paused rollout."""
-    _tell(ResumeRollout(deployment, reason, me()), as_json, f"the rollout of {deployment} goes on")
+    _send(ResumeRollout(deployment, reason, me()), as_json, f"the rollout of {deployment} goes on")
 
 
 @app.command("abort")
 def abort(deployment: str, reason: Reason, as_json: AsJson = False) -> None:
     """Stop the rollout; the champion keeps all traffic."""
-    _tell(AbortRollout(deployment, reason, me()), as_json, f"the rollout of {deployment} is aborted")
+    _send(AbortRollout(deployment, reason, me()), as_json, f"the rollout of {deployment} is aborted")
 
 
 @app.command("retry")
 def retry(deployment: str, reason: Reason = "tried again by hand", as_json: AsJson = False) -> None:
     """Start the last rollout again, if it was aborted without harm."""
-    _tell(RetryRollout(deployment, reason, me()), as_json, f"the rollout of {deployment} begins again")
+    _send(RetryRollout(deployment, reason, me()), as_json, f"the rollout of {deployment} begins again")
 
 
 @app.command("promote")
@@ -183,7 +183,7 @@ def promote(
         return chosen, await ask(session, PromoteRollout(deployment, chosen, reason, me()))
 
     chosen, facts = run(work)
-    say({"facts": plain(facts)}, as_json=as_json, line=f"version {chosen} is champion of {deployment}")
+    show_result({"facts": plain(facts)}, as_json=as_json, line=f"version {chosen} is champion of {deployment}")
 
 
 @app.command("rollback")
@@ -205,7 +205,7 @@ def rollback(
     facts = run(work)
     back = next(fact for fact in facts if isinstance(fact, RolledBack))
     line = f"version {back.to} is champion of {deployment} again; version {back.version} is rejected"
-    say({"facts": plain(facts)}, as_json=as_json, line=line)
+    show_result({"facts": plain(facts)}, as_json=as_json, line=line)
 
 
 @app.command("tenant")
@@ -220,9 +220,9 @@ def tenant(
 ) -> None:
     """Send all requests of a tenant to one version, whatever the route says."""
     line = f"{tenant} is answered by " + ("the route" if version is None else f"version {version}")
-    _tell(SetOverride(deployment, tenant, version, reason, me()), as_json, line)
+    _send(SetOverride(deployment, tenant, version, reason, me()), as_json, line)
 
 
-def _tell(command: Any, as_json: bool, line: str) -> None:
+def _send(command: Any, as_json: bool, line: str) -> None:
     facts = run(lambda session: ask(session, command))
-    say({"facts": plain(facts)}, as_json=as_json, line=line)
+    show_result({"facts": plain(facts)}, as_json=as_json, line=line)

@@ -22,7 +22,7 @@ from headrace.log.untyped import untyped
 from headrace_cli.session import Session, plain, run
 from headrace_cli.terminal.numbers import INT32, INT64, MOST_SHOWN
 from headrace_cli.terminal.reasons import Reason
-from headrace_cli.terminal.render import console, harmless, instant, say, show
+from headrace_cli.terminal.render import console, harmless, instant, show, show_result
 
 app = typer.Typer(help="Topics: as declared in schemas/topics.yaml.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -45,7 +45,7 @@ def apply_topics(as_json: AsJson = False) -> None:
     made, others = run(work)
     stands = f"{len(made)} topics created" if made else "all topics stand as declared"
     line = "; ".join([f"{len(made)} topics created", *others]) if others else stands
-    say({"created": made, "drifted": others}, as_json=as_json, line=line)
+    show_result({"created": made, "drifted": others}, as_json=as_json, line=line)
 
 
 @app.command("list")
@@ -171,7 +171,7 @@ def skip(
 
 def _resumed(stopped: PartitionStopped, offset: int, how: str, by: str | None, reason: str) -> PartitionResumed:
     service, topic, partition = stopped.service, stopped.topic, stopped.partition
-    return PartitionResumed(service, topic, partition, offset, how, _who(by), reason, stopped.topic_id)
+    return PartitionResumed(service, topic, partition, offset, how, _author(by), reason, stopped.topic_id)
 
 
 def _target(stopped: PartitionStopped, ends: dict[TopicPartition, int], to: int | None) -> int:
@@ -219,11 +219,11 @@ def _let_go_on(work: Any, as_json: bool) -> None:
         ]  # fmt: skip
 
     gone_on = run(write)
-    said = "; ".join(f"{row['topic']}/{row['partition']} goes on at offset {row['offset']}" for row in gone_on)
-    say({"resumed": gone_on}, as_json=as_json, line=f"{said} (by {gone_on[0]['by']})")
+    lines = "; ".join(f"{row['topic']}/{row['partition']} goes on at offset {row['offset']}" for row in gone_on)
+    show_result({"resumed": gone_on}, as_json=as_json, line=f"{lines} (by {gone_on[0]['by']})")
 
 
-def _who(by: str | None) -> str:
+def _author(by: str | None) -> str:
     return by or f"{getpass.getuser()}@{socket.gethostname()}"
 
 

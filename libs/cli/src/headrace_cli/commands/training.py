@@ -19,7 +19,7 @@ from headrace_cli.installation.local import Local, settings_here
 from headrace_cli.session import Session, run
 from headrace_cli.terminal.numbers import MOST_SHOWN
 from headrace_cli.terminal.reasons import Reason
-from headrace_cli.terminal.render import say, show
+from headrace_cli.terminal.render import show, show_result
 
 app = typer.Typer(help="Training.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -53,7 +53,7 @@ def request(
 
     run(work)
     line = f"requested ({ident}); `headrace training list` shows how far it is"
-    say({"request": ident, "deployment": deployment}, as_json=as_json, line=line)
+    show_result({"request": ident, "deployment": deployment}, as_json=as_json, line=line)
 
 
 def refuse(session: Session, deployment: str, waived: Sequence[str]) -> None:
@@ -80,7 +80,7 @@ class _Run:
     accepted: RetrainAccepted
     stage: str = "waits"
     share: float = 0.0
-    told: str = ""
+    detail: str = ""
 
 
 @app.command("list")
@@ -93,8 +93,8 @@ def list_runs(
 
     async def work(session: Session) -> list[dict[str, Any]]:
         found = runs_of(await session.all_of("training.facts"))
-        wanted = [told for told in found if deployment in (None, told.accepted.deployment)]
-        return [_row(told) for told in reversed(wanted[-limit:])]
+        wanted = [one for one in found if deployment in (None, one.accepted.deployment)]
+        return [_row(one) for one in reversed(wanted[-limit:])]
 
     columns = ["run", "deployment", "cause", "stage", "share", "told", "pid", "log"]
     show(run(work), columns, as_json=as_json, empty="nothing was trained yet")
@@ -109,7 +109,7 @@ def stop(run_id: Annotated[str, typer.Argument(metavar="RUN", help="As `training
     if (ended := _end_of(folder)) is not None:
         raise Misconfigured(f"run {run_id} has ended already: {ended.outcome}")
     folder.ask_to_stop(getpass.getuser())
-    say({"run": run_id, "stopped": True}, as_json=False, line=f"run {run_id} is told to stop")
+    show_result({"run": run_id, "stopped": True}, as_json=False, line=f"run {run_id} is told to stop")
 
 
 def runs_of(facts: Iterable[Message]) -> list[_Run]:
@@ -126,15 +126,15 @@ def runs_of(facts: Iterable[Message]) -> list[_Run]:
     return list(found.values())
 
 
-def _row(told: _Run) -> dict[str, Any]:
-    accepted, folder = told.accepted, _folder_of(told.accepted.run)
+def _row(found: _Run) -> dict[str, Any]:
+    accepted, folder = found.accepted, _folder_of(found.accepted.run)
     row = {
         "run": accepted.run,
         "deployment": accepted.deployment,
         "cause": accepted.cause,
-        "stage": told.stage,
-        "share": round(told.share, 2),
-        "told": told.told,
+        "stage": found.stage,
+        "share": round(found.share, 2),
+        "told": found.detail,
         "pid": None,
         "log": None,
     }

@@ -29,14 +29,14 @@ async def play(stage: Stage, session: Session, speed: float | None) -> dict[str,
     await stage.apply(session, "flights")
     began_s = time.monotonic()
     with new_bar(stage.console) as bar:
-        async with stage.telling(session, bar) as narration, stage.player(session, narration) as player:
-            told = add_part(bar, "back-fill", BACKFILL_FROM_S, LIVE_FROM_S)
+        async with stage.narrating(session, bar) as narration, stage.player(session, narration) as player:
+            progressed = add_part(bar, "back-fill", BACKFILL_FROM_S, LIVE_FROM_S)
             await player.play(
-                BACKFILL_FROM_S, LIVE_FROM_S, step_s=BACKFILL_STEP_S, ahead_s=BACKFILL_AHEAD_S, progress=told
+                BACKFILL_FROM_S, LIVE_FROM_S, step_s=BACKFILL_STEP_S, ahead_s=BACKFILL_AHEAD_S, progress=progressed
             )
-            told = add_part(bar, "live", LIVE_FROM_S, LIVE_TO_S)
+            progressed = add_part(bar, "live", LIVE_FROM_S, LIVE_TO_S)
             await player.play(
-                LIVE_FROM_S, LIVE_TO_S, step_s=LIVE_STEP_S, ahead_s=LIVE_AHEAD_S, speed=speed, progress=told
+                LIVE_FROM_S, LIVE_TO_S, step_s=LIVE_STEP_S, ahead_s=LIVE_AHEAD_S, speed=speed, progress=progressed
             )
             await player.finish(LIVE_TO_S + LABELS_AFTER_S)
             wall_s = time.monotonic() - began_s

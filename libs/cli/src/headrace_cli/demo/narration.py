@@ -32,7 +32,7 @@ from headrace.log.codec import Message
 from headrace.registry.under_way import Holding
 from headrace_cli.terminal.render import instant
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 TOPICS = ("monitor.windows", "monitor.findings", "training.requests", "training.facts", "registry.facts")
 
 
@@ -40,14 +40,14 @@ class Narration:
     """Told message by message.
 
     `begun`, `ended`: versions whose rollout takes its first step, or has come to an end. `refusals`: why what was asked for will
-    not come; `told`: how many facts there were.
+    not come; `fact_count`: how many facts there were.
     """
 
-    def __init__(self, deployment: str, tell: Tell) -> None:
-        self._tell, self._holding, self._moved = tell, Holding(deployment), asyncio.Event()
+    def __init__(self, deployment: str, report: Report) -> None:
+        self._report, self._holding, self._moved = report, Holding(deployment), asyncio.Event()
         self.windows: list[WindowClosed] = []
         self.stage = ""
-        self.told = 0
+        self.fact_count = 0
         self.refusals: list[str] = []
         self.begun: set[int] = set()
         self.ended: set[int] = set()
@@ -61,12 +61,12 @@ class Narration:
 
     def take(self, message: Message) -> None:
         """One fact."""
-        self.told += 1
+        self.fact_count += 1
         self._holding.take(message.event, message.envelope.id)
         self._moved.set()
         line = self._line(message.event)
         if line:
-            self._tell(f"[dim]{instant(message.envelope.time_s)[:16]}[/]  {line}")
+            self._report(f"[dim]{instant(message.envelope.time_s)[:16]}[/]  {line}")
 
     def _line(self, event: Any) -> str | None:
         match event:
@@ -74,8 +74,8 @@ class Narration:
                 self.windows.append(event)
                 return None
             case RetrainRequested():
-                who = "the system asks" if event.by == "monitor" else f"{event.by} asks"
-                return f"[yellow]{who} for a new version[/] ({event.cause}): {event.reason} - [dim]the replay waits[/]"
+                by = "the system asks" if event.by == "monitor" else f"{event.by} asks"
+                return f"[yellow]{by} for a new version[/] ({event.cause}): {event.reason} - [dim]the replay waits[/]"
             case RetrainAccepted():
                 return "trainer: accepted"
             case RetrainCoalesced():
@@ -139,8 +139,8 @@ class Narration:
             case RolloutAdvanced():
                 # What moves it now is traffic. A step is told again when its clock is known.
                 self.begun.add(event.version)
-                told, self._step = self._step, (event.version, event.step, event.share)
-                if told == self._step:
+                before, self._step = self._step, (event.version, event.step, event.share)
+                if before == self._step:
                     return None
                 return f"[bold]version {event.version}: {_STEPS.get(event.step, event.step)}[/]{_share(event)}{_why(event.evidence)}"
             case RolloutPaused():

@@ -66,7 +66,7 @@ async def play(stage: Stage, session: Session, *, has_log: bool) -> dict[str, An
     await stage.apply(session, PROJECT)
     with new_bar(stage.console) as bar:
         async with (
-            stage.telling(session, bar) as narration,
+            stage.narrating(session, bar) as narration,
             stage.player(session, narration, paced_by=("inference", "monitor")) as player,
         ):
             at_s = max(LIVE_TO_S, await player.resume(BACKFILL_FROM_S))
@@ -97,10 +97,10 @@ async def _play_the_months_before(stage: Stage, session: Session) -> None:
     stage.console.print("no log of the first act here: playing January to April first, fast")
     await stage.apply(session, "flights")
     with new_bar(stage.console) as bar:
-        async with stage.telling(session, bar) as narration, stage.player(session, narration) as player:
-            told = add_part(bar, "before", BACKFILL_FROM_S, LIVE_TO_S)
+        async with stage.narrating(session, bar) as narration, stage.player(session, narration) as player:
+            progressed = add_part(bar, "before", BACKFILL_FROM_S, LIVE_TO_S)
             await player.play(
-                BACKFILL_FROM_S, LIVE_TO_S, step_s=BACKFILL_STEP_S, ahead_s=BACKFILL_AHEAD_S, progress=told
+                BACKFILL_FROM_S, LIVE_TO_S, step_s=BACKFILL_STEP_S, ahead_s=BACKFILL_AHEAD_S, progress=progressed
             )
             await player.close()
 
@@ -157,19 +157,19 @@ class _Act:
         def what() -> str:
             return f"a rollout to begin ({narration.stage or 'a version is trained, registered and warmed'})"
 
-        return await self.stage.wait_for(begun, what, lambda: (narration.told, narration.stage))
+        return await self.stage.wait_for(begun, what, lambda: (narration.fact_count, narration.stage))
 
     async def until_ended(self, part: str, version: int, most_s: float) -> None:
         """Play on until the version's rollout has ended, or its time is over."""
         from headrace_flights.player import LIVE_AHEAD_S
 
-        told = add_part(self.bar, part, self.at_s, self.at_s + most_s)
+        progressed = add_part(self.bar, part, self.at_s, self.at_s + most_s)
         await self.player.play(
             self.at_s,
             self.at_s + most_s,
             step_s=LIVE_STEP_S,
             ahead_s=LIVE_AHEAD_S,
-            progress=told,
+            progress=progressed,
             stop_when=lambda: version in self.narration.ended,
         )
         self.at_s = self.player.at_s

@@ -85,11 +85,11 @@ class Stage:
     ) -> T:
         """Until `has` finds something; as long as `sign` changes, or any process of the installation works. Says what it waits for."""
 
-        def tell(line: str) -> None:
+        def report(line: str) -> None:
             self.console.print(f"[dim]{line}[/]", highlight=False)
 
         return await wait_for(
-            has, what=what, tell=tell, sign=sign, is_busy=self.workers.are_busy, quiet_s=QUIET_WITHIN_S
+            has, what=what, report=report, sign=sign, is_busy=self.workers.are_busy, quiet_s=QUIET_WITHIN_S
         )
 
     def _knows(self, session: Session, applied: dict[str, Any]) -> bool:
@@ -97,7 +97,7 @@ class Stage:
         return found is not None and found.digest == applied["digest"]
 
     @asynccontextmanager
-    async def telling(self, session: Session, bar: Progress) -> AsyncIterator[Narration]:
+    async def narrating(self, session: Session, bar: Progress) -> AsyncIterator[Narration]:
         """What happens from now on, told line by line as it happens."""
         narration = Narration(DEPLOYMENT, lambda line: bar.console.print(line, highlight=False))
         view = View(
@@ -159,10 +159,10 @@ def add_part(bar: Progress, act: str, from_s: float, to_s: float) -> Any:
     """A part of an act on the bar; returns what a player's `progress` wants."""
     task: TaskID = bar.add_task("", total=to_s - from_s, act=act, at="", sent=0)
 
-    def told(at_s: float, requests: int, messages: int) -> None:
+    def progressed(at_s: float, requests: int, messages: int) -> None:
         bar.update(task, completed=at_s - from_s, at=instant(at_s)[:16], sent=requests + messages)
 
-    return told
+    return progressed
 
 
 async def until_quiet(stage: Stage, session: Session) -> None:

@@ -239,15 +239,17 @@ def _judged(
 def _faults_of(load: Load, decisions: dict[str, list[DecisionMade]]) -> list[str]:
     """What must hold in every act: an answer in time, one decision each, the same as was heard, and a reason for less than the best."""
     made = [decisions.get(asked.request_id, []) for asked in load.asked]
-    heard = [(asked.answer, found[0].answer) for asked, found in zip(load.asked, made, strict=True) if found]
+    answered = [(asked.answer, found[0].answer) for asked, found in zip(load.asked, made, strict=True) if found]
     counted = {
         "were not answered within their deadline": sum(asked.answer is None for asked in load.asked),
         "expired": sum(step_of(asked.answer) == "expired" for asked in load.asked),
         "have no decision": sum(not found for found in made),
         "have more than one decision": sum(len(found) > 1 for found in made),
-        "were decided otherwise than answered": sum(told is not None and told != decided for told, decided in heard),
+        "were decided otherwise than answered": sum(
+            answer is not None and answer != decided for answer, decided in answered
+        ),
         "were degraded without a reason": sum(
-            isinstance(decided, FellBack | Refused) and not reason_of(decided) for _, decided in heard
+            isinstance(decided, FellBack | Refused) and not reason_of(decided) for _, decided in answered
         ),
     }
     return [f"{count} requests {what}" for what, count in counted.items() if count]
@@ -258,10 +260,10 @@ def reason_of(answer: Answer | None) -> str:
     return getattr(answer, "reason", "")
 
 
-def _reasons(told: Sequence[str]) -> dict[str, int]:
+def _reasons(reasons: Sequence[str]) -> dict[str, int]:
     """How often each kind of reason was given, by its first wording; those of a kind differ in their figures only."""
     kinds: dict[str, list[str]] = {}
-    for reason in told:
+    for reason in reasons:
         kinds.setdefault(re.sub(r"[0-9.]+", "0", reason), []).append(reason)
     most = sorted(kinds.values(), key=len, reverse=True)[:_MOST_REASONS]
     return {found[0][:_LONGEST_REASON]: len(found) for found in most}

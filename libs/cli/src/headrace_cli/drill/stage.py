@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,10 @@ NEEDED = ("inference", "feature", "registry", "monitor")
 
 @dataclass
 class Stage:
-    """One drill in one folder. `say`: takes each outcome as it comes. `seconds`: how long the faults last."""
+    """One drill in one folder. `report`: takes each outcome as it comes. `seconds`: how long the faults last."""
 
     folder: Path
-    say: Callable[[str], None]
+    report: Callable[[str], None]
     seconds: float
 
     def clear(self) -> Local:
@@ -60,7 +60,7 @@ class Stage:
             outcomes = []
             for act in acts:
                 outcomes.append(await perform(act, scene))
-                self.say(_line(outcomes[-1]))
+                self.report(_line(outcomes[-1]))
         finally:
             stop.set()
             await pulsing
@@ -136,7 +136,10 @@ async def _until_ready(session: Session) -> None:
         await session.projects.wait(stop)
         workers = Workers(Local.here().pids)
         await wait_for(
-            lambda: _are_ready(session), what=lambda: "the services of the drill", tell=_say, is_busy=workers.are_busy
+            lambda: _are_ready(session),
+            what=lambda: "the services of the drill",
+            report=_report,
+            is_busy=workers.are_busy,
         )
     finally:
         stop.set()
@@ -148,7 +151,7 @@ async def _are_ready(session: Session) -> bool | None:
     return True if set(NEEDED) <= {report.service for report in reports if report.ready} else None
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     console.print(line, highlight=False)
 
 
@@ -157,6 +160,3 @@ def _line(outcome: Outcome) -> str:
     back = "not recovered" if outcome.recovered_s is None else f"recovered in {outcome.recovered_s:.1f} s"
     mark = "[green]well[/]" if outcome.is_well else f"[red]{'; '.join(outcome.faults)}[/]"
     return f"[bold]{outcome.act}[/] {outcome.about}: {answers}; {back}; {mark}"
-
-
-Work = Callable[[Session], Awaitable[list[Outcome]]]

@@ -33,7 +33,7 @@ from headrace.models import artifacts
 from headrace.models.engine import Engine, by_class, load
 from headrace.models.frames import frame_of
 from headrace.models.matching import matched
-from headrace_cli.outcomes.labelled import labels_by_request, said_of
+from headrace_cli.outcomes.labelled import label_by_name, labels_by_request
 from headrace_cli.session import Session
 from headrace_cli.terminal.render import instant
 
@@ -65,7 +65,7 @@ async def explain_decision(session: Session, deployment: str, wanted: str, *, ag
         "request": decision.request_id,
         "unit": decision.unit,
         "at": instant(decision.at_s),
-        "answer": told(decision.answer, _kind(session, deployment, registered)),
+        "answer": described(decision.answer, _kind(session, deployment, registered)),
         "assigned_version": decision.assigned,
         "failed_versions": {
             name: f"{type(failure).__name__}: {failure.reason}" for name, failure in decision.failures.items()
@@ -93,7 +93,7 @@ async def _outcome(session: Session, decision: DecisionMade) -> float | str | No
     if found is None:
         return None
     labels = labels_by_request(found[1], [decision], await session.all_of("inference.outcomes"))
-    return said_of(found[1], labels.get(decision.request_id))
+    return label_by_name(found[1], labels.get(decision.request_id))
 
 
 async def _find(session: Session, deployment: str, wanted: str) -> Message:
@@ -146,8 +146,8 @@ def _scored(model: Engine, registered: VersionRegistered, row: NDArray[np.float3
     signature, output = registered.signature, registered.output
     shaped = frame_of(row, signature.columns) if signature.frame else row
     raw = by_class(model.predict(shaped, output), len(registered.classes), registered.class_places)
-    said = raw[0].tolist()
-    return [said] if output == "number" else said if output == "classes" else said[1:]
+    scores = raw[0].tolist()
+    return [scores] if output == "number" else scores if output == "classes" else scores[1:]
 
 
 def version_of(answer: Answer) -> int | None:
@@ -168,7 +168,7 @@ def _kind(session: Session, deployment: str, registered: VersionRegistered | Non
     return OutputKind() if label is None else OutputKind(label.kind, label.classes)
 
 
-def told(answer: Answer, kind: OutputKind) -> dict[str, Any]:
+def described(answer: Answer, kind: OutputKind) -> dict[str, Any]:
     """An answer in plain words, with the names of classes."""
     match answer:
         case Served(score):
@@ -188,8 +188,10 @@ def told(answer: Answer, kind: OutputKind) -> dict[str, Any]:
 
 
 def _named(score: Score, kind: OutputKind) -> dict[str, Any]:
-    named = {str(name_of(n, kind.classes)): found for n, found in enumerate(score.probabilities or ())}
-    return {"label": label_of(score, kind), "value": score.value, "probabilities": named}
+    found = {"label": label_of(score, kind), "value": score.value, "probabilities": None}
+    if score.probabilities is None:
+        return found
+    return found | {"probabilities": {str(name_of(n, kind.classes)): p for n, p in enumerate(score.probabilities)}}
 
 
 def row_of(decision: DecisionMade, signature: Signature | None) -> dict[str, float | str | None]:

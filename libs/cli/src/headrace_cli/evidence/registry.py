@@ -60,12 +60,12 @@ async def await_facts(
 
     workers = Workers(Local.here().pids)
     try:
-        return await wait_for(has, what=what, tell=_tell, sign=lambda: read, is_busy=workers.are_busy, every_s=0.0)
+        return await wait_for(has, what=what, report=_report, sign=lambda: read, is_busy=workers.are_busy, every_s=0.0)
     except NothingMoves as error:
         raise HeadraceError(f"waited for {error}; see `headrace status`") from None
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from headrace.events.verdicts import UNMEASURED, Evidence, VerdictGiven
 from headrace.log.codec import Message
 from headrace.registry.state import Entry, Fold, Rollout
-from headrace_cli.terminal.render import cell, harmless, instant, told
+from headrace_cli.terminal.render import cell, harmless, instant, plain_text
 
 TOPICS = ("registry.facts", "monitor.verdicts")
 _COLOURS = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow", "UNMEASURED": "dim"}
@@ -153,8 +153,8 @@ def _verdict(row: Mapping[str, Any]) -> str:
     counts = (
         f"{row['step_decisions']:,} decisions in this step, {row['label_count']:,} labels in {row['blocks']:,} blocks"
     )
-    said = f"guardrails {_coloured(row['guardrails'])}, labels {_coloured(row['labels'])}"
-    return f"  {said}  [dim]{counts}; clock {row['clock'] or 'does not run yet'}[/]"
+    verdicts = f"guardrails {_coloured(row['guardrails'])}, labels {_coloured(row['labels'])}"
+    return f"  {verdicts}  [dim]{counts}; clock {row['clock'] or 'does not run yet'}[/]"
 
 
 def _coloured(verdict: str) -> str:
@@ -169,6 +169,6 @@ def _evidence_table(evidence: list[dict[str, Any]]) -> Table:
         verdict = Text.from_markup(_coloured(found["verdict"]))
         cells = [cell(found[name]) for name in ("measured", "limit", "rows", "blocks")]
         table.add_row(
-            found["metric"], verdict, *cells, told("; ".join(filter(None, (found["bound"], found["detail"]))))
+            found["metric"], verdict, *cells, plain_text("; ".join(filter(None, (found["bound"], found["detail"]))))
         )
     return table

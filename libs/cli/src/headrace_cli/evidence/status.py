@@ -105,8 +105,8 @@ def _late(report: HealthReported) -> int:
 
 def _why_absent(report: HealthReported, child: Mapping[str, Any], pid: int | None, silent_s: float | None) -> list[str]:
     if child and pid is None:
-        reason, said = child.get("reason") or "not started yet", last_line(_path(child))
-        return [f"not running: {reason}", *([f"it said: {one_line(said)}"] if said and said not in reason else [])]
+        reason, last = child.get("reason") or "not started yet", last_line(_path(child))
+        return [f"not running: {reason}", *([f"it said: {one_line(last)}"] if last and last not in reason else [])]
     if silent_s is None or (child and pid != report.pid) or (child and report.stopping):
         return ["starting"]
     return [f"silent for {silent_s:.0f} s"]
@@ -149,8 +149,8 @@ def _not_ready(report: HealthReported) -> list[str]:
 
 def _over_bound(report: HealthReported) -> list[str]:
     limits = report.state_limits
-    over = [(name, held) for name, held in sorted(report.state_bytes.items()) if held > limits.get(name, held)]
-    return [f"state {name} holds {held:,} bytes, over its bound of {limits[name]:,}" for name, held in over]
+    over = [(name, size) for name, size in sorted(report.state_bytes.items()) if size > limits.get(name, size)]
+    return [f"state {name} holds {size:,} bytes, over its bound of {limits[name]:,}" for name, size in over]
 
 
 def one_line(text: str, most: int = _ONE_LINE) -> str:
@@ -175,15 +175,15 @@ def local_rows(state: Mapping[str, Any]) -> list[dict[str, Any]]:
 def broker_line(state: Mapping[str, Any]) -> str:
     """The broker and the disk of this folder's supervisor, in a line; empty when nothing is to be said."""
     broker, disk = state.get("broker") or {}, state.get("disk") or {}
-    told = []
+    parts = []
     if broker.get("reason") or not broker.get("pid", True):
         count = f", {broker['restarts']} restarts" if broker.get("restarts") else ""
-        told.append(
+        parts.append(
             f"broker: {'runs' if broker.get('pid') else 'does not run'}{count}; last: {broker.get('reason') or '-'} {broker.get('at', '')}".rstrip()
         )
     if disk.get("is_almost_full"):
-        told.append(disk["told"])
-    return "; ".join(told)
+        parts.append(disk["told"])
+    return "; ".join(parts)
 
 
 async def deployments(session: Session, rows: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
@@ -208,10 +208,10 @@ async def deployments(session: Session, rows: Sequence[Mapping[str, Any]] = ()) 
     return found
 
 
-def _degraded(route: Route | None, told: str) -> list[str]:
+def _degraded(route: Route | None, reason: str) -> list[str]:
     """Why a deployment is not answered by whom its route names: what instances say, and who is passed over."""
     over = [found for found in route.passed_over if found.version == route.champion] if route else []
-    return [*([one_line(told)] if told else []), *(one_line(found.reason) for found in over)]
+    return [*([one_line(reason)] if reason else []), *(one_line(found.reason) for found in over)]
 
 
 async def held_back(session: Session) -> list[str]:
@@ -227,9 +227,9 @@ def ignored(refused: Mapping[str, str]) -> list[str]:
     >>> ignored({"thief": "deployment bin belongs to project flights"})
     ['the definition of project thief is ignored: deployment bin belongs to project flights']
     """
-    told = [f"the definition of project {one_line(name)} is ignored: {one_line(why)}" for name, why in refused.items()]
-    more = len(told) - _MOST_IGNORED
-    return told if more <= 0 else [*told[:_MOST_IGNORED], f"{more} more definitions are ignored"]
+    lines = [f"the definition of project {one_line(name)} is ignored: {one_line(why)}" for name, why in refused.items()]
+    more = len(lines) - _MOST_IGNORED
+    return lines if more <= 0 else [*lines[:_MOST_IGNORED], f"{more} more definitions are ignored"]
 
 
 async def _stopped(session: Session) -> list[str]:
@@ -260,10 +260,10 @@ async def _open_transactions(session: Session) -> list[str]:
         again = await reader.end_offsets()
     finally:
         await reader.close()
-    return [_told_open(tp, stable[tp], ends[tp]) for tp in partitions if stable[tp] == again[tp] < ends[tp]]
+    return [_open_transaction_line(tp, stable[tp], ends[tp]) for tp in partitions if stable[tp] == again[tp] < ends[tp]]
 
 
-def _told_open(tp: TopicPartition, stable: int, end: int) -> str:
+def _open_transaction_line(tp: TopicPartition, stable: int, end: int) -> str:
     return (
         f"a transaction that is open on {tp.topic}/{tp.partition} holds back {end - stable} records from offset {stable} on:"
         " some producer has not ended it (the embedded broker aborts it after 60 s)"

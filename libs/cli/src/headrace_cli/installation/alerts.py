@@ -44,7 +44,7 @@ MONITOR_DOWN = Alarm(
 def disk_almost_full(disk: Disk) -> Alarm:
     """The alarm, with how full it is."""
     severity = "critical" if disk.is_full else "warning"
-    return Alarm("DiskAlmostFull", {"service": "broker"}, severity, disk.told, "headrace status")
+    return Alarm("DiskAlmostFull", {"service": "broker"}, severity, disk.text, "headrace status")
 
 
 @dataclass
@@ -52,26 +52,26 @@ class Pulse:
     """Whether the monitor is away, counted only while somebody could have heard it.
 
     >>> pulse = Pulse()
-    >>> [pulse.note(at_s, heard=heard, hears=True) for at_s, heard in [(0, True), (4, False), (8, False)]]
+    >>> [pulse.note(at_s, reported=reported, is_connected=True) for at_s, reported in [(0, True), (4, False), (8, False)]]
     [False, False, False]
-    >>> [pulse.note(float(at_s), heard=False, hears=True) for at_s in range(12, 60, 4)][-1]
+    >>> [pulse.note(float(at_s), reported=False, is_connected=True) for at_s in range(12, 60, 4)][-1]
     True
     """
 
     last_s: float | None = None
     silent_s: float = 0.0
-    has_heard: bool = False
+    has_reported: bool = False
 
-    def note(self, at_s: float, *, heard: bool, hears: bool, stops: bool = False) -> bool:
-        """One look: `heard` the monitor since the last one; `hears`: the broker answers us; `stops`: it said that it ends by design."""
+    def note(self, at_s: float, *, reported: bool, is_connected: bool, stops: bool = False) -> bool:
+        """One look: `reported` the monitor since the last one; `is_connected`: the broker answers us; `stops`: it said that it ends by design."""
         elapsed_s = 0.0 if self.last_s is None else at_s - self.last_s
-        self.last_s, self.has_heard = at_s, (self.has_heard or heard) and not stops
+        self.last_s, self.has_reported = at_s, (self.has_reported or reported) and not stops
         # NB: a look that comes late says that we were frozen, not that the monitor was silent.
-        if heard or not hears or elapsed_s > _LATE_LOOK_S:
+        if reported or not is_connected or elapsed_s > _LATE_LOOK_S:
             self.silent_s = 0.0
         else:
             self.silent_s += elapsed_s
-        return self.silent_s > (AWAY_S if self.has_heard else FIRST_AWAY_S)
+        return self.silent_s > (AWAY_S if self.has_reported else FIRST_AWAY_S)
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Alarms:
     settings: Settings
     disk: Disk | None = None
     firing: dict[str, AlertChanged] = field(default_factory=dict)
-    _heard: bool = False
+    _has_reported: bool = False
     _stops: bool = False
 
     async def run(self) -> None:
@@ -104,17 +104,19 @@ class Alarms:
         codec, pulse = Codec(topics), Pulse()
         # NB: not for ever: a broker that has just come back may not serve the partition yet.
         async with asyncio.timeout(60.0):
-            told = await read_all(log, codec, [topics.name("alerts")])
-        for message in told:
+            messages = await read_all(log, codec, [topics.name("alerts")])
+        for message in messages:
             self._adopt(message.event)
         partitions = await log.partitions(topics.name("ops.health"))
         reader = await log.reader(partitions, "end", committed=False)
         producer = await log.producer()
         try:
             while True:
-                hears = await self._hear(log, reader, codec)
-                is_away = pulse.note(time.monotonic(), heard=self._heard, hears=hears, stops=self._stops)
-                self._heard = self._stops = False
+                is_connected = await self._receive(log, reader, codec)
+                is_away = pulse.note(
+                    time.monotonic(), reported=self._has_reported, is_connected=is_connected, stops=self._stops
+                )
+                self._has_reported = self._stops = False
                 wished = {MONITOR_DOWN.name: MONITOR_DOWN} if is_away else {}
                 if self.disk is not None and self.disk.is_almost_full:
                     wished["DiskAlmostFull"] = disk_almost_full(self.disk)
@@ -129,13 +131,13 @@ class Alarms:
             await producer.close()
             await reader.close()
 
-    async def _hear(self, log: KafkaLog, reader: Reader, codec: Codec) -> bool:
+    async def _receive(self, log: KafkaLog, reader: Reader, codec: Codec) -> bool:
         """Take what has come within a second; returns whether the broker answers at all."""
         began_s = time.monotonic()
         for record in await reader.fetch(_LOOK_S, 2000):
             report = _of_monitor(codec, record)
             if report is not None:
-                self._heard, self._stops = True, report.stopping
+                self._has_reported, self._stops = True, report.stopping
         # NB: without a broker `fetch` would only find nothing: this raises.
         async with asyncio.timeout(4.0):
             await log.end_offsets(reader.assignment())

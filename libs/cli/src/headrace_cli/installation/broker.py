@@ -21,7 +21,7 @@ PAUSE_S = 3.0
 
 
 @dataclass
-class BrokerKeeper:
+class BrokerSupervisor:
     """The broker, started again when it ends. `reason`, `at`: why and when that last was."""
 
     broker: Broker
@@ -33,7 +33,7 @@ class BrokerKeeper:
     _due_s: float = 0.0
     _woken_s: float = 0.0
     _is_replaced: bool = False
-    _is_told: bool = False
+    _is_noted: bool = False
 
     @property
     def is_starting(self) -> bool:
@@ -52,10 +52,10 @@ class BrokerKeeper:
             return False
         if disk.is_full:
             self._due_s = now_s + PAUSE_S
-            self._is_told = True
-            self._note(f"it ended, and is started again when there is room: {disk.told}")
+            self._is_noted = True
+            self._note(f"it ended, and is started again when there is room: {disk.text}")
             return True
-        if not (self._is_replaced or self._is_told):
+        if not (self._is_replaced or self._is_noted):
             self._note("it ended")
         self.restarts += 1
         self._starting = asyncio.create_task(asyncio.to_thread(self.broker.start))
@@ -63,7 +63,7 @@ class BrokerKeeper:
 
     def _started(self, now_s: float) -> bool:
         starting, self._starting, self.oversight = self._starting, None, Oversight()
-        self._is_replaced = self._is_told = False
+        self._is_replaced = self._is_noted = False
         error = starting.exception() if starting is not None else None
         if error is not None:
             self._due_s = now_s + PAUSE_S
@@ -94,7 +94,7 @@ class BrokerKeeper:
             _log.warning("the broker: %s", reason)
             self.reason, self.at = reason, format_instant(int(time.time()))
 
-    def told(self) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         """For `supervisor.json`."""
         where = {"pid": self.broker.pid, "port": self.broker.port, "log": str(self.broker.log_file)}
         return where | {"restarts": self.restarts, "reason": self.reason, "at": self.at}

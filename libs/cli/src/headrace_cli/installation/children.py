@@ -43,7 +43,7 @@ class Child:
     _cannot_start: str = ""
 
     def start(self, now_s: float) -> None:
-        """Start the process; it ends when we do. Raises `OSError` when it cannot be started, which `told` says too."""
+        """Start the process; it ends when we do. Raises `OSError` when it cannot be started, which `report` says too."""
         self.started_s, self.oversight, self._replaced_because = now_s, Oversight(), ""
         try:
             self._start()
@@ -109,7 +109,7 @@ class Child:
             self.process.kill()
             self.process.wait()
 
-    def told(self) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         """For `supervisor.json`."""
         return {
             "pid": self.pid,
@@ -130,8 +130,8 @@ def _before_exec() -> None:
 
 def _ended(code: int, log: Path) -> str:
     if code == RESTART_AT_ONCE:
-        said = last_line(log)
-        return "restarted itself" + (f"; it said: {said}" if said else "")
+        last = last_line(log)
+        return "restarted itself" + (f"; it said: {last}" if last else "")
     if code == MISCONFIGURED:
         return "ended with 2: wrongly configured"
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
@@ -186,12 +186,12 @@ def last_line(log: Path) -> str:
             lines = [line.strip() for line in opened.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError:
         return ""
-    said = [_said(line) for line in lines]
-    own = [text for logger, text in said if logger.startswith("headrace")]
-    return (own or [text for _, text in said] or [""])[-1]
+    parsed = [_parsed(line) for line in lines]
+    own = [text for logger, text in parsed if logger.startswith("headrace")]
+    return (own or [text for _, text in parsed] or [""])[-1]
 
 
-def _said(line: str) -> tuple[str, str]:
+def _parsed(line: str) -> tuple[str, str]:
     """The logger and the text of a line; what is none of ours (a traceback, a print) counts as the process's own word."""
     try:
         found = json.loads(line)

@@ -49,7 +49,7 @@ class Disk:
         return self.free_bytes < FULL_BYTES
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """In words."""
         what = "full" if self.is_full else "almost full" if self.is_almost_full else "used"
         return f"the disk is {what}: {self.used_share:.0%} used, {self.free_bytes / 2**20:,.0f} MiB free"

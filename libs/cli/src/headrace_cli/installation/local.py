@@ -113,16 +113,16 @@ class Local:
             os.close(lock)
 
     async def await_started(
-        self, process: subprocess.Popen[bytes], tell: Callable[[str], None] = lambda _: None
+        self, process: subprocess.Popen[bytes], report: Callable[[str], None] = lambda _: None
     ) -> dict[str, Any]:
-        """Until broker, topics and services are started. `tell`: takes what it is at now. Raises `HeadraceError` with the supervisor's reason."""
+        """Until broker, topics and services are started. `report`: takes what it is at now. Raises `HeadraceError` with the supervisor's reason."""
         patience, workers = Patience(), Workers(lambda: [process.pid])
         while process.poll() is None:
             found = self._written() or {}
             if found.get("pid") == process.pid and found["services"]:
                 return found
             phase = found.get("phase", "starting")
-            tell(phase)
+            report(phase)
             if not patience.note(phase, is_busy=workers.are_busy()):
                 raise HeadraceError(
                     f"{phase}: nothing has moved for {patience.quiet_s:.0f} s; see {self.home / 'supervisor.log'}; `headrace down` ends it"
@@ -182,8 +182,8 @@ class Local:
     def _end_left_over(self) -> None:
         """What a supervisor that was killed left behind: its children have been asked to end by the system, frozen ones never hear it."""
         found = self._written() or {}
-        told = [*found.get("services", {}).values(), {"pid": found.get("broker_pid")}]
-        left = [process for one in told if (process := _ours(one.get("pid"))) is not None]
+        known = [*found.get("services", {}).values(), {"pid": found.get("broker_pid")}]
+        left = [process for one in known if (process := _ours(one.get("pid"))) is not None]
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(signal.SIGCONT)

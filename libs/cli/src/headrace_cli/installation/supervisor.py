@@ -24,7 +24,7 @@ from headrace.log.connecting import connect
 from headrace.log.kafka import KafkaLog
 from headrace_broker import Broker, BrokerError
 from headrace_cli.installation.alerts import Alarms
-from headrace_cli.installation.broker import PAUSE_S, BrokerKeeper
+from headrace_cli.installation.broker import PAUSE_S, BrokerSupervisor
 from headrace_cli.installation.children import RESTART_AT_ONCE, Child, reunite, rotate
 from headrace_cli.installation.disk import Disk
 from headrace_cli.installation.folder import BROKER_FOLDER, StateFile, locked, refuse_other_format, sign, write_format
@@ -50,12 +50,12 @@ class Supervisor:
     settings: Settings
     anywhere: bool = False
     children: dict[str, Child] = field(default_factory=dict)
-    keeper: BrokerKeeper | None = None
+    broker_supervisor: BrokerSupervisor | None = None
     disk: Disk = field(default_factory=lambda: Disk(0, 1))
     phase: str = "starting"
     _alarming: asyncio.Task[None] | None = None
     _alarms: Alarms | None = None
-    _told_disk: bool = False
+    _is_disk_reported: bool = False
 
     def __post_init__(self) -> None:
         self._file = StateFile(self.home)
@@ -115,8 +115,8 @@ class Supervisor:
             return given
         if not self.fresh:
             refuse_other_format(self.home)
-        self.keeper = BrokerKeeper(Broker(self.home / BROKER_FOLDER, self.port, fresh=self.fresh))
-        address = await self.keeper.start()
+        self.broker_supervisor = BrokerSupervisor(Broker(self.home / BROKER_FOLDER, self.port, fresh=self.fresh))
+        address = await self.broker_supervisor.start()
         write_format(self.home)
         return address
 
@@ -126,7 +126,7 @@ class Supervisor:
         try:
             await connect(log, settings.connect_timeout_s, settings)
         except Retryable as error:
-            if self.keeper is not None:
+            if self.broker_supervisor is not None:
                 raise
             raise Retryable(
                 f"{error}: KAFKA_BOOTSTRAP_SERVERS names that broker, so `headrace up` starts none of its own;"
@@ -150,12 +150,12 @@ class Supervisor:
         looked_s = kept_s = 0.0
         while True:
             changed = [self._tend_child(child, loop.time()) for child in self.children.values()]
-            if self.keeper is not None:
-                changed.append(self.keeper.tend(loop.time(), self.disk))
+            if self.broker_supervisor is not None:
+                changed.append(self.broker_supervisor.tend(loop.time(), self.disk))
             try:
                 if loop.time() - looked_s >= LOOK_EVERY_S:
                     looked_s = loop.time()
-                    changed += await self._look_at_all()
+                    changed += await self._check_all()
                 if loop.time() - kept_s >= HOUSEKEEPING_EVERY_S:
                     kept_s = loop.time()
                     changed.append(self._keep_house())
@@ -180,14 +180,14 @@ class Supervisor:
             _log.log(level, "%s %s; started again in %.1f s", child.name, child.reason, child.pause_s)
         return changed
 
-    async def _look_at_all(self) -> list[bool]:
+    async def _check_all(self) -> list[bool]:
         """Replace services that stand still; returns whether anything changed."""
-        looks = [self._look(child) for child in self.children.values()]
-        if self.keeper is not None:
-            looks.append(self.keeper.look(asyncio.get_running_loop().time()))
-        return await asyncio.gather(*looks)
+        checks = [self._check(child) for child in self.children.values()]
+        if self.broker_supervisor is not None:
+            checks.append(self.broker_supervisor.look(asyncio.get_running_loop().time()))
+        return await asyncio.gather(*checks)
 
-    async def _look(self, child: Child) -> bool:
+    async def _check(self, child: Child) -> bool:
         pid = child.pid
         if pid is None:
             return False
@@ -208,18 +208,18 @@ class Supervisor:
         self.disk = Disk.under(self.home)
         logs = {child.log: child.pid for child in self.children.values()}
         logs[self.home / "supervisor.log"] = os.getpid()
-        if self.keeper is not None:
-            logs[self.keeper.broker.log_file] = self.keeper.broker.pid
+        if self.broker_supervisor is not None:
+            logs[self.broker_supervisor.broker.log_file] = self.broker_supervisor.broker.pid
         for log, pid in logs.items():
             reunite(log, pid)
             rotate(log)
-        self._look_after_alarms()
-        was_told, self._told_disk = self._told_disk, self.disk.is_almost_full
-        if self._told_disk != was_told:
-            _log.warning("%s", self.disk.told)
-        return self._told_disk != was_told or self._told_disk or self._file.is_lost()
+        self._update_alarms()
+        was_reported, self._is_disk_reported = self._is_disk_reported, self.disk.is_almost_full
+        if self._is_disk_reported != was_reported:
+            _log.warning("%s", self.disk.text)
+        return self._is_disk_reported != was_reported or self._is_disk_reported or self._file.is_lost()
 
-    def _look_after_alarms(self) -> None:
+    def _update_alarms(self) -> None:
         """What the alerts are to say of the disk; who writes them is started again, should it ever end."""
         if self._alarms is None:
             return
@@ -229,8 +229,8 @@ class Supervisor:
             self._alarming = asyncio.create_task(self._alarms.run())
 
     async def _stop_all(self, working: asyncio.Task[None]) -> None:
-        if self.keeper is not None and (self.keeper.is_starting or not self.children):
-            self.keeper.broker.give_up()
+        if self.broker_supervisor is not None and (self.broker_supervisor.is_starting or not self.children):
+            self.broker_supervisor.broker.give_up()
         for task in (working, self._alarming):
             if task is not None:
                 task.cancel()
@@ -245,22 +245,22 @@ class Supervisor:
             child.kill()
         # NB: training runs outlive the trainer, but not the installation.
         await asyncio.to_thread(end_runs, self.home / "runs")
-        if self.keeper is not None:
-            await asyncio.to_thread(self.keeper.broker.stop, BROKER_STOPS_WITHIN_S)
-            self.keeper.broker.give_up()  # nothing starts it any more
+        if self.broker_supervisor is not None:
+            await asyncio.to_thread(self.broker_supervisor.broker.stop, BROKER_STOPS_WITHIN_S)
+            self.broker_supervisor.broker.give_up()  # nothing starts it any more
         await asyncio.gather(working, *([self._alarming] if self._alarming else []), return_exceptions=True)
 
     def _write_state(self, bootstrap: str, error: str = "") -> None:
-        broker = self.keeper.told() if self.keeper is not None else None
+        broker = self.broker_supervisor.report() if self.broker_supervisor is not None else None
         state = {
             "pid": os.getpid(),
             "phase": self.phase,
             "bootstrap_servers": bootstrap,
             "error": error,
-            "services": {name: child.told() for name, child in self.children.items()},
+            "services": {name: child.report() for name, child in self.children.items()},
             "broker": broker,
             "broker_pid": broker["pid"] if broker else None,
-            "disk": {"told": self.disk.told, "is_almost_full": self.disk.is_almost_full},
+            "disk": {"told": self.disk.text, "is_almost_full": self.disk.is_almost_full},
         }
         self._file.write(state)
 

@@ -18,7 +18,7 @@ from headrace_cli.models.vocabularies import agreed_words
 
 
 @dataclass(frozen=True)
-class Said:
+class Declared:
     """What the user says of a file. `words`: of `--categories`, None when not given. `classes`: in the model's order."""
 
     words: Vocabularies | None = None
@@ -38,9 +38,9 @@ class Agreed:
     notes: tuple[str, ...]
 
 
-def agree(engine: Engine, project: ProjectDefinition, deployment: DeploymentDefinition, said: Said) -> Agreed:
+def agree(engine: Engine, project: ProjectDefinition, deployment: DeploymentDefinition, declared: Declared) -> Agreed:
     """The signature and the answers of a version. Raises `Misconfigured` with the reason and the way out."""
-    bare = pin_signature(project, deployment, {}, inputs_only=said.inputs_only)
+    bare = pin_signature(project, deployment, {}, inputs_only=declared.inputs_only)
     if (reason := why_not_columns(engine, bare, deployment.name)) is not None:
         raise Misconfigured(reason)
     try:
@@ -49,18 +49,18 @@ def agree(engine: Engine, project: ProjectDefinition, deployment: DeploymentDefi
         raise Misconfigured(poison.reason) from None
     categories = [found.name for found in deployment.inputs if found.kind == "category"]
     needs_frame = isinstance(engine, SkopsEngine) and (wants_names(engine.estimator) or bool(known.vocabularies))
-    _refuse_frame(engine, said)
-    is_frame = said.frame or needs_frame
+    _refuse_frame(engine, declared)
+    is_frame = declared.frame or needs_frame
     _refuse_kinds(known, categories, deployment, is_frame=is_frame)
-    sampled = said.requests.words(categories)
-    words = agreed_words(categories, known.vocabularies, said.words, sampled, is_frame=is_frame)
+    sampled = declared.requests.words(categories)
+    words = agreed_words(categories, known.vocabularies, declared.words, sampled, is_frame=is_frame)
     if not is_frame:
         _refuse_codes(known, words)
-    answers = agreed_answers(engine, deployment.label, said.output, said.classes)
-    signature = pin_signature(project, deployment, words, inputs_only=said.inputs_only, frame=is_frame)
+    answers = agreed_answers(engine, deployment.label, declared.output, declared.classes)
+    signature = pin_signature(project, deployment, words, inputs_only=declared.inputs_only, frame=is_frame)
     notes = (
         *_columns_note(engine, signature, deployment.name),
-        *_frame_note(said, needs_frame),
+        *_frame_note(declared, needs_frame),
         *engine.notes,
         *answers.notes,
         *_sample_notes(words, sampled),
@@ -120,8 +120,8 @@ def _sample_notes(words: Vocabularies, sampled: Mapping[str, set[str]]) -> tuple
     )
 
 
-def _refuse_frame(engine: Engine, said: Said) -> None:
-    if said.frame and not isinstance(engine, SkopsEngine):
+def _refuse_frame(engine: Engine, declared: Declared) -> None:
+    if declared.frame and not isinstance(engine, SkopsEngine):
         raise Misconfigured("--frame is for scikit-learn pipelines (.skops): other formats take a matrix")
 
 
@@ -136,7 +136,7 @@ def _columns_note(engine: Engine, signature: Signature, deployment: str) -> tupl
     return ()
 
 
-def _frame_note(said: Said, needs_frame: bool) -> tuple[str, ...]:
-    if said.frame or not needs_frame:
+def _frame_note(declared: Declared, needs_frame: bool) -> tuple[str, ...]:
+    if declared.frame or not needs_frame:
         return ()
     return ("it takes a frame with names and words, some hundred times slower than a matrix (--frame)",)

@@ -25,7 +25,7 @@ from headrace.models.skops_format import SkopsEngine
 from headrace.project.labels import is_number
 
 _KINDS = (BINARY, CLASSES, NUMBER)
-_TOLD = {
+_KIND_TEXTS = {
     BINARY: "the probabilities of two classes",
     CLASSES: "the probabilities of several classes",
     NUMBER: "a number",
@@ -67,52 +67,54 @@ def _knows_two_of_them(engine: Engine, label: LabelDefinition | None) -> bool:
     return is_asked and isinstance(engine, SkopsEngine) and set(engine.labels) < set(label.classes)
 
 
-def _kind(engine: Engine, said: str | None) -> str:
-    if said is not None and said not in _KINDS:
-        raise Misconfigured(f"--output must be binary, classes or number, got {said!r}")
+def _kind(engine: Engine, declared: str | None) -> str:
+    if declared is not None and declared not in _KINDS:
+        raise Misconfigured(f"--output must be binary, classes or number, got {declared!r}")
     found = engine.output
     if found == UNCLEAR:
         width = len(engine.labels)
-        if said is None:
+        if declared is None:
             raise Misconfigured(
                 f"the graph gives {width} numbers a row, and nothing in it says what they are: several targets cannot be served,"
                 " register one model each; where they are probabilities of classes, say --output"
                 f" {BINARY if width == 2 else CLASSES}"
             )
-        found = said if said == (BINARY if width == 2 else CLASSES) else f"{width} numbers"
-    if said in (None, found):
+        found = declared if declared == (BINARY if width == 2 else CLASSES) else f"{width} numbers"
+    if declared in (None, found):
         return found
-    if (found, said) == (NUMBER, BINARY) and not isinstance(engine, SkopsEngine):
+    if (found, declared) == (NUMBER, BINARY) and not isinstance(engine, SkopsEngine):
         return BINARY
-    raise Misconfigured(f"the model gives {_TOLD.get(found, found)}, it cannot be served with --output {said}")
+    raise Misconfigured(
+        f"the model gives {_KIND_TEXTS.get(found, found)}, it cannot be served with --output {declared}"
+    )
 
 
 def _unlike(engine: Engine, label: LabelDefinition, kind: str) -> str:
     if kind == CLASSES and len(engine.labels) == 1 and label.kind != NUMBER:
         return (
             f"the model knows one class only ({engine.labels[0]}), and the label {label.name!r} wants"
-            f" {_TOLD[label.kind]}: fit it on rows of each"
+            f" {_KIND_TEXTS[label.kind]}: fit it on rows of each"
         )
     may_be_share = (label.kind, kind) == (BINARY, NUMBER) and not isinstance(engine, SkopsEngine)
-    way = "register a classifier" if label.kind != NUMBER else "register a regressor"
+    remedy = "register a classifier" if label.kind != NUMBER else "register a regressor"
     also = ", say --output binary where the number is a probability" if may_be_share else ""
-    return f"the model gives {_TOLD[kind]}, and the label {label.name!r} wants {_TOLD[label.kind]}: {way}{also}, or declare another label"
+    return f"the model gives {_KIND_TEXTS[kind]}, and the label {label.name!r} wants {_KIND_TEXTS[label.kind]}: {remedy}{also}, or declare another label"
 
 
-def _own(engine: Engine, kind: str, said: tuple[str, ...]) -> tuple[str, ...]:
+def _own(engine: Engine, kind: str, declared: tuple[str, ...]) -> tuple[str, ...]:
     labels = engine.labels or (("0", "1") if kind == BINARY else ())
-    if not said:
+    if not declared:
         return labels
-    if len(said) != len(labels) or len(set(said)) != len(said):
+    if len(declared) != len(labels) or len(set(declared)) != len(declared):
         raise Misconfigured(
-            f"--classes names {', '.join(said)}, and the model gives {len(labels)} classes: name each once, in its order"
+            f"--classes names {', '.join(declared)}, and the model gives {len(labels)} classes: name each once, in its order"
         )
-    is_permuted = set(said) == set(labels) and not is_plain(labels)
-    if said != labels and (is_permuted or not all(map(is_number, labels))):
+    is_permuted = set(declared) == set(labels) and not is_plain(labels)
+    if declared != labels and (is_permuted or not all(map(is_number, labels))):
         raise Misconfigured(
-            f"--classes says {', '.join(said)}, the model's file says {', '.join(labels)}: leave --classes out"
+            f"--classes says {', '.join(declared)}, the model's file says {', '.join(labels)}: leave --classes out"
         )
-    return said
+    return declared
 
 
 def _unnamed(kind: str, own: tuple[str, ...], label: LabelDefinition | None) -> Answers:
@@ -157,17 +159,17 @@ def _by_label(engine: Engine, kind: str, own: tuple[str, ...], label: LabelDefin
     if is_plain(wanted) and is_named and kind == BINARY:
         return Answers(kind, own)
     if not is_plain(own):
-        way = (
+        remedy = (
             "say what they are called, in this order, with --classes"
             if all(map(is_number, own))
             else "declare the label's classes by the model's names"
         )
         raise Misconfigured(
-            f"the model's classes are {', '.join(own)}, and the label {label.name!r} has {', '.join(wanted)}: {way}"
+            f"the model's classes are {', '.join(own)}, and the label {label.name!r} has {', '.join(wanted)}: {remedy}"
         )
     # NB: 0 and 1 of a scikit-learn model are those of a `Binary`, whose `classes` say what they are called; several have no such order.
-    is_told = isinstance(engine, SkopsEngine) and kind == BINARY
-    if not is_told and list(wanted) != _in_order(wanted):
+    has_known_order = isinstance(engine, SkopsEngine) and kind == BINARY
+    if not has_known_order and list(wanted) != _in_order(wanted):
         raise Misconfigured(
             f"the model's file does not name its classes, and the label {label.name!r} has {', '.join(wanted)}, which is not the"
             f" alphabetical order of most encoders: say the model's own order with --classes, such as --classes {','.join(_in_order(wanted))}"

@@ -79,14 +79,14 @@ def _fitting_rows(model: Any, engine: engines.Engine, rows_file: Path | None, fi
         raise Misconfigured(f"{file} cannot be served: {poison.reason}") from None
 
 
-def _apart(wanted: np.ndarray, said: np.ndarray, file: Path) -> float:
-    if wanted.shape != said.shape:
+def _apart(wanted: np.ndarray, scores: np.ndarray, file: Path) -> float:
+    if wanted.shape != scores.shape:
         raise Misconfigured(
-            f"{file} answers an array of shape {wanted.shape}, its file one of {said.shape}: it is not written"
+            f"{file} answers an array of shape {wanted.shape}, its file one of {scores.shape}: it is not written"
         )
-    both = np.abs(wanted - said)
+    both = np.abs(wanted - scores)
     largest = float(np.nanmax(both)) if both.size and not np.isnan(both).all() else 0.0
-    if largest > WITHIN or np.any(np.isnan(wanted) != np.isnan(said)):
+    if largest > WITHIN or np.any(np.isnan(wanted) != np.isnan(scores)):
         raise Misconfigured(
             f"{file}: of {len(both)} rows the converted model differs by up to {largest:.3g}: it is not written; are numbers beyond"
             " what float32 holds among them?"

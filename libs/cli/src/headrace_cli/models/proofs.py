@@ -18,7 +18,7 @@ from headrace.events.registry import GoldenRow
 from headrace.models.engine import Engine
 from headrace.models.proving import Answering, TooFine, Unproven, prove_file
 from headrace.models.skops_format import FORMAT
-from headrace_cli.models.agreement import Agreed, Said, agree
+from headrace_cli.models.agreement import Agreed, Declared, agree
 
 Golden = tuple[GoldenRow, ...]
 _NOTE = "of float32 rows it says something else: it takes a frame in float64, some hundred times slower than a matrix (--frame)"
@@ -28,23 +28,28 @@ _NEITHER = (
 
 
 def proven(
-    data: bytes, format: str, model: Engine, project: ProjectDefinition, deployment: DeploymentDefinition, said: Said
+    data: bytes,
+    format: str,
+    model: Engine,
+    project: ProjectDefinition,
+    deployment: DeploymentDefinition,
+    declared: Declared,
 ) -> tuple[Agreed, Golden]:
     """What a file agrees on with a deployment, and the rows that prove it. Raises `Misconfigured` with the way out."""
-    agreed = agree(model, project, deployment, said)
+    agreed = agree(model, project, deployment, declared)
     try:
-        return agreed, _prove(data, format, deployment, agreed, said)
+        return agreed, _prove(data, format, deployment, agreed, declared)
     except Unproven as fault:
         if format != FORMAT or agreed.signature.frame:
             raise
-        told = str(fault)
+        reason = str(fault)
     try:
-        framed = agree(model, project, deployment, replace(said, frame=True))
-        return replace(framed, notes=(*framed.notes, _NOTE)), _prove(data, format, deployment, framed, said)
+        framed = agree(model, project, deployment, replace(declared, frame=True))
+        return replace(framed, notes=(*framed.notes, _NOTE)), _prove(data, format, deployment, framed, declared)
     except TooFine:
         raise
     except (Misconfigured, Poison):
-        raise Unproven(_NEITHER.format(fault=told)) from None
+        raise Unproven(_NEITHER.format(fault=reason)) from None
 
 
 def answering(agreed: Agreed) -> Answering:
@@ -53,5 +58,5 @@ def answering(agreed: Agreed) -> Answering:
     return Answering(agreed.signature, answers.output, len(answers.classes), answers.places)
 
 
-def _prove(data: bytes, format: str, deployment: DeploymentDefinition, agreed: Agreed, said: Said) -> Golden:
-    return prove_file(data, format, deployment, answering(agreed), said.requests.inputs)
+def _prove(data: bytes, format: str, deployment: DeploymentDefinition, agreed: Agreed, declared: Declared) -> Golden:
+    return prove_file(data, format, deployment, answering(agreed), declared.requests.inputs)

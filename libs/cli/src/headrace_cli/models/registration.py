@@ -27,7 +27,7 @@ from headrace.models.engine import load as load_engine
 from headrace.models.gaps import gap_notes
 from headrace.models.skops_format import SkopsEngine
 from headrace_cli.evidence.registry import await_facts, me
-from headrace_cli.models.agreement import Said, agree
+from headrace_cli.models.agreement import Declared, agree
 from headrace_cli.models.answers import range_note
 from headrace_cli.models.proofs import answering, proven
 from headrace_cli.models.samples import Requests, read_requests
@@ -82,10 +82,10 @@ def register_file(file: Path, about: Registration, format: str | None = None, na
         if found is None:
             raise Misconfigured(f"no applied project declares {about.deployment!r}: `headrace apply PROJECT` first")
         requests = read_requests(about.sample, found[1]) if about.sample else Requests()
-        said = Said(words, about.output, about.classes, about.inputs_only, about.frame, requests)
+        declared = Declared(words, about.output, about.classes, about.inputs_only, about.frame, requests)
         if not model.names:
-            _refuse_order(named, agree(model, *found, said).signature, about.deployment)
-        agreed, golden = proven(data, format, model, *found, said)
+            _refuse_order(named, agree(model, *found, declared).signature, about.deployment)
+        agreed, golden = proven(data, format, model, *found, declared)
         now_s = session.clock.now_s()
         place = await artifacts.publish(session.log, session.topics, data, format, now_s, "cli")
         command = RegisterVersion(

@@ -19,24 +19,24 @@ from headrace.errors import Misconfigured
 from headrace.models.engine import Vocabularies
 
 _EXAMPLE = '{"carrier": ["AA", "UA"]}'
-_MOST_TOLD = 8
+_MOST_LISTED = 8
 
 
 def read_words(path: Path, data: bytes) -> Vocabularies:
     """The words that a `--categories` file gives. Raises `Misconfigured` for one that gives none."""
     try:
-        said = json.loads(data, object_pairs_hook=_once)
+        declared = json.loads(data, object_pairs_hook=_once)
     except _Twice as twice:
         raise Misconfigured(f"cannot read the categories {path}: it has {twice} twice") from None
     except (ValueError, RecursionError):
         raise Misconfigured(
             f"cannot read the categories {path}: it is not JSON; it holds the values of each category in code order, such as {_EXAMPLE}"
         ) from None
-    if not isinstance(said, dict):
+    if not isinstance(declared, dict):
         raise Misconfigured(
-            f"cannot read the categories {path}: it holds {_told(said)}, not the values of each category by its name, such as {_EXAMPLE}"
+            f"cannot read the categories {path}: it holds {_described(declared)}, not the values of each category by its name, such as {_EXAMPLE}"
         )
-    return {name: _words(path, name, values) for name, values in said.items()}
+    return {name: _words(path, name, values) for name, values in declared.items()}
 
 
 class _Twice(Exception):
@@ -54,12 +54,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _words(path: Path, name: str, values: Any) -> tuple[str, ...]:
     if not isinstance(values, list):
         raise Misconfigured(
-            f"cannot read the categories {path}: the values of {name!r} must be a list of words, got {_told(values)}"
+            f"cannot read the categories {path}: the values of {name!r} must be a list of words, got {_described(values)}"
         )
     for place, value in enumerate(values):
         if not isinstance(value, str):
             raise Misconfigured(
-                f"cannot read the categories {path}: value {place} of {name!r} must be text, got {_told(value)}"
+                f"cannot read the categories {path}: value {place} of {name!r} must be text, got {_described(value)}"
             )
     twice = sorted({value for value in values if values.count(value) > 1}) if len(set(values)) < len(values) else []
     if twice:
@@ -76,21 +76,22 @@ def _words(path: Path, name: str, values: Any) -> tuple[str, ...]:
 def agreed_words(
     categories: Sequence[str],
     known: Vocabularies,
-    said: Vocabularies | None,
+    declared: Vocabularies | None,
     sampled: Mapping[str, set[str]],
     *,
     is_frame: bool,
 ) -> dict[str, tuple[str, ...]]:
     """The words of each of `categories`, see the table. Raises `Misconfigured`.
 
-    `known`: to the model's file. `said`: by `--categories`. `sampled`: the words of a sample.
+    `known`: to the model's file. `declared`: by `--categories`. `sampled`: the words of a sample.
     """
-    strangers = [name for name in said or {} if name not in categories]
-    if strangers:
+    unknown = [name for name in declared or {} if name not in categories]
+    if unknown:
         named = f"the categories are {', '.join(categories)}" if categories else "there is no category among its inputs"
-        raise Misconfigured(f"--categories names {strangers[0]!r}, and {named}")
+        raise Misconfigured(f"--categories names {unknown[0]!r}, and {named}")
     found = {
-        name: _agreed(name, known.get(name), (said or {}).get(name), sampled.get(name), is_frame) for name in categories
+        name: _agreed(name, known.get(name), (declared or {}).get(name), sampled.get(name), is_frame)
+        for name in categories
     }
     for name, words in found.items():
         asked = sampled.get(name)
@@ -103,15 +104,15 @@ def agreed_words(
 
 
 def _agreed(
-    name: str, known: tuple[str, ...] | None, said: tuple[str, ...] | None, sampled: set[str] | None, is_frame: bool
+    name: str, known: tuple[str, ...] | None, declared: tuple[str, ...] | None, sampled: set[str] | None, is_frame: bool
 ) -> tuple[str, ...]:
-    if known and said is not None and (set(known) != set(said) if is_frame else known != said):
-        order = "" if set(known) != set(said) else ", and their order is their codes"
+    if known and declared is not None and (set(known) != set(declared) if is_frame else known != declared):
+        order = "" if set(known) != set(declared) else ", and their order is their codes"
         raise Misconfigured(
-            f"--categories gives {name!r} {_listed(said)}, the model's file knows {_listed(known)}{order}: leave {name!r} out of it"
+            f"--categories gives {name!r} {_listed(declared)}, the model's file knows {_listed(known)}{order}: leave {name!r} out of it"
         )
-    if known or said:
-        return known or said or ()
+    if known or declared:
+        return known or declared or ()
     if is_frame and sampled:
         return tuple(sorted(sampled))
     raise Misconfigured(
@@ -130,7 +131,7 @@ def _way_out(name: str, is_sampled: bool, is_frame: bool) -> str:
     )
 
 
-def _told(value: Any) -> str:
+def _described(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, list | dict):
@@ -139,4 +140,6 @@ def _told(value: Any) -> str:
 
 
 def _listed(words: Sequence[str]) -> str:
-    return ", ".join(words[:_MOST_TOLD]) + (f" and {len(words) - _MOST_TOLD} more" if len(words) > _MOST_TOLD else "")
+    return ", ".join(words[:_MOST_LISTED]) + (
+        f" and {len(words) - _MOST_LISTED} more" if len(words) > _MOST_LISTED else ""
+    )

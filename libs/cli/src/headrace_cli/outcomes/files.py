@@ -74,16 +74,16 @@ async def send_one(session: Session, name: str, given: dict[str, Any], ident: st
     deployment = taking(session, name)
     classes = () if deployment.label is None else deployment.label.classes
     try:
-        told = observed(given | {"label": label_among(classes)(given["label"])}, ident, session.clock.now_s())
-        refuse(name, deployment, told)
+        outcome = observed(given | {"label": label_among(classes)(given["label"])}, ident, session.clock.now_s())
+        refuse(name, deployment, outcome)
     except Unfit as error:
         raise Misconfigured(str(error)) from None
     observer = Observer(session.log, session.topics, "cli")
     try:
-        await observer.send(name, [told])
+        await observer.send(name, [outcome])
     finally:
         await observer.close()
-    return told
+    return outcome
 
 
 async def import_file(session: Session, wanted: Wanted, progress: Progress = lambda what, share: None) -> Imported:
@@ -152,37 +152,41 @@ def _rows(session: Session, wanted: Wanted, table: Table, deployment: Deployment
     fields += [name for name, column in named.items() if column is not None]
     now_s = session.clock.now_s()
     for row in table.rows(_columns(wanted, deployment)):
-        told = row.reason if isinstance(row, BadRow) else _told(wanted.deployment, deployment, fields, row, now_s)
-        yield f"{table.place} {row.line}: {told}" if isinstance(told, str) else told
+        outcome = (
+            row.reason if isinstance(row, BadRow) else _outcome_of(wanted.deployment, deployment, fields, row, now_s)
+        )
+        yield f"{table.place} {row.line}: {outcome}" if isinstance(outcome, str) else outcome
 
 
-def _told(name: str, deployment: DeploymentDefinition, fields: Sequence[str], row: Row, now_s: float) -> Observed | str:
+def _outcome_of(
+    name: str, deployment: DeploymentDefinition, fields: Sequence[str], row: Row, now_s: float
+) -> Observed | str:
     given = dict(zip(fields, row.cells, strict=True))
     ident = derived_id("outcome-import", name, *(given.get(field) for field in fields))
     try:
         if given["at"] is None:
             return "at is missing: when did it become known?"
-        told = observed(given, ident, now_s)
-        refuse(name, deployment, told)
+        outcome = observed(given, ident, now_s)
+        refuse(name, deployment, outcome)
     except Unfit as error:
         return str(error)
-    return told
+    return outcome
 
 
 async def newest(session: Session, name: str, most: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The newest outcomes of a deployment, and how many there are by what became of them."""
     deployment = taking(session, name)
     decisions = [m.event for m in await session.all_of("inference.decisions") if isinstance(m.event, DecisionMade)]
-    told: list[Message] = [
+    outcomes: list[Message] = [
         message
         for message in await session.all_of("inference.outcomes")
         if isinstance(message.event, OutcomeObserved) and message.event.deployment == name
     ]
-    fates = fates_by_place(deployment, decisions, told)
+    fates = fates_by_place(deployment, decisions, outcomes)
     counts: dict[str, int] = {}
     for fate in fates:
         counts[fate] = counts.get(fate, 0) + 1
-    rows = [_row(message, fate) for message, fate in zip(told, fates, strict=True)]
+    rows = [_row(message, fate) for message, fate in zip(outcomes, fates, strict=True)]
     return sorted(rows, key=lambda row: row["known"])[-most:] if most > 0 else [], counts
 
 

@@ -12,25 +12,25 @@ from headrace.project.labels import value_of, why_not_label
 
 
 def labels_by_request(
-    deployment: DeploymentDefinition, decisions: Sequence[DecisionMade], told: Iterable[Message]
+    deployment: DeploymentDefinition, decisions: Sequence[DecisionMade], outcomes: Iterable[Message]
 ) -> dict[str, float]:
-    """The label of each request of a deployment that has one, as a number, by its id. `told`: outcomes as the log has them."""
+    """The label of each request of a deployment that has one, as a number, by its id. `outcomes`: outcomes as the log has them."""
     mine = [decision for decision in decisions if decision.deployment == deployment.name]
     if deployment.label is None or not mine:
         return {}
-    table = table_of(b"".join(row for row in _rows(deployment, told) if row is not None))
+    table = table_of(b"".join(row for row in _rows(deployment, outcomes) if row is not None))
     labels = labels_of(deployment.label, _asked(mine), table).labels.tolist()
     return {decision.request_id: value for decision, value in zip(mine, labels, strict=True) if value == value}
 
 
 def fates_by_place(
-    deployment: DeploymentDefinition, decisions: Sequence[DecisionMade], told: Sequence[Message]
+    deployment: DeploymentDefinition, decisions: Sequence[DecisionMade], outcomes: Sequence[Message]
 ) -> list[str]:
     """What became of each outcome of a deployment once all horizons have passed: one of `FATES`, or `no_label`."""
     mine = [decision for decision in decisions if decision.deployment == deployment.name]
-    rows = list(_rows(deployment, told))
+    rows = list(_rows(deployment, outcomes))
     if deployment.label is None:
-        return ["no_label"] * len(told)
+        return ["no_label"] * len(outcomes)
     fates = iter(fates_of(deployment.label, _asked(mine), table_of(b"".join(row for row in rows if row is not None))))
     return ["no_label" if row is None else FATES[next(fates)] for row in rows]
 
@@ -40,10 +40,10 @@ def _asked(decisions: Sequence[DecisionMade]) -> Asked:
     return asked([decision.unit for decision in decisions], at_s, [decision.request_id for decision in decisions])
 
 
-def _rows(deployment: DeploymentDefinition, told: Iterable[Message]) -> Iterator[bytes | None]:
+def _rows(deployment: DeploymentDefinition, outcomes: Iterable[Message]) -> Iterator[bytes | None]:
     """Each outcome of a deployment as a row; None for one that is no label of its kind."""
     label = deployment.label
-    for message in told:
+    for message in outcomes:
         event, envelope = message.event, message.envelope
         if not isinstance(event, OutcomeObserved) or event.deployment != deployment.name or label is None:
             continue
@@ -54,7 +54,7 @@ def _rows(deployment: DeploymentDefinition, told: Iterable[Message]) -> Iterator
         yield packed(event.unit, value, envelope.time_s, envelope.id, event.request_id, event.corrects)
 
 
-def said_of(deployment: DeploymentDefinition, value: float | None) -> float | str | None:
+def label_by_name(deployment: DeploymentDefinition, value: float | None) -> float | str | None:
     """A label as people know it: the name of a class where classes have names."""
     classes = deployment.label.classes if deployment.label is not None else ()
     return classes[int(value)] if classes and value is not None else value

@@ -40,7 +40,7 @@ from headrace_cli.projects.expectations import expectations
 from headrace_cli.projects.plan import plan_of, rate_warnings
 from headrace_cli.session import Session
 
-_MOST_TOLD = 20
+_MOST_SHOWN = 20
 _PLACE = re.compile(r"(.+?):(\d+): ")
 
 
@@ -51,18 +51,18 @@ class Checked:
     definition: ProjectDefinition
     where: str
 
-    def told(self, windows: Sequence[WindowClosed] = ()) -> list[dict[str, Any]]:
+    def outlook(self, windows: Sequence[WindowClosed] = ()) -> list[dict[str, Any]]:
         """Per deployment what it will do and from when, and what decides late or never, with the line. `windows`: those closed."""
         return [
-            self._told(found, [one for one in windows if one.deployment == found.name])
+            self._outlook_of(found, [one for one in windows if one.deployment == found.name])
             for found in self.definition.deployments
         ]
 
-    def _told(self, found: DeploymentDefinition, windows: Sequence[WindowClosed]) -> dict[str, Any]:
+    def _outlook_of(self, found: DeploymentDefinition, windows: Sequence[WindowClosed]) -> dict[str, Any]:
         labels = expectations(found, windows, found.rollout.policy).labels_a_day if found.label is not None else None
         late = [located(sentence, self.where) for sentence in warnings(found, self.definition)]
-        late += [f"deployment {found.name}: {said}" for said in rate_warnings(found, labels)]
-        plan = [{"part": part, "says": says} for part, says in plan_of(found, labels)]
+        late += [f"deployment {found.name}: {note}" for note in rate_warnings(found, labels)]
+        plan = [{"part": part, "says": text} for part, text in plan_of(found, labels)]
         return {"deployment": found.name, "plan": plan, "warnings": late}
 
 
@@ -94,13 +94,13 @@ async def apply_project(session: Session, reference: str) -> dict[str, Any]:
             claims_of(definition, applied, session.clock.now_s()),
         )
         await session.send("project.definitions", definition.name, event, f"apply-{secrets.token_hex(8)}")
-    told = checked.told([message.event for message in await session.all_of("monitor.windows")])
+    deployments = checked.outlook([message.event for message in await session.all_of("monitor.windows")])
     return {
         "project": definition.name,
         "digest": digest_of(definition),
         "changes": changes,
         "topics_created": made,
-        "deployments": told,
+        "deployments": deployments,
     }
 
 
@@ -123,17 +123,17 @@ def _applied_file() -> Path:
 def _compiled(project: Project, where: str) -> ProjectDefinition:
     """The definition; a refusal names the line to change of everything that must be changed."""
     if found := faults(project):
-        raise Misconfigured(_told(project, found, where))
+        raise Misconfigured(_faults_text(project, found, where))
     return compiled_of(project)
 
 
-def _told(project: Project, found: Sequence[Sentence], where: str) -> str:
+def _faults_text(project: Project, found: Sequence[Sentence], where: str) -> str:
     """One fault as it is; of several a line each, as they stand in the files."""
     files = _files(where)
-    lines = sorted((_located(sentence, files) for sentence in found[:_MOST_TOLD]), key=_as_written)
+    lines = sorted((_located(sentence, files) for sentence in found[:_MOST_SHOWN]), key=_as_written)
     if len(found) == 1:
         return lines[0]
-    more = [f"and {len(found) - _MOST_TOLD} more"] if len(found) > _MOST_TOLD else []
+    more = [f"and {len(found) - _MOST_SHOWN} more"] if len(found) > _MOST_SHOWN else []
     return "\n  ".join([f"{named('project', str(project.name))} has {len(found)} faults:", *lines, *more])
 
 
@@ -176,10 +176,10 @@ def _altered(old: msgspec.Struct, new: msgspec.Struct) -> str:
     """Which arguments of a part are others now, and what follows where that is not seen otherwise."""
     names = [field.removesuffix("_s") for field in new.__struct_fields__ if getattr(old, field) != getattr(new, field)]
     made = ("digest", "key") if isinstance(new, ViewDefinition) else ("digest",)
-    told = ", ".join(name for name in names if name not in made)
+    changed = ", ".join(name for name in names if name not in made)
     is_deployment = isinstance(old, DeploymentDefinition) and isinstance(new, DeploymentDefinition)
     label = _altered_label(old.label, new.label) if is_deployment else ""
-    return f": {told}{label}" if told else ""
+    return f": {changed}{label}" if changed else ""
 
 
 def _altered_label(old: LabelDefinition | None, new: LabelDefinition | None) -> str:

@@ -53,12 +53,12 @@ class Expectations:
     def line(self) -> str:
         """For a person."""
         if self.labels_a_day is None:
-            told = "labels a day: not known yet (no window has closed)"
+            labels = "labels a day: not known yet (no window has closed)"
         else:
-            told = f"labels a day: {self.labels_a_day:,.0f} of {self.requests_a_day:,.0f} requests"
+            labels = f"labels a day: {self.labels_a_day:,.0f} of {self.requests_a_day:,.0f} requests"
         if self.policy == "blue_green":
-            return f"{told}; blue-green switches as soon as the version is warm everywhere"
-        return f"{told}; blocks a day: {self.blocks_a_day:.3g}; days to a decision: {self._days}"
+            return f"{labels}; blue-green switches as soon as the version is warm everywhere"
+        return f"{labels}; blocks a day: {self.blocks_a_day:.3g}; days to a decision: {self._days}"
 
     @property
     def _days(self) -> str:

@@ -21,7 +21,7 @@ Line = tuple[str, str]
 
 def plan_of(found: d.DeploymentDefinition, labels_a_day: float | None = None) -> list[Line]:
     """A word and what is said of it, a line each. `labels_a_day`: of the newest closed windows, None where none has closed."""
-    on = [("answers", _answers(found)), *_label(found), *_training(found, labels_a_day), *_watching(found)]
+    on = [("answers", _answers(found)), *_label(found), *_training(found, labels_a_day), *_monitoring(found)]
     if found.training is not None or found.rollout != d.RolloutDefinition("blue_green"):
         on.append(("releases", _releases(found)))
     off = list(_off(found))
@@ -39,10 +39,10 @@ def rate_warnings(found: d.DeploymentDefinition, labels_a_day: float | None) -> 
             f"min_rows {training.min_rows:,} is more than history {duration(training.history_s)} holds:"
             f" about {most:,.0f} rows at {labels_a_day:,.3g} labels a day"
         )
-    held = labels_a_day * training.holdout_s / DAY_S
-    if held < _FEW_ROWS:
+    held_rows = labels_a_day * training.holdout_s / DAY_S
+    if held_rows < _FEW_ROWS:
         yield (
-            f"holdout {duration(training.holdout_s)} holds about {held:,.0f} rows at {labels_a_day:,.3g} labels a day:"
+            f"holdout {duration(training.holdout_s)} holds about {held_rows:,.0f} rows at {labels_a_day:,.3g} labels a day:"
             " gates will not tell much"
         )
 
@@ -94,7 +94,7 @@ def _training(found: d.DeploymentDefinition, labels_a_day: float | None) -> Iter
     yield "gates", f"{gates}; on the newest {duration(training.holdout_s)} of labelled rows"
 
 
-def _watching(found: d.DeploymentDefinition) -> Iterator[Line]:
+def _monitoring(found: d.DeploymentDefinition) -> Iterator[Line]:
     parts = [f"per window of {duration(found.evaluation_window_s)} how requests were answered"]
     if found.features:
         parts.append("whether feature rows equal recomputed ones, and whether the sources of the views are as usual")

@@ -59,14 +59,14 @@ async def release(session: Session, name: str, only: Sequence[str]) -> dict[str,
 
 def without(definition: ProjectDefinition, only: Sequence[str]) -> ProjectDefinition:
     """The definition without some parts (`kind/name`). Raises `Misconfigured` where one is not there, or what stays needs it."""
-    for said in dict.fromkeys(only):
-        kind, _, name = said.partition("/")
+    for part in dict.fromkeys(only):
+        kind, _, name = part.partition("/")
         group = _GROUPS.get(kind)
         parts = getattr(definition, group, ()) if group else ()
         kept = tuple(part for part in parts if part.name != name)
         if len(kept) == len(parts):
             known = ", ".join(f"{kind}/{name}" for kind, name in _parts(definition)) or "nothing"
-            raise Misconfigured(f"project {definition.name} declares no {said[:200]!r}; it declares {known}")
+            raise Misconfigured(f"project {definition.name} declares no {part[:200]!r}; it declares {known}")
         definition = msgspec.structs.replace(definition, **{str(group): kept})
     if (wrong := next(broken(definition), None)) is not None:
         raise Misconfigured(f"what is left of project {definition.name} needs it ({wrong}): free that as well")

@@ -20,7 +20,7 @@ from headrace.log.port import Out, Record, TopicPartition
 from headrace.log.reading import Progress, pin_offsets, read_up_to
 from headrace_cli.replay.history import Counted
 from headrace_cli.replay.ids import Ids, Sent
-from headrace_cli.replay.spool import Spool, Told
+from headrace_cli.replay.spool import Spool, StreamRecord
 from headrace_cli.replay.streams import Events, Stream
 from headrace_cli.session import Session
 from headrace_cli.terminal.render import instant
@@ -40,34 +40,38 @@ class Source:
     counted: Counted
     sent: Sent = field(default_factory=Sent)
 
-    def told(self) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         """For the report."""
         return {
             "stream": self.stream.name,
             "file": str(self.stream.table.path),
             "rows": self.counted.rows,
             "bad_rows": self.counted.bad,
-            "bad": self.counted.told,
+            "bad": self.counted.reasons,
             "events": self.sent.requests.count,
             "duplicated": self.sent.repeats,
         }
 
 
-def read_file(stream: Stream, shard: int, spool: Spool[Told], now_s: float, tell: Callable[[str], None]) -> Source:
+def read_file(
+    stream: Stream, shard: int, spool: Spool[StreamRecord], now_s: float, report: Callable[[str], None]
+) -> Source:
     """A file into `spool`, as the `shard`-th."""
-    counted = Events(stream, shard, now_s).fill(spool, tell)
+    counted = Events(stream, shard, now_s).fill(spool, report)
     return Source(stream, Ids.of(stream.topic, stream.table.digest(), "", stream.words), counted)
 
 
 class Fed:
     """The streams of one replay; it is false when there are none."""
 
-    def __init__(self, session: Session, sources: Sequence[Source], spool: Spool[Told], applied: Applied) -> None:
+    def __init__(
+        self, session: Session, sources: Sequence[Source], spool: Spool[StreamRecord], applied: Applied
+    ) -> None:
         self._session, self.sources, self._spool = session, sources, spool
         self.feed = Feed(session.log, applied)
         self._partitions: dict[str, int] = {}
-        self._waiting: Told | None = None
-        self._events: Iterator[Told] = iter(())
+        self._waiting: StreamRecord | None = None
+        self._events: Iterator[StreamRecord] = iter(())
         self._viewed = [source.stream.topic for source in sources if source.stream.is_viewed]
         self._is_whole = True
 
@@ -157,22 +161,22 @@ class Fed:
         self._events = (event for event in self._spool.events() if not self._is_sent(event))
         self._waiting = next(self._events, None)
 
-    def _due(self, until_s: float) -> Iterator[Told]:
+    def _due(self, until_s: float) -> Iterator[StreamRecord]:
         while self._waiting is not None and self._waiting.time_s <= until_s:
             yield self._waiting
             self._waiting = next(self._events, None)
 
-    def _is_sent(self, event: Told) -> bool:
+    def _is_sent(self, event: StreamRecord) -> bool:
         return (0, event.number) in self.sources[event.shard].sent.requests
 
-    def _by_topic(self, events: Iterable[Told]) -> dict[str, list[Due]]:
+    def _by_topic(self, events: Iterable[StreamRecord]) -> dict[str, list[Due]]:
         found: dict[str, list[Due]] = {}
         for event in events:
             source = self.sources[event.shard]
             found.setdefault(source.stream.topic, []).append(Due(event.time_s, self._out(event, source)))
         return found
 
-    def _out(self, event: Told, source: Source) -> Out:
+    def _out(self, event: StreamRecord, source: Source) -> Out:
         stream, ident = source.stream, source.ids.request(0, event.number)
         is_json = stream.is_raw and getattr(stream.declared, "format", "") == "json"
         envelope = Envelope(ident, "", source.ids.mapping, event.at_s, content_type=JSON if is_json else MSGPACK)

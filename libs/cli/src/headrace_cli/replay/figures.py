@@ -56,7 +56,7 @@ class Figures:
         if len(known):
             self.prior_loss[~np.isnan(self.labels)] = loss_of.prior_losses(self.kind, self.prior, known, self._scale)
         first_ms = int(self._appended_ms.min()) if len(self._appended_ms) else 0
-        self.switches = [self._taken(found) for found in gathered.switches if found.appended_ms > first_ms]
+        self.switches = [self._effective(found) for found in gathered.switches if found.appended_ms > first_ms]
 
     @property
     def answered_loss(self) -> Floats:
@@ -74,12 +74,12 @@ class Figures:
             "labelled": int((~np.isnan(self.labels)).sum()),
             "loss": loss_of.LOSSES.get(self.kind),
             "prior": {"value": prior, "from": self.prior_from},
-            "stretches": self.stretches(),
+            "intervals": self.intervals(),
             "switches": [self._switch(found) for found in self.switches],
             "versions": [self._version(version) for version in self.loss],
         }
 
-    def stretches(self) -> list[dict[str, Any]]:
+    def intervals(self) -> list[dict[str, Any]]:
         """One before the first switch, and one after each; one without a decision is left out."""
         edges = [0, *(found.appended_ms for found in self.switches), np.iinfo(np.int64).max]
         found = []
@@ -102,7 +102,7 @@ class Figures:
         after = self.at_s[self._appended_ms >= switch.appended_ms]
         return float(after.min()) if len(after) else float(self.at_s.max())
 
-    def _taken(self, switch: Switch) -> Switch:
+    def _effective(self, switch: Switch) -> Switch:
         """A switch, told when the version first answered as champion: inference hears of it a moment later."""
         answers = self._appended_ms[(self._appended_ms >= switch.appended_ms) & (self._answered_by == switch.version)]
         return replace(switch, appended_ms=int(answers.min())) if len(answers) else switch

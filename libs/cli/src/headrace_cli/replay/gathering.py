@@ -49,11 +49,11 @@ class Scores:
 
     def add(self, row: int, score: Score) -> None:
         """One score; the first one of a row stands."""
-        said = score.probabilities if self.width > 1 else (score.value,)
-        if said is None or None in said or len(said) != self.width or not self._seen.add(0, row):
+        scores = score.probabilities if self.width > 1 else (score.value,)
+        if scores is None or None in scores or len(scores) != self.width or not self._seen.add(0, row):
             return
         self.rows.append(row)
-        self.values.extend(said)  # type: ignore[arg-type]  # no None among them
+        self.values.extend(scores)  # type: ignore[arg-type]  # no None among them
 
     def table(self) -> tuple[NDArray[np.int64], Floats]:
         """Rows, and scores of shape (n,) or (n, width)."""
@@ -85,7 +85,7 @@ class Gathered:
         self.answered_by, self.scores = array("q"), {}
         self.switches: list[Switch] = []
         self._place: dict[tuple[int, int], int] = {}
-        self._units, self._ids, self._told = array("Q"), array("Q"), bytearray()
+        self._units, self._ids, self._outcome_rows = array("Q"), array("Q"), bytearray()
 
     def take(self, message: Message) -> None:
         """One message of requests, outcomes, decisions or the registry's facts."""
@@ -147,7 +147,9 @@ class Gathered:
             self.repeats += 1
         if label is not None and why_not_label(label, event.label) is None:
             value = value_of(label, event.label)
-            self._told += packed(event.unit, value, envelope.time_s, envelope.id, event.request_id, event.corrects)
+            self._outcome_rows += packed(
+                event.unit, value, envelope.time_s, envelope.id, event.request_id, event.corrects
+            )
 
     def labels(self) -> Floats:
         """Per decision the label of its request, by the one rule; NaN for none."""
@@ -155,7 +157,7 @@ class Gathered:
             return np.full(len(self.at_s), np.nan)
         units, ids = (np.array(found, dtype=np.uint64) for found in (self._units, self._ids))
         requests = Asked(units, np.array(self.at_s, dtype=np.float64), ids)
-        return labels_of(self.deployment.label, requests, table_of(self._told)).labels
+        return labels_of(self.deployment.label, requests, table_of(self._outcome_rows)).labels
 
 
 async def gather(

@@ -20,10 +20,10 @@ from headrace_cli.replay.spool import Asked, Event, Known, Spool
 from headrace_cli.tables import cells
 from headrace_cli.tables.files import BadRow, Column, Row, Table
 
-MOST_TOLD = 5
+MOST_REASONS = 5
 _LONGEST_S = 100 * 366 * 86_400.0
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Counted:
     labelled: int = 0
     beyond: int = 0
     unknown: int = 0
-    told: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
 
 
 class History:
@@ -101,8 +101,8 @@ class History:
             reason = row.reason if isinstance(row, BadRow) else self._take(row, spool, counted)
             if reason is not None:
                 counted.bad += 1
-                if counted.bad <= MOST_TOLD:
-                    counted.told.append(f"{self.table.path}, {self.table.place} {row.line}: {reason}")
+                if counted.bad <= MOST_REASONS:
+                    counted.reasons.append(f"{self.table.path}, {self.table.place} {row.line}: {reason}")
             if counted.rows % 1000 == 0:
                 progress(counted.rows)
         progress(counted.rows)

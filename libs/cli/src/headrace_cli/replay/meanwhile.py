@@ -83,7 +83,7 @@ class Meanwhile:
         failed = list(self._failed.values())
         unloaded = {found.version for found in failed}
         return {
-            "training": [self._told(run) for run in self._runs.values() if run.is_since],
+            "training": [self._run_row(run) for run in self._runs.values() if run.is_since],
             "not_loaded": [
                 {
                     "version": found.version,
@@ -100,18 +100,18 @@ class Meanwhile:
             ],
         }
 
-    def _told(self, run: _Run) -> dict[str, Any]:
-        told = {"run": run.accepted.run, "cause": run.accepted.cause}
+    def _run_row(self, run: _Run) -> dict[str, Any]:
+        row = {"run": run.accepted.run, "cause": run.accepted.cause}
         if run.finished is None:
             stage = run.stage or "waits"
-            return told | {"outcome": "under way", "version": None, "switched": None, "reason": run.detail or stage}
+            return row | {"outcome": "under way", "version": None, "switched": None, "reason": run.detail or stage}
         command, ended = derived_id("register", run.accepted.run), run.finished
         outcome, reason = ended.outcome, ended.reason
         if command in self._refused:
             outcome, reason = REFUSED, self._refused[command]
         version = self._versions.get(command)
         is_released = ended.is_released if outcome == "registered" else None
-        return told | {"outcome": outcome, "version": version, "switched": is_released, "reason": reason}
+        return row | {"outcome": outcome, "version": version, "switched": is_released, "reason": reason}
 
 
 async def meanwhile_of(
@@ -162,5 +162,5 @@ def _ended(run: Mapping[str, Any]) -> str:
 
 
 def _line(head: str, reason: str) -> str:
-    said = " ".join(reason.split())
-    return f"{head}: {said}" if said else head
+    text = " ".join(reason.split())
+    return f"{head}: {text}" if text else head

@@ -20,7 +20,7 @@ from headrace_cli.replay.ids import Ids, Sent, find_sent
 from headrace_cli.replay.meanwhile import meanwhile_of
 from headrace_cli.replay.recorded import Recorded
 from headrace_cli.replay.running import Replay
-from headrace_cli.replay.spool import Event, Spool, Told
+from headrace_cli.replay.spool import Event, Spool, StreamRecord
 from headrace_cli.replay.streams import Stream, feeding, streams_of
 from headrace_cli.session import Session
 from headrace_cli.tables.files import Table
@@ -30,7 +30,7 @@ from headrace_cli.terminal.render import instant
 class Bar(Protocol):
     """Where progress is told."""
 
-    def tell(self, line: str) -> None:
+    def report(self, line: str) -> None:
         """Print a line above the bar."""
         ...
 
@@ -98,14 +98,14 @@ async def play(session: Session, wanted: Wanted, bar: Bar) -> Played:
     """Play it, wait for all decisions, and read back what they say."""
     project, target = _deployment(session, wanted.target)
     streams = streams_of(wanted.events, project, session.topics)
-    with closing(Spool[Event]()) as spool, closing(Spool[Told]()) as told:
+    with closing(Spool[Event]()) as spool, closing(Spool[StreamRecord]()) as stream_spool:
         source = await _fill(session, wanted, target, spool, bar)
-        _tell_counted(wanted, source.counted, target, bar)
-        fed = Fed(session, _read(wanted, streams, told, session.clock.now_s(), bar), told, Applied())
-        _tell_features(project, target, streams, bar)
+        _report_counted(wanted, source.counted, target, bar)
+        fed = Fed(session, _read(wanted, streams, stream_spool, session.clock.now_s(), bar), stream_spool, Applied())
+        _report_features(project, target, streams, bar)
         letters = await ends_of_dead_letters(session)
         async with _alone(session, wanted, streams, bar) as places:
-            replay = Replay(session, target, source.ids, bar.tell, fed, places)
+            replay = Replay(session, target, source.ids, bar.report, fed, places)
             starts, records_sent = await _run(replay, spool, fed, wanted, bar)
             events_sent = replay.events_sent
         span = spool.first_s, spool.last_s
@@ -121,16 +121,18 @@ async def play(session: Session, wanted: Wanted, bar: Bar) -> Played:
 
 def _counts(gathered: Gathered, fed: Fed) -> dict[str, Any]:
     """Of requests and events: one that is there twice is no less wrong where it came from."""
-    found, files = counts(gathered), [source.told() for source in fed.sources]
+    found, files = counts(gathered), [source.report() for source in fed.sources]
     return found | {"duplicated": found["duplicated"] + sum(file["duplicated"] for file in files), "events": files}
 
 
-def _read(wanted: Wanted, streams: Sequence[Stream], spool: Spool[Told], now_s: float, bar: Bar) -> list[Source]:
+def _read(
+    wanted: Wanted, streams: Sequence[Stream], spool: Spool[StreamRecord], now_s: float, bar: Bar
+) -> list[Source]:
     found = []
     for shard, stream in enumerate(streams):
         bar.part(f"reading {stream.table.path.name}"[-18:], None)
-        source = read_file(stream, shard, spool, now_s, bar.tell)
-        _tell_bad(wanted, source.counted, str(stream.table.path), bar)
+        source = read_file(stream, shard, spool, now_s, bar.report)
+        _report_bad(wanted, source.counted, str(stream.table.path), bar)
         found.append(source)
     return found
 
@@ -143,7 +145,7 @@ async def _alone(session: Session, wanted: Wanted, streams: Sequence[Stream], ba
     bar.part("taking its place", None)
     try:
         for place in places:
-            await place.take(bar.tell)
+            await place.take(bar.report)
         yield places
     finally:
         for place in places:
@@ -162,47 +164,47 @@ async def _fill(
     columns = Columns(wanted.unit or "", wanted.at or "", wanted.label, wanted.known)
     history = History(Table(wanted.file), target, columns, session.clock.now_s())
     for note in history.notes():
-        bar.tell(note)
+        bar.report(note)
     bar.part(f"reading {wanted.file.name}"[-18:], None)
     counted = history.fill(spool, lambda rows: bar.reached(0, f"{rows:,} rows"))
     mapping = (columns.unit, columns.at, str(columns.label), str(columns.known))
     return _Source(Ids.of(target.name, history.table.digest(), wanted.run, mapping), counted)
 
 
-def _tell_counted(wanted: Wanted, counted: Counted, target: DeploymentDefinition, bar: Bar) -> None:
-    _tell_bad(wanted, counted, str(wanted.file or "the log"), bar)
+def _report_counted(wanted: Wanted, counted: Counted, target: DeploymentDefinition, bar: Bar) -> None:
+    _report_bad(wanted, counted, str(wanted.file or "the log"), bar)
     if counted.bad == counted.rows:
         raise Misconfigured(
-            f"none of the {counted.rows:,} rows can be played{': ' + counted.told[0] if counted.told else ''}"
+            f"none of the {counted.rows:,} rows can be played{': ' + counted.reasons[0] if counted.reasons else ''}"
         )
     if counted.beyond and target.label is not None:
-        bar.tell(
+        bar.report(
             f"{counted.beyond:,} labels became known beyond the horizon of {target.label.horizon_s:,.0f} s: counted, not used"
         )
     if counted.unknown:
-        bar.tell(f"{counted.unknown:,} labels say not when they became known: not sent")
+        bar.report(f"{counted.unknown:,} labels say not when they became known: not sent")
 
 
-def _tell_bad(wanted: Wanted, counted: Counted, file: str, bar: Bar) -> None:
+def _report_bad(wanted: Wanted, counted: Counted, file: str, bar: Bar) -> None:
     """Raises `Misconfigured` where no row may be left out."""
-    for line in counted.told:
-        bar.tell(line)
+    for line in counted.reasons:
+        bar.report(line)
     if counted.bad and wanted.strict:
         raise Misconfigured(
-            f"{counted.bad:,} of {counted.rows:,} rows of {file} cannot be read, the first: {counted.told[0]}; nothing was sent"
+            f"{counted.bad:,} of {counted.rows:,} rows of {file} cannot be read, the first: {counted.reasons[0]}; nothing was sent"
         )
     if counted.bad:
-        bar.tell(
+        bar.report(
             f"{counted.bad:,} of {counted.rows:,} rows of {file} cannot be read and are left out (--strict refuses them)"
         )
 
 
-def _tell_features(
+def _report_features(
     project: ProjectDefinition, target: DeploymentDefinition, streams: Sequence[Stream], bar: Bar
 ) -> None:
     missing = [name for name in feeding(project, target) if name not in {stream.name for stream in streams}]
     if missing:
-        bar.tell(
+        bar.report(
             f"the features of {target.name} come out of {', '.join(missing)}: without their history (--events"
             f" {missing[0]}=FILE) requests find what is on the log of their instants, perhaps nothing"
         )
@@ -222,24 +224,24 @@ async def _run(
     bar.part("what is sent", 1.0)
     await fed.find(lambda done, total: bar.reached(done / max(total, 1), ""))
     if sent.requests.count or sent.outcomes.count:
-        bar.tell(f"{sent.requests.count:,} of the requests are on the log already: going on from there")
+        bar.report(f"{sent.requests.count:,} of the requests are on the log already: going on from there")
         fed.refuse_forgotten()
         starts = {}
     left = spool.count - sent.requests.count - sent.outcomes.count + fed.left
     bar.part("playing", max(left, 1))
     reached = {"at": ""}
 
-    def told(at_s: float, count: int) -> None:
+    def progressed(at_s: float, count: int) -> None:
         reached["at"] = instant(at_s)[:16]
         bar.reached(count, f"{reached['at']}  {count:,} of {left:,}")
 
     is_done = False
     try:
-        count = await replay.run(spool.events(), sent, wanted.speed, told)
+        count = await replay.run(spool.events(), sent, wanted.speed, progressed)
         is_done = True
     finally:
         if not is_done:
-            bar.tell(
+            bar.report(
                 f"ended at {reached['at'] or 'the beginning'}: the same command goes on from there, nothing is sent twice"
             )
     return starts, count
@@ -254,7 +256,7 @@ def _about(wanted: Wanted, source: _Source, span: tuple[float, float]) -> dict[s
         "ids": f"{source.ids.prefix}*",
         "rows": source.counted.rows,
         "bad_rows": source.counted.bad,
-        "bad": source.counted.told,
+        "bad": source.counted.reasons,
         "labels_beyond_horizon": source.counted.beyond,
         "from": instant(first_s),
         "until": instant(last_s),

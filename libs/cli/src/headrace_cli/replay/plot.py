@@ -118,10 +118,10 @@ class _Frame:
         is_days = all(at_s % _DAY_S == 0 for at_s in ticks)
         for at_s in ticks:
             x, y = self.x(at_s), _HEIGHT - _BOTTOM
-            told = instant(at_s)[:10] if is_days else instant(at_s)[5:16]
+            shown = instant(at_s)[:10] if is_days else instant(at_s)[5:16]
             anchor = "start" if x < _LEFT + 30 else "end" if x > _WIDTH - _RIGHT - 30 else "middle"
             yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y}" y2="{y + 5}" stroke="#888"/>'
-            yield f'<text x="{x:.1f}" y="{y + 18}" text-anchor="{anchor}">{told}</text>'
+            yield f'<text x="{x:.1f}" y="{y + 18}" text-anchor="{anchor}">{shown}</text>'
 
     def line(self, values: Sequence[float | None], colour: str, dash: str) -> Iterator[str]:
         """Stretches without a value are gaps."""

@@ -64,18 +64,18 @@ class Alive:
 
 
 class Replay:
-    """One replay of one deployment. `tell`: what a person should know meanwhile; `places`: what nobody else may have meanwhile."""
+    """One replay of one deployment. `report`: what a person should know meanwhile; `places`: what nobody else may have meanwhile."""
 
     def __init__(
         self,
         session: Session,
         deployment: DeploymentDefinition,
         ids: Ids,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         fed: Fed | None = None,
         places: Sequence[Alone] = (),
     ) -> None:
-        self.session, self._deployment, self.ids, self._tell = session, deployment, ids, tell
+        self.session, self._deployment, self.ids, self._report = session, deployment, ids, report
         self._fed, self._places = fed, places
         self._holding, self._alive = Holding(deployment.name), Alive()
         self._views: list[asyncio.Task[None]] = []
@@ -90,11 +90,13 @@ class Replay:
             pace = Pace(self.session.log, self.session.topics, self._paced_by())
             playing = Playing(self.session.log, pace, self._hold)
 
-            def told(at_s: float, count: int) -> None:
+            def progressed(at_s: float, count: int) -> None:
                 progress(at_s, count + self.events_sent)
 
             try:
-                await playing.play(self._steps(self._fresh(events, sent), pace, speed), speed=speed, progress=told)
+                await playing.play(
+                    self._steps(self._fresh(events, sent), pace, speed), speed=speed, progress=progressed
+                )
                 if self._fed:
                     await self._fed.finish(pace)
                 await pace.drain()
@@ -181,7 +183,7 @@ class Replay:
         if not self._holding.waits_for:
             return
         self.holds += 1
-        self._tell(f"the replay waits for {self._holding.waits_for}")
+        self._report(f"the replay waits for {self._holding.waits_for}")
 
         async def is_over() -> bool | None:
             return None if self._holding.waits_for else True
@@ -189,7 +191,7 @@ class Replay:
         await wait_for(
             is_over,
             what=lambda: f"{self._holding.waits_for}; the same command goes on from here",
-            tell=self._tell,
+            report=self._report,
             sign=lambda: self._holding.waits_for,
             is_busy=lambda: self._has("trainer") and self._has("registry"),
             quiet_s=waiting.QUIET_S,

@@ -38,7 +38,7 @@ class Known(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
     corrects: tuple[int, int] | None = None
 
 
-class Told(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
+class StreamRecord(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
     """A record that a raw stream or source is sent. `time_s`: when it may be used; `shard`: of which file; `at_s`: its domain time."""
 
     time_s: float
@@ -50,10 +50,10 @@ class Told(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
 
 
 Event = Asked | Known
-E = TypeVar("E", Asked | Known, Told)
+E = TypeVar("E", Asked | Known, StreamRecord)
 
 
-def order(event: Event | Told) -> tuple[float, bool, int, int]:
+def order(event: Event | StreamRecord) -> tuple[float, bool, int, int]:
     """By time; of one instant the requests go first."""
     return event.time_s, isinstance(event, Known), event.shard, event.number
 
@@ -101,7 +101,7 @@ class Spool(Generic[E]):
 
 
 def _read(file: IO[bytes]) -> Iterator[Any]:
-    decoder = msgspec.msgpack.Decoder(Event | Told)
+    decoder = msgspec.msgpack.Decoder(Event | StreamRecord)
     reading = open(file.fileno(), "rb", closefd=False)  # noqa: SIM115 - a buffer of its own on the same file
     reading.seek(0)
     while length := reading.read(_LENGTH_BYTES):

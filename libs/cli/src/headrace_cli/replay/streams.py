@@ -27,8 +27,8 @@ from headrace.instants import instant_s, utc, why_not
 from headrace.log.port import MAX_VALUE_BYTES
 from headrace.log.topics import Topics
 from headrace.project.compile_streams import event_struct
-from headrace_cli.replay.history import MOST_TOLD, Counted
-from headrace_cli.replay.spool import Spool, Told
+from headrace_cli.replay.history import MOST_REASONS, Counted
+from headrace_cli.replay.spool import Spool, StreamRecord
 from headrace_cli.tables import cells
 from headrace_cli.tables.files import BadRow, Column, Row, Table
 
@@ -132,8 +132,8 @@ def _raw(given: Given, raw: RawStreamDefinition, topic: str, is_viewed: bool) ->
 def _source(given: Given, source: SourceDefinition, project: ProjectDefinition, topics: Topics) -> Stream:
     writers = [found for found in project.pipelines if source.name in found.sources]
     if writers:
-        told = ", ".join(f"{found.raw} (by {found.name})" for found in writers)
-        raise Misconfigured(f"--events {source.name}: pipelines make it out of {told}: give the file of that")
+        origins = ", ".join(f"{found.raw} (by {found.name})" for found in writers)
+        raise Misconfigured(f"--events {source.name}: pipelines make it out of {origins}: give the file of that")
     if given.columns:
         raise Misconfigured(
             f"--events {source.name}={given.file}: a source's own fields say when its events may be used, and key them:"
@@ -154,7 +154,7 @@ class Events:
         if isinstance(declared, SourceDefinition):
             kept = {field.name for field in declared.fields}
             self.names = [name for name in stream.table.columns if name in kept]
-            self._make: Callable[[Row], Told | str] = _EventOf(declared, self.names, shard, self._now_ms)
+            self._make: Callable[[Row], StreamRecord | str] = _EventOf(declared, self.names, shard, self._now_ms)
             self._ahead: list[Column] = []
         else:
             self.names = [name for name in stream.table.columns if name]
@@ -163,21 +163,21 @@ class Events:
             self._ahead += [Column(stream.key, cells.text)] if stream.key is not None else []
         self._encode = msgspec.msgpack.encode if _is_msgpack(declared) else msgspec.json.encode
 
-    def fill(self, spool: Spool[Told], tell: Callable[[str], None]) -> Counted:
+    def fill(self, spool: Spool[StreamRecord], report: Callable[[str], None]) -> Counted:
         """Read every row into `spool`."""
         counted, table = Counted(), self.stream.table
-        for row in table.rows([*self._ahead, *self._read(tell)]):
+        for row in table.rows([*self._ahead, *self._read(report)]):
             counted.rows += 1
             made = row.reason if isinstance(row, BadRow) else self._make(row)
-            if isinstance(made, Told):
+            if isinstance(made, StreamRecord):
                 spool.add(made)
                 continue
             counted.bad += 1
-            if counted.bad <= MOST_TOLD:
-                counted.told.append(f"{table.path}, {table.place} {row.line}: {made}")
+            if counted.bad <= MOST_REASONS:
+                counted.reasons.append(f"{table.path}, {table.place} {row.line}: {made}")
         return counted
 
-    def _read(self, tell: Callable[[str], None]) -> list[Column]:
+    def _read(self, report: Callable[[str], None]) -> list[Column]:
         """Every column, and how its cells are read; a CSV's are looked through for that."""
         declared = self.stream.declared
         if isinstance(declared, SourceDefinition):
@@ -187,12 +187,12 @@ class Events:
             return [Column(name, _as_it_is) for name in self.names]
         kinds = _kinds(self.stream.table, self.names)
         numbers = [name for name in self.names if kinds[name] is _number]
-        tell(
+        report(
             f"{self.stream.table.path.name}: numbers are {', '.join(numbers) or 'no columns'}, the others are texts or flags"
         )
         return [Column(name, kinds[name]) for name in self.names]
 
-    def _message(self, row: Row) -> Told | str:
+    def _message(self, row: Row) -> StreamRecord | str:
         at_s, key = row.cells[0], row.cells[1] if self.stream.key is not None else None
         if at_s is None:
             return f"{self.stream.at} is missing: a message came at an instant"
@@ -200,7 +200,7 @@ class Events:
         if reason is not None:
             return reason
         value = self._encode(dict(zip(self.names, row.cells[len(self._ahead) :], strict=True)))
-        return _too_large(value) or Told(at_s, self._shard, row.number, at_s, key, value)
+        return _too_large(value) or StreamRecord(at_s, self._shard, row.number, at_s, key, value)
 
 
 class _EventOf:
@@ -210,7 +210,7 @@ class _EventOf:
         self._source, self._names, self._shard, self._now_ms = source, names, shard, now_ms
         self._struct, self._enter = event_struct(source), entrance(source)
 
-    def __call__(self, row: Row) -> Told | str:
+    def __call__(self, row: Row) -> StreamRecord | str:
         fields = dict(zip(self._names, row.cells, strict=True))
         try:
             event = msgspec.convert(fields, self._struct, strict=False)
@@ -223,7 +223,7 @@ class _EventOf:
             return f"{self._source.key} is missing: it keys the event"
         at_s = instant_s(getattr(event, self._source.available_at or self._source.event_time))
         value = msgspec.msgpack.encode(event)
-        return _too_large(value) or Told(time_s, self._shard, row.number, at_s, str(key), value)
+        return _too_large(value) or StreamRecord(time_s, self._shard, row.number, at_s, str(key), value)
 
 
 def _too_large(value: bytes) -> str | None:

@@ -163,5 +163,5 @@ def _finite(found: float | None) -> float | None:
 
 
 def _shown(cell: Any) -> str:
-    told = repr(cell)
-    return told if len(told) <= 80 else f"{told[:75]}[...]"
+    written = repr(cell)
+    return written if len(written) <= 80 else f"{written[:75]}[...]"

@@ -75,8 +75,8 @@ class Table:
         missing = [name for name in names if name not in self.columns]
         if missing:
             alike = {name: difflib.get_close_matches(name, self.columns, 1) for name in missing}
-            told = ", ".join(f"{name} (is it {near[0]}?)" if near else name for name, near in alike.items())
-            raise Misconfigured(f"{self.path} has no column {told}; it has: {', '.join(self.columns)}")
+            missing = ", ".join(f"{name} (is it {near[0]}?)" if near else name for name, near in alike.items())
+            raise Misconfigured(f"{self.path} has no column {missing}; it has: {', '.join(self.columns)}")
 
     def rows(self, wanted: Sequence[Column]) -> Iterator[Row | BadRow]:
         """Every row, with the cells of the wanted columns as they are read; those that cannot be are `BadRow`s."""

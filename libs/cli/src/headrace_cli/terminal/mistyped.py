@@ -11,14 +11,14 @@ _MOST_CHARS = 300
 
 def sentence(error: typer.TyperException, tree: object, words: Iterable[str]) -> str:
     """What was wrong, and the way out; nothing where the help was shown already. `tree`: all commands."""
-    told = " ".join(error.format_message().split()).rstrip(".") + _got(error)
-    if not told:
+    message = " ".join(error.format_message().split()).rstrip(".") + _got(error)
+    if not message:
         return ""
-    if len(told) > _MOST_CHARS:
-        told = f"{told[:_MOST_CHARS]}[...]"
+    if len(message) > _MOST_CHARS:
+        message = f"{message[:_MOST_CHARS]}[...]"
     context = getattr(error, "ctx", None)
     way_out = f"`{_path(tree, words)} -h` tells more" if context is None else _way_out(context)
-    return f"{told[0].lower()}{told[1:]}{' ' if told.endswith('?') else '; '}{way_out}"
+    return f"{message[0].lower()}{message[1:]}{' ' if message.endswith('?') else '; '}{way_out}"
 
 
 def _got(error: typer.TyperException) -> str:

@@ -8,7 +8,7 @@ import typer
 MOST_CHARS = 4_000
 
 
-def said(text: str) -> str:
+def checked_reason(text: str) -> str:
     """The reason as it was given. Raises `typer.BadParameter` where it says nothing, or has more than `MOST_CHARS` characters."""
     if not text.strip():
         raise typer.BadParameter("a reason must say something: it is what people read of this later")
@@ -17,4 +17,4 @@ def said(text: str) -> str:
     return text
 
 
-Reason = Annotated[str, typer.Option("--reason", help="Why; it stands in the log for ever.", callback=said)]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it stands in the log for ever.", callback=checked_reason)]

@@ -36,7 +36,7 @@ def show(
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*[told(row.get(column)) for column in columns])
+        table.add_row(*[plain_text(row.get(column)) for column in columns])
     put(table, title)
 
 
@@ -47,7 +47,7 @@ def put(table: Table, title: str = "") -> None:
     console.print(table)
 
 
-def say(value: Mapping[str, Any], *, as_json: bool, line: str) -> None:
+def show_result(value: Mapping[str, Any], *, as_json: bool, line: str) -> None:
     """One result: a line for people, an object for programs."""
     if as_json:
         print(json.dumps(value, indent=2, default=str))
@@ -75,7 +75,7 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def told(value: Any) -> Text:
+def plain_text(value: Any) -> Text:
     """A value as it stands in a table, whatever its text looks like."""
     return Text(harmless(cell(value)))
 

@@ -16,10 +16,10 @@ from headrace.errors import HeadraceError
 from headrace.hosting.core_wait import CoreWait
 
 T = TypeVar("T")
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 QUIET_S = 60.0
-TELL_EVERY_S = 15.0
+REPORT_EVERY_S = 15.0
 # An idle service beats and polls with 1 to 5 % of a core; what works, or would if it got a core, is far above that.
 BUSY_SHARE = 0.3
 _LOOK_EVERY_S = 5.0
@@ -62,13 +62,13 @@ class Workers:
     def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
         self._pids = pids
         self._seen: dict[int, CoreWait] = {}
-        self._is_busy, self._looked_s = True, 0.0
+        self._is_busy, self._read_s = True, 0.0
 
     def are_busy(self) -> bool:
         """By the time since the last look, five seconds ago or more; a process that was not there then counts as busy."""
         now_s = time.monotonic()
-        if now_s - self._looked_s >= _LOOK_EVERY_S:
-            self._looked_s = now_s
+        if now_s - self._read_s >= _LOOK_EVERY_S:
+            self._read_s = now_s
             before, self._seen = self._seen, _readings(self._pids())
             self._is_busy = any(pid not in before or _is_busy(before[pid], now) for pid, now in self._seen.items())
         return self._is_busy
@@ -78,7 +78,7 @@ async def wait_for(
     has: Callable[[], Awaitable[T | None]],
     *,
     what: Callable[[], str],
-    tell: Tell,
+    report: Report,
     sign: Callable[[], Hashable] = lambda: None,
     is_busy: Callable[[], bool] = lambda: False,
     quiet_s: float = QUIET_S,
@@ -88,13 +88,13 @@ async def wait_for(
 
     Raises `NothingMoves`, naming it, when nothing has moved for `quiet_s`.
     """
-    patience, told_s = Patience(quiet_s), time.monotonic()
+    patience, reported_s = Patience(quiet_s), time.monotonic()
     while (found := await has()) is None:
         if not patience.note(sign(), is_busy=is_busy()):
             raise NothingMoves(f"{what()}: nothing has moved for {quiet_s:.0f} s, after {patience.waited_s:.0f} s")
-        if time.monotonic() - told_s >= TELL_EVERY_S:
-            told_s = time.monotonic()
-            tell(f"still waiting: {what()}, {patience.waited_s:.0f} s")
+        if time.monotonic() - reported_s >= REPORT_EVERY_S:
+            reported_s = time.monotonic()
+            report(f"still waiting: {what()}, {patience.waited_s:.0f} s")
         await asyncio.sleep(every_s)
     return found
 

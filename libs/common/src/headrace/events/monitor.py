@@ -197,8 +197,6 @@ class MonitorState(msgspec.Struct, frozen=True):
     detector: dict[str, float]
     open_findings: tuple[FindingOpened, ...] = ()
     closed_windows: int = 0
-    first_request_s: float | None = None
-    asked_first: bool = False
     labelled_total: int = 0
     profiles: tuple[SourceProfile, ...] = ()
     late_requests: int = 0

@@ -2,17 +2,34 @@
 
 import msgspec
 
+# The most versions that a report lists as rejected, and as failed to load.
+LOADS_REPORTED = 16
+
+
+class FailedLoads(msgspec.Struct, frozen=True):
+    """The failed loads of one version on one instance since it was last warm there.
+
+    `at_s`: when the newest of them failed, seconds since the epoch. `cause`, `reason`: of the last one, see
+    `VersionLoadFailed`.
+    """
+
+    at_s: tuple[float, ...]
+    cause: str
+    reason: str
+
 
 class HealthReported(msgspec.Struct, frozen=True):
     """What one instance of a service is doing now. It is published each second, and on a change at most every 50 ms.
 
     `shards`: the partitions owned. `lag`: records behind, per `topic/partition`. `late`: events that came too late to
     count, per `source/partition`. `applied`: per raw or source `topic/partition` the highest offset whose effects are
-    contained in what this instance answers from (inclusive). `loaded`, `warmed`: versions, as `deployment/version`.
-    `breakers`: the breakers that are not closed, as `STATE: why`. `overload`: deployments whose load is shed, with the
-    level of `OverloadChanged`. `started_s`: wall clock. `stopping`: the last report, of an intended end unless `end` is
-    among `failing`. `degraded`: deployments that a fallback answers for, and why. `state_bytes`: the estimated size of
-    each growing state. `state_limits`: its bound. `in_line`: versions (`deployment/version`) that wait for other loads.
+    contained in what this instance answers from (inclusive). `warmed`: versions that are loaded and have run once, as
+    `deployment/version`. `rejected`: versions that a route names and that are never tried here again, and why.
+    `failed_loads`: versions that are tried again. Of both at most the newest `LOADS_REPORTED` are listed. `breakers`:
+    the breakers that are not closed, as `STATE: why`. `overload`: deployments whose load is shed, with the level of
+    `OverloadChanged`. `started_s`: wall clock. `stopping`: the last report, of an intended end unless `end` is among
+    `failing`. `degraded`: deployments that a fallback answers for, and why. `state_bytes`: the estimated size of each
+    growing state. `state_limits`: its bound. `in_line`: versions (`deployment/version`) that wait for other loads.
     `failing`: keys of what is wrong (`transaction:PLACE` and others), which `reason` describes. `late_requests`,
     `late_outcomes`: of the monitor, per deployment, what came after its evaluation window had closed. `hung_calls`: per
     version the calls that hang on threads which only the end of the process can end.
@@ -25,8 +42,9 @@ class HealthReported(msgspec.Struct, frozen=True):
     shards: tuple[int, ...] = ()
     lag: dict[str, int] = {}
     applied: dict[str, int] = {}
-    loaded: tuple[str, ...] = ()
     warmed: tuple[str, ...] = ()
+    rejected: dict[str, str] = {}
+    failed_loads: dict[str, FailedLoads] = {}
     breakers: dict[str, str] = {}
     handled_total: int = 0
     dead_lettered_total: int = 0

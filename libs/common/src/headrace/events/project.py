@@ -1,7 +1,5 @@
 """The compiled project: what services read instead of the user's code."""
 
-from typing import Any
-
 import msgspec
 
 from headrace.events.definition import ProjectDefinition
@@ -22,12 +20,3 @@ class ProjectApplied(msgspec.Struct, frozen=True):
     by: str = ""
     code_version: str = ""
     claims: dict[str, float] = {}
-
-
-class CodeMissing(msgspec.Struct, frozen=True):
-    """A service could not import the user's code named by the definition."""
-
-    name: str
-    service: str
-    reason: str
-    detail: dict[str, Any] = {}

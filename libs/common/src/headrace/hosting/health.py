@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from headrace.events.ops import HealthReported
+from headrace.events.ops import FailedLoads, HealthReported
 
 # The failure in the last report of a process that ends because a part of it failed.
 FAILED = "end"
@@ -32,8 +32,9 @@ class Health:
     shards: tuple[int, ...] = ()
     lag: dict[str, int] = field(default_factory=dict)
     applied: dict[str, int] = field(default_factory=dict)
-    loaded: set[str] = field(default_factory=set)
     warmed: set[str] = field(default_factory=set)
+    rejected: dict[str, str] = field(default_factory=dict)
+    failed_loads: dict[str, FailedLoads] = field(default_factory=dict)
     in_line: tuple[str, ...] = ()
     breakers: dict[str, str] = field(default_factory=dict)
     overload: dict[str, int] = field(default_factory=dict)
@@ -80,8 +81,9 @@ class Health:
             shards=self.shards,
             lag=dict(self.lag),
             applied=dict(self.applied),
-            loaded=tuple(sorted(self.loaded)),
             warmed=tuple(sorted(self.warmed)),
+            rejected=dict(self.rejected),
+            failed_loads=dict(self.failed_loads),
             breakers=dict(self.breakers),
             overload=dict(self.overload),
             handled_total=self.handled,

@@ -75,7 +75,7 @@ def _breakers(health: Health) -> Metric:
     gauge = GaugeMetricFamily("headrace_inference_breakers", "Loaded versions by breaker state", labels=["state"])
     states = [text.partition(":")[0] for text in health.breakers.values()]
     open_, half_open = states.count("open"), states.count("half_open")
-    gauge.add_metric(["closed"], max(0, len(health.loaded) - open_ - half_open))
+    gauge.add_metric(["closed"], max(0, len(health.warmed) - open_ - half_open))
     gauge.add_metric(["open"], open_)
     gauge.add_metric(["half_open"], half_open)
     return gauge

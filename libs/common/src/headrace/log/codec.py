@@ -42,7 +42,6 @@ from headrace.log.trace import child_of
 from headrace.log.undecoded import second
 from headrace.log.undecoded import why_not as why_unread
 
-MAX_DEPTH = 16
 _MSGPACK = MSGPACK.encode()
 # Events with maps whose keys are numbers in memory, and their digits where they are written.
 _NUMBERED = frozenset((Route, RouteChanged, RolloutJudged))

@@ -37,7 +37,7 @@ async def publish(log: Log, topics: Topics, data: bytes, format: str, now_s: flo
         Out(topic, f"{digest}/{number}".encode(), chunk, (("ce_type", b"artifact.chunk"),), 0)
         for number, chunk in enumerate(chunks)
     ]
-    manifest = ArtifactManifest(place, tuple(hashlib.sha256(chunk).hexdigest() for chunk in chunks))
+    manifest = ArtifactManifest(place)
     envelope = Envelope(f"artifact-{digest}", "artifact.manifest", source, now_s)
     outs.append(out(topic, f"{digest}/manifest", manifest, envelope, 0))
     transactor = await log.transactor(

@@ -327,8 +327,3 @@ def _staged(entry: Entry, version: int, stage: str) -> Entry:
 
 def _unqueued(entry: Entry, version: int) -> Entry:
     return replace(entry, queued=None) if entry.queued is not None and entry.queued.version == version else entry
-
-
-def rollout_view(rollout: Rollout) -> dict[str, Any]:
-    """A rollout as plain values, for people and programs to read."""
-    return {name: msgspec.to_builtins(getattr(rollout, name)) for name in Rollout.__slots__ if name != "before"}

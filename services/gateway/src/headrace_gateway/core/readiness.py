@@ -57,7 +57,7 @@ def living(reports: Iterable[Reported], now_s: float) -> list[HealthReported]:
 
 def loaded_on(instances: Iterable[HealthReported], deployment: str) -> list[int]:
     """Versions of a deployment that a living instance has loaded, ascending."""
-    names = {name for instance in instances for name in instance.loaded}
+    names = {name for instance in instances for name in instance.warmed}
     found = (name.rpartition("/") for name in names)
     return sorted(int(version) for owner, _, version in found if owner == deployment and version.isdecimal())
 

@@ -7,16 +7,17 @@ again and again, at growing intervals, for a machine that is short of memory or 
 
 import asyncio
 import logging
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from headrace.clock import Clock
 from headrace.errors import Poison, Retryable
 from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
+from headrace.events.ops import LOADS_REPORTED, FailedLoads
 from headrace.events.registry import ArtifactPlace, VersionRegistered
 from headrace.hosting.health import Health
 from headrace.log.port import Log
@@ -46,6 +47,7 @@ from headrace_inference.core.loading import (
     PATIENCE_S,
     Plan,
     Tries,
+    failed_again,
     failures_of,
     on_failure,
     on_room,
@@ -62,6 +64,7 @@ _MOST_REGISTERED_BYTES = 256 * 1024**2
 LOOK_AGAIN_S = 0.5
 # How long a start waits for champions, and then for what else the routes name. After that the service begins with what is loaded.
 CHAMPIONS_WITHIN_S, OTHERS_WITHIN_S = 60.0, 5.0
+V = TypeVar("V")
 Fact = VersionWarmed | VersionUnloadable | VersionLoadFailed
 
 
@@ -130,6 +133,7 @@ class ModelLoader:
         self._load_check, self._first_rows, self._publish = load_check, first_rows, publish
         self._limit_bytes, self._crash_log = limit_bytes, crash_log
         self._tries: dict[Name, Tries] = {}
+        self._failed: dict[Name, FailedLoads] = {}
         self._loading: _Loading | None = None
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -212,7 +216,7 @@ class ModelLoader:
 
     def _forget(self) -> None:
         """Forget what the registry does not know any more."""
-        for known in (self._tries, self._models.refused):
+        for known in (self._tries, self._failed, self._models.refused):
             for name in [name for name in known if name not in self._registry.versions]:
                 del known[name]
 
@@ -229,6 +233,8 @@ class ModelLoader:
         self._report()
 
     def _take(self, name: Name, found: LoadedModel | Rejected | Failed, began_s: float) -> None:
+        if not isinstance(found, Failed):
+            self._failed.pop(name, None)
         if isinstance(found, LoadedModel):
             self._tries.pop(name, None)
             self._models.put(name, found)
@@ -246,6 +252,9 @@ class ModelLoader:
         tries = on_failure(self._tries.get(name, Tries()), self._clock.monotonic_s()).state
         self._tries[name], after_s = tries, wait_s(tries.failures)
         self._models.waits[name] = f"its load failed: {failed.reason}"
+        self._failed[name] = failed_again(
+            self._failed.pop(name, None), failed.cause, failed.reason, self._clock.now_s()
+        )
         _log.warning(
             "version %s of %s could not be loaded, again in %.0f s: %s", name[1], name[0], after_s, failed.reason
         )
@@ -333,12 +342,14 @@ class ModelLoader:
         self._publish(VersionLoadFailed(*loading.name, self._health.instance, TIME, reason, attempt, goes_on=True))
 
     def _report(self) -> None:
-        """Report what is loaded, and what waits for its turn."""
+        """Report what is loaded, what is not and why, and what waits for its turn."""
         busy = self._loading
         waiting = [name for name in self._plan().load if name != busy.name] if busy is not None else []
-        self._health.in_line = tuple(f"{deployment}/{version}" for deployment, version in waiting)
-        names = {f"{deployment}/{version}" for deployment, version in self._models.loaded}
-        self._health.loaded, self._health.warmed = names, set(names)
+        self._health.in_line = tuple(map(_key, waiting))
+        named = {(route.deployment, version) for route in self._registry.routes for version in route.named}
+        self._health.warmed = {_key(name) for name in self._models.loaded}
+        self._health.rejected = _newest(self._models.refused, named)
+        self._health.failed_loads = _newest(self._failed, named)
         self._health.holds("loaded versions", self._models.bytes, self._limit_bytes)
         self._health.holds("registered versions", self._registry.bytes, _MOST_REGISTERED_BYTES)
 
@@ -371,3 +382,12 @@ async def _load_here(
         return Failed(CHILD, f"loading it here raised {text_of(error)}")
     shadow_worker = ModelWorker(f"shadow-{name}", on_begin)
     return LoadedModel(registered, tried.engine, worker, tried.footprint_bytes, tried.pace, shadow_worker)
+
+
+def _key(name: Name) -> str:
+    return f"{name[0]}/{name[1]}"
+
+
+def _newest(known: Mapping[Name, V], named: Set[Name]) -> dict[str, V]:
+    """Of what is known of versions, the newest of those that a route names."""
+    return {_key(name): found for name, found in [one for one in known.items() if one[0] in named][-LOADS_REPORTED:]}

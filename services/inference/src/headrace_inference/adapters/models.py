@@ -27,7 +27,6 @@ from headrace_inference.core.faults import raised, text_of
 from headrace_inference.core.isolation import Pace, predict_in_portions
 from headrace_inference.core.outputs import BINARY, CLASSES, NUMBER, fault_of, faults_of_rows, scores_of
 
-PREDICT_WITHIN_S = 5.0
 WARM_ROWS = 64
 # How far two scores that should be one may lie apart; the second for engines that count in float32.
 WITHIN, NEARLY = 1e-6, 1e-3

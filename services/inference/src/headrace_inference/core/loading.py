@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Never
 
+from headrace.events.ops import FailedLoads
 from headrace.events.registry import Route
 from headrace.step import Step
 from headrace_inference.core.batch import Name
@@ -33,6 +34,8 @@ class Tries:
 PATIENCE_S = 120.0
 # A champion that has failed so often in a row waits in line like any other: two that take a minute to fail would leave no turn to the rest.
 FAILURES_AHEAD = 3
+# Of how many failed loads of one version the instants are reported, the newest ones.
+FAILURES_KEPT = 16
 
 
 def plan_loads(
@@ -101,6 +104,16 @@ def wait_s(attempt: int) -> float:
     [1.0, 2.0, 4.0, 60.0, 60.0]
     """
     return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(attempt - 1, 10))
+
+
+def failed_again(before: FailedLoads | None, cause: str, reason: str, at_s: float) -> FailedLoads:
+    """What is reported of a version after one more load of it failed, at `at_s` (seconds since the epoch).
+
+    >>> failed_again(FailedLoads((1.0,), "time", "slow"), "memory", "no room", 2.0)
+    FailedLoads(at_s=(1.0, 2.0), cause='memory', reason='no room')
+    """
+    at_s_before = before.at_s if before is not None else ()
+    return FailedLoads((*at_s_before, at_s)[-FAILURES_KEPT:], cause, reason)
 
 
 def on_failure(tries: Tries, now_s: float) -> Step[Tries, Never]:

@@ -1,84 +1,51 @@
-"""Which instances of inference and monitor live, and what they have done, by `ops.health` and `inference.facts`.
+"""Which instances of inference and monitor live, and which versions they have warm or could not load, by `ops.health`.
 
 An instance that has not reported for `FRESH_S` is not waited for: it serves nobody. How long the registry has waited is counted by what
 was recorded: the time between heartbeats that follow each other closely (`living_s`). While nobody reports, that time stands still.
-A load that failed is forgotten when the instance has the version warm; a rejection is never forgotten.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
-from headrace.events.ops import HealthReported
+from headrace.events.ops import LOADS_REPORTED, FailedLoads, HealthReported
 
 FRESH_S = 10.0
 # A gap between heartbeats counts as so much at the most.
 GAP_S = 5.0
-# How many reports, failed loads and rejections are remembered, the newest ones; and failures of one version on one instance.
-REPORTS_KEPT, LOADS_KEPT, REJECTIONS_KEPT, FAILURES_KEPT = 1_000, 1_000, 10_000, 16
-REPORT_BYTES, LOAD_BYTES, REJECTION_BYTES = 4_096, 2_048, 1_024
+# How many reports are remembered, and of how many versions it is known how often they became warm; the newest ones.
+REPORTS_KEPT, WARMINGS_KEPT = 1_000, 10_000
+# Of a report, of what it says of one version that is not loaded, and of one count.
+REPORT_BYTES, LOAD_BYTES, WARMING_BYTES = 4_096, 512, 256
 _REASON_CHARS = 300
-
-
-@dataclass(slots=True)
-class Failing:
-    """Loads of one version that failed on one instance since it had it warm last. `at_s`: when each was recorded."""
-
-    at_s: list[float] = field(default_factory=list)
-    cause: str = ""
-    reason: str = ""
+_NOTHING = FailedLoads((), "", "")
 
 
 class Instances:
-    """What each instance has reported last, and which versions it could not load.
+    """What each instance has reported last.
 
     NB: it changes in place, with every heartbeat of every instance. `living_s`: see above.
     """
 
     def __init__(self) -> None:
         self._reports: dict[tuple[str, str], tuple[float, HealthReported]] = {}
-        self._unloadable: dict[tuple[str, int], str] = {}
-        self._failing: dict[tuple[str, int, str], Failing] = {}
-        self._warmed: dict[tuple[str, int], int] = {}
+        self._warmed: dict[str, int] = {}
         self._beat_s: float | None = None
         self.living_s = 0.0
 
     def take(self, event: Any, seen_s: float) -> None:
-        """Note a heartbeat, or a fact of inference; `seen_s`: when it was written, seconds since the epoch."""
-        match event:
-            case HealthReported(service="inference" | "monitor"):
-                self._take_report(event, seen_s)
-            case VersionUnloadable():
-                _put(self._unloadable, (event.deployment, event.version), event.reason[:_REASON_CHARS], REJECTIONS_KEPT)
-            case VersionLoadFailed(goes_on=False):
-                self._take_failure(event, seen_s)
-            case VersionWarmed():
-                self._failing.pop((event.deployment, event.version, event.instance), None)
-                key = (event.deployment, event.version)
-                _put(self._warmed, key, self._warmed.get(key, 0) + 1, REJECTIONS_KEPT)
-            case _:
-                pass
-
-    def _take_report(self, report: HealthReported, seen_s: float) -> None:
-        _put(self._reports, (report.service, report.instance), (seen_s, report), REPORTS_KEPT)
-        if report.service != "inference" or report.stopping:
+        """Note a heartbeat; `seen_s`: when it was written, seconds since the epoch."""
+        if not isinstance(event, HealthReported) or event.service not in ("inference", "monitor"):
+            return
+        if event.service == "inference":
+            _, before = self._reports.get((event.service, event.instance), (0.0, None))
+            for name in set(event.warmed).difference(before.warmed if before is not None else ()):
+                _put(self._warmed, name, self._warmed.get(name, 0) + 1, WARMINGS_KEPT)
+        _put(self._reports, (event.service, event.instance), (seen_s, event), REPORTS_KEPT)
+        if event.service != "inference" or event.stopping:
             return
         if self._beat_s is not None:
             self.living_s += min(max(seen_s - self._beat_s, 0.0), GAP_S)
         self._beat_s = max(seen_s, self._beat_s or seen_s)
-        if self._failing and report.warmed:
-            warmed = set(report.warmed)
-            mine = [key for key in self._failing if key[2] == report.instance and f"{key[0]}/{key[1]}" in warmed]
-            for key in mine:
-                del self._failing[key]
-
-    def _take_failure(self, event: VersionLoadFailed, seen_s: float) -> None:
-        key = (event.deployment, event.version, event.instance)
-        failing = self._failing.pop(key, None) or Failing()
-        failing.at_s = [*failing.at_s, seen_s][-FAILURES_KEPT:]
-        failing.cause, failing.reason = event.cause, event.reason[:_REASON_CHARS]
-        _put(self._failing, key, failing, LOADS_KEPT)
 
     def warmed(self, name: str, now_s: float) -> dict[str, bool]:
         """Per live inference instance whether it has version `deployment/version` warm; one that is not ready has not."""
@@ -88,24 +55,26 @@ class Instances:
         """Whether version `deployment/version` waits on a live instance until others are loaded. An instance that died does not count."""
         return any(name in report.in_line for report in self._live("inference", now_s))
 
-    def warmings(self, deployment: str, version: int) -> int:
-        """How often instances have reported the version as newly warm: a sign that something goes on."""
-        return self._warmed.get((deployment, version), 0)
+    def warmings(self, name: str) -> int:
+        """How often instances have reported version `deployment/version` as newly warm: a sign that something goes on."""
+        return self._warmed.get(name, 0)
 
-    def unloadable(self, deployment: str, version: int) -> str | None:
-        """Why an instance has rejected a version for good; None when none did."""
-        return self._unloadable.get((deployment, version))
+    def unloadable(self, name: str) -> str | None:
+        """Why an instance has rejected version `deployment/version` for good; None when none did. What an instance that died said last counts too."""
+        reports = (report for _, report in self._reports.values())
+        return next((report.rejected[name][:_REASON_CHARS] for report in reports if name in report.rejected), None)
 
-    def failing(self, deployment: str, version: int, since_s: float, now_s: float) -> tuple[str, int, Failing] | None:
-        """The live instance on which loads of a version have failed most often since then, how often, and why; None when none did."""
-        live = {report.instance for report in self._live("inference", now_s)}
+    def failing(self, name: str, since_s: float, now_s: float) -> tuple[str, int, FailedLoads] | None:
+        """The live instance on which loads of version `deployment/version` have failed most often since then, how often, and why.
+
+        None when none did. `since_s`, `now_s`: seconds since the epoch.
+        """
         found = [
-            (sum(at_s >= since_s for at_s in failing.at_s), instance, failing)
-            for (name, number, instance), failing in self._failing.items()
-            if (name, number) == (deployment, version) and instance in live
+            (report.instance, report.failed_loads.get(name, _NOTHING)) for report in self._live("inference", now_s)
         ]
-        count, instance, failing = max(found, key=lambda one: one[:2], default=(0, "", Failing()))
-        return (instance, count, failing) if count else None
+        counts = [(sum(at_s >= since_s for at_s in failed.at_s), instance, failed) for instance, failed in found]
+        count, instance, failed = max(counts, key=lambda one: one[:2], default=(0, "", _NOTHING))
+        return (instance, count, failed) if count else None
 
     def served(self) -> int:
         """How many records all inference instances have handled: it grows while requests flow."""
@@ -125,10 +94,10 @@ class Instances:
 
     def held_bytes(self) -> tuple[int, int]:
         """What is kept, by estimate, and its bound."""
-        held = len(self._reports) * REPORT_BYTES + len(self._failing) * LOAD_BYTES
-        held += (len(self._unloadable) + len(self._warmed)) * REJECTION_BYTES
-        bound = REPORTS_KEPT * REPORT_BYTES + LOADS_KEPT * LOAD_BYTES + 2 * REJECTIONS_KEPT * REJECTION_BYTES
-        return held, bound
+        loads = sum(len(report.rejected) + len(report.failed_loads) for _, report in self._reports.values())
+        held = len(self._reports) * REPORT_BYTES + loads * LOAD_BYTES + len(self._warmed) * WARMING_BYTES
+        of_report = REPORT_BYTES + 2 * LOADS_REPORTED * LOAD_BYTES
+        return held, REPORTS_KEPT * of_report + WARMINGS_KEPT * WARMING_BYTES
 
 
 def _put(kept: dict[Any, Any], key: Any, value: Any, limit: int) -> None:

@@ -76,8 +76,8 @@ class Timeouts:
         self, deployment: str, rollout: Rollout, instances: Instances, monotonic_s: float, now_s: float
     ) -> "Step[Timeouts, TimedOut]":
         """What has run out by now, one wait at most. `monotonic_s`, `now_s`: the two clocks of this machine."""
-        began_s = self._began_s.get(deployment, 0.0)
-        failing = instances.failing(deployment, rollout.version, began_s, now_s)
+        began_s, name = self._began_s.get(deployment, 0.0), f"{deployment}/{rollout.version}"
+        failing = instances.failing(name, began_s, now_s)
         if failing is not None and failing[1] >= LOADS:
             instance, count, found = failing
             why = f"version {rollout.version} could not be loaded on {instance}, {count} times ({found.cause}): {found.reason}"
@@ -105,7 +105,7 @@ class Timeouts:
                 waited_s,
                 served=instances.served(),
                 living_s=instances.living_s,
-                warmings=instances.warmings(deployment, rollout.version),
+                warmings=instances.warmings(f"{deployment}/{rollout.version}"),
             )
         return wait
 
@@ -113,7 +113,7 @@ class Timeouts:
         self, wait: _Wait, deployment: str, instances: Instances, now_s: float
     ) -> "Step[Timeouts, TimedOut]":
         rollout, name = wait.rollout, f"{deployment}/{wait.rollout.version}"
-        warmings = instances.warmings(deployment, rollout.version)
+        warmings = instances.warmings(name)
         lived_s, wait.living_s = instances.living_s - wait.living_s, instances.living_s
         if warmings != wait.warmings or rollout.standing != RUNNING:
             wait.warmings, wait.waited_s = warmings, 0.0

@@ -11,10 +11,11 @@ from headrace_registry.core.transitions import aborted, followed
 def observed(instances: Instances, deployment: str, version: int, now_s: float) -> list[Warmed | Unloadable]:
     """What instances have made of a version by now, as messages to the rollout machine."""
     found: list[Warmed | Unloadable] = []
-    reason = instances.unloadable(deployment, version)
+    name = f"{deployment}/{version}"
+    reason = instances.unloadable(name)
     if reason is not None:
         found.append(Unloadable(version, reason))
-    warmed = instances.warmed(f"{deployment}/{version}", now_s)
+    warmed = instances.warmed(name, now_s)
     if warmed and all(warmed.values()):
         found.append(Warmed())
     return found

@@ -49,7 +49,6 @@ class ArtifactManifest(msgspec.Struct, frozen=True):
     """
 
     place: ArtifactPlace
-    chunk_digests: tuple[str, ...]
 
 
 class Lineage(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The way to an answer, and for outcomes, as the clients see it: over HTTP (`http_way`) or over the log (`kafka_way`)."""
+"""The way to an answer, and for outcomes, as the clients see it: over HTTP (`http_transport`) or over the log (`kafka_transport`)."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,7 +8,7 @@ from headrace.asking.prediction import Prediction
 from headrace_cli.client.rows import Batch
 
 
-class Way(Protocol):
+class Transport(Protocol):
     """Asks one batch; may be used for many at once."""
 
     async def start(self) -> None:

@@ -30,7 +30,7 @@ class _Rows(msgspec.Struct):
     rows: list[Prediction]
 
 
-class HttpWay:
+class HttpTransport:
     """A gateway at `url`. `retries`: how often at most a call is repeated. `transport`: for tests, another one than sockets."""
 
     def __init__(
@@ -51,14 +51,14 @@ class HttpWay:
         await self._http.aclose()
 
     async def ask(self, deployment: str, batch: Batch, version: int | None, deadline_s: float) -> list[Prediction]:
-        """A prediction per row; see `Way.ask`."""
+        """A prediction per row; see `Transport.ask`."""
         preview = "" if version is None else f"/versions/{version}"
         name = quote(deployment, safe="")
         path, body = f"/v1/deployments/{name}{preview}/predict", _body(batch.plain(SystemClock().now_s()), deadline_s)
         return _read(await self._asked(path, body, batch.request_id, deadline_s), batch)
 
     async def observe(self, deployment: str, outcomes: Sequence[Observed], deadline_s: float) -> None:
-        """Return when all are on the log; see `Way.observe`."""
+        """Return when all are on the log; see `Transport.observe`."""
         path = f"/v1/deployments/{quote(deployment, safe='')}/outcomes"
         for part in cut(outcomes):
             rows = [row(one) for one in part]
@@ -107,8 +107,8 @@ def _body(rows: list[Plain], deadline_s: float) -> bytes:
 
 
 def _row(row: Plain) -> dict[str, Any]:
-    told = {"unit": row.unit, "at": row.at_s}
-    return {"inputs": row.inputs} | {name: value for name, value in told.items() if value is not None}
+    optional = {"unit": row.unit, "at": row.at_s}
+    return {"inputs": row.inputs} | {name: value for name, value in optional.items() if value is not None}
 
 
 def _is_worth_repeating(response: httpx.Response) -> bool:

@@ -36,7 +36,7 @@ MOST_BYTES = 65_536
 
 
 @contextlib.contextmanager
-def told(request_id: str) -> Iterator[None]:
+def client_errors(request_id: str) -> Iterator[None]:
     """Whatever goes wrong on the way, as one of the client's own errors."""
     try:
         yield
@@ -48,7 +48,7 @@ def told(request_id: str) -> Iterator[None]:
         raise Rejected(str(error)) from error
 
 
-class KafkaWay:
+class KafkaTransport:
     """A log that is connected already; `at` makes one that connects itself."""
 
     def __init__(self, log: Log, codec: Codec, topics: Topics, projects: Projects, clock: Clock) -> None:
@@ -60,9 +60,9 @@ class KafkaWay:
         self._tasks: list[asyncio.Task[None]] = []
 
     @staticmethod
-    def at(bootstrap_servers: str) -> "OwnKafkaWay":
+    def at(bootstrap_servers: str) -> "OwnKafkaTransport":
         """Of a broker; everything else about the way there (security, namespace) is told by the settings."""
-        return OwnKafkaWay(msgspec.structs.replace(Settings.load(), bootstrap_servers=bootstrap_servers))
+        return OwnKafkaTransport(msgspec.structs.replace(Settings.load(), bootstrap_servers=bootstrap_servers))
 
     async def start(self) -> None:
         """Listen for replies; `projects` must have been started."""
@@ -81,9 +81,9 @@ class KafkaWay:
         await self._kinds.stop()
 
     async def ask(self, deployment: str, batch: Batch, version: int | None, deadline_s: float) -> list[Prediction]:
-        """A prediction per row; see `Way.ask`."""
+        """A prediction per row; see `Transport.ask`."""
         deadline_ms = max(1, int(deadline_s * 1000))
-        with told(batch.request_id):
+        with client_errors(batch.request_id):
             found = await self._found(deployment)
             kind_of = partial(self._kinds.of, found)
             answers = await self.answers(deployment, batch, version, deadline_ms)
@@ -93,8 +93,8 @@ class KafkaWay:
         ]
 
     async def observe(self, deployment: str, outcomes: Sequence[Observed], deadline_s: float) -> None:
-        """Return when all are on the log; see `Way.observe`."""
-        with told(outcomes[0].id):
+        """Return when all are on the log; see `Transport.observe`."""
+        with client_errors(outcomes[0].id):
             found = await self._found(deployment)
             for number, one in enumerate(outcomes):
                 try:
@@ -103,7 +103,7 @@ class KafkaWay:
                     raise Rejected(f"outcomes[{number}]: {error}" if len(outcomes) > 1 else str(error)) from None
             await self._observer.send(deployment, outcomes, deadline_s)
 
-    def told(self, found: DeploymentDefinition, answered: PredictionAnswered) -> Prediction:
+    def prediction(self, found: DeploymentDefinition, answered: PredictionAnswered) -> Prediction:
         """What an answer says, in the words of the version that gave it."""
         return predicted(found.name, answered.request_id, answered, partial(self._kinds.of, found), 0)
 
@@ -143,7 +143,7 @@ class KafkaWay:
         return found[1]
 
 
-class OwnKafkaWay(KafkaWay):
+class OwnKafkaTransport(KafkaTransport):
     """With a connection of its own."""
 
     def __init__(self, settings: Settings) -> None:
@@ -152,9 +152,9 @@ class OwnKafkaWay(KafkaWay):
         super().__init__(log, codec, topics, Projects(log, codec, topics), SystemClock())
 
     async def start(self) -> None:
-        """Connect and read what is applied; see `Way.start`."""
+        """Connect and read what is applied; see `Transport.start`."""
         try:
-            with told(""):
+            with client_errors(""):
                 await connect(self._log, CONNECT_WITHIN_S)
                 await self._projects.start()
                 await super().start()
