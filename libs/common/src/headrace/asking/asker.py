@@ -198,7 +198,7 @@ class Asker:
         """Queue the batch again under the same ids, without expired questions. Inference answers a repeated request
         once.
         """
-        _log.warning("questions are held back: %s", error)
+        _log.warning("questions cannot be sent yet: %s", error)
         self._queue = {reply_id: made for reply_id, made in batch.items() if reply_id in self._pending} | self._queue
         self._queued.set()
         await asyncio.sleep(RETRY_S)

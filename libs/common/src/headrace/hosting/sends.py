@@ -44,7 +44,7 @@ class Sends:
             try:
                 await self._producer.send(outs)
             except Retryable as error:
-                _log.warning("replies are held back: %s", error)
+                _log.warning("replies cannot be sent yet: %s", error)
                 await asyncio.sleep(_RETRY_S)
             except Misconfigured as error:
                 _log.error("%s records are not sent: %s", len(outs), error)

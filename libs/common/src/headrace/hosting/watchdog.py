@@ -64,7 +64,7 @@ class Place:
         self._lost_since = self._lost_since or now
         self._health.fail("group", f"group {self._group} does not count this instance: it waits to be taken in again")
         if unhindered_s(self._lost_since, now) > LOST_PLACE_S:
-            raise Fatal(f"{self._service} has lost its place in group {self._group}: starting anew")
+            raise Fatal(f"{self._service} has lost its place in group {self._group}: ending, to join again")
 
 
 class Transactions:

@@ -46,7 +46,7 @@ class OnnxEngine:
     def _look(self, answers: Answers) -> tuple[str, tuple[str, ...]]:
         """What it predicts, and its classes. Several numbers without evidence for probabilities are `UNCLEAR`."""
         if self.columns is None:
-            raise Poison("the graph does not say how many columns it takes; export it with a fixed second dimension")
+            raise Poison("the graph does not state how many columns it takes; export it with a fixed second dimension")
         raw = self._run(np.zeros((2, self.columns), np.float32))
         if raw.ndim not in (1, 2) or len(raw) != 2:
             raise Poison(

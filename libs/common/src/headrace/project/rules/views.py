@@ -27,7 +27,9 @@ def view_rules(project: d.ProjectDefinition, view: d.ViewDefinition) -> Iterator
         if name not in kinds:
             yield Sentence(f"{what}: entity {name[:80]!r} is not a field of source {source.name}", ("entity",))
     if not view.features:
-        yield Sentence(f"{what}: it has no features; give features={{'landed_3h': Count('3h')}}, say", ("features",))
+        yield Sentence(
+            f"{what}: it has no features; give some, such as features={{'landed_3h': Count('3h')}}", ("features",)
+        )
     yield from bounds.count(what, "the number of features", len(view.features), 0, bounds.MOST_FEATURES)
     if len({feature.name for feature in view.features}) < len(view.features):
         yield f"{what}: two of its features have the same name; give each its own"
