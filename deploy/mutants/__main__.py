@@ -71,8 +71,8 @@ def forget_survivors(package: Package) -> None:
         stamp.write_text(digest)
 
 
-def judge(package: Package, mutants: Iterable[Mutant], minutes: float | None) -> None:
-    """Judge in a process that imports the mutated copy. `minutes`: when to stop, None for never."""
+def judge(package: Package, mutants: Iterable[Mutant], minutes: float | None, seed: int) -> None:
+    """Judge in a process that imports the mutated copy. `minutes`: when to stop, None for never; `seed`: of a quick run."""
     mutants = [asdict(mutant) for mutant in mutants]
     if not mutants:
         return
@@ -80,7 +80,7 @@ def judge(package: Package, mutants: Iterable[Mutant], minutes: float | None) ->
     path = os.pathsep.join([str((package.build / "src").resolve()), os.environ.get("PYTHONPATH", "")]).rstrip(
         os.pathsep
     )
-    command = [sys.executable, "-m", "deploy.mutants.judging", package.name]
+    command = [sys.executable, "-m", "deploy.mutants.judging", package.name, *([str(seed)] if package.part else [])]
     subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True)
 
 
@@ -90,8 +90,8 @@ def may_live() -> dict[tuple[str, str, str], str]:
     return {(e["where"], e["was"].strip(), e["now"].strip()): e["why"] for e in entries}
 
 
-def report(judged: dict[str, list[tuple[Mutant, str]]]) -> bool:
-    """Print shares and survivors; whether that is good enough."""
+def report(places: dict[str, Package], judged: dict[str, list[tuple[Mutant, str]]]) -> bool:
+    """Print shares and survivors; whether that is good enough. `places`: the packages, by name."""
     reasons = may_live()
     living, killed, whole = 0, 0, 0
     print(
@@ -107,10 +107,11 @@ def report(judged: dict[str, list[tuple[Mutant, str]]]) -> bool:
         print(f"{name:<12}{len(results):>8}{died:>8}{share:>8}   {late}; {listed}, {len(unlisted)}")
         living, killed, whole = living + len(unlisted), killed + died, whole + len(results)
         lines = [f"{m.module}:{m.function} ({verdict})\n  - {m.was}\n  + {m.now}" for m, verdict in unlisted]
-        (packages()[name].build / "living.txt").write_text("\n".join([*lines, ""]))
+        (places[name].build / "living.txt").write_text("\n".join([*lines, ""]))
     print(f"{'all':<12}{whole:>8}{killed:>8}{killed / max(whole, 1):>8.1%}")
     if living:
-        print(f"{living} mutants live and are not in {MAY_LIVE}: see build/mutants/*/living.txt")
+        found = ", ".join(str(package.build / "living.txt") for package in places.values())
+        print(f"{living} mutants live and are not in {MAY_LIVE}: see {found}")
     return not living or killed >= LEAST_SHARE * whole
 
 
@@ -122,6 +123,9 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="so many mutants, by chance, of those chosen")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--minutes", type=float, help="judge so long per package; the next run goes on")
+    parser.add_argument(
+        "--quick", action="store_true", help="a few modules by chance, by the tests that run no service"
+    )
     parser.add_argument("--fresh", action="store_true", help="forget all verdicts first")
     chosen = parser.parse_args()
     if chosen.fresh:
@@ -129,7 +133,10 @@ def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     lock = (BUILD / "lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)  # NB: two runs would write into the same copies; held until the process ends.
-    wanted = {name: make_copy(packages()[name]) for name in chosen.only or packages()}
+    places = {name: packages()[name] for name in chosen.only or packages()}
+    if chosen.quick:
+        places = {name: package.quick(chosen.seed) for name, package in places.items()}
+    wanted = {name: make_copy(package) for name, package in places.items()}
     wanted = {n: [m for m in ms if chosen.match in f"{m.module}:{m.function}"] for n, ms in wanted.items()}
     if chosen.sample:
         every = sorted((m.key, name) for name, mutants in wanted.items() for m in mutants)
@@ -140,12 +147,12 @@ def main() -> int:
         wanted = {name: random.Random(chosen.seed).sample(mutants, len(mutants)) for name, mutants in wanted.items()}
     judged = {}
     for name, mutants in wanted.items():
-        forget_survivors(packages()[name])
-        known = verdicts_of(packages()[name])
-        judge(packages()[name], [m for m in mutants if m.key not in known], chosen.minutes)
-        known = verdicts_of(packages()[name])
+        forget_survivors(places[name])
+        known = verdicts_of(places[name])
+        judge(places[name], [m for m in mutants if m.key not in known], chosen.minutes, chosen.seed)
+        known = verdicts_of(places[name])
         judged[name] = [(m, known[m.key]) for m in mutants if m.key in known]
-    return 0 if report(judged) else 1
+    return 0 if report(places, judged) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Judges the mutants of one package, in a process of its own that imports the mutated copy: `python -m deploy.mutants.judging NAME`.
+"""Judges the mutants of one package, in a process of its own that imports the mutated copy: `python -m deploy.mutants.judging NAME [SEED]`
+(the seed of a quick run).
 
 1. The package's tests are collected once, and run once in a fork with no mutant on: which mutated functions each test calls,
    and how long it takes. A file of tests runs again where it, or the code, has changed.
@@ -251,7 +252,8 @@ def judges(tests: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
 def main() -> int:
     """Judge the mutants of the package's `plan.json`, and add a line to `verdicts.jsonl` for each."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    package = packages()[sys.argv[1]]
+    name, *seed = sys.argv[1:]
+    package = packages()[name].quick(int(seed[0])) if seed else packages()[name]
     plan = json.loads((package.build / "plan.json").read_text())
     for name in {mutant["module"] for mutant in plan["mutants"]}:
         place = importlib.import_module(name).__file__ or ""

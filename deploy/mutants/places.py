@@ -1,33 +1,49 @@
 """Which modules of which package are mutated, and which tests judge them."""
 
 import hashlib
+import random
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 BUILD = Path("build/mutants")
 # Services whose core is mutated; the libraries' parts are named one by one.
 COMMON = ("stats/*.py", "hosting/commit.py", "features/origins.py")
+# Of each package so many modules are mutated in a quick run.
+QUICK_MODULES = 5
+# What a test module holds that takes its time: a coroutine runs a service on a log, and a property draws many examples.
+_SLOW = re.compile(r"async def test_|@given|pytest\.mark\.(?:kafka|slow|faults)")
 
 
 @dataclass(frozen=True)
 class Package:
-    """`name`: as `ONLY=` says it. `source`: the folder on the import path. `patterns`: what is mutated below the package."""
+    """`name`: as `ONLY=` says it. `source`: the folder on the import path. `patterns`: what is mutated below the package.
+
+    `part`: only these modules are mutated, and judged by quick tests; empty for all.
+    """
 
     name: str
     imported: str
     source: Path
     patterns: tuple[str, ...]
     own_tests: tuple[Path, ...]
+    part: tuple[Path, ...] = ()
+
+    def quick(self, seed: int) -> "Package":
+        """A few modules of it, by chance, that are judged by the tests that run no service: seconds instead of minutes."""
+        files = self.files()
+        return replace(self, part=tuple(random.Random(seed).sample(files, min(QUICK_MODULES, len(files)))))
 
     @property
     def build(self) -> Path:
-        """Where its mutated copy and its results lie."""
-        return BUILD / self.name
+        """Where its mutated copy and its results lie. Verdicts of a quick run are kept apart: what lives there may die elsewhere."""
+        return BUILD / "quick" / self.name if self.part else BUILD / self.name
 
     def files(self) -> list[Path]:
         """The modules that are mutated."""
+        if self.part:
+            return sorted(self.part)
         root = self.source / self.imported
         return sorted(path for pattern in self.patterns for path in root.glob(pattern) if path.name != "__init__.py")
 
@@ -44,7 +60,8 @@ class Package:
         libs = [p for root in Path("libs").glob("*/tests") for p in root.rglob("test_*.py")]
         own = [p for root in self.own_tests for p in root.rglob("test_*.py")]
         others = [p for p in shared + libs if wanted.search(p.read_text())]
-        return sorted({*own, *others} - {Path("tests/contract/test_doctests.py")})
+        found = sorted({*own, *others} - {Path("tests/contract/test_doctests.py")})
+        return [p for p in found if not _SLOW.search(p.read_text())] if self.part else found
 
     def digest(self) -> str:
         """Changes when anything does that may change a verdict on a mutant that lives: the package's code, or its tests."""

@@ -15,11 +15,11 @@ from headrace.hosting.health import Health
 from headrace.hosting.metrics import page
 from headrace.log.topics import Topics
 from headrace_inference.adapters.fact_publisher import FactPublisher
+from headrace_inference.adapters.housekeeping import MAX_ABANDONED, Housekeeping
 from headrace_inference.adapters.load_shedding import LoadShedding
 from headrace_inference.adapters.model_cache import ABANDON_AFTER_S, ModelCache
 from headrace_inference.adapters.model_worker import ModelWorker
 from headrace_inference.adapters.models import LoadedModel
-from headrace_inference.adapters.supervisor import MAX_ABANDONED, Supervisor
 from headrace_inference.core.breaker import Call
 from headrace_inference.core.lateness import Spent
 from headrace_inference.core.overload import Waited
@@ -141,7 +141,7 @@ async def test_too_many_threads_left_behind_end_the_process(
     clock: ManualClock, health: Health, memory_log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models, facts = cached(clock, health, []), FactPublisher(memory_log, Topics.load(""), health, clock)
-    supervisor = Supervisor(facts, models, LoadShedding(clock, health, facts.add))
+    housekeeping = Housekeeping(facts, models, LoadShedding(clock, health, facts.add))
     monkeypatch.setattr(ModelCache, "abandoned", MAX_ABANDONED + 1)
     with pytest.raises(Fatal, match="hang for good"):
-        await supervisor.run(asyncio.Event())
+        await housekeeping.run(asyncio.Event())

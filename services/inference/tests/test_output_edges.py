@@ -195,3 +195,15 @@ def test_a_signature_that_does_not_fit_says_which_columns() -> None:
     assert misfit(Signature(bare.columns[:2], "v", ""), bare) is None
     assert misfit(Signature(bare.columns[1:2], "v", ""), bare) == "its columns are not the deployment's inputs any more"
     assert misfit(Signature(bare.columns, "v", "others"), bare) == "its feature views have changed since it was trained"
+
+
+def test_the_pace_follows_what_each_portion_took() -> None:
+    now_s = [100.0]
+
+    def predict(rows: np.ndarray) -> np.ndarray:
+        now_s[0] += 0.01 * len(rows)
+        return rows[:, 0]
+
+    pace = Pace(0.01)
+    predict_in_portions(predict, column(*range(40)), pace, lambda: now_s[0], 1e9)
+    assert pace.per_row_s == pytest.approx(0.01)

@@ -80,6 +80,7 @@ async def test_a_hung_model_costs_one_batch_its_time_and_is_not_asked_before_its
     async with bench.running():
         bench.is_broken = True
         failed = await ask_in_turn(bench, 3, 0, deadline_ms=60_000)
+        await bench.until(lambda: bench.health.degraded.get("delay", "").startswith("version 2: a call has hung for"))
         bench.is_broken = False
         release.set()
         clock.advance(11)

@@ -166,7 +166,14 @@ def test_a_call_holds_the_rows_and_the_units_of_its_cases() -> None:
 
 @pytest.mark.parametrize(
     ("deadline_ms", "limit_s", "is_short"),
-    [(None, 5.0, False), (60_000, 5.0, False), (2_000, 1.0, False), (1_900, 0.95, True), (10, 0.05, True)],
+    [
+        (None, 5.0, False),
+        (60_000, 5.0, False),
+        (2_000, 1.0, False),
+        (1_600, 0.8, False),
+        (1_590, 0.795, True),
+        (10, 0.05, True),
+    ],
 )
 def test_a_tight_deadline_shortens_the_call_and_says_so(
     deadline_ms: int | None, limit_s: float, is_short: bool

@@ -408,5 +408,7 @@ def test_a_window_has_closed_with_enough_labels_and_the_ones_after_it_wait() -> 
     assert closed_until(week, at_s, np.where(at_s == 102 * DAY, math.nan, 0.0), clock_s) == 110 * DAY
     gap = at_s != 106 * DAY
     assert closed_until(week, at_s[gap], labels[gap], clock_s) == 110 * DAY
+    early = at_s < 105 * DAY
+    assert closed_until(week, at_s[early], labels[early], clock_s) == 110 * DAY
     with pytest.raises(ValueError, match="deployment d declares no label"):
         closed_until(replace(DEPLOYMENT, label=None), at_s, labels, clock_s)

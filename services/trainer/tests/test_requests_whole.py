@@ -1,5 +1,6 @@
 """Whole answers to retrain requests, the edges of each bound, and what of a run is published under which id."""
 
+import math
 from typing import Any
 
 import pytest
@@ -129,6 +130,7 @@ def test_a_cool_down_counts_event_time_from_the_last_run_that_registered_a_versi
 def test_a_run_that_registered_nothing_leaves_the_cool_down_as_it_was_before_it() -> None:
     first, second = accepted(), accepted("r2", NOW_S + 10 * DAY)
     runs = apply(apply(Runs(), first), finished(first))
+    assert apply(apply(Runs(), first), finished(first, "failed")).last_clock_s == {"d": -math.inf}
     both = apply(apply(runs, second), finished(second, "rejected"))
     assert (both.last_clock_s, both.running) == ({"d": NOW_S}, {})
     assert apply(apply(runs, second), finished(second)).last_clock_s == {"d": NOW_S + 10 * DAY}

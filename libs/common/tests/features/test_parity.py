@@ -98,7 +98,7 @@ events = st.builds(
     Event,
     at=st.one_of(st.integers(0, 9 * DAY).map(lambda s: START + s), st.integers(0, 216).map(lambda h: START + h * HOUR)),
     who=st.sampled_from("ab"),
-    x=st.one_of(st.none(), st.floats(-1e6, 1e6, allow_nan=False)),
+    x=st.one_of(st.none(), st.floats(-1e6, 1e6, allow_nan=False), st.sampled_from([0.0, -0.0])),
 )
 
 

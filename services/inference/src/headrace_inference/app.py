@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from headrace.clock import Clock
-from headrace.events.failures import NotLoaded
+from headrace.events.failures import Busy, NotLoaded
 from headrace.features.store import OnlineStore, Tiles
 from headrace.hosting.group import ShardGroup
 from headrace.hosting.health import Health
@@ -21,6 +21,7 @@ from headrace_inference.adapters.crash_log import CrashLog
 from headrace_inference.adapters.definitions import Definitions
 from headrace_inference.adapters.disk_tiles import DiskTiles
 from headrace_inference.adapters.fact_publisher import FactPublisher
+from headrace_inference.adapters.housekeeping import Housekeeping
 from headrace_inference.adapters.load_checks import LoadChecks
 from headrace_inference.adapters.load_shedding import LoadShedding
 from headrace_inference.adapters.model_cache import ModelCache
@@ -28,7 +29,6 @@ from headrace_inference.adapters.model_loader import MEMORY_BYTES, LoadCheck, Mo
 from headrace_inference.adapters.progress import Progress
 from headrace_inference.adapters.registry_view import RegistryView
 from headrace_inference.adapters.serving_views import ServingViews
-from headrace_inference.adapters.supervisor import Supervisor
 from headrace_inference.core.batch import Name
 from headrace_inference.core.loading import degraded
 from headrace_inference.core.proof import asked_of
@@ -96,8 +96,8 @@ async def wire(
         health.degraded = degraded(views.registry.routes, partial(_why_not, views, loader))
 
     report()
-    supervisor = Supervisor(facts, views.models, views.load, report)
-    return [features, views.registry.view, loader, progress, supervisor, parts.host(views)]
+    housekeeping = Housekeeping(facts, views.models, views.load, report)
+    return [features, views.registry.view, loader, progress, housekeeping, parts.host(views)]
 
 
 @dataclass(frozen=True)
@@ -157,5 +157,7 @@ def _why_not(views: ServingViews, loader: ModelLoader, name: Name) -> str | None
     match views.models.why_not(name, found[1].breaker):
         case NotLoaded(reason):
             return loader.why_not(name) or reason
+        case Busy(reason) if views.models.is_open(name):
+            return reason
         case _:
             return None

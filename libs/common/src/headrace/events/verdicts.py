@@ -45,8 +45,8 @@ class VerdictGiven(msgspec.Struct, frozen=True):
     """The monitor's verdict on a running rollout. Besides operators, only verdicts move a rollout.
 
     `guardrails`, `labels`: the verdict by kind of evidence. FAIL of either means harm; PASS of labels means that
-    non-inferiority is shown. `number`: the canary step concerned. `clock_s`: the deployment's clock (the highest closed
-    watermark of its decisions). `step_decisions`: the decisions in this step for units assigned to the version.
+    non-inferiority is shown. `number`: the canary step concerned. `clock_s`: the deployment's clock (the event time
+    that the bulk of its decisions has reached). `step_decisions`: the decisions in this step for units assigned to the version.
     `waiting_for`: see `WaitingFor`; `traffic` means that no request came since the step began. `has_clock`: False while
     the deployment's clock is not known yet; then `clock_s` has no meaning.
     """

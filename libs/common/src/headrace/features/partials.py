@@ -44,13 +44,21 @@ def _itself(values: Floats) -> Floats:
     return values
 
 
+def _unsigned_zero(value: Any) -> Any:
+    """The value itself, but 0.0 for -0.0.
+
+    Of two zeros Python's `min` keeps the first and numpy's keeps either, so that their bits would differ.
+    """
+    return value + 0.0
+
+
 # They are stored in this order.
 PARTIALS: Mapping[str, Partial] = {
     "n": Partial(0.0, lambda there, value: there + 1.0, np.add, np.ones_like),
     "sum": Partial(0.0, operator.add, np.add, _itself),
     "sum_squares": Partial(0.0, lambda there, value: there + value * value, np.add, np.square),
-    "min": Partial(math.inf, min, np.minimum, _itself),
-    "max": Partial(-math.inf, max, np.maximum, _itself),
+    "min": Partial(math.inf, lambda there, value: min(there, value + 0.0), np.minimum, _unsigned_zero),
+    "max": Partial(-math.inf, lambda there, value: max(there, value + 0.0), np.maximum, _unsigned_zero),
 }
 # The value and the instant of the newest event are replaced together, which no ufunc of one column does. So every fold
 # and reader handles them separately.

@@ -166,7 +166,7 @@ def _texts(name: str, binary: memoryview) -> list[Scalar]:
     while at < len(binary):
         size = int.from_bytes(binary[at : at + 4], "little")
         end = at + 4 + size
-        if at + 4 > len(binary) or end > len(binary):
+        if end > len(binary):
             raise Wrong(f"{name}: an element of {size} bytes goes past its binary_data_size")
         try:
             found.append(str(binary[at + 4 : end], "utf-8"))

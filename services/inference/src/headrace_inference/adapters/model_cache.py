@@ -80,7 +80,10 @@ class ModelCache:
         return self._models.get(name)
 
     def why_not(self, name: Name, plan: BreakerDefinition, *, as_shadow: bool = False) -> Failure | None:
-        """Why a version cannot be asked now, None when it can. `as_shadow`: by the worker with which it only scores along."""
+        """Why a version cannot be asked now, None when it can. `as_shadow`: by the worker with which it only scores along.
+
+        Time passes for its breaker with each look, and a hang that is found is noted and published.
+        """
         model = self._models.get(name)
         if model is None:
             return NotLoaded(self.refused.get(name) or self.waits.get(name) or NOT_YET)
@@ -94,6 +97,10 @@ class ModelCache:
             return None
         breaker = self._take(name, on_time(breaker, plan, self._clock.monotonic_s()))
         return None if allows(breaker) else NotLoaded(f"its breaker is open: {breaker.reason}")
+
+    def is_open(self, name: Name) -> bool:
+        """Whether the breaker of a version is open: it is not asked before its rest is over."""
+        return name in self._breakers and not allows(self._breakers[name])
 
     def note(self, name: Name, plan: BreakerDefinition, evidence: Call | Hung) -> None:
         """A call of a version has ended, or hangs."""

@@ -38,6 +38,9 @@ from headrace_inference.core.request import MAX_TEXT_CHARS, Request, short_id, u
 # By the index of a case, the bytes of a row that was made of it.
 RowBytes = Mapping[int, bytes]
 _NONE: Mapping[int, Any] = {}
+# A limit that only a client's tight deadline made so short says nothing against the version. NB: of the gateway's deadline of
+# 2 s, half is left for a call, less what the request has waited until then: that must be a fair limit beside `slow` = 1 s.
+FAIR_SHARE = 0.8
 _NO_TIMES: dict[str, float] = {}
 
 
@@ -63,8 +66,7 @@ def next_calls(gathered: Gathered, scored: Scored, now_s: float) -> list[ModelCa
             make_rows(gathered, cases, gathered.versions[name].signature),
         )
         limit_s = call_limit_s(definition.time_limit_s, gathered.admitted.due_ms / 1000 - now_s)
-        # NB: a limit that only a client's tight deadline made so short says nothing against the version.
-        is_short = limit_s < min(definition.time_limit_s, definition.breaker.slow_s)
+        is_short = limit_s < FAIR_SHARE * min(definition.time_limit_s, definition.breaker.slow_s)
         calls.append(ModelCall(name, rows, [case.unit for case in cases], limit_s, definition.breaker, cases, is_short))
     return calls
 

@@ -89,7 +89,7 @@ class Contract:
             ) from None
 
     def _write(self, yielded: Any, origin: Origin, cause_id: str, append_ms: int) -> list[Out]:
-        if isinstance(yielded, Outcome):
+        if isinstance(yielded, Outcome) and self._outcomes:
             return [self._outcome(yielded, deployment, origin, cause_id, append_ms) for deployment in self._outcomes]
         name = self._targets.get(type(yielded))
         if name is None:

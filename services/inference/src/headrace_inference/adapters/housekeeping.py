@@ -1,4 +1,4 @@
-"""Looks after an instance beside its traffic: threads that hang for good are replaced, levels of load end, facts are published, and the
+"""The housekeeping of an instance beside its traffic: threads that hang for good are replaced, levels of load end, facts are published, and the
 health record is kept.
 """
 
@@ -14,8 +14,8 @@ MAX_ABANDONED = 3
 LOOK_EVERY_S = 0.2
 
 
-class Supervisor:
-    """`report`: fills in the health record."""
+class Housekeeping:
+    """Runs every 0.2 s. `report`: fills in the health record."""
 
     def __init__(
         self, facts: FactPublisher, models: ModelCache, load: LoadShedding, report: Callable[[], None] = lambda: None
