@@ -187,10 +187,10 @@ def test_several_classes_are_scored_by_half_the_sum_of_squares_and_a_failure_is_
 def test_a_correction_stays_as_long_as_what_it_corrects_and_other_old_outcomes_go() -> None:
     found = blocks()
     found.add_pair(pair("u", 100.0))
-    found.add_outcome(Told("v", 1.0, 3 * HOUR, id="o1"))
-    found.add_outcome(Told("v", 0.0, 50.0, id="o2", corrects="o1"))
-    found.add_outcome(Told("w", 0.0, 50.0, id="o3"))
-    found.add_outcome(Told("w", 0.0, 60.0, corrects="o3"))
+    found.add_outcome(KnownOutcome("v", 1.0, 3 * HOUR, id="o1"))
+    found.add_outcome(KnownOutcome("v", 0.0, 50.0, id="o2", corrects="o1"))
+    found.add_outcome(KnownOutcome("w", 0.0, 50.0, id="o3"))
+    found.add_outcome(KnownOutcome("w", 0.0, 60.0, corrects="o3"))
     one = found.labels_bytes // 4
     closed(found, 5 * HOUR)
     assert found.labels_bytes == 2 * one
