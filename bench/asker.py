@@ -1,4 +1,4 @@
-"""Asks over Kafka as fast as the window lets it: so many requests under way, each answer makes room for the next.
+"""Asks over Kafka as fast as the window lets it: a fixed number of requests is open, and each answer makes room for the next.
 
 Prints requests per second and the quartiles of the time from sending to hearing. One process, no Headrace code but the
 encoding of requests, so that every peer is asked in the same way; a burst stays on one partition (`facts`: an asker
@@ -27,7 +27,7 @@ Encode = Callable[[int], tuple[bytes, bytes, list[tuple[str, bytes]]]]
 
 
 def rows() -> list[list[float]]:
-    """What is asked: the same rows for everybody."""
+    """The requests: the same rows for every peer."""
     return asked_rows().astype(float).tolist()
 
 
@@ -165,9 +165,9 @@ class Load:
 
     async def _hear(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, until_s: float) -> None:
         while (now_s := time.perf_counter()) < until_s:
-            heard = await consumer.getmany(timeout_ms=int((until_s - now_s) * 1000) + 1, max_records=5000)
+            received = await consumer.getmany(timeout_ms=int((until_s - now_s) * 1000) + 1, max_records=5000)
             now_s, answered = time.perf_counter(), 0
-            for record in itertools.chain.from_iterable(heard.values()):
+            for record in itertools.chain.from_iterable(received.values()):
                 sent_s = self._sent_s.pop(self._ident(record), None)
                 if sent_s is not None:
                     self._took.append(now_s - sent_s)

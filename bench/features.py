@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from bench.flights import PARTITIONS, VIEWS, definition, departures, preload
-from bench.measure import RUNS, ForeignLoad, Row, Series, compare, peer_python, run_json, say
+from bench.measure import RUNS, ForeignLoad, Row, Series, compare, peer_python, progress, run_json
 from headrace.events.definition import FeatureDefinition, ProjectDefinition, SourceDefinition, ViewDefinition
 from headrace.events.features import FeatureShardAdvanced
 from headrace.features.as_of import as_of
@@ -58,7 +58,7 @@ def _folds(broker: Broker, folder: Path) -> list[Row]:
     ours, theirs, twice, many, spread = Series(), Series(), Series(), Series(), Series()
     with ForeignLoad() as load:
         for number in range(RUNS):
-            say(f"fold, run {number + 1} of {RUNS}")
+            progress(f"fold, run {number + 1} of {RUNS}")
             namespace = _preloaded(broker, EVENTS)
             took_s = _fold(broker, namespace)
             ours.values.append(EVENTS / took_s)
@@ -148,7 +148,7 @@ def _reads(broker: Broker, folder: Path) -> list[Row]:
     store, keys, entities = _store()
     with ForeignLoad() as load:
         for number in range(RUNS):
-            say(f"reads, run {number + 1} of {RUNS}")
+            progress(f"reads, run {number + 1} of {RUNS}")
             one.values.append(_online_ms(store, keys, entities, 1, 3000))
             hundred.values.append(_online_ms(store, keys, entities, 100, 200))
             again.values.append(_online_ms(store, keys, entities, 100, 200, forget=False))

@@ -1,4 +1,4 @@
-"""What several versions say of July's real flights: the material of the rollouts area, made once and kept.
+"""The scores of several versions on July's real flights: the data of the rollouts area, computed once and kept.
 
 All are the example's own model on the example's own rows, folded offline as serving folds them:
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.measure import ROOT, say
+from bench.measure import ROOT, progress
 from bench.rollout_sims import QUIET_S, Traffic
 from headrace.events.definition import SourceDefinition
 from headrace.features.as_of import as_of
@@ -43,7 +43,7 @@ DEPLOYMENT = PROJECT.deployments[0]
 
 @dataclass(frozen=True)
 class July:
-    """Per flight asked about in July: the instant, how long its label takes, the label, and what each version says of it."""
+    """Per flight asked about in July: the instant, how long its label takes, the label, and the score of each version."""
 
     at_s: Floats
     lag_s: Floats
@@ -69,7 +69,7 @@ def _make() -> July:
     names = [field.name for field in DEPLOYMENT.inputs if field.kind == "category"]
     signature = pin_signature(PROJECT, DEPLOYMENT, {name: sorted({str(i[name]) for i in inputs}) for name in names})
     maker = RowMaker(DEPLOYMENT, signature)
-    say("folding the features of 200,000 flights, twice")
+    progress("folding the features of 200,000 flights, twice")
     rows = maker.rows(inputs, _features(inputs, at_s, tables))
     ahead = maker.rows(inputs, _features(inputs, at_s + AHEAD_S, tables))
     labels = _labels(schedule)[:count]
@@ -78,7 +78,7 @@ def _make() -> July:
     rng = np.random.default_rng(7)
     scores: dict[str, Floats] = {}
     for name in VERSIONS:
-        say(f"fitting {name}")
+        progress(f"fitting {name}")
         chosen = march if name == "champion" else june
         if name.startswith("resample"):
             chosen = june & (rng.random(count) < SHARE)

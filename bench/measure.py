@@ -1,4 +1,4 @@
-"""Runs, medians, and whose processor time it was: ours, or a stranger's."""
+"""Runs, medians, and the processor time of our own and of other processes."""
 
 import os
 import statistics
@@ -112,20 +112,20 @@ def _own() -> float:
     return own
 
 
-def say(text: str) -> None:
-    """Progress, for people."""
+def progress(text: str) -> None:
+    """Print progress."""
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
 def peer_python(name: str) -> Path | None:
-    """The interpreter of a peer's own environment, made on demand; None, with the reason said, when it cannot be."""
+    """The interpreter of a peer's own environment, made on demand; None, with the reason printed, if it cannot be made."""
     folder = BUILD / "peers" / name
     python = folder / "bin" / "python"
     lock = Path(__file__).parent / "peers" / f"{name}.txt"
     stamp = folder / ".installed"
     if stamp.exists() and stamp.read_text() == lock.read_text():
         return python
-    say(f"installing {name} into an environment of its own")
+    progress(f"installing {name} into an environment of its own")
     uv = ROOT / ".venv" / "bin" / "uv"
     for command in (
         [uv, "venv", "-q", "--clear", "--python", sys.executable, folder],
@@ -133,14 +133,14 @@ def peer_python(name: str) -> Path | None:
     ):
         done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
         if done.returncode:
-            say(f"{name} is left out, it cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+            progress(f"{name} is left out, it cannot be installed: {done.stderr.strip().splitlines()[-1]}")
             return None
     stamp.write_text(lock.read_text())
     return python
 
 
 def run_json(command: Sequence[str | Path], timeout_s: float, env: dict[str, str] | None = None) -> dict | None:
-    """The JSON that a process prints as its last line; None, with the reason said, when it fails."""
+    """The JSON that a process prints as its last line; None, with the reason printed, if it fails."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
     try:
         done = subprocess.run(
@@ -153,10 +153,10 @@ def run_json(command: Sequence[str | Path], timeout_s: float, env: dict[str, str
             cwd=ROOT,
         )
     except subprocess.TimeoutExpired:
-        say(f"{command[1]} did not end within {timeout_s:.0f} s")
+        progress(f"{command[1]} did not end within {timeout_s:.0f} s")
         return None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        say(f"{' '.join(str(part) for part in command[1:3])} failed: {last}")
+        progress(f"{' '.join(str(part) for part in command[1:3])} failed: {last}")
         return None
     return msgspec.json.decode(done.stdout.strip().splitlines()[-1])

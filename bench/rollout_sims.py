@@ -1,6 +1,6 @@
 """Whole rollouts on resampled real traffic, many side by side, through the policy code that the monitor runs.
 
-A rollout is a row of days drawn from July (whole days of 24 one-hour blocks from 08:00 UTC, when New York sleeps, in stretches
+A rollout is a row of days drawn from July (whole days of 24 one-hour blocks from 08:00 UTC, when New York sleeps, in intervals
 of three days on average: the stationary bootstrap). It is shadowed for a day, takes 1, 5 and 25 %, goes to all when it is shown to be no
 worse, and is judged for the rest of the time. Every guardrail and the label evidence are looked at after every stretch of
 traffic and every closed block; the first that fails rolls back.
@@ -37,7 +37,7 @@ LIMITS = {rail.metric: rail for rail in GUARDRAILS}
 
 @dataclass(frozen=True)
 class Traffic:
-    """Requests of whole days with their labels and what two versions say of them.
+    """Requests of whole days with their labels and the scores of two versions.
 
     `at_s` counts from the first day's quiet hour; `lag_s`: how long after its request a label is known. Scores may be NaN: failed.
     """
@@ -118,7 +118,7 @@ def tabulate(traffic: Traffic, margin: float, delay_h: int) -> Table:
 
 
 def draw_days(rng: np.random.Generator, runs: int, days: int, pool: int) -> Ints:
-    """Days of the pool for each run, shape (runs, days): stretches of random length that go round at the end."""
+    """Days of the pool for each run, shape (runs, days): intervals of random length that wrap around at the end."""
     fresh = rng.random((runs, days)) < 1 / STRETCH_DAYS
     fresh[:, 0] = True
     starts = rng.integers(0, pool, (runs, days))

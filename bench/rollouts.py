@@ -17,7 +17,7 @@ from scipy.stats import beta, chisquare
 
 from bench.flight_scores import July, july, traffic_of
 from bench.guardrail_sims import BORDER, QUIET, Outcome, crash_decisions, roll_out
-from bench.measure import ForeignLoad, Row, say
+from bench.measure import ForeignLoad, Row, progress
 from bench.rollout_sims import HOURS, PLAN, draw_hours, naive_arms
 from headrace.project.deployments import GUARDRAILS
 from headrace_inference.core.routing import choose_version
@@ -46,7 +46,7 @@ def null_rows(found: July) -> list[Row]:
     assert spread > 0, "the versions of the paired null must differ"
     rows: list[Row] = []
     same = traffic_of(found, "challenger", "challenger")
-    say(f"{RUNS} rollouts of the same version")
+    progress(f"{RUNS} rollouts of the same version")
     aa = roll_out(same, runs=RUNS, days=7 * WEEKS, seed=11)
     rng = np.random.default_rng(12)
     naive = naive_arms(rng, same, draw_hours(rng, RUNS, 7 * WEEKS, same.days))
@@ -56,7 +56,7 @@ def null_rows(found: July) -> list[Row]:
         ("border", "border", 1, BORDER),
         ("stretches", "border", 12, BORDER),
     ):
-        say(f"{RUNS} rollouts under the null {name}")
+        progress(f"{RUNS} rollouts under the null {name}")
         outcome = roll_out(pair, runs=RUNS, days=7 * WEEKS, seed=13, null=null, flip_hours=flip, how=how)
         rows += _null(name, outcome, float(np.isfinite(outcome.labels.naive_h).mean()))
         if null == "border":
@@ -77,7 +77,7 @@ def _null(name: str, outcome: Outcome, naive: float) -> list[Row]:
     row.peer, row.peer_value = "repeated t-test", naive
     row.demanded += ", the t-test's above"
     row.met = row.met and lower > 0.05
-    say(f"{name}: {back} of {RUNS} rolled back ({outcome.first()}), the t-test {naive:.0%}")
+    progress(f"{name}: {back} of {RUNS} rolled back ({outcome.first()}), the t-test {naive:.0%}")
     return [row]
 
 
@@ -85,7 +85,7 @@ def bad_rows(found: July) -> list[Row]:
     """Versions that must go, by whatever comes first, and by labels alone."""
     rows: list[Row] = []
     for name in ("skewed", "shuffled", "flipped"):
-        say(f"{BAD_RUNS} rollouts of the {name} version")
+        progress(f"{BAD_RUNS} rollouts of the {name} version")
         outcome = roll_out(traffic_of(found, name, "champion"), runs=BAD_RUNS, days=7 * BAD_WEEKS, seed=17)
         labels = outcome.labels
         by_labels = np.isfinite(labels.harm_h)
@@ -106,7 +106,7 @@ def bad_rows(found: July) -> list[Row]:
                 f"rollouts.{name}.days_by_labels", float(np.median(labels.harm_h[by_labels])) / HOURS, "days, median"
             ),
         ]
-        say(f"{name}: first by {outcome.first()}")
+        progress(f"{name}: first by {outcome.first()}")
     return rows
 
 

@@ -48,12 +48,12 @@ def definition() -> ProjectDefinition:
 
 
 def in_onnx(model: Any) -> bytes:
-    """The model for ONNX Runtime, which says the same of every row that is asked."""
+    """The model for ONNX Runtime, which gives the same answer for every row."""
     rows = asked_rows()
     data = to_onnx(model, rows[:1], options={"zipmap": False}).SerializeToString()
     apart = np.abs(onnx_format.engine(data).predict(rows, "binary")[:, 1] - model.predict_proba(rows)[:, 1]).max()
     if apart > 1e-6:
-        raise SystemExit(f"the model in ONNX says other numbers: {apart:.2g} apart")
+        raise SystemExit(f"the model in ONNX gives other numbers: they differ by {apart:.2g}")
     return data
 
 
@@ -145,7 +145,7 @@ class Served:
         await log.stop()
 
     async def _until_ready(self, services: Sequence[str], since_s: float) -> None:
-        """Until every service says that it is ready (and inference that it owns its shards)."""
+        """Wait until every service reports that it is ready (and inference that it owns its shards)."""
         from headrace.log.codec import Codec
         from headrace.log.views import read_all
 

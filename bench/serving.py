@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.measure import RUNS, ForeignLoad, Row, Series, compare, peer_python, run_json, say
+from bench.measure import RUNS, ForeignLoad, Row, Series, compare, peer_python, progress, run_json
 from bench.model import trained
 from bench.served import WAIT_S, Served, ask
 from headrace.hosting.settings import Settings
@@ -46,14 +46,14 @@ def run() -> list[Row]:
             asked = _ours(served, port) | _peers(broker, Path(folder), peers)
             for number in range(RUNS):
                 for name, once in asked.items():
-                    say(f"serving, round {number + 1} of {RUNS}: {name}")
+                    progress(f"serving, round {number + 1} of {RUNS}: {name}")
                     _note(figures, name, once())
         with Served(broker, model, partitions=4).running("inference") as wide:
             for number in range(RUNS):
-                say(f"serving, partitions, round {number + 1} of {RUNS}")
+                progress(f"serving, partitions, round {number + 1} of {RUNS}")
                 _note(figures, "one partition", served.ask("fast", 64, SECONDS))
                 _note(figures, "four partitions", wide.ask("fast", 64, SECONDS))
-        say(f"serving, sustained for {SUSTAINED_S:.0f} s")
+        progress(f"serving, sustained for {SUSTAINED_S:.0f} s")
         _note(figures, "sustained", served.ask("fast", 64, SUSTAINED_S))
     return _rows(figures, load.share)
 
@@ -170,7 +170,7 @@ def _bentoml(_: Broker, folder: Path, stack: contextlib.ExitStack) -> dict[str, 
 def _wrote_model(python: Path, file: Path) -> bool:
     done = subprocess.run([python, Path(__file__).parent / "model.py", file], capture_output=True, check=False)
     if done.returncode:
-        say(f"no model for {file.stem}: {done.stderr.decode().strip().splitlines()[-1]}")
+        progress(f"no model for {file.stem}: {done.stderr.decode().strip().splitlines()[-1]}")
     return done.returncode == 0
 
 
@@ -196,7 +196,7 @@ def _is_up(url: str) -> bool:
             if answer.status == 200:
                 return True
         time.sleep(0.2)
-    say(f"{url} does not answer: left out")
+    progress(f"{url} does not answer: left out")
     return False
 
 
@@ -220,12 +220,12 @@ def _over_http(port: int, path: str, form: str) -> dict | None:
 
 # long: one table of figures
 def _rows(figures: Figures, foreign: float) -> list[Row]:
-    def rate(name: str, ours: str, peer: str, told: str, at_least: float | None) -> Row:
+    def rate(name: str, ours: str, peer: str, peer_text: str, at_least: float | None) -> Row:
         return compare(
             f"serving.{name}",
             "requests/s",
             figures[ours],
-            peer=told,
+            peer=peer_text,
             theirs=figures[peer],
             higher_is_better=True,
             demanded="none" if at_least is None else f">= {at_least:g} times the peer",
@@ -233,12 +233,12 @@ def _rows(figures: Figures, foreign: float) -> list[Row]:
             foreign=foreign,
         )
 
-    def p50(name: str, peer: str, told: str, at_least: float | None, demanded: str) -> Row:
+    def p50(name: str, peer: str, peer_text: str, at_least: float | None, demanded: str) -> Row:
         return compare(
             f"serving.{name}",
             "ms, p50, one request at a time, fast",
             figures["fast 1, p50"],
-            peer=told,
+            peer=peer_text,
             theirs=figures[f"{peer}, p50"],
             demanded=demanded,
             meets=lambda _, ratio: at_least is None or ratio is None or ratio >= at_least,

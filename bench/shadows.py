@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from bench.measure import ForeignLoad, Row, Series, compare, say
+from bench.measure import ForeignLoad, Row, Series, compare, progress
 from bench.model import trained
 from bench.served import Served
 from headrace.events.inference import DecisionMade, ShadowScored
@@ -51,12 +51,12 @@ def _compared(plain: Served, shadowed: Served, form: str) -> list[Row]:
     without, along = Series(), Series()
     with ForeignLoad() as load:
         for number in range(ROUNDS):
-            say(f"shadows, {form}, {rate:.0f} requests/s, round {number + 1} of {ROUNDS}")
+            progress(f"shadows, {form}, {rate:.0f} requests/s, round {number + 1} of {ROUNDS}")
             for series, served in ((without, plain), (along, shadowed)):
-                told = served.ask(form, 64, SECONDS, rate)
-                if told is not None:
-                    series.values.append(told["p99_ms"])
-                    say(f"  p50 {told['p50_ms']:.1f} ms, p99 {told['p99_ms']:.1f} ms")
+                figures = served.ask(form, 64, SECONDS, rate)
+                if figures is not None:
+                    series.values.append(figures["p99_ms"])
+                    progress(f"  p50 {figures['p50_ms']:.1f} ms, p99 {figures['p99_ms']:.1f} ms")
     return [
         compare(
             f"shadows.p99_{form}",
@@ -89,6 +89,6 @@ async def _recorded(served: Served) -> float:
         await log.stop()
     failed = Counter(type(event.failure).__name__ for event in late if event.failure)
     failed += Counter(type(failure).__name__ for event in decided for failure in event.failures.values())
-    say(f"shadows: {len(decided)} decisions, {len(late)} scores came late, failures: {dict(failed)}")
+    progress(f"shadows: {len(decided)} decisions, {len(late)} scores came late, failures: {dict(failed)}")
     scored = sum(len(event.shadows) for event in decided) + sum(event.score is not None for event in late)
     return scored / max(1, len(decided))

@@ -1,7 +1,7 @@
 """`make mutants`: changes the cores, stats and commit in small ways, and counts which changes no test notices.
 
-Verdicts are kept in build/mutants: a killed mutant stays killed as long as its function's text stays, one that lives is
-judged anew once code or tests of its package have changed. A survivor that may live stands in may_live.toml with the reason.
+Verdicts are kept in build/mutants. A killed mutant stays killed as long as its function's text does not change; a survivor is
+judged again when code or tests of its package have changed. A survivor that may live is listed in may_live.toml with the reason.
 """
 
 import argparse
@@ -27,7 +27,7 @@ MAY_LIVE = Path("deploy/mutants/may_live.toml")
 
 
 def make_copy(package: Package) -> list[Mutant]:
-    """Write the package with all its mutants below build/, and say what they are."""
+    """Write the package with all its mutants below build/, and return them."""
     source, target = package.source / package.imported, package.build / "src" / package.imported
     package.build.mkdir(parents=True, exist_ok=True)
     made: list[Mutant] = []
@@ -43,7 +43,7 @@ def make_copy(package: Package) -> list[Mutant]:
 
 
 def _made(package: Package, path: Path) -> tuple[str, list[Mutant]]:
-    """A module's mutants, from the last run where neither it nor the rules have changed: making them takes seconds."""
+    """A module's mutants, from the last run if neither it nor the rules have changed, because making them takes seconds."""
     module, source = package.module_of(path), path.read_text()
     rules = Path("deploy/mutants/making.py").read_text()
     kept = package.build / "made" / f"{module}.json"
@@ -62,7 +62,7 @@ def verdicts_of(package: Package) -> dict[str, str]:
 
 
 def forget_survivors(package: Package) -> None:
-    """Where code or tests have changed since: they may be noticed now."""
+    """Drop the verdicts of survivors if code or tests have changed since, because they may be killed now."""
     stamp, digest = package.build / "judged.txt", package.digest()
     if not stamp.exists() or stamp.read_text() != digest:
         killed = {key: verdict for key, verdict in verdicts_of(package).items() if verdict in KILLED}
@@ -91,7 +91,7 @@ def may_live() -> dict[tuple[str, str, str], str]:
 
 
 def report(places: dict[str, Package], judged: dict[str, list[tuple[Mutant, str]]]) -> bool:
-    """Print shares and survivors; whether that is good enough. `places`: the packages, by name."""
+    """Print shares and survivors; returns whether the result is good enough. `places`: the packages, by name."""
     reasons = may_live()
     living, killed, whole = 0, 0, 0
     print(
@@ -116,17 +116,17 @@ def report(places: dict[str, Package], judged: dict[str, list[tuple[Mutant, str]
 
 
 def main() -> int:
-    """1 when less than 90 % are killed and one that lives has no reason on the list."""
+    """Run the mutants; 1 if less than 90 % are killed and a survivor has no reason on the list."""
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
     parser.add_argument("--only", choices=sorted(packages()), action="append", help="this package")
     parser.add_argument("--match", default="", help="only functions whose module:name contains this")
-    parser.add_argument("--sample", type=int, help="so many mutants, by chance, of those chosen")
+    parser.add_argument("--sample", type=int, help="how many of the chosen mutants, at random")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
-    parser.add_argument("--minutes", type=float, help="judge so long per package; the next run goes on")
+    parser.add_argument("--minutes", type=float, help="how long to judge per package; the next run continues")
     parser.add_argument(
-        "--quick", action="store_true", help="a few modules by chance, by the tests that run no service"
+        "--quick", action="store_true", help="a few random modules, judged by the tests that run no service"
     )
-    parser.add_argument("--fresh", action="store_true", help="forget all verdicts first")
+    parser.add_argument("--fresh", action="store_true", help="delete all verdicts first")
     chosen = parser.parse_args()
     if chosen.fresh:
         shutil.rmtree(BUILD, ignore_errors=True)

@@ -14,6 +14,7 @@ import contextlib
 import doctest
 import gc
 import importlib
+import inspect
 import json
 import os
 import resource
@@ -32,7 +33,7 @@ from deploy.mutants.switch import Switch, turn_on
 LONGEST_TEST_S = 3.0
 TESTS_S = 10.0
 IDLE_S = 15.0
-SAY_EACH_S = 20.0
+PRINT_EACH_S = 20.0
 PYTEST = [
     "-q",
     "-W",
@@ -77,7 +78,7 @@ class Judge:
         """Instead of running what was collected."""
         session.config.pluginmanager.register(self._watch)
         session.config.pluginmanager.unregister(name="terminalreporter")
-        self._items = {item.nodeid: item for item in session.items}
+        self._items = {item.nodeid: item for item in session.items if not (self.package.part and runs_a_service(item))}
         tests = self._watched()
         failing = sorted(name for name, test in tests.items() if not test["passed"])
         if failing:
@@ -135,7 +136,7 @@ class Judge:
             mutants = sorted(mutants, key=lambda m: seconds.get(m["called"], 0.0))
         gc.collect()
         gc.freeze()
-        began = said = time.monotonic()
+        began = printed = time.monotonic()
         counts: dict[str, int] = {}
         with (self.package.build / "verdicts.jsonl").open("a") as out:
             for done, mutant in enumerate(mutants, start=1):
@@ -145,15 +146,15 @@ class Judge:
                 out.flush()
                 counts[verdict] = counts.get(verdict, 0) + 1
                 now = time.monotonic()
-                if now - said > SAY_EACH_S or done == len(mutants):
-                    said, left_s = now, (now - began) / done * (len(mutants) - done)
-                    told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+                if now - printed > PRINT_EACH_S or done == len(mutants):
+                    printed, left_s = now, (now - began) / done * (len(mutants) - done)
+                    shares = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
                     print(
-                        f"{self.package.name}: {done} of {len(mutants)} ({told}), {left_s / 60:.0f} min left",
+                        f"{self.package.name}: {done} of {len(mutants)} ({shares}), {left_s / 60:.0f} min left",
                         flush=True,
                     )
                 if minutes and now - began > 60 * minutes:
-                    print(f"{self.package.name}: the time given is used up; the next run goes on from here")
+                    print(f"{self.package.name}: the time is used up; the next run continues from here")
                     break
 
     def _verdict(self, mutant: dict[str, str], ids: list[str], seconds: float) -> str:
@@ -233,6 +234,11 @@ def _cpu_s(pid: int) -> float:
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
     return 0.0
+
+
+def runs_a_service(item: pytest.Item) -> bool:
+    """Whether a test takes its time because it runs a service on a log: it is a coroutine then."""
+    return inspect.iscoroutinefunction(getattr(item, "obj", None))
 
 
 def judges(tests: dict[str, dict[str, Any]]) -> dict[str, list[str]]:

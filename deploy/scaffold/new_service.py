@@ -1,4 +1,4 @@
-"""`make new-service NAME=x`: the rooms of a new service, ready to be filled."""
+"""`make new-service NAME=x`: the folders and files of a new service."""
 
 import re
 import sys
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
 def files(name: str) -> dict[str, str]:
     """Content per path."""
     package = f"src/headrace_{name}"
-    readme = f"# {name}\n" + "".join(f"\n## {heading}\nTo be said.\n" for heading in HEADINGS)
+    readme = f"# {name}\n" + "".join(f"\n## {heading}\nTo be written.\n" for heading in HEADINGS)
     return {
         "pyproject.toml": _PYPROJECT.format(name=name),
         "README.md": readme,
@@ -62,7 +62,7 @@ from headrace.hosting.stopping import STOPPING
 
 
 def run() -> int:
-    """The exit code. Signals are heeded before anything heavy is imported: one may come at any moment."""
+    """The exit code. Signals are handled before the heavy imports, because one may come at any moment."""
     STOPPING.begin("{name}")
     from headrace.project.service import main
     from headrace_{name}.app import build

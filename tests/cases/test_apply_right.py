@@ -250,7 +250,7 @@ def test_labels_that_come_slowly_are_told_from_the_windows_that_have_closed() ->
     assert list(rate_warnings(found, 900.0)) == []
     assert list(rate_warnings(found, 10.0)) == [
         "min_rows 1,000 is more than history 30d holds: about 300 rows at 10 labels a day",
-        "holdout 7d holds about 70 rows at 10 labels a day: gates will not tell much",
+        "holdout 7d holds about 70 rows at 10 labels a day: gates will have little evidence",
     ]
     assert "(about 10 days' worth)" in dict(plan_of(found, 100.0))["trains"]
 

@@ -76,9 +76,9 @@ def test_a_home_that_is_a_file_or_cannot_be_made_is_told(tmp_path: Path, monkeyp
     file = tmp_path / "file"
     file.touch()
     monkeypatch.setenv("HEADRACE_HOME", str(file))
-    with pytest.raises(Misconfigured, match="is no folder"):
+    with pytest.raises(Misconfigured, match="is not a folder"):
         Local.here()
-    with pytest.raises(Misconfigured, match="cannot be made"):
+    with pytest.raises(Misconfigured, match="cannot be created"):
         Local(file / "below").start(0)
 
 

@@ -72,7 +72,7 @@ def test_classes_that_contradict_the_files_own_are_refused() -> None:
 def test_classes_of_other_numbers_are_not_taken_by_position(label: Any) -> None:
     labels = (FLAG if isinstance(label, Binary) else GRADE) + 1
     data = skops_of(LogisticRegression(), labels)
-    with pytest.raises(Misconfigured, match="say what they are called, in this order, with --classes"):
+    with pytest.raises(Misconfigured, match="name them in this order with --classes"):
         registered(data, "skops", INPUTS, label)
     served = registered(data, "skops", INPUTS, label, classes=label.classes)
     assert served.agreed.answers.classes == tuple(label.classes)

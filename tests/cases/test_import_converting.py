@@ -67,7 +67,7 @@ def test_rows_that_float32_cannot_hold_are_not_waved_through(tmp_path: Path) -> 
         make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, np.arange(300) > 150), tmp_path / "m.pkl"
     )
     frame.to_csv(tmp_path / "rows.csv", index=False)
-    with pytest.raises(Misconfigured, match="are numbers beyond what float32 holds among them"):
+    with pytest.raises(Misconfigured, match="do the rows hold numbers that float32 cannot hold"):
         convert(tmp_path / "m.pkl", None, tmp_path / "rows.csv")
 
 
@@ -82,7 +82,7 @@ def test_a_number_that_stands_for_a_missing_value_is_refused(tmp_path: Path) -> 
     """No row that is drawn holds it: the file would be written, and take it for a number."""
     model = xgboost.XGBClassifier(n_estimators=3, missing=-999.0, n_jobs=1).fit(NUMBERS, FLAG)
     joblib.dump(model, tmp_path / "model.pkl")
-    with pytest.raises(Misconfigured, match=r"takes -999.0 for a missing value .*train it on NaN in its place"):
+    with pytest.raises(Misconfigured, match=r"takes -999.0 for a missing value .*train it on NaN instead"):
         convert(tmp_path / "model.pkl", None, None)
     assert not (tmp_path / "model.ubj").exists()
 

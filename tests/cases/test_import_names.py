@@ -52,7 +52,7 @@ def test_columns_in_another_order_are_found_by_name(maker: Any) -> None:
     assert said == pytest.approx(own(WANTED), abs=1e-6)
     assert said[0] > 0.8 > 0.2 > said[1]
     assert served.maker_says(ASKED)[:, 1] == pytest.approx(own(WANTED), abs=1e-6)
-    assert served.agreed.notes == ("its columns are in another order than those of d: each is found by its name",)
+    assert served.agreed.notes == ("its columns are in another order than those of d: they are matched by name",)
 
 
 @pytest.mark.parametrize("maker", MAKERS)
@@ -84,7 +84,7 @@ def test_a_model_without_names_is_taken_by_position_and_says_so() -> None:
     model = LogisticRegression().fit(FRAME.to_numpy(), LABELS)
     served = registered(skops.io.dumps(model), "skops", [Number("b"), Number("a")])
     assert served.says(ASKED) == pytest.approx(model.predict_proba(WANTED.to_numpy()))
-    assert served.agreed.notes == ("its file has no names of columns: they are taken by position (b, a)",)
+    assert served.agreed.notes == ("its file has no column names: columns are taken by position (b, a)",)
 
 
 def test_a_name_with_a_blank_is_the_one_that_lightgbm_writes_with_an_underscore() -> None:

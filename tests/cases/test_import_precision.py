@@ -49,7 +49,7 @@ def test_neighbours_that_tie_are_those_that_the_maker_found() -> None:
     found = served(skops.io.dumps(model))
     assert found.says(ASKED) == pytest.approx(model.predict_proba(FRAME), abs=1e-6)
     assert found.signature.frame
-    assert "of float32 rows it says something else" in notes_of(found)
+    assert "float32 rows give other answers" in notes_of(found)
 
 
 @pytest.mark.parametrize("rows", [FRAME, FRAME.to_numpy()], ids=["names", "matrix"])

@@ -133,8 +133,8 @@ def test_the_words_of_codes_are_given_in_their_order() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (None, "which words 'sex' has is not in the model's file: the model sees codes, .*--categories FILE"),
-        ({}, "which words 'sex' has is not in the model's file"),
+        (None, "the words of 'sex' are not in the model's file: the model sees codes, .*--categories FILE"),
+        ({}, "the words of 'sex' are not in the model's file"),
         ({"seks": ("male", "female")}, "--categories names 'seks', and the categories are sex"),
         ({"age": ("1",)}, "--categories names 'age', and the categories are sex"),
     ],
@@ -233,7 +233,7 @@ def test_a_sample_without_rows_or_without_a_column_is_refused(tmp_path: Path) ->
     with pytest.raises(Misconfigured, match="has no column age"):
         read_requests(tmp_path / "half.csv", compiled(INPUTS)[1])
     (tmp_path / "words.jsonl").write_text("[1]\n")
-    with pytest.raises(Misconfigured, match="line 1 is no JSON object of inputs"):
+    with pytest.raises(Misconfigured, match="line 1 is not a JSON object of inputs"):
         read_requests(tmp_path / "words.jsonl", compiled(INPUTS)[1])
 
 
@@ -245,7 +245,7 @@ def test_a_large_sample_is_read_as_far_as_it_helps(tmp_path: Path) -> None:
 def test_a_sample_gives_words_to_a_frame_and_not_to_codes(tmp_path: Path) -> None:
     deployment = compiled(INPUTS)[1]
     requests = read_requests(sample_file(tmp_path, "csv", ASKED), deployment)
-    with pytest.raises(Misconfigured, match="0 for the first word, which no sample tells"):
+    with pytest.raises(Misconfigured, match="0 for the first word, which no sample shows"):
         registered(matrix_model(), "skops", INPUTS, requests=requests)
     unread = make_pipeline(make_column_transformer((StandardScaler(), ["age"])), LogisticRegression()).fit(FRAME, LIVED)
     served = registered(skops.io.dumps(unread), "skops", INPUTS, requests=requests)
@@ -319,7 +319,7 @@ def test_a_category_that_is_given_twice_is_refused(tmp_path: Path) -> None:
 
 def test_one_json_value_is_no_file_of_requests(tmp_path: Path) -> None:
     (tmp_path / "rows.json").write_text('[{"sex": "male", "age": 3}]')
-    with pytest.raises(Misconfigured, match=r"give an object of inputs per line, and call it .jsonl"):
+    with pytest.raises(Misconfigured, match=r"write one object of inputs per line, and name the file .jsonl"):
         read_requests(tmp_path / "rows.json", compiled(INPUTS)[1])
 
 

@@ -181,7 +181,7 @@ def test_down_at_any_moment_of_a_start_ends_everything_within_10_s(house: House)
         code, said, took_s = house.run("down")
         assert (code, took_s - start_s < 12) == (0, True), (delay_s, took_s, said)
         _, wrong = up.communicate(timeout=30)
-        if "nothing was up" in said:
+        if "nothing was running" in said:
             assert not was_there or up.returncode != 0
         mine = [p for p in psutil.process_iter(["cmdline"]) if str(house.home) in " ".join(p.info["cmdline"] or [])]
         assert mine == [], (delay_s, mine, wrong)
@@ -206,16 +206,16 @@ def test_a_taken_port_is_one_sentence_with_the_setting(house: House) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         for words, environ, sentence in (
-            (("--port", str(port)), {}, f"port {port} is taken by"),
+            (("--port", str(port)), {}, f"port {port} is in use by"),
             (
                 ("--port", str(free_port())),
                 {"HEADRACE_GATEWAY_PORT": str(port)},
-                f"port {port}, for the gateway, is taken by",
+                f"port {port}, for the gateway, is in use by",
             ),
             (
                 ("--port", str(free_port())),
                 {"HEADRACE_HTTP_PORT_BASE": str(port)},
-                f"port {port}, for the health of pipeline, is taken",
+                f"port {port}, for the health of pipeline, is in use",
             ),
         ):
             house.environ |= {"HEADRACE_GATEWAY_PORT": str(free_port()), "HEADRACE_HTTP_PORT_BASE": "0"} | environ
@@ -235,7 +235,7 @@ def test_commands_without_a_broker_or_with_a_frozen_one_end_soon_with_one_senten
     for words in commands:
         code, said, took_s = house.run(*words)
         assert (code, len(said.strip().splitlines())) == (1, 1), said
-        assert "takes the connection and does not answer" in said
+        assert "accepts the connection but does not answer" in said
         assert took_s - start_s < 8
     own_broker.thaw()
     own_broker.kill()

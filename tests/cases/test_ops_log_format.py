@@ -56,7 +56,7 @@ async def test_a_fresh_log_is_not_made_of_a_broker_that_is_not_ours(
     segment = log_of(tmp_path, "ops.health.v1")
     local = Local(tmp_path)
     with pytest.raises(
-        HeadraceError, match=r"KAFKA_BOOTSTRAP_SERVERS=127\.0\.0\.1:1 names another: unset one of the two"
+        HeadraceError, match=r"KAFKA_BOOTSTRAP_SERVERS=127\.0\.0\.1:1 names another broker: unset one of the two"
     ):
         await local.await_started(local.start(1, fresh=True))
     assert segment.exists()

@@ -89,7 +89,9 @@ def test_a_child_that_restarted_itself_says_why_in_its_own_words(tmp_path: Path)
     assert child.process is not None
     child.process.wait()
     child.tend(1.0)
-    assert child.reason == "restarted itself; it said: raw.movements.v1/0 goes on: restarting, to read it from there"
+    assert (
+        child.reason == "restarted itself; last log line: raw.movements.v1/0 goes on: restarting, to read it from there"
+    )
 
 
 def test_the_monitor_is_away_after_its_silence_and_not_while_the_broker_is_or_while_it_starts() -> None:
@@ -151,4 +153,4 @@ def test_a_call_that_will_not_return_is_told_with_the_service_that_has_it() -> N
     report = HealthReported("inference", "i-1", True, hung_calls={"delay/3": 1})
     row = service_row(report, {})
     assert row["ready"]
-    assert row["reason"] == "1 call of delay/3 will not return and may use a core each: restart it to be rid of them"
+    assert row["reason"] == "1 call of delay/3 will not return and may use a core each: a restart ends them"

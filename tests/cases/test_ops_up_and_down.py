@@ -94,9 +94,9 @@ def test_where_up_runs_and_nothing_says_where_its_broker_is_commands_refuse_inst
 
 
 def test_while_up_starts_commands_say_what_it_is_at_and_then_find_its_broker(held: Path) -> None:
-    supervisor = Supervisor(held, 1, False, Settings(), phase="making topics")
+    supervisor = Supervisor(held, 1, False, Settings(), phase="creating topics")
     supervisor._write_state("")
-    with pytest.raises(Retryable, match="it is making topics; try again in a moment"):
+    with pytest.raises(Retryable, match="it is creating topics; try again in a moment"):
         settings_here()
     supervisor._write_state("b:8")
     assert settings_here().bootstrap_servers == "b:8"
@@ -128,7 +128,7 @@ def test_a_supervisor_that_is_stopped_is_told_with_the_way_on(tmp_path: Path) ->
         os.kill(process.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
         told = Local(tmp_path).why_unattended()
-        assert told.startswith(f"the supervisor (process {process.pid}) is stopped: nothing that ends is started again")
+        assert told.startswith(f"the supervisor (process {process.pid}) is stopped: it restarts nothing that ends")
         assert f"kill -CONT {process.pid}" in told
     finally:
         process.kill()

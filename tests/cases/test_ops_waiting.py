@@ -22,7 +22,7 @@ async def test_a_wait_goes_on_while_something_moves_and_ends_when_nothing_does()
     async def never() -> bool | None:
         return None
 
-    with pytest.raises(NothingMoves, match="a rollout: nothing has moved for 0 s"):
+    with pytest.raises(NothingMoves, match="a rollout: nothing has progressed for 0 s"):
         await wait_for(never, what=lambda: "a rollout", report=lambda _: None, quiet_s=0.05, every_s=0.02)
 
 

@@ -86,7 +86,7 @@ async def test_a_replay_that_ended_amid_goes_on_a_second_one_is_refused_and_noth
         await asyncio.gather(amid, return_exceptions=True)
         bar = Bar()
         report = (await play(session, replace(wanted, speed=None), bar)).report
-    assert any("of the requests are on the log already: going on from there" in line for line in bar.lines)
+    assert any("of the requests are on the log already: continuing from there" in line for line in bar.lines)
     await nothing_twice(scene, rows, report)
     assert report["intervals"][0]["loss"] == pytest.approx(np.log(2))
     assert [(run["run"], run["outcome"], run["reason"]) for run in report["training"]] == [("amid", "failed", "why")]
@@ -131,9 +131,9 @@ async def test_a_replay_tells_the_figures_of_both_versions_and_of_the_switch(sce
     await scene.register()
     await scene.until_ready(1, 2)
     assert await ended_amid(scene, 600, signal.SIGINT) == 130
-    assert "the same command goes on from there" in (scene.folder / "processes.log").read_text()
+    assert "the same command continues from there" in (scene.folder / "processes.log").read_text()
     others = scene.run(*COMMAND[:-1], "+1h")
-    assert (others.returncode, "give the same options to go on" in others.stderr) == (2, True)
+    assert (others.returncode, "give the same options to continue" in others.stderr) == (2, True)
     await scene.switch()
     report = scene.report(*COMMAND)
     decisions = await nothing_twice(scene, rows, report)

@@ -138,7 +138,7 @@ async def test_a_coroutine_is_still_one(loaded: Callable[[str], ModuleType]) -> 
     assert await module.later(3) == 4
 
 
-def test_what_is_called_is_noted_by_the_name_that_the_mutants_bear(loaded: Callable[[str], ModuleType]) -> None:
+def test_what_is_called_is_noted_by_the_name_of_the_mutants(loaded: Callable[[str], ModuleType]) -> None:
     module = loaded(SOURCE)
     Switch.hits = set()
     try:

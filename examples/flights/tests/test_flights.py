@@ -58,7 +58,7 @@ def test_block_times_cross_time_zones(schedule: Schedule) -> None:
     assert 600 < rows.min() <= rows.max() <= 700  # ten hours to Honolulu, not five
 
 
-def test_a_request_is_asked_an_hour_before_departure_and_never_tells_the_outcome(schedule: Schedule) -> None:
+def test_a_request_is_asked_an_hour_before_departure_and_never_contains_the_outcome(schedule: Schedule) -> None:
     asked = schedule.asked(1000)
     assert asked.at_s == schedule.departs_s[1000] - 3600
     assert set(asked.inputs) == {field.name for field in DEFINITION.deployments[0].inputs}
@@ -89,14 +89,14 @@ def read_file(folder: Path, stream: str, columns: str) -> list[StreamRecord]:
     return list(spool.events())
 
 
-def same_messages(told: list[StreamRecord], sent: list[tuple[float, str, bytes]], extra: tuple[str, ...]) -> bool:
+def same_messages(records: list[StreamRecord], sent: list[tuple[float, str, bytes]], extra: tuple[str, ...]) -> bool:
     """Both the same, in the same order; instants may be written differently."""
 
     def plain(body: bytes) -> dict[str, Any]:
         fields = {name: value for name, value in json.loads(body).items() if name not in extra}
         return {n: v.replace("+00:00", "Z") if isinstance(v, str) else v for n, v in fields.items()}
 
-    mine = [(event.time_s, event.key, plain(event.value)) for event in told]
+    mine = [(event.time_s, event.key, plain(event.value)) for event in records]
     return len(sent) > 10 and mine == [(at_s, key, plain(body)) for at_s, key, body in sent]
 
 
@@ -195,13 +195,13 @@ async def test_no_request_goes_out_before_what_it_may_see_is_applied(bench: Benc
     assert len(before) < len(after) == player.requests_sent > 0
 
 
-async def test_a_dead_instance_holds_nobody_back(bench: Bench) -> None:
+async def test_a_dead_instance_does_not_delay_the_replay(bench: Bench) -> None:
     bench.report(5, at_ms=1_000, instance="dead")
     bench.report(100, at_ms=9_000, instance="alive")
     assert bench.applied.reached(f"{bench.topics.of_raw('movements')}/0") == 100
 
 
-async def test_a_player_that_was_interrupted_goes_on_without_repeating_or_leaving_out(bench: Bench) -> None:
+async def test_an_interrupted_player_continues_without_repeating_or_omitting_anything(bench: Bench) -> None:
     bench.report(10**9)
     first = bench.player()
     await play(first, FROM_S, FROM_S + 6 * 3600)

@@ -1,4 +1,4 @@
-"""The bad versions of the demo are real models: they load and warm up, and only live traffic tells what is wrong with them."""
+"""The bad versions of the demo are real models: they load and warm up, and only live traffic shows their faults."""
 
 import numpy as np
 import pytest

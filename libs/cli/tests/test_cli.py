@@ -1,4 +1,4 @@
-"""What commands say without a broker: projects written, differences shown, settings told with their origin."""
+"""The output of commands without a broker: written projects, differences, settings with their origin."""
 
 import json
 import os
@@ -30,10 +30,10 @@ CLOSED = ["sh", "-c", 'exec "$0" "$@" <&- >&-', sys.executable]
 
 
 def test_the_lock_of_a_folder_is_no_input_or_output_though_those_were_closed(tmp_path: Path) -> None:
-    told = (
+    line = (
         "import pathlib, sys; from headrace_cli.installation.folder import locked; sys.exit(locked(pathlib.Path('.')))"
     )
-    assert subprocess.run([*CLOSED, "-c", told], cwd=tmp_path, check=False, timeout=60).returncode >= 3
+    assert subprocess.run([*CLOSED, "-c", line], cwd=tmp_path, check=False, timeout=60).returncode >= 3
 
 
 def test_a_command_whose_input_and_output_are_closed_does_its_work(tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_differences_name_what_is_added_removed_and_altered() -> None:
     assert differences(project, altered) == ["- raw stream weather", "~ deployment flight-delay: coverage"]
 
 
-def test_a_label_that_becomes_another_one_says_what_follows() -> None:
-    """A probability was served as a number of the new label, and nobody had been told."""
+def test_a_changed_label_is_shown_with_its_consequence() -> None:
+    """A probability was served as a number of the new label, without a notice."""
     project = compile_project(load_project("flights")[0])
     (late,) = project.deployments
     assert late.label is not None
@@ -87,9 +87,7 @@ def test_a_label_that_becomes_another_one_says_what_follows() -> None:
     (line,) = differences(
         project, msgspec.structs.replace(project, deployments=(msgspec.structs.replace(late, label=number),))
     )
-    assert line.startswith(
-        "~ deployment flight-delay: label (versions that answer for the label of before are passed over;"
-    )
+    assert line.startswith("~ deployment flight-delay: label (versions for the former label are skipped;")
 
 
 def test_settings_come_from_defaults_then_the_file_then_the_environment(tmp_path: Path) -> None:
@@ -133,23 +131,23 @@ def test_a_child_that_dies_is_restarted_after_a_growing_pause_and_at_once_when_i
     )
     child._note_end(75, 2.0)
     assert child.pause_s == 0.0
-    assert child.reason == "restarted itself; it said: features.online.v1 was deleted and created again"
+    assert child.reason == "restarted itself; last log line: features.online.v1 was deleted and created again"
 
 
-def test_status_tells_breakers_that_are_not_closed_and_load_that_is_shed() -> None:
+def test_status_shows_breakers_that_are_not_closed_and_load_that_is_shed() -> None:
     report = HealthReported(
         "inference", "i-1", True, breakers={"delay/3": "open: predict returned NaN"}, overload={"delay": 3}
     )
-    told = service_row(report, {})["reason"]
-    assert told == "breaker of delay/3 open: predict returned NaN; delay sheds load: requests are refused"
+    line = service_row(report, {})["reason"]
+    assert line == "breaker of delay/3 open: predict returned NaN; delay sheds load: requests are refused"
 
 
-def test_status_tells_which_versions_wait_in_line_to_be_loaded() -> None:
+def test_status_shows_which_versions_are_queued_for_loading() -> None:
     report = HealthReported("inference", "i-1", True, in_line=("delay/4", "price/2"))
-    assert service_row(report, {})["reason"] == "in line to be loaded: delay/4, price/2"
+    assert service_row(report, {})["reason"] == "queued for loading: delay/4, price/2"
 
 
-def test_the_drill_names_its_acts_to_who_asks_for_another() -> None:
+def test_an_unknown_act_of_the_drill_is_refused_with_the_known_ones() -> None:
     ran = CliRunner().invoke(app, ["drill", "--only", "earthquake"])
     assert isinstance(ran.exception, Misconfigured)
     assert "raises, nan, hangs, features, control, load" in str(ran.exception)
@@ -187,14 +185,14 @@ def test_an_interrupt_while_the_command_is_still_being_read_in_ends_it_without_a
     ("words", "shell", "code", "sentence"),
     [
         ("config show", ">&-", 0, ""),
-        ("config show", "> /dev/full", 1, "not all could be written: No space left on device"),
-        ("config show --json", "> /dev/full", 1, "not all could be written: No space left on device"),
-        ("--help", "> /dev/full", 1, "not all could be written: No space left on device"),
+        ("config show", "> /dev/full", 1, "the output could not be written completely: No space left on device"),
+        ("config show --json", "> /dev/full", 1, "the output could not be written completely: No space left on device"),
+        ("--help", "> /dev/full", 1, "the output could not be written completely: No space left on device"),
         ("config show", "2>&- > /dev/null", 0, ""),
         ("config show", ">&- 2>&-", 0, ""),
     ],
 )
-def test_output_that_nobody_takes_is_one_sentence_and_no_trace(
+def test_output_that_cannot_be_written_is_one_sentence_without_a_traceback(
     words: str, shell: str, code: int, sentence: str, tmp_path: Path
 ) -> None:
     line = f"{sys.executable} -m headrace_cli {words} {shell}"
@@ -206,7 +204,7 @@ def test_output_that_nobody_takes_is_one_sentence_and_no_trace(
 
 
 @pytest.mark.parametrize("text", ["[1", '{"a": 1}', "[]", '{"deployment": 3}'])
-def test_a_file_that_is_no_manifest_and_one_that_holds_no_categories_are_told_in_a_sentence(
+def test_files_that_are_no_manifest_or_no_categories_are_refused_in_one_sentence(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (file := tmp_path / "some.json").write_text(text)

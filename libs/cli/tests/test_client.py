@@ -1,4 +1,4 @@
-"""The Python client against a real gateway and on the log itself, with an inference that answers as told."""
+"""The Python client against a real gateway and on the log itself, with a simulated inference."""
 
 import asyncio
 import math
@@ -51,7 +51,7 @@ INPUTS = {"miles": 500, "carrier": "AA"}
 
 
 class Bench:
-    """A log with a project, a gateway with one key, and somebody who answers requests."""
+    """A log with a project, a gateway with one key, and a simulated inference."""
 
     def __init__(self, log: MemoryLog) -> None:
         self.log, self.clock, self.topics = log, SystemClock(), Topics.load()
@@ -127,7 +127,7 @@ both = pytest.mark.parametrize("over", [over_http, over_kafka])
 
 
 @both
-async def test_a_prediction_is_typed_and_its_request_says_what_was_asked(bench: Bench, over: Callable) -> None:
+async def test_a_prediction_is_typed_and_its_request_holds_what_was_asked(bench: Bench, over: Callable) -> None:
     async with over(bench) as client:
         found = await client.predict("delay", INPUTS, unit="F1", at=datetime(2013, 4, 1, 12, tzinfo=UTC))
     (request,) = await bench.requests()
@@ -149,7 +149,7 @@ async def test_many_rows_keep_their_order_over_all_batches(bench: Bench, over: C
 
 
 @both
-async def test_a_fall_back_is_an_answer_and_says_so(bench: Bench, over: Callable) -> None:
+async def test_a_fallback_is_an_answer_with_its_step(bench: Bench, over: Callable) -> None:
     bench.answer = lambda _: FellBack("prior", "no version yet", Score(0, "", 0.26))
     async with over(bench) as client:
         found = await client.predict("delay", INPUTS)
@@ -231,7 +231,7 @@ async def test_a_lost_answer_is_asked_for_again_under_the_same_id(bench: Bench) 
     assert {message.envelope.id for message in await bench.requests()} >= {"shop/r1"}
 
 
-async def test_nobody_there_is_unreachable_and_names_the_id() -> None:
+async def test_a_gateway_that_is_down_is_unreachable_and_the_error_has_the_id() -> None:
     async with AsyncClient("http://127.0.0.1:9", retries=1) as client:
         with pytest.raises(Unreachable) as raised:
             await client.predict("delay", INPUTS, request_id="r1")
@@ -319,7 +319,7 @@ NOT_TO_BE_ASKED = [
     ({"inputs": {"miles": np.array([1.0, 2.0])}}, "got ndarray"),
     ({"inputs": {"carrier": "x" * 1000}}, "512 characters"),
     ({"inputs": {"carrier": "\ud800"}}, "surrogate"),
-    ({"inputs": {7: 1}}, "named by text"),
+    ({"inputs": {7: 1}}, "is text"),
     ({"inputs": None}, "a mapping"),
     ({"unit": True}, "unit must be"),
     ({"unit": math.nan}, "unit must be"),
@@ -345,16 +345,16 @@ NOT_TO_BE_ASKED = [
     ({"deadline_s": math.inf}, "deadline_s must lie"),
     ({"deadline_s": -1}, "deadline_s must lie"),
     ({"deadline_s": "2"}, "deadline_s must lie"),
-    ({"deployment": None}, "named by text"),
-    ({"deployment": ""}, "named by text"),
+    ({"deployment": None}, "is text"),
+    ({"deployment": ""}, "is text"),
 ]
 
 
 @both
 async def test_what_cannot_be_asked_is_rejected_alike_before_it_is_sent(bench: Bench, over: Callable) -> None:
     async with over(bench) as client:
-        for changes, said in NOT_TO_BE_ASKED:
-            with pytest.raises(Rejected, match=said):
+        for changes, reason in NOT_TO_BE_ASKED:
+            with pytest.raises(Rejected, match=reason):
                 await client.predict(**({"deployment": "delay", "inputs": INPUTS} | changes))
     assert await bench.requests() == []
 
@@ -385,7 +385,7 @@ def test_what_is_no_address_is_an_error_of_the_clients(address: str) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b'{"outcome": 1}', b'{"outcome":"served"}', b"\xff", b'{"rows":[{}]}']
 )
-async def test_what_is_no_gateway_is_told_in_our_words(body: bytes) -> None:
+async def test_a_server_that_is_no_gateway_is_reported_as_such(body: bytes) -> None:
     stranger = httpx.MockTransport(lambda _: httpx.Response(200, content=body))
     async with AsyncClient(transport=HttpTransport("http://x", None, 0, stranger)) as client:
         for asked in ([INPUTS], [INPUTS, INPUTS]):
@@ -402,7 +402,7 @@ async def test_no_broker_is_unreachable_and_the_next_call_tries_again(monkeypatc
     await client.close()
 
 
-async def test_a_closed_client_says_so(bench: Bench) -> None:
+async def test_a_closed_client_refuses_requests(bench: Bench) -> None:
     client = AsyncClient("http://127.0.0.1:9")
     await client.close()
     with pytest.raises(Rejected, match="closed"):

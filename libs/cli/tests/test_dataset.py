@@ -150,7 +150,7 @@ async def test_repeats_across_two_builds_count_once(bench: Bench, tmp_path: Path
     assert again["digest"] == first["digest"]
 
 
-async def test_the_first_outcome_within_the_horizon_counts_and_what_became_of_each_is_told(
+async def test_the_first_outcome_within_the_horizon_counts_and_the_use_of_each_is_reported(
     bench: Bench, tmp_path: Path
 ) -> None:
     before, _ = await bench.build(tmp_path)
@@ -173,7 +173,7 @@ async def test_the_first_outcome_within_the_horizon_counts_and_what_became_of_ea
     assert (await bench.build(tmp_path))[0]["digest"] == manifest["digest"]
 
 
-async def test_outcomes_of_requests_that_were_invalid_are_told_apart_from_those_of_no_request(
+async def test_outcomes_of_invalid_requests_are_distinguished_from_those_of_no_request(
     bench: Bench, tmp_path: Path
 ) -> None:
     before, _ = await bench.build(tmp_path)
@@ -225,7 +225,7 @@ async def test_of_topics_made_again_nothing_that_was_kept_is_given_and_no_old_ma
     again, rows = await bench.build(tmp_path)
     assert (again["rows"], again["records_read"]) == (40, first["records_read"] - 4 + 40)
     assert all(unit.startswith("new") for unit in rows["unit"])
-    with pytest.raises(Misconfigured, match=r"^inference\.requests\.v1: deleted and made again since the manifest"):
+    with pytest.raises(Misconfigured, match=r"^inference\.requests\.v1: deleted and created again since the manifest"):
         await bench.build(tmp_path / "other", offsets=first["offsets"], topic_ids=first["topic_ids"])
     same, _ = await bench.build(tmp_path / "other", offsets=again["offsets"], topic_ids=again["topic_ids"])
     assert same["digest"] == again["digest"]

@@ -1,4 +1,4 @@
-"""What is said of a rollout before it begins."""
+"""What to expect of a rollout before it begins."""
 
 import math
 
@@ -26,7 +26,7 @@ def pairs(noise: float) -> list[tuple[float, float]]:
     return list(zip(new.tolist(), np.clip(new + rng.normal(0, noise, 300), 0.01, 0.99).tolist(), strict=True))
 
 
-def test_without_a_shadow_only_the_least_is_told() -> None:
+def test_without_a_shadow_only_the_least_days_are_given() -> None:
     found = expectations(deployment(Canary(shares=[0.5, 1], step="6h")), WINDOWS, "canary")
     assert (found.labels_a_day, found.blocks_a_day, found.expected_days) == (900.0, 24.0, None)
     assert found.least_days == pytest.approx(25 / 24)  # the labels of the first block take longer than the steps

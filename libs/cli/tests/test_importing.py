@@ -62,7 +62,7 @@ def test_a_pickle_is_refused_with_the_way_out_whatever_it_is_called(tmp_path: Pa
     ("text", "reason"),
     [
         ("[", "is not YAML"),
-        ("just words", "describes no model"),
+        ("just words", "does not describe a model"),
         ("run_id: 1", "names no flavors"),
         ("flavors: {pytorch: {model_data: data}}", "holds pytorch; what can be served is onnx"),
         ("flavors: {onnx: {data: ../../etc/passwd}}", "points outside of the directory"),
@@ -85,7 +85,7 @@ def test_a_directory_without_description_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "model", [LogisticRegression(), HistGradientBoostingClassifier(max_iter=3), LinearRegression()]
 )
-def test_a_pickle_becomes_a_skops_file_that_says_the_same(tmp_path: Path, dump: Any, model: Any) -> None:
+def test_a_pickle_becomes_a_skops_file_with_the_same_answers(tmp_path: Path, dump: Any, model: Any) -> None:
     file = tmp_path / "model.pkl"
     with file.open("wb") as opened:
         dump(model.fit(ROWS, LABELS), opened)
@@ -128,7 +128,7 @@ def test_a_pickle_is_compared_on_the_rows_of_its_user(tmp_path: Path) -> None:
     )
     assert ran.exit_code == 0
     assert json.loads(ran.stdout)["rows"] == 7
-    assert "runs whatever code stands in it" in ran.stderr
+    assert "runs the code in it" in ran.stderr
     assert skops.io.get_untrusted_types(file=out) == []
 
 

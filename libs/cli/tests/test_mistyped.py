@@ -12,7 +12,7 @@ from headrace_cli.terminal import reasons
 
 
 def commands() -> Iterator[tuple[str, ...]]:
-    """The words of every command and group there is, the whole of it first."""
+    """The words of every command and group, the top level first."""
     waiting = [((), typer.main.get_command(app))]
     for words, command in waiting:
         yield words
@@ -20,46 +20,48 @@ def commands() -> Iterator[tuple[str, ...]]:
             waiting += [((*words, name), found) for name, found in command.commands.items()]
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """What a mistyped command line says: nothing on stdout, one line on stderr, and exit code 2."""
+def message(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The message of a mistyped command line: nothing on stdout, one line on stderr, and exit code 2."""
     assert run(words) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("headrace: ")
-    assert said.err.count("\n") == 1
-    return said.err.removeprefix("headrace: ").rstrip("\n")
+    expected = capsys.readouterr()
+    assert expected.out == ""
+    assert expected.err.startswith("headrace: ")
+    assert expected.err.count("\n") == 1
+    return expected.err.removeprefix("headrace: ").rstrip("\n")
 
 
 @pytest.mark.parametrize("words", list(commands()), ids=" ".join)
 def test_an_option_that_is_not_there_is_one_sentence_of_the_command_that_was_meant(
     capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
-    said = told(capsys, *words, "--no-such-option")
-    assert said.startswith("no such option: --no-such-option")
-    assert f"`{' '.join(('headrace', *words))} -h` " in said
+    expected = message(capsys, *words, "--no-such-option")
+    assert expected.startswith("no such option: --no-such-option")
+    assert f"`{' '.join(('headrace', *words))} -h` " in expected
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "expected"),
     [
         (
             "model show",
-            "missing argument 'deployment'; it goes `headrace model show [OPTIONS] {deployment} {version}`,"
-            " and `headrace model show -h` tells more",
+            "missing argument 'deployment'; usage: `headrace model show [OPTIONS] {deployment} {version}`;"
+            " `headrace model show -h` shows its help",
         ),
-        ("model show d 1 2 3", "got unexpected extra argument(s) (2 3); it goes `headrace model show "),
-        ("rollot", "no such command 'rollot'. Did you mean 'rollout'? `headrace -h` shows what there is"),
-        ("topic nope", "no such command 'nope'; `headrace topic -h` shows what there is"),
-        ("up --prot 3", "no such option: --prot (Possible options: --port); it goes `headrace up [OPTIONS]`"),
-        ("up --port", "option '--port' requires an argument; `headrace up -h` tells more"),
+        ("model show d 1 2 3", "got unexpected extra argument(s) (2 3); usage: `headrace model show "),
+        ("rollot", "no such command 'rollot'. Did you mean 'rollout'? `headrace -h` lists the commands"),
+        ("topic nope", "no such command 'nope'; `headrace topic -h` lists the commands"),
+        ("up --prot 3", "no such option: --prot (Possible options: --port); usage: `headrace up [OPTIONS]`"),
+        ("up --port", "option '--port' requires an argument; `headrace up -h` shows its help"),
         (
             "up --port x",
             "invalid value for '--port': Input should be a valid integer, unable to parse string as an integer, got 'x'; ",
         ),
     ],
 )
-def test_what_is_wrong_is_said_with_how_it_goes(capsys: pytest.CaptureFixture[str], line: str, said: str) -> None:
-    assert told(capsys, *line.split()).startswith(said)
+def test_a_mistyped_command_is_explained_with_its_usage(
+    capsys: pytest.CaptureFixture[str], line: str, expected: str
+) -> None:
+    assert message(capsys, *line.split()).startswith(expected)
 
 
 def test_every_number_has_bounds() -> None:
@@ -84,28 +86,28 @@ def test_every_number_has_bounds() -> None:
      "model card d 99999999999", "rollout start d x", "training list --limit 0", "drill --seconds nan", "drill --seconds inf",
      "drill --seconds -1", "up --port " + "9" * 5000],
 )  # fmt: skip
-def test_a_number_out_of_bounds_is_told_with_the_bounds_or_the_type(
+def test_a_number_out_of_bounds_is_refused_with_the_bounds_or_the_type(
     capsys: pytest.CaptureFixture[str], line: str
 ) -> None:
-    said = told(capsys, *line.split())
-    assert said.startswith("invalid value for '")
-    assert len(said) < 600
+    expected = message(capsys, *line.split())
+    assert expected.startswith("invalid value for '")
+    assert len(expected) < 600
 
 
 @pytest.mark.parametrize("word", ["x" * 100_000, "a\nb\rc", "\x1b[31mred", "é" * 5000, ""])
-def test_a_word_that_nobody_means_is_a_short_line_all_the_same(capsys: pytest.CaptureFixture[str], word: str) -> None:
+def test_a_very_long_word_gives_a_short_message(capsys: pytest.CaptureFixture[str], word: str) -> None:
     for words in ((word,), ("topic", word), ("up", f"--{word}x")):
-        said = told(capsys, *words)
-        assert len(said) < 500
-        assert said.isprintable()
+        expected = message(capsys, *words)
+        assert len(expected) < 500
+        assert expected.isprintable()
 
 
 def test_help_is_no_mistake_and_a_group_without_a_verb_shows_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["model", "show", "-h"]) == 0
     assert run(["model"]) == 2
-    said = capsys.readouterr()
-    assert "Show one version whole" in said.out
-    assert said.err == ""
+    expected = capsys.readouterr()
+    assert "Show one version in full" in expected.out
+    assert expected.err == ""
 
 
 @pytest.mark.parametrize(
@@ -115,12 +117,12 @@ def test_help_is_no_mistake_and_a_group_without_a_verb_shows_its_own(capsys: pyt
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("reason", ["", "  "])
-def test_a_reason_that_says_nothing_is_refused(capsys: pytest.CaptureFixture[str], line: str, reason: str) -> None:
-    said = told(capsys, *line.split(), "--reason", reason)
-    assert said.startswith("invalid value for '--reason': a reason must say something")
+def test_an_empty_reason_is_refused(capsys: pytest.CaptureFixture[str], line: str, reason: str) -> None:
+    expected = message(capsys, *line.split(), "--reason", reason)
+    assert expected.startswith("invalid value for '--reason': a reason must not be empty")
 
 
-def test_a_reason_that_is_given_where_nobody_gave_one_is_taken() -> None:
+def test_the_default_reasons_are_accepted() -> None:
     """A default goes through the same check as what is typed."""
     waiting, defaults = [typer.main.get_command(app)], list[str]()
     for command in waiting:
@@ -131,5 +133,5 @@ def test_a_reason_that_is_given_where_nobody_gave_one_is_taken() -> None:
 
 
 def test_a_reason_that_the_trainer_would_not_take_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    said = told(capsys, "training", "request", "d", "--reason", "x" * 4_001)
-    assert said.startswith("invalid value for '--reason': a reason may have 4,000 characters at most, got 4,001")
+    expected = message(capsys, "training", "request", "d", "--reason", "x" * 4_001)
+    assert expected.startswith("invalid value for '--reason': a reason may have 4,000 characters at most, got 4,001")

@@ -1,4 +1,4 @@
-"""What a user may name as a model file, and what is said of all else: nothing is read of it."""
+"""Which paths are accepted as a model file; all others are refused without being read."""
 
 import os
 from pathlib import Path

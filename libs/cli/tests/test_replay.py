@@ -62,7 +62,7 @@ def test_a_label_may_be_known_some_time_after_its_request(tmp_path: Path) -> Non
     assert counted.beyond == 1  # the horizon is an hour
 
 
-def test_bad_rows_are_told_with_their_line_and_the_others_are_played(tmp_path: Path) -> None:
+def test_bad_rows_are_reported_with_their_line_and_the_others_are_sent(tmp_path: Path) -> None:
     rows = ["a,100,dear,,1,160", ",100,1,,1,160", "a,,1,,1,160", "a,100,1,,2,160", "a,900,1,,1,160", "a,100,1,,1,9e9"]
     spool = Spool()
     counted = history(tmp_path, "unit,at,x,city,late,known\n" + "\n".join([*rows, "a,100,99,,1,160"])).fill(
@@ -70,8 +70,8 @@ def test_bad_rows_are_told_with_their_line_and_the_others_are_played(tmp_path: P
     )
     assert [line.split(": ", 1)[1] for line in counted.reasons] == [
         "x must be a number, got 'dear'",
-        "unit is missing: a request is about a unit",
-        "at is missing: a request has an instant",
+        "unit is missing: a request needs a unit",
+        "at is missing: a request needs an instant",
         "the label of 'late' must be 0 or 1, got 2.0",
         "its label is known 740 s before it is asked: is known right?",
     ]
@@ -81,16 +81,16 @@ def test_bad_rows_are_told_with_their_line_and_the_others_are_played(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("header", "mapping", "changes", "told"),
+    ("header", "mapping", "changes", "expected"),
     [
         (
             "unit,at,y",
             Mapping("unit", "at"),
             {},
-            "has no column for the input x of d; its other columns are y: rename what is meant, or declare the input nullable",
+            "has no column for the input x of d; its other columns are y: rename the right column, or declare the input nullable",
         ),
         ("unit,when,x", Mapping("unit", "at"), {}, "has no column at"),
-        ("unit,at,x,late", Mapping("unit", "at", "late"), {}, "--label needs --known: the column that says when"),
+        ("unit,at,x,late", Mapping("unit", "at", "late"), {}, "--label needs --known: the column of the instant"),
         ("unit,at,x", Mapping("unit", "at", None, "+1h"), {}, "give --label COLUMN too"),
         (
             "unit,at,x,late",
@@ -102,31 +102,31 @@ def test_bad_rows_are_told_with_their_line_and_the_others_are_played(tmp_path: P
     ],
 )
 def test_columns_that_do_not_fit_are_refused_before_a_row_is_read(
-    tmp_path: Path, header: str, mapping: Mapping, changes: dict, told: str
+    tmp_path: Path, header: str, mapping: Mapping, changes: dict, expected: str
 ) -> None:
     with pytest.raises(Misconfigured) as caught:
         history(tmp_path, f"{header}\n", mapping, declared(**changes))
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
 
 
-def test_absent_and_surplus_columns_are_told(tmp_path: Path) -> None:
+def test_absent_and_surplus_columns_are_reported(tmp_path: Path) -> None:
     found = history(tmp_path, "unit,at,x,why,late,known\n")
     assert list(found.notes()) == [
         "inputs without a column, sent as missing: city",
-        "columns that are no input, not used: why",
+        "columns that are not inputs, not used: why",
     ]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "expected"),
     [
-        (Wanted(None, "d", "d"), "give a FILE to play, or --to NAME"),
+        (Wanted(None, "d", "d"), "give a FILE to replay, or --to NAME"),
         (Wanted(None, "d", "e", unit="u"), "--unit names columns of a file"),
         (Wanted(Path("f.csv"), "d", "d"), "--unit and --at COLUMN must be given"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(wanted: Wanted, told: str) -> None:
-    with pytest.raises(Misconfigured, match=told):
+def test_options_that_cannot_be_combined_are_refused(wanted: Wanted, expected: str) -> None:
+    with pytest.raises(Misconfigured, match=expected):
         wanted.refuse()
 
 
@@ -160,5 +160,5 @@ def test_a_difference_is_judged_by_days() -> None:
     assert interval(np.ones(5), np.zeros(5)) is None
 
 
-def test_stretches_without_a_figure_are_gaps() -> None:
+def test_intervals_without_a_figure_are_gaps() -> None:
     assert binned(np.array([1.0, np.nan, 3.0]), np.array([0, 1, 0]), 3) == [2.0, None, None]

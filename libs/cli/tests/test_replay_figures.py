@@ -38,42 +38,42 @@ def declared(label: Any, chain: tuple = (prior(0.3),)) -> DeploymentDefinition:
     return compile_project(Project("p", [deployment])).deployment("d")
 
 
-class Told:
+class Replayed:
     """Messages in the order of the log: `appended` counts milliseconds."""
 
     def __init__(self, deployment: DeploymentDefinition) -> None:
         self.gathered = Gathered(deployment, IDS)
         self._appended = itertools.count(1_000)
 
-    def tell(self, event: Any, ident: str = "", at_s: float = 0.0) -> None:
+    def publish(self, event: Any, ident: str = "", at_s: float = 0.0) -> None:
         record = Record("t", 0, 0, None, None, timestamp_ms=next(self._appended))
         self.gathered.take(Message(record, Envelope(ident, "", "m", at_s), event))
 
     def row(self, n: int, answer: Score, label: Any, *shadows: Score, late: Score | None = None) -> None:
-        """A request, its decision, what a shadow says of it late, and its outcome an hour after."""
+        """A request, its decision, the late score of a shadow, and its outcome an hour later."""
         ident, at_s, unit = IDS.request(0, n), n * 3600.0, f"u{n % 7}"
-        self.tell(PredictionRequested("d", {"x": 1.0}, unit), ident, at_s)
+        self.publish(PredictionRequested("d", {"x": 1.0}, unit), ident, at_s)
         due = () if late is None else (late.version,)
-        self.tell(DecisionMade(ident, "d", unit, at_s, Served(answer), n, shadows=shadows, shadows_due=due))
+        self.publish(DecisionMade(ident, "d", unit, at_s, Served(answer), n, shadows=shadows, shadows_due=due))
         if late is not None:
-            self.tell(ShadowScored(ident, "d", unit, late.version, at_s, late))
+            self.publish(ShadowScored(ident, "d", unit, late.version, at_s, late))
         if label is not None:
-            self.tell(OutcomeObserved("d", unit, label, ident), IDS.outcome(0, n), at_s + 3600.0)
+            self.publish(OutcomeObserved("d", unit, label, ident), IDS.outcome(0, n), at_s + 3600.0)
 
 
-def test_two_versions_are_told_before_and_after_a_switch_and_on_the_same_rows() -> None:
+def test_two_versions_are_compared_before_and_after_a_switch_and_on_the_same_rows() -> None:
     rng = np.random.default_rng(3)
     label = rng.integers(0, 2, COUNT).astype(float)
     one, two = (np.clip(0.5 + pull * (label - 0.5) + rng.normal(0, 0.2, COUNT), 0.01, 0.99) for pull in (0.2, 0.6))
-    told = Told(declared(Binary("late", "2h")))
-    told.tell(AliasMoved("d", "champion", 1, None, "the first, before it all"))
+    replayed = Replayed(declared(Binary("late", "2h")))
+    replayed.publish(AliasMoved("d", "champion", 1, None, "the first, before it all"))
     for n in range(COUNT):
         if n == SWITCHED_AT:
-            told.tell(AliasMoved("d", "champion", 2, 1, "better"))
+            replayed.publish(AliasMoved("d", "champion", 2, 1, "better"))
         scores = Score(1, "", one[n]), Score(2, "", two[n])
         answer, other = scores if n < SWITCHED_AT else scores[::-1]
-        told.row(n + 1, answer, None if n % 10 == 0 else label[n], late=other)
-    figures = Figures(told.gathered)
+        replayed.row(n + 1, answer, None if n % 10 == 0 else label[n], late=other)
+    figures = Figures(replayed.gathered)
     report = figures.report()
 
     known = np.arange(COUNT) % 10 != 0
@@ -93,7 +93,7 @@ def test_two_versions_are_told_before_and_after_a_switch_and_on_the_same_rows() 
     assert same["loss_of_previous"] == pytest.approx(log_loss(label[after], one[after]))
     low, high = same["difference_95"]
     assert low < same["loss"] - same["loss_of_previous"] < high < 0
-    assert counts(told.gathered)["requests"] == counts(told.gathered)["decisions"] == COUNT
+    assert counts(replayed.gathered)["requests"] == counts(replayed.gathered)["decisions"] == COUNT
 
     picture = ElementTree.fromstring(svg(figures, "replay to <d>", "log-loss"))
     texts = list(picture.iter("{http://www.w3.org/2000/svg}text"))
@@ -104,58 +104,58 @@ def test_two_versions_are_told_before_and_after_a_switch_and_on_the_same_rows() 
 
 
 def test_repeats_and_what_is_lost_are_counted_and_others_are_not() -> None:
-    told = Told(declared(Binary("late", "2h")))
-    told.row(1, Score(1, "", 0.5), 1)
-    told.row(2, Score(1, "", 0.5), 0)
-    told.tell(PredictionRequested("d", {}, "u"), IDS.request(0, 3))
-    told.tell(PredictionRequested("d", {}, "u"), "somebody else's")
-    told.tell(DecisionMade("somebody else's", "d", "u", 0.0, Invalid("no"), 0))
-    assert counts(told.gathered) == {
+    replayed = Replayed(declared(Binary("late", "2h")))
+    replayed.row(1, Score(1, "", 0.5), 1)
+    replayed.row(2, Score(1, "", 0.5), 0)
+    replayed.publish(PredictionRequested("d", {}, "u"), IDS.request(0, 3))
+    replayed.publish(PredictionRequested("d", {}, "u"), "somebody else's")
+    replayed.publish(DecisionMade("somebody else's", "d", "u", 0.0, Invalid("no"), 0))
+    assert counts(replayed.gathered) == {
         "requests": 3, "decisions": 2, "lost": 1, "duplicated": 0, "outcomes": 2, "answers": {"served": 2},
     }  # fmt: skip
-    told.tell(DecisionMade(IDS.request(0, 1), "d", "u1", 3600.0, Invalid("again"), 9))
-    told.tell(PredictionRequested("d", {}, "u"), IDS.request(0, 3))
-    assert counts(told.gathered)["duplicated"] == 2
+    replayed.publish(DecisionMade(IDS.request(0, 1), "d", "u1", 3600.0, Invalid("again"), 9))
+    replayed.publish(PredictionRequested("d", {}, "u"), IDS.request(0, 3))
+    assert counts(replayed.gathered)["duplicated"] == 2
 
 
-def test_several_classes_and_numbers_are_told_by_their_own_loss() -> None:
+def test_several_classes_and_numbers_have_their_own_loss() -> None:
     rng = np.random.default_rng(5)
     probabilities = rng.dirichlet([1, 1, 1], 200)
     label = rng.integers(0, 3, 200)
-    told = Told(declared(Multiclass("kind", ["a", "b", "c"], "2h"), ()))
+    replayed = Replayed(declared(Multiclass("kind", ["a", "b", "c"], "2h"), ()))
     for n in range(200):
-        told.row(n + 1, Score(1, "", None, tuple(probabilities[n])), "abc"[label[n]])
-    (version,) = Figures(told.gathered).report()["versions"]
+        replayed.row(n + 1, Score(1, "", None, tuple(probabilities[n])), "abc"[label[n]])
+    (version,) = Figures(replayed.gathered).report()["versions"]
     assert version["loss"] == pytest.approx(log_loss(label, probabilities, labels=[0, 1, 2]))
     assert version["auc"] is None
     assert version["prior_loss"] == pytest.approx(
         log_loss(label, np.tile(np.bincount(label) / 200, (200, 1)), labels=[0, 1, 2])
     )
 
-    numbers, said = rng.normal(20, 5, 200), rng.normal(20, 5, 200)
-    told = Told(declared(Regression("degrees", -100, 100, "2h"), ()))
+    numbers, predicted = rng.normal(20, 5, 200), rng.normal(20, 5, 200)
+    replayed = Replayed(declared(Regression("degrees", -100, 100, "2h"), ()))
     for n in range(200):
-        told.row(n + 1, Score(1, "", said[n]), numbers[n])
-    figures = Figures(told.gathered)
+        replayed.row(n + 1, Score(1, "", predicted[n]), numbers[n])
+    figures = Figures(replayed.gathered)
     (version,) = figures.report()["versions"]
-    assert version["loss"] == pytest.approx(mean_squared_error(numbers, said) / numbers.var())
+    assert version["loss"] == pytest.approx(mean_squared_error(numbers, predicted) / numbers.var())
     assert version["prior_loss"] == pytest.approx(1.0)  # what the mean of the labels costs
     assert figures.prior_from == "the labels of this replay"
 
 
 def test_several_classes_are_compared_with_the_prior_that_answers_them() -> None:
-    told = Told(declared(Multiclass("kind", ["a", "b", "c"], "2h"), (prior({"c": 0.2, "a": 0.5, "b": 0.3}),)))
+    replayed = Replayed(declared(Multiclass("kind", ["a", "b", "c"], "2h"), (prior({"c": 0.2, "a": 0.5, "b": 0.3}),)))
     for n in range(30):
-        told.row(n + 1, Score(0, "", None, (0.5, 0.3, 0.2)), "abc"[n % 2])
-    report = Figures(told.gathered).report()
-    (stretch,) = report["intervals"]
+        replayed.row(n + 1, Score(0, "", None, (0.5, 0.3, 0.2)), "abc"[n % 2])
+    report = Figures(replayed.gathered).report()
+    (interval_row,) = report["intervals"]
     assert report["prior"] == {"value": [0.5, 0.3, 0.2], "from": "the deployment's fallback chain"}
-    assert stretch["prior_loss"] == stretch["loss"] == pytest.approx(-(np.log(0.5) + np.log(0.3)) / 2)
+    assert interval_row["prior_loss"] == interval_row["loss"] == pytest.approx(-(np.log(0.5) + np.log(0.3)) / 2)
 
 
 def test_without_a_label_there_is_no_figure_and_no_fault() -> None:
-    told = Told(declared(None))
+    replayed = Replayed(declared(None))
     for n in range(3):
-        told.row(n + 1, Score(1, "", 0.5), None)
-    report = Figures(told.gathered).report()
+        replayed.row(n + 1, Score(1, "", 0.5), None)
+    report = Figures(replayed.gathered).report()
     assert (report["labelled"], report["prior"]["value"], report["versions"][0]["loss"]) == (0, None, None)

@@ -1,4 +1,4 @@
-"""What a replay's report says of runs, versions and rollouts that came to nothing while it went on."""
+"""The report of a replay lists the runs, versions and rollouts that failed during it."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from headrace_cli.session import Session
 TOPICS = Topics.load(requests=2)
 
 
-class Told:
+class Published:
     """A log of facts, and what a replay of the deployment `d` reads there."""
 
     def __init__(self, log: MemoryLog, clock: ManualClock) -> None:
@@ -43,17 +43,17 @@ class Told:
 
 
 @pytest.fixture
-async def told(memory_log: MemoryLog, clock: ManualClock) -> Told:
+async def published(memory_log: MemoryLog, clock: ManualClock) -> Published:
     await ensure_topics(memory_log, TOPICS.specs())
-    return Told(memory_log, clock)
+    return Published(memory_log, clock)
 
 
 def accepted(run: str, deployment: str = "d", cause: str = "first") -> RetrainAccepted:
     return RetrainAccepted(deployment, run, f"q-{run}", cause, "because", 0.0)
 
 
-async def test_a_run_stands_with_its_cause_and_how_it_ended(told: Told) -> None:
-    await told.tell(
+async def test_a_run_is_listed_with_its_cause_and_its_end(published: Published) -> None:
+    await published.tell(
         "training.facts",
         accepted("bad"), TrainingFinished("d", "bad", "failed", "build() returned LinearSVC:\n  it has no predict_proba"),
         accepted("shy", cause="drift"), TrainingFinished("d", "shy", "waiting", "120 rows lack", missing_rows=120),
@@ -64,13 +64,13 @@ async def test_a_run_stands_with_its_cause_and_how_it_ended(told: Told) -> None:
         accepted("slow"), TrainingProgressed("d", "slow", "fit", 0.4),
         accepted("other", "e"), TrainingFinished("e", "other", "failed", "not ours"),
     )  # fmt: skip
-    await told.tell(
+    await published.tell(
         "registry.facts",
         version_of(1, deployment="d", command_id=derived_id("register", "good")),
         version_of(2, deployment="d", command_id=derived_id("register", "open")),
         CommandRefused("d", "register.version", derived_id("register", "late"), "the signature is another one"),
     )
-    assert list(lines(await told.report())) == [
+    assert list(lines(await published.report())) == [
         "training run bad (first): failed: build() returned LinearSVC: it has no predict_proba",
         "training run shy (drift): waiting: 120 rows lack",
         "training run weak (first): rejected: gate beats_prior: FAIL",
@@ -81,10 +81,10 @@ async def test_a_run_stands_with_its_cause_and_how_it_ended(told: Told) -> None:
     ]
 
 
-async def test_a_version_that_was_not_loaded_stands_with_its_reason_and_one_that_was_in_the_end_does_not(
-    told: Told,
+async def test_a_version_that_was_not_loaded_is_listed_with_its_reason_unless_it_was_loaded_later(
+    published: Published,
 ) -> None:
-    await told.tell(
+    await published.tell(
         "inference.facts",
         VersionUnloadable("d", 1, "inference-1", "golden row 3 differs"),
         VersionLoadFailed("d", 2, "inference-1", "memory", "no room"), VersionWarmed("d", 2, "inference-1", 0.1),
@@ -92,27 +92,29 @@ async def test_a_version_that_was_not_loaded_stands_with_its_reason_and_one_that
         VersionLoadFailed("d", 3, "inference-1", "time", "not done within 60 s", 2),
         VersionUnloadable("e", 1, "inference-1", "not ours"),
     )  # fmt: skip
-    await told.tell(
+    await published.tell(
         "registry.facts",
         RolloutAborted("d", "r1", 1, "an instance rejected it"),
         RolloutAborted("d", "r4", 4, "harm was seen"),
         RolledBack("d", 5, 4, "worse than before", "monitor"),
     )
-    assert list(lines(await told.report())) == [
+    assert list(lines(await published.report())) == [
         "version 1 could not be loaded on inference-1: golden row 3 differs",
         "version 3 could not be loaded so far on inference-1: not done within 60 s",
-        "version 4 was stopped on its way to traffic: harm was seen",
+        "version 4 was stopped before it took traffic: harm was seen",
         "version 5 was rolled back: worse than before",
     ]
 
 
-async def test_what_was_over_before_the_replay_is_not_told_and_a_run_that_ended_in_it_is(told: Told) -> None:
-    await told.tell(
+async def test_what_was_over_before_the_replay_is_not_listed_and_a_run_that_ended_in_it_is(
+    published: Published,
+) -> None:
+    await published.tell(
         "training.facts", accepted("old"), TrainingFinished("d", "old", "failed", "long ago"), accepted("amid")
     )
-    await told.tell("inference.facts", VersionUnloadable("d", 1, "inference-1", "long ago"))
-    starts = await ends_now(told.session)
-    assert list(lines(await told.report(starts))) == []
-    await told.tell("training.facts", TrainingFinished("d", "amid", "failed", "just now"))
-    assert list(lines(await told.report(starts))) == ["training run amid (first): failed: just now"]
-    assert list(lines(await told.report(since_ms=10**15))) == []
+    await published.tell("inference.facts", VersionUnloadable("d", 1, "inference-1", "long ago"))
+    starts = await ends_now(published.session)
+    assert list(lines(await published.report(starts))) == []
+    await published.tell("training.facts", TrainingFinished("d", "amid", "failed", "just now"))
+    assert list(lines(await published.report(starts))) == ["training run amid (first): failed: just now"]
+    assert list(lines(await published.report(since_ms=10**15))) == []

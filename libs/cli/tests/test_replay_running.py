@@ -1,4 +1,4 @@
-"""A replay of a deployment waits while a version of it is under way, and does not begin where nobody answers."""
+"""A replay of a deployment waits while a version of it is being made, and does not begin if no service answers."""
 
 import asyncio
 from typing import Any
@@ -36,7 +36,7 @@ ASKED = RetrainRequested("d", "drift", "why", "monitor")
 
 
 class Bench:
-    """A log on which services report, and one replay; `said` is what it tells."""
+    """A log on which services report, and one replay; `said` holds its messages."""
 
     def __init__(self, log: MemoryLog, clock: ManualClock) -> None:
         self.log, self.codec, self.said = log, Codec(TOPICS), list[str]()
@@ -91,14 +91,14 @@ async def test_it_waits_while_a_version_is_asked_for_and_trained(bench: Bench) -
     assert (bench.replay.holds, bench.replay.held_s > 0) == (1, True)
 
 
-async def test_where_nobody_works_at_it_the_wait_ends_with_the_way_on(
+async def test_if_no_service_works_on_it_the_wait_ends_with_the_way_out(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "QUIET_S", 0.05)
     await bench.alive("inference")
     await bench.tell("training.requests", "q1", ASKED)
     with pytest.raises(
-        NothingMoves, match="the trainer to answer a retrain request; the same command goes on from here"
+        NothingMoves, match="the trainer to answer a retrain request; the same command continues from here"
     ):
         await bench.run()
     assert await bench.ids() == []

@@ -102,35 +102,35 @@ PROJECT = compile_project(
 
 
 def read(given: str) -> tuple[list[StreamRecord], Any, list[str]]:
-    """The records of one file, what was counted, and what was told."""
-    said: list[str] = []
+    """The records of one file, the counts, and the messages."""
+    messages: list[str] = []
     with closing(Spool[StreamRecord]()) as spool:
-        counted = Events(streams_of([given], PROJECT, TOPICS)[0], 0, NOW_S).fill(spool, said.append)
-        return list(spool.events()), counted, said
+        counted = Events(streams_of([given], PROJECT, TOPICS)[0], 0, NOW_S).fill(spool, messages.append)
+        return list(spool.events()), counted, messages
 
 
 def test_a_row_of_a_csv_is_an_object_of_numbers_flags_and_texts(tmp_path: Path) -> None:
     file = tmp_path / "feed: one.csv"
     file.write_text("at,city,n,code,ok,none\n200,Rome,1.5,007,true,\n100,Oslo,2,7,false,\n")
-    told, counted, said = read(f"feed={file}:at:city")
+    told, counted, messages = read(f"feed={file}:at:city")
     assert [(event.time_s, event.number, event.key) for event in told] == [(100.0, 2, "Oslo"), (200.0, 1, "Rome")]
     assert [json.loads(event.value) for event in told] == [
         {"at": 100, "city": "Oslo", "n": 2, "code": "7", "ok": False, "none": None},
         {"at": 200, "city": "Rome", "n": 1.5, "code": "007", "ok": True, "none": None},
     ]
     assert (counted.rows, counted.bad) == (2, 0)
-    assert said == ["feed: one.csv: numbers are at, n, none, the others are texts or flags"]
+    assert messages == ["feed: one.csv: numbers are at, n, none, the others are texts or booleans"]
 
 
 def test_parquet_keeps_its_types_and_the_stream_its_format(tmp_path: Path) -> None:
     at = [datetime(2013, 4, 1, tzinfo=UTC), None]
     frame = pl.DataFrame({"at": at, "u": ["7", "8"], "n": [1.0, float("nan")], "tags": [["a"], []]})
     frame.write_parquet(tmp_path / "noise.parquet")
-    (event,), counted, said = read(f"noise={tmp_path}/noise.parquet:at")
-    assert (event.time_s, event.key, said) == (1364774400.0, None, [])
+    (event,), counted, messages = read(f"noise={tmp_path}/noise.parquet:at")
+    assert (event.time_s, event.key, messages) == (1364774400.0, None, [])
     found = msgspec.msgpack.decode(event.value)
     assert (found["u"], found["n"], found["tags"]) == ("7", 1.0, ["a"])
-    assert counted.reasons == [f"{tmp_path}/noise.parquet, row 2: at is missing: a message came at an instant"]
+    assert counted.reasons == [f"{tmp_path}/noise.parquet, row 2: at is missing: a message needs an instant"]
 
 
 def test_events_of_a_source_are_held_to_its_contract_and_come_when_they_may_be_used(tmp_path: Path) -> None:
@@ -160,12 +160,12 @@ def test_events_of_a_source_are_held_to_its_contract_and_come_when_they_may_be_u
     [
         ("feed", "--events takes STREAM=FILE:AT[:KEY]"),
         ("feed=no.csv:at", "there is no file no.csv"),
-        ("feed={file}", "must say which column is the instant at which a message came: feed={file}:COLUMN"),
+        ("feed={file}", "must name the column of the instant at which a message came: feed={file}:COLUMN"),
         ("feed={file}:when", "has no column when"),
         ("fed={file}:at", "p has no such raw stream or source (it has: feed, noise, unread, rides, clicks)"),
-        ("unread={file}:at", "no pipeline reads it, so nothing would come of it"),
-        ("clicks={file}", "pipelines make it out of feed (by click): give the file of that"),
-        ("rides={file}:at", "a source's own fields say when its events may be used, and key them: leave :at away"),
+        ("unread={file}:at", "no pipeline reads it, so it would have no effect"),
+        ("clicks={file}", "pipelines write it from feed (by click): give the file of that stream"),
+        ("rides={file}:at", "a source's own fields hold the key and the instants of its events: omit :at"),
         ("rides={file}", "has no column ended"),
     ],
 )
@@ -183,7 +183,7 @@ def test_what_the_features_of_a_deployment_come_out_of_is_known() -> None:
 
 
 class Bench:
-    """Two files, a log, and what inference and the pipeline say that they have read."""
+    """Two files, a log, and the offsets that inference and the pipeline report."""
 
     def __init__(self, log: MemoryLog, folder: Path) -> None:
         self.log, self.folder, self.spool = log, folder, Spool[StreamRecord]()
@@ -242,7 +242,7 @@ async def test_events_go_out_ahead_of_requests_and_requests_wait_until_they_are_
     assert await bench.counted() == [49, 48]
 
 
-async def test_what_is_on_the_log_is_not_sent_again_whoever_sent_it(bench: Bench) -> None:
+async def test_records_on_the_log_are_not_sent_again_whichever_replay_sent_them(bench: Bench) -> None:
     bench.read_all()
     first = await bench.fed()
     await first.advance(10 * 3600.0, 0.0, bench.pace)
@@ -257,7 +257,7 @@ async def test_what_is_on_the_log_is_not_sent_again_whoever_sent_it(bench: Bench
     assert [(file.report()["events"], file.report()["duplicated"]) for file in again.sources] == [(49, 0), (48, 0)]
 
 
-async def test_a_copy_is_told_and_other_columns_are_refused(bench: Bench) -> None:
+async def test_a_duplicate_is_reported_and_other_columns_are_refused(bench: Bench) -> None:
     bench.read_all()
     fed = await bench.fed()
     await fed.finish(bench.pace)
@@ -267,5 +267,5 @@ async def test_a_copy_is_told_and_other_columns_are_refused(bench: Bench) -> Non
     await producer.send([Out(copied.topic, copied.key, copied.value, copied.headers, copied.partition)])
     await fed.find(lambda done, total: None)
     assert fed.sources[0].report()["duplicated"] == 1
-    with pytest.raises(Misconfigured, match=r"feed\.csv was played to feed with other columns"):
+    with pytest.raises(Misconfigured, match=r"feed\.csv was replayed to feed with other columns"):
         await bench.fed("at:city")

@@ -1,4 +1,4 @@
-"""Tables that users bring: what their cells mean, and what is said of those that cannot be read."""
+"""Users' tables: how their cells are read, and the errors of those that cannot be read."""
 
 import gzip
 import tracemalloc
@@ -67,7 +67,7 @@ def test_a_bad_row_has_its_line_and_the_others_go_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "told"),
+    ("cell", "expected"),
     [
         ("yesterday", "must be an instant such as 2013-04-01T12:00:00Z, or seconds since the epoch, got 'yesterday'"),
         ("20130401", "may be a date or seconds since the epoch, got '20130401': write 2013-04-01 or 1364774400.0"),
@@ -79,10 +79,10 @@ def test_a_bad_row_has_its_line_and_the_others_go_on(tmp_path: Path) -> None:
         (True, "must be an instant such as 2013-04-01T12:00:00Z, or seconds since the epoch, got True"),
     ],
 )
-def test_what_is_no_instant_is_never_guessed(cell: object, told: str) -> None:
+def test_an_ambiguous_instant_is_refused_and_never_guessed(cell: object, expected: str) -> None:
     with pytest.raises(cells.BadCell) as caught:
         cells.instant(cell)
-    assert str(caught.value) == told
+    assert str(caught.value) == expected
 
 
 def test_instants_keep_their_zone_and_none_is_utc() -> None:
@@ -93,19 +93,21 @@ def test_instants_keep_their_zone_and_none_is_utc() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "name", "told"),
+    ("content", "name", "expected"),
     [
         ("", "rows.csv", "is empty: its first line must name the columns"),
-        ("a,a\n1,2\n", "rows.csv", "has two columns of one name: a"),
+        ("a,a\n1,2\n", "rows.csv", "has two columns with the same name: a"),
         ("PAR1 no", "rows.parquet", "cannot be read as Parquet"),
-        ("a,b\n", "rows.xlsx", "is neither CSV nor Parquet by its name: call it .csv, .csv.gz, .tsv or .parquet"),
+        ("a,b\n", "rows.xlsx", "is neither CSV nor Parquet by its name: name it .csv, .csv.gz, .tsv or .parquet"),
         ("a,b\n", "rows.csv.gz", "cannot be read: Not a gzipped file"),
     ],
 )
-def test_a_file_that_is_no_table_is_refused_in_one_sentence(tmp_path: Path, content: str, name: str, told: str) -> None:
+def test_a_file_that_is_no_table_is_refused_in_one_sentence(
+    tmp_path: Path, content: str, name: str, expected: str
+) -> None:
     with pytest.raises(Misconfigured) as caught:
         written(tmp_path, content, name)
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -115,13 +117,13 @@ def test_a_missing_column_is_named_with_the_one_that_is_meant(tmp_path: Path) ->
         next(table.rows([Column("unit-id", cells.text), Column("price", cells.number)]))
 
 
-def test_a_file_of_another_encoding_says_how_to_make_it_ours(tmp_path: Path) -> None:
+def test_a_file_in_another_encoding_is_refused_with_the_conversion(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes("a\ncaf\xe9\n".encode("latin-1"))
     with pytest.raises(Misconfigured, match=r"is not UTF-8.*iconv"):
         list(Table(tmp_path / "rows.csv").rows([Column("a", cells.text)]))
 
 
-def test_a_quote_that_is_never_closed_is_said(tmp_path: Path) -> None:
+def test_a_quote_that_is_never_closed_is_reported(tmp_path: Path) -> None:
     table = written(tmp_path, 'a\n1\n"open' + "x" * 200_000)
     with pytest.raises(Misconfigured, match="is a quote opened and not closed"):
         list(table.rows([Column("a", cells.text)]))

@@ -1,4 +1,4 @@
-"""`headrace training list`: runs as their facts tell them, and what their folder on this machine adds."""
+"""`headrace training list`: runs by their facts, with details from their folder on this machine."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def accepted(run: str) -> RetrainAccepted:
     return RetrainAccepted("d", run, f"q-{run}", "drift", "because", 0.0)
 
 
-def test_each_run_stands_once_with_its_newest_word() -> None:
+def test_each_run_is_listed_once_with_its_newest_state() -> None:
     found = runs_of(
         facts(
             accepted("one"), RetrainRefused("d", "q", "no"), TrainingProgressed("d", "one", "rows", 0.1), accepted("two"),
@@ -51,25 +51,25 @@ def test_each_run_stands_once_with_its_newest_word() -> None:
     ]
 
 
-def test_a_run_that_goes_on_here_is_shown_as_it_stands_this_moment_with_process_and_log(
+def test_a_run_on_this_machine_is_shown_with_its_current_state_process_and_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
-    (told,) = runs_of(facts(accepted("one"), TrainingProgressed("d", "one", "rows", 0.1)))
-    assert (_row(told)["pid"], _row(told)["log"]) == (None, None)
+    (run,) = runs_of(facts(accepted("one"), TrainingProgressed("d", "one", "rows", 0.1)))
+    assert (_row(run)["pid"], _row(run)["log"]) == (None, None)
     folder = RunFolder(tmp_path / "runs" / "default" / "one")
-    folder.write_order(told.accepted)
+    folder.write_order(run.accepted)
     folder.log.touch()
     folder.write_progress(Progress("rows", 0.125, "312,000 of 1,040,000 records", 77))
-    assert (_row(told)["pid"], _row(told)["told"]) == (None, "")
+    assert (_row(run)["pid"], _row(run)["told"]) == (None, "")
     lock = folder.hold()
     assert lock is not None
-    row = _row(told)
+    row = _row(run)
     assert (row["pid"], row["told"], row["share"]) == (77, "312,000 of 1,040,000 records", 0.12)
     assert row["log"] == str(folder.log)
 
 
-def test_a_run_that_has_ended_is_not_told_to_stop_and_its_outcome_is_said(
+def test_a_run_that_has_ended_is_not_stopped_and_its_outcome_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
@@ -83,7 +83,7 @@ def test_a_run_that_has_ended_is_not_told_to_stop_and_its_outcome_is_said(
 
 def test_a_run_that_is_not_here_is_refused_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
-    with pytest.raises(Misconfigured, match="no run 'nope' lies on this machine"):
+    with pytest.raises(Misconfigured, match="there is no run 'nope' on this machine"):
         stop("nope")
 
 
@@ -105,9 +105,9 @@ async def session(memory_log: MemoryLog, clock: ManualClock) -> Session:
     return Session(memory_log, topics, codec, projects, clock)  # type: ignore[arg-type]  # a log in memory
 
 
-async def test_what_the_trainer_would_refuse_or_not_heed_is_refused_at_once_with_the_way_out(session: Session) -> None:
+async def test_what_the_trainer_would_refuse_or_ignore_is_refused_at_once_with_the_way_out(session: Session) -> None:
     with pytest.raises(
-        Misconfigured, match=r"still declares no training: give it training=Training\(build\) and apply again"
+        Misconfigured, match=r"still declares no training: add training=Training\(build\) and apply it again"
     ):
         refuse(session, "still", ())
     with pytest.raises(Misconfigured, match="no applied project declares 'nope'"):

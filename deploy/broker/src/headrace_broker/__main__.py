@@ -11,7 +11,7 @@ from headrace_broker.errors import BrokerError
 
 
 def main() -> int:
-    """Run until a signal comes (0) or the broker dies (1)."""
+    """Run until a signal comes (0) or the broker ends (1)."""
     parser = argparse.ArgumentParser(description="A local Apache Kafka in KRaft mode.")
     parser.add_argument("--data", type=Path, required=True, help="folder for log and configuration, kept between runs")
     parser.add_argument("--port", type=int, default=19092, help="port on 127.0.0.1")

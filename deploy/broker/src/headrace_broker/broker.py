@@ -21,7 +21,7 @@ from headrace_broker.java import find_java
 
 _PR_SET_PDEATHSIG = 1
 
-# ApiVersions v0 with correlation id 7 and no client id: the smallest thing only a serving broker answers.
+# ApiVersions v0 with correlation id 7 and no client id: the smallest request that only a serving broker answers.
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 7, -1)
 
 
@@ -29,8 +29,8 @@ class Broker:
     """An Apache Kafka of one node on loopback.
 
     `data_dir` keeps log and configuration; `fresh` empties it first. `port=None` takes any free one. `overrides`: settings
-    of the server put over ours; `format_with`: more arguments for the formatting of a new folder (`--add-scram ...`).
-    The broker lives in a process group of its own and ends with `stop`.
+    of the server that replace ours; `format_with`: more arguments for the formatting of a new folder (`--add-scram ...`).
+    The broker runs in a process group of its own and ends with `stop`.
     """
 
     def __init__(
@@ -53,28 +53,28 @@ class Broker:
 
     @property
     def bootstrap_servers(self) -> str:
-        """What clients connect to."""
+        """The address for clients."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int | None:
-        """The process id while it lives."""
+        """The process id while it runs."""
         return self._process.pid if self.is_alive and self._process else None
 
     @property
     def is_alive(self) -> bool:
-        """Whether our own process runs (somebody else's broker on the port does not count)."""
+        """Whether our own process runs (another broker on the port does not count)."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def log_file(self) -> Path:
-        """What the broker prints."""
+        """The file with the output of the broker."""
         return self.data_dir / "broker.log"
 
     def start(self, timeout_s: float = 60.0) -> "Broker":
         """Start and wait until it serves. Raises `BrokerError` with the cause and the way out.
 
-        `timeout_s`: how long it may neither serve nor work (use a core); recovery after a crash takes what it takes.
+        `timeout_s`: how long it may neither serve nor use a core; recovery after a crash may take any time.
         """
         jars, java = kafka_jars(), find_java()
         refuse_taken(self.port)
@@ -100,7 +100,7 @@ class Broker:
         return self
 
     def stop(self, timeout_s: float = 20.0) -> None:
-        """End it in order; by force when it does not."""
+        """End it in order, and by force if it does not end."""
         if self._process is None:
             return
         if self.is_alive:
@@ -112,7 +112,7 @@ class Broker:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL: the machine lost power."""
+        """SIGKILL: like a loss of power."""
         if self._process is not None and self.is_alive:
             self._process.kill()
             self._process.wait()
@@ -163,10 +163,10 @@ class Broker:
             preexec_fn=die_with_parent,
         )
         with self._formatting as formatting:
-            said, _ = formatting.communicate()
+            output, _ = formatting.communicate()
         self._refuse_given_up()
         if formatting.returncode:
-            raise BrokerError(f"the broker's data folder {self.data_dir} could not be formatted: {_last_line(said)}")
+            raise BrokerError(f"the broker's data folder {self.data_dir} could not be formatted: {_last_line(output)}")
 
     def _wait(self, start_of_log: int, timeout_s: float) -> None:
         idle_since_s, worked_s = time.monotonic(), 0.0
@@ -197,7 +197,7 @@ class Broker:
 
     def _refuse_given_up(self) -> None:
         if self._is_given_up:
-            raise BrokerError("the broker's start was given up, as asked")
+            raise BrokerError("the broker's start was cancelled")
 
     def _printed(self, start: int) -> str:
         with self.log_file.open("rb") as log:
@@ -212,26 +212,26 @@ def die_with_parent() -> None:
 
 
 def free_port() -> int:
-    """A port of loopback that is free now."""
+    """A free port of loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def refuse_taken(port: int) -> None:
-    """Raise `BrokerError` naming who listens on `port`, if anybody does."""
+    """Raise `BrokerError` if a process listens on `port`, with its name."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
             raise BrokerError(
-                f"port {port} is taken{holder(port)}: stop that, or choose another port (--port)"
+                f"port {port} is in use{holder(port)}: stop that process, or choose another port (--port)"
             ) from None
 
 
 def holder(port: int) -> str:
-    """` by NAME (process N)` of who listens on a port; empty when nobody is known to."""
+    """` by NAME (process N)` for the process that listens on a port; empty if it is not known."""
     import psutil
 
     with contextlib.suppress(psutil.Error):
@@ -242,7 +242,7 @@ def holder(port: int) -> str:
 
 
 def _serves(port: int) -> bool:
-    """Whether a broker answers there; a port that merely accepts may still be starting."""
+    """Whether a broker answers there; one that only accepts connections may still be starting."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
         connection.sendall(_API_VERSIONS)
         return connection.recv(8)[4:] == struct.pack(">i", 7)

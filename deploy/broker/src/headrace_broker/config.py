@@ -1,4 +1,4 @@
-"""The one-node KRaft configuration: small, loopback only, and with Kafka's own defaults where they do not matter."""
+"""The one-node KRaft configuration: small, loopback only, with Kafka's own defaults for the rest."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +15,14 @@ Configuration:
 """
 
 
-# A transaction that somebody leaves open holds back every reader behind it for so long at the most; our own end after 15 s.
+# How long an open transaction may hold back its readers; our own end after 15 s.
 LONGEST_TRANSACTION_MS = 60_000
 
 
 def write_config(
     folder: Path, port: int, controller_port: int, overrides: Mapping[str, object] | None = None
 ) -> tuple[Path, Path]:
-    """Write `server.properties` and `log4j2.yaml` into `folder`; returns both paths. `overrides`: settings put over ours."""
+    """Write `server.properties` and `log4j2.yaml` into `folder`; returns both paths. `overrides`: settings that replace ours."""
     properties = folder / "server.properties"
     settings = _settings(folder, port, controller_port) | dict(overrides or {})
     properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))

@@ -1,4 +1,4 @@
-"""What a person at the terminal is told when the broker cannot start."""
+"""The error of a broker that cannot start, for a person at the terminal."""
 
 
 class BrokerError(Exception):

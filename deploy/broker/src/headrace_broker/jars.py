@@ -1,4 +1,4 @@
-"""Kafka's jars: resolved once from the Maven registry into a cache, each held to a pinned sha256."""
+"""Kafka's jars: resolved once from the Maven registry into a cache, each checked against a pinned sha256."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from headrace_broker.errors import BrokerError
 
 KAFKA = ("org.apache.kafka", "kafka_2.13", "4.3.1")
-# Kafka logs through slf4j 1.7; without this binding it says nothing at all.
+# Kafka logs through slf4j 1.7; without this binding it logs nothing.
 LOGGING = ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4")
 PINS = "jars.sha256"
 
@@ -28,7 +28,7 @@ def pinned() -> dict[str, str]:
 
 
 def kafka_jars(cache: Path | None = None) -> Path:
-    """The folder of verified jars, downloaded if it is not there; a download that breaks off leaves nothing behind."""
+    """The folder of verified jars, downloaded if it does not exist; an interrupted download leaves nothing."""
     cache = cache or cache_dir()
     folder = cache / f"kafka-{KAFKA[2]}"
     if _is_complete(folder):
@@ -52,7 +52,7 @@ def refuse_strangers(folder: Path, pins: dict[str, str] | None = None) -> None:
         if pins.get(name) != found.get(name):
             raise BrokerError(
                 f"Kafka's {name} has sha256 {found.get(name, '(missing)')}, pinned is {pins.get(name, '(none)')}: "
-                "the download is broken or not what it says; try again, and do not use it if this repeats"
+                "the download is damaged or has other contents; try again, and do not use it if this repeats"
             )
 
 
@@ -89,6 +89,6 @@ def _resolve(into: Path, repository: Path) -> None:
         shutil.copy(logging.artifact.resolve(), into)
     except Exception as error:
         raise BrokerError(
-            f"Kafka's jars could not be fetched ({type(error).__name__}: {error}): check the way to a Maven registry, "
+            f"Kafka's jars could not be fetched ({type(error).__name__}: {error}): check the connection to a Maven registry, "
             "or set KAFKA_BOOTSTRAP_SERVERS to use a broker of your own"
         ) from error

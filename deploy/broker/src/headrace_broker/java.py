@@ -12,7 +12,7 @@ OLDEST_JAVA = 17
 
 
 def find_java() -> Path:
-    """The java executable to use. Raises `BrokerError` when none of the three is there."""
+    """The java executable to use. Raises `BrokerError` if none of the three exists."""
     home = os.environ.get("JAVA_HOME")
     candidates = [Path(home) / "bin" / "java"] if home else []
     on_path = shutil.which("java")

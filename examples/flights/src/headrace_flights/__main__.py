@@ -1,6 +1,6 @@
-"""`python -m headrace_flights --to 2013-02-01`: plays the year into a running Headrace; interrupted, it goes on where it was.
+"""`python -m headrace_flights --to 2013-02-01`: plays the year into a running Headrace; an interrupted run continues where it stopped.
 
-With `--files FOLDER` nothing is played: the same history is written as the files that `headrace replay` takes.
+With `--files FOLDER` nothing is played: the same history is written as files for `headrace replay`.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from headrace_flights.schedule import EPOCH_S, Schedule
 
 # long: one option a line
 async def play(to_s: float, speed: float | None) -> None:
-    """Play from where the log ends up to `to_s`; with a speed as if live, else as history."""
+    """Play from the end of the log up to `to_s`; with a speed as if live, else as history."""
     settings = Settings.load()
     log, topics = KafkaLog(settings), topics_of(settings)
     await connect(log, 10.0)
@@ -72,11 +72,11 @@ async def play(to_s: float, speed: float | None) -> None:
         ) as bar:
             part = bar.add_task("", total=max(to_s - from_s, 1.0), at="", sent=0)
 
-            def told(at_s: float, requests: int, messages: int) -> None:
+            def progressed(at_s: float, requests: int, messages: int) -> None:
                 at = datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M")
                 bar.update(part, completed=at_s - from_s, at=at, sent=requests + messages)
 
-            await player.play(from_s, to_s, step_s=step_s, ahead_s=ahead_s, speed=speed, progress=told)
+            await player.play(from_s, to_s, step_s=step_s, ahead_s=ahead_s, speed=speed, progress=progressed)
     finally:
         for task in following:
             task.cancel()
@@ -90,7 +90,7 @@ async def play(to_s: float, speed: float | None) -> None:
 
 
 async def _followed(view: View) -> Coroutine[Any, Any, None]:
-    """Started, and what follows it from here on."""
+    """Start a view; returns the coroutine that follows it."""
     await view.start()
     return view.follow()
 
@@ -100,14 +100,14 @@ def _instant_s(text: str) -> float:
 
 
 def main() -> int:
-    """Read the arguments and play; what goes wrong is one sentence."""
+    """Read the arguments and play; an error is printed as one sentence."""
     parser = argparse.ArgumentParser(description="Play real flights into a running Headrace (apply the project first).")
     parser.add_argument("--to", type=_instant_s, required=True, help="a day: requests before it")
     parser.add_argument("--from", dest="from_s", type=_instant_s, default=EPOCH_S, help="a day (with --files)")
     parser.add_argument(
         "--files", type=Path, help="write the files that `headrace replay` takes here, and play nothing"
     )
-    parser.add_argument("--speed", type=float, help="event seconds per second; as fast as possible when not given")
+    parser.add_argument("--speed", type=float, help="event seconds per second; as fast as possible by default")
     arguments = parser.parse_args()
     if arguments.files is not None:
         write_files(Schedule(), arguments.from_s, arguments.to, arguments.files)

@@ -1,4 +1,4 @@
-"""The typed events that the airport's feed becomes."""
+"""The typed events that the pipelines make from the airport's feed."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""The schedule as the files that `headrace replay` takes: requests, and the history of both raw streams."""
+"""Writes the schedule as files for `headrace replay`: requests, and the history of both raw streams."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import polars as pl
 
 from headrace_flights.schedule import KINDS, WEATHER_PUBLISHED_AFTER_S, Schedule
 
-# So long after the last request the last flights have landed.
+# How long after the last request the last flights have landed.
 LABELS_AFTER_S = 12 * 3600.0
 _US = 1e6
 
@@ -30,7 +30,7 @@ def requests(schedule: Schedule, from_s: float, to_s: float) -> pl.DataFrame:
 
 
 def movements(schedule: Schedule, from_s: float, until_s: float) -> pl.DataFrame:
-    """A row per message, in order of availability: `at` is when it came."""
+    """A row per message, in order of availability: `at` is when it arrived."""
     at, places, kinds = schedule.movements
     low, high = np.searchsorted(at, (from_s, until_s))
     rows = []
@@ -38,15 +38,15 @@ def movements(schedule: Schedule, from_s: float, until_s: float) -> pl.DataFrame
         at[low:high].tolist(), places[low:high].tolist(), kinds[low:high].tolist(), strict=True
     ):
         row, scheduled_s = schedule.rows[place], schedule.scheduled_s(place, kind)
-        told = {name: row[name] for name in ("carrier", "origin", "dest", "tail")}
+        common = {name: row[name] for name in ("carrier", "origin", "dest", "tail")}
         rows.append(
-            {"kind": KINDS[kind], "flight": schedule.flight_ids[place], **told, "scheduled": scheduled_s, "at": at_s}
+            {"kind": KINDS[kind], "flight": schedule.flight_ids[place], **common, "scheduled": scheduled_s, "at": at_s}
         )
     return _with_instants(pl.DataFrame(rows, infer_schema_length=None), "scheduled", "at")
 
 
 def weather(schedule: Schedule, from_s: float, until_s: float) -> pl.DataFrame:
-    """A row per hour and airport; `published_at` is when it came, `observed_at` what it is of."""
+    """A row per hour and airport; `published_at` is when it arrived, `observed_at` the hour that it describes."""
     published_s = pl.Series("published_at", schedule.weather_s)
     frame = schedule.weather.drop("hour").with_columns(published_s)
     frame = frame.with_columns(observed_at=pl.col("published_at") - WEATHER_PUBLISHED_AFTER_S)
@@ -57,6 +57,6 @@ def weather(schedule: Schedule, from_s: float, until_s: float) -> pl.DataFrame:
 
 
 def _with_instants(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
-    """Seconds since the epoch as timestamps."""
+    """The frame with these columns as timestamps instead of seconds since the epoch."""
     instant = pl.Datetime("us", "UTC")
     return frame.with_columns([(pl.col(name) * _US).round().cast(pl.Int64).cast(instant) for name in names])

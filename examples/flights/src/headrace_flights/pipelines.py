@@ -1,4 +1,4 @@
-"""From the airport's movement messages to departures, landings and outcomes; from weather rows to weather."""
+"""Turns the airport's movement messages into departures, landings and outcomes, and weather rows into weather events."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -39,19 +39,19 @@ async def follow_flights(messages: AsyncIterator[Message]) -> AsyncIterator[Depa
 
 @pipeline(weather_feed, to=[weather])
 async def read_weather(messages: AsyncIterator[Message]) -> AsyncIterator[Weather]:
-    """An hourly row becomes an event as it is."""
+    """Turn each hourly row into an event, unchanged."""
     async for message in messages:
         yield msgspec.convert(message, Weather)
 
 
 def departure(message: Message, at: datetime, delay: timedelta | None) -> Departure:
-    """A departure; without a delay it was cancelled."""
+    """The departure of a message; without a delay it was cancelled."""
     minutes = None if delay is None else delay / timedelta(minutes=1)
     return Departure(at, message["flight"], message["carrier"], message["origin"], delay is None, minutes)
 
 
 def landing(message: Message, at: datetime, delay: timedelta | None) -> Landing:
-    """A landing; without a delay it was elsewhere."""
+    """The landing of a message; without a delay it was elsewhere."""
     minutes = None if delay is None else delay / timedelta(minutes=1)
     return Landing(
         at, message["flight"], message["carrier"], message["origin"], message["dest"], message.get("tail"), minutes

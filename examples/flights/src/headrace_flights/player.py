@@ -1,8 +1,8 @@
 """Plays the schedule: raw messages as they become available, each request one hour before its departure.
 
-Steps, pace and holds are those of `headrace.asking.playback`, raw messages go out by `headrace.asking.feeding`, as `headrace replay` has
-them; what is special here is that nothing is read from a file. In a live replay messages run 45 event minutes ahead; in a
-back-fill, which nobody answers for, 9 hours.
+`headrace.asking.playback` controls steps, pace and pauses, and `headrace.asking.feeding` sends raw messages, as in `headrace replay`.
+The only difference is that nothing is read from a file. In a live replay messages run 45 event minutes ahead of requests; in a
+back-fill, for which nobody waits, 9 hours.
 """
 
 import functools
@@ -25,15 +25,15 @@ LIVE_AHEAD_S = AHEAD_S
 BACKFILL_AHEAD_S = 9 * 3600.0
 DECIDED_EVERY_S = 3 * 3600.0
 LONGEST_STEP_S = 6 * 3600.0
-# Of one partition; a busy day has a thousand flights.
+# Per partition; a busy day has a thousand flights.
 _STEP_REQUESTS = 2000
 
 Progress = Callable[[float, int, int], None]
 
 
 class Player:
-    """Sends a span of the year. `hold`: returns when the replay may go on (a retrain holds it). `paced_by`: services that must
-    have read what they are to read before the replay goes far beyond it: `inference`, `monitor`.
+    """Sends a span of the year. `hold`: returns when the replay may continue (it waits for a retrain). `paced_by`: services that must
+    have read their input before the replay goes far beyond it: `inference`, `monitor`.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class Player:
 
     @property
     def messages_sent(self) -> int:
-        """How many raw messages went out."""
+        """How many raw messages were sent."""
         return self._feed.sent
 
     @property
     def requests_sent(self) -> int:
-        """How many went out."""
+        """How many requests were sent."""
         return self._playing.sent
 
     @property
@@ -71,9 +71,9 @@ class Player:
         return self._playing.at_s
 
     async def resume(self, from_s: float) -> float:
-        """Find on the log what an earlier run that began at `from_s` has sent; returns the instant to play on from.
+        """Find on the log what an earlier run that began at `from_s` has sent; returns the instant from which to continue.
 
-        Raw messages go out in the schedule's order, so their count says which come next; a player is a stream's only writer.
+        Raw messages are sent in the schedule's order, so their count shows which come next; a player is a stream's only writer.
         """
         at, places, kinds = self._schedule.movements
         first = (int(np.searchsorted(at, from_s)), int(np.searchsorted(self._schedule.weather_s, from_s)))
@@ -94,7 +94,7 @@ class Player:
         self._movement, self._weather = first[0] + counts[0], first[1] + counts[1]
         asked = await self._last_requests()
         at_s = max(from_s, max(asked.values(), default=from_s) - LONGEST_STEP_S)
-        # NB: a player that is killed amid a step has written the newest request of one partition, and not the older ones of another.
+        # NB: a player that is killed within a step may have written the newest request of one partition, but not older ones of another.
         self._asked = {ident for ident, asked_s in asked.items() if asked_s >= at_s}
         return at_s
 
@@ -102,20 +102,22 @@ class Player:
         topic = self._topics.of_raw(stream)
         partitions = await self._log.partitions(topic)
         ends = await self._log.end_offsets(partitions)
-        taken = dict.fromkeys(range(len(partitions)), 0)
+        counts = dict.fromkeys(range(len(partitions)), 0)
         count = 0
-        while sum(taken.values()) < sum(ends.values()):
+        while sum(counts.values()) < sum(ends.values()):
             at_s, key, _ = nth(count)
             partition = self._partition(key)
-            self._feed.note(topic, partition, at_s, taken[partition])
-            taken[partition] += 1
+            self._feed.note(topic, partition, at_s, counts[partition])
+            counts[partition] += 1
             count += 1
-        if any(taken[tp.partition] != end for tp, end in ends.items()):
-            raise Misconfigured(f"{topic} holds messages that this player did not send: it cannot go on there")
+        if any(counts[tp.partition] != end for tp, end in ends.items()):
+            raise Misconfigured(
+                f"{topic} holds messages that this player did not send: it cannot continue there; use another HEADRACE_NAMESPACE"
+            )
         return count
 
     async def _last_requests(self) -> dict[str, float]:
-        """The newest requests on the log, by id: more than a step of any player."""
+        """The newest requests on the log, by id: more than one step of a player."""
         topic = self._topics.name("inference.requests")
         ends = await self._log.end_offsets(await self._log.partitions(topic))
         reader = await self._log.reader(list(ends), {tp: max(end - _STEP_REQUESTS, 0) for tp, end in ends.items()})
@@ -142,16 +144,16 @@ class Player:
     ) -> None:
         """Send all requests with an instant in [from_s, to_s), and the messages up to `ahead_s` beyond.
 
-        `speed`: event seconds per second, None for as fast as the offsets allow. `stop_when`: asked before every step; `at_s`
-        says how far it came.
+        `speed`: event seconds per second, None for as fast as the offsets allow. `stop_when`: called before every step; `at_s`
+        is the instant that was reached.
         """
 
-        def told(at_s: float, requests: int) -> None:
+        def progressed(at_s: float, requests: int) -> None:
             if progress is not None:
                 progress(at_s, requests, self.messages_sent)
 
         steps = self._steps(from_s, to_s, step_s, ahead_s)
-        await self._playing.play(steps, speed=speed, progress=told, stop_when=stop_when)
+        await self._playing.play(steps, speed=speed, progress=progressed, stop_when=stop_when)
 
     def _steps(self, from_s: float, to_s: float, step_s: float, ahead_s: float) -> Iterator[Step]:
         for start_s in np.arange(from_s, to_s, step_s).tolist():
@@ -159,7 +161,7 @@ class Player:
             yield Step(start_s, end_s, functools.partial(self._make, start_s, end_s, ahead_s))
 
     async def _make(self, start_s: float, end_s: float, ahead_s: float) -> Sequence[Out]:
-        """The requests of a step, once inference knows what they are to be answered from."""
+        """The requests of a step, once inference has applied the events that they may see."""
         await self._send_messages(end_s + ahead_s)
         await self._feed.await_applied(end_s - self._feature_delay_s)
         return self._requests(start_s, end_s)
@@ -170,7 +172,7 @@ class Player:
         await self.close()
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self._playing.close()
         await self._feed.close()
 

@@ -18,7 +18,7 @@ flight_delay = replace(
             Guardrail("invalid_scores", 0.01, consecutive=20),
             Guardrail("latency", 3.0),
             Guardrail("degraded", 0.05),
-            # A storm moves scores as far as a fault does: told, and left to the labels.
+            # A storm moves scores as far as a fault does, so this guardrail only reports, and the labels decide.
             Guardrail("distribution", 0.5, dry_run=True),
         ],
     ),

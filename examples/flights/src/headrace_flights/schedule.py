@@ -1,6 +1,6 @@
-"""The year as the world would send it: messages and requests in order of availability.
+"""The messages and requests of the year, in order of availability.
 
-Instants are seconds since the epoch. Everything is prepared as columns; records are made chunk by chunk.
+Instants are seconds since the epoch. All data is prepared as columns; records are made chunk by chunk.
 """
 
 from collections.abc import Iterator
@@ -135,7 +135,7 @@ class Schedule:
         return flight, msgspec.json.encode(body)
 
     def scheduled_s(self, place: int, kind: int) -> float:
-        """When what a movement tells was to happen."""
+        """The scheduled instant of a movement."""
         block_s = self.rows[place]["block_min"] * 60.0
         return float(self.departs_s[place]) + (block_s if kind in (LANDED, DIVERTED) else 0.0)
 

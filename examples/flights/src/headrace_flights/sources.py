@@ -1,4 +1,4 @@
-"""What comes in: two raw streams, and the three sources that they become."""
+"""The inputs: two raw streams, and the three sources that the pipelines make from them."""
 
 from headrace.project import RawStream, Source
 from headrace_flights.events import Departure, Landing, Weather

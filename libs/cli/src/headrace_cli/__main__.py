@@ -1,4 +1,4 @@
-"""The `headrace` command from its first moment on, and `python -m headrace_cli`."""
+"""The entry point of the `headrace` command and of `python -m headrace_cli`."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import sys
 
 
 def run() -> None:
-    """Ctrl-C is heeded before anything heavy is imported: nothing is begun by then, so the process just ends."""
+    """Run the command. Ctrl-C works even before the heavy imports: nothing has started by then, so the process just ends."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     _open_closed()
     from headrace_cli.main import main
@@ -15,21 +15,21 @@ def run() -> None:
 
 
 def _open_closed() -> None:
-    """An input or output that was closed (`<&-`, as some launchers do) reads nothing and takes everything; left closed, the next
-    file that is opened would be taken for it.
+    """Open a closed standard input or output (`<&-`, as some launchers do) on the null device. Otherwise the next file that
+    is opened would get its number.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            # NB: the lowest number that is free, which is this one.
+            # NB: `open` takes the lowest free number, which is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 if __name__ == "__main__":
-    # NB: `python -m` looks where it stands first: a file there (queue.py) is not what we import by that name.
+    # NB: `python -m` searches the current folder first: a file there (queue.py) must not replace a module of that name.
     if sys.path[0] == os.getcwd():
         del sys.path[0]
     run()

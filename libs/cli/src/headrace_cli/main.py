@@ -1,4 +1,4 @@
-"""The `headrace` command: `headrace NOUN VERB`, with short words for the daily ones."""
+"""The `headrace` command: `headrace NOUN VERB`, with short names for daily commands."""
 
 import contextlib
 import errno
@@ -37,7 +37,7 @@ from headrace_cli.commands import (
 from headrace_cli.terminal import mistyped
 from headrace_cli.terminal.render import harmless
 
-# What is written to is full, or may not grow: no fault of ours.
+# The output cannot be written because its disk is full or limited: this is no bug.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
@@ -70,16 +70,16 @@ def main() -> None:
     """Run the command that this process was started with."""
     signal.signal(signal.SIGINT, _interrupted)
     for chatty in ("aiokafka", "headrace", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.CRITICAL)  # what matters comes back as one sentence below
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)  # the error is printed as one sentence below
     if ignored := strangers():
         _print_error(f"headrace: {ignored}")
     raise SystemExit(run(sys.argv[1:]))
 
 
 def run(words: Sequence[str]) -> int:
-    """Run a command and return its exit code; what goes wrong is one sentence, with the way out."""
+    """Run a command and return its exit code. An error is printed as one sentence, with the way out."""
     try:
-        # NB: whatever comes back and is no number is what a function returned, and nobody asked for.
+        # NB: anything else than a number is a function's return value, which is not an exit code.
         code = app(list(words), prog_name="headrace", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
@@ -91,12 +91,12 @@ def run(words: Sequence[str]) -> int:
         _print_error(f"headrace: {error}")
         return 2 if isinstance(error, Misconfigured) else 1
     except BrokenPipeError:
-        _give_up_output()  # who read us has gone (`| head`)
+        _give_up_output()  # the reader has ended (`| head`)
         return 1
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             _print_error(
-                f"headrace: not all could be written: {error.strerror}: make room, or send the output elsewhere"
+                f"headrace: the output could not be written completely: {error.strerror}: make room, or write it elsewhere"
             )
             _give_up_output()
         else:
@@ -105,25 +105,25 @@ def run(words: Sequence[str]) -> int:
 
 
 def _give_up_output() -> None:
-    """What was printed and not written is forgotten: nobody must be told of it again at the end."""
+    """Discard output that was not written, so that Python does not report it again at the end."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupted(*_: object) -> None:
-    """Ctrl-C: quietly, but through every `finally`."""
+    """Handle Ctrl-C: end without a message, but run every `finally`."""
     raise SystemExit(130)
 
 
 def _written_down() -> str:
-    """Where the traceback of the error at hand is kept."""
+    """Write the traceback of the current error to a file; returns a sentence that names the file."""
     try:
         descriptor, path = tempfile.mkstemp(prefix="headrace-bug-", suffix=".txt")
         with os.fdopen(descriptor, "w") as opened:
             opened.write(f"{' '.join(sys.argv)}\n{traceback.format_exc()}")
     except OSError:
         return ""
-    return f"; what is needed to mend it is in {path}"
+    return f"; the traceback for a bug report is in {path}"
 
 
 def _print_error(text: str) -> None:

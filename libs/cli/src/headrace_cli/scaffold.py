@@ -1,4 +1,4 @@
-"""`headrace new`: a project package of one's own, from templates."""
+"""`headrace new`: writes a new project package from templates."""
 
 import keyword
 import re
@@ -13,7 +13,7 @@ FILES = ("__init__.py", "project.py", "train.py", "README.md")
 
 
 def write_project(name: str, folder: Path) -> Path:
-    """Write `folder/name`. Raises `Misconfigured` for a name that Python cannot import, and for a folder that is taken."""
+    """Write `folder/name`. Raises `Misconfigured` for a name that Python cannot import, and for a folder that exists."""
     package = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", package) or keyword.iskeyword(package):
         raise Misconfigured(f"a project's name is lower-case letters, digits and dashes, got {name!r}")

@@ -1,4 +1,4 @@
-"""One command's connection to the log, and the few things that most commands need of it."""
+"""The connection of one command to the log, and the operations that most commands need."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,7 +38,7 @@ class Session:
     clock: SystemClock
 
     async def all_of(self, base: str) -> list[Message]:
-        """Everything a topic holds now."""
+        """All messages that a topic holds now."""
         return await read_all(self.log, self.codec, [self.topics.name(base)])
 
     async def current_of(self, base: str) -> dict[str, Message]:
@@ -78,10 +78,10 @@ async def session(connect_within_s: float = CONNECT_WITHIN_S) -> AsyncIterator[S
 
 
 async def _why_away(settings: Settings) -> str:
-    """What nobody's answer means, with the way out."""
+    """Why no broker answers, with the way out."""
     where = settings.bootstrap_servers
     if await is_listening(settings):
-        return f"the broker at {where} takes the connection and does not answer: it is frozen, overloaded or still starting (`headrace status`)"
+        return f"the broker at {where} accepts the connection but does not answer: it is frozen, overloaded or still starting (`headrace status`)"
     if Local.here().supervisor() is not None:
         return f"no Kafka broker answers at {where}, though `headrace up` runs here: it is starting or being restarted (`headrace status`)"
     return f"no Kafka broker answers at {where}: start one with `headrace up`, or set KAFKA_BOOTSTRAP_SERVERS"

@@ -1,9 +1,9 @@
-"""The Python client: predictions over HTTP, or straight over Kafka, by the same words.
+"""The Python client: predictions over HTTP, or directly over Kafka, with the same methods.
 
     with Client("http://127.0.0.1:8080") as client:
         client.predict("flight-delay", {"hour": 17, "carrier": "AA"}, unit="AA-1").value
 
-`Client` blocks, `AsyncClient` does not. An address `kafka://host:port` asks over the log, without a gateway between.
+`Client` blocks, `AsyncClient` does not. An address `kafka://host:port` asks over the log, without a gateway.
 """
 
 from headrace.asking.prediction import Prediction

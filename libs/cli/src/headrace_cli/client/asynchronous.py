@@ -22,8 +22,8 @@ AT_ONCE = 4
 class AsyncClient:
     """Asks deployments at `address`: `http://host:port` of a gateway, or `kafka://host:port` of a broker.
 
-    `key`: the API key, over HTTP. `deadline_s`: how long an answer is waited for, repeats included, unless a call says
-    otherwise. `retries`: how often a call over HTTP is repeated, under the same id. `transport`: instead of an address.
+    `key`: the API key, over HTTP. `deadline_s`: how long a call waits for its answer, including repeats; each call may override
+    it. `retries`: how often a call over HTTP is repeated, under the same id. `transport`: used instead of an address.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         self._is_closed = True
         await self._transport.close()
 
@@ -66,14 +66,14 @@ class AsyncClient:
         request_id: str | None = None,
         deadline_s: float | None = None,
     ) -> Prediction:
-        """The prediction for one thing. Raises `NotAnswered`, `Rejected`, `Unreachable`, and no other error.
+        """The prediction for one request. Raises `NotAnswered`, `Rejected`, `Unreachable`, and no other error.
 
-        A value is a number, text, bool or None, of Python, numpy or pandas; NaN, `pandas.NA` and `NaT` are a missing one, as
+        A value is a number, text, bool or None, of Python, numpy or pandas; NaN, `pandas.NA` and `NaT` are a missing value, as
         None is; an instant is sent as its RFC 3339 text in UTC. `at`: a datetime (UTC when it has no zone), such a text, or
         seconds since the epoch.
 
-        `version`: let this loaded version answer, whatever the route says. `request_id`: asked again under the same id,
-        the same decision answers.
+        `version`: let this loaded version answer, whatever the route says. `request_id`: a repeat under the same id gets
+        the same decision.
         """
         agreed = self._terms(request_id, version, deadline_s)
         batch = Batch(agreed.request_id, (plain(Row(inputs, unit, at), self._clock.now_s()),))
@@ -92,9 +92,9 @@ class AsyncClient:
         deadline_s: float | None = None,
         batch_rows: int = MOST_ROWS,
     ) -> list[Prediction]:
-        """A prediction per row, in their order, whatever their outcome: look at `is_answered`.
+        """A prediction per row, in their order, whatever their outcome: check `is_answered`.
 
-        Rows go out in calls of `batch_rows` at most (fewer, where they are long), four at once; `deadline_s` holds for each call.
+        Rows are sent in calls of at most `batch_rows` (fewer if they are long), four at once; `deadline_s` applies to each call.
         """
         if not isinstance(batch_rows, int) or not 0 < batch_rows <= MOST_ROWS:
             raise Rejected(f"batch_rows must lie in 1..{MOST_ROWS}, got {shown(batch_rows)}")
@@ -122,11 +122,11 @@ class AsyncClient:
         id: str | None = None,
         deadline_s: float | None = None,
     ) -> str:
-        """Tell what became of an earlier request; returns the outcome's id when it is on the log. Raises `Rejected`, `Unreachable`.
+        """Send the outcome of an earlier request; returns the outcome's id when it is on the log. Raises `Rejected`, `Unreachable`.
 
         `unit`: what the request was about. `label`: 0 or 1, False or True, the name of a class, or a number. `at`: when it
-        became known, now if None. `request_id`: of the request, where it is known: then the outcome belongs to that one.
-        `corrects`: the id of the outcome that this one sets right. `id`: its own, made if None; told again under the same id it
+        became known, now if None. `request_id`: of the request, if it is known: the outcome then belongs to that one.
+        `corrects`: the id of the outcome that this one corrects. `id`: its own, created if None; a repeat under the same id
         changes nothing.
         """
         given = {"unit": unit, "label": label, "at": at, "request_id": request_id, "corrects": corrects, "id": id}
@@ -141,8 +141,8 @@ class AsyncClient:
         call_id: str | None = None,
         deadline_s: float | None = None,
     ) -> list[str]:
-        """Tell many, each a mapping with the arguments of `observe`; returns their ids. `call_id`: of which ids are made for those
-        that have none, so that a call that is repeated under it changes nothing. All are checked before any is sent.
+        """Send many outcomes, each a mapping with the arguments of `observe`; returns their ids. `call_id`: ids are derived from it
+        for outcomes without one, so that repeating the call under it changes nothing. All are checked before any is sent.
         """
         return await self._observe(deployment, outcomes, call_id, deadline_s)
 
@@ -172,7 +172,7 @@ class AsyncClient:
 
     async def _ready(self, deployment: str) -> None:
         if not isinstance(deployment, str) or not deployment:
-            raise Rejected(f"a deployment is named by text, got {shown(deployment)}")
+            raise Rejected(f"the name of a deployment is text, got {shown(deployment)}")
         await self._started()
 
     async def _started(self) -> None:

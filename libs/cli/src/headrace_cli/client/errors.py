@@ -1,21 +1,21 @@
-"""What can go wrong with a question, told apart by what the caller can do about it."""
+"""The errors of a request, distinguished by what the caller can do about them."""
 
 from headrace.asking.prediction import Prediction
 from headrace.errors import HeadraceError
 
 
 class ClientError(HeadraceError):
-    """Any of them."""
+    """Any error of the client."""
 
 
 class Rejected(ClientError):
-    """The question cannot be asked like this: a value, unit or instant that is none, no such deployment, no valid key, a
+    """The request is invalid and must be changed: a bad value, unit or instant, no such deployment, no valid key, or a
     body that is too large."""
 
 
 class Unreachable(ClientError):
-    """Nobody could be asked within the deadline; it is not known whether the question arrived: ask again under `request_id`
-    ("" when the client could not even begin)."""
+    """No answer came within the deadline, and it is not known whether the request arrived: repeat it under `request_id`
+    ("" when the client could not start)."""
 
     def __init__(self, reason: str, request_id: str) -> None:
         super().__init__(reason)

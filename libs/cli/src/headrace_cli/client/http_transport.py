@@ -1,7 +1,7 @@
-"""Over HTTP, through a gateway: POST /v1/deployments/{name}/predict, and /outcomes.
+"""Requests over HTTP, through a gateway: POST /v1/deployments/{name}/predict, and /outcomes.
 
-What was perhaps asked is asked again under the same Idempotency-Key, with the same bytes, until the deadline: the same
-decision answers. A refusal that was decided (`refused`, `expired`) is not repeated: under its id it would stay one.
+A request that may have arrived is repeated under the same Idempotency-Key, with the same bytes, until the deadline: the
+same decision answers it. A decided refusal (`refused`, `expired`) is not repeated: under its id it would stay a refusal.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class _Rows(msgspec.Struct):
 
 
 class HttpTransport:
-    """A gateway at `url`. `retries`: how often at most a call is repeated. `transport`: for tests, another one than sockets."""
+    """A gateway at `url`. `retries`: how often at most a call is repeated. `transport`: replaces sockets in tests."""
 
     def __init__(
         self, url: str, key: str | None, retries: int, transport: httpx.AsyncBaseTransport | None = None
@@ -41,13 +41,13 @@ class HttpTransport:
         try:
             self._http = httpx.AsyncClient(base_url=url, headers=headers, transport=transport, timeout=None)
         except (httpx.InvalidURL, ValueError) as error:
-            raise Rejected(f"{url} is no address: {error}") from None
+            raise Rejected(f"{url} is not an address: {error}") from None
 
     async def start(self) -> None:
-        """Nothing: the first call connects."""
+        """Do nothing: the first call connects."""
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def ask(self, deployment: str, batch: Batch, version: int | None, deadline_s: float) -> list[Prediction]:
@@ -68,7 +68,7 @@ class HttpTransport:
                 raise Rejected(f"{_error(response)} (HTTP {response.status_code})")
 
     async def _asked(self, path: str, body: bytes, ident: str, deadline_s: float) -> httpx.Response:
-        """The answer to a call, which is repeated until the deadline where that is worth it."""
+        """The answer to a call, which is repeated until the deadline if a repeat can help."""
         give_up_s = time.monotonic() + deadline_s
         why = "no answer"
         for pause_s in self._pauses():
@@ -79,11 +79,11 @@ class HttpTransport:
                 async with asyncio.timeout(left_s + SLACK_S):
                     response = await self._post(path, body, ident)
             except TimeoutError:
-                why, pause = "it is silent", pause_s
+                why, pause = "it does not respond", pause_s
             except (httpx.HTTPError, OSError) as error:
                 why, pause = str(error) or type(error).__name__, pause_s
             except (httpx.InvalidURL, ValueError, OverflowError) as error:
-                raise Rejected(f"{self._url} is no address: {error}") from None
+                raise Rejected(f"{self._url} is not an address: {error}") from None
             else:
                 if not _is_worth_repeating(response):
                     return response
@@ -112,7 +112,7 @@ def _row(row: Plain) -> dict[str, Any]:
 
 
 def _is_worth_repeating(response: httpx.Response) -> bool:
-    """Not asked at all (busy, not ready), or asked without an answer; anything with an outcome was decided."""
+    """Whether the request was not asked at all (busy, not ready), or asked without an answer. One with an outcome was decided."""
     return response.status_code in (429, 502, 503) and b'"outcome"' not in response.content
 
 
@@ -122,7 +122,7 @@ def _retry_after_s(response: httpx.Response, otherwise_s: float) -> float:
 
 
 def _read(response: httpx.Response, batch: Batch) -> list[Prediction]:
-    """The predictions of an answer, refusals with an outcome included."""
+    """The predictions of an answer, including refusals with an outcome."""
     if b'"outcome"' not in response.content:
         raise Rejected(f"{_error(response)} (HTTP {response.status_code})")
     try:
@@ -130,9 +130,9 @@ def _read(response: httpx.Response, batch: Batch) -> list[Prediction]:
             return [msgspec.json.decode(response.content, type=Prediction)]
         found = msgspec.json.decode(response.content, type=_Rows).rows
     except (msgspec.DecodeError, ValueError) as error:
-        raise Unreachable(f"what answered is no gateway of Headrace: {error}", batch.request_id) from None
+        raise Unreachable(f"the server that answered is not a Headrace gateway: {error}", batch.request_id) from None
     if len(found) != len(batch.rows):
-        raise Unreachable(f"{len(batch.rows)} rows were asked, {len(found)} answered", batch.request_id)
+        raise Unreachable(f"{len(batch.rows)} rows were sent, {len(found)} were answered", batch.request_id)
     return found
 
 

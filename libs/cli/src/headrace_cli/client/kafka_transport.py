@@ -1,4 +1,4 @@
-"""Straight over Kafka: a record on `inference.requests`, the reply on a partition of `inference.replies` of our own."""
+"""Requests directly over Kafka: a record on `inference.requests`, and the reply on the client's own partition of `inference.replies`."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ MOST_BYTES = 65_536
 
 @contextlib.contextmanager
 def client_errors(request_id: str) -> Iterator[None]:
-    """Whatever goes wrong on the way, as one of the client's own errors."""
+    """Translate every error inside the block into one of the client's own errors."""
     try:
         yield
     except ClientError:
@@ -49,7 +49,7 @@ def client_errors(request_id: str) -> Iterator[None]:
 
 
 class KafkaTransport:
-    """A log that is connected already; `at` makes one that connects itself."""
+    """Asks over a log that is already connected; `at` returns one that connects itself."""
 
     def __init__(self, log: Log, codec: Codec, topics: Topics, projects: Projects, clock: Clock) -> None:
         self._log, self._projects, self._clock = log, projects, clock
@@ -61,18 +61,18 @@ class KafkaTransport:
 
     @staticmethod
     def at(bootstrap_servers: str) -> "OwnKafkaTransport":
-        """Of a broker; everything else about the way there (security, namespace) is told by the settings."""
+        """A transport for a broker; security and namespace come from the settings."""
         return OwnKafkaTransport(msgspec.structs.replace(Settings.load(), bootstrap_servers=bootstrap_servers))
 
     async def start(self) -> None:
-        """Listen for replies; `projects` must have been started."""
+        """Start to read replies; `projects` must have been started."""
         await self._kinds.start()
         await self._asker.start()
         parts = (self._asker.run, self._kinds.run)
         self._tasks = [asyncio.create_task(part(self._stop)) for part in parts]
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop reading replies."""
         self._stop.set()
         for task in self._tasks[1:]:
             task.cancel()
@@ -104,16 +104,16 @@ class KafkaTransport:
             await self._observer.send(deployment, outcomes, deadline_s)
 
     def prediction(self, found: DeploymentDefinition, answered: PredictionAnswered) -> Prediction:
-        """What an answer says, in the words of the version that gave it."""
+        """The prediction of an answer, with the class names of the version that gave it."""
         return predicted(found.name, answered.request_id, answered, partial(self._kinds.of, found), 0)
 
     async def answers(
         self, deployment: str, batch: Batch, version: int | None, deadline_ms: int
     ) -> Sequence[PredictionAnswered | None]:
-        """The replies as they came; None for those that did not come in time."""
+        """The replies; None for those that did not come in time."""
         for task in self._tasks:
             if task.done():
-                task.result()  # what stopped the listening is the reason why nothing can be asked
+                task.result()  # the error that ended the reading is the reason why nothing can be asked
         now_s = self._clock.now_s()
         rows = batch.plain(now_s)
         longest = max(row.size_bytes for row in rows)
@@ -144,7 +144,7 @@ class KafkaTransport:
 
 
 class OwnKafkaTransport(KafkaTransport):
-    """With a connection of its own."""
+    """A Kafka transport with its own connection."""
 
     def __init__(self, settings: Settings) -> None:
         log, topics = KafkaLog(settings), topics_of(settings)
@@ -152,7 +152,7 @@ class OwnKafkaTransport(KafkaTransport):
         super().__init__(log, codec, topics, Projects(log, codec, topics), SystemClock())
 
     async def start(self) -> None:
-        """Connect and read what is applied; see `Transport.start`."""
+        """Connect and read the applied projects; see `Transport.start`."""
         try:
             with client_errors(""):
                 await connect(self._log, CONNECT_WITHIN_S)
@@ -164,7 +164,7 @@ class OwnKafkaTransport(KafkaTransport):
         self._tasks.append(asyncio.create_task(self._projects.run(self._stop)))
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await super().close()
         await self._projects.stop()
         await self._log.stop()

@@ -1,4 +1,4 @@
-"""Outcomes as the clients send them: checked before anything is sent, under ids that a repeated call repeats."""
+"""Outcomes as the clients send them: checked before anything is sent, with ids that are the same when a call is repeated."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -9,14 +9,14 @@ from headrace.asking.outcomes import Observed, observed
 from headrace.asking.requests import Unfit, id_of
 from headrace_cli.client.errors import Rejected
 
-# Below what a gateway takes in one body.
+# Below the limit of a gateway for one body.
 MOST_AT_ONCE, MOST_BYTES = 256, 48_000
 
 
 def checked(
     outcomes: Iterable[Mapping[str, Any]], call_id: str, now_s: float, *, is_one: bool = False
 ) -> list[Observed]:
-    """Outcomes as they are sent; those without an id of their own get one of the call's. Raises `Rejected`, naming the field.
+    """The outcomes to send; those without an id get one derived from the call's. Raises `Rejected`, naming the field.
 
     >>> checked([{"unit": 7, "label": 1}, {"unit": "a", "label": 0, "id": "mine"}], "c", 0.0)[0].id
     'c/0'
@@ -35,14 +35,14 @@ def checked(
 
 
 def row(one: Observed) -> dict[str, Any]:
-    """An outcome as JSON has it."""
+    """An outcome as an object for JSON."""
     fields = {"id": one.id, "unit": one.unit, "label": one.label, "at": one.at_s}
     more = {"request_id": one.request_id, "corrects": one.corrects}
     return fields | {name: value for name, value in more.items() if value is not None}
 
 
 def cut(outcomes: Sequence[Observed]) -> Iterator[list[Observed]]:
-    """Calls of `MOST_AT_ONCE` outcomes and `MOST_BYTES` bytes at most, in their order."""
+    """Split outcomes into calls of at most `MOST_AT_ONCE` outcomes and `MOST_BYTES` bytes, in their order."""
     part: list[Observed] = []
     size_bytes = 0
     for one in outcomes:

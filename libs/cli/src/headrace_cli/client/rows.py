@@ -1,9 +1,9 @@
-"""What is asked, by one rule for both ways: rows in plain values, and how a long list of them becomes calls whose ids a
-repeated call repeats.
+"""The rows of a request, by one rule for both transports: rows in plain values, and how a long list of them becomes calls
+whose ids are the same when they are repeated.
 
 None, NaN, `pandas.NA` and `NaT` are a missing value; numpy's scalars and arrays without dimensions are their Python values; an
-integer beyond 64 bits is the number that it means; an instant (datetime, `Timestamp`) is its RFC 3339 text in UTC; 5, 5.0 and
-"5" are one unit. What cannot be asked is `Rejected` before anything is sent.
+integer beyond 64 bits becomes a float; an instant (datetime, `Timestamp`) is its RFC 3339 text in UTC; 5, 5.0 and
+"5" are one unit. A row that cannot be sent is `Rejected` before anything is sent.
 """
 
 import math
@@ -19,7 +19,7 @@ from headrace.events.inference import Scalar
 from headrace_cli.client.errors import Rejected
 
 MOST_ROWS = MAX_ROWS
-# Below the 64 KiB that a gateway takes, by an estimate that is never too low by a quarter.
+# Below the gateway's limit of 64 KiB: the estimate of a size is never too low by as much as a quarter.
 MOST_BYTES = 48_000
 LONGEST_DEADLINE_S = 3600.0
 Instant = datetime | str | float
@@ -27,7 +27,7 @@ Instant = datetime | str | float
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing to predict. `unit`: what it is about, and what traffic is split by. `at`: the instant asked for, now if None."""
+    """One request. `unit`: what it is about, and what traffic is split by. `at`: the instant of the request, now if None."""
 
     inputs: Mapping[str, Any]
     unit: Any = None
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """A row in values that JSON and MessagePack know. `at_s`: since the epoch, None for now."""
+    """A row in values that JSON and MessagePack can hold. `at_s`: since the epoch, None for now."""
 
     inputs: dict[str, Scalar]
     unit: str | None
@@ -44,14 +44,14 @@ class Plain:
 
     @property
     def size_bytes(self) -> int:
-        """About what it takes in JSON."""
+        """Its estimated size in JSON."""
         return 80 + sum(
             len(name) + 8 + (2 * len(value) if isinstance(value, str) else 20) for name, value in self.inputs.items()
         )
 
 
 def plain(row: Row | Plain | Mapping[str, Any], now_s: float) -> Plain:
-    """The row as it is asked. Raises `Rejected` for what cannot be.
+    """The row in plain values. Raises `Rejected` for a row that cannot be sent.
 
     >>> plain(Row({"miles": np.float32(5)}, unit=7.0, at="2013-04-01T00:00:00Z"), 2e9)
     Plain(inputs={'miles': 5.0}, unit='7', at_s=1364774400.0)
@@ -71,13 +71,13 @@ def _inputs(given: Any) -> dict[str, Scalar]:
         raise Unfit(f"inputs must be a mapping of names to values, got {type(given).__name__}")
     for name in given:
         if not isinstance(name, str) or len(name) > MAX_TEXT_CHARS:
-            raise Unfit(f"an input is named by text of {MAX_TEXT_CHARS} characters at most, got {shown(name)}")
+            raise Unfit(f"the name of an input is text of {MAX_TEXT_CHARS} characters at most, got {shown(name)}")
     return {str(name): value_of(f"input {shown(name)[1:-1]}", value) for name, value in given.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a call is asked. `version`: a preview, None for what the route says."""
+    """The terms of a call. `version`: a preview, None for the version of the route."""
 
     request_id: str
     deadline_s: float
@@ -85,7 +85,7 @@ class Terms:
 
 
 def terms(request_id: Any, deadline_s: Any, version: Any = None) -> Terms:
-    """Terms that can be kept. Raises `Rejected` for others.
+    """The terms of a call, checked. Raises `Rejected` for invalid ones.
 
     >>> terms("r1", 2, np.int64(3))
     Terms(request_id='r1', deadline_s=2.0, version=3)
@@ -106,14 +106,14 @@ def _is_number(given: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows that are asked in one call, under one id."""
+    """Rows that are sent in one call, under one id."""
 
     request_id: str
     rows: tuple[Row | Plain, ...]
 
     @property
     def ids(self) -> list[str]:
-        """The id of each row, as the gateway makes them of an Idempotency-Key.
+        """The id of each row, as the gateway derives them from an Idempotency-Key.
 
         >>> Batch("a", (Row({}), Row({}))).ids
         ['a/0', 'a/1']
@@ -123,12 +123,12 @@ class Batch:
         return [f"{self.request_id}/{n}" for n in range(len(self.rows))]
 
     def plain(self, now_s: float) -> list[Plain]:
-        """The rows as they are asked."""
+        """The rows in plain values."""
         return [plain(row, now_s) for row in self.rows]
 
 
 def batches_of(rows: Sequence[Plain], request_id: str, most: int, most_bytes: int = MOST_BYTES) -> Iterator[Batch]:
-    """Cut rows into calls of `most` rows and about `most_bytes` at most; the same rows are always cut alike.
+    """Split rows into calls of at most `most` rows and about `most_bytes`; the same rows are always split the same way.
 
     >>> [batch.request_id for batch in batches_of([plain({}, 0.0)] * 3, "a", 2)]
     ['a.0', 'a.1']

@@ -1,4 +1,4 @@
-"""The client that blocks: an `AsyncClient` on an event loop of its own, in a thread. May be used by many threads at once."""
+"""The client that blocks: an `AsyncClient` on its own event loop, in a thread. Several threads may use it at once."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Client:
-    """Asks deployments at `address`; all arguments as of `AsyncClient`."""
+    """Asks deployments at `address`; the arguments are those of `AsyncClient`."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Give all connections back and end the thread."""
+        """Close all connections and end the thread."""
         if self._loop.is_closed():
             return
         try:
@@ -62,7 +62,7 @@ class Client:
         request_id: str | None = None,
         deadline_s: float | None = None,
     ) -> Prediction:
-        """The prediction for one thing; see `AsyncClient.predict`."""
+        """The prediction for one request; see `AsyncClient.predict`."""
         asked = self._client.predict(
             deployment, inputs, unit=unit, at=at, version=version, request_id=request_id, deadline_s=deadline_s
         )
@@ -96,7 +96,7 @@ class Client:
         id: str | None = None,
         deadline_s: float | None = None,
     ) -> str:
-        """Tell what became of an earlier request; see `AsyncClient.observe`."""
+        """Send the outcome of an earlier request; see `AsyncClient.observe`."""
         observing = self._client.observe(
             deployment, unit, label, at=at, request_id=request_id, corrects=corrects, id=id, deadline_s=deadline_s
         )
@@ -110,7 +110,7 @@ class Client:
         call_id: str | None = None,
         deadline_s: float | None = None,
     ) -> list[str]:
-        """Tell many; see `AsyncClient.observe_many`."""
+        """Send many outcomes; see `AsyncClient.observe_many`."""
         return self._run(self._client.observe_many(deployment, outcomes, call_id=call_id, deadline_s=deadline_s))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -126,5 +126,5 @@ class Client:
 
 
 async def _made(address: str, key: str | None, deadline_s: float, retries: int) -> AsyncClient:
-    """On the loop where it is to be used."""
+    """Create the client on the loop that will use it."""
     return AsyncClient(address, key=key, deadline_s=deadline_s, retries=retries)

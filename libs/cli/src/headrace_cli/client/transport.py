@@ -1,4 +1,4 @@
-"""The way to an answer, and for outcomes, as the clients see it: over HTTP (`http_transport`) or over the log (`kafka_transport`)."""
+"""How the clients send requests and outcomes: over HTTP (`http_transport`) or over the log (`kafka_transport`)."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,20 +9,20 @@ from headrace_cli.client.rows import Batch
 
 
 class Transport(Protocol):
-    """Asks one batch; may be used for many at once."""
+    """Sends batches; several may be sent at once."""
 
     async def start(self) -> None:
-        """Connect. Waits for the other end; raises `Unreachable`."""
+        """Connect. Blocks until the other end answers; raises `Unreachable`."""
         ...
 
     async def ask(self, deployment: str, batch: Batch, version: int | None, deadline_s: float) -> list[Prediction]:
-        """A prediction per row, whatever its outcome. Raises `Rejected` or `Unreachable`."""
+        """A prediction per row, whatever its outcome. Waits for the answers; raises `Rejected` or `Unreachable`."""
         ...
 
     async def observe(self, deployment: str, outcomes: Sequence[Observed], deadline_s: float) -> None:
-        """Return when all are on the log. Raises `Rejected` or `Unreachable`."""
+        """Wait until all are on the log. Raises `Rejected` or `Unreachable`."""
         ...
 
     async def close(self) -> None:
-        """Give the connections back. Raises nothing."""
+        """Close the connections. Raises nothing."""
         ...

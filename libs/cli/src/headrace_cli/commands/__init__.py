@@ -1,1 +1,1 @@
-"""One file per noun."""
+"""The commands, one module per noun."""

@@ -7,7 +7,7 @@ import typer
 from headrace_cli.session import Session, plain, run
 from headrace_cli.terminal.render import show
 
-app = typer.Typer(help="Alerts: what fires, and what to do about it.", no_args_is_help=True)
+app = typer.Typer(help="Alerts: which ones fire, and what to do about them.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -18,9 +18,10 @@ def _group() -> None:
 
 @app.command("list")
 def list_alerts(
-    all_of_them: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False, as_json: AsJson = False
+    all_of_them: Annotated[bool, typer.Option("--all", help="Include resolved alerts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List firing alerts, each with the command to look with."""
+    """List firing alerts, each with a command to investigate it."""
 
     async def work(session: Session) -> list[dict]:
         current = await session.current_of("alerts")

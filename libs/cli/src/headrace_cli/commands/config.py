@@ -1,4 +1,4 @@
-"""`headrace config show`: every setting, and where its value comes from."""
+"""`headrace config show`: every setting, and the origin of its value."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ def _group() -> None:
 
 @app.command("show")
 def show_settings(as_json: AsJson = False) -> None:
-    """Show every setting with its origin: default, the file, a variable, or the `headrace up` that runs here."""
+    """Show every setting with its origin: default, the file, a variable, or the running `headrace up`."""
     found = origins()
     for name, (value, _) in origins(environ_here()).items():
         if value != found[name][0]:

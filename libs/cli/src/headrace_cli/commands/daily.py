@@ -1,4 +1,4 @@
-"""The daily ones: up, down, status, new, check, apply, predict."""
+"""The daily commands: up, down, status, new, check, apply, predict."""
 
 import asyncio
 import contextlib
@@ -31,14 +31,14 @@ from headrace_cli.terminal.waiting import REPORT_EVERY_S, Patience, Workers
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _CONNECT_WITHIN_S = 60.0
-# So often a service may end during `up` before it is given up.
+# How often a service may end during `up` before the command stops waiting for it.
 _LOOPS = 3
 _ANSWER_WITHIN_S = 15.0
 _CLASSES_SHOWN = 10
 
 
 def add_to(app: typer.Typer) -> None:
-    """Put the short words on the top level."""
+    """Add these commands to the top level."""
     for command in (up, down, status, new, check, apply, predict):
         app.command(command.__name__)(command)
 
@@ -48,14 +48,14 @@ def up(
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the log of this installation first.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start a local broker and all services; they are restarted when they die or stand still."""
+    """Start a local broker and all services; they are restarted when they end or hang."""
     local = Local.here()
     process = local.start(port, fresh=fresh, anywhere=False)
     try:
         state, rows, ended = asyncio.run(_started(local, process, quiet=as_json))
     except SystemExit:
         print(
-            f"left running as it is: `headrace status` shows it, `headrace down` ends it; logs in {local.home}/logs",
+            f"the start continues in the background: `headrace status` shows it, `headrace down` ends it; logs in {local.home}/logs",
             file=sys.stderr,
         )
         raise
@@ -79,7 +79,7 @@ def down(as_json: AsJson = False) -> None:
     show_result(
         {"was_up": was_up},
         as_json=as_json,
-        line=f"down; the log is kept in {local.home}" if was_up else "nothing was up",
+        line=f"down; the log is kept in {local.home}" if was_up else "nothing was running",
     )
 
 
@@ -140,7 +140,7 @@ def _line(text: str) -> None:
 def new(
     name: str, folder: Annotated[Path, typer.Option(help="Where to write it.")] = Path("."), as_json: AsJson = False
 ) -> None:
-    """Write a project package of your own: a model, its inputs, and how to train it."""
+    """Write a new project package: a model, its inputs, and how to train it."""
     path = write_project(name, folder)
     line = f"written to {path}; next: read {path}/README.md, then `headrace up` and `headrace apply {path}`"
     show_result({"path": str(path)}, as_json=as_json, line=line)
@@ -194,11 +194,11 @@ def _show_outlook(deployments: list[dict[str, Any]]) -> None:
 def predict(
     deployment: str,
     inputs: Annotated[list[str] | None, typer.Argument(help="name=value for each input.")] = None,
-    unit: Annotated[str | None, typer.Option(help="What it is about; a random one when not given.")] = None,
-    at: Annotated[str | None, typer.Option(help="The instant asked for, RFC 3339; now when not given.")] = None,
+    unit: Annotated[str | None, typer.Option(help="What the request is about; a random one by default.")] = None,
+    at: Annotated[str | None, typer.Option(help="The instant of the request, RFC 3339; now by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a deployment, over Kafka, and show the answer; exit code 2 where the request is invalid, 1 where it was not answered."""
+    """Ask a deployment over Kafka, and show the answer. The exit code is 2 if the request is invalid, 1 if it was not answered."""
     answered, prediction = run(lambda session: _predict(session, deployment, inputs or [], unit, at))
     if as_json:
         named = {"label": prediction.label, "probabilities": prediction.probabilities} if prediction.is_answered else {}
@@ -243,7 +243,7 @@ def _input(pair: str, kinds: dict[str, str]) -> tuple[str, Scalar]:
 
 
 def prediction_line(found: Prediction) -> str:
-    """A prediction in one line: the class by its name, what is said of it, and who said it."""
+    """A prediction in one line: the class by its name, its probability, and which version or step gave it."""
     by = f"version {found.version}" if found.outcome == "served" else f"{found.step} ({escape(found.reason)})"
     missing = f"; missing: {', '.join(found.missing)}" if found.missing else ""
     stale = f"; stale: {', '.join(found.stale)}" if found.stale else ""
@@ -251,7 +251,7 @@ def prediction_line(found: Prediction) -> str:
 
 
 def unanswered(found: Prediction) -> HeadraceError:
-    """Why there is no prediction: the request's own fault, or one that asking again may mend."""
+    """Why there is no prediction: an invalid request, or a failure after which a repeat may succeed."""
     if found.outcome == "invalid":
         return Misconfigured(f"the request is invalid: {found.reason}")
     again = "" if found.retry_after_s is None else f" in {found.retry_after_s:g} s"
@@ -271,7 +271,7 @@ def _answer_text(found: Prediction) -> str:
 async def _started(
     local: Local, process: subprocess.Popen[bytes], *, quiet: bool
 ) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
-    """Until all services are ready, or some of them will not be; what the supervisor says, the rows, and why it ended."""
+    """Wait until all services are ready, or some of them will not be. Returns the supervisor's state, the rows, and why the wait ended."""
     with contextlib.nullcontext() if quiet else Status("starting", console=console, spinner="dots") as shown:
         progress = _StartProgress(shown)
         state = await local.await_started(process, progress.now)
@@ -280,7 +280,7 @@ async def _started(
 
 
 async def _until_ready(opened: Session, local: Local, progress: "_StartProgress") -> tuple[list[dict[str, Any]], str]:
-    """Waits as long as something moves; a service that ends again and again is given up."""
+    """Wait as long as something progresses; a service that ends repeatedly is not waited for."""
     patience, workers = Patience(), Workers(local.pids)
     while True:
         state, rows = local.state(), await services(opened, local)
@@ -291,10 +291,10 @@ async def _until_ready(opened: Session, local: Local, progress: "_StartProgress"
             return rows, ""
         looping = {name for name, child in state["services"].items() if _is_looping(child)}
         if waiting and all(row["service"] in looping for row in waiting):
-            return rows, "the others end again and again"
+            return rows, "the others end repeatedly"
         what = ", ".join(_named(row) for row in waiting) or "the first reports"
         if not patience.note(what, is_busy=workers.are_busy()):
-            return rows, f"nothing has moved for {patience.quiet_s:.0f} s"
+            return rows, f"nothing has progressed for {patience.quiet_s:.0f} s"
         progress.now(what)
         await asyncio.sleep(0.3)
 
@@ -304,11 +304,11 @@ def _named(row: dict[str, Any]) -> str:
 
 
 def _why_not(row: dict[str, Any]) -> str:
-    """All that is known of a service that did not get ready."""
-    # NB: of one that does not run, the reason says it already.
+    """Why a service did not become ready."""
+    # NB: if it does not run, the reason contains this line already.
     last = last_line(Path(row["log"])) if row["last_end"] and row["pid"] is not None else ""
     ended = f"{row['last_end']}, {row['restarts']} restarts" if row["last_end"] else ""
-    parts = (row["reason"] or "not ready", ended, f"it said: {last}" if last else "", f"log {row['log']}")
+    parts = (row["reason"] or "not ready", ended, f"last log line: {last}" if last else "", f"log {row['log']}")
     return f"{row['service']}: {'; '.join(filter(None, parts))}"
 
 
@@ -317,14 +317,14 @@ def _is_looping(child: dict[str, Any]) -> bool:
 
 
 class _StartProgress:
-    """What a start is at: in the spinner at once, as a line of its own every fifteen seconds."""
+    """The progress of a start: in the spinner at once, and as a line every fifteen seconds."""
 
     def __init__(self, shown: Status | None) -> None:
         self._shown = shown
         self._began_s = self._printed_s = time.monotonic()
 
     def now(self, what: str) -> None:
-        """It is at this."""
+        """Show the current step."""
         if self._shown is None:
             return
         now_s = time.monotonic()

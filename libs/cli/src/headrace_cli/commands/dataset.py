@@ -27,17 +27,20 @@ def _group() -> None:
 
 @app.command("build")
 def build(
-    deployment: Annotated[str, typer.Argument(help="Whose requests, labels and features.")],
+    deployment: Annotated[str, typer.Argument(help="The deployment whose requests, labels and features are read.")],
     start: Annotated[str, typer.Option("--from", help="First instant, such as 2013-02-01.")] = "1970-01-01",
     to: Annotated[str | None, typer.Option(help="End, exclusive; now by default.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; datasets/DEPLOYMENT by default.")] = None,
     like: Annotated[
-        Path | None, typer.Option(help="A manifest.json: the same span up to the same offsets, to the same digest.")
+        Path | None,
+        typer.Option(
+            help="A manifest.json: build the same rows again, up to the same offsets, and compare the digest."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
-    """Make the rows that a model would have seen, with their labels; again to the same digest, reading only what is new."""
-    from headrace_cli.dataset.building import build_dataset  # polars: only this command pays for it
+    """Build the rows that a model would have seen, with their labels. A repeat reads only what is new and gives the same digest."""
+    from headrace_cli.dataset.building import build_dataset  # late: only this command needs polars
 
     before = _manifest(like) if like else None
     wanted = _wanted(deployment, start, to, before)
@@ -61,7 +64,7 @@ def build(
 
 
 def outcome_counts(outcomes: Mapping[str, int]) -> str:
-    """What became of outcomes, in a sentence; nothing where there are none.
+    """How outcomes were used, in a sentence; empty if there are none.
 
     >>> outcome_counts({"used": 2, "beyond_horizon": 1, "second": 0})
     '; of 3 outcomes 2 used, 1 beyond horizon'
@@ -96,7 +99,7 @@ def _instant(text: str, option: str) -> float:
 
 
 class _Manifest(msgspec.Struct):
-    """What is needed of a manifest to make its rows again."""
+    """The fields of a manifest that are needed to build its rows again."""
 
     deployment: str
     start: str = msgspec.field(name="from")

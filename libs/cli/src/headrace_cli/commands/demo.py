@@ -23,36 +23,36 @@ _KEYS = (
 
 
 def add_to(app: typer.Typer) -> None:
-    """Put `demo` on the top level."""
+    """Add `demo` to the top level."""
     app.command("demo")(demo)
 
 
 def demo(
-    act: Annotated[str, typer.Option(help=f"Which story: {', '.join(ACTS)}.")] = "drift",
+    act: Annotated[str, typer.Option(help=f"Which act: {', '.join(ACTS)}.")] = "drift",
     speed: Annotated[
         float | None,
         typer.Option(
             min=0.001,
             max=FASTEST,
-            help="Event seconds per second in the live part; as fast as possible when not given.",
+            help="Event seconds per second in the live part; as fast as possible by default.",
         ),
     ] = None,
-    folder: Annotated[Path, typer.Option(help="Where its broker, logs and report go; emptied first.")] = Path(
-        "build/demo"
-    ),
+    folder: Annotated[
+        Path, typer.Option(help="The folder for its broker, logs and report; it is emptied first.")
+    ] = Path("build/demo"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON at the end.")] = False,
 ) -> None:
-    """Play real flights through a real broker and all services, and show what the system does by itself.
+    """Send real flights through a real broker and all services, and show what the system does automatically.
 
-    drift: January to April 2013, a drift is found and a new version switched to. rollout: from May on, one version is released
-    step by step, and two bad ones are rolled back.
+    drift: January to April 2013; a drift is found and a new version takes the traffic. rollout: from May on; one version is
+    released step by step, and two bad ones are rolled back.
     """
     if act not in ACTS:
         raise Misconfigured(f"there is no act {act!r}; there are: {', '.join(ACTS)}")
     _refuse_without_flights()
     from headrace_cli.demo.stage import (
         Stage,
-    )  # late: it brings scikit-learn, which the daily commands need not wait for
+    )  # late: it imports scikit-learn, which slows down the daily commands
 
     stage = Stage(folder, console)
     report = _rollout(stage) if act == "rollout" else _drift(stage, speed)
@@ -91,7 +91,7 @@ def _rollout(stage: Any) -> dict[str, Any]:
 
 
 def _run(local: Any, work: Callable[[Any], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
-    """Play, and end what was started."""
+    """Run an act, and end everything that it started."""
     os.environ["HEADRACE_HOME"] = str(local.home)
     try:
         return asyncio.run(work(local))

@@ -1,4 +1,4 @@
-"""`headrace dlq list|show`: what could not be read, and why."""
+"""`headrace dlq list|show`: records that could not be read, and why."""
 
 from typing import Annotated, Any
 
@@ -27,11 +27,11 @@ def _group() -> None:
 
 @app.command("list")
 def list_letters(
-    service: Annotated[str | None, typer.Option(help="Of this service only.")] = None, as_json: AsJson = False
+    service: Annotated[str | None, typer.Option(help="Only of this service.")] = None, as_json: AsJson = False
 ) -> None:
     """List dead letters with their origin and reason, and the partitions that are stopped.
 
-    `stands_for`: how many records a sampled letter stands for; `cut`: what of a letter was too long to keep.
+    `stands_for`: how many records a sampled dead letter represents; `cut`: which of its parts were too long to keep.
     """
 
     async def work(session: Session) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -58,7 +58,7 @@ def list_letters(
 def show_letter(
     service: str, offset: Annotated[int, typer.Argument(min=0, max=INT64)], as_json: AsJson = False
 ) -> None:
-    """Show one dead letter whole: bytes, headers, reason."""
+    """Show one dead letter in full: bytes, headers, reason."""
 
     async def work(session: Session) -> dict[str, Any]:
         _refuse_unknown(service, session.topics.services)

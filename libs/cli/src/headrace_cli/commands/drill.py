@@ -20,21 +20,23 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Put `drill` on the top level."""
+    """Add `drill` to the top level."""
     app.command("drill")(drill)
 
 
 def drill(
     only: Annotated[list[str] | None, typer.Option(help="Only this act; may be given more than once.")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=DAY_S, help="How long each fault lasts.")] = 6.0,
-    folder: Annotated[Path, typer.Option(help="Where its broker and logs go; emptied first.")] = Path("build/drill"),
+    folder: Annotated[Path, typer.Option(help="The folder for its broker and logs; it is emptied first.")] = Path(
+        "build/drill"
+    ),
     as_json: AsJson = False,
 ) -> None:
-    """Break models, features, services and the load, and show that every request is answered in time or refused with a reason.
+    """Cause faults in models, features, services and load, and show that every request is answered in time or refused.
 
-    It runs on a broker and services of its own with models of its own; nothing of yours is touched.
+    It uses its own broker, services and models; yours are not touched.
     """
-    from headrace_cli.drill.acts import ACTS  # late: what it needs takes a while to import
+    from headrace_cli.drill.acts import ACTS  # late: its imports take a while
 
     names = [act.name for act in ACTS]
     unknown = sorted(set(only or ()) - set(names))
@@ -72,7 +74,7 @@ def _played(acts: list[Any], seconds: float, folder: Path, as_json: bool) -> lis
 
 
 def _set_apart(home: Path) -> None:
-    """Nothing that is set for the user's own installation holds here: no broker, no namespace, no file of settings."""
+    """Ignore all settings of the user's own installation: broker, namespace and settings file."""
     for name in [name for name in os.environ if name.startswith(("HEADRACE_", "KAFKA_"))]:
         del os.environ[name]
     os.environ |= {

@@ -19,17 +19,19 @@ _ABOUT = (
 
 
 def add_to(app: typer.Typer) -> None:
-    """Put `explain` on the top level."""
+    """Add `explain` to the top level."""
     app.command("explain")(explain)
 
 
 def explain(
     deployment: str,
-    request: Annotated[str | None, typer.Argument(help="A request's id, or its unit; without it: the route.")] = None,
+    request: Annotated[
+        str | None, typer.Argument(help="A request's id or unit; by default the route is explained.")
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Score the logged row once more, and compare.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say why a request was answered as it was, or why a deployment's traffic goes where it goes: from the log alone."""
+    """Explain why a request got its answer, or why a deployment has its current route. Reads only the log."""
 
     async def work(session: Session) -> dict[str, Any]:
         if session.projects.deployment(deployment) is None:

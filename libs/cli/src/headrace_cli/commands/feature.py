@@ -31,7 +31,7 @@ def _group() -> None:
 
 @app.command("list")
 def list_views(as_json: AsJson = False) -> None:
-    """List all views: their source, entity, state, and who uses them."""
+    """List all views: their source, entity and state, and which deployments use them."""
 
     async def work(session: Session) -> list[dict[str, Any]]:
         store = await _store(session)
@@ -59,7 +59,7 @@ def _view_row(project: ProjectDefinition, view: ViewDefinition, store: OnlineSto
 
 @app.command("show")
 def show_view(view: Annotated[str, typer.Argument(help="A view's name.")], as_json: AsJson = False) -> None:
-    """Show one view: each feature's definition, and where its events come from."""
+    """Show one view: the definition of each feature, and the origin of its events."""
 
     async def work(session: Session) -> tuple[ProjectDefinition, ViewDefinition]:
         return _view(session, view)
@@ -115,11 +115,12 @@ def get(
     ],
     view: Annotated[str | None, typer.Option(help="Only of this view.")] = None,
     at: Annotated[
-        str | None, typer.Option("--as-of", help="An instant: folded from the log, with the events behind each value.")
+        str | None,
+        typer.Option("--as-of", help="An instant: computed from the log, with the events behind each value."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print an entity's feature values: from the online store, each as of the end of its newest pane; or as of an instant, from the log."""
+    """Print the feature values of an entity: from the online store, each as of the end of its newest pane; or from the log, as of an instant."""
     at_s = None if at is None else _instant(at)
 
     async def work(session: Session) -> list[dict[str, Any]]:
@@ -162,7 +163,7 @@ async def _values(
 
 
 def _newest(plan: ViewPlan, store: OnlineStore, entity: str, place: int) -> dict[str, Any]:
-    """A feature as of the instant at which the pane of the source's newest event is complete: panes of long windows are longer."""
+    """A feature as of the instant at which the pane of the source's newest event is complete. Panes of long windows are longer."""
     width_s = pane_width_s(plan.view.features[place].window_s)
     at_s = (max(store.newest_s(plan.view.source), 0.0) // width_s + 1) * width_s
     value = float(store.lookup(plan.view.key, entity, at_s, 0.0)[place])
@@ -228,7 +229,7 @@ def _window(plan: ViewPlan, table: EventTable, entity: str, feature: FeatureDefi
 
 
 def _ranges(plan: ViewPlan, table: EventTable, inside: np.ndarray) -> str:
-    """Per source partition the first and last offset of the events inside."""
+    """The first and last offset of the events inside, per source partition."""
     found = []
     for partition in np.unique(table.partitions[inside]).tolist():
         offsets = table.offsets[inside & (table.partitions == partition)]

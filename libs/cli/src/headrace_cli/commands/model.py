@@ -33,25 +33,25 @@ app = typer.Typer(help="Models and their versions.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Version = Annotated[int, typer.Argument(min=0, max=INT32)]
 AsOf = Annotated[str | None, typer.Option(help="As of an offset of registry.facts, or an instant of append time.")]
-Output = Annotated[str | None, typer.Option(help="binary, classes or number; what the model says when not given.")]
+Output = Annotated[str | None, typer.Option(help="binary, classes or number; read from the model by default.")]
 InputsOnly = Annotated[
-    bool, typer.Option("--inputs-only", help="It sees a request's inputs and no view features: a baseline.")
+    bool, typer.Option("--inputs-only", help="It uses a request's inputs and no view features: a baseline.")
 ]
 Frame = Annotated[
     bool,
     typer.Option(
-        "--frame", help="It wants a frame with names and words instead of a matrix (slower); found out for most."
+        "--frame", help="It needs a frame with names and words instead of a matrix (slower); detected for most models."
     ),
 ]
 Sample = Annotated[
     Path | None,
     typer.Option(
-        help="Requests as it will get them (CSV, Parquet, JSON lines): checked, scored, a source of categories."
+        help="Requests as it will get them (CSV, Parquet, JSON lines): they are checked and scored, and give the words of categories."
     ),
 ]
 Classes = Annotated[
     str | None,
-    typer.Option(help="What its classes are called, in the model's order, where its file does not say: no,yes."),
+    typer.Option(help="The names of its classes, in the model's order, if its file has none: no,yes."),
 ]
 
 
@@ -62,7 +62,7 @@ def _group() -> None:
 
 @app.command("list")
 def list_versions(
-    deployment: Annotated[str | None, typer.Argument(help="Only this one's.")] = None,
+    deployment: Annotated[str | None, typer.Argument(help="Only of this deployment.")] = None,
     stage: Annotated[str | None, typer.Option(help="Only in this stage: registered, champion, retired ...")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only with this tag, as name=value.")] = None,
     least: Annotated[
@@ -76,7 +76,7 @@ def list_versions(
     found = [version for version in run(lambda session: _versions(session, as_of)) if all(f(version) for f in holds)]
     columns = ["deployment", "version", "stage", "aliases", "tags", "trained_rows", "reason", "model_digest"]
     none = f"{deployment} has no version yet" if deployment else "no version is registered yet"
-    empty = "no version is like that" if stage or tag or least else none
+    empty = "no version matches these options" if stage or tag or least else none
     show([_row(version) for version in found], columns, as_json=as_json, empty=empty)
 
 
@@ -142,7 +142,7 @@ def _row(found: ModelVersion) -> dict[str, Any]:
 
 @app.command("show")
 def show_version(deployment: str, version: Version, as_of: AsOf = None, as_json: AsJson = False) -> None:
-    """Show one version whole: digests, signature, lineage, metrics, gates, waivers."""
+    """Show one version in full: digests, signature, lineage, metrics, gates, waivers."""
 
     async def work(session: Session) -> ModelVersion:
         name = (deployment, version)
@@ -191,12 +191,15 @@ def alias(
     name: Annotated[str, typer.Argument(help="baseline, challenger, or a name of your own.")],
     version: Version,
     expected: Annotated[
-        int | None, typer.Option(min=0, max=INT32, help="Where it must stand now, 0 for nowhere; as it is without.")
+        int | None,
+        typer.Option(
+            min=0, max=INT32, help="The version that it must have now, 0 for none; the current one by default."
+        ),
     ] = None,
     reason: Reason = "set by hand",
     as_json: AsJson = False,
 ) -> None:
-    """Move an alias to a version; of two at once one wins, the other is told why."""
+    """Move an alias to a version. Of two commands at the same time one succeeds, and the other is refused with the reason."""
 
     async def work(session: Session) -> list[Any]:
         stands_at = (await entry_of(session, deployment)).aliases.get(name) if expected is None else expected or None
@@ -208,14 +211,14 @@ def alias(
 
 @app.command("tag")
 def tag(deployment: str, version: Version, tags: list[str], as_json: AsJson = False) -> None:
-    """Set tags of a version, as name=value; an empty value takes one away."""
+    """Set tags of a version, as name=value; an empty value removes the tag."""
     command = TagVersion(deployment, version, pairs(tags, "a tag"), me())
     _send(command, as_json, f"version {version} of {deployment} is tagged")
 
 
 @app.command("approve")
 def approve(deployment: str, version: Version, reason: Reason, as_json: AsJson = False) -> None:
-    """Approve a version with your name, where the project asks for it; one that waits is released."""
+    """Approve a version with your name, if the project requires it; a waiting version is released."""
     command = ApproveVersion(deployment, version, reason, me())
     _send(command, as_json, f"version {version} of {deployment} is approved by {me()}")
 
@@ -229,14 +232,14 @@ def archive(deployment: str, version: Version, reason: Reason, as_json: AsJson =
 
 @app.command("delete")
 def delete(deployment: str, version: Version, reason: Reason, as_json: AsJson = False) -> None:
-    """Delete an archived version's artifacts, those that no other version refers to; its facts stay."""
+    """Delete the artifacts of an archived version that no other version uses; its facts stay."""
 
     async def work(session: Session) -> list[Any]:
         return await ask(session, DeleteVersion(deployment, version, reason, me()))
 
     facts = run(work)
     gone = next(fact for fact in facts if isinstance(fact, VersionDeleted)).artifacts
-    artifacts = f"{len(gone)} artifact(s) are gone" if gone else "its artifact stays: another version refers to it"
+    artifacts = f"{len(gone)} artifact(s) are deleted" if gone else "its artifact stays: another version uses it"
     show_result(
         {"facts": plain(facts)}, as_json=as_json, line=f"version {version} of {deployment} is deleted; {artifacts}"
     )
@@ -253,7 +256,7 @@ def register(
     deployment: Annotated[str, typer.Option(help="The deployment that it is for.")],
     reason: Reason = "registered by hand",
     categories: Annotated[Path | None, typer.Option(help="JSON: per category input its values in code order.")] = None,
-    owner: Annotated[str, typer.Option(help="Who answers for it.")] = "",
+    owner: Annotated[str, typer.Option(help="Who is responsible for it.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="A tag, as name=value.")] = None,
     release: Annotated[bool, typer.Option(help="Release it at once, by the deployment's policy.")] = True,
     output: Output = None,
@@ -265,7 +268,7 @@ def register(
 ) -> None:
     """Register a model file as a new version, and release it.
 
-    Columns, categories, classes and outputs are compared with the deployment's; what cannot be served exactly is refused here.
+    Columns, categories, classes and outputs are compared with the deployment's. A model that cannot be served exactly is refused.
     """
     tags = pairs(tag or (), "--tag")
     about = Registration(
@@ -280,7 +283,7 @@ def import_model(
     deployment: Annotated[str, typer.Option(help="The deployment that it is for.")],
     reason: Reason = "imported by hand",
     categories: Annotated[Path | None, typer.Option(help="JSON: per category input its values in code order.")] = None,
-    owner: Annotated[str, typer.Option(help="Who answers for it.")] = "",
+    owner: Annotated[str, typer.Option(help="Who is responsible for it.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="A tag, as name=value.")] = None,
     release: Annotated[bool, typer.Option(help="Release it at once, by the deployment's policy.")] = True,
     output: Output = None,
@@ -314,13 +317,13 @@ def _show_registered(done: Done, origin: str, as_json: bool) -> None:
 @app.command("convert")
 def convert_pickle(
     file: Annotated[Path, typer.Argument(help="A pickle or joblib file of a scikit-learn, XGBoost or LightGBM model.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write; beside the pickle without.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The output file; next to the pickle by default.")] = None,
     rows: Annotated[
-        Path | None, typer.Option(help="Rows to compare on: .npy, or a CSV with a line of names; drawn ones without.")
+        Path | None, typer.Option(help="Rows to compare on: .npy, or a CSV with a header; random rows by default.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a pickle into a file that can be served, and show that both say the same; publishes nothing."""
+    """Convert a pickle into a file that can be served, and show that both give the same answers. Publishes nothing."""
     print(f"headrace: {WARNING.format(file=file)}", file=sys.stderr)
     done = convert(file, out, rows)
     for note in done.notes:

@@ -27,19 +27,21 @@ def _group() -> None:
 
 @app.command("send")
 def send(
-    deployment: Annotated[str, typer.Argument(help="Whose request it was.")],
+    deployment: Annotated[str, typer.Argument(help="The deployment that was asked.")],
     unit: Annotated[str, typer.Option(help="What the request was about.")],
     label: Annotated[str, typer.Option(help="0 or 1, the name of a class, or a number.")],
-    request: Annotated[str | None, typer.Option(help="The request's id: then it belongs to that one only.")] = None,
+    request: Annotated[
+        str | None, typer.Option(help="The request's id: the outcome then belongs to that request.")
+    ] = None,
     at: Annotated[str | None, typer.Option(help="When it became known; now by default.")] = None,
-    corrects: Annotated[str | None, typer.Option(help="The id of the outcome that it sets right.")] = None,
+    corrects: Annotated[str | None, typer.Option(help="The id of the outcome that it corrects.")] = None,
     ident: Annotated[
-        str | None, typer.Option("--id", help="Its own id; sent again under it, it changes nothing.")
+        str | None, typer.Option("--id", help="Its own id; a repeat with the same id changes nothing.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what became of one request; prints the outcome's id, which a correction names."""
-    from headrace_cli.outcomes.files import send_one  # late: it brings numpy
+    """Send the outcome of one request, and print the outcome's id, which a correction names."""
+    from headrace_cli.outcomes.files import send_one  # late: it imports numpy
 
     given = {"unit": unit, "label": label, "at": at, "request_id": request, "corrects": corrects, "id": ident}
     sent = run(lambda session: send_one(session, deployment, given, secrets.token_hex(16)))
@@ -50,17 +52,17 @@ def send(
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(help="CSV (.csv, .csv.gz, .tsv) or Parquet.")],
-    deployment: Annotated[str, typer.Option(help="Whose requests they were.")],
-    unit: Annotated[str, typer.Option(help="Column of what a request was about.")],
+    deployment: Annotated[str, typer.Option(help="The deployment that was asked.")],
+    unit: Annotated[str, typer.Option(help="Column of the unit that a request was about.")],
     label: Annotated[str, typer.Option(help="Column of the label.")],
     at: Annotated[str, typer.Option(help="Column of when it became known.")],
     request: Annotated[str | None, typer.Option(help="Column of the request's id.")] = None,
-    corrects: Annotated[str | None, typer.Option(help="Column of the id of the outcome that is set right.")] = None,
+    corrects: Annotated[str | None, typer.Option(help="Column of the id of the outcome that a row corrects.")] = None,
     ident: Annotated[str | None, typer.Option("--id", help="Column of ids; derived from each row by default.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Send nothing when a row is bad.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Send nothing if a row is bad.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what became of many requests, from a file. Imported again, or after an interruption, nothing is sent twice."""
+    """Send outcomes from a file. A repeated or interrupted import sends nothing twice."""
     from headrace_cli.outcomes.files import Wanted
     from headrace_cli.outcomes.files import import_file as put
 
@@ -90,11 +92,11 @@ def _show_bad(bad: list[str]) -> None:
 
 @app.command("list")
 def list_outcomes(
-    deployment: Annotated[str, typer.Argument(help="Whose outcomes.")],
-    number: Annotated[int, typer.Option("-n", "--number", min=0, max=INT32, help="So many of the newest.")] = 20,
+    deployment: Annotated[str, typer.Argument(help="The deployment of the outcomes.")],
+    number: Annotated[int, typer.Option("-n", "--number", min=0, max=INT32, help="How many of the newest.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List the newest outcomes, and what became of them all: used as a label, beyond the horizon, of no request, ..."""
+    """List the newest outcomes, and count how all of them were used: as a label, beyond the horizon, of no request, ..."""
     from headrace_cli.outcomes.files import newest
 
     async def work(session: Session) -> tuple[list[dict[str, Any]], dict[str, int]]:
@@ -105,7 +107,7 @@ def list_outcomes(
         show_result({"outcomes": rows, "became": counts}, as_json=True, line="")
         return
     columns = ["known", "unit", "label", "request_id", "corrects", "id", "became"]
-    show(rows, columns, as_json=False, empty="no outcomes yet: `headrace outcome send` tells one")
+    show(rows, columns, as_json=False, empty="no outcomes yet: `headrace outcome send` sends one")
     if counts:
         parts = [f"{count:,} {fate.replace('_', ' ')}" for fate, count in sorted(counts.items())]
         console.print(f"all {sum(counts.values()):,}: {', '.join(parts)}", markup=False)

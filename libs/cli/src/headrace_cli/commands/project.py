@@ -1,4 +1,4 @@
-"""`headrace project list|release`: which projects are applied, and whose a name is."""
+"""`headrace project list|release`: which projects are applied, and which names they own."""
 
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ def _group() -> None:
 
 @app.command("list")
 def list_projects(as_json: AsJson = False) -> None:
-    """List the projects: what each declares, since when it is applied so, and why one is ignored."""
+    """List the projects: what each declares, since when, and why one is ignored."""
 
     async def work(session: Session) -> list[dict[str, Any]]:
         return rows_of(session.projects)
@@ -30,7 +30,7 @@ def list_projects(as_json: AsJson = False) -> None:
 
 
 def rows_of(projects: Projects) -> list[dict[str, Any]]:
-    """A row per project, those that are ignored included."""
+    """A row per project, including ignored ones."""
     rows: list[dict[str, Any]] = []
     for name in sorted({*projects.applied, *projects.refused}):
         found = projects.applied.get(name)
@@ -51,14 +51,14 @@ def rows_of(projects: Projects) -> list[dict[str, Any]]:
 
 @app.command("release")
 def release_names(
-    project: Annotated[str, typer.Argument(help="A project: all that it declares is free for others.")],
+    project: Annotated[str, typer.Argument(help="The project whose names are freed.")],
     only: Annotated[
         list[str] | None,
         typer.Option(help="Only this part of it, such as deployment/flight-delay; may be given several times."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Free the names of a project, so that another one may declare them. What it declared is served no more; topics stay."""
+    """Free the names of a project, so that another one may declare them. What it declared is no longer served; topics stay."""
 
     async def work(session: Session) -> dict[str, Any]:
         return await release(session, project, only or [])
@@ -66,5 +66,7 @@ def release_names(
     done = run(work)
     freed = ", ".join(done["freed"]) or "nothing else"
     show_result(
-        done, as_json=as_json, line=f"project {project} {'is no more' if done['deleted'] else 'goes on'}; free: {freed}"
+        done,
+        as_json=as_json,
+        line=f"project {project} {'is deleted' if done['deleted'] else 'stays applied'}; free: {freed}",
     )

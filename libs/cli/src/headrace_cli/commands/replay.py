@@ -1,4 +1,4 @@
-"""`headrace replay`: plays a file of history, or what another deployment was asked, to a deployment."""
+"""`headrace replay`: sends a file of history, or the requests of another deployment, to a deployment."""
 
 import json
 import time
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Put `replay` on the top level."""
+    """Add `replay` to the top level."""
     app.command("replay")(replay)
 
 
@@ -28,9 +28,11 @@ def add_to(app: typer.Typer) -> None:
 def replay(
     file: Annotated[
         Path | None,
-        typer.Argument(help="CSV (.csv, .csv.gz, .tsv) or Parquet; without it: what --deployment was asked."),
+        typer.Argument(
+            help="CSV (.csv, .csv.gz, .tsv) or Parquet; by default the requests of --deployment on the log."
+        ),
     ] = None,
-    deployment: Annotated[str, typer.Option(help="Whose history it is, and who is asked.")] = "",
+    deployment: Annotated[str, typer.Option(help="The deployment whose history it is, and which is asked.")] = "",
     unit: Annotated[str | None, typer.Option(help="Column of what a request is about.")] = None,
     at: Annotated[str | None, typer.Option(help="Column of a request's instant.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the label; cells may be empty.")] = None,
@@ -41,31 +43,29 @@ def replay(
         list[str] | None,
         typer.Option(
             metavar="STREAM=FILE[:AT[:KEY]]",
-            help="History of a raw stream or source that features come out of, played in step: AT is the column of the instant at"
-            " which a message came, KEY the one that keys it. May be repeated.",
+            help="History of a raw stream or source from which features are computed, sent in step: AT is the column of the instant of"
+            " a message, KEY the column of its key. May be repeated.",
         ),
     ] = None,
     to: Annotated[str | None, typer.Option(help="Ask this deployment instead of --deployment.")] = None,
     speed: Annotated[
         float | None,
-        typer.Option(min=0.001, max=FASTEST, help="Event seconds per second: 1 is real time, 86400 a day a second."),
+        typer.Option(min=0.001, max=FASTEST, help="Event seconds per second: 1 is real time, 86400 a day per second."),
     ] = None,
-    run_name: Annotated[
-        str, typer.Option("--run", help="A name; the same file under another one is played anew.")
-    ] = "",
-    strict: Annotated[bool, typer.Option("--strict", help="Send nothing when a row cannot be read.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Where the SVG goes; DEPLOYMENT-replay.svg by default.")] = None,
+    run_name: Annotated[str, typer.Option("--run", help="A name; with another name the same file is sent again.")] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="Send nothing if a row cannot be read.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="The SVG file; DEPLOYMENT-replay.svg by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Play history as requests, outcomes and source events in event time, and show what came of it.
+    """Send history as requests, outcomes and source events in event time, and show the results.
 
-    It waits while a version is trained or released, so that a year in ten minutes decides like a year lived. Interrupted, the same
-    command goes on where it was: what is on the log already is not sent again. Columns that bear the name of an input are that input.
+    The replay waits while a version is trained or released, so that a year in ten minutes gives the decisions of a real year. After an
+    interruption the same command continues: what is on the log is not sent again. A column with the name of an input is that input.
     """
-    from headrace_cli.replay.played import Wanted, play  # late: it brings numpy and more
+    from headrace_cli.replay.played import Wanted, play  # late: it imports numpy and more
 
     if not deployment:
-        raise Misconfigured("--deployment NAME says whose history it is")
+        raise Misconfigured("--deployment NAME is required: it names the deployment whose history it is")
     wanted = Wanted(
         file, deployment, to or deployment, unit, at, label, known, speed, run_name, strict, tuple(events or ())
     )
@@ -88,28 +88,28 @@ def replay(
 
 
 class _Bar:
-    """What a replay says while it goes on: its progress, and lines for people."""
+    """The output of a running replay: its progress, and lines for people."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar, self._task = bar, bar.add_task("", total=None, what="connecting", at="")
 
     def report(self, line: str) -> None:
-        """A line of its own."""
+        """Print a line above the bar."""
         self._bar.console.print(harmless(line), style="dim", markup=False, highlight=False, soft_wrap=True)
 
     def part(self, what: str, total: float | None) -> None:
-        """A new part begins."""
+        """Begin a new part."""
         self._bar.reset(self._task, total=total, what=what, at="")
 
     def reached(self, done: float, at: str) -> None:
-        """So much of the part is done."""
+        """Show how much of the part is done."""
         self._bar.update(self._task, completed=done, at=at)
 
 
 @contextmanager
 def _bar() -> Iterator[_Bar]:
     columns = (TextColumn("{task.fields[what]:>18}"), BarColumn(), TextColumn("{task.fields[at]}"), TimeElapsedColumn())
-    # NB: on stderr: what is printed at the end is for whoever reads stdout.
+    # NB: on stderr, because stdout is for the report at the end.
     from rich.console import Console
 
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -117,7 +117,7 @@ def _bar() -> Iterator[_Bar]:
 
 
 def _draw(played: "Played", path: Path, name: str) -> bool:
-    """Write the picture, if there is anything to be seen."""
+    """Write the chart, if there is anything to show."""
     from headrace_cli.replay.plot import svg
 
     figures = played.figures
@@ -132,8 +132,8 @@ def _show(report: dict[str, Any], played: "Played") -> None:
     from headrace_cli.replay.plot import course, sparkline
 
     _line(
-        f"{report['to']}: {report['requests']:,} requests are played, {report['decisions']:,} decided, {report['lost']:,} lost,"
-        f" {report['duplicated']:,} twice; {report['labelled']:,} have a label; {report['records_sent']:,} records sent now"
+        f"{report['to']}: {report['requests']:,} requests were sent, {report['decisions']:,} decided, {report['lost']:,} lost,"
+        f" {report['duplicated']:,} twice; {report['labelled']:,} have a label; this run sent {report['records_sent']:,} records"
     )
     for file in report["events"]:
         _line(
@@ -143,7 +143,7 @@ def _show(report: dict[str, Any], played: "Played") -> None:
     _line(f"answers: {answers or 'none'}; bad rows: {report['bad_rows']:,}")
     if report["dead_lettered"]:
         by_service = ", ".join(f"{count:,} by {service}" for service, count in sorted(report["dead_lettered"].items()))
-        _line(f"dead-lettered meanwhile: {by_service}: `headrace dlq list` says why")
+        _line(f"dead letters during the replay: {by_service}: `headrace dlq list` shows the reasons")
     for line in lines(report):
         _line(line)
     if not report["labelled"]:
@@ -165,7 +165,7 @@ def _show(report: dict[str, Any], played: "Played") -> None:
         f"loss  {line}  {instant(float(played.figures.at_s.min()))[:10]} .. {instant(float(played.figures.at_s.max()))[:10]}"
     )
     if report["plot"]:
-        _line(f"the picture is {report['plot']}")
+        _line(f"the chart is {report['plot']}")
 
 
 def _switch_line(switch: dict[str, Any]) -> str:

@@ -46,13 +46,14 @@ def start(
     deployment: str,
     version: Annotated[int, typer.Argument(min=0, max=INT32)],
     policy: Annotated[
-        str | None, typer.Option(help="blue_green, canary, ab_test or shadow, for this once instead of the project's.")
+        str | None,
+        typer.Option(help="blue_green, canary, ab_test or shadow, for this rollout only, instead of the project's."),
     ] = None,
     reason: Reason = "started by hand",
     watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
-    """Release a version; what to expect of it is said before it begins."""
+    """Release a version, after printing what to expect of the rollout."""
     chosen = policy.replace("-", "_") if policy else None
     if chosen is not None and chosen not in POLICIES:
         raise Misconfigured(f"--policy must be one of {', '.join(POLICIES)}, got {policy!r}")
@@ -65,7 +66,7 @@ def start(
         return expected, next(fact for fact in facts if isinstance(fact, RolloutStarted))
 
     expected, started = run(work)
-    line = f"rollout {started.rollout} of version {version} has begun by {started.policy}: `headrace rollout status {deployment} --watch`"
+    line = f"rollout {started.rollout} of version {version} has begun with policy {started.policy}: `headrace rollout status {deployment} --watch`"
     show_result(plain(started) | {"expected": expected.values()}, as_json=as_json, line=line)
     if watch:
         run(lambda session: _follow(session, deployment, as_json))
@@ -73,14 +74,14 @@ def start(
 
 @app.command("status")
 def status(
-    deployment: Annotated[str | None, typer.Argument(help="A deployment; all of them without.")] = None,
+    deployment: Annotated[str | None, typer.Argument(help="A deployment; all by default.")] = None,
     watch: Watch = False,
     as_of: Annotated[
-        str | None, typer.Option(help="As it stood at an offset of registry.facts, or an instant of append time.")
+        str | None, typer.Option(help="The state at an offset of registry.facts, or at an instant of append time.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how rollouts stand, with the newest evidence."""
+    """Show the state of rollouts, with the newest evidence."""
     if watch:
         return run(lambda session: _follow(session, deployment, as_json))
 
@@ -107,7 +108,7 @@ async def _board(session: Session, deployment: str | None, as_of: str | None) ->
 
 
 async def _follow(session: Session, deployment: str | None, as_json: bool) -> None:
-    """Until the rollout ends, or Ctrl-C."""
+    """Show the rollout until it ends, or Ctrl-C."""
     if deployment is not None:
         await entry_of(session, deployment)
     board = Board()
@@ -144,14 +145,14 @@ async def _print_changes(board: Board, deployment: str | None) -> None:
 
 @app.command("pause")
 def pause(deployment: str, reason: Reason, as_json: AsJson = False) -> None:
-    """Stay at the present share whatever the verdicts say, harm excepted."""
+    """Keep the current share whatever the verdicts are, unless they show harm."""
     _send(PauseRollout(deployment, reason, me()), as_json, f"the rollout of {deployment} is paused")
 
 
 @app.command("resume")
 def resume(deployment: str, reason: Reason = "resumed by hand", as_json: AsJson = False) -> None:
-    """Go on with a paused rollout."""
-    _send(ResumeRollout(deployment, reason, me()), as_json, f"the rollout of {deployment} goes on")
+    """Continue a paused rollout."""
+    _send(ResumeRollout(deployment, reason, me()), as_json, f"the rollout of {deployment} continues")
 
 
 @app.command("abort")
@@ -171,7 +172,8 @@ def promote(
     deployment: str,
     reason: Reason,
     version: Annotated[
-        int | None, typer.Option(min=0, max=INT32, help="Who must be under rollout; as it is now without.")
+        int | None,
+        typer.Option(min=0, max=INT32, help="The version that must be under rollout; the current one by default."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -191,11 +193,12 @@ def rollback(
     deployment: str,
     reason: Reason,
     expected: Annotated[
-        int | None, typer.Option(min=0, max=INT32, help="Who must be champion; as it is now without.")
+        int | None,
+        typer.Option(min=0, max=INT32, help="The version that must be champion; the current one by default."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give all traffic back to the version before; the present champion is rejected for ever."""
+    """Give all traffic back to the version before; the current champion is rejected permanently."""
 
     async def work(session: Session) -> list[Any]:
         entry = await entry_of(session, deployment)
@@ -213,7 +216,7 @@ def tenant(
     deployment: str,
     tenant: str,
     version: Annotated[
-        int | None, typer.Option(min=0, max=INT32, help="The version that answers it; without, the route again.")
+        int | None, typer.Option(min=0, max=INT32, help="The version that answers it; by default the route again.")
     ] = None,
     reason: Reason = "set by hand",
     as_json: AsJson = False,

@@ -35,7 +35,7 @@ def _group() -> None:
 
 @app.command("apply")
 def apply_topics(as_json: AsJson = False) -> None:
-    """Create what is missing; refuse what has drifted, and say what to do instead."""
+    """Create missing topics; refuse topics that differ from their declaration, with the way out."""
 
     async def work(session: Session) -> tuple[list[str], list[str]]:
         specs = [*session.topics.specs(), *(s for p in session.projects.definitions for s in session.topics.specs(p))]
@@ -43,7 +43,7 @@ def apply_topics(as_json: AsJson = False) -> None:
         return await ensure_topics(session.log, unique), await drifted(session.log, unique)
 
     made, others = run(work)
-    stands = f"{len(made)} topics created" if made else "all topics stand as declared"
+    stands = f"{len(made)} topics created" if made else "all topics are as declared"
     line = "; ".join([f"{len(made)} topics created", *others]) if others else stands
     show_result({"created": made, "drifted": others}, as_json=as_json, line=line)
 
@@ -86,7 +86,7 @@ async def _row(session: Session, name: str) -> dict[str, Any]:
 def tail(
     name: Annotated[str, typer.Argument(help="A topic, with or without its version: inference.decisions")],
     number: Annotated[int, typer.Option("-n", min=1, max=MOST_SHOWN, help="How many records from the end.")] = 10,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new ones.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Continue with new records.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the newest records of a topic, decoded."""
@@ -105,15 +105,16 @@ def tail(
 
 
 Partition = Annotated[
-    int | None, typer.Option("--partition", min=0, max=INT32, help="Only this one; else all that are stopped.")
+    int | None,
+    typer.Option("--partition", min=0, max=INT32, help="Only this partition; by default all that are stopped."),
 ]
-By = Annotated[str | None, typer.Option("--by", help="Who says so; you, when it is not given.")]
+By = Annotated[str | None, typer.Option("--by", help="Who decides this; you by default.")]
 Stoppable = Annotated[str, typer.Argument(help="A topic, with or without its version: raw.movements")]
 
 
 @app.command("stops")
 def stops(as_json: AsJson = False) -> None:
-    """List the partitions that are stopped, because too many of their records cannot be read."""
+    """List the partitions that are stopped because too many of their records cannot be read."""
 
     async def work(session: Session) -> list[dict[str, Any]]:
         found = await read_stops(session.log, session.codec, session.topics)
@@ -138,7 +139,7 @@ def stopped_row(topics: Topics, stopped: PartitionStopped) -> dict[str, Any]:
 
 @app.command("resume")
 def resume(name: Stoppable, partition: Partition = None, by: By = None, reason: Reason = "let go on by hand", as_json: AsJson = False) -> None:  # fmt: skip
-    """Let stopped partitions go on where they stand; the limit counts anew."""
+    """Continue to read stopped partitions from where they stopped; the limit counts from zero again."""
 
     async def work(session: Session) -> list[PartitionResumed]:
         chosen = await _chosen(session, name, partition)
@@ -151,19 +152,19 @@ def resume(name: Stoppable, partition: Partition = None, by: By = None, reason: 
 def skip(
     name: Stoppable,
     partition: Partition = None,
-    to: Annotated[int | None, typer.Option("--to", min=0, max=INT64, help="The offset to go on at; the end of now, when it is not given.")] = None,
+    to: Annotated[int | None, typer.Option("--to", min=0, max=INT64, help="The offset to continue at; the current end by default.")] = None,
     by: By = None,
     reason: Reason = "passed over by hand",
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Let stopped partitions go on further on: what lies between is never handled."""
+    """Continue to read stopped partitions at a later offset; the records in between are never handled."""
 
     async def work(session: Session) -> list[PartitionResumed]:
         chosen = await _chosen(session, name, partition)
         ends = await session.log.end_offsets([TopicPartition(s.topic, s.partition) for s in chosen])
         if to is not None and len(chosen) > 1:
             stopped = ", ".join(str(s.partition) for s in chosen)
-            raise Misconfigured(f"partitions {stopped} of {name} are stopped: say which with --partition")
+            raise Misconfigured(f"partitions {stopped} of {name} are stopped: choose one with --partition")
         return [_resumed(s, _target(s, ends, to), "skip", by, reason) for s in chosen]
 
     _let_go_on(work, as_json)
@@ -196,7 +197,7 @@ async def _chosen(session: Session, name: str, partition: int | None) -> list[Pa
 def choose_stopped(
     stopped: Sequence[PartitionStopped], topics: Topics, full: str, partition: int | None
 ) -> list[PartitionStopped]:
-    """Those of a topic (and partition) that are stopped; raises `Misconfigured` when there are none."""
+    """The stopped partitions of a topic; raises `Misconfigured` when there are none."""
     chosen = [s for s in stopped if s.topic == full and partition in (None, s.partition)]
     if not chosen:
         wanted = topics.base(full) if partition is None else f"partition {partition} of {topics.base(full)}"
@@ -219,7 +220,7 @@ def _let_go_on(work: Any, as_json: bool) -> None:
         ]  # fmt: skip
 
     gone_on = run(write)
-    lines = "; ".join(f"{row['topic']}/{row['partition']} goes on at offset {row['offset']}" for row in gone_on)
+    lines = "; ".join(f"{row['topic']}/{row['partition']} continues at offset {row['offset']}" for row in gone_on)
     show_result({"resumed": gone_on}, as_json=as_json, line=f"{lines} (by {gone_on[0]['by']})")
 
 
@@ -236,7 +237,7 @@ def _full_name(topics: Topics, name: str) -> str:
 
 async def _newest(session: Session, ends: dict[TopicPartition, int], number: int) -> list[Record]:
     begins = await session.log.begin_offsets(ends)
-    # NB: control records take offsets too: look a little further back than asked for.
+    # NB: control records take offsets too, so this reads a little further back.
     starts = {tp: max(begins[tp], end - 2 * number - 5) for tp, end in ends.items()}
     reader = await session.log.reader(list(ends), starts)
     found: list[Record] = []

@@ -21,13 +21,13 @@ from headrace_cli.terminal.numbers import MOST_SHOWN
 from headrace_cli.terminal.reasons import Reason
 from headrace_cli.terminal.render import show, show_result
 
-app = typer.Typer(help="Training.", no_args_is_help=True)
+app = typer.Typer(help="Training runs: request, list and stop them.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.callback()
 def _group() -> None:
-    """Training."""
+    """Training runs."""
 
 
 @app.command("request")
@@ -36,11 +36,11 @@ def request(
     reason: Reason,
     waive: Annotated[
         list[str] | None,
-        typer.Option(help="A gate that it may fail, on your word: your name and the reason stand on its card."),
+        typer.Option(help="A gate that it may fail on your responsibility: your name and the reason are on its card."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask for a new version; the same event as an automatic request, with your name on it."""
+    """Request a new version: the same event as an automatic request, with your name on it."""
     ident = f"manual-{secrets.token_hex(8)}"
     waivers = tuple(Waiver(gate, getpass.getuser(), reason) for gate in waive or ())
 
@@ -52,12 +52,12 @@ def request(
         await session.send("training.requests", deployment, event, ident)
 
     run(work)
-    line = f"requested ({ident}); `headrace training list` shows how far it is"
+    line = f"requested ({ident}); `headrace training list` shows its progress"
     show_result({"request": ident, "deployment": deployment}, as_json=as_json, line=line)
 
 
 def refuse(session: Session, deployment: str, waived: Sequence[str]) -> None:
-    """Raise `Misconfigured` for what the trainer would refuse, or would not heed, by the projects that are applied."""
+    """Raise `Misconfigured` for a request that the trainer would refuse or ignore, by the applied projects."""
     found = session.projects.deployment(deployment)
     if found is None:
         known = ", ".join(found.name for _, found in session.projects.deployments()) or "none"
@@ -66,7 +66,7 @@ def refuse(session: Session, deployment: str, waived: Sequence[str]) -> None:
         )
     if found[1].training is None:
         raise Misconfigured(
-            f"{deployment} declares no training: give it training=Training(build) and apply again, or register a model that you have"
+            f"{deployment} declares no training: add training=Training(build) and apply it again, or register a model that you have"
             " fitted (`headrace model register`)"
         )
     if (of_no_gate := refuse_waivers(found[1], waived)) is not None:
@@ -75,7 +75,7 @@ def refuse(session: Session, deployment: str, waived: Sequence[str]) -> None:
 
 @dataclass
 class _Run:
-    """A run as its facts tell it."""
+    """A run, as its facts describe it."""
 
     accepted: RetrainAccepted
     stage: str = "waits"
@@ -85,11 +85,11 @@ class _Run:
 
 @app.command("list")
 def list_runs(
-    deployment: Annotated[str | None, typer.Option(help="Of this deployment only.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="The newest so many.")] = 20,
+    deployment: Annotated[str | None, typer.Option(help="Only of this deployment.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="How many of the newest.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Show training runs: how far each is, or how it ended; on this machine also its process and its log."""
+    """Show training runs: the progress of each, or how it ended; for runs on this machine also the process and the log."""
 
     async def work(session: Session) -> list[dict[str, Any]]:
         found = runs_of(await session.all_of("training.facts"))
@@ -97,23 +97,23 @@ def list_runs(
         return [_row(one) for one in reversed(wanted[-limit:])]
 
     columns = ["run", "deployment", "cause", "stage", "share", "told", "pid", "log"]
-    show(run(work), columns, as_json=as_json, empty="nothing was trained yet")
+    show(run(work), columns, as_json=as_json, empty="no training run yet")
 
 
 @app.command("stop")
-def stop(run_id: Annotated[str, typer.Argument(metavar="RUN", help="As `training list` names it.")]) -> None:
-    """End a run of this machine for good; it is told as failed, with your name."""
+def stop(run_id: Annotated[str, typer.Argument(metavar="RUN", help="As shown by `training list`.")]) -> None:
+    """End a run of this machine permanently; it is recorded as failed, with your name."""
     folder = _folder_of(run_id)
     if folder is None:
-        raise Misconfigured(f"no run {run_id!r} lies on this machine: `headrace training list` shows them")
+        raise Misconfigured(f"there is no run {run_id!r} on this machine: `headrace training list` shows them")
     if (ended := _end_of(folder)) is not None:
         raise Misconfigured(f"run {run_id} has ended already: {ended.outcome}")
     folder.ask_to_stop(getpass.getuser())
-    show_result({"run": run_id, "stopped": True}, as_json=False, line=f"run {run_id} is told to stop")
+    show_result({"run": run_id, "stopped": True}, as_json=False, line=f"run {run_id} is being stopped")
 
 
 def runs_of(facts: Iterable[Message]) -> list[_Run]:
-    """The runs that facts tell of, the oldest first."""
+    """The runs in these facts, the oldest first."""
     found: dict[str, _Run] = {}
     for message in facts:
         match message.event:
@@ -142,14 +142,14 @@ def _row(found: _Run) -> dict[str, Any]:
         return row
     row["log"] = str(folder.log) if folder.log.exists() else None
     if folder.holder() is not None:
-        # What is not worth a fact: how far it is this very moment.
+        # The current progress, which is too short-lived for a fact.
         now = folder.progress()
         row |= {"pid": now.pid or None, "stage": now.stage, "share": round(now.share, 2), "told": now.detail}
     return row
 
 
 def _end_of(folder: RunFolder) -> TrainingFinished | None:
-    """How a run ended, None while it has not."""
+    """How a run ended, None while it runs."""
     return next((entry for entry in folder.read()[0] if isinstance(entry, TrainingFinished)), None)
 
 
@@ -162,7 +162,7 @@ def _folder_of(run_id: str) -> RunFolder | None:
 
 
 async def _clock_s(session: Session, deployment: str) -> float | None:
-    """The deployment's clock as the monitor last said it; None leaves the choice to the record's time."""
+    """The deployment's clock as the monitor last published it; None means the record's own time."""
     windows = [
         message.event for message in await session.all_of("monitor.windows") if message.event.deployment == deployment
     ]

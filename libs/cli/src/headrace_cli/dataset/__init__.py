@@ -1,1 +1,1 @@
-"""Point-in-time rows as files: what was read is kept beside them, so that a second build reads only what is new."""
+"""Point-in-time rows as files: the records read are kept with them, so that a second build reads only new ones."""

@@ -1,4 +1,4 @@
-"""From the log to `rows.parquet` and `manifest.json`."""
+"""Builds `rows.parquet` and `manifest.json` from the log."""
 
 import hashlib
 import json
@@ -23,10 +23,10 @@ from headrace_cli.session import Session
 
 @dataclass(frozen=True)
 class Wanted:
-    """Rows of `deployment` whose instants lie in [from_s, to_s); `offsets`: up to where to read, None for the ends now.
+    """Rows of `deployment` whose instants lie in [from_s, to_s); `offsets`: up to which to read, None for the current ends.
 
-    `topic_ids`: of which topics the offsets speak, by name without the namespace, where that is known. `known_by_s`: labels
-    as they were known then; None for the horizon after the end, or now if that is earlier.
+    `topic_ids`: ids of the topics of the offsets, by name without the namespace, if known. `known_by_s`: labels as they
+    were known then; None for the horizon after the end, or now if that is earlier.
     """
 
     deployment: str
@@ -58,12 +58,12 @@ async def _built(
     _refuse_others(wanted, ids)
     ends = await _ends(session, wanted, gathering.gathered)
     if any(gathering.starts[tp] > end for tp, end in ends.items()):
-        raise Misconfigured(f"{folder} holds newer rows than the manifest asks for: give another --out")
+        raise Misconfigured(f"{folder} holds newer rows than the manifest: choose another --out")
 
-    def told(done: int, total: int) -> None:
+    def progressed(done: int, total: int) -> None:
         progress(done / max(total, 1))
 
-    read = await gathering.read(ends, told)
+    read = await gathering.read(ends, progressed)
     offsets = {f"{session.topics.base(tp.topic)}/{tp.partition}": end for tp, end in sorted(ends.items())}
     rows = gathering.gathered.rows(offsets)
     return _write(gathering.gathered, rows, folder, wanted, read, ids)
@@ -88,7 +88,7 @@ def _refuse_others(wanted: Wanted, ids: Mapping[str, str]) -> None:
     again = sorted(name for name, found in wanted.topic_ids.items() if found and ids.get(name) not in ("", found))
     if again:
         raise Misconfigured(
-            f"{', '.join(again)}: deleted and made again since the manifest was written, or of another log; its rows are gone"
+            f"{', '.join(again)}: deleted and created again since the manifest was written, or of another log; its rows no longer exist"
         )
 
 
@@ -98,7 +98,7 @@ async def _ends(session: Session, wanted: Wanted, gathered: Gathered) -> dict[To
         return ends
     asked = {tp: wanted.offsets.get(f"{session.topics.base(tp.topic)}/{tp.partition}") for tp in ends}
     if None in asked.values():
-        raise Misconfigured("the manifest names other partitions than this log has: it was made of another one")
+        raise Misconfigured("the manifest names partitions that this log does not have: it was made from another log")
     short = [tp for tp, end in asked.items() if end is not None and end > ends[tp]]
     if short:
         raise Misconfigured(
@@ -139,7 +139,7 @@ def _write(
 
 
 def _columns(gathered: Gathered, rows: Rows, matrix: np.ndarray) -> dict[str, pl.Series]:
-    """Request, label and inputs as they came; derived columns and features as the model sees them, float32."""
+    """Request, label and inputs as received; derived columns and features as the model sees them, in float32."""
     inputs = gathered.deployment.inputs
     columns = {
         "request_id": pl.Series(rows.ids, dtype=pl.String),

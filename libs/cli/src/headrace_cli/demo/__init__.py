@@ -1,1 +1,1 @@
-"""The demo: real flights through every service, told as it happens, and measured from the log at the end."""
+"""The demo: real flights through every service, reported as it happens, and measured from the log at the end."""

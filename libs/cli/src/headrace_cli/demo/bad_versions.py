@@ -1,6 +1,6 @@
-"""Versions that must not stay in traffic: one whose training saw the future, one that raises on what it has not seen.
+"""Versions that must not stay in traffic: one whose training saw the future, and one that raises on unknown values.
 
-Both are real models that pass every check of the loader and the warm-up: nothing but live evidence tells.
+Both are real models that pass every check of the loader and the warm-up: only live evidence shows their faults.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ HISTORY_S = 180 * 86_400.0
 
 @dataclass(frozen=True)
 class BadVersion:
-    """A model and what is told of it. `alike_share`: of its training rows that equal what serving would have seen."""
+    """A model and its description. `alike_share`: the share of its training rows that equal the rows of serving."""
 
     model: Any
     signature: Signature
@@ -34,7 +34,7 @@ class BadVersion:
 
 
 class _LookingAhead(Gathered):
-    """The planted fault: features of six hours after the request."""
+    """The planted fault: features as of six hours after the request."""
 
     def _features(self, inputs: Iterable[Mapping[str, Scalar]], at_s: Floats) -> Floats:
         return super()._features(inputs, at_s + LOOK_AHEAD_S)
@@ -51,7 +51,7 @@ async def gather(session: Session, deployment: str, clock_s: float) -> "Gathered
 
 
 def look_ahead(gathered: Gathered) -> BadVersion:
-    """A version whose features were made as of six hours after each request."""
+    """A version whose features are as of six hours after each request."""
     rows = gathered.rows({}).labelled()
     honest = Gathered._features(gathered, rows.inputs, rows.at_s)
     alike = ((rows.features == honest) | (np.isnan(rows.features) & np.isnan(honest))).all(axis=1)
@@ -68,7 +68,7 @@ def raising(gathered: Gathered) -> BadVersion:
     encoder = ColumnTransformer(
         [("distance", OrdinalEncoder(handle_unknown="error"), [place])], remainder="passthrough"
     )
-    # Zero is among what it knows: the warm-up passes.
+    # It knows zero, so that the warm-up passes.
     known = np.unique(matrix[:, place])[::2]
     seen = np.vstack([matrix[np.isin(matrix[:, place], known)], np.zeros((1, matrix.shape[1]), np.float32)])
     labels = np.append(rows.labels[np.isin(matrix[:, place], known)], 0.0)

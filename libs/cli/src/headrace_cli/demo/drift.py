@@ -1,4 +1,4 @@
-"""The first act: back-fill, a first version, a live month in which drift is found, a retrain, and the switch to it."""
+"""The first act: back-fill, a first version, a live month with a drift, a retrain, and the switch to the new version."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""What happens, as sentences, from the facts on the log; when the replay must wait is decided by `headrace.registry.under_way`."""
+"""Turns the facts on the log into sentences. `headrace.registry.under_way` decides when the replay must wait."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -37,9 +37,9 @@ TOPICS = ("monitor.windows", "monitor.findings", "training.requests", "training.
 
 
 class Narration:
-    """Told message by message.
+    """The narration of one run, fed message by message.
 
-    `begun`, `ended`: versions whose rollout takes its first step, or has come to an end. `refusals`: why what was asked for will
+    `begun`, `ended`: versions whose rollout has taken its first step, or has ended. `refusals`: why a requested version will
     not come; `fact_count`: how many facts there were.
     """
 
@@ -54,13 +54,13 @@ class Narration:
         self._step: tuple[int, str, float] | None = None
 
     async def hold(self) -> None:
-        """Return when the replay may go on: while a version is under way it waits."""
+        """Wait while a version is trained, registered or warmed; return when the replay may continue."""
         while self._holding.waits_for:
             self._moved.clear()
             await self._moved.wait()
 
     def take(self, message: Message) -> None:
-        """One fact."""
+        """Take one fact."""
         self.fact_count += 1
         self._holding.take(message.event, message.envelope.id)
         self._moved.set()
@@ -79,7 +79,7 @@ class Narration:
             case RetrainAccepted():
                 return "trainer: accepted"
             case RetrainCoalesced():
-                return "trainer: joined to the run under way"
+                return "trainer: joined to the current run"
             case RetrainRefused():
                 self.refusals.append(f"the trainer refused: {event.reason}")
                 return f"[red]trainer: refused[/]: {event.reason}"
@@ -137,7 +137,7 @@ class Narration:
             case RolloutAdvanced(step="switched"):
                 return None
             case RolloutAdvanced():
-                # What moves it now is traffic. A step is told again when its clock is known.
+                # From here on traffic moves it. A step is published again when its clock is known.
                 self.begun.add(event.version)
                 before, self._step = self._step, (event.version, event.step, event.share)
                 if before == self._step:
@@ -146,7 +146,7 @@ class Narration:
             case RolloutPaused():
                 return f"[yellow]version {event.version}: paused[/]: {event.reason}"
             case RolloutResumed():
-                return f"version {event.version}: goes on, {event.reason}"
+                return f"version {event.version}: continues, {event.reason}"
             case _:
                 return None
 
@@ -172,7 +172,7 @@ def _share(event: RolloutAdvanced) -> str:
 
 
 def _why(evidence: Iterable[Evidence]) -> str:
-    """What decided, a line each below: all that is not a plain PASS of a guardrail; those are named together."""
+    """The evidence behind a decision, one line each; guardrails that passed share a line."""
     passed = [one.metric for one in evidence if one.kind == "guardrail" and one.verdict == "PASS"]
     lines = [_measured(one) for one in evidence if one.metric not in passed]
     if passed:

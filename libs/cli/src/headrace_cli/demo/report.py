@@ -1,4 +1,4 @@
-"""The demo's report: every figure is read back from the log, none is kept on the way."""
+"""The demo's report: every figure is read back from the log; none is kept during the run."""
 
 import math
 from collections import Counter
@@ -62,7 +62,7 @@ async def labels_in(session: Session, decisions: Sequence[DecisionMade]) -> dict
 
 
 def counts(requests: Sequence[str], decisions: Sequence[DecisionMade], labels: dict[str, float]) -> dict[str, Any]:
-    """Whether anything was lost or came twice."""
+    """Counts that show whether anything was lost or duplicated."""
     asked, decided = set(requests), Counter(decision.request_id for decision in decisions)
     return {
         "requests": len(asked),
@@ -78,7 +78,7 @@ async def _dead_lettered(session: Session) -> int:
     partitions = [
         tp for service in session.topics.services for tp in await session.log.partitions(session.topics.dlq(service))
     ]
-    # NB: transactions leave control records in the offsets: count what can be read.
+    # NB: control records of transactions take offsets too, so only readable records are counted.
     reader = await session.log.reader(partitions, "beginning")
     ends = await session.log.end_offsets(partitions)
     count = 0

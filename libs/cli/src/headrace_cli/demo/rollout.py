@@ -1,7 +1,7 @@
 """The second act: a challenger is shadowed, released to 1, 5, 25 and 100 % and promoted; a bad version is rolled back by
 its labels, another one by its errors.
 
-It goes on from the log of the first act (a copy of it), or plays January to April again, fast, where there is none.
+It continues from a copy of the first act's log. If there is none, it plays January to April again first, fast.
 """
 
 import asyncio
@@ -42,12 +42,12 @@ PROJECT = "headrace_flights.rollout:project"
 REPORT = "rollout.json"
 OPERATOR = "demo operator"
 DAY_S = 86_400.0
-# How much event time each part may take: what has not ended by then is told as not ended.
+# How much event time each part may take; a part that has not ended by then is reported as not ended.
 GOOD_S, BAD_S, RAISING_S = 35 * DAY_S, 20 * DAY_S, 3 * DAY_S
 
 
 def prepare(stage: Stage) -> tuple[Local, bool]:
-    """The installation's folder, and whether it holds the log of a whole first act."""
+    """The installation's folder, and whether it holds the log of a complete first act."""
     home = stage.folder / "rollout"
     refuse_running(Local(home.absolute()))
     shutil.rmtree(home, ignore_errors=True)
@@ -81,7 +81,7 @@ async def play(stage: Stage, session: Session, *, has_log: bool) -> dict[str, An
             broken = await act.begin(act.register(await asyncio.to_thread(raising, gathered), "it raises", False))
             await act.until_ended("raising", broken, RAISING_S)
             await player.close()
-            # NB: the rollback ends the replay in the middle of a step, whose requests are not decided yet.
+            # NB: the rollback ends the replay within a step whose requests are not decided yet.
             await until_quiet(stage, session)
     with stage.console.status("reading the report back from the log"):
         parts = {"canary": challenger, "look ahead": bad, "raising": broken}
@@ -91,10 +91,10 @@ async def play(stage: Stage, session: Session, *, has_log: bool) -> dict[str, An
 
 
 async def _play_the_months_before(stage: Stage, session: Session) -> None:
-    """January to April without pacing by the clock: the log that the first act leaves behind."""
+    """January to April without pacing by the clock, to get the log of the first act."""
     from headrace_flights.player import BACKFILL_AHEAD_S
 
-    stage.console.print("no log of the first act here: playing January to April first, fast")
+    stage.console.print("there is no log of the first act: January to April is played first, fast")
     await stage.apply(session, "flights")
     with new_bar(stage.console) as bar:
         async with stage.narrating(session, bar) as narration, stage.player(session, narration) as player:
@@ -106,7 +106,7 @@ async def _play_the_months_before(stage: Stage, session: Session) -> None:
 
 
 class _Act:
-    """One replay that goes on from part to part. `at_s`: the instant that it has reached."""
+    """One replay that continues from part to part. `at_s`: the instant that it has reached."""
 
     def __init__(
         self, stage: Stage, session: Session, narration: Narration, player: Any, bar: Progress, at_s: float
@@ -144,7 +144,7 @@ class _Act:
         await session.send("registry.commands", NAME, command, f"register-{secrets.token_hex(8)}", self.at_s)
 
     async def begin(self, asking: Any) -> int:
-        """Ask for a version and wait until its rollout is under way; the replay waits. Returns the version."""
+        """Request a version and wait until its rollout has begun; the replay waits. Returns the version."""
         narration = self.narration
         before, refused_before = set(narration.begun), len(narration.refusals)
         await asking
@@ -160,7 +160,7 @@ class _Act:
         return await self.stage.wait_for(begun, what, lambda: (narration.fact_count, narration.stage))
 
     async def until_ended(self, part: str, version: int, most_s: float) -> None:
-        """Play on until the version's rollout has ended, or its time is over."""
+        """Continue until the version's rollout has ended, or its time is over."""
         from headrace_flights.player import LIVE_AHEAD_S
 
         progressed = add_part(self.bar, part, self.at_s, self.at_s + most_s)

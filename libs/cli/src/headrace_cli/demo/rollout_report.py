@@ -1,4 +1,4 @@
-"""The second act's report: each rollout's end with the evidence, and what it took to get there; all read from the log."""
+"""The second act's report: each rollout's end with the evidence, and the decisions, labels and time that it took; all read from the log."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -59,7 +59,7 @@ def _rollout(
 
 
 def _steps(advanced: Sequence[Message]) -> list[dict[str, Any]]:
-    """Each step once: one is told again when the clock at which it began is known."""
+    """Each step once: a step is published again when the clock at which it began is known."""
     found: dict[tuple[str, float], dict[str, Any]] = {}
     for message in advanced:
         event = message.event
@@ -75,7 +75,7 @@ def _outcome(event: Any) -> str:
 
 
 def _effort(version: int, start: Message | None, ended_ms: int | None, decisions: Sequence[Message]) -> dict[str, Any]:
-    """Decisions that the version had a part in up to the end, and the milliseconds from the first of them."""
+    """The decisions in which the version took part up to the end, and the milliseconds since the first of them."""
     began_ms = start.record.timestamp_ms if start else 0
     during = [
         m

@@ -1,4 +1,4 @@
-"""What the acts of the demo share: own broker, all services, the narration as it happens, and the player."""
+"""The parts that the acts of the demo share: their own broker, all services, the narration, and the player."""
 
 import asyncio
 import shutil
@@ -36,7 +36,7 @@ LIVE_FROM_S = datetime(2013, 4, 1, tzinfo=UTC).timestamp()
 LIVE_TO_S = datetime(2013, 5, 1, tzinfo=UTC).timestamp()
 BACKFILL_STEP_S = 6 * 3600.0
 LIVE_STEP_S = 20 * 60.0
-# How long nothing may move before a wait is given up; how long things take is up to the machine.
+# How long a wait lasts without any progress; a slow machine that makes progress is waited for.
 QUIET_WITHIN_S = 120.0
 
 
@@ -49,7 +49,7 @@ class Stage:
     workers: Workers = field(default_factory=lambda: Workers(list))
 
     def clear(self) -> Local:
-        """An empty folder, and the jars at hand (fetching them prints its own progress)."""
+        """Empty the folder and fetch the jars, which prints its own progress."""
         refuse_running(Local(self.folder.absolute()))
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -57,17 +57,17 @@ class Stage:
         return Local(self.folder.absolute())
 
     async def start(self, local: Local, *, fresh: bool = True) -> dict[str, Any]:
-        """Broker and services; `fresh`: with an empty log."""
+        """Start broker and services; `fresh`: with an empty log."""
         self.workers = Workers(local.pids)
         process = local.start(free_port(), fresh=fresh)
         with self.console.status("starting a real Kafka and seven services"):
             return await local.await_started(process)
 
     async def apply(self, session: Session, reference: str) -> None:
-        """Apply a project, and wait until this session knows it too."""
+        """Apply a project, and wait until this session knows it."""
         applied = await apply_project(session, reference)
         self.console.print(
-            f"project {applied['project']} applied: {len(applied['changes'])} parts, {len(applied['topics_created'])} topics made"
+            f"project {applied['project']} applied: {len(applied['changes'])} parts, {len(applied['topics_created'])} topics created"
         )
         stop = asyncio.Event()
         following = asyncio.create_task(session.projects.run(stop))
@@ -83,7 +83,7 @@ class Stage:
     async def wait_for(
         self, has: Callable[[], Awaitable[T | None]], what: Callable[[], str], sign: Callable[[], Any]
     ) -> T:
-        """Until `has` finds something; as long as `sign` changes, or any process of the installation works. Says what it waits for."""
+        """Wait until `has` finds something, as long as `sign` changes or a process of the installation works. Prints what it waits for."""
 
         def report(line: str) -> None:
             self.console.print(f"[dim]{line}[/]", highlight=False)
@@ -98,7 +98,7 @@ class Stage:
 
     @asynccontextmanager
     async def narrating(self, session: Session, bar: Progress) -> AsyncIterator[Narration]:
-        """What happens from now on, told line by line as it happens."""
+        """Print the narration of all events from now on, line by line."""
         narration = Narration(DEPLOYMENT, lambda line: bar.console.print(line, highlight=False))
         view = View(
             session.log, session.codec, [session.topics.name(base) for base in TOPICS], narration.take, start="end"
@@ -110,7 +110,7 @@ class Stage:
     async def player(
         self, session: Session, narration: Narration, paced_by: tuple[str, ...] = ("inference",)
     ) -> AsyncIterator["Player"]:
-        """The player of the flights, paced by what inference says that it has applied, held by the narration."""
+        """The player of the flights, paced by the offsets that inference has applied, and paused by the narration."""
         from headrace_flights.player import Player
         from headrace_flights.schedule import Schedule
 
@@ -156,7 +156,7 @@ def new_bar(console: Console) -> Progress:
 
 
 def add_part(bar: Progress, act: str, from_s: float, to_s: float) -> Any:
-    """A part of an act on the bar; returns what a player's `progress` wants."""
+    """Add a part of an act to the bar; returns the callback for a player's `progress`."""
     task: TaskID = bar.add_task("", total=to_s - from_s, act=act, at="", sent=0)
 
     def progressed(at_s: float, requests: int, messages: int) -> None:
@@ -166,7 +166,7 @@ def add_part(bar: Progress, act: str, from_s: float, to_s: float) -> Any:
 
 
 async def until_quiet(stage: Stage, session: Session) -> None:
-    """Until every request has its decision and the services have read what was sent, however long that takes; until nothing moves."""
+    """Wait until every request has its decision and the services have read all records, or until nothing progresses."""
     requests = await session.log.partitions(session.topics.name("inference.requests"))
     raw = [
         tp
@@ -187,7 +187,7 @@ async def until_quiet(stage: Stage, session: Session) -> None:
     try:
         await stage.wait_for(is_quiet, what, lambda: tuple(left.values()))
     except NothingMoves as error:
-        stage.console.print(f"[yellow]{error}[/]: going on, what is left counts as lost")
+        stage.console.print(f"[yellow]{error}[/]: continuing; the remaining requests count as lost")
 
 
 async def _unread(session: Session, service: str, partitions: list) -> int:

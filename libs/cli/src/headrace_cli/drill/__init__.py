@@ -1,1 +1,1 @@
-"""A drill: faults on purpose, under load, on an installation of its own; what must hold is checked from the log."""
+"""A drill: deliberate faults under load, on its own installation; the results are checked from the log."""

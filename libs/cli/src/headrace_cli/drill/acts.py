@@ -1,7 +1,7 @@
-"""The acts: what is done to the installation, for how long, and what must hold.
+"""The acts: which fault each causes, for how long, and which conditions must hold.
 
-In each act good questions are asked before, during and after; the fault comes from outside, or from inputs that the champion cannot
-stand. It is over when the champion answers again by itself.
+Each act sends good requests before, during and after the fault. The fault comes from outside, or from inputs that the champion cannot
+handle. An act is over when the champion answers again by itself.
 """
 
 import asyncio
@@ -21,20 +21,20 @@ from headrace_cli.installation.local import Local
 from headrace_cli.session import Session
 
 GOOD_S = 1.5
-# NB: ten times what a quiet machine needs.
+# NB: ten times the time that an idle machine needs.
 RECOVERS_WITHIN_S = 300.0
 PER_S = 50.0
 _STEADY = 20
 _DECIDED_WITHIN_S = 120.0
 _MOST_REASONS = 5
-# NB: the asker is one process: above that it would be the one that is late.
+# NB: one process sends the requests; at a higher rate it would be late itself.
 _BURST, _MOST_PER_S = 1000, 3000.0
 _LONGEST_REASON = 120
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What an act plays on. `champion`: the version that answers when all is well; `heavy`: makes the heavy model champion,
+    """The installation of an act. `champion`: the version that answers without faults; `heavy`: makes the heavy model champion
     and returns its version."""
 
     session: Session
@@ -47,7 +47,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Act:
-    """A fault. `play` runs it and returns when it has ended; `needs_heavy`: it is played on the heavy model."""
+    """A fault. `play` causes it and returns when it has ended; `needs_heavy`: it needs the heavy model."""
 
     name: str
     about: str
@@ -57,7 +57,7 @@ class Act:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an act. `answers`: how many by whom; `alerts`: those that fired; `faults`: what did not hold, empty when all did."""
+    """The result of an act. `answers`: how many by which step; `alerts`: those that fired; `faults`: the conditions that failed."""
 
     act: str
     about: str
@@ -71,17 +71,17 @@ class Outcome:
 
     @property
     def is_well(self) -> bool:
-        """Whether everything held."""
+        """Whether all conditions held."""
         return not self.faults
 
 
 def good(number: int) -> Inputs:
-    """Inputs that every version can stand; no two alike: to a breaker a row that fails again says nothing new."""
+    """Inputs that every version can score. No two are equal, because a breaker ignores a row that fails again."""
     return {"code": float(number % 4), "level": 0.0, "depth": 0.5, "size": (number % 99_991) * 6 / 99_991 - 3.0}
 
 
 def bad_by(**changes: Any) -> Callable[[int], Inputs]:
-    """Good inputs but for some of them."""
+    """Good inputs, except for some values."""
     return lambda number: {**good(number), **changes}
 
 
@@ -98,7 +98,7 @@ async def _returns_nan(scene: Scene, load: Load) -> None:
 
 
 async def _hangs(scene: Scene, load: Load) -> None:
-    """About 2 s for each row of the burst in one call, which nobody can stop; two partitions share it out."""
+    """About 2 s for each row of the burst in one call that cannot be stopped; two partitions share the burst."""
     load.inputs = bad_by(depth=None)
     load.burst(round(scene.seconds * 5.5))
     await asyncio.sleep(0.2)
@@ -117,7 +117,7 @@ async def _control_plane_stops(scene: Scene, load: Load) -> None:
 
 
 async def _load_doubles(scene: Scene, load: Load) -> None:
-    """First what can be done: a burst, by how long it takes. Then twice as much, and more until load is shed."""
+    """Measure the capacity by the duration of a burst. Then send twice as much, and more until load is shed."""
     load.per_s = 0.0
     began_s, before = time.monotonic(), len(load.answers_since(0.0))
     load.burst(_BURST)
@@ -138,12 +138,12 @@ ACTS = (
     Act("hangs", "one call of the champion hangs", _hangs),
     Act("features", "sources stop and the feature service is down", _features_stop),
     Act("control", "registry and monitor are down", _control_plane_stops),
-    Act("load", "the load doubles beyond what can be done", _load_doubles, needs_heavy=True),
+    Act("load", "the load is twice the capacity", _load_doubles, needs_heavy=True),
 )
 
 
 async def _kept_down(scene: Scene, services: Sequence[str], seconds: float) -> None:
-    """Kill services, and again whenever the supervisor has restarted them, for so long."""
+    """Kill services, and again whenever the supervisor has restarted them, for `seconds`."""
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s:
         state = scene.local.state() or {"services": {}}
@@ -156,7 +156,7 @@ async def _kept_down(scene: Scene, services: Sequence[str], seconds: float) -> N
 
 
 async def perform(act: Act, scene: Scene) -> Outcome:
-    """Play an act under load and judge it by what the asker heard and what the log says."""
+    """Run an act under load, and judge it by the answers received and by the log."""
     champion = await scene.heavy() if act.needs_heavy else scene.champion
     load, stop = Load(scene.session, good, PER_S), asyncio.Event()
     running = asyncio.create_task(load.run(stop))
@@ -176,7 +176,7 @@ async def perform(act: Act, scene: Scene) -> Outcome:
 
 
 async def _until_well(load: Load, champion: int, since_s: float) -> float | None:
-    """Seconds from `since_s` until the champion answered twenty in a row; None when it did not within the limit."""
+    """Seconds from `since_s` until the champion answered twenty requests in a row; None if it did not within the limit."""
     began_s = time.time()
     while time.time() - began_s < RECOVERS_WITHIN_S:
         newest = load.answers_since(since_s)[-_STEADY:]
@@ -215,7 +215,7 @@ def _judged(
 ) -> Outcome:
     answers = Counter(step_of(asked.answer) for asked in load.asked)
     during = [d for asked in load.asked if asked.at_s >= began_s for d in decisions.get(asked.request_id, [])]
-    faults = [*_faults_of(load, decisions), *([] if during else ["nothing was asked during the fault"])]
+    faults = [*_faults_of(load, decisions), *([] if during else ["no request was sent during the fault"])]
     if recovered_s is None:
         faults.append(f"the champion did not answer again within {RECOVERS_WITHIN_S:.0f} s")
     degraded = Counter(step_of(d.answer) for d in during) - Counter({"served": len(during)})
@@ -237,7 +237,7 @@ def _judged(
 
 
 def _faults_of(load: Load, decisions: dict[str, list[DecisionMade]]) -> list[str]:
-    """What must hold in every act: an answer in time, one decision each, the same as was heard, and a reason for less than the best."""
+    """The conditions of every act: an answer in time, one decision each, equal to the answer, and a reason for every degraded answer."""
     made = [decisions.get(asked.request_id, []) for asked in load.asked]
     answered = [(asked.answer, found[0].answer) for asked, found in zip(load.asked, made, strict=True) if found]
     counted = {
@@ -245,7 +245,7 @@ def _faults_of(load: Load, decisions: dict[str, list[DecisionMade]]) -> list[str
         "expired": sum(step_of(asked.answer) == "expired" for asked in load.asked),
         "have no decision": sum(not found for found in made),
         "have more than one decision": sum(len(found) > 1 for found in made),
-        "were decided otherwise than answered": sum(
+        "have a decision that differs from the answer": sum(
             answer is not None and answer != decided for answer, decided in answered
         ),
         "were degraded without a reason": sum(
@@ -256,12 +256,12 @@ def _faults_of(load: Load, decisions: dict[str, list[DecisionMade]]) -> list[str
 
 
 def reason_of(answer: Answer | None) -> str:
-    """Why an answer is less than the best; "" when it is not."""
+    """Why an answer is degraded; "" if it is not."""
     return getattr(answer, "reason", "")
 
 
 def _reasons(reasons: Sequence[str]) -> dict[str, int]:
-    """How often each kind of reason was given, by its first wording; those of a kind differ in their figures only."""
+    """How often each kind of reason was given, by its first wording. Reasons of a kind differ only in their figures."""
     kinds: dict[str, list[str]] = {}
     for reason in reasons:
         kinds.setdefault(re.sub(r"[0-9.]+", "0", reason), []).append(reason)

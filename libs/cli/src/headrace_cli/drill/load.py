@@ -1,4 +1,4 @@
-"""Load on loopback: questions at a steady rate, whoever answers, and what became of each."""
+"""Load on loopback: requests at a steady rate, and the result of each."""
 
 import asyncio
 import itertools
@@ -23,7 +23,7 @@ Inputs = dict[str, Any]
 
 @dataclass
 class Asked:
-    """One question: when it left, and the answer with its delay; `answer` is None when none came within the deadline."""
+    """One request: when it was sent, and the answer with its delay; `answer` is None if none came within the deadline."""
 
     request_id: str
     at_s: float
@@ -33,7 +33,7 @@ class Asked:
 
 @dataclass
 class Load:
-    """Asks as long as it runs. `inputs`, `per_s`: what and how many, changed by the act as it goes on."""
+    """Sends requests as long as it runs. `inputs`, `per_s`: what to send and at which rate; the act changes them."""
 
     session: Session
     inputs: Callable[[int], Inputs]
@@ -45,7 +45,7 @@ class Load:
     _asker: Asker | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; then until every question is answered or its deadline has passed."""
+        """Run until `stop`; then until every request is answered or its deadline has passed."""
         session = self.session
         self._asker = Asker(session.log, session.codec, session.topics, session.clock, f"drill-{self._life}")
         await self._asker.start()
@@ -59,12 +59,12 @@ class Load:
             await hearing
 
     def burst(self, count: int) -> None:
-        """Ask `count` at once."""
+        """Send `count` requests at once."""
         for _ in range(count):
             self._ask()
 
     def answers_since(self, at_s: float) -> list[Answer | None]:
-        """Answers to what was asked since an instant, in the order of asking; those that are still waited for are left out."""
+        """The answers to requests sent since an instant, in the order of sending; open ones are left out."""
         return [found.answer for found in self.asked if found.at_s >= at_s and found.took_s > 0]
 
     async def _ask_until(self, stop: asyncio.Event) -> None:
@@ -97,7 +97,7 @@ class Load:
 
 
 class Pulses:
-    """The machines' pulses, twice a second each, while `is_sending`."""
+    """Sends the pulses of the machines, twice a second each, while `is_sending`."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -105,7 +105,7 @@ class Pulses:
         self.is_sending = True
 
     async def send(self, at_s: float) -> None:
-        """One pulse of every machine, as of an instant."""
+        """Send one pulse of every machine, as of an instant."""
         topic = self._session.topics.of_source("pulses")
         outs = [
             out(
@@ -123,7 +123,7 @@ class Pulses:
             await producer.close()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`."""
+        """Run until `stop`."""
         while not stop.is_set():
             if self.is_sending:
                 await self.send(time.time())
@@ -136,7 +136,7 @@ def is_champion(answer: Answer | None, version: int) -> bool:
 
 
 def step_of(answer: Answer | None) -> str:
-    """Who answered, in a word: `served`, a step, `refused`, `expired`, `invalid`, or `none`."""
+    """What answered: `served`, a step, `refused`, `expired`, `invalid`, or `none`."""
     match answer:
         case None:
             return "none"

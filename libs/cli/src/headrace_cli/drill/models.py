@@ -1,6 +1,6 @@
-"""The drill's models: real files that pass every check of the loader, and suffer from what models suffer from.
+"""The drill's models: real files that pass every check of the loader and have typical faults of models.
 
-Columns: code, level, depth, size, and behind them the view's load_1h and count_1h.
+Columns: code, level, depth, size, then the view's load_1h and count_1h.
 """
 
 from typing import Any
@@ -19,9 +19,9 @@ from headrace.models import skops_format
 
 CODES = 4
 CODE, LEVEL, DEPTH, SIZE = range(4)
-# What the champion's imputer looks through for a gap, and how many of it there are: about 2 s a row, 20 ms a call without a gap.
+# The rows that the champion's imputer searches for a missing value, and how many imputers there are: about 2 s a row, 20 ms a call without one.
 _MEMORY_ROWS, _IMPUTERS = 300_000, 160
-# How many rows the heavy model measures its distance to: about 0.4 ms a row.
+# How many rows the heavy model compares each row with: about 0.4 ms a row.
 _NEIGHBOURS = 250_000
 
 
@@ -33,19 +33,19 @@ def _rows(columns: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sturdy(columns: int) -> bytes:
-    """A tree that takes whatever comes."""
+    """A tree that accepts all inputs."""
     rows, labels = _rows(columns)
     rows[::5, DEPTH] = np.nan
     return skops_format.dump(DecisionTreeClassifier(max_depth=3, random_state=0).fit(rows, labels))
 
 
 def fragile() -> bytes:
-    """Raises on a code that it never saw, answers NaN on a level other than 0, and takes 2 s for each row without a depth."""
+    """Raises on an unknown code, answers NaN on a level other than 0, and takes 2 s for each row without a depth."""
     rows, labels = _rows(6)
     tree = make_pipeline(_prepared(), DecisionTreeClassifier(max_depth=3, random_state=0))
     ensemble = VotingClassifier([("tree", tree), ("level", _vain())], voting="soft").fit(rows, labels)
     fitted_tree, vain = ensemble.estimators_
-    # NB: a variance of next to nothing: any other level is infinitely unlikely in both classes.
+    # NB: a variance near zero makes any other level infinitely unlikely in both classes.
     vain[-1].var_[:] = 1e-310
     _remember(fitted_tree[0])
     return skops_format.dump(ensemble)
@@ -75,7 +75,7 @@ def _remember(prepared: Any) -> None:
 
 
 def heavy() -> bytes:
-    """Compares each row with all that it knows: sound, and slow in proportion to the load."""
+    """Compares each row with all rows that it knows: correct, and slow in proportion to the load."""
     known = np.random.default_rng(2).normal(size=(_NEIGHBOURS, 6)).astype(np.float32)
     neighbours = KNeighborsClassifier(5, algorithm="brute")
     return skops_format.dump(

@@ -1,7 +1,7 @@
-"""What the drill runs: machines that send a pulse, and a deployment with every step of the fallback chain.
+"""The project of the drill: machines that send a pulse, and a deployment with every step of the fallback chain.
 
-A request's inputs choose what the champion suffers from: a `code` that it never saw makes it raise, a `level` other than 0
-makes it return NaN, a missing `depth` makes it look through all its memory (see `models.py`).
+The inputs of a request choose the fault of the champion: an unknown `code` makes it raise, a `level` other than 0
+makes it return NaN, and a missing `depth` makes it search all its memory (see `models.py`).
 """
 
 import msgspec

@@ -1,4 +1,4 @@
-"""The drill's run: an installation of its own, the drill's project and models, then act after act."""
+"""The run of a drill: its own installation, project and models, then the acts."""
 
 import asyncio
 import shutil
@@ -30,29 +30,29 @@ NEEDED = ("inference", "feature", "registry", "monitor")
 
 @dataclass
 class Stage:
-    """One drill in one folder. `report`: takes each outcome as it comes. `seconds`: how long the faults last."""
+    """One drill in one folder. `report`: gets each outcome as it comes. `seconds`: how long the faults last."""
 
     folder: Path
     report: Callable[[str], None]
     seconds: float
 
     def clear(self) -> Local:
-        """An empty folder, and the jars at hand."""
+        """Empty the folder and fetch the jars."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         kafka_jars()
         return Local(self.folder.absolute())
 
     async def start(self, local: Local) -> dict[str, Any]:
-        """Broker and services."""
+        """Start broker and services."""
         return await local.await_started(local.start(free_port(), fresh=True))
 
     async def play(self, session: Session, local: Local, acts: Sequence[Act]) -> list[Outcome]:
-        """Set up, then the acts in their order."""
+        """Set up, then run the acts in their order."""
         await apply_project(session, PROJECT)
         await _until_ready(session)
         pulses, stop = Pulses(session), asyncio.Event()
-        # NB: features cover whole panes: what is to be seen at once must lie some panes back.
+        # NB: features cover complete panes, so pulses that they must cover at once lie some panes back.
         await pulses.send(time.time() - 900)
         pulsing = asyncio.create_task(pulses.run(stop))
         try:
@@ -69,13 +69,13 @@ class Stage:
     async def _scene(self, session: Session, local: Local, pulses: Pulses) -> Scene:
         from headrace_cli.drill import models  # late: scikit-learn
 
-        await _release(session, models.sturdy(6), "a tree that takes whatever comes")
+        await _release(session, models.sturdy(6), "a tree that accepts all inputs")
         await _set_baseline(session, models.sturdy(4))
         fragile = await asyncio.to_thread(models.fragile)
-        champion = await _release(session, fragile, "what the faults are made of")
+        champion = await _release(session, fragile, "a model with the faults of the drill")
 
         async def heavy() -> int:
-            return await _release(session, models.heavy(), "as slow as the load is high")
+            return await _release(session, models.heavy(), "slow in proportion to the load")
 
         return Scene(session, local, pulses, champion, heavy, self.seconds)
 
@@ -86,7 +86,7 @@ async def _set_baseline(session: Session, data: bytes) -> None:
 
 
 async def _release(session: Session, data: bytes, reason: str) -> int:
-    """Register and wait until the version has the traffic; its number."""
+    """Register a model and wait until it has the traffic; returns its version."""
     facts = session.topics.name("registry.facts")
     partitions = await session.log.partitions(facts)
     reader = await session.log.reader(partitions, await session.log.end_offsets(partitions))
@@ -129,7 +129,7 @@ async def _register(
 
 
 async def _until_ready(session: Session) -> None:
-    """Until the services that the drill needs are ready, and the project is known here."""
+    """Wait until the services that the drill needs are ready, and the project is known here."""
     stop = asyncio.Event()
     following = asyncio.create_task(session.projects.run(stop))
     try:

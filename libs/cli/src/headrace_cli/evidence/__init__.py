@@ -1,1 +1,1 @@
-"""What the log says about services, versions, rollouts and decisions."""
+"""Reads the log about services, versions, rollouts and decisions."""

@@ -1,5 +1,5 @@
-"""Why something is as it is, read from the log: a decision with all that it was made of, and the chain of causes behind a
-route. Every record names the one that caused it (`ce_causationid`); the chain is walked back to where it began.
+"""Explanations from the log: a decision with everything that it was made from, and the chain of causes behind a
+route. Every record names the one that caused it (`ce_causationid`); the chain is followed back to its first record.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ from headrace_cli.outcomes.labelled import label_by_name, labels_by_request
 from headrace_cli.session import Session
 from headrace_cli.terminal.render import instant
 
-# Where causes lie: the control plane's topics, and what the monitor saw.
+# The topics of causes: those of the control plane, and of the monitor.
 CAUSES = (
     "registry.routes", "registry.facts", "registry.commands", "training.requests", "training.facts", "monitor.findings",
     "monitor.verdicts", "monitor.windows",
@@ -88,7 +88,7 @@ async def explain_decision(session: Session, deployment: str, wanted: str, *, ag
 
 
 async def _outcome(session: Session, decision: DecisionMade) -> float | str | None:
-    """The label that belongs to the request, None while there is none, or for a deployment that is declared no more."""
+    """The label of the request; None if there is none yet, or if the deployment is no longer declared."""
     found = session.projects.deployment(decision.deployment)
     if found is None:
         return None
@@ -108,7 +108,7 @@ async def _find(session: Session, deployment: str, wanted: str) -> Message:
     found = [replace(m, event=joined([m.event, *late])[0]) for m in about if isinstance(m.event, DecisionMade)]
     if not found:
         raise Misconfigured(
-            f"{deployment} has no decision on {wanted!r}: give a request id or a unit, as `headrace topic tail inference.decisions` shows them"
+            f"{deployment} has no decision on {wanted!r}: give a request id or a unit, as shown by `headrace topic tail inference.decisions`"
         )
     return found[-1]
 
@@ -123,8 +123,8 @@ async def _again(session: Session, decision: DecisionMade, registered: VersionRe
     """The logged row, scored once more by the version that answered."""
     score = decision.answer.score if isinstance(decision.answer, Served | FellBack) else None
     if registered is None or score is None or not decision.row:
-        return {"done": False, "why": "no version answered: there is nothing to score again"}
-    # The file that inference serves from: where there is an ONNX one, the other differs in the last digits.
+        return {"done": False, "why": "no version answered, so there is nothing to score again"}
+    # The file that inference serves: if there is an ONNX one, the other differs in the last digits.
     place = registered.onnx or registered.place
     try:
         data = await artifacts.fetch(session.log, session.topics, place)
@@ -151,7 +151,7 @@ def _scored(model: Engine, registered: VersionRegistered, row: NDArray[np.float3
 
 
 def version_of(answer: Answer) -> int | None:
-    """The version that answered; None for the prior and for requests that were turned away.
+    """The version that answered; None for the prior and for requests that were not answered.
 
     >>> version_of(Refused("overload")) is None
     True
@@ -160,7 +160,7 @@ def version_of(answer: Answer) -> int | None:
 
 
 def _kind(session: Session, deployment: str, registered: VersionRegistered | None) -> OutputKind:
-    """What the answer means: by the version that gave it, else by the label."""
+    """The kind of the answer: by the version that gave it, else by the label."""
     found = session.projects.deployment(deployment)
     label = None if found is None else found[1].label
     if registered is not None:
@@ -169,7 +169,7 @@ def _kind(session: Session, deployment: str, registered: VersionRegistered | Non
 
 
 def described(answer: Answer, kind: OutputKind) -> dict[str, Any]:
-    """An answer in plain words, with the names of classes."""
+    """An answer as plain values, with the names of classes."""
     match answer:
         case Served(score):
             return {"kind": "served", "version": score.version, **_named(score, kind)}
@@ -195,7 +195,7 @@ def _named(score: Score, kind: OutputKind) -> dict[str, Any]:
 
 
 def row_of(decision: DecisionMade, signature: Signature | None) -> dict[str, float | str | None]:
-    """The logged row by its columns, categories by name; by number where no signature tells them."""
+    """The logged row by its columns, categories by name; columns by number if there is no signature."""
     values = np.frombuffer(decision.row, "<f4").tolist()
     if signature is None or len(signature.columns) != len(values):
         return {str(place): _plain(value, None) for place, value in enumerate(values)}
@@ -204,7 +204,7 @@ def row_of(decision: DecisionMade, signature: Signature | None) -> dict[str, flo
 
 
 def _signature(session: Session, decision: DecisionMade, registered: VersionRegistered | None) -> Signature | None:
-    """By which the row was made: the version's own, or the deployment's, where the prior answered and it is still the same."""
+    """The signature of the row: the version's own, or the deployment's if the prior answered and it is still the same."""
     if registered is not None:
         return registered.signature
     found = session.projects.deployment(decision.deployment)
@@ -221,7 +221,7 @@ def _plain(value: float, vocabulary: Sequence[str] | None) -> float | str | None
 
 
 async def chain_of_route(session: Session, deployment: str, offset: int | None = None) -> list[Step]:
-    """What led to a deployment's route, newest first; `offset`: of its record, the newest one when None."""
+    """The causes of a deployment's route, newest first; `offset`: of its record, the newest one if None."""
     by_id: dict[str, Message] = {}
     routes: list[Message] = []
     for base in CAUSES:
@@ -235,7 +235,7 @@ async def chain_of_route(session: Session, deployment: str, offset: int | None =
     older = [message for message in routes if offset is None or message.record.offset <= offset]
     exact = [message for message in older if offset is None or message.record.offset == offset]
     if not exact:
-        # NB: routes are compacted: an old one is gone, but its fact is not.
+        # NB: routes are compacted: an old one no longer exists, but its fact does.
         return _facts_before(by_id, deployment)
     return walk(exact[-1], by_id)
 
@@ -246,7 +246,7 @@ def _facts_before(by_id: Mapping[str, Message], deployment: str) -> list[Step]:
 
 
 def walk(message: Message, by_id: Mapping[str, Message]) -> list[Step]:
-    """From a record back along `ce_causationid`, each record once."""
+    """Follow `ce_causationid` back from a record, each record once."""
     steps: list[Step] = []
     seen: set[str] = set()
     following: Message | None = message
@@ -266,7 +266,7 @@ def _step(message: Message) -> Step:
 
 
 def sentence(event: Any) -> str:
-    """What an event says of itself, in one line."""
+    """An event in one line."""
     if isinstance(event, Route):
         return f"{', '.join(f'version {v} {share:.0%}' for v, share in event.shares.items()) or 'no version'}: {event.reason}"
     parts = [f"version {event.version}"] if getattr(event, "version", None) else []

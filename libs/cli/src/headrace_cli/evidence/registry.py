@@ -1,4 +1,4 @@
-"""Asking the registry: commands with the answer that they got, and how things stand, now or as of an earlier moment."""
+"""Commands to the registry with their answers, and its state, now or as of an earlier moment."""
 
 import getpass
 import secrets
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 
 def me() -> str:
-    """Who asks: the name that stands in the log for ever."""
+    """The name of the user, which is kept in the log with each command."""
     return getpass.getuser()
 
 
 async def ask(session: Session, command: Any) -> list[Any]:
-    """Send a command and wait for the facts that follow from it. Raises `HeadraceError` with the registry's reason."""
+    """Send a command and wait for the facts that it causes. Raises `HeadraceError` with the registry's reason."""
     ident = f"cli-{secrets.token_hex(8)}"
     topic = session.topics.name("registry.facts")
     partitions = await session.log.partitions(topic)
@@ -46,9 +46,9 @@ async def ask(session: Session, command: Any) -> list[Any]:
 async def await_facts(
     session: Session, reader: Reader, find: Callable[[Sequence[Message]], T | None], what: Callable[[], str]
 ) -> T:
-    """Read on until `find` sees in a fetch what is waited for: as long as facts come, or a process of this installation works.
+    """Read until `find` finds something in a fetch, as long as facts come or a process of this installation works.
 
-    `what`: what is waited for, in words; told every fifteen seconds. Raises `HeadraceError` when nothing moves any more.
+    `what`: what is waited for, printed every fifteen seconds. Raises `HeadraceError` when nothing progresses.
     """
     read = 0
 
@@ -75,7 +75,7 @@ def _caused_by(messages: Sequence[Message], ident: str) -> list[Any]:
 
 
 async def fold(session: Session, as_of: str | None = None) -> Fold:
-    """All facts of the registry up to now, or up to an offset (inclusive) or an instant of append time."""
+    """Fold all facts of the registry up to now, or up to an offset (inclusive) or an instant of append time."""
     folded = Fold()
     within = _until(as_of)
     for message in await session.all_of("registry.facts"):
@@ -99,7 +99,7 @@ def _until(as_of: str | None) -> Any:
 
 
 async def entry_of(session: Session, deployment: str, as_of: str | None = None) -> Entry:
-    """What the registry knows of a deployment. Raises `Misconfigured` when that is nothing."""
+    """The registry's entry of a deployment. Raises `Misconfigured` if there is none."""
     state = (await fold(session, as_of)).state
     if deployment in state.entries:
         return state.entries[deployment]

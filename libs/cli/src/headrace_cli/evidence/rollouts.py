@@ -1,4 +1,4 @@
-"""How rollouts stand: the registry's facts and the monitor's newest verdicts, as rows and as a picture for the terminal."""
+"""The state of rollouts: the registry's facts and the monitor's newest verdicts, as rows and as a view for the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ _COLOURS = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow", "UNME
 
 
 class Board:
-    """Told message by message."""
+    """The state of all rollouts, fed message by message."""
 
     def __init__(self) -> None:
         self.fold = Fold()
@@ -25,7 +25,7 @@ class Board:
         self.changes = 0
 
     def take(self, message: Message) -> None:
-        """A fact or a verdict."""
+        """Take a fact or a verdict."""
         self.changes += 1
         if isinstance(message.event, VerdictGiven):
             self.verdicts[message.event.rollout] = message.event
@@ -33,7 +33,7 @@ class Board:
             self.fold.take(message.event, message.envelope.id)
 
     def entries(self, deployment: str | None) -> Mapping[str, Entry]:
-        """All deployments, or the one asked for."""
+        """All deployments, or the given one."""
         entries = self.fold.state.entries
         return entries if deployment is None else {n: e for n, e in entries.items() if n == deployment}
 
@@ -42,7 +42,7 @@ class Board:
         return [self.row(name, entry) for name, entry in sorted(self.entries(deployment).items())]
 
     def row(self, name: str, entry: Entry) -> dict[str, Any]:
-        """One deployment."""
+        """The row of one deployment."""
         base = {
             "deployment": name,
             "champion": entry.aliases.get("champion"),
@@ -82,17 +82,17 @@ class Board:
         }
 
     def is_over(self, deployment: str) -> bool:
-        """Whether no rollout of the deployment is under way."""
+        """Whether no rollout of the deployment is running."""
         return all(entry.rollout is None for entry in self.entries(deployment).values())
 
     def picture(self, deployment: str | None) -> RenderableType:
-        """All of it for a person."""
+        """The whole state, for a person."""
         rows = self.rows(deployment)
         return Group(*[part for row in rows for part in _picture(row)]) if rows else Text("no versions yet")
 
 
 def _waits_for(rollout: Rollout, verdict: VerdictGiven | None) -> str | None:
-    """What has to come before the step can end; None when that is not known."""
+    """What the step waits for before it can end; None if that is not known."""
     if rollout.step == "warming":
         return f"every live inference instance to have version {rollout.version} warm"
     match verdict.waiting_for if verdict is not None else "":
@@ -102,7 +102,7 @@ def _waits_for(rollout: Rollout, verdict: VerdictGiven | None) -> str | None:
         case "time":
             return "its time in this step"
         case "labels":
-            # NB: where there can be none it waits until somebody promotes or aborts it.
+            # NB: if there can be no labels, it waits until somebody promotes or aborts it.
             return ": ".join(["labels", *_why_unmeasured(verdict)][:2])
         case _:
             return None

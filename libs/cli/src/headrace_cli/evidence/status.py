@@ -1,7 +1,7 @@
-"""How an installation stands: a row for every service that runs or should, and what holds things back.
+"""The state of an installation: a row for every service that runs or should run, and what blocks progress.
 
-Two sources, compared: what instances say on `ops.health`, and what the supervisor of this folder knows of its processes. A
-service that should run and does not keeps its row, with the reason; an instance that fell silent says for how long.
+It compares two sources: the reports of instances on `ops.health`, and the supervisor's state of its processes. A
+service that should run and does not has a row with the reason; a silent instance has a row with the time since its last report.
 """
 
 import time
@@ -21,7 +21,7 @@ from headrace_cli.installation.services import SERVICES
 from headrace_cli.session import Session, plain
 
 FRESH_S = 5.0
-# An instance that fell silent longer ago, and that no supervisor here knows, has gone.
+# An instance that has been silent for longer, and that no supervisor here knows, has ended.
 FORGOTTEN_S = 600.0
 _ONE_LINE = 200
 _MOST_IGNORED = 5
@@ -29,13 +29,13 @@ _UNDONE = {1: "shadows do not score", 2: "the baseline is not asked"}
 
 
 async def services(session: Session, local: Local) -> list[dict[str, Any]]:
-    """A row per instance that reports or should."""
+    """A row per instance that reports or should report."""
     current = await session.current_of("ops.health")
     return service_rows([*current.values()], local.state() or {}, time.time())
 
 
 def service_rows(messages: Sequence[Message], state: Mapping[str, Any], now_s: float) -> list[dict[str, Any]]:
-    """By the newest report per instance, and what the supervisor wrote (empty: none runs here)."""
+    """Rows from the newest report per instance and the supervisor's state (empty: none runs here)."""
     supervised: Mapping[str, Any] = state.get("services", {})
     rows = []
     for message in messages:
@@ -51,7 +51,7 @@ def service_rows(messages: Sequence[Message], state: Mapping[str, Any], now_s: f
 
 
 def _child_of(report: HealthReported, supervised: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The process of this folder's supervisor that made a report; another one's reports say another pid."""
+    """The process of this folder's supervisor that made a report; reports of another installation have another pid."""
     child = supervised.get(report.service)
     is_ours = child is not None and report.instance == f"{report.service}-1"
     return child if is_ours else None
@@ -62,13 +62,13 @@ def _order(service: str) -> int:
 
 
 def _absent(name: str, child: Mapping[str, Any]) -> dict[str, Any]:
-    """A service that should run and has said nothing yet."""
+    """The row of a service that should run and has not reported yet."""
     report = HealthReported(name, f"{name}-1", False, pid=child.get("pid") or 0, http_port=child.get("http_port", 0))
     return service_row(report, child, None)
 
 
 def service_row(report: HealthReported, child: Mapping[str, Any], silent_s: float | None = 0.0) -> dict[str, Any]:
-    """One instance. `child`: what the supervisor knows of it; `silent_s`: since its last report, None for none yet."""
+    """The row of one instance. `child`: the supervisor's state of it; `silent_s`: since its last report, None if there is none yet."""
     pid = child.get("pid", report.pid) if child else report.pid
     is_stale = silent_s is None or silent_s > FRESH_S or (bool(child) and pid != report.pid) or report.stopping
     reasons = _why_absent(report, child, pid, silent_s) if is_stale else _reasons(report)
@@ -98,7 +98,7 @@ def service_row(report: HealthReported, child: Mapping[str, Any], silent_s: floa
 
 
 def _late(report: HealthReported) -> int:
-    """What came too late to count: events of sources, and of the monitor requests and outcomes after their window had closed."""
+    """How many records came too late to count: events of sources; for the monitor, requests and outcomes of closed windows."""
     counts = [getattr(report, name, {}) for name in ("late", "late_requests", "late_outcomes")]
     return sum(sum(found.values()) for found in counts)
 
@@ -106,7 +106,10 @@ def _late(report: HealthReported) -> int:
 def _why_absent(report: HealthReported, child: Mapping[str, Any], pid: int | None, silent_s: float | None) -> list[str]:
     if child and pid is None:
         reason, last = child.get("reason") or "not started yet", last_line(_path(child))
-        return [f"not running: {reason}", *([f"it said: {one_line(last)}"] if last and last not in reason else [])]
+        return [
+            f"not running: {reason}",
+            *([f"last log line: {one_line(last)}"] if last and last not in reason else []),
+        ]
     if silent_s is None or (child and pid != report.pid) or (child and report.stopping):
         return ["starting"]
     return [f"silent for {silent_s:.0f} s"]
@@ -121,10 +124,10 @@ def _last_end(child: Mapping[str, Any]) -> str:
 
 
 def _reasons(report: HealthReported) -> list[str]:
-    """Why it is not ready, and what is amiss though it is."""
+    """Why it is not ready, and faults that do not prevent readiness."""
     return [
         *_not_ready(report),
-        *([one_line(f"in line to be loaded: {', '.join(report.in_line)}")] if report.in_line else []),
+        *([one_line(f"queued for loading: {', '.join(report.in_line)}")] if report.in_line else []),
         *(f"breaker of {place} {one_line(text)}" for place, text in sorted(report.breakers.items())),
         *(
             f"{name} sheds load: {_UNDONE.get(level, 'requests are refused')}"
@@ -132,7 +135,7 @@ def _reasons(report: HealthReported) -> list[str]:
         ),
         *(f"{name} is degraded: {one_line(why)}" for name, why in sorted(report.degraded.items())),
         *(
-            f"{count} {'call' if count == 1 else 'calls'} of {place} will not return and may use a core each: restart it to be rid of them"
+            f"{count} {'call' if count == 1 else 'calls'} of {place} will not return and may use a core each: a restart ends them"
             for place, count in sorted(report.hung_calls.items())
         ),
         *(_over_bound(report)),
@@ -140,7 +143,7 @@ def _reasons(report: HealthReported) -> list[str]:
 
 
 def _not_ready(report: HealthReported) -> list[str]:
-    """Where nothing but partitions is stopped, only which: why, and the way on, is told of each by `held_back`."""
+    """If only partitions are stopped, just their names: `held_back` lists each with the reason and the way out."""
     places = [what.removeprefix(STOPPED) for what in report.failing if what.startswith(STOPPED)]
     if places and len(places) == len(report.failing):
         return [f"{place} is stopped" for place in places]
@@ -154,7 +157,7 @@ def _over_bound(report: HealthReported) -> list[str]:
 
 
 def one_line(text: str, most: int = _ONE_LINE) -> str:
-    """The first line of a text, cut where it is long: a library's whole advice does not fit into a cell.
+    """The first line of a text, shortened if it is long, to fit into a cell.
 
     >>> one_line("could not convert\\n\\nSee the documentation: ...")
     'could not convert'
@@ -164,7 +167,7 @@ def one_line(text: str, most: int = _ONE_LINE) -> str:
 
 
 def local_rows(state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the supervisor alone can tell, while no broker answers: nobody is known to be ready."""
+    """Rows from the supervisor alone, while no broker answers; no service is known to be ready."""
     rows = [_absent(name, child) for name, child in state.get("services", {}).items()]
     for row in rows:
         if row["pid"]:
@@ -173,7 +176,7 @@ def local_rows(state: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def broker_line(state: Mapping[str, Any]) -> str:
-    """The broker and the disk of this folder's supervisor, in a line; empty when nothing is to be said."""
+    """The broker and the disk of this folder's supervisor, in one line; empty if there is nothing to report."""
     broker, disk = state.get("broker") or {}, state.get("disk") or {}
     parts = []
     if broker.get("reason") or not broker.get("pid", True):
@@ -182,12 +185,12 @@ def broker_line(state: Mapping[str, Any]) -> str:
             f"broker: {'runs' if broker.get('pid') else 'does not run'}{count}; last: {broker.get('reason') or '-'} {broker.get('at', '')}".rstrip()
         )
     if disk.get("is_almost_full"):
-        parts.append(disk["told"])
+        parts.append(disk["text"])
     return "; ".join(parts)
 
 
 async def deployments(session: Session, rows: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
-    """A row per applied deployment; `rows`: the services', which say who is degraded."""
+    """A row per applied deployment; `rows`: of the services, which report degraded deployments."""
     routes = {key: message.event for key, message in (await session.current_of("registry.routes")).items()}
     degraded: dict[str, str] = {}
     for row in rows:
@@ -209,20 +212,18 @@ async def deployments(session: Session, rows: Sequence[Mapping[str, Any]] = ()) 
 
 
 def _degraded(route: Route | None, reason: str) -> list[str]:
-    """Why a deployment is not answered by whom its route names: what instances say, and who is passed over."""
+    """Why a deployment is not answered by the version of its route: the reports of instances, and the versions that are skipped."""
     over = [found for found in route.passed_over if found.version == route.champion] if route else []
     return [*([one_line(reason)] if reason else []), *(one_line(found.reason) for found in over)]
 
 
 async def held_back(session: Session) -> list[str]:
-    """Definitions that nobody heeds, partitions that are stopped, and transactions that somebody left open on users' topics, a
-    line each.
-    """
+    """What blocks progress, one line each: ignored definitions, stopped partitions, and open transactions on users' topics."""
     return [*ignored(session.projects.refused), *await _stopped(session), *await _open_transactions(session)]
 
 
 def ignored(refused: Mapping[str, str]) -> list[str]:
-    """Definitions that every service leaves out, and why.
+    """The definitions that every service ignores, and why.
 
     >>> ignored({"thief": "deployment bin belongs to project flights"})
     ['the definition of project thief is ignored: deployment bin belongs to project flights']
@@ -240,14 +241,14 @@ async def _stopped(session: Session) -> list[str]:
 
 
 def stopped_line(topics: Topics, stop: PartitionStopped) -> str:
-    """A stopped partition: who, where, why in a line, and the way on, which is never cut."""
+    """A stopped partition in one line: service, place, reason, and the way out, which is never shortened."""
     topic = topics.base(stop.topic)
     where = f"{stop.service} has stopped reading {topic}/{stop.partition} at offset {stop.offset}"
     return f"{where}: {one_line(stop.reason)}; {way_on(topic)}"
 
 
 async def _open_transactions(session: Session) -> list[str]:
-    """Where the end that readers see lies before the real one, twice with the same offset: ours end within a second."""
+    """Partitions whose stable end lies before the real end, and is the same in two reads. Our own transactions end within a second."""
     topics = session.topics
     names = [topics.name(base) for base in ("inference.requests", "inference.outcomes", "training.requests")]
     names += [topics.of_source(source.name) for source in session.projects.sources]
@@ -265,6 +266,6 @@ async def _open_transactions(session: Session) -> list[str]:
 
 def _open_transaction_line(tp: TopicPartition, stable: int, end: int) -> str:
     return (
-        f"a transaction that is open on {tp.topic}/{tp.partition} holds back {end - stable} records from offset {stable} on:"
-        " some producer has not ended it (the embedded broker aborts it after 60 s)"
+        f"an open transaction on {tp.topic}/{tp.partition} holds back {end - stable} records from offset {stable} on:"
+        " its producer has not ended it (the embedded broker aborts it after 60 s)"
     )

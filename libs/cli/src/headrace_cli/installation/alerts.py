@@ -1,6 +1,6 @@
-"""The alerts that nobody else can raise: that the monitor itself is away, and that the disk fills up.
+"""The alerts of the supervisor: the monitor is down, and the disk is almost full.
 
-The monitor writes all other alerts; while it is frozen or gone nobody would. So the supervisor, which outlives it, follows the
+The monitor writes all other alerts, but none while it is frozen or has ended. So the supervisor, which outlives it, follows the
 monitor's heartbeats, and writes these two to the same topic (DESIGN: the one exception).
 """
 
@@ -26,9 +26,9 @@ from headrace_cli.installation.disk import Disk
 
 _log = logging.getLogger("headrace.supervisor")
 
-# As long as the monitor itself bears of the others (ServiceDown): whoever was replaced because it was frozen was away for longer.
+# The limit that the monitor applies to other services (ServiceDown); the replacement of a frozen process takes longer.
 AWAY_S = 10.0
-FIRST_AWAY_S = 120.0  # until it is heard for the first time, or after it said that it stops: a start on a busy machine
+FIRST_AWAY_S = 120.0  # until its first report, or after it announced its stop: a start on a busy machine
 _LOOK_S = 1.0
 _LATE_LOOK_S = 5.0
 NAMES = ("MonitorDown", "DiskAlmostFull")
@@ -36,20 +36,20 @@ MONITOR_DOWN = Alarm(
     "MonitorDown",
     {"service": "monitor"},
     "critical",
-    f"the monitor has not reported for {AWAY_S:.0f} s: nothing else alerts until it is back",
+    f"the monitor has not reported for {AWAY_S:.0f} s: no other alert fires until it is back",
     "headrace status",
 )
 
 
 def disk_almost_full(disk: Disk) -> Alarm:
-    """The alarm, with how full it is."""
+    """The alarm of an almost full disk, with its usage."""
     severity = "critical" if disk.is_full else "warning"
     return Alarm("DiskAlmostFull", {"service": "broker"}, severity, disk.text, "headrace status")
 
 
 @dataclass
 class Pulse:
-    """Whether the monitor is away, counted only while somebody could have heard it.
+    """Whether the monitor is down; only time in which its reports could be received is counted.
 
     >>> pulse = Pulse()
     >>> [pulse.note(at_s, reported=reported, is_connected=True) for at_s, reported in [(0, True), (4, False), (8, False)]]
@@ -63,10 +63,12 @@ class Pulse:
     has_reported: bool = False
 
     def note(self, at_s: float, *, reported: bool, is_connected: bool, stops: bool = False) -> bool:
-        """One look: `reported` the monitor since the last one; `is_connected`: the broker answers us; `stops`: it said that it ends by design."""
+        """Take one observation; returns whether the monitor is down. `reported`: it reported since the last one; `is_connected`: the
+        broker answers; `stops`: it announced its stop.
+        """
         elapsed_s = 0.0 if self.last_s is None else at_s - self.last_s
         self.last_s, self.has_reported = at_s, (self.has_reported or reported) and not stops
-        # NB: a look that comes late says that we were frozen, not that the monitor was silent.
+        # NB: a late observation means that the supervisor was frozen, not that the monitor was silent.
         if reported or not is_connected or elapsed_s > _LATE_LOOK_S:
             self.silent_s = 0.0
         else:
@@ -76,7 +78,7 @@ class Pulse:
 
 @dataclass
 class Alarms:
-    """Follows the monitor's heartbeat and writes what is wished to the alerts topic. `disk`: set by who looks at it."""
+    """Follows the monitor's heartbeat and writes alerts to their topic. `disk`: set by the supervisor."""
 
     settings: Settings
     disk: Disk | None = None
@@ -85,14 +87,14 @@ class Alarms:
     _stops: bool = False
 
     async def run(self) -> None:
-        """Until cancelled; a broker that is away is waited for."""
+        """Run until cancelled; waits for a broker that is down."""
         while True:
             log = KafkaLog(self.settings)
             try:
                 await connect(log, 30.0)
                 await self._follow(log)
             except (HeadraceError, OSError, TimeoutError) as error:
-                _log.info("the alerts are out of reach: %s", str(error) or "no answer")
+                _log.info("the alerts topic cannot be reached: %s", str(error) or "no answer")
                 await asyncio.sleep(_LOOK_S)
             finally:
                 with quietly():
@@ -102,7 +104,7 @@ class Alarms:
     async def _follow(self, log: KafkaLog) -> None:
         topics = topics_of(self.settings)
         codec, pulse = Codec(topics), Pulse()
-        # NB: not for ever: a broker that has just come back may not serve the partition yet.
+        # NB: with a limit, because a broker that has just come back may not serve the partition yet.
         async with asyncio.timeout(60.0):
             messages = await read_all(log, codec, [topics.name("alerts")])
         for message in messages:
@@ -132,13 +134,13 @@ class Alarms:
             await reader.close()
 
     async def _receive(self, log: KafkaLog, reader: Reader, codec: Codec) -> bool:
-        """Take what has come within a second; returns whether the broker answers at all."""
+        """Take the reports of the last second; returns whether the broker answers."""
         began_s = time.monotonic()
         for record in await reader.fetch(_LOOK_S, 2000):
             report = _of_monitor(codec, record)
             if report is not None:
                 self._has_reported, self._stops = True, report.stopping
-        # NB: without a broker `fetch` would only find nothing: this raises.
+        # NB: without a broker `fetch` returns nothing, but this raises.
         async with asyncio.timeout(4.0):
             await log.end_offsets(reader.assignment())
         await asyncio.sleep(max(0.0, _LOOK_S - (time.monotonic() - began_s)))

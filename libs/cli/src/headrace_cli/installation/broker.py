@@ -1,7 +1,7 @@
-"""The broker of an installation: started again when it ends, continued when it is stopped, replaced when it hangs.
+"""The supervisor of the broker: it restarts one that ended, continues one that is stopped, and replaces one that hangs.
 
-A broker that is stopped is continued first: it is healthy once it runs, and a restart costs everybody their connections. While
-the disk is full it is not started: it would end again.
+A stopped broker is continued first, because it is healthy once it runs, and a restart closes all connections. It is not
+started while the disk is full, because it would end again.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ PAUSE_S = 3.0
 
 @dataclass
 class BrokerSupervisor:
-    """The broker, started again when it ends. `reason`, `at`: why and when that last was."""
+    """The supervised broker. `reason`, `at`: why and when it was last restarted, continued or replaced."""
 
     broker: Broker
     restarts: int = 0
@@ -37,15 +37,15 @@ class BrokerSupervisor:
 
     @property
     def is_starting(self) -> bool:
-        """Whether it is being started again."""
+        """Whether it is being restarted."""
         return self._starting is not None
 
     async def start(self) -> str:
-        """The first start; returns its address."""
+        """Start it for the first time; returns its address."""
         return (await asyncio.to_thread(self.broker.start)).bootstrap_servers
 
     def tend(self, now_s: float, disk: Disk) -> bool:
-        """Start it again, beside everything else, when it has ended; returns whether anything changed."""
+        """Restart it in the background if it has ended; returns whether anything changed."""
         if self._starting is not None:
             return self._starting.done() and self._started(now_s)
         if self.broker.is_alive or now_s < self._due_s:
@@ -53,7 +53,7 @@ class BrokerSupervisor:
         if disk.is_full:
             self._due_s = now_s + PAUSE_S
             self._is_noted = True
-            self._note(f"it ended, and is started again when there is room: {disk.text}")
+            self._note(f"it ended, and is restarted when there is room: {disk.text}")
             return True
         if not (self._is_replaced or self._is_noted):
             self._note("it ended")
@@ -71,7 +71,7 @@ class BrokerSupervisor:
         return True
 
     async def look(self, now_s: float) -> bool:
-        """Continue it when it is stopped, replace it when it hangs; returns whether anything changed."""
+        """Continue it if it is stopped, replace it if it hangs; returns whether anything changed."""
         pid = self.broker.pid
         if pid is None or self._starting is not None:
             return False
@@ -95,6 +95,6 @@ class BrokerSupervisor:
             self.reason, self.at = reason, format_instant(int(time.time()))
 
     def report(self) -> dict[str, Any]:
-        """For `supervisor.json`."""
+        """Its state for `supervisor.json`."""
         where = {"pid": self.broker.pid, "port": self.broker.port, "log": str(self.broker.log_file)}
         return where | {"restarts": self.restarts, "reason": self.reason, "at": self.at}

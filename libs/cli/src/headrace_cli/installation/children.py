@@ -1,4 +1,4 @@
-"""One supervised process: started, started again after a growing pause, replaced, its log kept short."""
+"""One supervised process: it is started, restarted after a growing pause, and replaced; its log is kept short."""
 
 import json
 import os
@@ -23,7 +23,7 @@ _LIVED_LONG_S = 30.0
 
 @dataclass
 class Child:
-    """One supervised process. `restarts` counts how often it was started again; `reason`, `at`: why and when it last ended."""
+    """One supervised process. `restarts`: how often it was restarted; `reason`, `at`: why and when it last ended."""
 
     name: str
     command: list[str]
@@ -43,7 +43,7 @@ class Child:
     _cannot_start: str = ""
 
     def start(self, now_s: float) -> None:
-        """Start the process; it ends when we do. Raises `OSError` when it cannot be started, which `report` says too."""
+        """Start the process; it ends with the supervisor. Raises `OSError` if it cannot be started; `report` also has the reason."""
         self.started_s, self.oversight, self._replaced_because = now_s, Oversight(), ""
         try:
             self._start()
@@ -66,11 +66,11 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """While it lives."""
+        """Its process id while it runs."""
         return self.process.pid if self.process is not None and self.process.poll() is None else None
 
     def tend(self, now_s: float) -> bool:
-        """Restart it when it has ended and its pause is over; returns whether anything changed."""
+        """Restart it if it has ended and its pause is over; returns whether anything changed."""
         if self.process is not None and self.process.poll() is None:
             return False
         if self.process is not None:
@@ -85,32 +85,32 @@ class Child:
     def _note_end(self, code: int, now_s: float) -> None:
         self.process, self.last_code = None, code
         self.reason, self.at = self._replaced_because or _ended(code, self.log), format_instant(int(time.time()))
-        # NB: who is wrongly configured did not live, however long a busy machine took to start it.
+        # NB: a wrongly configured process never ran, however long its start took on a busy machine.
         lived_long = now_s - self.started_s > _LIVED_LONG_S and code != MISCONFIGURED
         quick = code == RESTART_AT_ONCE or lived_long
         self.pause_s = 0.0 if quick else min(max(self.pause_s * 2, 0.5), _LONGEST_PAUSE_S)
         self.due_s = now_s + self.pause_s
 
     def replace(self, reason: str) -> None:
-        """End it at once, frozen or not; `tend` starts it anew. Nothing is lost: it is fenced, and its successor goes on from the log."""
+        """Kill it at once, frozen or not; `tend` restarts it. Nothing is lost: it is fenced, and its successor continues from the log."""
         self._replaced_because = f"replaced: {reason}"
         if self.process is not None:
             self.process.kill()
 
     def stop(self) -> None:
-        """Ask it to end; a stopped one has to be woken to hear it."""
+        """Ask it to end; a stopped process must be continued to get the signal."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
 
     def kill(self) -> None:
-        """End it."""
+        """Kill it."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
 
     def report(self) -> dict[str, Any]:
-        """For `supervisor.json`."""
+        """Its state for `supervisor.json`."""
         return {
             "pid": self.pid,
             "http_port": self.http_port,
@@ -123,7 +123,7 @@ class Child:
 
 
 def _before_exec() -> None:
-    """Between fork and exec: end with the supervisor, and lose no SIGTERM that comes before the process listens for it."""
+    """Between fork and exec: end with the supervisor, and block SIGTERM until the process handles it, so that none is lost."""
     die_with_parent()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 
@@ -131,16 +131,16 @@ def _before_exec() -> None:
 def _ended(code: int, log: Path) -> str:
     if code == RESTART_AT_ONCE:
         last = last_line(log)
-        return "restarted itself" + (f"; it said: {last}" if last else "")
+        return "restarted itself" + (f"; last log line: {last}" if last else "")
     if code == MISCONFIGURED:
         return "ended with 2: wrongly configured"
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
 
 
 def rotate(log: Path, most_bytes: int = LOG_BYTES) -> bool:
-    """Keep a log below `most_bytes`, with one older part beside it; its writer appends, and does not notice.
+    """Keep a log below `most_bytes`, with one older part in a second file; its writer only appends, so it is not affected.
 
-    On a full disk the older part is given up, so that the newer lines have room. A line written meanwhile may be lost.
+    On a full disk the older part is deleted to make room for newer lines. A line written meanwhile may be lost.
     """
     try:
         if log.stat().st_size < most_bytes:
@@ -160,8 +160,8 @@ def rotate(log: Path, most_bytes: int = LOG_BYTES) -> bool:
 
 
 def reunite(log: Path, pid: int | None) -> bool:
-    """A log that somebody removed while `pid` writes it lies at its path again, a look late: what was written meanwhile is moved
-    there, so that it is found, and bounded. Returns whether there was anything to do.
+    """Restore a log that somebody removed while `pid` writes to it: the lines written since are moved back to its path, where
+    they are found and bounded. Returns whether there was anything to do.
     """
     written = Path(f"/proc/{pid}/fd/1")
     try:
@@ -177,8 +177,8 @@ def reunite(log: Path, pid: int | None) -> bool:
 
 
 def last_line(log: Path) -> str:
-    """The last thing that a process said itself, in short; empty when it said nothing. What its libraries say while it ends is
-    no reason: it counts where there is nothing else.
+    """The last log line of a process, shortened; empty if there is none. Lines of its libraries are used only if it has
+    written none itself, because they do not explain its end.
     """
     try:
         with log.open("rb") as opened:
@@ -192,7 +192,7 @@ def last_line(log: Path) -> str:
 
 
 def _parsed(line: str) -> tuple[str, str]:
-    """The logger and the text of a line; what is none of ours (a traceback, a print) counts as the process's own word."""
+    """The logger and the text of a line; a line in another format (a traceback, a print) counts as the process's own."""
     try:
         found = json.loads(line)
     except ValueError:

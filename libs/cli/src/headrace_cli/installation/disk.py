@@ -1,7 +1,7 @@
-"""How full the disk under an installation is, told before it is full.
+"""The usage of the disk with an installation, which is reported before the disk is full.
 
-Almost full: less than a tenth is free, or less than 1 GiB of a disk that has more than four. Full: too little for a broker to
-start on.
+Almost full: less than a tenth is free, or less than 1 GiB of a disk with more than four. Full: too little is free for a broker to
+start.
 """
 
 import os
@@ -15,7 +15,7 @@ FULL_BYTES = 24 * 1024**2
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """Bytes used, and free for us.
+    """Bytes used, and bytes free for this user.
 
     >>> Disk(used_bytes=95 * 2**30, free_bytes=5 * 2**30).is_almost_full, Disk(10 * 2**30, 90 * 2**30).is_almost_full
     (True, False)
@@ -28,18 +28,18 @@ class Disk:
 
     @staticmethod
     def under(folder: Path) -> "Disk":
-        """The disk that a folder lies on."""
+        """The disk of a folder."""
         found = os.statvfs(folder)
         return Disk((found.f_blocks - found.f_bfree) * found.f_frsize, found.f_bavail * found.f_frsize)
 
     @property
     def used_share(self) -> float:
-        """Of what there is for us."""
+        """The used share of the bytes that this user may have."""
         return self.used_bytes / max(self.used_bytes + self.free_bytes, 1)
 
     @property
     def is_almost_full(self) -> bool:
-        """Whether somebody should make room."""
+        """Whether somebody should free space."""
         is_large = self.used_bytes + self.free_bytes > 4 * FREE_BYTES
         return self.used_share > 1 - FREE_SHARE or (is_large and self.free_bytes < FREE_BYTES)
 
@@ -50,6 +50,6 @@ class Disk:
 
     @property
     def text(self) -> str:
-        """In words."""
+        """The usage as a sentence."""
         what = "full" if self.is_full else "almost full" if self.is_almost_full else "used"
         return f"the disk is {what}: {self.used_share:.0%} used, {self.free_bytes / 2**20:,.0f} MiB free"

@@ -1,7 +1,7 @@
-"""The folder of an installation: who runs in it, and what that one says of itself.
+"""The folder of an installation: its lock, and the state of the supervisor that runs in it.
 
-Who holds the lock (`supervisor.lock`) runs in it: a second one is refused, and files that a killed one left behind mean nothing.
-`supervisor.json` only says more: who lives where, and why what was restarted was. `kafka/log-format` names the format of the records
+The process that holds the lock (`supervisor.lock`) runs in it. A second one is refused, and files left by a killed one mean nothing.
+`supervisor.json` has the details: process ids, addresses, and why processes were restarted. `kafka/log-format` names the format of the records
 in the broker's log: another one is not read.
 """
 
@@ -25,45 +25,45 @@ LOG_FORMAT = "2"
 
 
 class StateFile:
-    """What the one who runs in the folder says of itself, written whole or not at all."""
+    """The state of the supervisor in the folder, written atomically."""
 
     def __init__(self, home: Path) -> None:
         self._path = home / STATE_FILE
         self._written = ""
 
     def write(self, state: Mapping[str, Any]) -> None:
-        """Say this from now on."""
+        """Replace the state."""
         scratch = self._path.with_name(f"{STATE_FILE}.new")
         self._written = json.dumps(state, indent=2)
         try:
             scratch.write_text(self._written)
             scratch.replace(self._path)
         except OSError as failed:
-            # NB: a full disk must not end who looks after everything; what it says is old then.
-            _log.warning("%s is not written: %s", STATE_FILE, failed)
+            # NB: a full disk must not end the supervisor; the state on disk is then old.
+            _log.warning("%s could not be written: %s", STATE_FILE, failed)
 
     def is_lost(self) -> bool:
-        """Whether somebody removed or changed what we wrote: without it nobody finds the broker."""
+        """Whether somebody removed or changed the file, without which commands cannot find the broker."""
         try:
             is_ours = self._path.read_text(errors="replace") == self._written
         except OSError:
             is_ours = False
         if not is_ours:
-            _log.warning("%s is not what was written: written again", STATE_FILE)
+            _log.warning("%s was changed or removed: it is written again", STATE_FILE)
         return not is_ours
 
     def remove(self) -> None:
-        """Nobody runs here any more."""
+        """Remove the state, because no supervisor runs here any more."""
         self._path.unlink(missing_ok=True)
 
 
 def write_format(home: Path) -> None:
-    """Note that the broker's log in this folder is in this version's format."""
+    """Record that the broker's log in this folder has this version's format."""
     (home / BROKER_FOLDER / _FORMAT_FILE).write_text(f"{LOG_FORMAT}\n")
 
 
 def format_of(home: Path) -> str | None:
-    """The format of the broker's log in this folder; None where it holds no record of ours."""
+    """The format of the broker's log in this folder; None if it holds no record of Headrace."""
     folder = home / BROKER_FOLDER
     # The broker's own topics begin with two underscores.
     if not any("-" in found.name and not found.name.startswith("__") for found in (folder / "log").glob("*/")):
@@ -85,9 +85,9 @@ def refuse_other_format(home: Path) -> None:
 
 
 def locked(home: Path) -> int | None:
-    """The lock of a folder, as a file descriptor that holds it; None when somebody else does."""
+    """Lock a folder; returns the file descriptor that holds the lock, None if another process holds it."""
     opened = os.open(home / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-    # NB: never 0 to 2, where one of them was closed: a child gets its own input and outputs there.
+    # NB: never 0 to 2, even if one of them is closed, because a child gets its own input and outputs there.
     descriptor = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 3)
     os.close(opened)
     try:
@@ -99,6 +99,6 @@ def locked(home: Path) -> int | None:
 
 
 def sign(lock: int, pid: int) -> None:
-    """Write into the lock's file who holds it."""
+    """Write the process id of the holder into the lock's file."""
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(pid).encode(), 0)

@@ -1,8 +1,8 @@
-"""Which processes are replaced: those that are stopped, and those that do nothing though they had a core or did not want one.
+"""Decides which processes are replaced: stopped ones, and silent ones that had a core or did not want one.
 
-A look at a process says its state, the seconds for which its threads had a core or waited for one, and whether its health port
-answered. A process that waits for a core is late, not hung: those seconds do not count. Where a look comes late, the one who
-looks was frozen itself: it begins anew, and judges nobody by the gap.
+An observation of a process has its state, the seconds for which its threads had a core or waited for one, and whether its health
+port answered. A process that waits for a core is late, not hung: those seconds do not count. If an observation comes late, the
+observer itself was frozen: it starts again, and the gap counts against no process.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from pathlib import Path
 from headrace.hosting.core_wait import CoreWait
 
 STOPPED_S = 10.0
-# Silent and asleep, or silent and at work: how much of either is borne.
+# How long a process may be silent and asleep, or silent and at work.
 ASLEEP_S = 30.0
 AT_WORK_S = 60.0
 LATE_LOOK_S = 6.0
@@ -20,7 +20,7 @@ LATE_LOOK_S = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look. `state`: as /proc/PID/stat has it, "T" is stopped. `answers`: None where nobody asked."""
+    """One observation. `state`: as in /proc/PID/stat, "T" is stopped. `answers`: None if it was not asked."""
 
     at_s: float
     state: str
@@ -31,7 +31,7 @@ class Look:
 
 @dataclass
 class Oversight:
-    """What one process was seen doing, look by look.
+    """The observations of one process.
 
     >>> seen = Oversight()
     >>> [seen.take(Look(at_s, "T", 1.0, 0.0, False)) for at_s in (0, 4, 8, 12)]
@@ -43,7 +43,7 @@ class Oversight:
     last: Look | None = None
 
     def take(self, look: Look) -> str | None:
-        """Why it is to be replaced; None for let be."""
+        """Take an observation; returns why the process must be replaced, None if it need not."""
         last, self.last = self.last, look
         if last is not None and look.at_s - last.at_s > LATE_LOOK_S:
             self.stopped_since_s = self.silent_since = None
@@ -69,14 +69,14 @@ class Oversight:
         silent_s = look.at_s - since.at_s
         if worked_s > AT_WORK_S:
             return f"hung: silent for {silent_s:.0f} s while it used {worked_s:.0f} s of a core"
-        # NB: what waits for a core most of the time sleeps a little in between, for a page or a lock.
+        # NB: a process that waits for a core most of the time also sleeps a little, for a page or a lock.
         if silent_s - worked_s - waited_s > max(ASLEEP_S, waited_s):
             return f"hung: silent for {silent_s:.0f} s and asleep, not waiting for a core"
         return None
 
 
 def look_at(pid: int, at_s: float, answers: bool | None) -> Look | None:
-    """A look at a process with all its threads; None when it has ended."""
+    """Observe a process with all its threads; None if it has ended."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
@@ -86,7 +86,7 @@ def look_at(pid: int, at_s: float, answers: bool | None) -> Look | None:
 
 
 async def is_answering(port: int) -> bool:
-    """Whether a health port says that its process lives, within two seconds."""
+    """Whether a health port answers within two seconds."""
     try:
         async with asyncio.timeout(2.0):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -1,7 +1,7 @@
 """The local installation: the folder `.headrace`, and the supervisor that runs in it.
 
-Whether one runs is told by the lock on the folder, which nobody holds after its process has ended, however it ended; the files
-in it only say more.
+The lock on the folder shows whether one runs: it is released when its process ends, however that happens. The files
+in the folder only have details.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ STOP_WITHIN_S = 10.0
 
 @dataclass(frozen=True)
 class Local:
-    """A folder with a supervisor in it, or without."""
+    """A folder with or without a supervisor."""
 
     home: Path
 
@@ -39,18 +39,20 @@ class Local:
         """`HEADRACE_HOME`, by default `.headrace` in this folder."""
         home = Path(os.environ.get("HEADRACE_HOME", ".headrace")).absolute()
         if home.exists() and not home.is_dir():
-            raise Misconfigured(f"HEADRACE_HOME={home} is no folder: name one, it is made when it is not there")
+            raise Misconfigured(
+                f"HEADRACE_HOME={home} is not a folder: name a folder; it is created if it does not exist"
+            )
         return Local(home)
 
     def supervisor(self) -> int | None:
-        """The process that runs here, from its first moment on; None when none does."""
+        """The process id of the supervisor, from its start on; None if none runs."""
         if not self.home.exists():
             return None
         descriptor = locked(self.home)
         if descriptor is not None:
             os.close(descriptor)
             return None
-        # NB: who starts one holds the lock for a moment before it writes the process id.
+        # NB: the process that starts one holds the lock for a moment before it writes the process id.
         for _ in range(40):
             with contextlib.suppress(OSError, ValueError):
                 return int((self.home / LOCK_FILE).read_text())
@@ -58,36 +60,38 @@ class Local:
         return None
 
     def state(self) -> dict[str, Any] | None:
-        """What the supervisor wrote; None when none runs. After a start that failed: what it left, with its `error`."""
+        """The state that the supervisor wrote; None if none runs. After a failed start: its last state, with the `error`."""
         found = self._written()
         if found is None:
             return None
         return found if found["error"] or self.supervisor() == found["pid"] else None
 
     def pids(self) -> list[int]:
-        """The supervisor, below which all that it started is to be found; none when none runs."""
+        """The process id of the supervisor, whose descendants are all processes of the installation; empty if none runs."""
         pid = self.supervisor()
         return [] if pid is None else [pid]
 
     def why_unattended(self) -> str:
-        """A supervisor that somebody stopped (SIGSTOP) looks after nothing, and says so nowhere itself; "" for none such."""
+        """A sentence about a supervisor that somebody stopped (SIGSTOP), which cannot report this itself; "" if it is not stopped."""
         pid = self.supervisor()
         look = None if pid is None else look_at(pid, 0.0, None)
         if look is None or look.state not in ("T", "t"):
             return ""
-        return f"the supervisor (process {pid}) is stopped: nothing that ends is started again; `kill -CONT {pid}` lets it go on"
+        return (
+            f"the supervisor (process {pid}) is stopped: it restarts nothing that ends; `kill -CONT {pid}` continues it"
+        )
 
     def start(self, port: int, *, fresh: bool = False, anywhere: bool = True) -> subprocess.Popen[bytes]:
-        """Start a supervisor of its own session, with its log in the folder. `anywhere`: health and gateway on free ports.
+        """Start a supervisor in its own session, with its log in the folder. `anywhere`: health and gateway on free ports.
 
-        `fresh`: the broker's log is deleted first. Raises `HeadraceError` when one runs here, or starts, already, or when a
+        `fresh`: the broker's log is deleted first. Raises `HeadraceError` if one already runs or starts here, or if a
         setting is wrong.
         """
         Settings.load()
         try:
             self.home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise Misconfigured(f"HEADRACE_HOME={self.home} cannot be made: {error.strerror}") from None
+            raise Misconfigured(f"HEADRACE_HOME={self.home} cannot be created: {error.strerror}") from None
         lock = self._locked()
         try:
             self._end_left_over()
@@ -115,7 +119,7 @@ class Local:
     async def await_started(
         self, process: subprocess.Popen[bytes], report: Callable[[str], None] = lambda _: None
     ) -> dict[str, Any]:
-        """Until broker, topics and services are started. `report`: takes what it is at now. Raises `HeadraceError` with the supervisor's reason."""
+        """Wait until broker, topics and services are started. `report`: gets the current phase. Raises `HeadraceError` with the reason."""
         patience, workers = Patience(), Workers(lambda: [process.pid])
         while process.poll() is None:
             found = self._written() or {}
@@ -125,17 +129,17 @@ class Local:
             report(phase)
             if not patience.note(phase, is_busy=workers.are_busy()):
                 raise HeadraceError(
-                    f"{phase}: nothing has moved for {patience.quiet_s:.0f} s; see {self.home / 'supervisor.log'}; `headrace down` ends it"
+                    f"{phase}: nothing has progressed for {patience.quiet_s:.0f} s; see {self.home / 'supervisor.log'}; `headrace down` ends it"
                 )
             await asyncio.sleep(0.05)
         found = self._written() or {}
         (self.home / STATE_FILE).unlink(missing_ok=True)
         if process.returncode == 0 or process.returncode == -signal.SIGTERM:
-            raise HeadraceError("it was ended while it was starting (`headrace down`, or a signal)")
+            raise HeadraceError("it was ended during its start (`headrace down`, or a signal)")
         raise HeadraceError(found.get("error") or f"the supervisor ended: see {self.home / 'supervisor.log'}")
 
     def stop(self, timeout_s: float = STOP_WITHIN_S) -> bool:
-        """End the supervisor and all its children, within ten seconds, by force if need be; False when none ran."""
+        """End the supervisor and all its children within ten seconds, by force if necessary; False if none ran."""
         pid = self.supervisor()
         if pid is None:
             self._end_left_over()
@@ -155,7 +159,7 @@ class Local:
         return True
 
     def _locked(self) -> int:
-        """The folder's lock. Raises `HeadraceError` when somebody runs here; one who only asks holds it for a moment."""
+        """Take the folder's lock. Raises `HeadraceError` if a supervisor runs here. A process that only checks holds it for a moment."""
         for _ in range(5):
             lock = locked(self.home)
             if lock is not None:
@@ -180,7 +184,7 @@ class Local:
         return f"it is starting already (process {pid}): `headrace down` ends it"
 
     def _end_left_over(self) -> None:
-        """What a supervisor that was killed left behind: its children have been asked to end by the system, frozen ones never hear it."""
+        """End processes that a killed supervisor left behind. The system has asked its children to end, but frozen ones do not get the signal."""
         found = self._written() or {}
         known = [*found.get("services", {}).values(), {"pid": found.get("broker_pid")}]
         left = [process for one in known if (process := _ours(one.get("pid"))) is not None]
@@ -196,23 +200,23 @@ class Local:
 
 
 def settings_here() -> Settings:
-    """The settings; a broker that `headrace up` started here is found by itself.
+    """The settings, with the address of a broker that `headrace up` started here.
 
-    Raises `Retryable` while one runs here and nothing says where: the default address may be another installation's.
+    Raises `Retryable` while one runs here at an unknown address, because the default address may belong to another installation.
     """
     found = environ_here()
     if origins(found)["bootstrap_servers"][1] == "default" and (pid := Local.here().supervisor()) is not None:
         phase = (Local.here().state() or {}).get("phase")
-        why = f"it is {phase}" if phase else f"{STATE_FILE} is gone or broken, it is written again within seconds"
+        why = f"it is {phase}" if phase else f"{STATE_FILE} is missing or damaged; it is written again within seconds"
         raise Retryable(
-            f"`headrace up` runs here (process {pid}), and where its broker is to be found is not known: {why}; try again"
+            f"`headrace up` runs here (process {pid}), but the address of its broker is not known: {why}; try again"
             " in a moment, or set KAFKA_BOOTSTRAP_SERVERS"
         )
     return Settings.load(found)
 
 
 def environ_here() -> dict[str, str]:
-    """The environment that the running installation's commands see: with the address of the broker that `headrace up` started here."""
+    """The environment for commands of the running installation: with the address of the broker that `headrace up` started here."""
     state = Local.here().state()
     if state and state["bootstrap_servers"] and origins()["bootstrap_servers"][1] == "default":
         return {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": state["bootstrap_servers"]}
@@ -220,13 +224,13 @@ def environ_here() -> dict[str, str]:
 
 
 def refuse_running(local: Local) -> None:
-    """Raise `HeadraceError` when a supervisor runs in a folder that is to be emptied."""
+    """Raise `HeadraceError` if a supervisor runs in a folder that is to be emptied."""
     if local.supervisor() is not None:
         raise HeadraceError(f"{local.home}: {local._is_up_already()} (HEADRACE_HOME={local.home})")
 
 
 def _is_state(found: Any) -> bool:
-    """Whether it is what a supervisor writes: anything can lie in a file."""
+    """Whether this is a supervisor's state: the file may hold anything."""
     kinds = {"pid": int, "phase": str, "error": str, "bootstrap_servers": str, "services": dict}
     if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in kinds.items()):
         return False
@@ -234,7 +238,7 @@ def _is_state(found: Any) -> bool:
 
 
 def _ours(pid: Any) -> psutil.Process | None:
-    """A process that a supervisor of ours started; a number that has been given to another one since is let be."""
+    """The process of this id, if a Headrace supervisor started it; None if the id belongs to another process by now."""
     if not isinstance(pid, int):
         return None
     try:

@@ -1,4 +1,4 @@
-"""The services of an installation: which there are, where each tells its health, and what it is started with."""
+"""The services of an installation: their names, health ports and start commands."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor"
 
 
 def ports_of(settings: Settings, *, anywhere: bool) -> dict[str, int]:
-    """The health port of each service; `anywhere`: any free one. Raises `Misconfigured` for a taken one, the gateway's too."""
+    """The health port of each service; `anywhere`: any free one. Raises `Misconfigured` for a port in use, also the gateway's."""
     base = settings.http_port_base
     if not anywhere and settings.gateway_port:
         _refuse_taken(settings.http_host, settings.gateway_port, "the gateway", "HEADRACE_GATEWAY_PORT")
@@ -27,7 +27,7 @@ def ports_of(settings: Settings, *, anywhere: bool) -> dict[str, int]:
 
 
 def child_of(name: str, home: Path, bootstrap: str, port: int, *, anywhere: bool) -> Child:
-    """A service that is to run in `home`, not started. `anywhere`: the gateway on any free port."""
+    """The process of a service in `home`, not started. `anywhere`: the gateway on any free port."""
     environ = {
         **os.environ,
         "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
@@ -39,7 +39,7 @@ def child_of(name: str, home: Path, bootstrap: str, port: int, *, anywhere: bool
     }
     if anywhere:
         environ.setdefault("HEADRACE_GATEWAY_PORT", "0")
-    # NB: -P: a file that lies where `up` was run (queue.py) is not what a service imports by that name.
+    # NB: -P: a file in the folder of `up` (queue.py) must not replace a module of that name in a service.
     command = [sys.executable, "-P", "-m", f"headrace_{name}"]
     return Child(name, command, home / "logs" / f"{name}.log", environ, http_port=port)
 
@@ -51,5 +51,5 @@ def _refuse_taken(host: str, port: int, what: str, setting: str) -> None:
             probe.bind((host, port))
         except OSError:
             raise Misconfigured(
-                f"port {port}, for {what}, is taken{holder(port)}: stop that, or set {setting} to another"
+                f"port {port}, for {what}, is in use{holder(port)}: stop that process, or set {setting} to another port"
             ) from None

@@ -1,7 +1,7 @@
-"""`python -m headrace_cli.installation.supervisor`: the broker and all services as child processes, restarted when they die or stand still.
+"""`python -m headrace_cli.installation.supervisor`: the broker and all services as child processes that are restarted when they end or hang.
 
-One folder holds everything of a run (`folder`): the broker's data and a log per service. Children end with the supervisor, however
-it ends. A service that is stopped, or hung though it had a core, is replaced (kill -9: its successor goes on from the log).
+One folder holds all files of a run (`folder`): the broker's data and a log per service. Children end with the supervisor, however
+it ends. A service that is stopped, or that hangs although it had a core, is replaced (kill -9: its successor continues from the log).
 """
 
 import argparse
@@ -35,14 +35,14 @@ _log = logging.getLogger("headrace.supervisor")
 
 LOOK_EVERY_S = 2.0
 HOUSEKEEPING_EVERY_S = 5.0
-# All of `down` within ten seconds: services get most of it, since they commit what they have in hand.
+# `down` takes at most ten seconds; services get most of them to commit their current batches.
 SERVICES_STOP_WITHIN_S = 6.5
 BROKER_STOPS_WITHIN_S = 2.5
 
 
 @dataclass
 class Supervisor:
-    """Everything of one run, in one folder. `anywhere`: health and gateway on any free ports."""
+    """The supervisor of one run, in one folder. `anywhere`: health and gateway on any free ports."""
 
     home: Path
     port: int
@@ -61,7 +61,7 @@ class Supervisor:
         self._file = StateFile(self.home)
 
     async def run(self) -> int:
-        """Until a signal."""
+        """Run until a signal; returns the exit code."""
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -90,7 +90,7 @@ class Supervisor:
         ports = ports_of(self.settings, anywhere=self.anywhere)
         self._enter("starting the broker")
         bootstrap = await self._start_broker()
-        self._enter("making topics")
+        self._enter("creating topics")
         await self._apply_topics(bootstrap)
         self._start_services(bootstrap, ports)
         self._alarms = Alarms(self._settings(bootstrap))
@@ -108,7 +108,7 @@ class Supervisor:
         given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
         if given and self.fresh:
             raise Misconfigured(
-                f"--fresh deletes the log of this installation's own broker, and KAFKA_BOOTSTRAP_SERVERS={given} names another:"
+                f"--fresh deletes the log of this installation's own broker, but KAFKA_BOOTSTRAP_SERVERS={given} names another broker:"
                 " unset one of the two"
             )
         if given:
@@ -160,14 +160,14 @@ class Supervisor:
                     kept_s = loop.time()
                     changed.append(self._keep_house())
             except OSError as error:
-                # NB: a folder that is away for a moment (unmounted, moved) must not end who looks after everything.
-                _log.warning("housekeeping did not get on, and is tried again: %s", error)
+                # NB: a folder that is missing for a moment (unmounted, moved) must not end the supervisor.
+                _log.warning("housekeeping failed, and is tried again: %s", error)
             if any(changed):
                 self._write_state(bootstrap)
             await asyncio.sleep(0.1)
 
     def _tend_child(self, child: Child, now_s: float) -> bool:
-        """What cannot be started now (a full disk) is tried again with the next turn."""
+        """Restart a child if necessary; a start that fails now (a full disk) is tried again in the next round."""
         before = child.restarts, child.last_code
         try:
             changed = child.tend(now_s)
@@ -177,11 +177,11 @@ class Supervisor:
             return True
         if changed and child.process is None and (child.restarts, child.last_code) != before:
             level = logging.INFO if child.last_code == RESTART_AT_ONCE else logging.WARNING
-            _log.log(level, "%s %s; started again in %.1f s", child.name, child.reason, child.pause_s)
+            _log.log(level, "%s %s; restarted in %.1f s", child.name, child.reason, child.pause_s)
         return changed
 
     async def _check_all(self) -> list[bool]:
-        """Replace services that stand still; returns whether anything changed."""
+        """Replace stopped or hung processes; returns whether anything changed."""
         checks = [self._check(child) for child in self.children.values()]
         if self.broker_supervisor is not None:
             checks.append(self.broker_supervisor.look(asyncio.get_running_loop().time()))
@@ -193,7 +193,7 @@ class Supervisor:
             return False
         answers = await is_answering(child.http_port)
         look = look_at(pid, asyncio.get_running_loop().time(), answers)
-        # NB: asking took a moment: it may have ended, or be another process by now.
+        # NB: the request took a moment: the process may have ended or been replaced.
         if look is None or child.pid != pid:
             return False
         because = child.oversight.take(look)
@@ -204,7 +204,7 @@ class Supervisor:
         return True
 
     def _keep_house(self) -> bool:
-        """Logs kept short, the disk looked at; returns whether there is news."""
+        """Shorten logs and check the disk; returns whether the state has changed."""
         self.disk = Disk.under(self.home)
         logs = {child.log: child.pid for child in self.children.values()}
         logs[self.home / "supervisor.log"] = os.getpid()
@@ -220,12 +220,12 @@ class Supervisor:
         return self._is_disk_reported != was_reported or self._is_disk_reported or self._file.is_lost()
 
     def _update_alarms(self) -> None:
-        """What the alerts are to say of the disk; who writes them is started again, should it ever end."""
+        """Pass the disk's usage to the alerts, and restart their writer if it has ended."""
         if self._alarms is None:
             return
         self._alarms.disk = self.disk
         if self._alarming is not None and self._alarming.done():
-            _log.error("nobody writes the supervisor's alerts: started again: %r", self._alarming)
+            _log.error("the writer of the supervisor's alerts ended and is restarted: %r", self._alarming)
             self._alarming = asyncio.create_task(self._alarms.run())
 
     async def _stop_all(self, working: asyncio.Task[None]) -> None:
@@ -247,7 +247,7 @@ class Supervisor:
         await asyncio.to_thread(end_runs, self.home / "runs")
         if self.broker_supervisor is not None:
             await asyncio.to_thread(self.broker_supervisor.broker.stop, BROKER_STOPS_WITHIN_S)
-            self.broker_supervisor.broker.give_up()  # nothing starts it any more
+            self.broker_supervisor.broker.give_up()  # it must not be restarted
         await asyncio.gather(working, *([self._alarming] if self._alarming else []), return_exceptions=True)
 
     def _write_state(self, bootstrap: str, error: str = "") -> None:
@@ -260,7 +260,7 @@ class Supervisor:
             "services": {name: child.report() for name, child in self.children.items()},
             "broker": broker,
             "broker_pid": broker["pid"] if broker else None,
-            "disk": {"told": self.disk.text, "is_almost_full": self.disk.is_almost_full},
+            "disk": {"text": self.disk.text, "is_almost_full": self.disk.is_almost_full},
         }
         self._file.write(state)
 
@@ -272,7 +272,9 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=19092)
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--anywhere", action="store_true", help="health and gateway on any free ports")
-    parser.add_argument("--lock", type=int, help="the descriptor that holds the folder's lock, from who starts us")
+    parser.add_argument(
+        "--lock", type=int, help="the descriptor that holds the folder's lock, from the starting process"
+    )
     arguments = parser.parse_args()
     arguments.home.mkdir(parents=True, exist_ok=True)
     set_up_logs("supervisor", "INFO")

@@ -1,1 +1,1 @@
-"""Models that users bring: read, compared with their maker, registered."""
+"""Models that users bring: they are read, compared with the library that made them, and registered."""

@@ -1,4 +1,4 @@
-"""A model's file and a deployment, brought together before anything is published: columns, words, classes and outputs, each compared or refused."""
+"""Compares a model's file with a deployment before anything is published: columns, words, classes and outputs. Differences are refused."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from headrace_cli.models.vocabularies import agreed_words
 
 @dataclass(frozen=True)
 class Declared:
-    """What the user says of a file. `words`: of `--categories`, None when not given. `classes`: in the model's order."""
+    """The user's options for a file. `words`: of `--categories`, None if not given. `classes`: in the model's order."""
 
     words: Vocabularies | None = None
     output: str | None = None
@@ -31,7 +31,7 @@ class Declared:
 
 @dataclass(frozen=True)
 class Agreed:
-    """What is registered. `notes`: what the user should be told of it."""
+    """The signature and answers to register. `notes`: messages for the user."""
 
     signature: Signature
     answers: Answers
@@ -69,7 +69,7 @@ def agree(engine: Engine, project: ProjectDefinition, deployment: DeploymentDefi
 
 
 def _known(engine: Engine, signature: Signature) -> Known:
-    """What the file knows of its columns' words, by the row's names."""
+    """The words in the file, by the names of the row's columns."""
     names = model_names(engine.names, signature) or tuple(column.name for column in signature.columns)
     if not isinstance(engine, SkopsEngine):
         codes = dict(zip(names, engine.codes, strict=False)) if isinstance(engine, LightgbmEngine) else {}
@@ -86,7 +86,7 @@ def _refuse_kinds(known: Known, categories: Sequence[str], deployment: Deploymen
                 f"{name} is a category to the model ({', '.join(known.vocabularies[name][:8])}): declare it as Category({name!r})"
             )
     for name in categories:
-        if is_frame and name in known.numbers:  # of a matrix they are the codes
+        if is_frame and name in known.numbers:  # in a matrix they are the codes
             raise Misconfigured(
                 f"the model's encoder knows numbers in {name!r}, which {deployment.name} declares as a Category, a text:"
                 f" declare it as Number({name!r})"
@@ -94,7 +94,7 @@ def _refuse_kinds(known: Known, categories: Sequence[str], deployment: Deploymen
 
 
 def _refuse_codes(known: Known, words: Vocabularies) -> None:
-    """Words are codes to a matrix, from 0 on: one that the model knows and no word has would never be asked."""
+    """In a matrix, words are codes from 0 on. A code that the model knows and no word has could never occur, so it is refused."""
     for name, found in words.items():
         codes = known.numbers.get(name, ())
         strange = [code for code in codes if code % 1 or not 0 <= code < len(found)]
@@ -111,7 +111,7 @@ def _listed(codes: Sequence[float]) -> str:
 
 
 def _sample_notes(words: Vocabularies, sampled: Mapping[str, set[str]]) -> tuple[str, ...]:
-    """What a sample has that the model does not know: written otherwise, perhaps."""
+    """Notes on values of a sample that the model does not know; they may be spelled differently."""
     strange = {name: sorted(found - set(words[name])) for name, found in sampled.items() if name in words}
     return tuple(
         f"of the sample's values of {name!r} the model does not know {', '.join(map(repr, found[:8]))}{', ...' if len(found) > 8 else ''}"
@@ -129,14 +129,14 @@ def _columns_note(engine: Engine, signature: Signature, deployment: str) -> tupl
     names = tuple(column.name for column in signature.columns)
     if not engine.names:
         return (
-            f"its file has no names of columns: they are taken by position ({', '.join(names[:12])}{', ...' if len(names) > 12 else ''})",
+            f"its file has no column names: columns are taken by position ({', '.join(names[:12])}{', ...' if len(names) > 12 else ''})",
         )
     if model_names(engine.names, signature) != names:
-        return (f"its columns are in another order than those of {deployment}: each is found by its name",)
+        return (f"its columns are in another order than those of {deployment}: they are matched by name",)
     return ()
 
 
 def _frame_note(declared: Declared, needs_frame: bool) -> tuple[str, ...]:
     if declared.frame or not needs_frame:
         return ()
-    return ("it takes a frame with names and words, some hundred times slower than a matrix (--frame)",)
+    return ("it takes a frame with names and words, which is about a hundred times slower than a matrix (--frame)",)

@@ -1,16 +1,16 @@
-"""What a version answers: the kind of its output and its classes, agreed between the model's file, the user and the deployment's label.
+"""The answers of a version: the kind of its output and its classes, from the model's file, the user's options and the deployment's label.
 
 | the file gives        | `--output`          | then                                                     |
 |-----------------------|---------------------|----------------------------------------------------------|
 | a number              | none, number        | a number                                                 |
-| a number              | binary              | a probability, where it is no scikit-learn regressor     |
-| probabilities         | none, the same      | those                                                    |
-| several, nobody knows | binary, classes     | that                                                     |
-| several, nobody knows | none                | refused: they may be several targets                     |
+| a number              | binary              | a probability, unless it is a scikit-learn regressor     |
+| probabilities         | none, the same      | probabilities                                            |
+| several, unmarked     | binary, classes     | probabilities of classes                                 |
+| several, unmarked     | none                | refused: they may be several targets                     |
 
-Classes are the label's, in its order, where it names them: a model's own names meet them by name, whatever their order. A file
-without names (XGBoost, LightGBM, some ONNX graphs, scikit-learn's fitted on codes of several) takes the label's where these are in alphabetical order, which is also
-the order that encoders of labels make; where they are not, `--classes` says the model's order.
+Classes are those of the label, in its order, if it names them; the model's own names are matched by name, in any order. A file
+without names (XGBoost, LightGBM, some ONNX graphs, scikit-learn fitted on codes of several classes) gets the label's names if these are in
+alphabetical order, which is the order of label encoders. Otherwise `--classes` gives the model's order.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ _KIND_TEXTS = {
 
 @dataclass(frozen=True)
 class Answers:
-    """`classes`: of the version, in the label's order. `places`: where the model's stand among them, () where they are the same."""
+    """`classes`: of the version, in the label's order. `places`: the positions of the model's classes among them, () if they are the same."""
 
     output: str
     classes: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Answers:
 def agreed_answers(
     engine: Engine, label: LabelDefinition | None, output: str | None = None, classes: Sequence[str] = ()
 ) -> Answers:
-    """What a version answers, see the table. `classes`: what the user says they are, in the model's order. Raises `Misconfigured`."""
+    """The answers of a version, see the table. `classes`: the user's names, in the model's order. Raises `Misconfigured`."""
     kind = _kind(engine, output)
     if output is None and _knows_two_of_them(engine, label):
         kind = CLASSES
@@ -62,7 +62,7 @@ def agreed_answers(
 
 
 def _knows_two_of_them(engine: Engine, label: LabelDefinition | None) -> bool:
-    """Whether it was fitted on rows of two of a label's several classes: it answers as a model of two does."""
+    """Whether it was fitted on rows of only two of a label's classes, so that it answers like a model of two classes."""
     is_asked = label is not None and label.kind == CLASSES and engine.output == BINARY
     return is_asked and isinstance(engine, SkopsEngine) and set(engine.labels) < set(label.classes)
 
@@ -75,8 +75,8 @@ def _kind(engine: Engine, declared: str | None) -> str:
         width = len(engine.labels)
         if declared is None:
             raise Misconfigured(
-                f"the graph gives {width} numbers a row, and nothing in it says what they are: several targets cannot be served,"
-                " register one model each; where they are probabilities of classes, say --output"
+                f"the graph gives {width} numbers a row, and nothing in it marks what they are: several targets cannot be served,"
+                " so register one model each; if they are probabilities of classes, pass --output"
                 f" {BINARY if width == 2 else CLASSES}"
             )
         found = declared if declared == (BINARY if width == 2 else CLASSES) else f"{width} numbers"
@@ -97,7 +97,7 @@ def _unlike(engine: Engine, label: LabelDefinition, kind: str) -> str:
         )
     may_be_share = (label.kind, kind) == (BINARY, NUMBER) and not isinstance(engine, SkopsEngine)
     remedy = "register a classifier" if label.kind != NUMBER else "register a regressor"
-    also = ", say --output binary where the number is a probability" if may_be_share else ""
+    also = ", pass --output binary if the number is a probability" if may_be_share else ""
     return f"the model gives {_KIND_TEXTS[kind]}, and the label {label.name!r} wants {_KIND_TEXTS[label.kind]}: {remedy}{also}, or declare another label"
 
 
@@ -118,7 +118,7 @@ def _own(engine: Engine, kind: str, declared: tuple[str, ...]) -> tuple[str, ...
 
 
 def _unnamed(kind: str, own: tuple[str, ...], label: LabelDefinition | None) -> Answers:
-    """Of a label that names no classes. Its outcomes are 0 and 1, whatever the model calls these."""
+    """The answers for a label without class names. Its outcomes are 0 and 1, whatever the model's names are."""
     if label is None or kind != BINARY:
         return Answers(kind, own)
     if own == ("1", "0"):
@@ -138,7 +138,7 @@ def _unnamed(kind: str, own: tuple[str, ...], label: LabelDefinition | None) -> 
 
 
 def _as_named(name: str, wanted: Sequence[str]) -> str:
-    """A model's class as the label calls it. NB: one that was fitted on 1.0 and 2.0 knows the label's 1 and 2."""
+    """The label's name of a model's class. NB: a model that was fitted on 1.0 and 2.0 has the label's classes 1 and 2."""
     whole = name.removesuffix(".0")
     return whole if name not in wanted and whole in wanted else name
 
@@ -160,19 +160,19 @@ def _by_label(engine: Engine, kind: str, own: tuple[str, ...], label: LabelDefin
         return Answers(kind, own)
     if not is_plain(own):
         remedy = (
-            "say what they are called, in this order, with --classes"
+            "name them in this order with --classes"
             if all(map(is_number, own))
             else "declare the label's classes by the model's names"
         )
         raise Misconfigured(
             f"the model's classes are {', '.join(own)}, and the label {label.name!r} has {', '.join(wanted)}: {remedy}"
         )
-    # NB: 0 and 1 of a scikit-learn model are those of a `Binary`, whose `classes` say what they are called; several have no such order.
+    # NB: 0 and 1 of a scikit-learn model are the outcomes of a `Binary`, whose `classes` name them in order; several classes have no such order.
     has_known_order = isinstance(engine, SkopsEngine) and kind == BINARY
     if not has_known_order and list(wanted) != _in_order(wanted):
         raise Misconfigured(
             f"the model's file does not name its classes, and the label {label.name!r} has {', '.join(wanted)}, which is not the"
-            f" alphabetical order of most encoders: say the model's own order with --classes, such as --classes {','.join(_in_order(wanted))}"
+            f" alphabetical order of most encoders: give the model's own order with --classes, such as --classes {','.join(_in_order(wanted))}"
         )
     return Answers(
         kind, wanted, (), (f"class {own[0]} of the model is {wanted[0]!r}, class {own[-1]} is {wanted[-1]!r}",)
@@ -180,7 +180,7 @@ def _by_label(engine: Engine, kind: str, own: tuple[str, ...], label: LabelDefin
 
 
 def range_note(label: LabelDefinition | None, proven: Sequence[GoldenRow]) -> tuple[str, ...]:
-    """What to tell of a model most of whose numbers no label can be: it was trained in another unit, perhaps."""
+    """A note on a model with most of its numbers outside the label's range; it may have been trained in another unit."""
     if label is None or label.kind != NUMBER or label.low is None or label.high is None:
         return ()
     outside = [found.value for found in proven if not label.low <= found.value <= label.high]
@@ -193,5 +193,5 @@ def range_note(label: LabelDefinition | None, proven: Sequence[GoldenRow]) -> tu
 
 
 def _in_order(names: Sequence[str]) -> list[str]:
-    """As encoders of labels put them: numbers by size, words by their letters."""
+    """The order of label encoders: numbers by size, words alphabetically."""
     return sorted(names, key=float) if all(map(is_number, names)) else sorted(names)

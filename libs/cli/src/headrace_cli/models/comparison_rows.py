@@ -1,7 +1,7 @@
-"""Rows on which a pickle and the file made of it are compared: the user's, or drawn ones; for the pickle a frame under its own names.
+"""Rows for comparing a pickle with the file made from it: the user's, or random ones. The pickle gets a frame with its own names.
 
-Without a file: numbers of a normal distribution, with a seed, and words that the model's encoders know. With one: `.npy`, or a CSV with a line of names,
-whose columns are found by the model's names where it has any, else taken by position.
+Without a file: numbers of a normal distribution, with a seed, and words of the model's encoders. With a file: `.npy`, or a CSV with a header,
+whose columns are matched by the model's names if it has any, else by position.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ Columns = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Rows:
-    """Columns in the model's order: float64, or objects where they hold words. `is_named`: the model knows them by these names."""
+    """Columns in the model's order: float64, or objects if they hold words. `is_named`: these are the model's own names."""
 
     columns: Columns
     words: Vocabularies
@@ -38,16 +38,16 @@ class Rows:
 
     @property
     def count(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return len(next(iter(self.columns.values()), ()))
 
     def frame(self) -> Any:
-        """As the model was trained on them; a matrix where it knows no names."""
+        """The rows as the model was trained on them; a matrix if it knows no names."""
         found = extra("pandas").DataFrame(dict(self.columns))
         return found if self.is_named else found.to_numpy()
 
     def categorical(self) -> Any:
-        """A frame whose words are pandas' categories, as boosters take them."""
+        """A frame with words as pandas' categories, as boosters need them."""
         pandas = extra("pandas")
         found = {
             name: pandas.Categorical(values, categories=self.words.get(name)) if values.dtype == object else values
@@ -56,7 +56,7 @@ class Rows:
         return pandas.DataFrame(found) if self.is_named else self.frame()
 
     def served(self, engine: Engine, *, is_frame: bool) -> Floats:
-        """What the file says of them, asked as an instance would ask it."""
+        """The file's scores of the rows, asked as an instance would ask it."""
         pins = tuple(ColumnPin(name, self.words.get(name)) for name in self.columns)
         matrix = np.column_stack([_coded(self.columns[pin.name], pin) for pin in pins]).astype(np.float32)
         asked = frame_of(matrix, pins) if is_frame else matrix
@@ -64,11 +64,11 @@ class Rows:
 
 
 def rows_for(model: Any, engine: Engine, file: Path | None) -> Rows:
-    """Rows to compare a model on. Raises `Misconfigured` when there are none that fit it."""
+    """Rows to compare a model on. Raises `Misconfigured` if no rows fit it."""
     names = tuple(str(name) for name in getattr(model, "feature_names_in_", ())) or engine.names
     count = engine.columns or getattr(model, "n_features_in_", None) or len(names)
     if not count:
-        raise Misconfigured("the model does not say how many columns it takes: give rows with --rows FILE.csv")
+        raise Misconfigured("the number of the model's columns is not known: give rows with --rows FILE.csv")
     called = names or tuple(f"x{place}" for place in range(count))
     words = dict(known_to(model, called).vocabularies if isinstance(engine, SkopsEngine) else engine.vocabularies)
     columns = _drawn(called, words) if file is None else _read(file, called, is_named=bool(names))
@@ -76,12 +76,12 @@ def rows_for(model: Any, engine: Engine, file: Path | None) -> Rows:
 
 
 def is_framed(engine: Engine, rows: Rows) -> bool:
-    """Whether the file is asked with names and words."""
+    """Whether the file gets a frame with names and words."""
     return isinstance(engine, SkopsEngine) and (wants_names(engine.estimator) or bool(rows.words))
 
 
 def _drawn(names: Sequence[str], words: Vocabularies) -> Columns:
-    """Numbers that float32 and six decimals hold both: the file is compared with its model, not rows with requests."""
+    """Random numbers that both float32 and six decimals hold exactly, because the comparison is about the file, not about rounding."""
     rng = np.random.default_rng(0)
     return {
         name: rng.choice(np.array(words[name], object), SAMPLE_ROWS)
@@ -96,7 +96,7 @@ def _read(file: Path, names: Sequence[str], *, is_named: bool) -> Columns:
         try:
             return _by_place(names, list(np.load(file).T))
         except (OSError, ValueError) as error:
-            raise Misconfigured(f"{file} is no .npy array of numbers: {error}") from None
+            raise Misconfigured(f"{file} is not a .npy array of numbers: {error}") from None
     table = tables.Table(file)
     called = [name.removeprefix("# ") for name in table.columns]  # as numpy writes it
     if is_named:

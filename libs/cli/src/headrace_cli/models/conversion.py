@@ -1,6 +1,6 @@
-"""From a pickle to a file that can be served, in the environment that the pickle was made in; nothing is published.
+"""Converts a pickle into a file that can be served, in the environment where the pickle was made; nothing is published.
 
-Loading a pickle runs whatever code stands in it: that is why no service ever does, and why this is said before.
+Loading a pickle runs the code in it. Therefore no service ever does it, and a warning comes first.
 """
 
 import pickle
@@ -17,14 +17,14 @@ from headrace.models.matching import is_plain
 from headrace_cli.models.comparison_rows import Rows, is_framed, rows_for
 
 WITHIN = 1e-6
-WARNING = "loading {file} runs whatever code stands in it: do this only with files that you made or trust"
+WARNING = "loading {file} runs the code in it: do this only with files that you made or trust"
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written. `rows`: compared; `largest_difference`: between the scores of the pickle and of the file, 0 for equal ones.
+    """A converted model. `rows`: how many were compared; `largest_difference`: between the scores of the pickle and of the file, 0 if they are equal.
 
-    `notes`: what its maker should know of how it is served.
+    `notes`: messages about how it is served.
     """
 
     file: Path
@@ -35,7 +35,7 @@ class Converted:
 
 
 def convert(file: Path, out: Path | None, rows_file: Path | None) -> Converted:
-    """Load a pickle, write it as skops (or the library's own format) and compare both. Raises `Misconfigured` with why not."""
+    """Load a pickle, write it as skops (or the library's own format) and compare both. Raises `Misconfigured` with the reason."""
     model = _unpickle(file)
     _refuse_stand_in(model, file)
     data, suffix = _dumped(model)
@@ -53,22 +53,22 @@ def convert(file: Path, out: Path | None, rows_file: Path | None) -> Converted:
 
 
 def _refuse_stand_in(model: Any, file: Path) -> None:
-    """A wrapper of XGBoost makes a missing value of a number (`missing=-1`), and no file of it says so."""
+    """Refuse a wrapper of XGBoost that takes a number for a missing value (`missing=-1`), because its file does not contain this."""
     stand_in = getattr(model, "missing", None)
     if type(model).__module__.partition(".")[0] == "xgboost" and stand_in is not None and stand_in == stand_in:
         raise Misconfigured(
-            f"{file} takes {stand_in!r} for a missing value (missing={stand_in!r}), which its own file cannot say: it would be a number"
-            " there; train it on NaN in its place, and requests say null"
+            f"{file} takes {stand_in!r} for a missing value (missing={stand_in!r}), but its own file cannot express that and would take it"
+            " for a number: train it on NaN instead, and send null in requests"
         )
 
 
 def _classes_note(model: Any, engine: engines.Engine) -> tuple[str, ...]:
-    """What the pickle calls its classes, where the file that is made of it does not say."""
+    """A note on the pickle's class names, if the file made from it does not contain them."""
     classes = tuple(str(found) for found in np.ravel(getattr(model, "classes_", ())))
     if not engine.labels or len(classes) != len(engine.labels) or classes == engine.labels or is_plain(classes):
         return ()
     return (
-        f"its classes are {', '.join(classes)}, which this file does not say: register it with --classes {','.join(classes)}",
+        f"its classes are {', '.join(classes)}, which this file does not contain: register it with --classes {','.join(classes)}",
     )
 
 
@@ -88,8 +88,8 @@ def _apart(wanted: np.ndarray, scores: np.ndarray, file: Path) -> float:
     largest = float(np.nanmax(both)) if both.size and not np.isnan(both).all() else 0.0
     if largest > WITHIN or np.any(np.isnan(wanted) != np.isnan(scores)):
         raise Misconfigured(
-            f"{file}: of {len(both)} rows the converted model differs by up to {largest:.3g}: it is not written; are numbers beyond"
-            " what float32 holds among them?"
+            f"{file}: of {len(both)} rows the converted model differs by up to {largest:.3g}: it is not written; do the rows hold numbers"
+            " that float32 cannot hold?"
         )
     return largest
 
@@ -108,7 +108,7 @@ def _unpickle(file: Path) -> Any:
 
 
 def _dumped(model: Any) -> tuple[bytes, str]:
-    """The bytes, and the ending of such files. Boosters and their scikit-learn wrappers go by their libraries' own format."""
+    """The bytes and the suffix of the file. Boosters and their scikit-learn wrappers use their libraries' own formats."""
     library = type(model).__module__.partition(".")[0]
     if library == "xgboost":
         booster = model if type(model).__name__ == "Booster" else model.get_booster()
@@ -120,7 +120,7 @@ def _dumped(model: Any) -> tuple[bytes, str]:
 
 
 def _own(model: Any, rows: Rows, output: str, file: Path) -> np.ndarray:
-    """What the pickled model itself says of the rows, in the shape that is served."""
+    """The scores of the pickled model itself, in the shape that is served."""
     try:
         return engines.as_served(_asked(model, rows), output)
     except (ValueError, TypeError, KeyError) as error:
@@ -136,7 +136,7 @@ def _asked(model: Any, rows: Rows) -> Any:
         return getattr(model, "predict_proba", model.predict)(given)
     import xgboost
 
-    # NB: a bare booster's `predict` asks rounds after the best one too, unless it is told; its wrappers and its file do not.
+    # NB: by default a bare booster's `predict` also uses rounds after the best one; its wrappers and its file do not.
     best = model.attr("best_iteration")
     matrix = xgboost.DMatrix(given, nthread=1, enable_categorical=True)
     return model.predict(matrix, iteration_range=(0, 0) if best is None else (0, int(best) + 1))

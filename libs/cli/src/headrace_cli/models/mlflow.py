@@ -1,6 +1,6 @@
-"""Models from elsewhere: MLflow directories that hold a file which can be served (skops, ONNX, native XGBoost or LightGBM).
+"""Imported models: MLflow directories with a file that can be served (skops, ONNX, native XGBoost or LightGBM).
 
-Only the `MLmodel` description and that file are read; nothing of the directory is run, and MLflow is not needed.
+Only the `MLmodel` description and that file are read; nothing in the directory is run, and MLflow is not needed.
 """
 
 import json
@@ -16,8 +16,10 @@ from headrace.models.engine import format_of
 DESCRIPTION = "MLmodel"
 MAX_DESCRIPTION_BYTES = 1_048_576
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle")
-_WAY_OUT = "run `headrace model convert {file}` in the environment that it was made in, then import what that writes"
-# Flavours in the order in which they are looked for: the key that names the file, and its format (None: by its ending).
+_WAY_OUT = (
+    "run `headrace model convert {file}` in the environment where it was made, then import the file that it writes"
+)
+# Flavours in the order of the search: the key that names the file, and its format (None: by its ending).
 _FLAVOURS = {
     "onnx": ("data", "onnx"),
     "xgboost": ("data", "xgboost"),
@@ -28,7 +30,7 @@ _FLAVOURS = {
 
 @dataclass(frozen=True)
 class Found:
-    """A file to register. `columns`: the names that its maker gave to the inputs, in order; () for none. `tags`: where it came from."""
+    """A file to register. `columns`: the names of the inputs in its signature, in order; () if it has none. `tags`: its origin."""
 
     file: Path
     format: str
@@ -37,7 +39,7 @@ class Found:
 
 
 def find(path: Path) -> Found:
-    """What to register of a file or an MLflow directory. Raises `Misconfigured` with the way out."""
+    """The model to register from a file or an MLflow directory. Raises `Misconfigured` with the way out."""
     if not path.exists():
         raise Misconfigured(f"no file or directory {path}")
     if path.is_file():
@@ -72,12 +74,12 @@ def _description(folder: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise Misconfigured(f"{file} is not YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(described, dict):
-        raise Misconfigured(f"{file} describes no model")
+        raise Misconfigured(f"{file} does not describe a model")
     return described
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """The file of that name, or the one file that is a model in a directory of that name; never outside of `folder`."""
+    """The file of that name, or the one file that is a model in a directory of that name; never outside `folder`."""
     file = (folder / name).resolve()
     if not file.is_relative_to(folder.resolve()):
         raise Misconfigured(f"{folder / DESCRIPTION} points outside of the directory: {name!r}")
@@ -96,7 +98,7 @@ def _refuse_pickle(file: Path) -> None:
 
 
 def _columns(described: dict[str, Any]) -> tuple[str, ...]:
-    """The input names of an MLflow signature; () where it has none."""
+    """The input names of an MLflow signature; () if it has none."""
     signature = described.get("signature")
     text = signature.get("inputs") if isinstance(signature, dict) else None
     try:

@@ -1,13 +1,13 @@
-"""How a file is asked: with rows where these are proven, with a frame where only that says what the maker says, else not at all.
+"""Chooses how a file is asked: with rows if these are proven, with a frame if only that gives the answers of the library that made it.
 
 | float32 rows           | a frame                 | then                                                       |
 |------------------------|-------------------------|------------------------------------------------------------|
-| as the maker says      |                         | rows                                                       |
-| otherwise              | as the maker says       | a frame, and it is said                                    |
-| otherwise              | otherwise, by rounding  | refused: what float32 holds is too little, however asked   |
-| otherwise              | otherwise, or not taken | refused, with what rows would be served                    |
+| the same answers       |                         | rows                                                       |
+| different              | the same answers        | a frame, with a notice                                     |
+| different              | different, by rounding  | refused: float32 has too few digits for either             |
+| different              | different, or not taken | refused, with the answers that rows would get              |
 
-A scikit-learn pipeline counts in the precision that it is given: a scaler, bins or neighbours in float32 say something else than in float64.
+A scikit-learn pipeline computes in the precision of its input: scalers, bins or neighbours differ between float32 and float64.
 """
 
 from dataclasses import replace
@@ -21,9 +21,9 @@ from headrace.models.skops_format import FORMAT
 from headrace_cli.models.agreement import Agreed, Declared, agree
 
 Golden = tuple[GoldenRow, ...]
-_NOTE = "of float32 rows it says something else: it takes a frame in float64, some hundred times slower than a matrix (--frame)"
+_NOTE = "float32 rows give other answers: it takes a frame in float64, which is about a hundred times slower than a matrix (--frame)"
 _NEITHER = (
-    "{fault}; a frame (--frame) does not say what the model says either: convert it to ONNX, and compare the two there"
+    "{fault}; a frame (--frame) does not give the model's answers either: convert it to ONNX, and compare the two there"
 )
 
 
@@ -35,7 +35,7 @@ def proven(
     deployment: DeploymentDefinition,
     declared: Declared,
 ) -> tuple[Agreed, Golden]:
-    """What a file agrees on with a deployment, and the rows that prove it. Raises `Misconfigured` with the way out."""
+    """The agreement of a file with a deployment, and the rows that prove it. Raises `Misconfigured` with the way out."""
     agreed = agree(model, project, deployment, declared)
     try:
         return agreed, _prove(data, format, deployment, agreed, declared)
@@ -53,7 +53,7 @@ def proven(
 
 
 def answering(agreed: Agreed) -> Answering:
-    """How a version of what was agreed on answers."""
+    """How a version with this agreement answers."""
     answers = agreed.answers
     return Answering(agreed.signature, answers.output, len(answers.classes), answers.places)
 

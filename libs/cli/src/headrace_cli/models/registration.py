@@ -1,4 +1,4 @@
-"""Registering a model file: read, checked against the deployment's rows, put on the log, and followed to its release."""
+"""Registers a model file: it is read, checked against the deployment's rows, put on the log, and followed to its release."""
 
 import hashlib
 import secrets
@@ -39,10 +39,10 @@ _MOST_CATEGORIES_BYTES = 16 * 1024**2
 
 @dataclass(frozen=True)
 class Registration:
-    """What is said of a file that is registered. `categories`: a JSON file with the values of each category in code order.
+    """The options of a registration. `categories`: a JSON file with the values of each category in code order.
 
-    `output`: `binary`, `classes` or `number`, the model's own word when None. `inputs_only`: it sees no view features.
-    `frame`: it wants names and words. `sample`: a file of requests. `classes`: what its classes are called, in its order.
+    `output`: `binary`, `classes` or `number`, read from the model if None. `inputs_only`: it uses no view features.
+    `frame`: it needs names and words. `sample`: a file of requests. `classes`: the names of its classes, in its order.
     """
 
     deployment: str
@@ -60,7 +60,7 @@ class Registration:
 
 @dataclass(frozen=True)
 class Done:
-    """A registered version. `outcome`: what became of it, in words. `notes`: what its maker should know of how it is served."""
+    """A registered version. `outcome`: its state, as a text. `notes`: messages about how it is served."""
 
     registered: VersionRegistered
     outcome: str
@@ -68,9 +68,9 @@ class Done:
 
 
 def register_file(file: Path, about: Registration, format: str | None = None, named: tuple[str, ...] = ()) -> Done:
-    """Register a file and follow it. Raises `HeadraceError` with the reason why not.
+    """Register a file and follow it to its release. Raises `HeadraceError` with the reason.
 
-    `format`: by the file's ending when None. `named`: the columns in the order in which the model was trained on them, () when unknown.
+    `format`: by the file's suffix if None. `named`: the columns in the order of the model's training, () if unknown.
     """
     words = (
         read_words(about.categories, read_file(about.categories, _MOST_CATEGORIES_BYTES)) if about.categories else None
@@ -112,7 +112,7 @@ def register_file(file: Path, about: Registration, format: str | None = None, na
 
 
 def read_file(file: Path, most_bytes: int) -> bytes:
-    """What a user's file holds. Raises `Misconfigured` for what is none (a folder, a device, a pipe), or too large."""
+    """The bytes of a user's file. Raises `Misconfigured` if it is too large, or not a regular file (a folder, a device, a pipe)."""
     try:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode):
@@ -136,12 +136,12 @@ def _load(file: Path, format: str | None) -> tuple[bytes, str, Engine]:
 
 
 def _digest(model: Engine, data: bytes) -> str:
-    """Of what a scikit-learn model is; of the bytes of other files, which are written the same way each time."""
+    """The digest of a scikit-learn model's contents, or of the bytes of other files, which are always written the same way."""
     return model_digest(model.estimator) if isinstance(model, SkopsEngine) else hashlib.sha256(data).hexdigest()[:32]
 
 
 def _refuse_order(named: tuple[str, ...], signature: Signature, deployment: str) -> None:
-    """Names that stand beside a file and not in it cannot be followed where it is served: they must be those of the row, in its order."""
+    """Refuse names that come with a file but are not in it, unless they are those of the row in its order: serving cannot use them."""
     columns = tuple(column.name for column in signature.columns)
     if named and named != columns:
         raise Misconfigured(
@@ -151,7 +151,7 @@ def _refuse_order(named: tuple[str, ...], signature: Signature, deployment: str)
 
 
 async def _carry_out(session: Session, command: RegisterVersion) -> tuple[VersionRegistered, str]:
-    """Send the command and wait until its version is on its way: it takes traffic, is being compared, or waits.
+    """Send the command and wait until the version takes traffic, is under rollout, or waits.
 
     Raises `HeadraceError` with the registry's reason.
     """
@@ -183,7 +183,7 @@ async def _carry_out(session: Session, command: RegisterVersion) -> tuple[Versio
 
 
 def _outcome(fact: Any, registered: VersionRegistered, is_released: bool) -> str | None:
-    """What became of a registered version, in words; None while that is open."""
+    """The state of a registered version, as a text; None while it is not decided."""
     if not is_released:
         return "is registered"
     if getattr(fact, "version", None) != registered.version or fact.deployment != registered.deployment:

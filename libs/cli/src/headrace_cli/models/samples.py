@@ -1,6 +1,6 @@
-"""Requests that a user brings with a model: a file of inputs, each row held to the deployment's contract before anything is made of it.
+"""Sample requests for a model: a file of inputs, with each row checked against the deployment's contract first.
 
-CSV (also `.tsv`, `.gz`), Parquet, or JSON lines with an object of inputs each. Columns that are no inputs are left out: such files often hold more.
+CSV (also `.tsv`, `.gz`), Parquet, or JSON lines with an object of inputs each. Columns that are not inputs are ignored, because such files often hold more.
 """
 
 import json
@@ -28,7 +28,7 @@ class Requests:
     inputs: Sequence[Mapping[str, Scalar]] = ()
 
     def words(self, categories: Sequence[str]) -> dict[str, set[str]]:
-        """The words that occur in each of `categories`."""
+        """The words of each of `categories` in the sample."""
         return {name: {str(found[name]) for found in self.inputs if found.get(name) is not None} for name in categories}
 
 
@@ -36,7 +36,7 @@ def read_requests(path: Path, deployment: DeploymentDefinition) -> Requests:
     """The first `MOST_ROWS` requests of a file. Raises `Misconfigured` naming the row and the field that breaks the contract."""
     if path.suffix.lower() == ".json":
         raise Misconfigured(
-            f"{path} is one JSON value: give an object of inputs per line, and call it .jsonl (or .csv, .tsv, .parquet)"
+            f"{path} is one JSON value: write one object of inputs per line, and name the file .jsonl (or use .csv, .tsv, .parquet)"
         )
     found: list[dict[str, Scalar]] = []
     for place, inputs in (
@@ -80,5 +80,5 @@ def _inputs_of(text: str, place: str, names: Sequence[str]) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise Misconfigured(f'{place} is no JSON object of inputs, such as {{"{names[0]}": ...}}')
+        raise Misconfigured(f'{place} is not a JSON object of inputs, such as {{"{names[0]}": ...}}')
     return {name: value for name, value in found.items() if name in names}

@@ -1,13 +1,13 @@
-"""The words of each category of a version: from the model's file, from `--categories`, or, where their order says nothing, from a sample.
+"""The words of each category of a version: from the model's file, from `--categories`, or, if their order has no meaning, from a sample.
 
-| the file knows the words | `--categories`              | then                                                                   |
+| words in the file        | `--categories`              | then                                                                   |
 |--------------------------|-----------------------------|------------------------------------------------------------------------|
 | yes                      | not given                   | the file's                                                             |
 | yes                      | the same words              | the file's (of a matrix: in the same order, which is their codes)      |
 | yes                      | others                      | refused                                                                |
 | no                       | given                       | those given                                                            |
-| no                       | not given, a frame, a sample| the sample's, sorted: a frame holds words, so their order says nothing |
-| no                       | not given                   | refused: every value would be none of the words                        |
+| no                       | not given, a frame, a sample| the sample's, sorted: in a frame the order of words has no meaning     |
+| no                       | not given                   | refused: every value would be unknown                                  |
 """
 
 import json
@@ -23,7 +23,7 @@ _MOST_LISTED = 8
 
 
 def read_words(path: Path, data: bytes) -> Vocabularies:
-    """The words that a `--categories` file gives. Raises `Misconfigured` for one that gives none."""
+    """The words of a `--categories` file. Raises `Misconfigured` for an invalid one."""
     try:
         declared = json.loads(data, object_pairs_hook=_once)
     except _Twice as twice:
@@ -40,7 +40,7 @@ def read_words(path: Path, data: bytes) -> Vocabularies:
 
 
 class _Twice(Exception):
-    """A name that stands twice in an object, of which JSON's reader would take the last."""
+    """A name occurs twice in an object, of which JSON's reader would take the last."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -115,16 +115,14 @@ def _agreed(
         return known or declared or ()
     if is_frame and sampled:
         return tuple(sorted(sampled))
-    raise Misconfigured(
-        f"which words {name!r} has is not in the model's file: {_way_out(name, bool(sampled), is_frame)}"
-    )
+    raise Misconfigured(f"the words of {name!r} are not in the model's file: {_way_out(name, bool(sampled), is_frame)}")
 
 
 def _way_out(name: str, is_sampled: bool, is_frame: bool) -> str:
     example = json.dumps({name: ["...", "..."]})
     if is_frame:
         return f"give a file of requests with --sample FILE, or the words with --categories FILE, which holds {example}"
-    more = ", which no sample tells" if is_sampled else ""
+    more = ", which no sample shows" if is_sampled else ""
     return (
         f"the model sees codes, 0 for the first word{more}; give the words in that order with --categories FILE, which holds"
         f" {example} (--frame for a pipeline that takes words itself)"

@@ -1,1 +1,1 @@
-"""Outcomes from files, and the labels that they become."""
+"""Outcomes from files, and the labels that follow from them."""

@@ -1,8 +1,8 @@
-"""Outcomes from the command line: one, or a file of them, each row once however often the file is imported; and what became
-of those that are on the log.
+"""Outcomes from the command line: one, or a file of them, with each row once however often the file is imported. Also how the
+outcomes on the log were used.
 
-The id of an imported row is derived from what it says (deployment, unit, instant, label, request, what it corrects), unless a
-column holds ids. What is on the log under its id is not sent again, so an import that was interrupted goes on.
+The id of an imported row is derived from its contents (deployment, unit, instant, label, request, what it corrects), unless a
+column holds ids. A row whose id is on the log is not sent again, so an interrupted import continues.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A file to import, and the columns of it: `unit`, `label`, `at` and, where they are not None, those that name others."""
+    """A file to import, and its columns: `unit`, `label`, `at`, and the optional others."""
 
     path: Path
     deployment: str
@@ -49,7 +49,7 @@ class Wanted:
 
 @dataclass
 class Imported:
-    """What became of a file's rows. `bad`: one sentence per row that was left out, in their order."""
+    """The result of an import. `bad`: one sentence per row that was left out, in their order."""
 
     rows: int = 0
     sent: int = 0
@@ -58,7 +58,7 @@ class Imported:
 
 
 def taking(session: Session, name: str) -> DeploymentDefinition:
-    """The deployment, if it takes outcomes."""
+    """The deployment, if it takes outcomes. Raises `Misconfigured` otherwise."""
     found = session.projects.deployment(name)
     try:
         refuse(name, None if found is None else found[1])
@@ -87,7 +87,7 @@ async def send_one(session: Session, name: str, given: dict[str, Any], ident: st
 
 
 async def import_file(session: Session, wanted: Wanted, progress: Progress = lambda what, share: None) -> Imported:
-    """Put the rows of a file on the log, those that are not there yet. With `is_strict` a bad row sends nothing."""
+    """Put the rows of a file on the log that are not there yet. With `is_strict` nothing is sent if a row is bad."""
     deployment, table, done = taking(session, wanted.deployment), Table(wanted.path), Imported()
     total = sum(1 for _ in table.rows(_columns(wanted, deployment)))
     if wanted.is_strict:
@@ -127,14 +127,12 @@ async def _there(session: Session, progress: Progress) -> set[int]:
             found.add(_key((record.key or b"").decode("utf-8", "replace"), header(record.headers, "ce_id") or ""))
 
     ends = await pin_offsets(session.log, [session.topics.name("inference.outcomes")])
-    await read_up_to(
-        session.log, ends, take, lambda done, total: progress("reading what is there", done / max(total, 1)), {}
-    )
+    await read_up_to(session.log, ends, take, lambda done, total: progress("reading the log", done / max(total, 1)), {})
     return found
 
 
 def _key(unit: str, ident: str) -> int:
-    """NB: an id is of its unit: two units may have outcomes of one id."""
+    """NB: ids are per unit: two units may have outcomes with the same id."""
     return hash((unit, ident))
 
 
@@ -146,7 +144,7 @@ def _columns(wanted: Wanted, deployment: DeploymentDefinition) -> Sequence[Colum
 
 
 def _rows(session: Session, wanted: Wanted, table: Table, deployment: DeploymentDefinition) -> Iterator[Observed | str]:
-    """Each row as an outcome, or the sentence that says why it is none."""
+    """Each row as an outcome, or as a sentence with the reason why it is not one."""
     fields = ["unit", "label", "at"]
     named = {"request_id": wanted.request, "corrects": wanted.corrects, "id": wanted.ident}
     fields += [name for name, column in named.items() if column is not None]
@@ -174,7 +172,7 @@ def _outcome_of(
 
 
 async def newest(session: Session, name: str, most: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """The newest outcomes of a deployment, and how many there are by what became of them."""
+    """The newest outcomes of a deployment, and counts of how all of them were used."""
     deployment = taking(session, name)
     decisions = [m.event for m in await session.all_of("inference.decisions") if isinstance(m.event, DecisionMade)]
     outcomes: list[Message] = [

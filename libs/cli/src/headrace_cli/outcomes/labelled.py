@@ -14,7 +14,7 @@ from headrace.project.labels import value_of, why_not_label
 def labels_by_request(
     deployment: DeploymentDefinition, decisions: Sequence[DecisionMade], outcomes: Iterable[Message]
 ) -> dict[str, float]:
-    """The label of each request of a deployment that has one, as a number, by its id. `outcomes`: outcomes as the log has them."""
+    """The label of each request of a deployment that has one, as a number, by its id. `outcomes`: the messages on the log."""
     mine = [decision for decision in decisions if decision.deployment == deployment.name]
     if deployment.label is None or not mine:
         return {}
@@ -26,7 +26,7 @@ def labels_by_request(
 def fates_by_place(
     deployment: DeploymentDefinition, decisions: Sequence[DecisionMade], outcomes: Sequence[Message]
 ) -> list[str]:
-    """What became of each outcome of a deployment once all horizons have passed: one of `FATES`, or `no_label`."""
+    """How each outcome of a deployment was used, once all horizons have passed: one of `FATES`, or `no_label`."""
     mine = [decision for decision in decisions if decision.deployment == deployment.name]
     rows = list(_rows(deployment, outcomes))
     if deployment.label is None:
@@ -41,7 +41,7 @@ def _asked(decisions: Sequence[DecisionMade]) -> Asked:
 
 
 def _rows(deployment: DeploymentDefinition, outcomes: Iterable[Message]) -> Iterator[bytes | None]:
-    """Each outcome of a deployment as a row; None for one that is no label of its kind."""
+    """Each outcome of a deployment as a row; None for one whose label is not of the deployment's kind."""
     label = deployment.label
     for message in outcomes:
         event, envelope = message.event, message.envelope
@@ -55,6 +55,6 @@ def _rows(deployment: DeploymentDefinition, outcomes: Iterable[Message]) -> Iter
 
 
 def label_by_name(deployment: DeploymentDefinition, value: float | None) -> float | str | None:
-    """A label as people know it: the name of a class where classes have names."""
+    """A label for people: the name of a class if classes have names."""
     classes = deployment.label.classes if deployment.label is not None else ()
     return classes[int(value)] if classes and value is not None else value

@@ -1,1 +1,1 @@
-"""Projects: applied, planned, released."""
+"""Projects: how they are applied, planned and released."""

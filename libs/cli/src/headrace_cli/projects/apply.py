@@ -1,4 +1,4 @@
-"""Applying a project: validate, compare with what is applied, make its topics, publish."""
+"""Applies a project: validates it, compares it with the applied one, creates its topics, and publishes it."""
 
 import getpass
 import os
@@ -52,7 +52,7 @@ class Checked:
     where: str
 
     def outlook(self, windows: Sequence[WindowClosed] = ()) -> list[dict[str, Any]]:
-        """Per deployment what it will do and from when, and what decides late or never, with the line. `windows`: those closed."""
+        """Per deployment its plan, and notes on settings that take effect late or never, with their lines. `windows`: closed ones."""
         return [
             self._outlook_of(found, [one for one in windows if one.deployment == found.name])
             for found in self.definition.deployments
@@ -67,13 +67,13 @@ class Checked:
 
 
 def check_project(reference: str) -> Checked:
-    """The project at `reference`. Raises `Misconfigured` with file and line of what cannot work; asks no broker."""
+    """The project at `reference`. Raises `Misconfigured` with file and line of each fault; needs no broker."""
     project, where = load_project(with_folder(reference))
     return Checked(_compiled(project, where), where)
 
 
 async def apply_project(session: Session, reference: str) -> dict[str, Any]:
-    """Publish the project found at `reference`; nothing is published when nothing changed."""
+    """Publish the project at `reference`; nothing is published if nothing has changed."""
     checked = check_project(reference)
     definition, where = checked.definition, checked.where
     applied = session.projects.applied.get(definition.name)
@@ -105,7 +105,7 @@ async def apply_project(session: Session, reference: str) -> dict[str, Any]:
 
 
 def with_folder(reference: str) -> str:
-    """`module:attribute` of a module that lies in this folder, with the folder: no process of ours looks where it stands."""
+    """`module:attribute` of a module in this folder, with the folder added, because services do not search the current folder."""
     module, is_module, _ = reference.partition(":")
     if not is_module or is_path(module) or "!" in module or os.path.exists(reference):
         return reference
@@ -116,19 +116,19 @@ def with_folder(reference: str) -> str:
 
 
 def _applied_file() -> Path:
-    """Where pipeline and trainer of this machine learn what was applied here."""
+    """The file from which pipeline and trainer on this machine read what was applied here."""
     return Path(os.environ.get("HEADRACE_APPLIED_FILE") or Local.here().home / "applied.json")
 
 
 def _compiled(project: Project, where: str) -> ProjectDefinition:
-    """The definition; a refusal names the line to change of everything that must be changed."""
+    """The definition. Raises `Misconfigured` with the line of every fault."""
     if found := faults(project):
         raise Misconfigured(_faults_text(project, found, where))
     return compiled_of(project)
 
 
 def _faults_text(project: Project, found: Sequence[Sentence], where: str) -> str:
-    """One fault as it is; of several a line each, as they stand in the files."""
+    """One fault as it is; several with a line each, in the order of the files."""
     files = _files(where)
     lines = sorted((_located(sentence, files) for sentence in found[:_MOST_SHOWN]), key=_as_written)
     if len(found) == 1:
@@ -138,13 +138,13 @@ def _faults_text(project: Project, found: Sequence[Sentence], where: str) -> str
 
 
 def _as_written(line: str) -> tuple[str, int]:
-    """By file, then by line; behind them what stands nowhere."""
+    """The sort key: by file, then by line; faults without a place come last."""
     place = _PLACE.match(line)
     return ("\uffff", 0) if place is None else (place[1], int(place[2]))
 
 
 def located(sentence: str, where: str) -> str:
-    """A sentence about a declaration, with the line to change before it where that is found."""
+    """A sentence about a declaration, preceded by the line to change if that is found."""
     return _located(sentence, _files(where))
 
 
@@ -158,7 +158,7 @@ def _located(sentence: str, files: Sequence[Path]) -> str:
 
 
 def differences(before: ProjectDefinition | None, after: ProjectDefinition) -> list[str]:
-    """What changes, a line each: added, removed, or altered parts by their names."""
+    """The changes, one line each: added, removed or altered parts by their names."""
     lines: list[str] = []
     for group in ("raw", "references", "sources", "views", "pipelines", "deployments"):
         old = {part.name: part for part in getattr(before, group, ())}
@@ -173,7 +173,7 @@ def differences(before: ProjectDefinition | None, after: ProjectDefinition) -> l
 
 
 def _altered(old: msgspec.Struct, new: msgspec.Struct) -> str:
-    """Which arguments of a part are others now, and what follows where that is not seen otherwise."""
+    """Which arguments of a part have changed, with a consequence that is not obvious."""
     names = [field.removesuffix("_s") for field in new.__struct_fields__ if getattr(old, field) != getattr(new, field)]
     made = ("digest", "key") if isinstance(new, ViewDefinition) else ("digest",)
     changed = ", ".join(name for name in names if name not in made)
@@ -185,4 +185,4 @@ def _altered(old: msgspec.Struct, new: msgspec.Struct) -> str:
 def _altered_label(old: LabelDefinition | None, new: LabelDefinition | None) -> str:
     if old is None or new is None or are_its_answers(new.kind, new.classes, old.kind, old.classes):
         return ""
-    return " (versions that answer for the label of before are passed over; outcomes told before are read as labels of now)"
+    return " (versions for the former label are skipped; earlier outcomes are read as labels of the new kind)"

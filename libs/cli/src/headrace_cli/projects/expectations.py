@@ -1,9 +1,9 @@
 """What to expect of a rollout before it begins: labels and blocks a day, and days to a decision.
 
-Labels and requests a day are those of the newest closed windows. A day has `86400 / block` blocks of label evidence. A
+Labels and requests per day are those of the newest closed windows. A day has `86400 / block` blocks of label evidence. A
 canary cannot end before its steps have run and the labels of its first requests have come. How long the evidence takes depends
-on how far the versions lie apart: it is told for a version that is as good as the champion and differs from it as the
-champion and its shadow do now (`headrace.stats.planning`), and not guessed where there is no shadow.
+on how different the versions are: it is given for a version that is as good as the champion and differs from it as the
+champion and its shadow do now (`headrace.stats.planning`). Without a shadow it is not estimated.
 """
 
 import math
@@ -34,8 +34,8 @@ Pairs = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Expectations:
-    """Per day of event time; None where nothing is known. `least_days`: before this no decision is possible. `expected_days`:
-    for a version as good as the champion; inf when over sixty.
+    """Figures per day of event time; None if unknown. `least_days`: no decision is possible before. `expected_days`:
+    for a version as good as the champion; inf if over sixty.
     """
 
     policy: str
@@ -46,12 +46,12 @@ class Expectations:
     expected_days: float | None = None
 
     def values(self) -> dict[str, Any]:
-        """As plain values."""
+        """The figures as plain values."""
         return asdict(self)
 
     @property
     def line(self) -> str:
-        """For a person."""
+        """The figures in one line."""
         if self.labels_a_day is None:
             labels = "labels a day: not known yet (no window has closed)"
         else:
@@ -70,7 +70,7 @@ class Expectations:
 
 
 async def expect(session: Session, deployment: str, policy: str | None) -> Expectations:
-    """For a deployment, by its own policy or another one. Raises `Misconfigured` when nobody declares it."""
+    """The expectations of a deployment, by its own policy or another one. Raises `Misconfigured` if no project declares it."""
     found = session.projects.deployment(deployment)
     if found is None:
         raise Misconfigured(f"no applied project declares {deployment!r}: `headrace apply PROJECT` first")
@@ -98,7 +98,7 @@ async def _pairs(session: Session, deployment: str) -> Pairs:
 def expectations(
     deployment: DeploymentDefinition, windows: Sequence[WindowClosed], policy: str, pairs: Pairs = ()
 ) -> Expectations:
-    """By the newest closed windows, and by how far champion and shadow lie apart."""
+    """The expectations by the newest closed windows, and by how much champion and shadow differ."""
     newest, plan = windows[-NEWEST_WINDOWS:], deployment.rollout
     days = sum(window.to_s - window.from_s for window in newest) / DAY_S
     requests_a_day = sum(window.requests for window in newest) / days if days else None
@@ -116,7 +116,7 @@ def expectations(
 
 
 def _delay_s(deployment: DeploymentDefinition) -> float:
-    """How long after a block its labels are waited for."""
+    """How long the labels of a block are waited for."""
     horizon_s = deployment.label.horizon_s if deployment.label is not None else 0.0
     delay_s = deployment.rollout.label_delay_s
     return horizon_s if delay_s is None else min(delay_s, horizon_s)

@@ -1,7 +1,7 @@
-"""What an applied deployment will do, and from when: one block of lines, in the order of a version's life.
+"""The plan of a deployment: what it will do, and from when, as a block of lines in the order of a version's life.
 
-What is on says what it does and when it begins; what is off names the one argument that turns it on. Nothing is promised that depends
-on traffic, except by the labels a day of the windows that have closed already.
+A capability that is on has a line with what it does and when it begins; one that is off has the argument that turns it on. Nothing is
+predicted that depends on traffic, except from the labels per day of the windows closed so far.
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from headrace.project.applicable.wording import KINDS, duration
 from headrace.stats.figures import least_labelled, windows_to_alarm, windows_to_first
 
 DAY_S = 86_400.0
-# A holdout of fewer rows than this tells little.
+# A holdout of fewer rows than this gives little evidence.
 _FEW_ROWS = 100
 
 Line = tuple[str, str]
 
 
 def plan_of(found: d.DeploymentDefinition, labels_a_day: float | None = None) -> list[Line]:
-    """A word and what is said of it, a line each. `labels_a_day`: of the newest closed windows, None where none has closed."""
+    """The lines of the plan, each a keyword and its text. `labels_a_day`: of the newest closed windows, None if none has closed."""
     on = [("answers", _answers(found)), *_label(found), *_training(found, labels_a_day), *_monitoring(found)]
     if found.training is not None or found.rollout != d.RolloutDefinition("blue_green"):
         on.append(("releases", _releases(found)))
@@ -29,7 +29,7 @@ def plan_of(found: d.DeploymentDefinition, labels_a_day: float | None = None) ->
 
 
 def rate_warnings(found: d.DeploymentDefinition, labels_a_day: float | None) -> Iterator[str]:
-    """What so few labels will not do."""
+    """Notes on settings that need more labels."""
     training = found.training
     if training is None or labels_a_day is None:
         return
@@ -43,7 +43,7 @@ def rate_warnings(found: d.DeploymentDefinition, labels_a_day: float | None) -> 
     if held_rows < _FEW_ROWS:
         yield (
             f"holdout {duration(training.holdout_s)} holds about {held_rows:,.0f} rows at {labels_a_day:,.3g} labels a day:"
-            " gates will not tell much"
+            " gates will have little evidence"
         )
 
 
@@ -56,7 +56,7 @@ def _answers(found: d.DeploymentDefinition) -> str:
 
 
 def _constant(found: d.DeploymentDefinition, step: d.FallbackStepDefinition) -> Iterator[str]:
-    """What a prior says: the number, or the likeliest of several classes."""
+    """The answer of a prior: the number, or the most probable of several classes."""
     if step.value is not None:
         yield f"{step.value:g}"
     elif step.probabilities:
@@ -106,7 +106,7 @@ def _monitoring(found: d.DeploymentDefinition) -> Iterator[Line]:
     if found.retraining is not None:
         on = ", ".join(found.retraining.on)
         pause = duration(found.retraining.cooldown_s)
-        followed = "; a version after a change is followed up as its labelled rows grow"
+        followed = "; a version after a change is followed by further ones as its labelled rows grow"
         yield "retrains", f"on {on}, at most once per {pause} of event time{followed}"
 
 
@@ -131,7 +131,7 @@ def _detector(test: d.DriftDefinition) -> str:
 
 def _releases(found: d.DeploymentDefinition) -> str:
     plan = found.rollout
-    by_hand = ", once a person approved it" if plan.approval else ""
+    by_hand = ", after a person has approved it" if plan.approval else ""
     match plan.policy:
         case "canary":
             steps = ", ".join(f"{share:g}" for share in plan.shares)
@@ -141,14 +141,14 @@ def _releases(found: d.DeploymentDefinition) -> str:
             ends = "by rule" if plan.winner == "rule" else "by hand"
             return f"A/B test: share {plan.shares[0]:g} for {duration(plan.duration_s)}, decided {ends}{by_hand}"
         case "shadow":
-            return f"shadow: scores along for {duration(plan.duration_s)}{by_hand}"
+            return f"shadow: scores the same requests for {duration(plan.duration_s)}{by_hand}"
         case _:
             window = duration(plan.rollback_window_s)
             return f"blue-green: switches when warm everywhere, may roll back for {window}{by_hand}"
 
 
 def _off(found: d.DeploymentDefinition) -> Iterator[str]:
-    """The next steps from here: nothing that needs another one first."""
+    """The capabilities that are off and can be turned on next."""
     if not found.features:
         yield "features (features=[view.by(...)])"
     if not found.fallback:

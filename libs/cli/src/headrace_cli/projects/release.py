@@ -1,7 +1,7 @@
-"""Freeing names: a project is deleted as a whole, or declares some of its parts no more.
+"""Frees names: a project is deleted, or some of its parts are removed from its definition.
 
-A name belongs to the project that declared it first, for as long as its definition stands on `project.definitions`; who has no
-more code to apply frees it here. Topics and what they hold stay as they are.
+A name belongs to the project that declared it first, as long as its definition is on `project.definitions`. A user who no longer
+has the code to apply frees it here. Topics and their records stay.
 """
 
 import getpass
@@ -33,14 +33,14 @@ _GROUPS = {
 
 
 async def release(session: Session, name: str, only: Sequence[str]) -> dict[str, Any]:
-    """Free all names of a project, or those of some parts (`kind/name`) of it. Returns what is free now."""
+    """Free all names of a project, or those of some parts (`kind/name`) of it. Returns the freed names."""
     applied = _found(session.projects, name)
     if not only:
         await _delete(session, name)
         freed = [] if applied is None else [f"{kind}/{part}" for kind, part in names_of(applied.definition)]
         return {"project": name, "freed": freed, "deleted": True}
     if applied is None:
-        raise Misconfigured(f"project {name} is ignored, so nothing of it can be kept: leave out --only")
+        raise Misconfigured(f"project {name} is ignored, so none of its parts can be kept: leave out --only")
     definition = without(applied.definition, only)
     now_s = session.clock.now_s()
     event = ProjectApplied(
@@ -58,7 +58,7 @@ async def release(session: Session, name: str, only: Sequence[str]) -> dict[str,
 
 
 def without(definition: ProjectDefinition, only: Sequence[str]) -> ProjectDefinition:
-    """The definition without some parts (`kind/name`). Raises `Misconfigured` where one is not there, or what stays needs it."""
+    """The definition without some parts (`kind/name`). Raises `Misconfigured` if a part does not exist, or if a remaining part needs it."""
     for part in dict.fromkeys(only):
         kind, _, name = part.partition("/")
         group = _GROUPS.get(kind)
@@ -69,7 +69,7 @@ def without(definition: ProjectDefinition, only: Sequence[str]) -> ProjectDefini
             raise Misconfigured(f"project {definition.name} declares no {part[:200]!r}; it declares {known}")
         definition = msgspec.structs.replace(definition, **{str(group): kept})
     if (wrong := next(broken(definition), None)) is not None:
-        raise Misconfigured(f"what is left of project {definition.name} needs it ({wrong}): free that as well")
+        raise Misconfigured(f"another part of project {definition.name} needs it ({wrong}): free that as well")
     return definition
 
 
@@ -78,7 +78,7 @@ def _parts(definition: ProjectDefinition) -> list[tuple[str, str]]:
 
 
 def _found(projects: Projects, name: str) -> ProjectApplied | None:
-    """The applied project; None for one whose definition is ignored. Raises `Misconfigured` for none, naming a part's owner."""
+    """The applied project; None for one whose definition is ignored. Raises `Misconfigured` if there is none, and names the owner of a part."""
     if name in projects.applied or name in projects.refused:
         return projects.applied.get(name)
     for project in projects.definitions:

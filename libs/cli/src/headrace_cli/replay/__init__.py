@@ -1,1 +1,1 @@
-"""`headrace replay`: history as requests and outcomes in event time, and what the deployment made of it."""
+"""`headrace replay`: sends history as requests and outcomes in event time, and reports the results."""

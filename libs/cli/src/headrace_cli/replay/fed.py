@@ -1,7 +1,7 @@
-"""What of the streams' files goes out when: before the requests that may see it, in order of time, and nothing that is there already.
+"""Sends the records of the streams' files in order of time, before the requests that may see them, and none that is on the log.
 
-An event belongs to the world, not to a deployment: its id follows from its stream, file and row alone. So another replay of the
-same files finds them on the log, whoever is asked.
+An event does not belong to a deployment: its id is derived only from its stream, file and row. So another replay of the
+same files finds them on the log, whatever its deployment is.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from headrace_cli.replay.streams import Events, Stream
 from headrace_cli.session import Session
 from headrace_cli.terminal.render import instant
 
-# A step of requests is no longer: with what runs ahead it lies within the day that values are kept beyond their windows.
+# The longest step of requests: with the events sent ahead it stays within the day that values are kept beyond their windows.
 LONGEST_STEP_S = 6 * 3600.0
 _MOST = 5000
 _PIPELINE_BEHIND = 20_000
@@ -33,7 +33,7 @@ _PIPELINE_BEHIND = 20_000
 
 @dataclass
 class Source:
-    """One file: its stream, its ids, what was read of it, and what of it is on the log."""
+    """One file: its stream, its ids, the counts of its rows, and the rows that are on the log."""
 
     stream: Stream
     ids: Ids
@@ -41,7 +41,7 @@ class Source:
     sent: Sent = field(default_factory=Sent)
 
     def report(self) -> dict[str, Any]:
-        """For the report."""
+        """Its row in the report."""
         return {
             "stream": self.stream.name,
             "file": str(self.stream.table.path),
@@ -56,13 +56,13 @@ class Source:
 def read_file(
     stream: Stream, shard: int, spool: Spool[StreamRecord], now_s: float, report: Callable[[str], None]
 ) -> Source:
-    """A file into `spool`, as the `shard`-th."""
+    """Read a file into `spool`, as number `shard`."""
     counted = Events(stream, shard, now_s).fill(spool, report)
     return Source(stream, Ids.of(stream.topic, stream.table.digest(), "", stream.words), counted)
 
 
 class Fed:
-    """The streams of one replay; it is false when there are none."""
+    """The streams of one replay; false if there are none."""
 
     def __init__(
         self, session: Session, sources: Sequence[Source], spool: Spool[StreamRecord], applied: Applied
@@ -80,16 +80,16 @@ class Fed:
 
     @property
     def raw_topics(self) -> list[str]:
-        """What a pipeline must read."""
+        """The topics that a pipeline must read."""
         return [source.stream.topic for source in self.sources if source.stream.is_raw]
 
     @property
     def left(self) -> int:
-        """How many events are still to be sent."""
+        """How many events are not sent yet."""
         return self._spool.count - sum(source.sent.requests.count for source in self.sources)
 
     async def find(self, progress: Progress) -> None:
-        """Read the streams from the beginning to their ends of now, for what of these files is there."""
+        """Read the streams from the beginning to their current ends, to find the records of these files."""
         if not self.sources:
             return
         self.feed = Feed(self._session.log, self.feed.applied)
@@ -110,42 +110,42 @@ class Fed:
             envelope = read_headers(record)
             if envelope.source != source.ids.mapping:
                 raise Misconfigured(
-                    f"{source.stream.table.path} was played to {source.stream.name} with other columns: give the same"
-                    " ones, what is there cannot be sent otherwise"
+                    f"{source.stream.table.path} was replayed to {source.stream.name} with other columns: give the same"
+                    " ones, because records on the log cannot be changed"
                 )
             source.sent.repeats += not source.sent.requests.add(*place[:2])
             self.feed.note(record.topic, record.partition, envelope.time_s + source.stream.after_s, record.offset)
 
     def refuse_forgotten(self) -> None:
-        """Raise `Misconfigured` where what was sent of these files cannot be known any more; to be asked once a replay has begun."""
+        """Raise `Misconfigured` if it can no longer be known which records were sent; to be checked when a replay was begun before."""
         if not self._is_whole:
             raise Misconfigured(
-                "a stream no longer holds its beginning (raw streams are kept for 7 days): what was sent of its file is not"
-                " known any more, and this replay cannot go on; play it under another HEADRACE_NAMESPACE"
+                "a stream no longer holds its beginning (raw streams are kept for 7 days): which records of its file were sent"
+                " is not known any more, and this replay cannot continue; use another HEADRACE_NAMESPACE"
             )
 
     def refuse_gone(self, first_s: float) -> None:
-        """Raise `Misconfigured` where a request at `first_s`, the next one, would be answered from less than there was."""
+        """Raise `Misconfigured` if the next request, at `first_s`, could not see all events that it should."""
         if self._viewed and self.feed.newest_s > first_s + SLACK_S:
             raise Misconfigured(
                 f"the events of these files are on the log up to {instant(self.feed.newest_s)[:16]}, and values are kept for a"
-                f" day beyond their windows: a request of {instant(first_s)[:16]} would find none of them; play the files"
-                " under another HEADRACE_NAMESPACE, where nothing is yet"
+                f" day beyond their windows: a request of {instant(first_s)[:16]} would find none of them; replay the files"
+                " under another HEADRACE_NAMESPACE, which is empty"
             )
 
     async def advance(self, at_s: float, feature_delay_s: float, pace: Pace) -> None:
-        """Send what comes up to `AHEAD_S` past `at_s`, and wait until inference answers from all that a request may see then."""
+        """Send the events up to `AHEAD_S` past `at_s`, and wait until inference has applied all that a request may see then."""
         await self._send_until(at_s + AHEAD_S, pace)
         await self.feed.await_applied(at_s - feature_delay_s, self._viewed)
 
     async def finish(self, pace: Pace) -> None:
-        """Send the rest, and wait until all of it is read."""
+        """Send the remaining events, and wait until they are read."""
         await self._send_until(float("inf"), pace)
         await pace.follow("pipeline", self._ends(self.raw_topics), 0)
         await self.feed.await_applied(float("inf"), self._viewed)
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         await self.feed.close()
 
     async def _send_until(self, until_s: float, pace: Pace) -> None:
@@ -157,7 +157,7 @@ class Fed:
             await asyncio.sleep(0)
 
     def begin(self) -> None:
-        """From the first event that is not on the log."""
+        """Begin with the first event that is not on the log."""
         self._events = (event for event in self._spool.events() if not self._is_sent(event))
         self._waiting = next(self._events, None)
 

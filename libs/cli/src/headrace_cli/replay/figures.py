@@ -1,9 +1,9 @@
-"""What a replay shows: what the answers cost before and after each switch, beside the prior, and beside the version before on
-the same rows.
+"""The figures of a replay: the loss of the answers before and after each switch, of the prior, and of the version before on the
+same rows.
 
-Losses are those of `headrace.stats.losses`. A stretch runs from one switch to the next, by the order in which decisions were
-written. A difference of two versions is over the rows that both scored (the old one as a shadow), its interval with days as
-blocks: the mean of daily sums, by the normal approximation.
+Losses are those of `headrace.stats.losses`. An interval runs from one switch to the next, in the order in which decisions were
+written. A difference of two versions is over the rows that both scored (the old one as a shadow). Its 95 % interval uses days
+as blocks: the mean of daily sums, by the normal approximation.
 """
 
 import itertools
@@ -27,7 +27,7 @@ POINTS = 60
 
 
 def counts(gathered: Gathered) -> dict[str, Any]:
-    """Whether anything was lost or came twice, and how requests were answered."""
+    """Counts that show whether anything was lost or duplicated, and how requests were answered."""
     return {
         "requests": gathered.requests.count,
         "decisions": gathered.decided.count,
@@ -39,7 +39,7 @@ def counts(gathered: Gathered) -> dict[str, Any]:
 
 
 class Figures:
-    """The figures of one replay; `labels` are NaN where there is none."""
+    """The figures of one replay; `labels` are NaN if there is none."""
 
     def __init__(self, gathered: Gathered) -> None:
         self._gathered, deployment = gathered, gathered.deployment
@@ -60,7 +60,7 @@ class Figures:
 
     @property
     def answered_loss(self) -> Floats:
-        """Per decision what its answer cost, whoever gave it; NaN without label or score."""
+        """The loss of the answer per decision, whichever version gave it; NaN without label or score."""
         found = np.full(len(self.labels), np.nan)
         for version, loss in self.loss.items():
             is_its = self._answered_by == version
@@ -68,7 +68,7 @@ class Figures:
         return found
 
     def report(self) -> dict[str, Any]:
-        """All of it, as plain values."""
+        """All figures, as plain values."""
         prior = None if self.prior is None else np.asarray(self.prior).tolist()
         return {
             "labelled": int((~np.isnan(self.labels)).sum()),
@@ -80,7 +80,7 @@ class Figures:
         }
 
     def intervals(self) -> list[dict[str, Any]]:
-        """One before the first switch, and one after each; one without a decision is left out."""
+        """The figures before the first switch, and after each switch; an interval without a decision is left out."""
         edges = [0, *(found.appended_ms for found in self.switches), np.iinfo(np.int64).max]
         found = []
         for low, high in itertools.pairwise(edges):
@@ -92,7 +92,7 @@ class Figures:
         return found
 
     def places(self, points: int = POINTS) -> tuple[Floats, NDArray[np.int64]]:
-        """Edges of `points` equal stretches of event time, and in which of them each decision lies."""
+        """The edges of `points` equal intervals of event time, and the interval of each decision."""
         low, high = (float(self.at_s.min()), float(self.at_s.max())) if len(self.at_s) else (0.0, 1.0)
         edges = np.linspace(low, max(high, low + 1.0), points + 1)
         return edges, np.clip(np.searchsorted(edges, self.at_s, side="right") - 1, 0, points - 1)
@@ -103,7 +103,7 @@ class Figures:
         return float(after.min()) if len(after) else float(self.at_s.max())
 
     def _effective(self, switch: Switch) -> Switch:
-        """A switch, told when the version first answered as champion: inference hears of it a moment later."""
+        """A switch at the moment of the version's first answer as champion, because inference follows the route with a delay."""
         answers = self._appended_ms[(self._appended_ms >= switch.appended_ms) & (self._answered_by == switch.version)]
         return replace(switch, appended_ms=int(answers.min())) if len(answers) else switch
 
@@ -121,7 +121,7 @@ class Figures:
         return {"from": instant(float(at_s.min())), "to": instant(float(at_s.max())), "requests": int(is_in.sum())}
 
     def _quality(self, is_in: NDArray[np.bool_]) -> dict[str, Any]:
-        """Of the answers."""
+        """The quality of the answers."""
         loss = self.answered_loss
         is_measured = is_in & ~np.isnan(loss)
         return {
@@ -152,7 +152,7 @@ class Figures:
         }
 
     def _paired(self, switch: Switch) -> dict[str, Any] | None:
-        """Both versions on the rows after the switch that both scored; None when there are none."""
+        """Both versions on the rows after the switch that both scored; None if there are none."""
         new, old = self.loss.get(switch.version), self.loss.get(switch.was or 0)
         if new is None or old is None or not switch.was:
             return None
@@ -192,7 +192,7 @@ class Figures:
 
 
 def auc(scores: Floats, labels: Floats) -> float | None:
-    """The chance that a positive row scores above a negative one, ties half; None where there is one class only.
+    """The probability that a positive row scores above a negative one, ties count half; None if there is only one class.
 
     >>> auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0.0, 0.0, 1.0, 1.0]))
     0.75
@@ -207,7 +207,7 @@ def auc(scores: Floats, labels: Floats) -> float | None:
 
 
 def interval(differences: Floats, at_s: Floats) -> tuple[float, float] | None:
-    """95 % interval of the mean difference, with days as blocks; None of one day alone."""
+    """95 % interval of the mean difference, with days as blocks; None for a single day."""
     _, day = np.unique(np.floor(at_s / DAY_S), return_inverse=True)
     sums = np.bincount(day, weights=differences)
     if len(sums) < 2:
@@ -218,7 +218,7 @@ def interval(differences: Floats, at_s: Floats) -> tuple[float, float] | None:
 
 
 def binned(values: Floats, places: NDArray[np.int64], points: int) -> Sequence[float | None]:
-    """The mean of each stretch, None where nothing was measured; NaN is left out."""
+    """The mean of each interval, None if it has no values; NaN is left out."""
     is_there = ~np.isnan(values)
     sums = np.bincount(places[is_there], weights=values[is_there], minlength=points)
     counted = np.bincount(places[is_there], minlength=points)
@@ -226,7 +226,7 @@ def binned(values: Floats, places: NDArray[np.int64], points: int) -> Sequence[f
 
 
 def _prior(deployment: DeploymentDefinition, known: Floats) -> tuple[Any, str]:
-    """What is said without a look at a row, and where that is from."""
+    """The answer that ignores the row, and where it comes from."""
     steps = [step for step in deployment.fallback if step.kind == "prior"]
     label = deployment.label
     if label is None:
@@ -240,7 +240,7 @@ def _prior(deployment: DeploymentDefinition, known: Floats) -> tuple[Any, str]:
 
 
 def _named(version: int) -> str | int:
-    """A version as it stands in a table: 0 is the prior, -1 nobody."""
+    """A version in a table: 0 is the prior, -1 none."""
     names: Mapping[int, str] = {0: "prior", -1: "nobody"}
     return names.get(version, version)
 

@@ -1,4 +1,4 @@
-"""What the log says of a replay: every decision on one of its requests, who scored it, and its label. Nothing is kept on the way.
+"""Reads a replay back from the log: every decision on one of its requests, the scores of each version, and the label.
 
 Arrays instead of events: about 60 bytes a row, and 16 per row and version that scored it (more for several classes).
 """
@@ -40,7 +40,7 @@ NOUNS = ("inference.requests", "inference.outcomes", "inference.decisions")
 
 @dataclass
 class Scores:
-    """What one version said: of which rows (places in the order of decisions), and its scores, `width` numbers a row."""
+    """The scores of one version: their rows (positions in the order of decisions), and `width` numbers per row."""
 
     width: int
     rows: array = field(default_factory=lambda: array("q"))
@@ -48,7 +48,7 @@ class Scores:
     _seen: Rows = field(default_factory=Rows)
 
     def add(self, row: int, score: Score) -> None:
-        """One score; the first one of a row stands."""
+        """Add a score; the first one of a row counts."""
         scores = score.probabilities if self.width > 1 else (score.value,)
         if scores is None or None in scores or len(scores) != self.width or not self._seen.add(0, row):
             return
@@ -64,7 +64,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """Another version became champion. `was`: the one before, None for the prior; `appended_ms`: when it was told."""
+    """Another version became champion. `was`: the one before, None for the prior; `appended_ms`: when it was published."""
 
     version: int
     was: int | None
@@ -73,7 +73,7 @@ class Switch:
 
 
 class Gathered:
-    """All that is on the log of one replay, as it is read. `began_ms`: when its first request was appended, 0 where there is none."""
+    """The records of one replay, as they are read. `began_ms`: when its first request was appended, 0 if there is none."""
 
     def __init__(self, deployment: DeploymentDefinition, ids: Ids) -> None:
         self.deployment, self.ids = deployment, ids
@@ -88,7 +88,7 @@ class Gathered:
         self._units, self._ids, self._outcome_rows = array("Q"), array("Q"), bytearray()
 
     def take(self, message: Message) -> None:
-        """One message of requests, outcomes, decisions or the registry's facts."""
+        """Take one message of requests, outcomes, decisions or the registry's facts."""
         event = message.event
         if isinstance(event, AliasMoved):
             if event.deployment == self.deployment.name and event.alias == "champion":
@@ -152,7 +152,7 @@ class Gathered:
             )
 
     def labels(self) -> Floats:
-        """Per decision the label of its request, by the one rule; NaN for none."""
+        """The label of the request per decision, by `headrace.features.outcomes`; NaN for none."""
         if self.deployment.label is None:
             return np.full(len(self.at_s), np.nan)
         units, ids = (np.array(found, dtype=np.uint64) for found in (self._units, self._ids))
@@ -163,7 +163,7 @@ class Gathered:
 async def gather(
     session: Session, deployment: DeploymentDefinition, ids: Ids, starts: dict[TopicPartition, int]
 ) -> Gathered:
-    """Read what is there now, from `starts` on (the beginning where none is given)."""
+    """Read the topics from `starts` (by default the beginning) to their current ends."""
     gathered = Gathered(deployment, ids)
 
     def take(record: Record) -> None:
@@ -176,7 +176,7 @@ async def gather(
         if getattr(message.event, "deployment", None) == deployment.name:
             gathered.take(message)
 
-    # NB: decisions come before what their shadows said, and outcomes need no decision to be there.
+    # NB: decisions come before their late shadow scores, and outcomes need no decision.
     for nouns in (NOUNS, ("registry.facts",)):
         ends = await pin_offsets(session.log, _names(session, nouns))
         await read_up_to(session.log, ends, take, starts=starts)
@@ -184,19 +184,19 @@ async def gather(
 
 
 async def ends_now(session: Session) -> dict[TopicPartition, int]:
-    """Where requests, decisions and facts end: what a replay leads to lies behind. Outcomes of its units may be there already."""
+    """The current ends of requests, decisions and facts: all results of a replay come later. Outcomes of its units may come before."""
     return await pin_offsets(
         session.log, _names(session, ("inference.requests", "inference.decisions", *meanwhile.NOUNS))
     )
 
 
 async def ends_of_dead_letters(session: Session) -> dict[TopicPartition, int]:
-    """Where the dead letters of all services end."""
+    """The current ends of the dead letters of all services."""
     return await pin_offsets(session.log, [session.topics.dlq(service) for service in session.topics.services])
 
 
 async def dead_letters_since(session: Session, starts: dict[TopicPartition, int]) -> dict[str, int]:
-    """How many records each service has dead-lettered since; those that have none are left out."""
+    """How many records each service has dead-lettered since; services without any are left out."""
     found: Counter[str] = Counter()
     names = {session.topics.dlq(service): service for service in session.topics.services}
     ends = await ends_of_dead_letters(session)

@@ -1,8 +1,8 @@
-"""A file's rows as requests and outcomes: which column is what, and which rows are none.
+"""Reads a file's rows as requests and outcomes, by the mapping of its columns.
 
-Columns that bear the name of an input are that input. `known` is a column, or a duration after the request (`+1h`). A row
-whose cells cannot be read is told with its line, counted and left out; one that breaks the deployment's contract is played,
-for a live one would come too, and is answered `invalid`.
+A column with the name of an input is that input. `known` is a column, or a duration after the request (`+1h`). A row
+whose cells cannot be read is reported with its line, counted and left out. A row that breaks the deployment's contract is sent,
+as a live request would be, and is answered `invalid`.
 """
 
 import math
@@ -28,7 +28,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """Which columns are what. `known`: a column, or `+DURATION` after the request; None with `label` for requests alone."""
+    """The mapping of columns. `known`: a column, or `+DURATION` after the request; None with `label` for requests alone."""
 
     unit: str
     at: str
@@ -37,7 +37,7 @@ class Mapping:
 
     @property
     def known_after_s(self) -> float | None:
-        """The duration that `known` is; None when it is a column."""
+        """The duration that `known` is; None if it is a column."""
         if self.known is None or not self.known.startswith("+"):
             return None
         try:
@@ -51,7 +51,7 @@ class Mapping:
 
 @dataclass
 class Counted:
-    """What was found in a history. `beyond`: labels that became known after the horizon; `unknown`: labels without an instant."""
+    """The counts of a history. `beyond`: labels that became known after the horizon; `unknown`: labels without an instant."""
 
     rows: int = 0
     bad: int = 0
@@ -62,7 +62,7 @@ class Counted:
 
 
 class History:
-    """The rows of a table for a deployment; what does not fit together is `Misconfigured` before a row is read."""
+    """The rows of a table for a deployment. If the two do not fit, `Misconfigured` is raised before a row is read."""
 
     def __init__(self, table: Table, deployment: DeploymentDefinition, mapping: Mapping, now_s: float) -> None:
         self.table, self._deployment, self._mapping, self._now_s = table, deployment, mapping, now_s
@@ -76,7 +76,7 @@ class History:
         if needed:
             raise Misconfigured(
                 f"{table.path} has no column for the input {', '.join(needed)} of {deployment.name}; its other columns are"
-                f" {', '.join(self.surplus) or 'none'}: rename what is meant, or declare the input nullable"
+                f" {', '.join(self.surplus) or 'none'}: rename the right column, or declare the input nullable"
             )
         self.absent = [found.name for found in missing]
 
@@ -87,14 +87,14 @@ class History:
         return [name or "(no name)" for name in self.table.columns if name not in read]
 
     def notes(self) -> Iterator[str]:
-        """What a user should know of the columns."""
+        """Messages for the user about the columns."""
         if self.absent:
             yield f"inputs without a column, sent as missing: {', '.join(self.absent)}"
         if self.surplus:
-            yield f"columns that are no input, not used: {', '.join(self.surplus)}"
+            yield f"columns that are not inputs, not used: {', '.join(self.surplus)}"
 
     def fill(self, spool: Spool[Event], progress: Callable[[int], None]) -> Counted:
-        """Read every row into `spool`; `progress` is told how many were read."""
+        """Read every row into `spool`; `progress` gets the number of rows read."""
         counted = Counted()
         for row in self.table.rows(self._columns):
             counted.rows += 1
@@ -119,7 +119,7 @@ class History:
         return columns + [Column(found.name, _reader(found)) for found in self.inputs]
 
     def _take(self, row: Row, spool: Spool[Event], counted: Counted) -> str | None:
-        """Put a row's events into the spool; why it is none instead."""
+        """Put a row's events into the spool; returns the reason if it cannot be."""
         unit, at_s, label, known_s, values = self._split(row.cells)
         reason = self._why_not_request(unit, at_s) or self._why_not_outcome(at_s, label, known_s)
         if reason is not None:
@@ -147,11 +147,11 @@ class History:
 
     def _why_not_request(self, unit: str | None, at_s: float | None) -> str | None:
         if unit is None:
-            return f"{self._mapping.unit} is missing: a request is about a unit"
+            return f"{self._mapping.unit} is missing: a request needs a unit"
         if len(unit) > MAX_TEXT_CHARS:
             return f"{self._mapping.unit} may have {MAX_TEXT_CHARS} characters at most, got {len(unit)}"
         if at_s is None:
-            return f"{self._mapping.at} is missing: a request has an instant"
+            return f"{self._mapping.at} is missing: a request needs an instant"
         return why_not(at_s, round(self._now_s * 1000), self._mapping.at)
 
     def _why_not_outcome(self, at_s: float, label: float | str | bool | None, known_s: float | None) -> str | None:
@@ -168,14 +168,14 @@ class History:
 
 def _refuse_halves(deployment: DeploymentDefinition, mapping: Mapping) -> None:
     if mapping.known is not None and mapping.label is None:
-        raise Misconfigured("--known says when labels became known: give --label COLUMN too")
+        raise Misconfigured("--known is when labels became known: give --label COLUMN too")
     if mapping.label is None:
         return
     if deployment.label is None:
-        raise Misconfigured(f"{deployment.name} declares no label: leave --label away, or declare one and apply it")
+        raise Misconfigured(f"{deployment.name} declares no label: omit --label, or declare one and apply it")
     if mapping.known is None:
         raise Misconfigured(
-            "--label needs --known: the column that says when a label became known, or +1h after the request"
+            "--label needs --known: the column of the instant at which a label became known, or +1h after the request"
         )
 
 

@@ -1,7 +1,7 @@
-"""Which row of a history a record on the log is: by its id, so that a replay that was interrupted finds there what it has sent.
+"""Ids that identify the row of a history, so that an interrupted replay finds on the log what it has sent.
 
 `replay-PREFIX-NUMBER` is the request of a file's row (from 1), `replay-PREFIX-PARTITION.OFFSET` that of a recorded request;
-`/label` behind it is its outcome. The prefix follows from who is asked, the history's digest and the name of the run.
+with `/label` appended it is the outcome. The prefix is derived from the deployment, the history's digest and the name of the run.
 """
 
 from collections.abc import Iterable
@@ -19,14 +19,14 @@ _PREFIX_CHARS = 12
 
 @dataclass(frozen=True)
 class Ids:
-    """The ids of one replay. `mapping`: a digest of how columns were read, which every record names as its source."""
+    """The ids of one replay. `mapping`: a digest of how columns were read, which is the source of every record."""
 
     prefix: str
     mapping: str
 
     @staticmethod
     def of(deployment: str, digest: str, run: str, mapping: Iterable[str]) -> "Ids":
-        """The same words give the same ids."""
+        """Ids from these parts; the same parts give the same ids."""
         prefix = derived_id("replay", deployment, digest, run)[:_PREFIX_CHARS]
         return Ids(f"replay-{prefix}-", f"headrace-replay/{derived_id(*mapping)[:_PREFIX_CHARS]}")
 
@@ -43,7 +43,7 @@ class Ids:
         return self.request(shard, number) + _OUTCOME
 
     def place(self, ident: str) -> tuple[int, int, bool] | None:
-        """Shard and number of a row, and whether it is the outcome; None for the id of anything else.
+        """Shard and number of a row, and whether it is the outcome; None for any other id.
 
         >>> Ids("replay-a-", "").place("replay-a-2.17/label"), Ids("replay-a-", "").place("replay-b-1")
         ((3, 17, True), None)
@@ -59,13 +59,13 @@ class Ids:
 
 @dataclass
 class Rows:
-    """A set of rows, a bit each."""
+    """A set of rows, with one bit per row."""
 
     _shards: dict[int, bytearray] = field(default_factory=dict)
     count: int = 0
 
     def add(self, shard: int, number: int) -> bool:
-        """Whether it is new."""
+        """Add a row; returns whether it is new."""
         bits = self._shards.setdefault(shard, bytearray())
         place, bit = number >> 3, 1 << (number & 7)
         if place >= len(bits):
@@ -83,7 +83,7 @@ class Rows:
 
 @dataclass
 class Sent:
-    """What of a replay is on the log. `repeats`: records that are there more than once."""
+    """The records of a replay on the log. `repeats`: records that are there more than once."""
 
     requests: Rows = field(default_factory=Rows)
     outcomes: Rows = field(default_factory=Rows)
@@ -91,9 +91,9 @@ class Sent:
 
 
 async def find_sent(log: Log, topics: Topics, ids: Ids, progress: Progress) -> Sent:
-    """Read requests and outcomes from the beginning to their ends of now, for those of this replay.
+    """Read requests and outcomes from the beginning to their current ends, to find those of this replay.
 
-    Raises `Misconfigured` when they were made of the same file with other options.
+    Raises `Misconfigured` if they were made from the same file with other options.
     """
     sent = Sent()
 
@@ -104,8 +104,8 @@ async def find_sent(log: Log, topics: Topics, ids: Ids, progress: Progress) -> S
             return
         if headers.get("ce_source") != ids.mapping.encode():
             raise Misconfigured(
-                "these rows were played with other columns or durations: give the same options to go on,"
-                " or --run NAME to play them once more"
+                "these rows were replayed with other columns or durations: give the same options to continue,"
+                " or --run NAME to replay them again"
             )
         shard, number, is_outcome = place
         rows = sent.outcomes if is_outcome else sent.requests

@@ -1,7 +1,7 @@
-"""What happened to versions while a replay went on: how each training run ended, what could not be loaded, what was stopped on its way.
+"""The versions during a replay: how each training run ended, and which versions could not be loaded or were stopped.
 
-Read from the facts of its deployment, those since the replay began: it waited for them, and nothing else in its report says why no
-other version answered.
+They are read from the facts of the deployment since the replay began. The replay waited for these versions, and nothing else in its report
+explains why no other version answered.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,9 +20,9 @@ from headrace.log.reading import pin_offsets, read_up_to
 from headrace_cli.session import Session
 
 NOUNS = ("training.facts", "registry.facts", "inference.facts")
-# What a run has come to beyond what the trainer says of it: the registry has the last word.
+# An outcome that the trainer does not know: the registry decides last.
 REFUSED = "refused by the registry"
-# `state` of a version that is not loaded, in words.
+# The text for each `state` of a version that is not loaded.
 NOT_LOADED = {
     "rejected": "could not be loaded",
     "failing": "could not be loaded so far",
@@ -51,7 +51,7 @@ class Meanwhile:
     _stopped: list[RolloutAborted | RolledBack] = field(default_factory=list)
 
     def take(self, message: Message, is_since: bool) -> None:
-        """One fact of `NOUNS`; `is_since`: it was told since the replay began."""
+        """Take one fact of `NOUNS`; `is_since`: it was published since the replay began."""
         event = message.event
         if getattr(event, "deployment", None) != self.deployment:
             return
@@ -79,7 +79,7 @@ class Meanwhile:
             run.stage, run.detail = event.stage, event.detail
 
     def report(self) -> dict[str, Any]:
-        """As plain values: `training`, `not_loaded`, `stopped`, each a list, empty where there is nothing to say."""
+        """Plain values: the lists `training`, `not_loaded` and `stopped`, which may be empty."""
         failed = list(self._failed.values())
         unloaded = {found.version for found in failed}
         return {
@@ -117,7 +117,7 @@ class Meanwhile:
 async def meanwhile_of(
     session: Session, deployment: str, starts: Mapping[TopicPartition, int], since_ms: int
 ) -> Meanwhile:
-    """What is there now; since the replay began is what lies behind `starts`, by offset, and was appended at `since_ms` or later."""
+    """Read the current facts; those since the replay began lie at or after `starts` and were appended at `since_ms` or later."""
     found = Meanwhile(deployment)
 
     def take(record: Record) -> None:
@@ -125,31 +125,31 @@ async def meanwhile_of(
             return
         try:
             message = session.codec.decode(record)
-        except Poison:  # whoever owns it has told
+        except Poison:  # dead-lettered by its owner
             return
         is_behind = record.offset >= starts.get(TopicPartition(record.topic, record.partition), 0)
         found.take(message, is_behind and record.timestamp_ms >= since_ms)
 
-    # NB: from the beginning: a run that was under way then ends in the replay.
+    # NB: from the beginning, because a run that was active then may end during the replay.
     ends = await pin_offsets(session.log, [session.topics.name(noun) for noun in NOUNS])
     await read_up_to(session.log, ends, take)
     return found
 
 
 def lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """What a person reads of it, one line each."""
+    """The report as lines for people."""
     for run in report["training"]:
         yield _line(f"training run {run['run']} ({run['cause']}): {_ended(run)}", run["reason"])
     for found in report["not_loaded"]:
         how = NOT_LOADED[found["state"]]
         yield _line(f"version {found['version']} {how} on {found['instance']}", found["reason"])
     for found in report["stopped"]:
-        how = "was rolled back" if found["rolled_back"] else "was stopped on its way to traffic"
+        how = "was rolled back" if found["rolled_back"] else "was stopped before it took traffic"
         yield _line(f"version {found['version']} {how}", found["reason"])
 
 
 def _state(fact: VersionUnloadable | VersionLoadFailed) -> str:
-    """Of `NOT_LOADED`: rejected for good, tried again, or a try that takes long."""
+    """A key of `NOT_LOADED`: rejected permanently, tried again, or still being tried."""
     if isinstance(fact, VersionUnloadable):
         return "rejected"
     return "loading" if fact.goes_on else "failing"

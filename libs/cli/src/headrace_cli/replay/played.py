@@ -1,4 +1,4 @@
-"""One replay from its command line to its report."""
+"""Runs one replay, from its options to its report."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
@@ -28,24 +28,24 @@ from headrace_cli.terminal.render import instant
 
 
 class Bar(Protocol):
-    """Where progress is told."""
+    """Shows progress."""
 
     def report(self, line: str) -> None:
-        """Print a line above the bar."""
+        """Print a line above the bar. Does not block."""
         ...
 
     def part(self, what: str, total: float | None) -> None:
-        """A new part of the work begins. `total`: how much it is, None where that is not known."""
+        """Begin a new part of the work. `total`: its amount, None if unknown. Does not block."""
         ...
 
     def reached(self, done: float, at: str) -> None:
-        """So much of the part is done. `at`: the instant that it has come to."""
+        """Show how much of the part is done. `at`: the instant that it has reached. Does not block."""
         ...
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for: `file`, or the history of `source` on the log; `target`: who is asked."""
+    """The options of a replay: `file`, or the history of `source` on the log; `target`: the deployment that is asked."""
 
     file: Path | None
     source: str
@@ -60,7 +60,7 @@ class Wanted:
     events: tuple[str, ...] = ()
 
     def refuse(self) -> None:
-        """Raise `Misconfigured` for options that do not go together."""
+        """Raise `Misconfigured` for options that cannot be combined."""
         columns = {"--unit": self.unit, "--at": self.at, "--label": self.label, "--known": self.known}
         if self.file is None:
             given = [name for name, value in columns.items() if value is not None]
@@ -68,19 +68,17 @@ class Wanted:
                 raise Misconfigured(f"{', '.join(given)} names columns of a file: give the FILE too")
             if self.target == self.source:
                 raise Misconfigured(
-                    "give a FILE to play, or --to NAME to ask another deployment what this one was asked"
+                    "give a FILE to replay, or --to NAME to send this deployment's requests to another one"
                 )
             return
         needed = [name for name in ("--unit", "--at") if columns[name] is None]
         if needed:
-            raise Misconfigured(
-                f"{' and '.join(needed)} COLUMN must be given: what a request is about, and when it was asked"
-            )
+            raise Misconfigured(f"{' and '.join(needed)} COLUMN must be given: the unit of a request, and its instant")
 
 
 @dataclass(frozen=True)
 class Played:
-    """What a replay has shown."""
+    """The result of a replay."""
 
     figures: Figures
     report: dict[str, Any]
@@ -88,14 +86,14 @@ class Played:
 
 @dataclass(frozen=True)
 class _Source:
-    """A history that is in the spool."""
+    """A history in the spool."""
 
     ids: Ids
     counted: Counted
 
 
 async def play(session: Session, wanted: Wanted, bar: Bar) -> Played:
-    """Play it, wait for all decisions, and read back what they say."""
+    """Run the replay, wait for all decisions, and read the results back from the log."""
     project, target = _deployment(session, wanted.target)
     streams = streams_of(wanted.events, project, session.topics)
     with closing(Spool[Event]()) as spool, closing(Spool[StreamRecord]()) as stream_spool:
@@ -120,7 +118,7 @@ async def play(session: Session, wanted: Wanted, bar: Bar) -> Played:
 
 
 def _counts(gathered: Gathered, fed: Fed) -> dict[str, Any]:
-    """Of requests and events: one that is there twice is no less wrong where it came from."""
+    """The counts of requests and events together, because a duplicate of either is a fault."""
     found, files = counts(gathered), [source.report() for source in fed.sources]
     return found | {"duplicated": found["duplicated"] + sum(file["duplicated"] for file in files), "events": files}
 
@@ -139,10 +137,10 @@ def _read(
 
 @asynccontextmanager
 async def _alone(session: Session, wanted: Wanted, streams: Sequence[Stream], bar: Bar) -> AsyncIterator[list[Alone]]:
-    """Nobody else plays to this deployment meanwhile, nor sends these streams."""
+    """Hold the exclusive right to replay to this deployment and to send these streams."""
     named = [(stream.name, stream.topic) for stream in streams]
     places = of_replay(session.log, session.topics, wanted.target, named)
-    bar.part("taking its place", None)
+    bar.part("waiting for others", None)
     try:
         for place in places:
             await place.take(bar.report)
@@ -175,18 +173,18 @@ def _report_counted(wanted: Wanted, counted: Counted, target: DeploymentDefiniti
     _report_bad(wanted, counted, str(wanted.file or "the log"), bar)
     if counted.bad == counted.rows:
         raise Misconfigured(
-            f"none of the {counted.rows:,} rows can be played{': ' + counted.reasons[0] if counted.reasons else ''}"
+            f"none of the {counted.rows:,} rows can be replayed{': ' + counted.reasons[0] if counted.reasons else ''}"
         )
     if counted.beyond and target.label is not None:
         bar.report(
             f"{counted.beyond:,} labels became known beyond the horizon of {target.label.horizon_s:,.0f} s: counted, not used"
         )
     if counted.unknown:
-        bar.report(f"{counted.unknown:,} labels say not when they became known: not sent")
+        bar.report(f"{counted.unknown:,} labels have no instant at which they became known: not sent")
 
 
 def _report_bad(wanted: Wanted, counted: Counted, file: str, bar: Bar) -> None:
-    """Raises `Misconfigured` where no row may be left out."""
+    """Report bad rows. Raises `Misconfigured` if no row may be left out."""
     for line in counted.reasons:
         bar.report(line)
     if counted.bad and wanted.strict:
@@ -205,8 +203,8 @@ def _report_features(
     missing = [name for name in feeding(project, target) if name not in {stream.name for stream in streams}]
     if missing:
         bar.report(
-            f"the features of {target.name} come out of {', '.join(missing)}: without their history (--events"
-            f" {missing[0]}=FILE) requests find what is on the log of their instants, perhaps nothing"
+            f"the features of {target.name} are computed from {', '.join(missing)}: without their history (--events"
+            f" {missing[0]}=FILE) requests find only what the log holds for their instants, perhaps nothing"
         )
 
 
@@ -218,13 +216,13 @@ async def _sent(session: Session, ids: Ids, bar: Bar) -> Sent:
 async def _run(
     replay: Replay, spool: Spool[Event], fed: Fed, wanted: Wanted, bar: Bar
 ) -> tuple[dict[TopicPartition, int], int]:
-    """Play what is left; from where its records are to be read back, and how many were sent. When it ends early, say how to go on."""
+    """Send the remaining rows. Returns the offsets from which to read back, and how many records were sent. If it ends early, print how to continue."""
     starts = await ends_now(replay.session)
     sent = await _sent(replay.session, replay.ids, bar)
     bar.part("what is sent", 1.0)
     await fed.find(lambda done, total: bar.reached(done / max(total, 1), ""))
     if sent.requests.count or sent.outcomes.count:
-        bar.report(f"{sent.requests.count:,} of the requests are on the log already: going on from there")
+        bar.report(f"{sent.requests.count:,} of the requests are on the log already: continuing from there")
         fed.refuse_forgotten()
         starts = {}
     left = spool.count - sent.requests.count - sent.outcomes.count + fed.left
@@ -242,7 +240,7 @@ async def _run(
     finally:
         if not is_done:
             bar.report(
-                f"ended at {reached['at'] or 'the beginning'}: the same command goes on from there, nothing is sent twice"
+                f"ended at {reached['at'] or 'the beginning'}: the same command continues from there, and sends nothing twice"
             )
     return starts, count
 
@@ -264,7 +262,7 @@ def _about(wanted: Wanted, source: _Source, span: tuple[float, float]) -> dict[s
 
 
 def _deployment(session: Session, name: str) -> tuple[ProjectDefinition, DeploymentDefinition]:
-    """Raises `Misconfigured` naming those that there are."""
+    """The deployment of this name. Raises `Misconfigured` with the declared ones if there is none."""
     found = session.projects.deployment(name)
     if found is None:
         known = ", ".join(sorted(deployment.name for _, deployment in session.projects.deployments())) or "none"

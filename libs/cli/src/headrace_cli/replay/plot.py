@@ -1,4 +1,4 @@
-"""The course of a replay: a line for the terminal, and an SVG file that needs nothing else."""
+"""Charts of a replay: a line for the terminal, and a self-contained SVG file."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,19 +10,19 @@ from headrace_cli.terminal.render import instant
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDTH, _HEIGHT = 960, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 84, 70
-# Eight that differ for most eyes (Okabe and Ito 2008, its yellow darkened); the ninth version has the first one's, dotted.
+# Eight colours that most people can distinguish (Okabe and Ito 2008, yellow darkened); the ninth version has the first colour, dotted.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a08a00", "#5d3a9b")
 _PRIOR = "#888888"
 _DASHES = ("", "2 4", "10 4")
 _A_ROW, _KEY_WIDTH, _KEY_HEIGHT = 7, 125, 16
-# Labels of switches stand in so many rows, each this wide and high.
+# The number of rows for the labels of switches, and the width and height of a label.
 _LABEL_ROWS, _LABEL_WIDTH, _LABEL_HEIGHT = 3, 62, 12
 _HOUR_S, _DAY_S = 3600.0, 86_400.0
 _TICKS_S = [n * _HOUR_S for n in (1, 2, 3, 6, 12)] + [n * _DAY_S for n in (1, 2, 4, 7, 14, 28, 56, 91, 182, 365)]
 
 
 def sparkline(values: Sequence[float | None]) -> str:
-    """One block a value, blank where there is none.
+    """A chart with one block per value, blank for None.
 
     >>> sparkline([0.0, None, 0.5, 1.0])
     '▁ ▅█'
@@ -40,13 +40,13 @@ def _block(value: float, low: float, high: float) -> str:
 
 
 def course(figures: Figures) -> Sequence[float | None]:
-    """The mean loss of the answers, by stretches of event time."""
+    """The mean loss of the answers, by intervals of event time."""
     _, places = figures.places()
     return binned(figures.answered_loss, places, POINTS)
 
 
 def svg(figures: Figures, title: str, loss: str) -> str:
-    """The mean loss of each version and of the prior over event time, and where versions were switched."""
+    """A chart of the mean loss of each version and of the prior over event time, with the switches."""
     edges, places = figures.places()
     lines = {f"version {version}": binned(found, places, POINTS) for version, found in figures.loss.items() if version}
     lines["prior"] = binned(figures.prior_loss, places, POINTS)
@@ -64,14 +64,14 @@ def svg(figures: Figures, title: str, loss: str) -> str:
 
 
 def round_ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers, evenly apart, from at or below `low` to at or above `high`.
+    """Round, equally spaced numbers from at or below `low` to at or above `high`.
 
     >>> round_ticks(0.104, 0.919)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     >>> round_ticks(0.6931471805599452, 0.6931471805599453), round_ticks(0.0, 0.0)
     ([0.693, 0.6932], [0.0, 0.2])
     """
-    # NB: a prior's mean loss differs by its rounding alone, which no axis can show.
+    # NB: the mean loss of a prior differs only by rounding, which no axis can show.
     least = max(abs(low), abs(high)) * 1e-3
     raw = (max(high - low, least) or 1.0) / about
     power = 10.0 ** math.floor(math.log10(raw))
@@ -81,7 +81,7 @@ def round_ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def time_ticks(from_s: float, to_s: float, most: int = 8) -> list[float]:
-    """Full hours or days, evenly apart, within a stretch of time.
+    """Equally spaced full hours or days within an interval.
 
     >>> [instant(at_s)[:10] for at_s in time_ticks(1622505600.0, 1622505600.0 + 24 * 86400)]
     ['2021-06-01', '2021-06-05', '2021-06-09', '2021-06-13', '2021-06-17', '2021-06-21', '2021-06-25']
@@ -94,7 +94,7 @@ def time_ticks(from_s: float, to_s: float, most: int = 8) -> list[float]:
 
 
 class _Frame:
-    """From instants and losses to places on the picture. `ticks`: of the losses; the first and last are its edges."""
+    """Maps instants and losses to positions in the chart. `ticks`: of the losses; the first and last are its edges."""
 
     def __init__(self, from_s: float, to_s: float, ticks: Sequence[float]) -> None:
         self._from_s, self._to_s, self._ticks = from_s, to_s, ticks
@@ -124,14 +124,14 @@ class _Frame:
             yield f'<text x="{x:.1f}" y="{y + 18}" text-anchor="{anchor}">{shown}</text>'
 
     def line(self, values: Sequence[float | None], colour: str, dash: str) -> Iterator[str]:
-        """Stretches without a value are gaps."""
+        """A line per version; intervals without a value are gaps."""
         width_s = (self._to_s - self._from_s) / len(values)
         run: list[str] = []
         for place, value in enumerate([*values, None]):
             if value is not None:
                 run.append(f"{self.x(self._from_s + (place + 0.5) * width_s):.1f},{self.y(value):.1f}")
             elif run:
-                # NB: a line of one point is none: it is drawn as a dot.
+                # NB: a line of one point is invisible, so it is drawn as a dot.
                 points, drawn = (run, dash) if len(run) > 1 else (run * 2, "")
                 yield f'<polyline points="{" ".join(points)}" fill="none" {_stroke(colour, drawn)} stroke-linecap="round"/>'
                 run = []
@@ -148,7 +148,7 @@ def _key(number: int, name: str, colour: str, dash: str) -> Iterator[str]:
 
 
 def _switches(figures: Figures, frame: _Frame) -> Iterator[str]:
-    """A line each, and its label above the plot where there is room for it."""
+    """A line per switch, with its label above the plot if there is room."""
     free = [float("-inf")] * _LABEL_ROWS
     for switch in figures.switches:
         x = frame.x(figures.switched_at_s(switch))

@@ -1,7 +1,7 @@
-"""The requests and outcomes that a deployment has on the log, to be asked of another one.
+"""Reads the requests and outcomes of a deployment on the log, to send them to another one.
 
-A request keeps its instant, unit and inputs (those that the other one declares); a deadline is not carried over. A repeated
-id is one request. Of each request its id's hash and its place are kept meanwhile, about 150 bytes.
+A request keeps its instant, unit and inputs (those that the other one declares); its deadline is not copied. A repeated
+id is one request. The hash of each request's id and its position are kept in memory, about 150 bytes.
 """
 
 from collections.abc import Callable
@@ -21,11 +21,13 @@ Place = tuple[int, int]
 
 
 class Recorded:
-    """What `source` has on the log, as `target` takes it."""
+    """The history of `source` on the log, in the form that `target` takes."""
 
     def __init__(self, session: Session, source: DeploymentDefinition, target: DeploymentDefinition) -> None:
         if source.name == target.name:
-            raise Misconfigured(f"--to names {target.name} itself: its requests are answered already")
+            raise Misconfigured(
+                f"--to names {target.name} itself, whose requests are answered already: name another deployment"
+            )
         self._session, self._source = session, source.name
         self._names = {found.name for found in target.inputs}
         recorded = {found.name for found in source.inputs}
@@ -40,12 +42,12 @@ class Recorded:
         self._counted = Counted()
 
     async def digest(self) -> str:
-        """Of which log, and whose requests."""
+        """A digest of the log's topics and the source deployment."""
         ids = await self._session.log.topic_ids([self._session.topics.name("inference.requests")])
         return f"{self._source} {sorted(ids.values())}"
 
     async def fill(self, spool: Spool[Event], progress: Callable[[int, int], None]) -> Counted:
-        """Read requests, then outcomes, up to their ends of now, into `spool`; `progress` is told how many of how many offsets."""
+        """Read requests, then outcomes, up to their current ends, into `spool`; `progress` gets how many of how many offsets."""
         # NB: an outcome names its request, which must be known by then.
         for noun in ("inference.requests", "inference.outcomes"):
             ends = await pin_offsets(self._session.log, [self._session.topics.name(noun)])

@@ -1,6 +1,6 @@
-"""Plays a spool of events to a deployment: what is not on the log yet, in steps, held while a version is under way.
+"""Sends the events of a spool to a deployment, in steps: those that are not on the log yet. It waits while a version is made.
 
-Nothing is kept but the log: a replay that was interrupted, however, finds there what it has sent, and sends the rest.
+The log is its only state: an interrupted replay finds there what it has sent, and sends the rest.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ from headrace_cli.terminal import waiting
 from headrace_cli.terminal.waiting import wait_for
 
 STEP_EVENTS = 500
-# Of an evaluation window: what the monitor decides by windows is then decided within a fraction of one.
+# The share of an evaluation window per step, so that the monitor's decisions come within a fraction of a window.
 STEPS_A_WINDOW = 8
-# Steps of a replay in real time are no longer than this, by the wall clock.
+# The longest step of a replay in real time, by the wall clock.
 SMOOTH_S = 0.2
-# Services beat each second; one that has been silent for so long, while others spoke, has gone.
+# Services report each second; one that has been silent for this long, while others reported, has ended.
 SILENT_S = 10.0
-# Where nobody has spoken for so long, by the clock of this machine, everybody has gone.
+# If no service has reported for this long, by the clock of this machine, all have ended.
 DEAD_S = 300.0
 
 
@@ -47,7 +47,7 @@ class Alive:
     _newest_ms: int = 0
 
     def take(self, message: Message) -> None:
-        """A report."""
+        """Take a report."""
         report = message.event
         if not isinstance(report, HealthReported):
             return
@@ -58,13 +58,13 @@ class Alive:
             self._seen_ms[report.service, report.instance] = message.record.timestamp_ms
 
     def has(self, service: str, now_s: float) -> bool:
-        """Whether an instance of a service reports. Two clocks differ, so the log's own comes first."""
+        """Whether an instance of a service reports. Clocks differ, so the log's own time is used first."""
         oldest_ms = max(self._newest_ms - SILENT_S * 1000, (now_s - DEAD_S) * 1000)
         return any(name == service and seen_ms >= oldest_ms for (name, _), seen_ms in self._seen_ms.items())
 
 
 class Replay:
-    """One replay of one deployment. `report`: what a person should know meanwhile; `places`: what nobody else may have meanwhile."""
+    """One replay of one deployment. `report`: prints messages; `places`: the exclusive rights that it holds."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Replay:
     async def run(
         self, events: Iterable[Event], sent: Sent, speed: float | None, progress: Progress, wait_at_end: bool = True
     ) -> int:
-        """Send what is not in `sent`, until all is decided and nothing is under way; returns how many records went out."""
+        """Send what is not in `sent`, and wait until all is decided and no version is being made; returns how many records were sent."""
         async with self._following():
             pace = Pace(self.session.log, self.session.topics, self._paced_by())
             playing = Playing(self.session.log, pace, self._hold)
@@ -112,11 +112,11 @@ class Replay:
 
     @property
     def events_sent(self) -> int:
-        """How many records of streams went out."""
+        """How many records of streams were sent."""
         return self._fed.feed.sent if self._fed else 0
 
     def _fresh(self, events: Iterable[Event], sent: Sent) -> Iterator[Event]:
-        """What is not on the log. Raises `Misconfigured` where the first request would be answered from less than there was."""
+        """The events that are not on the log. Raises `Misconfigured` if the first request could not see all events that it should."""
         is_first = True
         for event in events:
             if _is_sent(event, sent):
@@ -133,7 +133,7 @@ class Replay:
         health = View(
             session.log, session.codec, [session.topics.name("ops.health")], self._take_health, committed=False
         )
-        # NB: told to stop, not cancelled: a cancel that meets a record is lost (Python 3.11, `wait_for`).
+        # NB: asked to stop, not cancelled: a cancellation during a record is lost (Python 3.11, `wait_for`).
         stop = asyncio.Event()
         try:
             for view in (facts, health):
@@ -158,23 +158,23 @@ class Replay:
         self._holding.take(message.event, message.envelope.id)
 
     def _paced_by(self) -> Sequence[str]:
-        """The monitor too where it decides something, or is there: what it lags, no drift is found in time."""
+        """The services that the replay waits for: also the monitor if it decides something or runs, or drift would be found too late."""
         needs_monitor = self._deployment.training is not None or bool(self._deployment.monitoring)
         if not self._has("inference"):
-            raise HeadraceError("no inference service reports: `headrace up` starts one, `headrace status` says more")
+            raise HeadraceError("no inference service reports: `headrace up` starts one, `headrace status` shows more")
         if needs_monitor and not self._has("monitor"):
             raise HeadraceError(
-                f"no monitor reports, and {self._deployment.name} is trained or watched by what it finds: see `headrace status`"
+                f"no monitor reports, but training or monitoring of {self._deployment.name} needs it: see `headrace status`"
             )
         for service in (
             ("pipeline", "feature") if self._fed and self._fed.raw_topics else ("feature",) * bool(self._fed)
         ):
             if not self._has(service):
-                raise HeadraceError(f"no {service} service reports, and events are to be played: see `headrace status`")
+                raise HeadraceError(f"no {service} service reports, but the events need it: see `headrace status`")
         return ("inference", "monitor") if self._has("monitor") else ("inference",)
 
     async def _hold(self) -> None:
-        """Until nothing is under way. Raises when whoever works at it has gone, or nothing moves, or the facts cannot be read."""
+        """Wait until no version is being made. Raises if the responsible service has ended, nothing progresses, or facts cannot be read."""
         for view in self._views:
             if view.done():
                 view.result()
@@ -190,7 +190,7 @@ class Replay:
 
         await wait_for(
             is_over,
-            what=lambda: f"{self._holding.waits_for}; the same command goes on from here",
+            what=lambda: f"{self._holding.waits_for}; the same command continues from here",
             report=self._report,
             sign=lambda: self._holding.waits_for,
             is_busy=lambda: self._has("trainer") and self._has("registry"),
@@ -233,7 +233,7 @@ class Replay:
 
 
 def cut(events: Iterable[Event], most: int, longest_s: float) -> Iterator[list[Event]]:
-    """Steps of `most` events and `longest_s` seconds of event time at most.
+    """Split events into steps of at most `most` events and `longest_s` seconds of event time.
 
     >>> from headrace_cli.replay.spool import Asked
     >>> [len(step) for step in cut([Asked(at, 0, 1, "u", {}) for at in (0, 1, 2, 9)], 2, 5.0)]

@@ -1,6 +1,6 @@
-"""Events in order of time, whatever order they came in: sorted runs on disk (files without a name), merged as they are read.
+"""Sorts events by time: sorted runs on disk (files without a name), which are merged as they are read.
 
-In memory are one run while it is written, and one event per run while they are merged.
+Memory holds one run while it is written, and one event per run while they are merged.
 """
 
 import heapq
@@ -27,7 +27,7 @@ class Asked(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
 
 
 class Known(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
-    """An outcome, and when it became known. `of`: shard and number of its request; `corrects`: of the outcome that it sets right."""
+    """An outcome, and when it became known. `of`: shard and number of its request; `corrects`: of the outcome that it corrects."""
 
     time_s: float
     shard: int
@@ -39,7 +39,7 @@ class Known(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
 
 
 class StreamRecord(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
-    """A record that a raw stream or source is sent. `time_s`: when it may be used; `shard`: of which file; `at_s`: its domain time."""
+    """A record for a raw stream or source. `time_s`: when it may be used; `shard`: of which file; `at_s`: its domain time."""
 
     time_s: float
     shard: int
@@ -54,12 +54,12 @@ E = TypeVar("E", Asked | Known, StreamRecord)
 
 
 def order(event: Event | StreamRecord) -> tuple[float, bool, int, int]:
-    """By time; of one instant the requests go first."""
+    """The sort key: by time; requests come first within an instant."""
     return event.time_s, isinstance(event, Known), event.shard, event.number
 
 
 class Spool(Generic[E]):
-    """Takes events in any order, gives them back in order. `count`: how many; `first_s`, `last_s`: their instants."""
+    """Takes events in any order and returns them in order. `count`: how many; `first_s`, `last_s`: their instants."""
 
     def __init__(self, run_events: int = RUN_EVENTS) -> None:
         self._run_events = run_events
@@ -70,7 +70,7 @@ class Spool(Generic[E]):
         self.first_s, self.last_s = float("inf"), float("-inf")
 
     def add(self, event: E) -> None:
-        """One event more."""
+        """Add an event."""
         self._run.append(event)
         self.count += 1
         self.first_s, self.last_s = min(self.first_s, event.time_s), max(self.last_s, event.time_s)
@@ -78,18 +78,18 @@ class Spool(Generic[E]):
             self._write()
 
     def events(self) -> Iterator[E]:
-        """All of them, in order; each call begins anew, and ends the one before."""
+        """All events, in order; each call starts from the beginning, and ends the former iteration."""
         self._run.sort(key=order)
         yield from heapq.merge(*map(_read, self._files), self._run, key=order)
 
     def close(self) -> None:
-        """Give the disk back."""
+        """Free the disk."""
         for file in self._files:
             file.close()
         self._files, self._run = [], []
 
     def _write(self) -> None:
-        # NB: without a name it is gone with this process, however that ends.
+        # NB: a file without a name disappears with this process, however that ends.
         file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the spool
         for event in sorted(self._run, key=order):
             encoded = self._encoder.encode(event)

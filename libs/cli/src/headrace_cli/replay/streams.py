@@ -1,12 +1,12 @@
-"""Files of raw streams and sources: which file is which stream's history, and what record a row is.
+"""Reads files of raw streams and sources: which stream a file belongs to, and the record of each row.
 
 | `--events`                 | a row is                                                                                        |
 |----------------------------|-------------------------------------------------------------------------------------------------|
 | `STREAM=FILE:AT[:KEY]`     | a message of a raw stream, its columns as an object; sent at the instant in AT, keyed by KEY     |
 | `SOURCE=FILE`              | an event of a source that no pipeline writes, held to its contract; sent when it may be used     |
 
-Parquet keeps its types. A CSV has none: a column is numbers when each of its cells is one as JSON writes it, true or false when each
-is that, else text. An empty cell is null. Without KEY all messages go to the first partition: their order is kept.
+Parquet keeps its types. A CSV has none: a column holds numbers if each of its cells is a JSON number, booleans if each is true or
+false, else text. An empty cell is null. Without KEY all messages go to the first partition, so that their order is kept.
 """
 
 import re
@@ -34,12 +34,12 @@ from headrace_cli.tables.files import BadRow, Column, Row, Table
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _FLAGS = {"true": True, "false": False}
-# Of a source's fields; flags are read as they are.
+# The readers for the fields of a source; booleans are read as they are.
 _BY_KIND = {"number": cells.number, "integer": cells.number, "text": cells.text, "instant": cells.instant}
 
 
 class Given(NamedTuple):
-    """One `--events`, taken apart. `columns`: those behind the file, AT and KEY."""
+    """One `--events`, parsed. `columns`: AT and KEY after the file."""
 
     stream: str
     file: Path
@@ -47,7 +47,7 @@ class Given(NamedTuple):
 
     @staticmethod
     def parse(words: str) -> "Given":
-        """Read `STREAM=FILE[:AT[:KEY]]`; a file's name may hold colons."""
+        """Read `STREAM=FILE[:AT[:KEY]]`; a file's name may contain colons."""
         stream, is_there, rest = words.partition("=")
         if not (stream and is_there and rest):
             raise Misconfigured(
@@ -62,7 +62,7 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class Stream:
-    """A raw stream or a source of the project, and a file of its history. `is_viewed`: views are made of it."""
+    """A raw stream or a source of the project, and a file of its history. `is_viewed`: views are computed from it."""
 
     name: str
     topic: str
@@ -85,12 +85,12 @@ class Stream:
 
     @cached_property
     def words(self) -> tuple[str, ...]:
-        """What its ids follow from beside its file."""
+        """The parts of its ids other than its file."""
         return ("events", self.at, self.key or "")
 
 
 def streams_of(given: Sequence[str], project: ProjectDefinition, topics: Topics) -> list[Stream]:
-    """The streams that are given; raises `Misconfigured` naming those that there are."""
+    """The given streams. Raises `Misconfigured` with the existing ones for an unknown stream."""
     return [_stream(Given.parse(words), project, topics) for words in given]
 
 
@@ -108,7 +108,7 @@ def _stream(given: Given, project: ProjectDefinition, topics: Topics) -> Stream:
         if raw.name == given.stream:
             readers = [found for found in project.pipelines if found.raw == raw.name]
             if not readers:
-                raise Misconfigured(f"--events {raw.name}: no pipeline reads it, so nothing would come of it")
+                raise Misconfigured(f"--events {raw.name}: no pipeline reads it, so it would have no effect")
             fed = {source for found in readers for source in found.sources}
             return _raw(given, raw, topics.of_raw(raw.name), bool(fed & viewed))
     for source in project.sources:
@@ -121,7 +121,7 @@ def _stream(given: Given, project: ProjectDefinition, topics: Topics) -> Stream:
 def _raw(given: Given, raw: RawStreamDefinition, topic: str, is_viewed: bool) -> Stream:
     if not given.columns:
         raise Misconfigured(
-            f"--events {given.stream}={given.file} must say which column is the instant at which a message came:"
+            f"--events {given.stream}={given.file} must name the column of the instant at which a message came:"
             f" {given.stream}={given.file}:COLUMN"
         )
     table, (at, *key) = Table(given.file), given.columns
@@ -133,11 +133,11 @@ def _source(given: Given, source: SourceDefinition, project: ProjectDefinition, 
     writers = [found for found in project.pipelines if source.name in found.sources]
     if writers:
         origins = ", ".join(f"{found.raw} (by {found.name})" for found in writers)
-        raise Misconfigured(f"--events {source.name}: pipelines make it out of {origins}: give the file of that")
+        raise Misconfigured(f"--events {source.name}: pipelines write it from {origins}: give the file of that stream")
     if given.columns:
         raise Misconfigured(
-            f"--events {source.name}={given.file}: a source's own fields say when its events may be used, and key them:"
-            f" leave :{':'.join(given.columns)} away"
+            f"--events {source.name}={given.file}: a source's own fields hold the key and the instants of its events:"
+            f" omit :{':'.join(given.columns)}"
         )
     table = Table(given.file)
     table.need([field.name for field in source.fields if not field.nullable])
@@ -146,7 +146,7 @@ def _source(given: Given, source: SourceDefinition, project: ProjectDefinition, 
 
 
 class Events:
-    """The rows of a stream's file as records. `shard`: its place among the files that are played."""
+    """Reads the rows of a stream's file as records. `shard`: its number among the files."""
 
     def __init__(self, stream: Stream, shard: int, now_s: float) -> None:
         self.stream, self._shard, self._now_ms = stream, shard, round(now_s * 1000)
@@ -178,7 +178,7 @@ class Events:
         return counted
 
     def _read(self, report: Callable[[str], None]) -> list[Column]:
-        """Every column, and how its cells are read; a CSV's are looked through for that."""
+        """Every column, and how its cells are read; those of a CSV are read once for that."""
         declared = self.stream.declared
         if isinstance(declared, SourceDefinition):
             by_kind = {field.name: _BY_KIND.get(field.kind, _as_it_is) for field in declared.fields}
@@ -188,14 +188,14 @@ class Events:
         kinds = _kinds(self.stream.table, self.names)
         numbers = [name for name in self.names if kinds[name] is _number]
         report(
-            f"{self.stream.table.path.name}: numbers are {', '.join(numbers) or 'no columns'}, the others are texts or flags"
+            f"{self.stream.table.path.name}: numbers are {', '.join(numbers) or 'no columns'}, the others are texts or booleans"
         )
         return [Column(name, kinds[name]) for name in self.names]
 
     def _message(self, row: Row) -> StreamRecord | str:
         at_s, key = row.cells[0], row.cells[1] if self.stream.key is not None else None
         if at_s is None:
-            return f"{self.stream.at} is missing: a message came at an instant"
+            return f"{self.stream.at} is missing: a message needs an instant"
         reason = why_not(at_s, self._now_ms, self.stream.at)
         if reason is not None:
             return reason
@@ -204,7 +204,7 @@ class Events:
 
 
 class _EventOf:
-    """Rows as events of a source, held to its contract."""
+    """Reads rows as events of a source, checked against its contract."""
 
     def __init__(self, source: SourceDefinition, names: Sequence[str], shard: int, now_ms: int) -> None:
         self._source, self._names, self._shard, self._now_ms = source, names, shard, now_ms
@@ -220,7 +220,7 @@ class _EventOf:
         if isinstance(time_s, Poison):
             return time_s.reason
         if key is None:
-            return f"{self._source.key} is missing: it keys the event"
+            return f"{self._source.key} is missing: it is the key of the event"
         at_s = instant_s(getattr(event, self._source.available_at or self._source.event_time))
         value = msgspec.msgpack.encode(event)
         return _too_large(value) or StreamRecord(time_s, self._shard, row.number, at_s, str(key), value)
@@ -228,7 +228,9 @@ class _EventOf:
 
 def _too_large(value: bytes) -> str | None:
     return (
-        None if len(value) <= MAX_VALUE_BYTES else f"it has {len(value):,} bytes, at most {MAX_VALUE_BYTES:,} are taken"
+        None
+        if len(value) <= MAX_VALUE_BYTES
+        else f"it has {len(value):,} bytes, at most {MAX_VALUE_BYTES:,} are allowed"
     )
 
 
@@ -237,7 +239,7 @@ def _is_msgpack(declared: RawStreamDefinition | SourceDefinition) -> bool:
 
 
 def _kinds(table: Table, names: Sequence[str]) -> dict[str, cells.Read]:
-    """How the cells of a CSV's columns are read, by all of them."""
+    """How the cells of each column of a CSV are read, from all its cells."""
     could_be = {name: [_number, _flag] for name in names}
     for row in table.rows([Column(name, _as_it_is) for name in names]):
         if isinstance(row, BadRow):

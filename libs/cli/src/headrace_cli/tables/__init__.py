@@ -1,1 +1,1 @@
-"""Tables that users bring, row by row."""
+"""Users' tables, read row by row."""

@@ -1,4 +1,4 @@
-"""What a cell of a user's table means, whatever it was written as: `number`, `text`, `scalar`, `instant` or `label`.
+"""Reads a cell of a user's table as a `number`, `text`, `scalar`, `instant` or `label`, whatever its type in the file.
 
 | read as   | of a text                                        | of a typed value              | missing                         |
 |-----------|--------------------------------------------------|-------------------------------|---------------------------------|
@@ -6,7 +6,7 @@
 | `text`    | itself                                           | a whole number as its digits  | empty                           |
 | `scalar`  | itself                                           | itself                        | empty                           |
 | `instant` | RFC 3339 (without a zone: UTC), or epoch seconds | a timestamp, or epoch seconds | empty, NA, NaT, null, None      |
-| `label`   | a number where it is one, else itself            | itself                        | as for `number`                 |
+| `label`   | a number if it is one, else itself               | itself                        | as for `number`                 |
 """
 
 import math
@@ -24,7 +24,7 @@ _MISSING = frozenset(("", "na", "n/a", "nan", "nat", "null", "none", "<na>"))
 
 
 class BadCell(HeadraceError):
-    """A cell is not what its column must hold; the message says what was expected, and what was got."""
+    """A cell is not of its column's type; the message has the expected and the actual value."""
 
 
 def number(cell: Any) -> float | None:
@@ -94,7 +94,7 @@ def instant(cell: Any) -> float | None:
 
 
 def label(cell: Any) -> float | str | bool | None:
-    """A label: a number where it is one, else the text; None for a missing one.
+    """A label: a number if it is one, else the text; None for a missing one.
 
     >>> label("1"), label("dog"), label(True), label("NA")
     (1.0, 'dog', True, None)
@@ -104,11 +104,11 @@ def label(cell: Any) -> float | str | bool | None:
     if isinstance(cell, bool):
         return cell
     found = _number(cell)
-    return scalar(cell) if found is None else found  # type: ignore[return-value]  # numbers are floats by now
+    return scalar(cell) if found is None else found  # type: ignore[return-value]  # numbers are floats here
 
 
 def label_among(classes: Sequence[str]) -> Read:
-    """Reads labels of which some are classes by name: "01" is the class 01 where there is one.
+    """Reads labels that may be names of classes: "01" is the class 01 if there is one.
 
     >>> label_among(("01", "02"))("01"), label_among(())("01")
     ('01', 1.0)
@@ -128,7 +128,7 @@ def _is_missing(cell: Any) -> bool:
 
 
 def _number(cell: Any) -> float | None:
-    """None for what is no number. NB: Python reads 1_000 as a number, nobody else does."""
+    """The number; None if it is not one. NB: Python reads 1_000 as a number, other programs do not."""
     if not isinstance(cell, str | int | float | Decimal) or (isinstance(cell, str) and "_" in cell):
         return None
     try:

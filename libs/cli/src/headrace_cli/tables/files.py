@@ -1,6 +1,6 @@
-"""Tables that users bring: CSV (also `.tsv`, `.gz`) and Parquet, row by row in bounded memory; `cells` says what a cell means.
+"""Reads users' tables row by row in bounded memory: CSV (also `.tsv`, `.gz`) and Parquet. `cells` reads a cell.
 
-A row that cannot be read is a `BadRow` with its line and the reason; the rest of the file goes on. A file that cannot be read at
+A row that cannot be read is a `BadRow` with its line and the reason; the other rows are read. A file that cannot be read at
 all raises `Misconfigured`.
 """
 
@@ -25,7 +25,7 @@ _SEPARATORS = (",", ";", "\t", "|")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column that is wanted, and how its cells are read: `number`, `text`, `scalar`, `instant` or `label`."""
+    """A column to read, and how its cells are read: `number`, `text`, `scalar`, `instant` or `label`."""
 
     name: str
     read: Read
@@ -33,7 +33,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`number`: the how manieth row, from 1. `line`: where it begins in a CSV, its number in a Parquet. `cells`: as asked for."""
+    """One row. `number`: counted from 1. `line`: where it begins in a CSV, its number in a Parquet. `cells`: of the wanted columns."""
 
     number: int
     line: int
@@ -50,28 +50,28 @@ class BadRow:
 
 
 class Table:
-    """A file of rows. `columns`: their names in its order; `place`: what its rows are counted in, `line` or `row`."""
+    """A file of rows. `columns`: their names in its order; `place`: how its rows are counted, `line` or `row`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
-            raise Misconfigured(f"there is no file {path}" if not path.exists() else f"{path} is no file")
+            raise Misconfigured(f"there is no file {path}" if not path.exists() else f"{path} is not a file")
         suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
         self._is_parquet = suffixes[-1:] in ([".parquet"], [".pq"])
         self._is_packed = suffixes[-1:] == [".gz"]
         if not self._is_parquet and not {".csv", ".tsv", ".txt"} & set(suffixes):
             raise Misconfigured(
-                f"{path} is neither CSV nor Parquet by its name: call it .csv, .csv.gz, .tsv or .parquet"
+                f"{path} is neither CSV nor Parquet by its name: name it .csv, .csv.gz, .tsv or .parquet"
             )
         self.place = "row" if self._is_parquet else "line"
         self._separator = ","
         self.columns: tuple[str, ...] = self._parquet_columns() if self._is_parquet else self._csv_columns()
         twice = sorted({name for name in self.columns if name and self.columns.count(name) > 1})
         if twice:
-            raise Misconfigured(f"{path} has two columns of one name: {', '.join(twice)}")
+            raise Misconfigured(f"{path} has two columns with the same name: {', '.join(twice)}")
 
     def need(self, names: Sequence[str]) -> None:
-        """Raise `Misconfigured` naming every column that is not there, and those that are."""
+        """Raise `Misconfigured` if a column is missing, naming all missing and all present ones."""
         missing = [name for name in names if name not in self.columns]
         if missing:
             alike = {name: difflib.get_close_matches(name, self.columns, 1) for name in missing}
@@ -79,7 +79,7 @@ class Table:
             raise Misconfigured(f"{self.path} has no column {missing}; it has: {', '.join(self.columns)}")
 
     def rows(self, wanted: Sequence[Column]) -> Iterator[Row | BadRow]:
-        """Every row, with the cells of the wanted columns as they are read; those that cannot be are `BadRow`s."""
+        """Every row, with the cells of the wanted columns as they are read; those that cannot be read are `BadRow`s."""
         self.need([column.name for column in wanted])
         lines = self._parquet_rows(wanted) if self._is_parquet else self._csv_rows(wanted)
         for number, (line, cells) in enumerate(lines, start=1):
@@ -98,7 +98,7 @@ class Table:
             first = opened.readline()
             if not first.strip():
                 raise Misconfigured(f"{self.path} is empty: its first line must name the columns")
-            # NB: names hold no separators; whatever cuts the line most often is the separator.
+            # NB: names hold no separators, so the candidate that splits the line most often is the separator.
             self._separator = max(_SEPARATORS, key=first.count)
             opened.seek(0)
             return tuple(name.strip() for name in next(self._reader(opened)))
@@ -133,16 +133,16 @@ class Table:
         try:
             opening = gzip.open if self._is_packed else open
             with opening(self.path, "rt", encoding="utf-8-sig", newline="") as opened:
-                yield opened  # type: ignore[misc]  # of a text mode
+                yield opened  # type: ignore[misc]  # in text mode
         except UnicodeDecodeError as error:
             raise Misconfigured(
-                f"{self.path} is not UTF-8 ({error.reason}): `iconv -f LATIN1 -t UTF-8` makes it so"
+                f"{self.path} is not UTF-8 ({error.reason}): `iconv -f LATIN1 -t UTF-8` converts it"
             ) from None
         except (OSError, EOFError, zlib.error) as error:
             raise Misconfigured(f"{self.path} cannot be read: {error}") from None
 
     def _parquet_columns(self) -> tuple[str, ...]:
-        import polars as pl  # late: most commands need not wait for it
+        import polars as pl  # late: most commands do not need it
 
         try:
             return tuple(pl.read_parquet_schema(self.path))

@@ -1,1 +1,1 @@
-"""What a terminal shows and takes: tables, numbers, reasons, waiting."""
+"""Input and output of the terminal: tables, numbers, reasons, waiting."""

@@ -1,20 +1,20 @@
-"""Why somebody asks for something: it stands in the log for ever, so it says something."""
+"""The reason of a command: it is kept in the log, so it must not be empty."""
 
 from typing import Annotated
 
 import typer
 
-# As many as the trainer takes.
+# The limit of the trainer.
 MOST_CHARS = 4_000
 
 
 def checked_reason(text: str) -> str:
-    """The reason as it was given. Raises `typer.BadParameter` where it says nothing, or has more than `MOST_CHARS` characters."""
+    """The reason as given. Raises `typer.BadParameter` if it is empty, or has more than `MOST_CHARS` characters."""
     if not text.strip():
-        raise typer.BadParameter("a reason must say something: it is what people read of this later")
+        raise typer.BadParameter("a reason must not be empty: people read it later to understand this command")
     if len(text) > MOST_CHARS:
         raise typer.BadParameter(f"a reason may have {MOST_CHARS:,} characters at most, got {len(text):,}")
     return text
 
 
-Reason = Annotated[str, typer.Option("--reason", help="Why; it stands in the log for ever.", callback=checked_reason)]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the log.", callback=checked_reason)]

@@ -1,7 +1,7 @@
-"""What commands print: tables for people, JSON for programs.
+"""The output of commands: tables for people, JSON for programs.
 
-Texts that others wrote (keys, reasons, names) are printed as they are: never read as markup, and no control character of
-theirs reaches the terminal.
+Texts from others (keys, reasons, names) are printed as they are: they are never read as markup, and their control
+characters do not reach the terminal.
 """
 
 import json
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-# Of a table that is read by a file or a pipe: no terminal says how wide it may be.
+# The width of a table in a file or pipe, where no terminal limits it.
 _WIDE = 200
 console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE)
 
@@ -25,7 +25,7 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0
 def show(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str, title: str = ""
 ) -> None:
-    """Rows as a table with these columns, or as a JSON array with everything; `empty` says what no row means."""
+    """Rows as a table with these columns, or as a JSON array with everything; `empty` is printed if there is no row."""
     if as_json:
         print(json.dumps(list(rows), indent=2, default=str))
         return
@@ -41,14 +41,14 @@ def show(
 
 
 def put(table: Table, title: str = "") -> None:
-    """A table under its title. NB: rich breaks a title of its own to the table's width."""
+    """Print a table below its title. NB: rich would wrap its own title to the table's width."""
     if title:
         console.print(Text(title, "italic"), soft_wrap=True)
     console.print(table)
 
 
 def show_result(value: Mapping[str, Any], *, as_json: bool, line: str) -> None:
-    """One result: a line for people, an object for programs."""
+    """Print one result: a line for people, an object for programs."""
     if as_json:
         print(json.dumps(value, indent=2, default=str))
     else:
@@ -56,7 +56,7 @@ def show_result(value: Mapping[str, Any], *, as_json: bool, line: str) -> None:
 
 
 def harmless(text: str) -> str:
-    """A text without control characters: one that clears the screen or moves the cursor is shown instead of obeyed.
+    """A text without control characters: one that clears the screen or moves the cursor is shown instead of executed.
 
     >>> print(harmless("gone\\x1b[2J"))
     gone\\x1b[2J
@@ -65,7 +65,7 @@ def harmless(text: str) -> str:
 
 
 def cell(value: Any) -> str:
-    """A value as it stands in a table."""
+    """The text of a value in a table."""
     if value is None:
         return "-"
     if isinstance(value, float):
@@ -76,10 +76,10 @@ def cell(value: Any) -> str:
 
 
 def plain_text(value: Any) -> Text:
-    """A value as it stands in a table, whatever its text looks like."""
+    """A value in a table as plain text, without markup."""
     return Text(harmless(cell(value)))
 
 
 def instant(time_s: float) -> str:
-    """An instant, to the second, UTC."""
+    """The text of an instant in UTC, to the second."""
     return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d %H:%M:%S")

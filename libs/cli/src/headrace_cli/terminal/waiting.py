@@ -1,7 +1,7 @@
-"""Waiting as long as something moves: no clock of ours says that a slow machine has failed.
+"""Waits as long as something progresses, so that a slow machine does not count as failed.
 
-A wait ends when what is waited for is there, or when nothing has moved for `quiet_s`: no sign changed, and no process of
-the installation used a core or waited for one. Meanwhile it says what it waits for, every `tell_every_s`.
+A wait ends when its condition holds, or when nothing has progressed for `quiet_s`: no sign changed, and no process of
+the installation used a core or waited for one. Meanwhile it prints what it waits for, every `REPORT_EVERY_S`.
 """
 
 import asyncio
@@ -20,18 +20,18 @@ Report = Callable[[str], None]
 
 QUIET_S = 60.0
 REPORT_EVERY_S = 15.0
-# An idle service beats and polls with 1 to 5 % of a core; what works, or would if it got a core, is far above that.
+# An idle service uses 1 to 5 % of a core for heartbeats and polls; one that works, or waits for a core, is far above that.
 BUSY_SHARE = 0.3
 _LOOK_EVERY_S = 5.0
 
 
 class NothingMoves(HeadraceError):
-    """What was waited for did not come, and nothing works towards it."""
+    """The condition of a wait does not hold, and nothing progresses."""
 
 
 @dataclass
 class Patience:
-    """How long nothing has moved. `quiet_s`: how long that may last."""
+    """How long nothing has progressed. `quiet_s`: how long that may last."""
 
     quiet_s: float = QUIET_S
     began_s: float = field(default_factory=time.monotonic)
@@ -39,7 +39,7 @@ class Patience:
     _sign: Hashable = None
 
     def note(self, sign: Hashable, *, is_busy: bool = False, now_s: float | None = None) -> bool:
-        """Whether to wait on. `sign`: anything that changes when things move on; `is_busy`: somebody works, or wants to.
+        """Whether to continue to wait. `sign`: any value that changes with progress; `is_busy`: a process works or waits for a core.
 
         >>> patience = Patience(quiet_s=60, began_s=0, _moved_s=0)
         >>> [patience.note(sign, now_s=at_s) for sign, at_s in [("a", 50), ("a", 100), ("b", 160), ("b", 230)]]
@@ -52,7 +52,7 @@ class Patience:
 
     @property
     def waited_s(self) -> float:
-        """Since the wait began."""
+        """The seconds since the wait began."""
         return time.monotonic() - self.began_s
 
 
@@ -65,7 +65,7 @@ class Workers:
         self._is_busy, self._read_s = True, 0.0
 
     def are_busy(self) -> bool:
-        """By the time since the last look, five seconds ago or more; a process that was not there then counts as busy."""
+        """Whether any was busy since the last reading, at least five seconds ago; a new process counts as busy."""
         now_s = time.monotonic()
         if now_s - self._read_s >= _LOOK_EVERY_S:
             self._read_s = now_s
@@ -84,14 +84,14 @@ async def wait_for(
     quiet_s: float = QUIET_S,
     every_s: float = 0.2,
 ) -> T:
-    """Until `has` finds something other than None. `what`: what is waited for, in words, now. `sign`: changes when things move.
+    """Wait until `has` returns something other than None. `what`: a text of what is waited for. `sign`: changes with progress.
 
-    Raises `NothingMoves`, naming it, when nothing has moved for `quiet_s`.
+    Raises `NothingMoves`, with this text, when nothing has progressed for `quiet_s`.
     """
     patience, reported_s = Patience(quiet_s), time.monotonic()
     while (found := await has()) is None:
         if not patience.note(sign(), is_busy=is_busy()):
-            raise NothingMoves(f"{what()}: nothing has moved for {quiet_s:.0f} s, after {patience.waited_s:.0f} s")
+            raise NothingMoves(f"{what()}: nothing has progressed for {quiet_s:.0f} s, after {patience.waited_s:.0f} s")
         if time.monotonic() - reported_s >= REPORT_EVERY_S:
             reported_s = time.monotonic()
             report(f"still waiting: {what()}, {patience.waited_s:.0f} s")

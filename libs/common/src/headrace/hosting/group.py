@@ -38,10 +38,8 @@ LOOK_EVERY_S = 5.0
 class ShardGroup:
     """Joins the group and runs one logic per owned shard.
 
-    - `inputs`: full topic names with equal partition counts.
-    - `make`: makes a new logic for a shard number.
-    - `lock`: for one active instance with standbys: the owner of that one-partition topic reads all partitions of all
-      inputs by hand.
+    - `inputs`: full topic names with equal partition counts. `make`: makes a new logic for a shard number.
+    - `lock`: for one active instance with standbys: its owner reads all partitions of all inputs by hand.
     - `decode`: makes the elements of the logic's batches; None for whole messages.
     - `linger_s`: how long a transaction that no reply waits for may gather more work.
     - `learn`: awaited before a record is refused that may be newer than what is known here.

@@ -1,4 +1,4 @@
-"""What `headrace predict` and `headrace explain` say of each kind of answer."""
+"""The output of `headrace predict` and `headrace explain` for each kind of answer."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def served(**fields: object) -> Prediction:
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "expected"),
     [
         (served(value=0.25, label=0), "[bold]0.25[/] by version 3"),
         (served(value=0.25, label="on time"), "[bold]on time[/] (probability 0.75) by version 3"),
@@ -26,12 +26,12 @@ def served(**fields: object) -> Prediction:
         ),
     ],
 )
-def test_an_answer_is_told_by_its_kind(found: Prediction, said: str) -> None:
-    assert prediction_line(found) == said
+def test_an_answer_is_printed_by_its_kind(found: Prediction, expected: str) -> None:
+    assert prediction_line(found) == expected
 
 
 @pytest.mark.parametrize(
-    ("outcome", "retry_after_s", "kind", "said"),
+    ("outcome", "retry_after_s", "kind", "expected"),
     [
         ("invalid", None, Misconfigured, "the request is invalid: x is missing"),
         ("refused", 2.0, HeadraceError, "the request was not answered (refused): x is missing; ask again in 2 s"),
@@ -39,12 +39,12 @@ def test_an_answer_is_told_by_its_kind(found: Prediction, said: str) -> None:
     ],
 )
 def test_what_is_no_answer_is_an_error_with_its_reason(
-    outcome: str, retry_after_s: float | None, kind: type[HeadraceError], said: str
+    outcome: str, retry_after_s: float | None, kind: type[HeadraceError], expected: str
 ) -> None:
     found = Prediction(
         deployment="d", request_id="r", outcome=outcome, reason="x is missing", retry_after_s=retry_after_s
     )
-    assert (type(unanswered(found)), str(unanswered(found))) == (kind, said)
+    assert (type(unanswered(found)), str(unanswered(found))) == (kind, expected)
 
 
 def test_a_decision_is_explained_with_the_names_of_its_classes() -> None:
