@@ -1,14 +1,26 @@
 """Which parts of the core each record reaches, and what is published of it: the core as one, without a service."""
 
+import dataclasses
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 from services.monitor.tests.test_rollout_analysis import NEW, OLD
 from services.monitor.tests.watched import DAY, DEPLOYMENT, PROJECT, decision
 
 from headrace.events.inference import BreakerChanged, OutcomeObserved, Score, ShadowScored
-from headrace.events.monitor import FindingOpened, MonitorState, RolloutJudged
-from headrace.events.registry import AliasMoved, ModelVersion, RolloutAborted, RolloutPaused, RolloutStarted, Route
+from headrace.events.monitor import FindingOpened, MonitorState, RolloutJudged, SourceProfile, WindowClosed
+from headrace.events.ops import HealthReported
+from headrace.events.registry import (
+    AliasMoved,
+    ModelVersion,
+    RolloutAborted,
+    RolloutAdvanced,
+    RolloutPaused,
+    RolloutStarted,
+    Route,
+)
 from headrace.events.training import RetrainRefused
 from headrace.features.rows import bare_signature
 from headrace.hosting.alerts import Alarm, fire
@@ -17,6 +29,7 @@ from headrace.log.port import Record, TopicPartition
 from headrace.step import Step
 from headrace.testing.registry import version_of
 from headrace_monitor.core.clock import InputPlaces, Reading
+from headrace_monitor.core.evaluation import evaluate, lookback_s, prior_of, sample_of
 from headrace_monitor.core.facts import MonitoringFailed, WindowReported
 from headrace_monitor.core.findings import on_champion
 from headrace_monitor.core.liveness import Liveness
@@ -91,6 +104,29 @@ def test_the_history_is_taken_over() -> None:
         ["landings"],
     )
     assert (inputs.project, inputs.deployment, len(inputs.rows), inputs.sample) == (PROJECT, DEPLOYMENT, 1, ())
+
+
+def test_a_dead_letter_from_before_this_start_counts_as_if_it_had_come_now() -> None:
+    alert = fire(Alarm("DeadLettered", {"service": "feature"}, "warning", "", ""), 0.0)
+    world = World(alert)
+    assert world.core.alerting.table.firing == [alert]
+    world.core._liveness.on_record(
+        HealthReported("feature", "i", True), Record("ops", 0, 0, b"k", b"", (), 1_000_000_000)
+    )
+    assert world.core.alerting.look([], Now(1_000_000.0, 64.0)).facts == ()
+    (over,) = world.core.alerting.look([], Now(1_000_000.0, 66.0)).facts
+    assert (over.labels, over.status) == (alert.labels, "resolved")
+
+
+def test_decisions_that_were_read_before_a_fact_are_counted_before_it() -> None:
+    world = World()
+    world.take(Route("d", {OLD: 0.5, NEW: 0.5}, "s", 1), "routes", 0)
+    world.take(RolloutStarted("d", "r1", NEW, "canary", "", DEPLOYMENT.rollout, OLD), "facts")
+    world.take(RolloutAdvanced("d", "r1", NEW, "canary", 0.5, 0, clock_s=0.0), "facts")
+    world.take(decision("u", DAY, version=NEW, assigned=NEW, route_offset=0))
+    world.take(RolloutAdvanced("d", "r1", NEW, "canary", 1.0, 1, clock_s=0.0), "facts")
+    (reached, _) = world.core.rollouts.look(lambda _: DAY, 5.0, lambda _: {}, is_idle=True).facts
+    assert (reached.verdict.decisions, reached.verdict.step_decisions) == (1, 0)
 
 
 def test_each_record_goes_to_those_that_it_concerns() -> None:
@@ -176,15 +212,10 @@ def test_the_clock_of_a_deployment_depends_on_its_decisions_outcomes_and_sources
 
 
 def test_a_window_that_closed_or_failed_is_dropped_and_remembered() -> None:
-    world = World()
+    world = World(MonitorState("d", {}, 0.0, 4, {}))
     world.take(decision("u", DAY))
     failed, why, memory = world.core.on_window_failed(world.watched, DAY, 2 * DAY + 5, ValueError("no"))
-    assert (type(failed), failed.window.requests, failed.window.from_s, failed.champion) == (
-        WindowReported,
-        1,
-        DAY,
-        None,
-    )
+    assert (type(failed), failed.window.requests, failed.window.from_s, failed.champion) == (WindowReported, 1, DAY, 4)
     assert (why.deployment, why.part, str(why.error)) == ("d", "", "no")
     assert (memory.closed_to_s, world.watched.windows.open, world.watched.windows.closed_at_s) == (
         2 * DAY,
@@ -230,3 +261,29 @@ def test_what_the_monitor_holds() -> None:
     assert world.core.due() == []
     world.take(decision("v", 2 * DAY), offset=21)
     assert world.core.due() == ["d"]
+
+
+def test_a_window_says_all_that_it_shows() -> None:
+    world = World()
+    for n in range(4):
+        world.take(decision(f"u{n}", DAY + n, 0.25), offset=20 + n)
+        if n < 3:
+            world.take(OutcomeObserved("d", f"u{n}", float(n == 0)), "out", offset=20 + n, time_s=DAY + 60)
+    rows = world.watched.windows.rows_of(DAY, 2 * DAY)
+    inputs = world.core.window_inputs(world.watched, rows, ())
+    found = evaluate(inputs, DAY, (3, 4), 0.5)
+    (quality,) = found.qualities
+    assert (quality.version, quality.role, quality.rows) == (1, "champion", 3)
+    assert found == WindowClosed(
+        "d", DAY, 2 * DAY, 4, 3, 1 / 3, "PASS", (quality,), {"served": 4}, drift_statistic=0.5, sources=(SourceProfile("landings", 0),), late_requests=3,
+        late_outcomes=4,
+    )  # fmt: skip
+    part = dataclasses.replace(inputs, whole_from_s=DAY + 1)
+    assert evaluate(part, DAY, (0, 0), None).sources == ()
+    few = dataclasses.replace(rows, labels=np.array([0.0, np.nan, np.nan, np.nan]))
+    judged = evaluate(dataclasses.replace(inputs, rows=few), DAY, (0, 0), None)
+    why = "1 of 4 requests have a label, 50% are needed"
+    assert (judged.verdict, judged.unmeasured, judged.labelled, judged.positive_share) == ("UNMEASURED", why, 1, 0.0)
+    assert sample_of(DEPLOYMENT, rows)[0].tolist() == [20, 21, 22, 23]
+    assert sample_of(msgspec.structs.replace(DEPLOYMENT, features=()), rows) == {}
+    assert (prior_of(DEPLOYMENT), lookback_s(PROJECT, DEPLOYMENT)) == (None, 4 * 3_600.0)
