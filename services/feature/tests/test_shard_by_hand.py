@@ -11,7 +11,7 @@ from headrace.events.features import FeatureShardAdvanced, IdentitiesSeen, Pipel
 from headrace.features.entities import LONGEST_PART
 from headrace.log.envelope import Origin
 from headrace.log.port import Record
-from headrace.project import Count, Deployment, FeatureView, Key, Max, Mean, Project, Source
+from headrace.project import Count, Deployment, FeatureView, Key, Max, Mean, Min, Project, Source
 from headrace.project.compile import compile_project
 from headrace_feature.core.batches import FEWEST
 from headrace_feature.core.facts import ViewDropped, Written
@@ -30,6 +30,7 @@ class Landing(msgspec.Struct):
     gate: str | None = None
     delay: float | None = None
     ident: str | None = None
+    taxi: float | None = None
 
 
 LANDINGS = Source("landings", event=Landing, event_time="at", key="carrier", dedupe="ident", dedupe_within="1h")
@@ -41,6 +42,7 @@ def view(name: str, *entity: str, **features: Any) -> FeatureView:
 
 BY_CARRIER = view("carrier", "carrier", n=Count("3h"), mean=Mean("delay", "3h"))
 BY_BOTH = view("both", "carrier", "gate", n=Count("1h"))
+TWO = view("two", "carrier", mean=Mean("delay", "3h"), least=Min("taxi", "3h"), most=Max("taxi", "3h"))
 MOST = view("carrier", "carrier", most=Max("delay", "3h"))
 
 
@@ -163,12 +165,15 @@ def test_what_comes_after_all_its_panes_were_dropped_is_late() -> None:
 @pytest.mark.parametrize("hours", [lambda n: (n % 7) / 2, lambda n: n, lambda n: (n * 37) % 50])
 @pytest.mark.parametrize("count", [FEWEST - 1, FEWEST, 3 * FEWEST])
 def test_many_at_once_are_folded_as_one_after_the_other(count: int, hours: Any) -> None:
-    events = [landed(n, hours(n) * HOUR, "ABC"[n % 3], delay=None if n % 5 == 0 else float(n)) for n in range(count)]
-    whole, single = shard(BY_CARRIER)[0], shard(BY_CARRIER)[0]
+    events = [
+        landed(n, hours(n) * HOUR, "ABC"[n % 3], delay=None if n % 5 == 0 else float(n), taxi=float(n * 7 % 11))
+        for n in range(count)
+    ]
+    whole, single = shard(BY_CARRIER, TWO)[0], shard(BY_CARRIER, TWO)[0]
     (at_once,) = whole.on_batch(events).facts
     written = [state for one in events for state in single.on_batch([one]).facts]
-    newest = {tile.entity: tile for step in written for tile in of(step.facts, Tile)}
-    assert {tile.entity: tile for tile in of(at_once.facts, Tile)} == newest
+    newest = {(tile.view, tile.entity): tile for step in written for tile in of(step.facts, Tile)}
+    assert {(tile.view, tile.entity): tile for tile in of(at_once.facts, Tile)} == newest
     assert written[-1].facts[-1] == at_once.facts[-1]
 
 

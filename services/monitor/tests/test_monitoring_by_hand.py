@@ -198,6 +198,17 @@ def test_what_is_applied_touches_what_changed_and_ends_the_alerts_of_what_is_gon
     assert world.core.on_applied([PROJECT], NOW) == (["events.landings.v1"], ())
 
 
+def test_a_deployment_that_was_gone_has_no_clock_when_it_is_declared_again() -> None:
+    world = World()
+    for n in range(3):
+        world.take(decision(f"u{n}", DAY + n), offset=20 + n)
+    places, reading = InputPlaces("dec", "out", {"dec": ["dec/0"]}), Reading(frozenset())
+    assert world.core.clock_of(places, reading)("d") == DAY
+    world.core.on_applied([], NOW)
+    world.core.on_applied([PROJECT], NOW)
+    assert world.core.clock_of(places, reading)("d") == float("-inf")
+
+
 def test_the_clock_of_a_deployment_depends_on_its_decisions_outcomes_and_sources() -> None:
     world = World()
     for n in range(3):
