@@ -222,7 +222,7 @@ def test_the_plan_says_what_is_on_and_from_when_and_what_turns_the_rest_on(tmp_p
         "gates": "beats_prior (margin 0.01), not_worse_than_champion (margin 0.02); on the newest 7d of labelled rows",
         "watches": "log_loss per window: an alarm is possible 7 windows (7d) into a version; a rise of 0.1 is found"
         " after 13 windows, 13d (threshold 0.8 is a sum over windows)",
-        "retrains": "on drift, skew, at most once per 7d of event time; a version after a change is followed up as its labelled rows grow",
+        "retrains": "on drift, skew, at most once per 7d of event time; a version after a change is followed by further ones as its labelled rows grow",
         "releases": "canary: shares 0.05, 0.25, 1, 12h at the least",
     }
     early = definition(label=Binary("y", "12h"), training=Training(build, first_after="36h"))
