@@ -11,16 +11,14 @@ BUILD = Path("build/mutants")
 # Services whose core is mutated; the libraries' parts are named one by one.
 COMMON = ("stats/*.py", "hosting/commit.py", "features/origins.py")
 # Of each package so many modules are mutated in a quick run.
-QUICK_MODULES = 5
-# What a test module holds that takes its time: a coroutine runs a service on a log, and a property draws many examples.
-_SLOW = re.compile(r"async def test_|@given|pytest\.mark\.(?:kafka|slow|faults)")
+QUICK_MODULES = 3
 
 
 @dataclass(frozen=True)
 class Package:
     """`name`: for `ONLY=`. `source`: the folder on the import path. `patterns`: what is mutated below the package.
 
-    `part`: only these modules are mutated, and judged by quick tests; empty for all.
+    `part`: only these modules are mutated, and judged by the tests that run no service; empty for all.
     """
 
     name: str
@@ -32,7 +30,7 @@ class Package:
 
     def quick(self, seed: int) -> "Package":
         """A few modules of it, by chance, that are judged by the tests that run no service: seconds instead of minutes."""
-        files = self.files()
+        files = [path for path in self.files() if "async def" not in path.read_text()]
         return replace(self, part=tuple(random.Random(seed).sample(files, min(QUICK_MODULES, len(files)))))
 
     @property
@@ -60,8 +58,7 @@ class Package:
         libs = [p for root in Path("libs").glob("*/tests") for p in root.rglob("test_*.py")]
         own = [p for root in self.own_tests for p in root.rglob("test_*.py")]
         others = [p for p in shared + libs if wanted.search(p.read_text())]
-        found = sorted({*own, *others} - {Path("tests/contract/test_doctests.py")})
-        return [p for p in found if not _SLOW.search(p.read_text())] if self.part else found
+        return sorted({*own, *others} - {Path("tests/contract/test_doctests.py")})
 
     def digest(self) -> str:
         """Changes when anything does that may change a verdict on a mutant that lives: the package's code, or its tests."""

@@ -43,14 +43,14 @@ from headrace_trainer.core.triggers import Runs, apply, on_request
 DAY, HOUR = 86_400.0, 3600.0
 BEGIN_S = 1_600_041_600.0
 RATE = 1000
-# As a small tree model is declared: everything else is left as it comes.
+# The settings of a small tree model; everything else keeps its default.
 TREES = 60
 
 Floats = NDArray[np.float64]
 
 
 def build(signature: Signature) -> HistGradientBoostingClassifier:
-    """What is trained."""
+    """The estimator that training fits."""
     return HistGradientBoostingClassifier(max_iter=TREES, early_stopping=False)
 
 
@@ -107,13 +107,13 @@ GENERATORS: dict[str, Callable[[int, int], Any]] = {
 
 
 def drawn(generator: Any, rows: int) -> tuple[Floats, Floats]:
-    """So many rows, and their labels."""
+    """Returns `rows` rows and their labels."""
     found = list(islice(generator, rows))
     return np.array([[float(value) for value in x.values()] for x, _ in found]), np.array([float(y) for _, y in found])
 
 
 def changing(name: str, seed: int, before: int, after: int, width: int = 0) -> Stream:
-    """Concept 0, then concept 1; over `width` rows both, the new one ever more often. `before` is the midpoint."""
+    """Concept 0, then concept 1. Over `width` rows both occur, the new one ever more often; `before` is the midpoint."""
     old, new = (drawn(GENERATORS[name](concept, seed), before + after) for concept in (0, 1))
     place = np.arange(before + after)
     share = np.clip((place - before) / width + 0.5, 0.0, 1.0) if width else (place >= before).astype(float)
@@ -138,7 +138,7 @@ def moving(name: str, seed: int, rows: int, since: int) -> Stream:
 
 
 def project_of(columns: int) -> ProjectDefinition:
-    """Defaults, a label, training, monitoring, retraining."""
+    """A deployment with a label, training, monitoring and retraining, all with their defaults."""
     deployment = Deployment(
         "stream",
         unit="row",
@@ -153,7 +153,7 @@ def project_of(columns: int) -> ProjectDefinition:
 
 
 class Table(Rows):
-    """Rows whose matrix is known: a number is what it is."""
+    """Rows whose matrix is given: no input needs a transformation."""
 
     def matrix(self, deployment: DeploymentDefinition, signature: Signature) -> NDArray[np.float32]:
         return self.features.astype(np.float32)
@@ -161,7 +161,7 @@ class Table(Rows):
 
 @dataclass
 class Asked:
-    """A model as a version is asked."""
+    """A model with the interface of a loaded version."""
 
     model: Any
     columns: int | None = None
@@ -184,7 +184,7 @@ class Switch:
 
 @dataclass
 class Played:
-    """What became of a stream. `found_s`: ends of the windows that opened a finding; `changed_at_s`: what each said; `runs`: causes and outcomes."""
+    """What became of a stream. `found_s`: ends of the windows that opened a finding; `changed_at_s`: the change that each reported; `runs`: causes and outcomes."""
 
     stream: Stream
     found_s: list[float] = field(default_factory=list)
@@ -195,7 +195,7 @@ class Played:
 
     @property
     def retrains(self) -> list[tuple[str, str, str]]:
-        """Runs that a finding asked for."""
+        """The runs that a finding requested."""
         return [run for run in self.runs if run[0] == "drift"]
 
     def champion_at(self, row: int) -> Any:
@@ -220,7 +220,7 @@ class Played:
 
 @dataclass
 class Player:
-    """Plays one stream."""
+    """Plays one stream through the cores."""
 
     stream: Stream
 
@@ -235,7 +235,7 @@ class Player:
         self.model: Any = None
 
     def play(self) -> Played:
-        """To the end."""
+        """Play the stream to its end."""
         for day in range(len(self.stream.labels) // RATE):
             self._day(day)
         return self.history
@@ -330,5 +330,5 @@ class Player:
 
 
 def play(stream: Stream) -> Played:
-    """A stream from its first row to its last."""
+    """Play a stream from its first row to its last."""
     return Player(stream).play()

@@ -1,4 +1,4 @@
-"""What several files of cases share."""
+"""Fixtures that several files of cases share."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

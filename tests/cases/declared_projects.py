@@ -142,7 +142,7 @@ _NUMBERS = itertools.count()
 
 @contextmanager
 def written(folder: Path, text: str) -> Iterator[Path]:
-    """A module of a name of its own; nothing of it is left behind."""
+    """A module with a name of its own, which is removed afterwards."""
     name = f"declared_{next(_NUMBERS)}"
     file = folder / f"{name}.py"
     file.write_text(text)
@@ -155,12 +155,12 @@ def written(folder: Path, text: str) -> Iterator[Path]:
 
 
 def spoiled(old: str, new: str) -> str:
-    """The project with one text changed, which stands there once."""
+    """The project's text with `old`, which must occur exactly once, replaced by `new`."""
     assert PROJECT.count(old) == 1, f"{old!r} stands there {PROJECT.count(old)} times"
     return PROJECT.replace(old, new)
 
 
 def checked(folder: Path, text: str) -> Checked:
-    """What `headrace check` and `headrace apply` make of a file."""
+    """A file as `headrace check` and `headrace apply` read it."""
     with written(folder, text) as file:
         return check_project(str(file))

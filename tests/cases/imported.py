@@ -27,7 +27,7 @@ def compiled(inputs: Sequence[Any], label: Any = None) -> tuple[ProjectDefinitio
 
 @dataclass(frozen=True)
 class Served:
-    """A version, as it would be served."""
+    """A version as it would be served."""
 
     data: bytes
     format: str
@@ -41,18 +41,18 @@ class Served:
     def rows(self, inputs: Inputs) -> np.ndarray:
         return RowMaker(self.deployment, self.signature).rows(inputs, np.empty((len(inputs), 0)))
 
-    def says(self, inputs: Inputs) -> np.ndarray:
+    def scores(self, inputs: Inputs) -> np.ndarray:
         answers = self.agreed.answers
         engine = matched(load(self.data, self.format), self.signature)
         rows = self.rows(inputs)
         asked = frame_of(rows, self.signature.columns) if self.signature.frame else rows
         return by_class(engine.predict(asked, answers.output), len(answers.classes), answers.places)
 
-    def maker_says(self, inputs: Inputs) -> np.ndarray:
+    def maker_scores(self, inputs: Inputs) -> np.ndarray:
         return own_scores(self.data, self.format, self.signature, self.agreed.answers.output, inputs, self.rows(inputs))
 
 
-def registered(data: bytes, format: str, inputs: Sequence[Any], label: Any = None, **said: Any) -> Served:
-    """What registering a file agrees on. Raises `Misconfigured` or `Poison` as it would."""
+def registered(data: bytes, format: str, inputs: Sequence[Any], label: Any = None, **declared: Any) -> Served:
+    """Registers a file and returns what was agreed. Raises `Misconfigured` or `Poison`, as the command does."""
     project, deployment = compiled(inputs, label)
-    return Served(data, format, agree(load(data, format), project, deployment, Declared(**said)), deployment)
+    return Served(data, format, agree(load(data, format), project, deployment, Declared(**declared)), deployment)

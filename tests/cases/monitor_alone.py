@@ -43,7 +43,7 @@ def compiled(*deployments: Deployment, name: str = "p") -> ProjectDefinition:
 
 
 class Monitor:
-    """A shard with its inputs: what is put is read at once."""
+    """A shard with its inputs. A record that is put is read at once."""
 
     def __init__(self, *projects: ProjectDefinition, learn: Learn | None = None) -> None:
         self.learn = learn
@@ -90,7 +90,7 @@ class Monitor:
         await self.tick()
 
     def beat(self, service: str, instance: str = "", **more: object) -> None:
-        """A heartbeat, and one of the monitor."""
+        """A heartbeat of a service, and one of the monitor."""
         for who in (service, "monitor"):
             report = HealthReported(who, (who == service and instance) or who, True, **(more if who == service else {}))  # type: ignore[arg-type]
             record = Record("ops.health.v1", 0, 0, None, None, (), int(self.clock.now_s() * 1000))

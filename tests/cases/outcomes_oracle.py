@@ -1,5 +1,5 @@
-"""The rule of outcomes by plain loops over plain values, and histories of users to try it on: 20 requests each, horizons
-that overlap, corrections (of corrections, of nothing, before what they correct), repeats, events of the same user."""
+"""The rule of outcomes as plain loops over plain values, and histories of users to test it: 20 requests each, overlapping
+horizons, corrections (of corrections, of nothing, before what they correct), repeats, and events of the same user."""
 
 import math
 import random
@@ -29,11 +29,11 @@ class Outcome:
 
 
 def label_by_loops(
-    request: Request, told: Sequence[Outcome], horizon_s: float, clock_s: float = math.inf, absent: str = "unknown"
+    request: Request, outcomes: Sequence[Outcome], horizon_s: float, clock_s: float = math.inf, absent: str = "unknown"
 ) -> float:
-    """The label of one request; NaN where there is none. `told`: in the order of the log."""
+    """The label of one request; NaN where there is none. `outcomes`: in the order of the log."""
     mine: dict[str, Outcome] = {}
-    for outcome in told:
+    for outcome in outcomes:
         if outcome.unit == request.unit and outcome.id not in mine:
             mine[outcome.id] = outcome
     over_s = request.at_s + horizon_s
@@ -55,7 +55,7 @@ def label_by_loops(
 
 
 def _chain(outcome: Outcome, mine: dict[str, Outcome]) -> list[Outcome]:
-    """A correction and what it sets right, to the end; it ends in a correction where that sets nothing right."""
+    """The chain of a correction and the outcomes that it corrects. It ends with a correction if that corrects nothing."""
     chain = [outcome]
     while (wanted := chain[-1].corrects) is not None and wanted in mine and mine[wanted] not in chain:
         chain.append(mine[wanted])
@@ -65,7 +65,7 @@ def _chain(outcome: Outcome, mine: dict[str, Outcome]) -> list[Outcome]:
 def history(seed: int, users: int = 6, horizon_s: float = 6 * HOUR) -> tuple[list[Request], list[Outcome]]:
     """Requests, and outcomes in the order of the log. Instants lie on a grid of minutes, so that they meet."""
     rng = random.Random(seed)
-    requests, told = [], []
+    requests, outcomes = [], []
     for user in range(users):
         unit = f"user {user}"
         asked = [Request(f"{unit} r{n}", unit, 60.0 * rng.randrange(120 * 60)) for n in range(20)]
@@ -80,11 +80,11 @@ def history(seed: int, users: int = 6, horizon_s: float = 6 * HOUR) -> tuple[lis
         own += [Outcome(f"stranger {user}", f"stranger {user}", 0.0, 1.0)]
         own += [_again(rng.choice(own), rng) for _ in range(6)]
         rng.shuffle(own)
-        # Mostly they come when they become known, sometimes much later.
+        # Most outcomes arrive when they become known, some much later.
         own = [replace(o, arrives_s=o.known_s + (rng.random() < 0.1) * rng.uniform(0.0, 30 * HOUR)) for o in own]
         requests += asked
-        told += own
-    return sorted(requests, key=lambda r: r.at_s), sorted(told, key=lambda o: o.arrives_s)
+        outcomes += own
+    return sorted(requests, key=lambda r: r.at_s), sorted(outcomes, key=lambda o: o.arrives_s)
 
 
 def _of_request(request: Request, rng: random.Random, horizon_s: float, number: int) -> list[Outcome]:
@@ -97,12 +97,12 @@ def _of_request(request: Request, rng: random.Random, horizon_s: float, number: 
 
 def _correction(own: list[Outcome], number: int, rng: random.Random) -> Outcome:
     right = rng.choice(own)
-    corrects = right.id if rng.random() < 0.85 else "never told"
+    corrects = right.id if rng.random() < 0.85 else "never sent"
     known_s = right.known_s + 60.0 * rng.randrange(-30, 300)
     ident = f"{right.unit} fix {number}"
     return Outcome(ident, right.unit, known_s, float(rng.randrange(2)), None, corrects)
 
 
 def _again(outcome: Outcome, rng: random.Random) -> Outcome:
-    """The same id once more, with another value and instant."""
+    """The same id again, with another value and instant."""
     return replace(outcome, known_s=outcome.known_s + 60.0, value=1.0 - outcome.value)

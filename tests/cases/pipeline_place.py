@@ -1,4 +1,4 @@
-"""A pipeline service of its own on a real broker, with a project whose transforms do what messages ask of them."""
+"""A pipeline service of its own on a real broker, with a project whose transforms do what each message asks for."""
 
 import asyncio
 import json

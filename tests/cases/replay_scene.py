@@ -48,7 +48,7 @@ PROJECT = compile_project(
 
 
 class Rows:
-    """Labelled rows: `x`, `label` (NaN: never known), unsorted in the file; a rider comes again and again."""
+    """Labelled rows: `x` and `label` (NaN: never known). They are unsorted in the file, and each rider occurs several times."""
 
     def __init__(self, count: int, seed: int = 7) -> None:
         rng = np.random.default_rng(seed)
@@ -71,7 +71,7 @@ class Rows:
 
 
 class Scene:
-    """What is on the log, and the processes that work there."""
+    """The records on the log, and the processes that work on it."""
 
     def __init__(self, log: KafkaLog, settings: Settings, folder: Path) -> None:
         self.log, self.folder, self.topics = log, folder, topics_of(settings)
@@ -87,13 +87,13 @@ class Scene:
         self._children: list[subprocess.Popen[bytes]] = []
 
     async def set_up(self) -> None:
-        """The project alone: the prior answers."""
+        """Apply the project alone, so that the prior answers."""
         await ensure_topics(self.log, self.topics.specs(PROJECT))
         applied = ProjectApplied(PROJECT.name, digest_of(PROJECT), "", PROJECT, 0.0)
         await self.send(("project.definitions", PROJECT.name, applied))
 
     async def register(self) -> None:
-        """Version 1 answers, version 2 scores along."""
+        """Version 1 answers, and version 2 is a shadow."""
         facts: list[tuple[str, str, Any]] = []
         for version, model in self.models.items():
             place = await artifacts.publish(self.log, self.topics, skops.io.dumps(model), "skops", 0.0, "test")
@@ -108,7 +108,7 @@ class Scene:
         await self.send(("registry.routes", NAME, route))
 
     async def switch(self) -> None:
-        """Version 2 becomes champion, version 1 scores along."""
+        """Version 2 becomes champion, and version 1 is a shadow."""
         await self.send(("registry.facts", NAME, AliasMoved(NAME, "champion", 2, 1, "it is better")))
         await self.route(2, 1)
 
@@ -126,7 +126,7 @@ class Scene:
         return await read_all(self.log, self.codec, [self.topics.name(noun)])
 
     async def decided(self) -> int:
-        """About how many decisions are there (offsets count commits too)."""
+        """About how many decisions have been written (offsets count commits too)."""
         partitions = await self.log.partitions(self.topics.name("inference.decisions"))
         return sum((await self.log.end_offsets(partitions)).values())
 
@@ -155,7 +155,7 @@ class Scene:
                 await asyncio.sleep(0.05)
 
     async def until_ready(self, *versions: int) -> None:
-        """Until inference is ready, and has these versions warm."""
+        """Wait until inference is ready and has loaded these versions."""
         warmed: set[str] = set()
 
         def take(message: Message) -> None:
@@ -179,7 +179,7 @@ class Scene:
 
 
 def trained(seed: int) -> LogisticRegression:
-    """A model of one number; the second has seen more rows."""
+    """A model of one number. The second version was fitted on more rows."""
     rows = np.random.default_rng(seed).normal(size=(20 * seed**3, 1)).astype(np.float32)
     noise = np.random.default_rng(seed + 10).normal(size=len(rows))
     return LogisticRegression().fit(rows, rows[:, 0] + noise > 0)

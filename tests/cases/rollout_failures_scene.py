@@ -58,9 +58,9 @@ def decision(
     at_s: float | None = None,
     override: str = "",
 ) -> DecisionMade:
-    """What either version said: its score, why it has none, or None when it is due."""
-    said = {NEW: new, OLD: old}
-    scores = {v: Score(v, "", found) for v, found in said.items() if isinstance(found, float)}
+    """A decision with the result of each version: its score, the failure instead of one, or None while it is due."""
+    scores_or_failures = {NEW: new, OLD: old}
+    scores = {v: Score(v, "", found) for v, found in scores_or_failures.items() if isinstance(found, float)}
     other = OLD if assigned == NEW else NEW
     answer = (
         Served(scores[assigned])
@@ -81,16 +81,16 @@ def decision(
         shadows=tuple(score for version, score in scores.items() if version != answered),
         route_offset=0,
         assigned=assigned,
-        failures={str(v): found for v, found in said.items() if not isinstance(found, float | None)},
+        failures={str(v): found for v, found in scores_or_failures.items() if not isinstance(found, float | None)},
         took_ms=dict.fromkeys(map(str, scores), 1.0 + number * 1e-06),
-        shadows_due=tuple(v for v, found in said.items() if found is None),
+        shadows_due=tuple(v for v, found in scores_or_failures.items() if found is None),
         override=override,
     )
 
 
-def late(number: int, version: int, said: Failure | float, at_s: float | None = None) -> ShadowScored:
-    score = Score(version, "", said) if isinstance(said, float) else None
-    failure = None if isinstance(said, float) else said
+def late(number: int, version: int, result: Failure | float, at_s: float | None = None) -> ShadowScored:
+    score = Score(version, "", result) if isinstance(result, float) else None
+    failure = None if isinstance(result, float) else result
     return ShadowScored(f"r{number}", "d", f"u{number}", version, at_s or number * 60.0, score, failure, 1.0)
 
 
@@ -109,7 +109,7 @@ def evidence(analysis: RolloutAnalysis, metric: str, clock_s: float = 0.0) -> Ev
     return next((found for found in verdict_of(analysis, clock_s).evidence if found.metric == metric), None)
 
 
-said = st.one_of(
+results = st.one_of(
     st.floats(0.05, 0.95),
     st.sampled_from([None, None, None, Raised("no"), InvalidScore("NaN"), Shed("overload"), NotLoaded("not yet")]),
 )

@@ -1,4 +1,4 @@
-"""`check` and `apply` tell every fault of a project that can be told by itself, not one per run."""
+"""`check` and `apply` report all independent faults of a project at once, not one per run."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.cases.declared_projects import PROJECT, checked, written
 from headrace.errors import Misconfigured
 from headrace_cli.main import run
 
-# Each is one fault, at each stage that refuses: types, compiling, rules, what cannot work.
+# Each entry is one fault. Together they cover every stage that refuses: types, compiling, rules, and what cannot work.
 FAULTS = [
     ("partitions=2,", "partitions=0,", "raw stream feed: partitions must lie in 1..1,000, got 0"),
     ('key="carrier"', 'key="carier"', "source landings: key='carier' is not a field of Landing"),
@@ -53,11 +53,11 @@ def spoiled_in(*faults: tuple[str, str, str]) -> str:
     return text
 
 
-def test_all_faults_of_a_project_are_told_each_with_its_line(tmp_path: Path) -> None:
+def test_all_faults_of_a_project_are_reported_each_with_its_line(tmp_path: Path) -> None:
     text = spoiled_in(*FAULTS).replace("project = Project(", OTHER).replace("[late]", "[late, other, third]")
     lines = refused(tmp_path, text)
     wanted = [
-        *[says for _, _, says in FAULTS],
+        *[message for _, _, message in FAULTS],
         "deployment other: miles must lie in low..high, got low 5 above high 1",
         "deployment other: the label's horizon must be at least 1 s",
         "deployment other: time_limit must be at least 0.001 s",
@@ -65,21 +65,21 @@ def test_all_faults_of_a_project_are_told_each_with_its_line(tmp_path: Path) -> 
         "deployment third: a margin of beats_prior for Binary is in nats, below 0.693, got 1",
         "deployment third: gate beats_prior stands there twice",
     ]
-    for says in wanted:
-        assert sum(says in line for line in lines) == 1, (says, lines)
+    for message in wanted:
+        assert sum(message in line for line in lines) == 1, (message, lines)
     assert len(lines) == len(wanted), lines
     numbers = [int(line.split(": ")[0].rpartition(":")[2]) for line in lines]
     assert numbers == sorted(numbers)
 
 
-def test_what_only_follows_from_a_fault_is_not_told(tmp_path: Path) -> None:
+def test_what_only_follows_from_a_fault_is_not_reported(tmp_path: Path) -> None:
     text = spoiled_in(FAULTS[1], FAULTS[0])
     lines = refused(tmp_path, text)
     assert [line.partition(": ")[2] for line in lines] == [FAULTS[0][2], FAULTS[1][2]]
 
 
 @pytest.mark.parametrize("count", [20, 23])
-def test_at_most_twenty_are_told_and_how_many_more_there_are(tmp_path: Path, count: int) -> None:
+def test_at_most_twenty_are_reported_and_how_many_more_there_are(tmp_path: Path, count: int) -> None:
     inputs = ", ".join(f'Number("x{n}", 2, 1)' for n in range(count))
     text = f'from headrace.project import *\n\nproject = Project("p", [Deployment("d", "u", [{inputs}])])\n'
     lines = refused(tmp_path, text)
@@ -87,12 +87,12 @@ def test_at_most_twenty_are_told_and_how_many_more_there_are(tmp_path: Path, cou
     assert lines[20:] == (["and 3 more"] if count == 23 else [])
 
 
-def test_the_command_tells_them_on_stderr_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_them_on_stderr_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with written(tmp_path, spoiled_in(*FAULTS[:2])) as file:
         code = run(["check", str(file)])
-    said = capsys.readouterr()
-    assert (code, said.out) == (2, "")
-    first, *rest = said.err.splitlines()
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (2, "")
+    first, *rest = printed.err.splitlines()
     assert first == "headrace: project flights has 2 faults:"
     assert [line.startswith(f"  {file}:") for line in rest] == [True, True]
 

@@ -1,4 +1,4 @@
-"""`headrace apply` on a broker: what is refused is not published, and what is applied says what it will do."""
+"""`headrace apply` on a broker: a refused project is not published, and an applied one is printed with its effects."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from headrace.log.views import read_all
 
 
 @pytest.mark.slow
-async def test_what_is_refused_is_not_published_and_what_is_applied_says_what_it_will_do(
+async def test_what_is_refused_is_not_published_and_what_is_applied_prints_what_it_will_do(
     settings: Settings, kafka_log: KafkaLog, tmp_path: Path
 ) -> None:
     place, file = Place(settings, kafka_log, tmp_path), tmp_path / "mine.py"

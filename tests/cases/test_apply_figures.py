@@ -1,4 +1,4 @@
-"""Every figure and every finding that `apply` accepts is really fed and really opened by the monitor."""
+"""The monitor computes every figure and opens every finding that `apply` accepts."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def deployment(kind: str, figure: str | None) -> DeploymentDefinition:
 
 
 def window(day: int, figure: str, value: float) -> WindowClosed:
-    """A day in which nothing but one figure is known of version 1."""
+    """A window of a day in which only one figure of version 1 is known."""
     known = {"log_loss": None, "expected_log_loss": None, "auc": None, "mean_score": None} | {figure: value}
     quality = VersionQuality(version=1, role="champion", rows=1000, **known)
     return WindowClosed("d", day * DAY_S, (day + 1) * DAY_S, 1000, 1000, None, "PASS", (quality,))
@@ -46,6 +46,6 @@ def test_a_figure_that_is_accepted_is_fed_and_named_in_the_finding(kind: str, fi
     assert opened.at_s >= 20 * DAY_S
 
 
-def test_every_kind_of_label_has_a_figure_that_is_followed_when_nothing_is_said() -> None:
+def test_every_kind_of_label_has_a_figure_that_is_followed_when_none_is_declared() -> None:
     followed = {kind: deployment(kind, None).monitoring[0].figure for kind in LABELS}
     assert followed == {BINARY: "log_loss", CLASSES: "log_loss", NUMBER: "squared_error"}

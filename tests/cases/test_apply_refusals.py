@@ -1,4 +1,4 @@
-"""`apply` refuses what cannot work: file, line, the argument at fault, and the way out."""
+"""`apply` refuses what cannot work, and names file, line, the wrong argument and the way out."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tests.cases.declared_projects import PROJECT, checked, spoiled
 
 from headrace.errors import Misconfigured
 
-# old, new (whose first line is the one that the message must point at), what is said
+# old text, new text (the message must point at its first line), expected message
 WRONG = [
     # names
     ('    "late",\n    unit="flight"', '    "a/b",\n    unit="flight"', "deployment 'a/b': a deployment's name is 1 to"),
@@ -115,7 +115,7 @@ BINARY = """    label=Binary(
         absent="unknown",
     ),
 """
-# what is cut out or put in, and what is said of which line
+# old text, new text, the line that the message must point at, expected message
 CONTRADICTIONS = [
     (BINARY, "", "    training=Training(", "deployment late: training needs a label, such as label=Binary"),
     ("    training=Training(\n        build,\n        history=\"180d\",\n        holdout=\"7d\",\n        embargo=\"1d\",\n"
@@ -137,34 +137,34 @@ CONTRADICTIONS = [
 ]  # fmt: skip
 
 
-def told(folder: Path, text: str, says: str) -> str:
-    """The line that the refusal points at, as it is written; beside it at most one more that is true by itself."""
+def faulty_line(folder: Path, text: str, message: str) -> str:
+    """The line of text that the refusal points at. The refusal may report at most one more fault, which is true too."""
     with pytest.raises(Misconfigured) as refused:
         checked(folder, text)
     *_, last = lines = str(refused.value).splitlines()
     faults = [last] if len(lines) == 1 else [line.strip() for line in lines[1:]]
     assert len(faults) <= 2, faults
-    (said,) = (fault for fault in faults if says in fault)
-    file, _, line = said.partition(": ")[0].rpartition(":")
-    assert file.startswith(str(folder)), f"no file and line: {said}"
+    (found,) = (fault for fault in faults if message in fault)
+    file, _, line = found.partition(": ")[0].rpartition(":")
+    assert file.startswith(str(folder)), f"no file and line: {found}"
     return text.splitlines()[int(line) - 1]
 
 
-@pytest.mark.parametrize(("old", "new", "says"), WRONG, ids=[f"{new.strip()[:40]}" for _, new, _ in WRONG])
-def test_a_wrong_argument_is_refused_with_its_line(tmp_path: Path, old: str, new: str, says: str) -> None:
-    line = told(tmp_path, spoiled(old, new), says)
+@pytest.mark.parametrize(("old", "new", "message"), WRONG, ids=[f"{new.strip()[:40]}" for _, new, _ in WRONG])
+def test_a_wrong_argument_is_refused_with_its_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    line = faulty_line(tmp_path, spoiled(old, new), message)
     assert line.strip() in {part.strip() for part in new.splitlines()} or new.strip() in line
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "points_at", "says"),
+    ("old", "new", "points_at", "message"),
     CONTRADICTIONS,
     ids=lambda found: str(found)[:30],
 )
 def test_what_contradicts_is_refused_with_the_line_of_what_must_change(
-    tmp_path: Path, old: str, new: str, points_at: str, says: str
+    tmp_path: Path, old: str, new: str, points_at: str, message: str
 ) -> None:
-    line = told(tmp_path, spoiled(old, new), says)
+    line = faulty_line(tmp_path, spoiled(old, new), message)
     assert line == points_at
 
 

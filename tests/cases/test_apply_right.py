@@ -1,4 +1,4 @@
-"""What can work is applied without a refusal; readers believe what an older version accepted; what decides late is a note."""
+"""A project that can work is applied without a refusal. Readers accept what an older version accepted. What decides late is a note."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -135,8 +135,10 @@ def test_outcomes_of_a_deployment_without_a_label_are_refused_by_apply_and_belie
     bare = replace(bare, rollout=replace(bare.rollout, label_delay_s=None))
     after = replace(before, deployments=(bare,))
     assert list(broken(after)) == []
-    (told,) = refusals(after)
-    assert told.startswith("pipeline land: outcomes('late') is of a deployment that takes none: give that one a label")
+    (refusal,) = refusals(after)
+    assert refusal.startswith(
+        "pipeline land: outcomes('late') is of a deployment that takes none: give that one a label"
+    )
 
 
 def test_compiling_alone_is_as_lenient_as_readers_are() -> None:
@@ -152,7 +154,7 @@ def test_to_step_down_there_must_be_a_prior_to_compare_with() -> None:
     assert definition(step_down_after=5, fallback=[prior(0.5)]).step_down_after == 5
 
 
-def test_two_builds_of_one_name_could_not_be_told_apart() -> None:
+def test_two_builds_of_one_name_are_refused() -> None:
     deployments = [
         declared(name=name, label=Binary("y", "1d"), training=Training(lambda signature: None)) for name in "ab"
     ]
@@ -160,7 +162,7 @@ def test_two_builds_of_one_name_could_not_be_told_apart() -> None:
         applicable(Project("p", deployments))
 
 
-# -- what decides late
+# -- settings that decide late or never
 
 LATE = [
     ({"label": Binary("y", "10d"), "rollout": BlueGreen()},
@@ -181,16 +183,16 @@ LATE = [
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"), LATE, ids=lambda found: "-".join(found) if isinstance(found, dict) else found[:40]
+    ("changes", "expected"), LATE, ids=lambda found: "-".join(found) if isinstance(found, dict) else found[:40]
 )
-def test_what_decides_late_or_never_is_a_note(changes: dict[str, object], says: str) -> None:
+def test_what_decides_late_or_never_is_a_note(changes: dict[str, object], expected: str) -> None:
     project = applicable(Project("p", [declared(**changes)]))
-    (told,) = warnings(project.deployments[0], project)
-    assert says in told
+    (note,) = warnings(project.deployments[0], project)
+    assert expected in note
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "expected"),
     [
         ('feature_delay="15m"', "feature_delay=0", "feature_delay 0 allows for no lag"),
         (
@@ -200,18 +202,18 @@ def test_what_decides_late_or_never_is_a_note(changes: dict[str, object], says: 
         ),
     ],
 )
-def test_a_note_leads_to_its_line(tmp_path: Path, old: str, new: str, says: str) -> None:
+def test_a_note_leads_to_its_line(tmp_path: Path, old: str, new: str, expected: str) -> None:
     text = spoiled(old, new)
     found = checked(tmp_path, text)
-    (told,) = warnings(found.definition.deployments[0], found.definition)
-    assert says in told
-    assert told.places == (("feature_delay",),)
+    (note,) = warnings(found.definition.deployments[0], found.definition)
+    assert expected in note
+    assert note.places == (("feature_delay",),)
 
 
-# -- what it will do
+# -- the plan of a deployment
 
 
-def test_the_plan_says_what_is_on_and_from_when_and_what_turns_the_rest_on(tmp_path: Path) -> None:
+def test_the_plan_lists_what_is_on_and_from_when_and_what_turns_the_rest_on(tmp_path: Path) -> None:
     plan = dict(plan_of(checked(tmp_path, PROJECT).definition.deployments[0]))
     assert plan == {
         "answers": "about flight; until the first version the prior answers, then falls back to previous, prior 0.25",
@@ -232,7 +234,7 @@ def test_the_plan_says_what_is_on_and_from_when_and_what_turns_the_rest_on(tmp_p
         " labels, for quality and training (label=Binary(...), Multiclass(...) or Regression(...))"
     )
     first, *_ = [
-        says for part, says in plan_of(checked(tmp_path, PROJECT).definition.deployments[0]) if part == "watches"
+        text for part, text in plan_of(checked(tmp_path, PROJECT).definition.deployments[0]) if part == "watches"
     ]
     assert first == (
         "per window of 1d how requests were answered; whether feature rows equal recomputed ones, and whether the sources"
@@ -244,7 +246,7 @@ def test_the_plan_says_what_is_on_and_from_when_and_what_turns_the_rest_on(tmp_p
     )
 
 
-def test_labels_that_come_slowly_are_told_from_the_windows_that_have_closed() -> None:
+def test_labels_that_come_slowly_are_noted_from_the_windows_that_have_closed() -> None:
     found = definition(label=Binary("y", "1d"), training=Training(build, history="30d"))
     assert list(rate_warnings(found, None)) == []
     assert list(rate_warnings(found, 900.0)) == []
@@ -258,5 +260,5 @@ def test_labels_that_come_slowly_are_told_from_the_windows_that_have_closed() ->
 def test_the_windows_of_the_deployment_itself_are_counted() -> None:
     windows = [WindowClosed("flight-delay", n * DAY_S, (n + 1) * DAY_S, 900, 800, 0.2, "PASS") for n in range(3)]
     windows += [WindowClosed("another", 0, DAY_S, 5, 5, 0.2, "PASS")]
-    (told,) = check_project("flights").outlook(windows)
-    assert any("(about 1.25 days' worth)" in line["says"] for line in told["plan"])
+    (outlook,) = check_project("flights").outlook(windows)
+    assert any("(about 1.25 days' worth)" in line["says"] for line in outlook["plan"])

@@ -1,4 +1,4 @@
-"""A user's own error shows his file, his line, his words, and no traceback of ours."""
+"""An error in a user's module is shown with its file, line and message, and without our traceback."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from headrace_pipeline.adapters.threads import TransformThread
 HEAD = "from headrace.project import *\n\n"
 END = '\nproject = Project("p", [Deployment("d", unit="u", inputs=[Number("x")])])\n'
 
-# what the module holds between head and end; the line of the error, counted in it from 1; what is said
+# the middle of the module; the line of the error, counted in it from 1; the expected message
 ERRORS = [
     ("import lightgbmm", 1, "ModuleNotFoundError: No module named 'lightgbmm'; install it where Headrace runs"),
     ("from headrace.project import PageHinkly", 1,
@@ -45,18 +45,18 @@ ERRORS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("middle", "line", "says"), ERRORS, ids=[middle[:30] for middle, _, _ in ERRORS])
-def test_what_a_users_module_raises_is_told_with_his_file_and_line(
-    tmp_path: Path, middle: str, line: int, says: str
+@pytest.mark.parametrize(("middle", "line", "message"), ERRORS, ids=[middle[:30] for middle, _, _ in ERRORS])
+def test_what_a_users_module_raises_is_reported_with_his_file_and_line(
+    tmp_path: Path, middle: str, line: int, message: str
 ) -> None:
     with written(tmp_path, f"{HEAD}{middle}\n{END}") as file, pytest.raises(Misconfigured) as refused:
         check_project(str(file))
-    said = str(refused.value)
-    assert said.startswith(f"{file}:{2 + line}: {says}"), said
-    assert "\n" not in said
+    error = str(refused.value)
+    assert error.startswith(f"{file}:{2 + line}: {message}"), error
+    assert "\n" not in error
 
 
-def test_an_error_in_a_module_beside_it_is_told_with_that_ones_line(tmp_path: Path) -> None:
+def test_an_error_in_a_module_beside_it_is_reported_with_that_ones_line(tmp_path: Path) -> None:
     (tmp_path / "beside_it.py").write_text("def columns():\n    return COLUMNS\n")
     text = f"{HEAD}import beside_it\n\nbeside_it.columns()\n{END}"
     with written(tmp_path, text) as file, pytest.raises(Misconfigured) as refused:
@@ -88,7 +88,7 @@ def test_one_of_several_projects_is_chosen_by_its_name(tmp_path: Path) -> None:
             check_project(f"{file}:three")
 
 
-def test_a_module_without_a_project_is_told_what_is_missing(tmp_path: Path) -> None:
+def test_a_module_without_a_project_is_refused_with_what_is_missing(tmp_path: Path) -> None:
     with (
         written(tmp_path, "x = 1\n") as file,
         pytest.raises(Misconfigured, match=f"{file} declares no project: it ends with `project = Project"),
@@ -108,7 +108,7 @@ def test_what_a_derived_column_raises_leads_to_its_line(tmp_path: Path) -> None:
     assert "use arithmetic, comparisons and the functions of headrace.project.fn" in str(refused.value)
 
 
-async def test_what_a_pipeline_raises_is_told_with_its_line(tmp_path: Path) -> None:
+async def test_what_a_pipeline_raises_is_reported_with_its_line(tmp_path: Path) -> None:
     text = f"{HEAD}async def land(messages):\n    async for message in messages:\n        yield message['at']\n{END}"
     with written(tmp_path, text) as file:
         sys.path.insert(0, str(tmp_path))
@@ -121,26 +121,26 @@ async def test_what_a_pipeline_raises_is_told_with_its_line(tmp_path: Path) -> N
     assert failure == f"KeyError: 'at' ({file}:5)"
 
 
-def test_the_command_says_it_in_one_line_and_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_it_in_one_line_and_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with written(tmp_path, f'{HEAD}Number("x", lo=1)\n{END}') as file:
         code = run(["check", str(file)])
-    said = capsys.readouterr()
-    assert (code, said.out) == (2, "")
-    assert said.err.startswith(f"headrace: {file}:3: Number takes no 'lo': did you mean 'low'?")
-    assert said.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (2, "")
+    assert printed.err.startswith(f"headrace: {file}:3: Number takes no 'lo': did you mean 'low'?")
+    assert printed.err.count("\n") == 1
 
 
-def test_what_can_be_applied_is_told_with_a_block_per_deployment(
+def test_what_can_be_applied_is_printed_with_a_block_per_deployment(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with written(tmp_path, HEAD + END) as file:
         code = run(["check", str(file)])
         as_json = run(["check", str(file), "--json"])
-    said = capsys.readouterr()
-    assert (code, as_json, said.err) == (0, 0, "")
-    assert said.out.startswith(
+    printed = capsys.readouterr()
+    assert (code, as_json, printed.err) == (0, 0, "")
+    assert printed.out.startswith(
         "deployment d\n  answers   about u; until the first version requests are refused\n"
         "  watches   per window of 1d how requests were answered; no quality without a label\n  off       features (features="
     )
-    told = json.loads(said.out[said.out.index("{\n") :])
-    assert [found["deployment"] for found in told["deployments"]] == ["d"]
+    report = json.loads(printed.out[printed.out.index("{\n") :])
+    assert [found["deployment"] for found in report["deployments"]] == ["d"]

@@ -1,4 +1,4 @@
-"""What arrives just before a service has read the definition that it belongs to: it waits for it, and is never lost or refused."""
+"""A record may arrive just before a service has read the definition that it belongs to. It waits, and is neither lost nor refused."""
 
 import asyncio
 from datetime import datetime
@@ -39,7 +39,7 @@ DAY = 86_400.0
 
 
 class Place:
-    """A log with projects that are applied there and not read yet: nobody follows them."""
+    """A log with projects that were applied there and that no reader has read yet."""
 
     def __init__(self) -> None:
         self.clock, self.topics = SystemClock(), Topics.load()
@@ -147,7 +147,7 @@ class Idle:
     """Runs nothing."""
 
     async def tend(self, wanted: object) -> None:
-        """Nothing is done."""
+        """Does nothing."""
 
     def read(self, run: str, position: int) -> tuple[list[Any], int]:
         return [], position

@@ -8,12 +8,12 @@ BEFORE, AFTER = 40_000, 21_000
 SEEDS = 20
 NULLS = 200
 WORST = 1.2
-# Below so little log-loss ratios say nothing.
+# Ratios of a log-loss below this are meaningless.
 LEAST_LOSS = 0.005
 
 
 def shifted(seed: int) -> int:
-    """Where the change of a seed is: at another phase of the day for each."""
+    """The row at which a seed's concept changes: at another phase of the day for each seed."""
     return BEFORE + int(np.random.default_rng(seed).integers(RATE))
 
 
@@ -33,7 +33,7 @@ def is_found_in_time(history: Played, width: int = 0) -> bool:
 
 
 def follows(history: Played) -> list[str]:
-    """What of the promises is not kept by what was switched to."""
+    """The promises that the versions after the change do not keep, as messages."""
     changed = history.stream.changed
     assert changed is not None
     new = [switch for switch in history.switches if switch.row > changed and switch.cause == "drift"]
@@ -78,7 +78,7 @@ def test_of_twenty_changes_nine_in_ten_are_found_in_time_and_followed(width: int
     names = list(GENERATORS)
     histories = {seed: played(names[seed % len(names)], seed, width) for seed in range(SEEDS)}
     found = [seed for seed, history in histories.items() if is_found_in_time(history, width)]
-    wrong = {histories[seed].stream.name: told for seed in histories if (told := follows(histories[seed]))}
+    wrong = {histories[seed].stream.name: broken for seed in histories if (broken := follows(histories[seed]))}
     print(f"width {width}: {len(found)} of {SEEDS} found in time; not followed: {wrong}")
     assert len(found) >= 0.9 * SEEDS
     assert wrong == {}

@@ -56,12 +56,12 @@ def classifier(signature: Signature) -> HistGradientBoostingClassifier:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of label: how it is declared, what says nothing of it, and what is trained."""
+    """A kind of label: its declaration, its prior, its estimator, and how to score rows with a model."""
 
     label: LabelKind
     step: FallbackStep
     build: Callable[..., Any]
-    said: Callable[[Any, Floats], Floats]
+    scores: Callable[[Any, Floats], Floats]
 
 
 NUMBERS = Kind(Regression("y", 0, 30, "1d"), prior(14.0), regressor, lambda model, rows: model.predict(rows))
@@ -75,18 +75,18 @@ CLASSES = Kind(
 
 @dataclass
 class Asked:
-    """A model as a version is asked."""
+    """A model with the interface of a loaded version."""
 
     model: Any
     kind: Kind
     labels: tuple[str, ...] = ("0", "1", "2", "3", "4")
 
     def predict(self, rows: Any, output: str) -> Floats:
-        return self.kind.said(self.model, rows)
+        return self.kind.scores(self.model, rows)
 
 
 class PlayerOf(Player):
-    """Plays a stream whose label is of any kind; windows take decisions and outcomes as the monitor's do."""
+    """Plays a stream whose label is of any kind. Windows receive decisions and outcomes as the monitor's windows do."""
 
     def __init__(self, stream: Stream, kind: Kind) -> None:
         super().__init__(stream)
@@ -105,7 +105,8 @@ class PlayerOf(Player):
         windows, closes_s = Windows(self.deployment), BEGIN_S + (day + 1) * DAY + HOUR
         part = slice(day * RATE, (day + 1) * RATE)
         decisions = [
-            self._decided(row, said) for row, said in zip(range(*part.indices(10**9)), self._said(part), strict=True)
+            self._decided(row, predicted)
+            for row, predicted in zip(range(*part.indices(10**9)), self._predicted(part), strict=True)
         ]
         for n, decision in enumerate(decisions):
             windows.add_decision(decision, 0, n)
@@ -127,17 +128,21 @@ class PlayerOf(Player):
                 case RetrainRequested():
                     self._asked(fact, day)
 
-    def _said(self, part: slice) -> Any:
+    def _predicted(self, part: slice) -> Any:
         if self.model is None:
             return [None] * len(self.stream.labels[part])
-        return self.kind.said(self.model, self.stream.inputs[part].astype(np.float32)).tolist()
+        return self.kind.scores(self.model, self.stream.inputs[part].astype(np.float32)).tolist()
 
-    def _decided(self, row: int, said: Any) -> DecisionMade:
+    def _decided(self, row: int, predicted: Any) -> DecisionMade:
         at_s, ident = float(self.stream.at_s[row]), f"r{row}"
-        if said is None:
+        if predicted is None:
             score = Score(0, "", self.kind.step.value) if self.kind is NUMBERS else Score(0, "", None, (0.2,) * 5)
             return DecisionMade(ident, "stream", ident, at_s, FellBack("prior", "no version yet", score), row)  # ty: ignore[invalid-argument-type]
-        score = Score(self.version, "m", said) if self.kind is NUMBERS else Score(self.version, "m", None, tuple(said))
+        score = (
+            Score(self.version, "m", predicted)
+            if self.kind is NUMBERS
+            else Score(self.version, "m", None, tuple(predicted))
+        )
         return DecisionMade(ident, "stream", ident, at_s, Served(score), row)
 
     def _run(self, accepted: RetrainAccepted, day: int) -> TrainingFinished:
@@ -170,8 +175,8 @@ class PlayerOf(Player):
     def loss(self, model: Any, begin: int, rows: int) -> float:
         """Mean loss of a model on rows of the stream, in nats or squares of the label's."""
         part = slice(begin, begin + rows)
-        said = self.kind.said(model, self.stream.inputs[part].astype(np.float32))
-        return float(losses(self.target.kind, said, self.stream.labels[part], 1.0).mean())
+        scores = self.kind.scores(model, self.stream.inputs[part].astype(np.float32))
+        return float(losses(self.target.kind, scores, self.stream.labels[part], 1.0).mean())
 
     def fitted(self, begin: int, rows: int) -> Any:
         """The same recipe, fitted on these rows."""
@@ -181,7 +186,7 @@ class PlayerOf(Player):
 
 
 def one_after_the_other(name: str, old: Any, new: Any, swaps: bool) -> Stream:
-    """Rows of one generator, then of another. `swaps`: of the new rows, what the first columns say the last ones say."""
+    """Rows of one generator, then of another. `swaps`: in the new rows the first and the last columns change places."""
     (inputs, labels), (after, after_labels) = drawn(old, BEFORE), drawn(new, AFTER)
     after = after[:, ::-1] if swaps else after
     return Stream(name, np.vstack([inputs, after]), np.concatenate([labels, after_labels]), BEFORE)

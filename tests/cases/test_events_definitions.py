@@ -1,4 +1,4 @@
-"""Cases 9 and 17: what a definition may say is one list of rules, for `apply` and for every reader alike."""
+"""Cases 9 and 17: one list of rules for definitions holds for `apply` and for every reader."""
 
 import copy
 from collections.abc import Callable
@@ -124,7 +124,7 @@ def view(window: Any = "3h", **changes: Any) -> Callable[[], Project]:
 
 
 @pytest.mark.parametrize(
-    ("declared", "says"),
+    ("declared", "message"),
     [
         (
             of(evaluation_window="0s"),
@@ -207,9 +207,9 @@ def view(window: Any = "3h", **changes: Any) -> Callable[[], Project]:
     ],
 )
 def test_a_wrong_declaration_is_one_sentence_with_what_was_got_and_what_is_expected(
-    declared: Callable[[], Project], says: str
+    declared: Callable[[], Project], message: str
 ) -> None:
-    with pytest.raises(Misconfigured, match=says) as raised:
+    with pytest.raises(Misconfigured, match=message) as raised:
         compile_project(declared())
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 700
@@ -228,7 +228,7 @@ def test_a_join_of_a_negative_time_is_refused_like_any_duration() -> None:
         Join("-1h").match("a", "k", 1, 0.0)
 
 
-# ---- what comes onto the topic by another way
+# ---- definitions that reach the topic by another way
 
 TOPICS = Topics.load()
 TOPIC = TOPICS.name("project.definitions")
@@ -236,13 +236,13 @@ GOOD = compile_project(project())
 
 
 class Reader:
-    """Projects as a service sees them, fed record by record."""
+    """The projects as a service reads them, record by record."""
 
     def __init__(self) -> None:
         self.codec = Codec(TOPICS)
         self.projects = Projects(MemoryLog(), self.codec, TOPICS)
-        self.heard: list[str] = []
-        self.projects.listen(lambda applied: self.heard.append(applied.name))
+        self.received: list[str] = []
+        self.projects.listen(lambda applied: self.received.append(applied.name))
         self.offset = 0
 
     def read(self, value: bytes | None, key: bytes = b"p", headers: Any = (("ce_type", b"project.applied"),)) -> None:
@@ -256,7 +256,7 @@ class Reader:
 
 
 def use_all_of_it(projects: Projects) -> None:
-    """What services do with what they believe."""
+    """Do what services do with the definitions that they accept."""
     for definition in projects.definitions:
         for found in definition.views:
             plan_view(definition, found.name)
@@ -314,7 +314,7 @@ def believe_or_ignore(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
                 place = place[key]
             place[path[-1]] = value
         except (TypeError, IndexError, KeyError):
-            continue  # an earlier change took the place away
+            continue  # an earlier change removed it
     event = {"name": "p", "digest": "", "reference": "", "definition": definition, "applied_at_s": 5.0}
     reader = Reader()
     reader.read(msgspec.msgpack.encode(event))
@@ -324,7 +324,7 @@ def believe_or_ignore(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=300), st.binary(max_size=20), st.binary(max_size=20))
-def test_bytes_that_are_no_definition_are_told_and_the_other_projects_go_on(
+def test_bytes_that_are_no_definition_are_reported_and_the_other_projects_go_on(
     value: bytes, key: bytes, header: bytes
 ) -> None:
     reader = Reader()
@@ -334,7 +334,7 @@ def test_bytes_that_are_no_definition_are_told_and_the_other_projects_go_on(
     assert reader.projects.refused
 
 
-def test_a_type_that_is_not_known_is_told_and_ends_nobody() -> None:
+def test_a_type_that_is_not_known_is_reported_and_ends_nobody() -> None:
     reader = Reader()
     reader.apply(GOOD, 1.0)
     reader.read(b"\x80", headers=(("ce_type", b"project.renamed"),))
@@ -360,7 +360,7 @@ def other(name: str, **parts: Any) -> ProjectDefinition:
 
 
 @pytest.mark.parametrize(
-    ("later", "says"),
+    ("later", "message"),
     [
         (other("q", deployments=[Deployment("late", "u", [Key("k")])]), "deployment late belongs to project p"),
         (other("q", sources=[LANDINGS]), "source landings belongs to project p"),
@@ -369,15 +369,15 @@ def other(name: str, **parts: Any) -> ProjectDefinition:
     ],
 )
 def test_the_later_project_that_declares_a_name_of_anothers_is_ignored_in_whatever_order_it_is_read(
-    later: ProjectDefinition, says: str | None
+    later: ProjectDefinition, message: str | None
 ) -> None:
     for order in (0, 1):
         reader = Reader()
         for definition, at_s in [(GOOD, 1.0), (later, 2.0)][:: -1 if order else 1]:
             reader.apply(definition, at_s)
-        assert ("q" in reader.projects.applied) == (says is None)
-        if says is not None:
-            assert says in reader.projects.refused["q"]
+        assert ("q" in reader.projects.applied) == (message is None)
+        if message is not None:
+            assert message in reader.projects.refused["q"]
         assert "p" in reader.projects.applied
 
 
@@ -415,7 +415,7 @@ def test_a_deleted_definition_is_gone_at_once_and_what_it_declared_is_free() -> 
     assert reader.projects.definitions == [GOOD]
     reader.read(None)
     assert reader.projects.definitions == [second]
-    assert reader.heard[-2:] == ["second", "p"]
+    assert reader.received[-2:] == ["second", "p"]
     reader.read(None, b"second")
     assert (reader.projects.definitions, reader.projects.refused) == ([], {})
 

@@ -1,4 +1,4 @@
-"""The pipeline service on a real broker: projects that are not allowed, end the process when imported, or have another one's names."""
+"""The pipeline service on a real broker: projects that are not allowed, that end the process when imported, or that have the names of others."""
 
 import asyncio
 import signal
@@ -66,11 +66,11 @@ async def test_a_project_that_ends_the_process_when_it_is_imported_is_left_out_a
     await place.send("good", {"name": "b"})
     await place.until(lambda: has(place.names("seen"), "b"))
 
-    async def is_told() -> bool:
+    async def is_reported() -> bool:
         beat = await place.health()
         return beat is not None and "project wild, pipeline wildly: its import ended the process 2 times" in beat.reason
 
-    await place.until(is_told)
+    await place.until(is_reported)
     assert place.end() == 0
     (place.folder / "wild.py").write_text(WILD.replace("ctypes.string_at(0)", "pass"))
     place.start()
@@ -84,11 +84,11 @@ async def test_a_project_that_this_host_does_not_allow_is_not_imported_and_the_o
     assert place.end() == 0
     place.start(HEADRACE_ALLOWED_PROJECTS="flights")
 
-    async def is_told() -> bool:
+    async def is_reported() -> bool:
         beat = await place.health()
         return beat is not None and "project mischief is not allowed here" in beat.reason
 
-    await place.until(is_told)
+    await place.until(is_reported)
     assert place.service is not None
     assert place.service.poll() is None
 
@@ -105,16 +105,16 @@ async def test_a_project_whose_module_has_the_name_of_another_ones_does_not_run_
     await place.send("twins", {"name": "t"})
     await place.send("good", {"name": "b"})
     place.start()
-    told = "module 'mischief' of "
+    message = "module 'mischief' of "
 
-    async def is_told() -> bool:
+    async def is_reported() -> bool:
         beat = await place.health()
-        return beat is not None and told in beat.reason and "has this name in this process" in beat.reason
+        return beat is not None and message in beat.reason and "has this name in this process" in beat.reason
 
-    await place.until(is_told)
-    # Whichever of the two came first is hosted, and neither runs the other's code.
+    await place.until(is_reported)
+    # The one that came first is hosted, and neither runs the code of the other.
     beat = await place.health()
     assert beat is not None
-    hosted = "twins-seen" if f"{told}{place.folder} " in beat.reason else "seen"
+    hosted = "twins-seen" if f"{message}{place.folder} " in beat.reason else "seen"
     await place.until(lambda: has(place.names(hosted), "t of twin" if hosted == "twins-seen" else "b"))
     assert await place.buried() == []

@@ -1,4 +1,4 @@
-"""The pipeline service on a real broker: one transform hangs, one cannot start, one stream is poison; nobody else notices."""
+"""The pipeline service on a real broker: one transform hangs, one cannot start, one stream is poison. The other pipelines go on."""
 
 import asyncio
 import contextlib
@@ -18,17 +18,17 @@ pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(300)]
 
 
 async def test_a_hung_a_broken_and_a_poisoned_pipeline_harm_neither_the_service_nor_another(place: Place) -> None:
-    # A pipeline that cannot start is told, and holds its record.
+    # A pipeline that cannot start is reported, and keeps its record.
     await place.send("third", {"name": "x"})
     await place.send("good", {"name": "a"})
     await place.until(lambda: has(place.names("seen"), "a"))
 
-    async def is_told() -> bool:
+    async def is_reported() -> bool:
         beat = await place.health()
         return beat is not None and "cannot start: RuntimeError: no such table" in beat.reason
 
-    await place.until(is_told)
-    # One hangs: its message alone is parked, and the other pipeline answers meanwhile.
+    await place.until(is_reported)
+    # One pipeline hangs. Only its message is parked, and the other pipeline goes on meanwhile.
     await place.send("bad", {"do": "ok", "name": "n0"}, {"do": "spin", "name": "-"}, {"do": "ok", "name": "n1"})
     await place.until(lambda: has(place.names("noted"), "n0"))
     await place.send("good", *[{"name": f"g{n}"} for n in range(20_000)])
@@ -38,7 +38,7 @@ async def test_a_hung_a_broken_and_a_poisoned_pipeline_harm_neither_the_service_
         "pipeline naughty failed: hung: it made no step for 2 s"
     ]
 
-    # Poison: partition 0 stops at the record that is one too many, partition 1 goes on.
+    # Partition 0 stops at the first poison record beyond the limit, and partition 1 goes on.
     await place.send("bad", *[{"do": "raise"}] * 150, {"do": "ok", "name": "n2"})
     await place.send("bad", {"do": "ok", "name": "m0"}, partition=1)
     stops = Stops(place.log, place.codec, place.topics, "pipeline")
@@ -56,7 +56,7 @@ async def test_a_hung_a_broken_and_a_poisoned_pipeline_harm_neither_the_service_
     assert len(await place.buried()) == 101
     assert "n2" not in await place.names("noted")
 
-    # It stays stopped over a restart, and nothing past the stop is committed.
+    # The partition stays stopped over a restart, and nothing past the stop is committed.
     assert place.end() == 0
     committed = await place.log.committed(place.topics.group("pipeline"), [TopicPartition(bad, 0)])
     assert committed[TopicPartition(bad, 0)] == 103
@@ -71,13 +71,13 @@ async def test_a_hung_a_broken_and_a_poisoned_pipeline_harm_neither_the_service_
     await place.until(names_the_stop)
     assert len(await place.buried()) == 101
 
-    # An operator skips what is bad: it goes on behind it.
+    # An operator skips the poison records, and the partition goes on behind them.
     resumed = PartitionResumed("pipeline", bad, 0, 153, "skip", "ann")
     producer = await place.log.producer()
     await producer.send([stop_record(place.topics, resumed)])
     await producer.close()
     assert place.service is not None
-    assert await asyncio.to_thread(place.service.wait, 60) == 75  # the supervisor starts it anew
+    assert await asyncio.to_thread(place.service.wait, 60) == 75  # the supervisor starts it again
     place.start()
     await place.until(lambda: has(place.names("noted"), "n2"))
     assert len(await place.buried()) == 101
@@ -106,7 +106,7 @@ async def test_a_message_that_ends_the_process_or_holds_the_interpreter_is_parke
 
 
 def ended(service: subprocess.Popen[bytes]) -> None:
-    """Waits until it ended by itself; one of which a thread has taken a core for long is killed, as the supervisor does."""
+    """Waits until the process has ended by itself. If one of its threads occupies a core for long, it is killed, as by the supervisor."""
     process, deadline_s = psutil.Process(service.pid), time.monotonic() + 90
     while service.poll() is None:
         assert time.monotonic() < deadline_s
@@ -133,7 +133,7 @@ async def test_a_pipeline_with_a_process_pool_comes_back_at_the_same_port_howeve
         elif how == "crash":
             await place.send("fifth", {"do": "crash", "name": "-"})
             await asyncio.to_thread(ended, place.service)
-            place.start(HEADRACE_HTTP_PORT=port)  # it comes back, to the same message, which is parked the next time
+            place.start(HEADRACE_HTTP_PORT=port)  # with the same message, which is parked this time
             await asyncio.to_thread(ended, place.service)
         else:
             assert await asyncio.to_thread(place.end) == 0

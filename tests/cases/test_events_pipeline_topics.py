@@ -1,4 +1,4 @@
-"""The pipeline service on a real broker: raw topics that are made again, altered by their owner, or missing."""
+"""The pipeline service on a real broker: raw topics that are created again, altered by their owner, or missing."""
 
 import asyncio
 
@@ -66,7 +66,7 @@ async def test_partitions_added_to_a_raw_topic_are_read_and_another_retention_st
     assert place.service is not None
     assert await asyncio.to_thread(place.service.wait, 60) == 75
     place.start()
-    before, place.log = place.log, KafkaLog(place.settings)  # one that does not remember how many there were
+    before, place.log = place.log, KafkaLog(place.settings)  # a process that does not know how many there were
     await place.log.start()
     for partition in range(3):
         await place.send("good", {"name": f"p{partition}"}, partition=partition)
@@ -90,11 +90,11 @@ async def test_a_project_that_lacks_a_topic_is_left_out_until_it_is_there(place:
     await place.until(is_gone)
     place.start()
 
-    async def is_told() -> bool:
+    async def is_reported() -> bool:
         beat = await place.health()
         return beat is not None and f"project mischief: topics are missing: {third}" in beat.reason
 
-    await place.until(is_told)
+    await place.until(is_reported)
     await ensure_topics(place.log, specs)
     assert place.service is not None
     assert await asyncio.to_thread(place.service.wait, 60) == 75
@@ -111,7 +111,7 @@ async def applied(place: Place) -> ProjectDefinition:
 
 
 async def counted(place: Place, source: str) -> list[str]:
-    """Of the events of a source, those that whoever keeps state takes."""
+    """The events of a source that a reader with state accepts."""
     origins = dict[int, Origins]()
     found: list[str] = []
     for record in await place.records(place.topics.of_source(source)):

@@ -1,4 +1,4 @@
-"""Cases 13, 14, 18, 19, 22: instants without a zone are UTC, nobody empties a tile, and an entity has one name."""
+"""Cases 13, 14, 18, 19, 22: instants without a zone are UTC, no record can empty a tile, and an entity has one name."""
 
 import os
 import subprocess
@@ -73,7 +73,7 @@ def record(offset: int, event: Order, append_ms: int = NOW_MS) -> Record:
 
 
 class Both:
-    """The online fold and the offline one, fed the same records."""
+    """The online fold and the offline fold, which receive the same records."""
 
     def __init__(self) -> None:
         self.fold, self.table = SourceFold(PROJECT.sources[0], PLANS), EventTable(PROJECT.sources[0])
@@ -89,7 +89,7 @@ class Both:
         self.fold.fold()
 
     def values(self, view: str, inputs: dict[str, Any], at_s: float) -> tuple[list[float], list[float]]:
-        """Of a request: online, and offline."""
+        """The features of a request: online and offline."""
         deployment = PROJECT.deployments[0]
         plan = next(plan for plan in PLANS if plan.view.name == view)
         entity = entities_of(deployment, inputs)[view]
@@ -266,7 +266,7 @@ print(available_s(compile_source(Source("s", E, "at", "k")), E(noon, "k")), at_s
 
 
 @pytest.mark.parametrize("zone", ["America/New_York"])
-def test_an_instant_without_a_zone_is_utc_whatever_the_machine_says(zone: str) -> None:
+def test_an_instant_without_a_zone_is_utc_whatever_the_zone_of_the_machine(zone: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", ZONELESS],
         env={**os.environ, "TZ": zone},
@@ -292,8 +292,8 @@ def test_many_instants_under_one_entity_take_bounded_memory(monkeypatch: pytest.
         at_s = [START + 300.0 * n for n in range(begin, begin + 5000)]
         store.lookup_many(key, ["7"] * 5000, at_s, 0.0)
         assert store.values_bytes <= limit
-    held = sum(map(len, store._values.values()))
-    assert held * 350 <= limit
+    values_bytes = sum(map(len, store._values.values()))
+    assert values_bytes * 350 <= limit
     store._put(key, "7", 0, None)
     assert store.values_bytes == 0
 
@@ -310,7 +310,7 @@ def test_origins_that_somebody_invents_are_bounded_in_places_and_in_number() -> 
     assert len(origins.sparse) <= 2 * MOST_PLACES
     assert len(origins.marked) <= MOST_PLACES
     assert len(msgspec.msgpack.encode({k: sorted(v) for k, v in origins.sparse.items()})) < 900_000
-    # What is newest is known still.
+    # The newest values are still known.
     assert origins.is_repeat(Origin("raw.t0.v1", 0, MOST_SPARSE + 9))
 
 

@@ -1,4 +1,4 @@
-"""Case 8: whatever a user's transform does to one message is that message's dead letter, with the reason."""
+"""Case 8: whatever a user's transform does with one message, only that message becomes a dead letter, with the reason."""
 
 import asyncio
 import re
@@ -98,7 +98,7 @@ class Odd:
         (Landing(NOW_S, "AA", "late"), "delay", "Expected `float | null`"),
         (Landing(NOW_S, "AA", 1.0, 2**80), None, "cannot be written: OverflowError"),
         (Landing(NOW_S, "A" * 2_000_000), None, "the limit is 1,048,576"),
-        # What every reader of the source would refuse: a partition of it would stop for what a pipeline let pass.
+        # Every reader of the source would refuse these, so a partition would stop because of what a pipeline let pass.
         (Landing(NOW_S, "A" * 1025), "key", "key has 1025 bytes, at most 1024 are allowed"),
         (Landing(NOW_S, "AA", 1.0, 2**63), "gate", "gate must be a whole number of 64 bits"),
         (Landing(NOW_S, "\ud800"), None, "cannot be written: UnicodeEncodeError"),
@@ -227,7 +227,7 @@ async def test_a_transform_that_hangs_stops_neither_the_loop_nor_the_next_messag
     assert "hung: it made no step for 0.3 s" in str(handled[1].poison)
     assert beats > 10
     await runner.close()
-    async with asyncio.timeout(20):  # what is left behind ends when it runs Python code again
+    async with asyncio.timeout(20):  # a thread that is left behind ends when it runs Python code again
         while runner.left_count:
             await asyncio.sleep(0.01)
 
@@ -305,14 +305,14 @@ def too_few() -> AsyncIterator[Any]:
         (lambda messages: sys.exit(3), "SystemExit: 3"),
     ],
 )
-async def test_a_transform_that_cannot_start_is_told_and_blames_no_message(transform: Any, reason: str) -> None:
+async def test_a_transform_that_cannot_start_is_reported_and_blames_no_message(transform: Any, reason: str) -> None:
     runner = TransformRunner("land", transform)
     with pytest.raises(Misconfigured, match=f"pipeline land cannot start: .*{re.escape(reason)}"):
         await runner.run(["a"])
     await runner.close()
 
 
-async def test_a_transform_that_goes_on_yielding_when_it_is_told_to_end_ends() -> None:
+async def test_a_transform_that_goes_on_yielding_when_it_is_asked_to_end_ends() -> None:
     async def stubborn(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for message in messages:
             try:

@@ -1,4 +1,4 @@
-"""Case 21: a definition on the topic makes no service import what its host does not allow."""
+"""Case 21: no definition on the topic makes a service import what its host does not allow."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ project = Project("p", [Deployment("d", "u", [Key("k")], label=Binary("y", "1d")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A project that somebody wrote, and beside it what would tell that it was imported."""
+    """A project that somebody wrote, and beside it a module that leaves a file when it is imported."""
     (tmp_path / f"own_{tmp_path.name}.py").write_text(PROJECT)
     (tmp_path / "evil.py").write_text("import pathlib; pathlib.Path(__file__).with_suffix('.ran').touch()")
     return tmp_path
@@ -47,7 +47,7 @@ def test_a_folder_that_is_listed_or_was_applied_here_is_hosted(folder: Path) -> 
         load_allowed("p", f"{folder}!evil:project", Allowed(applied_file=str(applied)))
 
 
-def test_an_installed_entry_point_is_hosted_unless_the_list_says_otherwise() -> None:
+def test_an_installed_entry_point_is_hosted_unless_the_list_excludes_it() -> None:
     _, where = load_project("flights")
     assert load_allowed("flights", where, Allowed()).name == "flights"
     assert load_allowed("flights", where, Allowed("flights")).name == "flights"

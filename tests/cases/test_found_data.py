@@ -1,4 +1,4 @@
-"""What a tester with fresh eyes found on the running product: records that stopped, blinded or fooled a service."""
+"""What an independent tester found on the running product: records that stopped, blinded or misled a service."""
 
 import gzip
 import struct
@@ -36,7 +36,7 @@ def varint(number: int) -> bytes:
 
 
 def batch_of(values: Sequence[bytes], codec: int, base: int = 0) -> bytes:
-    """A batch off the wire."""
+    """A batch as a producer sends it."""
     plain = bytearray()
     for delta, value in enumerate(values):
         record = b"\0\0" + varint(delta) + b"\x01" + varint(len(value)) + value + b"\0"
@@ -53,7 +53,7 @@ def answer(data: bytes, from_offset: int = 0) -> Any:
     return TotalRecords(fetcher.TopicPartition("t", 0), Batches(data), [], from_offset, None, None, True, 0)
 
 
-# -- a fetch full of bombs
+# -- a fetch full of batches that decompress to huge sizes
 
 
 @pytest.mark.parametrize("size", [MAX_UNPACKED_BYTES + 1, MAX_WORK_BYTES + 1])
@@ -132,7 +132,7 @@ sys.exit(asyncio.run(main()))
 
 
 @pytest.mark.parametrize("heeds", ["stop", "nothing"])
-def test_a_service_of_which_a_part_failed_ends_with_1_and_says_why_though_another_part_does_not_heed_its_cancellation(
+def test_a_service_of_which_a_part_failed_ends_with_1_and_logs_why_though_another_part_does_not_heed_its_cancellation(
     heeds: str,
 ) -> None:
     ended = subprocess.run([sys.executable, "-c", DEAF, heeds], capture_output=True, text=True, timeout=60, check=False)
@@ -141,7 +141,7 @@ def test_a_service_of_which_a_part_failed_ends_with_1_and_says_why_though_anothe
     assert ("not ended" in ended.stderr) == (heeds == "nothing")
 
 
-# -- what foreign code says
+# -- what foreign code logs and raises
 
 
 @pytest.mark.parametrize(

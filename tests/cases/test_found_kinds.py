@@ -1,4 +1,4 @@
-"""What the capabilities did on deployments of other kinds: several classes, a number, no label, many requests per unit."""
+"""Deployments of other kinds: several classes, a number, no label, many requests per unit."""
 
 from collections.abc import Mapping
 
@@ -49,22 +49,22 @@ def binary() -> DeploymentDefinition:
 @pytest.mark.parametrize("apart_s", [0.0, 1.0])
 def test_a_late_score_is_of_its_own_request_however_often_a_unit_is_asked_at_one_instant(apart_s: float) -> None:
     windows = Windows(binary())
-    told: Mapping[str, float] = {f"r{n}": n / 20 for n in range(20)}
-    for n, request in enumerate(told):
+    scores: Mapping[str, float] = {f"r{n}": n / 20 for n in range(20)}
+    for n, request in enumerate(scores):
         answer = Served(Score(1, "m", 0.5))
         decision = DecisionMade(request, "d", "u1", n * apart_s, answer, n, shadows_due=(2,))
         windows.add_decision(decision, 0, n)
-    for n, (request, value) in reversed(list(enumerate(told.items()))):
+    for n, (request, value) in reversed(list(enumerate(scores.items()))):
         scored = ShadowScored(request, "d", "u1", 2, n * apart_s, Score(2, "m", value))
         windows.add_late_score(scored, 0, 0)
         windows.add_late_score(scored, 0, 0)
     windows.add_outcome(Told("u1", 1.0, HOUR_S))
     rows = windows.rows_of(0.0, 3 * HOUR_S)
     by_row = {int(row): float(score) for row, _, score in rows.shadows}
-    assert by_row == dict(enumerate(told.values()))
+    assert by_row == dict(enumerate(scores.values()))
 
 
-# -- what a version gives, and what is labelled
+# -- the output of a version, and its label
 
 KINDS = {
     "binary": LabelDefinition("y", "binary", HOUR_S),
@@ -102,7 +102,7 @@ def test_a_version_of_another_kind_than_its_label_is_refused_by_name(label: str 
         (("cat", "dog", "owl"), True),
         (("0", "1", "2"), True),  # trained on indexes
         (("0.0", "1.0", "2.0"), True),
-        ((), True),  # its file does not say
+        ((), True),  # its file does not name them
         (("cat", "owl", "dog"), False),
         (("1", "2", "3"), False),
         (("cat", "dog"), False),
@@ -127,7 +127,7 @@ def test_a_label_of_classes_without_names_takes_a_version_of_any_classes() -> No
     assert isinstance(registered(replace(KINDS["classes"], classes=()), GIVEN["classes"]), VersionRegistered)
 
 
-def test_a_refusal_says_how_a_model_is_registered_that_gives_probabilities_by_another_word() -> None:
+def test_a_refusal_explains_how_a_model_is_registered_that_gives_probabilities_by_another_word() -> None:
     fact = registered(KINDS["binary"], GIVEN["number"])
     assert isinstance(fact, CommandRefused)
     assert "`--output binary`" in fact.reason
@@ -172,7 +172,7 @@ def test_two_versions_that_give_different_things_are_not_compared_but_may_be_swi
     assert any(isinstance(fact, RolloutStarted) for fact in switched)
 
 
-def test_a_version_that_waited_and_can_no_longer_be_compared_is_told_of_and_begins_nothing() -> None:
+def test_a_version_that_waited_and_can_no_longer_be_compared_is_reported_and_begins_nothing() -> None:
     state = folded(Registry(), [version_of(n, **GIVEN["binary"]) for n in (1, 2)])
     state = folded(state, [version_of(3, **GIVEN["number"])])
     for version in (1, 2):
@@ -195,7 +195,7 @@ def test_a_rollout_that_is_on_the_log_goes_on_whatever_its_versions_give() -> No
     assert any(isinstance(fact, RolloutAdvanced) for fact in on_message(state, "d", Warmed(), plan=CANARY).facts)
 
 
-def test_a_rollout_that_waits_for_labels_says_why_there_are_none() -> None:
+def test_a_rollout_that_waits_for_labels_reports_why_there_are_none() -> None:
     board = Board()
     started = RolloutStarted("d", "r1", 2, "canary", "r", CANARY, 1)
     advanced = RolloutAdvanced("d", "r1", 2, "canary", 0.3, 0, 1.0)
@@ -216,7 +216,7 @@ def test_outcomes_of_classes_without_names_are_whole_numbers() -> None:
 
 
 @pytest.mark.parametrize("classes", [(), ("cat",)])
-def test_a_rollout_by_a_label_of_less_than_two_classes_says_that_it_cannot_be_measured(
+def test_a_rollout_by_a_label_of_less_than_two_classes_reports_that_it_cannot_be_measured(
     classes: tuple[str, ...],
 ) -> None:
     deployment = replace(binary(), label=replace(KINDS["classes"], classes=classes))
@@ -231,7 +231,7 @@ def test_a_rollout_by_a_label_of_less_than_two_classes_says_that_it_cannot_be_me
     assert any("names no classes" in found.detail for found in verdict.evidence)
 
 
-def test_an_index_is_a_label_only_where_it_says_one_thing() -> None:
+def test_an_index_is_a_label_only_where_it_means_one_thing() -> None:
     by_alphabet, otherwise = (
         LabelDefinition("kind", "classes", 60.0, classes=c) for c in (("ant", "dog"), ("dog", "ant"))
     )
@@ -252,16 +252,16 @@ def test_an_index_is_a_label_only_where_it_says_one_thing() -> None:
         (("no", "yes"), ((0, 0.0), (True, 1.0), ("yes", 1.0)), ("1", 2)),
     ],
 )
-def test_of_two_classes_that_are_called_by_numbers_no_label_says_two_things(
+def test_of_two_classes_that_are_called_by_numbers_no_label_means_two_things(
     classes: tuple[str, str], taken: tuple[tuple[float | str, float], ...], refused: tuple[float | str, ...]
 ) -> None:
-    """Of classes "1" and "2" both 0 (by place) and 1 (by name) were the first."""
+    """With the classes "1" and "2", both 0 (by place) and 1 (by name) meant the first one."""
     label = LabelDefinition("k", "binary", 60.0, classes=classes)
     assert [value_of(label, value) for value, _ in taken] == [wanted for _, wanted in taken]
     assert all(why_not_label(label, value) for value in refused)
 
 
-def test_two_classes_that_are_called_by_numbers_are_told_by_those() -> None:
+def test_two_classes_that_are_called_by_numbers_are_labelled_by_those() -> None:
     graded = LabelDefinition("grade", "binary", 60.0, classes=("1", "2"))
     assert [value_of(graded, value) for value in (1, 2, "1", "2", 2.0)] == [0.0, 1.0, 0.0, 1.0, 1.0]
     with pytest.raises(Poison, match="must be 1 or 2, got 0"):

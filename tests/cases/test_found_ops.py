@@ -15,7 +15,7 @@ from headrace_cli.installation.local import Local
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("SECURITY_PROTOCOL", "FOO", "security_protocol must be one of PLAINTEXT, SSL"),
         ("SASL_MECHANISM", "MD5", "sasl_mechanism must be one of PLAIN"),
@@ -28,24 +28,24 @@ from headrace_cli.installation.local import Local
     ],
 )
 def test_a_setting_that_cannot_be_right_is_refused_with_its_name_and_what_it_may_be(
-    name: str, value: str, told: str
+    name: str, value: str, message: str
 ) -> None:
-    with pytest.raises(Misconfigured, match=told):
+    with pytest.raises(Misconfigured, match=message):
         Settings.load({f"HEADRACE_{name}": value})
 
 
-def test_a_variable_that_is_no_setting_is_told_in_one_sentence_with_the_nearest_and_without_its_value() -> None:
-    told = strangers({"HEADRACE_NAMESPCE": "secret", "HEADRACE_GATEWAY_SERVICE_HOST": "10.0.0.1", "HOME": "/"})
-    assert told is not None
-    assert "HEADRACE_NAMESPCE (HEADRACE_NAMESPACE?)" in told
-    assert "they are ignored" in told
-    assert "secret" not in told
+def test_a_variable_that_is_no_setting_is_reported_in_one_sentence_with_the_nearest_and_without_its_value() -> None:
+    message = strangers({"HEADRACE_NAMESPCE": "secret", "HEADRACE_GATEWAY_SERVICE_HOST": "10.0.0.1", "HOME": "/"})
+    assert message is not None
+    assert "HEADRACE_NAMESPCE (HEADRACE_NAMESPACE?)" in message
+    assert "they are ignored" in message
+    assert "secret" not in message
     assert len(strangers({f"HEADRACE_{n}_{'X' * 5000}": "" for n in range(1000)}) or "") < 1500
     known = dict.fromkeys(("HEADRACE_HOME", "HEADRACE_CONFIG", "HEADRACE_SOAK_MINUTES", "HEADRACE_FUZZ_SECONDS"), "1")
     assert strangers(environ_of(Settings()) | known) is None
 
 
-def test_commands_and_services_say_which_variables_they_ignore(tmp_path: Path) -> None:
+def test_commands_and_services_report_which_variables_they_ignore(tmp_path: Path) -> None:
     environ = {
         **os.environ,
         "HEADRACE_NAMESPCE": "x",
@@ -72,7 +72,7 @@ def test_up_refuses_a_wrong_setting_before_it_starts_anything(tmp_path: Path, mo
     assert not (tmp_path / "home").exists()
 
 
-def test_a_home_that_is_a_file_or_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_is_a_file_or_cannot_be_made_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     file.touch()
     monkeypatch.setenv("HEADRACE_HOME", str(file))

@@ -1,4 +1,4 @@
-"""What an asker survives: a broker that takes nothing, garbage among the replies, topics that are gone and made again."""
+"""The client side of the gateway survives a broker that accepts nothing, garbage among the replies, and topics that are deleted and created again."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ ANSWER = Served(Score(3, "d", 0.5))
 
 
 class Gate(MemoryLog):
-    """While it is shut nothing is acknowledged; `gone` are topics that nobody finds."""
+    """A log that acknowledges nothing while it is shut. `gone`: topics that are not found."""
 
     def __init__(self) -> None:
         super().__init__(SystemClock())
@@ -48,7 +48,7 @@ class Gate(MemoryLog):
 
 
 class Gated(MemoryProducer):
-    """A writer that waits at the gate."""
+    """A producer that waits while the log is shut."""
 
     def __init__(self, log: Gate) -> None:
         super().__init__(log)
@@ -60,7 +60,7 @@ class Gated(MemoryProducer):
 
 
 class Bench:
-    """An asker on a log, and somebody who answers."""
+    """An asker on a log, and a task that answers."""
 
     def __init__(self, log: Log, namespace: str = "") -> None:
         self.log, self.topics, self.health = log, Topics.load(namespace), Health("gateway", "g", failures={})
@@ -153,7 +153,7 @@ GARBAGE = [
 ]
 
 
-async def test_garbage_late_and_repeated_replies_are_passed_over_and_the_answer_is_heard() -> None:
+async def test_garbage_late_and_repeated_replies_are_passed_over_and_the_answer_is_received() -> None:
     log = Gate()
     bench = Bench(log)
     bench.answers = False
@@ -178,7 +178,7 @@ async def test_garbage_late_and_repeated_replies_are_passed_over_and_the_answer_
         assert (await asker.ask([question("after")], 10_000))[0] is not None
 
 
-async def test_a_topic_that_is_gone_or_a_broker_that_is_silent_is_told_and_forgotten(
+async def test_a_topic_that_is_gone_or_a_broker_that_is_silent_is_reported_and_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(asking, "PROBE_EVERY_S", 0.05)
@@ -200,7 +200,7 @@ async def test_a_topic_that_is_gone_or_a_broker_that_is_silent_is_told_and_forgo
         assert not bench.health.failures
 
 
-async def test_a_reply_at_the_beginning_of_a_topic_made_again_is_heard_though_that_is_longer_than_before(
+async def test_a_reply_at_the_beginning_of_a_topic_made_again_is_received_though_that_is_longer_than_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(asking, "PROBE_EVERY_S", 0.05)
@@ -256,7 +256,7 @@ def test_answered_questions_do_not_pile_up_until_their_deadline() -> None:
 
 @pytest.mark.slow
 @pytest.mark.kafka
-async def test_topics_that_are_deleted_and_made_again_are_asked_and_heard_again(
+async def test_topics_that_are_deleted_and_made_again_are_written_and_read_again(
     settings: Settings, kafka_log: KafkaLog
 ) -> None:
     bench = Bench(kafka_log, settings.namespace)

@@ -1,4 +1,4 @@
-"""What a body over HTTP means, and what it is told when it means nothing: values, no sockets."""
+"""How a body over HTTP is read, and the error where it cannot be read: values only, no sockets."""
 
 import json
 import math
@@ -79,11 +79,11 @@ def units(found: Asked | Unclear) -> list[str | None]:
     ],
 )
 def test_a_matrix_whose_shape_and_data_contradict_each_other_is_400(shape: list[int], data: Any) -> None:
-    assert "shape" in (told := reason(v2(tensor("x", data, shape=shape)))) or "rows" in told
-    assert len(told) < 300
+    assert "shape" in (message := reason(v2(tensor("x", data, shape=shape)))) or "rows" in message
+    assert len(message) < 300
 
 
-def test_a_matrix_is_read_flat_or_nested_as_its_shape_says() -> None:
+def test_a_matrix_is_read_flat_or_nested_as_its_shape_requires() -> None:
     wanted = [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
     assert rows(v2(tensor("x", [1, 2, 3, 4], shape=[2, 2]))) == wanted
     assert rows(v2(tensor("x", [[1, 2], [3, 4]], shape=[2, 2]))) == wanted
@@ -127,8 +127,8 @@ def test_a_unit_is_the_same_by_every_door_and_type() -> None:
 
 
 def binary_unit(datatype: str, raw: bytes) -> Asked | Unclear:
-    told = {"name": "user", "shape": [1], "datatype": datatype, "parameters": {"binary_data_size": len(raw)}}
-    head = json.dumps({"inputs": [tensor("a", [1]), told]}).encode()
+    described = {"name": "user", "shape": [1], "datatype": datatype, "parameters": {"binary_data_size": len(raw)}}
+    head = json.dumps({"inputs": [tensor("a", [1]), described]}).encode()
     return read_v2(head + raw, call(json_bytes=len(head)))
 
 
@@ -167,9 +167,9 @@ def test_an_instant_that_is_none_or_lies_ahead_is_400_and_names_the_field(at: An
     if at == "2013":
         at = "20:13"
     assert reason(v2(tensor("a", [1]), parameters={"at": at})).startswith("parameters.at ")
-    told = reason(read_named(json.dumps({"inputs": {"a": 1}, "at": at}).encode(), call()))
-    assert "at" in told
-    assert len(told) < 400
+    message = reason(read_named(json.dumps({"inputs": {"a": 1}, "at": at}).encode(), call()))
+    assert "at" in message
+    assert len(message) < 400
 
 
 def test_an_instant_a_little_ahead_is_asked_for() -> None:
@@ -191,11 +191,11 @@ def test_an_instant_without_a_zone_is_utc_whatever_the_machines_zone_is(
     assert found.questions[0].at_s == 1_362_918_600.0
 
 
-# Case 26: what is told
+# Case 26: the error messages
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (b"{}", "`inputs` (one thing) or `rows` (a list of them) is missing"),
         (b'{"inputs": {"a": 1}, "rows": []}', "not both"),
@@ -209,8 +209,8 @@ def test_an_instant_without_a_zone_is_utc_whatever_the_machines_zone_is(
         (b'{"inputs": {"a": 1%s}}' % (b"0" * 400), "input a: an integer of 1329 bits"),
     ],
 )
-def test_a_body_for_people_that_cannot_be_asked_says_what_is_wrong_where(body: bytes, said: str) -> None:
-    assert said in reason(read_named(body, call()))
+def test_a_body_for_people_that_cannot_be_asked_is_refused_with_what_is_wrong_where(body: bytes, message: str) -> None:
+    assert message in reason(read_named(body, call()))
 
 
 def test_nan_in_a_v2_body_names_the_input() -> None:
@@ -227,9 +227,9 @@ def test_bytes_that_are_no_text_or_nested_without_end_are_unclear(reader: Any, b
 
 
 @pytest.mark.parametrize("reader", [read_v2, read_v1, read_named])
-def test_what_is_told_of_a_body_is_text_whatever_the_body_holds(reader: Any) -> None:
-    said = error_reply(400, reason(reader(b'{"name": "\\udc00", "id": 1e400}', call())))
-    assert "udc00.id: NaN and infinities are no numbers of JSON" in json.loads(said.body.decode())["error"]
+def test_the_answer_to_a_body_is_text_whatever_the_body_holds(reader: Any) -> None:
+    answer = error_reply(400, reason(reader(b'{"name": "\\udc00", "id": 1e400}', call())))
+    assert "udc00.id: NaN and infinities are no numbers of JSON" in json.loads(answer.body.decode())["error"]
 
 
 # Bounds
@@ -246,8 +246,8 @@ def test_an_output_is_asked_for_once() -> None:
 )
 def test_a_key_that_makes_ids_of_more_than_512_bytes_is_400(key: str, tenant: str | None) -> None:
     found = read_named(b'{"inputs": {"a": 1}}', call(key=key, tenant=tenant))
-    assert "Idempotency-Key" in (told := reason(found))
-    assert len(told) < 300
+    assert "Idempotency-Key" in (message := reason(found))
+    assert len(message) < 300
 
 
 def test_no_message_repeats_more_than_a_line_of_what_was_sent() -> None:

@@ -1,6 +1,6 @@
-"""Whatever bytes come over HTTP: an answer of 2xx, 4xx, 503 or 504 with one sentence, memory flat, and the others are served.
+"""Any bytes over HTTP get an answer of 2xx, 4xx, 503 or 504 with one sentence. Memory stays flat, and other clients are served.
 
-A sample, on the log in memory. A failure prints the bytes that made it; `HEADRACE_FUZZ_SEED` repeats a run.
+This is a sample on the log in memory. A failure prints the bytes that caused it; `HEADRACE_FUZZ_SEED` repeats a run.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from headrace_gateway.settings import Limits
 
 
 class Stand:
-    """A gateway on the log in memory, and somebody who answers."""
+    """A gateway on the log in memory, and a task that answers."""
 
     def __init__(self, log: MemoryLog) -> None:
         self.log, self.topics, self.health = log, Topics.load(), Health("gateway", "gateway-1", failures={})
@@ -70,7 +70,7 @@ class Stand:
                 self.log.append(Out(made.topic, None, made.value, headers, int(found["headrace_reply_partition"])))
 
 
-async def test_wild_requests_get_an_answer_that_says_why_and_good_ones_are_served_meanwhile() -> None:
+async def test_wild_requests_get_an_answer_with_the_reason_and_good_ones_are_served_meanwhile() -> None:
     stand = Stand(MemoryLog(SystemClock()))
     async with stand.serving() as port:
         fuzzer, served = await attack(port, 2.0, askers=6, within_s=5.0)

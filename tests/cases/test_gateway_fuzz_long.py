@@ -1,4 +1,4 @@
-"""The same on a real broker, gateway and inference process, for `HEADRACE_FUZZ_SECONDS` (300)."""
+"""The fuzz test on a real broker with real gateway and inference processes, for `HEADRACE_FUZZ_SECONDS` (300)."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.cases.wild_requests import attack, said, set_up, stay_served
+from tests.cases.wild_requests import answer_to, attack, set_up, stay_served
 
 from headrace.hosting.settings import Settings
 from headrace.log.kafka import KafkaLog
@@ -55,7 +55,7 @@ async def until_served(port: int) -> None:
 
 
 async def count_unforeseen(port: int) -> float:
-    answer = await said(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = await answer_to(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     (line,) = (line for line in answer.split(b"\n") if line.startswith(b"headrace_unforeseen_errors_total{"))
     return float(line.rpartition(b" ")[2])
 

@@ -1,4 +1,4 @@
-"""Broker killed or frozen: the gateway says so within ten seconds, keeps nobody waiting, holds no more memory, and goes on by itself."""
+"""While the broker is killed or frozen, the gateway reports it within ten seconds, keeps no client waiting and no more memory, and recovers by itself."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ PROJECT = compile_project(
 )
 ASK, READY = "/v1/deployments/delay/predict", "/v2/health/ready"
 BODY = {"inputs": {"miles": 500, "carrier": "AA"}, "deadline_ms": 1000}
-TOLD_WITHIN_S = 10.0
+UNREADY_WITHIN_S = 10.0
 OUTAGE_S = 30.0
 
 
@@ -54,7 +54,7 @@ class Stand:
         return int(Path(f"/proc/{self.pids[0]}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def waits(self) -> tuple[float, float, float]:
-        """Now, and the seconds for which the gateway and this process have waited for a core."""
+        """The present instant, and the seconds for which the gateway and this process have waited for a core."""
         return time.monotonic(), CoreWait.read(self.pids[0]).waited_s, CoreWait.read().waited_s
 
     def are_alive(self) -> bool:
@@ -92,7 +92,7 @@ def process(module: str, environ: dict[str, str]) -> Iterator[subprocess.Popen[b
 
 
 async def until_served(stand: Stand, within_s: float) -> None:
-    """Ready, and a question is answered."""
+    """Whether the gateway is ready and answers a request."""
     async with asyncio.timeout(within_s), httpx.AsyncClient(base_url=stand.url, timeout=40) as client:
         while True:
             try:
@@ -107,7 +107,7 @@ async def until_served(stand: Stand, within_s: float) -> None:
 @pytest.mark.parametrize(
     ("strike", "mend"), [(Broker.freeze, Broker.thaw), (Broker.kill, Broker.start)], ids=["frozen", "killed"]
 )
-async def test_without_its_broker_the_gateway_says_so_answers_in_time_and_goes_on_without_a_restart(
+async def test_without_its_broker_the_gateway_reports_it_answers_in_time_and_goes_on_without_a_restart(
     own_broker: Broker, strike: Callable[[Broker], object], mend: Callable[[Broker], object]
 ) -> None:
     async with standing(own_broker) as stand, httpx.AsyncClient(base_url=stand.url, timeout=40) as client:
@@ -115,7 +115,7 @@ async def test_without_its_broker_the_gateway_says_so_answers_in_time_and_goes_o
         used = CoreWait.read(stand.pids[0])
         strike(own_broker)
         began_s = time.monotonic()
-        told_s = None
+        unready_after_s = None
         try:
             while time.monotonic() - began_s < OUTAGE_S:
                 sent = stand.waits()
@@ -125,30 +125,30 @@ async def test_without_its_broker_the_gateway_says_so_answers_in_time_and_goes_o
                     *(client.post(ASK, json=BODY) for _ in range(50)),
                 )
                 took_s, *waits_s = (after - before for after, before in zip(stand.waits(), sent, strict=True))
-                # NB: both wait at once; the sum would take off too much.
+                # NB: both wait at the same time, so the sum would subtract too much.
                 waited_s = max(waits_s)
                 slowest_s, starved_s = max(slowest_s, took_s - waited_s), max(starved_s, waited_s)
                 statuses += Counter(answer.status_code for answer in answers)
                 assert unknown.status_code == 404
                 assert (await client.get("/v2/health/live")).status_code == 200
-                if ready.status_code == 503 and told_s is None:
-                    told_s = time.monotonic() - began_s
+                if ready.status_code == 503 and unready_after_s is None:
+                    unready_after_s = time.monotonic() - began_s
                     assert "broker" in ready.json()["reason"], ready.json()
-                assert ready.status_code == (200 if told_s is None else 503)
+                assert ready.status_code == (200 if unready_after_s is None else 503)
                 await asyncio.sleep(0.1)
         finally:
             mend(own_broker)
         assert statuses.keys() <= {200, 503, 504}, statuses
-        assert told_s is not None
-        assert told_s <= TOLD_WITHIN_S
-        # A deadline of 1 s, and a second for the unknown model; what anybody waited for a core is not the gateway's.
+        assert unready_after_s is not None
+        assert unready_after_s <= UNREADY_WITHIN_S
+        # A deadline of 1 s, and a second for the unknown model. Time in which a process waited for a core is not counted.
         assert slowest_s < 3, (slowest_s, starved_s)
         busy_s = CoreWait.read(stand.pids[0]).cpu_s - used.cpu_s
         assert stand.memory_mib() < before_mib + 30
         back_s = time.monotonic()
         await until_served(stand, 60)
         print(
-            f"told after {told_s:.1f} s, slowest {slowest_s:.1f} s (and {starved_s:.1f} s for a core), {dict(statuses)},"
+            f"unready after {unready_after_s:.1f} s, slowest {slowest_s:.1f} s (and {starved_s:.1f} s for a core), {dict(statuses)},"
             f" {busy_s:.1f} s on a core, back {time.monotonic() - back_s:.1f} s"
         )
         assert stand.are_alive()

@@ -1,4 +1,4 @@
-"""Case 25 and its class: a tensor whose values are none of its datatype is 400 and named, as JSON and in the binary part."""
+"""Case 25 and its class: a tensor whose values are not of its datatype is refused with 400 and its name, as JSON and in the binary part."""
 
 import json
 import math
@@ -20,8 +20,10 @@ PROJECT = compile_project(
 
 def asked(datatype: str, data: Any = None, raw: bytes | None = None, name: str = "b", **more: Any) -> Asked | Unclear:
     size = {} if raw is None else {"parameters": {"binary_data_size": len(raw)}}
-    told = {"name": name, "datatype": datatype, "shape": [len(data or [1])]} | ({"data": data} if data else {}) | size
-    head = json.dumps({"inputs": [told | more]}).encode()
+    described = (
+        {"name": name, "datatype": datatype, "shape": [len(data or [1])]} | ({"data": data} if data else {}) | size
+    )
+    head = json.dumps({"inputs": [described | more]}).encode()
     length = {} if raw is None else {"json_bytes": len(head)}
     made = Call(deployment=PROJECT.deployments[0], limits=Limits(), now_s=1.7e9, make_id=lambda: "id", **length)
     return read_v2(head + (raw or b""), made)
@@ -88,7 +90,7 @@ def test_values_of_a_datatype_are_asked_as_they_are_and_null_is_a_missing_one(da
 
 
 @pytest.mark.parametrize(
-    ("datatype", "data", "said"),
+    ("datatype", "data", "reason"),
     [
         ("FP64", ["7"], "input b: '7' is not a number (FP64)"),
         ("INT64", [[1], [2]], "input b: its data is nested deeper than its shape [2]"),
@@ -96,14 +98,14 @@ def test_values_of_a_datatype_are_asked_as_they_are_and_null_is_a_missing_one(da
         ("FP99", [7], "input 'b': datatype 'FP99' is not one of V2's"),
     ],
 )
-def test_data_of_another_kind_is_400_and_names_the_tensor(datatype: str, data: Any, said: str) -> None:
+def test_data_of_another_kind_is_400_and_names_the_tensor(datatype: str, data: Any, reason: str) -> None:
     found = asked(datatype, data)
     assert isinstance(found, Unclear)
-    assert found.reason == said
+    assert found.reason == reason
 
 
 @pytest.mark.parametrize(
-    ("datatype", "raw", "shape", "said"),
+    ("datatype", "raw", "shape", "reason"),
     [
         ("BOOL", b"\x02", [1], "input b: 2 does not fit BOOL, a byte of 0..1"),
         ("FP32", b"\0" * 7, [2], "input b: 7 bytes are no whole number of FP32"),
@@ -115,11 +117,11 @@ def test_data_of_another_kind_is_400_and_names_the_tensor(datatype: str, data: A
     ],
 )
 def test_bytes_that_are_not_the_tensor_that_they_claim_to_be_are_400_and_name_it(
-    datatype: str, raw: bytes, shape: list[int], said: str
+    datatype: str, raw: bytes, shape: list[int], reason: str
 ) -> None:
     found = asked(datatype, raw=raw, shape=shape)
     assert isinstance(found, Unclear)
-    assert found.reason == said
+    assert found.reason == reason
 
 
 def test_a_missing_number_of_a_binary_tensor_is_absent_and_an_infinity_is_left_to_the_contract() -> None:

@@ -1,5 +1,5 @@
-"""Cases 16 and 17: names that Kafka, HTTP or a person cannot carry are refused with their line; a project's names are its own
-until they are released."""
+"""Cases 16 and 17: names that Kafka or HTTP cannot carry, or that nobody can read, are refused with their line. A project keeps
+its names until they are released."""
 
 import asyncio
 import secrets
@@ -72,7 +72,7 @@ NAMED: dict[str, Callable[[str], Project]] = {
     "raw stream": lambda name: Project("p", [], raw=[RawStream(name)]),
     "view": viewed,
 }
-# What people read, and JSON carries: any text that can be seen.
+# What people read and JSON carries may be any visible text.
 CALLED: dict[str, Callable[[str], Project]] = {
     "feature": lambda name: viewed("v", name),
     "unit": lambda name: deployed(unit=name),
@@ -116,7 +116,7 @@ def test_inputs_labels_and_classes_are_called_what_their_data_calls_them(name: s
 
 
 @pytest.mark.parametrize(
-    ("project", "says"),
+    ("project", "message"),
     [
         (deployed(inputs=[Number("x", 5, 1)]), "x must lie in low..high, got low 5 above high 1"),
         (deployed(label=Binary("y", "1h"), fallback=[prior(1.5)]), "prior is a probability and must lie in 0..1, got 1.5"),
@@ -131,10 +131,10 @@ def test_inputs_labels_and_classes_are_called_what_their_data_calls_them(name: s
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_be_meant_is_refused(project: Project, says: str) -> None:
+def test_what_cannot_be_meant_is_refused(project: Project, message: str) -> None:
     with pytest.raises(Misconfigured) as refused:
         compile_project(project)
-    assert says in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_an_input_may_not_have_the_name_of_a_feature() -> None:
@@ -145,7 +145,7 @@ def test_an_input_may_not_have_the_name_of_a_feature() -> None:
         compile_project(Project("p", [both], sources=[origin], views=[view]))
 
 
-def test_a_refused_name_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_refused_name_is_reported_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(
         "from headrace.project import *\n\n\nodd = RawStream(\n    'My Feed/é')\nbad = Deployment('a/b', 'u', [])\n"
@@ -257,7 +257,7 @@ async def test_names_are_the_first_projects_until_it_releases_them(
     assert list(opened.projects.applied) == [first]
 
 
-async def test_who_names_a_part_is_told_the_command(
+async def test_who_names_a_part_is_shown_the_command(
     opened: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADRACE_APPLIED_FILE", str(tmp_path / "applied.json"))
@@ -286,7 +286,7 @@ def test_only_what_nothing_else_needs_is_released() -> None:
     assert (left.views, left.deployments) == ((), ())
 
 
-def test_a_topic_that_kafka_cannot_tell_from_anothers_is_refused_by_name() -> None:
+def test_a_topic_that_kafka_confuses_with_anothers_is_refused_by_name() -> None:
     ours = compile_project(Project("ours", [], sources=[source("a.b")]))
     applied = ProjectApplied("ours", "", "", ours, 1.0)
     theirs = compile_project(Project("theirs", [], sources=[source("a_b")]))

@@ -1,4 +1,4 @@
-"""Which estimators are served as data, and what of a crafted file is refused before it is asked."""
+"""Which estimators are served as data, and which crafted files are refused before they are asked."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ from headrace.models.engine import load
 )
 def test_ordinary_classifiers_are_served(model: Any) -> None:
     served = registered(skops_of(model, FLAG), "skops", INPUTS)
-    assert served.says(ASKED) == pytest.approx(model.predict_proba(ROWS[:40]), abs=1e-9)
+    assert served.scores(ASKED) == pytest.approx(model.predict_proba(ROWS[:40]), abs=1e-9)
 
 
 FILLED = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression())
@@ -64,13 +64,13 @@ FILLED = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression())
 )
 def test_a_pipeline_inside_of_another_estimator_is_served(model: Any) -> None:
     served = registered(skops_of(model, FLAG), "skops", INPUTS)
-    assert served.says(ASKED) == pytest.approx(model.predict_proba(ROWS[:40]), abs=1e-9)
+    assert served.scores(ASKED) == pytest.approx(model.predict_proba(ROWS[:40]), abs=1e-9)
 
 
 @pytest.mark.parametrize("model", [KNeighborsRegressor(), GaussianProcessRegressor()])
 def test_ordinary_regressors_are_served(model: Any) -> None:
     served = registered(skops_of(model, AMOUNT), "skops", INPUTS)
-    assert served.says(ASKED) == pytest.approx(model.predict(ROWS[:40]), abs=1e-9)
+    assert served.scores(ASKED) == pytest.approx(model.predict(ROWS[:40]), abs=1e-9)
 
 
 def own_scaling(rows: Any) -> Any:
@@ -78,7 +78,7 @@ def own_scaling(rows: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "message"),
     [
         (make_pipeline(FunctionTransformer(own_scaling), LogisticRegression()), "code of your own is never loaded"),
         (xgboost.XGBClassifier(n_estimators=2), "save the booster alone, in its library's own format"),
@@ -89,13 +89,13 @@ def own_scaling(rows: Any) -> Any:
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_what_is_not_on_the_list_names_the_way_out(model: Any, told: str) -> None:
-    with pytest.raises(Poison, match=told):
+def test_what_is_not_on_the_list_names_the_way_out(model: Any, message: str) -> None:
+    with pytest.raises(Poison, match=message):
         load(skops_of(model, FLAG), "skops")
 
 
 def crafted(model: Any, change: Any) -> bytes:
-    """A file whose arrays were changed by somebody."""
+    """A file whose arrays were changed after it was saved."""
     model.fit(ROWS, FLAG)
     change(model)
     return skops.io.dumps(model)
@@ -117,13 +117,13 @@ def cut_knots(model: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "change", "told"),
+    ("model", "change", "message"),
     [
         (KNeighborsClassifier(), point_outside, "search tree that points outside of its points"),
         (KNeighborsClassifier(algorithm="brute"), vote_outside, "votes outside of its 2 classes"),
         (make_pipeline(SplineTransformer(), LogisticRegression()), cut_knots, "spline of 1 coefficients"),
     ],
 )
-def test_crafted_arrays_are_refused_before_they_are_asked(model: Any, change: Any, told: str) -> None:
-    with pytest.raises(Poison, match=told):
+def test_crafted_arrays_are_refused_before_they_are_asked(model: Any, change: Any, message: str) -> None:
+    with pytest.raises(Poison, match=message):
         load(crafted(model, change), "skops")

@@ -1,4 +1,4 @@
-"""Cases 2 and 5 to 7: the maker's own rounds, classes by their names, outputs that nothing tells apart, one number and several."""
+"""Cases 2 and 5 to 7: the rounds of a model that was stopped early, classes by name, outputs that cannot be distinguished, one number and several."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def test_xgboost_is_asked_up_to_its_best_iteration(kind: str) -> None:
     assert model.best_iteration + 1 < rounds
     served = registered(data, "xgboost", INPUTS)
     wanted = model.predict_proba(ROWS[:40])
-    assert served.says(ASKED) == pytest.approx(wanted, abs=1e-6)
+    assert served.scores(ASKED) == pytest.approx(wanted, abs=1e-6)
     every = model.get_booster().predict(xgboost.DMatrix(ROWS[:40]), iteration_range=(0, rounds))
     assert np.abs(every - wanted[:, 1]).max() > 0.01  # what was served before
     assert f"the first {model.best_iteration + 1} of its {rounds} rounds answer" in " ".join(served.agreed.notes)
@@ -56,7 +56,7 @@ def test_lightgbm_is_asked_up_to_its_best_iteration(tmp_path: Any) -> None:
     assert model.best_iteration_ < 300
     model.booster_.save_model(tmp_path / "m.txt")
     served = registered((tmp_path / "m.txt").read_bytes(), "lightgbm", INPUTS)
-    assert served.says(ASKED) == pytest.approx(model.predict_proba(ROWS[:40]), abs=1e-6)
+    assert served.scores(ASKED) == pytest.approx(model.predict_proba(ROWS[:40]), abs=1e-6)
 
 
 def test_a_best_iteration_beyond_the_rounds_is_refused() -> None:
@@ -75,14 +75,14 @@ def test_classes_are_found_by_name_whatever_the_labels_order() -> None:
     model = LogisticRegression().fit(ROWS, WORDS[GRADE])
     served = registered(skops.io.dumps(model), "skops", INPUTS, Multiclass("grade", ["low", "mid", "high"], "1h"))
     assert served.agreed.answers.classes == ("low", "mid", "high")
-    assert served.says(ASKED) == pytest.approx(model.predict_proba(ROWS[:40])[:, [1, 2, 0]])
+    assert served.scores(ASKED) == pytest.approx(model.predict_proba(ROWS[:40])[:, [1, 2, 0]])
 
 
 def test_the_positive_class_is_the_labels_second() -> None:
     model = LogisticRegression().fit(ROWS, np.array(["default", "paid"])[FLAG])
     served = registered(skops.io.dumps(model), "skops", INPUTS, Binary("loan", "1h", classes=["paid", "default"]))
     assert served.agreed.answers.classes == ("paid", "default")
-    assert served.says(ASKED)[:, 1] == pytest.approx(model.predict_proba(ROWS[:40])[:, 0])
+    assert served.scores(ASKED)[:, 1] == pytest.approx(model.predict_proba(ROWS[:40])[:, 0])
 
 
 def test_a_version_carries_the_names_of_its_classes() -> None:
@@ -108,11 +108,11 @@ def test_a_booster_whose_classes_may_stand_in_another_order_asks_for_it() -> Non
         registered(data, "lightgbm", INPUTS, label)
     served = registered(data, "lightgbm", INPUTS, label, classes=("high", "low", "mid"))
     assert served.agreed.answers.classes == ("low", "mid", "high")
-    assert served.says(ASKED) == pytest.approx(model.predict_proba(ROWS[:40])[:, [1, 2, 0]], abs=1e-6)
+    assert served.scores(ASKED) == pytest.approx(model.predict_proba(ROWS[:40])[:, [1, 2, 0]], abs=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("label", "said", "told"),
+    ("label", "declared", "message"),
     [
         (Multiclass("g", ["a", "b", "c"], "1h"), {}, "classes are high, low, mid, and the label 'g' has a, b, c"),
         (Multiclass("g", ["a", "b"], "1h"), {}, "gives 3 classes .*, and the label 'g' has 2"),
@@ -124,9 +124,9 @@ def test_a_booster_whose_classes_may_stand_in_another_order_asks_for_it() -> Non
         (None, {"output": "words"}, "--output must be binary, classes or number"),
     ],
 )
-def test_classes_and_outputs_that_do_not_fit_are_refused(label: Any, said: Any, told: str) -> None:
-    with pytest.raises(Misconfigured, match=told):
-        registered(skops_of(LogisticRegression(), WORDS[GRADE]), "skops", INPUTS, label, **said)
+def test_classes_and_outputs_that_do_not_fit_are_refused(label: Any, declared: Any, message: str) -> None:
+    with pytest.raises(Misconfigured, match=message):
+        registered(skops_of(LogisticRegression(), WORDS[GRADE]), "skops", INPUTS, label, **declared)
 
 
 # -- case 6: what an ONNX graph gives
@@ -148,11 +148,11 @@ def test_an_onnx_regressor_of_several_targets_is_no_classifier(targets: int, kin
 
 @pytest.mark.parametrize("labels", [FLAG, GRADE, WORDS[GRADE]])
 @pytest.mark.parametrize("model", [LogisticRegression(), RandomForestClassifier(5), KNeighborsClassifier()])
-def test_an_onnx_classifier_is_told_by_its_graph(model: Any, labels: Any) -> None:
+def test_an_onnx_classifier_is_recognised_by_its_graph(model: Any, labels: Any) -> None:
     data = to_onnx(model.fit(ROWS, labels), ROWS[:1], options={"zipmap": False}).SerializeToString()
     served = registered(data, "onnx", INPUTS)
     assert served.agreed.answers.classes == tuple(str(name) for name in model.classes_)
-    assert served.says(ASKED) == pytest.approx(model.predict_proba(ROWS[:40]), abs=1e-4)
+    assert served.scores(ASKED) == pytest.approx(model.predict_proba(ROWS[:40]), abs=1e-4)
 
 
 def test_an_onnx_classifier_of_margins_is_refused() -> None:
@@ -165,7 +165,7 @@ def test_an_onnx_classifier_of_margins_is_refused() -> None:
 def test_an_onnx_regressor_of_one_target_is_a_number() -> None:
     for model in (Ridge(), RandomForestRegressor(5)):
         data = to_onnx(model.fit(ROWS, AMOUNT), ROWS[:1]).SerializeToString()
-        assert registered(data, "onnx", INPUTS).says(ASKED) == pytest.approx(model.predict(ROWS[:40]), abs=1e-4)
+        assert registered(data, "onnx", INPUTS).scores(ASKED) == pytest.approx(model.predict(ROWS[:40]), abs=1e-4)
 
 
 # -- case 7: one number is served, several are refused
@@ -174,11 +174,11 @@ def test_an_onnx_regressor_of_one_target_is_a_number() -> None:
 def test_a_regression_that_was_fitted_on_a_column_is_served() -> None:
     model = LinearRegression().fit(ROWS, AMOUNT.reshape(-1, 1))
     served = registered(skops.io.dumps(model), "skops", INPUTS, Regression("y", -9, 9, "1h"))
-    assert served.says(ASKED) == pytest.approx(model.predict(ROWS[:40])[:, 0])
+    assert served.scores(ASKED) == pytest.approx(model.predict(ROWS[:40])[:, 0])
 
 
 @pytest.mark.parametrize(
-    ("model", "labels", "told"),
+    ("model", "labels", "message"),
     [
         (LinearRegression(), ROWS[:, :2], "LinearRegression predicts 2 numbers at once"),
         (RandomForestRegressor(3), ROWS[:, :2], "RandomForestRegressor predicts 2 numbers at once"),
@@ -195,6 +195,6 @@ def test_a_regression_that_was_fitted_on_a_column_is_served() -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_what_cannot_be_served_is_refused_in_our_words(model: Any, labels: Any, told: str) -> None:
-    with pytest.raises(Poison, match=told):
+def test_what_cannot_be_served_is_refused_in_our_words(model: Any, labels: Any, message: str) -> None:
+    with pytest.raises(Poison, match=message):
         registered(skops_of(model, labels), "skops", INPUTS)

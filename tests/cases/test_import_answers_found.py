@@ -1,4 +1,4 @@
-"""The maker's own scores, and files that contradict what is declared: found by people who brought their own models."""
+"""The maker's own scores, and files that contradict their declaration. People who brought their own models found these."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ from headrace.models.proving import Answering, Unproven, prove_file
 from headrace.project import Binary, Multiclass, Regression
 from headrace_cli.models.answers import range_note
 
-# -- the maker's word is found by another path than the served one
+# -- the maker's scores are computed by another path than the served ones
 
 
 @pytest.mark.parametrize("maker", ["skops", "xgboost", "lightgbm", "onnx"])
@@ -45,8 +45,8 @@ def test_the_makers_own_scores_are_those_of_its_library(maker: str) -> None:
         data = to_onnx(model, ROWS[:1], options={"zipmap": False}).SerializeToString()
     asked = pd.DataFrame(ASKED)[["c", "a", "b"]] if maker != "onnx" else pd.DataFrame(ASKED).to_numpy()
     served = registered(data, maker, INPUTS)
-    assert served.maker_says(ASKED) == pytest.approx(model.predict_proba(asked), abs=1e-6)
-    assert served.says(ASKED) == pytest.approx(model.predict_proba(asked), abs=1e-6)
+    assert served.maker_scores(ASKED) == pytest.approx(model.predict_proba(asked), abs=1e-6)
+    assert served.scores(ASKED) == pytest.approx(model.predict_proba(asked), abs=1e-6)
 
 
 def test_a_class_that_the_model_does_not_know_has_no_share() -> None:
@@ -55,11 +55,11 @@ def test_a_class_that_the_model_does_not_know_has_no_share() -> None:
     model = LogisticRegression().fit(ROWS, np.where(GRADE == 1, "mid", two))
     served = registered(skops.io.dumps(model), "skops", INPUTS, label)
     wanted = np.c_[model.predict_proba(ROWS[:40])[:, [1, 2, 0]], np.zeros(40)]
-    assert served.says(ASKED) == pytest.approx(wanted)
+    assert served.scores(ASKED) == pytest.approx(wanted)
     assert "it does not know top: their probability is 0" in served.agreed.notes
 
 
-# -- what a stranger found: names that contradict, classes that are few, numbers that are no probabilities
+# -- found by strangers: contradicting names, too few classes, numbers that are no probabilities
 
 
 def test_classes_that_contradict_the_files_own_are_refused() -> None:
@@ -84,25 +84,25 @@ def test_classes_of_words_are_not_those_of_numbers() -> None:
         registered(data, "skops", INPUTS, Multiclass("y", ("0", "1", "2"), "1d"))
 
 
-def test_what_an_outcome_means_is_told_where_the_label_names_no_classes() -> None:
+def test_what_an_outcome_means_is_noted_where_the_label_names_no_classes() -> None:
     served = registered(skops_of(LogisticRegression(), FLAG + 1), "skops", INPUTS, Binary("y", "1d"))
     assert served.agreed.answers.classes == ("1", "2")
-    told = "outcomes of the label 'y' are 0 for the model's class 1 and 1 for its class 2"
-    assert any(note.startswith(told) for note in served.agreed.notes)
+    meaning = "outcomes of the label 'y' are 0 for the model's class 1 and 1 for its class 2"
+    assert any(note.startswith(meaning) for note in served.agreed.notes)
 
 
-def test_a_booster_of_classes_that_are_said_the_other_way_round() -> None:
+def test_a_booster_of_classes_that_are_declared_the_other_way_round() -> None:
     model = xgboost.XGBClassifier(n_estimators=5, n_jobs=1).fit(ROWS, 1 - FLAG)
     served = registered(bytes(model.get_booster().save_raw()), "xgboost", INPUTS, Binary("y", "1d"), classes=("1", "0"))
     assert served.agreed.answers.classes == ("0", "1")
-    assert served.says(ASKED)[:, 1] == pytest.approx(model.predict_proba(ROWS[:40])[:, 0], abs=1e-6)
+    assert served.scores(ASKED)[:, 1] == pytest.approx(model.predict_proba(ROWS[:40])[:, 0], abs=1e-6)
 
 
 def test_classes_that_were_fitted_as_floats_are_those_of_the_label() -> None:
     model = LogisticRegression()
     data = skops_of(model, FLAG + 1.0)
     served = registered(data, "skops", INPUTS, Binary("y", "1d", classes=("2", "1")))
-    assert served.says(ASKED) == pytest.approx(model.predict_proba(ROWS[:40])[:, ::-1], abs=1e-6)
+    assert served.scores(ASKED) == pytest.approx(model.predict_proba(ROWS[:40])[:, ::-1], abs=1e-6)
 
 
 def test_a_model_of_two_of_several_classes_is_served() -> None:
@@ -111,10 +111,10 @@ def test_a_model_of_two_of_several_classes_is_served() -> None:
     model.fit(ROWS[known], np.array(["high", "mid", "low"])[GRADE[known]])
     served = registered(skops.io.dumps(model), "skops", INPUTS, Multiclass("y", ("low", "mid", "high"), "1d"))
     wanted = np.insert(model.predict_proba(ROWS[:40])[:, ::-1], 1, 0.0, axis=1)
-    assert served.says(ASKED) == pytest.approx(wanted, abs=1e-6)
+    assert served.scores(ASKED) == pytest.approx(wanted, abs=1e-6)
 
 
-def test_a_model_of_one_class_is_told_so() -> None:
+def test_a_model_of_one_class_is_refused() -> None:
     data = skops_of(RandomForestClassifier(2), np.zeros(300, int))
     with pytest.raises(Misconfigured, match=r"the model knows one class only \(0\).*fit it on rows of each"):
         registered(data, "skops", INPUTS, Binary("y", "1d"))
@@ -126,11 +126,11 @@ def test_a_regressor_of_scikit_learn_is_not_sent_to_an_option_that_refuses_it() 
 
 
 def margins(kind: str) -> bytes:
-    """A file whose numbers are no probabilities, whatever is said of them."""
+    """A file whose numbers are no probabilities, whatever is declared about them."""
     if kind == "onnx":
         wanted = LinearRegression().fit(ROWS, np.column_stack([AMOUNT, AMOUNT + 0.5]))
         return to_onnx(wanted, ROWS[:1]).SerializeToString()
-    own = {"objective": lambda said, data: (said - data.get_label(), np.ones(len(said))), "verbose": -1}
+    own = {"objective": lambda scores, data: (scores - data.get_label(), np.ones(len(scores))), "verbose": -1}
     return lightgbm.train(own, lightgbm.Dataset(ROWS, 5 * AMOUNT), 20).model_to_string().encode()
 
 
@@ -144,18 +144,18 @@ def test_numbers_that_are_called_probabilities_are_looked_at(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wide", "told"), [(False, "tensor.double.*to_numpy..float32.."), (True, "words become codes before it")]
+    ("wide", "message"), [(False, "tensor.double.*to_numpy..float32.."), (True, "words become codes before it")]
 )
-def test_a_graph_of_other_inputs_names_the_way_out(wide: bool, told: str) -> None:
+def test_a_graph_of_other_inputs_names_the_way_out(wide: bool, message: str) -> None:
     kinds = [("x", StringTensorType([None, 2]))] if wide else [("x", DoubleTensorType([None, 3]))]
     model = OneHotEncoder().fit([["a", "b"]]) if wide else LinearRegression().fit(ROWS, AMOUNT)
-    with pytest.raises(Poison, match=told):
+    with pytest.raises(Poison, match=message):
         load(to_onnx(model, initial_types=kinds).SerializeToString(), "onnx")
 
 
-@pytest.mark.parametrize(("times", "is_told"), [(1.0, False), (3600.0, True)])
-def test_numbers_in_another_unit_than_the_labels_are_told(times: float, is_told: bool) -> None:
-    """Hours were declared, seconds were trained on: each answer is one that no label can be."""
+@pytest.mark.parametrize(("times", "is_noted"), [(1.0, False), (3600.0, True)])
+def test_numbers_in_another_unit_than_the_labels_are_noted(times: float, is_noted: bool) -> None:
+    """The contract declares hours and the model was trained on seconds, so each answer lies outside the range of the label."""
     data = skops_of(RandomForestRegressor(5, random_state=0), np.clip(AMOUNT + 3, 1, 9) * times)
     label = Regression("y", 0, 10, "1d")
     served = registered(data, "skops", INPUTS, label)
@@ -163,4 +163,4 @@ def test_numbers_in_another_unit_than_the_labels_are_told(times: float, is_told:
     notes = range_note(served.deployment.label, golden)
     assert [note.partition(", such as")[0] for note in notes] == [
         f"{len(golden)} of {len(golden)} rows that the contract allows get numbers that the label 'y' cannot be (0 to 10)"
-    ] * is_told
+    ] * is_noted

@@ -1,4 +1,4 @@
-"""A champion that was imported is compared with what is trained here by the label's classes, whatever their order in its file."""
+"""An imported champion is compared with a version that is trained here by the classes of the label, whatever their order in its file."""
 
 import numpy as np
 import pytest
@@ -34,5 +34,5 @@ def test_a_champion_of_two_classes_is_asked_for_the_labels_second(classes: tuple
     rows = Rows([str(n) for n in range(40)], [""] * 40, inputs, np.empty((40, 0)), np.zeros(40), instants)
     engine = matched(load(served.data, "skops"), served.signature)
     assert served.deployment.label is not None
-    said = Champion(version, engine).scores(target_of(served.deployment.label, []), served.deployment, rows)
-    assert said == pytest.approx(model.predict_proba(ROWS[:40])[:, 1 if classes[1] == "yes" else 0], abs=1e-6)
+    scores = Champion(version, engine).scores(target_of(served.deployment.label, []), served.deployment, rows)
+    assert scores == pytest.approx(model.predict_proba(ROWS[:40])[:, 1 if classes[1] == "yes" else 0], abs=1e-6)

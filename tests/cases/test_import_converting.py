@@ -1,4 +1,4 @@
-"""Case 2 and its kin: a pickle is compared with its file as its maker asks it: a frame under its own names, up to its best iteration."""
+"""Case 2 and its class: a converted file is compared with its pickle as the maker calls it: with a frame under its own names, up to its best iteration."""
 
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def test_rows_that_float32_cannot_hold_are_not_waved_through(tmp_path: Path) -> 
         convert(tmp_path / "m.pkl", None, tmp_path / "rows.csv")
 
 
-def test_what_cannot_be_served_is_said_when_it_is_converted(tmp_path: Path) -> None:
+def test_what_cannot_be_served_is_reported_when_it_is_converted(tmp_path: Path) -> None:
     joblib.dump(LinearSVC().fit(NUMBERS, FLAG), tmp_path / "m.pkl")
     with pytest.raises(Misconfigured, match="gives labels and no probabilities: calibrate it"):
         convert(tmp_path / "m.pkl", None, None)
@@ -79,7 +79,7 @@ def test_what_cannot_be_served_is_said_when_it_is_converted(tmp_path: Path) -> N
 
 
 def test_a_number_that_stands_for_a_missing_value_is_refused(tmp_path: Path) -> None:
-    """No row that is drawn holds it: the file would be written, and take it for a number."""
+    """No drawn row contains the value, so the file would be written and would treat it as a number."""
     model = xgboost.XGBClassifier(n_estimators=3, missing=-999.0, n_jobs=1).fit(NUMBERS, FLAG)
     joblib.dump(model, tmp_path / "model.pkl")
     with pytest.raises(Misconfigured, match=r"takes -999.0 for a missing value .*train it on NaN instead"):
@@ -87,7 +87,7 @@ def test_a_number_that_stands_for_a_missing_value_is_refused(tmp_path: Path) -> 
     assert not (tmp_path / "model.ubj").exists()
 
 
-def test_classes_that_a_file_does_not_name_are_told_in_its_order(tmp_path: Path) -> None:
+def test_classes_that_a_file_does_not_name_are_declared_in_its_order(tmp_path: Path) -> None:
     named = np.where(FLAG == 1, "no", "yes")
     joblib.dump(lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(NUMBERS, named), tmp_path / "model.pkl")
     assert any(

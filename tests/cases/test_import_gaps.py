@@ -1,4 +1,4 @@
-"""What the contract lets be missing and the model does not is told when it is registered."""
+"""Registration reports inputs that the contract lets be missing and the model does not."""
 
 from typing import Any
 
@@ -22,18 +22,18 @@ FLAG = (ROWS[:, 0] > 0).astype(int)
 
 
 @pytest.mark.parametrize(
-    ("model", "is_told"),
+    ("model", "is_noted"),
     [
         (LogisticRegression(), True),
         (make_pipeline(SimpleImputer(), LogisticRegression()), False),
         (HistGradientBoostingClassifier(max_iter=5), False),
     ],
 )
-def test_an_input_without_which_nothing_is_scored_is_named(model: Any, is_told: bool) -> None:
+def test_an_input_without_which_nothing_is_scored_is_named(model: Any, is_noted: bool) -> None:
     data = skops.io.dumps(model.fit(ROWS, FLAG))
     served = registered(data, "skops", [Number("a"), Number("b", nullable=True)], Binary("y", "1h"))
     answers = Answering(served.signature, served.agreed.answers.output, 2, served.agreed.answers.places)
     golden = prove_file(data, "skops", served.deployment, answers)
     notes = gap_notes(load(data, "skops"), served.deployment, answers, golden)
-    assert [note.split(" may be missing")[0] for note in notes] == (["'b'"] if is_told else [])
+    assert [note.split(" may be missing")[0] for note in notes] == (["'b'"] if is_noted else [])
     assert all("put an imputer into the pipeline" in note for note in notes)

@@ -48,10 +48,10 @@ MAKERS = [by_sklearn, by_xgboost, by_lightgbm]
 def test_columns_in_another_order_are_found_by_name(maker: Any) -> None:
     data, format, own = maker(FRAME)
     served = registered(data, format, [Number("a"), Number("b")])
-    said = served.says(ASKED)[:, 1]
-    assert said == pytest.approx(own(WANTED), abs=1e-6)
-    assert said[0] > 0.8 > 0.2 > said[1]
-    assert served.maker_says(ASKED)[:, 1] == pytest.approx(own(WANTED), abs=1e-6)
+    scores = served.scores(ASKED)[:, 1]
+    assert scores == pytest.approx(own(WANTED), abs=1e-6)
+    assert scores[0] > 0.8 > 0.2 > scores[1]
+    assert served.maker_scores(ASKED)[:, 1] == pytest.approx(own(WANTED), abs=1e-6)
     assert served.agreed.notes == ("its columns are in another order than those of d: they are matched by name",)
 
 
@@ -59,7 +59,7 @@ def test_columns_in_another_order_are_found_by_name(maker: Any) -> None:
 def test_columns_in_their_order_need_no_word(maker: Any) -> None:
     data, format, own = maker(FRAME)
     served = registered(data, format, [Number("b"), Number("a")])
-    assert served.says(ASKED)[:, 1] == pytest.approx(own(WANTED), abs=1e-6)
+    assert served.scores(ASKED)[:, 1] == pytest.approx(own(WANTED), abs=1e-6)
     assert served.agreed.notes == ()
 
 
@@ -80,10 +80,10 @@ def test_too_few_columns_are_refused_by_name(maker: Any) -> None:
         registered(data, format, [Number("b")])
 
 
-def test_a_model_without_names_is_taken_by_position_and_says_so() -> None:
+def test_a_model_without_names_is_taken_by_position_with_a_note() -> None:
     model = LogisticRegression().fit(FRAME.to_numpy(), LABELS)
     served = registered(skops.io.dumps(model), "skops", [Number("b"), Number("a")])
-    assert served.says(ASKED) == pytest.approx(model.predict_proba(WANTED.to_numpy()))
+    assert served.scores(ASKED) == pytest.approx(model.predict_proba(WANTED.to_numpy()))
     assert served.agreed.notes == ("its file has no column names: columns are taken by position (b, a)",)
 
 
@@ -93,23 +93,23 @@ def test_a_name_with_a_blank_is_the_one_that_lightgbm_writes_with_an_underscore(
     assert b"air_speed" in data
     served: Served = registered(data, format, [Number("air speed"), Number("b")])
     asked = [{"air speed": found["a"], "b": found["b"]} for found in ASKED]
-    assert served.says(asked)[:, 1] == pytest.approx(own(pd.DataFrame(asked)[["b", "air speed"]]), abs=1e-6)
+    assert served.scores(asked)[:, 1] == pytest.approx(own(pd.DataFrame(asked)[["b", "air speed"]]), abs=1e-6)
 
 
 def test_a_model_with_names_is_served_without_a_warning_for_each_row() -> None:
     data, format, _ = by_sklearn(FRAME)
     served = registered(data, format, [Number("b"), Number("a")])
-    assert len(served.says(ASKED)) == 3  # a warning is an error here
+    assert len(served.scores(ASKED)) == 3  # a warning is an error here
 
 
 def test_rows_of_a_frame_are_permuted_too() -> None:
     data, format, own = by_sklearn(FRAME)
     served = registered(data, format, [Number("a"), Number("b")], frame=True)
     assert served.signature.frame
-    assert served.says(ASKED)[:, 1] == pytest.approx(own(WANTED), abs=1e-6)
+    assert served.scores(ASKED)[:, 1] == pytest.approx(own(WANTED), abs=1e-6)
 
 
-def test_what_is_said_is_a_function_of_file_and_signature_alone() -> None:
+def test_the_order_of_columns_is_that_of_the_declaration_and_not_of_the_file() -> None:
     data, format, _ = by_xgboost(FRAME)
     assert json.loads(data)["learner"]["feature_names"] == ["b", "a"]
     served = registered(data, format, [Number("a"), Number("b")])
@@ -124,10 +124,10 @@ def test_what_is_said_is_a_function_of_file_and_signature_alone() -> None:
     ],
 )
 def test_a_model_that_holds_a_class_is_served_by_names_too(model: Any) -> None:
-    """An encoder's `dtype` is a class: looked into for names to forget, it ended registration with a traceback."""
+    """An encoder's `dtype` is a class. When registration searched it for names to remove, it ended with a traceback."""
     frame = pd.DataFrame({"b": DICE.normal(size=300).round(), "a": DICE.integers(0, 3, 300)}, dtype=float)
     model.fit(frame, (frame.a + frame.b > 0).astype(int))
     served = registered(skops.io.dumps(model), "skops", [Number("a", 0, 2), Number("b")])
     asked = frame[:20]
     wanted = model.predict_proba(asked)
-    assert served.says(asked.to_dict("records")) == pytest.approx(wanted, abs=1e-6)
+    assert served.scores(asked.to_dict("records")) == pytest.approx(wanted, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Numbers that an encoder knows, as data has them in float64 (0.1), and rows as they are served, in float32."""
+"""Numbers that an encoder was fitted on in float64 (0.1), and served rows in float32."""
 
 from typing import Any
 
@@ -46,18 +46,23 @@ def proven(data: bytes, inputs: Any = INPUTS) -> Any:
 def test_the_numbers_that_an_encoder_knows_are_known_as_rows_hold_them(name: str) -> None:
     model = encoded(ENCODERS[name]).fit(FRAME, LATE)
     served, golden = proven(skops.io.dumps(model))
-    assert served.says(ASKED) == pytest.approx(model.predict_proba(FRAME[:80]), abs=1e-6)
-    assert {found.inputs["rate"] for found in golden} >= {0.1, 0.2, 0.3, 0.7}  # what it knows is what it is tried on
+    assert served.scores(ASKED) == pytest.approx(model.predict_proba(FRAME[:80]), abs=1e-6)
+    assert {found.inputs["rate"] for found in golden} >= {
+        0.1,
+        0.2,
+        0.3,
+        0.7,
+    }  # it is checked with the values that it knows
 
 
 def test_a_matrix_and_the_members_of_a_calibration_know_their_numbers_too() -> None:
     model = CalibratedClassifierCV(encoded(OneHotEncoder(handle_unknown="ignore"), 0), cv=3).fit(FRAME.to_numpy(), LATE)
     served, _ = proven(skops.io.dumps(model))
-    assert served.says(ASKED) == pytest.approx(model.predict_proba(FRAME[:80].to_numpy()), abs=1e-6)
+    assert served.scores(ASKED) == pytest.approx(model.predict_proba(FRAME[:80].to_numpy()), abs=1e-6)
 
 
-def test_numbers_that_rows_cannot_tell_apart_are_refused() -> None:
-    """Accounts from 100,000,000 on: a float32 holds each eighth of them."""
+def test_numbers_that_rows_cannot_distinguish_are_refused() -> None:
+    """Account numbers from 100,000,000 on. A float32 can represent every eighth of them."""
     accounts = 1e8 + DICE.integers(0, 64, 400)
     frame = pd.DataFrame({"rate": accounts, "size": SIZES})
     model = encoded(OneHotEncoder(handle_unknown="ignore")).fit(frame, accounts % 2 == 0)
@@ -71,7 +76,7 @@ TIMES = pd.DataFrame({"at": SECONDS, "size": SIZES})
 
 
 def test_a_model_that_needs_more_digits_than_rows_hold_is_refused() -> None:
-    """The seconds of an hour, of seconds since 1970: a row holds each 128th second."""
+    """The seconds of an hour, as seconds since 1970. A row can represent every 128th second."""
     model = make_pipeline(FunctionTransformer(np.sin), LinearRegression()).fit(TIMES, np.sin(SECONDS))
     served = registered(skops.io.dumps(model), "skops", CLOCK, Regression("y", -1, 1, "1d"))
     with pytest.raises(Unproven, match=r"of 200 rows.*'at'.*float32.*nearer"):
@@ -79,7 +84,7 @@ def test_a_model_that_needs_more_digits_than_rows_hold_is_refused() -> None:
 
 
 def test_a_model_that_needs_no_more_than_rows_hold_is_proven() -> None:
-    """Large numbers are no fault of their own: years show in seconds as rows hold them."""
+    """Large numbers alone are no fault: seconds in float32 still distinguish years."""
     model = DecisionTreeRegressor(max_depth=6).fit(TIMES, SECONDS // 3e7)
     served = registered(skops.io.dumps(model), "skops", CLOCK, Regression("y", 50, 60, "1d"))
     assert prove_file(served.data, "skops", served.deployment, Answering(served.signature, "number"))

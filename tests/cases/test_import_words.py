@@ -64,10 +64,10 @@ def test_a_pipeline_of_words_is_served_with_the_words_of_its_encoder(kind: str) 
     assert served.signature.columns[0].vocabulary == ("female", "male")
     assert served.signature.frame
     assert any("--frame" in note for note in served.agreed.notes)
-    said, wanted = served.says(ASKED)[:, 1], model.predict_proba(WANTED)[:, 1]
-    assert said == pytest.approx(wanted, abs=1e-6)
-    assert said[0] > 0.6 > 0.4 > said[1]
-    assert served.maker_says(ASKED)[:, 1] == pytest.approx(wanted, abs=1e-9)
+    scores, wanted = served.scores(ASKED)[:, 1], model.predict_proba(WANTED)[:, 1]
+    assert scores == pytest.approx(wanted, abs=1e-6)
+    assert scores[0] > 0.6 > 0.4 > scores[1]
+    assert served.maker_scores(ASKED)[:, 1] == pytest.approx(wanted, abs=1e-9)
 
 
 def test_lightgbm_knows_the_words_of_its_frame() -> None:
@@ -75,8 +75,8 @@ def test_lightgbm_knows_the_words_of_its_frame() -> None:
     served = registered(model.booster_.model_to_string().encode(), "lightgbm", INPUTS)
     assert served.signature.columns[0].vocabulary == ("female", "male")
     wanted = model.predict_proba(WANTED.astype({"sex": FRAME.astype({"sex": "category"}).sex.dtype}))[:, 1]
-    assert served.says(ASKED)[:, 1] == pytest.approx(wanted, abs=1e-6)
-    assert served.maker_says(ASKED)[:, 1] == pytest.approx(wanted, abs=1e-6)
+    assert served.scores(ASKED)[:, 1] == pytest.approx(wanted, abs=1e-6)
+    assert served.maker_scores(ASKED)[:, 1] == pytest.approx(wanted, abs=1e-6)
     assert wanted[0] > 0.6 > 0.4 > wanted[1]
 
 
@@ -86,14 +86,14 @@ def test_xgboost_knows_the_words_of_its_frame() -> None:
     served = registered(bytes(model.get_booster().save_raw("ubj")), "xgboost", INPUTS)
     assert served.signature.columns[0].vocabulary == ("female", "male")
     wanted = model.predict_proba(WANTED.astype({"sex": "category"}))[:, 1]
-    assert served.says(ASKED)[:, 1] == pytest.approx(wanted, abs=1e-6)
-    assert served.maker_says(ASKED)[:, 1] == pytest.approx(wanted, abs=1e-6)
+    assert served.scores(ASKED)[:, 1] == pytest.approx(wanted, abs=1e-6)
+    assert served.maker_scores(ASKED)[:, 1] == pytest.approx(wanted, abs=1e-6)
     assert wanted[0] > 0.6 > 0.4 > wanted[1]
 
 
 @pytest.mark.parametrize("words", [("é", "b"), ("ab", "éé"), ("日本", "a")])
 def test_words_that_xgboost_cuts_in_its_file_are_refused(words: tuple[str, str]) -> None:
-    """XGBoost 3.2 writes as many bytes as a word has letters: of "éé" it keeps "é", which reads as well and is another word."""
+    """XGBoost 3.2 writes as many bytes as a word has letters. It cuts "éé" to "é", which is valid text and another word."""
     frame = pd.DataFrame({"sex": pd.Categorical(list(words) * 50), "age": np.arange(100.0)})
     model = xgboost.XGBClassifier(n_estimators=2, n_jobs=1, enable_categorical=True).fit(frame, [0, 1] * 50)
     with pytest.raises(Poison, match="XGBoost's file cuts words with letters beyond ASCII"):
@@ -116,8 +116,8 @@ def test_categories_that_are_numbers_to_a_booster_are_words_to_a_request(library
         :, 1
     ]
     assert wanted[0] > 0.6 > 0.4 > wanted[1]
-    assert served.says(asked)[:, 1] == pytest.approx(wanted, abs=1e-6)
-    assert served.maker_says(asked)[:, 1] == pytest.approx(wanted, abs=1e-6)
+    assert served.scores(asked)[:, 1] == pytest.approx(wanted, abs=1e-6)
+    assert served.maker_scores(asked)[:, 1] == pytest.approx(wanted, abs=1e-6)
 
 
 def matrix_model() -> bytes:
@@ -126,12 +126,12 @@ def matrix_model() -> bytes:
 
 def test_the_words_of_codes_are_given_in_their_order() -> None:
     served = registered(matrix_model(), "skops", INPUTS, words={"sex": ("female", "male")})
-    said = served.says(ASKED)[:, 1]
-    assert said[0] > 0.6 > 0.4 > said[1]
+    scores = served.scores(ASKED)[:, 1]
+    assert scores[0] > 0.6 > 0.4 > scores[1]
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (None, "the words of 'sex' are not in the model's file: the model sees codes, .*--categories FILE"),
         ({}, "the words of 'sex' are not in the model's file"),
@@ -139,8 +139,8 @@ def test_the_words_of_codes_are_given_in_their_order() -> None:
         ({"age": ("1",)}, "--categories names 'age', and the categories are sex"),
     ],
 )
-def test_words_that_are_missing_or_foreign_are_refused(words: Any, told: str) -> None:
-    with pytest.raises(Misconfigured, match=told):
+def test_words_that_are_missing_or_foreign_are_refused(words: Any, message: str) -> None:
+    with pytest.raises(Misconfigured, match=message):
         registered(matrix_model(), "skops", INPUTS, words=words)
 
 
@@ -148,7 +148,7 @@ def test_words_other_than_the_files_are_refused() -> None:
     data = skops.io.dumps(PIPELINES["one-hot"].fit(FRAME, LIVED))
     with pytest.raises(Misconfigured, match="gives 'sex' m, f, the model's file knows female, male: leave 'sex' out"):
         registered(data, "skops", INPUTS, words={"sex": ("m", "f")})
-    assert registered(data, "skops", INPUTS, words={"sex": ("male", "female")}).says(ASKED)[0, 1] > 0.6
+    assert registered(data, "skops", INPUTS, words={"sex": ("male", "female")}).scores(ASKED)[0, 1] > 0.6
     model = lightgbm.LGBMClassifier(n_estimators=5, n_jobs=1, verbose=-1).fit(FRAME.astype({"sex": "category"}), LIVED)
     with pytest.raises(Misconfigured, match="and their order is their codes"):
         registered(model.booster_.model_to_string().encode(), "lightgbm", INPUTS, words={"sex": ("male", "female")})
@@ -171,11 +171,11 @@ def test_free_text_is_no_category() -> None:
         registered(data, "skops", INPUTS, words={"sex": ("male", "female")})
 
 
-# -- case 4: what is no file of words
+# -- case 4: files that are no files of words
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", "is not JSON; it holds the values of each category in code order"),
         ("[]", "holds a list, not the values of each category by its name"),
@@ -186,10 +186,10 @@ def test_free_text_is_no_category() -> None:
         ('{"sex": []}', "'sex' has no words"),
     ],
 )
-def test_a_file_that_gives_no_words_is_refused_in_one_sentence(tmp_path: Path, text: str, told: str) -> None:
+def test_a_file_that_gives_no_words_is_refused_in_one_sentence(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "words.json"
     file.write_text(text)
-    with pytest.raises(Misconfigured, match=told):
+    with pytest.raises(Misconfigured, match=message):
         register_file(tmp_path / "model.skops", Registration("d", "r", file))
     with pytest.raises(Misconfigured, match=r"cannot read .*gone.json: No such file"):
         register_file(tmp_path / "model.skops", Registration("d", "r", tmp_path / "gone.json"))
@@ -270,7 +270,7 @@ def test_an_encoder_that_knows_none_is_refused_for_missing_values_are_nan() -> N
 
 
 def coded(kind: str, codes: np.ndarray) -> tuple[bytes, str]:
-    """A model of codes in the place of words, fitted on those given."""
+    """A model that was fitted on codes instead of words."""
     rows = np.c_[codes, AGE].astype(np.float32)
     if kind == "lightgbm":
         model = lightgbm.LGBMClassifier(n_estimators=5, n_jobs=1, verbose=-1)
@@ -284,16 +284,16 @@ def coded(kind: str, codes: np.ndarray) -> tuple[bytes, str]:
 
 @pytest.mark.parametrize("kind", ["histogram", "one-hot", "lightgbm"])
 @pytest.mark.parametrize(
-    ("first", "words", "told"),
+    ("first", "words", "message"),
     [
         (0, ("a", "b"), r"the model knows 3 codes of 'sex' \(0 to 2\), and --categories gives it 2 words"),
         (1, ("a", "b", "c"), r"\(1 to 3\), which begin with 1: fit it on codes from 0 on"),
     ],
 )
-def test_codes_that_no_word_has_are_refused(kind: str, first: int, words: tuple[str, ...], told: str) -> None:
-    """One word too few, or codes from 1 on, moved every word by a place or made the last one NaN."""
+def test_codes_that_no_word_has_are_refused(kind: str, first: int, words: tuple[str, ...], message: str) -> None:
+    """One word too few, or codes that begin at 1, shifted every word by one place or made the last one NaN."""
     data, format = coded(kind, DICE.integers(first, first + 3, 400))
-    with pytest.raises(Misconfigured, match=told):
+    with pytest.raises(Misconfigured, match=message):
         registered(data, format, INPUTS, words={"sex": words})
 
 
@@ -304,7 +304,7 @@ def test_words_that_the_model_has_not_seen_yet_may_have_codes_too(kind: str) -> 
     assert served.signature.columns[0].vocabulary == ("a", "b", "c", "d")
 
 
-def test_a_samples_words_that_the_model_does_not_know_are_told(tmp_path: Path) -> None:
+def test_a_samples_words_that_the_model_does_not_know_are_reported(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("sex,age\nmale,3\nFemale,4\n")
     model = PIPELINES["one-hot"].fit(FRAME, LIVED)
     requests = read_requests(tmp_path / "rows.csv", compiled(INPUTS)[1])

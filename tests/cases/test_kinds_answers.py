@@ -1,4 +1,4 @@
-"""What an answer says for each kind of label: names of classes, a prior per class, and versions with other classes."""
+"""What an answer contains for each kind of label: names of classes, a prior per class, and versions with other classes."""
 
 import time
 from collections.abc import Sequence
@@ -75,16 +75,16 @@ async def test_the_label_of_two_classes_is_the_name_of_one(
 ) -> None:
     kind = (await kinds_of(version_of(1, classes=classes))).of(deployment(Binary("y", "1h", classes=named)), 1)
     answers = [PredictionAnswered("r", "d", Served(Score(1, "m", value))) for value in (0.1, 0.9)]
-    told = [predicted("d", "r", answered, lambda _: kind, 100) for answered in answers]
-    assert [found.label for found in told] == labels
+    predictions = [predicted("d", "r", answered, lambda _: kind, 100) for answered in answers]
+    assert [found.label for found in predictions] == labels
     is_text = isinstance(labels[0], str)
-    assert [found.datatype for found in outputs_of(told)] == ["FP64", "BYTES" if is_text else "INT64", "INT64"]
+    assert [found.datatype for found in outputs_of(predictions)] == ["FP64", "BYTES" if is_text else "INT64", "INT64"]
     described = {found["name"]: found for found in described_outputs(kind)}
     assert described["label"]["datatype"] == ("BYTES" if is_text else "INT64")
     assert described["label"].get("parameters") == ({"classes": ",".join(map(str, labels))} if is_text else None)
 
 
-async def test_each_answer_is_told_in_the_names_of_the_version_that_gave_it() -> None:
+async def test_each_answer_is_given_in_the_names_of_the_version_that_gave_it() -> None:
     kinds = await kinds_of(
         version_of(1, output="classes", classes=("cat", "dog")), version_of(2, output="classes", classes=("owl", "yak"))
     )
@@ -118,10 +118,16 @@ def test_a_prior_answers_for_its_kind_of_label(label: LabelKind | None, given: o
     assert answer == FellBack("prior", "no version yet", score)
 
 
-def test_a_prior_of_classes_is_told_by_name() -> None:
+def test_a_prior_of_classes_is_answered_by_name() -> None:
     answer = FellBack("prior", "no version yet", Score(0, "", None, (0.2, 0.3, 0.5)))
-    told = predicted("d", "r", PredictionAnswered("r", "d", answer), lambda _: OutputKind("classes", PETS.classes), 100)
-    assert (told.label, told.probabilities, told.version) == ("owl", {"cat": 0.2, "dog": 0.3, "owl": 0.5}, None)
+    prediction = predicted(
+        "d", "r", PredictionAnswered("r", "d", answer), lambda _: OutputKind("classes", PETS.classes), 100
+    )
+    assert (prediction.label, prediction.probabilities, prediction.version) == (
+        "owl",
+        {"cat": 0.2, "dog": 0.3, "owl": 0.5},
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,7 +150,7 @@ def test_a_prior_of_another_kind_than_the_label_is_refused(label: LabelKind | No
         deployment(label, prior(given))  # type: ignore[arg-type]  # what a user writes
 
 
-# -- versions whose classes are others than the label's
+# -- versions with other classes than the label
 
 
 @pytest.mark.parametrize(
@@ -198,9 +204,9 @@ def test_places_that_are_none_are_refused(places: tuple[int, ...]) -> None:
     assert "class_places" in fact.reason
 
 
-def test_apply_says_what_a_prior_of_classes_answers() -> None:
+def test_apply_prints_what_a_prior_of_classes_answers() -> None:
     compiled = compile_project(
         Project("p", deployments=[Deployment("d", "u", [Number("x")], label=KIND, fallback=[prior([0.2, 0.3, 0.5])])])
     )
-    told = dict(plan_of(compiled.deployment("d")))
-    assert told["answers"].endswith("falls back to prior of 3 classes (most probable owl, 0.5)")
+    plan = dict(plan_of(compiled.deployment("d")))
+    assert plan["answers"].endswith("falls back to prior of 3 classes (most probable owl, 0.5)")

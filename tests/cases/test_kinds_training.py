@@ -1,4 +1,4 @@
-"""Whole training runs for a number and for several classes: what is registered, by which figures, and beside which champion."""
+"""Whole training runs for a number and for several classes: what is registered, with which figures, compared with which champion."""
 
 import asyncio
 from collections.abc import Callable
@@ -83,11 +83,11 @@ async def played(label: LabelKind, build: Callable[[Signature], Any], label_of: 
     rng = np.random.default_rng(0)
     for n in range(ROWS):
         at_s, x = NOW_S - 60 * DAY + n * 60 * DAY / ROWS, float(rng.normal())
-        asked, told = Envelope(f"r{n}", "", "test", at_s), Envelope(f"o{n}", "", "test", at_s + 3600)
+        asked, labelled = Envelope(f"r{n}", "", "test", at_s), Envelope(f"o{n}", "", "test", at_s + 3600)
         request = PredictionRequested("guess", {"x": x, "place": f"p{n % 3}"})
         outs.append(out(topics.name("inference.requests"), f"u{n}", request, asked))
         observed = OutcomeObserved("guess", f"u{n}", label_of(x, rng))
-        outs.append(out(topics.name("inference.outcomes"), f"u{n}", observed, told))
+        outs.append(out(topics.name("inference.outcomes"), f"u{n}", observed, labelled))
     await (await log.producer()).send(outs)
     projects = Projects(log, codec, topics)
     await projects.start()
@@ -97,21 +97,21 @@ async def played(label: LabelKind, build: Callable[[Signature], Any], label_of: 
 
 
 def load_here(project: str, reference: str, build: str, allowed: Allowed) -> Any:
-    """The `build` of this file: it belongs to no project that could be imported."""
+    """The `build` function of this file, which belongs to no project that could be imported."""
     return load_function(build)
 
 
 async def trained(context: Context) -> tuple[RegisterVersion | None, TrainingFinished, dict[str, GateResult]]:
-    said: list[Any] = []
+    facts: list[Any] = []
     accepted = RetrainAccepted("guess", "run-1", "q", "manual", "test", NOW_S)
-    run = TrainingRun(context, accepted, said.append, load_here)
+    run = TrainingRun(context, accepted, facts.append, load_here)
     await run.run()
-    (finished,) = [fact for fact in said if isinstance(fact, TrainingFinished)]
-    return run.command, finished, {fact.result.gate: fact.result for fact in said if isinstance(fact, GateJudged)}
+    (finished,) = [fact for fact in facts if isinstance(fact, TrainingFinished)]
+    return run.command, finished, {fact.result.gate: fact.result for fact in facts if isinstance(fact, GateJudged)}
 
 
 async def make_champion(context: Context, command: RegisterVersion) -> None:
-    """The version is champion; it was trained on rows of long ago, so that all of the holdout compares."""
+    """Make the version champion. It was trained on old rows, so that the whole holdout can be compared."""
     fields = {name: getattr(command, name) for name in command.__struct_fields__ if name not in ("rollout", "lineage")}
     lineage = msgspec.structs.replace(command.lineage, request_to_s=NOW_S - 50 * DAY)
     registered = VersionRegistered(**fields, lineage=lineage, version=1, registered_at_s=0.0, command_id="c")

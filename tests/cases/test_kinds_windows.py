@@ -1,4 +1,4 @@
-"""What a closed window says for each kind of label, and why it says nothing where it does."""
+"""What a closed window measures for each kind of label, and the reason where it measures nothing."""
 
 from collections.abc import Callable, Sequence
 
@@ -36,7 +36,7 @@ def declared(label: LabelKind | None) -> ProjectDefinition:
 def closed(
     label: LabelKind | None, decisions: Sequence[DecisionMade], labels: Sequence[object], *, reads_again: bool = True
 ) -> WindowClosed:
-    """The first day's window of these decisions; each label comes an hour after its request."""
+    """The first day's window of these decisions. Each label arrives an hour after its request."""
     project = declared(label)
     deployment = project.deployment("d")
     windows = Windows(deployment)
@@ -60,7 +60,7 @@ def asked(
     ]
 
 
-def test_several_classes_are_told_by_log_loss_and_accuracy_of_every_version() -> None:
+def test_several_classes_are_measured_by_log_loss_and_accuracy_of_every_version() -> None:
     probabilities = RNG.dirichlet(np.ones(5), 300)
     true = np.array([RNG.choice(5, p=row) for row in probabilities])
     flat = (0.2,) * 5
@@ -78,7 +78,7 @@ def test_several_classes_are_told_by_log_loss_and_accuracy_of_every_version() ->
     assert (window.verdict, window.unmeasured, window.positive_share, window.mean_label) == ("PASS", "", None, None)
 
 
-def test_a_number_is_told_by_its_errors_and_by_a_loss_within_its_range() -> None:
+def test_a_number_is_measured_by_its_errors_and_by_a_loss_within_its_range() -> None:
     true = RNG.uniform(0, 400, 200)
     window = closed(PRICE, asked(200, lambda n: Score(1, "m", true[n] + (10 if n % 2 else -10))), true.tolist())
     (champion,) = window.qualities
@@ -115,7 +115,7 @@ def test_the_prior_is_judged_like_a_version(label: LabelKind, score: Score) -> N
         (TREE, ["ash"] * 5, False, "no labelled request has a score of the label's kind"),
     ],
 )
-def test_what_is_not_measured_says_why(
+def test_what_is_not_measured_has_a_reason(
     label: LabelKind | None, labels: Sequence[object], reads_again: bool, why: str
 ) -> None:
     window = closed(label, asked(5, lambda _: Score(1, "m", 7.5)), labels, reads_again=reads_again)

@@ -1,4 +1,4 @@
-"""A batch of any codec of Kafka becomes records, within limits, and costs no record beside it."""
+"""A batch of any codec of Kafka becomes records, within limits, and a bad batch costs no other record."""
 
 import gzip
 import hashlib
@@ -34,7 +34,7 @@ def batch_of(values: Sequence[bytes], codec: int = 0, headers: Sequence[tuple[An
 
 
 def taken(data: bytes, from_offset: int = 0) -> list[Record]:
-    """What a reader makes of an answer; several calls, as long as there is something."""
+    """The records that a reader makes of a fetch response, by as many calls as needed."""
     found: list[Any] = []
     while True:
         records = TotalRecords(
@@ -54,7 +54,7 @@ def KafkaRecord(found: Any) -> Record:  # noqa: N802 - reads as a type
 
 
 def resealed(batch: bytearray) -> bytes:
-    """The batch with a checksum that is right."""
+    """The batch with a correct checksum."""
     from aiokafka.record.util import calc_crc32c
 
     batch[8:12] = struct.pack(">i", len(batch) - 12)
@@ -134,5 +134,5 @@ def test_no_bytes_behind_a_batch_head_raise(codec: int, data: st.DataObject) -> 
     for at in data.draw(st.lists(st.integers(21, len(raw) - 1), max_size=6)):
         raw[at] = data.draw(st.integers(0, 255))
     if raw[22] & 0x30 or raw[23:27] != b"\0\0\0\x02":
-        return  # control batches and offsets are the broker's
+        return  # only the broker writes control batches and offsets
     taken(resealed(raw))

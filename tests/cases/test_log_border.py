@@ -1,4 +1,4 @@
-"""Faults 1-4: whatever bytes, codec, headers and instants a producer sends, it becomes a message or ONE dead letter that fits."""
+"""Faults 1-4: whatever bytes, codec, headers and instants a producer sends, a record becomes a message or exactly one dead letter that fits."""
 
 import hashlib
 import os
@@ -95,7 +95,7 @@ def test_json_may_have_blanks_around_it(value: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "content_type", "told"),
+    ("value", "content_type", "message"),
     [
         (GOOD, b"text/plain", "give content-type application/json"),
         (b"[1]", b"application/octet-stream", "give content-type application/json"),
@@ -103,8 +103,8 @@ def test_json_may_have_blanks_around_it(value: bytes) -> None:
         (b"  nothing", b"application/json", "not JSON"),
     ],
 )
-def test_what_is_wrong_with_a_value_is_said_in_a_sentence(value: bytes, content_type: bytes, told: str) -> None:
-    with pytest.raises(Poison, match=told):
+def test_what_is_wrong_with_a_value_is_stated_in_a_sentence(value: bytes, content_type: bytes, message: str) -> None:
+    with pytest.raises(Poison, match=message):
         CODEC.decode(record(value, content_type=content_type))
 
 
@@ -155,7 +155,7 @@ def _is_plain(found: object) -> bool:
 
 
 def decodes_or_is_poison(found: Record) -> None:
-    """Nothing but a message or poison comes of it, by either way of reading, and its dead letter fits."""
+    """Either way of reading returns a message or raises `Poison`, and the dead letter fits."""
     outcomes = []
     for read in (CODEC.decode, CODEC.decode_event):
         try:
@@ -192,7 +192,7 @@ def test_an_unknown_fact_stays_fatal_and_an_unreadable_one_poison() -> None:
         CODEC.decode(record(b"\x80", facts, ce_type=b"rolled.back", ce_origin=b"a/b/c/d"))
 
 
-def test_a_letter_that_is_too_long_is_cut_and_says_so() -> None:
+def test_a_letter_that_is_too_long_is_cut_and_marked_as_cut() -> None:
     headers = tuple((f"h{n}", b"x" * 1000) for n in range(200))
     found = Record(REQUESTS, 0, 7, b"k" * 100_000, b"v" * 3_000_000, headers, NOW_MS)
     letter = dead_letter("dlq", found, Poison("why \ud800 not", "f"), "inference")

@@ -41,7 +41,7 @@ async def test_requests_of_any_codec_are_handled_and_a_bomb_among_them_is_one_le
     bench: Bench, settings: Settings, codec: str
 ) -> None:
     await send(settings, bench.requests, codec, b'{"deployment":"d","unit":"a"}')
-    # snappy packs by a factor of twenty only: what passes the broker's limit is smaller.
+    # snappy compresses by a factor of twenty at most, so what passes the broker's limit is smaller.
     size = 15_000_000 if codec == "snappy" else 60_000_000
     await send(settings, bench.requests, codec, bytes(size), b'{"deployment":"d","unit":"a"}')
     async with bench.running(bench.host()):
@@ -51,7 +51,9 @@ async def test_requests_of_any_codec_are_handled_and_a_bomb_among_them_is_one_le
 
 
 @pytest.mark.kafka
-async def test_the_append_time_is_the_brokers_whatever_the_sender_says(kafka_log: KafkaLog, settings: Settings) -> None:
+async def test_the_append_time_is_the_brokers_whatever_the_sender_writes(
+    kafka_log: KafkaLog, settings: Settings
+) -> None:
     bench = await Bench(kafka_log).set_up()
     producer = AIOKafkaProducer(**client_options(settings), compression_type="zstd")
     await producer.start()

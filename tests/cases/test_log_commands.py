@@ -1,4 +1,4 @@
-"""Fault 14: commands list what is stopped, and let it go on under a name, in one sentence each."""
+"""Fault 14: commands list the stopped partitions and resume them under an operator's name, with one sentence each."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.kafka
 
 @pytest.fixture
 def topics(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Topics:
-    """A namespace with a raw stream whose partition 0 is stopped at 3 of 5."""
+    """A namespace with a raw stream whose partition 0 is stopped at offset 3 of 5."""
     topics = Topics.load(settings.namespace)
     raw = topics.of_raw("movements")
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", settings.bootstrap_servers)
@@ -41,7 +41,7 @@ def topics(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Topics:
     return topics
 
 
-def told(*words: str) -> list[dict]:
+def printed(*words: str) -> list[dict]:
     result = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     found = json.loads(result.output)
@@ -55,7 +55,7 @@ def refused(*words: str) -> str:
 
 
 def test_a_stopped_partition_is_listed_refused_under_wrong_names_and_let_go_on_once(topics: Topics) -> None:
-    (row,) = told("topic", "stops")
+    (row,) = printed("topic", "stops")
     assert (row["topic"], row["partition"], row["offset"]) == ("raw.movements.v1", 0, 3)
     assert refused("topic", "resume", "raw.nothing") == "there is no topic raw.nothing: `headrace topic list`"
     assert "not declared" in refused("topic", "resume", "nonsense")
@@ -63,9 +63,9 @@ def test_a_stopped_partition_is_listed_refused_under_wrong_names_and_let_go_on_o
         "partition 1 of raw.movements.v1 is not stopped; stopped are raw.movements.v1/0"
     )
     assert "must lie in 4..5 (it is stopped at 3), got 9" in refused("topic", "skip", "raw.movements", "--to", "9")
-    (gone_on,) = told("topic", "skip", topics.of_raw("movements"), "--by", "ann", "--reason", "a test feed")
+    (gone_on,) = printed("topic", "skip", topics.of_raw("movements"), "--by", "ann", "--reason", "a test feed")
     assert gone_on == {"topic": "raw.movements.v1", "partition": 0, "offset": 5, "how": "skip", "by": "ann"}
-    assert told("topic", "stops") == []
+    assert printed("topic", "stops") == []
     assert refused("topic", "resume", "raw.movements") == "raw.movements.v1 is not stopped; nothing is"
 
 

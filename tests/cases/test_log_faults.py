@@ -1,4 +1,4 @@
-"""Faults 5, 10, 11, 17b: a stranger's open transaction, a topic made again, a frozen host, a broker that is away."""
+"""Faults 5, 10, 11, 17b: a stranger's open transaction, a topic that is created again, a frozen host, a broker that is away."""
 
 import asyncio
 import os
@@ -60,7 +60,7 @@ async def test_a_strangers_open_transaction_is_named_with_what_it_holds_back(
     await stranger.stop()
 
 
-async def test_a_topic_that_is_deleted_and_made_again_is_told_and_the_service_starts_anew(
+async def test_a_topic_that_is_deleted_and_made_again_is_logged_and_the_service_starts_anew(
     kafka_log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shards, "LOOK_EVERY_S", 0.3)
@@ -71,7 +71,7 @@ async def test_a_topic_that_is_deleted_and_made_again_is_told_and_the_service_st
     await kafka_log.admin.delete_topics([bench.requests])
     await until(lambda: "inputs" in bench.health.failures)
     assert "topics are missing" in bench.health.failures["inputs"]
-    bench.health.failures.clear()  # NB: others look too, and may see first that it is there again
+    bench.health.failures.clear()  # NB: others look too, and may be the first to see that the topic exists again
     rule = bench.topics.rule(bench.requests)
     await kafka_log.create_topics([TopicSpec(bench.requests, 2, rule.config)])
     with pytest.raises(Restart, match="made again"):
@@ -95,7 +95,7 @@ async def test_a_member_is_known_to_its_group_until_it_is_gone(kafka_log: KafkaL
     assert not await member.is_known()
 
 
-async def test_transactions_of_the_broker_are_bounded_or_told(kafka_log: KafkaLog) -> None:
+async def test_transactions_of_the_broker_are_bounded_or_reported(kafka_log: KafkaLog) -> None:
     assert (await kafka_log.longest_transaction_ms() or 0) >= 15_000
 
 
@@ -155,7 +155,7 @@ async def test_a_solo_host_that_was_frozen_for_51_s_works_again_or_ends(kafka: s
                 assert time.monotonic() - began_s < 100, "neither works nor ends"
                 await asyncio.sleep(0.5)
             took_s = time.monotonic() - began_s
-            if process.returncode is not None:  # what a supervisor does
+            if process.returncode is not None:  # as a supervisor does
                 host = bench.host(lambda shard: Whole(bench.topics, shard), lock=bench.topics.name("training.requests"))
                 async with bench.running(host):
                     await bench.until(lambda counts: total(counts) >= 200)

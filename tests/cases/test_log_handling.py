@@ -1,4 +1,4 @@
-"""Faults 8, 14, 15: what one record raises is that record's, a stopped partition stays stopped until somebody lets it go on."""
+"""Faults 8, 14, 15: an exception concerns only the record that raised it, and a stopped partition stays stopped until an operator resumes it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -33,7 +33,7 @@ async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
 
 
 class Fragile(Counter):
-    """Raises whatever a unit is called after, wherever that unit lies in its batch."""
+    """Raises the exception that a unit is named after, wherever that unit lies in its batch."""
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
         outputs = await super().on_batch(batch)
@@ -51,7 +51,7 @@ class Fragile(Counter):
 
 
 class Huge(Counter):
-    """Makes a record that no topic takes of a unit called huge, only when it is committed."""
+    """Makes a record that no topic accepts of a unit called huge, when it is committed."""
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
         outs = [self._count(message) for message in batch]
@@ -107,7 +107,7 @@ class Landing(msgspec.Struct):
 
 
 class Landings(Counter):
-    """Counts landings; one called dead turns out to be poison only when it is handled."""
+    """Counts landings. One called dead raises `Poison` when it is handled."""
 
     async def on_batch(self, batch: Sequence[SourceEvent]) -> Outputs:
         good = [read for read in batch if read.event.unit != "dead"]
@@ -195,12 +195,12 @@ async def test_too_much_poison_stops_one_partition_of_a_source_until_an_operator
     assert await bench.counts() == {"good": list(range(1, 11)), "late": [1]}
     assert len(await field.letters()) == 100
     field.health.failures.clear()
-    async with bench.running(field.host()):  # it stays so over a restart
+    async with bench.running(field.host()):  # it stays stopped over a restart
         await field.until_stopped()
         await field.put(LATE, partition=1)
         await bench.until(lambda counts: counts.get("late") == [1, 2])
         assert len(await field.letters()) == 100
-        await field.resume(110, "resume")  # a fresh ledger: the other fifty are dead letters too
+        await field.resume(110, "resume")  # the count begins anew, so the other fifty are dead letters too
         await bench.until(lambda counts: len(counts["good"]) == 11)
         assert field.health.is_ready
     assert len(await field.letters()) == 150
@@ -221,7 +221,7 @@ async def test_a_skip_goes_on_behind_the_poison_also_when_the_service_was_down(b
 
 
 class FromFurtherBack(Counter):
-    """Reads all again at its start, as the monitor does."""
+    """Reads everything again at its start, as the monitor does."""
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         return dict.fromkeys(committed, 0)

@@ -1,4 +1,4 @@
-"""Alerts on what services say of themselves: they begin and end with the state that they tell."""
+"""Alerts on what services report about themselves begin and end with the reported state."""
 
 import pytest
 from tests.cases.monitor_alone import DECISIONS, FACTS, NOW, ROUTES, Monitor, compiled, one
@@ -63,7 +63,7 @@ async def test_dead_letters_for_their_instant_alert_about_clocks_too() -> None:
     assert monitor.alerts("DeadLettered") == ["firing"]
 
 
-async def test_dead_letters_stay_told_while_their_service_consumes_nothing() -> None:
+async def test_the_alert_on_dead_letters_stays_while_their_service_consumes_nothing() -> None:
     monitor = Monitor(compiled(one("d")))
     await monitor.start()
     monitor.beat("feature", handled_total=10, lag={"events.x.v1/0": 5})

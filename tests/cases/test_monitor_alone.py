@@ -1,4 +1,4 @@
-"""No deployment, no label and no apply stops or blinds the monitor, and its alerts say what is."""
+"""No deployment, label or apply stops or blinds the monitor, and its alerts report the state as it is."""
 
 import math
 
@@ -34,7 +34,9 @@ from headrace.project import Canary, Count, Deployment, FeatureView, Key, Projec
 from headrace.project.compile import compile_project
 
 
-async def test_a_window_that_cannot_be_evaluated_is_told_and_all_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_window_that_cannot_be_evaluated_is_reported_and_all_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from headrace_monitor.core import evaluation
 
     evaluate = evaluation.evaluate
@@ -57,7 +59,7 @@ async def test_a_window_that_cannot_be_evaluated_is_told_and_all_others_go_on(mo
 
 
 async def released(*names: str) -> Monitor:
-    """Deployments with a canary under way each."""
+    """Deployments that each have a canary under way."""
     monitor = Monitor(compiled(*(one(name, rollout=Canary(min_decisions=5)) for name in names)))
     await monitor.start()
     for name in names:
@@ -72,7 +74,7 @@ async def released(*names: str) -> Monitor:
 
 
 def breaks(patch: pytest.MonkeyPatch, what: str, name: str) -> None:
-    """A step of the analysis raises, for one deployment."""
+    """Let a step of the analysis raise for one deployment."""
     from headrace_monitor.core.rollout_analysis import RolloutAnalysis
 
     works = getattr(RolloutAnalysis, what)
@@ -86,7 +88,7 @@ def breaks(patch: pytest.MonkeyPatch, what: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["on_advanced", "take", "look"])
-async def test_a_rollout_that_cannot_be_judged_is_told_and_all_others_are_judged(
+async def test_a_rollout_that_cannot_be_judged_is_reported_and_all_others_are_judged(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     breaks(monkeypatch, what, "bad")
@@ -105,8 +107,8 @@ async def test_a_rollout_that_cannot_be_judged_is_told_and_all_others_are_judged
     assert [len(monitor.windows(name)) for name in ("bad", "good")] == [2, 2]
     judged = [e.step_decisions for e in monitor.events if isinstance(e, VerdictGiven) and e.deployment == "good"]
     assert judged[-1] == 30
-    told = [e for e in monitor.events if isinstance(e, AlertChanged) and e.labels["alertname"] == "MonitoringFailed"]
-    assert [(e.status, e.labels["deployment"], e.labels["about"]) for e in told] == [("firing", "bad", "rollout")]
+    alerts = [e for e in monitor.events if isinstance(e, AlertChanged) and e.labels["alertname"] == "MonitoringFailed"]
+    assert [(e.status, e.labels["deployment"], e.labels["about"]) for e in alerts] == [("firing", "bad", "rollout")]
     monkeypatch.undo()
     monitor.beat("feature")
     await monitor.tick(700.0)
@@ -128,7 +130,9 @@ async def test_a_rollout_ends_although_what_was_read_before_could_not_be_judged(
 
 
 @pytest.mark.parametrize("length_s", [0.0, -1.0, math.nan, math.inf, 1e-9])
-async def test_a_deployment_whose_windows_have_no_length_is_told_and_all_others_are_monitored(length_s: float) -> None:
+async def test_a_deployment_whose_windows_have_no_length_is_reported_and_all_others_are_monitored(
+    length_s: float,
+) -> None:
     project = compiled(one("bad"), one("good"))
     broken = msgspec.structs.replace(project.deployments[0], evaluation_window_s=length_s)
     monitor = Monitor(msgspec.structs.replace(project, deployments=(broken, *project.deployments[1:])))

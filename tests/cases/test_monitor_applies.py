@@ -1,4 +1,4 @@
-"""Another source is taken up in place, by the same shard: what was read of the others goes on from where it is."""
+"""The same shard begins to read another source in place, and goes on with the others where it was."""
 
 import asyncio
 import time

@@ -44,7 +44,7 @@ def applied(*names: str, project: str = "p") -> ProjectApplied:
 
 
 class World:
-    """Topics on the broker, and what is written to and read from them."""
+    """Topics on the broker, and means to write to them and read from them."""
 
     def __init__(self, settings: Settings, log: Log) -> None:
         self.settings, self.log = settings, log
@@ -108,7 +108,7 @@ async def monitoring(world: World) -> AsyncIterator[Monitor]:
 async def test_a_replay_at_full_speed_partition_by_partition_gives_whole_windows(
     settings: Settings, kafka_log: KafkaLog
 ) -> None:
-    """First all of one partition, then all of the other, outcomes last, while the monitor reads: 12 of 12 in every window."""
+    """One partition is written whole, then the other, outcomes last, while the monitor reads. Every window has 12 of 12 labels."""
     world = World(settings, kafka_log)
     await ensure_topics(kafka_log, world.topics.specs())
     await world.apply(applied("d"))
@@ -155,7 +155,7 @@ def process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
 async def test_a_frozen_monitor_rejoins_or_exits_and_leaves_no_false_alert(
     settings: Settings, kafka_log: KafkaLog
 ) -> None:
-    """Frozen for longer than its session lasts, then continued: within 30 s windows close again, or it has exited."""
+    """The process is frozen for longer than its session lasts, then continued. Within 30 s windows close again, or it has exited."""
     from headrace.events.alerts import AlertChanged
 
     world = World(settings, kafka_log)
@@ -165,7 +165,7 @@ async def test_a_frozen_monitor_rejoins_or_exits_and_leaves_no_false_alert(
         await world.send([world.request(n, n % 2) for n in range(60)] + [world.outcome(n, n % 2) for n in range(60)])
         before = len(await world.windows(3))
         frozen.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(25)  # what is tested is time: the session is over after 10 s
+        await asyncio.sleep(25)  # time itself is tested: the session is over after 10 s
         frozen.send_signal(signal.SIGCONT)
         ends_s = time.monotonic() + 30
         await world.send(

@@ -1,4 +1,4 @@
-"""What waits for labels is bounded: bytes per waiting decision, and no growth while as much closes as comes."""
+"""The memory for decisions that wait for labels is bounded: bytes per decision, and no growth at a steady rate."""
 
 import gc
 import tracemalloc
@@ -26,7 +26,7 @@ DECISIONS, OUTCOMES = TOPICS.name("inference.decisions"), TOPICS.name("inference
 
 
 class Stream:
-    """Requests at an even pace of event time, each with its outcome one event day later."""
+    """Requests at an even rate of event time, each with its outcome one event day later."""
 
     def __init__(self, per_day: int) -> None:
         self.per_day, self.count = per_day, 0
@@ -38,7 +38,7 @@ class Stream:
         return {TopicPartition(t, p): 0 for t in (DECISIONS, OUTCOMES) for p in (0, 1)}
 
     async def pump(self, decisions: int, *, labels: bool = True) -> None:
-        """`decisions` more, in batches, as they are decoded: nothing but the monitor holds them."""
+        """Feed `decisions` more in batches, as they are decoded, so that only the monitor keeps them."""
         for begin in range(self.count, self.count + decisions, 1000):
             batch = []
             for n in range(begin, begin + 1000):
@@ -70,14 +70,14 @@ def decision(n: int, at_s: float) -> DecisionMade:
 
 @pytest.mark.parametrize("count", [20_000])
 async def test_a_decision_that_waits_for_its_label_costs_at_most_64_bytes(count: int) -> None:
-    """What Python allocates between two points, over the decisions taken between them; every fourth has a shadow's score."""
+    """The bytes that Python allocates per decision between two points. Every fourth decision has a shadow's score."""
     stream = Stream(per_day=10 * count)
     await stream.shard.on_start({})
     await stream.pump(5000, labels=False)
     gc.collect()
     tracemalloc.start()
     grown: list[int] = []
-    # NB: threads that other tests left in this process allocate too, now and then: the smaller of two stretches is ours.
+    # NB: threads that other tests left in this process sometimes allocate too, so the smaller of two intervals is ours.
     for _ in range(2):
         before = tracemalloc.get_traced_memory()[0]
         await stream.pump(count, labels=False)
@@ -91,7 +91,7 @@ async def test_a_decision_that_waits_for_its_label_costs_at_most_64_bytes(count:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_half_an_hour_at_200_a_second_with_labels_a_day_late_does_not_grow_after_its_second_third() -> None:
-    """360,000 decisions over fifteen event days: memory at the end is at most a tenth above that after two thirds."""
+    """360,000 decisions over fifteen event days: memory at the end is at most a tenth above the memory after two thirds."""
     stream = Stream(per_day=24_000)
     await stream.shard.on_start({})
     tracemalloc.start()

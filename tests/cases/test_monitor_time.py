@@ -1,4 +1,4 @@
-"""Time that nobody can move: the clock of a deployment, and windows that are the same however their records were read."""
+"""No single record moves the clock of a deployment, and windows are the same in whatever order their records are read."""
 
 import asyncio
 import math
@@ -83,8 +83,8 @@ def test_a_partition_with_unread_records_holds_the_clock_back_and_one_read_to_it
     ahead = [(PLACES[0], n * DAY, f"u{n}") for n in range(100)]
     behind = [(PLACES[1], n * 3600.0, f"v{n}") for n in range(30)]
     found = clocks(*ahead, *behind)
-    held = time_of(found, Reading(frozenset({PLACES[1]})))
-    assert 20 * 3600 <= held <= 29 * 3600
+    clock_s = time_of(found, Reading(frozenset({PLACES[1]})))
+    assert 20 * 3600 <= clock_s <= 29 * 3600
     assert time_of(found) > 80 * DAY
     assert time_of(found, Reading(frozenset({PLACES[1]}), frozenset({PLACES[1]}), 1.0)) > 80 * DAY
 
@@ -106,7 +106,7 @@ def test_a_partition_full_of_others_does_not_wait_for_a_deployment_that_is_not_s
 
 @pytest.mark.parametrize("units", [1, 2])
 def test_a_deployment_of_one_or_two_units_has_a_clock_all_the_same(units: int) -> None:
-    """One unit that is asked about once a day: its third newest instant, so a day is over two days later."""
+    """One unit with one request a day. The clock is its third newest instant, so a day is over two days later."""
     asked = replay(50, units)
     last_s = asked[-1][1]
     assert time_of(clocks(*asked)) == last_s - 2 * 3600.0
@@ -125,7 +125,7 @@ def test_only_what_was_appended_within_a_day_of_the_newest_counts() -> None:
     assert time_of(found) == TODAY + 2
 
 
-# Drawing 200 tuples takes long on a busy machine: that is no fault of the test.
+# Drawing 200 tuples takes long on a busy machine, which is no fault.
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.floats(-1e9, 1e9), st.integers(0, 30)), max_size=200), st.integers(0, 199))
 def test_one_record_more_moves_a_level_no_further_than_the_next_unit(seen: list[tuple[float, int]], drop: int) -> None:
@@ -144,7 +144,7 @@ def test_one_record_more_moves_a_level_no_further_than_the_next_unit(seen: list[
 
 @dataclass
 class Replay:
-    """Topics that are written in full, and a monitor that reads them in any order and any batches."""
+    """Topics that are written completely, and a monitor that reads them in any order and any batches."""
 
     requests: int = 60
     per_day: int = 12
@@ -171,9 +171,9 @@ class Replay:
         self.put(DECISIONS, partition, DecisionMade(f"r{unit}", "d", unit, at_s, answer, 0), at_s)
 
     def put(self, topic: str, partition: int, event: object, time_s: float) -> None:
-        held = self.log[TopicPartition(topic, partition)]
-        record = Record(topic, partition, len(held), b"k", None, (), int(TODAY * 1000))
-        held.append(Message(record, Envelope(f"{topic}{partition}{len(held)}", "", "t", time_s), event))
+        records = self.log[TopicPartition(topic, partition)]
+        record = Record(topic, partition, len(records), b"k", None, (), int(TODAY * 1000))
+        records.append(Message(record, Envelope(f"{topic}{partition}{len(records)}", "", "t", time_s), event))
 
     async def shard(self) -> MonitorShard:
         async def behind() -> Mapping[TopicPartition, int]:
@@ -209,7 +209,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40), st.integers(0,
 
 
 async def windows_of(replay: Replay, steps: Sequence[Step]) -> list[WindowClosed]:
-    """`steps`: which input is read, how many records of it, how many requests are decided before, and whether a tick follows."""
+    """A step is: which input is read, how many of its records, how many requests are decided before, whether a tick follows."""
     shard, outs, places = await replay.shard(), [], list(replay.log)
     whole = [(n, 10_000, 10_000, True) for n in range(len(places))]
     for place, count, decided, ticks in [*steps, *whole]:
@@ -236,7 +236,7 @@ def facts_of(window: WindowClosed) -> tuple:
 @given(STEPS, st.booleans())
 @settings(max_examples=20, deadline=None)
 def test_windows_are_the_same_however_their_records_were_read(steps: list[Step], stray: bool) -> None:
-    """A plain producer at full speed, partitions read one after the other, ticks anywhere, a request of today before it all."""
+    """A plain producer at full speed, partitions that are read one after the other, ticks at any place, and a request of today before all others."""
     found = asyncio.run(windows_of(Replay(stray=stray), steps))
     wanted = asyncio.run(windows_of(Replay(), []))
     assert [facts_of(w) for w in found] == [facts_of(w) for w in wanted]

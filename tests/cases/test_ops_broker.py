@@ -1,4 +1,4 @@
-"""What strangers on the broker may do to us, and what a broker that refuses us says: on real brokers."""
+"""Real brokers: what strangers on the broker can do to us, and the errors of a broker that refuses us."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def test_a_service_needs_rights_on_its_own_topics_only() -> None:
         assert needed(topics, service) < everything
 
 
-async def test_a_frozen_broker_is_told_from_one_that_is_away(tmp_path: Path) -> None:
+async def test_a_frozen_broker_is_distinguished_from_one_that_is_away(tmp_path: Path) -> None:
     import socket
 
     with socket.socket() as silent:
@@ -85,7 +85,7 @@ async def test_a_strangers_open_transaction_holds_back_readers_no_longer_than_th
         assert time.monotonic() - began_s < 12
         await reader.close()
         await ours.close()
-        with pytest.raises(KafkaError):  # it was aborted behind the stranger's back
+        with pytest.raises(KafkaError):  # our service aborted it meanwhile
             await stranger.commit_transaction()
         await stranger.stop()
         await log.stop()
@@ -93,7 +93,7 @@ async def test_a_strangers_open_transaction_holds_back_readers_no_longer_than_th
 
 @dataclass(frozen=True)
 class Guarded:
-    """A broker with a plaintext door for its owner, and one with certificates and passwords for everybody else."""
+    """A broker with a plaintext listener for its owner, and a listener with certificates and passwords for all others."""
 
     inside: Settings
     outside: Settings
@@ -104,7 +104,7 @@ def _openssl(folder: Path, *words: str) -> None:
 
 
 def _certificates(folder: Path) -> None:
-    """An authority, another one, and the broker's certificate for `localhost` alone."""
+    """A certificate authority, another one, and the broker's certificate for `localhost` only."""
     folder.mkdir()
     for name in ("ca", "other"):
         _openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem",
@@ -176,7 +176,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-async def test_a_broker_that_refuses_us_says_which(guarded: Guarded, wrong: dict[str, str], sentence: str) -> None:
+async def test_the_error_of_a_broker_that_refuses_us_names_it(
+    guarded: Guarded, wrong: dict[str, str], sentence: str
+) -> None:
     given = dict(wrong)
     if "bootstrap_servers" in given:
         given["bootstrap_servers"] = guarded.outside.bootstrap_servers.replace("localhost", "127.0.0.1")
@@ -203,7 +205,7 @@ async def test_a_principal_without_rights_is_named_and_so_are_the_topics(guarded
 
 
 @pytest.mark.faults
-def test_a_command_with_a_wrong_password_says_so_and_not_that_a_broker_be_started(
+def test_a_command_with_a_wrong_password_reports_that_and_does_not_advise_to_start_a_broker(
     guarded: Guarded, tmp_path: Path
 ) -> None:
     outside = guarded.outside

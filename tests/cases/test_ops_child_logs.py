@@ -30,10 +30,10 @@ def test_a_log_is_cut_at_its_size_and_its_writer_goes_on(tmp_path: Path) -> None
 
 
 def test_a_log_that_was_removed_is_at_its_path_again_and_bounded_while_its_writer_goes_on(tmp_path: Path) -> None:
-    says = 'for _ in $(seq 100); do echo "an old line"; done; exec sleep 60'
+    script = 'for _ in $(seq 100); do echo "an old line"; done; exec sleep 60'
     log = tmp_path / "logs" / "x.log"
-    child = Child("x", ["sh", "-c", says], log, {"PATH": "/usr/bin:/bin"})
-    child.start(0.0)  # the folder is not there either
+    child = Child("x", ["sh", "-c", script], log, {"PATH": "/usr/bin:/bin"})
+    child.start(0.0)  # the folder does not exist either
     _until(lambda: log.stat().st_size == 1200)
     shutil.rmtree(log.parent)
     assert not reunite(log, 0)
@@ -46,16 +46,16 @@ def test_a_log_that_was_removed_is_at_its_path_again_and_bounded_while_its_write
 
 def test_a_log_that_was_moved_away_stays_where_it_was_moved_to(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
-    child = Child("x", ["sh", "-c", "echo said; exec sleep 60"], log, {"PATH": "/usr/bin:/bin"})
+    child = Child("x", ["sh", "-c", "echo text; exec sleep 60"], log, {"PATH": "/usr/bin:/bin"})
     child.start(0.0)
     _until(lambda: log.stat().st_size == 5)
     log.rename(tmp_path / "kept")
     assert not reunite(log, child.pid)
-    assert (tmp_path / "kept").read_bytes() == b"said\n"
+    assert (tmp_path / "kept").read_bytes() == b"text\n"
     child.kill()
 
 
-def test_a_child_whose_logs_folder_is_gone_is_started_and_one_that_cannot_be_says_why(tmp_path: Path) -> None:
+def test_a_child_whose_logs_folder_is_gone_is_started_and_one_that_cannot_be_reports_why(tmp_path: Path) -> None:
     supervisor = Supervisor(tmp_path, 1, False, Settings())
     child = Child("gateway", ["sleep", "60"], tmp_path / "logs" / "gateway.log", {"PATH": "/usr/bin:/bin"})
     child.start(0.0)
@@ -67,13 +67,13 @@ def test_a_child_whose_logs_folder_is_gone_is_started_and_one_that_cannot_be_say
     process.wait()
     assert supervisor._tend_child(child, 1.0)
     assert supervisor._tend_child(child, 2.0)
-    told = child.report()
-    assert told["reason"].startswith("killed by SIGKILL; cannot be started: [Errno 17] File exists")
-    assert (told["pid"], told["restarts"]) == (None, 0)
+    report = child.report()
+    assert report["reason"].startswith("killed by SIGKILL; cannot be started: [Errno 17] File exists")
+    assert (report["pid"], report["restarts"]) == (None, 0)
     (tmp_path / "logs").unlink()
     assert supervisor._tend_child(child, 60.0)
-    told = child.report()
-    assert (told["pid"] is not None, told["reason"], told["restarts"]) == (True, "killed by SIGKILL", 1)
+    report = child.report()
+    assert (report["pid"] is not None, report["reason"], report["restarts"]) == (True, "killed by SIGKILL", 1)
     child.kill()
 
 

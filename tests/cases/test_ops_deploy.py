@@ -1,4 +1,4 @@
-"""What is shipped to be deployed: who can reach it, and that its parts agree with the code."""
+"""The files for deployment: who can reach the services, and that their parts agree with the code."""
 
 import ipaddress
 import re

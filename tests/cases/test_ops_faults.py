@@ -1,4 +1,4 @@
-"""Real processes, stopped, killed, starved of room and refused: an installation of its own per test."""
+"""Real processes are stopped, killed, refused or left without disk space. Each test has an installation of its own."""
 
 import asyncio
 import contextlib
@@ -52,8 +52,8 @@ class House:
     def run(self, *words: str) -> tuple[int, str, float]:
         began_s = time.monotonic()
         process = self.start(*words)
-        said, wrong = process.communicate(timeout=300)
-        return process.returncode, said + wrong, time.monotonic() - began_s
+        output, wrong = process.communicate(timeout=300)
+        return process.returncode, output + wrong, time.monotonic() - began_s
 
     @property
     def state(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class House:
             return 0, str(error)
 
     def alerts(self) -> list[tuple[str, str, str]]:
-        """All that was written: name, service, status."""
+        """All alerts that were written: name, service, status."""
 
         async def read() -> list[tuple[str, str, str]]:
             settings = Settings(bootstrap_servers=self.state["bootstrap_servers"])
@@ -90,7 +90,7 @@ class House:
         return asyncio.run(read())
 
     def end(self) -> None:
-        """Whatever a test left."""
+        """Ends the processes that a test left."""
         with contextlib.suppress(OSError, ValueError, KeyError):
             state = self.state
             pids = [state["pid"], state["broker_pid"], *(found["pid"] for found in state["services"].values())]
@@ -118,8 +118,8 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 def test_every_service_that_is_stopped_is_replaced_within_30_s_and_alerts_open_and_resolve(house: House) -> None:
-    code, said, _ = house.run("up", "--port", str(free_port()))
-    assert code == 0, said
+    code, output, _ = house.run("up", "--port", str(free_port()))
+    assert code == 0, output
     for name in ("monitor", "inference", *(n for n in SERVICES if n not in ("monitor", "inference"))):
         before = house.service(name)
         os.kill(before["pid"], signal.SIGSTOP)
@@ -134,15 +134,15 @@ def test_every_service_that_is_stopped_is_replaced_within_30_s_and_alerts_open_a
         assert house.service(name)["restarts"] == before["restarts"] + 1
     until(lambda: ("MonitorDown", "monitor", "resolved") in house.alerts(), 60.0, "MonitorDown is resolved")
     assert ("MonitorDown", "monitor", "firing") in house.alerts()
-    code, said, _ = house.run("status")
-    assert (code, "replaced: stopped for 1" in said) == (0, True)
+    code, output, _ = house.run("status")
+    assert (code, "replaced: stopped for 1" in output) == (0, True)
 
 
 def test_a_frozen_broker_turns_every_service_red_within_10_s_is_continued_and_they_are_green_again(
     house: House,
 ) -> None:
-    code, said, _ = house.run("up", "--port", str(free_port()))
-    assert code == 0, said
+    code, output, _ = house.run("up", "--port", str(free_port()))
+    assert code == 0, output
     os.kill(house.state["broker_pid"], signal.SIGSTOP)
     took_s = until(lambda: all(house.ready(name)[0] == 503 for name in SERVICES), 10.0, "all are red")
     assert "the broker at" in house.ready("feature")[1]
@@ -160,15 +160,15 @@ def test_a_frozen_broker_turns_every_service_red_within_10_s_is_continued_and_th
 
 def test_up_that_cannot_start_a_service_names_it_its_reason_and_its_log_and_exits_1(house: House) -> None:
     house.environ["HEADRACE_API_KEYS_FILE"] = "/no/such/file"
-    code, said, _ = house.run("up", "--port", str(free_port()))
+    code, output, _ = house.run("up", "--port", str(free_port()))
     assert code == 1
-    assert "6 of 7 services are ready" in said
-    assert "gateway: " in said
-    assert "ended with 2: wrongly configured" in said
-    assert "/no/such/file" in said
-    assert f"log {house.home}/logs/gateway.log" in said
-    code, said, _ = house.run("status")
-    assert "last end: ended with 2: wrongly configured" in said
+    assert "6 of 7 services are ready" in output
+    assert "gateway: " in output
+    assert "ended with 2: wrongly configured" in output
+    assert "/no/such/file" in output
+    assert f"log {house.home}/logs/gateway.log" in output
+    code, output, _ = house.run("status")
+    assert "last end: ended with 2: wrongly configured" in output
 
 
 def test_down_at_any_moment_of_a_start_ends_everything_within_10_s(house: House) -> None:
@@ -178,10 +178,10 @@ def test_down_at_any_moment_of_a_start_ends_everything_within_10_s(house: House)
         with contextlib.suppress(subprocess.TimeoutExpired):
             up.wait(delay_s)
         was_there = (house.home / "supervisor.lock").exists()
-        code, said, took_s = house.run("down")
-        assert (code, took_s - start_s < 12) == (0, True), (delay_s, took_s, said)
+        code, output, took_s = house.run("down")
+        assert (code, took_s - start_s < 12) == (0, True), (delay_s, took_s, output)
         _, wrong = up.communicate(timeout=30)
-        if "nothing was running" in said:
+        if "nothing was running" in output:
             assert not was_there or up.returncode != 0
         mine = [p for p in psutil.process_iter(["cmdline"]) if str(house.home) in " ".join(p.info["cmdline"] or [])]
         assert mine == [], (delay_s, mine, wrong)
@@ -193,8 +193,8 @@ def test_after_a_killed_supervisor_up_comes_up_again_with_the_same_ports(house: 
     frozen = house.service("trainer")["pid"]
     os.kill(frozen, signal.SIGSTOP)
     os.kill(house.state["pid"], signal.SIGKILL)
-    code, said, _ = house.run("up", "--port", str(port))
-    assert code == 0, said
+    code, output, _ = house.run("up", "--port", str(port))
+    assert code == 0, output
     assert not psutil.pid_exists(frozen)
 
 
@@ -219,9 +219,9 @@ def test_a_taken_port_is_one_sentence_with_the_setting(house: House) -> None:
             ),
         ):
             house.environ |= {"HEADRACE_GATEWAY_PORT": str(free_port()), "HEADRACE_HTTP_PORT_BASE": "0"} | environ
-            code, said, _ = house.run("up", *words)
-            assert (code, len(said.strip().splitlines())) == (1, 1), said
-            assert sentence in said
+            code, output, _ = house.run("up", *words)
+            assert (code, len(output.strip().splitlines())) == (1, 1), output
+            assert sentence in output
 
 
 def test_commands_without_a_broker_or_with_a_frozen_one_end_soon_with_one_sentence(
@@ -230,19 +230,19 @@ def test_commands_without_a_broker_or_with_a_frozen_one_end_soon_with_one_senten
     house = House(tmp_path / "home")
     house.environ["KAFKA_BOOTSTRAP_SERVERS"] = own_broker.bootstrap_servers
     commands = (("status",), ("alert", "list"), ("topic", "apply"), ("predict", "x"), ("dlq", "list"))
-    start_s = house.run("--help")[2]  # what the interpreter alone takes here
+    start_s = house.run("--help")[2]  # the time that the interpreter alone takes here
     own_broker.freeze()
     for words in commands:
-        code, said, took_s = house.run(*words)
-        assert (code, len(said.strip().splitlines())) == (1, 1), said
-        assert "accepts the connection but does not answer" in said
+        code, output, took_s = house.run(*words)
+        assert (code, len(output.strip().splitlines())) == (1, 1), output
+        assert "accepts the connection but does not answer" in output
         assert took_s - start_s < 8
     own_broker.thaw()
     own_broker.kill()
     for words in commands:
-        code, said, took_s = house.run(*words)
-        assert (code, len(said.strip().splitlines())) == (1, 1), said
-        assert "start one with `headrace up`" in said
+        code, output, took_s = house.run(*words)
+        assert (code, len(output.strip().splitlines())) == (1, 1), output
+        assert "start one with `headrace up`" in output
         assert took_s - start_s < 8
 
 
@@ -254,8 +254,8 @@ def test_ctrl_c_is_quiet_and_130(own_broker: Any, tmp_path: Path) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         tail.wait(4)
     tail.send_signal(signal.SIGINT)
-    said, wrong = tail.communicate(timeout=10)
-    assert (tail.returncode, said, wrong) == (130, "", "")
+    output, wrong = tail.communicate(timeout=10)
+    assert (tail.returncode, output, wrong) == (130, "", "")
 
 
 @pytest.fixture
@@ -272,11 +272,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=False)
 
 
-def test_a_disk_that_fills_up_is_told_before_is_survived_when_full_and_goes_on_with_room(small_disk: Path) -> None:
+def test_a_disk_that_fills_up_is_reported_before_is_survived_when_full_and_goes_on_with_room(small_disk: Path) -> None:
     house = House(small_disk / "home")
     try:
-        code, said, _ = house.run("up", "--port", str(free_port()))
-        assert code == 0, said
+        code, output, _ = house.run("up", "--port", str(free_port()))
+        assert code == 0, output
         ballast = small_disk / "ballast"
         found = os.statvfs(small_disk)
         with ballast.open("wb") as opened:
@@ -291,7 +291,7 @@ def test_a_disk_that_fills_up_is_told_before_is_survived_when_full_and_goes_on_w
         supervisor = house.state["pid"]
         broker = house.state["broker_pid"]
         if broker is not None:
-            os.kill(broker, signal.SIGKILL)  # as it would itself with its next record
+            os.kill(broker, signal.SIGKILL)  # as the process would itself with its next record
         began_s = time.monotonic()
         while time.monotonic() - began_s < 20:
             assert psutil.pid_exists(supervisor)
@@ -339,7 +339,7 @@ async def test_the_supervisors_alerts_go_on_after_the_broker_was_killed_and_star
         while "DiskAlmostFull" not in alarms.firing:
             await asyncio.sleep(0.1)
     own_broker.kill()
-    await asyncio.sleep(20)  # what is tested is time: its clients give up, and try again
+    await asyncio.sleep(20)  # time itself is tested: its clients give up, and try again
     alarms.disk = Disk(2**30, 99 * 2**30)
     await asyncio.to_thread(own_broker.start)
     async with asyncio.timeout(60):

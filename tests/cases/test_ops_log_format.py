@@ -1,4 +1,4 @@
-"""The log of an installation and the format of its records: another version's log is refused, and nothing of it is lost."""
+"""The log of an installation and the format of its records: the log of another version is refused, and none of it is lost."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a process says of itself and how it ends: signals at any moment, hung or starved, health over HTTP, floods of log lines."""
+"""What a process reports about itself and how it ends: signals at any moment, hung or starved loops, health over HTTP, floods of log lines."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor"
 def _started(service: str, bootstrap: str, **environ: str) -> subprocess.Popen[str]:
     given = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": bootstrap, "HEADRACE_GATEWAY_PORT": "0", **environ}
     command = [sys.executable, "-m", f"headrace_{service}"]
-    # NB: as the supervisor does: SIGTERM is held back until the process listens for it.
+    # NB: SIGTERM is blocked until the process listens for it, as by the supervisor.
     return subprocess.Popen(
         command,
         env=given,
@@ -53,10 +53,10 @@ def _started(service: str, bootstrap: str, **environ: str) -> subprocess.Popen[s
 def _stop(process: subprocess.Popen[str], within_s: float = 10.0) -> tuple[int, str]:
     process.terminate()
     try:
-        said, _ = process.communicate(timeout=within_s)
+        output, _ = process.communicate(timeout=within_s)
     finally:
         process.kill()
-    return process.returncode, said
+    return process.returncode, output
 
 
 @pytest.mark.parametrize("service", ["registry", "gateway"])
@@ -66,9 +66,9 @@ def test_sigterm_at_any_moment_of_a_start_ends_with_0_and_one_line(service: str)
         process = _started(service, f"127.0.0.1:{port}")
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(delay_s)
-        code, said = _stop(process)
-        assert (code, "Traceback" in said) == (0, False), said
-        assert "as asked" in said
+        code, output = _stop(process)
+        assert (code, "Traceback" in output) == (0, False), output
+        assert "as asked" in output
 
 
 @pytest.mark.slow
@@ -80,8 +80,8 @@ def test_sigterm_at_every_moment_of_a_start_without_a_broker_ends_with_0(service
         process = _started(service, f"127.0.0.1:{port}")
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(tenth / 10)
-        code, said = _stop(process)
-        assert (code, "Traceback" in said) == (0, False), f"after {tenth / 10} s: {said}"
+        code, output = _stop(process)
+        assert (code, "Traceback" in output) == (0, False), f"after {tenth / 10} s: {output}"
 
 
 def test_a_second_signal_ends_a_process_at_once_with_130() -> None:
@@ -114,7 +114,7 @@ def test_a_bug_decides_the_exit_before_a_restart_and_stands_in_one_line(caplog: 
     assert caplog.records[0].exc_info is not None
 
 
-async def test_a_loop_that_hangs_is_ended_and_the_line_says_where() -> None:
+async def test_a_loop_that_hangs_is_ended_and_the_logged_line_names_where() -> None:
     ended: list[int] = []
     guard, stop = LoopGuard("x", 1.0, ended.append), asyncio.Event()
     running = asyncio.create_task(guard.run(stop))
@@ -210,27 +210,27 @@ def test_a_flood_of_one_line_is_counted_and_not_written() -> None:
     now = [0.0]
     flood = Flood(lambda: now[0])
 
-    def said(text: str) -> str | None:
+    def logged(text: str) -> str | None:
         record = logging.LogRecord("aiokafka", logging.ERROR, "", 0, text, None, None)
         return record.getMessage() if flood.filter(record) else None
 
-    written = [line for n in range(10_000) if (line := said(f"Unable connect to node {n}: refused")) is not None]
+    written = [line for n in range(10_000) if (line := logged(f"Unable connect to node {n}: refused")) is not None]
     assert len(written) == OF_ONE_KIND
-    assert said("something else") == "something else"
+    assert logged("something else") == "something else"
     now[0] = 11.0
-    assert said("Unable connect to node 7: refused") == (
+    assert logged("Unable connect to node 7: refused") == (
         "Unable connect to node 7: refused (and 9995 more like it, left out)"
     )
-    going_on = [said(f"Unable connect to node {n}: refused") for n in range(4)]
+    going_on = [logged(f"Unable connect to node {n}: refused") for n in range(4)]
     assert going_on == [None] * 4, "a flood that goes on is one line per window"
     now[0] = 22.0
-    assert said("Unable connect to node 9: refused") == (
+    assert logged("Unable connect to node 9: refused") == (
         "Unable connect to node 9: refused (and 4 more like it, left out)"
     )
     now[0] = 33.0
-    again = [said(f"Unable connect to node {n}: refused") for n in range(OF_ONE_KIND)]
+    again = [logged(f"Unable connect to node {n}: refused") for n in range(OF_ONE_KIND)]
     assert None not in again, "it was over: a few lines are written again"
-    kinds = [said("x" * n) for n in range(5_000)]
+    kinds = [logged("x" * n) for n in range(5_000)]
     assert len([line for line in kinds if line]) < 600
 
 
@@ -239,7 +239,7 @@ async def test_health_is_answered_while_the_services_loop_hangs(server: tuple[He
     found: list[int] = []
     asking = threading.Thread(target=lambda: found.append(_ask(port, "/live")[0]))
     asking.start()
-    asking.join(5)  # the loop of this test stands still meanwhile
+    asking.join(5)  # the loop of this test is blocked meanwhile
     assert found == [200]
 
 

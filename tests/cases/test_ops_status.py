@@ -1,4 +1,4 @@
-"""What `headrace status` says of an installation: what should run, what is silent, what is over its bound."""
+"""What `headrace status` shows of an installation: which services should run, which are silent, and which state is over its bound."""
 
 import msgspec
 
@@ -29,7 +29,7 @@ def test_what_should_run_and_does_not_keeps_its_row_with_the_reason() -> None:
     assert row["last_end"] == "killed by SIGKILL at 2026-01-01T00:00:00Z"
 
 
-def test_a_silent_instance_says_for_how_long_and_is_not_ready() -> None:
+def test_a_silent_instance_is_shown_with_its_silence_and_is_not_ready() -> None:
     report = HealthReported("monitor", "monitor-1", True, pid=7, http_port=9)
     (row,) = service_rows([_message(report, 34.0)], _state(monitor={"pid": 7}), 1000.0)
     assert (row["ready"], row["reason"], row["pid"], row["http_port"]) == (False, "silent for 34 s", 7, 9)
@@ -39,13 +39,13 @@ def test_a_silent_instance_says_for_how_long_and_is_not_ready() -> None:
     assert service_rows([_message(msgspec.structs.replace(report, stopping=True), 1.0)], {}, 1000.0) == []
 
 
-def test_the_report_of_a_process_that_was_replaced_does_not_speak_for_its_successor() -> None:
+def test_the_report_of_a_process_that_was_replaced_does_not_count_for_its_successor() -> None:
     report = HealthReported("monitor", "monitor-1", True, pid=7)
     (row,) = service_rows([_message(report, 1.0)], _state(monitor={"pid": 8}), 1000.0)
     assert (row["ready"], row["reason"], row["pid"]) == (False, "starting", 8)
 
 
-def test_a_state_over_its_bound_and_a_degraded_deployment_are_told() -> None:
+def test_a_state_over_its_bound_and_a_degraded_deployment_are_shown() -> None:
     report = HealthReported(
         "inference",
         "inference-1",
@@ -60,7 +60,7 @@ def test_a_state_over_its_bound_and_a_degraded_deployment_are_told() -> None:
     )
 
 
-def test_a_stop_is_told_once_with_the_whole_command_however_long_its_reason_is() -> None:
+def test_a_stop_is_shown_once_with_the_whole_command_however_long_its_reason_is() -> None:
     stop = PartitionStopped("feature", "n.events.landings.v1", 0, 110, f"too many records cannot be read: {'x' * 500}")
     reason = f"{stop.topic}/0 is stopped at offset 110: {stop.reason}; {way_on('events.landings.v1')}"
     report = HealthReported("feature", "feature-1", False, reason=reason, failing=(f"stopped:{stop.topic}/0",))
@@ -80,7 +80,7 @@ def test_a_librarys_advice_is_one_line_in_a_cell() -> None:
     assert len(one_line("word " * 200)) <= 200
 
 
-def test_without_a_broker_status_tells_what_the_supervisor_knows() -> None:
+def test_without_a_broker_status_shows_what_the_supervisor_knows() -> None:
     rows = local_rows(_state(feature={}, monitor={"pid": None, "reason": "ended with 1"}))
     assert [(row["service"], row["ready"]) for row in rows] == [("feature", False), ("monitor", False)]
     assert rows[0]["reason"] == "its report cannot be read: the broker does not answer"

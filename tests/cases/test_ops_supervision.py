@@ -1,4 +1,4 @@
-"""Which processes are replaced and which are not, and what is written about it: without a broker."""
+"""Which processes are replaced and which are not, and what is reported about it, without a broker."""
 
 import asyncio
 import os
@@ -68,7 +68,7 @@ def test_a_real_process_that_is_stopped_is_seen_so() -> None:
     assert observe(process.pid, 0.0, None) is None
 
 
-def test_a_replaced_child_says_why_and_when(tmp_path: Path) -> None:
+def test_a_replaced_child_reports_why_and_when(tmp_path: Path) -> None:
     child = Child("monitor", ["sleep", "60"], tmp_path / "log", {"PATH": "/usr/bin:/bin"}, http_port=1)
     child.start(0.0)
     process = child.process
@@ -77,14 +77,14 @@ def test_a_replaced_child_says_why_and_when(tmp_path: Path) -> None:
     child.replace("stopped for 10 s")
     process.wait()
     child.tend(1.0)
-    told = child.report()
-    assert (told["pid"], told["reason"], told["last_code"]) == (None, "replaced: stopped for 10 s", -9)
-    assert told["at"].endswith("Z")
+    report = child.report()
+    assert (report["pid"], report["reason"], report["last_code"]) == (None, "replaced: stopped for 10 s", -9)
+    assert report["at"].endswith("Z")
 
 
-def test_a_child_that_restarted_itself_says_why_in_its_own_words(tmp_path: Path) -> None:
-    said = '{"logger": "headrace.runtime", "message": "raw.movements.v1/0 goes on: restarting, to read it from there"}'
-    child = Child("pipeline", ["sh", "-c", f"echo '{said}'; exit 75"], tmp_path / "log", {"PATH": "/usr/bin:/bin"})
+def test_a_child_that_restarted_itself_is_shown_with_its_own_reason(tmp_path: Path) -> None:
+    line = '{"logger": "headrace.runtime", "message": "raw.movements.v1/0 goes on: restarting, to read it from there"}'
+    child = Child("pipeline", ["sh", "-c", f"echo '{line}'; exit 75"], tmp_path / "log", {"PATH": "/usr/bin:/bin"})
     child.start(0.0)
     assert child.process is not None
     child.process.wait()
@@ -149,7 +149,7 @@ async def test_a_folder_that_is_away_for_a_moment_does_not_end_who_looks_after_e
     tending.cancel()
 
 
-def test_a_call_that_will_not_return_is_told_with_the_service_that_has_it() -> None:
+def test_a_call_that_will_not_return_is_reported_with_the_service_that_has_it() -> None:
     report = HealthReported("inference", "i-1", True, hung_calls={"delay/3": 1})
     row = service_row(report, {})
     assert row["ready"]

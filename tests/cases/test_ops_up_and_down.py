@@ -1,4 +1,4 @@
-"""Starting and ending an installation: who holds its folder, and what its files mean."""
+"""Starting and ending an installation: which process owns its folder, and what its files mean."""
 
 import asyncio
 import json
@@ -43,13 +43,13 @@ def test_files_that_a_killed_supervisor_left_mean_nothing(tmp_path: Path) -> Non
     assert not (tmp_path / "supervisor.json").exists()
 
 
-def test_a_second_up_is_told_that_one_is_starting_already(tmp_path: Path) -> None:
-    held = locked(tmp_path)
-    assert held is not None
-    os.write(held, str(os.getpid()).encode())
+def test_a_second_up_is_refused_because_one_is_starting_already(tmp_path: Path) -> None:
+    lock = locked(tmp_path)
+    assert lock is not None
+    os.write(lock, str(os.getpid()).encode())
     with pytest.raises(HeadraceError, match=rf"it is starting already \(process {os.getpid()}\)"):
         Local(tmp_path).start(1)
-    os.close(held)
+    os.close(lock)
     assert Local(tmp_path).supervisor() is None
 
 
@@ -69,8 +69,8 @@ WRONG = (
 
 
 @pytest.fixture
-def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder in which a supervisor runs, as its lock says, and nothing names a broker."""
+def locked_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder in which a supervisor runs according to the lock, and no file names a broker."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
     monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
@@ -82,19 +82,19 @@ def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("lies", WRONG)
-def test_where_up_runs_and_nothing_says_where_its_broker_is_commands_refuse_instead_of_asking_another(
-    held: Path, lies: str | None, monkeypatch: pytest.MonkeyPatch
+def test_where_up_runs_and_its_broker_is_not_known_commands_refuse_instead_of_asking_another(
+    locked_folder: Path, lies: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if lies is not None:
-        (held / "supervisor.json").write_text(lies)
-    with pytest.raises(Retryable, match=rf"runs here \(process {os.getpid()}\).*supervisor.json is gone or broken"):
+        (locked_folder / "supervisor.json").write_text(lies)
+    with pytest.raises(Retryable, match=rf"runs here \(process {os.getpid()}\).*supervisor.json is missing or damaged"):
         settings_here()
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "b:7")
     assert settings_here().bootstrap_servers == "b:7"
 
 
-def test_while_up_starts_commands_say_what_it_is_at_and_then_find_its_broker(held: Path) -> None:
-    supervisor = Supervisor(held, 1, False, Settings(), phase="creating topics")
+def test_while_up_starts_commands_report_its_phase_and_then_find_its_broker(locked_folder: Path) -> None:
+    supervisor = Supervisor(locked_folder, 1, False, Settings(), phase="creating topics")
     supervisor._write_state("")
     with pytest.raises(Retryable, match="it is creating topics; try again in a moment"):
         settings_here()
@@ -103,22 +103,22 @@ def test_while_up_starts_commands_say_what_it_is_at_and_then_find_its_broker(hel
 
 
 async def test_a_state_that_somebody_removed_or_broke_is_written_again(
-    held: Path, monkeypatch: pytest.MonkeyPatch
+    locked_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervising, "HOUSEKEEPING_EVERY_S", 0.0)
-    supervisor, file = Supervisor(held, 1, False, Settings()), held / "supervisor.json"
+    supervisor, file = Supervisor(locked_folder, 1, False, Settings()), locked_folder / "supervisor.json"
     tending = asyncio.create_task(supervisor._tend("b:9"))
     try:
         for lies in WRONG:
             file.unlink(missing_ok=True) if lies is None else file.write_text(lies)
             async with asyncio.timeout(20):
-                while (Local(held).state() or {}).get("bootstrap_servers") != "b:9":
+                while (Local(locked_folder).state() or {}).get("bootstrap_servers") != "b:9":
                     await asyncio.sleep(0.01)
     finally:
         tending.cancel()
 
 
-def test_a_supervisor_that_is_stopped_is_told_with_the_way_on(tmp_path: Path) -> None:
+def test_a_supervisor_that_is_stopped_is_reported_with_the_way_on(tmp_path: Path) -> None:
     lock = locked(tmp_path)
     assert lock is not None
     process = subprocess.Popen(["sleep", "60"])
@@ -127,9 +127,9 @@ def test_a_supervisor_that_is_stopped_is_told_with_the_way_on(tmp_path: Path) ->
         assert Local(tmp_path).why_unattended() == ""
         os.kill(process.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
-        told = Local(tmp_path).why_unattended()
-        assert told.startswith(f"the supervisor (process {process.pid}) is stopped: it restarts nothing that ends")
-        assert f"kill -CONT {process.pid}" in told
+        message = Local(tmp_path).why_unattended()
+        assert message.startswith(f"the supervisor (process {process.pid}) is stopped: it restarts nothing that ends")
+        assert f"kill -CONT {process.pid}" in message
     finally:
         process.kill()
         process.wait()

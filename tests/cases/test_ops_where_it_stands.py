@@ -1,4 +1,4 @@
-"""Nothing that we start imports from the folder where it happens to stand: a file there is not a module of ours."""
+"""No process that we start imports modules from its current folder."""
 
 import asyncio
 import os
@@ -27,13 +27,13 @@ from headrace_inference.adapters.load_checks import start_child
 from headrace_trainer.adapters.workers import Workers
 
 ROOT = Path(__file__).parents[2]
-# What everything of ours imports sooner or later: of the standard library, and what is installed.
+# Modules that all our processes import at some time, from the standard library and from installed packages.
 NAMES = ("http", "queue", "random", "struct", "select", "logging", "psutil", "msgspec", "numpy", "aiokafka")
 
 
 @pytest.fixture
 def shadows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """Stand in a folder full of files that are named like modules; returns which of them were imported."""
+    """Change to a folder full of files that are named like modules. Returns which of them were imported."""
     folder = tmp_path / "here"
     folder.mkdir()
     for name in NAMES:
@@ -50,7 +50,7 @@ async def until(holds: Callable[[], Any], within_s: float = 60.0) -> None:
         await asyncio.sleep(0.05)
 
 
-def test_every_python_that_we_start_is_told_not_to_look_where_it_stands() -> None:
+def test_every_python_that_we_start_is_kept_from_looking_where_it_stands() -> None:
     sources = [*(ROOT / "libs").glob("*/src/**/*.py"), *(ROOT / "services").glob("*/src/**/*.py")]
     started = [
         (path.name, follows)

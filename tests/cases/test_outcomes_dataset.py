@@ -1,4 +1,4 @@
-"""`headrace dataset build` gives the labels of plain loops, also from its cache and when the log has grown since."""
+"""`headrace dataset build` gives the same labels as plain loops, also from its cache and when the log has grown since."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""Outcomes by every door: HTTP, the Python client (over HTTP and Kafka), a pipeline. What cannot be taken is refused at once,
-in the words in which the monitor would bury it, and nothing of the call is taken."""
+"""Outcomes by every way in: HTTP, the Python client (over HTTP and Kafka), a pipeline. An outcome that is not valid is refused at
+once, with the reason that the monitor would write into its dead letter, and no outcome of the call is accepted."""
 
 import asyncio
 import json
@@ -150,9 +150,9 @@ async def test_a_list_is_taken_whole_in_its_order_with_ids_of_its_key(bench: Ben
 def test_what_is_no_outcome_is_refused_with_the_reason(deployment: str, body: object, why: str) -> None:
     (found,) = [d for d in PROJECT.deployments if d.name == deployment]
     written = body if isinstance(body, bytes) else json.dumps(body).encode()
-    told = read_outcomes(written, found, NOON + 60.0, None, lambda: "made")
-    assert isinstance(told, Unclear)
-    assert why in told.reason
+    answer = read_outcomes(written, found, NOON + 60.0, None, lambda: "made")
+    assert isinstance(answer, Unclear)
+    assert why in answer.reason
 
 
 async def test_a_call_with_one_bad_outcome_is_400_and_nothing_of_it_is_taken(bench: Bench) -> None:
@@ -162,7 +162,7 @@ async def test_a_call_with_one_bad_outcome_is_400_and_nothing_of_it_is_taken(ben
     assert await bench.outcomes() == []
 
 
-async def test_who_may_not_ask_for_predictions_may_not_tell_outcomes(bench: Bench) -> None:
+async def test_who_may_not_ask_for_predictions_may_not_send_outcomes(bench: Bench) -> None:
     body = {"unit": "u", "label": 1}
     for key, status in (("", 401), ("wrong", 401), ("0ther", 403)):
         async with bench.http(key) as client:
@@ -200,19 +200,19 @@ both = pytest.mark.parametrize("over", [over_http, over_kafka])
 
 
 @both
-async def test_the_client_tells_an_outcome_and_corrects_it(bench: Bench, over: Callable) -> None:
+async def test_the_client_sends_an_outcome_and_corrects_it(bench: Bench, over: Callable) -> None:
     at = datetime(2013, 4, 1, 12, tzinfo=UTC)
     async with over(bench) as client:
         first = await client.observe("kind", 7, "cat", at=at)
         again = await client.observe("kind", 7.0, "cat", at=at, id=first)
         fixed = await client.observe("kind", "7", "dog", corrects=first, request_id="r1")
-    told = [(m.envelope.id, m.event.unit, m.event.label, m.event.corrects) for m in await bench.outcomes()]
+    outcomes = [(m.envelope.id, m.event.unit, m.event.label, m.event.corrects) for m in await bench.outcomes()]
     assert again == first
-    assert told == [(first, "7", "cat", None), (first, "7", "cat", None), (fixed, "7", "dog", first)]
+    assert outcomes == [(first, "7", "cat", None), (first, "7", "cat", None), (fixed, "7", "dog", first)]
 
 
 @both
-async def test_the_client_tells_many_and_a_repeated_call_repeats_their_ids(bench: Bench, over: Callable) -> None:
+async def test_the_client_sends_many_and_a_repeated_call_repeats_their_ids(bench: Bench, over: Callable) -> None:
     rows = [{"unit": n, "label": np.float32(n), "at": NOON} for n in range(600)]
     async with over(bench) as client:
         ids = await client.observe_many("price", rows, call_id="night")
@@ -234,18 +234,18 @@ REJECTED = [
 
 
 @both
-async def test_what_cannot_be_told_is_rejected_in_the_same_words_by_either_way(bench: Bench, over: Callable) -> None:
+async def test_what_is_no_outcome_is_rejected_in_the_same_words_by_either_way(bench: Bench, over: Callable) -> None:
     async with over(bench) as client:
-        for deployment, told, why in REJECTED:
+        for deployment, outcome, why in REJECTED:
             with pytest.raises(Rejected) as refused:
-                await client.observe(deployment, **told)
+                await client.observe(deployment, **outcome)
             assert why in str(refused.value)
         with pytest.raises(Rejected, match="outcomes\\[1\\]"):
             await client.observe_many("late", [{"unit": "u", "label": 1}, {"unit": "u", "label": 7}])
     assert await bench.outcomes() == []
 
 
-async def test_the_blocking_client_tells_them_too(bench: Bench) -> None:
+async def test_the_blocking_client_sends_them_too(bench: Bench) -> None:
     def work() -> tuple[str, list[str]]:
         with Client(bench.url, key="s3cret") as client:
             return client.observe("late", "u", True, id="o1"), client.observe_many("late", [{"unit": "v", "label": 0}])

@@ -1,5 +1,5 @@
-"""Monitor (windows, rollout blocks, a shard that was restarted), trainer and `dataset build` give every request the label
-that plain loops give it: users with 20 requests each, see `outcomes_oracle`."""
+"""Monitor (windows, rollout blocks, a shard that was restarted), trainer and `dataset build` give every request the same label
+as plain loops. Users have 20 requests each, see `outcomes_oracle`."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -27,12 +27,12 @@ def compiled(absent: str = "unknown"):
     return compile_project(Project("p", [Deployment("d", "u", [Number("x")], label=label)]))
 
 
-def told(outcome: Outcome) -> Told:
+def for_monitor(outcome: Outcome) -> Told:
     return Told(outcome.unit, outcome.value, outcome.known_s, outcome.id, outcome.request, outcome.corrects)
 
 
 def as_they_come(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> Iterator[tuple[float, object]]:
-    """Both in one stream, with the instant at which each comes."""
+    """Requests and outcomes in one stream, with the instant at which each arrives."""
     stream = [(found.at_s, 0, n, found) for n, found in enumerate(requests)]
     stream += [(found.arrives_s, 1, n, found) for n, found in enumerate(outcomes)]  # type: ignore[misc]
     return ((at_s, found) for at_s, _, _, found in sorted(stream, key=lambda one: one[:3]))
@@ -64,7 +64,7 @@ def test_every_window_closes_with_the_labels_of_plain_loops(seed: int, absent: s
             windows.add_decision(decision(found, 0), 0, len(by_offset) - 1)
         elif isinstance(found, Outcome):
             log.append(found)
-            windows.add_outcome(told(found))
+            windows.add_outcome(for_monitor(found))
     assert seen == len(requests)
     assert known > 60
 
@@ -89,7 +89,7 @@ def test_every_block_of_a_rollout_closes_with_the_labels_of_plain_loops(seed: in
             blocks.put(found.unit, found.at_s, Score(2, "", 0.9), Score(1, "", 0.5), found.id)
         elif isinstance(found, Outcome):
             log.append(found)
-            blocks.add_outcome(told(found))
+            blocks.add_outcome(for_monitor(found))
     assert labelled > 60
 
 

@@ -1,5 +1,5 @@
-"""`headrace outcome send|import|list` on the log in memory: each row once however often a file is imported, bad rows told with
-their line, and what became of each outcome."""
+"""`headrace outcome send|import|list` on the log in memory: each row is written once however often a file is imported, bad rows
+are reported with their line, and `list` shows what became of each outcome."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ async def session() -> Session:
     return Session(log, topics, codec, projects, clock)  # type: ignore[arg-type]
 
 
-async def told(session: Session) -> list[tuple]:
+async def observed(session: Session) -> list[tuple]:
     found = await session.all_of("inference.outcomes")
     return sorted((m.event.unit, m.event.label, m.envelope.time_s - NOON) for m in found)
 
@@ -72,17 +72,17 @@ async def test_a_file_is_imported_once_however_often_and_an_interrupted_one_goes
     whole = Wanted(csv(tmp_path, head + "".join(rows[:1] + rows)), "late", "flight", "late", "landed")
     done = await import_file(session, whole)
     assert (done.rows, done.sent, done.there_already, done.bad) == (41, 15, 26, [])
-    assert await told(session) == sorted((str(n), float(n % 2), float(n)) for n in range(40))
+    assert await observed(session) == sorted((str(n), float(n % 2), float(n)) for n in range(40))
 
 
-async def test_a_bad_row_is_told_with_its_line_and_the_others_are_sent_unless_it_is_strict(
+async def test_a_bad_row_is_reported_with_its_line_and_the_others_are_sent_unless_it_is_strict(
     session: Session, tmp_path: Path
 ) -> None:
     text = 'u,y,at\na,1,2013-04-01T12:00:00Z\nb,7,2013-04-01\nc,1,yesterday\n"d\ne",0,1364817600.5\n,1,2013-04-01\nf,,2013-04-01\ng,1\nh,1,\n'
     wanted = Wanted(csv(tmp_path, text), "late", "u", "y", "at")
     with pytest.raises(Misconfigured, match="nothing is imported: 6 bad rows, the first: line 3: the label of 'late'"):
         await import_file(session, Wanted(wanted.path, "late", "u", "y", "at", is_strict=True))
-    assert await told(session) == []
+    assert await observed(session) == []
     done = await import_file(session, wanted)
     assert (done.rows, done.sent) == (8, 2)
     assert [sentence.partition(": ")[0] for sentence in done.bad] == [f"line {n}" for n in (3, 4, 7, 8, 9, 10)]
@@ -105,7 +105,7 @@ async def test_a_parquet_file_with_ids_corrections_and_classes_that_look_like_nu
     wanted = Wanted(tmp_path / "k.parquet", "kind", "pet", "kind", "at", "request", "fixes", "id")
     assert (await import_file(session, wanted)).sent == 3
     assert (await import_file(session, wanted)).sent == 0
-    assert await told(session) == [("7", "01", 0.0), ("7", "02", 60.0), ("8", "01", 0.0)]
+    assert await observed(session) == [("7", "01", 0.0), ("7", "02", 60.0), ("8", "01", 0.0)]
     found = {(m.event.unit, m.envelope.id): m.event for m in await session.all_of("inference.outcomes")}
     assert (found["7", "b"].corrects, found["7", "b"].request_id) == ("a", "r1")
 

@@ -1,4 +1,4 @@
-"""Which outcome is the label of which request, by brute force: the join, at any clock; what became of each outcome."""
+"""The join of outcomes and requests at any clock equals brute force, and so does the fate of each outcome."""
 
 import math
 from collections import Counter
@@ -21,37 +21,39 @@ def asked(requests: list[Request]) -> Asked:
     return outcomes.asked([found.unit for found in requests], at_s, [found.id for found in requests])
 
 
-def table(told: list[Outcome]) -> np.ndarray:
-    return table_of(b"".join(packed(o.unit, o.value, o.known_s, o.id, o.request, o.corrects) for o in told))
+def table(observed: list[Outcome]) -> np.ndarray:
+    return table_of(b"".join(packed(o.unit, o.value, o.known_s, o.id, o.request, o.corrects) for o in observed))
 
 
 def label(absent: str = "unknown", horizon_s: float = H) -> LabelDefinition:
     return LabelDefinition("y", "binary", horizon_s, absent)
 
 
-def labels(requests: list[Request], told: list[Outcome], clock_s: float = math.inf, absent: str = "unknown") -> list:
-    return labels_of(label(absent), asked(requests), table(told), clock_s).labels.tolist()
+def labels(
+    requests: list[Request], observed: list[Outcome], clock_s: float = math.inf, absent: str = "unknown"
+) -> list:
+    return labels_of(label(absent), asked(requests), table(observed), clock_s).labels.tolist()
 
 
-def one(told: list[Outcome], request: str = "r") -> float:
-    return labels([Request(request, "u", 0.0)], told)[0]
+def one(observed: list[Outcome], request: str = "r") -> float:
+    return labels([Request(request, "u", 0.0)], observed)[0]
 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("absent", ["unknown", "negative"])
 def test_labels_are_those_of_brute_force_at_any_clock(seed: int, absent: str) -> None:
-    requests, told = history(seed)
+    requests, observed = history(seed)
     for clock_s in (math.inf, 5 * HOUR, 30.5 * HOUR, 0.0, -1.0):
-        expected = [label_by_loops(request, told, H, clock_s, absent) for request in requests]
-        np.testing.assert_array_equal(labels(requests, told, clock_s, absent), expected)
+        expected = [label_by_loops(request, observed, H, clock_s, absent) for request in requests]
+        np.testing.assert_array_equal(labels(requests, observed, clock_s, absent), expected)
 
 
 def test_the_histories_tried_hold_what_they_should() -> None:
-    requests, told = history(1)
-    fates = counts_of(fates_of(label(), asked(requests), table(told)))
+    requests, observed = history(1)
+    fates = counts_of(fates_of(label(), asked(requests), table(observed)))
     assert all(fates[name] > 0 for name in FATES)
-    assert sum(fates.values()) == len(told)
-    known = [label_by_loops(request, told, H) for request in requests]
+    assert sum(fates.values()) == len(observed)
+    known = [label_by_loops(request, observed, H) for request in requests]
     assert 20 < sum(not math.isnan(found) for found in known) < len(requests) - 20
 
 
@@ -68,22 +70,22 @@ instants = st.integers(-5, 50).map(lambda minute: 60.0 * minute)
 
 
 @given(st.lists(any_outcome, max_size=12), st.lists(instants, max_size=5), instants)
-def test_any_history_gives_what_loops_give(told: list[Outcome], at_s: list[float], clock_s: float) -> None:
+def test_any_history_gives_what_loops_give(observed: list[Outcome], at_s: list[float], clock_s: float) -> None:
     requests = [Request(f"r{n}", "uv"[n % 2], at) for n, at in enumerate(at_s)]
     small = label(horizon_s=20 * 60.0)
     for by_s in (clock_s, math.inf):
-        got = labels_of(small, asked(requests), table(told), by_s).labels
-        expected = [label_by_loops(request, told, 20 * 60.0, by_s) for request in requests]
+        got = labels_of(small, asked(requests), table(observed), by_s).labels
+        expected = [label_by_loops(request, observed, 20 * 60.0, by_s) for request in requests]
         np.testing.assert_array_equal(got, np.array(expected, dtype=np.float64))
-    assert len(fates_of(small, asked(requests), table(told))) == len(told)
+    assert len(fates_of(small, asked(requests), table(observed))) == len(observed)
 
 
 def test_a_request_whose_horizon_has_passed_keeps_its_label_however_the_log_grows() -> None:
-    requests, told = history(3)
+    requests, observed = history(3)
     over_s = 24 * HOUR
     settled = [request for request in requests if request.at_s + H <= over_s]
-    by_then = [outcome for outcome in told if outcome.known_s <= over_s]
-    later = [outcome for outcome in told if outcome.known_s > over_s]
+    by_then = [outcome for outcome in observed if outcome.known_s <= over_s]
+    later = [outcome for outcome in observed if outcome.known_s > over_s]
     assert len(settled) > 15
     assert labels(settled, by_then, over_s, "negative") == labels(settled, by_then + later, math.inf, "negative")
 
@@ -111,14 +113,14 @@ def test_only_a_correction_changes_a_value_and_only_from_when_it_was_known() -> 
 
 
 def test_a_correction_beyond_the_horizon_changes_nothing_and_is_counted() -> None:
-    told = [Outcome("a", "u", 60.0, 0.0), Outcome("b", "u", H + 60.0, 1.0, corrects="a")]
-    assert one(told) == 0.0
-    fates = fates_of(label(), asked([Request("r", "u", 0.0)]), table(told))
+    observed = [Outcome("a", "u", 60.0, 0.0), Outcome("b", "u", H + 60.0, 1.0, corrects="a")]
+    assert one(observed) == 0.0
+    fates = fates_of(label(), asked([Request("r", "u", 0.0)]), table(observed))
     assert [FATES[found] for found in fates] == ["used", "beyond_horizon"]
 
 
-def test_what_became_of_each_outcome_is_told() -> None:
-    told = [
+def test_what_became_of_each_outcome_is_reported() -> None:
+    observed = [
         Outcome("a", "u", 60.0, 1.0),
         Outcome("a", "u", 60.0, 0.0),
         Outcome("b", "u", 90.0, 0.0),
@@ -129,7 +131,7 @@ def test_what_became_of_each_outcome_is_told() -> None:
         Outcome("g", "u", 60.0, 1.0, request="another"),
         Outcome("h", "u", 90.0, 1.0, corrects="a"),
     ]
-    fates = fates_of(label(), asked([Request("r", "u", 0.0)]), table(told))
+    fates = fates_of(label(), asked([Request("r", "u", 0.0)]), table(observed))
     assert [FATES[found] for found in fates] == [
         "used", "repeated", "second", "beyond_horizon", "of_no_request", "of_no_request", "corrects_nothing",
         "of_no_request", "used",

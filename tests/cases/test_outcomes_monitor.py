@@ -1,4 +1,4 @@
-"""The monitor's shard: labels by the rule over a restart that reads records again; what is no label is a dead letter."""
+"""The monitor's shard: labels follow the rule over a restart that reads records again, and an invalid label is a dead letter."""
 
 import math
 
@@ -17,7 +17,7 @@ H = 6 * HOUR
 
 
 def stream(seed: int) -> tuple[list[Request], list[Outcome], list[Message]]:
-    """A history as messages of two partitions, in the order in which they come."""
+    """A history as messages of two partitions, in the order of arrival."""
     requests, outcomes = history(seed)
     merged = [(r.at_s, r) for r in requests] + [(o.arrives_s, o) for o in outcomes]
     ends = {DECISIONS: 0, OUTCOMES: 0}
@@ -79,7 +79,7 @@ async def test_windows_have_the_labels_of_plain_loops_also_over_a_restart(seed: 
     settled = [r for r in requests if r.at_s < last]
     labels = [label_by_loops(request, outcomes, H) for request in settled]
     known = sum(window.labelled for start_s, window in windows.items() if start_s < last)
-    # NB: an outcome that comes long after it was known may miss its window; it adds labels, never takes any away.
+    # NB: an outcome that arrives long after it was known may miss its window. It can add labels, but never remove any.
     assert 0.8 * known <= sum(not math.isnan(value) for value in labels) <= 1.3 * known
 
 
@@ -100,7 +100,7 @@ async def test_an_outcome_that_nobody_can_use_is_a_dead_letter_with_the_reason(
     assert [reason for _, reason in monitor.dead] == [why]
 
 
-async def test_outcomes_that_came_beyond_the_horizon_are_told_with_the_window() -> None:
+async def test_outcomes_that_came_beyond_the_horizon_are_reported_with_the_window() -> None:
     monitor = Monitor(compiled(one("d")))
     await monitor.start()
     await monitor.live("d", days=1)

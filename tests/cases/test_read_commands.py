@@ -1,4 +1,4 @@
-"""What commands that read show of live data: values that are there, each as of an instant at which it is whole."""
+"""Commands that read show live data: existing values, each as of an instant at which it is complete."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ NOON = parse_instant("2026-01-05T12:00:00Z")
 
 @asynccontextmanager
 async def folded(*events: Landed) -> AsyncIterator[Session]:
-    """A log on which the feature service has folded these."""
+    """A log on which the feature service has folded these events."""
     place, key = await Place().begin(PROJECT), compile_view(VIEW).key
     context = place.context("feature")
     running = asyncio.create_task(Feature(context).run(context.stop))

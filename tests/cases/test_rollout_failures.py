@@ -1,4 +1,4 @@
-"""Failures that are a version's own and those that are not, and streaks: cases 28 and 29, from decisions alone."""
+"""Cases 28 and 29, from decisions alone: failures that are a version's own and those that are not, and streaks."""
 
 import msgspec
 import numpy as np
@@ -28,7 +28,7 @@ from headrace.project import Guardrail
 OWN: list[Failure] = [Raised("ValueError: no"), InvalidScore("NaN"), Hung("it did not end")]
 
 
-# whose fault
+# which failures count against a version
 
 
 @pytest.mark.parametrize("failure", OWN)
@@ -45,9 +45,9 @@ def test_what_is_not_its_own_fault_never_fails_it_whatever_the_words_and_holds_t
     feed(analysis, *[decision(n, NEW if n % 2 else OLD, new=failure) for n in range(2000)])
     verdict = verdict_of(analysis)
     assert verdict.guardrails != FAIL
-    held = evidence(analysis, "not_asked")
-    assert held is not None
-    assert (held.verdict, held.measured) == (INCONCLUSIVE, 1.0)
+    not_asked = evidence(analysis, "not_asked")
+    assert not_asked is not None
+    assert (not_asked.verdict, not_asked.measured) == (INCONCLUSIVE, 1.0)
 
 
 # case 29

@@ -1,4 +1,4 @@
-"""Scores of shadows that come late, or never, in the verdict about a rollout."""
+"""Late and missing scores of shadows in the verdict about a rollout."""
 
 import pytest
 from tests.cases.rollout_failures_scene import (
@@ -29,9 +29,9 @@ def test_a_shadow_that_comes_late_counts_as_if_it_had_stood_in_the_decision() ->
     on_time, behind = analysis_of(deployment(*rails), share=0.0), analysis_of(deployment(*rails), share=0.0)
     offset = 0
     for n in range(200):
-        said = Raised("no") if n % 7 == 0 else 0.2 + 0.003 * n
-        feed(on_time, decision(n, OLD, said), start=n)
-        feed(behind, decision(n, OLD, None), late(n, NEW, said), late(n, NEW, 0.9), start=offset)
+        result = Raised("no") if n % 7 == 0 else 0.2 + 0.003 * n
+        feed(on_time, decision(n, OLD, result), start=n)
+        feed(behind, decision(n, OLD, None), late(n, NEW, result), late(n, NEW, 0.9), start=offset)
         offset += 3
         for analysis in (on_time, behind):
             analysis.add_outcome(Told(f"u{n}", float(n % 3 == 0), n * 60.0 + 600))
@@ -55,7 +55,7 @@ def test_a_late_shadow_that_raises_on_everything_is_found_and_the_streak_waits_f
 
 
 @pytest.mark.parametrize("how", ["never came", *NOT_OWN])
-def test_over_two_percent_of_missing_pairs_leave_the_labels_unmeasured_and_it_is_told(how: Failure | str) -> None:
+def test_over_two_percent_of_missing_pairs_leave_the_labels_unmeasured_and_are_reported(how: Failure | str) -> None:
     for missing, verdict in ((2, INCONCLUSIVE), (3, UNMEASURED)):
         analysis, offset = analysis_of(share=0.0), 0
         for n in range(100):
@@ -67,8 +67,8 @@ def test_over_two_percent_of_missing_pairs_leave_the_labels_unmeasured_and_it_is
             offset += 2
             analysis.add_outcome(Told(f"u{n}", float(n % 2), at_s + 60))
         found = verdict_of(analysis, 6 * HOUR)
-        told = next(e for e in found.evidence if e.metric == "missing_pairs")
-        assert told.measured == missing / 100
+        missing_pairs = next(e for e in found.evidence if e.metric == "missing_pairs")
+        assert missing_pairs.measured == missing / 100
         assert (found.labels if verdict == UNMEASURED else INCONCLUSIVE) == verdict
         assert (found.labels == UNMEASURED) == (verdict == UNMEASURED)
         if verdict == UNMEASURED:

@@ -19,7 +19,7 @@ from tests.cases.rollout_failures_scene import (
     evidence,
     feed,
     late,
-    said,
+    results,
     verdict_of,
 )
 
@@ -38,13 +38,13 @@ from headrace_monitor.core.rollout_requests import Seen
 
 @dataclass
 class Journal:
-    """An analysis with its log, read record by record with a look after each; its memory is kept as it is written."""
+    """An analysis with its log. It reads record by record, looks after each, and keeps its memory as it would be written."""
 
     found: DeploymentDefinition
     share: float
     items: Sequence[tuple[str, int, object]]
     analysis: RolloutAnalysis = field(init=False)
-    said: dict[int, VerdictGiven] = field(default_factory=dict)
+    verdicts: dict[int, VerdictGiven] = field(default_factory=dict)
     memory: tuple[int, RolloutJudged] | None = None
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class Journal:
         else:
             self.analysis.take([Seen(place, offset, event)])
         for verdict in self.analysis.look(self.clocks[index]).facts:
-            self.said[self.analysis.state.sequence] = verdict
+            self.verdicts[self.analysis.state.sequence] = verdict
             written = self.analysis.memory({})
             again = msgspec.msgpack.decode(msgspec.msgpack.encode(written), type=RolloutJudged)
             self.memory = (index, msgspec.structs.replace(again, replay_from=self.replay_from()))
@@ -73,7 +73,7 @@ class Journal:
         return found
 
     def restart(self, index: int) -> None:
-        """Killed after the record `index` was read: from its memory, the log from where it asks, and on to where it was."""
+        """Restart after the record `index` was read: from the memory, with the log from the offsets that it asks for, up to that record."""
         if self.memory is None:
             self.analysis = analysis_of(self.found, self.share)
             for place in range(index + 1):
@@ -93,14 +93,14 @@ class Journal:
 
 requests = st.tuples(
     st.sampled_from([OLD, NEW]),  # the arm
-    said,
-    said,
+    results,
+    results,
     st.integers(0, 1),  # the partition
-    st.integers(1, 6),  # how many records later the shadow comes, if it does
+    st.integers(1, 6),  # how many records later the shadow's score arrives, if at all
     st.booleans(),
     st.integers(0, 12),  # the unit
     st.integers(20, 1500),  # seconds to the next request
-    st.booleans(),  # whether its shadow comes at all
+    st.booleans(),  # whether the shadow's score arrives at all
 )
 
 
@@ -117,7 +117,7 @@ def log_of(history: list) -> list[tuple[str, int, object]]:
     for n, (arm, new, old, partition, delay, is_twice, unit, gap_s, comes) in enumerate(history):
         mine = {NEW: new, OLD: old}
         if mine[arm] is None:
-            mine[arm] = 0.5  # who answers is never due
+            mine[arm] = 0.5  # the version that answers is never due
         put(partition, decision(n, arm, mine[NEW], mine[OLD], unit=f"u{unit}", at_s=at_s))
         for version, what in mine.items():
             if what is None and comes:
@@ -134,7 +134,7 @@ def log_of(history: list) -> list[tuple[str, int, object]]:
 
 
 def stable(verdict: VerdictGiven) -> VerdictGiven:
-    """Without the split of units, which is counted anew after a restart."""
+    """The verdict without the split of units, which is counted again after a restart."""
     kept = tuple(e for e in verdict.evidence if e.metric != "sample_ratio")
     return msgspec.structs.replace(verdict, evidence=kept, guardrails="")
 
@@ -173,7 +173,7 @@ def test_restarts_at_any_record_lead_to_the_same_verdicts_as_none(
     for name, numbers in wanted.tests.items():
         for key, values in numbers.items():
             assert got.tests[name][key] == pytest.approx(values), (name, key)
-    assert {n: stable(v) for n, v in broken.said.items()} == {n: stable(v) for n, v in straight.said.items()}
+    assert {n: stable(v) for n, v in broken.verdicts.items()} == {n: stable(v) for n, v in straight.verdicts.items()}
     assert math.isfinite(sum(wanted.totals.values()))
 
 

@@ -1,4 +1,4 @@
-"""Rollouts that wait, and what they wait for: cases 26, 27 and 28, and what strangers may write to the registry."""
+"""Cases 26, 27 and 28: rollouts that wait, what they wait for, and what strangers can write to the registry."""
 
 import math
 from typing import Any
@@ -42,21 +42,21 @@ BLUE_GREEN = RolloutDefinition("blue_green")
 
 
 class Scene:
-    """Version 1 of `d` serves, version 2 is released; a monitor and an inference instance live, and time passes in steps."""
+    """Version 1 of `d` serves and version 2 is released. A monitor and an inference instance are alive, and time passes in steps."""
 
     def __init__(self, plan: RolloutDefinition = CANARY) -> None:
         self.state = registered(2)
         for version, by in ((1, BLUE_GREEN), (2, plan)):
-            self.tell(StartRollout("d", version, "r", "me"), by)
+            self.send(StartRollout("d", version, "r", "me"), by)
             if version == 1:
-                self.tell(Warmed())
+                self.send(Warmed())
         self.instances, self.timeouts, self.now_s = Instances(), Timeouts(), 1000.0
         self.served = self.watched = 0
         self.lines: tuple[str, ...] = ()
         self.rejected: dict[str, str] = {}
         self.failed_at_s: tuple[float, ...] = ()
 
-    def tell(self, message: Any, plan: RolloutDefinition = CANARY) -> list[Any]:
+    def send(self, message: Any, plan: RolloutDefinition = CANARY) -> list[Any]:
         step = rollout.on_message(self.state, "d", message, f"m{self.state.entry('d').facts}", plan)
         self.state = step.state
         return list(step.facts)
@@ -66,10 +66,10 @@ class Scene:
         return self.state.entry("d").rollout
 
     def at_work(self) -> "Scene":
-        """The canary has its first share."""
-        self.tell(Warmed())
-        self.tell(verdict(self.state, 0.0))
-        self.tell(verdict(self.state, HOUR_S))
+        """Give the canary its first share."""
+        self.send(Warmed())
+        self.send(verdict(self.state, 0.0))
+        self.send(verdict(self.state, HOUR_S))
         assert self.running.step == "canary"
         return self
 
@@ -85,12 +85,12 @@ class Scene:
         )  # fmt: skip
 
     def fails_to_load(self) -> None:
-        """One more load of version 2 fails on the instance."""
+        """Let one more load of version 2 fail on the instance."""
         self.failed_at_s = (*self.failed_at_s, self.now_s)
 
     def passes(self, seconds: float, *, inference: bool = True, monitor: bool = True, lag: int = 0, gets_on: bool = False,
                serves: bool = True, step_s: float = 2.0) -> list[TimedOut]:  # fmt: skip
-        """What runs out meanwhile."""
+        """Let time pass. Returns the timeouts that expire meanwhile."""
         found = []
         for _ in range(math.ceil(seconds / step_s)):
             self.now_s += step_s
@@ -109,37 +109,37 @@ class Scene:
 
 def test_a_canary_that_nobody_asks_waits_for_ever_and_its_time_begins_with_the_first_request() -> None:
     scene = Scene()
-    scene.tell(Warmed())
+    scene.send(Warmed())
     for day in range(400):
         waits = verdict(
             scene.state, 0.0, labels=UNMEASURED, step_decisions=0, waiting_for="traffic", has_clock=day > 200
         )
-        assert scene.tell(waits) == []
+        assert scene.send(waits) == []
         scene.timeouts.on_verdict("d")
         assert scene.passes(200.0, serves=False) == []
     assert (scene.running.since_s, scene.running.standing) == (None, "running")
-    scene.tell(verdict(scene.state, 400 * 86_400.0))
+    scene.send(verdict(scene.state, 400 * 86_400.0))
     assert scene.running.since_s == 400 * 86_400.0
 
 
 def test_a_monitor_that_is_only_late_is_waited_for_and_one_that_stands_still_is_not() -> None:
     scene = Scene().at_work()
     assert scene.passes(3600.0, lag=50_000, gets_on=True) == []
-    (held, *_) = scene.passes(400.0, lag=50_000, gets_on=False)
-    assert (held.what, "the monitor runs" in held.reason) == ("pause", True)
+    (timeout, *_) = scene.passes(400.0, lag=50_000, gets_on=False)
+    assert (timeout.what, "the monitor runs" in timeout.reason) == ("pause", True)
 
 
 @pytest.mark.parametrize(("monitor", "why"), [(True, "the monitor runs, and says nothing"), (False, "does not run")])
-def test_silence_holds_and_then_ends_only_while_requests_are_decided(monitor: bool, why: str) -> None:
+def test_silence_pauses_and_then_ends_only_while_requests_are_decided(monitor: bool, why: str) -> None:
     scene = Scene().at_work()
-    (held, *_) = scene.passes(320.0, monitor=monitor)
-    assert held.what == "pause"
-    assert why in held.reason
-    scene.tell(TimedOut("d", scene.running.id, held.what, held.for_s, held.reason))
+    (timeout, *_) = scene.passes(320.0, monitor=monitor)
+    assert timeout.what == "pause"
+    assert why in timeout.reason
+    scene.send(TimedOut("d", scene.running.id, timeout.what, timeout.for_s, timeout.reason))
     assert scene.passes(7200.0, monitor=monitor, serves=False) == []
     (ended, *_) = scene.passes(10.0, monitor=monitor)
     assert ended.what == "silence"
-    aborted, _ = scene.tell(TimedOut("d", scene.running.id, ended.what, ended.for_s, ended.reason))
+    aborted, _ = scene.send(TimedOut("d", scene.running.id, ended.what, ended.for_s, ended.reason))
     assert (aborted.harmful, aborted.cause) == (False, "silence")
 
 
@@ -150,11 +150,11 @@ def test_a_registry_that_was_stopped_for_an_hour_has_not_waited_for_an_hour() ->
 
 def test_a_wait_that_was_recorded_twice_or_in_another_phase_changes_nothing() -> None:
     scene = Scene().at_work()
-    hold = TimedOut("d", scene.running.id, "pause", 300.0, "r")
-    assert len(scene.tell(hold)) == 1
-    assert scene.tell(hold) == []
-    assert scene.tell(TimedOut("d", "another", "silence", 600.0, "r")) == []
-    assert scene.tell(TimedOut("d", scene.running.id, "warming", 600.0, "r")) == []
+    pause = TimedOut("d", scene.running.id, "pause", 300.0, "r")
+    assert len(scene.send(pause)) == 1
+    assert scene.send(pause) == []
+    assert scene.send(TimedOut("d", "another", "silence", 600.0, "r")) == []
+    assert scene.send(TimedOut("d", scene.running.id, "warming", 600.0, "r")) == []
 
 
 # case 28
@@ -168,10 +168,10 @@ def test_loads_that_fail_end_a_rollout_so_that_it_may_be_tried_again_and_never_r
         scene.fails_to_load()
     (over,) = scene.passes(2.0)
     assert (over.what, "5 times (memory): no room" in over.reason) == ("load", True)
-    aborted, _ = scene.tell(TimedOut("d", scene.running.id, over.what, over.for_s, over.reason))
+    aborted, _ = scene.send(TimedOut("d", scene.running.id, over.what, over.for_s, over.reason))
     assert (aborted.harmful, aborted.cause, "rollout retry d" in aborted.reason) == (False, "load", True)
     assert scene.state.entry("d").may_serve(2)
-    assert next(type(fact) for fact in scene.tell(RetryRollout("d", "r", "me"))) is RolloutStarted
+    assert next(type(fact) for fact in scene.send(RetryRollout("d", "r", "me"))) is RolloutStarted
 
 
 def failing(name: str, *at_s: float) -> HealthReported:
@@ -216,12 +216,12 @@ def test_warming_runs_out_in_the_time_of_living_instances_and_an_instance_that_i
     scene.lives()
     assert scene.passes(7200.0, inference=False) == []
     assert scene.passes(3 * 300.0 - 20.0) == []
-    # NB: another instance, which stops at once: it is not waited for, and what it did begins the wait anew.
+    # NB: another instance, which stops at once. Nobody waits for it, and its activity begins the wait again.
     scene.instances.take(HealthReported("inference", "j", True, warmed=("d/2",), stopping=True), scene.now_s)
     assert scene.passes(3 * 300.0 - 20.0) == []
     over = scene.passes(40.0)[0]
     assert (over.what, "not warm on i after" in over.reason) == ("warming", True)
-    aborted, _ = scene.tell(TimedOut("d", scene.running.id, over.what, over.for_s, over.reason))
+    aborted, _ = scene.send(TimedOut("d", scene.running.id, over.what, over.for_s, over.reason))
     assert (aborted.harmful, aborted.cause) == (False, "warming")
 
 
@@ -284,7 +284,7 @@ def test_only_a_version_that_was_rejected_for_good_is_never_released_again() -> 
     scene.lives()
     reason = scene.instances.unloadable("d/2")
     assert reason == "it died twice of SIGSEGV"
-    aborted, _ = scene.tell(Unloadable(2, reason))
+    aborted, _ = scene.send(Unloadable(2, reason))
     assert (aborted.harmful, aborted.cause) == (True, "unloadable")
     assert not scene.state.entry("d").may_serve(2)
 
@@ -325,21 +325,21 @@ def test_ids_and_ended_rollouts_and_reports_are_bounded(monkeypatch: pytest.Monk
         failed = {f"d/{version}": FailedLoads((float(n),), "memory", "no room") for version in range(LOADS_REPORTED)}
         report = HealthReported("inference", f"i{n}", True, failed_loads=failed, rejected=dict.fromkeys(failed, "no"))
         instances.take(report, float(n))
-    held, bound = instances.held_bytes()
-    assert held <= bound
+    used_bytes, bound = instances.held_bytes()
+    assert used_bytes <= bound
 
 
 def test_a_registration_is_refused_where_the_registry_has_no_room_or_no_clock_could_go_on_from_it() -> None:
-    said = {"is_declared": True, "has_artifact": True, "now_s": 0.0}
+    context = {"is_declared": True, "has_artifact": True, "now_s": 0.0}
     full = Registry(versions_bytes=registration.VERSIONS_BYTES + 1)
-    (refused,) = registration.on_register(full, command(), "c", **said).facts
+    (refused,) = registration.on_register(full, command(), "c", **context).facts
     assert "model delete" in refused.reason
     for wild in (math.inf, math.nan, 1e300):
         lineage = msgspec.structs.replace(command().lineage, request_to_s=wild)
-        (refused,) = registration.on_register(Registry(), command(lineage=lineage), "c", **said).facts
+        (refused,) = registration.on_register(Registry(), command(lineage=lineage), "c", **context).facts
         assert "1..9999" in refused.reason
     place = msgspec.structs.replace(command().place, chunk_count=10**18)
-    (refused,) = registration.on_register(Registry(), command(place=place), "c", **said).facts
+    (refused,) = registration.on_register(Registry(), command(place=place), "c", **context).facts
     assert "chunks" in refused.reason
 
 
@@ -355,7 +355,7 @@ kinds = st.sampled_from(
 
 @st.composite
 def commands(draw: st.DrawFn) -> Any:
-    """Any command with any values of the right types, as a codec lets them through."""
+    """Any command with any values of the right types, as a codec accepts them."""
     kind = draw(kinds)
     if kind is RegisterVersion:
         return command(deployment=draw(texts), reason=draw(texts), tags=draw(st.dictionaries(texts, texts, max_size=3)),
@@ -400,8 +400,8 @@ def test_no_command_raises_and_what_strangers_write_does_not_grow(history: list)
         if refused is not None:
             facts: list[Any] = [refused]
         elif isinstance(event, RegisterVersion):
-            said = {"is_declared": event.deployment == "d", "has_artifact": True, "now_s": 0.0}
-            facts = list(registration.on_register(state, event, ident, **said).facts)
+            known = {"is_declared": event.deployment == "d", "has_artifact": True, "now_s": 0.0}
+            facts = list(registration.on_register(state, event, ident, **known).facts)
         elif type(event) in BY_HAND:
             facts = list(BY_HAND[type(event)](state, event, ident).facts)
         else:

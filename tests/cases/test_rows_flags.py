@@ -1,4 +1,4 @@
-"""True and false, by one rule at every door: of a Number 1 and 0, also where it names an entity; of a Key the text that JSON has."""
+"""True and false follow one rule at every way in: for a Number they are 1 and 0, also in an entity key; for a Key they are the text of JSON."""
 
 import json
 from typing import Any
@@ -70,11 +70,11 @@ def by_v1(x: bool) -> dict[str, Scalar]:
 
 def by_tensor(datatype: str) -> Any:
     def read(x: bool) -> dict[str, Scalar]:
-        told = [
+        tensors = [
             {"name": name, "datatype": kind, "shape": [1], "data": [x]}
             for name, kind in (("x", datatype), ("k", "BOOL"))
         ]
-        return asked(read_v2(json.dumps({"inputs": told}).encode(), call()))
+        return asked(read_v2(json.dumps({"inputs": tensors}).encode(), call()))
 
     return read
 
@@ -105,14 +105,14 @@ DOORS = {
 def test_a_flag_is_the_same_number_and_names_the_same_at_every_door_and_in_training(door: str, x: bool) -> None:
     inputs = DOORS[door](x)
     assert check_inputs(DEPLOYMENT, inputs) is None
-    told = "true" if x else "false"
+    text = "true" if x else "false"
     named = {"by_text": str(int(x)), "by_whole": str(int(x)), "by_real": str(float(x)), "by_flag": str(x)}
     trained = Inputs(DEPLOYMENT)
     trained.add(inputs)
     maker, features = RowMaker(DEPLOYMENT, SIGNATURE), np.zeros((1, 4))
     for seen in (inputs, trained[0]):
         assert entities_of(DEPLOYMENT, seen) == named
-        assert maker.rows([seen], features)[0].tolist() == [float(x), 2.0 * x, float(told == "true"), 0, 0, 0, 0]
+        assert maker.rows([seen], features)[0].tolist() == [float(x), 2.0 * x, float(text == "true"), 0, 0, 0, 0]
 
 
 def test_a_batch_with_flags_is_judged_as_one_by_one() -> None:

@@ -1,4 +1,4 @@
-"""Cases 15 and 26: what a plain producer writes is read by one meaning, or told what is wrong in words of his own."""
+"""Cases 15 and 26: a record of a plain producer has one meaning, or is refused in terms that its writer knows."""
 
 import json
 from types import SimpleNamespace
@@ -43,7 +43,7 @@ def test_what_is_no_unit_is_poison_and_names_the_field(unit: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "content_type", "said"),
+    ("value", "content_type", "message"),
     [
         (b"[1, 2]", None, "the value is a list: write one record per object"),
         (b' \n[{"deployment": "d"}]', None, "the value is a list: write one record per object"),
@@ -60,10 +60,12 @@ def test_what_is_no_unit_is_poison_and_names_the_field(unit: str) -> None:
         (b"", None, "not MessagePack"),
     ],
 )
-def test_a_value_that_is_no_request_is_told_what_it_is(value: bytes, content_type: str | None, said: str) -> None:
+def test_a_value_that_is_no_request_is_refused_with_what_it_is(
+    value: bytes, content_type: str | None, message: str
+) -> None:
     with pytest.raises(Poison) as refused:
         read(value, content_type)
-    assert said in refused.value.reason
+    assert message in refused.value.reason
     assert len(refused.value.reason) < 300
 
 
@@ -72,7 +74,7 @@ def test_blanks_before_an_object_are_passed_over(value: bytes) -> None:
     assert read(value).deployment == "d"
 
 
-def test_the_row_of_a_priors_answer_is_told_by_the_names_of_its_columns() -> None:
+def test_the_row_of_a_priors_answer_is_found_by_the_names_of_its_columns() -> None:
     project = compile_project(Project("p", [Deployment("d", "u", [Number("miles"), Category("carrier")])]))
     bare = bare_signature(project, project.deployments[0])
     row = np.array([500.0, np.nan], "<f4").tobytes()

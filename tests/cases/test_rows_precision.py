@@ -1,4 +1,4 @@
-"""Case 12 and its class: what is judged of a row is judged of the number that the model gets, wherever a row is made."""
+"""Case 12 and its class: wherever a row is made, checks apply to the number that the model receives."""
 
 import math
 import warnings
@@ -56,7 +56,7 @@ def limited(low: float | None, high: float | None) -> DeploymentDefinition:
 
 
 def keeps(deployment: DeploymentDefinition, value: Any) -> bool:
-    """By the rule for one request; the rule for many may not vouch for what this one refuses."""
+    """The rule for one request. The rule for many may not accept what this one refuses."""
     found = check_inputs(deployment, {"x": value})
     assert found is None or (isinstance(found, Invalid) and found.field == "x" and found.reason.startswith("x must be"))
     vouched = Contract(deployment).vouches([{"x": value}] * 4)
@@ -74,7 +74,7 @@ ABOVE_01 = float(np.nextafter(np.float32(0.1), np.float32(1)))
     ("low", "high", "value", "fits"),
     [
         (None, 0.1, 0.1, True),
-        (None, 0.1, FLOAT_01, True),  # what a float32 column or an FP32 tensor holds for 0.1: it is above 0.1
+        (None, 0.1, FLOAT_01, True),  # 0.1 in a float32 column or an FP32 tensor, which is above 0.1
         (None, 0.1, ABOVE_01, False),
         (0.1, None, 0.1, True),
         (0.7, None, float(np.float32(0.7)), True),  # below 0.7
@@ -146,7 +146,7 @@ def test_no_row_holds_an_infinity_and_what_is_too_large_is_missing() -> None:
     ]
 
 
-def test_a_feature_that_is_too_large_is_told_as_missing() -> None:
+def test_a_feature_that_is_too_large_counts_as_missing() -> None:
     rows = Rows(PROJECT, DEPLOYMENT)
     assert rows.missing(np.array([1e39, 3.0])) == ("user.mean",)
     assert rows.missing(np.array([1.0, -math.inf])) == ("user.sum",)

@@ -1,4 +1,4 @@
-"""What an `apply` makes the monitor read: nothing, or the source that is new; counted on the log."""
+"""An `apply` makes the monitor read nothing, or only a new source. Reads are counted on the log."""
 
 import asyncio
 import math
@@ -60,7 +60,7 @@ class CountingReader(MemoryReader):
 
 
 class CountingLog(MemoryLog):
-    """Tells which records were given out; those of the monitor's own topics are left out."""
+    """Counts which records were read, except those of the monitor's own topics."""
 
     def __init__(self, clock: Any) -> None:
         super().__init__(clock)
@@ -73,7 +73,7 @@ class CountingLog(MemoryLog):
 
 
 class Place:
-    """A monitor on a log in memory. Records are appended at the instant that they speak of."""
+    """A monitor on a log in memory. Records are appended at the instant that they describe."""
 
     def __init__(self) -> None:
         self.wall = ManualClock(0.0)
@@ -122,7 +122,7 @@ class Place:
                 await asyncio.sleep(0.05)
 
     async def ends(self) -> dict[tuple[str, int], int]:
-        """Where the inputs end, by topic and partition."""
+        """The end offsets of the inputs, by topic and partition."""
         names = [*map(self.topics.name, ("inference.decisions", "inference.outcomes")), self.topics.of_source("ticks")]
         found = await self.log.end_offsets([tp for name in names for tp in await self.log.partitions(name)])
         return {(tp.topic, tp.partition): end for tp, end in found.items()}
@@ -137,7 +137,7 @@ class Place:
         return self.monitor._shard.core.deployments.watched if self.monitor._shard is not None else {}
 
     def taken(self) -> dict[str, int]:
-        """How often records were given out since the last look, by topic."""
+        """How often records were read since the last call, by topic."""
         found: dict[str, int] = {}
         for topic, *_ in self.log.fetched:
             found[topic] = found.get(topic, 0) + 1
@@ -182,7 +182,7 @@ async def test_of_a_source_that_is_new_only_what_open_windows_look_back_at_is_re
     again = [(topic, offset) for topic, partition, offset in place.log.fetched if offset < began[topic, partition]]
     assert place.monitor._shard is shard
     assert {topic for topic, _ in again} == {place.topics.of_source("ticks")}
-    # NB: of twenty days: open windows, and a day and some hours before them; twelve events a day.
+    # NB: of twenty days it reads the open windows and a day and some hours before them, with twelve events a day.
     assert 12 <= len(again) <= 12 * 5
     assert [(w.requests, w.labelled) for w in found[:1]] == [(12, 12)]
     assert math.isclose(before[-1].to_s % DAY, 0.0)

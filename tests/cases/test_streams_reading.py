@@ -1,4 +1,4 @@
-"""A training run reads and decodes what is new since the last run, and its rows are those of a run that reads everything, bit by bit."""
+"""A training run reads and decodes only what is new since the last run, and its rows equal those of a run that reads everything, to the bit."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ NAMES = ("own", "own2", "other", "one.more")
 
 
 class Seen(msgspec.Struct):
-    """Somebody was seen."""
+    """A person was seen."""
 
     at: float
     place: str
@@ -91,7 +91,7 @@ class CountingCodec(Codec):
 
 
 class World:
-    """Requests and outcomes of four deployments, and events of their source; what is put was appended when it happened."""
+    """Requests and outcomes of four deployments, and events of their source. Each record is appended at its own instant."""
 
     def __init__(self, seed: int = 0) -> None:
         self.clock = ManualClock(START)
@@ -116,7 +116,7 @@ class World:
         self.log.append(made)
 
     def mark(self) -> None:
-        """The pipeline says how far it is, on every partition."""
+        """Write a progress marker of the pipeline to every partition."""
         event = PipelineAdvanced("x", "raw.x.v1", 0, self.count - 40)
         for partition in range(self.log._topics[self.topics.of_source("seen")].partitions):
             self.count += 1
@@ -126,7 +126,7 @@ class World:
             self.log.append(made)
 
     def live(self, hours: int) -> None:
-        """Hours of a world with everything that may happen: repeats, corrections, JSON, labels of no kind, late ones, gaps."""
+        """Hours with everything that may happen: repeats, corrections, JSON, labels of another kind, late labels, gaps."""
         rng = self.rng
         for _ in range(hours):
             self.clock.advance(HOUR)
@@ -160,7 +160,7 @@ class World:
                     self.put("seen", seen.place, seen, seen.at, origin=origin)
 
     async def rows(self, kept: Path | None, history_s: float = 10 * DAY, clock_s: float | None = None) -> Rows:
-        """The rows of one run of `own`, by a codec and projects of its own, as in a process of its own."""
+        """The rows of one run of `own`, with a codec and projects of its own, as in a separate process."""
         self.codec = CountingCodec(self.topics)
         projects = Projects(self.log, self.codec, self.topics)
         await projects.start()
@@ -182,7 +182,7 @@ class World:
         return gathered.rows({f"{tp.topic}/{tp.partition}": end for tp, end in ends.items()})
 
     def fetched(self) -> int:
-        """Records of requests, outcomes and events that the last run was given by the log."""
+        """The records of requests, outcomes and events that the last run read from the log."""
         return sum(self.log.fetched.values())
 
 
@@ -204,7 +204,7 @@ async def test_a_run_is_given_what_is_new_since_the_last_run_and_decodes_its_own
     everything = world.count - 1
     first = await world.rows(tmp_path)
     assert world.fetched() == everything
-    # NB: a quarter of requests and outcomes are its own; events are read without an envelope, and nobody else's is decoded.
+    # NB: a quarter of requests and outcomes are its own. Events are read without an envelope, and no other deployment's record is decoded.
     own = sum(name == "own" for name in _names(world))
     assert world.codec.decoded == own
     again = await world.rows(tmp_path)
@@ -224,7 +224,7 @@ def _size(folder: Path) -> int:
 
 
 def _names(world: World) -> list[str]:
-    """Whose each request and outcome on the log is."""
+    """The deployment of each request and outcome on the log."""
     plain, found = Codec(world.topics), []
     for tp, partition in world.log._partitions.items():
         if tp.topic in (world.topics.name("inference.requests"), world.topics.name("inference.outcomes")):
@@ -258,7 +258,7 @@ async def test_what_lies_before_the_history_is_not_read_again_and_leaves_the_dis
         rows = await world.rows(tmp_path, 1 * DAY)
         sizes.append(_size(tmp_path))
     assert bits(rows) == bits(await world.rows(None, 1 * DAY))
-    # NB: three days of events are needed; what is older goes once it is half of the file.
+    # NB: three days of events are needed. Older ones are removed once they are half of the file.
     assert max(sizes[20:]) <= 1.2 * max(sizes[:20])
     # NB: a run without anything kept does not read requests and outcomes from before its history either.
     asked = world.log.fetched[world.topics.name("inference.requests")]
@@ -311,7 +311,7 @@ async def test_a_run_that_was_killed_while_it_kept_leaves_what_was_kept_before(w
     state = (folder / "state").read_bytes()
     world.live(40)
     await world.rows(tmp_path)
-    # NB: its parts were written, and the state was not: all behind the state's size is nobody's.
+    # NB: its parts were written and the state was not, so everything behind the size in the state is ignored.
     (folder / "state").write_bytes(state)
     assert bits(await world.rows(tmp_path)) == bits(await world.rows(None))
     assert bits(await world.rows(tmp_path)) == bits(await world.rows(None))

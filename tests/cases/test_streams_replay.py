@@ -1,4 +1,4 @@
-"""A file is played on a real broker, killed amid it, and played on: every row once, every request decided, figures as by hand."""
+"""A replay of a file on a real broker is killed midway and resumed: every row is sent once, every request is decided, and the figures are as computed by hand."""
 
 import asyncio
 import signal
@@ -53,7 +53,7 @@ def failed(run: str, version: int) -> list[tuple[str, str, Any]]:
 
 
 class Bar:
-    """Hears what a replay tells."""
+    """A progress bar that keeps the lines which a replay prints."""
 
     def __init__(self) -> None:
         self.lines = list[str]()
@@ -99,7 +99,7 @@ async def is_amid(scene: Scene, decided: int) -> bool:
 
 @asynccontextmanager
 async def session_of(scene: Scene) -> AsyncIterator[Session]:
-    """As a command has it."""
+    """A session as a command opens it."""
     projects = Projects(scene.log, scene.codec, scene.topics)
     await projects.start()
     try:
@@ -125,7 +125,7 @@ async def test_a_replay_that_was_killed_goes_on_and_sends_nothing_twice(scene: S
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-async def test_a_replay_tells_the_figures_of_both_versions_and_of_the_switch(scene: Scene) -> None:
+async def test_a_replay_reports_the_figures_of_both_versions_and_of_the_switch(scene: Scene) -> None:
     rows = Rows(3000)
     rows.write(scene.folder / "rides.csv")
     await scene.register()
@@ -143,7 +143,7 @@ async def test_a_replay_tells_the_figures_of_both_versions_and_of_the_switch(sce
 
 
 async def ended_amid(scene: Scene, decided: int, how: signal.Signals) -> int:
-    """Send a signal once so many are decided; returns how the process ended."""
+    """Send a signal once so many requests are decided. Returns how the process ended."""
     first = scene.start("headrace_cli", *COMMAND, "--speed", "60000")
 
     async def is_amid() -> bool:
@@ -156,7 +156,7 @@ async def ended_amid(scene: Scene, decided: int, how: signal.Signals) -> int:
 
 
 async def nothing_twice(scene: Scene, rows: Rows, report: dict[str, Any]) -> list[DecisionMade]:
-    """Every row is one request with one decision, every known label one outcome; returns the decisions."""
+    """Check that every row is one request with one decision, and every known label one outcome. Returns the decisions."""
     asked = Counter(message.envelope.id for message in await scene.read("inference.requests"))
     outcomes = Counter(message.envelope.id for message in await scene.read("inference.outcomes"))
     decisions = [m.event for m in await scene.read("inference.decisions") if isinstance(m.event, DecisionMade)]
@@ -164,7 +164,7 @@ async def nothing_twice(scene: Scene, rows: Rows, report: dict[str, Any]) -> lis
     assert (len(asked), set(asked.values())) == (count, {1})
     assert (len(outcomes), set(outcomes.values())) == (labels, {1})
     assert Counter(decision.request_id for decision in decisions) == asked
-    # NB: neither of the two replays has sent it all.
+    # NB: neither of the two replays has sent everything.
     assert 0 < report["records_sent"] < count + labels
     counted = ("rows", "bad_rows", "requests", "decisions", "lost", "duplicated", "outcomes")
     assert [report[name] for name in counted] == [count + 1, 1, count, count, 0, 0, labels]
@@ -172,7 +172,7 @@ async def nothing_twice(scene: Scene, rows: Rows, report: dict[str, Any]) -> lis
 
 
 def by_hand(report: dict[str, Any], rows: Rows, scene: Scene, decisions: list[DecisionMade]) -> None:
-    """Scores by the models themselves, labels by the file: the figures of the report."""
+    """Check the figures of the report against scores of the models and labels of the file."""
     x = rows.x.astype(np.float32).reshape(-1, 1)
     scores = {version: model.predict_proba(x)[:, 1] for version, model in scene.models.items()}
     row_of = {number + 1: n for number, n in enumerate(rows.order)}
@@ -182,19 +182,19 @@ def by_hand(report: dict[str, Any], rows: Rows, scene: Scene, decisions: list[De
         answered[row_of[int(decision.request_id.rpartition("-")[2])]] = decision.answer.score.version
     known = ~np.isnan(rows.label)
 
-    for version, told in zip((1, 2), report["versions"], strict=True):
-        assert told["loss"] == pytest.approx(log_loss(rows.label[known], scores[version][known]), abs=1e-6)
-        assert told["auc"] == pytest.approx(roc_auc_score(rows.label[known], scores[version][known]), abs=1e-9)
-        assert told["prior_loss"] == pytest.approx(np.log(2))
-        assert (told["answered"], told["rows"]) == ((answered == version).sum(), known.sum())
+    for version, figures in zip((1, 2), report["versions"], strict=True):
+        assert figures["loss"] == pytest.approx(log_loss(rows.label[known], scores[version][known]), abs=1e-6)
+        assert figures["auc"] == pytest.approx(roc_auc_score(rows.label[known], scores[version][known]), abs=1e-9)
+        assert figures["prior_loss"] == pytest.approx(np.log(2))
+        assert (figures["answered"], figures["rows"]) == ((answered == version).sum(), known.sum())
 
     before, after = report["intervals"]
-    for version, told in ((1, before), (2, after)):
+    for version, figures in ((1, before), (2, after)):
         mine = known & (answered == version)
-        assert told["answered_mostly_by"] == version
-        # NB: what was written within the millisecond of the switch may stand on its other side.
-        assert told["rows"] == pytest.approx(mine.sum(), abs=10)
-        assert told["loss"] == pytest.approx(log_loss(rows.label[mine], scores[version][mine]), abs=0.01)
+        assert figures["answered_mostly_by"] == version
+        # NB: a decision within the millisecond of the switch may be counted before or after it.
+        assert figures["rows"] == pytest.approx(mine.sum(), abs=10)
+        assert figures["loss"] == pytest.approx(log_loss(rows.label[mine], scores[version][mine]), abs=0.01)
     (switch,) = report["switches"]
     same = switch["same_rows"]
     assert (switch["version"], switch["was"]) == (2, 1)
@@ -203,7 +203,7 @@ def by_hand(report: dict[str, Any], rows: Rows, scene: Scene, decisions: list[De
 
 
 async def asked_of_another(scene: Scene, rows: Rows, decisions: list[DecisionMade]) -> None:
-    """What one deployment was asked is asked of another, which has no version: the prior answers, to the same labels."""
+    """The requests of one deployment are sent to another, which has no version. The prior answers, and the labels are the same."""
     report = scene.report("replay", "--deployment", NAME, "--to", COPY)
     counted = ("requests", "decisions", "lost", "duplicated", "answers")
     count = len(rows.x)

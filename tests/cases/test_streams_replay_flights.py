@@ -1,4 +1,4 @@
-"""The flights, whose features come out of raw streams: `headrace replay` of files does what the flights' own player does."""
+"""The flights, whose features are computed from raw streams: `headrace replay` of files has the same effect as the flights' own player."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ project = replace(flights.project, deployments=[flight_delay])
 
 @dataclass
 class Lived:
-    """What a log holds of a stretch of the year."""
+    """The records of an interval of the year on a log."""
 
     asked: list[str]
     decisions: list[DecisionMade]
@@ -54,7 +54,7 @@ class Lived:
     raw: dict[str, int]
 
     def rows(self) -> dict[str, bytes]:
-        """Per flight the feature row of its answer, where a version gave it."""
+        """The feature row of each flight that a version answered."""
         return {d.unit: d.row for d in self.decisions if isinstance(d.answer, Served)}
 
     def by_unit(self) -> dict[str, float]:
@@ -62,7 +62,7 @@ class Lived:
         return {d.unit: self.labels[d.request_id] for d in self.decisions if d.request_id in self.labels}
 
     def version(self) -> dict[str, float]:
-        """How well the version did, and how often it answered."""
+        """The quality of the version, and how often it answered."""
         served = [d for d in self.decisions if isinstance(d.answer, Served) and d.request_id in self.labels]
         scores = [d.answer.score.value for d in served if isinstance(d.answer, Served)]
         truth = [self.labels[d.request_id] for d in served]
@@ -70,7 +70,7 @@ class Lived:
 
 
 async def lived(bootstrap_servers: str) -> Lived:
-    """Read it."""
+    """Read the log."""
     topics, log = Topics.load(), KafkaLog(Settings(bootstrap_servers=bootstrap_servers))
     await log.start()
     codec = Codec(topics)
@@ -91,7 +91,7 @@ async def lived(bootstrap_servers: str) -> Lived:
 
 @contextmanager
 def installation(folder: Path) -> Iterator[Shell]:
-    """All services and a broker, with the project applied."""
+    """Start a broker and all services, with the project applied."""
     folder.mkdir()
     (folder / "soon.py").write_text(PROJECT)
     shell = Shell(folder)
@@ -114,7 +114,7 @@ def played_by_the_player(folder: Path) -> Lived:
 
 
 def settled(shell: Shell) -> Lived:
-    """Once every request has its decision."""
+    """Wait until every request has its decision."""
 
     def found() -> Lived | None:
         now = asyncio.run(lived(shell.state["bootstrap_servers"]))
@@ -124,7 +124,7 @@ def settled(shell: Shell) -> Lived:
 
 
 def replayed(folder: Path) -> tuple[Lived, dict[str, Any]]:
-    """By the command, ended by Ctrl-C and by kill -9 on the way."""
+    """Replay by the command, which is ended by Ctrl-C and by kill -9 on the way."""
     with installation(folder) as shell:
         words = [sys.executable, "-m", "headrace_flights", "--to", f"2013-01-{DAYS + 1:02}", "--files", "files"]
         subprocess.run(words, cwd=folder, env=shell.environ, check=True, timeout=300)
@@ -140,7 +140,7 @@ def replayed(folder: Path) -> tuple[Lived, dict[str, Any]]:
 
 
 def ended_amid(shell: Shell, command: list[str], requests: int, how: signal.Signals) -> int:
-    """Send a signal once about so many requests are on the log; returns how the process ended."""
+    """Send a signal once about so many requests are on the log. Returns how the process ended."""
     words = [sys.executable, "-m", "headrace_cli", *command]
     with (shell.folder / "replay.log").open("ab") as log:
         child = subprocess.Popen(words, cwd=shell.folder, env=shell.environ, stdout=log, stderr=log)

@@ -1,4 +1,4 @@
-"""The guide on replays, word for word, on a whole installation: a first version, a drift, a version after it."""
+"""The guide on replays, followed literally on a whole installation: a first version, a drift, a version after it."""
 
 import json
 import re
@@ -43,6 +43,6 @@ def test_the_guide_finds_the_drift_and_ends_with_a_better_version(tmp_path: Path
     assert first["at"] < "2021-06-08"
     assert later
     assert all("2021-06-15" < switch["at"] < "2021-06-25" for switch in later)
-    # NB: a switch is told by traffic; the last one has the new world behind it.
+    # NB: a switch is reported by traffic. The last one follows the change.
     assert report["intervals"][-1]["loss"] < 0.6 * report["intervals"][-1]["prior_loss"]
     assert "rides-replay.svg" in report["plot"]

@@ -1,4 +1,4 @@
-"""A topic that is deleted and made again is noticed by its id, by whoever reads or writes it, however long it is by then."""
+"""Readers and writers notice by its id that a topic was deleted and created again, however long it is by then."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -29,14 +29,14 @@ TOPICS = Topics.load()
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks come fast."""
+    """Make the checks frequent."""
     monkeypatch.setattr(same_topics, "LOOK_EVERY_S", 0.02)
     monkeypatch.setattr(shards, "LOOK_EVERY_S", 0.02)
     monkeypatch.setattr(heartbeats, "LOOK_EVERY_S", 0.02)
 
 
 def make_again(log: MemoryLog, name: str) -> Any:
-    """Deleted, and made again before anybody looks."""
+    """Delete a topic, and create it again before anybody checks."""
     spec = log._topics[name]
     log.delete_topic(name)
     return log.create_topics([spec])
@@ -56,7 +56,7 @@ async def until(holds: Callable[[], bool], within_s: float = 20) -> None:
 
 
 class Nameless(MemoryLog):
-    """A broker of before Kafka 2.8: topics have no ids."""
+    """A broker older than Kafka 2.8, whose topics have no ids."""
 
     async def topic_ids(self, names: Any) -> dict[str, str]:
         return dict.fromkeys(await super().topic_ids(names), "")
@@ -135,7 +135,7 @@ async def test_a_view_ends_though_the_topic_is_longer_than_before(memory_log: Me
 async def test_records_from_before_what_was_read_are_looked_into_at_once_and_none_is_handled(
     memory_log: MemoryLog,
 ) -> None:
-    """Without waiting for the next look: nothing of the new topic is handled as if it were of the old."""
+    """No record of the new topic is handled as one of the old topic, even before the next check."""
     bench = await Bench(memory_log).set_up()
     await fill(memory_log, bench.requests, 40, "old")
     running = asyncio.create_task(bench.host().run(asyncio.Event()))
@@ -151,7 +151,7 @@ async def test_records_from_before_what_was_read_are_looked_into_at_once_and_non
 
 
 class Looking(Counter):
-    """Asks with every tick for a topic beside its inputs."""
+    """Requests a topic beside its inputs with every tick."""
 
     def __init__(self, log: Log, topics: Topics, shard: int) -> None:
         super().__init__(topics, shard)
@@ -165,7 +165,7 @@ class Looking(Counter):
 async def test_a_topic_that_goes_while_a_shard_runs_holds_it_until_it_is_there_again(
     memory_log: MemoryLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who starts without it is wrongly configured; who runs already waits."""
+    """A service that starts without the topic is wrongly configured. One that runs already waits."""
     bench = await Bench(memory_log).set_up()
     host = bench.host(lambda shard: Looking(memory_log, bench.topics, shard))
     async with bench.running(host):

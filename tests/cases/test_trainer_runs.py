@@ -1,4 +1,4 @@
-"""Training runs as processes of their own, on a real broker: what users' code may do to them, and what nobody may."""
+"""Training runs as separate processes on a real broker: what users' code can do to them, and what it cannot do."""
 
 import asyncio
 import os
@@ -58,7 +58,7 @@ class Bench:
         self.codec = Codec(self.topics)
 
     async def set_up(self, *deployments: str, rows: int = 600) -> None:
-        """Topics, the project, and rows."""
+        """Create the topics, apply the project, and write rows."""
         definition = compile_project(PROJECT)
         await ensure_topics(self.log, self.topics.specs(definition))
         applied = ProjectApplied("trained", digest_of(definition), REFERENCE, definition, NOW_S)
@@ -67,10 +67,13 @@ class Bench:
         for n in range(rows):
             at_s, x = NOW_S - 60 * DAY + n * 60 * DAY / rows, float(rng.normal())
             for name in deployments:
-                asked, told = Envelope(f"{name}/{n}", "", "test", at_s), Envelope(f"{name}/o{n}", "", "test", at_s + 60)
+                asked, labelled = (
+                    Envelope(f"{name}/{n}", "", "test", at_s),
+                    Envelope(f"{name}/o{n}", "", "test", at_s + 60),
+                )
                 request, outcome = PredictionRequested(name, {"x": x}), OutcomeObserved(name, f"u{n}", float(x > 0))
                 outs.append(out(self.topics.name("inference.requests"), f"u{n}", request, asked))
-                outs.append(out(self.topics.name("inference.outcomes"), f"u{n}", outcome, told))
+                outs.append(out(self.topics.name("inference.outcomes"), f"u{n}", outcome, labelled))
         await self.send(*outs)
 
     async def send(self, *outs: Any) -> None:
@@ -79,14 +82,14 @@ class Bench:
         await producer.close()
 
     async def ask(self, *deployments: str) -> None:
-        """Ask for a version of each."""
+        """Request a version of each deployment."""
         topic = self.topics.name("training.requests")
         for name in deployments:
             request = RetrainRequested(name, "manual", "because", "test", None, NOW_S)
             await self.send(out(topic, name, request, Envelope(f"ask-{name}", "", "test", NOW_S)))
 
     def start(self, instance: str = "trainer-1") -> subprocess.Popen[bytes]:
-        """A trainer, as the supervisor would start it."""
+        """Start a trainer as the supervisor would."""
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE_", "KAFKA_"))}
         environ |= environ_of(replace(self.settings, instance=instance)) | {"SLOW_FOLDER": str(self.folder)}
         with (self.folder / f"{instance}.log").open("ab") as log:
@@ -100,14 +103,14 @@ class Bench:
         return await read_all(self.log, self.codec, [self.topics.name(topic)])
 
     async def finished(self, count: int = 1, within_s: float = 240.0) -> dict[str, TrainingFinished]:
-        """The last facts of the runs, by deployment, once there are so many."""
+        """Wait for the last facts of so many runs. Returns them by deployment."""
         give_up_s = time.monotonic() + within_s
         while True:
             found = [m.event for m in await self.read("training.facts") if isinstance(m.event, TrainingFinished)]
             if len(found) >= count:
                 assert len(found) == count
                 return {fact.deployment: fact for fact in found}
-            assert time.monotonic() < give_up_s, self.told()
+            assert time.monotonic() < give_up_s, self.printed()
             await asyncio.sleep(0.2)
 
     def runs(self) -> list[RunFolder]:
@@ -118,7 +121,7 @@ class Bench:
         """Entries of one kind in all journals."""
         return [entry for run in self.runs() for entry in run.read()[0] if isinstance(entry, kind)]
 
-    def told(self) -> str:
+    def printed(self) -> str:
         """What the trainers and runs printed."""
         logs = [*self.folder.glob("*.log"), *runs_folder(self.settings).glob("*/*.log")]
         return "\n".join(f"{path.name}: {path.read_text()[-2000:]}" for path in logs)
@@ -126,17 +129,17 @@ class Bench:
     async def until(self, holds: Callable[[], Any], within_s: float = 240.0) -> None:
         give_up_s = time.monotonic() + within_s
         while not holds():
-            assert time.monotonic() < give_up_s, self.told()
+            assert time.monotonic() < give_up_s, self.printed()
             await asyncio.sleep(0.05)
 
     async def until_members(self, count: int) -> None:
-        """Until so many trainers share the work."""
+        """Wait until so many trainers share the work."""
         async with asyncio.timeout(60):
             while len(await self.log.members(self.topics.group("trainer"))) < count:
                 await asyncio.sleep(0.1)
 
     async def fitting(self) -> subprocess.Popen[bytes]:
-        """A trainer whose run fits, and goes no further until let go."""
+        """Start a trainer whose run fits and does not go on until `let_go`."""
         await self.set_up("by-slow")
         self.hold()
         trainer = self.start()
@@ -145,7 +148,7 @@ class Bench:
         return trainer
 
     def hold(self) -> None:
-        """Slow runs do not go on until let go."""
+        """Slow runs do not go on until `let_go`."""
         (self.folder / "hold").touch()
 
     def let_go(self) -> None:
@@ -182,7 +185,7 @@ async def bench(settings: Settings, kafka_log: KafkaLog, tmp_path: Path) -> Asyn
 
 
 async def registered_once(bench: Bench, name: str) -> None:
-    """One command to register a deployment's version, and one last fact, that says so."""
+    """Check for exactly one command to register a deployment's version, and one last fact that reports it."""
     finished = (await bench.finished())[name]
     assert (finished.outcome, finished.reason) == ("registered", "")
     commands = await bench.read("registry.commands")
@@ -233,7 +236,7 @@ async def test_whatever_a_users_build_does_ends_its_own_run_with_one_sentence_an
         assert len(finished[f"by-{name}"].reason) < 1000
     assert {finished[f"by-{name}"].outcome for name in right} == {"registered"}
     assert trainer.poll() is None
-    assert bench.told().count("Traceback") < 20
+    assert bench.printed().count("Traceback") < 20
 
 
 @pytest.mark.faults
@@ -273,7 +276,7 @@ async def test_a_trainer_whose_disk_was_wiped_begins_the_run_anew_and_one_versio
     bench.settings = replace(bench.settings, runs_folder=str(bench.folder / "another"))
     bench.start("trainer-2")
     await bench.until(lambda: len(set(bench.fits())) == 2)
-    bench.let_go()  # both go on, and nobody reads what the first one says
+    bench.let_go()  # both go on, and nobody reads the output of the first one
     await registered_once(bench, "by-slow")
     end_runs(bench.folder)
 
@@ -288,7 +291,7 @@ async def test_a_broker_that_is_killed_in_mid_run_is_waited_for(own_broker: "Bro
         await bench.fitting()
         own_broker.kill()
         bench.let_go()
-        await bench.until(lambda: bench.entries(TrainingFinished))  # and nobody can publish it
+        await bench.until(lambda: bench.entries(TrainingFinished))  # and no trainer can publish it
         await asyncio.to_thread(own_broker.start)
         await registered_once(bench, "by-slow")
         assert len(bench.entries(AttemptBegan)) == 1

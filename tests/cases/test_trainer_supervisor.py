@@ -1,4 +1,4 @@
-"""What ends a run's process, and what its supervisor makes of it; real processes, no log."""
+"""What ends a run's process, and how its supervisor reports it. Real processes, no log."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ import pytest
 from headrace.events.training import RetrainAccepted, TrainingFinished
 from headrace.hosting.runs import AttemptBegan, AttemptEnded, RunFolder, end_runs
 
-# A supervisor whose pauses are short. The program is a piece of Python, given the run's folder and the supervisor's process.
+# A supervisor with short pauses. The program is a piece of Python that receives the run's folder and the supervisor's process.
 _SUPERVISOR = """
 import sys
 from headrace_trainer.adapters import supervisor

@@ -1,4 +1,4 @@
-"""Who looks after runs on this machine, and what is cleared away; real supervisors, no broker."""
+"""Which trainer supervises the runs on this machine, and what is removed. Real supervisors, no broker."""
 
 import asyncio
 import os
@@ -69,7 +69,9 @@ async def test_so_many_runs_at_once_and_another_trainer_takes_them_up_instead_of
     await until(lambda: second.of("c").holder())
 
 
-async def test_only_the_newest_finished_runs_stay_and_what_they_take_is_told(workers: Callable[[], Workers]) -> None:
+async def test_only_the_newest_finished_runs_stay_and_what_they_take_is_reported(
+    workers: Callable[[], Workers],
+) -> None:
     found = workers()
     for number in range(KEPT + 5):
         folder = found.of(f"r{number}")

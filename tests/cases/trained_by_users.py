@@ -1,4 +1,4 @@
-"""What users' `build` functions do, imported by training runs only. Each has its deployment in `project`."""
+"""`build` functions of users, imported by training runs only. Each has its deployment in `project`."""
 
 import ctypes
 import os
@@ -18,7 +18,7 @@ def plain(signature: Any) -> Any:
 
 
 class Slow(LogisticRegression):
-    """Fits while a file is there, and notes each time that it begins."""
+    """Fits while a file exists, and records each beginning."""
 
     def fit(self, x: Any, y: Any) -> Any:
         folder = os.environ["SLOW_FOLDER"]

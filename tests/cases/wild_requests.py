@@ -1,4 +1,4 @@
-"""Wild requests, by seed: bodies, heads and tensors that nobody would write."""
+"""Random invalid requests by seed: bodies, heads and tensors that no client would write."""
 
 import asyncio
 import contextlib
@@ -75,7 +75,7 @@ def tensor(rng: random.Random) -> str:
 
 
 def document(rng: random.Random) -> str:
-    """JSON that is nearly a request, in one of the dialects."""
+    """JSON that is nearly a request, in one of the protocols."""
     values = {
         "inputs": rng.choice(
             [
@@ -114,11 +114,11 @@ def a_body(rng: random.Random) -> bytes:
 def binary(rng: random.Random) -> bytes:
     size = rng.choice([0, 3, 8, 9, 16, 2**31, 2**70])
     head = {"name": "miles", "shape": [rng.choice([1, 2, 10**9])], "datatype": rng.choice(["FP64", "BYTES", "BOOL"])}
-    told = json.dumps({"inputs": [head | {"parameters": {"binary_data_size": size}}]}).encode()
+    described = json.dumps({"inputs": [head | {"parameters": {"binary_data_size": size}}]}).encode()
     tail = rng.choice(
         [struct.pack("<d", float("nan")), b"\xff" * 8, b"\x01\x00\x00\x00\xff\x00\x00\x00", b"", bytes(17)]
     )
-    return told + tail
+    return described + tail
 
 
 def mutated(good: bytes, rng: random.Random) -> bytes:
@@ -148,7 +148,7 @@ def packed(body: bytes, rng: random.Random) -> tuple[str, bytes]:
 
 
 def a_request(rng: random.Random) -> bytes:
-    """One request as bytes; its connection is closed after it."""
+    """One request as bytes. Its connection is closed afterwards."""
     path = rng.choice(PATHS)
     usual = "POST" if path.endswith(("infer", "predict", "index")) else "GET"
     method = usual if rng.random() < 0.85 else rng.choice(METHODS)
@@ -207,7 +207,7 @@ class Fuzzer:
             made = a_request(rng)
             began_s = time.monotonic()
             try:
-                answer = await asyncio.wait_for(said(self.port, made, ends=rng.random() < 0.1), 40)
+                answer = await asyncio.wait_for(answer_to(self.port, made, ends=rng.random() < 0.1), 40)
             except TimeoutError:
                 pytest.fail(f"no answer within 40 s to {made[:3000]!r}")
             self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
@@ -222,14 +222,14 @@ class Fuzzer:
         assert status in ALLOWED, (made[:3000], answer[:600])
         head, _, body = answer.partition(b"\r\n\r\n")
         if status >= 400 and body and b"content-encoding" not in head.lower():
-            told = json.loads(body)
-            told = told if "error" in told or "reason" in told else told["rows"][0]
-            assert isinstance(told.get("error", told.get("reason")), str), answer[:600]
+            parsed = json.loads(body)
+            parsed = parsed if "error" in parsed or "reason" in parsed else parsed["rows"][0]
+            assert isinstance(parsed.get("error", parsed.get("reason")), str), answer[:600]
 
 
-async def said(port: int, made: bytes, *, ends: bool = False) -> bytes:
-    """One answer, whole; b"" when the server hangs up without one. `ends`: we say that we are done with sending, which
-    servers take for going away."""
+async def answer_to(port: int, made: bytes, *, ends: bool = False) -> bytes:
+    """One complete answer; b"" if the server closes the connection without one. `ends`: the client closes its sending half, which
+    servers may treat as a disconnect."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(made)
@@ -253,13 +253,13 @@ async def an_answer(reader: asyncio.StreamReader, is_head: bool) -> bytes:
 
 
 async def stay_served(port: int, until_s: float, within_s: float) -> int:
-    """A good client beside it: every call is 200, on a connection of its own."""
+    """A valid client beside the fuzzing ones: every call is answered 200, on a connection of its own."""
     served = 0
     body = json.dumps(GOOD | {"deadline_ms": int(within_s * 1000)}).encode()
     made = b"POST /v1/deployments/delay/predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
     made += b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
     while time.monotonic() < until_s:
-        answer = await said(port, made)
+        answer = await answer_to(port, made)
         assert answer.startswith(b"HTTP/1.1 200 "), answer[:600]
         served += 1
         await asyncio.sleep(0.05)
@@ -267,7 +267,7 @@ async def stay_served(port: int, until_s: float, within_s: float) -> int:
 
 
 async def attack(port: int, seconds: float, askers: int, within_s: float) -> tuple[Fuzzer, int]:
-    """Fuzz and be a good client at once."""
+    """Send random requests and valid ones at the same time."""
     fuzzer = Fuzzer(port, time.monotonic() + seconds, Counter())
     async with asyncio.TaskGroup() as group:
         good = group.create_task(stay_served(port, fuzzer.until_s, within_s))

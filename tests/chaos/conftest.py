@@ -38,7 +38,7 @@ class Installation:
         }
 
     def run(self, *words: str) -> str:
-        """A command line to its end."""
+        """Run a command line to its end."""
         command = [sys.executable, "-m", "headrace_cli", *words]
         ran = subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=300, check=False)
         assert ran.returncode == 0, ran.stderr
@@ -46,31 +46,31 @@ class Installation:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the supervisor wrote."""
+        """The state that the supervisor wrote."""
         return json.loads((self.home / "supervisor.json").read_text())
 
     def pid(self, service: str) -> int | None:
-        """The process of a service, None while it is away."""
+        """The process id of a service, None while it does not run."""
         return self.state["services"][service]["pid"]
 
     def kill(self, service: str) -> None:
-        """kill -9."""
+        """Kill a service with SIGKILL."""
         if pid := self.pid(service):
             os.kill(pid, signal.SIGKILL)
 
     def play(self, to: str) -> subprocess.Popen[bytes]:
-        """Real flights, in a process of its own."""
+        """Play real flights in a separate process."""
         return self.beside("headrace_flights", "--to", to)
 
     def beside(self, module: str, *words: str, **environ: str) -> subprocess.Popen[bytes]:
-        """A module of ours in a process that nobody supervises."""
+        """Run one of our modules in a process that is not supervised."""
         found = {**self.environ, "KAFKA_BOOTSTRAP_SERVERS": self.state["bootstrap_servers"], **environ}
         command = [sys.executable, "-m", module, *words]
         self._beside.append(subprocess.Popen(command, env=found, stdout=subprocess.DEVNULL))
         return self._beside[-1]
 
     def end(self) -> None:
-        """Whatever a test left."""
+        """End the processes that a test left."""
         for process in self._beside:
             process.kill()
             process.wait()
@@ -85,7 +85,7 @@ class Installation:
         await log.stop()
 
     async def grown(self, base: str, *, by: int, within_s: float = 60.0) -> None:
-        """Until every partition of a topic has so many more records than now."""
+        """Wait until every partition of a topic has so many more records than now."""
         names = topics_of(Settings(bootstrap_servers=self.state["bootstrap_servers"]))
         async with self.log() as log, asyncio.timeout(within_s):
             partitions = await log.partitions(names.name(base))
@@ -110,7 +110,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
 
 @pytest.fixture
 def instance(settings: Settings) -> Callable[..., AbstractAsyncContextManager[asyncio.subprocess.Process]]:
-    """Starts instances of inference under names, each a process that nobody supervises and that ends with its block.
+    """Starts instances of inference under names. Each is a process that is not supervised and that ends with its block.
 
     `module`: what runs; further words go into its environment.
     """

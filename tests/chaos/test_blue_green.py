@@ -1,4 +1,4 @@
-"""Blue-green under load: a switch and a switch back lose and duplicate nothing, and the old version is soon silent."""
+"""Blue-green under load: a switch and a switch back lose and duplicate nothing, and the old version soon stops answering."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ PATIENTS = [dict(zip(COLUMNS, map(float, row), strict=True)) for row in load_bre
 
 
 class Load:
-    """Requests, one every five milliseconds, until stopped."""
+    """Send a request every five milliseconds until stopped."""
 
     def __init__(self, log: KafkaLog) -> None:
         self.log, self.sent, self._stop = log, 0, asyncio.Event()
@@ -61,7 +61,7 @@ async def test_a_switch_and_a_switch_back_under_load_lose_and_repeat_nothing(
     installation.run(*register)
     second = installation.beside("headrace_inference", HEADRACE_INSTANCE="inference-second", HEADRACE_HTTP_PORT="0")
     async with installation.log() as log:
-        # Else it would own a shard before it has the version, where a machine is so slow that it does not wait for it.
+        # Otherwise the instance would own a shard before it has loaded the version, on a machine so slow that it stops waiting.
         await is_warm(installation, "inference-second")
         load = Load(log)
         loading = asyncio.create_task(load.run())
@@ -95,7 +95,7 @@ def write(model: Any, file: Any) -> None:
 
 
 async def is_warm(installation: "Installation", instance: str) -> None:
-    """Until this instance has version 1 warm, and owns a shard."""
+    """Wait until this instance has loaded version 1 and owns a shard."""
     async with asyncio.timeout(120):
         while True:
             (reports,) = await installation.read("ops.health")
@@ -106,7 +106,7 @@ async def is_warm(installation: "Installation", instance: str) -> None:
 
 
 async def decided_by(installation: "Installation", version: int, more: int = 300) -> None:
-    """Until so many more requests are decided by this version."""
+    """Wait until this version has decided so many more requests."""
 
     async def count() -> int:
         (decisions,) = await installation.read("inference.decisions")
@@ -122,15 +122,15 @@ async def decided_by(installation: "Installation", version: int, more: int = 300
 async def all_decided(installation: "Installation", sent: int) -> tuple[list[Message], list[Message]]:
     deadline = time.monotonic() + 60
     while True:
-        said, routes = await installation.read("inference.decisions", "registry.routes")
-        decisions = [message for message in said if isinstance(message.event, DecisionMade)]
+        decided, routes = await installation.read("inference.decisions", "registry.routes")
+        decisions = [message for message in decided if isinstance(message.event, DecisionMade)]
         if len(decisions) >= sent or time.monotonic() > deadline:
             return decisions, routes
         await asyncio.sleep(0.5)
 
 
 def lag_s(decisions: list[Message], route: Message, old: int) -> float:
-    """From the route's record to the last decision by the old version before the next switch, by append time."""
+    """The time from the route's record to the last decision by the old version before the next switch, by append time."""
     switched_ms = route.record.timestamp_ms
     since = [m.record.timestamp_ms for m in decisions if m.record.timestamp_ms >= switched_ms - 1000]
     by_old = [m.record.timestamp_ms for m in decisions if m.event.answer.score.version == old]

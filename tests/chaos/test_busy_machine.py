@@ -1,4 +1,4 @@
-"""A machine on which everything else is busy too: the demo comes late, and to the same end."""
+"""On a busy machine the demo is late and has the same result."""
 
 import json
 import os
@@ -19,7 +19,7 @@ WITHIN_S = 3400
 
 @contextmanager
 def busy_loops(count: int) -> Iterator[None]:
-    """So many processes that use all they get, at the priority that everybody has."""
+    """Run so many processes that use a core each, at the usual priority."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
@@ -30,7 +30,7 @@ def busy_loops(count: int) -> Iterator[None]:
 
 
 def demo(folder: Path, *words: str) -> dict[str, Any]:
-    """An act of the demo to its end; its report."""
+    """Run an act of the demo to its end. Returns its report."""
     command = [sys.executable, "-m", "headrace_cli", "demo", "--json", "--folder", str(folder), *words]
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE_", "KAFKA_"))}
     ran = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=WITHIN_S, check=False)

@@ -1,4 +1,4 @@
-"""`headrace drill`: every fault under load, and every request answered in time or refused with a reason."""
+"""`headrace drill` tries every fault under load, and every request is answered in time or refused with a reason."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(400)]
 
-# Fell back, or served without the load's shadows: each act must have had an effect on somebody.
+# Requests that fell back, or were served without shadows because of the load: each act must have had an effect.
 ACTS = {"raises": "previous", "nan": "previous", "hangs": "previous", "features": "baseline", "control": "served"}
 
 

@@ -1,4 +1,4 @@
-"""Feature workers are killed, frozen past their takeover and resumed, joined and left in mid-stream: the merged tiles
+"""Feature workers are killed, frozen until others took over and then resumed, join and leave in mid-stream. The merged tiles
 equal a batch recomputation of the log, to the bit.
 """
 
@@ -38,7 +38,7 @@ async def test_killed_frozen_and_joining_feature_workers_leave_exact_tiles(insta
     installation.run("apply", "flights")
     player = installation.play("2013-01-20")
     second = installation.beside("headrace_feature", HEADRACE_INSTANCE="feature-second")
-    # Every partition is written to: by the two workers, by who is left, by who took over from the frozen one, and again.
+    # Every partition is written by the two workers, by the one that is left, by the one that took over, and again.
     await installation.grown("features.online", by=20)
     installation.kill("feature")
     await installation.grown("features.online", by=20)
@@ -72,7 +72,7 @@ async def _until_all_is_applied(log: KafkaLog) -> None:
 
 
 async def _compare(log: KafkaLog) -> int:
-    """How many values were compared, all of them equal to the bit."""
+    """Check that all values are equal to the bit. Returns how many were compared."""
     store = OnlineStore()
     store.define([PROJECT])
     view = View(log, CODEC, [TOPICS.name("features.online")], store.apply)

@@ -1,7 +1,7 @@
-"""Services that are frozen for a minute while real flights play, and a topic that is deleted under everybody's feet.
+"""Services are frozen for a minute while real flights play, and a topic is deleted while all services use it.
 
-With a supervisor a frozen process is replaced; where nobody looks (the whole machine slept) it goes on by itself, or ends and
-is started again. Either way an alert opens where somebody should know, and resolves; and no request is lost or decided twice.
+A supervisor replaces a frozen process. Without one (the whole machine slept) the process goes on by itself, or ends and is started
+again. Either way an alert opens where an operator should know, and resolves, and no request is lost or decided twice.
 """
 
 import asyncio
@@ -36,9 +36,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(1200)]
 FROZEN_S = 60.0
 # Replaced, or recovered by itself: the process.
 REPLACED_WITHIN_S = 30.0
-# So long until it can do its work, reading back what it has to know: a machine that is busy is late.
+# How long until it can do its work, after it has read back its state: a busy machine is late.
 READY_WITHIN_S = 60.0
-# How long a player may take to its end once all is well again: a limit of the test, not a promise.
+# How long a player may take to its end once all services are ready again: a limit of the test, not a promise.
 PLAYED_WITHIN_S = 400
 # Event seconds per second: slow enough to play while all of them are frozen in turn.
 SPEED = "7200"
@@ -50,7 +50,7 @@ project = Project("plain", [Deployment("plain", unit="thing", inputs=[Number("x"
 
 
 async def until(holds: Callable[[], Awaitable[Any]], within_s: float, what: str) -> float:
-    """Wait for a condition; returns how long it took."""
+    """Wait for a condition. Returns how long it took."""
     began_s = time.monotonic()
     while not await holds():
         assert time.monotonic() - began_s < within_s, f"{what}: not within {within_s:.0f} s"
@@ -73,7 +73,7 @@ def asked(url: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
 
 
 async def readiness(installation: "Installation", name: str) -> tuple[int, str]:
-    """What a service says at `/ready`."""
+    """The answer of a service at `/ready`."""
     port = installation.state["services"][name]["http_port"]
     return await asyncio.to_thread(asked, f"http://127.0.0.1:{port}/ready")
 
@@ -85,7 +85,7 @@ async def until_ready(installation: "Installation", name: str, within_s: float) 
     return await until(is_ready, within_s, f"{name} is ready")
 
 
-async def told(installation: "Installation") -> list[tuple[str, str, str]]:
+async def alerts_of(installation: "Installation") -> list[tuple[str, str, str]]:
     """All alerts that were written: name, service, status."""
     (found,) = await installation.read("alerts")
     alerts = [message.event for message in found if isinstance(message.event, AlertChanged)]
@@ -106,7 +106,7 @@ async def until_more_decisions(installation: "Installation", than: int, within_s
 
 
 async def check_decided(installation: "Installation") -> int:
-    """Every request that is on the log has exactly one decision; how many there are."""
+    """Check that every request on the log has exactly one decision. Returns their number."""
 
     async def read() -> tuple[set[str], Counter[str]]:
         requests, decisions = await installation.read("inference.requests", "inference.decisions")
@@ -144,10 +144,10 @@ async def test_each_frozen_service_is_replaced_within_30_s_its_alert_opens_and_r
         alarm = "MonitorDown" if name == "monitor" else "ServiceDown"
 
         async def is_over(name: str = name, alarm: str = alarm) -> bool:
-            return (alarm, name, "resolved") in await told(installation)
+            return (alarm, name, "resolved") in await alerts_of(installation)
 
         over_s = await until(is_over, 30, f"{alarm} of {name} is opened and resolved")
-        assert (alarm, name, "firing") in await told(installation)
+        assert (alarm, name, "firing") in await alerts_of(installation)
         print(
             f"{name}: replaced after {replaced_s:.1f} s, ready {ready_s:.1f} s later, alert over {over_s:.1f} s later"
         )
@@ -163,16 +163,16 @@ async def test_each_frozen_service_is_replaced_within_30_s_its_alert_opens_and_r
 async def test_after_a_minute_in_which_the_whole_machine_slept_all_is_well_within_30_s_without_an_alert_that_stays(
     installation: "Installation",
 ) -> None:
-    """Everything of ours but the broker is frozen, the supervisor too: nobody is there to replace anybody."""
+    """All our processes but the broker are frozen, the supervisor too, so no process is replaced."""
     installation.run("apply", "flights")
     player = installation.beside("headrace_flights", "--to", "2013-01-08", "--speed", SPEED)
-    await until_more_decisions(installation, 0, 120)  # they must be in the middle of something
+    await until_more_decisions(installation, 0, 120)  # they must be in the middle of some work
     state = installation.state
     pids = [state["pid"], *(found["pid"] for found in state["services"].values())]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     before = len(await decided(installation))
-    await asyncio.sleep(FROZEN_S)  # what is tested is time: every session is over after 10 s
+    await asyncio.sleep(FROZEN_S)  # time itself is tested: every session is over after 10 s
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
     decides_s = await until_more_decisions(installation, before, REPLACED_WITHIN_S)
@@ -185,14 +185,14 @@ async def test_after_a_minute_in_which_the_whole_machine_slept_all_is_well_withi
     print(f"{await check_decided(installation)} requests, each decided once")
 
     async def are_over() -> bool:
-        newest = {(alarm, service): status for alarm, service, status in await told(installation)}
+        newest = {(alarm, service): status for alarm, service, status in await alerts_of(installation)}
         return not any(newest[found] == "firing" for found in newest if found[0] in ("ServiceDown", "MonitorDown"))
 
     await until(are_over, 30, "no alert about a service stays")
 
 
 async def served_plainly(installation: "Installation", folder: Path) -> Callable[[], Awaitable[bool]]:
-    """Apply a deployment that needs nothing; returns, once it is served, what asks whether it is."""
+    """Apply a deployment without features. Returns, once it is served, a function that tests whether it is."""
     (folder / "plain_project.py").write_text(PLAIN)
     installation.run("apply", str(folder / "plain_project.py"))
     url = f"http://127.0.0.1:{installation.environ['HEADRACE_GATEWAY_PORT']}/v1/deployments/plain/predict"
@@ -213,10 +213,10 @@ async def test_requests_deleted_and_made_again_turn_gateway_and_inference_red_an
     for name in ("gateway", "inference"):
 
         async def is_red(name: str = name) -> bool:
-            status, said = await readiness(installation, name)
-            return status == 503 and "inference.requests.v1" in said
+            status, text = await readiness(installation, name)
+            return status == 503 and "inference.requests.v1" in text
 
-        took_s = await until(is_red, 20, f"{name} says that the topic is missing")
+        took_s = await until(is_red, 20, f"{name} reports that the topic is missing")
         print(f"{name} is red after {took_s:.1f} s: {(await readiness(installation, name))[1]}")
     assert not await is_served()
     installation.run("topic", "apply")
@@ -241,7 +241,7 @@ WAVES = (
 async def test_whatever_is_deleted_and_made_again_who_needs_it_begins_anew_with_75_and_predictions_go_on(
     installation: "Installation", tmp_path: Path
 ) -> None:
-    """Made again at once: nobody need have seen that they were gone."""
+    """The topics are created again at once, so perhaps no service noticed that they were gone."""
     topics, is_served = Topics.load(), await served_plainly(installation, tmp_path)
     for wave in WAVES:
         names = [topics.name(base) for base in wave]
@@ -266,6 +266,6 @@ async def test_whatever_is_deleted_and_made_again_who_needs_it_begins_anew_with_
         served_s = await until(is_served, 60, "predictions go on")
         codes = {name: installation.state["services"][name]["last_code"] for name in needing}
         print(f"{', '.join(wave)}: {', '.join(needing)} anew after {anew_s:.1f} s, served {served_s:.1f} s later")
-        # NB: who was begun anew by the wave before may be starting still: without a topic that is wrongly configured.
+        # NB: a service that restarted because of the test before may still be starting. Without a topic it would be wrongly configured.
         allowed = {RESTART_AT_ONCE} if wave is WAVES[0] else {RESTART_AT_ONCE, MISCONFIGURED}
         assert set(codes.values()) <= allowed, codes

@@ -1,4 +1,4 @@
-"""Inference is killed, and frozen past a takeover, under load: one committed decision per request, and every request answered."""
+"""Inference is killed, and frozen until another took over, under load. Each request has one committed decision, and is answered."""
 
 import asyncio
 import signal
@@ -40,7 +40,7 @@ Instance = Any  # the fixture of conftest.py
 
 
 class Load:
-    """Asks without end, fast and committed answers in turn; knows which requests the broker has acknowledged."""
+    """Sends requests without end, with fast and committed answers in turn, and keeps which ones the broker has acknowledged."""
 
     def __init__(self, log: KafkaLog, settings: Settings) -> None:
         self.log, self.settings, self.topics = log, settings, topics_of(settings)
@@ -79,31 +79,31 @@ class Load:
         return [message.event for message in found]
 
     async def until_owned(self, holds: Callable[[dict[str, tuple[int, ...]]], bool]) -> None:
-        """Until the instances say that they own the shards so; of each its newest word counts."""
+        """Wait until the instances report these shards. The newest report of each counts."""
         async with asyncio.timeout(60):
             while not holds({beat.instance: beat.shards for beat in await self.read("ops.health") if beat}):
                 await asyncio.sleep(0.1)
 
     async def decisions(self) -> list[DecisionMade]:
-        """All decisions, without what shadows said later."""
+        """All decisions, without the late scores of shadows."""
         return [event for event in await self.read("inference.decisions") if isinstance(event, DecisionMade)]
 
     async def until_more_is_decided(self, more: int = 100) -> None:
-        """Until so many more requests are decided than now: who decides is in the middle of something then."""
+        """Wait until so many more requests are decided than now, so that the instances are in the middle of some work."""
         async with asyncio.timeout(60):
             wanted = len(await self.decisions()) + more
             while len(await self.decisions()) < wanted:
                 await asyncio.sleep(0.05)
 
     async def until_decided(self) -> None:
-        """Until all that has been asked by now is decided."""
+        """Wait until all requests so far are decided."""
         asked = frozenset(self.asked)
         async with asyncio.timeout(60):
             while asked - {decision.request_id for decision in await self.decisions()}:
                 await asyncio.sleep(0.2)
 
     async def check(self) -> None:
-        """Ask no more; every request has one decision, and an answer."""
+        """Stop the requests. Check that each has one decision and an answer."""
         self.stop.set()
         await self.task
         await self.until_decided()
@@ -117,7 +117,7 @@ class Load:
 
 @pytest_asyncio.fixture
 async def load(kafka_log: KafkaLog, settings: Settings) -> AsyncIterator[Load]:
-    """Requests without end, until the test checks them."""
+    """Requests without end until the test checks them."""
     made = Load(kafka_log, settings)
     await made.set_up()
     made.task = asyncio.create_task(made.run())
@@ -146,6 +146,6 @@ async def test_a_frozen_instance_that_wakes_after_the_takeover_writes_nothing(lo
         await load.until_owned(lambda owned: owned.get("other") == (0, 1))
         await load.until_decided()
         one.send_signal(signal.SIGCONT)
-        # Once it has joined again it has tried whatever it was at when it was frozen.
+        # Once it has joined again, it has tried to commit the work at which it was frozen.
         await load.until_owned(lambda owned: {owned.get("one"), owned.get("other")} == {(0,), (1,)})
         await load.check()

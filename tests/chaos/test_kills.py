@@ -1,4 +1,4 @@
-"""Every service is killed in turn while real flights play: nothing lost, nothing twice, features equal to the bit."""
+"""Every service is killed in turn while real flights play. Nothing is lost or duplicated, and features are equal to the bit."""
 
 import time
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Inference is killed amid late shadows, under load: each decision gets one word of its shadow, from whoever owns the shard by then."""
+"""Inference is killed amid late shadows, under load. Each decision gets one result of its shadow, from the instance that owns the shard by then."""
 
 import asyncio
 import signal
@@ -51,12 +51,12 @@ def trained(seed: int) -> Any:
 
 
 def asked_of(number: int) -> float:
-    """What the request of this number asks."""
+    """The input of the request of this number."""
     return (number % 400) / 100 - 2
 
 
 class Scene:
-    """A deployment whose shadow is late, and requests without end."""
+    """A deployment with a slow shadow, and requests without end."""
 
     def __init__(self, log: KafkaLog, settings: Settings) -> None:
         self.log, self.settings, self.topics = log, settings, topics_of(settings)
@@ -95,7 +95,7 @@ class Scene:
         await producer.close()
 
     async def ask(self) -> None:
-        """Requests, until it is told to stop."""
+        """Send requests until `stop` is set."""
         producer = await self.log.producer()
         while not self.stop.is_set():
             first = len(self.asked)
@@ -115,7 +115,7 @@ class Scene:
         await producer.close()
 
     async def read(self) -> None:
-        """What has been committed since the last look."""
+        """Read what has been committed since the last call."""
         if self.reader is None:
             partitions = await self.log.partitions(self.topics.name("inference.decisions"))
             self.reader = await self.log.reader(partitions, await self.log.begin_offsets(partitions))
@@ -133,12 +133,12 @@ class Scene:
                 break
 
     async def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         if self.reader is not None:
             await self.reader.close()
 
     async def until(self, holds: Callable[[], bool], process: asyncio.subprocess.Process) -> None:
-        """Read until something holds, while a process lives."""
+        """Read until a condition holds, while a process lives."""
         while not holds():
             assert process.returncode is None
             await self.read()
@@ -169,29 +169,29 @@ async def test_each_decision_has_one_word_of_its_shadow_whoever_was_killed_amid_
     decided, late = scene.decided, scene.late
     assert {decision.request_id for decision in decided} == scene.asked.keys()
     assert set(Counter(decision.request_id for decision in decided).values()) == {1}
-    words: dict[str, list[Any]] = {name: [] for name in scene.asked}
+    results_of: dict[str, list[Any]] = {name: [] for name in scene.asked}
     for decision in decided:
-        words[decision.request_id] += [score for score in decision.shadows if score.version == SHADOW]
-        words[decision.request_id] += [found for found in [decision.failure_of(SHADOW)] if found is not None]
+        results_of[decision.request_id] += [score for score in decision.shadows if score.version == SHADOW]
+        results_of[decision.request_id] += [found for found in [decision.failure_of(SHADOW)] if found is not None]
     for scored in late:
         assert scored.version == SHADOW
-        words[scored.request_id].append(scored.score or scored.failure)
-    assert {name: said for name, said in words.items() if len(said) != 1} == {}
+        results_of[scored.request_id].append(scored.score or scored.failure)
+    assert {name: results for name, results in results_of.items() if len(results) != 1} == {}
     assert left_behind
     assert {scored.request_id for scored in late} >= left_behind
-    _check_scores(scene, decided, words)
+    _check_scores(scene, decided, results_of)
 
 
 def _is_amid(scene: Scene, decided: int, known: set[str]) -> bool:
-    """Whether so many are decided, and shadows of others than those known are late."""
+    """Whether so many requests are decided, and shadows of other requests than `known` are late."""
     return len(scene.decided) >= decided and bool(scene.owed - known)
 
 
-def _check_scores(scene: Scene, decided: list[DecisionMade], words: dict[str, list[Any]]) -> None:
-    """What was scored is what the model says, and nearly all was: a typed failure only while a version was being loaded."""
-    scores = {name: said[0].value for name, said in words.items() if hasattr(said[0], "value")}
+def _check_scores(scene: Scene, decided: list[DecisionMade], results_of: dict[str, list[Any]]) -> None:
+    """The scores are those of the model, and nearly all exist: a typed failure occurs only while a version is being loaded."""
+    scores = {name: results[0].value for name, results in results_of.items() if hasattr(results[0], "value")}
     rows = np.array([[scene.asked[name]] for name in scores], np.float32)
     wanted = scene.models[SHADOW].predict_proba(rows)[:, 1]
     assert list(scores.values()) == pytest.approx(wanted.tolist(), abs=1e-9)
-    assert len(scores) >= 0.9 * len(scene.asked), Counter(type(said[0]).__name__ for said in words.values())
+    assert len(scores) >= 0.9 * len(scene.asked), Counter(type(results[0]).__name__ for results in results_of.values())
     assert sum(isinstance(decision.answer, Served) for decision in decided) >= 0.9 * len(decided)

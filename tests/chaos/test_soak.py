@@ -1,4 +1,4 @@
-"""Half an hour of steady load whose labels come one event day late: no service grows, no state passes its bound."""
+"""Half an hour of steady load whose labels arrive one event day late. No service grows, and no state passes its bound."""
 
 import asyncio
 import os
@@ -49,7 +49,7 @@ project = Project("soak", [soak], sources=[pulses], views=[pulse])
 
 
 class Pulse(msgspec.Struct):
-    """A machine is alive."""
+    """A pulse of a machine."""
 
     machine: str
     load: float
@@ -57,7 +57,7 @@ class Pulse(msgspec.Struct):
 
 
 async def load(installation: "Installation", seconds: float) -> int:
-    """Requests, pulses, and the outcomes of a day before, at a steady rate; how many requests were sent."""
+    """Send requests, pulses and the outcomes of the day before at a steady rate. Returns how many requests were sent."""
     topics = topics_of(Settings())
     rng = random.Random(7)
     waiting: deque[tuple[float, str]] = deque()
@@ -89,7 +89,7 @@ async def load(installation: "Installation", seconds: float) -> int:
 
 
 def resident(installation: "Installation") -> dict[str, int]:
-    """Bytes in memory per service, of the processes that it runs in now."""
+    """Bytes in memory per service, of its present processes."""
     found = {name: child["pid"] for name, child in installation.state["services"].items()}
     return {name: psutil.Process(pid).memory_info().rss for name, pid in found.items()}
 
@@ -99,7 +99,7 @@ async def test_memory_stands_still_and_no_state_passes_its_bound(installation: "
     installation.run("apply", str(tmp_path / "soak_project.py"))
     pids = {name: installation.pid(name) for name in installation.state["services"]}
     loading = asyncio.create_task(load(installation, MINUTES * 60))
-    await asyncio.sleep(MINUTES * 40)  # two thirds of it: windows have closed by then
+    await asyncio.sleep(MINUTES * 40)  # two thirds of the time: windows have closed by then
     before = resident(installation)
     sent = await loading
     after = resident(installation)
@@ -108,10 +108,10 @@ async def test_memory_stands_still_and_no_state_passes_its_bound(installation: "
     (health,) = await installation.read("ops.health")
     reports = [message.event for message in health if isinstance(message.event, HealthReported)]
     over = {
-        (report.service, state): held
+        (report.service, state): used_bytes
         for report in reports
-        for state, held in report.state_bytes.items()
-        if held > report.state_limits[state]
+        for state, used_bytes in report.state_bytes.items()
+        if used_bytes > report.state_limits[state]
     }
     assert over == {}
     assert {name: after[name] / before[name] for name in after if after[name] > before[name] * 1.1} == {}

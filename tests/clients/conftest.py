@@ -31,7 +31,7 @@ SERVICES = ("registry", "inference", "gateway")
 
 @dataclass(frozen=True)
 class Stack:
-    """Where the gateway is, and what commands need to be told of the installation."""
+    """The address of the gateway, and the environment with which commands find the installation."""
 
     port: int
     environ: dict[str, str]
@@ -42,7 +42,7 @@ class Stack:
         return f"http://127.0.0.1:{self.port}"
 
     def headrace(self, *words: str) -> str:
-        """The output of a command, run in this process: its imports take longer than its work."""
+        """The output of a command. It runs in this process, because its imports take longer than its work."""
         ran = CliRunner().invoke(app, list(words), env=self.environ)
         assert ran.exit_code == 0, f"{ran.output}{ran.exception}"
         return ran.output
@@ -55,7 +55,7 @@ class Environment:
     folder: Path
 
     def run(self, *command: str, timeout_s: float = 60) -> str:
-        """The output of one of its programs, which must end well."""
+        """Run one of its programs, which must succeed. Returns its output."""
         ran = subprocess.run(
             [str(self.folder / "bin" / command[0]), *command[1:]],
             capture_output=True,
@@ -70,7 +70,7 @@ class Environment:
 
 @pytest.fixture(scope="session")
 def stack(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Registry, inference and gateway as processes, with a version of each deployment in traffic."""
+    """Registry, inference and gateway as processes, with a version of each deployment that takes traffic."""
     folder, namespace, port = tmp_path_factory.mktemp("clients"), f"c{secrets.token_hex(4)}", free_port()
     given = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
     environ = given | {
@@ -101,7 +101,7 @@ async def _make_topics(settings: Settings) -> None:
 
 
 def _register_models(stack: Stack) -> None:
-    # NB: its name is a module's, and other tests may import the `models` of their own.
+    # NB: it has the name of a module, and other tests may import their own `models`.
     sys.path.insert(0, str(HERE))
     try:
         from models import write_models  # ty: ignore[unresolved-import]  beside this file, not a package
@@ -128,12 +128,12 @@ def _until_ready(url: str, within_s: float = 60) -> None:
 
 @pytest.fixture(scope="session")
 def environment() -> Callable[[str], Environment]:
-    """Makes the environment of a client by its name."""
+    """Make the environment of a client by its name."""
     return _environment
 
 
 def _environment(name: str) -> Environment:
-    """The environment of a client, made once per set of pins; skips, and says why, when it cannot be made here."""
+    """The environment of a client, made once per set of pins. Skips with a reason where it cannot be made."""
     pins = HERE / "requirements" / f"{name}.txt"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     mark = hashlib.sha256(pins.read_bytes() + version.encode()).hexdigest()[:12]

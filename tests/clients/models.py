@@ -15,7 +15,7 @@ CARRIERS = ["AA", "UA"]
 
 
 def write_models(folder: Path) -> dict[str, list[str]]:
-    """Write `<deployment>.skops` for each; returns what `headrace model register` is told beside."""
+    """Write `<deployment>.skops` for each. Returns the further options of `headrace model register`."""
     features, species = load_iris(return_X_y=True)
     flower = make_pipeline(StandardScaler(), LogisticRegression()).fit(features.astype(np.float32), species)
     skops.io.dump(flower, folder / "flower.skops")

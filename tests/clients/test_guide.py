@@ -1,4 +1,4 @@
-"""What the guide shows is what happens: every block of it is run."""
+"""Every block of the guide is run, and does what the guide shows."""
 
 import json
 import re
@@ -19,13 +19,13 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", GUIDE.read_text(), re.DOTALL | re.M
 
 
 def as_here(block: str, stack: Any) -> str:
-    """The block, with this installation's address and the name that the model has in it."""
+    """The block with the address of this installation, and with the name that the model has here."""
     there = re.compile(r"(localhost|127\.0\.0\.1):8080")
     return there.sub(f"127.0.0.1:{stack.port}", block).replace("my-model", "flower")
 
 
 def blocks(language: str) -> list[str]:
-    """All blocks of a language."""
+    """All blocks of the guide in a language."""
     return [text for found, text in BLOCKS if found == language]
 
 

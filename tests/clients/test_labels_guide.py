@@ -1,4 +1,4 @@
-"""What the guide on labels shows is what happens: its blocks are run in their order, on a real broker."""
+"""The blocks of the guide on labels are run in their order on a real broker, and do what the guide shows."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ SERVICES = ("inference", "gateway", "monitor")
 
 
 class Reader:
-    """Somebody who does what the guide says, in an empty folder, beside an installation without any model."""
+    """A reader who follows the guide in an empty folder, beside an installation without any model."""
 
     def __init__(self, environ: dict[str, str], port: int, folder: Path) -> None:
         self.folder, self._port = folder, port
@@ -49,7 +49,7 @@ class Reader:
         while True:
             try:
                 found = self.run("bash", block)
-            except AssertionError as error:  # curl: nobody listens yet
+            except AssertionError as error:  # curl: the port does not listen yet
                 found = str(error)
             if is_there(found):
                 return found
@@ -85,22 +85,22 @@ async def _make_topics(settings: Settings) -> None:
     await log.stop()
 
 
-def _is_answered(said: str) -> bool:
-    return said.startswith("{") and "error" not in json.loads(said)
+def _is_answered(output: str) -> bool:
+    return output.startswith("{") and "error" not in json.loads(output)
 
 
 def test_the_guide_leads_from_a_model_that_answers_to_windows_with_figures(reader: Reader) -> None:
     (_, project), *blocks = BLOCKS
     (reader.folder / "delays.py").write_text(project)
-    said = []
+    outputs = []
     for language, block in blocks:
         if "monitor.windows" in block:
-            said.append(reader.until(block, lambda found: found.count("labelled") >= 2))
+            outputs.append(reader.until(block, lambda found: found.count("labelled") >= 2))
         elif "/predict" in block:
-            said.append(reader.until(block, _is_answered))
+            outputs.append(reader.until(block, _is_answered))
         else:
-            said.append(reader.run(language, block))
-    assert "2 rows: 2 sent, 0 were there already, 0 bad" in "\n".join(said)
-    listed = next(found for found in said if "became" in found)
+            outputs.append(reader.run(language, block))
+    assert "2 rows: 2 sent, 0 were there already, 0 bad" in "\n".join(outputs)
+    listed = next(found for found in outputs if "became" in found)
     assert [word in listed for word in ("second", "used", "of no request")] == [False, True, True]
-    assert "UNMEASURED" not in said[-1]
+    assert "UNMEASURED" not in outputs[-1]

@@ -1,4 +1,4 @@
-"""Clients that know nothing of Headrace get their predictions: each in an environment of its own, as it is published."""
+"""Clients that know nothing of Headrace get their predictions. Each runs as published, in an environment of its own."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 def expected(stack: Any) -> list[float | None]:
-    """What our own client is told of the two flights that all clients ask about."""
+    """The answers that our own client gets for the two flights that all clients send."""
     with Client(stack.url) as client:
         rows = [{"miles": 0.1, "carrier": "AA"}, {"miles": 0.9, "carrier": "UA"}]
         return [found.value for found in client.predict_many("late", rows)]
@@ -23,24 +23,24 @@ def expected(stack: Any) -> list[float | None]:
 
 def test_tritonclient_asks_in_json_and_binary_packed_and_not(stack: Any, environment: Environments) -> None:
     script = str(SCRIPTS / "ask_triton.py")
-    told: dict[str, Any] = json.loads(environment("tritonclient").run("python", script, f"127.0.0.1:{stack.port}"))
-    assert (told["live"], told["ready"], told["model_ready"]) == (True, True, True)
-    assert told["version_ready"] == [True, False]
-    assert (told["server"], told["config"]) == ("headrace", "flower")
-    assert told["index"] == ["fare", "flower", "late"]
-    assert [found["name"] for found in told["metadata"]["inputs"]] == ["miles", "carrier", "flight"]
-    assert told["flower"] == {"classes": [0, 2], "label": ["0", "2"], "version": [1, 1], "id": "mine"}
-    assert told["late"] == [expected(stack)] * 4
-    assert told["many"] == [1] * 200
-    assert told["fare"][0] == pytest.approx(150, abs=30)
-    assert "no model is called 'nobody'" in told["error"]
+    answers: dict[str, Any] = json.loads(environment("tritonclient").run("python", script, f"127.0.0.1:{stack.port}"))
+    assert (answers["live"], answers["ready"], answers["model_ready"]) == (True, True, True)
+    assert answers["version_ready"] == [True, False]
+    assert (answers["server"], answers["config"]) == ("headrace", "flower")
+    assert answers["index"] == ["fare", "flower", "late"]
+    assert [found["name"] for found in answers["metadata"]["inputs"]] == ["miles", "carrier", "flight"]
+    assert answers["flower"] == {"classes": [0, 2], "label": ["0", "2"], "version": [1, 1], "id": "mine"}
+    assert answers["late"] == [expected(stack)] * 4
+    assert answers["many"] == [1] * 200
+    assert answers["fare"][0] == pytest.approx(150, abs=30)
+    assert "no model is called 'nobody'" in answers["error"]
 
 
 def test_kserve_asks_in_v2_and_in_v1(stack: Any, environment: Environments) -> None:
     script = str(SCRIPTS / "ask_kserve.py")
-    told: dict[str, Any] = json.loads(environment("kserve").run("python", script, stack.url).splitlines()[-1])
+    answers: dict[str, Any] = json.loads(environment("kserve").run("python", script, stack.url).splitlines()[-1])
     scores = expected(stack)
-    assert told["v2"] == {
+    assert answers["v2"] == {
         "live": True,
         "ready": True,
         "model_ready": [True, False],
@@ -48,8 +48,8 @@ def test_kserve_asks_in_v2_and_in_v1(stack: Any, environment: Environments) -> N
         "scores": [scores, scores],
         "step": "champion",
     }
-    assert (told["v1"]["live"], told["v1"]["model_ready"], told["v1"]["scores"]) == (True, True, scores)
-    assert "1..256 rows" in told["v1"]["error"]
+    assert (answers["v1"]["live"], answers["v1"]["model_ready"], answers["v1"]["scores"]) == (True, True, scores)
+    assert "1..256 rows" in answers["v1"]["error"]
 
 
 @pytest.mark.parametrize("batch", ["1", "4"])

@@ -1,4 +1,4 @@
-"""Examples in docstrings are tests: what they print is what the code prints."""
+"""Examples in docstrings are tests: they show what the code prints."""
 
 import doctest
 import importlib

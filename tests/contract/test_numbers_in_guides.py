@@ -1,4 +1,4 @@
-"""Numbers in the guides and the README that stand for a default or a limit: each is read from the code, and must stand there as it is."""
+"""A number in the guides that states a default or a limit is read from the code, and must stand there as it is."""
 
 import inspect
 from pathlib import Path
@@ -31,8 +31,8 @@ shed, baseline, requests = (f"{share:.0%}".replace("%", " %") for share in LINES
 breaker = Breaker()
 distribution = next(rail for rail in GUARDRAILS if rail.metric == "distribution")
 
-# the guide, and what stands in it
-TOLD = [
+# the guide, and the text that it must contain
+NUMBERS = [
     ("write-a-pipeline", f"takes longer than `limit` ({str(default_of(pipeline, 'limit'))[:-1]} s)"),
     ("write-a-pipeline", f"More than\n  {poison.IN_A_ROW} in a row, or {poison.SHARE:.0%}".replace("%", " %")),
     ("write-a-pipeline", f"of {poison.WINDOW:,}, stop this pipeline"),
@@ -57,12 +57,12 @@ TOLD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("guide", "told"), TOLD, ids=[f"{guide}: {told[:40]!r}" for guide, told in TOLD])
-def test_a_number_in_a_guide_is_the_codes(guide: str, told: str) -> None:
-    assert told in (ROOT / "docs" / "guides" / f"{guide}.md").read_text()
+@pytest.mark.parametrize(("guide", "text"), NUMBERS, ids=[f"{guide}: {text[:40]!r}" for guide, text in NUMBERS])
+def test_a_number_in_a_guide_is_the_codes(guide: str, text: str) -> None:
+    assert text in (ROOT / "docs" / "guides" / f"{guide}.md").read_text()
 
 
-def test_what_is_said_in_words_is_the_codes_too() -> None:
+def test_what_the_guides_state_in_words_is_the_codes_too() -> None:
     assert LONGEST_DEADLINE_S == 3600
     assert breaker.failure_share == 0.5
     assert Canary().block == "1h"

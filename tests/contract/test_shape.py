@@ -16,7 +16,7 @@ HEADINGS = ("## Decides", "## Reads", "## Writes", "## Keeps", "## Settings", "#
 # What may stand at the top of a package beside its rooms, and why.
 ALSO = {"pipeline": {"testing.py"}}  # the kit with which users test their transforms: it is imported by them
 MOST_SHELL_LINES, MOST_LINES, MOST_TEST_LINES, MOST_FUNCTION_LINES = 199, 400, 500, 40
-# Beside a longer function stands a comment that begins like this, and says why it is one.
+# A longer function has a comment that begins like this and gives the reason.
 LONG = "# long:"
 TRACKED = subprocess.run(
     ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -63,7 +63,7 @@ def test_what_steps_a_machine_returns_a_step(service: str) -> None:
         methods = {item for node in tree.body if isinstance(node, ast.ClassDef) for item in node.body}
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("on_"):
-                returned = ast.unparse(node.returns).strip("'\"") if node.returns else "nothing that is said"
+                returned = ast.unparse(node.returns).strip("'\"") if node.returns else "no declared type"
                 allowed = steps | facts | {"None"} if node in methods else steps
                 if {part.partition("[")[0].strip() for part in returned.split(" | ")} - allowed:
                     others.append(f"{path.name}: {node.name} -> {returned}")
@@ -71,7 +71,7 @@ def test_what_steps_a_machine_returns_a_step(service: str) -> None:
 
 
 def aliases(tree: ast.Module, name: str) -> set[str]:
-    """What a module calls a type, itself included: `RolloutStep = Step[...]`."""
+    """The names that a module gives to a type, itself included: `RolloutStep = Step[...]`."""
     named = {
         target.id
         for node in tree.body
@@ -98,7 +98,7 @@ def test_no_function_is_long_without_a_reason_beside_it() -> None:
 
 
 def long_functions(source: str) -> list[tuple[ast.FunctionDef | ast.AsyncFunctionDef, int]]:
-    """Those of more than 40 lines, the docstring not counted, without a comment `# long: ...` on the line of their name or above it."""
+    """Functions of more than 40 lines without their docstring that have no comment `# long: ...` on the line of their name or above it."""
     lines, found = source.splitlines(), []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -113,23 +113,23 @@ def long_functions(source: str) -> list[tuple[ast.FunctionDef | ast.AsyncFunctio
     return found
 
 
-def test_a_long_function_is_found_unless_it_says_why_it_is_long() -> None:
+def test_a_long_function_is_found_unless_a_comment_explains_why_it_is_long() -> None:
     body = "\n".join(f"    x = {n}" for n in range(50))
-    (found,) = long_functions(f'def f():\n    """Says.\n\n    Much."""\n{body}')
+    (found,) = long_functions(f'def f():\n    """Text.\n\n    Much."""\n{body}')
     assert (found[0].name, found[1]) == ("f", 51)
     assert long_functions(f"def f():  # long: a table\n{body}") == []
     assert long_functions(f"# long: a table\ndef f():\n{body}") == []
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_says_in_one_sentence_what_it_decides(service: str) -> None:
+def test_the_docstring_of_a_service_states_in_one_sentence_what_it_decides(service: str) -> None:
     sentence = ast.get_docstring(ast.parse((package(service) / "__init__.py").read_text())) or ""
     assert sentence.startswith("Decides")
     assert sentence.count(".") == 1
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_tells_what_it_reads_writes_and_keeps(service: str) -> None:
+def test_the_readme_of_a_service_lists_what_it_reads_writes_and_keeps(service: str) -> None:
     text = (ROOT / "services" / service / "README.md").read_text().lower()
     assert [heading for heading in HEADINGS if heading.lower() not in text] == []
 

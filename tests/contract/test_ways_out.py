@@ -1,4 +1,4 @@
-"""Every command and every variable that a message, an alert or a page names is there: a way out that leads nowhere is none."""
+"""Every command and every variable that a message, an alert or a page names exists."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from headrace_cli.main import app
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("libs", "services", "deploy", "examples", "docs")
-# The changelog tells of syntax, and of what is gone.
+# The changelog describes syntax, and commands that are gone, so it is left out.
 FILES = sorted(
     path
     for path in [*(path for room in ROOMS for path in (ROOT / room).rglob("*")), ROOT / "README.md"]
@@ -25,7 +25,7 @@ VARIABLE = re.compile(r"\bHEADRACE_[A-Z0-9_]*[A-Z0-9]\b(?!_?\*)")
 
 
 def text_of(path: Path) -> str:
-    """A file's text, with the parts of a literal that were written on several lines put together."""
+    """A file's text, in which literals that were written on several lines are joined."""
     return re.sub(r'"\s*\n\s*f?"', "", path.read_text())
 
 
@@ -44,20 +44,20 @@ def missing(text: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "wanted"),
     [
         ("`headrace logs monitor`", ["headrace logs monitor"]),
         ('"headrace topic resume x --partition 1 --service y"', ["headrace topic resume --service"]),
         ("`headrace topic resume x --partition 1`, `headrace up`", []),
     ],
 )
-def test_a_command_that_is_not_there_is_found(text: str, said: list[str]) -> None:
-    assert list(missing(text)) == said
+def test_a_command_that_is_not_there_is_found(text: str, wanted: list[str]) -> None:
+    assert list(missing(text)) == wanted
 
 
 def test_every_command_that_is_named_is_there_with_its_options() -> None:
     assert len(FILES) > 200
-    assert {str(path.relative_to(ROOT)): told for path in FILES if (told := list(missing(text_of(path))))} == {}
+    assert {str(path.relative_to(ROOT)): commands for path in FILES if (commands := list(missing(text_of(path))))} == {}
 
 
 def test_every_variable_that_is_named_is_a_setting_or_known_to_be_none() -> None:

@@ -1,4 +1,4 @@
-"""The `headrace` command, typed in a folder of its own, with an installation of its own."""
+"""The `headrace` command in a folder of its own, with an installation of its own."""
 
 import json
 import os

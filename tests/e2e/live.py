@@ -1,4 +1,4 @@
-"""A stream played through an installation by `headrace replay`, and what its log says of that."""
+"""A stream that `headrace replay` plays through an installation, and what is on the log afterwards."""
 
 import asyncio
 import csv
@@ -24,7 +24,7 @@ Event = TypeVar("Event")
 
 
 def messages_of(shell: Shell, *nouns: str) -> list[Message]:
-    """All that lies on these topics, per topic in order."""
+    """All messages on these topics, per topic in order."""
 
     async def read() -> list[Message]:
         settings = Settings(bootstrap_servers=shell.state["bootstrap_servers"])
@@ -39,8 +39,8 @@ def messages_of(shell: Shell, *nouns: str) -> list[Message]:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the log says of one stream that was played to a deployment."""
+class Played:
+    """The messages on the log about one stream that was played to a deployment."""
 
     stream: Stream
     deployment: str
@@ -61,13 +61,13 @@ class Told:
 
     @cached_property
     def versions(self) -> NDArray[np.int64]:
-        """Which version answered each row, 0 for the prior."""
+        """The version that answered each row, 0 for the prior."""
         answers = [decision.answer for decision in self.decided]
         return np.array([answer.score.version if isinstance(answer, Served | FellBack) else -1 for answer in answers])
 
     @cached_property
     def scores(self) -> Floats:
-        """What was said of each row."""
+        """The score of each row."""
         answers = [decision.answer for decision in self.decided]
         return np.array([answer.score.value if isinstance(answer, Served | FellBack) else np.nan for answer in answers])
 
@@ -77,12 +77,12 @@ class Told:
 
 
 def unit_of(row: int) -> str:
-    """What a row is about."""
+    """The unit of a row."""
     return f"row-{row}"
 
 
 def write(shell: Shell, stream: Stream, name: str, rows: range) -> None:
-    """These rows of a stream as a file of history."""
+    """Write these rows of a stream as a file for `replay`."""
     with (shell.folder / f"{name}.csv").open("w", newline="") as opened:
         written = csv.writer(opened)
         written.writerow(["row", "asked", *(f"x{n}" for n in range(stream.inputs.shape[1])), "label"])
@@ -93,7 +93,7 @@ def write(shell: Shell, stream: Stream, name: str, rows: range) -> None:
 
 
 def replayed(shell: Shell, stream: Stream, name: str, rows: range | None = None, *more: str) -> dict[str, Any]:
-    """Play rows of a stream, all by default, to the deployment of a name; labels an hour late. `more`: options. Returns what `replay` says of them."""
+    """Play rows of a stream, all by default, to the deployment of a name; labels are an hour late. `more`: options. Returns the report of `replay`."""
     rows = rows if rows is not None else range(len(stream.labels))
     write(shell, stream, name, rows)
     columns = ("--unit", "row", "--at", "asked", "--label", "label", "--known", "+1h")
@@ -105,12 +105,12 @@ def replayed(shell: Shell, stream: Stream, name: str, rows: range | None = None,
     return report
 
 
-def told_of(shell: Shell, stream: Stream, name: str) -> Told:
-    """What the log says of a deployment."""
+def played_of(shell: Shell, stream: Stream, name: str) -> Played:
+    """The messages on the log about a deployment."""
     nouns = (
         "inference.decisions", "monitor.findings", "monitor.windows", "training.requests", "training.facts", "registry.facts", "alerts",
     )  # fmt: skip
-    return Told(stream, name, messages_of(shell, *nouns))
+    return Played(stream, name, messages_of(shell, *nouns))
 
 
 def row_at(stream: Stream, at_s: float) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.cases.concept_streams import BEGIN_S, DAY, RATE, TREES, Stream, build, changing, steady
 from tests.e2e.commands import Shell
-from tests.e2e.live import Told, replayed, told_of
+from tests.e2e.live import Played, played_of, replayed
 
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import Signature, VersionRegistered
@@ -71,29 +71,29 @@ def alike(stream: Stream, rows: int, asked: slice) -> float:
     return log_loss(stream.labels[asked], model.predict_proba(inputs[asked])[:, 1])
 
 
-def played(shell: Shell, name: str) -> Told:
+def played(shell: Shell, name: str) -> Played:
     report = replayed(shell, STREAMS[name], name)
     print(f"{name}: {report['wall_s']:.0f} s, {report['held_s']:.0f} s of them held")
-    return told_of(shell, STREAMS[name], name)
+    return played_of(shell, STREAMS[name], name)
 
 
-def follows(told: Told) -> None:
-    """Found in time, answered by a version of the new world in time, which is as good as one fitted on as many new rows."""
-    stream = told.stream
+def follows(records: Played) -> None:
+    """Check that the change is found in time, and that a version trained on new rows answers in time and is as good as one fitted by hand on as many."""
+    stream = records.stream
     assert stream.changed is not None
-    opened = [found for found in told.of(FindingOpened) if found.kind == "drift"]
+    opened = [found for found in records.of(FindingOpened) if found.kind == "drift"]
     second_s = BEGIN_S + (np.ceil(stream.changed / RATE) + 2) * DAY
     assert stream.at_s[stream.changed] < opened[0].window_to_s <= second_s
-    finished = {found.run: found for found in told.of(TrainingFinished)}
-    by_drift = [version for version in told.of(VersionRegistered) if version.lineage.changed_at_s is not None]
+    finished = {found.run: found for found in records.of(TrainingFinished)}
+    by_drift = [version for version in records.of(VersionRegistered) if version.lineage.changed_at_s is not None]
     first = by_drift[0]
-    champion_from = told.first_of(first.version)
+    champion_from = records.first_of(first.version)
     rows = champion_from - stream.changed
     assert 0 < rows <= MIN_ROWS_AFTER_CHANGE + 3 * RATE
     asked = slice(champion_from, min(champion_from + 5_000, len(stream.labels)))
-    served, by_hand = log_loss(stream.labels[asked], told.scores[asked]), alike(stream, rows, asked)
+    served, by_hand = log_loss(stream.labels[asked], records.scores[asked]), alike(stream, rows, asked)
     print(
-        f"{told.deployment}: found {(opened[0].window_to_s - stream.at_s[stream.changed]) / DAY:.2f} d after the change, version"
+        f"{records.deployment}: found {(opened[0].window_to_s - stream.at_s[stream.changed]) / DAY:.2f} d after the change, version"
         f" {first.version} champion after {rows:,} rows; log-loss of the next {asked.stop - asked.start:,} rows {served:.4f},"
         f" of the recipe on as many new rows {by_hand:.4f}; runs {[found.outcome for found in finished.values()]}"
     )
@@ -101,9 +101,9 @@ def follows(told: Told) -> None:
 
 
 def test_an_abrupt_change_is_found_and_followed_on_a_real_broker(shell: Shell) -> None:
-    told = played(shell, "abrupt")
-    follows(told)
-    (resolved,) = [found for found in told.of(FindingResolved) if found.kind == "drift"]
+    records = played(shell, "abrupt")
+    follows(records)
+    (resolved,) = [found for found in records.of(FindingResolved) if found.kind == "drift"]
     assert "is back" in resolved.reason
 
 
@@ -112,7 +112,7 @@ def test_a_gradual_change_is_found_and_followed_on_a_real_broker(shell: Shell) -
 
 
 def test_without_a_change_nothing_is_found_or_retrained_on_a_real_broker(shell: Shell) -> None:
-    told = played(shell, "steady")
-    assert [request.cause for request in told.of(RetrainRequested)] == ["first"]
-    assert told.of(FindingOpened) == []
-    assert set(told.versions.tolist()) == {0, 1}
+    records = played(shell, "steady")
+    assert [request.cause for request in records.of(RetrainRequested)] == ["first"]
+    assert records.of(FindingOpened) == []
+    assert set(records.versions.tolist()) == {0, 1}

@@ -1,4 +1,4 @@
-"""A newcomer's first hour, typed as the README says: real processes, a real broker, garbage, and a kill -9."""
+"""A newcomer's first hour, following the README: real processes, a real broker, garbage, and a kill -9."""
 
 import json
 import os
@@ -31,7 +31,7 @@ INPUTS = {
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     found = Shell(tmp_path_factory.mktemp("hour"))
-    # NB: it gives up by itself where nothing moves; a busy machine may take minutes.
+    # NB: the command gives up by itself where nothing progresses; a busy machine may take minutes.
     up = found.run("up", "--port", str(free_port()), within_s=300.0)
     assert up.returncode == 0, up.stderr
     yield found
@@ -41,7 +41,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 
 def send(shell: Shell, topic: str, *values: bytes) -> None:
-    """With plain aiokafka, in a process that knows nothing of Headrace."""
+    """Write with plain aiokafka, in a process that knows nothing of Headrace."""
     program = (
         "import asyncio, sys\nfrom aiokafka import AIOKafkaProducer\n"
         "async def main():\n"
@@ -86,7 +86,7 @@ def test_a_decision_is_explained_and_made_again_from_the_log_alone(shell: Shell)
     assert "has no decision on 'nobody'" in nobody.stderr
 
 
-def test_http_says_the_same_as_kafka(shell: Shell) -> None:
+def test_http_answers_the_same_as_kafka(shell: Shell) -> None:
     tensors = [
         {"name": n, "shape": [1], "datatype": "FP64", "data": [float(v)]} for n, v in (pair.split("=") for pair in IRIS)
     ]
@@ -106,8 +106,8 @@ def test_a_missing_input_gets_a_decision_that_names_it_and_a_script_sees_that_it
     assert ran.returncode == 2
     assert ran.stderr.startswith("headrace: the request is invalid: ")
     assert "sepal_length" in ran.stderr
-    told = shell.run("predict", "my-model", *IRIS[1:])
-    assert (told.returncode, told.stdout, told.stderr) == (2, "", ran.stderr)
+    refused = shell.run("predict", "my-model", *IRIS[1:])
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", ran.stderr)
 
 
 def test_wrong_words_get_one_sentence_with_the_way_out(shell: Shell) -> None:
@@ -146,7 +146,7 @@ def test_garbage_on_every_input_is_dead_lettered_with_its_reason_and_the_next_re
         lambda: any(t["topic"] == "inference.outcomes.v1" and t["records"] >= 2 for t in shell.json("topic", "list"))
     )
     assert shell.json("predict", "my-model", *IRIS)["answer"]["type"] == "served"
-    # NB: an alert that has fired may be resolved by now, a minute after the last letter.
+    # NB: an alert that has fired may be resolved by now, a minute after the last dead letter.
     shell.until(lambda: "DeadLettered" in shell.run("topic", "tail", "alerts", "-n", "100").stdout)
 
 

@@ -64,13 +64,13 @@ skops.io.dump(Ridge(alpha=0.1).fit(data.data.astype("float32"), data.target), "w
 
 
 def diabetes() -> tuple[np.ndarray, list[Any]]:
-    """442 patients, ten figures each, and how their illness went on."""
+    """442 patients with ten figures each, and the progress of their illness."""
     found = load_diabetes()
     return found.data, found.target.tolist()
 
 
 def digits() -> tuple[np.ndarray, list[Any]]:
-    """901 pictures of 0 to 4, in 16 fields, and what they show."""
+    """901 pictures of the digits 0 to 4 in 16 fields, and the digits."""
     found = load_digits(n_class=5)
     fields = found.images.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)
     return fields, [NAMES[number] for number in found.target]
@@ -81,7 +81,7 @@ def inputs_of(row: Sequence[float]) -> dict[str, float]:
 
 
 async def play(bootstrap_servers: str, deployment: str, rows: np.ndarray, labels: Sequence[Any] | None) -> None:
-    """Forty days of requests; each label becomes known an hour later."""
+    """Forty days of requests. Each label becomes known an hour later."""
     topics, outs = Topics.load(""), []
     begin_s = time.time() - (DAYS + 1) * DAY_S
     for place, n in enumerate(np.random.default_rng(0).permutation(len(rows)).tolist()):
@@ -188,11 +188,11 @@ def test_five_classes_are_trained_served_switched_and_watched_by_name(shell: She
     assert list(answer["probabilities"]) == list(NAMES)
     trained(shell, "digit", 2)
     assert over_http(shell, "digit", rows[4])["version"] == 2
-    said = shell.run("predict", "digit", *words(rows[4])).stdout
-    assert said.startswith(f"{labels[4]} ({labels[4]} ")
+    output = shell.run("predict", "digit", *words(rows[4])).stdout
+    assert output.startswith(f"{labels[4]} ({labels[4]} ")
 
 
-def test_without_labels_it_is_served_and_watched_and_says_what_is_not_measured(shell: Shell) -> None:
+def test_without_labels_it_is_served_and_watched_and_what_is_not_measured_is_reported(shell: Shell) -> None:
     (shell.folder / "train.py").write_text(MODEL)
     subprocess.run([sys.executable, "train.py"], cwd=shell.folder, check=True, timeout=120)
     assert shell.json("model", "register", "watched.skops", "--deployment", "watched")["version"] == 1

@@ -1,4 +1,4 @@
-"""A champion that stays worse than the prior is passed over and comes back, on a real broker; and whoever is on call can read why."""
+"""On a real broker, a champion that stays worse than the prior is passed over and comes back, and an operator can read why."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.cases.concept_streams import RATE, Stream
 from tests.e2e.commands import Shell
-from tests.e2e.live import Told, replayed, row_at, told_of
+from tests.e2e.live import Played, played_of, replayed, row_at
 
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import FellBack, Served, ShadowScored
@@ -22,7 +22,7 @@ WINDOW = RATE // 4
 WORSE_FROM, BETTER_FROM, ROWS = 6 * WINDOW, 16 * WINDOW, 22 * WINDOW
 DOWN_AT, UP_AT = WORSE_FROM + 3 * WINDOW, BETTER_FROM + WINDOW
 KIND = "worse_than_prior"
-# Windows close at the first full hour at which their labels are there; what is under way when a route changes is answered by the one before.
+# Windows close at the first full hour at which their labels are known. Requests that are under way when a route changes follow the old route.
 HOUR, SLACK = RATE // 24 + 1, 4 * WINDOW
 SPEED = ("--speed", "10000")
 PROJECT = """
@@ -43,7 +43,7 @@ skops.io.dump(LogisticRegression().fit(rows, rows[:, 0] + rows[:, 1] > 0), "step
 
 
 def stream() -> Stream:
-    """What the model has learned, then for ten windows its contrary, then again what it has learned."""
+    """The concept that the model has learned, then for ten windows its contrary, then the first again."""
     rng = np.random.default_rng(5)
     inputs = rng.normal(size=(ROWS, 2))
     labels = inputs.sum(axis=1) + 0.3 * rng.normal(size=ROWS) > 0
@@ -76,17 +76,17 @@ def worse_alerts(shell: Shell) -> list[dict[str, Any]]:
 
 
 def scored_along(shell: Shell, unit: str) -> dict[str, Any] | None:
-    """What is told of a request, once the version that did not answer it has scored it too."""
+    """What `explain` prints of a request, once the version that did not answer it has scored it too."""
     found = shell.json("explain", "steps", unit)
     return found if list(found["shadows"]) == ["1"] else None
 
 
 def flat(text: str) -> str:
-    """What a command prints, however its lines are broken."""
+    """The output of a command without its line breaks."""
     return " ".join(text.split())
 
 
-def test_a_champion_worse_than_the_prior_steps_down_is_told_and_comes_back(shell: Shell) -> None:
+def test_a_champion_worse_than_the_prior_steps_down_is_reported_and_comes_back(shell: Shell) -> None:
     asked = stream()
     shell.until(lambda: is_champion(shell))
     replayed(shell, asked, "steps", range(BETTER_FROM), *SPEED)
@@ -95,11 +95,11 @@ def test_a_champion_worse_than_the_prior_steps_down_is_told_and_comes_back(shell
     shell.until(lambda: worse_alerts(shell) == [], 60.0)
     (deployment,) = shell.json("status")["deployments"]
     assert (deployment["degraded"], deployment["route"]["passed_over"]) == ("", [])
-    it_is_on_the_log(told_of(shell, asked, "steps"))
+    it_is_on_the_log(played_of(shell, asked, "steps"))
 
 
 def whoever_is_on_call_reads_it(shell: Shell) -> None:
-    """While it is passed over: status, alert, and why one request and all of them are answered as they are."""
+    """While the champion is passed over, check status, alert, and the explanations of one request and of the deployment."""
     why = "version 1 is worse than the prior: log-loss"
     status, alerts = flat(shell.run("status").stdout), flat(shell.run("alert", "list").stdout)
     one, route = (flat(shell.run("explain", "steps", *of).stdout) for of in ([f"row-{BETTER_FROM - 1}"], []))
@@ -112,31 +112,31 @@ def whoever_is_on_call_reads_it(shell: Shell) -> None:
     assert (found["answer"]["kind"], found["answer"]["step"], found["answer"]["value"]) == ("fell back", "prior", 0.5)
     assert found["answer"]["reason"].startswith(f"champion (version 1): {why}")
     for steps in (found["why_this_version"], shell.json("explain", "steps")["why_this_version"]):
-        told = {step["what"]: step["said"] for step in steps}
-        assert "version 1 is passed over" in told["route"]
-        assert why in told["finding.opened"]
+        texts = {step["what"]: step["said"] for step in steps}
+        assert "version 1 is passed over" in texts["route"]
+        assert why in texts["finding.opened"]
 
 
-def it_is_on_the_log(told: Told) -> None:
-    """It steps down within a few hundred rows of the third window that speaks against it, and is back so soon after the first that does not."""
-    (opened,), (resolved,) = told.of(FindingOpened), told.of(FindingResolved)
+def it_is_on_the_log(played: Played) -> None:
+    """The champion steps down within a few hundred rows of the third bad window, and is back as soon after the first good one."""
+    (opened,), (resolved,) = played.of(FindingOpened), played.of(FindingResolved)
     assert (opened.kind, opened.version, resolved.kind, resolved.finding) == (KIND, 1, KIND, opened.finding)
-    assert (row_at(told.stream, opened.window_to_s), row_at(told.stream, opened.at_s)) == (DOWN_AT, DOWN_AT + HOUR)
-    assert row_at(told.stream, resolved.at_s) == UP_AT + HOUR
-    down_from, up_from = np.flatnonzero(np.diff(told.versions)) + 1
+    assert (row_at(played.stream, opened.window_to_s), row_at(played.stream, opened.at_s)) == (DOWN_AT, DOWN_AT + HOUR)
+    assert row_at(played.stream, resolved.at_s) == UP_AT + HOUR
+    down_from, up_from = np.flatnonzero(np.diff(played.versions)) + 1
     print(
         f"passed over from row {down_from:,} ({down_from - DOWN_AT:,} after the window) to {up_from:,} ({up_from - UP_AT:,})"
     )
     assert DOWN_AT + HOUR <= down_from <= DOWN_AT + HOUR + SLACK
     assert UP_AT + HOUR <= up_from <= UP_AT + HOUR + SLACK
-    answers = [decision.answer for decision in told.decided]
+    answers = [decision.answer for decision in played.decided]
     assert all(isinstance(answer, Served) for answer in [*answers[:down_from], *answers[up_from:]])
-    passed = told.decided[down_from:up_from]
-    late = {scored.request_id for scored in told.of(ShadowScored) if scored.score is not None and scored.version == 1}
+    passed = played.decided[down_from:up_from]
+    late = {scored.request_id for scored in played.of(ShadowScored) if scored.score is not None and scored.version == 1}
     for decision in passed:
         assert isinstance(decision.answer, FellBack)
         assert decision.answer.reason == f"champion (version 1): {opened.summary}"
         assert decision.request_id in late or [score.version for score in decision.shadows] == [1]
-    alerts = [event for event in (message.event for message in told.messages) if isinstance(event, AlertChanged)]
+    alerts = [event for event in (message.event for message in played.messages) if isinstance(event, AlertChanged)]
     worse = [alert.status for alert in alerts if alert.labels["alertname"] == "ModelWorseThanPrior"]
     assert worse == ["firing", "resolved"]

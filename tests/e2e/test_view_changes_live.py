@@ -1,4 +1,4 @@
-"""A view is added, changed and dropped while requests flow, on a real broker: the next retrain registers, and nothing is lost or wrong meanwhile."""
+"""On a real broker, a view is added, changed and dropped while requests flow. The next retrain registers, and nothing is lost or wrong meanwhile."""
 
 import asyncio
 import math
@@ -31,8 +31,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 SETTLE_S, PANE_S, KNOWN_AFTER_S = 900.0, 300.0, 600.0
-# Events come before the requests that may look at them, by more than features lag, and are not so far ahead that features forget what
-# requests look at (a day after the window): what differs then is a fault.
+# Events come before the requests that use them, by more than features lag, and not so far ahead that features forget what requests
+# use (a day after the window). So any difference is a fault.
 LEAD_S, STEP_S, AHEAD_S = 8 * HOUR, 4 * HOUR, 8 * HOUR
 PLACES, HISTORY_S = 5, 3 * DAY
 PROJECT = """
@@ -65,7 +65,7 @@ project = Project("views", deployments=[guess], sources=[visited], views=views)
 """
 VISITS = 'visits = FeatureView("visits", visited, "place", {{"count": Count("{}h")}})\n'
 SPENT = 'spent = FeatureView("spent", visited, "place", {"mean": Mean("spent", "1h")})\n'
-# What each definition looks up of a place: hours of visits that are counted, hours of which the mean is taken.
+# What each definition looks up for a place: hours over which visits are counted, hours over which the mean is taken.
 STAGES = {
     "as it begins": (VISITS.format(3), (3, None)),
     "added": (VISITS.format(3) + SPENT, (3, 1)),
@@ -83,29 +83,29 @@ class Visit(msgspec.Struct):
 
 
 class Traffic:
-    """A request a minute of event time, its label ten minutes later, visits long before. `at_s`: how far it has come."""
+    """A request per minute of event time, its label ten minutes later, visits long before. `at_s`: the instant that it has reached."""
 
     def __init__(self, log: KafkaLog, topics: Any, producer: Producer) -> None:
         self.log, self.topics, self.producer = log, topics, producer
         self.at_s = self.begin_s = math.floor((time.time() - 8 * DAY) / HOUR) * HOUR
-        self.told_to_s = self.begin_s
+        self.sent_to_s = self.begin_s
         self.visits: list[Visit] = []
         self.asked: dict[str, tuple[float, float, str]] = {}
-        self._dice, self._known = np.random.default_rng(3), list[tuple[float, str, float]]()
+        self._rng, self._known = np.random.default_rng(3), list[tuple[float, str, float]]()
 
-    async def tell(self, to_s: float) -> None:
-        """Visits up to an instant, and until features contain them."""
+    async def send_visits(self, to_s: float) -> None:
+        """Send visits up to an instant."""
         outs: list[Out] = []
-        while self.told_to_s < to_s:
-            self.told_to_s += MINUTE
-            visit = Visit(f"p{self._dice.integers(PLACES)}", self.told_to_s, float(self._dice.integers(100)))
+        while self.sent_to_s < to_s:
+            self.sent_to_s += MINUTE
+            visit = Visit(f"p{self._rng.integers(PLACES)}", self.sent_to_s, float(self._rng.integers(100)))
             self.visits.append(visit)
             envelope = Envelope(f"v{len(self.visits)}", "visit", "test", visit.came_at)
             outs.append(out(self.topics.of_source("visited"), visit.place, visit, envelope))
         await self.producer.send(outs)
 
     async def handled(self, topic: str, service: str, most: int = 0) -> None:
-        """Until a service has handled what a topic holds, but for so many records at most."""
+        """Wait until a service has handled all records of a topic except `most`."""
         partitions = await self.log.partitions(topic)
         async with asyncio.timeout(180):
             while True:
@@ -116,17 +116,17 @@ class Traffic:
                 await asyncio.sleep(0.05)
 
     async def ask(self, to_s: float) -> None:
-        """Requests up to an instant, and the labels that are known by then."""
+        """Send requests up to an instant, and the labels that are known by then."""
         outs: list[Out] = []
         while self.at_s < to_s:
             self.at_s += MINUTE
-            ident, x, place = f"r{len(self.asked)}", float(self._dice.normal()), f"p{self._dice.integers(PLACES)}"
+            ident, x, place = f"r{len(self.asked)}", float(self._rng.normal()), f"p{self._rng.integers(PLACES)}"
             self.asked[ident] = (self.at_s, x, place)
             request = PredictionRequested("guess", {"x": x, "place": place})
             outs.append(
                 out(self.topics.name("inference.requests"), ident, request, Envelope(ident, "", "test", self.at_s))
             )
-            label = float(x + self._dice.normal() > 0)
+            label = float(x + self._rng.normal() > 0)
             self._known.append((self.at_s + KNOWN_AFTER_S, ident, label))
         while self._known and self._known[0][0] <= self.at_s:
             known_s, ident, label = self._known.pop(0)
@@ -139,23 +139,23 @@ class Traffic:
         await self.producer.send(outs)
 
     async def go_back(self) -> None:
-        """Some days of history, as fast as they are read."""
+        """Send some days of history, as fast as they are read."""
         for passed_s in np.arange(STEP_S, HISTORY_S + 1, STEP_S):
-            await self.tell(self.begin_s + passed_s + LEAD_S)
+            await self.send_visits(self.begin_s + passed_s + LEAD_S)
             await self.handled(self.topics.of_source("visited"), "feature")
             await self.ask(self.begin_s + passed_s)
-            # NB: also since a run uses what is known at the deployment's clock when it is asked for, which decisions move.
+            # NB: a run uses what is known at the deployment's clock when it is requested, and decisions move that clock.
             await self.handled(self.topics.name("inference.requests"), "inference")
 
     @asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:
-        """Ten requests a second meanwhile, fewer where the machine is too slow for them."""
+        """Send ten requests a second meanwhile, or fewer where the machine is too slow."""
 
         async def flow() -> None:
             while True:
                 await self.handled(self.topics.of_source("visited"), "feature", int(LEAD_S / MINUTE) // 2)
                 await self.handled(self.topics.name("inference.requests"), "inference", int(AHEAD_S / MINUTE))
-                await self.tell(self.at_s + MINUTE + LEAD_S)
+                await self.send_visits(self.at_s + MINUTE + LEAD_S)
                 await self.ask(self.at_s + MINUTE)
                 await asyncio.sleep(0.1)
 
@@ -168,7 +168,7 @@ class Traffic:
             await asyncio.gather(flowing, return_exceptions=True)
 
     def row(self, ident: str, looks_up: tuple[int, int | None]) -> list[float]:
-        """The row of a request by hand: of a place's visits, those of whole panes before its instant less `feature_delay`."""
+        """The row of a request, computed by hand from a place's visits in whole panes before its instant less `feature_delay`."""
         at_s, x, place = self.asked[ident]
         edge_s = math.floor((at_s - SETTLE_S) / PANE_S) * PANE_S
         counted, averaged = looks_up
@@ -226,7 +226,7 @@ def served_by(shell: Shell, version: int) -> int:
 
 
 def retrain(shell: Shell, version: int, why: str) -> None:
-    """Ask by hand until the version of that number is champion, and answers."""
+    """Request a version, and wait until the one of that number is champion and answers."""
     asked = shell.run("training", "request", "guess", "--reason", why)
     assert asked.returncode == 0, asked.stderr
 
@@ -284,7 +284,7 @@ def check(shell: Shell, traffic: Traffic) -> None:
 
 
 def rows_are_right(traffic: Traffic, decisions: list[DecisionMade], versions: list[VersionRegistered]) -> None:
-    """Each row is what its own definition says by hand, and no version sees a row of another one."""
+    """Check that each row equals the one computed by hand from its own definition, and that no version sees a row of another."""
     stage_of = {version.signature.digest: number for number, version in enumerate(versions)}
     looked_up = [found for _, found in STAGES.values()]
     counts = Counter[tuple[int, str]]()
@@ -306,7 +306,7 @@ def rows_are_right(traffic: Traffic, decisions: list[DecisionMade], versions: li
 def windows_are_right(
     decisions: list[DecisionMade], versions: list[VersionRegistered], windows: list[WindowClosed]
 ) -> None:
-    """Windows compare the rows of one definition, all of them equal; so they do for each of the four."""
+    """Check that windows compare the rows of one definition, that all are equal, and that each of the four definitions has such windows."""
     compared = [window for window in windows if window.parity_rows]
     assert {(window.parity_tiles, window.parity_as_of) for window in compared} == {(1.0, 1.0)}
     mixed = [window for window in windows if 0 < window.parity_rows < window.requests]

@@ -1,4 +1,4 @@
-"""Faults planted into January 2013's real flights are found within one monitoring interval, and named.
+"""Faults that are planted into the real flights of January 2013 are found within one monitoring interval, and named.
 
 Messages run through the example's own pipelines, rows are served as inference serves them, and each day closes a window.
 """
@@ -40,20 +40,20 @@ TOPICS = {source.name: f"events.{source.name}.v1" for source in PROJECT.sources}
 INPUTS = sum(field.kind != "key" for field in DEPLOYMENT.inputs)
 PLANS = [plan_view(PROJECT, binding.view) for binding in DEPLOYMENT.features]
 NAMES = [name for plan in PLANS for name in plan.feature_names]
-EVERY = 12  # one request in so many is served: enough for every feature
+EVERY = 12  # one request in so many is served, which is enough for every feature
 
 Change = Callable[[msgspec.Struct, float], msgspec.Struct | None]
 
 
 @dataclass
 class World:
-    """Sixteen days: events with their instants, and requests."""
+    """Sixteen days of events with their instants, and of requests."""
 
     events: list[tuple[str, msgspec.Struct]]
     asked: list = field(default_factory=list)
 
     def tables(self, change: Change = lambda event, at_s: event) -> dict[str, EventTable]:
-        """The sources' events, each after `change` (None: it never came)."""
+        """The events of the sources, each after `change` (None: the event never arrived)."""
         found = {source.name: EventTable(source) for source in PROJECT.sources}
         structs = {source.name: event_struct(source) for source in PROJECT.sources}
         for name, event in self.events:
@@ -65,7 +65,7 @@ class World:
 
 
 def when(event: msgspec.Struct) -> float:
-    """The instant from which it may be used."""
+    """The instant from which an event may be used."""
     if isinstance(event, Weather):
         return event.observed_at.timestamp() + 3600
     return (event.departed_at if isinstance(event, Departure) else event.landed_at).timestamp()  # type: ignore[attr-defined]
@@ -89,7 +89,7 @@ def world() -> World:
 
 
 def served(world: World, tables: dict[str, EventTable], day: int, later_s: float = 0.0) -> list[DecisionMade]:
-    """The rows of one day as inference logs them; `later_s`: a fault that looks so far ahead."""
+    """The rows of one day as inference logs them. `later_s`: a fault that looks so far ahead."""
     asked = [a for a in world.asked if EPOCH_S + day * DAY <= a.at_s < EPOCH_S + (day + 1) * DAY]
     at_s = np.array([a.at_s for a in asked]) + later_s
     entities = [entities_of(DEPLOYMENT, a.inputs) for a in asked]
@@ -99,7 +99,7 @@ def served(world: World, tables: dict[str, EventTable], day: int, later_s: float
         ).values
         for plan in PLANS
     ]
-    # NB: what the views are not looked at for is there all the same: a row is known by how long it is.
+    # NB: columns that these views do not fill exist nevertheless, because the length identifies a row.
     rows = np.hstack([np.zeros((len(asked), INPUTS)), *parts]).astype(np.float32)
     applied = {f"{TOPICS[name]}/0": len(table) for name, table in tables.items()}
     answer = FellBack("prior", "no version yet", Score(0, "", 0.26))
@@ -129,12 +129,12 @@ def opened(known: Findings, closed: WindowClosed) -> list[FindingOpened]:
 
 
 def after_two_good_weeks(world: World, tables: dict[str, EventTable]) -> Findings:
-    """What the monitor knows after every day up to the broken one, in which it has found nothing."""
+    """The monitor's state after all days before the broken one. No finding may have opened on them."""
     return after_days(findings_of(UNTRAINED, None), world, tables, range(1, BROKEN_DAY))
 
 
 def after_days(known: Findings, world: World, tables: dict[str, EventTable], days: range) -> Findings:
-    """The same after these days; none of them may open a finding."""
+    """The state after these days. None of them may open a finding."""
     for day in days:
         closed = window(served(world, tables, day), tables, day)
         step = on_window(known, closed, None, closed.to_s)
@@ -170,7 +170,7 @@ def good(world: World) -> dict[str, EventTable]:
 
 
 def broken_sources(world: World, change: Change) -> list[FindingOpened]:
-    """What the monitor says of the first day on which the sources changed, for all alike."""
+    """The findings on the first day on which the sources changed."""
     day_s = EPOCH_S + BROKEN_DAY * DAY
     tables = world.tables(lambda event, at_s: event if at_s < day_s else change(event, at_s))
     return opened(after_two_good_weeks(world, tables), window(served(world, tables, BROKEN_DAY), tables, BROKEN_DAY))
@@ -181,7 +181,7 @@ def test_real_days_without_a_fault_open_nothing(world: World, good: dict[str, Ev
 
 
 def scheduled(event: msgspec.Struct, at_s: float) -> msgspec.Struct:
-    """The event stamped with the schedule instead of what happened: known before it could be known."""
+    """The event with the scheduled instant instead of the real one, so that it is known before it can be known."""
     delay = getattr(event, "delay_min", None)
     if delay is None:
         return event
@@ -266,7 +266,7 @@ def test_a_column_that_goes_null_is_caught(world: World) -> None:
     assert "goes null: 100% of its values, usually 0%" in finding.summary
 
 
-def test_late_events_and_lag_are_told_apart(world: World, good: dict[str, EventTable]) -> None:
+def test_late_events_and_lag_are_distinguished(world: World, good: dict[str, EventTable]) -> None:
     rows = served(world, good, BROKEN_DAY)
     table = good["departures"]
     day_s = EPOCH_S + BROKEN_DAY * DAY
@@ -275,13 +275,13 @@ def test_late_events_and_lag_are_told_apart(world: World, good: dict[str, EventT
     behind = [replace_applied(row, lagging) for row in served(world, lagging, BROKEN_DAY)]
     (lag,) = opened(findings_of(UNTRAINED, None), window(behind, good, BROKEN_DAY))
     assert "lag: features came up to" in lag.summary
-    # The same events in another order: those of one hour come after all the others.
-    held = (table.available >= day_s + 36_000) & (table.available < day_s + 39_600)
-    order = np.concatenate([np.flatnonzero(~held), np.flatnonzero(held)])
+    # The same events in another order: those of one hour arrive after all others.
+    delayed = (table.available >= day_s + 36_000) & (table.available < day_s + 39_600)
+    order = np.concatenate([np.flatnonzero(~delayed), np.flatnonzero(delayed)])
     columns = {name: values[order] for name, values in table.columns().items()}
     columns["_offset"] = np.arange(len(order))
     late = good | {"departures": EventTable(table.source, columns)}
-    first = late["departures"].select(np.arange(len(order)) < (~held).sum())
+    first = late["departures"].select(np.arange(len(order)) < (~delayed).sum())
     without = [
         replace_applied(row, late | {"departures": first})
         for row in served(world, late | {"departures": first}, BROKEN_DAY)

@@ -1,4 +1,4 @@
-"""A hundred whole rollouts on traffic with storms: a harmless version stays, a bad one goes. `make bench ONLY=rollouts` runs thousands on real flights."""
+"""A hundred whole rollouts on traffic with storms: a harmless version is promoted, a bad one is rolled back. `make bench ONLY=rollouts` runs thousands on real flights."""
 
 import math
 
@@ -9,13 +9,13 @@ from bench.rollout_sims import SHOWN_LEVEL, Traffic, draw_hours, naive_arms
 from scipy.stats import binom
 
 RUNS, WEEKS = 100, 3
-# What a test at 5 % may exceed by chance alone, one time in a thousand.
+# What a test at 5 % exceeds by chance alone one time in a thousand.
 MOST = int(binom.ppf(0.999, RUNS, 0.05))
 
 
 @pytest.fixture(scope="module")
 def traffic() -> Traffic:
-    """Twenty days of 40 requests an hour by day; storms of nine hours make half of what goes out late, and both versions see them half."""
+    """Twenty days with 40 requests an hour by day. In storms of nine hours half of the flights are late, and both versions know half of that."""
     rng = np.random.default_rng(1)
     hours = np.arange(20 * 24)
     sizes = np.where(hours % 24 < 18, 40, 0)
@@ -73,7 +73,7 @@ def test_a_version_that_always_raises_is_rolled_back_within_fifty_of_its_own_dec
     assert max(crash_decisions(np.random.default_rng(n), 0.01, 0.005) for n in range(20)) <= 50
 
 
-def test_a_rollout_is_drawn_in_stretches_of_neighbouring_days() -> None:
+def test_a_rollout_is_drawn_in_blocks_of_neighbouring_days() -> None:
     hours = draw_hours(np.random.default_rng(7), 50, 20, 30)
     days = hours[:, ::24] // 24
     follows = (days[:, 1:] - days[:, :-1]) % 30 == 1

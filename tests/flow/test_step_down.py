@@ -1,4 +1,4 @@
-"""Monitor, registry and inference on one log in memory: a champion worse than the prior is passed over, two classes or five, and comes back."""
+"""Monitor, registry and inference on one log in memory: a champion worse than the prior is passed over and comes back, with two classes and with five."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -45,7 +45,7 @@ TWO, FIVE = Binary("y", "1h"), Multiclass("y", NAMES, "1h")
 
 
 class Flow:
-    """One deployment of one number, of which a model knows the label; a request a minute of event time."""
+    """One deployment with one number, from which a model knows the label. One request per minute of event time."""
 
     def __init__(self, log: MemoryLog, label: LabelKind) -> None:
         self.log, self.topics, self.classes = log, Topics.load(""), NAMES if label is FIVE else ()
@@ -86,7 +86,7 @@ class Flow:
         await producer.close()
 
     async def ask(self, count: int, *, is_as_learned: bool) -> None:
-        """Requests, decided, and then their labels, a minute later."""
+        """Send requests, have them decided, and send their labels, which are a minute later."""
         width, first = max(len(self.classes), 2), self.asked
         self.asked += count
         places = {n: (n * 7) % width for n in range(first, self.asked)}
@@ -98,9 +98,12 @@ class Flow:
         await self.send(*asked)
         await self.until(lambda: self.decided(self.asked))
         labels = {n: x if is_as_learned else (x + 1) % width for n, x in places.items()}
-        said = {n: NAMES[y] if self.classes else float(y) for n, y in labels.items()}
+        observed = {n: NAMES[y] if self.classes else float(y) for n, y in labels.items()}
         await self.send(
-            *[("inference.outcomes", f"u{n}", OutcomeObserved("d", f"u{n}", y), at_s[n] + 60) for n, y in said.items()]
+            *[
+                ("inference.outcomes", f"u{n}", OutcomeObserved("d", f"u{n}", y), at_s[n] + 60)
+                for n, y in observed.items()
+            ]
         )
 
     async def read(self, noun: str, kind: type) -> list[Any]:
@@ -119,7 +122,7 @@ class Flow:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The three services, as their processes would run them."""
+        """Run the three services as their processes would."""
         stop, parts = asyncio.Event(), list[Any]()
         for name, build in {"inference": None, "registry": registry, "monitor": monitor}.items():
             projects = Projects(self.log, self.codec, self.topics)
@@ -139,7 +142,7 @@ class Flow:
             yield
         finally:
             stop.set()
-            # NB: told to stop, and cancelled where that is not heard, so that a fault is told and not waited for.
+            # NB: the services are asked to stop, and cancelled if they do not, so that a fault is reported instead of waited for.
             _, late = await asyncio.wait(tasks, timeout=10)
             for task in late:
                 task.cancel()

@@ -1,4 +1,4 @@
-"""XGBoost's and LightGBM's own files, stopped early and with categories, their conversions by onnxmltools, and skl2onnx's of scikit-learn's models."""
+"""Files of XGBoost and LightGBM (stopped early, with categories), their conversions by onnxmltools, and conversions of scikit-learn's models by skl2onnx."""
 
 import tempfile
 from collections.abc import Callable
@@ -12,47 +12,49 @@ import xgboost
 from onnxmltools import convert_lightgbm, convert_xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType
 from skl2onnx import to_onnx
-from tests.zoo.exhibits import Exhibit, Table, as_fitted, bundled, fare, matrix_of, said, voyage
+from tests.zoo.exhibits import Exhibit, Table, as_fitted, bundled, fare, matrix_of, scoring, voyage
 from tests.zoo.scikit import KEPT as SCIKIT
 
 from headrace_trainer.adapters.hist_trees import has_categories, rewrite
 
-Keeper = Callable[[str], Exhibit]
+Builder = Callable[[str], Exhibit]
 STOPPED = {"n_estimators": 60, "max_depth": 3, "learning_rate": 0.3}
 
 
 def _halves(table: Table) -> tuple[Any, Any, np.ndarray, np.ndarray]:
-    """To fit on, and to stop by."""
+    """The rows and labels to fit on, and those to stop by."""
     codes = np.unique(table.labels, return_inverse=True)[1] if table.labels.dtype.kind in "OU" else table.labels
     return table.frame[::2], table.frame[1::2], codes[::2], codes[1::2]
 
 
-def _xgboost(model: Any, table: Callable[[], Table], ending: str = "ubj") -> Keeper:
-    """Fitted on a frame of numbers, and stopped by the other half of it."""
+def _xgboost(model: Any, table: Callable[[], Table], ending: str = "ubj") -> Builder:
+    """A model that is fitted on one half of a frame of numbers and stopped by the other."""
 
-    def keep(name: str) -> Exhibit:
+    def build(name: str) -> Exhibit:
         found = table()
         fit, stop, labels, others = _halves(found)
         model.fit(fit, labels, eval_set=[(stop, others)], verbose=False)
         data = bytes(model.get_booster().save_raw("json" if ending == "json" else "ubj"))
-        return Exhibit(name, found.inputs, data, lambda asked: said(model)(as_fitted(asked).astype(float)), "xgboost")
+        return Exhibit(
+            name, found.inputs, data, lambda asked: scoring(model)(as_fitted(asked).astype(float)), "xgboost"
+        )
 
-    return keep
+    return build
 
 
-def _lightgbm(model: Any, table: Callable[[], Table]) -> Keeper:
-    def keep(name: str) -> Exhibit:
+def _lightgbm(model: Any, table: Callable[[], Table]) -> Builder:
+    def build(name: str) -> Exhibit:
         found = table()
         fit, stop, labels, others = _halves(found)
         model.fit(fit, labels, eval_set=[(stop, others)], callbacks=[lightgbm.early_stopping(5, verbose=False)])
-        own = said(model)
+        own = scoring(model)
         return Exhibit(name, found.inputs, _text(model), lambda asked: own(as_fitted(asked).astype(float)), "lightgbm")
 
-    return keep
+    return build
 
 
 def _text(model: Any) -> bytes:
-    """As `save_model` writes it: up to the best iteration."""
+    """The model as `save_model` writes it: up to the best iteration."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.txt"
         model.booster_.save_model(file)
@@ -60,7 +62,7 @@ def _text(model: Any) -> bytes:
 
 
 def _categorical(asked: pd.DataFrame, table: Table) -> pd.DataFrame:
-    """Words as categories of pandas; those that are none become missing."""
+    """Words as categories of pandas. Unknown words become missing."""
     frame = as_fitted(asked)
     for name in frame:
         known = sorted(table.words[name]) if name in table.words else None
@@ -90,22 +92,22 @@ def _lightgbm_words(name: str) -> Exhibit:
     return Exhibit(name, table.inputs, _text(model), lambda asked: own(_categorical(asked, table)), "lightgbm", words)
 
 
-def _by_xgboost(model: Any, table: Callable[[], Table]) -> Keeper:
-    """Fitted on an array (onnxmltools reads no names of columns), stopped by half of it, and converted."""
+def _by_xgboost(model: Any, table: Callable[[], Table]) -> Builder:
+    """A model that is fitted on half of an array (onnxmltools reads no names of columns), stopped by the other, and converted."""
 
-    def keep(name: str) -> Exhibit:
+    def build(name: str) -> Exhibit:
         found = table()
         fit, stop, labels, others = _halves(Table(found.matrix, found.labels, found.inputs))  # type: ignore[arg-type]
         if found.words:
             model.set_params(feature_types=["c" if known.name in found.words else "float" for known in found.inputs])
         model.fit(fit, labels, eval_set=[(stop, others)], verbose=False)
-        return _graph(name, found, said(model), convert_xgboost(model, initial_types=_columns(found)))
+        return _graph(name, found, scoring(model), convert_xgboost(model, initial_types=_columns(found)))
 
-    return keep
+    return build
 
 
-def _by_lightgbm(model: Any, table: Callable[[], Table]) -> Keeper:
-    def keep(name: str) -> Exhibit:
+def _by_lightgbm(model: Any, table: Callable[[], Table]) -> Builder:
+    def build(name: str) -> Exhibit:
         found = table()
         fit, stop, labels, others = _halves(Table(found.matrix, found.labels, found.inputs))  # type: ignore[arg-type]
         coded = [place for place, known in enumerate(found.inputs) if known.name in found.words]
@@ -114,19 +116,19 @@ def _by_lightgbm(model: Any, table: Callable[[], Table]) -> Keeper:
         return _graph(
             name,
             found,
-            _off_thresholds(said(model), coded),
+            _off_thresholds(scoring(model), coded),
             convert_lightgbm(model, initial_types=_columns(found), zipmap=False),
         )
 
-    return keep
+    return build
 
 
 def _off_thresholds(own: Callable[[np.ndarray], np.ndarray], coded: list[int]) -> Callable[[np.ndarray], np.ndarray]:
-    """NaN for a row of which one value is, in float32, a threshold of the trees: LightGBM splits in float64, and the graph holds
-    float32, so there the conversion itself says the other side.
+    """Scores that are NaN for a row with a value that is, in float32, a threshold of the trees. LightGBM splits in float64 and the
+    graph in float32, so there the conversion itself takes the other branch.
     """
 
-    def said_off(rows: np.ndarray) -> np.ndarray:
+    def scores(rows: np.ndarray) -> np.ndarray:
         found = np.array(own(rows), np.float64)
         lower = np.nextafter(rows.astype(np.float32), np.float32(-np.inf)).astype(np.float64)
         lower[:, coded] = rows[:, coded]
@@ -135,7 +137,7 @@ def _off_thresholds(own: Callable[[np.ndarray], np.ndarray], coded: list[int]) -
         found[apart.any(axis=1) if apart.ndim == 2 else apart] = np.nan
         return found
 
-    return said_off
+    return scores
 
 
 def _columns(table: Table) -> list[tuple[str, Any]]:
@@ -169,7 +171,7 @@ def _diabetes() -> Table:
     return bundled("diabetes").with_holes()
 
 
-NATIVE: dict[str, Keeper] = {
+NATIVE: dict[str, Builder] = {
     "xgboost-binary": _xgboost(xgboost.XGBClassifier(**STOPPED, early_stopping_rounds=5), _cancer),
     "xgboost-classes-holes": _xgboost(xgboost.XGBClassifier(**STOPPED, early_stopping_rounds=5), _wine, "json"),
     "xgboost-number": _xgboost(xgboost.XGBRegressor(**STOPPED, early_stopping_rounds=5), _diabetes),
@@ -181,24 +183,24 @@ NATIVE: dict[str, Keeper] = {
 }
 
 
-def _converted(which: str) -> Keeper:
+def _converted(which: str) -> Builder:
     """The same model as an ONNX graph."""
 
-    def keep(name: str) -> Exhibit:
+    def build(name: str) -> Exhibit:
         made = SCIKIT[which](which)
         columns = np.zeros((1, len(made.inputs)), np.float32)
         options = {"zipmap": False} if hasattr(made.model, "predict_proba") else None
         graph = to_onnx(made.model, columns, options=options)
-        if has_categories(made.model):  # as the trainer does: skl2onnx itself is silently wrong there
+        if has_categories(made.model):  # as the trainer does, because skl2onnx itself is silently wrong there
             rewrite(made.model, graph.graph)
         data = graph.SerializeToString()
-        own, words = said(made.model), made.words
+        own, words = scoring(made.model), made.words
         return Exhibit(name, made.inputs, data, lambda asked: own(matrix_of(asked, words)), "onnx", words)
 
-    return keep
+    return build
 
 
-CONVERTED: dict[str, Keeper] = {
+CONVERTED: dict[str, Builder] = {
     f"onnx-{name}": _converted(name)
     for name in (
         "logistic",
@@ -220,7 +222,7 @@ CONVERTED: dict[str, Keeper] = {
     )
 }
 _XGBOOST, _LIGHTGBM = STOPPED | {"early_stopping_rounds": 5}, STOPPED | {"verbose": -1}
-TOOLS: dict[str, Keeper] = {
+TOOLS: dict[str, Builder] = {
     "onnx-xgboost-binary": _by_xgboost(xgboost.XGBClassifier(**_XGBOOST), _cancer),
     "onnx-xgboost-classes-holes": _by_xgboost(xgboost.XGBClassifier(**_XGBOOST), _wine),
     "onnx-xgboost-number": _by_xgboost(xgboost.XGBRegressor(**_XGBOOST), _diabetes),

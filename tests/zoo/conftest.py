@@ -1,4 +1,4 @@
-"""One gateway and one inference in this process, on the broker of all tests, for all exhibits of a test."""
+"""A gateway and an inference instance in this process, on the broker of all tests, for all exhibits of a test."""
 
 import asyncio
 import time
@@ -53,7 +53,7 @@ Opened = Callable[[Sequence[Kept]], AbstractAsyncContextManager[House]]
 
 @pytest.fixture
 def opened(settings: Settings, kafka_log: KafkaLog) -> Opened:
-    """Serves exhibits."""
+    """Serves exhibits by services in this process."""
 
     @asynccontextmanager
     async def serve(kept: Sequence[Kept]) -> AsyncIterator[House]:
@@ -92,7 +92,7 @@ def opened(settings: Settings, kafka_log: KafkaLog) -> Opened:
 
 @pytest.fixture
 def opened_whole(settings: Settings, kafka_log: KafkaLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
-    """Serves exhibits by services of their own, which are told of them by commands alone."""
+    """Serves exhibits by services as separate processes, which learn of them by commands only."""
     whole = Whole(settings, tmp_path)
     for name, value in whole.environ.items():
         monkeypatch.setenv(name, value)
@@ -120,9 +120,9 @@ def opened_whole(settings: Settings, kafka_log: KafkaLog, tmp_path: Path, monkey
 
 
 async def _refuse_untried(log: KafkaLog, topics: Topics, names: Sequence[str]) -> None:
-    """An instance has said of each version that it is warm, and the registry has given it traffic.
+    """Check that an instance has reported each version as warm, and that the registry has given it traffic.
 
-    NB: which came first is not on the log: the registry goes by heartbeats too, which say so before the fact is written.
+    NB: the log does not show which came first. The registry reads heartbeats too, which report it before the fact is written.
     """
     read = [topics.name("inference.facts"), topics.name("registry.routes")]
     events = [message.event for message in await read_all(log, Codec(topics), read)]
@@ -131,7 +131,7 @@ async def _refuse_untried(log: KafkaLog, topics: Topics, names: Sequence[str]) -
 
 
 async def _register(log: KafkaLog, topics: Topics, kept: Kept) -> None:
-    """As the registry would have told it."""
+    """Publish the version as the registry would."""
     name, agreed = kept.exhibit.name, kept.agreed
     place = await artifacts.publish(log, topics, kept.exhibit.data, kept.exhibit.format, time.time(), "test")
     registered = version_of(

@@ -1,4 +1,4 @@
-"""The ways in: HTTP by name, V2 with binary tensors, the client, and the client straight over Kafka. Each gives scores, (n, values)."""
+"""The ways in: HTTP by name, V2 with binary tensors, the client, and the client straight over Kafka. Each returns scores, (n, values)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -35,8 +35,8 @@ async def by_v2(web: httpx.AsyncClient, kept: Kept, inputs: Inputs) -> np.ndarra
     gaps = [tuple(name for name in kept.exhibit.words if one[name] is None) for one in inputs]
     for left_out in sorted(set(gaps)):
         places = [place for place, gap in enumerate(gaps) if gap == left_out]
-        said = await _by_v2(web, kept, [inputs[place] for place in places], left_out)
-        found.update(zip(places, said, strict=True))
+        scores = await _by_v2(web, kept, [inputs[place] for place in places], left_out)
+        found.update(zip(places, scores, strict=True))
     return np.array([found[place] for place in range(len(inputs))])
 
 

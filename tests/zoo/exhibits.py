@@ -1,4 +1,4 @@
-"""What an exhibit of the zoo is: a fitted model of somebody else's, its contract, and what it says itself of requests."""
+"""An exhibit of the zoo: a fitted model of another library, its contract, and its own scores of requests."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +18,8 @@ Words = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A file and its maker's word. `own`: of requests (a frame in the order of the inputs, None for null) what the maker's model says,
-    (n, classes) or (n,). `words`: of each category, in code order. `frame`: the model wants names and words.
+    """A file and its maker's scores. `own`: from requests (a frame in the order of the inputs, None for null) to the scores of the maker's
+    model, (n, classes) or (n,). `words`: those of each category, in code order. `frame`: the model needs names and words.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Exhibit:
         return Deployment(self.name, unit="thing", inputs=list(self.inputs))
 
 
-def said(model: Any) -> Callable[[Any], Any]:
+def scoring(model: Any) -> Callable[[Any], Any]:
     """`predict_proba` where there is one."""
     return model.predict_proba if hasattr(model, "predict_proba") else model.predict
 
@@ -44,7 +44,7 @@ def said(model: Any) -> Callable[[Any], Any]:
 def by_matrix(name: str, model: Any, columns: "Table", **more: Any) -> Exhibit:
     """A model that was fitted on an array of numbers."""
     return Exhibit(
-        name, columns.inputs, skops.io.dumps(model), lambda asked: said(model)(matrix_of(asked, columns.words)),
+        name, columns.inputs, skops.io.dumps(model), lambda asked: scoring(model)(matrix_of(asked, columns.words)),
         words=columns.words, model=model, **more,
     )  # fmt: skip
 
@@ -52,7 +52,7 @@ def by_matrix(name: str, model: Any, columns: "Table", **more: Any) -> Exhibit:
 def by_frame(name: str, model: Any, columns: "Table", words: Words | None = None) -> Exhibit:
     """A pipeline that was fitted on a frame with names and words."""
     return Exhibit(
-        name, columns.inputs, skops.io.dumps(model), lambda asked: said(model)(as_fitted(asked)),
+        name, columns.inputs, skops.io.dumps(model), lambda asked: scoring(model)(as_fitted(asked)),
         words=columns.words if words is None else words, frame=True, model=model,
     )  # fmt: skip
 
@@ -63,7 +63,7 @@ def as_fitted(asked: pd.DataFrame) -> pd.DataFrame:
 
 
 def matrix_of(asked: pd.DataFrame, words: Words) -> np.ndarray:
-    """Numbers, and codes of words, float64; NaN for what is missing or unknown."""
+    """Numbers and codes of words as float64, NaN where a value is missing or unknown."""
     columns = []
     for name in asked:
         if name in words:
@@ -88,7 +88,7 @@ class Table:
         return matrix_of(self.frame.astype(object).where(self.frame.notna(), None), self.words)
 
     def with_holes(self, share: float = 0.1) -> "Table":
-        """The same with nulls here and there."""
+        """The same table with some nulls."""
         holes = np.random.default_rng(3).random(self.frame.shape) < share
         inputs = [
             Category(f.name, nullable=True) if isinstance(f, Category) else Number(f.name, f.low, f.high, nullable=True)
@@ -128,7 +128,7 @@ CABINS = ["first", "second", "third", "crew"]
 
 
 def voyage(rows: int = 800) -> Table:
-    """Passengers: a number with gaps to come, whole numbers, two columns of words; seeded."""
+    """Passengers with a seed: a number (gaps can be added), whole numbers, two columns of words."""
     rng = np.random.default_rng(11)
     frame = pd.DataFrame(
         {
@@ -153,7 +153,7 @@ def fare(table: Table) -> np.ndarray:
 
 
 def saved(write: Callable[[io.BytesIO], Any]) -> bytes:
-    """What is written to a file."""
+    """The bytes that a function writes to a file."""
     file = io.BytesIO()
     write(file)
     return file.getvalue()

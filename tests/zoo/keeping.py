@@ -20,7 +20,7 @@ from headrace_cli.models.proofs import answering, proven
 
 @dataclass(frozen=True)
 class Kept:
-    """A version that was not refused. `asked`: 200 requests that its contract allows; `own`: what its maker says of them, NaN where it raises."""
+    """A version that was not refused. `asked`: 200 requests that its contract allows; `own`: the scores of its maker's model, NaN where that raises."""
 
     exhibit: Exhibit
     agreed: Agreed
@@ -38,33 +38,33 @@ class Kept:
 
 
 def registered(exhibit: Exhibit) -> Kept:
-    """What is registered of a file. Raises `Misconfigured` or `Poison` as the command does."""
+    """Register a file. Raises `Misconfigured` or `Poison` as the command does."""
     project = compile_project(Project("zoo", [exhibit.deployment]))
     deployment = project.deployment(exhibit.name)
     words = {name: tuple(known) for name, known in exhibit.words.items()}
-    said = Declared(words=words or None, frame=exhibit.frame)
+    declared = Declared(words=words or None, frame=exhibit.frame)
     model = load(exhibit.data, exhibit.format)
-    agreed, golden = proven(exhibit.data, exhibit.format, model, project, deployment, said)
-    # NB: another seed than that of registration.
+    agreed, golden = proven(exhibit.data, exhibit.format, model, project, deployment, declared)
+    # NB: the seed differs from that of registration.
     asked = sample(deployment, agreed.signature, seed=1)
     if not (agreed.signature.frame or exhibit.format == "lightgbm"):
-        # A matrix is asked with what float32 holds, which may move a score by more than the doors may: see `headrace.models.proving`.
-        asked = replace(asked, inputs=[_held(inputs) for inputs in asked.inputs])
+        # A matrix is scored with float32 values, which may move a score by more than the tolerance: see `headrace.models.proving`.
+        asked = replace(asked, inputs=[_as_rows_hold(inputs) for inputs in asked.inputs])
     return Kept(exhibit, agreed, golden, asked, own_of(exhibit, asked, answering(agreed)))
 
 
-def _held(inputs: Inputs) -> Inputs:
+def _as_rows_hold(inputs: Inputs) -> Inputs:
     return {name: seen(value) if isinstance(value, float) else value for name, value in inputs.items()}
 
 
 def own_of(exhibit: Exhibit, asked: Sample, answering: Answering) -> np.ndarray:
-    """The maker's own word on each request, (n, values), NaN where it raises: its own model, its own rows, nothing of ours."""
+    """The scores of the maker's own model on its own rows, without our code: (n, values), NaN where it raises."""
     frame = pd.DataFrame(asked.inputs, columns=[found.name for found in exhibit.inputs], dtype=object)
     frame = frame.where(frame.notna(), None)
     try:
         return answering.read(exhibit.own(frame))
     except Exception:
-        # NB: what a maker's library raises is its own affair; row by row, to see of which.
+        # NB: a maker's library may raise anything. Row by row shows for which request.
         rows = [_own_of_one(exhibit, frame.iloc[[row]].reset_index(drop=True), answering) for row in range(len(frame))]
     width = max(len(found) for found in rows)
     return np.array([found if len(found) == width else np.full(width, np.nan) for found in rows])
@@ -79,7 +79,7 @@ def _own_of_one(exhibit: Exhibit, frame: pd.DataFrame, answering: Answering) -> 
 
 
 def served_by(kept: Kept) -> np.ndarray:
-    """What an instance says of the same requests where the maker says something."""
+    """The scores of an instance for the same requests, NaN where the maker has none."""
     engine = matched(load(kept.exhibit.data, kept.exhibit.format), kept.agreed.signature)
     known = np.isfinite(kept.own).all(axis=1)
     found = np.full(kept.own.shape, np.nan)

@@ -35,27 +35,27 @@ from sklearn.preprocessing import (
 )
 from tests.zoo.exhibits import Exhibit, Table, bundled, by_frame, by_matrix, fare, voyage
 
-Keeper = Callable[[str], Exhibit]
+Builder = Callable[[str], Exhibit]
 
 
-def _fitted(model: object, which: Callable[[], Table]) -> Keeper:
-    """Fitted on an array."""
+def _fitted(model: object, which: Callable[[], Table]) -> Builder:
+    """A model that is fitted on an array."""
 
-    def keep(name: str) -> Exhibit:
+    def build(name: str) -> Exhibit:
         table = which()
         return by_matrix(name, model.fit(table.matrix, table.labels), table)
 
-    return keep
+    return build
 
 
-def _framed(model: object, which: Callable[[], Table]) -> Keeper:
-    """Fitted on a frame with names and words."""
+def _framed(model: object, which: Callable[[], Table]) -> Builder:
+    """A model that is fitted on a frame with names and words."""
 
-    def keep(name: str) -> Exhibit:
+    def build(name: str) -> Exhibit:
         table = which()
         return by_frame(name, model.fit(table.frame, table.labels), table)
 
-    return keep
+    return build
 
 
 def _iris() -> Table:
@@ -114,13 +114,13 @@ NUMBERS, TEXTS = ["age", "month"], ["port", "cabin"]
 
 
 def _mixed(words: object, model: object, numbers: object | None = None) -> object:
-    """Numbers by one way, words by another, found by their names."""
+    """Numbers and words are transformed separately, and found by their names."""
     parts = [("numbers", numbers or StandardScaler(), NUMBERS), ("words", words, TEXTS)]
     return make_pipeline(compose.ColumnTransformer(parts), model)
 
 
 def _months(name: str) -> Exhibit:
-    """An encoder that knows whole months only, and raises for anything else."""
+    """An encoder that knows only whole months, and raises for all other values."""
     table = voyage()
     months = Table(table.frame[["month"]], table.labels, [found for found in table.inputs if found.name == "month"])
     return by_matrix(
@@ -129,7 +129,7 @@ def _months(name: str) -> Exhibit:
 
 
 def _coded_trees(name: str) -> Exhibit:
-    """Trees that are told which columns hold codes of words, and have gaps."""
+    """Trees with a declaration of the columns that hold codes of words, and with gaps."""
     table = voyage().with_holes()
     model = ensemble.HistGradientBoostingClassifier(max_iter=20, categorical_features=[2, 3])
     return by_matrix(name, model.fit(table.matrix, table.labels), table)
@@ -140,7 +140,7 @@ def _bayes_of_words() -> object:
 
 
 FOREST = ensemble.RandomForestClassifier(10, random_state=0)
-KEPT: dict[str, Keeper] = {
+KEPT: dict[str, Builder] = {
     "logistic": _fitted(LogisticRegression(max_iter=1000), _iris),
     "scaled-logistic": _fitted(make_pipeline(StandardScaler(), LogisticRegression()), _cancer),
     "forest": _fitted(FOREST, _wine),

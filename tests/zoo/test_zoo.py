@@ -1,7 +1,7 @@
-"""Models of other people, each as its maker saves it: served to the digits of the maker's own word through every door, or refused by name.
+"""Models of other libraries, as their makers save them, are served with the maker's own scores through every way in, or refused by name.
 
-A model is registered by what `headrace model register` does; 200 requests that its contract allows (another seed than registration's)
-are asked by HTTP, V2 with binary tensors, the client, and the client over Kafka. Requests that the maker's own library refuses are left out.
+A model is registered as by `headrace model register`. 200 requests that its contract allows (with another seed than at registration)
+are sent by HTTP, V2 with binary tensors, the client, and the client over Kafka. Requests that the maker's own library refuses are left out.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,13 +25,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Found unknown categories:UserWarning"),
 ]
 
-# Why a file cannot be served, in our words; there are no other reasons.
+# Why a file cannot be served. There are no other reasons.
 FREE_TEXT = "reads free text, and a row holds numbers and the codes of known words"
 BARE_LABELS = "gives labels and no probabilities: calibrate it"
 SEVERAL = "predicts several labels at once, and an answer has one"
 REFUSED = {"counted-words": FREE_TEXT, "margins": BARE_LABELS, "two-targets": SEVERAL}
 
-# One of each sort, for every day.
+# One of each sort, for the daily run.
 FEW = (
     "scaled-logistic",
     "forest",
@@ -50,24 +50,26 @@ def _kept(names: Sequence[str]) -> list[Kept]:
 
 
 async def _gaps(opened: Callable[..., Any], kept: Sequence[Kept]) -> dict[str, dict[str, float]]:
-    """Per exhibit and door how far the answers lie from the maker's word, where that is too far."""
+    """The differences between answers and the maker's scores that are too large, per exhibit and way in."""
     found: dict[str, dict[str, float]] = {}
     async with opened(kept) as house:
         for one in kept:
             known = np.isfinite(one.own).all(axis=1)
             inputs = [asked for asked, is_known in zip(one.asked.inputs, known, strict=True) if is_known]
-            said = {
+            answers = {
                 "http": await by_http(house.web, one, inputs),
                 "v2": await by_v2(house.web, one, inputs),
                 "client": await by_client(house.client, one, inputs),
                 "kafka": await by_client(house.kafka, one, inputs),
             }
-            gaps = {door: float(apart(scores, one.own[known]).max()) for door, scores in said.items()}
+            gaps = {door: float(apart(scores, one.own[known]).max()) for door, scores in answers.items()}
             found[one.exhibit.name] = {door: gap for door, gap in gaps.items() if not gap <= one.within}
     return {name: gaps for name, gaps in found.items() if gaps}
 
 
-async def test_zoo_one_of_each_sort_is_served_as_its_maker_says_through_every_door(opened: Callable[..., Any]) -> None:
+async def test_zoo_one_of_each_sort_is_served_with_its_makers_scores_through_every_door(
+    opened: Callable[..., Any],
+) -> None:
     assert await _gaps(opened, _kept(FEW)) == {}
 
 
@@ -75,7 +77,7 @@ async def test_zoo_one_of_each_sort_is_served_as_its_maker_says_through_every_do
 @pytest.mark.parametrize(
     "part", [scikit.KEPT, boosted.NATIVE, boosted.CONVERTED, boosted.TOOLS], ids=["scikit", "native", "onnx", "tools"]
 )
-async def test_zoo_all_are_served_as_their_makers_say_through_every_door(
+async def test_zoo_all_are_served_with_their_makers_scores_through_every_door(
     opened: Callable[..., Any], part: dict[str, Callable[[str], Exhibit]]
 ) -> None:
     kept = _kept(list(part))
@@ -96,13 +98,13 @@ async def test_zoo_all_are_registered_by_command_tried_by_the_child_and_served_b
 
 
 def test_zoo_what_is_refused_is_refused_for_its_reason() -> None:
-    told = {}
+    messages = {}
     for name in REFUSED:
         exhibit = EVERY[name](name)
         with pytest.raises((Misconfigured, Poison)) as refused:
             registered(exhibit)
-        told[name] = str(refused.value)
-    assert {name: reason in told[name] for name, reason in REFUSED.items()} == dict.fromkeys(REFUSED, True)
+        messages[name] = str(refused.value)
+    assert {name: reason in messages[name] for name, reason in REFUSED.items()} == dict.fromkeys(REFUSED, True)
 
 
 def test_zoo_has_forty_of_scikit_learn_and_refuses_at_most_six_of_them_and_none_of_the_boosters() -> None:

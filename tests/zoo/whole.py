@@ -1,4 +1,4 @@
-"""The services as processes of their own, and versions that get there as a person's do: by `RegisterVersion`, a trial in inference's child, a release."""
+"""The services as separate processes, and versions that reach them as usual: by `RegisterVersion`, a load check in inference's child, a release."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ class Whole:
 
     @property
     def environ(self) -> dict[str, str]:
-        """By which services and commands find the broker of this test."""
+        """The environment with which services and commands find the broker of this test."""
         return {
             "KAFKA_BOOTSTRAP_SERVERS": self.settings.bootstrap_servers,
             "HEADRACE_NAMESPACE": self.settings.namespace,
@@ -43,7 +43,7 @@ class Whole:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """The services, until the end of the block."""
+        """Run the services until the end of the block."""
         for name in SERVICES:
             with (self.folder / f"{name}.log").open("wb") as log:
                 command = [sys.executable, "-m", f"headrace_{name}"]
@@ -58,7 +58,7 @@ class Whole:
                 child.wait(30)
 
     async def register(self, kept: Sequence[Kept]) -> dict[str, Done]:
-        """Each file by what `headrace model register` does, one after the other."""
+        """Register each file as `headrace model register` does, one after the other."""
         return {found.exhibit.name: await asyncio.to_thread(self._register, found) for found in kept}
 
     def _register(self, kept: Kept) -> Done:

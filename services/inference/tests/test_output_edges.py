@@ -207,3 +207,7 @@ def test_the_pace_follows_what_each_portion_took() -> None:
     pace = Pace(0.01)
     predict_in_portions(predict, column(*range(40)), pace, lambda: now_s[0], 1e9)
     assert pace.per_row_s == pytest.approx(0.01)
+
+
+def test_a_result_of_no_rows_has_no_faults() -> None:
+    assert faults_of_rows(np.empty((0, 2)), "binary") == {}

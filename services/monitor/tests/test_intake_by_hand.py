@@ -279,6 +279,15 @@ def test_the_events_of_sources_are_kept_as_columns_within_a_bound() -> None:
     )
 
 
+def test_over_the_bound_the_oldest_quarter_goes_first() -> None:
+    sources = Sources(limit_bytes=100 * 400 - 1)
+    sources.keep({found.name: found for found in PROJECT.sources})
+    for n in range(100):
+        sources.add("landings", Landing(float(n), "AA"), Origin("raw", 0, n), record(LANDINGS, n))
+    sources.tidy(0.0)
+    assert (len(sources.tables(["landings"])["landings"]), sources.whole_from_s(["landings"])) == (74, 26.0)
+
+
 # late scores
 
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from headrace.errors import Poison
+from headrace.log.envelope import Origin, read_headers
 from headrace.log.poison import IN_A_ROW, PoisonLedger
 from headrace.log.port import Record
 from headrace.log.topics import Topics
@@ -64,6 +65,13 @@ def test_a_failed_record_is_a_dead_letter_in_its_place_and_the_others_pass() -> 
     assert (found.done, found.stops, found.is_all_well) == (records, {}, False)
 
 
+def test_each_output_says_which_record_it_was_made_of_and_in_which_place() -> None:
+    found = decided([record(7, 3)], [GOOD])
+    envelopes = [read_headers(Record(out.topic, 0, 0, out.key, out.value, out.headers)) for out in found.outs]
+    assert [one.origin for one in envelopes] == [Origin(RAW, 3, 7, 0), Origin(RAW, 3, 7, 1)]
+    assert {one.causation_id for one in envelopes} == {f"{RAW}/3/7"}
+
+
 def test_what_breaks_the_contract_takes_all_outputs_of_its_record_along() -> None:
     found = decided([record(0)], [Handled([Landing(1.0, "AA"), 7])])
     assert topics_of(found) == ["dlq.pipeline.v1"]
@@ -110,6 +118,7 @@ def test_a_batch_is_written_when_it_fails_a_lot_takes_long_or_is_large() -> None
     assert is_enough([bad()] * (IN_A_ROW + 1), 0.0)
     assert is_enough([GOOD], WRITE_AFTER_S + 0.1)
     assert is_enough([Handled(held_bytes=MOST_HELD_BYTES), Handled(held_bytes=1)], 0.0)
+    assert not is_enough([Handled(held_bytes=MOST_HELD_BYTES - 1), Handled(held_bytes=1)], 0.0)
 
 
 def test_one_message_becomes_a_bounded_number_of_outputs_and_bytes() -> None:
@@ -118,5 +127,6 @@ def test_one_message_becomes_a_bounded_number_of_outputs_and_bytes() -> None:
         found.add(0, 0)
     with pytest.raises(Poison, match="10,001 outputs"):
         found.add(0, 0)
+    Handled().add(0, MOST_OUTPUT_BYTES)
     with pytest.raises(Poison, match="1 outputs of 8,388,609 bytes"):
         Handled().add(0, MOST_OUTPUT_BYTES + 1)

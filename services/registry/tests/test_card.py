@@ -117,9 +117,9 @@ To try things.
 ## Training data
 12 labelled rows. Requests from 1970-01-01T00:00:01Z to 1970-01-01T00:00:02Z. Read from the log: `t/0` to 1,007. 
 
-| column | mean | min | null_share | odd |
-| --- | --- | --- | --- | --- |
-| miles | 2 | - | 0.5 | 7 |
+| column | mean | std | min | max | null_share | odd |
+| --- | --- | --- | --- | --- | --- | --- |
+| miles | 2 | 3 | - | 9 | 0.5 | 7 |
 
 ## Evaluation
 | metric | value |
@@ -151,7 +151,7 @@ def test_a_whole_card() -> None:
         owner="ann", intended_use="To try things.", output="number", classes=("a", "b"), registered_at_s=5.0, trained_rows=12, metrics={"mae": 1.5},
         place=ArtifactPlace("aaaa", 0, 1_234, 1), onnx=ArtifactPlace("bbbb", 0, 2_345, 1),
         lineage=Lineage({"t/0": 1_007}, 1.0, 2.0, "0.1", "dd", 4, 2, {"river": "1", "numpy": "2"}),
-        profile={"miles": {"odd": 7.0, "null_share": 0.5, "mean": 2.0, "min": None}},
+        profile={"miles": {"odd": 7.0, "max": 9.0, "null_share": 0.5, "std": 3.0, "mean": 2.0, "min": None}},
         slices={"carrier=A|B": {"rows": 150.0, "auc": 0.12345}, "carrier=C": {"rows": 20.0}},
         gates=(GateResult("beats_prior", "PASS", 0.7, None, "m", "fine"),),
         waivers=(Waiver("beats_prior", "ann", "an experiment"), Waiver("other", "bob", "two\n| three")),

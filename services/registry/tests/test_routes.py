@@ -1,5 +1,7 @@
 """What a route becomes, whole values: each change is one revision later and leaves everything else as it is."""
 
+from dataclasses import replace as replaced
+
 import pytest
 from msgspec.structs import replace
 
@@ -9,6 +11,7 @@ from headrace.registry.state import Entry, Rollout
 from headrace_registry.core.routes import (
     names,
     passing_over,
+    restored,
     rolled_back,
     route_of,
     shared,
@@ -110,6 +113,34 @@ def test_who_is_passed_over_stands_again_with_its_finding() -> None:
 def test_a_version_that_nothing_names_any_more_is_not_passed_over_either() -> None:
     assert with_override(ENTRY, "d", "acme", None, "why").passed_over == ()
     assert unpaired(ENTRY, "d").passed_over == (OVER,)
+
+
+def test_an_ended_rollout_leaves_the_shares_and_shadows_of_before_and_a_harmful_version_is_named_nowhere() -> None:
+    before = Route("d", {3: 0.5, 4: 0.5}, "salt", 2, shadows=(5, 4))
+    rollout = replaced(CANARY, before=before)
+    back = restored(ENTRY, "d", rollout, "why", is_harmful=False)
+    assert back == replace(
+        ROUTE, revision=10, shares=before.shares, shadows=(5, 4), warm=(3, 2, 4, 7), rollout="", reason="why"
+    )
+    assert restored(ENTRY, "d", rollout, "why", is_harmful=True) == replace(back, shadows=(4,))
+    assert restored(ENTRY, "d", CANARY, "why", is_harmful=False) == replace(back, shares={}, shadows=())
+
+
+def test_each_change_begins_with_an_empty_route_where_there_is_none() -> None:
+    over = PassedOver(5, "f", "r")
+    for made in (
+        restored(Entry(), "d", CANARY, "why", is_harmful=False),
+        passing_over(Entry(), "d", over),
+        standing_again(Entry(), "d", "f", "why"),
+        unpaired(Entry(), "d"),
+        warming(Entry(), "d", 5, "r1"),
+        with_baseline(Entry(), "d", 5, "why"),
+        with_override(Entry(), "d", "acme", 5, "why"),
+        rolled_back(Entry(), "d", 5, 4, None, "why"),
+        switched(Entry(), "d", CANARY, "why"),
+        shared(Entry(), "d", CANARY, 0.5, "why"),
+    ):
+        assert (made.deployment, made.salt, made.revision) == ("d", "d", 1)
 
 
 @pytest.mark.parametrize(("version", "is_named"), [(1, True), (2, True), (3, True), (4, True), (7, True), (6, False)])

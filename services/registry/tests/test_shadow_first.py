@@ -19,6 +19,7 @@ def test_no_share_is_taken_before_shadow_first_is_over_on_the_clock_of_the_step(
 @pytest.mark.parametrize("shadow_first_s", [0.5, 3 * HOUR_S])
 def test_shadow_first_has_a_length_of_its_own(shadow_first_s: float) -> None:
     machine = shadowing(Machine(plan=replace(CANARY, shadow_first_s=shadow_first_s)))
+    assert (machine.entry.rollout.step, machine.entry.rollout.share) == ("shadowing", 0.0)
     machine.judge(0.0)
     assert machine.judge(shadow_first_s - 0.1) == []
     machine.judge(shadow_first_s)

@@ -1,4 +1,4 @@
-"""kserve's REST client, V2 and V1. Prints what it was told, as JSON."""
+"""kserve's REST client, V2 and V1. Prints the answers as JSON."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ async def over_v2() -> dict:
 async def over_v1() -> dict:
     client = InferenceRESTClient(RESTConfig(protocol="v1"))
     body = {"instances": [{"miles": 0.1, "carrier": "AA"}, [0.9, "UA"]]}
-    told = {
+    answers = {
         "live": await client.is_server_live(URL),
         "model_ready": await client.is_model_ready(URL, "late"),
         "scores": (await client.infer(URL, body, model_name="late"))["predictions"],
@@ -43,8 +43,8 @@ async def over_v1() -> dict:
     try:
         await client.infer(URL, {"instances": []}, model_name="late")
     except httpx.HTTPStatusError as error:
-        told["error"] = str(error)
-    return told
+        answers["error"] = str(error)
+    return answers
 
 
 async def main() -> None:

@@ -1,4 +1,4 @@
-"""tritonclient[http]: JSON and binary tensors, compression, outputs, metadata. Prints what it was told, as JSON."""
+"""tritonclient[http]: JSON and binary tensors, compression, outputs, metadata. Prints the answers as JSON."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 client = triton.InferenceServerClient(sys.argv[1])
-told = {
+answers = {
     "live": client.is_server_live(),
     "ready": client.is_server_ready(),
     "model_ready": client.is_model_ready("flower"),
@@ -35,14 +35,14 @@ def flight(binary: bool) -> list[triton.InferInput]:
 
 flowers = np.array([[5.1, 3.5, 1.4, 0.2], [6.3, 2.9, 5.6, 1.8]], dtype=np.float32)
 binary = client.infer("flower", [tensor("x", flowers, "FP32", True)], request_id="mine", model_version="1")
-told["flower"] = {
+answers["flower"] = {
     "classes": binary.as_numpy("classes").argmax(axis=1).tolist(),
     "label": [word.decode() for word in binary.as_numpy("label")],
     "version": binary.as_numpy("version").tolist(),
     "id": binary.get_response()["id"],
 }
 asked = [triton.InferRequestedOutput("score", binary_data=False)]
-told["late"] = [
+answers["late"] = [
     client.infer("late", flight(True), outputs=asked).as_numpy("score").tolist(),
     client.infer("late", flight(False), outputs=asked).as_numpy("score").tolist(),
     *(
@@ -53,10 +53,12 @@ told["late"] = [
     ),
 ]
 many = tensor("x", np.repeat(flowers, 100, axis=0), "FP32", True)
-told["many"] = client.infer("flower", [many], response_compression_algorithm="gzip").as_numpy("version").tolist()
-told["fare"] = client.infer("fare", [tensor("m", np.array([[500.0, np.nan]]), "FP64", True)]).as_numpy("score").tolist()
+answers["many"] = client.infer("flower", [many], response_compression_algorithm="gzip").as_numpy("version").tolist()
+answers["fare"] = (
+    client.infer("fare", [tensor("m", np.array([[500.0, np.nan]]), "FP64", True)]).as_numpy("score").tolist()
+)
 try:
     client.infer("nobody", flight(True))
 except InferenceServerException as error:
-    told["error"] = error.message()
-print(json.dumps(told))
+    answers["error"] = error.message()
+print(json.dumps(answers))

@@ -1,4 +1,4 @@
-"""locust: users that ask without a pause, over V2 and with named inputs."""
+"""locust: users that send requests without a pause, over V2 and with named inputs."""
 
 from locust import FastHttpUser, constant, task
 
@@ -7,7 +7,7 @@ CARRIER = {"name": "carrier", "shape": [1], "datatype": "BYTES", "data": ["AA"]}
 
 
 class Asker(FastHttpUser):
-    """One who asks and asks."""
+    """A user that sends requests without a pause."""
 
     wait_time = constant(0)
 

@@ -82,12 +82,16 @@ class SourceFold:
             return
         batch = Batch(self._taken, self._taken_at_s)
         self._taken, self._taken_at_s = [], []
-        kept = np.full(len(batch.events), not self._plans)
+        # NB: an event that names no entity of any view is in no tile, and not late either.
+        named, kept = np.zeros(len(batch.events), dtype=bool), np.zeros(len(batch.events), dtype=bool)
         for view, plan in self._plans.items():
-            self._fold_view(view, plan, batch, kept)
-        self.late += int((~kept).sum())
+            self._fold_view(view, plan, batch, named, kept)
+        self.late += int((named & ~kept).sum())
 
-    def _fold_view(self, view: str, plan: ViewPlan, batch: Batch, kept: NDArray[np.bool_]) -> None:
+    def _fold_view(
+        self, view: str, plan: ViewPlan, batch: Batch, named: NDArray[np.bool_], kept: NDArray[np.bool_]
+    ) -> None:
+        """Fold the batch for one view. `named`, `kept`: events that name an entity, and those that its tile took, are marked there."""
         entities = _entities(plan, batch.events)
         index = {entity: code for code, entity in enumerate(dict.fromkeys(entities))}
         states = [self._state(view, plan, entity) for entity in index]
@@ -97,6 +101,7 @@ class SourceFold:
             places = np.flatnonzero(codes != index[None])
             codes = codes[places]
         folded = fold_batch(plan, batch, codes, places, states)
+        named[places] = True
         kept[places[folded]] = True
         names = list(index)
         self._touched |= {(view, names[code]) for code in np.unique(codes[folded]).tolist()}
