@@ -63,7 +63,7 @@ def test_all_faults_of_a_project_are_reported_each_with_its_line(tmp_path: Path)
         "deployment other: time_limit must be at least 0.001 s",
         "deployment third: history 8d leaves no rows to fit on",
         "deployment third: a margin of beats_prior for Binary is in nats, below 0.693, got 1",
-        "deployment third: gate beats_prior stands there twice",
+        "deployment third: gate beats_prior is declared twice",
     ]
     for message in wanted:
         assert sum(message in line for line in lines) == 1, (message, lines)

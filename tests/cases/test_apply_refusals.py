@@ -28,7 +28,7 @@ WRONG = [
     ('        carrier.by("carrier"),', "        carrier,", "got the view itself: write carrier.by('carrier')"),
     ("views=[carrier]", "views=[]", "view 'carrier' is not in the project's views=[...]"),
     ('Mean("delay", "3h")', 'Mean("delay", "7m")', "the window of delay_3h must be a multiple of 300 s, got 420 s"),
-    ('Mean("delay", "3h")', 'Mean("dealy", "3h")', "delay_3h needs a number or flag, and 'dealy' of landings is none"),
+    ('Mean("delay", "3h")', 'Mean("dealy", "3h")', "delay_3h needs a number or flag, and 'dealy' of landings is not"),
     ('Mean("delay", "3h")', 'Mean("delay", "soon")', "window of delay_3h is no duration: a duration is written like"),
     ('stale_after="2h"', 'stale_after="0s"', "stale_after of landed must be at least 1 s"),
     ('key="carrier"', 'key="carier"', "source landings: key='carier' is not a field of Landing"),
@@ -52,7 +52,7 @@ WRONG = [
     # fallback
     ("prior(0.25)", "prior(25)", "prior is a probability and must lie in 0..1, got 25 (percent?)"),
     ("prior(0.25)", "prior", "got the function prior: write prior(...)"),
-    ("        previous,", "        previous, previous,", "a step of the fallback stands there twice: previous, previous"),
+    ("        previous,", "        previous, previous,", "a step of the fallback is declared twice: previous, previous"),
     ("degrade_when=0.5", "degrade_when=50", "degrade_when must lie in 0..1, got 50 (percent?)"),
     # training
     ('history="180d"', 'history="8d"', "history 8d leaves no rows to fit on: horizon 12h + holdout 7d + embargo 1d = 8.5d"),
@@ -69,9 +69,9 @@ WRONG = [
     ("        build,", "        lambda: None,", "training's build is called as build(signature), and takes ()"),
     # gates
     ("beats_prior(margin=0.01)", "beats_prior(margin=1)", "is in nats, below 0.693, got 1: no version can pass"),
-    ("beats_prior(margin=0.01)", "beats_prior(margin=-0.1)", "lets pass what is worse than the prior"),
+    ("beats_prior(margin=0.01)", "beats_prior(margin=-0.1)", "lets a version pass that is worse than the prior"),
     ("not_worse_than_champion(0.02)", "not_worse_than_champion(5)", "below 0.693, got 5: every version would pass"),
-    ("not_worse_than_champion(0.02)", "beats_prior(0.02)", "gate beats_prior stands there twice"),
+    ("not_worse_than_champion(0.02)", "beats_prior(0.02)", "gate beats_prior is declared twice"),
     ("        beats_prior(margin=0.01),", "        beats_prior,", "got the function beats_prior: write beats_prior(...)"),
     # monitoring
     ('            "log_loss"', '            "auc"', "a detector of Binary follows log_loss, got 'auc'; there are log_loss"),
@@ -81,7 +81,7 @@ WRONG = [
     ("min_windows=7", "min_windows=0", "a detector's min_windows must lie in 1..1,000,000, got 0"),
     ("        PageHinkley(", "        LossChange(windows=2), PageHinkley(", "LossChange(windows=...) must be at least 3, got 2"),
     ("        PageHinkley(", "        LossChange(rise=-1), PageHinkley(", "a detector's rise must be at least 0 and its limit above 0, got -1, 3.0"),
-    ("        PageHinkley(", "        LossChange(), LossChange(), PageHinkley(", "the same detector stands in monitoring twice"),
+    ("        PageHinkley(", "        LossChange(), LossChange(), PageHinkley(", "the same detector is in monitoring twice"),
     ('evaluation_window="1d"', 'evaluation_window="0s"', "evaluation_window must be at least 1 s and at most 366 d"),
     ('evaluation_window="1d"', 'evaluation_window="200d"', "evaluation_window 200d is longer than history 180d"),
     ("coverage=0.98", "coverage=98", "coverage must lie in 0..1, got 98 (percent?)"),
@@ -100,7 +100,7 @@ WRONG = [
     ('Guardrail("errors", 0.02)', 'Guardrail("error", 0.02)', "guardrails know errors, invalid_scores, latency, degraded"),
     ('Guardrail("errors", 0.02)', 'Guardrail("errors", 2)', "guardrail errors: limit is a share below 1, got 2 (percent?)"),
     ('Guardrail("latency", 3.0)', 'Guardrail("latency", 0.5)', "guardrail latency: limit is a factor of the control's"),
-    ('Guardrail("latency", 3.0)', 'Guardrail("errors", 0.03)', "guardrail errors stands there twice"),
+    ('Guardrail("latency", 3.0)', 'Guardrail("errors", 0.03)', "guardrail errors is declared twice"),
     # breaker
     ('slow="2s"', 'slow="9s"', "slow 9s is not below time_limit 5s: a call is ended before it counts as slow"),
     ("failure_share=0.5", "failure_share=50", "failure_share=...) must lie in 0..1, got 50 (percent?)"),

@@ -137,7 +137,7 @@ def test_outcomes_of_a_deployment_without_a_label_are_refused_by_apply_and_belie
     assert list(broken(after)) == []
     (refusal,) = refusals(after)
     assert refusal.startswith(
-        "pipeline land: outcomes('late') is of a deployment that takes none: give that one a label"
+        "pipeline land: outcomes('late') names a deployment that takes no outcomes: give it a label"
     )
 
 
@@ -149,7 +149,7 @@ def test_compiling_alone_is_as_lenient_as_readers_are() -> None:
 
 
 def test_to_step_down_there_must_be_a_prior_to_compare_with() -> None:
-    with pytest.raises(Misconfigured, match="step_down_after compares a version with the prior, and there is none"):
+    with pytest.raises(Misconfigured, match="step_down_after compares a version with the prior, and there is no prior"):
         definition(step_down_after=5)
     assert definition(step_down_after=5, fallback=[prior(0.5)]).step_down_after == 5
 
@@ -158,7 +158,7 @@ def test_two_builds_of_one_name_are_refused() -> None:
     deployments = [
         declared(name=name, label=Binary("y", "1d"), training=Training(lambda signature: None)) for name in "ab"
     ]
-    with pytest.raises(Misconfigured, match="deployment b: training's build has the name of another one"):
+    with pytest.raises(Misconfigured, match="deployment b: training's build has the same name as another one"):
         applicable(Project("p", deployments))
 
 
@@ -166,19 +166,19 @@ def test_two_builds_of_one_name_are_refused() -> None:
 
 LATE = [
     ({"label": Binary("y", "10d"), "rollout": BlueGreen()},
-     "the rollback window 7d is shorter than the label's horizon 10d: the switch stands before its labels are there"),
+     "the rollback window 7d is shorter than the label's horizon 10d: the switch is final before its labels are there"),
     ({"rollout": Canary()}, "cannot be judged by labels (no label is declared): it waits at its last share below 1"),
     ({"rollout": ABTest(winner="rule"), "label": Regression("y", 0, 1, "1d")}, "it ends without a winner"),
     ({"rollout": Shadow(duration="12h"), "label": Binary("y", "1d")},
      "duration 12h ends before its first labels are read, after 25h"),
     ({"label": Binary("y", "1d"), "monitoring": [PageHinkley(delta=0.2)]},
      "PageHinkley(delta=0.2, threshold=0.8) does not find a rise of 0.1 within 60 windows"),
-    ({"inputs": [Key("k")]}, "no model has a column here: give inputs=[Number('x')], Category('c'), or features=[...]"),
+    ({"inputs": [Key("k")]}, "a model has no column here: give inputs=[Number('x')], Category('c'), or features=[...]"),
     ({"label": Binary("y", "12h"), "training": Training(build, first_after="8d"), "fallback": [prior(0.5)]},
      "first_after 8d is not longer than horizon 12h + holdout 7d + embargo 1d = 8.5d: the first holdout is cut to a third"),
     ({"label": Binary("y", "1d"), "evaluation_window": "10m"}, "evaluation_window 10m: evaluation windows close at full hours only"),
     ({"label": Binary("y", "1d"), "training": Training(build)},
-     "until the first version is there every request is refused: fallback=[prior(...)] would answer"),
+     "every request is refused until the first version is there: fallback=[prior(...)] would answer"),
 ]  # fmt: skip
 
 

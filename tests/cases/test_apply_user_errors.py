@@ -41,7 +41,7 @@ ERRORS = [
     ("raise SystemExit(3)", 1, "SystemExit: 3"),
     ("x = [1, 2\ny = 3", 1, "SyntaxError: '[' was never closed: x = [1, 2"),
     ("if True:\nx = 1", 2, "IndentationError: expected an indented block after 'if' statement"),
-    ("class Odd(Exception):\n    def __str__(self):\n        raise ValueError\nraise Odd", 4, "Odd: (it cannot say what is wrong)"),
+    ("class Odd(Exception):\n    def __str__(self):\n        raise ValueError\nraise Odd", 4, "Odd: (its message cannot be read)"),
 ]  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_one_of_several_projects_is_chosen_by_its_name(tmp_path: Path) -> None:
     with written(tmp_path, text) as file:
         with pytest.raises(Misconfigured) as refused:
             check_project(str(file))
-        assert str(refused.value) == f"{file} declares 2 projects, one, two: say which one, such as {file}:one"
+        assert str(refused.value) == f"{file} declares 2 projects, one, two: name one, such as {file}:one"
         assert check_project(f"{file}:two").definition.name == "q"
         with pytest.raises(Misconfigured, match=f"{file} has no 'three'; apply {file}:one or {file}:two"):
             check_project(f"{file}:three")

@@ -16,7 +16,7 @@ from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import Signature
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
 from headrace.features.dataset import Inputs
-from headrace.features.outcomes import Told
+from headrace.features.outcomes import KnownOutcome
 from headrace.features.rows import pin_signature
 from headrace.project import (
     Deployment,
@@ -111,7 +111,7 @@ class PlayerOf(Player):
         for n, decision in enumerate(decisions):
             windows.add_decision(decision, 0, n)
             label = float(self.stream.labels[part][n])
-            windows.add_outcome(Told(decision.unit, label, decision.at_s + HOUR, f"o{decision.unit}"))
+            windows.add_outcome(KnownOutcome(decision.unit, label, decision.at_s + HOUR, f"o{decision.unit}"))
         rows = windows.rows_of(BEGIN_S + day * DAY, closes_s)
         window = evaluate(
             WindowInputs(self.project, self.deployment, rows, decisions, {}, {}, 0.0), BEGIN_S + day * DAY, (0, 0), None

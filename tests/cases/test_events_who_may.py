@@ -59,7 +59,7 @@ def test_a_build_is_one_of_the_projects_own_and_nothing_else(folder: Path) -> No
     allowed = Allowed(str(folder))
     found = load_build("p", reference(folder), f"own_{folder.name}:build", allowed)
     assert found(None) is None
-    with pytest.raises(Misconfigured, match="none of its deployments' any more"):
+    with pytest.raises(Misconfigured, match="none of its deployments uses any more"):
         load_build("p", reference(folder), "os:system", allowed)
 
 
@@ -100,7 +100,7 @@ def test_a_module_beside_the_projects_that_another_folder_brought_already_is_not
 
 
 def test_an_allowed_name_does_not_give_another_projects_code(folder: Path) -> None:
-    with pytest.raises(Misconfigured, match="is project 'p' by now, not 'q': apply it again"):
+    with pytest.raises(Misconfigured, match="is project 'p' now, not 'q': apply it again"):
         load_allowed("q", reference(folder), Allowed(str(folder)))
 
 

@@ -18,7 +18,7 @@ from headrace.events.registry import (
     VersionRegistered,
 )
 from headrace.events.verdicts import UNMEASURED
-from headrace.features.outcomes import Told
+from headrace.features.outcomes import KnownOutcome
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace.project.labels import value_of, why_not_label
@@ -58,7 +58,7 @@ def test_a_late_score_is_of_its_own_request_however_often_a_unit_is_asked_at_one
         scored = ShadowScored(request, "d", "u1", 2, n * apart_s, Score(2, "m", value))
         windows.add_late_score(scored, 0, 0)
         windows.add_late_score(scored, 0, 0)
-    windows.add_outcome(Told("u1", 1.0, HOUR_S))
+    windows.add_outcome(KnownOutcome("u1", 1.0, HOUR_S))
     rows = windows.rows_of(0.0, 3 * HOUR_S)
     by_row = {int(row): float(score) for row, _, score in rows.shadows}
     assert by_row == dict(enumerate(scores.values()))
@@ -225,7 +225,7 @@ def test_a_rollout_by_a_label_of_less_than_two_classes_reports_that_it_cannot_be
         control, new = Score(1, "m", None, (0.2, 0.8)), Score(2, "n", None, (0.3, 0.7))
         decision = DecisionMade(f"r{n}", "d", f"u{n}", n * 60.0, Served(control), n, shadows=(new,), assigned=1)
         analysis.take([Seen("p/0", n, decision)])
-        analysis.add_outcome(Told(f"u{n}", 1.0, n * 60.0 + 1))
+        analysis.add_outcome(KnownOutcome(f"u{n}", 1.0, n * 60.0 + 1))
     (verdict,) = analysis.look(3_000 * 60.0).facts
     assert verdict.labels == UNMEASURED
     assert any("names no classes" in found.detail for found in verdict.evidence)
@@ -237,7 +237,7 @@ def test_an_index_is_a_label_only_where_it_means_one_thing() -> None:
     )
     assert value_of(by_alphabet, 1) == 1.0
     assert value_of(otherwise, "ant") == 1.0
-    with pytest.raises(Poison, match="must be one of dog, ant, got 1: by its name, since most encoders"):
+    with pytest.raises(Poison, match="must be one of dog, ant, got 1: give its name, since most encoders"):
         value_of(otherwise, 1)
 
 

@@ -87,5 +87,5 @@ def test_a_ca_file_that_is_missing_or_holds_no_certificate_is_named(tmp_path: Pa
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(Misconfigured, match=r"HEADRACE_SSL_CAFILE=.*ca\.pem is no readable file"):
+    with pytest.raises(Misconfigured, match=r"HEADRACE_SSL_CAFILE=.*ca\.pem is not a readable file"):
         tls_context(Settings(security_protocol="SSL", ssl_cafile=str(file)))

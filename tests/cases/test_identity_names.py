@@ -292,6 +292,6 @@ def test_a_topic_that_kafka_confuses_with_anothers_is_refused_by_name() -> None:
     theirs = compile_project(Project("theirs", [], sources=[source("a_b")]))
     assert taken(ours, [applied]) is None
     assert taken(theirs, [applied]) == (
-        "source a_b would have a topic that Kafka cannot tell from that of source a.b of project ours: choose another name"
+        "source a_b would have a topic that Kafka cannot distinguish from that of source a.b of project ours: choose another name"
     )
     assert taken(compile_project(Project("theirs", [], raw=[RawStream("a_b")])), [applied]) is None

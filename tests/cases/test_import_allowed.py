@@ -80,7 +80,7 @@ def own_scaling(rows: Any) -> Any:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (make_pipeline(FunctionTransformer(own_scaling), LogisticRegression()), "code of your own is never loaded"),
+        (make_pipeline(FunctionTransformer(own_scaling), LogisticRegression()), "your own code is never loaded"),
         (xgboost.XGBClassifier(n_estimators=2), "save the booster alone, in its library's own format"),
         (
             GridSearchCV(LogisticRegression(), {"C": [1.0]}, scoring=own_scaling, error_score=0),

@@ -158,7 +158,7 @@ def test_an_onnx_classifier_is_recognised_by_its_graph(model: Any, labels: Any) 
 def test_an_onnx_classifier_of_margins_is_refused() -> None:
     model = LogisticRegression().fit(ROWS, GRADE)
     data = to_onnx(model, ROWS[:1], options={"zipmap": False, "raw_scores": True}).SerializeToString()
-    with pytest.raises(Poison, match="scores that are no probabilities"):
+    with pytest.raises(Poison, match="scores that are not probabilities"):
         load(data, "onnx")
 
 

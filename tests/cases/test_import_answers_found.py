@@ -144,7 +144,7 @@ def test_numbers_that_are_called_probabilities_are_looked_at(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wide", "message"), [(False, "tensor.double.*to_numpy..float32.."), (True, "words become codes before it")]
+    ("wide", "message"), [(False, "tensor.double.*to_numpy..float32.."), (True, "texts become codes before it")]
 )
 def test_a_graph_of_other_inputs_names_the_way_out(wide: bool, message: str) -> None:
     kinds = [("x", StringTensorType([None, 2]))] if wide else [("x", DoubleTensorType([None, 3]))]

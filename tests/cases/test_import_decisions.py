@@ -55,7 +55,7 @@ def test_0_and_1_of_two_classes_are_the_labels_as_it_declares() -> None:
 )
 def test_a_threshold_of_the_models_own_is_noted(model: Any, threshold: str | None) -> None:
     found = notes_of(model)
-    assert (f"decides by a threshold of its own ({threshold}" in found) == (threshold is not None), found
+    assert (f"decides by its own threshold ({threshold}" in found) == (threshold is not None), found
     assert ("`label` is the most probable class" in found) == (threshold is not None)
 
 

@@ -98,6 +98,6 @@ def test_digits_that_no_row_holds_are_refused_with_figures_that_differ() -> None
     with pytest.raises(Misconfigured, match=r"would be served wrongly.*rows are float32.*six digits") as refused:
         served(skops.io.dumps(model), requests=sent)
     own, would = (
-        float(str(refused.value).partition(part)[2].split()[0].strip(";,")) for part in ("itself says", "would say")
+        float(str(refused.value).partition(part)[2].split()[0].strip(";,")) for part in ("itself gives", "would give")
     )
     assert own != would

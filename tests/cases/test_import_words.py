@@ -96,7 +96,7 @@ def test_words_that_xgboost_cuts_in_its_file_are_refused(words: tuple[str, str])
     """XGBoost 3.2 writes as many bytes as a word has letters. It cuts "éé" to "é", which is valid text and another word."""
     frame = pd.DataFrame({"sex": pd.Categorical(list(words) * 50), "age": np.arange(100.0)})
     model = xgboost.XGBClassifier(n_estimators=2, n_jobs=1, enable_categorical=True).fit(frame, [0, 1] * 50)
-    with pytest.raises(Poison, match="XGBoost's file cuts words with letters beyond ASCII"):
+    with pytest.raises(Poison, match="XGBoost's file cuts texts with letters beyond ASCII"):
         registered(bytes(model.get_booster().save_raw("ubj")), "xgboost", [Category("sex"), Number("age")])
 
 

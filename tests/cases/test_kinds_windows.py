@@ -11,7 +11,7 @@ from headrace.events.definition import ProjectDefinition
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
 from headrace.events.registry import RolloutStarted
-from headrace.features.outcomes import Told
+from headrace.features.outcomes import KnownOutcome
 from headrace.project import Binary, Canary, Deployment, Multiclass, Number, PageHinkley, Project, Regression
 from headrace.project.compile import compile_project
 from headrace.project.deployments import LabelKind
@@ -45,7 +45,7 @@ def closed(
     for decision, found in zip(decisions, labels, strict=False):
         if deployment.label is not None:
             value = value_of(deployment.label, found)  # ty: ignore[invalid-argument-type]  # of every kind
-            windows.add_outcome(Told(decision.unit, value, decision.at_s + HOUR_S, f"o-{decision.request_id}"))
+            windows.add_outcome(KnownOutcome(decision.unit, value, decision.at_s + HOUR_S, f"o-{decision.request_id}"))
     rows = windows.rows_of(0.0, DAY_S + 2 * HOUR_S)
     seen = WindowInputs(project, deployment, rows, decisions if reads_again else (), {}, {}, 0.0)
     return evaluate(seen, 0.0, (0, 0), None)

@@ -74,7 +74,7 @@ async def test_a_topic_that_is_deleted_and_made_again_is_logged_and_the_service_
     bench.health.failures.clear()  # NB: others look too, and may be the first to see that the topic exists again
     rule = bench.topics.rule(bench.requests)
     await kafka_log.create_topics([TopicSpec(bench.requests, 2, rule.config)])
-    with pytest.raises(Restart, match="made again"):
+    with pytest.raises(Restart, match="created again"):
         await asyncio.wait_for(running, 60)
     bench.health.failures.clear()
     await bench.put(b'{"deployment":"d","unit":"new"}')

@@ -319,7 +319,7 @@ async def test_events_of_a_source_that_nobody_asks_about_do_not_grow_beyond_thei
 
 
 def test_labels_of_units_that_are_never_asked_about_are_bounded_and_counted() -> None:
-    from headrace.features.outcomes import Told
+    from headrace.features.outcomes import KnownOutcome
     from headrace_monitor.core.labels import Labels
 
     project = compiled(one("d"))
@@ -327,7 +327,7 @@ def test_labels_of_units_that_are_never_asked_about_are_bounded_and_counted() ->
     assert label is not None
     labels = Labels(label, limit_bytes=48 * 1000)
     for n in range(3000):
-        labels.add(Told(f"u{n}", 1.0, n * 600.0))
+        labels.add(KnownOutcome(f"u{n}", 1.0, n * 600.0))
     assert 800 <= len(labels) <= 1000
     assert labels.held_bytes <= 48_000
     assert labels.dropped == 3000 - len(labels)

@@ -68,7 +68,7 @@ def test_sigterm_at_any_moment_of_a_start_ends_with_0_and_one_line(service: str)
             process.wait(delay_s)
         code, output = _stop(process)
         assert (code, "Traceback" in output) == (0, False), output
-        assert "as asked" in output
+        assert "on request" in output
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ async def test_a_loop_that_hangs_is_ended_and_the_logged_line_names_where() -> N
     stop.set()
     await running
     assert ended == [1]
-    assert "hung" in guard.silence.told
+    assert "hung" in guard.silence.description
 
 
 def test_a_starved_loop_is_not_ended_and_a_frozen_process_counts_as_one_look() -> None:
@@ -133,7 +133,7 @@ def test_a_starved_loop_is_not_ended_and_a_frozen_process_counts_as_one_look() -
     for _ in range(600):
         starved.add(1.0, cpu_s=0.05, unhindered_s=0.05)
     assert not starved.is_hung
-    assert "waited" in starved.told
+    assert "waited" in starved.description
     frozen = Silence(60.0)
     frozen.add(3600.0, cpu_s=0.0, unhindered_s=3600.0)
     assert not frozen.is_hung
@@ -254,7 +254,7 @@ async def test_a_missing_topic_turns_readiness_red_by_its_name_and_back(
     vitals = Vitals(memory_log, topics, projects, health, beats, "b:1", watches_work=True)
     await memory_log.create_topics([spec for spec in topics.specs() if spec.name != "features.online.v1"])
     await vitals.look_for_topics()
-    assert health.failures["topics"] == "topics are missing: features.online.v1; `headrace topic apply` makes them"
+    assert health.failures["topics"] == "topics are missing: features.online.v1; `headrace topic apply` creates them"
     await memory_log.create_topics(topics.specs())
     memory_log.delete_topic("inference.requests.v1")  # no topic of this service
     await vitals.look_for_topics()
@@ -304,14 +304,14 @@ async def test_a_part_that_is_cancelled_by_nobody_ends_the_process_instead_of_le
             let_go_of.cancel()
             await let_go_of
 
-    with pytest.raises(Fatal, match="Part was cancelled, and nobody had told it to end"):
+    with pytest.raises(Fatal, match="Part was cancelled, and nobody had requested it"):
         await _whole(Part(), asyncio.Event())
 
 
 def test_a_mistaken_line_is_written_with_what_is_wrong_and_raises_nothing_in_whoever_logs_it() -> None:
     record = logging.LogRecord("user", logging.WARNING, "x.py", 1, "speed %d", ("fast",), None)
     assert Flood().filter(record)
-    assert record.getMessage().startswith("speed %d (a log line that cannot be made: TypeError: ")
+    assert record.getMessage().startswith("speed %d (this log line cannot be formatted: TypeError: ")
 
 
 def test_lines_of_more_kinds_than_are_remembered_raise_nothing_on_any_thread() -> None:

@@ -16,42 +16,42 @@ from headrace_cli.evidence.status import service_row
 from headrace_cli.installation.alerts import Alarms, Pulse, disk_almost_full
 from headrace_cli.installation.children import Child
 from headrace_cli.installation.disk import Disk
-from headrace_cli.installation.hung import AT_WORK_S, Look, Oversight, look_at
+from headrace_cli.installation.hung import AT_WORK_S, Observation, Oversight, observe
 from headrace_cli.installation.supervisor import Supervisor
 
 
-def _looks(seconds: int, look: Callable[[float], Look]) -> str | None:
+def _judged(seconds: int, observed: Callable[[float], Observation]) -> str | None:
     seen = Oversight()
-    return next((why for at_s in range(0, seconds, 2) if (why := seen.take(look(float(at_s))))), None)
+    return next((why for at_s in range(0, seconds, 2) if (why := seen.take(observed(float(at_s))))), None)
 
 
 def test_a_stopped_process_is_replaced_and_one_that_is_continued_in_time_is_not() -> None:
-    assert _looks(20, lambda at_s: Look(at_s, "T", 1.0, 0.0, False)) == "stopped for 10 s"
-    assert _looks(60, lambda at_s: Look(at_s, "T" if at_s % 10 < 8 else "S", 1.0, 0.0, False)) is None
+    assert _judged(20, lambda at_s: Observation(at_s, "T", 1.0, 0.0, False)) == "stopped for 10 s"
+    assert _judged(60, lambda at_s: Observation(at_s, "T" if at_s % 10 < 8 else "S", 1.0, 0.0, False)) is None
 
 
 def test_a_process_that_waits_for_a_core_is_never_replaced_however_long_it_is_silent() -> None:
-    starved = _looks(3600, lambda at_s: Look(at_s, "R", 0.01 * at_s, 0.98 * at_s, False))
+    starved = _judged(3600, lambda at_s: Observation(at_s, "R", 0.01 * at_s, 0.98 * at_s, False))
     assert starved is None
 
 
 def test_a_silent_process_that_sleeps_or_spins_is_replaced() -> None:
-    asleep = _looks(120, lambda at_s: Look(at_s, "S", 0.0, 0.0, False))
+    asleep = _judged(120, lambda at_s: Observation(at_s, "S", 0.0, 0.0, False))
     assert asleep == "hung: silent for 32 s and asleep, not waiting for a core"
-    spinning = _looks(1200, lambda at_s: Look(at_s, "R", 0.3 * at_s, 0.7 * at_s, False))
+    spinning = _judged(1200, lambda at_s: Observation(at_s, "R", 0.3 * at_s, 0.7 * at_s, False))
     assert spinning is not None
     assert f"used {AT_WORK_S + 1:.0f} s of a core" in spinning
 
 
 def test_who_answers_is_let_be_whatever_it_uses() -> None:
-    assert _looks(600, lambda at_s: Look(at_s, "R", at_s, 0.0, True)) is None
+    assert _judged(600, lambda at_s: Observation(at_s, "R", at_s, 0.0, True)) is None
 
 
 def test_a_supervisor_that_was_frozen_judges_nobody_by_the_gap() -> None:
     seen = Oversight()
-    assert seen.take(Look(0.0, "S", 0.0, 0.0, False)) is None
-    assert seen.take(Look(3600.0, "T", 0.0, 0.0, False)) is None
-    assert seen.take(Look(3602.0, "S", 0.0, 0.0, False)) is None
+    assert seen.take(Observation(0.0, "S", 0.0, 0.0, False)) is None
+    assert seen.take(Observation(3600.0, "T", 0.0, 0.0, False)) is None
+    assert seen.take(Observation(3602.0, "S", 0.0, 0.0, False)) is None
 
 
 def test_a_real_process_that_is_stopped_is_seen_so() -> None:
@@ -59,13 +59,13 @@ def test_a_real_process_that_is_stopped_is_seen_so() -> None:
     try:
         os.kill(process.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
-        look = look_at(process.pid, 0.0, None)
-        assert look is not None
-        assert look.state == "T"
+        seen = observe(process.pid, 0.0, None)
+        assert seen is not None
+        assert seen.state == "T"
     finally:
         process.kill()
         process.wait()
-    assert look_at(process.pid, 0.0, None) is None
+    assert observe(process.pid, 0.0, None) is None
 
 
 def test_a_replaced_child_reports_why_and_when(tmp_path: Path) -> None:

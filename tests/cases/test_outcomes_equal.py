@@ -10,7 +10,7 @@ from tests.cases.outcomes_oracle import HOUR, Outcome, Request, history, label_b
 
 from headrace.events.inference import DecisionMade, PredictionRequested, Score, Served
 from headrace.features.dataset import Gathered
-from headrace.features.outcomes import Told
+from headrace.features.outcomes import KnownOutcome
 from headrace.log.topics import Topics
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
@@ -27,8 +27,8 @@ def compiled(absent: str = "unknown"):
     return compile_project(Project("p", [Deployment("d", "u", [Number("x")], label=label)]))
 
 
-def for_monitor(outcome: Outcome) -> Told:
-    return Told(outcome.unit, outcome.value, outcome.known_s, outcome.id, outcome.request, outcome.corrects)
+def for_monitor(outcome: Outcome) -> KnownOutcome:
+    return KnownOutcome(outcome.unit, outcome.value, outcome.known_s, outcome.id, outcome.request, outcome.corrects)
 
 
 def as_they_come(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> Iterator[tuple[float, object]]:

@@ -19,7 +19,7 @@ from headrace.events.failures import (
     Raised,
 )
 from headrace.events.verdicts import FAIL, INCONCLUSIVE, UNMEASURED
-from headrace.features.outcomes import Told
+from headrace.features.outcomes import KnownOutcome
 from headrace.project import Guardrail
 from headrace_monitor.core.arms import PENDING_BYTES
 
@@ -34,7 +34,7 @@ def test_a_shadow_that_comes_late_counts_as_if_it_had_stood_in_the_decision() ->
         feed(behind, decision(n, OLD, None), late(n, NEW, result), late(n, NEW, 0.9), start=offset)
         offset += 3
         for analysis in (on_time, behind):
-            analysis.add_outcome(Told(f"u{n}", float(n % 3 == 0), n * 60.0 + 600))
+            analysis.add_outcome(KnownOutcome(f"u{n}", float(n % 3 == 0), n * 60.0 + 600))
     one, two = (verdict_of(analysis, 200 * 60.0) for analysis in (on_time, behind))
     assert [e for e in one.evidence if e.metric != "latency"] == [e for e in two.evidence if e.metric != "latency"]
     assert one.evidence[-1].rows > 50
@@ -65,7 +65,7 @@ def test_over_two_percent_of_missing_pairs_leave_the_labels_unmeasured_and_are_r
             if is_missing and not isinstance(how, str):
                 feed(analysis, late(n, NEW, how, at_s), start=offset + 1)
             offset += 2
-            analysis.add_outcome(Told(f"u{n}", float(n % 2), at_s + 60))
+            analysis.add_outcome(KnownOutcome(f"u{n}", float(n % 2), at_s + 60))
         found = verdict_of(analysis, 6 * HOUR)
         missing_pairs = next(e for e in found.evidence if e.metric == "missing_pairs")
         assert missing_pairs.measured == missing / 100

@@ -30,7 +30,7 @@ from headrace.events.failures import (
 from headrace.events.inference import DecisionMade, ShadowScored
 from headrace.events.monitor import RolloutJudged
 from headrace.events.verdicts import INCONCLUSIVE, PASS, VerdictGiven
-from headrace.features.outcomes import Told
+from headrace.features.outcomes import KnownOutcome
 from headrace.project import Guardrail
 from headrace_monitor.core.rollout_analysis import RolloutAnalysis
 from headrace_monitor.core.rollout_requests import Seen
@@ -54,7 +54,7 @@ class Journal:
 
     def read(self, index: int) -> None:
         place, offset, event = self.items[index]
-        if isinstance(event, Told):
+        if isinstance(event, KnownOutcome):
             self.analysis.add_outcome(event)
         else:
             self.analysis.take([Seen(place, offset, event)])
@@ -83,7 +83,7 @@ class Journal:
         self.analysis = RolloutAnalysis(self.found, memory)
         for place in range(written_at + 1):
             where, offset, event = self.items[place]
-            if isinstance(event, Told):
+            if isinstance(event, KnownOutcome):
                 self.analysis.add_outcome(event)
             elif offset >= memory.replay_from.get(where, 0):
                 self.analysis.take([Seen(where, offset, event)])
@@ -126,7 +126,7 @@ def log_of(history: list) -> list[tuple[str, int, object]]:
         for one in [one for one in due if one[0] <= n]:
             due.remove(one)
             put(one[1], one[2])
-        items.append(("outcomes", n, Told(f"u{unit}", float(n % 2), at_s + 600.0, f"o{n}")))
+        items.append(("outcomes", n, KnownOutcome(f"u{unit}", float(n % 2), at_s + 600.0, f"o{n}")))
         at_s += gap_s
     for _, partition, scored in due:
         put(partition, scored)
@@ -181,6 +181,6 @@ def test_the_label_verdict_is_the_same_with_all_pairs_there() -> None:
     analysis = analysis_of(share=0.0)
     for n in range(100):
         feed(analysis, decision(n, OLD, 0.3, at_s=n * 30.0), start=n)
-        analysis.add_outcome(Told(f"u{n}", float(n % 2), n * 30.0 + 60))
+        analysis.add_outcome(KnownOutcome(f"u{n}", float(n % 2), n * 30.0 + 60))
     assert evidence(analysis, "missing_pairs", 6 * HOUR) is None
     assert verdict_of(analysis, 6 * HOUR).labels in (PASS, INCONCLUSIVE)

@@ -58,7 +58,7 @@ class Bar:
     def __init__(self) -> None:
         self.lines = list[str]()
 
-    def tell(self, line: str) -> None:
+    def report(self, line: str) -> None:
         self.lines.append(line)
 
     def part(self, what: str, total: float | None) -> None: ...

@@ -73,7 +73,7 @@ async def test_a_topic_is_the_same_until_its_id_is_another_whether_or_not_it_was
     memory_log.delete_topic("a")
     assert await same.look(["a", "b", "c"]) == ["a"]
     await memory_log.create_topics([TopicSpec("a", 1)])
-    with pytest.raises(Restart, match="a was deleted and made again"):
+    with pytest.raises(Restart, match="a was deleted and created again"):
         await same.look(["a", "b", "c"])
     assert await same.look(["b", "c"]) == []
 
@@ -128,7 +128,7 @@ async def test_a_view_ends_though_the_topic_is_longer_than_before(memory_log: Me
     await view.start()
     await make_again(memory_log, bench.requests)
     await fill(memory_log, bench.requests, 50)
-    with pytest.raises(Restart, match="made again"):
+    with pytest.raises(Restart, match="created again"):
         await asyncio.wait_for(view.follow(), 10)
 
 
@@ -142,7 +142,7 @@ async def test_records_from_before_what_was_read_are_looked_into_at_once_and_non
     await bench.until(lambda counts: len(counts) == 40)
     await make_again(memory_log, bench.requests)
     await fill(memory_log, bench.requests, 4)
-    with pytest.raises(Restart, match="made again"):
+    with pytest.raises(Restart, match="created again"):
         await asyncio.wait_for(running, 10)
     assert not any(unit.startswith("new") for unit in await bench.counts())
     async with bench.running(bench.host()):
@@ -194,7 +194,7 @@ async def test_a_topic_made_again_that_is_longer_than_before_is_read_from_its_be
             await asyncio.sleep(0.01)
     await kafka_log.create_topics([TopicSpec(bench.requests, 2, bench.topics.rule(bench.requests).config)])
     await fill(kafka_log, bench.requests, 100)
-    with pytest.raises(Restart, match="made again"):
+    with pytest.raises(Restart, match="created again"):
         await asyncio.wait_for(running, 30)
     bench.health.failures.clear()
     async with bench.running(bench.host()):
@@ -219,7 +219,7 @@ async def test_reading_up_to_an_end_does_not_wait_for_the_end_of_a_topic_that_is
         if len(taken) == 5:
             again.append(asyncio.create_task(_again(memory_log, count)))
 
-    with pytest.raises(Restart, match="made again"):
+    with pytest.raises(Restart, match="created again"):
         await asyncio.wait_for(reading.read_up_to(memory_log, ends, take), 10)
 
 
@@ -244,7 +244,7 @@ async def test_reading_an_artifact_does_not_wait_for_the_end_of_a_topic_that_is_
         return await fetch(self, 0.01, 1)
 
     monkeypatch.setattr(MemoryReader, "fetch", once)
-    with pytest.raises(Restart, match="made again"):
+    with pytest.raises(Restart, match="created again"):
         await asyncio.wait_for(artifacts.fetch(memory_log, TOPICS, place), 10)
 
 
@@ -260,7 +260,7 @@ async def test_a_service_ends_with_75_for_a_topic_that_it_only_writes(
 
     with caplog.at_level("INFO"):
         assert await asyncio.wait_for(run_service("feature", build, Settings(http_port=0), memory_log), 20) == 75
-    assert "features.online.v1 was deleted and made again" in caplog.text
+    assert "features.online.v1 was deleted and created again" in caplog.text
 
 
 @pytest.mark.usefixtures("soon")

@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 # Why a file cannot be served. There are no other reasons.
-FREE_TEXT = "reads free text, and a row holds numbers and the codes of known words"
+FREE_TEXT = "reads free text, and a row holds numbers and the codes of known texts"
 BARE_LABELS = "gives labels and no probabilities: calibrate it"
 SEVERAL = "predicts several labels at once, and an answer has one"
 REFUSED = {"counted-words": FREE_TEXT, "margins": BARE_LABELS, "two-targets": SEVERAL}

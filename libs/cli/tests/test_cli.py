@@ -126,10 +126,12 @@ def test_a_child_that_dies_is_restarted_after_a_growing_pause_and_at_once_when_i
     assert child.tend(1.6)
     assert child.restarts == 1
     child.process.wait()
-    child.log.write_text('{"logger": "headrace.runtime", "message": "features.online.v1 was deleted and made again"}')
+    child.log.write_text(
+        '{"logger": "headrace.runtime", "message": "features.online.v1 was deleted and created again"}'
+    )
     child._note_end(75, 2.0)
     assert child.pause_s == 0.0
-    assert child.reason == "restarted itself; last log line: features.online.v1 was deleted and made again"
+    assert child.reason == "restarted itself; last log line: features.online.v1 was deleted and created again"
 
 
 def test_status_shows_breakers_that_are_not_closed_and_load_that_is_shed() -> None:

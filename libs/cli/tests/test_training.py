@@ -60,7 +60,7 @@ def test_a_run_on_this_machine_is_shown_with_its_current_state_process_and_log(
     folder = RunFolder(tmp_path / "runs" / "default" / "one")
     folder.write_order(run.accepted)
     folder.log.touch()
-    folder.tell(Progress("rows", 0.125, "312,000 of 1,040,000 records", 77))
+    folder.write_progress(Progress("rows", 0.125, "312,000 of 1,040,000 records", 77))
     assert (_row(run)["pid"], _row(run)["told"]) == (None, "")
     lock = folder.hold()
     assert lock is not None

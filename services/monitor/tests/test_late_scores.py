@@ -7,7 +7,7 @@ import pytest
 
 from headrace.events.inference import DecisionMade, FellBack, Score, ShadowScored
 from headrace.events.monitor import VersionQuality
-from headrace.features.outcomes import Told
+from headrace.features.outcomes import KnownOutcome
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec, out
 from headrace.log.envelope import Envelope
@@ -62,7 +62,7 @@ async def test_a_version_of_several_classes_that_is_passed_over_is_compared_with
     for scored, ack in zip(late, acks[COUNT:], strict=True):
         windows.add_late_score(scored, ack.partition, ack.offset)
     for n in range(COUNT):
-        windows.add_outcome(Told(f"u{n}", float(n % 5), 400.0 * n + HOUR))
+        windows.add_outcome(KnownOutcome(f"u{n}", float(n % 5), 400.0 * n + HOUR))
     if is_applied_amid:
         before, windows = windows, Windows(deployment)
         windows.adopt(before)

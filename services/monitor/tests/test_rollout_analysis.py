@@ -13,8 +13,8 @@ from headrace.events.definition import DeploymentDefinition, LabelDefinition
 from headrace.events.failures import Failure, Hung, InvalidScore, Raised, Shed
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.registry import RolloutAdvanced, RolloutCompleted, RolloutStarted, Route
-from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evidence, VerdictGiven, told
-from headrace.features.outcomes import Told
+from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evidence, VerdictGiven, evidence_text
+from headrace.features.outcomes import KnownOutcome
 from headrace.project import Binary, Canary, Deployment, Guardrail, Number, Project
 from headrace.project.compile import compile_project
 from headrace.project.labels import why_no_rollout_verdict
@@ -89,7 +89,7 @@ class World:
             found = self.decision(new or Behaviour(), old or Behaviour(), risk)
             outcome = (found.unit, float(self.rng.random() < risk), self.at_s + HOUR)
             self.outcomes.append(outcome)
-            self.analysis.add_outcome(Told(*outcome))
+            self.analysis.add_outcome(KnownOutcome(*outcome))
             self.analysis.take([Seen("decisions/0", self.count, found)])
             made.append(found)
             self.count, self.at_s = self.count + 1, self.at_s + 60
@@ -166,7 +166,7 @@ def test_what_failed_is_described_by_the_bound_that_was_crossed(metric: str, new
     found.serve(120, new=new)
     evidence = found.evidence(metric)
     assert evidence.bound == bound
-    assert told(evidence) == f"{metric}: {bound} ({evidence.detail})"
+    assert evidence_text(evidence) == f"{metric}: {bound} ({evidence.detail})"
 
 
 def test_a_version_that_is_slow_now_and_then_is_not_described_as_within_its_limit() -> None:
@@ -177,7 +177,7 @@ def test_a_version_that_is_slow_now_and_then_is_not_described_as_within_its_limi
     assert evidence.verdict == FAIL
     assert evidence.measured is not None
     assert evidence.measured < 3
-    assert told(evidence).startswith(
+    assert evidence_text(evidence).startswith(
         "latency: it takes over 3 times as long as its control in over 10% of calls, less those the other way, 97.5 % sure ("
     )
     assert "over 3 times as long in 100 of them, its control in 0" in evidence.detail
@@ -308,7 +308,7 @@ def restarted(found: World, made: Iterable[DecisionMade]) -> RolloutAnalysis:
     memory = msgspec.msgpack.decode(msgspec.msgpack.encode(found.analysis.memory({})), type=type(found.analysis.state))
     analysis = RolloutAnalysis(found.analysis.deployment, memory)
     for unit, value, known_s in found.outcomes:  # read again
-        analysis.add_outcome(Told(unit, value, known_s))
+        analysis.add_outcome(KnownOutcome(unit, value, known_s))
     analysis.take(
         [Seen("decisions/0", d.request_offset, d) for d in made if d.at_s >= (analysis.open_from_s or math.inf)]
     )

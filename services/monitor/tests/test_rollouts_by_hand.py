@@ -20,7 +20,7 @@ from headrace.events.registry import (
     RolloutStarted,
     Route,
 )
-from headrace.features.outcomes import OUTCOME_BYTES, Told
+from headrace.features.outcomes import OUTCOME_BYTES, KnownOutcome
 from headrace.project import Guardrail
 from headrace_monitor.core.arms import PENDING_BYTES
 from headrace_monitor.core.blocks import Blocks
@@ -297,7 +297,7 @@ def test_a_promoted_version_is_judged_until_its_window_is_over() -> None:
 def test_what_a_rollout_holds_and_remembers() -> None:
     found = analysis()
     found.take([Seen("t/0", 0, decided(0, OLD, NEW)), Seen("t/0", 1, decided(1, OLD, shadows_due=(NEW,)))])
-    found.add_outcome(Told("u0", 1.0, 100.0))
+    found.add_outcome(KnownOutcome("u0", 1.0, 100.0))
     held = found.held_bytes()
     assert held == {
         "rollout_pairs": 40,
@@ -454,8 +454,8 @@ def test_what_all_rollouts_hold() -> None:
     found = rollouts()
     found.on_record("t/0", 0, decided(0, NEW, OLD))
     found.fold()
-    found.on_outcome("d", Told("u0", 1.0, 100.0))
-    found.on_outcome("e", Told("u0", 1.0, 100.0))
+    found.on_outcome("d", KnownOutcome("u0", 1.0, 100.0))
+    found.on_outcome("e", KnownOutcome("u0", 1.0, 100.0))
     held = found.holds()
     assert {name: at for name, (at, _) in held.items()} == {
         "rollout_pairs": 40,

@@ -8,14 +8,14 @@ from services.monitor.tests.watched import DAY, DEPLOYMENT, decision, windows
 from sklearn.metrics import log_loss
 
 from headrace.events.inference import DecisionMade, Score
-from headrace.features.outcomes import Told
+from headrace.features.outcomes import KnownOutcome
 from headrace_monitor.core.quality import qualities_of
 from headrace_monitor.core.windows import Rows, Windows
 
 
 def label(found: Windows, count: int, known_s: float, since: int = 0) -> None:
     for number in range(since, count):
-        found.add_outcome(Told(f"u{number}", 1.0, known_s))
+        found.add_outcome(KnownOutcome(f"u{number}", 1.0, known_s))
 
 
 def closed(decisions: Sequence[DecisionMade], labels: Sequence[float] = ()) -> Rows:
@@ -24,7 +24,7 @@ def closed(decisions: Sequence[DecisionMade], labels: Sequence[float] = ()) -> R
     for number, made in enumerate(decisions):
         found.add_decision(made, 0, number)
     for made, value in zip(decisions, labels, strict=False):
-        found.add_outcome(Told(made.unit, value, made.at_s))
+        found.add_outcome(KnownOutcome(made.unit, value, made.at_s))
     return found.rows_of(0.0, 2 * DAY)
 
 
@@ -84,8 +84,8 @@ def test_a_decision_of_a_closed_window_is_late_and_changes_nothing() -> None:
 def test_an_outcome_that_comes_after_its_window_has_closed_is_counted() -> None:
     found = windows()
     found.drop(0.0, DAY + 3600)
-    found.add_outcome(Told("u1", 1.0, DAY + 3600))
-    found.add_outcome(Told("u2", 1.0, DAY + 3601))
+    found.add_outcome(KnownOutcome("u1", 1.0, DAY + 3600))
+    found.add_outcome(KnownOutcome("u2", 1.0, DAY + 3601))
     assert found.late_outcomes == 1
 
 
@@ -94,7 +94,7 @@ def test_a_unit_that_is_asked_about_twice_has_a_label_for_each_request() -> None
     found = Windows(DEPLOYMENT)
     for day in (1.0, 10.0):
         found.add_decision(decision("u", day * DAY), 0, int(day))
-        found.add_outcome(Told("u", 1.0 if day == 1.0 else 0.0, (day + 0.5) * DAY))
+        found.add_outcome(KnownOutcome("u", 1.0 if day == 1.0 else 0.0, (day + 0.5) * DAY))
     assert found.rows_of(10 * DAY, 12 * DAY).labels.tolist() == [0.0]
     first = found.rows_of(DAY, 3 * DAY)
     found.drop(DAY, 3 * DAY)
@@ -103,7 +103,7 @@ def test_a_unit_that_is_asked_about_twice_has_a_label_for_each_request() -> None
 
 def test_a_label_known_before_its_request_is_none_of_it() -> None:
     found = Windows(DEPLOYMENT)
-    found.add_outcome(Told("u", 1.0, 9 * DAY))
+    found.add_outcome(KnownOutcome("u", 1.0, 9 * DAY))
     found.add_decision(decision("u", 9.5 * DAY), 0, 0)
     assert np.isnan(found.rows_of(9 * DAY, 20 * DAY).labels).all()
 
@@ -113,7 +113,7 @@ def test_only_a_correction_changes_a_label_and_only_up_to_the_horizon() -> None:
     for ident, value, known_s, corrects in (
         ("a", 1.0, 100.0, None), ("b", 0.0, 120.0, None), ("a", 0.0, 130.0, None), ("c", 0.0, 200.0, "a"), ("d", 1.0, DAY + 1, "a"),
     ):  # fmt: skip
-        found.add_outcome(Told("u0", value, known_s, ident, corrects=corrects))
+        found.add_outcome(KnownOutcome("u0", value, known_s, ident, corrects=corrects))
     assert found.rows_of(0.0, 2 * DAY).labels.tolist() == [0.0]
     assert found.rows_of(0.0, 150.0).labels.tolist() == [1.0]
     assert found.rows_of(0.0, 2 * DAY).beyond == 1

@@ -11,7 +11,7 @@ from services.monitor.tests.watched import DAY, DEPLOYMENT, decision
 from headrace.events.definition import LabelDefinition
 from headrace.events.inference import DecisionMade, Expired, FellBack, Invalid, Refused, Score, Served, ShadowScored
 from headrace.events.monitor import VersionQuality
-from headrace.features.outcomes import OUTCOME_BYTES, Told
+from headrace.features.outcomes import OUTCOME_BYTES, KnownOutcome
 from headrace_monitor.core.clock import GONE_AFTER, RECENT_S, Bulk, Clocks, InputPlaces, Reading, level
 from headrace_monitor.core.labels import KEPT_S, Labels
 from headrace_monitor.core.late_scores import SHADOW_DTYPE
@@ -30,8 +30,8 @@ def windows(**changes: Any) -> Windows:
     return Windows(replace(DEPLOYMENT, label=None if changes.pop("bare", False) else label, **changes), limit)
 
 
-def told(unit: str, value: float, known_s: float, **more: Any) -> Told:
-    return Told(unit, value, known_s, **more)
+def told(unit: str, value: float, known_s: float, **more: Any) -> KnownOutcome:
+    return KnownOutcome(unit, value, known_s, **more)
 
 
 def fill(found: Windows, count: int = 10, start_s: float = 0.0) -> None:

@@ -1,1 +1,1 @@
-"""The contract, the bus, the features and the project SDK that all Headrace services share."""
+"""What all Headrace services share: events, the log, hosting, features, models and the project SDK."""

@@ -1,4 +1,4 @@
-"""Time as an argument: shells read a clock, cores are given `now_s`."""
+"""Time as an argument: shells read a clock, cores get `now_s`."""
 
 import time
 from typing import Protocol
@@ -8,11 +8,11 @@ class Clock(Protocol):
     """Seconds since the epoch (`now_s`) and seconds of a clock that never jumps (`monotonic_s`)."""
 
     def now_s(self) -> float:
-        """Seconds since the epoch; may jump when somebody sets the clock. Never blocks."""
+        """Seconds since the epoch. It may jump when the clock is set. Never blocks."""
         ...
 
     def monotonic_s(self) -> float:
-        """Seconds since some moment; never jumps. Never blocks."""
+        """Seconds since an arbitrary moment. It never jumps. Never blocks."""
         ...
 
 
@@ -29,7 +29,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that moves only when told to: `clock.advance(30)`."""
+    """A clock that moves only by calls such as `clock.advance(30)`."""
 
     def __init__(self, now_s: float = 1_364_774_400.0) -> None:
         self._now_s = now_s
@@ -49,5 +49,5 @@ class ManualClock:
         self._monotonic_s += seconds
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock forward or back, as an operator or NTP would; the monotonic clock does not notice."""
+        """Set the wall clock forward or back, as an operator or NTP would; the monotonic clock does not change."""
         self._now_s += seconds

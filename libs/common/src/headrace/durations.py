@@ -9,7 +9,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def seconds(text: str | float) -> float:
-    """Seconds of a duration; a plain number is seconds already.
+    """Seconds of a duration; a plain number is in seconds already. Raises `Misconfigured` for anything else.
 
     >>> seconds("15m"), seconds("1h30m"), seconds(5)
     (900.0, 5400.0, 5.0)

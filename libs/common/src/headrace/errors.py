@@ -1,26 +1,28 @@
-"""What a consumer loop must do about a failure: each exception is named by that reaction.
+"""Exceptions named by what a consumer loop must do about them.
 
 `Retryable`: hold the offset and back off. `Poison`: dead-letter the record and go on. `Fatal`: stop and be restarted.
-Anything else is a bug and stops the consumer loudly. Adapters translate foreign errors into these at the border.
+Anything else is a bug and stops the consumer loudly. Adapters translate foreign errors into these.
 """
 
 MAX_REASON = 1000
 
 
 class HeadraceError(Exception):
-    """An error whose message is meant for the person at the terminal: what was got, what was expected, the way out."""
+    """An error whose message is for the person at the terminal: what was got, what was expected, and the way out."""
 
 
 class Retryable(HeadraceError):
-    """The outside world is not ready (broker away, leader moving): nothing is lost by trying again later."""
+    """The outside world is not ready (broker away, leader moving). Trying again later loses nothing."""
 
 
 class TooLarge(Retryable):
-    """A record to be written is larger than its topic takes: not done, and what it was made from is to blame."""
+    """A record is larger than its topic allows. It was not written, and the record that it was made from is at
+    fault.
+    """
 
 
 class Poison(HeadraceError):
-    """These bytes can never be understood. `field` names the offending field, when one can be named."""
+    """These bytes can never be read. `field`: the field at fault, where one can be named."""
 
     def __init__(self, reason: str, field: str | None = None) -> None:
         super().__init__(reason)
@@ -29,7 +31,7 @@ class Poison(HeadraceError):
 
     @staticmethod
     def of(error: Exception) -> "HeadraceError":
-        """What was raised while ONE record was decoded or handled: that record's, unless it says Retryable or Fatal.
+        """The error of handling ONE record: it is the record's fault, unless it is a HeadraceError already.
 
         >>> Poison.of(Fatal("stop")), Poison.of(OverflowError("int too large"))
         (Fatal('stop'), Poison('OverflowError: int too large'))
@@ -40,20 +42,20 @@ class Poison(HeadraceError):
 
 
 class Fatal(HeadraceError):
-    """This process must not go on: stop, exit non-zero, be restarted by the supervisor."""
+    """This process must stop, exit non-zero, and be restarted by the supervisor."""
 
 
 class Restart(Fatal):
-    """What this process was built from has changed (a project, a topic): end, and be started anew at once."""
+    """What this process was built from has changed (a project, a topic): it must end and be started again at once."""
 
 
 class Fenced(Fatal):
-    """Another process owns this shard now; whatever this one had in flight was aborted."""
+    """Another process owns this shard now. What this process had in flight was aborted."""
 
 
 class Misconfigured(HeadraceError):
-    """A setting, definition or topic is wrong; restarting does not help, the message says what does."""
+    """A setting, definition or topic is wrong. Restarting does not help; the message says what does."""
 
 
 class NoTopic(Misconfigured):
-    """A topic is not there: who starts is wrongly configured, who runs already holds until it is there again."""
+    """A topic is missing. A process that starts is misconfigured; one that runs waits until the topic is back."""

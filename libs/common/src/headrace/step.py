@@ -1,4 +1,4 @@
-"""What a core hands to its shell: the one shape in which every decision of a state machine is returned."""
+"""The shape in which every decision of a state machine is returned to its shell."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -11,7 +11,7 @@ F = TypeVar("F")
 class Step(Generic[S, F]):
     """What the shell must do: keep `state`, publish `facts` in this order, and come back at `wake_at_s`.
 
-    `wake_at_s`: seconds since the epoch, by the clock that the core was given; None when only a message moves the machine on.
+    `wake_at_s`: seconds since the epoch, by the clock that the core got; None when only a message moves the machine on.
 
     >>> Step("warming", ("rollout.started",))
     Step(state='warming', facts=('rollout.started',), wake_at_s=None)

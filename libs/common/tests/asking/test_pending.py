@@ -1,4 +1,4 @@
-"""Which questions wait, and where an asker listens."""
+"""Which questions wait, and which partition an asker reads."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from headrace.asking.pending import Pending
 from headrace.asking.reply_partition import reply_partition
 
 
-def test_a_question_expires_once_and_a_late_answer_is_none() -> None:
+def test_a_question_expires_once_and_a_late_answer_does_not_count() -> None:
     pending = Pending()
     pending.open("a", 1.0)
     pending.open("b", 2.0)
@@ -28,5 +28,5 @@ def test_exactly_the_overdue_questions_expire(asks: list[tuple[int, float]], now
     assert set(pending.expire(now_s)) == {name for name, deadline_s in deadlines.items() if deadline_s <= now_s}
 
 
-def test_an_instance_listens_where_it_always_did() -> None:
+def test_an_instance_always_reads_the_same_partition() -> None:
     assert [reply_partition(f"gateway-{n}", 8) for n in range(6)] == [3, 1, 7, 2, 2, 1]

@@ -1,4 +1,4 @@
-"""A replay is as fast as those who read it, no faster, and waits when it is told to."""
+"""A replay is as fast as its readers and no faster, and waits while it is held."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -35,7 +35,7 @@ class Bench:
         self.log.commit_offsets(TOPICS.group(service), {tp: offset})
 
     async def settled(self, found: Playing) -> int:
-        """How many it has sent when it sends no more."""
+        """The number of records sent when it sends no more."""
         before, quiet = -1, 0
         while quiet < ROUNDS:
             await asyncio.sleep(0.001)
@@ -61,7 +61,7 @@ async def bench(memory_log: MemoryLog) -> AsyncIterator[Bench]:
     await asyncio.gather(*found.tasks, return_exceptions=True)
 
 
-async def test_nothing_goes_out_before_what_was_sent_before_the_last_look_is_decided(bench: Bench) -> None:
+async def test_nothing_is_sent_before_what_preceded_the_last_look_is_decided(bench: Bench) -> None:
     found = bench.play(10)
     assert await bench.settled(found) == 2
     bench.reached("inference", REQUESTS, 1)
@@ -71,7 +71,7 @@ async def test_nothing_goes_out_before_what_was_sent_before_the_last_look_is_dec
     assert (found.sent, found.at_s) == (10, 10.0)
 
 
-async def test_the_monitor_paces_it_by_what_was_there_and_others_traffic_holds_nobody(bench: Bench) -> None:
+async def test_the_monitor_paces_it_by_the_present_ends_and_other_traffic_does_not(bench: Bench) -> None:
     bench.reached("inference", REQUESTS, 10)
     for _ in range(MONITOR_BEHIND + 1):
         bench.log.append(Out(DECISIONS.topic, b"u", b"{}", (), 0))
@@ -83,7 +83,7 @@ async def test_the_monitor_paces_it_by_what_was_there_and_others_traffic_holds_n
     assert await bench.settled(found) == 1
 
 
-async def test_of_a_sparse_history_the_monitor_is_no_more_behind_than_a_step(bench: Bench) -> None:
+async def test_in_a_sparse_history_the_monitor_is_at_most_one_step_behind(bench: Bench) -> None:
     bench.reached("inference", REQUESTS, 10)
     partitions = 0
     for noun in ("inference.decisions", "inference.outcomes"):
@@ -97,7 +97,7 @@ async def test_of_a_sparse_history_the_monitor_is_no_more_behind_than_a_step(ben
     assert found.sent == 3
 
 
-async def test_it_holds_while_it_is_told_to_and_does_not_hurry_after_it(bench: Bench) -> None:
+async def test_it_waits_while_it_is_held_and_does_not_catch_up_afterwards(bench: Bench) -> None:
     bench.reached("inference", REQUESTS, 10)
     bench.go.clear()
     found = bench.play(10, speed=100.0)
@@ -111,7 +111,9 @@ async def test_it_holds_while_it_is_told_to_and_does_not_hurry_after_it(bench: B
     assert clock() - let_go_s >= 0.09
 
 
-async def test_who_does_not_come_closer_is_named_with_the_way_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_service_without_progress_is_named_with_the_way_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(playing, "STUCK_S", 0.05)
     bench.play(10)
     with pytest.raises(

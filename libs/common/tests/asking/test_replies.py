@@ -1,4 +1,4 @@
-"""Replies beside transactions: when they leave, and what a transaction waits for."""
+"""Replies beside transactions: when they are sent, and what a transaction waits for."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from headrace.testing.shards import Bench, Counter, total
 
 
 class HeldProducer(MemoryProducer):
-    """A producer to a broker that acknowledges nothing before `gate` is open."""
+    """A producer to a broker that acknowledges nothing until `gate` is open."""
 
     def __init__(self, log: "HeldLog") -> None:
         super().__init__(log)
@@ -72,7 +72,7 @@ async def until(holds: Any) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_what_nobody_waits_for_gathers_and_what_is_waited_for_is_committed_at_once() -> None:
+async def test_work_without_replies_gathers_and_work_with_replies_is_committed_at_once() -> None:
     _, bench, host = await set_up()
     host.linger_s = 60.0
     async with bench.running(host):
@@ -80,7 +80,7 @@ async def test_what_nobody_waits_for_gathers_and_what_is_waited_for_is_committed
         assert total(await bench.until(lambda counts: total(counts) >= 20)) == 20
 
 
-async def test_a_transaction_that_no_reply_waits_for_is_committed_after_its_linger() -> None:
+async def test_a_transaction_without_replies_is_committed_after_its_linger() -> None:
     _, bench, host = await set_up(when="before")
     host.linger_s = 0.1
     async with bench.running(host):
@@ -88,7 +88,7 @@ async def test_a_transaction_that_no_reply_waits_for_is_committed_after_its_ling
         await bench.until(lambda counts: total(counts) >= 20)
 
 
-async def test_replies_that_leave_before_the_commit_are_acknowledged_before_it() -> None:
+async def test_replies_sent_before_the_commit_are_acknowledged_before_it() -> None:
     log, bench, host = await set_up(when="before")
     async with bench.running(host):
         await bench.ask(10)
@@ -119,7 +119,7 @@ async def _is_handled(host: Any, count: int) -> bool:
 
 
 async def _ask_past(log: HeldLog, bench: Bench) -> None:
-    """Ask through a log of the same content whose producers are not held."""
+    """Ask through a log with the same content whose producers do not wait."""
     gate, log.gate = log.gate, asyncio.Event()
     log.gate.set()
     await bench.ask(10, start=10)

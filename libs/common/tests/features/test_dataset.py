@@ -1,4 +1,4 @@
-"""Rows in columns say what rows as objects said; records of others are passed over unread."""
+"""Rows in columns equal rows as objects; records of other deployments are skipped undecoded."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ PROJECT = compile_project(
 DEPLOYMENT = PROJECT.deployments[0]
 
 
-def test_inputs_come_back_as_they_were_and_a_number_is_one_however_it_was_written() -> None:
+def test_inputs_are_returned_unchanged_and_a_number_is_one_however_it_was_written() -> None:
     inputs = Inputs(DEPLOYMENT)
     rows: list[dict[str, Any]] = [{"x": 1.5, "floor": 7, "place": "a"}, {"floor": 7.0, "place": "a"}]
     for row in rows:
@@ -73,7 +73,7 @@ def record(event: msgspec.Struct, *, json: bool = False) -> Record:
 
 
 @given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=300))
-def test_a_record_is_passed_over_only_when_it_is_certainly_anothers(mine: str, named: str, unit: str) -> None:
+def test_a_record_is_skipped_only_when_it_certainly_names_another_deployment(mine: str, named: str, unit: str) -> None:
     decision = DecisionMade(unit, named, unit, 0.0, Expired(0), 0)
     events = [PredictionRequested(named), OutcomeObserved(named, unit, 1.0), decision]
     for event in events:

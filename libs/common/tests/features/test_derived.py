@@ -82,7 +82,7 @@ def test_one_row_and_many_rows_agree_to_the_last_bit(pairs: list[tuple[float, fl
 
 
 @pytest.mark.parametrize(
-    ("derived", "says"),
+    ("derived", "message"),
     [
         (Derived("x", lambda r: 1 if r.hour < 6 else 0), "fn.where"),
         (Derived("x", lambda r: math.log(r.miles)), "functions of headrace.project.fn"),
@@ -91,8 +91,8 @@ def test_one_row_and_many_rows_agree_to_the_last_bit(pairs: list[tuple[float, fl
         (Derived("x", lambda r: [1, 2]), "made of columns, numbers and texts"),
     ],
 )
-def test_a_derived_column_that_cannot_be_is_refused_with_the_way_out(derived: Derived, says: str) -> None:
-    with pytest.raises(Misconfigured, match=says):
+def test_an_invalid_derived_column_is_refused_with_the_way_out(derived: Derived, message: str) -> None:
+    with pytest.raises(Misconfigured, match=message):
         compiled([derived])
 
 
@@ -121,7 +121,7 @@ def test_the_first_of_an_identity_counts_and_one_an_hour_later_is_another_event(
 
 
 @given(st.lists(st.tuples(st.integers(0, 20_000), st.sampled_from("abc")), max_size=60), st.sets(st.integers(0, 60)))
-def test_repeats_written_down_and_restored_decide_as_if_they_had_run_through(
+def test_stored_and_restored_repeats_decide_as_if_never_interrupted(
     events: list[tuple[int, str]], cuts: set[int]
 ) -> None:
     through, running = Repeats(SOURCE, 40_000.0), Repeats(SOURCE, 40_000.0)
@@ -140,7 +140,7 @@ def restored(written: Iterable[IdentitiesSeen]) -> Repeats:
     return repeats
 
 
-def test_however_many_identities_share_an_instant_what_is_written_is_small_and_only_what_is_new() -> None:
+def test_records_stay_small_and_new_however_many_identities_share_an_instant() -> None:
     repeats = Repeats(SOURCE, 40_000.0)
     written: list[IdentitiesSeen] = []
     for begin in range(0, 20_000, 1000):
@@ -158,7 +158,7 @@ def test_however_many_identities_share_an_instant_what_is_written_is_small_and_o
         assert again.held_bytes == 180
 
 
-def test_a_bucket_that_was_written_whole_before_there_were_parts_is_read_and_goes_on_in_parts() -> None:
+def test_an_older_bucket_without_parts_is_read_and_continued_in_parts() -> None:
     codes, at_s = np.arange(60_000, dtype="<u8").tobytes(), np.full(60_000, 5.0, "<f8").tobytes()
     old = msgspec.to_builtins(IdentitiesSeen("landings", 0, 0, codes, at_s), builtin_types=(bytes,))
     del old["part"]
@@ -172,7 +172,7 @@ def test_a_bucket_that_was_written_whole_before_there_were_parts_is_read_and_goe
     assert repeats.take_expired() == [(0, 0), (0, 1)]
 
 
-def test_an_identity_that_comes_again_with_an_earlier_instant_is_not_forgotten_with_that_one() -> None:
+def test_an_identity_that_repeats_with_an_earlier_instant_is_kept_by_its_newest() -> None:
     repeats = Repeats(SOURCE, keep_s=7200.0)
     for at, who in ((9000.0, "1"), (0.0, "1"), (12_000.0, "2")):
         assert not repeats.is_repeat(landing(at, who), at)
@@ -182,7 +182,7 @@ def test_an_identity_that_comes_again_with_an_earlier_instant_is_not_forgotten_w
     assert [len(seen.codes) for seen in repeats.take_touched(0)] == [16, 8]
 
 
-def test_identities_that_can_decide_nothing_any_more_are_forgotten() -> None:
+def test_identities_that_can_decide_nothing_are_dropped() -> None:
     repeats = Repeats(SOURCE, keep_s=7200.0)
     for at in (0.0, 3000.0, 20_000.0):
         repeats.is_repeat(landing(at, str(at)), at)

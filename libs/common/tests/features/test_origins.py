@@ -1,4 +1,4 @@
-"""Origins: however many raw partitions somebody names, and however he names them, a shard's record is one that is read."""
+"""Origins: a shard's record stays readable, whatever raw partitions a sender names and however many."""
 
 import msgspec
 import pytest
@@ -15,7 +15,7 @@ FAR = 2**47 - 2
 
 
 def record_of(origins: Origins) -> bytes:
-    """What a shard writes of them, beside many views."""
+    """The record that a shard writes of them, beside many views."""
     return written(
         FeatureShardAdvanced(
             source="s" * 100,
@@ -30,7 +30,7 @@ def record_of(origins: Origins) -> bytes:
 
 
 @pytest.mark.parametrize("length", [10, 135, 249])
-def test_at_the_worst_of_names_that_kafka_allows_the_record_of_a_shard_is_read(length: int) -> None:
+def test_with_the_longest_names_of_kafka_a_shards_record_is_readable(length: int) -> None:
     origins = Origins()
     names = [f"{n:04}".ljust(length, "x") for n in range(2 * MOST_PLACES)]
     for name in names:
@@ -57,7 +57,7 @@ def test_at_the_worst_of_names_that_kafka_allows_the_record_of_a_shard_is_read(l
         ("raw/0", "i" * 37),
     ],
 )
-def test_of_names_that_kafka_has_not_nothing_is_known(place: str, topic_id: str) -> None:
+def test_names_that_kafka_cannot_have_are_ignored(place: str, topic_id: str) -> None:
     origins = Origins()
     assert not origins.advance(place, 5, topic_id)
     assert origins == Origins()
@@ -67,7 +67,7 @@ def test_of_names_that_kafka_has_not_nothing_is_known(place: str, topic_id: str)
         assert origins.held_bytes == 0
 
 
-def test_what_was_written_before_there_was_a_budget_is_cut_to_it() -> None:
+def test_older_records_beyond_the_budget_are_cut_to_it() -> None:
     bad, good = "\U0001f600" * 200 + "/0", "raw.m.v1/0"
     places = [f"{n:04}".ljust(249, "x") + "/0" for n in range(700)]
     origins = Origins(
@@ -94,7 +94,7 @@ def test_what_was_written_before_there_was_a_budget_is_cut_to_it() -> None:
         ("partition", -1),
     ],
 )
-def test_a_marker_of_a_topic_that_cannot_be_is_refused_with_the_field(field: str, value: object) -> None:
+def test_a_marker_of_an_impossible_topic_is_refused_with_the_field(field: str, value: object) -> None:
     marker = {"pipeline": "p", "topic": "raw.m.v1", "partition": 0, "offset": -1, "topic_id": "i" * 36}
 
     def read(marker: dict[str, object]) -> object:

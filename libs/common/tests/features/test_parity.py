@@ -49,7 +49,7 @@ class Event:
 def brute(
     plan: ViewPlan, cells: list[tuple[int, int, Event]], who: str, at_s: float, feature_delay_s: float
 ) -> list[float]:
-    """By the definition's words: events are (partition, offset, event)."""
+    """Computed directly from the definition; events are (partition, offset, event)."""
     values = []
     for feature in plan.view.features:
         width = 300 if feature.window_s <= 3 * HOUR else HOUR if feature.window_s <= 3 * DAY else DAY
@@ -79,7 +79,7 @@ def _brute_value(kind: str, inside: list[tuple[int, int, int, Event]]) -> float:
         return total / len(known)
     if kind == "std":
         mean = total / len(known)
-        # Two products, as the definition says: the C library's pow, behind `mean ** 2`, may round another way.
+        # Two products, as defined: the C library's pow, behind `mean ** 2`, may round another way.
         return math.sqrt(max(squares / len(known) - mean * mean, 0.0))
     return {"min": min, "max": max}[kind](c[3].x for c in known)
 
@@ -154,7 +154,7 @@ def test_an_instant_whose_panes_were_dropped_has_no_value_rather_than_a_wrong_on
     assert np.isnan(finalise(PLAN, folded(cells, "a"), START + HOUR, 0.0)).all()
 
 
-def test_an_event_whose_panes_were_dropped_is_counted_not_added() -> None:
+def test_an_event_whose_panes_were_dropped_is_counted_and_not_added() -> None:
     state = TileState(len(PLAN.widths))
     assert state.fold(PLAN, Event(START + 30 * DAY, "a", 1.0), START + 30 * DAY)
     assert not state.fold(PLAN, Event(START, "a", 1.0), START)

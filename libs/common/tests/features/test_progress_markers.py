@@ -1,4 +1,4 @@
-"""Progress markers of a pipeline: they move forward only, and what they have passed is a repeat."""
+"""Progress markers of a pipeline move forward only, and everything that they have passed is a repeat."""
 
 from headrace.features.origins import MOST_SPARSE, Origins
 from headrace.log.envelope import Origin
@@ -10,7 +10,7 @@ def at(offset: int, index: int = 0) -> Origin:
     return Origin("raw.m.v1", 0, offset, index)
 
 
-def test_a_marker_that_lies_further_back_moves_nothing() -> None:
+def test_an_earlier_marker_moves_nothing() -> None:
     origins = Origins()
     assert origins.advance(PLACE, 9)
     assert not origins.advance(PLACE, 4)
@@ -19,7 +19,7 @@ def test_a_marker_that_lies_further_back_moves_nothing() -> None:
     assert origins.is_repeat(at(7))
 
 
-def test_up_to_the_marker_all_are_repeats_and_beyond_it_only_those_that_were_seen() -> None:
+def test_up_to_the_marker_all_are_repeats_and_beyond_it_only_seen_ones() -> None:
     origins = Origins()
     assert [origins.is_repeat(at(n)) for n in (3, 5, 7)] == [False] * 3
     assert origins.advance(PLACE, 5)
@@ -35,12 +35,12 @@ def test_the_first_offset_of_a_topic_is_marked() -> None:
     assert not origins.is_repeat(at(1))
 
 
-def test_what_one_raw_record_became_is_told_apart_by_its_index() -> None:
+def test_events_of_one_raw_record_are_distinguished_by_their_index() -> None:
     origins = Origins()
     assert [origins.is_repeat(at(3, index)) for index in (0, 1, 1, 2)] == [False, False, True, False]
 
 
-def test_one_partition_says_nothing_of_another() -> None:
+def test_one_partition_does_not_affect_another() -> None:
     origins = Origins()
     origins.advance(PLACE, 9)
     assert not origins.is_repeat(Origin("raw.m.v1", 1, 4))
@@ -48,7 +48,7 @@ def test_one_partition_says_nothing_of_another() -> None:
     assert not origins.is_repeat(None)
 
 
-def test_a_topic_made_again_begins_anew_even_where_its_marker_moves_nothing() -> None:
+def test_a_recreated_topic_begins_anew_even_where_its_marker_moves_nothing() -> None:
     origins = Origins()
     assert origins.advance(PLACE, 9, "first")
     origins.is_repeat(at(12))
@@ -60,14 +60,14 @@ def test_a_topic_made_again_begins_anew_even_where_its_marker_moves_nothing() ->
     assert origins.topic_ids == {PLACE: "second"}
 
 
-def test_a_marker_without_an_id_speaks_of_the_topic_that_is_known() -> None:
+def test_a_marker_without_an_id_refers_to_the_known_topic() -> None:
     origins = Origins()
     assert origins.advance(PLACE, 5, "first")
     assert origins.advance(PLACE, 6)
     assert origins.is_repeat(at(6))
 
 
-def test_what_is_held_follows_what_is_known() -> None:
+def test_the_estimated_size_follows_the_content() -> None:
     origins = Origins()
     for n in range(10, 20):
         origins.is_repeat(at(n))
@@ -80,7 +80,7 @@ def test_what_is_held_follows_what_is_known() -> None:
     assert origins.held_bytes == 100
 
 
-def test_of_too_many_the_lower_half_of_the_fullest_partition_is_forgotten() -> None:
+def test_beyond_the_limit_the_lower_half_of_the_fullest_partition_is_dropped() -> None:
     origins = Origins()
     for n in range(10):
         origins.is_repeat(Origin("raw.other.v1", 0, n))
@@ -104,7 +104,7 @@ def test_an_index_belongs_to_its_offset_when_a_marker_passes() -> None:
     assert origins.held_bytes == 3 * 100 + 300
 
 
-def test_the_highest_offset_is_known_and_what_lies_beyond_it_is_not() -> None:
+def test_the_highest_offset_is_accepted_and_larger_ones_are_not() -> None:
     origins, highest = Origins(), 2**47 - 1
     assert [origins.is_repeat(at(highest, 65_535)) for _ in range(2)] == [False, True]
     assert [origins.is_repeat(at(highest + 1)) for _ in range(2)] == [False, False]
@@ -113,7 +113,7 @@ def test_the_highest_offset_is_known_and_what_lies_beyond_it_is_not() -> None:
     assert origins.sparse == {PLACE: set()}
 
 
-def test_a_topic_whose_id_is_first_heard_later_is_the_one_that_was_known() -> None:
+def test_a_topic_whose_id_is_first_received_later_is_the_known_one() -> None:
     origins = Origins()
     origins.advance(PLACE, 5)
     assert not origins.advance(PLACE, 4, "first")
@@ -121,7 +121,7 @@ def test_a_topic_whose_id_is_first_heard_later_is_the_one_that_was_known() -> No
     assert origins.topic_ids == {PLACE: "first"}
 
 
-def test_of_a_topic_made_again_before_its_first_marker_moved_nothing_is_left() -> None:
+def test_nothing_remains_of_a_topic_recreated_before_its_first_marker() -> None:
     origins = Origins()
     assert not origins.advance(PLACE, -1, "first")
     origins.is_repeat(at(3))

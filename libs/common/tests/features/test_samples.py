@@ -1,4 +1,6 @@
-"""Requests that a contract allows: within the limits, the same for the same seed, of every word, with nulls only where they may be."""
+"""Requests that a contract allows: within the limits, the same for the same seed, with every value, and nulls only
+where allowed.
+"""
 
 import numpy as np
 import pytest
@@ -8,13 +10,13 @@ from headrace.features.samples import sample, sampled
 from headrace.project import Category, Deployment, Key, Number, Project
 from headrace.project.compile import compile_project
 
-WORDS = {"port": ["A", "B", "C"]}
+VOCABULARY = {"port": ["A", "B", "C"]}
 
 
-def _sampled(*inputs: object, words: object = None, count: int = 200, seed: int = 0) -> tuple:
+def _sampled(*inputs: object, vocabulary: object = None, count: int = 200, seed: int = 0) -> tuple:
     project = compile_project(Project("p", [Deployment("d", unit="u", inputs=list(inputs))]))
     deployment = project.deployment("d")
-    signature = pin_signature(project, deployment, words or {})
+    signature = pin_signature(project, deployment, vocabulary or {})
     return deployment, sample(deployment, signature, count, seed)
 
 
@@ -32,7 +34,7 @@ def _sampled(*inputs: object, words: object = None, count: int = 200, seed: int 
         (0, 1e-30),
     ],
 )
-def test_numbers_lie_within_their_limits_and_are_told_apart_by_float32(low: float | None, high: float | None) -> None:
+def test_numbers_lie_within_their_limits_and_are_distinct_in_float32(low: float | None, high: float | None) -> None:
     deployment, found = _sampled(Number("x", low, high))
     assert [check_inputs(deployment, inputs) for inputs in found.inputs] == [None] * 200
     values = np.array([inputs["x"] for inputs in found.inputs])
@@ -44,10 +46,8 @@ def test_numbers_lie_within_their_limits_and_are_told_apart_by_float32(low: floa
 
 
 @pytest.mark.parametrize(("low", "high"), [(None, None), (0, None), (None, -5), (0, 120), (-1, 1)])
-def test_a_good_part_of_the_numbers_is_said_with_one_decimal_and_with_two(
-    low: float | None, high: float | None
-) -> None:
-    """As people send them: 35.8, of which a row holds 35.79999924."""
+def test_many_numbers_have_one_decimal_or_two(low: float | None, high: float | None) -> None:
+    """As people send them: 35.8, which a row holds as 35.79999924."""
     values = [inputs["x"] for inputs in _sampled(Number("x", low, high))[1].inputs]
     decimals = [0 if value == int(value) else len(repr(value).partition(".")[2]) for value in values]
     assert decimals.count(1) > 15
@@ -63,17 +63,19 @@ def test_half_of_the_numbers_are_whole_where_the_limits_hold_any() -> None:
     assert whole[4::2, 0].mean() < 0.2
 
 
-def test_every_word_comes_and_unseen_ones_which_are_nan_in_the_row() -> None:
-    _, found = _sampled(Category("port"), words=WORDS)
-    words = [inputs["port"] for inputs in found.inputs]
-    assert set(WORDS["port"]) < set(words)
-    strange = np.array([word not in WORDS["port"] for word in words])
+def test_every_known_value_occurs_and_unseen_ones_which_are_nan_in_the_row() -> None:
+    _, found = _sampled(Category("port"), vocabulary=VOCABULARY)
+    vocabulary = [inputs["port"] for inputs in found.inputs]
+    assert set(VOCABULARY["port"]) < set(vocabulary)
+    strange = np.array([value not in VOCABULARY["port"] for value in vocabulary])
     assert 5 < strange.sum() < 50
     assert np.isnan(found.rows[:, 0]).tolist() == strange.tolist()
 
 
-def test_nulls_come_only_where_they_may_and_leave_most_rows_whole() -> None:
-    _, found = _sampled(Number("x", nullable=True), Number("y"), Category("port", nullable=True), Key("k"), words=WORDS)
+def test_nulls_occur_only_where_allowed_and_leave_most_rows_complete() -> None:
+    _, found = _sampled(
+        Number("x", nullable=True), Number("y"), Category("port", nullable=True), Key("k"), vocabulary=VOCABULARY
+    )
     rows = [[inputs["x"], inputs["y"], inputs["port"]] for inputs in found.inputs]
     assert {None in column for column in zip(*rows, strict=True)} == {True, False}
     assert all(row[1] is not None for row in rows)
@@ -82,7 +84,7 @@ def test_nulls_come_only_where_they_may_and_leave_most_rows_whole() -> None:
 
 def test_the_same_seed_draws_the_same_requests() -> None:
     inputs = (Number("x"), Category("port"), Key("k"))
-    one, again, other = (_sampled(*inputs, words=WORDS, seed=seed)[1].inputs for seed in (1, 1, 2))
+    one, again, other = (_sampled(*inputs, vocabulary=VOCABULARY, seed=seed)[1].inputs for seed in (1, 1, 2))
     assert one == again
     assert one != other
 
@@ -90,6 +92,6 @@ def test_the_same_seed_draws_the_same_requests() -> None:
 def test_given_requests_become_the_rows_that_an_instance_makes() -> None:
     project = compile_project(Project("p", [Deployment("d", unit="u", inputs=[Number("x"), Category("port")])]))
     deployment = project.deployment("d")
-    found = sampled(deployment, pin_signature(project, deployment, WORDS), [{"x": 2, "port": "B"}])
+    found = sampled(deployment, pin_signature(project, deployment, VOCABULARY), [{"x": 2, "port": "B"}])
     assert found.rows.tolist() == [[2.0, 1.0]]
     assert sampled(deployment, bare_signature(project, deployment), [{"x": 2, "port": None}]).rows[0, 0] == 2.0

@@ -1,4 +1,4 @@
-"""Hung or starved, told on real processes."""
+"""Hung or starved, measured on real processes."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def watched(pid: int, until_s: float) -> tuple[CoreWait, CoreWait]:
     return before, after
 
 
-def test_four_that_share_a_core_are_starved_and_their_time_counts_for_a_part() -> None:
+def test_four_that_share_a_core_are_starved_and_their_time_counts_in_part() -> None:
     with ExitStack() as stack:
         pids = [stack.enter_context(running(SPIN)) for _ in range(4)]
         before, after = watched(pids[0], 0.6)
@@ -53,7 +53,7 @@ def test_one_that_sleeps_is_not_starved_however_long() -> None:
     assert unhindered_s(before, after) > 0.9 * (after.at_s - before.at_s)
 
 
-def test_a_process_that_is_gone_is_told() -> None:
+def test_a_process_that_is_gone_raises() -> None:
     with running(SLEEP) as pid:
         pass
     with pytest.raises(ProcessLookupError, match=str(pid)):

@@ -1,4 +1,4 @@
-"""What two must not do at once one does, wherever they run."""
+"""Of two processes that must not run at once, one runs, on whichever machine."""
 
 import asyncio
 
@@ -19,19 +19,19 @@ def place(log: MemoryLog | KafkaLog, topics: Topics = TOPICS) -> Alone:
     return Alone(log, topics, "replay.d", "playing to d")
 
 
-async def test_the_second_is_refused_with_the_way_out_and_comes_in_once_the_first_has_left(
+async def test_the_second_is_refused_with_the_way_out_and_admitted_once_the_first_has_left(
     memory_log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ensure_topics(memory_log, TOPICS.specs())
     monkeypatch.setattr(alone, "GONE_WITHIN_S", 0.05)
     monkeypatch.setattr(alone, "_LOOK_S", 0.01)
-    first, second, said = place(memory_log), place(memory_log), list[str]()
+    first, second, notes = place(memory_log), place(memory_log), list[str]()
     await first.take()
     with pytest.raises(
         Taken, match=r"somebody else is playing to d \(from here\): wait until that has ended, or end it"
     ):
-        await second.take(said.append)
-    assert len(said) == 1
+        await second.take(notes.append)
+    assert len(notes) == 1
     await first.hold()
     await first.leave()
     await second.take()
@@ -39,7 +39,7 @@ async def test_the_second_is_refused_with_the_way_out_and_comes_in_once_the_firs
 
 
 @pytest.mark.kafka
-async def test_of_two_that_come_at_once_one_stays(settings: Settings, kafka_log: KafkaLog) -> None:
+async def test_of_two_that_join_at_once_one_stays(settings: Settings, kafka_log: KafkaLog) -> None:
     topics = Topics.load(settings.namespace)
     await ensure_topics(kafka_log, topics.specs())
     both = [place(kafka_log, topics) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""What a user's code forks off a service ends with it, holds nothing of it, and can be ended by itself."""
+"""Processes that a user's code forks off a service end with it, hold nothing of it, and can be ended separately."""
 
 import contextlib
 import signal
@@ -69,18 +69,18 @@ def service() -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def said(process: subprocess.Popen[str]) -> tuple[int, list[psutil.Process]]:
-    """Its health port, and the processes that it has forked off: two workers, and one of each of these."""
+def reported(process: subprocess.Popen[str]) -> tuple[int, list[psutil.Process]]:
+    """Its health port, and the processes that it forked off: two workers, and one child of each of these."""
     assert process.stdout is not None
     port, *pids = map(int, process.stdout.readline().split())
     assert len(pids) == 4
     return port, [psutil.Process(pid) for pid in pids]
 
 
-def test_what_was_forked_off_a_service_ends_with_it_and_not_with_the_thread_that_did_it(
+def test_a_forked_child_ends_with_its_service_and_not_with_the_forking_thread(
     service: subprocess.Popen[str],
 ) -> None:
-    port, forked = said(service)
+    port, forked = reported(service)
     assert [process.is_running() for process in forked] == [True] * 4
     service.kill()
     service.wait()
@@ -89,14 +89,14 @@ def test_what_was_forked_off_a_service_ends_with_it_and_not_with_the_thread_that
     HealthServer(Health("service", "2"), "127.0.0.1", port).stop()
 
 
-def test_a_forked_child_holds_no_door_of_the_service(service: subprocess.Popen[str]) -> None:
-    port, forked = said(service)
+def test_a_forked_child_holds_no_port_of_the_service(service: subprocess.Popen[str]) -> None:
+    port, forked = reported(service)
     socket.create_connection(("127.0.0.1", port), WITHIN_S).close()
     held = [found.laddr.port for process in forked for found in process.net_connections() if found.status == "LISTEN"]
     assert held == []
 
 
-def test_a_worker_is_ended_by_a_signal_though_the_service_takes_it_as_a_wish() -> None:
+def test_a_signal_ends_a_worker_though_the_service_only_stops_in_order() -> None:
     command = [sys.executable, "-c", PROGRAM + ENDS_ITS_WORKER]
     done = subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_S, check=False)
     assert (done.returncode, done.stdout) == (0, f"{-signal.SIGTERM}\n"), done.stderr

@@ -1,4 +1,4 @@
-"""Group commit: what goes into one transaction, what leaves before and after it, and who waits for whom."""
+"""Group commit: what is in one transaction, what is sent before and after it, and who waits for whom."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ def names(outs: Sequence[Out]) -> list[str]:
 
 
 class Place:
-    """A group commit over a log that remembers, in order, what left and what was committed; either can be held."""
+    """A group commit over a log that records, in order, what was sent and what was committed; either can be held."""
 
     def __init__(self, linger_s: float = 0.0) -> None:
         self.happened: list[Any] = []
@@ -83,7 +83,7 @@ class Place:
 
 
 async def turns(count: int = 50) -> None:
-    """Let everything that can go on go on."""
+    """Let everything run that can run."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -115,7 +115,7 @@ async def test_what_is_deferred_is_made_only_when_it_is_about_to_be_committed() 
     assert place.happened == [("committed", ["made"], {})]
 
 
-async def test_before_leaves_at_once_and_is_acknowledged_before_the_commit() -> None:
+async def test_before_is_sent_at_once_and_acknowledged_before_the_commit() -> None:
     place = Place()
     place.held = {"early"}
     async with place.running():
@@ -127,7 +127,7 @@ async def test_before_leaves_at_once_and_is_acknowledged_before_the_commit() -> 
     assert place.happened == [("sent", ["early"]), ("committed", ["a"], {TP: 1})]
 
 
-async def test_after_leaves_once_its_transaction_is_committed() -> None:
+async def test_after_is_sent_once_its_transaction_is_committed() -> None:
     place = Place()
     place.held = {"commit"}
     async with place.running():
@@ -157,7 +157,7 @@ async def test_offsets_alone_are_committed() -> None:
     assert place.happened == [("committed", [], {TP: 3})]
 
 
-async def test_a_shard_that_reads_again_from_further_back_moves_no_offset_back() -> None:
+async def test_a_shard_that_reads_earlier_records_again_moves_no_offset_back() -> None:
     place = Place()
     async with place.running():
         place.gather("a", at=9)
@@ -169,7 +169,7 @@ async def test_a_shard_that_reads_again_from_further_back_moves_no_offset_back()
     assert place.group.committed == {TP: 9, OTHER: 2}
 
 
-async def test_a_batch_that_leaves_nothing_to_write_leaves_nothing_to_wait_for() -> None:
+async def test_a_batch_without_outputs_leaves_nothing_to_wait_for() -> None:
     place = Place()
     place.gather(messages=3)
     assert place.group.is_drained
@@ -191,7 +191,7 @@ async def test_while_one_transaction_commits_the_next_is_gathered() -> None:
     assert place.happened == [("committed", ["a"], {TP: 1}), ("committed", ["b", "c"], {TP: 3})]
 
 
-async def test_what_no_reply_waits_for_lingers_and_goes_together() -> None:
+async def test_work_without_replies_lingers_and_is_committed_together() -> None:
     place = Place(linger_s=0.3)
     async with place.running():
         place.gather("a")
@@ -233,7 +233,7 @@ async def test_a_flush_does_not_linger_and_waits_until_all_is_committed() -> Non
     ("outs", "dead", "messages"), [(0, 1, MAX_PENDING), (MAX_PENDING + 1, 0, 1), (1, 0, MAX_PENDING + 1)]
 )
 async def test_beyond_what_one_transaction_should_hold_the_shard_waits(outs: int, dead: int, messages: int) -> None:
-    """Records in hand: dead letters, and of outputs and messages whichever are more."""
+    """Records in hand: dead letters, and outputs or messages, whichever are more."""
     place = Place(linger_s=600.0)
     place.held = {"commit"}
     place.gather(*["o"] * outs, dead=["d"] * dead, messages=messages)
@@ -246,7 +246,7 @@ async def test_beyond_what_one_transaction_should_hold_the_shard_waits(outs: int
     assert place.happened
 
 
-async def test_up_to_that_it_goes_on() -> None:
+async def test_up_to_that_it_continues() -> None:
     place = Place()
     place.gather("a", messages=MAX_PENDING - 1)
     place.gather("b", messages=1)
@@ -268,7 +268,7 @@ async def test_close_commits_what_was_gathered_and_ends() -> None:
     assert place.happened == [("committed", ["a"], {TP: 1})]
 
 
-async def test_close_wakes_up_whoever_waits() -> None:
+async def test_close_wakes_all_waiters() -> None:
     place = Place()
     place.gather("a", messages=MAX_PENDING + 1)
     waiting = [asyncio.create_task(place.group.room()), asyncio.create_task(place.group.flush())]
@@ -292,7 +292,7 @@ async def test_a_transaction_that_fails_ends_the_run_and_commits_nothing() -> No
     assert place.progress == 0
 
 
-async def test_of_at_most_two_transactions_the_replies_are_on_their_way() -> None:
+async def test_the_replies_of_at_most_two_transactions_are_being_sent() -> None:
     place = Place()
     place.held = {"first"}
     async with place.running():
@@ -308,7 +308,7 @@ async def test_of_at_most_two_transactions_the_replies_are_on_their_way() -> Non
     assert sent == [["first"], ["second"], ["third"]]
 
 
-async def test_an_event_is_waited_for_as_long_as_said() -> None:
+async def test_an_event_is_waited_for_up_to_its_limit() -> None:
     event = asyncio.Event()
     assert not await is_set(event, 0.01)
     asyncio.get_running_loop().call_later(0.01, event.set)
@@ -316,7 +316,7 @@ async def test_an_event_is_waited_for_as_long_as_said() -> None:
     assert await is_set(event, 0.0)
 
 
-async def test_the_replies_of_all_batches_of_a_transaction_leave_together() -> None:
+async def test_the_replies_of_all_batches_of_a_transaction_are_sent_together() -> None:
     place = Place()
     place.gather("a", after=[out("one")])
     place.gather("b", after=[out("two")])
@@ -325,7 +325,7 @@ async def test_the_replies_of_all_batches_of_a_transaction_leave_together() -> N
     assert place.happened == [("committed", ["a", "b"], {}), ("sent", ["one", "two"])]
 
 
-async def test_a_partition_of_which_nothing_is_handled_yet_stands_at_its_beginning() -> None:
+async def test_a_partition_without_handled_records_is_at_its_beginning() -> None:
     place = Place()
     async with place.running():
         place.gather(at=0)
@@ -333,7 +333,7 @@ async def test_a_partition_of_which_nothing_is_handled_yet_stands_at_its_beginni
     assert place.happened == [("committed", [], {TP: 0})]
 
 
-async def test_as_many_as_one_transaction_should_hold_still_linger() -> None:
+async def test_exactly_the_limit_of_one_transaction_still_lingers() -> None:
     place = Place(linger_s=600.0)
     async with place.running():
         place.gather("a", messages=MAX_PENDING)
@@ -341,7 +341,7 @@ async def test_as_many_as_one_transaction_should_hold_still_linger() -> None:
         assert place.happened == []
 
 
-async def test_without_work_it_goes_on_waiting_until_there_is_some(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_work_it_waits_until_there_is_some(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
 
     async def passed(event: asyncio.Event, timeout_s: float) -> bool:
@@ -361,7 +361,7 @@ async def test_without_work_it_goes_on_waiting_until_there_is_some(monkeypatch: 
     assert len(set(waits)) == 1
 
 
-async def test_what_many_batches_have_deferred_is_made_turn_by_turn_without_a_pause() -> None:
+async def test_deferred_records_of_many_batches_are_made_one_by_one_without_a_pause() -> None:
     place = Place()
     for n in range(6):
         place.gather(deferred=lambda n=n: [out(f"made {n}")])

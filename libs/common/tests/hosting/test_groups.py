@@ -31,7 +31,7 @@ async def test_every_record_has_its_effect_once(bench: Bench) -> None:
         assert are_exact(await bench.until(lambda counts: total(counts) >= 500))
 
 
-async def test_a_new_process_goes_on_where_the_old_one_stopped(bench: Bench) -> None:
+async def test_a_new_process_continues_where_the_old_one_stopped(bench: Bench) -> None:
     await bench.ask(100)
     async with bench.running(bench.host()):
         await bench.until(lambda counts: total(counts) >= 100)
@@ -64,7 +64,7 @@ async def test_poison_is_dead_lettered_unchanged_and_the_next_record_is_handled(
     assert bench.health.dead_lettered == 2
 
 
-async def test_a_topic_that_all_share_never_stops_and_its_letters_are_sampled(bench: Bench) -> None:
+async def test_a_shared_topic_never_stops_and_its_dead_letters_are_sampled(bench: Bench) -> None:
     await bench.put(*[b"\xc1"] * 450, b'{"deployment":"d","unit":"good"}')
     async with bench.running(bench.host()):
         await bench.until(lambda counts: counts.get("good") == [1])
@@ -117,19 +117,17 @@ async def test_topics_that_drifted_are_refused_with_what_was_found_and_wanted(be
     assert "cleanup.policy=delete, declared is compact" in str(refused.value)
 
 
-async def test_what_was_altered_and_makes_no_wrong_answers_is_told_and_stops_nobody(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_harmless_drift_is_logged_and_stops_nobody(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     await bench.log.create_topics([TopicSpec("raw.a.v1", 3, {"retention.ms": "1000"}, keyed=False)])
     wanted = [TopicSpec("raw.a.v1", 1, {"retention.ms": "-1"}, keyed=False)]
     assert await ensure_topics(bench.log, wanted) == []
     await require_topics(bench.log, wanted)
-    told = await drifted(bench.log, wanted)
-    assert [sentence.split(" (")[0] for sentence in told] == [
+    logged = await drifted(bench.log, wanted)
+    assert [sentence.split(" (")[0] for sentence in logged] == [
         "raw.a.v1 has 3 partitions, declared are 1",
         "raw.a.v1 has retention.ms=1000, declared is -1",
     ]
-    assert all(sentence in caplog.text for sentence in told)
+    assert all(sentence in caplog.text for sentence in logged)
 
 
 async def test_a_service_refuses_to_start_on_missing_topics(bench: Bench) -> None:

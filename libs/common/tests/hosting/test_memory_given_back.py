@@ -1,4 +1,4 @@
-"""What one large buffer took is given back when it is free, whatever was made after it."""
+"""The memory of a large buffer is returned to the system when it is free, whatever was allocated after it."""
 
 import subprocess
 import sys
@@ -29,6 +29,6 @@ def grown_mb(how: str) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is glibc's")
-def test_large_buffers_are_given_back_and_were_not_before() -> None:
+def test_large_buffers_are_returned_and_were_not_before() -> None:
     assert grown_mb("given back") <= 4
     assert grown_mb("kept") >= 8

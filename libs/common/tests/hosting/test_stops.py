@@ -1,4 +1,4 @@
-"""Stopped partitions as facts: they outlive the process, and an operator lets them go on."""
+"""Stopped partitions as facts: they outlive the process, and an operator resumes them."""
 
 import asyncio
 
@@ -46,7 +46,7 @@ async def test_a_stop_is_there_after_a_restart_for_its_service_only(bench: Bench
         task.cancel()
 
 
-async def test_a_partition_goes_on_where_the_operator_says(bench: Bench) -> None:
+async def test_a_partition_continues_where_the_operator_chooses(bench: Bench) -> None:
     stops, following = await opened(bench)
     await stops.stop(RAW, 0, 7, "poison")
     await resume(bench, 12, "skip")
@@ -67,21 +67,21 @@ async def test_a_stop_whose_transaction_was_dropped_is_no_stop(bench: Bench) -> 
     following.cancel()
 
 
-async def test_only_who_owns_a_stopped_partition_is_not_ready(bench: Bench) -> None:
+async def test_only_the_owner_of_a_stopped_partition_is_not_ready(bench: Bench) -> None:
     stops, following = await opened(bench)
     stops.halt(RAW, 0, 7, "poison")
     health = Health("pipeline", "a", failures={})
-    stops.tell(health, [TopicPartition(RAW, 1)])
+    stops.report_to(health, [TopicPartition(RAW, 1)])
     assert health.is_ready
-    stops.tell(health, [TopicPartition(RAW, 0)])
-    said = f"{RAW}/0 is stopped at offset 7: poison; `headrace topic resume {RAW}` once what writes it is mended, or"
-    assert health.failures == {f"stopped:{RAW}/0": f"{said} `headrace topic skip {RAW}`"}
-    stops.tell(health, [])
+    stops.report_to(health, [TopicPartition(RAW, 0)])
+    reason = f"{RAW}/0 is stopped at offset 7: poison; `headrace topic resume {RAW}` once what writes it is mended, or"
+    assert health.failures == {f"stopped:{RAW}/0": f"{reason} `headrace topic skip {RAW}`"}
+    stops.report_to(health, [])
     assert health.is_ready
     following.cancel()
 
 
-async def test_a_topic_made_again_has_no_stops_and_nobody_is_told_of_the_old_ones(bench: Bench) -> None:
+async def test_a_recreated_topic_has_no_stops_and_the_old_ones_are_not_reported(bench: Bench) -> None:
     spec = TopicSpec(RAW, 1)
     await bench.log.create_topics([spec])
     stops, following = await opened(bench)

@@ -1,4 +1,4 @@
-"""What the codec reads, what it refuses, and that MessagePack alone can read what we write."""
+"""What the codec reads and refuses, and that plain MessagePack readers can read what it writes."""
 
 import msgpack
 import msgspec
@@ -26,7 +26,7 @@ def record(value: bytes | None, topic: str = REQUESTS, headers: tuple[tuple[str,
     return Record(topic, 1, 42, b"unit", value, headers, timestamp_ms=7_000)
 
 
-def test_what_is_written_is_read_back_with_its_cause_and_story() -> None:
+def test_an_event_is_read_back_with_its_cause_and_correlation() -> None:
     cause = codec().decode(record(b'{"deployment":"d"}'))
     envelope = caused_by(cause, id="mine", source="test", time_s=INSTANT_S)
     written = out(REQUESTS, "u", PredictionRequested("d", {"a": 1.5, "b": None}), envelope)
@@ -114,7 +114,7 @@ def test_instants_survive_the_header_to_the_microsecond() -> None:
     assert parse_instant(format_instant(INSTANT_S + 0.123456)) == INSTANT_S + 0.123456
 
 
-def test_unknown_fields_are_ignored_so_that_old_readers_live_on() -> None:
+def test_unknown_fields_are_ignored_so_that_old_readers_still_work() -> None:
     assert codec().decode(record(b'{"deployment":"d","added_later":1}')).event.deployment == "d"
 
 
@@ -160,7 +160,7 @@ def replaced(name: str, value: bytes) -> tuple[tuple[str, bytes], ...]:
         record(msgspec.msgpack.encode(EVENT), LANDINGS, (*HEADERS, ("more", b"x" * 70_000))),
     ],
 )  # fmt: skip
-def test_reading_only_the_event_takes_and_refuses_exactly_what_reading_all_does(found: Record) -> None:
+def test_reading_only_the_event_accepts_and_refuses_exactly_the_same(found: Record) -> None:
     reader = Codec(TOPICS, {LANDINGS: Landing})
     try:
         message = reader.decode(found)

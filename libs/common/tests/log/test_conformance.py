@@ -1,4 +1,4 @@
-"""The log in memory and Kafka do the same."""
+"""The log in memory and Kafka behave the same."""
 
 import pytest
 

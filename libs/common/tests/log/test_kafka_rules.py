@@ -1,7 +1,7 @@
 """Rules that follow from failures seen with Kafka and aiokafka, each on a real broker.
 
-Poison apart, fencing, dropped transactions, repeats after a rebuild and readiness at the end offset run in `make test`;
-whatever kills or freezes processes runs in `make faults`.
+Poison, fencing, dropped transactions, repeats after a rebalance and readiness at the end offset run in `make test`.
+Tests that kill or freeze processes run in `make faults`.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ async def connected(servers: str) -> AsyncIterator[KafkaLog]:
     await log.stop()
 
 
-async def test_what_a_failed_transaction_wrote_never_shows_even_after_the_next_commit(kafka_log: KafkaLog) -> None:
+async def test_records_of_a_failed_transaction_never_show_even_after_the_next_commit(kafka_log: KafkaLog) -> None:
     good, small, group = await make_topic(kafka_log), f"small.{secrets.token_hex(4)}", f"g{secrets.token_hex(4)}"
     await kafka_log.create_topics([TopicSpec(small, 1, {"max.message.bytes": "1000"})])
     transactor = await kafka_log.transactor(f"{group}-0", group)
@@ -92,7 +92,7 @@ async def test_group_commit_puts_many_records_into_few_transactions(kafka_log: K
     assert 0 < markers < 200
 
 
-async def test_no_broker_is_said_with_host_port_and_cause() -> None:
+async def test_a_missing_broker_is_reported_with_host_port_and_cause() -> None:
     port = free_port()
     with pytest.raises(Retryable, match=rf"no Kafka broker at 127\.0\.0\.1:{port}: .*given up after 1 s"):
         await connect(KafkaLog(Settings(bootstrap_servers=f"127.0.0.1:{port}")), 1.0)

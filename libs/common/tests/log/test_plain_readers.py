@@ -1,4 +1,4 @@
-"""Any reader of MessagePack takes what we write: one example of every event, with something in each of its fields."""
+"""Any reader of MessagePack can read what we write: one example of every event, with a value in each field."""
 
 from typing import Any
 
@@ -83,7 +83,7 @@ WITH_MAPS = [
 
 
 @pytest.mark.parametrize(("topic", "event", "maps"), WITH_MAPS, ids=lambda value: type(value).__name__)
-def test_maps_of_versions_are_read_as_they_are_written_now_and_as_they_were_before(
+def test_maps_of_versions_are_read_in_the_present_and_the_older_form(
     topic: str, event: msgspec.Struct, maps: tuple[str, ...]
 ) -> None:
     older = numbered(msgpack.unpackb(written(event)), maps)
@@ -92,7 +92,7 @@ def test_maps_of_versions_are_read_as_they_are_written_now_and_as_they_were_befo
 
 
 def numbered(plain: Any, maps: tuple[str, ...]) -> Any:
-    """The same with numbers as keys of the maps of these names."""
+    """The same with numbers as keys of the named maps."""
     if not isinstance(plain, dict):
         return plain
     return {
@@ -105,17 +105,17 @@ def keys(plain: Any) -> list[Any]:
     return [] if not isinstance(plain, dict) else [*plain, *(key for value in plain.values() for key in keys(value))]
 
 
-def test_a_decision_that_was_none_by_either_rule_is_poison() -> None:
+def test_a_decision_invalid_in_both_forms_is_poison() -> None:
     with pytest.raises(Poison, match="failures"):
         read("inference.decisions", DecisionMade, msgpack.packb(msgpack.unpackb(written(DECISION)) | {"failures": 5}))
 
 
-def test_a_decision_is_asked_by_the_number_of_a_version() -> None:
+def test_a_decision_is_looked_up_by_the_number_of_a_version() -> None:
     assert (DECISION.failure_of(4), DECISION.failure_of(3)) == (NotLoaded("no room"), None)
     assert (DECISION.took_ms_of(3), DECISION.took_ms_of(4)) == (1.25, None)
 
 
-def test_what_a_late_shadow_said_is_asked_in_the_same_way() -> None:
+def test_a_late_shadows_score_is_looked_up_in_the_same_way() -> None:
     late = [ShadowScored("r", "d", "u", 5, 1.5, failure=Raised("no"), took_ms=2.0)]
     whole = with_late(DECISION, late)
     assert (whole.failure_of(5), whole.took_ms_of(5)) == (Raised("no"), 2.0)

@@ -1,4 +1,4 @@
-"""Reading up to pinned offsets goes on where the broker went away, and says how far it is in records."""
+"""Reading up to pinned offsets continues where the broker went away, and reports its progress in records."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ async def log(monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
     return found
 
 
-async def test_every_record_is_fed_once_though_the_broker_goes_away_again_and_again(
+async def test_every_record_is_passed_once_though_the_broker_goes_away_repeatedly(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls, fetch, position = [0], MemoryReader.fetch, MemoryReader.position
@@ -43,14 +43,14 @@ async def test_every_record_is_fed_once_though_the_broker_goes_away_again_and_ag
     monkeypatch.setattr(MemoryReader, "position", flaky_position)
     taken: list[int] = []
     ends = await reading.pin_offsets(log, ["a", "b"])
-    told: list[tuple[int, int]] = []
-    await reading.read_up_to(log, ends, lambda r: taken.append(int(r.value or b"")), lambda *far: told.append(far))
+    reports: list[tuple[int, int]] = []
+    await reading.read_up_to(log, ends, lambda r: taken.append(int(r.value or b"")), lambda *far: reports.append(far))
     assert sorted(taken) == list(range(55))
-    assert told[-1] == (55, 55)
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert reports[-1] == (55, 55)
+    assert [done for done, _ in reports] == sorted(done for done, _ in reports)
 
 
-async def test_what_came_after_the_pin_and_before_the_start_is_left_out(log: MemoryLog) -> None:
+async def test_records_after_the_pin_and_before_the_start_are_left_out(log: MemoryLog) -> None:
     ends = await reading.pin_offsets(log, ["b"])
     producer = await log.producer()
     await producer.send([Out("b", None, b"99", partition=0)])
@@ -63,6 +63,6 @@ async def test_what_came_after_the_pin_and_before_the_start_is_left_out(log: Mem
 async def test_nothing_to_read_is_read_at_once(log: MemoryLog) -> None:
     ends = await reading.pin_offsets(log, ["b"])
     (tp,) = ends
-    told: list[tuple[int, int]] = []
-    await reading.read_up_to(log, ends, lambda record: None, lambda *far: told.append(far), starts={tp: 15})
-    assert told == [(0, 0)]
+    reports: list[tuple[int, int]] = []
+    await reading.read_up_to(log, ends, lambda record: None, lambda *far: reports.append(far), starts={tp: 15})
+    assert reports == [(0, 0)]

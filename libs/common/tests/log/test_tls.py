@@ -1,4 +1,4 @@
-"""What clients are told about the way to the broker."""
+"""The connection options that clients get."""
 
 import ssl
 
@@ -12,7 +12,7 @@ from headrace.log.tls import tls_context
 @pytest.mark.parametrize(
     ("protocol", "is_tls"), [("PLAINTEXT", False), ("SASL_PLAINTEXT", False), ("SSL", True), ("SASL_SSL", True)]
 )
-def test_tls_is_used_exactly_where_the_protocol_says_so_and_checks_the_host(protocol: str, is_tls: bool) -> None:
+def test_tls_is_used_exactly_where_the_protocol_requires_it_and_checks_the_host(protocol: str, is_tls: bool) -> None:
     context = tls_context(Settings(security_protocol=protocol))
     assert (context is not None) == is_tls
     if context is not None:

@@ -1,4 +1,6 @@
-"""Who is told to end ends, whatever comes in at the same moment: Python 3.11's `wait_for` loses a cancel that meets an answer."""
+"""A cancelled task ends, whatever arrives at the same moment: Python 3.11's `wait_for` loses a cancel that meets a
+result.
+"""
 
 import asyncio
 

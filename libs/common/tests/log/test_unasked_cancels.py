@@ -1,4 +1,4 @@
-"""A client that closes a connection cancels what waits for its answers: that is an answer that did not come, not an order to end."""
+"""A client that closes a connection cancels its pending answers. That is a missing answer, and no request to end."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from headrace.errors import Retryable
 from headrace.log.kafka_errors import quietly, translated
 
 
-def let_go_of() -> asyncio.Future[None]:
+def dropped() -> asyncio.Future[None]:
     """A future as aiokafka leaves it."""
     future = asyncio.get_running_loop().create_future()
     future.cancel()
@@ -16,20 +16,20 @@ def let_go_of() -> asyncio.Future[None]:
 
 
 async def test_a_cancel_that_nobody_sent_is_retried() -> None:
-    with pytest.raises(Retryable, match="asking: the client let go of its connection"), translated("asking"):
-        await asyncio.wait_for(let_go_of(), 1.0)
+    with pytest.raises(Retryable, match="asking: the client closed its connection"), translated("asking"):
+        await asyncio.wait_for(dropped(), 1.0)
     with pytest.raises(Retryable), translated("asking"):
-        await let_go_of()
+        await dropped()
 
 
-async def test_closing_goes_on_after_a_cancel_that_nobody_sent() -> None:
+async def test_closing_continues_after_a_cancel_that_nobody_sent() -> None:
     with quietly():
-        await let_go_of()
+        await dropped()
     with quietly():
         raise OSError
 
 
-async def test_a_task_that_is_told_to_end_ends() -> None:
+async def test_a_cancelled_task_ends() -> None:
     async def work(*, closes: bool) -> None:
         with quietly() if closes else translated("asking"):
             await asyncio.sleep(60)

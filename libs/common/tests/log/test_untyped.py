@@ -1,4 +1,4 @@
-"""Any bytes can be looked at: what they hold where that can be said, else the bytes themselves, and never an error."""
+"""Any bytes can be shown: their content where it can be decoded, else the bytes themselves, and never an error."""
 
 import json
 import random
@@ -18,7 +18,7 @@ def test_a_record_of_ours_is_read_without_its_type() -> None:
     assert found["labels"] == {"alertname": "X"}
 
 
-def test_keys_and_values_that_json_has_no_word_for_become_text() -> None:
+def test_keys_and_values_that_json_cannot_express_become_text() -> None:
     packed = msgpack.packb({1: b"\xff\x00", None: [b"ok"], "x": msgpack.ExtType(7, b"hi")})
     assert untyped(packed) == {"1": "\\xff\\x00", "None": ["ok"], "x": "ext 7: hi"}
     json.dumps(untyped(packed))
@@ -37,7 +37,7 @@ def test_keys_and_values_that_json_has_no_word_for_become_text() -> None:
         (b"\x91" * 5_000, "", None),
     ],
 )
-def test_what_is_whole_is_read_and_what_is_not_is_shown(
+def test_complete_values_are_read_and_torn_ones_are_shown(
     value: bytes | None, content_type: str, expected: object
 ) -> None:
     found = untyped(value, content_type)
@@ -48,7 +48,7 @@ def test_what_is_whole_is_read_and_what_is_not_is_shown(
         assert found == expected
 
 
-def test_a_length_that_is_claimed_and_not_there_costs_nothing() -> None:
+def test_a_false_length_costs_nothing() -> None:
     claimed = b"\xdd\xff\xff\xff\xff\x01"
     assert untyped(claimed) == "\\xdd\\xff\\xff\\xff\\xff\\x01"
     assert isinstance(untyped(msgpack.packb([0] * (MAX_ITEMS + 1))), str)

@@ -1,4 +1,4 @@
-"""Artifacts are read where they lie; only when they lie there no more, the topic is looked through."""
+"""Artifacts are read at their place; the topic is searched only when they are no longer there."""
 
 from collections.abc import Iterable, Sequence
 
@@ -58,7 +58,7 @@ async def test_an_artifact_among_many_is_read_by_its_offsets_alone(log: Counting
     assert log.count == 4
 
 
-async def test_one_without_offsets_and_one_that_was_published_again_are_looked_for(log: CountingLog) -> None:
+async def test_artifacts_without_offsets_or_published_again_are_searched(log: CountingLog) -> None:
     first = await put(log, b"a model")
     await put(log, b"another")
     await put(log, b"a model")
@@ -70,7 +70,7 @@ async def test_one_without_offsets_and_one_that_was_published_again_are_looked_f
 @pytest.mark.parametrize(
     "wrong", [{"first_offset": 10**9}, {"first_offset": -5, "last_offset": 10**12}, {"last_offset": 0}]
 )
-async def test_a_place_that_lies_costs_a_look_through_the_topic_and_nothing_else(
+async def test_a_false_place_costs_a_search_of_the_topic_and_nothing_else(
     log: CountingLog, wrong: dict[str, int]
 ) -> None:
     await put(log, b"one")
@@ -79,13 +79,13 @@ async def test_a_place_that_lies_costs_a_look_through_the_topic_and_nothing_else
 
 
 @pytest.mark.parametrize("wrong", [{"size_bytes": 2}, {"size_bytes": 2**60}, {"chunk_count": 0}, {"digest": "0" * 64}])
-async def test_what_is_not_what_its_place_says_is_poison(log: CountingLog, wrong: dict[str, int]) -> None:
+async def test_bytes_that_differ_from_their_place_are_poison(log: CountingLog, wrong: dict[str, int]) -> None:
     place = await put(log, b"one")
     with pytest.raises(Poison, match="is incomplete or altered"):
         await artifacts.fetch(log, TOPICS, replace(place, **wrong))
 
 
-async def test_keys_that_are_no_chunks_are_passed_over(log: CountingLog) -> None:
+async def test_keys_of_no_chunk_are_skipped(log: CountingLog) -> None:
     place = await put(log, b"one")
     producer = await log.producer()
     keys = [f"{place.digest}/{part}".encode() for part in ("7" * 5000, "²", "-1", "", "x")] + [b"\xff\xfe", None]
@@ -103,12 +103,10 @@ async def test_a_deleted_artifact_is_not_there_though_its_bytes_may_still_be(log
 
 
 @pytest.mark.parametrize("wrong", [{"partition": 99}, {"partition": -1}, {"partition": 2**62}])
-async def test_nothing_lies_in_a_partition_that_is_not_there(log: CountingLog, wrong: dict[str, int]) -> None:
+async def test_a_missing_partition_holds_no_artifact(log: CountingLog, wrong: dict[str, int]) -> None:
     assert not await artifacts.is_there(log, TOPICS, replace(await put(log, b"one"), **wrong))
 
 
 @pytest.mark.parametrize("last_offset", [None, -1, 0, 2**62])
-async def test_what_lies_elsewhere_than_its_place_says_is_found_all_the_same(
-    log: CountingLog, last_offset: int | None
-) -> None:
+async def test_an_artifact_outside_of_its_place_is_still_found(log: CountingLog, last_offset: int | None) -> None:
     assert await artifacts.is_there(log, TOPICS, replace(await put(log, b"one"), last_offset=last_offset))

@@ -1,4 +1,4 @@
-"""A booster's file is refused when one of its trees leaves its own arrays, on whatever branch; ordinary ones are loaded."""
+"""A booster's file is refused when one of its trees leaves its own arrays on any branch; ordinary files are loaded."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Every format answers as its own library does, and nothing is loaded that is not what it says."""
+"""Every format scores as its own library does, and a file is only loaded when it is what it claims to be."""
 
 import io
 import pickle
@@ -71,14 +71,14 @@ MAKERS: dict[str, Callable[[str], tuple[bytes, np.ndarray]]] = {
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("format", engine.FORMATS)
-def test_an_engine_answers_as_its_library_does(format: str, output: str) -> None:
+def test_an_engine_scores_as_its_library_does(format: str, output: str) -> None:
     data, wanted = MAKERS[format](output)
     loaded = engine.load(data, format)
     assert (loaded.output, loaded.columns) == (output, 4)
     assert len(loaded.labels) == {"binary": 2, "classes": 3, "number": 0}[output]
-    said = loaded.predict(ROWS, output)
-    assert said.shape == {"binary": (300, 2), "classes": (300, 3), "number": (300,)}[output]
-    assert said == pytest.approx(engine.as_served(wanted, output), abs=1e-5)
+    scores = loaded.predict(ROWS, output)
+    assert scores.shape == {"binary": (300, 2), "classes": (300, 3), "number": (300,)}[output]
+    assert scores == pytest.approx(engine.as_served(wanted, output), abs=1e-5)
     assert engine.footprint_bytes(data, format) >= len(data)
 
 
@@ -98,7 +98,7 @@ def linear(*, domain: str = "", external: bool = False, inputs: int = 1) -> byte
 
 
 def hidden_in_a_branch() -> bytes:
-    """A custom operator that stands only in the branch of an `If`."""
+    """A custom operator that is only in the branch of an `If`."""
     inner = helper.make_node("Escape", [], ["z"], domain="evil")
     out = helper.make_tensor_value_info("z", TensorProto.FLOAT, [None, 1])
     branch = helper.make_graph([inner], "b", [], [out])
@@ -130,7 +130,7 @@ def untrusted() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("format", "make", "told"),
+    ("format", "make", "reason"),
     [
         ("skops", lambda: pickle.dumps(LogisticRegression()), "never with pickle"),
         ("skops", lambda: by_sklearn("binary")[0][:-200], "zip"),
@@ -148,8 +148,8 @@ def untrusted() -> bytes:
         ("lightgbm", lambda: by_lightgbm("binary")[0][:400], "not a whole LightGBM model"),
     ],
 )
-def test_what_must_not_be_loaded_is_refused(format: str, make: Callable[[], bytes], told: str) -> None:
-    with pytest.raises(Poison, match=told):
+def test_what_must_not_be_loaded_is_refused(format: str, make: Callable[[], bytes], reason: str) -> None:
+    with pytest.raises(Poison, match=reason):
         engine.load(make(), format)
 
 
@@ -160,7 +160,7 @@ def test_an_objective_that_gives_labels_is_refused_with_the_one_to_use() -> None
         engine.load(bytes(booster.save_raw("json")), "xgboost")
 
 
-def test_a_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "xgboost", None)
     with pytest.raises(Poison, match=r"pip install 'headrace-inference\[xgboost\]'"):
         engine.load(b"{}", "xgboost")
@@ -171,7 +171,7 @@ def test_an_unknown_suffix_names_the_known_ones() -> None:
         engine.format_of("model.pkl")
 
 
-def test_a_frame_has_the_words_of_the_codes_and_gaps_where_there_are_none() -> None:
+def test_a_frame_has_the_values_of_the_codes_and_nan_where_there_are_none() -> None:
     pins = [ColumnPin("miles"), ColumnPin("carrier", ("AA", "UA"))]
     frame = frame_of(np.array([[0.5, 1], [np.nan, 0], [2, np.nan]], np.float32), pins)
     assert list(frame.columns) == ["miles", "carrier"]
@@ -179,7 +179,7 @@ def test_a_frame_has_the_words_of_the_codes_and_gaps_where_there_are_none() -> N
     assert frame.isna().to_numpy().tolist() == [[False, False], [True, False], [False, True]]
 
 
-def test_an_unknown_word_is_not_a_missing_one_in_a_frame() -> None:
+def test_an_unknown_value_is_not_a_missing_one_in_a_frame() -> None:
     pins = [ColumnPin("carrier", ("AA", "~unseen~"))]
     frame = frame_of(np.array([[1], [2], [np.nan]], np.float32), pins)
     assert frame["carrier"].tolist()[:2] == ["~unseen~", "~unseen~~"]

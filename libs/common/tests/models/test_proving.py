@@ -1,4 +1,4 @@
-"""What is served is what the maker says, or it is refused: with the request, both scores, and the way out where there is one."""
+"""What is served equals the model's own score, or is refused with the request, both scores, and the way out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,9 +29,9 @@ RNG = np.random.default_rng(0)
 X = RNG.uniform(0, 10, (400, 2))
 
 
-def declared(*inputs: Any, words: Any = None, frame: bool = False) -> tuple[DeploymentDefinition, Signature]:
+def declared(*inputs: Any, vocabularies: Any = None, frame: bool = False) -> tuple[DeploymentDefinition, Signature]:
     project = compile_project(Project("p", [Deployment("d", unit="u", inputs=list(inputs))]))
-    return project.deployment("d"), pin_signature(project, project.deployment("d"), words or {}, frame=frame)
+    return project.deployment("d"), pin_signature(project, project.deployment("d"), vocabularies or {}, frame=frame)
 
 
 def proven(
@@ -63,7 +63,7 @@ def test_rows_of_every_kind_are_kept_with_their_requests(model: Any, probabiliti
     assert (golden[5].probabilities or (golden[5].value,)) == pytest.approx(own[-max(1, probabilities) :], abs=1e-6)
 
 
-def test_trees_whose_limits_lie_on_values_that_float32_rounds_are_served_as_they_are() -> None:
+def test_trees_with_thresholds_on_values_that_float32_rounds_are_served_exactly() -> None:
     x = np.repeat([0.1, 0.3], 200).reshape(-1, 1)
     model = HistGradientBoostingClassifier(max_iter=5).fit(x, x[:, 0] > 0.2)
     for predictors in model._predictors:
@@ -71,25 +71,25 @@ def test_trees_whose_limits_lie_on_values_that_float32_rounds_are_served_as_they
         nodes["num_threshold"][nodes["is_leaf"] == 0] = 0.1  # as of a value that many rows have
     about = declared(Number("x", 0, 1))
     golden = proven(model, about, [{"x": 0.1}, {"x": 0.3}])
-    said = {found.inputs["x"]: found.value for found in golden}
-    assert said[0.1] == pytest.approx(model.predict_proba([[0.1]])[0, 1], abs=1e-6)
+    scores = {found.inputs["x"]: found.value for found in golden}
+    assert scores[0.1] == pytest.approx(model.predict_proba([[0.1]])[0, 1], abs=1e-6)
 
 
-def test_what_float32_alone_moves_a_little_is_no_fault() -> None:
+def test_a_small_change_by_float32_alone_is_no_fault() -> None:
     model = LogisticRegression(C=1e9, max_iter=1000).fit(X, X[:, 0] > 5)
     golden = proven(model, NUMBERS, [{"a": 5.0001, "b": 0.1}, {"a": 4.9999, "b": 3.3}, {"a": 1, "b": 1}])
     assert {"a": 1, "b": 1} in [found.inputs for found in golden]
 
 
-def test_free_text_is_refused_for_words_that_nobody_saw_would_be_one() -> None:
+def test_free_text_is_refused_since_all_unseen_texts_would_be_one() -> None:
     import pandas as pd
 
     frame = pd.DataFrame({"text": ["good day", "bad day", "good", "bad"] * 20})
     model = make_pipeline(make_column_transformer((CountVectorizer(), "text")), MultinomialNB())
     model.fit(frame, ["yes", "no", "yes", "no"] * 20)
-    words = {"text": ["good day", "bad day", "good", "bad"]}
-    with pytest.raises(Unproven, match=r"would be served wrongly: of \{text='"):
-        proven(model, declared(Category("text"), words=words, frame=True))
+    vocabularies = {"text": ["good day", "bad day", "good", "bad"]}
+    with pytest.raises(Unproven, match=r"would be served wrongly: for \{text='"):
+        proven(model, declared(Category("text"), vocabularies=vocabularies, frame=True))
 
 
 def test_a_model_that_knows_few_numbers_is_proven_by_those_or_asks_for_a_sample() -> None:
@@ -103,7 +103,7 @@ def test_a_model_that_knows_few_numbers_is_proven_by_those_or_asks_for_a_sample(
     assert len(proven(odd, declared(Number("month", 20, 30)), [{"month": 1.5}])) == 1
 
 
-def test_what_is_kept_fits_into_a_record_however_wide_the_rows_are() -> None:
+def test_golden_rows_fit_into_a_record_however_wide_they_are() -> None:
     wide = [GoldenRow(bytes(40_000), 0.5)] * 64
     assert len(fitting(wide)) == KEPT_BYTES // 40_016
     assert len(fitting([GoldenRow(bytes(400_000), 0.5)] * 64)) == 1

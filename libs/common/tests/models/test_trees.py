@@ -1,4 +1,6 @@
-"""Trees whose innermost estimator claims more columns than the ensemble hands on; and models in which it may have more."""
+"""Trees whose innermost estimator claims more columns than the ensemble passes on, and models in which it may have
+more.
+"""
 
 from typing import Any
 
@@ -31,7 +33,7 @@ WIDE = 200_000_001
 
 
 def widened(estimator: Any) -> None:
-    """As it was, but that it says of itself that it has so many columns: a node may then ask for any of them."""
+    """The model unchanged, except that it claims so many columns: a node may then use any of them."""
     tree = estimator.tree_
     wide = Tree(WIDE, np.array(tree.n_classes, dtype=np.intp), tree.n_outputs)
     wide.__setstate__(tree.__getstate__())
@@ -72,7 +74,7 @@ def test_a_member_of_an_ensemble_that_claims_more_columns_than_that_has_is_refus
     ],
     ids=lambda model: type(model).__name__,
 )
-def test_members_that_are_handed_other_columns_than_the_ensemble_has_pass(model: Any) -> None:
+def test_members_that_get_other_columns_than_the_ensemble_pass(model: Any) -> None:
     refuse_wild_trees(model.fit(X, Y))
 
 

@@ -1,4 +1,4 @@
-"""What the guides and the README declare is what a project may declare: their blocks, and the arguments in their sentences."""
+"""The declarations in the guides and the README are valid: their blocks, and the arguments in their sentences."""
 
 import dataclasses
 import re
@@ -21,7 +21,7 @@ SPAN = re.compile(rf"`((?:{'|'.join(ARGUMENTS)})=[^`]+)`")
 
 
 class Seen(msgspec.Struct):
-    """What features that a page leaves out are of."""
+    """What features that a page leaves out belong to."""
 
     at: datetime
     who: str
@@ -36,13 +36,13 @@ def build(signature: object) -> None:
 
 
 def names() -> dict[str, Any]:
-    """What a page takes for granted; `...` stands for inputs and features of the reader's own."""
+    """Names that a page presupposes; `...` stands for the reader's own inputs and features."""
     own = {"inputs": [Number("x"), words.Category("who")], "features": [VIEW.by("who")], "build": build}
     return {name: getattr(words, name) for name in words.__all__} | {"msgspec": msgspec, "datetime": datetime} | own
 
 
 def filled(text: str) -> str:
-    """What a reader writes in the place of dots."""
+    """What a reader writes in place of the dots."""
     return (
         re.sub(r"(inputs|features)=\[\.\.\.\]", r"\1=\1", text)
         .replace(", ...]", "]")
@@ -51,7 +51,7 @@ def filled(text: str) -> str:
 
 
 def declared_in(page: Path) -> dict[str, Any]:
-    """The names that the blocks of a page leave behind; those of one that declares nothing are passed over."""
+    """The names that the blocks of a page define; pages without declarations are skipped."""
     found = names()
     for block in re.findall(r"^```python[^\n]*\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
         if re.search(r"\b(Deployment|Source|FeatureView)\(", block):

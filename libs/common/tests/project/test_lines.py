@@ -51,7 +51,7 @@ project = Project("p", [late], sources=[landings], views=[carrier])
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "sentence"),
     [
         ('Mean("delay", "3h")', 'Mean("delay", "3m")', "a multiple of 300 s"),
         ('Mean("delay", "3h")', 'Mean("dealy", "3h")', "needs a number or flag"),
@@ -63,7 +63,7 @@ project = Project("p", [late], sources=[landings], views=[carrier])
         ("views=[carrier]", "views=[]", "is not in the project's views"),
     ],
 )
-def test_a_refusal_leads_to_the_line_to_change(tmp_path: Path, old: str, new: str, says: str) -> None:
+def test_a_refusal_leads_to_the_line_to_change(tmp_path: Path, old: str, new: str, sentence: str) -> None:
     name = f"wrong_{abs(hash((old, new)))}"
     (tmp_path / f"{name}.py").write_text(PROJECT.replace(old, new))
     sys.path.insert(0, str(tmp_path))
@@ -73,7 +73,7 @@ def test_a_refusal_leads_to_the_line_to_change(tmp_path: Path, old: str, new: st
         found = locate(str(refused.value), files_of(name))
     finally:
         sys.path.remove(str(tmp_path))
-    assert says in str(refused.value)
+    assert sentence in str(refused.value)
     assert found is not None
     lines = PROJECT.replace(old, new).splitlines()
     assert new in lines[int(found.rpartition(":")[2]) - 1], (found, str(refused.value))
@@ -121,7 +121,7 @@ project = hp.Project("p", deployments=[late])
         (("    NAME,", '    f"{NAME}",'), "parts", '    history="5d",'),
     ],
 )
-def test_a_part_that_stands_in_another_module_or_by_position_is_found(
+def test_a_part_in_another_module_or_by_position_is_found(
     tmp_path: Path, change: tuple[str, str], file: str, line: str
 ) -> None:
     package = f"package_{abs(hash(change))}"

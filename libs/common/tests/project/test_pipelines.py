@@ -1,4 +1,4 @@
-"""Which pipelines a project may have beside one another."""
+"""Which pipelines a project may declare together."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""Rollout policies as they are declared, and the plans that they compile to."""
+"""Rollout policies as declared, and the plans that they compile to."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def test_blue_green_is_the_default_and_compiles_to_what_it_always_was() -> None:
     assert compiled.deployments[0].rollout == RolloutDefinition("blue_green", True)
 
 
-def test_durations_become_seconds_and_guardrails_come_along() -> None:
+def test_durations_become_seconds_and_guardrails_are_included() -> None:
     found = plan(Canary([0.1, 1], step="2h", shadow_first="1d", guardrails=[Guardrail("errors", 0.1, 5, True)]))
     assert (found.policy, found.shares, found.step_s, found.shadow_first_s) == ("canary", (0.1, 1), 7200.0, 86_400.0)
     assert found.guardrails == (GuardrailDefinition("errors", 0.1, 5, True),)
@@ -40,6 +40,6 @@ def test_durations_become_seconds_and_guardrails_come_along() -> None:
         (Shadow(guardrails=[Guardrail("mood", 1)]), "guardrails know errors, .*, got mood"),
     ],
 )
-def test_what_cannot_be_followed_is_refused_with_what_to_change(rollout: Canary, reason: str) -> None:
+def test_an_invalid_policy_is_refused_with_the_way_out(rollout: Canary, reason: str) -> None:
     with pytest.raises(Misconfigured, match=f"deployment d: rollout {reason}"):
         plan(rollout)

@@ -1,4 +1,4 @@
-"""When a replay waits: from a retrain request to the first step of the rollout, whatever order the facts come in."""
+"""When a replay waits: from a retrain request to the first step of the rollout, in whatever order the facts come."""
 
 import itertools
 from typing import Any
@@ -45,9 +45,9 @@ def after(*facts: tuple[str, Any]) -> str:
     return holding.waits_for
 
 
-def test_a_retrain_holds_until_its_version_takes_the_first_step() -> None:
+def test_a_replay_waits_for_a_retrain_until_the_first_step() -> None:
     facts = [fact for fact, _ in HISTORY]
-    assert [after(*facts[: n + 1]) for n in range(len(facts))] == [told for _, told in HISTORY]
+    assert [after(*facts[: n + 1]) for n in range(len(facts))] == [waits for _, waits in HISTORY]
 
 
 def test_topics_may_be_read_in_any_order() -> None:
@@ -68,9 +68,9 @@ def test_topics_may_be_read_in_any_order() -> None:
         (ACCEPTED[1], TrainingFinished("d", "r1", "waiting", "for 300 rows", missing_rows=300)),
     ],
 )
-def test_what_will_not_come_by_waiting_holds_nobody(last: tuple[Any, ...]) -> None:
+def test_a_replay_does_not_wait_for_what_will_not_come(last: tuple[Any, ...]) -> None:
     assert after(ASKED, *((f"i{n}", event) for n, event in enumerate(last))) == ""
 
 
-def test_other_deployments_hold_nobody() -> None:
+def test_a_replay_does_not_wait_for_other_deployments() -> None:
     assert after(("q1", RetrainRequested("other", "drift", "why", "monitor"))) == ""

@@ -1,4 +1,4 @@
-"""Chains of bets: which chain a block belongs to, what an open bet costs, and that plain numbers restore all of it."""
+"""Chains of bets: which chain a block belongs to, the cost of an open bet, and the restoration from plain numbers."""
 
 import math
 
@@ -9,7 +9,7 @@ from headrace.stats.sequential import BETS, Chains, log_e_of_counts
 
 
 def evidence(*gains_of_chains: list[float]) -> float:
-    """By the definition: the mean wealth of the chains, each the mean over its bettors."""
+    """By definition: the mean wealth of the chains, each the mean over its bettors."""
     return math.log(np.mean([np.prod(1 + bet * np.array(gains)) for gains in gains_of_chains for bet in BETS]))
 
 
@@ -74,7 +74,7 @@ def test_where_hardly_anything_was_at_risk_the_least_divides() -> None:
     assert float(test.log_e()) == pytest.approx(evidence([0.2]))
 
 
-def test_one_half_way_through_its_chains_goes_on_from_its_plain_numbers() -> None:
+def test_a_test_half_way_through_its_chains_continues_from_plain_numbers() -> None:
     gains, risks = [0.5, -0.2, 0.7, -0.4, 0.1, 0.3], [1.0, 0.5, 0.7, 0.4, 1.0, 0.3]
     whole, again = Chains.new(4, 0.01), Chains.new(4, 0.01)
     for gain, risk in zip(gains[:3], risks[:3], strict=True):

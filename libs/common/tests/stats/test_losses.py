@@ -1,4 +1,4 @@
-"""Losses of each kind of label, by hand, and what their priors cost."""
+"""Losses of each kind of label, computed by hand, and the losses of their priors."""
 
 import math
 
@@ -15,7 +15,7 @@ def test_a_probability_costs_the_logarithm_of_what_the_truth_was_given() -> None
 
 
 @pytest.mark.parametrize("kind", ["binary", "classes"])
-def test_certainty_that_proves_wrong_costs_much_and_not_everything(kind: str) -> None:
+def test_a_certain_and_wrong_score_has_a_large_and_finite_loss(kind: str) -> None:
     scores = np.array([0.0, 1.0]) if kind == "binary" else np.array([[1.0, 0.0], [0.0, 1.0]])
     wrong, right = losses(kind, scores, np.array([1.0, 0.0])), losses(kind, scores, np.array([0.0, 1.0]))
     assert wrong == pytest.approx([-math.log(1e-15)] * 2, rel=0.01)
@@ -23,7 +23,7 @@ def test_certainty_that_proves_wrong_costs_much_and_not_everything(kind: str) ->
     assert (right > 0).all()
 
 
-def test_of_classes_the_share_of_the_true_one_counts() -> None:
+def test_for_classes_the_probability_of_the_true_one_counts() -> None:
     scores = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]])
     assert losses("classes", scores, np.array([2.0, 1.0])) == pytest.approx([-math.log(0.1), -math.log(0.6)])
 
@@ -47,7 +47,7 @@ def test_the_prior_is_the_mean_or_the_share_of_each_class_those_unseen_included(
     assert prior_of("classes", np.array([0.0, 1.0])).tolist() == [0.5, 0.5]
 
 
-def test_a_prior_costs_as_if_it_were_said_of_every_row() -> None:
+def test_a_prior_costs_as_a_score_of_every_row() -> None:
     labels = np.array([0.0, 2.0, 2.0])
     probabilities = np.array([0.5, 0.25, 0.25])
     assert prior_losses("classes", probabilities, labels) == pytest.approx([math.log(2), math.log(4), math.log(4)])
@@ -69,7 +69,7 @@ def test_a_yardstick_measures_as_its_parts_do(kind: str, name: str) -> None:
     assert found.prior_losses(labels).tolist() == prior_losses(kind, found.prior, labels, found.scale).tolist()
 
 
-def test_a_yardstick_of_classes_knows_of_two_where_nothing_is_said() -> None:
+def test_a_yardstick_of_classes_has_two_by_default() -> None:
     assert yardstick_of("classes", np.array([0.0, 0.0])).prior.tolist() == [1.0, 0.0]
     assert yardstick_of("classes", np.array([0.0, 0.0]), 3).prior.tolist() == [1.0, 0.0, 0.0]
     assert Yardstick("number", np.asarray(0.0)).scale == 1.0
@@ -78,7 +78,7 @@ def test_a_yardstick_of_classes_knows_of_two_where_nothing_is_said() -> None:
 # figures
 
 
-def test_each_kind_has_one_figure_that_is_followed_when_nothing_is_said() -> None:
+def test_each_kind_has_one_default_figure() -> None:
     assert {kind: loss_of(kind) for kind in FIGURES} == {
         "binary": "log_loss",
         "classes": "log_loss",
@@ -94,7 +94,7 @@ def test_a_first_version_waits_for_whole_windows(first_after_s: float, windows: 
 
 
 def page_hinkley(rise: float, delta: float, threshold: float, least: int) -> int | None:
-    """River's own detector on thirty steady windows, and then on higher ones."""
+    """River's detector on thirty steady windows, and then on higher ones."""
     drift = pytest.importorskip("river.drift")
     detector = drift.PageHinkley(min_instances=max(least, 31), delta=delta, threshold=threshold, mode="up")
     for window in range(1, 1031):
@@ -110,7 +110,7 @@ def test_the_forecast_of_an_alarm_is_what_river_does(rise: float, least: int) ->
     assert windows_to_alarm(rise, 0.02, 0.8, least) == page_hinkley(rise, 0.02, 0.8, least)
 
 
-def test_an_alarm_that_takes_longer_than_asked_is_none() -> None:
+def test_an_alarm_beyond_the_limit_is_none() -> None:
     needed = windows_to_alarm(0.1, 0.02, 0.8, 7)
     assert needed == 13
     assert windows_to_alarm(0.1, 0.02, 0.8, 7, most=13) == 13

@@ -1,4 +1,4 @@
-"""Blocks of paired requests by hand: what is known of one before and after its labels, and what three tests make of it."""
+"""Blocks of paired requests by hand: what is known before and after the labels, and the results of the three tests."""
 
 import math
 
@@ -19,7 +19,7 @@ from headrace.stats.pairs import (
 from headrace.stats.sequential import Chains
 
 MARGIN = 0.1
-# Differences by label 0 and 1: new says 0.5, control 0.2 -> .21 and -.39; new fails, control 0.2 -> .96 and .36.
+# Differences by label 0 and 1: new scores 0.5, control 0.2 -> .21 and -.39; new fails, control 0.2 -> .96 and .36.
 NEW, CONTROL = brier_losses([0.5, np.nan, 0.2]), brier_losses([0.2, 0.2, 0.2])
 WEIGHT = 3 + 10
 
@@ -55,7 +55,7 @@ def test_a_block_without_rows_is_the_empty_one() -> None:
     assert sum_up(nobody, nobody, [], MARGIN, missing_is_worst=True) == EMPTY == BlockSum(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
-def test_of_several_classes_half_the_sum_of_squares_is_lost() -> None:
+def test_for_several_classes_the_loss_is_half_the_sum_of_squares() -> None:
     probabilities = np.array([[0.5, 0.3, 0.2], [0.2, np.nan, 0.8]])
     by_hand = [sum((p - (k == true)) ** 2 for k, p in enumerate(probabilities[0])) / 2 for true in range(3)]
     assert brier_losses_of_classes(probabilities) == pytest.approx(np.array([by_hand, [1.0, 1.0, 1.0]]))
@@ -102,7 +102,7 @@ def stakes_of(block: BlockSum) -> tuple[float, ...]:
     )  # fmt: skip
 
 
-def test_rollouts_side_by_side_are_each_as_if_alone() -> None:
+def test_rollouts_in_parallel_are_each_as_if_alone() -> None:
     two = PairTest.new(2, 0.04, (2,))
     both = [np.array(pair) for pair in zip(stakes_of(BLOCK), stakes_of(OPEN), strict=True)]
     two.settle(BlockSum(5, 5, 0.0, *both))
@@ -112,7 +112,7 @@ def test_rollouts_side_by_side_are_each_as_if_alone() -> None:
         assert [float(found[row]) for found in two.log_e()] == pytest.approx([float(found) for found in one.log_e()])
 
 
-def test_a_rollout_goes_on_from_plain_numbers_test_by_test() -> None:
+def test_a_rollout_continues_from_plain_numbers_test_by_test() -> None:
     test = PairTest.new(3, 0.04)
     test.settle(BLOCK)
     test.settle(OPEN)

@@ -1,4 +1,4 @@
-"""How long label evidence takes, played by the very test that judges."""
+"""How long label evidence takes, simulated with the test that judges rollouts."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def blocks(noise: float, *, rows: int = 40, margin: float = 0.02, chains: int = 
     return blocks_to_show(pairs, rows, margin, chains, most, np.random.default_rng(0))
 
 
-def test_versions_that_lie_further_apart_take_longer() -> None:
+def test_versions_that_differ_more_take_longer() -> None:
     near, far = blocks(0.02), blocks(0.2)
     assert near is not None
     assert far is not None
@@ -26,7 +26,7 @@ def test_fewer_requests_and_later_labels_take_longer(slower: dict, quicker: dict
     assert (blocks(0.2, **slower) or 1e9) > (blocks(0.2, **quicker) or 1e9)
 
 
-def test_what_takes_too_long_is_not_told() -> None:
+def test_no_number_is_given_for_what_takes_too_long() -> None:
     assert blocks(0.3, margin=0.0005, most=50) is None
 
 

@@ -1,4 +1,4 @@
-"""Sequential tests: right under their nulls at every look, with late outcomes too, and quick when there is something."""
+"""Sequential tests: valid under their nulls at every look, with late outcomes too, and fast when there is an effect."""
 
 import math
 
@@ -30,8 +30,10 @@ def test_a_fair_game_is_rejected_at_most_as_often_as_stated_however_often_one_lo
     assert 0.005 < rejected.mean() <= ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / RUNS)
 
 
-def test_blocks_that_share_their_fate_with_those_beside_them_are_no_more_often_rejected() -> None:
-    """Outcomes come four blocks late, and what happens strikes five neighbouring blocks alike: one chain would be wrong."""
+def test_correlated_neighbouring_blocks_are_no_more_often_rejected() -> None:
+    """Outcomes come four blocks late, and shocks affect five neighbouring blocks alike: a single chain would be
+    wrong.
+    """
     rng = np.random.default_rng(2)
     shocks = rng.choice([-1.0, 1.0], (RUNS, 60)).repeat(5, axis=1)
     limit = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / RUNS)
@@ -53,7 +55,7 @@ def test_the_running_mean_is_tested_and_not_each_mean_by_itself() -> None:
     assert rejected.mean() <= ALPHA
 
 
-def test_a_loss_that_lies_open_counts_before_it_is_known() -> None:
+def test_an_open_loss_counts_before_it_is_known() -> None:
     test = Chains.new(2, 0.01)
     for _ in range(10):
         test.settle(1.0, 1.0)
@@ -101,7 +103,7 @@ def test_what_a_block_can_lose_is_known_from_its_scores() -> None:
     assert sum_up(new, control, [np.nan, np.nan], 0.01, missing_is_worst=False).harm_gain == 0
 
 
-def test_a_version_that_says_the_same_is_within_any_margin_and_never_harmful() -> None:
+def test_a_version_with_equal_scores_is_within_any_margin_and_never_harmful() -> None:
     test = PairTest.new(1, 0.01)
     losses = brier_losses(np.full(50, 0.3))
     for _ in range(8):

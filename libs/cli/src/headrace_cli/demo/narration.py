@@ -27,7 +27,7 @@ from headrace.events.training import (
     TrainingFinished,
     TrainingProgressed,
 )
-from headrace.events.verdicts import Evidence, told
+from headrace.events.verdicts import Evidence, evidence_text
 from headrace.log.codec import Message
 from headrace.registry.under_way import Holding
 from headrace_cli.terminal.render import instant
@@ -181,4 +181,4 @@ def _why(evidence: Iterable[Evidence]) -> str:
 
 
 def _measured(one: Evidence) -> str:
-    return f"{one.verdict}: {told(one)}"
+    return f"{one.verdict}: {evidence_text(one)}"

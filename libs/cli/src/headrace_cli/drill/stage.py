@@ -156,7 +156,7 @@ def _report(line: str) -> None:
 
 
 def _line(outcome: Outcome) -> str:
-    answers = ", ".join(f"{count} {who}" for who, count in outcome.answers.items())
+    answers = ", ".join(f"{count} {by}" for by, count in outcome.answers.items())
     back = "not recovered" if outcome.recovered_s is None else f"recovered in {outcome.recovered_s:.1f} s"
     mark = "[green]well[/]" if outcome.is_well else f"[red]{'; '.join(outcome.faults)}[/]"
     return f"[bold]{outcome.act}[/] {outcome.about}: {answers}; {back}; {mark}"

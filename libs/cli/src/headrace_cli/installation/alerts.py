@@ -30,7 +30,7 @@ _log = logging.getLogger("headrace.supervisor")
 AWAY_S = 10.0
 FIRST_AWAY_S = 120.0  # until its first report, or after it announced its stop: a start on a busy machine
 _LOOK_S = 1.0
-_LATE_LOOK_S = 5.0
+_LATE_S = 5.0
 NAMES = ("MonitorDown", "DiskAlmostFull")
 MONITOR_DOWN = Alarm(
     "MonitorDown",
@@ -69,7 +69,7 @@ class Pulse:
         elapsed_s = 0.0 if self.last_s is None else at_s - self.last_s
         self.last_s, self.has_reported = at_s, (self.has_reported or reported) and not stops
         # NB: a late observation means that the supervisor was frozen, not that the monitor was silent.
-        if reported or not is_connected or elapsed_s > _LATE_LOOK_S:
+        if reported or not is_connected or elapsed_s > _LATE_S:
             self.silent_s = 0.0
         else:
             self.silent_s += elapsed_s

@@ -13,7 +13,7 @@ from typing import Any
 from headrace.log.envelope import format_instant
 from headrace_broker import Broker
 from headrace_cli.installation.disk import Disk
-from headrace_cli.installation.hung import Oversight, look_at
+from headrace_cli.installation.hung import Oversight, observe
 
 _log = logging.getLogger("headrace.supervisor")
 
@@ -70,16 +70,16 @@ class BrokerSupervisor:
             self._note(f"it does not start: {error}")
         return True
 
-    async def look(self, now_s: float) -> bool:
+    async def check(self, now_s: float) -> bool:
         """Continue it if it is stopped, replace it if it hangs; returns whether anything changed."""
         pid = self.broker.pid
         if pid is None or self._starting is not None:
             return False
-        look = look_at(pid, now_s, await asyncio.to_thread(lambda: self.broker.is_serving))
-        because = None if look is None else self.oversight.take(look)
-        if look is None or because is None:
+        seen = observe(pid, now_s, await asyncio.to_thread(lambda: self.broker.is_serving))
+        because = None if seen is None else self.oversight.take(seen)
+        if seen is None or because is None:
             return False
-        if look.state == "T" and now_s - self._woken_s > 60.0:
+        if seen.state == "T" and now_s - self._woken_s > 60.0:
             self._woken_s, self.oversight = now_s, Oversight()
             self._note(f"continued: it was {because}")
             self.broker.thaw()

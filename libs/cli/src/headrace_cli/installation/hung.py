@@ -15,11 +15,11 @@ STOPPED_S = 10.0
 # How long a process may be silent and asleep, or silent and at work.
 ASLEEP_S = 30.0
 AT_WORK_S = 60.0
-LATE_LOOK_S = 6.0
+LATE_S = 6.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Observation:
     """One observation. `state`: as in /proc/PID/stat, "T" is stopped. `answers`: None if it was not asked."""
 
     at_s: float
@@ -34,39 +34,39 @@ class Oversight:
     """The observations of one process.
 
     >>> seen = Oversight()
-    >>> [seen.take(Look(at_s, "T", 1.0, 0.0, False)) for at_s in (0, 4, 8, 12)]
+    >>> [seen.take(Observation(at_s, "T", 1.0, 0.0, False)) for at_s in (0, 4, 8, 12)]
     [None, None, None, 'stopped for 12 s']
     """
 
     stopped_since_s: float | None = None
-    silent_since: Look | None = None
-    last: Look | None = None
+    silent_since: Observation | None = None
+    last: Observation | None = None
 
-    def take(self, look: Look) -> str | None:
+    def take(self, seen: Observation) -> str | None:
         """Take an observation; returns why the process must be replaced, None if it need not."""
-        last, self.last = self.last, look
-        if last is not None and look.at_s - last.at_s > LATE_LOOK_S:
+        last, self.last = self.last, seen
+        if last is not None and seen.at_s - last.at_s > LATE_S:
             self.stopped_since_s = self.silent_since = None
-        return self._stopped(look) or self._silent(look)
+        return self._stopped(seen) or self._silent(seen)
 
-    def _stopped(self, look: Look) -> str | None:
-        if look.state != "T":
+    def _stopped(self, seen: Observation) -> str | None:
+        if seen.state != "T":
             self.stopped_since_s = None
             return None
         if self.stopped_since_s is None:
-            self.stopped_since_s = look.at_s
-        stopped_s = look.at_s - self.stopped_since_s
+            self.stopped_since_s = seen.at_s
+        stopped_s = seen.at_s - self.stopped_since_s
         return f"stopped for {stopped_s:.0f} s" if stopped_s >= STOPPED_S else None
 
-    def _silent(self, look: Look) -> str | None:
-        if look.answers is not False or look.state == "T":
+    def _silent(self, seen: Observation) -> str | None:
+        if seen.answers is not False or seen.state == "T":
             self.silent_since = None
             return None
         if self.silent_since is None:
-            self.silent_since = look
+            self.silent_since = seen
         since = self.silent_since
-        worked_s, waited_s = look.cpu_s - since.cpu_s, look.waited_s - since.waited_s
-        silent_s = look.at_s - since.at_s
+        worked_s, waited_s = seen.cpu_s - since.cpu_s, seen.waited_s - since.waited_s
+        silent_s = seen.at_s - since.at_s
         if worked_s > AT_WORK_S:
             return f"hung: silent for {silent_s:.0f} s while it used {worked_s:.0f} s of a core"
         # NB: a process that waits for a core most of the time also sleeps a little, for a page or a lock.
@@ -75,14 +75,14 @@ class Oversight:
         return None
 
 
-def look_at(pid: int, at_s: float, answers: bool | None) -> Look | None:
+def observe(pid: int, at_s: float, answers: bool | None) -> Observation | None:
     """Observe a process with all its threads; None if it has ended."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return None
     seen = CoreWait.of_all_threads(pid)
-    return Look(at_s, state, seen.cpu_s, seen.waited_s, answers)
+    return Observation(at_s, state, seen.cpu_s, seen.waited_s, answers)
 
 
 async def is_answering(port: int) -> bool:

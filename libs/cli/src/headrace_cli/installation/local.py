@@ -22,7 +22,7 @@ import psutil
 from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.hosting.settings import Settings, origins
 from headrace_cli.installation.folder import LOCK_FILE, STATE_FILE, locked, sign
-from headrace_cli.installation.hung import look_at
+from headrace_cli.installation.hung import observe
 from headrace_cli.terminal.waiting import Patience, Workers
 
 STOP_WITHIN_S = 10.0
@@ -74,8 +74,8 @@ class Local:
     def why_unattended(self) -> str:
         """A sentence about a supervisor that somebody stopped (SIGSTOP), which cannot report this itself; "" if it is not stopped."""
         pid = self.supervisor()
-        look = None if pid is None else look_at(pid, 0.0, None)
-        if look is None or look.state not in ("T", "t"):
+        seen = None if pid is None else observe(pid, 0.0, None)
+        if seen is None or seen.state not in ("T", "t"):
             return ""
         return (
             f"the supervisor (process {pid}) is stopped: it restarts nothing that ends; `kill -CONT {pid}` continues it"

@@ -17,12 +17,12 @@ def ports_of(settings: Settings, *, anywhere: bool) -> dict[str, int]:
     """The health port of each service; `anywhere`: any free one. Raises `Misconfigured` for a port in use, also the gateway's."""
     base = settings.http_port_base
     if not anywhere and settings.gateway_port:
-        _refuse_taken(settings.http_host, settings.gateway_port, "the gateway", "HEADRACE_GATEWAY_PORT")
+        _refuse_used(settings.http_host, settings.gateway_port, "the gateway", "HEADRACE_GATEWAY_PORT")
     if anywhere or base == 0:
         return {name: free_port() for name in SERVICES}
     ports = {name: base + number for number, name in enumerate(SERVICES)}
     for name, port in ports.items():
-        _refuse_taken(settings.http_host, port, f"the health of {name}", "HEADRACE_HTTP_PORT_BASE")
+        _refuse_used(settings.http_host, port, f"the health of {name}", "HEADRACE_HTTP_PORT_BASE")
     return ports
 
 
@@ -44,7 +44,7 @@ def child_of(name: str, home: Path, bootstrap: str, port: int, *, anywhere: bool
     return Child(name, command, home / "logs" / f"{name}.log", environ, http_port=port)
 
 
-def _refuse_taken(host: str, port: int, what: str, setting: str) -> None:
+def _refuse_used(host: str, port: int, what: str, setting: str) -> None:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

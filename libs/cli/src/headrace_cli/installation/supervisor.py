@@ -28,12 +28,12 @@ from headrace_cli.installation.broker import PAUSE_S, BrokerSupervisor
 from headrace_cli.installation.children import RESTART_AT_ONCE, Child, reunite, rotate
 from headrace_cli.installation.disk import Disk
 from headrace_cli.installation.folder import BROKER_FOLDER, StateFile, locked, refuse_other_format, sign, write_format
-from headrace_cli.installation.hung import is_answering, look_at
+from headrace_cli.installation.hung import is_answering, observe
 from headrace_cli.installation.services import SERVICES, child_of, ports_of
 
 _log = logging.getLogger("headrace.supervisor")
 
-LOOK_EVERY_S = 2.0
+CHECK_EVERY_S = 2.0
 HOUSEKEEPING_EVERY_S = 5.0
 # `down` takes at most ten seconds; services get most of them to commit their current batches.
 SERVICES_STOP_WITHIN_S = 6.5
@@ -147,14 +147,14 @@ class Supervisor:
 
     async def _tend(self, bootstrap: str) -> None:
         loop = asyncio.get_running_loop()
-        looked_s = kept_s = 0.0
+        checked_s = kept_s = 0.0
         while True:
             changed = [self._tend_child(child, loop.time()) for child in self.children.values()]
             if self.broker_supervisor is not None:
                 changed.append(self.broker_supervisor.tend(loop.time(), self.disk))
             try:
-                if loop.time() - looked_s >= LOOK_EVERY_S:
-                    looked_s = loop.time()
+                if loop.time() - checked_s >= CHECK_EVERY_S:
+                    checked_s = loop.time()
                     changed += await self._check_all()
                 if loop.time() - kept_s >= HOUSEKEEPING_EVERY_S:
                     kept_s = loop.time()
@@ -184,7 +184,7 @@ class Supervisor:
         """Replace stopped or hung processes; returns whether anything changed."""
         checks = [self._check(child) for child in self.children.values()]
         if self.broker_supervisor is not None:
-            checks.append(self.broker_supervisor.look(asyncio.get_running_loop().time()))
+            checks.append(self.broker_supervisor.check(asyncio.get_running_loop().time()))
         return await asyncio.gather(*checks)
 
     async def _check(self, child: Child) -> bool:
@@ -192,11 +192,11 @@ class Supervisor:
         if pid is None:
             return False
         answers = await is_answering(child.http_port)
-        look = look_at(pid, asyncio.get_running_loop().time(), answers)
+        seen = observe(pid, asyncio.get_running_loop().time(), answers)
         # NB: the request took a moment: the process may have ended or been replaced.
-        if look is None or child.pid != pid:
+        if seen is None or child.pid != pid:
             return False
-        because = child.oversight.take(look)
+        because = child.oversight.take(seen)
         if because is None:
             return False
         _log.warning("%s (process %d) is replaced: %s", child.name, pid, because)

@@ -8,7 +8,7 @@ from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.registry import Signature
 from headrace.features.rows import pin_signature
 from headrace.models.encoders import Known, known_to, refuse_texts, wants_names
-from headrace.models.engine import Engine, Words
+from headrace.models.engine import Engine, Vocabularies
 from headrace.models.lightgbm_format import LightgbmEngine
 from headrace.models.matching import model_names, why_not_columns
 from headrace.models.skops_format import SkopsEngine
@@ -21,7 +21,7 @@ from headrace_cli.models.vocabularies import agreed_words
 class Declared:
     """The user's options for a file. `words`: of `--categories`, None if not given. `classes`: in the model's order."""
 
-    words: Words | None = None
+    words: Vocabularies | None = None
     output: str | None = None
     classes: tuple[str, ...] = ()
     inputs_only: bool = False
@@ -48,12 +48,12 @@ def agree(engine: Engine, project: ProjectDefinition, deployment: DeploymentDefi
     except Poison as poison:
         raise Misconfigured(poison.reason) from None
     categories = [found.name for found in deployment.inputs if found.kind == "category"]
-    needs_frame = isinstance(engine, SkopsEngine) and (wants_names(engine.estimator) or bool(known.words))
+    needs_frame = isinstance(engine, SkopsEngine) and (wants_names(engine.estimator) or bool(known.vocabularies))
     _refuse_frame(engine, declared)
     is_frame = declared.frame or needs_frame
     _refuse_kinds(known, categories, deployment, is_frame=is_frame)
     sampled = declared.requests.words(categories)
-    words = agreed_words(categories, known.words, declared.words, sampled, is_frame=is_frame)
+    words = agreed_words(categories, known.vocabularies, declared.words, sampled, is_frame=is_frame)
     if not is_frame:
         _refuse_codes(known, words)
     answers = agreed_answers(engine, deployment.label, declared.output, declared.classes)
@@ -73,17 +73,17 @@ def _known(engine: Engine, signature: Signature) -> Known:
     names = model_names(engine.names, signature) or tuple(column.name for column in signature.columns)
     if not isinstance(engine, SkopsEngine):
         codes = dict(zip(names, engine.codes, strict=False)) if isinstance(engine, LightgbmEngine) else {}
-        words = {model_names([name], signature)[0]: found for name, found in engine.words.items()}
+        words = {model_names([name], signature)[0]: found for name, found in engine.vocabularies.items()}
         return Known(words, {name: found for name, found in codes.items() if found and name not in words})
     refuse_texts(engine.estimator)
     return known_to(engine.estimator, names)
 
 
 def _refuse_kinds(known: Known, categories: Sequence[str], deployment: DeploymentDefinition, *, is_frame: bool) -> None:
-    for name in known.words:
+    for name in known.vocabularies:
         if name not in categories:
             raise Misconfigured(
-                f"{name} is a category to the model ({', '.join(known.words[name][:8])}): declare it as Category({name!r})"
+                f"{name} is a category to the model ({', '.join(known.vocabularies[name][:8])}): declare it as Category({name!r})"
             )
     for name in categories:
         if is_frame and name in known.numbers:  # in a matrix they are the codes
@@ -93,12 +93,12 @@ def _refuse_kinds(known: Known, categories: Sequence[str], deployment: Deploymen
             )
 
 
-def _refuse_codes(known: Known, words: Words) -> None:
+def _refuse_codes(known: Known, words: Vocabularies) -> None:
     """In a matrix, words are codes from 0 on. A code that the model knows and no word has could never occur, so it is refused."""
     for name, found in words.items():
         codes = known.numbers.get(name, ())
         strange = [code for code in codes if code % 1 or not 0 <= code < len(found)]
-        if strange and name not in known.words:
+        if strange and name not in known.vocabularies:
             from_one = ", which begin with 1: fit it on codes from 0 on" if codes[0] == 1 else ""
             raise Misconfigured(
                 f"the model knows {len(codes)} codes of {name!r} ({_listed(codes)}){from_one}, and --categories gives it"
@@ -110,7 +110,7 @@ def _listed(codes: Sequence[float]) -> str:
     return f"{codes[0]:g} to {codes[-1]:g}" if len(codes) > 1 else f"{codes[0]:g}"
 
 
-def _sample_notes(words: Words, sampled: Mapping[str, set[str]]) -> tuple[str, ...]:
+def _sample_notes(words: Vocabularies, sampled: Mapping[str, set[str]]) -> tuple[str, ...]:
     """Notes on values of a sample that the model does not know; they may be spelled differently."""
     strange = {name: sorted(found - set(words[name])) for name, found in sampled.items() if name in words}
     return tuple(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from headrace.errors import Misconfigured
 from headrace.events.registry import ColumnPin, Signature
 from headrace.models.encoders import known_to, wants_names
-from headrace.models.engine import Engine, Floats, Words, extra
+from headrace.models.engine import Engine, Floats, Vocabularies, extra
 from headrace.models.frames import frame_of
 from headrace.models.matching import matched
 from headrace.models.skops_format import SkopsEngine
@@ -33,7 +33,7 @@ class Rows:
     """Columns in the model's order: float64, or objects if they hold words. `is_named`: these are the model's own names."""
 
     columns: Columns
-    words: Words
+    words: Vocabularies
     is_named: bool
 
     @property
@@ -70,7 +70,7 @@ def rows_for(model: Any, engine: Engine, file: Path | None) -> Rows:
     if not count:
         raise Misconfigured("the number of the model's columns is not known: give rows with --rows FILE.csv")
     called = names or tuple(f"x{place}" for place in range(count))
-    words = dict(known_to(model, called).words if isinstance(engine, SkopsEngine) else engine.words)
+    words = dict(known_to(model, called).vocabularies if isinstance(engine, SkopsEngine) else engine.vocabularies)
     columns = _drawn(called, words) if file is None else _read(file, called, is_named=bool(names))
     return Rows(columns, words, bool(names))
 
@@ -80,7 +80,7 @@ def is_framed(engine: Engine, rows: Rows) -> bool:
     return isinstance(engine, SkopsEngine) and (wants_names(engine.estimator) or bool(rows.words))
 
 
-def _drawn(names: Sequence[str], words: Words) -> Columns:
+def _drawn(names: Sequence[str], words: Vocabularies) -> Columns:
     """Random numbers that both float32 and six decimals hold exactly, because the comparison is about the file, not about rounding."""
     rng = np.random.default_rng(0)
     return {

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import Misconfigured
-from headrace.models.engine import Words
+from headrace.models.engine import Vocabularies
 
 _EXAMPLE = '{"carrier": ["AA", "UA"]}'
 _MOST_LISTED = 8
 
 
-def read_words(path: Path, data: bytes) -> Words:
+def read_words(path: Path, data: bytes) -> Vocabularies:
     """The words of a `--categories` file. Raises `Misconfigured` for an invalid one."""
     try:
         declared = json.loads(data, object_pairs_hook=_once)
@@ -74,7 +74,12 @@ def _words(path: Path, name: str, values: Any) -> tuple[str, ...]:
 
 
 def agreed_words(
-    categories: Sequence[str], known: Words, declared: Words | None, sampled: Mapping[str, set[str]], *, is_frame: bool
+    categories: Sequence[str],
+    known: Vocabularies,
+    declared: Vocabularies | None,
+    sampled: Mapping[str, set[str]],
+    *,
+    is_frame: bool,
 ) -> dict[str, tuple[str, ...]]:
     """The words of each of `categories`, see the table. Raises `Misconfigured`.
 

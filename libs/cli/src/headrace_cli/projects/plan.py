@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from headrace.asking.prediction import name_of
 from headrace.events import definition as d
 from headrace.project.applicable.late import A_RISE
-from headrace.project.applicable.words import KINDS, duration
+from headrace.project.applicable.wording import KINDS, duration
 from headrace.stats.figures import least_labelled, windows_to_alarm, windows_to_first
 
 DAY_S = 86_400.0

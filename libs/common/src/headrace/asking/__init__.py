@@ -1,1 +1,1 @@
-"""The side of those who ask: requests and their answers, outcomes, and history that is played as requests."""
+"""The client side: requests and their answers, outcomes, and history that is replayed as requests."""

@@ -1,11 +1,11 @@
-"""Request and reply over the log: questions leave in batches, answers come to the asker's own partition.
+"""Request and reply over the log: questions are sent in batches, answers come to the asker's own partition.
 
-What the gateway and the Python client share. Who listens on the same partition as somebody else takes only the replies to
-its own questions: each is named by an id that no other asker makes.
+The gateway and the Python client share this. Several askers may read the same partition: each takes only the replies to
+its own questions, whose ids no other asker makes.
 
-With the broker away nothing piles up: a question that nobody waits for any more leaves the queue, and a send ends when
-the last of its questions does. Whether the way there and back works is known by what is acknowledged and heard, and, when
-nothing is asked, by a probe: two in a row without an answer, or a topic that is gone, and `trouble` says so.
+Nothing piles up while the broker is away: a question that nobody waits for leaves the queue, and a send ends when the
+last of its questions expires. Acknowledgements and answers show that both directions work. When nothing is asked, a
+probe shows it; `trouble` is set after two probes in a row without an answer, or when a topic is gone.
 """
 
 import asyncio
@@ -34,16 +34,16 @@ RETRY_S = 0.2
 PROBE_EVERY_S = 1.5
 PROBE_WITHIN_S = 3.0
 PROBES_FAILED = 2
-# What one open question costs beside its bytes: future, headers, entries by id.
+# The memory of one open question besides its bytes: future, headers, entries by id.
 QUESTION_BYTES = 2048
 LIMIT_BYTES = 32 * 1024 * 1024
 
 
 class Asker:
-    """Asks inference and waits. `start` first: answers must be heard before anything is asked.
+    """Sends questions to inference and waits for the answers. Call `start` first, so that no answer is missed.
 
-    `instance` names the reply partition and stands in the records' source; `on_answer` is called for every answer;
-    `health` is told what is held, and when asking does not work.
+    `instance`: chooses the reply partition and is the source of the records. `on_answer`: called for every answer.
+    `health`: gets the bytes held, and a failure while questions cannot be asked.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Asker:
         self._waiting: dict[str, asyncio.Future[PredictionAnswered | None]] = {}
         self._queue: dict[str, Out] = {}
         self._queued = asyncio.Event()
-        # NB: unlike the instance's name, never the same again: replies to an earlier life are not ours.
+        # NB: unlike the instance's name it is unique, so that replies to an earlier process are not taken.
         self._life, self._numbers = secrets.token_hex(6), itertools.count()
         self._reader: Reader | None = None
         self._place = TopicPartition(self._replies, 0)
@@ -76,21 +76,23 @@ class Asker:
 
     @property
     def waiting(self) -> int:
-        """Rows that wait for an answer."""
+        """The number of rows that wait for an answer."""
         return len(self._pending)
 
     @property
     def held_bytes(self) -> int:
-        """What the waiting rows hold, by estimate; bounded by `LIMIT_BYTES`."""
+        """The estimated size of the waiting rows, at most `LIMIT_BYTES`."""
         return self._pending.held_bytes
 
     @property
     def is_ready(self) -> bool:
-        """Whether questions leave and answers are heard."""
+        """Whether questions can be sent and answers received."""
         return self._reader is not None and self.trouble is None
 
     async def start(self) -> None:
-        """Listen on the reply partition, from its end."""
+        """Start reading the reply partition from its end. Waits for the broker; raises `Retryable` or
+        `Misconfigured`.
+        """
         self._ids = await self._log.topic_ids((self._requests, self._replies))
         partition = reply_partition(self._instance, len(await self._log.partitions(self._replies)))
         shared = out(self._requests, None, PredictionRequested(""), Envelope("", "", self._instance, 0.0)).headers
@@ -100,12 +102,13 @@ class Asker:
         self._reader = await self._log.reader([self._place], "end", committed=False)
 
     async def ask(self, questions: Sequence[Question], deadline_ms: int) -> list[PredictionAnswered | None]:
-        """The answers in the questions' order; None for those that did not come in time.
+        """The answers in the questions' order, None for those that did not come within `deadline_ms`.
 
-        Raises `Retryable` when more would be held than `LIMIT_BYTES`.
+        Raises `Retryable` when the waiting questions would exceed `LIMIT_BYTES`.
         """
         deadline_s = self._clock.monotonic_s() + deadline_ms / 1000
-        # NB: all of them are written before any is open: one that cannot be written leaves nothing behind.
+        # NB: all records are made before any question is open, so that one that cannot be encoded leaves nothing
+        # behind.
         made = [self._made(question) for question in questions]
         wanted = sum(QUESTION_BYTES + len(written.value or b"") for _, written in made)
         if self.held_bytes + wanted > LIMIT_BYTES:
@@ -125,10 +128,10 @@ class Asker:
                     self._close(reply_id)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Send, hear and watch deadlines until `stop`."""
+        """Send, receive and watch deadlines until `stop` is set."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._send(stop))
-            group.create_task(self._hear(stop))
+            group.create_task(self._receive(stop))
             group.create_task(self._watch(stop))
             group.create_task(self._probe(stop))
 
@@ -148,12 +151,12 @@ class Asker:
             *self._headers,
             ("ce_correlationid", ident),
             (REPLY_ID, reply_id.encode()),
-            *_asides(question),
+            *_optional_headers(question),
         ]
         return Out(self._requests, (request.unit or "").encode(), self._codec.encode(request), tuple(headers))
 
     async def _send(self, stop: asyncio.Event) -> None:
-        """Everything that gathered while the last batch was being acknowledged leaves as the next one."""
+        """Everything that is queued while a batch is being acknowledged is sent as the next batch."""
         producer: Producer | None = None
         try:
             while not stop.is_set():
@@ -189,34 +192,35 @@ class Asker:
         except TimeoutError:
             _log.warning("%s questions were not acknowledged before their deadlines", len(batch))
         else:
-            self._is_well()
+            self._note_success()
 
     async def _hold_back(self, batch: dict[str, Out], error: HeadraceError) -> None:
-        """The same ids again, of those that are still waited for: inference answers a repeated request once."""
-        _log.warning("questions are held back: %s", error)
+        """Queue the batch again under the same ids, without expired questions. Inference answers a repeated request
+        once.
+        """
+        _log.warning("questions cannot be sent yet: %s", error)
         self._queue = {reply_id: made for reply_id, made in batch.items() if reply_id in self._pending} | self._queue
         self._queued.set()
         await asyncio.sleep(RETRY_S)
 
-    async def _hear(self, stop: asyncio.Event) -> None:
+    async def _receive(self, stop: asyncio.Event) -> None:
         reader = self._reader
         while reader is not None and not stop.is_set():
             try:
                 records = await reader.fetch(0.2, 2000)
             except (Retryable, Misconfigured) as error:
-                _log.warning("answers are not heard: %s", error)
+                _log.warning("answers cannot be read: %s", error)
                 await asyncio.sleep(RETRY_S)
                 continue
-            heard = [record for record in records if self._take(record)]
-            if heard:
-                self._is_well()
+            received = [record for record in records if self._take(record)]
+            if received:
+                self._note_success()
         if reader is not None:
             self._reader = None
             await reader.close()
 
     def _take(self, record: Record) -> bool:
-        """Whether it is an answer to an open question. What is none is passed over, whatever stands in it: nobody's bytes
-        end an asker."""
+        """Whether a record answers an open question. Any other record is skipped, whatever it holds."""
         try:
             reply_id = header(record.headers, REPLY_ID) or ""
             if reply_id not in self._pending:
@@ -248,20 +252,20 @@ class Asker:
             await _until(stop, TICK_S)
 
     async def _probe(self, stop: asyncio.Event) -> None:
-        """Ask the broker for our places now and then: whether it answers, and whether they are there."""
+        """Query the broker now and then: whether it answers, and whether our partitions exist."""
         while not stop.is_set():
             try:
                 async with asyncio.timeout(PROBE_WITHIN_S):
                     await self._look()
             except Misconfigured as error:
-                self._is_ill(str(error), PROBES_FAILED)
+                self._note_failure(str(error), PROBES_FAILED)
             except TimeoutError:
-                self._is_ill(f"the broker gave no answer within {PROBE_WITHIN_S:g} s", 1)
-            except Exception as error:  # a client's own errors: whatever it is, the broker could not be asked
+                self._note_failure(f"the broker gave no answer within {PROBE_WITHIN_S:g} s", 1)
+            except Exception as error:  # the client's own errors: the broker could not be queried
                 text, name = str(error), type(error).__name__
-                self._is_ill(f"the broker cannot be asked: {text if name in text else f'{name}: {text}'}", 1)
+                self._note_failure(f"the broker cannot be queried: {text if name in text else f'{name}: {text}'}", 1)
             else:
-                self._is_well()
+                self._note_success()
             await _until(stop, PROBE_EVERY_S if self._failed_probes == 0 else RETRY_S)
 
     async def _look(self) -> None:
@@ -273,16 +277,16 @@ class Asker:
             )
         ids = self._ids | await self._log.topic_ids((self._requests, self._replies))
         if ids[self._requests] != self._ids.get(self._requests):
-            _log.warning("%s was made again: writing with another producer", self._requests)
+            _log.warning("%s was created again: writing with another producer", self._requests)
             self._is_outdated = True
         reader, end = self._reader, (await self._log.end_offsets([self._place]))[self._place]
         is_another = ids[self._replies] != self._ids.get(self._replies)
         if reader is not None and (is_another or await reader.position(self._place) > end):
-            _log.warning("%s was made again: listening from its beginning", self._replies)
+            _log.warning("%s was created again: reading from its beginning", self._replies)
             await reader.seek({self._place: 0})
         self._ids = ids
 
-    def _is_ill(self, reason: str, count: int) -> None:
+    def _note_failure(self, reason: str, count: int) -> None:
         self._failed_probes += count
         if self._failed_probes >= PROBES_FAILED and self.trouble != reason:
             self.trouble = reason
@@ -290,7 +294,7 @@ class Asker:
             if self._health is not None:
                 self._health.fail("asking", reason)
 
-    def _is_well(self) -> None:
+    def _note_success(self) -> None:
         self._failed_probes = 0
         if self.trouble is not None:
             self.trouble = None
@@ -299,8 +303,8 @@ class Asker:
                 self._health.clear("asking")
 
 
-def _asides(question: Question) -> Iterable[tuple[str, bytes]]:
-    """What only some questions carry."""
+def _optional_headers(question: Question) -> Iterable[tuple[str, bytes]]:
+    """The headers that only some questions have."""
     if question.version is not None:
         yield VERSION, str(question.version).encode()
     if question.tenant is not None:

@@ -1,7 +1,7 @@
-"""Decisions whole: what shadowed versions said after the commit joins the decision that it belongs to.
+"""Complete decisions: scores of shadows that came after the commit join their decision.
 
-A decision names in `shadows_due` the versions that had not answered when it was committed; each follows as one
-`ShadowScored` on the same partition. Readers join by deployment, request and version; the first one stands.
+A decision names in `shadows_due` the versions that had not answered when it was committed. Each follows as one
+`ShadowScored` on the same partition. Readers join by deployment, request and version, and keep the first.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,10 @@ from headrace.events.inference import DecisionMade, ShadowScored
 
 
 def joined(events: Iterable[object]) -> list[DecisionMade]:
-    """The decisions among `events` (others are passed over), in order, each with all that its shadows said; what is due still stays due."""
+    """The decisions among `events`, in order, each with the late scores of its shadows. Other events are skipped.
+
+    A shadow without a late score stays in `shadows_due`.
+    """
     decisions: list[DecisionMade] = []
     late: dict[tuple[str, str], list[ShadowScored]] = {}
     for event in events:
@@ -36,14 +39,14 @@ def with_late(decision: DecisionMade, late: Iterable[ShadowScored]) -> DecisionM
     if not due:
         return decision
     shadows, failures, took_ms = list(decision.shadows), dict(decision.failures), dict(decision.took_ms)
-    for said in late:
-        if said.version not in due:
+    for scored in late:
+        if scored.version not in due:
             continue
-        due.remove(said.version)
-        if said.score is not None:
-            shadows.append(said.score)
-        if said.failure is not None:
-            failures[str(said.version)] = said.failure
-        if said.took_ms:
-            took_ms[str(said.version)] = said.took_ms
+        due.remove(scored.version)
+        if scored.score is not None:
+            shadows.append(scored.score)
+        if scored.failure is not None:
+            failures[str(scored.version)] = scored.failure
+        if scored.took_ms:
+            took_ms[str(scored.version)] = scored.took_ms
     return replace(decision, shadows=tuple(shadows), failures=failures, took_ms=took_ms, shadows_due=tuple(due))

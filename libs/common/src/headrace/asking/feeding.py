@@ -1,7 +1,8 @@
-"""History of raw streams and sources in step with the requests that are answered from it: each record once, none too late.
+"""Replays the history of raw streams and sources in step with requests: each record once, and none too late.
 
-No request for instant t goes out before inference has applied what was available at t - feature_delay. Records may run ahead of
-requests: that hides the lag, and leaks nothing, because a feature never reads panes after t - feature_delay.
+A request for instant t is sent only after inference has applied what was available at t - feature_delay. Records may
+run ahead of requests. That hides the lag and leaks nothing, because a feature never reads panes after t -
+feature_delay.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from headrace.events.ops import HealthReported
 from headrace.log.codec import Message
 from headrace.log.port import Ack, Log, Out, Producer, Record, TopicPartition
 
-# A live replay runs so far ahead of its requests.
+# How far a live replay runs ahead of its requests.
 AHEAD_S = 45 * 60.0
 SILENT_S = 5.0
 _LOOK_S = 0.005
@@ -25,13 +26,15 @@ _LOOK_S = 0.005
 
 @dataclass
 class Applied:
-    """What inference says that it has applied: per raw or source `topic/partition` the highest offset, of the slowest instance."""
+    """What inference reports as applied: per raw or source `topic/partition` the offset of the slowest instance."""
 
     by_instance: dict[str, dict[str, int]] = field(default_factory=dict)
     _seen_ms: dict[str, int] = field(default_factory=dict)
 
     def take(self, message: Message) -> None:
-        """A record of `ops.health`. An instance that has been silent while others spoke is dead, and holds nobody back."""
+        """Take a record of `ops.health`. An instance without a report for `SILENT_S` is dropped, so that it blocks
+        nobody.
+        """
         report = message.event
         newest_ms = message.record.timestamp_ms
         for instance in [i for i, seen_ms in self._seen_ms.items() if newest_ms - seen_ms > SILENT_S * 1000]:
@@ -47,12 +50,12 @@ class Applied:
             self._seen_ms[report.instance] = newest_ms
 
     def reached(self, place: str) -> int:
-        """Highest offset of a partition that every instance has applied; -1 for none."""
+        """The highest offset of a partition that every instance has applied; -1 for none."""
         return min((applied.get(place, -1) for applied in self.by_instance.values()), default=-1)
 
 
 class Due(NamedTuple):
-    """A record that the world sends at `at_s`; its partition is chosen. Two of one content differ in their `ce_id`."""
+    """A record to be sent at `at_s`, with its partition chosen. Records of equal content need different `ce_id`s."""
 
     at_s: float
     out: Out
@@ -60,19 +63,19 @@ class Due(NamedTuple):
 
 @dataclass
 class _Sent:
-    """Where the records of one partition lie: ascending instants, and the offset of each."""
+    """The records of one partition: ascending instants, and the offset of each."""
 
     instants: array = field(default_factory=lambda: array("d"))
     offsets: array = field(default_factory=lambda: array("q"))
 
     def last_by(self, at_s: float) -> int:
-        """Offset of the newest record that was available at `at_s`; -1 for none."""
+        """The offset of the newest record that was available at `at_s`; -1 for none."""
         place = bisect_right(self.instants, at_s)
         return self.offsets[place - 1] if place else -1
 
 
 class Feed:
-    """Sends the records of raw streams and sources. `sent`: how many; `newest_s`: the newest instant of what is on the log."""
+    """Sends the records of raw streams and sources. `sent`: how many; `newest_s`: the newest instant on the log."""
 
     def __init__(self, log: Log, applied: Applied) -> None:
         self._log, self.applied = log, applied
@@ -83,19 +86,19 @@ class Feed:
         self.newest_s = float("-inf")
 
     def note(self, topic: str, partition: int, at_s: float, offset: int) -> None:
-        """A record of this history is on the log. Of one partition they are told in the order of their offsets."""
+        """Note that a record of this history is on the log. Call it in the order of offsets within a partition."""
         sent = self._sent.setdefault(f"{topic}/{partition}", _Sent())
         sent.instants.append(max(at_s, sent.instants[-1]) if sent.instants else at_s)
         sent.offsets.append(offset)
         self.newest_s = max(self.newest_s, at_s)
 
     def ends(self) -> dict[TopicPartition, int]:
-        """Behind the newest record of this history, per partition."""
+        """The offset after the newest record of this history, per partition."""
         places = {place.rpartition("/"): sent for place, sent in self._sent.items()}
         return {TopicPartition(topic, int(p)): sent.offsets[-1] + 1 for (topic, _, p), sent in places.items()}
 
     async def send(self, topic: str, due: Sequence[Due]) -> None:
-        """Write records of one topic, in order, each once."""
+        """Write records of one topic in order, each once. Waits while the broker is away."""
         if not due:
             return
         acks = await self._send_once(topic, [found.out for found in due])
@@ -104,9 +107,9 @@ class Feed:
         self.sent += len(due)
 
     async def await_applied(self, at_s: float, topics: Sequence[str] | None = None) -> None:
-        """Until inference has applied what was available at `at_s`, of these topics (None: of all).
+        """Wait until inference has applied what was available at `at_s` of these topics (None: of all).
 
-        Raises `Retryable` when it has not moved for `STUCK_S`.
+        Raises `Retryable` when it has made no progress for `STUCK_S`.
         """
         wanted = {
             place: sent.last_by(at_s)
@@ -128,15 +131,16 @@ class Feed:
             await asyncio.sleep(_LOOK_S)
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.close()
 
     async def _send_once(self, topic: str, outs: Sequence[Out]) -> list[Ack]:
-        """Send without ever writing a record twice: a copy would be a new origin, and count again.
+        """Send without ever writing a record twice: a copy would be a new origin, and would count again.
 
-        After an unknown outcome the partitions are read from where they ended before, and only what is missing is sent.
+        When the outcome of a send is unknown, the partitions are read from their former ends, and only what is missing
+        is sent.
         """
         producer = self._producer = self._producer or await self._log.producer()
         partitions = await self._log.partitions(topic)
@@ -167,5 +171,5 @@ class Feed:
 
 
 def _identity(record: Out | Record) -> tuple[int, bytes]:
-    """By its partition, and its id where it has one, else its value."""
+    """Identifies a record by its partition, and its `ce_id` or else its value."""
     return record.partition or 0, dict(record.headers).get("ce_id") or record.value or b""

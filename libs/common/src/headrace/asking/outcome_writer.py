@@ -1,4 +1,4 @@
-"""Writes outcomes to the log: what the gateway, the Python client and the command line share."""
+"""Writes outcomes to the log, for the gateway, the Python client and the command line."""
 
 import asyncio
 import contextlib
@@ -15,24 +15,28 @@ from headrace.log.topics import Topics
 SEND_WITHIN_S = 10.0
 
 
-def record_of(topics: Topics, deployment: str, told: Observed, source: str) -> Out:
-    """An outcome as a record. `source`: who writes it."""
-    event = OutcomeObserved(deployment, told.unit, told.label, told.request_id, told.corrects)
-    envelope = Envelope(told.id, "", source, told.at_s, told.request_id, told.request_id or told.id)
-    return out(topics.name("inference.outcomes"), told.unit, event, envelope)
+def record_of(topics: Topics, deployment: str, observed: Observed, source: str) -> Out:
+    """An outcome as a record. `source`: the writer's name in the record."""
+    event = OutcomeObserved(deployment, observed.unit, observed.label, observed.request_id, observed.corrects)
+    envelope = Envelope(observed.id, "", source, observed.at_s, observed.request_id, observed.request_id or observed.id)
+    return out(topics.name("inference.outcomes"), observed.unit, event, envelope)
 
 
 class Observer:
-    """Sends outcomes by a producer of its own, made when it is first needed, and anew after a failure."""
+    """Sends outcomes by its own producer, which is made when it is first needed, and again after a failure."""
 
     def __init__(self, log: Log, topics: Topics, source: str) -> None:
         self._log, self._topics, self._source = log, topics, source
         self._producer: Producer | None = None
         self._making = asyncio.Lock()
 
-    async def send(self, deployment: str, told: Sequence[Observed], within_s: float = SEND_WITHIN_S) -> None:
-        """Return when all are on the log. Raises `Retryable` when that is not known: sent again they change nothing."""
-        records = [record_of(self._topics, deployment, one, self._source) for one in told]
+    async def send(self, deployment: str, outcomes: Sequence[Observed], within_s: float = SEND_WITHIN_S) -> None:
+        """Return when all outcomes are on the log.
+
+        Raises `Retryable` when that is not known after `within_s`; they may be sent again, since repeats change
+        nothing.
+        """
+        records = [record_of(self._topics, deployment, one, self._source) for one in outcomes]
         try:
             async with asyncio.timeout(within_s):
                 await (await self._made()).send(records)
@@ -44,7 +48,7 @@ class Observer:
             raise
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         await self._drop()
 
     async def _made(self) -> Producer:
@@ -56,5 +60,5 @@ class Observer:
     async def _drop(self) -> None:
         dropped, self._producer = self._producer, None
         if dropped is not None:
-            with contextlib.suppress(Exception):  # NB: it failed already, and that is told
+            with contextlib.suppress(Exception):  # NB: the first failure is raised already
                 await dropped.close()

@@ -1,6 +1,6 @@
-"""What an outcome may say, by one rule for every door (HTTP, client, command line), as `asked` is for questions.
+"""The contract of an outcome, the same for HTTP, client and command line; `requests` has that of questions.
 
-It names its unit, always: that is the key of the topic. A request that was asked without a unit has its own id for one.
+An outcome always names its unit, which is the key of the topic. The unit of a request without one is its own id.
 """
 
 from collections.abc import Mapping
@@ -18,8 +18,11 @@ FIELDS = ("unit", "label", "at", "request_id", "corrects", "id")
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """An outcome as it is written. `id`: its own, by which it is corrected, and which a repeat repeats; `at_s`: when it
-    became known; `request_id`: of the request that it belongs to; `corrects`: the id of the outcome that it sets right."""
+    """An outcome as it is written.
+
+    `id`: its own id, by which it is corrected; a repeat has the same id. `at_s`: when it became known. `request_id`:
+    the request that it belongs to. `corrects`: the id of the outcome that it corrects.
+    """
 
     id: str
     unit: str
@@ -30,9 +33,9 @@ class Observed:
 
 
 def observed(given: Mapping[str, Any], ident: str, now_s: float) -> Observed:
-    """An outcome as somebody gave it; `ident`: where it has no id of its own; `at` is now where nothing is said.
+    """Check an outcome that was given from outside. `ident`: its id where it has none. `at` is now where it is missing.
 
-    Raises `Unfit` naming the field. Whether its label is one is for the deployment to say, see `refuse`.
+    Raises `Unfit`, which names the field. Whether the label fits the deployment is checked by `refuse`.
 
     >>> observed({"unit": 7.0, "label": True, "at": "2013-04-01T00:00:00Z"}, "o1", 2e9)
     Observed(id='o1', unit='7', label=True, at_s=1364774400.0, request_id=None, corrects=None)
@@ -50,13 +53,13 @@ def observed(given: Mapping[str, Any], ident: str, now_s: float) -> Observed:
     ids = {field: None if given.get(field) is None else _id(given[field], field) for field in FIELDS[3:]}
     own = ids["id"] or ident
     if ids["corrects"] == own:
-        raise Unfit(f"corrects names the outcome's own id, {own}: it takes the id of the one that it sets right")
-    told = float(label) if isinstance(label, int) and not isinstance(label, bool) else label
-    return Observed(own, unit, told, instant_of(given.get("at"), now_s), ids["request_id"], ids["corrects"])
+        raise Unfit(f"corrects names the outcome's own id, {own}: it takes the id of the outcome that it corrects")
+    value = float(label) if isinstance(label, int) and not isinstance(label, bool) else label
+    return Observed(own, unit, value, instant_of(given.get("at"), now_s), ids["request_id"], ids["corrects"])
 
 
 def _id(given: Any, field: str) -> str:
-    """NB: ids of requests and of pipelines' outcomes are others' to choose: any text that may stand on the log."""
+    """NB: ids of requests and of pipelines' outcomes are chosen elsewhere: any text that may be on the log is valid."""
     if not isinstance(given, str) or not given or not given.isprintable():
         raise Unfit(f"{field} must be printable text, got {shown(given)}")
     if len(given.encode()) > MAX_TEXT_BYTES:
@@ -64,8 +67,8 @@ def _id(given: Any, field: str) -> str:
     return given
 
 
-def refuse(name: str, deployment: DeploymentDefinition | None, told: Observed | None = None) -> None:
-    """Raise `Unfit` for an outcome that the deployment of this name cannot take; without one: where it takes none at all."""
-    refused = why_not_outcome(name, deployment, 0.0 if told is None else told.label)
-    if refused is not None and (told is not None or refused[0] == "deployment"):
+def refuse(name: str, deployment: DeploymentDefinition | None, outcome: Observed | None = None) -> None:
+    """Raise `Unfit` when a deployment cannot take an outcome; without an outcome, when it takes none at all."""
+    refused = why_not_outcome(name, deployment, 0.0 if outcome is None else outcome.label)
+    if refused is not None and (outcome is not None or refused[0] == "deployment"):
         raise Unfit(refused[1])

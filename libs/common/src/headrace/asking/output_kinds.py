@@ -1,4 +1,4 @@
-"""What the scores of each version mean: a view of `registry.models`, as far as an asker needs it."""
+"""What the scores of each version mean: a view of `registry.models`."""
 
 import asyncio
 
@@ -23,15 +23,15 @@ class OutputKinds:
         self._view = View(log, codec, [topics.name("registry.models")], self._take)
 
     async def start(self) -> None:
-        """Read what is registered now."""
+        """Read what is registered now. Waits for the log."""
         await self._view.start()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow."""
+        """Follow the topic until `stop` is set."""
         await self._view.run(stop)
 
     async def stop(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         await self._view.stop()
 
     def versions(self, deployment: str) -> list[int]:
@@ -39,7 +39,10 @@ class OutputKinds:
         return sorted(self._usable.get(deployment, set()))
 
     def of(self, deployment: DeploymentDefinition, version: int | None = None) -> OutputKind:
-        """What a version's scores mean; None for the prior's: what the label says, else what the newest version gives."""
+        """What a version's scores mean; None for the prior's.
+
+        The prior's kind is that of the label, or without a label that of the newest version.
+        """
         label, known = deployment.label, self._kinds.get(deployment.name, {})
         found = known.get(version or 0)
         if found is None and label is not None:
@@ -53,7 +56,7 @@ class OutputKinds:
         if not isinstance(found, ModelVersion):
             return
         registered = found.registered
-        # NB: what an unusable one gives is still known: answers of it may be under way, or be asked for again.
+        # NB: the kind of an unusable version is kept: its answers may be under way, or be requested again.
         kinds = self._kinds.setdefault(registered.deployment, {})
         kinds[registered.version] = OutputKind(registered.output, registered.classes)
         usable = self._usable.setdefault(registered.deployment, set())
@@ -64,7 +67,7 @@ class OutputKinds:
 
 
 def named_by(kind: OutputKind, label: LabelDefinition | None) -> OutputKind:
-    """The same with what its classes are called: by the version where it has names for them, else by the label."""
+    """The same kind with the names of its classes: the version's names where it has any, else the label's."""
     is_plain = are_plain(kind.classes)
     wanted = label.classes if label is not None and label.kind == kind.kind else ()
     if is_plain and wanted and len(kind.classes) in (0, len(wanted)):

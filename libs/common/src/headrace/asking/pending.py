@@ -1,11 +1,11 @@
-"""Which questions are waiting, and which have waited long enough: ids and deadlines, on a clock that never jumps."""
+"""Open questions and their deadlines, on a clock that never jumps."""
 
 import heapq
 from dataclasses import dataclass
 
 from headrace.events.inference import PredictionRequested
 
-# Entries of the queue beyond twice the open ones, before it is made anew.
+# How many entries the queue may have beyond twice the open questions, before it is rebuilt.
 _SPARE = 4096
 
 
@@ -13,8 +13,8 @@ _SPARE = 4096
 class Question:
     """One row: its request under its id, for the instant `at_s`.
 
-    `version`: a preview, answered by this loaded version whatever the route says. `tenant`: who asks, where the route
-    knows exceptions for tenants. `traceparent`: the trace that it belongs to.
+    `version`: for a preview, the loaded version that must answer. `tenant`: the asking tenant, for routes with
+    overrides. `traceparent`: the trace that it belongs to.
     """
 
     request_id: str
@@ -26,9 +26,9 @@ class Question:
 
 
 class Pending:
-    """Open questions by id. An answer to a question that is not open (late, repeated, somebody else's) is no answer.
+    """Open questions by id. Answers to questions that are not open (late, repeated, of another asker) do not count.
 
-    `held_bytes`: what the open ones are told to hold.
+    `held_bytes`: the sum of the open questions' sizes, as given to `open`.
     """
 
     def __init__(self) -> None:
@@ -43,11 +43,11 @@ class Pending:
         return reply_id in self._open
 
     def open(self, reply_id: str, deadline_s: float, size_bytes: int = 0) -> None:
-        """A question was asked; nobody waits for it after `deadline_s` (monotonic)."""
+        """Add a question that is waited for until `deadline_s` (monotonic)."""
         self._open[reply_id] = (deadline_s, size_bytes)
         self.held_bytes += size_bytes
         heapq.heappush(self._queue, (deadline_s, reply_id))
-        # NB: answered questions stay in the queue until their deadline: at full speed that would be many more than wait.
+        # NB: answered questions stay in the queue until their deadline, which at full speed are many more than wait.
         if len(self._queue) > _SPARE and len(self._queue) > 2 * len(self._open) + _SPARE:
             self._queue = [(due_s, ident) for ident, (due_s, _) in self._open.items()]
             heapq.heapify(self._queue)
@@ -58,7 +58,7 @@ class Pending:
         return None if found is None else found[0]
 
     def close(self, reply_id: str) -> bool:
-        """An answer has come, or the asker has gone; False when the question was not open."""
+        """Remove a question that was answered or given up. False when it was not open."""
         found = self._open.pop(reply_id, None)
         if found is None:
             return False

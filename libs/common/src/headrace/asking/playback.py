@@ -1,8 +1,8 @@
-"""Plays history into the log: steps of event time, one after another, no faster than those who read them follow.
+"""Plays history into the log: steps of event time in order, no faster than the readers follow.
 
-A replay loses nothing by being fast: before each step all that was sent before the last look is decided, and, where it
-decides something, read by the monitor. So a year in ten minutes meets the same versions as a year lived. Requests and
-outcomes carry ids of their own, so what may not have been written is sent again: a copy is answered once.
+A fast replay loses nothing. Before each step, all that was sent before the last look is decided, and, if `monitor` must
+follow, read by the monitor. So a year in ten minutes gets the same versions as a year in real time. Requests and
+outcomes have ids of their own; what may not have been written is sent again, and a copy is answered once.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ Progress = Callable[[float, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A stretch of event time, [from_s, to_s), and what is sent for it: made when its turn has come."""
+    """An interval of event time, [from_s, to_s), and its records, which are made when the step begins."""
 
     from_s: float
     to_s: float
@@ -34,7 +34,7 @@ class Step:
 
 
 class Pace:
-    """How far those who read what is sent have come. `services`: who must follow, `inference` and perhaps `monitor`."""
+    """The progress of those who read what is sent. `services`: who must follow, `inference` and perhaps `monitor`."""
 
     def __init__(self, log: Log, topics: Topics, services: Iterable[str] = ("inference",)) -> None:
         self._log, self._topics, self._services = log, topics, tuple(services)
@@ -44,7 +44,7 @@ class Pace:
         self._unseen = 0
 
     def note(self, acks: Iterable[Ack]) -> None:
-        """These were written."""
+        """Note that records were written."""
         for ack in acks:
             self._unseen += 1
             if ack.topic == self._requests:
@@ -52,12 +52,14 @@ class Pace:
                 self._sent[tp] = max(self._sent.get(tp, 0), ack.offset + 1)
 
     async def look(self) -> None:
-        """Until all requests that were sent before the last look are decided, and the monitor has read about all there is now."""
+        """Wait until all requests that were sent before the last look are decided, and the monitor has nearly caught
+        up.
+        """
         wanted, self._wanted = self._wanted, dict(self._sent)
         await self._reach(wanted)
 
     async def drain(self) -> None:
-        """Until all requests are decided, and the monitor has read about all there is then."""
+        """Wait until all requests are decided, and the monitor has nearly caught up."""
         await self._reach(self._sent)
 
     async def _reach(self, wanted: Mapping[TopicPartition, int]) -> None:
@@ -65,12 +67,15 @@ class Pace:
         if "monitor" in self._services:
             ends, unseen = await self._ends(), self._unseen or MONITOR_BEHIND
             self._unseen = 0
-            # NB: the ends of this moment: behind those of others' traffic somebody always is, and behind the last record of a partition
-            # may stand the mark of its transaction. Of a sparse history a hundred records are days: no more than were sent since the last look.
+            # NB: the ends as of now. With other traffic on the topics the monitor is always a little behind, and a
+            # transaction marker may follow the last record of a partition. In a sparse history a hundred records are
+            # days, so the limit is the number sent since the last look.
             await self.follow("monitor", ends, min(MONITOR_BEHIND, max(unseen, len(ends))))
 
     async def _ends(self) -> Mapping[TopicPartition, int]:
-        """Of decisions and outcomes: what the monitor lags there, no drift is found and no rollout judged in time."""
+        """The ends of decisions and outcomes. While the monitor lags there, it finds no drift and judges no rollout in
+        time.
+        """
         topics = [self._topics.name(noun) for noun in ("inference.decisions", "inference.outcomes")]
         while True:
             with contextlib.suppress(Retryable):
@@ -78,36 +83,38 @@ class Pace:
             await asyncio.sleep(RESEND_S)
 
     async def follow(self, service: str, ends: Mapping[TopicPartition, int], most: int) -> None:
-        """Until a service has at most so many records left before `ends`; as long as it comes closer.
+        """Wait until a service has at most `most` records left before `ends`.
 
-        Raises `Retryable` when it has not for `STUCK_S`, or the broker has not answered for as long.
+        Raises `Retryable` when it has made no progress for `STUCK_S`, or the broker has not answered for as long.
         """
         clock = asyncio.get_running_loop().time
-        stands, since_s = math.inf, clock()
-        while (left := await self._left(service, ends, stands)) > most:
-            if left < stands:
-                stands, since_s = left, clock()
+        before_left, since_s = math.inf, clock()
+        while (left := await self._left(service, ends, before_left)) > most:
+            if left < before_left:
+                before_left, since_s = left, clock()
             elif clock() - since_s > STUCK_S:
-                what = "how far it is was not told" if math.isinf(left) else f"{left:,.0f} are left"
+                what = "its progress is unknown" if math.isinf(left) else f"{left:,.0f} are left"
                 raise Retryable(
-                    f"for {STUCK_S:.0f} s {service} has read none of the records that it is to read ({what}):"
-                    " see `headrace status`; the same command goes on where this one ends"
+                    f"for {STUCK_S:.0f} s {service} has read none of the records that it must read ({what}):"
+                    " see `headrace status`; the same command continues where this one ends"
                 )
             await asyncio.sleep(_LOOK_S)
 
-    async def _left(self, service: str, ends: Mapping[TopicPartition, int], stands: float) -> float:
-        """How many records before `ends` it has not read; as many as before while the broker is away."""
+    async def _left(self, service: str, ends: Mapping[TopicPartition, int], before_left: float) -> float:
+        """How many records before `ends` a service has not read; as many as before while the broker is away."""
         if not ends:
             return 0
         try:
             reached = await self._log.committed(self._topics.group(service), ends)
         except Retryable:
-            return stands
+            return before_left
         return sum(max(end - reached.get(tp, 0), 0) for tp, end in ends.items())
 
 
 class Playing:
-    """Sends steps. `hold`: returns when the replay may go on; `look_every_s`: event time between two looks at who follows."""
+    """Sends steps. `hold`: returns when the replay may continue. `look_every_s`: event time between two looks at the
+    readers.
+    """
 
     def __init__(
         self, log: Log, pace: Pace, hold: Callable[[], Awaitable[object]], *, look_every_s: float = 0.0
@@ -128,8 +135,8 @@ class Playing:
     ) -> None:
         """Send all steps, in order.
 
-        `speed`: event seconds per second, None for as fast as they are read. `progress` is told the instant reached and how many
-        records were sent. `stop_when`: asked before every step; `at_s` says how far it came.
+        `speed`: event seconds per second, None for as fast as the readers follow. `progress`: called with the instant
+        reached and the number of records sent. `stop_when`: called before every step; `at_s` is the instant reached.
         """
         clock = asyncio.get_running_loop().time
         began_s, first_s, looked_s = clock(), None, None
@@ -142,7 +149,7 @@ class Playing:
             if step.from_s >= looked_s + self._look_every_s:
                 looked_s = step.from_s
                 await self.pace.look()
-                # NB: what the monitor has just read may have it ask for a version.
+                # NB: the monitor may request a version because of what it has just read.
                 held_s += await self._wait(clock)
             began_s += held_s
             if speed is not None:
@@ -153,7 +160,7 @@ class Playing:
                 progress(step.to_s, self.sent)
 
     async def _wait(self, clock: Callable[[], float]) -> float:
-        """Hold, and return for how long: a replay of some speed does not hurry after it."""
+        """Hold, and return for how long. A replay with a speed does not catch up that time."""
         before_s = clock()
         await self._hold()
         held_s = clock() - before_s
@@ -161,7 +168,7 @@ class Playing:
         return held_s
 
     async def send(self, outs: Sequence[Out]) -> list[Ack]:
-        """Write until acknowledged: of an unknown outcome everything goes out again, under the same ids."""
+        """Write until acknowledged. When the outcome is unknown, everything is sent again under the same ids."""
         if not outs:
             return []
         while True:
@@ -175,7 +182,7 @@ class Playing:
         return acks
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.close()

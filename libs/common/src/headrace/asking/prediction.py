@@ -1,4 +1,4 @@
-"""What whoever asked is told of an answer, over HTTP and over Kafka alike: the figure, who said it, and what it lacked."""
+"""An answer as the asker gets it, over HTTP and over Kafka alike: the value, the version, and what it lacked."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +16,9 @@ HALF = 0.5
 
 @dataclass(frozen=True, slots=True)
 class OutputKind:
-    """What a version's scores mean. `kind`: `binary`, `number` or `classes`; `classes`: their names, as far as known: () for two
-    that are called 0 and 1 only.
+    """What a version's scores mean. `kind`: `binary`, `number` or `classes`.
+
+    `classes`: their names, as far as known; () for two classes that are only named 0 and 1.
     """
 
     kind: str = BINARY
@@ -27,13 +28,17 @@ class OutputKind:
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """One answer.
 
-    `outcome`: `served`; `fell_back` (a lower step answered, `reason` says why); `invalid` (asking again does not help);
-    `refused` (ask again, as a new request, after `retry_after_s`); `expired` (decided, but too late: ask as a new
-    request); `unknown` (no answer came in time: ask again under the same id, it may have been decided).
-    `value`: probability of the positive class, or the number; None for several classes, whose `probabilities` add up to 1.
-    `label`: the name of the most probable class, its number (0 or 1 for two) where it has none, None for a number. `version`: None when the prior answered.
-    `missing`, `stale`: features without a value, and those whose source has gone silent. `provisional`: not yet committed.
-    `decision_id`: the `ce_id` of the decision on the log.
+    - `outcome`: `served`; `fell_back` (a lower step answered, see `reason`); `invalid` (asking again does not help);
+      `refused` (ask again, as a new request, after `retry_after_s`); `expired` (decided too late: ask as a new
+      request); `unknown` (no answer came in time: ask again under the same id, since it may have been decided).
+    - `value`: the probability of the positive class, or the number. None for several classes, which have
+      `probabilities`.
+    - `label`: the name of the most probable class, or its number (0 or 1 for two) where it has no name. None for a
+      number.
+    - `version`: None when the prior answered.
+    - `missing`, `stale`: features without a value, and features whose source sends nothing.
+    - `provisional`: the decision is not committed yet.
+    - `decision_id`: the `ce_id` of the decision on the log.
     """
 
     deployment: str
@@ -64,8 +69,10 @@ def predicted(
     kind_of: Callable[[int | None], OutputKind],
     waited_ms: int,
 ) -> Prediction:
-    """What is told of an answer; `answered`: None for one that did not come within `waited_ms`. `kind_of`: of the version that
-    gave it, None for the prior: two versions may call their classes differently.
+    """The prediction for an answer; `answered` is None when none came within `waited_ms`.
+
+    `kind_of`: the kind of output of the version that answered, None for the prior. Versions may name their classes
+    differently.
     """
     if answered is None:
         reason = f"no answer within {waited_ms} ms; ask again under the same id"
@@ -87,7 +94,7 @@ def decision_id(answered: PredictionAnswered) -> str:
 
 
 def label_of(score: Score, kind: OutputKind) -> str | int | None:
-    """The most probable class: its name, its index where it has none; None for a number.
+    """The most probable class: its name, or its index where it has no name. None for a number.
 
     >>> label_of(Score(1, "d", None, (0.2, 0.8)), OutputKind("classes", ("cat", "dog")))
     'dog'
@@ -103,7 +110,7 @@ def label_of(score: Score, kind: OutputKind) -> str | int | None:
 
 
 def name_of(index: int, classes: Sequence[str]) -> str | int:
-    """The name of a class, its index where it has none."""
+    """The name of a class, or its index where it has no name."""
     return classes[index] if index < len(classes) else index
 
 

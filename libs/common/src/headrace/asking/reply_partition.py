@@ -1,10 +1,10 @@
-"""Which partition of `inference.replies` an instance listens on: a stable hash, so that a restart hears where it heard."""
+"""Which partition of `inference.replies` an instance reads: a stable hash, so that a restart reads the same one."""
 
 import hashlib
 
 
 def reply_partition(instance: str, partitions: int) -> int:
-    """The partition of an instance among `partitions`; two instances may share one, ids tell their replies apart.
+    """The partition of an instance among `partitions`. Instances may share one; ids tell their replies apart.
 
     >>> reply_partition("gateway-1", 8) == reply_partition("gateway-1", 8)
     True

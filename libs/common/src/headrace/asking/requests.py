@@ -1,8 +1,8 @@
-"""What a question may say, by one rule for every door: its unit, its instant, its values and its id, all bounded.
+"""The contract of a question, the same for every way in: its unit, instant, values and id, all bounded.
 
-Used by the gateway (three dialects of HTTP) and by the Python client (over HTTP and over Kafka), so that one thing means
-the same whichever way it comes: 5, 5.0 and "5" are one unit; None, NaN, `pandas.NA` and `NaT` are a missing value; an array
-without dimensions is the value in it; an instant is its RFC 3339 text in UTC, as in JSON.
+The gateway (three dialects of HTTP) and the Python client (over HTTP and Kafka) use it, so that one value means the
+same in all of them: 5, 5.0 and "5" are one unit; None, NaN, `pandas.NA` and `NaT` are a missing value; an array without
+dimensions is its value; an instant is its RFC 3339 text in UTC, as in JSON.
 """
 
 import math
@@ -20,7 +20,7 @@ from headrace.log.envelope import MAX_TEXT_BYTES, format_instant, parse_instant
 MAX_TEXT_CHARS = 512
 MAX_ID_BYTES = 512
 MAX_ROWS = 256
-# As long as one call over HTTP may wait; on the log a request may name a later deadline.
+# The longest wait of one call over HTTP. A request on the log may have a later deadline.
 LONGEST_WAIT_MS = 30_000
 _SHOWN_CHARS = 80
 _INSTANT_CHARS = 64
@@ -28,11 +28,11 @@ _LARGEST = 2**63
 
 
 class Unfit(Exception):
-    """A question cannot be asked like this; the message names what, and what was expected."""
+    """A question is not valid. The message names the field, the value and what was expected."""
 
 
 def shown(value: object) -> str:
-    """A value of somebody else's in a message of ours: never longer than a line.
+    """A foreign value for a message, at most one line long.
 
     >>> shown("a" * 1000)[-12:], shown(10**5000)
     ('aaaaaaa[...]', 'an integer of 16610 bits')
@@ -44,7 +44,7 @@ def shown(value: object) -> str:
 
 
 def unit_of(given: Any, name: str = "unit") -> str | None:
-    """What a request is about, as text; None when nothing was said. A whole number is its digits, whatever its type.
+    """The unit of a request, as text; None when it is missing. A whole number becomes its digits, whatever its type.
 
     >>> unit_of(5), unit_of(5.0), unit_of(np.int64(5)), unit_of("5"), unit_of(2.5), unit_of(None)
     ('5', '5', '5', '5', '2.5', None)
@@ -57,14 +57,15 @@ def unit_of(given: Any, name: str = "unit") -> str | None:
     if isinstance(plain, float) and plain.is_integer():
         plain = int(plain)
     text = _text(name, str(plain))
-    # NB: what names a request is bounded in bytes where it is read: a longer one would become a dead letter, and no answer.
+    # NB: readers limit the bytes of whatever names a request: a longer one would become a dead letter, without an
+    # answer.
     if not text.isascii() and len(text.encode()) > MAX_TEXT_BYTES:
         raise Unfit(f"{name} may have {MAX_TEXT_BYTES} bytes at most in UTF-8, got {len(text.encode())}")
     return text
 
 
 def instant_of(given: Any, now_s: float, name: str = "at") -> float:
-    """Seconds since the epoch of the instant asked for; `now_s` (of the wall clock) when nothing was said.
+    """Seconds since the epoch of the requested instant; `now_s` (of the wall clock) when it is missing.
 
     >>> instant_of("2013-04-01T00:00:00Z", 2e9), instant_of(datetime(2013, 4, 1), 2e9), instant_of(None, 7.0)
     (1364774400.0, 1364774400.0, 7.0)
@@ -74,7 +75,7 @@ def instant_of(given: Any, now_s: float, name: str = "at") -> float:
     found = _seconds(given)
     if found is None:
         raise Unfit(f"{name} must be an RFC 3339 instant or seconds since the epoch, got {shown(given)}")
-    # NB: the broker's append time decides again, in inference; this tells the client at once.
+    # NB: inference decides again by the broker's append time; this check answers the client at once.
     refusal = why_not(found, round(now_s * 1000), name)
     if refusal is None and found < 0:
         refusal = f"{name} must lie in the years 1970..9999 UTC, got {shown(given)}"
@@ -84,9 +85,9 @@ def instant_of(given: Any, now_s: float, name: str = "at") -> float:
 
 
 def value_of(name: str, given: Any) -> Scalar:
-    """One value of an input; None for a missing one. `name`: what it is called in messages ("input miles").
+    """One value of an input; None when it is missing. `name`: its name in messages ("input miles").
 
-    An integer beyond 64 bits is the number that it means. Raises `Unfit` for what is no finite number, text or bool.
+    An integer beyond 64 bits becomes the nearest float. Raises `Unfit` for anything but a finite number, text or bool.
 
     >>> value_of("a", np.float32(0.5)), value_of("a", math.nan), value_of("a", 10**30), value_of("a", np.array(True))
     (0.5, None, 1e+30, True)
@@ -106,7 +107,7 @@ def value_of(name: str, given: Any) -> Scalar:
 
 
 def id_of(given: str, name: str = "request_id") -> str:
-    """An id of a request that may have rows of its own: short, and printable in a header.
+    """An id of a request that may have rows of its own: short, and printable in a header. Raises `Unfit` otherwise.
 
     >>> id_of("order-7")
     'order-7'
@@ -120,7 +121,7 @@ def id_of(given: str, name: str = "request_id") -> str:
 
 
 def _seconds(given: Any) -> float | None:
-    """None for what is no instant at all."""
+    """Seconds since the epoch; None for a value that is no instant."""
     try:
         if isinstance(given, str):
             return parse_instant(given) if len(given) <= _INSTANT_CHARS else None
@@ -133,7 +134,7 @@ def _seconds(given: Any) -> float | None:
 
 
 def _instant(given: Any) -> Any:
-    """The Python value of a numpy scalar, an array without dimensions or a Decimal; others as they are."""
+    """The Python value of a numpy scalar, an array without dimensions or a Decimal; other values as they are."""
     if isinstance(given, np.ndarray) and given.ndim == 0:
         given = given[()]
     if isinstance(given, np.datetime64):
@@ -144,7 +145,7 @@ def _instant(given: Any) -> Any:
 
 
 def _is_missing(given: Any) -> bool:
-    """None, and what numpy and pandas write for nothing (pandas itself is no dependency)."""
+    """Whether a value is None, or what numpy and pandas write for a missing value (pandas is no dependency)."""
     if given is None or (isinstance(given, float | np.floating) and math.isnan(given)):
         return True
     if isinstance(given, np.datetime64 | np.timedelta64):
@@ -162,7 +163,7 @@ def _plain(name: str, given: Any) -> Scalar:
     if _is_missing(given):
         return None
     if isinstance(given, date | np.datetime64):
-        return _told_instant(name, _instant(given))
+        return _instant_text(name, _instant(given))
     if isinstance(given, np.bool_ | bool):
         return bool(given)
     if isinstance(given, str):
@@ -174,7 +175,7 @@ def _plain(name: str, given: Any) -> Scalar:
     raise Unfit(f"{name} must be a number, text, true, false or null, got {type(given).__name__}")
 
 
-def _told_instant(name: str, given: Any) -> str:
+def _instant_text(name: str, given: Any) -> str:
     try:
         return format_instant(instant_s(given)) if isinstance(given, datetime) else date.isoformat(given)
     except (TypeError, ValueError, OverflowError, OSError):
@@ -188,7 +189,7 @@ def _text(name: str, given: str) -> str:
         try:
             given.encode()
         except UnicodeEncodeError:
-            raise Unfit(f"{name} holds half of a surrogate pair: it is no text, got {shown(given)}") from None
+            raise Unfit(f"{name} holds half of a surrogate pair, which cannot be encoded, got {shown(given)}") from None
     return given
 
 
@@ -199,7 +200,7 @@ def _finite(name: str, given: float) -> float | None:
 
 
 def _huge(name: str, given: int) -> float:
-    """An integer beyond 64 bits, as the number that it is meant to be."""
+    """The float of an integer beyond 64 bits."""
     try:
         return float(given)
     except OverflowError:

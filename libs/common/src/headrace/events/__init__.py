@@ -1,6 +1,7 @@
-"""Every event that services exchange, one module per noun, and the one spelling rule between type, header and schema.
+"""All events that services exchange, one module per noun, and the rule that names them.
 
-`VersionRegistered` = `version.registered` (ce_type) = `schemas/events/version.registered.v1.json`.
+One type has three spellings: `VersionRegistered` is `version.registered` (`ce_type`) and
+`schemas/events/version.registered.v1.json`.
 """
 
 import re
@@ -23,7 +24,7 @@ def type_name(event: type) -> str:
 
 @cache
 def event_types() -> dict[str, type[msgspec.Struct]]:
-    """All event types by `ce_type` (imported late: definitions import the events' package too)."""
+    """All event types by `ce_type`. The imports are local because the modules import this package."""
     from headrace.events import (
         alerts,
         failures,
@@ -43,5 +44,5 @@ def event_types() -> dict[str, type[msgspec.Struct]]:
 
 def _structs(noun: ModuleType) -> list[type[msgspec.Struct]]:
     found = (value for value in vars(noun).values() if isinstance(value, type) and issubclass(value, msgspec.Struct))
-    # NB: a noun with many of them is a package, and holds what its modules declare.
+    # NB: a noun with many types is a package that re-exports what its modules declare.
     return [struct for struct in found if f"{struct.__module__}.".startswith(f"{noun.__name__}.")]

@@ -4,7 +4,9 @@ import msgspec
 
 
 class AlertChanged(msgspec.Struct, frozen=True, rename="camel"):
-    """One alert as it stands. `status`: `firing` or `resolved`; times are RFC 3339; `endsAt` is "" while firing."""
+    """The current state of one alert. `status` is `firing` or `resolved`; times are RFC 3339; `endsAt` is "" while
+    firing.
+    """
 
     status: str
     labels: dict[str, str]

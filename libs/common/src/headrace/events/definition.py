@@ -1,6 +1,6 @@
-"""The compiled project: plain values that every service reads from `project.definitions`, with digests.
+"""The compiled project: plain values with digests, which every service reads from `project.definitions`.
 
-Only pipeline and trainer import the user's code; all other services see nothing but these.
+Only pipeline and trainer import the user's code. All other services use these values alone.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ class RawStreamDefinition(msgspec.Struct, frozen=True):
 
 
 class SourceDefinition(msgspec.Struct, frozen=True):
-    """A topic `events.<name>.v1` held to a contract.
+    """A topic `events.<name>.v1` whose events keep a contract.
 
-    `event_time`: the field that says when it happened. `key`: the field that keys the record. An event may be used from
-    the instant in field `available_at`, else from `event_time` plus `available_after_s`. `dedupe`: the field whose value
-    an event shares with its repeats, which come at most `dedupe_within_s` apart.
+    `event_time`: the field that holds when the event happened. `key`: the field that keys the record. An event may be
+    used from the instant in the field `available_at`, or else from `event_time` plus `available_after_s`. `dedupe`: the
+    field whose value is the same in an event and its repeats, which come at most `dedupe_within_s` apart.
     """
 
     name: str
@@ -45,10 +45,11 @@ class SourceDefinition(msgspec.Struct, frozen=True):
 
 
 class FeatureDefinition(msgspec.Struct, frozen=True):
-    """One windowed aggregation. `aggregation`: count, sum, mean, share, min, max, std or last; `column`: None for count.
+    """One windowed aggregation.
 
-    `default`: what a row holds where there is no value, None for NaN. `stale_after_s`: how old the newest event of the
-    source may be before the feature counts as stale, None for any age.
+    `aggregation`: count, sum, mean, share, min, max, std or last. `column`: the aggregated field, None for count.
+    `default`: what a row holds where there is no value, None for NaN. `stale_after_s`: the age of the source's newest
+    event above which the feature counts as stale, None for any age.
     """
 
     name: str
@@ -60,7 +61,10 @@ class FeatureDefinition(msgspec.Struct, frozen=True):
 
 
 class ViewDefinition(msgspec.Struct, frozen=True):
-    """Aggregations of one source per entity. `entity`: the fields that name it, joined by `|`; empty for one entity over all."""
+    """Aggregations of one source per entity.
+
+    `entity`: the fields that name the entity, joined by `|`; empty for one entity over all events.
+    """
 
     name: str
     source: str
@@ -70,14 +74,18 @@ class ViewDefinition(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """The name under which its tiles are kept: a changed view is another one, and is built beside the running one."""
+        """The name under which the view's tiles are kept. A changed view has another key, and is built beside the
+        running one.
+        """
         return f"{self.name}@{self.digest[:8]}"
 
 
 class InputDefinition(msgspec.Struct, frozen=True):
-    """One named value of a request. `kind`: `number`, `category`, or `key` (binds views, never a model column).
+    """One named value of a request. `kind`: `number`, `category`, or `key` (binds views, is never a column of the
+    model).
 
-    `low`, `high`: inclusive limits of a number, None for none. `nullable`: may be missing or null (NaN in the row).
+    `low`, `high`: inclusive limits of a number, None for no limit. `nullable`: it may be missing or null (NaN in the
+    row).
     """
 
     name: str
@@ -88,8 +96,10 @@ class InputDefinition(msgspec.Struct, frozen=True):
 
 
 class BindingDefinition(msgspec.Struct, frozen=True):
-    """A view looked up by a request's fields, in the order of the view's entity. `key`: the view's key; `kinds`: of the
-    source's fields that name the entity, so that a request's 7.0 finds an integer field's 7.
+    """A view that is looked up by a request's `fields`, in the order of the view's entity.
+
+    `key`: the view's key. `kinds`: the kinds of the source's fields that name the entity, so that a request's 7.0 finds
+    an integer field's 7.
     """
 
     view: str
@@ -99,16 +109,18 @@ class BindingDefinition(msgspec.Struct, frozen=True):
 
 
 class DerivedDefinition(msgspec.Struct, frozen=True):
-    """A column computed at request time. `expression`: see `headrace.project.derived`."""
+    """A column that is computed at request time. `expression`: see `headrace.project.derived`."""
 
     name: str
     expression: Any
 
 
 class LabelDefinition(msgspec.Struct, frozen=True):
-    """What is predicted. `kind`: `binary`, `number` or `classes`; `horizon_s`: how late a label may come; `absent`: `unknown` or
-    `negative`. `classes`: their names in the order of their indices, of two the negative one first, () where they have none.
-    `low`, `high`: the range of a number, inclusive.
+    """What is predicted. `kind`: `binary`, `number` or `classes`.
+
+    `horizon_s`: how late a label may come. `absent`: what a missing label means, `unknown` or `negative`. `classes`:
+    their names in the order of their indices, the negative one first of two; () where they have no names. `low`,
+    `high`: the inclusive range of a number.
     """
 
     name: str
@@ -121,8 +133,9 @@ class LabelDefinition(msgspec.Struct, frozen=True):
 
 
 class FallbackStepDefinition(msgspec.Struct, frozen=True):
-    """A step of the fallback chain below the champion: `previous`, `baseline`, or `prior` with its `value`, or for several classes
-    its `probabilities`, in the order of the label's classes.
+    """A step of the fallback chain below the champion. `kind`: `previous`, `baseline` or `prior`.
+
+    A prior has a `value`, or for several classes `probabilities` in the order of the label's classes.
     """
 
     kind: str
@@ -131,7 +144,10 @@ class FallbackStepDefinition(msgspec.Struct, frozen=True):
 
 
 class GateDefinition(msgspec.Struct, frozen=True):
-    """A test before traffic. `kind`: `beats_prior`, `not_worse_than_champion`; `margin` in the label's loss."""
+    """A test that a version must pass before it takes traffic. `kind`: `beats_prior` or `not_worse_than_champion`.
+
+    `margin`: in units of the label's loss. `unmeasured`: what follows when the gate cannot be measured.
+    """
 
     kind: str
     margin: float = 0.0
@@ -139,10 +155,13 @@ class GateDefinition(msgspec.Struct, frozen=True):
 
 
 class TrainingDefinition(msgspec.Struct, frozen=True):
-    """How versions are trained. `build`: `module:function` of the user's code. `holdout_s`: the newest rows, kept to gate
-    on; `embargo_s`: left out before them. `first_after_s`: closed evaluation windows before the first version is asked for, or
-    `first_after_rows` labelled rows, None for never by rows. `min_rows_after_change`: what a retrain that follows a change waits for; None
-    for 1,000 or a tenth of the history's rows, whichever is less.
+    """How versions are trained.
+
+    `build`: `module:function` of the user's code. `holdout_s`: how much of the newest rows is kept for the gates.
+    `embargo_s`: how much before the holdout is left out. The first version is requested after `first_after_s` of closed
+    evaluation windows or after `first_after_rows` labelled rows (None: never by rows). `min_rows_after_change`: how
+    many rows a retrain that follows a change waits for; None for 1,000 or a tenth of the history's rows, whichever is
+    less.
     """
 
     build: str
@@ -157,9 +176,11 @@ class TrainingDefinition(msgspec.Struct, frozen=True):
 
 
 class DriftDefinition(msgspec.Struct, frozen=True):
-    """A detector on a figure of closed evaluation windows. `detector`: `page_hinkley` or `loss_change`; `figure`: `log_loss`; `evaluation_window_s`: its width.
+    """A drift detector on a figure of closed evaluation windows.
 
-    Of `loss_change`, `delta` is the least rise as a share of the loss, and `min_windows` how many come before the first comparison.
+    `detector`: `page_hinkley` or `loss_change`. `figure`: for instance `log_loss`. `evaluation_window_s`: the width of
+    a window. For `loss_change`, `delta` is the least rise as a share of the loss, and `min_windows` is how many windows
+    come before the first comparison.
     """
 
     detector: str
@@ -171,8 +192,11 @@ class DriftDefinition(msgspec.Struct, frozen=True):
 
 
 class RetrainingDefinition(msgspec.Struct, frozen=True):
-    """When to retrain. `on`: kinds of findings; `cooldown_s`: event time between a run of which a version came and the next one;
-    `unhelpful`: after so many that did not bring the figure back a finding asks no more."""
+    """When to retrain. `on`: the kinds of findings that request a retrain.
+
+    `cooldown_s`: event time from a run that made a version to the next run. `unhelpful`: after so many runs in a row
+    that did not bring the figure back, a finding requests no more.
+    """
 
     on: tuple[str, ...]
     cooldown_s: float
@@ -180,11 +204,12 @@ class RetrainingDefinition(msgspec.Struct, frozen=True):
 
 
 class GuardrailDefinition(msgspec.Struct, frozen=True):
-    """A label-free limit on a version under rollout, against the control in the same blocks.
+    """A limit on a version under rollout that needs no label. The version is compared with the control in the same
+    blocks.
 
-    `metric`: `errors`, `invalid_scores`, `latency`, `degraded` or `distribution`. `limit`: the most by which the version may be worse
-    (a share; for `latency` a factor, for `distribution` a distance). `consecutive`: so many failures in a row fail at
-    once, 0 for never. `dry_run`: judged and told, but without effect.
+    `metric`: `errors`, `invalid_scores`, `latency`, `degraded` or `distribution`. `limit`: the most by which the
+    version may be worse: a share, for `latency` a factor, for `distribution` a distance. `consecutive`: so many
+    failures in a row fail at once, 0 for never. `dry_run`: it is judged and reported, but has no effect.
     """
 
     metric: str
@@ -196,15 +221,16 @@ class GuardrailDefinition(msgspec.Struct, frozen=True):
 class RolloutDefinition(msgspec.Struct, frozen=True):
     """How a version takes traffic. `policy`: `blue_green`, `canary`, `ab_test` or `shadow`.
 
-    `shadow_previous`: after the switch the old version scores along. `shares`: the steps of a canary, the last of them 1;
-    the one share of an A/B test. `step_s`, `min_decisions`: event time and decisions of the new version that a step takes
-    at the least. `shadow_first_s`: event time of paired scoring before the first share. `alpha`: error rate of rolling back a
-    version that does no harm, per rollout. `margin`: the Brier difference up to which a version counts as not worse.
-    `block_s`: width of the blocks of label evidence; `label_delay_s`: how long after its end one waits for its labels, None for the label's
-    horizon; a label that is not there by then counts as the worst. `duration_s`: how long a test or a shadow runs. `winner`: of an A/B test, `rule` or
-    `hand`. `silence_s`: wall time without a verdict after which it is paused, after twice as long aborted.
-    `rollback_window_s`: event time for which the old version stays warm and the new one is judged still. `approval`: a named person
-    must approve the version first.
+    `shadow_previous`: after the switch the old version is a shadow. `shares`: the steps of a canary, the last of them
+    1; or the one share of an A/B test. `step_s`, `min_decisions`: the least event time and the least number of
+    decisions of the new version in a step. `shadow_first_s`: event time of paired scoring before the first share.
+    `alpha`: the error rate, per rollout, of rolling back a version that does no harm. `margin`: the Brier difference up
+    to which a version counts as not worse. `block_s`: the width of a block of label evidence. `label_delay_s`: how long
+    after a block's end its labels are waited for, None for the label's horizon; a label that is missing by then counts
+    as the worst one. `duration_s`: how long an A/B test or a shadow runs. `winner`: who decides an A/B test, `rule` or
+    `hand`. `silence_s`: the wall time without a verdict after which the rollout is paused; after twice as long it is
+    aborted. `rollback_window_s`: the event time after a promotion in which the old version stays loaded and the new one
+    is still judged. `approval`: a named person must approve the version first.
     """
 
     policy: str
@@ -226,9 +252,10 @@ class RolloutDefinition(msgspec.Struct, frozen=True):
 
 
 class BreakerDefinition(msgspec.Struct, frozen=True):
-    """When a version is not asked any more: shares over the calls of the last `window_s` (at most `window_calls`, at least `min_calls`).
+    """When a version is no longer called: limits on shares of the calls in the last `window_s`.
 
-    It rests `open_s`, then `probes` calls decide whether it is back.
+    At least `min_calls` and at most `window_calls` calls are counted. An open breaker waits `open_s`; then `probes`
+    calls decide whether it closes.
     """
 
     failure_share: float = 0.5
@@ -242,9 +269,11 @@ class BreakerDefinition(msgspec.Struct, frozen=True):
 
 
 class DeploymentDefinition(msgspec.Struct, frozen=True):
-    """What answers requests. `time_limit_s`: of one model call. `degrade_when`: the share of view features that may be missing
-    or stale before a request goes down to a step that needs none; None for any share. `step_down_after`: windows in a row in which a version
-    does worse than the prior before it is passed over; None for never.
+    """What answers requests.
+
+    `time_limit_s`: the limit of one model call. `degrade_when`: the share of view features that may be missing or stale
+    before a request is answered by a step that needs none; None for any share. `step_down_after`: a version that does
+    worse than the prior in so many windows in a row is passed over; None for never.
     """
 
     name: str
@@ -274,17 +303,17 @@ class DeploymentDefinition(msgspec.Struct, frozen=True):
 
 
 class ReferenceDefinition(msgspec.Struct, frozen=True):
-    """A compacted topic `reference.<name>.v1` that pipelines look things up in."""
+    """A compacted topic `reference.<name>.v1` in which pipelines look things up."""
 
     name: str
     partitions: int
 
 
 class PipelineDefinition(msgspec.Struct, frozen=True):
-    """A user's transform: `function` (`module:function`) reads raw streams and writes sources and outcomes of deployments.
+    """A user's transform: `function` (`module:function`) turns a raw stream into sources and outcomes of deployments.
 
-    `enrich`: references that it looks things up in. `remembers_s`: how far back its memory reaches, in append time.
-    `limit_s`: a message over which it makes no step for so long is parked.
+    `enrich`: the references in which it looks things up. `remembers_s`: how far back its memory reaches, in append
+    time. `limit_s`: a message is parked when the function makes no step for so long.
     """
 
     name: str
@@ -322,7 +351,7 @@ class ProjectDefinition(msgspec.Struct, frozen=True):
 
 
 def digest_of(*values: object) -> str:
-    """A short digest of plain values and Structs that is the same in every process: their sorted MessagePack, hashed.
+    """A short digest of plain values and Structs, the same in every process: a hash of their sorted MessagePack.
 
     >>> digest_of({"b": 1, "a": 2}) == digest_of({"a": 2, "b": 1})
     True

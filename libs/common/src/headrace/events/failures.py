@@ -1,7 +1,7 @@
-"""Why a version gave no score: a closed union, decided on by its type and never by its words.
+"""Why a version gave no score: a closed union. Decisions use its type, never the text of its reason.
 
-Three are the version's own and count against it (breaker, guardrail, streak alike): `Raised`, `InvalidScore`, `Hung`.
-The others say something of the instance, the load or the row, and count against nobody.
+`Raised`, `InvalidScore` and `Hung` are the version's own fault and count against it (breaker, guardrail and streak
+alike). The others describe the instance, the load or the row, and count against no version.
 """
 
 import msgspec
@@ -20,7 +20,9 @@ class InvalidScore(msgspec.Struct, frozen=True, gc=False, tag="invalid_score"):
 
 
 class Hung(msgspec.Struct, frozen=True, gc=False, tag="hung"):
-    """The call did not end: it used its CPU limit, or the control answered meanwhile and the process did not wait for a core."""
+    """The call did not end. It reached its CPU limit, or the control answered meanwhile while the process did not wait
+    for a core.
+    """
 
     reason: str
 
@@ -32,25 +34,28 @@ class NotLoaded(msgspec.Struct, frozen=True, gc=False, tag="not_loaded"):
 
 
 class Busy(msgspec.Struct, frozen=True, gc=False, tag="busy"):
-    """The version's thread was at other calls, or the process waited for a core."""
+    """The version's thread was busy with other calls, or the process waited for a core."""
 
     reason: str
 
 
 class NoTime(msgspec.Struct, frozen=True, gc=False, tag="no_time"):
-    """The row was not reached before the deadline, or before its instance ended."""
+    """The row was not reached before its deadline, or before its instance ended."""
 
     reason: str
 
 
 class Shed(msgspec.Struct, frozen=True, gc=False, tag="shed"):
-    """Spared to shed load."""
+    """The version was not called, to shed load."""
 
     reason: str
 
 
 class RowUnfit(msgspec.Struct, frozen=True, gc=False, tag="row_unfit"):
-    """The row cannot be given to this version: features are missing, or a value that it does not take. `field`: which, where one can be named."""
+    """The row cannot be given to this version: features are missing, or it has a value that the version does not take.
+
+    `field`: the field at fault, where one can be named.
+    """
 
     reason: str
     field: str | None = None

@@ -1,4 +1,4 @@
-"""The online store on the wire, and how far a shard of it has come."""
+"""The online feature store as records, and how far a shard of it has progressed."""
 
 from typing import Annotated
 
@@ -6,7 +6,8 @@ import msgspec
 
 from headrace.events.definition import ViewDefinition
 
-# What Kafka lets a topic be called, and its id: whoever writes to a source may write a marker.
+# Limits of a topic's name and id, as Kafka has them. They are checked because anyone who writes to a source may write a
+# marker.
 RAW_TOPIC = "[a-zA-Z0-9._-]{1,249}"
 TOPIC_ID = "[!-~]{0,36}"
 
@@ -14,9 +15,10 @@ TOPIC_ID = "[!-~]{0,36}"
 class PaneColumns(msgspec.Struct, frozen=True, gc=False):
     """Panes of one width of one tile, ascending, as little-endian arrays of equal length.
 
-    `width_s`: pane width. `index`: int64 pane numbers (pane k covers [k*width, (k+1)*width)). `count`: int64.
-    `columns`: per value column of the view its partial aggregates: `sum`, `sum_squares`, `min`, `max`, `last` as
-    float64, `last_at` (seconds) as float64, under the name `column:aggregate`; only those that the view's features need.
+    `width_s`: the width of a pane. `index`: int64 pane numbers; pane k covers [k*width, (k+1)*width). `count`: int64.
+    `columns`: the partial aggregates per value column of the view, under the name `column:aggregate`: `sum`,
+    `sum_squares`, `min`, `max`, `last` and `last_at` (seconds), all float64. Only those that the view's features need
+    are there.
     """
 
     width_s: int
@@ -38,13 +40,14 @@ class Tile(msgspec.Struct, frozen=True, gc=False):
 
 
 class FeatureShardAdvanced(msgspec.Struct, frozen=True):
-    """How far a shard's tiles reach: written last in every transaction, to the same partition as its tiles.
+    """How far a shard's tiles reach. It is written last in every transaction, to the same partition as its tiles.
 
-    `applied`: next offset of each `source topic/partition` (exclusive). `origins`: per raw `topic/partition` the highest
-    raw offset whose effects are all contained (inclusive). `sparse`: origins above it that were applied, to drop
-    repeats: per raw `topic/partition` a list of `offset*65536+index`. `late`: events that came after their pane was dropped.
-    `repeated`: events dropped as repeats of one another. `views`: keys of the views that are complete up to `applied`.
-    `topic_ids`: per raw `topic/partition` which topic of that name the two speak of, where it is known.
+    `applied`: the next offset of each `source topic/partition` (exclusive). `origins`: per raw `topic/partition` the
+    highest raw offset up to which all effects are contained (inclusive). `sparse`: the applied origins above it, by
+    which repeats are dropped: per raw `topic/partition` a list of `offset*65536+index`. `late`: the number of events
+    that came after their pane was dropped. `repeated`: the number of events dropped as repeats. `views`: keys of the
+    views that are complete up to `applied`. `topic_ids`: per raw `topic/partition` the id of the topic that `origins`
+    and `sparse` refer to, where known.
     """
 
     source: str
@@ -60,8 +63,10 @@ class FeatureShardAdvanced(msgspec.Struct, frozen=True):
 
 
 class ViewAdopted(msgspec.Struct, frozen=True):
-    """A shard keeps this view's tiles: written when they are complete, so that they can be kept on while a changed view
-    is built beside them. `definition`, `feature_delay_s`: all that folding needs.
+    """A shard keeps this view's tiles.
+
+    It is written when the tiles are complete, so that they are kept while a changed view is built beside them.
+    `definition` and `feature_delay_s` are all that folding needs.
     """
 
     source: str
@@ -71,9 +76,10 @@ class ViewAdopted(msgspec.Struct, frozen=True):
 
 
 class IdentitiesSeen(msgspec.Struct, frozen=True, gc=False):
-    """Identities of a deduplicated source seen in five minutes of event time (`bucket`), as little-endian arrays of equal
-    length. `codes`: uint64 hashes of key and identity. `at_s`: float64 instants of the newest event of each that counted.
-    `part`: a bucket of many identities is several records; the first is number 0.
+    """Identities of a deduplicated source seen in five minutes of event time (`bucket`), as little-endian arrays.
+
+    The arrays have equal length. `codes`: uint64 hashes of key and identity. `at_s`: float64 instants of the newest
+    counted event of each. `part`: a bucket with many identities takes several records, numbered from 0.
     """
 
     source: str
@@ -85,11 +91,12 @@ class IdentitiesSeen(msgspec.Struct, frozen=True, gc=False):
 
 
 class PipelineAdvanced(msgspec.Struct, frozen=True, gc=False):
-    """A marker that a pipeline writes to every partition of its outputs: all that follows from the raw partition's
-    records up to `offset` (inclusive) has been written. A later record with an origin at or below it is a repeat.
+    """A progress marker, which a pipeline writes to every partition of its outputs.
 
-    `topic_id`: of the raw topic; with another one it was deleted and made again, and what was known of the old one counts
-    no more. Before the first record that a process reads of a partition, it marks what lies before that one.
+    All output of the raw partition's records up to `offset` (inclusive) has been written. A later record with an origin
+    at or below it is a repeat. `topic_id`: the id of the raw topic. Another id means that the topic was deleted and
+    created again, and that everything known of the old one is void. Before a process reads its first record of a
+    partition, it writes a marker for what lies before that record.
     """
 
     pipeline: str

@@ -1,4 +1,4 @@
-"""Requests, decisions, replies and outcomes: the data plane's nouns."""
+"""Requests, decisions, replies and outcomes."""
 
 import msgspec
 
@@ -8,10 +8,10 @@ Scalar = float | int | str | bool | None
 
 
 class PredictionRequested(msgspec.Struct, frozen=True, gc=False):
-    """Please answer for one unit. The instant that the answer is for is the record's `ce_time`.
+    """A request for the answer for one unit. Its instant is the record's `ce_time`.
 
-    `unit`: what traffic is split by; the record's key when None. `inputs`: named values, checked against the
-    deployment's contract. `deadline_ms`: how long after its append time an answer is still of use; None is for ever.
+    `unit`: what traffic is split by; None for the record's key. `inputs`: named values, checked against the
+    deployment's contract. `deadline_ms`: how long after its append time an answer is still useful; None for ever.
     """
 
     deployment: str
@@ -21,7 +21,11 @@ class PredictionRequested(msgspec.Struct, frozen=True, gc=False):
 
 
 class Score(msgspec.Struct, frozen=True, gc=False):
-    """The answer of one version. `value`: probability of the positive class, or the regressed number; `probabilities`: one per class of several."""
+    """The answer of one version.
+
+    `value`: the probability of the positive class, or the number. `probabilities`: one per class, where there are
+    several.
+    """
 
     version: int
     model_digest: str
@@ -36,7 +40,9 @@ class Served(msgspec.Struct, frozen=True, gc=False, tag="served"):
 
 
 class FellBack(msgspec.Struct, frozen=True, gc=False, tag="fell_back"):
-    """A lower step of the fallback chain answered. `step`: `previous`, `baseline` or `prior`; `score.version` is 0 for the prior."""
+    """A lower step of the fallback chain answered. `step`: `previous`, `baseline` or `prior`; the prior's
+    `score.version` is 0.
+    """
 
     step: str
     reason: str
@@ -44,7 +50,7 @@ class FellBack(msgspec.Struct, frozen=True, gc=False, tag="fell_back"):
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False, tag="refused"):
-    """Not answered now: overload, or nothing on the fallback chain can answer."""
+    """The request is not answered now: overload, or no step of the fallback chain can answer."""
 
     reason: str
     retry_after_s: float = 1.0
@@ -57,7 +63,7 @@ class Expired(msgspec.Struct, frozen=True, gc=False, tag="expired"):
 
 
 class Invalid(msgspec.Struct, frozen=True, gc=False, tag="invalid"):
-    """The request breaks the deployment's contract; asking again does not help."""
+    """The request breaks the deployment's contract. Repeating it does not help."""
 
     reason: str
     field: str | None = None
@@ -67,22 +73,22 @@ Answer = Served | FellBack | Refused | Expired | Invalid
 
 
 class DecisionMade(msgspec.Struct, frozen=True, gc=False):
-    """The full record of how one request was answered: enough to explain it and to make it again.
+    """The full record of how one request was answered: enough to explain the answer and to compute it again.
 
-    `request_id`: the request's `ce_id`; `at_s`: its instant; `request_offset`: where it lies in its partition (the
-    decision lies in the same partition). `row`: float32 little-endian bytes of the feature row that the answering
-    version saw, in the order of `signature` (a digest); b"" when no row was made. `entities`: per view the entity looked up.
-    `applied`: per source topic and partition `source/partition` the source offset up to which (exclusive) the features
-    contain its events. `missing`: features that had no value. `stale`: features whose source sent nothing for longer than
-    their limit. `shadows`: what the other versions said of the same row.
-    `assigned`: the version that the route (or an override) gave the unit to, whoever answered in the end; None when there was none.
-    `override`: what set the route's shares aside, `preview` or `tenant`, "" when nothing did (only these are randomised).
-    `failures`: versions that were asked, or would have been, and gave no score, and why. `took_ms`: per version how long the call
-    took that scored this request; left out when others of its rows failed and were looked for. Both are keyed by the version's
-    digits, since a plain reader of MessagePack takes no map with another key than a text: see `failure_of` and `took_ms_of`. `shadows_due`: shadowed versions that had not answered when this was committed; of each
-    a `ShadowScored` follows on the same partition.
-    `route_offset`: the record of `registry.routes` that it followed, -1 when none. `recovered`: decided again after a
-    takeover; another provisional answer may have left.
+    `request_id`: the request's `ce_id`. `at_s`: its instant. `request_offset`: its offset in its partition; the
+    decision is in the partition of the same number. `row`: float32 little-endian bytes of the feature row that the
+    answering version got, in the order of `signature` (a digest); b"" when no row was made. `entities`: the entity
+    looked up, per view. `applied`: per `source/partition` the source offset up to which (exclusive) the features
+    contain its events. `missing`: features without a value. `stale`: features whose source sent nothing for longer than
+    their limit. `shadows`: the scores of other versions for the same row. `assigned`: the version to which the route or
+    an override assigned the unit, whichever answered; None when there was none. `override`: why the route's shares did
+    not apply, `preview` or `tenant`; "" when they did (only these requests are randomised). `failures`: why versions
+    that were called, or should have been, gave no score. `took_ms`: per version the duration of the call that scored
+    this request; absent when the call was repeated to find rows that failed. `failures` and `took_ms` are keyed by the
+    version's digits, since MessagePack readers in other languages expect text keys; see `failure_of` and `took_ms_of`.
+    `shadows_due`: shadows that had not answered when this was committed; for each a `ShadowScored` follows on the same
+    partition. `route_offset`: the offset of the record of `registry.routes` that was followed, -1 for none.
+    `recovered`: it was decided again after a takeover, and another provisional answer may have been sent.
     """
 
     request_id: str
@@ -108,19 +114,20 @@ class DecisionMade(msgspec.Struct, frozen=True, gc=False):
     shadows_due: tuple[int, ...] = ()
 
     def failure_of(self, version: int) -> Failure | None:
-        """Why a version gave no score, None when it gave one or was not to."""
+        """Why a version gave no score; None when it gave one or was not called."""
         return self.failures.get(str(version)) if self.failures else None
 
     def took_ms_of(self, version: int) -> float | None:
-        """How long the call took in which a version scored this request, None when that is not known."""
+        """The duration of the call in which a version scored this request; None when it is not known."""
         return self.took_ms.get(str(version))
 
 
 class ShadowScored(msgspec.Struct, frozen=True, gc=False):
-    """What a shadowed version said of a request after its decision was committed: its score, or why there is none.
+    """The result of a shadow that came after the decision was committed: its score, or why there is none.
 
-    At most one per request and version counts: readers join by (`deployment`, `request_id`, `version`), the first one stands.
-    `at_s`: the request's instant. `took_ms`: how long the call took, 0 when there was none, or others of its rows failed.
+    At most one per request and version counts: readers join by (`deployment`, `request_id`, `version`) and keep the
+    first. `at_s`: the request's instant. `took_ms`: the duration of the call; 0 when there was none, or when other rows
+    of it failed.
     """
 
     request_id: str
@@ -134,7 +141,7 @@ class ShadowScored(msgspec.Struct, frozen=True, gc=False):
 
 
 class PredictionAnswered(msgspec.Struct, frozen=True, gc=False):
-    """The reply to a gateway or client that waits. `provisional`: sent before the decision was committed."""
+    """The reply to a waiting gateway or client. `provisional`: it was sent before the decision was committed."""
 
     request_id: str
     deployment: str
@@ -145,10 +152,10 @@ class PredictionAnswered(msgspec.Struct, frozen=True, gc=False):
 
 
 class OutcomeObserved(msgspec.Struct, frozen=True, gc=False):
-    """The ground truth of an earlier request; `ce_time` is when it became known.
+    """The ground truth of an earlier request. `ce_time` is when it became known.
 
-    `label`: 0 or 1, the name of the class, or the number (`headrace.project.labels` has the table). `request_id`: of the
-    request that it belongs to, where that is known. `corrects`: the id (`ce_id`) of the outcome that it sets right.
+    `label`: 0 or 1, the name of a class, or a number (see the table in `headrace.project.labels`). `request_id`: the
+    request that it belongs to, where known. `corrects`: the id (`ce_id`) of the outcome that it corrects.
     """
 
     deployment: str
@@ -159,7 +166,7 @@ class OutcomeObserved(msgspec.Struct, frozen=True, gc=False):
 
 
 class VersionWarmed(msgspec.Struct, frozen=True, gc=False):
-    """An inference instance has loaded a version and run it once. `took_s`: load and warm-up."""
+    """An inference instance has loaded a version and run it once. `took_s`: duration of load and warm-up."""
 
     deployment: str
     version: int
@@ -168,7 +175,10 @@ class VersionWarmed(msgspec.Struct, frozen=True, gc=False):
 
 
 class VersionUnloadable(msgspec.Struct, frozen=True, gc=False):
-    """An inference instance has rejected a version for good: by its bytes, or by what it did to a child process; the old route goes on."""
+    """An inference instance has rejected a version for good, by its bytes or by what it did to a child process.
+
+    The old route stays.
+    """
 
     deployment: str
     version: int
@@ -177,11 +187,12 @@ class VersionUnloadable(msgspec.Struct, frozen=True, gc=False):
 
 
 class VersionLoadFailed(msgspec.Struct, frozen=True, gc=False):
-    """A version could not be loaded here and now; it is tried again, and `VersionWarmed` clears it.
+    """A version could not be loaded on an instance now. The load is tried again, and `VersionWarmed` ends the failure.
 
-    `cause`: `memory` (no room, or the kernel's memory killer), `time` (not done within the limit of wall time), `child` (its process
-    died once) or `log` (the artifact could not be read). `attempt`: the how manieth failure in a row, from 1. `retry_after_s`: when it is tried again.
-    `goes_on`: nothing has failed: the try takes long, and is waited for.
+    `cause`: `memory` (no room, or the kernel's memory killer), `time` (not done within the limit of wall time), `child`
+    (its process died once) or `log` (the artifact could not be read). `attempt`: the number of failures in a row, from
+    1. `retry_after_s`: when it is tried again. `goes_on`: nothing has failed; the load takes long and is still waited
+    for.
     """
 
     deployment: str
@@ -205,7 +216,8 @@ class FallbackChanged(msgspec.Struct, frozen=True, gc=False):
 
 
 class BreakerChanged(msgspec.Struct, frozen=True, gc=False):
-    """The breaker of a version changed on an instance. `state`: `closed`, `open` or `half_open`; `was`: the one before.
+    """The breaker of a version changed on an instance. `state`: `closed`, `open` or `half_open`; `was`: the state
+    before.
 
     `calls`, `failure_share`, `slow_share`: what its window held.
     """
@@ -222,7 +234,10 @@ class BreakerChanged(msgspec.Struct, frozen=True, gc=False):
 
 
 class OverloadChanged(msgspec.Struct, frozen=True, gc=False):
-    """An instance sheds load, or no more. `level`: 0 nothing, 1 shadows, 2 the baseline too, 3 requests are refused."""
+    """An instance starts, changes or ends load shedding.
+
+    `level`: 0 for nothing, 1 for shadows, 2 for the baseline too, 3 when requests are refused.
+    """
 
     deployment: str
     level: int

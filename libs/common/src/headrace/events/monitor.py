@@ -1,4 +1,4 @@
-"""What the monitor saw: windows, findings, and its own state."""
+"""Evaluation windows, findings, and the monitor's own state."""
 
 import msgspec
 
@@ -7,14 +7,15 @@ from headrace.events.verdicts import VerdictGiven
 
 
 class VersionQuality(msgspec.Struct, frozen=True):
-    """How one version did on the labelled rows of a window (`role`: `champion` or `shadow`; version 0 is the prior).
+    """How one version did on the labelled rows of a window. `role`: `champion` or `shadow`; version 0 is the prior.
 
-    `log_loss` in nats, `expected_log_loss`: the mean entropy of its own scores; None for numbers. `auc`: None when only one class was
-    seen, and where there are not two. `mean_score`: None for several classes, whose `accuracy` is told. Of numbers `rmse`, `mae`, and
-    `squared_error`: in squares of a quarter of the label's declared range, None where it declares none. `loss`: by which versions
-    are compared and watched, `log_loss` or `squared_error`. `loss_error`,
-    `excess_error`: standard errors, by rows, of the loss and of its excess over the expected one; `loss_skew`: skewness of the mean loss. `over_prior`: by how much the loss is
-    above that of the fallback chain's prior on the same rows, with `over_prior_error`; None where it has no prior.
+    `log_loss`: in nats. `expected_log_loss`: the mean entropy of its own scores. Both are None for numbers. `auc`: None
+    when only one class was seen, or when there are not two. `mean_score`: None for several classes, which have
+    `accuracy` instead. Numbers have `rmse`, `mae` and `squared_error`, which is in squares of a quarter of the label's
+    declared range (None where no range is declared). `loss`: the figure by which versions are compared and watched,
+    `log_loss` or `squared_error`. `loss_error`, `excess_error`: standard errors, by rows, of the loss and of its excess
+    over the expected loss. `loss_skew`: skewness of the mean loss. `over_prior`: the loss minus that of the fallback
+    chain's prior on the same rows, with `over_prior_error`; None where the chain has no prior.
     """
 
     version: int
@@ -36,17 +37,19 @@ class VersionQuality(msgspec.Struct, frozen=True):
 
     @property
     def loss(self) -> float | None:
-        """What it costs, None where nothing tells."""
+        """The figure by which versions are compared; None where there is none."""
         return self.log_loss if self.log_loss is not None else self.squared_error
 
     @property
     def loss_name(self) -> str:
-        """What `loss` is called."""
+        """The name of the figure in `loss`."""
         return "log-loss" if self.log_loss is not None else "squared error"
 
 
 class ColumnProfile(msgspec.Struct, frozen=True):
-    """A column of a source's events in a window. `magnitude`: the .9 quantile of its absolute values; None when all are null."""
+    """A column of a source's events in a window. `magnitude`: the .9 quantile of its absolute values, None when all are
+    null.
+    """
 
     null_share: float
     magnitude: float | None = None
@@ -61,7 +64,9 @@ class SourceProfile(msgspec.Struct, frozen=True):
 
 
 class SkewSeen(msgspec.Struct, frozen=True):
-    """Where served rows differ most from recomputed ones. `share`: of the rows compared; `cause`: as far as it can be told."""
+    """The feature whose served values differ most from recomputed ones. `share`: of the compared rows; `cause`: where
+    known.
+    """
 
     feature: str
     share: float
@@ -69,15 +74,17 @@ class SkewSeen(msgspec.Struct, frozen=True):
 
 
 class WindowClosed(msgspec.Struct, frozen=True):
-    """One evaluation window of requests (by their instant) has closed: coverage was reached or the label horizon has passed.
+    """An evaluation window of requests (by their instant) has closed: its coverage was reached or the label horizon has
+    passed.
 
-    `parity_tiles`: share of logged rows equal to the fold up to the offsets that they name; `parity_as_of`: equal to the
-    fold of all that was available at their instant; None when no row had features. `parity_rows`: how many rows were compared, at most
-    5,000 of a window (those of the lowest hash of where they lie). `late_requests`, `late_outcomes`: what came, since the window before
-    was told, after the window that it belonged to had closed; it counts nowhere else. `outcomes_beyond`: outcomes known by the closing
-    that came after the label horizon of a request of the window and belong to no other one: not used (is the horizon long enough?).
-    `class_shares`, `mean_label`: of labels of several classes by name, and of numbers, as `positive_share` is of two.
-    `unmeasured`: why nothing is said of versions, "" when something is.
+    `parity_tiles`: the share of logged rows equal to the fold up to the offsets that they name. `parity_as_of`: the
+    share equal to the fold of all that was available at their instant. Both are None when no row had features.
+    `parity_rows`: how many rows were compared, at most 5,000 of a window (those with the lowest hash of their offset).
+    `late_requests`, `late_outcomes`: records, since the previous window was published, that came after their window had
+    closed; they count nowhere else. `outcomes_beyond`: outcomes known by the closing that came after the label horizon
+    of a request of this window and belong to no other request; they are not used (is the horizon long enough?).
+    `class_shares`, `mean_label`: the labels of several classes by name, and of numbers, as `positive_share` is for two
+    classes. `unmeasured`: why versions were not measured, "" when they were.
     """
 
     deployment: str
@@ -106,10 +113,11 @@ class WindowClosed(msgspec.Struct, frozen=True):
 
 
 class FindingOpened(msgspec.Struct, frozen=True):
-    """Something is not as it should be. `kind`: `drift`, `contract`, `skew`, `quality`, `traffic`, `labels`, `worse_than_prior`; `at_s`: event time.
+    """Something is wrong.
 
-    `about`: the source, column, feature or version that it is about, when it is not about the deployment as a whole. `changed_at_s`: from which request on it
-    is so, as far as windows tell. `back_at`: the figure at which it is over.
+    `kind`: `drift`, `contract`, `skew`, `quality`, `traffic`, `labels` or `worse_than_prior`. `at_s`: event time.
+    `about`: the source, column, feature or version concerned, "" for the deployment as a whole. `changed_at_s`: the
+    request since which it is so, as far as windows show. `back_at`: the figure at which the finding is resolved.
     """
 
     finding: str
@@ -129,7 +137,7 @@ class FindingOpened(msgspec.Struct, frozen=True):
 
 
 class FindingResolved(msgspec.Struct, frozen=True):
-    """It is over, and why: the figure is back."""
+    """The finding is over. `reason`: why, for instance that the figure is back."""
 
     finding: str
     deployment: str
@@ -141,13 +149,15 @@ class FindingResolved(msgspec.Struct, frozen=True):
 
 
 class RetrainAsk(msgspec.Struct, frozen=True):
-    """What is being asked of the trainer for one reason, and how it went so far. `key`: of the finding, `first` or `follow_up`.
+    """A pending demand for a retrain, and its history. `key`: the finding's id, `first` or `follow_up`.
 
-    `asked`: so many times. `request_id`: of the request that has no end yet, None when there is none; `run`: that took it up. `not_before_s`, `needs_labelled`: the
-    instant of the deployment's clock, and the number of labelled rows, before which it does not ask again. `champion`: when it was last asked;
-    `tried`: a version came of the last run; `windows`: that have closed since then. `unhelpful`: runs in a row that did not bring the figure back. `rows`: labelled rows beyond the change that the last run had, and `rows_at`: how many
-    labelled rows there were in all by then; `wanted`: how many a run waits for. `asked_at`: how many labelled rows there were when it last asked, which are those that
-    the run can have.
+    `asked`: how often it was requested. `request_id`: the request that has no end yet, None for none. `run`: the run
+    that accepted it. `not_before_s`, `needs_labelled`: the instant of the deployment's clock and the number of labelled
+    rows before which it is not requested again. `champion`: the champion at the last request. `tried`: the last run
+    made a version. `windows`: how many have closed since then. `unhelpful`: runs in a row that did not bring the figure
+    back. `rows`: labelled rows beyond the change that the last run had. `rows_at`: how many labelled rows there were in
+    all by then. `wanted`: how many rows a run waits for. `asked_at`: how many labelled rows there were at the last
+    request, which are those a run can use.
     """
 
     key: str
@@ -169,14 +179,15 @@ class RetrainAsk(msgspec.Struct, frozen=True):
 
 
 class MonitorState(msgspec.Struct, frozen=True):
-    """The monitor's own state of one deployment, enough to go on after a restart from `replay_from`.
+    """The monitor's own state of one deployment, enough to continue after a restart from `replay_from`.
 
-    `replay_from`: per `topic/partition` the offset from which the open evaluation windows can be rebuilt. `closed_to_s`: evaluation windows
-    before it are closed and said. `profiles`: of the newest windows in which a source was as usual. `detector`: plain numbers of the drift detector, of `champion`.
-    `asks`: what is being asked of the trainer. `worse`: per version (its digits) the windows in a row in which it did worse than the prior.
-    `unlabelled`: the windows in a row that too few labels came for.
-    `late_requests`, `late_outcomes`: what came after its window had closed, since the beginning. `needed_from_s`: events that may be used
-    from this instant on lie at `replay_from` or behind it; None for all of them.
+    `replay_from`: per `topic/partition` the offset from which the open evaluation windows can be rebuilt.
+    `closed_to_s`: windows before it are closed and published. `profiles`: those of the newest windows in which a source
+    was as usual. `detector`: plain numbers of the drift detector of `champion`. `asks`: pending demands for a retrain.
+    `worse`: per version (its digits) the windows in a row in which it did worse than the prior. `unlabelled`: the
+    windows in a row with too few labels. `late_requests`, `late_outcomes`: the number of records, since the beginning,
+    that came after their window had closed. `needed_from_s`: events that become available from this instant on lie at
+    `replay_from` or later; None for all.
     """
 
     deployment: str
@@ -197,15 +208,17 @@ class MonitorState(msgspec.Struct, frozen=True):
 
 
 class RolloutJudged(msgspec.Struct, frozen=True):
-    """The monitor's memory of one rollout, enough to go on with its analysis after a restart. The newest one of a deployment counts.
+    """The monitor's memory of one rollout, enough to continue its analysis after a restart. The newest of a deployment
+    counts.
 
-    `routes`: the version's share per record of `registry.routes`. `share`, `number`, `step_clock_s`: the present step and when
-    it began. `until_s`: by the deployment's clock the end of the analysis after a promotion; None while it runs. `ended`:
-    the analysis is over. `folded`: per `topic/partition` the next decision that the guardrails have not seen; `open_from_s`: start of the
-    oldest open block, None before the first; `replay_from`: from where open blocks can be read again. `tests`: plain
-    numbers per guardrail, and per test on labels. `totals`: over the closed blocks. `said`: the newest verdict; `sequence`: how many.
-    `step_seen`: decisions of the deployment in this step. `step_unasked`: of this step's decisions for the version's units, those
-    that it was not asked by no fault of its own, and all; then the same of the control's.
+    `routes`: the version's share per record of `registry.routes`. `share`, `number`, `step_clock_s`: the current step
+    and when it began. `until_s`: after a promotion, the end of the analysis by the deployment's clock; None before.
+    `ended`: the analysis is over. `folded`: per `topic/partition` the next decision for the guardrails. `open_from_s`:
+    the start of the oldest open block, None before the first. `replay_from`: the offsets from which open blocks can be
+    read again. `tests`: plain numbers per guardrail and per test on labels. `totals`: sums over the closed blocks.
+    `said`: the newest published verdict. `sequence`: the number of verdicts. `step_seen`: decisions of the deployment
+    in this step. `step_unasked`: of this step's decisions for the version's units, those for which it was not called
+    through no fault of its own, and all; then the same two for the control.
     """
 
     deployment: str

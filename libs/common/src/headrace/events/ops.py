@@ -1,15 +1,16 @@
-"""Health as each instance tells it."""
+"""Health reports of instances, and partitions that are stopped."""
 
 import msgspec
 
-# Of how many versions at most a report says that they were rejected, and of how many that their loads failed.
+# The most versions that a report lists as rejected, and as failed to load.
 LOADS_REPORTED = 16
 
 
 class FailedLoads(msgspec.Struct, frozen=True):
-    """Loads of one version that failed on one instance since it had it warm last.
+    """The failed loads of one version on one instance since it was last warm there.
 
-    `at_s`: when each failed, seconds since the epoch, the newest ones. `cause`, `reason`: of the last one, see `VersionLoadFailed`.
+    `at_s`: when the newest of them failed, seconds since the epoch. `cause`, `reason`: of the last one, see
+    `VersionLoadFailed`.
     """
 
     at_s: tuple[float, ...]
@@ -18,17 +19,20 @@ class FailedLoads(msgspec.Struct, frozen=True):
 
 
 class HealthReported(msgspec.Struct, frozen=True):
-    """What one instance of a service is doing now; published each second, and on change at most every 50 ms.
+    """What one instance of a service is doing now. It is published each second, and on a change at most every 50 ms.
 
-    `shards`: partitions owned. `lag`: records behind, per `topic/partition`. `late`: events that came too late to count, per `source/partition`. `applied`: per raw or source partition
-    (`topic/partition`) the highest offset whose effects are contained in what this instance answers from (inclusive).
-    `warmed`: versions that are loaded and have been run once, as `deployment/version`; `rejected`: those that a route names and that are never tried
-    here again, and why; `failed_loads`: those that are tried again (the newest `LOADS_REPORTED` each). `breakers`: those whose breaker is not closed, `STATE: why`.
-    `overload`: deployments whose load is shed, and the level (see `OverloadChanged`). `started_s`: wall clock. `stopping`: a last report, by design unless `end` is among `failing`.
-    `degraded`: deployments that a fallback answers for, and why. `state_bytes`: what each state that grows holds now, by estimate; `state_limits`: its bound.
-    `in_line`: versions (`deployment/version`) that wait to be loaded while others are. `failing`: keys of what is not as it should be (`transaction:PLACE` and the like), of which `reason` holds the words. Of the monitor, per
-    deployment: `late_requests`, `late_outcomes`, what came after its evaluation window had closed.
-    `hung_calls`: per version, calls that hang for good on threads that cannot be ended before the process is.
+    `shards`: the partitions owned. `lag`: records behind, per `topic/partition`. `late`: events that came too late to
+    count, per `source/partition`. `applied`: per raw or source `topic/partition` the highest offset whose effects are
+    contained in what this instance answers from (inclusive). `warmed`: versions that are loaded and have run once, as
+    `deployment/version`. `rejected`: versions that a route names and that are never tried here again, and why.
+    `failed_loads`: versions that are tried again. Of both at most the newest `LOADS_REPORTED` are listed. `breakers`:
+    the breakers that are not closed, as `STATE: why`. `overload`: deployments whose load is shed, with the level of
+    `OverloadChanged`. `started_s`: wall clock. `stopping`: the last report, of an intended end unless `end` is among
+    `failing`. `degraded`: deployments that a fallback answers for, and why. `state_bytes`: the estimated size of each
+    growing state. `state_limits`: its bound. `in_line`: versions (`deployment/version`) that wait for other loads.
+    `failing`: keys of what is wrong (`transaction:PLACE` and others), which `reason` describes. `late_requests`,
+    `late_outcomes`: of the monitor, per deployment, what came after its evaluation window had closed. `hung_calls`: per
+    version the calls that hang on threads which only the end of the process can end.
     """
 
     service: str
@@ -62,10 +66,10 @@ class HealthReported(msgspec.Struct, frozen=True):
 
 
 class PartitionStopped(msgspec.Struct, frozen=True):
-    """A service reads a partition no further: too many of its records cannot be understood.
+    """A service has stopped reading a partition, because too many of its records cannot be read.
 
-    `offset`: the first record that is not handled. It stays so over restarts, until a `PartitionResumed` follows under the same key.
-    `topic_id`: of the topic as it was; of one that was made again it says nothing.
+    `offset`: the first record that is not handled. The stop outlasts restarts and ends with a `PartitionResumed` under
+    the same key. `topic_id`: the id of the topic; the stop does not apply to a topic that was created again.
     """
 
     service: str
@@ -77,7 +81,10 @@ class PartitionStopped(msgspec.Struct, frozen=True):
 
 
 class PartitionResumed(msgspec.Struct, frozen=True):
-    """An operator lets a stopped partition go on at `offset`: where it stood (`how` is `resume`), or further on (`skip`). `by`: who says so."""
+    """An operator lets a stopped partition continue at `offset`.
+
+    `how`: `resume` for the offset where it stopped, `skip` for a later one. `by`: the operator.
+    """
 
     service: str
     topic: str

@@ -13,12 +13,12 @@ FOLDER = Path("schemas/events")
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """A schema per file name, `version.registered.v1.json`."""
+    """One schema per file name, such as `version.registered.v1.json`."""
     return {f"{name}.v1.json": _schema(name, found) for name, found in sorted(event_types().items())}
 
 
 def main(arguments: list[str]) -> int:
-    """Write the schemas, or with `--check` say which files differ from the types."""
+    """Write the schemas, or with `--check` report which files differ from the types."""
     wanted = {name: json.dumps(schema, indent=2) + "\n" for name, schema in schemas().items()}
     if "--check" not in arguments:
         FOLDER.mkdir(parents=True, exist_ok=True)

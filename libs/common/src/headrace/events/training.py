@@ -1,4 +1,4 @@
-"""Retrain requests, and what the trainer made of them."""
+"""Retrain requests and their results."""
 
 import msgspec
 
@@ -6,13 +6,13 @@ from headrace.events.registry import GateResult, Waiver
 
 
 class RetrainRequested(msgspec.Struct, frozen=True):
-    """Please train a new version. Manual and automatic requests are the same event.
+    """A request to train a new version. Manual and automatic requests are the same event.
 
-    `cause`: `first` (the deployment has no version), the kind of a finding (`drift`, `skew`, `contract`, `traffic`), `follow_up` (a retrain after a change had few rows, and now there are more),
-    `schedule` or `manual`. `finding`: the id of the finding
-    behind it. `clock_s`: the deployment's clock when it was asked: the rows that may be used are older. `waivers`: gates that
-    a named person lets the version pass although they fail. `changed_at_s`: from which request on the world is another one, as far
-    as the finding can tell; None where nothing has changed, or it is not known.
+    `cause`: `first` (the deployment has no version), the kind of a finding (`drift`, `skew`, `contract`, `traffic`),
+    `follow_up` (a retrain after a change had few rows, and now there are more), `schedule` or `manual`. `finding`: the
+    id of the finding. `clock_s`: the deployment's clock at the request; only older rows may be used. `waivers`: gates
+    that a named person lets the version pass although they fail. `changed_at_s`: the request since which the data are
+    different, as far as the finding shows; None where nothing has changed, or it is not known.
     """
 
     deployment: str
@@ -26,7 +26,9 @@ class RetrainRequested(msgspec.Struct, frozen=True):
 
 
 class RetrainAccepted(msgspec.Struct, frozen=True):
-    """The trainer takes the request up. `run`: names this training in all later facts. `changed_at_s`: as it was asked."""
+    """The trainer accepts a request. `run`: the id of this training in all later facts. `changed_at_s`: as in the
+    request.
+    """
 
     deployment: str
     run: str
@@ -39,7 +41,7 @@ class RetrainAccepted(msgspec.Struct, frozen=True):
 
 
 class RetrainCoalesced(msgspec.Struct, frozen=True):
-    """The request joined a run that is under way."""
+    """The request joined a running training."""
 
     deployment: str
     run: str
@@ -47,8 +49,10 @@ class RetrainCoalesced(msgspec.Struct, frozen=True):
 
 
 class RetrainRefused(msgspec.Struct, frozen=True):
-    """Not trained: cool-down, no training in the definition. `again_at_s`: from which instant of the deployment's clock on the same request would be
-    taken up; None where no time mends it.
+    """The request is not trained: cool-down, or no training in the definition.
+
+    `again_at_s`: the instant of the deployment's clock from which the same request would be accepted; None where
+    waiting does not help.
     """
 
     deployment: str
@@ -58,7 +62,7 @@ class RetrainRefused(msgspec.Struct, frozen=True):
 
 
 class TrainingProgressed(msgspec.Struct, frozen=True):
-    """How far a run is. `stage`: `rows`, `fit`, `gates`, `refit`, `publish`; `share` of the whole run, 0..1."""
+    """The progress of a run. `stage`: `rows`, `fit`, `gates`, `refit` or `publish`; `share`: of the whole run, 0..1."""
 
     deployment: str
     run: str
@@ -68,7 +72,7 @@ class TrainingProgressed(msgspec.Struct, frozen=True):
 
 
 class GateJudged(msgspec.Struct, frozen=True):
-    """A gate has spoken."""
+    """The result of one gate in a run."""
 
     deployment: str
     run: str
@@ -76,9 +80,12 @@ class GateJudged(msgspec.Struct, frozen=True):
 
 
 class TrainingFinished(msgspec.Struct, frozen=True):
-    """A run ended. `outcome`: `registered` (a command was sent), `rejected` by a gate, `waiting` (for `missing_rows` more labelled
-    rows: ask again when they are there), or `failed`. `changed_at_s`: where the rows show the change that the run followed, `rows_after_change`: how
-    many of its rows lie beyond it, `rows_wanted`: and how many it waits for; None and 0 where it followed none. `is_released`: a rollout was asked for.
+    """A run ended.
+
+    `outcome`: `registered` (a command was sent), `rejected` by a gate, `waiting` (for `missing_rows` more labelled
+    rows: request it again when they are there), or `failed`. `changed_at_s`: the instant at which the rows show the
+    change that the run followed. `rows_after_change`: how many of its rows lie beyond it. `rows_wanted`: how many it
+    waits for. They are None and 0 where the run followed no change. `is_released`: a rollout was requested.
     """
 
     deployment: str

@@ -1,4 +1,4 @@
-"""Verdicts on running rollouts, the evidence behind them, and the order in which verdicts are worse than each other.
+"""Verdicts on running rollouts, their evidence, and the order of verdicts.
 
 Not knowing is not failing, and "not failed" is not "passed".
 """
@@ -11,18 +11,19 @@ import msgspec
 PASS, INCONCLUSIVE, UNMEASURED, FAIL = "PASS", "INCONCLUSIVE", "UNMEASURED", "FAIL"
 _ORDER = {PASS: 0, INCONCLUSIVE: 1, UNMEASURED: 2, FAIL: 3}
 
-# What a verdict waits for before it can say more: any request of the deployment in this step; enough decisions for the step; its
-# least time; labels; nothing.
+# What a verdict waits for: any request of the deployment in this step; enough decisions; the least time of the step;
+# labels; or nothing.
 WaitingFor = Literal["", "traffic", "decisions", "time", "labels"]
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """One metric's word. `kind`: `guardrail` (needs no label) or `label`; `verdict`: PASS, INCONCLUSIVE, UNMEASURED or FAIL.
+    """The evidence of one metric. `kind`: `guardrail` (needs no label) or `label`.
 
-    `measured` within `limit` is PASS; `bound`: of harm, what the test has shown, in units and with its confidence ("" where it has
-    shown nothing): that decides, and `measured` may lie on either side of `limit`. `rows`: decisions (or labels) that it rests on; `blocks`: closed blocks.
-    `block_from_s`, `block_to_s`: the newest block. `e_value`: against harm; `alpha`: this metric's part of the
-    rollout's error rate.
+    `verdict`: PASS, INCONCLUSIVE, UNMEASURED or FAIL. `measured` within `limit` is PASS. `bound`: the harm that the
+    test has shown, with its unit and confidence, "" for none; where there is one it decides, and `measured` may be
+    above or below `limit`. `rows`: the decisions (or labels) behind it. `blocks`: the closed blocks. `block_from_s`,
+    `block_to_s`: the newest block. `e_value`: the evidence of harm. `alpha`: this metric's part of the rollout's error
+    rate.
     """
 
     metric: str
@@ -41,13 +42,13 @@ class Evidence(msgspec.Struct, frozen=True):
 
 
 class VerdictGiven(msgspec.Struct, frozen=True):
-    """What the monitor says of a running rollout; the only thing that moves it besides operators.
+    """The monitor's verdict on a running rollout. Besides operators, only verdicts move a rollout.
 
-    `guardrails`, `labels`: the verdict by each kind of evidence: guardrails FAIL or labels FAIL mean harm; labels PASS
-    means non-inferiority is shown. `number`: the canary step that it is about. `clock_s`: the deployment's clock (the
-    event time that the bulk of its decisions has reached). `step_decisions`: of units assigned to the version in this step.
-    `waiting_for`: see `WaitingFor`; `traffic`: nobody has asked since the step began. `has_clock`: False while the deployment's
-    clock does not run yet; then `clock_s` means nothing.
+    `guardrails`, `labels`: the verdict by kind of evidence. FAIL of either means harm; PASS of labels means that
+    non-inferiority is shown. `number`: the canary step concerned. `clock_s`: the deployment's clock (the event time
+    that the bulk of its decisions has reached). `step_decisions`: the decisions in this step for units assigned to the version.
+    `waiting_for`: see `WaitingFor`; `traffic` means that no request came since the step began. `has_clock`: False while
+    the deployment's clock is not known yet; then `clock_s` has no meaning.
     """
 
     deployment: str
@@ -67,7 +68,7 @@ class VerdictGiven(msgspec.Struct, frozen=True):
 
 
 def worst(verdicts: Iterable[str]) -> str:
-    """The verdict over several: the worst of them; PASS over none.
+    """The verdict over several: the worst of them; PASS for none.
 
     >>> worst([PASS, UNMEASURED, INCONCLUSIVE])
     'UNMEASURED'
@@ -75,12 +76,12 @@ def worst(verdicts: Iterable[str]) -> str:
     return max(verdicts, key=_ORDER.__getitem__, default=PASS)
 
 
-def told(found: Evidence) -> str:
-    """One metric of a verdict as a person reads it: what the test has shown, else the measured value beside the limit.
+def evidence_text(found: Evidence) -> str:
+    """One metric of a verdict as text: what the test has shown, or else the measured value beside the limit.
 
-    >>> told(Evidence("errors", "guardrail", "FAIL", 1.0, 0.02, "50 of 50 raised"))
+    >>> evidence_text(Evidence("errors", "guardrail", "FAIL", 1.0, 0.02, "50 of 50 raised"))
     'errors 1 against a limit of 0.02 (50 of 50 raised)'
-    >>> told(Evidence("errors", "guardrail", "FAIL", 1.0, 0.02, "50 of 50", bound="over 0.02 above its control's share, 98.8 % sure"))
+    >>> evidence_text(Evidence("errors", "guardrail", "FAIL", 1.0, 0.02, "50 of 50", bound="over 0.02 above its control's share, 98.8 % sure"))
     "errors: over 0.02 above its control's share, 98.8 % sure (50 of 50)"
     """
     detail = f" ({found.detail})" if found.detail else ""

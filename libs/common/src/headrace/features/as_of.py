@@ -1,7 +1,7 @@
 """The fold for many requests at once: the same values as `finalise` over tiles, to the last bit.
 
-Events are reduced to cells, one per (entity, pane, source partition), ordered exactly as `finalise` adds them: panes
-ascending, partitions ascending within a pane. A request's window is then a run of neighbouring cells; requests with the
+Events are reduced to cells, one per (entity, pane, source partition), in the order in which `finalise` adds them: panes
+ascending, partitions ascending within a pane. A request's window is then a run of neighbouring cells. Requests with the
 same run share it, and all runs are walked in step.
 """
 
@@ -25,7 +25,10 @@ _PARTITIONS = 2**10
 
 @dataclass(frozen=True)
 class AsOf:
-    """Values of a view for n requests, shape (n, n_features); `beyond`: whether an event inside the row's panes lies at or past the row's offset limit."""
+    """Values of a view for n requests, shape (n, n_features).
+
+    `beyond`: whether the row's panes hold an event at or past the row's offset limit, shape (n,).
+    """
 
     values: Floats
     beyond: NDArray[np.bool_]
@@ -49,8 +52,8 @@ def as_of(
 ) -> AsOf:
     """Values at each request's instant, of all events in `table`.
 
-    `entities`, `at_s`: per request. `limits`: per source partition an array of offsets, one per request; rows whose
-    panes hold an event at or past its limit are marked in `beyond` (their fold up to the limits would differ, perhaps).
+    `entities`, `at_s`: one per request. `limits`: per source partition an array of offsets, one per request. Rows whose
+    panes hold an event at or past its limit are marked in `beyond`, since their fold up to the limits may differ.
     """
     index, per_event = table.codes(plan.view.entity)
     wanted = np.array([index.get(entity, -1) if entity is not None else -2 for entity in entities], dtype=np.int64)
@@ -71,7 +74,7 @@ def as_of(
 
 
 def _by_window(plan: ViewPlan, width_s: int) -> list[tuple[int, list[tuple[int, FeatureDefinition]]]]:
-    """The features of a width with their places, by window: they walk the same cells."""
+    """The features of a width with their places, by window: features of one window walk the same cells."""
     found: dict[int, list[tuple[int, FeatureDefinition]]] = {}
     for place, feature in features_of_width(plan.view, width_s):
         found.setdefault(feature.window_s, []).append((place, feature))
@@ -102,7 +105,9 @@ def _key(codes: Ints, panes: Ints) -> Ints:
 
 @dataclass(frozen=True)
 class _Runs:
-    """The distinct runs of cells, longest first: from `low`, `length` cells each; `row`: the run of each request."""
+    """The distinct runs of cells, longest first: each from `low`, with `length` cells. `row`: the run of each
+    request.
+    """
 
     low: Ints
     length: Ints
@@ -133,7 +138,9 @@ def _parts_of(features: Sequence[tuple[int, FeatureDefinition]]) -> list[str]:
 
 
 def _merged(cells: _Cells, runs: _Runs, parts: Sequence[str], partitions: Sequence[int]) -> dict[str, Floats]:
-    """The merged partial aggregates of each run, and per partition the newest offset in it, cell after cell in order."""
+    """The merged partial aggregates of each run, and per partition the newest offset in it. Cells are added in
+    order.
+    """
     found = {part: np.full(len(runs.low), EMPTY.get(part.rpartition(":")[2], 0.0)) for part in parts}
     newest = {partition: np.full(len(runs.low), -1.0) for partition in partitions}
     for step in range(int(runs.length[0]) if len(runs.length) else 0):
@@ -158,7 +165,7 @@ def _add(part: str, found: dict[str, Floats], cells: _Cells, at: Ints, going: in
         total[:going] = np.where(newer, cells.parts[part][at], total[:going])
         newest[:going] = np.where(newer, at_s, newest[:going])
     else:
-        # NB: the count of events has no partial of its own: it is added up like one.
+        # NB: the count of events has no partial of its own, but is added like one.
         ufunc = PARTIALS[kind].ufunc if kind in PARTIALS else np.add
         total[:going] = ufunc(total[:going], cells.parts[part][at])
 

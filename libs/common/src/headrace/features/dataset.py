@@ -1,8 +1,8 @@
-"""Point-in-time rows: the requests of a span with their labels, and their features folded as serving folds them.
+"""Point-in-time rows: the requests of an interval with labels, and with features folded as in serving.
 
-A row's features are those of its instant; which outcome is its label `headrace.features.outcomes` says. So the rows of a
-span whose horizon has passed stay the same however far the log has grown since. Everything is kept in columns:
-a million requests are some hundred megabytes, not gigabytes.
+The features of a row are those of its instant; `headrace.features.outcomes` decides which outcome is its label. So rows
+whose horizon has passed stay the same however far the log has grown since. Everything is kept in columns: a million
+requests take some hundred megabytes, not gigabytes.
 """
 
 import math
@@ -46,21 +46,21 @@ from headrace.project.labels import value_of, why_not_label
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Rows are made, and events put into columns, so many at a time.
+# How many rows are made at once, and how many events are put into columns at once.
 _ROWS, _EVENTS = 50_000, 65_536
-# Every whole number up to it is one of float64.
+# Every whole number up to this one is exact in float64.
 _EXACT = 2**53
 
 
 class Inputs(Sequence[dict[str, Scalar]]):
-    """The inputs of many requests, a column per declared input; as a sequence, a dict per request.
+    """The inputs of many requests, one column per declared input. As a sequence it yields one dict per request.
 
-    Numbers are float64, NaN where null: 7 and 7.0 name one entity. Whole numbers that float64 does not hold are kept beside
-    them, since they name others than their neighbours. Texts are kept once.
+    Numbers are float64, NaN for null: 7 and 7.0 name one entity. Whole numbers that float64 cannot hold are kept
+    separately, since they name other entities than their neighbours. Equal texts are stored once.
     """
 
     def __init__(self, deployment: DeploymentDefinition) -> None:
-        # NB: what was applied before kinds were written down names entities by the text of a value: 7 and 7.0 differ there.
+        # NB: older definitions have no kinds. They name entities by the text of a value, so that 7 and 7.0 differ.
         as_they_came = {name for binding in deployment.features if not binding.kinds for name in binding.fields}
         self._columns: dict[str, array[float] | list[Any]] = {
             found.name: array("d") if found.kind == "number" and found.name not in as_they_came else []
@@ -98,7 +98,7 @@ class Inputs(Sequence[dict[str, Scalar]]):
         return map(_there, self._columns[name])
 
     def add(self, inputs: Mapping[str, Scalar]) -> None:
-        """One request's inputs, which keep the contract."""
+        """Add the inputs of one request, which must keep the contract."""
         get, texts = inputs.get, self._texts
         for name, column in self._numbers:
             value = get(name)
@@ -111,7 +111,7 @@ class Inputs(Sequence[dict[str, Scalar]]):
         self._count += 1
 
     def taken(self, places: Iterable[int]) -> "Inputs":
-        """Those at the given places, in that order."""
+        """The requests at the given places, in that order."""
         chosen = list(places)
         found = Inputs.__new__(Inputs)
         found._texts, found._count = {}, len(chosen)
@@ -134,7 +134,7 @@ def _there(value: Any) -> Any:
 
 @dataclass
 class Rows:
-    """Requests by instant: id, unit, `inputs`, view features (n, n_features) before defaults, label (NaN: unknown), instant."""
+    """Requests ordered by instant. `features`: (n, n_features) before defaults; `labels`: NaN for unknown."""
 
     ids: list[str]
     units: list[str]
@@ -148,7 +148,7 @@ class Rows:
         return len(self.ids)
 
     def matrix(self, deployment: DeploymentDefinition, signature: Signature) -> NDArray[np.float32]:
-        """The rows as a version of this signature sees them."""
+        """The rows as a version of this signature gets them: float32 (n, n_columns)."""
         maker = RowMaker(deployment, signature)
         found = np.empty((len(self), len(signature.columns)), dtype=np.float32)
         for begin in range(0, len(self), _ROWS):
@@ -157,17 +157,17 @@ class Rows:
         return found
 
     def signature(self, project: ProjectDefinition, deployment: DeploymentDefinition) -> Signature:
-        """The signature whose vocabularies are the categories seen in these rows, sorted."""
+        """The signature whose vocabularies are the categories in these rows, sorted."""
         names = [field.name for field in deployment.inputs if field.kind == "category"]
         seen = {name: sorted({str(value) for value in self.inputs.column(name) if value is not None}) for name in names}
         return pin_signature(project, deployment, seen)
 
     def labelled(self) -> "Rows":
-        """Only the rows whose label is known."""
+        """Only the rows with a known label."""
         return self.taken(np.flatnonzero(~np.isnan(self.labels)))
 
     def taken(self, kept: Ints) -> "Rows":
-        """Those at the given places, in that order."""
+        """The rows at the given places, in that order."""
         return Rows(
             [self.ids[n] for n in kept],
             [self.units[n] for n in kept],
@@ -181,7 +181,7 @@ class Rows:
 
 @dataclass
 class _Invalid:
-    """Requests whose inputs are none of the contract: units and ids as `key_of` makes them, and instants."""
+    """Requests whose inputs break the contract: units and ids as hashed by `key_of`, and instants."""
 
     units: "array[int]" = field(default_factory=lambda: array("Q"))
     at_s: "array[float]" = field(default_factory=lambda: array("d"))
@@ -199,10 +199,10 @@ class _Invalid:
 
 @dataclass
 class Gathered:
-    """What was read for one deployment: its requests of [from_s, to_s), outcomes, events of its sources.
+    """What was read for one deployment: its requests of [from_s, to_s), its outcomes, and events of its sources.
 
-    `known_from_s`: outcomes that became known before are not taken: they are of no request of the span. Minus infinity: all
-    are, to say of each what became of it.
+    `known_from_s`: outcomes that became known earlier are not taken, since they belong to no request of the interval.
+    Minus infinity takes all, so that the fate of each can be reported.
     """
 
     project: ProjectDefinition
@@ -227,18 +227,21 @@ class Gathered:
         self._inputs = Inputs(self.deployment)
 
     def topic_names(self) -> list[str]:
-        """The topics to read, by their full names."""
+        """The full names of the topics to read."""
         return [self.topics.name("inference.requests"), self.topics.name("inference.outcomes"), *self.tables]
 
     @property
     def events_from_s(self) -> float:
-        """No event from before can change a row: views look back by their windows."""
+        """No earlier event can change a row, since views look back by at most their longest window."""
         views = [self.project.view(binding.view) for binding in self.deployment.features]
         windows = [feature.window_s for view in views for feature in view.features]
         return self.from_s - max(windows, default=0) - self.deployment.feature_delay_s - SLACK_S
 
     async def starts(self, log: Log) -> dict[TopicPartition, int]:
-        """Where to begin to read requests and outcomes: what was appended long before an instant cannot be dated after it."""
+        """The offsets from which to read requests and outcomes.
+
+        A record may be dated at most `MAX_AHEAD_S` after its append time, so records appended earlier cannot matter.
+        """
         found: dict[TopicPartition, int] = {}
         for noun, since_s in (("inference.requests", self.from_s), ("inference.outcomes", self.known_from_s)):
             if math.isfinite(since_s):
@@ -247,9 +250,10 @@ class Gathered:
         return found
 
     def read(self, codec: Codec, record: Record) -> Own | None:
-        """One record of any of the topics; what cannot be read was dead-lettered by its owner and is passed over.
+        """Read one record of any of the topics. A record that cannot be read was dead-lettered by its owner, and is
+        skipped.
 
-        Returns what it was where it was a request or an outcome of this deployment.
+        Returns the request or outcome where it is one of this deployment, else None.
         """
         if record.topic in self.tables:
             self._read_event(codec, record)
@@ -260,7 +264,7 @@ class Gathered:
         return found
 
     def give(self, own: Own) -> None:
-        """A request or an outcome; one whose label is none of this kind is passed over."""
+        """Take a request or an outcome. An outcome whose label is not of the deployment's kind is skipped."""
         label, event = self.deployment.label, own.outcome
         if own.request is not None:
             self.request(own.id, own.at_s, own.unit, own.request)
@@ -278,7 +282,7 @@ class Gathered:
         self._compact(record.topic)
 
     def request(self, ident: str, at_s: float, unit: str, request: PredictionRequested) -> None:
-        """A request; the first one of its id counts, and only if its inputs are valid."""
+        """Take a request. The first one of an id counts, if its inputs are valid."""
         if request.deployment != self.deployment.name or not self.from_s <= at_s < self.to_s or ident in self._seen:
             return
         self._seen.add(ident)
@@ -299,11 +303,11 @@ class Gathered:
         request_id: str | None = None,
         corrects: str | None = None,
     ) -> None:
-        """An outcome that became known at `known_s`."""
+        """Take an outcome that became known at `known_s`."""
         self._outcomes += packed(unit, value, known_s, ident, request_id, corrects)
 
     def rows(self, offsets: Mapping[str, int]) -> Rows:
-        """All requests with valid inputs, in order of instant, unit and id, with their features as of then."""
+        """All requests with valid inputs, ordered by instant, unit and id, with their features as of their instants."""
         order = sorted(range(len(self._ids)), key=lambda n: (self._at_s[n], self._units[n], self._ids[n]))
         ids, units = [self._ids[n] for n in order], [self._units[n] for n in order]
         at_s = np.array(self._at_s, dtype=np.float64)[order] if order else np.empty(0)
@@ -312,27 +316,29 @@ class Gathered:
         return Rows(ids, units, inputs, self._features(inputs, at_s), labels, at_s, dict(offsets))
 
     def _labels(self, ids: Sequence[str], units: Sequence[str], at_s: Floats) -> Floats:
-        """The labels that are known by the clock."""
+        """The labels that are known by the clock, shape (n,), NaN for none."""
         label = self.deployment.label
         if label is None:
             return np.full(len(ids), np.nan)
         return labels_of(label, asked(units, at_s, ids), table_of(self._outcomes), self.clock_s).labels
 
     def outcomes(self) -> dict[str, int]:
-        """What became of the outcomes that were read, by `FATES`, with respect to the requests that are rows; apart from those of no
-        request, `of_invalid_request`: theirs was asked, and its inputs are none of the contract.
+        """The number of outcomes per fate (`FATES`) with respect to the requests that are rows.
+
+        `of_invalid_request`: outcomes of requests whose inputs break the contract. They do not count as
+        `of_no_request`.
         """
         label, at_s = self.deployment.label, np.array(self._at_s, dtype=np.float64)
-        told = table_of(self._outcomes)
+        outcomes = table_of(self._outcomes)
         if label is None:
             return {}
-        fates = fates_of(label, asked(self._units, at_s, self._ids), told)
-        is_invalid = (fates == STRAY) & self._is_of_invalid(label, told)
+        fates = fates_of(label, asked(self._units, at_s, self._ids), outcomes)
+        is_invalid = (fates == STRAY) & self._is_of_invalid(label, outcomes)
         return counts_of(fates[~is_invalid]) | {"of_invalid_request": int(is_invalid.sum())}
 
-    def _is_of_invalid(self, label: LabelDefinition, told: Table) -> NDArray[np.bool_]:
-        """Which outcomes would be labels of requests whose inputs are invalid, shape (m,)."""
-        return np.isin(fates_of(label, self._invalid.asked(), told), (USED, SECOND))
+    def _is_of_invalid(self, label: LabelDefinition, outcomes: Table) -> NDArray[np.bool_]:
+        """Whether each outcome would be the label of a request with invalid inputs, shape (m,)."""
+        return np.isin(fates_of(label, self._invalid.asked(), outcomes), (USED, SECOND))
 
     def _features(self, inputs: Iterable[Mapping[str, Scalar]], at_s: Floats) -> Floats:
         entities = [entities_of(self.deployment, row) for row in inputs] if self.deployment.features else []
@@ -345,7 +351,7 @@ class Gathered:
         return np.hstack(parts) if parts else np.empty((len(at_s), 0))
 
     def _compact(self, topic: str) -> None:
-        """Put events that were read into columns, each time that a table has doubled."""
+        """Put the events into columns each time that a table has doubled."""
         table = self.tables[topic]
         if len(table) >= self._compact_at.get(topic, _EVENTS):
             self._compact_at[topic] = 2 * len(table)

@@ -1,7 +1,8 @@
-"""Evaluating derived columns: element by element in float64, so that one row and a million rows agree to the last bit.
+"""Evaluates derived columns, element by element in float64, so that one row and a million rows agree to the last bit.
 
-Arithmetic, comparisons and sqrt are rounded exactly by IEEE 754; log, exp, sin and cos go through the C library value by
-value, since vectorised versions of them round differently for different lengths. What is not finite is missing (NaN).
+Arithmetic, comparisons and sqrt are rounded exactly by IEEE 754. log, exp, sin and cos call the C library value by
+value, since their vectorised versions round differently for different lengths. A result that is not finite is missing
+(NaN).
 """
 
 import math
@@ -94,7 +95,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
 
 
 def refuse_unknown(expression: Expression) -> None:
-    """Raise `Misconfigured` when the expression uses an operator of a newer version."""
+    """Raise `Misconfigured` when an expression uses an operator that this version does not know."""
     if isinstance(expression, list | tuple) and expression[0] != "text":
         if expression[0] not in OPERATORS:
             raise Misconfigured(f"a derived column uses {expression[0]!r}, which this version does not know: upgrade")

@@ -1,4 +1,4 @@
-"""What two versions of a feature that should be equal tell about why they are not."""
+"""The likely cause of a difference between two arrays of a feature that should be equal."""
 
 from collections.abc import Callable
 
@@ -12,9 +12,9 @@ _ENOUGH = 0.9
 
 
 def cause_of(found: Floats32, expected: Floats32, at_other_time: Callable[[float], Floats32] | None = None) -> str:
-    """The likeliest cause of the differences, in words. `found`, `expected`: shape (n,), different everywhere.
+    """The likeliest cause of the differences, as text. `found`, `expected`: shape (n,), different everywhere.
 
-    `at_other_time(shift_s)`: what would have been expected had each instant been that much later.
+    `at_other_time(shift_s)`: the expected values had each instant been `shift_s` later.
 
     >>> cause_of(np.float32([60, 120]), np.float32([1, 2]))
     'a factor of 60: another unit'

@@ -1,7 +1,7 @@
-"""Which entity an event or a request names: one text, made in one way wherever tiles are written or looked up.
+"""Which entity an event or a request names: one text, made in the same way wherever tiles are written or looked up.
 
-A part is written as the source's field kind has it, so that 7, 7.0 and "7" of an integer field are one entity. Parts are
-joined by `|`; a `|` or `\\` within a part of several is escaped by `\\`. What is missing, or no value of any kind, names none.
+A part is written by the kind of the source's field, so that 7, 7.0 and "7" of an integer field are one entity. Parts
+are joined by `|`; a `|` or `\\` within one of several parts is escaped by `\\`. A missing value names no entity.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from typing import Any
 
 from headrace.instants import utc
 
-# A longer text is named by its beginning and its hash: keys and memory are not a writer's to choose.
+# A longer text is replaced by its beginning and its hash, so that writers cannot choose the size of keys and memory.
 LONGEST_PART = 256
 _CHARACTER = re.compile(r"\\?.", re.DOTALL)
 _WHOLE = re.compile(r"[+-]?\d{1,40}(\.0*)?")
@@ -36,7 +36,7 @@ def entity_key(kinds: Sequence[str], values: Sequence[Any]) -> str | None:
 
 
 def joined(parts: Sequence[str]) -> str:
-    """Parts as one entity."""
+    """Parts joined to one entity."""
     whole = "|".join(parts)
     if whole.count("|") >= len(parts) or "\\" in whole:
         return "|".join([part.replace("\\", "\\\\").replace("|", "\\|") for part in parts])
@@ -44,7 +44,7 @@ def joined(parts: Sequence[str]) -> str:
 
 
 def part_of(kind: str, value: Any) -> str | None:
-    """One value as an entity is named by it; None for what is missing. `kind`: of the source's field, "" when unknown.
+    """One value as a part of an entity; None for a missing value. `kind`: of the source's field, "" when unknown.
 
     >>> part_of("number", 7), part_of("number", -0.0), part_of("flag", 1), part_of("text", 7.0), part_of("integer", 2**62)
     ('7.0', '0.0', 'True', '7', '4611686018427387904')
@@ -58,7 +58,9 @@ def part_of(kind: str, value: Any) -> str | None:
 
 
 def text_of(value: float | str | bool) -> str | None:
-    """A value as a text field has it: a whole number is its digits, true and false are as in JSON; None for what is not finite.
+    """A value as a text field holds it; None for a number that is not finite.
+
+    A whole number becomes its digits; true and false are written as in JSON.
 
     >>> text_of(7), text_of(7.0), text_of("7"), text_of(7.5), text_of(True)
     ('7', '7', '7', '7.5', 'true')
@@ -67,7 +69,7 @@ def text_of(value: float | str | bool) -> str | None:
 
 
 def named_by(kinds: Sequence[str], text: str) -> str | None:
-    """The entity that a person wrote, such as `JFK|7.0`: each part by its kind. None for none of so many fields.
+    """The entity that a person wrote, such as `JFK|7.0`, with each part by its kind. None for a wrong number of parts.
 
     >>> named_by(["text", "integer"], "JFK|7.0"), named_by(["text", "text"], "a\\\\|b|c"), named_by(["text"], "a|b")
     ('JFK|7', 'a\\\\|b|c', 'a|b')
@@ -86,7 +88,7 @@ def named_by(kinds: Sequence[str], text: str) -> str | None:
 
 
 def bounded(text: str) -> str:
-    """A text that is short enough, else its beginning and its hash."""
+    """A short text as it is, a longer one as its beginning and its hash."""
     if len(text) <= LONGEST_PART:
         return text
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
@@ -126,8 +128,8 @@ def _of_float(value: float) -> str | None:
 
 
 def _flag(value: Any) -> str:
-    said = str(value).lower()
-    return "True" if said in _TRUE else "False" if said in _FALSE else str(value)
+    text = str(value).lower()
+    return "True" if text in _TRUE else "False" if text in _FALSE else str(value)
 
 
 def _instant(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""A source's events as columns: what the offline fold reads."""
+"""A source's events as columns, which the offline fold reads."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,14 +19,15 @@ from headrace.log.envelope import Origin
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Where an event lies and from when it may be used, beside the source's own fields.
+# The offset and partition of an event and the instant from which it may be used, besides the source's own fields.
 AVAILABLE, PARTITION, OFFSET = "_available", "_partition", "_offset"
 
 
 class EventTable:
-    """Events of one source, in the order taken. Columns are float64 for numbers and instants (NaN for null), objects else.
+    """Events of one source, in the order taken. Columns are float64 for numbers and instants (NaN for null), else
+    objects.
 
-    Events stay as they were read; a column is made of them when it is first asked for, and then goes on with the new ones.
+    Events stay as they were read. A column is made when it is first used, and later extended by the new events.
     """
 
     def __init__(self, source: SourceDefinition, columns: Mapping[str, NDArray[Any]] | None = None) -> None:
@@ -45,9 +46,10 @@ class EventTable:
         return len(self._base[AVAILABLE]) + len(self._events)
 
     def take(self, message: Message) -> float | None:
-        """Take a record of the source's topic: an event once per origin and identity, a pipeline's marker, or nothing readable.
+        """Take a record of the source's topic: an event once per origin and identity, a progress marker, or an
+        unreadable record.
 
-        Returns the instant from which a new event may be used; None when nothing was added.
+        Returns the instant from which a new event may be used; None when no event was added.
         """
         record = message.record
         return self.take_event(
@@ -61,13 +63,13 @@ class EventTable:
         origins = self.origins.get(partition)
         if origins is None:
             origins = self.origins[partition] = Origins()
-        if type(event) is PipelineAdvanced:  # a struct's `isinstance` costs three times as much
+        if type(event) is PipelineAdvanced:  # `isinstance` of a struct takes three times as long
             origins.advance(f"{event.topic}/{event.partition}", event.offset, event.topic_id)
             return None
         if event is None:
             return None
         at_s = self._enter(event, append_ms)
-        # NB: this way round: of a float it is known at once.
+        # NB: `isinstance` of a float is the fast case.
         if not isinstance(at_s, float) or origins.is_repeat(origin):
             return None
         if self._has_repeats:
@@ -77,7 +79,7 @@ class EventTable:
         return self.add(event, partition, offset, at_s)
 
     def add(self, event: Any, partition: int, offset: int, at_s: float | None = None) -> float:
-        """Append one event; returns the instant from which it may be used. `at_s`: that instant, where it is known."""
+        """Append one event. Returns the instant from which it may be used. `at_s`: that instant, where it is known."""
         if at_s is None:
             at_s = available_s(self.source, event)
         available, partitions, offsets = self._places
@@ -108,21 +110,23 @@ class EventTable:
         return values if values.dtype == np.float64 else np.array([_number(v) for v in values], dtype=np.float64)
 
     def columns(self) -> Mapping[str, NDArray[Any]]:
-        """All columns by name, to be stored and given back to the constructor."""
+        """All columns by name, to be stored and passed to the constructor later."""
         return {name: self._column(name) for name in self._base}
 
     def extend(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        """Append stored columns; before any event is added."""
+        """Append stored columns. Call it before any event is added."""
         self._base = {
             name: np.concatenate([values, _typed(values, columns[name])]) for name, values in self._base.items()
         }
 
     def restore(self, origins: dict[int, Origins], repeats: dict[int, Repeats]) -> None:
-        """Go on dropping the repeats that were known when the stored columns were made."""
+        """Restore the known repeats that belong to the stored columns."""
         self.origins, self.repeats = origins, repeats
 
     def codes(self, fields: tuple[str, ...]) -> tuple[dict[str, int], Ints]:
-        """The entity that each event names, as a number: the numbers by entity, and one per event (-1 where a field is null)."""
+        """The entity of each event as a number: the numbers by entity, and one number per event (-1 where a field is
+        null).
+        """
         found = self._codes.get(fields)
         if found is None or len(found[1]) < len(self):
             found = self._codes[fields] = self._extended(fields, found)
@@ -139,7 +143,7 @@ class EventTable:
         return found
 
     def drop_before(self, at_s: float) -> None:
-        """Forget events that became available before `at_s`."""
+        """Drop events that became available before `at_s`."""
         kept = self.available >= at_s
         self._base = {name: values[kept] for name, values in self.columns().items()}
         self._events, self._places = [], ([], [], [])
@@ -169,7 +173,7 @@ class EventTable:
         return {name: np.empty(0, dtype=dtype) for name, dtype in (own | fields).items()}
 
     def _column(self, name: str) -> NDArray[Any]:
-        """A column, with what was added since the last look."""
+        """A column, extended by the events that were added since its last use."""
         made = self._made.get(name)
         if made is None:
             made = self._base[name]
@@ -179,7 +183,7 @@ class EventTable:
         return made
 
     def _fresh(self, name: str, begin: int) -> NDArray[Any]:
-        """The column of the events from place `begin` on of those that were added."""
+        """The column of the added events from place `begin` on."""
         for own, values, dtype in zip((AVAILABLE, PARTITION, OFFSET), self._places, (float, int, int), strict=True):
             if name == own:
                 return np.array(values[begin:], dtype=dtype)

@@ -1,11 +1,11 @@
-"""From tiles to values: one pure function that inference, trainer and monitor share.
+"""From tiles to values: the pure function that inference, trainer and monitor share.
 
-The value at `at` covers the complete panes [E - window/width, E) with E = floor((at - feature_delay) / width). Sums add over
-panes ascending and, within a pane, over source partitions ascending, one after the other in float64 (never pairwise,
-never compensated). NaN means missing.
+The value at `at` covers the complete panes [E - window/width, E) with E = floor((at - feature_delay) / width). Sums add
+over panes ascending and, within a pane, over source partitions ascending, one after the other in float64 (never
+pairwise, never compensated). NaN means missing.
 
-`finalise` reads one entity, `finalise_many` many at once by the same definition: counts are differences of running counts
-(exact, they are whole numbers), sums are walked in step for all entities and windows.
+`finalise` reads one entity; `finalise_many` reads many by the same definition. Counts are differences of running
+counts, which are exact whole numbers. Sums are walked in step for all entities and windows.
 """
 
 import math
@@ -24,15 +24,15 @@ from headrace.features.plan import FeatureRead, ViewPlan, WidthPlan
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Below so many entities numpy's overhead is larger than its gain.
+# With fewer entities, numpy's overhead exceeds its gain.
 FEWEST = 6
 
 
 class Panes:
-    """Panes of one width, merged over partitions: ascending by (pane, partition).
+    """Panes of one width, merged over partitions, ascending by (pane, partition).
 
-    `index`, `numbers`: the pane of each, for numpy and for bisect; `parts`: the partial aggregates, `count` among them;
-    `counted`: running totals of `count` and of each `column:n`, a zero before the first.
+    `index`, `numbers`: the number of each pane, for numpy and for bisect. `parts`: the partial aggregates, including
+    `count`. `counted`: running totals of `count` and of each `column:n`, beginning with 0.
     """
 
     __slots__ = ("counted", "index", "numbers", "parts")
@@ -46,7 +46,7 @@ class Panes:
 
     @staticmethod
     def merge(stored: Sequence[PaneColumns]) -> "Panes":
-        """Of the same width of one entity, by partition ascending."""
+        """Merge panes of one width and entity, given by partition ascending."""
         index = np.concatenate([np.frombuffer(found.index, "<i8") for found in stored])
         count = np.concatenate([np.frombuffer(found.count, "<i8") for found in stored])
         names = stored[0].columns
@@ -59,7 +59,7 @@ class Panes:
         return Panes(index, count, parts)
 
     def is_dropped(self, first: int, keep_panes: int) -> bool:
-        """Whether the ring may have dropped panes of the window: an instant too long ago has no value, never a wrong one."""
+        """Whether the ring may have dropped panes of the window. Then the value is missing instead of wrong."""
         return len(self.numbers) > 0 and first <= self.numbers[-1] - keep_panes
 
 
@@ -68,18 +68,18 @@ def _running(values: NDArray) -> array:
 
 
 def merge_tiles(tiles: Sequence[Tile]) -> dict[int, Panes]:
-    """Panes per width of one entity; `tiles` by source partition ascending."""
+    """Panes per width of one entity. `tiles`: by source partition ascending."""
     widths = {found.width_s for tile in tiles for found in tile.panes}
     return {w: Panes.merge([found for tile in tiles for found in tile.panes if found.width_s == w]) for w in widths}
 
 
 def edge(at_s: float, feature_delay_s: float, width_s: int) -> int:
-    """E: the first pane that is not complete yet at `at_s - feature_delay_s`."""
+    """E: the first pane that is not complete at `at_s - feature_delay_s`."""
     return math.floor((at_s - feature_delay_s) / width_s)
 
 
 def finalise(plan: ViewPlan, panes: Mapping[int, Panes], at_s: float, feature_delay_s: float) -> Floats:
-    """Values of the view's features at `at_s`, shape (n_features,), float64; NaN where there is none."""
+    """Values of the view's features at `at_s`, float64 (n_features,); NaN for a missing value."""
     values = [math.nan] * len(plan.view.features)
     for width in plan.widths:
         found = panes.get(width.width_s)
@@ -131,18 +131,18 @@ def _last(panes: Panes, column: str | None, low: int, high: int) -> float:
 
 
 def _merge(part: str, values: Floats) -> Any:
-    """One partial aggregate over panes, shape (n, ...): over the first axis, one pane after the other."""
+    """Merge one partial aggregate over panes, shape (n, ...), along the first axis, one pane after the other."""
     ufunc = PARTIALS[part].ufunc
     if ufunc is not np.add:
         return ufunc.reduce(values, axis=0)
-    # NB: np.sum adds in pairs; accumulate adds one after the other, as the definition says. `+ 0.0` makes -0.0 to 0.0.
+    # NB: np.sum adds in pairs; accumulate adds one after the other, as defined. `+ 0.0` turns -0.0 into 0.0.
     return np.add.accumulate(values, axis=0)[-1] + 0.0
 
 
 def finalise_many(
     plan: ViewPlan, panes: Sequence[Mapping[int, Panes]], at_s: Sequence[float], feature_delay_s: float
 ) -> Floats:
-    """The same for many entities, each at its own instant: shape (n_entities, n_features), to the last bit."""
+    """The same for many entities, each at its own instant: shape (n_entities, n_features), equal to the last bit."""
     if len(panes) < FEWEST:
         rows = [finalise(plan, found, at, feature_delay_s) for found, at in zip(panes, at_s, strict=True)]
         return np.array(rows).reshape(len(rows), len(plan.view.features))
@@ -159,7 +159,7 @@ def _read_many(
     feature_delay_s: float,
     values: Floats,
 ) -> None:
-    """Fill `values`, shape (n_features, n_entities), with what panes of this width tell."""
+    """Fill `values`, shape (n_features, n_entities), with the features of this width."""
     longest = max(read.span for read in width.reads)
     ends, newest, runs = _runs(width.width_s, panes, at_s, feature_delay_s, longest)
     for read in width.reads:
@@ -178,7 +178,9 @@ _Run = tuple[int, Panes, int, int]
 def _runs(
     width_s: int, panes: Sequence[Mapping[int, Panes]], at_s: Sequence[float], feature_delay_s: float, longest: int
 ) -> tuple[Ints, Ints, list[_Run]]:
-    """Per entity E and its newest pane; and where panes of the longest window lie, of those that have any."""
+    """E and the newest pane of each entity, and the runs of panes in the longest window of the entities that have
+    any.
+    """
     ends: list[int] = []
     newest: list[int] = []
     runs: list[_Run] = []
@@ -198,7 +200,7 @@ def _runs(
 
 
 class _Windows:
-    """Windows of many entities that end together: each entity's panes are a column, filled up at the top."""
+    """Windows of many entities, aligned at their ends. Each entity's panes are a column, padded at the top."""
 
     def __init__(self, runs: Sequence[_Run], ends: Ints) -> None:
         self._runs = runs
@@ -220,7 +222,7 @@ class _Windows:
         return np.where(seen == 0, read.empty, found)
 
     def _of(self, read: FeatureRead, inside: NDArray[np.bool_]) -> Floats:
-        # Filled up with the partial of no value before the first pane, which changes no merged one.
+        # The padding is the partial of no value, which changes no merged partial.
         return figures(
             read.aggregation,
             self._total(read.counted, inside),
@@ -228,7 +230,7 @@ class _Windows:
         )
 
     def _total(self, part: str, inside: NDArray[np.bool_]) -> Floats:
-        """Whole numbers: exact in any order."""
+        """Totals of whole numbers, which are exact in any order."""
         found = np.bincount(self._owner[inside], weights=self._part(part)[inside], minlength=self._shape[1])
         return found.astype(np.float64)
 
@@ -238,7 +240,7 @@ class _Windows:
         return self._matrix(f"{column}:last", inside, math.nan)[newest, np.arange(at.shape[1])]
 
     def _matrix(self, part: str, inside: NDArray[np.bool_], filler: float) -> Floats:
-        """What lies inside the window, `filler` elsewhere: shape (longest, n_columns)."""
+        """The values inside the window, with `filler` elsewhere: shape (longest, n_columns)."""
         matrix = np.full(self._shape, filler)
         matrix[self._row[inside], self._owner[inside]] = self._part(part)[inside]
         return matrix

@@ -1,14 +1,14 @@
 """Which events count: each origin once, whatever the pipeline repeats.
 
-A pipeline delivers at least once and re-keys, so origins arrive out of order. Its markers close the gaps: after a
-marker at raw offset X, whatever has an origin at or below X was written before, so seeing it again is a repeat. Above
-the marker the origins seen are kept one by one; the next marker forgets them.
+A pipeline delivers at least once and re-keys, so origins arrive out of order. Its markers close the gaps: a marker at
+raw offset X means that everything with an origin at or below X was written before, so that it is a repeat when it comes
+again. Origins above the marker are kept one by one until the next marker.
 
-A raw topic that is deleted and made again counts its offsets from 0 again. Markers carry its id, the first one before any
-record of it: with another id all begins anew.
+A raw topic that was deleted and created again counts its offsets from 0. Markers carry its id, the first one before any
+record of the topic. With another id everything starts anew.
 
-All of it is one record of a shard, which nobody reads beyond 1 MiB: what is known has a budget in bytes, as they are
-written (`ORIGINS_BYTES`), and a place is one that Kafka could have. Whatever else a marker or an origin names is not known.
+The whole state is one record of a shard, which readers limit to 1 MiB. So it has a budget in bytes as written
+(`ORIGINS_BYTES`), and only places that Kafka could have are kept. Anything else in a marker or an origin is ignored.
 """
 
 import re
@@ -22,11 +22,12 @@ _LARGEST_OFFSET = 2**47 - 1
 _LARGEST_CODE = 2**63 - 1
 _PLACE = re.compile(rf"(?:{RAW_TOPIC})/[0-9]{{1,10}}").fullmatch
 _ID = re.compile(TOPIC_ID).fullmatch
-# What is kept one by one, and the raw partitions that are known, fit into one record. A pipeline marks every batch and
-# stays far below; origins that somebody invents are forgotten, the lowest first.
+# The bounds make both parts fit into one record. A pipeline marks every batch and stays far below. Invented origins
+# beyond it are forgotten, the lowest first.
 MOST_SPARSE = 50_000
 MOST_PLACES = 1000
-# In MessagePack: an origin's code; a place's name with its length; its marker, its id, and the length of its origins.
+# Sizes in MessagePack: an origin's code; a place's name with its length; its marker, its id, and the length of its
+# origins.
 _CODE_BYTES, _NAME_BYTES, _REST_BYTES = 9, 3, 9 + 38 + 5
 PLACES_BYTES = 500_000
 ORIGINS_BYTES = PLACES_BYTES + MOST_SPARSE * _CODE_BYTES
@@ -34,7 +35,7 @@ ORIGINS_BYTES = PLACES_BYTES + MOST_SPARSE * _CODE_BYTES
 
 @dataclass(slots=True)
 class Origins:
-    """Origins that a partition's reader has taken, per raw `topic/partition`."""
+    """The origins that a reader of a partition has taken, per raw `topic/partition`."""
 
     marked: dict[str, int] = field(default_factory=dict)
     sparse: dict[str, set[int]] = field(default_factory=dict)
@@ -44,7 +45,7 @@ class Origins:
     _places_bytes: int = field(init=False, default=0, compare=False)
 
     def __post_init__(self) -> None:
-        # NB: what was written before places had a budget may hold more than that.
+        # NB: older records may exceed the budget of places.
         for known in (self.marked, self.topic_ids, self.sparse):
             for place in [place for place in known if not self._knows(place)]:
                 del known[place]
@@ -53,7 +54,7 @@ class Origins:
         self._count = sum(map(len, self.sparse.values()))
 
     def is_repeat(self, origin: Origin | None) -> bool:
-        """Whether the effects of `origin` are contained already; remembers it when not. No origin is never a repeat."""
+        """Whether the effects of `origin` are contained already. A new one is remembered. None is never a repeat."""
         if origin is None:
             return False
         place = f"{origin.topic}/{origin.partition}"
@@ -76,7 +77,7 @@ class Origins:
         return False
 
     def advance(self, place: str, offset: int, topic_id: str = "") -> bool:
-        """Take a marker; returns whether it moved anything.
+        """Take a marker. Returns whether it changed anything.
 
         >>> origins = Origins()
         >>> origins.advance("raw.m.v1/0", 9, "first"), origins.is_repeat(Origin("raw.m.v1", 0, 4, 0))
@@ -99,7 +100,7 @@ class Origins:
         return True
 
     def _is_another(self, place: str, topic_id: str) -> bool:
-        """Whether the raw topic is not the one that is known. NB: a marker without an id speaks of the one that is known."""
+        """Whether the raw topic is another one than before. NB: a marker without an id means the known topic."""
         known = self.topic_ids.get(place, "")
         if topic_id:
             self.topic_ids[place] = topic_id
@@ -107,11 +108,11 @@ class Origins:
 
     @property
     def held_bytes(self) -> int:
-        """What is kept one by one, by estimate."""
+        """The estimated size of the origins and markers."""
         return self._count * 100 + len(self.marked) * 300 + len(self.topic_ids) * 100
 
     def _knows(self, place: str) -> bool:
-        """Whether a raw partition is known, or one more may be: then it is from now on."""
+        """Whether a raw partition is known, or can be added; then it is added."""
         if place in self._places:
             return True
         size = 3 * (len(place) + _NAME_BYTES) + _REST_BYTES
@@ -123,7 +124,9 @@ class Origins:
         return True
 
     def _forget(self) -> None:
-        """Of the raw partition with the most of them, the lower half. NB: a function of the set alone, not of its order."""
+        """Drop the lower half of the origins of the raw partition with the most. NB: the result must not depend on
+        their order.
+        """
         place = max(self.sparse, key=lambda found: (len(self.sparse[found]), found))
         codes = sorted(self.sparse[place])
         self.sparse[place] = set(codes[len(codes) // 2 :])

@@ -3,15 +3,16 @@
 | an outcome                   | belongs to                                                          |
 |------------------------------|---------------------------------------------------------------------|
 | names its request            | that request, before any other; known by `at + horizon`             |
-| is by unit alone             | every request of its unit whose `[at, at + horizon]` holds `known`  |
-| says `corrects`              | what the outcome belongs to that it sets right                      |
+| has a unit alone             | every request of its unit whose `[at, at + horizon]` holds `known`  |
+| has `corrects`               | what the corrected outcome belongs to                               |
 
-Of several the earliest one counts (of one instant the first on the log); only corrections change a value: the newest that
-was known by then, never known before what it sets right. A repeated id changes nothing. What became known beyond the
-horizon is counted, not used, so the label of a request whose horizon has passed stays the same however the log grows.
+Of several outcomes the earliest counts, and of one instant the first on the log. Only corrections change a value: the
+newest that was known by then, and never before the outcome that it corrects. A repeated id changes nothing. Outcomes
+that became known beyond the horizon are counted and not used. So the label of a request whose horizon has passed never
+changes.
 
-An outcome that names its request may be dated before it by `SKEW_S`, since two clocks differ. Ids are told apart within
-their unit: outcomes of one unit lie on one partition, in order.
+An outcome that names its request may be dated before it by `SKEW_S`, since two clocks differ. Ids are compared within
+their unit, whose outcomes lie on one partition, in order.
 """
 
 import struct
@@ -32,7 +33,7 @@ Keys = NDArray[np.uint64]
 Table = NDArray[np.void]
 
 SKEW_S = MAX_AHEAD_S
-# An outcome as it is held: hashes of unit, id, request and what it corrects (0: none), in the order of the log.
+# An outcome in memory: hashes of unit, id, request and corrected outcome (0: none), in the order of the log.
 OUTCOME: Any = np.dtype([
     ("unit", "<u8"), ("known_s", "<f8"), ("value", "<f8"), ("id", "<u8"), ("request", "<u8"), ("corrects", "<u8")
 ])  # fmt: skip
@@ -40,18 +41,20 @@ OUTCOME_BYTES = OUTCOME.itemsize
 _PACK = struct.Struct("<QddQQQ").pack
 _MASK = 2**64 - 1
 
-# What became of an outcome.
+# The fate of an outcome, by number and by name.
 USED, SECOND, REPEATED, BEYOND, STRAY, UNKNOWN = range(6)
 FATES = ("used", "second", "repeated", "beyond_horizon", "of_no_request", "corrects_nothing")
 
 
 def key_of(text: str | None) -> int:
-    """A text as 8 bytes, 0 for none. NB: of this process only; never to be written anywhere."""
+    """A text as 8 bytes, 0 for none. NB: it is valid in this process only, and must never be stored."""
     return (hash(text) & _MASK or 1) if text else 0
 
 
-class Told(NamedTuple):
-    """An outcome of a unit. `known_s`: when it became known; `id`: its own; `request_id`: of the request that it names."""
+class KnownOutcome(NamedTuple):
+    """An outcome of a unit with a numeric label. `known_s`: when it became known; `request_id`: the request that it
+    names.
+    """
 
     unit: str
     value: float
@@ -64,18 +67,18 @@ class Told(NamedTuple):
 def packed(
     unit: str, value: float, known_s: float, ident: str = "", request_id: str | None = None, corrects: str | None = None
 ) -> bytes:
-    """An outcome as one row of `OUTCOME`. `known_s`: when it became known; without `ident` it is like no other."""
+    """An outcome as one row of `OUTCOME`. `known_s`: when it became known. Without `ident` it repeats no other."""
     return _PACK(key_of(unit), known_s, value, key_of(ident), key_of(request_id), key_of(corrects))
 
 
 def table_of(rows: bytes | bytearray) -> Table:
-    """Packed rows as a table. NB: a copy: a bytearray that is looked into cannot grow."""
+    """Packed rows as a table. NB: it is a copy, since a bytearray with a view of it cannot grow."""
     return np.frombuffer(bytes(rows), dtype=OUTCOME)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Requests as columns, shape (n,) each: unit and id as `key_of` makes them, and the instant."""
+    """Requests as columns of shape (n,): unit and id as hashed by `key_of`, and the instant."""
 
     unit: Keys
     at_s: Floats
@@ -86,36 +89,40 @@ class Asked:
 
 
 def asked(units: Sequence[str], at_s: Floats, ids: Sequence[str]) -> Asked:
-    """Requests by what they are called."""
+    """Requests from their units, instants and ids."""
     unit = np.fromiter(map(key_of, units), dtype=np.uint64, count=len(units))
     return Asked(unit, at_s, np.fromiter(map(key_of, ids), dtype=np.uint64, count=len(ids)))
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Per request its label (NaN: none), when its first label became known (inf: never), and the place in the table of
-    the outcome that gave it (-1: none); shape (n,) each."""
+    """Per request its label and where it comes from, shape (n,) each.
+
+    `labels`: NaN for none. `first_s`: when the first label became known, inf for never. `source`: the place of the
+    outcome in the table, -1 for none.
+    """
 
     labels: Floats
     first_s: Floats
     source: Ints
 
 
-def labels_of(label: LabelDefinition, asked: Asked, told: Table, clock_s: float = np.inf) -> Joined:
-    """The labels of requests as known at `clock_s`, by the table above; after the horizon an absent one may mean negative.
+def labels_of(label: LabelDefinition, asked: Asked, outcomes: Table, clock_s: float = np.inf) -> Joined:
+    """The labels of requests as known at `clock_s`, by the table above. After the horizon a missing one may mean
+    negative.
 
-    >>> told = table_of(packed("u", 1.0, 55.0) + packed("u", 0.0, 70.0))
+    >>> outcomes = table_of(packed("u", 1.0, 55.0) + packed("u", 0.0, 70.0))
     >>> requests = asked(["u", "u"], np.array([0.0, 50.0]), ["r1", "r2"])
-    >>> labels_of(LabelDefinition("late", "binary", 60.0), requests, told).labels
+    >>> labels_of(LabelDefinition("late", "binary", 60.0), requests, outcomes).labels
     array([1., 1.])
     """
     over_s = asked.at_s + label.horizon_s
     until_s = np.minimum(over_s, clock_s)
-    log = _log_of(asked, told)
+    log = _log_of(asked, outcomes)
     source, first_s = _sources(log, asked, over_s, until_s)
     labels = np.full(len(asked), np.nan)
     has = source >= 0
-    labels[has] = log.told["value"][source[has]]
+    labels[has] = log.outcomes["value"][source[has]]
     if len(log.fixes):
         _correct(labels, log, source, until_s)
     if label.absent == "negative":
@@ -124,17 +131,17 @@ def labels_of(label: LabelDefinition, asked: Asked, told: Table, clock_s: float 
     return Joined(labels, first_s, source)
 
 
-def fates_of(label: LabelDefinition, asked: Asked, told: Table) -> NDArray[np.int8]:
-    """What became of each outcome once all horizons have passed, shape (m,), see `FATES`."""
+def fates_of(label: LabelDefinition, asked: Asked, outcomes: Table) -> NDArray[np.int8]:
+    """The fate of each outcome once all horizons have passed, shape (m,), see `FATES`."""
     over_s = asked.at_s + label.horizon_s
-    log = _log_of(asked, told)
+    log = _log_of(asked, outcomes)
     source, _ = _sources(log, asked, over_s, over_s)
-    fate = np.where(told["corrects"] != 0, UNKNOWN, STRAY).astype(np.int8)
+    fate = np.where(outcomes["corrects"] != 0, UNKNOWN, STRAY).astype(np.int8)
     fate[log.repeated] = REPEATED
-    own = np.full(len(log.told), STRAY, dtype=np.int8)
+    own = np.full(len(log.outcomes), STRAY, dtype=np.int8)
     own[log.plain] = _plain_fates(log, asked, over_s)
     own[source[source >= 0]] = USED
-    last_s = np.full(len(log.told), -np.inf)
+    last_s = np.full(len(log.outcomes), -np.inf)
     np.maximum.at(last_s, source[source >= 0], over_s[source >= 0])
     own[log.fixes] = np.where(
         log.root < 0,
@@ -146,7 +153,7 @@ def fates_of(label: LabelDefinition, asked: Asked, told: Table) -> NDArray[np.in
 
 
 def counts_of(fates: NDArray[np.int8]) -> dict[str, int]:
-    """How many outcomes by what became of them.
+    """The number of outcomes per fate.
 
     >>> counts_of(np.array([USED, USED, BEYOND], dtype=np.int8))["used"]
     2
@@ -157,11 +164,14 @@ def counts_of(fates: NDArray[np.int8]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class _Log:
-    """The outcomes of the units that were asked about, each id once. `place`: in the table given; `unit`, `asked`: numbers
-    of the units; `plain`, `fixes`: places of outcomes and of corrections; `root`, `fixed_s`: per correction the outcome
-    that it sets right in the end (-1: none), and since when; `repeated`: places of repeats in the table given."""
+    """The outcomes of the units with requests, each id once.
 
-    told: Table
+    `place`: their places in the given table. `unit`, `asked`: numbers of the units of outcomes and requests. `plain`,
+    `fixes`: places of outcomes and of corrections. `root`, `fixed_s`: per correction the outcome at the end of its
+    chain (-1: none), and since when it counts. `repeated`: places of repeats in the given table.
+    """
+
+    outcomes: Table
     place: Ints
     unit: Ints
     asked: Ints
@@ -172,13 +182,13 @@ class _Log:
     repeated: Ints
 
 
-def _log_of(asked: Asked, told: Table) -> _Log:
+def _log_of(asked: Asked, outcomes: Table) -> _Log:
     units, of_asked = np.unique(asked.unit, return_inverse=True)
-    mine = np.flatnonzero(np.isin(told["unit"], units))
-    unit = np.searchsorted(units, told["unit"][mine]).astype(np.int64)
-    again = _repeats(unit, told["id"][mine])
+    mine = np.flatnonzero(np.isin(outcomes["unit"], units))
+    unit = np.searchsorted(units, outcomes["unit"][mine]).astype(np.int64)
+    again = _repeats(unit, outcomes["id"][mine])
     repeated, place, unit = mine[again], mine[~again], unit[~again]
-    kept = told[place]
+    kept = outcomes[place]
     fixes = np.flatnonzero(kept["corrects"] != 0)
     root, fixed_s = _roots(unit, kept, fixes)
     plain = np.flatnonzero(kept["corrects"] == 0)
@@ -186,7 +196,7 @@ def _log_of(asked: Asked, told: Table) -> _Log:
 
 
 def _repeats(unit: Ints, ids: Keys) -> NDArray[np.bool_]:
-    """Whether an id was told before for the same unit."""
+    """Whether an id occurred before for the same unit."""
     again, in_order = np.zeros(len(ids), dtype=bool), np.sort(ids)
     if not ((in_order[1:] == in_order[:-1]) & (in_order[1:] != 0)).any():
         return again
@@ -196,37 +206,41 @@ def _repeats(unit: Ints, ids: Keys) -> NDArray[np.bool_]:
     return again
 
 
-def _roots(unit: Ints, told: Table, fixes: Ints) -> tuple[Ints, Floats]:
-    """Per correction the outcome at the end of its chain, -1 where there is none, and since when it counts."""
+def _roots(unit: Ints, outcomes: Table, fixes: Ints) -> tuple[Ints, Floats]:
+    """Per correction the outcome at the end of its chain, -1 where there is none, and since when the correction
+    counts.
+    """
     if not len(fixes):
         return np.empty(0, np.int64), np.empty(0)
-    (of_ids, of_fixes) = numbered((unit, told["id"]), (unit[fixes], told["corrects"][fixes]))
-    order = np.argsort(np.where(told["id"] != 0, of_ids, -1), kind="stable")
-    at = np.minimum(np.searchsorted(np.where(told["id"] != 0, of_ids, -1)[order], of_fixes), len(told) - 1)
+    (of_ids, of_fixes) = numbered((unit, outcomes["id"]), (unit[fixes], outcomes["corrects"][fixes]))
+    order = np.argsort(np.where(outcomes["id"] != 0, of_ids, -1), kind="stable")
+    at = np.minimum(np.searchsorted(np.where(outcomes["id"] != 0, of_ids, -1)[order], of_fixes), len(outcomes) - 1)
     named = order[at]
-    parent = np.arange(len(told) + 1)
-    parent[fixes] = np.where((of_ids[named] == of_fixes) & (told["id"][named] != 0), named, len(told))
-    known_s = np.append(told["known_s"], -np.inf)
-    # Each turn doubles how far a chain is followed; what has not ended by then is a circle.
+    parent = np.arange(len(outcomes) + 1)
+    parent[fixes] = np.where((of_ids[named] == of_fixes) & (outcomes["id"][named] != 0), named, len(outcomes))
+    known_s = np.append(outcomes["known_s"], -np.inf)
+    # Each round doubles the distance that a chain is followed. A chain that has not ended by then is a circle.
     for _ in range(len(fixes).bit_length() + 1):
         known_s = np.maximum(known_s, known_s[parent])
         parent = parent[parent]
     root = parent[fixes]
-    is_end = (root < len(told)) & (told["corrects"][np.minimum(root, len(told) - 1)] == 0)
+    is_end = (root < len(outcomes)) & (outcomes["corrects"][np.minimum(root, len(outcomes) - 1)] == 0)
     return np.where(is_end, root, -1), known_s[fixes]
 
 
 def _sources(log: _Log, asked: Asked, over_s: Floats, until_s: Floats) -> tuple[Ints, Floats]:
-    """Per request the outcome that gives its label as known by `until_s` (-1: none), and when a first one became known."""
-    is_named = log.told["request"][log.plain] != 0
+    """Per request the outcome that gives its label as known by `until_s` (-1: none), and when the first became
+    known.
+    """
+    is_named = log.outcomes["request"][log.plain] != 0
     by_unit, named = log.plain[~is_named], log.plain[is_named]
-    known_s = np.append(log.told["known_s"], np.inf)
+    known_s = np.append(log.outcomes["known_s"], np.inf)
     of_unit = _first(log.unit[by_unit], by_unit, known_s, log.asked, asked.at_s, over_s)
     if not len(named):
         found = of_unit
         first_s = known_s[of_unit]
     else:
-        of_named, of_asked = numbered((log.unit[named], log.told["request"][named]), (log.asked, asked.id))
+        of_named, of_asked = numbered((log.unit[named], log.outcomes["request"][named]), (log.asked, asked.id))
         own = _first(of_named, named, known_s, of_asked, asked.at_s - SKEW_S, over_s)
         found = np.where(known_s[own] <= until_s, own, of_unit)
         first_s = np.minimum(known_s[own], known_s[of_unit])
@@ -234,7 +248,7 @@ def _sources(log: _Log, asked: Asked, over_s: Floats, until_s: Floats) -> tuple[
 
 
 def _first(keys: Ints, places: Ints, known_s: Floats, wanted: Ints, from_s: Floats, over_s: Floats) -> Ints:
-    """Per wanted key the place of the outcome of it that became known first in [from, over]; -1 where there is none."""
+    """Per wanted key the place of its outcome that became known first in [from, over]; -1 where there is none."""
     line = Line.of(keys, known_s[places])
     at = line.position(wanted, from_s, "left")
     found = np.append(places[line.order], -1)[at]
@@ -243,19 +257,19 @@ def _first(keys: Ints, places: Ints, known_s: Floats, wanted: Ints, from_s: Floa
 
 
 def _correct(labels: Floats, log: _Log, source: Ints, until_s: Floats) -> None:
-    """Set labels right by the newest correction known by then; of one instant the last on the log."""
+    """Replace labels by the newest correction known by then; of one instant the last on the log counts."""
     sound = np.flatnonzero(log.root >= 0)
     line = Line.of(log.root[sound], log.fixed_s[sound])
     at = line.position(source, until_s, "right") - 1
     roots, places = log.root[sound][line.order], log.fixes[sound][line.order]
     rows = np.flatnonzero((at >= 0) & (source >= 0))
     rows = rows[roots[at[rows]] == source[rows]]
-    labels[rows] = log.told["value"][places[at[rows]]]
+    labels[rows] = log.outcomes["value"][places[at[rows]]]
 
 
 def _plain_fates(log: _Log, asked: Asked, over_s: Floats) -> NDArray[np.int8]:
-    """SECOND for an outcome that belongs to a request, BEYOND where one was asked so long before, else STRAY."""
-    known_s, request = log.told["known_s"][log.plain], log.told["request"][log.plain]
+    """SECOND for an outcome that belongs to a request, BEYOND where its request was too long before, else STRAY."""
+    known_s, request = log.outcomes["known_s"][log.plain], log.outcomes["request"][log.plain]
     is_named = request != 0
     of_told, of_asked = numbered((log.unit[log.plain], request), (log.asked, asked.id))
     fate = np.full(len(log.plain), STRAY, dtype=np.int8)
@@ -271,7 +285,7 @@ def _plain_fates(log: _Log, asked: Asked, over_s: Floats) -> NDArray[np.int8]:
 
 
 def _count(keys: Ints, at_s: Floats, wanted: Ints, by_s: Floats, side: Literal["left", "right"]) -> Ints:
-    """Per wanted key how many entries of it lie before an instant (`right`: or at it)."""
+    """Per wanted key the number of its entries before an instant (`right`: including it)."""
     line = Line.of(keys, at_s)
     before = line.position(wanted, np.full(len(wanted), -np.inf), "left")
     return line.position(wanted, by_s, side) - before

@@ -1,4 +1,4 @@
-"""Which requests and outcomes are a deployment's own, and what of them its rows are made of."""
+"""Which requests and outcomes belong to a deployment, and which fields of them its rows need."""
 
 import msgspec
 
@@ -9,7 +9,9 @@ from headrace.log.port import Record
 
 
 class Own(msgspec.Struct, array_like=True, gc=False):
-    """A request or an outcome of one deployment, and where it lies. `at_s`: its instant, or when the outcome became known."""
+    """A request or an outcome of one deployment, with its offset. `at_s`: its instant, or when the outcome became
+    known.
+    """
 
     partition: int
     offset: int
@@ -21,7 +23,7 @@ class Own(msgspec.Struct, array_like=True, gc=False):
 
 
 def own_of(codec: Codec, record: Record, deployment: str) -> Own | None:
-    """What a record says of this deployment; None where it is another's, or its owner has dead-lettered it."""
+    """A record as a request or outcome of this deployment; None where it is neither, or cannot be read."""
     if is_foreign(record, deployment):
         return None
     try:
@@ -31,7 +33,7 @@ def own_of(codec: Codec, record: Record, deployment: str) -> Own | None:
 
 
 def owned(message: Message, deployment: str) -> Own | None:
-    """The same of one that is decoded."""
+    """The same for a decoded record."""
     event, envelope, record = message.event, message.envelope, message.record
     if isinstance(event, PredictionRequested) and event.deployment == deployment:
         unit = event.unit or (record.key or b"").decode("utf-8", "replace")
@@ -44,9 +46,8 @@ def owned(message: Message, deployment: str) -> Own | None:
 def is_foreign(record: Record, deployment: str) -> bool:
     r"""Whether a request, outcome or decision certainly names another deployment, without decoding it.
 
-    A value that does not hold the name's bytes cannot name it, JSON not without quotes around them (where no letter is
-    written by its number). MessagePack says whom it names in its first bytes, as all writers of ours make them. False for
-    anything else.
+    A value that does not hold the bytes of the name cannot name it; in JSON the name must be in quotes (unless letters
+    are escaped). MessagePack of our writers names the deployment in its first bytes. False for anything else.
 
     >>> from msgspec.msgpack import encode
     >>> is_foreign(Record("t", 0, 0, None, encode({"deployment": "abc"})), "xyz")

@@ -1,9 +1,9 @@
 """Training-serving skew as two figures, over every logged row of an evaluation window.
 
-`parity_tiles`: the row equals the fold of the events up to the offsets that the decision names; anything but 1 means
-that online and offline code or definitions differ. `parity_as_of`: it equals the fold of all events that were available
-at its instant; it falls when features arrive later than `feature_delay` allows. When either falls, the feature that differs in
-most rows is named, with the cause as far as it can be told.
+`parity_tiles`: the share of rows equal to the fold of the events up to the offsets that the decision names. Anything
+but 1 means that online and offline code or definitions differ. `parity_as_of`: the share equal to the fold of all
+events that were available at their instant. It falls when features arrive later than `feature_delay` allows. When
+either falls, the feature that differs in most rows is named, with its likely cause.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,9 @@ Tables = Mapping[str, EventTable]
 
 @dataclass(frozen=True)
 class Parity:
-    """`rows` compared; shares of rows equal to the bit; the largest feature lag in event seconds; the worst difference."""
+    """The number of compared rows, the shares of rows equal to the bit, the largest feature lag, and the worst
+    difference.
+    """
 
     rows: int
     tiles: float | None
@@ -39,7 +41,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class _Logged:
-    """What all steps look at. `topics`: full topic name per source; `served`: shape (n, view features)."""
+    """The input of all steps. `topics`: full topic name per source; `served`: shape (n, view features)."""
 
     deployment: DeploymentDefinition
     plans: Sequence[ViewPlan]
@@ -71,7 +73,7 @@ def parity(
 ) -> Parity:
     """Recompute the feature columns of `rows`. `topics`: full topic name per source.
 
-    Rows of another number of columns are left out: they were made by other views than today's, or see inputs only.
+    Rows with another number of columns are left out: they were made by other views, or have inputs only.
     """
     plans = [plan_view(project, binding.view) for binding in deployment.features]
     width = sum(len(plan.view.features) for plan in plans)
@@ -112,7 +114,7 @@ def _fold(seen: _Logged, plan: ViewPlan) -> AsOf:
 
 
 def _row_of(plans: Sequence[ViewPlan], parts: Sequence[NDArray[np.float64]]) -> Floats32:
-    """View features as they stand in a row: defaults where there is no value, float32 last."""
+    """View features as a row holds them: defaults where there is no value, then float32."""
     defaults = [np.nan if f.default is None else f.default for plan in plans for f in plan.view.features]
     values = np.hstack(parts)
     return as_seen(filled(values, np.array(defaults, dtype=np.float64)))
@@ -124,8 +126,11 @@ def _restricted(seen: _Logged, places: NDArray[np.int64]) -> Floats32:
 
 
 def _below_limits(seen: _Logged, plan: ViewPlan, places: NDArray[np.int64]) -> NDArray[np.float64]:
-    """A view of such rows. The events of its entity that a row may look at are found in one sorted order of the table; each
-    row is then an entity of its own, with those of them that lie below its offsets, so that many rows are one fold."""
+    """One view of such rows, shape (len(places), n_features).
+
+    The events that a row may use are found in one sorted order of the table. Each row then becomes an entity of its
+    own, with those of its events that lie below its offsets, so that many rows are one fold.
+    """
     table, topic = seen.tables[plan.view.source], seen.topics[plan.view.source]
     index, codes = table.codes(plan.view.entity)
     order = np.lexsort((table.available, codes))
@@ -156,12 +161,12 @@ def _below_limits(seen: _Logged, plan: ViewPlan, places: NDArray[np.int64]) -> N
     return found
 
 
-# So many events are folded at once, by the table's own columns.
+# The number of events that are folded at once.
 _CHUNK_EVENTS = 500_000
 
 
 def _chunks(counts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Rows in order, cut where their events would be too many at once; one row at least."""
+    """Rows in order, cut so that a part has at most `_CHUNK_EVENTS` events, or one row."""
     if not len(counts):
         return []
     number = (np.cumsum(counts) - 1) // _CHUNK_EVENTS
@@ -170,7 +175,9 @@ def _chunks(counts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 
 def _reach(plan: ViewPlan, at_s: NDArray[np.float64], feature_delay_s: float) -> tuple[NDArray[np.float64], ...]:
-    """Between which instants events can count for a row; a pane more at either end costs nothing."""
+    """The interval of instants in which events can count for each row. It is one pane wider than necessary at both
+    ends.
+    """
     first_s, last_s = at_s.copy(), at_s.copy()
     for width in plan.widths:
         ends = np.floor((at_s - feature_delay_s) / width.width_s)
@@ -183,7 +190,7 @@ def _reach(plan: ViewPlan, at_s: NDArray[np.float64], feature_delay_s: float) ->
 def _inside(
     available: NDArray[np.float64], begin: int, end: int, first_s: float, last_s: float, is_known: bool
 ) -> NDArray[np.int64]:
-    """Places, in the sorted order, of an entity's events between two instants."""
+    """The places, in the sorted order, of an entity's events between two instants."""
     if not is_known:
         return np.empty(0, dtype=np.int64)
     low, high = np.searchsorted(available[begin:end], [first_s, last_s])
@@ -191,7 +198,7 @@ def _inside(
 
 
 def _leave_out_unbuilt(seen: _Logged, applied: Floats32) -> None:
-    """A view that was not built when a row was made had no value: that is what the offsets said too, so no fault of code."""
+    """Exclude views that were not built when a row was made: they had no value then, which is no fault of the code."""
     begin = 0
     for plan in seen.plans:
         columns = slice(begin, begin + len(plan.view.features))
@@ -209,7 +216,7 @@ def _equal(left: Floats32, right: Floats32) -> NDArray[np.bool_]:
 def _worst(
     seen: _Logged, applied: Floats32, by_tiles: NDArray[np.bool_], by_as_of: NDArray[np.bool_]
 ) -> SkewSeen | None:
-    """The feature that differs in most rows; a difference of code before one of time."""
+    """The feature that differs in most rows. A difference of code is reported before one of time."""
     if by_as_of.all() and by_tiles.all():
         return None
     is_code = not by_tiles.all()
@@ -234,7 +241,7 @@ def _code_cause(seen: _Logged, applied: Floats32, place: int, rows: NDArray[np.i
 
 
 def _time_cause(seen: _Logged, place: int, rows: NDArray[np.int64]) -> str:
-    """Why events that were available by then were not in the features: the shard lagged, or they came out of order."""
+    """Why available events were not in the features: the shard lagged, or the events came out of order."""
     plan, _ = seen.plan_of(place)
     table, topic = seen.tables[plan.view.source], seen.topics[plan.view.source]
     index, codes = table.codes(plan.view.entity)
@@ -264,7 +271,9 @@ def _time_cause(seen: _Logged, place: int, rows: NDArray[np.int64]) -> str:
 def _max_lag_s(
     tables: Tables, topics: Mapping[str, str], rows: Sequence[DecisionMade], at_s: NDArray[np.float64]
 ) -> float:
-    """How long, at a row's instant, the first event that its features did not contain had been available; 0 when it came later."""
+    """How long the first event that is missing in a row's features had been available at the row's instant; 0 for
+    none.
+    """
     worst = 0.0
     for source, table in tables.items():
         partitions, offsets, available = table.partitions, table.offsets, table.available

@@ -1,17 +1,17 @@
-"""What is kept of a column in a pane, and what is made of it: every partial aggregate and every aggregation, once.
+"""What a pane keeps of a column, and what is computed from it: every partial aggregate and every aggregation, once.
 
-A pane holds its count of events and, per column, some partial aggregates. Two folds fill them and agree to the last bit: `add_value`
-adds one event, `add_values` many (the vectorised twin). Two readers merge them and agree too: `finalise` walks the panes of one
-or many entities, `as_of` the cells of many requests. All four ask the tables below, so a new aggregation is a line in `AGGREGATIONS`,
-and a line in `PARTIALS` where what it needs is not kept yet.
+A pane holds its count of events and, per column, some partial aggregates. Two folds fill them and agree to the last
+bit: `add_value` adds one event, and its vectorised twin `add_values` adds many. Two readers merge them and agree too:
+`finalise` walks the panes of one or many entities, `as_of` the cells of many requests. All four use the tables below.
+So a new aggregation is a line in `AGGREGATIONS`, and a line in `PARTIALS` where it needs a new partial aggregate.
 
-| partial           | over the values that are not null                    | of no value |
-|-------------------|------------------------------------------------------|-------------|
-| `n`               | how many there are                                   | 0           |
-| `sum`             | their sum, in offset order                           | 0           |
-| `sum_squares`     | the sum of their squares, in offset order            | 0           |
-| `min`, `max`      | the smallest, the largest                            | inf, -inf   |
-| `last`, `last_at` | the value of the newest event, even null; its instant | NaN, -inf  |
+| partial           | over the values that are not null                     | of no value |
+|-------------------|-------------------------------------------------------|-------------|
+| `n`               | their number                                          | 0           |
+| `sum`             | their sum, in offset order                            | 0           |
+| `sum_squares`     | the sum of their squares, in offset order             | 0           |
+| `min`, `max`      | the smallest, the largest                             | inf, -inf   |
+| `last`, `last_at` | the value of the newest event, even null; its instant | NaN, -inf   |
 """
 
 import math
@@ -29,9 +29,9 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """A partial aggregate. `empty`: of no value. `add`: what is there, with one more value.
+    """A partial aggregate. `empty`: its value over no value. `add`: adds one more value.
 
-    The same for arrays: `of` the values is added by `ufunc`, which also merges the partial aggregates of several panes.
+    For arrays, `ufunc` adds `of` the values. It also merges the partial aggregates of several panes.
     """
 
     empty: float
@@ -45,11 +45,14 @@ def _itself(values: Floats) -> Floats:
 
 
 def _unsigned_zero(value: Any) -> Any:
-    """The value itself, but 0.0 for -0.0: of two zeros Python's `min` keeps the first and numpy's either, so their bits would differ."""
+    """The value itself, but 0.0 for -0.0.
+
+    Of two zeros Python's `min` keeps the first and numpy's keeps either, so that their bits would differ.
+    """
     return value + 0.0
 
 
-# In the order in which they are stored.
+# They are stored in this order.
 PARTIALS: Mapping[str, Partial] = {
     "n": Partial(0.0, lambda there, value: there + 1.0, np.add, np.ones_like),
     "sum": Partial(0.0, operator.add, np.add, _itself),
@@ -57,7 +60,8 @@ PARTIALS: Mapping[str, Partial] = {
     "min": Partial(math.inf, lambda there, value: min(there, value + 0.0), np.minimum, _unsigned_zero),
     "max": Partial(-math.inf, lambda there, value: max(there, value + 0.0), np.maximum, _unsigned_zero),
 }
-# The newest event's value and instant are replaced together, which no ufunc of one column does: every fold and reader knows them.
+# The value and the instant of the newest event are replaced together, which no ufunc of one column does. So every fold
+# and reader handles them separately.
 NEWEST = ("last", "last_at")
 EMPTY: Mapping[str, float] = {name: found.empty for name, found in PARTIALS.items()} | {
     "last": math.nan,
@@ -72,10 +76,11 @@ Value = Callable[[Any, Read], Any]
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """A figure of a window. `needs`: the partials that it is made of. `value`: from how many values there are and the merged partials.
+    """A figure of a window. `needs`: its partials. `value`: computes it from the number of values and the merged
+    partials.
 
-    `value` takes numbers and arrays alike, and is not asked where there is no value: then the figure is `nothing`. None for
-    `last`, which is read off the newest event.
+    `value` takes numbers and arrays alike. It is not called where there is no value: then the figure is `nothing`. It
+    is None for `last`, which is read from the newest event.
     """
 
     needs: tuple[str, ...]
@@ -105,7 +110,7 @@ AGGREGATIONS: Mapping[str, Aggregation] = {
 
 
 def add_value(pane: list[float], place: int, parts: Sequence[str], value: float, at_s: float) -> None:
-    """Add one event's value of a column to a pane, whose partials of that column begin at `place`. NaN stands for null."""
+    """Add one event's value of a column to a pane. The column's partials begin at `place`; NaN stands for null."""
     is_null = value != value
     for part in parts:
         add = _ADD.get(part)
@@ -117,14 +122,14 @@ def add_value(pane: list[float], place: int, parts: Sequence[str], value: float,
         place += 1
 
 
-# NB: looked up once per value of an event: an attribute of `PARTIALS` costs a third more.
+# NB: an attribute of `PARTIALS` takes a third longer, for every value of every event.
 _ADD = {name: found.add for name, found in PARTIALS.items()}
 
 
 def add_values(table: Floats, parts: Sequence[str], cell: Ints, values: Floats, at_s: Floats) -> None:
     """Add many events' values of a column, in their order, to panes: `table` has shape (panes, len(parts)).
 
-    `cell`: the pane of each event. The same as `add_value` one after the other, to the last bit: `ufunc.at` adds in order.
+    `cell`: the pane of each event. It equals repeated `add_value` to the last bit, since `ufunc.at` adds in order.
     """
     known = ~np.isnan(values)
     at, seen = cell[known], values[known]
@@ -137,7 +142,7 @@ def add_values(table: Floats, parts: Sequence[str], cell: Ints, values: Floats, 
 
 
 def _replace_newest(last: Floats, last_at: Floats, cell: Ints, values: Floats, at_s: Floats) -> None:
-    """The newest event of each cell, of equally new ones the later; it replaces what is not newer."""
+    """Replace the newest event of each cell, unless the known one is newer. Of equally new events the later counts."""
     order = np.lexsort((np.arange(len(cell)), at_s, cell))
     ends = order[np.append(cell[order][1:] != cell[order][:-1], True)]
     ends = ends[at_s[ends] >= last_at[cell[ends]]]
@@ -145,7 +150,10 @@ def _replace_newest(last: Floats, last_at: Floats, cell: Ints, values: Floats, a
 
 
 def figures(aggregation: str, counted: Floats, part: Read) -> Floats:
-    """An aggregation of many windows, shape (n,). `counted`: values per window, shape (n,); `part`: their merged partials by name."""
+    """An aggregation of many windows, shape (n,).
+
+    `counted`: the number of values per window, shape (n,). `part`: their merged partials by name.
+    """
     found = AGGREGATIONS[aggregation]
     if found.value is None:
         return part("last")
@@ -154,7 +162,7 @@ def figures(aggregation: str, counted: Floats, part: Read) -> Floats:
 
 
 def figure(aggregation: str, counted: float, part: Read) -> float:
-    """The same of one window."""
+    """The same for one window."""
     found = AGGREGATIONS[aggregation]
     if found.value is None:
         return part("last")

@@ -17,8 +17,10 @@ SLACK_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class FeatureRead:
-    """How a feature is read from panes of its width: its `place` in the view, the `span` of its window in panes, the
-    running total that counts its values (`count`, or `column:n`), and its value over no event at all.
+    """How a feature is read from panes of its width.
+
+    `place`: its place in the view. `span`: its window in panes. `counted`: the running total that counts its values
+    (`count`, or `column:n`). `empty`: its value over no event.
     """
 
     place: int
@@ -31,7 +33,7 @@ class FeatureRead:
 
 @dataclass(frozen=True, slots=True)
 class WidthPlan:
-    """Panes of one width. `parts`: `column:partial` in stored order; `keep_panes`: how many a ring holds.
+    """Panes of one width. `parts`: `column:partial` in stored order; `keep_panes`: the length of the ring.
 
     `empty`: a pane without events, its count first and then its parts. `reads`: the features that read these panes.
     """
@@ -46,7 +48,7 @@ class WidthPlan:
 
 @dataclass(frozen=True, slots=True)
 class ViewPlan:
-    """A view, ready to be folded and finalised."""
+    """A view with all that folding and reading need."""
 
     view: ViewDefinition
     source: SourceDefinition
@@ -65,7 +67,9 @@ class ViewPlan:
 
 
 def plan_view(project: ProjectDefinition, name: str) -> ViewPlan:
-    """The plan of a view; its ring is kept for window + feature_delay (the longest that binds it) + one day."""
+    """The plan of a view. Its ring is kept for the window, the longest feature delay of its deployments, and one
+    day.
+    """
     view = project.view(name)
     delays_s = [d.feature_delay_s for d in project.deployments if any(b.view == name for b in d.features)]
     return plan_definition(view, project.source(view.source), max(delays_s, default=0.0))
@@ -115,10 +119,11 @@ def available_s(source: SourceDefinition, event: Any) -> float:
 
 
 def refusal(source: SourceDefinition, event: Any, append_ms: int) -> Poison | None:
-    """Why an event of a record appended at `append_ms` (milliseconds since the epoch) may not enter; None when it may.
+    """Why an event of a record appended at `append_ms` (milliseconds since the epoch) is refused; None when it may
+    enter.
 
-    The instant from which it may be used is its availability, else its event time: as the writer wrote it, without the
-    source's `available_after`. Whoever folds a source asks this, so that all of them drop the same events.
+    The instant that is checked is its availability, else its event time, without the source's `available_after`. Every
+    fold of a source uses this, so that all of them drop the same events.
     """
     return admission(source)(event, append_ms)
 
@@ -135,7 +140,7 @@ def admission(source: SourceDefinition) -> Callable[[Any, int], Poison | None]:
 
 
 def entrance(source: SourceDefinition) -> Callable[[Any, int], float | Poison]:
-    """For many events of one source: the instant from which one may be used (`available_s`), or why it may not enter (`refusal`)."""
+    """For many events of one source: the instant from which one may be used, or why it is refused."""
     name = source.available_at or source.event_time
     after_s = 0.0 if source.available_at else source.available_after_s
     get = attrgetter(name)
@@ -143,8 +148,8 @@ def entrance(source: SourceDefinition) -> Callable[[Any, int], float | Poison]:
     def enter(event: Any, append_ms: int) -> float | Poison:
         value = get(event)
         if value is None:
-            return Poison(f"{name} is missing: it says from when the event may be used", name)
-        # NB: the usual cases first: this runs for every event of a replay.
+            return Poison(f"{name} is missing: it holds from when the event may be used", name)
+        # NB: the usual cases come first, since this runs for every event of a replay.
         at_s = value.timestamp() if type(value) is datetime and value.tzinfo is not None else instant_s(value)
         if not 0.0 <= at_s <= append_ms / 1000 and (why := why_not(at_s, append_ms, name)) is not None:
             return Poison(why, name)
@@ -154,6 +159,6 @@ def entrance(source: SourceDefinition) -> Callable[[Any, int], float | Poison]:
 
 
 def kinds_of(source: SourceDefinition, fields: Sequence[str]) -> tuple[str, ...]:
-    """The kinds of some fields of a source, "" for one that it does not have."""
+    """The kinds of some fields of a source, "" for a field that it does not have."""
     kinds = {field.name: field.kind for field in source.fields}
     return tuple(kinds.get(name, "") for name in fields)

@@ -1,9 +1,9 @@
-"""Which events of a source are repeats of one another: same key, same identity, less than `dedupe_within` apart.
+"""Which events of a source are repeats: same key, same identity, less than `dedupe_within` apart.
 
 The rule reads the log in offset order, per source partition: the first event of an identity counts. Identities are kept
-as 64-bit hashes in buckets of five minutes of event time, so that a shard can forget old ones whole. However many share a
-bucket (a day's file has one instant), it is written down in parts of a bounded size: the last one grows until it is full,
-and only what a batch touched is written.
+as 64-bit hashes in buckets of five minutes of event time, so that a shard can drop whole old buckets. A bucket with
+many identities (a day's file has one instant) is written in parts of a bounded size. The last part grows until it is
+full, and only parts that a batch changed are written.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from headrace.events.definition import SourceDefinition
 from headrace.events.features import IdentitiesSeen
 
 BUCKET_S = 300
-# Of 16 bytes each: a part is a record of 32 KB at most, written again with each batch until it is full.
+# At 16 bytes each, a part is a record of at most 32 KB, written again with each batch until it is full.
 PART_IDENTITIES = 2000
 
 
@@ -34,7 +34,7 @@ class Repeats:
     _touched: set[tuple[int, int]] = field(default_factory=set)
 
     def is_repeat(self, event: Any, at_s: float) -> bool:
-        """Whether this event, available at `at_s`, was seen before; remembers it when not."""
+        """Whether an event that is available at `at_s` was seen before. A new one is remembered."""
         dedupe = self.source.dedupe
         if dedupe is None:
             return False
@@ -50,7 +50,7 @@ class Repeats:
         return False
 
     def _put(self, code: int, bucket: int) -> None:
-        """Into the last part of its bucket, or a new one where that is full."""
+        """Put an identity into the last part of its bucket, or into a new part when that is full."""
         parts = self._buckets.setdefault(bucket, [])
         if not parts or len(parts[-1]) >= PART_IDENTITIES:
             parts.append([])
@@ -58,18 +58,18 @@ class Repeats:
         self._touched.add((bucket, len(parts) - 1))
 
     def _note(self, code: int, at_s: float) -> None:
-        # NB: the newest instant counts, in whatever order they come: so parts may be read back in any order, and one
-        # bucket's end forgets nothing of a later one.
+        # NB: the newest instant counts, in whatever order events come. So parts may be read back in any order, and the
+        # end of one bucket does not drop identities of a later one.
         self._seen[code] = max(at_s, self._seen.get(code, at_s))
         self.newest_s = max(self.newest_s, at_s)
 
     @property
     def held_bytes(self) -> int:
-        """What the identities take, by estimate."""
+        """The estimated size of the identities."""
         return len(self._seen) * 180
 
     def take_touched(self, partition: int) -> list[IdentitiesSeen]:
-        """What to write down since the last call: each touched part."""
+        """The parts that changed since the last call, to be written."""
         touched, self._touched = self._touched, set()
         return self._written(touched, partition)
 
@@ -89,7 +89,7 @@ class Repeats:
         return np.array(codes, dtype="<u8").tobytes(), np.array([self._seen[code] for code in codes], "<f8").tobytes()
 
     def take_expired(self) -> list[tuple[int, int]]:
-        """Buckets that can decide nothing any more are forgotten; returns their parts, as (bucket, part)."""
+        """Drop the buckets that can decide nothing any more. Returns their parts, as (bucket, part)."""
         oldest = (self.newest_s - self.keep_s) // BUCKET_S if math.isfinite(self.newest_s) else -math.inf
         expired: list[tuple[int, int]] = []
         for bucket in sorted(bucket for bucket in self._buckets if bucket < oldest):
@@ -98,7 +98,7 @@ class Repeats:
         return expired
 
     def _forget(self, bucket: int) -> int:
-        """Drop a bucket; returns how many parts it had."""
+        """Drop a bucket. Returns how many parts it had."""
         parts = self._buckets.pop(bucket)
         for codes in parts:
             for code in codes:
@@ -107,16 +107,16 @@ class Repeats:
         return len(parts)
 
     def restore(self, seen: IdentitiesSeen) -> None:
-        """Put back a part that was written before, in the place of an older state of it.
+        """Put back a stored part, in the place of an older state of it.
 
-        In logs from before there were parts a whole bucket is its first one, however long.
+        In older logs, without parts, a whole bucket is its first part, however long it is.
         """
         codes, at_s = np.frombuffer(seen.codes, "<u8").tolist(), np.frombuffer(seen.at_s, "<f8").tolist()
         parts = self._buckets.setdefault(seen.bucket, [])
         parts.extend([] for _ in range(len(parts), seen.part + 1))
         parts[seen.part] = codes
         for code, at in zip(codes, at_s, strict=True):
-            # NB: those logs may give an identity the instant of an earlier bucket.
+            # NB: older logs may give an identity the instant of an earlier bucket.
             self._note(code, max(at, seen.bucket * BUCKET_S))
 
 

@@ -1,8 +1,9 @@
-"""Feature rows: the contract of a request's inputs, and the float32 row that a version sees.
+"""Feature rows: the contract of a request's inputs, and the float32 row that a version gets.
 
-Columns: the deployment's inputs in declared order (keys left out), then its derived columns, then each bound view's
-features, named `<view>.<feature>`. A category is the code of its value in the version's vocabulary; unknown and null are
-NaN. A feature without a value is its default, else NaN. All is judged in the precision of the row (`features.precision`).
+The columns are the deployment's inputs in declared order (without keys), then its derived columns, then the features of
+each bound view, named `<view>.<feature>`. A category becomes the code of its value in the version's vocabulary; unknown
+and null are NaN. A feature without a value becomes its default, else NaN. Values are checked in float32
+(`features.precision`).
 """
 
 import math
@@ -24,7 +25,7 @@ Vocabularies = Mapping[str, Sequence[str]]
 
 
 def check_inputs(deployment: DeploymentDefinition, inputs: Mapping[str, Scalar]) -> Invalid | None:
-    """What is wrong with a request's inputs, None when they keep the contract."""
+    """What is wrong with a request's inputs; None when they keep the contract."""
     for field in deployment.inputs:
         reason = _refusal(field, inputs.get(field.name))
         if reason is not None:
@@ -51,9 +52,9 @@ def _refusal(field: InputDefinition, value: Scalar) -> str | None:
     if not math.isfinite(number):
         return f"{field.name} must be finite and within float32 (at most {LARGEST:.4g})"
     if field.low is not None and number < seen(field.low):
-        return f"{field.name} must be at least {field.low:g}, got {_told(value, field.low)}"
+        return f"{field.name} must be at least {field.low:g}, got {_shown(value, field.low)}"
     if field.high is not None and number > seen(field.high):
-        return f"{field.name} must be at most {field.high:g}, got {_told(value, field.high)}"
+        return f"{field.name} must be at most {field.high:g}, got {_shown(value, field.high)}"
     return None
 
 
@@ -61,8 +62,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int) or math.isfinite(value)
 
 
-def _told(value: float, limit: float) -> str:
-    """A value beyond a limit: short, unless it would then read like the limit itself."""
+def _shown(value: float, limit: float) -> str:
+    """A value beyond a limit: short, unless the short form would read like the limit itself."""
     return repr(value) if f"{value:g}" == f"{limit:g}" else f"{value:g}"
 
 
@@ -79,10 +80,10 @@ def pin_signature(
     inputs_only: bool = False,
     frame: bool = False,
 ) -> Signature:
-    """The columns of a deployment with their vocabularies, and the digest of both and of the views behind them.
+    """The columns of a deployment with their vocabularies, and the digest of these and of the views behind them.
 
-    `inputs_only`: for a version that sees neither view features nor derived columns, and so survives a feature outage;
-    its `views_digest` is empty. `frame`: for a model that wants names and words.
+    `inputs_only`: for a version without view features and derived columns, which survives a feature outage; its
+    `views_digest` is empty. `frame`: for a model that takes names and category values.
     """
     columns = [_pin(field, vocabularies) for field in deployment.inputs if field.kind != "key"]
     if inputs_only:
@@ -124,7 +125,7 @@ class RowMaker:
         self._defaults = np.array([np.nan if pin.default is None else pin.default for pin in self._features])
 
     def encode(self, inputs: Sequence[Mapping[str, Scalar]]) -> NDArray[np.float64]:
-        """The input columns of many rows, shape (n, fields)."""
+        """The input columns of many rows, float64 (n, fields)."""
         names = [field.name for field in self._fields]
         values = [list(map(found.get, names)) for found in inputs]
         if not self._has_codes:
@@ -136,11 +137,11 @@ class RowMaker:
         return np.array(columns, dtype=np.float64).reshape(len(names), len(inputs)).T
 
     def fill(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Features of shape (n, n_features) with the defaults where there is no value."""
+        """Features of shape (n, n_features), with the defaults where there is no value."""
         return filled(features, self._defaults)
 
     def rows(self, inputs: Sequence[Mapping[str, Scalar]], features: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Rows for many requests: their inputs, and their features of shape (n, n_features)."""
+        """Rows of many requests, float32 (n, n_columns). `features`: shape (n, n_features)."""
         encoded = self.encode(inputs)
         if not self._features and not self._derived:
             return as_seen(encoded)
@@ -167,7 +168,7 @@ def _numbers(values: Sequence[Scalar]) -> NDArray[np.float64]:
 
 
 def _texts(values: Sequence[Scalar]) -> NDArray[Any]:
-    """NB: numpy makes one array of texts, and another of numbers: a key may be either."""
+    """NB: a key may be text or a number, and numpy would make one array type of both."""
     found = np.empty(len(values), dtype=object)
     found[:] = [value if value is None or isinstance(value, str) else text_of(value) for value in values]
     return found
@@ -178,7 +179,10 @@ def _code(value: Scalar, codes: dict[str, float], unknown: float) -> float:
 
 
 def entities_of(deployment: DeploymentDefinition, inputs: Mapping[str, Scalar]) -> dict[str, str | None]:
-    """Per bound view the entity that a request asks for; None where a field is missing. True of a Number is 1, as in its row."""
+    """The entity of each bound view that a request asks for; None where a field is missing.
+
+    True for a Number is 1, as in its row.
+    """
     return {
         binding.view: entity_key(
             binding.kinds or ("",) * len(binding.fields),
@@ -201,7 +205,7 @@ def look_up_many(
     entities: Sequence[Mapping[str, str | None]],
     at_s: Sequence[float],
 ) -> NDArray[np.float64]:
-    """All view features of many requests from the online store, in row order: (n_requests, n_features)."""
+    """All view features of many requests from the online store, in row order: float64 (n_requests, n_features)."""
     found = [
         store.lookup_many(binding.key, [named[binding.view] for named in entities], at_s, deployment.feature_delay_s)
         for binding in deployment.features

@@ -1,18 +1,19 @@
-"""Requests that a deployment's contract allows, drawn with a seed: to prove a version on, to warm it up by, and for tests.
+"""Random requests that a deployment's contract allows, by seed: for load checks of a version, for warm-up, and for
+tests.
 
 | row            | numbers                                  | categories                    |
 |----------------|------------------------------------------|-------------------------------|
-| 0, 1, 2        | all lowest, all highest, all in between  | a known word                  |
-| 3, 5, 7 ...    | whole ones, where the limits hold any    | each word in turn             |
-| 4, 6, 8 ...    | with one decimal, with two, of four      | each word in turn             |
+| 0, 1, 2        | all lowest, all highest, all in between  | a known value                 |
+| 3, 5, 7 ...    | whole numbers, where the limits hold any | each value in turn            |
+| 4, 6, 8 ...    | with one decimal, with two, of four      | each value in turn            |
 |                | digits, some at a limit                  |                               |
 | each fourth    | null where nullable                      | unseen, or null where nullable|
 
-Whole rows are of one sort: a model that knows only whole numbers (months), or that refuses nulls, can score the others. Where
-a side has no limit, sizes are drawn from hundredths to ten thousands.
+All numbers of a row are of one sort, so that a model which knows only whole numbers (months), or refuses nulls, can
+score the other rows. Without a limit, sizes are drawn between 0.01 and 10,000.
 
-Numbers are said as people send them: 35.8, of which a row holds 35.79999924. Those are the values that a model was fitted on, so it is
-among them that neighbours tie and thresholds lie. A number of more digits than float32 tells apart is said as a row holds it.
+Numbers are drawn as people send them: 35.8, which a row holds as 35.79999924. A model was fitted on such values, so
+ties and thresholds lie among them. A number with more digits than float32 distinguishes is given as a row holds it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,9 +31,9 @@ from headrace.features.rows import RowMaker
 
 ROWS = 200
 _HOLE_EVERY, _HOLES = 4, 0.3
-# Beyond these, whole numbers cannot be told from their neighbours in float32.
+# Above this bound, float32 does not distinguish whole numbers from their neighbours.
 WHOLE_BELOW = 2.0**24
-# How many decimals fractions have, in equal parts; None for `_DIGITS` digits, wherever the point is.
+# The decimals of fractions, in equal parts; None for `_DIGITS` digits in all.
 _DECIMALS: tuple[int | None, ...] = (1, 2, None)
 _DIGITS, _MOST_DIGITS = 4, 7
 _AT_LIMIT = 0.05
@@ -44,8 +45,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sample:
-    """Requests and what a version sees of them. `features`: float64 (n, view features), NaN where there is no value;
-    `rows`: float32 (n, columns of the signature).
+    """Requests, and what a version gets of them.
+
+    `features`: float64 (n, view features), NaN where there is no value. `rows`: float32 (n, columns of the signature).
     """
 
     inputs: Sequence[Inputs]
@@ -56,15 +58,15 @@ class Sample:
 def sample(deployment: DeploymentDefinition, signature: Signature, count: int = ROWS, seed: int = 0) -> Sample:
     """`count` requests that the contract allows, the same for the same seed."""
     rng = np.random.default_rng(seed)
-    words = {pin.name: pin.vocabulary or () for pin in signature.columns}
-    inputs = sample_inputs(deployment, words, count, rng)
+    vocabularies = {pin.name: pin.vocabulary or () for pin in signature.columns}
+    inputs = sample_inputs(deployment, vocabularies, count, rng)
     return sampled(deployment, signature, inputs, _features(_view_columns(deployment, signature), count, rng))
 
 
 def sampled(
     deployment: DeploymentDefinition, signature: Signature, inputs: Sequence[Inputs], features: Floats | None = None
 ) -> Sample:
-    """Given requests as a version sees them. `features`: without a value each when None."""
+    """Given requests as a version gets them. `features`: None for no values."""
     if features is None:
         features = np.full((len(inputs), len(_view_columns(deployment, signature))), np.nan)
     rows = maker_of(deployment, signature).rows(inputs, features)
@@ -72,7 +74,7 @@ def sampled(
 
 
 def maker_of(deployment: DeploymentDefinition, signature: Signature) -> RowMaker:
-    """What makes rows for `signature`, derived columns left out where it sees inputs only."""
+    """The maker of rows for `signature`. Derived columns are left out where it has inputs only."""
     if not signature.views_digest:
         deployment = msgspec.structs.replace(deployment, derived=())
     return RowMaker(deployment, signature)
@@ -91,11 +93,11 @@ def sample_inputs(
     count: int,
     rng: np.random.Generator,
 ) -> list[dict[str, Scalar]]:
-    """Inputs of `count` requests. `vocabularies`: the words of each category that a version knows."""
+    """Inputs of `count` requests. `vocabularies`: the known values of each category."""
     columns = {
         field.name: _numbers(field, count, rng)
         if field.kind == "number"
-        else _words(field, vocabularies.get(field.name, ()), count, rng)
+        else _texts(field, vocabularies.get(field.name, ()), count, rng)
         for field in deployment.inputs
     }
     return [{name: values[row] for name, values in columns.items()} for row in range(count)]
@@ -115,10 +117,10 @@ def _numbers(field: InputDefinition, count: int, rng: np.random.Generator) -> li
     return found[:count]
 
 
-def _within_float32(limit: float | None, side: int) -> float | None:
+def _within_float32(limit: float | None, sign: int) -> float | None:
     if limit is None or abs(limit) < LARGEST:
         return limit
-    return None if limit * side > 0 else -side * LARGEST
+    return None if limit * sign > 0 else -sign * LARGEST
 
 
 def _ends(low: float | None, high: float | None) -> tuple[float, float, float]:
@@ -132,7 +134,7 @@ def _ends(low: float | None, high: float | None) -> tuple[float, float, float]:
 
 
 def _whole(low: float | None, high: float | None, rng: np.random.Generator) -> float | None:
-    """A whole number within the limits, None where there is none that float32 tells from its neighbours."""
+    """A whole number within the limits; None where there is none that float32 distinguishes."""
     least = np.ceil(max(low if low is not None else -WHOLE_BELOW, -WHOLE_BELOW))
     most = np.floor(min(high if high is not None else WHOLE_BELOW, WHOLE_BELOW))
     if least > most:
@@ -154,15 +156,15 @@ def _fraction(low: float | None, high: float | None, rng: np.random.Generator) -
 
 
 def _sent(value: float, low: float | None, high: float | None) -> float:
-    """The number as it is sent, within the limits; as a row holds it where it has more digits than that tells apart."""
+    """A number within the limits as it is sent, or as a row holds it where it has too many digits."""
     least, most = -LARGEST if low is None else low, LARGEST if high is None else high
     found = min(max(value, least), most) + 0.0
-    is_told_apart = abs(found) <= WHOLE_BELOW and float(f"{found:.{_MOST_DIGITS}g}") == found
-    return found if is_told_apart else seen(found)
+    is_distinct = abs(found) <= WHOLE_BELOW and float(f"{found:.{_MOST_DIGITS}g}") == found
+    return found if is_distinct else seen(found)
 
 
 def _open(low: float | None, high: float | None, rng: np.random.Generator) -> float:
-    """A number where one side at least has no limit."""
+    """A number where at least one limit is missing."""
     size = 10.0 ** rng.uniform(-2, 4)
     if low is None and high is None:
         return size if rng.random() < 0.5 else -size
@@ -170,34 +172,34 @@ def _open(low: float | None, high: float | None, rng: np.random.Generator) -> fl
 
 
 def _short(value: float, places: int | None) -> float:
-    """As people write numbers: with so many decimals, a few digits where None."""
+    """A number as people write it: with `places` decimals, or with a few digits where that is None."""
     return float(f"{value:.{_DIGITS}g}") if places is None else round(value, places)
 
 
-def _words(field: InputDefinition, words: Sequence[str], count: int, rng: np.random.Generator) -> list[Scalar]:
+def _texts(field: InputDefinition, vocabulary: Sequence[str], count: int, rng: np.random.Generator) -> list[Scalar]:
     if field.kind == "key":
         return [f"k{rng.integers(0, 10)}" for _ in range(count)]
-    first = int(rng.integers(0, max(1, len(words))))
+    first = int(rng.integers(0, max(1, len(vocabulary))))
     found: list[Scalar] = []
     for row in range(count):
-        if not words or (_has_holes(row) and rng.random() < _HOLES):
-            found.append(None if field.nullable and rng.random() < 0.5 else _stranger(words, rng))
+        if not vocabulary or (_has_holes(row) and rng.random() < _HOLES):
+            found.append(None if field.nullable and rng.random() < 0.5 else _stranger(vocabulary, rng))
         else:
-            found.append(words[(first + row) % len(words)])
+            found.append(vocabulary[(first + row) % len(vocabulary)])
     return found
 
 
-def _stranger(words: Sequence[str], rng: np.random.Generator) -> str:
-    """A word that a version does not know: half of them made of words that it knows, as texts are."""
-    known = [words[int(rng.integers(0, len(words)))] for _ in range(2)] if words else []
+def _stranger(vocabulary: Sequence[str], rng: np.random.Generator) -> str:
+    """A value that a version does not know. Half of them consist of known values, as texts do."""
+    known = [vocabulary[int(rng.integers(0, len(vocabulary)))] for _ in range(2)] if vocabulary else []
     found = " ".join(known) if known and rng.random() < 0.5 else _NOT_KNOWN[rng.integers(0, len(_NOT_KNOWN))]
-    while found in words:
+    while found in vocabulary:
         found += "~"
     return found
 
 
 def _features(columns: Sequence[ColumnPin], count: int, rng: np.random.Generator) -> Floats:
-    """Values of view features, float64 (count, features): most between 0 and some hundreds, some without a value."""
+    """Values of view features, float64 (count, features): most between 0 and some hundreds, some missing."""
     drawn = np.round(10.0 ** rng.uniform(-1, 2.5, size=(count, len(columns))), 2)
     drawn[1:4:2] = np.round(drawn[1:4:2])
     holes = (rng.random(drawn.shape) < _HOLES) & np.array([[_has_holes(row)] for row in range(count)], bool).reshape(

@@ -1,4 +1,4 @@
-"""The online store: the newest tiles, applied lazily, looked up in microseconds."""
+"""The online store: the newest tiles, decoded when they are needed, and looked up in microseconds."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from headrace.features.plan import ViewPlan, plan_view
 from headrace.log.codec import Message
 
 _MOST_CACHED = 50_000
-# Values remembered per entity and instant: all are dropped at the bound. A row costs its numbers and so much more.
+# The bound of values remembered per entity and instant; at the bound all are dropped. `_ROW_BYTES`: a row's overhead.
 VALUES_BYTES = 32 * 1_048_576
 _ROW_BYTES = 350
 _NONE: Mapping[int, Tile] = {}
@@ -21,10 +21,10 @@ Key = tuple[str, str]
 
 
 class Tiles(Protocol):
-    """Where tiles are kept, by (view, entity) and source partition."""
+    """Storage of tiles, by (view, entity) and source partition. Implementations may block on a disk."""
 
     def put(self, key: Key, partition: int, tile: Tile | None) -> None:
-        """Keep a tile; None deletes it."""
+        """Store a tile; None deletes it."""
         ...
 
     def get(self, key: Key) -> Mapping[int, Tile]:
@@ -32,18 +32,18 @@ class Tiles(Protocol):
         ...
 
     def count(self, view: str) -> int:
-        """How many entities of a view there are."""
+        """The number of entities of a view."""
         ...
 
 
 class MemoryTiles:
-    """All of them in memory."""
+    """All tiles in memory."""
 
     def __init__(self) -> None:
         self._tiles: dict[Key, dict[int, Tile]] = {}
 
     def put(self, key: Key, partition: int, tile: Tile | None) -> None:
-        """Keep a tile; None deletes it."""
+        """Store a tile; None deletes it."""
         tiles = self._tiles.setdefault(key, {})
         if tile is not None:
             tiles[partition] = tile
@@ -57,12 +57,14 @@ class MemoryTiles:
         return self._tiles.get(key, _NONE)
 
     def count(self, view: str) -> int:
-        """How many entities of a view there are."""
+        """The number of entities of a view."""
         return sum(found == view for found, _ in self._tiles)
 
 
 class OnlineStore:
-    """Fed by a view of `features.online`; answers `lookup`. `tiles`: where they are kept; decoded ones are cached up to a limit."""
+    """Fed by a view of `features.online`; answers `lookup`. `tiles`: their storage; decoded ones are cached up to a
+    limit.
+    """
 
     def __init__(self, tiles: Tiles | None = None) -> None:
         self._plans: dict[str, ViewPlan] = {}
@@ -75,7 +77,7 @@ class OnlineStore:
         self._built: set[str] = set()
 
     def define(self, projects: Iterable[ProjectDefinition]) -> None:
-        """Know the views of these projects, and go on knowing those defined before; cached values are dropped."""
+        """Add the views of these projects to the known ones. Cached values are dropped."""
         self._plans |= {view.key: plan_view(project, view.name) for project in projects for view in project.views}
         self._panes.clear()
         self.forget_values()
@@ -113,7 +115,7 @@ class OnlineStore:
         return all(shard is not None and key in shard.views for shard in shards)
 
     def is_built(self, view: str) -> bool:
-        """Whether all shards of the view's source keep its tiles, complete. `view`: its key."""
+        """Whether all shards of the view's source hold its complete tiles. `view`: its key."""
         return view in self._built
 
     def has(self, view: str, entity: str) -> bool:
@@ -121,7 +123,7 @@ class OnlineStore:
         return bool(self._tiles.get((view, entity)))
 
     def entity_count(self, view: str) -> int:
-        """How many entities of the view are kept. `view`: its key."""
+        """The number of entities of a view. `view`: its key."""
         return self._tiles.count(view)
 
     def newest_s(self, source: str) -> float:
@@ -130,14 +132,14 @@ class OnlineStore:
 
     @property
     def applied(self) -> dict[str, int]:
-        """Per `source topic/partition` the next offset that is not contained yet. Shared: do not change it."""
+        """Per `source topic/partition` the next offset that is not contained yet. It is shared: do not change it."""
         return self._applied
 
     def lookup(self, view: str, entity: str | None, at_s: float, feature_delay_s: float) -> Floats:
         """The view's values for an entity at an instant, float64 (n_features,). `view`: its key.
 
-        An entity that no event named has no values (counts and sums are 0). All are NaN where the entity is None, and
-        while the view is not built yet: never silently zero.
+        An entity that no event named has no values (counts and sums are 0). All values are NaN where the entity is
+        None, and while the view is not built: never zero by mistake.
         """
         plan = self._plans[view]
         if entity is None or view not in self._built:
@@ -153,7 +155,7 @@ class OnlineStore:
     def lookup_many(
         self, view: str, entities: Sequence[str | None], at_s: Sequence[float], feature_delay_s: float
     ) -> Floats:
-        """The same for many, each entity at its own instant: float64 (n, n_features)."""
+        """The same for many entities, each at its own instant: float64 (n, n_features)."""
         plan = self._plans[view]
         values = np.full((len(entities), len(plan.view.features)), np.nan)
         if view not in self._built:
@@ -182,16 +184,16 @@ class OnlineStore:
         feature_delay_s: float,
         values: Floats,
     ) -> None:
-        """Make the values that are not known yet, each once, and put them where they are wanted."""
+        """Compute the values that are not cached, each once, and fill them in."""
         view = plan.view.key
         panes = [self._merged((view, entity)) for entity, _ in wanted]
         made = finalise_many(plan, panes, [at_s[places[0]] for places in wanted.values()], feature_delay_s)
         for ((entity, edges), places), row in zip(wanted.items(), made, strict=True):
             values[list(places)] = row
-            self._remember((view, entity), edges, row.copy())  # NB: a row of `made` would keep all of it in memory
+            self._remember((view, entity), edges, row.copy())  # NB: a view of `made` would keep all of it in memory
 
     def forget_values(self) -> None:
-        """Drop remembered values; the tiles stay, decoded."""
+        """Drop the cached values; the decoded tiles stay."""
         self._values.clear()
         self.values_bytes = 0
 

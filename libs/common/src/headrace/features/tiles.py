@@ -19,7 +19,7 @@ Pane = list[float]
 
 
 class TileState:
-    """One tile while it is being folded: per width the panes by number, each `[count, *parts]`."""
+    """One tile while it is folded: per width the panes by number, each `[count, *parts]`."""
 
     __slots__ = ("newest", "panes")
 
@@ -45,7 +45,7 @@ class TileState:
         return kept
 
     def encode(self, plan: ViewPlan, entity: str, partition: int) -> Tile:
-        """The tile as it is written; panes older than the ring are dropped here."""
+        """The tile as it is written. Panes older than the ring are dropped here."""
         return Tile(
             plan.view.key, entity, partition, tuple(self._columns(place, w) for place, w in enumerate(plan.widths))
         )
@@ -57,13 +57,13 @@ class TileState:
             del panes[number]
         order = sorted(panes)
         rows = list(zip(*[panes[number] for number in order], strict=True)) or [()] * (1 + len(width.parts))
-        # NB: bytes of arrays made by hand: most tiles have a few panes, for which numpy costs ten times as much.
+        # NB: bytes of plain arrays: most tiles have a few panes, for which numpy takes ten times as long.
         columns = {part: _doubles(values) for part, values in zip(width.parts, rows[1:], strict=True)}
         return PaneColumns(width.width_s, _longs(order), _longs(map(int, rows[0])), columns)
 
     @staticmethod
     def decode(plan: ViewPlan, tile: Tile) -> "TileState":
-        """The state to go on folding from. Widths that the plan does not know are dropped."""
+        """The state to continue folding from. Widths that the plan does not know are dropped."""
         state = TileState(len(plan.widths))
         stored = {found.width_s: found for found in tile.panes}
         for place, width in enumerate(plan.widths):
@@ -98,6 +98,6 @@ def _add(pane: Pane, width: WidthPlan, event: Any, at_s: float) -> None:
     place = 1
     for name, parts in width.columns:
         value = getattr(event, name)
-        # NB: a null is NaN: `last` remembers it too, since the newest event counts and not the newest value.
+        # NB: null is NaN. `last` remembers it too, since the newest event counts and not the newest value.
         add_value(pane, place, parts, math.nan if value is None else float(value), at_s)
         place += len(parts)

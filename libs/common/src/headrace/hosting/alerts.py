@@ -1,6 +1,6 @@
-"""Alerts as episodes: each opens once, and resolves. The shape is Alertmanager's.
+"""Alerts as episodes: each is opened once, and resolved. The shape is Alertmanager's.
 
-Shared by the monitor, which writes all of them, and the supervisor, which writes what the monitor cannot: that it is away itself.
+The monitor writes all alerts except one: that the monitor is down, which the supervisor writes.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ RUNBOOKS = "docs/runbooks"
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What may fire: its name, what it is about, how bad, in one sentence, and the command to look with."""
+    """A possible alert: its name, labels, severity, a summary in one sentence, and the command that shows more."""
 
     name: str
     about: dict[str, str]
@@ -23,19 +23,19 @@ class Alarm:
 
     @property
     def fingerprint(self) -> str:
-        """The same for every episode of the same alarm."""
+        """An id that is the same for every episode of the same alarm."""
         return derived_id(self.name, *sorted(self.about.items()))[:16]
 
 
 def fire(alarm: Alarm, now_s: float) -> AlertChanged:
-    """The alarm is on."""
+    """The record that opens an alert."""
     annotations = {"summary": alarm.summary, "command": alarm.command, "runbook_url": f"{RUNBOOKS}/{alarm.name}.md"}
     labels = {"alertname": alarm.name, "severity": alarm.severity, **alarm.about}
     return AlertChanged("firing", labels, annotations, format_instant(now_s), "", alarm.fingerprint)
 
 
 def resolve(alert: AlertChanged, now_s: float) -> AlertChanged:
-    """It is over."""
+    """The record that resolves an alert."""
     return AlertChanged(
         "resolved", alert.labels, alert.annotations, alert.starts_at, format_instant(now_s), alert.fingerprint
     )

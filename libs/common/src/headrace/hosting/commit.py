@@ -1,10 +1,11 @@
-"""Group commit: while one transaction commits, the next batches are handled, and what they want written becomes the next one.
+"""Group commit: while one transaction commits, the next batches are handled, and their outputs become the next
+transaction.
 
 A shard gives each batch's outputs and input offsets to `gather`; `run` commits them together, all or none:
 
-1. `before` leaves at once, outside of the transaction, and is acknowledged before it commits;
+1. `before` is sent at once, outside of the transaction, and is acknowledged before the commit;
 2. `outs`, `deferred` (made only now), dead letters and offsets are one transaction;
-3. `after` leaves once it is committed. The replies of at most two transactions can be lost with the process.
+3. `after` is sent after the commit. The replies of at most two transactions can be lost with the process.
 """
 
 import asyncio
@@ -16,12 +17,14 @@ from headrace.hosting.logic import Outputs
 from headrace.hosting.sends import Sends
 from headrace.log.port import Out, TopicPartition, Transactor
 
-# Records in hand beyond which the shard waits for a commit before it handles more.
+# The number of gathered records above which the shard waits for a commit before it handles more.
 MAX_PENDING = 20_000
 
 
 class _Pending(msgspec.Struct):
-    """What the next transaction commits. `count`: records, those not made yet included. `sends`: replies on their way."""
+    """The content of the next transaction. `count`: records, including those not made yet. `sends`: replies being
+    sent.
+    """
 
     sends: list[asyncio.Task[None]] = []
     outs: list[Out] = []
@@ -31,10 +34,10 @@ class _Pending(msgspec.Struct):
 
 
 class GroupCommit:
-    """Gathers what batches want written, and commits it by the shard's transactor, one transaction after another.
+    """Gathers the outputs of batches, and commits them by the shard's transactor, one transaction after another.
 
-    `linger_s`: how long a transaction that no reply waits for may gather more work. `note_progress`: called after each commit.
-    `committed`: the offsets that the group stands at.
+    `linger_s`: how long a transaction that no reply waits for may gather more work. `note_progress`: called after each
+    commit. `committed`: the group's committed offsets.
     """
 
     def __init__(self, sends: Sends, linger_s: float, note_progress: Callable[[], None]) -> None:
@@ -48,13 +51,15 @@ class GroupCommit:
 
     @property
     def is_drained(self) -> bool:
-        """Whether all that was gathered is committed."""
+        """Whether everything that was gathered is committed."""
         return self._drained.is_set()
 
     def gather(
         self, outputs: Outputs, dead_letters: Sequence[Out], handled: Mapping[TopicPartition, int], messages: int
     ) -> None:
-        """Add to the next transaction. `handled`: the next offset per partition; `messages`: how many records the batch had."""
+        """Add to the next transaction. `handled`: the next offset per partition; `messages`: the number of records in
+        the batch.
+        """
         pending = self._pending
         if outputs.before:
             pending.sends.append(self._sends.later(outputs.before))
@@ -64,7 +69,7 @@ class GroupCommit:
         if outputs.deferred is not None:
             pending.deferred.append(outputs.deferred)
         pending.count += len(dead_letters) + max(len(outputs.outs), messages)
-        # NB: a shard that reads again from further back never moves the group's offsets back.
+        # NB: a shard that reads earlier records again never moves the group's offsets back.
         self._offsets.update({tp: max(o, self.committed.get(tp, 0)) for tp, o in handled.items()})
         if pending.outs or pending.after or pending.deferred or self._offsets:
             self._drained.clear()
@@ -73,29 +78,29 @@ class GroupCommit:
             self._urgent.set()
 
     async def room(self) -> None:
-        """Wait while more is gathered than one transaction should hold; returns at once after `close`."""
+        """Wait while more is gathered than one transaction should hold. Returns at once after `close`."""
         while self._pending.count > MAX_PENDING and not self._closing:
             await self._drained.wait()
 
     async def flush(self) -> None:
-        """Wait until all that was gathered is committed, without lingering; returns at once after `close`."""
+        """Wait until everything that was gathered is committed, without lingering. Returns at once after `close`."""
         self._urgent.set()
         while not self._closing and not self._drained.is_set():
             await self._drained.wait()
 
     def close(self) -> None:
-        """Let `run` commit what was gathered and end, and wake up whoever waits."""
+        """Let `run` commit what was gathered and end, and wake all waiters."""
         self._closing = True
         self._drained.set()
         self._urgent.set()
 
     async def run(self, transactor: Transactor) -> None:
-        """Commit until closed. Raises whatever the log raises: then nothing of that transaction is committed."""
+        """Commit until closed. Raises what the log raises; then nothing of that transaction is committed."""
         replies: list[asyncio.Task[None]] = []
         while not self._closing or self._gathered.is_set():
             if not await is_set(self._gathered, 0.2):
                 continue
-            # No reply waits for this transaction: what is handled within a moment goes into it too.
+            # No reply waits for this transaction, so what is handled within a moment is added to it.
             if self._linger_s and not self._closing:
                 await is_set(self._urgent, self._linger_s)
             self._gathered.clear()
@@ -103,7 +108,7 @@ class GroupCommit:
             pending, self._pending = self._pending, _Pending()
             offsets, self._offsets = self._offsets, {}
             await self._commit(transactor, pending, offsets)
-            # NB: only the replies of the last two transactions can be lost with this process.
+            # NB: so only the replies of the last two transactions can be lost with this process.
             await asyncio.gather(*replies)
             replies = [self._sends.later(pending.after)] if pending.after else []
             if not self._gathered.is_set():
@@ -113,7 +118,7 @@ class GroupCommit:
         for make in pending.deferred:
             pending.outs += make()
             await asyncio.sleep(0)
-        # NB: a process that dies here has neither committed nor been heard, and the next owner does it all again.
+        # NB: a process that dies here has committed and published nothing, and the next owner does the work again.
         await asyncio.gather(*pending.sends)
         if pending.outs or offsets:
             await transactor.commit(pending.outs, offsets)

@@ -1,9 +1,10 @@
-"""Hung or starved: did a process that makes no progress have a core, or did it wait for one?
+"""Hung or starved: did a process without progress have a core, or did it wait for one?
 
-Linux counts for each thread the seconds on a core and the seconds in the run queue (`/proc/<pid>/schedstat`; the main
-thread's, where the event loop runs). A watchdog counts `unhindered_s`, not the clock: the time that the process had a
-core, or did not want one. So a starved process is given more time, exactly as much as it waited, and one that hangs in a
-loop on a busy machine still meets its limit. A stopped process (SIGSTOP) waits for no core: it is not starved.
+Linux counts per thread the seconds on a core and the seconds in the run queue (`/proc/<pid>/schedstat` is that of the
+main thread, where the event loop runs). A watchdog counts `unhindered_s` instead of the clock: the time in which the
+process had a core, or did not want one. So a starved process gets more time, exactly as much as it waited, and one that
+hangs in a loop on a busy machine still reaches its limit. A stopped process (SIGSTOP) does not wait for a core, and is
+not starved.
 """
 
 import contextlib
@@ -17,7 +18,9 @@ STARVED_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class CoreWait:
-    """One reading: seconds on a core and seconds of waiting for one since the process began, and the monotonic instant."""
+    """One reading: seconds on a core and seconds of waiting for one since the process began, and the monotonic
+    instant.
+    """
 
     cpu_s: float
     waited_s: float
@@ -25,9 +28,9 @@ class CoreWait:
 
     @staticmethod
     def read(pid: int | None = None) -> "CoreWait":
-        """Of the main thread of a process (this one when None). Where the system does not count, nothing was waited.
+        """Read the main thread of a process (this one when None). Without the system's counters nothing was waited.
 
-        Raises `ProcessLookupError` when another process is not there.
+        Raises `ProcessLookupError` when another process does not exist.
         """
         place = Path(f"/proc/{'self' if pid is None else pid}")
         try:
@@ -40,12 +43,12 @@ class CoreWait:
 
     @staticmethod
     def of_all_threads(pid: int) -> "CoreWait":
-        """Of all threads of a process that live, together; nothing of a process that is not there."""
+        """Read all living threads of a process together; zero for a process that does not exist."""
         place, threads, cpu_ns, waited_ns = Path(f"/proc/{pid}/task"), [], 0, 0
         with contextlib.suppress(OSError):
             threads = os.listdir(place)
         for thread in threads:
-            with contextlib.suppress(OSError, ValueError):  # one that has ended meanwhile
+            with contextlib.suppress(OSError, ValueError):  # a thread that has ended meanwhile
                 on_core, waiting, *_ = (place / thread / "schedstat").read_text().split()
                 cpu_ns, waited_ns = cpu_ns + int(on_core), waited_ns + int(waiting)
         return CoreWait(cpu_ns / 1e9, waited_ns / 1e9, time.monotonic())
@@ -61,7 +64,7 @@ def unhindered_s(before: CoreWait, after: CoreWait) -> float:
 
 
 def was_starved(before: CoreWait, after: CoreWait) -> bool:
-    """Whether more than half of the time that it was not on a core was spent waiting for one.
+    """Whether more than half of the time off a core was spent waiting for one.
 
     >>> idle, busy = CoreWait(1, 0.5, 60), CoreWait(6, 40, 60)
     >>> was_starved(CoreWait(0, 0, 0), idle), was_starved(CoreWait(0, 0, 0), busy)

@@ -1,4 +1,4 @@
-"""What the host of a service asks of the applied projects: which topics they need, so that it can wait for them."""
+"""What the host of a service needs of the applied projects: the topics that they use, so that it can wait for them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,5 +20,5 @@ class Definitions(Protocol):
         ...
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow what is applied until `stop` is set."""
+        """Follow the projects until `stop` is set."""
         ...

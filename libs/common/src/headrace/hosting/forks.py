@@ -1,13 +1,13 @@
-"""Processes that somebody else's code forks off this one: a transform's process pool (Python's own way on Linux), say.
+"""Processes that a user's code forks off this one, such as a transform's process pool (the default on Linux).
 
-A forked child has a copy of every descriptor, handler and lock. So what is ours alone is let go in it, as each owner says
-(`in_each_child`): a child that outlived us would hold our port and our lock, and our successor could not start. And it does
-outlive us, since it waits at a pipe of which it holds both ends. So it is tied to us (`tie_children`): the kernel kills it as soon
-as we have ended, however that was.
+A forked child has a copy of every descriptor, handler and lock. So it releases what belongs to the parent alone
+(`in_each_child`): a child that outlived the parent would hold its port and lock, and a successor could not start. A
+pool's child would outlive its parent, since it waits at a pipe of which it holds both ends. So children are tied to the
+parent (`tie_children`): the kernel kills them as soon as the parent has ended, for whatever reason.
 
-NB: the tie is a pipe whose one end is ours, and not PR_SET_PDEATHSIG: that one strikes when the *thread* ends that forked, and a pool
-may outlive the thread that it was first used on. Processes that are started (`spawn`, `forkserver`, `subprocess`) have
-nothing of ours, and are not tied.
+NB: the tie is a pipe whose one end the parent holds, and not PR_SET_PDEATHSIG, which acts when the forking *thread*
+ends: a pool may outlive the thread on which it was first used. Processes that are started (`spawn`, `forkserver`,
+`subprocess`) inherit nothing of ours, and are not tied.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ T = TypeVar("T")
 
 
 def in_each_child(owner: T, let_go: Callable[[T], object]) -> None:
-    """Have `let_go(owner)` called in each process that is forked off from now on, as long as `owner` lives.
+    """Call `let_go(owner)` in each process that is forked off from now on, as long as `owner` lives.
 
-    It is called on the only thread that the child has, whatever the others were in the midst of: it must take no lock.
+    It runs on the only thread of the child, whatever the other threads were doing: it must take no lock.
     """
     found = weakref.ref(owner)
 
@@ -37,7 +37,9 @@ def in_each_child(owner: T, let_go: Callable[[T], object]) -> None:
 
 
 def tie_children() -> bool:
-    """Have the processes that are forked off from now on, and theirs, killed when this one ends; False where no system does that."""
+    """Kill the processes that are forked off from now on, and theirs, when this one ends. False where the system
+    cannot.
+    """
     if not hasattr(fcntl, "F_SETSIG"):  # another system than Linux
         return False
     tie = _Tie()
@@ -46,7 +48,9 @@ def tie_children() -> bool:
 
 
 class _Tie:
-    """A pipe into which nobody writes. Its writing end is held by the first process alone, so it is closed when that ends."""
+    """A pipe that nobody writes to. Only the first process holds the writing end, so it is closed when that process
+    ends.
+    """
 
     def __init__(self) -> None:
         self._reading, writing = os.pipe()
@@ -54,21 +58,21 @@ class _Tie:
         self._pipe = os.fstat(self._reading)
 
     def forked(self) -> None:
-        """In a child: let go of the writing end, and ask for a SIGKILL as soon as it is closed."""
-        with contextlib.suppress(OSError):  # no /proc, or a child that has closed all it had: then it is not tied
+        """In a child: close the writing end, and request a SIGKILL for when it is closed everywhere."""
+        with contextlib.suppress(OSError):  # no /proc, or all descriptors are closed: the child is not tied
             if self._writing is not None:
                 os.close(self._writing)
                 self._writing = None
             if not os.path.samestat(os.fstat(self._reading), self._pipe):
                 return
-            # NB: opened anew, since whom to signal is kept with the open file, which a fork shares.
+            # NB: opened again, since the target of the signal belongs to the open file, which a fork shares.
             tied = os.open(f"/proc/self/fd/{self._reading}", os.O_RDONLY | os.O_NONBLOCK)
             os.close(self._reading)
             self._reading = tied
             fcntl.fcntl(tied, fcntl.F_SETOWN, os.getpid())
             fcntl.fcntl(tied, fcntl.F_SETSIG, signal.SIGKILL)
             fcntl.fcntl(tied, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
-            if _is_closed(tied):  # before we had asked
+            if _is_closed(tied):  # it was closed before the request
                 os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -1,8 +1,8 @@
-"""A consumer group that owns partitions: partition p of all inputs of a stateful service is a shard, and has one owner.
+"""A consumer group that owns partitions: partition p of all inputs of a stateful service is a shard with one owner.
 
-A member joins the group, hands fetched records to the shards that it owns, pauses the partitions of a shard whose backlog is
-long, and replaces a shard whose transaction failed: the logic object is thrown away and a new one rebuilt, so state in
-memory may run ahead of the commit without care.
+A member joins the group, passes fetched records to the shards that it owns, and pauses the partitions of a shard with a
+long backlog. When a transaction fails, the shard's logic is thrown away and a new one is rebuilt, so that its state in
+memory may run ahead of the commit.
 """
 
 import asyncio
@@ -38,11 +38,12 @@ LOOK_EVERY_S = 5.0
 class ShardGroup:
     """Joins the group and runs one logic per owned shard.
 
-    `inputs`: full topic names with equal partition counts. `make`: a new logic for a shard number. `lock`: one active instance
-    with standbys; whoever owns that one-partition topic reads all partitions of all inputs by hand. `decode`: what the logic's
-    batches are made of, whole messages when None. `linger_s`: how long a transaction that no reply waits for may gather more
-    work. `learn`: awaited before a record is refused that may be newer than what is known here. `watchdog_s`: seconds of work
-    without progress after which the service ends.
+    - `inputs`: full topic names with equal partition counts. `make`: makes a new logic for a shard number.
+    - `lock`: for one active instance with standbys: its owner reads all partitions of all inputs by hand.
+    - `decode`: makes the elements of the logic's batches; None for whole messages.
+    - `linger_s`: how long a transaction that no reply waits for may gather more work.
+    - `learn`: awaited before a record is refused that may be newer than what is known here.
+    - `watchdog_s`: the seconds of work without progress after which the service ends.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class ShardGroup:
         self._change: _Change | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`, or a `Fatal`."""
+        """Run until `stop` is set. Raises `Fatal` when the process must be restarted."""
         await self._same.look(self.inputs)
         await self._sends.start(self._log)
         topics = [self._lock] if self._lock else self.inputs
@@ -100,7 +101,9 @@ class ShardGroup:
             while not stop.is_set() and self._error is None:
                 await self._step_or_hold()
                 if following.done():
-                    self._error = self._error or _first(following.exception()) or Fatal("nobody follows the stops")
+                    self._error = (
+                        self._error or _first(following.exception()) or Fatal("the view of stopped partitions ended")
+                    )
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
@@ -109,17 +112,18 @@ class ShardGroup:
             raise self._error
 
     async def behind(self) -> dict[TopicPartition, int]:
-        """Per input partition how many offsets are not handled yet; before reading has begun, all of them."""
-        # NB: asked for once: partitions of keyed topics never change, and this is asked with every tick.
+        """The number of offsets per input partition that are not handled yet; all of them before reading begins."""
+        # NB: read once, since partitions of keyed topics never change, and this is called in every tick.
         if not self._partitions:
             self._partitions = [tp for topic in self.inputs for tp in await self._log.partitions(topic)]
         return await lag_of(self._log, self._reads, self._partitions, self._waiting())
 
     async def read_others(self, inputs: Sequence[str], anew: Mapping[TopicPartition, int]) -> None:
-        """Read these inputs from now on; what was read before of the others goes on from where it is. `anew`: partitions that are
-        new, or are to be read again, and from where.
+        """Read these inputs from now on. Inputs that were read before continue where they are.
 
-        For a shard that reads all inputs by hand (`lock`): its logic calls it within a step, and leaves what it has in hand of `anew`.
+        `anew`: partitions that are new or must be read again, and their offsets. It is for a shard that reads all
+        inputs by hand (`lock`): its logic calls this within a step, and drops what it holds of `anew`. Raises
+        `Retryable` when the shard is lost.
         """
         change = _Change(list(inputs), dict(anew))
         self._change = change
@@ -128,26 +132,26 @@ class ShardGroup:
             raise Retryable(change.why_not)
 
     def note_progress(self, handled: int) -> None:
-        """Say that work gets on, so that the watchdog is patient. `handled`: records that are done."""
+        """Note progress for the watchdog. `handled`: the number of records that are done."""
         self._watchdog.note()
         self.health.handled += handled
 
     def _hold(self, partition: TopicPartition) -> None:
-        """Read a stopped partition no further."""
+        """Stop reading a partition."""
         if partition in self._held:
             return
-        _log.error(self._stops.told(*partition) or f"{partition} is stopped")
+        _log.error(self._stops.description(*partition) or f"{partition} is stopped")
         self._held.add(partition)
         reader = self._reads
         if reader is not None:
             reader.pause([partition])
 
     async def _step_or_hold(self) -> None:
-        """A step; while the broker is away nothing is lost by waiting."""
+        """Do a step. While the broker is away it waits, and loses nothing."""
         try:
             await self._step()
         except (Retryable, NoTopic) as error:
-            _log.warning("%s holds: %s", self._service, error)
+            _log.warning("%s waits: %s", self._service, error)
             self.health.fail("log", f"the log does not answer: {error}"[:500])
             await asyncio.sleep(RETRY_S)
         else:
@@ -159,11 +163,11 @@ class ShardGroup:
             await self._hold_lock()
         if self._change is not None:
             await self._take_change(self._change)
-        # NB: only now: holding the lock may have let go of the reader.
+        # NB: after `_hold_lock`, which may drop the reader.
         reader = self._reads
         if reader is not None:
             records = await reader.fetch(0.2, 5000)
-            # NB: looked at before any of them is handled: none of a new topic is taken for one of the old.
+            # NB: checked before any record is handled, so that no record of a new topic counts for the old one.
             if reader.has_gone_back():
                 await self._same.look(self.inputs)
             self._dispatch(records)
@@ -173,19 +177,19 @@ class ShardGroup:
         await self._measure_lag()
 
     async def _hold_lock(self) -> None:
-        """Stay in the group of the lock topic without reading it, and let go of a reader whose shard was revoked."""
+        """Stay in the group of the lock topic without reading it, and drop the reader of a revoked shard."""
         member = self._reading()
         member.pause(member.assignment())
         await member.fetch(0.05, 1)
-        # NB: not in `_on_revoked`: the loop may be waiting in this reader's fetch just then.
+        # NB: not in `_on_revoked`, since the loop may be waiting in this reader's fetch.
         if self._reader is not None and not any(shard.is_consuming for shard in self._shards.values()):
             await self._drop_reader()
 
     async def _take_change(self, change: "_Change") -> None:
-        """Another reader, for what is to be read now. When the broker goes away meanwhile it is done again."""
+        """Open another reader for the changed inputs. When the broker goes away meanwhile, this is repeated."""
         shard, reader = self._shards.get(0), self._reader
         if shard is None or reader is None or not shard.is_consuming or shard.failed is not None:
-            return self._end_change("the shard was let go of while its inputs changed")
+            return self._end_change("the shard was revoked while its inputs changed")
         await self._same.look(change.inputs)
         wanted = {tp for topic in change.inputs for tp in await self._log.partitions(topic)}
         going = {tp: await reader.position(tp) for tp in reader.assignment() if tp in wanted and tp not in change.anew}
@@ -210,7 +214,7 @@ class ShardGroup:
             await reader.close()
 
     async def _measure_lag(self) -> None:
-        """Every two seconds: how many records of its own partitions this host has not fetched, or fetched and not handled."""
+        """Every two seconds, count the records of owned partitions that are not fetched, or fetched and not handled."""
         now_s = asyncio.get_running_loop().time()
         reader = self._reads
         if reader is None or now_s - self._measured_s < LAG_EVERY_S:
@@ -238,15 +242,15 @@ class ShardGroup:
 
     async def _on_revoked(self, partitions: frozenset[TopicPartition]) -> None:
         shards, self._shards = self._shards, {}
-        self._end_change("the shard was let go of while its inputs changed")
+        self._end_change("the shard was revoked while its inputs changed")
         await asyncio.gather(*(shard.close(5.0) for shard in shards.values()))
-        # NB: a stop whose transaction was not finished in time is no fact: the next owner finds it again.
+        # NB: a stop whose transaction was not finished in time is not on the log: the next owner finds it again.
         for shard in shards.values():
             self._stops.forget_unwritten(shard.partitions)
         self.health.shards = ()
 
     async def _tend(self) -> None:
-        """Start new shards, let rebuilt ones consume, replace failed ones."""
+        """Start new shards, let rebuilt ones consume, and replace failed ones."""
         for number, shard in list(self._shards.items()):
             if shard.task is None:
                 await self._begin(shard)
@@ -263,7 +267,7 @@ class ShardGroup:
             shard.partitions = frozenset([tp for topic in self.inputs for tp in await self._log.partitions(topic)])
         else:
             self._reading().pause(shard.partitions)
-        # NB: a shard that was revoked in the meantime must not fence its new owner.
+        # NB: a shard that was revoked meanwhile must not fence its new owner.
         if self._shards.get(shard.number) is shard:
             shard.task = asyncio.create_task(shard.run())
 
@@ -278,7 +282,7 @@ class ShardGroup:
         else:
             await self._reading().seek(starts)
             self._reading().resume(shard.partitions)
-        # NB: only now: when the broker went away above, the release is tried again.
+        # NB: last, so that the release is repeated when the broker went away above.
         shard.start_at, shard.is_consuming = None, True
         return None
 
@@ -295,7 +299,7 @@ class ShardGroup:
 
     @property
     def _reads(self) -> Reader | None:
-        """Who reads the inputs; None while nobody does."""
+        """The reader of the inputs; None while there is none."""
         return self._reader if self._lock else self._member
 
     def _reading(self) -> Member:
@@ -306,13 +310,13 @@ class ShardGroup:
     def _dispatch(self, records: Sequence[Record]) -> None:
         for partition, group in itertools.groupby(records, key=attrgetter("partition")):
             shard = self._shards.get(0 if self._lock else partition)
-            # NB: a batch fetched before a rebalance or a rebuild belongs to nobody now.
+            # NB: records fetched before a rebalance or a rebuild are dropped.
             if shard is not None and shard.is_consuming and shard.failed is None:
                 shard.take(list(group))
         self._balance()
 
     def _balance(self) -> None:
-        """Back-pressure: a shard with a long backlog is not fetched for."""
+        """Back-pressure: fetch nothing for a shard with a long backlog."""
         reader = self._reads
         if reader is None:
             return
@@ -327,14 +331,14 @@ class ShardGroup:
                 reader.resume(shard.partitions - self._held)
 
     async def _resume(self) -> None:
-        """Go on with partitions that somebody lets go on; be not ready for those that stand."""
+        """Continue with partitions that an operator has resumed. The instance is not ready while others are stopped."""
         for tp in [tp for tp in self._held if self._stops.at(*tp) is None]:
             reader, shard = self._reads, self._shards.get(0 if self._lock else tp.partition)
             if reader is None or shard is None or not shard.is_consuming or shard.failed is not None:
                 continue
             offset = max(self._stops.goes_on_at(*tp), shard.taken.get(tp, 0))
-            _log.warning("%s/%s goes on at offset %s", *tp, offset)
-            # NB: what was fetched behind the stop is fetched again.
+            _log.warning("%s/%s continues at offset %s", *tp, offset)
+            # NB: records fetched after the stop are fetched again.
             shard.drop(frozenset([tp]))
             await reader.seek({tp: offset})
             self._triage.ledger.forget(tuple(tp))
@@ -342,10 +346,10 @@ class ShardGroup:
             if not shard.is_held:
                 reader.resume([tp])
         owned = {tp for shard in self._shards.values() for tp in shard.partitions}
-        self._stops.tell(self.health, owned)
+        self._stops.report_to(self.health, owned)
 
     async def _look_around(self) -> None:
-        """Every five seconds: are the inputs there, and does the group still count this member?"""
+        """Every five seconds, check that the inputs exist and that the group still has this member."""
         now_s = asyncio.get_running_loop().time()
         if now_s - self._looked_s < LOOK_EVERY_S:
             return
@@ -361,7 +365,7 @@ class ShardGroup:
             await self._transactions.look(reader)
 
     def _watch(self) -> None:
-        """End when there is work and no progress."""
+        """End the service when there is work and no progress."""
         if not self._watchdog.is_due():
             return
         has_work = any(shard.has_work for shard in self._shards.values())
@@ -380,7 +384,7 @@ class ShardGroup:
 
 @dataclass
 class _Change:
-    """Other inputs, asked for by a logic; `why_not`: why they are not read, once `done`."""
+    """Other inputs, requested by a logic. `why_not`: once `done`, why they are not read."""
 
     inputs: list[str]
     anew: dict[TopicPartition, int]
@@ -389,7 +393,7 @@ class _Change:
 
 
 def _first(error: BaseException | None) -> BaseException | None:
-    """The cause inside groups; a `Fenced` or other `Fatal` before anything else."""
+    """The cause inside exception groups; a `Fenced` or other `Fatal` first."""
     while isinstance(error, BaseExceptionGroup):
         fatal = [found for found in error.exceptions if isinstance(found, Fatal | Fenced)]
         error = (fatal or list(error.exceptions))[0]

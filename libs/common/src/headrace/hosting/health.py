@@ -1,22 +1,26 @@
-"""What an instance says of itself: one mutable record that its parts fill in and the heartbeat publishes."""
+"""What an instance reports of itself: one mutable record, which its parts fill in and the heartbeat publishes."""
 
 from dataclasses import dataclass, field
 
 from headrace.events.ops import FailedLoads, HealthReported
 
-# What fails in the last report of a process that ends because a part of it failed.
+# The failure in the last report of a process that ends because a part of it failed.
 FAILED = "end"
 
 
 @dataclass
 class Health:
-    """The state behind /ready, `ops.health` and the gauges. An instance is ready when nothing is failing or awaited.
+    """The state behind /ready, `ops.health` and the gauges. An instance is ready when nothing fails and nothing is
+    awaited.
 
-    Of the feature service, per `source/partition`: `newest_event_s`, the newest instant contained; `late` and `repeated`,
-    events not counted; `building`, the share read of the history of views that are built beside the running ones.
-    Of inference: `hung_calls`, per version (`deployment/version`), calls that hang for good on threads that cannot be ended.
-    Of the gateway: `unforeseen`, calls that failed for no reason that it knows (HTTP 500).
-    Of the monitor, per deployment: `late_requests`, `late_outcomes`, what came after its evaluation window had closed.
+    - Of the feature service, per `source/partition`: `newest_event_s`, the newest instant contained; `late` and
+      `repeated`, the events that did not count; `building`, the share read of the history of views that are being
+      built.
+    - Of inference: `hung_calls`, per version (`deployment/version`) the calls that hang on threads that cannot be
+      ended.
+    - Of the gateway: `unforeseen`, the calls that failed for an unknown reason (HTTP 500).
+    - Of the monitor, per deployment: `late_requests`, `late_outcomes`, what came after its evaluation window had
+      closed.
     """
 
     service: str
@@ -51,20 +55,20 @@ class Health:
     stopping: bool = False
 
     def fail(self, what: str, reason: str) -> None:
-        """`what` is not as it should be, so the instance is not ready."""
+        """Note that `what` fails, so that the instance is not ready."""
         self.failures[what] = reason
 
     def clear(self, what: str) -> None:
-        """`what` is fine (again)."""
+        """Note that `what` does not fail (any more)."""
         self.failures.pop(what, None)
 
     def holds(self, state: str, held_bytes: int, limit_bytes: int) -> None:
-        """How much one state that grows holds now (by estimate), and its bound."""
+        """Note the estimated size of a growing state, and its bound."""
         self.state_bytes[state], self.state_limits[state] = held_bytes, limit_bytes
 
     @property
     def is_ready(self) -> bool:
-        """Whether it does its work now."""
+        """Whether the instance does its work now."""
         return not self.failures and not self.stopping
 
     def report(self) -> HealthReported:

@@ -1,6 +1,6 @@
-"""The heartbeat of an instance, and the signs by which it knows that it can do its work (DESIGN, Readiness).
+"""The heartbeat of an instance, and the checks on which its readiness rests.
 
-Ready means: the broker acknowledges, the topics are there, and no partition has work without progress.
+Ready means: the broker acknowledges, the topics exist, and no partition has work without progress.
 """
 
 import asyncio
@@ -26,18 +26,18 @@ _log = logging.getLogger("headrace.runtime")
 BEAT_S = 1.0
 SHORTEST_BEAT_S = 0.05
 SEND_WITHIN_S = 3.0
-# So long the broker may acknowledge nothing, and work may be there without progress, before the instance is not ready.
+# How long the broker may acknowledge nothing, and work may make no progress, before the instance is not ready.
 BROKER_SILENT_S = 6.0
 NO_PROGRESS_S = 30.0
 _LOOK_S = 0.5
-# What changes with every record is no news.
+# Fields that change with every record do not trigger a report.
 _COUNTS = {
     "lag": {}, "handled_total": 0, "late": {}, "late_requests": {}, "late_outcomes": {}, "state_bytes": {}, "state_limits": {},
 }  # fmt: skip
 
 
 class Heartbeats:
-    """Publishes the health record each second, and on change at most every 50 ms; that work goes on is no change.
+    """Publishes the health record each second, and on a change at most every 50 ms. Counters of work are no change.
 
     `acked_s`: when the broker acknowledged the last one, wall clock.
     """
@@ -49,18 +49,18 @@ class Heartbeats:
         self.why = ""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Beat until `stop`."""
+        """Publish until `stop` is set."""
         loop = asyncio.get_running_loop()
-        said, said_s = None, 0.0
+        sent, sent_s = None, 0.0
         while not stop.is_set():
             news = msgspec.structs.replace(self._health.report(), **_COUNTS)
-            if news != said or loop.time() - said_s >= BEAT_S:
-                said, said_s = news, loop.time()
+            if news != sent or loop.time() - sent_s >= BEAT_S:
+                sent, sent_s = news, loop.time()
                 await self._publish()
             await asyncio.sleep(SHORTEST_BEAT_S)
 
     async def close(self) -> None:
-        """Say that this is the end: by design, unless `FAILED` fails."""
+        """Publish the last report: an intended end, unless `FAILED` is among the failures."""
         self._health.stopping = True
         await self._publish()
         if self._producer is not None:
@@ -83,7 +83,7 @@ class Heartbeats:
 
 @dataclass
 class Progress:
-    """Whether work is there and does not move; time in which the process waited for a core does not count.
+    """Whether work exists and does not move. Time in which the process waited for a core does not count.
 
     >>> progress = Progress()
     >>> [progress.note(behind, handled, 20.0) for behind, handled in [(5, 0), (5, 0), (5, 0), (5, 1), (0, 1)]]
@@ -94,17 +94,18 @@ class Progress:
     stuck_s: float = 0.0
 
     def note(self, behind: int, handled: int, unhindered_s: float) -> float:
-        """Seconds for which `behind` records have waited and none was handled."""
+        """The seconds for which `behind` records have waited and none was handled."""
         moved, self.handled = handled != self.handled or behind == 0, handled
         self.stuck_s = 0.0 if moved else self.stuck_s + unhindered_s
         return self.stuck_s
 
 
 class Vitals:
-    """Keeps `health` honest about the broker, the topics and the work; `watches_work`: off for who works on one record for long.
+    """Keeps `health` current about the broker, the topics and the work.
 
-    `same`: the topics as they were when the process began. Where one was made again since, `run` raises `Restart`, whoever reads
-    or writes it: readers, members, producers and what is kept in memory all begin anew.
+    `watches_work`: False for services that take long for one record. `same`: the topics as they were when the process
+    began. When one was created again since, `run` raises `Restart`, so that readers, members, producers and state in
+    memory start anew.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class Vitals:
         self._acked_s = beats.acked_s
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Look until `stop`."""
+        """Check until `stop` is set."""
         looking = asyncio.create_task(self._look_for_topics(stop))
         try:
             while not stop.is_set():
@@ -141,9 +142,9 @@ class Vitals:
             await asyncio.gather(looking, return_exceptions=True)
 
     def look(self) -> None:
-        """One look."""
+        """Do one check."""
         seen, self._seen = self._seen, CoreWait.read()
-        # NB: a process that was frozen has had no time to be acknowledged.
+        # NB: a process that was frozen had no time to be acknowledged.
         elapsed_s = min(unhindered_s(seen, self._seen), 2.0)
         self._look_at_broker(elapsed_s)
         if self._watches_work:
@@ -172,7 +173,7 @@ class Vitals:
         health.fail(
             "progress",
             f"records wait and none was handled for over {NO_PROGRESS_S:.0f} s; most in {place}"
-            " (a transaction that somebody left open there holds back all that is behind it)",
+            " (an open transaction there holds back all records behind it)",
         )
 
     async def _look_for_topics(self, stop: asyncio.Event) -> None:
@@ -185,17 +186,21 @@ class Vitals:
                     await self.look_for_topics()
             except Restart:
                 raise
-            # NB: whatever the admin client raises while the broker is away; `_look_at_broker` says that it is.
+            # NB: any error of the admin client while the broker is away; `_look_at_broker` reports that.
             except Exception as error:
                 _log.info("topics could not be looked for: %r", error)
 
     async def look_for_topics(self) -> None:
-        """Tell which are missing; raises `Restart` for one that was made again, unless the service itself tends to it."""
+        """Report which topics are missing. Raises `Restart` for one that was created again, unless the service handles
+        that.
+        """
         names = needed(self._topics, self._health.service, self._projects.definitions)
         tends = tended(self._topics, self._health.service)
         there = await self._log.topic_ids(tends)
         missing = sorted([*await self._same.look(names - tends), *(tends - there.keys())])
         if missing:
-            self._health.fail("topics", f"topics are missing: {', '.join(missing)}; `headrace topic apply` makes them")
+            self._health.fail(
+                "topics", f"topics are missing: {', '.join(missing)}; `headrace topic apply` creates them"
+            )
         else:
             self._health.clear("topics")

@@ -1,7 +1,7 @@
-"""Health and metrics over HTTP: /live, /ready and /metrics, on threads of their own, so that they answer while the event loop hangs.
+"""Health and metrics over HTTP: /live, /ready and /metrics, on threads that answer even while the event loop hangs.
 
-The server is the threaded one of `prometheus_client`. A connection is closed after `TIMEOUT_S` of silence, and of more than
-`CONNECTIONS` open ones the oldest is closed, so that a probe is always answered.
+The server is the threaded one of `prometheus_client`. A connection is closed after `TIMEOUT_S` without data. When more
+than `CONNECTIONS` are open, the oldest is closed, so that a probe is always answered.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 
 class HealthServer:
-    """GET /live, /ready, /metrics. `port=0` takes a free one; the chosen port is written to `health.http_port`.
+    """GET /live, /ready, /metrics. `port=0` takes a free port; the port is written to `health.http_port`.
 
     Raises `Misconfigured` when the port cannot be used.
     """
@@ -52,7 +52,7 @@ class HealthServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the port and what is open. Blocks for a moment."""
+        """Close the port and all connections. Blocks for a moment."""
         if self._thread.ident is not None:
             self._server.shutdown()
             self._thread.join(5.0)
@@ -79,7 +79,7 @@ class HealthServer:
 
 
 class _Server(ThreadingWSGIServer):
-    """The threaded server with a bound on open connections."""
+    """The threaded server with a limit of open connections."""
 
     request_queue_size = 128
     allow_reuse_address = True
@@ -91,13 +91,13 @@ class _Server(ThreadingWSGIServer):
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        """Bind without asking a name server who we are, which the class above does."""
+        """Bind without the name lookup of the base class."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer on a thread of its own; where too many connections are open, the oldest one makes room."""
+        """Answer on a new thread. When too many connections are open, the oldest is closed."""
         with self._lock:
             self._open[request] = None
             oldest = next(iter(self._open)) if len(self._open) > CONNECTIONS else None
@@ -118,19 +118,19 @@ class _Server(ThreadingWSGIServer):
             _hang_up(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report what was raised; a peer that goes away in the middle is no error of ours."""
+        """Report an error; a peer that disconnects is not one."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
 
 def _hang_up(request: socket.socket) -> None:
-    """End a connection of another thread, which wakes up and closes it itself: what it waits for is over at once."""
-    with contextlib.suppress(OSError):  # it has ended meanwhile
+    """End a connection of another thread. That thread wakes up and closes it."""
+    with contextlib.suppress(OSError):  # it has ended already
         request.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(WSGIRequestHandler):
-    """One request per connection, without a line in the log for each."""
+    """One request per connection, without a log line for each."""
 
     timeout = TIMEOUT_S
 

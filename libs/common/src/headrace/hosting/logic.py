@@ -1,4 +1,4 @@
-"""What a stateful service is to the host of its shards: what it reads to rebuild itself, its steps, and what a step wants written."""
+"""The interface between a stateful service and the host of its shards: rebuilding, steps, and the outputs of a step."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -11,11 +11,14 @@ from headrace.log.port import Out, TopicPartition
 
 
 class Outputs(msgspec.Struct):
-    """What one step of a shard wants written.
+    """The outputs of one step of a shard.
 
-    `outs`: in the shard's transaction, together with the input offsets. `before`: at once, outside of it, and certainly
-    before it is committed. `after`: once it is committed. `dead`: messages that turned out to be poison, dead-lettered in the same transaction. `deferred`:
-    makes more of `outs`, called only when they are about to be committed, so that `before` need not wait for it.
+    - `outs`: written in the shard's transaction, together with the input offsets.
+    - `before`: sent at once, outside of the transaction, and certainly before it is committed.
+    - `after`: sent once it is committed.
+    - `dead`: messages that turned out to be poison, which are dead-lettered in the same transaction.
+    - `deferred`: makes more of `outs`, and is called only when they are about to be committed, so that `before` does
+      not wait.
     """
 
     outs: list[Out] = []
@@ -26,7 +29,9 @@ class Outputs(msgspec.Struct):
 
 
 class Rebuild(msgspec.Struct, frozen=True):
-    """A topic to read before anything is consumed: the shard's partition (all of them when `whole`), or only its tail."""
+    """A topic to read before anything is consumed: the shard's partition (all of them when `whole`), or only its
+    tail.
+    """
 
     topic: str
     tail_records: int | None = None
@@ -37,30 +42,35 @@ class ShardLogic(Protocol):
     """One shard of a stateful service, without Kafka in it."""
 
     def rebuild(self) -> Sequence[Rebuild]:
-        """What is read before the first batch, so that the state is that of the former owner. Does not block."""
+        """The topics to read before the first batch, so that the state is that of the former owner. Does not block."""
         ...
 
     async def on_history(self, message: Message) -> None:
-        """Take in one record of `rebuild`, in offset order per partition. What it raises ends the process."""
+        """Take one record of `rebuild`, in offset order per partition. What it raises ends the process."""
         ...
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """After the history: where to read from; `committed` as it is, normally. A missing partition starts at its beginning."""
+        """Return the offsets to read from, after the history: normally `committed`. Other partitions start at their
+        beginning.
+        """
         ...
 
     async def on_batch(self, batch: Sequence[Any]) -> Outputs:
-        """Messages, or whatever the host's `decode` makes of records."""
+        """Handle a batch of messages, or of what the host's `decode` makes of records. May await.
+
+        What it raises is treated as the fault of one record of the batch.
+        """
         ...
 
     async def on_tick(self) -> Outputs:
-        """Called when no batch waits, every `tick_s`; what it returns is written like that of a batch."""
+        """Do periodic work, every `tick_s` while no batch waits. Its outputs are written like those of a batch."""
         ...
 
 
 @runtime_checkable
 class Closing(Protocol):
-    """A shard's logic that keeps something open beside."""
+    """A shard's logic that holds resources."""
 
     async def on_close(self) -> None:
-        """End it; called once, after the last step."""
+        """Release them. Called once, after the last step."""
         ...

@@ -1,4 +1,6 @@
-"""Logs: one JSON object per line on stderr, from the standard library's loggers; a flood is counted, not written."""
+"""Logs: one JSON object per line on stderr, from the standard library's loggers. A flood of lines is counted, not
+written.
+"""
 
 import json
 import logging
@@ -10,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-# Of one kind of line (numbers left aside) so many are written in ten seconds, and so many of all kinds; the rest is counted.
-# While a flood goes on, one line of it in ten seconds says so: a client whose broker is away has twenty kinds to say it by.
+# The number of lines of one kind (ignoring numbers), and of all kinds, that are written in ten seconds; the rest is
+# counted. While a flood continues, one line of its kind is written in ten seconds, since a client without a broker has
+# twenty kinds.
 OF_ONE_KIND = 5
 OF_A_FLOOD = 1
 OF_ALL = 500
@@ -53,8 +56,10 @@ class _Kind:
 
 
 class Flood(logging.Filter):
-    """Lets `OF_ONE_KIND` lines of a kind through per window, `OF_A_FLOOD` where it goes on; the first one after it says how
-    many were left out."""
+    """Passes `OF_ONE_KIND` lines of a kind per window, or `OF_A_FLOOD` while a flood continues.
+
+    The first line after a window reports how many were left out.
+    """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -64,11 +69,11 @@ class Flood(logging.Filter):
         self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether it is written. NB: never raises, as no call of a logger does: it may be a user's mistaken one, on a user's thread."""
+        """Whether a line is written. NB: never raises, even for a faulty call of a logger on a user's thread."""
         try:
             message = record.getMessage()
         except Exception as error:
-            message = f"{record.msg!s:.1000} (a log line that cannot be made: {type(error).__name__}: {error})"
+            message = f"{record.msg!s:.1000} (this log line cannot be formatted: {type(error).__name__}: {error})"
             record.msg, record.args = message, None
         with self._lock:
             return self._lets_through(record, message)
@@ -94,7 +99,7 @@ class Flood(logging.Filter):
 
 
 def _roll(kind: _Kind, now_s: float) -> int:
-    """Begin a new window where the last one is over; returns how many the last one left out."""
+    """Begin a new window when the last one is over. Returns how many lines the last one left out."""
     if now_s - kind.since_s < WINDOW_S:
         return 0
     left_out, goes_on = kind.left_out, kind.written + kind.left_out >= OF_ONE_KIND
@@ -110,11 +115,11 @@ def _cut(text: str) -> str:
 
 
 def set_up_logs(service: str, level: str) -> None:
-    """Send all loggers of this process to stderr as JSON lines; clients' chatter only from WARNING on."""
+    """Send all loggers of this process to stderr as JSON lines; those of client libraries only from WARNING on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(service))
     handler.addFilter(Flood())
-    # NB: on a full disk a line is lost; a traceback about it, on the same disk, would be too.
+    # NB: on a full disk a line is lost, and so would be a traceback about it.
     logging.raiseExceptions = False
     root = logging.getLogger()
     root.handlers = [handler]

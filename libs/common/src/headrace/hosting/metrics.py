@@ -1,7 +1,7 @@
 """The metric catalogue, and the page that Prometheus reads.
 
-Names are `headrace_<thing>_<unit>[_total]` with the service as a label from a closed set; never an id. All of them are
-read off `Health` at scrape time, so a metric that nothing sets cannot exist.
+Names are `headrace_<thing>_<unit>[_total]` with the service as a label from a closed set, never an id. All metrics are
+read from `Health` at scrape time, so every metric has a source.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ class HealthCollector(Collector):
         self._health = health
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics of this moment."""
+        """The present metrics."""
         health = self._health
         yield _gauge(
             "headrace_ready", "1 when the instance does its work, 0 when not", health.service, float(health.is_ready)
@@ -56,7 +56,7 @@ class HealthCollector(Collector):
 
 
 def _of_inference(health: Health) -> Iterator[Metric]:
-    """What only inference has: breakers, overload, calls that hang."""
+    """The metrics of inference: breakers, overload, hung calls."""
     yield _breakers(health)
     yield GaugeMetricFamily(
         "headrace_inference_overload_level",
@@ -71,7 +71,7 @@ def _of_inference(health: Health) -> Iterator[Metric]:
 
 
 def _breakers(health: Health) -> Metric:
-    """How many loaded versions are in each state; `health.breakers` names those that are not closed, `STATE: why`."""
+    """The number of loaded versions in each state. `health.breakers` has those that are not closed, as `STATE: why`."""
     gauge = GaugeMetricFamily("headrace_inference_breakers", "Loaded versions by breaker state", labels=["state"])
     states = [text.partition(":")[0] for text in health.breakers.values()]
     open_, half_open = states.count("open"), states.count("half_open")
@@ -82,7 +82,7 @@ def _breakers(health: Health) -> Metric:
 
 
 def _of_states(health: Health) -> Iterator[Metric]:
-    """Every state that grows, beside its bound (docs/architecture.md)."""
+    """The size of every growing state, and its bound (docs/architecture.md)."""
     held = GaugeMetricFamily(
         "headrace_state_bytes", "What a state that grows holds, by estimate", labels=["service", "state"]
     )
@@ -94,7 +94,7 @@ def _of_states(health: Health) -> Iterator[Metric]:
 
 
 def _of_sources(health: Health) -> Iterator[Metric]:
-    """What the feature service tells of its sources."""
+    """The metrics of the feature service's sources."""
     newest = GaugeMetricFamily(
         "headrace_feature_newest_event_seconds", "Instant of the newest event contained, event time", labels=["source"]
     )
@@ -119,7 +119,7 @@ def _of_sources(health: Health) -> Iterator[Metric]:
 
 
 def _of_deployments(health: Health) -> Iterator[Metric]:
-    """What came to the monitor after its evaluation window had closed."""
+    """What the monitor received after its evaluation window had closed."""
     for what, counts in (("requests", health.late_requests), ("outcomes", health.late_outcomes)):
         late = CounterMetricFamily(
             f"headrace_monitor_late_{what}_total",
@@ -140,7 +140,7 @@ def _by_source(values: dict, fold: Callable[[list], float]) -> dict[str, float]:
 
 
 def page(health: Health) -> bytes:
-    """The text that /metrics answers with."""
+    """The text of /metrics."""
     registry = CollectorRegistry()
     registry.register(HealthCollector(health))
     return generate_latest(registry)

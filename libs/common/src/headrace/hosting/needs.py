@@ -1,6 +1,7 @@
-"""Which topics each service needs rights on: its own ones, and no others.
+"""Which topics each service needs rights on.
 
-A service starts when these are there; the topics of a project (`events.*`, `raw.*`, `reference.*`) count once it is applied.
+A service starts when these exist. The topics of a project (`events.*`, `raw.*`, `reference.*`) count once it is
+applied.
 """
 
 from collections.abc import Iterable
@@ -31,13 +32,13 @@ _OWN: dict[str, tuple[str, ...]] = {
         "inference.requests", "inference.outcomes", "inference.decisions",
     ),
 }  # fmt: skip
-# Whose asker sees for itself when they are made again: HTTP goes on.
+# Topics whose re-creation the service handles itself, so that HTTP continues.
 _TENDED = {"gateway": ("inference.requests", "inference.outcomes", "inference.replies")}
 _SOURCES = ("pipeline", "feature", "monitor", "trainer")
 
 
 def needed(topics: Topics, service: str, projects: Iterable[ProjectDefinition] = ()) -> frozenset[str]:
-    """Full names of the topics that a service cannot do its work without; those of a service that is not ours: all.
+    """Full names of the topics that a service needs; all topics for a service that is not ours.
 
     >>> sorted(needed(Topics.load("t"), "feature"))
     ['t.dlq.feature.v1', 't.features.online.v1', 't.ops.health.v1', 't.ops.stops.v1', 't.project.definitions.v1']
@@ -55,7 +56,7 @@ def needed(topics: Topics, service: str, projects: Iterable[ProjectDefinition] =
 
 
 def tended(topics: Topics, service: str) -> frozenset[str]:
-    """Full names of the topics that a service goes on with by itself when they are deleted and made again."""
+    """Full names of the topics whose deletion and re-creation a service handles itself."""
     return frozenset(map(topics.name, _TENDED.get(service, ())))
 
 

@@ -1,16 +1,16 @@
-"""Folders of training runs: the one place where a trainer, the process that trains, and the command line meet.
+"""Folders of training runs, where the trainer, the training process and the command line exchange data.
 
-A run is a process of its own, which goes on when the trainer ends. What it has to say it appends to a journal; whichever
-trainer owns the run's request reads it there and publishes it. In `<runs folder>/<run>/`:
+A run is a process of its own, which continues when the trainer ends. It appends its facts to a journal. The trainer
+that owns the run's request reads and publishes them. In `<runs folder>/<run>/`:
 
-`order`     what is to be trained (`RetrainAccepted`)
-`lock`      held (flock) by the run's keeper as long as it lives, with its process id inside: so a run is never done
-            twice on one machine, and a process id is only believed while its lock is held
-`journal`   facts as they come, the command to register, and the attempts: frames of length, CRC-32, MessagePack
-`progress`  how far it is now (JSON), replaced a few times a second
-`out.log`   what the user's code printed, bounded
-`adopted`   touched by the trainer that looks after the run: a run that nobody looks after ends by itself
-`stop`      whoever writes it ends the run: for now when it is empty, for good when it names a person
+- `order`: what is to be trained (`RetrainAccepted`)
+- `lock`: held (flock) by the run's supervisor while it lives, with its process id inside. So a run is never done twice
+  on one machine, and a process id is only trusted while its lock is held
+- `journal`: facts in order, the command to register, and the attempts, as frames of length, CRC-32, MessagePack
+- `progress`: the present progress (JSON), replaced a few times a second
+- `out.log`: what the user's code printed, bounded
+- `adopted`: touched by the trainer that watches the run; an unwatched run ends by itself
+- `stop`: ends the run, for now when it is empty, for good when it names a person
 """
 
 import contextlib
@@ -48,7 +48,9 @@ class AttemptBegan(msgspec.Struct, frozen=True):
 
 
 class AttemptEnded(msgspec.Struct, frozen=True):
-    """It ended without a finish. `how`: `killed`, `crashed` (a fault in native code), `idle`, or `stopped` (as it was asked to)."""
+    """An attempt ended without a result. `how`: `killed`, `crashed` (a fault in native code), `idle`, or `stopped` on
+    request.
+    """
 
     number: int
     how: str
@@ -56,7 +58,7 @@ class AttemptEnded(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a run is. `pid`: of its present process."""
+    """The progress of a run. `pid`: of its present process."""
 
     stage: str = "start"
     share: float = 0.0
@@ -69,24 +71,28 @@ _OURS: dict[str, type[msgspec.Struct]] = {type_name(kind): kind for kind in (Att
 
 
 def runs_folder(settings: Settings) -> Path:
-    """Where the runs of these settings lie: `runs_folder`, else in the installation's home, else in the temporary folder."""
+    """The folder of these settings' runs: `runs_folder`, else in the installation's home, else in the temporary
+    folder.
+    """
     name = settings.namespace or "default"
     if settings.runs_folder:
         return Path(settings.runs_folder).absolute() / name
     if home := os.environ.get("HEADRACE_HOME"):
         return Path(home).absolute() / "runs" / name
-    # NB: two installations on one machine must not take each other's runs for their own.
+    # NB: two installations on one machine must not mix up their runs.
     cluster = blake2b(settings.bootstrap_servers.encode(), digest_size=4).hexdigest()
     return Path(tempfile.gettempdir()) / f"headrace-{os.getuid()}-{cluster}" / name
 
 
 def read_folder(settings: Settings) -> Path:
-    """Where runs keep what they have read of the log, a folder per deployment: wiped, the next run reads it again."""
+    """Where runs cache what they have read from the log, a folder per deployment. When it is deleted, the log is read
+    again.
+    """
     return runs_folder(settings) / "read"
 
 
 def make_folder(folder: Path) -> Path:
-    """Make the runs folder, for this user only. Raises `Misconfigured` when it belongs to somebody else."""
+    """Create the runs folder, for this user only. Raises `Misconfigured` when it belongs to another user."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -111,11 +117,11 @@ class RunFolder:
 
     @property
     def log(self) -> Path:
-        """What the run printed."""
+        """The file with the run's output."""
         return self.path / "out.log"
 
     def write_order(self, accepted: RetrainAccepted) -> None:
-        """Make the folder, with the order in it, unless it is there."""
+        """Create the folder with the order in it, unless it exists."""
         if (self.path / "order").exists():
             return
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -127,13 +133,13 @@ class RunFolder:
         return msgspec.msgpack.decode((self.path / "order").read_bytes(), type=RetrainAccepted)
 
     def append(self, entry: Entry) -> None:
-        """Add to the journal in one write."""
+        """Append an entry to the journal in one write."""
         body = msgspec.msgpack.encode((type_name(type(entry)), msgspec.Raw(msgspec.msgpack.encode(entry))))
         with (self.path / "journal").open("ab", buffering=0) as journal:
             journal.write(_FRAME.pack(len(body), zlib.crc32(body)) + body)
 
     def read(self, position: int = 0) -> tuple[list[Entry], int]:
-        """Whole entries of the journal from a byte position on, and the position after them."""
+        """The complete entries of the journal from a byte position on, and the position after them."""
         try:
             with (self.path / "journal").open("rb") as journal:
                 journal.seek(position)
@@ -149,59 +155,61 @@ class RunFolder:
         return entries, position + begin
 
     def mend(self) -> None:
-        """Cut off what a writer that was killed left half written."""
+        """Cut off an incomplete entry of a writer that was killed."""
         _, end = self.read()
         with contextlib.suppress(FileNotFoundError):
             os.truncate(self.path / "journal", end)
 
-    def tell(self, progress: Progress) -> None:
-        """Say how far the run is now."""
+    def write_progress(self, progress: Progress) -> None:
+        """Replace the present progress."""
         _replace(self.path / "progress", msgspec.json.encode(progress))
 
     def progress(self) -> Progress:
-        """How far the run is."""
+        """The present progress."""
         try:
             return msgspec.json.decode((self.path / "progress").read_bytes(), type=Progress)
         except (OSError, msgspec.DecodeError):
             return Progress()
 
-    def said_at(self) -> int:
-        """Changes whenever the run says something."""
+    def written_at(self) -> int:
+        """A stamp that changes whenever the run writes to its journal or its progress."""
         return sum(_stamp(self.path / name) for name in ("journal", "progress"))
 
     def touch(self) -> None:
-        """Look after the run."""
+        """Note that a trainer watches the run."""
         with contextlib.suppress(OSError):
             (self.path / "adopted").touch()
 
     def touched_at(self) -> int:
-        """Changes whenever somebody looks after the run."""
+        """A stamp that changes whenever a trainer touches the run."""
         return _stamp(self.path / "adopted")
 
     def ask_to_stop(self, by: str = "") -> None:
-        """End the run: for now, or for good when `by` names a person."""
+        """Ask the run to end: for now, or for good when `by` names a person."""
         _replace(self.path / "stop", by.encode())
 
     def stop_asked(self) -> str | None:
-        """Who asked the run to stop ("" for now only), None when nobody did."""
+        """Who asked the run to stop ("" for now only); None when nobody did."""
         try:
             return (self.path / "stop").read_text()
         except OSError:
             return None
 
     def clear_stop(self) -> None:
-        """The run may go on."""
+        """Withdraw the request to stop."""
         (self.path / "stop").unlink(missing_ok=True)
 
     def hold(self) -> int | None:
-        """Take the run's lock for as long as this process lives; None when another process holds it."""
+        """Take the run's lock for as long as this process lives. None when another process holds it. Blocks at most 0.5
+        s.
+        """
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         give_up_s = time.monotonic() + 0.5
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                if time.monotonic() > give_up_s:  # longer than anybody looks whether it is held
+                if time.monotonic() > give_up_s:  # longer than another process checks the lock
                     os.close(descriptor)
                     return None
                 time.sleep(_POLL_S)
@@ -211,7 +219,7 @@ class RunFolder:
                 return descriptor
 
     def holder(self) -> int | None:
-        """The process that keeps this run, None when there is none, or when the lock's holder wrote no process into it."""
+        """The process that supervises this run; None when there is none, or when the lock holds no process id."""
         try:
             descriptor = os.open(self.path / "lock", os.O_RDONLY)
         except OSError:
@@ -228,13 +236,13 @@ class RunFolder:
             os.close(descriptor)
 
     def size_bytes(self) -> int:
-        """What it takes on disk."""
+        """The size of the folder on disk."""
         with contextlib.suppress(OSError):
             return sum(found.stat().st_size for found in self.path.iterdir())
         return 0
 
     def remove(self) -> None:
-        """Forget the run."""
+        """Delete the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -247,13 +255,15 @@ def all_runs(folder: Path) -> list[RunFolder]:
 
 
 def end_runs(folder: Path, timeout_s: float = 3.0) -> int:
-    """End every run below a folder (of all namespaces), for now; returns how many were running. A keeper ends at once with
-    all that it started; one that does not is killed, and what it started ends with it.
+    """End every run below a folder (of all namespaces), for now. Returns how many were running.
+
+    A supervisor ends at once with all processes that it started. One that does not is killed, and its processes end
+    with it.
     """
     found = [RunFolder(path.parent) for path in folder.glob("**/order")]
     for run in found:
         with contextlib.suppress(OSError):
-            run.ask_to_stop()  # NB: a keeper that was begun this moment does not hold its lock yet
+            run.ask_to_stop()  # NB: a supervisor that was just started does not hold its lock yet
     running = [(run, pid) for run in found if (pid := run.holder()) is not None]
     _signal(running, signal.SIGTERM)
     give_up_s = time.monotonic() + timeout_s
@@ -271,7 +281,7 @@ def _signal(running: list[tuple[RunFolder, int]], number: signal.Signals) -> Non
 
 
 def _frames(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """Whole frames, and where each ends; ends at the first that is torn."""
+    """Complete frames and their ends, up to the first torn one."""
     begin = 0
     while begin + _FRAME.size <= len(data):
         length, crc = _FRAME.unpack_from(data, begin)

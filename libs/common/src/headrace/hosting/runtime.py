@@ -1,7 +1,7 @@
-"""One service process: settings, logs, connection, health, heartbeats, signals, and an end in order.
+"""One service process: settings, logs, connection, health, heartbeats, signals, and an orderly end.
 
-Exit codes: 0 stopped as asked, 1 a `Fatal` or a bug (be restarted), 2 wrongly configured (restarting does not help),
-75 what the process was built from changed, a project or a topic (be restarted at once), 130 a second signal.
+Exit codes: 0 stopped on request, 1 a `Fatal` or a bug (restart it), 2 misconfigured (a restart does not help), 75 a
+project or topic that the process was built from changed (restart it at once), 130 a second signal.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from headrace.log.admin import require_topics
 from headrace.log.codec import Codec
 from headrace.log.connecting import connect
 from headrace.log.kafka import KafkaLog
-from headrace.log.kafka_errors import is_told_to_end
+from headrace.log.kafka_errors import is_cancelled
 from headrace.log.port import Log
 from headrace.log.same_topics import SameTopics
 from headrace.log.topics import Topics
@@ -40,7 +40,7 @@ from headrace.log.topics import Topics
 _log = logging.getLogger("headrace.runtime")
 
 T = TypeVar("T")
-# Services that work on one record for minutes: for them waiting records are no sign of a fault.
+# Services that work on one record for minutes, so that waiting records are no sign of a fault.
 _PATIENT = ("trainer",)
 LARGE_BYTES = 256 * 1024
 _M_MMAP_THRESHOLD = -3  # <malloc.h>
@@ -50,18 +50,20 @@ class Runnable(Protocol):
     """A part of a service that works until `stop` is set."""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set. What it raises ends the process; a `HeadraceError` by its meaning, anything else as a bug."""
+        """Work until `stop` is set. What it raises ends the process: a `HeadraceError` by its meaning, anything else as
+        a bug.
+        """
         ...
 
 
 D = TypeVar("D", bound=Definitions)
-# Makes the view of the applied projects; `headrace.project.applied.Projects` is the one that services have.
+# Makes the view of the applied projects; services use `headrace.project.applied.Projects`.
 Follow = Callable[[Log, Codec, Topics], D]
 
 
 @dataclass(frozen=True)
 class Context(Generic[D]):
-    """What a service's wiring is given. `projects`: the applied projects, read before the service is built."""
+    """The arguments of a service's wiring. `projects`: the applied projects, read before the service is built."""
 
     name: str
     instance: str
@@ -80,9 +82,9 @@ class Context(Generic[D]):
         object.__setattr__(self, "same", SameTopics(self.log))
 
     async def look_at_topics(self) -> None:
-        """Remember which topics stand behind the names that the service needs by now, before it opens them.
+        """Remember the ids of the topics that the service needs by now, before it opens them.
 
-        Raises `Restart` when one was made again since it was first looked at.
+        Raises `Restart` when one was created again since it was first seen.
         """
         names = needed(self.topics, self.name, self.projects.definitions)
         await self.same.look(names - tended(self.topics, self.name))
@@ -94,7 +96,9 @@ Build = Callable[[Context[D]], Awaitable[Sequence[Runnable]]]
 def main(
     name: str, build: Build[D], follow: Follow[D], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
 ) -> int:
-    """The body of every service's `__main__`: returns the exit code. `loop_factory`: another event loop than asyncio's own."""
+    """The body of every service's `__main__`. Returns the exit code. `loop_factory`: another event loop than asyncio's
+    own.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     STOPPING.begin(name)
     tie_children()
@@ -113,15 +117,16 @@ def main(
 
 
 def collect_rarely() -> None:
-    """A batch makes tens of thousands of short-lived values; hunting for cycles after every 700 of them is wasted."""
+    """Collect garbage rarely. A batch makes tens of thousands of short-lived values, and they have no cycles."""
     gc.set_threshold(50_000, 20, 50)
 
 
 def give_back_buffers() -> bool:
-    """Have blocks above `LARGE_BYTES` given back to the system as soon as they are free; False where that cannot be said.
+    """Return free blocks above `LARGE_BYTES` to the system at once. False where that cannot be set.
 
-    NB: glibc raises this limit by itself with the first large block that is freed (to 32 MiB, as large as a fetch), and what is
-    larger afterwards stays: the monitor grew by 60 MB for good with the first window that it read again. See mallopt(3).
+    NB: glibc raises this limit itself when the first large block is freed (up to 32 MiB, the size of a fetch), and
+    later blocks below it stay. The monitor grew by 60 MB for good with the first window that it read again. See
+    mallopt(3).
     """
     try:
         return bool(ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES))
@@ -130,7 +135,7 @@ def give_back_buffers() -> bool:
 
 
 async def run_service(name: str, build: Build[D], follow: Follow[D], settings: Settings, log: Log | None = None) -> int:
-    """Run until a signal or a failure; returns the exit code."""
+    """Run until a signal or a failure. Returns the exit code."""
     context = _context(name, follow, settings, log or KafkaLog(settings))
     loop = asyncio.get_running_loop()
     STOPPING.begin(name)
@@ -139,7 +144,7 @@ async def run_service(name: str, build: Build[D], follow: Follow[D], settings: S
     server.start()
     try:
         if await _or_stop(context.stop, _started(context)) is None:
-            _log.info("ended while starting, as asked")
+            _log.info("ended while starting, on request")
             return 0
         return await _run(context, build)
     except Exception as error:
@@ -153,7 +158,7 @@ async def run_service(name: str, build: Build[D], follow: Follow[D], settings: S
 
 
 async def _started(context: Context[D]) -> bool:
-    """Connected, with the topics there and the projects read."""
+    """Connect, check the topics, and read the projects."""
     await connect(context.log, context.settings.connect_timeout_s, context.settings)
     await context.look_at_topics()
     mine = needed(context.topics, context.name)
@@ -164,7 +169,7 @@ async def _started(context: Context[D]) -> bool:
 
 
 async def _or_stop(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """What `work` returns; None when it was cut short by `stop`."""
+    """The result of `work`; None when `stop` was set first."""
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -173,7 +178,7 @@ async def _or_stop(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | Non
         stopping.cancel()
         if not working.done():
             working.cancel()
-            # NB: not for ever: a client that is connecting may not heed it.
+            # NB: with a limit, since a connecting client may ignore the cancellation.
             await asyncio.wait({working}, timeout=2.0)
 
 
@@ -225,9 +230,10 @@ async def _run(context: Context[D], build: Build[D]) -> int:
 
 
 async def _or_end(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns; where it fails the process is to end, and does, whatever the other parts make of being cancelled.
+    """The result of `work`. When it fails, the process ends, whatever the other parts do when they are cancelled.
 
-    NB: a loop may lose its cancellation (`asyncio.wait_for` of Python 3.11 does when both come at once): `stop` stays.
+    NB: a loop may lose its cancellation (`asyncio.wait_for` of Python 3.11 does when both come at once); `stop` stays
+    set.
     """
     try:
         return await work
@@ -238,15 +244,16 @@ async def _or_end(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _whole(part: Runnable, stop: asyncio.Event) -> None:
-    """Run a part. One that ends by a cancel that nobody sent would leave its group in silence, and the process would say
-    that it is ready, without it.
+    """Run a part. Raises `Fatal` when it ends by a cancellation that nobody requested.
+
+    Its task group would ignore that, and the process would report that it is ready without this part.
     """
     try:
         await part.run(stop)
     except asyncio.CancelledError as error:
-        if is_told_to_end():
+        if is_cancelled():
             raise
-        raise Fatal(f"{type(part).__name__} was cancelled, and nobody had told it to end") from error
+        raise Fatal(f"{type(part).__name__} was cancelled, and nobody had requested it") from error
 
 
 async def _built(context: Context[D], build: Build[D]) -> Sequence[Runnable]:
@@ -254,7 +261,7 @@ async def _built(context: Context[D], build: Build[D]) -> Sequence[Runnable]:
 
 
 def _worst(errors: BaseExceptionGroup) -> BaseException:
-    """Of all that failed at once, what decides the exit: a bug, a wrong setting, a `Fatal`, and only then a restart."""
+    """The error that decides the exit code: a bug, a wrong setting, a `Fatal`, and only then a restart."""
     return min(_leaves(errors), key=_rank)
 
 
@@ -279,7 +286,7 @@ def _rank(error: BaseException) -> int:
 
 
 def _end(name: str, error: BaseException) -> int:
-    """Say why the process ends, in one line; returns the exit code."""
+    """Log why the process ends, in one line. Returns the exit code."""
     match error:
         case Restart():
             _log.info("%s", error)
@@ -291,6 +298,6 @@ def _end(name: str, error: BaseException) -> int:
             _log.error("%s: ending, to be restarted", error)
             return 1
         case _:
-            told = f"{name} met what it does not know, which is a bug: {type(error).__name__}: {error}; ending, to be restarted"
-            _log.critical(told, exc_info=error)
+            text = f"{name} failed with an unexpected error, which is a bug: {type(error).__name__}: {error}; ending, to be restarted"
+            _log.critical(text, exc_info=error)
             return 1

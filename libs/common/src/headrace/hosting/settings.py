@@ -16,7 +16,8 @@ from headrace.errors import Misconfigured
 
 DEFAULT_BOOTSTRAP = "127.0.0.1:19092"
 _PREFIX = "HEADRACE_"
-# Variables of ours that are no settings: where the installation and the file lie; and of our tests, how long and from which seed.
+# Our variables that are no settings: the places of the installation and the file, and the duration and seed of our
+# tests.
 _NO_SETTINGS = (
     "HEADRACE_HOME",
     "HEADRACE_CONFIG",
@@ -25,24 +26,29 @@ _NO_SETTINGS = (
     "HEADRACE_SOAK_MINUTES",
     "HEADRACE_MUTANT",
 )
-_MOST_TOLD = 5
+_MOST_LISTED = 5
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a process is told from outside.
+    """The settings of a process.
 
-    `namespace` prefixes every topic, group and transactional id. `http_port`: health and metrics, 0 for any free port.
-    `http_port_base`: under `headrace up` the services' `http_port` count up from here (pipeline first); 0 for any free ones.
-    `partitions_*`: the knobs of topics.yaml. `replication_factor` of new topics.
-    `connect_timeout_s`: how long a start waits for the broker. `online_store`: where inference keeps feature tiles.
-    `model_memory_bytes`: how much memory its loaded versions may take, by estimate.
-    `api_keys_file`, `api_keys`: who may ask the gateway, a TOML file or `name=key,name=key` (`none`: anyone, said
-    aloud). `allowed_projects`: what pipeline and trainer may import, names of entry points, references or folders,
-    comma-separated; without it the installed entry points, and what `applied_file` lists.
-    `gateway_body_bytes`: of one HTTP body, uncompressed; `gateway_connections`: open at once.
-    `runs_folder`: where training runs lie ("" for the installation's home, else the temporary folder). Of one run:
-    `training_memory_bytes`, `training_cpu_s`, `training_idle_s` (neither computing nor reading though it has a core), and
-    `training_alone_s`, after which one ends that no trainer looks after. `trainings_at_once`: others wait their turn.
+    - `namespace`: the prefix of every topic, group and transactional id.
+    - `http_port`: health and metrics, 0 for any free port. `http_port_base`: under `headrace up` the services'
+      `http_port` count up from here (pipeline first), 0 for any free ones.
+    - `partitions_*`: the knobs of topics.yaml. `replication_factor`: of new topics.
+    - `connect_timeout_s`: how long a start waits for the broker.
+    - `online_store`: where inference keeps feature tiles. `model_memory_bytes`: the estimated memory of its loaded
+      versions.
+    - `api_keys_file`, `api_keys`: who may use the gateway, a TOML file or `name=key,name=key` (`none` for anyone,
+      explicitly).
+    - `allowed_projects`: what pipeline and trainer may import: names of entry points, references or folders,
+      comma-separated. Without it, the installed entry points and what `applied_file` lists.
+    - `gateway_body_bytes`: the limit of one HTTP body, uncompressed. `gateway_connections`: the limit of open
+      connections.
+    - `runs_folder`: the folder of training runs ("" for the installation's home, else the temporary folder).
+    - `training_memory_bytes`, `training_cpu_s`, `training_idle_s`: limits of one run; idle means neither computing nor
+      reading although it has a core. `training_alone_s`: a run that no trainer watches ends after this.
+      `trainings_at_once`: others wait.
     """
 
     bootstrap_servers: str = DEFAULT_BOOTSTRAP
@@ -80,7 +86,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @staticmethod
     def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> "Settings":
-        """Read defaults, then the file, then the environment. Raises `Misconfigured` naming the setting and where it was set."""
+        """Read defaults, then the file, then the environment. Raises `Misconfigured`, which names the setting and its
+        origin.
+        """
         return msgspec.convert({name: value for name, (value, _) in origins(environ, file).items()}, Settings)
 
     def instance_id(self, service: str) -> str:
@@ -91,7 +99,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def strangers(environ: Mapping[str, str] | None = None) -> str | None:
     """A sentence on variables that look like settings and are none, without their values; None when there are none.
 
-    Not refused as in the file: an orchestrator may make such variables too (Kubernetes does, of a service's name).
+    They are not refused as in the file, since an orchestrator may set such variables (Kubernetes does, for a service's
+    name).
 
     >>> strangers({"HEADRACE_NAMESPCE": "x", "HEADRACE_HOME": "/h"})
     'no setting is called HEADRACE_NAMESPCE (HEADRACE_NAMESPACE?): it is ignored; see `headrace config show`'
@@ -104,12 +113,12 @@ def strangers(environ: Mapping[str, str] | None = None) -> str | None:
     )
     if not unknown:
         return None
-    close = {name: difflib.get_close_matches(name.upper()[:100], known, 1) for name in unknown[:_MOST_TOLD]}
-    told = [f"{name[:100]} ({found[0]}?)" if found else name[:100] for name, found in close.items()]
-    more = len(unknown) - len(told)
-    told += [f"{more} more"] if more else []
+    close = {name: difflib.get_close_matches(name.upper()[:100], known, 1) for name in unknown[:_MOST_LISTED]}
+    listed = [f"{name[:100]} ({found[0]}?)" if found else name[:100] for name, found in close.items()]
+    more = len(unknown) - len(listed)
+    listed += [f"{more} more"] if more else []
     ignored = "it is ignored" if len(unknown) == 1 else "they are ignored"
-    return f"no setting is called {', '.join(told)}: {ignored}; see `headrace config show`"
+    return f"no setting is called {', '.join(listed)}: {ignored}; see `headrace config show`"
 
 
 def environ_of(settings: Settings) -> dict[str, str]:
@@ -118,7 +127,7 @@ def environ_of(settings: Settings) -> dict[str, str]:
 
 
 def origins(environ: Mapping[str, str] | None = None, file: Path | None = None) -> dict[str, tuple[Any, str]]:
-    """Every setting with its value and where that came from: `default`, the file's name, or the variable's name."""
+    """Every setting with its value and origin: `default`, the file's name, or the variable's name."""
     environ = os.environ if environ is None else environ
     path = file or Path(environ.get("HEADRACE_CONFIG", "headrace.toml"))
     values: dict[str, tuple[Any, str]] = {f.name: (f.default, "default") for f in msgspec.structs.fields(Settings)}
@@ -169,12 +178,12 @@ _CHOICES = {
 _AT_LEAST_ONE = ("replication_factor", "partitions_requests", "partitions_replies", "trainings_at_once")
 _PORTS = ("http_port", "http_port_base", "gateway_port")
 _HIGHEST_PORT = 65_535
-# Before a name of a hundred characters, and what stands around it, it fits into the 249 of a topic's.
+# It leaves room for a name of a hundred characters, and what surrounds it, in the 249 of a topic's name.
 _NAMESPACE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,99})?").fullmatch
 
 
 def _not_as(name: str, value: Any) -> str | None:
-    """What a value of the right type should have been, None when it is fine."""
+    """What a value of the right type should have been; None when it is valid."""
     if name in _CHOICES and value not in _CHOICES[name]:
         return f"one of {', '.join(_CHOICES[name])}"
     if name in _PORTS and not 0 <= value <= _HIGHEST_PORT:

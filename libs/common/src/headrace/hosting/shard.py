@@ -1,8 +1,9 @@
-"""One shard of a service: partition p of all its inputs is one state, one backlog, one transactional id, and has one owner.
+"""One shard of a service: partition p of all its inputs, with one state, one backlog, one transactional id and one
+owner.
 
-On assignment: (1) the transactor's start fences the old owner and aborts its transaction; (2) the state is rebuilt
-from the shard's own output, read committed, to the end; (3) records are handled from the group's offsets on. What they
-want written is committed by `commit.GroupCommit`.
+On assignment: (1) the transactor's start fences the old owner and aborts its transaction; (2) the state is rebuilt from
+the shard's own output, read committed, to the end; (3) records are handled from the group's offsets on. Their outputs
+are committed by `commit.GroupCommit`.
 """
 
 import asyncio
@@ -28,10 +29,11 @@ _log = logging.getLogger("headrace.hosting")
 
 @dataclass(frozen=True)
 class Common:
-    """What all shards of one consumer group share, and outlives each of them.
+    """What all shards of one consumer group share, and what outlives each of them.
 
-    `make`: a new logic for a shard number. `hold`: called for a partition that is stopped; `note_progress`: with the number of
-    records handled. `care`: per shard how far records are handled one at a time, since a batch that ended there failed.
+    `make`: makes a new logic for a shard number. `hold`: called for a partition that is stopped. `note_progress`:
+    called with the number of records handled. `care`: per shard the offsets up to which records are handled one at a
+    time, since a batch that ended there failed.
     """
 
     log: Log
@@ -59,12 +61,13 @@ class Common:
 class Shard:
     """One owned shard: its backlog, and the two tasks that handle and commit.
 
-    Whatever the logic raises while it handles a batch is one record's. So the logic is thrown away, nothing of the batch is
-    committed, and after the rebuild the records up to where the batch ended are handled and committed one at a time
-    (`Common.care`). The one that raises alone is condemned: it counts as poison from then on.
+    What the logic raises while it handles a batch is one record's fault. So the logic is thrown away, nothing of the
+    batch is committed, and after the rebuild the records of the batch are handled and committed one at a time
+    (`Common.care`). The record that raises alone is condemned: it counts as poison from then on.
 
-    `start_at`: from where to read, once the state is rebuilt; `is_consuming`: records are fetched for it; `is_held`: its backlog
-    is long, and nothing is fetched for it. `failed`: why the shard must be replaced, at once when `in_hurry`.
+    `start_at`: the offsets to read from, once the state is rebuilt. `is_consuming`: records are fetched for it.
+    `is_held`: its backlog is long, and nothing is fetched for it. `failed`: why the shard must be replaced, at once
+    when `in_hurry`.
     """
 
     def __init__(self, common: Common, number: int, partitions: frozenset[TopicPartition]) -> None:
@@ -76,7 +79,7 @@ class Shard:
         self.failed: str | None = None
         self.in_hurry = False
         self.task: asyncio.Task[None] | None = None
-        # How far records were taken to be handled, and the one that is handled alone.
+        # The next offsets of the records that were taken, and the record that is handled alone.
         self.taken: dict[TopicPartition, int] = {}
         self._alone: Record | None = None
         self._common = common
@@ -95,11 +98,11 @@ class Shard:
         self._arrived.set()
 
     def drop(self, partitions: "Mapping[TopicPartition, int] | frozenset[TopicPartition]") -> None:
-        """Forget what was fetched of these partitions and is not handled yet."""
+        """Drop what was fetched of these partitions and is not handled yet."""
         self.backlog = deque(r for r in self.backlog if (r.topic, r.partition) not in partitions)
 
     async def run(self) -> None:
-        """Fence, rebuild, then handle and commit until closed; a `Retryable`, or a topic that is gone, marks the shard failed."""
+        """Fence, rebuild, then handle and commit until closed. `Retryable` or `NoTopic` marks the shard failed."""
         common = self._common
         logic: ShardLogic | None = None
         transactor: Transactor | None = None
@@ -126,7 +129,7 @@ class Shard:
                 await transactor.close()
 
     async def read_also(self, wanted: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """Own these partitions too, or begin to read them anew; returns from where. What was fetched of them is dropped."""
+        """Own these partitions too, or read them again. Returns the offsets. What was fetched of them is dropped."""
         common = self._common
         starts = await starts_of(common.log, common.stops, wanted, frozenset(wanted))
         committed = await committed_of(common.log, common.group, frozenset(wanted) - self.partitions)
@@ -137,7 +140,7 @@ class Shard:
         return starts
 
     async def close(self, timeout_s: float) -> None:
-        """Commit what is handled, then end; what is not done in time is dropped and will be done by the next owner."""
+        """Commit what is handled, then end. What is not done in time is dropped, and done by the next owner."""
         self._closing = True
         self._arrived.set()
         self._commit.close()
@@ -176,7 +179,7 @@ class Shard:
         self._common.note_progress(len(batch))
         await asyncio.sleep(0)
         if self._alone is not None:
-            # Until it is committed, so that whatever fails meanwhile is the fault of this one record.
+            # Wait for the commit, so that any failure until then is the fault of this record.
             await self._commit.flush()
             self._alone = None
 
@@ -196,7 +199,9 @@ class Shard:
             raise
 
     def _blame(self, error: Exception) -> None:
-        """What was raised while records were handled or committed is one record's fault; raises what the shard does about it."""
+        """Treat an error as one record's fault. Always raises what the shard must do, unless the error is no such
+        fault.
+        """
         fault = TooLarge(str(error)) if isinstance(error, TooLarge) else Poison.of(error)
         if not isinstance(fault, Poison | TooLarge):
             return
@@ -207,7 +212,7 @@ class Shard:
                 raise Fatal(f"{place} cannot be handled: {fault}") from error
             _log.error("%s cannot be handled: %s", place, fault, exc_info=error)
             common.triage.condemn(record, _of_handling(fault))
-            raise Again(f"{place} cannot be handled, and is left out") from error
+            raise Again(f"{place} cannot be handled, and is skipped") from error
         care = common.care.setdefault(self.number, {})
         if all(care.get(tp, 0) >= offset for tp, offset in self.taken.items()):
             raise Fatal(f"shard {self.number} of {common.service} cannot go on: {fault}") from error
@@ -224,7 +229,7 @@ class Shard:
         return [backlog.popleft() for _ in range(min(len(backlog), self._common.max_batch))]
 
     def _next_with_care(self, care: dict[TopicPartition, int]) -> list[Record]:
-        """One record, until all partitions have passed the place where a batch failed."""
+        """One record at a time, until all partitions have passed the place where a batch failed."""
         record = self.backlog.popleft()
         tp = TopicPartition(record.topic, record.partition)
         self.taken[tp] = record.offset + 1
@@ -237,5 +242,5 @@ class Shard:
 
 
 def _of_handling(fault: HeadraceError) -> Poison:
-    """The reason of a record that was decoded, and could not be handled."""
+    """The reason for a record that was decoded, but could not be handled."""
     return Poison(f"it could not be handled: {fault}", fault.field if isinstance(fault, Poison) else None)

@@ -1,9 +1,9 @@
-"""SIGTERM and SIGINT from a process's first moment on, before anything heavy is imported.
+"""SIGTERM and SIGINT, from a process's first moment on, before anything heavy is imported.
 
-The first signal stops in order: while the process is still starting it ends at once with 0, later `react` is called, and
-what has not ended after nine seconds is cut (0 as well: whatever it had in hand is done again by its successor). A second
-signal ends it at once, with 130. A process of which a part has failed ends in the same time, with 1: one that hangs in its
-ending neither works nor beats, and its doors may still say that it is ready.
+The first signal stops in order. A process that is still starting ends at once with 0; later `react` is called, and a
+process that has not ended after nine seconds is cut (also with 0, since its successor repeats what it had in hand). A
+second signal ends it at once, with 130. A process of which a part has failed ends in the same time, with 1: if its end
+hangs, it neither works nor beats, although its ports may still report that it is ready.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ _NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopping:
-    """What a process does about signals. `is_asked`: it has been asked to end."""
+    """How a process reacts to signals. `is_asked`: it has been asked to end."""
 
     def __init__(self) -> None:
         self.is_asked = False
@@ -29,21 +29,25 @@ class Stopping:
         self._former: dict[int, object] = {}
 
     def begin(self, name: str) -> None:
-        """Listen. The first thing that a service's `__main__` does; from another thread than the main one it does nothing."""
+        """Install the handlers. A service's `__main__` does this first. It has no effect on other threads than the main
+        one.
+        """
         self._name = name
         if self._former or threading.current_thread() is not threading.main_thread():
             return
         self._former = {number: signal.signal(number, self._on_signal) for number in _NUMBERS}
         os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=self._let_go)
-        # NB: a supervisor starts us with SIGTERM held back, so that none is lost before this line.
+        # NB: a supervisor starts us with SIGTERM blocked, so that none is lost before this line.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
 
     def fail(self, error: BaseException) -> None:
-        """A part has failed, so that the process ends: what has not ended in nine seconds is cut, and says why it was to end."""
+        """End the process because a part has failed. If it has not ended in nine seconds, it is cut, and the reason is
+        written.
+        """
         threading.Thread(target=self._cut_failed, args=(error, self._over), daemon=True, name="failing").start()
 
     def hand_over(self, react: Callable[[], object]) -> None:
-        """From now on a signal calls `react`, and what has not ended nine seconds later is cut."""
+        """From now on a signal calls `react`, and a process that has not ended nine seconds later is cut."""
         self._asked, self._over = threading.Event(), threading.Event()
         self._react = react
         threading.Thread(target=self._cut, args=(self._asked,), daemon=True, name="stopping").start()
@@ -51,14 +55,16 @@ class Stopping:
             react()
 
     def end(self) -> None:
-        """The process goes on without us (a test does): the former handlers are put back."""
+        """Restore the former handlers, since the process continues (in tests)."""
         self._over.set()
         for number, handler in self._former.items():
             signal.signal(number, handler)  # ty: ignore[invalid-argument-type]  as `signal` returned it
         self._former, self._react, self.is_asked = {}, None, False
 
     def _let_go(self) -> None:
-        """In a forked child: a signal to it, from its first moment on, ends it (so a pool ends its workers), and asks nothing of us."""
+        """In a forked child: restore the handlers, so that a signal ends it from its first moment on (as a pool ends
+        its workers).
+        """
         for number, handler in self._former.items():
             signal.signal(number, handler)  # ty: ignore[invalid-argument-type]  as `signal` returned it
         self._former = {}
@@ -66,11 +72,11 @@ class Stopping:
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self.is_asked:
-            self._say(f"a second {signal.Signals(number).name}: ended at once")
+            self._write(f"a second {signal.Signals(number).name}: ended at once")
             os._exit(130)
         self.is_asked = True
         if self._react is None:
-            self._say(f"ended while starting, as asked ({signal.Signals(number).name})")
+            self._write(f"ended while starting, on request ({signal.Signals(number).name})")
             os._exit(0)
         self._asked.set()
         self._react()
@@ -78,18 +84,18 @@ class Stopping:
     def _cut(self, asked: threading.Event) -> None:
         asked.wait()
         threading.Event().wait(STOP_WITHIN_S - 1)
-        self._say(f"not ended {STOP_WITHIN_S - 1:.0f} s after it was asked to: cut; what it had in hand is done again")
+        self._write(f"not ended {STOP_WITHIN_S - 1:.0f} s after the request: cut; its unfinished work is done again")
         os._exit(0)
 
     def _cut_failed(self, error: BaseException, over: threading.Event) -> None:
         if over.wait(STOP_WITHIN_S - 1):
             return
         why = f"{type(error).__name__}: {error}"[:2000]
-        self._say(f"not ended {STOP_WITHIN_S - 1:.0f} s after a part of it failed ({why}): cut, to be restarted")
+        self._write(f"not ended {STOP_WITHIN_S - 1:.0f} s after a part of it failed ({why}): cut, to be restarted")
         os._exit(1)
 
-    def _say(self, text: str) -> None:
-        # NB: no logger: the signal may have come while this thread holds its lock.
+    def _write(self, text: str) -> None:
+        # NB: without a logger, whose lock this thread may hold when the signal comes.
         with contextlib.suppress(OSError):
             os.write(2, f"{self._name}: {text}\n".encode())
 

@@ -1,4 +1,6 @@
-"""Where a shard begins: the history that its state is made of, read committed and to the end, and the offsets from which it goes on."""
+"""How a shard begins: it reads the history that makes up its state, read committed and to the end, and finds its
+offsets.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -14,7 +16,7 @@ _log = logging.getLogger("headrace.hosting")
 
 
 async def replay(log: Log, codec: Codec, number: int, logic: ShardLogic) -> None:
-    """Feed the logic of shard `number` the history that it wants. Raises `Fatal` for a record of it that cannot be read."""
+    """Pass the logic of shard `number` the history that it needs. Raises `Fatal` for a record that cannot be read."""
     for wanted in logic.rebuild():
         partitions = await log.partitions(wanted.topic)
         if not wanted.whole:
@@ -44,11 +46,11 @@ async def _replay_topic(
 
 
 async def committed_of(log: Log, group: str, partitions: frozenset[TopicPartition]) -> dict[TopicPartition, int]:
-    """Where the group stands; of a topic that was made again, nothing."""
+    """The group's committed offsets, without those of a topic that was created again."""
     found = await log.committed(group, partitions)
     ends = await log.end_offsets(found) if found else {}
     for tp in [tp for tp in found if found[tp] > ends[tp]]:
-        _log.warning("%s/%s ends at %s, before what was committed: it was made again", *tp, ends[tp])
+        _log.warning("%s/%s ends at %s, before the committed offset: it was created again", *tp, ends[tp])
         del found[tp]
     return found
 
@@ -56,10 +58,12 @@ async def committed_of(log: Log, group: str, partitions: frozenset[TopicPartitio
 async def starts_of(
     log: Log, stops: Stops, wanted: Mapping[TopicPartition, int], partitions: frozenset[TopicPartition]
 ) -> dict[TopicPartition, int]:
-    """From where each of the partitions is read, `wanted` or the beginning: not before what is there, nor what an operator has skipped."""
+    """The offset to read each partition from: `wanted`, but not before the beginning, nor before what an operator has
+    skipped.
+    """
     begins = await log.begin_offsets(partitions)
     ends = await log.end_offsets(partitions)
     starts = {tp: max(wanted.get(tp, 0), begins[tp]) for tp in partitions}
-    # NB: past what an operator has skipped, unless that lies beyond a topic that was made again.
+    # NB: an operator's skip is ignored when it lies beyond the end of a topic that was created again.
     skipped = {tp: stops.goes_on_at(*tp) for tp in partitions}
     return {tp: max(start, skipped[tp]) if skipped[tp] <= ends[tp] else start for tp, start in starts.items()}

@@ -1,7 +1,8 @@
-"""What becomes of each record of a batch: the logic gets it, it is dead-lettered, or its partition stops at it.
+"""What happens to each record of a batch: the logic gets it, it is dead-lettered, or its partition stops at it.
 
-A record that cannot be read is poison, and so is one that the logic says is, or that raised when it was handled alone. Only the
-service that a topic's rule names as its reader writes its dead letters; how many, and when a partition stops, `poison` says.
+A record that cannot be read is poison, and so is one that the logic declares to be, or that raised when it was handled
+alone. Only the service that a topic's rule names as its reader writes its dead letters. `poison` decides how many, and
+when a partition stops.
 """
 
 import logging
@@ -27,8 +28,12 @@ Learn = Callable[[], Awaitable[None]]
 
 
 class Read(NamedTuple):
-    """A batch as read: what the logic gets, what is dead-lettered, the next offset per partition; how many of each were understood (since
-    the last that was not), which records were not, and the partitions that are stopped."""
+    """A batch as read.
+
+    `messages`: for the logic. `dead_letters`: to be written. `handled`: the next offset per partition. `good`: the
+    number of readable records since the last unreadable one. `bad`: the unreadable records. `stopped`: the partitions
+    that are stopped.
+    """
 
     messages: list[Any]
     dead_letters: list[Out]
@@ -39,17 +44,20 @@ class Read(NamedTuple):
 
     @classmethod
     def nothing(cls) -> "Read":
-        """No record at all."""
+        """A batch without records."""
         return cls([], [], {}, {}, set(), set())
 
 
 class Again(Retryable):
-    """Rebuild the shard at once: what a batch raised is one record's, and must be found or left out."""
+    """Rebuild the shard at once: a batch raised because of one record, which must be found or skipped."""
 
 
 class Triage:
-    """For all shards of a host: it outlives them. `condemned`: records that raised when they were handled alone. `decode`, `learn`:
-    see `ShardGroup`."""
+    """The triage of all shards of a host, which it outlives. `condemned`: records that raised when they were handled
+    alone.
+
+    `decode`, `learn`: see `ShardGroup`.
+    """
 
     def __init__(
         self,
@@ -67,7 +75,10 @@ class Triage:
         self._samples = Samples()
 
     async def decode_all(self, batch: list[Record]) -> list[Any]:
-        """What each record is, or what was raised over it. NB: what could not be understood may be newer than what is known here."""
+        """Each record's message, or the `Poison` raised for it.
+
+        NB: an unreadable record may be newer than what is known here, so `learn` is awaited before the second attempt.
+        """
         decoded = [_decoded(self._decode, record) for record in batch]
         if self._learn is not None and any(isinstance(found, Poison) for found in decoded):
             await self._learn()
@@ -78,7 +89,7 @@ class Triage:
         return decoded
 
     def read(self, batch: list[Record], decoded: list[Any], committed: Mapping[TopicPartition, int]) -> Read:
-        """The messages of a batch, its dead letters, and how far each partition is handled: not past its stop."""
+        """The messages of a batch, its dead letters, and the next offset of each partition, not past its stop."""
         read = Read.nothing()
         condemned, good = self.condemned, read.good
         stopped = {(found.topic, found.partition): found.offset for found in self._stops.stopped}
@@ -110,7 +121,7 @@ class Triage:
     async def account(
         self, read: Read, outputs: Outputs, batch: list[Record], committed: Mapping[TopicPartition, int]
     ) -> None:
-        """Count what was understood, and bury what turned out to be poison while it was handled."""
+        """Count the readable records, and dead-letter those that turned out to be poison when they were handled."""
         dead = {(m.record.topic, m.record.partition, m.record.offset): poison for m, poison in outputs.dead}
         places = {found[:2] for found in dead}
         for place, count in read.good.items():
@@ -131,17 +142,20 @@ class Triage:
                 self.ledger.good(place)
 
     def condemn(self, record: Record, poison: Poison) -> None:
-        """From now on this record is poison."""
+        """Treat this record as poison from now on."""
         while len(self.condemned) >= _MOST_CONDEMNED:
             del self.condemned[next(iter(self.condemned))]
         self.condemned[record.topic, record.partition, record.offset] = poison
 
     def _judge(self, record: Record, poison: Poison, committed: Mapping[TopicPartition, int]) -> int:
-        """How many records the dead letter of this one stands for; 0 when it gets none; `_STOP` when its partition stops at it."""
+        """How many records this record's dead letter stands for; 0 for no letter; `_STOP` when its partition stops at
+        it.
+        """
         rule, place = self._topics.rule(record.topic), (record.topic, record.partition)
         if rule.audience != "users":
             raise Fatal(f"{where(record)} cannot be read: {poison}")
-        # NB: read again from further back, or read by the way: its letter was (or will be) written by who handles it.
+        # NB: for a record that is read again, or by another service, the letter is written by the service that handles
+        # it.
         is_own = rule.reader == self.service or (*place, record.offset) in self.condemned
         if record.offset < committed.get(TopicPartition(*place), 0) or not is_own:
             return 0
@@ -157,10 +171,10 @@ class Triage:
             read.dead_letters.append(dead_letter(self.dlq, record, poison, self.service, stands_for=stands_for))
 
     async def _stop_at(self, record: Record, poison: Poison, batch: list[Record], before: PoisonLedger) -> None:
-        """Stop a partition at a record whose batch is handled already; always raises.
+        """Stop a partition at a record whose batch is handled already. Always raises.
 
-        NB: effects of the records behind it are among the outputs: so all of the batch is dropped and done again one record
-        at a time, and the one that stops its partition is then alone, and dropped.
+        NB: the outputs contain effects of the records behind it. So the whole batch is dropped and repeated one record
+        at a time; the record that stops its partition is then alone, and is dropped.
         """
         if len(batch) > 1:
             self.ledger.restore(before)
@@ -170,12 +184,12 @@ class Triage:
 
 
 def where(record: Record) -> str:
-    """A record's place, for people."""
+    """A record's place as text."""
     return f"{record.topic}/{record.partition}/{record.offset}"
 
 
 def _decoded(decode: Callable[[Record], Any], record: Record) -> Any:
-    """A message, or the `Poison` that its record is. NB: as soon as one says that the loop must hold or end, no other is asked."""
+    """A message, or the `Poison` of its record. NB: an error that makes the loop wait or end is raised at once."""
     try:
         return decode(record)
     except Exception as error:

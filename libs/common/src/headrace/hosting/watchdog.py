@@ -1,4 +1,4 @@
-"""What a host of shards watches beside its work: that it gets on, that its group counts it, that nobody's open transaction holds it back."""
+"""What a host of shards watches: its own progress, its place in the group, and open transactions of others."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ HELD_BACK_S = 20.0
 
 
 class Watchdog:
-    """Says when there is work and no progress, for `limit_s` in which this process had a core or wanted none."""
+    """Detects work without progress, for `limit_s` in which this process had a core or wanted none."""
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
@@ -25,11 +25,11 @@ class Watchdog:
         self._since = CoreWait.read()
 
     def note(self) -> None:
-        """There was progress."""
+        """Note progress."""
         self._progress += 1
 
     def is_due(self) -> bool:
-        """Whether it is time to look. NB: a reading costs as much as a step that fetches nothing."""
+        """Whether the next check is due. NB: a reading takes as long as a step that fetches nothing."""
         now_s = asyncio.get_running_loop().time()
         if now_s - self._looked_s < min(1.0, self.limit_s / 4):
             return False
@@ -37,7 +37,7 @@ class Watchdog:
         return True
 
     def is_stuck(self, *, has_work: bool) -> bool:
-        """Look."""
+        """Whether there was work and no progress for longer than the limit."""
         reading = CoreWait.read()
         if not has_work or self._progress != self._seen_progress:
             self._since, self._seen_progress = reading, self._progress
@@ -46,14 +46,16 @@ class Watchdog:
 
 
 class Place:
-    """A member's place in its group: a process that was frozen may have lost it unawares."""
+    """A member's place in its group: a process that was frozen may have lost it unnoticed."""
 
     def __init__(self, service: str, group: str, health: Health) -> None:
         self._service, self._group, self._health = service, group, health
         self._lost_since: CoreWait | None = None
 
     async def look(self, member: Member) -> None:
-        """Not ready while the group does not count it; raises `Fatal` when it is not taken in again, to join anew."""
+        """Check the place. The instance is not ready without it. Raises `Fatal` when the group does not take it back in
+        time.
+        """
         if await member.is_known():
             self._lost_since = None
             self._health.clear("group")
@@ -62,18 +64,18 @@ class Place:
         self._lost_since = self._lost_since or now
         self._health.fail("group", f"group {self._group} does not count this instance: it waits to be taken in again")
         if unhindered_s(self._lost_since, now) > LOST_PLACE_S:
-            raise Fatal(f"{self._service} has lost its place in group {self._group}: starting anew")
+            raise Fatal(f"{self._service} has lost its place in group {self._group}: ending, to join again")
 
 
 class Transactions:
-    """Transactions of other producers: one that stays open holds back what everybody reads."""
+    """Transactions of other producers: an open one holds back the records of all readers."""
 
     def __init__(self, log: Log, health: Health) -> None:
         self._log, self._health = log, health
         self._held_back: dict[TopicPartition, tuple[int, float]] = {}
 
     async def warn_of_long(self) -> None:
-        """Say so where the broker lets them stay open for too long."""
+        """Warn when the broker allows very long transactions."""
         longest_ms = await self._log.longest_transaction_ms()
         if longest_ms is not None and longest_ms > LONGEST_TRANSACTION_MS:
             _log.warning(
@@ -84,7 +86,7 @@ class Transactions:
             )
 
     async def look(self, reader: Reader) -> None:
-        """Name the transaction of another producer that holds back what is read here."""
+        """Report the transaction of another producer that holds back what is read here."""
         stable = await reader.end_offsets()
         ends = await self._log.end_offsets(stable)
         now_s = asyncio.get_running_loop().time()

@@ -1,1 +1,1 @@
-"""The log: topics, records and their bytes, readers, members and producers. The only room that imports aiokafka."""
+"""The log: topics, records and their bytes, readers, members and producers. Only this package imports aiokafka."""

@@ -1,14 +1,11 @@
-"""How to reach the broker: what an adapter must be given, whoever holds the settings."""
+"""The settings that an adapter needs to reach the broker."""
 
 from typing import Protocol
 
 
 class BrokerAccess(Protocol):
-    """Where the broker is and as whom we log in. `hosting.settings.Settings` is one.
-
-    `bootstrap_servers`: `host:port`, several separated by commas. `security_protocol`: PLAINTEXT, SSL, SASL_PLAINTEXT or
-    SASL_SSL; the `sasl_*` values count for the last two only. `ssl_cafile`: a PEM file, "" for the system's authorities.
-    `replication_factor`: of the topics that are created.
+    """Where the broker is, and the user for it. `hosting.settings.Settings` implements it. No property blocks or
+    raises.
     """
 
     @property
@@ -43,5 +40,5 @@ class BrokerAccess(Protocol):
 
     @property
     def replication_factor(self) -> int:
-        """Of the topics that are created."""
+        """The replication factor of topics that are created."""
         ...

@@ -1,7 +1,8 @@
-"""Topics as declared: created when missing, refused when they have drifted so that answers would be wrong, told when otherwise.
+"""Topics as declared: missing ones are created, and drift is refused or reported.
 
-Who may alter a topic with Kafka's tools does so with a reason: a year of retention where for ever was declared, when the disk fills.
-That stops nobody. What would make wrong answers does: other partitions, a topic that forgets keys, times that senders choose.
+An operator may alter a topic for a reason, such as a year of retention instead of for ever when the disk fills. That is
+logged and stops nobody. Drift that would make answers wrong is refused: other partitions, a topic that forgets keys, or
+times that senders choose.
 """
 
 import logging
@@ -20,9 +21,9 @@ _GRAVE = frozenset({_TIMES, "cleanup.policy"})
 
 
 async def ensure_topics(log: Log, specs: Sequence[TopicSpec]) -> list[str]:
-    """Create what is missing and return its names. Raises `Misconfigured` for topics that have drifted in what answers rest on.
+    """Create the missing topics and return their names. Raises `Misconfigured` for drift that would make answers wrong.
 
-    A topic that takes its times from its senders (older releases made them so) is mended: nothing that lies there changes.
+    A topic with the times of its senders, as older releases created it, is altered. Its records do not change.
     """
     found = await log.describe_topics([spec.name for spec in specs])
     late = [spec for spec in specs if spec.name in found and _takes_times_of_senders(spec, found[spec.name])]
@@ -37,7 +38,7 @@ async def ensure_topics(log: Log, specs: Sequence[TopicSpec]) -> list[str]:
 
 
 async def require_topics(log: Log, specs: Sequence[TopicSpec]) -> None:
-    """What a service does at its start: refuse to run on topics that are missing or have drifted."""
+    """Refuse to start a service on topics that are missing or have drifted. Raises `Misconfigured`."""
     found = await log.describe_topics([spec.name for spec in specs])
     missing = [spec.name for spec in specs if spec.name not in found]
     if missing:
@@ -46,22 +47,22 @@ async def require_topics(log: Log, specs: Sequence[TopicSpec]) -> None:
 
 
 async def drifted(log: Log, specs: Sequence[TopicSpec]) -> list[str]:
-    """In what topics that are there are not as declared, a sentence each; topics that are missing are left aside."""
+    """The differences between existing topics and their declarations, one sentence each. Missing topics are ignored."""
     found = await log.describe_topics([spec.name for spec in specs])
-    return [told for spec in specs if spec.name in found for told, _ in _differences(spec, found[spec.name])]
+    return [text for spec in specs if spec.name in found for text, _ in _differences(spec, found[spec.name])]
 
 
 def _refuse_drifted(specs: Sequence[TopicSpec], found: Mapping[str, TopicSpec]) -> None:
     differences = [difference for spec in specs for difference in _differences(spec, found[spec.name])]
-    grave = [told for told, is_grave in differences if is_grave]
+    grave = [text for text, is_grave in differences if is_grave]
     if grave:
         raise Misconfigured("; ".join(grave))
-    for told, _ in differences:
-        _log.warning("%s", told)
+    for text, _ in differences:
+        _log.warning("%s", text)
 
 
 async def _why_missing(log: Log, missing: Sequence[str]) -> str:
-    """A topic without the right to see it looks like one that is not there."""
+    """Why topics are missing. NB: a topic that we have no right to see looks missing too."""
     denied = await denied_topics(log, missing)
     if denied:
         return f"{principal(log)} has no right DESCRIBE on {', '.join(denied)}: grant what the service reads and writes"
@@ -69,7 +70,7 @@ async def _why_missing(log: Log, missing: Sequence[str]) -> str:
 
 
 def _takes_times_of_senders(wanted: TopicSpec, found: TopicSpec) -> bool:
-    """Whether that is all that has drifted."""
+    """Whether the source of the times is the only drift."""
     is_kind, kind = found.config.get(_TIMES), wanted.config.get(_TIMES)
     if kind is None or is_kind in (None, kind):
         return False
@@ -77,13 +78,13 @@ def _takes_times_of_senders(wanted: TopicSpec, found: TopicSpec) -> bool:
 
 
 def _differences(wanted: TopicSpec, found: TopicSpec) -> list[tuple[str, bool]]:
-    """What differs, and whether answers would be wrong for it. NB: where nothing is keyed by, more partitions are only more."""
+    """What differs, and whether answers would be wrong. NB: more partitions of a topic without keys do no harm."""
     differences: list[tuple[str, bool]] = []
     if wanted.partitions != found.partitions:
         way_out = "records would change partition, so this is never done in place: make a new major version of the topic and replay"
-        told = f"{wanted.name} has {found.partitions} partitions, declared are {wanted.partitions}"
+        text = f"{wanted.name} has {found.partitions} partitions, declared are {wanted.partitions}"
         is_grave = wanted.keyed or found.partitions < wanted.partitions
-        differences.append((f"{told} ({way_out})" if is_grave else told, is_grave))
+        differences.append((f"{text} ({way_out})" if is_grave else text, is_grave))
     for name, value in wanted.config.items():
         is_value = found.config.get(name)
         if is_value is not None and set(is_value.split(",")) != set(value.split(",")):

@@ -1,4 +1,4 @@
-"""How long to wait before the next try: doubling up to a limit. No random generator: our retries are few, and tests repeat."""
+"""The delays between attempts: doubling up to a limit. They are not random: retries are few, and tests must repeat."""
 
 from collections.abc import Iterator
 

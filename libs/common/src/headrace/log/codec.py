@@ -1,8 +1,8 @@
 """Bytes to events and back, within limits: MessagePack between services, JSON too on users' topics.
 
-Maps are written with texts as keys, since a plain reader of MessagePack takes no others; those of older records, keyed by
-numbers, are read as well. What cannot be read is `Poison` with the field that is to blame; what a facts topic holds and we do not know is `Fatal`:
-state folded without it would be wrong ("upgrade readers first").
+Map keys are written as text, since MessagePack readers in other languages expect that. Older records with numeric keys
+are read as well. A record that cannot be read is `Poison` with the field at fault. An unknown type on a facts topic is
+`Fatal`, since state folded without it would be wrong ("upgrade readers first").
 """
 
 import re
@@ -43,13 +43,13 @@ from headrace.log.undecoded import second
 from headrace.log.undecoded import why_not as why_unread
 
 _MSGPACK = MSGPACK.encode()
-# Events with maps that are keyed by a number here, and by its digits where they are written.
+# Events with maps whose keys are numbers in memory, and their digits where they are written.
 _NUMBERED = frozenset((Route, RouteChanged, RolloutJudged))
 _FIELD = re.compile(r" - at `\$\.?([^`]*)`")
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """A record with its envelope and its event; `event` is None for a tombstone, and for a type not known here."""
+    """A record with its envelope and event. `event` is None for a tombstone, and for a type that is not known here."""
 
     record: Record
     envelope: Envelope
@@ -57,7 +57,9 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 
 class SourceEvent(msgspec.Struct, frozen=True, gc=False):
-    """What a fold needs of a source's record: the event (or a pipeline's marker) and its origin, not the whole envelope."""
+    """What a fold needs of a source's record: the event (or progress marker) and its origin, without the whole
+    envelope.
+    """
 
     record: Record
     event: Any
@@ -82,12 +84,12 @@ class Codec:
         self._decoders: dict[tuple[type, bool], msgspec.msgpack.Decoder[Any] | msgspec.json.Decoder[Any]] = {}
 
     def add_sources(self, sources: Mapping[str, type[msgspec.Struct]]) -> None:
-        """Know these sources too (a project was applied)."""
+        """Add the sources of a project that was applied."""
         self._sources.update(sources)
         self._plain.clear()
 
     def is_users(self, topic: str) -> bool:
-        """Whether users may write to a topic, so that what cannot be read there never stops it."""
+        """Whether users may write to a topic, so that an unreadable record never stops it."""
         return self._rule(topic).audience == "users"
 
     def encode(self, event: msgspec.Struct) -> bytes:
@@ -102,11 +104,11 @@ class Codec:
         try:
             return self._decode(record, rule)
         except Exception as error:
-            # NB: the last resort: a record that breaks what reads it must never break the reader.
-            told = Poison.of(error)
-            if told is error:
+            # NB: the last resort: no record may break its reader.
+            failure = Poison.of(error)
+            if failure is error:
                 raise
-            raise told from error
+            raise failure from error
 
     def _decode(self, record: Record, rule: TopicRule) -> Message:
         is_users = rule.audience == "users"
@@ -123,10 +125,12 @@ class Codec:
         return Message(record, envelope, self._read(record.value, wanted, envelope, rule))
 
     def decode_event(self, record: Record) -> tuple[Any, Origin | None]:
-        """Only the event and its origin of a record of a source, for reading many: refuses exactly what `decode` refuses."""
+        """Only the event and the origin of a source's record, for reading many. It refuses exactly what `decode`
+        refuses.
+        """
         plain = self._plain.get(record.topic) or self._know_plain(record.topic)
         value, found = record.value, dict(record.headers)
-        # What a pipeline of ours has written, record after record; everything else takes the long way.
+        # The fast path for what our pipelines write, record after record. Everything else takes the slow path.
         if plain is not None and found.get("content-type") == _MSGPACK and value is not None:
             joined = b"".join(found.values()) if None not in found.values() else b"\xff"
             if (
@@ -141,7 +145,7 @@ class Codec:
                 try:
                     if not time or parse_instant(time.decode()) * 1000 <= record.timestamp_ms:
                         return plain.read(value), (Origin.parse(origin.decode()) if origin else None)
-                except Exception:  # the long way says what is wrong
+                except Exception:  # the slow path reports what is wrong
                     pass
         message = self.decode(record)
         return message.event, message.envelope.origin
@@ -155,7 +159,7 @@ class Codec:
         return found
 
     def decode_source(self, record: Record) -> SourceEvent:
-        """The same with its record."""
+        """The same, with the record."""
         return SourceEvent(record, *self.decode_event(record))
 
     def _rule(self, topic: str) -> TopicRule:
@@ -167,7 +171,7 @@ class Codec:
     def _type(self, topic: str, rule: TopicRule, envelope: Envelope) -> type[msgspec.Struct] | None:
         source = self._sources.get(topic)
         if source is not None and envelope.type not in rule.types:
-            return source  # a source holds one type of event, whatever its writer calls it
+            return source  # a source holds one type of event, whatever name it has
         if not envelope.type and rule.types:  # a plain producer
             return event_types()[rule.types[0]]
         return event_types()[envelope.type] if envelope.type in rule.types else None
@@ -191,7 +195,7 @@ class Codec:
                 why_unread(value, envelope.content_type, json) or f"not {'JSON' if json else 'MessagePack'}: {error}"
             ) from None
         if is_users:
-            # NB: nearly every value shows by its bytes that nothing in it can be too long or too large.
+            # NB: the bytes of nearly every value show that nothing in it is too long or too large.
             is_long = len(value) > MAX_TEXT_BYTES
             if wanted is PredictionRequested:
                 return bounded_request(event, is_long, json or BIG_MSGPACK in value)
@@ -202,7 +206,7 @@ class Codec:
     def _decoder(self, wanted: type, json: bool) -> msgspec.msgpack.Decoder[Any] | msgspec.json.Decoder[Any]:
         found = self._decoders.get((wanted, json))
         if found is None:
-            # NB: not strict, a key of digits is the number that it was.
+            # NB: without strict mode, keys of digits become numbers again.
             is_strict = wanted not in _NUMBERED
             found = msgspec.json.Decoder(wanted) if json else msgspec.msgpack.Decoder(wanted, strict=is_strict)
             self._decoders[wanted, json] = found
@@ -210,7 +214,7 @@ class Codec:
 
 
 def is_json(value: bytes, content_type: str) -> bool:
-    """JSON by its content type, or, where none is given, by its first byte that is not blank.
+    """Whether a value is JSON: by its content type, or without one by its first byte that is not blank.
 
     >>> is_json(b' {"deployment": "d"}', ""), is_json(b"\\x80", ""), is_json(b"{}", "Application/JSON; charset=utf-8")
     (True, False, True)
@@ -227,14 +231,16 @@ def is_json(value: bytes, content_type: str) -> bool:
 def out(
     topic: str, key: str | bytes | None, event: msgspec.Struct, envelope: Envelope, partition: int | None = None
 ) -> Out:
-    """A record to write: the event in MessagePack under its envelope, whose empty `type` is filled from the event's."""
+    """A record to write: the event in MessagePack under its envelope. An empty `type` is filled from the event's
+    type.
+    """
     raw_key = key.encode() if isinstance(key, str) else key
     headers = write_headers(envelope, envelope.type or type_name(type(event)))
     return Out(topic, raw_key, written(event), headers, partition)
 
 
 class Stamp:
-    """Writes many records that share everything of an envelope but its id."""
+    """Writes many records whose envelopes differ in their id only."""
 
     def __init__(self, topic: str, envelope: Envelope, partition: int | None = None) -> None:
         self._topic, self._partition = topic, partition
@@ -252,9 +258,9 @@ def tombstone(topic: str, key: str, envelope: Envelope, partition: int | None = 
 
 
 def written(event: msgspec.Struct) -> bytes:
-    """An event's MessagePack. What foreign code raised may hold what is no text (half of a surrogate pair): it is escaped.
+    """An event's MessagePack. Text of foreign code that cannot be encoded (half of a surrogate pair) is escaped.
 
-    Raises `UnicodeEncodeError` for such an input: a question with another text is another question.
+    Raises `UnicodeEncodeError` for a request with such an input, since another text would be another request.
     """
     try:
         return _ENCODER.encode(event if type(event) not in _NUMBERED else msgspec.to_builtins(event, str_keys=True))
@@ -265,7 +271,7 @@ def written(event: msgspec.Struct) -> bytes:
 
 
 def in_text(value: Any) -> Any:
-    r"""Builtin values with every text such that it can be written.
+    r"""Builtin values with all texts encodable; what cannot be encoded is escaped.
 
     >>> in_text(["a", chr(0xDC00), 1]) == ["a", r"\udc00", 1]
     True
@@ -283,7 +289,7 @@ def in_text(value: Any) -> Any:
 def caused_by(
     cause: "Message | None", *, id: str, source: str, time_s: float, type: str = "", origin: Origin | None = None
 ) -> Envelope:
-    """The envelope of an event that follows from `cause`: its causation, story and trace are carried on."""
+    """The envelope of an event that follows from `cause`, with its causation, correlation and trace."""
     if cause is None:
         return Envelope(id, type, source, time_s, correlation_id=id, origin=origin)
     before = cause.envelope
@@ -300,11 +306,11 @@ def caused_by(
 
 
 def header(headers: Headers, name: str) -> str | None:
-    """The value of one header, None when it is not there."""
+    """The value of one header; None when it is missing."""
     return next(((value or b"").decode("utf-8", "replace") for found, value in headers if found == name), None)
 
 
-# Dead letters carry the bytes and headers that could not be read: nobody tries again.
+# Dead letters keep the bytes and headers that could not be read. Nobody reads them again.
 _UNREAD = Envelope("", "", "", 0.0)
 _ENCODER = msgspec.msgpack.Encoder()
 _BYTES = (bytes, bytearray, memoryview)

@@ -1,4 +1,4 @@
-"""Starting while the broker is not there yet: back off, say why, give up at the limit."""
+"""Starts a log while the broker is not there yet: back off, log the reason, and give up at the limit."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ LONGEST_TRY_S = 30.0
 async def connect(log: Log, timeout_s: float, settings: BrokerAccess | None = None) -> None:
     """Start `log`, trying again with back-off. Raises the last `Retryable` after `timeout_s`.
 
-    With `settings`, a broker that is there and refuses us (password, certificate, protocol) is `Misconfigured` at once.
+    With `settings`, a broker that refuses us (password, certificate, protocol) raises `Misconfigured` at once.
     """
     loop = asyncio.get_running_loop()
     give_up_s = loop.time() + timeout_s
@@ -37,7 +37,9 @@ async def connect(log: Log, timeout_s: float, settings: BrokerAccess | None = No
 
 
 async def _start(log: Log, within_s: float) -> None:
-    """One try. A broker that is frozen takes the connection and says nothing: the client would wait for 40 s."""
+    """One attempt. A frozen broker accepts the connection and does not answer; the client itself would wait for 40
+    s.
+    """
     try:
         async with asyncio.timeout(min(max(within_s, 1.0), LONGEST_TRY_S)):
             await log.start()

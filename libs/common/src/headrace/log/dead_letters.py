@@ -1,7 +1,7 @@
-"""Dead letters: the bytes as they came, with why they could not be understood (headers as Kafka Connect names them).
+"""Dead letters: the bytes as they came, with the reason why they could not be read (headers named as in Kafka Connect).
 
-A letter always fits into its topic: what is too long is cut, and the letter says so (`headrace.cut`) with the size and the
-digest of the whole value.
+A dead letter always fits into its topic. What is too long is cut, and the letter records it (`headrace.cut`), with the
+size and the digest of the whole value.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ _PREFIX = "__connect.errors."
 
 
 def dead_letter(topic: str, record: Record, poison: Poison, service: str, *, stands_for: int = 1) -> Out:
-    """The record for `dlq.<service>`: value, key and headers unchanged as far as they fit, the reason beside them.
+    """The record for `dlq.<service>`: value, key and headers unchanged as far as they fit, with the reason.
 
-    `stands_for`: how many records this letter was sampled from.
+    `stands_for`: the number of records that this letter was sampled from.
     """
     value = None if record.value is None else record.value[:MAX_VALUE_BYTES]
     key = None if record.key is None else record.key[:MAX_KEY_BYTES]
@@ -47,11 +47,11 @@ def dead_letter(topic: str, record: Record, poison: Poison, service: str, *, sta
         reasons["headrace.cut"] = "; ".join(cuts)
         reasons["headrace.size_bytes"] = str(size)
         reasons["headrace.sha256"] = record.sha256 or hashlib.sha256(record.value or b"").hexdigest()
-    return Out(topic, key, value, headers + tuple((name, _text(told)) for name, told in reasons.items()))
+    return Out(topic, key, value, headers + tuple((name, _text(text)) for name, text in reasons.items()))
 
 
 def _fitting(headers: Headers) -> Headers:
-    """The first headers that fit, whole."""
+    """As many of the first headers as fit, each of them whole."""
     left = MAX_HEADERS_BYTES
     for count, (name, value) in enumerate(headers):
         left -= len(name.encode("utf-8", "replace")) + len(value or b"")
@@ -60,5 +60,5 @@ def _fitting(headers: Headers) -> Headers:
     return headers
 
 
-def _text(told: str) -> bytes:
-    return told.encode("utf-8", "backslashreplace")[:_MAX_REASON_BYTES]
+def _text(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")[:_MAX_REASON_BYTES]

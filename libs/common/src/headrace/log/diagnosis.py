@@ -1,7 +1,8 @@
-"""Why a broker does not take us: the client library only says that it could not bootstrap.
+"""Why a broker refuses us, since the client library only reports that it could not bootstrap.
 
-Asked in the order in which a connection is made: does anybody listen, does TLS come about, is the user known. What restarting
-cannot mend (certificate, password, the wrong protocol) comes back as a sentence; None: the broker is away, or says nothing.
+The checks follow the steps of a connection: is anything listening, does TLS work, is the user known. What a restart
+cannot mend (certificate, password, wrong protocol) is returned as a sentence; None when the broker is away or does not
+answer.
 """
 
 import asyncio
@@ -29,13 +30,15 @@ from headrace.log.tls import tls_context
 
 WITHIN_S = 3.0
 PLAIN_WITHIN_S = 1.0
-# ApiVersions v0 without a client id; and how a TLS record that is an alert begins.
+# ApiVersions v0 without a client id, and the first bytes of a TLS record that is an alert.
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 7, -1)
 _TLS_ALERT = b"\x15\x03"
 
 
 async def refusal(settings: BrokerAccess) -> str | None:
-    """Why the first broker of `bootstrap_servers` that is there refuses us; None when none is there, or nothing is wrong."""
+    """Why the first reachable broker of `bootstrap_servers` refuses us; None when none is reachable, or nothing is
+    wrong.
+    """
     for server in settings.bootstrap_servers.split(","):
         host, _, port = server.strip().rpartition(":")
         if not port.isdigit():
@@ -47,7 +50,7 @@ async def refusal(settings: BrokerAccess) -> str | None:
 
 
 async def is_listening(settings: BrokerAccess) -> bool:
-    """Whether anybody takes connections at any of the servers: a broker that does and does not answer is frozen or starting."""
+    """Whether any server accepts connections. A broker that does, and does not answer, is frozen or starting."""
     for server in settings.bootstrap_servers.split(","):
         host, _, port = server.strip().rpartition(":")
         with contextlib.suppress(OSError, TimeoutError, ValueError):
@@ -59,7 +62,7 @@ async def is_listening(settings: BrokerAccess) -> bool:
 
 
 async def denied_topics(log: Log, names: Sequence[str]) -> list[str]:
-    """Those of `names` that are not shown to us for want of rights: asked for all topics, a broker leaves them out silently."""
+    """Those of `names` that we have no right to see. A broker leaves them out silently when it lists all topics."""
     if not isinstance(log, KafkaLog) or not names:
         return []
     answers = await log.admin.describe_topics(list(names))
@@ -67,7 +70,7 @@ async def denied_topics(log: Log, names: Sequence[str]) -> list[str]:
 
 
 def principal(log: Log) -> str:
-    """Who we are to the broker."""
+    """Our principal at the broker."""
     if not isinstance(log, KafkaLog) or not log.settings.security_protocol.startswith("SASL"):
         return "User:ANONYMOUS"
     return f"User:{log.settings.sasl_username}"
@@ -88,7 +91,7 @@ async def _of_server(settings: BrokerAccess, host: str, port: int) -> str | None
 
 
 async def _of_plaintext(host: str, port: int) -> str | None:
-    """A TLS listener answers what is no TLS with an alert."""
+    """Whether the port expects TLS: a TLS listener answers plain bytes with an alert."""
     with contextlib.suppress(OSError, TimeoutError, EOFError):
         async with asyncio.timeout(PLAIN_WITHIN_S):
             reader, writer = await asyncio.open_connection(host, port)
@@ -156,7 +159,7 @@ async def _of_user(settings: BrokerAccess, host: str, port: int) -> str | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """What the library logs about the trial is what we say ourselves."""
+    """Silence the library's log during the check, since we report the result ourselves."""
     logger = logging.getLogger("aiokafka.conn")
     was, logger.disabled = logger.disabled, True
     try:

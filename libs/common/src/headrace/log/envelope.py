@@ -1,9 +1,9 @@
-"""The envelope of a record: CloudEvents 1.0 in Kafka binary mode, plus the chain of causes.
+"""The envelope of a record: CloudEvents 1.0 in Kafka binary mode, with the chain of causes.
 
-Headers: `ce_specversion ce_id ce_type ce_source ce_time content-type`, `ce_causationid` (the event that caused this one),
-`ce_correlationid` (the story it belongs to), `ce_origin` (the raw or source record it was made from:
-`topic/partition/offset/index`), `traceparent` (W3C trace context). Of a plain producer only key and value are required:
-a missing id is derived from where the record lies, a missing time is its append time.
+Headers: `ce_specversion ce_id ce_type ce_source ce_time content-type`, `ce_causationid` (the event that caused this
+one), `ce_correlationid` (shared by all events of one chain of causes), `ce_origin` (the raw or source record it was
+made from: `topic/partition/offset/index`), `traceparent` (W3C trace context). A plain producer needs only key and
+value: a missing id is derived from the record's offset, and a missing time is its append time.
 """
 
 import hashlib
@@ -20,13 +20,14 @@ MSGPACK = "application/msgpack"
 JSON = "application/json"
 MAX_HEADER_BYTES = 65_536
 MAX_HEADERS = 256
-# Of each header that we read, on topics that users may write; what of ours follows from them may be longer.
+# The limit of each header that is read, on topics that users may write. Our own headers, which follow from them, may be
+# longer.
 MAX_TEXT_BYTES = 512
 MAX_INT = 2**63 - 1
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
-    """The record that an event was made from, and which of that record's outputs it is."""
+    """The record that an event was made from, and which of that record's outputs it is (`index`)."""
 
     topic: str
     partition: int
@@ -38,10 +39,10 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 
     @staticmethod
     def parse(text: str) -> "Origin":
-        """Read `topic/partition/offset/index` (a topic has no slash)."""
+        """Read `topic/partition/offset/index` (a topic has no slash). Raises `Poison` for any other text."""
         try:
             topic, partition, offset, index = text.split("/")
-            # NB: `int` reads signs, blanks, underscores and the digits of every script too.
+            # NB: `int` also accepts signs, blanks, underscores and the digits of every script.
             if text.isascii() and len(text) <= MAX_TEXT_BYTES and (partition + offset + index).isdigit():
                 origin = Origin(topic, int(partition), int(offset), int(index))
                 if topic and origin.partition < 2**31 and origin.offset <= MAX_INT and origin.index <= MAX_INT:
@@ -52,7 +53,10 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
-    """Who says what, when, and why. `time_s`: domain time, seconds since the epoch. `type`: `noun.past_tense`, or "" when unsaid."""
+    """Identity, source, time and causes of an event.
+
+    `time_s`: domain time, seconds since the epoch. `type`: `noun.past_tense`, or "" when it is missing.
+    """
 
     id: str
     type: str
@@ -65,7 +69,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     content_type: str = MSGPACK
 
 
-# Instants repeat: a schedule knows minutes, and one request's instant is written on all that follows from it.
+# Instants repeat: schedules have whole minutes, and a request's instant is written on all that follows from it.
 _instants = lru_cache(2048)
 
 
@@ -81,7 +85,7 @@ def format_instant(time_s: float) -> str:
 
 @_instants
 def parse_instant(text: str) -> float:
-    """Seconds since the epoch of an RFC 3339 instant; one without a zone is read as UTC.
+    """Seconds since the epoch of an RFC 3339 instant, in UTC when it has no zone. Raises `Poison` for any other text.
 
     >>> parse_instant("2013-04-01T02:00:00+02:00")
     1364774400.0
@@ -92,7 +96,7 @@ def parse_instant(text: str) -> float:
         raise Poison(
             f"ce_time must be an RFC 3339 instant such as 2013-04-01T12:00:00Z, got {_short(text)}", "ce_time"
         ) from None
-    # NB: an instant that cannot be written again would stop whoever answers it.
+    # NB: an instant that cannot be written again would stop the service that answers it.
     if not EARLIEST_S <= time_s <= LATEST_S:
         raise Poison(f"ce_time must lie in the years 1..9999 UTC, got {_short(text)}", "ce_time")
     return time_s
@@ -103,7 +107,7 @@ def _short(text: str) -> str:
 
 
 def derived_id(*parts: object) -> str:
-    """An id that a replay repeats: a hash of what the event follows from.
+    """An id that is the same in a replay: a hash of what the event follows from.
 
     >>> derived_id("flight-delay", 3, "drift") == derived_id("flight-delay", 3, "drift")
     True
@@ -112,7 +116,7 @@ def derived_id(*parts: object) -> str:
 
 
 def write_headers(envelope: Envelope, kind: str | None = None) -> Headers:
-    """The Kafka headers of an envelope. `kind`: stands in for its `type`."""
+    """The Kafka headers of an envelope. `kind`: used instead of its `type`."""
     pairs = [
         ("ce_specversion", b"1.0"),
         ("ce_id", envelope.id.encode()),
@@ -133,14 +137,14 @@ def write_headers(envelope: Envelope, kind: str | None = None) -> Headers:
 
 
 def read_headers(record: Record, max_text_bytes: int = MAX_HEADER_BYTES) -> Envelope:
-    """The envelope of a record, with what a plain producer left out derived from where the record lies.
+    """The envelope of a record. What a plain producer left out is derived from the record's offset and append time.
 
-    Of a header that comes twice the last one counts. `max_text_bytes`: how long each that we read may be.
-    Raises `Poison` when a header is there but cannot be read.
+    Of a repeated header the last one counts. `max_text_bytes`: the limit of each header that is read. Raises `Poison`
+    when a header cannot be read.
     """
     found = dict(record.headers)
     try:
-        size = len("".join(found)) + len(b"".join(found.values()))  # the quickest way to add up lengths
+        size = len("".join(found)) + len(b"".join(found.values()))  # the fastest way to add up lengths
     except TypeError:  # a header without a value
         found = {name: value or b"" for name, value in record.headers}
         size = len("".join(found)) + len(b"".join(found.values()))

@@ -1,6 +1,7 @@
-"""Kafka through aiokafka 0.14: the connection, topics, offsets and groups. Readers and writers have modules of their own.
+"""Kafka through aiokafka 0.14: the connection, topics, offsets and groups. Readers and writers have modules of their
+own.
 
-Partitions are assigned by range, so that partition p of all inputs is one shard; sessions last 10 s.
+Partitions are assigned by range, so that partition p of all inputs is one shard. Sessions last 10 s.
 """
 
 import asyncio
@@ -40,7 +41,7 @@ from headrace.log.tls import tls_context
 
 
 def client_options(settings: BrokerAccess) -> dict[str, Any]:
-    """What every aiokafka client is told about the way to the broker."""
+    """The connection options of every aiokafka client."""
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,
         "security_protocol": settings.security_protocol,
@@ -54,7 +55,7 @@ def client_options(settings: BrokerAccess) -> dict[str, Any]:
 
 
 class KafkaLog:
-    """A Kafka cluster."""
+    """A Kafka cluster, see `headrace.log.port.Log`."""
 
     def __init__(self, settings: BrokerAccess) -> None:
         self.settings = self._settings = settings
@@ -92,7 +93,7 @@ class KafkaLog:
 
     @property
     def asker(self) -> AIOKafkaConsumer:
-        """A consumer that only asks for offsets."""
+        """A consumer that is used for offsets only."""
         if self._asker is None:
             raise Misconfigured("the log is not started")
         return self._asker
@@ -102,7 +103,7 @@ class KafkaLog:
             NewTopic(spec.name, spec.partitions, self._settings.replication_factor, topic_configs=spec.config)
             for spec in specs
         ]
-        # NB: per-topic errors do not raise, they lie in the answer.
+        # NB: errors of a topic do not raise; they are in the answer.
         answer = await self._ask(self.admin.create_topics(new))
         for name, code, *_ in answer.topic_errors:
             if code not in (0, TopicAlreadyExistsError.errno):
@@ -142,14 +143,14 @@ class KafkaLog:
         return sorted(await self._ask(self.admin.list_topics()))
 
     async def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
-        # NB: private to aiokafka 0.14 (pinned), as the request is; `test_kafka_rules` fails when a new version moves it.
+        # NB: private to aiokafka 0.14 (pinned), as is the request; `test_kafka_rules` fails when a new version moves it.
         wanted = list(names)
         return (
             ids_of((await self._ask(self.admin._send_request(TopicIdsRequest(wanted)))).to_object()) if wanted else {}
         )
 
     async def longest_transaction_ms(self) -> int | None:
-        # NB: a question to the side: whoever may not ask it is not stopped by it.
+        # NB: this is informative only, so a missing right must not stop the caller.
         with contextlib.suppress(Exception):
             nodes = [str(node.nodeId) for node in self.admin._client.cluster.brokers()]
             answers: list[Any] = await self._ask(
@@ -254,7 +255,7 @@ class KafkaLog:
         return begins if isinstance(start, str) else {tp: start.get(tp, begins[tp]) for tp in partitions}
 
     async def _until_known(self, names: list[str]) -> None:
-        """Creation returns before every broker knows the topics."""
+        """Wait until every broker knows the topics, since creation returns earlier."""
         while set(names) - set(await self.list_topics()):
             await asyncio.sleep(0.05)
 
@@ -263,7 +264,7 @@ class KafkaLog:
             try:
                 return await self._ask(question())
             except Retryable as error:
-                # NB: a fresh broker makes its offsets topic on the first question, and answers the next one.
+                # NB: a fresh broker creates its offsets topic on the first query, and answers a later one.
                 if not isinstance(error.__cause__, GroupCoordinatorNotAvailableError):
                     raise
                 await asyncio.sleep(delay_s)

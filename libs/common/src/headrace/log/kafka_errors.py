@@ -1,11 +1,11 @@
-"""Every error of the client, in the words that a loop reacts to: the one place where they are translated.
+"""Translates every error of the client into ours, which are named by what a loop must do. This is the only such place.
 
-What this process can never mend is `Misconfigured`; what says that somebody else owns its id is `Fenced`; all else, known or
-not (aiokafka asserts, raises `IllegalStateError` after a rebalance, `ValueError` for a partition that is gone), means that
-the log did not answer now: `Retryable`. A watchdog ends what is retried without progress.
+What this process can never mend is `Misconfigured`. When another process owns its id, it is `Fenced`. Every other
+error, known or not (aiokafka asserts, raises `IllegalStateError` after a rebalance, `ValueError` for a partition that
+is gone), means that the log did not answer: `Retryable`. A watchdog ends what is retried without progress.
 
-A client that closes a connection cancels the futures that wait for its answers, and whoever awaits one of them meets a
-`CancelledError` that nobody sent: a task would end by it in silence, as if it had been told to. `is_told_to_end` tells them apart.
+A client that closes a connection cancels the futures of pending answers. Whoever awaits one gets a `CancelledError`
+that nobody sent, and would end silently as if it had been cancelled. `is_cancelled` distinguishes the two.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _WRONG = (InvalidTopicError, IncompatibleBrokerVersion, UnsupportedVersionError)
 
 
 def translate(error: Exception, doing: str) -> HeadraceError:
-    """What a loop must do about an error raised while `doing`.
+    """The error of ours for an error that was raised while `doing`.
 
     >>> translate(ProducerFenced(), "committing")
     Fenced('committing: another process owns this shard now (ProducerFenced)')
@@ -54,26 +54,26 @@ def translate(error: Exception, doing: str) -> HeadraceError:
     return Retryable(f"{doing}: {cause(error)}")
 
 
-def is_told_to_end() -> bool:
-    """Whether somebody has cancelled the task that runs now; false where a `CancelledError` only came out of a future of the client's."""
+def is_cancelled() -> bool:
+    """Whether the running task was cancelled. False where a `CancelledError` only came from a future of the client."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """For closing: let nothing out of it but that this task is to end."""
+    """For closing: suppress everything except that this task is cancelled."""
     try:
         yield
     except asyncio.CancelledError:
-        if is_told_to_end():
+        if is_cancelled():
             raise
     except Exception:
         return
 
 
 class _Translated:
-    """NB: a class, since a generator costs three times as much, and this stands around every fetch and every commit."""
+    """NB: a class, since a generator takes three times as long, and this is around every fetch and commit."""
 
     __slots__ = ("_doing",)
 
@@ -85,20 +85,20 @@ class _Translated:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, asyncio.CancelledError):
-            if not is_told_to_end():
-                raise Retryable(f"{self._doing}: the client let go of its connection") from error
+            if not is_cancelled():
+                raise Retryable(f"{self._doing}: the client closed its connection") from error
         elif isinstance(error, Exception):
-            told = translate(error, self._doing)
-            if told is not error:
-                raise told from error
+            translated_error = translate(error, self._doing)
+            if translated_error is not error:
+                raise translated_error from error
 
 
 def translated(doing: str) -> _Translated:
-    """Let nothing but our own errors out. `doing`: what was tried, for the message."""
+    """Let no errors out but ours. `doing`: what was tried, for the message."""
     return _Translated(doing)
 
 
 def cause(error: BaseException) -> str:
-    """The name and the words of an error, the name once."""
+    """The name and the message of an error, without repeating the name."""
     name, text = type(error).__name__, str(error)
     return text if text.startswith(name) else f"{name}: {text}" if text else name

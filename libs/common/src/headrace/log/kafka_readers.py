@@ -1,7 +1,7 @@
 """Readers and group members of Kafka through aiokafka 0.14.
 
-Rules that follow from failures seen: bytes in, bytes out (a deserialiser that raises would raise for ever at the same
-offset); never auto-commit (it commits what was fetched, not what was done).
+Two rules follow from failures: keys and values stay bytes (a deserialiser that raises would raise for ever at the same
+offset), and nothing is committed automatically (that would commit what was fetched, not what was done).
 """
 
 import asyncio
@@ -25,11 +25,11 @@ _FETCH_MAX_BYTES = 16 * 1024 * 1024
 
 
 class KafkaReader:
-    """Reads partitions assigned by hand. Raises nothing but our own errors, and loses nothing when it raises."""
+    """Reads partitions assigned by hand. It raises only our own errors, and loses no record when it raises."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
-        # Where to go on, as far as it is known here.
+        # The next offset of each partition, as far as it is known here.
         self._next: dict[tuple[str, int], int] = {}
         self._has_gone_back = False
 
@@ -38,14 +38,15 @@ class KafkaReader:
             with translated("reading"):
                 found = await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=max_records)
         except Retryable:
-            # NB: records that aiokafka had taken before it raised would never be given again.
+            # NB: records that aiokafka took before it raised would otherwise be lost.
             self._go_back()
             raise
-        # NB: with records at hand `getmany` never suspends: who reads many would send no heartbeat and lose its shards.
+        # NB: `getmany` does not suspend when it has records. A busy reader would send no heartbeats and lose its
+        # shards.
         await asyncio.sleep(0)
         for part in found.values():
             place = part[-1].topic, part[-1].partition
-            # NB: an offset that is out of range is set to the beginning by the client, in silence.
+            # NB: the client silently resets an offset that is out of range to the beginning.
             self._has_gone_back = self._has_gone_back or part[0].offset < self._next.get(place, 0)
             self._next[place] = part[-1].offset + 1
         return [
@@ -124,20 +125,20 @@ class KafkaMember(KafkaReader):
 
 
 def _cut_record(r: Any) -> Record:
-    """A record that was not taken whole (see `unpacking`)."""
+    """A record of which only a part was read (see `unpacking`)."""
     headers = tuple(r.headers)
     return Record(r.topic, r.partition, r.offset, r.key, r.value, headers, r.timestamp, *cut_of(r.checksum))
 
 
 async def closed(closing: Awaitable[object]) -> None:
-    """Close, whatever the client says of it, and within five seconds: the broker may be away."""
+    """Close within five seconds, ignoring the client's errors: the broker may be away."""
     with quietly():
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await closing
 
 
 class Listener(ConsumerRebalanceListener):
-    """Hands rebalances to us; what it raises aiokafka would only log, so the callbacks must not."""
+    """Passes rebalances to our callbacks. They must not raise, since aiokafka would only log it."""
 
     def __init__(self, on_assigned: Assigned, on_revoked: Assigned) -> None:
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
@@ -150,7 +151,7 @@ class Listener(ConsumerRebalanceListener):
 
 
 def consumer_options(committed: bool) -> dict[str, Any]:
-    """How every consumer of ours reads: nothing is committed by itself."""
+    """The options of every consumer of ours: nothing is committed automatically."""
     return {
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",

@@ -1,7 +1,7 @@
-"""Which topic a name stands for: the id that a broker gives a topic when it is made (KIP-516, Kafka 2.8 and later).
+"""Which topic a name stands for: the id that a broker gives a topic when it is created (KIP-516, Kafka 2.8 and later).
 
-aiokafka 0.14 asks for metadata up to version 5, which has no ids; version 10 is the first that has, and is declared here.
-An older broker is asked as before, and its topics have no ids.
+aiokafka 0.14 requests metadata up to version 5, which has no ids. Version 10 is the first that has, and is declared
+here. An older broker gets the older request, and its topics have no ids.
 """
 
 import uuid
@@ -18,7 +18,7 @@ _UTF8 = "utf-8"
 
 
 class Uuid(AbstractType[str]):
-    """16 bytes; all zero means none, which is empty here."""
+    """16 bytes as hexadecimal digits. All zeros mean no id, which is "" here."""
 
     @classmethod
     def encode(cls, value: str) -> bytes:
@@ -31,7 +31,7 @@ class Uuid(AbstractType[str]):
 
 
 class MetadataResponseV10(Response):
-    """What Kafka 2.8 and later say of topics."""
+    """The metadata of topics in Kafka 2.8 and later."""
 
     API_KEY = 3
     API_VERSION = 10
@@ -79,7 +79,7 @@ class MetadataResponseV10(Response):
 
 
 class MetadataRequestV10(RequestStruct):
-    """The question for it."""
+    """The request for it."""
 
     FLEXIBLE_VERSION = True
     API_KEY = 3
@@ -95,7 +95,7 @@ class MetadataRequestV10(RequestStruct):
 
 
 class TopicIdsRequest(Request[MetadataRequest_v5 | MetadataRequestV10]):
-    """Asks for the ids of some topics; makes none of them."""
+    """Requests the ids of some topics, without creating any."""
 
     API_KEY = 3
 
@@ -111,5 +111,5 @@ class TopicIdsRequest(Request[MetadataRequest_v5 | MetadataRequestV10]):
 
 
 def ids_of(answer: Mapping[str, Any]) -> dict[str, str]:
-    """The id of each topic that is there, of an answer as a mapping; empty where the broker gives none."""
+    """The id of each existing topic in an answer, "" where the broker gives none."""
     return {found["topic"]: found.get("topic_id", "") for found in answer["topics"] if not found["error_code"]}

@@ -1,8 +1,8 @@
 """Writers through aiokafka 0.14: idempotent batches, and one transactional producer per shard.
 
-Group commit is governed by two sleeps, not by round trips: (a) EndTxn answers before its markers are written, the next
-AddPartitions is refused, and aiokafka sleeps 20 ms; (b) Produce sent beside TxnOffsetCommit is refused and retried
-after 100 ms. So the back-off is 1 ms, and acknowledgements are awaited before the offsets are sent.
+The speed of group commit depends on two delays, not on round trips: (a) EndTxn answers before its markers are written,
+so that the next AddPartitions is refused and aiokafka sleeps 20 ms; (b) a Produce request beside TxnOffsetCommit is
+refused and retried after 100 ms. So the back-off is 1 ms, and acknowledgements are awaited before the offsets are sent.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ _sender.BACKOFF_OVERRIDE = 0.001
 
 SEND_TIMEOUT_S = 30.0
 TRANSACTION_TIMEOUT_S = 15.0
-# A batch stays below the broker's limit (1 MiB); a single record may be larger, where its topic allows it: a dead
-# letter carries a record of up to that limit, and why it could not be read.
+# A batch stays below the broker's limit (1 MiB). A single record may be larger where its topic allows it: a dead letter
+# holds a record of up to that limit, and the reason why it could not be read.
 _BATCH_BYTES = 900_000
 _RECORD_BYTES = 3_000_000
 
@@ -43,7 +43,7 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Writer:
-    """Sends many records as few batches, order kept per partition, without awaiting per record."""
+    """Sends many records as few batches, in order per partition, without awaiting each record."""
 
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self._producer = producer
@@ -71,7 +71,7 @@ class _Writer:
         sent: list[tuple[asyncio.Future[Any], int]] = []
         builder = producer.create_batch()
         for out in outs:
-            # NB: a batch takes its first record whatever its size, so that only a full one refuses.
+            # NB: a batch takes its first record whatever its size, so only a full batch refuses.
             added = builder.append(key=out.key, value=out.value, timestamp=None, headers=list(out.headers))
             if added is None:
                 count = builder.record_count()
@@ -95,7 +95,7 @@ class _Writer:
 
 
 class KafkaProducer:
-    """Idempotent writer. An idempotent producer never expires a batch by itself, so every send has a time-out."""
+    """Idempotent writer. Such a producer never expires a batch itself, so every send has a time limit."""
 
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self._producer = producer
@@ -123,13 +123,15 @@ class KafkaTransactor:
     """One shard's transactional writer.
 
     After a KafkaError inside a transaction aiokafka's abort sends no EndTxn, and the NEXT commit would publish the
-    "aborted" records: so after any failure this object is dead, and its successor's InitProducerId aborts for it.
+    "aborted" records. So this object is unusable after any failure, and its successor's InitProducerId aborts the
+    transaction.
     """
 
     def __init__(self, producer: AIOKafkaProducer, group: str, topic_ids: Mapping[str, str]) -> None:
         self._producer = producer
         self._group = group
-        # NB: lies beside every offset: one of a topic that was made again is known by it.
+        # NB: the topic's id is stored with every offset, so that offsets of a topic that was created again are
+        # recognised.
         self._topic_ids = topic_ids
         self._writer = _Writer(producer)
 
@@ -175,10 +177,10 @@ async def _started(producer: AIOKafkaProducer) -> None:
 
 
 async def _stopped(producer: AIOKafkaProducer) -> None:
-    """Stop within two seconds, whatever it says: with the broker away, or a transaction open, it would wait for ever."""
+    """Stop within two seconds, ignoring errors. With the broker away or a transaction open it would wait for ever."""
     with quietly():
         async with asyncio.timeout(2.0):
             await producer.stop()
     waiter = getattr(producer._txn_manager, "_transaction_waiter", None)
     if waiter is not None and waiter.done() and not waiter.cancelled():
-        waiter.exception()  # aiokafka repeats a failure here that was already raised: without a reader asyncio would log it
+        waiter.exception()  # it repeats a failure that was raised already; unread, asyncio would log it

@@ -1,4 +1,4 @@
-"""What a user's record may hold, by size and number; what lies beyond is `Poison` that names its field."""
+"""The limits of a user's record, by size and number. What exceeds them is `Poison` that names its field."""
 
 import math
 import re
@@ -14,28 +14,28 @@ from headrace.log.envelope import MAX_INT, MAX_TEXT_BYTES
 from headrace.log.port import Record
 
 MAX_KEY_BYTES = 1024
-# Texts that name something, wherever a user's event has them; other texts are bounded by the value alone.
+# Fields whose text names something. Other texts are limited by the size of the value alone.
 _NAMES = frozenset(("deployment", "unit", "id", "model", "alias", "by", "finding", "cause", "tenant", "name"))
-# What only a value beyond ours can hold: an integer of more than 64 bits (JSON), one above 2^63 (MessagePack).
+# Only a value with too large an integer can hold these: more than 64 bits (JSON), above 2^63 (MessagePack).
 BIG_JSON, BIG_MSGPACK = re.compile(rb"\d{19}").search, 0xCF
 
 
 def refuse_ahead(record: Record, time_s: float, name: str = "ce_time") -> None:
-    """Raise `Poison` when an instant lies too far past the append time of its record."""
+    """Raise `Poison` when an instant lies too far after the append time of its record."""
     reason = why_not(time_s, record.timestamp_ms, name) if record.timestamp_ms > 0 else None
     if reason is not None:
         raise Poison(reason, name)
 
 
 def refuse_oversized(record: Record) -> None:
-    """Raise `Poison` for a record that could not be taken whole, or whose key is too long."""
+    """Raise `Poison` for a record that could not be read whole, or whose key is too long."""
     if record.unread is not None:
         raise Poison(record.unread)
     raise Poison(f"key has {len(record.key or b'')} bytes, at most {MAX_KEY_BYTES} are allowed", "key")
 
 
 def refuse_unreadable(key: bytes, value: bytes, event: msgspec.Struct) -> None:
-    """Raise `Poison` for what would be written to a topic of users' and refused by everybody who reads it there."""
+    """Raise `Poison` for a record that every reader of a users' topic would refuse."""
     if len(key) > MAX_KEY_BYTES:
         raise Poison(f"key has {len(key)} bytes, at most {MAX_KEY_BYTES} are allowed", "key")
     if len(value) > MAX_TEXT_BYTES or BIG_MSGPACK in value:
@@ -43,10 +43,11 @@ def refuse_unreadable(key: bytes, value: bytes, event: msgspec.Struct) -> None:
 
 
 def bounded_request(event: PredictionRequested, is_long: bool, may_have_big: bool) -> PredictionRequested:
-    """A request is answered whenever it can be: only what names it is refused here, its inputs by their contract.
+    """Check a request so that it is answered whenever possible: only its names are refused here, its inputs by their
+    contract.
 
-    Integers among its inputs that are beyond bounds become floats. `is_long`, `may_have_big`: whether a name may be too long,
-    or an integer too large, by the bytes that it was read from.
+    Inputs that are integers beyond 64 bits become floats. `is_long`, `may_have_big`: whether its bytes may hold a name
+    that is too long, or an integer that is too large.
     """
     if is_long:
         refuse_beyond(event.deployment, "deployment")
@@ -61,7 +62,7 @@ def bounded_request(event: PredictionRequested, is_long: bool, may_have_big: boo
 
 
 def _has_big(inputs: dict[str, Any]) -> bool:
-    for value in inputs.values():  # noqa: SIM110 - once per record: a generator costs three times as much
+    for value in inputs.values():  # noqa: SIM110 - once per record: a generator takes three times as long
         if type(value) is int and not -MAX_INT <= value <= MAX_INT:
             return True
     return False
@@ -75,9 +76,9 @@ def _float(value: int) -> float:
 
 
 def refuse_beyond(value: Any, place: str) -> None:
-    """Raise `Poison` for an integer beyond 64 bits, or a name that is too long; nesting is bounded by the types."""
+    """Raise `Poison` for an integer beyond 64 bits, or a name that is too long. The types limit the nesting."""
     if isinstance(value, str):
-        # NB: a character has four bytes at most.
+        # NB: a character has at most four bytes.
         is_long = len(value) * 4 > MAX_TEXT_BYTES and len(value.encode()) > MAX_TEXT_BYTES
         if is_long and place.rsplit(".", 1)[-1] in _NAMES:
             raise Poison(f"{place} has {len(value.encode())} bytes, at most {MAX_TEXT_BYTES} are allowed", place)

@@ -1,6 +1,6 @@
-"""A log in memory that behaves like Kafka where it matters: transactions, fencing, groups, gaps, compaction.
+"""A log in memory that behaves like Kafka in transactions, fencing, groups, gaps and compaction.
 
-It passes the same conformance suite as the real one. Append times come from the clock it is given.
+It passes the same conformance suite as the real log. Append times come from its clock.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from headrace.log.port import NO_IDS, Ack, Assigned, Out, Record, Start, TopicPa
 
 
 class MemoryLog:
-    """One cluster; `clock` gives append times."""
+    """One cluster, see `headrace.log.port.Log`. `clock`: gives append times."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or ManualClock()
@@ -52,7 +52,7 @@ class MemoryLog:
         return {name: self._ids[name] for name in names if name in self._topics}
 
     def delete_topic(self, name: str) -> None:
-        """As an operator does: its records are gone, and what groups committed of it stays."""
+        """Delete a topic as an operator would: its records are gone, and the groups' committed offsets stay."""
         del self._topics[name]
         self._partitions = {tp: found for tp, found in self._partitions.items() if tp.topic != name}
 
@@ -130,7 +130,7 @@ class MemoryLog:
         return ["here"] * len(self._groups.get(group, ()))
 
     def compact(self, topic: str) -> None:
-        """Do now what the log cleaner does at some time: keep the newest visible record of each key, leave gaps."""
+        """Do what the log cleaner does some time: keep the newest visible record of each key, and leave gaps."""
         for tp in [tp for tp in self._partitions if tp.topic == topic]:
             partition = self._partitions[tp]
             newest = {
@@ -143,7 +143,7 @@ class MemoryLog:
             ]
 
     def append(self, out: Out, transaction: Transaction | None = None) -> Ack:
-        """Write one record now (open until its transaction ends)."""
+        """Write one record now. It is open until its transaction ends."""
         spec = self._topics.get(out.topic)
         if spec is None:
             raise NoTopic(f"topic {out.topic} does not exist: run `headrace topic apply`")
@@ -155,7 +155,7 @@ class MemoryLog:
         return Ack(out.topic, number, offset)
 
     def wake(self) -> None:
-        """Tell waiting readers that something changed."""
+        """Wake waiting readers after a change."""
         self._grown.set()
         self._grown = asyncio.Event()
 
@@ -171,7 +171,7 @@ class MemoryLog:
         return self._owners.get(transactional_id) is transactor
 
     def finish(self, transaction: Transaction, state: str, touched: Iterable[TopicPartition]) -> None:
-        """End a transaction: its records show or vanish, and each partition gets a control record."""
+        """End a transaction: its records become visible or vanish, and each partition gets a control record."""
         transaction.state = state
         for tp in touched:
             self._partitions[tp].append(None)
@@ -197,11 +197,11 @@ class MemoryLog:
         return found, max(end, position)
 
     def reaches(self, tp: TopicPartition, position: int) -> bool:
-        """Whether a position lies within a partition, its end included; one that is gone is not spoken of."""
+        """Whether a position lies within a partition, including its end; True for a partition that is gone."""
         return tp not in self._partitions or position <= self._partitions[tp].end
 
     def counts(self, group: str, member: "MemoryMember") -> bool:
-        """Whether a group counts a member."""
+        """Whether a group has a member."""
         return member in self._groups.get(group, ())
 
     async def leave(self, group: str, member: "MemoryMember") -> None:
@@ -224,7 +224,7 @@ class MemoryLog:
 
 
 class MemoryProducer:
-    """Plain writer."""
+    """Plain writer, see `headrace.log.port.Producer`."""
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
@@ -240,7 +240,7 @@ class MemoryProducer:
 
 
 class MemoryTransactor:
-    """Transactional writer; every commit yields to the loop once, as the real one does."""
+    """Transactional writer. Every commit yields to the loop once, as the real one does."""
 
     def __init__(self, log: MemoryLog, transactional_id: str, group: str, topic_ids: Mapping[str, str]) -> None:
         self._log, self._id, self._group, self._topic_ids = log, transactional_id, group, topic_ids
@@ -261,7 +261,7 @@ class MemoryTransactor:
         return acks
 
     def abort_open(self) -> None:
-        """What the coordinator does when the id gets a new owner."""
+        """Abort the open transaction, as the coordinator does when the id gets a new owner."""
         if self._open is not None:
             self._log.finish(self._open[0], ABORTED, self._open[1])
             self._open = None
@@ -304,7 +304,7 @@ class MemoryReader:
         found: list[Record] = []
         for tp in sorted(self._positions.keys() - self._paused):
             if not self._log.reaches(tp, self._positions[tp]):
-                # NB: as Kafka's client does, in silence.
+                # NB: Kafka's client silently does the same.
                 self._positions[tp], self._has_gone_back = 0, True
             records, position = self._log.slice(tp, self._positions[tp], self._committed, max_records - len(found))
             self._positions[tp] = position

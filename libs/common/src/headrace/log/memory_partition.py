@@ -1,4 +1,4 @@
-"""A partition of the log in memory: records, the transactions that they belong to, and the end of what is stable."""
+"""A partition of the log in memory: records, their transactions, and the last stable offset."""
 
 from dataclasses import dataclass, field
 
@@ -9,14 +9,14 @@ OPEN, COMMITTED, ABORTED = "open", "committed", "aborted"
 
 @dataclass(slots=True)
 class Transaction:
-    """Whether it is open, committed or aborted."""
+    """The state of a transaction: open, committed or aborted."""
 
     state: str = OPEN
 
 
 @dataclass(slots=True)
 class Entry:
-    """A record, or (record None) a control marker; `transaction` None for plain writes."""
+    """A record, or a control marker (record None). `transaction`: None for plain writes."""
 
     offset: int
     record: Record | None

@@ -1,4 +1,4 @@
-"""Which partition a key belongs to: Kafka's default partitioner (murmur2), so that every client agrees."""
+"""The partition of a key: Kafka's default partitioner (murmur2), so that every client agrees."""
 
 from aiokafka.partitioner import murmur2
 

@@ -1,11 +1,11 @@
-"""The log as the rest of Headrace sees it: records in, records out, offsets, transactions.
+"""The log as the rest of Headrace uses it: records in, records out, offsets, transactions.
 
-`headrace.log.kafka.KafkaLog` and `headrace.log.memory.MemoryLog` implement these protocols and pass one conformance suite. Nothing
-here decodes a value or knows an event type.
+`headrace.log.kafka.KafkaLog` and `headrace.log.memory.MemoryLog` implement these protocols and pass one conformance
+suite. Nothing here decodes a value or knows an event type.
 
-Every `async` method may wait for the broker, for at most the time limits of `headrace.log.kafka`, and raises `Retryable` when the
-broker does not answer within them. Methods that are not `async` answer from memory and never block. `NoTopic` means that a
-topic is not there, or was deleted and made again. What a method raises beyond that stands with it.
+Every `async` method may wait for the broker, at most for the time limits of `headrace.log.kafka`, and raises
+`Retryable` when the broker does not answer within them. Other methods answer from memory and never block. `NoTopic`
+means that a topic is missing, or was deleted and created again. What a method raises besides is in its docstring.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ import msgspec
 
 from headrace.errors import TooLarge
 
-# What is taken of a value by whoever reads it, whatever a broker or a topic allows.
+# Readers take at most so much of a value, whatever a broker or a topic allows.
 MAX_VALUE_BYTES = 1_048_576
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -28,10 +28,10 @@ class TopicPartition(NamedTuple):
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One record as read. `timestamp_ms` is the append time; `offset` and `partition` say where it lies.
+    """One record as read. `timestamp_ms` is the append time.
 
-    `unread`: why it could not be taken whole off the log; `value` is then only its beginning (or the compressed bytes of the
-    batch that it is part of). `size_bytes` and `sha256` are those of all that `value` stands for, when it was cut.
+    `unread`: why it could not be read whole; `value` is then only its beginning, or the compressed bytes of its batch.
+    `size_bytes` and `sha256`: of the whole value, when it was cut.
     """
 
     topic: str
@@ -47,7 +47,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Out(msgspec.Struct, frozen=True, gc=False):
-    """One record to write. `partition=None` leaves the choice to the hash of the key."""
+    """One record to write. With `partition=None` the hash of the key chooses."""
 
     topic: str
     key: bytes | None
@@ -57,12 +57,14 @@ class Out(msgspec.Struct, frozen=True, gc=False):
 
 
 def refuse_too_large(outs: Sequence[Out]) -> None:
-    """Raise `TooLarge`, before anything is written, for a value that nobody would read: facts would be lost for ever."""
+    """Raise `TooLarge`, before anything is written, for a value that no reader would take: facts would be lost for
+    ever.
+    """
     for out in outs:
         if out.value is not None and len(out.value) > MAX_VALUE_BYTES:
             raise TooLarge(
-                f"a value of {len(out.value):,} bytes is not written to {out.topic}: whoever reads it takes"
-                f" {MAX_VALUE_BYTES:,} at most"
+                f"a value of {len(out.value):,} bytes is not written to {out.topic}: its readers take at most"
+                f" {MAX_VALUE_BYTES:,} bytes"
             )
 
 
@@ -93,13 +95,13 @@ class Producer(Protocol):
     async def send(self, outs: Sequence[Out]) -> list[Ack]:
         """Write all records, in their order per partition, and return when every one is acknowledged.
 
-        Raises `Retryable` when the time limit passes: whether they were written is then unknown, so send them again with the same event
-        ids. Raises `Misconfigured` when a record is too large: nothing is written then.
+        Raises `Retryable` when the time limit passes. Whether they were written is then unknown, so send them again
+        with the same event ids. Raises `Misconfigured` when a record is too large; then nothing is written.
         """
         ...
 
     async def close(self) -> None:
-        """Give the connection back. Takes two seconds at most and raises nothing."""
+        """Close the connection. Takes at most two seconds and raises nothing."""
         ...
 
 
@@ -107,15 +109,15 @@ class Transactor(Protocol):
     """The writer of one shard: whole transactions, fenced by its transactional id."""
 
     async def commit(self, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]) -> list[Ack]:
-        """Write all `outs` and commit the group's `offsets` (the next offset to read) in one transaction, or nothing of them.
+        """Write all `outs` and commit the group's `offsets` (the next offset to read) in one transaction, or nothing.
 
-        Raises `Fenced` when another owner has taken the id. Raises `Retryable` when the transaction failed and was dropped: close
-        this transactor, make a new one (which aborts what was left open) and rebuild the shard.
+        Raises `Fenced` when another owner has taken the id. Raises `Retryable` when the transaction failed and was
+        dropped: close this transactor, make a new one (which aborts the open transaction) and rebuild the shard.
         """
         ...
 
     async def close(self) -> None:
-        """Give the connection back. Takes two seconds at most and raises nothing."""
+        """Close the connection. Takes at most two seconds and raises nothing."""
         ...
 
 
@@ -125,12 +127,12 @@ class Reader(Protocol):
     async def fetch(self, timeout_s: float, max_records: int = 1000) -> Sequence[Record]:
         """Return records of any assigned partition that is not paused, in offset order per partition.
 
-        Waits `timeout_s` at most, and returns an empty sequence when nothing came.
+        Waits at most `timeout_s`, and returns an empty sequence when nothing came.
         """
         ...
 
     def has_gone_back(self) -> bool:
-        """Whether, since the last call, records came from an offset below one that had come already: the topic may be another one."""
+        """Whether, since the last call, records came from a lower offset than before: the topic may be another one."""
         ...
 
     async def position(self, partition: TopicPartition) -> int:
@@ -146,11 +148,11 @@ class Reader(Protocol):
         ...
 
     async def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Read these partitions from these offsets on. A partition that is not assigned is left out."""
+        """Read these partitions from these offsets on. A partition that is not assigned is ignored."""
         ...
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Fetch nothing of these partitions until `resume`. Partitions that are not assigned are left out."""
+        """Fetch nothing of these partitions until `resume`. Partitions that are not assigned are ignored."""
         ...
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
@@ -158,19 +160,19 @@ class Reader(Protocol):
         ...
 
     async def close(self) -> None:
-        """Give the connection back. Takes five seconds at most and raises nothing."""
+        """Close the connection. Takes at most five seconds and raises nothing."""
         ...
 
 
 class Member(Reader, Protocol):
-    """A member of a consumer group. Partitions come and go through the callbacks that `Log.member` was given."""
+    """A member of a consumer group. Its partitions change through the callbacks given to `Log.member`."""
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit the next offsets to read. Raises `Retryable` while the group is rebalancing."""
         ...
 
     async def is_known(self) -> bool:
-        """Whether the group counts this member now: a process that was frozen may have lost its place without knowing."""
+        """Whether the group still has this member: a process that was frozen may have lost its place unnoticed."""
         ...
 
 
@@ -181,11 +183,11 @@ class Log(Protocol):
     """A Kafka cluster, or something that behaves like one."""
 
     async def start(self) -> None:
-        """Connect. Raises `Retryable` naming host, port and cause."""
+        """Connect. Raises `Retryable`, which names host, port and cause."""
         ...
 
     async def stop(self) -> None:
-        """Close the connections that are not a reader's or a writer's own."""
+        """Close the connections of the log itself. Readers and writers close their own."""
         ...
 
     async def producer(self) -> Producer:
@@ -193,16 +195,18 @@ class Log(Protocol):
         ...
 
     async def transactor(self, transactional_id: str, group: str, topic_ids: Mapping[str, str] = NO_IDS) -> Transactor:
-        """A new writer of a shard. Its start fences the former owner of the id and aborts the transaction that one left open.
+        """A new writer of a shard. Its start fences the former owner of the id and aborts that one's open transaction.
 
-        `topic_ids`: the ids of the topics whose offsets it commits, so that offsets of a topic that was made again are refused.
+        `topic_ids`: the ids of the topics whose offsets it commits, so that offsets of a topic that was created again
+        are refused.
         """
         ...
 
     async def reader(self, partitions: Iterable[TopicPartition], start: Start, *, committed: bool = True) -> Reader:
         """A new reader of these partitions. `committed`: only records of committed transactions, and plain ones.
 
-        `start`: the beginning, the end, or an offset per partition; a partition that has no offset there starts at its beginning.
+        `start`: the beginning, the end, or an offset per partition; a partition without an offset starts at its
+        beginning.
         """
         ...
 
@@ -217,7 +221,7 @@ class Log(Protocol):
     ) -> Member:
         """Join `group`, with range assignment. A partition without a committed offset starts at its beginning.
 
-        Nothing is committed but by `Member.commit` or a transactor. The callbacks must not raise.
+        Only `Member.commit` and transactors commit. The callbacks must not raise.
         """
         ...
 
@@ -226,7 +230,9 @@ class Log(Protocol):
         ...
 
     async def create_topics(self, specs: Sequence[TopicSpec]) -> None:
-        """Create the topics that are missing; existing ones are left as they are. Raises `Misconfigured` when the broker refuses one."""
+        """Create the missing topics, and leave existing ones as they are. Raises `Misconfigured` when the broker
+        refuses one.
+        """
         ...
 
     async def alter_topics(self, specs: Sequence[TopicSpec]) -> None:
@@ -234,7 +240,7 @@ class Log(Protocol):
         ...
 
     async def describe_topics(self, names: Iterable[str]) -> dict[str, TopicSpec]:
-        """Those of the named topics that exist, as they are."""
+        """The existing ones of the named topics, as they are."""
         ...
 
     async def list_topics(self) -> list[str]:
@@ -242,11 +248,13 @@ class Log(Protocol):
         ...
 
     async def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
-        """The id of each named topic that exists. It is another one once the topic was deleted and made again, and "" where it is unknown."""
+        """The id of each named topic that exists, "" where it is unknown. A topic that is created again has another
+        id.
+        """
         ...
 
     async def longest_transaction_ms(self) -> int | None:
-        """How long the brokers let a producer keep a transaction open; None when they do not say."""
+        """How long the brokers let a producer keep a transaction open, in ms; None when it is unknown."""
         ...
 
     async def partitions(self, topic: str) -> list[TopicPartition]:
@@ -254,11 +262,13 @@ class Log(Protocol):
         ...
 
     async def begin_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The first offset of each partition that is still there."""
+        """The first available offset of each partition."""
         ...
 
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The end of each partition: the offset after its last record. In Kafka those of an open transaction count too."""
+        """The end of each partition: the offset after its last record. In Kafka records of an open transaction count
+        too.
+        """
         ...
 
     async def offsets_at(self, partitions: Iterable[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, int]:
@@ -266,5 +276,7 @@ class Log(Protocol):
         ...
 
     async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The group's committed offsets. Left out are partitions without one, or with one of a topic that was made again."""
+        """The group's committed offsets. Partitions without one, or with one of a topic that was created again, are
+        left out.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Reading topics up to pinned offsets: what was there is read once, in order, and no more."""
+"""Reads topics up to pinned offsets: every record before them once, in order, and no more."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ _MOST = 5000
 
 
 async def pin_offsets(log: Log, topics: Sequence[str]) -> dict[TopicPartition, int]:
-    """Where every partition of these topics ends now."""
+    """The present end of every partition of these topics."""
     return await log.end_offsets([tp for topic in topics for tp in await log.partitions(topic)])
 
 
@@ -26,11 +26,11 @@ async def read_up_to(
     progress: Progress = lambda done, total: None,
     starts: Mapping[TopicPartition, int] | None = None,
 ) -> None:
-    """Feed every record from `starts` (the beginning where none is given) to `ends` (exclusive) to `take`.
+    """Pass every record from `starts` (the beginning where none is given) to `ends` (exclusive) to `take`.
 
-    `progress` is told after every fetch, an empty one too, how many offsets of how many are behind it. When the broker
-    goes away the reading waits for it, and goes on from where it was: no record is fed twice. Raises `Restart` when a topic was
-    deleted and made again meanwhile: its end will not come, or is another one.
+    `progress`: called after every fetch, even an empty one, with the number of offsets read and their total. When the
+    broker goes away, the reading waits and continues where it was: no record is passed twice. Raises `Restart` when a
+    topic was deleted and created again meanwhile, since its end will not come, or is another one.
     """
     reading = _Reading(log, ends)
     for delay_s in delays_s(0.5, 10.0):
@@ -47,7 +47,7 @@ async def read_up_to(
 
 
 class _Reading:
-    """How far one reading is."""
+    """The state of one reading."""
 
     def __init__(self, log: Log, ends: Mapping[TopicPartition, int]) -> None:
         self._log, self._ends = log, dict(ends)
@@ -58,17 +58,17 @@ class _Reading:
 
     @property
     def total(self) -> int:
-        """Offsets between the starts and the ends."""
+        """The number of offsets between the starts and the ends."""
         return sum(max(self._ends[tp] - first, 0) for tp, first in (self._first or {}).items())
 
     @property
     def done(self) -> int:
-        """Offsets that are behind it."""
+        """The number of offsets that were read."""
         first = self._first or {}
         return sum(min(at, self._ends[tp]) - first[tp] for tp, at in self._next.items() if at > first[tp])
 
     async def open(self, starts: Mapping[TopicPartition, int]) -> None:
-        """Find the starts, once, and a reader at what is not read yet."""
+        """Find the starts, once, and open a reader at what is not read yet."""
         await self._same.look(self._topics)
         if self._first is None:
             begins = await self._log.begin_offsets(self._ends)
@@ -89,7 +89,7 @@ class _Reading:
                 if self._next[tp] <= record.offset < self._ends[tp]:
                     self._next[tp] = record.offset + 1
                     take(record)
-            # NB: records end before the end where control records or gaps of compaction do.
+            # NB: the last offsets before an end may be control records, or gaps of compaction.
             for tp in waiting:
                 self._next[tp] = max(self._next[tp], await reader.position(tp))
             await self._same.look_now_and_then(self._topics)
@@ -98,12 +98,12 @@ class _Reading:
             waiting -= reached
             reader.pause(reached)
             await asyncio.sleep(0)
-        # NB: what was read is of one topic, or counts for nothing.
+        # NB: the result is valid only if the topics stayed the same.
         await self._same.look(self._topics)
         return None
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         reader, self._reader = self._reader, None
         if reader is not None:
             await reader.close()

@@ -1,4 +1,4 @@
-"""Topics as `schemas/topics.yaml` declares them, and the one function that puts the namespace before a name."""
+"""Topics as `schemas/topics.yaml` declares them, and the only function that adds the namespace to a name."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,9 +18,10 @@ _LIMITS = ("stop", "sample")
 
 @dataclass(frozen=True, slots=True)
 class TopicRule:
-    """One line of topics.yaml. `audience` decides what an unreadable record means; `types`: the ce_types it holds.
+    """One line of topics.yaml. `audience` decides what an unreadable record means; `types`: the ce_types of the topic.
 
-    Of a users' topic, `reader`: the service that dead-letters; `poison`: beyond its limit, `stop` the partition or `sample`.
+    For a users' topic, `reader` is the service that dead-letters, and `poison` is what happens beyond the limit: `stop`
+    the partition, or `sample` the dead letters.
     """
 
     base: str
@@ -37,8 +38,8 @@ class TopicRule:
 
     @property
     def config(self) -> dict[str, str]:
-        """The topic settings that Kafka is asked for; "long" keeps for ever."""
-        # NB: the append time is the broker's: what a sender's clock says must not move retention, or age.
+        """The topic settings for Kafka; "long" means for ever."""
+        # NB: the broker sets the append time, since the clock of a sender must not change retention or age.
         settings = {"cleanup.policy": self.cleanup, "message.timestamp.type": "LogAppendTime"}
         if self.max_bytes is not None:
             settings["max.message.bytes"] = str(self.max_bytes)
@@ -62,7 +63,7 @@ class Topics:
 
     @staticmethod
     def load(namespace: str = "", **knobs: int) -> "Topics":
-        """Read the packaged topics.yaml; `knobs` override its partition counts (`requests=4`)."""
+        """Read the packaged topics.yaml. `knobs` override its partition counts (`requests=4`)."""
         text = resources.files("headrace").joinpath("topics.yaml").read_text()
         declared: dict[str, Any] = yaml.safe_load(text)
         unknown = set(knobs) - set(declared["partitions"])
@@ -74,11 +75,11 @@ class Topics:
         return Topics(namespace, rules, declared["partitions"] | knobs, tuple(declared["services"]))
 
     def prefixed(self, name: str) -> str:
-        """The namespace before any name that the cluster sees: topics, groups, transactional ids, app ids."""
+        """Any name in the cluster with its namespace: topics, groups, transactional ids, app ids."""
         return f"{self._prefix}{name}"
 
     def name(self, base: str) -> str:
-        """The full name of a declared topic, `inference.requests.v1` or without its version."""
+        """The full name of a declared topic, `inference.requests.v1` or without its version. Raises `Misconfigured`."""
         versioned = base if base in self.rules else f"{base}.v1"
         if versioned not in self.rules:
             raise Misconfigured(f"no topic {base!r} in schemas/topics.yaml")
@@ -113,7 +114,9 @@ class Topics:
         return full.removeprefix(self._prefix)
 
     def rule(self, full: str) -> TopicRule:
-        """The rule that a full topic name falls under; `events.landings.v1` falls under `events.<source>.v1`."""
+        """The rule of a full topic name; `events.landings.v1` has that of `events.<source>.v1`. Raises
+        `Misconfigured`.
+        """
         base = self.base(full)
         found = self.rules.get(base) or self._patterns.get(base.split(".", 1)[0])
         if found is None:
@@ -125,7 +128,7 @@ class Topics:
         return {base.split(".", 1)[0]: rule for base, rule in self.rules.items() if "<" in base}
 
     def specs(self, project: ProjectDefinition | None = None) -> list[TopicSpec]:
-        """Every topic as it must exist; those of raw streams and sources need the project."""
+        """Every topic as it must exist. Those of raw streams and sources need the project."""
         fixed = [
             self._spec(rule, base, self.count(rule.partitions, project))
             for base, rule in self.rules.items()
@@ -145,7 +148,9 @@ class Topics:
         return fixed + dlqs + raw + references + events
 
     def count(self, partitions: int | str, project: ProjectDefinition | None = None) -> int:
-        """Partitions of a rule: a number, or a knob; `source` follows the project, whose sources all have the same."""
+        """The partitions of a rule: a number, or a knob. `source` is that of the project's sources, which all have the
+        same.
+        """
         if isinstance(partitions, int):
             return partitions
         if partitions == "source" and project is not None and project.sources:
@@ -153,7 +158,7 @@ class Topics:
         return self.knobs[partitions]
 
     def _spec(self, rule: TopicRule, base: str, partitions: int) -> TopicSpec:
-        # NB: raw topics are their owners', who may add partitions: nothing of ours rests on where a key lies there.
+        # NB: raw topics belong to users, who may add partitions. Nothing of ours depends on the partition of a raw key.
         is_keyed = rule.key != "none" and not base.startswith("raw.")
         return TopicSpec(self.prefixed(base), partitions, rule.config, keyed=is_keyed)
 

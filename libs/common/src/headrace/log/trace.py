@@ -1,6 +1,6 @@
-"""W3C trace context, carried per record: the trace id stays, and each record that follows from another has a span id of its own.
+"""W3C trace context per record: the trace id stays, and each record that follows from another has its own span id.
 
-Ids are derived from the record before and the id of the record that follows, so a repeated record is the same span.
+Ids are derived from the previous record and the id of the following one, so that a repeated record is the same span.
 """
 
 import re

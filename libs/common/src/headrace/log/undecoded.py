@@ -1,7 +1,7 @@
-"""Bytes that did not decode: what of them is read at a second try, and what is said of those that are not what they should be.
+"""Bytes that did not decode: a second attempt to read them, and the reason when that fails.
 
-Read at a second try are decisions of the time when their maps were keyed by numbers, and units that are written as a number:
-5, 5.0 and "5" are one unit, on the log as over HTTP.
+The second attempt reads older decisions, whose maps had numeric keys, and units that are written as numbers: 5, 5.0 and
+"5" are one unit, on the log as over HTTP.
 """
 
 import json
@@ -20,7 +20,7 @@ _ASCII = 0x80
 
 
 def second(value: bytes, wanted: type[msgspec.Struct], is_json: bool) -> Any | None:
-    """The event of bytes that are none at first sight; None for what is none then either."""
+    """The event of bytes that did not decode at first; None when the second attempt fails too."""
     if wanted is not DecisionMade and wanted not in _OF_UNITS:
         return None
     try:
@@ -33,14 +33,14 @@ def second(value: bytes, wanted: type[msgspec.Struct], is_json: bool) -> Any | N
 
 def _numbered(found: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: {str(version): said for version, said in found[name].items()}
+        name: {str(version): found_value for version, found_value in found[name].items()}
         for name in ("failures", "took_ms")
         if name in found
     }
 
 
 def _of_unit(found: dict[str, Any]) -> dict[str, Any]:
-    """NB: a bool is no number here, and what is not finite names nothing."""
+    """The unit of a request or outcome as text. NB: a bool is no number here, and an infinite number names nothing."""
     unit = found.get("unit")
     if isinstance(unit, float) and unit.is_integer():
         unit = int(unit)
@@ -49,7 +49,7 @@ def _of_unit(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def why_not(value: bytes, content_type: str, is_json: bool) -> str | None:
-    """What is wrong with bytes, in words of who wrote them; None where what the decoder says is better.
+    """What is wrong with bytes, in terms that their writer knows; None where the decoder's message is better.
 
     >>> why_not(b"hello", "", False)
     'the value is text and no JSON object: it begins with "hello"'
@@ -61,7 +61,7 @@ def why_not(value: bytes, content_type: str, is_json: bool) -> str | None:
         return "the value is a list: write one record per object" if text[:1] == b"[" else no_number(value)
     if content_type not in ("", MSGPACK) and text[:1] in (b"{", b"[", b'"'):
         return f"content-type is {content_type[:100]!r} but the value looks like JSON: give content-type {JSON}"
-    # NB: of MessagePack, ASCII is small numbers: never an event.
+    # NB: an ASCII byte is a small number in MessagePack, which is never an event.
     if content_type != MSGPACK and ((value[:1] and value[0] < _ASCII) or value[:3] == _BOM):
         mark = " after a byte order mark" if value[:3] == _BOM else ""
         begins = value.removeprefix(_BOM)[:40].decode("utf-8", "replace")
@@ -70,11 +70,11 @@ def why_not(value: bytes, content_type: str, is_json: bool) -> str | None:
 
 
 class _NoNumber(float):
-    """NaN or an infinity, where a number should stand."""
+    """NaN or an infinity where a number is expected."""
 
 
 def no_number(body: bytes) -> str | None:
-    """Which field of a document that is no JSON holds what JSON has no word for (NaN, Infinity, 1e400); None if that is not why."""
+    """The field of an invalid JSON document that holds NaN, Infinity or 1e400; None if that is not what is wrong."""
     try:
         found = _path_of_no_number(json.loads(body, parse_constant=_NoNumber))
     except (ValueError, RecursionError):
@@ -93,7 +93,7 @@ def _path_of_no_number(document: Any) -> str | None:
     while levels:
         path, value = levels.pop()
         if isinstance(value, dict):
-            # A tensor is told by its name: "inputs[3].data[0]" says nothing to who wrote it.
+            # A tensor is named by its name: "inputs[3].data[0]" would not help its sender.
             here = f"input {value['name']}" if isinstance(value.get("name"), str) else path
             levels += [(f"{here}.{name}" if here else str(name), found) for name, found in value.items()]
         elif isinstance(value, list):

@@ -1,14 +1,17 @@
-"""Batches off the wire into records, whatever a producer sent: bounded in memory, and never an exception.
+"""Turns batches from the wire into records, whatever a producer sent: with bounded memory, and without exceptions.
 
-aiokafka unpacks a compressed batch without a limit, and raises where one cannot be unpacked; the records read before it
-in the same answer are then lost with it (the next call goes on behind them). So batches are unpacked here: (1) up to
-`MAX_UNPACKED_BYTES`, in memory that is given back; (2) a header name that is not UTF-8 is replaced, not raised; (3) a
-value over `MAX_WHOLE_BYTES` is cut, its size and digest kept; (4) what cannot be unpacked at all becomes ONE record that
-says so, at the last offset of its batch, with the batch's own bytes as its value; (5) one answer gives at most
-`MAX_TAKEN_BYTES` at a time, and takes no further batch once `MAX_WORK_BYTES` were unpacked for it, the rest is fetched again:
-a fetch full of bombs costs one of them at a time, and the loop beats in between.
+aiokafka unpacks a compressed batch without a limit, and raises where one cannot be unpacked; earlier records of the
+same answer are then lost, since the next call continues behind them. So batches are unpacked here:
 
-NB: `install` replaces two private names of aiokafka 0.14 (pinned); `test_log_border` fails when a new version moves them.
+1. A batch is unpacked up to `MAX_UNPACKED_BYTES`, in memory that is freed.
+2. A header name that is not UTF-8 is replaced.
+3. A value over `MAX_WHOLE_BYTES` is cut; its size and digest are kept.
+4. A batch that cannot be unpacked becomes ONE record with the reason, at the batch's last offset, with its bytes as value.
+5. One answer gives at most `MAX_TAKEN_BYTES` at a time, and no further batch after `MAX_WORK_BYTES` were unpacked. The rest
+   is fetched again. So a fetch of many decompression bombs unpacks one at a time, and heartbeats are sent in between.
+
+NB: `install` replaces two private names of aiokafka 0.14 (pinned); `test_log_border` fails when a new version moves
+them.
 """
 
 import contextlib
@@ -32,8 +35,8 @@ MAX_WORK_BYTES = 32 * 1024 * 1024
 MAX_AT_ONCE = 10_000
 _KEPT_BYTES = 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
-# Base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first and highest timestamp, producer id,
-# its epoch, base sequence, count (KIP-98).
+# Base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first and highest timestamp, producer
+# id, its epoch, base sequence, count (KIP-98).
 _HEAD = struct.Struct(">qiibIhiqqqhii")
 _ATTRIBUTES_AT, _COUNT_AT = 21, 57
 _COUNT = struct.Struct(">i")
@@ -43,7 +46,7 @@ _TheirRecords = _fetcher.PartitionRecords
 
 
 class Cut(NamedTuple):
-    """What of a record was not taken whole, and why. `size_bytes`, `sha256`: of the whole."""
+    """Why a record was not read whole. `size_bytes`, `sha256`: of the whole."""
 
     reason: str
     size_bytes: int
@@ -51,7 +54,7 @@ class Cut(NamedTuple):
 
 
 def cut_of(checksum: object) -> tuple[str | None, int, str]:
-    """The `unread`, `size_bytes` and `sha256` of a record that aiokafka hands on (what was cut travels in its checksum)."""
+    """The `unread`, `size_bytes` and `sha256` of a record from aiokafka, whose `checksum` holds the `Cut`."""
     return tuple(checksum) if isinstance(checksum, Cut) else (None, 0, "")
 
 
@@ -73,13 +76,15 @@ class _Head(NamedTuple):
 
 
 class Batches:
-    """An answer's bytes, batch by batch; what aiokafka asks of its `MemoryRecords`. A last, unfinished batch is left out."""
+    """The bytes of an answer, batch by batch, as aiokafka uses its `MemoryRecords`. An unfinished last batch is left
+    out.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
 
     def size_in_bytes(self) -> int:
-        """How many bytes the answer has."""
+        """The size of the answer in bytes."""
         return len(self._data)
 
     def has_next(self) -> bool:
@@ -103,12 +108,12 @@ class Batches:
 
 
 class TotalRecords(_TheirRecords):
-    """The records of one answer's partition; never raises for what a producer sent."""
+    """The records of one partition in an answer. It never raises for what a producer sent."""
 
     _worked = 0
 
     def __iter__(self) -> Iterator[ConsumerRecord]:
-        # NB: the end for this time; the position stands behind the last record given, and the rest is fetched again.
+        # NB: the position is after the last record given, so the rest is fetched again.
         taken = 0
         for record in self._records_iterator or ():
             yield record
@@ -117,10 +122,10 @@ class TotalRecords(_TheirRecords):
                 return
 
     def _unpack_records(self) -> Iterator[ConsumerRecord]:
-        # NB: only between batches: one that was unpacked is given whole, or it would be unpacked again for each part of it.
+        # NB: it stops only between batches; otherwise one batch would be unpacked again for each part of it.
         while self._worked <= MAX_WORK_BYTES and (raw := self._records.next_raw()) is not None:
             batch: Any = MemoryRecords(raw).next_batch()
-            if self._is_passed_over(batch):
+            if self._is_skipped(batch):
                 self._pass(batch)
                 continue
             for record in self._records_in(raw, batch):
@@ -132,8 +137,8 @@ class TotalRecords(_TheirRecords):
     def _pass(self, batch: Any) -> None:
         self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
 
-    def _is_passed_over(self, batch: Any) -> bool:
-        """Control batches, and what an aborted transaction wrote (as aiokafka decides it)."""
+    def _is_skipped(self, batch: Any) -> bool:
+        """Whether a batch is a control batch, or of an aborted transaction (as aiokafka decides it)."""
         if self._isolation_level == _fetcher.READ_COMMITTED and batch.producer_id is not None:
             self._consume_aborted_up_to(batch.base_offset)
             if batch.is_control_batch and self._contains_abort_marker(batch):
@@ -143,9 +148,9 @@ class TotalRecords(_TheirRecords):
         return bool(batch.is_control_batch)
 
     def _records_in(self, raw: bytes, batch: Any) -> Iterable[ConsumerRecord]:
-        """The records of a batch. Nearly all are not compressed, of few records, and right: these cost no generator."""
-        # NB: users' producers cannot do this, brokers check: bytes that were damaged on their way or on a disk. Asked once, before
-        # any record is taken: aiokafka insists on it.
+        """The records of a batch. Nearly all batches are small, valid and not compressed: these need no generator."""
+        # NB: brokers check what producers send, so wrong bytes were damaged on the wire or on a disk. aiokafka requires
+        # the check before any record is taken.
         is_damaged = self._check_crcs and not batch.validate_crc()
         is_plain = not is_damaged and batch.magic >= 2 and not batch.compression_type and len(raw) >= _HEAD.size
         if is_plain and _COUNT.unpack_from(raw, _COUNT_AT)[0] <= MAX_AT_ONCE:
@@ -156,13 +161,15 @@ class TotalRecords(_TheirRecords):
         return self._total(raw, batch, is_damaged)
 
     def _total(self, raw: bytes, batch: Any, is_damaged: bool) -> Iterator[ConsumerRecord]:
-        """The records of a batch; where one cannot be unpacked, what came before it and one record that says so."""
+        """The records of a batch. Where it cannot be unpacked, those before the failure, and one record with the
+        reason.
+        """
         try:
             if is_damaged:
                 raise CorruptRecordException("its checksum is wrong")
             yield from self._read_batch(raw, batch)
         except Exception as error:
-            # How far it came is not known: as far as gzip can with so many bytes.
+            # How far it came is not known, so the most that gzip can expand is assumed.
             self._worked += MAX_UNPACKED_BYTES if isinstance(error, _TooLarge) else 1000 * len(raw)
             yield self._unread(raw, batch, error)
 
@@ -183,7 +190,7 @@ class TotalRecords(_TheirRecords):
                 yield from self._records_of(_uncompressed(raw, head, plain), head, plain)
 
     def _records_of(self, raw: bytes, head: _Head, plain: memoryview) -> Iterator[ConsumerRecord]:
-        """NB: a batch of very many is taken one by one: a megabyte off the wire may hold a million."""
+        """NB: a very large batch is read record by record: a megabyte on the wire may hold a million records."""
         if head.count > MAX_AT_ONCE:
             return self._parsed(head, plain)
         try:
@@ -193,7 +200,7 @@ class TotalRecords(_TheirRecords):
             return self._parsed(head, plain)
 
     def _parsed(self, head: _Head, plain: memoryview) -> Iterator[ConsumerRecord]:
-        """The same more slowly, for header names that are no text and for values that are not to be copied whole."""
+        """The same, slower, for header names that are no UTF-8 and for values that must not be copied whole."""
         at = 0
         for _ in range(head.count):
             offset, time_ms, key, value, headers, at = _parse(head, plain, at)
@@ -204,8 +211,8 @@ class TotalRecords(_TheirRecords):
     def _unread(self, raw: bytes, batch: Any, error: Exception) -> ConsumerRecord:
         first, last = batch.base_offset, batch.next_offset - 1
         where = f"offset {first}" if first == last else f"offsets {first} to {last}"
-        told = f"{error}" if isinstance(error, _TooLarge) else f"{type(error).__name__}: {error}"
-        reason = f"the batch at {where} cannot be unpacked: {told[:500]}"
+        text = f"{error}" if isinstance(error, _TooLarge) else f"{type(error).__name__}: {error}"
+        reason = f"the batch at {where} cannot be unpacked: {text[:500]}"
         time_ms = _Head.of(raw).highest_ms if len(raw) >= _HEAD.size else -1
         cut = Cut(reason, len(raw), hashlib.sha256(raw).hexdigest())
         return self._made(last, time_ms, None, raw[:_KEPT_BYTES], (), cut)
@@ -214,13 +221,13 @@ class TotalRecords(_TheirRecords):
         self, offset: int, time_ms: int, key: bytes | None, value: bytes | None, headers: tuple, cut: Cut | None
     ) -> ConsumerRecord:
         tp, size = self._tp, -1 if value is None else len(value)
-        # NB: `checksum` is unused since message format 2; what was cut travels in it.
+        # NB: `checksum` is unused since message format 2, and holds the `Cut`.
         checksum: Any = cut
         return ConsumerRecord(tp.topic, tp.partition, offset, time_ms, 1, key, value, checksum, -1, size, headers)
 
 
 def install() -> None:
-    """Let aiokafka's consumers read so."""
+    """Make aiokafka's consumers unpack batches as above."""
     place: Any = _fetcher
     place.PartitionRecords, place.MemoryRecords = TotalRecords, Batches
 
@@ -230,7 +237,7 @@ class _TooLarge(Exception):
 
 
 class _Unpacked:
-    """The plain bytes of a compressed batch, in memory that is given back at the end."""
+    """The plain bytes of a compressed batch, in memory that is freed at the end."""
 
     def __init__(self, codec: int, packed: bytes) -> None:
         self._memory = mmap.mmap(-1, MAX_UNPACKED_BYTES)
@@ -248,9 +255,9 @@ class _Unpacked:
         return self._view
 
     def __exit__(self, *_: object) -> None:
-        # NB: nobody keeps a slice of it: what is yielded is copied.
+        # NB: no slice is kept, since what is yielded is copied.
         assert self._view is not None
-        # Where unpacking failed, its error still holds slices: the memory goes with it.
+        # After a failure its traceback still holds slices; the memory is freed with it.
         with contextlib.suppress(BufferError):
             self._view.release()
             self._whole.release()
@@ -321,7 +328,7 @@ _UNPACK: dict[int, Callable[[bytes, mmap.mmap], int]] = {1: _gunzip, 2: _unsnap,
 
 
 def _uncompressed(raw: bytes, head: _Head, plain: memoryview) -> bytes:
-    """The same batch without compression (its checksum was checked before)."""
+    """The same batch without compression. Its checksum was checked before."""
     made = bytearray(raw[: _HEAD.size])
     made[8:12] = struct.pack(">i", _HEAD.size - 12 + len(plain))
     made[_ATTRIBUTES_AT : _ATTRIBUTES_AT + 2] = struct.pack(">h", head.attributes & ~_CODEC_MASK)
@@ -330,7 +337,7 @@ def _uncompressed(raw: bytes, head: _Head, plain: memoryview) -> bytes:
 
 
 def _parse(head: _Head, plain: memoryview, at: int) -> tuple[int, int, Any, Any, tuple[tuple[str, Any], ...], int]:
-    """One record from `at`: its offset, time, key, value and headers, and where the next one begins."""
+    """One record from `at`: its offset, time, key, value and headers, and the place of the next record."""
     length, at = _varint(plain, at)
     end = at + length
     if length < 0 or end > len(plain):

@@ -1,7 +1,7 @@
-"""Bytes as values without any type of ours: for people who look at a record that the codec cannot read, or of another's type.
+"""Bytes as plain values, without our types: for people who look at a record that the codec cannot read.
 
-MessagePack is read by the `msgpack` package, JSON by the standard library, anything else is shown as text or as escaped
-bytes. What is read is bounded before it is built: a record is whatever its sender made of it.
+MessagePack is read by the `msgpack` package, JSON by the standard library. Anything else is shown as text or escaped
+bytes. Sizes are bounded before anything is built, since a record holds whatever its sender wrote.
 """
 
 import json
@@ -11,17 +11,17 @@ import msgpack
 
 from headrace.log.codec import is_json
 
-# Nothing larger is decoded; and of one record at most so many values are built.
+# Larger values are not decoded, and at most so many items of a record are built.
 MAX_BYTES = 8 * 1024 * 1024
 MAX_ITEMS = 100_000
 _SHOWN_BYTES = 2_000
 
 
 def untyped(value: bytes | None, content_type: str = "") -> Any:
-    """What the bytes of a record hold: maps, lists, texts and numbers. Never raises.
+    """The content of a record: maps, lists, texts and numbers. Never raises.
 
-    None for a tombstone. Bytes that are neither MessagePack nor JSON come back as text, with what is not printable escaped, and cut
-    after 2,000 bytes.
+    None for a tombstone. Bytes that are neither MessagePack nor JSON are returned as text, escaped where not printable,
+    and cut after 2,000 bytes.
 
     >>> untyped(b"\\x81\\xa1a\\x01"), untyped(b'{"a": 1}'), untyped(b"\\xc1\\x00"), untyped(b"hello")
     ({'a': 1}, {'a': 1}, '\\\\xc1\\\\x00', 'hello')
@@ -37,7 +37,7 @@ def untyped(value: bytes | None, content_type: str = "") -> Any:
 
 
 def _unpacked(value: bytes) -> Any:
-    # NB: ASCII begins with what MessagePack reads as one small number: then text is meant.
+    # NB: MessagePack reads an ASCII byte as a small number; text is meant then.
     if value[:1] and value[0] < 0x80 and len(value) > 1:
         raise ValueError("text")
     return _plain(
@@ -50,18 +50,18 @@ def _unpacked(value: bytes) -> Any:
             max_map_len=MAX_ITEMS,
             max_ext_len=MAX_BYTES,
             ext_hook=lambda code, data: f"ext {code}: {shown(data)}",
-            # A key may be a list or a map, which Python cannot hash: pairs take any key.
+            # A key may be a list or a map, which Python cannot hash. Pairs take any key.
             object_pairs_hook=_Pairs,
         )
     )
 
 
 class _Pairs(list[tuple[Any, Any]]):
-    """The entries of one map as they came."""
+    """The entries of one map in their order."""
 
 
 def _plain(value: Any) -> Any:
-    """Binary values as text, and map keys as text: what can be printed as JSON. Depth is bounded by the unpacker."""
+    """Values that can be printed as JSON: bytes and map keys become text. The unpacker limits the depth."""
     if isinstance(value, bytes):
         return shown(value)
     if isinstance(value, _Pairs):
@@ -74,7 +74,7 @@ def _plain(value: Any) -> Any:
 
 
 def shown(raw: bytes) -> str:
-    """Bytes as text; where they are no UTF-8, with escapes. Cut after 2,000 bytes.
+    """Bytes as text, escaped where they are not UTF-8. Cut after 2,000 bytes.
 
     >>> shown(b"caf\\xc3\\xa9"), shown(b"\\xff\\x00")
     ('café', '\\\\xff\\\\x00')

@@ -1,7 +1,8 @@
-"""A topic read into memory: ready only when all that was there at the start has been read, then followed for ever.
+"""A topic read into memory. It is ready when everything that was there at the start has been read, and then follows for
+ever.
 
-No group: every instance reads everything. Positions are compared with end offsets, not record offsets: control records
-and compaction leave gaps.
+There is no group: every instance reads everything. Positions are compared with end offsets, not with record offsets,
+because control records and compaction leave gaps.
 """
 
 import asyncio
@@ -22,10 +23,10 @@ OnMessage = Callable[[Message], None]
 
 
 class View:
-    """Feeds every message of `topics` to `on_message`, in offset order per partition; a tombstone has event None.
+    """Passes every message of `topics` to `on_message`, in offset order per partition. A tombstone has the event None.
 
-    A record that cannot be read stops the view with `Fatal`, except on users' topics, where it is passed over
-    (their owner dead-letters it).
+    A record that cannot be read stops the view with `Fatal`. On users' topics it is skipped instead, since its owner
+    dead-letters it.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class View:
         self.changed = asyncio.Event()
 
     async def start(self) -> None:
-        """Read up to the end offsets of this moment."""
+        """Read up to the present end offsets. Waits for the broker; raises `Retryable`, `Restart` or `Fatal`."""
         await self._same.look(self._topics)
         partitions = [tp for topic in self._topics for tp in await self._log.partitions(topic)]
         self._reader = await self._log.reader(partitions, self._start, committed=self._committed)
@@ -59,7 +60,7 @@ class View:
         self.is_ready = True
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow until `stop`; `start` must have been called. While the log does not answer it holds."""
+        """Follow until `stop` is set; call `start` before. It waits while the log does not answer."""
         self._is_followed = True
         try:
             while not stop.is_set():
@@ -74,9 +75,9 @@ class View:
             await self._step_or_hold()
 
     async def catch_up(self, timeout_s: float = 1.0) -> bool:
-        """Wait until what is there now has been taken, by who follows, or here where nobody does; whether it has been.
+        """Wait until everything that is there now has been taken. Returns whether it was.
 
-        Gives up after `timeout_s`, and when the log does not answer: whoever asks goes on with what is known.
+        Gives up after `timeout_s`, and when the log does not answer. Without a follower it reads the records itself.
         """
         with contextlib.suppress(TimeoutError, Retryable):
             async with asyncio.timeout(timeout_s):
@@ -87,7 +88,7 @@ class View:
         return False
 
     async def stop(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         if self._reader is not None:
             self.is_stopped = True
             with contextlib.suppress(Exception):
@@ -106,7 +107,7 @@ class View:
             await self._step(0.5)
             await self._same.look_now_and_then(self._topics)
         except Retryable as error:
-            _log.warning("the view of %s holds: %s", ", ".join(self._topics), error)
+            _log.warning("the view of %s waits: %s", ", ".join(self._topics), error)
             await asyncio.sleep(RETRY_S)
 
     async def _step(self, timeout_s: float) -> None:

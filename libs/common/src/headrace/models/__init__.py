@@ -1,1 +1,1 @@
-"""Models as data: reproducible digests, and the one file format that is loaded."""
+"""Models as data: their files and formats, engines that score rows, load checks, and digests of their content."""

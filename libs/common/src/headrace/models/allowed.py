@@ -1,16 +1,18 @@
-"""The types that a skops file may hold beyond those that skops trusts itself. Each was read, with the reason why it may be here.
+"""The types that a skops file may hold beyond those that skops trusts itself. Each was reviewed, with the reason for
+it.
 
-skops makes an object without its constructor and puts its attributes in; a function is looked up by its name, and is only called
-by an object that calls it. So a type may stand here that runs nothing of its choosing while it is built, and whose arrays are
-either read by checked code, or checked by `headrace.models.trees` and `headrace.models.bounds` before anything is asked.
+skops makes an object without its constructor and sets its attributes. A function is looked up by name, and is only
+called by an object that calls it. So a type may be listed when building it runs no code of its choosing, and when its
+arrays are either read by checked code, or checked by `headrace.models.trees` and `headrace.models.bounds` before the
+first prediction.
 """
 
 _PLAIN = (
-    "functools.partial",  # of check_array, inside HistGradientBoosting's preprocessor
+    "functools.partial",  # for check_array, inside HistGradientBoosting's preprocessor
     "numpy.dtype",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
-    "sklearn.multiclass._ConstantPredictor",  # a class that one-against-rest never saw: one label
+    "sklearn.multiclass._ConstantPredictor",  # a class that one-against-rest never saw
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.utils._bunch.Bunch",
@@ -36,21 +38,21 @@ _PLAIN = (
     "sklearn.gaussian_process.kernels.WhiteKernel",
 )
 
-# Compiled code walks their arrays without asking: checked before they are asked.
+# Compiled code walks their arrays without checks, so they are checked before they are used.
 _CHECKED = (
     "sklearn.tree._tree.Tree",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.neighbors._kd_tree.KDTree",
     "sklearn.neighbors._ball_tree.BallTree",
-    # Distances whose numbers (a power, weights) are not looked at.
+    # Distances whose numbers (a power, weights) are not read.
     "sklearn.metrics._dist_metrics.ChebyshevDistance64",
     "sklearn.metrics._dist_metrics.EuclideanDistance64",
     "sklearn.metrics._dist_metrics.ManhattanDistance64",
     "scipy.interpolate._bsplines.BSpline",
-    "scipy._lib.array_api_compat.numpy._aliases.asarray",  # what a spline makes arrays by
+    "scipy._lib.array_api_compat.numpy._aliases.asarray",  # by which a spline makes arrays
 )
 
-# What searches keep of how they searched: never called by predict.
+# What searches keep of their search. predict never calls it.
 _SEARCHES = (
     "sklearn.metrics._scorer._CurveScorer",
     "sklearn.metrics._scorer._PassthroughScorer",
@@ -66,7 +68,7 @@ _SEARCHES = (
     "sklearn.utils._metadata_requests.MethodMetadataRequest",
 )
 
-# Functions of arrays that return numbers, and do nothing else: of scorers, of selections by a test, of pooling.
+# Functions of arrays that only return numbers: of scorers, of selections by a test, of pooling.
 _FUNCTIONS = (
     "numpy.mean",
     "numpy.median",
@@ -110,11 +112,13 @@ def _way_out(strangers: tuple[str, ...]) -> str:
     rooms = {name.partition(".")[0] for name in strangers}
     if rooms & {"xgboost", "lightgbm"}:
         return (
-            "save the booster alone, in its library's own format (.ubj, .json, .txt), where nothing stands before it in the pipeline"
-            " (what scales or encodes its columns would be lost in silence), or the whole as ONNX"
+            "save the booster alone, in its library's own format (.ubj, .json, .txt), if nothing precedes it in the pipeline"
+            " (a step that scales or encodes its columns would be lost silently), or save the whole as ONNX"
         )
     search = "of a search, save `best_estimator_` alone: it leaves scorer and splitter behind"
     if rooms <= {"numpy", "scipy", "sklearn"}:
-        onnx = "of others, save the model as ONNX (skl2onnx), or have the type read and listed with its reason in headrace.models.allowed"
+        onnx = "otherwise, save the model as ONNX (skl2onnx), or have the type reviewed and listed with its reason in headrace.models.allowed"
         return f"{search}; {onnx}"
-    return f"code of your own is never loaded: compute it before the request, or save the model as ONNX (skl2onnx); {search}"
+    return (
+        f"your own code is never loaded: compute it before the request, or save the model as ONNX (skl2onnx); {search}"
+    )

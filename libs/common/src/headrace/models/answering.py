@@ -1,4 +1,7 @@
-"""Whether a scikit-learn estimator answers what can be served: one number, or a probability per class; never bare labels, never several at once."""
+"""Whether a scikit-learn estimator gives answers that can be served: one number, or a probability per class.
+
+Bare labels and several answers at once are refused.
+"""
 
 from typing import Any
 
@@ -27,7 +30,9 @@ def refuse_unanswerable(estimator: Any) -> None:
 
 
 def last_of(estimator: Any) -> Any:
-    """What answers: the last step of a pipeline, the best of a search, whatever lies inside of those."""
+    """The part that answers: the last step of a pipeline, the best estimator of a search, or what is inside of
+    these.
+    """
     for _ in range(20):
         steps = getattr(estimator, "steps", None)
         inside = steps[-1][1] if steps else getattr(estimator, "best_estimator_", None)
@@ -38,7 +43,7 @@ def last_of(estimator: Any) -> Any:
 
 
 def decision_notes(estimator: Any) -> tuple[str, ...]:
-    """What to tell of a classifier whose own `predict` is not its most probable class."""
+    """Notes on a classifier whose own `predict` does not return its most probable class."""
     last = last_of(estimator)
     kind = type(last).__name__
     if kind not in ("FixedThresholdClassifier", "TunedThresholdClassifierCV"):
@@ -47,8 +52,8 @@ def decision_notes(estimator: Any) -> tuple[str, ...]:
     if not isinstance(threshold, int | float) or threshold == 0.5:
         return ()
     return (
-        f"its own predict decides by a threshold of its own ({threshold:.6g}), which is not served: `label` is the most probable"
-        " class, `value` the probability to hold against it",
+        f"its own predict decides by its own threshold ({threshold:.6g}), which is not served: `label` is the most probable"
+        " class, `value` the probability to compare with it",
     )
 
 
@@ -59,17 +64,17 @@ def _is_classifier(estimator: Any) -> bool:
 
 
 def _is_multilabel(estimator: Any) -> bool:
-    """Whether each class is a label of its own, there or not: the probabilities do not add up to 1."""
+    """Whether each class is a label of its own, so that the probabilities do not add up to 1."""
     labels = getattr(getattr(estimator, "_label_binarizer", None), "y_type_", "")
     return bool(getattr(estimator, "multilabel_", False)) or str(labels).startswith("multilabel")
 
 
 def _targets(estimator: Any) -> int:
-    """How many numbers a regressor predicts per row, as far as it says; 1 where it does not."""
+    """How many numbers a regressor predicts per row; 1 where it does not state it."""
     if type(estimator).__name__ in ("MultiOutputRegressor", "RegressorChain"):
         return len(estimator.estimators_)
     shape = getattr(getattr(estimator, "coef_", None), "shape", ())
     if len(shape) == 2 and shape[0] > 1:
         return int(shape[0])
-    told = getattr(estimator, "n_outputs_", 1)
-    return told if isinstance(told, int) else 1
+    count = getattr(estimator, "n_outputs_", 1)
+    return count if isinstance(count, int) else 1

@@ -1,7 +1,7 @@
-"""Model files on the log: chunks first, the manifest last, one transaction, one partition, keyed by content.
+"""Model files on the log: first the chunks, then the manifest, in one transaction and partition, keyed by content.
 
-Who wants one is told where it lies and reads only that. Only where the place is not known, or what lay there was
-compacted away because the same bytes were published again later, is the whole topic looked through.
+A reader knows the place of an artifact and reads only that. The whole topic is searched only when the place is unknown,
+or when it was compacted away because the same bytes were published again later.
 """
 
 import hashlib
@@ -20,12 +20,15 @@ from headrace.log.same_topics import SameTopics
 from headrace.log.topics import Topics
 
 CHUNK_BYTES = 512 * 1024
-# How many records are held at once while looking for an artifact among others.
+# The number of records that are held at once while an artifact is searched.
 _FEW = 16
 
 
 async def publish(log: Log, topics: Topics, data: bytes, format: str, now_s: float, source: str) -> ArtifactPlace:
-    """Write an artifact and return where it lies. The same bytes twice cost space, never harm: keys are digests."""
+    """Write an artifact and return its place. The same bytes twice only cost space, since keys are digests.
+
+    Waits for the broker; raises what `Transactor.commit` raises.
+    """
     topic = topics.name("registry.artifacts")
     digest = hashlib.sha256(data).hexdigest()
     chunks = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
@@ -48,14 +51,14 @@ async def publish(log: Log, topics: Topics, data: bytes, format: str, now_s: flo
 
 
 async def fetch(log: Log, topics: Topics, place: ArtifactPlace) -> bytes:
-    """The artifact's bytes, complete and with the right digest. Raises `Poison` when they are not to be had."""
+    """The artifact's bytes, complete and with the right digest. Raises `Poison` when they cannot be found."""
     tp = TopicPartition(topics.name("registry.artifacts"), place.partition)
     same = await _pinned(log, tp)
     begin, end = (await log.begin_offsets([tp]))[tp], (await log.end_offsets([tp]))[tp]
     found = _Chunks(place)
     if place.first_offset is not None and place.last_offset is not None:
         first, last = max(place.first_offset, begin), min(place.last_offset + 1, end)
-        # NB: as long as it can be at most: a place is what a command says.
+        # NB: the longest possible range is checked, since a command could state any place.
         if 0 < last - first <= 2 * place.chunk_count + 2:
             await _read(_records(log, tp, first, last, same), found)
     if not found.is_complete:
@@ -65,7 +68,7 @@ async def fetch(log: Log, topics: Topics, place: ArtifactPlace) -> bytes:
 
 
 class _Chunks:
-    """The chunks of one artifact, as they come."""
+    """The chunks of one artifact, as they arrive."""
 
     def __init__(self, place: ArtifactPlace) -> None:
         self._place = place
@@ -74,11 +77,11 @@ class _Chunks:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of them are there."""
+        """Whether all chunks are there."""
         return len(self._chunks) >= self._place.chunk_count
 
     def take(self, record: Record) -> None:
-        """A record of the topic; never more of them than the place says."""
+        """Take a record of the topic, up to the size that the place states."""
         digest, _, part = (record.key or b"").decode("utf-8", "replace").partition("/")
         if digest != self._place.digest or not part.isdecimal() or record.value is None:
             return
@@ -88,7 +91,7 @@ class _Chunks:
             self._chunks[number] = record.value
 
     def data(self) -> bytes:
-        """The bytes, compared with the digest."""
+        """The bytes. Raises `Poison` when they do not have the digest."""
         place = self._place
         data = b"".join(self._chunks[number] for number in sorted(self._chunks))
         if len(data) != place.size_bytes or hashlib.sha256(data).hexdigest() != place.digest:
@@ -100,7 +103,7 @@ class _Chunks:
 
 
 async def _pinned(log: Log, tp: TopicPartition) -> SameTopics:
-    """The topic as it is now, from before its ends are asked for."""
+    """The topic's id, read before its ends are."""
     same = SameTopics(log)
     await same.look([tp.topic])
     return same
@@ -109,7 +112,7 @@ async def _pinned(log: Log, tp: TopicPartition) -> SameTopics:
 async def _records(
     log: Log, tp: TopicPartition, begin: int, end: int, same: SameTopics
 ) -> AsyncGenerator[Record, None]:
-    """What lies in [begin, end). Raises `Restart` when the topic was made again: that end may never come."""
+    """The records in [begin, end). Raises `Restart` when the topic was created again, since that end may never come."""
     if begin >= end:
         return
     reader = await log.reader([tp], {tp: begin})
@@ -124,7 +127,7 @@ async def _records(
 
 
 async def _read(records: AsyncGenerator[Record, None], found: _Chunks) -> None:
-    """Take records until it is complete."""
+    """Take records until the artifact is complete."""
     async with aclosing(records):
         async for record in records:
             found.take(record)
@@ -133,9 +136,9 @@ async def _read(records: AsyncGenerator[Record, None], found: _Chunks) -> None:
 
 
 async def is_there(log: Log, topics: Topics, place: ArtifactPlace) -> bool:
-    """Whether the artifact is complete on the log, and was not deleted since: read from where its manifest lies on."""
+    """Whether the artifact is complete on the log and was not deleted, read from its manifest on."""
     tp = TopicPartition(topics.name("registry.artifacts"), place.partition)
-    # NB: a place is what a command says: the log is asked nothing about a partition that is not there.
+    # NB: a command could state any place, so the log is not asked about a partition that does not exist.
     if tp not in await log.partitions(tp.topic):
         return False
     if place.last_offset is not None and place.digest in await manifests(
@@ -146,7 +149,7 @@ async def is_there(log: Log, topics: Topics, place: ArtifactPlace) -> bool:
 
 
 async def manifests(log: Log, topics: Topics, partition: int = 0, begin: int = 0) -> set[str]:
-    """Digests of all artifacts whose manifests lie from `begin` on and were not deleted."""
+    """The digests of all artifacts whose manifests lie from `begin` on and were not deleted."""
     tp = TopicPartition(topics.name("registry.artifacts"), partition)
     same = await _pinned(log, tp)
     begin, end = max(begin, (await log.begin_offsets([tp]))[tp]), (await log.end_offsets([tp]))[tp]

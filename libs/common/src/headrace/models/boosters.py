@@ -1,8 +1,9 @@
-"""Whether the trees of XGBoost and LightGBM files stay inside their own arrays: the rule of `headrace.models.trees`, for both of them.
+"""Whether the trees of XGBoost and LightGBM files stay inside their own arrays: the rule of `headrace.models.trees` for
+both.
 
-Judged is what the library holds after loading, written out again by itself: two readers of one file may differ. A trial would
-only find out if one of its rows took the branch; the process that serves would, on the first request that does. (ONNX
-Runtime checks both children and columns itself.)
+The check reads what the library holds after loading, written out by the library, since two readers of a file may
+differ. A load check would only find a bad node if one of its rows took that branch; in service, the first request that
+takes it would. (ONNX Runtime checks children and columns itself.)
 """
 
 import json
@@ -56,10 +57,13 @@ def _check_xgboost_tree(tree: Mapping[str, Any], columns: int) -> None:
 def refuse_wild_lightgbm(saved: str, columns: int, classes: int) -> None:
     """Raise `Poison` when a tree of a booster, written by `model_to_string()`, points outside of its arrays, or back."""
     head, *trees = saved.split("end of trees")[0].split("\nTree=")
-    told = _pairs(head)
-    if told.get("num_class") != told.get("num_tree_per_iteration") or int(told.get("num_class", 0)) != classes:
+    head_pairs = _pairs(head)
+    if (
+        head_pairs.get("num_class") != head_pairs.get("num_tree_per_iteration")
+        or int(head_pairs.get("num_class", 0)) != classes
+    ):
         raise Poison(
-            f"artifact says {told.get('num_class')} classes and {told.get('num_tree_per_iteration')} trees a round"
+            f"artifact states {head_pairs.get('num_class')} classes and {head_pairs.get('num_tree_per_iteration')} trees a round"
         )
     for tree in trees:
         _check_lightgbm_tree(_pairs(tree), columns)
@@ -90,16 +94,17 @@ def _check_lightgbm_categories(tree: Mapping[str, str]) -> None:
     if not len(asked):
         return
     edges = _whole(_numbers(tree, "cat_boundaries"))
-    words = len(_numbers(tree, "cat_threshold"))
-    is_inside = len(edges) > 1 and edges[0] >= 0 and edges[-1] <= words and bool(np.all(np.diff(edges) >= 0))
+    thresholds = len(_numbers(tree, "cat_threshold"))
+    is_inside = len(edges) > 1 and edges[0] >= 0 and edges[-1] <= thresholds and bool(np.all(np.diff(edges) >= 0))
     if not is_inside or asked.min() < 0 or asked.max() >= len(edges) - 1:
         raise Poison("artifact holds a tree whose categories lie outside of its arrays")
 
 
 def _reached(left: np.ndarray, right: np.ndarray, goes_on: Any, *, is_leaf_inside: bool = True) -> np.ndarray:
-    """The inner nodes that a walk from the root reaches. Raises `Poison` when it leaves the arrays, or comes by twice.
+    """The inner nodes that a walk from the root reaches. Raises `Poison` when it leaves the arrays, or reaches a node
+    twice.
 
-    `goes_on`: of children, which are nodes of these arrays. `is_leaf_inside`: leaves are nodes too, without children.
+    `goes_on`: which children are nodes of these arrays. `is_leaf_inside`: leaves are nodes too, without children.
     """
     count = len(left)
     if not count:
@@ -109,7 +114,7 @@ def _reached(left: np.ndarray, right: np.ndarray, goes_on: Any, *, is_leaf_insid
         if np.any((level < 0) | (level >= count)) or np.any(seen[level]) or len(np.unique(level)) != len(level):
             raise Poison(_OUTSIDE)
         seen[level] = True
-        # NB: a node is a leaf when it has no left child, whatever it says of its right one.
+        # NB: a node without a left child is a leaf, whatever its right child is.
         inner = level[goes_on(left[level])] if is_leaf_inside else level
         below = np.concatenate([left[inner], right[inner]])
         level = below if is_leaf_inside else below[goes_on(below)]

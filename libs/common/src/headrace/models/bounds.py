@@ -1,8 +1,9 @@
-"""Whether search trees, votes and splines stay inside their own arrays: the rule of `headrace.models.trees` for what else is walked by compiled code.
+"""Whether search trees, votes and splines stay inside their own arrays.
 
-A search tree's node i has the children 2i + 1 and 2i + 2, and says which part of the tree's points it holds; a vote is the number of
-a class; a spline of degree k with n coefficients has n + k + 1 knots, in order (de Boor, 1978). None of them is asked for
-when a row is scored: one number outside reads foreign memory.
+It is the rule of `headrace.models.trees` for other structures that compiled code walks. A search tree's node i has the
+children 2i + 1 and 2i + 2, and names its part of the tree's points. A vote is the number of a class. A spline of degree
+k with n coefficients has n + k + 1 knots, in order (de Boor, 1978). Scoring checks none of this: one number outside
+reads foreign memory.
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ _VOTERS = "sklearn.neighbors._classification."
 
 
 def refuse_out_of_bounds(found: Any) -> None:
-    """Raise `Poison` when this one object (not what is inside) points outside of its arrays."""
+    """Raise `Poison` when this one object (not its parts) points outside of its arrays."""
     kind = f"{type(found).__module__}.{type(found).__qualname__}"
     if kind in _SEARCH_TREES:
         _check_search_tree(found.__getstate__(), bounds=2 if kind == _SEARCH_TREES[0] else 1)
@@ -47,7 +48,7 @@ def _check_spline(inside: dict[str, Any]) -> None:
     knots, coefficients, degree = inside.get("_t"), inside.get("_c"), inside.get("k")
     is_whole = isinstance(knots, np.ndarray) and isinstance(coefficients, np.ndarray) and isinstance(degree, int)
     if not is_whole or knots.ndim != 1 or knots.dtype != np.float64 or coefficients.ndim < 1 or degree < 0:
-        raise Poison("artifact holds a spline that is none: knots, coefficients and a degree make one")
+        raise Poison("artifact holds an invalid spline: it needs knots, coefficients and a degree")
     count = len(knots) - degree - 1
     if count < 1 or len(coefficients) < count or not np.isfinite(knots).all() or np.any(np.diff(knots) < 0):
         raise Poison(f"artifact holds a spline of {len(coefficients)} coefficients whose {len(knots)} knots do not fit")
@@ -56,7 +57,7 @@ def _check_spline(inside: dict[str, Any]) -> None:
 def _check_votes(inside: dict[str, Any]) -> None:
     votes, classes = inside.get("_y"), inside.get("classes_")
     if not isinstance(votes, np.ndarray) or not isinstance(classes, np.ndarray) or votes.ndim != 1 or not len(votes):
-        return  # several labels at once: read by checked code, and refused as such
+        return  # several labels at once: read by checked code, and refused elsewhere
     is_whole = np.issubdtype(votes.dtype, np.integer)
     if not is_whole or votes.min() < 0 or votes.max() >= len(classes):
         raise Poison(f"artifact holds votes outside of its {len(classes)} classes")

@@ -1,7 +1,7 @@
-"""A digest of what a model is: a canonical walk over types, parameters and arrays.
+"""A digest of a model's content: a canonical walk over types, parameters and arrays.
 
-The bytes of a saved model differ between identical fits (ids and times lie inside), so they cannot tell whether two
-models are the same. This can.
+The bytes of saved models differ between identical fits (they contain ids and times), so they cannot show whether two
+models are the same. This digest can.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def model_digest(model: Any) -> str:
-    """Hex digest that is equal for equal models: same types, parameters and arrays, to the bit."""
+    """A hex digest that is equal for equal models: the same types, parameters and arrays, to the bit."""
     digest = hashlib.blake2b(digest_size=16)
     _walk(model, digest, 0)
     return digest.hexdigest()
@@ -55,7 +55,7 @@ def _array(value: np.ndarray, digest: Any, depth: int) -> None:
         for item in value.ravel():
             _walk(item, digest, depth + 1)
     elif value.dtype.names:
-        # NB: a struct's padding bytes are not initialised: field by field, or equal trees would differ.
+        # NB: padding bytes of a struct are not initialised, so only its fields are hashed.
         for name in value.dtype.names:
             digest.update(name.encode() + np.ascontiguousarray(value[name]).tobytes())
     else:

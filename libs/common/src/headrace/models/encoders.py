@@ -1,7 +1,7 @@
-"""Which words a scikit-learn pipeline knows, per column of what it was fitted on: read from the encoders inside it.
+"""Which category values a scikit-learn pipeline knows, per input column, read from its encoders.
 
-Followed are pipelines, column transformers, unions, imputers that keep their columns, searches, calibrations and ensembles; an ensemble's
-members know different words, and the union of them is what it knows.
+The walk goes through pipelines, column transformers, unions, imputers that keep their columns, searches, calibrations
+and ensembles. Members of an ensemble may know different values; the result is their union.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,45 +25,50 @@ Names = Sequence[str]
 
 @dataclass(frozen=True)
 class Known:
-    """`words`: per column those that its encoders know, in their order. `numbers`: the numbers that they know instead, of a category its codes."""
+    """`vocabularies`: per column the texts that its encoders know, in order. `numbers`: the numbers that they know
+    instead.
+    """
 
-    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    vocabularies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     numbers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def known_to(estimator: Any, names: Names) -> Known:
-    """What the encoders of an estimator know of its columns, `names` in its order. Raises `Poison` for what no row can hold."""
-    words: dict[str, dict[str, None]] = {}
+    """What an estimator's encoders know of its columns, `names` in its order.
+
+    Raises `Poison` for a value that no row can hold.
+    """
+    vocabularies: dict[str, dict[str, None]] = {}
     numbers: dict[str, set[float]] = {}
     for name, category in _categories(estimator, list(names)):
         if any(value is None for value in category):
             raise Poison(
-                f"the encoder of {name} knows None, and a missing value is NaN: train it with NaN, or with a word for it"
+                f"the encoder of {name} knows None, and a missing value is NaN: train it with NaN, or with a text for it"
             )
         texts = [value for value in category if isinstance(value, str)]
-        words.setdefault(name, {}).update(dict.fromkeys(texts))
+        vocabularies.setdefault(name, {}).update(dict.fromkeys(texts))
         if not texts:
             numbers.setdefault(name, set()).update(float(value) for value in category if value == value)
-    held = {name: tuple(found) for name, found in words.items() if found}
+    held = {name: tuple(found) for name, found in vocabularies.items() if found}
     return Known(held, {name: tuple(sorted(found)) for name, found in numbers.items() if name not in held})
 
 
 def encoders_of(estimator: Any, names: Names) -> Iterator[tuple[Any, list[str]]]:
-    """Fitted encoders, each with those of `names` (all columns, in order) that reach it as they came."""
+    """Fitted encoders, each with those of `names` (all columns, in order) that reach it unchanged."""
     yield from _encoders(estimator, list(names), 0)
 
 
 def know_as_rows_hold(estimator: Any, names: Names) -> None:
-    """Let encoders know their numbers as rows hold them, in float32: a request's 0.1 is then the 0.1 that they were fitted on.
+    """Replace the encoders' numbers by their float32, so that a request's 0.1 is the 0.1 that they were fitted on.
 
-    `names`: of its columns, in its order. Numbers that float32 cannot tell apart (100000001, 100000002) are left as they are:
-    that rows lose them is found where the file is proven.
+    `names`: of its columns, in its order. Numbers that float32 cannot distinguish (100000001, 100000002) are left as
+    they are; the load check finds that rows lose them.
     """
     _know(estimator, names, _as_held)
 
 
 def know_as_sent(estimator: Any, names: Names) -> None:
-    """Let encoders know the numbers that a row holds as a frame says them (`as_sent`). `names`: of its columns, in its order."""
+    """Replace the encoders' numbers by those that a frame holds (`as_sent`). `names`: of its columns, in its order."""
     _know(estimator, names, _as_sent)
 
 
@@ -86,22 +91,22 @@ def _as_held(known: NDArray[Any]) -> NDArray[Any]:
         return known
     with np.errstate(over="ignore"):
         held = known.astype(np.float32)
-    is_told_apart = len(np.unique(held)) == len(np.unique(known)) and np.array_equal(np.isinf(held), np.isinf(known))
-    return held.astype(np.float64) if is_told_apart else known
+    is_distinct = len(np.unique(held)) == len(np.unique(known)) and np.array_equal(np.isinf(held), np.isinf(known))
+    return held.astype(np.float64) if is_distinct else known
 
 
 def wants_names(estimator: Any) -> bool:
-    """Whether it can only be asked with a frame: something inside of it chooses its columns by name, or hands frames on."""
+    """Whether the estimator only takes a data frame: a part of it selects columns by name, or passes frames on."""
     return any(_chooses_by_name(found) or _gives_frames(found) for found, _ in walk(estimator))
 
 
 def refuse_texts(estimator: Any) -> None:
-    """Raise `Poison` for a pipeline that reads free text: a row holds known words, and one text more would be none of them."""
+    """Raise `Poison` for a pipeline that reads free text, since a row only holds known category values."""
     for found, _ in walk(estimator):
         kind = type(found).__name__
         if kind in _TEXTS and type(found).__module__.startswith("sklearn."):
             raise Poison(
-                f"{kind} reads free text, and a row holds numbers and the codes of known words:"
+                f"{kind} reads free text, and a row holds numbers and the codes of known texts:"
                 " vectorise before the request, and declare the vector's values as Number inputs"
             )
 
@@ -129,14 +134,14 @@ def _listed(columns: Any) -> list[Any]:
 
 
 def _categories(estimator: Any, names: list[str]) -> Iterator[tuple[str, Sequence[Any]]]:
-    """Per column that an encoder sees as it came: its values there."""
+    """Per column that reaches an encoder unchanged: the encoder's values."""
     for step, given in encoders_of(estimator, names):
         if len(step.categories_) == len(given):
             yield from zip(given, (category.tolist() for category in step.categories_), strict=True)
 
 
 def _encoders(step: Any, names: list[str], depth: int) -> Iterator[tuple[Any, list[str]]]:
-    """Encoders, each with the columns that reach it as they came. `names`: of those that reach `step`."""
+    """Encoders, each with the columns that reach it unchanged. `names`: of those that reach `step`."""
     kind = type(step).__name__
     if depth > 20 or not names:
         return
@@ -146,7 +151,7 @@ def _encoders(step: Any, names: list[str], depth: int) -> Iterator[tuple[Any, li
     elif hasattr(step, "steps"):
         yield from _of_pipeline(step, names, depth)
     elif kind == "ColumnTransformer":
-        for _, part, columns in getattr(step, "transformers_", ()):  # without them it is a search's pattern
+        for _, part, columns in getattr(step, "transformers_", ()):  # an unfitted template of a search has none
             yield from _encoders(part, _chosen(names, columns), depth + 1)
     elif kind == "FeatureUnion":
         for _, part in step.transformer_list:
@@ -170,9 +175,8 @@ def _keeps_columns(step: Any, names: list[str]) -> bool:
         return step.func is None
     if type(step).__name__ != "SimpleImputer" or step.add_indicator:
         return False
-    fills = getattr(
-        step, "statistics_", ()
-    )  # a search, a calibration or an ensemble keeps its pattern too, which is not fitted
+    # A search, a calibration or an ensemble also keeps its template, which is not fitted.
+    fills = getattr(step, "statistics_", ())
     dropped = [value for value in fills if isinstance(value, float) and value != value]
     return len(fills) == len(names) and not dropped
 

@@ -1,4 +1,4 @@
-"""What every model file becomes: an engine that answers rows. One format, one module; chosen here by the format's name.
+"""What every model file becomes: an engine that scores rows. One format, one module, chosen here by the format's name.
 
 | format   | file         | read by                                             |
 |----------|--------------|-----------------------------------------------------|
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from headrace.errors import Misconfigured, Poison
 
 BINARY, NUMBER, CLASSES = "binary", "number", "classes"
-# Several values per row of which nothing says what they are: whoever registers the file must.
+# Several values per row whose meaning the file does not state: it must be given at registration.
 UNCLEAR = "unclear"
 SUFFIXES = {".skops": "skops", ".onnx": "onnx", ".json": "xgboost", ".ubj": "xgboost", ".txt": "lightgbm"}
 FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
@@ -30,31 +30,37 @@ MAX_BYTES = 512 * 1024 * 1024
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
-Words = Mapping[str, tuple[str, ...]]
+Vocabularies = Mapping[str, tuple[str, ...]]
 
 
 class Engine(Protocol):
-    """A model that can be asked. `columns`: how many it takes, None when it does not say. `output`: what it predicts,
-    `binary`, `number` or `classes`, `unclear` where only its maker knows; `labels`: names of the classes in order, empty for `number`.
+    """A model that can score rows.
 
-    `names`: of its columns in its own order, () when its file has none. `words`: per column the values of a category in code order, as
-    far as the file says. `notes`: what whoever registers it should be told.
+    - `columns`: how many it takes, None when it does not state it.
+    - `output`: what it predicts, `binary`, `number` or `classes`; `unclear` where the file does not show it.
+    - `labels`: names of the classes in order, empty for `number`.
+    - `names`: of its columns in its own order, () when its file has none.
+    - `vocabularies`: per column the values of a category in code order, as far as the file holds them.
+    - `notes`: messages for whoever registers it.
     """
 
     columns: int | None
     output: str
     labels: tuple[str, ...]
     names: tuple[str, ...]
-    words: Words
+    vocabularies: Vocabularies
     notes: tuple[str, ...]
 
     def predict(self, rows: Any, output: str) -> Floats:
-        """Shares of shape (n, classes) for `binary` and `classes`, numbers of shape (n,) for `number`."""
+        """Probabilities of shape (n, classes) for `binary` and `classes`, numbers of shape (n,) for `number`.
+
+        It computes on the calling thread, and may raise any error of the model's library.
+        """
         ...
 
 
 def format_of(name: str) -> str:
-    """The format of a file by its name. Raises `Misconfigured` naming the formats that there are.
+    """The format of a file by its name. Raises `Misconfigured`, which names the formats.
 
     >>> format_of("model.ubj")
     'xgboost'
@@ -74,7 +80,7 @@ def _of_pickle(name: str) -> str:
 
 
 def load(data: bytes, format: str) -> Engine:
-    """The engine of a file's bytes. Raises `Poison` for what must not or cannot be loaded."""
+    """The engine of a file's bytes. Raises `Poison` for a file that must not or cannot be loaded."""
     if format not in FORMATS:
         raise Poison(f"format {format!r} is not served, only {', '.join(FORMATS)} are (never pickle or joblib)")
     if len(data) > MAX_BYTES:
@@ -83,7 +89,7 @@ def load(data: bytes, format: str) -> Engine:
 
 
 def footprint_bytes(data: bytes, format: str) -> int:
-    """About how much memory a loaded model takes, by the size of its file (skops files are compressed: by what they hold).
+    """The approximate memory of a loaded model, by the size of its file (of a skops file, the uncompressed size).
 
     >>> footprint_bytes(b"{}", "xgboost")
     8
@@ -103,7 +109,7 @@ def extra(name: str) -> ModuleType:
 
 
 def as_served(raw: Any, output: str) -> Floats:
-    """What a model library returns, in the shape that is served: the single probability of a binary model becomes two.
+    """A library's scores in the shape that is served: the single probability of a binary model becomes two.
 
     >>> as_served([[0.25]], "binary").tolist()
     [[0.75, 0.25]]
@@ -118,8 +124,10 @@ def as_served(raw: Any, output: str) -> Floats:
 
 
 def by_class(raw: Floats, count: int, places: Sequence[int]) -> Floats:
-    """Probabilities per class of a label, shape (n, count), of probabilities per class of a model, (n, len(places)); `places`: where those
-    of the model stand, () where they are the same. A class that the model does not know has probability 0.
+    """Probabilities per class of a label, shape (n, count), from those of a model, shape (n, len(places)).
+
+    `places`: the positions of the model's classes among the label's, () where they are the same. A class that the model
+    does not know has probability 0.
 
     >>> by_class(np.array([[0.25, 0.75]]), 3, (2, 0)).tolist()
     [[0.75, 0.0, 0.25]]
@@ -132,7 +140,7 @@ def by_class(raw: Floats, count: int, places: Sequence[int]) -> Floats:
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """Names of classes that have none.
+    """Names of unnamed classes: their numbers.
 
     >>> numbered(2)
     ('0', '1')

@@ -1,9 +1,10 @@
-"""Rows as a pandas frame with names and words, for imported pipelines that choose their columns by name.
+"""Rows as a pandas frame with names and category values, for imported pipelines that select columns by name.
 
-Made from the very matrix that is logged, so a decision can be made again: words come from the codes of the signature's
-vocabularies, a missing one is NaN, and one that the version has never seen stands as a word that is in no vocabulary, so that
-the pipeline treats both as it was made to. Numbers are float64, as they were sent (`as_sent`): neighbours tie and thresholds lie among the
-values that it was fitted on. Some hundred times slower than arrays.
+The frame is made from the matrix that is logged, so that a decision can be computed again. Category values come from
+the codes of the signature's vocabularies. A missing one is NaN, and one that the version does not know is a text
+outside of the vocabulary, so that the pipeline treats both as it was built to. Numbers are float64, as they were sent
+(`as_sent`), since ties and thresholds lie among the values that the model was fitted on. Frames are about a hundred
+times slower than arrays.
 """
 
 from collections.abc import Sequence
@@ -31,18 +32,18 @@ def _values(column: NDArray[np.float32], pin: ColumnPin) -> NDArray[Any]:
     if pin.vocabulary is None:
         return as_sent(column)
     count = len(pin.vocabulary)
-    words = np.array([*pin.vocabulary, _stranger(pin.vocabulary), np.nan], dtype=object)
+    values = np.array([*pin.vocabulary, _stranger(pin.vocabulary), np.nan], dtype=object)
     codes = np.where(np.isnan(column), count + 1, np.clip(column, 0, count)).astype(np.int64)
-    return words[codes]
+    return values[codes]
 
 
-def _stranger(words: Sequence[str]) -> str:
-    """A word that is not among `words`.
+def _stranger(vocabulary: Sequence[str]) -> str:
+    """A text that is not in the vocabulary.
 
     >>> _stranger(("AA", "~unseen~"))
     '~unseen~~'
     """
     found = "~unseen~"
-    while found in words:
+    while found in vocabulary:
         found += "~"
     return found

@@ -1,4 +1,4 @@
-"""Which inputs may be missing by the contract, and may not by the model: requests without them would fall back, one by one."""
+"""Inputs that may be missing by the contract but not for the model: requests without them would all fall back."""
 
 from collections.abc import Sequence
 
@@ -13,19 +13,19 @@ from headrace.models.proving import Answering, served
 def gap_notes(
     engine: Engine, deployment: DeploymentDefinition, answers: Answering, proven: Sequence[GoldenRow]
 ) -> tuple[str, ...]:
-    """A line for each nullable input without which the model scores none of the proven requests."""
+    """A note for each nullable input without which the model scores none of the requests of the load check."""
     asked = [found.inputs for found in proven if found.inputs is not None]
     engine = matched(engine, answers.signature)
 
     def why_unscored(name: str) -> str | None:
-        """Of whole requests: another input that is missing too would be the reason."""
+        """Why a request without this input is not scored. Only requests without other gaps are tried."""
         whole = next((inputs for inputs in asked if None not in inputs.values()), None)
         if whole is None:
             return None
         try:
             served(engine, answers, sampled(deployment, answers.signature, [{**whole, name: None}]).rows)
         except Exception as error:
-            # NB: a model is foreign code, and so is what it raises.
+            # NB: a model is foreign code, and may raise anything.
             return " ".join(str(error).split())[:100]
         return None
 

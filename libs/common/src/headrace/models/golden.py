@@ -1,4 +1,6 @@
-"""The rows that travel with a version, each with its request and its score: every instance scores them again before it serves."""
+"""Golden rows: each has its request and its score, and every instance scores them again before it serves the
+version.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,16 +14,18 @@ from headrace.models.engine import BINARY, NUMBER, Floats
 KEPT_ROWS, KEPT_BYTES = 64, 100_000
 
 
-def golden_row(row: NDArray[np.float32], said: Floats, output: str, inputs: dict[str, Any] | None = None) -> GoldenRow:
-    """A row and what is said of it. `said`: (values,), of two classes the positive one's."""
+def golden_row(
+    row: NDArray[np.float32], scores: Floats, output: str, inputs: dict[str, Any] | None = None
+) -> GoldenRow:
+    """A row and its scores. `scores`: shape (values,); for two classes only that of the positive one."""
     data = np.ascontiguousarray(row, "<f4").tobytes()
     if output in (BINARY, NUMBER):
-        return GoldenRow(data, float(said[0]), (), inputs)
-    return GoldenRow(data, 0.0, tuple(said.tolist()), inputs)
+        return GoldenRow(data, float(scores[0]), (), inputs)
+    return GoldenRow(data, 0.0, tuple(scores.tolist()), inputs)
 
 
 def fitting(golden: Sequence[GoldenRow], most_bytes: int = KEPT_BYTES) -> tuple[GoldenRow, ...]:
-    """As many rows from all over as fit, one at the least. A command must fit into a record of the log."""
+    """Evenly spaced rows, as many as fit and at least one. A command must fit into a record of the log."""
     if not golden:
         return ()
     largest = max(len(found.row) + 9 * len(found.probabilities) + len(repr(found.inputs)) for found in golden) + 16
@@ -30,7 +34,7 @@ def fitting(golden: Sequence[GoldenRow], most_bytes: int = KEPT_BYTES) -> tuple[
 
 
 def spread(count: int, most: int) -> NDArray[np.intp]:
-    """At most so many places of `count`, from all over.
+    """At most `most` evenly spaced positions out of `count`.
 
     >>> spread(9, 3).tolist(), spread(2, 3).tolist(), spread(0, 3).tolist()
     ([0, 4, 8], [0, 1], [])

@@ -6,7 +6,7 @@ from typing import Any
 from headrace.errors import Poison
 from headrace.features.precision import as_sent
 from headrace.models.boosters import refuse_wild_lightgbm
-from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, Words, as_served, extra, numbered
+from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, Vocabularies, as_served, extra, numbered
 
 
 class LightgbmEngine:
@@ -16,9 +16,9 @@ class LightgbmEngine:
         self._booster = booster
         self.columns: int | None = booster.num_feature()
         given = tuple(booster.feature_name())
-        # What it calls columns that were given no names.
+        # LightGBM's own names for unnamed columns.
         self.names = () if given == tuple(f"Column_{n}" for n in range(len(given))) else given
-        self.words: Words = words_of(text, self.names)
+        self.vocabularies: Vocabularies = vocabularies_of(text, self.names)
         self.codes = codes_of(text)
         self.notes: tuple[str, ...] = ()
         classes = booster.num_model_per_iteration()
@@ -29,15 +29,18 @@ class LightgbmEngine:
             self.output, self.labels = BINARY if classes == 2 else CLASSES, numbered(classes)
 
     def predict(self, rows: Any, output: str) -> Floats:
-        """See `Engine`. NaN is a missing value, as in training; thresholds are float64, and lie on what people write."""
+        """See `Engine`. NaN is a missing value, as in training. Thresholds are float64, and lie on numbers as people
+        write them.
+        """
         return as_served(self._booster.predict(as_sent(rows), num_threads=1), output)
 
 
-def words_of(text: str, names: tuple[str, ...]) -> Words:
-    """Per column the values of a category in code order, as the frame that it was trained on had them; {} where the file does not say.
+def vocabularies_of(text: str, names: tuple[str, ...]) -> Vocabularies:
+    """Per column the values of a category in code order, as in the training frame; {} where the file does not hold
+    them.
 
-    The file lists the values of all columns of pandas' category type in the frame's order; which these are, its parameter
-    `categorical_feature` says, unless others were named there too.
+    The file lists the values of all columns of pandas' category type in the frame's order. Its parameter
+    `categorical_feature` names these columns, unless it names others too.
     """
     held = _line_after(text, "pandas_categorical:")
     places = [
@@ -49,17 +52,20 @@ def words_of(text: str, names: tuple[str, ...]) -> Words:
         lists = None
     if not isinstance(lists, list) or len(lists) != len(places) or not all(place < len(names) for place in places):
         return {}
-    return {names[place]: tuple(str(word) for word in words) for place, words in zip(places, lists, strict=True)}  # ty: ignore[not-iterable]  read as any
+    return {names[place]: tuple(str(value) for value in values) for place, values in zip(places, lists, strict=True)}  # ty: ignore[not-iterable]  read as any
 
 
 def codes_of(text: str) -> tuple[tuple[float, ...], ...]:
-    """Per column the codes that it was trained on, () for numbers: `[-1:1] -1:0:2:1` are a number and a category (-1: missing)."""
-    told = _line_after(text, "feature_infos=").split()
+    """Per column the codes of the training data, () for numbers.
+
+    `[-1:1] -1:0:2:1` is a number and a category (-1 stands for missing).
+    """
+    infos = _line_after(text, "feature_infos=").split()
     return tuple(
         tuple(sorted(float(code) for code in codes.split(":") if not code.startswith("-")))
         if codes.replace(":", "").replace("-", "").isdigit()
         else ()
-        for codes in told
+        for codes in infos
     )
 
 
@@ -75,7 +81,7 @@ def engine(data: bytes) -> LightgbmEngine:
         text = data.decode()
     except UnicodeDecodeError:
         text = ""
-    # NB: the library's parser trusts its input: what was cut short is refused here, before it.
+    # NB: the library's parser trusts its input, so a truncated file is refused here.
     if not text.startswith("tree\n") or "end of trees" not in text:
         raise Poison("artifact is not a whole LightGBM model: save it by booster.save_model('model.txt')")
     objective = next((line[10:] for line in text.splitlines() if line.startswith("objective=")), "")
@@ -88,5 +94,5 @@ def engine(data: bytes) -> LightgbmEngine:
     except (Poison, MemoryError):
         raise
     except Exception as error:
-        # NB: the library raises its own error type for whatever is wrong with a file.
+        # NB: the library raises its own error type for any fault of a file.
         raise Poison(f"LightGBM cannot load it: {error}") from error

@@ -1,4 +1,4 @@
-"""How a model's own columns meet those of a version: by name where both have names, by position where one has none.
+"""How a model's columns are matched with those of a version: by name where both have names, otherwise by position.
 
 | the model's names   | the row's columns               | then                                                      |
 |---------------------|---------------------------------|-----------------------------------------------------------|
@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 
 from headrace.events.registry import Signature
 from headrace.models.encoders import know_as_rows_hold, know_as_sent
-from headrace.models.engine import Engine, Floats, Words, numbered
+from headrace.models.engine import Engine, Floats, Vocabularies, numbered
 from headrace.models.skops_format import SkopsEngine
 from headrace.models.thresholds import meet_as_rows_hold
 
-_MOST_TOLD = 12
+_MOST_LISTED = 12
 
 
 class Matched:
-    """An engine that is asked with the columns of a version, each found by its name."""
+    """An engine that gets the columns of a version in its own order."""
 
     def __init__(self, engine: Engine, order: NDArray[np.intp]) -> None:
         self._engine, self._order = engine, order
         self.columns, self.output, self.labels = engine.columns, engine.output, engine.labels
         self.names: tuple[str, ...] = ()
-        self.words: Words = engine.words
+        self.vocabularies: Vocabularies = engine.vocabularies
         self.notes = engine.notes
 
     def predict(self, rows: Any, output: str) -> Floats:
@@ -56,7 +56,7 @@ def matched(engine: Engine, signature: Signature) -> Engine:
 
 
 def model_names(names: Sequence[str], signature: Signature) -> tuple[str, ...]:
-    """A model's names as its version calls the columns. NB: LightGBM writes an underscore for each blank.
+    """A model's names as its version names the columns. NB: LightGBM writes an underscore for each blank.
 
     >>> from headrace.events.registry import ColumnPin
     >>> model_names(["b", "a_x"], Signature((ColumnPin("a x"), ColumnPin("b")), "d"))
@@ -71,27 +71,27 @@ def why_not_columns(engine: Engine, signature: Signature, deployment: str) -> st
     """Why a model's columns are not those of a version, with the way out; None when they are."""
     names = [column.name for column in signature.columns]
     own = model_names(engine.names, signature)
-    told = f"a row of {deployment} has {len(names)} ({_listed(names)})"
+    row_text = f"a row of {deployment} has {len(names)} ({_listed(names)})"
     if own and sorted(own) != sorted(names):
         missing, strange = [n for n in own if n not in names], [n for n in names if n not in own]
         apart = "; ".join(
             f"{what} {_listed(found)}" for what, found in (("it lacks", missing), ("too many:", strange)) if found
         )
         return (
-            f"the model was trained on {len(own)} columns ({_listed(own)}), {told}; {apart}: declare the inputs by the model's names,"
+            f"the model was trained on {len(own)} columns ({_listed(own)}), {row_text}; {apart}: declare the inputs by the model's names,"
             " in any order (--inputs-only leaves view features and derived columns out)"
         )
     wanted = engine.columns if engine.columns is not None else len(names)
     if wanted != len(names):
         return (
-            f"the model takes {wanted} columns, {told}: its file has no names, so the inputs must be in the model's order;"
+            f"the model takes {wanted} columns, {row_text}: its file has no names, so the inputs must be in the model's order;"
             " --inputs-only leaves view features out"
         )
     return None
 
 
 def is_plain(classes: Sequence[str]) -> bool:
-    """Whether these are no names but what a model was trained on for want of them.
+    """Whether these are not names, but what a model was trained on without names.
 
     >>> is_plain(("0", "1")), is_plain(("False", "True")), is_plain(("1", "2"))
     (True, True, False)
@@ -101,7 +101,7 @@ def is_plain(classes: Sequence[str]) -> bool:
 
 
 def _order(wanted: Sequence[str], given: Sequence[str]) -> NDArray[np.intp] | None:
-    """Where each of `wanted` stands among `given`; None when they stand alike, or are not the same names."""
+    """Where each of `wanted` is among `given`; None when the order is the same, or the names differ."""
     if tuple(wanted) == tuple(given) or sorted(wanted) != sorted(given) or len(set(given)) != len(given):
         return None
     places = {name: place for place, name in enumerate(given)}
@@ -109,4 +109,6 @@ def _order(wanted: Sequence[str], given: Sequence[str]) -> NDArray[np.intp] | No
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MOST_TOLD]) + (f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else "")
+    return ", ".join(names[:_MOST_LISTED]) + (
+        f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    )

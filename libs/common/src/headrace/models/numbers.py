@@ -1,7 +1,8 @@
-"""Requests for a model that knows numbers, said as its data had them: 0.1, of which a row holds the float32, 0.10000000149.
+"""Requests with numbers that a model knows, as its data had them: 0.1, whose float32 in a row is 0.10000000149.
 
-Encoders know theirs; trees and bins that count in float64 have thresholds, which lie on values of the data, or halfway between two. Drawn numbers
-are none of these, or only nearly: a model that knows 0.1, 0.2 and 0.3 would be proven on strangers alone.
+Encoders know their numbers. Trees and bins that compute in float64 have thresholds, which lie on values of the data or
+halfway between two. Random numbers hardly ever are one of these, so the load check of a model that knows 0.1, 0.2 and
+0.3 would only use numbers that are strange to it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,8 +25,9 @@ Numbers = Mapping[str, Sequence[float]]
 
 
 def known_numbers(engine: Engine, deployment: DeploymentDefinition, signature: Signature) -> Numbers:
-    """Per input that is a number what the model's encoders know of it, else its thresholds, of whichever column; within its limits.
-    Ask before `matched`.
+    """Per numeric input the numbers that the model's encoders know of it, else all thresholds; within its limits.
+
+    Call it before `matched`.
     """
     if not isinstance(engine, SkopsEngine):
         return {}
@@ -44,17 +46,17 @@ def _is_allowed(number: float, field: InputDefinition) -> bool:
 
 
 def as_known(inputs: Sequence[Inputs], numbers: Numbers) -> list[Inputs]:
-    """Requests that say a number as the model knows it, where a row holds the same for both."""
+    """Requests in which a number is replaced by one that the model knows, where both have the same float32."""
     by_held = {name: {seen(number): number for number in known} for name, known in numbers.items()}
-    return [{name: _said(by_held.get(name, {}), value) for name, value in asked.items()} for asked in inputs]
+    return [{name: _as_sent_number(by_held.get(name, {}), value) for name, value in asked.items()} for asked in inputs]
 
 
-def _said(by_held: Mapping[float, float], value: Any) -> Any:
+def _as_sent_number(by_held: Mapping[float, float], value: Any) -> Any:
     return by_held.get(seen(value), value) if isinstance(value, int | float) else value
 
 
 def with_known(inputs: Sequence[Inputs], numbers: Numbers) -> list[Inputs]:
-    """Requests that ask for nothing but numbers that the model knows, in turn; from all over where there are more than requests."""
+    """Requests with numbers that the model knows, in turn; evenly spaced ones where there are more than requests."""
     tried = {name: [known[place] for place in spread(len(known), len(inputs))] for name, known in numbers.items()}
     return [
         {**asked, **{name: known[row % len(known)] for name, known in tried.items()}}
@@ -63,7 +65,7 @@ def with_known(inputs: Sequence[Inputs], numbers: Numbers) -> list[Inputs]:
 
 
 def wide_names(deployment: DeploymentDefinition) -> tuple[str, ...]:
-    """Inputs whose limits allow whole numbers that float32 cannot tell from their neighbours, such as seconds since 1970."""
+    """Inputs whose limits allow whole numbers that float32 does not distinguish, such as seconds since 1970."""
     return tuple(
         field.name
         for field in deployment.inputs
@@ -75,7 +77,7 @@ def wide_names(deployment: DeploymentDefinition) -> tuple[str, ...]:
 
 
 def with_wide(inputs: Sequence[Inputs], deployment: DeploymentDefinition) -> list[Inputs]:
-    """Requests that say whole numbers from all over the limits of `wide_names`, as they are before a row holds them."""
+    """Requests with whole numbers from all over the limits of `wide_names`, before float32 changes them."""
     rng = np.random.default_rng(0)
     limits = {field.name: (field.low or 0.0, field.high or 0.0) for field in deployment.inputs}
     drawn = {name: np.round(rng.uniform(*limits[name], len(inputs))).tolist() for name in wide_names(deployment)}

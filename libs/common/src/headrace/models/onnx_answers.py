@@ -1,7 +1,7 @@
-"""What an ONNX graph answers, told by its structure: which output is served, whether it is probabilities of classes, and the classes' names.
+"""What an ONNX graph answers, by its structure: the served output, whether it is probabilities, and the classes' names.
 
-A graph answers probabilities when it has an output of labels beside them, or when its answer comes out of a classifier of ONNX's machine-learning
-operators or out of a softmax. Nothing else tells probabilities from several numbers, so nothing else is taken for them.
+A graph answers probabilities when it also has an output of labels, or when its answer comes from a classifier of ONNX's
+machine-learning operators or from a softmax. Nothing else distinguishes probabilities from several numbers.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _NAMES = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
 
 @dataclass(frozen=True)
 class Answers:
-    """`output`: the name of the served one. `is_probabilities`: of classes. `labels`: the classes' names, () where the graph has none."""
+    """`output`: the name of the served output. `is_probabilities`: of classes. `labels`: their names, () for none."""
 
     output: str
     is_probabilities: bool
@@ -25,14 +25,14 @@ class Answers:
 
 
 def answers_of(model: Any) -> Answers:
-    """What a graph (an onnx `ModelProto`) answers. Raises `Poison` when that cannot be told."""
+    """What a graph (an onnx `ModelProto`) answers. Raises `Poison` when that cannot be determined."""
     graph = model.graph
     made_by = {name: node for node in graph.node for name in node.output}
     floats = [found.name for found in graph.output if _kind(found) in ("FLOAT", "DOUBLE")]
     labels = [found.name for found in graph.output if _kind(found) in ("INT64", "INT32", "STRING")]
     if not floats:
-        told = ", ".join(f"{found.name} ({_kind(found).lower()})" for found in graph.output)
-        raise Poison(f"the graph returns no float tensor but {told}; convert a classifier with zipmap=False")
+        outputs = ", ".join(f"{found.name} ({_kind(found).lower()})" for found in graph.output)
+        raise Poison(f"the graph returns no float tensor but {outputs}; convert a classifier with zipmap=False")
     served = _only(floats)
     node = _behind(served, made_by)
     is_probabilities = bool(labels) or (node is not None and node.op_type in _CLASSIFIERS)
@@ -57,7 +57,7 @@ def _only(floats: list[str]) -> str:
 
 
 def _behind(name: str, made_by: dict[str, Any]) -> Any:
-    """The node whose result this is, but for its shape and type; None for an input."""
+    """The node that made this result, ignoring changes of shape and type; None for an input."""
     node = made_by.get(name)
     while node is not None and node.op_type in _SHAPING:
         node = made_by.get(node.input[0])
@@ -65,7 +65,7 @@ def _behind(name: str, made_by: dict[str, Any]) -> Any:
 
 
 def _labels(graph: Any, outputs: list[str], made_by: dict[str, Any]) -> tuple[str, ...]:
-    """Names of the classes: those that the labels are picked from, or the last classifier's own."""
+    """Names of the classes: the table that the labels are taken from, or the last classifier's own."""
     tables = {found.name: found for found in graph.initializer}
     for node in (_behind(name, made_by) for name in outputs):
         if node is not None and node.op_type == "ArrayFeatureExtractor" and node.input[0] in tables:

@@ -1,7 +1,7 @@
 """ONNX files: loaded from bytes, run by ONNX Runtime on one thread.
 
-Refused before the runtime sees them: tensors that lie in other files (a path is a way out of the artifact), operators that
-are not ONNX's own (they name shared libraries), and graphs whose input is not one float matrix.
+Before the runtime sees a file, it is refused if tensors lie in other files (a path leads out of the artifact),
+operators are not ONNX's own (they name shared libraries), or its input is not one float matrix.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from headrace.errors import Poison
-from headrace.models.engine import BINARY, CLASSES, NUMBER, UNCLEAR, Floats, Words, as_served, extra, numbered
+from headrace.models.engine import BINARY, CLASSES, NUMBER, UNCLEAR, Floats, Vocabularies, as_served, extra, numbered
 from headrace.models.onnx_answers import Answers, answers_of
 
 _DRAWN, _SLACK = 16, 1e-3
@@ -18,17 +18,19 @@ DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 
 
 class OnnxEngine:
-    """A graph with one float32 input of shape (n, columns); how wide its answer is, is told from rows of zeros."""
+    """A graph with one float32 input of shape (n, columns). Rows of zeros show the width of its answer."""
 
     def __init__(self, session: Any, answers: Answers) -> None:
         self._session, self._answer = session, answers.output
         self.names: tuple[str, ...] = ()
-        self.words: Words = {}
+        self.vocabularies: Vocabularies = {}
         self.notes: tuple[str, ...] = ()
         inputs = session.get_inputs()
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 2:
-            told = ", ".join(f"{found.name}: {found.type}{found.shape}" for found in inputs)
-            raise Poison(f"the graph must take one float matrix (rows, columns), it takes {told}: {_way_out(inputs)}")
+            inputs_text = ", ".join(f"{found.name}: {found.type}{found.shape}" for found in inputs)
+            raise Poison(
+                f"the graph must take one float matrix (rows, columns), it takes {inputs_text}: {_way_out(inputs)}"
+            )
         self._input = inputs[0].name
         width = inputs[0].shape[1]
         self.columns: int | None = width if isinstance(width, int) else None
@@ -42,9 +44,9 @@ class OnnxEngine:
         return self._session.run([self._answer], {self._input: rows})[0]
 
     def _look(self, answers: Answers) -> tuple[str, tuple[str, ...]]:
-        """What it predicts, and of which classes. Numbers that nothing tells apart from probabilities are `UNCLEAR`: only their maker knows."""
+        """What it predicts, and its classes. Several numbers without evidence for probabilities are `UNCLEAR`."""
         if self.columns is None:
-            raise Poison("the graph does not say how many columns it takes; export it with a fixed second dimension")
+            raise Poison("the graph does not state how many columns it takes; export it with a fixed second dimension")
         raw = self._run(np.zeros((2, self.columns), np.float32))
         if raw.ndim not in (1, 2) or len(raw) != 2:
             raise Poison(
@@ -59,26 +61,27 @@ class OnnxEngine:
         return (BINARY, labels) if count == 2 else (CLASSES, labels)
 
     def _refuse_scores(self, raw: np.ndarray) -> None:
-        """Raise `Poison` for a classifier that answers margins, or a probability per label of several."""
+        """Raise `Poison` for a classifier that answers margins, or one probability for each of several labels."""
         drawn = np.random.default_rng(0).normal(size=(_DRAWN, self.columns or 1)).astype(np.float32)
         try:
             raw = np.concatenate([raw, self._run(drawn)])
         except Exception:
-            # NB: a graph may know whole numbers only, and its runtime raises types of its own: the zeros have to do.
+            # NB: a graph may only take whole numbers, and its runtime raises its own types. Then the zeros must
+            # suffice.
             raw = raw.astype(np.float64)
         known = raw[np.isfinite(raw).all(axis=-1)] if raw.ndim == 2 else raw[np.isfinite(raw)]
         is_within = not known.size or (known.min() >= -_SLACK and known.max() <= 1 + _SLACK)
         is_whole = known.ndim == 1 or known.shape[1] == 1 or bool(np.all(np.abs(known.sum(axis=1) - 1) <= _SLACK))
         if not is_within or not is_whole:
             raise Poison(
-                "the graph's classes have scores that are no probabilities (outside 0..1, or not adding up to 1): export it with raw_scores=False,"
+                "the graph's classes have scores that are not probabilities (outside 0..1, or not adding up to 1): export it with raw_scores=False,"
                 " calibrate a classifier without probabilities first, and train one model per label of several"
             )
 
 
 def _way_out(inputs: Sequence[Any]) -> str:
     if any(found.type == "tensor(string)" for found in inputs):
-        return "words become codes before it (--categories says which), or save the scikit-learn pipeline itself by skops.io.dump"
+        return "texts become codes before it (--categories names them), or save the scikit-learn pipeline itself by skops.io.dump"
     return "convert it with one, skl2onnx.to_onnx(model, X[:1].to_numpy('float32')) of a frame X, columns in the order of the inputs"
 
 
@@ -94,17 +97,19 @@ def engine(data: bytes) -> OnnxEngine:
     except (Poison, MemoryError):
         raise
     except Exception as error:
-        # NB: the runtime raises types of its own for whatever is wrong with a graph.
+        # NB: the runtime raises its own types for any fault of a graph.
         raise Poison(f"ONNX Runtime cannot load it: {type(error).__name__}: {error}") from error
 
 
 def refuse_unsafe(data: bytes) -> Any:
-    """The model of a file. Raises `Poison` for bytes that are no ONNX model, or one that reaches outside of itself."""
+    """The model of a file. Raises `Poison` for bytes that are not an ONNX model, or for one that refers to other
+    files.
+    """
     onnx = extra("onnx")
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:
-        # NB: protobuf's own exception types are not part of its interface.
+        # NB: protobuf's exception types are not part of its interface.
         raise Poison(f"artifact is not an ONNX model: {type(error).__name__}: {error}") from error
     if not model.graph.node:
         raise Poison("artifact is not an ONNX model: its graph is empty")

@@ -1,18 +1,19 @@
-"""Whether a version serves what its maker says: requests become rows and scores as an instance would make them, and are compared.
+"""Load checks: whether a version serves what its model computes. Requests become rows and scores as in service.
 
-| the maker says      | the served row gives            | then                                                 |
+| the model itself    | the served row                  | then                                                 |
 |---------------------|---------------------------------|------------------------------------------------------|
 | a score             | the same, see `within`          | proven                                               |
-| a score             | another one                     | `Unproven`: registered, it would be wrong in silence |
+| a score             | another one                     | `Unproven`: it would be served wrongly               |
 | a score             | an error                        | `Unproven`                                           |
-| an error            | whatever it gives               | not compared: the request is not one for this model  |
+| an error            | anything                        | not compared: this model does not take the request   |
 | an error in all     |                                 | `Unproven`                                           |
 
-Rows are float32. What a request loses by that alone may move a score by `ROUNDED_WITHIN`, no further: trees that were fitted on
-float64 may hold a threshold that lies on a value of the data, and would take the other branch. A number may also lie off by a millionth
-of the model's median score: what a sum in float32 leaves of terms that cancel out.
+Rows are float32. Rounding alone may change a score by at most `ROUNDED_WITHIN`: a tree that was fitted on float64 may
+have a threshold on a value of the data, and would then take the other branch. A number may also differ by a millionth
+of the model's median score, which is what a sum in float32 leaves of terms that cancel.
 
-Some of the rows are kept with the version (`GoldenRow`), within `headrace.models.golden`: each instance scores them again before it serves.
+Some of the rows are kept with the version (`GoldenRow`), see `headrace.models.golden`. Each instance scores them again
+before it serves the version.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,10 +34,10 @@ from headrace.models.golden import KEPT_ROWS, fitting, golden_row, spread
 from headrace.models.matching import matched
 from headrace.models.numbers import Numbers, as_known, known_numbers, wide_names, with_known, with_wide
 from headrace.models.own import own_scores
-from headrace.models.proof_words import MOST_TOLD, first_of, told_of, why_lost, why_unlike
+from headrace.models.proof_messages import MOST_CHARACTERS, first_of, inputs_text, why_lost, why_unlike
 
 WITHIN, ONNX_WITHIN, ROUNDED_WITHIN = 1e-6, 1e-4, 1e-4
-# As far outside of 0..1 as an instance lets through, and how far from 1 a graph's float32 probabilities may add up.
+# How far outside of 0..1 an instance lets a score be, and how far from 1 a graph's float32 probabilities may add up.
 _MOST_LOST = 0.05
 SHARE_SLACK, ONNX_SLACK = 1e-6, 1e-3
 
@@ -45,7 +46,9 @@ Scorer = Callable[[Sample], Any]
 
 @dataclass(frozen=True)
 class Answering:
-    """How a version answers. `classes`: how many; `places`: where those of the file stand among them, () where they are the same."""
+    """How a version answers. `classes`: their number; `places`: where those of the file are among them, () for the
+    same.
+    """
 
     signature: Signature
     output: str
@@ -53,7 +56,7 @@ class Answering:
     places: tuple[int, ...] = ()
 
     def read(self, raw: Any) -> Floats:
-        """Scores as they are compared, (n, values), in the version's order: of two classes the positive one's."""
+        """Scores for comparison, (n, values), in the version's order; for two classes only that of the positive one."""
         found = by_class(as_served(raw, self.output), self.classes, self.places)
         if self.output == BINARY and found.ndim == 2 and found.shape[1] == 2:
             return found[:, 1:]
@@ -61,7 +64,7 @@ class Answering:
 
 
 class Unproven(Misconfigured):
-    """The file does not serve what its maker says; the message says where, and the way out."""
+    """The file is not served as its model computes. The message names the place and the way out."""
 
 
 class TooFine(Unproven):
@@ -69,11 +72,11 @@ class TooFine(Unproven):
 
 
 class NoneScored(Unproven):
-    """The model itself scores none of the rows that it was asked."""
+    """The model itself scores none of the rows."""
 
 
 def within(format: str) -> float:
-    """How far a score may lie from the maker's, as a share of it where it is larger than 1.
+    """How far a score may be from the model's own, relative to it where it is larger than 1.
 
     >>> within("onnx"), within("skops")
     (0.0001, 1e-06)
@@ -81,15 +84,16 @@ def within(format: str) -> float:
     return ONNX_WITHIN if format == "onnx" else WITHIN
 
 
-def apart(said: Floats, wanted: Floats) -> Floats:
-    """The largest distance per row, as a share of what was wanted where that is larger than 1, infinite where one is not a number;
-    both (n, values).
+def apart(given_scores: Floats, wanted: Floats) -> Floats:
+    """The largest distance per row, relative to the wanted score where that is larger than 1; infinite for NaN.
+
+    Both arrays have shape (n, values).
 
     >>> apart(np.array([[0.5], [200.0], [np.nan]]), np.array([[1.0], [100.0], [1.0]])).tolist()
     [0.5, 1.0, inf]
     """
     with np.errstate(invalid="ignore", over="ignore"):
-        gaps = np.abs(said - wanted) / np.maximum(1.0, np.abs(wanted))
+        gaps = np.abs(given_scores - wanted) / np.maximum(1.0, np.abs(wanted))
     return np.nan_to_num(gaps, nan=np.inf, posinf=np.inf).max(axis=1, initial=0.0)
 
 
@@ -98,41 +102,43 @@ def prove(
 ) -> tuple[GoldenRow, ...]:
     """The rows to keep with a version. Raises `Unproven`.
 
-    `own`: what the maker's model says of requests, as `Engine.predict` does; it may raise. `rounded`: the same of what float32
-    holds of them, where that can be told apart.
+    `own`: the model's own scores of requests, in the shape of `Engine.predict`; it may raise. `rounded`: the same for
+    the float32 of the requests, where that can be computed.
     """
     wanted, refusals = _each(lambda places: answers.read(own(_part(asked, places))), len(asked.rows))
-    said, faults = _each(lambda places: served(engine, answers, asked.rows[places]), len(wanted))
+    got, faults = _each(lambda places: served(engine, answers, asked.rows[places]), len(wanted))
     known = _is_whole(wanted)
     if not known.any():
         raise NoneScored(
             f"the model itself scores none of {len(known)} rows that the contract allows ({first_of(refusals)}):"
             " give some of your own with --sample FILE"
         )
-    if said.shape[1] != wanted.shape[1]:
-        raise Unproven(f"its file answers {said.shape[1]} values a row, the model itself {wanted.shape[1]}")
+    if got.shape[1] != wanted.shape[1]:
+        raise Unproven(f"its file answers {got.shape[1]} values a row, the model itself {wanted.shape[1]}")
     near = within(format)
-    gaps = np.where(known, apart(said, wanted), 0.0)
+    gaps = np.where(known, apart(got, wanted), 0.0)
     by_rounding = np.zeros(len(gaps), bool)
     if rounded is not None and (gaps > near).any():
         like, _ = _each(lambda places: answers.read(rounded(_part(asked, places))), len(asked.rows))
-        by_rounding |= apart(said, like) <= near
-    wrong = (gaps > np.where(by_rounding, ROUNDED_WITHIN, near)) & ~_is_cancelled(said, wanted, known, near)
+        by_rounding |= apart(got, like) <= near
+    wrong = (gaps > np.where(by_rounding, ROUNDED_WITHIN, near)) & ~_is_cancelled(got, wanted, known, near)
     if wrong.any():
         wholly = bool(by_rounding[wrong].all())
-        told = why_unlike(asked.inputs, said, wanted, np.where(wrong, gaps, 0.0), faults, by_rounding=wholly)
-        raise TooFine(told) if wholly else Unproven(told)
-    if (told := _why_no_probabilities(engine, answers, asked, known, format)) is not None:
-        raise Unproven(told)
-    return _kept(engine, answers, asked, said, np.flatnonzero(known & (gaps <= near)))
+        problem = why_unlike(asked.inputs, got, wanted, np.where(wrong, gaps, 0.0), faults, by_rounding=wholly)
+        raise TooFine(problem) if wholly else Unproven(problem)
+    if (problem := _why_no_probabilities(engine, answers, asked, known, format)) is not None:
+        raise Unproven(problem)
+    return _kept(engine, answers, asked, got, np.flatnonzero(known & (gaps <= near)))
 
 
-def _is_cancelled(said: Floats, wanted: Floats, known: NDArray[np.bool_], near: float) -> NDArray[np.bool_]:
-    """Where a score lies nearer than such a share of what the model usually says, the median. A model that was fitted on float32 adds up
-    in float32: of large terms that cancel out a small score is left, with the rounding of the large ones. A probability is never larger than 1.
+def _is_cancelled(got: Floats, wanted: Floats, known: NDArray[np.bool_], near: float) -> NDArray[np.bool_]:
+    """Where a score differs by less than such a share of the model's median score.
+
+    A model that was fitted on float32 adds in float32. When large terms cancel, the small result has the rounding of
+    the large ones. A probability is never larger than 1.
     """
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.abs(said - wanted).max(axis=1, initial=0.0) <= near * float(
+        return np.abs(got - wanted).max(axis=1, initial=0.0) <= near * float(
             np.median(np.abs(wanted[known]).max(axis=1))
         )
 
@@ -140,7 +146,9 @@ def _is_cancelled(said: Floats, wanted: Floats, known: NDArray[np.bool_], near: 
 def prove_file(
     data: bytes, format: str, deployment: DeploymentDefinition, answers: Answering, given: Sequence[Inputs] = ()
 ) -> tuple[GoldenRow, ...]:
-    """The rows to keep with a version of a file. Raises `Unproven`. `given`: a user's own requests, before those that are drawn."""
+    """The rows to keep with a version of a file. Raises `Unproven`. `given`: a user's own requests, used before random
+    ones.
+    """
     signature = answers.signature
     engine = load(data, format)
     numbers = known_numbers(engine, deployment, signature)
@@ -160,20 +168,22 @@ def prove_file(
         try:
             golden += prove(engine, answers, asked, own, format, rounded)
         except NoneScored:
-            # NB: a model that knows but few of the numbers that the contract allows can be proven by its user's rows, or its own numbers.
+            # NB: a model may know only few of the allowed numbers. Then the user's rows, or its own numbers, suffice.
             if not golden:
                 raise
     if wide := wide_names(deployment):
         drawn = sample(deployment, signature)
-        told = replace(drawn, inputs=with_wide(drawn.inputs, deployment))
-        _refuse_lost(told, wide, lambda asked: answers.read(own(asked)), lambda asked: answers.read(rounded(asked)))
+        wide_sample = replace(drawn, inputs=with_wide(drawn.inputs, deployment))
+        _refuse_lost(
+            wide_sample, wide, lambda asked: answers.read(own(asked)), lambda asked: answers.read(rounded(asked))
+        )
     return fitting(golden)
 
 
 def _refuse_lost(asked: Sample, wide: Sequence[str], own: Scorer, rounded: Scorer) -> None:
-    """Raise `Unproven` where more than a few scores are other ones for what a row holds of large numbers.
+    """Raise `Unproven` where more than a few scores change because a row holds fewer digits of large numbers.
 
-    A few are those beside a tree's limits, which is what rows of float32 are.
+    A few changes are expected at a tree's thresholds, since rows are float32.
     """
     count = len(asked.inputs)
     wanted, _ = _each(lambda places: own(_part(asked, places)), count)
@@ -187,16 +197,18 @@ def _refuse_lost(asked: Sample, wide: Sequence[str], own: Scorer, rounded: Score
 
 
 def _drawn(deployment: DeploymentDefinition, signature: Signature, numbers: Numbers) -> Iterator[Sample]:
-    """Of the numbers that the model itself knows, where there are any, and of all that the contract allows."""
+    """Requests with the numbers that the model itself knows, where there are any, and with all that the contract
+    allows.
+    """
     drawn = sample(deployment, signature)
     if numbers:
-        told = with_known(drawn.inputs, numbers)
-        yield Sample(told, drawn.features, sampled(deployment, signature, told, drawn.features).rows)
+        known_inputs = with_known(drawn.inputs, numbers)
+        yield Sample(known_inputs, drawn.features, sampled(deployment, signature, known_inputs, drawn.features).rows)
     yield replace(drawn, inputs=as_known(drawn.inputs, numbers))
 
 
 def _as_seen(inputs: Inputs, *, is_sent: bool) -> Inputs:
-    """What a row holds of a request. `is_sent`: as the engine reads it there, see `as_sent`."""
+    """A request as a row holds it. `is_sent`: as the engine reads it there, see `as_sent`."""
     held = {name: seen(value) for name, value in inputs.items() if isinstance(value, int | float)}
     if is_sent and held:
         held = dict(zip(held, as_sent(np.array(list(held.values()), np.float32)).tolist(), strict=True))
@@ -204,7 +216,7 @@ def _as_seen(inputs: Inputs, *, is_sent: bool) -> Inputs:
 
 
 def served(engine: Engine, answers: Answering, rows: NDArray[np.float32]) -> Floats:
-    """What an instance would say of `rows`, (n, values)."""
+    """What an instance would answer for `rows`, (n, values)."""
     shaped = frame_of(rows, answers.signature.columns) if answers.signature.frame else rows
     return answers.read(engine.predict(shaped, answers.output))
 
@@ -212,10 +224,10 @@ def served(engine: Engine, answers: Answering, rows: NDArray[np.float32]) -> Flo
 def _why_no_probabilities(
     engine: Engine, answers: Answering, asked: Sample, known: NDArray[np.bool_], format: str
 ) -> str | None:
-    """Why what it answers is no probability, and would be refused of each request; None where it is, and where numbers are served.
+    """Why the answers are not probabilities, which every request would refuse; None where they are, and for numbers.
 
-    Shares that do not add up to 1 are some makers' own (LightGBM's one-versus-all); of a graph, of which its user says that they are
-    probabilities, nothing else tells them from several numbers.
+    Some makers' probabilities do not add up to 1 (LightGBM's one-versus-all). For a graph, whose user states that they
+    are probabilities, nothing else distinguishes them from several numbers.
     """
     if answers.output == NUMBER:
         return None
@@ -228,10 +240,10 @@ def _why_no_probabilities(
     if not wrong.any():
         return None
     worst = int(np.flatnonzero(wrong)[np.abs(raw[wrong] - 0.5).max(axis=1, initial=0.0).argmax()])
-    told = ", ".join(f"{value:.6g}" for value in raw[worst][:8])
+    values = ", ".join(f"{value:.6g}" for value in raw[worst][:8])
     return (
         f"{np.count_nonzero(wrong)} of {len(raw)} rows get no probabilities (0..1, adding up to 1): of"
-        f" {told_of(asked.inputs[int(np.flatnonzero(known)[worst])])} the model says {told}; is it a margin, or a regression? Train it with an"
+        f" {inputs_text(asked.inputs[int(np.flatnonzero(known)[worst])])} the model gives {values}; is it a margin, or a regression? Train it with an"
         " objective that gives probabilities, or declare the label as a number"
     )
 
@@ -241,13 +253,13 @@ def _part(asked: Sample, places: NDArray[np.intp]) -> Sample:
 
 
 def _each(score: Callable[[NDArray[np.intp]], Any], count: int) -> tuple[Floats, dict[int, str]]:
-    """Scores of all rows, (count, values), NaN where it raises, and why there. All at once where it can."""
+    """Scores of all rows, (count, values), NaN where the model raises, with the reasons. All at once where possible."""
     try:
         found = score(np.arange(count))
     except MemoryError:
         raise
     except Exception:
-        # NB: a model is foreign code, and so is what it raises: row by row, to see for which.
+        # NB: a model is foreign code and may raise anything. Row by row shows for which rows.
         return _one_by_one(score, count)
     if len(found) != count:
         raise Unproven(f"the model answers {len(found)} values for {count} rows: only one answer a row can be served")
@@ -265,7 +277,7 @@ def _one_by_one(score: Callable[[NDArray[np.intp]], Any], count: int) -> tuple[F
         except Exception as error:
             # NB: as above.
             found.append(None)
-            faults[place] = f"{type(error).__name__}: {error}"[:MOST_TOLD]
+            faults[place] = f"{type(error).__name__}: {error}"[:MOST_CHARACTERS]
     width = max((len(values) for values in found if values is not None), default=1)
     return np.array([np.full(width, np.nan) if values is None else values for values in found]).reshape(
         count, width
@@ -273,22 +285,22 @@ def _one_by_one(score: Callable[[NDArray[np.intp]], Any], count: int) -> tuple[F
 
 
 def _is_whole(scores: Floats) -> NDArray[np.bool_]:
-    """Per row whether all its values are numbers."""
+    """Whether all values of a row are finite."""
     return np.logical_and.reduce(np.isfinite(scores), axis=1)
 
 
 def _kept(
-    engine: Engine, answers: Answering, asked: Sample, said: Floats, proven: NDArray[np.intp]
+    engine: Engine, answers: Answering, asked: Sample, got: Floats, proven: NDArray[np.intp]
 ) -> tuple[GoldenRow, ...]:
-    """Rows from all over, with their requests, that score the same alone as beside others: a tie is nobody's proof."""
+    """Evenly spaced rows, with their requests, that score the same alone as in a batch. Ties prove nothing."""
     golden = [
-        golden_row(asked.rows[place], said[place], answers.output, dict(asked.inputs[place]))
+        golden_row(asked.rows[place], got[place], answers.output, dict(asked.inputs[place]))
         for place in proven[spread(len(proven), KEPT_ROWS)]
-        if _is_same_alone(engine, answers, asked.rows[place], said[place])
+        if _is_same_alone(engine, answers, asked.rows[place], got[place])
     ]
     return fitting(golden)
 
 
-def _is_same_alone(engine: Engine, answers: Answering, row: NDArray[np.float32], said: Floats) -> bool:
+def _is_same_alone(engine: Engine, answers: Answering, row: NDArray[np.float32], got: Floats) -> bool:
     alone, faults = _each(lambda _: served(engine, answers, row.reshape(1, -1)), 1)
-    return not faults and bool(apart(alone, said.reshape(1, -1))[0] <= WITHIN)
+    return not faults and bool(apart(alone, got.reshape(1, -1))[0] <= WITHIN)

@@ -1,6 +1,6 @@
-"""Saving and loading by skops: never pickle or joblib.
+"""Saves and loads models by skops, never by pickle or joblib.
 
-skops builds objects from a description and refuses every type that is not on the list of `headrace.models.allowed`.
+skops builds objects from a description, and refuses every type that is not on the list of `headrace.models.allowed`.
 """
 
 import io
@@ -10,7 +10,7 @@ from typing import Any
 from headrace.errors import Poison
 from headrace.models.allowed import ALLOWED_TYPES, why_strange
 from headrace.models.answering import decision_notes, refuse_unanswerable
-from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, Words, as_served
+from headrace.models.engine import BINARY, CLASSES, NUMBER, Floats, Vocabularies, as_served
 from headrace.models.trees import refuse_wild_trees, walk
 
 FORMAT = "skops"
@@ -25,7 +25,7 @@ def dump(model: Any) -> bytes:
 
 
 def load(data: bytes) -> Any:
-    """The model of a skops file. Raises `Poison` for what must not or cannot be loaded."""
+    """The model of a skops file. Raises `Poison` for a file that must not or cannot be loaded."""
     import skops.io
 
     refuse_bomb(data)
@@ -40,7 +40,7 @@ def load(data: bytes) -> Any:
     except Poison:
         raise
     except Exception as error:
-        # NB: crafted bytes make skops, zipfile and numpy raise anything; all of it means the same here.
+        # NB: crafted bytes make skops, zipfile and numpy raise anything, always with this meaning.
         raise Poison(f"artifact cannot be loaded: {type(error).__name__}: {error}") from error
     raise Poison(why_strange(tuple(strangers)))
 
@@ -53,7 +53,7 @@ class SkopsEngine:
         self.estimator = estimator
         self.columns: int | None = getattr(estimator, "n_features_in_", None)
         self.names = tuple(str(found) for found in getattr(estimator, "feature_names_in_", ()))
-        self.words: Words = {}
+        self.vocabularies: Vocabularies = {}
         self.notes: tuple[str, ...] = decision_notes(estimator)
         self.labels: tuple[str, ...] = ()
         self.output = NUMBER
@@ -68,7 +68,7 @@ class SkopsEngine:
         return as_served(raw, output)
 
     def forget_names(self) -> None:
-        """Let it take rows by position, without a warning for each: for matrices whose columns are already in its order."""
+        """Make the estimator take rows by position without a warning, for matrices whose columns are in its order."""
         for found, _ in walk(self.estimator):
             getattr(found, "__dict__", {}).pop("feature_names_in_", None)
 

@@ -1,8 +1,10 @@
-"""Thresholds that lie on what people write: of histogram-boosted trees and of bins, which compare in float64.
+"""Thresholds that lie on numbers as people write them: of histogram-boosted trees and of bins, which compare in
+float64.
 
-Of many values a threshold is one of them (35.9), of few it lies halfway between two (35.85). A row holds 35.90000153 for 35.9, which goes
-the other way. Other trees of scikit-learn, and XGBoost's, make float32 of what they are asked; thresholds of a model that was fitted on
-float32 lie elsewhere. So these, and no others, are known as rows hold them.
+Among many values a threshold is one of them (35.9); among few it lies halfway between two (35.85). A row holds
+35.90000153 for 35.9, which takes the other branch. Other trees of scikit-learn, and XGBoost's, convert their input to
+float32; thresholds of a model that was fitted on float32 lie elsewhere. So only these thresholds are replaced by what
+rows hold.
 """
 
 from typing import Any
@@ -13,14 +15,14 @@ from numpy.typing import NDArray
 from headrace.features.precision import as_sent
 from headrace.models.trees import walk
 
-# Of the threshold: the mean of two numbers of float64 may be off in its last digits.
+# Relative to the threshold: the mean of two float64 numbers may differ in its last digits.
 _LAST_DIGITS = 1e-12
 
 Floats = NDArray[np.float64]
 
 
 def written_thresholds(estimator: Any) -> list[float]:
-    """Those of trees and bins, in ascending order, as people write them."""
+    """The thresholds of trees and bins, ascending, as people write them."""
     found = [np.asarray(limits, np.float64) for part, _ in walk(estimator) for limits in _limits_of(part)]
     limits = np.concatenate(found) if found else np.empty(0)
     sent = _as_written(limits)
@@ -28,7 +30,7 @@ def written_thresholds(estimator: Any) -> list[float]:
 
 
 def meet_as_rows_hold(estimator: Any) -> None:
-    """Let trees send each float32 the way that they send the number that was written for it. A second time changes nothing."""
+    """Change trees so that each float32 takes the branch of the number that was written for it. It is idempotent."""
     for part, _ in walk(estimator):
         if _is_tree(part):
             nodes = part.nodes.copy()
@@ -37,7 +39,9 @@ def meet_as_rows_hold(estimator: Any) -> None:
 
 
 def _held(limits: Floats) -> Floats:
-    """A number goes left that is at most the threshold: its float32 is the last that does, or the first that does not.
+    """Float32 thresholds. A number at most as large as the threshold goes left.
+
+    So the float32 of the written threshold is the last number that goes left, or the first that does not.
 
     >>> _held(np.array([35.85, 0.5, 1 / 3])).astype(np.float32) >= np.array([35.85, 0.5, 1 / 3], np.float32)
     array([ True,  True,  True])
@@ -49,7 +53,7 @@ def _held(limits: Floats) -> Floats:
 
 
 def _as_written(limits: Floats) -> Floats:
-    """The numbers that were written for them, NaN where nobody wrote one."""
+    """The written numbers of thresholds; NaN for a threshold that nobody could have written."""
     with np.errstate(over="ignore", invalid="ignore"):
         sent = as_sent(limits.astype(np.float32))
         return np.where(np.abs(sent - limits) <= _LAST_DIGITS * np.abs(limits), sent, np.nan)

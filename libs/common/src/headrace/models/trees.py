@@ -1,8 +1,8 @@
 """Whether the trees of a scikit-learn model stay inside their own arrays.
 
-A tree's nodes name their children and their column by number, and the code that walks them trusts these: one number
-outside reads foreign memory, or walks for ever. A trial would only find out if one of its rows took that branch.
-In every tree that scikit-learn grows, a child lies behind its parent; a walk down such a tree ends.
+A tree's nodes name their children and their column by number, and the compiled code trusts these: one number outside
+reads foreign memory, or loops for ever. A load check would only find it if one of its rows took that branch. In every
+tree that scikit-learn grows, a child comes after its parent, so that a walk down the tree ends.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,14 @@ _TREE = "sklearn.tree._tree.Tree"
 _PREDICTOR = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
 _HANDS_ON = "sklearn.ensemble."
 _MOST_VALUES = 10_000_000
-# NB: a class too (an encoder's `dtype`): what it holds is no part of this model, and cannot be changed.
+# NB: classes are leaves too (an encoder's `dtype`): their content is not part of the model, and cannot be changed.
 _LEAVES = (str, bytes, int, float, np.generic, type(None), type)
 
 
 def refuse_wild_trees(model: Any) -> None:
-    """Raise `Poison` when a tree anywhere in `model` points outside of its arrays, or back; or see `headrace.models.bounds`."""
+    """Raise `Poison` when a tree anywhere in `model` points outside of its arrays, or back; see also
+    `headrace.models.bounds`.
+    """
     for found, columns in walk(model):
         kind = f"{type(found).__module__}.{type(found).__qualname__}"
         if kind == _TREE:
@@ -34,7 +36,9 @@ def refuse_wild_trees(model: Any) -> None:
 
 
 def walk(model: Any) -> Iterator[tuple[Any, int | None]]:
-    """Everything inside a model, each once, with how many columns the estimator around it says that it takes (None: it does not)."""
+    """Everything inside a model, each once, with the number of columns that its estimator states (None for not
+    stated).
+    """
     waiting: list[tuple[Any, int | None]] = [(model, None)]
     seen: set[int] = set()
     while waiting:
@@ -48,7 +52,8 @@ def walk(model: Any) -> Iterator[tuple[Any, int | None]]:
         inside = getattr(value, "__dict__", None) or {}
         own = inside.get("n_features_in_", columns)
         own = int(own) if isinstance(own, int | np.integer) else None
-        # NB: histogram boosting takes rows of any width where it encodes categories first; it has thresholds for those it was fitted on.
+        # NB: histogram boosting takes rows of any width where it encodes categories first; it has thresholds for those
+        # it was fitted on.
         thresholds = getattr(inside.get("_bin_mapper"), "bin_thresholds_", None)
         if own is not None and isinstance(thresholds, list):
             own = min(own, len(thresholds))
@@ -58,8 +63,10 @@ def walk(model: Any) -> Iterator[tuple[Any, int | None]]:
 
 
 def _refuse_wider(members: Any, columns: int) -> None:
-    """An ensemble hands its rows to its trees unchecked: what these say of themselves counts for nothing."""
-    # NB: no array is made of them: a pipeline among them would fall into its steps.
+    """An ensemble passes its rows to its trees unchecked, so the trees' own statements must not exceed the
+    ensemble's.
+    """
+    # NB: without making an array of them, since a pipeline among them would be split into its steps.
     listed = members.ravel().tolist() if isinstance(members, np.ndarray) else members
     for member in listed if isinstance(listed, list | tuple) else ():
         tree = getattr(member, "tree_", None)
@@ -113,6 +120,6 @@ def _check_children(places: np.ndarray, inner: np.ndarray, left: np.ndarray, rig
 
 
 def refuse_columns(columns: np.ndarray, count: int) -> None:
-    """Raise `Poison` when nodes ask for `columns` that rows of `count` do not have."""
+    """Raise `Poison` when nodes use `columns` that rows of `count` columns do not have."""
     if len(columns) and (columns.min() < 0 or columns.max() >= count):
         raise Poison(f"artifact holds a tree that asks for a column outside of its {count}")

@@ -1,4 +1,4 @@
-"""What users import to declare a project."""
+"""The declarations that users import to write a project."""
 
 from headrace.project.declare import Project
 from headrace.project.deployments import (

@@ -1,6 +1,7 @@
 """The applied projects, as every service sees them: a view of `project.definitions` that is always current.
 
-What breaks a rule, names what is another project's, or cannot be read is left out and told; everybody else goes on.
+A definition that breaks a rule, uses a name of another project, or cannot be read is left out and logged. All others
+count.
 """
 
 import asyncio
@@ -18,21 +19,21 @@ from headrace.log.topics import Topics
 from headrace.log.views import View
 from headrace.project.compile_streams import event_struct
 from headrace.project.owners import accepted
-from headrace.project.raised import said
+from headrace.project.raised import one_line
 from headrace.project.rules import broken
 
 _log = logging.getLogger("headrace.projects")
 
-# Definitions that cannot be believed, of which the reason is kept; beyond it the oldest is forgotten.
+# The number of refused definitions whose reason is kept. Beyond it the oldest reason is dropped.
 MOST_BROKEN = 100
 LEARN_WITHIN_S = 10.0
 
 
 class _Definitions(Codec):
-    """Reads definitions; one that cannot be read, or is of a type not known here, is its own message, and stops nobody.
+    """Reads definitions. One that cannot be read, or has an unknown type, becomes a message that holds the `Poison`.
 
-    NB: no state is folded of them: the newest one that can be read counts, so an unknown type is no reason to end. The
-    topic is compacted: it would stand there for ever, and end every service and every command each time.
+    NB: no state is folded from definitions, since the newest readable one counts. So an unknown type is no reason to
+    end. The topic is compacted: such a record would stay for ever, and end every service and command at each start.
     """
 
     def decode(self, record: Record) -> Message:
@@ -43,7 +44,7 @@ class _Definitions(Codec):
 
 
 class Projects:
-    """All applied projects by name. `refused`: what is left out, by project, and why."""
+    """All applied projects by name. `refused`: the reasons of those that are left out, by project."""
 
     def __init__(self, log: Log, codec: Codec, topics: Topics) -> None:
         self.applied: dict[str, ProjectApplied] = {}
@@ -55,38 +56,41 @@ class Projects:
         self._listeners: list[Callable[[ProjectApplied], None]] = []
 
     async def start(self) -> None:
-        """Read what is applied now."""
+        """Read what is applied now. Waits for the log, and raises what `View.start` raises."""
         await self._view.start()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow."""
+        """Follow the topic until `stop` is set."""
         await self._view.run(stop)
 
     async def catch_up(self) -> None:
-        """Wait (a second at most) until all that is applied by now is known here."""
+        """Wait, at most a second, until all that is applied by now is known here."""
         await self._view.catch_up()
 
     async def learn(self) -> None:
-        """Know all that is applied by now: whoever would refuse a record for good asks this first, since what is known here may be
-        older than the record. Raises `Retryable` where the log does not tell in time.
+        """Wait until all that is applied by now is known here, for callers who would otherwise refuse a record for
+        good.
+
+        What is known here may be older than the record. Raises `Retryable` where the log does not answer within
+        `LEARN_WITHIN_S`.
         """
         if self._view.is_ready and not self._view.is_stopped and not await self._view.catch_up(LEARN_WITHIN_S):
             raise Retryable(f"what is applied by now was not read within {LEARN_WITHIN_S:.0f} s")
 
     async def stop(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         await self._view.stop()
 
     async def wait(
         self, stop: asyncio.Event, has: Callable[["Projects"], bool] = lambda projects: bool(projects.applied)
     ) -> bool:
-        """Wait until `has` holds (a project is applied); False when stopped before."""
+        """Wait until `has` holds (by default: a project is applied). Returns False when it was stopped before."""
         while not has(self) and not stop.is_set():
             await asyncio.sleep(0.1)
         return has(self)
 
     def listen(self, listener: Callable[[ProjectApplied], None]) -> None:
-        """Call `listener` with every project applied from now on."""
+        """Call `listener` with every project that is applied from now on, in the loop's thread."""
         self._listeners.append(listener)
 
     @property
@@ -117,10 +121,10 @@ class Projects:
 
     def _take(self, message: Message) -> None:
         key = (message.record.key or b"").decode("utf-8", "replace")[:200]
-        if message.event is None:  # deleted: what it declared is free
+        if message.event is None:  # deleted: its names are free
             self._broken.pop(key, None)
             if self._valid.pop(key, None) is not None:
-                _log.warning("project %s is no more: its definition was deleted", key)
+                _log.warning("project %s is gone: its definition was deleted", key)
             self._settle()
             return
         wrong = _why_not(message.event, key)
@@ -140,7 +144,7 @@ class Projects:
         self._settle()
 
     def _settle(self) -> None:
-        """Who is heard now that a project was applied or deleted: the names of all of them decide."""
+        """Decide again which projects count, since the names of all of them decide, and call the listeners."""
         before = self.applied
         self.applied, taken = accepted(self._valid)
         for name, why in taken.items():
@@ -157,12 +161,12 @@ class Projects:
 
 
 def _why_not(event: ProjectApplied | Poison, key: str) -> str | None:
-    """Why a definition is not believed; None when it may be."""
+    """Why a definition is refused; None when it is valid."""
     if isinstance(event, Poison):
         return event.reason
     if not event.name == event.definition.name == key:
-        return f"its key is {key!r}, and it is of {event.name[:80]!r} and {event.definition.name[:80]!r}"
-    # NB: an instant that is none (NaN, minus infinity) would win every name, or none, by the order of reading.
+        return f"its key is {key!r}, but its names are {event.name[:80]!r} and {event.definition.name[:80]!r}"
+    # NB: an instant such as NaN or minus infinity would win every name, or none, depending on the order of reading.
     for name, time_s in (
         ("applied_at_s", event.applied_at_s),
         *(("claims", since_s) for since_s in event.claims.values()),
@@ -172,5 +176,5 @@ def _why_not(event: ProjectApplied | Poison, key: str) -> str | None:
             return late
     try:
         return next(broken(event.definition), None)
-    except Exception as error:  # NB: somebody else's data; a rule that trips over it must not stop every service
-        return f"its rules cannot be applied: {said(error)}"
+    except Exception as error:  # NB: foreign data; a rule that fails on it must not stop every service
+        return f"its rules cannot be applied: {one_line(error)}"

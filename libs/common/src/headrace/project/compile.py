@@ -1,4 +1,4 @@
-"""From the user's declarations to the compiled definition: wrong ones are refused here, with what to change."""
+"""Compiles the user's declarations to a definition. Wrong declarations are refused with the way out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from headrace.project.compile_streams import compile_source, compile_view
 from headrace.project.declare import Project
 from headrace.project.declared import wrong_arguments
 from headrace.project.pipelines import OutcomesOf, Pipeline
-from headrace.project.raised import said
+from headrace.project.raised import one_line
 from headrace.project.rules import check, named
 from headrace.project.sources import Source
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def compile_project(project: Project) -> d.ProjectDefinition:
-    """The definition of a declared project. Raises `Misconfigured` naming the declaration and the way out."""
+    """The definition of a declared project. Raises `Misconfigured`, which names the declaration and the way out."""
     for sentence in wrong_arguments(project):
         raise Misconfigured(sentence)
     with translated(named("project", str(getattr(project, "name", project))[:80])):
@@ -38,18 +38,21 @@ def compile_project(project: Project) -> d.ProjectDefinition:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """NB: a declaration may hold what its types do not tell: it shows up here, in Python's words. `what`: begins the sentence."""
+    """Translates Python's errors on a declaration into `Misconfigured`. `what`: how the message begins.
+
+    NB: a declaration may hold values that its types do not show; they fail here.
+    """
     try:
         yield
     except UnicodeEncodeError as error:
-        told = f"a text of it holds half of a surrogate pair, {error.object[:80]!r}: it is no text"
-        raise Misconfigured(f"{what}: {told}") from error
+        problem = f"a text holds half of a surrogate pair, {error.object[:80]!r}, which cannot be encoded"
+        raise Misconfigured(f"{what}: {problem}") from error
     except (AttributeError, TypeError, ValueError, KeyError, IndexError, OverflowError, RecursionError) as error:
-        raise Misconfigured(f"{what}: a declaration has a wrong type: {said(error)}") from error
+        raise Misconfigured(f"{what}: a declaration has a wrong type: {one_line(error)}") from error
 
 
 def compiled_of(project: Project) -> d.ProjectDefinition:
-    """The definition as it was declared, whether or not it keeps the rules."""
+    """The definition as it is declared, whether or not it keeps the rules."""
     return d.ProjectDefinition(
         name=project.name,
         raw=tuple(d.RawStreamDefinition(raw.name, raw.format, raw.partitions) for raw in project.raw),

@@ -1,4 +1,4 @@
-"""From a deployment as it is declared to what stands in the definition: durations in seconds, policies by their names."""
+"""Compiles a deployment: durations to seconds, policies to their names."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,7 +33,7 @@ from headrace.stats.figures import loss_of
 
 
 def compile_deployment(found: Deployment) -> d.DeploymentDefinition:
-    """A deployment's part of the definition, with its digest. Raises `Misconfigured` naming it."""
+    """A deployment's part of the definition, with its digest. Raises `Misconfigured`, which names the deployment."""
     compiled = d.DeploymentDefinition(
         name=found.name,
         model=found.model or found.name,
@@ -79,7 +79,7 @@ def _compile_input(found: Input) -> d.InputDefinition:
 
 
 def _kinds_of(view: FeatureView) -> tuple[str, ...]:
-    """The kinds of the source's fields that name the view's entity."""
+    """The kinds of the source's fields that make up the view's entity."""
     entity = (view.entity,) if isinstance(view.entity, str) else tuple(view.entity)
     kinds = {field.name: field.kind for field in compile_source(view.source).fields}
     return tuple(kinds[name] for name in entity)
@@ -124,14 +124,14 @@ def _compile_step(found: Deployment, step: FallbackStep) -> d.FallbackStepDefini
     return d.FallbackStepDefinition(step.kind, probabilities=tuple(value))
 
 
-def _by_name(found: Deployment, kind: str, shares: Mapping[Any, Any]) -> d.FallbackStepDefinition:
-    """A prior by class. Raises `Misconfigured` where the label does not name the same ones."""
+def _by_name(found: Deployment, kind: str, probabilities: Mapping[Any, Any]) -> d.FallbackStepDefinition:
+    """A prior given by class. Raises `Misconfigured` where its classes are not those of the label."""
     names = () if found.label is None or isinstance(found.label, Regression) else _names(found.label.classes)
-    by_name = {str(name): share for name, share in shares.items()}
+    by_name = {str(name): share for name, share in probabilities.items()}
     if set(by_name) != set(names):
-        told = f"the label's classes are {', '.join(names)}" if names else "the label names no classes"
+        known = f"the label's classes are {', '.join(names)}" if names else "the label names no classes"
         raise Misconfigured(
-            f"{named('deployment', found.name)}: prior names {', '.join(by_name)}, and {told}: give each class its probability"
+            f"{named('deployment', found.name)}: prior names {', '.join(by_name)}, and {known}: give each class its probability"
         )
     in_order = tuple(by_name[name] for name in names)
     return (
@@ -188,5 +188,5 @@ def _kind_of(label: LabelKind | None) -> str:
 
 
 def reference_of(function: Any) -> str:
-    """Where a function of the user's is found again."""
+    """The reference by which another process finds a user's function."""
     return f"{function.__module__}:{function.__qualname__}"

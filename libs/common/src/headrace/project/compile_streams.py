@@ -1,4 +1,4 @@
-"""From sources and feature views as they are declared to what stands in the definition: typed fields, and aggregations of them."""
+"""Compiles sources and feature views: typed fields, and aggregations over them."""
 
 import types
 import typing
@@ -20,7 +20,9 @@ _TYPES = {kind: python for python, kind in _KINDS.items()}
 
 
 def event_struct(source: d.SourceDefinition) -> type[msgspec.Struct]:
-    """A struct that reads a source's events by its compiled contract, for services that do not import the user's code."""
+    """A struct that reads a source's events by its compiled contract, for services that do not import the user's
+    code.
+    """
     fields = [_struct_field(field) for field in source.fields]
     return msgspec.defstruct(_pascal(source.name), sorted(fields, key=len), frozen=True, gc=False, kw_only=True)
 
@@ -42,8 +44,8 @@ def compile_source(source: Source) -> d.SourceDefinition:
         raise Misconfigured(Sentence(both, ("available_after",)))
     for role, name in (("dedupe", source.dedupe), ("key", source.key)):
         if name is not None and name not in known:
-            told = f"{role}={name!r} is not a field of {source.event.__name__}"
-            raise Misconfigured(Sentence(f"{named('source', source.name)}: {told}", (role,)))
+            problem = f"{role}={name!r} is not a field of {source.event.__name__}"
+            raise Misconfigured(Sentence(f"{named('source', source.name)}: {problem}", (role,)))
     return d.SourceDefinition(
         source.name,
         fields,
@@ -58,14 +60,14 @@ def compile_source(source: Source) -> d.SourceDefinition:
 
 
 def compile_view(view: FeatureView) -> d.ViewDefinition:
-    """A view's aggregations; every column must be a numeric or flag field of the source."""
+    """A view's aggregations. Raises `Misconfigured` for an entity that the source does not have."""
     source = compile_source(view.source)
     kinds = {field.name: field.kind for field in source.fields}
     entity = (view.entity,) if isinstance(view.entity, str) else tuple(view.entity)
     for name in entity:
         if name not in kinds:
-            told = f"entity {name!r} is not a field of source {source.name}"
-            raise Misconfigured(Sentence(f"{named('view', view.name)}: {told}", ("entity",)))
+            problem = f"entity {name!r} is not a field of source {source.name}"
+            raise Misconfigured(Sentence(f"{named('view', view.name)}: {problem}", ("entity",)))
     features = tuple(
         d.FeatureDefinition(
             name,

@@ -11,7 +11,7 @@ from headrace.project.views import FeatureView
 
 @dataclass(frozen=True)
 class Project:
-    """All that Headrace needs to know: raw streams, references, pipelines, sources, views, deployments."""
+    """All that Headrace needs to know: raw streams, references, pipelines, sources, views and deployments."""
 
     name: str
     deployments: Sequence[Deployment]

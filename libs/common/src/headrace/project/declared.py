@@ -1,7 +1,7 @@
-"""Whether every argument of a declaration is of its type: read off the annotations of what users write.
+"""Whether every argument of a declaration has its type, by the annotations of the declaration.
 
-Declarations are plain dataclasses, made without a check; what is wrong in one would show up later, in Python's words and
-without a place. A text or a number where a duration belongs (`str | float`) is checked to be one.
+Declarations are plain dataclasses, which check nothing. Without this module a wrong argument would fail later, in
+Python's words and without a place. A text or number that stands for a duration (`str | float`) is parsed as one.
 """
 
 import inspect
@@ -24,7 +24,7 @@ from headrace.project.rules.sentences import Place, Sentence, at
 from headrace.project.sources import RawStream, Reference, Source
 from headrace.project.views import Aggregation, FeatureView
 
-# What is declared by a name of its own, and what a sentence calls it.
+# Declarations with a name of their own, and what a message calls them.
 _SUBJECTS: dict[type, str] = {
     Project: "project",
     Deployment: "deployment",
@@ -49,12 +49,12 @@ _MEANT = {
 
 
 def wrong_arguments(project: Project) -> Iterator[Sentence]:
-    """The arguments that are not of their type, a sentence each."""
+    """The arguments that do not have their type, one sentence each."""
     yield from _of(project, named("project", _name(project)), (), is_own=True)
 
 
 def is_well_typed(found: Any) -> bool:
-    """Whether a declaration of a project, and all within it, is of the types that it must be."""
+    """Whether a declaration of a project, and all within it, has the required types."""
     return type(found) in _SUBJECTS and not any(_of(found, "", (), is_own=True))
 
 
@@ -64,18 +64,18 @@ def _name(found: Any) -> str:
 
 
 def _of(found: Any, subject: str, place: Place, *, is_own: bool = False) -> Iterator[Sentence]:
-    """Of one declaration, and of those within it."""
+    """The wrong arguments of one declaration, and of those within it."""
     kind = _SUBJECTS.get(type(found))
     if kind is not None and not is_own:
         subject, place = named(kind, _name(found)), ()
-    told = "" if kind else f" of {_called(found, place)}"
+    owner = "" if kind else f" of {_called(found, place)}"
     for name, wanted in _arguments(type(found)):
         value, here = getattr(found, name), (*place, name)
         faults = list(_wrong_classes(value) if name == "classes" and _is_list(value) else _wrongs(wanted, value))
         for wrong in faults:
             where = wrong.places if isinstance(wrong, Sentence) else ((),)
             shown = "".join(f"[{step!r:.80}]" for step in where[0])
-            yield Sentence(f"{subject}: {name}{shown}{told} {wrong}", (*here, *where[0]))
+            yield Sentence(f"{subject}: {name}{shown}{owner} {wrong}", (*here, *where[0]))
         if _is_elsewhere(found, name) or (faults and not _is_list(value)):
             continue
         yield from _within(
@@ -84,7 +84,7 @@ def _of(found: Any, subject: str, place: Place, *, is_own: bool = False) -> Iter
 
 
 def _called(found: Any, place: Place) -> str:
-    """What a part without a subject of its own is called."""
+    """What a message calls a part that has no name of its own."""
     if isinstance(found, Aggregation):
         return str(place[-1])
     return type(found).__name__ + (f" {_name(found)!r:.80}" if hasattr(found, "name") else "")
@@ -102,7 +102,7 @@ def _is_elsewhere(found: Any, name: str) -> bool:
 
 
 def _within(value: Any, subject: str, place: Place, wrong: Collection[object] = ()) -> Iterator[Sentence]:
-    """Of what a value holds, but for the elements at the places `wrong`."""
+    """The wrong arguments within a value, except in the elements at the positions `wrong`."""
     if is_dataclass(value):
         yield from _of(value, subject, place)
     elif isinstance(value, Mapping):
@@ -119,16 +119,16 @@ def _is_list(value: Any) -> bool:
 
 
 def _wrong_classes(classes: Sequence[Any]) -> Iterator[Sentence]:
-    """Names are texts, and numbers by what they are as texts, whoever made them: all else has no name that outcomes could give."""
+    """Class names must be texts, or finite numbers, which have one text each. Outcomes could not name anything else."""
     for number, name in enumerate(classes):
-        # NB: numpy's truth values are no numbers of Python's.
+        # NB: numpy's booleans are not numbers for Python.
         is_number = isinstance(name, Real) or type(name).__name__ in ("bool_", "bool")
         if not isinstance(name, str) and not (is_number and math.isfinite(name)):
             yield Sentence(f"must be a text or a whole number, got {_got(name)}", (number,))
 
 
 def _wrongs(wanted: Any, value: Any) -> Iterator[str]:
-    """Why a value is not what is wanted; of a list each element that is not."""
+    """Why a value is not what is wanted; for a list, one reason per wrong element."""
     lists = [option for option in _options(wanted) if _is_of_parts(option)]
     if len(_options(wanted)) == 1 and lists and _is_list(value):
         inner = typing.get_args(lists[0])[0]
@@ -174,7 +174,9 @@ def _why_no_duration(options: tuple[Any, ...], value: Any) -> str | None:
 
 
 def _why_none_of(option: Any, value: Any) -> str | None:
-    """ "" where it is simply of another type; what is wrong with a part of it where it is a list."""
+    """None where the value fits, "" where it has another type, and the reason where a part of a list or dict is
+    wrong.
+    """
     origin, inner = typing.get_origin(option), typing.get_args(option)
     if origin is Callable or origin is typing.get_origin(Callable[..., Any]):
         return None if callable(value) else ""
@@ -195,8 +197,8 @@ def _why_none_of(option: Any, value: Any) -> str | None:
 def _why_no_list(wanted: Any, value: Any) -> str | None:
     if isinstance(value, str) or not isinstance(value, Sequence):
         is_one = _why_not(wanted, value) is None
-        told = repr(value) if isinstance(value, str) else "..."
-        return f"must be a list, got {_got(value)}" + (f": put it into brackets, [{told:.80}]" if is_one else "")
+        shown = repr(value) if isinstance(value, str) else "..."
+        return f"must be a list, got {_got(value)}" + (f": put it into brackets, [{shown:.80}]" if is_one else "")
     for number, part in enumerate(value):
         wrong = _why_not(wanted, part)
         if wrong is not None:
@@ -222,12 +224,12 @@ def _expected(option: Any) -> str:
     if option is type(None):
         return "None"
     if typing.get_origin(option) is not None:
-        return next((said for kind, said in _CONTAINERS.items() if kind in str(option)), "a list")
+        return next((name for kind, name in _CONTAINERS.items() if kind in str(option)), "a list")
     return _MEANT.get(option.__name__, f"{option.__name__}(...)")
 
 
 def _got(value: Any) -> str:
-    """What stands there, with what was probably meant."""
+    """The value as a message shows it, with what was probably meant."""
     if isinstance(value, FeatureView):
         return f"the view itself: write {_name(value)}.by({', '.join(map(repr, _entity(value)))})"
     if inspect.isclass(value) or inspect.isfunction(value):

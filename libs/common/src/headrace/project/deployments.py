@@ -10,7 +10,10 @@ from headrace.project.views import Binding
 
 @dataclass(frozen=True)
 class Number:
-    """A numeric input within inclusive limits, compared in float32 as the model sees it; None for no limit. `nullable`: may be missing."""
+    """A numeric input within inclusive limits, None for no limit. `nullable`: it may be missing.
+
+    Limits are compared in float32, as the model gets the value.
+    """
 
     name: str
     low: float | None = None
@@ -20,7 +23,9 @@ class Number:
 
 @dataclass(frozen=True)
 class Category:
-    """A text input that the model sees as a code of the version's vocabulary; an unknown value is NaN, and counted."""
+    """A text input. The model gets its code in the version's vocabulary; an unknown value becomes NaN, and is
+    counted.
+    """
 
     name: str
     nullable: bool = False
@@ -28,7 +33,7 @@ class Category:
 
 @dataclass(frozen=True)
 class Key:
-    """A text or number that only binds feature views: the model never sees it."""
+    """A text or number that only binds feature views. The model does not get it."""
 
     name: str
     nullable: bool = True
@@ -39,9 +44,11 @@ Input = Number | Category | Key
 
 @dataclass(frozen=True)
 class Binary:
-    """A label of 0 or 1. `horizon`: how late it may come. `absent`: what no label by then means, `unknown` or `negative`.
+    """A label of 0 or 1.
 
-    `classes`: what 0 and 1 are called, in this order, such as `("no", "yes")`; labels may then be given by name as well.
+    - `horizon`: how late a label may come.
+    - `absent`: what a missing label means after that, `unknown` or `negative`.
+    - `classes`: the names of 0 and 1, in this order, such as `("no", "yes")`; labels may then be given by name too.
     """
 
     name: str
@@ -52,7 +59,7 @@ class Binary:
 
 @dataclass(frozen=True)
 class Multiclass:
-    """A label that is one of several classes. `classes`: their names; `horizon`: how late it may come."""
+    """A label that is one of several classes. `classes`: their names; `horizon`: how late a label may come."""
 
     name: str
     classes: Sequence[str]
@@ -61,7 +68,7 @@ class Multiclass:
 
 @dataclass(frozen=True)
 class Regression:
-    """A label that is a number from `low` to `high`, inclusive. `horizon`: how late it may come."""
+    """A label that is a number from `low` to `high`, inclusive. `horizon`: how late a label may come."""
 
     name: str
     low: float
@@ -76,13 +83,17 @@ LabelKind = Binary | Multiclass | Regression
 class Training:
     """How a version is trained.
 
-    `build(signature)`: returns an unfitted scikit-learn classifier; `signature.columns` names the columns of the
-    float32 matrix that `fit(X, y)` gets, and which of them are categories. `build(signature, seed)` gets `seed` too; without it
-    `random_state` is set wherever it was left None. `history`: age of the oldest row. `holdout`, `embargo`: the newest rows, kept to gate on,
-    and those before them that are left out; both shrink while they would take more than a third of what there is. `first_after`,
-    `first_after_rows`: the first version is asked for after so much time, or as soon as there are so many labelled rows.
-    `min_rows_after_change`: how many labelled rows a retrain that follows a change waits for; None: 1,000, or a tenth of the
-    history's rows, whichever is less.
+    - `build(signature)` returns an unfitted scikit-learn estimator. `signature.columns` names the columns of the
+      float32 matrix that `fit(X, y)` gets, and which of them are categories. `build(signature, seed)` gets `seed` too;
+      without it, `random_state` is set wherever it was left None.
+    - `history`: the age of the oldest row.
+    - `holdout`: the newest rows, kept for the gates. `embargo`: the rows before them, which are left out. Both shrink
+      while they would take more than a third of the rows.
+    - `first_after`, `first_after_rows`: the first version is requested after so much time, or as soon as there are so
+      many labelled rows.
+    - `min_rows`: the least number of labelled rows to fit on.
+    - `min_rows_after_change`: how many labelled rows a retrain that follows a change waits for; None for 1,000 or a
+      tenth of the history's rows, whichever is less.
     """
 
     build: Callable[..., Any]
@@ -98,9 +109,9 @@ class Training:
 
 @dataclass(frozen=True)
 class Gate:
-    """A test that a version must pass before traffic; see `beats_prior` and `not_worse_than_champion`.
+    """A test that a version must pass before it takes traffic; see `beats_prior` and `not_worse_than_champion`.
 
-    `unmeasured`: what it means that it should have compared and could not, `blocks` or `passes`.
+    `unmeasured`: what follows when the gate could not compare, `blocks` or `passes`.
     """
 
     kind: str
@@ -109,26 +120,32 @@ class Gate:
 
 
 def beats_prior(margin: float = 0.0, unmeasured: str = "blocks") -> Gate:
-    """The loss on the holdout is lower than the prior's by more than `margin`, by the lower bound of the gain (one-sided, 95 %).
+    """The loss on the holdout is lower than the prior's by more than `margin`.
 
-    The loss is log-loss, in nats; of a number the squared error, in variances of the labels: their mean then costs 1.
+    The lower bound of the gain decides (one-sided, 95 %). The loss is log-loss in nats; of a number it is the squared
+    error in variances of the labels, so that their mean costs 1.
     """
     return Gate("beats_prior", margin, unmeasured)
 
 
 def not_worse_than_champion(margin: float = 0.005, unmeasured: str = "blocks") -> Gate:
-    """The loss on the holdout (see `beats_prior`) is not higher than the champion's by more than `margin`, on the same rows, by its
-    upper bound (one-sided, 95 %). Where the rows cannot tell, a canary, A/B test or shadow does; without one the version is
-    registered and not switched.
+    """The loss on the holdout (see `beats_prior`) is not higher than the champion's by more than `margin`, on the same
+    rows.
+
+    The upper bound of the difference decides (one-sided, 95 %). Where the rows do not suffice, a canary, A/B test or
+    shadow decides; without one of these the version is registered and not switched.
     """
     return Gate("not_worse_than_champion", margin, unmeasured)
 
 
 @dataclass(frozen=True)
 class PageHinkley:
-    """Page's cumulative test (Page 1954; Hinkley 1971) for a rise of a closed evaluation window's figure, started anew with each champion.
+    """Page's cumulative test for a rise of a figure of closed evaluation windows (Page 1954; Hinkley 1971).
 
-    `figure`: None for the loss of the label's kind. `threshold`: of a sum over evaluation windows, of what lies more than `delta` above the mean.
+    It starts again with each champion.
+
+    - `figure`: None for the loss of the label's kind.
+    - `threshold`: the limit of a sum over windows of what exceeds the mean by more than `delta`.
     """
 
     figure: str | None = None
@@ -139,11 +156,15 @@ class PageHinkley:
 
 @dataclass(frozen=True)
 class LossChange:
-    """The champion's loss, and its excess over the loss that its own scores lead one to expect, have both risen above their first windows.
+    """Detects that the champion's loss has risen, and its excess over the loss that its own scores predict as well.
 
-    It knows how many rows a window has: no threshold depends on their number, nor on the windows' width. `rise`: the least rise that counts, as a share of
-    the loss before. `limit`: of the cumulative sum of standardised rises; at 3 a champion without a change runs some 2,000
-    windows until a false alarm, at 5 some 100,000. `windows`: how many come before the first comparison, at least 3.
+    Both are compared with their first windows. The test takes the number of rows of a window into account, so that no
+    threshold depends on it or on the windows' width.
+
+    - `rise`: the least rise that counts, as a share of the loss before.
+    - `limit`: the limit of the cumulative sum of standardised rises. At 3 a champion without a change runs about 2,000
+      windows until a false alarm, at 5 about 100,000.
+    - `windows`: how many windows come before the first comparison, at least 3.
     """
 
     rise: float = 0.02
@@ -153,11 +174,14 @@ class LossChange:
 
 @dataclass(frozen=True)
 class Retraining:
-    """Ask for a new version on these kinds of findings, at most one per `cooldown` of event time; runs that end without a version do not count.
+    """Requests a new version on these kinds of findings.
 
-    A finding stays open until the figure is back, and asks again meanwhile; after `unhelpful` retrains that did not bring it
-    back it stops asking, under an alert. A version that follows a change is followed up, without a pause, each time that the rows after it have grown by
-    half (fivefold where older rows stayed), until there are ten times `min_rows_after_change`.
+    - `cooldown`: the least event time between two runs; runs that end without a version do not count.
+    - `unhelpful`: a finding stays open until the figure is back, and requests again meanwhile. After so many retrains
+      that did not bring it back, it stops with an alert.
+
+    A version that follows a change is trained again, without a pause, each time that the rows after the change have
+    grown by half (fivefold where older rows stayed), until there are ten times `min_rows_after_change`.
     """
 
     on: Sequence[str] = ("drift",)
@@ -167,11 +191,14 @@ class Retraining:
 
 @dataclass(frozen=True)
 class Guardrail:
-    """A limit that needs no labels, on a version under rollout, against its control in the same blocks.
+    """A limit on a version under rollout that needs no labels. The version is compared with its control in the same
+    blocks.
 
-    `metric`: `errors`, `invalid_scores`, `latency`, `degraded` or `distribution`. `limit`: the most by which the version
-    may be worse (a share; for `latency` a factor, for `distribution` a distance). `consecutive`: so many failures in a row
-    fail at once, 0 for never. `dry_run`: judged and told, but without effect.
+    - `metric`: `errors`, `invalid_scores`, `latency`, `degraded` or `distribution`.
+    - `limit`: the most by which the version may be worse: a share, for `latency` a factor, for `distribution` a
+      distance.
+    - `consecutive`: so many failures in a row fail at once, 0 for never.
+    - `dry_run`: it is judged and reported, but has no effect.
     """
 
     metric: str
@@ -180,24 +207,24 @@ class Guardrail:
     dry_run: bool = False
 
 
-# What every rollout that is compared with a control is held to, unless the project says otherwise.
+# The guardrails of a rollout with a control, unless the project declares others.
 GUARDRAILS = (
     Guardrail("errors", 0.02, consecutive=20),
     Guardrail("invalid_scores", 0.01, consecutive=20),
     Guardrail("latency", 3.0),
     Guardrail("degraded", 0.05),
-    Guardrail(
-        "distribution", 0.5
-    ),  # a good retrain of stale flights lies at .23, a day of it at .43; bad ones at .51-.63
+    # A good retrain of stale flights measures .23, and .43 on one of its days; bad ones measure .51 to .63.
+    Guardrail("distribution", 0.5),
 )
 
 
 @dataclass(frozen=True)
 class BlueGreen:
-    """Load and warm the new version everywhere, then switch at once; `shadow_previous`: the old one scores along.
+    """Loads and warms the new version everywhere, then switches at once.
 
-    `rollback_window`: event time for which the new version is judged still; `guardrails`: by what. `approval`: a named
-    person must approve a version first (`headrace model approve`).
+    - `shadow_previous`: the old version scores the same requests without answering them.
+    - `rollback_window`: the event time in which the new version is still judged, by `guardrails`.
+    - `approval`: a named person must approve a version first (`headrace model approve`).
     """
 
     shadow_previous: bool = True
@@ -208,14 +235,18 @@ class BlueGreen:
 
 @dataclass(frozen=True)
 class Canary:
-    """Give the new version growing shares of the traffic while evidence allows it; take them away by evidence of harm.
+    """Gives the new version growing shares of the traffic while evidence allows it, and takes them back on evidence of
+    harm.
 
-    `shares`: the steps, the last of them 1. A step takes at the least `step` of event time and `min_decisions` of the new
-    version. `shadow_first`: event time of paired scoring before the first share. `alpha`: error rate of rolling back a
-    version that does no harm, over the whole rollout. `margin`: the Brier difference up to which a version counts as not
-    worse. `block`: width of the blocks of label evidence; `label_delay`: by when nearly all labels are there (None: the label's
-    horizon): the shorter, the sooner there is a decision. `silence`: wall time without a verdict after which the rollout is
-    paused; after twice that it is aborted.
+    - `shares`: the steps, the last of them 1. A step takes at least `step` of event time and `min_decisions` of the new
+      version.
+    - `shadow_first`: event time of paired scoring before the first share.
+    - `alpha`: the error rate of rolling back a version that does no harm, over the whole rollout.
+    - `margin`: the Brier difference up to which a version counts as not worse.
+    - `block`: the width of a block of label evidence. `label_delay`: the time by which nearly all labels are there
+      (None: the label's horizon); the shorter it is, the sooner there is a decision.
+    - `silence`: the wall time without a verdict after which the rollout is paused; after twice that it is aborted.
+    - `rollback_window`, `approval`: as in `BlueGreen`.
     """
 
     shares: Sequence[float] = (0.01, 0.05, 0.25, 1.0)
@@ -234,10 +265,11 @@ class Canary:
 
 @dataclass(frozen=True)
 class ABTest:
-    """Split the units between champion and new version for `duration` of event time; a unit sees one of them throughout.
+    """Splits the units between champion and new version for `duration` of event time. A unit always gets the same
+    version.
 
     `winner`: `rule` promotes the version if it is shown to be better, and ends without effect if not; `hand` waits for
-    `headrace rollout promote` or `abort`. The rest as in `Canary`.
+    `headrace rollout promote` or `abort`. The other arguments are as in `Canary`.
     """
 
     share: float = 0.5
@@ -255,7 +287,9 @@ class ABTest:
 
 @dataclass(frozen=True)
 class Shadow:
-    """Let the new version score all traffic beside the champion for `duration` of event time, without effect on answers."""
+    """Lets the new version score all traffic beside the champion for `duration` of event time, without effect on
+    answers.
+    """
 
     duration: str | float = "7d"
     alpha: float = 0.05
@@ -272,10 +306,11 @@ Rollout = BlueGreen | Canary | ABTest | Shadow
 
 @dataclass(frozen=True)
 class Breaker:
-    """When a version is not asked any more: shares of the calls of the last `window` that failed, or took `slow` or longer.
+    """When a version is no longer called: limits on the shares of the last calls that failed or were slow.
 
-    It counts `window_calls` at most and decides on `min_calls` at least; then the version rests `rest`, and `probes`
-    calls that are well bring it back.
+    - `slow`: a call counts as slow from this duration on.
+    - `window`, `window_calls`, `min_calls`: the calls of so much time count, at most and at least so many.
+    - `rest`, `probes`: an open breaker waits for `rest`; then so many good calls close it.
     """
 
     failure_share: float = 0.5
@@ -301,9 +336,9 @@ baseline = FallbackStep("baseline")
 
 
 def prior(value: float | Mapping[str, float] | Sequence[float]) -> FallbackStep:
-    """The last step: a constant that needs no model and no features.
+    """The last step of the fallback chain: a constant that needs no model and no features.
 
-    `value`: the probability of the positive class, or the number; of several classes a probability each, by name
+    `value`: the probability of the positive class, or the number. Several classes need one probability each, by name
     (`prior({"cat": 0.2, "dog": 0.8})`) or in the label's order.
     """
     return FallbackStep("prior", value)
@@ -313,16 +348,24 @@ def prior(value: float | Mapping[str, float] | Sequence[float]) -> FallbackStep:
 class Deployment:
     """What answers requests.
 
-    `unit`: the name of what a request is about, and what traffic is split by. `inputs`: the contract of a request.
-    `features`: views bound to request fields. `derived`: columns computed of inputs and features at request time.
-    `feature_delay`: the pipeline lag allowed for, in training and serving alike.
-    `evaluation_window`: width of the windows in which labels are read; one closes when `coverage` of its labels have come, or their horizon
-    has passed: then half of them (or `coverage`, where that is less) are enough for it to be judged.
-    `answer`: `committed` replies after the decision is committed, `fast` before.
-    `time_limit`: how long one call of a model may take. `breaker`: when a version is not asked any more. `degrade_when`:
-    the share of view features that may be missing or stale; a request with more goes down to the baseline. None: it is served, and marked.
-    `owner`, `intended_use`: for model cards. `step_down_after`: for so many windows in a row a version must do worse than the
-    `prior(...)` of the fallback chain before requests pass over it, until it does better again; None: never.
+    - `unit`: the name of what a request is about, and by which traffic is split.
+    - `inputs`: the contract of a request.
+    - `features`: views bound to fields of the request.
+    - `derived`: columns computed from inputs and features at request time.
+    - `label`: what is predicted; None for a deployment without outcomes.
+    - `feature_delay`: the pipeline lag that is allowed for, in training and serving alike.
+    - `fallback`: the steps of the fallback chain below the champion.
+    - `evaluation_window`: the width of the windows in which labels are read. A window closes when `coverage` of its
+      labels have come, or when their horizon has passed; then half of them (or `coverage`, where that is less) are
+      enough to judge it.
+    - `answer`: `committed` replies after the decision is committed, `fast` before.
+    - `time_limit`: the limit of one call of a model.
+    - `breaker`: when a version is no longer called.
+    - `degrade_when`: the share of view features that may be missing or stale. A request with more is answered by the
+      baseline. None: it is answered, and marked.
+    - `owner`, `intended_use`: texts for model cards.
+    - `step_down_after`: when a version does worse than the `prior(...)` of the fallback chain in so many windows in a
+      row, requests pass over it until it does better again. None: never.
     """
 
     name: str

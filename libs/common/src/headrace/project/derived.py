@@ -4,9 +4,9 @@
     Derived("worse_than_usual", lambda r: r["carrier.delay_3h"] - r["carrier.delay_24h"])
     Derived("is_night", lambda r: fn.where((r.hour < 6) | (r.hour >= 22), 1, 0))
 
-The function is called once, when the project is compiled, with stand-ins for the columns; what it does to them is
-written down as an expression, which is data: inference evaluates it without the user's code. So it must be pure, and
-built of arithmetic, comparisons, `& | ~` and the functions of `fn`.
+The function is called once, when the project is compiled, with stand-ins for the columns. Its operations on them are
+recorded as an expression, which is data: inference evaluates it without the user's code. So the function must be pure,
+and use only arithmetic, comparisons, `& | ~` and the functions of `fn`.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Expression = Any
 
 
 class Term:
-    """A stand-in for a column, or for what was computed of columns."""
+    """A stand-in for a column, or for a value computed from columns."""
 
     __slots__ = ("expression",)
 
@@ -91,7 +91,7 @@ class Term:
 
 
 class Columns:
-    """What a transform gets: `r.hour` or `r["carrier.delay_3h"]`."""
+    """The argument of a transform: `r.hour` or `r["carrier.delay_3h"]`."""
 
     def __getattr__(self, name: str) -> Term:
         return Term(name)
@@ -101,7 +101,7 @@ class Columns:
 
 
 class fn:  # noqa: N801 - reads as a module of functions
-    """The functions of derived columns. Each result is the same to the last bit for one row and for many."""
+    """The functions of derived columns. Each gives the same result to the last bit for one row and for many."""
 
     @staticmethod
     def where(condition: Any, then: Any, otherwise: Any) -> Term:
@@ -110,12 +110,12 @@ class fn:  # noqa: N801 - reads as a module of functions
 
     @staticmethod
     def minimum(left: Any, right: Any) -> Term:
-        """The smaller of two; missing when one is."""
+        """The smaller of two; missing when either is missing."""
         return _applied("min", left, right)
 
     @staticmethod
     def maximum(left: Any, right: Any) -> Term:
-        """The larger of two; missing when one is."""
+        """The larger of two; missing when either is missing."""
         return _applied("max", left, right)
 
     @staticmethod
@@ -125,7 +125,7 @@ class fn:  # noqa: N801 - reads as a module of functions
 
     @staticmethod
     def floor(value: Any) -> Term:
-        """The largest whole number that is not larger."""
+        """The largest whole number that is not larger than the value."""
         return _applied("floor", value)
 
     @staticmethod
@@ -161,14 +161,14 @@ class fn:  # noqa: N801 - reads as a module of functions
 
 @dataclass(frozen=True)
 class Derived:
-    """A column of the row computed at request time by a pure function of the request's inputs and features."""
+    """A column of the row that a pure function computes at request time from the request's inputs and features."""
 
     name: str
     of: Callable[[Columns], Any]
 
 
 def trace(derived: Derived) -> Expression:
-    """The expression that a transform amounts to. Raises `Misconfigured` when it is none."""
+    """The expression that a transform records. Raises `Misconfigured` when the function cannot be recorded."""
     try:
         found = derived.of(Columns())
     except Misconfigured as error:

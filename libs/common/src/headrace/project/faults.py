@@ -1,7 +1,8 @@
-"""All that is wrong with a project, as far as each fault can be told by itself.
+"""All faults of a project that can be found independently of each other.
 
-A declaration is asked in four steps: are its arguments of their types, can it be compiled, does it keep the rules, can it work. One that
-failed a step is asked no further, since what would be said follows from it; nor is one that refers to it. All others are.
+A declaration is checked in four steps: its arguments have their types, it compiles, it keeps the rules, it can work.
+One that fails a step is not checked further, and neither is one that refers to it, since those faults would only
+follow.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,7 +39,7 @@ _GROUPS: Mapping[str, type[Any]] = {
     "pipelines": Pipeline,
     "deployments": Deployment,
 }
-# What a part is called, and how it is compiled: those that can fail.
+# The parts whose compilation can fail: what a message calls them, and how they are compiled.
 _COMPILED: Mapping[type[Any], tuple[str, Callable[[Any], object]]] = {
     Source: ("source", compile_source),
     FeatureView: ("view", compile_view),
@@ -48,14 +49,14 @@ _COMPILED: Mapping[type[Any], tuple[str, Callable[[Any], object]]] = {
 
 
 def applicable(project: Project) -> d.ProjectDefinition:
-    """The definition of a project that can work as it is declared. Raises `Misconfigured` with the first thing that cannot."""
+    """The definition of a project that can work as it is declared. Raises `Misconfigured` with the first fault."""
     for sentence in faults(project):
         raise Misconfigured(sentence)
     return compiled_of(project)
 
 
 def faults(project: Project) -> list[Sentence]:
-    """A sentence each, every one once; [] of a project that can be applied.
+    """All faults of a project, one sentence each and without repeats; [] for a project that can be applied.
 
     >>> from headrace.project import Deployment, Number
     >>> faults(Project("p", [Deployment("late", "", [Number("x", 2, 1)])]))
@@ -73,12 +74,12 @@ def _is_list(value: object) -> bool:
 
 
 def _of(project: Project) -> Iterator[Sentence]:
-    """Of one whose declarations are of their types."""
-    # NB: a view of a source that cannot be compiled would say the same of it.
+    """The faults of a project whose declarations have their types."""
+    # NB: a view of a source that does not compile would repeat the fault of its source.
     wrong: dict[int, Sentence] = {}
     for part in (part for group in _GROUPS for part in getattr(project, group)):
-        if _refers_to(part, lambda other: id(other) not in wrong) and (said := _why_not_compiled(part)) is not None:
-            wrong[id(part)] = said
+        if _refers_to(part, lambda other: id(other) not in wrong) and (fault := _why_not_compiled(part)) is not None:
+            wrong[id(part)] = fault
     yield from wrong.values()
     whole = _closed(project, lambda part: id(part) not in wrong)
     yield from _of_definition(compiled_of(whole))
@@ -102,13 +103,13 @@ def _why_not_compiled(part: Any) -> Sentence | None:
         with translated(named(kind, part.name)):
             compile_part(part)
     except Misconfigured as error:
-        said = error.args[0]
-        return said if isinstance(said, Sentence) else Sentence(said)
+        fault = error.args[0]
+        return fault if isinstance(fault, Sentence) else Sentence(fault)
     return None
 
 
 def _closed(project: Project, is_sound: Callable[[Any], bool]) -> Project:
-    """The parts that are sound, and refer to sound ones only."""
+    """The project with those parts only that are sound and refer to sound parts."""
 
     def kept(group: str) -> list[Any]:
         parts = [part for part in getattr(project, group) if type(part) is _GROUPS[group]]

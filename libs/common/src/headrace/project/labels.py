@@ -1,13 +1,14 @@
-"""Which labels a deployment takes, and what they are as numbers: the same for pipelines, monitor, trainer and CLI.
+"""Which labels a deployment takes, and their numbers: the same for pipelines, monitor, trainer and CLI.
 
 | kind    | declared by  | a label is                                               | as a number              |
 |---------|--------------|----------------------------------------------------------|--------------------------|
 | binary  | `Binary`     | the name of a class; 0 or 1, where no name is a number   | 0.0 or 1.0               |
-| classes | `Multiclass` | the name of a class; its index where that says one thing | the index of the class   |
+| classes | `Multiclass` | the name of a class; its index where it is unambiguous   | the index of the class   |
 | number  | `Regression` | a finite number within the declared range                | itself                   |
 
-An index says one thing where classes have no names, or names in alphabetical order, none of which is a number: encoders number them so. In
-another order the index of an encoder is not that of the declaration. Of two classes 0 and 1 are the places, but where a name says otherwise ("1", "2").
+An index is unambiguous where classes have no names, or names in alphabetical order none of which is a number: encoders
+number them so. In another order an encoder's index is not that of the declaration. For two classes, 0 and 1 are
+positions unless a name contradicts them ("1", "2").
 """
 
 import math
@@ -17,7 +18,7 @@ from headrace.errors import Poison
 from headrace.events.definition import DeploymentDefinition, LabelDefinition
 
 BINARY, NUMBER, CLASSES = "binary", "number", "classes"
-# What float32 holds: scores are compared with it.
+# The largest float32: scores are compared with labels in float32.
 LARGEST = 3.4028234663852886e38
 _MOST_CLASSES = 10_000
 _SHOWN = 10
@@ -27,7 +28,7 @@ Label = float | str | bool
 
 
 def value_of(label: LabelDefinition, value: Label) -> float:
-    """A label as a number, see the table. Raises `Poison` with the reason for one that is not of this kind.
+    """A label as a number, see the table. Raises `Poison` with the reason when the value is no label of this kind.
 
     >>> value_of(LabelDefinition("kind", "classes", 60.0, classes=("cat", "dog")), "dog")
     1.0
@@ -42,35 +43,35 @@ def value_of(label: LabelDefinition, value: Label) -> float:
 
 
 def why_not_label(label: LabelDefinition, value: Label) -> str | None:
-    """Why a label is none of this kind; None when it is.
+    """Why a value is no label of this kind; None when it is one.
 
     >>> why_not_label(LabelDefinition("late", "binary", 60.0), 2.0)
     "the label of 'late' must be 0 or 1, got 2.0"
     """
     if _place_of(label, value) is not None:
         return None
-    told = f"got {value!r}" if len(repr(value)) <= 100 else f"got {value!r:.100}..."
+    got = f"got {value!r}" if len(repr(value)) <= 100 else f"got {value!r:.100}..."
     what = f"the label of {label.name!r} must be"
     if label.kind == BINARY:
         by_place = ("0", "1") if _may_go_by_place(label.classes) else ()
         if by_place and not isinstance(value, str) and value in (0, 1):
             return None
-        return f"{what} {' or '.join(dict.fromkeys((*by_place, *label.classes)))}, {told}"
+        return f"{what} {' or '.join(dict.fromkeys((*by_place, *label.classes)))}, {got}"
     if label.kind == CLASSES:
-        return _why_no_class(label, value, f"{what} ", told)
+        return _why_no_class(label, value, f"{what} ", got)
     if isinstance(value, str | bool):
-        return f"{what} a number, {told}"
+        return f"{what} a number, {got}"
     if not math.isfinite(value) or abs(value) > LARGEST:
-        return f"{what} a finite number, at most {LARGEST:g} in size, {told}"
+        return f"{what} a finite number, at most {LARGEST:g} in size, {got}"
     low, high = label.low, label.high
     if (low is not None and value < low) or (high is not None and value > high):
         least, most = ("-" if found is None else f"{found:g}" for found in (low, high))
-        return f"{what} in {least}..{most}, {told}"
+        return f"{what} in {least}..{most}, {got}"
     return None
 
 
 def why_not_outcome(name: str, deployment: DeploymentDefinition | None, value: Label) -> tuple[str, str] | None:
-    """The field that makes an outcome of a deployment useless, and why; None when it can be taken.
+    """The field that makes an outcome of a deployment useless, and why; None when the outcome can be used.
 
     >>> why_not_outcome("late", None, 1)
     ('deployment', "no project declares the deployment 'late'")
@@ -84,7 +85,9 @@ def why_not_outcome(name: str, deployment: DeploymentDefinition | None, value: L
 
 
 def are_plain(classes: Sequence[str]) -> bool:
-    """Whether these are no names but what a model was trained on for want of them: 0, 1, ...; 0.0, 1.0, ...; False and True.
+    """Whether these are not names, but what a model was trained on without names.
+
+    That is 0, 1, ...; 0.0, 1.0, ...; or False and True.
 
     >>> are_plain(("0", "1")), are_plain(("no", "yes")), are_plain(("1", "2"))
     (True, False, False)
@@ -94,9 +97,10 @@ def are_plain(classes: Sequence[str]) -> bool:
 
 
 def places_of(label: LabelDefinition, classes: Sequence[str]) -> tuple[int, ...] | None:
-    """Where a model's classes stand among a label's, by name; () where they are the same, None where one is none of them.
+    """The positions of a model's classes among a label's, by name.
 
-    Classes that have no names are those of the label in its order, and so are all where either names none.
+    () means the same order; None means that a class of the model is not one of the label. Classes without names are
+    those of the label in its order.
 
     >>> places_of(LabelDefinition("kind", "classes", 60.0, classes=("cat", "dog", "owl")), ("owl", "cat"))
     (2, 0)
@@ -114,9 +118,10 @@ def places_of(label: LabelDefinition, classes: Sequence[str]) -> tuple[int, ...]
 
 
 def are_its_answers(kind: str, wanted: Sequence[str], output: str, classes: Sequence[str]) -> bool:
-    """Whether scores of a kind, of `classes` in their order, are those of a label of `kind` with the classes `wanted`.
+    """Whether scores of the kind `output`, of `classes` in their order, answer a label of `kind` with the classes
+    `wanted`.
 
-    What is not known is not held against them: either may name no classes, or call them by numbers.
+    What is unknown does not count against them: either may name no classes, or give numbers as names.
 
     >>> cats = ("cat", "dog")
     >>> are_its_answers("classes", cats, "classes", cats), are_its_answers("classes", cats, "classes", ("dog", "cat"))
@@ -130,7 +135,8 @@ def are_its_answers(kind: str, wanted: Sequence[str], output: str, classes: Sequ
 
 
 def why_no_rollout_verdict(label: LabelDefinition | None) -> str | None:
-    """Why a rollout cannot be judged by labels (it ends by its guardrails alone, or waits for a person); None when it can.
+    """Why a rollout cannot be judged by labels; None when it can. Such a rollout ends by its guardrails or by an
+    operator.
 
     >>> why_no_rollout_verdict(LabelDefinition("price", "number", 60.0))
     "the label 'price' is a number, and there is no bounded score of a number to compare versions by"
@@ -145,7 +151,8 @@ def why_no_rollout_verdict(label: LabelDefinition | None) -> str | None:
 
 
 def _may_go_by_place(classes: Sequence[str]) -> bool:
-    """Whether 0 and 1 may mean the places of two classes: none is called by a number, or a truth, that is not its place.
+    """Whether 0 and 1 may mean the positions of two classes: no class is named by a number or boolean of another
+    position.
 
     >>> _may_go_by_place(("no", "yes")), _may_go_by_place(("false", "true")), _may_go_by_place(("1", "2")), _may_go_by_place(("True", "False"))
     (True, True, False, False)
@@ -156,19 +163,19 @@ def _may_go_by_place(classes: Sequence[str]) -> bool:
 
 
 def _place_of_name(label: LabelDefinition, name: str) -> int | None:
-    """The place of a model's class. NB: one that was trained on 1.0 and 2.0 knows the classes "1" and "2"."""
+    """The position of a model's class. NB: a model trained on 1.0 and 2.0 knows the classes "1" and "2"."""
     if name in label.classes or not is_number(name):
         return _place_of(label, name)
     return _place_of(label, float(name))
 
 
 def _place_of(label: LabelDefinition, value: Label) -> int | None:
-    """The place of the class that a label names; None where it names none, and where labels are no classes."""
+    """The position of the class that a label names; None where it names none, and where labels are not classes."""
     if label.kind == NUMBER or not label.classes:
         return None
     if isinstance(value, str):
         return label.classes.index(value) if value in label.classes else None
-    # NB: of classes that are called 1, 2, 3 the number 1 is the first one, not the one at place 1.
+    # NB: among classes named 1, 2, 3 the number 1 is the first class, not the one at position 1.
     names = _as_texts(value)
     return next((label.classes.index(name) for name in names if name in label.classes), None)
 
@@ -181,22 +188,22 @@ def _as_texts(value: float | bool) -> tuple[str, ...]:
     return (str(value),)
 
 
-def _why_no_class(label: LabelDefinition, value: Label, what: str, told: str) -> str | None:
+def _why_no_class(label: LabelDefinition, value: Label, what: str, got: str) -> str | None:
     shown = ", ".join(label.classes[:_SHOWN]) + (", ..." if len(label.classes) > _SHOWN else "")
-    named = f"{what}one of {shown}, {told}"
+    named = f"{what}one of {shown}, {got}"
     if isinstance(value, str | bool) or any(is_number(name) for name in label.classes):
-        return named if label.classes else f"{what}the index of a class, {told}"
+        return named if label.classes else f"{what}the index of a class, {got}"
     if list(label.classes) != sorted(label.classes):
-        return f"{named}: by its name, since most encoders number classes by the alphabet and the declaration does not"
-    # Where the definition does not name them, it is not known how many there are.
+        return f"{named}: give its name, since most encoders number classes alphabetically and the declaration does not"
+    # Where the definition does not name the classes, their number is not known.
     highest = (len(label.classes) or _MOST_CLASSES) - 1
     if float(value).is_integer() and 0 <= value <= highest:
         return None
-    return f"{what}the index of a class, 0 to {highest}, {told}"
+    return f"{what}the index of a class, 0 to {highest}, {got}"
 
 
 def is_number(name: str) -> bool:
-    """Whether a class is called by a number.
+    """Whether the name of a class is a number.
 
     >>> is_number("1.0"), is_number("late")
     (True, False)

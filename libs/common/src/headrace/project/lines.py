@@ -1,9 +1,9 @@
-"""Where in a project's source a wrong declaration stands: found by reading the source, not by watching the caller.
+"""The line of a wrong declaration in a project's source, found by reading the source and not by watching the caller.
 
-A refusal names what it refuses (`view carrier: the window of delay_3h must ...`), and mostly the argument of it (see
-`rules.sentences`). The declaration of that kind and name is looked up in the syntax trees of the project's modules; from it
-one goes inwards, through names that were given to parts, also in other modules. Where the argument is not told, the first
-word of the refusal that stands in the declaration leads to the line.
+A refusal names what it refuses (`view carrier: the window of delay_3h must ...`), and mostly its argument (see
+`rules.sentences`). The declaration of that kind and name is looked up in the syntax trees of the project's modules.
+From there the search goes inwards, through names that were assigned to parts, also in other modules. Where the refusal
+names no argument, the first word of it that is in the declaration gives the line.
 """
 
 import ast
@@ -35,7 +35,7 @@ _UNLISTED = re.compile(r"is not in the project's (\w+)=")
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A file of the project, read."""
+    """A parsed file of the project."""
 
     file: Path
     tree: ast.Module
@@ -43,7 +43,7 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A part of a declaration: where it is written, and its module."""
+    """A part of a declaration: its line and its module."""
 
     node: ast.AST
     line: int
@@ -77,7 +77,7 @@ def locate(refusal: str, files: Iterable[Path]) -> str | None:
 
 
 def files_of(module: str) -> list[Path]:
-    """The source files of an imported module: its own first, then those of what else was imported from its package or folder."""
+    """The source files of an imported module: its own first, then those imported from its package or folder."""
     own = _file(module)
     if own is None:
         return []
@@ -104,12 +104,14 @@ def _read(files: Iterable[Path]) -> Iterator[Module]:
 
 @lru_cache(maxsize=256)
 def _parsed(source: bytes) -> ast.Module:
-    """NB: kept, since each of many refusals looks through the same files."""
+    """NB: cached, since many refusals search the same files."""
     return ast.parse(source)
 
 
 def _declaration(modules: Sequence[Module], kind: str, name: str) -> Spot | None:
-    """The call (of a pipeline the function) that declares a name; the only one of its kind where its name is computed."""
+    """The call (for a pipeline the function) that declares a name; the only one of its kind where its name is
+    computed.
+    """
     calls = [
         Spot(node, getattr(node, "lineno", 1), module)
         for module in modules
@@ -130,7 +132,7 @@ def _is_of(node: ast.AST, kind: str) -> bool:
 
 
 def _called(node: ast.Call) -> str:
-    """The last part of what is called: `Deployment` of `headrace.project.Deployment(...)`."""
+    """The last part of the called name: `Deployment` of `headrace.project.Deployment(...)`."""
     return node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
 
 
@@ -144,7 +146,7 @@ def _names(modules: Sequence[Module], spot: Spot) -> list[str]:
 
 
 def _innermost(modules: Sequence[Module], declared: Spot, places: Sequence[Place]) -> Spot:
-    """The first place that is written as a whole; where none is (a default), as far as the first one is."""
+    """The first place that is written in full; where none is (a default), the first one as far as it is written."""
     ways = [_way(modules, declared, place) for place in places]
     whole = (way[-1] for way, place in zip(ways, places, strict=True) if len(way) > len(place))
     return next(whole, ways[0][-1])
@@ -161,7 +163,7 @@ def _way(modules: Sequence[Module], declared: Spot, place: Place) -> list[Spot]:
 
 
 def _step(modules: Sequence[Module], spot: Spot, step: str | int) -> Spot | None:
-    """One step inwards: an argument by its name or position, an element of a list, a value of a dict."""
+    """One step inwards: an argument by its name or position, an element of a list, or a value of a dict."""
     node = spot.node
     match node:
         case ast.AsyncFunctionDef() | ast.FunctionDef():
@@ -171,8 +173,8 @@ def _step(modules: Sequence[Module], spot: Spot, step: str | int) -> Spot | None
             return _argument(node, str(step), spot.module)
         case ast.List(elts=parts) | ast.Tuple(elts=parts) if isinstance(step, int):
             before = parts[: step + 1]
-            is_told = len(before) > step and not any(isinstance(part, ast.Starred) for part in before)
-            return Spot(parts[step], parts[step].lineno, spot.module) if is_told else None
+            is_certain = len(before) > step and not any(isinstance(part, ast.Starred) for part in before)
+            return Spot(parts[step], parts[step].lineno, spot.module) if is_certain else None
         case ast.Dict():
             for key, value in zip(node.keys, node.values, strict=True):
                 if isinstance(key, ast.Constant) and key.value == step:
@@ -195,7 +197,9 @@ def _argument(call: ast.Call, name: str, module: Module) -> Spot | None:
 
 
 def _resolved(modules: Sequence[Module], spot: Spot, most: int = 10) -> Spot:
-    """What a name was given to, in its own module or another of the project's; itself where it is no name."""
+    """What was assigned to a name, in its own module or another of the project's; the spot itself where it is no
+    name.
+    """
     if not isinstance(spot.node, ast.Name) or not most:
         return spot
     name = _imported_name(spot.module.tree, spot.node.id)
@@ -208,7 +212,7 @@ def _resolved(modules: Sequence[Module], spot: Spot, most: int = 10) -> Spot:
 
 
 def _imported_name(tree: ast.Module, name: str) -> str:
-    """What a name is called where it comes from: `TRAINING` of `from .parts import TRAINING as HOW`."""
+    """The name of an import where it comes from: `TRAINING` for `from .parts import TRAINING as HOW`."""
     imported = (found for node in tree.body if isinstance(node, ast.ImportFrom) for found in node.names)
     return next((found.name for found in imported if found.asname == name), name)
 
@@ -221,13 +225,13 @@ def _gives(node: ast.stmt, name: str) -> bool:
 
 
 def _narrowed(node: ast.AST, named: list[str]) -> int:
-    """The line of the first word of the refusal that stands in the declaration, else of the declaration itself."""
+    """The line of the first word of the refusal that is in the declaration, else of the declaration itself."""
     first = getattr(node, "lineno", 1)
-    lines = dict(reversed(list(_words(node))))
-    return next((lines[word] for word in named if word in lines and lines[word] != first), first)
+    lines = dict(reversed(list(_texts(node))))
+    return next((lines[text] for text in named if text in lines and lines[text] != first), first)
 
 
-def _words(node: ast.AST) -> Iterator[tuple[str, int]]:
+def _texts(node: ast.AST) -> Iterator[tuple[str, int]]:
     for part in ast.walk(node):
         if isinstance(part, ast.Constant) and isinstance(part.value, str):
             yield part.value, part.lineno

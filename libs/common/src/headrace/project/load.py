@@ -1,11 +1,11 @@
-"""Finding a user's project: by path, by `module:attribute`, or by the entry point group `headrace.projects`.
+"""Finds a user's project: by path, by `module:attribute`, or by the entry point group `headrace.projects`.
 
-Importing is running code. So a service imports only what its host allows, whatever stands on `project.definitions`:
-`HEADRACE_ALLOWED_PROJECTS` (names of entry points, references, folders), or without it the installed entry points and the
-projects that `headrace apply` has applied on this machine.
+Importing runs code. So a service imports only what its host allows, whatever is on `project.definitions`:
+`HEADRACE_ALLOWED_PROJECTS` (names of entry points, references, folders), or without it the installed entry points and
+the projects that `headrace apply` has applied on this machine.
 
-A process knows one module of a name. So what was imported is compared with what was meant: a module that another folder's
-project brought already is refused, and so is a project of another name.
+A process has one module of each name. So an import is compared with what was meant: a module that another folder's
+project has loaded already is refused, and so is a project of another name.
 """
 
 import importlib
@@ -21,20 +21,20 @@ from typing import Any
 from headrace.errors import Misconfigured
 from headrace.project.declare import Project
 from headrace.project.namesakes import file_of, namesake
-from headrace.project.raised import place_of, said, told
+from headrace.project.raised import one_line, place_and_message, place_of
 
 GROUP = "headrace.projects"
-# Of projects, on this process's import path.
+# Folders of projects on this process's import path.
 _FOLDERS: set[str] = set()
-# Of projects of a module, in a sentence.
+# The number of a module's projects that a message names.
 _NAMED = 5
 
 
 def load_project(reference: str) -> tuple[Project, str]:
     """The project, and the reference under which other processes can import it too.
 
-    `reference`: an entry point's name, `package.module:attribute`, or a path to a package folder or a .py file, behind which
-    `:attribute` may tell which one of several.
+    `reference`: an entry point's name, `package.module:attribute`, or a path to a package folder or a .py file, which
+    may be followed by `:attribute` to choose one of several. Raises `Misconfigured` when there is none.
     """
     if "/" not in reference:
         for point in entry_points(group=GROUP):
@@ -54,14 +54,16 @@ def load_project(reference: str) -> tuple[Project, str]:
 
 
 def is_path(text: str) -> bool:
-    """Whether this can only be a path: a module's name holds no slash, and does not end with `.py`."""
+    """Whether a text can only be a path: a module's name has no slash and does not end with `.py`."""
     return "/" in text or text.endswith(".py")
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """What may be imported here. `listed`: as in the setting, comma-separated, "" for the default. `applied_file`: where
-    `headrace apply` writes down what it applied on this machine, "" for nowhere.
+    """What may be imported here.
+
+    `listed`: the setting, comma-separated, "" for the default. `applied_file`: where `headrace apply` records what it
+    applied on this machine, "" for nowhere.
     """
 
     listed: str = ""
@@ -82,32 +84,33 @@ class Allowed:
 
 
 def load_allowed(project: str, reference: str, allowed: Allowed) -> Project:
-    """The project of a definition, when this host allows it. Raises `Misconfigured` when it does not, before anything is imported,
-    and when the code there is another project's.
+    """The project of a definition, when this host allows it.
+
+    Raises `Misconfigured` when it does not, before anything is imported, and when the code is another project's.
     """
     refused = allowed.why_not(project, reference)
     if refused is not None:
         raise Misconfigured(refused)
     found = _checked(_of_folder(reference), reference)
     if found.name != project:
-        raise Misconfigured(f"{reference} is project {found.name!r} by now, not {project!r}: apply it again")
+        raise Misconfigured(f"{reference} is project {found.name!r} now, not {project!r}: apply it again")
     return found
 
 
 def load_build(project: str, reference: str, build: str, allowed: Allowed) -> Any:
-    """The `build` of a deployment's training, taken from the project itself: what a definition names could be anything."""
+    """The `build` of a deployment's training, taken from the project itself, since a definition could name anything."""
     found = load_allowed(project, reference, allowed)
     builds = [deployment.training.build for deployment in found.deployments if deployment.training is not None]
     for function in builds:
         if f"{function.__module__}:{getattr(function, '__qualname__', '')}" == build:
             return function
     raise Misconfigured(
-        f"project {project} trains by {build!r}, which is none of its deployments' any more: apply it again"
+        f"project {project} trains by {build!r}, which none of its deployments uses any more: apply it again"
     )
 
 
 def note_applied(file: Path, project: str, reference: str) -> None:
-    """Write down that a project was applied on this machine."""
+    """Record that a project was applied on this machine."""
     file.parent.mkdir(parents=True, exist_ok=True)
     known = {name: found for name, found in _read_applied(file).items() if name != project}
     written = file.with_suffix(".new")
@@ -145,12 +148,12 @@ def _is_same(left: Path, right: Path) -> bool:
 
 
 def load_function(reference: str, folder: str = "") -> Any:
-    """A user's function by `module:name`; raises `Misconfigured` when it cannot be imported."""
+    """A user's function by `module:name`. Raises `Misconfigured` when it cannot be imported."""
     return _of_folder(f"{folder}!{reference}" if folder else reference)
 
 
 def folder_of(reference: str) -> str:
-    """The folder to put on the import path, of a reference `folder!module:attribute`; "" when it is installed."""
+    """The folder of a reference `folder!module:attribute`, for the import path; "" when the module is installed."""
     return reference.rpartition("!")[0]
 
 
@@ -171,7 +174,7 @@ def _by_path(path: Path, attribute: str = "") -> tuple[Project, str]:
 
 
 def _the_one(imported: ModuleType, path: Path) -> str:
-    """What the module calls its project: `project`, or the only one there is."""
+    """The name of the module's project: `project`, or the only one."""
     names = _projects(imported)
     if "project" in names or (hasattr(imported, "project") and not names):
         return "project"
@@ -180,18 +183,18 @@ def _the_one(imported: ModuleType, path: Path) -> str:
     if not names:
         raise Misconfigured(f"{path} declares no project: it ends with `project = Project(...)`")
     raise Misconfigured(
-        f"{path} declares {len(names)} projects, {', '.join(names)}: say which one, such as {path}:{names[0]}"
+        f"{path} declares {len(names)} projects, {', '.join(names)}: name one, such as {path}:{names[0]}"
     )
 
 
 def _projects(imported: ModuleType) -> list[str]:
-    """What the projects of a module are called, each by the first of its names."""
+    """The names of a module's projects, each by the first of its names."""
     names = {id(value): name for name, value in reversed(vars(imported).items()) if isinstance(value, Project)}
     return list(reversed(names.values()))
 
 
 def _of_folder(reference: str) -> Any:
-    """What `folder!module:attribute` names, out of that folder and no other; without a folder, what is installed."""
+    """What `folder!module:attribute` names, from that folder only; without a folder, from what is installed."""
     folder, _, rest = reference.rpartition("!")
     if not folder:
         return _attribute(rest)
@@ -199,19 +202,21 @@ def _of_folder(reference: str) -> Any:
     _on_path(folder)
     found = _attribute(rest)
     if file_of(Path(folder), module) is None:
-        raise Misconfigured(f"{folder} holds no module {module!r}: apply the project again from where it is now")
+        raise Misconfigured(f"{folder} holds no module {module!r}: apply the project again from its present folder")
     if (other := namesake(Path(folder), module)) is not None:
         name, place = other
         raise Misconfigured(
             f"module {name!r} of {folder} cannot be imported: {place} has this name in this process."
-            " Rename the module or its package, so that no two have one name, and apply it again"
+            " Rename the module or its package, so that its name is unique, and apply it again"
         )
     return found
 
 
 def _on_path(folder: str) -> None:
-    """Before what is installed, behind the standard library and the folders of other projects: a user's `random.py` must not
-    become everybody's, and what a project imports later is what it would have got at once.
+    """Put a folder before installed packages, and behind the standard library and the folders of other projects.
+
+    A user's `random.py` must not replace the standard one, and a later import must find what an early one would have
+    found.
     """
     if folder in sys.path:
         return
@@ -223,18 +228,18 @@ def _on_path(folder: str) -> None:
 
 
 def _attribute(reference: str) -> Any:
-    """What `module:attribute` names; of `module` alone the module."""
+    """What `module:attribute` names; the module itself without an attribute."""
     module, _, name = reference.partition(":")
     try:
         imported = importlib.import_module(module)
     except (Exception, SystemExit) as error:
-        # NB: importing runs the user's module, which may raise whatever it likes.
+        # NB: importing runs the user's module, which may raise anything.
         raise Misconfigured(_why_not_imported(module, error)) from error
     return _got(imported, name, f"{module}:") if name else imported
 
 
 def _got(imported: ModuleType, name: str, before: str) -> Any:
-    """`before`: what stands before the name where one refers to it."""
+    """An attribute of a module. `before`: what precedes the name in a reference to it."""
     try:
         return getattr(imported, name)
     except AttributeError:
@@ -245,13 +250,13 @@ def _got(imported: ModuleType, name: str, before: str) -> Any:
 
 
 def _why_not_imported(module: str, error: BaseException) -> str:
-    """His file and line where the user's code raised; else what to do so that the module is found."""
+    """Why an import failed: the user's file and line where his code raised, else how to make the module found."""
     if place_of(error, module) is None:
         if isinstance(error, ImportError):
             return f"cannot import {module!r:.200}: {error}; install the package, or give its folder"
-        return f"{module!r:.200} raises while it is imported: {said(error)}"
+        return f"{module!r:.200} raises while it is imported: {one_line(error)}"
     way_out = "; install it where Headrace runs" if isinstance(error, ModuleNotFoundError) else ""
-    return f"{told(error, module)}{way_out} (while {module!r:.200} is imported)"
+    return f"{place_and_message(error, module)}{way_out} (while {module!r:.200} is imported)"
 
 
 def _checked(found: Any, reference: str) -> Project:

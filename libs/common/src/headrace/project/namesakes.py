@@ -1,7 +1,7 @@
-"""Whether code of a folder got that folder's modules: a process knows one module of a name, whichever folder brought it first.
+"""Whether the code of a folder got that folder's modules, since a process has one module of each name.
 
-Told by reading the source, as far as it leads: the module that was asked for, what it imports of its own folder, and so on, also
-inside of functions. The standard library's names are its own.
+This is found by reading the source: the requested module, what it imports from its own folder, and so on, also inside
+of functions. Names of the standard library are never a folder's own.
 """
 
 import ast
@@ -12,14 +12,16 @@ from pathlib import Path
 
 
 def file_of(folder: Path, module: str) -> Path | None:
-    """Where a module of a folder is written; None when it is not."""
+    """The file of a module in a folder; None when there is none."""
     place = Path(folder, *module.split("."))
     return next((file for file in (place / "__init__.py", place.with_suffix(".py")) if file.exists()), None)
 
 
 def namesake(folder: Path, module: str) -> tuple[str, str] | None:
-    """The first module that an imported one of `folder` has, or leads to, in the stead of the folder's own: its name and where that
-    came from. None when all are the folder's.
+    """The first module of `folder` that another file replaces in this process: its name and that file; None when there
+    is none.
+
+    The search starts at `module` and follows its imports.
     """
     waiting, seen = [module], set()
     while waiting:
@@ -36,10 +38,10 @@ def namesake(folder: Path, module: str) -> tuple[str, str] | None:
 
 
 def _origin(name: str) -> str | None:
-    """Where a module was loaded from, or would be; None for one that is not there (yet)."""
+    """The file from which a module was loaded, or would be; None for one that does not exist (yet)."""
     if name in sys.modules:
         return getattr(sys.modules[name], "__file__", None) or "another module"
-    # NB: of a dotted name this would import its package.
+    # NB: with a dotted name this would import its package.
     found = importlib.util.find_spec(name) if "." not in name else None
     return found.origin if found is not None else None
 
@@ -49,7 +51,7 @@ def _is_one(left: Path, right: Path) -> bool:
 
 
 def _imported_by(file: Path) -> Iterator[str]:
-    """Names of modules, as a file asks for them; what lies in its own package by dots is the package's."""
+    """The names of modules that a file imports. Relative imports are left out, since they stay within the package."""
     try:
         tree = ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError):

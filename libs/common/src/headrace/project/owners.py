@@ -1,8 +1,8 @@
-"""Whose name is it: a deployment, view, source, raw stream or reference belongs to the project that declared it first.
+"""Who owns a name: a deployment, view, source, raw stream or reference belongs to the project that declared it first.
 
-`apply` refuses to declare another project's name. What comes onto the topic by another way is judged by the same rule
-everywhere: the later definition is left out as a whole. Since when a project declares a name travels with its definition,
-because the topic is compacted, and its order is not that of the first declarations.
+`apply` refuses to declare another project's name. A definition that came onto the topic in another way is judged by the
+same rule everywhere: the later definition is left out as a whole. The time of each first declaration is part of the
+definition, because the topic is compacted and its order is not that of the first declarations.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,13 +13,15 @@ from headrace.project.rules import WITH_TOPICS, names_of
 
 
 def claims_of(definition: ProjectDefinition, before: ProjectApplied | None, now_s: float) -> dict[str, float]:
-    """Since when a project declares each of its names, when it is applied at `now_s`."""
+    """When a project that is applied at `now_s` first declared each of its names, in seconds since the epoch."""
     known = {} if before is None else _claims(before)
     return {name: known.get(name, now_s) for name in _names(definition)}
 
 
 def taken(definition: ProjectDefinition, others: Iterable[ProjectApplied]) -> str | None:
-    """Why a project may not declare what it declares: the first name of another's, and whose; None when all are free."""
+    """Why a project may not be declared: the first name that another project owns, and which; None when all are
+    free.
+    """
     wanted = {_as_topic(name): name for name in _names(definition)}
     for other in others:
         if other.name == definition.name:
@@ -27,12 +29,12 @@ def taken(definition: ProjectDefinition, others: Iterable[ProjectApplied]) -> st
         for name in _names(other.definition):
             mine = wanted.get(_as_topic(name))
             if mine is not None:
-                return _told(name, other.name) if mine == name else _told_alike(mine, name, other.name)
+                return _taken_message(name, other.name) if mine == name else _alike_message(mine, name, other.name)
     return None
 
 
 def accepted(applied: Mapping[str, ProjectApplied]) -> tuple[dict[str, ProjectApplied], dict[str, str]]:
-    """The projects whose names are all their own, and why the others are left out, by project."""
+    """The projects that own all their names, and why the others are left out, by project."""
     owners: dict[str, tuple[float, str]] = {}
     for project in applied.values():
         for name, since_s in _claims(project).items():
@@ -41,12 +43,12 @@ def accepted(applied: Mapping[str, ProjectApplied]) -> tuple[dict[str, ProjectAp
     for project in applied.values():
         for name in _names(project.definition):
             if owners[name][1] != project.name:
-                refused.setdefault(project.name, _told(name, owners[name][1]))
+                refused.setdefault(project.name, _taken_message(name, owners[name][1]))
     return {name: found for name, found in applied.items() if name not in refused}, refused
 
 
 def _claims(project: ProjectApplied) -> dict[str, float]:
-    """NB: nobody has declared anything after he was last applied."""
+    """NB: a project cannot have declared a name after it was last applied."""
     at_s = project.applied_at_s
     return {name: min(project.claims.get(name, at_s), at_s) for name in _names(project.definition)}
 
@@ -56,18 +58,16 @@ def _names(definition: ProjectDefinition) -> list[str]:
 
 
 def _as_topic(name: str) -> str:
-    """A name as Kafka tells topics apart: `.` and `_` are one to it."""
+    """A name as Kafka compares topics: `.` and `_` are the same."""
     return name.replace(".", "_") if name.partition("/")[0] in WITH_TOPICS else name
 
 
-def _told_alike(mine: str, name: str, owner: str) -> str:
+def _alike_message(mine: str, name: str, owner: str) -> str:
     alike = f"{name.replace('/', ' ')} of project {owner}"
-    return (
-        f"{mine.replace('/', ' ')} would have a topic that Kafka cannot tell from that of {alike}: choose another name"
-    )
+    return f"{mine.replace('/', ' ')} would have a topic that Kafka cannot distinguish from that of {alike}: choose another name"
 
 
-def _told(name: str, owner: str) -> str:
+def _taken_message(name: str, owner: str) -> str:
     kind, _, plain = name.partition("/")
     way = name if " " not in name else f"'{name}'"
     return (

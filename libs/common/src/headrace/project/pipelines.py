@@ -1,4 +1,4 @@
-"""The user's stream transforms: an async generator over messages, with the platform's contract around it.
+"""The user's stream transforms: an async generator over messages.
 
     @pipeline(movements, to=[landings, outcomes("flight-delay")])
     async def land(messages):
@@ -12,8 +12,8 @@
             name = carriers[message["carrier"]]["name"]
             ...
 
-What is yielded before the next message is taken belongs to the present one: it carries that message's origin, and is
-written before the message counts as done. An event goes to the source whose event type it is.
+What is yielded before the next message is taken belongs to the present message: it carries that message's origin, and
+is written before the message counts as done. An event goes to the source of its event type.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -23,17 +23,19 @@ from typing import Any
 
 from headrace.project.sources import RawStream, Reference, Source
 
-# The messages, then a mapping per reference.
+# The arguments are the messages, then a mapping per reference.
 Transform = Callable[..., AsyncIterator[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The ground truth of a request of `unit`; `at`: when it became known (aware datetime or seconds since the epoch).
+    """The ground truth of a request of `unit`.
 
-    `label`: see `headrace.project.labels`: 0 or 1, the name of a class, or a number. `request_id`: of the request that it
-    belongs to, where that is known: then it belongs to no other one. `corrects`: the id of the outcome that it sets right.
-    `id`: its own, by which it can be set right; made of the message's place where there is none.
+    - `label`: 0 or 1, the name of a class, or a number; see `headrace.project.labels`.
+    - `at`: when it became known (aware datetime or seconds since the epoch).
+    - `request_id`: the request that it belongs to, where known; it then belongs to no other request.
+    - `corrects`: the id of the outcome that it corrects.
+    - `id`: its own id, by which it can be corrected; by default it is derived from the message's place.
     """
 
     unit: str
@@ -58,7 +60,7 @@ def outcomes(deployment: str) -> OutcomesOf:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A declared transform: the messages of `raw` become events of `to`."""
+    """A declared transform: messages of `raw` become events of `to`."""
 
     name: str
     raw: RawStream
@@ -79,9 +81,12 @@ def pipeline(
 ) -> Callable[[Transform], Pipeline]:
     """Declare an async generator function as a pipeline (a Faust agent in the pipeline service).
 
-    `enrich`: references whose mappings the function gets after its messages, in this order. `remembers`: how far back its
-    own memory reaches; after a restart so much of the raw stream, by append time, is read again to rebuild it. `limit`: a
-    message over which it neither yields nor goes on for so long (waiting for a core not counted) is dead-lettered as hung.
+    - `to`: the sources and outcomes that it yields.
+    - `enrich`: references whose mappings the function gets after its messages, in this order.
+    - `remembers`: how far back its own memory reaches. After a restart so much of the raw stream, by append time, is
+      read again.
+    - `limit`: a message over which the function neither yields nor continues for so long is dead-lettered as hung. Time
+      spent waiting for a core does not count.
     """
 
     def declare(transform: Transform) -> Pipeline:

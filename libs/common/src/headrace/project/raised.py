@@ -1,8 +1,8 @@
-"""A user's own error, as he would tell it: his file, his line, his words, and no frame of ours.
+"""An error of the user's code as a message with his file and line, without frames of ours.
 
-The innermost frame of his code is where it happened; what lies deeper is a library that he called, what lies above is ours.
-Where he called something of `headrace.project` with arguments that it does not take, the call is read and the sentence names
-the argument, with what was probably meant.
+The innermost frame of the user's code is the place: deeper frames are of a library that he called, outer frames are
+ours. Where he called something of `headrace.project` with arguments that it does not take, the call is parsed and the
+message names the argument, with what was probably meant.
 """
 
 import ast
@@ -24,7 +24,7 @@ _OURS = {
     *(f"headrace_{name}" for name in ("gateway", "pipeline", "feature", "inference", "registry", "monitor", "trainer")),
 }
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-# What the guides call it, and what the argument is called.
+# Names that people use for arguments, and the arguments' own names.
 _SYNONYMS = {
     "fallback_chain": "fallback",
     "delay": "feature_delay",
@@ -36,40 +36,37 @@ _LONGEST = 500
 _LONGEST_REASON = 1000
 
 
-def told(error: BaseException, own: str = "") -> str:
-    """`file:line: words` of what a user's code raised; only the words where no frame of it is known.
+def place_and_message(error: BaseException, own: str = "") -> str:
+    """`file:line: message` of what a user's code raised; only the message where no frame of his is known.
 
-    `own`: a module of his, whose package is his also where it is installed among libraries.
+    `own`: one of the user's modules. Its package counts as the user's even where it is installed among libraries.
     """
     place = place_of(error, own)
-    return f"{place}: {words(error, own)}" if place else words(error, own)
-
-
-def beside(error: BaseException, own: str = "") -> str:
-    """The words, and the place after them in brackets."""
-    place = place_of(error, own)
-    return f"{words(error, own)} ({place})" if place else words(error, own)
+    return f"{place}: {message_of(error, own)}" if place else message_of(error, own)
 
 
 def place_of(error: BaseException, own: str = "") -> str | None:
-    """`file:line` of the innermost frame of the user's; of a file that cannot be read as Python, that file's. None where there is none."""
+    """`file:line` of the user's innermost frame, or of a file that is no valid Python; None where there is none."""
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_file():
         return f"{error.filename}:{error.lineno or 1}"
     found = _innermost(error, own)
     return None if found is None else f"{found.tb_frame.f_code.co_filename}:{found.tb_lineno}"
 
 
-def words(error: BaseException, own: str = "") -> str:
-    """An exception in one line of bounded length, with Python's suggestion or ours; even one that cannot say what it is."""
+def message_of(error: BaseException, own: str = "") -> str:
+    """An exception in one line of at most 500 characters, with a suggestion of Python's or ours.
+
+    It works even for an exception whose `str` raises.
+    """
     try:
-        text = _mistaken(error, own) or _python_says(error) + _meant(error, own)
+        text = _mistaken(error, own) or _python_message(error) + _meant(error, own)
     except BaseException:
-        text = f"{type(error).__name__}: (it cannot say what is wrong)"
+        text = f"{type(error).__name__}: (its message cannot be read)"
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _python_says(error: BaseException) -> str:
+def _python_message(error: BaseException) -> str:
     kind = type(error).__name__
     if isinstance(error, SyntaxError):
         return f"{kind}: {error.msg}" + (f": {error.text.strip()}" if error.text else "")
@@ -78,7 +75,10 @@ def _python_says(error: BaseException) -> str:
 
 
 def _meant(error: BaseException, own: str) -> str:
-    """NB: Python makes its suggestions when a traceback is printed; they stand in no message."""
+    """A suggestion of a similar name, "" for none.
+
+    NB: Python makes its suggestions when a traceback is printed; they are not part of the exception.
+    """
     found = _innermost(error, own)
     if not isinstance(error, NameError | AttributeError) or found is None or error.name is None:
         return ""
@@ -88,7 +88,7 @@ def _meant(error: BaseException, own: str) -> str:
 
 
 def _mistaken(error: BaseException, own: str) -> str | None:
-    """What is wrong with a call or an import of ours; None where it is something else."""
+    """What is wrong with a call or an import of ours; None for any other error."""
     found = _innermost(error, own)
     if found is None or not isinstance(error, TypeError | ImportError):
         return None
@@ -117,7 +117,7 @@ def _is_users(frame: FrameType, own: str) -> bool:
 
 
 def _node_at(place: TracebackType) -> ast.AST | None:
-    """The smallest call or import that was under way."""
+    """The smallest call or import that was being executed."""
     code = place.tb_frame.f_code
     line, last, column, end = next(itertools.islice(code.co_positions(), place.tb_lasti // 2, None))
     try:
@@ -133,7 +133,7 @@ def _node_at(place: TracebackType) -> ast.AST | None:
 
 
 def _resolved(node: ast.expr, frame: FrameType) -> Any:
-    """Something of `headrace.project`, by what it is called here; None for all else."""
+    """The object of `headrace.project` that an expression names in a frame; None for all else."""
     if isinstance(node, ast.Attribute):
         found = getattr(_resolved_name(node.value, frame), node.attr, None)
     else:
@@ -196,15 +196,15 @@ def _wrong_import(node: ast.ImportFrom) -> str | None:
     return None
 
 
-def said(error: BaseException) -> str:
-    """A foreign exception in one line of bounded length; even one that cannot say what it is.
+def one_line(error: BaseException) -> str:
+    """A foreign exception in one line of at most 1,000 characters. It works even for an exception whose `str` raises.
 
-    >>> said(ValueError("no such gate"))
+    >>> one_line(ValueError("no such gate"))
     'ValueError: no such gate'
     """
     try:
         text = str(error)
     except BaseException:
-        text = "(it cannot say what is wrong)"
-    told = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return told if len(told) <= _LONGEST_REASON else f"{told[:_LONGEST_REASON]}..."
+        text = "(its message cannot be read)"
+    text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."

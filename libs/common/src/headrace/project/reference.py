@@ -1,4 +1,6 @@
-"""The reference of what a project may declare, written from the types' own words: `python -m headrace.project.reference [--check]`."""
+"""The reference page of what a project may declare, from the types' docstrings: `python -m headrace.project.reference
+[--check]`.
+"""
 
 import inspect
 import sys
@@ -16,7 +18,7 @@ _GROUPS = (
 
 
 def reference() -> str:
-    """The page in Markdown; names that belong to no other group are the deployment's."""
+    """The page in Markdown. Names without a group of their own belong to the deployments."""
     grouped = {name for _, names in _GROUPS for name in names}
     groups = [*_GROUPS, ("Deployments", tuple(name for name in declared.__all__ if name not in grouped))]
     lines = ["# What a project declares", "", "Everything is imported from `headrace.project`. This page is written by `make schemas` from the types.", ""]  # fmt: skip
@@ -30,12 +32,12 @@ def reference() -> str:
 def _entry(name: str, found: Any) -> list[str]:
     if inspect.isclass(found) or callable(found):
         return [f"### `{name}{_signature(found)}`", "", inspect.cleandoc(found.__doc__ or ""), ""]
-    said = inspect.cleandoc(type(found).__doc__ or "")
-    return [f"### `{name}`", "", said if inspect.getmodule(type(found)) else "", ""]
+    text = inspect.cleandoc(type(found).__doc__ or "")
+    return [f"### `{name}`", "", text if inspect.getmodule(type(found)) else "", ""]
 
 
 def _signature(found: Any) -> str:
-    """Names and defaults; the types are in the text."""
+    """Names and defaults; the docstring describes the types."""
     try:
         parameters = inspect.signature(found).parameters.values()
     except ValueError:
@@ -47,12 +49,12 @@ def _parameter(found: inspect.Parameter) -> str:
     stars = {found.VAR_POSITIONAL: "*", found.VAR_KEYWORD: "**"}.get(found.kind, "")
     if found.default is found.empty:
         return stars + found.name
-    said = repr(found.default)
-    return f"{found.name}=..." if "<" in said or len(said) > 30 else f"{found.name}={said}"
+    text = repr(found.default)
+    return f"{found.name}=..." if "<" in text or len(text) > 30 else f"{found.name}={text}"
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or with `--check` say whether it differs."""
+    """Write the page, or with `--check` report whether it differs."""
     wanted = reference()
     if "--check" not in arguments:
         FILE.parent.mkdir(parents=True, exist_ok=True)

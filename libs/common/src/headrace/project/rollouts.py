@@ -1,4 +1,4 @@
-"""From a declared rollout policy to its compiled plan: wrong ones are refused here, with what to change."""
+"""Compiles a declared rollout policy to its plan. Wrong ones are refused with the way out."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from headrace.project.rules.sentences import at
 
 
 def compile_rollout(deployment: str, found: Rollout) -> d.RolloutDefinition:
-    """The plan of a policy. Raises `Misconfigured` naming the deployment and the way out."""
+    """The plan of a policy. Raises `Misconfigured`, which names the deployment and the way out."""
     plan = _plan(found)
     for sentence in at(("rollout",), rollout_rules(deployment, plan)):
         raise Misconfigured(sentence)

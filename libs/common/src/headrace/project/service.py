@@ -1,4 +1,4 @@
-"""A service of Headrace: the host of `headrace.hosting.runtime`, with the applied projects in its context."""
+"""Runs a service of Headrace: the host of `headrace.hosting.runtime`, with the applied projects in its context."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,10 +14,14 @@ Build = Callable[[Context], Awaitable[Sequence[Runnable]]]
 
 
 def main(name: str, build: Build, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> int:
-    """The body of every service's `__main__`; returns the exit code. `loop_factory`: another event loop than asyncio's own."""
+    """The body of every service's `__main__`. Returns the exit code. `loop_factory`: another event loop than asyncio's
+    own.
+    """
     return runtime.main(name, build, Projects, loop_factory)
 
 
 async def run_service(name: str, build: Build, settings: Settings, log: Log | None = None) -> int:
-    """Run a service until a signal or a failure; returns the exit code. `log`: another log than the broker of `settings`."""
+    """Run a service until a signal or a failure. Returns the exit code. `log`: used instead of the broker of
+    `settings`.
+    """
     return await runtime.run_service(name, build, Projects, settings, log)

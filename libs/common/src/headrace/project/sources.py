@@ -1,4 +1,4 @@
-"""Raw streams and sources: what comes in, and the typed events it becomes."""
+"""Raw streams, and sources of typed events."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,10 @@ class RawStream:
 
 @dataclass(frozen=True)
 class Reference:
-    """A compacted topic `reference.<name>.v1` with one message per key, which pipelines look things up in.
+    """A compacted topic `reference.<name>.v1` with one message per key, in which pipelines look things up.
 
-    A pipeline that names it gets a mapping from key to the newest message, read to its end before the first raw message.
+    A pipeline that names it gets a mapping from key to newest message. It is read to its end before the first raw
+    message.
     """
 
     name: str
@@ -29,11 +30,12 @@ class Reference:
 class Source:
     """A topic of typed domain events.
 
-    `event`: a `msgspec.Struct` whose fields are float, int, str, bool or datetime, optional where null is allowed.
-    `event_time`: the field that says when it happened. `key`: the field that keys the record; events of one key keep
-    their order. An event may be used from `available_at` (a field), else `available_after` its event time.
-    `dedupe`: a field that identifies the event; a second one of the same key and identity whose instant is less than
-    `dedupe_within` away from the first is a repeat, and does not count.
+    - `event`: a `msgspec.Struct` whose fields are float, int, str, bool or datetime, optional where null is allowed.
+    - `event_time`: the field that holds when the event happened.
+    - `key`: the field that keys the record; events of one key keep their order.
+    - `available_at`: the field that holds when the event may be used; without it, `available_after` its event time.
+    - `dedupe`: a field that identifies the event. An event of the same key and identity, less than `dedupe_within` away
+      from the first, is a repeat and does not count.
     """
 
     name: str

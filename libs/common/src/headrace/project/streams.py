@@ -1,4 +1,4 @@
-"""Helpers inside pipelines: de-duplicate, and join messages within a time. Both look at event time, never at a clock.
+"""Helpers inside pipelines: drop repeats, and join messages within a time. Both use event time, never a clock.
 
     @pipeline(movements, to=[landings], remembers="6h")
     async def land(messages):
@@ -9,8 +9,8 @@
             for departed in pairs.match(m["kind"], m["flight"], m, m["at"]):
                 yield ...
 
-What they remember is gone when a worker ends: `remembers` of the pipeline says how much of its raw stream is read again
-before it goes on, with the outputs thrown away, since they were written before.
+Their memory is lost when a worker ends. `remembers` of the pipeline states how much of its raw stream is then read
+again before it continues; the outputs of that part are thrown away, since they were written before.
 """
 
 from collections import deque
@@ -26,12 +26,13 @@ from headrace.log.envelope import parse_instant
 
 At = datetime | float | str
 
-# Messages that one helper remembers; beyond it the first ones to come are forgotten first.
+# The number of messages that one helper remembers. Beyond it the earliest to arrive are forgotten first.
 MOST = 200_000
 
 
 def at_seconds(at: At) -> float:
-    """Seconds since the epoch of a datetime, an RFC 3339 text, or a number that is that already.
+    """Seconds since the epoch of a datetime, an RFC 3339 text, or a number. Raises `Poison` outside of the years 1 to
+    9999.
 
     >>> at_seconds("2013-04-01T00:00:00Z")
     1364774400.0
@@ -44,7 +45,9 @@ def at_seconds(at: At) -> float:
 
 @dataclass
 class Deduplicate:
-    """Tells the first message of a key from its repeats, at most `within` away from it. `most`: how many it remembers."""
+    """Finds repeats: messages of a key at most `within` away from the first one. `most`: how many keys are
+    remembered.
+    """
 
     within: str | float
     most: int = MOST
@@ -53,7 +56,7 @@ class Deduplicate:
     _newest_s: float = float("-inf")
 
     def is_repeat(self, key: Hashable, at: At) -> bool:
-        """Whether a message of this key was seen before; remembers it when not.
+        """Whether a message of this key was seen before. A new one is remembered.
 
         >>> seen = Deduplicate("1h")
         >>> [seen.is_repeat("a", at) for at in (0, 60, 3600)]
@@ -66,7 +69,7 @@ class Deduplicate:
         self._seen[key] = at_s
         self._order.append((at_s, key))
         self._newest_s = max(self._newest_s, at_s)
-        # Twice the time: a late message may still be a repeat of one that is `within` older than the newest.
+        # Twice the time, since a late message may still repeat one that is `within` older than the newest.
         while self._order and (self._order[0][0] < self._newest_s - 2 * within_s or len(self._order) > self.most):
             old_s, old = self._order.popleft()
             if self._seen.get(old) == old_s:
@@ -76,9 +79,9 @@ class Deduplicate:
 
 @dataclass
 class Join:
-    """Brings messages of different sides and the same key together, when their instants are at most `within` apart.
+    """Joins messages of different kinds (`side`) and the same key whose instants are at most `within` apart.
 
-    `most`: how many wait.
+    `most`: how many messages wait.
     """
 
     within: str | float
@@ -88,7 +91,7 @@ class Join:
     _newest_s: float = float("-inf")
 
     def match(self, side: str, key: Hashable, message: Any, at: At) -> list[Any]:
-        """The messages of other sides that this one belongs to, oldest first; it then waits for later ones itself.
+        """The messages of other sides that match this one, oldest first. This one then waits for later messages itself.
 
         >>> pairs = Join("2h")
         >>> pairs.match("departed", "AA1", {"n": 1}, 0), pairs.match("landed", "AA1", {"n": 2}, 3600)
@@ -111,6 +114,6 @@ class Join:
         while self._order and (self._order[0][0] < oldest_s or len(self._order) > self.most):
             _, key = self._order.popleft()
             waiting = self._waiting[key]
-            del waiting[0]  # of one key, the first to come is the first to be forgotten
+            del waiting[0]  # within a key the earliest to arrive is forgotten first
             if not waiting:
                 del self._waiting[key]

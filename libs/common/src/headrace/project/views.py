@@ -9,7 +9,7 @@ from headrace.project.sources import Source
 
 @dataclass(frozen=True)
 class Aggregation:
-    """One windowed figure. Use the constructors below."""
+    """One windowed aggregation. Use the constructors below."""
 
     kind: str
     column: str | None
@@ -21,8 +21,9 @@ class Aggregation:
 class Rules(TypedDict, total=False):
     """What every aggregation takes besides its column and window.
 
-    `default`: what the model sees where there is no value (else NaN); the decision lists the feature as missing all the
-    same. `stale_after`: the decision lists the feature as stale when nothing newer than this has come from its source.
+    - `default`: what the model gets where there is no value (else NaN). The decision lists the feature as missing
+      either way.
+    - `stale_after`: the decision lists the feature as stale when its source sent nothing newer than this.
     """
 
     default: float
@@ -30,37 +31,37 @@ class Rules(TypedDict, total=False):
 
 
 def Count(window: str | float, **rules: Unpack[Rules]) -> Aggregation:  # noqa: N802 - reads as the noun it declares
-    """How many events the window holds (0 when none)."""
+    """The number of events in the window, 0 when there are none."""
     return Aggregation("count", None, window, **rules)
 
 
 def Sum(column: str, window: str | float, **rules: Unpack[Rules]) -> Aggregation:  # noqa: N802
-    """Sum of the column; 0 when the window is empty."""
+    """The sum of the column, 0 when the window is empty."""
     return Aggregation("sum", column, window, **rules)
 
 
 def Mean(column: str, window: str | float, **rules: Unpack[Rules]) -> Aggregation:  # noqa: N802
-    """Mean of the column's values that are not null; missing when there is none."""
+    """The mean of the column's values that are not null; missing when there is none."""
     return Aggregation("mean", column, window, **rules)
 
 
 def Share(column: str, window: str | float, **rules: Unpack[Rules]) -> Aggregation:  # noqa: N802
-    """Share (0..1) of events whose flag is true; missing when there is none."""
+    """The share (0..1) of events whose flag is true; missing when there is none."""
     return Aggregation("share", column, window, **rules)
 
 
 def Min(column: str, window: str | float, **rules: Unpack[Rules]) -> Aggregation:  # noqa: N802
-    """Smallest value; missing when there is none."""
+    """The smallest value; missing when there is none."""
     return Aggregation("min", column, window, **rules)
 
 
 def Max(column: str, window: str | float, **rules: Unpack[Rules]) -> Aggregation:  # noqa: N802
-    """Largest value; missing when there is none."""
+    """The largest value; missing when there is none."""
     return Aggregation("max", column, window, **rules)
 
 
 def Std(column: str, window: str | float, **rules: Unpack[Rules]) -> Aggregation:  # noqa: N802
-    """Population standard deviation; missing when there is no value."""
+    """The population standard deviation; missing when there is no value."""
     return Aggregation("std", column, window, **rules)
 
 
@@ -90,5 +91,5 @@ class FeatureView:
     features: Mapping[str, Aggregation] = field(default_factory=dict)
 
     def by(self, *fields: str) -> Binding:
-        """Look this view up by these fields of the request, in the order of `entity`."""
+        """Look the view up by these fields of the request, in the order of `entity`."""
         return Binding(self, fields)

@@ -1,1 +1,1 @@
-"""What `registry.facts` add up to: one fold, for the registry itself and for whoever asks how things stood at some offset."""
+"""The state that `registry.facts` amount to, as a fold for the registry itself and for readers of past states."""

@@ -1,12 +1,11 @@
 """The state of versions, aliases, routes and rollouts, as a fold over `registry.facts`.
 
-Every fact says what it follows from: a rollout's facts carry its id, a route its revision. A fact that does not follow
-from the state as it is (told twice, or late) changes nothing; that also holds for facts without such a mark, by their
-ids (`Fold`).
+A fact names the state that it follows from: facts of a rollout have its id, a route its revision. A fact that does not
+follow from the present state (repeated or late) changes nothing. `Fold` drops repeats of all other facts by their ids.
 
-Memory of what was told is bounded: the newest `IDS_KEPT` ids of facts and registrations, `ENDED_KEPT` ended rollouts per deployment. What
-is repeated later than that is taken as new. That is harmless: a registration makes one more version of the same bytes,
-aliases move by compare-and-set, and a rollout's facts count only while it is under way.
+Memory is bounded: the newest `IDS_KEPT` ids of facts and registrations, and `ENDED_KEPT` ended rollouts per deployment.
+A repeat that comes later counts as new. That is harmless: a registration makes one more version of the same bytes,
+aliases move by compare-and-set, and a rollout's facts count only while it is running.
 """
 
 from collections.abc import Mapping
@@ -40,10 +39,10 @@ from headrace.events.registry import (
 
 WARMING, SHADOWING, CANARY, TESTING, SWITCHED = "warming", "shadowing", "canary", "testing", "switched"
 RUNNING, PAUSED, UNJUDGED = "running", "paused", "unjudged"
-# Stages in which a version may not take traffic any more.
+# Stages in which a version may take no more traffic.
 ENDED_STAGES = ("rejected", "archived", "deleted")
 IDS_KEPT = 100_000
-# One id in the fold: a digest, and its place in a table.
+# The size of one id in the fold: a digest, and its place in a table.
 ID_BYTES = 160
 ENDED_KEPT = 1_000
 _ORDER = {WARMING: 0, SHADOWING: 1, CANARY: 2, TESTING: 2, SWITCHED: 3}
@@ -51,11 +50,12 @@ _ORDER = {WARMING: 0, SHADOWING: 1, CANARY: 2, TESTING: 2, SWITCHED: 3}
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A rollout under way.
+    """A running rollout.
 
-    `plan` is followed to the end whatever is applied meanwhile. `control`: the champion that `version` is compared with.
-    `before`: the route that an abort goes back to. `step`: `warming` until every inference instance has the version warm.
-    `since_s`: the deployment's clock at which the step began, None until it is known. `standing`: running, paused by an operator, or unjudged: paused until the next verdict comes.
+    `plan` is followed to the end whatever is applied meanwhile. `control`: the champion that `version` is compared
+    with. `before`: the route to which an abort returns. `step`: `warming` until every inference instance has loaded the
+    version. `since_s`: the deployment's clock when the step began, None while it is unknown. `standing`: `running`,
+    `paused` by an operator, or `unjudged`, which is paused until the next verdict.
     """
 
     id: str
@@ -74,7 +74,9 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The newest rollout that ended. `outcome`: `promoted`, `completed`, `aborted` or `rolled_back`; `clock_s`: when."""
+    """The newest rollout that ended. `outcome`: `promoted`, `completed`, `aborted` or `rolled_back`; `clock_s`: when it
+    ended.
+    """
 
     rollout: Rollout
     outcome: str
@@ -96,8 +98,8 @@ class Queued:
 class Entry:
     """All that is known of one deployment.
 
-    `older`: what `previous` named before, and will again when the champion is rolled back. `ended`: ids of the newest rollouts
-    that are over. `facts`: how many were told.
+    `older`: what `previous` named before, and names again when the champion is rolled back. `ended`: the ids of the
+    newest rollouts that ended. `facts`: the number of facts taken.
     """
 
     versions: Mapping[int, VersionRegistered] = field(default_factory=dict)
@@ -114,7 +116,7 @@ class Entry:
     facts: int = 0
 
     def model_version(self, version: int) -> ModelVersion:
-        """The current state of one version, for readers that want no history."""
+        """The current state of one version, for readers that need no history."""
         return ModelVersion(
             self.versions[version],
             self.stages.get(version, "registered"),
@@ -130,8 +132,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """Entries per deployment, and the newest registrations that were carried out, oldest first. `versions_bytes`: of what is known of
-    all versions, as encoded; a deleted one gives most of its own back."""
+    """Entries per deployment, and the newest registrations that were carried out, oldest first.
+
+    `versions_bytes`: the encoded size of what is known of all versions; deleting a version frees most of its part.
+    """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
     commands: Mapping[bytes, None] = field(default_factory=dict)
@@ -142,12 +146,12 @@ class Registry:
         return self.entries.get(deployment, Entry())
 
     def has_registered(self, command_id: str) -> bool:
-        """Whether a registration was carried out, as far as is remembered."""
+        """Whether a registration was carried out, as far as it is remembered."""
         return _key(command_id) in self.commands
 
 
 class Fold:
-    """The fold with a memory: a fact whose id was taken before changes nothing."""
+    """The fold with a memory of ids: a fact whose id was taken before changes nothing."""
 
     def __init__(self) -> None:
         self.state = Registry()
@@ -166,12 +170,12 @@ class Fold:
         self.state = apply(self.state, fact)
 
     def mark(self) -> Registry:
-        """The state to go back to, if what is decided next comes to nothing."""
+        """Return the present state, to which `back` can return."""
         self._since_mark = []
         return self.state
 
     def back(self, state: Registry) -> None:
-        """As it was at the mark."""
+        """Return to the state of the last mark, and forget the ids taken since."""
         self.state = state
         for key in self._since_mark:
             self._seen.pop(key, None)
@@ -179,7 +183,7 @@ class Fold:
 
     @property
     def held_bytes(self) -> int:
-        """About what the remembered ids cost, of facts and registrations."""
+        """The approximate size of the remembered ids, of facts and registrations."""
         return (len(self._seen) + len(self.state.commands)) * ID_BYTES
 
 
@@ -189,7 +193,7 @@ def _key(ident: str) -> bytes:
 
 
 def apply(state: Registry, fact: Any) -> Registry:
-    """The state after a fact; facts that change nothing here leave it as it is."""
+    """The state after a fact. Facts that change nothing here leave it as it is."""
     deployment = getattr(fact, "deployment", None)
     if deployment is None or (isinstance(fact, CommandRefused) and deployment not in state.entries):
         return state
@@ -269,11 +273,11 @@ def _started(entry: Entry, fact: RolloutStarted) -> Entry:
 
 
 def _advanced(entry: Entry, rollout: Rollout, fact: RolloutAdvanced) -> Entry:
-    told, known = (_ORDER[fact.step], fact.number), (_ORDER[rollout.step], rollout.number)
-    if told == known:
+    reported, known = (_ORDER[fact.step], fact.number), (_ORDER[rollout.step], rollout.number)
+    if reported == known:
         since_s = rollout.since_s if rollout.since_s is not None else fact.clock_s
         return replace(entry, rollout=replace(rollout, since_s=since_s))
-    if told < known:
+    if reported < known:
         return entry
     moved = replace(rollout, step=fact.step, share=fact.share, number=fact.number, since_s=fact.clock_s)
     return _staged(replace(entry, rollout=moved), fact.version, "rolling_out")
@@ -288,7 +292,7 @@ def _over(entry: Entry, ended: Ended) -> Entry:
 
 
 def _rolled_back(entry: Entry, fact: RolledBack) -> Entry:
-    """The version is rejected, and what it took over from is no longer `previous`."""
+    """The version is rejected, and the version that replaces it is no longer `previous`."""
     if entry.aliases.get("champion") != fact.version:
         return entry
     aliases = {alias: named for alias, named in entry.aliases.items() if (alias, named) != ("previous", fact.to)}
@@ -299,7 +303,7 @@ def _rolled_back(entry: Entry, fact: RolledBack) -> Entry:
 
 
 def _rejected(entry: Entry, version: int) -> Entry:
-    """No alias names it any more."""
+    """The version is rejected, and no alias names it any more."""
     aliases = {alias: named for alias, named in entry.aliases.items() if named != version}
     older = None if entry.older == version else entry.older
     return _staged(replace(entry, aliases=aliases, older=older), version, "rejected")

@@ -1,7 +1,7 @@
-"""When a replay must wait: while a version of its deployment is asked for, trained, registered or warmed.
+"""When a replay must wait: while a version of its deployment is requested, trained, registered or warmed.
 
-Whoever lives through the same months has the new version within minutes of event time; a replay that went on meanwhile would
-give days of requests to the old one. Facts come from three topics in any order, so each pair is kept as two sets:
+In real time the new version is there within minutes of event time; a replay that did not wait would give days of
+requests to the old one. Facts come from three topics in any order, so each pair is kept as two sets:
 
 | waits for                            | from                              | to                                                      |
 |--------------------------------------|-----------------------------------|---------------------------------------------------------|
@@ -10,8 +10,8 @@ give days of requests to the old one. Facts come from three topics in any order,
 | the registry's answer                | `TrainingFinished` (`registered`) | `VersionRegistered`, `CommandRefused`                   |
 | the first step of the rollout        | `RolloutStarted`                  | any later fact of that rollout                          |
 
-From its first step on a rollout is moved by traffic, and a run that ended as `waiting` (for rows) is asked for again when they
-are there: neither holds.
+A rollout past its first step is moved by traffic, and a run that ended as `waiting` (for rows) is requested again when
+the rows are there: a replay waits for neither.
 """
 
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ from headrace.events.training import (
 from headrace.log.envelope import derived_id
 
 TOPICS = ("training.requests", "training.facts", "registry.facts")
-# The trainer answers to so much of an id.
+# The trainer answers to so many characters of an id.
 _ID_CHARS = 200
 
 _MOVED = (RolloutAdvanced, RolloutPaused, RolloutCompleted, RolloutAborted, RolledBack)
@@ -46,7 +46,7 @@ _MOVED = (RolloutAdvanced, RolloutPaused, RolloutCompleted, RolloutAborted, Roll
 
 @dataclass
 class Holding:
-    """What is under way for one deployment, by the facts taken so far."""
+    """What is under way for one deployment, according to the facts taken so far."""
 
     deployment: str
     _asked: set[str] = field(default_factory=set)
@@ -58,7 +58,7 @@ class Holding:
     _beginning: set[int] = field(default_factory=set)
 
     def take(self, event: Any, ident: str) -> None:
-        """One fact or request, and its id; those of other deployments are passed over."""
+        """Take one fact or request, with its id. Those of other deployments are skipped."""
         if getattr(event, "deployment", None) != self.deployment:
             return
         match event:
@@ -87,7 +87,7 @@ class Holding:
 
     @property
     def waits_for(self) -> str:
-        """What a replay must wait for, in words; "" for nothing."""
+        """What a replay must wait for, as text; "" for nothing."""
         if self._asked - self._answered:
             return "the trainer to answer a retrain request"
         runs = {run: stage for run, stage in self._runs.items() if run not in self._finished}

@@ -1,4 +1,4 @@
-"""What the gates are called that may keep a trained version away, which of them may be waived, and which waivers count."""
+"""The gates that may keep a trained version away, which of them may be waived, and which waivers count."""
 
 from collections.abc import Iterable
 
@@ -7,14 +7,16 @@ from headrace.events.registry import Waiver
 
 PRIOR_GATE, CHAMPION_GATE = "beats_prior", "not_worse_than_champion"
 PARITY_GATE = "parity_with_serving"
-# Unknown gates that a refusal lists: whoever sends a request may waive many.
+# The number of unknown gates that a refusal lists: a request may name any number.
 _LISTED = 5
 
 
 def waivable(deployment: DeploymentDefinition) -> tuple[str, ...]:
-    """The gates of a deployment that trains: its project's; `beats_prior`, which a change may bring in; where it has features, parity.
+    """The gates of a deployment that trains: its project's, `beats_prior` after a change, and parity where it has
+    features.
 
-    `onnx_parity` is none: it keeps no version away, the fitted file serves where the converted one differs.
+    `onnx_parity` is not one of them. It keeps no version away, since the fitted file serves where the converted one
+    differs.
     """
     names = [gate.kind for gate in deployment.gates]
     names += [PRIOR_GATE] + [PARITY_GATE] * bool(deployment.features)
@@ -22,7 +24,7 @@ def waivable(deployment: DeploymentDefinition) -> tuple[str, ...]:
 
 
 def refuse_waivers(deployment: DeploymentDefinition, gates: Iterable[str]) -> str | None:
-    """Why waivers of these gates are refused: some of them keep no version of the deployment away. None where all may be waived."""
+    """Why waivers of these gates are refused: the deployment has no such gate. None where all may be waived."""
     names = waivable(deployment)
     unknown = [gate for gate in dict.fromkeys(gates) if gate not in names]
     if not unknown:
@@ -32,5 +34,5 @@ def refuse_waivers(deployment: DeploymentDefinition, gates: Iterable[str]) -> st
 
 
 def waived(waivers: Iterable[Waiver]) -> set[str]:
-    """The gates that are waived. A waiver counts only with a name and a reason."""
+    """The waived gates. A waiver counts only with a name and a reason."""
     return {waiver.gate for waiver in waivers if waiver.by.strip() and waiver.reason.strip()}

@@ -1,1 +1,1 @@
-"""Statistics that more than one part needs: losses, sequential tests, pairs of scores, planned sample sizes."""
+"""Statistics that several parts need: losses, sequential tests, pairs of scores, expected sample sizes."""

@@ -1,7 +1,8 @@
-"""Which figures of a closed window a detector may follow, by the kind of label, and which findings may ask for a retrain.
+"""Which figures of a closed window a detector may follow, by the kind of label, and which findings may request a
+retrain.
 
-Only what the monitor really feeds stands here: a detector on anything else would stay silent for ever. A figure is an attribute
-of `VersionQuality`, and rises when a version becomes worse.
+Only figures that the monitor computes are listed, since a detector on anything else would stay silent for ever. A
+figure is an attribute of `VersionQuality`, and rises when a version becomes worse.
 """
 
 import math
@@ -12,7 +13,7 @@ from headrace.stats.losses import BINARY, CLASSES, NUMBER
 FIGURES: Mapping[str, tuple[str, ...]] = {BINARY: ("log_loss",), CLASSES: ("log_loss",), NUMBER: ("squared_error",)}
 FINDINGS = ("drift", "skew", "contract", "traffic")
 
-# A window that has closed since the horizon of its labels has passed is judged by those that came, where so many did.
+# A window that closed because its labels' horizon has passed is judged, if this share of its labels came.
 LEAST_LABELLED = 0.5
 
 _USUAL_WINDOWS = 30
@@ -20,7 +21,7 @@ _FADING = 0.9999
 
 
 def least_labelled(coverage: float) -> float:
-    """The share of labels below which a closed window is UNMEASURED. `coverage`: at which one closes before the horizon.
+    """The share of labels below which a closed window is UNMEASURED. `coverage`: the share at which one closes early.
 
     >>> least_labelled(0.98), least_labelled(0.2)
     (0.5, 0.2)
@@ -29,7 +30,7 @@ def least_labelled(coverage: float) -> float:
 
 
 def loss_of(kind: str) -> str:
-    """The figure that a detector follows when nothing is said.
+    """The figure that a detector follows by default.
 
     >>> loss_of("binary"), loss_of("number")
     ('log_loss', 'squared_error')
@@ -38,7 +39,8 @@ def loss_of(kind: str) -> str:
 
 
 def windows_to_first(first_after_s: float, window_s: float) -> int:
-    """How many windows must have closed before a first version is asked for: as many as `first_after` takes, one at the least.
+    """How many windows must have closed before a first version is requested: those that `first_after` takes, at least
+    one.
 
     >>> windows_to_first(0.0, 86_400.0), windows_to_first(1.5 * 86_400.0, 86_400.0), windows_to_first(86_400.0, 60 * 86_400.0)
     (1, 2, 1)
@@ -47,8 +49,9 @@ def windows_to_first(first_after_s: float, window_s: float) -> int:
 
 
 def windows_to_alarm(rise: float, delta: float, threshold: float, least: int, most: int = 1000) -> int | None:
-    """After how many windows Page-Hinkley (as river does it) finds that a figure lies `rise` higher for good, a month of steady
-    windows before it; None when it does not within `most`.
+    """After how many windows Page-Hinkley (as in river) detects that a figure has risen by `rise` for good.
+
+    A month of steady windows precedes the rise. None when it is not detected within `most` windows.
 
     >>> windows_to_alarm(0.3, 0.02, 0.8, 7), windows_to_alarm(0.1, 0.02, 0.8, 7), windows_to_alarm(0.02, 0.02, 0.8, 7)
     (4, 13, None)

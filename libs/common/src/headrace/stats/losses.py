@@ -1,12 +1,12 @@
 """What a score costs once its label is known: one loss per kind of label, for gates, windows and figures alike.
 
-| kind    | scores                            | loss of a row                               | what the prior says        |
+| kind    | scores                            | loss of a row                               | the prior's score          |
 |---------|-----------------------------------|---------------------------------------------|----------------------------|
 | binary  | probability of the positive class | log-loss in nats                            | the share of positives     |
 | classes | a probability per class           | log-loss in nats: minus log of the true one | the share of each class    |
 | number  | the number                        | squared error, in units of `scale` squared  | the mean                   |
 
-`scale` is the spread (standard deviation) of the labels that were fitted on, so a loss of 1 is what their mean costs.
+`scale` is the spread (standard deviation) of the labels that were fitted on, so that their mean has a loss of 1.
 """
 
 from dataclasses import dataclass
@@ -22,9 +22,10 @@ _LEAST = 1e-15
 
 
 def losses(kind: str, scores: Floats, labels: Floats, scale: float = 1.0) -> Floats:
-    """Loss per row, shape (n,); probabilities are kept 1e-15 away from 0 and 1.
+    """Loss per row, shape (n,). Probabilities are kept 1e-15 away from 0 and 1.
 
-    `scores`: shape (n,) for `binary` and `number`, (n, classes) for `classes`; `labels`: (n,), for `classes` their indices.
+    `scores`: shape (n,) for `binary` and `number`, (n, classes) for `classes`. `labels`: (n,), for `classes` their
+    indices.
 
     >>> losses("classes", np.array([[0.5, 0.25, 0.25]]), np.array([0.0])).round(3).tolist()
     [0.693]
@@ -39,7 +40,7 @@ def losses(kind: str, scores: Floats, labels: Floats, scale: float = 1.0) -> Flo
 
 
 def scale_of(kind: str, labels: Floats) -> float:
-    """The `scale` for `losses`: the spread of numbers, 1 for classes and where all numbers are one.
+    """The `scale` for `losses`: the spread of numbers; 1 for classes, and where all numbers are equal.
 
     >>> scale_of("number", np.array([1.0, 3.0])), scale_of("binary", np.array([0.0, 1.0]))
     (1.0, 1.0)
@@ -48,7 +49,9 @@ def scale_of(kind: str, labels: Floats) -> float:
 
 
 def prior_of(kind: str, labels: Floats, classes: int = 2) -> Floats:
-    """What is said without a look at a row, fitted on `labels` (n,): shape () for `binary` and `number`, (classes,) for `classes`.
+    """The prior, which ignores the row, fitted on `labels` (n,).
+
+    Its shape is () for `binary` and `number`, (classes,) for `classes`.
 
     >>> prior_of("classes", np.array([0.0, 0.0, 1.0, 2.0]), 3).tolist()
     [0.5, 0.25, 0.25]
@@ -65,7 +68,7 @@ def prior_losses(kind: str, prior: Floats, labels: Floats, scale: float = 1.0) -
 
 @dataclass(frozen=True, slots=True)
 class Yardstick:
-    """The loss of one kind of label, and what it is compared with: `prior` and `scale` of the labels that were fitted on."""
+    """The loss of one kind of label, with the `prior` and `scale` of the labels that were fitted on."""
 
     kind: str
     prior: Floats
@@ -73,7 +76,7 @@ class Yardstick:
 
     @property
     def name(self) -> str:
-        """What the loss is called."""
+        """The name of the loss."""
         return LOSSES[self.kind]
 
     def losses(self, scores: Floats, labels: Floats) -> Floats:
@@ -86,7 +89,7 @@ class Yardstick:
 
 
 def yardstick_of(kind: str, labels: Floats, classes: int = 2) -> Yardstick:
-    """The yardstick of `labels` (n,), at least one; `classes`: how many there are.
+    """The yardstick of `labels` (n,), at least one. `classes`: their number.
 
     >>> yardstick_of("number", np.array([1.0, 3.0])).prior_losses(np.array([2.0, 4.0])).tolist()
     [0.0, 4.0]

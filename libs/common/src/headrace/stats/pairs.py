@@ -1,15 +1,18 @@
-"""Label evidence on a version under rollout: both versions' scores of the same requests, by closed blocks of event time.
+"""Label evidence on a version under rollout: both versions' scores of the same requests, by closed blocks of event
+time.
 
-The score is Brier's, in 0..1 (of several classes half the sum of squares). A version that gave no score has the worst
-one, 1, whatever the label: an answer by another step is no merit of its own, and failing where it is hard must not pay.
-A block's gain is the sum over its labelled requests of (difference - margin), by `rows + SMOOTHING`: nearly the block's mean,
-but a block of few requests counts for less. How bad a block can come out is known from its scores before any label:
-where two versions nearly agree little is at risk, and much may be staked. Two tests of one border, each at a level of its own:
+The score is Brier's, in 0..1 (for several classes half the sum of squares). A version without a score gets the worst
+score, 1, whatever the label is: an answer by another step is not its merit, and failing on difficult requests must not
+pay. A block's gain is the sum over its labelled requests of (difference - margin), divided by `rows + SMOOTHING`:
+nearly the block's mean, but a block with few requests counts for less. The worst possible gain of a block follows from
+its scores, before any label is known: where two versions nearly agree, little is at risk, and much may be staked. Two
+tests use one border, each at its own level:
 
     harm             the running mean of the difference (new - control) was at most the margin      -> FAIL
     non-inferiority  it was at least the margin                                                     -> PASS
 
-and a third, only told: superiority, that it was at least 0. Labels that are to come still count as the worst for each.
+The third, superiority (it was at least 0), is only reported. Labels that are still to come count as the worst for each
+test.
 """
 
 import math
@@ -31,10 +34,10 @@ _NAMES = ("harm", "margin", "better")
 
 @dataclass(frozen=True, slots=True)
 class BlockSum:
-    """One block of paired requests, by what is known of it. `rows`: scored by either version, failures included.
+    """One block of paired requests, as far as it is known. `rows`: scored by either version, failures included.
 
-    `difference`: sum of new minus control over the labelled rows. Of each test `gain`, lower where a label is missing and
-    `missing_is_worst`, and `risk`: how far below 0 the gain could have come before any label.
+    `difference`: the sum of new minus control over the labelled rows. Each test has a `gain`, which is lower where a
+    label is missing and `missing_is_worst`, and a `risk`: how far below 0 the gain could have been before any label.
     """
 
     rows: int
@@ -52,7 +55,7 @@ EMPTY = BlockSum(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def brier_losses(scores: ArrayLike) -> Floats:
-    """The loss of each binary score if the label turns out 0, and 1: shape (n, 2); NaN is a failure.
+    """The loss of each binary score if the label is 0, and if it is 1: shape (n, 2). NaN is a failure.
 
     >>> brier_losses([0.25, np.nan]).tolist()
     [[0.0625, 0.5625], [1.0, 1.0]]
@@ -62,7 +65,7 @@ def brier_losses(scores: ArrayLike) -> Floats:
 
 
 def brier_losses_of_classes(probabilities: ArrayLike) -> Floats:
-    """The same for probabilities per class, shape (n, classes); rows of NaN are failures.
+    """The same for probabilities per class, shape (n, classes). Rows of NaN are failures.
 
     >>> brier_losses_of_classes([[1.0, 0.0, 0.0], [np.nan] * 3]).tolist()
     [[0.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
@@ -74,9 +77,11 @@ def brier_losses_of_classes(probabilities: ArrayLike) -> Floats:
 
 
 def sum_up(new: Floats, control: Floats, labels: ArrayLike, margin: float, *, missing_is_worst: bool) -> BlockSum:
-    """One block. `new`, `control`: losses per possible label, shape (n, classes); `labels`: NaN where unknown.
+    """The sums of one block. `new`, `control`: losses per possible label, shape (n, classes); `labels`: NaN where
+    unknown.
 
-    `missing_is_worst`: rows without a label count as the worst one for either test (labels are still to come); else as 0.
+    `missing_is_worst`: a row without a label counts as the worst one for each test, since labels are still to come;
+    else as 0.
     """
     truth = np.asarray(labels, dtype=np.float64)
     if not len(truth):
@@ -104,7 +109,9 @@ def sum_up(new: Floats, control: Floats, labels: ArrayLike, margin: float, *, mi
 
 @dataclass
 class PairTest:
-    """The three tests of one rollout over its closed blocks; many rollouts side by side when the blocks hold arrays."""
+    """The three tests of one rollout over its closed blocks; of many rollouts in parallel when the blocks hold
+    arrays.
+    """
 
     harm: Chains
     margin: Chains
@@ -112,22 +119,24 @@ class PairTest:
 
     @classmethod
     def new(cls, chains: int, margin: float, batch: tuple[int, ...] = ()) -> "PairTest":
-        """`chains`: see `chains_needed`. Less than a quarter of the margin at risk counts as that much."""
+        """New tests. `chains`: see `chains_needed`. A risk below a quarter of the margin counts as that much."""
         least = max(margin / 4, _LEAST)
         return cls(*(Chains.new(chains, least, batch) for _ in range(3)))
 
     def settle(self, block: BlockSum) -> None:
-        """The next block has closed."""
+        """Add the next closed block."""
         for test, gain, risk in zip(self._tests, *_stakes(block), strict=True):
             test.settle(gain, risk)
 
     def skip(self, blocks: int) -> None:
-        """So many blocks without requests have closed."""
+        """Add so many closed blocks without requests."""
         for test in self._tests:
             test.skip(blocks)
 
     def log_e(self, open_blocks: Sequence[BlockSum] = ()) -> tuple[Floats, Floats, Floats]:
-        """Logarithms of the evidence of harm, non-inferiority and superiority. `open_blocks`: those that follow and have begun."""
+        """Logarithms of the evidence of harm, non-inferiority and superiority. `open_blocks`: the blocks that have
+        begun since.
+        """
         stakes = [_stakes(block) for block in open_blocks]
         harm, margin, better = (
             test.log_e(_column([s[0][n] for s in stakes]), _column([s[1][n] for s in stakes]))
@@ -140,12 +149,12 @@ class PairTest:
         return self.harm, self.margin, self.better
 
     def state(self) -> dict[str, dict[str, list[float]]]:
-        """Plain numbers per test, from which `restored` makes them again (of one rollout)."""
+        """Plain numbers per test, from which `restored` makes them again (for one rollout)."""
         return {f"labels.{name}": test.state() for name, test in zip(_NAMES, self._tests, strict=True)}
 
     @classmethod
     def restored(cls, chains: int, margin: float, state: Mapping[str, Mapping[str, Sequence[float]]]) -> "PairTest":
-        """The tests from their state; fresh ones where there is none."""
+        """The tests from their state; new ones where there is none."""
         found = cls.new(chains, margin)
         for name, test in zip(_NAMES, found._tests, strict=True):
             if f"labels.{name}" in state:
@@ -176,12 +185,13 @@ def shows_no_worse(log_e: ArrayLike, difference: ArrayLike, margin: float, level
 def days_to_decision(
     difference: float, margin: float, sd: float, at_risk: float, blocks_per_day: float, chains: int, alpha: float
 ) -> float:
-    """About how many days of event time until the evidence is there, rather too many; infinite where it will never be.
+    """About how many days of event time it takes until the evidence is there, rather too many; infinite for never.
 
-    `difference`: the expected mean Brier difference (new - control); `sd`, `at_risk`: standard deviation and mean possible loss of
-    a block's gain; `blocks_per_day`: those with requests; `chains`: see `chains_needed`. Each chain grows by the best fixed
-    bet's mean logarithm, to second order. For July's flights it says 25 days for a good challenger, 8 for skewed, 31 for
-    shuffled and 9 for flipped versions; whole rollouts took 16, 7, 21 and 8: the luckiest chains decide.
+    `difference`: the expected mean Brier difference (new - control). `sd`, `at_risk`: standard deviation and mean
+    possible loss of a block's gain. `blocks_per_day`: those with requests. `chains`: see `chains_needed`. Each chain
+    grows by the mean logarithm of the best fixed bet, to second order. For the flights of July the result is 25 days
+    for a good challenger, 8 for skewed, 31 for shuffled and 9 for flipped versions; whole rollouts took 16, 7, 21 and
+    8, since the luckiest chains decide.
 
     >>> round(days_to_decision(-0.0105, 0.01, 0.049, 0.077, 19.0, 12, 0.05))
     25

@@ -1,8 +1,8 @@
-"""How long label evidence takes to show that a version is no worse than its control, told before a rollout begins.
+"""How long label evidence takes to show that a version is no worse than its control, estimated before a rollout begins.
 
-The very test is run on played blocks: pairs of scores are drawn from ones that were served (champion and shadow), and each
-label with the mean of the two scores as its probability. Then the expected Brier differences cancel: what is answered is
-"how many blocks, if the version is as good as its control and they lie as far apart as these two do".
+The same test is run on simulated blocks: pairs of scores are drawn from served ones (champion and shadow), and each
+label with the mean of the two scores as its probability, so that the expected Brier differences cancel. The result is
+the number of blocks if the version is as good as its control, and if they differ as much as these two.
 """
 
 import math
@@ -22,7 +22,8 @@ LEVEL = 0.05
 def blocks_to_show(
     pairs: ArrayLike, rows: int, margin: float, chains: int, most: int, rng: np.random.Generator, level: float = LEVEL
 ) -> float | None:
-    """The median number of closed blocks until non-inferiority is shown; None when half of the runs need more than `most`.
+    """The median number of closed blocks until non-inferiority is shown; None when half of the runs need more than
+    `most`.
 
     `pairs`: scores (new, control) of the same requests, shape (n, 2), n > 0. `rows`: requests per block. `chains`: see
     `chains_needed`.
@@ -53,7 +54,7 @@ def _run(
 
 
 def _block(drawn: Floats, margin: float, rng: np.random.Generator) -> tuple[BlockSum, BlockSum]:
-    """A block with its labels, and the same while none is known."""
+    """A block with its labels, and the same while no label is known."""
     new, control = brier_losses(drawn[:, 0]), brier_losses(drawn[:, 1])
     labels = (rng.random(len(drawn)) < drawn.mean(axis=1)).astype(np.float64)
     unknown = np.full(len(drawn), np.nan)

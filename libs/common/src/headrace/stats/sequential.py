@@ -1,22 +1,22 @@
 """Tests of a running mean that stay valid at every look, as bets against it.
 
-A bettor starts with 1 and stakes a fixed fraction b of what he has on each gain x >= -1: his wealth is multiplied by
-1 + b x. Write m for the conditional mean of a gain, given all that was known before its outcome. Then the product of
-(1 + b x) / (1 + b m) is a martingale, and the product of 1 + b m is at most exp(b sum m). So while the running sum of
-conditional means has never been above 0, the expected wealth is at most 1 at any time at which one may choose to
-look, and by Ville's inequality it ever reaches 1/alpha with probability alpha at most. It is the running mean that is
-tested, not each single one: that needs b to be fixed beforehand, so an average over several b is kept instead of one
+A bettor starts with 1 and stakes a fixed fraction b of the wealth on each gain x >= -1, so that the wealth is
+multiplied by 1 + b x. Write m for the conditional mean of a gain, given all that was known before its outcome. Then the
+product of (1 + b x) / (1 + b m) is a martingale, and the product of 1 + b m is at most exp(b sum m). So while the
+running sum of conditional means has never been above 0, the expected wealth is at most 1 at any time at which one may
+choose to look. By Ville's inequality it reaches 1/alpha with probability at most alpha. The running mean is tested, not
+each single one, which requires that b is fixed beforehand. So the wealth is an average over several b instead of one
 that adapts (Cover 1991, universal portfolios; the null is the weak one of Choe & Ramdas 2024, "Comparing sequential
-forecasters", who use exponentials where we keep the product, which is never smaller).
+forecasters", who use exponentials where the product is used here, which is never smaller).
 
-Outcomes that come late and overlap (`Chains`): with blocks whose outcomes are known only k blocks later, every k-th
-block makes a chain of its own whose outcomes do not overlap, and the wealth of the k chains is averaged (Arnold, Henzi &
-Ziegel 2023, "Sequentially valid tests for forecast calibration"). That average is no supermartingale for one who looks at
-all chains at once, because bets are still open (Henzi & Ziegel 2022, correction to "Valid sequential inference on
-probability forecast performance", Biometrika 109; Choe & Ramdas 2025, "Combining evidence across filtrations"). So each open
-bet counts as lost as far as it still can be, at every look; what is left is at most what all bets will be worth: valid.
-The null is then the running mean of each chain, a sample of every k-th block; "known before" includes what both versions said of a
-block's requests, and how many there were.
+Outcomes that come late and overlap (`Chains`): when outcomes of a block are known only k blocks later, every k-th block
+forms a chain whose outcomes do not overlap, and the wealth of the k chains is averaged (Arnold, Henzi & Ziegel 2023,
+"Sequentially valid tests for forecast calibration"). That average is no supermartingale for one who looks at all chains
+at once, because bets are still open (Henzi & Ziegel 2022, correction to "Valid sequential inference on probability
+forecast performance", Biometrika 109; Choe & Ramdas 2025, "Combining evidence across filtrations"). So at every look
+each open bet counts as lost as far as it still can be. What remains is at most what all bets will be worth, so the test
+is valid. The null is then the running mean of each chain, a sample of every k-th block. "Known before" includes the
+number of a block's requests and both versions' scores of them.
 """
 
 import math
@@ -28,12 +28,12 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-# Fractions staked, each with the same weight.
+# The staked fractions, each with the same weight.
 BETS: Floats = np.array([0.05, 0.2, 0.5, 0.8, 0.95])
 
 
 def log_mean_exp(logs: ArrayLike, axis: int | tuple[int, ...] = -1) -> Floats:
-    """Logarithm of the mean of exponentials, without overflow; -inf where all are.
+    """Logarithm of the mean of exponentials, without overflow; -inf where all values are.
 
     >>> round(float(log_mean_exp([0.0, np.log(3.0)])), 4)
     0.6931
@@ -47,17 +47,21 @@ def log_mean_exp(logs: ArrayLike, axis: int | tuple[int, ...] = -1) -> Floats:
 
 
 def staked(gains: ArrayLike) -> Floats:
-    """What each gain adds to the logarithm of each bettor's wealth. `gains`: any shape, none below -1; adds an axis for `BETS`."""
+    """What each gain adds to the logarithm of each bettor's wealth.
+
+    `gains`: any shape, none below -1. The result has an additional axis for `BETS`.
+    """
     return np.log1p(BETS * np.asarray(gains, dtype=np.float64)[..., None])
 
 
 @dataclass
 class Chains:
-    """One test whose outcomes come late: a chain of bets for every `count`-th block; blocks settle in order, empty ones too.
+    """One test whose outcomes come late: a chain of bets for every `count`-th block. Blocks settle in order, empty ones
+    too.
 
-    `wealth`: logarithms, shape (*batch, count, bets); `settled`: blocks so far. A gain is divided by what was at risk in its
-    block, or by what was at risk in the mean so far where that is more (a block of hardly any risk must not weigh like a full
-    one), or by `least`. These weights are known before a block's outcomes; it is the running mean under them that is tested.
+    `wealth`: logarithms, shape (*batch, count, bets). `settled`: blocks so far. A gain is divided by what was at risk
+    in its block, by the mean risk so far where that is more (a block with hardly any risk must not weigh like a full
+    one), or by `least`. These weights are known before a block's outcomes; the running mean under them is tested.
     """
 
     wealth: Floats
@@ -68,16 +72,20 @@ class Chains:
 
     @classmethod
     def new(cls, count: int, least: float, batch: tuple[int, ...] = ()) -> "Chains":
-        """Nothing staked yet. `count`: chains, more than the blocks that an outcome may be late."""
+        """A test with nothing staked. `count`: the number of chains, more than the number of blocks that an outcome may
+        be late.
+        """
         return cls(np.zeros((*batch, count, len(BETS))), np.zeros(batch), np.zeros(batch), least)
 
     @property
     def count(self) -> int:
-        """How many chains there are."""
+        """The number of chains."""
         return self.wealth.shape[-2]
 
     def settle(self, gain: ArrayLike, at_risk: ArrayLike) -> None:
-        """The next block has closed. `at_risk`: how far below 0 its gain could have come, as was known before its outcomes."""
+        """Add the next closed block. `at_risk`: how far below 0 its gain could have been, as known before its
+        outcomes.
+        """
         risk = np.asarray(at_risk, dtype=np.float64)
         relative = np.asarray(gain, dtype=np.float64) / self._scales(risk[..., None])[..., 0]
         self.wealth[..., self.settled % self.count, :] += staked(np.maximum(relative, -1.0))
@@ -86,14 +94,14 @@ class Chains:
         self.settled += 1
 
     def skip(self, blocks: int) -> None:
-        """So many blocks have closed in which nothing was at risk: they change nobody's wealth."""
+        """Add so many closed blocks in which nothing was at risk: they change no wealth."""
         self.settled += blocks
 
     def log_e(self, open_low: ArrayLike = (), open_risk: ArrayLike = ()) -> Floats:
         """Logarithm of the evidence against a running mean of at most 0, shape (*batch).
 
-        Of the blocks that follow the settled ones and have begun, in order, shape (*batch, fewer than count): `open_low`, how
-        low the gain can still come by what is known now; `open_risk`, how low it could have come before any outcome.
+        Open blocks follow the settled ones in order, shape (*batch, fewer than count). `open_low`: how low their gain
+        can still be by what is known now. `open_risk`: how low it could have been before any outcome.
         """
         risk = np.asarray(open_risk, dtype=np.float64)
         lost = np.clip(np.asarray(open_low, dtype=np.float64) / self._scales(risk), -1.0, 0.0)
@@ -107,13 +115,13 @@ class Chains:
         return {"wealth": self.wealth.ravel().tolist(), "risk": risk, "settled": [self.settled]}
 
     def restore(self, state: Mapping[str, Sequence[float]]) -> None:
-        """Go on from there."""
+        """Continue from a state."""
         self.wealth = np.array(state["wealth"], dtype=np.float64).reshape(self.wealth.shape)
         self.risk_sum, self.risk_blocks = (np.array(value, dtype=np.float64) for value in state["risk"])
         self.settled = int(state["settled"][0])
 
     def _scales(self, risks: Floats) -> Floats:
-        """What the gains of the next blocks are divided by, given what is at risk in each."""
+        """The divisors of the gains of the next blocks, given the risk of each."""
         sums = self.risk_sum[..., None] + np.cumsum(risks, axis=-1)
         blocks = self.risk_blocks[..., None] + np.cumsum(risks > 0, axis=-1)
         typical = sums / np.maximum(blocks, 1.0)
@@ -121,7 +129,7 @@ class Chains:
 
 
 def chains_needed(horizon_s: float, block_s: float) -> int:
-    """How many blocks lie between one and the next that begins when its outcomes are known.
+    """The number of blocks from one block to the next that begins when its outcomes are known.
 
     >>> chains_needed(86_400.0, 3600.0)
     25
@@ -132,7 +140,7 @@ def chains_needed(horizon_s: float, block_s: float) -> int:
 def log_e_of_counts(new: int, control: int, share: float, weight: float = 100.0) -> float:
     """Evidence against units being split by `share`: a beta mixture of likelihood ratios (Lindon & Malek 2022).
 
-    `new`, `control`: units seen in each arm. `weight`: how closely the mixture lies around `share`.
+    `new`, `control`: units seen in each arm. `weight`: how closely the mixture is concentrated around `share`.
 
     >>> log_e_of_counts(500, 9500, 0.05) < 0 < log_e_of_counts(700, 9300, 0.05)
     True

@@ -1,1 +1,1 @@
-"""What tests need: logs that can be compared, shards that count, builders, fixtures of pytest."""
+"""Support for tests: a conformance suite for logs, shards that count, builders, and pytest fixtures."""

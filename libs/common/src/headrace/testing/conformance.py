@@ -1,6 +1,6 @@
 """What every log must do: one suite, run on the log in memory and on a real Kafka.
 
-A test module inherits `LogConformance` and gives a fixture `log`; topics are made under names of their own.
+A test module inherits `LogConformance` and defines a fixture `log`. Topics have unique names.
 """
 
 import asyncio
@@ -42,12 +42,10 @@ class LogConformance:
     """The suite."""
 
     async def delete(self, log: Log, topic: str) -> None:
-        """Delete a topic, as an operator does: nothing of the log's port does that."""
+        """Delete a topic as an operator would. The log's port has no such method."""
         raise NotImplementedError
 
-    async def test_a_topic_that_is_made_again_has_another_id_and_offsets_of_the_old_one_count_no_more(
-        self, log: Log
-    ) -> None:
+    async def test_a_recreated_topic_has_another_id_and_the_old_offsets_do_not_count(self, log: Log) -> None:
         topic, group = await make_topic(log), f"g{secrets.token_hex(4)}"
         tp = TopicPartition(topic, 0)
         before = await log.topic_ids([topic, "no.such.v1"])
@@ -55,7 +53,8 @@ class LogConformance:
         assert before.keys() == {topic}
         stale = await log.transactor(f"{group}-0", group, before)
         await stale.commit(outs(topic, b"a"), {tp: 1})
-        # NB: a broker writes the marker of a group's offsets after it has answered; who takes over waits for it by fencing.
+        # NB: a broker writes the marker of a group's offsets after it has answered; fencing makes a successor wait for
+        # it.
         async with asyncio.timeout(20):
             while await log.committed(group, [tp]) != {tp: 1}:
                 await asyncio.sleep(0.05)
@@ -66,7 +65,7 @@ class LogConformance:
         await log.create_topics([TopicSpec(topic, 1, {"cleanup.policy": "delete"})])
         after = await log.topic_ids([topic])
         assert after[topic] not in ("", before[topic])
-        # NB: who has not noticed yet goes on committing.
+        # NB: a process that has not noticed yet still commits.
         await stale.commit([], {tp: 7})
         await stale.close()
         assert await log.committed(group, [tp]) == {}
@@ -77,7 +76,7 @@ class LogConformance:
             while await log.committed(group, [tp]) != {tp: 3}:
                 await asyncio.sleep(0.05)
 
-    async def test_what_is_acknowledged_lies_where_the_ack_says(self, log: Log) -> None:
+    async def test_a_record_is_at_the_offset_of_its_acknowledgement(self, log: Log) -> None:
         topic = await make_topic(log, partitions=2)
         producer = await log.producer()
         acks = await producer.send(outs(topic, b"a", b"b", partition=1) + outs(topic, b"c"))
@@ -101,14 +100,16 @@ class LogConformance:
         assert await read_values(log, topic) == [b"a", b"b"]
         assert await log.committed(group, [tp]) == {tp: 7}
 
-    async def test_a_value_that_nobody_would_read_is_not_written_though_the_topic_takes_it(self, log: Log) -> None:
+    async def test_a_value_that_no_reader_takes_is_not_written_though_the_topic_allows_it(self, log: Log) -> None:
         topic = f"conformance.{secrets.token_hex(4)}.v1"
         await log.create_topics([TopicSpec(topic, 1, {"max.message.bytes": "4194304"})])
         small, largest, larger = [
             Out(topic, None, b"x" * n, partition=0) for n in (1, MAX_VALUE_BYTES, MAX_VALUE_BYTES + 1)
         ]
         producer, transactor = await log.producer(), await log.transactor(f"{topic}-0", topic)
-        with pytest.raises(Misconfigured, match=r"a value of 1,048,577 bytes is not written to .* 1,048,576 at most"):
+        with pytest.raises(
+            Misconfigured, match=r"a value of 1,048,577 bytes is not written to .* at most 1,048,576 bytes"
+        ):
             await producer.send([small, larger])
         with pytest.raises(TooLarge, match="a value of 1,048,577 bytes"):
             await transactor.commit([small, larger], {TopicPartition(topic, 0): 1})
@@ -131,7 +132,7 @@ class LogConformance:
         await old.close()
         await new.close()
 
-    async def test_a_reader_starts_where_it_is_told(self, log: Log) -> None:
+    async def test_a_reader_starts_at_the_given_offset(self, log: Log) -> None:
         topic = await make_topic(log)
         producer = await log.producer()
         await producer.send(outs(topic, b"a", b"b", b"c"))
@@ -142,7 +143,7 @@ class LogConformance:
         await reader.close()
         await producer.close()
 
-    async def test_an_instant_leads_to_the_first_record_appended_then(self, log: Log) -> None:
+    async def test_an_instant_gives_the_first_record_appended_then(self, log: Log) -> None:
         topic = await make_topic(log)
         tp = TopicPartition(topic, 0)
         producer = await log.producer()
@@ -209,7 +210,7 @@ class LogConformance:
                 await first.fetch(0.1)
         await first.close()
 
-    async def test_who_is_in_a_group_is_told_and_nobody_is_once_all_have_left(self, log: Log) -> None:
+    async def test_a_group_lists_its_members_and_none_after_all_have_left(self, log: Log) -> None:
         topics, group = [await make_topic(log, partitions=1)], f"g{secrets.token_hex(4)}"
         assert await log.members(group) == []
         has_come = asyncio.Event()

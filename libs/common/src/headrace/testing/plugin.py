@@ -1,6 +1,7 @@
-"""Pytest fixtures: a manual clock, the log in memory, and a real Kafka (started once, a namespace per test).
+"""Pytest fixtures: a manual clock, the log in memory, and a real Kafka (started once, with a namespace per test).
 
-Under pytest-xdist the workers share one Kafka: whoever needs it first starts it, and stays until the others are done.
+Under pytest-xdist the workers share one Kafka. The first worker that needs it starts it, and keeps it until the others
+are done.
 """
 
 import fcntl
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def clock() -> "ManualClock":
-    """A clock that moves only when told to; starts at 2013-04-01."""
+    """A manual clock that starts at 2013-04-01."""
     from headrace.clock import ManualClock
 
     return ManualClock()
@@ -52,14 +53,14 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator["Broker"]:
-    """A broker of one's own, for tests that kill or freeze it."""
+    """A broker for one test, which may kill or freeze it."""
     with _broker(tmp_path / "kafka") as broker:
         yield broker
 
 
 @pytest.fixture
 def settings(kafka: str) -> "Settings":
-    """Settings for the real Kafka, under a namespace that no other test has."""
+    """Settings for the real Kafka, under a unique namespace."""
     from headrace.hosting.settings import Settings
 
     return Settings(bootstrap_servers=kafka, namespace=f"t{secrets.token_hex(4)}")
@@ -77,7 +78,7 @@ async def kafka_log(settings: "Settings") -> AsyncIterator["KafkaLog"]:
 
 
 def _shared(folder: Path) -> Iterator[str]:
-    """One Kafka for all workers of a run; its address lies in a file."""
+    """One Kafka for all workers of a run. Its address is in a file."""
     address = folder / "kafka.address"
     with (folder / "kafka.starting").open("w") as starting, (folder / "kafka.used").open("w") as used:
         fcntl.flock(starting, fcntl.LOCK_EX)
@@ -90,7 +91,7 @@ def _shared(folder: Path) -> Iterator[str]:
             address.write_text(broker.bootstrap_servers)
             fcntl.flock(starting, fcntl.LOCK_UN)
             yield broker.bootstrap_servers
-            # NB: nobody new may find it from here on, and those who did are waited for.
+            # NB: from here on no other worker may find it, and those that have are waited for.
             fcntl.flock(starting, fcntl.LOCK_EX)
             address.unlink()
             fcntl.flock(starting, fcntl.LOCK_UN)

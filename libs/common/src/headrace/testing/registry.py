@@ -1,4 +1,4 @@
-"""Builders of a registry's state with readable values, for tests of the registry and of whoever reads its facts."""
+"""Builders of a registry's state with readable values, for tests of the registry and of readers of its facts."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -65,12 +65,12 @@ def registered(count: int = 1) -> Registry:
 def verdict(
     state: Registry, clock_s: float, *, guardrails: str = PASS, labels: str = PASS, **changes: Any
 ) -> VerdictGiven:
-    """A verdict on the rollout that is under way in `d`, or on the one that was promoted last; with evidence where it fails."""
+    """A verdict on the running rollout of `d`, or on the one promoted last; with evidence where it fails."""
     entry = state.entry("d")
     rollout = entry.rollout or (entry.last.rollout if entry.last else None)
     assert rollout is not None, "there is no rollout to judge"
     failed = {"guardrail": guardrails, "label": labels}
-    evidence = tuple(Evidence(f"a_{kind}", kind, FAIL, 1.0, 0.5) for kind, said in failed.items() if said == FAIL)
+    evidence = tuple(Evidence(f"a_{kind}", kind, FAIL, 1.0, 0.5) for kind, found in failed.items() if found == FAIL)
     fields: dict[str, Any] = {"number": rollout.number, "step_decisions": 1000, "evidence": evidence} | changes
     return VerdictGiven(
         "d", rollout.id, rollout.version, guardrails=guardrails, labels=labels, clock_s=clock_s, **fields

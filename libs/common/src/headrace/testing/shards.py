@@ -29,11 +29,11 @@ class Counter:
         return [Rebuild(self.topics.name("inference.outcomes"))]
 
     async def on_history(self, message: Message) -> None:
-        """Take over a count."""
+        """Take a count over."""
         self.counts[message.event.unit] = int(message.event.label)
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """From where the group stands."""
+        """Start at the committed offsets."""
         return committed
 
     async def on_batch(self, batch: Sequence[Message]) -> Outputs:
@@ -118,14 +118,14 @@ class Bench:
             await task
 
     async def counts(self) -> dict[str, list[int]]:
-        """All counts that were written, per unit."""
+        """All written counts, per unit."""
         found: dict[str, list[int]] = {}
         for message in await read_all(self.log, self.codec, [self.topics.name("inference.outcomes")]):
             found.setdefault(message.event.unit, []).append(int(message.event.label))
         return found
 
     async def until(self, holds: Callable[[dict[str, list[int]]], bool]) -> dict[str, list[int]]:
-        """Wait until the counts are as wanted, a minute at most."""
+        """Wait until the counts fulfil a condition, at most a minute."""
         async with asyncio.timeout(60):
             while not holds(found := await self.counts()):
                 await asyncio.sleep(0.02)
@@ -156,7 +156,7 @@ class Whole(Counter):
 
 
 def total(counts: dict[str, list[int]]) -> int:
-    """How many counts there are."""
+    """The number of counts."""
     return sum(map(len, counts.values()))
 
 

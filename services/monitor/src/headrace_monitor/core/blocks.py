@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from headrace.events.definition import LabelDefinition
 from headrace.events.inference import Score
-from headrace.features.outcomes import SKEW_S, Asked, Table, Told, key_of, labels_of, packed, table_of
+from headrace.features.outcomes import SKEW_S, Asked, KnownOutcome, Table, key_of, labels_of, packed, table_of
 from headrace.project.labels import CLASSES
 from headrace.stats.losses import losses
 from headrace.stats.pairs import EMPTY, BlockSum, brier_losses, brier_losses_of_classes, sum_up
@@ -164,7 +164,7 @@ class Blocks:
         number = self.number_of(at_s)
         self._missing[number] = self._missing.get(number, 0) + 1
 
-    def add_outcome(self, outcome: Told) -> None:
+    def add_outcome(self, outcome: KnownOutcome) -> None:
         """Take an outcome. One that is no label of the deployment's kind is only counted."""
         if not (float(outcome.value).is_integer() and 0 <= outcome.value < self._classes):
             self.foreign += 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.events.inference import DecisionMade, Invalid, OutcomeObserved, ShadowScored
-from headrace.features.outcomes import Told
+from headrace.features.outcomes import KnownOutcome
 from headrace.instants import EARLIEST_S, LATEST_S, MAX_AHEAD_S, why_not
 from headrace.log.envelope import Envelope
 from headrace.log.port import Record, TopicPartition
@@ -169,7 +169,7 @@ class Intake:
             field, why = refused or ("label", "it is no outcome")
             return Step(self, (Refused(why, field),))
         value = value_of(deployment.label, event.label)
-        outcome = Told(event.unit, value, known_s, envelope.id, event.request_id, event.corrects)
+        outcome = KnownOutcome(event.unit, value, known_s, envelope.id, event.request_id, event.corrects)
         self._replay.offsets.note(place, known_s, record.offset)
         watched = self._watched.get(name)
         if watched is not None:

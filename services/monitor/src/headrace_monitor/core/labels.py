@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.definition import LabelDefinition
-from headrace.features.outcomes import OUTCOME_BYTES, Table, Told, packed, table_of
+from headrace.features.outcomes import OUTCOME_BYTES, KnownOutcome, Table, packed, table_of
 
 Floats = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ class _Chunk:
     def __len__(self) -> int:
         return len(self.rows) // OUTCOME_BYTES
 
-    def add(self, outcome: Told) -> None:
+    def add(self, outcome: KnownOutcome) -> None:
         self.rows += packed(*outcome)
         stays_s = max(outcome.known_s, self.level_s) if outcome.corrects else outcome.known_s
         self.has_corrections |= bool(outcome.corrects)
@@ -86,7 +86,7 @@ class Labels:
         """How many bytes they take."""
         return self._bytes
 
-    def add(self, outcome: Told) -> None:
+    def add(self, outcome: KnownOutcome) -> None:
         """Take an outcome."""
         last = self._chunks[-1]
         if len(last) >= min(CHUNK_ROWS, max(self.limit_bytes // OUTCOME_BYTES // 8, 1)):

@@ -18,7 +18,7 @@ from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAdvanced, RolloutCompleted, RolloutStarted, Route
 from headrace.events.verdicts import PASS, Evidence, VerdictGiven, WaitingFor, worst
-from headrace.features.outcomes import Told
+from headrace.features.outcomes import KnownOutcome
 from headrace.step import Step
 from headrace_monitor.core.arms import PENDING_BYTES, range_of
 from headrace_monitor.core.blocks import LABELS_LIMIT_BYTES, PAIRS_LIMIT_BYTES
@@ -105,7 +105,7 @@ class RolloutAnalysis:
         self._is_due |= before.step_decisions < self.plan.min_decisions <= self.state.step_decisions
         self._is_due |= self.state.step_seen > 0 and not before.step_seen
 
-    def add_outcome(self, outcome: Told) -> None:
+    def add_outcome(self, outcome: KnownOutcome) -> None:
         """Take an outcome of the deployment."""
         if self._labels is not None:
             self._labels.blocks.add_outcome(outcome)

@@ -20,7 +20,7 @@ from headrace.events.registry import (
     RolloutStarted,
     Route,
 )
-from headrace.features.outcomes import Told
+from headrace.features.outcomes import KnownOutcome
 from headrace.step import Step
 from headrace_monitor.core.facts import MonitoringFailed, RolloutFact, RolloutRemembered, VerdictReached
 from headrace_monitor.core.monitoring_failures import ROLLOUT
@@ -71,7 +71,7 @@ class Rollouts:
         if event.deployment in self._analyses:
             self._waiting.setdefault(event.deployment, []).append(Seen(place, offset, event))
 
-    def on_outcome(self, deployment: str, outcome: Told) -> None:
+    def on_outcome(self, deployment: str, outcome: KnownOutcome) -> None:
         """An outcome of a deployment."""
         if deployment in self._analyses:
             self._analyses[deployment].add_outcome(outcome)

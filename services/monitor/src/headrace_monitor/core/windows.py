@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import DecisionMade, Expired, FellBack, Invalid, Refused, Score, Served, ShadowScored
-from headrace.features.outcomes import BEYOND, SKEW_S, Asked, Table, Told, fates_of, key_of, labels_of
+from headrace.features.outcomes import BEYOND, SKEW_S, Asked, KnownOutcome, Table, fates_of, key_of, labels_of
 from headrace_monitor.core.labels import KEPT_S, Floats, Labels
 from headrace_monitor.core.late_scores import SHADOW_DTYPE, LateScores, nowhere
 from headrace_monitor.core.late_scores import key_of as late_key
@@ -189,7 +189,7 @@ class Windows:
             key = late_key(key_of(scored.unit), scored.at_s, key_of(scored.request_id))
             self._rows_bytes += window.late.add(key, scored.score, partition, offset)
 
-    def add_outcome(self, outcome: Told, *, is_new: bool = True) -> None:
+    def add_outcome(self, outcome: KnownOutcome, *, is_new: bool = True) -> None:
         """Take an outcome. One that was known when the newest closed window closed came too late, and is counted.
 
         `is_new`: it is not read again after a restart.

@@ -147,7 +147,7 @@ class Host:
         # NB: ready only when this group reads everything: a topic missing at the start would be ignored for ever.
         if len(assigned) >= self._wanted:
             health.clear("assignment")
-        self._stops.tell(health, [TopicPartition(*place) for place in assigned])
+        self._stops.report_to(health, [TopicPartition(*place) for place in assigned])
         resumed = [place for found in self._handlers for place in found.stopped if self._stops.at(*place) is None]
         reason = why_restart(resumed, sum(found.hung_count for found in self._handlers))
         if reason is not None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import Misconfigured, Poison
-from headrace.project.raised import place_of, said
+from headrace.project.raised import one_line, place_of
 from headrace_pipeline.core.handled import MOST_HELD_BYTES, Handled
 
 _LOOK_S = 0.25
@@ -156,7 +156,7 @@ class TransformThread:
             self._failure = error.reason
         else:
             place = place_of(error, getattr(self._transform, "__module__", ""))
-            self._failure = f"{said(error)} ({place})" if place else said(error)
+            self._failure = f"{one_line(error)} ({place})" if place else one_line(error)
 
     def _take(self, value: Any) -> None:
         self.steps += 1
@@ -199,7 +199,7 @@ async def on_own_thread(make: Callable[[], Any], limit_s: float) -> Any:
         except Misconfigured as error:
             done.set_exception(error)
         except BaseException as error:
-            done.set_exception(Misconfigured(said(error)))
+            done.set_exception(Misconfigured(one_line(error)))
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

@@ -21,7 +21,7 @@ from headrace.log.topics import Topics
 from headrace.project.compile_streams import event_struct
 from headrace.project.labels import Label, why_not_label
 from headrace.project.pipelines import Outcome, Pipeline
-from headrace.project.raised import said
+from headrace.project.raised import one_line
 from headrace.project.sources import Source
 
 
@@ -85,7 +85,7 @@ class Contract:
             raise Poison(f"pipeline {self.pipeline} {poison.reason}", poison.field) from None
         except Exception as error:  # NB: a value of the user's; reading one may raise whatever its class raises
             raise Poison(
-                f"pipeline {self.pipeline} yielded {type(yielded).__name__}, which cannot be written: {said(error)}"
+                f"pipeline {self.pipeline} yielded {type(yielded).__name__}, which cannot be written: {one_line(error)}"
             ) from None
 
     def _write(self, yielded: Any, origin: Origin, cause_id: str, append_ms: int) -> list[Out]:

@@ -13,7 +13,7 @@ version, so guardrails need only not to fail.
 
 from dataclasses import dataclass
 
-from headrace.events.verdicts import FAIL, PASS, Evidence, VerdictGiven, told
+from headrace.events.verdicts import FAIL, PASS, Evidence, VerdictGiven, evidence_text
 from headrace.registry.state import CANARY, SHADOWING, TESTING, Rollout
 
 
@@ -100,7 +100,7 @@ def harm_of(verdict: VerdictGiven) -> Harm | None:
     """The harm that a verdict shows by either kind of evidence, with the reason in words; None when it shows none."""
     if FAIL not in (verdict.guardrails, verdict.labels):
         return None
-    return Harm("; ".join(map(told, failing(verdict))) or "the verdict is FAIL")
+    return Harm("; ".join(map(evidence_text, failing(verdict))) or "the verdict is FAIL")
 
 
 def failing(verdict: VerdictGiven) -> tuple[Evidence, ...]:

@@ -41,4 +41,4 @@ class Journal:
         now_s = time.monotonic()
         if stage != self._stage or now_s - self._written_s >= PROGRESS_EVERY_S:
             self._stage, self._written_s = stage, now_s
-            self._folder.tell(Progress(stage, share, detail, self._pid))
+            self._folder.write_progress(Progress(stage, share, detail, self._pid))

@@ -110,7 +110,7 @@ class Supervisor:
                 return ""
             self._check_stop()
             usage, now_s = usage_below(os.getpid()), time.monotonic()
-            idle_s = idleness.look(self.folder.said_at(), usage, now_s - seen_s) if IS_LINUX else 0.0
+            idle_s = idleness.look(self.folder.written_at(), usage, now_s - seen_s) if IS_LINUX else 0.0
             seen_s = now_s
             if exceeded := choose_exceeded(self._exact(usage), idle_s, self.limits):
                 return exceeded
@@ -174,7 +174,7 @@ class Supervisor:
         if stop.by:
             order = self.folder.order()
             self.folder.append(TrainingFinished(order.deployment, order.run, "failed", stop.reason))
-        self.folder.tell(structs.replace(Progress(), stage="stopped", detail=stop.reason))
+        self.folder.write_progress(structs.replace(Progress(), stage="stopped", detail=stop.reason))
 
     def _is_finished(self) -> bool:
         self.folder.mend()

@@ -1,4 +1,4 @@
-"""What the registry is asked to do; each is answered by a fact or refused."""
+"""Commands to the registry. Each is answered by a fact, or refused."""
 
 from typing import Literal
 
@@ -8,15 +8,15 @@ from headrace.events.registry.versions import ArtifactPlace, GateResult, GoldenR
 
 
 class RegisterVersion(msgspec.Struct, frozen=True):
-    """Command: make an immutable version of `model` for `deployment`; refused when the artifact is not there or a gate
-    failed without a waiver.
+    """Command: register an immutable version of `model` for `deployment`.
 
-    `command_id` derives from the cause, so that a repeated command registers once. `rollout`: ask for one at once.
-    `onnx`: the same model for ONNX Runtime, where the gate on their parity allowed it. `profile`: figures of the data
-    that it was trained on, per column. `slices`: metrics per slice of the holdout. `golden`: see `GoldenRow`. `twin`: the same recipe
-    as the gates measured it, fitted on older rows only: a successor is compared with it where this version knows the rows.
-    `class_places`: where the classes of the model's file stand among `classes`, in the file's order; () where they are the
-    same. A class that the file does not know has probability 0.
+    It is refused when the artifact is missing, or when a gate failed without a waiver. `command_id` derives from the
+    cause, so that a repeated command registers once. `rollout`: start a rollout at once. `onnx`: the same model for
+    ONNX Runtime, where the gate on their parity passed. `profile`: figures of the training data, per column. `slices`:
+    metrics per slice of the holdout. `golden`: see `GoldenRow`. `twin`: the same recipe as measured by the gates,
+    fitted on older rows only; a successor is compared with it on rows that this version was trained on. `class_places`:
+    where the classes of the model's file stand among `classes`, in the file's order; () where both are the same. A
+    class that the file does not know has probability 0.
     """
 
     deployment: str
@@ -45,7 +45,7 @@ class RegisterVersion(msgspec.Struct, frozen=True):
 
 
 class SetAlias(msgspec.Struct, frozen=True):
-    """Command: move `alias` to `version` if it stands at `expected` now (None: unset)."""
+    """Command: move `alias` to `version` if it names `expected` now (None: it is unset)."""
 
     deployment: str
     alias: str
@@ -56,8 +56,10 @@ class SetAlias(msgspec.Struct, frozen=True):
 
 
 class StartRollout(msgspec.Struct, frozen=True):
-    """Command: release `version` by the deployment's rollout policy, or by `policy` (`blue_green`, `canary`, `ab_test`,
-    `shadow`) for this once."""
+    """Command: release `version` by the deployment's rollout policy, or this once by `policy`.
+
+    `policy`: `blue_green`, `canary`, `ab_test` or `shadow`; None for the deployment's own.
+    """
 
     deployment: str
     version: int
@@ -75,7 +77,7 @@ class AbortRollout(msgspec.Struct, frozen=True):
 
 
 class PauseRollout(msgspec.Struct, frozen=True):
-    """Command: stay at the present share whatever the verdicts say, harm excepted."""
+    """Command: stay at the present share whatever the verdicts are, except for harm."""
 
     deployment: str
     reason: str
@@ -83,7 +85,7 @@ class PauseRollout(msgspec.Struct, frozen=True):
 
 
 class ResumeRollout(msgspec.Struct, frozen=True):
-    """Command: go on with a paused rollout."""
+    """Command: continue a paused rollout."""
 
     deployment: str
     reason: str
@@ -91,7 +93,10 @@ class ResumeRollout(msgspec.Struct, frozen=True):
 
 
 class PromoteRollout(msgspec.Struct, frozen=True):
-    """Command: make the version under rollout champion now, without waiting for evidence; `version` must be the one under rollout."""
+    """Command: make the version under rollout champion now, without waiting for evidence.
+
+    `version` must be the one under rollout.
+    """
 
     deployment: str
     version: int
@@ -108,7 +113,7 @@ class RetryRollout(msgspec.Struct, frozen=True):
 
 
 class RollBack(msgspec.Struct, frozen=True):
-    """Command: give all traffic back to the version before; `expected`: who must be champion now."""
+    """Command: give all traffic back to the previous version. `expected`: who must be champion now."""
 
     deployment: str
     expected: int
@@ -117,7 +122,7 @@ class RollBack(msgspec.Struct, frozen=True):
 
 
 class ApproveVersion(msgspec.Struct, frozen=True):
-    """Command: a named person approves a version, where the deployment asks for approvals."""
+    """Command: a named person approves a version, where the deployment requires approvals."""
 
     deployment: str
     version: int
@@ -135,7 +140,7 @@ class ArchiveVersion(msgspec.Struct, frozen=True):
 
 
 class DeleteVersion(msgspec.Struct, frozen=True):
-    """Command: delete an archived version's artifacts (only those that nothing else refers to); its facts stay."""
+    """Command: delete an archived version's artifacts, except those that others use; its facts stay."""
 
     deployment: str
     version: int
@@ -162,18 +167,19 @@ class SetOverride(msgspec.Struct, frozen=True):
     by: str
 
 
-# What ran out: `pause`, no verdict for `silence_s`; `silence`, none for twice as long while it was paused for that; `warming`, no live instance
-# got the version warm; `load`, an instance has failed to load it too often.
+# What ran out: `pause`, no verdict for `silence_s`; `silence`, none for twice as long while paused for that; `warming`,
+# no live instance loaded the version in time; `load`, an instance failed to load it too often.
 WaitedFor = Literal["pause", "silence", "warming", "load"]
-# Who or what ended a rollout: an operator, evidence of harm, a version that was rejected by its bytes, or a wait that ran out.
+# What ended a rollout: an operator, evidence of harm, a version rejected by its bytes, or a wait that ran out.
 AbortCause = Literal["", "operator", "harm", "unloadable", "silence", "warming", "load"]
 
 
 class TimedOut(msgspec.Struct, frozen=True):
-    """Command of the registry to itself: a wait in a rollout ran out. Recorded, so that what follows is a function of the log.
+    """Command of the registry to itself: a wait in a rollout ran out. It is recorded so that the state is a function of
+    the log.
 
-    `what`: see `WaitedFor`. `for_s`: how long was waited, in seconds in which the others lived. It counts only for the rollout
-    and the phase that it was written in.
+    `what`: see `WaitedFor`. `for_s`: the length of the wait, counting only seconds in which the awaited services lived.
+    It counts only for the rollout and the phase in which it was written.
     """
 
     deployment: str

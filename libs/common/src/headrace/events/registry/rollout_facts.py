@@ -1,4 +1,4 @@
-"""What happened to rollouts."""
+"""Facts about rollouts."""
 
 import msgspec
 
@@ -8,10 +8,10 @@ from headrace.events.verdicts import Evidence
 
 
 class RolloutStarted(msgspec.Struct, frozen=True):
-    """A rollout began: the version is to be loaded and warmed on every inference instance.
+    """A rollout began: every inference instance is to load and warm the version.
 
-    `policy`: the kind; `plan`: the policy in full, as it is followed to the end whatever is applied meanwhile. `control`:
-    the champion that it is compared with. `clock_s`: the deployment's clock.
+    `policy`: the kind. `plan`: the full policy, which is followed to the end whatever is applied meanwhile. `control`:
+    the champion that the version is compared with. `clock_s`: the deployment's clock.
     """
 
     deployment: str
@@ -26,7 +26,9 @@ class RolloutStarted(msgspec.Struct, frozen=True):
 
 
 class RolloutQueued(msgspec.Struct, frozen=True):
-    """A trained version waits for the running rollout to end, or for its approval; it takes the place of one that waited before."""
+    """A trained version waits for the running rollout to end, or for its approval. It replaces one that waited
+    before.
+    """
 
     deployment: str
     version: int
@@ -35,10 +37,12 @@ class RolloutQueued(msgspec.Struct, frozen=True):
 
 
 class RolloutAdvanced(msgspec.Struct, frozen=True):
-    """A rollout went a step on. `step`: `shadowing`, `canary`, `testing` or `switched`; `share`: of traffic to the new version.
+    """A rollout went to the next step. `step`: `shadowing`, `canary`, `testing` or `switched`; `share`: traffic of the
+    new version.
 
-    `number` counts the steps of a canary from 0. `evidence`: why it may. `clock_s`: when the step began by the deployment's
-    clock; None when it was not known yet: then the same step is told once more with the clock of the first verdict on it.
+    `number` counts the steps of a canary from 0. `evidence`: why the step is allowed. `clock_s`: the deployment's clock
+    when the step began; None when it was not known yet: then the same step is published again with the clock of its
+    first verdict.
     """
 
     deployment: str
@@ -52,7 +56,10 @@ class RolloutAdvanced(msgspec.Struct, frozen=True):
 
 
 class RolloutPaused(msgspec.Struct, frozen=True):
-    """An operator has paused it; or, `unjudged`, no verdict came for `silence_s`: then it goes on with the next one."""
+    """The rollout is paused: by an operator, or (`unjudged`) because no verdict came for `silence_s`.
+
+    An unjudged rollout continues with the next verdict.
+    """
 
     deployment: str
     rollout: str
@@ -63,7 +70,7 @@ class RolloutPaused(msgspec.Struct, frozen=True):
 
 
 class RolloutResumed(msgspec.Struct, frozen=True):
-    """It goes on."""
+    """A paused rollout continues."""
 
     deployment: str
     rollout: str
@@ -72,8 +79,10 @@ class RolloutResumed(msgspec.Struct, frozen=True):
 
 
 class RolloutCompleted(msgspec.Struct, frozen=True):
-    """The rollout reached its end. `clock_s`: the deployment's clock. `promoted`: the version is champion and takes all
-    traffic (not so at the end of a shadow, or of an A/B test that the control won).
+    """The rollout reached its end. `clock_s`: the deployment's clock.
+
+    `promoted`: the version is champion and takes all traffic. It is False at the end of a shadow, and of an A/B test
+    that the control won.
     """
 
     deployment: str
@@ -86,8 +95,11 @@ class RolloutCompleted(msgspec.Struct, frozen=True):
 
 
 class RolloutAborted(msgspec.Struct, frozen=True):
-    """The rollout ended without a switch, or was undone; the version is `rejected` when `harmful`, else it may be tried again.
-    `evidence`: which metric, block, value and limit. `cause`: see `AbortCause`; "" in records of before."""
+    """The rollout ended without a switch, or was undone.
+
+    The version is `rejected` when `harmful`, else it may be tried again. `evidence`: which metric, block, value and
+    limit. `cause`: see `AbortCause`; "" in older records.
+    """
 
     deployment: str
     rollout: str
@@ -100,7 +112,7 @@ class RolloutAborted(msgspec.Struct, frozen=True):
 
 
 class RolledBack(msgspec.Struct, frozen=True):
-    """After its promotion a version lost all traffic to the one before, and is `rejected`."""
+    """After its promotion a version lost all traffic to the previous one, and is `rejected`."""
 
     deployment: str
     version: int

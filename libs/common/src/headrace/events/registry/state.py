@@ -1,4 +1,4 @@
-"""What is so now: each version, and the route of each deployment."""
+"""Current state: each version, and the route of each deployment."""
 
 import msgspec
 
@@ -13,8 +13,10 @@ class RouteChanged(msgspec.Struct, frozen=True):
 
 
 class ModelVersion(msgspec.Struct, frozen=True):
-    """Current state of one version. `stage`: `registered`, `warming`, `rolling_out`, `champion`, `retired`, `rejected`,
-    `archived` or `deleted`. `tags`: as they are now."""
+    """Current state of one version. `tags`: its current tags.
+
+    `stage`: `registered`, `warming`, `rolling_out`, `champion`, `retired`, `rejected`, `archived` or `deleted`.
+    """
 
     registered: VersionRegistered
     stage: str
@@ -24,7 +26,10 @@ class ModelVersion(msgspec.Struct, frozen=True):
 
 
 class PassedOver(msgspec.Struct, frozen=True):
-    """A version that no request is answered by for now, whatever the shares say: it scores along. `finding`: why, with its `reason` in words."""
+    """A version that answers no request for now, whatever the shares are; it is a shadow instead.
+
+    `finding`: the id of the finding that caused it, with its `reason` as text.
+    """
 
     version: int
     finding: str
@@ -34,9 +39,10 @@ class PassedOver(msgspec.Struct, frozen=True):
 class Route(msgspec.Struct, frozen=True):
     """Current route of a deployment.
 
-    `shares`: traffic per version, sums to 1 (empty: no version yet, the prior answers). `shadows`: versions that score
-    along. `warm`: versions to keep loaded. `overrides`: versions per tenant. `rollout`: the id of the one under way. `previous`: the step below the champion.
-    `revision` counts changes. `passed_over`: versions that steps of the fallback chain pass over, by findings that are open.
+    `shares`: traffic per version, with the sum 1 (empty: there is no version yet, and the prior answers). `shadows`:
+    versions that score without answering. `warm`: versions to keep loaded. `overrides`: versions per tenant. `rollout`:
+    the id of the running rollout. `previous`: the step below the champion. `revision`: counts changes. `passed_over`:
+    versions that steps of the fallback chain pass over because of open findings.
     """
 
     deployment: str
@@ -55,7 +61,7 @@ class Route(msgspec.Struct, frozen=True):
 
     @property
     def named(self) -> tuple[int, ...]:
-        """The versions that it names in whatever role, those with traffic first: what is kept loaded."""
+        """The versions that the route names in any role, those with traffic first. They are kept loaded."""
         steps = [version for version in (self.previous, self.baseline) if version is not None]
         found = [*self.shares, *steps, *self.overrides.values(), *self.warm, *self.shadows]
         return tuple(dict.fromkeys(found))

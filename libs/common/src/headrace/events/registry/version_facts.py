@@ -1,4 +1,4 @@
-"""What happened to versions and aliases."""
+"""Facts about versions and aliases."""
 
 import msgspec
 
@@ -6,7 +6,9 @@ from headrace.events.registry.versions import ArtifactPlace, GateResult, GoldenR
 
 
 class VersionRegistered(msgspec.Struct, frozen=True):
-    """A version exists, for ever as it is. `version` counts from 1 per model; the rest as in `RegisterVersion`."""
+    """A version exists and never changes. `version` counts from 1 per model; the other fields are as in
+    `RegisterVersion`.
+    """
 
     deployment: str
     model: str
@@ -44,7 +46,7 @@ class CardWritten(msgspec.Struct, frozen=True):
 
 
 class VersionApproved(msgspec.Struct, frozen=True):
-    """A version may be released, by the word of a named person."""
+    """A named person allows a version to be released."""
 
     deployment: str
     version: int
@@ -62,7 +64,7 @@ class VersionArchived(msgspec.Struct, frozen=True):
 
 
 class VersionDeleted(msgspec.Struct, frozen=True):
-    """A version's artifacts are gone. `artifacts`: digests that were deleted; others are in use by other versions."""
+    """A version's artifacts are deleted. `artifacts`: the deleted digests; the others are in use by other versions."""
 
     deployment: str
     version: int

@@ -1,12 +1,12 @@
-"""What a version consists of: its columns, its bytes, where it comes from, and what was proven of it."""
+"""What a version consists of: its columns, its artifacts, its lineage, and what was tested."""
 
 import msgspec
 
 
 class ColumnPin(msgspec.Struct, frozen=True):
-    """One column of a feature row. `vocabulary`: for a category, its values in code order; None for a number.
+    """One column of a feature row. `vocabulary`: the values of a category in code order, None for a number.
 
-    `default`: what stands in the row where there is no value; None for NaN.
+    `default`: the value of the row where there is none, None for NaN.
     """
 
     name: str
@@ -15,9 +15,9 @@ class ColumnPin(msgspec.Struct, frozen=True):
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """What a version's rows look like: the columns in order. `digest`: of the columns and of the views behind them.
+    """What a version's rows look like: its columns in order. `digest`: of the columns and of the views behind them.
 
-    `frame`: the model wants a frame with names and words instead of the matrix (slower).
+    `frame`: the model takes a data frame with names and category values instead of a matrix (slower).
     """
 
     columns: tuple[ColumnPin, ...]
@@ -27,10 +27,11 @@ class Signature(msgspec.Struct, frozen=True):
 
 
 class ArtifactPlace(msgspec.Struct, frozen=True):
-    """Where an artifact's chunks lie: `registry.artifacts` partition, digest of the bytes, their size and format.
+    """Where an artifact's chunks lie: the partition of `registry.artifacts`, the digest of the bytes, their size and
+    format.
 
-    `first_offset`, `last_offset`: of the first chunk and of the manifest; None where it was published before they were noted,
-    and in the manifest itself.
+    `first_offset`, `last_offset`: the offsets of the first chunk and of the manifest; None in the manifest itself, and
+    in older records.
     """
 
     digest: str
@@ -43,16 +44,18 @@ class ArtifactPlace(msgspec.Struct, frozen=True):
 
 
 class ArtifactManifest(msgspec.Struct, frozen=True):
-    """Written last, in the same transaction as the chunks: a set of chunks without it is not complete."""
+    """The end of an artifact, written in the same transaction as its chunks. Chunks without a manifest are not
+    complete.
+    """
 
     place: ArtifactPlace
 
 
 class Lineage(msgspec.Struct, frozen=True):
-    """What a version was made from: next offsets of each `topic/partition`, the code, seeds, and the parent version.
+    """What a version was made from: the next offset of each `topic/partition`, the code, seeds, and the parent version.
 
-    `twin_to_s`: the gated twin (`RegisterVersion.twin`) has seen no row from this instant on. `changed_at_s`: of the change that the version was made to
-    follow.
+    `twin_to_s`: the gated twin (`RegisterVersion.twin`) was fitted on rows before this instant. `changed_at_s`: the
+    instant of the change that the version was made to follow.
     """
 
     offsets: dict[str, int] = {}
@@ -68,7 +71,9 @@ class Lineage(msgspec.Struct, frozen=True):
 
 
 class GateResult(msgspec.Struct, frozen=True):
-    """One gate's word on one artifact. `verdict`: PASS, INCONCLUSIVE, UNMEASURED or FAIL; `artifact`: the model digest measured."""
+    """The result of one gate on one artifact. `verdict`: PASS, INCONCLUSIVE, UNMEASURED or FAIL; `artifact`: the model
+    digest.
+    """
 
     gate: str
     verdict: str
@@ -79,7 +84,7 @@ class GateResult(msgspec.Struct, frozen=True):
 
 
 class Waiver(msgspec.Struct, frozen=True):
-    """A named operator lets a version pass a gate that failed, and says why."""
+    """A named operator lets a version pass a gate that failed, and gives the reason."""
 
     gate: str
     by: str
@@ -87,10 +92,11 @@ class Waiver(msgspec.Struct, frozen=True):
 
 
 class GoldenRow(msgspec.Struct, frozen=True):
-    """A row, and what the version answered for it where it was made. `row`: float32 little-endian bytes; `value`: the positive
-    class's probability, or the number; `probabilities`: one per class of several, () otherwise. `inputs`: the request that
-    the row was made of, None where it was not made of one. An instance that makes another row of it, or scores it otherwise,
-    does not serve the version.
+    """A row, and the version's answer for it where it was trained.
+
+    `row`: float32 little-endian bytes. `value`: the probability of the positive class, or the number. `probabilities`:
+    one per class of several, () otherwise. `inputs`: the request that the row was made from, None where there was none.
+    An instance does not serve the version when it makes another row from the request, or scores the row differently.
     """
 
     row: bytes

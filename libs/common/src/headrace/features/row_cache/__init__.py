@@ -1,1 +1,1 @@
-"""Reading the log for a deployment's rows, keeping on disk what was read."""
+"""Reads the log for a deployment's rows, and keeps on disk what was read."""

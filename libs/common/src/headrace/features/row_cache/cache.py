@@ -1,12 +1,13 @@
-"""What was read of the log for one deployment, kept on disk, so that the next reading reads only what is new.
+"""What was read from the log for one deployment, kept on disk, so that the next reading reads only new records.
 
-In a folder of its own: `lock` (flock: one reading at a time; another one goes without), `state`, and `parts-N`, to which
-each reading appends its requests and outcomes (`Own`) and its sources' events (columns), in frames. Only a finished
-reading moves `state`, which says how much of `parts-N` counts. Wiped, torn, of other sources or of topics that were made
-again, it is thrown away and the log is read: nothing is here that the log does not have.
+Its folder holds `lock` (flock: one reading at a time; another reading does without the cache), `state`, and `parts-N`,
+to which each reading appends its requests and outcomes (`Own`) and its sources' events (columns), in frames. Only a
+finished reading replaces `state`, which holds how much of `parts-N` counts. A cache that is missing, torn, of other
+sources or of topics that were created again is thrown away, and the log is read. The cache holds nothing that the log
+does not have.
 
-A part whose newest instant lies before all that is needed is not read; once such parts are half of the file, the others
-are written to a new one. So the size is that of what is needed, twice at most.
+A part whose newest instant is older than all that is needed is not read. When such parts are half of the file, the
+others are written to a new file. So the size is at most twice that of what is needed.
 """
 
 import contextlib
@@ -47,8 +48,11 @@ _VERSION = 1
 
 
 class State(msgspec.Struct):
-    """`file`, `size`: of the parts that count. `first`, `next`: offsets per `topic/partition` between which all was read.
-    `own_from_s`, `events_from_s`: of requests and outcomes, and of events, nothing dated from there on was left out."""
+    """`file`, `size`: the parts that count. `first`, `next`: the offsets per `topic/partition` between which all was
+    read.
+
+    `own_from_s`, `events_from_s`: the instants from which all requests and outcomes, and all events, are contained.
+    """
 
     made_for: str
     file: int = 0
@@ -62,9 +66,10 @@ class State(msgspec.Struct):
 
 @dataclass
 class Kept:
-    """What is kept in `folder` for `gathered`. `topic_ids`: of the topics that are read; where one is not known nothing is kept.
+    """The cache in `folder` for `gathered`. `topic_ids`: of the topics that are read; without all of them nothing is
+    kept.
 
-    `forgets`: what is older than what `gathered` needs is not kept: who asks for it later reads the log anew.
+    `forgets`: records older than `gathered` needs are not kept; a later reading that needs them reads the log.
     """
 
     folder: Path
@@ -80,7 +85,7 @@ class Kept:
         self.state = self._nothing()
 
     def open(self) -> bool:
-        """Take the folder; False where another reading has it, or the disk does not let us: then nothing is kept."""
+        """Lock the folder. False where another reading has it, or the disk fails; then nothing is kept."""
         if not all(self.topic_ids.values()):
             return False
         try:
@@ -88,21 +93,23 @@ class Kept:
             self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            _log.info("%s is not used, all is read from the log: %s", self.folder, error)
+            _log.info("%s is not used, everything is read from the log: %s", self.folder, error)
             self.close()
             return False
         return True
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Unlock the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def load(self, begins: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """Give to `gathered` what was read before and is still on the log; returns where to go on, {} where nothing is kept.
+        """Give to `gathered` what was read before and is still on the log. Returns the offsets to continue from, {} for
+        none.
 
-        `begins`: where each partition begins now. Raises whatever is wrong with what is kept; `gathered` is then of no use.
+        `begins`: the present begin of each partition. Raises any error of reading the cache; `gathered` is then
+        unusable.
         """
         state = self._stands(begins)
         if state is None:
@@ -122,18 +129,21 @@ class Kept:
         return {_place(place): offset for place, offset in state.next.items()}
 
     def save(self, fresh: list[Own], starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
-        """Keep what is new, and only then say how far it goes. `starts`, `ends`: between which it was read."""
+        """Append the new records, and then replace the state. `starts`, `ends`: the offsets between which they were
+        read.
+        """
         if self._lock is None:
             return
         try:
             self._save(fresh, starts, ends)
         except Exception as error:
-            # NB: no disk, no room, a value that cannot be written: the reading itself is done, and is not to fail for it.
+            # NB: the disk may be full, or a value may not be encodable. The reading itself is done, and must not fail
+            # for it.
             _log.warning("what was read cannot be kept in %s: %s", self.folder, error)
             self.throw_away()
 
     def throw_away(self) -> None:
-        """Forget all that is kept."""
+        """Delete all that is kept."""
         self.state, self._old_bytes = self._nothing(), 0
         self._held.clear()
         for path in self.folder.iterdir():
@@ -145,7 +155,7 @@ class Kept:
                 path.unlink(missing_ok=True)
 
     def _stands(self, begins: Mapping[TopicPartition, int]) -> State | None:
-        """What is kept, where it may be used; else it is thrown away."""
+        """The stored state where it may be used; otherwise it is thrown away."""
         try:
             state = msgspec.msgpack.decode(checked((self.folder / "state").read_bytes()), type=State)
         except FileNotFoundError:
@@ -153,7 +163,8 @@ class Kept:
             return None
         own_s, events_s = self._needed_s
         is_whole = state.made_for == self._made_for() and state.own_from_s <= own_s and state.events_from_s <= events_s
-        # NB: events that the log has lost since leave repeats unknown that are known here: read anew, all are equal again.
+        # NB: when the log has lost events since, their repeats are known here and not there. Reading again makes both
+        # equal.
         has_lost = any(
             begin > state.first.get(_name(tp), 0) for tp, begin in begins.items() if tp.topic in self.gathered.tables
         )
@@ -164,7 +175,7 @@ class Kept:
 
     @property
     def _needed_s(self) -> tuple[float, float]:
-        """What is dated before is not needed: requests and outcomes, and events."""
+        """The instants before which requests and outcomes, and events, are not needed."""
         return (self.gathered.known_from_s, self.gathered.events_from_s) if self.forgets else (-math.inf, -math.inf)
 
     def _nothing(self) -> State:
@@ -172,7 +183,7 @@ class Kept:
         return State(self._made_for(), own_from_s=own_s, events_from_s=events_s)
 
     def _frames(self) -> Iterator[tuple[bytes, bytes]]:
-        """The parts that are needed, each as it is framed. Raises `ValueError` for one that is torn."""
+        """The needed parts as (head, body). Raises `ValueError` for a torn one."""
         if not self.state.size:
             return
         self._old_bytes = 0
@@ -180,7 +191,7 @@ class Kept:
             while parts.tell() < self.state.size:
                 head = parts.read(FRAME.size)
                 if len(head) < FRAME.size:
-                    raise ValueError("the parts end before they should")
+                    raise ValueError("the parts end too early")
                 length, crc, newest_s, is_own = FRAME.unpack(head)
                 body = parts.read(min(length, self.state.size))
                 if len(body) != length or zlib.crc32(body) != crc:
@@ -219,7 +230,7 @@ class Kept:
                 path.unlink(missing_ok=True)
 
     def _append(self, parts: Sequence[bytes], size: int) -> int:
-        """Behind the first `size` bytes; returns the size then. What a reading that did not finish has left there goes."""
+        """Append after the first `size` bytes, over the remains of an unfinished reading. Returns the new size."""
         path = self.folder / f"parts-{self.state.file}"
         with path.open("r+b" if path.exists() else "w+b") as file:
             file.truncate(size)
@@ -236,7 +247,7 @@ class Kept:
 
 
 def bound(folder: Path, most_bytes: int) -> None:
-    """Of the folders in `folder`, one per deployment, the longest unused go until all of them take no more than this."""
+    """Delete the least recently used folders in `folder`, one per deployment, until all take at most `most_bytes`."""
     with contextlib.suppress(OSError):
         sizes = {
             path: sum(found.stat().st_size for found in path.iterdir()) for path in folder.iterdir() if path.is_dir()

@@ -1,4 +1,4 @@
-"""Reads what a deployment's rows are made of: what earlier readings kept, and of the log only what is new."""
+"""Reads what a deployment's rows are made of: what earlier readings kept, and only new records from the log."""
 
 import asyncio
 import logging
@@ -17,10 +17,10 @@ _log = logging.getLogger("headrace.dataset")
 
 
 class Gathering:
-    """One reading. `make`: what is read goes into what it returns. `folder`: where readings of this deployment are kept, None
-    for nowhere. `forgets`: what is older than what is needed now is neither read nor kept.
+    """One reading. `make`: returns the `Gathered` to fill. `folder`: the deployment's cache, None for none.
 
-    NB: `begin` before the ends are pinned: so what was kept never lies beyond them.
+    `forgets`: records older than needed now are neither read nor kept. NB: call `begin` before the ends are pinned, so
+    that the cache never lies beyond them.
     """
 
     def __init__(
@@ -34,30 +34,32 @@ class Gathering:
         self.starts: dict[TopicPartition, int] = {}
 
     async def begin(self) -> None:
-        """Take up what was kept, and find out from where the log is to be read."""
+        """Load the cache, and find out from where the log must be read. Raises `Retryable` while the broker is away."""
         names = self.gathered.topic_names()
         self.topic_ids = await self._log.topic_ids(sorted(names))
         begins = await self._log.begin_offsets([tp for name in names for tp in await self._log.partitions(name)])
         bounds = await self.gathered.starts(self._log) if self._forgets else {}
-        # NB: the last step, and one that asks the log nothing: whatever was raised before, all can be done again.
+        # NB: this is the last step, and does not ask the broker. So after any earlier error everything can be repeated.
         found = {} if self._folder is None else await asyncio.to_thread(self._load, self._folder, begins)
         self.starts = {tp: max(begin, found.get(tp, 0), bounds.get(tp, 0)) for tp, begin in begins.items()}
 
     async def pin(self) -> dict[TopicPartition, int]:
-        """Where the log ends now."""
+        """The present ends of the log."""
         return await pin_offsets(self._log, self.gathered.topic_names())
 
     async def read(self, ends: Mapping[TopicPartition, int], progress: Progress) -> int:
-        """Read up to `ends` and keep it; returns of how many offsets. Raises `Restart` when a topic was made again meanwhile."""
+        """Read up to `ends` and keep it. Returns the number of offsets. Raises `Restart` when a topic was created again
+        meanwhile.
+        """
         await read_up_to(self._log, ends, self._take, progress, self.starts)
         if await self._log.topic_ids(sorted(self.topic_ids)) != self.topic_ids:
-            raise Restart("a topic was deleted and made again while it was read: what was read of it counts no more")
+            raise Restart("a topic was deleted and created again while it was read: what was read of it is void")
         if self._kept is not None:
             await asyncio.to_thread(self._kept.save, self._fresh, self.starts, ends)
         return sum(max(end - self.starts.get(tp, 0), 0) for tp, end in ends.items())
 
     def close(self) -> None:
-        """Let others have the folder."""
+        """Unlock the folder."""
         if self._kept is not None:
             self._kept.close()
 
@@ -69,8 +71,8 @@ class Gathering:
         try:
             return kept.load(begins)
         except Exception as error:
-            # NB: whatever is wrong with what is kept: it is only kept, and the log has it all.
-            _log.warning("what is kept in %s cannot be read (%s): all is read anew", folder, error)
+            # NB: any error of the cache is harmless, since the log has everything.
+            _log.warning("the cache in %s cannot be read (%s): everything is read from the log", folder, error)
             self.gathered = kept.gathered = self._make()
             kept.throw_away()
             return {}

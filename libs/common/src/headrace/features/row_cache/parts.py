@@ -1,4 +1,4 @@
-"""How what was read is written down: frames of requests and outcomes, or of a source's events, and which repeats are known."""
+"""The stored form of a reading: frames of requests and outcomes, or of a source's events, and the known repeats."""
 
 import struct
 import zlib
@@ -19,13 +19,15 @@ from headrace.features.repeats import BUCKET_S, Repeats
 
 # Length and CRC-32 of a part, its newest instant, and whether it holds requests and outcomes.
 FRAME = struct.Struct("<QId?")
-# Requests and outcomes of one part.
+# The number of requests and outcomes in one part.
 OWN = 20_000
 Column = bytes | list[Any]
 
 
 class Part(msgspec.Struct, array_like=True):
-    """Requests and outcomes, or events of the source topic `topic`: columns as bytes of float64 or int64, else as lists."""
+    """Requests and outcomes, or events of the source topic `topic`. Columns are bytes of float64 or int64, else
+    lists.
+    """
 
     own: list[Own] = []
     topic: str = ""
@@ -33,7 +35,7 @@ class Part(msgspec.Struct, array_like=True):
 
 
 class Marks(msgspec.Struct):
-    """Which repeats of a source's events are known, by partition."""
+    """The known repeats of a source's events, by partition."""
 
     marked: dict[int, dict[str, int]] = {}
     sparse: dict[int, dict[str, list[int]]] = {}
@@ -53,12 +55,12 @@ def of_events(topic: str, columns: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def framed(newest_s: float, body: bytes, *, is_own: bool = False) -> bytes:
-    """A body with what says whether it is whole, and how old."""
+    """A body with its length, checksum and newest instant."""
     return FRAME.pack(len(body), zlib.crc32(body), newest_s, is_own) + body
 
 
 def checked(data: bytes) -> bytes:
-    """The body of a frame that stands alone. Raises `ValueError` for one that is torn."""
+    """The body of a single frame. Raises `ValueError` for a torn one."""
     if len(data) < FRAME.size:
         raise ValueError("the state is torn")
     length, crc, *_ = FRAME.unpack_from(data)
@@ -72,7 +74,7 @@ _NUMBERS = {"d": np.dtype("<f8"), "q": np.dtype("<i8")}
 
 
 def _storable(values: NDArray[Any]) -> Column:
-    """A letter for the type and the bytes of numbers, else a list."""
+    """The bytes of numbers after a letter for their type, else a list."""
     for letter, dtype in _NUMBERS.items():
         if values.dtype == dtype:
             return letter.encode() + values.tobytes()
@@ -93,9 +95,9 @@ def joined(parts: Sequence[Mapping[str, Column]]) -> dict[str, NDArray[Any]]:
 
 
 def marks_of(table: EventTable, needed_from_s: float) -> Marks:
-    """Which repeats of a source's events are known, as far as that matters to events from `needed_from_s` on.
+    """The known repeats of a source's events, as far as they matter to events from `needed_from_s` on.
 
-    NB: an identity that can only make a repeat of what is too old to be needed is forgotten, a day late.
+    NB: identities that can only repeat events that are too old are dropped, one day later than possible.
     """
     oldest_s = needed_from_s - table.source.dedupe_within_s - SLACK_S
     seen = [found for partition, repeats in table.repeats.items() for found in repeats.take_all(partition)]
@@ -111,7 +113,7 @@ def marks_of(table: EventTable, needed_from_s: float) -> Marks:
 
 
 def restored(source: SourceDefinition, marks: Marks) -> tuple[dict[int, Origins], dict[int, Repeats]]:
-    """The same, as tables hold it."""
+    """The known repeats as event tables hold them."""
     origins = {
         partition: Origins(
             marked,

@@ -1,7 +1,7 @@
-"""What `apply` refuses beyond the rules, and what it warns of: definitions that can be read and believed, and cannot work.
+"""What `apply` refuses beyond the rules, and what it warns of: definitions that are valid and cannot work.
 
-Readers never ask these: what is on the log already, applied by an older version, stays what it is (see `rules` for what
-nobody may say, and decision 12). Each refusal is one sentence with the way out, and knows the argument that it is about.
+Readers of the log never ask these: a definition that an older version applied stays valid (see `rules` for what no
+definition may hold, and decision 12). Each refusal is one sentence with the way out, and names the argument concerned.
 """
 
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ __all__ = ["deployment_refusals", "refusals", "stream_refusals", "warnings"]
 
 
 def refusals(project: d.ProjectDefinition) -> Iterator[Sentence]:
-    """What cannot work, a sentence each."""
+    """What cannot work in a project, one sentence each."""
     for found in project.deployments:
         yield from deployment_refusals(project, found)
     yield from stream_refusals(project)
 
 
 def deployment_refusals(project: d.ProjectDefinition, found: d.DeploymentDefinition) -> Iterator[Sentence]:
-    """What of one deployment cannot work."""
+    """What cannot work in one deployment."""
     what = named("deployment", found.name)
     yield from label_refusals(what, found)
     yield from serving_refusals(what, project, found)
@@ -38,5 +38,5 @@ def deployment_refusals(project: d.ProjectDefinition, found: d.DeploymentDefinit
 
 
 def warnings(found: d.DeploymentDefinition, project: d.ProjectDefinition) -> Iterator[Sentence]:
-    """What of a deployment works, and decides late or never."""
+    """What works in a deployment, but decides late or never."""
     yield from late_warnings(named("deployment", found.name), found, project)

@@ -1,4 +1,4 @@
-"""Functions of the user's that are found again by their name, and take what they are given."""
+"""User functions that another process must find by name and call with the agreed arguments."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -27,7 +27,9 @@ def _builds(project: Project) -> Iterator[Sentence]:
         wrong = _why_not(build)
         name = (getattr(build, "__module__", ""), getattr(build, "__qualname__", ""))
         if wrong is None and seen.setdefault(name, build) is not build:
-            wrong = f"has the name of another one, {name[1]}: the trainer could not tell them apart; write each by def"
+            wrong = (
+                f"has the same name as another one, {name[1]}: the trainer could not tell them apart; write each by def"
+            )
         if wrong is not None:
             yield Sentence(f"{what}: training's build {wrong}", ("training", "build"))
 
@@ -46,7 +48,10 @@ def _why_not(build: Callable[..., Any]) -> str | None:
 
 
 def _why_no_transform(pipeline: Pipeline) -> str | None:
-    """Of a pipeline's function. NB: one that is wrapped, or returns what another one yields, may be well."""
+    """Why a pipeline's function is no transform; None when it may be one.
+
+    NB: a wrapped function, or one that returns another generator, may be valid.
+    """
     transform, count = pipeline.transform, 1 + len(pipeline.enrich)
     if inspect.iscoroutinefunction(transform) or inspect.isgeneratorfunction(transform):
         return "its function must be an async generator: async def, with a yield"
@@ -57,7 +62,7 @@ def _why_no_transform(pipeline: Pipeline) -> str | None:
 
 
 def _takes(signature: inspect.Signature, count: int) -> bool:
-    """Whether so many arguments fit, by position."""
+    """Whether the signature accepts `count` positional arguments."""
     try:
         signature.bind(*range(count))
     except TypeError:

@@ -1,19 +1,19 @@
-"""What needs a label, and labels of too few classes."""
+"""What needs a label, and labels with too few classes."""
 
 from collections.abc import Iterator
 
 from headrace.events import definition as d
-from headrace.project.applicable.words import A_LABEL
+from headrace.project.applicable.wording import A_LABEL
 from headrace.project.deployments import Deployment
 from headrace.project.rules.sentences import Sentence
 from headrace.stats.losses import BINARY, CLASSES, NUMBER
 
-# What stands there when the user says nothing.
+# The gates of a deployment that declares none.
 USUAL_GATES = tuple(d.GateDefinition(gate.kind, gate.margin) for gate in Deployment("d", "u", ()).gates)
 
 
 def label_refusals(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
-    """Of one deployment."""
+    """Refusals that concern the label of one deployment."""
     if found.label is None:
         yield from _without(what, found)
     else:
@@ -21,7 +21,7 @@ def label_refusals(what: str, found: d.DeploymentDefinition) -> Iterator[Sentenc
 
 
 def _without(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
-    """What is declared and needs a label."""
+    """What is declared although it needs a label."""
     asks = {
         "training": found.training is not None,
         "monitoring": bool(found.monitoring),

@@ -1,34 +1,34 @@
-"""What works, and decides late or never: said when a project is applied, and no reason to refuse it."""
+"""Definitions that work, but decide late or never. `apply` warns of them and does not refuse them."""
 
 from collections.abc import Iterator
 
 from headrace.events import definition as d
-from headrace.project.applicable.words import duration
+from headrace.project.applicable.wording import duration
 from headrace.project.labels import why_no_rollout_verdict
 from headrace.project.rules.sentences import Sentence
 from headrace.stats.figures import windows_to_alarm
 
-# A rise of a figure that everybody would want to know of, and within how many windows.
+# A rise of a figure that every user would want to see, and the number of windows within which it should be found.
 A_RISE, SOON_WINDOWS = 0.1, 60
 _HOUR_S = 3600.0
 
 
 def late_warnings(what: str, found: d.DeploymentDefinition, project: d.ProjectDefinition) -> Iterator[Sentence]:
-    """Of one deployment."""
+    """Warnings about one deployment."""
     yield from _features(what, found, project)
     yield from _windows(what, found)
     yield from _rollout(what, found, found.rollout)
     yield from _columns(what, found)
     yield from _first(what, found)
     if found.training is not None and not found.fallback:
-        told = "until the first version is there every request is refused: fallback=[prior(...)] would answer"
-        yield Sentence(f"{what}: {told}", ("fallback",), ("training",))
+        problem = "every request is refused until the first version is there: fallback=[prior(...)] would answer"
+        yield Sentence(f"{what}: {problem}", ("fallback",), ("training",))
 
 
 def _columns(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
     if not found.features and all(field.kind == "key" for field in found.inputs):
-        told = "no model has a column here: give inputs=[Number('x')], Category('c'), or features=[...]"
-        yield Sentence(f"{what}: {told}", ("inputs",))
+        problem = "a model has no column here: give inputs=[Number('x')], Category('c'), or features=[...]"
+        yield Sentence(f"{what}: {problem}", ("inputs",))
 
 
 def _first(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
@@ -37,43 +37,43 @@ def _first(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
         return
     taken_s = label.horizon_s + training.holdout_s + training.embargo_s
     if training.first_after_s <= taken_s:
-        told = (
+        problem = (
             f"first_after {duration(training.first_after_s)} is not longer than horizon {duration(label.horizon_s)}"
             f" + holdout {duration(training.holdout_s)} + embargo {duration(training.embargo_s)} ="
             f" {duration(taken_s)}: the first holdout is cut to a third of the rows there are"
         )
-        yield Sentence(f"{what}: {told}", ("training", "first_after"), ("training", "holdout"), ("training",))
+        yield Sentence(f"{what}: {problem}", ("training", "first_after"), ("training", "holdout"), ("training",))
 
 
 def _features(what: str, found: d.DeploymentDefinition, project: d.ProjectDefinition) -> Iterator[Sentence]:
     if not found.features:
         return
     if found.feature_delay_s == 0:
-        told = (
-            "feature_delay 0 allows for no lag: an event that comes late makes served rows differ from recomputed ones"
-        )
-        yield Sentence(f"{what}: {told}", ("feature_delay",))
+        problem = "feature_delay 0 allows for no lag: a late event makes served rows differ from recomputed ones"
+        yield Sentence(f"{what}: {problem}", ("feature_delay",))
     views = {view.name: view for view in project.views}
     for binding in found.features:
         for feature in views[binding.view].features:
             if found.feature_delay_s >= feature.window_s:
                 window = f"the window of {binding.view}.{feature.name}, {duration(feature.window_s)}"
-                told = f"feature_delay {duration(found.feature_delay_s)} is not shorter than {window}: it tells of what was long before"
-                yield Sentence(f"{what}: {told}", ("feature_delay",))
+                problem = f"feature_delay {duration(found.feature_delay_s)} is not shorter than {window}: its values are older than the window"
+                yield Sentence(f"{what}: {problem}", ("feature_delay",))
                 return
 
 
 def _windows(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
     if found.label is not None and found.evaluation_window_s < _HOUR_S:
-        told = f"evaluation_window {duration(found.evaluation_window_s)}: evaluation windows close at full hours only"
-        yield Sentence(f"{what}: {told}", ("evaluation_window",))
+        problem = (
+            f"evaluation_window {duration(found.evaluation_window_s)}: evaluation windows close at full hours only"
+        )
+        yield Sentence(f"{what}: {problem}", ("evaluation_window",))
     for number, test in enumerate(found.monitoring):
         if test.detector == "page_hinkley" and _alarm(test) is None:
-            told = (
+            problem = (
                 f"PageHinkley(delta={test.delta:g}, threshold={test.threshold:g}) does not find a rise of {A_RISE:g} within"
-                f" {SOON_WINDOWS} windows: its threshold is a sum over windows, of what lies delta above the mean"
+                f" {SOON_WINDOWS} windows: its threshold is for a sum over windows of what exceeds the mean by more than delta"
             )
-            yield Sentence(f"{what}: {told}", ("monitoring", number))
+            yield Sentence(f"{what}: {problem}", ("monitoring", number))
 
 
 def _alarm(test: d.DriftDefinition) -> int | None:
@@ -95,20 +95,20 @@ def _rollout(what: str, found: d.DeploymentDefinition, plan: d.RolloutDefinition
         }
         yield Sentence(f"{what}: the rollout cannot be judged by labels ({why}): {ends[plan.policy]}", ("rollout",))
     elif plan.policy in ("ab_test", "shadow") and plan.duration_s < _first_label_s(found, plan):
-        told = (
+        problem = (
             f"the rollout's duration {duration(plan.duration_s)} ends before its first labels are read, after"
             f" {duration(_first_label_s(found, plan))} (label_delay, or the label's horizon, + block)"
         )
-        yield Sentence(f"{what}: {told}", ("rollout", "duration"), ("rollout",))
+        yield Sentence(f"{what}: {problem}", ("rollout", "duration"), ("rollout",))
 
 
 def _after_the_switch(what: str, found: d.DeploymentDefinition, plan: d.RolloutDefinition) -> Iterator[Sentence]:
     if found.label is not None and plan.rollback_window_s < found.label.horizon_s:
-        told = (
+        problem = (
             f"the rollback window {duration(plan.rollback_window_s)} is shorter than the label's horizon"
-            f" {duration(found.label.horizon_s)}: the switch stands before its labels are there"
+            f" {duration(found.label.horizon_s)}: the switch is final before its labels are there"
         )
-        yield Sentence(f"{what}: {told}", ("rollout", "rollback_window"), ("rollout",))
+        yield Sentence(f"{what}: {problem}", ("rollout", "rollback_window"), ("rollout",))
 
 
 def _first_label_s(found: d.DeploymentDefinition, plan: d.RolloutDefinition) -> float:

@@ -1,15 +1,15 @@
-"""Detectors on figures that are fed, and retrains for findings that can be opened."""
+"""Detectors whose figures exist, and retrains on findings that can be opened."""
 
 from collections.abc import Iterator
 
 from headrace.events import definition as d
-from headrace.project.applicable.words import KINDS, unknown
+from headrace.project.applicable.wording import KINDS, unknown
 from headrace.project.rules.sentences import Sentence
 from headrace.stats.figures import FIGURES, FINDINGS
 
-# Of fewer windows `LossChange` does not know the spread.
+# `LossChange` cannot estimate the spread from fewer windows.
 _LEAST_WINDOWS = 3
-# What a finding needs to be looked for at all: the argument, and how to write it.
+# What must be declared for a kind of finding to exist: the argument, and how to write it.
 _NEEDS = {
     "drift": ("monitoring", "monitoring=[LossChange()]"),
     "skew": ("features", "features=[...]"),
@@ -19,13 +19,13 @@ _NEEDS = {
 
 
 def monitoring_refusals(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
-    """Of one deployment."""
+    """Refusals that concern the monitoring of one deployment."""
     if found.label is None:
         return
     for number, test in enumerate(found.monitoring):
         yield from _detector(what, number, test, found.label)
         if test in found.monitoring[:number]:
-            yield Sentence(f"{what}: the same detector stands in monitoring twice", ("monitoring", number))
+            yield Sentence(f"{what}: the same detector is in monitoring twice", ("monitoring", number))
     if found.retraining is not None:
         yield from _retraining(what, found, found.retraining)
 
@@ -33,11 +33,11 @@ def monitoring_refusals(what: str, found: d.DeploymentDefinition) -> Iterator[Se
 def _detector(what: str, number: int, test: d.DriftDefinition, label: d.LabelDefinition) -> Iterator[Sentence]:
     known = FIGURES[label.kind]
     if test.figure not in known:
-        told = f"a detector of {KINDS[label.kind]} follows {' or '.join(known)}, {unknown(test.figure, known)}"
-        yield Sentence(f"{what}: {told}", ("monitoring", number, "figure"))
+        problem = f"a detector of {KINDS[label.kind]} follows {' or '.join(known)}, {unknown(test.figure, known)}"
+        yield Sentence(f"{what}: {problem}", ("monitoring", number, "figure"))
     if test.detector == "loss_change" and test.min_windows < _LEAST_WINDOWS:
-        told = f"LossChange(windows=...) must be at least {_LEAST_WINDOWS}, got {test.min_windows}"
-        yield Sentence(f"{what}: {told}", ("monitoring", number, "min_windows"), ("monitoring", number))
+        problem = f"LossChange(windows=...) must be at least {_LEAST_WINDOWS}, got {test.min_windows}"
+        yield Sentence(f"{what}: {problem}", ("monitoring", number, "min_windows"), ("monitoring", number))
 
 
 def _retraining(what: str, found: d.DeploymentDefinition, policy: d.RetrainingDefinition) -> Iterator[Sentence]:
@@ -48,6 +48,6 @@ def _retraining(what: str, found: d.DeploymentDefinition, policy: d.RetrainingDe
     for number, kind in enumerate(policy.on):
         places = ("retraining", "on", number), ("retraining",)
         if kind not in FINDINGS:
-            yield Sentence(f"{what}: retraining is on kinds of findings, {unknown(kind, FINDINGS)}", *places)
+            yield Sentence(f"{what}: retraining needs kinds of findings, {unknown(kind, FINDINGS)}", *places)
         elif not getattr(found, _NEEDS[kind][0]):
             yield Sentence(f"{what}: without {_NEEDS[kind][1]} there is no finding {kind!r} to retrain on", *places)

@@ -1,7 +1,7 @@
-"""What a definition may say: one list of rules, asked by `apply` before it publishes and by every reader before it believes.
+"""What a definition may hold: one list of rules, for `apply` before it publishes and for every reader of the log.
 
-Each broken rule is one sentence: what, the value got, what is expected. A reader that skips these would divide by a window
-of no length, loop over a million partitions, or make a topic of somebody's typing error.
+Each broken rule is one sentence: the subject, the value, and what is expected. A reader without these rules would
+divide by a window of zero length, loop over a million partitions, or create a topic from a typing error.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,10 @@ def check(project: d.ProjectDefinition) -> None:
 
 
 def broken(project: d.ProjectDefinition) -> Iterator[str]:
-    """The rules that a definition breaks, a sentence each. NB: later ones may rely on earlier ones: stop at the first."""
+    """The rules that a definition breaks, one sentence each.
+
+    NB: later rules may rely on earlier ones, so only the first sentence is certain.
+    """
     wrong = wrong_type(project)
     if wrong:
         yield wrong

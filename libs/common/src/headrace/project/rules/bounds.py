@@ -1,4 +1,6 @@
-"""What a value may be, whoever has it: a name, a text, a count, a duration, a share. Each says what is wrong in a sentence."""
+"""Bounds of single values: a name, a text, a count, a duration, a share. Each rule yields a sentence when it is
+broken.
+"""
 
 import math
 import re
@@ -9,18 +11,18 @@ from typing import Any
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 DAY_S = 86_400.0
 LONGEST_S = 3660 * DAY_S
-# Below Kafka's and our own limits; a broker of one node has trouble long before.
+# This is below Kafka's limits and ours; a broker of one node has trouble long before.
 MOST_PARTITIONS = 1000
 MOST_PARTS = 500
 MOST_INPUTS = 2000
 MOST_FEATURES = 500
 MOST_TEXT = 10_000
-# What fits into one record, with what stands around it.
+# A definition must fit into one record, with its headers.
 MOST_BYTES = 900_000
 
 
 def named(kind: str, name: str) -> str:
-    """What a sentence begins with; an odd name is quoted.
+    """How a sentence begins; an unusual name is quoted.
 
     >>> named("view", "carrier"), named("source", "My Source/é")
     ('view carrier', "source 'My Source/é'")
@@ -40,8 +42,10 @@ def name(kind: str, name: str) -> Iterator[str]:
 
 
 def text(what: str, name: str, value: str, most: int = MOST_TEXT, least: int = 0) -> Iterator[str]:
-    """Of so many characters; without control characters unless it is a text of many lines; a name (`least` > 0) without
-    blanks around it, which nobody sees."""
+    """A text of `least` to `most` characters.
+
+    Short texts must have no control characters, and names (`least` > 0) no blanks around them, which nobody sees.
+    """
     if not least <= len(value) <= most:
         yield f"{what}: {name} must have {least} to {most:,} characters, got {len(value):,}"
     elif any(ord(character) < 32 for character in value) and most < MOST_TEXT:
@@ -51,19 +55,19 @@ def text(what: str, name: str, value: str, most: int = MOST_TEXT, least: int = 0
 
 
 def one_of(what: str, name: str, value: Any, allowed: Iterable[str]) -> Iterator[str]:
-    """From a closed list."""
+    """A value of a closed list."""
     if value not in tuple(allowed):
         yield f"{what}: {name} must be {' or '.join(allowed)}, got {str(value)[:80]!r}"
 
 
 def count(what: str, name: str, value: int, least: int, most: int) -> Iterator[str]:
-    """Both bounds belong to it."""
+    """A whole number within inclusive bounds."""
     if not least <= value <= most:
         yield f"{what}: {name} must lie in {least:,}..{most:,}, got {figure(value)}"
 
 
 def seconds(what: str, name: str, value: float | None, least_s: float, most_s: float = LONGEST_S) -> Iterator[str]:
-    """None is no duration at all, and fine; NaN lies nowhere."""
+    """A duration within inclusive bounds. None is allowed; NaN is not."""
     if value is not None and not least_s <= value <= most_s:
         most = f"{most_s / DAY_S:g} d" if most_s >= DAY_S else f"{most_s:g} s"
         bounds = f"at least {least_s:g} s and at most {most}"
@@ -71,24 +75,24 @@ def seconds(what: str, name: str, value: float | None, least_s: float, most_s: f
 
 
 def share(what: str, name: str, value: float | None) -> Iterator[str]:
-    """0..1, or None."""
+    """A share in 0..1, or None."""
     if value is not None and not 0 <= value <= 1:
         yield f"{what}: {name} must lie in 0..1, got {figure(value)} (percent?)"
 
 
 def finite(what: str, name: str, value: float | None) -> Iterator[str]:
-    """Neither NaN nor infinite, or None."""
+    """A number that is neither NaN nor infinite, or None."""
     if value is not None and not math.isfinite(value):
         yield f"{what}: {name} must be a finite number, got {figure(value)}"
 
 
 def seen(what: str, name: str, value: float | None) -> Iterator[str]:
-    """Finite, and finite as a model sees it (float32); or None."""
+    """A number that is finite in float32 too, as a model gets it; or None."""
     yield from finite(what, name, value)
     if value is not None and math.isfinite(value) and math.isinf(c_float(value).value):
-        yield f"{what}: {name} must be within float32 (at most 3.403e+38 in size), as a model sees it; got {figure(value)}"
+        yield f"{what}: {name} must be within float32 (at most 3.403e+38 in size), as a model gets it; got {figure(value)}"
 
 
 def figure(value: float) -> str:
-    """A number of somebody else's in a sentence: never longer than a few words."""
+    """A foreign number for a message, at most 40 characters long."""
     return str(value)[:40]

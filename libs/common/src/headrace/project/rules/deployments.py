@@ -1,4 +1,4 @@
-"""Deployments: inputs, bound views, label, fallback, training, monitoring and breaker."""
+"""Rules of deployments: inputs, bound views, label, fallback, training, monitoring and breaker."""
 
 import math
 from collections.abc import Iterator
@@ -33,8 +33,8 @@ def deployment_rules(project: d.ProjectDefinition, found: d.DeploymentDefinition
         bounds.seconds(what, "evaluation_window", found.evaluation_window_s, 1, 366 * bounds.DAY_S),
     )
     if not 0 < found.coverage <= 1:
-        told = bounds.figure(found.coverage)
-        yield Sentence(f"{what}: coverage must lie in 0..1, got {told} (percent?)", ("coverage",))
+        shown = bounds.figure(found.coverage)
+        yield Sentence(f"{what}: coverage must lie in 0..1, got {shown} (percent?)", ("coverage",))
     yield from at(("answer",), bounds.one_of(what, "answer", found.answer, ("committed", "fast")))
     yield from at(("time_limit",), bounds.seconds(what, "time_limit", found.time_limit_s, 0.001, 3600))
     yield from at(("label",), _label(what, found.label))
@@ -62,8 +62,8 @@ def _inputs(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
         for name, limit in (("low", field.low), ("high", field.high)):
             yield from at((*here, name), bounds.seen(what, f"{name} of {field.name[:80]}", limit))
         if field.low is not None and field.high is not None and field.low > field.high:
-            told = f"got low {field.low:g} above high {field.high:g}"
-            yield Sentence(f"{what}: {field.name[:80]} must lie in low..high, {told}", (*here, "low"))
+            problem = f"got low {field.low:g} above high {field.high:g}"
+            yield Sentence(f"{what}: {field.name[:80]} must lie in low..high, {problem}", (*here, "low"))
 
 
 def _bindings(what: str, project: d.ProjectDefinition, found: d.DeploymentDefinition) -> Iterator[str]:
@@ -84,15 +84,17 @@ def _bindings(what: str, project: d.ProjectDefinition, found: d.DeploymentDefini
             )
         entity = view.entity
         if len(entity) != len(binding.fields) or len(binding.kinds) not in (0, len(entity)):
-            told = f"needs {len(entity)} fields {entity}, got {binding.fields}"
-            yield Sentence(f"{what}: {binding.view}.by(...) {told}", here)
+            problem = f"needs {len(entity)} fields {entity}, got {binding.fields}"
+            yield Sentence(f"{what}: {binding.view}.by(...) {problem}", here)
         for column in inputs & {f"{view.name}.{feature.name}" for feature in view.features}:
-            told = f"input {column!r} has the name of a feature of view {view.name}; give it its own name"
-            yield Sentence(f"{what}: {told}", ("inputs", [field.name for field in found.inputs].index(column), "name"))
+            problem = f"input {column!r} has the name of a feature of view {view.name}; give it its own name"
+            yield Sentence(
+                f"{what}: {problem}", ("inputs", [field.name for field in found.inputs].index(column), "name")
+            )
         for place, field in enumerate(binding.fields):
             if field not in inputs:
-                told = f"by({field[:80]!r}) names no input; add Key({field[:80]!r})"
-                yield Sentence(f"{what}: {binding.view}.{told}", (*here, "fields", place))
+                problem = f"by({field[:80]!r}) names no input; add Key({field[:80]!r})"
+                yield Sentence(f"{what}: {binding.view}.{problem}", (*here, "fields", place))
 
 
 def _label(what: str, label: d.LabelDefinition | None) -> Iterator[str]:
@@ -110,8 +112,8 @@ def _label(what: str, label: d.LabelDefinition | None) -> Iterator[str]:
     for name, limit in (("low", label.low), ("high", label.high)):
         yield from at((name,), bounds.finite(what, f"{name} of the label", limit))
     if label.low is not None and label.high is not None and not label.low < label.high:
-        told = f"got low {label.low} and high {label.high}"
-        yield Sentence(f"{what}: the label must lie in low..high, {told}", ("low",), ("high",))
+        problem = f"got low {label.low} and high {label.high}"
+        yield Sentence(f"{what}: the label must lie in low..high, {problem}", ("low",), ("high",))
 
 
 def _fallback(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
@@ -123,8 +125,8 @@ def _fallback(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
             yield from at(here, _prior(what, found.label, step))
     if len(set(kinds)) < len(kinds):
         second = next(place for place, kind in enumerate(kinds) if kind in kinds[:place])
-        told = f"a step of the fallback stands there twice: {', '.join(kinds)}"
-        yield Sentence(f"{what}: {told}", ("fallback", second), ("fallback",))
+        problem = f"a step of the fallback is declared twice: {', '.join(kinds)}"
+        yield Sentence(f"{what}: {problem}", ("fallback", second), ("fallback",))
     if "prior" in kinds and kinds[-1] != "prior":
         yield Sentence(
             f"{what}: prior is always the last step of the fallback", ("fallback", kinds.index("prior")), ("fallback",)
@@ -144,7 +146,7 @@ def _prior(what: str, label: d.LabelDefinition | None, step: d.FallbackStepDefin
 
 
 def _lies_in(label: d.LabelDefinition, value: float) -> bool:
-    """Whether a number can be a label. NB: of a range that is none, the label's own rule tells."""
+    """Whether a number can be a label. NB: an invalid range is reported by the label's own rule."""
     low = -math.inf if label.low is None else label.low
     high = math.inf if label.high is None else label.high
     return low <= value <= high or not low < high
@@ -190,8 +192,8 @@ def _training(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
         here = ("gates", number)
         yield from at((*here, "kind"), bounds.one_of(what, "a gate", gate.kind, GATES))
         yield from at((*here, "margin"), bounds.finite(what, f"the margin of {gate.kind[:80]}", gate.margin))
-        told = f"unmeasured of {gate.kind[:80]}"
-        yield from at((*here, "unmeasured"), bounds.one_of(what, told, gate.unmeasured, ("blocks", "passes")))
+        problem = f"unmeasured of {gate.kind[:80]}"
+        yield from at((*here, "unmeasured"), bounds.one_of(what, problem, gate.unmeasured, ("blocks", "passes")))
 
 
 def _monitoring(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
@@ -216,11 +218,11 @@ def _detector(what: str, test: d.DriftDefinition, evaluation_window_s: float) ->
         )
     if not (0 <= test.delta < math.inf and 0 < test.threshold < math.inf):
         names = ("rise", "limit") if test.detector == DETECTORS[1] else ("delta", "threshold")
-        told = (
+        problem = (
             f"a detector's {names[0]} must be at least 0 and its {names[1]} above 0, got {test.delta}, {test.threshold}"
         )
         is_delta = 0 < test.threshold < math.inf
-        yield Sentence(f"{what}: {told}", ("delta" if is_delta else "threshold",))
+        yield Sentence(f"{what}: {problem}", ("delta" if is_delta else "threshold",))
     yield from at(("min_windows",), bounds.count(what, "a detector's min_windows", test.min_windows, 1, 10**6))
 
 

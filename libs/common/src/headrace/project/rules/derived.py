@@ -1,4 +1,4 @@
-"""Derived columns: expressions of columns that are there, finite, and no deeper than can be evaluated."""
+"""Rules of derived columns: their expressions read known columns, are finite, and are not too deep."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _OF_TEXTS = ("==", "!=", "is_missing")
 
 
 def derived_rules(what: str, project: d.ProjectDefinition, found: d.DeploymentDefinition) -> Iterator[str]:
-    """Derived columns have names of their own, and read inputs, features, or derived columns declared before them."""
+    """Derived columns have unique names, and read inputs, features, or derived columns declared before them."""
     rule = bounds.count(what, "the number of derived columns", len(found.derived), 0, bounds.MOST_INPUTS)
     yield from at(("derived",), rule)
     kinds = {field.name: field.kind for field in found.inputs}
@@ -42,7 +42,7 @@ def derived_rules(what: str, project: d.ProjectDefinition, found: d.DeploymentDe
 
 
 def _wrong_expression(expression: Any, kinds: dict[str, str]) -> str | None:
-    """NB: without recursion, since its depth is somebody else's choice."""
+    """NB: it does not recurse, since the depth is chosen by whoever wrote the definition."""
     strangers = set[str]()
     waiting: list[tuple[Any, int, str]] = [(expression, 0, "")]
     count = 0
@@ -73,7 +73,7 @@ def _wrong_call(term: list[Any] | tuple[Any, ...], within: str) -> str | None:
         return "holds a list without an operator"
     if term[0] == "text":
         if len(term) != 2 or not isinstance(term[1], str):
-            return "holds a text constant that is no text"
+            return "holds a text constant that is not a text"
         return None if within in _OF_TEXTS else f"computes with the text {term[1][:80]!r}; compare it with == or !="
     arity = ARITIES.get(term[0])
     if arity is None:

@@ -1,4 +1,6 @@
-"""Pipelines: from and to what the project declares, no two of them making the same of the same."""
+"""Rules of pipelines: inputs and outputs are declared, and no two pipelines make the same source from the same
+stream.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -33,7 +35,7 @@ def _listed(what: str, kind: str, names: Iterable[str], group: Iterable[Any], wh
 
 
 def shared_outputs(project: d.ProjectDefinition) -> Iterator[str]:
-    """Outputs are told apart by the raw record that they come from: two pipelines must not make the same source of it."""
+    """Outputs are identified by their raw record, so two pipelines must not make the same source from one stream."""
     seen: dict[tuple[str, str], str] = {}
     for pipeline in project.pipelines:
         for source in pipeline.sources:

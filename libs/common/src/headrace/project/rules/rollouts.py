@@ -1,4 +1,4 @@
-"""The plan of a rollout: its policy, shares, instants and guardrails."""
+"""Rules of a rollout's plan: its policy, shares, durations and guardrails."""
 
 import math
 from collections.abc import Iterator
@@ -42,9 +42,9 @@ def rollout_rules(deployment: str, plan: d.RolloutDefinition) -> Iterator[str]:
 
 
 def _of_plan(plan: d.RolloutDefinition) -> list[tuple[str, bool, str]]:
-    """An argument, whether it is as it must be, and what is said otherwise."""
+    """Per rule: the argument, whether the rule holds, and the message otherwise."""
     shares, strangers = plan.shares, sorted({g.metric[:80] for g in plan.guardrails} - set(METRICS))
-    told = str(shares)[:200]
+    shown = str(shares)[:200]
     rules = [
         ("policy", plan.policy in POLICIES, f"knows {', '.join(POLICIES)}, got {plan.policy[:80]!r}"),
         ("alpha", 0 < plan.alpha < 1, f"alpha must lie between 0 and 1, got {plan.alpha}"),
@@ -55,15 +55,17 @@ def _of_plan(plan: d.RolloutDefinition) -> list[tuple[str, bool, str]]:
             f"min_decisions must be at least 1, got {bounds.figure(plan.min_decisions)}",
         ),
         ("shares", len(shares) <= 100, f"may have 100 steps, got {len(shares)}"),
-        ("shares", all(0 < s <= 1 for s in shares), f"shares must lie in 0..1, got {told} (percent?)"),
+        ("shares", all(0 < s <= 1 for s in shares), f"shares must lie in 0..1, got {shown} (percent?)"),
         ("guardrails", not strangers, f"guardrails know {', '.join(METRICS)}, got {', '.join(strangers)}"),
         ("guardrails", len(plan.guardrails) <= 100, f"may have 100 guardrails, got {len(plan.guardrails)}"),
         ("winner", plan.winner in ("rule", "hand"), f"winner must be 'rule' or 'hand', got {plan.winner[:80]!r}"),
     ]
     if plan.policy == "canary":
-        rules.append(("shares", bool(shares) and shares[-1] == 1, f"shares must end with 1, got {told}"))
-        rules.append(("shares", list(shares) == sorted(set(shares)), f"shares must grow from step to step, got {told}"))
+        rules.append(("shares", bool(shares) and shares[-1] == 1, f"shares must end with 1, got {shown}"))
+        rules.append(
+            ("shares", list(shares) == sorted(set(shares)), f"shares must grow from step to step, got {shown}")
+        )
         rules.append(("shares", len(shares) > 1, "shares must have a step below 1; use BlueGreen() to switch at once"))
     if plan.policy == "ab_test":
-        rules.append(("share", len(shares) == 1 and all(s < 1 for s in shares), f"share must be below 1, got {told}"))
+        rules.append(("share", len(shares) == 1 and all(s < 1 for s in shares), f"share must be below 1, got {shown}"))
     return rules

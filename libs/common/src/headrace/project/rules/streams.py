@@ -1,4 +1,4 @@
-"""Raw streams, references and sources: partitions, fields, and when an event may be used."""
+"""Rules of raw streams, references and sources: partitions, fields, and when an event may be used."""
 
 from collections.abc import Iterator
 
@@ -47,7 +47,7 @@ def source_rules(source: d.SourceDefinition) -> Iterator[str]:
 
 
 def partitions_alike(project: d.ProjectDefinition) -> Iterator[str]:
-    """Partition p of all sources is one shard."""
+    """All sources have the same number of partitions, since partition p of all of them is one shard."""
     if len({source.partitions for source in project.sources}) > 1:
         yield (
             f"{bounds.named('project', project.name)}: all sources must have the same number of partitions"

@@ -1,4 +1,4 @@
-"""Feature views: of a source that is there, by fields that it has, over windows of whole panes."""
+"""Rules of feature views: their source and fields exist, and their windows are whole panes."""
 
 import re
 from collections.abc import Iterator
@@ -27,7 +27,9 @@ def view_rules(project: d.ProjectDefinition, view: d.ViewDefinition) -> Iterator
         if name not in kinds:
             yield Sentence(f"{what}: entity {name[:80]!r} is not a field of source {source.name}", ("entity",))
     if not view.features:
-        yield Sentence(f"{what}: it has no features; give features={{'landed_3h': Count('3h')}}, say", ("features",))
+        yield Sentence(
+            f"{what}: it has no features; give some, such as features={{'landed_3h': Count('3h')}}", ("features",)
+        )
     yield from bounds.count(what, "the number of features", len(view.features), 0, bounds.MOST_FEATURES)
     if len({feature.name for feature in view.features}) < len(view.features):
         yield f"{what}: two of its features have the same name; give each its own"
@@ -43,8 +45,8 @@ def _feature(
     yield from bounds.one_of(what, f"the aggregation of {name}", feature.aggregation, AGGREGATIONS)
     is_count = feature.aggregation == "count"
     if not is_count and kinds.get(feature.column or "") not in ("number", "integer", "flag"):
-        told = f"{name} needs a number or flag, and {str(feature.column)[:80]!r} of {source.name} is none"
-        yield Sentence(f"{what}: {told}", ("column",))
+        problem = f"{name} needs a number or flag, and {str(feature.column)[:80]!r} of {source.name} is not"
+        yield Sentence(f"{what}: {problem}", ("column",))
     if is_count and feature.column is not None:
         yield f"{what}: {name} counts events, and takes no column"
     yield from at(("window",), _window(what, name, feature.window_s))
@@ -55,14 +57,14 @@ def _feature(
 def _window(what: str, name: str, window_s: int) -> Iterator[str]:
     if not 0 < window_s <= LONGEST_WINDOW_S:
         most = f"{LONGEST_WINDOW_S / bounds.DAY_S:g} d"
-        yield f"{what}: the window of {name} must be longer than nothing and at most {most}, got {bounds.figure(window_s)} s"
+        yield f"{what}: the window of {name} must be longer than 0 s and at most {most}, got {bounds.figure(window_s)} s"
     elif window_s % pane_width_s(window_s):
         width_s = pane_width_s(window_s)
         yield f"{what}: the window of {name} must be a multiple of {width_s} s, got {window_s} s"
 
 
 def pane_width_s(window_s: int) -> int:
-    """Pane width of a window: up to 3 h five minutes, up to 3 d one hour, longer one day.
+    """The pane width of a window: five minutes up to 3 h, one hour up to 3 d, one day above.
 
     >>> pane_width_s(3 * 3600), pane_width_s(86_400)
     (300, 3600)

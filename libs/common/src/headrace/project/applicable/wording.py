@@ -1,4 +1,6 @@
-"""How `apply` speaks: durations and kinds as users write them, and what a misspelt word was probably meant to be."""
+"""How `apply` words its messages: durations and kinds as users write them, and the likely meaning of a misspelt
+name.
+"""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -11,7 +13,7 @@ _UNITS = (("d", 86_400), ("h", 3600), ("m", 60))
 
 
 def duration(seconds: float) -> str:
-    """As a user writes it, in the largest unit that keeps it short.
+    """A duration as a user writes it, in the largest unit that keeps it short.
 
     >>> duration(734_400), duration(43_200), duration(90), duration(0), duration(5400)
     ('8.5d', '12h', '90s', '0s', '90m')
@@ -22,12 +24,12 @@ def duration(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-def unknown(word: str, known: Iterable[str]) -> str:
-    """What is said of a word that is not on a closed list.
+def unknown(name: str, known: Iterable[str]) -> str:
+    """What a message says about a name that is not on a closed list.
 
     >>> unknown("drfit", ("drift", "skew"))
     "got 'drfit': did you mean 'drift'? There are drift, skew"
     """
-    close = get_close_matches(word, list(known), 1)
+    close = get_close_matches(name, list(known), 1)
     meant = f": did you mean {close[0]!r}? There are" if close else "; there are"
-    return f"got {word[:80]!r}{meant} {', '.join(known)}"
+    return f"got {name[:80]!r}{meant} {', '.join(known)}"
