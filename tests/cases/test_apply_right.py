@@ -261,4 +261,4 @@ def test_the_windows_of_the_deployment_itself_are_counted() -> None:
     windows = [WindowClosed("flight-delay", n * DAY_S, (n + 1) * DAY_S, 900, 800, 0.2, "PASS") for n in range(3)]
     windows += [WindowClosed("another", 0, DAY_S, 5, 5, 0.2, "PASS")]
     (outlook,) = check_project("flights").outlook(windows)
-    assert any("(about 1.25 days' worth)" in line["says"] for line in outlook["plan"])
+    assert any("(about 1.25 days' worth)" in line["text"] for line in outlook["plan"])

@@ -112,7 +112,7 @@ def whoever_is_on_call_reads_it(shell: Shell) -> None:
     assert (found["answer"]["kind"], found["answer"]["step"], found["answer"]["value"]) == ("fell back", "prior", 0.5)
     assert found["answer"]["reason"].startswith(f"champion (version 1): {why}")
     for steps in (found["why_this_version"], shell.json("explain", "steps")["why_this_version"]):
-        texts = {step["what"]: step["said"] for step in steps}
+        texts = {step["what"]: step["summary"] for step in steps}
         assert "version 1 is passed over" in texts["route"]
         assert why in texts["finding.opened"]
 

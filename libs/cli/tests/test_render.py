@@ -44,7 +44,7 @@ def test_a_title_that_is_wider_than_its_table_stands_on_one_line(capsys: pytest.
 
 def test_the_row_of_a_decision_is_headed_in_one_line_however_narrow_it_is(capsys: pytest.CaptureFixture) -> None:
     explain._show_decision({"answer": {"kind": "served"}, "row": {"x": 1.0}} | dict.fromkeys(explain._ABOUT))
-    explain._show_chain([{"at": "t", "what": "w", "said": "s", "place": "p"}], "d")
+    explain._show_chain([{"at": "t", "what": "w", "summary": "s", "place": "p"}], "d")
     printed = capsys.readouterr().out.splitlines()
     assert "the row that it was answered from" in printed
     assert "why this version, newest first" in printed

@@ -61,11 +61,11 @@ def test_a_run_on_this_machine_is_shown_with_its_current_state_process_and_log(
     folder.write_order(run.accepted)
     folder.log.touch()
     folder.write_progress(Progress("rows", 0.125, "312,000 of 1,040,000 records", 77))
-    assert (_row(run)["pid"], _row(run)["told"]) == (None, "")
+    assert (_row(run)["pid"], _row(run)["detail"]) == (None, "")
     lock = folder.hold()
     assert lock is not None
     row = _row(run)
-    assert (row["pid"], row["told"], row["share"]) == (77, "312,000 of 1,040,000 records", 0.12)
+    assert (row["pid"], row["detail"], row["share"]) == (77, "312,000 of 1,040,000 records", 0.12)
     assert row["log"] == str(folder.log)
 
 

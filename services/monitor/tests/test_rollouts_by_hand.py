@@ -225,7 +225,7 @@ def test_a_verdict_says_where_the_rollout_stands() -> None:
         ("sample_ratio", "PASS"),
         ("brier", "UNMEASURED"),
     ]
-    assert (verdict.guardrails, verdict.labels, found.state.sequence, found.state.said) == (
+    assert (verdict.guardrails, verdict.labels, found.state.sequence, found.state.verdict) == (
         "PASS",
         "UNMEASURED",
         1,

@@ -186,7 +186,7 @@ def _show_outlook(deployments: list[dict[str, Any]]) -> None:
     for found in deployments:
         _line(f"deployment {found['deployment']}")
         for line in found["plan"]:
-            _line(f"  {line['part']:<9} {line['says']}")
+            _line(f"  {line['part']:<9} {line['text']}")
         for late in found["warnings"]:
             _line(f"  note      {late}")
 

@@ -84,6 +84,6 @@ def _show_chain(steps: list[dict[str, Any]], deployment: str) -> None:
     chain = Table(box=None, pad_edge=False, show_header=False)
     for step in steps:
         chain.add_row(
-            plain_text(step["at"]), plain_text(step["what"]), plain_text(step["said"]), Text(step["place"], "dim")
+            plain_text(step["at"]), plain_text(step["what"]), plain_text(step["summary"]), Text(step["place"], "dim")
         )
     put(chain, "\nwhy this version, newest first")

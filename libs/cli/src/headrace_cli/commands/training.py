@@ -96,7 +96,7 @@ def list_runs(
         wanted = [one for one in found if deployment in (None, one.accepted.deployment)]
         return [_row(one) for one in reversed(wanted[-limit:])]
 
-    columns = ["run", "deployment", "cause", "stage", "share", "told", "pid", "log"]
+    columns = ["run", "deployment", "cause", "stage", "share", "detail", "pid", "log"]
     show(run(work), columns, as_json=as_json, empty="no training run yet")
 
 
@@ -134,7 +134,7 @@ def _row(found: _Run) -> dict[str, Any]:
         "cause": accepted.cause,
         "stage": found.stage,
         "share": round(found.share, 2),
-        "told": found.detail,
+        "detail": found.detail,
         "pid": None,
         "log": None,
     }
@@ -144,7 +144,7 @@ def _row(found: _Run) -> dict[str, Any]:
     if folder.holder() is not None:
         # The current progress, which is too short-lived for a fact.
         now = folder.progress()
-        row |= {"pid": now.pid or None, "stage": now.stage, "share": round(now.share, 2), "told": now.detail}
+        row |= {"pid": now.pid or None, "stage": now.stage, "share": round(now.share, 2), "detail": now.detail}
     return row
 
 

@@ -51,7 +51,7 @@ class Step:
 
     at: str
     what: str
-    said: str
+    summary: str
     place: str
 
 

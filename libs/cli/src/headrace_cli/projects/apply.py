@@ -62,7 +62,7 @@ class Checked:
         labels = expectations(found, windows, found.rollout.policy).labels_a_day if found.label is not None else None
         late = [located(sentence, self.where) for sentence in warnings(found, self.definition)]
         late += [f"deployment {found.name}: {note}" for note in rate_warnings(found, labels)]
-        plan = [{"part": part, "says": text} for part, text in plan_of(found, labels)]
+        plan = [{"part": part, "text": text} for part, text in plan_of(found, labels)]
         return {"deployment": found.name, "plan": plan, "warnings": late}
 
 

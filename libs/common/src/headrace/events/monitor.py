@@ -216,7 +216,7 @@ class RolloutJudged(msgspec.Struct, frozen=True):
     `ended`: the analysis is over. `folded`: per `topic/partition` the next decision for the guardrails. `open_from_s`:
     the start of the oldest open block, None before the first. `replay_from`: the offsets from which open blocks can be
     read again. `tests`: plain numbers per guardrail and per test on labels. `totals`: sums over the closed blocks.
-    `said`: the newest published verdict. `sequence`: the number of verdicts. `step_seen`: decisions of the deployment
+    `verdict`: the newest published verdict. `sequence`: the number of verdicts. `step_seen`: decisions of the deployment
     in this step. `step_unasked`: of this step's decisions for the version's units, those for which it was not called
     through no fault of its own, and all; then the same two for the control.
     """
@@ -237,7 +237,7 @@ class RolloutJudged(msgspec.Struct, frozen=True):
     replay_from: dict[str, int] = {}
     tests: dict[str, dict[str, list[float]]] = {}
     totals: dict[str, float] = {}
-    said: VerdictGiven | None = None
+    verdict: VerdictGiven | None = None
     sequence: int = 0
     step_seen: int = 0
     step_unasked: tuple[int, int, int, int] = (0, 0, 0, 0)

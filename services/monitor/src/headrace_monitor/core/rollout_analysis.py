@@ -67,7 +67,7 @@ class RolloutAnalysis:
         )
         self._block_s = blocks.block_s if blocks is not None else self.plan.block_s
         self._requests = RolloutRequests(self.version, self.control, self._cases, blocks, self._block_s, state.folded)
-        self._is_due = state.said is None
+        self._is_due = state.verdict is None
 
     # what happens to the rollout
 
@@ -119,7 +119,7 @@ class RolloutAnalysis:
         """
         if self.state.ended:
             return Step(self.state)
-        has_clock, last = math.isfinite(clock_s), self.state.said
+        has_clock, last = math.isfinite(clock_s), self.state.verdict
         if has_clock:
             self._close_blocks(clock_s)
         # NB: after a restart the inputs are read again from further back, and the clock goes back with them.
@@ -128,7 +128,7 @@ class RolloutAnalysis:
         is_given = self._is_to_be_given(verdict, is_silent=is_silent)
         if is_given:
             self._is_due = False
-            self.state = replace(self.state, said=verdict, sequence=self.state.sequence + 1)
+            self.state = replace(self.state, verdict=verdict, sequence=self.state.sequence + 1)
         if self.state.until_s is not None and has_clock and clock_s > self.state.until_s:
             self.end()
         return Step(self.state, (verdict,) if is_given else ())
@@ -143,7 +143,7 @@ class RolloutAnalysis:
 
     def _is_to_be_given(self, verdict: VerdictGiven, *, is_silent: bool) -> bool:
         """Whether a verdict is given, by the rules of the module."""
-        last = self.state.said
+        last = self.state.verdict
         if last is None or self._is_due or is_silent:
             return True
         if (last.number, last.guardrails, last.labels) != (verdict.number, verdict.guardrails, verdict.labels):

@@ -14,8 +14,7 @@ def fact_id(state: Registry, fact: Any) -> str:
     """The id of a fact that follows from this state."""
     if isinstance(fact, CommandRefused):
         return derived_id("refused", fact.deployment, fact.command_id)
-    # NB: not "fact" as before: refusals of unknown deployments are no longer counted, and ids must never be given twice.
-    return derived_id("told", fact.deployment, state.entry(fact.deployment).facts)
+    return derived_id("fact", fact.deployment, state.entry(fact.deployment).facts)
 
 
 def timed_out_id(state: Registry, event: TimedOut) -> str:
