@@ -66,7 +66,7 @@ def test_mlserver_infer_asks_for_a_file_of_requests(
     for answer in answers:
         outputs = {output["name"]: output["data"] for output in answer["outputs"]}
         assert outputs["version"] == [1]
-        assert max(outputs["classes"]) == outputs["classes"][0 if answer["id"] < "r4" else 2]
+        assert max(outputs["probabilities"]) == outputs["probabilities"][0 if answer["id"] < "r4" else 2]
 
 
 def _flower(number: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def flight(binary: bool) -> list[triton.InferInput]:
 flowers = np.array([[5.1, 3.5, 1.4, 0.2], [6.3, 2.9, 5.6, 1.8]], dtype=np.float32)
 binary = client.infer("flower", [tensor("x", flowers, "FP32", True)], request_id="mine", model_version="1")
 answers["flower"] = {
-    "classes": binary.as_numpy("classes").argmax(axis=1).tolist(),
+    "classes": binary.as_numpy("probabilities").argmax(axis=1).tolist(),
     "label": [word.decode() for word in binary.as_numpy("label")],
     "version": binary.as_numpy("version").tolist(),
     "id": binary.get_response()["id"],
