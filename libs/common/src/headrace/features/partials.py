@@ -44,21 +44,13 @@ def _itself(values: Floats) -> Floats:
     return values
 
 
-def _unsigned_zero(value: Any) -> Any:
-    """The value itself, but 0.0 for -0.0.
-
-    Of two zeros Python's `min` keeps the first and numpy's keeps either, so that their bits would differ.
-    """
-    return value + 0.0
-
-
 # They are stored in this order.
 PARTIALS: Mapping[str, Partial] = {
     "n": Partial(0.0, lambda there, value: there + 1.0, np.add, np.ones_like),
     "sum": Partial(0.0, operator.add, np.add, _itself),
     "sum_squares": Partial(0.0, lambda there, value: there + value * value, np.add, np.square),
-    "min": Partial(math.inf, lambda there, value: min(there, value + 0.0), np.minimum, _unsigned_zero),
-    "max": Partial(-math.inf, lambda there, value: max(there, value + 0.0), np.maximum, _unsigned_zero),
+    "min": Partial(math.inf, min, np.minimum, _itself),
+    "max": Partial(-math.inf, max, np.maximum, _itself),
 }
 # The value and the instant of the newest event are replaced together, which no ufunc of one column does. So every fold
 # and reader handles them separately.
@@ -109,21 +101,34 @@ AGGREGATIONS: Mapping[str, Aggregation] = {
 }
 
 
-def add_value(pane: list[float], place: int, parts: Sequence[str], value: float, at_s: float) -> None:
-    """Add one event's value of a column to a pane. The column's partials begin at `place`; NaN stands for null."""
-    is_null = value != value
-    for part in parts:
-        add = _ADD.get(part)
-        if add is None:
-            if part == "last" and at_s >= pane[place + 1]:
-                pane[place], pane[place + 1] = value, at_s
-        elif not is_null:
-            pane[place] = add(pane[place], value)
-        place += 1
+@dataclass(frozen=True, slots=True)
+class ColumnPlan:
+    """How one event's value of a column is added to a pane, prepared once: this is done for every event.
+
+    `adds`: per partial its place in the pane, and its `add`. `last`: the place of `last`, None where it is not kept.
+    """
+
+    name: str
+    adds: tuple[tuple[int, Callable[[float, float], float]], ...]
+    last: int | None
+
+    @staticmethod
+    def of(name: str, parts: Sequence[str], begin: int) -> "ColumnPlan":
+        """The plan of a column whose partials begin at the place `begin`."""
+        adds = tuple((begin + n, PARTIALS[part].add) for n, part in enumerate(parts) if part in PARTIALS)
+        return ColumnPlan(name, adds, begin + parts.index("last") if "last" in parts else None)
 
 
-# NB: an attribute of `PARTIALS` takes a third longer, for every value of every event.
-_ADD = {name: found.add for name, found in PARTIALS.items()}
+def add_value(pane: list[float], column: ColumnPlan, value: float, at_s: float) -> None:
+    """Add one event's value of a column to a pane. NaN stands for null."""
+    if value == value:
+        # NB: -0.0 becomes 0.0: of two zeros Python's `min` keeps the first and numpy's either, and their bits differ.
+        number = value + 0.0
+        for place, add in column.adds:
+            pane[place] = add(pane[place], number)
+    last = column.last
+    if last is not None and at_s >= pane[last + 1]:
+        pane[last], pane[last + 1] = value, at_s
 
 
 def add_values(table: Floats, parts: Sequence[str], cell: Ints, values: Floats, at_s: Floats) -> None:
@@ -132,7 +137,7 @@ def add_values(table: Floats, parts: Sequence[str], cell: Ints, values: Floats, 
     `cell`: the pane of each event. It equals repeated `add_value` to the last bit, since `ufunc.at` adds in order.
     """
     known = ~np.isnan(values)
-    at, seen = cell[known], values[known]
+    at, seen = cell[known], values[known] + 0.0
     for n, part in enumerate(parts):
         found = PARTIALS.get(part)
         if found is not None:

@@ -1,5 +1,6 @@
 """What a view keeps: for each pane width, which partial aggregates of which columns, and for how long."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +9,7 @@ from typing import Any
 
 from headrace.errors import Poison
 from headrace.events.definition import FeatureDefinition, ProjectDefinition, SourceDefinition, ViewDefinition
-from headrace.features.partials import AGGREGATIONS, EMPTY, ORDER
+from headrace.features.partials import AGGREGATIONS, EMPTY, ORDER, ColumnPlan
 from headrace.instants import instant_s, why_not
 from headrace.project.rules import pane_width_s
 
@@ -36,6 +37,7 @@ class WidthPlan:
     """Panes of one width. `parts`: `column:partial` in stored order; `keep_panes`: the length of the ring.
 
     `empty`: a pane without events, its count first and then its parts. `reads`: the features that read these panes.
+    `folds`: how an event's value of each column is added to a pane.
     """
 
     width_s: int
@@ -44,6 +46,7 @@ class WidthPlan:
     keep_panes: int
     empty: tuple[float, ...] = ()
     reads: tuple[FeatureRead, ...] = ()
+    folds: tuple[ColumnPlan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,9 @@ def _plan_width(view: ViewDefinition, width_s: int, feature_delay_s: float) -> W
     empty = (0.0, *(EMPTY[part.rpartition(":")[2]] for part in parts))
     keep_panes = int((longest_s + feature_delay_s + SLACK_S) // width_s) + 2
     reads = tuple(_plan_read(place, feature, width_s) for place, feature in features_of_width(view, width_s))
-    return WidthPlan(width_s, columns, parts, keep_panes, empty, reads)
+    begins = itertools.accumulate((len(kept) for _, kept in columns), initial=1)
+    folds = tuple(ColumnPlan.of(name, kept, begin) for (name, kept), begin in zip(columns, begins, strict=False))
+    return WidthPlan(width_s, columns, parts, keep_panes, empty, reads, folds)
 
 
 def _plan_read(place: int, feature: FeatureDefinition, width_s: int) -> FeatureRead:

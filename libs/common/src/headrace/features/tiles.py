@@ -95,9 +95,7 @@ def _little(values: array) -> bytes:
 
 def _add(pane: Pane, width: WidthPlan, event: Any, at_s: float) -> None:
     pane[0] += 1
-    place = 1
-    for name, parts in width.columns:
-        value = getattr(event, name)
+    for column in width.folds:
+        value = getattr(event, column.name)
         # NB: null is NaN. `last` remembers it too, since the newest event counts and not the newest value.
-        add_value(pane, place, parts, math.nan if value is None else float(value), at_s)
-        place += len(parts)
+        add_value(pane, column, math.nan if value is None else float(value), at_s)
