@@ -291,7 +291,7 @@ async def test_a_broker_that_is_killed_in_mid_run_is_waited_for(own_broker: "Bro
         await bench.fitting()
         own_broker.kill()
         bench.let_go()
-        await bench.until(lambda: bench.entries(TrainingFinished))  # and no trainer can publish it
+        await bench.until(lambda: "waiting" in {entry.stage for entry in bench.entries(TrainingProgressed)})
         await asyncio.to_thread(own_broker.start)
         await registered_once(bench, "by-slow")
         assert len(bench.entries(AttemptBegan)) == 1
