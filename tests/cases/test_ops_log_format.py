@@ -28,6 +28,8 @@ def test_a_log_without_records_of_ours_has_no_format(tmp_path: Path) -> None:
 def test_a_log_of_this_version_is_taken_and_one_of_before_the_format_was_noted_is_not(tmp_path: Path) -> None:
     log_of(tmp_path, "ops.health.v1")
     assert format_of(tmp_path) == "1"
+    (tmp_path / BROKER_FOLDER / "log-format").write_text("0\n")
+    assert format_of(tmp_path) == "0"
     write_format(tmp_path)
     assert format_of(tmp_path) == LOG_FORMAT
     refuse_other_format(tmp_path)

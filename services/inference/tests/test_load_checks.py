@@ -21,6 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from headrace.clock import ManualClock
 from headrace.events.inference import Served, VersionLoadFailed, VersionUnloadable, VersionWarmed
+from headrace.events.ops import FailedLoads
 from headrace.events.registry import ArtifactPlace, VersionRegistered
 from headrace_inference.adapters import model_loader
 from headrace_inference.adapters.load_checks import LoadChecks
@@ -220,6 +221,7 @@ async def test_a_tree_that_points_outside_of_its_arrays_is_refused_before_any_ro
     (rejected,) = of(facts, VersionUnloadable)
     assert rejected.reason == "artifact holds a tree whose nodes point outside of it, or back"
     assert bench.health.degraded == {"plain": f"version 1: {rejected.reason}"}
+    assert (bench.health.rejected, bench.health.failed_loads) == ({"plain/1": rejected.reason}, {})
     assert bench.health.is_ready
 
 
@@ -323,6 +325,7 @@ async def test_a_load_that_failed_is_tried_again_for_as_long_as_it_takes_and_the
         await bench.until(lambda: bench.health.degraded != {})
         assert bench.health.degraded == {"plain": "version 1: its load failed: the machine is full"}
         assert bench.health.is_ready
+        assert bench.health.failed_loads == {"plain/1": FailedLoads((clock.now_s(),), "memory", "the machine is full")}
         while tries.left:
             before = tries.left
             clock.advance(60)
@@ -330,6 +333,7 @@ async def test_a_load_that_failed_is_tried_again_for_as_long_as_it_takes_and_the
         clock.advance(60)
         facts = await bench.read("inference.facts", lambda found: of(found, VersionWarmed) != [])
         await bench.until(lambda: bench.health.degraded == {})
+        assert (bench.health.failed_loads, bench.health.rejected, bench.health.warmed) == ({}, {}, {"plain/1"})
     failed = of(facts, VersionLoadFailed)
     assert [fact.attempt for fact in failed] == [1, 2, 3, 4, 5, 6, 7]
     assert [fact.retry_after_s for fact in failed] == [1, 2, 4, 8, 16, 32, 60]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from headrace.events.failures import Busy, Hung
+from headrace.events.ops import LOAD_REASON_CHARS, FailedLoads
 from headrace.events.registry import Route
 from headrace_inference.core.lateness import Spent, is_hung, why_late
 from headrace_inference.core.load_check import (
@@ -25,7 +26,17 @@ from headrace_inference.core.load_check import (
 from headrace_inference.core.load_check import (
     Passed as PassedCheck,
 )
-from headrace_inference.core.loading import Tries, champion_of, degraded, on_failure, on_room, plan_loads, wait_s
+from headrace_inference.core.loading import (
+    FAILURES_KEPT,
+    Tries,
+    champion_of,
+    degraded,
+    failed_again,
+    on_failure,
+    on_room,
+    plan_loads,
+    wait_s,
+)
 
 
 def test_loads_that_fail_wait_longer_each_time_and_room_ends_the_wait() -> None:
@@ -126,3 +137,11 @@ def test_a_call_hangs_when_it_had_its_time_or_could_have_run(spent: Spent, hung:
     assert is_hung(spent, 5.0) is hung
     late = Busy(f"predict took over 5 s, {spent.waited_s:.2g} s of them waiting for a core")
     assert why_late(spent, 5.0) == (Hung("predict took over 5 s") if hung else late)
+
+
+def test_of_failed_loads_the_newest_instants_and_the_last_reason_are_reported_within_bounds() -> None:
+    found = None
+    for n in range(20):
+        found = failed_again(found, "memory", f"{n} " + "r" * 400, float(n))
+    instants = tuple(float(n) for n in range(20 - FAILURES_KEPT, 20))
+    assert found == FailedLoads(instants, "memory", ("19 " + "r" * 400)[:LOAD_REASON_CHARS])

@@ -58,8 +58,9 @@ class StateFile:
 
 
 def write_format(home: Path) -> None:
-    """Record that the broker's log in this folder has this version's format."""
-    (home / BROKER_FOLDER / _FORMAT_FILE).write_text(f"{LOG_FORMAT}\n")
+    """Record that the broker's log in this folder has this version's format, unless that is recorded already."""
+    if _recorded(home) != LOG_FORMAT:
+        (home / BROKER_FOLDER / _FORMAT_FILE).write_text(f"{LOG_FORMAT}\n")
 
 
 def format_of(home: Path) -> str | None:
@@ -68,8 +69,13 @@ def format_of(home: Path) -> str | None:
     # The broker's own topics begin with two underscores.
     if not any("-" in found.name and not found.name.startswith("__") for found in (folder / "log").glob("*/")):
         return None
+    return _recorded(home)
+
+
+def _recorded(home: Path) -> str:
+    """The format that is recorded in the folder; "1" if none is, as before formats were recorded."""
     try:
-        return (folder / _FORMAT_FILE).read_text(errors="replace").strip()[:20]
+        return (home / BROKER_FOLDER / _FORMAT_FILE).read_text(errors="replace").strip()[:20]
     except OSError:
         return "1"
 

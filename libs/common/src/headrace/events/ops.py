@@ -4,6 +4,8 @@ import msgspec
 
 # The most versions that a report lists as rejected, and as failed to load.
 LOADS_REPORTED = 16
+# Characters of a reason in a report.
+LOAD_REASON_CHARS = 300
 
 
 class FailedLoads(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ import numpy as np
 from headrace.clock import Clock
 from headrace.errors import Poison, Retryable
 from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
-from headrace.events.ops import LOADS_REPORTED, FailedLoads
+from headrace.events.ops import LOAD_REASON_CHARS, LOADS_REPORTED, FailedLoads
 from headrace.events.registry import ArtifactPlace, VersionRegistered
 from headrace.hosting.health import Health
 from headrace.log.port import Log
@@ -348,7 +348,8 @@ class ModelLoader:
         self._health.in_line = tuple(map(_key, waiting))
         named = {(route.deployment, version) for route in self._registry.routes for version in route.named}
         self._health.warmed = {_key(name) for name in self._models.loaded}
-        self._health.rejected = _newest(self._models.refused, named)
+        rejected = _newest(self._models.refused, named)
+        self._health.rejected = {name: reason[:LOAD_REASON_CHARS] for name, reason in rejected.items()}
         self._health.failed_loads = _newest(self._failed, named)
         self._health.holds("loaded versions", self._models.bytes, self._limit_bytes)
         self._health.holds("registered versions", self._registry.bytes, _MOST_REGISTERED_BYTES)
@@ -390,4 +391,5 @@ def _key(name: Name) -> str:
 
 def _newest(known: Mapping[Name, V], named: Set[Name]) -> dict[str, V]:
     """Of what is known of versions, the newest of those that a route names."""
-    return {_key(name): found for name, found in [one for one in known.items() if one[0] in named][-LOADS_REPORTED:]}
+    found = [(_key(name), about) for name, about in known.items() if name in named]
+    return dict(found[-LOADS_REPORTED:])

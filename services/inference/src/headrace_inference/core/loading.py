@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Never
 
-from headrace.events.ops import FailedLoads
+from headrace.events.ops import LOAD_REASON_CHARS, FailedLoads
 from headrace.events.registry import Route
 from headrace.step import Step
 from headrace_inference.core.batch import Name
@@ -113,7 +113,7 @@ def failed_again(before: FailedLoads | None, cause: str, reason: str, at_s: floa
     FailedLoads(at_s=(1.0, 2.0), cause='memory', reason='no room')
     """
     at_s_before = before.at_s if before is not None else ()
-    return FailedLoads((*at_s_before, at_s)[-FAILURES_KEPT:], cause, reason)
+    return FailedLoads((*at_s_before, at_s)[-FAILURES_KEPT:], cause, reason[:LOAD_REASON_CHARS])
 
 
 def on_failure(tries: Tries, now_s: float) -> Step[Tries, Never]:

@@ -16,7 +16,6 @@ GAP_S = 5.0
 REPORTS_KEPT, WARMINGS_KEPT = 1_000, 10_000
 # Of a report, of what it says of one version that is not loaded, and of one count.
 REPORT_BYTES, LOAD_BYTES, WARMING_BYTES = 4_096, 512, 256
-_REASON_CHARS = 300
 _NOTHING = FailedLoads((), "", "")
 
 
@@ -62,7 +61,7 @@ class Instances:
     def unloadable(self, name: str) -> str | None:
         """Why an instance has rejected version `deployment/version` for good; None when none did. What an instance that died said last counts too."""
         reports = (report for _, report in self._reports.values())
-        return next((report.rejected[name][:_REASON_CHARS] for report in reports if name in report.rejected), None)
+        return next((report.rejected[name] for report in reports if name in report.rejected), None)
 
     def failing(self, name: str, since_s: float, now_s: float) -> tuple[str, int, FailedLoads] | None:
         """The live instance on which loads of version `deployment/version` have failed most often since then, how often, and why.
