@@ -131,7 +131,7 @@ def _expected_days(
     rows = max(round(requests_a_day * plan.block_s / DAY_S), 1)
     chains = chains_needed(_delay_s(deployment), plan.block_s)
     most = math.ceil(MOST_DAYS * DAY_S / plan.block_s)
-    blocks = blocks_to_show(pairs, rows, plan.margin, chains, most, np.random.default_rng(0))
+    blocks = blocks_to_show(pairs, rows, plan.margin or 0.01, chains, most, np.random.default_rng(0))
     if blocks is None:
         return math.inf
     return max(blocks * plan.block_s + _delay_s(deployment), least_s) / DAY_S

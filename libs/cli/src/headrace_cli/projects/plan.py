@@ -22,7 +22,7 @@ Line = tuple[str, str]
 def plan_of(found: d.DeploymentDefinition, labels_a_day: float | None = None) -> list[Line]:
     """The lines of the plan, each a keyword and its text. `labels_a_day`: of the newest closed windows, None if none has closed."""
     on = [("answers", _answers(found)), *_label(found), *_training(found, labels_a_day), *_monitoring(found)]
-    if found.training is not None or found.rollout != d.RolloutDefinition("blue_green"):
+    if found.training is not None or found.rollout.policy != "blue_green":
         on.append(("releases", _releases(found)))
     off = list(_off(found))
     return [*on, ("off", "; ".join(off))] if off else on

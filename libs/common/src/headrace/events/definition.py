@@ -224,13 +224,18 @@ class RolloutDefinition(msgspec.Struct, frozen=True):
     `shadow_previous`: after the switch the old version is a shadow. `shares`: the steps of a canary, the last of them
     1; or the one share of an A/B test. `step_s`, `min_decisions`: the least event time and the least number of
     decisions of the new version in a step. `shadow_first_s`: event time of paired scoring before the first share.
-    `alpha`: the error rate, per rollout, of rolling back a version that does no harm. `margin`: the Brier difference up
-    to which a version counts as not worse. `block_s`: the width of a block of label evidence. `label_delay_s`: how long
-    after a block's end its labels are waited for, None for the label's horizon; a label that is missing by then counts
-    as the worst one. `duration_s`: how long an A/B test or a shadow runs. `winner`: who decides an A/B test, `rule` or
-    `hand`. `silence_s`: the wall time without a verdict after which the rollout is paused; after twice as long it is
-    aborted. `rollback_window_s`: the event time after a promotion in which the old version stays loaded and the new one
-    is still judged. `approval`: a named person must approve the version first.
+    `alpha`: the error rate, per rollout, of rolling back a version that does no harm. `margin`: the difference in the
+    bounded score up to which a version counts as not worse; None for .01, or a tenth of what the champion gains over a
+    constant, whichever is less. `ranking_limit`: the loss of AUC or concordance from which the ranking test rejects.
+    `season_s`: the cycle after which traffic repeats itself, None for none: then a block is a cycle. `min_cycles`: whole
+    cycles before the level test decides. `block_s`: the width of a block of requests. `label_delay_s`: how long after a
+    block's end its labels are waited for, None for the label's horizon. `missing`: how labels count that never come,
+    `worst` or `at_random`. `without_labels`: what lets a canary finish that no label can judge, `approval` or
+    `promote`. `duration_s`: how long an A/B test or a shadow runs. `winner`: who decides an A/B test, `rule` or `hand`.
+    `silence_s`: the wall time without a verdict after which the rollout is paused; after twice as long it is aborted.
+    `give_up_s`: the event time after which a rollout ends that nothing has decided. `rollback_window_s`: the event time
+    after a promotion in which the old version stays loaded and the new one is still judged. `approval`: a named person
+    must approve the version first.
     """
 
     policy: str
@@ -240,12 +245,18 @@ class RolloutDefinition(msgspec.Struct, frozen=True):
     min_decisions: int = 20
     shadow_first_s: float = 0.0
     alpha: float = 0.05
-    margin: float = 0.01
+    margin: float | None = None
+    ranking_limit: float = 0.1
+    season_s: float | None = 86_400.0
+    min_cycles: int = 14
     block_s: float = 3600.0
     label_delay_s: float | None = None
-    duration_s: float = 604_800.0
+    missing: str = "worst"
+    without_labels: str = "approval"
+    duration_s: float = 1_814_400.0
     winner: str = "hand"
     silence_s: float = 300.0
+    give_up_s: float = 5_184_000.0
     rollback_window_s: float = 604_800.0
     approval: bool = False
     guardrails: tuple[GuardrailDefinition, ...] = ()

@@ -48,7 +48,9 @@ class VerdictGiven(msgspec.Struct, frozen=True):
     non-inferiority is shown. `number`: the canary step concerned. `clock_s`: the deployment's clock (the event time
     that the bulk of its decisions has reached). `step_decisions`: the decisions in this step for units assigned to the version.
     `waiting_for`: see `WaitingFor`; `traffic` means that no request came since the step began. `has_clock`: False while
-    the deployment's clock is not known yet; then `clock_s` has no meaning.
+    the deployment's clock is not known yet; then `clock_s` has no meaning. `cycles`: the whole cycles of labels so far.
+    `labels` is INCONCLUSIVE once there are enough of them, and UNMEASURED before. `unlabelled`: no label of this
+    deployment can ever make it PASS (there is none, or it is a number without a range).
     """
 
     deployment: str
@@ -65,6 +67,8 @@ class VerdictGiven(msgspec.Struct, frozen=True):
     evidence: tuple[Evidence, ...] = ()
     waiting_for: WaitingFor = ""
     has_clock: bool = True
+    cycles: int = 0
+    unlabelled: bool = False
 
 
 def worst(verdicts: Iterable[str]) -> str:

@@ -52,7 +52,9 @@ def compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         gates=tuple(d.GateDefinition(gate.kind, gate.margin, gate.unmeasured) for gate in found.gates),
         monitoring=_compile_monitoring(found),
         retraining=_compile_retraining(found),
-        rollout=compile_rollout(found.name, found.rollout),
+        rollout=compile_rollout(
+            found.name, found.rollout, None if found.label is None else seconds(found.label.horizon)
+        ),
         evaluation_window_s=seconds(found.evaluation_window),
         coverage=found.coverage,
         answer=found.answer,

@@ -218,87 +218,96 @@ GUARDRAILS = (
 )
 
 
-@dataclass(frozen=True)
-class BlueGreen:
-    """Loads and warms the new version everywhere, then switches at once.
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """How a version under rollout is judged; every policy takes these arguments, by name.
 
-    - `shadow_previous`: the old version scores the same requests without answering them.
-    - `rollback_window`: the event time in which the new version is still judged, by `guardrails`.
+    - `alpha`: the error rate, over the whole rollout, of taking traffic from a version that does no harm.
+    - `margin`: the difference in the bounded score (Brier; for numbers the absolute error as a share of the declared
+      range) up to which a version counts as not worse. None: .01, or a tenth of what the champion gains over a constant
+      in the same score, whichever is less.
+    - `ranking_limit`: the loss of AUC (for numbers: of concordance) from which the ranking test rejects a version.
+    - `season`: the cycle after which traffic repeats itself: `"1d"`, `"7d"`, or None where it does not. Only whole cycles
+      count for the level test, and `min_cycles` of them at the least.
+    - `block`: the width of a block of requests, a part of the season. `label_delay`: the time by which nearly all labels
+      are there (None: the label's horizon); later ones are used when they come.
+    - `missing`: labels that never come count as the `"worst"` for each test, or as missing `"at_random"`.
+    - `guardrails`: limits that need no labels. `silence`: the wall time without a verdict after which the rollout is
+      paused; after twice that it is aborted.
+    - `give_up_after`: the event time after which a rollout ends that nothing has decided.
     - `approval`: a named person must approve a version first (`headrace model approve`).
     """
 
-    shadow_previous: bool = True
-    rollback_window: str | float = "7d"
-    guardrails: Sequence[Guardrail] = ()
+    alpha: float = 0.05
+    margin: float | None = None
+    ranking_limit: float = 0.1
+    season: str | float | None = "1d"
+    min_cycles: int = 14
+    block: str | float = "1h"
+    label_delay: str | float | None = None
+    missing: str = "worst"
+    guardrails: Sequence[Guardrail] = GUARDRAILS
+    silence: str | float = "5m"
+    give_up_after: str | float = "60d"
     approval: bool = False
 
 
 @dataclass(frozen=True)
-class Canary:
+class BlueGreen(Judged):
+    """Loads and warms the new version everywhere, then switches at once.
+
+    - `shadow_previous`: the old version scores the same requests without answering them.
+    - `rollback_window`: the event time after the switch in which the new version is still judged, and rolled back on
+      evidence of harm. None: a week, and the label's horizon before it.
+    """
+
+    shadow_previous: bool = True
+    rollback_window: str | float | None = None
+
+
+@dataclass(frozen=True)
+class Canary(Judged):
     """Gives the new version growing shares of the traffic while evidence allows it, and takes them back on evidence of
     harm.
 
     - `shares`: the steps, the last of them 1. A step takes at least `step` of event time and `min_decisions` of the new
       version.
     - `shadow_first`: event time of paired scoring before the first share.
-    - `alpha`: the error rate of rolling back a version that does no harm, over the whole rollout.
-    - `margin`: the Brier difference up to which a version counts as not worse.
-    - `block`: the width of a block of label evidence. `label_delay`: the time by which nearly all labels are there
-      (None: the label's horizon); the shorter it is, the sooner there is a decision.
-    - `silence`: the wall time without a verdict after which the rollout is paused; after twice that it is aborted.
-    - `rollback_window`, `approval`: as in `BlueGreen`.
+    - `without_labels`: what follows at the last step where no label can judge the version: it takes all traffic when a
+      named person approves it (`"approval"`), or by its guardrails alone (`"promote"`).
+    - `rollback_window`: as in `BlueGreen`.
     """
 
     shares: Sequence[float] = (0.01, 0.05, 0.25, 1.0)
     step: str | float = "6h"
     min_decisions: int = 20
     shadow_first: str | float = 0.0
-    alpha: float = 0.05
-    margin: float = 0.01
-    block: str | float = "1h"
-    label_delay: str | float | None = None
-    guardrails: Sequence[Guardrail] = GUARDRAILS
-    silence: str | float = "5m"
-    rollback_window: str | float = "7d"
-    approval: bool = False
+    without_labels: str = "approval"
+    rollback_window: str | float | None = None
 
 
 @dataclass(frozen=True)
-class ABTest:
+class ABTest(Judged):
     """Splits the units between champion and new version for `duration` of event time. A unit always gets the same
     version.
 
     `winner`: `rule` promotes the version if it is shown to be better, and ends without effect if not; `hand` waits for
-    `headrace rollout promote` or `abort`. The other arguments are as in `Canary`.
+    `headrace rollout promote` or `abort`.
     """
 
     share: float = 0.5
-    duration: str | float = "7d"
+    duration: str | float = "21d"
     winner: str = "hand"
-    alpha: float = 0.05
-    margin: float = 0.01
-    block: str | float = "1h"
-    label_delay: str | float | None = None
-    guardrails: Sequence[Guardrail] = GUARDRAILS
-    silence: str | float = "5m"
-    rollback_window: str | float = "7d"
-    approval: bool = False
+    rollback_window: str | float | None = None
 
 
 @dataclass(frozen=True)
-class Shadow:
+class Shadow(Judged):
     """Lets the new version score all traffic beside the champion for `duration` of event time, without effect on
     answers.
     """
 
-    duration: str | float = "7d"
-    alpha: float = 0.05
-    margin: float = 0.01
-    block: str | float = "1h"
-    label_delay: str | float | None = None
-    guardrails: Sequence[Guardrail] = GUARDRAILS
-    silence: str | float = "5m"
-    approval: bool = False
+    duration: str | float = "21d"
 
 
 Rollout = BlueGreen | Canary | ABTest | Shadow

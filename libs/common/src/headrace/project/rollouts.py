@@ -12,39 +12,47 @@ from headrace.project.rules import rollout_rules
 from headrace.project.rules.sentences import at
 
 
-def compile_rollout(deployment: str, found: Rollout) -> d.RolloutDefinition:
-    """The plan of a policy. Raises `Misconfigured`, which names the deployment and the way out."""
-    plan = _plan(found)
+WEEK_S = 604_800.0
+
+
+def compile_rollout(deployment: str, found: Rollout, horizon_s: float | None = None) -> d.RolloutDefinition:
+    """The plan of a policy. `horizon_s`: of the label, None without one. Raises `Misconfigured`, which names the
+    deployment and the way out.
+    """
+    plan = _plan(found, horizon_s or 0.0)
     for sentence in at(("rollout",), rollout_rules(deployment, plan)):
         raise Misconfigured(sentence)
     return plan
 
 
-def _plan(found: Rollout) -> d.RolloutDefinition:
-    guardrails = _guardrails(found.guardrails)
-    if isinstance(found, BlueGreen):
-        return d.RolloutDefinition(
-            "blue_green",
-            found.shadow_previous,
-            rollback_window_s=seconds(found.rollback_window),
-            approval=found.approval,
-            guardrails=guardrails,
-        )
+def _plan(found: Rollout, horizon_s: float) -> d.RolloutDefinition:
     shared = d.RolloutDefinition(
         "shadow",
         alpha=found.alpha,
         margin=found.margin,
+        ranking_limit=found.ranking_limit,
+        season_s=None if found.season is None else seconds(found.season),
+        min_cycles=found.min_cycles,
         block_s=seconds(found.block),
         label_delay_s=None if found.label_delay is None else seconds(found.label_delay),
+        missing=found.missing,
         silence_s=seconds(found.silence),
+        give_up_s=seconds(found.give_up_after),
         approval=found.approval,
-        guardrails=guardrails,
+        guardrails=_guardrails(found.guardrails),
     )
-    return _special(found, shared)
+    return _special(found, shared, horizon_s)
 
 
-def _special(found: Canary | ABTest | Shadow, shared: d.RolloutDefinition) -> d.RolloutDefinition:
+def _special(found: Rollout, shared: d.RolloutDefinition, horizon_s: float) -> d.RolloutDefinition:
     match found:
+        case BlueGreen():
+            return replace(
+                shared,
+                policy="blue_green",
+                shadow_previous=found.shadow_previous,
+                rollback_window_s=_window_s(found.rollback_window, horizon_s),
+            )
         case Canary():
             return replace(
                 shared,
@@ -53,7 +61,8 @@ def _special(found: Canary | ABTest | Shadow, shared: d.RolloutDefinition) -> d.
                 step_s=seconds(found.step),
                 min_decisions=found.min_decisions,
                 shadow_first_s=seconds(found.shadow_first),
-                rollback_window_s=seconds(found.rollback_window),
+                without_labels=found.without_labels,
+                rollback_window_s=_window_s(found.rollback_window, horizon_s),
             )
         case ABTest():
             return replace(
@@ -62,10 +71,15 @@ def _special(found: Canary | ABTest | Shadow, shared: d.RolloutDefinition) -> d.
                 shares=(found.share,),
                 duration_s=seconds(found.duration),
                 winner=found.winner,
-                rollback_window_s=seconds(found.rollback_window),
+                rollback_window_s=_window_s(found.rollback_window, horizon_s),
             )
         case Shadow():
             return replace(shared, duration_s=seconds(found.duration))
+
+
+def _window_s(declared: str | float | None, horizon_s: float) -> float:
+    """The rollback window: by default a week of labels, the first of which come a horizon after the switch."""
+    return horizon_s + WEEK_S if declared is None else seconds(declared)
 
 
 def _guardrails(found: Sequence[Guardrail]) -> tuple[d.GuardrailDefinition, ...]:

@@ -23,6 +23,14 @@ from headrace_monitor.core.evidence import (
     unmeasured,
 )
 
+DEFAULT_MARGIN = 0.01
+
+
+def margin_of(plan: RolloutDefinition) -> float:
+    """The margin of a plan."""
+    return DEFAULT_MARGIN if plan.margin is None else plan.margin
+
+
 # Blocks are made longer than the plan says where their labels would come later than so many of them.
 CHAINS_LIMIT = 5_000
 
@@ -38,8 +46,8 @@ class LabelEvidence:
         self, blocks: Blocks, plan: RolloutDefinition, coverage: float, alpha: float, state: RolloutJudged
     ) -> None:
         self.blocks = blocks
-        self._margin, self._coverage, self._alpha = plan.margin, coverage, alpha
-        self._test = PairTest.restored(chains_needed(blocks.delay_s, blocks.block_s), plan.margin, state.tests)
+        self._margin, self._coverage, self._alpha = margin_of(plan), coverage, alpha
+        self._test = PairTest.restored(chains_needed(blocks.delay_s, blocks.block_s), margin_of(plan), state.tests)
         self._totals = dict(state.totals)
 
     def close_next(self, clock_s: float) -> Closed | None:
@@ -93,7 +101,7 @@ def open_blocks(deployment: DeploymentDefinition, plan: RolloutDefinition, state
         return None
     delay_s = label.horizon_s if plan.label_delay_s is None else min(plan.label_delay_s, label.horizon_s)
     block_s = max(plan.block_s, delay_s / CHAINS_LIMIT)
-    return Blocks(label, block_s, delay_s, plan.margin, state.open_from_s, has_closed="from_s" in state.totals)
+    return Blocks(label, block_s, delay_s, margin_of(plan), state.open_from_s, has_closed="from_s" in state.totals)
 
 
 def why_unmeasured(deployment: DeploymentDefinition, control: int | None) -> str:

@@ -25,7 +25,7 @@ from headrace_monitor.core.blocks import LABELS_LIMIT_BYTES, PAIRS_LIMIT_BYTES
 from headrace_monitor.core.evidence import of_guardrail, of_split, of_unasked, unmeasured
 from headrace_monitor.core.guardrail_cases import GuardrailCases
 from headrace_monitor.core.guardrails import split_alpha
-from headrace_monitor.core.label_evidence import LabelEvidence, open_blocks, why_unmeasured
+from headrace_monitor.core.label_evidence import LabelEvidence, margin_of, open_blocks, why_unmeasured
 from headrace_monitor.core.rollout_requests import PENDING_KEPT, UNIT_BYTES, UNITS_KEPT, RolloutRequests, Seen
 
 # How many bytes a rollout may hold, by what it is.
@@ -206,7 +206,7 @@ class RolloutAnalysis:
 
     def _label_evidence(self) -> tuple[Evidence, ...]:
         if self._labels is None:
-            return (unmeasured(self.plan.margin, why_unmeasured(self.deployment, self.control)),)
+            return (unmeasured(margin_of(self.plan), why_unmeasured(self.deployment, self.control)),)
         return self._labels.found()
 
     # what is remembered

@@ -9,6 +9,9 @@ from headrace.project.rules.sentences import Place, Sentence, at
 
 METRICS = ("errors", "invalid_scores", "latency", "degraded", "distribution")
 POLICIES = ("blue_green", "canary", "ab_test", "shadow")
+MISSING, WITHOUT_LABELS = ("worst", "at_random"), ("approval", "promote")
+# With fewer cycles their spread is not known; more than these are no rollout.
+MIN_CYCLES, MOST_CYCLES = 5, 1_000
 
 
 def rollout_rules(deployment: str, plan: d.RolloutDefinition) -> Iterator[str]:
@@ -26,6 +29,8 @@ def rollout_rules(deployment: str, plan: d.RolloutDefinition) -> Iterator[str]:
         ("label_delay", plan.label_delay_s, 0),
         ("duration", plan.duration_s, 1),
         ("silence", plan.silence_s, 0.001),
+        ("give_up_after", plan.give_up_s, 1),
+        *(() if plan.season_s is None else (("season", plan.season_s, 1),)),
         ("rollback_window", plan.rollback_window_s, 0),
     ):
         rule = bounds.seconds(bounds.named("deployment", deployment), f"rollout {name}", value, least_s)
@@ -48,7 +53,28 @@ def _of_plan(plan: d.RolloutDefinition) -> list[tuple[str, bool, str]]:
     rules = [
         ("policy", plan.policy in POLICIES, f"knows {', '.join(POLICIES)}, got {plan.policy[:80]!r}"),
         ("alpha", 0 < plan.alpha < 1, f"alpha must lie between 0 and 1, got {plan.alpha}"),
-        ("margin", 0 <= plan.margin <= 1, f"margin must not be negative and at most 1, got {plan.margin}"),
+        (
+            "margin",
+            plan.margin is None or 0 <= plan.margin <= 1,
+            f"margin must not be negative and at most 1, got {plan.margin}",
+        ),
+        (
+            "ranking_limit",
+            0 < plan.ranking_limit < 1,
+            f"ranking_limit must lie between 0 and 1, got {plan.ranking_limit}",
+        ),
+        (
+            "min_cycles",
+            MIN_CYCLES <= plan.min_cycles <= MOST_CYCLES,
+            f"min_cycles must lie in {MIN_CYCLES}..{MOST_CYCLES}, got {bounds.figure(plan.min_cycles)}",
+        ),
+        ("missing", plan.missing in MISSING, f"missing must be 'worst' or 'at_random', got {plan.missing[:80]!r}"),
+        (
+            "without_labels",
+            plan.without_labels in WITHOUT_LABELS,
+            f"without_labels must be 'approval' or 'promote', got {plan.without_labels[:80]!r}",
+        ),
+        *_of_season(plan),
         (
             "min_decisions",
             1 <= plan.min_decisions <= 10**9,
@@ -69,3 +95,12 @@ def _of_plan(plan: d.RolloutDefinition) -> list[tuple[str, bool, str]]:
     if plan.policy == "ab_test":
         rules.append(("share", len(shares) == 1 and all(s < 1 for s in shares), f"share must be below 1, got {shown}"))
     return rules
+
+
+def _of_season(plan: d.RolloutDefinition) -> list[tuple[str, bool, str]]:
+    """A season is made of whole blocks."""
+    if plan.season_s is None or not (plan.block_s > 0 and math.isfinite(plan.season_s)):
+        return []
+    blocks = plan.season_s / plan.block_s
+    fits = round(blocks) >= 1 and abs(blocks - round(blocks)) < 1e-9
+    return [("season", fits, f"season must be a multiple of block, got {plan.season_s:g} s and {plan.block_s:g} s")]
