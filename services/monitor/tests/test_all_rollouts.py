@@ -14,6 +14,7 @@ from headrace.events.registry import (
     RolloutAborted,
     RolloutAdvanced,
     Route,
+    VersionApproved,
 )
 from headrace.features.outcomes import OUTCOME_BYTES, KnownOutcome
 from headrace_monitor.core.deployments import Deployments
@@ -54,6 +55,18 @@ def test_a_verdict_goes_with_its_memory_and_is_asked_for_again_when_all_is_silen
     assert found.is_waiting(silence_s)
     assert kinds(look(found, silence_s)) == [VerdictReached, RolloutRemembered]
     assert not found.is_waiting(2 * silence_s - 1)
+
+
+def test_an_approval_asks_for_a_verdict_at_once() -> None:
+    found = rollouts()
+    look(found)
+    assert (found.is_waiting(1.0), look(found, 1.0)) == (False, [])
+    found.on_registry_fact(VersionApproved("e", NEW, "r", "ann"), "corr")
+    assert not found.is_waiting(1.0)
+    found.on_registry_fact(VersionApproved("d", NEW, "r", "ann"), "corr")
+    assert found.is_waiting(1.0)
+    assert kinds(look(found, 1.0)) == [VerdictReached, RolloutRemembered]
+    assert not found.is_waiting(2.0)
 
 
 def test_decisions_from_before_a_rollout_are_none_of_its() -> None:

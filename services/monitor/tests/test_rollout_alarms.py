@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from headrace.events.registry import (
+    ApprovalAwaited,
     RolledBack,
     RolloutAborted,
     RolloutAdvanced,
@@ -15,6 +16,8 @@ from headrace.events.registry import (
 )
 from headrace_monitor.core.rollout_alarms import alarms_of
 
+WAITS = ["RolloutUnjudged", "RolloutAwaitsApproval"]
+
 
 @pytest.mark.parametrize(
     ("fact", "raised", "lowered"),
@@ -22,19 +25,18 @@ from headrace_monitor.core.rollout_alarms import alarms_of
         (RolloutPaused("d", "r", 2, "no verdict for 300 s", unjudged=True), ["RolloutUnjudged"], []),
         (RolloutPaused("d", "r", 2, "paused by me"), [], ["RolloutUnjudged"]),
         (RolloutResumed("d", "r", 2, "verdicts come again"), [], ["RolloutUnjudged"]),
-        (RolloutAborted("d", "r", 2, "no verdict for 600 s"), [], ["RolloutUnjudged"]),
-        (
-            RolloutAborted("d", "r", 2, "errors 1", harmful=True),
-            ["RolloutRolledBack"],
-            ["RolloutUnjudged", "RolloutAborted"],
-        ),
-        (RolloutAborted("d", "r", 2, "not warm", cause="warming"), ["RolloutAborted"], ["RolloutUnjudged"]),
-        (RolloutAborted("d", "r", 2, "no memory", cause="load"), ["RolloutAborted"], ["RolloutUnjudged"]),
-        (RolloutAborted("d", "r", 2, "no verdict", cause="silence"), ["RolloutAborted"], ["RolloutUnjudged"]),
-        (RolloutAborted("d", "r", 2, "aborted by me", cause="operator"), [], ["RolloutUnjudged"]),
-        (RolledBack("d", 2, 1, "brier 0.1", "monitor"), ["RolloutRolledBack"], ["RolloutUnjudged", "RolloutAborted"]),
-        (RolloutCompleted("d", "r", 2, 0.0), [], ["RolloutUnjudged", "RolloutRolledBack"]),
-        (RolloutCompleted("d", "r", 2, 0.0, promoted=False), [], ["RolloutUnjudged"]),
+        (ApprovalAwaited("d", "r", 2, "no label can judge it"), ["RolloutAwaitsApproval"], []),
+        (RolloutAborted("d", "r", 2, "no verdict for 600 s"), [], WAITS),
+        (RolloutAborted("d", "r", 2, "errors 1", harmful=True), ["RolloutRolledBack"], [*WAITS, "RolloutAborted"]),
+        (RolloutAborted("d", "r", 2, "not warm", cause="warming"), ["RolloutAborted"], WAITS),
+        (RolloutAborted("d", "r", 2, "no memory", cause="load"), ["RolloutAborted"], WAITS),
+        (RolloutAborted("d", "r", 2, "no verdict", cause="silence"), ["RolloutAborted"], WAITS),
+        (RolloutAborted("d", "r", 2, "no label came", cause="undecided"), ["RolloutAborted"], WAITS),
+        (RolloutAborted("d", "r", 2, "by version 3", cause="superseded"), [], WAITS),
+        (RolloutAborted("d", "r", 2, "aborted by me", cause="operator"), [], WAITS),
+        (RolledBack("d", 2, 1, "brier 0.1", "monitor"), ["RolloutRolledBack"], [*WAITS, "RolloutAborted"]),
+        (RolloutCompleted("d", "r", 2, 0.0), [], [*WAITS, "RolloutRolledBack"]),
+        (RolloutCompleted("d", "r", 2, 0.0, promoted=False), [], WAITS),
         (RolloutStarted("d", "r", 3, "canary", "r"), [], ["RolloutAborted"]),
         (RolloutAdvanced("d", "r", 2, "canary", 0.1), [], []),
     ],

@@ -15,6 +15,7 @@ from headrace.events.inference import (
 from headrace.events.monitor import FindingResolved
 from headrace.events.ops import HealthReported
 from headrace.events.registry import (
+    ApprovalAwaited,
     RolledBack,
     RolloutAborted,
     RolloutCompleted,
@@ -37,6 +38,10 @@ def unjudged(summary: str = "") -> Alarm:
     return Alarm("RolloutUnjudged", {"deployment": "d"}, "warning", summary, STATUS)
 
 
+def awaits(summary: str = "") -> Alarm:
+    return Alarm("RolloutAwaitsApproval", {"deployment": "d"}, "warning", summary, STATUS)
+
+
 def aborted(summary: str = "") -> Alarm:
     return Alarm("RolloutAborted", {"deployment": "d"}, "warning", summary, RETRY)
 
@@ -45,6 +50,7 @@ def rolled_back(summary: str = "") -> Alarm:
     return Alarm("RolloutRolledBack", {"deployment": "d"}, "critical", summary, STATUS)
 
 
+WAITS = [unjudged(), awaits()]
 HARM, TRIED = "version 2 was rolled back: why", "rollout of version 2 ended and may be tried again: why"
 
 
@@ -54,13 +60,16 @@ HARM, TRIED = "version 2 was rolled back: why", "rollout of version 2 ended and 
         (RolloutPaused("d", "r", 2, "why", unjudged=True), [unjudged("rollout of version 2: why")], []),
         (RolloutPaused("d", "r", 2, "why"), [], [unjudged()]),
         (RolloutResumed("d", "r", 2, "why"), [], [unjudged()]),
-        (RolloutAborted("d", "r", 2, "why", harmful=True), [rolled_back(HARM)], [unjudged(), aborted()]),
-        (RolledBack("d", 2, 1, "why", "ann"), [rolled_back(HARM)], [unjudged(), aborted()]),
-        (RolloutAborted("d", "r", 2, "why", cause="load"), [aborted(TRIED)], [unjudged()]),
-        (RolloutAborted("d", "r", 2, "why", cause="operator"), [], [unjudged()]),
+        (ApprovalAwaited("d", "r", 2, "why"), [awaits("version 2: why")], []),
+        (RolloutAborted("d", "r", 2, "why", harmful=True), [rolled_back(HARM)], [*WAITS, aborted()]),
+        (RolledBack("d", 2, 1, "why", "ann"), [rolled_back(HARM)], [*WAITS, aborted()]),
+        (RolloutAborted("d", "r", 2, "why", cause="load"), [aborted(TRIED)], WAITS),
+        (RolloutAborted("d", "r", 2, "why", cause="undecided"), [aborted(TRIED)], WAITS),
+        (RolloutAborted("d", "r", 2, "why", cause="superseded"), [], WAITS),
+        (RolloutAborted("d", "r", 2, "why", cause="operator"), [], WAITS),
         (RolloutStarted("d", "r", 2, "canary", "why"), [], [aborted()]),
-        (RolloutCompleted("d", "r", 2, 0.0, True), [], [unjudged(), rolled_back()]),
-        (RolloutCompleted("d", "r", 2, 0.0, False), [], [unjudged()]),
+        (RolloutCompleted("d", "r", 2, 0.0, True), [], [*WAITS, rolled_back()]),
+        (RolloutCompleted("d", "r", 2, 0.0, False), [], WAITS),
         ("another", [], []),
     ],
 )

@@ -21,9 +21,13 @@ from services.registry.tests.rollout_machine import (
 
 from headrace.events.registry import (
     AbortRollout,
+    PauseRollout,
     PromoteRollout,
     ResumeRollout,
     RetryRollout,
+    RouteChanged,
+    SetAlias,
+    SetOverride,
     StartRollout,
     VersionApproved,
 )
@@ -32,6 +36,7 @@ from headrace.registry.state import apply
 from headrace.testing.registry import CANARY, HOUR_S, registered, verdict
 from headrace_registry.core.machine import Approved, Unloadable, Warmed
 from headrace_registry.core.rollout import on_message
+from headrace_registry.core.versions import on_set_alias, on_set_override
 
 
 def test_a_rollout_first_warms_the_version_and_leaves_the_route_alone() -> None:
@@ -180,6 +185,27 @@ def test_a_test_is_won_by_superiority_only(superior: str, outcome: str) -> None:
     machine.judge(HOUR_S, evidence=evidence)
     assert machine.entry.last.outcome == outcome
     assert machine.route.shares == ({2: 1.0} if outcome == "promoted" else {1: 1.0})
+
+
+def test_while_a_test_runs_its_shares_never_change_so_no_unit_changes_its_version() -> None:
+    machine = in_test(Machine(versions=4))
+    machine.judge(0.0)
+    machine.take(PauseRollout("d", "r", "me"))
+    machine.take(ResumeRollout("d", "r", "me"))
+    machine.take(timed_out(machine, "pause"))
+    machine.judge(100.0)
+    machine.start(3, "trainer")
+    for on_command, command in (
+        (on_set_override, SetOverride("d", "acme", 3, "r", "me")),
+        (on_set_alias, SetAlias("d", "baseline", 4, None, "r", "me")),
+    ):
+        step = on_command(machine.state, command, "c")
+        machine.state, machine.facts = step.state, [*machine.facts, *step.facts]
+    machine.judge(HOUR_S - 1)
+    routes = [fact.route for fact in machine.facts if isinstance(fact, RouteChanged) and fact.route.shadows]
+    assert len(routes) == 3
+    assert {(tuple(route.shares.items()), route.salt) for route in routes} == {(((1, 0.5), (2, 0.5)), "d")}
+    assert machine.route.shares == {1: 0.5, 2: 0.5}
 
 
 def test_a_test_decided_by_hand_waits_for_its_operator() -> None:

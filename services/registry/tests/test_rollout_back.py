@@ -1,5 +1,9 @@
 """What is rolled back after a promotion, and what is previous then."""
 
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
 from services.registry.tests.rollout_machine import BLUE_GREEN, Machine
 
 from headrace.events.registry import (
@@ -8,9 +12,9 @@ from headrace.events.registry import (
     RollBack,
     RolledBack,
 )
-from headrace.events.verdicts import FAIL
+from headrace.events.verdicts import FAIL, INCONCLUSIVE, UNMEASURED
 from headrace.testing.registry import CANARY, HOUR_S
-from headrace_registry.core.machine import Unloadable
+from headrace_registry.core.machine import Unloadable, Warmed
 
 
 def test_harm_after_the_promotion_rolls_back_while_the_window_lasts() -> None:
@@ -22,6 +26,29 @@ def test_harm_after_the_promotion_rolls_back_while_the_window_lasts() -> None:
     assert changed.route.shares == {1: 1.0}
     assert machine.entry.aliases == {"champion": 1}
     assert machine.entry.stages[2] == "rejected"
+
+
+@pytest.mark.parametrize("changes", [{"guardrails": FAIL}, {"labels": FAIL}], ids=["guardrails", "labels"])
+@pytest.mark.parametrize("shadow_previous", [True, False])
+def test_a_blue_green_switch_is_taken_back_by_either_kind_of_evidence(shadow_previous: bool, changes: Any) -> None:
+    machine = Machine(plan=replace(BLUE_GREEN, shadow_previous=shadow_previous))
+    machine.start(2)
+    machine.take(Warmed())
+    assert (machine.route.shares, machine.route.shadows) == ({2: 1.0}, (1,) if shadow_previous else ())
+    assert machine.judge(1.0) == []
+    assert machine.judge(2.0, labels=INCONCLUSIVE, guardrails=UNMEASURED) == []
+    rolled, moved, changed = machine.judge(3.0, **changes)
+    assert (rolled.version, rolled.to, moved.version, changed.route.shares) == (2, 1, 1, {1: 1.0})
+    assert machine.entry.stages[2] == "rejected"
+
+
+def test_a_blue_green_switch_keeps_its_shadow_when_the_window_is_over_and_is_final() -> None:
+    machine = Machine(plan=BLUE_GREEN)
+    machine.start(2)
+    machine.take(Warmed())
+    machine.judge(1.0)
+    assert machine.judge(2.0 + BLUE_GREEN.rollback_window_s, labels=FAIL) == []
+    assert (machine.route.shares, machine.route.shadows) == ({2: 1.0}, (1,))
 
 
 def test_after_the_window_nothing_is_rolled_back_and_the_pairing_ends() -> None:

@@ -10,6 +10,7 @@ from services.registry.tests.rollout_machine import AB_TEST, BLUE_GREEN, MESSAGE
 
 from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
+    ApproveVersion,
     ArchiveVersion,
     PromoteRollout,
     RollBack,
@@ -18,11 +19,11 @@ from headrace.events.registry import (
     RolloutCompleted,
     RolloutStarted,
 )
-from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS
+from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED
 from headrace.registry.state import Fold, Registry, apply
 from headrace.testing.registry import CANARY, HOUR_S, version_of
 from headrace_registry.core import versions
-from headrace_registry.core.machine import Unloadable, Warmed
+from headrace_registry.core.machine import Approved, Unloadable, Warmed
 
 steps = st.lists(
     st.one_of(
@@ -35,11 +36,26 @@ steps = st.lists(
             st.just(0),
             st.none(),
         ),
-        st.tuples(st.just("verdict"), st.sampled_from([PASS, PASS, PASS, FAIL, INCONCLUSIVE]), st.floats(0, 2)),
+        st.tuples(
+            st.sampled_from(["verdict", "verdict", "unlabelled"]),
+            st.sampled_from([PASS, PASS, PASS, FAIL, INCONCLUSIVE, UNMEASURED]),
+            st.floats(0, 2),
+        ),
+        st.tuples(st.just("approve"), st.integers(1, 4), st.none()),
     ),
     max_size=40,
 )
-plans = st.sampled_from([CANARY, AB_TEST, SHADOW, BLUE_GREEN, replace(CANARY, approval=True)])
+plans = st.sampled_from(
+    [
+        CANARY,
+        AB_TEST,
+        SHADOW,
+        BLUE_GREEN,
+        replace(CANARY, approval=True),
+        replace(CANARY, without_labels="promote", give_up_s=4 * HOUR_S),
+        replace(AB_TEST, winner="hand", give_up_s=2 * HOUR_S),
+    ]
+)
 
 
 def played(history: list, plan: RolloutDefinition) -> Machine:
@@ -62,10 +78,15 @@ def played(history: list, plan: RolloutDefinition) -> Machine:
                 machine.take(RollBack("d", value, "r", "me"))
             case "unloadable":
                 machine.take(Unloadable(value, "r"))
-            case "verdict":
+            case "approve":
+                step = versions.on_approve(machine.state, ApproveVersion("d", value, "r", "me"), f"a{place}")
+                machine.state, machine.facts = step.state, [*machine.facts, *step.facts]
+                machine.take(Approved())
+            case "verdict" | "unlabelled":
                 clock_s += more * HOUR_S
                 if machine.entry.rollout or machine.entry.last:
-                    machine.judge(clock_s, labels=value, guardrails=PASS if value == INCONCLUSIVE else value)
+                    rails, is_unlabelled = FAIL if value == FAIL else PASS, kind == "unlabelled"
+                    machine.judge(clock_s, labels=value, guardrails=rails, unlabelled=is_unlabelled)
             case _:
                 message = MESSAGES[kind](machine)
                 machine.take(message)
@@ -149,3 +170,19 @@ def test_of_a_fact_read_twice_at_once_the_second_changes_nothing() -> None:
 
 def uncounted(state: Registry) -> Any:
     return replaced(state.entry("d"), facts=0)
+
+
+@given(steps, plans)
+@settings(max_examples=100, deadline=None)
+def test_a_rollout_is_given_up_or_superseded_without_harm_and_only_the_newer_one_follows(
+    history: list, plan: RolloutDefinition
+) -> None:
+    facts = played(history, plan).facts
+    for place, fact in enumerate(facts):
+        if isinstance(fact, RolloutAborted) and fact.cause in ("undecided", "superseded"):
+            assert not fact.harmful
+            assert plan.policy in ("canary", "ab_test")
+        if isinstance(fact, RolloutAborted) and fact.cause == "superseded":
+            following = facts[place + 2]
+            assert isinstance(following, RolloutStarted)
+            assert (following.version > fact.version, following.by) == (True, "trainer")

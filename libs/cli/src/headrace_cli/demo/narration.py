@@ -7,6 +7,7 @@ from typing import Any
 from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
 from headrace.events.registry import (
     AliasMoved,
+    ApprovalAwaited,
     CommandRefused,
     RolledBack,
     RolloutAborted,
@@ -112,7 +113,7 @@ class Narration:
             case AliasMoved(alias="champion"):
                 was = "the prior" if event.was is None else f"version {event.was}"
                 return f"[bold green]version {event.version} is champion[/] in place of {was}"
-            case RolloutStarted() | RolloutAdvanced() | RolloutPaused() | RolloutResumed():
+            case RolloutStarted() | RolloutAdvanced() | RolloutPaused() | RolloutResumed() | ApprovalAwaited():
                 return self._of_rollout(event)
             case RolloutCompleted() | RolloutAborted() | RolledBack():
                 return self._ended(event)
@@ -145,6 +146,8 @@ class Narration:
                 return f"[bold]version {event.version}: {_STEPS.get(event.step, event.step)}[/]{_share(event)}{_why(event.evidence)}"
             case RolloutPaused():
                 return f"[yellow]version {event.version}: paused[/]: {event.reason}"
+            case ApprovalAwaited():
+                return f"[yellow]version {event.version}: waits for a person[/]: {event.reason}"
             case RolloutResumed():
                 return f"version {event.version}: continues, {event.reason}"
             case _:

@@ -53,9 +53,9 @@ class Board:
         rollout = entry.rollout or (entry.last.rollout if entry.last else None)
         if rollout is None:
             return base | {"state": "none"}
-        return base | self._of_rollout(entry, rollout)
+        return base | self._of_rollout(name, entry, rollout)
 
-    def _of_rollout(self, entry: Entry, rollout: Rollout) -> dict[str, Any]:
+    def _of_rollout(self, name: str, entry: Entry, rollout: Rollout) -> dict[str, Any]:
         verdict = self.verdicts.get(rollout.id)
         ended = entry.last if entry.rollout is None else None
         state = ended.outcome if ended else (rollout.step if rollout.standing == "running" else rollout.standing)
@@ -77,8 +77,9 @@ class Board:
             "decisions": verdict.decisions if verdict else 0,
             "label_count": verdict.label_count if verdict else 0,
             "blocks": verdict.blocks if verdict else 0,
+            "cycles": verdict.cycles if verdict else 0,
             "evidence": [_evidence(found) for found in verdict.evidence] if verdict else [],
-            "waits_for": None if ended else _waits_for(rollout, verdict),
+            "waits_for": None if ended else _waits_for(name, rollout, verdict, entry.approvals.get(rollout.version)),
         }
 
     def is_over(self, deployment: str) -> bool:
@@ -91,10 +92,13 @@ class Board:
         return Group(*[part for row in rows for part in _picture(row)]) if rows else Text("no versions yet")
 
 
-def _waits_for(rollout: Rollout, verdict: VerdictGiven | None) -> str | None:
+def _waits_for(name: str, rollout: Rollout, verdict: VerdictGiven | None, approved_by: str | None) -> str | None:
     """What the step waits for before it can end; None if that is not known."""
     if rollout.step == "warming":
         return f"every live inference instance to have version {rollout.version} warm"
+    if rollout.awaits_approval:
+        approve = f'`headrace model approve {name} {rollout.version} --reason "..."` (no label can judge it)'
+        return f"the next verdict: approved by {approved_by}" if approved_by else f"a person to approve it: {approve}"
     match verdict.waiting_for if verdict is not None else "":
         case "traffic" | "decisions":
             seen = verdict.step_decisions if verdict is not None else 0
@@ -102,10 +106,19 @@ def _waits_for(rollout: Rollout, verdict: VerdictGiven | None) -> str | None:
         case "time":
             return "its time in this step"
         case "labels":
-            # NB: if there can be no labels, it waits until somebody promotes or aborts it.
-            return ": ".join(["labels", *_why_unmeasured(verdict)][:2])
+            return _labels(name, rollout, verdict)
         case _:
             return None
+
+
+def _labels(name: str, rollout: Rollout, verdict: VerdictGiven | None) -> str:
+    """The labels that are missing; where none can ever judge the version, what ends the rollout instead."""
+    labels = ": ".join(["labels", *_why_unmeasured(verdict)][:2])
+    if verdict is None or not verdict.unlabelled:
+        return labels
+    if rollout.plan.policy == "ab_test":
+        return f"a person: `headrace rollout promote {name}` or `headrace rollout abort {name}` ({labels})"
+    return f"its guardrails ({labels})"
 
 
 def _why_unmeasured(verdict: VerdictGiven | None) -> list[str]:
@@ -152,6 +165,7 @@ def _bar(share: float) -> str:
 def _verdict(row: Mapping[str, Any]) -> str:
     counts = (
         f"{row['step_decisions']:,} decisions in this step, {row['label_count']:,} labels in {row['blocks']:,} blocks"
+        f" and {row['cycles']:,} cycles"
     )
     verdicts = f"guardrails {_coloured(row['guardrails'])}, labels {_coloured(row['labels'])}"
     return f"  {verdicts}  [dim]{counts}; clock {row['clock'] or 'does not run yet'}[/]"

@@ -18,6 +18,7 @@ import msgspec
 from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
     AliasMoved,
+    ApprovalAwaited,
     CommandRefused,
     ModelVersion,
     RolledBack,
@@ -54,8 +55,9 @@ class Rollout:
 
     `plan` is followed to the end whatever is applied meanwhile. `control`: the champion that `version` is compared
     with. `before`: the route to which an abort returns. `step`: `warming` until every inference instance has loaded the
-    version. `since_s`: the deployment's clock when the step began, None while it is unknown. `standing`: `running`,
-    `paused` by an operator, or `unjudged`, which is paused until the next verdict.
+    version. `since_s`: the deployment's clock when the step began, `begun_s` when the first step began; None while it is
+    unknown. `standing`: `running`, `paused` by an operator, or `unjudged`, which is paused until the next verdict.
+    `awaits_approval`: only a person's approval is missing.
     """
 
     id: str
@@ -70,6 +72,8 @@ class Rollout:
     standing: str = RUNNING
     reason: str = ""
     by: str = ""
+    begun_s: float | None = None
+    awaits_approval: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +259,8 @@ def _apply_to_rollout(entry: Entry, fact: Any) -> Entry:
             return _advanced(entry, rollout, fact)
         case RolloutPaused(unjudged=unjudged, reason=reason):
             return replace(entry, rollout=replace(rollout, standing=UNJUDGED if unjudged else PAUSED, reason=reason))
+        case ApprovalAwaited():
+            return replace(entry, rollout=replace(rollout, awaits_approval=True))
         case RolloutResumed():
             return replace(entry, rollout=replace(rollout, standing=RUNNING, reason=""))
         case RolloutCompleted(promoted=promoted):
@@ -274,12 +280,15 @@ def _started(entry: Entry, fact: RolloutStarted) -> Entry:
 
 def _advanced(entry: Entry, rollout: Rollout, fact: RolloutAdvanced) -> Entry:
     reported, known = (_ORDER[fact.step], fact.number), (_ORDER[rollout.step], rollout.number)
-    if reported == known:
-        since_s = rollout.since_s if rollout.since_s is not None else fact.clock_s
-        return replace(entry, rollout=replace(rollout, since_s=since_s))
     if reported < known:
         return entry
-    moved = replace(rollout, step=fact.step, share=fact.share, number=fact.number, since_s=fact.clock_s)
+    begun_s = rollout.begun_s if rollout.begun_s is not None else fact.clock_s
+    if reported == known:
+        since_s = rollout.since_s if rollout.since_s is not None else fact.clock_s
+        return replace(entry, rollout=replace(rollout, since_s=since_s, begun_s=begun_s))
+    moved = replace(
+        rollout, step=fact.step, share=fact.share, number=fact.number, since_s=fact.clock_s, begun_s=begun_s
+    )
     return _staged(replace(entry, rollout=moved), fact.version, "rolling_out")
 
 

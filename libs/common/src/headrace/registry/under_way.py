@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.events.registry import (
+    ApprovalAwaited,
     CommandRefused,
     RolledBack,
     RolloutAborted,
@@ -41,7 +42,7 @@ TOPICS = ("training.requests", "training.facts", "registry.facts")
 # The trainer answers to so many characters of an id.
 _ID_CHARS = 200
 
-_MOVED = (RolloutAdvanced, RolloutPaused, RolloutCompleted, RolloutAborted, RolledBack)
+_MOVED = (RolloutAdvanced, ApprovalAwaited, RolloutPaused, RolloutCompleted, RolloutAborted, RolledBack)
 
 
 @dataclass

@@ -17,8 +17,10 @@ Overload               an instance sheds load                         no instanc
 VersionLoadFailed      an instance could not load a version           every instance has loaded it, or the     serving_alarms
                                                                       route names it no more
 RolloutUnjudged        a rollout is paused for lack of verdicts       it goes on, or ends                      rollout_alarms
+RolloutAwaitsApproval  only a person's approval is missing            it ends                                  rollout_alarms
 RolloutRolledBack      a version was rolled back for harm             a later rollout promotes its version     rollout_alarms
-RolloutAborted         a rollout ended because a wait ran out         the next one starts, or harm is shown    rollout_alarms
+RolloutAborted         a rollout ended because a wait ran out, or     the next one starts, or harm is shown    rollout_alarms
+                       nothing decided it
 ModelDrift, FeatureSkew, SourceStopped, SourceChanged, LabelsMissing  the finding is resolved                  finding_alarms
                        a finding of that kind opens
 ModelWorseThanPrior    a finding of that kind concerns the champion   it is resolved, or concerns no champion  finding_alarms

@@ -1,17 +1,21 @@
 """Which alarms follow from the facts of the registry about rollouts.
 
-fact                                  RolloutUnjudged   RolloutRolledBack   RolloutAborted
+fact                                  RolloutUnjudged   RolloutAwaitsApproval   RolloutRolledBack   RolloutAborted
 paused for lack of verdicts           begins
-resumed, completed, aborted           ends
-aborted for harm, or rolled back      ends          begins              ends
-aborted because a wait ran out        ends                              begins
-started                                                                 ends
-completed with a promotion            ends          ends
+only an approval is missing                             begins
+resumed, or paused by an operator     ends
+completed, aborted                    ends              ends
+aborted for harm, or rolled back      ends              ends                    begins              ends
+aborted because a wait ran out        ends              ends                                        begins
+aborted because nothing decided it    ends              ends                                        begins
+started                                                                                             ends
+completed with a promotion            ends              ends                    ends
 """
 
 from typing import Any
 
 from headrace.events.registry import (
+    ApprovalAwaited,
     RolledBack,
     RolloutAborted,
     RolloutCompleted,
@@ -21,7 +25,8 @@ from headrace.events.registry import (
 )
 from headrace.hosting.alerts import Alarm
 
-UNJUDGED, ROLLED_BACK, ABORTED = "RolloutUnjudged", "RolloutRolledBack", "RolloutAborted"
+UNJUDGED, AWAITS_APPROVAL = "RolloutUnjudged", "RolloutAwaitsApproval"
+ROLLED_BACK, ABORTED = "RolloutRolledBack", "RolloutAborted"
 
 Alarms = list[Alarm]
 
@@ -31,22 +36,35 @@ def alarms_of(fact: Any) -> tuple[Alarms, Alarms]:
     match fact:
         case RolloutPaused(unjudged=True):
             return [_unjudged(fact.deployment, f"rollout of version {fact.version}: {fact.reason}")], []
+        case ApprovalAwaited():
+            return [_awaits_approval(fact.deployment, f"version {fact.version}: {fact.reason}")], []
         case RolloutResumed() | RolloutPaused():
             return [], [_unjudged(fact.deployment)]
         case RolloutAborted(harmful=True) | RolledBack():
             summary = f"version {fact.version} was rolled back: {fact.reason}"
-            return [_rolled_back(fact.deployment, summary)], [_unjudged(fact.deployment), _aborted(fact.deployment)]
-        case RolloutAborted(cause="silence" | "warming" | "load"):
+            return [_rolled_back(fact.deployment, summary)], [*_waits(fact.deployment), _aborted(fact.deployment)]
+        case RolloutAborted(cause="silence" | "warming" | "load" | "undecided"):
             summary = f"rollout of version {fact.version} ended and may be tried again: {fact.reason}"
-            return [_aborted(fact.deployment, summary)], [_unjudged(fact.deployment)]
+            return [_aborted(fact.deployment, summary)], _waits(fact.deployment)
         case RolloutAborted():
-            return [], [_unjudged(fact.deployment)]
+            return [], _waits(fact.deployment)
         case RolloutStarted():
             return [], [_aborted(fact.deployment)]
         case RolloutCompleted(promoted=promoted):
-            return [], [_unjudged(fact.deployment), *([_rolled_back(fact.deployment)] if promoted else [])]
+            return [], [*_waits(fact.deployment), *([_rolled_back(fact.deployment)] if promoted else [])]
         case _:
             return [], []
+
+
+def _waits(deployment: str) -> Alarms:
+    """What a running rollout may wait for."""
+    return [_unjudged(deployment), _awaits_approval(deployment)]
+
+
+def _awaits_approval(deployment: str, summary: str = "") -> Alarm:
+    return Alarm(
+        AWAITS_APPROVAL, {"deployment": deployment}, "warning", summary, f"headrace rollout status {deployment}"
+    )
 
 
 def _unjudged(deployment: str, summary: str = "") -> Alarm:

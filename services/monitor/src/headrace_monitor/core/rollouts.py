@@ -4,6 +4,7 @@ There is one analysis per deployment: of its newest rollout, until that is over.
 `MonitoringFailed`, and all others go on.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from headrace.events.registry import (
     RolloutCompleted,
     RolloutStarted,
     Route,
+    VersionApproved,
 )
 from headrace.features.outcomes import KnownOutcome
 from headrace.step import Step
@@ -85,6 +87,9 @@ class Rollouts:
 
     def on_registry_fact(self, fact: Any, correlation_id: str) -> RolloutStep:
         """A fact about a rollout (others change nothing), after the decisions that were read before it."""
+        if isinstance(fact, VersionApproved) and fact.deployment in self._analyses:
+            # The rollout may wait for just this: it goes on with the next verdict, which is due at once.
+            self._verdict_at_s[fact.deployment] = -math.inf
         if not isinstance(fact, _Fact):
             return Step(self)
         facts = self._fold(fact.deployment)

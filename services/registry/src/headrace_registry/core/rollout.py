@@ -7,7 +7,8 @@ the next verdict; after twice that it is aborted (`timeouts` says what counts as
 silent). A version that cannot be loaded here and now ends its rollout after a while, and may be tried again. Harm, found by evidence
 at any time, takes all traffic away at once and rejects the version for ever; after a promotion it does so while the rollback
 window lasts. A trained version waits while another is under way (the newest takes the place of the one that waited), and for
-its approval where that is asked for. The first version of a deployment has nothing to be compared with: it switches as soon as it is warm.
+its approval where that is asked for. A rollout whose evidence stays open gives way to the version that waits (`superseding`), and ends by
+itself after a while (`undecided`). The first version of a deployment has nothing to be compared with: it switches as soon as it is warm.
 
 `TABLE` says what follows from a message in a phase. A pair that is not in it is an illegal transition: a command is
 refused with the reason, an observation changes nothing.

@@ -12,6 +12,7 @@ from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
     AbortCause,
     AliasMoved,
+    ApprovalAwaited,
     RolledBack,
     RolloutAborted,
     RolloutAdvanced,
@@ -24,7 +25,7 @@ from headrace.log.envelope import derived_id
 from headrace.registry.state import SWITCHED, WARMING, Entry, Rollout
 from headrace_registry.core import routes
 from headrace_registry.core.machine import About
-from headrace_registry.core.policies import Advance, Begin, Finish, Harm, Next, Switch, failing
+from headrace_registry.core.policies import Advance, Await, Begin, End, Finish, Harm, Next, Switch, failing
 
 Facts = list[Any]
 
@@ -58,6 +59,10 @@ def followed(entry: Entry, deployment: str, rollout: Rollout, chosen: Next, verd
             at_s = clock_s or 0.0
             ended = RolloutCompleted(deployment, rollout.id, rollout.version, at_s, False, reason, evidence)
             return [ended, RouteChanged(deployment, route)]
+        case Await(reason):
+            return [ApprovalAwaited(deployment, rollout.id, rollout.version, reason, clock_s)]
+        case End(reason, cause):
+            return aborted(entry, deployment, rollout, reason, evidence, clock_s, cause=cause)
         case Harm(reason):
             assert verdict is not None
             return aborted(entry, deployment, rollout, reason, failing(verdict), clock_s, cause="harm", is_harmful=True)

@@ -7,16 +7,22 @@ from headrace.step import Step
 from headrace_registry.core import routes
 from headrace_registry.core.machine import About, Fact, running, step_of
 from headrace_registry.core.policies import choose_next_step, failing, harm_of
-from headrace_registry.core.transitions import followed, rolled_back
+from headrace_registry.core.superseding import give_way
+from headrace_registry.core.transitions import Facts, followed, rolled_back
 
 
 def on_verdict(state: Registry, verdict: VerdictGiven, about: About) -> Step[Registry, Fact]:
-    """While the rollout runs: whatever its policy makes of the verdict."""
+    """While the rollout runs: whatever its policy makes of the verdict, unless it gives way to a newer version."""
     rollout = running(state, about)
     if not _is_about(rollout, verdict):
         return step_of(state)
-    chosen = choose_next_step(rollout, verdict)
-    return step_of(state, followed(state.entry(about.deployment), about.deployment, rollout, chosen, verdict))
+    return step_of(state, _moved(state.entry(about.deployment), about, rollout, verdict))
+
+
+def _moved(entry: Entry, about: About, rollout: Rollout, verdict: VerdictGiven) -> Facts:
+    chosen = choose_next_step(rollout, verdict, entry.approvals.get(rollout.version))
+    chosen = give_way(entry, about, rollout, chosen, verdict)
+    return followed(entry, about.deployment, rollout, chosen, verdict)
 
 
 def on_verdict_while_paused(state: Registry, verdict: VerdictGiven, about: About) -> Step[Registry, Fact]:
@@ -34,9 +40,7 @@ def on_verdict_while_unjudged(state: Registry, verdict: VerdictGiven, about: Abo
     if not _is_about(rollout, verdict):
         return step_of(state)
     resumed = RolloutResumed(about.deployment, rollout.id, rollout.version, "verdicts come again")
-    chosen = choose_next_step(rollout, verdict)
-    facts = followed(state.entry(about.deployment), about.deployment, rollout, chosen, verdict)
-    return step_of(state, [resumed, *facts])
+    return step_of(state, [resumed, *_moved(state.entry(about.deployment), about, rollout, verdict)])
 
 
 def on_verdict_when_idle(state: Registry, verdict: VerdictGiven, about: About) -> Step[Registry, Fact]:

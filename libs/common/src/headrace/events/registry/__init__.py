@@ -20,6 +20,7 @@ from headrace.events.registry.commands import (
     WaitedFor,
 )
 from headrace.events.registry.rollout_facts import (
+    ApprovalAwaited,
     RolledBack,
     RolloutAborted,
     RolloutAdvanced,
@@ -55,6 +56,7 @@ __all__ = [
     "AbortCause",
     "AbortRollout",
     "AliasMoved",
+    "ApprovalAwaited",
     "ApproveVersion",
     "ArchiveVersion",
     "ArtifactManifest",

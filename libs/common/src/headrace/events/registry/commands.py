@@ -170,8 +170,9 @@ class SetOverride(msgspec.Struct, frozen=True):
 # What ran out: `pause`, no verdict for `silence_s`; `silence`, none for twice as long while paused for that; `warming`,
 # no live instance loaded the version in time; `load`, an instance failed to load it too often.
 WaitedFor = Literal["pause", "silence", "warming", "load"]
-# What ended a rollout: an operator, evidence of harm, a version rejected by its bytes, or a wait that ran out.
-AbortCause = Literal["", "operator", "harm", "unloadable", "silence", "warming", "load"]
+# What ended a rollout: an operator, evidence of harm, a version rejected by its bytes, a wait that ran out, nothing that
+# decided it for `give_up_s`, or a newer version while its labels were inconclusive.
+AbortCause = Literal["", "operator", "harm", "unloadable", "silence", "warming", "load", "undecided", "superseded"]
 
 
 class TimedOut(msgspec.Struct, frozen=True):

@@ -69,6 +69,20 @@ class RolloutPaused(msgspec.Struct, frozen=True):
     clock_s: float | None = None
 
 
+class ApprovalAwaited(msgspec.Struct, frozen=True):
+    """A canary that no label can judge has passed its guardrails at its last share below 1: from now on it waits for a
+    named person to approve the version.
+
+    `clock_s`: the deployment's clock.
+    """
+
+    deployment: str
+    rollout: str
+    version: int
+    reason: str
+    clock_s: float | None = None
+
+
 class RolloutResumed(msgspec.Struct, frozen=True):
     """A paused rollout continues."""
 
